@@ -1,0 +1,78 @@
+"""Writing files so that a crash leaves the old content or the new, never half of either."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def fsync_directory(path: Path) -> None:
+    """Make renames and creations inside `path` survive a power cut."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def fsync_file(path: Path) -> None:
+    """Flush what other code has written to `path` and closed (safetensors and Parquet writers never fsync)."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; when the block ends well it takes the place of `path`, else it goes.
+
+    durable: also fsync the file and its directory. Without it a power cut may bring the old content back, which
+    is good enough for status files.
+    """
+    staged = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield staged
+        if durable:
+            fsync_file(staged)
+        staged.replace(path)
+    except BaseException:
+        staged.unlink(missing_ok=True)
+        raise
+    if durable:
+        fsync_directory(path.parent)
+
+
+def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Replace the content of `path` by `data`, all of it or nothing."""
+    with replacing(path, durable=durable) as staged:
+        staged.write_bytes(data)
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def remove_tree(path: Path) -> None:
+    """Delete a directory such that nobody ever sees half of it under its own name: rename first, then delete."""
+    trash = path.with_name(f".trash-{path.name}-{os.getpid()}")
+    try:
+        path.rename(trash)
+    except FileNotFoundError:
+        return
+    shutil.rmtree(trash, ignore_errors=True)
+
+
+def sweep(directory: Path) -> None:
+    """Remove what dead processes left behind: `.trash-*` trees and `.*.tmp` files. Only for the lock's holder."""
+    for left in directory.glob(".trash-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    for left in directory.glob(".*.tmp"):
+        shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)

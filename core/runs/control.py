@@ -1,0 +1,93 @@
+"""Requests to a run, as files in its control directory: they work over any file system and any ssh.
+
+A person's side writes them (`ask_…`), the worker's side takes them (`Requests`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from core.files import write_atomic
+from core.runs.directory import Run
+
+
+class Draw(Struct, frozen=True, kw_only=True):
+    """A sample asked for while training; None takes the recipe's value."""
+
+    prompt: str | None = None
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    seed: int | None = None
+
+
+def ask_stop(run: Run) -> None:
+    """Save a checkpoint at the next step and end."""
+    _put(run.control / "stop")
+
+
+def ask_pause(run: Run) -> None:
+    """Wait at the next step, keeping everything in memory, until `ask_go_on`."""
+    _put(run.control / "pause")
+
+
+def ask_go_on(run: Run) -> None:
+    """End a pause."""
+    (run.control / "pause").unlink(missing_ok=True)
+
+
+def ask_checkpoint(run: Run) -> None:
+    """Save a checkpoint at the next step."""
+    _put(run.control / "checkpoint")
+
+
+def ask_sample(run: Run, draw: Draw | None = None) -> None:
+    """Draw a sample at the next step."""
+    _put(run.control / f"sample-{secrets.token_hex(4)}.json", msgspec.json.encode(draw or Draw()))
+
+
+def _put(path: Path, data: bytes = b"") -> None:
+    write_atomic(path, data, durable=False)
+
+
+class Requests:
+    """The worker's view: takes each request once."""
+
+    def __init__(self, run: Run) -> None:
+        self._directory = run.control
+
+    def pause(self) -> bool:
+        """Whether a pause is wanted at this moment. It lasts until the file goes."""
+        return (self._directory / "pause").exists()
+
+    def take_stop(self) -> bool:
+        return self._take("stop")
+
+    def take_checkpoint(self) -> bool:
+        return self._take("checkpoint")
+
+    def take_samples(self) -> list[Draw]:
+        """All samples asked for since the last call; what cannot be read is dropped."""
+        draws = []
+        for path in sorted(self._directory.glob("sample-*.json")):
+            with contextlib.suppress(OSError, msgspec.DecodeError):
+                draws.append(msgspec.json.decode(path.read_bytes(), type=Draw))
+            path.unlink(missing_ok=True)
+        return draws
+
+    def clear(self) -> None:
+        """Forget what was asked of an earlier attempt."""
+        for path in self._directory.iterdir():
+            path.unlink(missing_ok=True)
+
+    def _take(self, name: str) -> bool:
+        try:
+            (self._directory / name).unlink()
+        except FileNotFoundError:
+            return False
+        return True

@@ -1,0 +1,296 @@
+"""One run's directory: what is in it, how it comes to be, what state it is in.
+
+    run.json            immutable: the resolved recipe and where it came from
+    launches.jsonl      the supervisor's: each launch of a worker and how it ended
+    supervisor.lock     held by the supervisor while it lives
+    writer.lock         held by the worker while it lives
+    journal.jsonl       the worker's: every event
+    status.json         the worker's: the summary of the journal, replaced about once a second
+    log.txt             what worker and libraries print, for the curious
+    control/            requests: stop, pause, checkpoint, sample-*.json
+    checkpoints/        step-00000500/: artifacts
+    samples/            what the last stage drew: an artifact
+
+The state is computed from locks and journals, never stored.
+"""
+
+from __future__ import annotations
+
+import datetime
+import enum
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from core import __version__
+from core.artifact import Artifact, Damaged
+from core.events import Ended, Tail, last_event
+from core.files import remove_tree, write_atomic
+from core.locks import holder
+from core.recipe import Recipe, nearest
+from core.runs.summary import Summary
+from core.trouble import Busy, DiskTrouble, Trouble, Usage
+from core.workspace import Workspace, check_name
+
+SCHEMA = 1
+
+
+class NoSuchRun(Usage):
+    doing = "find the run"
+
+
+class BadRun(Trouble):
+    doing = "read the run"
+
+
+class StillRunning(Busy):
+    doing = "do that to a running run"
+
+
+class Launched(Struct, frozen=True, kw_only=True, tag=True):
+    """The supervisor started a worker."""
+
+    attempt: int
+    at: float = msgspec.field(default_factory=time.time)
+
+
+class Exited(Struct, frozen=True, kw_only=True, tag=True):
+    """A worker came to its end, by its own exit code or a signal (negative)."""
+
+    attempt: int
+    code: int
+    out_of_memory: bool = False
+    gave_up: bool = False
+    """The supervisor will not try again by itself."""
+    at: float = msgspec.field(default_factory=time.time)
+
+
+_launch_decoder = msgspec.json.Decoder(Launched | Exited)
+
+
+class RunFile(Struct, frozen=True, kw_only=True):
+    """run.json: what the run was asked to build."""
+
+    schema: int = SCHEMA
+    recipe: Recipe
+    made_at: float
+    version: str = __version__
+
+
+class State(enum.Enum):
+    """What a run is doing. The value is the word a person reads."""
+
+    CREATED = "not started"
+    STARTING = "starting"
+    RUNNING = "running"
+    PAUSED = "paused"
+    DONE = "done"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+
+    @property
+    def alive(self) -> bool:
+        return self in (State.STARTING, State.RUNNING, State.PAUSED)
+
+
+class Run:
+    """A run directory, to look at and to steer. Holds no state of its own."""
+
+    def __init__(self, path: Path, file: RunFile) -> None:
+        self.path, self.file = path, file
+
+    # -- coming to be ---------------------------------------------------------------------------------------------
+
+    @classmethod
+    def create(cls, workspace: Workspace, recipe: Recipe) -> Run:
+        """A new run for `recipe`, not started yet. Raises BadName, DiskTrouble."""
+        check_name(recipe.name)
+        now = time.time()
+        stamp = datetime.datetime.fromtimestamp(now).strftime("%Y%m%d-%H%M%S")
+        path = workspace.runs / f"{stamp}-{recipe.name}-{secrets.token_hex(2)}"
+        file = RunFile(recipe=recipe, made_at=now)
+        try:
+            path.mkdir(mode=0o700)
+            for part in ("control", "checkpoints"):
+                (path / part).mkdir(mode=0o700)
+            for lock in ("supervisor.lock", "writer.lock"):
+                (path / lock).touch(0o600)
+            write_atomic(path / "run.json", msgspec.json.format(msgspec.json.encode(file), indent=1))
+        except OSError as error:
+            remove_tree(path)
+            raise DiskTrouble.of(error, path) from None
+        return cls(path, file)
+
+    @classmethod
+    def open(cls, path: Path) -> Run:
+        """The run in `path`. Raises BadRun."""
+        try:
+            raw = (path / "run.json").read_bytes()
+            schema = msgspec.json.decode(raw, type=_Schema).schema
+            if schema > SCHEMA:
+                raise BadRun("it was made by a newer version of llmtui", where=str(path), todo="update llmtui")
+            return cls(path, msgspec.json.decode(raw, type=RunFile))
+        except (OSError, msgspec.DecodeError) as error:
+            raise BadRun(f"run.json cannot be read ({error})", where=str(path)) from None
+
+    # -- what it is -----------------------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    @property
+    def name(self) -> str:
+        return self.recipe.name
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.file.recipe
+
+    @property
+    def made_at(self) -> float:
+        return self.file.made_at
+
+    @property
+    def journal(self) -> Path:
+        return self.path / "journal.jsonl"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log.txt"
+
+    @property
+    def control(self) -> Path:
+        return self.path / "control"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    def supervisor(self) -> int | None:
+        """Pid of the living supervisor."""
+        return holder(self.path / "supervisor.lock")
+
+    def writer(self) -> int | None:
+        """Pid of the living worker."""
+        return holder(self.path / "writer.lock")
+
+    def summary(self) -> Summary:
+        """The newest summary the worker left; an empty one before there is any. For live screens fold the journal."""
+        try:
+            return msgspec.json.decode((self.path / "status.json").read_bytes(), type=Summary)
+        except (OSError, msgspec.DecodeError):
+            return Summary()
+
+    def launches(self) -> list[Launched | Exited]:
+        """The supervisor's records, oldest first; unreadable lines are left out."""
+        records = []
+        for line in Tail(self.path / "launches.jsonl").lines():
+            try:
+                records.append(_launch_decoder.decode(line))
+            except msgspec.DecodeError:
+                continue
+        return records
+
+    def last_word(self) -> Ended | None:
+        """How the newest attempt ended by its own account; None when it never said."""
+        attempt = max((record.attempt for record in self.launches()), default=0)
+        last = last_event(self.journal)
+        return last if isinstance(last, Ended) and last.attempt >= attempt else None
+
+    def crash(self) -> Exited | None:
+        """How the newest attempt died when it had no last word of its own."""
+        records = self.launches()
+        return records[-1] if records and isinstance(records[-1], Exited) else None
+
+    def state(self) -> State:
+        """What the run is doing, from the locks first and the records second."""
+        supervisor, writer = self.supervisor(), self.writer()
+        if writer:
+            return State.PAUSED if self.pause_requested else State.RUNNING
+        if supervisor:
+            return State.STARTING
+        ended = self.last_word()
+        if ended:
+            return State(ended.outcome)
+        records = self.launches()
+        if not records:
+            return State.CREATED
+        last = records[-1]
+        return State.FAILED if isinstance(last, Exited) and last.gave_up else State.INTERRUPTED
+
+    @property
+    def pause_requested(self) -> bool:
+        return (self.control / "pause").exists()
+
+    def saved_checkpoints(self) -> list[Artifact]:
+        """Complete checkpoints, oldest first; damaged ones are left out."""
+        found = []
+        for path in sorted(self.checkpoints.glob("step-*")):
+            try:
+                found.append(Artifact.open(path))
+            except Damaged:
+                continue
+        return found
+
+    def bytes(self) -> int:
+        """Disk space it takes."""
+        return sum(file.stat(follow_symlinks=False).st_size for file in self.path.rglob("*") if file.is_file())
+
+    def remove(self) -> None:
+        """Delete the run. Raises StillRunning while it lives."""
+        if self.supervisor() or self.writer():
+            raise StillRunning(f"{self.id} is running", todo=f"stop it first: llmtui stop {self.id}")
+        remove_tree(self.path)
+
+
+class _Schema(Struct):
+    schema: int
+
+
+def all_runs(workspace: Workspace) -> list[Run]:
+    """Every readable run, newest first."""
+    return list(_readable(workspace))
+
+
+def _readable(workspace: Workspace) -> Iterator[Run]:
+    try:
+        names = sorted((entry.name for entry in os.scandir(workspace.runs) if entry.is_dir()), reverse=True)
+    except FileNotFoundError:
+        return
+    for name in names:
+        if not name.startswith("."):
+            try:
+                yield Run.open(workspace.runs / name)
+            except BadRun:
+                continue
+
+
+def find_run(workspace: Workspace, wanted: str | None = None) -> Run:
+    """The run that `wanted` names: an id, the start of one, or a name (the newest of that name); None: the newest.
+
+    Raises NoSuchRun with the nearest right name.
+    """
+    runs = all_runs(workspace)
+    if not runs:
+        raise NoSuchRun("there are no runs yet", todo="start one: llmtui demo, or llmtui run PATH")
+    if wanted is None:
+        return runs[0]
+    for run in runs:
+        if wanted in (run.id, run.name):
+            return run
+    begins = [run for run in runs if run.id.startswith(wanted) or run.name.startswith(wanted)]
+    if len(begins) == 1:
+        return begins[0]
+    if begins:
+        raise NoSuchRun(f"{wanted!r} fits {len(begins)} runs", todo="one of " + ", ".join(run.id for run in begins[:5]))
+    raise NoSuchRun(
+        f"there is no run {wanted!r}",
+        todo=nearest(wanted, [name for r in runs for name in (r.name, r.id)]) or "`llmtui ls` lists them",
+    )

@@ -1,0 +1,104 @@
+"""Starting processes that outlive the terminal they were started from."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+from core import ROOT
+from core.runs.control import Requests
+from core.runs.directory import Run, StillRunning
+from core.trouble import Busy, Trouble
+from core.workspace import Workspace
+
+
+class NotStarted(Trouble):
+    doing = "start the run"
+
+
+class NotStopped(Busy):
+    doing = "stop the run"
+
+
+def python(module: str, *arguments: str) -> list[str]:
+    """The command line that runs one of our modules and no other module of that name (-P: not the current folder's)."""
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
+def environment(workspace: Workspace) -> dict[str, str]:
+    """The environment of our processes: our `core` wins, caches are private, nothing is buffered."""
+    env = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONSTARTUP")}
+    if "site-packages" not in ROOT.parts:
+        env["PYTHONPATH"] = str(ROOT)
+    env |= {
+        "PYTHONSAFEPATH": "1",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONFAULTHANDLER": "1",
+        "PYTHONUTF8": "1",
+        "TOKENIZERS_PARALLELISM": "true",
+    }
+    env["TORCHINDUCTOR_CACHE_DIR"] = str(workspace.cache / "inductor")
+    env["TRITON_CACHE_DIR"] = str(workspace.cache / "triton")
+    if workspace.home is not None:
+        env["LLMTUI_HOME"] = str(workspace.home)  # absolute: the processes work in another directory
+    return env
+
+
+def start(run: Run, workspace: Workspace, *, patience: float = 10.0) -> None:
+    """Start the run's supervisor, detached, and wait until it holds its lock. Also the way to resume.
+
+    patience: seconds to wait for it. Raises StillRunning, NotStarted.
+    """
+    if run.supervisor():
+        raise StillRunning(f"{run.id} is running already")
+    if not run.writer():  # an orphaned worker may still have to read them
+        Requests(run).clear()
+    with run.log.open("ab") as log:
+        process = subprocess.Popen(
+            python("core.runs.supervisor", str(run.path)),
+            cwd=run.path,
+            env=environment(workspace),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    launches = run.path / "launches.jsonl"
+    before = launches.stat().st_size if launches.exists() else 0
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        if run.supervisor() == process.pid:
+            return
+        code = process.poll()
+        if code == Busy.exit_code:
+            raise StillRunning(f"{run.id} is running already")
+        if code is not None and launches.exists() and launches.stat().st_size > before:
+            return  # it came and went, and left its record
+        if code is not None:
+            raise NotStarted(
+                f"its supervisor ended at once with code {code}", where=str(run.log), todo="the log says why"
+            )
+        time.sleep(0.01)
+    raise NotStarted(f"its supervisor did not come up within {patience:.0f} s", where=str(run.log))
+
+
+def kill(run: Run, *, sig: signal.Signals = signal.SIGTERM) -> bool:
+    """Signal the worker, by the pid the kernel names at this moment. False when there is none."""
+    pid = run.writer()
+    if pid is None:
+        return False
+    os.kill(pid, sig)
+    return True
+
+
+def wait_until_dead(run: Run, seconds: float) -> bool:
+    """Whether both processes of the run are gone within `seconds`."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if not run.supervisor() and not run.writer():
+            return True
+        time.sleep(0.02)
+    return False

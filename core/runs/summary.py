@@ -1,0 +1,174 @@
+"""What a run's journal adds up to: one fold over events, used by the worker, the lists and the screens alike."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+from core.events import (
+    STAGES,
+    AnyEvent,
+    Ended,
+    Evaluation,
+    Metric,
+    Note,
+    Paused,
+    Progress,
+    Reading,
+    Report,
+    Resumed,
+    Sample,
+    Saved,
+    Shape,
+    StageFinished,
+    StageSkipped,
+    StageStarted,
+    Started,
+    Yardstick,
+)
+
+StageState = Literal["waiting", "working", "done", "skipped"]
+
+
+class Stage(Struct, kw_only=True):
+    """One stage of one run."""
+
+    state: StageState = "waiting"
+    artifact: str = ""
+    facts: dict[str, int | float | str] = {}
+    done: float = 0
+    total: float | None = None
+    unit: str = ""
+    rate: float = 0.0
+    """Units a second, smoothed over the last seconds; 0 before two readings."""
+
+    @property
+    def share(self) -> float | None:
+        """0 to 1; None while the total is unknown."""
+        if self.state in ("done", "skipped"):
+            return 1.0
+        return min(1.0, self.done / self.total) if self.total else None
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds to go at the present rate; None before there is a rate or a total."""
+        if self.state != "working" or not self.total or self.rate <= 0:
+            return None
+        return max(0.0, self.total - self.done) / self.rate
+
+
+class Summary(Struct, kw_only=True):
+    """The newest of everything. `absorb` every event in order; cheap enough to do it for each."""
+
+    attempt: int = 0
+    device: str = ""
+    started_at: float = 0.0
+    stage: str = ""
+    """The stage that is working, or the last that did."""
+    stages: dict[str, Stage] = {}
+    paused: bool = False
+    shape: Shape | None = None
+    report: Report | None = None
+    metric: Metric | None = None
+    tokens_per_second: float = 0.0
+    """Of training, smoothed; evaluations, samples and pauses count as time only where they really slow it."""
+    evaluation: Evaluation | None = None
+    best: Evaluation | None = None
+    sample: Sample | None = None
+    saved: Saved | None = None
+    reading: Reading | None = None
+    note: Note | None = None
+    """The last warning or error."""
+    yardsticks: dict[str, float] = {}
+    ended: Ended | None = None
+    events: int = 0
+    """How many have been absorbed: a number that stands still while the worker hangs."""
+    last_tick: float = 0.0
+    _marks: list[tuple[float, float]] = []
+    _token_marks: list[tuple[float, float]] = []
+
+    def __post_init__(self) -> None:
+        self.stages = self.stages or {name: Stage() for name in STAGES}
+
+    def absorb(self, event: AnyEvent) -> None:
+        """Let one event change the picture."""
+        self.events += 1
+        self.last_tick = event.tick
+        self.paused = isinstance(event, Paused)
+        match event:
+            case Started():
+                self._start(event)
+            case StageStarted(stage=name):
+                self.stage = name
+                self.stages[name] = Stage(state="working")
+                self._marks = []
+            case StageSkipped(stage=name):
+                self.stages[name] = Stage(state="skipped", artifact=event.artifact, facts=event.facts)
+            case StageFinished(stage=name):
+                stage = self.stages[name]
+                stage.state, stage.artifact, stage.facts = "done", event.artifact, event.facts
+            case Progress():
+                self._progress(event)
+            case Metric():
+                self.metric = event
+                self.tokens_per_second = _rate(self._token_marks, event.seconds, event.tokens)
+            case Evaluation():
+                self.evaluation = event
+                if event.best:
+                    self.best = event
+            case Resumed(step=step):
+                self._forget_after(step)
+            case Note():
+                if event.level != "info":
+                    self.note = event
+            case Shape():
+                self.shape = event
+            case Report():
+                self.report = event
+            case Sample():
+                self.sample = event
+            case Saved():
+                self.saved = event
+            case Reading():
+                self.reading = event
+            case Yardstick():
+                self.yardsticks[event.name] = event.bits_per_byte
+            case Ended():
+                self.ended = event
+            case Paused():
+                self._marks = []
+
+    def _start(self, event: Started) -> None:
+        self.attempt, self.device, self.ended = event.attempt, event.device, None
+        self.started_at = self.started_at or event.at
+        self._marks, self._token_marks = [], []
+        for name, stage in self.stages.items():
+            if stage.state == "working":
+                self.stages[name] = Stage()
+
+    def _progress(self, event: Progress) -> None:
+        stage = self.stages.get(self.stage)
+        if stage is None:
+            return
+        stage.done, stage.total, stage.unit = event.done, event.total, event.unit
+        stage.rate = _rate(self._marks, event.tick, event.done)
+
+    def _forget_after(self, step: int) -> None:
+        if self.metric and self.metric.step > step:
+            self.metric = None
+        if self.evaluation and self.evaluation.step > step:
+            self.evaluation = None
+        if self.best and self.best.step > step:
+            self.best = None
+        self._token_marks = []
+
+
+def _rate(marks: list[tuple[float, float]], now: float, done: float, window: float = 10.0) -> float:
+    """Units a second over the last `window` seconds of readings, which `marks` collects; 0 before there are two."""
+    if not marks or now - marks[-1][0] >= window / 40 or done < marks[-1][1]:
+        marks.append((now, done))
+    while len(marks) > 2 and now - marks[0][0] > window:
+        marks.pop(0)
+    start, before = marks[0]
+    return max(0.0, (done - before) / (now - start)) if now > start else 0.0

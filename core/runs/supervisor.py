@@ -1,0 +1,115 @@
+"""The process that watches a worker: `python -P -m core.runs.supervisor RUN_DIR`.
+
+It exists for three things that nobody else can do: to know how the worker ended (signals and out-of-memory kills
+included), to start it again from its last checkpoint, and to adopt a worker whose supervisor died. It imports
+nothing heavy and never touches journal or checkpoints.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+
+from core.events import Lines
+from core.locks import Lock
+from core.runs.control import ask_stop
+from core.runs.directory import Exited, Launched, Run
+from core.runs.launch import python
+from core.trouble import Busy
+
+RETRIES = 3
+"""Crashes in a row, without a new checkpoint in between, after which it gives up."""
+
+LOG_LIMIT = 32 * 2**20
+"""Bytes of log.txt beyond which it starts anew."""
+
+
+def supervise(run: Run) -> int:
+    """Keep a worker on `run` until one has its last word, crashes too often or was asked to stop."""
+    lock = Lock.acquire(run.path / "supervisor.lock")
+    if lock is None:
+        return Busy.exit_code
+    with lock:
+        if _adopt(run) and run.last_word():
+            return 0
+        records = Lines(run.path / "launches.jsonl")
+        attempt = max((record.attempt for record in run.launches()), default=0)
+        crashes, seen = 0, _newest_checkpoint(run)
+        while True:
+            attempt += 1
+            kills = _out_of_memory_kills()
+            _record(records, Launched(attempt=attempt))
+            code = _work(run, attempt)
+            if run.last_word():
+                _record(records, Exited(attempt=attempt, code=code))
+                return 0
+            out_of_memory = _out_of_memory_kills() > kills
+            newest = _newest_checkpoint(run)
+            crashes, seen = (1 if newest != seen else crashes + 1), newest
+            gave_up = crashes > RETRIES or out_of_memory
+            _record(records, Exited(attempt=attempt, code=code, out_of_memory=out_of_memory, gave_up=gave_up))
+            if gave_up or (run.control / "stop").exists():
+                return 1
+            time.sleep(min(2.0, 0.1 * 2**crashes))
+
+
+def _adopt(run: Run) -> bool:
+    """Wait for a worker whose supervisor died; False when there is none."""
+    if not run.writer():
+        return False
+    while run.writer():
+        time.sleep(0.2)
+    return True
+
+
+def _work(run: Run, attempt: int) -> int:
+    """Run one worker to its end; its exit code, or minus the signal that ended it."""
+    if run.log.exists() and run.log.stat().st_size > LOG_LIMIT:
+        os.truncate(run.log, 0)
+    with run.log.open("ab") as log:  # a file, not a pipe: the worker must not mind if we die
+        return subprocess.Popen(
+            python("core.worker", str(run.path), str(attempt)),
+            cwd=run.path,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        ).wait()
+
+
+def _record(records: Lines, record: Launched | Exited) -> None:
+    records.append(msgspec.json.encode(record))
+    records.sync()
+
+
+def _newest_checkpoint(run: Run) -> str:
+    return max((path.name for path in run.checkpoints.glob("step-*")), default="")
+
+
+def _out_of_memory_kills() -> int:
+    """Processes of our control group that the kernel killed for memory so far; 0 where it does not say."""
+    for file in (Path("/sys/fs/cgroup/memory.events"), Path("/sys/fs/cgroup/memory/memory.oom_control")):
+        try:
+            for line in file.read_text().splitlines():
+                if line.startswith("oom_kill "):
+                    return int(line.split()[1])
+        except (OSError, ValueError):
+            continue
+    return 0
+
+
+def main() -> int:
+    run = Run.open(Path(sys.argv[1]))
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: ask_stop(run))  # the system goes down: save what there is
+    return supervise(run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

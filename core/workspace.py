@@ -1,0 +1,99 @@
+"""Where things are: the per-user directories, the names in them, the space that is left."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+from pathlib import Path
+
+import platformdirs
+
+from core.trouble import Trouble, Usage
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}\Z")
+
+
+class NoWorkspace(Trouble):
+    """The data directory cannot be used."""
+
+    doing = "use the data directory"
+
+
+class BadName(Usage):
+    doing = "use this name"
+
+
+class Workspace:
+    """The four directories of one user. `LLMTUI_HOME` moves them all under one roof.
+
+    data: runs and artifacts. config: the user's own files, never rewritten. cache: may be deleted at any time.
+    state: what the workbench remembers.
+    """
+
+    def __init__(self, home: Path | None = None) -> None:
+        home = home or (Path(os.environ["LLMTUI_HOME"]) if os.environ.get("LLMTUI_HOME") else None)
+        self.home = home.expanduser().absolute() if home is not None else None
+        if self.home is not None:
+            self.data, self.config, self.cache, self.state = (
+                self.home / part for part in ("data", "config", "cache", "state")
+            )
+        else:
+            self.data = platformdirs.user_data_path("llmtui")
+            self.config = platformdirs.user_config_path("llmtui")
+            self.cache = platformdirs.user_cache_path("llmtui")
+            self.state = platformdirs.user_state_path("llmtui")
+
+    @property
+    def runs(self) -> Path:
+        return self.data / "runs"
+
+    @property
+    def artifacts(self) -> Path:
+        return self.data / "artifacts"
+
+    def prepare(self) -> Workspace:
+        """Create what is missing, private to the user. Raises NoWorkspace where that is impossible or unsafe."""
+        os.umask(0o077)
+        for directory in (self.data, self.runs, self.artifacts, self.config, self.cache, self.state):
+            try:
+                directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            except OSError as error:
+                raise NoWorkspace(
+                    (error.strerror or str(error)).lower(),
+                    where=str(directory),
+                    todo="set LLMTUI_HOME to a directory you can write to",
+                ) from None
+        status = self.data.stat()
+        if status.st_uid != os.geteuid():
+            raise NoWorkspace(
+                "it belongs to somebody else", where=str(self.data), todo="set LLMTUI_HOME to one of yours"
+            )
+        if not os.access(self.runs, os.W_OK | os.X_OK):
+            raise NoWorkspace(
+                "it is read-only", where=str(self.runs), todo="set LLMTUI_HOME to a directory you can write to"
+            )
+        if stat.S_IMODE(status.st_mode) & 0o077:
+            self.data.chmod(0o700)
+        return self
+
+
+def free_bytes(path: Path) -> int:
+    """Bytes free for this user on the file system of `path` or of its nearest parent that exists."""
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free
+
+
+def name_from(text: str) -> str:
+    """A valid name that resembles `text`: lower case, what is not allowed becomes a dash."""
+    name = re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")[:48].rstrip("-._")
+    return name or "untitled"
+
+
+def check_name(name: str) -> str:
+    """`name` itself if it can be a file name everywhere, else BadName."""
+    if not NAME.match(name) or ".." in name or name.endswith("."):
+        raise BadName(f"{name!r} is not a name", todo="use a-z, 0-9, dot, dash, underscore; at most 64 characters")
+    return name
