@@ -174,7 +174,7 @@ class Staging:
         """Files that are complete, by name; after a break this is where to go on."""
         return dict(self._files)
 
-    def publish(self, name: str, write: Callable[[Path], None], facts: Facts | None = None) -> FileFacts:
+    def publish(self, name: str, write: Callable[[Path], object], facts: Facts | None = None) -> FileFacts:
         """Let `write` fill the file `name`, then make it part of the artifact: all of it or nothing."""
         with replacing(self.path / name) as staged:
             write(staged)
@@ -206,7 +206,7 @@ def write_directory(
     final: Path,
     stage: str,
     fingerprint: str,
-    write: Callable[[Path], None],
+    write: Callable[[Path], object],
     *,
     inputs: Mapping[str, str] | None = None,
     facts: Facts | None = None,

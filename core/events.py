@@ -99,8 +99,7 @@ class Resumed(Event, frozen=True, kw_only=True):
 
     step: int
     checkpoint: str
-    damaged: tuple[str, ...] = ()
-    """Newer checkpoints that were passed over, each with its damage."""
+    """Path of it."""
 
 
 class Metric(Event, frozen=True, kw_only=True):
@@ -125,7 +124,8 @@ class Evaluation(Event, frozen=True, kw_only=True):
 
     step: int
     loss: float
-    train_loss: float
+    train_loss: float | None
+    """Mean over the training steps since the last evaluation; None before the first step."""
     bits_per_byte: float
     best: bool
     whole: bool = False
@@ -307,8 +307,11 @@ class Tail:
         """Complete lines that were no event: damage, or a newer version's words."""
         self._inode = 0
 
-    def lines(self) -> list[bytes]:
-        """The complete lines since the last call. A file that shrank or was replaced is read from its start."""
+    def lines(self, limit: int = -1) -> list[bytes]:
+        """The complete lines since the last call. A file that shrank or was replaced is read from its start.
+
+        limit: read only about so many bytes now; the next call goes on behind them.
+        """
         try:
             with self.path.open("rb") as file:
                 status = os.fstat(file.fileno())
@@ -317,16 +320,18 @@ class Tail:
                 if status.st_size == self.offset:
                     return []
                 file.seek(self.offset)
-                data = file.read()
+                data = file.read(limit)
+                if limit >= 0 and b"\n" not in data:
+                    data += file.readline()  # a line longer than the limit must not stop everything behind it
         except FileNotFoundError:
             return []
         end = data.rfind(b"\n") + 1
         self.offset += end
         return data[:end].splitlines()
 
-    def events(self) -> list[AnyEvent]:
-        """The events since the last call."""
-        return list(self._decoded(self.lines()))
+    def events(self, limit: int = -1) -> list[AnyEvent]:
+        """The events since the last call, or those in about the next `limit` bytes."""
+        return list(self._decoded(self.lines(limit)))
 
     def _decoded(self, lines: Iterable[bytes]) -> Iterable[AnyEvent]:
         for line in lines:

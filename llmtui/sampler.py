@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from core.runs.launch import environment, python
@@ -21,8 +21,10 @@ class SamplerDied(Trouble):
 class Sampler:
     """One child process, started at the first question and again when it has died. Use from one event loop."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, command: Sequence[str] | None = None) -> None:
+        """command: what speaks `core.sample.protocol`; our own server when not given."""
         self._workspace = workspace
+        self._command = list(command or python("core.sample.serve"))
         self._process: asyncio.subprocess.Process | None = None
         self._ids = itertools.count(1)
         self._turn = asyncio.Lock()
@@ -52,7 +54,7 @@ class Sampler:
     async def _running(self) -> asyncio.subprocess.Process:
         if self._process is None or self._process.returncode is not None:
             self._process = await asyncio.create_subprocess_exec(
-                *python("core.sample.serve"),
+                *self._command,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,

@@ -10,20 +10,10 @@ import secrets
 from pathlib import Path
 
 import msgspec
-from msgspec import Struct
 
 from core.files import write_atomic
 from core.runs.directory import Run
-
-
-class Draw(Struct, frozen=True, kw_only=True):
-    """A sample asked for while training; None takes the recipe's value."""
-
-    prompt: str | None = None
-    temperature: float | None = None
-    top_k: int | None = None
-    top_p: float | None = None
-    seed: int | None = None
+from core.train.commands import Draw
 
 
 def ask_stop(run: Run) -> None:

@@ -38,6 +38,7 @@ class Stage(Struct, kw_only=True):
     artifact: str = ""
     facts: dict[str, int | float | str] = {}
     done: float = 0
+    """Of the train stage: its share of the nearest limit, of a total of 1."""
     total: float | None = None
     unit: str = ""
     rate: float = 0.0
@@ -111,8 +112,7 @@ class Summary(Struct, kw_only=True):
             case Progress():
                 self._progress(event)
             case Metric():
-                self.metric = event
-                self.tokens_per_second = _rate(self._token_marks, event.seconds, event.tokens)
+                self._metric(event)
             case Evaluation():
                 self.evaluation = event
                 if event.best:
@@ -153,6 +153,13 @@ class Summary(Struct, kw_only=True):
             return
         stage.done, stage.total, stage.unit = event.done, event.total, event.unit
         stage.rate = _rate(self._marks, event.tick, event.done)
+
+    def _metric(self, event: Metric) -> None:
+        self.metric = event
+        self.tokens_per_second = _rate(self._token_marks, event.seconds, event.tokens)
+        train = self.stages["train"]
+        train.done, train.total = event.progress, 1.0
+        train.rate = _rate(self._marks, event.seconds, event.progress)
 
     def _forget_after(self, step: int) -> None:
         if self.metric and self.metric.step > step:

@@ -1,0 +1,1 @@
+"""From token shards to checkpoints. Importing this imports no torch; `core.train.trainer` does."""

@@ -1,0 +1,1 @@
+"""What the project claims about speed and size, as commands that measure it again."""

@@ -1,0 +1,119 @@
+"""Measuring fairly: a process per contender, contenders in turn, medians, the machine's limits beside them."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from msgspec import Struct, structs
+
+LLMTUI = (sys.executable, "-P", "-c", "from llmtui.cli import main; main()")
+"""The program, as its script starts it."""
+
+Measurement = Mapping[str, float]
+"""What one round of one contender found, by name."""
+
+
+class Figure(Struct, frozen=True, kw_only=True):
+    """One number that the project claims something about."""
+
+    name: str
+    value: float
+    unit: str
+    at_most: float | None = None
+    """The target; None: only told, as a reference for others."""
+    ratio: float | None = None
+    """To the reference measured in the same run."""
+
+    @property
+    def met(self) -> bool:
+        return self.at_most is None or self.value <= self.at_most
+
+
+class Options(Struct, frozen=True, kw_only=True):
+    as_json: bool
+    quick: bool
+    """Fewer or shorter rounds: does it still work, rather than how fast is it."""
+
+
+def options(about: str | None) -> Options:
+    """What was asked for on the command line."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    parser.add_argument("--quick", action="store_true", help="fewer or shorter rounds")
+    asked = parser.parse_args()
+    return Options(as_json=asked.json, quick=asked.quick)
+
+
+def interleaved(contenders: Mapping[str, Callable[[], Measurement]], rounds: int) -> dict[str, dict[str, float]]:
+    """Median of each thing each contender measures. They take turns, so that a slow minute hurts all alike.
+
+    A contender is a call that starts a process of its own and measures it.
+    """
+    found: dict[str, list[Measurement]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, measure in contenders.items():
+            found[name].append(measure())
+    return {
+        name: {key: statistics.median(one[key] for one in measured) for key in measured[0]}
+        for name, measured in found.items()
+    }
+
+
+def limits() -> dict[str, float]:
+    """What the machine can do, measured in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.limits"]
+    answer: dict[str, float] = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    return answer
+
+
+@contextlib.contextmanager
+def home() -> Iterator[Path]:
+    """An empty LLMTUI_HOME for this process and those it starts; deleted afterwards."""
+    before = os.environ.get("LLMTUI_HOME")
+    with tempfile.TemporaryDirectory(prefix="llmtui-benchmark-") as directory:
+        os.environ["LLMTUI_HOME"] = directory
+        try:
+            yield Path(directory)
+        finally:
+            if before is None:
+                del os.environ["LLMTUI_HOME"]
+            else:
+                os.environ["LLMTUI_HOME"] = before
+
+
+def report(figures: Sequence[Figure], asked: Options) -> int:
+    """Print the figures beside the machine's limits; the exit code: 1 when one falls short of its target."""
+    machine = limits()
+    if asked.as_json:
+        told = [structs.asdict(figure) | {"met": figure.met} for figure in figures]
+        print(json.dumps({"schema": 1, "quick": asked.quick, "machine": machine, "figures": told}))
+    else:
+        rows = [("", "measured", "target", "ratio", ""), *map(_row, figures)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for name, *cells in rows:
+            print(
+                "  ".join(
+                    [name.ljust(widths[0]), *(c.rjust(w) for c, w in zip(cells, widths[1:], strict=True))]
+                ).rstrip()
+            )
+        print("\nthis machine: " + ", ".join(f"{value:,.4g} {name}" for name, value in machine.items()))
+    return int(not all(figure.met for figure in figures))
+
+
+def _row(figure: Figure) -> tuple[str, ...]:
+    return (
+        figure.name,
+        f"{figure.value:,.4g} {figure.unit}",
+        f"≤ {figure.at_most:,.4g}" if figure.at_most is not None else "",
+        f"{figure.ratio:.2f}" if figure.ratio is not None else "",
+        "" if figure.at_most is None else "met" if figure.met else "SHORT",
+    )

@@ -1,0 +1,71 @@
+"""The real program in a pseudo-terminal, its output counted and drawn by a terminal emulator."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pty
+import select
+import struct
+import subprocess
+import termios
+import time
+from collections.abc import Sequence
+
+import psutil
+import pyte
+
+
+class Terminal:
+    """A program on a terminal of `columns` x `rows`. Use as a context manager, which ends the program."""
+
+    def __init__(self, command: Sequence[str], columns: int = 80, rows: int = 24) -> None:
+        self.screen = pyte.Screen(columns, rows)
+        self._stream = pyte.ByteStream(self.screen)
+        self._master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        env = os.environ | {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
+        env.pop("NO_COLOR", None)
+        self.began = time.perf_counter()
+        self._process = subprocess.Popen(
+            command, env=env, stdin=slave, stdout=slave, stderr=slave, start_new_session=True
+        )
+        os.close(slave)
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        os.close(self._master)
+
+    def read(self, seconds: float) -> int:
+        """Wait at most `seconds` for the program to write something; how many bytes it did. Raises EOFError."""
+        if not select.select([self._master], [], [], max(0.0, seconds))[0]:
+            return 0
+        data = b""
+        with contextlib.suppress(OSError):  # how Linux says that the program has ended
+            data = os.read(self._master, 2**20)
+        if not data:
+            raise EOFError("the program has ended; the screen shows\n" + "\n".join(self.screen.display).rstrip())
+        self._stream.feed(data)
+        return len(data)
+
+    def wait_for(self, text: str, seconds: float = 60.0) -> float:
+        """Seconds from the program's start until `text` stands on the screen. Raises TimeoutError, EOFError."""
+        while not any(text in line for line in self.screen.display):
+            if time.perf_counter() - self.began > seconds:
+                raise TimeoutError(f"{text!r} never came; the screen shows\n" + "\n".join(self.screen.display).rstrip())
+            self.read(0.1)
+        return time.perf_counter() - self.began
+
+    def watch(self, seconds: float) -> tuple[int, float]:
+        """Bytes the program writes and seconds of processor time it takes during `seconds`."""
+        process = psutil.Process(self._process.pid)
+        before, written, end = process.cpu_times(), 0, time.perf_counter() + seconds
+        while (left := end - time.perf_counter()) > 0:
+            written += self.read(left)
+        after = process.cpu_times()
+        return written, after.user + after.system - before.user - before.system

@@ -1,0 +1,62 @@
+"""Documents on the disk: Parquet shards with the columns name, part and text.
+
+A document of more than 4 MiB lies in consecutive rows, its parts 0, 1, 2…, which join without a separator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+SHARD_BYTES = 32 * 2**20
+"""UTF-8 bytes of text after which a shard is written: large enough to compress well, small enough to hold."""
+
+SCHEMA = pa.schema([("name", pa.string()), ("part", pa.int32()), ("text", pa.string())])
+
+
+class Part(NamedTuple):
+    """A document, or a piece of a long one."""
+
+    name: str
+    number: int
+    text: str
+    last: bool = True
+    """Whether the document ends with it; not stored, but known when reading."""
+
+
+def write_parts(path: Path, parts: list[Part]) -> None:
+    """Write one shard. The same parts give the same bytes."""
+    columns = {
+        "name": [part.name for part in parts],
+        "part": [part.number for part in parts],
+        "text": [part.text for part in parts],
+    }
+    pq.write_table(pa.table(columns, schema=SCHEMA), path, compression="zstd")
+
+
+def read_parts(files: Iterable[Path], start: int = 0) -> Iterator[Part]:
+    """The parts in `files`, in order, without the first `start` rows; holds a few at a time."""
+    waiting: Part | None = None
+    for part in _rows(files, start):
+        if waiting is not None:
+            yield waiting._replace(last=part.number == 0)
+        waiting = part
+    if waiting is not None:
+        yield waiting
+
+
+def _rows(files: Iterable[Path], start: int) -> Iterator[Part]:
+    for path in files:
+        with pq.ParquetFile(path) as file:
+            if start >= file.metadata.num_rows:
+                start -= file.metadata.num_rows
+                continue
+            # 16 rows: with parts of 4 MiB a batch is at most 64 MiB
+            for batch in file.iter_batches(batch_size=16):
+                rows = batch.slice(start).to_pydict()
+                start = max(0, start - batch.num_rows)
+                yield from map(Part, rows["name"], rows["part"], rows["text"])

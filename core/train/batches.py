@@ -1,0 +1,87 @@
+"""Which tokens each step sees: a pure function of (seed, step, rank, world size), so resuming needs one integer.
+
+The training tokens are cut into windows of block_size; an epoch visits each once, in an order that a keyed
+permutation gives without storing it, and every epoch cuts at another offset.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from core.tokenize.shards import TokenStream
+from core.trouble import Trouble
+
+
+class TooFewTokens(Trouble):
+    doing = "train"
+
+
+def _key(*parts: object) -> int:
+    return int.from_bytes(hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=8).digest(), "little")
+
+
+def permute(index: npt.NDArray[np.uint64], size: int, seed: int) -> npt.NDArray[np.uint64]:
+    """Where each of `index` (< size) goes in a permutation of 0..size-1 that `seed` chooses. O(1) memory.
+
+    A four-round Feistel network over the next power of four; what falls outside walks on until it is inside.
+    """
+    half = max(1, (max(2, size - 1).bit_length() + 1) // 2)
+    shift, mask = np.uint64(half), np.uint64((1 << half) - 1)
+    keys = [np.uint64(_key(seed, round_)) for round_ in range(4)]
+    out = index.astype(np.uint64)
+    walking = np.ones(out.shape, bool)
+    with np.errstate(over="ignore"):
+        while walking.any():
+            left, right = out >> shift, out & mask
+            for key in keys:
+                mixed = (right + key) * np.uint64(0x9E3779B97F4A7C15)
+                mixed ^= mixed >> np.uint64(29)
+                mixed = mixed * np.uint64(0xBF58476D1CE4E5B9)
+                mixed ^= mixed >> np.uint64(32)
+                left, right = right, (left ^ mixed) & mask
+            out = np.where(walking, (left << shift) | right, out)
+            walking = out >= size
+    return out
+
+
+class Batches:
+    """The training windows of one rank."""
+
+    def __init__(
+        self, tokens: TokenStream, *, block_size: int, batch_size: int, seed: int, rank: int = 0, world: int = 1
+    ) -> None:
+        if len(tokens) <= block_size:
+            raise TooFewTokens(
+                f"the training text has {len(tokens):,} tokens, and one window needs {block_size + 1:,}",
+                where="model.block_size",
+                todo=f"use more text, or model.block_size = {max(1, len(tokens) // 8)} or less",
+            )
+        self._tokens, self._block, self._batch = tokens, block_size, batch_size
+        self._seed, self._rank, self._world = seed, rank, world
+        # one window is given up so that epochs can start at different offsets
+        self._windows = max(1, (len(tokens) - 1) // block_size - 1)
+
+    def starts(self, micro_step: int) -> list[int]:
+        """Where the windows of the `micro_step`-th batch of this rank begin, in tokens."""
+        first = micro_step * self._batch * self._world
+        places = np.arange(first + self._rank, first + self._batch * self._world, self._world, dtype=np.uint64)
+        epochs, within = np.divmod(places, np.uint64(self._windows))
+        starts = np.empty(len(places), np.int64)
+        for epoch in np.unique(epochs):
+            chosen = epochs == epoch
+            slack = len(self._tokens) - 1 - self._windows * self._block
+            offset = _key(self._seed, "offset", int(epoch)) % (slack + 1)
+            order = permute(within[chosen], self._windows, _key(self._seed, "order", int(epoch)))
+            starts[chosen] = order.astype(np.int64) * self._block + offset
+        return starts.tolist()
+
+    def __call__(self, micro_step: int) -> tuple[Tensor, Tensor]:
+        """Inputs and targets, both int64 (batch_size, block_size), on the CPU."""
+        windows = [self._tokens.window(start, self._block + 1) for start in self.starts(micro_step)]
+        both = torch.from_numpy(np.stack(windows))
+        return both[:, :-1].contiguous(), both[:, 1:].contiguous()

@@ -1,0 +1,198 @@
+"""Commands that look and change nothing: ls, show, watch, locate."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from core.events import Tail
+from core.recipe import PRESETS
+from core.runs.directory import Run, all_runs, find_run
+from core.runs.summary import Stage
+from core.workspace import Workspace
+from llmtui.commands.options import json_option, run_argument
+from llmtui.commands.start import conclude
+from llmtui.console import can_draw, out, out_json, say, table
+from llmtui.narrate import Narrator, describe_failure, describe_progress, follow
+from llmtui.units import clock, duration, facts, rate, size
+
+
+@click.command(short_help="List the runs, newest first.")
+@json_option
+def ls(as_json: bool) -> int:
+    """List the runs, newest first, with what they are doing."""
+    workspace = Workspace()
+    if not as_json:
+        return list_runs(workspace)
+    for run in all_runs(workspace):
+        out_json(_brief(run))
+    return 0
+
+
+def list_runs(workspace: Workspace) -> int:
+    """Print the table of runs; 0."""
+    runs = all_runs(workspace)
+    if not runs:
+        say("there are no runs yet; start one: llmtui demo, or llmtui run PATH")
+        return 0
+    out(table([("RUN", "STATE", "STAGE", "DONE", "BITS/BYTE", "SPEED", "LEFT", "MADE"), *map(_row, runs)]))
+    return 0
+
+
+def _row(run: Run) -> tuple[str, ...]:
+    summary, state = run.summary(), run.state()
+    stage = summary.stages.get(summary.stage, Stage())
+    return (
+        run.id,
+        state.value,
+        summary.stage,
+        f"{stage.share:.0%}" if stage.share is not None else "",
+        f"{summary.evaluation.bits_per_byte:.3f}" if summary.evaluation else "",
+        rate(summary.tokens_per_second, "tok") if state.alive and summary.tokens_per_second else "",
+        duration(stage.eta) if state.alive and stage.eta is not None else "",
+        clock(run.made_at),
+    )
+
+
+def _brief(run: Run) -> dict[str, Any]:
+    """What `ls --json` says of a run; times in seconds, rates a second, shares 0 to 1."""
+    summary, state = run.summary(), run.state()
+    metric, evaluation = summary.metric, summary.evaluation
+    stage = summary.stages.get(summary.stage, Stage())
+    return {
+        "id": run.id,
+        "name": run.name,
+        "path": str(run.path),
+        "state": state.value,
+        "made_at": run.made_at,
+        "stage": summary.stage or None,
+        "share": stage.share,
+        "seconds_left": stage.eta if state.alive else None,
+        "step": metric.step if metric else None,
+        "loss": metric.loss if metric else None,
+        "tokens_per_second": summary.tokens_per_second or None,
+        "validation_loss": evaluation.loss if evaluation else None,
+        "bits_per_byte": evaluation.bits_per_byte if evaluation else None,
+    }
+
+
+@click.command(short_help="Say what there is to know about a run.")
+@run_argument()
+@json_option
+def show(wanted: str | None, as_json: bool) -> None:
+    """Say what there is to know about RUN: its state, stages, figures, checkpoints."""
+    run = find_run(Workspace(), wanted)
+    if as_json:
+        checkpoints = [checkpoint.path.name for checkpoint in run.saved_checkpoints()]
+        out_json(
+            _brief(run)
+            | {"recipe": run.recipe, "summary": run.summary(), "checkpoints": checkpoints, "bytes": run.bytes()}
+        )
+    else:
+        out(table(_described(run)))
+
+
+def _described(run: Run) -> list[tuple[str, ...]]:
+    summary, state = run.summary(), run.state()
+    rows = [
+        ("run", run.id),
+        ("state", state.value + (f", {describe_progress(summary)}" if state.alive and summary.stage else "")),
+    ]
+    if state.value in ("failed", "interrupted"):
+        rows += [
+            ("because" if n == 0 else "", line.strip()) for n, line in enumerate(describe_failure(run).split("\n"))
+        ]
+    rows += [
+        ("made", clock(run.made_at)),
+        ("source", run.recipe.source.corpus),
+    ]
+    rows += [
+        (name, ", ".join(filter(None, [stage.state, facts(stage.facts)]))) for name, stage in summary.stages.items()
+    ]
+    if summary.shape:
+        rows += [("model", f"{summary.shape.parameters:,} parameters")]
+    if summary.metric:
+        rows += [("trained", f"step {summary.metric.step:,}, {duration(summary.metric.seconds)}")]
+    if summary.evaluation and math.isfinite(summary.evaluation.loss):
+        rows += [
+            ("validation", f"{summary.evaluation.loss:.3f} nats per token"),
+            ("bits per byte", f"{summary.evaluation.bits_per_byte:.3f}"),
+        ]
+    rows += [(name, f"{bits:.3f} bits per byte") for name, bits in summary.yardsticks.items()]
+    checkpoints = [checkpoint.path.name for checkpoint in run.saved_checkpoints()]
+    if checkpoints:
+        rows += [("checkpoints", ", ".join(checkpoints))]
+    if summary.note:
+        rows += [(summary.note.level, summary.note.text)]
+    return [*rows, ("takes", f"{size(run.bytes())} in {run.path}")]
+
+
+@click.command(short_help="Watch a run until it ends.")
+@run_argument()
+@click.option("--plain", is_flag=True, help="Lines of text even where the workbench could open.")
+@click.option("--json", "as_json", is_flag=True, help="The run's events as they come, one JSON object per line.")
+def watch(wanted: str | None, plain: bool, as_json: bool) -> int:
+    """Watch RUN until it ends: in the workbench on a terminal, otherwise in lines of text.
+
+    The exit code is the run's: 0 done, 3 stopped, else why it failed.
+    """
+    workspace = Workspace()
+    run = find_run(workspace, wanted)
+    if as_json:
+        return _watch_json(run)
+    if can_draw() and not plain:
+        from llmtui.app import run_workbench
+
+        return run_workbench(workspace.prepare(), run.id)
+    told, tail = Narrator(), Tail(run.journal)
+    for event in tail.events():
+        for line in told.tell(event, progress=False):
+            out(line)
+    for event in follow(run, tail.events):
+        for line in told.tell(event):
+            out(line)
+    return conclude(run, told)
+
+
+def _watch_json(run: Run) -> int:
+    """Print the journal as it grows; the run's exit code."""
+    for line in follow(run, Tail(run.journal).lines):
+        try:
+            event = msgspec.json.decode(line)
+        except msgspec.DecodeError:
+            continue  # damage, which every reader of a journal passes over
+        if isinstance(event, dict):
+            out_json(event)
+    ended = run.last_word()
+    return ended.exit_code if ended else 1
+
+
+def _places(workspace: Workspace) -> dict[str, Path]:
+    return {
+        "data": workspace.data,
+        "runs": workspace.runs,
+        "config": workspace.config,
+        "themes": workspace.config / "themes",
+        "state": workspace.state,
+        "cache": workspace.cache,
+        "presets": PRESETS,
+    }
+
+
+@click.command(short_help="Print where things are.")
+@click.argument("what", required=False, metavar="[PLACE|RUN]")
+def locate(what: str | None) -> None:
+    """Print a path: of PLACE (data, runs, config, themes, state, cache, presets) or of a run; all places without it.
+
+    LLMTUI_HOME moves data, config, state and cache. Themes of your own go into `themes`.
+    """
+    workspace = Workspace()
+    places = _places(workspace)
+    if what is None:
+        out(table([(name, str(path)) for name, path in places.items()]))
+    else:
+        out(str(places[what] if what in places else find_run(workspace, what).path))

@@ -1,0 +1,184 @@
+"""Commands that start something: demo, run, and recipe, which shows what would be started."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from core.events import Tail
+from core.recipe import Recipe, load, nearest, read_toml, to_toml
+from core.runs import launch
+from core.runs.directory import Run, State
+from core.trouble import Usage
+from core.workspace import Workspace, check_name, name_from
+from llmtui.commands.options import detach_option, preset_option, set_option
+from llmtui.console import can_draw, out, say
+from llmtui.narrate import Narrator, describe_failure, describe_progress, follow, result
+
+BUILT_IN = "stdlib"
+"""The corpus that is no path."""
+
+STOPPED = 3
+"""Exit code of following a run that was stopped on request."""
+
+
+class NoSuchSource(Usage):
+    doing = "find this source"
+
+
+class CannotDraw(Usage):
+    doing = "open the workbench"
+
+
+@click.command(short_help="Train a small model on Python's standard library; takes a few minutes.")
+@set_option
+@detach_option
+@click.option("--plain", is_flag=True, help="Lines of text even where the workbench could open.")
+def demo(overrides: tuple[str, ...], detach: bool, plain: bool) -> int:
+    """Train a small model on the standard library of this Python, and let it write.
+
+    Takes a few minutes on two cores and needs no network. On a terminal the workbench opens on it.
+    """
+    return _begin(load(preset="demo", overrides=overrides), detach=detach, workbench=can_draw() and not plain)
+
+
+@click.command(short_help="Build what a recipe says, or train on a text.")
+@click.argument("what", metavar="RECIPE|SOURCE")
+@preset_option
+@set_option
+@click.option("--name", help="What to call the run; derived from the recipe or source otherwise.")
+@detach_option
+@click.option("--workbench", is_flag=True, help="Open the workbench on it.")
+def run(
+    what: str, preset: str | None, overrides: tuple[str, ...], name: str | None, detach: bool, workbench: bool
+) -> int:
+    """Build what RECIPE, a file that ends in .toml, says; or train on SOURCE: a text file, a folder, or stdlib.
+
+    The run works in the background. Its progress is told until it ends; Ctrl-C stops the telling, not the run.
+    """
+    if workbench and not can_draw():
+        raise CannotDraw("this is no terminal to draw on", todo="leave out --workbench")
+    return _begin(_resolve(what, preset, overrides, name), detach=detach, workbench=workbench)
+
+
+@click.command(short_help="Print a recipe with all its fields, as a file.")
+@click.argument("file", metavar="[FILE]", required=False)
+@preset_option
+@set_option
+def recipe(file: str | None, preset: str | None, overrides: tuple[str, ...]) -> None:
+    """Print the recipe that FILE, --preset and --set make together: every field, what it means, what it takes."""
+    if file is not None:
+        out(to_toml(_from_file(Path(file), preset, overrides)), end="")
+    else:
+        out(to_toml(load(preset=preset, overrides=overrides)), end="")
+
+
+def _resolve(what: str, preset: str | None, overrides: Sequence[str], name: str | None) -> Recipe:
+    """The recipe that `llmtui run` was asked for, its corpus an absolute path or built in."""
+    named = {"name": check_name(name)} if name is not None else {}
+    if what.endswith(".toml"):
+        found = _from_file(Path(what), preset, overrides, named)
+    else:
+        base = {"name": name_from(Path(what).stem or "stdlib"), "source": {"corpus": what}} | named
+        found = _absolute(load(preset=preset, base=base, overrides=overrides))
+    corpus = found.source.corpus
+    if corpus != BUILT_IN and not Path(corpus).exists():
+        raise _no_such_source(corpus)
+    return found
+
+
+def _from_file(file: Path, preset: str | None, overrides: Sequence[str], base: dict[str, Any] | None = None) -> Recipe:
+    """The recipe in `file`; a relative corpus in it is meant from where the file is."""
+    tables = read_toml(file)
+    base = dict(base or {})
+    if "name" not in tables:
+        base = {"name": name_from(file.stem)} | base
+    source = tables.get("source")
+    corpus = source.get("corpus") if isinstance(source, dict) else None
+    if isinstance(corpus, str) and corpus not in ("", BUILT_IN):
+        base["source"] = {"corpus": str(file.absolute().parent / Path(corpus).expanduser())}
+    return _absolute(load(preset=preset, file=file, base=base, overrides=overrides))
+
+
+def _absolute(recipe: Recipe) -> Recipe:
+    """The same recipe for processes that work in another directory."""
+    corpus = recipe.source.corpus
+    if corpus == BUILT_IN:
+        return recipe
+    path = str(Path(corpus).expanduser().absolute())
+    return msgspec.structs.replace(recipe, source=msgspec.structs.replace(recipe.source, corpus=path))
+
+
+def _no_such_source(corpus: str) -> NoSuchSource:
+    path = Path(corpus)
+    beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    todo = nearest(path.name, [BUILT_IN, *beside]) or f"give the path of a text file or a folder, or {BUILT_IN}"
+    return NoSuchSource("there is no such file or folder", where=corpus, todo=todo)
+
+
+def _begin(recipe: Recipe, *, detach: bool, workbench: bool) -> int:
+    """Start a run for `recipe` and stay with it as far as is wanted; the exit code."""
+    workspace = Workspace().prepare()
+    started = Run.create(workspace, recipe)
+    launch.start(started, workspace)
+    if detach:
+        out(started.id)
+        say(f"{started.id} works in the background; llmtui watch shows it")
+        return 0
+    if workbench:
+        from llmtui.app import run_workbench
+
+        code = run_workbench(workspace, started.id)
+        _say_where_it_stands(started)
+        return code
+    say(f"{started.id} works in the background; Ctrl-C leaves it to itself")
+    return stay_with(started, Narrator(), Tail(started.journal))
+
+
+def _say_where_it_stands(run: Run) -> None:
+    """What a person who has left the workbench may want to know."""
+    state = run.state()
+    if state.alive:
+        say(f"{run.id}: {state.value}, {describe_progress(run.summary())}")
+    else:
+        conclude(run, replayed(run)[0])
+
+
+def replayed(run: Run) -> tuple[Narrator, Tail]:
+    """Somebody who has heard all that the run has said so far, and where its journal goes on."""
+    told, tail = Narrator(), Tail(run.journal)
+    for event in tail.events():
+        for _ in told.tell(event):
+            pass
+    return told, tail
+
+
+def stay_with(run: Run, told: Narrator, tail: Tail) -> int:
+    """Tell of the run until it ends, then print what came of it; the exit code. Ctrl-C ends the telling only."""
+    try:
+        for event in follow(run, tail.events):
+            for line in told.tell(event):
+                say(line)
+    except KeyboardInterrupt:
+        say(f"\n{run.id} goes on; llmtui watch {run.id} shows it, llmtui stop {run.id} stops it")
+        raise
+    return conclude(run, told)
+
+
+def conclude(run: Run, told: Narrator) -> int:
+    """Print the result of a run that has ended, or say why there is none; the exit code."""
+    state = run.state()
+    if state is State.DONE:
+        for line in result(run, told):
+            out(line)
+        return 0
+    if state is State.STOPPED:
+        say(f"{run.id} was stopped; llmtui resume {run.id} goes on with it")
+        return STOPPED
+    say(f"llmtui: {run.id} {state.value}: {describe_failure(run)}")
+    ended = run.last_word()
+    return (ended.exit_code if ended else 0) or 1

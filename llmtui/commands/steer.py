@@ -1,0 +1,114 @@
+"""Commands that steer runs: stop, pause, resume, rm."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+
+import click
+
+from core.runs import launch
+from core.runs.control import ask_go_on, ask_pause, ask_stop
+from core.runs.directory import Run, State, StillRunning, find_run
+from core.trouble import Usage
+from core.workspace import Workspace
+from llmtui.commands.options import detach_option, run_argument
+from llmtui.commands.start import replayed, stay_with
+from llmtui.console import say
+from llmtui.units import size
+
+PATIENCE = 60.0
+"""Seconds a run gets to save a checkpoint and end."""
+
+GRACE = 10.0
+"""Seconds between SIGTERM and SIGKILL."""
+
+
+class NotRunning(Usage):
+    doing = "pause the run"
+
+
+class AlreadyRunning(StillRunning):
+    doing = "start the run"
+
+
+@click.command(short_help="Save a checkpoint and end a run.")
+@run_argument()
+@click.option("--now", is_flag=True, help="Do not wait for a checkpoint: end its processes within seconds.")
+def stop(wanted: str | None, now: bool) -> None:
+    """Ask RUN to save a checkpoint and end, and wait until it has; `llmtui resume` goes on from there."""
+    run = find_run(Workspace(), wanted)
+    if not run.state().alive:
+        say(f"{run.id} is not running ({run.state().value})")
+        return
+    ask_stop(run)
+    if now:
+        _end(run)
+    elif not launch.wait_until_dead(run, PATIENCE):
+        raise launch.NotStopped(
+            f"{run.id} has not ended within {PATIENCE:.0f} s; it will at its next step",
+            todo=f"end it without a checkpoint: llmtui stop --now {run.id}",
+        )
+    say(f"{run.id}: {run.state().value}; llmtui resume {run.id} goes on with it")
+
+
+def _end(run: Run) -> None:
+    """End the processes of a run by signals, the polite one first."""
+    for signal_, patience in ((signal.SIGTERM, GRACE), (signal.SIGKILL, GRACE)):
+        ask_stop(run)  # again: a worker that took the request and hangs must not be started anew by its supervisor
+        with contextlib.suppress(ProcessLookupError):
+            launch.kill(run, sig=signal_)
+        if launch.wait_until_dead(run, patience):
+            return
+    raise launch.NotStopped(f"{run.id} survived SIGKILL", where=f"pid {run.writer()}", todo="the system may be stuck")
+
+
+@click.command(short_help="Make a run wait.")
+@run_argument()
+def pause(wanted: str | None) -> None:
+    """Make RUN wait at its next step, with everything in memory, until `llmtui resume`."""
+    run = find_run(Workspace(), wanted)
+    if not run.state().alive:
+        raise NotRunning(f"{run.id} is not running ({run.state().value})", todo=f"llmtui resume {run.id} starts it")
+    ask_pause(run)
+    say(f"{run.id} waits from its next step on; llmtui resume {run.id} goes on with it")
+
+
+@click.command(short_help="Go on with a paused, stopped, failed or interrupted run.")
+@run_argument()
+@detach_option
+def resume(wanted: str | None, detach: bool) -> int:
+    """Go on with RUN: end its pause, or start it again from its last checkpoint and tell of it until it ends."""
+    workspace = Workspace().prepare()
+    run = find_run(workspace, wanted)
+    state = run.state()
+    if state is State.DONE:
+        say(f"{run.id} is done; there is nothing to go on with")
+        return 0
+    if state is State.PAUSED:
+        ask_go_on(run)
+        say(f"{run.id} goes on")
+        return 0
+    if state.alive:
+        raise AlreadyRunning(f"{run.id} is running already", todo=f"llmtui watch {run.id} shows it")
+    told, tail = replayed(run)
+    launch.start(run, workspace)
+    say(f"{run.id} goes on in the background")
+    return 0 if detach else stay_with(run, told, tail)
+
+
+@click.command(short_help="Delete runs.")
+@run_argument(required=True, nargs=-1)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def rm(wanted: tuple[str, ...], yes: bool) -> None:
+    """Delete each RUN with its checkpoints and samples. Data that other runs may use stays."""
+    workspace = Workspace()
+    runs = {run.id: run for run in (find_run(workspace, name) for name in wanted)}
+    for run in runs.values():
+        if not yes:
+            if not sys.stdin.isatty():
+                raise click.UsageError("nobody can be asked here; repeat it with --yes")
+            click.confirm(f"Delete {run.id} ({size(run.bytes())})?", abort=True, err=True)
+        run.remove()
+        say(f"deleted {run.id}")

@@ -1,0 +1,165 @@
+"""The one clock: what is new in the run directories, read off the event loop and posted to the screens."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from textual.message import Message
+
+from core.events import Tail
+from core.runs.directory import BadRun, Exited, Run, State
+from core.runs.summary import Summary
+from core.trouble import Trouble
+from core.workspace import Workspace
+from llmtui.history import History
+
+STALLED_AFTER = 60.0
+"""Seconds without a new event after which a living run is called stalled."""
+
+CHUNK = 2**20
+"""Bytes of journal folded at once, some 20 ms: a journal of 200 MB opens in seconds and keys still work meanwhile."""
+
+
+class Glance(NamedTuple):
+    """One run as lists show it."""
+
+    run: Run
+    state: State
+    summary: Summary
+    crash: Exited | None
+    """How the last attempt died, if it said nothing itself."""
+    silent: float
+    """Seconds since a living run had news, once that is too long; else 0."""
+
+
+class Looked(Message):
+    """The runs were looked at."""
+
+    def __init__(self, glances: list[Glance]) -> None:
+        super().__init__()
+        self.glances = glances
+
+    def can_replace(self, message: Message) -> bool:
+        return isinstance(message, Looked)
+
+
+class Grown(Message):
+    """The journal of the followed run had news, or another run is followed."""
+
+    def __init__(self, history: History) -> None:
+        super().__init__()
+        self.history = history
+
+    def can_replace(self, message: Message) -> bool:
+        return isinstance(message, Grown)
+
+
+class Follower:
+    """Looks at every run each tick and reads the journal of one. All its state belongs to the event loop."""
+
+    def __init__(self, workspace: Workspace, tell: Callable[[Message], None], period: float) -> None:
+        self._workspace, self._tell = workspace, tell
+        self.period = period
+        """Seconds between ticks."""
+        self.glances: list[Glance] = []
+        self.looked = False
+        """Whether the runs have been looked at yet: no glances then means that there are no runs."""
+        self.history: History | None = None
+        self._tail: Tail | None = None
+        self._wake = asyncio.Event()
+        self._known: dict[str, tuple[object, Glance]] = {}
+        self._news: dict[str, tuple[int, float]] = {}
+
+    def follow(self, run: Run) -> None:
+        """Read the journal of `run` from now on."""
+        if self.history is None or self.history.run.id != run.id:
+            self.history, self._tail = History(run), Tail(run.journal)
+            self._tell(Grown(self.history))
+        self.wake()
+
+    def wake(self) -> None:
+        """Do not wait for the next tick: something was asked for."""
+        self._wake.set()
+
+    async def watch(self, congested: Callable[[], bool]) -> None:
+        """Tick until cancelled. congested: whether the terminal is behind, which makes a tick pass without news."""
+        while True:
+            started = time.monotonic()
+            self._wake.clear()
+            if not congested():
+                self.glances = await asyncio.to_thread(self._look)
+                self.looked = True
+                self._tell(Looked(self.glances))
+                await self._read()
+            rest = self.period - (time.monotonic() - started)
+            try:
+                await asyncio.wait_for(self._wake.wait(), max(0.02, rest))
+            except TimeoutError:
+                continue
+
+    async def _read(self) -> None:
+        while self._tail and self.history:
+            tail, history = self._tail, self.history
+            events = await asyncio.to_thread(tail.events, CHUNK)
+            if history is not self.history:
+                continue  # another run was opened while this one was being read
+            history.absorb(events)
+            news = bool(events) or not history.caught_up
+            history.caught_up = history.caught_up or not events
+            if news:
+                self._tell(Grown(history))
+            if not events:
+                return
+
+    def _look(self) -> list[Glance]:
+        try:
+            names = sorted((entry.name for entry in os.scandir(self._workspace.runs) if entry.is_dir()), reverse=True)
+        except OSError:
+            names = []
+        glances = [self._glance(name) for name in names if not name.startswith(".")]
+        return [glance for glance in glances if glance is not None]
+
+    def _glance(self, name: str) -> Glance | None:
+        try:
+            return self._glance_at(name)
+        except (OSError, Trouble):
+            return None  # deleted while we looked, or damaged: `llmtui doctor` and `ls` say more
+
+    def _glance_at(self, name: str) -> Glance:
+        key, known = self._known.get(name, (None, None))
+        run = known.run if known else Run.open(self._workspace.runs / name)
+        now = _marks(run)
+        if known is None or key != now:
+            state = run.state()
+            crash = run.crash() if state in (State.FAILED, State.INTERRUPTED) else None
+            known = Glance(run, state, run.summary(), crash, 0.0)
+            self._known[name] = (now, known)
+        return known._replace(silent=self._silence(known))
+
+    def _silence(self, glance: Glance) -> float:
+        now, events = time.monotonic(), glance.summary.events
+        seen, since = self._news.get(glance.run.id, (-1, now))
+        if seen != events or glance.state is not State.RUNNING:
+            self._news[glance.run.id] = (events, now)
+            return 0.0
+        return now - since if now - since > STALLED_AFTER else 0.0
+
+
+def _marks(run: Run) -> tuple[object, ...]:
+    """What changes whenever the run's state or summary may have changed; cheaper than working those out."""
+    if not run.path.is_dir():
+        raise BadRun("it is gone", where=str(run.path))
+    sizes = []
+    for name in ("journal.jsonl", "launches.jsonl", "status.json"):
+        try:
+            status = (run.path / name).stat()
+            sizes.append((status.st_size, status.st_mtime_ns))
+        except FileNotFoundError:
+            sizes.append((0, 0))
+    alive = (run.supervisor(), run.writer())
+    # a living run's journal grows all the time; its summary is what lists show
+    return (*alive, run.pause_requested, sizes[1:] if all(alive) else sizes)

@@ -1,0 +1,98 @@
+"""What the journal of one run adds up to for the eye: the summary, the curves, the events worth a line."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from core.events import (
+    AnyEvent,
+    Ended,
+    Evaluation,
+    Metric,
+    Note,
+    Paused,
+    Resumed,
+    Saved,
+    StageFinished,
+    StageSkipped,
+    StageStarted,
+    Started,
+)
+from core.events import Sample as SampleEvent
+from core.runs.directory import Run
+from core.runs.summary import Summary
+from llmtui import units
+from llmtui.widgets.series import Series
+
+KEPT = 200
+"""Events and samples kept for the screen; the journal has them all."""
+
+
+class History:
+    """One run, folded from its journal. `absorb` every event in order."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.summary = Summary()
+        self.loss, self.val = Series(), Series()
+        self.lr, self.grad_norm, self.speed = Series(), Series(), Series()
+        """Peak rate so far, norm before clipping, tokens a second of each step."""
+        self.events: deque[tuple[float, str, str]] = deque(maxlen=KEPT)
+        """(seconds since the epoch, kind, text), oldest first."""
+        self.caught_up = False
+        """Whether the journal has been read to its end."""
+        self._last: Metric | None = None
+        self._paused = False
+
+    def absorb(self, events: Iterable[AnyEvent]) -> None:
+        """Let `events` change the picture."""
+        for event in events:
+            self.summary.absorb(event)
+            if isinstance(event, Metric):
+                self._measure(event)
+            else:
+                self._note(event)
+
+    def _measure(self, metric: Metric) -> None:
+        self.loss.add(metric.step, metric.loss)
+        self.lr.add(metric.step, metric.lr)
+        self.grad_norm.add(metric.step, metric.grad_norm)
+        before, self._last = self._last, metric
+        if before and metric.seconds > before.seconds:
+            self.speed.add(metric.step, (metric.tokens - before.tokens) / (metric.seconds - before.seconds))
+
+    def _note(self, event: AnyEvent) -> None:
+        paused, self._paused = self._paused, isinstance(event, Paused)
+        kind, text = "", ""
+        match event:
+            case Started():
+                kind, text = "start", f"attempt {event.attempt} on {event.device}"
+            case StageStarted():
+                kind, text = "stage", f"{event.stage} began"
+            case StageSkipped():
+                kind, text = "stage", f"{event.stage} is up to date"
+            case StageFinished():
+                kind, text = "stage", f"{event.stage} done"
+            case Evaluation():
+                self.val.add(event.step, event.loss)
+                best = ", best so far" if event.best else ""
+                kind, text = "eval", f"step {event.step:,}  {event.bits_per_byte:.3f} bits per byte{best}"
+            case SampleEvent():
+                kind, text = "sample", f"step {event.step:,}  {len(event.text)} characters"
+            case Saved():
+                size, seconds = units.size(event.bytes), units.duration(event.seconds)
+                kind, text = "saved", f"step {event.step:,}  {size} in {seconds}"
+            case Resumed():
+                kind, text = "resume", f"from the checkpoint of step {event.step:,}"
+                for series in (self.loss, self.val, self.lr, self.grad_norm, self.speed):
+                    series.forget_after(event.step)
+                self._last = None
+            case Note():
+                kind, text = {"info": "note", "warning": "warn", "error": "error"}[event.level], event.text
+            case Paused() if not paused:
+                kind, text = "pause", "waits at your request"
+            case Ended():
+                kind, text = "end", event.outcome + (f": {event.what}" if event.what else "")
+        if kind:
+            self.events.append((event.at, kind, text))

@@ -1,0 +1,1 @@
+"""One file and one style sheet per screen, imported when first shown."""

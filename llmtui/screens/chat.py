@@ -1,0 +1,332 @@
+"""Chat: prompts for a checkpoint, continued as they come. Works while the run trains on."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Container
+from textual.timer import Timer
+from textual.worker import Worker
+
+from core.artifact import Artifact
+from core.sample.protocol import Finished, Generate, Loaded, Refused, Reply, Text
+from core.trouble import Trouble
+from llmtui import units
+from llmtui.actions import bindings
+from llmtui.follow import Looked
+from llmtui.screens.picker import Choice, Picker
+from llmtui.screens.work import WorkScreen
+from llmtui.shown import shown
+from llmtui.widgets import words
+from llmtui.widgets.bars import KeyLine, TopLine
+from llmtui.widgets.prompt import Prompt
+from llmtui.widgets.stepper import Dial, Dials
+from llmtui.widgets.transcript import Transcript, Turn
+
+_REDRAWS = 8.0
+"""A second while text comes; half of it over slow lines."""
+
+
+_WRITING = (
+    ("enter", "send"),
+    ("alt+enter", "new line"),
+    ("tab", "settings"),
+    ("esc", "out"),
+    ("^p", "commands"),
+    ("f1", "help"),
+)
+
+
+class Chat(WorkScreen):
+    """Transcript above, settings and prompt below (settings at the side where there is room)."""
+
+    SCOPE = "chat"
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("chat")]
+    CSS_PATH = "chat.tcss"
+    AUTO_FOCUS: ClassVar[str] = "Prompt"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._turns: dict[str, list[Turn]] = {}
+        self._checkpoints: list[Artifact] = []
+        self._chosen: dict[str, str] = {}
+        """By run, the checkpoint picked by hand; without one the newest answers."""
+        self._seen: tuple[str, int] = ("", -1)
+        self._dialled = ""
+        self._answer: Worker[None] | None = None
+        self._timer: Timer | None = None
+
+    def compose(self) -> ComposeResult:
+        yield TopLine(id="top")
+        with Container(id="body"):
+            yield Transcript(id="transcript")
+            yield Dials(dials(), id="dials")
+        yield Prompt(id="prompt")
+        yield self.key_line()
+
+    # -- what is talked to ----------------------------------------------------------------------------------------
+
+    def on_screen_resume(self) -> None:
+        self._look()
+        self._draw()
+
+    @on(Looked)
+    def _looked(self) -> None:
+        if self.is_current:
+            self._look()
+            self._draw()
+
+    def _look(self) -> None:
+        """Read the list of checkpoints again when the run or its newest checkpoint is another."""
+        glance = self.subject
+        if glance is None:
+            self._checkpoints, self._seen = [], ("", -1)
+            return
+        if self._dialled != glance.run.id:
+            self._dialled = glance.run.id
+            sample = glance.run.recipe.sample
+            for name, value in (
+                ("T", sample.temperature),
+                ("k", sample.top_k),
+                ("p", sample.top_p),
+                ("seed", sample.seed),
+            ):
+                self.query_one(Dials).set(name, value)
+        seen = glance.run.id, glance.summary.saved.step if glance.summary.saved else -1
+        if seen != self._seen:
+            self._seen = seen
+            self._checkpoints = glance.run.saved_checkpoints()
+
+    @property
+    def checkpoint(self) -> Artifact | None:
+        """The one that answers: the picked one while it exists, else the newest."""
+        glance = self.subject
+        if glance is None or not self._checkpoints:
+            return None
+        chosen = self._chosen.get(glance.run.id)
+        return next((c for c in self._checkpoints if c.path.name == chosen), self._checkpoints[-1])
+
+    @property
+    def turns(self) -> list[Turn]:
+        """The transcript with this run."""
+        return self._turns.setdefault(self.subject.run.id, []) if self.subject else []
+
+    def _draw(self) -> None:
+        glance, checkpoint = self.subject, self.checkpoint
+        top = self.query_one(TopLine)
+        top.left = [("chat", "title")]
+        if glance:
+            glyph, word, role = words.state(glance)
+            top.left += [("  ", ""), (words.name(glance), "bold"), (f"  {glyph} {word}", role)]
+        speed = self.turns[-1].tokens_per_second if self.turns else 0.0
+        top.right = [(self._title_of(checkpoint), "accent")] if checkpoint else []
+        top.right += [(f"  {units.rate(speed, 'tok')}", "dim")] if speed else []
+        top.update()
+        transcript = self.query_one(Transcript)
+        transcript.title = [("transcript", "title")]
+        transcript.hint = self._hint()
+        transcript.show(self.turns)
+        self._draw_keys()
+
+    def on_descendant_focus(self) -> None:
+        self._draw_keys()
+
+    def _draw_keys(self) -> None:
+        """In the prompt letters are text, so the key line tells of the other keys."""
+        line = self.query_one(KeyLine)
+        line.instead = list(_WRITING) if isinstance(self.focused, Prompt) else []
+        if line.instead and self._answer and self._answer.is_running:
+            line.instead[0] = ("esc", "stop")
+        line.update()
+
+    def _hint(self) -> str:
+        if self.subject is None:
+            return "There is no run yet: 1 shows the runs, n there starts one."
+        if self.checkpoint is None:
+            return "This run has no checkpoint yet. Training saves the first one soon; c in Train saves one at once."
+        return (
+            "Type the beginning of a text and press enter: the model goes on from there. It was trained on text alone,"
+            " so it continues rather than answers."
+        )
+
+    def _title_of(self, checkpoint: Artifact) -> str:
+        glance = self.subject
+        step = _step(checkpoint)
+        best = glance is not None and glance.summary.best is not None and glance.summary.best.step == step
+        newest = checkpoint is self._checkpoints[-1]
+        marks = [mark for mark, holds in (("newest", newest), ("best", best)) if holds]
+        return f"step {step:,}" + (f" ({', '.join(marks)})" if marks else "")
+
+    # -- asking ---------------------------------------------------------------------------------------------------
+
+    @on(Prompt.Sent)
+    def _sent(self, message: Prompt.Sent) -> None:
+        if self.checkpoint is None:
+            self.say("This run has no checkpoint yet.", "warn")
+        elif self._answer and self._answer.is_running:
+            self.say("One text at a time: esc stops the one being written.", "warn")
+        else:
+            self.query_one(Prompt).clear()
+            self._ask(message.text)
+
+    def _ask(self, prompt: str) -> None:
+        assert self.checkpoint is not None
+        knobs = self.query_one(Dials)
+        request = Generate(
+            id=0,
+            checkpoint=str(self.checkpoint.path),
+            prompt=prompt,
+            tokens=round(knobs["tokens"]),
+            temperature=knobs["T"],
+            top_k=round(knobs["k"]),
+            top_p=knobs["p"],
+            seed=round(knobs["seed"]),
+        )
+        settings = (
+            f"step {_step(self.checkpoint):,} · T {request.temperature:g} · k {request.top_k} ·"
+            f" p {request.top_p:g} · seed {request.seed}"
+        )
+        turn = Turn(prompt=prompt, settings=settings)
+        self.turns.append(turn)
+        self.query_one(Transcript).to_start()
+        self._answer = self.run_worker(self._stream(turn, request), exit_on_error=False, group="answer")
+        rate = _REDRAWS if self.bench.near else _REDRAWS / 2
+        self._timer = self.set_interval(1 / rate, self._draw_answer)
+
+    async def _stream(self, turn: Turn, request: Generate) -> None:
+        started, count = 0.0, 0
+        loop = asyncio.get_running_loop()
+        try:
+            async for reply in self.bench.sampler.generate(
+                request.checkpoint,
+                request.prompt,
+                tokens=request.tokens,
+                temperature=request.temperature,
+                top_k=request.top_k,
+                top_p=request.top_p,
+                seed=request.seed,
+            ):
+                if isinstance(reply, Loaded):
+                    started = loop.time()
+                count += isinstance(reply, Text)
+                self._take(turn, reply)
+                if isinstance(reply, Text) and loop.time() > started:
+                    turn.tokens_per_second = count / (loop.time() - started)
+        except Trouble as trouble:
+            turn.failed, turn.outcome = True, trouble.what + (f"; {trouble.todo}" if trouble.todo else "")
+        except asyncio.CancelledError:
+            turn.outcome = "stopped"
+        finally:
+            turn.at_work = False
+            self._draw_answer()
+
+    def _take(self, turn: Turn, reply: Reply) -> None:
+        match reply:
+            case Loaded():
+                turn.outcome = "writing"
+                if reply.dropped_tokens:
+                    turn.outcome += f"; the first {reply.dropped_tokens} tokens do not fit its context"
+            case Text():
+                turn.text += reply.text
+            case Finished():
+                how = {"length": "", "end": ", ended by itself", "cancelled": ", stopped"}[reply.reason]
+                turn.outcome = f"{reply.tokens} tokens{how}"
+                turn.tokens_per_second = reply.tokens / reply.seconds if reply.seconds > 0 else 0.0
+            case Refused():
+                turn.failed, turn.outcome = True, reply.what + (f"; {reply.todo}" if reply.todo else "")
+
+    def _draw_answer(self) -> None:
+        if self._timer and not any(turn.at_work for turn in self.turns[-1:]):
+            self._timer.stop()
+            self._timer = None
+        if self.is_mounted:
+            self._draw()
+
+    # -- actions --------------------------------------------------------------------------------------------------
+
+    def applicable(self, action: str) -> bool:
+        at_work = self._answer is not None and self._answer.is_running
+        if action == "chat.stop":
+            return at_work
+        if action == "chat.retry":
+            return bool(self.turns) and not at_work
+        return True
+
+    def action_chat_write(self) -> None:
+        self.query_one(Prompt).focus()
+
+    def action_chat_stop(self) -> None:
+        if self._answer and self._answer.is_running:
+            self._answer.cancel()
+
+    def action_chat_retry(self) -> None:
+        if self._answer and self._answer.is_running:
+            self.say("One text at a time: ctrl+x stops the one being written.", "warn")
+        elif not self.turns or self.checkpoint is None:
+            self.say("There is nothing to ask again.", "warn")
+        else:
+            knobs = self.query_one(Dials)
+            knobs.set("seed", knobs["seed"] + 1)
+            self._ask(self.turns[-1].prompt)
+
+    def action_chat_checkpoint(self) -> None:
+        glance = self.subject
+        if glance is None or not self._checkpoints:
+            self.say("This run has no checkpoint yet.", "warn")
+            return
+        choices = [
+            Choice(c.path.name, self._title_of(c), f"saved {units.clock(c.manifest.made_at)}")
+            for c in reversed(self._checkpoints)
+        ]
+
+        def chosen(name: str | None) -> None:
+            if name is not None:
+                self._chosen[glance.run.id] = name
+                if name == self._checkpoints[-1].path.name:
+                    del self._chosen[glance.run.id]  # the newest, and whatever will be newer
+                self._draw()
+
+        current = self.checkpoint.path.name if self.checkpoint else ""
+        self.app.push_screen(Picker(f"Checkpoints of {shown(glance.run.name)}", choices, current=current), chosen)
+
+    def action_app_back(self) -> None:
+        if self._answer and self._answer.is_running:
+            self._answer.cancel()
+        elif isinstance(self.focused, Prompt):
+            self.query_one(Dials).focus()
+        else:
+            self.bench.show("home")
+
+
+def _step(checkpoint: Artifact) -> int:
+    """The training step of a checkpoint, which its directory's name says."""
+    digits = checkpoint.path.name.rpartition("-")[2]
+    return int(digits) if digits.isdecimal() else 0
+
+
+def dials() -> list[Dial]:
+    """The sampling settings that can be turned, within what the protocol takes."""
+    return [
+        Dial("T", 0.8, lambda v, d: round(min(5.0, max(0.0, v + 0.1 * d)), 2), "{:.1f}".format),
+        Dial(
+            "k",
+            50,
+            lambda v, d: _next((0, 1, 5, 10, 20, 50, 100, 200, 500), v, d),
+            lambda v: f"{v:.0f}" if v else "all",
+        ),
+        Dial("p", 1.0, lambda v, d: round(min(1.0, max(0.05, v + 0.05 * d)), 2), "{:.2f}".format),
+        Dial("seed", 1, lambda v, d: max(0, v + d), "{:.0f}".format),
+        Dial("tokens", 200, lambda v, d: _next((20, 50, 100, 200, 400, 800, 1600), v, d), "{:.0f}".format),
+    ]
+
+
+def _next(rungs: tuple[int, ...], value: float, direction: int) -> float:
+    """The rung above (or below) `value`."""
+    beyond = [rung for rung in rungs if (rung > value if direction > 0 else rung < value)]
+    if not beyond:
+        return value
+    return beyond[0] if direction > 0 else beyond[-1]

@@ -1,0 +1,237 @@
+"""Home: the runs, the stages of the one under the cursor, and what to do next."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Container
+from textual.widgets import Input
+
+from core.runs.directory import State
+from llmtui.actions import bindings
+from llmtui.follow import Glance, Looked
+from llmtui.screens.work import WorkScreen
+from llmtui.shown import shown
+from llmtui.widgets import words
+from llmtui.widgets.bars import TopLine
+from llmtui.widgets.lines import Line, wrap
+from llmtui.widgets.pane import Pane
+from llmtui.widgets.panels import continuation
+from llmtui.widgets.runs_list import RunsList
+from llmtui.widgets.stages import stage_lines
+
+
+class Stages(Pane):
+    """The five stages of one run."""
+
+    glance: Glance | None = None
+
+    def heading(self, width: int) -> Line:
+        return [(words.name(self.glance), "title")] if self.glance else [("stages", "title")]
+
+    def lines(self, width: int, height: int) -> list[Line]:
+        if self.glance is None:
+            return []
+        return stage_lines(self.glance.run.recipe, self.glance.summary, width, self.glance.state is State.RUNNING)
+
+
+class Next(Pane):
+    """What to do next with the run, or why it failed."""
+
+    glance: Glance | None = None
+
+    def heading(self, width: int) -> Line:
+        return [("next", "title")]
+
+    def lines(self, width: int, height: int) -> list[Line]:
+        if self.glance is None:
+            return []
+        lines: list[Line] = []
+        for text, role in _advice(self.glance):
+            lines += [[(part, role)] for part in wrap(text, width)]
+        return lines
+
+
+class Sampled(Pane):
+    """The last text the model wrote."""
+
+    glance: Glance | None = None
+
+    def heading(self, width: int) -> Line:
+        sample = self.glance.summary.sample if self.glance else None
+        return [("last sample", "title"), (f"  step {sample.step:,}" if sample else "", "dim")]
+
+    def lines(self, width: int, height: int) -> list[Line]:
+        sample = self.glance.summary.sample if self.glance else None
+        if sample is None:
+            return [[("No sample yet: the first comes during training.", "dim")]]
+        return continuation(sample.prompt, sample.text, width)
+
+
+class Welcome(Pane):
+    """What stands here before the first run."""
+
+    def heading(self, width: int) -> Line:
+        return [("welcome", "title")]
+
+    def lines(self, width: int, height: int) -> list[Line]:
+        text: list[Line] = [[]]
+        for part in wrap(
+            "llmtui trains a GPT-style language model from scratch, on this machine, and shows it happening:"
+            " real text becomes tokens, tokens train a Transformer, the Transformer writes text.",
+            min(width, 76),
+        ):
+            text.append([(part, "")])
+        return [
+            *text,
+            [],
+            [("  d  ", "key"), ("start the demo: the Python standard library, a small GPT,", "")],
+            [("     ", ""), ("about two minutes of training, no network", "dim")],
+            [("  n  ", "key"), ("a run of your own: any text file, or a folder of them", "")],
+            [("  ?  ", "key"), ("all keys", "")],
+            [],
+            [("Runs go on when you leave; come back at any time with `llmtui`.", "dim")],
+        ]
+
+
+class Home(WorkScreen):
+    """Runs above, the selected one below."""
+
+    SCOPE = "home"
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("home")]
+    CSS_PATH = "home.tcss"
+    AUTO_FOCUS: ClassVar[str] = "RunsList"
+
+    def compose(self) -> ComposeResult:
+        yield TopLine(id="top")
+        yield Welcome()
+        with Container(id="body"):
+            yield RunsList(id="runs")
+            with Container(id="below"):
+                yield Stages(id="stages")
+                yield Sampled(id="sampled")
+                yield Next(id="next")
+        yield Input(placeholder="part of a run's name; enter keeps it, esc shows all", id="filter")
+        yield self.key_line()
+
+    def on_mount(self) -> None:
+        self.query_one("#filter").display = False
+        self._show_emptiness()
+
+    @property
+    def subject(self) -> Glance | None:
+        return self.query_one(RunsList).current
+
+    def on_screen_resume(self) -> None:
+        runs = self.query_one(RunsList)
+        runs.point_at(self.bench.selected_id)
+        runs.show(self.bench.follower.glances)
+        self._show()
+
+    @on(Looked)
+    def _looked(self, message: Looked) -> None:
+        self._show_emptiness()
+        self.query_one(RunsList).show(message.glances)
+        self._show()
+
+    @on(RunsList.Pointed)
+    def _pointed(self) -> None:
+        if self.subject:
+            self.bench.select(self.subject.run)
+        self._show()
+
+    def _show_emptiness(self) -> None:
+        empty = self.bench.follower.looked and not self.bench.follower.glances
+        self.set_class(empty, "-empty")
+
+    def _show(self) -> None:
+        top = self.query_one(TopLine)
+        top.left = [("llmtui", "title"), ("  " + shown(_tilde(self.bench.workspace.data)), "dim")]
+        top.right = [(_machine(), "dim")]
+        top.update()
+        for pane in (self.query_one(Stages), self.query_one(Next), self.query_one(Sampled)):
+            pane.glance = self.subject
+            pane.update()
+        self.query_one("#keys", Pane).update()
+        self.query_one(Welcome).update()
+
+    # -- actions --------------------------------------------------------------------------------------------------
+
+    def action_home_open(self) -> None:
+        if self.subject:
+            self.bench.select(self.subject.run)
+            self.bench.show("train")
+
+    def action_run_demo(self) -> None:
+        self.bench.start_demo()
+
+    def action_home_filter(self) -> None:
+        field = self.query_one("#filter", Input)
+        field.display = True
+        field.focus()
+
+    @on(Input.Changed, "#filter")
+    def _filter(self, message: Input.Changed) -> None:
+        self.query_one(RunsList).filter(message.value)
+
+    @on(Input.Submitted, "#filter")
+    def _keep_filter(self) -> None:
+        self.query_one("#filter").display = False
+        self.query_one(RunsList).focus()
+
+    def action_app_back(self) -> None:
+        self.query_one("#filter", Input).value = ""
+        self._keep_filter()
+
+
+def _tilde(path: Path) -> str:
+    home = Path.home()
+    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
+
+
+def _machine() -> str:
+    """Cores and memory of this machine, and whether we are far from it."""
+    import psutil
+
+    memory = psutil.virtual_memory()
+    parts = [f"{os.cpu_count()} cores", f"{memory.available / 2**30:.0f}/{memory.total / 2**30:.0f} GiB free"]
+    if any(os.environ.get(name) for name in ("SSH_CONNECTION", "SSH_TTY")):
+        parts.append("ssh")
+    return " · ".join(parts)
+
+
+def _advice(glance: Glance) -> list[tuple[str, str]]:
+    """(text, role) lines for the run's state."""
+    summary = glance.summary
+    saved = summary.saved
+    talk = f"5 talks to step {saved.step:,}" if saved else ""
+    lines: list[tuple[str, str]] = []
+    if glance.silent:
+        lines = [("Alive, but no news for a while: the machine may be short of memory or disk.", "warn")]
+    elif glance.state in (State.FAILED, State.INTERRUPTED):
+        what, kept, todo = words.trouble(glance)
+        lines = [(part, role) for part, role in ((what, "bad"), (kept, ""), (todo, "")) if part]
+        lines.append((f"r goes on from {f'step {saved.step:,}' if saved else 'where it broke off'}", "dim"))
+    elif glance.state is State.CREATED:
+        lines = [("Not started yet: r starts it.", "")]
+    elif glance.state is State.STARTING:
+        lines = [("Its process is starting.", "")]
+    elif glance.state is State.PAUSED:
+        lines = [("Waits with everything in memory; space lets it go on.", "")]
+    elif glance.state is State.STOPPED:
+        lines = [(f"r goes on from {f'step {saved.step:,}' if saved else 'the start'}", "")]
+    if summary.evaluation:
+        best = summary.best or summary.evaluation
+        needs = [f"{shown(name, 20)} {words.loss(bpb)}" for name, bpb in sorted(summary.yardsticks.items())]
+        beside = f"; {', '.join(needs)}" if needs else ""
+        lines.append((f"best: {words.loss(best.bits_per_byte)} bits per byte at step {best.step:,}{beside}", ""))
+    if glance.state in (State.RUNNING, State.STARTING):
+        lines.append(("enter shows it" + (f"; {talk} now, training goes on" if talk else ""), "dim"))
+    elif talk:
+        lines.append((f"enter shows its curves; {talk}", "dim"))
+    return lines

@@ -1,0 +1,111 @@
+"""Choosing one of a list by typing part of it: actions, themes, checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import ClassVar, NamedTuple
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Input, OptionList, Static
+from textual.widgets.option_list import Option
+
+from llmtui.shown import shown
+from llmtui.widgets.lines import cell
+
+
+_INSIDE = 64
+"""Cells for name and detail in a dialog."""
+
+
+class Choice(NamedTuple):
+    """One line of the list."""
+
+    value: str
+    name: str
+    detail: str = ""
+
+
+class Picker(ModalScreen[str | None]):
+    """A list with a field above it; the answer is the chosen value, or None.
+
+    peek: called with the value under the cursor, and with the first one again when nothing is chosen.
+    """
+
+    CSS_PATH = "dialogs.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "leave"),
+        Binding("down,tab", "move(1)"),
+        Binding("up,shift+tab", "move(-1)"),
+    ]
+
+    def __init__(
+        self,
+        title: str,
+        choices: Sequence[Choice],
+        *,
+        current: str = "",
+        peek: Callable[[str], None] | None = None,
+    ) -> None:
+        super().__init__()
+        self._title, self._choices, self._current, self._peek = title, choices, current, peek
+        details = max((len(choice.detail) for choice in choices), default=0)
+        self._names = min(max((len(choice.name) for choice in choices), default=0), max(20, _INSIDE - details))
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog -picker"):
+            yield Static(Content(shown(self._title)), classes="title")
+            yield Input(placeholder="type to narrow, enter chooses, esc leaves")
+            yield OptionList(markup=False)
+
+    def on_mount(self) -> None:
+        self.query_one(OptionList).can_focus = False
+        self._narrow("")
+
+    @on(Input.Changed)
+    def _typed(self, message: Input.Changed) -> None:
+        self._narrow(message.value)
+
+    def _narrow(self, text: str) -> None:
+        words = text.lower().split()
+        found = [c for c in self._choices if all(word in f"{c.name} {c.detail}".lower() for word in words)]
+        options = self.query_one(OptionList)
+        options.clear_options()
+        options.add_options([Option(self._line(choice), id=choice.value) for choice in found])
+        places = [i for i, choice in enumerate(found) if choice.value == self._current]
+        options.highlighted = places[0] if places else 0 if found else None
+
+    def _line(self, choice: Choice) -> Content:
+        name = cell(shown(choice.name, 80), self._names)
+        return Content.assemble(name, ("  " + shown(choice.detail, 200), "$muted"))
+
+    def action_move(self, step: int) -> None:
+        options = self.query_one(OptionList)
+        if step > 0:
+            options.action_cursor_down()
+        else:
+            options.action_cursor_up()
+
+    @on(OptionList.OptionHighlighted)
+    def _highlighted(self, message: OptionList.OptionHighlighted) -> None:
+        if self._peek and message.option_id:
+            self._peek(message.option_id)
+
+    @on(OptionList.OptionSelected)
+    def _clicked(self, message: OptionList.OptionSelected) -> None:
+        self.dismiss(message.option_id)
+
+    @on(Input.Submitted)
+    def _chosen(self) -> None:
+        options = self.query_one(OptionList)
+        if options.highlighted is not None:
+            self.dismiss(options.get_option_at_index(options.highlighted).id)
+
+    def action_leave(self) -> None:
+        if self._peek and self._current:
+            self._peek(self._current)
+        self.dismiss(None)

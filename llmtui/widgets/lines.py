@@ -1,0 +1,101 @@
+"""Lines of styled text: lists of (text, role) spans, measured in terminal cells.
+
+Not markup: brackets in a run's name stay brackets. A role names a colour of the theme (see `Pane.COMPONENT_CLASSES`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from rich.cells import cell_len, chop_cells, set_cell_size
+
+Span = tuple[str, str]
+Line = list[Span]
+
+
+def width(line: Line) -> int:
+    """Cells that `line` takes."""
+    return sum(cell_len(text) for text, _ in line)
+
+
+def cut(text: str, cells: int) -> str:
+    """`text` in at most `cells` cells, with an ellipsis where something is missing."""
+    if cell_len(text) <= cells:
+        return text
+    return set_cell_size(text, cells - 1).rstrip() + "…" if cells > 0 else ""
+
+
+def cell(text: str, cells: int, *, right: bool = False) -> str:
+    """`text` in exactly `cells` cells: padded, or cut with an ellipsis."""
+    text = cut(text, cells)
+    padding = " " * (cells - cell_len(text))
+    return padding + text if right else text + padding
+
+
+def clip(line: Line, cells: int) -> Line:
+    """`line` in at most `cells` cells."""
+    clipped: Line = []
+    for text, role in line:
+        clipped.append((cut(text, cells), role))
+        cells -= cell_len(text)
+        if cells <= 0:
+            break
+    return clipped
+
+
+def spread(left: Line, right: Line, cells: int) -> Line:
+    """`left` at the left and `right` at the right end of `cells` cells; the left gives way."""
+    left = clip(left, max(0, cells - width(right) - 1))
+    gap = max(1, cells - width(left) - width(right))
+    return clip([*left, (" " * gap, ""), *right], cells)
+
+
+def joined(parts: Iterable[Line], cells: int, gap: str = "  ") -> Line:
+    """As many of `parts`, in order, as fit whole into `cells` cells with `gap` between them; the first always."""
+    line: Line = []
+    for part in parts:
+        if not width(part):
+            continue
+        longer = [*line, (gap, ""), *part] if line else list(part)
+        if line and width(longer) > cells:
+            continue
+        line = longer
+    return clip(line, cells)
+
+
+def table(rows: Iterable[tuple[str, str]], cells: int) -> list[Line]:
+    """Names dim at the left, values behind them in one column."""
+    rows = list(rows)
+    names = max((cell_len(name) for name, _ in rows), default=0) + 1
+    return [clip([(cell(name, names), "dim"), (value, "")], cells) for name, value in rows]
+
+
+def bar(share: float, cells: int, role: str = "bar") -> Line:
+    """A meter `cells` wide, filled to `share` (0 to 1) in steps of half a cell."""
+    halves = round(min(1.0, max(0.0, share)) * cells * 2)
+    filled = "━" * (halves // 2) + ("╸" if halves % 2 else "")
+    return [(filled, role), ("─" * (cells - len(filled)), "frame")]
+
+
+def placed(text: str, cells: int) -> Iterator[tuple[int, str]]:
+    """`text` in lines of at most `cells` cells, each with its place in `text`.
+
+    Broken at spaces where there are any; the line breaks in `text` are kept.
+    """
+    cells, place = max(1, cells), 0
+    for paragraph in text.split("\n"):
+        rest = paragraph
+        while cell_len(rest) > cells:
+            head = chop_cells(rest, cells)[0]
+            space = head.rfind(" ")
+            if space > cells // 2:
+                head = head[: space + 1]
+            yield place, head.rstrip()
+            place, rest = place + len(head), rest[len(head) :]
+        yield place, rest
+        place += len(rest) + 1
+
+
+def wrap(text: str, cells: int) -> Iterator[str]:
+    """The lines of `placed` alone."""
+    return (line for _, line in placed(text, cells))

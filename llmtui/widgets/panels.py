@@ -1,0 +1,313 @@
+"""The text panes of the Train screen. Each is given the history (and the glance) and draws what is in it."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import ClassVar
+
+from core.events import Gpu
+from core.runs.directory import State
+from core.runs.summary import Summary
+from llmtui import units
+from llmtui.follow import Glance
+from llmtui.history import History
+from llmtui.shown import shown
+from llmtui.widgets import words
+from llmtui.widgets.axes import scientific
+from llmtui.widgets.lines import Line, bar, clip, joined, placed, spread, table, wrap
+from llmtui.widgets.pane import Pane, Scrolling
+from llmtui.widgets.stages import stage_lines, stage_strip
+
+
+class RunPane(Pane):
+    """A pane about one run. `show` gives it the newest picture."""
+
+    glance: Glance | None = None
+    history: History | None = None
+
+    def show(self, glance: Glance | None, history: History | None) -> None:
+        """Draw this run."""
+        self.glance, self.history = glance, history
+        self.update()
+
+    @property
+    def summary(self) -> Summary:
+        """The folded journal; an empty summary before there is any."""
+        return self.history.summary if self.history else Summary()
+
+
+class Status(RunPane):
+    """The first line: run, state, step, loss, speed."""
+
+    FRAMED: ClassVar[bool] = False
+
+    def lines(self, width: int, height: int) -> list[Line]:
+        if self.glance is None:
+            return [[("No run is selected: 1 shows the runs.", "dim")]]
+        glyph, word, role = words.state(self.glance)
+        left: Line = [(f"{glyph} ", role), (words.name(self.glance), "bold"), (f"  {word}", role)]
+        parts: list[Line] = [left]
+        summary = self.summary
+        if self.history and not self.history.caught_up:
+            parts.append([(f"reading its journal, {summary.events:,} events", "dim")])
+        if summary.metric:
+            parts.append([(words.step(self.glance._replace(summary=summary)), "")])
+            parts.append([("loss ", "dim"), (words.loss(summary.metric.loss), "train")])
+        if summary.evaluation:
+            bpb = words.loss(summary.evaluation.bits_per_byte)
+            parts.append([("val ", "dim"), (bpb, "val"), (" bpb", "dim")])
+        speed = words.speed(self.glance._replace(summary=summary))
+        if speed:
+            parts.append([(speed, "")])
+        return [joined(parts, width)]
+
+
+class Machine(RunPane):
+    """The GPU where there is one, else processor and memory."""
+
+    def heading(self, width: int) -> Line:
+        reading = self.summary.reading
+        if reading and reading.gpus:
+            more = f" of {len(reading.gpus)}" if len(reading.gpus) > 1 else ""
+            return [(f"gpu 0{more}", "title"), (f"  {shown(reading.gpus[0].name, 40)}", "dim")]
+        return [("machine", "title"), (f"  {shown(self.summary.device, 60)}", "dim")]
+
+    def lines(self, width: int, height: int) -> list[Line]:
+        reading = self.summary.reading
+        if reading is None:
+            return [[("no reading yet", "dim")]]
+        cores = f"{reading.process_cpu:.1f}/{reading.cores} cores"
+        ram = f"{reading.ram / 2**30:.1f}/{reading.ram_total / 2**30:.1f} GiB"
+        processor = _meter("cpu", reading.cpu, cores, width)
+        memory = _meter("ram", reading.ram / max(1, reading.ram_total), ram, width)
+        rest: Line = [("worker ", "dim"), (units.size(reading.process_ram), "")]
+        rest += [("  disk ", "dim"), (f"{units.size(reading.disk_free)} free", "")]
+        if not reading.gpus:
+            return [processor, memory, rest]
+        lines = [line for gpu in reading.gpus[:1] for line in _gpu(gpu, width)]
+        for number, gpu in enumerate(reading.gpus[1 : max(1, height - 6) + 1], 1):
+            used = f"{gpu.memory / 2**30:.1f}/{gpu.memory_total / 2**30:.0f} GiB"
+            lines.append(_meter(f"gpu{number}", gpu.utilisation, used, width))
+        return [*lines, processor, memory, rest]
+
+
+def _gpu(gpu: Gpu, width: int) -> list[Line]:
+    used = f"{gpu.memory / 2**30:.1f}/{gpu.memory_total / 2**30:.0f} GiB"
+    lines = [
+        _meter("util", gpu.utilisation, f"{100 * gpu.utilisation:.0f} %", width),
+        _meter("mem", gpu.memory / max(1, gpu.memory_total), used, width),
+    ]
+    facts = [f"{gpu.watts:.0f} W"] if gpu.watts is not None else []
+    facts += [f"{gpu.celsius:.0f} °C"] if gpu.celsius is not None else []
+    return [*lines, [("     " + "  ".join(facts), "")]] if facts else lines
+
+
+def _meter(name: str, share: float, text: str, width: int) -> Line:
+    """A bar that gives way to its figure, which has a fixed place."""
+    figure = max(14, len(text))
+    cells = width - 5 - figure - 1
+    head: Line = [(f"{name:<5}", "dim")]
+    return [*head, *(bar(share, cells) if cells >= 6 else []), (f" {text:>{figure}}", "")]
+
+
+_FIRST = ("lr", "grad", "best", "xz -9", "saved", "seen", "gzip -9")
+
+
+class Facts(RunPane):
+    """Numbers of the run: as many as there is room for, the most telling first."""
+
+    def heading(self, width: int) -> Line:
+        shape = self.summary.shape
+        size = f"  {units.count(shape.parameters)} parameters" if shape else ""
+        return [("run", "title"), (size, "dim")]
+
+    def lines(self, width: int, height: int) -> list[Line]:
+        if self.glance is None:
+            return []
+        pairs = self._pairs()
+        if height >= 6:
+            return table(pairs, width)
+        # two figures to a line in the small pane, those that change first
+        pairs.sort(key=lambda pair: _FIRST.index(pair[0]) if pair[0] in _FIRST else len(_FIRST))
+        half = width // 2
+        cells = [clip([(f"{name} ", "dim"), (value, "")], half - 1) for name, value in pairs]
+        lines = []
+        for left, right in zip(cells[0::2], [*cells[1::2], []], strict=False):
+            gap = " " * max(1, half - sum(len(text) for text, _ in left))
+            lines.append([*left, (gap, ""), *right])
+        return lines
+
+    def _pairs(self) -> list[tuple[str, str]]:
+        assert self.glance is not None
+        recipe, summary = self.glance.run.recipe, self.summary
+        train, model, metric = recipe.train, recipe.model, summary.metric
+        batch = train.batch_size * train.accumulate * model.block_size
+        pairs: list[tuple[str, str]] = []
+        if metric:
+            clip = f" (clip {train.clip:g})" if train.clip else ""
+            pairs += [("lr", scientific(metric.lr)), ("grad", f"{metric.grad_norm:.2f}{clip}")]
+        if summary.best:
+            pairs.append(("best", f"{words.loss(summary.best.bits_per_byte)} bpb"))
+        pairs += [(shown(name, 12), f"{words.loss(bpb)} bpb") for name, bpb in sorted(summary.yardsticks.items())]
+        if metric:
+            pairs.append(("seen", f"{units.count(metric.tokens)} tok"))
+        if summary.saved:
+            pairs.append(("saved", f"step {summary.saved.step:,}"))
+        pairs.append(("batch", f"{units.count(batch)} tok"))
+        if summary.shape:
+            shape = summary.shape
+            if metric and shape.tokens:
+                pairs.append(("epochs", f"{metric.tokens / shape.tokens:.2f} of {units.count(shape.tokens)} tok"))
+        pairs.append(("shape", f"{model.n_layer} layers, {model.n_head} heads, {model.n_embd} wide"))
+        pairs.append(("context", f"{model.block_size:,} tok"))
+        vocabulary = summary.shape.vocabulary if summary.shape else recipe.tokenize.size
+        pairs.append(("vocab", f"{recipe.tokenize.vocabulary} {vocabulary:,}"))
+        if summary.shape:
+            pairs.append(("work", f"{units.count(summary.shape.flops_per_token)} FLOP/tok"))
+        if summary.metric:
+            pairs.append(("time", units.duration(max(10.0, summary.metric.seconds // 10 * 10))))
+        pairs.append(("ends", f"after {words.limits(train)}"))
+        pairs.append(("optim", f"adamw {train.beta1:g}/{train.beta2:g}, decay {train.weight_decay:g}"))
+        pairs.append(("source", shown(recipe.source.corpus, 200)))
+        if summary.attempt > 1:
+            pairs.append(("attempt", str(summary.attempt)))
+        return pairs
+
+
+class LastSample(RunPane, Scrolling):
+    """The newest text the model wrote."""
+
+    _drawn = -1
+
+    def show(self, glance: Glance | None, history: History | None) -> None:
+        sample = history.summary.sample if history else None
+        if sample and sample.step != self._drawn:
+            self._drawn = sample.step
+            self.to_start()
+        super().show(glance, history)
+
+    def heading(self, width: int) -> Line:
+        sample = self.history.summary.sample if self.history else None
+        if sample is None:
+            return [("last sample", "title")]
+        return [("last sample", "title"), (f"  step {sample.step:,} · T {sample.temperature:g}", "dim")]
+
+    def content(self, width: int) -> list[Line]:
+        sample = self.history.summary.sample if self.history else None
+        if sample is None:
+            return [[("none yet; s asks for one during training", "dim")]]
+        return continuation(sample.prompt, sample.text, width)
+
+
+def continuation(prompt: str, text: str, width: int) -> list[Line]:
+    """A prompt, dim, and what the model wrote behind it, wrapped together."""
+    safe_prompt = shown(prompt, 100_000, lines=True)
+    lines: list[Line] = []
+    for place, part in placed(safe_prompt + shown(text, 100_000, lines=True), width):
+        asked = max(0, len(safe_prompt) - place)
+        lines.append([(part[:asked], "dim"), (part[asked:], "")])
+    return lines
+
+
+_KINDS = {"warn": "warn", "error": "bad", "end": "bold", "saved": "good", "eval": "val"}
+
+
+class Events(RunPane, Scrolling):
+    """What happened, newest first."""
+
+    def heading(self, width: int) -> Line:
+        return [("events", "title")]
+
+    def content(self, width: int) -> list[Line]:
+        lines: list[Line] = []
+        for at, kind, text in reversed(self.history.events if self.history else ()):
+            moment = time.strftime("%H:%M:%S", time.localtime(at))
+            lines.append([(f"{moment} ", "dim"), (f"{kind:<6} ", _KINDS.get(kind, "dim")), (shown(text), "")])
+        return lines or [[("nothing yet", "dim")]]
+
+
+class Progress(RunPane):
+    """The last lines: how far, how long still, and the five stages where there is room."""
+
+    FRAMED: ClassVar[bool] = False
+
+    def lines(self, width: int, height: int) -> list[Line]:
+        if self.glance is None:
+            return []
+        summary, glance = self.summary, self.glance._replace(summary=self.summary)
+        share = words.share(summary)
+        alive = glance.state.alive
+        strip = stage_strip(summary, alive) if width >= 70 else []
+        left: Line = joined(
+            [
+                [(words.remaining(summary) if glance.state is State.RUNNING else self._ending(glance), "")],
+                [(self._next_checkpoint(summary), "dim")] if alive else [],
+            ],
+            width - sum(len(text) for text, _ in strip) - 2,
+            " · ",
+        )
+        detail = spread(left, strip, width)
+        if glance.state is State.DONE:
+            share = 1.0
+        meter: Line = [("no figure yet", "dim")]
+        if share is not None:
+            figure = words.percent(share)
+            if height == 1 and glance.state is State.RUNNING:
+                figure = "  ".join(part for part in (figure, words.remaining(summary)) if part)
+            filled = bar(share, width - max(9, len(figure) + 1), "good" if glance.state is State.DONE else "bar")
+            meter = spread(filled, [(figure, "")], width)
+        return [meter, detail][:height]
+
+    @staticmethod
+    def _ending(glance: Glance) -> str:
+        if glance.state in (State.FAILED, State.INTERRUPTED):
+            what, _, todo = words.trouble(glance)
+            return f"{what}: {todo}" if todo else what
+        if glance.state.alive or glance.state is State.CREATED:
+            return glance.state.value
+        return f"{glance.state.value} {words.when(glance)}"
+
+    def _next_checkpoint(self, summary: Summary) -> str:
+        if summary.stage != "train" or not summary.metric or not self.glance:
+            return ""
+        every = self.glance.run.recipe.train.checkpoint_every
+        return f"checkpoint at step {math.floor(summary.metric.step / every + 1) * every:,}"
+
+
+class StagesBox(RunPane):
+    """The five stages, in the place of the chart while there is no training yet."""
+
+    def heading(self, width: int) -> Line:
+        return [("stages", "title")]
+
+    def lines(self, width: int, height: int) -> list[Line]:
+        if self.glance is None:
+            return [[("No run is selected: 1 shows the runs, n starts one.", "dim")]]
+        lines = stage_lines(self.glance.run.recipe, self.summary, width, self.glance.state is State.RUNNING)
+        if self.glance.state in (State.FAILED, State.INTERRUPTED):
+            lines += [
+                [],
+                *([(part, "bad")] for part in wrap(": ".join(filter(None, words.trouble(self.glance))), width)),
+            ]
+        elif height > 7:
+            lines += [[], [("The loss chart comes with the first training step.", "dim")]]
+        return lines
+
+
+class Neighbours(RunPane):
+    """The other runs, in the widest layout."""
+
+    glances: tuple[Glance, ...] = ()
+
+    def heading(self, width: int) -> Line:
+        return [("runs", "title")]
+
+    def lines(self, width: int, height: int) -> list[Line]:
+        lines: list[Line] = []
+        for glance in self.glances[:height]:
+            glyph, word, role = words.state(glance)
+            here = self.glance is not None and glance.run.id == self.glance.run.id
+            left: Line = [(f"{glyph} ", role), (words.name(glance), "bold" if here else "")]
+            lines.append(spread(left, [(words.val(glance.summary).removeprefix("val ") or word, "dim")], width))
+        return lines

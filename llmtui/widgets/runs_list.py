@@ -1,0 +1,135 @@
+"""The list of runs, a line each."""
+
+from __future__ import annotations
+
+from textual import events
+from textual.message import Message
+
+from core.runs.directory import State
+from llmtui.follow import Glance
+from llmtui.widgets import words
+from llmtui.widgets.lines import Line, cell, clip, width
+from llmtui.widgets.pane import Pane
+
+
+class RunsList(Pane, can_focus=True):
+    """Runs, newest first, with a cursor."""
+
+    class Pointed(Message):
+        """The cursor is on another run."""
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self._all: list[Glance] = []
+        self._shown: list[Glance] = []
+        self.wanted = ""
+        """Only runs whose name contains this."""
+        self._cursor = ""
+        self._top = 0
+        self._page = 1
+
+    @property
+    def current(self) -> Glance | None:
+        """The run under the cursor."""
+        return next((glance for glance in self._shown if glance.run.id == self._cursor), None)
+
+    def point_at(self, run_id: str) -> None:
+        """Put the cursor on that run."""
+        if run_id and run_id != self._cursor:
+            self._cursor = run_id
+            self.update()
+
+    def show(self, glances: list[Glance]) -> None:
+        """Take the newest picture; the cursor stays on its run."""
+        place = self._place()
+        self._all = glances
+        self._shown = [glance for glance in glances if self.wanted.lower() in glance.run.name.lower()]
+        if self.current is None and self._shown:
+            self._cursor = self._shown[min(place, len(self._shown) - 1)].run.id
+            self.post_message(self.Pointed())
+        self.update()
+
+    def filter(self, wanted: str) -> None:
+        """Show only runs whose name contains `wanted`."""
+        self.wanted = wanted
+        self.show(self._all)
+
+    def _place(self) -> int:
+        return next((i for i, glance in enumerate(self._shown) if glance.run.id == self._cursor), 0)
+
+    def heading(self, width: int) -> Line:
+        alive = sum(glance.state.alive for glance in self._all)
+        counts = f"  {len(self._all)}" + (f", {alive} at work" if alive else "")
+        if self.wanted:
+            counts = f"  {len(self._shown)} of {len(self._all)} with “{self.wanted}”"
+        return [("runs", "title"), (counts, "dim")]
+
+    def lines(self, width: int, height: int) -> list[Line]:
+        if not self._shown and self.wanted:
+            return [[(f"No run's name contains “{self.wanted}”. Esc shows them all.", "dim")]]
+        place = self._place()
+        self._page = max(1, height)
+        self._top = max(0, min(self._top, place, len(self._shown) - 1))
+        self._top = max(self._top, place - height + 1)
+        window = self._shown[self._top : self._top + height]
+        names = max((len(words.name(glance)) for glance in self._shown), default=0)
+        states = max((len(words.state(glance)[1]) for glance in self._shown), default=0)
+        names = min(names, max(10, width // 4))
+        rows = [_row(glance, names, states, width) for glance in window]
+        if self._shown:
+            rows[place - self._top] = self._marked(rows[place - self._top], width)
+        return rows
+
+    def _marked(self, row: Line, cells: int) -> Line:
+        text = "".join(part for part, _ in row)
+        return [(cell(text, cells), "cursor")] if self.has_focus else [(text, "bold")]
+
+    def on_key(self, event: events.Key) -> None:
+        steps = {"up": -1, "k": -1, "down": 1, "j": 1, "pageup": -self._page, "pagedown": self._page}
+        steps |= {"home": -len(self._shown), "g": -len(self._shown), "end": len(self._shown), "G": len(self._shown)}
+        if event.key in steps and self._shown:
+            place = max(0, min(len(self._shown) - 1, self._place() + steps[event.key]))
+            self._cursor = self._shown[place].run.id
+            self.post_message(self.Pointed())
+            self.update()
+            event.stop()
+
+    def on_click(self, event: events.Click) -> None:
+        row = event.y - 1 + self._top
+        if 0 <= row < len(self._shown):
+            self._cursor = self._shown[row].run.id
+            self.post_message(self.Pointed())
+            self.update()
+
+
+def _row(glance: Glance, names: int, states: int, cells: int) -> Line:
+    """One run: state, name, then as many figures as fit, the most telling first."""
+    glyph, word, role = words.state(glance)
+    line: Line = [
+        (f"{glyph} ", role),
+        (cell(words.name(glance), names), "bold"),
+        ("  ", ""),
+        (cell(word, states), role),
+    ]
+    if glance.state in (State.FAILED, State.INTERRUPTED):
+        step = words.step(glance)
+        return clip([*line, (f"  {step}" if step else "", ""), (f"  {words.trouble(glance)[0]}", "dim")], cells)
+    share = words.share(glance.summary) if glance.state in (State.RUNNING, State.PAUSED) else None
+    figures = [
+        (f"{words.percent(share) if share is not None else '':>7}", 7),
+        (f"{words.val(glance.summary):<14}", 14),
+        (f"{words.remaining(glance.summary) if glance.state is State.RUNNING else words.when(glance):>13}", 13),
+        (f"{words.speed(glance):>12}", 12),
+        (f"{words.step(glance):<16}", 16),
+    ]
+    order = (4, 0, 1, 3, 2)
+    room = cells - width(line)
+    kept: set[int] = set()
+    for i, (_, need) in enumerate(figures):
+        if need + 2 <= room:
+            kept.add(i)
+            room -= need + 2
+    for i in order:
+        if i in kept:
+            line += [("  ", ""), (figures[i][0], "dim" if i in (2, 4) else "")]
+    return line

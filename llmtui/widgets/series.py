@@ -1,0 +1,104 @@
+"""Curves that take millions of points: buckets of 2^k steps, so that what was drawn once never moves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+CAPACITY = 2048
+"""Buckets kept; past it neighbours merge in pairs. Twice the pixel columns of a chart 500 cells wide."""
+
+
+class Series:
+    """One quantity over steps. Values that are not finite leave a gap and are remembered in `broken`."""
+
+    def __init__(self) -> None:
+        self.span = 1
+        """Steps in one bucket, a power of two."""
+        self.index: list[int] = []
+        """Bucket numbers, rising: bucket i holds the steps from i * span on."""
+        self.low: list[float] = []
+        self.high: list[float] = []
+        self._total: list[float] = []
+        self._count: list[int] = []
+        self.broken: list[int] = []
+        self.last: float | None = None
+        self.end = 0
+        """The largest step seen."""
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def add(self, step: int, value: float) -> None:
+        """One more value; steps rise, or `forget_after` came first."""
+        self.end = max(self.end, step)
+        if not math.isfinite(value):
+            if len(self.broken) < CAPACITY:
+                self.broken.append(step)
+            return
+        self.last = value
+        number = step // self.span
+        if self.index and self.index[-1] == number:
+            if value < self.low[-1]:
+                self.low[-1] = value
+            if value > self.high[-1]:
+                self.high[-1] = value
+            self._total[-1] += value
+            self._count[-1] += 1
+            return
+        self.index.append(number)
+        self.low.append(value)
+        self.high.append(value)
+        self._total.append(value)
+        self._count.append(1)
+        if len(self.index) > CAPACITY:
+            self._halve()
+
+    def _halve(self) -> None:
+        """Merge buckets in pairs."""
+        self.span *= 2
+        index, low, high, total, count = self.index, self.low, self.high, self._total, self._count
+        self.index, self.low, self.high, self._total, self._count = [], [], [], [], []
+        for i, number in enumerate(index):
+            if self.index and self.index[-1] == number // 2:
+                self.low[-1] = min(self.low[-1], low[i])
+                self.high[-1] = max(self.high[-1], high[i])
+                self._total[-1] += total[i]
+                self._count[-1] += count[i]
+            else:
+                self.index.append(number // 2)
+                self.low.append(low[i])
+                self.high.append(high[i])
+                self._total.append(total[i])
+                self._count.append(count[i])
+
+    def forget_after(self, step: int) -> None:
+        """A resumed run starts again behind `step`: what came later no longer counts."""
+        while self.index and self.index[-1] * self.span > step:
+            for column in (self.index, self.low, self.high, self._total, self._count):
+                column.pop()
+        self.broken = [at for at in self.broken if at <= step]
+        self.end = min(self.end, step)
+        self.last = self._total[-1] / self._count[-1] if self.index else None
+
+    def means(self) -> list[tuple[float, float]]:
+        """(step, mean) of each bucket."""
+        half = (self.span - 1) / 2
+        return [
+            (number * self.span + half, total / count)
+            for number, total, count in zip(self.index, self._total, self._count, strict=True)
+        ]
+
+    def smoothed(self, beta: float, scale: Callable[[float], float], back: Callable[[float], float]) -> list[float]:
+        """Exponential moving average, one value a bucket, started without bias towards zero (Adam's correction).
+
+        beta: weight of the past, per step. scale, back: the average is taken in the plotted scale, else a
+        logarithmic axis would show a curve that lies above its points.
+        """
+        smooth, weight, out = 0.0, 0.0, []
+        for total, count in zip(self._total, self._count, strict=True):
+            keep = beta**count
+            smooth = keep * smooth + (1 - keep) * scale(total / count)
+            weight = keep * weight + (1 - keep)
+            out.append(back(smooth / weight))
+        return out

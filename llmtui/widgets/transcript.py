@@ -1,0 +1,71 @@
+"""What was asked and what the model wrote."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from msgspec import Struct
+
+from llmtui import units
+from llmtui.shown import shown
+from llmtui.widgets.lines import Line, wrap
+from llmtui.widgets.pane import Scrolling
+from llmtui.widgets.panels import continuation
+
+
+class Turn(Struct, kw_only=True):
+    """One prompt and its continuation."""
+
+    prompt: str
+    settings: str
+    """What it was drawn with, in words."""
+    text: str = ""
+    outcome: str = "loading the checkpoint"
+    """How it stands or how it ended."""
+    tokens_per_second: float = 0.0
+    at_work: bool = True
+    failed: bool = False
+
+
+class Transcript(Scrolling):
+    """The turns with one run, the newest at the bottom."""
+
+    FOLLOW: ClassVar[bool] = True
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self.turns: list[Turn] = []
+        self.title: Line = []
+        self.hint = ""
+        self._wrapped: dict[int, tuple[tuple[int, int, str], list[Line]]] = {}
+
+    def show(self, turns: list[Turn]) -> None:
+        """Draw these turns."""
+        if turns is not self.turns:
+            self.turns = turns
+            self._wrapped = {}
+        self.update()
+
+    def heading(self, width: int) -> Line:
+        return self.title
+
+    def content(self, width: int) -> list[Line]:
+        if not self.turns:
+            return [[(part, "dim")] for part in wrap(self.hint, width)]
+        lines: list[Line] = []
+        for number, turn in enumerate(self.turns):
+            state = (width, len(turn.text), turn.outcome)
+            known = self._wrapped.get(number)
+            if known is None or known[0] != state:
+                known = state, self._turn(turn, width)
+                self._wrapped[number] = known
+            lines += known[1]
+        return lines
+
+    @staticmethod
+    def _turn(turn: Turn, width: int) -> list[Line]:
+        text = turn.text + ("▌" if turn.at_work else "")
+        speed = f", {units.rate(turn.tokens_per_second, 'tok')}" if turn.tokens_per_second else ""
+        outcome = [[(part, "bad" if turn.failed else "dim")] for part in wrap(f"{turn.settings}", width)]
+        last: Line = [(shown(turn.outcome) + speed, "bad" if turn.failed else "dim")]
+        return [*continuation(turn.prompt, text, width), last, *outcome, []]

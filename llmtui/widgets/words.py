@@ -1,0 +1,138 @@
+"""Runs in words: the same glyph, word and figure wherever a run is mentioned."""
+
+from __future__ import annotations
+
+from core.recipe import Train
+from core.runs.directory import State
+from core.runs.summary import Summary
+from llmtui import units
+from llmtui.follow import Glance
+from llmtui.shown import shown
+
+_DOING = {
+    "download": "reading",
+    "preprocess": "cleaning",
+    "tokenize": "tokenizing",
+    "train": "training",
+    "sample": "sampling",
+}
+
+_STATES = {
+    State.CREATED: ("◌", "dim"),
+    State.STARTING: ("◌", "accent"),
+    State.RUNNING: ("●", "accent"),
+    State.PAUSED: ("‖", "warn"),
+    State.DONE: ("✓", "good"),
+    State.STOPPED: ("■", "dim"),
+    State.FAILED: ("✗", "bad"),
+    State.INTERRUPTED: ("!", "warn"),
+}
+
+
+def state(glance: Glance) -> tuple[str, str, str]:
+    """Glyph, word and role of what the run is doing."""
+    if glance.silent:
+        return "?", f"stalled {units.duration(glance.silent)}", "warn"
+    glyph, role = _STATES[glance.state]
+    word = glance.state.value
+    if glance.state is State.RUNNING:
+        word = _DOING.get(glance.summary.stage, "starting")
+    return glyph, word, role
+
+
+def name(glance: Glance) -> str:
+    """The run's name, fit to be shown."""
+    return shown(glance.run.name, 64)
+
+
+def loss(value: float) -> str:
+    """A loss or bits per byte in the digits that mean something."""
+    return f"{value:.3f}"
+
+
+def val(summary: Summary) -> str:
+    """The newest validation figure: bits per byte, which compare across vocabularies."""
+    if summary.evaluation is None:
+        return ""
+    return f"val {loss(summary.evaluation.bits_per_byte)} bpb"
+
+
+def share(summary: Summary) -> float | None:
+    """How much of the stage at work is done, 0 to 1."""
+    stage = summary.stages.get(summary.stage)
+    if summary.stage == "train" and summary.metric and stage and stage.state == "working":
+        return summary.metric.progress
+    return stage.share if stage else None
+
+
+def percent(value: float) -> str:
+    """A share as percent with one decimal."""
+    return f"{100 * value:.1f} %"
+
+
+def left(summary: Summary) -> float | None:
+    """Seconds until the stage at work is done; None while nobody can know."""
+    stage = summary.stages.get(summary.stage)
+    if stage is None:
+        return None
+    metric = summary.metric
+    if summary.stage == "train" and stage.state == "working" and metric and metric.progress > 0.002:
+        return metric.seconds * (1 - metric.progress) / metric.progress
+    return stage.eta
+
+
+def remaining(summary: Summary) -> str:
+    """The time left, in whole seconds or more: figures that change twice a second are noise."""
+    seconds = left(summary)
+    if seconds is None:
+        return ""
+    return f"{units.duration(max(10.0, seconds)) if seconds >= 10 else 'seconds'} left"
+
+
+def speed(glance: Glance) -> str:
+    """How fast the stage at work goes."""
+    summary = glance.summary
+    if glance.state is not State.RUNNING:
+        return ""
+    if summary.stage == "train":
+        return units.rate(summary.tokens_per_second, "tok") if summary.tokens_per_second else ""
+    stage = summary.stages.get(summary.stage)
+    return units.rate(stage.rate, stage.unit) if stage and stage.rate else ""
+
+
+def step(glance: Glance) -> str:
+    """Where training is."""
+    metric = glance.summary.metric
+    if metric is None:
+        return ""
+    total = glance.run.recipe.train.steps
+    return f"step {metric.step:,}/{total:,}" if total else f"step {metric.step:,}"
+
+
+def limits(train: Train) -> str:
+    """What ends the training."""
+    parts = [f"{train.steps:,} steps"] if train.steps else []
+    parts += [f"{units.count(train.tokens)} tokens"] if train.tokens else []
+    parts += [units.duration(60 * train.minutes)] if train.minutes else []
+    return " or ".join(parts) or "5m00s"
+
+
+def when(glance: Glance) -> str:
+    """When a run that is over ended; when one that never ran was made."""
+    ended = glance.summary.ended
+    return units.clock(ended.at if ended else glance.crash.at if glance.crash else glance.run.made_at)
+
+
+def trouble(glance: Glance) -> tuple[str, str, str]:
+    """Why a run is not running though it is not done: what happened, what is kept, what to do."""
+    ended, crash = glance.summary.ended, glance.crash
+    if glance.state is State.FAILED and ended and ended.outcome == "failed":
+        where = f" ({ended.where})" if ended.where else ""
+        return shown(ended.what + where), shown(ended.kept), shown(ended.todo)
+    kept = f"the checkpoint of step {glance.summary.saved.step:,} is kept" if glance.summary.saved else ""
+    if crash and crash.out_of_memory:
+        return "the system ended it because memory ran out", kept, "try a smaller train.batch_size"
+    if crash:
+        how = f"signal {-crash.code}" if crash.code < 0 else f"exit code {crash.code}"
+        return f"its process ended without a word ({how})", kept, f"the log says more: {shown(glance.run.log)}"
+    return "its process is gone", kept, ""

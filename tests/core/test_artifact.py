@@ -1,0 +1,133 @@
+"""Artifacts are complete or absent, and know when they are damaged."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from core.artifact import Artifact, Damaged, InUse, Staging, fingerprint, write_directory
+from core.files import replacing, write_atomic
+from core.locks import Lock, holder
+
+
+def stage(final: Path) -> Staging:
+    return Staging(final, "test", "f" * 16)
+
+
+def test_what_was_published_survives_a_break_and_nothing_else_does(tmp_path: Path) -> None:
+    final = tmp_path / "thing"
+    with pytest.raises(KeyboardInterrupt), stage(final).open() as out:
+        out.publish("one", lambda path: path.write_text("1"))
+        (out.path / "stray").write_text("half")
+        raise KeyboardInterrupt
+    assert not final.exists()
+    with stage(final).open() as out:
+        assert list(out.published) == ["one"]
+        assert not (out.path / "stray").exists()
+        out.publish("two", lambda path: path.write_text("22"))
+        made = out.finish({"answer": 42})
+    assert Artifact.open(final, verify=True).facts == {"answer": 42}
+    assert [path.name for path in made.files()] == ["one", "two"]
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == ["thing"]
+
+
+def test_a_failed_write_publishes_nothing(tmp_path: Path) -> None:
+    def fail(path: Path) -> None:
+        path.write_text("half")
+        raise OSError("disk full")
+
+    with stage(tmp_path / "thing").open() as out:
+        with pytest.raises(OSError, match="disk full"):
+            out.publish("one", fail)
+        assert not out.published
+        assert [path.name for path in out.path.iterdir()] == []
+
+
+@pytest.mark.parametrize("harm", ["truncate", "flip", "delete", "manifest"])
+def test_damage_is_named(tmp_path: Path, harm: str) -> None:
+    final = tmp_path / "thing"
+    write_directory(final, "test", "f" * 16, lambda path: (path / "data").write_bytes(bytes(1000)))
+    data = final / "data"
+    if harm == "truncate":
+        os.truncate(data, 999)
+    elif harm == "flip":
+        data.write_bytes(bytes(500) + b"\x01" + bytes(499))
+    elif harm == "delete":
+        data.unlink()
+    else:
+        os.truncate(final / "manifest.json", 20)
+    with pytest.raises(Damaged) as caught:
+        Artifact.open(final, verify=True)
+    assert ("manifest" if harm == "manifest" else "data") in caught.value.what
+
+
+def test_an_interrupted_directory_leaves_the_old_one(tmp_path: Path) -> None:
+    final = tmp_path / "thing"
+    write_directory(final, "test", "a" * 16, lambda path: (path / "data").write_text("old"))
+
+    def fail(path: Path) -> None:
+        (path / "data").write_text("new")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_directory(final, "test", "b" * 16, fail)
+    assert (Artifact.open(final, verify=True).path / "data").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["thing"]
+
+
+def test_two_processes_never_make_the_same_artifact_at_once(tmp_path: Path) -> None:
+    final = tmp_path / "thing"
+    code = (
+        "import sys; from pathlib import Path; from core.artifact import Staging\n"
+        "with Staging(Path(sys.argv[1]), 'test', 'f').open(): print('in', flush=True); sys.stdin.read()"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, str(final)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout is not None
+    assert other.stdout.readline() == "in\n"
+    with pytest.raises(InUse), stage(final).open():
+        pass
+    other.send_signal(signal.SIGKILL)
+    other.wait()
+    with stage(final).open():
+        pass
+
+
+def test_a_fingerprint_depends_on_content_not_on_order() -> None:
+    assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
+    assert fingerprint({"a": 1}) != fingerprint({"a": 2})
+
+
+def test_an_atomic_write_keeps_the_old_content_when_it_fails(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    write_atomic(file, b"old")
+    with pytest.raises(ValueError, match="no"), replacing(file) as staged:
+        staged.write_bytes(b"ne")
+        raise ValueError("no")
+    assert file.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_lock_names_its_owner_and_dies_with_it_though_a_forked_child_lives(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    code = (
+        "import os, sys, time; from pathlib import Path; from core.locks import Lock\n"
+        "lock = Lock.acquire(Path(sys.argv[1])); child = os.fork()\n"
+        "if child == 0: time.sleep(60); os._exit(0)\n"
+        "print(child, flush=True); time.sleep(60)"
+    )
+    owner = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True)
+    assert owner.stdout is not None
+    child = int(owner.stdout.readline())
+    assert holder(path) == owner.pid
+    assert Lock.acquire(path) is None
+    owner.kill()
+    owner.wait()
+    assert holder(path) is None
+    os.kill(child, signal.SIGKILL)

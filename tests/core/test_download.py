@@ -1,0 +1,288 @@
+"""The download stage: any source of text becomes the same documents, whatever happens on the way."""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core import download
+from core.artifact import Artifact
+from core.download import NoText, UnknownSource, Unreadable, reading
+from core.download.documents import Part, read_parts, write_parts
+from core.events import Event, Progress
+from core.recipe import Source
+from tests.core.stages import (
+    Staging,
+    break_off,
+    contents,
+    downloading,
+    killed_while_writing,
+    make,
+    notes,
+    small_shards,
+)
+
+
+def parts_of(artifact: Artifact) -> list[Part]:
+    return list(read_parts(artifact.files("documents-*.parquet")))
+
+
+def texts_of(artifact: Artifact) -> dict[str, str]:
+    texts: dict[str, str] = {}
+    for part in parts_of(artifact):
+        texts[part.name] = texts.get(part.name, "") + part.text
+    return texts
+
+
+def write(folder: Path, files: dict[str, str | bytes]) -> Path:
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Forty files of 0 to 4 kB, so that small shards and parts break them up in every way."""
+    return write(
+        tmp_path / "many",
+        {f"{n % 7}/{n:02d}.txt": "".join(f"line {k} of {n}\n" for k in range(n * 6)) for n in range(40)},
+    )
+
+
+def test_a_folder_gives_one_document_a_file_in_the_order_of_names(tmp_path: Path) -> None:
+    source = write(tmp_path / "s", {"b.txt": "two\n", "a/z.md": "one\n", "c": "three", ".hidden": "no", ".git/x": "no"})
+    artifact = make(tmp_path / "out", downloading(source))
+    assert parts_of(artifact) == [Part("a/z.md", 0, "one\n"), Part("b.txt", 0, "two\n"), Part("c", 0, "three")]
+    assert artifact.facts == {"documents": 3, "bytes": 13, "skipped": 0}
+
+
+def test_a_single_file_is_one_document(tmp_path: Path) -> None:
+    source = write(tmp_path, {"poem.txt": "Ünïcode\r\nkept as it is\n"}) / "poem.txt"
+    assert texts_of(make(tmp_path / "out", downloading(source))) == {"poem.txt": "Ünïcode\r\nkept as it is\n"}
+
+
+def test_stdlib_is_the_python_library_without_its_tests(tmp_path: Path) -> None:
+    artifact = make(tmp_path / "out", downloading("stdlib"))
+    texts = texts_of(artifact)
+    assert texts["ast.py"] == (Path(sysconfig.get_path("stdlib")) / "ast.py").read_text("utf-8")
+    assert all(name.endswith(".py") for name in texts)
+    folders = {folder for name in texts for folder in name.split("/")[:-1]}
+    assert not folders & {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
+    assert 5e6 < int(artifact.facts["bytes"]) < 3e7
+
+
+def test_a_library_inside_a_zip_archive_is_said_to_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = write(tmp_path, {"python311.zip": b"PK\x03\x04"}) / "python311.zip"
+    monkeypatch.setattr(sysconfig, "get_path", lambda _: str(archive))
+    with pytest.raises(NoText, match="zip archive"):
+        download.identify(Source(corpus="stdlib"))
+
+
+def test_an_unknown_source_is_told_the_nearest_name(tmp_path: Path) -> None:
+    with pytest.raises(UnknownSource) as trouble:
+        download.identify(Source(corpus="stdlb"))
+    assert "'stdlib'" in trouble.value.todo and trouble.value.exit_code == 2
+    write(tmp_path, {"shakespeare.txt": "To be"})
+    with pytest.raises(UnknownSource, match="no such file") as trouble:
+        download.identify(Source(corpus=str(tmp_path / "shakespear.txt")))
+    assert "did you mean 'shakespeare.txt'?" in trouble.value.todo
+
+
+@pytest.mark.parametrize("corpus", ["a\0b", "x" * 5000, "/dev/null/below"])
+def test_an_impossible_path_is_a_sentence(corpus: str) -> None:
+    with pytest.raises((UnknownSource, Unreadable)):
+        download.identify(Source(corpus=corpus))
+
+
+@pytest.mark.parametrize(
+    ("files", "sentence"),
+    [
+        ({}, "the folder is empty"),
+        ({".hidden": "text"}, "the folder is empty"),
+        ({"a.png": b"\x89PNG\0\0", "b.bin": b"\0"}, "none of the 2 files in it is readable text"),
+        ({"a.txt": "", "b.txt": ""}, "only empty files"),
+        ({"a.txt": b"\0\1"}, "it is binary, not text"),
+    ],
+)
+def test_a_folder_without_text_is_a_sentence(tmp_path: Path, files: dict[str, str | bytes], sentence: str) -> None:
+    source = tmp_path / "s"
+    source.mkdir()
+    with pytest.raises(NoText, match=sentence):
+        make(tmp_path / "out", downloading(write(source, files)))
+
+
+@pytest.mark.parametrize(("content", "sentence"), [(b"\x7fELF\0", "it is binary"), (b"", "only empty files")])
+def test_a_file_without_text_is_a_sentence(tmp_path: Path, content: bytes, sentence: str) -> None:
+    with pytest.raises(NoText, match=sentence):
+        make(tmp_path / "out", downloading(write(tmp_path, {"f": content}) / "f"))
+
+
+def test_a_link_to_itself_is_unreadable(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(Unreadable, match="symbolic links"):
+        download.identify(Source(corpus=str(tmp_path / "loop")))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_file_without_permission_is_unreadable(tmp_path: Path) -> None:
+    file = write(tmp_path, {"secret.txt": "text"}) / "secret.txt"
+    file.chmod(0)
+    with pytest.raises(Unreadable, match="permission denied"):
+        make(tmp_path / "out", downloading(file))
+
+
+def test_what_cannot_be_used_is_left_out_and_named(tmp_path: Path) -> None:
+    source = write(tmp_path / "s", {"good.txt": "good\n", "picture.png": b"\x89PNG\0", "more.bin": b"\0"})
+    (source / "loop").symlink_to("loop")
+    (source / "nowhere").symlink_to("missing")
+    os.mkfifo(source / "pipe")
+    events: list[Event] = []
+    artifact = make(tmp_path / "out", downloading(source), events=events)
+    assert artifact.facts == {"documents": 1, "bytes": 5, "skipped": 5}
+    said = "\n".join(notes(events))
+    assert "left out 2 files, binary: more.bin, picture.png" in said
+    assert "not a regular file: pipe" in said
+    assert "no such file or directory: nowhere" in said and "symbolic links: loop" in said
+
+
+def test_links_back_to_a_folder_above_end(tmp_path: Path) -> None:
+    source = write(tmp_path / "s", {"a/b/text": "once\n"})
+    (source / "a" / "b" / "up").symlink_to(source)
+    assert texts_of(make(tmp_path / "out", downloading(source))) == {"a/b/text": "once\n"}
+
+
+def test_a_file_that_vanishes_meanwhile_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small_shards(monkeypatch)
+    source = write(tmp_path / "s", {"a.txt": "here\n", "b.txt": "gone\n"})
+    with Staging(tmp_path / "out", "download", "0").open() as out:
+        stage = download.download(Source(corpus=str(source)), out)
+        looked = [next(stage), next(stage)]
+        assert [event.unit for event in looked if isinstance(event, Progress)] == ["documents", "documents"]
+        (source / "b.txt").unlink()
+        assert any("b.txt could not be read" in note for note in notes(list(stage)))
+    artifact = Artifact.open(tmp_path / "out")
+    assert artifact.facts == {"documents": 1, "bytes": 5, "skipped": 1}
+
+
+def test_bytes_that_are_not_utf8_are_replaced_and_counted(tmp_path: Path) -> None:
+    source = write(tmp_path / "s", {"bom": b"\xef\xbb\xbfmarked", "latin": b"caf\xe9 \xff", "honest": "\ufffd"})
+    events: list[Event] = []
+    artifact = make(tmp_path / "out", downloading(source), events=events)
+    assert texts_of(artifact) == {"bom": "marked", "honest": "\ufffd", "latin": "caf\ufffd \ufffd"}
+    assert any(note.startswith("2 places were not UTF-8") for note in notes(events))
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file systems take only Unicode")
+def test_a_file_name_that_is_not_unicode_is_readable(tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / os.fsdecode(b"caf\xe9")).write_text("text")
+    assert texts_of(make(tmp_path / "out", downloading(tmp_path / "s"))) == {"caf\ufffd": "text"}
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.binary(max_size=200) | st.text(max_size=100).map(str.encode), size=st.integers(4, 50))
+def test_parts_of_any_bytes_join_to_their_text(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes, size: int
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "any-bytes"
+    path.write_bytes(data)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "PART_BYTES", size)
+        pieces = list(reading.read_pieces(path, len(data)))
+    text = data.decode("utf-8", "replace")
+    assert "".join(piece.text for piece in pieces) == text.removeprefix("\ufeff")
+    assert [piece.last for piece in pieces] == [False] * (len(pieces) - 1) + [True]
+    assert pieces[-1].end == len(data)
+
+
+def test_a_long_document_is_cut_at_line_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small_shards(monkeypatch)
+    text = "".join(f"{n:03d} {'x' * 90}\n" for n in range(100))
+    artifact = make(tmp_path / "out", downloading(write(tmp_path, {"long.txt": text}) / "long.txt"))
+    parts = parts_of(artifact)
+    assert [part.number for part in parts] == list(range(len(parts)))
+    assert all(part.text.endswith("\n") and len(part.text) <= 1000 for part in parts)
+    assert [part.last for part in parts] == [False] * (len(parts) - 1) + [True]
+    assert "".join(part.text for part in parts) == text
+    assert len(artifact.manifest.files) == 2, "two shards of 5,000 bytes"
+    assert artifact.facts["documents"] == 1
+
+
+def test_reading_can_begin_at_any_row(tmp_path: Path) -> None:
+    parts = [Part(f"d{n}", k, f"{n}.{k}", last=k == n % 3) for n in range(20) for k in range(n % 3 + 1)]
+    files = [tmp_path / "a", tmp_path / "b"]
+    write_parts(files[0], parts[:25])
+    write_parts(files[1], parts[25:])
+    for start in range(len(parts) + 1):
+        assert list(read_parts(files, start)) == parts[start:]
+
+
+def test_progress_ends_at_the_size_of_the_listing(folder: Path, tmp_path: Path) -> None:
+    events: list[Event] = []
+    make(tmp_path / "out", downloading(folder), events=events)
+    last = [event for event in events if isinstance(event, Progress)][-1]
+    assert (
+        last.done == last.total == sum(file.stat().st_size for file in folder.rglob("*.txt")) and last.unit == "bytes"
+    )
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_after_breaks_at_any_point_the_documents_are_the_same(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    small_shards(monkeypatch)
+    whole = contents(make(tmp_path / "whole", downloading(folder)))
+    assert len(whole) > 10
+    after = 41 + seed
+    while break_off(tmp_path / "broken", downloading(folder), after):
+        after = after * 5 // 4
+    artifact = Artifact.open(tmp_path / "broken", verify=True)
+    assert contents(artifact) == whole
+    assert artifact.facts == Artifact.open(tmp_path / "whole").facts
+
+
+def test_what_is_complete_is_not_written_again(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small_shards(monkeypatch)
+    assert break_off(tmp_path / "out", downloading(folder), 100)
+    before = {file.name: file.stat().st_ino for file in (tmp_path / "out.partial").glob("documents-*")}
+    artifact = make(tmp_path / "out", downloading(folder))
+    assert before and {name: (artifact.path / name).stat().st_ino for name in before} == before
+
+
+def test_after_kill_in_the_middle_of_a_shard_the_documents_are_the_same(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_shards(monkeypatch)
+    assert killed_while_writing(tmp_path / "killed", "download", folder, 4) == -9
+    assert not (tmp_path / "killed").exists()
+    assert contents(make(tmp_path / "killed", downloading(folder))) == contents(
+        make(tmp_path / "whole", downloading(folder))
+    )
+
+
+def test_identity_follows_names_sizes_and_times(tmp_path: Path) -> None:
+    source = write(tmp_path / "s", {"a.txt": "one", "b.txt": "two"})
+    seen = [download.identify(Source(corpus=str(source)))]
+    assert download.identify(Source(corpus=f"{source}/../s/")) == seen[0]
+    (source / "a.txt").write_text("three")
+    seen.append(download.identify(Source(corpus=str(source))))
+    os.utime(source / "b.txt", ns=(0, 0))
+    seen.append(download.identify(Source(corpus=str(source))))
+    (source / "a.txt").rename(source / "c.txt")
+    seen.append(download.identify(Source(corpus=str(source))))
+    assert len(set(seen)) == 4
+
+
+def test_identity_of_stdlib_follows_the_python_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = download.identify(Source(corpus="stdlib"))
+    assert download.identify(Source(corpus="stdlib")) == here
+    monkeypatch.setattr(download.platform, "python_version", lambda: "3.99.0")
+    assert download.identify(Source(corpus="stdlib")) != here

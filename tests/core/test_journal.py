@@ -1,0 +1,126 @@
+"""The journal: torn lines, damaged lines, replaced files, and what it all adds up to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.events import (
+    Ended,
+    Evaluation,
+    Lines,
+    Metric,
+    Note,
+    Paused,
+    Progress,
+    Resumed,
+    StageFinished,
+    StageStarted,
+    Started,
+    Tail,
+    encode,
+    last_event,
+)
+from core.runs.summary import Summary
+
+
+def metric(step: int, **other: float) -> Metric:
+    values = {"loss": 2.0, "lr": 1e-3, "grad_norm": 1.0, "tokens": step * 100, "seconds": step * 0.1, "progress": 0.0}
+    return Metric(step=step, **{**values, **other})  # type: ignore[arg-type]
+
+
+def test_a_journal_cut_at_any_byte_reads_as_its_complete_lines_and_can_be_continued(tmp_path: Path) -> None:
+    lines = [encode(Note(text=text, at=0, tick=0)) for text in ("one", "two \n ünï", "three")]
+    whole = b"".join(line + b"\n" for line in lines)
+    for cut in range(len(whole) + 1):
+        path = tmp_path / f"{cut}.jsonl"
+        path.write_bytes(whole[:cut])
+        complete = whole[:cut].count(b"\n")
+        assert len(Tail(path).events()) == complete
+        writer = Lines(path)
+        writer.append(lines[0])
+        writer.close()
+        assert len(Tail(path).events()) == complete + 1
+
+
+@given(st.lists(st.integers(0, 60), max_size=20))
+def test_a_reader_that_looks_at_any_moment_sees_every_event_once(chunks: list[int]) -> None:
+    import tempfile
+
+    whole = b"".join(encode(metric(step)) + b"\n" for step in range(10))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "journal.jsonl"
+        tail, seen, at = Tail(path), [], 0
+        for size in [*chunks, len(whole)]:
+            with path.open("ab") as file:
+                file.write(whole[at : at + size])
+            at += size
+            seen += tail.events()
+        assert [event.step for event in seen if isinstance(event, Metric)] == list(range(10))
+
+
+def test_damaged_and_unknown_lines_are_counted_and_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(b'{"type":"FromTheFuture"}\n\xff\xfe\nnull\n' + encode(Note(text="x")) + b"\n")
+    tail = Tail(path)
+    assert [type(event) for event in tail.events()] == [Note]
+    assert tail.unreadable == 3
+
+
+def test_a_file_that_was_replaced_or_cut_is_read_from_its_start(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(encode(metric(1)) + b"\n" + encode(metric(2)) + b"\n")
+    tail = Tail(path)
+    assert len(tail.events()) == 2
+    path.write_bytes(encode(metric(3)) + b"\n")
+    assert [event.step for event in tail.events() if isinstance(event, Metric)] == [3]
+    other = tmp_path / "other"
+    other.write_bytes(encode(metric(4)) + b"\n")
+    other.replace(path)
+    assert [event.step for event in tail.events() if isinstance(event, Metric)] == [4]
+
+
+def test_the_last_event_is_found_without_reading_the_rest(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    assert last_event(path) is None
+    path.write_bytes(b"x" * 2**21 + b"\n" + encode(Ended(attempt=3, outcome="done")) + b"\n{torn")
+    last = last_event(path)
+    assert isinstance(last, Ended)
+    assert last.attempt == 3
+
+
+def test_an_older_attempts_later_steps_no_longer_count() -> None:
+    summary = Summary()
+    evaluation = Evaluation(step=60, loss=1, train_loss=1, bits_per_byte=1, best=True)
+    for event in (Started(attempt=1, pid=1, host="", device=""), metric(60), evaluation):
+        summary.absorb(event)
+    assert summary.best is not None
+    for event in (Started(attempt=2, pid=2, host="", device=""), Resumed(step=50, checkpoint="")):
+        summary.absorb(event)
+    assert summary.metric is None
+    assert summary.best is None
+
+
+def test_rates_come_from_the_writers_clock_not_from_the_walls() -> None:
+    summary = Summary()
+    summary.absorb(StageStarted(stage="tokenize", at=5, tick=100))
+    for second in range(6):
+        at = -1000.0 * second  # the wall clock jumps
+        summary.absorb(Progress(done=50 * second, total=1000, unit="bytes", at=at, tick=100.0 + second))
+    stage = summary.stages["tokenize"]
+    assert stage.rate == pytest.approx(50)
+    assert stage.eta == pytest.approx(15)
+    assert stage.share == pytest.approx(0.25)
+    summary.absorb(StageFinished(stage="tokenize", artifact="", facts={}))
+    assert (summary.stages["tokenize"].share, summary.stages["tokenize"].eta) == (1, None)
+
+
+def test_any_event_ends_a_pause() -> None:
+    summary = Summary()
+    summary.absorb(Paused())
+    assert summary.paused
+    summary.absorb(metric(1))
+    assert not summary.paused

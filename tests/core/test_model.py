@@ -1,0 +1,97 @@
+"""The model: the published counts, no look into the future, and weights that come back as they went."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+import torch
+
+from core.model.gpt import GPT
+from core.model.weights import BadWeights, load_model, save_model
+from core.recipe import Model
+
+SMALL = Model(n_layer=2, n_head=2, n_embd=16, block_size=8)
+GPT2 = Model(n_layer=12, n_head=12, n_embd=768, block_size=1024, bias=True)
+
+
+def count(shape: Model, vocabulary: int = 50257) -> int:
+    with torch.device("meta"):
+        return GPT(shape, vocabulary).parameter_count()
+
+
+def test_gpt2_has_the_published_number_of_parameters() -> None:
+    assert count(GPT2) == 124_439_808  # openai/gpt2 on the hub; llm.c num_parameters
+    medium = msgspec.structs.replace(GPT2, n_layer=24, n_head=16, n_embd=1024)
+    assert count(medium) == 354_823_168  # gpt2-medium on the hub
+    assert count(msgspec.structs.replace(GPT2, bias=False)) == 124_337_664  # nanoGPT transformer_sizing.ipynb
+    assert count(msgspec.structs.replace(GPT2, tied_head=False)) == 124_439_808 + 50257 * 768
+
+
+def test_flops_follow_the_palm_formula() -> None:
+    with torch.device("meta"):
+        model = GPT(msgspec.structs.replace(GPT2, bias=False), 50304)
+    matrices = 12 * 12 * 768**2 + 50304 * 768
+    assert model.flops_per_token() == 6 * matrices + 12 * 12 * 768 * 1024
+
+
+@pytest.mark.parametrize("vocabulary", [65, 256, 4096])
+def test_an_untrained_model_knows_nothing(vocabulary: int) -> None:
+    torch.manual_seed(1)
+    model = GPT(SMALL, vocabulary)
+    ids = torch.randint(vocabulary, (16, 8))
+    assert model.loss(ids, torch.randint(vocabulary, (16, 8))).item() == pytest.approx(math.log(vocabulary), abs=0.05)
+
+
+def test_no_token_sees_those_behind_it() -> None:
+    torch.manual_seed(1)
+    model = GPT(SMALL, 50).eval()
+    ids = torch.randint(50, (1, 8))
+    before = model(ids)
+    for at in range(8):
+        changed = ids.clone()
+        changed[0, at] = (changed[0, at] + 1) % 50
+        after = model(changed)
+        assert torch.equal(before[:, :at], after[:, :at])
+        assert not torch.allclose(before[:, at:], after[:, at:])
+
+
+def test_bfloat16_stays_near_float32() -> None:
+    torch.manual_seed(1)
+    exact = GPT(SMALL, 50).eval()
+    rounded = GPT(SMALL, 50, dtype=torch.bfloat16).eval()
+    rounded.load_state_dict(exact.state_dict())
+    ids = torch.randint(50, (2, 8))
+    assert rounded(ids).dtype == torch.float32
+    assert torch.allclose(exact(ids), rounded(ids), atol=0.02)
+    rounded.loss(ids, ids).backward()  # type: ignore[no-untyped-call]
+    assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in rounded.parameters())
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_weights_come_back_as_they_went(tmp_path: Path, tied: bool) -> None:
+    torch.manual_seed(1)
+    model = GPT(msgspec.structs.replace(SMALL, tied_head=tied, bias=True), 50).eval()
+    save_model(model, tmp_path)
+    loaded = load_model(tmp_path)
+    ids = torch.randint(50, (2, 8))
+    assert torch.equal(model(ids), loaded(ids))
+    assert (loaded.lm_head.weight is loaded.wte.weight) == tied
+    assert loaded.parameter_count() == model.parameter_count()
+
+
+def test_weights_that_are_cut_or_of_another_shape_are_refused(tmp_path: Path) -> None:
+    save_model(GPT(SMALL, 50), tmp_path)
+    file = tmp_path / "model.json"
+    file.write_text(file.read_text().replace('"n_embd": 16', '"n_embd": 32'))
+    with pytest.raises(BadWeights, match="do not fit"):
+        load_model(tmp_path)
+    os.truncate(tmp_path / "model.safetensors", 100)
+    with pytest.raises(BadWeights, match=r"model\.safetensors"):
+        load_model(tmp_path)
+    file.unlink()
+    with pytest.raises(BadWeights):
+        load_model(tmp_path)

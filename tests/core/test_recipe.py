@@ -1,0 +1,75 @@
+"""The recipe: layers, and what is said about mistakes."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from core import recipe as recipes
+from core.recipe import BadRecipe, Recipe, load
+
+
+def test_later_layers_win(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text("[train]\nminutes = 7\nlr = 0.01\n")
+    made = load(preset="demo", file=file, base={"name": "x"}, overrides=["train.lr=0.02"])
+    assert (made.name, made.source.corpus) == ("x", "stdlib")  # base over preset; preset over default
+    assert (made.train.minutes, made.train.lr) == (7, 0.02)  # file over preset; --set over file
+    assert made.train.clip == Recipe().train.clip
+
+
+def test_a_saved_recipe_reads_back_as_itself_and_explains_every_field() -> None:
+    text = recipes.to_toml(load(preset="demo"))
+    assert msgspec.convert(tomllib.loads(text), Recipe) == load(preset="demo")
+    for field in recipes.fields():
+        assert field.description in text
+        assert field.allowed
+
+
+def test_every_preset_is_a_valid_recipe() -> None:
+    for name in recipes.presets():
+        assert load(preset=name).name == name
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("train.lrr=1", "did you mean 'train.lr'?"),
+        ("trian.lr=1", "did you mean 'train'?"),
+        ("train.lr=7", "train.lr = 7 is not a number above 0, at most 1"),
+        ("train.lr=nan", "is not a number"),
+        ("train.steps=true", "train.steps = true is not a whole number at least 1"),
+        ("tokenize.vocabulary=gpt3", "one of bpe, gpt2"),
+        ("tokenize.size=12", "at least 257"),
+        ("train=4", "'train' is a section"),
+        ("name=../x", "a-z, 0-9"),
+        ("train.minutes", "--set needs FIELD=VALUE"),
+        ("model.n_head=3", "nearest that works: n_embd = 255 or 258"),
+        ('preprocess.steps=["rot13"]', "unicode_nfc"),
+    ],
+)
+def test_a_mistake_names_the_field_what_it_takes_and_the_nearest_right_name(override: str, says: str) -> None:
+    with pytest.raises(BadRecipe) as caught:
+        load(overrides=[override])
+    assert says in caught.value.sentence()
+    assert caught.value.exit_code == 2
+
+
+def test_a_mistake_in_a_file_names_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    for content in (b"[train]\nlrr = 1\n", b"[train\n", b"\xff\xfe"):
+        file.write_bytes(content)
+        with pytest.raises(BadRecipe) as caught:
+            load(file=file)
+        assert "mine.toml" in caught.value.sentence()
+    with pytest.raises(BadRecipe, match="no such file"):
+        load(file=tmp_path / "absent.toml")
+
+
+def test_an_unknown_preset_names_the_nearest() -> None:
+    with pytest.raises(BadRecipe) as caught:
+        load(preset="dem")
+    assert "did you mean 'demo'?" in caught.value.sentence()

@@ -1,0 +1,239 @@
+"""Runs as real processes: they tell the truth and go on, whatever is killed."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from core.artifact import Artifact
+from core.events import Evaluation, Metric, Note, Sample, StageSkipped, Started, Tail
+from core.recipe import Recipe
+from core.runs.control import ask_checkpoint, ask_go_on, ask_pause, ask_sample, ask_stop
+from core.runs.directory import BadRun, NoSuchRun, Run, State, StillRunning, find_run
+from core.runs.launch import kill, start, wait_until_dead
+from core.train.commands import Draw
+from core.workspace import Workspace
+from tests.conftest import wait_for, wait_for_state
+
+Make = Callable[..., Recipe]
+Launch = Callable[[Recipe], Run]
+
+
+def steps(run: Run) -> list[int]:
+    return [event.step for event in Tail(run.journal).events() if isinstance(event, Metric)]
+
+
+def reach(run: Run, step: int) -> None:
+    """Return once the run has journalled `step`."""
+    tail = Tail(run.journal)
+    wait_for(
+        lambda: any(isinstance(event, Metric) and event.step >= step for event in tail.events()),
+        what=f"{run.id} at step {step}: {run.state()}",
+    )
+
+
+def test_a_run_goes_through_all_stages_and_a_second_one_skips_the_data(launched: Launch, tiny: Make) -> None:
+    first = launched(tiny("train.steps=20"))
+    wait_for_state(first, State.DONE, State.FAILED)
+    assert first.state() is State.DONE
+    summary = first.summary()
+    assert {stage.state for stage in summary.stages.values()} == {"done"}
+    assert summary.stages["download"].facts["documents"] == 40
+    assert summary.yardsticks.keys() == {"gzip -9", "xz -9"}
+    assert summary.evaluation is not None and summary.evaluation.whole
+    samples = Artifact.open(first.path / "samples", verify=True)
+    assert samples.facts == {"samples": 1}
+
+    second = launched(tiny("train.steps=20"))
+    wait_for_state(second, State.DONE, State.FAILED)
+    skipped = [event.stage for event in Tail(second.journal).events() if isinstance(event, StageSkipped)]
+    assert skipped == ["download", "preprocess", "tokenize"]
+
+
+def test_another_learning_rate_does_not_tokenize_again_another_vocabulary_does(launched: Launch, tiny: Make) -> None:
+    def skipped(*overrides: str) -> list[str]:
+        run = launched(tiny("train.steps=2", *overrides))
+        wait_for_state(run, State.DONE, State.FAILED)
+        return [event.stage for event in Tail(run.journal).events() if isinstance(event, StageSkipped)]
+
+    assert skipped() == []
+    assert skipped("train.lr=0.01") == ["download", "preprocess", "tokenize"]
+    assert skipped("tokenize.size=280") == ["download", "preprocess"]
+
+
+def test_stop_saves_and_resume_finishes(launched: Launch, tiny: Make, workspace: Workspace) -> None:
+    run = launched(tiny("train.steps=2000"))
+    reach(run, 30)
+    ask_stop(run)
+    wait_for_state(run, State.STOPPED)
+    stopped_at = steps(run)[-1]
+    assert run.saved_checkpoints()[-1].facts["step"] == stopped_at < 2000
+    start(run, workspace)
+    reach(run, stopped_at + 20)
+    assert kill(run, sig=signal.SIGTERM)  # the system's way to ask
+    wait_for_state(run, State.STOPPED)
+    assert run.saved_checkpoints()[-1].facts["step"] == steps(run)[-1]
+    assert steps(run) == list(range(1, len(steps(run)) + 1))
+
+
+def test_pause_holds_the_step_and_costs_no_training_time(launched: Launch, tiny: Make) -> None:
+    run = launched(tiny("train.steps=100000"))
+    reach(run, 10)
+    ask_pause(run)
+    wait_for(lambda: run.summary().paused)
+    assert run.state() is State.PAUSED
+    held = steps(run)
+    with pytest.raises(subprocess.TimeoutExpired):  # nothing to await: that nothing happens is the claim
+        subprocess.run([sys.executable, "-c", "import time; time.sleep(9)"], timeout=0.5, check=False)
+    assert steps(run) == held
+    ask_go_on(run)
+    reach(run, held[-1] + 10)
+    assert run.state() is State.RUNNING
+
+
+def test_checkpoints_and_samples_come_when_asked_for(launched: Launch, tiny: Make) -> None:
+    run = launched(tiny("train.steps=100000", "train.checkpoint_every=1000000", "train.sample_every=1000000"))
+    reach(run, 5)
+    ask_checkpoint(run)
+    ask_sample(run, Draw(prompt="the old", temperature=0, seed=9))
+    wait_for(run.saved_checkpoints)
+    tail = Tail(run.journal)
+    wait_for(lambda: any(isinstance(e, Sample) and e.prompt == "the old" and e.seed == 9 for e in tail.events()))
+
+
+def test_a_second_start_of_a_running_run_is_refused(launched: Launch, tiny: Make, workspace: Workspace) -> None:
+    run = launched(tiny("train.steps=100000"))
+    with pytest.raises(StillRunning):
+        start(run, workspace)
+    with pytest.raises(StillRunning):
+        run.remove()
+    wait_for(run.writer)
+    worker = subprocess.run(
+        [sys.executable, "-P", "-m", "core.worker", str(run.path), "9"],
+        check=False,
+        env={**os.environ, "PYTHONPATH": "."},
+    )
+    assert worker.returncode == 75
+
+
+@pytest.mark.parametrize("victims", ["writer", "supervisor", "both"])
+def test_kill_9_at_a_random_moment_and_the_run_tells_the_truth_and_finishes(
+    launched: Launch, tiny: Make, workspace: Workspace, victims: str
+) -> None:
+    chance = random.Random(victims)
+    run = launched(tiny("train.steps=400", "train.checkpoint_every=25"))
+    for _ in range(2):
+        reach(run, (steps(run) or [0])[-1] + chance.randrange(5, 60))
+        supervisor, writer = run.supervisor(), run.writer()
+        if victims in ("supervisor", "both") and supervisor:
+            os.kill(supervisor, signal.SIGKILL)
+            wait_for(lambda: run.supervisor() is None)
+        if victims == "supervisor":
+            assert run.state() in (State.RUNNING, State.DONE)  # the orphan goes on
+        if victims in ("writer", "both") and writer:
+            os.kill(writer, signal.SIGKILL)
+        if victims == "both":
+            wait_for(lambda: run.writer() is None)
+            assert run.state() is State.INTERRUPTED
+        if victims != "writer" and run.state() is not State.DONE:
+            start(run, workspace)
+    wait_for_state(run, State.DONE)
+    seen = steps(run)
+    assert set(seen) == set(range(1, 401))
+    final = [e for e in Tail(run.journal).events() if isinstance(e, Evaluation) and e.whole]
+    assert final[-1].step == 400
+
+
+def test_a_worker_that_keeps_dying_is_given_up_and_says_so(launched: Launch, tiny: Make, workspace: Workspace) -> None:
+    run = Run.create(workspace, tiny("train.steps=100000", "train.checkpoint_every=100000"))
+    start(run, workspace)
+    for _ in range(4):
+        wait_for(lambda: run.writer() is not None or run.state() is State.FAILED)
+        kill(run, sig=signal.SIGKILL)
+        wait_for(lambda: run.writer() is None)
+    wait_for_state(run, State.FAILED)
+    crash = run.crash()
+    assert crash is not None
+    assert (crash.code, crash.gave_up) == (-9, True)
+
+
+def test_trouble_reaches_the_journal_as_a_sentence(launched: Launch, tiny: Make, corpus: Path) -> None:
+    run = launched(tiny("train.steps=20", "model.block_size=1000000"))
+    wait_for_state(run, State.FAILED)
+    ended = run.last_word()
+    assert ended is not None
+    assert "1,000,001" in ended.what
+    assert "block_size" in ended.todo
+    assert ended.exit_code == 1
+    assert "Traceback" not in run.log.read_text()
+
+
+def test_the_last_good_checkpoint_is_used_when_the_newest_is_torn(
+    launched: Launch, tiny: Make, workspace: Workspace
+) -> None:
+    run = launched(tiny("train.steps=100"))
+    reach(run, 50)
+    ask_stop(run)
+    wait_for_state(run, State.STOPPED)
+    newest = run.saved_checkpoints()[-1]
+    os.truncate(newest.path / "model.safetensors", 1000)
+    start(run, workspace)
+    wait_for_state(run, State.DONE)
+    notes = [event.text for event in Tail(run.journal).events() if isinstance(event, Note)]
+    assert any(newest.path.name in note for note in notes)
+
+
+def test_a_terminal_that_closes_does_not_take_the_run_with_it(tiny: Make, workspace: Workspace, tmp_path: Path) -> None:
+    import pty
+
+    run = Run.create(workspace, tiny("train.steps=100000"))
+    code = """
+import sys, time
+from pathlib import Path
+from core.runs.directory import Run
+from core.runs.launch import start
+from core.workspace import Workspace
+start(Run.open(Path(sys.argv[1])), Workspace())
+print("up", flush=True)
+time.sleep(60)
+"""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [sys.executable, "-c", code, str(run.path)])
+    wait_for(lambda: b"up" in os.read(terminal, 1000))
+    os.close(terminal)  # the kernel hangs up
+    os.waitpid(pid, 0)
+    try:
+        reach(run, 5)
+        assert run.state() is State.RUNNING
+        attempts = [event.attempt for event in Tail(run.journal).events() if isinstance(event, Started)]
+        assert attempts == [1]
+    finally:
+        ask_stop(run)
+        wait_until_dead(run, 20)
+
+
+def test_runs_are_found_by_id_name_or_beginning_and_bad_ones_do_not_hide_good_ones(
+    workspace: Workspace, tiny: Make
+) -> None:
+    with pytest.raises(NoSuchRun, match="no runs yet"):
+        find_run(workspace)
+    run = Run.create(workspace, tiny())
+    (workspace.runs / "20990101-000000-broken-ffff").mkdir()
+    (workspace.runs / "20990101-000000-newer-ffff").mkdir()
+    (workspace.runs / "20990101-000000-newer-ffff" / "run.json").write_text('{"schema": 99}')
+    for wanted in (None, run.id, "tiny", "tin", run.id[:20]):
+        assert find_run(workspace, wanted).id == run.id
+    assert run.state() is State.CREATED
+    with pytest.raises(NoSuchRun) as caught:
+        find_run(workspace, "tinny")
+    assert "'tiny'" in caught.value.sentence()
+    with pytest.raises(BadRun, match="newer version"):
+        Run.open(workspace.runs / "20990101-000000-newer-ffff")

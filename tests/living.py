@@ -1,0 +1,40 @@
+"""A stand-in for the worker: takes a run's lock and lets its journal grow as told, without any training.
+
+`python -m tests.living RUN_DIR JOURNAL [--stubborn]` writes the lines of JOURNAL, then waits to be stopped through
+the control directory and says so. Stubborn, it takes the request and ignores it, and SIGTERM too.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from pathlib import Path
+
+from core.events import Ended, Lines, encode
+from core.locks import Lock
+from core.runs.control import Requests
+from core.runs.directory import Run
+
+
+def main() -> None:
+    run, lines, stubborn = Run.open(Path(sys.argv[1])), Path(sys.argv[2]), "--stubborn" in sys.argv
+    lock = Lock.acquire(run.path / "writer.lock")
+    assert lock is not None
+    if stubborn:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    requests, journal = Requests(run), Lines(run.journal)
+    for line in lines.read_bytes().splitlines():
+        journal.append(line)
+    while True:
+        if requests.take_stop() and not stubborn:
+            journal.append(encode(Ended(attempt=1, outcome="stopped", exit_code=3)))
+            return
+        if (run.path / "finish").exists():
+            journal.append(encode(Ended(attempt=1, outcome="done")))
+            return
+        time.sleep(0.01)
+
+
+if __name__ == "__main__":
+    main()

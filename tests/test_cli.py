@@ -1,0 +1,582 @@
+"""The command line over hand-made run directories: what it prints where, and with which exit code it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from core.artifact import write_directory
+from core.events import (
+    Ended,
+    Evaluation,
+    Event,
+    Lines,
+    Metric,
+    Note,
+    Sample,
+    Shape,
+    StageFinished,
+    StageSkipped,
+    StageStarted,
+    Started,
+    Yardstick,
+    encode,
+)
+from core.files import write_atomic
+from core.recipe import Recipe, Source, load
+from core.runs.directory import Exited, Launched, Run, State
+from core.runs.summary import Summary
+from core.workspace import Workspace
+from llmtui.cli import run as command_line
+from llmtui.narrate import Narrator
+from tests.conftest import wait_for
+
+ROOT = Path(__file__).parent.parent
+LLMTUI = [sys.executable, "-P", "-c", "from llmtui.cli import main; main()"]
+HOSTILE = "\x1b]0;owned\x07\x1b[2J\u202egpj"
+
+TRAINED: list[Event] = [
+    Started(tick=0, attempt=1, pid=1, host="here", device="2 cores, float32"),
+    StageSkipped(tick=0.1, stage="download", artifact="a", facts={"documents": 734, "bytes": 12_100_000}),
+    StageStarted(tick=1, stage="preprocess"),
+    StageFinished(tick=4, stage="preprocess", artifact="b", facts={"documents": 693}),
+    Yardstick(tick=5, name="gzip -9", bits_per_byte=1.97),
+    Yardstick(tick=5, name="xz -9", bits_per_byte=1.68),
+    StageStarted(tick=6, stage="train"),
+    Shape(tick=6, parameters=3_410_000, flops_per_token=2, vocabulary=4096, tokens=3_000_000),
+    Metric(tick=7, step=1, loss=8.3, lr=1e-3, grad_norm=1.0, tokens=4096, seconds=1.0, progress=0.25),
+    Metric(tick=8, step=2, loss=8.2, lr=1e-3, grad_norm=1.0, tokens=8192, seconds=2.0, progress=0.5),
+    Metric(tick=12, step=3, loss=8.1, lr=1e-3, grad_norm=1.0, tokens=12288, seconds=3.0, progress=0.75),
+    Evaluation(tick=13, step=3, loss=3.21, train_loss=3.1, bits_per_byte=1.46, best=True),
+    StageFinished(tick=14, stage="train", artifact="c", facts={"step": 3}),
+    StageStarted(tick=15, stage="sample"),
+    Sample(tick=16, step=3, prompt="def ", text="main():\n    pass", temperature=0.8, top_k=50, top_p=1.0, seed=1),
+    StageFinished(tick=17, stage="sample", artifact="d", facts={"samples": 1}),
+]
+DONE = [*TRAINED, Ended(tick=18, attempt=1, outcome="done")]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test works in a folder of its own and knows its terminal."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.chdir(tmp_path)
+
+
+def made(workspace: Workspace, events: list[Event], name: str = "tiny") -> Run:
+    """A run whose worker has said `events` and is gone."""
+    run = Run.create(workspace, Recipe(name=name))
+    launches = Lines(run.path / "launches.jsonl")
+    launches.append(encode(Launched(attempt=1)))
+    journal, summary = Lines(run.journal), Summary()
+    for event in events:
+        journal.append(encode(event))
+        summary.absorb(event)
+    journal.close()
+    launches.close()
+    write_atomic(run.path / "status.json", encode(summary))
+    return run
+
+
+@pytest.fixture
+def alive(workspace: Workspace, tmp_path: Path) -> Iterator[Callable[..., Run]]:
+    """Makes runs with a living worker that has said some events."""
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def make(events: list[Event] = TRAINED[:-5], *arguments: str) -> Run:
+        run = Run.create(workspace, Recipe(name="tiny"))
+        (tmp_path / "lines").write_bytes(b"".join(encode(event) + b"\n" for event in events))
+        launches = Lines(run.path / "launches.jsonl")
+        launches.append(encode(Launched(attempt=1)))
+        launches.close()
+        command = [sys.executable, "-m", "tests.living", str(run.path), str(tmp_path / "lines"), *arguments]
+        processes.append(subprocess.Popen(command, cwd=ROOT))
+        wait_for(lambda: run.journal.exists() and len(run.journal.read_bytes().splitlines()) == len(events))
+        return run
+
+    yield make
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def spawn(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*LLMTUI, *arguments],
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+# -- lists -------------------------------------------------------------------------------------------------------------
+
+
+def test_ls_shows_each_run_with_state_and_figures(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    done = made(workspace, DONE)
+    broken = made(workspace, TRAINED[:4], name="broken")
+    assert command_line(["ls"]) == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()[1:]}
+    assert "done" in lines[done.id] and "1.460" in lines[done.id]
+    assert "interrupted" in lines[broken.id]
+
+
+def test_ls_json_is_ascii_objects_with_a_schema(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    run = made(workspace, DONE)
+    assert command_line(["ls", "--json"]) == 0
+    [line] = capsys.readouterr().out.splitlines()
+    record = json.loads(line)
+    assert line.isascii()
+    assert (record["schema"], record["id"], record["state"], record["bits_per_byte"]) == (1, run.id, "done", 1.46)
+
+
+def test_ls_without_runs_says_how_to_start_one_and_prints_no_data(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command_line(["ls"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "llmtui demo" in captured.err
+
+
+def test_show_tells_why_a_run_failed_and_what_to_do(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    ended = Ended(
+        attempt=1, outcome="failed", what="cannot train: too big", where="here", todo="take less", exit_code=1
+    )
+    made(workspace, [*TRAINED[:8], ended])
+    assert command_line(["show"]) == 0
+    text = capsys.readouterr().out
+    assert "cannot train: too big   (here)" in text
+    assert "take less" in text
+
+
+def test_show_json_holds_recipe_summary_and_checkpoints(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made(workspace, DONE)
+    assert command_line(["show", "tiny", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["recipe"]["name"] == "tiny"
+    assert record["summary"]["yardsticks"] == {"gzip -9": 1.97, "xz -9": 1.68}
+    assert record["checkpoints"] == []
+
+
+def test_show_of_a_run_that_is_not_there_names_the_nearest(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made(workspace, DONE)
+    assert command_line(["show", "tinny"]) == 2
+    assert "did you mean 'tiny'" in capsys.readouterr().err
+
+
+def test_hostile_text_reaches_people_as_pictures(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    made(workspace, [*TRAINED[:8], Note(level="warning", text=HOSTILE)])
+    command_line(["show"])
+    command_line(["show", HOSTILE])
+    captured = capsys.readouterr()
+    for text in (captured.out, captured.err):
+        assert "\x1b" not in text and "\x07" not in text and "\u202e" not in text
+    assert "␛]0;owned␇␛[2J<U+202E>gpj" in captured.out
+
+
+def test_locate_prints_places_and_runs(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    run = made(workspace, DONE)
+    for what, path in (("data", workspace.data), ("runs", workspace.runs), ("tiny", run.path)):
+        assert command_line(["locate", what]) == 0
+        assert capsys.readouterr().out == f"{path}\n"
+
+
+# -- watching ----------------------------------------------------------------------------------------------------------
+
+
+def test_watch_json_prints_the_journal_and_ends_with_the_run(
+    workspace: Workspace, alive: Callable[..., Run], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = alive()
+    process = spawn("watch", run.id, "--json")
+    assert process.stdout is not None
+    first = json.loads(process.stdout.readline())
+    (run.path / "finish").touch()
+    rest = process.communicate()[0].splitlines()
+    assert (first["schema"], first["type"], first["device"]) == (1, "Started", "2 cores, float32")
+    assert json.loads(rest[-1])["outcome"] == "done"
+    assert len(rest) == len(TRAINED[:-5])
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize(("outcome", "code", "expected"), [("stopped", 3, 3), ("failed", 1, 1), ("failed", 2, 2)])
+def test_watch_ends_with_the_exit_code_of_the_run(
+    workspace: Workspace, outcome: str, code: int, expected: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made(workspace, [*TRAINED[:8], Ended(attempt=1, outcome=outcome, what="cannot train: why", exit_code=code)])  # type: ignore[arg-type]
+    assert command_line(["watch", "--json"]) == expected
+    assert command_line(["watch", "--plain"]) == expected
+
+
+def test_watch_plain_tells_the_story_and_prints_the_result(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = made(workspace, DONE)
+    assert command_line(["watch", "--plain"]) == 0
+    text = capsys.readouterr().out
+    assert "download    up to date, 734 documents, 12.1 MB\n" in text
+    assert "preprocess  done in 3.0s, 693 documents\n" in text
+    assert "train       3.41M parameters, vocabulary 4,096, 3.00M tokens to learn from\n" in text
+    assert "step 3: validation loss 3.210 (training 3.100), 1.460 bits per byte, best so far\n" in text
+    assert "\ndef main():\n    pass\n" in text
+    assert "bits per byte     1.460   (gzip -9 1.970, xz -9 1.680)\n" in text
+    assert "3.0s, 4.10k tok/s\n" in text
+    assert f"llmtui sample {run.id}" in text
+
+
+def test_progress_is_told_every_five_seconds_of_the_workers_clock() -> None:
+    told = Narrator()
+    lines = [line for event in TRAINED for line in told.tell(event) if "loss 8." in line]
+    assert [line.split(",")[0] for line in lines] == ["train       step 3"]
+
+
+def test_a_crashed_run_is_told_with_its_signal_and_log(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = made(workspace, TRAINED[:10])
+    launches = Lines(run.path / "launches.jsonl")
+    launches.append(encode(Exited(attempt=1, code=-9, gave_up=True)))
+    assert command_line(["watch", "--plain"]) == 1
+    error = capsys.readouterr().err
+    assert "failed: its worker ended with signal 9" in error
+    assert str(run.log) in error
+
+
+# -- steering ----------------------------------------------------------------------------------------------------------
+
+
+def test_stop_waits_until_the_run_has_ended(alive: Callable[..., Run], capsys: pytest.CaptureFixture[str]) -> None:
+    run = alive()
+    assert run.state() is State.RUNNING
+    assert command_line(["stop"]) == 0
+    assert run.state() is State.STOPPED
+    assert "stopped" in capsys.readouterr().err
+
+
+def test_stop_now_ends_a_worker_that_ignores_requests_and_sigterm(
+    alive: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llmtui.commands.steer.GRACE", 1.0)
+    run = alive(TRAINED[:-5], "--stubborn")
+    assert command_line(["stop", "--now"]) == 0
+    assert run.writer() is None
+    assert (run.control / "stop").exists(), "its supervisor would have started it again"
+
+
+def test_stop_that_is_not_obeyed_in_time_is_busy(
+    alive: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("llmtui.commands.steer.PATIENCE", 0.2)
+    alive(TRAINED[:-5], "--stubborn")
+    assert command_line(["stop"]) == 75
+    assert "llmtui stop --now" in capsys.readouterr().err
+
+
+def test_pause_and_resume_a_living_run(alive: Callable[..., Run]) -> None:
+    run = alive()
+    assert command_line(["pause"]) == 0
+    assert run.state() is State.PAUSED
+    assert command_line(["resume"]) == 0
+    assert run.state() is State.RUNNING
+
+
+def test_a_second_start_of_a_running_run_is_busy(alive: Callable[..., Run], capsys: pytest.CaptureFixture[str]) -> None:
+    run = alive()
+    assert command_line(["resume"]) == 75
+    assert f"{run.id} is running already" in capsys.readouterr().err
+    assert run.state() is State.RUNNING
+
+
+def test_resume_of_a_finished_run_says_so(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    made(workspace, DONE)
+    assert command_line(["resume"]) == 0
+    assert "is done" in capsys.readouterr().err
+
+
+def test_pause_of_a_run_that_is_not_running_is_a_usage_error(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made(workspace, DONE)
+    assert command_line(["pause"]) == 2
+    assert "is not running (done)" in capsys.readouterr().err
+
+
+def test_rm_needs_consent_and_never_removes_a_running_run(
+    workspace: Workspace, alive: Callable[..., Run], capsys: pytest.CaptureFixture[str]
+) -> None:
+    done, running = made(workspace, DONE, name="old"), alive()
+    assert command_line(["rm", "old"]) == 2
+    assert done.path.exists()
+    assert command_line(["rm", "old", "--yes"]) == 0
+    assert not done.path.exists()
+    assert command_line(["rm", running.id, "--yes"]) == 75
+    assert running.path.exists()
+
+
+def test_ctrl_c_while_watching_leaves_the_run_alone(alive: Callable[..., Run]) -> None:
+    run = alive()
+    process = spawn("watch", run.id, "--plain")
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate()
+    assert process.returncode == 130
+    assert "Traceback" not in error
+    assert run.state() is State.RUNNING
+
+
+# -- recipes and sources -----------------------------------------------------------------------------------------------
+
+
+def test_recipe_prints_a_file_that_gives_the_same_recipe(
+    workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command_line(["recipe", "--preset", "demo", "--set", "train.lr=3e-4"]) == 0
+    (tmp_path / "again.toml").write_text(capsys.readouterr().out)
+    assert load(file=tmp_path / "again.toml") == load(preset="demo", overrides=["train.lr=3e-4"])
+
+
+def test_relative_corpus_in_a_recipe_is_meant_from_the_recipes_folder(
+    workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "my.toml").write_text('[source]\ncorpus = "text.txt"\n')
+    assert command_line(["recipe", "deep/my.toml"]) == 0
+    (tmp_path / "printed.toml").write_text(capsys.readouterr().out)
+    printed = load(file=tmp_path / "printed.toml")
+    assert printed.source == Source(corpus=str(tmp_path / "deep" / "text.txt"))
+    assert printed.name == "my"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "stdlyb"], ["there is no such file or folder", "did you mean 'stdlib'?"]),
+        (["run", "missing.toml"], ["there is no such file", "missing.toml"]),
+        (["run", "wrong.toml"], ["unknown field 'train.lrr'", "wrong.toml", "did you mean 'train.lr'?"]),
+        (["run", "typed.toml"], ["train.steps = 'many' is not a whole number at least 1", "typed.toml"]),
+        (["run", "broken.toml"], ["not TOML", "broken.toml"]),
+        (["run", "stdlib", "--set", "model.n_embd=100", "--set", "model.n_head=12"], ["n_embd = 96 or 108"]),
+        (["run", "stdlib", "--set", "train.lr"], ["--set needs FIELD=VALUE"]),
+        (["run", "stdlib", "--name", "No Name"], ["'No Name' is not a name"]),
+        (["run", "stdlib", "--preset", "dmo"], ["there is no preset 'dmo'", "did you mean 'demo'?"]),
+        (["run", "stdlib", "--workbench"], ["cannot open the workbench"]),
+        (["run"], ["Missing argument 'RECIPE|SOURCE'"]),
+        (["demo", "--set", "train.minutes=0"], ["train.minutes = 0 is not a number above 0"]),
+        (["paint"], ["No such command 'paint'"]),
+        (["show"], ["there are no runs yet"]),
+        (["sample"], ["there are no runs yet"]),
+        (["run", "\udcff"], ["not UTF-8"]),
+    ],
+)
+def test_wrong_requests_are_told_in_sentences_and_start_nothing(
+    workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: list[str]
+) -> None:
+    (tmp_path / "wrong.toml").write_text("[train]\nlrr = 1\n")
+    (tmp_path / "typed.toml").write_text('[train]\nsteps = "many"\n')
+    (tmp_path / "broken.toml").write_text("[train\n")
+    assert command_line(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    for part in ["llmtui: ", *said]:
+        assert part in captured.err
+    assert "Traceback" not in captured.err
+    assert list(workspace.runs.iterdir()) == []
+
+
+def test_a_data_directory_that_cannot_be_made_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("LLMTUI_HOME", str(tmp_path / "file" / "home"))
+    assert command_line(["demo"]) == 1
+    error = capsys.readouterr().err
+    assert "cannot use the data directory: not a directory" in error
+    assert "set LLMTUI_HOME" in error
+    assert command_line(["doctor"]) == 1
+
+
+def test_an_unforeseen_error_is_one_line_and_a_log(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("llmtui.commands.look.all_runs", lambda _: [0 / 0])  # any error nobody thought of
+    assert command_line(["ls"]) == 1
+    captured = capsys.readouterr()
+    log = workspace.state / "llmtui.log"
+    assert "Traceback" not in captured.err and str(log) in captured.err
+    assert "ZeroDivisionError" in log.read_text()
+
+
+# -- text --------------------------------------------------------------------------------------------------------------
+
+
+def checkpoint(run: Run, step: int, loss: float) -> Path:
+    def write(path: Path) -> None:
+        (path / "model.safetensors").write_bytes(b"weights")
+
+    return write_directory(
+        run.checkpoints / f"step-{step:08d}", "train", "f", write, facts={"step": step, "loss": loss}
+    ).path
+
+
+SERVER = """
+import sys
+from core.sample.protocol import Finished, Loaded, Text, decode_request, encode
+for line in sys.stdin.buffer:
+    asked = decode_request(line)
+    step = int(asked.checkpoint.rpartition("-")[2])
+    for reply in (
+        Loaded(id=asked.id, step=step, prompt_tokens=1),
+        Text(id=asked.id, text=f" seed {asked.seed}"),
+        Text(id=asked.id, text="\\x1b[31m, and so on"),
+        Finished(id=asked.id, reason="length", tokens=2, seconds=0.5),
+    ):
+        sys.stdout.buffer.write(encode(reply) + b"\\n")
+    sys.stdout.buffer.flush()
+"""
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sampler process that answers without a model."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setattr("llmtui.sampler.python", lambda module: [sys.executable, "-P", "-c", SERVER])
+
+
+def test_sample_streams_prompt_and_text_of_the_newest_checkpoint(
+    workspace: Workspace, server: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = made(workspace, DONE)
+    checkpoint(run, 100, 2.0)
+    checkpoint(run, 200, 3.0)
+    assert command_line(["sample", "tiny", "once", "--seed", "7"]) == 0
+    assert capsys.readouterr().out == "once seed 7\x1b[31m, and so on\n"  # a pipe gets what the model wrote
+
+
+def test_sample_json_says_what_was_drawn_and_how(
+    workspace: Workspace, server: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = made(workspace, DONE)
+    checkpoint(run, 100, 2.0)
+    checkpoint(run, 200, 3.0)
+    assert command_line(["sample", "tiny", "once", "--checkpoint", "best", "--json", "--top-k", "3"]) == 0
+    drawn = json.loads(capsys.readouterr().out)
+    assert (drawn["step"], drawn["prompt"], drawn["text"]) == (100, "once", " seed 1\x1b[31m, and so on")
+    assert (drawn["top_k"], drawn["temperature"], drawn["reason"], drawn["schema"]) == (3, 0.8, "length", 1)
+
+
+def test_sample_passes_over_a_damaged_checkpoint_and_says_so(
+    workspace: Workspace, server: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = made(workspace, DONE)
+    checkpoint(run, 100, 2.0)
+    (checkpoint(run, 200, 1.0) / "model.safetensors").write_bytes(b"weighTs")  # same size, other content
+    for choice in ("last", "best"):
+        assert command_line(["sample", "tiny", "once", "--checkpoint", choice, "--json"]) == 0
+        captured = capsys.readouterr()
+        assert json.loads(captured.out)["step"] == 100
+        assert "passing over step-00000200: model.safetensors has changed" in captured.err
+    assert command_line(["sample", "tiny", "once", "--checkpoint", "200"]) == 1
+    assert command_line(["sample", "tiny", "once", "--checkpoint", "300"]) == 2
+    assert "kept are: 200, 100" in capsys.readouterr().err
+
+
+def test_sample_settings_are_checked_as_the_recipe_checks_them(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made(workspace, DONE)
+    assert command_line(["sample", "tiny", "once", "--top-p", "1.5"]) == 2
+    assert "sample.top_p = 1.5 is not a number above 0, at most 1" in capsys.readouterr().err
+
+
+def test_sample_without_checkpoint_says_so(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    made(workspace, TRAINED[:6])
+    assert command_line(["sample"]) == 1
+    assert "there is no checkpoint yet" in capsys.readouterr().err
+
+
+# -- terminals ---------------------------------------------------------------------------------------------------------
+
+
+def in_terminal(*arguments: str, **environment: str) -> tuple[int, str]:
+    """Run the program with a terminal on all three streams; its exit code and what it wrote."""
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [*LLMTUI, *arguments],
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+    )
+    os.close(slave)
+    written = b""
+    try:
+        while piece := os.read(master, 65536):
+            written += piece
+    except OSError:
+        pass  # how Linux says that the other end is closed
+    os.close(master)
+    return process.wait(), written.decode()
+
+
+def test_without_a_command_a_dumb_terminal_gets_the_list(workspace: Workspace) -> None:
+    run = made(workspace, DONE)
+    code, written = in_terminal(TERM="dumb")
+    assert code == 0
+    assert "this is no terminal for the workbench" in written
+    assert run.id in written
+    assert "\x1b" not in written
+
+
+def test_a_terminal_gets_a_models_text_sanitised_and_no_colour(workspace: Workspace) -> None:
+    sample = Sample(tick=16, step=3, prompt="x", text=HOSTILE, temperature=1.0, top_k=0, top_p=1.0, seed=1)
+    made(workspace, [*TRAINED[:-2], sample, Ended(tick=18, attempt=1, outcome="done")])
+    code, written = in_terminal("watch", "--plain", NO_COLOR="1")
+    assert code == 0
+    assert "\x1b" not in written
+    assert "␛]0;owned␇␛[2J<U+202E>gpj" in written
+
+
+def test_doctor_checks_locks_and_data_and_says_ok(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command_line(["doctor", "--json"]) == 0
+    found = {record["about"]: record for record in map(json.loads, capsys.readouterr().out.splitlines())}
+    assert found["locks"]["level"] == "ok"
+    assert found["terminal"]["level"] == "warn"  # a test has none
+    assert "torch 2." in found["packages"]["what"]
+
+
+def test_logind_configuration_is_read_as_logind_reads_it() -> None:
+    from llmtui.diagnosis import kills_user_processes
+
+    assert not kills_user_processes("[Login]\n#KillUserProcesses=no\n")
+    assert kills_user_processes("[Login]\n#KillUserProcesses=yes\n")
+    assert kills_user_processes("#KillUserProcesses=no\n[Login]\nKillUserProcesses = yes\n")
+    assert not kills_user_processes("KillUserProcesses=yes\n[Login]\nKillUserProcesses=no\n")
+    assert not kills_user_processes("")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_a_script(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command_line(["completion", shell]) == 0
+    assert "_LLMTUI_COMPLETE" in capsys.readouterr().out
+
+
+def test_completion_knows_runs(workspace: Workspace) -> None:
+    run = made(workspace, DONE)
+    process = spawn(_LLMTUI_COMPLETE="bash_complete", COMP_WORDS="llmtui show ", COMP_CWORD="2")
+    assert run.id in process.communicate()[0]

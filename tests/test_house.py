@@ -1,0 +1,89 @@
+"""The rules of the house that a tool can check."""
+
+from __future__ import annotations
+
+import functools
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import tokenize
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SOURCES = sorted(path for package in ("core", "llmtui") for path in (ROOT / package).rglob("*.py"))
+HEAVY = {"torch", "datasets", "pyarrow", "tokenizers", "tiktoken", "numpy"}
+
+FORBIDDEN = {
+    r"\bpickle\b": "runs what it reads",
+    r"\btorch\.(load|save)\b": "pickle in disguise",
+    r"\bshell\s*=\s*True\b": "lets names become commands",
+    r"\byaml\.load\b": "runs what it reads",
+    r"(?<![.\w])(eval|exec)\(": "runs what it reads",
+    r"\bos\.system\b": "lets names become commands",
+    r"\btempfile\.mktemp\b": "a race with whoever guesses the name",
+}
+
+
+@functools.cache
+def code_of(path: Path) -> str:
+    """The program text of a file, without comments and string literals: those may speak of what is forbidden."""
+    tokens = tokenize.generate_tokens(io.StringIO(path.read_text("utf-8")).readline)
+    kept = [(kind, text) for kind, text, *_ in tokens if kind not in (tokenize.COMMENT, tokenize.STRING)]
+    return re.sub(r"\s*([.=(])\s*", r"\1", tokenize.untokenize(kept))  # which puts spaces between all tokens
+
+
+@pytest.mark.parametrize("pattern", FORBIDDEN)
+def test_dangerous_calls_are_nowhere_in_the_product(pattern: str) -> None:
+    found = [str(path.relative_to(ROOT)) for path in SOURCES if re.search(pattern, code_of(path))]
+    assert found == [], FORBIDDEN[pattern]
+
+
+def test_core_never_prints() -> None:
+    printing = [
+        str(p.relative_to(ROOT)) for p in SOURCES if "core" in p.parts and re.search(r"(?<![.\w])print\(", code_of(p))
+    ]
+    assert printing == []
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["ls"], ["ls", "--json"], ["recipe"], ["locate"], ["doctor"]])
+def test_light_commands_import_neither_torch_nor_textual(arguments: list[str]) -> None:
+    program = (
+        "import sys, json\n"
+        "from llmtui.cli import run\n"
+        f"run({arguments!r})\n"
+        "print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True, env=os.environ
+    )
+    imported = set(json.loads(done.stderr.splitlines()[-1]))
+    assert imported & (HEAVY | {"textual", "rich"}) == set()
+    assert {"core", "llmtui", "click"} <= imported
+
+
+def test_import_contracts_hold() -> None:
+    lint = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([lint, "--no-cache"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_no_file_is_longer_than_two_ideas() -> None:
+    """House rule 9: about 350 lines; half as much again is certainly a second idea."""
+    long = {
+        str(path.relative_to(ROOT)): lines for path in SOURCES if (lines := len(path.read_text().splitlines())) > 525
+    }
+    assert long == {}
+
+
+def test_every_module_says_what_it_is() -> None:
+    silent = [
+        str(path.relative_to(ROOT))
+        for path in SOURCES
+        if path.stat().st_size and not path.read_text("utf-8").startswith(('"""', 'r"""'))
+    ]
+    assert silent == []

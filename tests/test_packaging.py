@@ -1,0 +1,128 @@
+"""The wheel: what is in it, and that its program runs, whatever lies around where it is started."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from core.runs.directory import all_runs
+from core.workspace import Workspace
+
+ROOT = Path(__file__).parent.parent
+Installed = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    [found] = out.glob("llmtui-*.whl")
+    return found
+
+
+@pytest.fixture(scope="session")
+def program(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The `llmtui` script of the wheel in an environment of its own, its dependencies borrowed from this one."""
+    place = tmp_path_factory.mktemp("installed") / "venv"
+    venv.create(place, symlinks=True)
+    borrowed = sysconfig.get_path("purelib")
+    site = Path(sysconfig.get_path("purelib", vars={"base": str(place), "platbase": str(place)}))
+    # a path, not a site directory: the .pth of an editable llmtui in there is not followed
+    (site / "borrowed.pth").write_text(borrowed + "\n")
+    command = [sys.executable, "-m", "pip", "--python", str(place), "install", "--quiet", "--no-deps", "--no-index"]
+    subprocess.run([*command, "--disable-pip-version-check", str(wheel)], check=True)
+    return place / "bin" / "llmtui"
+
+
+@pytest.fixture
+def installed(program: Path, tmp_path: Path) -> Installed:
+    """Run the installed program in a folder that holds a hostile `core/` and a hostile `llmtui.py`."""
+    folder = tmp_path / "hostile"
+    (folder / "core").mkdir(parents=True)
+    (folder / "core" / "__init__.py").write_text("print('HOSTILE')\n")
+    (folder / "llmtui.py").write_text("print('HOSTILE')\n")
+
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | environment
+        return subprocess.run(
+            [program, *arguments], cwd=folder, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True
+        )
+
+    return run
+
+
+def test_wheel_holds_the_product_with_its_data_and_nothing_else(wheel: Path) -> None:
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    assert {name.partition("/")[0] for name in names} == {"core", "llmtui"}
+    expected = {
+        path.relative_to(ROOT).as_posix()
+        for package in ("core", "llmtui")
+        for path in (ROOT / package).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    themes = {f"llmtui/themes/{path.name}" for path in (ROOT / "themes").glob("*.toml")}
+    assert "core/recipes/demo.toml" in expected and themes
+    assert names == expected | themes
+
+
+def test_installed_program_runs_among_hostile_packages(installed: Installed) -> None:
+    for arguments, said in ((["--help"], "Exit codes:"), (["recipe", "--preset", "demo"], 'corpus = "stdlib"')):
+        done = installed(*arguments)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert said in done.stdout and "HOSTILE" not in done.stdout
+    done = installed("ls")
+    assert done.returncode == 0
+    assert "there are no runs yet" in done.stderr
+
+
+def test_installed_program_finds_its_own_files(installed: Installed, program: Path) -> None:
+    presets = Path(installed("locate", "presets").stdout.strip())
+    assert presets.is_relative_to(program.parent.parent)
+    assert (presets / "demo.toml").exists()
+
+
+def test_a_core_package_in_pythonpath_does_not_get_in(installed: Installed, tmp_path: Path) -> None:
+    foreign = tmp_path / "path" / "core"
+    foreign.mkdir(parents=True)
+    (foreign / "__init__.py").write_text("print('HOSTILE')\n")
+    done = installed("recipe", PYTHONPATH=str(foreign.parent))
+    assert done.returncode == 0
+    assert "HOSTILE" not in done.stdout and 'corpus = "stdlib"' in done.stdout
+
+
+def test_a_core_package_that_got_in_before_is_named_and_refused(program: Path, tmp_path: Path) -> None:
+    foreign = tmp_path / "path" / "core"
+    foreign.mkdir(parents=True)
+    (foreign / "__init__.py").touch()
+    # as a .pth file or sitecustomize of the environment would: imported before any line of ours
+    early = f"import sys; sys.path.insert(0, {str(foreign.parent)!r}); import core; from llmtui.cli import main; main()"
+    done = subprocess.run([program.with_name("python"), "-P", "-c", early], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert str(foreign.parent) in done.stderr
+    assert str(program.parent.parent) in done.stderr
+
+
+def test_installed_program_trains_and_samples_among_hostile_packages(installed: Installed, corpus: Path) -> None:
+    settings = [
+        "tokenize.size=300", "model.n_layer=1", "model.n_head=2", "model.n_embd=32", "model.block_size=32",
+        "train.steps=20", "train.batch_size=4", "train.evaluate_tokens=512", "train.device=cpu", "sample.tokens=10",
+        'sample.prompts=["the "]',
+    ]  # fmt: skip
+    done = installed("run", str(corpus), *(word for setting in settings for word in ("--set", setting)))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("the ")
+    assert "bits per byte" in done.stdout
+    [run] = all_runs(Workspace())
+    log = run.log.read_text()
+    assert "HOSTILE" not in log + done.stdout + done.stderr

@@ -1,0 +1,72 @@
+"""Numbers as a person reads them."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from llmtui.units import clock, count, duration, facts, rate, size
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0"),
+        (999, "999"),
+        (12.5, "12.5"),
+        (4_096, "4.10k"),
+        (183_000, "183k"),
+        (999_499, "999k"),
+        (999_500, "1.00M"),  # never 1000k
+        (3_410_000, "3.41M"),
+        (9_996, "10.0k"),
+        (124_000_000, "124M"),
+        (8e12, "8.00T"),
+        (-5, "-5"),
+        (float("nan"), "–"),
+        (float("inf"), "–"),
+    ],
+)
+def test_counts_have_three_digits(number: float, text: str) -> None:
+    assert count(number) == text
+
+
+def test_sizes_are_decimal_and_rates_name_their_unit() -> None:
+    assert [size(n) for n in (0, 999, 12_100_000, 2 * 10**9)] == ["0 B", "999 B", "12.1 MB", "2.00 GB"]
+    assert rate(183_000, "tok") == "183k tok/s"
+    assert rate(12_100_000, "bytes") == "12.1 MB/s"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.4, "0.4s"),
+        (9.96, "10s"),
+        (59.6, "1m00s"),
+        (125, "2m05s"),
+        (3_599.7, "1h00m"),
+        (6_120, "1h42m"),
+        (86_399, "1d00h"),
+        (273_600, "3d04h"),
+        (-1, "–"),
+        (float("inf"), "–"),
+    ],
+)
+def test_durations_have_two_units_and_never_sixty_of_one(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_clock_is_local_time_in_english(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    assert clock(1_762_895_040) == "11 Nov 21:04"
+    monkeypatch.undo()
+    time.tzset()
+
+
+def test_facts_read_as_one_line_without_zeros() -> None:
+    known = {"documents": 734, "bytes": 12_100_000, "train_bytes": 11_000, "skipped": 0, "tokens": 3_410_000}
+    assert facts(known) == "734 documents, 12.1 MB, 11.0 kB train, 3.41M tokens"
+    assert facts({"step": 1_200, "loss": 3.2101}) == "step 1,200, loss 3.21"
+    assert facts({"vocabulary": "bpe", "bits_per_byte": 1.4567}) == "vocabulary bpe, 1.46 bits per byte"
