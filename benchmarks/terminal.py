@@ -53,9 +53,12 @@ class Terminal:
         self._stream.feed(data)
         return len(data)
 
-    def wait_for(self, text: str, seconds: float = 60.0) -> float:
-        """Seconds from the program's start until `text` stands on the screen. Raises TimeoutError, EOFError."""
-        while not any(text in line for line in self.screen.display):
+    def wait_for(self, text: str = "", seconds: float = 60.0) -> float:
+        """Seconds from the program's start until `text`, or anything at all, stands on the screen.
+
+        Raises TimeoutError, EOFError.
+        """
+        while not any(text in line and line.strip() for line in self.screen.display):
             if time.perf_counter() - self.began > seconds:
                 raise TimeoutError(f"{text!r} never came; the screen shows\n" + "\n".join(self.screen.display).rstrip())
             self.read(0.1)

@@ -82,6 +82,22 @@ class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     n_embd: Annotated[int, Meta(ge=1, le=100_000, description="Width: numbers that represent one token.")] = 256
     block_size: Annotated[int, Meta(ge=1, le=1_000_000, description="Context: tokens the model sees at once.")] = 256
     dropout: Annotated[float, Meta(ge=0, lt=1, description="Share of activations dropped while training.")] = 0.0
+    positions: Annotated[
+        Literal["learned", "rotary"],
+        Meta(
+            description="learned: a vector for each place, as in GPT-2. rotary: queries and keys turn with their place."
+        ),
+    ] = "learned"
+    norm: Annotated[
+        Literal["layer", "rms"], Meta(description="layer: centred and scaled, as in GPT-2. rms: scaled only.")
+    ] = "layer"
+    activation: Annotated[
+        Literal["gelu", "relu2"], Meta(description="What bends the feed-forward layer: GPT-2's GELU, or ReLU squared.")
+    ] = "gelu"
+    qk_norm: Annotated[bool, Meta(description="Scale queries and keys to one length before they meet.")] = False
+    zero_init: Annotated[bool, Meta(description="Start the output of every block, and an untied head, at zero.")] = (
+        False
+    )
     bias: Annotated[bool, Meta(description="Biases in the linear layers and norms, as in GPT-2.")] = False
     tied_head: Annotated[bool, Meta(description="Use the token embedding as the output layer too.")] = True
 
@@ -97,7 +113,12 @@ class Train(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = None
     batch_size: Annotated[int, Meta(ge=1, le=1_000_000, description="Sequences in one forward pass.")] = 16
     accumulate: Annotated[int, Meta(ge=1, le=1_000_000, description="Forward passes that make one step.")] = 1
-    lr: Annotated[float, Meta(gt=0, le=1, description="Peak learning rate, reached after warm-up.")] = 1e-3
+    optimizer: Annotated[
+        Literal["adamw", "muon"],
+        Meta(description="muon: turns the blocks' matrices by orthogonal steps, AdamW does the rest."),
+    ] = "adamw"
+    lr: Annotated[float, Meta(gt=0, le=1, description="Peak learning rate of AdamW, reached after warm-up.")] = 1e-3
+    muon_lr: Annotated[float, Meta(gt=0, le=1, description="Peak learning rate of Muon, where it is used.")] = 0.02
     lr_final: Annotated[float, Meta(ge=0, le=1, description="Share of the peak learning rate left at the end.")] = 0.1
     warmup: Annotated[float, Meta(ge=0, lt=1, description="Share of the training that warms up.")] = 0.05
     weight_decay: Annotated[float, Meta(ge=0, le=10, description="Weight decay of matrices and embeddings.")] = 0.1
@@ -340,6 +361,12 @@ def _check_value(field: Field, value: Any, where: str) -> None:
 def _check_together(recipe: Recipe, where: str) -> None:
     """What no single field can know."""
     width, heads = recipe.model.n_embd, recipe.model.n_head
+    if recipe.model.positions == "rotary" and width % heads == 0 and width // heads % 2:
+        raise BadRecipe(
+            f"rotary positions turn pairs of numbers, and a head of {width // heads} is odd",
+            where=where or "[model]",
+            todo=f"nearest that works: n_embd = {width + heads}",
+        )
     if width % heads:
         near = sorted({max(1, width // heads) * heads, (width // heads + 1) * heads})
         raise BadRecipe(

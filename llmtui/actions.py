@@ -68,7 +68,7 @@ ACTIONS = (
     Action("app.palette", (":", "ctrl+p"), "commands", "Choose any action by its name.", "Everywhere", ("app",)),
     Action("app.help", ("?", "f1"), "help", "Show all keys.", "Everywhere", ("app",)),
     Action("app.theme", ("t",), "theme", "Choose the colours.", "Everywhere", ("app",), show=False),
-    Action("app.back", ("escape",), "back", "One level out.", "Everywhere", ("app",), show=False),
+    Action("app.back", ("escape",), "back", "One level out.", "Everywhere", ("home", "train", "chat"), show=False),
     Action("app.leave", ("q",), "leave", "Leave the workbench; runs go on.", "Everywhere", ("app",)),
 )
 

@@ -242,9 +242,6 @@ class Workbench(App[None]):
     def action_app_chat(self) -> None:
         self.show("chat")
 
-    def action_app_back(self) -> None:
-        self.show("home")
-
     def action_app_help(self) -> None:
         from llmtui.screens.help import Help
 
@@ -263,7 +260,8 @@ class Workbench(App[None]):
 
         async def chosen(action: str | None) -> None:
             if action is not None:
-                await self.run_action(BY_ID[action].method, screen)
+                method = BY_ID[action].method
+                await self.run_action(method, screen if hasattr(screen, f"action_{method}") else self)
 
         self.push_screen(Picker("Commands", choices), chosen)
 

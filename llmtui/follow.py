@@ -37,7 +37,7 @@ class Glance(NamedTuple):
 
 
 class Looked(Message):
-    """The runs were looked at."""
+    """A tick: the runs were looked at, and what is new in the followed journal was read."""
 
     def __init__(self, glances: list[Glance]) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class Looked(Message):
 
 
 class Grown(Message):
-    """The journal of the followed run had news, or another run is followed."""
+    """Another run is followed, or some more of its long journal has been read."""
 
     def __init__(self, history: History) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class Follower:
         if self.history is None or self.history.run.id != run.id:
             self.history, self._tail = History(run), Tail(run.journal)
             self._tell(Grown(self.history))
-        self.wake()
+            self.wake()
 
     def wake(self) -> None:
         """Do not wait for the next tick: something was asked for."""
@@ -93,8 +93,8 @@ class Follower:
             if not congested():
                 self.glances = await asyncio.to_thread(self._look)
                 self.looked = True
-                self._tell(Looked(self.glances))
                 await self._read()
+                self._tell(Looked(self.glances))
             rest = self.period - (time.monotonic() - started)
             try:
                 await asyncio.wait_for(self._wake.wait(), max(0.02, rest))
@@ -108,12 +108,11 @@ class Follower:
             if history is not self.history:
                 continue  # another run was opened while this one was being read
             history.absorb(events)
-            news = bool(events) or not history.caught_up
-            history.caught_up = history.caught_up or not events
-            if news:
-                self._tell(Grown(history))
             if not events:
+                history.caught_up = True
                 return
+            if not history.caught_up:
+                self._tell(Grown(history))
 
     def _look(self) -> list[Glance]:
         try:

@@ -32,7 +32,7 @@ from core.events import (
 )
 from core.files import write_atomic
 from core.recipe import Recipe, Source, load
-from core.runs.directory import Exited, Launched, Run, State
+from core.runs.directory import Exited, Launched, Run, State, all_runs
 from core.runs.summary import Summary
 from core.workspace import Workspace
 from llmtui.cli import run as command_line
@@ -338,6 +338,23 @@ def test_ctrl_c_while_watching_leaves_the_run_alone(alive: Callable[..., Run]) -
     assert process.returncode == 130
     assert "Traceback" not in error
     assert run.state() is State.RUNNING
+
+
+def test_ctrl_c_while_a_new_run_is_followed_leaves_it_running(workspace: Workspace, corpus: Path) -> None:
+    process = spawn("run", str(corpus), "--name", "left-alone", "--set", "train.minutes=9")
+    assert process.stderr is not None
+    assert "works in the background" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate()
+    [run] = all_runs(workspace)
+    try:
+        assert process.returncode == 130
+        assert f"{run.id} goes on; llmtui watch {run.id} shows it, llmtui stop {run.id} stops it" in error
+        assert "Traceback" not in error
+        assert run.state().alive
+    finally:
+        assert command_line(["stop", "--now", run.id]) == 0
+    assert not run.state().alive
 
 
 # -- recipes and sources -----------------------------------------------------------------------------------------------

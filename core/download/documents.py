@@ -35,7 +35,7 @@ def write_parts(path: Path, parts: list[Part]) -> None:
         "part": [part.number for part in parts],
         "text": [part.text for part in parts],
     }
-    pq.write_table(pa.table(columns, schema=SCHEMA), path, compression="zstd")
+    pq.write_table(pa.table(columns, schema=SCHEMA), path, compression="zstd", use_dictionary=["name"])
 
 
 def read_parts(files: Iterable[Path], start: int = 0) -> Iterator[Part]:
@@ -57,6 +57,6 @@ def _rows(files: Iterable[Path], start: int) -> Iterator[Part]:
                 continue
             # 16 rows: with parts of 4 MiB a batch is at most 64 MiB
             for batch in file.iter_batches(batch_size=16):
-                rows = batch.slice(start).to_pydict()
+                for name, number, text in zip(*batch.slice(start).columns, strict=True):
+                    yield Part(name.as_py(), number.as_py(), text.as_py())
                 start = max(0, start - batch.num_rows)
-                yield from map(Part, rows["name"], rows["part"], rows["text"])

@@ -47,7 +47,7 @@ def choose(recipe: Train) -> Device:
 def _fast_bfloat16(name: str) -> bool:
     """Whether matrix products in bfloat16 are clearly faster than in float32 here."""
     if name == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     # a private name, so its absence means no rather than an error; on mps bfloat16 saves memory but costs time
     supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     if name != "cpu" or supported is None or not supported():

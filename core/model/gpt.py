@@ -26,17 +26,45 @@ class Linear(nn.Linear):
         return F.linear(x, self.weight.to(x.dtype), None if self.bias is None else self.bias.to(x.dtype))
 
 
-class LayerNorm(nn.Module):
-    """Layer normalisation with an optional bias."""
+class Norm(nn.Module):
+    """Brings every vector to one scale: LayerNorm as in GPT-2, or RMSNorm (Zhang & Sennrich 2019), which does not
+    centre and has no bias."""
 
-    def __init__(self, width: int, bias: bool) -> None:
+    def __init__(self, shape: Model) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.ones(width))
-        self.bias = nn.Parameter(torch.zeros(width)) if bias else None
+        self.layer = shape.norm == "layer"
+        self.weight = nn.Parameter(torch.ones(shape.n_embd))
+        self.bias = nn.Parameter(torch.zeros(shape.n_embd)) if shape.bias and self.layer else None
 
     def forward(self, x: Tensor) -> Tensor:
-        bias = None if self.bias is None else self.bias.to(x.dtype)
-        return F.layer_norm(x, self.weight.shape, self.weight.to(x.dtype), bias, 1e-5)
+        weight = self.weight.to(x.dtype)
+        if not self.layer:
+            return F.rms_norm(x, weight.shape, weight)
+        return F.layer_norm(x, weight.shape, weight, None if self.bias is None else self.bias.to(x.dtype), 1e-5)
+
+
+class Rotary(nn.Module):
+    """Turns pairs of numbers by an angle that grows with the place (Su et al. 2021, arXiv 2104.09864).
+
+    What queries and keys make of each other then depends on their distance alone.
+    """
+
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(self, size: int, length: int, base: float = 10_000.0) -> None:
+        super().__init__()
+        # on the CPU even where a model is laid out without memory: these tables are in no file
+        places, pairs = (torch.arange(0, end, step, device="cpu").float() for end, step in ((length, 1), (size, 2)))
+        angles = torch.outer(places, base ** -(pairs / size))
+        self.register_buffer("cos", angles.cos(), persistent=False)
+        self.register_buffer("sin", angles.sin(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, n_head, T, size), turned by the places 0 to T - 1."""
+        cos, sin = (table[: x.shape[2]].to(x.dtype) for table in (self.cos, self.sin))
+        left, right = x.chunk(2, dim=-1)
+        return torch.cat([left * cos - right * sin, left * sin + right * cos], dim=-1)
 
 
 class CausalSelfAttention(nn.Module):
@@ -44,15 +72,21 @@ class CausalSelfAttention(nn.Module):
 
     def __init__(self, shape: Model) -> None:
         super().__init__()
-        self.n_head, self.dropout = shape.n_head, shape.dropout
+        self.n_head, self.dropout, self.qk_norm = shape.n_head, shape.dropout, shape.qk_norm
         self.c_attn = Linear(shape.n_embd, 3 * shape.n_embd, bias=shape.bias)
         self.c_proj = Linear(shape.n_embd, shape.n_embd, bias=shape.bias)
         self.resid_dropout = nn.Dropout(shape.dropout)
+        rotary = shape.positions == "rotary"
+        self.rotary = Rotary(shape.n_embd // shape.n_head, shape.block_size) if rotary else None
 
     def forward(self, x: Tensor) -> Tensor:
         B, T, C = x.shape
         # (B, T, 3C) -> three of (B, n_head, T, C / n_head)
         q, k, v = self.c_attn(x).view(B, T, 3, self.n_head, C // self.n_head).permute(2, 0, 3, 1, 4).unbind(0)
+        if self.qk_norm:
+            q, k = F.rms_norm(q, q.shape[-1:]), F.rms_norm(k, k.shape[-1:])
+        if self.rotary is not None:
+            q, k = self.rotary(q), self.rotary(k)
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=self.dropout if self.training else 0.0)
         y = y.transpose(1, 2).reshape(B, T, C)
         out: Tensor = self.resid_dropout(self.c_proj(y))
@@ -60,17 +94,20 @@ class CausalSelfAttention(nn.Module):
 
 
 class MLP(nn.Module):
-    """Every token thinks for itself: four times wider, bent by GELU, and back."""
+    """Every token thinks for itself: four times wider, bent, and back."""
 
     def __init__(self, shape: Model) -> None:
         super().__init__()
+        self.relu2 = shape.activation == "relu2"
         self.c_fc = Linear(shape.n_embd, 4 * shape.n_embd, bias=shape.bias)
         self.c_proj = Linear(4 * shape.n_embd, shape.n_embd, bias=shape.bias)
         self.dropout = nn.Dropout(shape.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        # GPT-2's weights were trained with the tanh form
-        out: Tensor = self.dropout(self.c_proj(F.gelu(self.c_fc(x), approximate="tanh")))
+        x = self.c_fc(x)
+        # ReLU² is Primer's (arXiv 2109.08668); GPT-2's weights were trained with the tanh form of GELU
+        x = F.relu(x).square() if self.relu2 else F.gelu(x, approximate="tanh")
+        out: Tensor = self.dropout(self.c_proj(x))
         return out
 
 
@@ -79,9 +116,9 @@ class Block(nn.Module):
 
     def __init__(self, shape: Model) -> None:
         super().__init__()
-        self.ln_1 = LayerNorm(shape.n_embd, shape.bias)
+        self.ln_1 = Norm(shape)
         self.attn = CausalSelfAttention(shape)
-        self.ln_2 = LayerNorm(shape.n_embd, shape.bias)
+        self.ln_2 = Norm(shape)
         self.mlp = MLP(shape)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -100,24 +137,34 @@ class GPT(nn.Module):
         super().__init__()
         self.shape, self.vocabulary, self.dtype = shape, vocabulary, dtype
         self.wte = nn.Embedding(vocabulary, shape.n_embd)
-        self.wpe = nn.Embedding(shape.block_size, shape.n_embd)
+        self.wpe = nn.Embedding(shape.block_size, shape.n_embd) if shape.positions == "learned" else None
         self.drop = nn.Dropout(shape.dropout)
         self.h = nn.ModuleList(Block(shape) for _ in range(shape.n_layer))
-        self.ln_f = LayerNorm(shape.n_embd, shape.bias)
+        self.ln_f = Norm(shape)
         self.lm_head = Linear(shape.n_embd, vocabulary, bias=False)
         if shape.tied_head:
             self.lm_head.weight = self.wte.weight
         self._initialise()
 
     def _initialise(self) -> None:
-        """Weights as GPT-2's: small and normal, smaller where residual branches add up over the depth."""
+        """Weights as GPT-2's: small and normal, smaller where residual branches add up over the depth.
+
+        With zero_init those branches and an untied head start at zero instead, so that each block begins by passing
+        on what it was given, and the other matrices start at the scale that keeps a vector's length.
+        """
+        shape = self.shape
         for name, parameter in self.named_parameters():
-            if name.endswith("c_proj.weight"):
-                nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * self.shape.n_layer))
-            elif parameter.dim() == 2:
-                nn.init.normal_(parameter, std=0.02)
-            elif name.endswith("bias"):
+            if name.endswith("bias"):
                 nn.init.zeros_(parameter)
+            elif parameter.dim() < 2:
+                continue
+            elif shape.zero_init and (name.endswith("c_proj.weight") or name == "lm_head.weight"):
+                nn.init.zeros_(parameter)
+            elif shape.zero_init and name.startswith("h."):
+                nn.init.normal_(parameter, std=shape.n_embd**-0.5)
+            else:
+                branch = name.endswith("c_proj.weight")
+                nn.init.normal_(parameter, std=0.02 / (math.sqrt(2 * shape.n_layer) if branch else 1))
 
     @property
     def device(self) -> torch.device:
@@ -125,8 +172,10 @@ class GPT(nn.Module):
 
     def hidden(self, ids: Tensor) -> Tensor:
         """What the blocks make of `ids` (B, T): vectors (B, T, n_embd), normalised, ready for the last layer."""
-        positions = torch.arange(ids.shape[1], device=ids.device)
-        x = self.drop(self.wte(ids) + self.wpe(positions)).to(self.dtype)
+        x = self.wte(ids)
+        if self.wpe is not None:
+            x = x + self.wpe(torch.arange(ids.shape[1], device=ids.device))
+        x = self.drop(x).to(self.dtype)
         for block in self.h:
             x = block(x)
         out: Tensor = self.ln_f(x)

@@ -2,7 +2,7 @@
 
     model.json  model.safetensors     the model; loadable by anything
     vocabulary.json                   so that the checkpoint speaks for itself
-    train.safetensors                 AdamW's averages, random states
+    train.safetensors                 the optimisers' averages, random states
     state.json                        the numbers in `State`
     manifest.json                     written last: sizes and digests of all of them
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -21,6 +22,7 @@ from msgspec import Struct
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.optim import Optimizer
 
 from core.artifact import Artifact, Damaged, Facts, write_directory
 from core.files import remove_tree
@@ -46,10 +48,11 @@ class State(Struct, kw_only=True):
     """What the arithmetic is done in: a choice of the machine's that a resumed training keeps."""
 
 
-def _optimizer_tensors(model: GPT, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def _optimizer_tensors(model: GPT, optimizers: Sequence[Optimizer]) -> dict[str, Tensor]:
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     return {
         f"optim.{names[id(parameter)]}.{key}": value
+        for optimizer in optimizers
         for parameter, values in optimizer.state.items()
         for key, value in values.items()
     }
@@ -65,7 +68,7 @@ def _random_states() -> dict[str, Tensor]:
 def save(
     directory: Path,
     model: GPT,
-    optimizer: torch.optim.Optimizer,
+    optimizers: Sequence[Optimizer],
     state: State,
     vocabulary: Path,
     *,
@@ -77,7 +80,7 @@ def save(
     def write(staged: Path) -> None:
         try:
             save_model(model, staged)
-            tensors = {**_optimizer_tensors(model, optimizer), **_random_states()}
+            tensors = {**_optimizer_tensors(model, optimizers), **_random_states()}
             save_file({name: t.contiguous().cpu() for name, t in tensors.items()}, staged / "train.safetensors")
         except SafetensorError as error:  # its only way to say that the disk is full
             raise OSError(errno.EIO, str(error)) from None
@@ -104,22 +107,21 @@ def newest(directory: Path) -> tuple[Artifact | None, list[str]]:
     return None, damaged
 
 
-def restore(checkpoint: Artifact, model: GPT, optimizer: torch.optim.Optimizer) -> State:
-    """Put a checkpoint into `model`, `optimizer` and torch's random state. Raises BadWeights."""
+def restore(checkpoint: Artifact, model: GPT, optimizers: Sequence[Optimizer]) -> State:
+    """Put a checkpoint into `model`, `optimizers` and torch's random state. Raises BadWeights."""
     load_weights(model, checkpoint.path)
     try:
         tensors = load_file(checkpoint.path / "train.safetensors")
         state = msgspec.json.decode((checkpoint.path / "state.json").read_bytes(), type=State)
     except (OSError, SafetensorError, msgspec.DecodeError) as error:
         raise BadWeights(f"its training state cannot be read ({error})", where=str(checkpoint.path)) from None
-    for name, parameter in model.named_parameters():
-        prefix = f"optim.{name}."
-        for key in [key for key in tensors if key.startswith(prefix)]:
-            value = tensors[key]
-            kind = key.removeprefix(prefix)
-            optimizer.state[parameter][kind] = (
-                value if kind == "step" and value.dim() == 0 else value.to(parameter.device)
-            )
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                prefix = f"optim.{names[id(parameter)]}."
+                for key in (key for key in tensors if key.startswith(prefix)):
+                    optimizer.state[parameter][key.removeprefix(prefix)] = tensors[key].to(parameter.device)
     torch.set_rng_state(tensors["rng.torch"])
     if "rng.cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["rng.cuda"])

@@ -1,19 +1,36 @@
-"""AdamW with weight decay on matrices and embeddings only."""
+"""The optimisers: AdamW for everything, or Muon for the blocks' matrices and AdamW for the rest."""
 
 from __future__ import annotations
 
 import torch
+from torch.optim import AdamW, Muon, Optimizer
 
 from core.model.gpt import GPT
 from core.recipe import Train
 
 
-def adamw(model: GPT, recipe: Train) -> torch.optim.AdamW:
-    """The optimiser of `model`. Norms and biases are one-dimensional and do not decay."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
-    ]
-    # fused exists on the CPU too, 2 to 5 % of a step (shape 6/6/384); mps has it since 2.4
-    return torch.optim.AdamW(groups, lr=recipe.lr, betas=(recipe.beta1, recipe.beta2), fused=True)
+def optimizers(model: GPT, recipe: Train) -> list[Optimizer]:
+    """The optimisers that together move every parameter of `model` once.
+
+    Norms and biases are one-dimensional and do not decay. Each group carries its `peak` learning rate, of which the
+    schedule takes a share.
+    """
+    muon: list[torch.nn.Parameter] = []
+    decay: list[torch.nn.Parameter] = []
+    rest: list[torch.nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        if parameter.dim() < 2:
+            rest.append(parameter)
+        elif recipe.optimizer == "muon" and name.startswith("h."):
+            muon.append(parameter)
+        else:
+            decay.append(parameter)
+    groups = [{"params": decay, "weight_decay": recipe.weight_decay}, {"params": rest, "weight_decay": 0.0}]
+    # fused exists on the CPU too, 2 to 5 % of a step (shape 6/6/384)
+    made: list[Optimizer] = [AdamW(groups, lr=recipe.lr, betas=(recipe.beta1, recipe.beta2), fused=True)]
+    if muon:
+        made.append(Muon(muon, lr=recipe.muon_lr, weight_decay=recipe.weight_decay))
+    for optimizer in made:
+        for group in optimizer.param_groups:
+            group["peak"] = group["lr"]
+    return made

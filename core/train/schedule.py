@@ -23,10 +23,10 @@ def progress(recipe: Train, *, steps: int, tokens: int, seconds: float) -> float
     return min(1.0, max(shares))
 
 
-def learning_rate(recipe: Train, done: float) -> float:
-    """Linear warm-up to `lr`, then a cosine down to `lr · lr_final`, over the share `done` of the training."""
+def warm_and_cool(recipe: Train, done: float) -> float:
+    """Share of the peak learning rate at the share `done` of the training: linear warm-up, then a cosine."""
     if done < recipe.warmup:
         # never zero: the first step has to count, and its share of the training is not known yet
-        return recipe.lr * max(0.01, done / recipe.warmup)
+        return max(0.01, done / recipe.warmup)
     along = (done - recipe.warmup) / (1 - recipe.warmup)
-    return recipe.lr * (recipe.lr_final + (1 - recipe.lr_final) * 0.5 * (1 + math.cos(math.pi * along)))
+    return recipe.lr_final + (1 - recipe.lr_final) * 0.5 * (1 + math.cos(math.pi * along))

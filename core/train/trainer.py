@@ -22,8 +22,8 @@ from core.train import checkpoint as checkpoints
 from core.train.batches import Batches
 from core.train.commands import Checkpoint, Commands, Draw, Stop
 from core.train.evaluate import byte_lengths, score
-from core.train.optimizer import adamw
-from core.train.schedule import learning_rate, progress
+from core.train.optimizer import optimizers
+from core.train.schedule import progress, warm_and_cool
 from core.trouble import DiskTrouble, Trouble
 
 FORMAT = 1
@@ -67,7 +67,7 @@ class Trainer:
         self._lengths = byte_lengths(self.vocabulary)
         torch.manual_seed(recipe.train.seed)
         self.model = GPT(recipe.model, self.vocabulary.size, dtype=device.dtype).to(device.torch)
-        self.optimizer = adamw(self.model, recipe.train)
+        self.optimizers = optimizers(self.model, recipe.train)
         self.state = checkpoints.State(dtype=str(device.dtype).removeprefix("torch."))
         self._saved_step = self._evaluated_step = -1
         self._facts: dict[str, int | float | str] = {}
@@ -110,6 +110,8 @@ class Trainer:
                 return
             for draw in [command for command in commands if isinstance(command, Draw)]:
                 yield from self._sample(draw)
+            if self._progress() >= 1:
+                break
             if step % every.sample_every == 0:
                 yield from self._sample(Draw())
             if step % every.evaluate_every == 0:
@@ -124,9 +126,11 @@ class Trainer:
 
     def _step(self) -> Generator[Event, Commands | None, Commands]:
         recipe, state = self.recipe.train, self.state
-        rate = learning_rate(recipe, self._progress())
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        share = warm_and_cool(recipe, self._progress())
+        rate = share * recipe.lr
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = share * group["peak"]
         total = torch.zeros((), device=self.model.device)
         for micro in range(recipe.accumulate):
             ids, targets = self._batches(state.step * recipe.accumulate + micro)
@@ -138,8 +142,9 @@ class Trainer:
         mean = float(total)
         if not (math.isfinite(mean) and math.isfinite(norm)):
             raise self._not_finite(mean, norm, rate)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        self.model.zero_grad(set_to_none=True)
         state.step += 1
         state.tokens += recipe.batch_size * recipe.accumulate * self.recipe.model.block_size
         self._losses.append(mean)
@@ -223,7 +228,7 @@ class Trainer:
             saved = checkpoints.save(
                 self.directory,
                 self.model,
-                self.optimizer,
+                self.optimizers,
                 state,
                 self._vocabulary_file,
                 fingerprint=self._fingerprint,
@@ -244,7 +249,7 @@ class Trainer:
             yield Note(level="warning", text=f"checkpoint {damage}; going back to the one before it")
         if found is None:
             return
-        self.state = checkpoints.restore(found, self.model, self.optimizer)
+        self.state = checkpoints.restore(found, self.model, self.optimizers)
         self.model.dtype = getattr(torch, self.state.dtype)
         self._saved_step = self.state.step
         yield Resumed(step=self.state.step, checkpoint=str(found.path))

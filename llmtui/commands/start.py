@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,19 +125,33 @@ def _begin(recipe: Recipe, *, detach: bool, workbench: bool) -> int:
     """Start a run for `recipe` and stay with it as far as is wanted; the exit code."""
     workspace = Workspace().prepare()
     started = Run.create(workspace, recipe)
-    launch.start(started, workspace)
-    if detach:
-        out(started.id)
-        say(f"{started.id} works in the background; llmtui watch shows it")
-        return 0
-    if workbench:
-        from llmtui.app import run_workbench
+    with left_to_itself(started):
+        launch.start(started, workspace)
+        if detach:
+            out(started.id)
+            say(f"{started.id} works in the background; llmtui watch shows it")
+            return 0
+        if workbench:
+            from llmtui.app import run_workbench
 
-        code = run_workbench(workspace, started.id)
-        _say_where_it_stands(started)
-        return code
-    say(f"{started.id} works in the background; Ctrl-C leaves it to itself")
-    return stay_with(started, Narrator(), Tail(started.journal))
+            code = run_workbench(workspace, started.id)
+            _say_where_it_stands(started)
+            return code
+        say(f"{started.id} works in the background; Ctrl-C leaves it to itself")
+        return stay_with(started, Narrator(), Tail(started.journal))
+
+
+@contextlib.contextmanager
+def left_to_itself(run: Run) -> Iterator[None]:
+    """Ctrl-C in this block ends the command but not the run, and says how to reach it again."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if run.state().alive:
+            say(f"\n{run.id} goes on; llmtui watch {run.id} shows it, llmtui stop {run.id} stops it")
+        else:
+            say(f"\n{run.id}: {run.state().value}; llmtui resume {run.id} starts it")
+        raise
 
 
 def _say_where_it_stands(run: Run) -> None:
@@ -158,14 +173,10 @@ def replayed(run: Run) -> tuple[Narrator, Tail]:
 
 
 def stay_with(run: Run, told: Narrator, tail: Tail) -> int:
-    """Tell of the run until it ends, then print what came of it; the exit code. Ctrl-C ends the telling only."""
-    try:
-        for event in follow(run, tail.events):
-            for line in told.tell(event):
-                say(line)
-    except KeyboardInterrupt:
-        say(f"\n{run.id} goes on; llmtui watch {run.id} shows it, llmtui stop {run.id} stops it")
-        raise
+    """Tell of the run until it ends, then print what came of it; the exit code."""
+    for event in follow(run, tail.events):
+        for line in told.tell(event):
+            say(line)
     return conclude(run, told)
 
 

@@ -14,7 +14,7 @@ from core.runs.directory import Run, State, StillRunning, find_run
 from core.trouble import Usage
 from core.workspace import Workspace
 from llmtui.commands.options import detach_option, run_argument
-from llmtui.commands.start import replayed, stay_with
+from llmtui.commands.start import left_to_itself, replayed, stay_with
 from llmtui.console import say
 from llmtui.units import size
 
@@ -93,9 +93,10 @@ def resume(wanted: str | None, detach: bool) -> int:
     if state.alive:
         raise AlreadyRunning(f"{run.id} is running already", todo=f"llmtui watch {run.id} shows it")
     told, tail = replayed(run)
-    launch.start(run, workspace)
-    say(f"{run.id} goes on in the background")
-    return 0 if detach else stay_with(run, told, tail)
+    with left_to_itself(run):
+        launch.start(run, workspace)
+        say(f"{run.id} goes on in the background")
+        return 0 if detach else stay_with(run, told, tail)
 
 
 @click.command(short_help="Delete runs.")

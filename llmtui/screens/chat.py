@@ -279,7 +279,7 @@ class Chat(WorkScreen):
             self.say("This run has no checkpoint yet.", "warn")
             return
         choices = [
-            Choice(c.path.name, self._title_of(c), f"saved {units.clock(c.manifest.made_at)}")
+            Choice(c.path.name, self._title_of(c), _about(c))
             for c in reversed(self._checkpoints)
         ]
 

@@ -17,7 +17,6 @@ from textual.widgets.option_list import Option
 from llmtui.shown import shown
 from llmtui.widgets.lines import cell
 
-
 _INSIDE = 64
 """Cells for name and detail in a dialog."""
 

@@ -51,6 +51,8 @@ class Train(WorkScreen):
         yield self.key_line()
 
     def on_mount(self) -> None:
+        self._drawn: tuple[object, ...] = ()
+        """What the charts show; while it stays the same they need not be computed."""
         self.query_one("#lr", Chart).format = scientific
         self.query_one("#grad", Chart).format = "{:.2f}".format
         speed = self.query_one("#speed", Chart)
@@ -58,8 +60,7 @@ class Train(WorkScreen):
         self._smoothing = self.bench.settings.smoothing
 
     def on_screen_resume(self) -> None:
-        if self.bench.selected:
-            self.bench.follower.follow(self.bench.selected.run)
+        self._drawn = ()
         self._draw()
 
     @on(Looked)
@@ -78,10 +79,16 @@ class Train(WorkScreen):
         return history if history and glance and history.run.id == glance.run.id else None
 
     def _draw(self) -> None:
-        glance, history = self.subject, self.history
+        glance = self.subject
+        if glance:
+            self.bench.follower.follow(glance.run)
+        history = self.history
         self.set_class(not (history and len(history.loss)), "-no-curve")
-        if history:
-            self._draw_charts(history)
+        if history and glance:
+            picture = (history, history.summary.events, self._smoothing, self.bench.memory.log, self.size, glance.state)
+            if picture != self._drawn:
+                self._drawn = picture
+                self._draw_charts(history)
         self.query_one(Neighbours).glances = tuple(self.bench.follower.glances)
         for pane in self.query(RunPane):
             pane.show(glance, history)

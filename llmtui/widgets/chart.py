@@ -148,56 +148,71 @@ def _draw(canvas: Canvas, curve: Curve, scale: Scale, pace: float) -> None:
         for step, value in points:
             canvas.glyph(_x(step, pace, canvas), scale.at(value, canvas.height), "•", curve.role)
         return
-    if not curve.smoothing:
-        _polyline(canvas, points, scale, pace, curve.role, series.broken)
-        return
-    _polyline(canvas, points, scale, pace, "raw", series.broken, list(zip(series.low, series.high, strict=True)))
-    smooth = series.smoothed(curve.smoothing, scale.into, scale.back)
-    steps = [step for step, _ in points]
-    _polyline(canvas, list(zip(steps, smooth, strict=True)), scale, pace, curve.role, series.broken)
+    gaps = {_x(step, pace, canvas) for step in series.broken}
+    reach = list(zip(series.low, series.high, strict=True))
+    columns = _columns(points, reach, pace, canvas)
+    _polyline(canvas, columns, scale, "raw" if curve.smoothing else curve.role, gaps)
+    for x, column in columns.items():
+        if column.high > scale.high:
+            canvas.glyph(x, canvas.height - 1, "▲", "warn")
+    if curve.smoothing:
+        smooth = series.smoothed(curve.smoothing, scale.into, scale.back)
+        points = [(step, value) for (step, _), value in zip(points, smooth, strict=True)]
+        _polyline(canvas, _columns(points, None, pace, canvas), scale, curve.role, gaps)
 
 
 def _x(step: float, pace: float, canvas: Canvas) -> int:
     return max(0, min(canvas.width - 1, int(step * pace)))
 
 
-def _polyline(
-    canvas: Canvas,
-    points: list[tuple[float, float]],
-    scale: Scale,
-    pace: float,
-    role: str,
-    broken: list[int],
-    reach: list[tuple[float, float]] | None = None,
-) -> None:
-    """Join `points`; in each dot column the whole span of what falls into it is drawn.
+class Column(NamedTuple):
+    """What falls into one column of dots."""
 
-    broken: steps where the line is interrupted. reach: lowest and highest value behind each point, drawn too.
-    """
-    gaps = {_x(step, pace, canvas) for step in broken}
-    spans: dict[int, tuple[int, int]] = {}
-    before: tuple[int, int] | None = None
+    low: float
+    high: float
+    first: float
+    last: float
+
+
+def _columns(
+    points: list[tuple[float, float]], reach: list[tuple[float, float]] | None, pace: float, canvas: Canvas
+) -> dict[int, Column]:
+    """`points` by column, left to right. reach: lowest and highest value behind each point."""
+    columns: dict[int, Column] = {}
+    edge = canvas.width - 1
     for i, (step, value) in enumerate(points):
-        x, y = _x(step, pace, canvas), scale.at(value, canvas.height)
-        low, high = (scale.at(edge, canvas.height) for edge in reach[i]) if reach else (y, y)
-        if before and before[0] == x:
-            low, high = min(low, y, before[1]), max(high, y, before[1])
-        elif before and not any(column in gaps for column in range(before[0], x + 1)):
-            for column in range(before[0] + 1, x):
-                level = before[1] + round((y - before[1]) * (column - before[0]) / (x - before[0]))
-                spans[column] = (level, level)
-            middle = (before[1] + y) // 2 if x == before[0] + 1 else y
-            low, high = min(low, middle), max(high, middle)
-        known = spans.get(x)
-        spans[x] = (min(low, known[0]), max(high, known[1])) if known else (low, high)
-        before = (x, y)
-    for x, (low, high) in spans.items():
+        x = min(edge, int(step * pace))
+        low, high = reach[i] if reach else (value, value)
+        known = columns.get(x)
+        if known is None:
+            columns[x] = Column(low, high, value, value)
+        else:
+            columns[x] = Column(
+                low if low < known.low else known.low, high if high > known.high else known.high, known.first, value
+            )
+    return columns
+
+
+def _polyline(canvas: Canvas, columns: dict[int, Column], scale: Scale, role: str, gaps: set[int]) -> None:
+    """Draw each column's whole span and join neighbours, except across `gaps`."""
+    before: tuple[int, int] | None = None
+    for x, column in columns.items():
+        low, high = scale.at(column.low, canvas.height), scale.at(column.high, canvas.height)
+        if before:
+            start, level = before
+            first = scale.at(column.first, canvas.height)
+            if x == start + 1:
+                # meet half way, so that a steep fall stays one line
+                middle = (level + first) // 2
+                low, high = min(low, middle), max(high, middle)
+                if start not in gaps:
+                    canvas.upright(start, min(level, middle), max(level, middle), role)
+            elif gaps.isdisjoint(range(start, x + 1)):
+                for between in range(start + 1, x):
+                    canvas.dot(between, level + round((first - level) * (between - start) / (x - start)), role)
         if x not in gaps:
             canvas.upright(x, low, high, role)
-    if reach:
-        for i, (step, _) in enumerate(points):
-            if reach[i][1] > scale.high:
-                canvas.glyph(_x(step, pace, canvas), canvas.height - 1, "▲", "warn")
+        before = (x, scale.at(column.last, canvas.height))
 
 
 def _x_axis(canvas: Canvas, pace: float, broken: set[int]) -> Line:

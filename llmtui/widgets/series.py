@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-CAPACITY = 2048
-"""Buckets kept; past it neighbours merge in pairs. Twice the pixel columns of a chart 500 cells wide."""
+CAPACITY = 1024
+"""Buckets kept; past it neighbours merge in pairs. A chart 200 cells wide has 400 columns of dots."""
 
 
 class Series:

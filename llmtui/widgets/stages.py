@@ -36,8 +36,14 @@ def facts(stage: Stage) -> list[str]:
     parts += [f"{_figure(skipped)} files skipped"] if skipped else []
     removed = values.pop("removed", 0)
     parts += [f"{_figure(removed)} removed"] if removed else []
-    values.pop("dtype", None)
-    parts += [f"{shown(key, 30).replace('_', ' ')} {_figure(value)}" for key, value in values.items()]
+    for key in ("dtype", "finished", "loss"):
+        values.pop(key, None)
+    step, bits = values.pop("step", None), values.pop("bits_per_byte", None)
+    parts += [f"step {_figure(step)}"] if step is not None else []
+    parts += [f"{bits:.3f} bits per byte"] if isinstance(bits, float) else []
+    for key, value in values.items():
+        name = shown(key, 30).replace("_", " ")
+        parts.append(f"{value:,} {name}" if isinstance(value, int) else f"{name} {_figure(value)}")
     return parts
 
 

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 import torch
 
-from core.model.gpt import GPT
+from core.model.gpt import GPT, Rotary
 from core.model.weights import BadWeights, load_model, save_model
 from core.recipe import Model
 
@@ -46,9 +46,36 @@ def test_an_untrained_model_knows_nothing(vocabulary: int) -> None:
     assert model.loss(ids, torch.randint(vocabulary, (16, 8))).item() == pytest.approx(math.log(vocabulary), abs=0.05)
 
 
-def test_no_token_sees_those_behind_it() -> None:
+MODERN = msgspec.structs.replace(
+    SMALL, positions="rotary", norm="rms", activation="relu2", qk_norm=True, zero_init=True, tied_head=False
+)
+
+
+def test_rotary_scores_depend_on_distance_alone() -> None:
     torch.manual_seed(1)
-    model = GPT(SMALL, 50).eval()
+    turn = Rotary(8, 32)
+    q, k = torch.randn(8), torch.randn(8)
+    turned_q, turned_k = (turn(vector.expand(1, 1, 32, 8))[0, 0] for vector in (q, k))
+    scores = turned_q @ turned_k.T
+    for distance in range(-5, 6):
+        diagonal = torch.diagonal(scores, distance)
+        assert torch.allclose(diagonal, diagonal[0].expand_as(diagonal), atol=1e-5)
+    assert torch.allclose(turned_q.norm(dim=-1), q.norm().expand(32))
+
+
+def test_a_model_that_starts_at_zero_gives_every_token_the_same_chance() -> None:
+    torch.manual_seed(1)
+    ids = torch.randint(50, (2, 8))
+    assert GPT(MODERN, 50).loss(ids, ids).item() == pytest.approx(math.log(50), abs=1e-6)
+
+
+@pytest.mark.parametrize("shape", [SMALL, MODERN], ids=["gpt2", "modern"])
+def test_no_token_sees_those_behind_it(shape: Model) -> None:
+    torch.manual_seed(1)
+    model = GPT(shape, 50).eval()
+    torch.nn.init.normal_(model.lm_head.weight)
+    for block in model.h:
+        torch.nn.init.normal_(block.attn.c_proj.weight)  # type: ignore[union-attr, arg-type]
     ids = torch.randint(50, (1, 8))
     before = model(ids)
     for at in range(8):
@@ -71,10 +98,11 @@ def test_bfloat16_stays_near_float32() -> None:
     assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in rounded.parameters())
 
 
+@pytest.mark.parametrize("shape", [SMALL, MODERN], ids=["gpt2", "modern"])
 @pytest.mark.parametrize("tied", [True, False])
-def test_weights_come_back_as_they_went(tmp_path: Path, tied: bool) -> None:
+def test_weights_come_back_as_they_went(tmp_path: Path, tied: bool, shape: Model) -> None:
     torch.manual_seed(1)
-    model = GPT(msgspec.structs.replace(SMALL, tied_head=tied, bias=True), 50).eval()
+    model = GPT(msgspec.structs.replace(shape, tied_head=tied, bias=True), 50).eval()
     save_model(model, tmp_path)
     loaded = load_model(tmp_path)
     ids = torch.randint(50, (2, 8))

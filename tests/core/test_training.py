@@ -22,7 +22,7 @@ from core.tokenize.shards import TokenStream
 from core.train import checkpoint as checkpoints
 from core.train.batches import Batches, TooFewTokens, permute
 from core.train.commands import Checkpoint, Commands, Draw, Stop
-from core.train.schedule import learning_rate, progress
+from core.train.schedule import progress, warm_and_cool
 from core.train.trainer import NotFinite, Trainer
 from core.workspace import Workspace
 
@@ -119,17 +119,18 @@ def test_the_nearest_limit_ends_the_training_and_the_rate_follows_it() -> None:
     assert progress(recipe, steps=10, tokens=500, seconds=59.9) == pytest.approx(59.9 / 60)
     assert progress(recipe, steps=100, tokens=0, seconds=0) == 1
     assert progress(Train(), steps=10**9, tokens=0, seconds=150) == 0.5  # five minutes when nothing is said
-    assert learning_rate(recipe, 0) > 0
-    assert learning_rate(recipe, 0.05) == pytest.approx(0.05)
-    assert learning_rate(recipe, 0.1) == pytest.approx(0.1)
-    assert learning_rate(recipe, 0.55) == pytest.approx(0.1 * (0.1 + 0.9 / 2))
-    assert learning_rate(recipe, 1) == pytest.approx(0.01)
+    assert warm_and_cool(recipe, 0) > 0
+    assert warm_and_cool(recipe, 0.05) == pytest.approx(0.5)
+    assert warm_and_cool(recipe, 0.1) == pytest.approx(1)
+    assert warm_and_cool(recipe, 0.55) == pytest.approx(0.1 + 0.9 / 2)
+    assert warm_and_cool(recipe, 1) == pytest.approx(0.1)
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_stopped_and_resumed_anywhere_the_weights_are_those_of_an_undisturbed_run(
-    tiny: Make, tokens: Artifact, tmp_path: Path
+    tiny: Make, tokens: Artifact, tmp_path: Path, optimizer: str
 ) -> None:
-    recipe = tiny("train.steps=50", "train.accumulate=2")  # with dropout
+    recipe = tiny("train.steps=50", "train.accumulate=2", f"train.optimizer={optimizer}")  # with dropout
     (tmp_path / "whole").mkdir()
     (tmp_path / "broken").mkdir()
     whole = train(Trainer(recipe, tokens, tmp_path / "whole", CPU))

@@ -1,0 +1,153 @@
+"""Curves: what was drawn stays, what is not a number is a gap, and a million points stay cheap."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmtui.widgets.axes import dots_per_step, nice_step, scale_for, tick_label
+from llmtui.widgets.chart import Chart, Curve
+from llmtui.widgets.series import CAPACITY, Series
+
+
+def series_of(values: list[float], first: int = 0) -> Series:
+    series = Series()
+    for step, value in enumerate(values, first):
+        series.add(step, value)
+    return series
+
+
+def test_buckets_keep_the_extremes_and_the_mean_of_their_steps() -> None:
+    values = [math.sin(step) for step in range(10_000)]
+    series = series_of(values)
+    assert series.span == 16 and len(series) == 625
+    for number, low, high, (at, mean) in zip(series.index, series.low, series.high, series.means(), strict=True):
+        held = values[number * 16 : number * 16 + 16]
+        assert (low, high) == (min(held), max(held))
+        assert mean == pytest.approx(sum(held) / 16) and at == number * 16 + 7.5
+
+
+def test_a_million_steps_fit_the_capacity() -> None:
+    series = Series()
+    for step in range(1_000_000):
+        series.add(step, 1.0)
+    assert len(series) <= CAPACITY
+
+
+def test_old_buckets_never_change_between_mergers() -> None:
+    series = series_of([float(step % 7) for step in range(1500)])
+    before = list(zip(series.index, series.low, series.high, strict=True))[:-1]
+    for step in range(1500, 2000):
+        series.add(step, 3.0)
+    assert series.span == 2
+    assert list(zip(series.index, series.low, series.high, strict=True))[: len(before)] == before
+
+
+def test_smoothing_is_the_debiased_average_of_the_points() -> None:
+    series = series_of([5.0, 3.0, 4.0])
+    expected, smooth, weight = [], 0.0, 0.0
+    for value in (5.0, 3.0, 4.0):
+        smooth, weight = 0.9 * smooth + 0.1 * value, 0.9 * weight + 0.1
+        expected.append(smooth / weight)
+    assert series.smoothed(0.9, float, float) == pytest.approx(expected)
+    assert expected[0] == 5.0, "without the correction it would start at 0.5"
+
+
+def test_smoothing_on_a_logarithmic_axis_averages_logarithms() -> None:
+    assert series_of([1.0, 100.0]).smoothed(0.5, math.log, math.exp)[1] == pytest.approx(100 ** (2 / 3))
+
+
+def test_resuming_forgets_what_came_after_the_checkpoint() -> None:
+    series = series_of([float(step) for step in range(100)])
+    series.forget_after(49)
+    assert series.end == 49 and series.last == 49.0
+    series.add(50, 7.0)
+    assert series.means()[-1] == (50.0, 7.0)
+
+
+def test_values_that_are_no_numbers_leave_a_gap() -> None:
+    series = series_of([1.0, math.nan, math.inf, 2.0])
+    assert series.broken == [1, 2] and series.low == [1.0, 2.0]
+
+
+@given(st.floats(1e-12, 1e12))
+def test_tick_steps_are_one_two_or_five(raw: float) -> None:
+    step = nice_step(raw)
+    assert raw <= step * (1 + 1e-6) and step < 2.6 * raw
+    assert round(step / 10 ** math.floor(math.log10(step) + 1e-9), 6) in (1.0, 2.0, 5.0)
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=200), st.booleans())
+def test_ticks_lie_on_the_axis_and_are_no_more_than_asked_for(values: list[float], log: bool) -> None:
+    scale = scale_for([(value, value) for value in values], log=log)
+    ticks = scale.ticks(4)
+    assert len(ticks) <= 6
+    slack = 1e-9 * (abs(scale.low) + abs(scale.high))
+    assert all(scale.low - slack <= tick <= scale.high + slack for tick in ticks)
+    assert all(0 <= scale.at(value, 40) < 40 for value in values)
+
+
+def test_single_spikes_do_not_flatten_the_rest() -> None:
+    pairs = [(2.0, 2.5)] * 100 + [(2.0, 90.0)]
+    assert scale_for(pairs, log=False).high < 4
+
+
+@given(st.integers(10, 100_000), st.integers(40, 400))
+def test_the_curve_fits_and_moves_only_when_the_width_is_used_up(end: int, dots: int) -> None:
+    pace = dots_per_step(end, dots, whole=False)
+    assert pace * (end + 1) <= dots
+    if end >= dots:
+        assert pace * (end + 1) >= dots * 0.6
+    if pace * (end + 2) <= dots:
+        assert dots_per_step(end + 1, dots, whole=False) == pace
+
+
+def test_labels_have_the_digits_their_distance_needs() -> None:
+    assert [tick_label(value, 0.5) for value in (2.0, 2.5)] == ["2.0", "2.5"]
+    assert tick_label(5e-4, 1e-4) == "5e-4" and tick_label(0, 1) == "0"
+
+
+def rows(chart: Chart, width: int = 60, height: int = 12) -> list[str]:
+    return ["".join(text for text, _ in line) for line in chart.lines(width, height)]
+
+
+def test_drawn_columns_stay_where_they_are_while_the_curve_grows() -> None:
+    chart = Chart("loss")
+    loss = series_of([8.0 / (1 + step / 50) + 1 for step in range(70)], 1)
+    chart.curves = [Curve("train", loss, "train")]
+    before = rows(chart)
+    for step in range(71, 78):
+        loss.add(step, 8.0 / (1 + step / 50) + 1)
+    after = rows(chart)
+    drawn = 7 + int(70 * dots_per_step(70, 106, whole=False)) // 2
+    assert [row[:drawn] for row in after[:-1]] == [row[:drawn] for row in before[:-1]]
+    assert before != after
+
+
+def test_series_differ_by_shape_not_only_by_colour() -> None:
+    chart = Chart("loss")
+    chart.curves = [
+        Curve("train", series_of([3.0 - step / 100 for step in range(100)]), "train", smoothing=0.9),
+        Curve("val", series_of([5.0], 50), "val", marks=True),
+    ]
+    text = "\n".join(rows(chart))
+    assert "•" in text and any(0x2800 < ord(char) < 0x2900 for char in text)
+    legend = "".join(part for part, _ in chart.heading(60))
+    assert "━ train" in legend and "• val" in legend
+
+
+def test_the_axis_marks_steps_whose_loss_was_no_number() -> None:
+    chart = Chart("loss")
+    chart.curves = [Curve("train", series_of([2.0, 3.0, math.nan, 2.0, 1.0]), "train")]
+    assert "✗" in rows(chart)[-1]
+
+
+@pytest.mark.parametrize("width", range(0, 80, 7))
+@pytest.mark.parametrize("height", range(0, 12, 3))
+def test_no_size_is_too_small_to_draw(width: int, height: int) -> None:
+    chart = Chart("loss")
+    chart.curves = [Curve("train", series_of([2.0, 3.0, 1.0]), "train")]
+    chart.lines(width, height)

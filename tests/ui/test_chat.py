@@ -1,0 +1,171 @@
+"""Chat: text streams from the sampler process, and stops, repeats and fails as a person expects."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from core.runs.directory import Run
+from core.workspace import Workspace
+from llmtui.app import Workbench
+from llmtui.sampler import Sampler
+from llmtui.widgets.prompt import Prompt
+from llmtui.widgets.stepper import Dials
+from tests.ui.making import Worker, alive, beginning, checkpoint, launched, make_run, training
+from tests.ui.viewing import screen_text, until
+
+SPEAKER = '''
+"""Speaks core.sample.protocol; what it writes depends on the prompt."""
+import os, sys, threading
+from core.sample.protocol import Cancel, Finished, Generate, Loaded, Refused, Text, decode_request, encode
+
+cancelled = threading.Event()
+asked = []
+
+def say(reply):
+    sys.stdout.buffer.write(encode(reply) + b"\\n")
+    sys.stdout.buffer.flush()
+
+def answer(request):
+    if request.prompt == "die":
+        os._exit(3)
+    if request.prompt == "refuse":
+        say(Refused(id=request.id, what="the checkpoint is gone", todo="choose another one"))
+        return
+    say(Loaded(id=request.id, step=int(request.checkpoint[-8:]), prompt_tokens=3))
+    if request.prompt == "endless":
+        say(Text(id=request.id, text="on and on"))
+        cancelled.wait()
+        say(Finished(id=request.id, reason="cancelled", tokens=3, seconds=0.1))
+        return
+    say(Text(id=request.id, text=f" went T={request.temperature:g} k={request.top_k}"))
+    say(Text(id=request.id, text=f" p={request.top_p:g} seed={request.seed} step={int(request.checkpoint[-8:])}"))
+    say(Finished(id=request.id, reason="length", tokens=20, seconds=0.1))
+
+for line in sys.stdin.buffer:
+    request = decode_request(line)
+    if isinstance(request, Cancel):
+        cancelled.set()
+    else:
+        cancelled.clear()
+        threading.Thread(target=answer, args=(request,)).start()
+'''
+
+
+@pytest.fixture
+def run(workspace: Workspace) -> Run:
+    made = make_run(workspace, "live")
+    launched(made)
+    Worker(made).say(*beginning(), *training(1, 230, 400))
+    checkpoint(made, 200)
+    return made
+
+
+@pytest.fixture
+def bench(workspace: Workspace, run: Run, tmp_path: Path) -> Workbench:
+    speaker = tmp_path / "speaker.py"
+    speaker.write_text(SPEAKER)
+    return Workbench(workspace, open_run=run.id, sampler=Sampler(workspace, [sys.executable, str(speaker)]))
+
+
+async def ask(pilot: Pilot[Any], prompt: str) -> Callable[[str], Any]:
+    """Type `prompt` on the chat screen and send it; returns how to wait for a text."""
+    app = pilot.app
+    if not isinstance(app.focused, Prompt):
+        await until(pilot, lambda: (app.screen.is_current and "runs" in screen_text(app)) or "loss" in screen_text(app))
+        await pilot.press("5")
+        await until(pilot, lambda: isinstance(app.focused, Prompt))
+        await until(pilot, lambda: "step 200" in screen_text(app))
+    await pilot.press(*prompt, "enter")
+    return lambda text: until(pilot, lambda: text in " ".join(screen_text(app).split()))
+
+
+async def test_text_streams_behind_the_prompt_with_the_recipes_settings(bench: Workbench) -> None:
+    async with bench.run_test(size=(100, 30)) as pilot:
+        seen = await ask(pilot, "once")
+        await seen("once went T=0.8 k=50 p=1 seed=1 step=200")
+        await seen("20 tokens, 200 tok/s")
+        assert bench.screen.query_one(Prompt).text == ""
+
+
+@pytest.mark.parametrize("key", ["alt+enter", "ctrl+j"])
+async def test_a_new_line_in_the_prompt_does_not_send_it(bench: Workbench, key: str) -> None:
+    async with bench.run_test(size=(100, 30)) as pilot:
+        await pilot.press("5")
+        await until(pilot, lambda: isinstance(bench.focused, Prompt))
+        await pilot.press("a", key, "b")
+        assert bench.screen.query_one(Prompt).text == "a\nb"
+
+
+async def test_settings_are_turned_with_arrows(bench: Workbench) -> None:
+    async with bench.run_test(size=(100, 30)) as pilot:
+        seen = await ask(pilot, "once")
+        await seen("20 tokens")
+        await pilot.press("escape")
+        assert isinstance(bench.focused, Dials)
+        await pilot.press("up", "up", "right", "down", "right", "down", "right", *["up"] * 6)
+        await pilot.press("i")
+        seen = await ask(pilot, "then")
+        await seen("then went T=1 k=20 p=0.95 seed=7")
+
+
+async def test_escape_stops_the_text_and_the_next_prompt_is_answered(bench: Workbench) -> None:
+    async with bench.run_test(size=(100, 30)) as pilot:
+        seen = await ask(pilot, "endless")
+        await seen("on and on")
+        await pilot.press("escape")
+        await seen("stopped")
+        seen = await ask(pilot, "once")
+        await seen("once went")
+
+
+async def test_retry_asks_again_with_the_next_seed(bench: Workbench) -> None:
+    async with bench.run_test(size=(100, 30)) as pilot:
+        seen = await ask(pilot, "once")
+        await seen("20 tokens")
+        await pilot.press("escape", "r")
+        await seen("seed=2")
+
+
+async def test_a_refusal_is_shown_and_the_sampler_lives_on(bench: Workbench) -> None:
+    async with bench.run_test(size=(100, 30)) as pilot:
+        seen = await ask(pilot, "refuse")
+        await seen("the checkpoint is gone; choose another one")
+        seen = await ask(pilot, "once")
+        await seen("once went")
+
+
+async def test_a_dead_sampler_is_said_and_started_again(bench: Workbench) -> None:
+    async with bench.run_test(size=(100, 30)) as pilot:
+        seen = await ask(pilot, "die")
+        await seen("the sampler process ended with code 3")
+        seen = await ask(pilot, "once")
+        await seen("once went")
+
+
+async def test_a_newer_checkpoint_answers_while_training_goes_on(bench: Workbench, run: Run) -> None:
+    with alive(run):
+        async with bench.run_test(size=(100, 30)) as pilot:
+            seen = await ask(pilot, "once")
+            await seen("step=200")
+            checkpoint(run, 400)
+            worker = Worker(run)
+            worker.say(*beginning(), *training(1, 400, 400))
+            await seen("step 400 (newest")
+            seen = await ask(pilot, "then")
+            await seen("step=400")
+
+
+async def test_transcripts_belong_to_their_run(bench: Workbench, workspace: Workspace) -> None:
+    other = make_run(workspace, "other")
+    checkpoint(other, 200)
+    async with bench.run_test(size=(100, 30)) as pilot:
+        seen = await ask(pilot, "once")
+        await seen("once went")
+        bench.select(other)
+        await until(pilot, lambda: "once went" not in screen_text(bench))

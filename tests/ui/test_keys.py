@@ -1,0 +1,243 @@
+"""Keys do what the registry says, and the registry is the only place that says it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from core.runs.directory import State, all_runs
+from core.workspace import Workspace
+from llmtui.actions import ACTIONS, bindings, checked_keymap, in_scope, keys_of, to_markdown
+from llmtui.app import Workbench
+from llmtui.screens.chat import Chat
+from llmtui.screens.home import Home
+from llmtui.screens.train import Train
+from tests.ui.making import Worker, alive, beginning, checkpoint, finished_run, launched, make_run, training
+from tests.ui.viewing import screen_text, until
+
+SCREENS = {"app": Workbench, "home": Home, "train": Train, "chat": Chat}
+
+
+def test_every_action_has_a_method_where_it_can_be_pressed() -> None:
+    for action in ACTIONS:
+        for scope in action.scopes:
+            assert callable(getattr(SCREENS[scope], f"action_{action.method}", None)), (action.id, scope)
+
+
+@pytest.mark.parametrize("scope", ["home", "train", "chat"])
+def test_no_key_means_two_things_on_one_screen(scope: str) -> None:
+    taken: dict[str, str] = {}
+    for action in in_scope(scope):  # type: ignore[arg-type]
+        for key in keys_of(action, {}):
+            assert key not in taken, f"{key}: {taken.get(key)} and {action.id}"
+            taken[key] = action.id
+
+
+def test_no_default_key_is_one_that_terminals_or_multiplexers_swallow() -> None:
+    swallowed = {f"ctrl+{letter}" for letter in "abhijmqsz"} | {"ctrl+space", "ctrl+backslash"}
+    for action in ACTIONS:
+        assert not swallowed & set(action.keys), action.id
+
+
+def test_bindings_carry_the_ids_a_keymap_names() -> None:
+    assert {binding.id for binding in bindings("home")} == {a.id for a in ACTIONS if "home" in a.scopes}
+
+
+def test_unknown_action_in_the_keymap_gets_the_nearest_name() -> None:
+    keymap, problems = checked_keymap({"run.puase": "p"})
+    assert not keymap
+    assert problems == ["keymap: there is no action 'run.puase'; did you mean 'run.pause'?"]
+
+
+def test_colliding_keys_in_the_keymap_name_both_actions() -> None:
+    keymap, problems = checked_keymap({"run.stop": "space"})
+    assert not keymap
+    assert problems == ["keymap: run.stop keeps its keys: space is run.pause already"]
+
+
+def test_two_actions_may_swap_their_keys() -> None:
+    keymap, problems = checked_keymap({"run.stop": "space", "run.pause": "x"})
+    assert keymap == {"run.stop": "space", "run.pause": "x"} and not problems
+
+
+def test_keys_that_arrive_as_others_are_refused() -> None:
+    _, problems = checked_keymap({"run.stop": "ctrl+m"})
+    assert problems == ["keymap: run.stop keeps its keys: ctrl+m arrives as Enter in most terminals"]
+
+
+def test_docs_list_every_action() -> None:
+    text = to_markdown()
+    assert all(f"`{action.id}`" in text and action.description in text for action in ACTIONS)
+    written = Path(__file__).parents[2] / "docs" / "keys.md"
+    if written.exists():
+        assert written.read_text("utf-8") == text, "python -m llmtui.actions > docs/keys.md"
+
+
+async def test_a_users_key_replaces_ours_everywhere(workspace: Workspace) -> None:
+    (workspace.config / "config.toml").write_text('[keymap]\n"app.help" = "f2"\n')
+    app = Workbench(workspace)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: "f2 help" in screen_text(app))
+        await pilot.press("f1")
+        assert isinstance(app.screen, Home)
+        await pilot.press("f2")
+        await until(pilot, lambda: "Screens" in screen_text(app))
+
+
+async def test_escape_goes_one_level_out_and_never_quits(workspace: Workspace) -> None:
+    run = finished_run(workspace, "bard", 100)
+    app = Workbench(workspace, open_run=run.id)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("5", "?", "escape", "escape", "escape")
+        await until(pilot, lambda: isinstance(app.screen, Home))
+        await pilot.press("escape", "escape")
+        assert app.is_running and isinstance(app.screen, Home)
+
+
+async def test_help_and_palette_show_the_keys_in_force(workspace: Workspace) -> None:
+    app = Workbench(workspace)
+    async with app.run_test(size=(120, 60)) as pilot:
+        await pilot.press("question_mark")
+        await until(pilot, lambda: "Save a checkpoint, then stop the run" in screen_text(app))
+        await pilot.press("escape", "colon", *"colours", "enter")
+        await until(pilot, lambda: "Themes" in screen_text(app))
+
+
+async def test_a_theme_is_seen_while_choosing_and_remembered_only_when_chosen(workspace: Workspace) -> None:
+    app = Workbench(workspace)
+    async with app.run_test(size=(80, 24)) as pilot:
+        before = app.theme
+        await pilot.press("t", *"paper")
+        await until(pilot, lambda: app.theme == "paper")
+        await pilot.press("escape")
+        assert app.theme == before
+        await pilot.press("t", *"paper", "enter")
+        await until(pilot, lambda: not app.screen.is_modal)
+    assert Workbench(workspace).theme == "paper"
+    assert not (workspace.config / "config.toml").exists()
+
+
+async def test_space_pauses_and_lets_go_on(workspace: Workspace) -> None:
+    run = make_run(workspace, "live")
+    launched(run)
+    Worker(run).say(*beginning(), *training(1, 20, 400))
+    app = Workbench(workspace, open_run=run.id)
+    with alive(run):
+        async with app.run_test(size=(80, 24)) as pilot:
+            await until(pilot, lambda: "training" in screen_text(app))
+            await pilot.press("space")
+            await until(pilot, lambda: "‖ live  paused" in screen_text(app))
+            assert run.pause_requested
+            await pilot.press("space")
+            await until(pilot, lambda: "● live  training" in screen_text(app))
+            assert not run.pause_requested
+
+
+async def test_stopping_asks_and_the_harmless_answer_has_the_focus(workspace: Workspace) -> None:
+    run = make_run(workspace, "live")
+    launched(run)
+    Worker(run).say(*beginning(), *training(1, 20, 400))
+    app = Workbench(workspace, open_run=run.id)
+    with alive(run):
+        async with app.run_test(size=(80, 24)) as pilot:
+            await until(pilot, lambda: "training" in screen_text(app))
+            await pilot.press("x")
+            await until(pilot, lambda: "Stop live?" in screen_text(app))
+            await pilot.press("enter")
+            await until(pilot, lambda: not app.screen.is_modal)
+            assert not (run.control / "stop").exists()
+            await pilot.press("x")
+            await until(pilot, lambda: "Stop live?" in screen_text(app))
+            await pilot.press("y")
+            await until(pilot, lambda: (run.control / "stop").exists())
+
+
+async def test_checkpoint_and_sample_are_asked_of_the_run(workspace: Workspace) -> None:
+    run = make_run(workspace, "live")
+    launched(run)
+    Worker(run).say(*beginning(), *training(1, 20, 400))
+    app = Workbench(workspace, open_run=run.id)
+    with alive(run):
+        async with app.run_test(size=(80, 24)) as pilot:
+            await until(pilot, lambda: "training" in screen_text(app))
+            await pilot.press("c")
+            await until(pilot, lambda: (run.control / "checkpoint").exists())
+            await pilot.press("s")
+            await until(pilot, lambda: list(run.control.glob("sample-*.json")))
+
+
+async def test_actions_that_cannot_be_done_say_why(workspace: Workspace) -> None:
+    run = finished_run(workspace, "bard", 100)
+    app = Workbench(workspace, open_run=run.id)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: "✓ bard" in screen_text(app))
+        for key, why in (("space", "nothing to pause"), ("x", "nothing to stop"), ("r", "nothing to resume")):
+            await pilot.press(key)
+            await until(pilot, lambda why=why: why in screen_text(app))
+
+
+async def test_deleting_needs_the_name_typed(workspace: Workspace) -> None:
+    run = finished_run(workspace, "bard", 100)
+    app = Workbench(workspace)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: "✓ bard" in screen_text(app))
+        await pilot.press("D", *"brad", "enter")
+        await until(pilot, lambda: "That is not bard." in screen_text(app))
+        assert run.path.exists()
+        await pilot.press(*["backspace"] * 4, *"bard", "enter")
+        await until(pilot, lambda: "welcome" in screen_text(app))
+        assert not run.path.exists()
+
+
+async def test_filter_narrows_the_list_and_escape_widens_it(workspace: Workspace) -> None:
+    finished_run(workspace, "bard", 100)
+    checkpoint(finished_run(workspace, "stories", 100), 50)
+    app = Workbench(workspace)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: "bard" in screen_text(app))
+        await pilot.press("slash", *"stor", "enter")
+        await until(pilot, lambda: "1 of 2" in screen_text(app) and "✓ bard" not in screen_text(app))
+        await pilot.press("escape")
+        await until(pilot, lambda: "✓ bard" in screen_text(app))
+
+
+async def test_a_new_run_is_refused_in_words_beside_the_field(workspace: Workspace) -> None:
+    app = Workbench(workspace)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: "welcome" in screen_text(app))
+        await pilot.press("n", *"/no/such/place", "enter")
+        await until(pilot, lambda: "there is no such file or folder" in screen_text(app))
+        await pilot.press(*["backspace"] * 14, "down", "down", *"-3", "enter")
+        await until(pilot, lambda: "train.minutes = -3 is not a number above 0" in screen_text(app))
+        await pilot.press(*["backspace"] * 2, "down", *"No Name", "enter")
+        await until(pilot, lambda: "is not a name" in screen_text(app))
+        assert not all_runs(workspace)
+
+
+async def test_a_start_that_fails_is_one_sentence_and_the_screen_lives_on(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.runs.launch.python", lambda *_: ["false"])
+    app = Workbench(workspace)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: "welcome" in screen_text(app))
+        await pilot.press("d")
+        await until(pilot, lambda: "Cannot start the run: its supervisor ended at once" in screen_text(app))
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, Train))
+        assert all_runs(workspace)[0].state() is State.CREATED
+
+
+async def test_leaving_says_that_runs_go_on(workspace: Workspace) -> None:
+    run = make_run(workspace, "live")
+    launched(run)
+    Worker(run).say(*beginning(), *training(1, 20, 400))
+    app = Workbench(workspace)
+    with alive(run):
+        async with app.run_test(size=(80, 24)) as pilot:
+            await until(pilot, lambda: "● live" in screen_text(app))
+            await pilot.press("q")
+            await until(pilot, lambda: not app.is_running or app._exit)
+            assert "live goes on" in str(app._exit_renderables[0])
+        assert run.state() is State.RUNNING

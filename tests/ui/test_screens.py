@@ -1,0 +1,209 @@
+"""Each screen at each size shows what it promises, whole."""
+
+from __future__ import annotations
+
+import pytest
+from textual.pilot import Pilot
+
+from core.events import Progress, StageStarted, Started
+from core.workspace import Workspace
+from llmtui.app import Workbench
+from llmtui.follow import Grown
+from llmtui.widgets.pane import Pane
+from llmtui.widgets.prompt import Prompt
+from llmtui.widgets.series import CAPACITY
+from tests.ui.making import (
+    Worker,
+    alive,
+    beginning,
+    checkpoint,
+    failed_run,
+    finished_run,
+    launched,
+    make_run,
+    training,
+)
+from tests.ui.viewing import SIZES, screen_text, until
+
+
+async def showing(pilot: Pilot[None], *texts: str) -> str:
+    """Wait until all of `texts` are on the screen."""
+    await until(pilot, lambda: all(text in screen_text(pilot.app) for text in texts))
+    return screen_text(pilot.app)
+
+
+def assert_whole(app: Workbench) -> None:
+    """Every visible pane lies inside the terminal and none overlaps another."""
+    panes = [pane for pane in app.screen.query(Pane) if pane.display and pane.size and pane.region.area]
+    for pane in panes:
+        assert app.size.region.contains_region(pane.region), f"{pane!r} leaves the screen"
+    for i, one in enumerate(panes):
+        for other in panes[i + 1 :]:
+            assert not one.region.overlaps(other.region), f"{one!r} covers {other!r}"
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_first_start_offers_the_demo_and_a_run_of_ones_own(workspace: Workspace, size: tuple[int, int]) -> None:
+    app = Workbench(workspace)
+    async with app.run_test(size=size) as pilot:
+        text = await showing(pilot, "welcome", "llmtui")
+        assert "start the demo" in text or size[1] < 16
+        assert_whole(app)
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_home_lists_runs_with_a_word_for_their_state(workspace: Workspace, size: tuple[int, int]) -> None:
+    finished_run(workspace, "bard", 200)
+    failed_run(workspace, "books")
+    run = make_run(workspace, "live")
+    launched(run)
+    Worker(run).say(*beginning(), *training(1, 300, 1000))
+    app = Workbench(workspace)
+    with alive(run):
+        async with app.run_test(size=size) as pilot:
+            text = await showing(pilot, "● live", "training", "✓ bard", "done", "✗ books", "failed")
+            assert_whole(app)
+            if size[0] >= 80:
+                assert "out of memory with batches of 8" in text
+                assert "30.0 %" in text
+                assert "734 documents" in text
+                assert "val " in text and " bpb" in text
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_train_shows_curve_numbers_and_progress(workspace: Workspace, size: tuple[int, int]) -> None:
+    run = make_run(workspace, "live")
+    launched(run)
+    Worker(run).say(*beginning(), *training(1, 1234, 4000))
+    app = Workbench(workspace, open_run="live")
+    with alive(run):
+        async with app.run_test(size=size) as pilot:
+            text = await showing(pilot, "● live", "training", "step 1,234", "loss", "└0")
+            assert_whole(app)
+            assert "30.8" in text or "30.9" in text, "share of the training"
+            assert " left" in text
+            assert any(0x2800 < ord(char) < 0x2900 for char in text), "no curve"
+            if size[0] >= 80:
+                assert "cpu" in text and "GiB" in text
+                assert "lr" in text and "grad" in text and "(clip 1)" in text
+                assert "read_json(path" in text
+                assert "xz -9 1.683" in " ".join(text.split())
+            if size[1] >= 40:
+                assert "events" in text and "grad norm" in text
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_chat_without_a_checkpoint_says_so(workspace: Workspace, size: tuple[int, int]) -> None:
+    run = make_run(workspace, "live")
+    app = Workbench(workspace, open_run=run.id)
+    async with app.run_test(size=size) as pilot:
+        await pilot.press("5")
+        await showing(pilot, "chat", "no checkpoint yet")
+        assert_whole(app)
+
+
+async def test_train_shows_the_data_stages_before_the_first_step(workspace: Workspace) -> None:
+    run = make_run(workspace, "live")
+    launched(run)
+    Worker(run).say(
+        Started(attempt=1, pid=1, host="here", device="2 cores"),
+        StageStarted(stage="download"),
+        Progress(done=3_000_000, total=12_000_000, unit="bytes", tick=1.0),
+        Progress(done=6_000_000, total=12_000_000, unit="bytes", tick=2.0),
+    )
+    app = Workbench(workspace, open_run="live")
+    with alive(run):
+        async with app.run_test(size=(80, 24)) as pilot:
+            await showing(pilot, "stages", "reading", "50.0 %", "3.00 MB/s", "bpe, 4,096 entries")
+
+
+async def test_a_failed_run_says_why_and_what_to_do(workspace: Workspace) -> None:
+    failed_run(workspace, "books")
+    app = Workbench(workspace)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await showing(pilot, "out of memory with batches of 8", "try train.batch_size = 4", "no checkpoint yet")
+
+
+async def test_a_run_that_broke_off_is_called_interrupted(workspace: Workspace) -> None:
+    run = make_run(workspace, "gone")
+    launched(run)
+    Worker(run).say(*beginning(), *training(1, 200, 4000))
+    app = Workbench(workspace)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await showing(pilot, "! gone", "interrupted", "r goes on from step 200")
+
+
+async def test_a_silent_run_is_called_stalled(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llmtui.follow.STALLED_AFTER", 0.3)
+    run = make_run(workspace, "quiet")
+    launched(run)
+    Worker(run).say(*beginning(), *training(1, 20, 4000))
+    app = Workbench(workspace)
+    with alive(run):
+        async with app.run_test(size=(80, 24)) as pilot:
+            await showing(pilot, "? quiet", "stalled")
+
+
+async def test_resizing_keeps_the_picture_whole(workspace: Workspace) -> None:
+    run = finished_run(workspace, "bard", 300)
+    app = Workbench(workspace, open_run=run.id)
+    async with app.run_test(size=(200, 60)) as pilot:
+        await showing(pilot, "✓ bard", "└0")
+        for size in ((80, 24), (40, 10), (120, 40), (100, 20), (24, 6), (300, 100), (60, 16)):
+            await pilot.resize_terminal(*size)
+            await showing(pilot, "✓ bard")
+            assert_whole(app)
+
+
+async def test_the_curve_grows_while_the_screen_watches(workspace: Workspace) -> None:
+    run = make_run(workspace, "live")
+    launched(run)
+    worker = Worker(run)
+    worker.say(*beginning(), *training(1, 40, 400))
+    app = Workbench(workspace, open_run="live")
+
+    def dots() -> int:
+        return sum(0x2800 < ord(char) < 0x2900 for char in screen_text(app))
+
+    with alive(run):
+        async with app.run_test(size=(80, 24)) as pilot:
+            await showing(pilot, "step 40")
+            before = dots()
+            worker.say(*training(41, 50, 400))
+            await showing(pilot, "step 50")
+            assert dots() > before
+
+
+async def test_a_long_journal_opens_while_keys_still_work(workspace: Workspace) -> None:
+    run = make_run(workspace, "long")
+    launched(run, code=0)
+    worker = Worker(run)
+    worker.say(*beginning(), *training(1, 1000, 60_000))
+    block = run.journal.read_bytes().split(b"\n", 14)[14]
+    with run.journal.open("ab") as journal:
+        for _ in range(40):
+            journal.write(block)
+    parts: list[Grown] = []
+    app = Workbench(workspace, open_run="long")
+    hook = lambda message: parts.append(message) if isinstance(message, Grown) else None  # noqa: E731
+    async with app.run_test(size=(80, 24), message_hook=hook) as pilot:
+        await until(pilot, lambda: app.follower.history is not None and app.follower.history.caught_up)
+        assert len(parts) >= 3, "read in one go: no key could be pressed meanwhile"
+        assert app.follower.history is not None and len(app.follower.history.loss) <= CAPACITY
+        assert app.follower.history.summary.events == sum(1 for _ in run.journal.open("rb"))
+
+
+async def test_checkpoints_are_offered_newest_first_with_the_best_marked(workspace: Workspace) -> None:
+    run = finished_run(workspace, "bard", 400)
+    checkpoint(run, 200)
+    app = Workbench(workspace, open_run=run.id)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("5")
+        await until(pilot, lambda: isinstance(app.focused, Prompt))
+        await pilot.press("escape")
+        await showing(pilot, "step 400 (newest")
+        await pilot.press("c")
+        text = await showing(pilot, "Checkpoints of bard")
+        assert text.index("step 400 (newest, best)") < text.index("step 200")
+        await pilot.press("down", "enter")
+        await showing(pilot, "step 200")

@@ -1,0 +1,211 @@
+"""What reaches the terminal: few bytes, and nothing that steers it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import statistics
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from core.events import Ended, Note, Sample
+from core.workspace import Workspace
+from llmtui.app import Workbench
+from tests.ui.making import Worker, alive, beginning, checkpoint, launched, make_run, training
+from tests.ui.viewing import CountingDriver, screen_text, until
+
+BUDGETS = {(80, 24): 3_000, (120, 40): 6_000, (200, 60): 12_000}
+
+
+@pytest.mark.parametrize("size", BUDGETS)
+async def test_steady_training_sends_little_and_standstill_nothing(
+    workspace: Workspace, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bytes in truecolor: a median of eight updates of two steps each, as at eight steps a second and 2 Hz."""
+    monkeypatch.setattr(CountingDriver, "sent", 0)
+    (workspace.config / "config.toml").write_text("refresh_hz = 10\n")
+    run = make_run(workspace, "live")
+    launched(run)
+    worker = Worker(run)
+    worker.say(*beginning(), *training(1, 1500, 4000))
+    app = Workbench(workspace, open_run="live", driver_class=CountingDriver)
+    updates = []
+    with alive(run):
+        async with app.run_test(size=size) as pilot:
+            # run_test puts its own headless class in the place of ours
+            app._driver.__class__ = CountingDriver  # type: ignore[union-attr]
+            await until(pilot, lambda: "step 1,500" in screen_text(app))
+            await pilot.pause(0.3)
+            for step in range(1501, 1517, 2):
+                CountingDriver.sent = 0
+                worker.say(*training(step, step + 1, 4000))
+                await until(pilot, lambda step=step: f"step {step + 1:,}" in screen_text(app))
+                await pilot.pause(0.15)
+                updates.append(CountingDriver.sent)
+            CountingDriver.sent = 0
+            await pilot.pause(0.6)
+            assert CountingDriver.sent <= 200, "nothing changed"
+    assert 0 < statistics.median(updates) <= BUDGETS[size], updates
+
+
+def test_first_screen_imports_nothing_heavy(workspace: Workspace) -> None:
+    script = """
+import asyncio, sys
+from core.workspace import Workspace
+from llmtui.app import Workbench
+async def main():
+    app = Workbench(Workspace().prepare())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause(0.1)
+        await pilot.press("3", "5", "escape", "escape")
+asyncio.run(main())
+heavy = {"torch", "datasets", "pyarrow", "tokenizers", "tiktoken", "numpy", "pandas"} & set(sys.modules)
+print(sorted(heavy))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+class Terminal:
+    """The real workbench in a pseudo-terminal; keeps every byte it sends."""
+
+    def __init__(self, workspace: Workspace, *, columns: int = 100, rows: int = 36) -> None:
+        script = (
+            "from core.workspace import Workspace; from llmtui.app import run_workbench; import sys;"
+            "sys.exit(run_workbench(Workspace().prepare()))"
+        )
+        self.master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        env = os.environ | {"TERM": "xterm-256color", "COLORTERM": "truecolor", "LLMTUI_HOME": str(workspace.home)}
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", script], stdin=slave, stdout=slave, stderr=slave, env=env, start_new_session=True
+        )
+        os.close(slave)
+        self.data = b""
+
+    def read_until(self, condition: Callable[[str], bool], seconds: float = 30.0) -> str:
+        """Read until what came so far fulfils `condition`."""
+        deadline = time.monotonic() + seconds
+        while not condition(self.text):
+            assert time.monotonic() < deadline, self.text[-3000:]
+            if select.select([self.master], [], [], 0.1)[0]:
+                with contextlib.suppress(OSError):
+                    self.data += os.read(self.master, 65536)
+        return self.text
+
+    @property
+    def text(self) -> str:
+        return self.data.decode("utf-8", "replace")
+
+    def press(self, keys: str) -> None:
+        os.write(self.master, keys.encode())
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self.master)
+
+
+@pytest.fixture
+def terminal_of() -> Iterator[Callable[[Workspace], Terminal]]:
+    opened: list[Terminal] = []
+
+    def open_one(workspace: Workspace) -> Terminal:
+        opened.append(Terminal(workspace))
+        return opened[-1]
+
+    yield open_one
+    for terminal in opened:
+        terminal.close()
+
+
+EVIL = (
+    "A\x1b]0;PWNED\x07B\x1b[2J\x9b2JC\x9d0;PWNED\x9cD\u202egnp.exe\u2066E[/nope]F[red]G[@click=app.bell()]H[/]\x00\x7f"
+)
+
+TEXTUALS = re.compile(rb"\x1b(\[[0-9;?<>=$]*[ -/]*[@-~]|P[^\x1b]*\x1b\\)")
+    rb"\x1b(\[[0-9;?<>=$]*[ -/]*[@-~]|\][0-9]+;[^\x07\x1b]*(\x07|\x1b\\)|P[^\x1b]*\x1b\\|[78=>c]|\([AB0])"
+)
+"""The escape sequences that Textual itself sends: none of them sets a title or the clipboard."""
+
+
+def test_hostile_text_reaches_the_terminal_as_pictures(
+    workspace: Workspace, terminal_of: Callable[[Workspace], Terminal]
+) -> None:
+    run = make_run(workspace, "evil", "source.corpus=x")
+    launched(run, code=1)
+    Worker(run).say(
+        *beginning(),
+        *training(1, 120, 400),
+        Note(level="warning", text="note " + EVIL),
+        Sample(step=120, prompt="p" + EVIL, text="s" + EVIL, temperature=1, top_k=0, top_p=1, seed=1),
+        Ended(attempt=1, outcome="failed", what="why " + EVIL, where=EVIL, kept="kept " + EVIL, todo="todo " + EVIL),
+    )
+    checkpoint(run, 100)
+    content = json.loads((run.path / "run.json").read_text())
+    content["recipe"]["source"]["corpus"] = "/data/" + EVIL
+    (run.path / "run.json").write_text(json.dumps(content))
+    named = make_run(workspace, "named")
+    content["recipe"]["name"] = EVIL
+    (named.path / "run.json").write_text(json.dumps(content))  # no name: the run counts as damaged
+    terminal = terminal_of(workspace)
+    terminal.read_until(lambda text: "why A␛]0;PWNED" in text)
+    terminal.press("\r")
+    terminal.read_until(lambda text: "note A␛" in text and "sA␛" in text)
+    terminal.press("5")
+    terminal.read_until(lambda text: "chat" in text and "newest" in text)
+    data = terminal.data.rpartition(b"\x1b")[0]  # the last sequence may have come in half
+    assert b"PWNED\x07" not in data and b"0;PWNED\xc2\x9c" not in data
+    for char in ("\x9b", "\x9d", "\x9c", "\u202e", "\u2066"):
+        assert char.encode() not in data, repr(char)
+    rest = TEXTUALS.sub(b"", data)
+    left = re.search(rb".{0,30}[^\x20-\x7e\x80-\xff\r\n].{0,30}", rest)
+    assert left is None, left
+    assert "<U+202E>" in terminal.text and "[/nope]F[red]G[@click=app.bell()]H" in terminal.text
+
+
+def test_a_defect_is_one_line_and_a_log_and_runs_go_on(
+    workspace: Workspace, terminal_of: Callable[[Workspace], Terminal]
+) -> None:
+    run = make_run(workspace, "live")
+    launched(run)
+    worker = Worker(run)
+    worker.say(*beginning(), *training(1, 20, 400))
+    (run.path / "status.json").write_text('{"stage": "unheard of", "stages": {"download": {}}}')
+    with alive(run):
+        terminal = terminal_of(workspace)
+        terminal.read_until(lambda text: "the workbench broke off" in text)
+        terminal.process.wait(10)
+        assert "Traceback" not in terminal.text and "runs go on" in terminal.text
+        assert terminal.process.returncode == 1
+        assert "Traceback" in (workspace.state / "workbench.log").read_text()
+        assert run.writer()
+
+
+async def test_colours_can_be_switched_off(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    run = make_run(workspace, "live")
+    launched(run)
+    Worker(run).say(*beginning(), *training(1, 200, 400))
+    app = Workbench(workspace, open_run="live")
+    with alive(run):
+        async with app.run_test(size=(80, 24)) as pilot:
+            await until(pilot, lambda: "● live  training" in screen_text(app))
+            colours = {
+                segment.style.color.get_truecolor()
+                for strip in app.screen._compositor.render_strips()
+                for segment in strip
+                if segment.style and segment.style.color
+            }
+            assert all(red == green == blue for red, green, blue in colours)

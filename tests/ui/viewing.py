@@ -1,0 +1,46 @@
+"""Looking at the application from a test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from textual.app import App
+from textual.drivers.headless_driver import HeadlessDriver
+from textual.pilot import Pilot
+
+SIZES = ((80, 24), (120, 40), (200, 60), (40, 10))
+
+
+class CountingDriver(HeadlessDriver):
+    """Draws as if for a terminal and counts the bytes instead of sending them."""
+
+    sent = 0
+    text = ""
+
+    @property
+    def is_headless(self) -> bool:
+        return False
+
+    def write(self, data: str) -> None:
+        CountingDriver.sent += len(data.encode("utf-8", "surrogatepass"))
+        CountingDriver.text += data
+
+    def flush(self) -> None:
+        pass
+
+
+def screen_text(app: App[Any]) -> str:
+    """What is on the screen, line by line."""
+    height = app.size.height
+    lines = app.screen._compositor.render_strips()
+    return "\n".join("".join(segment.text for segment in strip) for strip in lines[:height])
+
+
+async def until(pilot: Pilot[Any], condition: Callable[[], object], seconds: float = 15.0) -> None:
+    """Let the application work until `condition` holds."""
+    for _ in range(int(seconds / 0.02)):
+        if condition():
+            return
+        await pilot.pause(0.02)
+    raise AssertionError(f"it never came to that; the screen shows:\n{screen_text(pilot.app)}")
