@@ -119,6 +119,9 @@ class Train(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = "adamw"
     lr: Annotated[float, Meta(gt=0, le=1, description="Peak learning rate of AdamW, reached after warm-up.")] = 1e-3
     muon_lr: Annotated[float, Meta(gt=0, le=1, description="Peak learning rate of Muon, where it is used.")] = 0.02
+    muon_iterations: Annotated[
+        int, Meta(ge=1, le=20, description="Newton-Schulz iterations of each Muon step: 5 are exact, 3 are cheaper.")
+    ] = 5
     lr_final: Annotated[float, Meta(ge=0, le=1, description="Share of the peak learning rate left at the end.")] = 0.1
     warmup: Annotated[float, Meta(ge=0, lt=1, description="Share of the training that warms up.")] = 0.05
     weight_decay: Annotated[float, Meta(ge=0, le=10, description="Weight decay of matrices and embeddings.")] = 0.1

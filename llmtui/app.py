@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -25,17 +23,13 @@ from core.trouble import Trouble
 from core.workspace import Workspace
 from llmtui.actions import BY_ID, Scope, bindings, checked_keymap, in_scope, key_name, keys_of
 from llmtui.follow import Follower, Glance
+from llmtui.opening import over_ssh
 from llmtui.sampler import Sampler
 from llmtui.screens.work import WorkScreen
 from llmtui.scrub import SCRUB
 from llmtui.settings import load_memory, load_settings, save_memory
 from llmtui.shown import shown
 from llmtui.theming import DEFAULT, load_themes
-
-
-def over_ssh() -> bool:
-    """Whether the terminal is far away: every byte and every movement costs more there."""
-    return any(os.environ.get(name) for name in ("SSH_CONNECTION", "SSH_TTY"))
 
 
 def _home() -> Screen[Any]:
@@ -123,7 +117,8 @@ class Workbench(App[None]):
 
     # -- life -----------------------------------------------------------------------------------------------------
 
-    def on_mount(self) -> None:
+    async def on_mount(self) -> None:
+        await self.follower.look()  # so that the first frame shows the runs, not an empty list
         self.push_screen(self._first)
         self.run_worker(self.follower.watch(self._congested), name="clock", exit_on_error=True)
         if self._problems:
@@ -185,8 +180,11 @@ class Workbench(App[None]):
 
     def show(self, name: str) -> None:
         """Show that screen."""
-        if self.screen is not self.get_screen(name):
+        wanted = self.get_screen(name)
+        if self.screen is not wanted:
             self.switch_screen(name)
+            if isinstance(wanted, WorkScreen):
+                wanted.arrive()
 
     def show_trouble(self, trouble: Trouble) -> None:
         """What went wrong, over the present screen."""
@@ -289,12 +287,3 @@ class Workbench(App[None]):
         self.exit(
             message=Text(shown(f"{names} {verb}. `llmtui` shows it again; `llmtui stop {alive[0].name}` stops it."))
         )
-
-
-def run_workbench(workspace: Workspace, open_run: str | None = None) -> int:
-    """Show the workbench until it is left; the exit code. Raises NoSuchRun before anything is drawn."""
-    app = Workbench(workspace, open_run=open_run)
-    mouse = app.settings.mouse
-    app.run(mouse=mouse == "on" or (mouse == "auto" and app.near))
-    sys.stdout.flush()
-    return app.return_code or 0

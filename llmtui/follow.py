@@ -66,8 +66,6 @@ class Follower:
         self.period = period
         """Seconds between ticks."""
         self.glances: list[Glance] = []
-        self.looked = False
-        """Whether the runs have been looked at yet: no glances then means that there are no runs."""
         self.history: History | None = None
         self._tail: Tail | None = None
         self._wake = asyncio.Event()
@@ -91,8 +89,7 @@ class Follower:
             started = time.monotonic()
             self._wake.clear()
             if not congested():
-                self.glances = await asyncio.to_thread(self._look)
-                self.looked = True
+                await self.look()
                 await self._read()
                 self._tell(Looked(self.glances))
             rest = self.period - (time.monotonic() - started)
@@ -100,6 +97,10 @@ class Follower:
                 await asyncio.wait_for(self._wake.wait(), max(0.02, rest))
             except TimeoutError:
                 continue
+
+    async def look(self) -> None:
+        """Look at every run once."""
+        self.glances = await asyncio.to_thread(self._look)
 
     async def _read(self) -> None:
         while self._tail and self.history:

@@ -13,13 +13,14 @@ from msgspec.structs import asdict
 
 from core.artifact import Artifact, Staging, fingerprint
 from core.download.documents import SHARD_BYTES, Part, write_parts
-from core.download.listing import BUILT_IN, Found, NoText, UnknownSource, Unreadable, list_source, reason
+from core.download.listing import Found, NoText, Unreadable, list_source, reason
 from core.download.progress import Meter, published_shards, shard_name
 from core.download.reading import looks_binary, read_pieces
 from core.events import Event, Note
 from core.recipe import Source
+from core.sources import BUILT_IN
 
-__all__ = ["FORMAT", "NoText", "UnknownSource", "Unreadable", "download", "identify"]
+__all__ = ["FORMAT", "NoText", "Unreadable", "download", "identify"]
 
 FORMAT = 1
 """Changes when the same source would give other documents."""

@@ -9,17 +9,10 @@ from collections.abc import Set
 from pathlib import Path
 from typing import NamedTuple
 
-from core.recipe import nearest
-from core.trouble import Trouble, Usage
+from core.sources import located
+from core.trouble import Trouble
 
-BUILT_IN = ("stdlib",)
 _NOT_LIBRARY = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
-
-
-class UnknownSource(Usage):
-    """The source is neither built in nor on the disk."""
-
-    doing = "find the source"
 
 
 class Unreadable(Trouble):
@@ -55,11 +48,9 @@ def list_source(corpus: str) -> list[Found]:
     """
     if corpus == "stdlib":
         return _library()
-    path = Path(corpus).expanduser()
+    path = Path(located(corpus))
     try:
         status = path.stat()
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        raise _unknown(corpus, path) from None
     except OSError as error:
         raise Unreadable(reason(error), where=corpus) from None
     if stat.S_ISREG(status.st_mode):
@@ -75,20 +66,6 @@ def list_source(corpus: str) -> list[Found]:
 def reason(error: OSError) -> str:
     """What went wrong, in the words of the operating system, to follow "…: "."""
     return (error.strerror or str(error)).lower()
-
-
-def _unknown(corpus: str, path: Path) -> UnknownSource:
-    try:
-        beside = [entry.name for entry in os.scandir(path.parent) if not entry.name.startswith(".")]
-    except (OSError, ValueError):
-        beside = []
-    hint = nearest(path.name, [*BUILT_IN, *beside])
-    known = f"a source is {', '.join(map(repr, BUILT_IN))}, or the path of a text file or of a folder of them"
-    return UnknownSource(
-        f"{corpus!r} is not built in, and there is no such file or folder",
-        where="source.corpus",
-        todo=f"{hint}; {known}" if hint else known,
-    )
 
 
 def _library() -> list[Found]:

@@ -150,7 +150,8 @@ class GPT(nn.Module):
         """Weights as GPT-2's: small and normal, smaller where residual branches add up over the depth.
 
         With zero_init those branches and an untied head start at zero instead, so that each block begins by passing
-        on what it was given, and the other matrices start at the scale that keeps a vector's length.
+        on what it was given; the other matrices start at the scale that keeps a vector's length, and an embedding of
+        its own at half a unit, so that what the blocks add is at first small beside it.
         """
         shape = self.shape
         for name, parameter in self.named_parameters():
@@ -162,6 +163,8 @@ class GPT(nn.Module):
                 nn.init.zeros_(parameter)
             elif shape.zero_init and name.startswith("h."):
                 nn.init.normal_(parameter, std=shape.n_embd**-0.5)
+            elif shape.zero_init and name == "wte.weight" and not shape.tied_head:
+                nn.init.normal_(parameter, std=0.5)
             else:
                 branch = name.endswith("c_proj.weight")
                 nn.init.normal_(parameter, std=0.02 / (math.sqrt(2 * shape.n_layer) if branch else 1))

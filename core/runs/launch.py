@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -88,9 +89,10 @@ def start(run: Run, workspace: Workspace, *, patience: float = 10.0) -> None:
 def kill(run: Run, *, sig: signal.Signals = signal.SIGTERM) -> bool:
     """Signal the worker, by the pid the kernel names at this moment. False when there is none."""
     pid = run.writer()
-    if pid is None:
+    if not pid or pid < 0:  # nobody, or a holder on another machine
         return False
-    os.kill(pid, sig)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, sig)
     return True
 
 

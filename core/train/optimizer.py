@@ -29,7 +29,7 @@ def optimizers(model: GPT, recipe: Train) -> list[Optimizer]:
     # fused exists on the CPU too, 2 to 5 % of a step (shape 6/6/384)
     made: list[Optimizer] = [AdamW(groups, lr=recipe.lr, betas=(recipe.beta1, recipe.beta2), fused=True)]
     if muon:
-        made.append(Muon(muon, lr=recipe.muon_lr, weight_decay=recipe.weight_decay))
+        made.append(Muon(muon, lr=recipe.muon_lr, weight_decay=recipe.weight_decay, ns_steps=recipe.muon_iterations))
     for optimizer in made:
         for group in optimizer.param_groups:
             group["peak"] = group["lr"]

@@ -36,7 +36,7 @@ def command_line(context: click.Context) -> int | None:
     if not can_draw():
         say("llmtui: this is no terminal for the workbench; here are the runs instead (llmtui --help for commands)")
         return look.list_runs(workspace)
-    from llmtui.app import run_workbench
+    from llmtui.opening import run_workbench
 
     return run_workbench(workspace.prepare())
 

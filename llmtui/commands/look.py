@@ -145,7 +145,7 @@ def watch(wanted: str | None, plain: bool, as_json: bool) -> int:
     if as_json:
         return _watch_json(run)
     if can_draw() and not plain:
-        from llmtui.app import run_workbench
+        from llmtui.opening import run_workbench
 
         return run_workbench(workspace.prepare(), run.id)
     told, tail = Narrator(), Tail(run.journal)

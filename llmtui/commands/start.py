@@ -11,24 +11,18 @@ import click
 import msgspec
 
 from core.events import Tail
-from core.recipe import Recipe, load, nearest, read_toml, to_toml
+from core.recipe import Recipe, load, read_toml, to_toml
 from core.runs import launch
 from core.runs.directory import Run, State
+from core.sources import absolute, located
 from core.trouble import Usage
 from core.workspace import Workspace, check_name, name_from
 from llmtui.commands.options import detach_option, preset_option, set_option
 from llmtui.console import can_draw, out, say
 from llmtui.narrate import Narrator, describe_failure, describe_progress, follow, result
 
-BUILT_IN = "stdlib"
-"""The corpus that is no path."""
-
 STOPPED = 3
 """Exit code of following a run that was stopped on request."""
-
-
-class NoSuchSource(Usage):
-    doing = "find this source"
 
 
 class CannotDraw(Usage):
@@ -79,17 +73,12 @@ def recipe(file: str | None, preset: str | None, overrides: tuple[str, ...]) -> 
 
 
 def _resolve(what: str, preset: str | None, overrides: Sequence[str], name: str | None) -> Recipe:
-    """The recipe that `llmtui run` was asked for, its corpus an absolute path or built in."""
+    """The recipe that `llmtui run` was asked for."""
     named = {"name": check_name(name)} if name is not None else {}
     if what.endswith(".toml"):
-        found = _from_file(Path(what), preset, overrides, named)
-    else:
-        base = {"name": name_from(Path(what).stem or "stdlib"), "source": {"corpus": what}} | named
-        found = _absolute(load(preset=preset, base=base, overrides=overrides))
-    corpus = found.source.corpus
-    if corpus != BUILT_IN and not Path(corpus).exists():
-        raise _no_such_source(corpus)
-    return found
+        return _from_file(Path(what), preset, overrides, named)
+    base = {"name": name_from(Path(what).stem or "stdlib"), "source": {"corpus": what}} | named
+    return load(preset=preset, base=base, overrides=overrides)
 
 
 def _from_file(file: Path, preset: str | None, overrides: Sequence[str], base: dict[str, Any] | None = None) -> Recipe:
@@ -100,31 +89,21 @@ def _from_file(file: Path, preset: str | None, overrides: Sequence[str], base: d
         base = {"name": name_from(file.stem)} | base
     source = tables.get("source")
     corpus = source.get("corpus") if isinstance(source, dict) else None
-    if isinstance(corpus, str) and corpus not in ("", BUILT_IN):
-        base["source"] = {"corpus": str(file.absolute().parent / Path(corpus).expanduser())}
-    return _absolute(load(preset=preset, file=file, base=base, overrides=overrides))
+    if isinstance(corpus, str) and corpus:
+        base["source"] = {"corpus": absolute(corpus, file.absolute().parent)}
+    return load(preset=preset, file=file, base=base, overrides=overrides)
 
 
-def _absolute(recipe: Recipe) -> Recipe:
+def _located(recipe: Recipe) -> Recipe:
     """The same recipe for processes that work in another directory."""
-    corpus = recipe.source.corpus
-    if corpus == BUILT_IN:
-        return recipe
-    path = str(Path(corpus).expanduser().absolute())
-    return msgspec.structs.replace(recipe, source=msgspec.structs.replace(recipe.source, corpus=path))
-
-
-def _no_such_source(corpus: str) -> NoSuchSource:
-    path = Path(corpus)
-    beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    todo = nearest(path.name, [BUILT_IN, *beside]) or f"give the path of a text file or a folder, or {BUILT_IN}"
-    return NoSuchSource("there is no such file or folder", where=corpus, todo=todo)
+    source = msgspec.structs.replace(recipe.source, corpus=located(recipe.source.corpus))
+    return msgspec.structs.replace(recipe, source=source)
 
 
 def _begin(recipe: Recipe, *, detach: bool, workbench: bool) -> int:
     """Start a run for `recipe` and stay with it as far as is wanted; the exit code."""
     workspace = Workspace().prepare()
-    started = Run.create(workspace, recipe)
+    started = Run.create(workspace, _located(recipe))
     with left_to_itself(started):
         launch.start(started, workspace)
         if detach:
@@ -132,7 +111,7 @@ def _begin(recipe: Recipe, *, detach: bool, workbench: bool) -> int:
             say(f"{started.id} works in the background; llmtui watch shows it")
             return 0
         if workbench:
-            from llmtui.app import run_workbench
+            from llmtui.opening import run_workbench
 
             code = run_workbench(workspace, started.id)
             _say_where_it_stands(started)

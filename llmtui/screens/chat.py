@@ -70,6 +70,10 @@ class Chat(WorkScreen):
 
     # -- what is talked to ----------------------------------------------------------------------------------------
 
+    def arrive(self) -> None:
+        if self.is_mounted:  # the first time, the focus is set once the prompt is there
+            self.query_one(Prompt).focus()
+
     def on_screen_resume(self) -> None:
         self._look()
         self._draw()
@@ -278,10 +282,7 @@ class Chat(WorkScreen):
         if glance is None or not self._checkpoints:
             self.say("This run has no checkpoint yet.", "warn")
             return
-        choices = [
-            Choice(c.path.name, self._title_of(c), _about(c))
-            for c in reversed(self._checkpoints)
-        ]
+        choices = [Choice(c.path.name, self._title_of(c), _about(c)) for c in reversed(self._checkpoints)]
 
         def chosen(name: str | None) -> None:
             if name is not None:
@@ -306,6 +307,13 @@ def _step(checkpoint: Artifact) -> int:
     """The training step of a checkpoint, which its directory's name says."""
     digits = checkpoint.path.name.rpartition("-")[2]
     return int(digits) if digits.isdecimal() else 0
+
+
+def _about(checkpoint: Artifact) -> str:
+    """What the list of checkpoints says behind a step: how good it is, when it was saved."""
+    bits = checkpoint.facts.get("bits_per_byte")
+    value = f"{words.loss(bits)} bpb, " if isinstance(bits, float) else ""
+    return f"{value}saved {units.clock(checkpoint.manifest.made_at)}"
 
 
 def dials() -> list[Dial]:

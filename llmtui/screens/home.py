@@ -15,6 +15,7 @@ from textual.widgets import Input
 from core.runs.directory import State
 from llmtui.actions import bindings
 from llmtui.follow import Glance, Looked
+from llmtui.opening import over_ssh
 from llmtui.screens.work import WorkScreen
 from llmtui.shown import shown
 from llmtui.widgets import words
@@ -146,7 +147,7 @@ class Home(WorkScreen):
         self._show()
 
     def _show_emptiness(self) -> None:
-        empty = self.bench.follower.looked and not self.bench.follower.glances
+        empty = not self.bench.follower.glances
         self.set_class(empty, "-empty")
 
     def _show(self) -> None:
@@ -200,7 +201,7 @@ def _machine() -> str:
 
     memory = psutil.virtual_memory()
     parts = [f"{os.cpu_count()} cores", f"{memory.available / 2**30:.0f}/{memory.total / 2**30:.0f} GiB free"]
-    if any(os.environ.get(name) for name in ("SSH_CONNECTION", "SSH_TTY")):
+    if over_ssh():
         parts.append("ssh")
     return " · ".join(parts)
 
@@ -216,7 +217,7 @@ def _advice(glance: Glance) -> list[tuple[str, str]]:
     elif glance.state in (State.FAILED, State.INTERRUPTED):
         what, kept, todo = words.trouble(glance)
         lines = [(part, role) for part, role in ((what, "bad"), (kept, ""), (todo, "")) if part]
-        lines.append((f"r goes on from {f'step {saved.step:,}' if saved else 'where it broke off'}", "dim"))
+        lines.append((f"r goes on from {f'step {saved.step:,}' if saved else 'the last finished stage'}", "dim"))
     elif glance.state is State.CREATED:
         lines = [("Not started yet: r starts it.", "")]
     elif glance.state is State.STARTING:

@@ -15,6 +15,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from core.recipe import BadRecipe, Recipe, load, presets
+from core.sources import BUILT_IN, located
 from core.trouble import Trouble
 from core.workspace import check_name, name_from
 from llmtui.shown import shown
@@ -82,13 +83,8 @@ class NewRun(ModalScreen[Recipe | None]):
 
     def _recipe(self, values: dict[str, str]) -> Recipe:
         """The recipe that the form describes. Raises Trouble whose `where` or `what` names the field."""
-        corpus = values["source.corpus"] or "stdlib"
-        if corpus != "stdlib":
-            path = Path(corpus).expanduser().absolute()
-            if not path.exists():
-                raise BadRecipe("there is no such file or folder", where="source.corpus", todo=str(path))
-            corpus = str(path)
-        name = values["name"] or name_from(Path(corpus).stem if corpus != "stdlib" else "stdlib")
+        corpus = located(values["source.corpus"] or BUILT_IN[0])
+        name = values["name"] or name_from(Path(corpus).stem)
         try:
             check_name(name)
         except Trouble as trouble:

@@ -38,6 +38,9 @@ class WorkScreen(Screen[None]):
         """The run that actions are about."""
         return self.bench.selected
 
+    def arrive(self) -> None:
+        """The person came from another screen; not called when a dialog over this one closes."""
+
     def key_line(self) -> KeyLine:
         """The key line of this screen, to be composed once."""
         return KeyLine(in_scope(self.SCOPE), self.applicable, self.bench.keymap)

@@ -66,6 +66,6 @@ class Transcript(Scrolling):
     def _turn(turn: Turn, width: int) -> list[Line]:
         text = turn.text + ("▌" if turn.at_work else "")
         speed = f", {units.rate(turn.tokens_per_second, 'tok')}" if turn.tokens_per_second else ""
-        outcome = [[(part, "bad" if turn.failed else "dim")] for part in wrap(f"{turn.settings}", width)]
-        last: Line = [(shown(turn.outcome) + speed, "bad" if turn.failed else "dim")]
-        return [*continuation(turn.prompt, text, width), last, *outcome, []]
+        role = "bad" if turn.failed else "dim"
+        told = wrap(f"{shown(turn.outcome)}{speed} · {turn.settings}", width)
+        return [*continuation(turn.prompt, text, width), *([(part, role)] for part in told), []]

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from core import download
 from core.artifact import Artifact
-from core.download import NoText, UnknownSource, Unreadable, reading
+from core.download import NoText, Unreadable, reading
 from core.download.documents import Part, read_parts, write_parts
 from core.events import Event, Progress
 from core.recipe import Source
+from core.sources import UnknownSource
 from tests.core.stages import (
     Staging,
     break_off,

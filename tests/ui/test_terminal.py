@@ -82,7 +82,7 @@ class Terminal:
 
     def __init__(self, workspace: Workspace, *, columns: int = 100, rows: int = 36) -> None:
         script = (
-            "from core.workspace import Workspace; from llmtui.app import run_workbench; import sys;"
+            "from core.workspace import Workspace; from llmtui.opening import run_workbench; import sys;"
             "sys.exit(run_workbench(Workspace().prepare()))"
         )
         self.master, slave = pty.openpty()
@@ -134,9 +134,7 @@ EVIL = (
     "A\x1b]0;PWNED\x07B\x1b[2J\x9b2JC\x9d0;PWNED\x9cD\u202egnp.exe\u2066E[/nope]F[red]G[@click=app.bell()]H[/]\x00\x7f"
 )
 
-TEXTUALS = re.compile(rb"\x1b(\[[0-9;?<>=$]*[ -/]*[@-~]|P[^\x1b]*\x1b\\)")
-    rb"\x1b(\[[0-9;?<>=$]*[ -/]*[@-~]|\][0-9]+;[^\x07\x1b]*(\x07|\x1b\\)|P[^\x1b]*\x1b\\|[78=>c]|\([AB0])"
-)
+TEXTUALS = re.compile(rb"\x1b(\[[0-9;?<>=$]*[ -/]*[@-~]|P[^\x1b]*\x1b\\|\]22;default\x07)")
 """The escape sequences that Textual itself sends: none of them sets a title or the clipboard."""
 
 
