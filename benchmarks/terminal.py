@@ -53,16 +53,34 @@ class Terminal:
         self._stream.feed(data)
         return len(data)
 
+    def send(self, keys: str) -> None:
+        """Type `keys`."""
+        os.write(self._master, keys.encode())
+
     def wait_for(self, text: str = "", seconds: float = 60.0) -> float:
-        """Seconds from the program's start until `text`, or anything at all, stands on the screen.
+        """Wait at most `seconds` until `text`, or anything at all, stands on the screen; seconds since the start.
 
         Raises TimeoutError, EOFError.
         """
+        deadline = time.perf_counter() + seconds
         while not any(text in line and line.strip() for line in self.screen.display):
-            if time.perf_counter() - self.began > seconds:
+            if time.perf_counter() > deadline:
                 raise TimeoutError(f"{text!r} never came; the screen shows\n" + "\n".join(self.screen.display).rstrip())
             self.read(0.1)
         return time.perf_counter() - self.began
+
+    def settle(self, quiet: float = 0.3) -> None:
+        """Wait until the program has written nothing for `quiet` seconds: keys sent sooner may overtake a focus."""
+        while self.read(quiet):
+            pass
+
+    def wait_for_end(self, seconds: float = 20.0) -> int:
+        """The program's exit code, once it has ended by itself. Raises subprocess.TimeoutExpired."""
+        deadline = time.perf_counter() + seconds
+        with contextlib.suppress(EOFError):
+            while time.perf_counter() < deadline:
+                self.read(0.1)
+        return self._process.wait(max(0.1, deadline - time.perf_counter()))
 
     def watch(self, seconds: float) -> tuple[int, float]:
         """Bytes the program writes and seconds of processor time it takes during `seconds`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 import traceback
 from collections.abc import Callable
@@ -27,7 +28,7 @@ from llmtui.opening import over_ssh
 from llmtui.sampler import Sampler
 from llmtui.screens.work import WorkScreen
 from llmtui.scrub import SCRUB
-from llmtui.settings import load_memory, load_settings, save_memory
+from llmtui.settings import BadSettings, load_memory, load_settings, save_memory
 from llmtui.shown import shown
 from llmtui.theming import DEFAULT, load_themes
 
@@ -73,6 +74,8 @@ class Workbench(App[None]):
 
         sampler: who draws text for the chat. textual: what Textual's App takes, such as `driver_class`.
         """
+        if "NO_COLOR" in os.environ:
+            textual.setdefault("ansi_color", True)  # else Textual sends greys instead of no colours
         super().__init__(**textual)
         self.workspace = workspace
         self.settings, self._problems = load_settings(workspace.config / "config.toml")
@@ -125,9 +128,8 @@ class Workbench(App[None]):
             self.call_after_refresh(self._tell_problems)
 
     def _tell_problems(self) -> None:
-        problems = Trouble(self._problems[0], todo="\n".join(self._problems[1:]))
-        problems.doing = "use all of your settings"  # type: ignore[misc]
-        self.show_trouble(problems)
+        first, *rest = self._problems
+        self.show_trouble(BadSettings(first, todo="\n".join(rest)))
 
     async def on_unmount(self) -> None:
         await self.sampler.close()
@@ -276,6 +278,11 @@ class Workbench(App[None]):
 
         choices = [Choice(name, name, "" if self.available_themes[name].dark else "light") for name in self.theme_names]
         self.push_screen(Picker("Themes", choices, current=self.theme, peek=peek), chosen)
+
+    def action_help_quit(self) -> None:
+        """Ctrl+c, which Textual binds: not a way out, since it is pressed by accident."""
+        if isinstance(self.screen, WorkScreen):
+            self.screen.say("q leaves the workbench; runs go on.")
 
     def action_app_leave(self) -> None:
         alive = [glance.run for glance in self.follower.glances if glance.state.alive]

@@ -77,7 +77,7 @@ class History:
             case Evaluation():
                 self.val.add(event.step, event.loss)
                 best = ", best so far" if event.best else ""
-                kind, text = "eval", f"step {event.step:,}  {event.bits_per_byte:.3f} bits per byte{best}"
+                kind, text = "eval", f"step {event.step:,}  {event.bits_per_byte:.3f} bpb{best}"
             case SampleEvent():
                 kind, text = "sample", f"step {event.step:,}  {len(event.text)} characters"
             case Saved():

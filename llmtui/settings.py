@@ -12,6 +12,7 @@ from msgspec import Meta, Struct
 
 from core.files import write_atomic
 from core.recipe import allowed, nearest
+from core.trouble import Usage
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -54,6 +55,12 @@ def load_settings(path: Path) -> tuple[Settings, list[str]]:
             continue
         good[name] = value
     return msgspec.convert(good, Settings), problems
+
+
+class BadSettings(Usage):
+    """Something in config.toml or in a theme file cannot be used."""
+
+    doing = "use all of your settings"
 
 
 class Memory(Struct, kw_only=True):

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 from textual.color import Color, ColorParseError
-from textual.theme import Theme
+from textual.theme import BUILTIN_THEMES, Theme
 
 from core import ROOT
 from core.recipe import nearest
@@ -122,6 +122,7 @@ def theme_from(file: ThemeFile) -> Theme:
         "chart-raw": file.chart.raw or between(train, background, 0.5),
         "chart-extra": file.chart.extra or file.secondary or file.primary,
         "ink-background": background,
+        **(BUILTIN_THEMES["ansi-dark" if file.dark else "ansi-light"].variables if file.ansi else {}),
         **file.variables,
     }
     return Theme(

@@ -48,6 +48,7 @@ class Chat(WorkScreen):
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("chat")]
     CSS_PATH = "chat.tcss"
     AUTO_FOCUS: ClassVar[str] = "Prompt"
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-normal"), (120, "-side")]  # noqa: RUF012
 
     def __init__(self) -> None:
         super().__init__()

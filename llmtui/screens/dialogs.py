@@ -92,7 +92,7 @@ class TroubleBox(ModalScreen[None]):
             yield Static(Content(shown(f"Cannot {trouble.doing}: {trouble.what}")))
             for text in (trouble.where, trouble.kept, trouble.todo):
                 if text:
-                    yield Static(Content(shown(text)), classes="detail")
+                    yield Static(Content(shown(text, lines=True)), classes="detail")
             yield Static("esc closes this", classes="hint")
 
     def action_leave(self) -> None:

@@ -133,7 +133,7 @@ class Chart(Pane):
         ]
 
     def _rows_with_axis(self, canvas: Canvas, scale: Scale) -> Iterable[Line]:
-        ticks = scale.ticks(max(3, canvas.rows // 3))
+        ticks = scale.ticks(max(5, canvas.rows // 3))
         step = min((b - a for a, b in itertools.pairwise(ticks)), default=abs(ticks[0]) if ticks else 1.0)
         labels = {canvas.rows - 1 - scale.at(tick, canvas.height) // 4: self.label(tick, step) for tick in ticks}
         for row in range(canvas.rows):

@@ -66,10 +66,6 @@ class Pane(Widget):
         """Whether there is room for a box, or only for a rule above."""
         return self.FRAMED and self.app.size.width >= BOXES_FROM
 
-    def height_for(self, lines: int) -> int:
-        """Rows the pane needs to show so many lines of content."""
-        return lines + (2 if self.boxed else 1 if self.FRAMED else 0)
-
     @property
     def room(self) -> tuple[int, int]:
         """Width and height of the content."""

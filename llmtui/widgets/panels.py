@@ -159,7 +159,7 @@ class Facts(RunPane):
             shape = summary.shape
             if metric and shape.tokens:
                 pairs.append(("epochs", f"{metric.tokens / shape.tokens:.2f} of {units.count(shape.tokens)} tok"))
-        pairs.append(("shape", f"{model.n_layer} × {model.n_head} heads, {model.n_embd} wide"))
+        pairs.append(("shape", f"{model.n_layer} layers, {model.n_head} heads, {model.n_embd} wide"))
         pairs.append(("context", f"{model.block_size:,} tok"))
         vocabulary = summary.shape.vocabulary if summary.shape else recipe.tokenize.size
         pairs.append(("vocab", f"{recipe.tokenize.vocabulary} {vocabulary:,}"))

@@ -67,7 +67,7 @@ class Dials(Pane, can_focus=True):
         self.update()
 
     def heading(self, width: int) -> Line:
-        return [("sampling", "title"), ("  ← → choose, ↑ ↓ change" if self.has_focus else "", "dim")]
+        return [("sampling", "title"), ("  arrows change them" if self.has_focus else "", "dim")]
 
     def lines(self, width: int, height: int) -> list[Line]:
         entries = []

@@ -207,7 +207,7 @@ async def test_a_new_run_is_refused_in_words_beside_the_field(workspace: Workspa
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: "welcome" in screen_text(app))
         await pilot.press("n", *"/no/such/place", "enter")
-        await until(pilot, lambda: "there is no such file or folder" in screen_text(app))
+        await until(pilot, lambda: "'/no/such/place' is not" in screen_text(app))
         await pilot.press(*["backspace"] * 14, "down", "down", *"-3", "enter")
         await until(pilot, lambda: "train.minutes = -3 is not a number above 0" in screen_text(app))
         await pilot.press(*["backspace"] * 2, "down", *"No Name", "enter")

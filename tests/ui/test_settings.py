@@ -54,6 +54,17 @@ def test_themes_ship_dark_light_contrast_and_colour_blind_safe(workspace: Worksp
     assert not themes["paper"].dark
 
 
+async def test_every_shipped_theme_can_be_put_on(workspace: Workspace) -> None:
+    app = Workbench(workspace)
+    async with app.run_test(size=(80, 24)) as pilot:
+        for name in app.theme_names:
+            app.theme = name
+            await pilot.press("n")
+            await until(pilot, lambda: "New run" in screen_text(app))
+            await pilot.press("escape")
+            await until(pilot, lambda: "welcome" in screen_text(app))
+
+
 def contrast(one: str | None, other: str | None) -> float:
     """Contrast ratio of two colours as WCAG 2 defines it."""
 

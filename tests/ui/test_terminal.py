@@ -173,6 +173,22 @@ def test_hostile_text_reaches_the_terminal_as_pictures(
     assert "<U+202E>" in terminal.text and "[/nope]F[red]G[@click=app.bell()]H" in terminal.text
 
 
+def test_over_ssh_the_mouse_is_left_to_the_terminal_and_ctrl_c_does_not_quit(
+    workspace: Workspace, terminal_of: Callable[[Workspace], Terminal], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    near = terminal_of(workspace)
+    near.read_until(lambda text: "welcome" in text)
+    assert "\x1b[?1003h" in near.text
+    monkeypatch.setenv("SSH_TTY", "/dev/pts/0")
+    far = terminal_of(workspace)
+    far.read_until(lambda text: "welcome" in text and "ssh" in text)
+    assert "\x1b[?1003h" not in far.text
+    far.press("\x03")
+    far.read_until(lambda text: "q leaves the workbench" in text)
+    far.press("q")
+    assert far.process.wait(10) == 0
+
+
 def test_a_defect_is_one_line_and_a_log_and_runs_go_on(
     workspace: Workspace, terminal_of: Callable[[Workspace], Terminal]
 ) -> None:
@@ -196,14 +212,11 @@ async def test_colours_can_be_switched_off(workspace: Workspace, monkeypatch: py
     run = make_run(workspace, "live")
     launched(run)
     Worker(run).say(*beginning(), *training(1, 200, 400))
-    app = Workbench(workspace, open_run="live")
+    app = Workbench(workspace)
     with alive(run):
         async with app.run_test(size=(80, 24)) as pilot:
             await until(pilot, lambda: "● live  training" in screen_text(app))
-            colours = {
-                segment.style.color.get_truecolor()
-                for strip in app.screen._compositor.render_strips()
-                for segment in strip
-                if segment.style and segment.style.color
-            }
-            assert all(red == green == blue for red, green, blue in colours)
+            styles = [s.style for strip in app.screen._compositor.render_strips() for s in strip if s.style]
+            colours = [colour for style in styles for colour in (style.color, style.bgcolor) if colour]
+            assert all(colour.is_default for colour in colours)
+            assert any(style.reverse for style in styles), "the cursor has to show without colours too"

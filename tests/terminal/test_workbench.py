@@ -1,0 +1,87 @@
+"""The whole job in a real terminal of 80x24, with keys alone."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from benchmarks.terminal import Terminal
+from core.runs.control import ask_stop
+from core.runs.directory import Run, State, find_run
+from core.runs.launch import wait_until_dead
+from core.workspace import Workspace
+from tests.conftest import wait_for
+
+WORKBENCH = [sys.executable, "-P", "-c", "from llmtui.cli import main; main()"]
+
+
+def until(terminal: Terminal, condition: Callable[[], object], what: str, seconds: float = 60.0) -> None:
+    """Let the program write until `condition` holds; on failure show the screen."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        terminal.read(0.1)
+        if time.monotonic() > deadline:
+            screen = "\n".join(terminal.screen.display)
+            pytest.fail(f"not within {seconds:.0f} s: {what}; the screen shows\n{screen}")
+
+
+def drawn_dots(terminal: Terminal) -> int:
+    """Columns of the screen that hold a part of a curve."""
+    rows = terminal.screen.display
+    return sum(any(0x2800 < ord(row[column]) < 0x2900 for row in rows) for column in range(terminal.screen.columns))
+
+
+def steps(terminal: Terminal) -> int:
+    """The step in the status line; 0 before there is one."""
+    words = terminal.screen.display[0].replace(",", "").split()
+    return int(words[words.index("step") + 1].partition("/")[0]) if "step" in words else 0
+
+
+def test_start_a_run_watch_it_leave_lose_the_terminal_come_back_and_chat(workspace: Workspace, corpus: Path) -> None:
+    run: Run | None = None
+    try:
+        with Terminal(WORKBENCH) as terminal:
+            terminal.wait_for("n new")
+            terminal.send("n")
+            terminal.wait_for("source")
+            terminal.send(str(corpus))
+            terminal.wait_for(corpus.name)
+            for key in ("\t", "\t", "30", "\r"):  # over the preset to the minutes
+                terminal.send(key)
+                terminal.settle()
+            until(terminal, lambda: steps(terminal) >= 3, "the third step")
+            until(terminal, lambda: drawn_dots(terminal) > 10, "a curve")
+            run = find_run(workspace)
+            early = steps(terminal)
+            until(terminal, lambda: steps(terminal) >= early + 5, "five more steps")
+            terminal.send("q")
+            assert terminal.wait_for_end() == 0
+        assert run.state() is State.RUNNING
+
+        with Terminal(WORKBENCH) as terminal:  # leaving this block kills the program and hangs up its terminal
+            terminal.wait_for("training")
+        pid = run.writer()
+        assert pid is not None
+
+        with Terminal(WORKBENCH) as terminal:
+            terminal.wait_for("training")
+            terminal.send("\r")
+            until(terminal, lambda: steps(terminal) > early, "the run going on")
+            assert drawn_dots(terminal) > 10  # the history is there at once
+            terminal.send("c")
+            wait_for(run.saved_checkpoints, what="a checkpoint")
+            terminal.send("5")
+            terminal.wait_for("transcript")
+            terminal.send("the cat sat\r")
+            terminal.wait_for("tokens, ")  # the line under a finished answer
+            assert any("the cat sat" in line for line in terminal.screen.display)
+        assert run.writer() == pid
+    finally:
+        if run is not None:
+            ask_stop(run)
+            assert wait_until_dead(run, 30)
+    assert run.state() is State.STOPPED
