@@ -207,7 +207,8 @@ def test_watch_json_prints_the_journal_and_ends_with_the_run(
     assert process.stdout is not None
     first = json.loads(process.stdout.readline())
     (run.path / "finish").touch()
-    rest = process.communicate()[0].splitlines()
+    rest = process.stdout.read().splitlines()
+    process.wait()
     assert (first["schema"], first["type"], first["device"]) == (1, "Started", "2 cores, float32")
     assert json.loads(rest[-1])["outcome"] == "done"
     assert len(rest) == len(TRAINED[:-5])
