@@ -128,8 +128,9 @@ class Evaluation(Event, frozen=True, kw_only=True):
     """Mean over the training steps since the last evaluation; None before the first step."""
     bits_per_byte: float
     best: bool
+    """The lowest loss on the slice so far."""
     whole: bool = False
-    """Over the whole validation split instead of the fixed slice of it."""
+    """Over the whole validation split instead of the fixed slice of it: the last word on a finished training."""
 
 
 class Sample(Event, frozen=True, kw_only=True):

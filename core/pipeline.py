@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from core import download, preprocess, tokenize
-from core.artifact import Artifact, Damaged, InUse, Staging, fingerprint
+from core.artifact import Artifact, Damaged, Facts, InUse, Staging, fingerprint
 from core.events import Event, Note, Progress, Sample, StageFinished, StageSkipped, StageStarted
 from core.files import remove_tree
 from core.model.device import Device
@@ -120,7 +120,7 @@ def _train(
     """The checkpoint to draw from when the training has finished, now or before; None when it was stopped."""
     done, _ = checkpoints.newest(directory)
     if done is not None and done.facts.get("finished") and done.fingerprint == identify(recipe, tokens):
-        yield StageSkipped(stage="train", artifact=str(done.path), facts=done.facts)
+        yield StageSkipped(stage="train", artifact=str(done.path), facts=_verdict(done))
         return done
     yield StageStarted(stage="train")
     trainer = Trainer(recipe, tokens, directory, device)
@@ -128,8 +128,13 @@ def _train(
     done, _ = checkpoints.newest(directory)
     if not trainer.state.finished or done is None:
         return None
-    yield StageFinished(stage="train", artifact=str(done.path), facts=done.facts)
+    yield StageFinished(stage="train", artifact=str(done.path), facts=_verdict(done))
     return done
+
+
+def _verdict(checkpoint: Artifact) -> Facts:
+    """What a person wants to know of a finished training."""
+    return {name: checkpoint.facts[name] for name in ("step", "loss", "bits_per_byte") if name in checkpoint.facts}
 
 
 def _sample(recipe: Recipe, checkpoint: Artifact, out: Staging) -> Stage:

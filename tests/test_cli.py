@@ -448,7 +448,7 @@ def checkpoint(run: Run, step: int, loss: float) -> Path:
         (path / "model.safetensors").write_bytes(b"weights")
 
     return write_directory(
-        run.checkpoints / f"step-{step:08d}", "train", "f", write, facts={"step": step, "loss": loss}
+        run.checkpoints / f"step-{step:08d}", "train", "f", write, facts={"step": step, "slice_loss": loss}
     ).path
 
 

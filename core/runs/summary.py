@@ -92,6 +92,11 @@ class Summary(Struct, kw_only=True):
     def __post_init__(self) -> None:
         self.stages = self.stages or {name: Stage() for name in STAGES}
 
+    @property
+    def verdict(self) -> Evaluation | None:
+        """The figure to quote: over all held-out text once the training has finished, else the best on the slice."""
+        return self.evaluation if self.evaluation and self.evaluation.whole else self.best
+
     def absorb(self, event: AnyEvent) -> None:
         """Let one event change the picture."""
         self.events += 1

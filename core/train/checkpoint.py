@@ -129,11 +129,11 @@ def restore(checkpoint: Artifact, model: GPT, optimizers: Sequence[Optimizer]) -
 
 
 def retain(directory: Path, keep: int) -> None:
-    """Delete all but the newest `keep` checkpoints and the best by validation loss."""
+    """Delete all but the newest `keep` checkpoints and the best by its loss on the validation slice."""
     found: list[tuple[Path, float]] = []
     for path in sorted(directory.glob("step-*")):
         try:
-            found.append((path, float(Artifact.open(path).facts.get("loss", float("inf")))))
+            found.append((path, float(Artifact.open(path).facts.get("slice_loss", float("inf")))))
         except Damaged:
             remove_tree(path)
     best = min(found, key=lambda pair: pair[1], default=None)

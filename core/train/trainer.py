@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import torch
 
-from core.artifact import Artifact, fingerprint
+from core.artifact import Artifact, Facts, fingerprint
 from core.events import Evaluation, Event, Metric, Note, Resumed, Sample, Saved, Shape
 from core.model.device import Device
 from core.model.gpt import GPT
@@ -70,7 +70,7 @@ class Trainer:
         self.optimizers = optimizers(self.model, recipe.train)
         self.state = checkpoints.State(dtype=str(device.dtype).removeprefix("torch."))
         self._saved_step = self._evaluated_step = -1
-        self._facts: dict[str, int | float | str] = {}
+        self._facts: Facts = {}
         self._losses: list[float] = []  # since the last evaluation
         self._train_loss: float | None = None
         self._began = 0.0  # on the monotonic clock, moved forward by every pause
@@ -119,6 +119,7 @@ class Trainer:
             if step % every.checkpoint_every == 0 or Checkpoint() in commands:
                 yield from self._save(evaluate=True)
         self.state.finished = True
+        yield from self._evaluate()
         yield from self._evaluate(whole=True)
         yield from self._save(evaluate=False)
 
@@ -187,7 +188,9 @@ class Trainer:
             self._train_loss = sum(self._losses) / len(self._losses)
             self._losses.clear()
         self._evaluated_step = state.step
-        self._facts = {"loss": result.loss, "bits_per_byte": result.bits_per_byte}
+        self._facts |= {"loss": result.loss, "bits_per_byte": result.bits_per_byte}
+        if not whole:
+            self._facts["slice_loss"] = result.loss
         yield from self._say(
             Evaluation(
                 step=state.step,
@@ -220,7 +223,8 @@ class Trainer:
             return
         if evaluate and self._evaluated_step != state.step:
             yield from self._evaluate()
-        facts = {"step": state.step, **(self._facts if self._evaluated_step == state.step else {})}
+        facts: Facts = {"step": state.step, "finished": int(state.finished)}
+        facts |= self._facts if self._evaluated_step == state.step else {}
         began = time.monotonic()
         try:
             if not checkpoints.has_room(self.directory):

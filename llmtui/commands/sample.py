@@ -78,7 +78,7 @@ def _choose(run: Run, wanted: str) -> Artifact:
         raise NoSuchCheckpoint(f"{wanted!r} names no checkpoint", todo="give a step, best or last")
     if wanted == "best":
         # as kept by the trainer: the lowest loss in its facts; those saved without an evaluation come last
-        losses = {kept.path: float(kept.facts.get("loss", float("inf"))) for kept in run.saved_checkpoints()}
+        losses = {kept.path: float(kept.facts.get("slice_loss", float("inf"))) for kept in run.saved_checkpoints()}
         paths.sort(key=lambda path: losses.get(path, float("inf")))
     for path in paths:
         try:

@@ -226,11 +226,12 @@ def _advice(glance: Glance) -> list[tuple[str, str]]:
         lines = [("Waits with everything in memory; space lets it go on.", "")]
     elif glance.state is State.STOPPED:
         lines = [(f"r goes on from {f'step {saved.step:,}' if saved else 'the start'}", "")]
-    if summary.evaluation:
-        best = summary.best or summary.evaluation
+    if summary.verdict:
+        verdict = summary.verdict
         needs = [f"{shown(name, 20)} {words.loss(bpb)}" for name, bpb in sorted(summary.yardsticks.items())]
         beside = f"; {', '.join(needs)}" if needs else ""
-        lines.append((f"best: {words.loss(best.bits_per_byte)} bits per byte at step {best.step:,}{beside}", ""))
+        of = "on all held-out text" if verdict.whole else f"at best, step {verdict.step:,}"
+        lines.append((f"{words.loss(verdict.bits_per_byte)} bits per byte {of}{beside}", ""))
     if glance.state in (State.RUNNING, State.STARTING):
         lines.append(("enter shows it" + (f"; {talk} now, training goes on" if talk else ""), "dim"))
     elif talk:

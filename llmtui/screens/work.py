@@ -112,7 +112,6 @@ class WorkScreen(Screen[None]):
 
         def answered(yes: bool | None) -> None:
             if yes:
-                control.ask_go_on(glance.run)  # a paused run looks for a stop only when it goes on
                 self.ask(lambda: control.ask_stop(glance.run), f"{glance.run.name} saves a checkpoint and stops.")
 
         what = f"Stop {words.name(glance)}? It saves a checkpoint first and can be resumed later."

@@ -111,7 +111,7 @@ def _meter(name: str, share: float, text: str, width: int) -> Line:
     return [*head, *(bar(share, cells) if cells >= 6 else []), (f" {text:>{figure}}", "")]
 
 
-_FIRST = ("lr", "grad", "best", "xz -9", "saved", "seen", "gzip -9")
+_FIRST = ("lr", "grad", "best", "all held-out", "xz -9", "saved", "seen", "gzip -9")
 
 
 class Facts(RunPane):
@@ -147,8 +147,9 @@ class Facts(RunPane):
         if metric:
             clip = f" (clip {train.clip:g})" if train.clip else ""
             pairs += [("lr", scientific(metric.lr)), ("grad", f"{metric.grad_norm:.2f}{clip}")]
-        if summary.best:
-            pairs.append(("best", f"{words.loss(summary.best.bits_per_byte)} bpb"))
+        if summary.verdict:
+            name = "all held-out" if summary.verdict.whole else "best"
+            pairs.append((name, f"{words.loss(summary.verdict.bits_per_byte)} bpb"))
         pairs += [(shown(name, 12), f"{words.loss(bpb)} bpb") for name, bpb in sorted(summary.yardsticks.items())]
         if metric:
             pairs.append(("seen", f"{units.count(metric.tokens)} tok"))
@@ -168,7 +169,7 @@ class Facts(RunPane):
         if summary.metric:
             pairs.append(("time", units.duration(max(10.0, summary.metric.seconds // 10 * 10))))
         pairs.append(("ends", f"after {words.limits(train)}"))
-        pairs.append(("optim", f"adamw {train.beta1:g}/{train.beta2:g}, decay {train.weight_decay:g}"))
+        pairs.append(("optim", f"{train.optimizer}, decay {train.weight_decay:g}"))
         pairs.append(("source", shown(recipe.source.corpus, 200)))
         if summary.attempt > 1:
             pairs.append(("attempt", str(summary.attempt)))

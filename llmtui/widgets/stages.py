@@ -36,7 +36,7 @@ def facts(stage: Stage) -> list[str]:
     parts += [f"{_figure(skipped)} files skipped"] if skipped else []
     removed = values.pop("removed", 0)
     parts += [f"{_figure(removed)} removed"] if removed else []
-    for key in ("dtype", "finished", "loss"):
+    for key in ("dtype", "loss"):
         values.pop(key, None)
     step, bits = values.pop("step", None), values.pop("bits_per_byte", None)
     parts += [f"step {_figure(step)}"] if step is not None else []
