@@ -77,29 +77,30 @@ class Tokenize(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The shape of the Transformer, in GPT-2's words."""
 
-    n_layer: Annotated[int, Meta(ge=1, le=1000, description="Transformer blocks, one after the other.")] = 4
+    n_layer: Annotated[int, Meta(ge=1, le=1000, description="Transformer blocks, one after the other.")] = 3
     n_head: Annotated[int, Meta(ge=1, le=1000, description="Attention heads in each block.")] = 4
     n_embd: Annotated[int, Meta(ge=1, le=100_000, description="Width: numbers that represent one token.")] = 256
     block_size: Annotated[int, Meta(ge=1, le=1_000_000, description="Context: tokens the model sees at once.")] = 256
-    dropout: Annotated[float, Meta(ge=0, lt=1, description="Share of activations dropped while training.")] = 0.0
     positions: Annotated[
         Literal["learned", "rotary"],
         Meta(
             description="learned: a vector for each place, as in GPT-2. rotary: queries and keys turn with their place."
         ),
-    ] = "learned"
+    ] = "rotary"
     norm: Annotated[
         Literal["layer", "rms"], Meta(description="layer: centred and scaled, as in GPT-2. rms: scaled only.")
-    ] = "layer"
+    ] = "rms"
     activation: Annotated[
         Literal["gelu", "relu2"], Meta(description="What bends the feed-forward layer: GPT-2's GELU, or ReLU squared.")
-    ] = "gelu"
-    qk_norm: Annotated[bool, Meta(description="Scale queries and keys to one length before they meet.")] = False
-    zero_init: Annotated[bool, Meta(description="Start the output of every block, and an untied head, at zero.")] = (
-        False
-    )
+    ] = "relu2"
+    qk_norm: Annotated[bool, Meta(description="Scale queries and keys to one length before they meet.")] = True
+    zero_init: Annotated[
+        bool,
+        Meta(description="Start the output of every block, and an untied head, at zero, and its embedding large."),
+    ] = True
+    dropout: Annotated[float, Meta(ge=0, lt=1, description="Share of activations dropped while training.")] = 0.0
     bias: Annotated[bool, Meta(description="Biases in the linear layers and norms, as in GPT-2.")] = False
-    tied_head: Annotated[bool, Meta(description="Use the token embedding as the output layer too.")] = True
+    tied_head: Annotated[bool, Meta(description="Use the token embedding as the output layer too.")] = False
 
 
 class Train(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -111,24 +112,24 @@ class Train(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Annotated[float, Meta(gt=0, le=1e7)] | None,
         Meta(description=("Stop after so many minutes of training; evaluations and samples count, pauses do not.")),
     ] = None
-    batch_size: Annotated[int, Meta(ge=1, le=1_000_000, description="Sequences in one forward pass.")] = 16
+    batch_size: Annotated[int, Meta(ge=1, le=1_000_000, description="Sequences in one forward pass.")] = 8
     accumulate: Annotated[int, Meta(ge=1, le=1_000_000, description="Forward passes that make one step.")] = 1
     optimizer: Annotated[
         Literal["adamw", "muon"],
         Meta(description="muon: turns the blocks' matrices by orthogonal steps, AdamW does the rest."),
-    ] = "adamw"
-    lr: Annotated[float, Meta(gt=0, le=1, description="Peak learning rate of AdamW, reached after warm-up.")] = 1e-3
+    ] = "muon"
+    lr: Annotated[float, Meta(gt=0, le=1, description="Peak learning rate of AdamW, reached after warm-up.")] = 8e-3
     muon_lr: Annotated[float, Meta(gt=0, le=1, description="Peak learning rate of Muon, where it is used.")] = 0.02
     muon_iterations: Annotated[
         int, Meta(ge=1, le=20, description="Newton-Schulz iterations of each Muon step: 5 are exact, 3 are cheaper.")
-    ] = 5
+    ] = 3
     lr_final: Annotated[float, Meta(ge=0, le=1, description="Share of the peak learning rate left at the end.")] = 0.1
     warmup: Annotated[float, Meta(ge=0, lt=1, description="Share of the training that warms up.")] = 0.05
-    weight_decay: Annotated[float, Meta(ge=0, le=10, description="Weight decay of matrices and embeddings.")] = 0.1
+    weight_decay: Annotated[float, Meta(ge=0, le=10, description="Weight decay of matrices and embeddings.")] = 0.0
     beta1: Annotated[float, Meta(ge=0, lt=1, description="AdamW's average of gradients.")] = 0.9
     beta2: Annotated[float, Meta(ge=0, lt=1, description="AdamW's average of squared gradients.")] = 0.99
     clip: Annotated[float, Meta(ge=0, description="Largest gradient norm; 0 never clips.")] = 1.0
-    evaluate_every: Annotated[int, Meta(ge=1, description="Steps between evaluations.")] = 100
+    evaluate_every: Annotated[int, Meta(ge=1, description="Steps between evaluations.")] = 50
     evaluate_tokens: Annotated[
         int,
         Meta(
@@ -137,9 +138,9 @@ class Train(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 "Validation tokens each evaluation looks at, always the same ones; the last one looks at all."
             ),
         ),
-    ] = 32_768
-    sample_every: Annotated[int, Meta(ge=1, description="Steps between samples drawn while training.")] = 100
-    checkpoint_every: Annotated[int, Meta(ge=1, description="Steps between checkpoints.")] = 200
+    ] = 16_384
+    sample_every: Annotated[int, Meta(ge=1, description="Steps between samples drawn while training.")] = 50
+    checkpoint_every: Annotated[int, Meta(ge=1, description="Steps between checkpoints.")] = 100
     keep: Annotated[int, Meta(ge=2, le=1000, description="Newest checkpoints kept; the best is kept besides.")] = 3
     seed: Annotated[int, Meta(ge=0, description="Decides initial weights, batches and dropout.")] = 1
     device: Annotated[Literal["auto", "cpu", "cuda", "mps"], Meta(description="Where the arithmetic happens.")] = "auto"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import time
 from collections.abc import Generator
@@ -106,7 +107,7 @@ class Trainer:
             commands = yield from self._step()
             step = self.state.step
             if Stop() in commands:
-                yield from self._save(evaluate=False)
+                yield from self._save(last=True)
                 return
             for draw in [command for command in commands if isinstance(command, Draw)]:
                 yield from self._sample(draw)
@@ -117,11 +118,11 @@ class Trainer:
             if step % every.evaluate_every == 0:
                 yield from self._evaluate()
             if step % every.checkpoint_every == 0 or Checkpoint() in commands:
-                yield from self._save(evaluate=True)
+                yield from self._save()
         self.state.finished = True
         yield from self._evaluate()
         yield from self._evaluate(whole=True)
-        yield from self._save(evaluate=False)
+        yield from self._save(last=True)
 
     # -- one step -----------------------------------------------------------------------------------------------
 
@@ -217,18 +218,22 @@ class Trainer:
         )
         yield from self._say(drawn(self.model, self.vocabulary, event, recipe.tokens))
 
-    def _save(self, *, evaluate: bool) -> Talk:
+    def _save(self, *, last: bool = False) -> Talk:
+        """Save a checkpoint, with its loss unless somebody waits for the end.
+
+        On a full disk training goes on and the next one may fit; but the last must, else DiskTrouble is raised.
+        """
         state = self.state
         if self._saved_step == state.step and not state.finished:
             return
-        if evaluate and self._evaluated_step != state.step:
+        if not last and self._evaluated_step != state.step:
             yield from self._evaluate()
         facts: Facts = {"step": state.step, "finished": int(state.finished)}
         facts |= self._facts if self._evaluated_step == state.step else {}
         began = time.monotonic()
         try:
             if not checkpoints.has_room(self.directory):
-                raise OSError("the disk has too little room for another checkpoint")
+                raise OSError(errno.ENOSPC, "the disk has too little room for another checkpoint")
             saved = checkpoints.save(
                 self.directory,
                 self.model,
@@ -239,8 +244,11 @@ class Trainer:
                 facts=facts,
             )
         except OSError as error:
-            what = DiskTrouble.of(error, self.directory).what
-            yield Note(level="warning", text=f"no checkpoint at step {state.step:,}: {what}; the one before is kept")
+            trouble = DiskTrouble.of(error, self.directory, kept=self._kept())
+            if last:
+                raise trouble from None
+            what = f"no checkpoint at step {state.step:,}: {trouble.what}; {trouble.kept}"
+            yield Note(level="warning", text=what)
             return
         self._saved_step = state.step
         checkpoints.retain(self.directory, self.recipe.train.keep)

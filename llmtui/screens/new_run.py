@@ -45,7 +45,7 @@ class NewRun(ModalScreen[Recipe | None]):
             yield from self._field("source.corpus")
             with Horizontal(classes="field"):
                 yield Static("preset", classes="label")
-                yield Stepper(list(presets()), id="preset")
+                yield Stepper(sorted(presets(), key="small".__ne__), id="preset")  # small first: it fits any text
             yield from self._field("train.minutes")
             yield from self._field("name")
             yield Static("", classes="problem", id="problem-form")

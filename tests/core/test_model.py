@@ -12,10 +12,10 @@ import torch
 
 from core.model.gpt import GPT, Rotary
 from core.model.weights import BadWeights, load_model, save_model
-from core.recipe import Model
+from core.recipe import Model, load
 
-SMALL = Model(n_layer=2, n_head=2, n_embd=16, block_size=8)
-GPT2 = Model(n_layer=12, n_head=12, n_embd=768, block_size=1024, bias=True)
+GPT2 = load(preset="gpt2").model
+SMALL = msgspec.structs.replace(GPT2, n_layer=2, n_head=2, n_embd=16, block_size=8, bias=False)
 
 
 def count(shape: Model, vocabulary: int = 50257) -> int:
@@ -46,9 +46,7 @@ def test_an_untrained_model_knows_nothing(vocabulary: int) -> None:
     assert model.loss(ids, torch.randint(vocabulary, (16, 8))).item() == pytest.approx(math.log(vocabulary), abs=0.05)
 
 
-MODERN = msgspec.structs.replace(
-    SMALL, positions="rotary", norm="rms", activation="relu2", qk_norm=True, zero_init=True, tied_head=False
-)
+MODERN = Model(n_layer=2, n_head=2, n_embd=16, block_size=8)
 
 
 def test_rotary_scores_depend_on_distance_alone() -> None:

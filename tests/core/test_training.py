@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import shutil
@@ -24,6 +23,7 @@ from core.train.batches import Batches, TooFewTokens, permute
 from core.train.commands import Checkpoint, Commands, Draw, Stop
 from core.train.schedule import progress, warm_and_cool
 from core.train.trainer import NotFinite, Trainer
+from core.trouble import DiskTrouble
 from core.workspace import Workspace
 
 CPU = Device(name="cpu", dtype=torch.float32, words="")
@@ -41,9 +41,11 @@ def tokens(workspace: Workspace, tiny: Make, tmp_path: Path) -> Artifact:
     return Artifact.open(next((workspace.artifacts / "tokens").glob("corpus-*[0-9a-f]")))
 
 
-def train(trainer: Trainer, ask: Callable[[Metric], Commands | None] = lambda _: None) -> list[Event]:
-    """Drive a trainer to its end; `ask` says what to send in after each step."""
-    said: list[Event] = []
+def train(
+    trainer: Trainer, ask: Callable[[Metric], Commands | None] = lambda _: None, said: list[Event] | None = None
+) -> list[Event]:
+    """Drive a trainer to its end; `ask` says what to send in after each step. What it says goes into `said`."""
+    said = [] if said is None else said
     talk, commands = trainer.run(), None
     while True:
         try:
@@ -149,7 +151,7 @@ def test_stopped_and_resumed_anywhere_the_weights_are_those_of_an_undisturbed_ru
 
 def test_training_says_what_it_does_and_learns(tiny: Make, tokens: Artifact, tmp_path: Path) -> None:
     said = train(
-        Trainer(tiny("train.steps=60", "train.lr=0.01"), tokens, tmp_path, CPU),
+        Trainer(tiny("train.steps=60", "train.lr=0.02"), tokens, tmp_path, CPU),
         lambda metric: (Checkpoint(), Draw(prompt="the", seed=3)) if metric.step == 5 else None,
     )
     shape = next(of(Shape, said))
@@ -167,7 +169,7 @@ def test_training_says_what_it_does_and_learns(tiny: Make, tokens: Artifact, tmp
 
 
 def test_the_newest_checkpoints_and_the_best_are_kept(tiny: Make, tokens: Artifact, tmp_path: Path) -> None:
-    recipe = tiny("train.steps=60", "train.lr=0.01", "train.checkpoint_every=5", "train.keep=2")
+    recipe = tiny("train.steps=60", "train.lr=0.02", "train.checkpoint_every=5", "train.keep=2")
     train(Trainer(recipe, tokens, tmp_path, CPU))
     kept = [Artifact.open(path, verify=True) for path in sorted(tmp_path.glob("step-*"))]
     steps = [int(checkpoint.facts["step"]) for checkpoint in kept]
@@ -238,19 +240,24 @@ def test_a_pause_is_no_time_of_training(tiny: Make, tokens: Artifact, tmp_path: 
     assert trainer.state.seconds < time.monotonic() - began - 0.65
 
 
-def test_a_checkpoint_that_does_not_fit_the_disk_is_skipped_with_a_warning(
+def test_a_full_disk_skips_a_checkpoint_with_a_warning_but_never_the_last_one(
     tiny: Make, tokens: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = tiny("train.steps=60")
-    trainer = Trainer(recipe, tokens, tmp_path, CPU)
+    said: list[Event] = []
 
     def fill(metric: Metric) -> None:
         if metric.step == 30:
             monkeypatch.setattr(checkpoints, "free_bytes", lambda _: 0)
 
-    said = train(trainer, fill)
+    with pytest.raises(DiskTrouble) as caught:
+        train(Trainer(recipe, tokens, tmp_path, CPU), fill, said)
     assert [event.step for event in of(Saved, said) if isinstance(event, Saved)] == [20]
     notes = [event for event in of(Note, said) if isinstance(event, Note)]
     assert "step 40" in notes[0].text
     assert notes[0].level == "warning"
-    assert json.loads((tmp_path / "step-00000020" / "state.json").read_text())["step"] == 20
+    assert "step 20 is kept" in caught.value.kept
+    monkeypatch.undo()
+    finished = Trainer(recipe, tokens, tmp_path, CPU)
+    train(finished)
+    assert finished.state.finished
