@@ -57,7 +57,9 @@ def facts(known: Mapping[str, int | float | str]) -> str:
 def _fact(name: str, value: int | float | str) -> str:
     if isinstance(value, str):
         return f"{name} {value}"
-    if name in ("step", "loss"):
+    if value == 1:
+        name = name.removesuffix("s")
+    if name in ("step", "loss", "vocabulary size"):
         return f"{name} {value:,}" if isinstance(value, int) else f"{name} {count(value)}"
     if name == "bytes":
         return size(value)
