@@ -20,7 +20,7 @@ class UnknownSource(Usage):
 
 def absolute(corpus: str, folder: Path | None = None) -> str:
     """`corpus` for processes that work in another directory; a relative path starts from `folder` or from here."""
-    return corpus if corpus in BUILT_IN else str((folder or Path()).absolute() / Path(corpus).expanduser())
+    return corpus if corpus in BUILT_IN else os.path.abspath((folder or Path()) / Path(corpus).expanduser())  # noqa: PTH100 it also resolves ".."
 
 
 def located(corpus: str) -> str:
