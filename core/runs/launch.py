@@ -43,6 +43,10 @@ def environment(workspace: Workspace) -> dict[str, str]:
     }
     env["TORCHINDUCTOR_CACHE_DIR"] = str(workspace.cache / "inductor")
     env["TRITON_CACHE_DIR"] = str(workspace.cache / "triton")
+    if "OMP_WAIT_POLICY" not in env:
+        # threads of one matrix product wait for each other by spinning; for long, when another process has the core:
+        # beside one busy loop on two cores the default trains 2,200 tokens/s, this 3,600, and alone as fast as ever
+        env.setdefault("GOMP_SPINCOUNT", "10000")
     if workspace.home is not None:
         env["LLMTUI_HOME"] = str(workspace.home)  # absolute: the processes work in another directory
     return env
