@@ -129,8 +129,8 @@ class Evaluation(Event, frozen=True, kw_only=True):
     bits_per_byte: float
     best: bool
     """The lowest loss on the slice so far."""
-    whole: bool = False
-    """Over the whole validation split instead of the fixed slice of it: the last word on a finished training."""
+    final: bool = False
+    """Over all held-out text, or 64 slices of it where there is more: the last word on a finished training."""
 
 
 class Sample(Event, frozen=True, kw_only=True):

@@ -135,7 +135,7 @@ class Train(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(
             ge=1,
             description=(
-                "Validation tokens each evaluation looks at, always the same ones; the last one looks at all."
+                "Validation tokens each evaluation looks at, always the same; the last looks at up to 64 times as many."
             ),
         ),
     ] = 16_384

@@ -75,9 +75,9 @@ class History:
             case StageFinished():
                 kind, text = "stage", f"{event.stage} done"
             case Evaluation():
-                if not event.whole:  # another text: its loss would make a jump that the model did not
+                if not event.final:  # another text: its loss would make a jump that the model did not
                     self.val.add(event.step, event.loss)
-                best = ", best so far" if event.best else ", on all held-out text" if event.whole else ""
+                best = ", best so far" if event.best else ", on the held-out text" if event.final else ""
                 kind, text = "eval", f"step {event.step:,}  {event.bits_per_byte:.3f} bpb{best}"
             case SampleEvent():
                 kind, text = "sample", f"step {event.step:,}  {len(event.text)} characters"

@@ -94,7 +94,7 @@ def _tell_plainly(event: AnyEvent, stage: str) -> Iterator[str]:
         case Resumed():
             yield _line(stage, f"goes on from step {event.step:,}")
         case Evaluation():
-            best = ", best so far" if event.best else ", on all held-out text" if event.whole else ""
+            best = ", best so far" if event.best else ", on the held-out text" if event.final else ""
             training = "" if event.train_loss is None else f" (training {event.train_loss:.3f})"
             yield _line(
                 stage,

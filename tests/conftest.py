@@ -89,7 +89,7 @@ def launched(workspace: Workspace) -> Iterator[Callable[[recipes.Recipe], Run]]:
         wait_until_dead(run, 10)
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 60.0, what: str = "") -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 120.0, what: str = "") -> None:
     """Return once `condition` holds; fail the test when it does not within `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -98,7 +98,7 @@ def wait_for(condition: Callable[[], object], seconds: float = 60.0, what: str =
         time.sleep(0.02)
 
 
-def wait_for_state(run: Run, *states: State, seconds: float = 60.0) -> None:
+def wait_for_state(run: Run, *states: State, seconds: float = 120.0) -> None:
     """Return once the run is in one of `states`; on failure say what it is in instead, and show its log."""
     deadline = time.monotonic() + seconds
     while (now := run.state()) not in states:

@@ -94,8 +94,8 @@ class Summary(Struct, kw_only=True):
 
     @property
     def verdict(self) -> Evaluation | None:
-        """The figure to quote: over all held-out text once the training has finished, else the best on the slice."""
-        return self.evaluation if self.evaluation and self.evaluation.whole else self.best
+        """The figure to quote: over the held-out text once the training has finished, else the best on the slice."""
+        return self.evaluation if self.evaluation and self.evaluation.final else self.best
 
     def absorb(self, event: AnyEvent) -> None:
         """Let one event change the picture."""

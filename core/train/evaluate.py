@@ -42,13 +42,13 @@ def byte_lengths(vocabulary: Vocabulary) -> Tensor:
     return torch.tensor(lengths)
 
 
-def score(model: GPT, tokens: TokenStream, lengths: Tensor, *, batch_size: int, limit: int | None = None) -> Score:
-    """Score `tokens` in windows of block_size one after the other, the first `limit` tokens or all of them.
+def score(model: GPT, tokens: TokenStream, lengths: Tensor, *, batch_size: int, limit: int) -> Score:
+    """Score `tokens` in windows of block_size one after the other, at most the first `limit` tokens.
 
     lengths: see `byte_lengths`. The first token has nothing before it and is not scored.
     """
     block = model.shape.block_size
-    end = len(tokens) - 1 if limit is None else min(limit, len(tokens) - 1)
+    end = min(limit, len(tokens) - 1)
     starts = list(range(0, end, block))
     nats, count, size = 0.0, 0, 0
     training = model.training

@@ -30,6 +30,9 @@ from core.trouble import DiskTrouble, Trouble
 FORMAT = 1
 """Of what a fingerprint of this stage stands for."""
 
+FINAL_SLICES = 64
+"""How many times the slice the last evaluation may look at: everything for most, and still minutes for a library."""
+
 Talk = Generator[Event, Commands | None, None]
 """Yields what there is to say; what is sent back is asked for after the step at hand."""
 
@@ -121,7 +124,7 @@ class Trainer:
                 yield from self._save()
         self.state.finished = True
         yield from self._evaluate()
-        yield from self._evaluate(whole=True)
+        yield from self._evaluate(final=True)
         yield from self._save(last=True)
 
     # -- one step -----------------------------------------------------------------------------------------------
@@ -177,12 +180,12 @@ class Trainer:
 
     # -- between steps --------------------------------------------------------------------------------------------
 
-    def _evaluate(self, *, whole: bool = False) -> Talk:
+    def _evaluate(self, *, final: bool = False) -> Talk:
         state, every = self.state, self.recipe.train
-        limit = None if whole else every.evaluate_tokens
+        limit = every.evaluate_tokens * (FINAL_SLICES if final else 1)
         result = score(self.model, self._validation, self._lengths, batch_size=every.batch_size, limit=limit)
         # only slices of one size can be compared with one another
-        best = not whole and (state.best is None or result.loss < state.best)
+        best = not final and (state.best is None or result.loss < state.best)
         if best:
             state.best = result.loss
         if self._losses:
@@ -190,7 +193,7 @@ class Trainer:
             self._losses.clear()
         self._evaluated_step = state.step
         self._facts |= {"loss": result.loss, "bits_per_byte": result.bits_per_byte}
-        if not whole:
+        if not final:
             self._facts["slice_loss"] = result.loss
         yield from self._say(
             Evaluation(
@@ -199,7 +202,7 @@ class Trainer:
                 train_loss=self._train_loss,
                 bits_per_byte=result.bits_per_byte,
                 best=best,
-                whole=whole,
+                final=final,
             )
         )
 

@@ -230,7 +230,7 @@ def _advice(glance: Glance) -> list[tuple[str, str]]:
         verdict = summary.verdict
         needs = [f"{shown(name, 20)} {words.loss(bpb)}" for name, bpb in sorted(summary.yardsticks.items())]
         beside = f"; {', '.join(needs)}" if needs else ""
-        of = "on all held-out text" if verdict.whole else f"at best, step {verdict.step:,}"
+        of = "on the held-out text" if verdict.final else f"at best, step {verdict.step:,}"
         lines.append((f"{words.loss(verdict.bits_per_byte)} bits per byte {of}{beside}", ""))
     if glance.state in (State.RUNNING, State.STARTING):
         lines.append(("enter shows it" + (f"; {talk} now, training goes on" if talk else ""), "dim"))

@@ -111,7 +111,7 @@ def _meter(name: str, share: float, text: str, width: int) -> Line:
     return [*head, *(bar(share, cells) if cells >= 6 else []), (f" {text:>{figure}}", "")]
 
 
-_FIRST = ("lr", "grad", "best", "all held-out", "xz -9", "saved", "seen", "gzip -9")
+_FIRST = ("lr", "grad", "best", "held-out", "xz -9", "saved", "seen", "gzip -9")
 
 
 class Facts(RunPane):
@@ -148,7 +148,7 @@ class Facts(RunPane):
             clip = f" (clip {train.clip:g})" if train.clip else ""
             pairs += [("lr", scientific(metric.lr)), ("grad", f"{metric.grad_norm:.2f}{clip}")]
         if summary.verdict:
-            name = "all held-out" if summary.verdict.whole else "best"
+            name = "held-out" if summary.verdict.final else "best"
             pairs.append((name, f"{words.loss(summary.verdict.bits_per_byte)} bpb"))
         pairs += [(shown(name, 12), f"{words.loss(bpb)} bpb") for name, bpb in sorted(summary.yardsticks.items())]
         if metric:

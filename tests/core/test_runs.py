@@ -47,7 +47,7 @@ def test_a_run_goes_through_all_stages_and_a_second_one_skips_the_data(launched:
     assert {stage.state for stage in summary.stages.values()} == {"done"}
     assert summary.stages["download"].facts["documents"] == 40
     assert summary.yardsticks.keys() == {"gzip -9", "xz -9"}
-    assert summary.evaluation is not None and summary.evaluation.whole
+    assert summary.evaluation is not None and summary.evaluation.final
     samples = Artifact.open(first.path / "samples", verify=True)
     assert samples.facts == {"samples": 1}
 
@@ -147,7 +147,7 @@ def test_kill_9_at_a_random_moment_and_the_run_tells_the_truth_and_finishes(
     wait_for_state(run, State.DONE)
     seen = steps(run)
     assert set(seen) == set(range(1, 401))
-    final = [e for e in Tail(run.journal).events() if isinstance(e, Evaluation) and e.whole]
+    final = [e for e in Tail(run.journal).events() if isinstance(e, Evaluation) and e.final]
     assert final[-1].step == 400
 
 

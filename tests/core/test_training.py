@@ -160,7 +160,7 @@ def test_training_says_what_it_does_and_learns(tiny: Make, tokens: Artifact, tmp
     evaluations = [e for e in of(Evaluation, said) if isinstance(e, Evaluation)]
     assert evaluations[0].step == 0
     assert evaluations[0].loss == pytest.approx(math.log(300), abs=0.1)
-    assert evaluations[-1].whole
+    assert evaluations[-1].final
     assert evaluations[-1].loss < 4
     assert evaluations[-1].bits_per_byte < evaluations[-1].loss / math.log(2)  # a token is more than a byte
     assert [e.step for e in of(Saved, said) if isinstance(e, Saved)] == [5, 20, 40, 60]
