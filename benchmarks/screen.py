@@ -10,7 +10,7 @@ import sys
 
 from benchmarks.harness import LLMTUI, Figure, Measurement, home, interleaved, options, report
 from benchmarks.terminal import Terminal
-from core.recipe import load
+from core.recipe_file import load
 from core.runs.directory import Run
 from core.workspace import Workspace
 

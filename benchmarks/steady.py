@@ -30,7 +30,7 @@ from core.events import (
 )
 from core.files import write_atomic
 from core.locks import Lock
-from core.recipe import load
+from core.recipe_file import load
 from core.runs.directory import Launched, Run
 from core.runs.summary import Summary
 from core.workspace import Workspace

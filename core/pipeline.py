@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from core import download, preprocess, tokenize
 from core.artifact import Artifact, Damaged, Facts, InUse, Staging, fingerprint
@@ -38,44 +39,33 @@ def pipeline(recipe: Recipe, workspace: Workspace, run: Path, device: Device) ->
     When the trainer was told to stop, the pipeline ends there. Raises the stages' Trouble.
     """
     name = name_from(Path(recipe.source.corpus).stem)
-    source = download.identify(recipe.source)
 
-    def place(stage: str, mark: str) -> Path:
-        return workspace.artifacts / stage / f"{name}-{mark}"
+    def staging(stage: str, folder: str, version: int, part: Struct, source: str | Artifact) -> Staging:
+        """Where a data stage works: what decides its result decides its directory's name."""
+        made_from = {source.manifest.stage: source.fingerprint} if isinstance(source, Artifact) else {}
+        content = source.content() if isinstance(source, Artifact) else source
+        mark = fingerprint(stage, version, content, part)
+        place = workspace.artifacts / folder / f"{name}-{mark}"
+        return Staging(place, stage, mark, inputs=made_from, recipe=msgspec.to_builtins(part))
 
-    mark = fingerprint("download", download.FORMAT, source, recipe.source)
     documents = yield from _stage(
-        Staging(place("documents", mark), "download", mark, recipe=msgspec.to_builtins(recipe.source)),
+        staging("download", "documents", download.FORMAT, recipe.source, download.identify(recipe.source)),
         lambda out: download.download(recipe.source, out),
     )
-    mark = fingerprint("preprocess", preprocess.FORMAT, documents.content(), recipe.preprocess)
     clean = yield from _stage(
-        Staging(
-            place("clean", mark),
-            "preprocess",
-            mark,
-            inputs={"download": documents.fingerprint},
-            recipe=msgspec.to_builtins(recipe.preprocess),
-        ),
+        staging("preprocess", "clean", preprocess.FORMAT, recipe.preprocess, documents),
         lambda out: preprocess.preprocess(recipe.preprocess, documents, out),
     )
-    mark = fingerprint("tokenize", tokenize.FORMAT, clean.content(), recipe.tokenize)
     tokens = yield from _stage(
-        Staging(
-            place("tokens", mark),
-            "tokenize",
-            mark,
-            inputs={"preprocess": clean.fingerprint},
-            recipe=msgspec.to_builtins(recipe.tokenize),
-        ),
+        staging("tokenize", "tokens", tokenize.FORMAT, recipe.tokenize, clean),
         lambda out: tokenize.tokenize(recipe.tokenize, clean, out),
     )
     yield from yardsticks(clean)
     model = yield from _train(recipe, tokens, run / "checkpoints", device)
     if model is not None:
         mark = fingerprint("sample", SAMPLE_FORMAT, model.content(), recipe.sample)
-        staging = Staging(run / "samples", "sample", mark, inputs={"train": model.fingerprint})
-        yield from _stage(staging, lambda out: _sample(recipe, model, out))
+        samples = Staging(run / "samples", "sample", mark, inputs={"train": model.fingerprint})
+        yield from _stage(samples, lambda out: _sample(recipe, model, out))
 
 
 def _stage(staging: Staging, make: Callable[[Staging], Stage]) -> Stage:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from core.recipe import nearest
-from core.trouble import Usage
+from core.trouble import Usage, nearest
 
 BUILT_IN = ("stdlib",)
 """Corpora that are on every machine."""

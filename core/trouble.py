@@ -5,6 +5,8 @@ Each room raises its own subclass, carrying facts; the sentence a person reads i
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from typing import ClassVar
 
 
@@ -57,3 +59,9 @@ class DiskTrouble(Trouble):
             kept=kept,
             todo="free some space or set LLMTUI_HOME to another place, then resume",
         )
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """ "did you mean X?", or nothing when no name is near."""
+    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else ""

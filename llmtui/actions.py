@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 from textual.binding import Binding
 from textual.keys import KEY_DISPLAY_ALIASES, _character_to_key
 
-from core.recipe import nearest
+from core.trouble import nearest
 
 Scope = Literal["app", "home", "train", "chat"]
 

@@ -17,7 +17,8 @@ from textual.filter import LineFilter
 from textual.message import Message
 from textual.screen import Screen
 
-from core.recipe import Recipe, load
+from core.recipe import Recipe
+from core.recipe_file import load
 from core.runs import launch
 from core.runs.directory import Run, find_run
 from core.trouble import Trouble

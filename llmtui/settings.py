@@ -11,8 +11,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 from core.files import write_atomic
-from core.recipe import allowed, nearest
-from core.trouble import Usage
+from core.recipe_file import allowed
+from core.trouble import Usage, nearest
 
 
 class Settings(Struct, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ from textual.color import Color, ColorParseError
 from textual.theme import BUILTIN_THEMES, Theme
 
 from core import ROOT
-from core.recipe import nearest
+from core.trouble import nearest
 from core.workspace import Workspace
 
 DEFAULT = "ink"

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from core import recipe as recipes
+from core import recipe_file as recipes
+from core.recipe import Recipe
 from core.runs.directory import Run, State
 from core.runs.launch import kill, start, wait_until_dead
 from core.workspace import Workspace
@@ -59,23 +60,23 @@ TINY = (
 
 
 @pytest.fixture
-def tiny(corpus: Path) -> Callable[..., recipes.Recipe]:
+def tiny(corpus: Path) -> Callable[..., Recipe]:
     """A recipe that is done in a second or two of work: `tiny("train.steps=60")`."""
 
-    def make(*overrides: str) -> recipes.Recipe:
+    def make(*overrides: str) -> Recipe:
         return recipes.load(base={"name": "tiny", "source": {"corpus": str(corpus)}}, overrides=(*TINY, *overrides))
 
     return make
 
 
 @pytest.fixture
-def launched(workspace: Workspace) -> Iterator[Callable[[recipes.Recipe], Run]]:
+def launched(workspace: Workspace) -> Iterator[Callable[[Recipe], Run]]:
     """Start real detached runs; whatever still lives afterwards is killed."""
     import signal
 
     runs: list[Run] = []
 
-    def launch(recipe: recipes.Recipe) -> Run:
+    def launch(recipe: Recipe) -> Run:
         run = Run.create(workspace, recipe)
         runs.append(run)
         start(run, workspace)

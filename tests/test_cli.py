@@ -31,7 +31,8 @@ from core.events import (
     encode,
 )
 from core.files import write_atomic
-from core.recipe import Recipe, Source, load
+from core.recipe import Recipe, Source
+from core.recipe_file import load
 from core.runs.directory import Exited, Launched, Run, State, all_runs
 from core.runs.summary import Summary
 from core.workspace import Workspace

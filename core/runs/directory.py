@@ -32,9 +32,9 @@ from core.artifact import Artifact, Damaged
 from core.events import Ended, Tail, last_event
 from core.files import remove_tree, write_atomic
 from core.locks import holder
-from core.recipe import Recipe, nearest
+from core.recipe import Recipe
 from core.runs.summary import Summary
-from core.trouble import Busy, DiskTrouble, Trouble, Usage
+from core.trouble import Busy, DiskTrouble, Trouble, Usage, nearest
 from core.workspace import Workspace, check_name
 
 SCHEMA = 1

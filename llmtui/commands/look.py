@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from core.events import Tail
-from core.recipe import PRESETS
+from core.recipe_file import PRESETS
 from core.runs.directory import Run, all_runs, find_run
 from core.runs.summary import Stage
 from core.workspace import Workspace

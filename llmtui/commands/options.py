@@ -8,7 +8,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from core.recipe import fields, presets
+from core.recipe_file import fields, presets
 from core.runs.directory import all_runs
 from core.workspace import Workspace
 

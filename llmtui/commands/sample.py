@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from core.artifact import Artifact, Damaged
-from core.recipe import fields, load
+from core.recipe_file import fields, load
 from core.runs.directory import Run, find_run
 from core.sample.protocol import Finished, Loaded, Refused, Text
 from core.trouble import Trouble, Usage

@@ -11,7 +11,8 @@ import click
 import msgspec
 
 from core.events import Tail
-from core.recipe import Recipe, load, read_toml, to_toml
+from core.recipe import Recipe
+from core.recipe_file import load, read_toml, to_toml
 from core.runs import launch
 from core.runs.directory import Run, State
 from core.sources import absolute, located

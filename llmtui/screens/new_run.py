@@ -14,7 +14,8 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
-from core.recipe import BadRecipe, Recipe, load, presets
+from core.recipe import Recipe
+from core.recipe_file import BadRecipe, load, presets
 from core.sources import BUILT_IN, located
 from core.trouble import Trouble
 from core.workspace import check_name, name_from

@@ -12,7 +12,8 @@ import torch
 
 from core.model.gpt import GPT, Rotary
 from core.model.weights import BadWeights, load_model, save_model
-from core.recipe import Model, load
+from core.recipe import Model
+from core.recipe_file import load
 
 GPT2 = load(preset="gpt2").model
 SMALL = msgspec.structs.replace(GPT2, n_layer=2, n_head=2, n_embd=16, block_size=8, bias=False)

@@ -8,8 +8,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from core import recipe as recipes
-from core.recipe import BadRecipe, Recipe, load
+from core import recipe_file as recipes
+from core.recipe import Recipe
+from core.recipe_file import BadRecipe, load
 
 
 def test_later_layers_win(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from core.events import (
     encode,
 )
 from core.files import write_atomic
-from core.recipe import load
+from core.recipe_file import load
 from core.runs.directory import Exited, Launched, Run
 from core.runs.summary import Summary
 from core.workspace import Workspace
