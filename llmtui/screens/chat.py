@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.timer import Timer
 from textual.worker import Worker
@@ -45,7 +45,7 @@ class Chat(WorkScreen):
     """Transcript above, settings and prompt below (settings at the side where there is room)."""
 
     SCOPE = "chat"
-    BINDINGS: ClassVar[list[BindingType]] = [*bindings("chat")]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("chat"), Binding("tab", "next_pane")]
     CSS_PATH = "chat.tcss"
     AUTO_FOCUS: ClassVar[str] = "Prompt"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-normal"), (120, "-side")]  # noqa: RUF012
@@ -260,6 +260,12 @@ class Chat(WorkScreen):
         if action == "chat.retry":
             return bool(self.turns) and not at_work
         return True
+
+    def action_next_pane(self) -> None:
+        if isinstance(self.focused, Prompt):
+            self.query_one(Dials).focus()  # not round to the transcript: the settings belong to the prompt
+        else:
+            self.app.action_focus_next()
 
     def action_chat_write(self) -> None:
         self.query_one(Prompt).focus()

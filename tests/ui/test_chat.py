@@ -114,6 +114,15 @@ async def test_settings_are_turned_with_arrows(bench: Workbench) -> None:
         await seen("then went T=1 k=20 p=0.95 seed=7")
 
 
+async def test_tab_goes_from_the_prompt_to_the_settings_and_back(bench: Workbench) -> None:
+    async with bench.run_test(size=(80, 24)) as pilot:
+        await ask(pilot, "once")
+        await pilot.press("tab")
+        assert isinstance(bench.focused, Dials)
+        await pilot.press("tab")
+        assert isinstance(bench.focused, Prompt)
+
+
 async def test_escape_stops_the_text_and_the_next_prompt_is_answered(bench: Workbench) -> None:
     async with bench.run_test(size=(100, 30)) as pilot:
         seen = await ask(pilot, "endless")

@@ -1,0 +1,40 @@
+"""Where the arithmetic happens, and what the machine is doing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from core.hardware import Meter, machine
+from core.model.device import NoDevice, choose
+from core.recipe import Train
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is one here")
+def test_a_device_that_is_not_there_is_named() -> None:
+    with pytest.raises(NoDevice) as caught:
+        choose(Train(device="cuda"))
+    assert "cuda" in caught.value.what
+    assert "auto" in caught.value.todo
+
+
+def test_precision_is_as_asked_for_and_said() -> None:
+    exact = choose(Train(device="cpu", precision="float32"))
+    assert (exact.dtype, exact.torch.type) == (torch.float32, "cpu")
+    assert "float32" in exact.words
+    assert choose(Train(device="cpu", precision="bfloat16")).dtype == torch.bfloat16
+    assert str(choose(Train(device="cpu")).dtype).removeprefix("torch.") in choose(Train(device="cpu")).words
+
+
+def test_readings_stay_within_what_the_machine_has(tmp_path: Path) -> None:
+    has = machine()
+    meter = Meter(tmp_path)
+    sum(number * number for number in range(300_000))
+    reading = meter.read()
+    assert 0 <= reading.cpu <= 1
+    assert 0 < reading.process_ram < reading.ram_total == has.memory
+    assert reading.cores == has.cores >= 1
+    assert reading.process_cpu > 0
+    assert reading.disk_free > 0
