@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 LEAST = 1e-12
-"""What a logarithmic axis takes for zero and less."""
+"""What counts as zero: a logarithmic axis takes smaller values and negative ones for it."""
 
 
 def nice_step(raw: float) -> float:
@@ -68,8 +68,10 @@ def scale_for(values: Iterable[tuple[float, float]], *, log: bool) -> Scale:
         rung = 1.1
         bottom, top = math.floor(math.log(low, rung)), math.ceil(math.log(high, rung))
         return Scale(rung**bottom, rung ** max(top, bottom + 1), log=True)
-    if high - low < 1e-3 * max(abs(high), abs(low), 1e-12):
-        low, high = low - 0.05 * (abs(low) or 1.0), high + 0.05 * (abs(high) or 1.0)
+    if high - low < 1e-3 * max(abs(high), abs(low), LEAST):
+        largest = max(abs(low), abs(high))
+        room = 0.05 * (largest if largest > LEAST else 1.0)  # what is smaller is zero to the eye
+        low, high = low - room, high + room
     step = nice_step((high - low) / 20)
     bottom, top = math.floor(low / step), math.ceil(high / step)
     return Scale(bottom * step, top * step, log=False)

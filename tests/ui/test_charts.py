@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llmtui.widgets.axes import dots_per_step, nice_step, scale_for, tick_label
@@ -80,6 +80,7 @@ def test_tick_steps_are_one_two_or_five(raw: float) -> None:
     assert round(step / 10 ** math.floor(math.log10(step) + 1e-9), 6) in (1.0, 2.0, 5.0)
 
 
+@example([5e-324], False)
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=200), st.booleans())
 def test_ticks_lie_on_the_axis_and_are_no_more_than_asked_for(values: list[float], log: bool) -> None:
     scale = scale_for([(value, value) for value in values], log=log)
