@@ -139,7 +139,8 @@ class Worker:
         self._write_status()
         while self._requests.pause() and not self._asked_to_stop:
             yield
-            self._asked_to_stop = self._requests.take_stop()
+            # a signal may have come in meanwhile: never forget it
+            self._asked_to_stop = self._requests.take_stop() or self._asked_to_stop
 
     def _say(self, event: Event) -> None:
         """Write `event` down, and now and then how the machine is and what it all adds up to."""

@@ -127,7 +127,7 @@ class Follower:
         try:
             return self._glance_at(name)
         except (OSError, Trouble):
-            return None  # deleted while we looked, or damaged: `llmtui doctor` and `ls` say more
+            return None  # deleted while we looked, or damaged: `llmtui ls` says which and why
 
     def _glance_at(self, name: str) -> Glance:
         key, known = self._known.get(name, (None, None))

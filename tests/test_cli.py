@@ -197,6 +197,18 @@ def test_locate_prints_places_and_runs(workspace: Workspace, capsys: pytest.Capt
         assert capsys.readouterr().out == f"{path}\n"
 
 
+def test_ls_names_runs_that_cannot_be_read_beside_the_good_ones(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = made(workspace, DONE)
+    (workspace.runs / "20200101-000000-torn-ffff").mkdir()
+    assert command_line(["ls"]) == 0
+    told = capsys.readouterr()
+    assert run.id in told.out
+    assert "torn" in told.err
+    assert "run.json" in told.err
+
+
 # -- watching ----------------------------------------------------------------------------------------------------------
 
 

@@ -256,10 +256,11 @@ class _Schema(Struct):
 
 def all_runs(workspace: Workspace) -> list[Run]:
     """Every readable run, newest first."""
-    return list(_readable(workspace))
+    return [run for run in look_through(workspace) if isinstance(run, Run)]
 
 
-def _readable(workspace: Workspace) -> Iterator[Run]:
+def look_through(workspace: Workspace) -> Iterator[Run | BadRun]:
+    """Every run directory, newest first: the run, or why it cannot be read."""
     try:
         names = sorted((entry.name for entry in os.scandir(workspace.runs) if entry.is_dir()), reverse=True)
     except FileNotFoundError:
@@ -268,8 +269,8 @@ def _readable(workspace: Workspace) -> Iterator[Run]:
         if not name.startswith("."):
             try:
                 yield Run.open(workspace.runs / name)
-            except BadRun:
-                continue
+            except BadRun as trouble:
+                yield trouble
 
 
 def find_run(workspace: Workspace, wanted: str | None = None) -> Run:

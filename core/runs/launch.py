@@ -61,6 +61,8 @@ def start(run: Run, workspace: Workspace, *, patience: float = 10.0) -> None:
         raise StillRunning(f"{run.id} is running already")
     if not run.writer():  # an orphaned worker may still have to read them
         Requests(run).clear()
+    launches = run.path / "launches.jsonl"
+    before = launches.stat().st_size if launches.exists() else 0
     with run.log.open("ab") as log:
         process = subprocess.Popen(
             python("core.runs.supervisor", str(run.path)),
@@ -71,8 +73,6 @@ def start(run: Run, workspace: Workspace, *, patience: float = 10.0) -> None:
             stderr=log,
             start_new_session=True,
         )
-    launches = run.path / "launches.jsonl"
-    before = launches.stat().st_size if launches.exists() else 0
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         if run.supervisor() == process.pid:

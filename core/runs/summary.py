@@ -85,7 +85,6 @@ class Summary(Struct, kw_only=True):
     ended: Ended | None = None
     events: int = 0
     """How many have been absorbed: a number that stands still while the worker hangs."""
-    last_tick: float = 0.0
     _marks: list[tuple[float, float]] = []
     _token_marks: list[tuple[float, float]] = []
 
@@ -100,7 +99,6 @@ class Summary(Struct, kw_only=True):
     def absorb(self, event: AnyEvent) -> None:
         """Let one event change the picture."""
         self.events += 1
-        self.last_tick = event.tick
         self.paused = isinstance(event, Paused)
         match event:
             case Started():

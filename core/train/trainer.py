@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import math
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import msgspec
@@ -56,7 +57,7 @@ class Trainer:
     """One model being trained in `directory`, from its newest checkpoint or from the beginning."""
 
     def __init__(self, recipe: Recipe, tokens: Artifact, directory: Path, device: Device) -> None:
-        self.recipe, self.directory, self.device = recipe, directory, device
+        self.recipe, self.directory = recipe, directory
         self._fingerprint = identify(recipe, tokens)
         self._vocabulary_file = tokens.path / "vocabulary.json"
         self.vocabulary = Vocabulary.load(self._vocabulary_file)
@@ -69,11 +70,12 @@ class Trainer:
             seed=recipe.train.seed,
         )
         self._lengths = byte_lengths(self.vocabulary)
+        self._saved_step = self._evaluated_step = -1
         torch.manual_seed(recipe.train.seed)
-        self.model = GPT(recipe.model, self.vocabulary.size, dtype=device.dtype).to(device.torch)
+        with self._in_memory():
+            self.model = GPT(recipe.model, self.vocabulary.size, dtype=device.dtype).to(device.torch)
         self.optimizers = optimizers(self.model, recipe.train)
         self.state = checkpoints.State(dtype=str(device.dtype).removeprefix("torch."))
-        self._saved_step = self._evaluated_step = -1
         self._facts: Facts = {}
         self._losses: list[float] = []  # since the last evaluation
         self._train_loss: float | None = None
@@ -84,14 +86,8 @@ class Trainer:
 
         Raises NotFinite before a step that would spoil the weights, OutOfMemory, TooFewTokens.
         """
-        try:
+        with self._in_memory():
             yield from self._run()
-        except (torch.OutOfMemoryError, MemoryError):
-            raise self._too_big() from None
-        except RuntimeError as error:
-            if "memory" not in str(error):
-                raise
-            raise self._too_big() from None
 
     def _run(self) -> Talk:
         yield from self._resume()
@@ -271,6 +267,18 @@ class Trainer:
 
     # -- trouble --------------------------------------------------------------------------------------------------
 
+    @contextlib.contextmanager
+    def _in_memory(self) -> Iterator[None]:
+        """Make every way in which torch says that memory has run out an OutOfMemory."""
+        try:
+            yield
+        except (torch.OutOfMemoryError, MemoryError):
+            raise self._too_big() from None
+        except RuntimeError as error:
+            if "can't allocate memory" not in str(error):  # the CPU allocator has no class of its own for it
+                raise
+            raise self._too_big() from None
+
     def _kept(self) -> str:
         if self._saved_step < 0:
             return "no checkpoint had been saved yet"
@@ -293,7 +301,7 @@ class Trainer:
         return OutOfMemory(
             f"the memory is too small for batch_size {batch} at block_size {self.recipe.model.block_size}",
             kept=self._kept(),
-            todo=f"the same training in smaller pieces: {smaller}"
+            todo=f"the same training in smaller pieces: {smaller}; or a smaller model"
             if batch > 1
             else "use a smaller model or a shorter model.block_size",
         )

@@ -11,7 +11,7 @@ import msgspec
 
 from core.events import Tail
 from core.recipe_file import PRESETS
-from core.runs.directory import Run, all_runs, find_run
+from core.runs.directory import Run, all_runs, find_run, look_through
 from core.runs.summary import Stage
 from core.workspace import Workspace
 from llmtui.commands.options import json_option, run_argument
@@ -35,7 +35,12 @@ def ls(as_json: bool) -> int:
 
 def list_runs(workspace: Workspace) -> int:
     """Print the table of runs; 0."""
-    runs = all_runs(workspace)
+    runs: list[Run] = []
+    for found in look_through(workspace):
+        if isinstance(found, Run):
+            runs.append(found)
+        else:
+            say(f"llmtui: {found.sentence()}")
     if not runs:
         say("there are no runs yet; start one: llmtui demo, or llmtui run PATH")
         return 0

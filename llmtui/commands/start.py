@@ -22,9 +22,6 @@ from llmtui.commands.options import detach_option, preset_option, set_option
 from llmtui.console import can_draw, out, say
 from llmtui.narrate import Narrator, describe_failure, describe_progress, follow, result
 
-STOPPED = 3
-"""Exit code of following a run that was stopped on request."""
-
 
 class CannotDraw(Usage):
     doing = "open the workbench"
@@ -169,7 +166,7 @@ def conclude(run: Run, told: Narrator) -> int:
         return 0
     if state is State.STOPPED:
         say(f"{run.id} was stopped; llmtui resume {run.id} goes on with it")
-        return STOPPED
-    say(f"llmtui: {run.id} {state.value}: {describe_failure(run)}")
+    else:
+        say(f"llmtui: {run.id} {state.value}: {describe_failure(run)}")
     ended = run.last_word()
     return (ended.exit_code if ended else 0) or 1

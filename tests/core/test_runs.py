@@ -98,6 +98,16 @@ def test_pause_holds_the_step_and_costs_no_training_time(launched: Launch, tiny:
     assert run.state() is State.RUNNING
 
 
+def test_a_paused_run_heeds_the_system_when_it_goes_down(launched: Launch, tiny: Make) -> None:
+    run = launched(tiny("train.steps=100000"))
+    reach(run, 10)
+    ask_pause(run)
+    wait_for(lambda: run.summary().paused)
+    assert kill(run, sig=signal.SIGTERM)
+    wait_for_state(run, State.STOPPED)
+    assert run.saved_checkpoints()[-1].facts["step"] == steps(run)[-1]
+
+
 def test_checkpoints_and_samples_come_when_asked_for(launched: Launch, tiny: Make) -> None:
     run = launched(tiny("train.steps=100000", "train.checkpoint_every=1000000", "train.sample_every=1000000"))
     reach(run, 5)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -22,7 +23,7 @@ from core.train import checkpoint as checkpoints
 from core.train.batches import Batches, TooFewTokens, permute
 from core.train.commands import Checkpoint, Commands, Draw, Stop
 from core.train.schedule import progress, warm_and_cool
-from core.train.trainer import NotFinite, Trainer
+from core.train.trainer import NotFinite, OutOfMemory, Trainer
 from core.trouble import DiskTrouble
 from core.workspace import Workspace
 
@@ -224,6 +225,14 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_are_touched(
     assert "step 20" in caught.value.kept
     assert checkpoints.newest(tmp_path)[0] is not None
     assert all(p.isfinite().all() for n, p in trainer.model.named_parameters() if n != "h.0.mlp.c_fc.weight")
+
+
+@pytest.mark.skipif(psutil.virtual_memory().total > 100e9, reason="it would fit")
+def test_a_model_that_does_not_fit_the_memory_is_said_to(tiny: Make, tokens: Artifact, tmp_path: Path) -> None:
+    with pytest.raises(OutOfMemory) as caught:  # 120 GB of queries, keys and values
+        Trainer(tiny("model.n_embd=100000", "model.positions=learned"), tokens, tmp_path, CPU)
+    assert "memory is too small" in caught.value.what
+    assert "smaller model" in caught.value.todo
 
 
 def test_a_pause_is_no_time_of_training(tiny: Make, tokens: Artifact, tmp_path: Path) -> None:
