@@ -445,7 +445,7 @@ def test_a_data_directory_that_cannot_be_made_is_told(
 def test_an_unforeseen_error_is_one_line_and_a_log(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("llmtui.commands.look.all_runs", lambda _: [0 / 0])  # any error nobody thought of
+    monkeypatch.setattr("llmtui.commands.look.look_through", lambda _: [0 / 0])  # any error nobody thought of
     assert command_line(["ls"]) == 1
     captured = capsys.readouterr()
     log = workspace.state / "llmtui.log"

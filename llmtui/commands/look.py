@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import msgspec
 
 from core.events import Tail
 from core.recipe_file import PRESETS
-from core.runs.directory import Run, all_runs, find_run, look_through
+from core.runs.directory import Run, find_run, look_through
 from core.runs.summary import Stage
 from core.workspace import Workspace
 from llmtui.commands.options import json_option, run_argument
@@ -28,24 +29,28 @@ def ls(as_json: bool) -> int:
     workspace = Workspace()
     if not as_json:
         return list_runs(workspace)
-    for run in all_runs(workspace):
+    for run in _readable(workspace):
         out_json(_brief(run))
     return 0
 
 
 def list_runs(workspace: Workspace) -> int:
     """Print the table of runs; 0."""
-    runs: list[Run] = []
-    for found in look_through(workspace):
-        if isinstance(found, Run):
-            runs.append(found)
-        else:
-            say(f"llmtui: {found.sentence()}")
+    runs = list(_readable(workspace))
     if not runs:
         say("there are no runs yet; start one: llmtui demo, or llmtui run PATH")
         return 0
     out(table([("RUN", "STATE", "STAGE", "DONE", "BITS/BYTE", "SPEED", "LEFT", "MADE"), *map(_row, runs)]))
     return 0
+
+
+def _readable(workspace: Workspace) -> Iterator[Run]:
+    """The runs, newest first; of those that cannot be read it is said why."""
+    for found in look_through(workspace):
+        if isinstance(found, Run):
+            yield found
+        else:
+            say(f"llmtui: {found.sentence()}")
 
 
 def _row(run: Run) -> tuple[str, ...]:
