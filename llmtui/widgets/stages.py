@@ -61,7 +61,7 @@ def _figure(value: float | str) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
 
 
-def stage_line(stage_name: str, stage: Stage, cells: int, alive: bool, waiting: str) -> Line:
+def stage_line(stage_name: str, stage: Stage, cells: int, alive: bool, waiting: str, rate: str) -> Line:
     """One stage in one line: name, glyph, and what it holds, or how far it is."""
     head: Line = [(cell(stage_name, 12), "")]
     inner = cells - 15
@@ -72,7 +72,7 @@ def stage_line(stage_name: str, stage: Stage, cells: int, alive: bool, waiting: 
     if stage.state == "waiting":
         return clip([*head, ("·  ", "dim"), (waiting, "dim")], cells)
     glyph = ("●  ", "accent") if alive else ("·  ", "dim")
-    rate = units.rate(stage.rate, stage.unit) if stage.rate and alive else ""
+    rate = rate if alive else ""
     if stage.share is None:
         return clip([*head, glyph, (f"{_amount(stage.done, stage.unit)}   {rate}", "")], cells)
     eta = f"{units.duration(stage.eta)} left" if stage.eta is not None and stage.eta >= 1 and alive else ""
@@ -93,7 +93,10 @@ def stage_lines(recipe: Recipe, summary: Summary, cells: int, alive: bool) -> li
         "train": words.limits(recipe.train),
         "sample": f"while training every {recipe.train.sample_every:,} steps, and at the end",
     }
-    return [stage_line(name, summary.stages[name], cells, alive, waiting[name]) for name in STAGES]
+    rates = {name: units.rate(stage.rate, stage.unit) if stage.rate else "" for name, stage in summary.stages.items()}
+    # its progress is a share of the nearest limit, which says nothing a second
+    rates["train"] = units.rate(summary.tokens_per_second, "tok") if summary.tokens_per_second else ""
+    return [stage_line(name, summary.stages[name], cells, alive, waiting[name], rates[name]) for name in STAGES]
 
 
 def stage_strip(summary: Summary, alive: bool) -> Line:

@@ -6,12 +6,16 @@ import pytest
 from textual.pilot import Pilot
 
 from core.events import Progress, StageStarted, Started
+from core.recipe import Recipe
+from core.runs.summary import Summary
 from core.workspace import Workspace
+from llmtui import units
 from llmtui.app import Workbench
 from llmtui.follow import Grown
 from llmtui.widgets.pane import Pane
 from llmtui.widgets.prompt import Prompt
 from llmtui.widgets.series import CAPACITY
+from llmtui.widgets.stages import stage_lines
 from tests.ui.making import (
     Worker,
     alive,
@@ -207,3 +211,11 @@ async def test_checkpoints_are_offered_newest_first_with_the_best_marked(workspa
         assert text.index("step 400 (newest, best)") < text.index("step 200")
         await pilot.press("down", "enter")
         await showing(pilot, "step 200")
+
+
+def test_the_stage_that_trains_is_told_in_tokens_a_second() -> None:
+    summary = Summary()
+    for event in (StageStarted(stage="train"), *training(1, 40, 4000)):
+        summary.absorb(event)
+    line = "".join(text for text, _ in stage_lines(Recipe(), summary, 80, True)[3])
+    assert f"{units.count(summary.tokens_per_second)} tok/s" in line
