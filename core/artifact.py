@@ -20,6 +20,8 @@ from core.trouble import Busy, Trouble
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
+UNFINISHED = "partial-"
+"""Beginning of the names of files in a staging directory that survive a break without being part of the artifact."""
 
 Facts = dict[str, int | float | str]
 
@@ -154,7 +156,7 @@ class Staging:
             yield self
 
     def _recover(self) -> dict[str, FileFacts]:
-        """What an earlier attempt published and the disk still has; everything else in the directory goes."""
+        """What an earlier attempt published and the disk still has; all else goes, except what is `UNFINISHED`."""
         try:
             listed = msgspec.json.decode(self._ledger.read_bytes(), type=dict[str, FileFacts])
         except (OSError, msgspec.DecodeError):
@@ -165,7 +167,7 @@ class Staging:
             if (self.path / name).is_file() and (self.path / name).stat().st_size == facts.bytes
         }
         for left in self.path.iterdir():
-            if left.name not in good and left != self._ledger:
+            if left.name not in good and left != self._ledger and not left.name.startswith(UNFINISHED):
                 left.unlink()
         return good
 
@@ -183,6 +185,14 @@ class Staging:
         write_atomic(self._ledger, msgspec.json.encode(self._files))
         return entry
 
+    def discard(self, *names: str) -> None:
+        """Take files out of the artifact again, such as what only a later step of the same stage needed."""
+        for name in names:
+            self._files.pop(name, None)
+        write_atomic(self._ledger, msgspec.json.encode(self._files))
+        for name in names:
+            (self.path / name).unlink(missing_ok=True)
+
     def finish(self, facts: Facts | None = None) -> Artifact:
         """Write the manifest and give the directory its final name; what was there before goes."""
         manifest = Manifest(
@@ -194,6 +204,8 @@ class Staging:
             files=self._files,
             made_at=time.time(),
         )
+        for left in self.path.glob(f"{UNFINISHED}*"):
+            left.unlink()
         write_atomic(self.path / MANIFEST, msgspec.json.encode(manifest))
         self._ledger.unlink(missing_ok=True)
         remove_tree(self.final)

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 
 import msgspec
-from msgspec import Struct
 
-from core import download, preprocess, tokenize
-from core.artifact import Artifact, Damaged, Facts, InUse, Staging, fingerprint
-from core.events import Event, Note, Progress, Sample, StageFinished, StageSkipped, StageStarted
-from core.files import remove_tree
+from core.artifact import Artifact, Facts, Staging, fingerprint
+from core.events import Event, Progress, Sample, StageFinished, StageSkipped, StageStarted
 from core.model.device import Device
 from core.model.weights import load_model
+from core.prepare import Stage, prepare, run_stage
 from core.preprocess.yardsticks import yardsticks
 from core.recipe import Recipe
 from core.tokenize.vocabulary import Vocabulary
 from core.train import checkpoint as checkpoints
 from core.train.commands import Commands
 from core.train.trainer import Trainer, drawn, identify
-from core.workspace import Workspace, name_from
+from core.workspace import Workspace
 
 SAMPLE_FORMAT = 1
-
-Stage = Generator[Event, Any, Artifact]
-"""Yields what it has to say, returns what it made. Only the trainer listens to what is sent in."""
 
 Talk = Generator[Event, Commands | None, None]
 
@@ -38,70 +31,13 @@ def pipeline(recipe: Recipe, workspace: Workspace, run: Path, device: Device) ->
     Yields what the stages say. Commands sent in reach the trainer; closing it stops at a point to go on from.
     When the trainer was told to stop, the pipeline ends there. Raises the stages' Trouble.
     """
-    name = name_from(Path(recipe.source.corpus).stem)
-
-    def staging(stage: str, folder: str, version: int, part: Struct, source: str | Artifact) -> Staging:
-        """Where a data stage works: what decides its result decides its directory's name."""
-        made_from = {source.manifest.stage: source.fingerprint} if isinstance(source, Artifact) else {}
-        content = source.content() if isinstance(source, Artifact) else source
-        mark = fingerprint(stage, version, content, part)
-        place = workspace.artifacts / folder / f"{name}-{mark}"
-        return Staging(place, stage, mark, inputs=made_from, recipe=msgspec.to_builtins(part))
-
-    documents = yield from _stage(
-        staging("download", "documents", download.FORMAT, recipe.source, download.identify(recipe.source)),
-        lambda out: download.download(recipe.source, out),
-    )
-    clean = yield from _stage(
-        staging("preprocess", "clean", preprocess.FORMAT, recipe.preprocess, documents),
-        lambda out: preprocess.preprocess(recipe.preprocess, documents, out),
-    )
-    tokens = yield from _stage(
-        staging("tokenize", "tokens", tokenize.FORMAT, recipe.tokenize, clean),
-        lambda out: tokenize.tokenize(recipe.tokenize, clean, out),
-    )
-    yield from yardsticks(clean)
-    model = yield from _train(recipe, tokens, run / "checkpoints", device)
+    prepared = yield from prepare(recipe, workspace)
+    yield from yardsticks(prepared.clean)
+    model = yield from _train(recipe, prepared.tokens, run / "checkpoints", device)
     if model is not None:
         mark = fingerprint("sample", SAMPLE_FORMAT, model.content(), recipe.sample)
         samples = Staging(run / "samples", "sample", mark, inputs={"train": model.fingerprint})
-        yield from _stage(samples, lambda out: _sample(recipe, model, out))
-
-
-def _stage(staging: Staging, make: Callable[[Staging], Stage]) -> Stage:
-    """One stage: skipped when its artifact is there, waited for while another run makes it, else made."""
-    waiting = False
-    while True:
-        present = _present(staging)
-        if present is not None:
-            yield StageSkipped(stage=staging.stage, artifact=str(present.path), facts=present.facts)
-            return present
-        if not waiting:
-            yield StageStarted(stage=staging.stage)
-        try:
-            with staging.open() as out:
-                artifact = yield from make(out)
-            break
-        except InUse:
-            if not waiting:
-                yield Note(text=f"waiting for another run that is at the same {staging.stage}")
-            waiting = True
-            yield Progress(done=0, total=None, unit="seconds")
-            time.sleep(0.5)
-    yield StageFinished(stage=staging.stage, artifact=str(artifact.path), facts=artifact.facts)
-    return artifact
-
-
-def _present(staging: Staging) -> Artifact | None:
-    """The artifact, when it is there and whole; a damaged one is cleared away to be made again."""
-    if not staging.final.exists():
-        return None
-    try:
-        artifact = Artifact.open(staging.final)
-    except Damaged:
-        remove_tree(staging.final)
-        return None
-    return artifact if artifact.fingerprint == staging.fingerprint else None
+        yield from run_stage(samples, lambda out: _sample(recipe, model, out))
 
 
 def _train(

@@ -8,26 +8,86 @@ from msgspec import Meta, Struct
 
 
 class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where the text comes from."""
+    """Where the text comes from, and how much of it is taken."""
 
     corpus: Annotated[
         str,
         Meta(
             min_length=1,
             description=(
-                "'stdlib' (the standard library of this Python), or the path of a text file or a folder of them."
+                "'stdlib' (the standard library of this Python), 'stories' (made up from a seed), 'hf:NAME[@REVISION]' "
+                "(a data set of the Hugging Face hub), an https URL, or the path of a file, a folder or a pattern."
             ),
         ),
     ] = "stdlib"
+    config: Annotated[str, Meta(description="Configuration of a hub data set, where it has several.")] = ""
+    split: Annotated[str, Meta(min_length=1, description="Split of a hub data set.")] = "train"
+    column: Annotated[
+        str,
+        Meta(description="Column or field with the text, in tables, JSON lines and hub data sets; empty: found."),
+    ] = ""
+    max_bytes: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(description="Take about so many bytes of text; of 'stories', 16 MiB when not given."),
+    ] = None
+    max_documents: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(description="Take so many documents.")] = None
+    take: Annotated[
+        Literal["first", "sample"],
+        Meta(description="Which ones, where the corpus has more: the first, or a sample spread over it."),
+    ] = "first"
+    seed: Annotated[int, Meta(ge=0, description="Chooses the sample; of 'stories', which ones are told.")] = 1
+    max_broken: Annotated[
+        int, Meta(ge=0, description="Records that cannot be read, such as broken JSON lines, passed over at most.")
+    ] = 100
 
 
 class Preprocess(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the documents are cleaned and divided."""
 
     steps: Annotated[
-        tuple[Literal["unicode_nfc", "control_characters", "trailing_space", "empty", "duplicates"], ...],
-        Meta(description="Cleaning steps, applied in this order."),
+        tuple[
+            Literal[
+                "unicode_repair",
+                "unicode_nfc",
+                "control_characters",
+                "trailing_space",
+                "spaces",
+                "detokenize",
+                "passages",
+                "urls",
+                "emails",
+                "phones",
+                "boilerplate",
+                "lower_case",
+                "punctuation",
+                "empty",
+                "too_short",
+                "too_long",
+                "not_text",
+                "duplicates",
+                "duplicate_lines",
+                "near_duplicates",
+            ],
+            ...,
+        ],
+        Meta(description="Cleaning steps, applied in this order; `llmtui data steps` explains them."),
     ] = ("unicode_nfc", "control_characters", "trailing_space", "empty", "duplicates")
+    shortest: Annotated[int, Meta(ge=1, description="Characters below which too_short removes a document.")] = 100
+    longest: Annotated[int, Meta(ge=1, description="Characters above which too_long removes a document.")] = 10_000_000
+    text_share: Annotated[
+        float,
+        Meta(ge=0, le=1, description="Share of letters, digits and spaces below which not_text removes a document."),
+    ] = 0.6
+    window: Annotated[
+        int, Meta(ge=1, le=100, description="Lines in a row that duplicate_lines removes where they stand again.")
+    ] = 5
+    similarity: Annotated[
+        float,
+        Meta(ge=0.3, le=1, description="Share of common five-word runs from which near_duplicates removes the later."),
+    ] = 0.8
+    passage: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="Characters after which passages begins a new document.")
+    ] = 8_000
     split: Annotated[
         Literal["auto", "document", "tail"],
         Meta(
@@ -45,15 +105,31 @@ class Tokenize(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How text becomes numbers."""
 
     vocabulary: Annotated[
-        Literal["bpe", "gpt2"],
-        Meta(description=("bpe: byte pairs learned from this corpus. gpt2: the 50,257 entries of GPT-2.")),
+        Literal[
+            "bpe",
+            "characters",
+            "bytes",
+            "gpt2",
+            "r50k_base",
+            "p50k_base",
+            "p50k_edit",
+            "cl100k_base",
+            "o200k_base",
+            "o200k_harmony",
+        ],
+        Meta(
+            description=(
+                "bpe: byte pairs learned from this corpus. characters: those of this corpus. bytes: all 256. "
+                "gpt2: the 50,257 entries of GPT-2. The others: tiktoken's, by its names."
+            )
+        ),
     ] = "bpe"
     size: Annotated[
         int,
         Meta(
             ge=257,
             le=1_000_000,
-            description=("Entries of a learned vocabulary, the end-of-text mark included; not used by gpt2."),
+            description=("Entries of a vocabulary learned by bpe, the end-of-text mark included."),
         ),
     ] = 4096
 

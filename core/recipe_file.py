@@ -11,6 +11,7 @@ import msgspec
 import tomli_w
 from msgspec import Struct
 
+from core.corpora import known
 from core.recipe import Recipe
 from core.trouble import Usage, nearest
 
@@ -107,7 +108,7 @@ def load(
     overrides: Iterable[str] = (),
     base: Mapping[str, Any] | None = None,
 ) -> Recipe:
-    """The recipe after all layers: default < preset < file < base < overrides.
+    """The recipe after all layers: default < what a well-known corpus needs < preset < file < base < overrides.
 
     preset: a name from `presets()`. overrides: `section.field=value` strings, the value in TOML or a bare word.
     base: tables that the caller worked out itself, such as the source named on the command line.
@@ -115,17 +116,23 @@ def load(
     """
     tables: dict[str, Any] = {}
     if preset is not None:
-        known = presets()
-        if preset not in known:
+        there = presets()
+        if preset not in there:
             raise BadRecipe(
-                f"there is no preset {preset!r}", todo=nearest(preset, known) or f"there is: {', '.join(known)}"
+                f"there is no preset {preset!r}", todo=nearest(preset, there) or f"there is: {', '.join(there)}"
             )
-        _merge(tables, _checked(read_toml(known[preset]), f"preset {preset}"))
+        _merge(tables, _checked(read_toml(there[preset]), f"preset {preset}"))
     if file is not None:
         _merge(tables, _checked(read_toml(file), str(file)))
     _merge(tables, dict(base or {}))
     for override in overrides:
         _merge(tables, _checked(_override(override), f"--set {override}"))
+    corpus = known(tables.get("source", {}).get("corpus", ""))
+    if corpus is not None:
+        below: dict[str, Any] = {}
+        _merge(below, corpus.recipe)
+        _merge(below, tables)
+        tables = below
     recipe = msgspec.convert(tables, Recipe)
     _check_together(recipe, str(file) if file else "")
     return recipe

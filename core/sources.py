@@ -2,33 +2,81 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import re
 from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
 
+from core.corpora import CORPORA, places
 from core.trouble import Usage, nearest
+from core.workspace import name_from
 
-BUILT_IN = ("stdlib",)
+BUILT_IN = ("stdlib", "stories")
 """Corpora that are on every machine."""
+
+PRIVATE_URLS = "LLMTUI_ALLOW_PRIVATE_URLS"
+"""Environment variable that lifts the guards on URLs, for labs with servers of their own."""
+
+Kind = Literal["built in", "hub", "url", "path"]
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_KNOWN = (
+    f"a source is {', '.join(map(repr, BUILT_IN))}, 'hf:NAME' (a data set of the Hugging Face hub), "
+    "an https URL, or the path of a file, of a folder, or a pattern such as 'books/*.txt'"
+)
+_COMPRESSED = (".gz", ".zst", ".xz", ".bz2")
 
 
 class UnknownSource(Usage):
-    """The source is neither built in nor on the disk."""
+    """The source is neither built in nor on the disk, nor an address that can be read."""
 
     doing = "find the source"
 
 
+def kind_of(corpus: str) -> Kind:
+    """What sort of source the name means; a file that is really called like an address goes first."""
+    if corpus in BUILT_IN:
+        return "built in"
+    if corpus.startswith("hf:"):
+        return "path" if _exists(corpus) else "hub"
+    return "url" if _ADDRESS.match(corpus) and not _exists(corpus) else "path"
+
+
 def absolute(corpus: str, folder: Path | None = None) -> str:
     """`corpus` for processes that work in another directory; a relative path starts from `folder` or from here."""
-    return corpus if corpus in BUILT_IN else os.path.abspath((folder or Path()) / Path(corpus).expanduser())  # noqa: PTH100 it also resolves ".."
+    if kind_of(corpus) != "path":
+        return corpus
+    place = os.path.abspath((folder or Path()) / Path(corpus).expanduser())  # noqa: PTH100 it also resolves ".."
+    if _exists(place) or not glob.has_magic(corpus) or Path(corpus).is_absolute():
+        return place
+    # the brackets of a folder's own name are no pattern
+    return os.path.abspath(Path(glob.escape(str((folder or Path()).absolute()))) / Path(corpus).expanduser())  # noqa: PTH100
+
+
+def is_pattern(place: str) -> bool:
+    """Whether an absolute path means the files that match it."""
+    return glob.has_magic(place) and not _exists(place)
 
 
 def located(corpus: str) -> str:
-    """`corpus` as a run needs it: a built-in name, or the absolute path of what is there.
+    """`corpus` as a run needs it: a built-in name, an address, or the absolute path or pattern of what is there.
 
-    Raises UnknownSource with the nearest right name.
+    Raises UnknownSource or NotACorpus with the nearest right name.
     """
+    kind = kind_of(corpus)
+    if kind == "url":
+        return check_url(corpus)
+    if kind == "hub":
+        places(corpus)
     place = absolute(corpus)
-    if place in BUILT_IN:
+    if kind != "path":
+        return place
+    if is_pattern(place):
+        # what matches `**` is looked for when the source is listed: it may be everything there is
+        if "**" not in place and next(glob.iglob(place), None) is None:  # noqa: PTH207 the pattern is absolute
+            raise UnknownSource(f"nothing matches {corpus!r}", where="source.corpus", todo=_KNOWN)
         return place
     try:
         Path(place).lstat()
@@ -39,15 +87,72 @@ def located(corpus: str) -> str:
     return place
 
 
+def private_urls_allowed() -> bool:
+    """Whether plain http and addresses inside the own network may be read."""
+    return os.environ.get(PRIVATE_URLS) == "1"
+
+
+def check_url(url: str) -> str:
+    """`url` itself when it may be asked for. Raises UnknownSource, without repeating what may be a password."""
+    shown = shown_url(url)
+    scheme = url.partition(":")[0].lower()
+    if scheme not in ("http", "https"):
+        raise UnknownSource(f"an address that begins with {scheme!r} cannot be read", where=shown, todo=_KNOWN)
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise UnknownSource("it is no valid URL", where=shown, todo=_KNOWN) from None
+    if "@" in parts.netloc:
+        raise UnknownSource(
+            f"there is a user name or password in the URL ({shown})",
+            where="source.corpus",
+            todo="leave it out: a recipe is kept and shown; fetch the file yourself and name it here",
+        )
+    if scheme == "http" and not private_urls_allowed():
+        raise UnknownSource(
+            "what comes over plain http can be changed on its way",
+            where=shown,
+            todo=f"use https://, or set {PRIVATE_URLS}=1 for a server you trust",
+        )
+    if not host or re.search(r"[\x00-\x20\x7f]", url):
+        raise UnknownSource("it is no valid URL", where=shown, todo=_KNOWN)
+    return url
+
+
+def shown_url(url: str) -> str:
+    """A URL for people and journals: without a password, and without the query, which may be as good as one."""
+    url = url.partition("#")[0].partition("?")[0]
+    return re.sub(r"^([^/]*//)[^/]*@", r"\1", url)
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):
+        return False
+
+
 def _unknown(corpus: str, path: Path) -> UnknownSource:
     try:
         beside = [entry.name for entry in os.scandir(path.parent) if not entry.name.startswith(".")]
     except (OSError, ValueError):
         beside = []
-    hint = nearest(path.name, [*BUILT_IN, *beside])
-    known = f"a source is {', '.join(map(repr, BUILT_IN))}, or the path of a text file or of a folder of them"
+    hint = "did you mean " + repr(f"hf:{corpus.lower()}") + "?" if corpus.lower() in CORPORA else ""
+    hint = hint or nearest(path.name, [*BUILT_IN, *beside])
     return UnknownSource(
         f"{corpus!r} is not built in, and there is no such file or folder",
         where="source.corpus",
-        todo=f"{hint}; {known}" if hint else known,
+        todo=f"{hint}; {_KNOWN}" if hint else _KNOWN,
     )
+
+
+def source_name(corpus: str) -> str:
+    """What to call what is made from `corpus`: `tinystories` from hf:roneneldan/TinyStories@main."""
+    kind = kind_of(corpus)
+    if kind == "hub":
+        return name_from(Path(corpus.removeprefix("hf:").partition("@")[0]).name)
+    name = Path(urlsplit(corpus).path if kind == "url" else corpus).name
+    for suffix in _COMPRESSED:
+        name = name.removesuffix(suffix)
+    return name_from(Path(name).stem or "text")

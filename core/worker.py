@@ -17,9 +17,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-from core.events import AnyEvent, Ended, Event, Lines, Metric, Paused, Started, Tail, encode
+from core.events import AnyEvent, Ended, Event, Metric, Paused, Started, encode
 from core.files import sweep, write_atomic
 from core.hardware import Meter
+from core.journal import Lines, Tail
 from core.locks import Lock
 from core.runs.control import Requests
 from core.runs.directory import Run

@@ -24,6 +24,7 @@ from core.runs.directory import Run, find_run
 from core.trouble import Trouble
 from core.workspace import Workspace
 from llmtui.actions import BY_ID, Scope, bindings, checked_keymap, in_scope, key_name, keys_of
+from llmtui.agreement import agree, to_agree
 from llmtui.follow import Follower, Glance
 from llmtui.opening import over_ssh
 from llmtui.sampler import Sampler
@@ -32,6 +33,7 @@ from llmtui.scrub import SCRUB
 from llmtui.settings import BadSettings, load_memory, load_settings, save_memory
 from llmtui.shown import shown
 from llmtui.theming import DEFAULT, load_themes
+from llmtui.units import size
 
 
 def _home() -> Screen[Any]:
@@ -217,8 +219,24 @@ class Workbench(App[None]):
         self.run_worker(begin(), exit_on_error=True)
 
     def create(self, recipe: Recipe | None) -> None:
-        """Make a run of `recipe`, start it and show it; nothing when there is none."""
+        """Make a run of `recipe`, start it and show it; nothing when there is none.
+
+        Where its corpus has a notice, it is shown once and has to be agreed to.
+        """
         if recipe is None:
+            return
+        corpus = to_agree(self.workspace, recipe)
+        if corpus is not None:
+            from llmtui.screens.dialogs import Confirm
+
+            def answered(yes: bool | None) -> None:
+                if yes:
+                    agree(self.workspace, corpus)
+                    self.create(recipe)
+
+            about = f"{corpus.about} {size(corpus.bytes)} of text, licence: {corpus.licence}."
+            question = f"{corpus.name}: {about}\n\n{corpus.notice}"
+            self.push_screen(Confirm(question, yes="agree and start", no="leave it"), answered)
             return
         try:
             run = Run.create(self.workspace, recipe)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -37,6 +38,24 @@ def say(text: str) -> None:
 def visible(text: str) -> str:
     """`text` of any length with its lines kept and nothing in it that steers a terminal."""
     return shown(text, sys.maxsize, lines=True)
+
+
+_STYLES = {"before": ("[-", "-]", "31"), "after": ("{+", "+}", "32"), "…": (" … ", " … ", "2")}
+
+
+def out_spans(spans: Iterable[tuple[str, str]]) -> None:
+    """Write the spans of `llmtui.differences`, marked by signs, and by colours where a terminal may have them."""
+    colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    pieces = []
+    for kind, text in spans:
+        if kind == "both":
+            pieces.append(visible(text))
+            continue
+        before, after, colour = _STYLES[kind]
+        marked = f"{before}{shown(text, sys.maxsize)}{after}"
+        pieces.append(f"\x1b[{colour}m{marked}\x1b[m" if colours else marked)
+    sys.stdout.write("".join(pieces).rstrip("\n") + "\n")
+    sys.stdout.flush()
 
 
 def table(rows: list[tuple[str, ...]]) -> str:

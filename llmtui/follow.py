@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from textual.message import Message
 
-from core.events import Tail
+from core.journal import Tail
 from core.runs.directory import BadRun, Exited, Run, State
 from core.runs.summary import Summary
 from core.trouble import Trouble

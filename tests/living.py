@@ -11,7 +11,8 @@ import sys
 import time
 from pathlib import Path
 
-from core.events import Ended, Lines, encode
+from core.events import Ended, encode
+from core.journal import Lines
 from core.locks import Lock
 from core.runs.control import Requests
 from core.runs.directory import Run

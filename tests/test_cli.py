@@ -18,7 +18,6 @@ from core.events import (
     Ended,
     Evaluation,
     Event,
-    Lines,
     Metric,
     Note,
     Sample,
@@ -31,6 +30,7 @@ from core.events import (
     encode,
 )
 from core.files import write_atomic
+from core.journal import Lines
 from core.recipe import Recipe, Source
 from core.recipe_file import load
 from core.runs.directory import Exited, Launched, Run, State, all_runs

@@ -3,149 +3,131 @@
 from __future__ import annotations
 
 import platform
-from collections import defaultdict
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from functools import partial
 from pathlib import Path
 
-from msgspec import Struct
-from msgspec.structs import asdict
+import pyarrow as pa
+import pyarrow.compute as pc
+from msgspec.structs import replace
 
-from core.artifact import Artifact, Staging, fingerprint
-from core.download.documents import SHARD_BYTES, Part, write_parts
-from core.download.listing import Found, NoText, Unreadable, list_source, reason
+from core.artifact import Artifact, Facts, Staging, fingerprint
+from core.download import stories
+from core.download.documents import SHARD_BYTES, write_batches
+from core.download.files import BrokenRecords, Files
+from core.download.hub import Hub, identity
+from core.download.limits import Limits, NoSample
+from core.download.listing import NoText, Unreadable, list_source
+from core.download.origin import Origin, Rows
 from core.download.progress import Meter, published_shards, shard_name
-from core.download.reading import looks_binary, read_pieces
-from core.events import Event, Note
+from core.download.text_column import NoColumn
+from core.events import Event
 from core.recipe import Source
-from core.sources import BUILT_IN
+from core.sources import BUILT_IN, kind_of, located
 
-__all__ = ["FORMAT", "NoText", "Unreadable", "download", "identify"]
+__all__ = [
+    "FORMAT",
+    "BrokenRecords",
+    "NoColumn",
+    "NoSample",
+    "NoText",
+    "Unreadable",
+    "download",
+    "identify",
+]
 
-FORMAT = 1
+FORMAT = 2
 """Changes when the same source would give other documents."""
 
-
-class _Position(Struct, kw_only=True):
-    """Where the next part comes from, and what was read before it."""
-
-    file: int = 0
-    """Index in the listing."""
-    offset: int = 0
-    """In that file, bytes."""
-    part: int = 0
-    documents: int = 0
-    bytes: int = 0
-    replaced: int = 0
-    broken: int = 0
-    """Files that could be opened at first but not read."""
+_KEPT = "kept_"
 
 
 def identify(recipe: Source) -> str:
-    """A fingerprint of the source by names, sizes and times of its files, without reading them.
+    """A fingerprint of the source: names, sizes and times of its files, which are not read; or its address.
 
     Raises UnknownSource, Unreadable, NoText.
     """
+    if recipe.corpus == "stories":
+        return stories.identify()
+    kind = kind_of(recipe.corpus)
+    if kind == "hub":
+        return identity(recipe)
+    if kind == "url":
+        return fingerprint("url", located(recipe.corpus))
     files = [(file.name, file.size, file.mtime_ns) for file in list_source(recipe.corpus)]
     built_in = recipe.corpus in BUILT_IN
     place = platform.python_version() if built_in else str(Path(recipe.corpus).expanduser().resolve())
     return fingerprint(place, files)
 
 
+def open_origin(recipe: Source, out: Staging) -> Origin:
+    """The source that `recipe` names. out: where it may keep what it needs to go on after a break."""
+    if recipe.corpus == "stories":
+        return stories.Stories(recipe)
+    kind = kind_of(recipe.corpus)
+    if kind == "hub":
+        return Hub(recipe)
+    if kind == "url":
+        from core.download.url import Url  # TLS and all: nobody else should pay for it
+
+        return Url(recipe, out)
+    return Files(recipe)
+
+
 def download(recipe: Source, out: Staging) -> Generator[Event, None, Artifact]:
-    """Copy the text of a source into `documents-*.parquet`, one document a file.
+    """Copy the text of a source into `documents-*.parquet`.
 
-    Yields Progress in bytes, and Notes about files left out and bytes that were not UTF-8. After a break it goes
-    on behind the last complete shard. Facts: documents, bytes (UTF-8), skipped (files). Raises UnknownSource,
-    Unreadable, NoText.
+    Yields Progress in bytes, and Notes about what was left out or repaired. After a break it goes on behind the last
+    complete shard. Facts: documents, bytes (UTF-8), and what the kind of source adds. Raises UnknownSource,
+    Unreadable, NoText, NoColumn, BrokenRecords, NoSample, Unreachable.
     """
-    found = yield from _without_binaries(list_source(recipe.corpus))
-    _check(recipe.corpus, found)
-    yield from _about_refused(found)
+    shards, found = published_shards(out, "documents", "parquet")
+    position: Facts = {"documents": 0, "bytes": 0} | (found or {})
+    documents, size = int(position.pop("documents")), int(position.pop("bytes"))
+    # stories come to an end where they are told to: of a story cut short nobody knows the probability
+    endless = recipe.corpus == "stories"
+    limits = Limits(replace(recipe, max_bytes=None, max_documents=None) if endless else recipe, position)
+    meter = Meter(None)
+    held: list[pa.RecordBatch] = []
+    waiting = 0
+    facts: Facts = {}
 
-    shards, facts = published_shards(out, "documents", "parquet")
-    position = _Position(**facts) if facts else _Position()  # type: ignore[arg-type]
-    meter = Meter(sum(file.size for file in found if not file.refused))
-    meter.done = sum(file.size for file in found[: position.file] if not file.refused) + position.offset
-    parts: list[Part] = []
-    held = 0
-    for part in _parts(found, position):
-        if isinstance(part, Note):
-            yield part
-            continue
-        size = len(part.text.encode())
-        position.bytes += size
-        parts.append(part)
-        held += size
-        if held >= SHARD_BYTES:
-            out.publish(shard_name("documents", shards, "parquet"), partial(write_parts, parts=parts), asdict(position))
-            shards, parts, held = shards + 1, [], 0
-        yield from meter.advance(size)
-    if parts:
-        out.publish(shard_name("documents", shards, "parquet"), partial(write_parts, parts=parts), asdict(position))
-    yield meter.now()
-    if position.replaced:
-        yield Note(level="warning", text=f"{position.replaced:,} places were not UTF-8 and were replaced by \ufffd")
-    skipped = sum(1 for file in found if file.refused) + position.broken
-    return out.finish({"documents": position.documents, "bytes": position.bytes, "skipped": skipped})
+    def publish() -> None:
+        nonlocal shards, held, waiting
+        about = {**position, **limits.facts(), "documents": documents, "bytes": size}
+        if limits.full:  # the source will not be asked again
+            about |= {f"{_KEPT}{name}": value for name, value in facts.items()}
+        out.publish(shard_name("documents", shards, "parquet"), partial(write_batches, batches=held), about)
+        shards, held, waiting = shards + 1, [], 0
 
-
-def _parts(found: list[Found], position: _Position) -> Iterator[Part | Note]:
-    """Every part from `position` on, which stands behind each as it comes; a Note where a file broke off."""
-    for index in range(position.file, len(found)):
-        file = found[index]
-        try:
-            for piece in () if file.refused else read_pieces(file.path, file.size, position.offset):
-                part = Part(file.name, position.part, piece.text)
-                position.documents += part.number == 0
-                position.replaced += piece.replaced
-                position.offset, position.part = piece.end, position.part + 1
-                if piece.last:
-                    position.file, position.offset, position.part = index + 1, 0, 0
-                yield part
-        except Unreadable as trouble:
-            position.broken += 1
-            yield Note(level="warning", text=f"{file.name} could not be read to its end: {trouble.what}")
-        position.file, position.offset, position.part = index + 1, 0, 0
-
-
-def _without_binaries(found: list[Found]) -> Generator[Event, None, list[Found]]:
-    """The same listing, with a reason at every file that cannot be opened or is no text."""
-    meter = Meter(None, "documents")
-    looked: list[Found] = []
-    for file in found:
-        refused = file.refused
-        if not refused:
-            try:
-                refused = "binary" if looks_binary(file.path) else ""
-            except OSError as error:
-                refused = reason(error)
-        looked.append(file._replace(refused=refused))
-        yield from meter.advance(1)
-    return looked
-
-
-def _check(corpus: str, found: list[Found]) -> None:
-    """Raise Unreadable or NoText when there is nothing to go on with."""
-    good = [file for file in found if not file.refused]
-    todo = "name a text file or a folder with text files in it"
-    if not good and len(found) == 1 and found[0].refused != "binary":
-        raise Unreadable(found[0].refused, where=str(found[0].path))
-    if not good:
-        first = found[0]
-        many = f"none of the {len(found):,} files in it is readable text (the first, {first.name}: {first.refused})"
-        raise NoText("it is binary, not text" if len(found) == 1 else many, where=corpus, todo=todo)
-    if not any(file.size for file in good):
-        raise NoText("there is no text in it, only empty files", where=corpus, todo=todo)
-
-
-def _about_refused(found: list[Found]) -> Iterator[Note]:
-    """One Note for each reason why files are left out, naming the first of them."""
-    names = defaultdict(list)
-    for file in found:
-        if file.refused:
-            names[file.refused].append(file.name)
-    for refused, left_out in names.items():
-        more = f" and {len(left_out) - 5:,} more" if len(left_out) > 5 else ""
-        count = "1 file" if len(left_out) == 1 else f"{len(left_out):,} files"
-        yield Note(level="warning", text=f"left out {count}, {refused}: {', '.join(left_out[:5])}{more}")
+    if limits.full:
+        facts = {name.removeprefix(_KEPT): value for name, value in position.items() if name.startswith(_KEPT)}
+    else:
+        origin = open_origin(recipe, out)
+        for item in origin.read(position):
+            if not isinstance(item, Rows):
+                yield item
+                continue
+            position = item.position
+            batch = limits.take(item.batch, documents, size, item.done, origin.total)
+            documents += pc.sum(pc.equal(batch["part"], 0)).as_py() or 0
+            taken = pc.sum(pc.binary_length(batch["text"])).as_py() or 0
+            size += taken
+            if batch.num_rows:
+                held.append(batch)
+            waiting += taken
+            facts = origin.facts
+            if waiting >= SHARD_BYTES:
+                publish()
+            meter.total = origin.total
+            for now in meter.reach(item.done):
+                yield limits.progress(now, documents, size)
+            if limits.full:
+                break
+        facts = origin.facts
+        if held:
+            publish()
+    yield limits.progress(meter.now(), documents, size)
+    if not documents:
+        raise limits.nothing(recipe.corpus)
+    return out.finish({"documents": documents, "bytes": size, **facts})

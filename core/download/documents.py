@@ -5,7 +5,7 @@ A document of more than 4 MiB lies in consecutive rows, its parts 0, 1, 2…, wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,14 +28,25 @@ class Part(NamedTuple):
     """Whether the document ends with it; not stored, but known when reading."""
 
 
-def write_parts(path: Path, parts: list[Part]) -> None:
-    """Write one shard. The same parts give the same bytes."""
+def batch_of(parts: Sequence[Part]) -> pa.RecordBatch:
+    """The same rows as Arrow holds them."""
     columns = {
         "name": [part.name for part in parts],
         "part": [part.number for part in parts],
         "text": [part.text for part in parts],
     }
-    pq.write_table(pa.table(columns, schema=SCHEMA), path, compression="zstd", use_dictionary=["name"])
+    return pa.RecordBatch.from_pydict(columns, schema=SCHEMA)
+
+
+def write_batches(path: Path, batches: Sequence[pa.RecordBatch]) -> None:
+    """Write one shard. The same rows give the same bytes, whatever batches they came in."""
+    table = pa.Table.from_batches(batches, schema=SCHEMA).combine_chunks()
+    pq.write_table(table, path, compression="zstd", use_dictionary=["name"])
+
+
+def write_parts(path: Path, parts: Sequence[Part]) -> None:
+    """Write one shard from rows that are Python's."""
+    write_batches(path, [batch_of(parts)])
 
 
 def read_parts(files: Iterable[Path], start: int = 0) -> Iterator[Part]:

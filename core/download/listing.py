@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fnmatch
+import glob
 import os
 import stat
 import sysconfig
@@ -9,7 +11,7 @@ from collections.abc import Set
 from pathlib import Path
 from typing import NamedTuple
 
-from core.sources import located
+from core.sources import UnknownSource, is_pattern, located
 from core.trouble import Trouble
 
 _NOT_LIBRARY = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
@@ -41,14 +43,18 @@ class Found(NamedTuple):
 
 
 def list_source(corpus: str) -> list[Found]:
-    """The files of `corpus` in the order of their names; at least one.
+    """The files of `corpus`, a folder, a file or a pattern, in the order of their names; at least one.
 
-    A folder is read with everything below it, except what is hidden. Symbolic links are followed; a folder that
-    can be reached twice is read once. Raises UnknownSource, Unreadable, NoText.
+    A folder is read with everything below it, except what is hidden, also where a pattern without `**` matches it.
+    Symbolic links are followed; a folder that can be reached twice is read once. Raises UnknownSource, Unreadable,
+    NoText.
     """
     if corpus == "stdlib":
         return _library()
-    path = Path(located(corpus))
+    place = located(corpus)
+    if is_pattern(place):
+        return _matching(corpus, Path(place))
+    path = Path(place)
     try:
         status = path.stat()
     except OSError as error:
@@ -81,6 +87,48 @@ def _library() -> list[Found]:
             todo="name a text file or a folder of them as source.corpus",
         )
     return found
+
+
+def _matching(corpus: str, pattern: Path) -> list[Found]:
+    """The files that match an absolute pattern, named by their path below the part of it that is fixed."""
+    parts = pattern.parts
+    fixed = next(index for index, part in enumerate(parts) if part != glob.escape(_unescaped(part)))
+    root = Path(*(_unescaped(part) for part in parts[:fixed]))
+    if "**" in parts:
+        # not glob: it follows links in circles
+        found = [file for file in _walk(root) if _matches(file.name.split("/"), list(parts[fixed:]))]
+    else:
+        found = []
+        for path in map(Path, sorted(glob.glob(str(pattern)))):  # noqa: PTH207 the pattern is absolute
+            try:
+                status = path.stat()
+            except OSError as error:
+                found.append(Found(_name(path, root), path, 0, 0, reason(error)))
+                continue
+            if stat.S_ISDIR(status.st_mode):
+                found += [file._replace(name=f"{_name(path, root)}/{file.name}") for file in _walk(path)]
+            else:
+                found.append(_found(_name(path, root), path, status))
+    if not found:
+        raise UnknownSource(
+            f"no file matches {corpus!r}",
+            where="source.corpus",
+            todo="a pattern takes *, ? and [a-z] within a name, and ** for any folders in between",
+        )
+    return sorted(found)
+
+
+def _unescaped(part: str) -> str:
+    """What `glob.escape` made of a name, undone."""
+    return part.replace("[[]", "[").replace("[?]", "?").replace("[*]", "*")
+
+
+def _matches(names: list[str], patterns: list[str]) -> bool:
+    if not patterns:
+        return not names
+    if patterns[0] == "**":
+        return patterns[1:] == [] or any(_matches(names[skip:], patterns[1:]) for skip in range(len(names)))
+    return bool(names) and fnmatch.fnmatchcase(names[0], patterns[0]) and _matches(names[1:], patterns[1:])
 
 
 def _walk(root: Path, without: Set[str] = frozenset()) -> list[Found]:

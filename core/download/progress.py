@@ -15,14 +15,18 @@ EVERY = 0.15
 class Meter:
     """Counts what is done and says so now and then."""
 
-    def __init__(self, total: float | None, unit: Literal["bytes", "documents"] = "bytes") -> None:
+    def __init__(self, total: float | None, unit: Literal["bytes", "documents", "tokens"] = "bytes") -> None:
         self.total, self.unit = total, unit
         self.done = 0.0
         self._told = time.monotonic()
 
     def advance(self, amount: float) -> tuple[Progress, ...]:
         """Count `amount` more; the Progress to yield, or nothing when the last was a moment ago."""
-        self.done += amount
+        return self.reach(self.done + amount)
+
+    def reach(self, done: float) -> tuple[Progress, ...]:
+        """As `advance`, for who knows how much is done altogether."""
+        self.done = done
         return (self.now(),) if time.monotonic() - self._told >= EVERY else ()
 
     def now(self) -> Progress:

@@ -1,61 +1,46 @@
-"""Text out of a file of any size, in bounded memory."""
+"""Plain text out of a stream of any size, in bounded memory."""
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
-from core.download.listing import Unreadable, reason
+from core.download.compression import Bytes
+from core.download.encoding import decode, line_end
 
 PART_BYTES = 4 * 2**20
 """A longer document is cut into parts."""
-_SNIFF_BYTES = 8192
 
 
 class Piece(NamedTuple):
-    """One part of a file."""
+    """One part of a text."""
 
     text: str
     replaced: int
-    """Characters that stand for bytes which are not UTF-8."""
+    """Characters that stand for bytes which mean nothing in its encoding."""
     end: int
-    """Offset in the file behind it, in bytes."""
+    """Offset in the stream behind it, in bytes."""
+    state: int
+    """What the decoder has to know to go on there."""
     last: bool
 
 
-def looks_binary(path: Path) -> bool:
-    """Whether there is a NUL byte near the beginning, as in every common binary format. Raises OSError."""
-    with path.open("rb") as file:
-        return b"\0" in file.read(_SNIFF_BYTES)
+def read_pieces(stream: Bytes, encoding: str = "utf-8", start: int = 0, state: int = 0) -> Iterator[Piece]:
+    """The text of a stream from offset `start`, where a piece ended, made from at most 4 MiB a piece.
 
-
-def read_pieces(path: Path, size: int, start: int = 0) -> Iterator[Piece]:
-    """The text of the first `size` bytes of a file from offset `start`, at most 4 MiB a piece.
-
-    A piece ends with a line, or where there is no line end in 4 MiB, with a character. An empty file has one
-    empty piece. A file that shrank meanwhile ends earlier; what was appended is left out. Raises Unreadable.
+    A piece ends with a line, or where there is no line end in 4 MiB, with a character. An empty stream has one
+    empty piece. Raises Unreadable.
     """
-    last = False
+    stream.skip(start)
+    if start and stream.at_end():
+        return
+    waiting, last = b"", False
     while not last:
-        raw = _read(path, start, min(PART_BYTES, size - start))
-        last = start + len(raw) >= size or not raw
-        line = 0 if last else raw.rfind(b"\n") + 1
-        text, used = codecs.utf_8_decode(raw[:line] if line else raw, "replace", last or line > 0)
-        replaced = text.count("\ufffd")
-        if replaced:
-            replaced -= raw[:used].count(b"\xef\xbf\xbd")
-        if start == 0:
-            text = text.removeprefix("\ufeff")
-        start += used
-        yield Piece(text, replaced, start, last)
-
-
-def _read(path: Path, start: int, length: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            file.seek(start)
-            return file.read(length)
-    except OSError as error:
-        raise Unreadable(reason(error), where=str(path)) from None
+        data = waiting + stream.read(PART_BYTES - len(waiting))
+        last = stream.at_end()
+        end = 0 if last else line_end(data, encoding)
+        piece = decode(data[:end] if end else data, encoding, state, final=last)
+        text = piece.text.removeprefix("\ufeff") if start == 0 else piece.text
+        waiting, state = data[piece.used :], piece.state
+        start += piece.used
+        yield Piece(text, piece.replaced, start, state, last)

@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+import os
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 import msgspec
-from msgspec import Struct
-from msgspec.structs import asdict, replace
+import numpy as np
+from msgspec.structs import replace
 
-from core.artifact import Artifact, Staging
-from core.download.documents import SHARD_BYTES, Part, read_parts, write_parts
-from core.download.progress import Meter, published_shards, shard_name
-from core.events import Event, Report, StepCount
-from core.preprocess.split import Side, Split, TooSmall, choose, cut_at_line
-from core.preprocess.steps import STEPS, Step
-from core.preprocess.survey import Survey, rewrite
+from core.artifact import Artifact, Facts, Staging
+from core.download.ahead import in_thread
+from core.download.background import in_background
+from core.download.documents import SHARD_BYTES
+from core.download.progress import Meter, shard_name
+from core.events import Event, Extent, LineCount, Report, StepCount
+from core.pool import Processes, processes_for
+from core.preprocess.output import Output, outputs, write
+from core.preprocess.phases import DIVIDE, Phase, cut
+from core.preprocess.resolve import Stock, repeated_lines, resolve, split
+from core.preprocess.rounds import PULSE, Round, clean_all, names
+from core.preprocess.sampling import BUDGET, Samples, rarity_for
+from core.preprocess.split import Split, TooSmall
 from core.recipe import Preprocess
 from core.trouble import Trouble
 
 __all__ = ["FORMAT", "NothingLeft", "TooSmall", "preprocess"]
 
-FORMAT = 1
+FORMAT = 2
 """Changes when the same documents and recipe would give other clean documents."""
+
+SMALL = 32 * 2**20
+"""Bytes of text that one process cleans sooner than others would have started."""
+PROCESS_BYTES = 256 * 2**20
+"""Memory that each process takes at most, on ordinary text."""
+_REPORTED = 20
 
 
 class NothingLeft(Trouble):
@@ -32,134 +46,172 @@ class NothingLeft(Trouble):
     doing = "clean the documents"
 
 
-class _Position(Struct, frozen=True, kw_only=True):
-    """What comes next in the second reading."""
+def preprocess(
+    recipe: Preprocess, documents: Artifact, out: Staging, *, processes: int | None = None
+) -> Generator[Event, None, Artifact]:
+    """Clean documents into `train-*.parquet` and `validation-*.parquet`, which share none; a Report in `report.json`.
 
-    row: int = 0
-    document: int = 0
-    before: int = 0
-    """Bytes of clean text in front of it."""
-    read: int = 0
-    """Bytes of text in front of it before the cleaning."""
-    shift: int = 0
-    """Parts of the present document that were left to training, when validation has its tail."""
-
-
-def preprocess(recipe: Preprocess, documents: Artifact, out: Staging) -> Generator[Event, None, Artifact]:
-    """Clean documents into `train-*.parquet` and `validation-*.parquet`, which share none; counts in `report.json`.
-
-    Reads everything twice: only after the first time is it known what goes where. After a break the first reading
-    is repeated and the second goes on behind the last complete shards. Yields Progress in bytes of text, and at the
-    end a Report. Facts: train_documents, validation_documents, train_bytes, validation_bytes, removed (documents).
-    Raises NothingLeft, TooSmall.
+    Goes through the documents once for each phase of the recipe (`phases`), shard by shard, and then divides them.
+    After a break it goes on behind the last complete shard. The result does not depend on `processes`; by default
+    small corpora are cleaned in this one. Needs disk space for the text, compressed, twice. Yields Progress in bytes
+    of the documents, even in time, and at the end a Report. Facts: train_documents, validation_documents,
+    train_bytes, validation_bytes, removed (documents). Raises NothingLeft, TooSmall.
     """
-    steps = [STEPS[name] for name in recipe.steps]
-    files = documents.files("documents-*.parquet")
-    meter = Meter(float(documents.facts["bytes"]))
-    survey = Survey(steps, recipe.seed)
-    for part in read_parts(files):
-        survey.read(part)
-        yield from meter.advance(len(part.text.encode()) / 2)
-    counts = survey.counts()
-    removed = len(survey.kept) - sum(survey.kept)
-    if not any(size for size, kept in zip(survey.sizes, survey.kept, strict=True) if kept):
-        raise NothingLeft(
-            f"the cleaning steps left no text of {len(survey.kept):,} documents", where="preprocess.steps"
+    return (yield from _Work(recipe, documents, out, processes).run())
+
+
+class _Work:
+    def __init__(self, recipe: Preprocess, documents: Artifact, out: Staging, processes: int | None) -> None:
+        self.recipe, self.documents, self.out = recipe, documents, out
+        size = int(documents.facts["bytes"])
+        self.processes = Processes(processes or (1 if size < SMALL else processes_for(PROCESS_BYTES)))
+        self.phases = cut(recipe.steps)
+        weights = [phase.nanoseconds(recipe.steps) for phase in self.phases] + [DIVIDE]
+        self.shares = [weight / sum(weights) for weight in weights]
+        """Of the time each phase takes, and the writing."""
+        self.meter = Meter(float(size))
+        self.counts = {index: [0, 0, 0] for index in range(len(recipe.steps))}
+
+    def run(self) -> Generator[Event, None, Artifact]:
+        if "report.json" in self.out.published:
+            return self._finish()
+        with self.processes:
+            return (yield from self._run())
+
+    def _run(self) -> Generator[Event, None, Artifact]:
+        found: Round | None = None
+        before = left = Extent()
+        lengths: tuple[int, ...] = ()
+        for phase in self.phases:
+            found = yield from self._phase(phase, found)
+            read = [sum(numbers) for numbers in zip(*(result.read for result in found.results), strict=True)] or [0] * 3
+            before = before if phase.number else Extent(documents=read[0], bytes=read[1], characters=read[2])
+            stock = Stock(found)
+            left, lengths = stock.left, stock.lengths
+            for index, numbers in stock.counts.items():
+                self.counts[index] = numbers
+        assert found is not None
+        if not left.bytes:
+            raise NothingLeft(
+                f"the cleaning steps left no text of {before.documents:,} documents", where="preprocess.steps"
+            )
+        report = Report(
+            steps=tuple(
+                StepCount(
+                    step=step, changed=self.counts[index][0], removed=self.counts[index][1], bytes=self.counts[index][2]
+                )
+                for index, step in enumerate(self.recipe.steps)
+            ),
+            before=before,
+            after=left,
+            lengths=lengths,
         )
-    split = choose(recipe, survey.keys, survey.sizes, survey.kept)
-    train, validation = sides = _Writer(out, "train"), _Writer(out, "validation")
-    yield from _write(steps, files, survey, split, sides, meter)
-    out.publish("report.json", partial(_write_report, counts=counts))
-    yield meter.now()
-    yield Report(steps=counts)
-    return out.finish(
-        {
-            "train_documents": train.documents,
-            "validation_documents": validation.documents,
-            "train_bytes": train.bytes,
-            "validation_bytes": validation.bytes,
-            "removed": removed,
+        try:
+            divided = split(found, left)
+        except TooSmall:
+            yield report  # which may tell why so little is left
+            raise
+        report = replace(report, split="document" if divided.by_document else "tail")
+        report = yield from self._divide(found, divided, report)
+        facts: Facts = {
+            "train_documents": report.train.documents,
+            "validation_documents": report.validation.documents,
+            "train_bytes": report.train.bytes,
+            "validation_bytes": report.validation.bytes,
+            "removed": sum(step.removed for step in report.steps),
         }
-    )
+        self.out.publish("report.json", partial(_write_report, report=report), facts)
+        yield self.meter.now()
+        yield report
+        return self._finish()
 
+    def _finish(self) -> Artifact:
+        """All there is to say is in the report: take away what led to it."""
+        kept = ("train-", "validation-", "report.json")
+        self.out.discard(*(name for name in self.out.published if not name.startswith(kept)))
+        return self.out.finish(self.out.published["report.json"].facts)
 
-def _write_report(path: Path, counts: tuple[StepCount, ...]) -> None:
-    path.write_bytes(msgspec.json.format(msgspec.json.encode({"steps": counts}), indent=1) + b"\n")
-
-
-class _Writer:
-    """The shards of one side."""
-
-    def __init__(self, out: Staging, side: Side) -> None:
-        self._out, self._side = out, side
-        self._shards, facts = published_shards(out, side, "parquet")
-        facts = dict(facts or {"documents": 0, "bytes": 0})
-        self.documents, self.bytes = int(facts.pop("documents")), int(facts.pop("bytes"))
-        self.start = _Position(**facts)  # type: ignore[arg-type]
-        """What is before this is on the disk."""
-        self._parts: list[Part] = []
-        self._held = 0
-
-    def add(self, part: Part) -> None:
-        size = len(part.text.encode())
-        self._parts.append(part)
-        self._held += size
-        self.documents += part.number == 0
-        self.bytes += size
-
-    @property
-    def full(self) -> bool:
-        return self._held >= SHARD_BYTES
-
-    def publish(self, following: _Position) -> None:
-        """Write what was added as one shard; `following` is where to go on behind it."""
-        if self._parts:
-            facts = {**asdict(following), "documents": self.documents, "bytes": self.bytes}
-            name = shard_name(self._side, self._shards, "parquet")
-            self._out.publish(name, partial(write_parts, parts=self._parts), facts)
-            self._shards, self._parts, self._held = self._shards + 1, [], 0
-
-
-def _write(
-    steps: Sequence[Step], files: list[Path], survey: Survey, split: Split, sides: tuple[_Writer, _Writer], meter: Meter
-) -> Iterator[Event]:
-    """The second reading: clean again what survives and write it to its side."""
-    position = min((side.start for side in sides), key=lambda start: start.row)
-    meter.done += position.read / 2
-    for part in read_parts(files, position.row):
-        size = len(part.text.encode())
-        following = _Position(
-            row=position.row + 1,
-            document=position.document + part.last,
-            before=position.before,
-            read=position.read + size,
+    def _phase(self, phase: Phase, before: Round | None) -> Generator[Event, None, Round]:
+        """Go through all documents once."""
+        sources = self.documents.files("documents-*.parquet") if before is None else before.texts
+        size = self.meter.total if before is None else float(before.bytes)
+        condemned: list[Path] = []
+        if before is not None and before.phase.following == "duplicate_lines":
+            with closing(in_thread(repeated_lines(before, self.out))) as found_files:
+                for file in found_files:
+                    condemned += [file] if file else []
+                    yield from self.meter.advance(0)
+        if any(names(phase, shard)[1] not in self.out.published for shard in range(len(sources))):
+            work = clean_all(phase, self.recipe, sources, before, condemned, self.out, self.processes)
+            with closing(work):
+                for done in work:
+                    yield from self._tell(phase.number, done / max(1.0, size or 0.0))
+        yield from self._tell(phase.number, 1)
+        if before is not None:
+            self.out.discard(*(path.name for path in before.texts))
+        found = Round(
+            phase,
+            self.recipe,
+            *([self.out.path / names(phase, shard)[side] for shard in range(len(sources))] for side in (0, 1)),
         )
-        if survey.kept[position.document]:
-            clean = part._replace(text=rewrite(steps, part))
-            head, tail = _divide(clean, split, position)
-            for side, piece in zip(sides, (head, tail), strict=True):
-                if piece is not None and position.row >= side.start.row:
-                    side.add(piece)
-            shift = 0 if part.last or tail is None else part.number - tail.number
-            following = replace(following, before=position.before + len(clean.text.encode()), shift=shift)
-        position = following
-        for side in sides:
-            if side.full:
-                side.publish(position)
-        yield from meter.advance(size / 2)
-    for side in sides:
-        side.publish(position)
+        with closing(in_thread(resolve(found))) as pauses:
+            for _ in pauses:
+                yield from self.meter.advance(0)
+        return found
+
+    def _tell(self, number: int, share: float) -> tuple[Event, ...]:
+        """How far it is when a phase, the writing being the last, is done to a share of it."""
+        done = sum(self.shares[:number]) + self.shares[number] * min(1.0, share)
+        return self.meter.reach(done * (self.meter.total or 0.0))
+
+    def _divide(self, found: Round, divided: Split, report: Report) -> Generator[Event, None, Report]:
+        """Write the two sides, and complete the report by what they hold."""
+        samples = Samples()
+        sides = {"train": Extent(), "validation": Extent()}
+        meter = self.out.path / ".outputs-meter.tmp"
+        meter.write_bytes(b"")
+        budget = max(2**16, BUDGET * SHARD_BYTES // max(SHARD_BYTES, report.after.bytes))
+
+        def prepared() -> Iterator[Output]:
+            for number, output in enumerate(outputs(found, divided, SHARD_BYTES)):
+                output.meter, output.number = str(meter), number
+                name = shard_name(output.side, output.index, "parquet")
+                output.written = name in self.out.published
+                output.path = str(self.out.path / (name if output.written else f".{name}.{os.getpid()}.tmp"))
+                output.seed, output.budget, output.rarity = self.recipe.seed, budget, rarity_for(report.after.bytes)
+                yield output
+
+        for item in self.processes.in_order(write, prepared(), PULSE):
+            if item is not None:
+                output, sample = item
+                if not output.written:
+                    facts: Facts = {"documents": output.documents, "bytes": output.bytes}
+                    name = shard_name(output.side, output.index, "parquet")
+                    publish = partial(self.out.publish, name, partial(Path.replace, Path(output.path)), facts)
+                    yield from in_background(publish, self.meter, whole=True)
+                side = sides[output.side]
+                sides[output.side] = Extent(
+                    documents=side.documents + output.documents, bytes=side.bytes + output.bytes
+                )
+                samples.add(output.side, sample)
+            written = float(np.fromfile(meter, "<f8").sum())
+            yield from self._tell(len(self.phases), written / max(1, report.after.bytes))
+        meter.unlink()
+        held_out, leaked = samples.leak()
+        return replace(
+            report,
+            train=sides["train"],
+            validation=sides["validation"],
+            lines=tuple(LineCount(line=line, count=count) for line, count in samples.frequent(_REPORTED)),
+            sampled=samples.sampled,
+            held_out_lines=held_out,
+            leaked_lines=leaked,
+        )
 
 
-def _divide(part: Part, split: Split, position: _Position) -> tuple[Part | None, Part | None]:
-    """What of a clean part is for training, and what for validation."""
-    if split.held_out is not None:
-        return (None, part) if split.held_out[position.document] else (part, None)
-    size = len(part.text.encode())
-    if position.before + size <= split.tail:
-        return part, None
-    if position.before > split.tail:
-        return None, part._replace(number=part.number - position.shift)
-    cut = cut_at_line(part.text, split.tail - position.before, split.slack)
-    head, tail = part._replace(text=part.text[:cut]), part._replace(text=part.text[cut:], number=0)
-    return (head if head.text else None), tail
+def _write_report(path: Path, report: Report) -> None:
+    content = msgspec.to_builtins(report)
+    for clock in ("at", "tick", "type"):
+        # the same documents give the same file
+        content.pop(clock)
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n")

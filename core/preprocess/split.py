@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from array import array
+from collections.abc import Iterable
+from hashlib import blake2b
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from core.events import Extent
+from core.preprocess.keys import Array
 from core.recipe import Preprocess
 from core.trouble import Trouble
 
 SMALLEST_SIDE = 256
 """Bytes; below, a validation loss says nothing."""
 _AUTO_DOCUMENTS = 20
+_MISSES = 1000
+"""Contents in a row that were too large for the room left, after which the search for a smaller one ends."""
 
 Side = Literal["train", "validation"]
 
@@ -27,36 +32,43 @@ class TooSmall(Trouble):
 class Split(NamedTuple):
     """Where each surviving byte goes."""
 
-    held_out: NDArray[np.bool_] | None
-    """(documents,) whether the document is for validation; None: the tail is."""
-    tail: int
-    """Bytes of clean text before the tail."""
-    slack: int
+    by_document: bool
+    below: int = 0
+    """Documents whose key is less are held out."""
+    others: NDArray[np.uint64] = np.zeros(0, np.uint64)
+    """And those with one of these, sorted."""
+    tail: int = 0
+    """Otherwise: bytes of clean text before the tail."""
+    slack: int = 0
     """The tail may begin so many bytes earlier, to begin with a line."""
 
+    def holds_out(self, key: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Which of the documents with these keys are for validation."""
+        chosen: NDArray[np.bool_] = (key < np.uint64(self.below)) | np.isin(key, self.others)
+        return chosen
 
-def choose(recipe: Preprocess, keys: array[int], sizes: array[int], kept: array[int]) -> Split:
-    """Divide documents with the given `keys` (64-bit digests of seed and content), `sizes` (bytes), `kept` (0 or 1).
 
-    Documents with the same content always go the same way. Raises TooSmall.
+def split_key(seed: int, digest: bytes) -> int:
+    """64 bits from the seed and a document's content: those with the smallest are held out."""
+    return int.from_bytes(blake2b(digest, digest_size=8, key=str(seed).encode()).digest(), "big")
+
+
+def choose(recipe: Preprocess, corpus: Extent, contents: Iterable[tuple[Array, Array]]) -> Split:
+    """Divide what is left, `corpus`; `contents`: keys and sizes of its documents, in ascending order of keys.
+
+    Documents with the same content have the same key and come once, with their sizes added up, so they always go the
+    same way. Goes through the contents and holds out each that still fits. Raises TooSmall.
     """
-    size, key, keep = np.asarray(sizes, np.int64), np.asarray(keys, np.uint64), np.asarray(kept, np.bool_)
-    total, documents = int(size[keep].sum()), int(keep.sum())
+    total = corpus.bytes
     wanted = int(total * recipe.validation)
-    by_document = recipe.split == "document" or (recipe.split == "auto" and documents >= _AUTO_DOCUMENTS)
-    if by_document:
-        chosen = _by_document(key[keep], size[keep], wanted)
-        held_out = np.zeros(len(size), np.bool_)
-        held_out[keep] = chosen
-        held = int(size[held_out].sum())
-    else:
-        held_out, held = None, wanted
-    if documents == 1 and by_document:
+    by_document = recipe.split == "document" or (recipe.split == "auto" and corpus.documents >= _AUTO_DOCUMENTS)
+    if by_document and corpus.documents == 1:
         raise TooSmall(
             "there is only one document, so none can be held out",
             where="preprocess.split",
             todo="set preprocess.split to 'tail', or give more files",
         )
+    split, held = _by_document(contents, wanted) if by_document else (Split(False, tail=total - wanted), wanted)
     if min(held, total - held) < SMALLEST_SIDE:
         needed = int(SMALLEST_SIDE / recipe.validation) + 1
         raise TooSmall(
@@ -65,24 +77,37 @@ def choose(recipe: Preprocess, keys: array[int], sizes: array[int], kept: array[
             where="[preprocess]",
             todo=f"give about {max(needed, 2 * SMALLEST_SIDE):,} bytes of text, or raise preprocess.validation",
         )
-    return Split(held_out, total - wanted, wanted // 2)
+    return split._replace(slack=wanted // 2)
 
 
-def _by_document(key: NDArray[np.uint64], size: NDArray[np.int64], wanted: int) -> NDArray[np.bool_]:
-    """Go through the contents in the order of their keys and hold out each that still fits in `wanted` bytes."""
-    contents, content_of = np.unique(key, return_inverse=True)
-    weights = np.bincount(content_of, size, len(contents)).astype(np.int64)
-    chosen = np.zeros(len(contents), np.bool_)
-    room, smallest = wanted, int(weights.min())
-    for index, weight in enumerate(weights.tolist()):
-        if room < smallest:
+def _by_document(contents: Iterable[tuple[Array, Array]], wanted: int) -> tuple[Split, int]:
+    """The split, and how many bytes it holds out."""
+    room, misses = wanted, 0
+    below: int | None = None
+    others: list[int] = []
+    smallest: tuple[int, int] | None = None
+    seen = 0
+    for keys, sizes in contents:
+        seen += len(keys)
+        start = 0
+        if below is None:
+            start = int(np.searchsorted(np.cumsum(sizes.astype(np.int64)), room, "right"))
+            room -= int(sizes[:start].sum())
+            below = int(keys[start]) if start < len(keys) else None
+        for key, size in zip(keys[start:].tolist(), sizes[start:].tolist(), strict=True):
+            smallest = min(smallest or (size, key), (size, key))
+            if size <= room:
+                others.append(key)
+                room -= size
+                misses = 0
+            misses += 1
+            if misses > _MISSES:
+                break
+        if misses > _MISSES:
             break
-        if weight <= room:
-            chosen[index] = True
-            room -= weight
-    if not chosen.any() and len(contents) > 1:
-        chosen[weights.argmin()] = True
-    return chosen[content_of]
+    if room == wanted and smallest is not None and seen > 1:
+        room, others = wanted - smallest[0], [smallest[1]]
+    return Split(True, below or 0, np.array(sorted(others), np.uint64)), wanted - room
 
 
 def cut_at_line(text: str, wanted: int, slack: int) -> int:

@@ -29,8 +29,9 @@ from msgspec import Struct
 
 from core import __version__
 from core.artifact import Artifact, Damaged
-from core.events import Ended, Tail, last_event
+from core.events import Ended
 from core.files import remove_tree, write_atomic
+from core.journal import Tail, last_event
 from core.locks import holder
 from core.recipe import Recipe
 from core.runs.summary import Summary

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from core.events import Lines
+from core.journal import Lines
 from core.locks import Lock
 from core.runs.control import ask_stop
 from core.runs.directory import Exited, Launched, Run

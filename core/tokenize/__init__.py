@@ -2,105 +2,105 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from functools import partial
 
-import tiktoken
-
-from core.artifact import Artifact, Staging
-from core.download.documents import read_parts
-from core.download.progress import Meter
+from core.artifact import Artifact, Facts, Staging
+from core.download.background import in_background
 from core.events import Event, Note
 from core.recipe import Tokenize
-from core.tokenize.background import in_background
-from core.tokenize.bpe import SAMPLE_BYTES, learn, sample
-from core.tokenize.encode import encode_split
+from core.tokenize import bpe
+from core.tokenize.adopt import adopt_shards, adopt_vocabulary, part_artifacts
+from core.tokenize.characters import characters, single_bytes
+from core.tokenize.effort import COUNTING, SCANNING, Effort, merging
+from core.tokenize.encode import encode_shards, jobs
+from core.tokenize.encodings import ENCODINGS, NoVocabulary, named
+from core.tokenize.learning import learned
+from core.tokenize.report import count_ids, write_report
 from core.tokenize.shards import dtype_for
 from core.tokenize.vocabulary import Vocabulary
-from core.trouble import Trouble
+from core.vocab.report import FILE as REPORT
 
 __all__ = ["FORMAT", "NoVocabulary", "tokenize"]
 
-FORMAT = 1
+FORMAT = 2
 """Changes when the same text and recipe would give other tokens."""
-GPT2_PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"
-"""tiktoken's own, which cuts as GPT-2's does but faster; written here so that no other version of it changes files."""
-DOWNLOAD_SECONDS = 90.0
-"""Patience for the 1.5 MB of GPT-2's vocabulary; tiktoken itself would wait for ever."""
 _FILE = "vocabulary.json"
 
 
-class NoVocabulary(Trouble):
-    """GPT-2's vocabulary is not on this machine and could not be fetched."""
-
-    doing = "get the gpt2 vocabulary"
-
-
-def tokenize(recipe: Tokenize, clean: Artifact, out: Staging) -> Generator[Event, None, Artifact]:
-    """Write `vocabulary.json` and the token shards `train-*.tokens` and `validation-*.tokens`.
+def tokenize(
+    recipe: Tokenize, clean: Artifact, out: Staging, part: tuple[int, int] | None = None
+) -> Generator[Event, None, Artifact]:
+    """Write `vocabulary.json` and for each shard of clean text one of tokens: `train-00007.tokens` and so on.
 
     An own vocabulary is learned from the training text alone. After a break it goes on behind the last complete
-    shard. Yields Progress in bytes of text, those learned from counted too, and Notes about the vocabulary.
+    shard. part: (i, n), i from 1, makes only every n-th shard, from the i-th on; without it, shards that complete
+    artifacts of parts beside `out` have are taken over instead of made. Yields Progress in bytes of text, and Notes.
+
     Facts: vocabulary (its name), vocabulary_size, train_tokens, validation_tokens, train_bytes, validation_bytes,
-    bytes_per_token (on validation, end-of-text marks counted as tokens), dtype. Raises NoVocabulary.
+    bytes_per_token (on validation, end-of-text marks counted as tokens), dtype; of a part: part, parts. The whole has
+    `vocabulary_report.json` too. Raises NoVocabulary.
     """
-    learned = 0 if recipe.vocabulary == "gpt2" else min(SAMPLE_BYTES, int(clean.facts["train_bytes"]))
-    meter = Meter(float(clean.facts["train_bytes"]) + float(clean.facts["validation_bytes"]) + learned)
+    splits = {split: jobs(clean.files(f"{split}-*.parquet")) for split in ("train", "validation")}
+    everything = [job for made in splits.values() for job in made]
+    index, count = part or (1, 1)
+    mine = everything[index - 1 :: count]
+    effort = _effort(recipe, clean, len(mine) / max(1, len(everything)))
+    others = part_artifacts(out) if part is None else []
+    adopt_vocabulary(others, out, _FILE)
     if _FILE in out.published:
         vocabulary = Vocabulary.load(out.path / _FILE)
     else:
-        vocabulary = yield from (_gpt2(meter) if recipe.vocabulary == "gpt2" else _learn(recipe, clean, meter))
-        out.publish(_FILE, vocabulary.save)
-    meter.done = learned
-    train = yield from encode_split(clean.files("train-*.parquet"), "train", vocabulary, out, meter)
-    validation = yield from encode_split(clean.files("validation-*.parquet"), "validation", vocabulary, out, meter)
-    yield meter.now()
+        vocabulary, facts = yield from _vocabulary(recipe, clean, effort)
+        out.publish(_FILE, vocabulary.save, facts)
+    adopted = yield from adopt_shards(others, out, [job.name for job in mine], _FILE, effort.meter)
+    if adopted:
+        yield Note(text=f"took over {adopted:,} of {len(mine):,} shards that were made in parts")
+    done = out.published
+    effort.ready(sum(int(done[job.name].facts["bytes"]) for job in mine if job.name in done))
+    yield effort.meter.now()
+    yield from encode_shards([job for job in mine if job.name not in done], vocabulary, out, effort)
+    sums: Facts = {
+        f"{split}_{what}": sum(int(out.published[job.name].facts[what]) for job in made if job in mine)
+        for what in ("tokens", "bytes")
+        for split, made in splits.items()
+    }
+    if part is None:
+        shards = [out.path / job.name for job in splits["train"]]
+        counts = yield from in_background(lambda: count_ids(shards, vocabulary.size), effort.meter)
+        basis = int(out.published[_FILE].facts.get("learned_bytes", 0))
+        out.publish(REPORT, partial(write_report, vocabulary=vocabulary, counts=counts, sums=sums, learned_from=basis))
+    yield effort.complete()
     return out.finish(
         {
             "vocabulary": vocabulary.name,
             "vocabulary_size": vocabulary.size,
-            "train_tokens": train.tokens,
-            "validation_tokens": validation.tokens,
-            "train_bytes": train.bytes,
-            "validation_bytes": validation.bytes,
-            "bytes_per_token": round(validation.bytes / max(1, validation.tokens), 4),
+            **sums,
+            "bytes_per_token": round(int(sums["validation_bytes"]) / max(1, int(sums["validation_tokens"])), 4),
             "dtype": dtype_for(vocabulary.size).name,
+            **({"part": index, "parts": count} if part is not None else {}),
         }
     )
 
 
-def _learn(recipe: Tokenize, clean: Artifact, meter: Meter) -> Generator[Event, None, Vocabulary]:
+def _effort(recipe: Tokenize, clean: Artifact, share: float) -> Effort:
+    """share: of the shards that are to be encoded, 0 to 1."""
+    train, validation = int(clean.facts["train_bytes"]), int(clean.facts["validation_bytes"])
+    text = int((train + validation) * share)
+    if recipe.vocabulary == "bpe":
+        sample = min(bpe.SAMPLE_BYTES, train)
+        return Effort(text, learning=COUNTING * sample, merging=merging(sample, recipe.size))
+    return Effort(text, learning=SCANNING * train if recipe.vocabulary == "characters" else 0)
+
+
+def _vocabulary(recipe: Tokenize, clean: Artifact, effort: Effort) -> Generator[Event, None, tuple[Vocabulary, Facts]]:
+    """The vocabulary that the recipe asks for; learned_bytes: how much text it was learned from."""
+    train = clean.files("train-*.parquet")
     total = int(clean.facts["train_bytes"])
-    if total > SAMPLE_BYTES:
-        yield Note(text=f"the vocabulary is learned from a sample of {SAMPLE_BYTES:,} of {total:,} bytes")
-
-    def texts() -> Iterator[str]:
-        for text in sample(read_parts(clean.files("train-*.parquet")), total):
-            meter.advance(len(text.encode()))
-            yield text
-
-    vocabulary = yield from in_background(lambda: learn(texts(), recipe.size), meter)
-    if vocabulary.size < recipe.size:
-        yield Note(
-            level="warning",
-            text=f"the text has too few pairs that occur twice: the vocabulary has {vocabulary.size:,} entries "
-            f"instead of {recipe.size:,}",
-        )
-    return vocabulary
-
-
-def _gpt2(meter: Meter) -> Generator[Event, None, Vocabulary]:
-    """GPT-2's vocabulary from tiktoken's cache, or fetched into it."""
-    try:
-        encoding = yield from in_background(partial(tiktoken.get_encoding, "gpt2"), meter, DOWNLOAD_SECONDS)
-    except (OSError, ValueError) as error:  # what requests raises is an OSError; TimeoutError is one too
-        slow = isinstance(error, TimeoutError)
-        why = f"no answer within {DOWNLOAD_SECONDS:.0f} seconds" if slow else type(error).__name__
-        raise NoVocabulary(
-            f"it is not in tiktoken's cache and cannot be downloaded ({why})",
-            where="tokenize.vocabulary",
-            todo="set TIKTOKEN_CACHE_DIR to a directory that has it, copied from a machine with a network where "
-            "`python -c \"import tiktoken; tiktoken.get_encoding('gpt2')\"` ran with the same setting; "
-            "or use tokenize.vocabulary=bpe, which needs no network",
-        ) from None
-    return Vocabulary("gpt2", GPT2_PATTERN, sorted(encoding.token_byte_values(), key=encoding.encode_single_token))
+    if recipe.vocabulary in ENCODINGS:
+        return (yield from named(recipe.vocabulary, effort.meter)), {}
+    if recipe.vocabulary == "bytes":
+        return single_bytes(), {}
+    if recipe.vocabulary == "characters":
+        return (yield from characters(train, effort)), {"learned_bytes": total}
+    return (yield from learned(train, total, recipe.size, effort))

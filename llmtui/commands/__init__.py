@@ -6,7 +6,7 @@ import click
 
 from core import __version__
 from core.workspace import Workspace
-from llmtui.commands import doctor, look, sample, start, steer
+from llmtui.commands import data, doctor, look, sample, start, steer, vocab
 from llmtui.console import can_draw, say
 
 EXIT_CODES = """\b
@@ -45,6 +45,6 @@ for command in (
     *(start.demo, start.run, start.recipe),
     *(look.ls, look.show, look.watch, look.locate),
     *(steer.stop, steer.pause, steer.resume, steer.rm),
-    *(sample.sample, doctor.doctor, doctor.completion),
+    *(sample.sample, data.data, vocab.vocab, doctor.doctor, doctor.completion),
 ):
     command_line.add_command(command)

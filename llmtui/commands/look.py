@@ -10,7 +10,7 @@ from typing import Any
 import click
 import msgspec
 
-from core.events import Tail
+from core.journal import Tail
 from core.recipe_file import PRESETS
 from core.runs.directory import Run, find_run, look_through
 from core.runs.summary import Stage

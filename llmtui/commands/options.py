@@ -46,3 +46,6 @@ preset_option: Decorator = click.option(
 )
 detach_option: Decorator = click.option("--detach", is_flag=True, help="Start it and return at once.")
 json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+yes_option: Decorator = click.option(
+    "--yes", is_flag=True, help="Agree to what a corpus asks, where it asks for something, without being asked."
+)

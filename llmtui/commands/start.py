@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import click
-import msgspec
 
-from core.events import Tail
+from core.journal import Tail
 from core.recipe import Recipe
-from core.recipe_file import load, read_toml, to_toml
+from core.recipe_file import load, to_toml
 from core.runs import launch
 from core.runs.directory import Run, State
-from core.sources import absolute, located
 from core.trouble import Usage
-from core.workspace import Workspace, check_name, name_from
-from llmtui.commands.options import detach_option, preset_option, set_option
+from core.workspace import Workspace
+from llmtui.commands.asked import ensure_agreed, from_file, placed, resolve
+from llmtui.commands.options import detach_option, preset_option, set_option, yes_option
 from llmtui.console import can_draw, out, say
 from llmtui.narrate import Narrator, describe_failure, describe_progress, follow, result
 
@@ -46,16 +44,28 @@ def demo(overrides: tuple[str, ...], detach: bool, plain: bool) -> int:
 @click.option("--name", help="What to call the run; derived from the recipe or source otherwise.")
 @detach_option
 @click.option("--workbench", is_flag=True, help="Open the workbench on it.")
+@yes_option
 def run(
-    what: str, preset: str | None, overrides: tuple[str, ...], name: str | None, detach: bool, workbench: bool
+    what: str,
+    preset: str | None,
+    overrides: tuple[str, ...],
+    name: str | None,
+    detach: bool,
+    workbench: bool,
+    yes: bool,
 ) -> int:
-    """Build what RECIPE, a file that ends in .toml, says; or train on SOURCE: a text file, a folder, or stdlib.
+    """Build what RECIPE, a file that ends in .toml, says; or train on SOURCE.
+
+    SOURCE is the path of a file, a folder or a pattern; an https URL; hf:NAME, a data set of the Hugging Face hub;
+    stdlib or stories. `llmtui data corpora` lists well-known ones.
 
     The run works in the background. Its progress is told until it ends; Ctrl-C stops the telling, not the run.
     """
     if workbench and not can_draw():
         raise CannotDraw("this is no terminal to draw on", todo="leave out --workbench")
-    return _begin(_resolve(what, preset, overrides, name), detach=detach, workbench=workbench)
+    recipe = placed(resolve(what, preset, overrides, name))
+    ensure_agreed(Workspace().prepare(), recipe, yes)
+    return _begin(recipe, detach=detach, workbench=workbench)
 
 
 @click.command(short_help="Print a recipe with all its fields, as a file.")
@@ -65,43 +75,15 @@ def run(
 def recipe(file: str | None, preset: str | None, overrides: tuple[str, ...]) -> None:
     """Print the recipe that FILE, --preset and --set make together: every field, what it means, what it takes."""
     if file is not None:
-        out(to_toml(_from_file(Path(file), preset, overrides)), end="")
+        out(to_toml(from_file(Path(file), preset, overrides)), end="")
     else:
         out(to_toml(load(preset=preset, overrides=overrides)), end="")
-
-
-def _resolve(what: str, preset: str | None, overrides: Sequence[str], name: str | None) -> Recipe:
-    """The recipe that `llmtui run` was asked for."""
-    named = {"name": check_name(name)} if name is not None else {}
-    if what.endswith(".toml"):
-        return _from_file(Path(what), preset, overrides, named)
-    base = {"name": name_from(Path(what).stem or "stdlib"), "source": {"corpus": what}} | named
-    return load(preset=preset, base=base, overrides=overrides)
-
-
-def _from_file(file: Path, preset: str | None, overrides: Sequence[str], base: dict[str, Any] | None = None) -> Recipe:
-    """The recipe in `file`; a relative corpus in it is meant from where the file is."""
-    tables = read_toml(file)
-    base = dict(base or {})
-    if "name" not in tables:
-        base = {"name": name_from(file.stem)} | base
-    source = tables.get("source")
-    corpus = source.get("corpus") if isinstance(source, dict) else None
-    if isinstance(corpus, str) and corpus:
-        base["source"] = {"corpus": absolute(corpus, file.absolute().parent)}
-    return load(preset=preset, file=file, base=base, overrides=overrides)
-
-
-def _located(recipe: Recipe) -> Recipe:
-    """The same recipe for processes that work in another directory."""
-    source = msgspec.structs.replace(recipe.source, corpus=located(recipe.source.corpus))
-    return msgspec.structs.replace(recipe, source=source)
 
 
 def _begin(recipe: Recipe, *, detach: bool, workbench: bool) -> int:
     """Start a run for `recipe` and stay with it as far as is wanted; the exit code."""
     workspace = Workspace().prepare()
-    started = Run.create(workspace, _located(recipe))
+    started = Run.create(workspace, recipe)
     with left_to_itself(started):
         launch.start(started, workspace)
         if detach:

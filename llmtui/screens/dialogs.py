@@ -33,7 +33,7 @@ class Confirm(ModalScreen[bool]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
-            yield Static(Content(shown(self._question)))
+            yield Static(Content(shown(self._question, lines=True)))
             with Horizontal(classes="buttons"):
                 yield Button(Content(f"n  {self._no}"), id="no")
                 yield Button(Content(f"y  {self._yes}"), id="yes", variant="warning")

@@ -93,7 +93,7 @@ class Welcome(Pane):
             [],
             [("  d  ", "key"), ("start the demo: the Python standard library, a small GPT,", "")],
             [("     ", ""), ("about two minutes of training, no network", "dim")],
-            [("  n  ", "key"), ("a run of your own: any text file, or a folder of them", "")],
+            [("  n  ", "key"), ("a run of your own: a file, a folder, a data set of the hub", "")],
             [("  ?  ", "key"), ("all keys", "")],
             [],
             [("Runs go on when you leave; come back at any time with `llmtui`.", "dim")],

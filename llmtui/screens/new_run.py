@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import ClassVar
 
 from textual import on
@@ -16,14 +15,14 @@ from textual.widgets import Input, Static
 
 from core.recipe import Recipe
 from core.recipe_file import BadRecipe, load, presets
-from core.sources import BUILT_IN, located
+from core.sources import BUILT_IN, located, source_name
 from core.trouble import Trouble
-from core.workspace import check_name, name_from
+from core.workspace import check_name
 from llmtui.shown import shown
 from llmtui.widgets.stepper import Stepper
 
 _FIELDS = {
-    "source.corpus": ("source", "stdlib, or the path of a text file or a folder"),
+    "source.corpus": ("source", "stdlib, stories, hf:NAME, https URL, file, folder, pattern"),
     "train.minutes": ("minutes", "of training; empty: as the preset says"),
     "name": ("name", "empty: from the source"),
 }
@@ -85,7 +84,7 @@ class NewRun(ModalScreen[Recipe | None]):
     def _recipe(self, values: dict[str, str]) -> Recipe:
         """The recipe that the form describes. Raises Trouble whose `where` or `what` names the field."""
         corpus = located(values["source.corpus"] or BUILT_IN[0])
-        name = values["name"] or name_from(Path(corpus).stem)
+        name = values["name"] or source_name(corpus)
         try:
             check_name(name)
         except Trouble as trouble:

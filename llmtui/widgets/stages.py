@@ -87,9 +87,9 @@ def stage_lines(recipe: Recipe, summary: Summary, cells: int, alive: bool) -> li
     waiting = {
         "download": shown(recipe.source.corpus, 200),
         "preprocess": f"{len(recipe.preprocess.steps)} cleaning steps",
-        "tokenize": "gpt2, 50,257 entries"
-        if recipe.tokenize.vocabulary == "gpt2"
-        else f"bpe, {recipe.tokenize.size:,} entries",
+        "tokenize": f"bpe, {recipe.tokenize.size:,} entries"
+        if recipe.tokenize.vocabulary == "bpe"
+        else recipe.tokenize.vocabulary,
         "train": words.limits(recipe.train),
         "sample": f"while training every {recipe.train.sample_every:,} steps, and at the end",
     }

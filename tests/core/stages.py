@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import pytest
 
@@ -19,6 +19,7 @@ from core.artifact import Artifact, Staging
 from core.events import Event, Note
 from core.recipe import Preprocess, Source, Tokenize
 
+T = TypeVar("T")
 Stage = Generator[Event, None, Artifact]
 Make = Callable[[Staging], Stage]
 
@@ -39,6 +40,16 @@ def make(path: Path, stage: Make, *, events: list[Event] | None = None) -> Artif
                 events.append(event)
 
 
+def made(work: Generator[Event, None, T]) -> T:
+    """What a generator of events returns at its end."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+
 def break_off(path: Path, stage: Make, after: int) -> bool:
     """Close a stage after so many events; False when it came to its end before."""
     with Staging(path, "test", "0").open() as out:
@@ -50,8 +61,8 @@ def break_off(path: Path, stage: Make, after: int) -> bool:
     return True
 
 
-def downloading(corpus: Path | str) -> Make:
-    return lambda out: core.download.download(Source(corpus=str(corpus)), out)
+def downloading(corpus: Path | str, **recipe: Any) -> Make:
+    return lambda out: core.download.download(Source(corpus=str(corpus), **recipe), out)
 
 
 def preprocessing(documents: Artifact, recipe: Preprocess | None = None) -> Make:
@@ -84,16 +95,22 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 SMALL = (
     ("core.download.progress", "EVERY", 0),
-    ("core.tokenize.background", "EVERY", 0.01),
+    ("core.download.background", "EVERY", 0.01),
     ("core.download.reading", "PART_BYTES", 1000),
+    ("core.download.columns", "BATCH_BYTES", 1500),
+    ("core.download.hub_files", "DECODE_BYTES", 2000),
+    ("core.download.hub_files", "RUN_BYTES", 8000),
+    ("core.download.hub_files", "BLOCK_BYTES", 4096),
+    ("core.download.rows", "BATCH_BYTES", 2000),
+    ("core.download.lines", "BLOCK_BYTES", 1500),
+    ("core.download.parquet", "_BATCH_BYTES", 1500),
     ("core.download", "SHARD_BYTES", 5000),
     ("core.preprocess", "SHARD_BYTES", 5000),
-    ("core.tokenize.encode", "SHARD_TOKENS", 3000),
     ("core.tokenize.encode", "_BATCH", 2000),
 )
 
 
-def killed_while_writing(path: Path, stage: str, source: Path, shard: int) -> int:
+def killed_while_writing(path: Path, stage: str, source: Path | str, shard: int) -> int:
     """Run `stage` in a process that kills itself in the middle of writing a shard; its exit status.
 
     source: the corpus, or the artifact before.

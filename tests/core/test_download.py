@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 
 from core import download
 from core.artifact import Artifact
+from core.corpora import NotACorpus
 from core.download import NoText, Unreadable, reading
+from core.download.compression import Stream
 from core.download.documents import Part, read_parts, write_parts
 from core.events import Event, Progress
 from core.recipe import Source
-from core.sources import UnknownSource
+from core.sources import UnknownSource, absolute, located
 from tests.core.stages import (
     Staging,
     break_off,
@@ -95,6 +97,27 @@ def test_an_unknown_source_is_told_the_nearest_name(tmp_path: Path) -> None:
     with pytest.raises(UnknownSource, match="no such file") as trouble:
         download.identify(Source(corpus=str(tmp_path / "shakespear.txt")))
     assert "did you mean 'shakespeare.txt'?" in trouble.value.todo
+
+
+@pytest.mark.parametrize(
+    "corpus", ["stdlib", "stories", "hf:bookcorpus", "hf:user/name@v1", "https://example.org/a.txt"]
+)
+def test_a_source_that_is_no_path_stays_as_it_is(corpus: str, tmp_path: Path) -> None:
+    assert located(corpus) == absolute(corpus, tmp_path) == corpus
+
+
+def test_a_file_called_like_an_address_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(write(tmp_path, {"hf:notes": "text"}))
+    assert located("hf:notes") == str(tmp_path / "hf:notes")
+
+
+def test_a_bare_name_of_a_well_known_corpus_is_told_how_to_be_said() -> None:
+    with pytest.raises(UnknownSource) as trouble:
+        located("BookCorpus")
+    assert trouble.value.todo.startswith("did you mean 'hf:bookcorpus'?")
+    assert all(kind in trouble.value.todo for kind in ("'stdlib'", "'stories'", "'hf:NAME'", "https URL", "pattern"))
+    with pytest.raises(NotACorpus, match="'hf:' does not name"):
+        located("hf:")
 
 
 @pytest.mark.parametrize("corpus", ["a\0b", "x" * 5000, "/dev/null/below"])
@@ -197,7 +220,8 @@ def test_parts_of_any_bytes_join_to_their_text(
     path.write_bytes(data)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reading, "PART_BYTES", size)
-        pieces = list(reading.read_pieces(path, len(data)))
+        with Stream(path, len(data)) as stream:
+            pieces = list(reading.read_pieces(stream))
     text = data.decode("utf-8", "replace")
     assert "".join(piece.text for piece in pieces) == text.removeprefix("\ufeff")
     assert [piece.last for piece in pieces] == [False] * (len(pieces) - 1) + [True]

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from core.events import (
     Ended,
     Evaluation,
-    Lines,
     Metric,
     Note,
     Paused,
@@ -20,10 +19,9 @@ from core.events import (
     StageFinished,
     StageStarted,
     Started,
-    Tail,
     encode,
-    last_event,
 )
+from core.journal import Lines, Tail, last_event
 from core.runs.summary import Summary
 
 

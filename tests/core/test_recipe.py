@@ -44,7 +44,7 @@ def test_every_preset_is_a_valid_recipe() -> None:
         ("train.lr=7", "train.lr = 7 is not a number above 0, at most 1"),
         ("train.lr=nan", "is not a number"),
         ("train.steps=true", "train.steps = true is not a whole number at least 1"),
-        ("tokenize.vocabulary=gpt3", "one of bpe, gpt2"),
+        ("tokenize.vocabulary=gpt3", "one of bpe, bytes, characters, cl100k_base, gpt2,"),
         ("tokenize.size=12", "at least 257"),
         ("train=4", "'train' is a section"),
         ("name=../x", "a-z, 0-9"),

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from core.artifact import Artifact
-from core.events import Evaluation, Metric, Note, Sample, StageSkipped, Started, Tail
+from core.events import Evaluation, Metric, Note, Sample, StageSkipped, Started
+from core.journal import Tail
 from core.recipe import Recipe
 from core.runs.control import ask_checkpoint, ask_go_on, ask_pause, ask_sample, ask_stop
 from core.runs.directory import BadRun, NoSuchRun, Run, State, StillRunning, find_run

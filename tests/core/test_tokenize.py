@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
 import socket
@@ -15,20 +16,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core import tokenize
 from core.artifact import Artifact
-from core.download.documents import Part, read_parts
+from core.download import background
+from core.download.documents import Part, read_parts, write_parts
 from core.download.progress import Meter
 from core.events import Event, Progress
 from core.recipe import Preprocess, Tokenize
-from core.tokenize import NoVocabulary, background, bpe
+from core.tokenize import NoVocabulary, bpe, encodings
+from core.tokenize.effort import COUNTING, Effort, merging
+from core.tokenize.encodings import named
 from core.tokenize.shards import TokenStream
 from core.tokenize.vocabulary import BadToken, BadVocabulary, Vocabulary, cut
+from core.vocab.report import read_report
 from tests.core.stages import (
     break_off,
     clean_of,
     contents,
     killed_while_writing,
+    made,
     make,
     notes,
     small_shards,
@@ -50,19 +55,12 @@ def own() -> Vocabulary:
 def gpt2_cache() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TIKTOKEN_CACHE_DIR", str(SHARED / "tiktoken-cache"))
-        patch.setattr("tiktoken.registry.ENCODINGS", {})
         yield
 
 
 @pytest.fixture(scope="module")
 def gpt2(gpt2_cache: None) -> Vocabulary:
-    stage = tokenize._gpt2(Meter(None))
-    while True:
-        try:
-            next(stage)
-        except StopIteration as end:
-            vocabulary: Vocabulary = end.value
-            return vocabulary
+    return made(named("gpt2", Meter(None)))
 
 
 @pytest.fixture
@@ -135,6 +133,16 @@ def test_gpt2_counts_the_reference_texts_as_published(gpt2: Vocabulary) -> None:
 
 
 @needs_gpt2
+@needs_texts
+def test_the_verdict_makes_as_many_batches_as_in_the_book(gpt2: Vocabulary) -> None:
+    # Raschka, chapter 5: 90 % of the characters for training, windows of 256 one behind the other, two a batch
+    text = (SHARED / "data" / "the-verdict.txt").read_text()
+    border = int(0.9 * len(text))
+    windows = [len(range(0, len(gpt2.encode(side)) - 256, 256)) for side in (text[:border], text[border:])]
+    assert len(text) == 20_479 and [count // 2 for count in windows] == [9, 1]
+
+
+@needs_gpt2
 def test_gpt2_stage_says_what_it_made(folder: Path, tmp_path: Path, gpt2_cache: None) -> None:
     tokens = make(tmp_path / "tokens", tokenizing(clean_of(tmp_path, folder), Tokenize(vocabulary="gpt2")))
     assert (tokens.facts["vocabulary"], tokens.facts["vocabulary_size"], tokens.facts["dtype"]) == (
@@ -182,13 +190,18 @@ def test_gpt2_gives_any_text_back(gpt2: Vocabulary, text: str) -> None:
 
 
 @settings(deadline=None)
-@given(words=st.lists(st.sampled_from(["word", "  two", "x = 1", "é", "don't", "(a)", "7"]), min_size=1, max_size=80))
-def test_cutting_at_lines_does_not_change_the_tokens(own: Vocabulary, words: list[str]) -> None:
-    text = "".join(f"{word}{end}" for word, end in zip(words, ["\n", " ", "\n\n", "\n"] * 20, strict=False)) + "end"
+@given(
+    words=st.lists(st.sampled_from(["word", "  two", "x = 1", "é", "don't", "(a)", "7", "/y", "."]), max_size=80),
+    ends=st.lists(st.sampled_from(["\n", "\r\n", " ", "\n\n", "\n ", "\t"]), min_size=80, max_size=80),
+)
+def test_cutting_at_lines_and_words_does_not_change_the_tokens(
+    own: Vocabulary, words: list[str], ends: list[str]
+) -> None:
+    text = "".join(f"{word}{end}" for word, end in zip(words, ends, strict=False)) + "end"
     limit = 40
     chunks = list(cut(text, limit))
-    assert "".join(chunks) == text and all(len(chunk) <= limit for chunk in chunks)
-    if all(chunk.endswith("\n") for chunk in chunks[:-1]):
+    assert "".join(chunks) == text and all(0 < len(chunk) <= limit for chunk in chunks)
+    if all(chunk.endswith("\n") or after.startswith(" ") for chunk, after in itertools.pairwise(chunks)):
         assert [token for chunk in chunks for token in own.encode(chunk)] == own.encode(text)
 
 
@@ -197,11 +210,11 @@ def test_a_million_times_the_same_character_is_encoded(own: Vocabulary, characte
     assert own.decode(own.encode(character * 1_000_000 + "x")) == character * 1_000_000 + "x"
 
 
-def test_text_without_spaces_can_be_learned_from() -> None:
+def test_text_without_spaces_can_be_learned_from(tmp_path: Path) -> None:
     dice = random.Random(1)
     text = "".join(dice.choice("ACGT") for _ in range(300_000))
-    parts = [Part("dna", 0, text), Part("spaces", 0, " " * 300_000)]
-    assert bpe.learn(bpe.sample(parts, 600_000), 500).size == 500
+    write_parts(tmp_path / "train.parquet", [Part("dna", 0, text), Part("spaces", 0, " " * 300_000)])
+    assert bpe.learn(bpe.sample([tmp_path / "train.parquet"], 600_000), 500).size == 500
 
 
 @pytest.mark.parametrize("token", [-1, 600, 2**40])
@@ -225,7 +238,6 @@ def test_a_saved_vocabulary_is_the_same(own: Vocabulary, tmp_path: Path) -> None
 def test_a_saved_gpt2_needs_no_cache(gpt2: Vocabulary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gpt2.save(tmp_path / "v.json")
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path / "nothing"))
-    monkeypatch.setattr("tiktoken.registry.ENCODINGS", {})
     assert Vocabulary.load(tmp_path / "v.json").encode("Hello, I am") == [15496, 11, 314, 716]
 
 
@@ -238,8 +250,13 @@ def test_a_saved_gpt2_needs_no_cache(gpt2: Vocabulary, tmp_path: Path, monkeypat
         {"pattern": "("},
         {"pattern": "x"},
         {"digest": "0"},
-        {"schema": 2},
+        {"schema": 3},
         {"special": {"<|endoftext|>": 0}},
+        {"special": {"<|endoftext|>": 2**60}},
+        {"special": {}},
+        {"kind": "characters"},
+        {"kind": "bytes"},
+        {"schema": 1},
         {"ranks": 7},
     ],
 )
@@ -312,14 +329,30 @@ def test_a_small_text_gives_a_smaller_vocabulary_and_says_so(tmp_path: Path) -> 
 def test_a_large_text_is_sampled_and_says_so(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clean = clean_of(tmp_path, folder)
     monkeypatch.setattr(bpe, "SAMPLE_BYTES", 20_000)
-    monkeypatch.setattr(tokenize, "SAMPLE_BYTES", 20_000)
     events: list[Event] = []
-    make(tmp_path / "tokens", tokenizing(clean), events=events)
+    tokens = make(tmp_path / "tokens", tokenizing(clean), events=events)
     assert any("a sample of 20,000 of" in note for note in notes(events))
-    total = int(clean.facts["train_bytes"])
-    texts = list(bpe.sample(read_parts(clean.files("train-*")), total))
-    assert 5_000 < sum(len(text.encode()) for text in texts) <= 20_000 < total
-    assert texts == list(bpe.sample(read_parts(clean.files("train-*")), total))
+    total, files = int(clean.facts["train_bytes"]), clean.files("train-*")
+    texts = list(bpe.sample(files, total))
+    size = sum(len(text.encode()) for text in texts)
+    assert 5_000 < size <= 20_000 < total
+    assert texts == list(bpe.sample(files, total))
+    assert read_report(tokens.path).learned_from == size
+    assert tokens.manifest.files["vocabulary.json"].facts == {"learned_bytes": size, "sample_seed": bpe.SAMPLE_SEED}
+
+
+def test_a_sample_is_spread_over_all_shards_and_long_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bpe, "SAMPLE_BYTES", 40_000)
+    monkeypatch.setattr(bpe, "_SAMPLE_PIECE", 1_000)
+    monkeypatch.setattr(bpe, "_SAMPLE_SHARDS", 5)
+    files = [tmp_path / f"train-{n}.parquet" for n in range(10)]
+    for n, path in enumerate(files):
+        write_parts(path, [Part("long", 0, f"{n}word " * 4_000)])
+    total = 10 * 24_000
+    texts = list(bpe.sample(files, total))
+    assert 20_000 < sum(map(len, texts)) <= 40_000
+    assert len({text.split("word")[0][-1] for text in texts}) == 5
+    assert len(texts) > 20
 
 
 def test_progress_counts_learning_and_encoding(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -329,7 +362,32 @@ def test_progress_counts_learning_and_encoding(folder: Path, tmp_path: Path, mon
     make(tmp_path / "tokens", tokenizing(clean), events=events)
     last = [event for event in events if isinstance(event, Progress)][-1]
     train, validation = int(clean.facts["train_bytes"]), int(clean.facts["validation_bytes"])
-    assert last.done == last.total == 2 * train + validation
+    assert last.done == last.total == train + validation
+    shares = [event.done for event in events if isinstance(event, Progress)]
+    assert shares == sorted(shares)
+
+
+def test_progress_is_linear_in_time_while_nothing_is_heard_of_the_merging(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    counting, merges = COUNTING * 1_000, merging(1_000, 4_096)
+    effort = Effort(1_000, learning=counting, merging=merges)
+    effort.learned(0)
+    now += 10 * counting  # at 10 seconds a unit of work
+    effort.learned(counting)
+    effort.merging()
+    seconds = 10 * (counting + merges + 1_000)
+    for part in (0.25, 0.5, 1):
+        now = 100.0 + 10 * (counting + part * merges)
+        effort.wait()
+        assert effort.meter.done / 1_000 == pytest.approx((now - 100) / seconds)
+    now += 50 * merges  # slower than was guessed: it waits
+    effort.wait()
+    assert effort.meter.done / 1_000 == pytest.approx((counting + merges) / (counting + merges + 1_000))
+    effort.ready(0)
+    effort.encoded(500)
+    assert effort.meter.done / 1_000 == pytest.approx((counting + merges + 500) / (counting + merges + 1_000))
+    assert effort.complete().done == 1_000
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -347,13 +405,15 @@ def test_after_breaks_at_any_point_the_tokens_are_the_same(
     assert contents(artifact) == contents(whole) and artifact.facts == whole.facts
 
 
-def test_after_kill_in_the_middle_of_a_shard_the_tokens_are_the_same(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("file", [1, 3, 6])
+def test_after_kill_in_the_middle_of_a_file_the_tokens_are_the_same(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: int
 ) -> None:
     small_shards(monkeypatch)
     clean = clean_of(tmp_path, folder)
-    assert killed_while_writing(tmp_path / "killed", "tokenize", clean.path, 3) == -9
-    assert (tmp_path / "killed.partial" / "train-00000.tokens").exists()
+    assert killed_while_writing(tmp_path / "killed", "tokenize", clean.path, file) == -9
+    complete = [path for path in (tmp_path / "killed.partial").iterdir() if not path.name.startswith(".")]
+    assert len(complete) == file - 1
     assert contents(make(tmp_path / "killed", tokenizing(clean))) == contents(
         make(tmp_path / "whole", tokenizing(clean))
     )
@@ -386,8 +446,6 @@ def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proxy: str) -> None
             monkeypatch.delenv(name)
     monkeypatch.setenv("HTTPS_PROXY", proxy)
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path / "empty-cache"))
-    monkeypatch.setattr("tiktoken.registry.ENCODINGS", {})
-    monkeypatch.setattr("tiktoken.registry._lock", threading.RLock())
 
 
 def test_without_a_network_it_is_said_how_to_get_gpt2(
@@ -404,7 +462,7 @@ def test_a_network_that_never_answers_is_given_up(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clean = clean_of(tmp_path, folder)
-    monkeypatch.setattr(tokenize, "DOWNLOAD_SECONDS", 0.5)
+    monkeypatch.setattr(encodings, "DOWNLOAD_SECONDS", 0.5)
     with silent_proxy() as proxy:
         offline(tmp_path, monkeypatch, proxy)
         events: list[Event] = []

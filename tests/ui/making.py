@@ -16,7 +16,6 @@ from core.events import (
     AnyEvent,
     Ended,
     Evaluation,
-    Lines,
     Metric,
     Progress,
     Reading,
@@ -33,6 +32,7 @@ from core.events import (
     encode,
 )
 from core.files import write_atomic
+from core.journal import Lines
 from core.recipe_file import load
 from core.runs.directory import Exited, Launched, Run
 from core.runs.summary import Summary

@@ -215,6 +215,25 @@ async def test_a_new_run_is_refused_in_words_beside_the_field(workspace: Workspa
         assert not all_runs(workspace)
 
 
+async def test_a_corpus_with_a_notice_is_not_taken_before_it_is_agreed_to(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.runs.launch.python", lambda *_: ["false"])  # what is started is not what this is about
+    app = Workbench(workspace)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: "welcome" in screen_text(app))
+        await pilot.press("n", *"hf:bookcorpus", "enter")
+        await until(pilot, lambda: "smashwords" in screen_text(app) and "agree and start" in screen_text(app))
+        await pilot.press("enter")  # the harmless answer has the focus
+        await until(pilot, lambda: not app.screen.is_modal)
+        assert not all_runs(workspace)
+        await pilot.press("n", *"hf:bookcorpus", "enter")
+        await until(pilot, lambda: "agree and start" in screen_text(app))
+        await pilot.press("y")
+        await until(pilot, lambda: all_runs(workspace))
+    assert all_runs(workspace)[0].recipe.source.corpus == "hf:bookcorpus"
+
+
 async def test_a_start_that_fails_is_one_sentence_and_the_screen_lives_on(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

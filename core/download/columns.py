@@ -1,0 +1,112 @@
+"""A column of text, as Arrow holds it, as rows of documents: no Python object per row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from core.download import reading
+from core.download.documents import SCHEMA
+
+BATCH_BYTES = 4 * 2**20
+"""UTF-8 bytes of text after which a batch ends."""
+
+
+class Cut(NamedTuple):
+    """Some documents, or one part of a long one."""
+
+    batch: pa.RecordBatch
+    row: int
+    """Where it goes on: the row behind the batch, or the one of which a part is left."""
+    part: int
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds text."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def repaired(column: pa.Array) -> tuple[pa.Array, int]:
+    """The column as UTF-8 strings, and in how many rows bytes that are none were replaced by U+FFFD."""
+    if column.type != pa.string():
+        column = column.cast(pa.string(), safe=False)
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid:
+        raw = column.view(pa.binary()).to_pylist()
+        texts = [None if value is None else value.decode("utf-8", "replace") for value in raw]
+        changed = sum(text is not None and text.encode() != value for text, value in zip(texts, raw, strict=True))
+        return pa.array(texts, pa.string()), changed
+    return column, 0
+
+
+def cut_rows(column: pa.Array, file: str, first: int, row: int, part: int) -> Iterator[Cut]:
+    """The documents of a column of strings, named `file:row`, counted from 1, in batches of about BATCH_BYTES.
+
+    first: number of the column's first row in its file. row, part: where to begin; what is before is left out
+    without changing where batches end. A null is no document.
+    """
+    ends = _ends(column)
+    begin, rows = 0, len(column)
+    while begin < rows:
+        before = ends[begin - 1] if begin else 0
+        end = max(int(np.searchsorted(ends, before + BATCH_BYTES, "right")), begin + 1)
+        if ends[begin] - before > reading.PART_BYTES:
+            end = begin + 1
+            if first + end > row:
+                yield from _parts(column[begin], file, first + begin, part if first + begin == row else 0)
+        else:
+            # a long row stands alone, in parts
+            long = np.flatnonzero(np.diff(ends[begin:end], prepend=before) > reading.PART_BYTES)
+            end = begin + int(long[0]) if len(long) else end
+            if first + end > row:
+                skip = max(row - first - begin, 0)
+                yield Cut(_batch(column[begin + skip : end], file, first + begin + skip), first + end, 0)
+        begin = end
+
+
+def _ends(column: pa.Array) -> np.ndarray:
+    """Bytes of text up to the end of each row: (rows,)."""
+    lengths = pc.fill_null(pc.binary_length(column), 0).to_numpy(zero_copy_only=False)
+    return np.cumsum(lengths, dtype=np.int64)
+
+
+def _batch(texts: pa.Array, file: str, first: int) -> pa.RecordBatch:
+    numbers = pc.cast(pa.array(np.arange(first + 1, first + 1 + len(texts))), pa.string())
+    names = pc.binary_join_element_wise(pa.scalar(file), numbers, ":")
+    batch = pa.RecordBatch.from_arrays([names, pa.array(np.zeros(len(texts), np.int32)), texts], schema=SCHEMA)
+    return batch.filter(pc.is_valid(texts)) if texts.null_count else batch
+
+
+def _parts(text: pa.Scalar, file: str, row: int, start: int) -> Iterator[Cut]:
+    data = text.as_buffer()
+    view = memoryview(data)
+    begin = number = 0
+    while begin < len(view):
+        end = _part_end(view, begin)
+        if number >= start:
+            columns = [[f"{file}:{row + 1}"], [number], [str(view[begin:end], "utf-8")]]
+            batch = pa.RecordBatch.from_arrays(
+                [pa.array(c, f.type) for c, f in zip(columns, SCHEMA, strict=True)], schema=SCHEMA
+            )
+            yield Cut(batch, row, number + 1) if end < len(view) else Cut(batch, row + 1, 0)
+        begin, number = end, number + 1
+
+
+def _part_end(view: memoryview, begin: int) -> int:
+    """Where a part that begins at `begin` ends: behind a line, or where there is none, behind a character."""
+    end = begin + reading.PART_BYTES
+    if end >= len(view):
+        return len(view)
+    line = bytes(view[begin:end]).rfind(b"\n") + 1
+    if line:
+        return begin + line
+    while view[end] & 0xC0 == 0x80:
+        end -= 1
+    return end

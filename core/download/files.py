@@ -1,0 +1,192 @@
+"""Files as a source: one, a folder of them, or those that match a pattern."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Generator, Iterable, Iterator
+from typing import Any
+
+from msgspec.structs import asdict
+
+from core.artifact import Facts
+from core.download import survey
+from core.download.formats import format_of
+from core.download.listing import Found, NoText, Unreadable, list_source
+from core.download.origin import Rows
+from core.download.progress import Meter
+from core.download.rows import Place
+from core.download.survey import Looked, look
+from core.download.text_column import NoColumn
+from core.events import Event, Note
+from core.recipe import Source
+from core.trouble import Trouble
+
+_SHOWN = 5
+"""Broken records, and names in a list, that are told one by one."""
+
+_REASONS = 10
+"""Reasons for leaving files out that are told, each with its files."""
+
+
+class BrokenRecords(Trouble):
+    """More records cannot be read than the recipe lets pass."""
+
+    doing = "read the source"
+
+
+class _Position(Place, kw_only=True):
+    """Where the next documents come from, and what was met before them."""
+
+    file: int = 0
+    """Index in the listing."""
+    replaced: int = 0
+    damaged: int = 0
+    """Files that could be opened at first but not read to their end."""
+    broken: int = 0
+    """Records that cannot be read."""
+    empty: int = 0
+    """Records without text."""
+
+    def place(self) -> Place:
+        """The place in the file, as it is now."""
+        return Place(offset=self.offset, line=self.line, part=self.part, state=self.state)
+
+    def go_on(self, place: Place) -> None:
+        """Move to another place in the file."""
+        self.offset, self.line, self.part, self.state = place.offset, place.line, place.part, place.state
+
+
+class Files:
+    """Every file of a source: one document each, or one for each record in it."""
+
+    def __init__(self, recipe: Source, found: list[Found] | None = None) -> None:
+        """Look at what there is. found: the files, where they are not what the recipe names.
+
+        Raises UnknownSource, Unreadable, NoText.
+        """
+        self._recipe = recipe
+        self._found = list_source(recipe.corpus) if found is None else found
+        self.total: float | None = None
+        self.facts: Facts = {}
+
+    def read(self, position: Facts) -> Iterator[Rows | Event]:
+        """See `Origin.read`. Raises Unreadable, NoText, NoColumn, BrokenRecords."""
+        files = yield from self._survey()
+        yield from _about(files)
+        self.total = float(sum(each.file.size for each in files if not each.refused))
+        at = _Position(**position)  # type: ignore[arg-type]
+        refused = sum(1 for each in files if each.refused)
+        done = sum(each.file.size for each in files[: at.file] if not each.refused)
+        self._count(at, refused)
+        for index in range(at.file, len(files)):
+            each = files[index]
+            try:
+                for step in () if each.refused else survey.read(each, at.place()):
+                    before = at.broken
+                    at.go_on(step.place)
+                    at.replaced, at.empty = at.replaced + step.replaced, at.empty + step.empty
+                    at.broken += step.broken
+                    for bad in step.bad[: max(0, _SHOWN - before)]:
+                        yield Note(level="warning", text=f"{each.file.name}:{bad.line} is passed over: {bad.why}")
+                    if at.broken > self._recipe.max_broken:
+                        bad = step.bad[min(self._recipe.max_broken - before, len(step.bad) - 1)]
+                        raise self._too_many(f"{each.file.name}:{bad.line}: {bad.why}")
+                    self._count(at, refused)
+                    yield Rows(step.batch, done + step.consumed, asdict(at))
+            except Unreadable as trouble:
+                at.damaged += 1
+                yield Note(level="warning", text=f"{each.file.name} could not be read to its end: {trouble.what}")
+            at.file = index + 1
+            at.go_on(Place())
+            done += 0 if each.refused else each.file.size
+        self._count(at, refused)
+        yield from _about_repairs(at, {each.encoding for each in files if not each.refused} - {"", "utf-8"})
+
+    def _count(self, at: _Position, refused: int) -> None:
+        told = {"broken": at.broken, "empty": at.empty}
+        self.facts = {"skipped": refused + at.damaged, **{name: count for name, count in told.items() if count}}
+
+    def _too_many(self, where: str) -> BrokenRecords:
+        limit = self._recipe.max_broken
+        return BrokenRecords(
+            f"more than {limit:,} records in it cannot be read",
+            where=where,
+            todo="repair the file, or let more pass: --set source.max_broken=NUMBER",
+        )
+
+    def _survey(self) -> Generator[Event, None, list[Looked]]:
+        """How each file is to be read. Raises Unreadable, NoText, NoColumn."""
+        meter = Meter(None, "documents")
+        files: list[Looked] = []
+        lacking: NoColumn | None = None
+        for file in self._found:
+            try:
+                files.append(look(file, self._recipe.column))
+            except NoColumn as trouble:
+                if not trouble.todo or self._recipe.column:
+                    lacking = trouble
+                    files.append(Looked(file, format_of(file.name), trouble.what))
+                else:
+                    raise
+            yield from meter.advance(1)
+        if lacking is not None and all(each.refused or not each.column for each in files):
+            raise lacking
+        _check(self._recipe.corpus, files)
+        return files
+
+
+def _check(corpus: str, files: list[Looked]) -> None:
+    """Raise Unreadable or NoText when there is nothing to go on with."""
+    good = [each for each in files if not each.refused]
+    todo = "name a text file or a folder with text files in it"
+    if not good and len(files) == 1 and files[0].refused != "binary":
+        raise Unreadable(files[0].refused, where=str(files[0].file.path))
+    if not good:
+        first = files[0]
+        many = (
+            f"none of the {len(files):,} files in it is readable text (the first, {first.file.name}: {first.refused})"
+        )
+        raise NoText("it is binary, not text" if len(files) == 1 else many, where=corpus, todo=todo)
+    if not any(each.file.size for each in good):
+        raise NoText("there is no text in it, only empty files", where=corpus, todo=todo)
+
+
+def _about(files: list[Looked]) -> Iterator[Note]:
+    """What is left out, and what was assumed about the rest, each kind once with the first files it concerns."""
+    refused: dict[str, list[str]] = defaultdict(list)
+    encodings: dict[str, list[str]] = defaultdict(list)
+    columns: dict[tuple[str, tuple[str, ...]], list[str]] = defaultdict(list)
+    for each in files:
+        if each.refused:
+            refused[each.refused].append(each.file.name)
+        elif each.encoding not in ("", "utf-8"):
+            encodings[each.encoding].append(each.file.name)
+        if not each.refused and len(each.columns) > 1:
+            columns[each.column, each.columns].append(each.file.name)
+    for why, names in list(refused.items())[:_REASONS]:
+        yield Note(level="warning", text=f"left out {_count(names)}, {why}: {_list(names)}")
+    if left := [name for names in list(refused.values())[_REASONS:] for name in names]:
+        yield Note(level="warning", text=f"left out {_count(left)} for other reasons: {_list(left)}")
+    for encoding, names in encodings.items():
+        yield Note(text=f"{_count(names)} read as {encoding}: {_list(names)}")
+    for (column, there), names in list(columns.items())[:_SHOWN]:
+        others = _list([repr(name) for name in there if name != column])
+        yield Note(text=f"{_count(names)} with the text in {column!r}, beside {others}: {_list(names)}")
+
+
+def _about_repairs(at: _Position, encodings: Iterable[str]) -> Iterator[Note]:
+    if at.replaced:
+        meant = " or ".join(["UTF-8", *sorted(encodings)])
+        yield Note(level="warning", text=f"{at.replaced:,} places were not {meant} and were replaced by \ufffd")
+    if at.broken > _SHOWN:
+        yield Note(level="warning", text=f"{at.broken:,} records could not be read and were passed over")
+    if at.empty:
+        yield Note(text=f"{at.empty:,} records have no text and were left out")
+
+
+def _count(names: list[Any]) -> str:
+    return "1 file" if len(names) == 1 else f"{len(names):,} files"
+
+
+def _list(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else "")

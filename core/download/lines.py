@@ -1,0 +1,62 @@
+"""Whole lines out of a stream, a few MiB at a time, whatever the length of a line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from core.download.compression import Bytes
+
+BLOCK_BYTES = 4 * 2**20
+RECORD_BYTES = 32 * 2**20
+"""A longer record is not held in memory: it counts as broken."""
+
+
+class Block(NamedTuple):
+    """Some whole lines."""
+
+    data: bytes
+    """Empty for a line that is too long, and while the end of one is looked for."""
+    start: int
+    """Offset in the stream, in bytes."""
+    end: int
+    lines: int
+    """Lines before it."""
+    too_long: bool = False
+
+
+def blocks(stream: Bytes, start: int = 0, lines: int = 0) -> Iterator[Block]:
+    """The lines of a stream from offset `start`, which is the beginning of line `lines` (from 0).
+
+    The last line may lack its end, except that of a damaged stream, which is left out. Raises Unreadable.
+    """
+    stream.skip(start)
+    waiting = b""
+    while not stream.at_end() or waiting:
+        room = BLOCK_BYTES - len(waiting)
+        data = waiting + stream.read(room if room > 0 else BLOCK_BYTES)
+        last = stream.at_end()
+        end = data.rfind(b"\n", len(waiting)) + 1
+        if last and not stream.damage:
+            end = len(data)
+        if end:
+            block = data[:end]
+            yield Block(block, start, start + end, lines)
+            start, lines = start + end, lines + block.count(b"\n")
+            waiting = data[end:]
+        elif len(data) > RECORD_BYTES:
+            passed = len(data)
+            del data
+            waiting = b""
+            while (piece := stream.read(BLOCK_BYTES)) and (end := piece.find(b"\n") + 1) == 0:
+                passed += len(piece)
+                yield Block(b"", start, start, lines)
+            passed += end if piece else 0
+            waiting = piece[end:]
+            yield Block(b"", start, start + passed, lines, too_long=True)
+            start, lines = start + passed, lines + 1
+        else:
+            waiting = data
+            yield Block(b"", start, start, lines)
+        if last and stream.damage:
+            return

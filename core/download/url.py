@@ -1,0 +1,37 @@
+"""A file behind a URL as a source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from msgspec.structs import replace
+
+from core.artifact import Facts, Staging
+from core.download.fetch import fetch
+from core.download.files import Files
+from core.download.listing import Found
+from core.download.origin import Rows
+from core.events import Event
+from core.recipe import Source
+from core.sources import located, shown_url
+
+
+class Url:
+    """One file that is fetched whole and then read as a local one would be; it goes when the stage is finished."""
+
+    def __init__(self, recipe: Source, out: Staging) -> None:
+        """Raises UnknownSource where the URL may not be asked for."""
+        self._url = located(recipe.corpus)
+        self._recipe = replace(recipe, corpus=shown_url(recipe.corpus))
+        self._folder = out.path
+        self.total: float | None = None
+        self.facts: Facts = {}
+
+    def read(self, position: Facts) -> Iterator[Rows | Event]:
+        """See `Origin.read`. Fetching counts its own bytes first. Raises Unreachable and what `Files.read` raises."""
+        fetched = yield from fetch(self._url, self._folder)
+        files = Files(self._recipe, [Found(fetched.name, fetched.path, fetched.size, 0)])
+        for item in files.read(position):
+            self.total, self.facts = files.total, files.facts
+            yield item
+        self.facts = files.facts

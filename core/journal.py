@@ -1,0 +1,111 @@
+"""The journal, a file of events as JSON lines: writing it, and reading it while it grows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from core.events import AnyEvent, decode
+
+
+class Lines:
+    """Append-only writer of a file of lines: one `write` a line, so that only a full disk can tear one.
+
+    Opening it cuts off a torn last line that a crash left. One writer at a time, which the writer's lock ensures.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        self._size = self._heal()
+
+    def _heal(self) -> int:
+        """Cut the file behind its last newline; its size after that."""
+        end = os.fstat(self._fd).st_size
+        while end:
+            start = max(0, end - 65536)
+            cut = os.pread(self._fd, end - start, start).rfind(b"\n")
+            if cut >= 0:
+                end = start + cut + 1
+                break
+            end = start
+        os.ftruncate(self._fd, end)
+        return end
+
+    def append(self, line: bytes) -> bool:
+        """Write `line` and a newline; False when the disk is full, and then nothing of it stays."""
+        data = line + b"\n"
+        try:
+            written = os.write(self._fd, data)
+        except OSError:
+            written = 0
+        if written != len(data):
+            os.ftruncate(self._fd, self._size)
+            return False
+        self._size += written
+        return True
+
+    def sync(self) -> None:
+        """Make all lines so far survive a power cut."""
+        os.fsync(self._fd)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+def last_event(path: Path) -> AnyEvent | None:
+    """The event in the last complete line; None when there is none or it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 2**20))
+            lines = file.read().rpartition(b"\n")[0].splitlines()
+        return decode(lines[-1]) if lines else None
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
+
+
+class Tail:
+    """What is new in a file of lines since the last look, safe beside a writer, a crash and a replaced file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.offset = 0
+        self.unreadable = 0
+        """Complete lines that were no event: damage, or a newer version's words."""
+        self._inode = 0
+
+    def lines(self, limit: int = -1) -> list[bytes]:
+        """The complete lines since the last call. A file that shrank or was replaced is read from its start.
+
+        limit: read only about so many bytes now; the next call goes on behind them.
+        """
+        try:
+            with self.path.open("rb") as file:
+                status = os.fstat(file.fileno())
+                if status.st_ino != self._inode or status.st_size < self.offset:
+                    self._inode, self.offset = status.st_ino, 0
+                if status.st_size == self.offset:
+                    return []
+                file.seek(self.offset)
+                data = file.read(limit)
+                if limit >= 0 and b"\n" not in data:
+                    data += file.readline()  # a line longer than the limit must not stop everything behind it
+        except FileNotFoundError:
+            return []
+        end = data.rfind(b"\n") + 1
+        self.offset += end
+        return data[:end].splitlines()
+
+    def events(self, limit: int = -1) -> list[AnyEvent]:
+        """The events since the last call, or those in about the next `limit` bytes."""
+        return list(self._decoded(self.lines(limit)))
+
+    def _decoded(self, lines: Iterable[bytes]) -> Iterable[AnyEvent]:
+        for line in lines:
+            try:
+                yield decode(line)
+            except msgspec.DecodeError:
+                self.unreadable += 1

@@ -1,0 +1,121 @@
+"""Looks into the finished shards: which lines stand there often, and which stand on both sides."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from core.preprocess.keys import Array
+
+BUDGET = 16 * 2**20
+"""Bytes of training text in which repeated lines are counted."""
+EXCERPT = 120
+"""Characters of a line that are kept for the report."""
+COMPARED = 2**18
+"""Lines of the whole corpus that are compared between the sides, about."""
+SHORTEST = 40
+"""Bytes of a line that is compared: shorter ones are the same by chance."""
+_KEPT = 200
+_ODD = np.uint64(0x9E3779B97F4A7C15)
+
+
+class Sample(Struct, kw_only=True):
+    """What one shard showed."""
+
+    lines: list[tuple[str, int]] = []
+    """The most frequent ones."""
+    sampled: int = 0
+    """Bytes in which they were counted."""
+    compared: bytes = b""
+    """64-bit hashes of lines, the same lines in every shard."""
+
+
+def sample(batches: Sequence[pa.RecordBatch], seed: int, index: int, budget: int, rarity: int) -> Sample:
+    """Count lines in about `budget` bytes of seeded rows; hash one of 2^`rarity` lines, chosen by what they say."""
+    made = Sample(lines=[])
+    if budget:
+        made.lines, made.sampled = _frequent(batches, random.Random(f"{seed} {index}"), budget)
+    hashes = [_compared(batch.column("text"), rarity) for batch in batches if len(batch)]
+    made.compared = np.unique(np.concatenate([*hashes, np.zeros(0, np.uint64)])).tobytes()
+    return made
+
+
+def _frequent(batches: Sequence[pa.RecordBatch], dice: random.Random, budget: int) -> tuple[list[tuple[str, int]], int]:
+    counts: Counter[str] = Counter()
+    rows = [(at, row) for at, batch in enumerate(batches) for row in range(len(batch))]
+    dice.shuffle(rows)
+    left = budget
+    for at, row in rows:
+        if left <= 0:
+            break
+        text = batches[at].column("text")[row].as_py()[:left]
+        left -= len(text.encode())
+        counts.update(line[:EXCERPT] for found in text.split("\n") if (line := found.strip()))
+    return most(counts, _KEPT), budget - left
+
+
+def most(counts: Counter[str], number: int) -> list[tuple[str, int]]:
+    """The most frequent lines, and in the order of the alphabet those that stand equally often."""
+    return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:number]
+
+
+def _compared(texts: pa.StringArray, rarity: int) -> NDArray[np.uint64]:
+    """Hashes of the chosen lines: those whose eight bytes in the middle say so, which costs next to nothing."""
+    from xxhash import xxh3_64_intdigest
+
+    offsets = np.frombuffer(texts.buffers()[1], np.int32)[texts.offset : texts.offset + len(texts) + 1].astype(np.int64)
+    if offsets[-1] == offsets[0]:
+        return np.zeros(0, np.uint64)
+    data = np.frombuffer(texts.buffers()[2], np.uint8)[: offsets[-1]]
+    ends = np.flatnonzero(data[offsets[0] :] == 10) + offsets[0]
+    # two sorted runs, which a stable sort merges in no time; where both say the same, a line of no bytes comes out
+    borders = np.sort(np.concatenate([offsets, ends + 1]), kind="stable")
+    start, end = borders[:-1], borders[1:]
+    end = end - (data[np.maximum(end, 1) - 1] == 10)
+    long = end - start >= SHORTEST
+    start, end = start[long], end[long]
+    middle = (start + end) // 2
+    word = np.zeros(len(start), np.uint64)
+    for place in range(8):
+        word |= data[middle + place - 4].astype(np.uint64) << np.uint64(8 * place)
+    word = (word ^ (word >> np.uint64(32))) * _ODD
+    chosen = np.flatnonzero(word >> np.uint64(64 - rarity) == 0) if rarity else np.arange(len(start))
+    hashes = (xxh3_64_intdigest(data[start[at] : end[at]].tobytes().strip()) for at in chosen.tolist())
+    return np.fromiter(hashes, np.uint64, len(chosen))
+
+
+def rarity_for(size: int) -> int:
+    """Such that of a corpus of `size` bytes about `COMPARED` lines are compared."""
+    return max(0, (size // 60 // COMPARED).bit_length())
+
+
+class Samples:
+    """The samples of all shards together."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self.sampled = 0
+        self._hashes: dict[str, Array] = {side: np.zeros(0, np.uint64) for side in ("train", "validation")}
+
+    def add(self, side: str, found: Sample) -> None:
+        """Take in what one shard showed."""
+        self._counts.update(dict(found.lines))
+        self.sampled += found.sampled
+        if len(self._counts) > 20 * _KEPT:
+            self._counts = Counter(dict(most(self._counts, 10 * _KEPT)))
+        self._hashes[side] = np.union1d(self._hashes[side], np.frombuffer(found.compared, np.uint64))
+
+    def frequent(self, number: int) -> list[tuple[str, int]]:
+        """The lines that stand most often, twice at least."""
+        return [pair for pair in most(self._counts, number) if pair[1] > 1]
+
+    def leak(self) -> tuple[int, int]:
+        """Different lines of validation that were compared, and how many of them stand in training, too."""
+        validation = self._hashes["validation"]
+        return len(validation), int(np.isin(validation, self._hashes["train"]).sum())

@@ -1,0 +1,74 @@
+"""What is told about a vocabulary after a corpus was encoded with it: `vocabulary_report.json`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from core.trouble import Trouble
+
+FILE = "vocabulary_report.json"
+
+
+class NoReport(Trouble):
+    doing = "read the vocabulary report"
+
+
+class Entry(Struct, frozen=True, kw_only=True):
+    """One token."""
+
+    id: int
+    bytes: int
+    text: str
+    """Its bytes as text; those that are no UTF-8 by themselves as U+FFFD."""
+    hex: str
+    """Its bytes, the first 64 of them."""
+    count: int
+    """How often it stands in the training text."""
+
+
+class VocabularyReport(Struct, frozen=True, kw_only=True):
+    """How a vocabulary fits the corpus."""
+
+    vocabulary: str
+    size: int
+    """Ids, the end-of-text mark and gaps included."""
+    entries: int
+    """Ids that stand for text."""
+    used: int
+    """Entries that occur in the training text."""
+    unused: int
+    learned_from: int
+    """Bytes of training text it was learned from; 0 for a published one, and for bytes."""
+    train_bytes: int
+    train_tokens: int
+    validation_bytes: int
+    validation_tokens: int
+    train_bytes_per_token: float
+    """End-of-text marks are counted as tokens, here and below."""
+    bytes_per_token: float
+    """On the held-out text."""
+    longest: tuple[Entry, ...]
+    frequent: tuple[Entry, ...]
+
+    @property
+    def unused_share(self) -> float:
+        """Of the entries, 0 to 1."""
+        return self.unused / max(1, self.entries)
+
+
+def read_report(tokens: Path) -> VocabularyReport:
+    """The report in the tokens artifact at `tokens`. Raises NoReport."""
+    path = tokens / FILE
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=VocabularyReport)
+    except OSError as error:
+        raise NoReport(
+            (error.strerror or str(error)).lower(),
+            where=str(path),
+            todo="the tokens may have been made by an older version; a new run of the same recipe makes them again",
+        ) from None
+    except msgspec.DecodeError as error:
+        raise NoReport(f"it cannot be read ({error})", where=str(path)) from None

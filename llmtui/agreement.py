@@ -1,0 +1,28 @@
+"""What a person has to agree to before a corpus is taken, asked once and remembered."""
+
+from __future__ import annotations
+
+import msgspec
+
+from core.corpora import Corpus, known
+from core.files import write_atomic
+from core.recipe import Recipe
+from core.workspace import Workspace
+
+
+def to_agree(workspace: Workspace, recipe: Recipe) -> Corpus | None:
+    """The corpus of `recipe` when it has a notice that this user has not agreed to yet."""
+    corpus = known(recipe.source.corpus)
+    return corpus if corpus and corpus.notice and corpus.name not in _agreed(workspace) else None
+
+
+def agree(workspace: Workspace, corpus: Corpus) -> None:
+    """Remember that this user agreed."""
+    write_atomic(workspace.state / "agreed.json", msgspec.json.encode([*_agreed(workspace), corpus.name]))
+
+
+def _agreed(workspace: Workspace) -> list[str]:
+    try:
+        return msgspec.json.decode((workspace.state / "agreed.json").read_bytes(), type=list[str])
+    except (OSError, msgspec.DecodeError):
+        return []

@@ -1,0 +1,63 @@
+"""Having heavy work done by a child process, and hearing what it says: see `core.errand`."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from core.errand import Failed
+from core.runs.launch import environment, python
+from core.trouble import Trouble
+from core.workspace import Workspace
+
+LOG_LIMIT = 2**20
+"""Bytes of what the children print, beyond which the log starts anew."""
+
+
+def errand(workspace: Workspace, module: str, *arguments: str, says: Any) -> Iterator[Any]:
+    """Run `python -m module arguments` and yield what it says, decoded as `says`, a union of structs.
+
+    Leaving the loop ends the child. Raises the Trouble it ends with.
+    """
+    decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(says | Failed)
+    log = workspace.state / "errands.log"
+    fresh = not log.exists() or log.stat().st_size > LOG_LIMIT
+    with log.open("wb" if fresh else "ab") as stderr:
+        child = subprocess.Popen(
+            python(module, *arguments),
+            env=environment(workspace),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+        )
+    assert child.stdout is not None and child.stdin is not None
+    try:
+        for line in child.stdout:
+            said = decoder.decode(line)
+            if isinstance(said, Failed):
+                raise _trouble(said)
+            yield said
+        code = child.wait()
+        if code:
+            raise Trouble(f"its process ended with code {code}", where=str(log), todo="the log has the details")
+    finally:
+        with suppress(OSError):
+            child.stdin.close()  # which ends it
+        child.stdout.close()
+        if child.poll() is None:
+            child.terminate()
+        child.wait()
+
+
+def _trouble(failed: Failed) -> Trouble:
+    """The same trouble on this side."""
+
+    class Told(Trouble):
+        exit_code = failed.exit_code
+        doing = failed.doing
+
+    return Told(failed.what, where=failed.where, kept=failed.kept, todo=failed.todo)

@@ -1,0 +1,256 @@
+"""Damaged files, breaks, full disks, files of any size: what is readable is kept, in bounded memory."""
+
+from __future__ import annotations
+
+import gzip
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from core import download
+from core.artifact import Artifact
+from core.download import Unreadable
+from core.events import Event
+from tests.core.made import (
+    FORMATS,
+    PACK,
+    as_json_lines,
+    as_parquet,
+    as_table,
+    documents,
+    put,
+    read,
+)
+from tests.core.stages import (
+    ROOT,
+    break_off,
+    contents,
+    downloading,
+    killed_while_writing,
+    make,
+    notes,
+    small_shards,
+)
+
+# Damage
+
+
+@pytest.mark.parametrize("packed", [".gz", ".zst", ".xz", ".bz2"])
+@pytest.mark.parametrize("kind", ["txt", "jsonl"])
+def test_what_is_left_of_a_cut_off_file_is_kept(tmp_path: Path, kind: str, packed: str) -> None:
+    import random
+
+    words = random.Random(1)
+    texts = ["".join(words.choices("abcdefghij \n", k=3000)) for _ in range(400)]
+    whole = as_json_lines(texts) if kind == "jsonl" else "".join(texts).encode()
+    data = PACK[packed](whole)
+    path = put(tmp_path / f"a.{kind}{packed}", data[: len(data) * 3 // 4])
+    events: list[Event] = []
+    found = read(path, tmp_path / "out", events)
+    assert found == texts[: len(found)] if kind == "jsonl" else "".join(texts).startswith(found[0])
+    assert sum(map(len, found)) > 0.25 * sum(map(len, texts))
+    assert f"{path.name} could not be read to its end: it is cut off" in notes(events)
+    assert not any("passed over" in note for note in notes(events)), "the torn record is part of the damage"
+
+
+@pytest.mark.parametrize("packed", [".gz", ".zst", ".xz", ".bz2"])
+@pytest.mark.parametrize("what", ["cut", "other"])
+def test_a_file_damaged_from_its_beginning_is_unreadable(tmp_path: Path, packed: str, what: str) -> None:
+    data = PACK[packed](b"text " * 1000)[:6] if what == "cut" else b"this was never compressed"
+    with pytest.raises(Unreadable, match="cut off" if what == "cut" else "damaged"):
+        read(put(tmp_path / f"a.txt{packed}", data), tmp_path / "out")
+
+
+@pytest.mark.parametrize("packed", [".gz", ".xz", ".bz2"])  # Arrow writes zstd without checksums
+def test_a_flipped_bit_ends_the_text_and_is_told(tmp_path: Path, packed: str) -> None:
+    data = bytearray(PACK[packed](b"".join(b"%d and so on\n" % n for n in range(200_000))))
+    data[len(data) * 2 // 3] ^= 1
+    events: list[Event] = []
+    make(tmp_path / "out", downloading(put(tmp_path / f"a.txt{packed}", bytes(data))), events=events)
+    assert any("could not be read to its end" in note for note in notes(events))
+
+
+def test_a_parquet_table_without_its_end_is_refused(tmp_path: Path) -> None:
+    data = as_parquet(documents())
+    with pytest.raises(Unreadable, match="no Parquet file, or its end is missing"):
+        read(put(tmp_path / "a.parquet", data[:-10]), tmp_path / "out")
+
+
+def test_a_parquet_table_damaged_inside_is_kept_up_to_there(tmp_path: Path) -> None:
+    data = bytearray(as_parquet(documents()))
+    with pq.ParquetFile(pa.BufferReader(bytes(data))) as file:
+        at = file.metadata.row_group(1).column(1).data_page_offset
+    data[at : at + 200] = b"\xff" * 200
+    events: list[Event] = []
+    found = read(put(tmp_path / "a.parquet", bytes(data)), tmp_path / "out", events)
+    assert found == documents()[:25]
+    assert any("a.parquet could not be read to its end: its data is damaged" in note for note in notes(events))
+
+
+def test_many_reasons_are_not_told_one_by_one(tmp_path: Path) -> None:
+    for n in range(15):
+        put(tmp_path / "s" / f"{n:02d}.csv", f"name,size{n}\na,1\n")
+    put(tmp_path / "s" / "a.jsonl", '{"text": "kept"}\n')
+    events: list[Event] = []
+    assert read(tmp_path / "s", tmp_path / "out", events, column="text") == ["kept"]
+    said = [note for note in notes(events) if note.startswith("left out")]
+    assert len(said) == 11 and said[-1].startswith("left out 5 files for other reasons: 10.csv")
+
+
+def test_binary_inside_a_compression_is_binary(tmp_path: Path) -> None:
+    put(tmp_path / "s" / "a.gz", gzip.compress(b"\x7fELF\0\0" * 100))
+    put(tmp_path / "s" / "b.tar.gz", gzip.compress(b"name\0" + b"\0" * 508))
+    put(tmp_path / "s" / "c.bin", gzip.compress(b"text"))
+    put(tmp_path / "s" / "d.pdf", b"%PDF-1.7\nno NUL so far")
+    put(tmp_path / "s" / "e.txt", "text")
+    events: list[Event] = []
+    assert read(tmp_path / "s", tmp_path / "out", events) == ["text"]
+    assert any("left out 4 files, binary: a.gz, b.tar.gz, c.bin, d.pdf" in note for note in notes(events))
+
+
+# Going on after a break
+
+RESUMED = {
+    **{f"a.{kind}": FORMATS[kind](documents()) for kind in FORMATS},
+    **{f"a.jsonl{packed}": PACK[packed](as_json_lines(documents())) for packed in PACK},
+    "a.txt.gz": gzip.compress("".join(documents()).encode()),
+    "a.txt": "".join(documents()).encode("utf-16"),
+    "a.html": ("<p>" + "<p>".join(documents())).encode(),
+    "wide.csv": as_table(documents()).decode().encode("utf-16"),
+    "broken.jsonl": b"{\n\n".join(as_json_lines(documents()).splitlines(keepends=True)),
+}
+
+
+@pytest.mark.parametrize("name", RESUMED)
+def test_after_breaks_at_any_point_the_documents_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    small_shards(monkeypatch)
+    source = put(tmp_path / "s" / name, RESUMED[name])
+    put(tmp_path / "s" / "z.jsonl", as_json_lines(documents()))
+    whole = make(tmp_path / "whole", downloading(source.parent))
+    assert len(contents(whole)) > 2
+    after = 3
+    while break_off(tmp_path / "broken", downloading(source.parent), after):
+        after += 2
+    artifact = Artifact.open(tmp_path / "broken", verify=True)
+    assert contents(artifact) == contents(whole)
+    assert artifact.facts == whole.facts
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.csv", "a.jsonl.zst"])
+def test_after_kill_in_the_middle_of_a_shard_the_documents_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    small_shards(monkeypatch)
+    source = put(tmp_path / name, RESUMED[name])
+    assert killed_while_writing(tmp_path / "killed", "download", source, 2) == -9
+    assert contents(make(tmp_path / "killed", downloading(source))) == contents(
+        make(tmp_path / "whole", downloading(source))
+    )
+
+
+@pytest.mark.parametrize("name", RESUMED)
+def test_progress_ends_at_the_bytes_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    from core.events import Progress
+
+    small_shards(monkeypatch)
+    events: list[Event] = []
+    make(tmp_path / "out", downloading(put(tmp_path / name, RESUMED[name])), events=events)
+    told = [event for event in events if isinstance(event, Progress) and event.unit == "bytes"]
+    assert told[-1].done == told[-1].total == len(RESUMED[name])
+    assert [event.done for event in told] == sorted(event.done for event in told)
+
+
+def test_a_full_disk_keeps_what_is_complete_and_the_next_attempt_goes_on(tmp_path: Path) -> None:
+    """A process that may write no file of more than 20 kB meets what a full disk would tell it, at the third shard."""
+    source = tmp_path / "s"
+    for n in range(5):
+        put(source / f"{n}.txt", "".join(f"{k * (n > 1)}\n" for k in range(30_000)))
+    script = (
+        "import resource, signal, sys\n"
+        "from pathlib import Path\n"
+        "import core.download\n"
+        "from tests.core.stages import downloading, make\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+        "core.download.SHARD_BYTES = 50_000\n"
+        "try:\n"
+        "    make(Path(sys.argv[2]), downloading(sys.argv[1]))\n"
+        "except OSError as error:\n"
+        "    sys.exit(error.strerror)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script, str(source), str(tmp_path / "out")], cwd=ROOT, capture_output=True, text=True
+    )
+    assert "File too large" in ended.stderr
+    left = sorted(path.name for path in (tmp_path / "out.partial").glob("documents-*"))
+    assert left == ["documents-00000.parquet", "documents-00001.parquet"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(download, "SHARD_BYTES", 50_000)
+        whole = contents(make(tmp_path / "whole", downloading(source)))
+        assert len(whole) == 5
+        assert contents(make(tmp_path / "out", downloading(source))) == whole
+
+
+# Memory
+
+
+def peak(source: Path, out: Path) -> int:
+    """MiB that a process needs to download `source`."""
+    script = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "from tests.core.stages import downloading, make\n"
+        "make(Path(sys.argv[2]), downloading(sys.argv[1]))\n"
+        "status = Path('/proc/self/status')\n"
+        # Linux hands the parent's peak on in ru_maxrss
+        "peak = status.read_text().partition('VmHWM:')[2].split()[0] if status.exists() else 0\n"
+        "print(int(peak) or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)\n"
+    )
+    command = [sys.executable, "-c", script, str(source), str(out)]
+    return int(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout) // 1024
+
+
+def grow(path: Path, unit: bytes, times: int) -> Path:
+    with path.open("wb") as file:
+        for _ in range(times):
+            file.write(unit)
+    return path
+
+
+def test_memory_does_not_follow_the_size_of_one_line(tmp_path: Path) -> None:
+    """80 MB of one line as text, and as a JSON line that is too long to be a record, against 10 MB."""
+    unit = b"no end in sight " * 2**16
+    small = peak(grow(tmp_path / "a.txt", unit, 40), tmp_path / "1")
+    large = peak(grow(tmp_path / "b.txt", unit, 160), tmp_path / "2")
+    assert large < small + 40
+    (tmp_path / "s").mkdir()
+    put(tmp_path / "s" / "a.txt", "something")
+    grow(tmp_path / "s" / "b.jsonl", b'{"text": "' + unit, 160)
+    assert peak(tmp_path / "s", tmp_path / "3") < small + 250
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["txt", "jsonl", "csv", "parquet", "jsonl.zst"])
+def test_250_mb_are_read_in_400_mb(tmp_path: Path, kind: str) -> None:
+    texts = [f"{n} " + "all work and no play makes Jack a dull boy\n" * 60 for n in range(1000)]
+    path = tmp_path / f"a.{kind}"
+    if kind == "parquet":
+        table = pa.table({"text": texts})
+        with pq.ParquetWriter(path, table.schema) as writer:
+            writer.write_table(pa.concat_tables([table] * 100), row_group_size=100_000)
+    elif kind == "csv":
+        put(path, "text\n")
+        with path.open("ab") as file:
+            for _ in range(100):
+                file.write(as_table(texts).split(b"\r\n", 1)[1].replace(b"\r\n", b"\n"))
+        put(path, b"id," + path.read_bytes())
+    else:
+        unit = as_json_lines(texts) if kind.startswith("jsonl") else "".join(texts).encode()
+        grow(path, PACK[".zst"](unit) if kind.endswith("zst") else unit, 100)
+    assert peak(path, tmp_path / "out") < 400

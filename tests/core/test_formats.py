@@ -1,0 +1,295 @@
+"""Every format a person keeps text in gives the same documents, and says what is wrong with some of them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from core.download import BrokenRecords, NoColumn, NoText, lines
+from core.download.formats import Format, format_of, name_for
+from core.events import Event
+from tests.core.made import (
+    FORMATS,
+    PACK,
+    as_json_lines,
+    as_parquet,
+    as_table,
+    documents,
+    parts_of,
+    put,
+    read,
+    texts_of,
+)
+from tests.core.stages import (
+    downloading,
+    make,
+    notes,
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a.txt", ("text", "")),
+        ("A.JSONL.GZ", ("jsonl", "gz")),
+        ("x.ndjson.zst", ("jsonl", "zst")),
+        ("x.csv.xz", ("csv", "xz")),
+        ("x.tsv", ("tsv", "")),
+        ("x.parquet", ("parquet", "")),
+        ("x.htm", ("html", "")),
+        ("x.gz", ("text", "gz")),
+        ("jsonl", ("text", "")),
+        ("main.rs", ("text", "")),
+    ],
+)
+def test_names_tell_the_format(name: str, expected: tuple[str, str]) -> None:
+    assert format_of(name) == Format(*expected)  # type: ignore[arg-type]
+
+
+def test_what_a_server_says_completes_a_name() -> None:
+    assert name_for("data", "application/x-ndjson; charset=utf-8", "") == "data.jsonl"
+    assert name_for("page", "text/html", "gzip") == "page.html.gz"
+    assert name_for("a.csv", "text/plain", "") == "a.csv"
+    assert name_for("a.txt.gz", "text/plain", "gzip") == "a.txt.gz"
+
+
+@pytest.mark.parametrize("packed", PACK)
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "tsv"])
+def test_records_are_documents_named_by_their_line(tmp_path: Path, kind: str, packed: str) -> None:
+    texts = documents()
+    path = put(tmp_path / f"a.{kind}{packed}", PACK[packed](FORMATS[kind](texts)))
+    artifact = make(tmp_path / "out", downloading(path))
+    assert texts_of(artifact) == texts
+    names = [part.name for part in parts_of(artifact)]
+    if kind == "jsonl":
+        assert names == [f"{path.name}:{n}" for n in range(1, len(texts) + 1)]
+    else:
+        assert names[:3] == [f"{path.name}:{n}" for n in (2, 4, 7)], "a cell of several lines counts them"
+
+
+def test_a_parquet_table_gives_its_rows(tmp_path: Path) -> None:
+    texts = documents()
+    path = put(tmp_path / "a.parquet", as_parquet(texts))
+    artifact = make(tmp_path / "out", downloading(path))
+    assert texts_of(artifact) == texts
+    assert [part.name for part in parts_of(artifact)][-1] == f"a.parquet:{len(texts)}"
+
+
+@pytest.mark.parametrize("kind", ["string_view", "large_string", "dictionary"])
+def test_any_sort_of_arrow_text_is_read(tmp_path: Path, kind: str) -> None:
+    texts = ["ein Text", "noch einer", "ein Text"]
+    column = pa.array(texts)
+    column = column.dictionary_encode() if kind == "dictionary" else column.cast(getattr(pa, kind)())
+    pq.write_table(pa.table({"body": column}), tmp_path / "a.parquet")
+    assert read(tmp_path / "a.parquet", tmp_path / "out") == texts
+
+
+@pytest.mark.parametrize("packed", PACK)
+def test_text_is_the_same_out_of_every_compression(tmp_path: Path, packed: str) -> None:
+    text = "Ünïcode\r\n\0 in the middle\n" * 1000
+    path = put(tmp_path / f"a.txt{packed}", PACK[packed](("x" * 9000 + "\n" + text).encode()))
+    assert read(path, tmp_path / "out") == ["x" * 9000 + "\n" + text]
+
+
+@pytest.mark.parametrize("packed", [".gz", ".zst", ".xz", ".bz2"])
+def test_members_that_follow_each_other_are_one_text(tmp_path: Path, packed: str) -> None:
+    pack = PACK[packed]
+    path = put(tmp_path / f"a.txt{packed}", pack(b"one\n") + pack(b"") + pack(b"two\n" * 70_000) + pack(b"three\n"))
+    assert read(path, tmp_path / "out") == ["one\n" + "two\n" * 70_000 + "three\n"]
+
+
+def test_a_page_gives_its_text_without_its_markup(tmp_path: Path) -> None:
+    page = "<html><head><title>T</title><script>no()</script></head><body><h1>Über</h1><p>eins<p>zwei&amp;</body>"
+    put(tmp_path / "s" / "a.html", page)
+    put(tmp_path / "s" / "b.htm", '<meta charset="iso-8859-1"><p>caf\xe9 au lait'.encode("latin-1"))
+    put(tmp_path / "s" / "c.html", b"")
+    texts = read(tmp_path / "s", tmp_path / "out")
+    assert [text.split() for text in texts] == [["Über", "eins", "zwei&"], ["café", "au", "lait"]]
+
+
+def test_a_page_too_large_to_parse_is_refused(tmp_path: Path) -> None:
+    put(tmp_path / "s" / "a.html", b"<p>" + b"x" * (16 * 2**20))
+    put(tmp_path / "s" / "b.html.gz", gzip.compress(b"<p>" + b"x" * (16 * 2**20)))
+    put(tmp_path / "s" / "c.txt", "fine")
+    events: list[Event] = []
+    assert read(tmp_path / "s", tmp_path / "out", events) == ["fine"]
+    said = "\n".join(notes(events))
+    assert "HTML of more than 16 MiB: a.html" in said and "b.html.gz could not be read" in said
+
+
+# Which column
+
+
+def test_the_only_field_with_text_is_taken(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.jsonl", '{"n": 1, "story": "once"}\n{"n": 2, "story": "twice"}\n')
+    assert read(path, tmp_path / "out") == ["once", "twice"]
+
+
+@pytest.mark.parametrize("column", ["text", "content"])
+def test_a_column_of_the_usual_name_is_taken_and_told(tmp_path: Path, column: str) -> None:
+    path = put(tmp_path / "a.csv", f"title,{column}\nA,body\n")
+    events: list[Event] = []
+    assert read(path, tmp_path / "out", events) == ["body"]
+    assert any(f"'{column}', beside 'title'" in note for note in notes(events))
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("a.csv", b"title,body\nA,B\n"),
+        ("a.jsonl", b'{"title": "A", "body": "B"}\n'),
+        ("a.parquet", None),
+    ],
+)
+def test_several_columns_that_may_be_the_text_are_listed(tmp_path: Path, name: str, data: bytes | None) -> None:
+    if data is None:
+        pq.write_table(pa.table({"title": ["A"], "body": ["B"]}), tmp_path / name)
+    else:
+        put(tmp_path / name, data)
+    with pytest.raises(NoColumn, match="'title', 'body'") as trouble:
+        read(tmp_path / name, tmp_path / "out")
+    assert "--set source.column=NAME" in trouble.value.todo and trouble.value.exit_code == 2
+    assert read(tmp_path / name, tmp_path / "out", column="body") == ["B"]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet"])
+def test_a_column_that_is_not_there_is_an_error_that_lists_what_there_is(tmp_path: Path, name: str) -> None:
+    put(tmp_path / name, {"a.csv": b"id,body\n1,B\n", "a.jsonl": b'{"id": 1, "body": "B"}\n'}.get(name, b""))
+    if name == "a.parquet":
+        pq.write_table(pa.table({"id": [1], "body": ["B"]}), tmp_path / name)
+    with pytest.raises(NoColumn, match=r"there is no column 'story'; it has ('id', 'body'|'body', 'id')"):
+        read(tmp_path / name, tmp_path / "out", column="story")
+    if name != "a.csv":
+        with pytest.raises(NoColumn, match="'id' holds no text"):
+            read(tmp_path / name, tmp_path / "out", column="id")
+
+
+def test_a_file_without_the_column_is_left_out_where_others_have_it(tmp_path: Path) -> None:
+    put(tmp_path / "s" / "a.jsonl", '{"text": "kept"}\n')
+    put(tmp_path / "s" / "meta.csv", "name,size\na,1\n")
+    events: list[Event] = []
+    assert read(tmp_path / "s", tmp_path / "out", events, column="text") == ["kept"]
+    assert any("there is no column 'text'; it has 'name', 'size': meta.csv" in note for note in notes(events))
+
+
+def test_tables_may_be_separated_by_semicolons_and_begin_with_a_mark(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.csv", "\ufeffid;text\r\n1;eins, zwei\r\n\r\n2;drei\r\n")
+    assert read(path, tmp_path / "out") == ["eins, zwei", "drei"]
+
+
+def test_a_field_name_json_has_to_escape_is_found(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.jsonl", json.dumps({'a "text"': "found"}) + "\n")
+    assert read(path, tmp_path / "out") == ["found"]
+
+
+# Broken records
+
+BROKEN_JSON = (
+    '{"text": "one"}\n'
+    "not json\n"
+    '{"other": 1}\n'
+    '{"text": 5}\n'
+    "\n"
+    '"a bare string"\n'
+    '{"text": null}\n'
+    '{"text": ""}\n'
+    '{"text": "NaN is Python\'s", "score": NaN}\n'
+    '{"text": "lone \\ud800 surrogate"}\n'
+    '["list"]\n'
+    '{"text": "torn'
+)
+
+
+def test_broken_lines_are_counted_shown_and_passed_over(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.jsonl", BROKEN_JSON)
+    events: list[Event] = []
+    artifact = make(tmp_path / "out", downloading(path), events=events)
+    kept = {part.name: part.text for part in parts_of(artifact)}
+    assert kept == {
+        "a.jsonl:1": "one",
+        "a.jsonl:6": "a bare string",
+        "a.jsonl:9": "NaN is Python's",
+        "a.jsonl:10": "lone \ufffd surrogate",
+    }
+    assert artifact.facts["broken"] == 5 and artifact.facts["empty"] == 2
+    said = notes(events)
+    assert any(note.startswith("a.jsonl:2 is passed over: it is not JSON") for note in said)
+    assert "a.jsonl:3 is passed over: it has no field 'text'" in said
+    assert "a.jsonl:4 is passed over: its 'text' is not text" in said
+    assert any(note.startswith("a.jsonl:12 is passed over") for note in said)
+    assert "2 records have no text and were left out" in said
+
+
+def test_more_broken_records_than_allowed_are_an_error_that_names_the_place(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.jsonl", BROKEN_JSON)
+    with pytest.raises(BrokenRecords, match="more than 2 records") as trouble:
+        read(path, tmp_path / "out", max_broken=2)
+    assert trouble.value.where.startswith("a.jsonl:4: ") and "source.max_broken" in trouble.value.todo
+    assert len(read(path, tmp_path / "out", max_broken=5)) == 4
+
+
+def test_only_the_first_broken_records_are_shown_one_by_one(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.jsonl", "{\n" * 50 + '"fine"\n')
+    events: list[Event] = []
+    assert read(path, tmp_path / "out", events) == ["fine"]
+    said = [note for note in notes(events) if "passed over" in note]
+    assert len(said) == 6 and said[-1] == "50 records could not be read and were passed over"
+
+
+def test_records_nested_without_end_and_numbers_without_end_are_broken(tmp_path: Path) -> None:
+    hostile = '{"a": ' + "[" * 100_000 + "\n" + '{"text": NaN, "n": ' + "9" * 10_000 + "}\n"
+    path = put(tmp_path / "a.jsonl", '"fine"\n' + hostile)
+    artifact = make(tmp_path / "out", downloading(path))
+    assert texts_of(artifact) == ["fine"] and artifact.facts["broken"] == 2
+
+
+def test_bytes_that_are_not_utf8_inside_a_record_are_replaced(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.jsonl", b'{"text": "caf\xe9"}\n{"text": "\xc3\xa9 \xc3\xa9 \xc3\xa9 \xc3\xa9"}\n')
+    events: list[Event] = []
+    assert read(path, tmp_path / "out", events) == ["caf\ufffd", "é é é é"]
+    assert any(note.startswith("1 places were not UTF-8") for note in notes(events))
+
+
+def test_rows_with_a_wrong_number_of_cells_or_nul_bytes_are_broken(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.csv", 'id,text\n1,one\n2\n3,a,b\n4,n\0l\n5,"many\nlines"\n6,\n')
+    events: list[Event] = []
+    artifact = make(tmp_path / "out", downloading(path), events=events)
+    assert texts_of(artifact) == ["one", "many\nlines"]
+    assert artifact.facts["broken"] == 3 and artifact.facts["empty"] == 1
+    said = notes(events)
+    assert "a.csv:3 is passed over: it has 1 cells instead of 2" in said
+    assert "a.csv:4 is passed over: it has 3 cells instead of 2" in said
+    assert "a.csv:5 is passed over: it has a NUL byte in it" in said
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+def test_a_record_too_long_to_hold_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setattr(lines, "BLOCK_BYTES", 100)
+    monkeypatch.setattr(lines, "RECORD_BYTES", 1000)
+    texts = ["before", "x" * 5000, "y" * 500, "after"]
+    data = as_json_lines(texts) if kind == "jsonl" else as_table(texts)
+    artifact = make(tmp_path / "out", downloading(put(tmp_path / f"a.{kind}", data)))
+    assert texts_of(artifact) == ["before", "y" * 500, "after"]
+    assert artifact.facts["broken"] == 1
+
+
+def test_a_quote_that_is_never_closed_costs_only_what_one_record_may_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lines, "RECORD_BYTES", 200)
+    monkeypatch.setattr(lines, "BLOCK_BYTES", 50)
+    rows = "".join(f"{n},row {n}\n" for n in range(100))
+    path = put(tmp_path / "a.csv", 'id,text\n0,"never closed\n' + rows)
+    artifact = make(tmp_path / "out", downloading(path))
+    assert artifact.facts["broken"] == 1
+    assert texts_of(artifact)[-1] == "row 99" and len(texts_of(artifact)) > 70
+
+
+def test_nothing_but_broken_records_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(NoText, match="not one document"):
+        read(put(tmp_path / "a.jsonl", "{\n{\n"), tmp_path / "out")

@@ -1,0 +1,73 @@
+"""Patterns of paths as sources."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from core import download
+from core.recipe import Source
+from core.sources import UnknownSource
+from tests.core.made import (
+    parts_of,
+    put,
+    read,
+)
+from tests.core.stages import (
+    downloading,
+    make,
+)
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    for name in ("a.txt", "b.md", "sub/c.txt", "sub/deep/d.txt", "sub/.hidden.txt", "other/e.txt"):
+        put(tmp_path / "lib[1]" / name, name)
+    return tmp_path / "lib[1]"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("*.txt", ["a.txt"]),
+        ("[ab].*", ["a.txt", "b.md"]),
+        ("*/?.txt", ["other/e.txt", "sub/c.txt"]),
+        ("**/*.txt", ["a.txt", "other/e.txt", "sub/c.txt", "sub/deep/d.txt"]),
+        ("sub/**", ["c.txt", "deep/d.txt"]),
+        ("s*", ["sub/c.txt", "sub/deep/d.txt"]),
+    ],
+)
+def test_a_pattern_takes_the_files_that_match(
+    library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pattern: str, names: list[str]
+) -> None:
+    monkeypatch.chdir(library)
+    from core.sources import absolute
+
+    place = absolute(pattern)
+    monkeypatch.chdir(tmp_path)
+    assert absolute(place) == place
+    artifact = make(tmp_path / "out", downloading(place))
+    assert [part.name for part in parts_of(artifact)] == names
+
+
+def test_a_pattern_that_matches_nothing_is_unknown(tmp_path: Path) -> None:
+    for pattern in ("*.txt", "**/*.txt"):
+        with pytest.raises(UnknownSource, match="matches") as trouble:
+            download.identify(Source(corpus=str(tmp_path / pattern)))
+        assert trouble.value.todo
+
+
+def test_a_pattern_over_links_in_circles_ends(tmp_path: Path) -> None:
+    put(tmp_path / "s" / "a" / "t.txt", "once")
+    (tmp_path / "s" / "a" / "up").symlink_to(tmp_path / "s")
+    assert read(f"{tmp_path}/s/**/*.txt", tmp_path / "out") == ["once"]
+
+
+def test_identity_of_a_pattern_follows_its_files(tmp_path: Path) -> None:
+    put(tmp_path / "a.txt", "one")
+    before = download.identify(Source(corpus=f"{tmp_path}/*.txt"))
+    put(tmp_path / "b.md", "no matter")
+    assert download.identify(Source(corpus=f"{tmp_path}/*.txt")) == before
+    put(tmp_path / "b.txt", "two")
+    assert download.identify(Source(corpus=f"{tmp_path}/*.txt")) != before

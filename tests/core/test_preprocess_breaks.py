@@ -1,0 +1,123 @@
+"""Cleaning that is killed, or runs out of disk, while several processes are at it; and how much memory they take."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+import core.preprocess
+from core.artifact import Artifact
+from core.download.documents import Part
+from core.recipe import Preprocess
+from core.trouble import Trouble
+from tests.core.stages import ROOT, contents, make, preprocessing
+from tests.core.test_corpus_steps import corpus, prose
+
+STEPS = ("control_characters", "trailing_space", "duplicates", "duplicate_lines", "near_duplicates")
+
+
+def run(final: Path, source: Path, processes: int, limit: int = 0) -> None:
+    """Clean `source` into `final`. limit: bytes a file may have at most, by which a full disk is played."""
+    if limit:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    recipe, documents = Preprocess(steps=STEPS), Artifact.open(source)
+    try:
+        make(final, lambda out: core.preprocess.preprocess(recipe, documents, out, processes=processes))
+    except (OSError, Trouble) as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+
+
+def start(*arguments: object) -> subprocess.Popen[bytes]:
+    code = (
+        "import sys; from pathlib import Path; from tests.core.test_preprocess_breaks import run\n"
+        "if __name__ == '__main__': run(Path(sys.argv[1]), Path(sys.argv[2]), *map(int, sys.argv[3:]))"
+    )
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE)
+
+
+@pytest.fixture(scope="module")
+def documents(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """Eight shards of 0.6 MB each."""
+    dice = random.Random(4)
+    shards = [[Part(f"{n}-{k}", 0, prose(dice, 800)) for k in range(120)] for n in range(8)]
+    shards[5] += shards[2][:20]
+    return corpus(tmp_path_factory.mktemp("breaks") / "documents", shards)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(documents: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    return make(tmp_path_factory.mktemp("whole") / "clean", preprocessing(documents, Preprocess(steps=STEPS)))
+
+
+def test_killed_at_random_moments_it_goes_on_to_the_same_result(
+    documents: Artifact, undisturbed: Artifact, tmp_path: Path
+) -> None:
+    dice = random.Random(9)
+    final = tmp_path / "clean"
+    for _ in range(3):
+        process = start(final, documents.path, 2)
+        published = final.with_name("clean.partial") / ".published.json"
+        deadline = time.monotonic() + 60
+        before = published.stat().st_mtime_ns if published.exists() else 0
+        while process.poll() is None and time.monotonic() < deadline:
+            if published.exists() and published.stat().st_mtime_ns != before:
+                break
+            time.sleep(0.01)
+        time.sleep(0.6 * dice.random())
+        children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+        process.kill()
+        process.communicate()
+        _, alive = psutil.wait_procs(children, timeout=10)
+        assert not alive
+    assert not final.exists()
+    again = make(final, preprocessing(documents, Preprocess(steps=STEPS)))
+    assert contents(again) == contents(undisturbed) and again.facts == undisturbed.facts
+
+
+# shard 5 has the largest file of keys, of 0.24 MB; the shards of documents have 0.16 MB, the clean one 1.1 MB
+@pytest.mark.parametrize(
+    ("processes", "limit", "complete"), [(2, 230_000, "0-keys-00004"), (1, 500_000, "1-keys-00007")]
+)
+def test_a_disk_that_fills_is_a_sentence_and_what_is_complete_stays(
+    documents: Artifact, undisturbed: Artifact, tmp_path: Path, processes: int, limit: int, complete: str
+) -> None:
+    final = tmp_path / "clean"
+    process = start(final, documents.path, processes, limit)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 1 and b"Traceback" not in said and b"File too large" in said
+    assert (final.with_name("clean.partial") / complete).exists()
+    again = make(final, preprocessing(documents, Preprocess(steps=STEPS)))
+    assert contents(again) == contents(undisturbed)
+    assert sorted(path.name for path in final.iterdir()) == sorted([*again.manifest.files, "manifest.json"])
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_corpus(tmp_path: Path) -> None:
+    """All processes together stay under 1 GiB, and eight times the text takes hardly more."""
+    peaks = []
+    for shards in (2, 16):
+        dice = random.Random(shards)
+        parts = [[Part(f"{n}-{k}", 0, prose(dice, 700)) for k in range(7500)] for n in range(shards)]
+        made = corpus(tmp_path / f"documents-{shards}", parts)
+        process = start(tmp_path / f"clean-{shards}", made.path, 2)
+        peak = 0
+        while process.poll() is None:
+            total = 0
+            for one in [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]:
+                with contextlib.suppress(psutil.Error):
+                    total += one.memory_full_info().pss
+            peak = max(peak, total)
+            time.sleep(0.1)
+        assert process.returncode == 0
+        peaks.append(peak)
+    assert max(peaks) < 2**30
+    assert peaks[1] < 1.25 * peaks[0] + 32 * 2**20

@@ -1,0 +1,204 @@
+"""Each cleaning step by itself: exact cases, and what holds for every text."""
+
+from __future__ import annotations
+
+import string
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.download.documents import Part, batch_of
+from core.preprocess.measures import blank, is_empty, is_not_text, is_too_long, is_too_short, length, symbols
+from core.preprocess.passages import Joined
+from core.preprocess.phases import cut
+from core.preprocess.steps import DROPPING, RESHAPING, STEPS, Rewrite
+from core.recipe import Preprocess
+
+
+def rewriter(name: str) -> Rewrite:
+    rewrite = STEPS[name].rewrite
+    assert rewrite is not None
+    return rewrite
+
+
+REWRITES = [step.name for step in STEPS.values() if step.rewrite is not None]
+
+
+@pytest.mark.parametrize(
+    ("step", "before", "after"),
+    [
+        ("unicode_repair", "â€œlikeÂ thisâ€\x9d cafÃ©", "“like\xa0this” café"),
+        ("unicode_repair", "“clean” café 中文 नमस्ते", "“clean” café 中文 नमस्ते"),
+        ("unicode_repair", "&amp; stays", "&amp; stays"),
+        ("unicode_nfc", "e\u0301 A\u030a ﬁ", "\xe9 \xc5 ﬁ"),
+        ("control_characters", "a\r\nb\rc\n\td\x00\x1b[31m\x7f\x85\x9b", "a\nb\nc\n\td[31m"),
+        ("control_characters", "a\r\nb\x00\x1b[31m\x7f\t", "a\nb[31m\t"),
+        ("control_characters", "\ufeffa\u202eb\u202c\u2066c\u2069\ufeff", "abc"),
+        ("control_characters", "\u200dé中😀\xa0", "\u200dé中😀\xa0"),
+        ("trailing_space", "a  \n\tb\t\n \nc \n\n \n", "a\n\tb\n\nc\n"),
+        ("trailing_space", "no newline", "no newline\n"),
+        ("trailing_space", "\n \n", ""),
+        ("trailing_space", "", ""),
+        ("spaces", "    def f(a,   b):\n\tx  =  1\n", "    def f(a, b):\n\tx = 1\n"),
+        ("spaces", "a\n\n\n \n\t\n\nb\n\n\nc", "a\n\n\nb\n\n\nc"),
+        ("detokenize", "i do n't know , she said .", "i don't know, she said."),
+        ("detokenize", "`` it 's so , '' he said .", '"it\'s so," he said.'),
+        ("detokenize", '" well , " she said , " we \'ll see ( maybe ) ! "', '"well," she said, "we\'ll see (maybe)!"'),
+        ("detokenize", "he was gon na pay $ 5 -lrb- or 6 -rrb- ...", "he was gonna pay $5 (or 6)..."),
+        ("detokenize", "    indented: x\n- a list, already written\n", "    indented: x\n- a list, already written\n"),
+        ("urls", "see https://a.org/x?y=1, or (www.b.com).", "see <url>, or (<url>)."),
+        ("urls", 'href="http://a.org/" ftp://c HTTP://D', 'href="<url>" <url> <url>'),
+        ("urls", "http:// is no address, awww.x neither", "http:// is no address, awww.x neither"),
+        ("emails", "mail a.b+c@x-y.co.uk, or <d@e.org>.", "mail <email>, or <<email>>."),
+        ("emails", "user@host, @name, a@b.c", "user@host, @name, a@b.c"),
+        ("phones", "+44 20 7946 0958, (555) 123-4567; 555-123-4567 555.123.4567", "<phone>, <phone>; <phone> <phone>"),
+        (
+            "phones",
+            "2026-11-24 12:00 +0100, 1 000 000, 192.168.100.200",
+            "2026-11-24 12:00 +0100, 1 000 000, 192.168.100.200",
+        ),
+        (
+            "boilerplate",
+            "Text.\nCopyright 2020 X Inc. All rights reserved.\nPage 3 of 9\n- 12 -\nMore.\n",
+            "Text.\nMore.\n",
+        ),
+        ("boilerplate", "We use cookies to serve you.\nSkip to main content\nHome\nRead more\n", "Home\n"),
+        ("boilerplate", "I read more.\nThe page 3 of it is gone.\n", "I read more.\nThe page 3 of it is gone.\n"),
+        (
+            "boilerplate",
+            "Licence\n*** START OF THE PROJECT GUTENBERG EBOOK EMMA ***\n\nEmma\n"
+            "*** END OF THE PROJECT GUTENBERG EBOOK EMMA ***\nLicence\n",
+            "Emma\n",
+        ),
+        ("lower_case", "ÀB ΑΣ", "àb ας"),
+        ("punctuation", "Don't stop — now, (please)!\n", "Dont stop now please \n"),
+        ("punctuation", "नमस्ते, 中文。", "नमस्ते 中文 "),
+    ],
+)
+def test_a_step_rewrites(step: str, before: str, after: str) -> None:
+    assert rewriter(step)(before, True) == after
+
+
+def test_trailing_space_leaves_the_open_end_of_a_part_alone() -> None:
+    assert rewriter("trailing_space")("a \n\nb ", False) == "a\n\nb "
+
+
+# letters, marks and pieces of what the steps look for, so that they meet
+PIECES = st.lists(
+    st.one_of(
+        st.sampled_from(
+            [
+                *" \n\t.,;:!?()[]{}'\"`<>@+-/*_$%",
+                *"``|''|n't|'s|...|-lrb-|gon|na|http://|www.|a@b.org|x@|.com|+1 555".split("|"),
+                "555-123-4567",
+                "(555) 123-4567",
+                "Page 3\n",
+                "- 4 -\n",
+                "All rights reserved.\n",
+                "Ã©",
+                "â€™",
+                "*** START OF THE PROJECT GUTENBERG EBOOK X ***\n",
+                "*** END OF THE PROJECT GUTENBERG EBOOK X ***\n",
+                "  ",
+                "\n\n\n",
+                "\u0301",
+                "Σ",
+                "İ",
+                "\r\n",
+                "\u202e",
+                "\ufeff",
+            ]
+        ),
+        st.text(max_size=4),
+        st.text(string.ascii_letters + string.digits, max_size=4),
+    ),
+    max_size=30,
+).map("".join)
+
+
+@pytest.mark.parametrize("name", REWRITES)
+@settings(deadline=None, max_examples=60)
+@given(text=st.one_of(PIECES, st.text()), last=st.booleans())
+def test_every_rewrite_done_twice_is_done_once(name: str, text: str, last: bool) -> None:
+    once = rewriter(name)(text, last)
+    assert rewriter(name)(once, last) == once
+    once.encode()
+
+
+@settings(deadline=None)
+@given(text=st.text(), other=st.text())
+def test_measures_add_up_over_parts(text: str, other: str) -> None:
+    for measure in (length, symbols):
+        both = zip(measure(text), measure(other), strict=True)
+        assert measure(text + other) == tuple(a + b for a, b in both)
+    assert bool(blank(text)[0] + blank(other)[0]) == bool((text + other).strip())
+
+
+HOSTILE = [
+    *(character * 100_000 for character in " \t\n.@+-w5(a'\"`,:/\u0301*<é"),
+    "http://" * 40_000,
+    "www." * 70_000,
+    "a@" * 100_000,
+    "a." * 100_000 + "@",
+    "+1 " * 100_000,
+    "555-" * 70_000,
+    "( " * 100_000,
+    " n't" * 70_000,
+    '" ' * 100_000,
+    "a  " * 100_000,
+    "\n " * 100_000,
+    "Page 1\n" * 40_000,
+    "*** START OF THE PROJECT GUTENBERG " * 8_000,
+    "*** START OF THE PROJECT GUTENBERG E ***\n" * 7_000,
+    "â€" * 100_000,
+]
+
+
+@pytest.mark.parametrize("name", REWRITES)
+def test_hostile_text_takes_no_longer_than_other_text(name: str) -> None:
+    # a backtracking pattern takes hours for one of these
+    for text in HOSTILE:
+        rewriter(name)(text, True)
+
+
+def test_documents_are_judged_by_what_the_recipe_says() -> None:
+    recipe = Preprocess(shortest=3, longest=5, text_share=0.6)
+    assert [is_empty(blank(text), recipe) for text in ("", " \n\u2003", " a")] == [True, True, False]
+    assert [is_too_short(length(text), recipe) for text in ("ab", "abc")] == [True, False]
+    assert [is_too_long(length(text), recipe) for text in ("abcde", "abcdef")] == [False, True]
+    texts = ["#--#a b 1", "words, mostly.", "नमस्ते", "==||=é", ""]
+    assert [is_not_text(symbols(text), recipe) for text in texts] == [True, False, False, True, False]
+
+
+def test_every_step_of_the_recipe_has_a_reason_and_one_way_to_work() -> None:
+    assert set(STEPS) >= set(Preprocess().steps)
+    for name, step in STEPS.items():
+        ways = [step.rewrite is not None, step.judge is not None, name in DROPPING | RESHAPING]
+        assert sum(ways) == 1 and step.why and step.nanoseconds > 0
+        assert all(hasattr(Preprocess(), parameter) for parameter in step.parameters)
+
+
+def test_sentences_become_passages() -> None:
+    rows = ["one .", "two .", "three .\n", "a very long sentence that is enough by itself", "four", "five"]
+    batch = batch_of([Part(str(n), 0, row) for n, row in enumerate(rows)])
+    joined = Joined(batch.column("part").to_numpy(), 12, False)
+    made = [row for batch in joined.join([batch]) for row in batch.to_pylist()]
+    assert [(row["name"], row["text"]) for row in made] == [
+        ("0", "one .\ntwo .\nthree .\n"),
+        ("3", rows[3]),
+        ("4", "four\nfive"),
+    ]
+    assert (joined.joined, joined.added) == (5, 3)
+
+
+def test_recipes_are_cut_where_the_whole_corpus_has_to_be_known() -> None:
+    def phases(*steps: str) -> list[tuple[int | None, tuple[int, ...], tuple[int, ...]]]:
+        return [(phase.opener, phase.local, phase.closers) for phase in cut(steps)]
+
+    assert phases() == [(None, (), ())]
+    assert phases(*Preprocess().steps) == [(None, (0, 1, 2, 3), (4,))]
+    assert phases("empty", "duplicates", "near_duplicates") == [(None, (0,), (1, 2))]
+    assert phases("duplicates", "urls", "duplicate_lines") == [(None, (), (0,)), (None, (1,), ()), (2, (), ())]
+    assert phases("passages", "empty", "passages") == [(0, (1,), ()), (2, (), ())]
+    assert phases("duplicate_lines") == [(None, (), ()), (0, (), ())]

@@ -1,0 +1,256 @@
+"""Stories from a grammar: the same everywhere, and of exactly known probability."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import platform
+import re
+from collections import Counter
+from copy import copy
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+from statistics import mean, stdev
+
+import pytest
+
+import core.download
+from core.artifact import Artifact
+from core.download import stories
+from core.download.documents import read_parts
+from core.download.grammar import Pick
+from core.download.grammar_text import Teller, derivations
+from core.download.origin import Rows
+from core.download.stories import Stories, grammar, log2_probability, story
+from core.events import Event, Report
+from core.recipe import Source
+from tests.core.derived import decoded, everything
+from tests.core.prefix_free import clashes
+from tests.core.stages import Make, break_off, contents, make, preprocessing, small_shards
+
+BITS, BYTES = 251.85546875, 1211.8001708984375
+"""Of a story in the mean, as the grammar has it."""
+
+
+@cache
+def told() -> list[str]:
+    return [story(11, number) for number in range(2000)]
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def downloading(**recipe: int) -> Make:
+    return lambda out: core.download.download(Source(corpus="stories", **recipe), out)  # type: ignore[arg-type]
+
+
+def texts_of(artifact: Artifact) -> list[str]:
+    return [part.text for part in read_parts(artifact.files("documents-*.parquet"))]
+
+
+# --- the same everywhere ---
+
+
+def test_the_first_megabyte_of_seed_1_is_what_it_always_was() -> None:
+    text = "".join(story(1, number) for number in range(900))[: 2**20]
+    assert len(text) == 2**20
+    assert (
+        hashlib.sha256(text.encode()).hexdigest() == "12d8899a35fda19aa994481f2171b62953d6064c2c6f127bf4b94f12595f68da"
+    )
+    assert (
+        hashlib.sha256(story(1, 123_456_789).encode()).hexdigest()
+        == "9a4eb79fb4a09ccc9eb7c8313068d5937b9e7a7f037fdf8c3164f969d2498848"
+    )
+
+
+def test_the_identity_depends_on_the_grammar_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    # a change of the grammar changes it, and the figures in this file
+    assert stories.identify() == "5e00e31f1e2d9799"
+    monkeypatch.setattr(platform, "python_version", lambda: "3.99")
+    for recipe in (Source(corpus="stories"), Source(corpus="stories", seed=5, max_bytes=7)):
+        assert core.download.identify(recipe) == stories.identify()
+    monkeypatch.setattr(stories, "_tables", lambda: ({"rules": {"story": "Once."}},))
+    assert core.download.identify(Source(corpus="stories")) != "5e00e31f1e2d9799"
+
+
+def test_each_seed_and_number_tells_another_story() -> None:
+    assert len({story(seed, number) for seed in range(40) for number in range(50)}) == 2000
+
+
+def test_a_download_broken_off_anywhere_goes_on_to_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stories, "_BATCH", 3000)
+    small_shards(monkeypatch)
+    whole = make(tmp_path / "whole", downloading(max_bytes=30_000))
+    assert len(whole.files("documents-*.parquet")) > 3
+    for after in (1, 3, 7):
+        path = tmp_path / str(after)
+        assert break_off(path, downloading(max_bytes=30_000), after)
+        assert contents(make(path, downloading(max_bytes=30_000))) == contents(whole)
+
+
+def test_from_each_position_the_same_rows_follow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stories, "_BATCH", 3000)
+    origin = Stories(Source(corpus="stories", seed=3, max_documents=40))
+    rows = [item for item in origin.read({}) if isinstance(item, Rows)]
+    assert len(rows) > 9
+    for index, item in enumerate(rows):
+        following = list(origin.read(item.position))
+        assert [row.batch for row in following if isinstance(row, Rows)] == [row.batch for row in rows[index + 1 :]]
+
+
+# --- text as the other stages want it ---
+
+
+def test_the_default_cleaning_changes_nothing_and_removes_nothing(tmp_path: Path) -> None:
+    documents = make(tmp_path / "documents", downloading(max_bytes=2**20))
+    events: list[Event] = []
+    clean = make(tmp_path / "clean", preprocessing(documents), events=events)
+    report = next(event for event in events if isinstance(event, Report))
+    assert [(step.changed, step.removed, step.bytes) for step in report.steps] == [(0, 0, 0)] * 5
+    both = [part.text for side in ("train", "validation") for part in read_parts(clean.files(f"{side}-*.parquet"))]
+    assert sorted(both) == sorted(texts_of(documents))
+
+
+def test_two_equal_stories_are_less_likely_than_a_broken_disk() -> None:
+    # the likeliest story of all has 2^-least; 10^11 bytes are 2^27 stories
+    known: dict[str, int] = {}
+
+    def least(rule: str) -> int:
+        if rule not in known:
+            picks = [[step for step in line.steps if isinstance(step, Pick)] for line in grammar().rules[rule]]
+            known[rule] = min(
+                line.bits + sum(min(map(least, grammar().rules_of(pick))) for pick in inner)
+                for line, inner in zip(grammar().rules[rule], picks, strict=True)
+            )
+        return known[rule]
+
+    assert least("story") >= 120
+
+
+def test_a_story_is_clean_english_of_a_few_words() -> None:
+    words = Counter(word.lower() for text in told() for word in re.findall(r"[A-Za-z'-]+", text))
+    assert 400 <= len(words) <= 1000
+    for text in told():
+        assert text.isascii() and text.endswith(".\n") and 600 < len(text) < 2000
+        assert not re.search(
+            r"  | \n|\n\n\n|[{}|%¶/]| [.,!?]|,,|\.\.|^[a-z]|[.!?] [a-z]", text.replace('!" ', "").replace('?" ', "")
+        )
+        assert text.count('"') % 2 == 0
+        assert not re.search(r"\b[Aa] [aeiou]|\b[Aa]n (?!hon)[^aeiou]", text)
+
+
+def test_what_is_set_up_comes_back() -> None:
+    plots = Counter[str]()
+    for text in told():
+        hero = re.search(r"(girl|boy) (?:named|called) (\w+)", text)
+        assert hero and text.count(hero[2]) > 3
+        assert hero[1] == "girl" or not re.search(r"\b(girl|her)\b", text.replace("herb woman", "").split("\n\n")[0])
+        if given := re.search(
+            r"who gave them (.+?)\. .* found (.+?) (?:under|behind|beside|near|in|next|on|close) .*", text
+        ):
+            plots["feast"] += 1
+            assert f"{given[1]}, {given[2]} and " in text
+        elif carried := re.search(r" put (?:his|her) (.+?) (?:in|under) .*? and went out", text):
+            plots["lost"] += 1
+            assert f"felt for the {carried[1]}, it was gone!" in text
+        elif trapped := re.search(r"It came from an? (\w+ \w+),", text):
+            plots["rescue"] += 1
+            assert f"Then the {trapped[1]} came back!" in text
+        elif toy := re.search(r"wanted to play with (?:his|her) (.+?) (?:in|at|by|on|behind|near) ", text):
+            plots["reach"] += 1
+            assert f"the {toy[1]} came" in text
+    assert sum(plots.values()) == len(told()) and min(plots.values()) > 400
+
+
+# --- exact probabilities ---
+
+
+def test_the_scorer_finds_one_derivation_with_the_bits_that_were_drawn() -> None:
+    teller = Teller(grammar())
+    for number in range(2000):
+        draws = hashlib.shake_128(f"11/{number}".encode()).digest(teller.draws)
+        text, bits = decoded(grammar(), draws)
+        assert text == story(11, number)
+        assert derivations(grammar(), text) == [bits]
+
+
+def test_no_line_of_a_rule_begins_another() -> None:
+    assert clashes(grammar()) == []
+
+
+def test_the_probabilities_of_each_rule_add_up_to_one() -> None:
+    for lines in grammar().rules.values():
+        assert sum(Fraction(1, 2**line.bits) for line in lines) == 1
+
+
+def test_a_part_of_the_story_grammar_has_all_its_texts_once() -> None:
+    day = copy(grammar())
+    day.start = "day"
+    texts = everything(day)
+    assert len(texts) == len(dict(texts)) == 16 * 4 * 2 + 16 * 7 + 16 * 2 * 4 + 16
+    assert sum(Fraction(1, 2**bits) for _, bits in texts) == 1
+    assert all(derivations(day, text) == [bits] for text, bits in texts)
+
+
+def test_the_mean_over_two_thousand_stories_is_the_entropy() -> None:
+    bits = [-log2_probability(text) for text in told()]
+    sizes = [len(text) for text in told()]
+    assert stories.entropy() == BITS and stories.expected_bytes() == BYTES
+    assert abs(mean(bits) - BITS) < 4 * stdev(bits) / math.sqrt(len(bits))
+    assert abs(mean(sizes) - BYTES) < 4 * stdev(sizes) / math.sqrt(len(sizes))
+    assert stories.bits_per_byte() == pytest.approx(BITS / BYTES)
+
+
+def test_what_the_grammar_cannot_tell_has_no_probability() -> None:
+    text = told()[0]
+    name = re.search(r"(?:girl|boy) (?:named|called) (\w+)", text)
+    assert name
+    last = text.rindex(name[1])
+    tampered = [
+        "",
+        "Hello.",
+        text + text,
+        text + "\n",
+        " " + text,
+        text.upper(),
+        text.replace("\n", "\r\n"),
+        text.replace(" the ", " a ", 1),
+        text.replace("girl", "boy") if "girl" in text else text.replace("boy", "girl"),
+        text[:last] + "Nobody" + text[last + len(name[1]) :],
+        *(text[:end] for end in range(len(text))),
+    ]
+    assert log2_probability(text) > -math.inf
+    assert {log2_probability(other) for other in tampered} == {-math.inf}
+
+
+# --- sizes ---
+
+
+@pytest.mark.parametrize("limit", [1, 1000, 5000, 300_000])
+def test_as_many_stories_are_told_as_fit_and_at_least_one(tmp_path: Path, limit: int) -> None:
+    artifact = make(tmp_path / "documents", downloading(max_bytes=limit, seed=4))
+    texts = texts_of(artifact)
+    assert texts == [story(4, number) for number in range(len(texts))]
+    size = sum(map(len, texts))
+    assert size <= limit or len(texts) == 1
+    assert size + len(story(4, len(texts))) > limit
+    assert artifact.facts == {
+        "documents": len(texts),
+        "bytes": size,
+        "entropy_bits_per_byte": round(BITS / BYTES, 6),
+    }
+
+
+def test_a_number_of_stories_is_taken_at_its_word(tmp_path: Path) -> None:
+    artifact = make(tmp_path / "documents", downloading(max_documents=123))
+    names = [part.name for part in read_parts(artifact.files("documents-*.parquet"))]
+    assert names == [f"story-{number:07d}" for number in range(123)]
+    assert Stories(Source(corpus="stories", max_documents=10**6)).total == pytest.approx(10**6 * BYTES)
+    both = Source(corpus="stories", max_documents=50, max_bytes=10_000)
+    assert sum(row.batch.num_rows for row in Stories(both).read({}) if isinstance(row, Rows)) < 10
+
+
+def test_without_a_limit_there_are_16_mib() -> None:
+    assert Stories(Source(corpus="stories")).total == 16 * 2**20

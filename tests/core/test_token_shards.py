@@ -1,0 +1,275 @@
+"""Shards of tokens follow from the shards of text alone: made in parts or at once, whatever breaks off."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core import tokenize
+from core.artifact import Artifact, Staging
+from core.download.documents import Part, read_parts, write_parts
+from core.events import Event, StageFinished, StageSkipped
+from core.prepare import Prepared, prepare
+from core.recipe import Preprocess, Recipe, Source, Tokenize
+from core.tokenize import bpe, encode
+from core.tokenize.adopt import part_name
+from core.tokenize.codecs import JOINT
+from core.tokenize.shards import TokenStream, map_shard
+from core.tokenize.vocabulary import Vocabulary
+from core.workspace import Workspace
+from tests.core.stages import ROOT, Make, contents, made, make, notes, small_shards, tokenizing
+
+TEXTS = [f"{n}: the {n * n} of a text\n" * (1 + n % 40) for n in range(120)]
+
+
+def clean_documents(home: Path, train: list[list[Part]], validation: list[Part]) -> Artifact:
+    """Clean documents with these shards."""
+    rows = {f"train-{n:05d}.parquet": parts for n, parts in enumerate(train)} | {"validation-00000.parquet": validation}
+    with Staging(home, "preprocess", "0").open() as out:
+        for name, parts in rows.items():
+            out.publish(name, lambda path, parts=parts: write_parts(path, parts))  # type: ignore[misc]
+        sizes = [sum(len(part.text.encode()) for parts in side for part in parts) for side in (train, [validation])]
+        return out.finish({"train_bytes": sizes[0], "validation_bytes": sizes[1]})
+
+
+@pytest.fixture
+def clean(tmp_path: Path) -> Artifact:
+    """Twelve shards of ten documents each, and a held-out one."""
+    shards = [[Part(str(n), 0, TEXTS[n]) for n in range(start, start + 10)] for start in range(0, 110, 10)]
+    return clean_documents(tmp_path / "clean", shards, [Part(str(n), 0, TEXTS[n]) for n in range(110, 120)])
+
+
+def part_of(clean: Artifact, part: tuple[int, int]) -> Make:
+    return lambda out: tokenize.tokenize(Tokenize(size=300), clean, out, part)
+
+
+def ids(tokens: Artifact, split: str = "train") -> list[int]:
+    stream = TokenStream(tokens.files(f"{split}-*.tokens"))
+    found: list[int] = stream.window(0, len(stream)).tolist()
+    return found
+
+
+# -- one for one ------------------------------------------------------------------------------------------------------
+
+
+def test_each_shard_of_text_has_its_shard_of_tokens(clean: Artifact, tmp_path: Path) -> None:
+    tokens = make(tmp_path / "tokens", tokenizing(clean))
+    vocabulary = Vocabulary.load(tokens.path / "vocabulary.json")
+    for source in clean.files("*.parquet"):
+        expected: list[int] = []
+        for part in read_parts([source]):
+            expected += [*vocabulary.encode(part.text), vocabulary.end_of_text]
+        name = f"{source.stem}.tokens"
+        assert map_shard(tokens.path / name).tolist() == expected
+        facts = tokens.manifest.files[name].facts
+        assert facts == {"tokens": len(expected), "bytes": sum(len(part.text) for part in read_parts([source]))}
+
+
+@pytest.mark.parametrize("vocabulary", ["bpe", "characters", "bytes"])
+def test_a_document_that_goes_on_in_the_next_shard_has_one_mark(tmp_path: Path, vocabulary: str) -> None:
+    shards = [
+        [],
+        [Part("a", 0, "one\n"), Part("b", 0, "two\n"), Part("b", 1, "three\n")],
+        [Part("b", 2, "four\n")],
+        [Part("b", 3, "five\n"), Part("c", 0, ""), Part("d", 0, "six " * 200)],
+    ]
+    clean = clean_documents(tmp_path / "clean", shards, [Part("v", 0, "held out\n" * 30)])
+    tokens = make(tmp_path / "tokens", tokenizing(clean, Tokenize(vocabulary=vocabulary, size=260)))  # type: ignore[arg-type]
+    known = Vocabulary.load(tokens.path / "vocabulary.json")
+    text = known.decode(ids(tokens))
+    assert text == "".join(
+        ["one\n<|endoftext|>two\nthree\nfour\nfive\n<|endoftext|><|endoftext|>", "six " * 200, "<|endoftext|>"]
+    )
+    assert ids(tokens).count(known.end_of_text) == 4
+    assert len(map_shard(tokens.path / "train-00000.tokens")) == 0
+    assert known.end_of_text not in map_shard(tokens.path / "train-00002.tokens")
+
+
+def test_documents_with_our_own_joint_in_them_are_text(tmp_path: Path) -> None:
+    texts = [f"a{JOINT}b", JOINT, f"{JOINT}{JOINT}", "plain", "<|endoftext|>"] * 20
+    clean = clean_documents(tmp_path / "clean", [[Part("", 0, text) for text in texts]], [Part("", 0, "x" * 300)])
+    tokens = make(tmp_path / "tokens", tokenizing(clean))
+    known = Vocabulary.load(tokens.path / "vocabulary.json")
+    assert ids(tokens).count(known.end_of_text) == len(texts)
+    assert known.decode(ids(tokens)) == "".join(f"{text}<|endoftext|>" for text in texts)
+
+
+def test_a_large_vocabulary_takes_four_bytes_an_id(tmp_path: Path) -> None:
+    shard = tmp_path / "train-00000.parquet"
+    write_parts(shard, [Part("", 0, "ab c")])
+    bytes_of = [bytes([byte]) for byte in range(256)]
+    vocabulary = Vocabulary("wide", bpe.PATTERN, [*bytes_of, *[b""] * 70_000, b"ab"])
+    (ids_,) = [tokens for _, chunk, tokens in encode.encoded(vocabulary, encode.jobs([shard])) if chunk]
+    assert (ids_.dtype, ids_.tolist()) == (np.dtype("uint32"), [70_256, 32, 99, 70_257])
+
+
+@pytest.mark.parametrize("texts", [["a" * 40_000], ["", "", "a" * 2_000, ""], ["\n" * 5_000]])
+@pytest.mark.parametrize("vocabulary", ["bpe", "characters", "bytes"])
+def test_dull_text_is_no_trouble(tmp_path: Path, texts: list[str], vocabulary: str) -> None:
+    parts = [Part(str(n), 0, text) for n, text in enumerate(texts)]
+    clean = clean_documents(tmp_path / "clean", [parts], [Part("v", 0, texts[-1]), Part("w", 0, "a" * 300)])
+    tokens = make(tmp_path / "tokens", tokenizing(clean, Tokenize(vocabulary=vocabulary, size=300)))  # type: ignore[arg-type]
+    known = Vocabulary.load(tokens.path / "vocabulary.json")
+    assert known.decode(ids(tokens)) == "".join(f"{text}<|endoftext|>" for text in texts)
+
+
+def test_a_side_without_text_has_no_tokens(tmp_path: Path) -> None:
+    with Staging(tmp_path / "clean", "preprocess", "0").open() as out:
+        out.publish("train-00000.parquet", lambda path: write_parts(path, [Part("a", 0, TEXTS[9])]))
+        clean = out.finish({"train_bytes": len(TEXTS[9]), "validation_bytes": 0})
+    tokens = make(tmp_path / "tokens", tokenizing(clean))
+    assert tokens.facts["validation_tokens"] == 0 and tokens.files("validation-*") == []
+
+
+@pytest.mark.parametrize("cores", [1, 3])
+def test_the_number_of_cores_changes_nothing(
+    clean: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int
+) -> None:
+    whole = contents(make(tmp_path / "whole", tokenizing(clean)))
+    monkeypatch.setattr(encode, "cores", lambda: cores)
+    monkeypatch.setattr(encode, "_BATCH", 700)
+    assert contents(make(tmp_path / "tokens", tokenizing(clean))) == whole
+
+
+# -- in parts ---------------------------------------------------------------------------------------------------------
+
+
+def test_shards_made_in_parts_are_taken_over(clean: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = make(tmp_path / "whole", tokenizing(clean))
+    place = tmp_path / "together"
+    parts = [make(part_name(place, (number, 3)), part_of(clean, (number, 3))) for number in (1, 2, 3)]
+    assert [len(part.files("*.tokens")) for part in parts] == [4, 4, 4]
+    assert parts[1].facts["part"] == 2 and parts[1].facts["parts"] == 3
+
+    def forbidden(*_: object) -> object:
+        raise AssertionError("a shard was encoded again, or a vocabulary learned")
+
+    monkeypatch.setattr(bpe, "learn", forbidden)
+    monkeypatch.setattr(Vocabulary, "encode_chunk", forbidden)
+    events: list[Event] = []
+    together = make(place, tokenizing(clean), events=events)
+    assert notes(events) == ["took over 12 of 12 shards that were made in parts"]
+    assert contents(together) == contents(whole) and together.facts == whole.facts
+
+
+def test_missing_and_damaged_parts_are_made_here(clean: Artifact, tmp_path: Path) -> None:
+    whole = make(tmp_path / "whole", tokenizing(clean))
+    place = tmp_path / "together"
+    part = make(part_name(place, (2, 3)), part_of(clean, (2, 3)))
+    broken = part.files("*.tokens")[0]
+    data = bytearray(broken.read_bytes())
+    data[300] ^= 1
+    broken.write_bytes(data)
+    events: list[Event] = []
+    together = make(place, tokenizing(clean), events=events)
+    assert notes(events) == ["took over 3 of 12 shards that were made in parts"]
+    assert contents(together) == contents(whole)
+
+
+def test_parts_of_other_text_or_format_are_left_alone(clean: Artifact, tmp_path: Path) -> None:
+    place = tmp_path / "together"
+    with Staging(part_name(place, (1, 2)), "test", "another fingerprint").open() as out:
+        made(tokenize.tokenize(Tokenize(size=300), clean, out, (1, 2)))
+    events: list[Event] = []
+    make(place, tokenizing(clean), events=events)
+    assert notes(events) == []
+
+
+def recipe(corpus: Path) -> Recipe:
+    return Recipe(source=Source(corpus=str(corpus)), tokenize=Tokenize(size=300), preprocess=Preprocess(steps=()))
+
+
+def told(corpus: Path, workspace: Workspace, part: tuple[int, int] | None = None) -> tuple[list[Event], Prepared]:
+    events: list[Event] = []
+    stage = prepare(recipe(corpus), workspace, part)
+    while True:
+        try:
+            events.append(next(stage))
+        except StopIteration as end:
+            return events, end.value
+
+
+def test_two_machines_prepare_a_corpus_together(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small_shards(monkeypatch)
+    alone = told(corpus, Workspace(tmp_path / "alone").prepare())[1].tokens
+    here, there = Workspace(tmp_path / "here").prepare(), Workspace(tmp_path / "there").prepare()
+    told(corpus, here, (1, 2))
+    other = told(corpus, there, (2, 2))[1].tokens
+    other.path.rename(here.artifacts / "tokens" / other.path.name)
+    events, prepared = told(corpus, here)
+    assert [event.stage for event in events if isinstance(event, StageSkipped)] == ["download", "preprocess"]
+    assert contents(prepared.tokens) == contents(alone)
+    assert any("shards that were made in parts" in note for note in notes(events))
+    assert [event.stage for event in told(corpus, here)[0] if isinstance(event, StageFinished)] == []
+
+
+def test_tokens_of_another_format_are_made_again(
+    corpus: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = told(corpus, workspace)[1].tokens
+    monkeypatch.setattr(tokenize, "FORMAT", tokenize.FORMAT + 1)
+    events, prepared = told(corpus, workspace)
+    assert [event.stage for event in events if isinstance(event, StageFinished)] == ["tokenize"]
+    assert prepared.tokens.path != before.path
+
+
+# -- trouble ----------------------------------------------------------------------------------------------------------
+
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+from core.artifact import Artifact
+from tests.core.stages import make, tokenizing
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), int(sys.argv[3])))
+try:
+    make(Path(sys.argv[1]), tokenizing(Artifact.open(Path(sys.argv[2]))))
+except OSError as error:
+    sys.exit(7)
+"""
+
+
+def test_when_the_disk_is_full_complete_shards_stay_and_the_next_attempt_goes_on(tmp_path: Path) -> None:
+    small = [[Part(str(n), 0, TEXTS[n])] for n in range(3)]
+    large = [Part("large", 0, "a different word each time " + " ".join(map(str, range(9_000))))]
+    clean = clean_documents(tmp_path / "clean", [*small, large, *small], [Part("v", 0, TEXTS[9] * 5)])
+    place = tmp_path / "tokens"
+    limit = 20_000  # bytes a file may have: more than the vocabulary, less than the large shard
+    command = [sys.executable, "-c", FULL, str(place), str(clean.path), str(limit)]
+    assert subprocess.run(command, cwd=ROOT).returncode == 7
+    left = sorted(path.name for path in (tmp_path / "tokens.partial").iterdir())
+    assert left == [".published.json", *(f"train-{n:05d}.tokens" for n in range(3)), "vocabulary.json"]
+    assert contents(make(place, tokenizing(clean))) == contents(make(tmp_path / "whole", tokenizing(clean)))
+
+
+PEAK = """
+import sys
+from pathlib import Path
+from core.artifact import Artifact, Staging
+from core.recipe import Tokenize
+from core.tokenize import bpe, tokenize
+bpe.SAMPLE_BYTES = 2**20
+with Staging(Path(sys.argv[1]), "test", "0").open() as out:
+    for _ in tokenize(Tokenize(vocabulary=sys.argv[3], size=400), Artifact.open(Path(sys.argv[2])), out):
+        pass
+print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's word on memory")
+@pytest.mark.parametrize("vocabulary", ["bpe", "characters"])
+def test_memory_does_not_grow_with_the_text(tmp_path: Path, vocabulary: str) -> None:
+    words = " ".join(f"{(n * 7919) % 5000}" for n in range(400_000))
+    shard = [Part(str(n), 0, words[n : n + 4000]) for n in range(0, len(words), 4000)]
+    peaks = []
+    for shards in (2, 16):
+        clean = clean_documents(tmp_path / f"clean-{shards}", [shard] * shards, [Part("v", 0, words[:9000])])
+        command = [sys.executable, "-c", PEAK, str(tmp_path / f"tokens-{shards}"), str(clean.path), vocabulary]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        peaks.append(int(done.stdout) / 1024)
+    # 14 shards of 1.9 MB more: their text alone, or two bytes for each of their ids, would be more than this
+    assert peaks[1] < 400 and peaks[1] - peaks[0] < 25

@@ -1,0 +1,30 @@
+"""An errand for tests: `python -m tests.errands TASK`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+
+from core.errand import carry_out
+from core.events import Event, Note
+from core.trouble import Busy
+
+
+def work(task: str) -> Iterator[Event]:
+    print("a library that chatters")
+    yield Note(text="begun")
+    if task == "trouble":
+        raise Busy("it is taken", where="here", kept="all of it", todo="wait")
+    if task == "surprise":
+        raise ZeroDivisionError("by zero")
+    if task == "full":
+        raise OSError(28, "No space left on device", "/somewhere")
+    if task == "forever":
+        while True:
+            time.sleep(0.05)
+            yield Note(text="still here")
+
+
+if __name__ == "__main__":
+    sys.exit(carry_out(lambda: work(sys.argv[1])))
