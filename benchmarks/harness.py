@@ -29,13 +29,21 @@ class Figure(Struct, frozen=True, kw_only=True):
     value: float
     unit: str
     at_most: float | None = None
-    """The target; None: only told, as a reference for others."""
+    """The target, as `at_least` is one; neither: only told, as a reference for others."""
+    at_least: float | None = None
     ratio: float | None = None
     """To the reference measured in the same run."""
 
     @property
     def met(self) -> bool:
-        return self.at_most is None or self.value <= self.at_most
+        low_enough = self.at_most is None or self.value <= self.at_most
+        return low_enough and (self.at_least is None or self.value >= self.at_least)
+
+    @property
+    def target(self) -> str:
+        if self.at_most is not None:
+            return f"≤ {self.at_most:,.4g}"
+        return f"≥ {self.at_least:,.4g}" if self.at_least is not None else ""
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -113,7 +121,7 @@ def _row(figure: Figure) -> tuple[str, ...]:
     return (
         figure.name,
         f"{figure.value:,.4g} {figure.unit}",
-        f"≤ {figure.at_most:,.4g}" if figure.at_most is not None else "",
+        figure.target,
         f"{figure.ratio:.2f}" if figure.ratio is not None else "",
-        "" if figure.at_most is None else "met" if figure.met else "SHORT",
+        "" if not figure.target else "met" if figure.met else "SHORT",
     )

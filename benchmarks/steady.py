@@ -17,7 +17,6 @@ from core.events import (
     AnyEvent,
     Ended,
     Evaluation,
-    Lines,
     Metric,
     Reading,
     Sample,
@@ -29,6 +28,7 @@ from core.events import (
     encode,
 )
 from core.files import write_atomic
+from core.journal import Lines
 from core.locks import Lock
 from core.recipe_file import load
 from core.runs.directory import Launched, Run
