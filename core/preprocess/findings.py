@@ -27,14 +27,14 @@ class Findings:
         self._lined = phase.following == "duplicate_lines"
         self.counts: dict[int, list[int]] = {index: [0, 0, 0] for index in slots}
         """By step: documents changed, documents removed, bytes taken away."""
-        empty = np.zeros((len(slots), 0), np.int64)
-        # what there is to know of no row, so that an empty shard is nothing special
-        self._sizes: list[Array] = [np.zeros((len(slots) + 1, 0), np.int64)]
-        self._touched: list[Array] = [empty.astype(np.bool_)]
-        self._measures: list[Array] = [np.zeros((len(slots), 2, 0), np.int64)]
+        # what there is to know of no row, so that an empty shard is nothing special; in 32 bits, which hold what a
+        # shard can have, since of single sentences there are a million rows
+        self._sizes: list[Array] = [np.zeros((len(slots) + 1, 0), np.int32)]
+        self._touched: list[Array] = [np.zeros((len(slots), 0), np.bool_)]
+        self._measures: list[Array] = [np.zeros((len(slots), 2, 0), np.int32)]
         self._parts: list[Array] = [np.zeros(0, np.int32)]
         self._last = [np.zeros(0, np.bool_)]
-        self._characters: list[Array] = [np.zeros(0, np.int64)]
+        self._characters: list[Array] = [np.zeros(0, np.int32)]
         self._short = [np.zeros((0, signatures.NUMBERS), np.uint16)]
         self._worded = [np.zeros(0, np.bool_)]
         self._digests: list[bytes] = []
@@ -79,6 +79,7 @@ class Findings:
         # of single rows nothing has to be added up, and reduceat knows no empty arrays
         single = len(firsts) == len(part)
         touched, measures = np.concatenate(self._touched, axis=1), np.concatenate(self._measures, axis=2)
+        self._sizes, self._touched, self._measures = [], [], []
         found = Judgement(
             sizes if single else np.add.reduceat(sizes, firsts, axis=1),
             touched if single else np.logical_or.reduceat(touched, firsts, axis=1),

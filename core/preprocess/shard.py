@@ -162,15 +162,15 @@ class _Shard:
 
     def _clean_rows(self, batch: pa.RecordBatch, last: NDArray[np.bool_]) -> pa.RecordBatch:
         texts: list[str] = batch.column("text").to_pylist()
-        size = pc.binary_length(batch.column("text")).to_numpy().astype(np.int64)
+        size = pc.binary_length(batch.column("text")).to_numpy().astype(np.int32)
         count, slots = len(texts), len(self.slots)
-        sizes, touched = np.zeros((slots + 1, count), np.int64), np.zeros((slots, count), np.bool_)
-        measures = np.zeros((slots, 2, count), np.int64)
+        sizes, touched = np.zeros((slots + 1, count), np.int32), np.zeros((slots, count), np.bool_)
+        measures = np.zeros((slots, 2, count), np.int32)
         for slot, index in enumerate(self.slots):
             sizes[slot] = size
             rewrite, judge = self._rewriter(index), STEPS[self.steps[index]].judge
             if judge is not None:
-                measures[slot] = np.array(list(map(judge.measure, texts)), np.int64).T
+                measures[slot] = np.array(list(map(judge.measure, texts)), np.int32).T
             if rewrite is not None:
                 cleaned = list(map(rewrite, texts, last.tolist()))
                 changed = [at for at, (old, new) in enumerate(zip(texts, cleaned, strict=True)) if new != old]
