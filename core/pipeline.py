@@ -9,7 +9,7 @@ import msgspec
 
 from core.artifact import Artifact, Facts, Staging, fingerprint
 from core.events import Event, Progress, Sample, StageFinished, StageSkipped, StageStarted
-from core.model.device import Device
+from core.model.device import Device, keep_memory
 from core.model.weights import load_model
 from core.prepare import Stage, prepare, run_stage
 from core.preprocess.yardsticks import yardsticks
@@ -49,6 +49,7 @@ def _train(
         yield StageSkipped(stage="train", artifact=str(done.path), facts=_verdict(done))
         return done
     yield StageStarted(stage="train")
+    keep_memory()  # not before: the data stages should give back what they no longer need
     trainer = Trainer(recipe, tokens, directory, device)
     yield from trainer.run()
     done, _ = checkpoints.newest(directory)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 import msgspec
+import pyarrow as pa
 from msgspec import Struct
 
 from core import download, preprocess, tokenize
@@ -79,6 +80,7 @@ def run_stage(staging: Staging, make: Callable[[Staging], Stage]) -> Stage:
         try:
             with staging.open() as out:
                 artifact = yield from make(out)
+            pa.default_memory_pool().release_unused()  # Arrow keeps what it had, and the next stage wants room
             break
         except InUse:
             if not waiting:

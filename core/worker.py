@@ -98,10 +98,9 @@ class Worker:
 
     def _drive(self) -> None:
         # the heavy imports come only now: the lock is held, so a screen already shows the run as alive
-        from core.model.device import choose, keep_memory
+        from core.model.device import choose
         from core.pipeline import pipeline
 
-        keep_memory()
         workspace = Workspace().prepare()
         sweep(self._run.checkpoints)
         device = choose(self._run.recipe.train)

@@ -37,7 +37,8 @@ class Findings:
         self._characters: list[Array] = [np.zeros(0, np.int32)]
         self._short = [np.zeros((0, signatures.NUMBERS), np.uint16)]
         self._worded = [np.zeros(0, np.bool_)]
-        self._digests: list[bytes] = []
+        self._digests = bytearray()
+        """16 bytes a row."""
         self._hashes: list[NDArray[np.uint64]] = []
         self._long: dict[int, NDArray[np.uint32]] = {}
         """Whole signatures of rows that are parts of longer documents."""
@@ -58,7 +59,7 @@ class Findings:
         self._last.append(last)
         self._characters.append(characters)
         if self._digested:
-            self._digests += [blake2b(text.encode(), digest_size=16).digest() for text in texts]
+            self._digests += b"".join(blake2b(text.encode(), digest_size=16).digest() for text in texts)
         if self._lined:
             self._hashes += map(lines.comparable, texts)
         if self._signed:
@@ -118,7 +119,7 @@ class Findings:
             sizes=found.sizes[:, piece].tolist(),
             touched=found.touched[:, piece].tolist(),
             measures=[(int(a), int(b)) for a, b in found.measures[:, :, piece]],
-            digests=b"".join(self._digests[row] for row in rows) if self._digested else b"",
+            digests=bytes(self._digests[16 * rows.start : 16 * rows.stop]) if self._digested else b"",
             signature=signature,
         )
 
@@ -127,14 +128,15 @@ class Findings:
     ) -> dict[str, Array]:
         """Digests, and keys for the split, of documents that are whole and stay."""
         document = number[settled].astype(np.uint32)
-        digests = [
-            document_digest(self._digests[first : first + length])
-            for first, length in zip(firsts[settled].tolist(), lengths[settled].tolist(), strict=True)
-        ]
-        halves = np.frombuffer(b"".join(digests), "<u8").reshape(-1, 2)
+        rows = np.frombuffer(bytes(self._digests), "<u8").reshape(-1, 2)
+        halves = rows[firsts[settled]]
+        for at in np.flatnonzero(lengths[settled] > 1).tolist():
+            first, length = int(firsts[settled[at]]), int(lengths[settled[at]])
+            halves[at] = np.frombuffer(document_digest([row.tobytes() for row in rows[first : first + length]]), "<u8")
         arrays = table("digest", halves[:, 0].copy(), more=halves[:, 1].copy(), document=document)
         if self._phase.last:
-            key = np.array([split_key(self._recipe.seed, digest) for digest in digests], np.uint64)
+            keys = (split_key(self._recipe.seed, digest.tobytes()) for digest in halves)
+            key = np.fromiter(keys, np.uint64, len(halves))
             arrays |= table("split", key, size=sizes[settled].astype(np.uint64), document=document)
         return arrays
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import random
+from array import array
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
+from itertools import accumulate
 
 import numpy as np
 import pyarrow as pa
@@ -48,13 +51,15 @@ def sample(batches: Sequence[pa.RecordBatch], seed: int, index: int, budget: int
 
 def _frequent(batches: Sequence[pa.RecordBatch], dice: random.Random, budget: int) -> tuple[list[tuple[str, int]], int]:
     counts: Counter[str] = Counter()
-    rows = [(at, row) for at, batch in enumerate(batches) for row in range(len(batch))]
+    ends = list(accumulate(map(len, batches)))
+    rows = array("I", range(ends[-1] if ends else 0))
     dice.shuffle(rows)
     left = budget
-    for at, row in rows:
+    for row in rows:
         if left <= 0:
             break
-        text = batches[at].column("text")[row].as_py()[:left]
+        at = bisect_right(ends, row)
+        text = batches[at].column("text")[row - ends[at]].as_py()[:left]  # counted from its end
         left -= len(text.encode())
         counts.update(line[:EXCERPT] for found in text.split("\n") if (line := found.strip()))
     return most(counts, _KEPT), budget - left
