@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from core.download import reading
 from core.download.documents import SCHEMA
+from core.download.rows import cut
 
 BATCH_BYTES = 4 * 2**20
 """UTF-8 bytes of text after which a batch ends."""
@@ -33,7 +34,7 @@ def is_text(kind: pa.DataType) -> bool:
 
 
 def repaired(column: pa.Array) -> tuple[pa.Array, int]:
-    """The column as UTF-8 strings, and in how many rows bytes that are none were replaced by U+FFFD."""
+    """The column as UTF-8 strings, and in how many places bytes that are none were replaced by U+FFFD."""
     if column.type != pa.string():
         column = column.cast(pa.string(), safe=False)
     try:
@@ -41,8 +42,8 @@ def repaired(column: pa.Array) -> tuple[pa.Array, int]:
     except pa.ArrowInvalid:
         raw = column.view(pa.binary()).to_pylist()
         texts = [None if value is None else value.decode("utf-8", "replace") for value in raw]
-        changed = sum(text is not None and text.encode() != value for text, value in zip(texts, raw, strict=True))
-        return pa.array(texts, pa.string()), changed
+        there = sum(value.count(b"\xef\xbf\xbd") for value in raw if value is not None)
+        return pa.array(texts, pa.string()), sum(text.count("\ufffd") for text in texts if text is not None) - there
     return column, 0
 
 
@@ -86,27 +87,8 @@ def _batch(texts: pa.Array, file: str, first: int) -> pa.RecordBatch:
 
 def _parts(text: pa.Scalar, file: str, row: int, start: int) -> Iterator[Cut]:
     data = text.as_buffer()
-    view = memoryview(data)
-    begin = number = 0
-    while begin < len(view):
-        end = _part_end(view, begin)
+    end = 0
+    for number, batch in enumerate(cut(f"{file}:{row + 1}", data)):
+        end += len(batch.column("text")[0].as_buffer())
         if number >= start:
-            columns = [[f"{file}:{row + 1}"], [number], [str(view[begin:end], "utf-8")]]
-            batch = pa.RecordBatch.from_arrays(
-                [pa.array(c, f.type) for c, f in zip(columns, SCHEMA, strict=True)], schema=SCHEMA
-            )
-            yield Cut(batch, row, number + 1) if end < len(view) else Cut(batch, row + 1, 0)
-        begin, number = end, number + 1
-
-
-def _part_end(view: memoryview, begin: int) -> int:
-    """Where a part that begins at `begin` ends: behind a line, or where there is none, behind a character."""
-    end = begin + reading.PART_BYTES
-    if end >= len(view):
-        return len(view)
-    line = bytes(view[begin:end]).rfind(b"\n") + 1
-    if line:
-        return begin + line
-    while view[end] & 0xC0 == 0x80:
-        end -= 1
-    return end
+            yield Cut(batch, row, number + 1) if end < len(data) else Cut(batch, row + 1, 0)

@@ -54,7 +54,7 @@ class _Position(Struct, kw_only=True):
     done: float = 0.0
     """Bytes of data files up to here."""
     replaced: int = 0
-    """Rows with bytes that were not UTF-8."""
+    """Places that were not UTF-8."""
 
 
 class Hub:
@@ -116,7 +116,7 @@ class Hub:
                 # behind a file's last rows is the next file, so that it is never opened again
                 yield Rows(last.batch, done, asdict(at))
         if at.replaced:
-            text = f"{at.replaced:,} rows had bytes that are not UTF-8, which became \ufffd"
+            text = f"{at.replaced:,} places were not UTF-8 and were replaced by \ufffd"
             yield Note(level="warning", text=text)
 
     def _file(self, plan: Plan, file: DataFile, done: float, line: Line, at: _Position) -> Iterator[Rows]:

@@ -15,6 +15,7 @@ from core.download.columns import is_text
 from core.download.hub_errors import HubTrouble, told
 from core.download.hub_files import DataFile, column_types
 from core.download.hub_line import Line
+from core.download.text_column import USUAL
 from core.events import Event, Note
 from core.trouble import nearest
 
@@ -172,10 +173,11 @@ def _column(place: Place, types: dict[str, pa.DataType]) -> Generator[Event, Non
         raise HubTrouble("choice", what, where=place.repository, todo=f"{hint}; {todo}" if hint else todo)
     if len(good) == 1:
         return good[0]
-    if "text" in good:
-        others = ", ".join(name for name in good if name != "text")
-        yield Note(text=f"{place.repository}: taking the column 'text'; there are {others} besides")
-        return "text"
+    for usual in USUAL:
+        if usual in good:
+            others = ", ".join(name for name in good if name != usual)
+            yield Note(text=f"{place.repository}: taking the column {usual!r}; there are {others} besides")
+            return usual
     what = "several of its columns hold text" if good else f"no column of it holds text (there are {', '.join(types)})"
     raise HubTrouble("choice", what, where=place.repository, todo=todo)
 

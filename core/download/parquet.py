@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from core.download.columns import is_text, repaired
 from core.download.compression import CUT_OFF
 from core.download.listing import Unreadable, reason
 from core.download.rows import NOTHING, Place, Step, batches_of, steps
@@ -26,8 +27,8 @@ def text_columns(path: Path) -> tuple[list[str], list[str]]:
     """The columns that hold text, and the others. Raises Unreadable where the file is none or has lost its end."""
     with _open(path) as file:
         schema = file.schema_arrow
-        texts = [field.name for field in schema if _is_text(field.type)]
-        return texts, [field.name for field in schema if not _is_text(field.type)]
+        texts = [field.name for field in schema if is_text(field.type)]
+        return texts, [field.name for field in schema if not is_text(field.type)]
 
 
 def read_parquet(name: str, path: Path, size: int, column: str, at: Place) -> Iterator[Step]:
@@ -59,26 +60,8 @@ def _given(name: str, texts: Any, start: Place, behind: Place, consumed: float) 
     said = Step(NOTHING, behind, consumed, empty=len(texts) - (pc.sum(full).as_py() or 0))
     if said.empty:
         texts, numbers = texts.filter(full), numbers.filter(full)
-    try:
-        texts.validate(full=True)
-    except pa.ArrowInvalid:
-        texts, replaced = _repaired(texts)
-        said = said._replace(replaced=replaced)
-    yield from steps(batches_of(name, numbers, texts), start, behind, consumed, said)
-
-
-def _repaired(texts: Any) -> tuple[Any, int]:
-    """The same texts, where bytes that are not UTF-8 are replaced; and how many were."""
-    raw = [value.as_buffer().to_pybytes() for value in texts]
-    decoded = [value.decode("utf-8", "replace") for value in raw]
-    count = sum(text.count("\ufffd") - value.count(b"\xef\xbf\xbd") for text, value in zip(decoded, raw, strict=True))
-    return pa.array(decoded, pa.string()), count
-
-
-def _is_text(kind: Any) -> bool:
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+    texts, replaced = repaired(texts)
+    yield from steps(batches_of(name, numbers, texts), start, behind, consumed, said._replace(replaced=replaced))
 
 
 def _rows(group: Any) -> int:

@@ -20,6 +20,7 @@ from core.download.documents import Part, read_parts, write_parts
 from core.events import Event, Progress
 from core.recipe import Source
 from core.sources import UnknownSource, absolute, located
+from tests.core.made import parts_of
 from tests.core.stages import (
     Staging,
     break_off,
@@ -30,10 +31,6 @@ from tests.core.stages import (
     notes,
     small_shards,
 )
-
-
-def parts_of(artifact: Artifact) -> list[Part]:
-    return list(read_parts(artifact.files("documents-*.parquet")))
 
 
 def texts_of(artifact: Artifact) -> dict[str, str]:

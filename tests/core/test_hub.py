@@ -23,13 +23,14 @@ from hypothesis import strategies as st
 from core import corpora
 from core.artifact import Artifact
 from core.download import columns, download, hub_line, identify, reading
-from core.download.documents import Part, read_parts
+from core.download.documents import Part
 from core.download.hub import Hub, HubTrouble
 from core.download.hub_errors import redact
 from core.download.origin import Rows
 from core.events import Event, Progress
 from core.recipe import Source
 from tests.core.hub_standin import HubStandIn, closed_port, environment, use
+from tests.core.made import parts_of, texts_of
 from tests.core.stages import ROOT, break_off, contents, killed_while_writing, make, notes, small_shards
 
 TOKEN = "hf_abcdefghijklmnopqrstuvwxyz012345"
@@ -84,14 +85,6 @@ def refused(path: Path, corpus: str, **source: Any) -> str:
     with pytest.raises(HubTrouble) as trouble:
         fetch(path, corpus, **source)
     return trouble.value.sentence()
-
-
-def parts_of(artifact: Artifact) -> list[Part]:
-    return list(read_parts(artifact.files("documents-*.parquet")))
-
-
-def texts_of(artifact: Artifact) -> list[str]:
-    return [part.text for part in parts_of(artifact)]
 
 
 def test_a_parquet_data_set_gives_a_document_a_row(hub: HubStandIn, tmp_path: Path) -> None:
@@ -649,7 +642,7 @@ def test_bytes_that_are_not_utf8_are_replaced_and_counted(hub: HubStandIn, tmp_p
         "caf\ufffd",
         "\ufffd\ufffd\ufffd",
     ]
-    assert notes(events) == ["2 rows had bytes that are not UTF-8, which became \ufffd"]
+    assert notes(events) == ["4 places were not UTF-8 and were replaced by \ufffd"]
     (tmp_path / "t").mkdir()
     (tmp_path / "t" / "train.txt").write_bytes(b"caf\xe9\ngood\n")
     hub.add("me/lines", tmp_path / "t")

@@ -10,13 +10,9 @@ import pytest
 
 from core.artifact import Artifact
 from core.download import NoSample
-from core.download.documents import Part, read_parts
 from core.events import Event, Progress
+from tests.core.made import parts_of
 from tests.core.stages import break_off, contents, downloading, make, small_shards
-
-
-def parts_of(artifact: Artifact) -> list[Part]:
-    return list(read_parts(artifact.files("documents-*.parquet")))
 
 
 def corpus(path: Path, texts: list[str]) -> Path:
