@@ -50,6 +50,8 @@ class Options(Struct, frozen=True, kw_only=True):
     as_json: bool
     quick: bool
     """Fewer or shorter rounds: does it still work, rather than how fast is it."""
+    text: Path | None
+    """A file some benchmarks need that does not come with the project."""
 
 
 def options(about: str | None) -> Options:
@@ -57,8 +59,9 @@ def options(about: str | None) -> Options:
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     parser.add_argument("--quick", action="store_true", help="fewer or shorter rounds")
+    parser.add_argument("--text", type=Path, help="tiny Shakespeare (input.txt of char-rnn), where it is measured")
     asked = parser.parse_args()
-    return Options(as_json=asked.json, quick=asked.quick)
+    return Options(as_json=asked.json, quick=asked.quick, text=asked.text)
 
 
 def interleaved(contenders: Mapping[str, Callable[[], Measurement]], rounds: int) -> dict[str, dict[str, float]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -14,12 +15,16 @@ import msgspec
 from msgspec import Struct
 
 from core import __version__
-from core.files import fsync_directory, fsync_file, remove_tree, replacing, sha256, sweep, write_atomic
+from core.files import fsync_directory, fsync_file, remove_tree, replace_tree, replacing, sha256, sweep, write_atomic
 from core.locks import Lock
 from core.trouble import Busy, Trouble
 
-SCHEMA = 1
+SCHEMA = 2
+"""Of manifests. Since 2 they carry a seal, so that a bit that tips in the manifest itself is seen, too."""
+
 MANIFEST = "manifest.json"
+_SEAL = re.compile(rb'"seal":"([0-9a-f]{64})"')
+_NO_SEAL = b'"seal":""'
 UNFINISHED = "partial-"
 """Beginning of the names of files in a staging directory that survive a break without being part of the artifact."""
 
@@ -30,6 +35,10 @@ class Damaged(Trouble):
     """An artifact is not what its manifest says."""
 
     doing = "read this artifact"
+
+
+class Newer(Damaged):
+    """An artifact is whole, but of a version of llmtui yet to come."""
 
 
 class InUse(Busy):
@@ -63,6 +72,38 @@ class Manifest(Struct, frozen=True, kw_only=True):
     version: str = __version__
     made_at: float = 0.0
     """Seconds since the epoch."""
+    seal: str = ""
+    """SHA-256 of the manifest as written with an empty one."""
+
+
+class _Head(Struct):
+    """What can be read of a manifest of any version."""
+
+    schema: int = 1
+    version: str = "unknown"
+
+
+def seal(manifest: bytes) -> bytes:
+    """A manifest in JSON, with the seal that `Artifact.open` wants to see."""
+    blank = _SEAL.sub(_NO_SEAL, manifest, count=1)
+    digest = hashlib.sha256(blank).hexdigest()
+    return blank.replace(_NO_SEAL, _NO_SEAL[:-1] + digest.encode() + b'"', 1)
+
+
+def _read_manifest(path: Path) -> Manifest:
+    """The manifest in the directory `path`. Raises Damaged, or Newer where it is whole but of a later version."""
+    try:
+        raw = (path / MANIFEST).read_bytes()
+        head = msgspec.json.decode(raw, type=_Head)
+        if raw != seal(raw) if _SEAL.search(raw) else head.schema > 1:
+            raise Damaged("its manifest has changed since it was written", where=str(path))
+        if head.schema > SCHEMA:
+            raise Newer(
+                f"it was made by a newer version of llmtui ({head.version})", where=str(path), todo="update llmtui"
+            )
+        return msgspec.json.decode(raw, type=Manifest)
+    except (OSError, msgspec.DecodeError) as error:
+        raise Damaged(f"its manifest cannot be read ({error})", where=str(path)) from None
 
 
 def fingerprint(*parts: Any) -> str:
@@ -80,16 +121,9 @@ class Artifact:
     def open(cls, path: Path, *, verify: bool = False) -> Artifact:
         """Read the manifest in `path` and check that its files are there with their sizes.
 
-        verify: also read every file and compare its digest (about 1.7 GB/s). Raises Damaged.
+        verify: also read every file and compare its digest (about 1.7 GB/s). Raises Damaged, Newer.
         """
-        try:
-            manifest = msgspec.json.decode((path / MANIFEST).read_bytes(), type=Manifest)
-        except (OSError, msgspec.DecodeError) as error:
-            raise Damaged(f"its manifest cannot be read ({error})", where=str(path)) from None
-        if manifest.schema > SCHEMA:
-            raise Damaged(
-                f"it was made by a newer version ({manifest.version})", where=str(path), todo="update llmtui to read it"
-            )
+        manifest = _read_manifest(path)
         for name, facts in manifest.files.items():
             file = path / name
             try:
@@ -98,7 +132,11 @@ class Artifact:
                 raise Damaged(f"{name} is missing", where=str(path)) from None
             if size != facts.bytes:
                 raise Damaged(f"{name} has {size:,} bytes instead of {facts.bytes:,}", where=str(path))
-            if verify and sha256(file) != facts.sha256:
+            try:
+                changed = verify and sha256(file) != facts.sha256
+            except OSError as error:
+                raise Damaged(f"{name} cannot be read ({error.strerror})", where=str(path)) from None
+            if changed:
                 raise Damaged(f"{name} has changed since it was written", where=str(path))
         return cls(path, manifest)
 
@@ -206,7 +244,7 @@ class Staging:
         )
         for left in self.path.glob(f"{UNFINISHED}*"):
             left.unlink()
-        write_atomic(self.path / MANIFEST, msgspec.json.encode(manifest))
+        write_atomic(self.path / MANIFEST, seal(msgspec.json.encode(manifest)))
         self._ledger.unlink(missing_ok=True)
         remove_tree(self.final)
         self.path.rename(self.final)
@@ -221,11 +259,12 @@ def write_directory(
     write: Callable[[Path], object],
     *,
     inputs: Mapping[str, str] | None = None,
+    recipe: Mapping[str, Any] | None = None,
     facts: Facts | None = None,
 ) -> Artifact:
     """Make an artifact in one go, such as a checkpoint: `write` fills a directory, which then takes the final name.
 
-    A crash at any moment leaves the old directory of that name or the new one.
+    A crash at any moment leaves the old directory of that name or the new one, after the next `sweep` at the latest.
     """
     staged = final.with_name(f".{final.name}.{os.getpid()}.tmp")
     remove_tree(staged)
@@ -240,13 +279,13 @@ def write_directory(
             stage=stage,
             fingerprint=fingerprint,
             inputs=dict(inputs or {}),
+            recipe=dict(recipe or {}),
             facts=facts or {},
             files=files,
             made_at=time.time(),
         )
-        write_atomic(staged / MANIFEST, msgspec.json.encode(manifest))
-        remove_tree(final)
-        staged.rename(final)
+        write_atomic(staged / MANIFEST, seal(msgspec.json.encode(manifest)))
+        replace_tree(staged, final)
     except BaseException:
         remove_tree(staged)
         raise

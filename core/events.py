@@ -6,7 +6,7 @@ import time
 from typing import Literal
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Struct, field, structs
 
 STAGES = ("download", "preprocess", "tokenize", "train", "sample")
 """The stages of the pipeline, in order."""
@@ -141,6 +141,56 @@ class CleaningStep(Event, frozen=True, kw_only=True):
     """Fields of [preprocess] that it heeds."""
 
 
+class Parameters(Struct, frozen=True, kw_only=True):
+    """Numbers a model learns, by part."""
+
+    token_embedding: int
+    """With a tied head the output layer is counted here."""
+    positions: int
+    attention: int
+    feed_forward: int
+    norms: int
+    output: int
+
+    @property
+    def total(self) -> int:
+        return sum(structs.astuple(self))
+
+
+class Memory(Struct, frozen=True, kw_only=True):
+    """Bytes that training takes on its device, by part."""
+
+    process: int
+    """Before there is a model: the program and its libraries."""
+    weights: int
+    gradients: int
+    optimizer: int
+    """What the optimisers remember of past gradients."""
+    activations: int
+    """What a forward pass keeps for the backward pass, and what both need for the moment, at the micro-batch's size."""
+    checkpoint: int
+    """A copy of what is being written to the disk."""
+    peak: int
+    """The most that is there at once: less than the sum, since not all of it ever is."""
+
+
+class Plan(Event, frozen=True, kw_only=True):
+    """What the training about to begin should take: worked out from the recipe, timed on this machine."""
+
+    parameters: Parameters
+    memory: Memory
+    micro_batch: int
+    """Sequences in one forward pass."""
+    batch: int
+    """Sequences that make one step."""
+    step_seconds: float | None = None
+    """Of one step; None where trying it out would have taken too large a share of the training."""
+    seconds: float | None = None
+    """Until the last step is done, evaluations and samples among them; None: nobody knows."""
+    tokens: int | None = None
+    """Seen until then."""
+
+
 class Shape(Event, frozen=True, kw_only=True):
     """The model about to be trained."""
 
@@ -165,7 +215,7 @@ class Metric(Event, frozen=True, kw_only=True):
 
     step: int
     loss: float
-    """Mean cross-entropy of the step's batch in nats per token."""
+    """Mean cross-entropy of the step's batch in nats per token; of a masked model as its objective weighs it."""
     lr: float
     grad_norm: float
     """Before clipping."""
@@ -182,13 +232,18 @@ class Evaluation(Event, frozen=True, kw_only=True):
 
     step: int
     loss: float
+    """On held-out text."""
     train_loss: float | None
-    """Mean over the training steps since the last evaluation; None before the first step."""
+    """On a slice of the training text a quarter as large, measured in the same way, dropout off; of a last word
+    that of the evaluation before it. None: not measured."""
     bits_per_byte: float
+    """Of the held-out text."""
     best: bool
     """The lowest loss on the slice so far."""
     final: bool = False
     """Over all held-out text, or 64 slices of it where there is more: the last word on a finished training."""
+    bound: bool = False
+    """All three figures say "at most": those of a masked model, which cannot tell the cost of a text itself."""
 
 
 class Sample(Event, frozen=True, kw_only=True):
@@ -245,6 +300,8 @@ class Reading(Event, frozen=True, kw_only=True):
     """Of one core: 1.6 is 1.6 cores busy."""
     disk_free: int
     gpus: tuple[Gpu, ...] = ()
+    peak: int = 0
+    """The most memory the worker has had on the device it trains on since the training began; 0 before."""
 
 
 class Note(Event, frozen=True, kw_only=True):
@@ -280,6 +337,7 @@ AnyEvent = (
     | Report
     | Excerpt
     | CleaningStep
+    | Plan
     | Shape
     | Resumed
     | Metric

@@ -9,6 +9,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+_REPLACED = ".replaced-"
+
 
 def fsync_directory(path: Path) -> None:
     """Make renames and creations inside `path` survive a power cut."""
@@ -70,8 +72,30 @@ def remove_tree(path: Path) -> None:
     shutil.rmtree(trash, ignore_errors=True)
 
 
+def replace_tree(staged: Path, final: Path) -> None:
+    """Give the directory `staged` the name `final`. Where there is one of that name, a crash half way through leaves
+    it beside, and `sweep` puts it back: a directory cannot be renamed onto another."""
+    old = final.with_name(f"{_REPLACED}{final.name}")
+    shutil.rmtree(old, ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):
+        final.rename(old)
+    try:
+        staged.rename(final)
+    except OSError:
+        if old.exists():
+            old.rename(final)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
 def sweep(directory: Path) -> None:
-    """Remove what dead processes left behind: `.trash-*` trees and `.*.tmp` files. Only for the lock's holder."""
+    """Remove what dead processes left behind: `.trash-*` trees and `.*.tmp` files. Only for the lock's holder.
+
+    What one of them was about to replace, and has not, is put back.
+    """
+    for old in directory.glob(f"{_REPLACED}*"):
+        final = old.with_name(old.name.removeprefix(_REPLACED))
+        shutil.rmtree(old, ignore_errors=True) if final.exists() else old.rename(final)
     for left in directory.glob(".trash-*"):
         shutil.rmtree(left, ignore_errors=True)
     for left in directory.glob(".*.tmp"):

@@ -6,7 +6,9 @@ import contextlib
 import functools
 import os
 import platform
-from collections.abc import Iterator
+import resource
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -51,8 +53,63 @@ def machine() -> Machine:
     )
 
 
+def available_memory() -> int:
+    """Bytes of main memory this process can still have: the machine's, its control group's, or what `ulimit` leaves."""
+    left = [int(psutil.virtual_memory().available)]
+    left += [limit - used for limit, used in _control_groups()]
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if soft != resource.RLIM_INFINITY:
+        left.append(soft - int(psutil.Process().memory_info().vms))
+    return max(0, min(left))
+
+
+def _control_groups() -> Iterator[tuple[int, int]]:
+    """Limit and use of each control group above this process that has a limit, of either version."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/self/cgroup").read_text().splitlines():
+            _, names, place = line.split(":", 2)
+            if names not in ("", "memory"):
+                continue
+            root, limit, used = (
+                (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes")
+                if names
+                else (Path("/sys/fs/cgroup"), "memory.max", "memory.current")
+            )
+            inside = root / place.lstrip("/")
+            for group in (inside, *inside.parents):
+                with contextlib.suppress(OSError, ValueError):  # "max", or a group seen from inside a container
+                    yield int((group / limit).read_text()), int((group / used).read_text()) - _cached(group)
+                if group == root:
+                    break
+
+
+def _cached(group: Path) -> int:
+    """Bytes of a control group that the kernel gives back when they are needed."""
+    stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+    return int(stat.get("total_inactive_file", stat.get("inactive_file", 0)))
+
+
+def forget_peak() -> None:
+    """Let `peak_memory` speak of what comes from now on, where the system can do that."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory() -> int:
+    """The most resident memory this process has had, in bytes; since `forget_peak` on Linux."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
 class Meter:
     """Reads what the machine does. Shares of processor time are since the reading before."""
+
+    peak: Callable[[], int] | None = None
+    """What `Reading.peak` is asked of, once there is a training."""
 
     def __init__(self, disk: Path) -> None:
         self._disk = disk
@@ -71,6 +128,7 @@ class Meter:
             process_cpu=self._process.cpu_percent() / 100,
             disk_free=free_bytes(self._disk),
             gpus=tuple(_gpus()),
+            peak=self.peak() if self.peak else 0,
         )
 
 

@@ -17,7 +17,8 @@ from core.recipe import Recipe
 from core.tokenize.vocabulary import Vocabulary
 from core.train import checkpoint as checkpoints
 from core.train.commands import Commands
-from core.train.trainer import Trainer, drawn, identify
+from core.train.samples import drawn
+from core.train.trainer import Trainer, identify
 from core.workspace import Workspace
 
 SAMPLE_FORMAT = 1
@@ -61,7 +62,9 @@ def _train(
 
 def _verdict(checkpoint: Artifact) -> Facts:
     """What a person wants to know of a finished training."""
-    return {name: checkpoint.facts[name] for name in ("step", "loss", "bits_per_byte") if name in checkpoint.facts}
+    return {
+        name: checkpoint.facts[name] for name in ("step", "loss", "bits_per_byte", "bound") if name in checkpoint.facts
+    }
 
 
 def _sample(recipe: Recipe, checkpoint: Artifact, out: Staging) -> Stage:

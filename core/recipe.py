@@ -137,8 +137,30 @@ class Tokenize(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The shape of the Transformer, in GPT-2's words."""
 
+    depth: Annotated[
+        Annotated[int, Meta(ge=1, le=48)] | None,
+        Meta(
+            description=(
+                "One dial for the size: sets n_layer, n_head, n_embd, batch_size and learning rates; "
+                "what is given besides counts more."
+            )
+        ),
+    ] = None
+    objective: Annotated[
+        Literal["causal", "masked"],
+        Meta(
+            description=(
+                "causal: predicts the next token from those before it. "
+                "masked: predicts hidden tokens from both sides, and writes by uncovering them."
+            )
+        ),
+    ] = "causal"
     n_layer: Annotated[int, Meta(ge=1, le=1000, description="Transformer blocks, one after the other.")] = 3
     n_head: Annotated[int, Meta(ge=1, le=1000, description="Attention heads in each block.")] = 4
+    n_kv_head: Annotated[
+        Annotated[int, Meta(ge=1, le=1000)] | None,
+        Meta(description="Heads of keys and values, each shared by a group of query heads; left out: n_head."),
+    ] = None
     n_embd: Annotated[int, Meta(ge=1, le=100_000, description="Width: numbers that represent one token.")] = 256
     block_size: Annotated[int, Meta(ge=1, le=1_000_000, description="Context: tokens the model sees at once.")] = 256
     positions: Annotated[
@@ -151,7 +173,13 @@ class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Literal["layer", "rms"], Meta(description="layer: centred and scaled, as in GPT-2. rms: scaled only.")
     ] = "rms"
     activation: Annotated[
-        Literal["gelu", "relu2"], Meta(description="What bends the feed-forward layer: GPT-2's GELU, or ReLU squared.")
+        Literal["gelu", "swiglu", "relu2"],
+        Meta(
+            description=(
+                "What bends the feed-forward layer: GPT-2's GELU, ReLU squared, or SwiGLU, "
+                "where one half of it opens and shuts the other."
+            )
+        ),
     ] = "relu2"
     qk_norm: Annotated[bool, Meta(description="Scale queries and keys to one length before they meet.")] = True
     zero_init: Annotated[
@@ -160,7 +188,43 @@ class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = True
     dropout: Annotated[float, Meta(ge=0, lt=1, description="Share of activations dropped while training.")] = 0.0
     bias: Annotated[bool, Meta(description="Biases in the linear layers and norms, as in GPT-2.")] = False
+    qkv_bias: Annotated[
+        bool | None, Meta(description="Biases of queries, keys and values; left out: as `bias` says.")
+    ] = None
     tied_head: Annotated[bool, Meta(description="Use the token embedding as the output layer too.")] = False
+    vocabulary_multiple: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1024,
+            description="Rows of embedding and head are padded to a multiple of this, for speed; nothing sees them.",
+        ),
+    ] = 1
+    init: Annotated[
+        str,
+        Meta(
+            max_length=4096,
+            description=(
+                "Weights to begin with: hf:NAME for published GPT-2 weights, run:NAME for the best of another run, "
+                "or a folder; empty: random ones."
+            ),
+        ),
+    ] = ""
+
+
+class Group(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Parameters that are trained in another way than the rest."""
+
+    names: Annotated[
+        str, Meta(min_length=1, description="Pattern of their names, such as h.*.attn.*; first match wins.")
+    ]
+    optimizer: Annotated[Literal["adamw", "muon"] | None, Meta(description="Left out: as for the rest.")] = None
+    lr: Annotated[Annotated[float, Meta(ge=0, le=1)] | None, Meta(description="Peak; left out: as for the rest.")] = (
+        None
+    )
+    weight_decay: Annotated[
+        Annotated[float, Meta(ge=0, le=10)] | None, Meta(description="Left out: as for the rest.")
+    ] = None
 
 
 class Train(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -172,8 +236,27 @@ class Train(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Annotated[float, Meta(gt=0, le=1e7)] | None,
         Meta(description=("Stop after so many minutes of training; evaluations and samples count, pauses do not.")),
     ] = None
-    batch_size: Annotated[int, Meta(ge=1, le=1_000_000, description="Sequences in one forward pass.")] = 8
-    accumulate: Annotated[int, Meta(ge=1, le=1_000_000, description="Forward passes that make one step.")] = 1
+    patience: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(description="Stop when so many evaluations in a row were no better than the best before them."),
+    ] = None
+    batch_size: Annotated[int, Meta(ge=1, le=1_000_000, description="Sequences that make one step.")] = 8
+    micro_batch: Annotated[
+        Annotated[int, Meta(ge=1, le=1_000_000)] | None,
+        Meta(description="Sequences in one forward pass at most; left out: as many as fit the memory."),
+    ] = None
+    mask: Annotated[
+        Literal["drawn", "fixed"],
+        Meta(
+            description=(
+                "Of a masked model: drawn: each sequence hides a share drawn for it, so that the model can write. "
+                "fixed: mask_share of it, of which 80 % hidden, 10 % replaced, 10 % left, as BERT."
+            )
+        ),
+    ] = "drawn"
+    mask_share: Annotated[
+        float, Meta(gt=0, le=1, description='Share of the tokens to predict with mask = "fixed".')
+    ] = 0.15
     optimizer: Annotated[
         Literal["adamw", "muon"],
         Meta(description="muon: turns the blocks' matrices by orthogonal steps, AdamW does the rest."),
@@ -183,13 +266,45 @@ class Train(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     muon_iterations: Annotated[
         int, Meta(ge=1, le=20, description="Newton-Schulz iterations of each Muon step: 5 are exact, 3 are cheaper.")
     ] = 3
+    schedule: Annotated[
+        Literal["constant", "cosine", "wsd"],
+        Meta(
+            description=(
+                "Learning rate after the warm-up. constant: stays. cosine: falls all along. "
+                "wsd: stays, and falls in a straight line over the last `cooldown`."
+            )
+        ),
+    ] = "cosine"
     lr_final: Annotated[float, Meta(ge=0, le=1, description="Share of the peak learning rate left at the end.")] = 0.1
     warmup: Annotated[float, Meta(ge=0, lt=1, description="Share of the training that warms up.")] = 0.05
+    cooldown: Annotated[float, Meta(ge=0, le=1, description="Share of the training in which wsd falls.")] = 0.4
     weight_decay: Annotated[float, Meta(ge=0, le=10, description="Weight decay of matrices and embeddings.")] = 0.0
+    groups: Annotated[
+        tuple[Group, ...],
+        Meta(
+            description=(
+                "Parameters trained in another way: names (a pattern), and any of optimizer, lr and weight_decay."
+            )
+        ),
+    ] = ()
     beta1: Annotated[float, Meta(ge=0, lt=1, description="AdamW's average of gradients.")] = 0.9
     beta2: Annotated[float, Meta(ge=0, lt=1, description="AdamW's average of squared gradients.")] = 0.99
     clip: Annotated[float, Meta(ge=0, description="Largest gradient norm; 0 never clips.")] = 1.0
-    evaluate_every: Annotated[int, Meta(ge=1, description="Steps between evaluations.")] = 50
+    label_smoothing: Annotated[
+        float, Meta(ge=0, lt=1, description="Share of the target spread over all tokens alike.")
+    ] = 0.0
+    z_loss: Annotated[
+        float, Meta(ge=0, le=1, description="Weight of the squared log-sum of the scores, which keeps them small.")
+    ] = 0.0
+    step_back: Annotated[
+        bool,
+        Meta(
+            description=(
+                "Where loss or gradient is not finite, go back to the last checkpoint, once, at half the learning rate."
+            )
+        ),
+    ] = False
+    evaluate_every: Annotated[int, Meta(ge=1, description="Steps between evaluations.")] = 100
     evaluate_tokens: Annotated[
         int,
         Meta(
@@ -199,16 +314,25 @@ class Train(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             ),
         ),
     ] = 16_384
-    sample_every: Annotated[int, Meta(ge=1, description="Steps between samples drawn while training.")] = 50
-    checkpoint_every: Annotated[int, Meta(ge=1, description="Steps between checkpoints.")] = 100
+    sample_every: Annotated[int, Meta(ge=1, description="Steps between samples drawn while training.")] = 200
+    checkpoint_every: Annotated[int, Meta(ge=1, description="Steps between checkpoints.")] = 200
     keep: Annotated[int, Meta(ge=2, le=1000, description="Newest checkpoints kept; the best is kept besides.")] = 3
-    seed: Annotated[int, Meta(ge=0, description="Decides initial weights, batches and dropout.")] = 1
+    seed: Annotated[int, Meta(ge=0, description="Decides initial weights, batches, masks and dropout.")] = 1
     device: Annotated[Literal["auto", "cpu", "cuda", "mps"], Meta(description="Where the arithmetic happens.")] = "auto"
     precision: Annotated[
         Literal["auto", "float32", "bfloat16"],
         Meta(
             description=(
                 "Arithmetic of the matrix products; weights are kept in float32. auto: bfloat16 where it is fast."
+            )
+        ),
+    ] = "auto"
+    compile: Annotated[
+        Literal["auto", "on", "off"],
+        Meta(
+            description=(
+                "Let torch.compile make one program of each block. "
+                "auto: where the time it saves is longer than the time it takes."
             )
         ),
     ] = "auto"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -11,9 +12,13 @@ import msgspec
 import tomli_w
 from msgspec import Struct
 
+from core import start
 from core.corpora import known
-from core.recipe import Recipe
+from core.dial import dialled
+from core.model_folder import BadStart
+from core.recipe import Model, Recipe
 from core.trouble import Usage, nearest
+from core.workspace import Workspace
 
 PRESETS = Path(__file__).parent / "recipes"
 
@@ -70,6 +75,8 @@ def allowed(kind: msgspec.inspect.Type) -> str:
             return "one of " + ", ".join(str(v) for v in values)
         case msgspec.inspect.VarTupleType(item_type=item):
             return f"a list, each {allowed(item)}"
+        case msgspec.inspect.StructType(fields=names):
+            return "a table of " + ", ".join(field.name for field in names)
         case msgspec.inspect.BoolType():
             return "true or false"
         case msgspec.inspect.StrType(pattern=pattern):
@@ -108,10 +115,11 @@ def load(
     overrides: Iterable[str] = (),
     base: Mapping[str, Any] | None = None,
 ) -> Recipe:
-    """The recipe after all layers: default < what a well-known corpus needs < preset < file < base < overrides.
+    """The recipe after all layers: default < what corpus and init need < preset < file < base < overrides.
 
     preset: a name from `presets()`. overrides: `section.field=value` strings, the value in TOML or a bare word.
     base: tables that the caller worked out itself, such as the source named on the command line.
+    In each layer model.depth stands below everything else the layer says; model.init is written as `start.located`.
     Raises BadRecipe that names the layer, the field, what it takes and the nearest right name.
     """
     tables: dict[str, Any] = {}
@@ -121,21 +129,55 @@ def load(
             raise BadRecipe(
                 f"there is no preset {preset!r}", todo=nearest(preset, there) or f"there is: {', '.join(there)}"
             )
-        _merge(tables, _checked(read_toml(there[preset]), f"preset {preset}"))
+        _lay(tables, _checked(read_toml(there[preset]), f"preset {preset}"))
     if file is not None:
-        _merge(tables, _checked(read_toml(file), str(file)))
-    _merge(tables, dict(base or {}))
+        layer = _checked(read_toml(file), str(file))
+        _lay(tables, layer, file.absolute().parent)
+    _lay(tables, dict(base or {}))
+    asked: dict[str, Any] = {}
     for override in overrides:
-        _merge(tables, _checked(_override(override), f"--set {override}"))
+        _merge(asked, _checked(_override(override), f"--set {override}"))
+    _lay(tables, asked)
     corpus = known(tables.get("source", {}).get("corpus", ""))
-    if corpus is not None:
-        below: dict[str, Any] = {}
-        _merge(below, corpus.recipe)
-        _merge(below, tables)
-        tables = below
-    recipe = msgspec.convert(tables, Recipe)
+    needed = _implied(tables.get("model", {}))
+    below: dict[str, Any] = {}
+    for each in (corpus.recipe if corpus is not None else {}, needed, tables):
+        _merge(below, each)
+    recipe = msgspec.convert(below, Recipe)
     _check_together(recipe, str(file) if file else "")
+    if needed:
+        with _as_recipe_trouble():
+            start.ensure_fit(recipe.model, msgspec.convert(needed["model"], Model))
+            start.ensure_tokens(recipe, needed)
     return recipe
+
+
+def _lay(tables: dict[str, Any], layer: dict[str, Any], folder: Path | None = None) -> None:
+    """Put a layer, whose paths start from `folder` or from here, upon `tables`."""
+    model = layer.get("model", {})
+    if isinstance(depth := model.get("depth"), int):
+        _merge(tables, dialled(depth))
+    _merge(tables, layer)
+    if isinstance(init := model.get("init"), str):
+        with _as_recipe_trouble():
+            tables["model"]["init"] = start.located(init, folder or Path.cwd(), Workspace())
+
+
+def _implied(model: Mapping[str, Any]) -> dict[str, Any]:
+    """What follows from model.init; nothing where the shape is said anyway, as in the recipe of a run."""
+    optional = {name for name in start.SHAPE if getattr(Model(), name) is None}
+    if not model.get("init") or optional | set(model) >= set(start.SHAPE):
+        return {}
+    with _as_recipe_trouble():
+        return start.implied(model["init"], Workspace())
+
+
+@contextlib.contextmanager
+def _as_recipe_trouble() -> Iterator[None]:
+    try:
+        yield
+    except BadStart as trouble:
+        raise BadRecipe(trouble.what, where=trouble.where, todo=trouble.todo) from None
 
 
 def _override(text: str) -> dict[str, Any]:
@@ -208,6 +250,20 @@ def _check_together(recipe: Recipe, where: str) -> None:
             where=where or "[model]",
             todo=f"nearest that works: n_embd = {width + heads}",
         )
+    groups = recipe.model.n_kv_head or heads
+    if heads % groups:
+        raise BadRecipe(
+            f"model.n_kv_head {groups} does not divide model.n_head {heads}",
+            where=where or "[model]",
+            todo=f"one of {', '.join(str(n) for n in range(1, heads + 1) if heads % n == 0)}",
+        )
+    train = recipe.train
+    if train.schedule == "wsd" and train.warmup + train.cooldown > 1:
+        raise BadRecipe(
+            f"train.warmup {train.warmup:g} and train.cooldown {train.cooldown:g} are more than the whole training",
+            where=where or "[train]",
+            todo=f"train.cooldown = {1 - train.warmup:g} at most",
+        )
     if width % heads:
         near = sorted({max(1, width // heads) * heads, (width // heads + 1) * heads})
         raise BadRecipe(
@@ -227,9 +283,16 @@ def to_toml(recipe: Recipe) -> str:
             lines += ["", f"[{section}]"] if section else [""]
         value = getattr(getattr(recipe, section) if section else recipe, field.name)
         lines.append(f"# {field.description} ({field.allowed})")
-        lines.append(f"# {field.name} =" if value is None else tomli_w.dumps({field.name: _plain(value)}).rstrip())
+        lines.append(f"# {field.name} =" if value is None else _line(field.name, value))
     return "\n".join(lines) + "\n"
 
 
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+def _line(name: str, value: Any) -> str:
+    """A field as TOML. Tables are written inline: with a heading of their own they would end the section."""
+    if isinstance(value, tuple) and value and isinstance(value[0], Struct):
+        tables = (
+            ", ".join(_line(*item) for item in msgspec.structs.asdict(table).items() if item[1] is not None)
+            for table in value
+        )
+        return f"{name} = [{', '.join(f'{{ {table} }}' for table in tables)}]"
+    return tomli_w.dumps({name: list(value) if isinstance(value, tuple) else value}).rstrip()

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-from core.events import AnyEvent, Ended, Event, Metric, Paused, Started, encode
+from core.events import AnyEvent, Ended, Event, Metric, Paused, Plan, Resumed, Started, encode
 from core.files import sweep, write_atomic
 from core.hardware import Meter
 from core.journal import Lines, Tail
@@ -100,6 +100,7 @@ class Worker:
         # the heavy imports come only now: the lock is held, so a screen already shows the run as alive
         from core.model.device import choose
         from core.pipeline import pipeline
+        from core.train.fit import peak
 
         workspace = Workspace().prepare()
         sweep(self._run.checkpoints)
@@ -113,6 +114,8 @@ class Worker:
                     event = talk.send(commands)
                 except StopIteration:
                     break
+                if isinstance(event, Plan | Resumed):
+                    self._meter.peak = lambda: peak(device.name)
                 self._say(event)
                 commands = self._commands(event)
         if self._asked_to_stop:

@@ -12,6 +12,7 @@ from core.events import (
     Metric,
     Note,
     Paused,
+    Plan,
     Resumed,
     Saved,
     StageFinished,
@@ -74,11 +75,18 @@ class History:
                 kind, text = "stage", f"{event.stage} is up to date"
             case StageFinished():
                 kind, text = "stage", f"{event.stage} done"
+            case Plan():
+                kind, text = "plan", f"{units.size(event.memory.peak)} of memory"
+                if event.seconds is not None and event.tokens is not None:
+                    text += f", {units.count(event.tokens)} tokens in {units.duration(event.seconds)}"
             case Evaluation():
                 if not event.final:  # another text: its loss would make a jump that the model did not
                     self.val.add(event.step, event.loss)
                 best = ", best so far" if event.best else ", on the held-out text" if event.final else ""
-                kind, text = "eval", f"step {event.step:,}  {event.bits_per_byte:.3f} bpb{best}"
+                kind, text = (
+                    "eval",
+                    f"step {event.step:,}  {units.cost(event.bits_per_byte, bound=event.bound)} bpb{best}",
+                )
             case SampleEvent():
                 kind, text = "sample", f"step {event.step:,}  {len(event.text)} characters"
             case Saved():

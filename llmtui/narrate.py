@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import TypeVar
 
 from core.events import (
@@ -14,6 +15,7 @@ from core.events import (
     Metric,
     Note,
     Paused,
+    Plan,
     Progress,
     Report,
     Resumed,
@@ -29,8 +31,9 @@ from core.events import (
 )
 from core.runs.directory import Run
 from core.runs.summary import Stage, Summary
+from llmtui import planned
 from llmtui.shown import shown
-from llmtui.units import count, duration, facts, rate, size
+from llmtui.units import cost, count, duration, facts, perplexity, rate, size
 
 PROGRESS_EVERY = 5.0
 """Seconds of the worker's clock between two lines of progress."""
@@ -91,15 +94,20 @@ def _tell_plainly(event: AnyEvent, stage: str) -> Iterator[str]:
                 f"{count(event.parameters)} parameters, vocabulary {event.vocabulary:,}, "
                 f"{count(event.tokens)} tokens to learn from",
             )
+        case Plan():
+            for name, text in planned.lines(event):
+                yield _line(stage, f"{name:<10}  {text}")
         case Resumed():
             yield _line(stage, f"goes on from step {event.step:,}")
         case Evaluation():
             best = ", best so far" if event.best else ", on the held-out text" if event.final else ""
-            training = "" if event.train_loss is None else f" (training {event.train_loss:.3f})"
+            figure = partial(cost, bound=event.bound)
+            training = "" if event.train_loss is None else f" (training {figure(event.train_loss)})"
             yield _line(
                 stage,
-                f"step {event.step:,}: validation loss {event.loss:.3f}{training}, "
-                f"{event.bits_per_byte:.3f} bits per byte{best}",
+                f"step {event.step:,}: validation loss {figure(event.loss)}{training}, "
+                f"perplexity {perplexity(event.loss, bound=event.bound)}, "
+                f"{figure(event.bits_per_byte)} bits per byte{best}",
             )
         case Sample():
             yield _line(stage, f"step {event.step:,} writes: {shown(event.prompt + event.text, EXCERPT)}")
@@ -193,13 +201,18 @@ def result(run: Run, told: Narrator) -> Iterator[str]:
     summary = told.summary
     rows = []
     if summary.evaluation and math.isfinite(summary.evaluation.loss):
-        rows.append(("validation loss", f"{summary.evaluation.loss:.3f} nats per token"))
+        loss, bound = summary.evaluation.loss, summary.evaluation.bound
+        in_words = f"{cost(loss, bound=bound)} nats per token (perplexity {perplexity(loss, bound=bound)})"
+        rows.append(("validation loss", in_words))
         yardsticks = ", ".join(f"{name} {bits:.3f}" for name, bits in summary.yardsticks.items())
-        figure = f"{summary.evaluation.bits_per_byte:.3f}"
+        figure = cost(summary.evaluation.bits_per_byte, bound=bound)
         rows.append(("bits per byte", figure + (f"   ({yardsticks})" if yardsticks else "")))
     if summary.metric and summary.metric.seconds > 0:
         mean = rate(summary.metric.tokens / summary.metric.seconds, "tok")
-        rows.append(("training", f"{duration(summary.metric.seconds)}, {mean}"))
+        rows.append(("training", f"{planned.time_then(summary, run.recipe.train)}, {mean}"))
+        rows.append(("seen", planned.tokens_then(summary, run.recipe.train)))
+    if summary.plan and summary.peak:
+        rows.append(("memory", planned.memory_then(summary)))
     rows.append(("run", str(run.path)))
     rows.append(("try next", f"llmtui sample {run.id} 'PROMPT'   text of your own choice"))
     rows.append(("", "llmtui   the workbench: curves, chat with the model"))

@@ -49,17 +49,35 @@ def clock(epoch: float) -> str:
     return f"{moment.tm_mday} {_MONTHS[moment.tm_mon - 1]} {moment.tm_hour:02d}:{moment.tm_min:02d}"
 
 
+def cost(value: float, *, bound: bool = False) -> str:
+    """A loss or bits per byte in the digits that mean something: `1.462`; `≤1.462` where it is at most so much."""
+    return f"{'≤' if bound else ''}{value:.3f}"
+
+
+def perplexity(loss: float, *, bound: bool = False) -> str:
+    """Among how many equally likely tokens the model wavers at a loss in nats per token: `24.8`, `≤24.8`."""
+    if not loss < 30:  # diverged, or no number
+        return _NO_FIGURE
+    return f"{'≤' if bound else ''}{count(math.exp(loss))}"
+
+
 def facts(known: Mapping[str, int | float | str]) -> str:
     """What an artifact holds, in one line: `734 documents, 12.1 MB`. Not sanitised; zeros are left out."""
-    return ", ".join(_fact(name.replace("_", " "), value) for name, value in known.items() if value not in (0, ""))
+    told = {name.replace("_", " "): value for name, value in known.items() if value not in (0, "")}
+    bound = bool(told.pop("bound", False))
+    return ", ".join(_fact(name, value, bound) for name, value in told.items())
 
 
-def _fact(name: str, value: int | float | str) -> str:
+def _fact(name: str, value: int | float | str, bound: bool) -> str:
     if isinstance(value, str):
         return f"{name} {value}"
+    if name == "loss":
+        return f"loss {cost(value, bound=bound)}"
+    if name == "bits per byte":
+        return f"{cost(value, bound=bound)} bits per byte"
     if value == 1:
         name = name.removesuffix("s")
-    if name in ("step", "loss", "vocabulary size"):
+    if name in ("step", "vocabulary size"):
         return f"{name} {value:,}" if isinstance(value, int) else f"{name} {count(value)}"
     if name == "bytes":
         return size(value)

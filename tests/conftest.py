@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -40,7 +41,10 @@ def workspace(home: Path) -> Workspace:
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
     """Forty small documents, no two alike: 100 kB of text that a tiny model learns at once."""
-    folder = tmp_path / "corpus"
+    return write_corpus(tmp_path / "corpus")
+
+
+def write_corpus(folder: Path) -> Path:
     folder.mkdir()
     for number in range(40):
         lines = [" ".join(WORDS[(number * 7 + line * k) % len(WORDS)] for k in range(1, 11)) for line in range(50)]
@@ -69,10 +73,11 @@ TINY = (
 def tiny(corpus: Path) -> Callable[..., Recipe]:
     """A recipe that is done in a second or two of work: `tiny("train.steps=60")`."""
 
-    def make(*overrides: str) -> Recipe:
-        return recipes.load(base={"name": "tiny", "source": {"corpus": str(corpus)}}, overrides=(*TINY, *overrides))
+    return functools.partial(tiny_recipe, corpus)
 
-    return make
+
+def tiny_recipe(corpus: Path, *overrides: str) -> Recipe:
+    return recipes.load(base={"name": "tiny", "source": {"corpus": str(corpus)}}, overrides=(*TINY, *overrides))
 
 
 @pytest.fixture

@@ -39,6 +39,7 @@ from core.workspace import Workspace
 from llmtui.cli import run as command_line
 from llmtui.narrate import Narrator
 from tests.conftest import wait_for
+from tests.ui.making import PLAN
 
 ROOT = Path(__file__).parent.parent
 LLMTUI = [sys.executable, "-P", "-c", "from llmtui.cli import main; main()"]
@@ -53,6 +54,7 @@ TRAINED: list[Event] = [
     Yardstick(tick=5, name="xz -9", bits_per_byte=1.68),
     StageStarted(tick=6, stage="train"),
     Shape(tick=6, parameters=3_410_000, flops_per_token=2, vocabulary=4096, tokens=3_000_000),
+    PLAN,
     Metric(tick=7, step=1, loss=8.3, lr=1e-3, grad_norm=1.0, tokens=4096, seconds=1.0, progress=0.25),
     Metric(tick=8, step=2, loss=8.2, lr=1e-3, grad_norm=1.0, tokens=8192, seconds=2.0, progress=0.5),
     Metric(tick=12, step=3, loss=8.1, lr=1e-3, grad_norm=1.0, tokens=12288, seconds=3.0, progress=0.75),
@@ -246,7 +248,9 @@ def test_watch_plain_tells_the_story_and_prints_the_result(
     assert "download    up to date, 734 documents, 12.1 MB\n" in text
     assert "preprocess  done in 3.0s, 693 documents\n" in text
     assert "train       3.41M parameters, vocabulary 4,096, 3.00M tokens to learn from\n" in text
-    assert "step 3: validation loss 3.210 (training 3.100), 1.460 bits per byte, best so far\n" in text
+    assert "train       expected    2.14M tokens in 2m00s\n" in text
+    assert "embedding 1.05M, attention 786k, feed-forward 1.57M, norms 1.79k, output 1.05M\n" in text
+    assert "step 3: validation loss 3.210 (training 3.100), perplexity 24.8, 1.460 bits per byte, best so far\n" in text
     assert "\ndef main():\n    pass\n" in text
     assert "bits per byte     1.460   (gzip -9 1.970, xz -9 1.680)\n" in text
     assert "3.0s, 4.10k tok/s\n" in text
@@ -372,6 +376,26 @@ def test_ctrl_c_while_a_new_run_is_followed_leaves_it_running(workspace: Workspa
 
 
 # -- recipes and sources -----------------------------------------------------------------------------------------------
+
+
+def test_plan_counts_a_recipe_without_starting_it(capsys: pytest.CaptureFixture[str], workspace: Workspace) -> None:
+    assert command_line(["plan", "--preset", "gpt2", "--set", "train.precision=float32"]) == 0
+    text = capsys.readouterr().out
+    assert "parameters  124,439,808\n" in text
+    assert "854M FLOP a token" in text
+    assert "512 sequences" in text
+    assert command_line(["plan", "--set", "model.n_embd=80000", "--set", "tokenize.vocabulary=characters"]) == 0
+    text = capsys.readouterr().out
+    assert "257 entries (an estimate" in text
+    assert "does not fit; this would: --set model.n_embd=" in text
+    assert list(all_runs(workspace)) == []
+
+
+def test_plan_json_has_the_parts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command_line(["plan", "--preset", "gpt2", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert sum(told["parameters"].values()) == 124_439_808
+    assert {one["precision"] for one in told["options"]} == {"float32", "bfloat16"}
 
 
 def test_recipe_prints_a_file_that_gives_the_same_recipe(

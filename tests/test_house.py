@@ -50,7 +50,9 @@ def test_core_never_prints() -> None:
     assert printing == []
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["ls"], ["ls", "--json"], ["recipe"], ["locate"], ["doctor"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["ls"], ["ls", "--json"], ["recipe"], ["plan"], ["locate"], ["doctor"]]
+)
 def test_light_commands_import_neither_torch_nor_textual(arguments: list[str]) -> None:
     program = (
         "import sys, json\n"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import pytest
 
-from llmtui.units import clock, count, duration, facts, rate, size
+from llmtui.units import clock, count, duration, facts, perplexity, rate, size
 
 
 @pytest.mark.parametrize(
@@ -68,5 +69,12 @@ def test_clock_is_local_time_in_english(monkeypatch: pytest.MonkeyPatch) -> None
 def test_facts_read_as_one_line_without_zeros() -> None:
     known = {"documents": 734, "bytes": 12_100_000, "train_bytes": 11_000, "skipped": 0, "tokens": 3_410_000}
     assert facts(known) == "734 documents, 12.1 MB, 11.0 kB train, 3.41M tokens"
-    assert facts({"step": 1_200, "loss": 3.2101}) == "step 1,200, loss 3.21"
-    assert facts({"vocabulary": "bpe", "bits_per_byte": 1.4567}) == "vocabulary bpe, 1.46 bits per byte"
+    assert facts({"step": 1_200, "loss": 3.2101}) == "step 1,200, loss 3.210"
+    assert facts({"vocabulary": "bpe", "bits_per_byte": 1.4567}) == "vocabulary bpe, 1.457 bits per byte"
+    assert facts({"loss": 3.2101, "bits_per_byte": 1.4567, "bound": 1}) == "loss ≤3.210, ≤1.457 bits per byte"
+
+
+def test_perplexity_is_the_books_and_a_diverged_loss_has_none() -> None:
+    assert perplexity(10.7940) == "48.7k"  # Raschka, chapter 5: 48,725.82
+    assert perplexity(3.2, bound=True) == "≤24.5"
+    assert perplexity(1000.0) == perplexity(math.nan) == "–"

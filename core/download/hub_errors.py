@@ -49,15 +49,15 @@ def redact(text: str) -> str:
     return text
 
 
-def told(error: BaseException, place: Place, file: str = "") -> HubTrouble:
+def told(error: BaseException, place: Place, file: str = "", *, model: bool = False) -> HubTrouble:
     """What `error`, raised by `datasets`, `huggingface_hub` or Arrow at `place`, means to a person.
 
-    file: the data file that was being read.
+    file: the data file that was being read. model: it is a model's repository, not a data set's.
     """
     import huggingface_hub.errors as hub
     from datasets.exceptions import DataFilesNotFoundError
 
-    name = place.repository
+    name, ask = place.repository, _ask(place.repository, model)
     for each in _chain(error):
         status = getattr(getattr(each, "response", None), "status_code", 0)
         text = str(each)
@@ -66,19 +66,20 @@ def told(error: BaseException, place: Place, file: str = "") -> HubTrouble:
         if isinstance(each, hub.OfflineModeIsEnabled):
             return switched_off()
         if isinstance(each, hub.GatedRepoError):
-            return HubTrouble("gated", "its owners give access on request", where=name, todo=_ask(name))
+            return HubTrouble("gated", "its owners give access on request", where=name, todo=ask)
         if isinstance(each, hub.RevisionNotFoundError):
             return HubTrouble("revision", f"it has no revision {place.revision!r}", where=name, todo="see its page")
         if isinstance(each, hub.RepositoryNotFoundError):
-            todo = f"look for its name at {_page('')}; for a private one, {_token()}"
-            return HubTrouble("missing", "there is no such data set, or it is private", where=name, todo=todo)
+            todo = f"look for its name at {_page('', model)}; for a private one, {_token()}"
+            what = f"there is no such {'model' if model else 'data set'}, or it is private"
+            return HubTrouble("missing", what, where=name, todo=todo)
         if "scripts are no longer supported" in text:
             what = "it is only a script, which `datasets` does not run any more"
             return HubTrouble("scripts", what, where=name, todo="look for a copy of it as Parquet files")
         if isinstance(each, DataFilesNotFoundError):
             return HubTrouble("missing", "there are no data files in it", where=name, todo="see its page")
         if status in (401, 403):
-            return HubTrouble("gated", f"the hub refuses to give it (error {status})", where=name, todo=_ask(name))
+            return HubTrouble("gated", f"the hub refuses to give it (error {status})", where=name, todo=ask)
         if status == 404:
             return HubTrouble("missing", "the hub does not have it (error 404)", where=name, todo="see its page")
         if status:
@@ -132,10 +133,11 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _page(name: str) -> str:
+def _page(name: str, model: bool) -> str:
     from huggingface_hub import constants
 
-    return redact(f"{constants.ENDPOINT}/datasets/{name}".rstrip("/"))
+    folder = "" if model and name else "models/" if model else "datasets/"
+    return redact(f"{constants.ENDPOINT}/{folder}{name}".rstrip("/"))
 
 
 def _token() -> str:
@@ -146,5 +148,5 @@ def _token() -> str:
     return "put a token of yours into HF_TOKEN or log in with `hf auth login`"
 
 
-def _ask(name: str) -> str:
-    return f"ask for access at {_page(name)}, then {_token()}"
+def _ask(name: str, model: bool) -> str:
+    return f"ask for access at {_page(name, model)}, then {_token()}"

@@ -1,112 +1,74 @@
 """The GPT of "Build a Large Language Model (From Scratch)", chapter 4, with GPT-2's names.
 
 Read it from the bottom: text comes in as token ids, each id becomes a vector, the blocks let the vectors look at
-those before them, and the last layer turns each vector into a score for every token that could come next.
+one another, and the last layer turns each vector into a score for every token that could come next.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from core.model.attention import attend
+from core.model.count import embedding_rows, feed_forward_widths, parameters, work
+from core.model.layers import Linear, Norm, Rotary, relu2, rms
+from core.model.loss import Loss, head_loss
 from core.recipe import Model
 
 
-class Linear(nn.Linear):
-    """A linear layer that computes in the type of its input while its weights stay in float32.
-
-    Rounding a weight at each use costs little beside the product itself, and unlike autocast it keeps what flows
-    between the layers in the short type too: a third faster on two cores (shape 6/6/384, batch 16 x 256).
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight.to(x.dtype), None if self.bias is None else self.bias.to(x.dtype))
-
-
-class Norm(nn.Module):
-    """Brings every vector to one scale: LayerNorm as in GPT-2, or RMSNorm (Zhang & Sennrich 2019), which does not
-    centre and has no bias."""
+class SelfAttention(nn.Module):
+    """Every token gathers from the others what its query finds in their keys: from those before it, or from all."""
 
     def __init__(self, shape: Model) -> None:
         super().__init__()
-        self.layer = shape.norm == "layer"
-        self.weight = nn.Parameter(torch.ones(shape.n_embd))
-        self.bias = nn.Parameter(torch.zeros(shape.n_embd)) if shape.bias and self.layer else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        weight = self.weight.to(x.dtype)
-        if not self.layer:
-            return F.rms_norm(x, weight.shape, weight)
-        return F.layer_norm(x, weight.shape, weight, None if self.bias is None else self.bias.to(x.dtype), 1e-5)
-
-
-class Rotary(nn.Module):
-    """Turns pairs of numbers by an angle that grows with the place (Su et al. 2021, arXiv 2104.09864).
-
-    What queries and keys make of each other then depends on their distance alone.
-    """
-
-    cos: Tensor
-    sin: Tensor
-
-    def __init__(self, size: int, length: int, base: float = 10_000.0) -> None:
-        super().__init__()
-        # on the CPU even where a model is laid out without memory: these tables are in no file
-        places, pairs = (torch.arange(0, end, step, device="cpu").float() for end, step in ((length, 1), (size, 2)))
-        angles = torch.outer(places, base ** -(pairs / size))
-        self.register_buffer("cos", angles.cos(), persistent=False)
-        self.register_buffer("sin", angles.sin(), persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (B, n_head, T, size), turned by the places 0 to T - 1."""
-        cos, sin = (table[: x.shape[2]].to(x.dtype) for table in (self.cos, self.sin))
-        left, right = x.chunk(2, dim=-1)
-        return torch.cat([left * cos - right * sin, left * sin + right * cos], dim=-1)
-
-
-class CausalSelfAttention(nn.Module):
-    """Every token gathers from those before it what its query finds in their keys."""
-
-    def __init__(self, shape: Model) -> None:
-        super().__init__()
-        self.n_head, self.dropout, self.qk_norm = shape.n_head, shape.dropout, shape.qk_norm
-        self.c_attn = Linear(shape.n_embd, 3 * shape.n_embd, bias=shape.bias)
+        self.n_head, self.n_kv_head = shape.n_head, shape.n_kv_head or shape.n_head
+        self.size = shape.n_embd // shape.n_head
+        self.causal, self.dropout, self.qk_norm = shape.objective == "causal", shape.dropout, shape.qk_norm
+        bias = shape.bias if shape.qkv_bias is None else shape.qkv_bias
+        self.c_attn = Linear(shape.n_embd, (self.n_head + 2 * self.n_kv_head) * self.size, bias=bias)
         self.c_proj = Linear(shape.n_embd, shape.n_embd, bias=shape.bias)
         self.resid_dropout = nn.Dropout(shape.dropout)
-        rotary = shape.positions == "rotary"
-        self.rotary = Rotary(shape.n_embd // shape.n_head, shape.block_size) if rotary else None
+        self.rotary = Rotary(self.size, shape.block_size) if shape.positions == "rotary" else None
 
     def forward(self, x: Tensor) -> Tensor:
         B, T, C = x.shape
-        # (B, T, 3C) -> three of (B, n_head, T, C / n_head)
-        q, k, v = self.c_attn(x).view(B, T, 3, self.n_head, C // self.n_head).permute(2, 0, 3, 1, 4).unbind(0)
+        # (B, T, queries + keys + values) -> (B, heads, T, size)
+        heads = self.c_attn(x).view(B, T, -1, self.size).transpose(1, 2)
+        both, v = heads.split((self.n_head + self.n_kv_head, self.n_kv_head), dim=1)
         if self.qk_norm:
-            q, k = F.rms_norm(q, q.shape[-1:]), F.rms_norm(k, k.shape[-1:])
+            both = rms(both)
         if self.rotary is not None:
-            q, k = self.rotary(q), self.rotary(k)
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=self.dropout if self.training else 0.0)
-        y = y.transpose(1, 2).reshape(B, T, C)
-        out: Tensor = self.resid_dropout(self.c_proj(y))
+            both = self.rotary(both)
+        q, k = both.split((self.n_head, self.n_kv_head), dim=1)
+        y = attend(q, k, v, causal=self.causal, dropout=self.dropout if self.training else 0.0)
+        out: Tensor = self.resid_dropout(self.c_proj(y.transpose(1, 2).reshape(B, T, C)))
         return out
 
 
 class MLP(nn.Module):
-    """Every token thinks for itself: four times wider, bent, and back."""
+    """Every token thinks for itself: wider, bent, and back."""
 
     def __init__(self, shape: Model) -> None:
         super().__init__()
-        self.relu2 = shape.activation == "relu2"
-        self.c_fc = Linear(shape.n_embd, 4 * shape.n_embd, bias=shape.bias)
-        self.c_proj = Linear(4 * shape.n_embd, shape.n_embd, bias=shape.bias)
+        self.activation = shape.activation
+        first, second = feed_forward_widths(shape)
+        self.c_fc = Linear(shape.n_embd, first, bias=shape.bias)
+        self.c_proj = Linear(second, shape.n_embd, bias=shape.bias)
         self.dropout = nn.Dropout(shape.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.c_fc(x)
-        # ReLU² is Primer's (arXiv 2109.08668); GPT-2's weights were trained with the tanh form of GELU
-        x = F.relu(x).square() if self.relu2 else F.gelu(x, approximate="tanh")
+        if self.activation == "relu2":
+            x = relu2(x)
+        elif self.activation == "swiglu":  # arXiv 2002.05202
+            gate, x = x.chunk(2, dim=-1)
+            x = F.silu(gate) * x
+        else:  # the tanh form: GPT-2's weights were trained with it
+            x = F.gelu(x, approximate="tanh")
         out: Tensor = self.dropout(self.c_proj(x))
         return out
 
@@ -117,7 +79,7 @@ class Block(nn.Module):
     def __init__(self, shape: Model) -> None:
         super().__init__()
         self.ln_1 = Norm(shape)
-        self.attn = CausalSelfAttention(shape)
+        self.attn = SelfAttention(shape)
         self.ln_2 = Norm(shape)
         self.mlp = MLP(shape)
 
@@ -128,20 +90,25 @@ class Block(nn.Module):
 
 
 class GPT(nn.Module):
-    """Token ids (B, T) to scores (B, T, vocabulary) for the token that follows each.
+    """Token ids (B, T) to scores (B, T, vocabulary): for the token that follows each, or, where the objective is
+    masked, for the token that stands there.
 
+    vocabulary: entries, the end-of-text mark included. A masked model has one more for what is hidden, `mask`.
     dtype: what the arithmetic between embedding and scores is done in; weights are float32 whatever it is.
     """
 
     def __init__(self, shape: Model, vocabulary: int, *, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.shape, self.vocabulary, self.dtype = shape, vocabulary, dtype
-        self.wte = nn.Embedding(vocabulary, shape.n_embd)
+        self.mask = vocabulary if shape.objective == "masked" else None
+        rows = embedding_rows(shape, vocabulary)
+        self.wte = nn.Embedding(rows, shape.n_embd)
         self.wpe = nn.Embedding(shape.block_size, shape.n_embd) if shape.positions == "learned" else None
         self.drop = nn.Dropout(shape.dropout)
+        self._compiled: list[Callable[[Tensor], Tensor]] = []
         self.h = nn.ModuleList(Block(shape) for _ in range(shape.n_layer))
         self.ln_f = Norm(shape)
-        self.lm_head = Linear(shape.n_embd, vocabulary, bias=False)
+        self.lm_head = Linear(shape.n_embd, rows, bias=False)
         if shape.tied_head:
             self.lm_head.weight = self.wte.weight
         self._initialise()
@@ -169,6 +136,15 @@ class GPT(nn.Module):
                 branch = name.endswith("c_proj.weight")
                 nn.init.normal_(parameter, std=0.02 / (math.sqrt(2 * shape.n_layer) if branch else 1))
 
+    def compile_blocks(self) -> None:
+        """Let torch make one program of each block, when it is first used.
+
+        For training only, where lengths stay the same: each new one would be compiled anew. Weights keep their names.
+        What torch cannot compile runs as before.
+        """
+        torch._dynamo.config.suppress_errors = True
+        self._compiled = [torch.compile(block, dynamic=False) for block in self.h]
+
     @property
     def device(self) -> torch.device:
         return self.wte.weight.device
@@ -179,25 +155,43 @@ class GPT(nn.Module):
         if self.wpe is not None:
             x = x + self.wpe(torch.arange(ids.shape[1], device=ids.device))
         x = self.drop(x).to(self.dtype)
-        for block in self.h:
+        for block in self._compiled if self.training and self._compiled else self.h:
             x = block(x)
         out: Tensor = self.ln_f(x)
         return out
 
+    def scores(self, hidden: Tensor) -> Tensor:
+        """The last layer: vectors (..., n_embd) of `hidden` to scores (..., vocabulary) in float32."""
+        return self.lm_head(hidden)[..., : self.vocabulary].float()  # type: ignore[no-any-return]
+
     def forward(self, ids: Tensor) -> Tensor:
         """Scores (B, T, vocabulary) in float32. T is at most block_size."""
-        return self.lm_head(self.hidden(ids)).float()  # type: ignore[no-any-return]
+        return self.scores(self.hidden(ids))
 
-    def loss(self, ids: Tensor, targets: Tensor, *, reduction: str = "mean") -> Tensor:
-        """Cross-entropy in nats of `targets` (B, T) given `ids` (B, T); "sum" and "none" as in torch."""
-        return F.cross_entropy(self(ids).view(-1, self.vocabulary), targets.reshape(-1), reduction=reduction)
+    def loss(
+        self,
+        ids: Tensor,
+        targets: Tensor,
+        *,
+        weights: Tensor | None = None,
+        label_smoothing: float = 0.0,
+        z_loss: float = 0.0,
+    ) -> Loss:
+        """What predicting `targets` (B, T) from `ids` (B, T) costs; see `core.model.loss.head_loss`."""
+        return head_loss(
+            self.hidden(ids).flatten(0, 1),
+            self.lm_head.weight,
+            targets.flatten(),
+            vocabulary=self.vocabulary,
+            weights=None if weights is None else weights.flatten(),
+            label_smoothing=label_smoothing,
+            z_loss=z_loss,
+        )
 
     def parameter_count(self) -> int:
         """Numbers the model learns; a tied head counts once."""
-        return sum(parameter.numel() for parameter in self.parameters())
+        return parameters(self.shape, self.vocabulary).total
 
     def flops_per_token(self) -> int:
-        """Forward and backward at full context: 6 per matrix parameter, 12·layers·width·context (PaLM, appendix B)."""
-        shape = self.shape
-        matrices = 12 * shape.n_layer * shape.n_embd**2 + self.vocabulary * shape.n_embd
-        return 6 * matrices + 12 * shape.n_layer * shape.n_embd * shape.block_size
+        """Forward and backward at full context; see `core.model.count.Work`."""
+        return work(self.shape, self.vocabulary).training

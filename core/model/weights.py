@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -9,6 +13,7 @@ import torch
 from msgspec import Struct
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from core.model.gpt import GPT
 from core.recipe import Model
@@ -30,14 +35,34 @@ class ModelFile(Struct, frozen=True, kw_only=True):
     """Entries, the end-of-text mark included."""
 
 
-def save_model(model: GPT, directory: Path) -> None:
-    """Write model.json and model.safetensors into `directory`. A tied head is not written twice."""
+def description(model: GPT) -> bytes:
+    """What model.json says of `model`."""
     file = ModelFile(shape=model.shape, vocabulary=model.vocabulary)
-    (directory / "model.json").write_bytes(msgspec.json.format(msgspec.json.encode(file), indent=1))
-    tensors = dict(model.state_dict())
+    return msgspec.json.format(msgspec.json.encode(file), indent=1)
+
+
+def weights(model: GPT) -> dict[str, Tensor]:
+    """The tensors of model.safetensors, those the model trains, not copies. A tied head is there only once."""
+    tensors = {name: tensor.detach() for name, tensor in model.state_dict().items()}
     if model.shape.tied_head:
         del tensors["lm_head.weight"]
-    save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, directory / "model.safetensors")
+    return tensors
+
+
+def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write a safetensors file. Raises OSError, with the system's own reason where there is one."""
+    try:
+        save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, path)
+    except SafetensorError as error:  # its only way to say that the disk is full; nothing else can be wrong here
+        code = re.search(r"os error (\d+)", str(error))
+        number = int(code[1]) if code else errno.EIO
+        raise OSError(number, os.strerror(number) if code else str(error)) from None
+
+
+def save_model(model: GPT, directory: Path) -> None:
+    """Write model.json and model.safetensors into `directory`. Raises OSError."""
+    (directory / "model.json").write_bytes(description(model))
+    write_tensors(weights(model), directory / "model.safetensors")
 
 
 def load_model(directory: Path, *, dtype: torch.dtype = torch.float32) -> GPT:

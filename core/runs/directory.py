@@ -1,6 +1,6 @@
 """One run's directory: what is in it, how it comes to be, what state it is in.
 
-    run.json            immutable: the resolved recipe and where it came from
+    run.json            the resolved recipe; changes only between two attempts, see `core.runs.change`
     launches.jsonl      the supervisor's: each launch of a worker and how it ended
     supervisor.lock     held by the supervisor while it lives
     writer.lock         held by the worker while it lives
@@ -32,7 +32,7 @@ from core.artifact import Artifact, Damaged
 from core.events import Ended
 from core.files import remove_tree, write_atomic
 from core.journal import Tail, last_event
-from core.locks import holder
+from core.locks import Lock, holder
 from core.recipe import Recipe
 from core.runs.summary import Summary
 from core.trouble import Busy, DiskTrouble, Trouble, Usage, nearest
@@ -139,6 +139,19 @@ class Run:
             return cls(path, msgspec.json.decode(raw, type=RunFile))
         except (OSError, msgspec.DecodeError) as error:
             raise BadRun(f"run.json cannot be read ({error})", where=str(path)) from None
+
+    def rewrite(self, recipe: Recipe) -> None:
+        """Let the next attempt follow `recipe`. Raises StillRunning, DiskTrouble."""
+        lock = None if self.writer() else Lock.acquire(self.path / "supervisor.lock")
+        if lock is None:
+            raise StillRunning(f"{self.id} is running", todo=f"stop it first: llmtui stop {self.id}")
+        with lock:
+            file = msgspec.structs.replace(self.file, recipe=recipe)
+            try:
+                write_atomic(self.path / "run.json", msgspec.json.format(msgspec.json.encode(file), indent=1))
+            except OSError as error:
+                raise DiskTrouble.of(error, self.path, kept="its recipe is as it was") from None
+        self.file = file
 
     # -- what it is -----------------------------------------------------------------------------------------------
 

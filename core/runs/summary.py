@@ -14,6 +14,7 @@ from core.events import (
     Metric,
     Note,
     Paused,
+    Plan,
     Progress,
     Reading,
     Report,
@@ -70,6 +71,10 @@ class Summary(Struct, kw_only=True):
     stages: dict[str, Stage] = {}
     paused: bool = False
     shape: Shape | None = None
+    plan: Plan | None = None
+    """What the training was to take; of what it did take tell `metric` and `peak`."""
+    peak: int = 0
+    """The most memory the worker had on the device it trains on, in any attempt."""
     report: Report | None = None
     metric: Metric | None = None
     tokens_per_second: float = 0.0
@@ -127,6 +132,8 @@ class Summary(Struct, kw_only=True):
                     self.note = event
             case Shape():
                 self.shape = event
+            case Plan():
+                self.plan = event
             case Report():
                 self.report = event
             case Sample():
@@ -134,7 +141,7 @@ class Summary(Struct, kw_only=True):
             case Saved():
                 self.saved = event
             case Reading():
-                self.reading = event
+                self.reading, self.peak = event, max(self.peak, event.peak)
             case Yardstick():
                 self.yardsticks[event.name] = event.bits_per_byte
             case Ended():

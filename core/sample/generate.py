@@ -1,21 +1,23 @@
-"""A model goes on from a prompt, one token at a time."""
+"""A model goes on from a prompt: a causal one token by token, a masked one as `core.sample.denoise` says."""
 
 from __future__ import annotations
 
 import codecs
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import takewhile
 
 import torch
 from msgspec import Struct
 
 from core.model.gpt import GPT
-from core.sample.samplers import draw
+from core.model.inference import inference
+from core.sample.denoise import denoise, room
+from core.sample.samplers import draw, finite
 from core.tokenize.vocabulary import Vocabulary
-from core.trouble import Trouble
 
-
-class BadLogits(Trouble):
-    doing = "draw text"
+LENGTHS = 32
+"""The context is filled up to a multiple of this: oneDNN keeps a program for each length it has met, which took
+400 MB of a training's memory after its first sample of 100 tokens."""
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -31,32 +33,47 @@ class Settings(Struct, frozen=True, kw_only=True):
 def generate(model: GPT, prompt: Sequence[int], settings: Settings, *, stop: int | None = None) -> Iterator[int]:
     """Yield up to `settings.tokens` token ids that continue `prompt`, which has at least one.
 
-    Only the last block_size tokens are seen. The same seed yields the same ids; dropout is off while it runs and
-    torch's global random state is not touched. Ends before `stop`. Raises BadLogits when the model's output is not
-    finite.
+    Only what fits the context is seen, the end of the prompt: see `seen`. The same seed yields the same ids; dropout
+    is off while it runs and torch's global random state is not touched. Ends before `stop`. Raises BadLogits when the
+    model's output is not finite.
     """
-    generator = torch.Generator().manual_seed(settings.seed)
-    ids = list(prompt)
-    for _ in range(settings.tokens):
-        context = torch.tensor([ids[-model.shape.block_size :]], device=model.device)
-        training = model.training
-        model.eval()
-        with torch.inference_mode():
-            logits = model.lm_head(model.hidden(context)[0, -1]).float().cpu()  # (V,)
-        model.train(training)
-        if not bool(torch.isfinite(logits).all()):
-            raise BadLogits("the model's output is not finite", todo="use an earlier checkpoint")
-        token = draw(
-            logits,
-            temperature=settings.temperature,
-            top_k=settings.top_k,
-            top_p=settings.top_p,
-            generator=generator,
-        )
-        if token == stop:
-            return
-        ids.append(token)
-        yield token
+    ids = (_one_by_one if model.mask is None else denoise)(
+        model,
+        prompt,
+        tokens=settings.tokens,
+        temperature=settings.temperature,
+        top_k=settings.top_k,
+        top_p=settings.top_p,
+        generator=torch.Generator().manual_seed(settings.seed),
+    )
+    return takewhile(lambda token: token != stop, ids)
+
+
+def seen(model: GPT, tokens: int) -> int:
+    """How many tokens of a prompt the model sees at the beginning when it has to write `tokens` more."""
+    return model.shape.block_size if model.mask is None else room(model, tokens)
+
+
+def _one_by_one(
+    model: GPT,
+    prompt: Sequence[int],
+    *,
+    tokens: int,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    generator: torch.Generator,
+) -> Iterator[int]:
+    """Each token from those before it."""
+    ids, most = list(prompt), model.shape.block_size
+    for _ in range(tokens):
+        context = ids[-most:]
+        padding = [0] * (min(most, -(-len(context) // LENGTHS) * LENGTHS) - len(context))
+        with inference(model):  # what comes behind a token changes nothing for it
+            hidden = model.hidden(torch.tensor([context + padding], device=model.device))
+            logits = finite(model.scores(hidden[0, len(context) - 1]).cpu())  # (V,)
+        ids.append(draw(logits, temperature=temperature, top_k=top_k, top_p=top_p, generator=generator))
+        yield ids[-1]
 
 
 def start(vocabulary: Vocabulary, prompt: str) -> list[int]:

@@ -5,6 +5,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from core.trouble import Trouble
+
+
+class BadLogits(Trouble):
+    doing = "draw text"
+
+
+def finite(logits: Tensor) -> Tensor:
+    """The scores as they are. Raises BadLogits where one is not finite."""
+    if not bool(torch.isfinite(logits).all()):
+        raise BadLogits("the model's output is not finite", todo="use an earlier checkpoint")
+    return logits
+
 
 def warm(logits: Tensor, temperature: float) -> Tensor:
     """Scores (V,) divided by the temperature, which is above 0."""

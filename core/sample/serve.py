@@ -20,7 +20,7 @@ import torch
 from core.hardware import cores
 from core.model.gpt import GPT
 from core.model.weights import BadWeights, load_model
-from core.sample.generate import Settings, generate, start, text_of
+from core.sample.generate import Settings, generate, seen, start, text_of
 from core.sample.protocol import Cancel, Finished, Generate, Loaded, Refused, Reply, Text, decode_request, encode
 from core.tokenize.vocabulary import Vocabulary
 from core.trouble import Trouble
@@ -62,7 +62,7 @@ class Server:
     def _answer(self, request: Generate) -> None:
         model, vocabulary, step = self._load(Path(request.checkpoint))
         prompt = start(vocabulary, request.prompt)
-        dropped = max(0, len(prompt) - model.shape.block_size)
+        dropped = max(0, len(prompt) - seen(model, request.tokens))
         self._say(Loaded(id=request.id, step=step, prompt_tokens=len(prompt), dropped_tokens=dropped))
         settings = Settings(
             tokens=request.tokens,

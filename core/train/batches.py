@@ -50,7 +50,10 @@ def permute(index: npt.NDArray[np.uint64], size: int, seed: int) -> npt.NDArray[
 
 
 class Batches:
-    """The training windows of one rank."""
+    """The training windows of one rank: of each step's `batch_size` every `world`-th, so that shares may differ by one.
+
+    Which windows a step sees does not depend on `world`.
+    """
 
     def __init__(
         self, tokens: TokenStream, *, block_size: int, batch_size: int, seed: int, rank: int = 0, world: int = 1
@@ -66,10 +69,10 @@ class Batches:
         # one window is given up so that epochs can start at different offsets
         self._windows = max(1, (len(tokens) - 1) // block_size - 1)
 
-    def starts(self, micro_step: int) -> list[int]:
-        """Where the windows of the `micro_step`-th batch of this rank begin, in tokens."""
-        first = micro_step * self._batch * self._world
-        places = np.arange(first + self._rank, first + self._batch * self._world, self._world, dtype=np.uint64)
+    def starts(self, step: int) -> list[int]:
+        """Where this rank's windows of the `step`-th batch begin, in tokens."""
+        first = step * self._batch
+        places = np.arange(first + self._rank, first + self._batch, self._world, dtype=np.uint64)
         epochs, within = np.divmod(places, np.uint64(self._windows))
         starts = np.empty(len(places), np.int64)
         for epoch in np.unique(epochs):
@@ -80,8 +83,7 @@ class Batches:
             starts[chosen] = order.astype(np.int64) * self._block + offset
         return starts.tolist()
 
-    def __call__(self, micro_step: int) -> tuple[Tensor, Tensor]:
-        """Inputs and targets, both int64 (batch_size, block_size), on the CPU."""
-        windows = [self._tokens.window(start, self._block + 1) for start in self.starts(micro_step)]
-        both = torch.from_numpy(np.stack(windows))
-        return both[:, :-1].contiguous(), both[:, 1:].contiguous()
+    def __call__(self, step: int) -> Tensor:
+        """This rank's windows of the `step`-th batch: int64 (share of batch_size, block_size + 1), on the CPU."""
+        windows = [self._tokens.window(start, self._block + 1) for start in self.starts(step)]
+        return torch.from_numpy(np.stack(windows)) if windows else torch.empty((0, self._block + 1), dtype=torch.int64)

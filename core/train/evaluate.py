@@ -10,16 +10,20 @@ from msgspec import Struct
 from torch import Tensor
 
 from core.model.gpt import GPT
+from core.model.inference import inference
 from core.tokenize.shards import TokenStream
 from core.tokenize.vocabulary import Vocabulary
+from core.train.objective import causal, drawn
 
 
 class Score(Struct, frozen=True):
-    """Over some tokens, each predicted from those before it in its window."""
+    """Over some tokens, each predicted from its window: from those before it, or as `objective.drawn` says."""
 
     nats: float
     tokens: int
     bytes: int
+    bound: bool = False
+    """Whether the text costs at most so much: an estimate of the bound that masked models have."""
 
     @property
     def loss(self) -> float:
@@ -43,28 +47,29 @@ def byte_lengths(vocabulary: Vocabulary) -> Tensor:
 
 
 def score(model: GPT, tokens: TokenStream, lengths: Tensor, *, batch_size: int, limit: int) -> Score:
-    """Score `tokens` in windows of block_size one after the other, at most the first `limit` tokens.
+    """Score `tokens` in windows of block_size: all of them, or windows spread evenly over them, `limit` tokens in all.
 
-    lengths: see `byte_lengths`. The first token has nothing before it and is not scored.
+    lengths: see `byte_lengths`. The first token has nothing before it and is not scored. A masked model is scored on
+    the same tokens; the same ones are hidden whenever it is, in each window another share.
     """
     block = model.shape.block_size
     end = min(limit, len(tokens) - 1)
-    starts = list(range(0, end, block))
-    nats, count, size = 0.0, 0, 0
-    training = model.training
-    model.eval()
-    with torch.inference_mode():
-        for at in range(0, len(starts), batch_size):
-            chunk = starts[at : at + batch_size]
-            whole = [start for start in chunk if start + block <= end]
-            rest = [start for start in chunk if start + block > end]
-            for group, length in ((whole, block), (rest, end - rest[0] if rest else 0)):
-                if not group:
-                    continue
-                both = torch.from_numpy(np.stack([tokens.window(start, length + 1) for start in group]))
-                ids, targets = both[:, :-1].to(model.device), both[:, 1:].to(model.device)
-                nats += model.loss(ids, targets, reduction="sum").item()
-                count += targets.numel()
-                size += int(lengths[both[:, 1:]].sum())
-    model.train(training)
-    return Score(nats, count, size)
+    count = -(-end // block)
+    spare = len(tokens) - 1 - end
+    starts = [block * index + spare * index // max(1, count - 1) for index in range(count)]
+    nats, scored, size = 0.0, 0, 0
+    whole = end // block
+    pieces = [range(at, min(at + batch_size, whole)) for at in range(0, whole, batch_size)]
+    pieces += [range(whole, count)] if whole < count else []
+    with inference(model):
+        for piece in pieces:
+            length = min(block, end - block * piece[0])
+            windows = torch.from_numpy(np.stack([tokens.window(starts[index], length + 1) for index in piece]))
+            examples = (
+                causal(windows) if model.mask is None else drawn(windows, model.mask, seed=0, step=0, indices=piece)
+            )
+            for ids, targets, weights in examples.pieces(batch_size, model.device):
+                nats += model.loss(ids, targets, weights=weights).nats.item()
+            scored += examples.count
+            size += int(lengths[windows[:, 1:]].sum())
+    return Score(nats, scored, size, bound=model.mask is not None)

@@ -1,36 +1,110 @@
-"""The optimisers: AdamW for everything, or Muon for the blocks' matrices and AdamW for the rest."""
+"""The optimisers: AdamW for everything, or Muon for the blocks' matrices and AdamW for the rest; and the exceptions."""
 
 from __future__ import annotations
 
-import torch
-from torch.optim import AdamW, Muon, Optimizer
+import difflib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+from torch import nn
+from torch.optim import AdamW, Optimizer
 
 from core.model.gpt import GPT
-from core.recipe import Train
+from core.recipe import Group, Train
+from core.train.muon import Muon
+from core.trouble import Usage
+
+
+class BadGroup(Usage):
+    """A group of parameters that cannot be trained as it says."""
+
+    doing = "train"
+
+
+class Way(NamedTuple):
+    """How a parameter is trained."""
+
+    muon: bool
+    lr: float
+    """Peak."""
+    weight_decay: float
 
 
 def optimizers(model: GPT, recipe: Train) -> list[Optimizer]:
     """The optimisers that together move every parameter of `model` once.
 
-    Norms and biases are one-dimensional and do not decay. Each group carries its `peak` learning rate, of which the
-    schedule takes a share.
+    Each of their groups carries its `peak` learning rate, of which `set_rate` takes a share. Raises BadGroup.
     """
-    muon: list[torch.nn.Parameter] = []
-    decay: list[torch.nn.Parameter] = []
-    rest: list[torch.nn.Parameter] = []
-    for name, parameter in model.named_parameters():
-        if parameter.dim() < 2:
-            rest.append(parameter)
-        elif recipe.optimizer == "muon" and name.startswith("h."):
-            muon.append(parameter)
-        else:
-            decay.append(parameter)
-    groups = [{"params": decay, "weight_decay": recipe.weight_decay}, {"params": rest, "weight_decay": 0.0}]
-    # fused exists on the CPU too, 2 to 5 % of a step (shape 6/6/384)
-    made: list[Optimizer] = [AdamW(groups, lr=recipe.lr, betas=(recipe.beta1, recipe.beta2), fused=True)]
+    parameters = dict(model.named_parameters())
+    chosen = assign(list(parameters), recipe.groups)
+    ways: defaultdict[Way, list[nn.Parameter]] = defaultdict(list)
+    for name, parameter in parameters.items():
+        ways[_way(name, parameter, recipe, chosen.get(name))].append(parameter)
+    adamw, muon = (
+        [
+            {"params": held, "lr": way.lr, "weight_decay": way.weight_decay}
+            for way, held in ways.items()
+            if way.muon == is_muon
+        ]
+        for is_muon in (False, True)
+    )
+    made: list[Optimizer] = []
+    if adamw:  # fused exists on the CPU too, 2 to 5 % of a step (shape 6/6/384)
+        made.append(AdamW(adamw, betas=(recipe.beta1, recipe.beta2), fused=True))
     if muon:
-        made.append(Muon(muon, lr=recipe.muon_lr, weight_decay=recipe.weight_decay, ns_steps=recipe.muon_iterations))
-    for optimizer in made:
-        for group in optimizer.param_groups:
-            group["peak"] = group["lr"]
+        made.append(Muon(muon, ns_steps=recipe.muon_iterations))
+    for group in (group for optimizer in made for group in optimizer.param_groups):
+        group["peak"] = group["lr"]
     return made
+
+
+def set_rate(optimizers: Iterable[Optimizer], share: float) -> None:
+    """Make the learning rate of every group this share of its peak."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = share * group["peak"]
+
+
+def assign(names: Sequence[str], groups: Sequence[Group]) -> dict[str, Group]:
+    """Which of `groups` each parameter is in, by its name: the first that matches. Raises BadGroup for one without."""
+    chosen: dict[str, Group] = {}
+    for number, group in enumerate(groups):
+        matching = [name for name in names if fnmatchcase(name, group.names)]
+        free = [name for name in matching if name not in chosen]
+        if not free:
+            patterns = ", ".join(earlier.names for earlier in groups[:number])
+            raise BadGroup(
+                f"the pattern {group.names!r} matches "
+                + (f"only what earlier ones ({patterns}) have taken" if matching else "no parameter of this model"),
+                where="train.groups",
+                todo="put it before them" if matching else f"near to it are {', '.join(_near(group.names, names))}",
+            )
+        chosen |= dict.fromkeys(free, group)
+    return chosen
+
+
+def _way(name: str, parameter: nn.Parameter, recipe: Train, group: Group | None) -> Way:
+    # embeddings and an output layer are tables of vectors, not maps between them: Muon only where asked for
+    muon = recipe.optimizer == "muon" and parameter.dim() == 2 and name.startswith("h.")
+    lr = decay = None
+    if group is not None:
+        muon = muon if group.optimizer is None else group.optimizer == "muon"
+        lr, decay = group.lr, group.weight_decay
+    if muon and parameter.dim() != 2:
+        raise BadGroup(
+            f"Muon turns matrices, and {name} has {parameter.dim()} dimension{'s' * (parameter.dim() != 1)}",
+            where="train.groups",
+            todo='let the pattern match matrices only, such as "h.*.c_fc.weight", or set optimizer = "adamw"',
+        )
+    if lr is None:
+        lr = recipe.muon_lr if muon else recipe.lr
+    if decay is None:
+        decay = recipe.weight_decay
+    # norms and biases have no scale of their own that could grow too large
+    return Way(muon, lr, decay if parameter.dim() >= 2 else 0.0)
+
+
+def _near(pattern: str, names: Sequence[str]) -> list[str]:
+    return difflib.get_close_matches(pattern.replace("*", ""), names, n=3, cutoff=0)

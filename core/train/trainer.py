@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
+import gc
 import math
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from pathlib import Path
 
-import msgspec
 import torch
 
 from core.artifact import Artifact, Facts, fingerprint
-from core.events import Evaluation, Event, Metric, Note, Resumed, Sample, Saved, Shape
+from core.events import Evaluation, Event, Metric, Note, Resumed, Shape
 from core.model.device import Device
 from core.model.gpt import GPT
+from core.model.published import start_from
 from core.recipe import Recipe
-from core.sample.generate import Settings, write
 from core.tokenize.shards import TokenStream
 from core.tokenize.vocabulary import Vocabulary
 from core.train import checkpoint as checkpoints
 from core.train.batches import Batches
+from core.train.changes import since
 from core.train.commands import Checkpoint, Commands, Draw, Stop
 from core.train.evaluate import byte_lengths, score
-from core.train.optimizer import optimizers
-from core.train.schedule import progress, warm_and_cool
-from core.trouble import DiskTrouble, Trouble
+from core.train.fit import fitting, plan, worth_compiling
+from core.train.not_finite import NotFinite, not_finite
+from core.train.objective import Objective
+from core.train.optimizer import optimizers, set_rate
+from core.train.out_of_memory import OutOfMemory, halving, ran_out
+from core.train.ranks import Ranks
+from core.train.samples import drawn, wanted
+from core.train.saver import Saver
+from core.train.schedule import progress, rate, reached
+from core.train.step import accumulate_what_fits, add_up, move
+from core.trouble import Trouble
+from core.workspace import Workspace
 
 FORMAT = 1
 """Of what a fingerprint of this stage stands for."""
@@ -34,18 +42,13 @@ FORMAT = 1
 FINAL_SLICES = 64
 """How many times the slice the last evaluation may look at: everything for most, and still minutes for a library."""
 
+BACK = 0.5
+"""What is left of the learning rate after a step back."""
+
+ALONE = Ranks()
+
 Talk = Generator[Event, Commands | None, None]
 """Yields what there is to say; what is sent back is asked for after the step at hand."""
-
-
-class NotFinite(Trouble):
-    """The loss or a gradient became infinite or not a number."""
-
-    doing = "go on training"
-
-
-class OutOfMemory(Trouble):
-    doing = "train"
 
 
 def identify(recipe: Recipe, tokens: Artifact) -> str:
@@ -54,13 +57,17 @@ def identify(recipe: Recipe, tokens: Artifact) -> str:
 
 
 class Trainer:
-    """One model being trained in `directory`, from its newest checkpoint or from the beginning."""
+    """One model being trained in `directory`, from its newest checkpoint or from the beginning.
 
-    def __init__(self, recipe: Recipe, tokens: Artifact, directory: Path, device: Device) -> None:
-        self.recipe, self.directory = recipe, directory
-        self._fingerprint = identify(recipe, tokens)
-        self._vocabulary_file = tokens.path / "vocabulary.json"
-        self.vocabulary = Vocabulary.load(self._vocabulary_file)
+    ranks: the processes that train it together. Each has a Trainer and drives it to its end; what there is to say and
+    to ask for passes through the first one's.
+    """
+
+    def __init__(self, recipe: Recipe, tokens: Artifact, directory: Path, device: Device, ranks: Ranks = ALONE) -> None:
+        self.recipe, self.directory, self._ranks = recipe, directory, ranks
+        self._origin = checkpoints.Origin(recipe, tokens, identify(recipe, tokens))
+        self._saver = Saver(directory, recipe.train.keep)
+        self.vocabulary = Vocabulary.load(tokens.path / "vocabulary.json")
         self._train_tokens = TokenStream(tokens.files("train-*.tokens"))
         self._validation = TokenStream(tokens.files("validation-*.tokens"))
         self._batches = Batches(
@@ -68,26 +75,43 @@ class Trainer:
             block_size=recipe.model.block_size,
             batch_size=recipe.train.batch_size,
             seed=recipe.train.seed,
+            rank=ranks.index,
+            world=ranks.count,
         )
         self._lengths = byte_lengths(self.vocabulary)
-        self._saved_step = self._evaluated_step = -1
+        self._evaluated_step = -1
+        self._evaluation_batch = recipe.train.batch_size
+        self._device, self._fits = device, fitting(recipe, self.vocabulary.size, device)
         torch.manual_seed(recipe.train.seed)
-        with self._in_memory():
+        try:
             self.model = GPT(recipe.model, self.vocabulary.size, dtype=device.dtype).to(device.torch)
+        except (RuntimeError, MemoryError) as error:
+            raise self._too_big() if ran_out(error) else error from None
+        self._objective = Objective(recipe.train, mask=self.model.mask)
+        ranks.reseed(recipe.train.seed)
         self.optimizers = optimizers(self.model, recipe.train)
         self.state = checkpoints.State(dtype=str(device.dtype).removeprefix("torch."))
         self._facts: Facts = {}
-        self._losses: list[float] = []  # since the last evaluation
-        self._train_loss: float | None = None
+        self._train_loss: float | None = None  # on the slice of the training text
         self._began = 0.0  # on the monotonic clock, moved forward by every pause
 
     def run(self) -> Talk:
         """Train until a limit is reached or `Stop` is sent. The last checkpoint is saved before it returns.
 
-        Raises NotFinite before a step that would spoil the weights, OutOfMemory, TooFewTokens.
+        Raises NotFinite before a step that would spoil the weights, OutOfMemory, TooFewTokens; Changed and Newer
+        where a checkpoint is there and the training cannot go on from it.
         """
-        with self._in_memory():
-            yield from self._run()
+        with self._saver:
+            try:
+                yield from self._run()
+            except Trouble:
+                self._saver.settle()
+                yield from self._say_saved()
+                raise
+            except (RuntimeError, MemoryError) as error:
+                raise self._too_big() if ran_out(error) else error from None
+            finally:
+                gc.unfreeze()
 
     def _run(self) -> Talk:
         yield from self._resume()
@@ -97,29 +121,57 @@ class Trainer:
             vocabulary=self.vocabulary.size,
             tokens=len(self._train_tokens),
         )
+        if self.state.step == 0:
+            validation = len(self._validation)
+            told = plan(
+                self.model,
+                self.optimizers,
+                self.recipe,
+                self._device,
+                micro_batch=self._micro_batch(),
+                validation=validation,
+            )
+            self.state.micro_batch = told.micro_batch
+            self.state.compiled = worth_compiling(self.recipe.train, self._device, told.seconds)
+            yield told
+        self.state.micro_batch = self._micro_batch()
+        if self.state.compiled:
+            self.model.compile_blocks()
+            yield Note(text="the blocks are being compiled: the first step takes up to a minute")
         self._began = time.monotonic() - self.state.seconds
         self.model.train()
         if self.state.step == 0:
             yield from self._evaluate()
-        every = self.recipe.train
-        while self._progress() < 1:
-            commands = yield from self._step()
+        every, frozen = self.recipe.train, False
+        while not (why := self._ended()):
+            try:
+                commands = yield from self._step()
+            except NotFinite as trouble:
+                yield from self._step_back(trouble)
+                continue
+            yield from self._say_saved()
+            if not frozen:  # what there is now stays: looking it through again and again costs pauses
+                gc.freeze()
+                frozen = True
             step = self.state.step
             if Stop() in commands:
                 yield from self._save(last=True)
                 return
             for draw in [command for command in commands if isinstance(command, Draw)]:
                 yield from self._sample(draw)
-            if self._progress() >= 1:
-                break
+            if self._ended():
+                continue
             if step % every.sample_every == 0:
                 yield from self._sample(Draw())
             if step % every.evaluate_every == 0:
-                yield from self._evaluate()
+                better = yield from self._evaluate()
+                self.state.stale += not better
             if step % every.checkpoint_every == 0 or Checkpoint() in commands:
                 yield from self._save()
+        yield from self._say(Note(text=f"the training is finished after {self.state.step:,} steps: {why}"))
         self.state.finished = True
-        yield from self._evaluate()
+        if self._evaluated_step != self.state.step:
+            yield from self._evaluate()
         yield from self._evaluate(final=True)
         yield from self._save(last=True)
 
@@ -127,45 +179,60 @@ class Trainer:
 
     def _step(self) -> Generator[Event, Commands | None, Commands]:
         recipe, state = self.recipe.train, self.state
-        share = warm_and_cool(recipe, self._progress())
-        rate = share * recipe.lr
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = share * group["peak"]
-        total = torch.zeros((), device=self.model.device)
-        for micro in range(recipe.accumulate):
-            ids, targets = self._batches(state.step * recipe.accumulate + micro)
-            loss = self.model.loss(ids.to(self.model.device), targets.to(self.model.device)) / recipe.accumulate
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += loss.detach()
-        clip = recipe.clip or math.inf
-        norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), clip))
-        mean = float(total)
-        if not (math.isfinite(mean) and math.isfinite(norm)):
-            raise self._not_finite(mean, norm, rate)
-        for optimizer in self.optimizers:
-            optimizer.step()
-        self.model.zero_grad(set_to_none=True)
+        share = rate(recipe, self._progress()) * state.rate_factor
+        set_rate(self.optimizers, share)
+        mine = range(self._ranks.index, recipe.batch_size, self._ranks.count)
+        batch = self._objective(self._batches(state.step), step=state.step, indices=mine)
+        nats, fits = accumulate_what_fits(self.model, batch, state.micro_batch, recipe)
+        if fits < state.micro_batch:
+            state.micro_batch = fits
+            yield from self._say(_halved(f"step {state.step + 1:,} goes on", fits))
+        sums = add_up(self.model, nats, batch.count, self._ranks)
+        if not sums.finite:
+            kept = self._saver.kept()
+            raise not_finite(self.model, batch, sums, step=state.step + 1, rate=share * recipe.lr, kept=kept)
+        move(self.model, self.optimizers, sums, recipe.clip)
         state.step += 1
-        state.tokens += recipe.batch_size * recipe.accumulate * self.recipe.model.block_size
-        self._losses.append(mean)
+        state.tokens += recipe.batch_size * self.recipe.model.block_size
         state.seconds = time.monotonic() - self._began
         commands = yield from self._say(
             Metric(
                 step=state.step,
-                loss=mean,
-                lr=rate,
-                grad_norm=norm,
+                loss=sums.loss,
+                lr=share * recipe.lr,
+                grad_norm=sums.norm,
                 tokens=state.tokens,
                 seconds=state.seconds,
                 progress=self._progress(),
             )
         )
-        return commands
+        return self._agreed(commands)
+
+    def _micro_batch(self) -> int:
+        """Sequences in one forward pass at most: what the recipe allows, or an earlier attempt has come down to."""
+        recipe = self.recipe.train
+        share = -(-recipe.batch_size // self._ranks.count)
+        return min(recipe.micro_batch or share, self.state.micro_batch or self._fits, share)
+
+    def _agreed(self, commands: Commands) -> Commands:
+        """What every rank does next, by the first one's clock and the smallest micro-batch."""
+        stop, save = Stop() in commands or self._ranks.orphaned, Checkpoint() in commands
+        said = self._ranks.exchange(self.state.seconds, self.state.micro_batch, stop, save)
+        seconds, micro_batches, stops, saves = zip(*said, strict=True)
+        self.state.seconds, self.state.micro_batch = seconds[0], int(min(micro_batches))
+        draws = (command for command in commands if isinstance(command, Draw))
+        return (*draws, *((Stop(),) if any(stops) else ()), *((Checkpoint(),) if any(saves) else ()))
 
     def _progress(self) -> float:
         state = self.state
         return progress(self.recipe.train, steps=state.step, tokens=state.tokens, seconds=state.seconds)
+
+    def _ended(self) -> str:
+        """Why there is no next step, in words; empty while there is."""
+        state, recipe = self.state, self.recipe.train
+        if recipe.patience and state.stale >= recipe.patience:
+            return f"{state.stale} evaluations in a row were no better"
+        return reached(recipe, steps=state.step, tokens=state.tokens, seconds=state.seconds)
 
     def _say(self, event: Event) -> Generator[Event, Commands | None, Commands]:
         """Yield `event`; the time until the answer, which may be a pause, is not time of training."""
@@ -176,144 +243,127 @@ class Trainer:
 
     # -- between steps --------------------------------------------------------------------------------------------
 
-    def _evaluate(self, *, final: bool = False) -> Talk:
-        state, every = self.state, self.recipe.train
-        limit = every.evaluate_tokens * (FINAL_SLICES if final else 1)
-        result = score(self.model, self._validation, self._lengths, batch_size=every.batch_size, limit=limit)
-        # only slices of one size can be compared with one another
-        best = not final and (state.best is None or result.loss < state.best)
-        if best:
-            state.best = result.loss
-        if self._losses:
-            self._train_loss = sum(self._losses) / len(self._losses)
-            self._losses.clear()
-        self._evaluated_step = state.step
-        self._facts |= {"loss": result.loss, "bits_per_byte": result.bits_per_byte}
+    def _evaluate(self, *, final: bool = False) -> Generator[Event, Commands | None, bool]:
+        """Say how good the model is; whether it is better than ever."""
+        state = self.state
+        every = self.recipe.train.evaluate_tokens
+        loss, bits_per_byte = yield from self._score(self._validation, every * (FINAL_SLICES if final else 1))
         if not final:
-            self._facts["slice_loss"] = result.loss
+            self._train_loss, _ = yield from self._score(self._train_tokens, max(1, every // 4))
+        # only slices of one size can be compared with one another
+        best = not final and (state.best is None or loss < state.best)
+        if best:
+            state.best, state.stale = loss, 0
+        self._evaluated_step = state.step
+        self._facts |= {"loss": loss, "bits_per_byte": bits_per_byte}
+        if not final:
+            self._facts["slice_loss"] = loss
+        if self.model.mask is not None:
+            self._facts["bound"] = 1
         yield from self._say(
             Evaluation(
                 step=state.step,
-                loss=result.loss,
+                loss=loss,
                 train_loss=self._train_loss,
-                bits_per_byte=result.bits_per_byte,
+                bits_per_byte=bits_per_byte,
                 best=best,
                 final=final,
+                bound=self.model.mask is not None,
             )
         )
+        return best
+
+    def _score(self, tokens: TokenStream, limit: int) -> Generator[Event, Commands | None, tuple[float, ...]]:
+        """Nats per token and bits per byte of `limit` of `tokens`, worked out by the first rank and told to all."""
+        loss = bits_per_byte = math.nan
+        if self._ranks.first:
+            most = min(self._evaluation_batch, self.state.micro_batch)
+            result, fits = halving(
+                lambda size: score(self.model, tokens, self._lengths, batch_size=size, limit=limit),
+                most,
+            )
+            if fits < most:
+                self._evaluation_batch = fits
+                yield from self._say(_halved("evaluation goes on", fits))
+            loss, bits_per_byte = result.loss, result.bits_per_byte
+        return self._ranks.exchange(loss, bits_per_byte)[0]
 
     def _sample(self, draw: Draw) -> Talk:
-        recipe = self.recipe.sample
-        prompts = recipe.prompts
-        prompt = prompts[(self.state.step // self.recipe.train.sample_every) % len(prompts)]
-        event = Sample(
-            step=self.state.step,
-            prompt=prompt if draw.prompt is None else draw.prompt,
-            text="",
-            temperature=recipe.temperature if draw.temperature is None else draw.temperature,
-            top_k=recipe.top_k if draw.top_k is None else draw.top_k,
-            top_p=recipe.top_p if draw.top_p is None else draw.top_p,
-            seed=recipe.seed if draw.seed is None else draw.seed,
-        )
-        yield from self._say(drawn(self.model, self.vocabulary, event, recipe.tokens))
+        if self._ranks.first:
+            sample = wanted(self.recipe, self.state.step, draw)
+            yield from self._say(drawn(self.model, self.vocabulary, sample, self.recipe.sample.tokens))
 
     def _save(self, *, last: bool = False) -> Talk:
-        """Save a checkpoint, with its loss unless somebody waits for the end.
+        """Save a checkpoint beside the training, with its loss unless somebody waits for the end.
 
         On a full disk training goes on and the next one may fit; but the last must, else DiskTrouble is raised.
         """
         state = self.state
-        if self._saved_step == state.step and not state.finished:
+        if last:
+            self._saver.settle()
+            yield from self._say_saved()
+        saved = self._ranks.exchange(self._saver.step)[0][0]
+        if saved == state.step and not state.finished:
             return
         if not last and self._evaluated_step != state.step:
             yield from self._evaluate()
-        facts: Facts = {"step": state.step, "finished": int(state.finished)}
-        facts |= self._facts if self._evaluated_step == state.step else {}
-        began = time.monotonic()
-        try:
-            if not checkpoints.has_room(self.directory):
-                raise OSError(errno.ENOSPC, "the disk has too little room for another checkpoint")
-            saved = checkpoints.save(
-                self.directory,
-                self.model,
-                self.optimizers,
-                state,
-                self._vocabulary_file,
-                fingerprint=self._fingerprint,
-                facts=facts,
-            )
-        except OSError as error:
-            trouble = DiskTrouble.of(error, self.directory, kept=self._kept())
-            if last:
-                raise trouble from None
-            what = f"no checkpoint at step {state.step:,}: {trouble.what}; {trouble.kept}"
-            yield Note(level="warning", text=what)
+        facts = self._facts if self._evaluated_step == state.step else {}
+        random = self._ranks.gather(checkpoints.random_states())
+        if not self._ranks.first:
             return
-        self._saved_step = state.step
-        checkpoints.retain(self.directory, self.recipe.train.keep)
-        size = sum(file.bytes for file in saved.manifest.files.values())
-        yield from self._say(Saved(step=state.step, path=str(saved.path), bytes=size, seconds=time.monotonic() - began))
+        snapshot = checkpoints.Snapshot.take(self.model, self.optimizers, state, self._origin, facts, random)
+        for event in self._saver.finish(snapshot) if last else self._saver.begin(snapshot):
+            yield from self._say(event)
+
+    def _say_saved(self) -> Talk:
+        for event in self._saver.poll():
+            yield from self._say(event)
 
     def _resume(self) -> Talk:
         found, damaged = checkpoints.newest(self.directory)
         for damage in damaged:
             yield Note(level="warning", text=f"checkpoint {damage}; going back to the one before it")
         if found is None:
+            if damaged:
+                yield Note(level="warning", text="no checkpoint is whole: the training begins anew")
+            yield from start_from(self.recipe.model, self.model, self.vocabulary, Workspace())
             return
-        self.state = checkpoints.restore(found, self.model, self.optimizers)
-        self.model.dtype = getattr(torch, self.state.dtype)
-        self._saved_step = self.state.step
+        changes = since(found, self.recipe, self._origin.tokens)
+        self.state = checkpoints.restore(found, self.model, self.optimizers, self._ranks.index)
+        self._evaluated_step = -1
+        self.state.finished = False  # if the limit is where it was, so is the end
+        if self.recipe.train.precision == "auto":
+            self.model.dtype = getattr(torch, self.state.dtype)
+        self.state.dtype = str(self.model.dtype).removeprefix("torch.")
+        self._saver.step = self.state.step
         yield Resumed(step=self.state.step, checkpoint=str(found.path))
+        for change in changes:
+            yield Note(text=f"{change} from step {self.state.step:,} on")
 
     # -- trouble --------------------------------------------------------------------------------------------------
 
-    @contextlib.contextmanager
-    def _in_memory(self) -> Iterator[None]:
-        """Make every way in which torch says that memory has run out an OutOfMemory."""
-        try:
-            yield
-        except (torch.OutOfMemoryError, MemoryError):
-            raise self._too_big() from None
-        except RuntimeError as error:
-            if "can't allocate memory" not in str(error):  # the CPU allocator has no class of its own for it
-                raise
-            raise self._too_big() from None
-
-    def _kept(self) -> str:
-        if self._saved_step < 0:
-            return "no checkpoint had been saved yet"
-        return f"the checkpoint of step {self._saved_step:,} is kept"
-
-    def _not_finite(self, loss: float, norm: float, rate: float) -> NotFinite:
-        bad = [name for name, p in self.model.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
-        where = f"first in the gradient of {bad[0]}" if bad else "in the loss"
-        return NotFinite(
-            f"loss {loss:g} and gradient norm {norm:g} at step {self.state.step + 1:,}, {where}",
-            where=f"learning rate {rate:.2g}",
-            kept=f"the weights were not touched; {self._kept()}",
-            todo=f"a lower learning rate usually helps: --set train.lr={self.recipe.train.lr / 3:.1g}",
-        )
+    def _step_back(self, trouble: NotFinite) -> Talk:
+        """Go back to the last checkpoint at a lower rate; raise `trouble` where that is not wanted or was in vain."""
+        self._saver.settle()
+        saved = self._ranks.exchange(self._saver.step)[0][0]
+        if not self.recipe.train.step_back or self.state.rate_factor < 1 or saved < 0:
+            raise trouble
+        self.model.zero_grad(set_to_none=True)
+        yield from self._resume()
+        self.state.rate_factor = BACK
+        self._began = time.monotonic() - self.state.seconds
+        text = f"{trouble.what}; back to step {self.state.step:,}, at {BACK:g} times the learning rate"
+        yield from self._say(Note(level="warning", text=text))
 
     def _too_big(self) -> OutOfMemory:
-        batch, accumulate = self.recipe.train.batch_size, self.recipe.train.accumulate
-        half = max(1, batch // 2)
-        smaller = f"--set train.batch_size={half} --set train.accumulate={accumulate * 2}"
         return OutOfMemory(
-            f"the memory is too small for batch_size {batch} at block_size {self.recipe.model.block_size}",
-            kept=self._kept(),
-            todo=f"the same training in smaller pieces: {smaller}; or a smaller model"
-            if batch > 1
-            else "use a smaller model or a shorter model.block_size",
+            "the memory is too small for this model, even for one sequence of "
+            f"{self.recipe.model.block_size:,} tokens at a time",
+            kept=self._saver.kept(),
+            todo="use a smaller model or a shorter model.block_size",
         )
 
 
-def drawn(model: GPT, vocabulary: Vocabulary, sample: Sample, tokens: int) -> Sample:
-    """`sample` with its text: up to `tokens` tokens that continue its prompt."""
-    settings = Settings(
-        tokens=tokens,
-        temperature=sample.temperature,
-        top_k=sample.top_k,
-        top_p=sample.top_p,
-        seed=sample.seed,
-    )
-    return msgspec.structs.replace(sample, text=write(model, vocabulary, sample.prompt, settings))
+def _halved(what: str, size: int) -> Note:
+    sequences = "one sequence" if size == 1 else f"{size:,} sequences"
+    return Note(level="warning", text=f"memory ran out: {what} with {sequences} at a time, to the same result")

@@ -19,7 +19,7 @@ from llmtui.commands.options import json_option, run_argument
 from llmtui.commands.start import conclude
 from llmtui.console import can_draw, out, out_json, say, table
 from llmtui.narrate import Narrator, describe_failure, describe_progress, follow
-from llmtui.units import clock, duration, facts, rate, size
+from llmtui.units import clock, cost, duration, facts, perplexity, rate, size
 
 
 @click.command(short_help="List the runs, newest first.")
@@ -61,7 +61,7 @@ def _row(run: Run) -> tuple[str, ...]:
         state.value,
         summary.stage,
         f"{stage.share:.0%}" if stage.share is not None else "",
-        f"{summary.evaluation.bits_per_byte:.3f}" if summary.evaluation else "",
+        cost(summary.evaluation.bits_per_byte, bound=summary.evaluation.bound) if summary.evaluation else "",
         rate(summary.tokens_per_second, "tok") if state.alive and summary.tokens_per_second else "",
         duration(stage.eta) if state.alive and stage.eta is not None else "",
         clock(run.made_at),
@@ -87,6 +87,7 @@ def _brief(run: Run) -> dict[str, Any]:
         "tokens_per_second": summary.tokens_per_second or None,
         "validation_loss": evaluation.loss if evaluation else None,
         "bits_per_byte": evaluation.bits_per_byte if evaluation else None,
+        "bound": evaluation.bound if evaluation else None,
     }
 
 
@@ -128,9 +129,10 @@ def _described(run: Run) -> list[tuple[str, ...]]:
     if summary.metric:
         rows += [("trained", f"step {summary.metric.step:,}, {duration(summary.metric.seconds)}")]
     if summary.evaluation and math.isfinite(summary.evaluation.loss):
+        loss, bound = summary.evaluation.loss, summary.evaluation.bound
         rows += [
-            ("validation", f"{summary.evaluation.loss:.3f} nats per token"),
-            ("bits per byte", f"{summary.evaluation.bits_per_byte:.3f}"),
+            ("validation", f"{cost(loss, bound=bound)} nats per token (perplexity {perplexity(loss, bound=bound)})"),
+            ("bits per byte", cost(summary.evaluation.bits_per_byte, bound=bound)),
         ]
     rows += [(name, f"{bits:.3f} bits per byte") for name, bits in summary.yardsticks.items()]
     checkpoints = [checkpoint.path.name for checkpoint in run.saved_checkpoints()]

@@ -319,7 +319,8 @@ def _step(checkpoint: Artifact) -> int:
 def _about(checkpoint: Artifact) -> str:
     """What the list of checkpoints says behind a step: how good it is, when it was saved."""
     bits = checkpoint.facts.get("bits_per_byte")
-    value = f"{words.loss(bits)} bpb, " if isinstance(bits, float) else ""
+    bound = bool(checkpoint.facts.get("bound"))
+    value = f"{units.cost(bits, bound=bound)} bpb, " if isinstance(bits, float) else ""
     return f"{value}saved {units.clock(checkpoint.manifest.made_at)}"
 
 

@@ -13,6 +13,7 @@ from textual.containers import Container
 from textual.widgets import Input
 
 from core.runs.directory import State
+from llmtui import units
 from llmtui.actions import bindings
 from llmtui.follow import Glance, Looked
 from llmtui.opening import over_ssh
@@ -228,10 +229,10 @@ def _advice(glance: Glance) -> list[tuple[str, str]]:
         lines = [(f"r goes on from {f'step {saved.step:,}' if saved else 'the start'}", "")]
     if summary.verdict:
         verdict = summary.verdict
-        needs = [f"{shown(name, 20)} {words.loss(bpb)}" for name, bpb in sorted(summary.yardsticks.items())]
+        needs = [f"{shown(name, 20)} {units.cost(bpb)}" for name, bpb in sorted(summary.yardsticks.items())]
         beside = f"; {', '.join(needs)}" if needs else ""
         of = "on the held-out text" if verdict.final else f"at best, step {verdict.step:,}"
-        lines.append((f"{words.loss(verdict.bits_per_byte)} bits per byte {of}{beside}", ""))
+        lines.append((f"{words.bits(verdict)} bits per byte {of}{beside}", ""))
     if glance.state in (State.RUNNING, State.STARTING):
         lines.append(("enter shows it" + (f"; {talk} now, training goes on" if talk else ""), "dim"))
     elif talk:

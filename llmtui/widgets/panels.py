@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from typing import ClassVar
 
 from core.events import Gpu
 from core.runs.directory import State
 from core.runs.summary import Summary
-from llmtui import units
+from llmtui import planned, units
 from llmtui.follow import Glance
 from llmtui.history import History
 from llmtui.shown import shown
@@ -53,9 +54,9 @@ class Status(RunPane):
             parts.append([(f"reading its journal, {summary.events:,} events", "dim")])
         if summary.metric:
             parts.append([(words.step(self.glance._replace(summary=summary)), "")])
-            parts.append([("loss ", "dim"), (words.loss(summary.metric.loss), "train")])
+            parts.append([("loss ", "dim"), (units.cost(summary.metric.loss), "train")])
         if summary.evaluation:
-            bpb = words.loss(summary.evaluation.bits_per_byte)
+            bpb = words.bits(summary.evaluation)
             parts.append([("val ", "dim"), (bpb, "val"), (" bpb", "dim")])
         speed = words.speed(self.glance._replace(summary=summary))
         if speed:
@@ -142,25 +143,37 @@ class Facts(RunPane):
         assert self.glance is not None
         recipe, summary = self.glance.run.recipe, self.summary
         train, model, metric = recipe.train, recipe.model, summary.metric
-        batch = train.batch_size * train.accumulate * model.block_size
+        batch = train.batch_size * model.block_size
         pairs: list[tuple[str, str]] = []
         if metric:
             clip = f" (clip {train.clip:g})" if train.clip else ""
             pairs += [("lr", scientific(metric.lr)), ("grad", f"{metric.grad_norm:.2f}{clip}")]
         if summary.verdict:
             name = "held-out" if summary.verdict.final else "best"
-            pairs.append((name, f"{words.loss(summary.verdict.bits_per_byte)} bpb"))
-        pairs += [(shown(name, 12), f"{words.loss(bpb)} bpb") for name, bpb in sorted(summary.yardsticks.items())]
+            pairs.append((name, f"{words.bits(summary.verdict)} bpb"))
+        pairs += [(shown(name, 12), f"{units.cost(bpb)} bpb") for name, bpb in sorted(summary.yardsticks.items())]
         if metric:
             pairs.append(("seen", f"{units.count(metric.tokens)} tok"))
         if summary.saved:
             pairs.append(("saved", f"step {summary.saved.step:,}"))
-        pairs.append(("batch", f"{units.count(batch)} tok"))
+        if summary.plan and summary.plan.seconds is not None and summary.plan.tokens is not None:
+            expected = f"{units.count(summary.plan.tokens)} tok in {units.duration(summary.plan.seconds)}"
+            pairs.append(("planned", expected))
+        if summary.plan and summary.peak:
+            pairs.append(("memory", planned.memory_then(summary)))
+        some = summary.plan and summary.plan.micro_batch < train.batch_size
+        at_once = f", {summary.plan.micro_batch:,} of {train.batch_size:,} at once" if summary.plan and some else ""
+        pairs.append(("batch", f"{units.count(batch)} tok{at_once}"))
         if summary.shape:
             shape = summary.shape
             if metric and shape.tokens:
                 pairs.append(("epochs", f"{metric.tokens / shape.tokens:.2f} of {units.count(shape.tokens)} tok"))
         pairs.append(("shape", f"{model.n_layer} layers, {model.n_head} heads, {model.n_embd} wide"))
+        if summary.plan:
+            pairs += [
+                ("parts", _brief(planned.parts(summary.plan.parameters), units.count)),
+                ("holds", _brief(planned.shares(summary.plan.memory), units.size)),
+            ]
         pairs.append(("context", f"{model.block_size:,} tok"))
         vocabulary = summary.shape.vocabulary if summary.shape else recipe.tokenize.size
         pairs.append(("vocab", f"{recipe.tokenize.vocabulary} {vocabulary:,}"))
@@ -174,6 +187,28 @@ class Facts(RunPane):
         if summary.attempt > 1:
             pairs.append(("attempt", str(summary.attempt)))
         return pairs
+
+
+_SHORT = {
+    "embedding": "emb",
+    "positions": "pos",
+    "attention": "attn",
+    "feed-forward": "ffn",
+    "norms": "norm",
+    "output": "head",
+    "program": "program",
+    "weights": "wts",
+    "gradients": "grad",
+    "optimiser": "optim",
+    "activations": "act",
+    "checkpoint copy": "copy",
+}
+
+
+def _brief(pairs: list[tuple[str, int]], figure: Callable[[float], str]) -> str:
+    """The largest first, in short words: a narrow pane then loses the least."""
+    largest = sorted(pairs, key=lambda pair: -pair[1])
+    return " ".join(f"{_SHORT[name]} {figure(number)}" for name, number in largest)
 
 
 class LastSample(RunPane, Scrolling):

@@ -38,9 +38,9 @@ def facts(stage: Stage) -> list[str]:
     parts += [f"{_figure(removed)} removed"] if removed else []
     for key in ("dtype", "loss"):
         values.pop(key, None)
-    step, bits = values.pop("step", None), values.pop("bits_per_byte", None)
+    step, bits, bound = (values.pop(key, None) for key in ("step", "bits_per_byte", "bound"))
     parts += [f"step {_figure(step)}"] if step is not None else []
-    parts += [f"{bits:.3f} bits per byte"] if isinstance(bits, float) else []
+    parts += [f"{units.cost(bits, bound=bool(bound))} bits per byte"] if isinstance(bits, float) else []
     for key, value in values.items():
         name = shown(key, 30).replace("_", " ")
         parts.append(f"{value:,} {name}" if isinstance(value, int) else f"{name} {_figure(value)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from core.events import Evaluation
 from core.recipe import Train
 from core.runs.directory import State
 from core.runs.summary import Summary
@@ -45,16 +46,16 @@ def name(glance: Glance) -> str:
     return shown(glance.run.name, 64)
 
 
-def loss(value: float) -> str:
-    """A loss or bits per byte in the digits that mean something."""
-    return f"{value:.3f}"
+def bits(evaluation: Evaluation) -> str:
+    """Bits per byte of held-out text, which compare across vocabularies."""
+    return units.cost(evaluation.bits_per_byte, bound=evaluation.bound)
 
 
 def val(summary: Summary) -> str:
-    """The newest validation figure: bits per byte, which compare across vocabularies."""
+    """The newest validation figure."""
     if summary.evaluation is None:
         return ""
-    return f"val {loss(summary.evaluation.bits_per_byte)} bpb"
+    return f"val {bits(summary.evaluation)} bpb"
 
 
 def share(summary: Summary) -> float | None:

@@ -8,6 +8,7 @@ Driven by the real `datasets` and `huggingface_hub`, which ask for (seen with da
     HEAD  /datasets/NAME/resolve/REVISION/PATH       commit and size of a file
     GET   the same, with Range                       its bytes
 
+The same without `datasets/`, or with `models/`, for a model; a name means one repository here, whatever its kind.
 Files that the hub keeps in Xet storage are only fetched from there when a header says so; this one never does.
 """
 
@@ -187,9 +188,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         elif fault and fault.kind == "status":
             self._answer(fault.status, json.dumps({"error": "made up"}).encode(), fault.headers)
-        elif found := re.fullmatch(r"/api/datasets/([^/]+/[^/]+)(?:/(revision|tree|paths-info)/(.+))?", path):
+        elif found := re.fullmatch(
+            r"/api/(?:datasets|models)/([^/]+/[^/]+)(?:/(revision|tree|paths-info)/(.+))?", path
+        ):
             self._api(found[1], found[2] or "revision", found[3] or "main", parse_qs(url.query), body)
-        elif found := re.fullmatch(r"/datasets/([^/]+/[^/]+)/resolve/(refs/[^/]+/[^/]+|[^/]+)/(.+)", path):
+        elif found := re.fullmatch(r"(?:/datasets)?/([^/]+/[^/]+)/resolve/(refs/[^/]+/[^/]+|[^/]+)/(.+)", path):
             self._file(found[1], found[2], found[3], fault)
         elif found := re.fullmatch(r"/store/([^/]+/[^/]+)/([^/]+)/(.+)", path):
             self._file(found[1], found[2], found[3], fault, stored=True)
@@ -221,10 +224,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         files = _files(self.hub.commits[repository, commit])
         if what == "revision":
-            siblings = [
-                {"rfilename": name} | ({"size": path.stat().st_size} if "blobs" in query else {})
-                for name, path in files
-            ]
+            siblings = [{"rfilename": name} | (_blob(name, path) if "blobs" in query else {}) for name, path in files]
             answer: Any = {
                 "id": repository, "sha": commit, "private": False, "gated": False, "disabled": False,
                 "downloads": 0, "likes": 0, "tags": [], "siblings": siblings,
@@ -321,6 +321,15 @@ def _tree(files: list[tuple[str, Path]], folder: str, *, recursive: bool) -> lis
         if recursive or len(steps) == 1:
             entries[name] = {"type": "file", "oid": _oid(name), "size": path.stat().st_size, "path": name}
     return [entries[name] for name in sorted(entries)]
+
+
+def _blob(name: str, path: Path) -> dict[str, Any]:
+    """Size of a file, and its digest where the real hub would keep it outside of git."""
+    size = path.stat().st_size
+    if not name.endswith(".safetensors"):
+        return {"size": size}
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return {"size": size, "lfs": {"sha256": digest, "size": size, "pointerSize": 134}}
 
 
 def _oid(name: str) -> str:

@@ -87,6 +87,11 @@ def notes(events: list[Event]) -> list[str]:
     return [event.text for event in events if isinstance(event, Note)]
 
 
+def remarks(events: list[Event]) -> list[str]:
+    """Those that do not say why a training ended."""
+    return [note for note in notes(events) if not note.startswith("the training is finished")]
+
+
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make files of a few kB take many shards, and every piece of work a word about progress."""
     for module, name, value in SMALL:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from core.artifact import Artifact, Damaged, InUse, Staging, fingerprint, write_directory
-from core.files import replacing, write_atomic
+from core.files import replacing, sweep, write_atomic
 from core.locks import Lock, holder
 
 
@@ -131,3 +135,71 @@ def test_a_lock_names_its_owner_and_dies_with_it_though_a_forked_child_lives(tmp
     owner.wait()
     assert holder(path) is None
     os.kill(child, signal.SIGKILL)
+
+
+def test_manifests_from_before_they_had_a_seal_are_read_and_later_ones_need_it(tmp_path: Path) -> None:
+    final = tmp_path / "thing"
+    write_directory(final, "test", "f" * 16, lambda path: (path / "data").write_bytes(bytes(1000)))
+    manifest = json.loads((final / "manifest.json").read_bytes())
+    for change, readable in (
+        ({}, True),
+        ({"schema": 1}, False),
+        ({"schema": 1, "seal": ""}, True),
+        ({"seal": ""}, False),
+    ):
+        (final / "manifest.json").write_text(json.dumps(manifest | change, separators=(",", ":")))
+        if readable:
+            assert Artifact.open(final).manifest.stage == "test"
+        else:
+            with pytest.raises(Damaged, match="its manifest has changed"):
+                Artifact.open(final)
+
+
+CALLS = "?rename,?renameat,?renameat2,fsync,?mkdir,mkdirat,?unlink,unlinkat,?rmdir"
+"""Those that change a directory; which of them there are depends on the processor."""
+
+MAKE = """
+import sys
+from pathlib import Path
+from core.artifact import write_directory
+
+def fill(path):
+    for name in ("one", "two"):
+        (path / name).write_text(sys.argv[2])
+
+write_directory(Path(sys.argv[1]), "test", "0", fill)
+"""
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
+@pytest.mark.parametrize("harm", ["signal=KILL", "error=ENOSPC"])
+def test_whichever_call_it_dies_or_fails_in_the_old_directory_is_there_or_the_new_one(
+    tmp_path: Path, harm: str
+) -> None:
+    final = tmp_path / "thing"
+
+    def make(text: str, *tracer: str) -> int:
+        command = [*tracer, sys.executable, "-c", MAKE, str(final), text]
+        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONDONTWRITEBYTECODE": "1"}
+        return subprocess.run(command, env=environment, stderr=subprocess.DEVNULL, check=False).returncode
+
+    assert make("old") == 0
+    trace = tmp_path / "trace"
+    if make("old", "strace", "-f", "-o", str(trace), "-e", f"trace={CALLS}") != 0:
+        pytest.skip("tracing is forbidden here")
+    calls = Counter(re.findall(r"^\d+ +(\w+)\(", trace.read_text(), re.MULTILINE))
+    assert calls.total() > 10
+    found = set()
+    for call, nth in [(call, nth) for call, times in calls.items() for nth in range(1, times + 1)]:
+        inject = f"inject={call}:{harm}:when={nth}"
+        unharmed = make("new", "strace", "-f", "-o", "/dev/null", "-e", f"trace={call}", "-e", inject) == 0
+        assert not (unharmed and harm == "signal=KILL"), f"there is no {nth}. {call}"
+        if harm == "signal=KILL":
+            sweep(tmp_path)  # as the next attempt does; who only failed has to put things right himself
+        there = (Artifact.open(final, verify=True).path / "two").read_text()
+        assert there == "new" or not unharmed, f"{harm} at the {nth}. {call}"
+        found.add(there)
+        sweep(tmp_path)
+        assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+        assert there == "old" or make("old") == 0
+    assert found == {"old", "new"}

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from core.model.gpt import GPT
 from core.recipe import Model
-from core.sample.generate import BadLogits, Settings, generate
-from core.sample.samplers import draw, keep_top_k, keep_top_p
+from core.sample.generate import Settings, generate
+from core.sample.samplers import BadLogits, draw, keep_top_k, keep_top_p
 
 # "Build a Large Language Model (From Scratch)", section 5.3: scores for what follows "every effort moves you"
 WORDS = "closer every effort forward inches moves pizza toward you".split()

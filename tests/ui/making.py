@@ -16,7 +16,10 @@ from core.events import (
     AnyEvent,
     Ended,
     Evaluation,
+    Memory,
     Metric,
+    Parameters,
+    Plan,
     Progress,
     Reading,
     Report,
@@ -46,6 +49,32 @@ TEXT = '''(path, encoding="utf-8"):
 
 TOKENS_A_STEP = 4096
 SECONDS_A_STEP = 0.23
+
+
+PLAN = Plan(
+    parameters=Parameters(
+        token_embedding=1_048_576,
+        positions=0,
+        attention=786_432,
+        feed_forward=1_572_864,
+        norms=1_792,
+        output=1_048_576,
+    ),
+    memory=Memory(
+        process=440_000_000,
+        weights=17_800_000,
+        gradients=17_800_000,
+        optimizer=26_200_000,
+        activations=180_000_000,
+        checkpoint=44_000_000,
+        peak=682_000_000,
+    ),
+    micro_batch=4,
+    batch=8,
+    step_seconds=0.22,
+    seconds=120.0,
+    tokens=2_140_000,
+)
 
 
 def loss_at(step: int) -> float:
@@ -78,6 +107,7 @@ def reading(number: int = 0) -> Reading:
         process_ram=1_214_000_000 + 1_000_000 * (number % 9),
         process_cpu=1.9 + 0.01 * (number % 6),
         disk_free=183_000_000_000,
+        peak=715_000_000,
     )
 
 
@@ -136,6 +166,7 @@ def beginning() -> Iterator[AnyEvent]:
     yield from data_stages()
     yield StageStarted(stage="train")
     yield Shape(parameters=4_262_400, flops_per_token=28_000_000, vocabulary=4096, tokens=3_241_000)
+    yield PLAN
     yield Yardstick(name="gzip -9", bits_per_byte=1.972)
     yield Yardstick(name="xz -9", bits_per_byte=1.683)
 

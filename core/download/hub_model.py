@@ -1,0 +1,156 @@
+"""The weights of a model of the Hugging Face hub, in the hub's own cache: fetched once, good without a network."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+from core.corpora import Place
+from core.download import hub_line
+from core.download.ahead import in_thread
+from core.download.hub_errors import LATER, HubTrouble, offline, told
+from core.download.hub_line import Line, Stopped
+from core.events import Event, Progress
+from core.files import sha256
+from core.model_folder import INDEX, BadStart, no_weights, weight_files
+from core.workspace import free_bytes
+
+CONFIG = "config.json"
+_ATTEMPTS = 3
+"""Broken connections in a row, without a byte between them."""
+
+
+def fetch(repository: str, revision: str) -> Generator[Event, None, Path]:
+    """The folder with config.json and the safetensors of a model, and nothing else that is fetched.
+
+    Yields Progress in bytes; closing it leaves what came to be gone on with. Raises HubTrouble, BadStart.
+    """
+    kept = _kept(repository, revision)
+    if kept is not None:
+        return kept
+    line, count = Line(), _Count()
+    begun = time.monotonic()
+    with contextlib.closing(in_thread(_fetched(line, count, repository, revision), line.close)) as items:
+        for item in items:
+            if item is not None:
+                return item
+            yield Progress(done=count.done, total=count.total, unit="bytes")
+            # looking up a name cannot be bounded otherwise
+            if not line.answered and line.opened and time.monotonic() - begun > hub_line.CONTACT + hub_line.CONNECT:
+                raise _without(offline("no answer"))
+    raise AssertionError("the thread ends with a folder or an error")
+
+
+class _Count:
+    """Bytes of the files at hand."""
+
+    done = 0.0
+    total: float | None = None
+
+    def bar(self) -> type[Any]:
+        """What `huggingface_hub` takes for a progress bar."""
+        count = self
+
+        class Bar:
+            def __init__(self, initial: int = 0, **_: object) -> None:
+                count.done += initial
+
+            def update(self, size: int) -> None:
+                count.done += size
+
+            def __enter__(self) -> Bar:
+                return self
+
+            def __exit__(self, *_: object) -> None: ...
+
+        return Bar
+
+
+def _kept(repository: str, revision: str) -> Path | None:
+    """The folder in the cache that has all of it."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(repository, CONFIG, revision=revision)
+    if not isinstance(found, str):
+        return None
+    folder = Path(found).parent
+    try:
+        return folder if all(path.is_file() for path in weight_files(folder)) else None
+    except BadStart:
+        return None
+
+
+def _fetched(line: Line, count: _Count, repository: str, revision: str) -> Generator[Path, None, None]:
+    place = Place(repository=repository, revision=revision)
+    try:
+        line.open()
+        yield _all_files(line, count, place)
+    except (Stopped, BadStart):
+        raise
+    except HubTrouble as trouble:
+        raise _without(trouble) from None
+    except Exception as error:  # whatever these libraries make of an answer that they did not expect
+        raise _without(told(error, place, model=True)) from None
+    finally:
+        with contextlib.suppress(ImportError):
+            line.release()
+
+
+def _all_files(line: Line, count: _Count, place: Place) -> Path:
+    from huggingface_hub import HfApi, constants
+
+    info = HfApi().model_info(place.repository, revision=place.revision, files_metadata=True)
+    there = {each.rfilename: each for each in info.siblings or ()}
+    for name in (CONFIG, INDEX):
+        if name in there:
+            folder = _file(count, place.repository, name, str(info.sha)).parent
+        elif name == CONFIG:
+            raise HubTrouble("missing", f"there is no {CONFIG} in it", where=place.repository)
+    names = ["model.safetensors"] if "model.safetensors" in there else []
+    if not names and INDEX in there:
+        names = [path.name for path in weight_files(folder)]
+    if not names or not set(names) <= set(there):
+        raise no_weights(there, place.repository)
+    count.done, count.total = 0.0, float(sum(there[name].size or 0 for name in names))
+    cache = Path(constants.HF_HUB_CACHE)
+    if free_bytes(cache) < count.total:
+        what = f"its weights take {count.total:,.0f} bytes, and the disk has less"
+        raise HubTrouble("failing", what, where=str(cache), todo="free some space or move the cache by HF_HOME")
+    for name in names:
+        path = _file(count, place.repository, name, str(info.sha))
+        large = there[name].lfs
+        if large is not None and sha256(path) != large.sha256:
+            path.resolve().unlink()
+            path.unlink()
+            raise HubTrouble(
+                "failing", f"{name} is not what the hub's listing says", where=place.repository, todo=LATER
+            )
+    _file(count, place.repository, CONFIG, place.revision)  # lets the cache know which commit the revision names
+    return folder
+
+
+def _file(count: _Count, repository: str, name: str, revision: str) -> Path:
+    """The file in the cache; a connection that breaks is made again, and goes on where the last one ended."""
+    import httpx2
+    from huggingface_hub import hf_hub_download
+
+    broken = 0
+    while True:
+        before = count.done
+        try:
+            return Path(hf_hub_download(repository, name, revision=revision, tqdm_class=count.bar()))
+        except httpx2.TransportError:
+            broken = 0 if count.done > before else broken + 1
+            count.done = before
+            if broken == _ATTEMPTS:
+                raise
+
+
+def _without(trouble: HubTrouble) -> HubTrouble:
+    """The same, with what else a model can begin with."""
+    if trouble.kind in ("offline", "switched off"):
+        trouble.todo = "connect to the internet and resume, or name a folder that has the weights as model.init"
+    return trouble

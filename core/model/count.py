@@ -1,0 +1,95 @@
+"""What a model costs before it is there: its parameters and its arithmetic, by part. Imports no torch.
+
+The forms follow `core.model.gpt`, which takes its widths from here; a test holds the two equal for any shape.
+"""
+
+from __future__ import annotations
+
+import math
+
+from msgspec import Struct
+
+from core.events import Parameters
+from core.recipe import Model
+
+
+def embedding_rows(shape: Model, vocabulary: int) -> int:
+    """Rows of the embedding and of the head: the vocabulary, the mark of what is hidden, padding."""
+    used = vocabulary + (shape.objective == "masked")
+    return -(-used // shape.vocabulary_multiple) * shape.vocabulary_multiple
+
+
+def attention_widths(shape: Model) -> tuple[int, int]:
+    """Numbers of a token's queries, and of its keys (its values have as many)."""
+    size = shape.n_embd // shape.n_head
+    return shape.n_head * size, (shape.n_kv_head or shape.n_head) * size
+
+
+def feed_forward_widths(shape: Model) -> tuple[int, int]:
+    """Numbers of a token that the feed-forward layer's first product makes, and that its second takes.
+
+    With SwiGLU two thirds of the width, since it needs two matrices on the way in: as many weights in all.
+    """
+    if shape.activation == "swiglu":
+        wide = 8 * math.ceil(shape.n_embd / 3)
+        return 2 * wide, wide
+    return 4 * shape.n_embd, 4 * shape.n_embd
+
+
+def matrices(shape: Model) -> tuple[int, int]:
+    """Parameters of one block that multiply: those of its attention, those of its feed-forward layer."""
+    queries, keys = attention_widths(shape)
+    first, second = feed_forward_widths(shape)
+    return shape.n_embd * (queries + 2 * keys) + queries * shape.n_embd, shape.n_embd * (first + second)
+
+
+def parameters(shape: Model, vocabulary: int) -> Parameters:
+    """Numbers the model learns, by part; biases belong to their layer. A tied head is counted with the embedding."""
+    layers, width, rows = shape.n_layer, shape.n_embd, embedding_rows(shape, vocabulary)
+    attention, feed_forward = matrices(shape)
+    queries, keys = attention_widths(shape)
+    if shape.bias if shape.qkv_bias is None else shape.qkv_bias:
+        attention += queries + 2 * keys
+    if shape.bias:
+        attention += width
+        feed_forward += feed_forward_widths(shape)[0] + width
+    norm = width * (2 if shape.bias and shape.norm == "layer" else 1)
+    return Parameters(
+        token_embedding=rows * width,
+        positions=shape.block_size * width if shape.positions == "learned" else 0,
+        attention=layers * attention,
+        feed_forward=layers * feed_forward,
+        norms=(2 * layers + 1) * norm,
+        output=0 if shape.tied_head else rows * width,
+    )
+
+
+class Work(Struct, frozen=True, kw_only=True):
+    """Floating-point operations a token, forward, at full context: 2 for each parameter of a matrix product."""
+
+    projections: int
+    """Of queries, keys and values, and of what attention gathers."""
+    attention: int
+    """Queries with all keys and probabilities with all values; a causal model needs half of it, as nobody counts."""
+    feed_forward: int
+    output: int
+
+    @property
+    def forward(self) -> int:
+        return self.projections + self.attention + self.feed_forward + self.output
+
+    @property
+    def training(self) -> int:
+        """Forward and backward: 6 per matrix parameter, 12·layers·width·context (PaLM, arXiv 2204.02311, B)."""
+        return 3 * self.forward
+
+
+def work(shape: Model, vocabulary: int) -> Work:
+    """What one token costs to be read."""
+    attention, feed_forward = matrices(shape)
+    return Work(
+        projections=2 * shape.n_layer * attention,
+        attention=4 * shape.n_layer * shape.n_embd * shape.block_size,
+        feed_forward=2 * shape.n_layer * feed_forward,
+        output=2 * embedding_rows(shape, vocabulary) * shape.n_embd,
+    )

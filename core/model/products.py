@@ -1,0 +1,57 @@
+"""Products of a matrix with a layer's weights, by the library that is fastest for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x (..., in) times weight (out, in) transposed, plus bias (out,), all of one type: (..., out)."""
+    # the compiler knows only torch's own
+    if ONEDNN and x.dtype == torch.float32 and x.device.type == "cpu" and not torch.compiler.is_compiling():
+        out: Tensor = _Onednn.apply(x, weight, bias)  # type: ignore[no-untyped-call]
+        return out
+    return F.linear(x, weight, bias)
+
+
+def _onednn() -> bool:
+    """Whether float32 goes through oneDNN instead of MKL.
+
+    Whatever the processor, torch asks MKL, which on AMD's takes up to twice as long as oneDNN. A question of the
+    processor alone and not measured, so that a resumed run always gets the same bits.
+    """
+    try:
+        vendor = Path("/proc/cpuinfo").read_text().partition("vendor_id")[2].partition("\n")[0]
+    except OSError:
+        return False
+    return "AMD" in vendor and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+ONEDNN = _onednn()
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return out
+
+
+class _Onednn(torch.autograd.Function):
+    """The operator torch compiles linear layers to, which has no gradient of its own."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _linear(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        rows = gradient.flatten(0, -2)
+        d_x = _linear(gradient, weight.t(), None) if ctx.needs_input_grad[0] else None
+        d_weight = rows.t() @ x.flatten(0, -2)  # its transposed operands suit MKL
+        return d_x, d_weight, rows.sum(0) if ctx.needs_input_grad[2] else None

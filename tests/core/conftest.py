@@ -1,0 +1,19 @@
+"""What tests of the training begin with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from core.artifact import Artifact
+from core.prepare import prepare
+from core.recipe import Recipe
+from core.workspace import Workspace
+from tests.core.stages import made
+
+
+@pytest.fixture
+def tokens(workspace: Workspace, tiny: Callable[..., Recipe]) -> Artifact:
+    """The token shards of the small corpus."""
+    return made(prepare(tiny(), workspace)).tokens

@@ -1,0 +1,57 @@
+"""The depth dial, and where it stands among the layers of a recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from core.dial import dialled
+from core.recipe import Model, Train
+from core.recipe_file import BadRecipe, load
+
+
+@pytest.mark.parametrize("depth", range(1, 49))
+def test_every_depth_is_a_model_that_can_be_built(depth: int) -> None:
+    recipe = load(overrides=[f"model.depth={depth}"])
+    model = recipe.model
+    assert (model.n_layer, model.depth) == (depth, depth)
+    assert model.n_embd == model.n_head * 64 == max(128, 64 * depth)
+    assert recipe.train.batch_size.bit_count() == 1  # a power of two
+
+
+def test_the_dial_stands_at_the_default_where_the_default_is() -> None:
+    for depth in (3, 4):
+        assert dialled(depth)["train"]["batch_size"] == Train().batch_size
+    four = dialled(4)
+    assert four["model"]["n_embd"] == Model().n_embd
+    assert (four["train"]["lr"], four["train"]["muon_lr"]) == (Train().lr, Train().muon_lr)
+
+
+def test_rates_fall_and_batches_grow_by_their_rules() -> None:
+    four, twelve = dialled(4)["train"], dialled(12)["train"]
+    assert twelve["lr"] == pytest.approx(four["lr"] * (256 / 768) ** 0.5, rel=1e-2)  # nanochat: 1 / sqrt(width)
+    # twelve has 27 times as many parameters in its blocks: 27^0.4 = 3.7, as a power of two 4
+    assert twelve["batch_size"] == 4 * four["batch_size"]
+    batches = [dialled(depth)["train"]["batch_size"] for depth in range(1, 49)]
+    assert batches == sorted(batches)
+
+
+def test_what_the_same_layer_gives_counts_more_than_the_dial_and_lower_layers_less(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text("[model]\ndepth = 6\nn_layer = 5\n[train]\nlr = 0.001\n")
+    recipe = load(preset="modern", file=file)
+    assert (recipe.model.n_layer, recipe.model.n_embd, recipe.model.n_head) == (5, 384, 6)
+    assert (recipe.train.lr, recipe.train.batch_size) == (0.001, 16)
+    assert recipe.model.vocabulary_multiple == 64  # what the dial does not set stays
+    higher = load(preset="modern", file=file, overrides=["model.depth=4", "train.batch_size=3"])
+    assert (higher.model.n_layer, higher.train.lr, higher.train.batch_size) == (4, 0.008, 3)
+    assert load(overrides=["model.n_layer=2", "model.depth=6"]).model.n_layer == 2  # in whatever order
+    assert load(base=msgspec.to_builtins(recipe)) == recipe
+
+
+def test_a_depth_that_is_none_is_refused() -> None:
+    for value in ("0", "49", "true", "deep"):
+        with pytest.raises(BadRecipe, match=r"model\.depth"):
+            load(overrides=[f"model.depth={value}"])

@@ -1,0 +1,173 @@
+"""Weights from the hub, by the real `huggingface_hub` against a stand-in on loopback."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+import torch
+
+from core.artifact import Artifact
+from core.download import hub_line, progress
+from core.download.hub_errors import HubTrouble
+from core.download.hub_model import fetch
+from core.events import Evaluation, Event, Note, Progress, Resumed
+from core.model.device import Device
+from core.model_folder import BadStart
+from core.pipeline import pipeline
+from core.recipe import Recipe
+from core.recipe_file import load
+from core.tokenize.shards import map_shard
+from core.workspace import Workspace
+from tests.core.gpt2_folders import SMALL, peer, written
+from tests.core.hub_standin import HubStandIn, closed_port, use
+from tests.core.stages import made, remarks
+
+TOKEN = "hf_abcdefghijklmnopqrstuvwxyz012345"
+CPU = Device(name="cpu", dtype=torch.float32, words="")
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubStandIn]:
+    """A hub with one model in two files, beside things nobody needs."""
+    for name, value in {"PATIENCE": 5.0, "CONTACT": 5.0, "SILENCE": 0.5, "PAUSE": 0.02, "LONGEST_PAUSE": 0.1}.items():
+        monkeypatch.setattr(hub_line, name, value)
+    monkeypatch.setattr(progress, "EVERY", 0.01)
+    folder = tmp_path / "repository"
+    written(folder, shard="50KB", vocab_size=300, **SMALL | {"n_embd": 64})
+    for name in ("pytorch_model.bin", "tf_model.h5", "README.md"):
+        (folder / name).write_bytes(b"\x80 not for us")
+    with HubStandIn() as standin:
+        use(standin.endpoint, tmp_path / "hf", monkeypatch)
+        standin.add("me/small", folder)
+        yield standin
+
+
+def weights(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("*.safetensors")}
+
+
+def refused(repository: str, revision: str = "main") -> str:
+    with pytest.raises((HubTrouble, BadStart)) as caught:
+        made(fetch(repository, revision))
+    return caught.value.sentence()
+
+
+def test_config_and_safetensors_are_fetched_and_nothing_else(hub: HubStandIn, tmp_path: Path) -> None:
+    said: list[Event] = []
+    talk = fetch("me/small", "main")
+    while True:
+        try:
+            said.append(next(talk))
+        except StopIteration as end:
+            folder = end.value
+            break
+    assert weights(folder) == weights(tmp_path / "repository")
+    assert hub.sent(r"\.(bin|h5|md)$") == 0
+    assert all(isinstance(event, Progress) and event.unit == "bytes" for event in said)
+
+
+def test_what_is_here_is_not_asked_for_again(hub: HubStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = made(fetch("me/small", "main"))
+    asked = len(hub.requests)
+    assert made(fetch("me/small", "main")) == folder
+    assert len(hub.requests) == asked
+    with closed_port() as nowhere:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", nowhere)
+        assert made(fetch("me/small", "main")) == folder
+
+
+def test_a_revision_is_that_one(hub: HubStandIn, tmp_path: Path) -> None:
+    written(tmp_path / "other", vocab_size=300, **SMALL)
+    hub.add("me/small", tmp_path / "other", "second")
+    assert weights(made(fetch("me/small", "second"))) == weights(tmp_path / "other")
+    assert weights(made(fetch("me/small", "main"))) == weights(tmp_path / "repository")
+    assert "it has no revision 'third'" in refused("me/small", "third")
+
+
+@pytest.mark.parametrize("kind", ["drop", "stall", "status"])
+def test_a_connection_that_breaks_is_made_again(hub: HubStandIn, tmp_path: Path, kind: str) -> None:
+    hub.fail(r"GET .*model-00001.*\.safetensors", kind, times=2)  # type: ignore[arg-type]
+    assert weights(made(fetch("me/small", "main"))) == weights(tmp_path / "repository")
+
+
+def test_bytes_that_are_not_those_of_the_listing_are_thrown_away(hub: HubStandIn, tmp_path: Path) -> None:
+    hub.fail(r"GET .*model-00001.*\.safetensors", "garbage", times=1)
+    assert "is not what the hub's listing says" in refused("me/small")
+    assert weights(made(fetch("me/small", "main"))) == weights(tmp_path / "repository")
+
+
+def test_a_hub_that_cannot_be_reached_is_said_with_another_way(
+    hub: HubStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closed_port() as nowhere:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", nowhere)
+        said = refused("me/small")
+    assert "cannot be reached" in said
+    assert "name a folder that has the weights as model.init" in said
+
+
+def test_a_model_that_is_not_there_or_not_open_is_told_apart(hub: HubStandIn) -> None:
+    assert "there is no such model, or it is private" in refused("me/nothing")
+    hub.gated["me/small"] = TOKEN
+    said = refused("me/small")
+    assert "on request" in said
+    assert f"{hub.endpoint}/me/small" in said
+
+
+def test_a_repository_with_only_a_pickle_is_refused_before_it_is_fetched(hub: HubStandIn, tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    old.mkdir()
+    (old / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
+    (old / "pytorch_model.bin").write_bytes(b"\x80")
+    hub.add("me/old", old)
+    assert "pytorch_model.bin, a pickle" in refused("me/old")
+    assert hub.sent("bin") == 0
+
+
+def test_closing_it_ends_the_transfer_and_the_next_attempt_goes_on(hub: HubStandIn, tmp_path: Path) -> None:
+    hub.fail(r"GET .*model-00002.*\.safetensors", "stall", times=1)
+    talk = fetch("me/small", "main")
+    while not hub.count("GET .*model-00002"):
+        next(talk)
+    talk.close()
+    assert weights(made(fetch("me/small", "main"))) == weights(tmp_path / "repository")
+    assert hub.count("GET .*model-00001.*safetensors") == 1
+
+
+def recipe_of(corpus: Path, *overrides: str) -> Recipe:
+    base = {"name": "tuned", "source": {"corpus": str(corpus)}}
+    small = ("train.steps=2", "train.batch_size=4", "train.evaluate_tokens=64", "sample.tokens=1", "train.device=cpu")
+    return load(base=base, overrides=(*small, *overrides))
+
+
+def test_a_training_begins_with_the_weights_and_resumes_without_them(
+    hub: HubStandIn, tmp_path: Path, workspace: Workspace, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no room for 50,257 entries here: the vocabulary of the weights is taken to be the one learned."""
+    monkeypatch.setattr("core.model.published.AS_GPT2", ("bpe",))
+    shape = ("n_layer=2", "n_head=2", "n_embd=64", "block_size=8", "positions=learned", "norm=layer", "bias=true")
+    form = ("activation=gelu", "qk_norm=false", "tied_head=true", "init=hf:me/small")
+    small = ("tokenize.size=300", "train.evaluate_tokens=8")  # one window, the first
+    recipe = recipe_of(corpus, *small, *(f"model.{field}" for field in (*shape, *form)))
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    said = list(pipeline(recipe, workspace, run, CPU))
+    assert remarks(said)[-1].startswith("began with the weights of hf:me/s")
+    theirs = peer(vocab_size=300, **SMALL | {"n_embd": 64})
+    tokens = Artifact.open(next((workspace.artifacts / "tokens").glob("corpus-*[0-9a-f]")))
+    (validation,) = tokens.files("validation-*.tokens")
+    ids = torch.tensor(map_shard(validation)[:9].astype("int64"))
+    with torch.no_grad():
+        scores = theirs(ids[None, :8]).logits[0]
+    first = next(event for event in said if isinstance(event, Evaluation))
+    assert first.loss == pytest.approx(torch.nn.functional.cross_entropy(scores, ids[1:]).item(), abs=1e-5)
+    asked = len(hub.requests)
+    more = msgspec.structs.replace(recipe, train=msgspec.structs.replace(recipe.train, steps=3))
+    resumed = list(pipeline(more, workspace, run, CPU))
+    assert any(isinstance(event, Resumed) for event in resumed)
+    assert not any(isinstance(event, Note) and "began with" in event.text for event in resumed)
+    assert len(hub.requests) == asked

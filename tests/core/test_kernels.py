@@ -1,0 +1,120 @@
+"""Attention, products and the loss in their fast forms: equal to the plain formulas, gradients included."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from core.model import loss, products
+from core.model.attention import attend
+from core.model.gpt import GPT
+from core.model.layers import Rotary, relu2, rms
+from core.model.loss import IGNORE, head_loss
+from core.recipe import Model
+
+
+@pytest.mark.parametrize("length", [1, 7, 128, 129, 300, 700])
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_attention_by_blocks_is_attention(length: int, causal: bool, groups: int) -> None:
+    torch.manual_seed(1)
+    q = torch.randn(2, 4, length, 8, requires_grad=True)
+    k, v = (torch.randn(2, groups, length, 8, requires_grad=True) for _ in range(2))
+    out = torch.randn(2, 4, length, 8)
+    expected = F.scaled_dot_product_attention(q, k, v, is_causal=causal, enable_gqa=True)
+    wanted = torch.autograd.grad((expected * out).sum(), (q, k, v))
+    got = attend(q, k, v, causal=causal)
+    assert torch.allclose(got, expected, atol=1e-5)
+    for gradient, right in zip(torch.autograd.grad((got * out).sum(), (q, k, v)), wanted, strict=True):
+        assert torch.allclose(gradient, right, atol=1e-4)
+
+
+def test_attention_drops_the_share_it_is_told() -> None:
+    torch.manual_seed(1)
+    q = k = torch.zeros(4, 2, 200, 200)
+    kept = attend(q, k, torch.eye(200, 200).expand(4, 2, 200, 200), causal=False, dropout=0.25)
+    assert (kept == 0).float().mean().item() == pytest.approx(0.25, abs=0.01)
+    assert kept[kept > 0].unique().tolist() == pytest.approx([1 / 200 / 0.75])
+
+
+@pytest.mark.parametrize("smoothing", [0, 0.1])
+@pytest.mark.parametrize("z_loss", [0, 0.01])
+@pytest.mark.parametrize("rows", [50, 64])
+def test_the_loss_and_its_gradient_are_those_of_the_plain_formula(
+    smoothing: float, z_loss: float, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(loss.ROWS, "cpu", 100)  # several pieces, the last one shorter
+    torch.manual_seed(1)
+    hidden, head = torch.randn(330, 16, requires_grad=True), torch.randn(rows, 16, requires_grad=True)
+    targets, weights = torch.randint(50, (330,)), torch.rand(330)
+    targets[::7] = IGNORE
+    scores = (hidden @ head.T)[:, :50]
+    plain = F.cross_entropy(scores, targets, ignore_index=IGNORE, reduction="none")
+    each = F.cross_entropy(scores, targets, ignore_index=IGNORE, reduction="none", label_smoothing=smoothing)
+    each = (each + z_loss * torch.logsumexp(scores, -1) ** 2) * (targets != IGNORE)
+    wanted = torch.autograd.grad((each * weights).sum() / 3, (hidden, head))
+    got = head_loss(hidden, head, targets, vocabulary=50, weights=weights, label_smoothing=smoothing, z_loss=z_loss)
+    assert got.objective.item() == pytest.approx((each * weights).sum().item(), rel=1e-5)
+    assert got.nats.item() == pytest.approx((plain * weights).sum().item(), rel=1e-5)
+    for gradient, right in zip(torch.autograd.grad(got.objective / 3, (hidden, head)), wanted, strict=True):
+        assert torch.allclose(gradient, right, atol=1e-5)
+
+
+def test_scores_too_large_to_exponentiate_have_a_loss() -> None:
+    hidden, head = torch.full((3, 1), 1e4), torch.tensor([[1.0], [-1.0]])
+    assert head_loss(hidden, head, torch.tensor([0, 0, 1]), vocabulary=2).nats.item() == pytest.approx(2e4)
+
+
+@pytest.mark.skipif(not products.ONEDNN, reason="this processor's products are MKL's")
+def test_products_through_onednn_are_products() -> None:
+    torch.manual_seed(1)
+    for shape in ((5, 12), (3, 4, 12), (1, 12)):
+        x, weight, bias = torch.randn(shape), torch.randn(7, 12), torch.randn(7)
+        for tensor in (x, weight, bias):
+            tensor.requires_grad_()
+        expected = F.linear(x, weight, bias)
+        wanted = torch.autograd.grad(expected.square().sum(), (x, weight, bias))
+        got = products.product(x, weight, bias)
+        assert torch.allclose(got, expected, atol=1e-5)
+        for gradient, right in zip(torch.autograd.grad(got.square().sum(), (x, weight, bias)), wanted, strict=True):
+            assert torch.allclose(gradient, right, rtol=1e-4, atol=1e-4)
+
+
+def test_rms_and_relu2_have_the_gradients_of_their_formulas() -> None:
+    torch.manual_seed(1)
+    x = torch.randn(3, 5, 16, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(relu2, x)
+    x = torch.randn(3, 5, 16, requires_grad=True)
+    out = torch.randn(3, 5, 16)
+    wanted = torch.autograd.grad((F.rms_norm(x, (16,), eps=1e-6) * out).sum(), x)[0]
+    got = rms(x)
+    assert torch.allclose(got, F.rms_norm(x, (16,), eps=1e-6), atol=1e-6)
+    assert torch.allclose(torch.autograd.grad((got * out).sum(), x)[0], wanted, atol=1e-5)
+    assert torch.equal(rms(torch.zeros(2, 4)), torch.zeros(2, 4))
+
+
+def test_a_turn_has_the_gradient_of_its_formula() -> None:
+    torch.manual_seed(1)
+    turn = Rotary(8, 6).double()
+    assert torch.autograd.gradcheck(turn, torch.randn(2, 3, 6, 8, dtype=torch.float64, requires_grad=True))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="compiling takes a compiler")
+def test_compiled_blocks_learn_what_others_learn() -> None:
+    torch.manual_seed(1)
+    shape = Model(n_layer=2, n_head=2, n_embd=32, block_size=16, zero_init=False)
+    plain, compiled = GPT(shape, 50), GPT(shape, 50)
+    compiled.load_state_dict(plain.state_dict())
+    compiled.compile_blocks()
+    ids = torch.randint(50, (4, 16))
+    for model in (plain, compiled):
+        model.loss(ids, ids).objective.backward()  # type: ignore[no-untyped-call]
+    for left, right in zip(plain.parameters(), compiled.parameters(), strict=True):
+        assert left.grad is not None and right.grad is not None
+        assert torch.allclose(left.grad, right.grad, atol=1e-4)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] >= 1
+    assert not torch._dynamo.utils.counters["graph_break"]

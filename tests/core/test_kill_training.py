@@ -1,0 +1,171 @@
+"""Killed at any moment while it trains: the next attempt goes on, and nobody can tell afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import random
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from core.events import Evaluation, Metric, Note, Resumed, Saved
+from core.journal import Tail
+from core.recipe import Recipe
+from core.runs.directory import Run
+from core.runs.launch import environment, python
+from core.workspace import Workspace
+from tests.conftest import wait_for
+from tests.core.training import same, saved_tensors
+
+STEPS, EVERY = 240, 30
+KILLS = 3
+
+Make = Callable[..., Recipe]
+
+
+@pytest.fixture
+def dice() -> random.Random:
+    return random.Random(os.environ.get("LLMTUI_TEST_SEED", "1"))
+
+
+def worker(run: Run, workspace: Workspace, attempt: int) -> subprocess.Popen[bytes]:
+    with run.log.open("ab") as log:
+        command = python("core.worker", str(run.path), str(attempt))
+        return subprocess.Popen(command, cwd=run.path, env=environment(workspace), stdout=log, stderr=log)
+
+
+def work(run: Run, workspace: Workspace, attempt: int) -> None:
+    assert worker(run, workspace, attempt).wait() == 0, run.log.read_text()[-2000:]
+
+
+def kill_at(run: Run, workspace: Workspace, attempt: int, step: int, after: float) -> None:
+    """Kill -9 a worker so many seconds after it has journalled `step`."""
+    process = worker(run, workspace, attempt)
+    try:
+        reach(run, attempt, step)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(after)
+    finally:
+        process.kill()
+    assert process.wait() == -signal.SIGKILL, "it came to its end before it could be killed"
+
+
+def reach(run: Run, attempt: int, step: int) -> None:
+    tail, seen = Tail(run.journal), [0]
+
+    def there() -> bool:
+        for event in tail.events():
+            seen[0] += getattr(event, "attempt", 0) == attempt
+            if seen[0] and isinstance(event, Metric) and event.step >= step:
+                return True
+        return False
+
+    wait_for(there, 60, f"step {step} of attempt {attempt}")
+
+
+def last_said(run: Run) -> dict[tuple[str, int], tuple[float | None, ...]]:
+    """What the newest attempt at each step said of it: losses, rates and norms, and what evaluations found."""
+    said: dict[tuple[str, int], tuple[float | None, ...]] = {}
+    for event in Tail(run.journal).events():
+        match event:
+            case Resumed(step=step):
+                said = {key: value for key, value in said.items() if key[1] <= step}
+            case Metric():
+                said["step", event.step] = event.loss, event.lr, event.grad_norm, event.tokens
+            case Evaluation():
+                kind = "final" if event.final else "evaluation"
+                said[kind, event.step] = event.loss, event.train_loss, event.bits_per_byte, event.best
+    return said
+
+
+def combinations() -> Iterator[object]:
+    first = True
+    for objective in ("causal", "masked"):
+        missing = objective == "masked" and importlib.util.find_spec("core.train.objective") is None
+        for optimizer in ("muon", "adamw"):
+            for micro_batch in (3, 4):  # of 4 sequences a step: in two pieces of unlike size, and in one
+                marks = [] if first else [pytest.mark.slow]
+                marks += [pytest.mark.skip(reason="no masked objective here")] if missing else []
+                yield pytest.param(objective, optimizer, micro_batch, marks=marks)
+                first = False
+
+
+@pytest.mark.parametrize(("objective", "optimizer", "micro_batch"), combinations())
+def test_killed_three_times_the_end_is_that_of_an_undisturbed_run_to_the_bit(
+    workspace: Workspace,
+    tiny: Make,
+    dice: random.Random,
+    objective: str,
+    optimizer: str,
+    micro_batch: int,
+) -> None:
+    recipe = tiny(  # with dropout
+        f"model.objective={objective}",
+        f"train.optimizer={optimizer}",
+        f"train.micro_batch={micro_batch}",
+        f"train.steps={STEPS}",
+        f"train.checkpoint_every={EVERY}",
+    )
+    assert recipe.model.dropout > 0
+    undisturbed, killed = Run.create(workspace, recipe), Run.create(workspace, recipe)
+    work(undisturbed, workspace, 1)
+    moments = [(step, dice.uniform(0, 0.03)) for step in sorted(dice.sample(range(EVERY, STEPS - 60), KILLS))]
+    for attempt, (step, after) in enumerate(moments, 1):
+        kill_at(killed, workspace, attempt, step, after)
+    work(killed, workspace, KILLS + 1)
+    told = f"killed at (step, seconds after it) {moments}, LLMTUI_TEST_SEED={os.environ.get('LLMTUI_TEST_SEED', '1')}"
+    resumed = [event.step for event in Tail(killed.journal).events() if isinstance(event, Resumed)]
+    assert resumed and all(step % EVERY == 0 for step in resumed), told
+    whole = last_said(undisturbed)
+    assert [step for kind, step in whole if kind == "step"] == list(range(1, STEPS + 1))
+    assert last_said(killed) == whole, told
+    left, right = saved_tensors(undisturbed.checkpoints), saved_tensors(killed.checkpoints)
+    assert same(left, right), told
+    assert any(name.startswith("optim.") for name in left) and "rng.torch.0" in left
+    assert all(torch.isfinite(tensor).all() for tensor in left.values() if tensor.is_floating_point())
+    leftovers = [path.name for path in killed.checkpoints.iterdir() if not path.name.startswith("step-")]
+    assert not leftovers, told
+
+
+def test_killed_while_a_checkpoint_is_being_written_the_one_before_it_is_there(
+    workspace: Workspace, tiny: Make
+) -> None:
+    every = 300  # long enough to come between two of them
+    run = Run.create(workspace, tiny("train.steps=700", f"train.checkpoint_every={every}"))
+    process = worker(run, workspace, 1)
+    try:
+        reach(run, 1, every + 1)
+        wait_for(lambda: (run.checkpoints / f"step-{every:08d}").exists())
+        vocabulary = held_open(workspace)
+        reach(run, 1, 2 * every + 10)  # it trains on while the second one is held up
+        staged = [path for path in run.checkpoints.iterdir() if path.name.endswith(".tmp")]
+        assert len(staged) == 1
+    finally:
+        process.kill()
+        process.wait()
+    vocabulary()
+    assert [path.name for path in run.checkpoints.glob("step-*")] == [f"step-{every:08d}"]
+    work(run, workspace, 2)
+    events = list(Tail(run.journal).events())
+    assert [event.step for event in events if isinstance(event, Resumed)] == [every]
+    assert not [event for event in events if isinstance(event, Note) and event.level != "info"]
+    assert not staged[0].exists()
+    assert [event.step for event in events if isinstance(event, Saved)][-1] == 700
+
+
+def held_open(workspace: Workspace) -> Callable[[], None]:
+    """Put a pipe that nobody writes to where savers read the vocabulary; what is returned puts the file back."""
+    (file,) = workspace.artifacts.glob("tokens/*/vocabulary.json")
+    aside = Path(file.rename(file.with_name("aside.json")))
+    os.mkfifo(file)
+
+    def put_back() -> None:
+        aside.replace(file)
+
+    return put_back

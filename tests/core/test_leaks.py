@@ -1,0 +1,200 @@
+"""Tests that would catch a model which sees what it is asked for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import core.train.evaluate
+import core.train.objective
+from core.artifact import Artifact, Staging
+from core.download.stories import log2_probability, story
+from core.events import Evaluation
+from core.model.device import Device
+from core.model.gpt import GPT, Block
+from core.recipe import Model
+from core.recipe_file import load
+from core.tokenize.bpe import learn
+from core.tokenize.characters import of_characters
+from core.tokenize.shards import dtype_for, write_shard
+from core.tokenize.vocabulary import Vocabulary
+from core.train.objective import Examples, drawn
+from core.train.trainer import Trainer
+
+SHAKESPEARE = Path(__file__).parents[3] / "shared" / "data" / "tinyshakespeare.txt"
+
+# --- one token changed ---
+
+VARIANTS = {
+    "gpt2": Model(positions="learned", norm="layer", activation="gelu", qk_norm=False, bias=True),
+    "modern": Model(),
+    "grouped": Model(n_kv_head=1, activation="swiglu"),
+}
+
+
+def loud(shape: Model, dtype: torch.dtype, objective: str) -> GPT:
+    """A model in which every token has a say in what it passes on."""
+    torch.manual_seed(1)
+    sizes = {"n_layer": 2, "n_head": 2, "n_embd": 32, "block_size": 80, "zero_init": False, "objective": objective}
+    model = GPT(msgspec.structs.replace(shape, **sizes), 50, dtype=dtype).eval()
+    for parameter in model.parameters():
+        if parameter.dim() == 2:
+            torch.nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("shape", VARIANTS.values(), ids=VARIANTS)
+@torch.inference_mode()
+def test_a_causal_model_does_not_see_the_token_it_is_asked_for(shape: Model, dtype: torch.dtype) -> None:
+    model, ids = loud(shape, dtype, "causal"), torch.randint(50, (2, 80))
+    before = model(ids)
+    for at in (1, 2, 15, 16, 31, 32, 63, 64, 79):
+        changed = ids.clone()
+        changed[:, at] = (changed[:, at] + 1) % 50
+        after = model(changed)
+        assert torch.equal(before[:, :at], after[:, :at])
+        moved = (before[:, at:] != after[:, at:]).any(-1)
+        assert bool(moved.all())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("shape", VARIANTS.values(), ids=VARIANTS)
+@torch.inference_mode()
+def test_a_masked_model_sees_both_sides_of_what_is_hidden(shape: Model, dtype: torch.dtype) -> None:
+    model, ids = loud(shape, dtype, "masked"), torch.randint(50, (2, 80))
+    ids[:, 40:44] = 50
+    before = model(ids)
+    for at in (0, 39, 44, 79):
+        changed = ids.clone()
+        changed[:, at] = (changed[:, at] + 1) % 50
+        moved = (before != model(changed)).any(-1)
+        assert bool(moved.all())
+
+
+# --- a corpus of known entropy: whoever needs fewer bits than it costs has seen it ---
+
+
+def artifact(path: Path, vocabulary: Vocabulary, train: Iterable[str], validation: Iterable[str]) -> Artifact:
+    """Token shards of two lists of documents; an end-of-text mark stands in front, so that every token is scored."""
+    with Staging(path, "tokens", "0").open() as out:
+        out.publish("vocabulary.json", vocabulary.save)
+        for name, texts in (("train", train), ("validation", validation)):
+            ids = [vocabulary.end_of_text]
+            for text in texts:
+                ids += [*vocabulary.encode(text), vocabulary.end_of_text]
+            tokens = np.array(ids, dtype_for(vocabulary.size))
+            out.publish(f"{name}-0.tokens", partial(write_shard, pieces=[tokens]))
+        return out.finish({})
+
+
+def evaluations(
+    tmp_path: Path, tokens: Artifact, *overrides: str, alter: Callable[[Trainer], None] | None = None
+) -> list[Evaluation]:
+    """Everything a training says about the held-out text, all of which each evaluation looks at."""
+    fixed = ("train.evaluate_tokens=8_000", "train.sample_every=1000", "train.checkpoint_every=1000")
+    recipe = load(base={"name": "leak"}, overrides=(*fixed, "train.device=cpu", *overrides))
+    directory = tmp_path / "checkpoints"
+    directory.mkdir()
+    trainer = Trainer(recipe, tokens, directory, Device(name="cpu", dtype=torch.float32, words=""))
+    if alter is not None:
+        alter(trainer)
+    return [event for event in trainer.run() if isinstance(event, Evaluation)]
+
+
+HELD_OUT = [story(2, number) for number in range(10)]
+TRUE = -sum(map(log2_probability, HELD_OUT)) / sum(map(len, HELD_OUT))
+"""Bits a byte of these very stories. A model that knows nothing of them undercuts it by k bits in all with a
+probability of at most 2^-k, since what it promises for all texts adds up to at most 1."""
+
+
+def told(tmp_path: Path, size: int = 2048) -> Artifact:
+    """1,500 other stories to learn from, in a vocabulary of this size."""
+    train = [story(1, number) for number in range(1500)]
+    return artifact(tmp_path / "tokens", learn(iter(train[:300]), size), train, HELD_OUT)
+
+
+SMALL = ("model.n_layer=2", "model.n_head=2", "model.n_embd=64", "model.block_size=128", "train.batch_size=4")
+LARGE = ("model.n_layer=2", "model.n_head=2", "model.n_embd=128", "model.block_size=256", "train.batch_size=8")
+
+
+def leak(trainer: Trainer) -> None:
+    """Let a causal model look at all tokens, also at those it is asked for."""
+    for block in trainer.model.h:
+        assert isinstance(block, Block)
+        block.attn.causal = False
+
+
+def test_on_stories_the_loss_comes_down_to_their_true_cost_and_never_crosses_it(tmp_path: Path) -> None:
+    found = evaluations(tmp_path, told(tmp_path), *SMALL, "train.steps=200", "train.evaluate_every=40")
+    assert len(found) >= 6
+    assert all(each.bits_per_byte > TRUE for each in found)
+    assert found[0].bits_per_byte > 10 * TRUE
+    assert found[-1].bits_per_byte < 3.5 * TRUE
+
+
+def test_a_model_that_sees_what_it_is_asked_for_crosses_it(tmp_path: Path) -> None:
+    short = ("model.block_size=64", "train.batch_size=8", "train.steps=300", "train.evaluate_every=300")
+    found = evaluations(tmp_path, told(tmp_path, 1024), *SMALL, *short, alter=leak)
+    assert found[-1].bits_per_byte < TRUE
+
+
+@pytest.mark.slow
+def test_on_stories_a_longer_training_comes_closer_and_never_crosses_it(tmp_path: Path) -> None:
+    found = evaluations(tmp_path, told(tmp_path), *LARGE, "train.steps=200", "train.evaluate_every=25")
+    assert all(each.bits_per_byte > TRUE for each in found)
+    assert found[-1].bits_per_byte < 1.9 * TRUE
+
+
+MASKED = (
+    *("model.objective=masked", "model.block_size=64", "train.batch_size=16"),
+    *("train.steps=200", "train.evaluate_every=50"),
+)
+
+
+@pytest.mark.slow
+def test_on_stories_the_bound_of_a_masked_model_never_crosses_their_true_cost(tmp_path: Path) -> None:
+    found = evaluations(tmp_path, told(tmp_path, 1024), *SMALL, *MASKED)
+    assert all(each.bound and each.bits_per_byte > TRUE for each in found)
+    assert found[-1].bits_per_byte < 0.9 * found[0].bits_per_byte
+
+
+@pytest.mark.slow
+def test_a_masked_model_from_which_nothing_is_hidden_crosses_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def seen(windows: Tensor, mask: int, *, seed: int, step: int, indices: Sequence[int]) -> Examples:
+        hidden = drawn(windows, mask, seed=seed, step=step, indices=indices)
+        return msgspec.structs.replace(hidden, ids=windows[:, 1:])
+
+    for module in (core.train.objective, core.train.evaluate):
+        monkeypatch.setattr(module, "drawn", seen)
+    found = evaluations(tmp_path, told(tmp_path, 1024), *SMALL, *MASKED)
+    assert found[-1].bits_per_byte < TRUE
+
+
+# --- B10 of the figures: a masked model learns ---
+
+
+@pytest.mark.skipif(not SHAKESPEARE.exists(), reason="tiny Shakespeare is not here")
+def test_on_tiny_shakespeare_hidden_characters_cost_less_than_their_frequencies_say(tmp_path: Path) -> None:
+    text = SHAKESPEARE.read_text()
+    train, held_out = text[: len(text) * 9 // 10], text[-8_000:]
+    vocabulary = of_characters(sorted(set(text)))
+    counts = np.bincount(vocabulary.encode(train))
+    shares = counts[counts > 0] / counts.sum()
+    unigram = float(-(shares * np.log(shares)).sum())
+    assert unigram == pytest.approx(3.31, abs=0.02)
+    tokens = artifact(tmp_path / "tokens", vocabulary, [train], [held_out])
+    found = evaluations(tmp_path, tokens, *SMALL, *MASKED)
+    assert found[-1].bound
+    assert found[-1].loss < unigram
+    assert found[-1].loss > math.log(2)

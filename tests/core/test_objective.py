@@ -1,0 +1,226 @@
+"""What is predicted: masks from (seed, step, index) alone, BERT's shares, and a bound that is one."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from core.model.gpt import GPT
+from core.model.loss import IGNORE
+from core.recipe import Model, Train
+from core.tokenize.shards import TokenStream, write_shard
+from core.train.evaluate import score
+from core.train.objective import Examples, Objective, drawn
+
+MASK = 50
+KINDS = [Train(mask="drawn", seed=7), Train(mask="fixed", seed=7)]
+
+
+def windows(count: int, length: int = 40) -> Tensor:
+    return torch.randint(MASK, (count, length + 1), generator=torch.Generator().manual_seed(3))
+
+
+def asked(examples: Examples) -> Tensor:
+    return examples.targets != IGNORE
+
+
+def same(left: Examples, right: Examples, rows: Sequence[int]) -> bool:
+    """Whether `right` has the rows of `left` in this order."""
+    weights = left.weights is None or right.weights is None or torch.equal(left.weights[rows], right.weights)
+    return torch.equal(left.ids[rows], right.ids) and torch.equal(left.targets[rows], right.targets) and weights
+
+
+def test_a_causal_model_predicts_every_token_from_those_before_it() -> None:
+    text = windows(3)
+    examples = Objective(Train(), mask=None)(text, step=0, indices=range(3))
+    assert torch.equal(examples.ids, text[:, :-1])
+    assert torch.equal(examples.targets, text[:, 1:])
+    assert (examples.weights, examples.count) == (None, 3 * 40)
+
+
+@pytest.mark.parametrize("recipe", KINDS, ids=["drawn", "fixed"])
+def test_masks_do_not_depend_on_how_a_batch_is_cut_or_spread_over_ranks(recipe: Train) -> None:
+    text, objective = windows(12), Objective(recipe, mask=MASK)
+    whole = objective(text, step=5, indices=range(12))
+    for world in (2, 3, 12):
+        for rank in range(world):
+            mine = range(rank, 12, world)
+            assert same(whole, objective(text[mine], step=5, indices=mine), mine)
+    pieces = list(whole.pieces(5, torch.device("cpu")))
+    assert [len(ids) for ids, _, _ in pieces] == [5, 5, 2]
+    assert torch.equal(torch.cat([targets for _, targets, _ in pieces]), whole.targets)
+    assert not torch.equal(asked(whole), asked(objective(text, step=6, indices=range(12))))
+    other = Objective(Train(mask=recipe.mask, seed=8), mask=MASK)
+    assert not torch.equal(asked(whole), asked(other(text, step=5, indices=range(12))))
+
+
+@pytest.mark.parametrize("recipe", KINDS, ids=["drawn", "fixed"])
+def test_the_tokens_asked_for_are_those_a_causal_model_is_asked_for(recipe: Train) -> None:
+    text = windows(8)
+    examples = Objective(recipe, mask=MASK)(text, step=1, indices=range(8))
+    there, tokens = asked(examples), text[:, 1:]
+    assert torch.equal(examples.targets[there], tokens[there])
+    assert torch.equal(examples.ids[~there], tokens[~there])
+    assert bool(there.any(1).all())
+    assert int(examples.ids.max()) == MASK
+
+
+def test_berts_shares_are_80_10_and_10() -> None:
+    text = windows(4000)
+    examples = Objective(Train(mask="fixed", mask_share=0.15), mask=MASK)(text, step=0, indices=range(4000))
+    there, tokens = asked(examples), text[:, 1:]
+    assert there.sum(1).tolist() == [6] * 4000  # 15 % of 40
+    assert examples.count == 6 * 4000
+    ids, truth = examples.ids[there], tokens[there]
+    hidden, left = ids == MASK, ids == truth
+    # a random token is the true one now and then
+    expected = {"hidden": 0.8, "left": 0.1 + 0.1 / MASK, "replaced": 0.1 - 0.1 / MASK}
+    found = {"hidden": hidden, "left": left, "replaced": ~hidden & ~left}
+    for name, share in expected.items():
+        assert found[name].float().mean().item() == pytest.approx(share, abs=4 * math.sqrt(share / len(ids))), name
+    counts = torch.bincount(ids[found["replaced"]], minlength=MASK).double()
+    assert counts.shape == (MASK,)
+    assert ((counts - counts.mean()).square() / counts.mean()).sum() < 100  # chi squared, 49 degrees: 1 in 30,000
+    places = there.sum(0).double()
+    assert ((places - 600).abs() < 5 * math.sqrt(600)).all()
+
+
+def test_even_the_smallest_share_asks_for_one_token() -> None:
+    examples = Objective(Train(mask="fixed", mask_share=1e-6), mask=MASK)(windows(9, 3), step=0, indices=range(9))
+    assert asked(examples).sum(1).tolist() == [1] * 9
+
+
+def test_each_number_of_hidden_tokens_is_as_likely_and_each_choice_of_so_many() -> None:
+    examples = drawn(windows(48_000, 4), MASK, seed=1, step=0, indices=range(48_000))
+    hidden = asked(examples)
+    assert hidden.sum(1).bincount(minlength=5).tolist() == pytest.approx([0, 12_000, 12_000, 12_000, 12_000], abs=5)
+    sets = Counter(map(tuple, hidden.tolist()))
+    assert len(sets) == 15
+    for chosen, count in sets.items():
+        mean = 12_000 / math.comb(4, sum(chosen))
+        assert abs(count - mean) < 5 * math.sqrt(mean)
+    assert examples.weights is not None
+    assert torch.equal(examples.weights[:, 0] * hidden.sum(1), torch.full((48_000,), 4.0))
+
+
+def test_over_the_steps_the_number_hidden_is_even_and_within_each_it_is_spread() -> None:
+    numbers = []
+    for step in range(2000):
+        hidden = asked(drawn(windows(8), MASK, seed=1, step=step, indices=range(8))).sum(1)
+        numbers += hidden.tolist()
+        ordered = sorted(hidden.tolist())
+        gaps = [after - before for before, after in zip(ordered, [*ordered[1:], ordered[0] + 40], strict=True)]
+        assert max(gaps) <= 10  # 5 were they even; 8 drawn one by one leave more than 10 in 9 steps of 10
+    counts = np.bincount(numbers, minlength=41)[1:]
+    assert (abs(counts - 400) < 5 * math.sqrt(400)).all()
+
+
+# --- the bound, where everything can be enumerated: 3 tokens, sequences of 4 ---
+
+VOCABULARY, LENGTH = 3, 4
+
+
+def opinionated() -> GPT:
+    """A masked model with strong opinions of its own, which depend on all it sees."""
+    torch.manual_seed(1)
+    shape = Model(objective="masked", n_layer=1, n_head=2, n_embd=16, block_size=LENGTH, zero_init=False)
+    model = GPT(shape, VOCABULARY).eval()
+    for parameter in model.parameters():
+        if parameter.dim() == 2:
+            torch.nn.init.normal_(parameter, std=0.5)
+    return model
+
+
+def subsets() -> Iterator[tuple[int, ...]]:
+    for size in range(1, LENGTH + 1):
+        yield from itertools.combinations(range(LENGTH), size)
+
+
+@torch.inference_mode()
+def any_order(model: GPT, text: Sequence[int]) -> tuple[float, float]:
+    """Of writing `text` in an order drawn at random: its probability, and the mean over the orders of its cost."""
+    masks = list(subsets())
+    ids = torch.tensor([[VOCABULARY if at in hidden else text[at] for at in range(LENGTH)] for hidden in masks])
+    costs = -torch.log_softmax(model(ids).double(), -1)
+    probability: dict[tuple[int, ...], float] = {(): 1.0}
+    mean: dict[tuple[int, ...], float] = {(): 0.0}
+    for hidden, cost in zip(masks, costs, strict=True):
+        each = [(float(cost[at, text[at]]), tuple(other for other in hidden if other != at)) for at in hidden]
+        probability[hidden] = sum(math.exp(-nats) * probability[rest] for nats, rest in each) / len(each)
+        mean[hidden] = sum(nats + mean[rest] for nats, rest in each) / len(each)
+    return probability[masks[-1]], mean[masks[-1]]
+
+
+@torch.inference_mode()
+def test_the_estimate_is_the_bound_in_the_mean() -> None:
+    model, text, draws = opinionated(), [2, 0, 1, 1], 20_000
+    ids = torch.tensor([[0, *text]]).expand(draws, -1)
+    examples = drawn(ids, VOCABULARY, seed=1, step=0, indices=range(draws))
+    assert examples.weights is not None
+    scores = torch.log_softmax(model(examples.ids).double(), -1)
+    cost = -scores.gather(-1, ids[:, 1:, None])[..., 0] * asked(examples) * examples.weights
+    each = cost.sum(1)
+    _, bound = any_order(model, text)
+    error = each.std().item() / math.sqrt(draws)
+    assert error < 0.01 * bound
+    assert each.mean().item() == pytest.approx(bound, abs=4 * error)
+    loss = model.loss(examples.ids, examples.targets, weights=examples.weights)
+    assert loss.nats.item() / examples.count == pytest.approx(each.mean().item() / LENGTH, rel=1e-4)
+
+
+def test_the_bound_is_never_below_the_cost_and_what_it_promises_adds_up_to_less_than_one() -> None:
+    model = opinionated()
+    exact = [any_order(model, text) for text in itertools.product(range(VOCABULARY), repeat=LENGTH)]
+    assert sum(probability for probability, _ in exact) == pytest.approx(1, abs=1e-5)
+    assert all(bound >= -math.log(probability) for probability, bound in exact)
+    assert 0.1 < sum(math.exp(-bound) for _, bound in exact) < 1
+
+
+# --- evaluation ---
+
+
+def stream(path: Path, count: int) -> TokenStream:
+    ids = np.random.default_rng(1).integers(0, MASK, count).astype(np.uint16)
+    write_shard(path, [ids])
+    return TokenStream([path])
+
+
+@pytest.mark.parametrize("objective", ["causal", "masked"])
+def test_a_model_that_knows_nothing_scores_exactly_that_on_the_same_tokens(tmp_path: Path, objective: str) -> None:
+    tokens, lengths = stream(tmp_path / "x.tokens", 1000), torch.arange(MASK)
+    model = GPT(Model(objective=objective, n_layer=1, n_head=2, n_embd=16, block_size=32), MASK)  # type: ignore[arg-type]
+    found = score(model, tokens, lengths, batch_size=5, limit=10**6)
+    assert found.loss == pytest.approx(math.log(MASK), rel=1e-5)  # its head is zero: whatever is hidden costs as much
+    assert (found.tokens, found.bytes) == (999, int(tokens.window(1, 999).sum()))
+    assert found.bound == (objective == "masked")
+    assert model.training
+
+
+@pytest.mark.parametrize("objective", ["causal", "masked"])
+def test_a_score_is_the_same_every_time_whatever_the_batches(tmp_path: Path, objective: str) -> None:
+    torch.manual_seed(1)
+    tokens, lengths = stream(tmp_path / "x.tokens", 1000), torch.ones(MASK, dtype=torch.int64)
+    shape = Model(objective=objective, n_layer=1, n_head=2, n_embd=16, block_size=32, zero_init=False, dropout=0.5)  # type: ignore[arg-type]
+    model = GPT(shape, MASK)
+    found = [score(model, tokens, lengths, batch_size=size, limit=700) for size in (1, 5, 5, 100)]
+    assert found[1] == found[2]
+    assert [one.tokens for one in found] == [700] * 4
+    assert [one.nats for one in found] == pytest.approx([found[0].nats] * 4, rel=1e-5)
+
+
+def test_a_slice_is_spread_over_the_text(tmp_path: Path) -> None:
+    path = tmp_path / "x.tokens"
+    write_shard(path, [np.arange(1000, dtype=np.uint16)])
+    model = GPT(Model(n_layer=1, n_head=2, n_embd=16, block_size=32), 1000)
+    # bytes tell which tokens were looked at: 3 windows at the beginning, in the middle, at the end
+    found = score(model, TokenStream([path]), torch.arange(1000), batch_size=2, limit=96)
+    expected = sum(sum(range(start + 1, start + 33)) for start in (0, 483, 967))
+    assert (found.tokens, found.bytes) == (96, expected)

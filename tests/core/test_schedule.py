@@ -1,0 +1,89 @@
+"""How far a training is, when it ends and its learning rate: as declared, at every point."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.recipe import Train
+from core.train.schedule import progress, rate, reached
+
+Name = Literal["constant", "cosine", "wsd"]
+NAMES: tuple[Name, ...] = ("constant", "cosine", "wsd")
+
+
+def test_the_nearest_limit_ends_the_training() -> None:
+    recipe = Train(steps=100, tokens=1000, minutes=1)
+    assert progress(recipe, steps=10, tokens=500, seconds=6) == 0.5
+    assert progress(recipe, steps=10, tokens=500, seconds=59.9) == pytest.approx(59.9 / 60)
+    assert progress(recipe, steps=100, tokens=0, seconds=0) == 1
+    assert progress(Train(), steps=10**9, tokens=0, seconds=150) == 0.5  # five minutes when nothing is said
+
+
+def test_the_limit_that_is_reached_is_named() -> None:
+    recipe = Train(steps=1000, tokens=10_000, minutes=1.5)
+    assert reached(recipe, steps=999, tokens=9_999, seconds=89) == ""
+    assert reached(recipe, steps=1000, tokens=0, seconds=0) == "the limit of 1,000 steps is reached"
+    assert reached(recipe, steps=0, tokens=10_001, seconds=0) == "the limit of 10,000 tokens is reached"
+    assert reached(recipe, steps=0, tokens=0, seconds=90) == "the limit of 1.5 minutes is reached"
+    assert reached(Train(), steps=10**9, tokens=10**12, seconds=300) == "the limit of 5 minutes is reached"
+
+
+@given(
+    steps=st.integers(1, 10**6), limit=st.integers(1, 10**6), tokens=st.integers(0, 10**9), most=st.integers(1, 10**9)
+)
+def test_a_limit_is_reached_exactly_when_nothing_is_left_to_do(steps: int, limit: int, tokens: int, most: int) -> None:
+    recipe = Train(steps=limit, tokens=most)
+    assert bool(reached(recipe, steps=steps, tokens=tokens, seconds=0)) == (
+        progress(recipe, steps=steps, tokens=tokens, seconds=0) == 1
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_schedule_warms_up_in_a_straight_line_and_never_from_zero(name: Name) -> None:
+    recipe = Train(schedule=name, warmup=0.1)
+    assert 0 < rate(recipe, 0) <= 0.01
+    assert rate(recipe, 0.05) == pytest.approx(0.5)
+    assert rate(recipe, 0.1) == pytest.approx(1)
+
+
+def test_constant_stays() -> None:
+    recipe = Train(schedule="constant", warmup=0.1, lr_final=0.1)
+    assert [rate(recipe, done) for done in (0.1, 0.5, 1)] == [1, 1, 1]
+
+
+def test_cosine_falls_all_along() -> None:
+    recipe = Train(schedule="cosine", warmup=0.1, lr_final=0.1)
+    assert rate(recipe, 0.55) == pytest.approx(0.1 + 0.9 / 2)
+    assert rate(recipe, 0.325) == pytest.approx(0.1 + 0.9 * (1 + math.cos(math.pi / 4)) / 2)
+    assert rate(recipe, 1) == pytest.approx(0.1)
+
+
+def test_wsd_stays_and_then_falls_in_a_straight_line() -> None:
+    recipe = Train(schedule="wsd", warmup=0.1, cooldown=0.4, lr_final=0.2)
+    assert [rate(recipe, done) for done in (0.1, 0.3, 0.6)] == [1, 1, 1]
+    assert rate(recipe, 0.8) == pytest.approx(0.6)
+    assert rate(recipe, 1) == pytest.approx(0.2)
+    assert rate(Train(schedule="wsd", cooldown=0, warmup=0), 1) == 1
+    whole = Train(schedule="wsd", cooldown=1, warmup=0.5, lr_final=0)  # the fall waits for the end of the warm-up
+    assert [rate(whole, done) for done in (0.5, 0.75, 1)] == [1, 0.5, 0]
+
+
+@given(
+    name=st.sampled_from(NAMES),
+    warmup=st.floats(0, 0.99),
+    cooldown=st.floats(0, 1),
+    final=st.floats(0, 1),
+    done=st.floats(0, 1),
+)
+def test_no_schedule_leaves_the_range_between_nothing_and_its_peak(
+    name: Name, warmup: float, cooldown: float, final: float, done: float
+) -> None:
+    recipe = Train(schedule=name, warmup=warmup, cooldown=cooldown, lr_final=final)
+    assert 0 <= rate(recipe, done) <= 1 + 1e-12
+    if done >= warmup:
+        assert rate(recipe, done) >= final - 1e-12

@@ -1,0 +1,189 @@
+"""One step: gradients that do not depend on the pieces, memory that runs out, numbers that are no numbers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from core.model.gpt import GPT
+from core.model.loss import IGNORE, Loss
+from core.recipe import Model, Train
+from core.train.not_finite import diagnose
+from core.train.objective import Examples, causal
+from core.train.optimizer import optimizers
+from core.train.out_of_memory import halving
+from core.train.ranks import Ranks
+from core.train.step import accumulate, accumulate_what_fits, add_up, move
+
+SMALL = Model(n_layer=2, n_head=2, n_embd=32, block_size=16, zero_init=False)
+GPT2: dict[str, Any] = {"positions": "learned", "norm": "layer", "activation": "gelu", "bias": True}
+PLAIN: dict[str, Any] = {"qk_norm": False, "zero_init": False}
+
+
+def batch(size: int = 8, vocabulary: int = 50, length: int = 16, seed: int = 1) -> Examples:
+    return causal(torch.randint(vocabulary, (size, length + 1), generator=torch.Generator().manual_seed(seed)))
+
+
+def gradients(model: GPT) -> dict[str, Tensor]:
+    return {name: parameter.grad.clone() for name, parameter in model.named_parameters() if parameter.grad is not None}
+
+
+def of_the_mean(model: GPT, learned: Examples, micro_batch: int, recipe: Train) -> tuple[float, dict[str, Tensor]]:
+    """The loss and its gradients, worked out in such pieces."""
+    model.zero_grad()
+    sums = add_up(model, accumulate(model, learned, micro_batch, recipe), learned.count, Ranks())
+    return sums.loss, {name: gradient / sums.places for name, gradient in gradients(model).items()}
+
+
+# B8 of the reference: accumulating 1 x 32 and 4 x 8 sequences gives gradients equal to 1e-6
+@pytest.mark.parametrize("recipe", [Train(), Train(label_smoothing=0.1, z_loss=1e-3)])
+def test_the_micro_batch_changes_no_gradient_even_where_pieces_have_unequally_many_targets(recipe: Train) -> None:
+    torch.manual_seed(1)
+    model = GPT(SMALL, 50)
+    plain = batch(32)
+    targets = plain.targets.clone()
+    targets[:8] = IGNORE
+    targets[8, 1:] = IGNORE
+    targets[20:, ::3] = IGNORE
+    weights = torch.rand(32, 16) * 2
+    for learned in (plain, Examples(plain.ids, targets, weights, int((targets != IGNORE).sum()))):
+        loss, whole = of_the_mean(model, learned, 32, recipe)
+        assert max(float(gradient.abs().max()) for gradient in whole.values()) > 0.01
+        for micro_batch in (8, 7, 1):
+            other, pieces = of_the_mean(model, learned, micro_batch, recipe)
+            assert other == pytest.approx(loss, abs=1e-6)
+            for name in whole:
+                torch.testing.assert_close(pieces[name], whole[name], rtol=0, atol=1e-6)
+
+
+def test_loss_and_gradient_are_those_of_the_mean_over_all_targets() -> None:
+    torch.manual_seed(1)
+    model = GPT(SMALL, 50)
+    learned = batch()
+    loss, found = of_the_mean(model, learned, 3, Train())
+    model.zero_grad()
+    expected = nn.functional.cross_entropy(model(learned.ids).flatten(0, 1), learned.targets.flatten())
+    expected.backward()  # type: ignore[no-untyped-call]
+    assert loss == pytest.approx(expected.item(), abs=1e-6)
+    for name, gradient in gradients(model).items():
+        torch.testing.assert_close(found[name], gradient, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.1, 100.0])
+def test_gradients_are_clipped_as_torch_clips_them(clip: float) -> None:
+    torch.manual_seed(1)
+    model = GPT(SMALL, 50)
+    learned = batch()
+    _, mean = of_the_mean(model, learned, 8, Train())
+    sums = add_up(model, torch.zeros(()), learned.count, Ranks())
+    seen: dict[str, Tensor] = {}
+
+    class Watching(torch.optim.SGD):
+        def step(self, closure: Any = None) -> None:
+            seen.update(gradients(model))
+
+    move(model, [Watching(model.parameters(), lr=0)], sums, clip)
+    parameters = [nn.Parameter(torch.zeros_like(gradient)) for gradient in mean.values()]
+    for parameter, gradient in zip(parameters, mean.values(), strict=True):
+        parameter.grad = gradient
+    norm = torch.nn.utils.clip_grad_norm_(parameters, clip or math.inf)
+    assert sums.norm == pytest.approx(float(norm), rel=1e-6)
+    for name, parameter in zip(mean, parameters, strict=True):
+        assert parameter.grad is not None
+        torch.testing.assert_close(seen[name], parameter.grad, rtol=1e-5, atol=1e-8)
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+# B6 of the reference: any preset overfits one batch
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {},
+        {**GPT2, **PLAIN, "qkv_bias": False},
+        {**GPT2, **PLAIN, "tied_head": True},
+        {"activation": "swiglu", "n_kv_head": 2, "vocabulary_multiple": 64},
+    ],
+    ids=["modern", "book", "gpt2", "swiglu"],
+)
+def test_every_kind_of_model_learns_one_batch_by_heart(variant: dict[str, Any], optimizer: Any) -> None:
+    torch.manual_seed(1)
+    model = GPT(Model(n_layer=2, n_head=4, n_embd=64, block_size=32, **variant), 65)
+    recipe = Train(optimizer=optimizer, lr=3e-3)
+    learned, made = batch(4, 65, 32), optimizers(model, recipe)
+    loss = math.inf
+    for _ in range(200):
+        sums = add_up(model, accumulate(model, learned, 4, recipe), learned.count, Ranks())
+        move(model, made, sums, recipe.clip)
+        loss = sums.loss
+        if loss < 0.1:
+            break
+    assert loss < 0.1
+
+
+def test_where_memory_runs_out_the_step_is_done_again_in_halves_with_the_same_random_numbers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.manual_seed(1)
+    model = GPT(Model(n_layer=1, n_head=2, n_embd=32, block_size=16, dropout=0.2), 50)
+    learned, real = batch(8), model.loss
+    before = torch.get_rng_state()
+    nats = accumulate(model, learned, 2, Train())
+    expected = gradients(model)
+    model.zero_grad()
+
+    def short(ids: Tensor, *rest: Any, **more: Any) -> Loss:
+        made = real(ids, *rest, **more)
+        if len(ids) > 2:
+            if short.calls:  # type: ignore[attr-defined]
+                raise torch.OutOfMemoryError
+            short.calls += 1  # type: ignore[attr-defined]
+        return made
+
+    short.calls = 0  # type: ignore[attr-defined]
+    monkeypatch.setattr(model, "loss", short)
+    torch.set_rng_state(before)
+    again, fits = accumulate_what_fits(model, learned, 4, Train())  # the first piece of four still fits
+    assert fits == 2
+    assert torch.equal(again, nats)
+    for name, gradient in gradients(model).items():
+        assert torch.equal(gradient, expected[name])
+
+
+def test_memory_that_runs_out_with_one_and_other_errors_are_not_hidden() -> None:
+    def fail(error: Exception) -> None:
+        raise error
+
+    told = (torch.OutOfMemoryError("CUDA"), MemoryError(), RuntimeError("x: can't allocate memory: y"))
+    for error in (*told, RuntimeError("shapes differ")):
+        with pytest.raises(type(error)) as caught:
+            halving(lambda _, error=error: fail(error), 8 if error not in told else 1)  # type: ignore[misc]
+        assert caught.value is error
+
+
+def test_the_first_tensor_that_is_not_finite_is_named() -> None:
+    torch.manual_seed(1)
+    learned = batch()
+
+    def fresh() -> Any:
+        return GPT(SMALL, 50)
+
+    with torch.no_grad():
+        model = fresh()
+        model.h[1].attn.c_attn.weight[0, 0] = torch.nan
+        assert diagnose(model, learned)[0] == "the weights h.1.attn.c_attn.weight"
+        model = fresh()
+        model.h[1].mlp.c_fc.weight.fill_(1e25)  # squared by the activation
+        tensor, cause = diagnose(model, learned)
+        assert tensor.startswith("the output of h.1.mlp")
+        assert "learning rate" in cause
+        assert "bfloat16" not in cause
+    model = fresh()
+    accumulate(model, learned, 8, Train())
+    model.h[0].attn.c_proj.weight.grad[1, 1] = torch.inf
+    model.h[1].ln_1.weight.grad[1] = torch.inf  # gradients come from the end: this one was there first
+    assert diagnose(model, learned)[0] == "the gradient of h.1.ln_1.weight"
