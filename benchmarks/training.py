@@ -1,0 +1,175 @@
+"""Training steps beside transformers' GPT2LMHeadModel, and where their time goes: `python -m benchmarks.training`.
+
+Three shapes of GPT-2's form, float32 and bfloat16, forward, backward and fused AdamW on ready batches. A process for
+each contender, in turn, medians of three rounds of some seconds. transformers runs as its users run it: a plain
+loop, autocast where the precision is bfloat16. Needs `transformers` (the bench extra).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from benchmarks.harness import Figure, Measurement, interleaved, limits, options, report
+from core.hardware import cores
+from core.model.device import keep_memory
+from core.model.gpt import GPT
+from core.recipe import Model, Train
+from core.recipe_file import load
+from core.train.optimizer import optimizers
+
+SECONDS = 6.0
+"""Of steps in each round of each contender."""
+
+Shape = tuple[int, int, int, int, int, int]
+"""Layers, heads, width, block size, batch, vocabulary."""
+
+SHAPES: dict[str, Shape] = {
+    "a": (4, 4, 128, 64, 12, 65),  # nanoGPT's README run on a processor
+    "b": (6, 6, 384, 256, 16, 4096),
+    "c": (12, 12, 768, 256, 2, 50304),  # GPT-2 124M
+}
+AT_LEAST = {
+    ("a", "bfloat16"): 2.2,
+    ("b", "bfloat16"): 1.7,
+    ("c", "bfloat16"): 1.8,
+    ("a", "float32"): 1.25,
+    ("b", "float32"): 1.25,
+    ("c", "float32"): 1.25,
+}
+"""Times transformers' tokens a second."""
+SHARE = 0.7
+"""Of the measured rate of bfloat16 products that shape b reaches at least."""
+
+Step = Callable[[Tensor], object]
+
+
+def gpt2(shape: Shape) -> Model:
+    layers, heads, width, block, _, _ = shape
+    return load(
+        preset="gpt2",
+        overrides=[
+            f"model.{name}={value}"
+            for name, value in zip(
+                ("n_layer", "n_head", "n_embd", "block_size"), (layers, heads, width, block), strict=True
+            )
+        ],
+    ).model
+
+
+def ours(shape: Shape, precision: str) -> Step:
+    keep_memory()
+    model = GPT(gpt2(shape), shape[-1], dtype=getattr(torch, precision))
+    made = optimizers(model, Train(optimizer="adamw", lr=1e-3))
+
+    def step(ids: Tensor) -> None:
+        (model.loss(ids, ids).objective / ids.numel()).backward()  # type: ignore[no-untyped-call]
+        for optimizer in made:
+            optimizer.step()
+        model.zero_grad(set_to_none=True)
+
+    return step
+
+
+def transformers(shape: Shape, precision: str) -> Step:
+    from transformers import GPT2Config, GPT2LMHeadModel
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    layers, heads, width, block, _, vocabulary = shape
+    config = GPT2Config(
+        n_layer=layers,
+        n_head=heads,
+        n_embd=width,
+        n_positions=block,
+        vocab_size=vocabulary,
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        use_cache=False,
+        bos_token_id=None,
+        eos_token_id=None,
+    )
+    model = GPT2LMHeadModel(config)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
+
+    def step(ids: Tensor) -> None:
+        short = precision == "bfloat16"
+        with torch.autocast("cpu", torch.bfloat16) if short else contextlib.nullcontext():
+            loss = model(ids, labels=ids).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
+
+
+CONTENDERS: dict[str, Callable[[Shape, str], Step]] = {"ours": ours, "transformers": transformers}
+
+
+def one(contender: str, name: str, precision: str, seconds: str) -> None:
+    """What `measured` runs: tokens a second, from the median step."""
+    torch.set_num_threads(cores())
+    shape = SHAPES[name]
+    step = CONTENDERS[contender](shape, precision)
+    ids = torch.randint(shape[-1], (shape[4], shape[3]))
+    times: list[float] = []
+    end = 0.0
+    while len(times) < 5 or time.perf_counter() < end:
+        began = time.perf_counter()
+        step(ids)
+        times.append(time.perf_counter() - began)
+        if len(times) == 2:  # those were for the memory and the libraries to settle
+            end = time.perf_counter() + float(seconds)
+    times = sorted(times[2:])
+    print(json.dumps({"rate": ids.numel() / times[len(times) // 2]}))
+
+
+def measured(*arguments: str) -> Measurement:
+    """One round in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.training", *arguments]
+    answer: dict[str, float] = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    return answer
+
+
+def main() -> int:
+    asked = options(__doc__)
+    seconds, rounds = (1.0, 1) if asked.quick else (SECONDS, 3)
+    figures = []
+    for (name, precision), at_least in AT_LEAST.items():
+        contenders = {each: partial(measured, each, name, precision, str(seconds)) for each in CONTENDERS}
+        found = interleaved(contenders, rounds)
+        rate, theirs = found["ours"]["rate"], found["transformers"]["rate"]
+        figures += [
+            Figure(name=f"({name}) {precision}, transformers", value=theirs, unit="tokens/s"),
+            Figure(
+                name=f"({name}) {precision}, ours",
+                value=rate,
+                unit="tokens/s",
+                at_least=at_least * theirs,
+                ratio=rate / theirs,
+            ),
+        ]
+        if (name, precision) == ("b", "bfloat16"):
+            with torch.device("meta"):
+                flops = GPT(gpt2(SHAPES[name]), SHAPES[name][-1]).flops_per_token()
+            share = rate * flops / (1e9 * limits()["bfloat16 matmul GFLOP/s"])
+            figures.append(
+                Figure(name="(b) of the rate of products", value=100 * share, unit="%", at_least=100 * SHARE)
+            )
+    return report(figures, asked)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 5 and sys.argv[1] in CONTENDERS:
+        one(*sys.argv[1:])
+    else:
+        sys.exit(main())
