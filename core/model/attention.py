@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-LONGEST_IN_BLOCKS = 2048
-"""Tokens up to which attention goes by blocks on the CPU; beyond, the probabilities take too much memory."""
+from core.model.pieces import IN_BLOCKS, block_rows
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, *, causal: bool, dropout: float = 0.0) -> Tensor:
@@ -19,7 +18,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, *, causal: bool, dropout: float = 0.
     q: (B, n_head, T, size). k and v: (B, n_kv_head, T, size), each head for a group of query heads. causal: nobody
     sees what comes later. dropout: share of the probabilities dropped.
     """
-    if q.device.type == "cpu" and q.shape[2] <= LONGEST_IN_BLOCKS:
+    if q.device.type == "cpu" and q.shape[2] <= IN_BLOCKS:
         return _by_blocks(q, k, v, causal=causal, dropout=dropout)
     grouped = k.shape[1] < q.shape[1]
     return F.scaled_dot_product_attention(q, k, v, is_causal=causal, dropout_p=dropout, enable_gqa=grouped)
@@ -36,7 +35,7 @@ def _by_blocks(q: Tensor, k: Tensor, v: Tensor, *, causal: bool, dropout: float)
     if k.shape[1] < H:
         k, v = (x.repeat_interleave(H // k.shape[1], 1) for x in (k, v))
     q, k, v = (x.reshape(B * H, T, size) for x in (q, k, v))
-    rows = _rows(T) if causal else T
+    rows = block_rows(T) if causal else T
     gathered = []
     for start in range(0, T, rows):
         end = min(start + rows, T)
@@ -61,8 +60,3 @@ def _made(rows: int, seen: int, causal: bool, dtype: torch.dtype) -> Tensor:
     with torch.inference_mode(False):  # kept for the next call, which may want gradients
         blocked = torch.full((rows, seen) if causal else (1, 1), -math.inf if causal else 0.0, dtype=dtype)
         return blocked.triu(seen - rows + 1) if causal else blocked
-
-
-def _rows(length: int) -> int:
-    """Queries in a block: small blocks skip more above the diagonal, large ones multiply faster."""
-    return 128 if length <= 512 else 256

@@ -8,13 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from core.model.pieces import ROWS
 from core.model.products import product
 
 IGNORE = -100
 """The target of a place where nothing is predicted."""
-
-ROWS = {"cpu": 512, "cuda": 8192, "mps": 2048}
-"""Places whose scores are worked out at once: few enough for the memory, enough for the products to be fast."""
 
 
 class Loss(NamedTuple):

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from core.events import Memory
 from core.model.count import attention_widths, embedding_rows, feed_forward_widths, matrices, parameters
+from core.model.pieces import IN_BLOCKS, ROWS, block_rows
 from core.recipe import Recipe
 
 PROCESS: Final = 400 * 2**20
@@ -21,12 +22,6 @@ come and go and leave gaps (1.4 to 1.5 for 112 to 415 MB of them, float32 and bf
 
 FIRST_USE: Final = 25 * 2**20
 """What torch takes on the CPU, beside what it is asked for, when it first computes."""
-
-ROWS: Final = {"cpu": 512, "cuda": 8192}
-"""Places whose scores the loss works out at once, as in `core.model.loss`."""
-
-IN_BLOCKS: Final = 2048
-"""Tokens up to which attention keeps its probabilities on the CPU, as in `core.model.attention`; a GPU never does."""
 
 COEFFICIENTS: Final = {
     "norms": 3.25,
@@ -72,7 +67,7 @@ def sizes(recipe: Recipe, vocabulary: int, *, sequences: int, itemsize: int, gpu
     first, second = feed_forward_widths(shape)
     short = itemsize < 4
     each = shape.n_layer * tokens * itemsize
-    block = min(length, 128 if length <= 512 else 256)  # of queries, as in core.model.attention
+    block = min(length, block_rows(length))
     seen = length if shape.objective == "masked" else (length + block) // 2
     probabilities = sequences * shape.n_head * length * seen * itemsize
     if gpu or length > IN_BLOCKS:

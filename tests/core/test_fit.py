@@ -18,11 +18,10 @@ from benchmarks.activations import cases, compared
 from core.artifact import Artifact
 from core.events import Event, Metric, Plan, Resumed
 from core.hardware import available_memory, forget_peak, peak_memory
-from core.model import attention, loss
 from core.model.device import Device
 from core.model.fitting import Room, largest_micro_batch, needed, what_would_fit
 from core.model.gpt import GPT
-from core.model.memory import IN_BLOCKS, ROWS, memory
+from core.model.memory import memory
 from core.pipeline import pipeline
 from core.recipe import Model, Recipe, Train
 from core.recipe_file import load
@@ -44,11 +43,6 @@ SMALL = Recipe(
 def test_activations_are_what_torch_asks_for_within_a_fifth(case: tuple[Recipe, int, int, torch.dtype]) -> None:
     # the coefficients are fitted to the kernels of core.model: python -m benchmarks.activations --fit
     assert compared(case) == pytest.approx(1, abs=0.2)
-
-
-def test_the_formula_knows_the_kernels_limits() -> None:
-    assert {name: loss.ROWS[name] for name in ROWS} == ROWS
-    assert attention.LONGEST_IN_BLOCKS == IN_BLOCKS
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
