@@ -41,9 +41,8 @@ class Figure(Struct, frozen=True, kw_only=True):
 
     @property
     def target(self) -> str:
-        if self.at_most is not None:
-            return f"≤ {self.at_most:,.4g}"
-        return f"≥ {self.at_least:,.4g}" if self.at_least is not None else ""
+        bounds = {"≥": self.at_least, "≤": self.at_most}
+        return " ".join(f"{sign} {_number(bound)}" for sign, bound in bounds.items() if bound is not None)
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -101,29 +100,41 @@ def home() -> Iterator[Path]:
                 os.environ["LLMTUI_HOME"] = before
 
 
-def report(figures: Sequence[Figure], asked: Options) -> int:
-    """Print the figures beside the machine's limits; the exit code: 1 when one falls short of its target."""
+def report(figures: Sequence[Figure], asked: Options, table: Mapping[str, Measurement] | None = None) -> int:
+    """Print the figures beside the machine's limits; the exit code: 1 when one falls short of its target.
+
+    table: what the figures come from, to be shown above them: of each row's name its values by column, the same in all.
+    """
     machine = limits()
     if asked.as_json:
         told = [structs.asdict(figure) | {"met": figure.met} for figure in figures]
-        print(json.dumps({"schema": 1, "quick": asked.quick, "machine": machine, "figures": told}))
+        rows = {"table": table} if table else {}
+        print(json.dumps({"schema": 1, "quick": asked.quick, "machine": machine, "figures": told} | rows))
     else:
-        rows = [("", "measured", "target", "ratio", ""), *map(_row, figures)]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        for name, *cells in rows:
-            print(
-                "  ".join(
-                    [name.ljust(widths[0]), *(c.rjust(w) for c, w in zip(cells, widths[1:], strict=True))]
-                ).rstrip()
-            )
-        print("\nthis machine: " + ", ".join(f"{value:,.4g} {name}" for name, value in machine.items()))
+        if table:
+            columns = list(next(iter(table.values())))
+            _print([("", *columns), *((name, *(_number(row[key]) for key in columns)) for name, row in table.items())])
+            print()
+        _print([("", "measured", "target", "ratio", ""), *map(_row, figures)])
+        print("\nthis machine: " + ", ".join(f"{_number(value)} {name}" for name, value in machine.items()))
     return int(not all(figure.met for figure in figures))
+
+
+def _print(rows: Sequence[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for name, *cells in rows:
+        aligned = [name.ljust(widths[0]), *(c.rjust(w) for c, w in zip(cells, widths[1:], strict=True))]
+        print("  ".join(aligned).rstrip())
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _row(figure: Figure) -> tuple[str, ...]:
     return (
         figure.name,
-        f"{figure.value:,.4g} {figure.unit}",
+        f"{_number(figure.value)} {figure.unit}",
         figure.target,
         f"{figure.ratio:.2f}" if figure.ratio is not None else "",
         "" if not figure.target else "met" if figure.met else "SHORT",

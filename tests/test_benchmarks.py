@@ -1,11 +1,13 @@
-"""The harness measures fairly and says when a target is missed."""
+"""The harness measures fairly and says when a target is missed; what is timed part by part adds up."""
 
 from __future__ import annotations
 
 import json
 
 import pytest
+import torch
 
+from benchmarks import growth, harness, overhead
 from benchmarks.harness import Figure, Options, interleaved, report
 
 
@@ -32,3 +34,65 @@ def test_report_ends_with_one_when_a_figure_falls_short(
     assert [figure["met"] for figure in told["figures"]] == [code == 0, True]
     assert told["machine"]["float32 matmul GFLOP/s"] > 0.1
     assert told["machine"]["memory copy GB/s"] > 0.1
+
+
+def test_a_table_stands_above_its_figures(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(harness, "limits", lambda: {"cores": 2.0})  # which takes seconds, and is tested above
+    table = {"layers 2": {"tokens/s": 52_345.0, "head %": 12.3}, "layers 4": {"tokens/s": 26_001.0, "head %": 6.0}}
+    figure = Figure(name="growth", value=2.01, unit="times", at_least=1.5, at_most=2.2)
+    assert report([figure], Options(as_json=False, quick=True, text=None), table) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in shown[:3]] == [
+        ["tokens/s", "head", "%"],
+        ["layers", "2", "52,345", "12.3"],
+        ["layers", "4", "26,001", "6"],
+    ]
+    assert "growth  2.01 times  ≥ 1.5 ≤ 2.2         met" in shown
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_every_part_of_a_step_has_its_turn_and_they_add_up(precision: str) -> None:
+    found = growth.one(growth.Shape(layers=2, width=64, length=32, sequences=2, vocabulary=65), precision, 0.0)
+    assert all(found[part] > 0 for part in growth.PARTS)
+    assert sum(found[part] for part in growth.PARTS) == pytest.approx(1, abs=0.1)  # medians of a few steps
+    assert 0 < found["back"] < 1 - found[growth.OPTIMISER]
+
+
+def test_turns_of_forward_and_backward_come_in_the_order_of_the_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, turns = growth.Clock(), list[tuple[str, bool]]()
+    steps = growth.Steps(growth.Shape(layers=2, width=64, length=8, sequences=1, vocabulary=65), torch.float32)
+    monkeypatch.setattr(clock, "turn", lambda part, back=False: turns.append((part, back)))
+    steps.followed(clock)
+    rest, attention, feed_forward = growth.REST, growth.ATTENTION, growth.FEED_FORWARD
+    layer = [rest, attention, rest, rest, feed_forward, rest]
+    assert turns == [
+        *((part, False) for part in [rest, *layer, *layer, growth.OUTPUT]),
+        *((part, True) for part in [growth.OUTPUT, rest, *2 * [feed_forward, rest, attention, rest]]),
+        (growth.OPTIMISER, False),
+        (rest, False),
+    ]
+    before = len(turns)
+    steps.plain()
+    assert len(turns) == before  # nobody follows any longer
+
+
+def test_following_a_step_changes_nothing_in_it() -> None:
+    shape = growth.Shape(layers=1, width=64, length=16, sequences=2, vocabulary=65)
+    weights = []
+    for follow in (False, True):
+        torch.manual_seed(1)
+        steps = growth.Steps(shape, torch.float32)
+        for _ in range(2):
+            steps.followed(growth.Clock()) if follow else steps.plain()
+        weights.append(steps.model.state_dict())
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_a_call_within_another_counts_once() -> None:
+    watch = overhead.Watch()
+    inner = watch.timed("inner", lambda: None)
+    outer = watch.timed("outer", lambda: inner())
+    outer()
+    assert set(watch.seconds) == {"outer"}
+    inner()
+    assert set(watch.seconds) == {"outer", "inner"}

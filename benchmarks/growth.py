@@ -1,0 +1,274 @@
+"""What a step of training costs as model and batch grow, and which part of it: `python -m benchmarks.growth`.
+
+The default kind of model and optimiser, one shape of it, and four dials turned one at a time: layers, width, length,
+sequences. Each row of the table tells its speed and where the time goes, forward and backward together; `back` is what
+of that is backward. A process for each row, in turn, medians of three rounds.
+
+The figures hold the time of forward and backward against the arithmetic that `core.model.count` expects, which knows
+nothing of the optimiser.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+
+import torch
+from msgspec import Struct, structs
+from torch import Tensor, nn
+
+from benchmarks.harness import Figure, Measurement, interleaved, limits, options, report
+from core.hardware import cores
+from core.model.count import work
+from core.model.device import keep_memory
+from core.model.gpt import GPT, Block
+from core.recipe import Model, Train
+from core.runs.launch import environment, python
+from core.train.optimizer import optimizers
+from core.train.ranks import Ranks
+from core.train.step import add_up, move
+from core.workspace import Workspace
+
+SECONDS = 2.0
+"""Of steps in each round of each row, half of them followed part by part."""
+HEAD = 64
+"""Numbers of one attention head, whatever the width."""
+
+
+class Shape(Struct, frozen=True):
+    """One row; what is left out is the base that all dials start from."""
+
+    layers: int = 4
+    width: int = 256
+    length: int = 256
+    sequences: int = 8
+    vocabulary: int = 4096
+
+    @property
+    def model(self) -> Model:
+        return Model(n_layer=self.layers, n_embd=self.width, n_head=max(1, self.width // HEAD), block_size=self.length)
+
+    @property
+    def work(self) -> float:
+        """Floating-point operations of a step, forward and backward."""
+        return float(work(self.model, self.vocabulary).training * self.length * self.sequences)
+
+
+DIALS = {
+    "layers": (1, 2, 4, 8),
+    "width": (128, 256, 512),
+    "length": (64, 256, 1024),
+    "sequences": (2, 8, 32),
+}
+
+ATTENTION, FEED_FORWARD, REST, OUTPUT, OPTIMISER = (
+    "attention",
+    "feed-forward",
+    "norms, embedding",
+    "head, loss",
+    "optimiser",
+)
+PARTS = (ATTENTION, FEED_FORWARD, REST, OUTPUT, OPTIMISER)
+
+
+AT_MOST = 1.15
+"""Times the growth of the work that the time of forward and backward grows: never more than it, but for noise."""
+AT_LEAST = {"layers": 0.75, "width": 0.4, "length": 0.5, "sequences": 0.6}
+"""The same from below: small products are slower ones, and attention skips the half of the scores that nobody sees."""
+BEND = 10.0
+"""Percent that a step is off the line that is straight in the number of layers."""
+NO_SLOWER = 0.9
+FOLLOWED = 1.05
+
+
+class Clock:
+    """Whose turn it is, and how long each part has had it: no moment counts twice, none is left out."""
+
+    def __init__(self) -> None:
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self.back = 0.0
+        """Of them backward."""
+        self._part, self._back, self._since = REST, False, time.perf_counter()
+
+    def turn(self, part: str, *, back: bool = False) -> None:
+        """From now on it is the turn of `part`."""
+        now = time.perf_counter()
+        self.seconds[self._part] += now - self._since
+        self.back += self._back * (now - self._since)
+        self._part, self._back, self._since = part, back, now
+
+
+@contextlib.contextmanager
+def followed(model: GPT, clock: Clock) -> Iterator[None]:
+    """Let `clock` know which part of `model` is working, forward and backward. On the CPU, where torch does not hurry
+    ahead.
+
+    Backward goes through the same places in reverse: the gradient of what a layer gave is the beginning of its turn.
+    """
+
+    def enters(part: str) -> Callable[..., None]:
+        return lambda module, inputs: clock.turn(part)
+
+    def leaves(part: str, then: str) -> Callable[..., None]:
+        def hook(module: nn.Module, inputs: object, output: Tensor) -> None:
+            output.register_hook(lambda gradient: clock.turn(part, back=True))  # type: ignore[no-untyped-call]
+            clock.turn(then)
+
+        return hook
+
+    handles = [model.ln_f.register_forward_hook(leaves(REST, then=OUTPUT))]
+    for block in model.h:
+        assert isinstance(block, Block)
+        for norm in (block.ln_1, block.ln_2):
+            handles.append(norm.register_forward_hook(leaves(REST, then=REST)))
+        for layer, part in ((block.attn, ATTENTION), (block.mlp, FEED_FORWARD)):
+            handles.append(layer.register_forward_pre_hook(enters(part)))
+            handles.append(layer.register_forward_hook(leaves(part, then=REST)))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class Steps:
+    """Steps of the default optimisers on one ready batch."""
+
+    def __init__(self, shape: Shape, dtype: torch.dtype) -> None:
+        self.model = GPT(shape.model, shape.vocabulary, dtype=dtype)
+        self._optimizers = optimizers(self.model, Train())
+        self._ids = torch.randint(shape.vocabulary, (shape.sequences, shape.length))
+
+    def plain(self, clock: Clock | None = None) -> float:
+        """Take a step; its seconds."""
+        clock = clock or Clock()
+        began = time.perf_counter()
+        clock.turn(REST)
+        loss = self.model.loss(self._ids, self._ids)
+        clock.turn(OUTPUT, back=True)
+        loss.objective.backward()  # type: ignore[no-untyped-call]
+        clock.turn(OPTIMISER)
+        move(self.model, self._optimizers, add_up(self.model, loss.nats, self._ids.numel(), Ranks()), Train().clip)
+        clock.turn(REST)
+        return time.perf_counter() - began
+
+    def followed(self, clock: Clock) -> float:
+        """The same, with `clock` told of every part."""
+        with followed(self.model, clock):
+            return self.plain(clock)
+
+
+def one(shape: Shape, precision: str, seconds: float) -> dict[str, float]:
+    """Seconds of a step by itself and of one that is followed, and what share of the latter each part has."""
+    torch.set_num_threads(cores())
+    keep_memory()
+    steps = Steps(shape, getattr(torch, precision))
+    for _ in range(2):  # for the memory and the libraries to settle
+        steps.followed(Clock())
+    plain: list[float] = []
+    watched: list[float] = []
+    shares: list[dict[str, float]] = []
+    end = time.perf_counter() + seconds
+    while len(plain) < 3 or time.perf_counter() < end:
+        plain.append(steps.plain())
+        clock = Clock()
+        watched.append(steps.followed(clock))
+        whole = sum(clock.seconds.values())
+        shares.append({part: clock.seconds[part] / whole for part in PARTS} | {"back": clock.back / whole})
+    return {
+        "seconds": statistics.median(plain),
+        "followed": statistics.median(watched),
+        **{part: statistics.median(each[part] for each in shares) for part in shares[0]},
+    }
+
+
+def measured(shape: Shape, precision: str, seconds: float) -> Measurement:
+    """One round in a process of its own, with the environment of a worker."""
+    command = python("benchmarks.growth", json.dumps(structs.astuple(shape)), precision, str(seconds))
+    done = subprocess.run(command, env=environment(Workspace()), capture_output=True, check=True)
+    answer: dict[str, float] = json.loads(done.stdout)
+    return answer
+
+
+def row(shape: Shape, found: Measurement, peak: float) -> Measurement:
+    """What the table tells of one shape. peak: FLOP/s of products."""
+    seconds = found["seconds"]
+    return {
+        "tokens/s": shape.length * shape.sequences / seconds,
+        "ms/step": 1000 * seconds,
+        "% of products": 100 * shape.work / seconds / peak,
+        **{f"{part} %": 100 * found[part] for part in (*PARTS, "back")},
+    }
+
+
+def passes(found: Measurement) -> float:
+    """Seconds forward and backward."""
+    return found["seconds"] * (1 - found[OPTIMISER])
+
+
+def growth(dial: str, found: Mapping[Shape, Measurement], values: Sequence[int]) -> Figure:
+    """How the time of forward and backward grows when `dial` is turned from its lowest to its highest value."""
+    low, high = (Shape(**{dial: value}) for value in (values[0], values[-1]))
+    measured, expected = passes(found[high]) / passes(found[low]), high.work / low.work
+    return Figure(
+        name=f"{dial} {values[0]} to {values[-1]}: time, by {expected:.3g} times the work",
+        value=measured,
+        unit="times",
+        at_least=AT_LEAST[dial] * expected,
+        at_most=AT_MOST * expected,
+        ratio=measured / expected,
+    )
+
+
+def bend(found: Mapping[Shape, Measurement], layers: Sequence[int]) -> float:
+    """How far the time of a step is at most from growing by as much with each layer, in percent."""
+    times = {number: found[Shape(layers=number)]["seconds"] for number in layers}
+    first, last = layers[0], layers[-1]
+    each = (times[last] - times[first]) / (last - first)
+    return 100 * max(abs(time / (times[first] + each * (number - first)) - 1) for number, time in times.items())
+
+
+def main() -> int:
+    asked = options(__doc__)
+    machine = limits()
+    peaks = {name: 1e9 * machine[f"{name} matmul GFLOP/s"] for name in ("float32", "bfloat16")}
+    precision = "bfloat16" if peaks["bfloat16"] > 1.2 * peaks["float32"] else "float32"
+    seconds, rounds = (0.3, 1) if asked.quick else (SECONDS, 3)
+    rows = {f"{dial} {value}": Shape(**{dial: value}) for dial, values in DIALS.items() for value in values}
+    names = {shape: name for name, shape in rows.items()}  # the base is in each dial, and measured once
+    medians = interleaved({name: partial(measured, shape, precision, seconds) for shape, name in names.items()}, rounds)
+    found = {shape: medians[name] for shape, name in names.items()}
+    speeds = [value / found[Shape(sequences=value)]["seconds"] for value in DIALS["sequences"]]
+    figures = [
+        *(growth(dial, found, values) for dial, values in DIALS.items()),
+        Figure(name="layers: off a straight line", value=bend(found, DIALS["layers"]), unit="%", at_most=BEND),
+        Figure(
+            name="sequences: tokens/s, by those with fewer, at least",
+            value=min(more / fewer for fewer, more in itertools.pairwise(speeds)),
+            unit="times",
+            at_least=NO_SLOWER,
+        ),
+        Figure(
+            name="steps that are followed, by those that are not",
+            value=statistics.median(each["followed"] / each["seconds"] for each in found.values()),
+            unit="times",
+            at_most=FOLLOWED,
+        ),
+    ]
+    table = {name: row(shape, found[shape], peaks[precision]) for name, shape in rows.items()}
+    return report(figures, asked, table)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 4 and sys.argv[1].startswith("["):
+        print(json.dumps(one(Shape(*json.loads(sys.argv[1])), sys.argv[2], float(sys.argv[3]))))
+    else:
+        sys.exit(main())

@@ -1,0 +1,192 @@
+"""What a run does besides training, in shares of bare steps: `python -m benchmarks.overhead`.
+
+The demo's model on the standard library, driven by the worker as any run. After some steps of the run come some bare
+ones: the same model, optimisers and data, but nothing said, asked, checked or clipped, so that a slow minute hurts both
+alike. What is timed at its call is told part by part; that nothing else costs time shows where the run's steps, less
+all that is called now and then, are compared with the bare ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from msgspec import Struct
+
+import core.pipeline
+import core.train.trainer
+import core.worker
+from benchmarks.harness import Figure, home, options, report
+from core.events import Metric
+from core.hardware import Meter
+from core.journal import Lines
+from core.locks import Lock
+from core.recipe_file import load
+from core.runs.control import Requests
+from core.runs.directory import Run
+from core.runs.launch import environment, python
+from core.runs.summary import Summary
+from core.train.saver import Saver
+from core.train.step import Sums, accumulate, move
+from core.train.trainer import Talk, Trainer
+from core.worker import Worker
+from core.workspace import Workspace
+
+AT_MOST = 2.0
+"""Percent of the time of bare steps."""
+STEPS = 810
+"""Four samples' worth of steps in whole turns, the first turn being left out."""
+TURN, BARE = 10, 5
+"""Steps of the run before it is the turn of bare ones, and how many those are."""
+
+CALLS: dict[str, tuple[tuple[Any, str], ...]] = {
+    "journal and status": (
+        (Lines, "append"),
+        (Summary, "absorb"),
+        (core.worker, "encode"),
+        (core.worker, "write_atomic"),
+    ),
+    "meter": ((Meter, "read"),),
+    "control": tuple((Requests, name) for name in ("pause", "take_stop", "take_samples", "take_checkpoint")),
+    "norm and checks": ((core.train.trainer, "add_up"),),
+    "live sampling": ((core.train.trainer, "drawn"),),
+    "evaluation": ((core.train.trainer, "score"),),
+    "checkpoints": tuple((Saver, name) for name in ("begin", "poll")),
+}
+"""What is timed, by the names it is called by."""
+EACH_STEP = ("journal and status", "meter", "control", "norm and checks")
+APART = ("evaluation", "checkpoints")
+"""Not among what the claim is about."""
+
+
+class Watch:
+    """Seconds spent in each part. A call within another counts with the outer one."""
+
+    def __init__(self) -> None:
+        self.seconds: Counter[str] = Counter()
+        self._inside = False
+
+    def timed(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            if self._inside:
+                return function(*arguments, **named)
+            self._inside, began = True, time.perf_counter()
+            try:
+                return function(*arguments, **named)
+            finally:
+                self._inside = False
+                self.seconds[part] += time.perf_counter() - began
+
+        return call
+
+    @contextlib.contextmanager
+    def everywhere(self) -> Iterator[None]:
+        """While this lasts, all of `CALLS` are timed."""
+        with contextlib.ExitStack() as stack:
+            for part, places in CALLS.items():
+                for owner, name in places:
+                    stack.enter_context(mock.patch.object(owner, name, self.timed(part, getattr(owner, name))))
+            yield
+
+
+class Turn(Struct, frozen=True):
+    """Seconds of some steps of the run and of the bare ones after them."""
+
+    run: float
+    bare: float
+    """Of as many steps as the run took."""
+    parts: dict[str, float]
+
+
+def interleaved(watch: Watch, turns: list[Turn]) -> type[Trainer]:
+    """A trainer that takes bare steps now and then, and leaves in `turns` how long each kind took."""
+
+    class Interleaved(Trainer):
+        def run(self) -> Talk:
+            commands, before, since = None, Counter[str](), 0.0
+            with contextlib.closing(super().run()) as talk:
+                while True:
+                    try:
+                        event = talk.send(commands)
+                    except StopIteration:
+                        return
+                    commands = yield event
+                    if not isinstance(event, Metric) or event.step % TURN:
+                        continue
+                    run, parts = time.perf_counter() - since, watch.seconds - before
+                    bare = self._bare(event.step) * TURN / BARE
+                    if since:  # the first are for memory and libraries to settle
+                        turns.append(Turn(run, bare, dict(parts)))
+                    before, since = watch.seconds.copy(), time.perf_counter()
+
+        def _bare(self, step: int) -> float:
+            """Seconds of `BARE` steps."""
+            began = time.perf_counter()
+            for number in range(step, step + BARE):
+                indices = range(self.recipe.train.batch_size)
+                batch = self._objective(self._batches(number), step=number, indices=indices)
+                accumulate(self.model, batch, self.state.micro_batch, self.recipe.train)
+                move(self.model, self.optimizers, Sums(0.0, 0.0, float(batch.count)), clip=0.0)
+            return time.perf_counter() - began
+
+    return Interleaved
+
+
+def watched(directory: Path) -> dict[str, float]:
+    """Work on the run in `directory`; percent of the time of bare steps that each part took, and what they leave."""
+    run, watch, turns = Run.open(directory), Watch(), list[Turn]()
+    lock = Lock.acquire(directory / "writer.lock")
+    assert lock is not None
+    with lock, watch.everywhere(), mock.patch.object(core.pipeline, "Trainer", interleaved(watch, turns)):
+        code = Worker(run, 1).work()
+    if code:
+        raise RuntimeError(run.summary().ended)
+    bare = sum(turn.bare for turn in turns)
+    now_and_then = set(CALLS) - set(EACH_STEP)
+    less = [turn.run - sum(turn.parts.get(part, 0.0) for part in now_and_then) for turn in turns]
+    ratios = [left / turn.bare for left, turn in zip(less, turns, strict=True)]
+    return {
+        "ms": 1000 * bare / len(turns) / TURN,
+        "steps": 100 * (statistics.median(ratios) - 1),
+        **{part: 100 * sum(turn.parts.get(part, 0.0) for turn in turns) / bare for part in CALLS},
+    }
+
+
+def main() -> int:
+    asked = options(__doc__)
+    steps = STEPS // 10 if asked.quick else STEPS
+    overrides = [f"train.steps={steps}"]
+    if asked.quick:
+        overrides += ["train.sample_every=20", "source.max_bytes=2_000_000"]
+    with home():
+        workspace = Workspace().prepare()
+        run = Run.create(workspace, load(preset="demo", overrides=overrides))
+        command = python("benchmarks.overhead", str(run.path))
+        done = subprocess.run(command, env=environment(workspace), stdout=subprocess.PIPE, check=True)
+    found: dict[str, float] = json.loads(done.stdout)
+    unit = "% of bare steps"
+    together = sum(found[part] for part in CALLS if part not in APART)
+    compared = found["steps"] + found["live sampling"]
+    parts = [
+        Figure(name="a bare step", value=found["ms"], unit="ms"),
+        *(Figure(name=part, value=found[part], unit=unit) for part in CALLS),
+        Figure(name="all but the last two, as timed", value=together, unit=unit, at_most=AT_MOST),
+        Figure(name="the run's steps more than bare ones, and sampling", value=compared, unit=unit, at_most=AT_MOST),
+    ]
+    return report(parts, asked)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 2 and Path(sys.argv[1]).is_dir():
+        print(json.dumps(watched(Path(sys.argv[1]))))
+    else:
+        sys.exit(main())
