@@ -17,7 +17,6 @@ import statistics
 import subprocess
 import sys
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
@@ -93,7 +92,7 @@ class Clock:
     """Whose turn it is, and how long each part has had it: no moment counts twice, none is left out."""
 
     def __init__(self) -> None:
-        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self.seconds: dict[str, float] = dict.fromkeys(PARTS, 0.0)
         self.back = 0.0
         """Of them backward."""
         self._part, self._back, self._since = REST, False, time.perf_counter()
@@ -175,18 +174,19 @@ def one(shape: Shape, precision: str, seconds: float) -> dict[str, float]:
         steps.followed(Clock())
     plain: list[float] = []
     watched: list[float] = []
-    shares: list[dict[str, float]] = []
+    taken = dict.fromkeys((*PARTS, "back"), 0.0)
     end = time.perf_counter() + seconds
     while len(plain) < 3 or time.perf_counter() < end:
         plain.append(steps.plain())
         clock = Clock()
         watched.append(steps.followed(clock))
-        whole = sum(clock.seconds.values())
-        shares.append({part: clock.seconds[part] / whole for part in PARTS} | {"back": clock.back / whole})
+        for part, spent in (clock.seconds | {"back": clock.back}).items():
+            taken[part] += spent
+    whole = sum(taken[part] for part in PARTS)
     return {
         "seconds": statistics.median(plain),
         "followed": statistics.median(watched),
-        **{part: statistics.median(each[part] for each in shares) for part in shares[0]},
+        **{part: taken[part] / whole for part in (*PARTS, "back")},
     }
 
 

@@ -14,7 +14,6 @@ import statistics
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -72,8 +71,12 @@ class Watch:
     """Seconds spent in each part. A call within another counts with the outer one."""
 
     def __init__(self) -> None:
-        self.seconds: Counter[str] = Counter()
+        self.seconds: dict[str, float] = dict.fromkeys(CALLS, 0.0)
         self._inside = False
+
+    def since(self, before: dict[str, float]) -> dict[str, float]:
+        """Seconds since `seconds` were as they were `before`."""
+        return {part: seconds - before[part] for part, seconds in self.seconds.items()}
 
     def timed(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **named: Any) -> Any:
@@ -112,7 +115,7 @@ def interleaved(watch: Watch, turns: list[Turn]) -> type[Trainer]:
 
     class Interleaved(Trainer):
         def run(self) -> Talk:
-            commands, before, since = None, Counter[str](), 0.0
+            commands, before, since = None, dict(watch.seconds), 0.0
             with contextlib.closing(super().run()) as talk:
                 while True:
                     try:
@@ -122,11 +125,11 @@ def interleaved(watch: Watch, turns: list[Turn]) -> type[Trainer]:
                     commands = yield event
                     if not isinstance(event, Metric) or event.step % TURN:
                         continue
-                    run, parts = time.perf_counter() - since, watch.seconds - before
+                    run, parts = time.perf_counter() - since, watch.since(before)
                     bare = self._bare(event.step) * TURN / BARE
                     if since:  # the first are for memory and libraries to settle
-                        turns.append(Turn(run, bare, dict(parts)))
-                    before, since = watch.seconds.copy(), time.perf_counter()
+                        turns.append(Turn(run, bare, parts))
+                    before, since = dict(watch.seconds), time.perf_counter()
 
         def _bare(self, step: int) -> float:
             """Seconds of `BARE` steps."""
@@ -152,12 +155,12 @@ def watched(directory: Path) -> dict[str, float]:
         raise RuntimeError(run.summary().ended)
     bare = sum(turn.bare for turn in turns)
     now_and_then = set(CALLS) - set(EACH_STEP)
-    less = [turn.run - sum(turn.parts.get(part, 0.0) for part in now_and_then) for turn in turns]
+    less = [turn.run - sum(turn.parts[part] for part in now_and_then) for turn in turns]
     ratios = [left / turn.bare for left, turn in zip(less, turns, strict=True)]
     return {
         "ms": 1000 * bare / len(turns) / TURN,
         "steps": 100 * (statistics.median(ratios) - 1),
-        **{part: 100 * sum(turn.parts.get(part, 0.0) for turn in turns) / bare for part in CALLS},
+        **{part: 100 * sum(turn.parts[part] for turn in turns) / bare for part in CALLS},
     }
 
 
