@@ -80,7 +80,7 @@ PARTS = (ATTENTION, FEED_FORWARD, REST, OUTPUT, OPTIMISER)
 
 AT_MOST = 1.15
 """Times the growth of the work that the time of forward and backward grows: never more than it, but for noise."""
-AT_LEAST = {"layers": 0.75, "width": 0.4, "length": 0.5, "sequences": 0.6}
+AT_LEAST = {"layers": 0.8, "width": 0.5, "length": 0.65, "sequences": 0.65}
 """The same from below: small products are slower ones, and attention skips the half of the scores that nobody sees."""
 BEND = 10.0
 """Percent that a step is off the line that is straight in the number of layers."""

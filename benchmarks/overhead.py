@@ -1,9 +1,9 @@
 """What a run does besides training, in shares of bare steps: `python -m benchmarks.overhead`.
 
 The demo's model on the standard library, driven by the worker as any run. After some steps of the run come some bare
-ones: the same model, optimisers and data, but nothing said, asked, checked or clipped, so that a slow minute hurts both
-alike. What is timed at its call is told part by part; that nothing else costs time shows where the run's steps, less
-all that is called now and then, are compared with the bare ones.
+ones: the same model, optimisers, data and clipping, but nothing said, asked or checked, so that a slow minute hurts
+both alike. What is timed at its call is told part by part; that nothing else costs time shows where the run's steps,
+less all that is called now and then, are compared with the bare ones.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ from core.runs.control import Requests
 from core.runs.directory import Run
 from core.runs.launch import environment, python
 from core.runs.summary import Summary
+from core.train.ranks import Ranks
 from core.train.saver import Saver
-from core.train.step import Sums, accumulate, move
+from core.train.step import Sums, accumulate, add_up, move
 from core.train.trainer import Talk, Trainer
 from core.worker import Worker
 from core.workspace import Workspace
@@ -55,14 +56,16 @@ CALLS: dict[str, tuple[tuple[Any, str], ...]] = {
         (core.worker, "write_atomic"),
     ),
     "meter": ((Meter, "read"),),
-    "control": tuple((Requests, name) for name in ("pause", "take_stop", "take_samples", "take_checkpoint")),
-    "norm and checks": ((core.train.trainer, "add_up"),),
+    "control": tuple(
+        (Requests, name) for name in ("anything", "pause", "take_stop", "take_samples", "take_checkpoint")
+    ),
+    "checks": ((Sums, "finite"),),
     "live sampling": ((core.train.trainer, "drawn"),),
     "evaluation": ((core.train.trainer, "score"),),
     "checkpoints": tuple((Saver, name) for name in ("begin", "poll")),
 }
 """What is timed, by the names it is called by."""
-EACH_STEP = ("journal and status", "meter", "control", "norm and checks")
+EACH_STEP = ("journal and status", "meter", "control", "checks")
 APART = ("evaluation", "checkpoints")
 """Not among what the claim is about."""
 
@@ -97,7 +100,13 @@ class Watch:
         with contextlib.ExitStack() as stack:
             for part, places in CALLS.items():
                 for owner, name in places:
-                    stack.enter_context(mock.patch.object(owner, name, self.timed(part, getattr(owner, name))))
+                    there = getattr(owner, name)
+                    if isinstance(there, property):
+                        assert there.fget is not None
+                        timed: Any = property(self.timed(part, there.fget))
+                    else:
+                        timed = self.timed(part, there)
+                    stack.enter_context(mock.patch.object(owner, name, timed))
             yield
 
 
@@ -137,8 +146,10 @@ def interleaved(watch: Watch, turns: list[Turn]) -> type[Trainer]:
             for number in range(step, step + BARE):
                 indices = range(self.recipe.train.batch_size)
                 batch = self._objective(self._batches(number), step=number, indices=indices)
-                accumulate(self.model, batch, self.state.micro_batch, self.recipe.train)
-                move(self.model, self.optimizers, Sums(0.0, 0.0, float(batch.count)), clip=0.0)
+                nats = accumulate(self.model, batch, self.state.micro_batch, self.recipe.train)
+                move(
+                    self.model, self.optimizers, add_up(self.model, nats, batch.count, Ranks()), self.recipe.train.clip
+                )
             return time.perf_counter() - began
 
     return Interleaved

@@ -123,15 +123,19 @@ class Worker:
 
     def _commands(self, event: Event) -> Commands | None:
         """What to send in after `event`. Waits while a pause is wanted. Raises Stopped where closing is stopping."""
-        for _ in self._pauses():
-            time.sleep(0.1)
-        self._asked_to_stop = self._asked_to_stop or self._requests.take_stop()
+        asked = self._requests.anything()
+        if asked:
+            for _ in self._pauses():
+                time.sleep(0.1)
+            self._asked_to_stop = self._asked_to_stop or self._requests.take_stop()
         if not isinstance(event, Metric):
             if self._asked_to_stop and self._summary.stage != "train":
                 raise Stopped
             return None
         if self._asked_to_stop:
             return (Stop(),)
+        if not asked:
+            return ()
         return (*self._requests.take_samples(), *((Checkpoint(),) if self._requests.take_checkpoint() else ()))
 
     def _pauses(self) -> Iterator[None]:

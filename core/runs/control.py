@@ -51,6 +51,12 @@ class Requests:
     def __init__(self, run: Run) -> None:
         self._directory = run.control
 
+    def anything(self) -> bool:
+        """Whether something may be asked for. One look for all kinds, since the answer at most steps is no."""
+        with contextlib.suppress(FileNotFoundError):
+            return any(self._directory.iterdir())
+        return False
+
     def pause(self) -> bool:
         """Whether a pause is wanted at this moment. It lasts until the file goes."""
         return (self._directory / "pause").exists()

@@ -91,5 +91,6 @@ def text_of(vocabulary: Vocabulary, ids: Iterable[int]) -> Iterator[str]:
 
 def write(model: GPT, vocabulary: Vocabulary, prompt: str, settings: Settings) -> str:
     """The whole continuation of `prompt` at once."""
-    ids = generate(model, start(vocabulary, prompt), settings, stop=vocabulary.end_of_text)
-    return "".join(text_of(vocabulary, ids))
+    with inference(model):
+        ids = generate(model, start(vocabulary, prompt), settings, stop=vocabulary.end_of_text)
+        return "".join(text_of(vocabulary, ids))
