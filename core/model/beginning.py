@@ -67,6 +67,8 @@ def checkpoint(run: Path, step: int | None, *, verify: bool = False) -> tuple[Pa
 def ensure_begun(recipe: Recipe, folder: Path, found: Mapping[str, Kept], workspace: Workspace) -> None:
     """Raises BadStart where the weights that `folder` describes, whose files have `found`, are not for this recipe."""
     weights = described(folder)
+    if not weights.published and not (folder / "vocabulary.json").is_file():
+        raise BadStart("there is no vocabulary.json in it, which says what its tokens are", where=str(folder))
     ensure_fit(recipe.model, weights.shape)
     ensure_tokens(recipe, implied(str(folder), workspace))
     entries, unsure = expected(recipe.tokenize)

@@ -51,7 +51,7 @@ def fill(model: GPT, tensors: Iterable[tuple[str, Tensor]], *, tokens: int, wher
     """
     parameters = dict(model.named_parameters())
     used = min(tokens, model.vocabulary + (model.mask is not None))
-    headless = not model.shape.tied_head
+    headless = "lm_head.weight" in parameters  # a tied one is the embedding's
     for name, tensor in tensors:
         if name == "lm_head.weight" and model.shape.tied_head:
             continue

@@ -102,11 +102,14 @@ def test_two_processes_lose_as_one_with_twice_the_accumulation_and_only_one_of_t
     assert Artifact.open(two.path / "samples", verify=True).facts == {"samples": 1}
 
 
+@pytest.mark.parametrize(
+    "victims", [("first",), pytest.param(("second", "torchrun", "first"), marks=pytest.mark.slow)], ids=",".join
+)
 def test_whichever_process_is_killed_all_end_and_the_run_goes_on_with_two_or_with_one(
-    tiny: Make, workspace: Workspace, together: Start
+    tiny: Make, workspace: Workspace, together: Start, victims: tuple[str, ...]
 ) -> None:
     run = Run.create(workspace, tiny("train.steps=100000", "train.checkpoint_every=20"))
-    for attempt, victim in enumerate(("second", "first", "torchrun"), 1):
+    for attempt, victim in enumerate(victims, 1):
         torchrun = together(run, attempt)
         reach(run, 25 * attempt, attempt)
         first, both = run.writer(), trainers(torchrun.pid)
@@ -118,7 +121,7 @@ def test_whichever_process_is_killed_all_end_and_the_run_goes_on_with_two_or_wit
         assert torchrun.wait() != 0
         assert run.last_word() is None
     said = list(Tail(run.journal).events())
-    assert len(list(of(Resumed, said))) == 2
+    assert len(list(of(Resumed, said))) == len(victims) - 1
     assert "exitcode  : -9" in run.log.read_text()  # torchrun names who was killed
     last = run.saved_checkpoints()[-1].facts["step"]
     assert isinstance(last, int)
@@ -155,6 +158,7 @@ def test_a_run_that_somebody_else_is_at_is_left_alone_by_all_of_them(
     assert "exitcode  : 75" in run.log.read_text()
 
 
+@pytest.mark.slow
 def test_a_run_keeps_its_number_of_processes_waits_without_working_and_changes_it_when_asked(
     corpus: Path, workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
