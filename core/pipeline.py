@@ -1,4 +1,8 @@
-"""The order of the stages: what is up to date is skipped, what broke off goes on."""
+"""The order of the stages: what is up to date is skipped, what broke off goes on.
+
+Several processes can train together. Then one makes the data and draws the samples, and the others join it for the
+training alone.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ import msgspec
 from core.artifact import Artifact, Facts, Staging, fingerprint
 from core.events import Event, Progress, Sample, StageFinished, StageSkipped, StageStarted
 from core.model.device import Device, keep_memory
+from core.model.published import look_ahead
 from core.model.weights import load_model
 from core.prepare import Stage, prepare, run_stage
 from core.preprocess.yardsticks import yardsticks
@@ -17,8 +22,9 @@ from core.recipe import Recipe
 from core.tokenize.vocabulary import Vocabulary
 from core.train import checkpoint as checkpoints
 from core.train.commands import Commands
+from core.train.ranks import Ranks
 from core.train.samples import drawn
-from core.train.trainer import Trainer, identify
+from core.train.trainer import ALONE, Trainer, identify
 from core.workspace import Workspace
 
 SAMPLE_FORMAT = 1
@@ -26,23 +32,35 @@ SAMPLE_FORMAT = 1
 Talk = Generator[Event, Commands | None, None]
 
 
-def pipeline(recipe: Recipe, workspace: Workspace, run: Path, device: Device) -> Talk:
+def pipeline(recipe: Recipe, workspace: Workspace, run: Path, device: Device, ranks: Ranks = ALONE) -> Talk:
     """Build what `recipe` says, in the workspace's artifacts and in the directory `run`.
 
     Yields what the stages say. Commands sent in reach the trainer; closing it stops at a point to go on from.
     When the trainer was told to stop, the pipeline ends there. Raises the stages' Trouble.
+
+    ranks: the processes that train together, each with a pipeline that it drives to its end. All but the first wait
+    for the data, train, and have nothing to say that counts.
     """
-    prepared = yield from prepare(recipe, workspace)
-    yield from yardsticks(prepared.clean)
-    model = yield from _train(recipe, prepared.tokens, run / "checkpoints", device)
-    if model is not None:
+    made = str((yield from _data(recipe, workspace, run)).path) if ranks.first else ""
+    tokens = Artifact.open(Path(ranks.tell(made)))
+    model = yield from _train(recipe, tokens, run / "checkpoints", device, ranks)
+    if ranks.first and model is not None:
         mark = fingerprint("sample", SAMPLE_FORMAT, model.content(), recipe.sample)
         samples = Staging(run / "samples", "sample", mark, inputs={"train": model.fingerprint})
         yield from run_stage(samples, lambda out: _sample(recipe, model, out))
 
 
+def _data(recipe: Recipe, workspace: Workspace, run: Path) -> Generator[Event, Commands | None, Artifact]:
+    """The tokens to train on."""
+    if not any((run / "checkpoints").glob("step-*")):
+        yield from look_ahead(recipe, workspace)
+    prepared = yield from prepare(recipe, workspace)
+    yield from yardsticks(prepared.clean)
+    return prepared.tokens
+
+
 def _train(
-    recipe: Recipe, tokens: Artifact, directory: Path, device: Device
+    recipe: Recipe, tokens: Artifact, directory: Path, device: Device, ranks: Ranks
 ) -> Generator[Event, Commands | None, Artifact | None]:
     """The checkpoint to draw from when the training has finished, now or before; None when it was stopped."""
     done, _ = checkpoints.newest(directory)
@@ -51,10 +69,12 @@ def _train(
         return done
     yield StageStarted(stage="train")
     keep_memory()  # not before: the data stages should give back what they no longer need
-    trainer = Trainer(recipe, tokens, directory, device)
+    trainer = Trainer(recipe, tokens, directory, device, ranks)
     yield from trainer.run()
+    if not trainer.state.finished or not ranks.first:
+        return None
     done, _ = checkpoints.newest(directory)
-    if not trainer.state.finished or done is None:
+    if done is None:
         return None
     yield StageFinished(stage="train", artifact=str(done.path), facts=_verdict(done))
     return done

@@ -61,6 +61,10 @@ class DiskTrouble(Trouble):
         )
 
 
+class Interrupted(Trouble):
+    """It broke off from outside, as when a process is killed: nothing is wrong with what was to be done."""
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """ "did you mean X?", or nothing when no name is near."""
     close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)

@@ -2,6 +2,15 @@
 
 It drives the pipeline, writes what it says into the journal, and hands in what people ask for. Exit codes: 0 done,
 3 stopped on request, 75 somebody else is at it, else the code of what went wrong.
+
+Several processes train together where torchrun starts them, which the supervisor of a run with `processes` does:
+
+    python -m torch.distributed.run --standalone --nproc-per-node 2 -m core.worker RUN_DIR ATTEMPT
+
+The first of them does all of the above. The others hold no lock and write nothing: they wait until the data is there,
+train along, and end when the first does. When one of them dies, all end, and the run is interrupted: it goes on from
+its last checkpoint, with as many processes as before or with another number. torchrun itself ends with 0 when the run
+is done and with 1 otherwise; how it ended stands in the journal.
 """
 
 from __future__ import annotations
@@ -22,11 +31,12 @@ from core.files import sweep, write_atomic
 from core.hardware import Meter
 from core.journal import Lines, Tail
 from core.locks import Lock
+from core.pool import WorkerDied
 from core.runs.control import Requests
 from core.runs.directory import Run
 from core.runs.summary import Summary
 from core.train.commands import Checkpoint, Commands, Stop
-from core.trouble import Busy, DiskTrouble, Trouble
+from core.trouble import Busy, DiskTrouble, Interrupted, Trouble
 from core.workspace import Workspace
 
 STOPPED = 3
@@ -61,12 +71,19 @@ class Worker:
 
     def work(self) -> int:
         """Do the run, to its end or to the next stop. Returns the exit code."""
-        signal.signal(signal.SIGTERM, self._terminate)
+        for asks in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(asks, self._terminate)
         try:
             self._drive()
             end = Ended(attempt=self._attempt, outcome="done")
+        except Interrupted as trouble:  # no last word, as if this one had been killed: it can be started again
+            sys.stderr.write(f"{trouble.sentence()}\n")
+            self._journal.sync()
+            return trouble.exit_code
         except Stopped:
-            end = Ended(attempt=self._attempt, outcome="stopped", exit_code=STOPPED)
+            end = self._stopped()
+        except WorkerDied as trouble:  # a signal to a whole group of processes ends those that help at once
+            end = self._stopped() if self._asked_to_stop else self._failed(trouble)
         except Trouble as trouble:
             end = self._failed(trouble)
         except OSError as error:
@@ -81,6 +98,9 @@ class Worker:
         self._write_status()
         self._reserve.unlink(missing_ok=True)
         return end.exit_code
+
+    def _stopped(self) -> Ended:
+        return Ended(attempt=self._attempt, outcome="stopped", exit_code=STOPPED)
 
     def _failed(self, trouble: Trouble) -> Ended:
         return Ended(
@@ -101,13 +121,17 @@ class Worker:
         from core.model.device import choose
         from core.pipeline import pipeline
         from core.train.fit import peak
+        from core.train.ranks import Ranks
 
         workspace = Workspace().prepare()
         sweep(self._run.checkpoints)
         device = choose(self._run.recipe.train)
-        self._say(Started(attempt=self._attempt, pid=os.getpid(), host=socket.gethostname(), device=device.words))
-        talk = pipeline(self._run.recipe, workspace, self._run.path, device)
-        with contextlib.closing(talk):
+        words = f"{together} processes, {device.words}" if (together := processes()) > 1 else device.words
+        self._say(Started(attempt=self._attempt, pid=os.getpid(), host=socket.gethostname(), device=words))
+        with (
+            Ranks.join(device.name) as ranks,
+            contextlib.closing(pipeline(self._run.recipe, workspace, self._run.path, device, ranks)) as talk,
+        ):
             commands: Commands | None = None
             while True:
                 try:
@@ -118,8 +142,10 @@ class Worker:
                     self._meter.peak = lambda: peak(device.name)
                 self._say(event)
                 commands = self._commands(event)
-        if self._asked_to_stop:
-            raise Stopped
+            if self._asked_to_stop:
+                raise Stopped
+            if ranks.orphaned and self._summary.stages["train"].state == "working":
+                raise Interrupted("what started its processes is gone", todo="resume it")
 
     def _commands(self, event: Event) -> Commands | None:
         """What to send in after `event`. Waits while a pause is wanted. Raises Stopped where closing is stopping."""
@@ -173,10 +199,40 @@ class Worker:
             write_atomic(self._run.path / "status.json", encode(self._summary), durable=False)
 
 
+def processes() -> int:
+    """How many torchrun has started, this one among them; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def accompany(run: Run) -> int:
+    """Do what a process does beside the one that works on `run`. Returns the exit code.
+
+    When the others are gone that is 0: whichever died has an exit code that says more.
+    """
+    from core.model.device import choose
+    from core.pipeline import pipeline
+    from core.train.ranks import Ranks
+
+    device = choose(run.recipe.train)
+    try:
+        with Ranks.join(device.name) as ranks:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the first one is asked, too, and decides when
+            for _ in pipeline(run.recipe, Workspace(), run.path, device, ranks):
+                pass
+    except Interrupted:
+        return 0
+    except Trouble as trouble:
+        sys.stderr.write(f"process {os.environ['RANK']}: {trouble.sentence()}\n")
+        return trouble.exit_code
+    return 0
+
+
 def main() -> int:
     run, attempt = Run.open(Path(sys.argv[1])), int(sys.argv[2])
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if processes() > 1 and os.environ["RANK"] != "0":
+        return accompany(run)
     lock = Lock.acquire(run.path / "writer.lock")
     if lock is None:
         return Busy.exit_code

@@ -64,7 +64,7 @@ class Narrator:
                     self.samples.clear()
                 yield _line(stage, "started")
             case Progress() | Metric():
-                if progress and event.tick - self._spoke >= PROGRESS_EVERY:
+                if progress and self.summary.stage and event.tick - self._spoke >= PROGRESS_EVERY:
                     self._spoke = event.tick
                     yield _line(self.summary.stage, describe_progress(self.summary))
             case StageFinished(stage=stage):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from core.corpora import Place
 from core.download import hub_line
@@ -16,7 +16,10 @@ from core.download.hub_line import Line, Stopped
 from core.events import Event, Progress
 from core.files import sha256
 from core.model_folder import INDEX, BadStart, no_weights, weight_files
+from core.weight_files import Kept, beginning_of, contents
 from core.workspace import free_bytes
+
+T = TypeVar("T")
 
 CONFIG = "config.json"
 _ATTEMPTS = 3
@@ -28,12 +31,26 @@ def fetch(repository: str, revision: str) -> Generator[Event, None, Path]:
 
     Yields Progress in bytes; closing it leaves what came to be gone on with. Raises HubTrouble, BadStart.
     """
+    return _kept(repository, revision) or (yield from _asked(repository, revision, _all_files))
+
+
+def look(repository: str, revision: str) -> Generator[Event, None, tuple[Path, dict[str, Kept]]]:
+    """What `fetch` would come to: the folder with config.json, and what the safetensors say they hold.
+
+    Of weights that are not here only the beginnings are fetched. Otherwise as `fetch`.
+    """
     kept = _kept(repository, revision)
     if kept is not None:
-        return kept
+        return kept, contents(weight_files(kept))
+    return (yield from _asked(repository, revision, _beginnings))
+
+
+def _asked(repository: str, revision: str, work: Callable[[_Count, Place], T]) -> Generator[Event, None, T]:
+    """What `work`, which asks the hub, returns; it is done in a thread, and its bytes are told."""
     line, count = Line(), _Count()
     begun = time.monotonic()
-    with contextlib.closing(in_thread(_fetched(line, count, repository, revision), line.close)) as items:
+    place = Place(repository=repository, revision=revision)
+    with contextlib.closing(in_thread(_answered(line, count, place, work), line.close)) as items:
         for item in items:
             if item is not None:
                 return item
@@ -83,11 +100,10 @@ def _kept(repository: str, revision: str) -> Path | None:
         return None
 
 
-def _fetched(line: Line, count: _Count, repository: str, revision: str) -> Generator[Path, None, None]:
-    place = Place(repository=repository, revision=revision)
+def _answered(line: Line, count: _Count, place: Place, work: Callable[[_Count, Place], T]) -> Generator[T, None, None]:
     try:
         line.open()
-        yield _all_files(line, count, place)
+        yield work(count, place)
     except (Stopped, BadStart):
         raise
     except HubTrouble as trouble:
@@ -99,7 +115,18 @@ def _fetched(line: Line, count: _Count, repository: str, revision: str) -> Gener
             line.release()
 
 
-def _all_files(line: Line, count: _Count, place: Place) -> Path:
+class _Listed(NamedTuple):
+    """What the hub says of a model."""
+
+    folder: Path
+    """In the cache, with its JSON."""
+    commit: str
+    weights: dict[str, Any]
+    """What is known of each safetensors file."""
+
+
+def _listed(count: _Count, place: Place) -> _Listed:
+    """Raises HubTrouble, BadStart where there are no weights, or no room for them."""
     from huggingface_hub import HfApi, constants
 
     info = HfApi().model_info(place.repository, revision=place.revision, files_metadata=True)
@@ -119,9 +146,33 @@ def _all_files(line: Line, count: _Count, place: Place) -> Path:
     if free_bytes(cache) < count.total:
         what = f"its weights take {count.total:,.0f} bytes, and the disk has less"
         raise HubTrouble("failing", what, where=str(cache), todo="free some space or move the cache by HF_HOME")
-    for name in names:
-        path = _file(count, place.repository, name, str(info.sha))
-        large = there[name].lfs
+    return _Listed(folder, str(info.sha), {name: there[name] for name in names})
+
+
+def _beginnings(count: _Count, place: Place) -> tuple[Path, dict[str, Kept]]:
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.utils._headers import build_hf_headers
+    from huggingface_hub.utils._http import get_session, hf_raise_for_status
+
+    listed = _listed(count, place)
+    found: dict[str, Kept] = {}
+    for name, file in listed.weights.items():
+        url = hf_hub_url(place.repository, name, revision=listed.commit)
+
+        def read(first: int, last: int, url: str = url) -> bytes:
+            response = get_session().get(url, headers=build_hf_headers() | {"range": f"bytes={first}-{last - 1}"})
+            hf_raise_for_status(response)
+            return bytes(response.content)
+
+        found |= beginning_of(name, place.repository, file.size or 0, read)
+    return listed.folder, found
+
+
+def _all_files(count: _Count, place: Place) -> Path:
+    listed = _listed(count, place)
+    for name, file in listed.weights.items():
+        path = _file(count, place.repository, name, listed.commit)
+        large = file.lfs
         if large is not None and sha256(path) != large.sha256:
             path.resolve().unlink()
             path.unlink()
@@ -129,7 +180,7 @@ def _all_files(line: Line, count: _Count, place: Place) -> Path:
                 "failing", f"{name} is not what the hub's listing says", where=place.repository, todo=LATER
             )
     _file(count, place.repository, CONFIG, place.revision)  # lets the cache know which commit the revision names
-    return folder
+    return listed.folder
 
 
 def _file(count: _Count, repository: str, name: str, revision: str) -> Path:

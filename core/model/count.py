@@ -36,6 +36,38 @@ def feed_forward_widths(shape: Model) -> tuple[int, int]:
     return 4 * shape.n_embd, 4 * shape.n_embd
 
 
+def tensors(shape: Model, vocabulary: int) -> dict[str, tuple[int, ...]]:
+    """Name and size of every tensor the model learns. A tied head is none of its own."""
+    rows, width = embedding_rows(shape, vocabulary), shape.n_embd
+    queries, keys = attention_widths(shape)
+    first, second = feed_forward_widths(shape)
+
+    def linear(name: str, out: int, into: int, bias: bool) -> dict[str, tuple[int, ...]]:
+        weight: dict[str, tuple[int, ...]] = {f"{name}.weight": (out, into)}
+        return weight | ({f"{name}.bias": (out,)} if bias else {})
+
+    def norm(name: str) -> dict[str, tuple[int, ...]]:
+        parts = ("weight", "bias") if shape.bias and shape.norm == "layer" else ("weight",)
+        return {f"{name}.{part}": (width,) for part in parts}
+
+    block = {
+        **norm("ln_1"),
+        **linear("attn.c_attn", queries + 2 * keys, width, shape.bias if shape.qkv_bias is None else shape.qkv_bias),
+        **linear("attn.c_proj", width, queries, shape.bias),
+        **norm("ln_2"),
+        **linear("mlp.c_fc", first, width, shape.bias),
+        **linear("mlp.c_proj", width, second, shape.bias),
+    }
+    found: dict[str, tuple[int, ...]] = {"wte.weight": (rows, width)}
+    if shape.positions == "learned":
+        found["wpe.weight"] = (shape.block_size, width)
+    found |= {f"h.{layer}.{name}": size for layer in range(shape.n_layer) for name, size in block.items()}
+    found |= norm("ln_f")
+    if not shape.tied_head:
+        found["lm_head.weight"] = (rows, width)
+    return found
+
+
 def matrices(shape: Model) -> tuple[int, int]:
     """Parameters of one block that multiply: those of its attention, those of its feed-forward layer."""
     queries, keys = attention_widths(shape)

@@ -5,23 +5,27 @@ from __future__ import annotations
 from collections.abc import Generator
 from pathlib import Path
 
-from core.artifact import Artifact, Damaged
-from core.download.hub_model import fetch
+from core.download import hub_model
 from core.events import Event, Note
+from core.model.beginning import checkpoint, ensure_begun, ensure_whole, look
 from core.model.gpt import GPT
-from core.model.tensors import fill, from_gpt2, read_tensors
-from core.model_folder import AS_GPT2, GPT2, BadStart, Weights, described, weight_files
-from core.recipe import Model
+from core.model.tensors import ensure_finite, fill, from_gpt2, read_tensors
+from core.model_folder import AS_GPT2, GPT2, Weights, described, weight_files
+from core.recipe import Model, Recipe
 from core.start import OfHub, OfRun, ensure_fit, meant, other_tokens, run_directory
 from core.tokenize.vocabulary import Vocabulary
+from core.weight_files import contents
 from core.workspace import Workspace
+
+READ_AHEAD = 2**30
+"""Bytes of weights that are read to the last before there is any data: a few seconds."""
 
 
 def start_from(recipe: Model, model: GPT, vocabulary: Vocabulary, workspace: Workspace) -> Generator[Event, None, None]:
     """Put the weights that `recipe.init` names into `model`, which is new; nothing where it names none.
 
     vocabulary: the tokens', which has to be the one the weights were trained with. Yields Progress in bytes while
-    weights are fetched, and Notes. Raises BadStart, BadWeights, HubTrouble.
+    weights are fetched, and Notes. Raises BadStart, BadVocabulary, HubTrouble.
     """
     if not recipe.init:
         return
@@ -29,6 +33,7 @@ def start_from(recipe: Model, model: GPT, vocabulary: Vocabulary, workspace: Wor
     weights = described(folder)
     _ensure_vocabulary(weights, folder, vocabulary)
     ensure_fit(recipe, weights.shape)
+    ensure_whole(recipe, weights, contents(weight_files(folder)), str(folder))
     tensors = read_tensors(weight_files(folder))
     hidden = weights.shape.objective == "masked"
     fill(
@@ -40,32 +45,38 @@ def start_from(recipe: Model, model: GPT, vocabulary: Vocabulary, workspace: Wor
     yield Note(text=f"began with the weights of {recipe.init} in {folder}")
 
 
+def look_ahead(recipe: Recipe, workspace: Workspace) -> Generator[Event, None, None]:
+    """Find what is wrong with the weights that `recipe` begins with, while nothing has been done for it yet.
+
+    What can only be known once the tokens are there is found by `start_from`. Yields Progress while the hub is asked.
+    Raises BadStart, BadVocabulary, HubTrouble.
+    """
+    if not recipe.model.init:
+        return
+    origin = meant(recipe.model.init)
+    if isinstance(origin, OfHub):
+        ensure_begun(recipe, *(yield from hub_model.look(origin.repository, origin.revision)), workspace)
+        return
+    folder = look(recipe, workspace, verify=True)
+    assert folder is not None
+    weights = described(folder)
+    if not weights.published:
+        _own_vocabulary(weights, folder)
+    files = weight_files(folder)
+    if sum(file.stat().st_size for file in files) <= READ_AHEAD:
+        ensure_finite(read_tensors(files), str(folder))
+
+
 def _folder(init: str, workspace: Workspace) -> Generator[Event, None, Path]:
     origin = meant(init)
     if isinstance(origin, OfHub):
-        return (yield from fetch(origin.repository, origin.revision))
+        return (yield from hub_model.fetch(origin.repository, origin.revision))
     if isinstance(origin, OfRun):
-        return (yield from _checkpoint(run_directory(workspace, origin.name), origin.step))
+        folder, damaged = checkpoint(run_directory(workspace, origin.name), origin.step, verify=True)
+        for damage in damaged:
+            yield Note(level="warning", text=f"passing over {damage}")
+        return folder
     return origin
-
-
-def _checkpoint(run: Path, step: int | None) -> Generator[Event, None, Path]:
-    """The checkpoint of that step, or the whole one of the lowest loss on the validation slice."""
-    found: list[tuple[float, Path]] = []
-    for path in sorted((run / "checkpoints").glob("step-*"), reverse=True):
-        if step is not None and path.name != f"step-{step:08d}":
-            continue
-        try:
-            loss = float(Artifact.open(path, verify=True).facts.get("slice_loss", float("inf")))
-        except Damaged as damage:
-            yield Note(level="warning", text=f"passing over {path.name} of {run.name}: {damage.what}")
-            continue
-        found.append((loss, path))
-    if not found:
-        which = f"of step {step:,}" if step is not None else "that can be read"
-        kept = ", ".join(path.name for path in sorted((run / "checkpoints").glob("step-*"))) or "none"
-        raise BadStart(f"it has no checkpoint {which}", where=run.name, todo=f"there are: {kept}")
-    return min(found, key=lambda pair: pair[0])[1]
 
 
 def _ensure_vocabulary(weights: Weights, folder: Path, tokens: Vocabulary) -> None:
@@ -79,13 +90,22 @@ def _ensure_vocabulary(weights: Weights, folder: Path, tokens: Vocabulary) -> No
                 what, "begin with weights that were trained with GPT-2's own vocabulary, such as hf:gpt2"
             )
         return
-    theirs = Vocabulary.load(folder / "vocabulary.json")
+    theirs = _own_vocabulary(weights, folder)
     if theirs.digest != tokens.digest:
         raise other_tokens(
             f"{_called(tokens)} here, {_called(theirs)} there",
             "take the text and the tokenize section that the weights were trained with; only a vocabulary that is not "
             f"learned from the text (bytes, {GPT2} and so on) is the same for any",
         )
+
+
+def _own_vocabulary(weights: Weights, folder: Path) -> Vocabulary:
+    """The one that lies beside weights of ours. Raises BadVocabulary, BadStart where it cannot be theirs."""
+    theirs = Vocabulary.load(folder / "vocabulary.json")
+    if theirs.size != weights.vocabulary:
+        what = f"model.json says {weights.vocabulary:,} entries, vocabulary.json has {theirs.size:,}"
+        raise other_tokens(what, "bring back the vocabulary.json that was saved with the weights")
+    return theirs
 
 
 def _called(vocabulary: Vocabulary) -> str:

@@ -37,5 +37,5 @@ def change(run: Run, overrides: Iterable[str]) -> list[Change]:
                 todo=f"give it a later end, such as --set train.steps={2 * metric.step}",
             )
     if found:
-        run.rewrite(recipe)
+        run.rewrite(recipe, run.processes)
     return found

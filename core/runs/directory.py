@@ -33,6 +33,7 @@ from core.events import Ended
 from core.files import remove_tree, write_atomic
 from core.journal import Tail, last_event
 from core.locks import Lock, holder
+from core.model.beginning import look
 from core.recipe import Recipe
 from core.runs.summary import Summary
 from core.trouble import Busy, DiskTrouble, Trouble, Usage, nearest
@@ -80,6 +81,8 @@ class RunFile(Struct, frozen=True, kw_only=True):
     schema: int = SCHEMA
     recipe: Recipe
     made_at: float
+    processes: int = 1
+    """That train it together."""
     version: str = __version__
 
 
@@ -109,13 +112,17 @@ class Run:
     # -- coming to be ---------------------------------------------------------------------------------------------
 
     @classmethod
-    def create(cls, workspace: Workspace, recipe: Recipe) -> Run:
-        """A new run for `recipe`, not started yet. Raises BadName, DiskTrouble."""
+    def create(cls, workspace: Workspace, recipe: Recipe, processes: int = 1) -> Run:
+        """A new run for `recipe`, not started yet, trained by `processes` together.
+
+        Raises BadName, DiskTrouble; BadStart where the weights it is to begin with are here and cannot be begun with.
+        """
         check_name(recipe.name)
+        look(recipe, workspace)
         now = time.time()
         stamp = datetime.datetime.fromtimestamp(now).strftime("%Y%m%d-%H%M%S")
         path = workspace.runs / f"{stamp}-{recipe.name}-{secrets.token_hex(2)}"
-        file = RunFile(recipe=recipe, made_at=now)
+        file = RunFile(recipe=recipe, made_at=now, processes=processes)
         try:
             path.mkdir(mode=0o700)
             for part in ("control", "checkpoints"):
@@ -140,13 +147,13 @@ class Run:
         except (OSError, msgspec.DecodeError) as error:
             raise BadRun(f"run.json cannot be read ({error})", where=str(path)) from None
 
-    def rewrite(self, recipe: Recipe) -> None:
-        """Let the next attempt follow `recipe`. Raises StillRunning, DiskTrouble."""
+    def rewrite(self, recipe: Recipe, processes: int) -> None:
+        """Let the next attempt follow `recipe`, by so many processes. Raises StillRunning, DiskTrouble."""
         lock = None if self.writer() else Lock.acquire(self.path / "supervisor.lock")
         if lock is None:
             raise StillRunning(f"{self.id} is running", todo=f"stop it first: llmtui stop {self.id}")
         with lock:
-            file = msgspec.structs.replace(self.file, recipe=recipe)
+            file = msgspec.structs.replace(self.file, recipe=recipe, processes=processes)
             try:
                 write_atomic(self.path / "run.json", msgspec.json.format(msgspec.json.encode(file), indent=1))
             except OSError as error:
@@ -166,6 +173,10 @@ class Run:
     @property
     def recipe(self) -> Recipe:
         return self.file.recipe
+
+    @property
+    def processes(self) -> int:
+        return self.file.processes
 
     @property
     def made_at(self) -> float:

@@ -15,6 +15,12 @@ from core.runs.directory import Run, StillRunning
 from core.trouble import Busy, Trouble
 from core.workspace import Workspace
 
+_NOT_OURS = (
+    *("PYTHONPATH", "PYTHONSTARTUP"),
+    # of a training by several processes inside which somebody works: ours is none of them
+    *("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"),
+)
+
 
 class NotStarted(Trouble):
     doing = "start the run"
@@ -31,7 +37,7 @@ def python(module: str, *arguments: str) -> list[str]:
 
 def environment(workspace: Workspace) -> dict[str, str]:
     """The environment of our processes: our `core` wins, caches are private, nothing is buffered."""
-    env = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONSTARTUP")}
+    env = {key: value for key, value in os.environ.items() if key not in _NOT_OURS}
     if "site-packages" not in ROOT.parts:
         env["PYTHONPATH"] = str(ROOT)
     env |= {

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from core.hardware import cores
 from core.journal import Lines
 from core.locks import Lock
 from core.runs.control import ask_stop
@@ -46,6 +47,7 @@ def supervise(run: Run) -> int:
             kills = _out_of_memory_kills()
             _record(records, Launched(attempt=attempt))
             code = _work(run, attempt)
+            _adopt(run)  # where several train, the one that works may outlive what started them
             if run.last_word():
                 _record(records, Exited(attempt=attempt, code=code))
                 return 0
@@ -69,17 +71,30 @@ def _adopt(run: Run) -> bool:
 
 
 def _work(run: Run, attempt: int) -> int:
-    """Run one worker to its end; its exit code, or minus the signal that ended it."""
+    """Run one worker, or several together, to the end; the exit code, or minus the signal that ended it."""
+    env = dict(os.environ)
+    if run.processes > 1:  # torchrun would give each of them one thread
+        env.setdefault("OMP_NUM_THREADS", str(max(1, cores() // run.processes)))
     if run.log.exists() and run.log.stat().st_size > LOG_LIMIT:
         os.truncate(run.log, 0)
     with run.log.open("ab") as log:  # a file, not a pipe: the worker must not mind if we die
         return subprocess.Popen(
-            python("core.worker", str(run.path), str(attempt)),
+            command(run, attempt),
             cwd=run.path,
+            env=env,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
         ).wait()
+
+
+def command(run: Run, attempt: int) -> list[str]:
+    """The command line that works on `run`."""
+    worker = ("core.worker", str(run.path), str(attempt))
+    if run.processes == 1:
+        return python(*worker)
+    together = ("--standalone", "--nproc-per-node", str(run.processes), "-m")
+    return python("torch.distributed.run", *together, *worker)
 
 
 def _record(records: Lines, record: Launched | Exited) -> None:

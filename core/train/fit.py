@@ -22,7 +22,7 @@ from core.model.memory import memory
 from core.recipe import Recipe, Train
 from core.train.forecast import Timing, forecast
 from core.train.out_of_memory import OutOfMemory, halving, ran_out
-from core.train.schedule import DEFAULT_MINUTES
+from core.train.schedule import limits
 
 SHARE = 0.03
 """Of the training that trying it out may take."""
@@ -34,37 +34,40 @@ ALWAYS = 0.5
 """Seconds that trying it out may take however short the training is."""
 
 
-def room(device: Device, share: float = 1.0) -> Room:
-    """What there is for a training on `device` that has not been laid out yet."""
+def room(device: Device, share: float = 1.0, processes: int = 1) -> Room:
+    """What there is for a training on `device` that has not been laid out yet.
+
+    processes: how many of them train it on this machine. A GPU is one's own, the machine's memory is everybody's.
+    """
     gpu = device.name == "cuda"
     if gpu:
         free, _ = torch.cuda.mem_get_info()
         free += torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
     else:
-        free = available_memory()
+        free = available_memory() // processes
     return Room(bytes=int(share * free), itemsize=device.dtype.itemsize, gpu=gpu)
 
 
-def fitting(recipe: Recipe, vocabulary: int, device: Device) -> int:
+def fitting(recipe: Recipe, vocabulary: int, device: Device, processes: int = 1) -> int:
     """Sequences in one forward pass: what the recipe asks for, or as many as fit, by the formula.
 
     To be asked before the model is there. Raises OutOfMemory where it does not fit, and says what would.
     """
     asked, batch = recipe.train.micro_batch, recipe.train.batch_size
+    free, space = room(device, processes=processes), room(device, MARGIN, processes)
     if asked is not None:
         asked = min(asked, batch)
-        if room(device).takes(recipe, vocabulary, asked):
+        if free.takes(recipe, vocabulary, asked):
             return asked
     else:
-        fits = largest_micro_batch(recipe, vocabulary, room(device, MARGIN))
-        if fits or room(device).takes(recipe, vocabulary, 1):
+        fits = largest_micro_batch(recipe, vocabulary, space)
+        if fits or free.takes(recipe, vocabulary, 1):
             return fits or 1
-    space = room(device, MARGIN)
     short = needed(recipe, vocabulary, asked or 1, space)
     would = list(what_would_fit(recipe, vocabulary, space))
     raise OutOfMemory(
         f"the memory is too small: {asked or 1} of its sequences at a time need about {_gib(short)}, "
-        f"and {_gib(room(device).bytes)} are free",
+        f"and {_gib(free.bytes)} are free",
         where=f"{_billions(parameters(recipe.model, vocabulary).total)} parameters",
         todo="this would fit: " + ", or ".join(f"--set {one}" for one in would)
         if would
@@ -207,12 +210,10 @@ def _update(model: GPT, optimizers: Sequence[Optimizer], recipe: Recipe) -> floa
 
 def _expected(recipe: Recipe, micro_batch: int, one: float) -> float:
     """Seconds of the whole training, roughly, where a pass takes `one`."""
-    train = recipe.train
-    steps = [float(train.steps)] if train.steps else []
-    steps += [train.tokens / (train.batch_size * recipe.model.block_size)] if train.tokens else []
-    limits = [count * one * train.batch_size / micro_batch for count in steps]
-    limits += [60 * train.minutes] if train.minutes else []
-    return min(limits, default=60 * DEFAULT_MINUTES)
+    step = one * recipe.train.batch_size / micro_batch
+    token = step / (recipe.train.batch_size * recipe.model.block_size)
+    seconds = {"steps": step, "tokens": token, "minutes": 60.0}
+    return min(limit * seconds[unit] for unit, limit in limits(recipe.train).items())
 
 
 def _seconds(work: Callable[[], None]) -> float:

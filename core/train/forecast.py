@@ -7,7 +7,7 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from core.recipe import Recipe
-from core.train.schedule import DEFAULT_MINUTES
+from core.train.schedule import limits
 
 
 class Timing(Struct, frozen=True, kw_only=True):
@@ -42,11 +42,9 @@ def forecast(recipe: Recipe, timing: Timing, *, micro_batch: int, validation: in
     evaluation = min(train.evaluate_tokens, validation) / (micro_batch * block) * timing.forward
     sample = min(recipe.sample.tokens, 10**6) * timing.token
     each = step + evaluation / train.evaluate_every + sample / train.sample_every
-    minutes = train.minutes
-    if minutes is None and train.steps is None and train.tokens is None:
-        minutes = DEFAULT_MINUTES
-    limits = [float(train.steps)] if train.steps else []
-    limits += [train.tokens / (train.batch_size * block)] if train.tokens else []
-    limits += [max(0.0, 60 * minutes - evaluation) / each] if minutes else []
-    steps = min(limits)
+    left = limits(train)
+    if "minutes" in left:
+        left["minutes"] = max(0.0, left["minutes"] - evaluation / 60)
+    taken = {"steps": 1.0, "tokens": train.batch_size * block, "minutes": each / 60}
+    steps = min(limit / taken[unit] for unit, limit in left.items())
     return Forecast(step, evaluation + steps * each, round(steps * train.batch_size * block))

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from core.trouble import Trouble
+from core.trouble import Interrupted, Trouble
 
 PATIENCE = timedelta(days=365)
 """How long one waits for the others: a pause lasts as long as a person wants. One that dies is noticed at once."""
@@ -25,7 +25,8 @@ class NoDevices(Trouble):
 class Ranks:
     """The processes of one training. Alone, each of these operations leaves things as they are.
 
-    All but the properties have to be called on every rank, in the same order.
+    All but the properties have to be called on every rank, in the same order. They raise Interrupted where another
+    rank has died.
     """
 
     def __init__(self, index: int = 0, count: int = 1) -> None:
@@ -44,16 +45,16 @@ class Ranks:
             yield cls()
             return
         if device == "cuda":
-            local, there = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
-            if local >= there:
+            here, there = int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
+            if here > there:  # asked on every rank alike: none must wait for one that has given up
                 raise NoDevices(
-                    f"{count} processes want a GPU each, and there are {there}",
-                    where="torchrun --nproc-per-node",
-                    todo=f"start {there}",
+                    f"{here} processes want a GPU each, and there {'is' if there == 1 else 'are'} {there}",
+                    todo=f'start {there}, or set train.device = "cpu"',
                 )
-            torch.cuda.set_device(local)
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         # what is agreed on travels by gloo even between GPUs: numbers on the CPU, without waiting for a device
-        dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo", timeout=PATIENCE)
+        with _in_touch():
+            dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo", timeout=PATIENCE)
         try:
             yield cls(dist.get_rank(), dist.get_world_size())
         finally:
@@ -80,9 +81,28 @@ class Ranks:
         if self.count == 1:
             return
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
-        dist.all_reduce(flat)
+        with _in_touch():
+            dist.all_reduce(flat)
         parts = torch.split(flat, [tensor.numel() for tensor in tensors])
         torch._foreach_copy_(list(tensors), [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)])
+
+    def spread(self, tensors: Iterable[Tensor]) -> None:
+        """Make each of `tensors` what it is on the first rank."""
+        if self.count > 1:
+            for tensor in tensors:
+                with _in_touch():
+                    dist.broadcast(tensor.detach(), 0)
+
+    def tell(self, text: str = "") -> str:
+        """What the first rank says, on every rank: the others wait for it, however long it takes."""
+        if self.count == 1:
+            return text
+        said = torch.tensor(list(text.encode(errors="surrogateescape")), dtype=torch.uint8)
+        length = torch.tensor(len(said))
+        self.spread([length])
+        heard = said if self.first else torch.empty(int(length), dtype=torch.uint8)
+        self.spread([heard])
+        return bytes(heard.tolist()).decode(errors="surrogateescape")
 
     def exchange(self, *numbers: float) -> list[tuple[float, ...]]:
         """What every rank has to say, by rank."""
@@ -101,5 +121,15 @@ class Ranks:
     def _gather(self, tensor: Tensor) -> list[Tensor]:
         """`tensor`, on the CPU and of one shape everywhere, of every rank."""
         every = [torch.empty_like(tensor) for _ in range(self.count)]
-        dist.all_gather(every, tensor)
+        with _in_touch():
+            dist.all_gather(every, tensor)
         return every
+
+
+@contextlib.contextmanager
+def _in_touch() -> Iterator[None]:
+    """Raises Interrupted where a process that this one has to hear from is gone."""
+    try:
+        yield
+    except RuntimeError as error:  # nothing more exact is raised
+        raise Interrupted(f"another of its processes is gone ({error})", todo="resume it") from None

@@ -8,6 +8,7 @@ import time
 from collections.abc import Generator
 from pathlib import Path
 
+import msgspec
 import torch
 
 from core.artifact import Artifact, Facts, fingerprint
@@ -65,6 +66,8 @@ class Trainer:
 
     def __init__(self, recipe: Recipe, tokens: Artifact, directory: Path, device: Device, ranks: Ranks = ALONE) -> None:
         self.recipe, self.directory, self._ranks = recipe, directory, ranks
+        kind = ranks.tell(str(device.dtype).removeprefix("torch."))  # each may have measured something else
+        device = msgspec.structs.replace(device, dtype=getattr(torch, kind))
         self._origin = checkpoints.Origin(recipe, tokens, identify(recipe, tokens))
         self._saver = Saver(directory, recipe.train.keep)
         self.vocabulary = Vocabulary.load(tokens.path / "vocabulary.json")
@@ -81,7 +84,7 @@ class Trainer:
         self._lengths = byte_lengths(self.vocabulary)
         self._evaluated_step = -1
         self._evaluation_batch = recipe.train.batch_size
-        self._device, self._fits = device, fitting(recipe, self.vocabulary.size, device)
+        self._device, self._fits = device, fitting(recipe, self.vocabulary.size, device, ranks.count)
         torch.manual_seed(recipe.train.seed)
         try:
             self.model = GPT(recipe.model, self.vocabulary.size, dtype=device.dtype).to(device.torch)
@@ -90,7 +93,7 @@ class Trainer:
         self._objective = Objective(recipe.train, mask=self.model.mask)
         ranks.reseed(recipe.train.seed)
         self.optimizers = optimizers(self.model, recipe.train)
-        self.state = checkpoints.State(dtype=str(device.dtype).removeprefix("torch."))
+        self.state = checkpoints.State(dtype=kind)
         self._facts: Facts = {}
         self._train_loss: float | None = None  # on the slice of the training text
         self._began = 0.0  # on the monotonic clock, moved forward by every pause
@@ -132,7 +135,8 @@ class Trainer:
                 validation=validation,
             )
             self.state.micro_batch = told.micro_batch
-            self.state.compiled = worth_compiling(self.recipe.train, self._device, told.seconds)
+            compiled = worth_compiling(self.recipe.train, self._device, told.seconds)
+            self.state.compiled = bool(self._ranks.exchange(compiled)[0][0])
             yield told
         self.state.micro_batch = self._micro_batch()
         if self.state.compiled:
@@ -326,7 +330,9 @@ class Trainer:
         if found is None:
             if damaged:
                 yield Note(level="warning", text="no checkpoint is whole: the training begins anew")
-            yield from start_from(self.recipe.model, self.model, self.vocabulary, Workspace())
+            if self._ranks.first:
+                yield from start_from(self.recipe.model, self.model, self.vocabulary, Workspace())
+            self._ranks.spread(self.model.parameters())
             return
         changes = since(found, self.recipe, self._origin.tokens)
         self.state = checkpoints.restore(found, self.model, self.optimizers, self._ranks.index)

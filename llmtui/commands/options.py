@@ -45,6 +45,12 @@ preset_option: Decorator = click.option(
     "--preset", metavar="NAME", shell_complete=_complete_preset, help="Start from a recipe that comes with llmtui."
 )
 detach_option: Decorator = click.option("--detach", is_flag=True, help="Start it and return at once.")
+processes_option: Decorator = click.option(
+    "--processes",
+    type=click.IntRange(1, 1024),
+    metavar="N",
+    help="Let N processes train it together, on GPUs each on its own; the losses are those of one.",
+)
 json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 yes_option: Decorator = click.option(
     "--yes", is_flag=True, help="Agree to what a corpus asks, where it asks for something, without being asked."

@@ -9,12 +9,14 @@ import click
 
 from core.events import Memory
 from core.hardware import available_memory, machine
+from core.model.beginning import look
 from core.model.count import parameters, work
 from core.model.fitting import MARGIN, Room, largest_micro_batch, what_would_fit
 from core.model.memory import memory
 from core.recipe import Recipe
 from core.recipe_file import load
 from core.vocab.sizes import expected
+from core.workspace import Workspace
 from llmtui.commands.asked import resolve
 from llmtui.commands.options import json_option, preset_option, set_option
 from llmtui.console import out, out_json, table
@@ -43,9 +45,11 @@ def plan(what: str | None, preset: str | None, overrides: tuple[str, ...], as_js
     """Count what RECIPE or a training on SOURCE will take, without starting it.
 
     Parameters and arithmetic by part, memory by part, and how many sequences this machine takes at once. The time is
-    not known before it has been tried: a run tells it before its first step.
+    not known before it has been tried: a run tells it before its first step. Weights to begin with (model.init) are
+    looked at where they are on this machine.
     """
     recipe = resolve(what, preset, overrides) if what else load(preset=preset, overrides=overrides)
+    look(recipe, Workspace())
     entries, unsure = expected(recipe.tokenize)
     options = list(_options(recipe, entries))
     if as_json:

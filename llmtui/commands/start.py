@@ -16,7 +16,7 @@ from core.runs.directory import Run, State
 from core.trouble import Usage
 from core.workspace import Workspace
 from llmtui.commands.asked import ensure_agreed, from_file, placed, resolve
-from llmtui.commands.options import detach_option, preset_option, set_option, yes_option
+from llmtui.commands.options import detach_option, preset_option, processes_option, set_option, yes_option
 from llmtui.console import can_draw, out, say
 from llmtui.narrate import Narrator, describe_failure, describe_progress, follow, result
 
@@ -42,6 +42,7 @@ def demo(overrides: tuple[str, ...], detach: bool, plain: bool) -> int:
 @preset_option
 @set_option
 @click.option("--name", help="What to call the run; derived from the recipe or source otherwise.")
+@processes_option
 @detach_option
 @click.option("--workbench", is_flag=True, help="Open the workbench on it.")
 @yes_option
@@ -50,6 +51,7 @@ def run(
     preset: str | None,
     overrides: tuple[str, ...],
     name: str | None,
+    processes: int | None,
     detach: bool,
     workbench: bool,
     yes: bool,
@@ -65,7 +67,7 @@ def run(
         raise CannotDraw("this is no terminal to draw on", todo="leave out --workbench")
     recipe = placed(resolve(what, preset, overrides, name))
     ensure_agreed(Workspace().prepare(), recipe, yes)
-    return _begin(recipe, detach=detach, workbench=workbench)
+    return _begin(recipe, detach=detach, workbench=workbench, processes=processes or 1)
 
 
 @click.command(short_help="Print a recipe with all its fields, as a file.")
@@ -80,10 +82,10 @@ def recipe(file: str | None, preset: str | None, overrides: tuple[str, ...]) -> 
         out(to_toml(load(preset=preset, overrides=overrides)), end="")
 
 
-def _begin(recipe: Recipe, *, detach: bool, workbench: bool) -> int:
+def _begin(recipe: Recipe, *, detach: bool, workbench: bool, processes: int = 1) -> int:
     """Start a run for `recipe` and stay with it as far as is wanted; the exit code."""
     workspace = Workspace().prepare()
-    started = Run.create(workspace, recipe)
+    started = Run.create(workspace, recipe, processes)
     with left_to_itself(started):
         launch.start(started, workspace)
         if detach:

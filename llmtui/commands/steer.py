@@ -14,7 +14,7 @@ from core.runs.control import ask_go_on, ask_pause, ask_stop
 from core.runs.directory import Run, State, StillRunning, find_run
 from core.trouble import Usage
 from core.workspace import Workspace
-from llmtui.commands.options import detach_option, run_argument, set_option
+from llmtui.commands.options import detach_option, processes_option, run_argument, set_option
 from llmtui.commands.start import left_to_itself, replayed, stay_with
 from llmtui.console import say
 from llmtui.units import size
@@ -79,23 +79,30 @@ def pause(wanted: str | None) -> None:
 @click.command(short_help="Go on with a paused, stopped, failed or interrupted run.")
 @run_argument()
 @set_option
+@processes_option
 @detach_option
-def resume(wanted: str | None, overrides: tuple[str, ...], detach: bool) -> int:
+def resume(wanted: str | None, overrides: tuple[str, ...], processes: int | None, detach: bool) -> int:
     """Go on with RUN: end its pause, or start it again from its last checkpoint and tell of it until it ends.
 
     With --set it goes on with other settings: learning rates, limits, schedule, intervals and the like, and what is
-    drawn. With a later end (train.steps, tokens or minutes) also a run that is done goes on.
+    drawn. With a later end (train.steps, tokens or minutes) also a run that is done goes on. With --processes it goes
+    on with so many; else with as many as before.
     """
     workspace = Workspace().prepare()
     run = find_run(workspace, wanted)
     state = run.state()
+    other = processes not in (None, run.processes)
+    if (overrides or other) and state.alive:
+        what = f"{run.id} is running, and its settings change only while it is not"
+        raise AlreadyRunning(what, todo=f"llmtui stop {run.id}, then resume it so")
     if overrides:
-        if state.alive:
-            what = f"{run.id} is running, and its settings change only while it is not"
-            raise AlreadyRunning(what, todo=f"llmtui stop {run.id}, then resume it so")
         for changed in change(run, overrides):
             say(f"{run.id}: {changed}")
             state = State.STOPPED  # if it was done, it is no longer
+    if processes is not None and other:
+        before = run.processes
+        run.rewrite(run.recipe, processes)
+        say(f"{run.id}: processes {before} → {processes}")
     if state is State.DONE:
         say(f"{run.id} is done; there is nothing to go on with")
         return 0

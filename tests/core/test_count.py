@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.model.count import embedding_rows, parameters, work
+from core.model.count import embedding_rows, parameters, tensors, work
 from core.model.gpt import GPT
 from core.recipe import Model
 from core.recipe_file import load
@@ -51,6 +51,8 @@ def test_counted_parameters_are_those_of_the_model_part_by_part(shape: Model, vo
         found[next(part for part in found if part in name)] += parameter.numel()
     assert list(found.values()) == list(msgspec.structs.astuple(parameters(shape, vocabulary)))
     assert model.parameter_count() == sum(parameter.numel() for parameter in model.parameters())
+    named = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    assert named == tensors(shape, vocabulary)
 
 
 @given(shapes(), st.integers(1, 300))

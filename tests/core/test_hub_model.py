@@ -9,18 +9,22 @@ from pathlib import Path
 import msgspec
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from core.artifact import Artifact
 from core.download import hub_line, progress
 from core.download.hub_errors import HubTrouble
-from core.download.hub_model import fetch
-from core.events import Evaluation, Event, Note, Progress, Resumed
+from core.download.hub_model import fetch, look
+from core.events import Evaluation, Event, Note, Progress, Resumed, StageStarted
+from core.model.beginning import TURNED
+from core.model.count import tensors
 from core.model.device import Device
 from core.model_folder import BadStart
 from core.pipeline import pipeline
 from core.recipe import Recipe
 from core.recipe_file import load
 from core.tokenize.shards import map_shard
+from core.weight_files import contents
 from core.workspace import Workspace
 from tests.core.gpt2_folders import SMALL, peer, written
 from tests.core.hub_standin import HubStandIn, closed_port, use
@@ -128,6 +132,50 @@ def test_a_repository_with_only_a_pickle_is_refused_before_it_is_fetched(hub: Hu
     assert hub.sent("bin") == 0
 
 
+def test_looking_fetches_the_beginnings_of_the_weights_alone(hub: HubStandIn, tmp_path: Path) -> None:
+    folder, found = made(look("me/small", "main"))
+    assert (folder / "config.json").is_file()
+    assert found == contents(sorted((tmp_path / "repository").glob("*.safetensors")))
+    assert found["transformer.h.1.mlp.c_fc.weight"].size == (64, 256)
+    headers = [int.from_bytes(data[:8], "little") + 8 for data in weights(tmp_path / "repository").values()]
+    assert hub.sent(r"\.safetensors$") == sum(headers)
+    fetched, asked = made(fetch("me/small", "main")), len(hub.requests)
+    assert made(look("me/small", "main")) == (fetched, found)
+    assert len(hub.requests) == asked
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"n_layer": 3}, "they come without h.2.ln_1.weight, h.2.ln_1.bias"),
+        ({"n_embd": 32}, "wte.weight has the shape (50257, 64) where (50257, 32) is needed"),
+        ({"vocab_size": 300}, "gpt2 of 50,257 entries here, 300 there"),
+        ({"model_type": "llama"}, "model_type 'llama'"),
+    ],
+    ids=str,
+)
+def test_a_model_of_the_hub_that_does_not_fit_is_refused_before_the_first_stage(
+    hub: HubStandIn, tmp_path: Path, workspace: Workspace, corpus: Path, change: dict[str, int | str], says: str
+) -> None:
+    folder = tmp_path / "other"
+    folder.mkdir()
+    shape = {"n_layer": 2, "n_head": 2, "n_embd": 64, "n_positions": 8, "vocab_size": 50257, "model_type": "gpt2"}
+    (folder / "config.json").write_text(json.dumps(shape | change))
+    form = msgspec.structs.replace(load(preset="gpt2").model, n_layer=2, n_head=2, n_embd=64, block_size=8)
+    named = {name: size[::-1] if TURNED.match(name) else size for name, size in tensors(form, 50257).items()}
+    save_file({name: torch.zeros(size) for name, size in named.items()}, folder / "model.safetensors")
+    hub.add("me/other", folder)
+    asked = {name: value for name, value in change.items() if name in ("n_layer", "n_embd")}
+    recipe = recipe_of(corpus, "tokenize.vocabulary=gpt2")
+    model = msgspec.structs.replace(form, init="hf:me/other", **asked)
+    said: list[Event] = []
+    with pytest.raises(BadStart) as caught:
+        said.extend(pipeline(msgspec.structs.replace(recipe, model=model), workspace, tmp_path / "run", CPU))
+    assert says in caught.value.sentence()
+    assert not any(isinstance(event, StageStarted) for event in said)
+    assert hub.sent(r"\.safetensors$") < 20_000
+
+
 def test_closing_it_ends_the_transfer_and_the_next_attempt_goes_on(hub: HubStandIn, tmp_path: Path) -> None:
     hub.fail(r"GET .*model-00002.*\.safetensors", "stall", times=1)
     talk = fetch("me/small", "main")
@@ -149,6 +197,7 @@ def test_a_training_begins_with_the_weights_and_resumes_without_them(
 ) -> None:
     """There is no room for 50,257 entries here: the vocabulary of the weights is taken to be the one learned."""
     monkeypatch.setattr("core.model.published.AS_GPT2", ("bpe",))
+    monkeypatch.setattr("core.start.AS_GPT2", ("bpe", "gpt2"))
     shape = ("n_layer=2", "n_head=2", "n_embd=64", "block_size=8", "positions=learned", "norm=layer", "bias=true")
     form = ("activation=gelu", "qk_norm=false", "tied_head=true", "init=hf:me/small")
     small = ("tokenize.size=300", "train.evaluate_tokens=8")  # one window, the first

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.recipe import Train
+from core.recipe import Recipe, Train
+from core.train import fit, schedule
+from core.train.forecast import Timing, forecast
 from core.train.schedule import progress, rate, reached
 
 Name = Literal["constant", "cosine", "wsd"]
@@ -31,6 +33,14 @@ def test_the_limit_that_is_reached_is_named() -> None:
     assert reached(recipe, steps=0, tokens=10_001, seconds=0) == "the limit of 10,000 tokens is reached"
     assert reached(recipe, steps=0, tokens=0, seconds=90) == "the limit of 1.5 minutes is reached"
     assert reached(Train(), steps=10**9, tokens=10**12, seconds=300) == "the limit of 5 minutes is reached"
+
+
+def test_how_long_a_recipe_without_limits_trains_is_said_in_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedule, "DEFAULT_MINUTES", 2.0)
+    assert progress(Train(), steps=0, tokens=0, seconds=60) == 0.5
+    timing = Timing(pass_=0.1, update=0.1, forward=0.0, token=0.0)
+    assert forecast(Recipe(), timing, micro_batch=1, validation=0).seconds == pytest.approx(120)
+    assert fit._expected(Recipe(), 1, 0.1) == 120
 
 
 @given(

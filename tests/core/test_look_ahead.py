@@ -1,0 +1,220 @@
+"""Weights that cannot be begun with are said to be so before anything is downloaded, and by the commands at once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from core.artifact import write_directory
+from core.events import Event, StageStarted
+from core.model.gpt import GPT
+from core.model.weights import save_model
+from core.pipeline import pipeline
+from core.recipe import Recipe
+from core.recipe_file import to_toml
+from core.runs.directory import Run
+from core.tokenize.vocabulary import Vocabulary
+from core.trouble import Trouble
+from core.workspace import Workspace
+from llmtui.cli import run as command_line
+from tests.core.training import CPU
+
+BYTES = Vocabulary("bytes", "", [bytes([byte]) for byte in range(256)], kind="bytes")
+NAME = "h.0.mlp.c_fc.weight"
+
+Make = Callable[..., Recipe]
+
+
+@pytest.fixture
+def recipe(tiny: Make, tmp_path: Path) -> Recipe:
+    """A training that begins with the weights of ours in tmp_path/weights, which are whole."""
+    small = tiny("tokenize.vocabulary=bytes", "train.steps=1", 'model.init=""')
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    torch.manual_seed(1)
+    save_model(GPT(small.model, BYTES.size), folder)
+    BYTES.save(folder / "vocabulary.json")
+    return begun(small, str(folder))
+
+
+def begun(recipe: Recipe, init: str, **tokenize: object) -> Recipe:
+    return msgspec.structs.replace(
+        recipe,
+        model=msgspec.structs.replace(recipe.model, init=init),
+        tokenize=msgspec.structs.replace(recipe.tokenize, **tokenize),
+    )
+
+
+def refused(recipe: Recipe, workspace: Workspace, tmp_path: Path) -> str:
+    """What the pipeline says before its first stage."""
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True, exist_ok=True)
+    said: list[Event] = []
+    with pytest.raises(Trouble) as caught:
+        said.extend(pipeline(recipe, workspace, tmp_path / "run", CPU))
+    assert not any(isinstance(event, StageStarted) for event in said)
+    assert not list(workspace.artifacts.iterdir())
+    return caught.value.sentence()
+
+
+def spoil(folder: Path, kind: str) -> None:
+    file = folder / "model.safetensors"
+    whole, raw = load_file(file), file.read_bytes()
+    match kind:
+        case "missing":
+            file.unlink()
+        case "pickle":
+            file.rename(folder / "pytorch_model.bin")
+        case "short":
+            file.write_bytes(raw[:-4])
+        case "cut in its JSON":
+            file.write_bytes(raw[:100])
+        case "empty":
+            file.write_bytes(b"")
+        case "no JSON":
+            file.write_bytes(raw[:8] + b"\xff" * 500 + raw[508:])
+        case "gap":
+            file.write_bytes(raw.replace(b'"data_offsets":[0,', b'"data_offsets":[4,', 1))
+        case "without":
+            save_file({name: tensor for name, tensor in whole.items() if name != NAME}, file)
+        case "unknown":
+            save_file({**whole, "h.7.attn.c_attn.weight": torch.ones(1)}, file)
+        case "shape":
+            save_file({**whole, NAME: torch.ones(127, 32)}, file)
+        case "integers":
+            save_file({**whole, NAME: torch.ones(128, 32, dtype=torch.int32)}, file)
+        case "nan":
+            save_file({**whole, NAME: torch.full((128, 32), float("nan"))}, file)
+        case "vocabulary":
+            (folder / "vocabulary.json").write_bytes((folder / "vocabulary.json").read_bytes()[:100])
+        case "no vocabulary":
+            (folder / "vocabulary.json").unlink()
+
+
+LIGHT = [
+    ("missing", "there is no model.safetensors in it"),
+    ("pickle", "pytorch_model.bin, a pickle"),
+    ("short", "bytes where it says"),
+    ("cut in its JSON", "model.safetensors cannot be read"),
+    ("empty", "model.safetensors cannot be read (it is no safetensors file)"),
+    ("no JSON", "model.safetensors cannot be read"),
+    ("gap", "its tensors do not lie side by side"),
+    ("without", f"without {NAME}"),
+    ("unknown", "with h.7.attn.c_attn.weight"),
+    ("shape", f"{NAME} has the shape (127, 32) where (128, 32) is needed"),
+    ("integers", f"{NAME} does not hold finite numbers"),
+    ("vocabulary", "vocabulary.json cannot be read"),
+    ("no vocabulary", "there is no vocabulary.json in it"),
+]
+
+
+@pytest.mark.parametrize(("kind", "says"), [*LIGHT, ("nan", f"{NAME} does not hold finite numbers")])
+def test_spoilt_weights_are_found_before_the_first_stage(
+    recipe: Recipe, workspace: Workspace, tmp_path: Path, kind: str, says: str
+) -> None:
+    spoil(tmp_path / "weights", kind)
+    assert says in refused(recipe, workspace, tmp_path)
+
+
+@pytest.mark.parametrize(("kind", "says"), LIGHT)
+def test_the_commands_say_it_at_once_and_make_no_run(
+    recipe: Recipe,
+    workspace: Workspace,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    kind: str,
+    says: str,
+) -> None:
+    spoil(tmp_path / "weights", kind)
+    (tmp_path / "mine.toml").write_text(to_toml(recipe))
+    for command in (["plan", str(tmp_path / "mine.toml")], ["run", str(tmp_path / "mine.toml")]):
+        assert command_line(command) == 2
+        assert says in capsys.readouterr().err
+    assert not list(workspace.runs.iterdir())
+
+
+def test_looking_needs_no_torch(recipe: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(to_toml(recipe))
+    program = (
+        "import sys; from llmtui.cli import run\n"
+        f"assert run(['plan', {str(tmp_path / 'mine.toml')!r}]) == 0\n"
+        "sys.exit(bool({'torch', 'pyarrow', 'tokenizers', 'numpy'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], stdout=subprocess.DEVNULL).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("tokenize", "says"),
+    [
+        ({"vocabulary": "gpt2"}, "gpt2 in the recipe, bytes there"),
+        ({"vocabulary": "bpe", "size": 256}, "bpe in the recipe, bytes there"),
+    ],
+)
+def test_another_vocabulary_is_found_before_there_are_tokens(
+    recipe: Recipe, workspace: Workspace, tmp_path: Path, tokenize: dict[str, object], says: str
+) -> None:
+    assert says in refused(begun(recipe, recipe.model.init, **tokenize), workspace, tmp_path)
+
+
+def test_a_learned_vocabulary_that_must_be_smaller_is_found_before_it_is_learned(
+    recipe: Recipe, workspace: Workspace, tmp_path: Path
+) -> None:
+    folder = tmp_path / "weights"
+    learned = Vocabulary("bpe", "", [*BYTES.ranks, b"th", b"he"], kind="pairs")
+    save_model(GPT(recipe.model, learned.size), folder)
+    learned.save(folder / "vocabulary.json")
+    smaller = begun(recipe, recipe.model.init, vocabulary="bpe", size=258)
+    assert "bpe of 258 entries here, 259 there" in refused(smaller, workspace, tmp_path)
+
+
+def test_a_model_file_of_another_vocabulary_than_the_one_beside_it_is_refused(
+    recipe: Recipe, workspace: Workspace, tmp_path: Path
+) -> None:
+    Vocabulary("bytes", "", [*BYTES.ranks, b"th"], kind="bytes").save(tmp_path / "weights" / "vocabulary.json")
+    said = refused(recipe, workspace, tmp_path)
+    assert "model.json says 257 entries, vocabulary.json has 258" in said
+
+
+def test_another_shape_than_the_recipes_is_found_before_the_first_stage(
+    recipe: Recipe, workspace: Workspace, tmp_path: Path
+) -> None:
+    wider = msgspec.structs.replace(recipe, model=msgspec.structs.replace(recipe.model, n_embd=64))
+    assert "model.n_embd: the recipe says 64, the weights have 32" in refused(wider, workspace, tmp_path)
+
+
+def test_a_run_without_a_whole_checkpoint_is_found_before_the_first_stage(
+    recipe: Recipe, workspace: Workspace, tmp_path: Path
+) -> None:
+    older = Run.create(workspace, msgspec.structs.replace(recipe, name="older"))
+    goes_on = begun(recipe, f"run:{older.id}")
+    assert "there are: none" in refused(goes_on, workspace, tmp_path)
+    with pytest.raises(Trouble, match="it has no checkpoint"):
+        Run.create(workspace, goes_on)
+
+    def fill(staged: Path) -> None:
+        for file in (tmp_path / "weights").iterdir():
+            (staged / file.name).write_bytes(file.read_bytes())
+
+    write_directory(older.checkpoints / "step-00000010", "train", "0", fill)
+    Run.create(workspace, goes_on)
+    file = older.checkpoints / "step-00000010" / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"\1")  # only its digest can tell
+    assert "there are: step-00000010" in refused(goes_on, workspace, tmp_path)
+
+
+def test_whole_weights_are_begun_with_and_not_looked_for_again_by_a_run_that_goes_on(
+    recipe: Recipe, workspace: Workspace, tmp_path: Path
+) -> None:
+    run = Run.create(workspace, recipe)
+    list(pipeline(recipe, workspace, run.path, CPU))
+    for file in (tmp_path / "weights").iterdir():
+        file.unlink()
+    longer = msgspec.structs.replace(recipe, train=msgspec.structs.replace(recipe.train, steps=2))
+    list(pipeline(longer, workspace, run.path, CPU))
+    assert run.saved_checkpoints()[-1].facts["step"] == 2

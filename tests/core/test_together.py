@@ -1,0 +1,215 @@
+"""A run that several processes train together: started by torchrun or by `--processes`, ended, killed, resumed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from core.artifact import Artifact
+from core.events import Ended, Evaluation, Metric, Resumed, Started
+from core.journal import Tail
+from core.locks import Lock
+from core.recipe import Recipe
+from core.runs.control import ask_go_on, ask_pause
+from core.runs.directory import Exited, Run, State
+from core.runs.launch import environment, kill, python, wait_until_dead
+from core.train.ranks import NoDevices, Ranks
+from core.workspace import Workspace
+from llmtui.cli import run as command_line
+from tests.conftest import TINY, wait_for
+from tests.core.training import of, saved_tensors
+
+Make = Callable[..., Recipe]
+Start = Callable[[Run, int], subprocess.Popen[bytes]]
+
+TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m")
+
+
+@pytest.fixture
+def together(workspace: Workspace) -> Iterator[Start]:
+    """Start two processes on a run as the worker's docstring says; whatever still lives afterwards is killed."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(run: Run, attempt: int) -> subprocess.Popen[bytes]:
+        with run.log.open("ab") as log:
+            command = python(*TORCHRUN, "core.worker", str(run.path), str(attempt))
+            env = environment(workspace) | {"OMP_NUM_THREADS": "1"}
+            started.append(subprocess.Popen(command, cwd=run.path, env=env, stdout=log, stderr=log))
+        return started[-1]
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            for each in (*psutil.Process(process.pid).children(recursive=True), process):
+                each.kill()
+        process.wait()
+
+
+def alone(run: Run, workspace: Workspace, attempt: int) -> int:
+    with run.log.open("ab") as log:
+        command = python("core.worker", str(run.path), str(attempt))
+        return subprocess.run(command, cwd=run.path, env=environment(workspace), stdout=log, stderr=log).returncode
+
+
+def reach(run: Run, step: int, attempt: int = 1) -> None:
+    """Return once `attempt` at the run has journalled `step`."""
+
+    def there() -> bool:
+        said = list(Tail(run.journal).events())
+        begun = [place for place, event in enumerate(said) if isinstance(event, Started) and event.attempt == attempt]
+        return bool(begun) and any(isinstance(event, Metric) and event.step >= step for event in said[begun[0] :])
+
+    wait_for(there, 60, f"step {step} of attempt {attempt}")
+
+
+def trainers(above: int) -> list[psutil.Process]:
+    """The processes under `above` that work on a run."""
+    found = psutil.Process(above).children(recursive=True)
+    return [each for each in found if "core.worker" in each.cmdline() and "torch.distributed.run" not in each.cmdline()]
+
+
+def said(run: Run) -> tuple[list[float], list[float]]:
+    events = list(Tail(run.journal).events())
+    return [event.loss for event in of(Metric, events)], [event.loss for event in of(Evaluation, events)]
+
+
+def test_two_processes_lose_as_one_with_twice_the_accumulation_and_only_one_of_them_writes(
+    tiny: Make, workspace: Workspace, together: Start
+) -> None:
+    recipe = tiny(
+        *("model.dropout=0", "train.optimizer=adamw", "train.lr=1e-3", "train.precision=float32"),
+        *("train.steps=12", "train.evaluate_every=5", "train.micro_batch=2"),
+    )
+    two, one = Run.create(workspace, recipe), Run.create(workspace, recipe)
+    assert together(two, 1).wait() == 0, two.log.read_text()
+    assert alone(one, workspace, 1) == 0
+    assert two.state() is State.DONE
+    for ours, theirs in zip(said(two), said(one), strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-5)
+    assert len(said(two)[0]) == 12
+    (started,) = of(Started, list(Tail(two.journal).events()))
+    assert started.device.startswith("2 processes, ")
+    assert {"rng.torch.0", "rng.torch.1"} <= saved_tensors(two.checkpoints).keys()
+    assert sorted(path.name for path in two.path.iterdir()) == sorted(path.name for path in one.path.iterdir())
+    assert Artifact.open(two.path / "samples", verify=True).facts == {"samples": 1}
+
+
+@pytest.mark.parametrize(
+    "victims", [("first",), pytest.param(("second", "torchrun", "first"), marks=pytest.mark.slow)], ids=",".join
+)
+def test_whichever_process_is_killed_all_end_and_the_run_goes_on_with_two_or_with_one(
+    tiny: Make, workspace: Workspace, together: Start, victims: tuple[str, ...]
+) -> None:
+    run = Run.create(workspace, tiny("train.steps=100000", "train.checkpoint_every=20"))
+    for attempt, victim in enumerate(victims, 1):
+        torchrun = together(run, attempt)
+        reach(run, 25 * attempt, attempt)
+        first, both = run.writer(), trainers(torchrun.pid)
+        assert first is not None and len(both) == 2
+        (second,) = (each.pid for each in both if each.pid != first)
+        os.kill({"first": first, "second": second, "torchrun": torchrun.pid}[victim], signal.SIGKILL)
+        gone, alive = psutil.wait_procs(both, 60)
+        assert len(gone) == 2 and not alive, run.log.read_text()
+        assert torchrun.wait() != 0
+        assert run.last_word() is None
+    said = list(Tail(run.journal).events())
+    assert len(list(of(Resumed, said))) == len(victims) - 1
+    assert "exitcode  : -9" in run.log.read_text()  # torchrun names who was killed
+    last = run.saved_checkpoints()[-1].facts["step"]
+    assert isinstance(last, int)
+    assert command_line(["resume", run.id, "--set", f"train.steps={last + 3}"]) == 0
+    resumed = list(of(Resumed, list(Tail(run.journal).events())))[-1]
+    assert (resumed.step, run.summary().metric.step) == (last, last + 3)  # type: ignore[union-attr]
+
+
+def test_a_data_stage_that_fails_ends_all_of_them_with_its_sentence(
+    tiny: Make, corpus: Path, workspace: Workspace, together: Start
+) -> None:
+    run = Run.create(workspace, tiny("train.steps=5"))
+    for file in corpus.iterdir():
+        file.unlink()
+    torchrun = together(run, 1)
+    wait_for(lambda: len(trainers(torchrun.pid)) == 2)
+    both = trainers(torchrun.pid)
+    assert torchrun.wait() != 0
+    assert not psutil.wait_procs(both, 10)[1]
+    assert run.state() is State.FAILED
+    (ended,) = of(Ended, list(Tail(run.journal).events()))
+    assert ended.what == "cannot read the source: the folder is empty"
+
+
+def test_a_run_that_somebody_else_is_at_is_left_alone_by_all_of_them(
+    tiny: Make, workspace: Workspace, together: Start
+) -> None:
+    run = Run.create(workspace, tiny("train.steps=5"))
+    lock = Lock.acquire(run.path / "writer.lock")
+    assert lock is not None
+    with lock:
+        assert together(run, 1).wait() != 0
+    assert not run.journal.exists()
+    assert "exitcode  : 75" in run.log.read_text()
+
+
+@pytest.mark.slow
+def test_a_run_keeps_its_number_of_processes_waits_without_working_and_changes_it_when_asked(
+    corpus: Path, workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = [part for setting in (*TINY, "train.steps=100000") for part in ("--set", setting)]
+    asked = ["run", str(corpus), "--name", "pair", *settings, "--processes", "2", "--detach"]
+    assert command_line(asked) == 0
+    run = Run.open(workspace.runs / capsys.readouterr().out.strip())
+    try:
+        reach(run, 10)
+        supervisor = run.supervisor()
+        assert supervisor is not None
+        (second,) = (each for each in trainers(supervisor) if each.pid != run.writer())
+        ask_pause(run)
+        wait_for(lambda: run.summary().paused)
+        worked = sum(second.cpu_times()[:2])
+        time.sleep(1)
+        assert sum(second.cpu_times()[:2]) - worked < 0.1
+        ask_go_on(run)
+        second.kill()
+        reach(run, 1, attempt=2)  # its supervisor starts both again
+        assert command_line(["resume", run.id, "--processes", "3"]) == 75
+        assert command_line(["stop", run.id]) == 0
+        assert run.state() is State.STOPPED
+        events = list(Tail(run.journal).events())
+        assert [event.device[:13] for event in of(Started, events)] == ["2 processes, "] * 2
+        assert any(isinstance(record, Exited) and record.code for record in run.launches())
+        step = events[-2].step if isinstance(events[-2], Metric) else run.summary().metric.step  # type: ignore[union-attr]
+        capsys.readouterr()
+        assert command_line(["resume", run.id, "--processes", "1", "--set", f"train.steps={step + 2}"]) == 0
+        assert "processes 2 → 1" in capsys.readouterr().err
+        assert "processes" not in list(of(Started, list(Tail(run.journal).events())))[-1].device
+    finally:
+        if (pid := run.supervisor()) is not None:
+            os.kill(pid, signal.SIGKILL)
+        kill(run, sig=signal.SIGKILL)
+        wait_until_dead(run, 30)
+
+
+def test_more_processes_than_gpus_are_refused_on_every_rank(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    for rank in ("0", "1"):
+        for name, value in {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "RANK": rank, "LOCAL_RANK": rank}.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(NoDevices, match="2 processes want a GPU each, and there is 1"), Ranks.join("cuda"):
+            pass
+
+
+def test_processes_of_a_run_belong_to_no_training_around_them(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a node whose scheduler sets these for a job of its own: a worker would wait for seven others."""
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR"):
+        monkeypatch.setenv(name, "8")
+    assert environment(workspace).keys().isdisjoint({"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR"})
