@@ -40,6 +40,7 @@ AS_NANOGPT = {
     "train.batch_size": 12,
     "train.steps": 2000,
     "train.lr": 1e-3,
+    "train.schedule": "cosine",
     "train.lr_final": 0.1,
     "train.warmup": 0.05,
     "train.weight_decay": 0.1,

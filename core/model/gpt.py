@@ -93,6 +93,11 @@ class GPT(nn.Module):
     """Token ids (B, T) to scores (B, T, vocabulary): for the token that follows each, or, where the objective is
     masked, for the token that stands there.
 
+    A masked model, too, works at each place on the token that follows (DiffuLLaMA, arXiv 2410.17891, does so to begin
+    with causal weights): it then has what it needs first, the token before, without having to find it by attention. At
+    the hidden places themselves all begin alike, and for hundreds of steps it learned little but which tokens are
+    frequent. What comes first is left to the last place, after which nothing follows.
+
     vocabulary: entries, the end-of-text mark included. A masked model has one more for what is hidden, `mask`.
     dtype: what the arithmetic between embedding and scores is done in; weights are float32 whatever it is.
     """
@@ -158,7 +163,7 @@ class GPT(nn.Module):
         for block in self._compiled if self.training and self._compiled else self.h:
             x = block(x)
         out: Tensor = self.ln_f(x)
-        return out
+        return out if self.mask is None else out.roll(1, dims=1)
 
     def scores(self, hidden: Tensor) -> Tensor:
         """The last layer: vectors (..., n_embd) of `hidden` to scores (..., vocabulary) in float32."""

@@ -30,7 +30,7 @@ from core.train.commands import Checkpoint, Stop
 from core.train.trainer import Trainer
 from core.trouble import DiskTrouble
 from core.workspace import Workspace
-from tests.conftest import tiny_recipe, write_corpus
+from tests.conftest import tiny_recipe, wait_for, write_corpus
 from tests.core.stages import ROOT, made, remarks
 from tests.core.training import CPU, of, same, saved_tensors, tensors, train
 
@@ -357,18 +357,22 @@ def test_too_little_room_skips_a_checkpoint_with_a_warning_but_never_the_last_on
 
 
 def train_on_a_filling_disk(tokens: str, recipe: str, directory: str) -> None:
-    """Runs in a process of its own: between steps 30 and 50 no file can grow beyond 20 kB."""
+    """Runs in a process of its own: from step 30 until a checkpoint has failed no file can grow beyond 20 kB."""
 
-    def limit(metric: Metric) -> None:
-        size = 20_000 if 30 <= metric.step < 50 else resource.RLIM_INFINITY
+    def limit(size: int) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
     trainer = Trainer(msgspec.json.decode(recipe, type=Recipe), Artifact.open(Path(tokens)), Path(directory), CPU)
-    for event in train(trainer, limit):
-        if isinstance(event, Saved):
-            print(event.step)
-        elif isinstance(event, Note) and event.level == "warning":
-            print(event.text)
+    for event in trainer.run():
+        match event:
+            case Metric(step=30):
+                wait_for((Path(directory) / "step-00000020").exists)
+                limit(20_000)
+            case Saved(step=step):
+                print(step)
+            case Note(level="warning", text=text):
+                limit(resource.RLIM_INFINITY)
+                print(text)
 
 
 def test_a_write_that_fails_half_way_is_skipped_and_warned_of_and_leaves_nothing(

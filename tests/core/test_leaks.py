@@ -80,6 +80,19 @@ def test_a_masked_model_sees_both_sides_of_what_is_hidden(shape: Model, dtype: t
         assert bool(moved.all())
 
 
+@torch.inference_mode()
+def test_what_is_hidden_is_predicted_at_the_place_before_it_and_what_comes_first_at_the_last() -> None:
+    torch.manual_seed(1)
+    model = GPT(Model(objective="masked", n_layer=1, n_head=2, n_embd=32, block_size=8), 50)
+    torch.nn.init.normal_(model.lm_head.weight)  # the blocks, which start at zero, pass on what they are given
+    hidden = torch.full((1, 8), 50)
+    for at in range(8):
+        ids = hidden.clone()
+        ids[0, at] = 7
+        moved = (model(ids) != model(hidden)).any(-1)[0]
+        assert moved.nonzero().flatten().tolist() == [(at + 1) % 8]
+
+
 # --- a corpus of known entropy: whoever needs fewer bits than it costs has seen it ---
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -17,9 +18,10 @@ from core.recipe import Recipe
 from core.train.ranks import Ranks
 from tests.core.rank import Job, Told, run
 from tests.core.stages import ROOT
-from tests.core.training import same, saved_tensors
+from tests.core.training import OBJECTIVES, same, saved_tensors
 
 Make = Callable[..., Recipe]
+MASKED = {name: asked for name, asked in OBJECTIVES.items() if asked}
 
 
 def together(jobs: list[Job], place: Path, count: int = 2) -> list[list[Told]]:
@@ -51,13 +53,14 @@ def test_two_processes_lose_as_one_with_twice_the_accumulation_and_resume_to_the
         "uneven": (tiny(*adamw, "train.steps=12", "train.batch_size=5"), 1e-5),
         "one": (tiny(*adamw, "train.steps=3", "train.batch_size=1"), 1e-5),  # nothing is left for the second
         "muon": (tiny(*plain, "train.steps=6"), 1e-4),  # it rounds to bfloat16, so that a last digit may count
+        **{name: (tiny(*adamw, "train.steps=6", "train.batch_size=5", *asked), 1e-5) for name, asked in MASKED.items()},
+        "one masked": (tiny(*adamw, "train.steps=3", "train.batch_size=1", "model.objective=masked"), 1e-5),
     }
-    dropout = tiny("train.steps=16", "train.checkpoint_every=100")
-    jobs = [
-        *(job(f"two-{name}", recipe) for name, (recipe, _) in recipes.items()),
-        job("whole", dropout),
-        *(job("broken", dropout, stop) for stop in (5, 11, 0)),
-    ]
+    stops = (5, 11, 0)
+    resumed = {name: tiny("train.steps=16", "train.checkpoint_every=100", *asked) for name, asked in OBJECTIVES.items()}
+    jobs = [job(f"two-{name}", recipe) for name, (recipe, _) in recipes.items()]
+    for name, dropout in resumed.items():
+        jobs += [job(f"whole-{name}", dropout), *(job(f"broken-{name}", dropout, stop) for stop in stops)]
     first, second = together(jobs, tmp_path)
     for told, (name, (recipe, digits)) in zip(first, recipes.items(), strict=False):
         alone = run(job(f"alone-{name}", recipe), Ranks())
@@ -67,11 +70,14 @@ def test_two_processes_lose_as_one_with_twice_the_accumulation_and_resume_to_the
         assert told.evaluations == pytest.approx(alone.evaluations, abs=digits)
     assert all(told.different for told in first)
     assert first == second  # every rank has come to the same numbers by itself
-    whole, *broken = first[len(recipes) :]
-    assert [told.step for told in broken] == [5, 11, 16]
-    assert sum((told.losses for told in broken), start=list[float]()) == whole.losses
-    assert same(saved_tensors(tmp_path / "whole"), saved_tensors(tmp_path / "broken"))
-    assert {"rng.torch.0", "rng.torch.1"} <= saved_tensors(tmp_path / "whole").keys()
+    left = iter(first[len(recipes) :])
+    for name in resumed:
+        whole, *broken = itertools.islice(left, 1 + len(stops))
+        assert [told.step for told in broken] == [5, 11, 16]
+        assert sum((told.losses for told in broken), start=list[float]()) == whole.losses
+        tensors = saved_tensors(tmp_path / f"whole-{name}")
+        assert same(tensors, saved_tensors(tmp_path / f"broken-{name}"))
+        assert {"rng.torch.0", "rng.torch.1"} <= tensors.keys()
 
 
 def test_alone_every_operation_leaves_things_as_they_are() -> None:

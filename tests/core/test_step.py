@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal
 
+import msgspec
 import pytest
 import torch
 from torch import Tensor, nn
@@ -13,7 +15,7 @@ from core.model.gpt import GPT
 from core.model.loss import IGNORE, Loss
 from core.recipe import Model, Train
 from core.train.not_finite import diagnose
-from core.train.objective import Examples, causal
+from core.train.objective import Examples, Objective, causal
 from core.train.optimizer import optimizers
 from core.train.out_of_memory import halving
 from core.train.ranks import Ranks
@@ -24,8 +26,12 @@ GPT2: dict[str, Any] = {"positions": "learned", "norm": "layer", "activation": "
 PLAIN: dict[str, Any] = {"qk_norm": False, "zero_init": False}
 
 
-def batch(size: int = 8, vocabulary: int = 50, length: int = 16, seed: int = 1) -> Examples:
-    return causal(torch.randint(vocabulary, (size, length + 1), generator=torch.Generator().manual_seed(seed)))
+def windows(size: int = 8, vocabulary: int = 50, length: int = 16) -> Tensor:
+    return torch.randint(vocabulary, (size, length + 1), generator=torch.Generator().manual_seed(1))
+
+
+def batch(size: int = 8, vocabulary: int = 50, length: int = 16) -> Examples:
+    return causal(windows(size, vocabulary, length))
 
 
 def gradients(model: GPT) -> dict[str, Tensor]:
@@ -39,25 +45,44 @@ def of_the_mean(model: GPT, learned: Examples, micro_batch: int, recipe: Train) 
     return sums.loss, {name: gradient / sums.places for name, gradient in gradients(model).items()}
 
 
-# B8 of the reference: accumulating 1 x 32 and 4 x 8 sequences gives gradients equal to 1e-6
-@pytest.mark.parametrize("recipe", [Train(), Train(label_smoothing=0.1, z_loss=1e-3)])
-def test_the_micro_batch_changes_no_gradient_even_where_pieces_have_unequally_many_targets(recipe: Train) -> None:
-    torch.manual_seed(1)
-    model = GPT(SMALL, 50)
+def uneven() -> Examples:
+    """Some sequences are asked for nothing, some for one token, some for two in three; weights of all sizes."""
     plain = batch(32)
     targets = plain.targets.clone()
     targets[:8] = IGNORE
     targets[8, 1:] = IGNORE
     targets[20:, ::3] = IGNORE
-    weights = torch.rand(32, 16) * 2
-    for learned in (plain, Examples(plain.ids, targets, weights, int((targets != IGNORE).sum()))):
-        loss, whole = of_the_mean(model, learned, 32, recipe)
-        assert max(float(gradient.abs().max()) for gradient in whole.values()) > 0.01
-        for micro_batch in (8, 7, 1):
-            other, pieces = of_the_mean(model, learned, micro_batch, recipe)
-            assert other == pytest.approx(loss, abs=1e-6)
-            for name in whole:
-                torch.testing.assert_close(pieces[name], whole[name], rtol=0, atol=1e-6)
+    return Examples(plain.ids, targets, torch.rand(32, 16) * 2, int((targets != IGNORE).sum()))
+
+
+def masked(kind: Literal["drawn", "fixed"]) -> Examples:
+    return Objective(Train(mask=kind), mask=50)(windows(32), step=0, indices=range(32))
+
+
+# B8 of the reference: accumulating 1 x 32 and 4 x 8 sequences gives gradients equal to 1e-6
+@pytest.mark.parametrize("recipe", [Train(), Train(label_smoothing=0.1, z_loss=1e-3)], ids=["plain", "smoothed"])
+@pytest.mark.parametrize(
+    ("objective", "examples"),
+    [
+        ("causal", lambda: batch(32)),
+        ("causal", uneven),
+        ("masked", lambda: masked("drawn")),
+        ("masked", lambda: masked("fixed")),
+    ],
+    ids=["causal", "uneven", "masked", "masked as BERT"],
+)
+def test_the_micro_batch_changes_no_gradient_even_where_pieces_have_unequally_many_targets(
+    objective: Literal["causal", "masked"], examples: Callable[[], Examples], recipe: Train
+) -> None:
+    torch.manual_seed(1)
+    model, learned = GPT(msgspec.structs.replace(SMALL, objective=objective), 50), examples()
+    loss, whole = of_the_mean(model, learned, 32, recipe)
+    assert max(float(gradient.abs().max()) for gradient in whole.values()) > 0.01
+    for micro_batch in (8, 7, 1):
+        other, pieces = of_the_mean(model, learned, micro_batch, recipe)
+        assert other == pytest.approx(loss, abs=1e-6)
+        for name in whole:
+            torch.testing.assert_close(pieces[name], whole[name], rtol=0, atol=1e-6)
 
 
 def test_loss_and_gradient_are_those_of_the_mean_over_all_targets() -> None:

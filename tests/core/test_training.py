@@ -16,16 +16,18 @@ from core.recipe import Recipe
 from core.train import checkpoint as checkpoints
 from core.train.commands import Checkpoint, Draw, Stop
 from core.train.trainer import NotFinite, OutOfMemory, Trainer
-from tests.core.training import CPU, of, same, saved_tensors, train
+from tests.core.training import CPU, OBJECTIVES, of, same, saved_tensors, train
 
 Make = Callable[..., Recipe]
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
 def test_stopped_and_resumed_anywhere_the_weights_are_those_of_an_undisturbed_run(
-    tiny: Make, tokens: Artifact, tmp_path: Path, optimizer: str
+    tiny: Make, tokens: Artifact, tmp_path: Path, objective: tuple[str, ...], optimizer: str
 ) -> None:
-    recipe = tiny("train.steps=50", "train.micro_batch=3", f"train.optimizer={optimizer}")  # with dropout
+    # with dropout
+    recipe = tiny("train.steps=50", "train.micro_batch=3", f"train.optimizer={optimizer}", *objective)
     (tmp_path / "whole").mkdir()
     (tmp_path / "broken").mkdir()
     whole = train(Trainer(recipe, tokens, tmp_path / "whole", CPU))
@@ -40,6 +42,24 @@ def test_stopped_and_resumed_anywhere_the_weights_are_those_of_an_undisturbed_ru
 
     assert losses(whole) == losses(said)
     assert [e.step for e in of(Resumed, said) if isinstance(e, Resumed)] == [7, 20, 33]
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
+def test_the_micro_batch_changes_no_loss(
+    tiny: Make, tokens: Artifact, tmp_path: Path, objective: tuple[str, ...]
+) -> None:
+    plain = ("model.dropout=0", "train.optimizer=adamw", "train.lr=1e-3", "train.steps=12", "train.evaluate_every=4")
+    found = {}
+    for size in (4, 3, 1):
+        (tmp_path / str(size)).mkdir()
+        trainer = Trainer(tiny(*plain, f"train.micro_batch={size}", *objective), tokens, tmp_path / str(size), CPU)
+        said = train(trainer)
+        assert trainer.state.micro_batch == size
+        found[size] = [e.loss for e in said if isinstance(e, Metric | Evaluation)]
+    assert len(found[4]) == 12 + 5
+    assert found[4][-1] < found[4][0]
+    assert found[3] == pytest.approx(found[4], abs=1e-5)
+    assert found[1] == pytest.approx(found[4], abs=1e-5)
 
 
 def test_training_says_what_it_does_and_learns(tiny: Make, tokens: Artifact, tmp_path: Path) -> None:

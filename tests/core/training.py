@@ -17,6 +17,13 @@ from core.train.trainer import Trainer
 
 CPU = Device(name="cpu", dtype=torch.float32, words="")
 
+OBJECTIVES = {
+    "causal": (),
+    "masked": ("model.objective=masked",),
+    "masked as BERT": ("model.objective=masked", "train.mask=fixed"),
+}
+"""What a recipe can ask a model to learn, as overrides."""
+
 E = TypeVar("E", bound=Event)
 
 

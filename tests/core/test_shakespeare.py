@@ -1,0 +1,33 @@
+"""What the training runs of others come to, with their settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.quality import AS_NANOGPT
+from core.events import Evaluation
+from core.prepare import prepare
+from core.recipe_file import load
+from core.train.trainer import Trainer
+from core.workspace import Workspace
+from tests.core.stages import made
+from tests.core.training import CPU, of, train
+
+SHAKESPEARE = Path(__file__).parents[3] / "shared" / "data" / "tinyshakespeare.txt"
+
+
+# B4 of the reference: nanoGPT's README says 1.88 of this configuration, the mean of 20 batches
+@pytest.mark.slow
+@pytest.mark.skipif(not SHAKESPEARE.exists(), reason="tiny Shakespeare is not here")
+def test_nanogpts_configuration_for_a_processor_comes_to_what_its_readme_says(
+    tmp_path: Path, workspace: Workspace
+) -> None:
+    settings = {**AS_NANOGPT, "source.corpus": str(SHAKESPEARE), "train.minutes": 600}
+    recipe = load(preset="shakespeare", overrides=[f"{key}={value}" for key, value in settings.items()])
+    said = train(Trainer(recipe, made(prepare(recipe, workspace)).tokens, tmp_path, CPU))
+    *_, last = of(Evaluation, said)
+    assert last.final
+    assert last.step == 2000
+    assert last.loss <= 1.88
