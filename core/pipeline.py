@@ -104,7 +104,7 @@ def _sample(recipe: Recipe, checkpoint: Artifact, out: Staging) -> Stage:
             top_p=wanted.top_p,
             seed=wanted.seed,
         )
-        samples.append(drawn(model, vocabulary, sample, wanted.tokens))
+        samples.append(drawn(model, vocabulary, sample, wanted.sampling()))
         yield samples[-1]
     data = b"".join(msgspec.json.encode(sample) + b"\n" for sample in samples)
     out.publish("samples.jsonl", lambda path: path.write_bytes(data))

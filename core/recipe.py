@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from core.sampling import Sampling
+
 
 class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the text comes from, and how much of it is taken."""
@@ -338,25 +340,17 @@ class Train(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = "auto"
 
 
-class Sample(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How text is drawn from the model."""
+class Sample(Sampling, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the model writes, and how."""
 
     prompts: Annotated[
         tuple[Annotated[str, Meta(max_length=100_000)], ...],
         Meta(min_length=1, description=("Beginnings the model goes on from; an empty one starts a new document.")),
     ] = ("",)
-    tokens: Annotated[int, Meta(ge=1, le=1_000_000, description="Tokens drawn for each prompt.")] = 100
-    temperature: Annotated[
-        float,
-        Meta(
-            ge=0, le=100, description=("Below 1 more likely text, above 1 wilder; 0 always takes the likeliest token.")
-        ),
-    ] = 0.8
-    top_k: Annotated[int, Meta(ge=0, description="Draw among the k likeliest tokens; 0 takes all.")] = 50
-    top_p: Annotated[
-        float, Meta(gt=0, le=1, description=("Draw among the likeliest tokens that together have this probability."))
-    ] = 1.0
-    seed: Annotated[int, Meta(ge=0, description="The same seed draws the same text.")] = 1
+
+    def sampling(self) -> Sampling:
+        """The settings alone."""
+        return Sampling(**{name: getattr(self, name) for name in Sampling.__struct_fields__})
 
 
 class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -75,6 +75,8 @@ def allowed(kind: msgspec.inspect.Type) -> str:
             return "one of " + ", ".join(str(v) for v in values)
         case msgspec.inspect.VarTupleType(item_type=item):
             return f"a list, each {allowed(item)}"
+        case msgspec.inspect.DictType(key_type=key, value_type=item):
+            return f"a table from {allowed(key)} to {allowed(item)}"
         case msgspec.inspect.StructType(fields=names):
             return "a table of " + ", ".join(field.name for field in names)
         case msgspec.inspect.BoolType():
@@ -143,7 +145,7 @@ def load(
     below: dict[str, Any] = {}
     for each in (corpus.recipe if corpus is not None else {}, needed, tables):
         _merge(below, each)
-    recipe = msgspec.convert(below, Recipe)
+    recipe = msgspec.convert(below, Recipe, str_keys=True)  # TOML has no other keys
     _check_together(recipe, str(file) if file else "")
     if needed:
         with _as_recipe_trouble():
@@ -233,7 +235,7 @@ def _checked(tables: dict[str, Any], where: str) -> dict[str, Any]:
 def _check_value(field: Field, value: Any, where: str) -> None:
     struct = type(getattr(Recipe(), field.section)) if field.section else Recipe
     try:
-        msgspec.convert({field.name: value}, struct)
+        msgspec.convert({field.name: value}, struct, str_keys=True)
     except msgspec.ValidationError:
         shown = str(value).lower() if isinstance(value, bool) else repr(value)
         raise BadRecipe(
@@ -295,4 +297,6 @@ def _line(name: str, value: Any) -> str:
             for table in value
         )
         return f"{name} = [{', '.join(f'{{ {table} }}' for table in tables)}]"
+    if isinstance(value, dict):
+        return f"{name} = {{ {', '.join(_line(str(key), item) for key, item in value.items())} }}".replace("{  }", "{}")
     return tomli_w.dumps({name: list(value) if isinstance(value, tuple) else value}).rstrip()

@@ -1,4 +1,4 @@
-"""The sampler child process, as the command line and the chat screen use it."""
+"""The sampler child process, as the command line and the screens use it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
+
+from msgspec import structs
 
 from core.runs.launch import environment, python
-from core.sample.protocol import Cancel, Finished, Generate, Refused, Reply, decode_reply, encode
+from core.sample.protocol import Cancel, Finished, Questions, Refused, Replies, Requests, decode_reply, encode
 from core.trouble import Trouble
 from core.workspace import Workspace
 
@@ -19,7 +20,10 @@ class SamplerDied(Trouble):
 
 
 class Sampler:
-    """One child process, started at the first question and again when it has died. Use from one event loop."""
+    """One child process, started at the first question and again when it has died. Use from one event loop.
+
+    Any number of questions can be asked at once.
+    """
 
     def __init__(self, workspace: Workspace, command: Sequence[str] | None = None) -> None:
         """command: what speaks `core.sample.protocol`; our own server when not given."""
@@ -27,55 +31,63 @@ class Sampler:
         self._command = list(command or python("core.sample.serve"))
         self._process: asyncio.subprocess.Process | None = None
         self._ids = itertools.count(1)
-        self._turn = asyncio.Lock()
+        self._starting = asyncio.Lock()
+        self._waiting: dict[int, asyncio.Queue[Replies | None]] = {}
+        self._listener: asyncio.Task[None] | None = None
 
-    async def generate(self, checkpoint: str, prompt: str, **settings: Any) -> AsyncIterator[Reply]:
-        """Yield the replies to one `Generate`, the last a Finished or Refused. Leaving the loop early cancels it.
+    async def ask(self, request: Questions) -> AsyncIterator[Replies]:
+        """Yield the replies to `request`, whose id is given here, the last a Finished or Refused.
 
-        settings: the other fields of `Generate`. Raises SamplerDied.
+        Leaving the loop early cancels it. Raises SamplerDied.
         """
-        request = Generate(id=next(self._ids), checkpoint=checkpoint, prompt=prompt, **settings)
-        async with self._turn:
-            process = await self._running()
+        request = structs.replace(request, id=next(self._ids))
+        replies: asyncio.Queue[Replies | None] = asyncio.Queue()
+        process = await self._running()
+        self._waiting[request.id] = replies
+        finished = False
+        try:
             self._send(process, request)
-            finished = False
-            try:
-                while not finished:
-                    reply = await self._reply(process)
-                    finished = isinstance(reply, Finished | Refused)
-                    if reply.id == request.id:
-                        yield reply
-                    else:
-                        finished = False  # the end of an earlier, cancelled one
-            finally:
-                if not finished:
-                    self._send(process, Cancel(id=request.id))
+            while not finished:
+                reply = await replies.get()
+                if reply is None:
+                    finished = True
+                    code = await process.wait()
+                    raise SamplerDied(f"the sampler process ended with code {code}", todo="try again; it starts anew")
+                finished = isinstance(reply, Finished | Refused)
+                yield reply
+        finally:
+            del self._waiting[request.id]
+            if not finished:
+                self._send(process, Cancel(id=request.id))
 
     async def _running(self) -> asyncio.subprocess.Process:
-        if self._process is None or self._process.returncode is not None:
-            self._process = await asyncio.create_subprocess_exec(
-                *self._command,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,
-                env=environment(self._workspace),
-                limit=2**24,
-            )
-        return self._process
+        async with self._starting:
+            if self._process is None or self._process.returncode is not None:
+                self._process = await asyncio.create_subprocess_exec(
+                    *self._command,
+                    stdin=asyncio.subprocess.PIPE,
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=asyncio.subprocess.DEVNULL,
+                    env=environment(self._workspace),
+                    limit=2**26,
+                )
+                self._listener = asyncio.create_task(self._listen(self._process))
+            return self._process
 
-    def _send(self, process: asyncio.subprocess.Process, request: Generate | Cancel) -> None:
+    async def _listen(self, process: asyncio.subprocess.Process) -> None:
+        """Hand each reply to whoever waits for it, until the process ends."""
+        assert process.stdout is not None
+        while line := await process.stdout.readline():
+            reply: Replies = decode_reply(line)
+            if waiting := self._waiting.get(reply.id):
+                waiting.put_nowait(reply)
+        for waiting in self._waiting.values():
+            waiting.put_nowait(None)
+
+    def _send(self, process: asyncio.subprocess.Process, request: Requests) -> None:
         assert process.stdin is not None
         with contextlib.suppress(OSError, RuntimeError):
             process.stdin.write(encode(request) + b"\n")
-
-    async def _reply(self, process: asyncio.subprocess.Process) -> Reply:
-        assert process.stdout is not None
-        line = await process.stdout.readline()
-        if not line:
-            code = await process.wait()
-            raise SamplerDied(f"the sampler process ended with code {code}", todo="try again; it starts anew")
-        reply: Reply = decode_reply(line)
-        return reply
 
     async def close(self) -> None:
         """End the child. It also ends by itself when this process does: its input closes."""
@@ -83,3 +95,5 @@ class Sampler:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
             await self._process.wait()
+        if self._listener is not None:
+            await self._listener

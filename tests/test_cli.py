@@ -491,15 +491,16 @@ def checkpoint(run: Run, step: int, loss: float) -> Path:
 
 SERVER = """
 import sys
-from core.sample.protocol import Finished, Loaded, Text, decode_request, encode
+from core.sample.protocol import Ended, Finished, Loaded, Text, decode_request, encode
 for line in sys.stdin.buffer:
     asked = decode_request(line)
     step = int(asked.checkpoint.rpartition("-")[2])
     for reply in (
-        Loaded(id=asked.id, step=step, prompt_tokens=1),
-        Text(id=asked.id, text=f" seed {asked.seed}"),
+        Loaded(id=asked.id, checkpoint=asked.checkpoint, step=step, prompt_tokens=1),
+        Text(id=asked.id, text=f" seed {asked.sampling.seed}"),
         Text(id=asked.id, text="\\x1b[31m, and so on"),
-        Finished(id=asked.id, reason="length", tokens=2, seconds=0.5),
+        Ended(id=asked.id, reason="length", tokens=2),
+        Finished(id=asked.id, tokens=2, seconds=0.5),
     ):
         sys.stdout.buffer.write(encode(reply) + b"\\n")
     sys.stdout.buffer.flush()

@@ -24,6 +24,20 @@ def attend(q: Tensor, k: Tensor, v: Tensor, *, causal: bool, dropout: float = 0.
     return F.scaled_dot_product_attention(q, k, v, is_causal=causal, dropout_p=dropout, enable_gqa=grouped)
 
 
+def attend_kept(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """What the last T places of a text gather from all of it, each from those up to itself: (B, n_head, T, size).
+
+    q: (B, n_head, T, size). k and v: (B, n_kv_head, S, size) of all S ≥ T places, in their type the arithmetic is
+    done. For generation: no gradient, no dropout.
+    """
+    B, H, T, size = q.shape
+    groups, S = k.shape[1:3]
+    # the queries of a group are so many rows that look at the same keys, which need no copies
+    rows = q.reshape(B, groups, H // groups * T, size).to(k.dtype)
+    seen = None if T == 1 else k.new_ones(T, S, dtype=torch.bool).tril(S - T).repeat(H // groups, 1)
+    return F.scaled_dot_product_attention(rows, k, v, attn_mask=seen).view(B, H, T, size).to(q.dtype)
+
+
 def _by_blocks(q: Tensor, k: Tensor, v: Tensor, *, causal: bool, dropout: float) -> Tensor:
     """Attention as products of matrices, for a block of queries at a time, each with the keys it may see.
 

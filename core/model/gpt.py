@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.model.attention import attend
+from core.model.attention import attend, attend_kept
+from core.model.cache import Cache, Kept
 from core.model.count import embedding_rows, feed_forward_widths, parameters, work
 from core.model.layers import Linear, Norm, Rotary, relu2, rms
 from core.model.loss import Loss, head_loss
@@ -34,7 +35,8 @@ class SelfAttention(nn.Module):
         self.resid_dropout = nn.Dropout(shape.dropout)
         self.rotary = Rotary(self.size, shape.block_size) if shape.positions == "rotary" else None
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, kept: Kept | None = None) -> Tensor:
+        """kept: keys and values of the places before, to which those of `x` are added."""
         B, T, C = x.shape
         # (B, T, queries + keys + values) -> (B, heads, T, size)
         heads = self.c_attn(x).view(B, T, -1, self.size).transpose(1, 2)
@@ -42,9 +44,14 @@ class SelfAttention(nn.Module):
         if self.qk_norm:
             both = rms(both)
         if self.rotary is not None:
-            both = self.rotary(both)
+            both = self.rotary(both, 0 if kept is None else kept.length)
         q, k = both.split((self.n_head, self.n_kv_head), dim=1)
-        y = attend(q, k, v, causal=self.causal, dropout=self.dropout if self.training else 0.0)
+        if kept is None:
+            y = attend(q, k, v, causal=self.causal, dropout=self.dropout if self.training else 0.0)
+        else:
+            first = kept.length == 0
+            past = kept.extend(k, v)
+            y = attend(q, k, v, causal=True) if first else attend_kept(q, *past)
         out: Tensor = self.resid_dropout(self.c_proj(y.transpose(1, 2).reshape(B, T, C)))
         return out
 
@@ -83,8 +90,8 @@ class Block(nn.Module):
         self.ln_2 = Norm(shape)
         self.mlp = MLP(shape)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attn(self.ln_1(x))
+    def forward(self, x: Tensor, kept: Kept | None = None) -> Tensor:
+        x = x + self.attn(self.ln_1(x), kept)
         x = x + self.mlp(self.ln_2(x))
         return x
 
@@ -154,14 +161,22 @@ class GPT(nn.Module):
     def device(self) -> torch.device:
         return self.wte.weight.device
 
-    def hidden(self, ids: Tensor) -> Tensor:
-        """What the blocks make of `ids` (B, T): vectors (B, T, n_embd), normalised, ready for the last layer."""
+    def hidden(self, ids: Tensor, cache: Cache | None = None) -> Tensor:
+        """What the blocks make of `ids` (B, T): vectors (B, T, n_embd), normalised, ready for the last layer.
+
+        cache: of a causal model without gradients, what it has read already; `ids` go on from there and are added.
+        """
         x = self.wte(ids)
         if self.wpe is not None:
-            x = x + self.wpe(torch.arange(ids.shape[1], device=ids.device))
+            start = 0 if cache is None else cache.length
+            x = x + self.wpe(torch.arange(start, start + ids.shape[1], device=ids.device))
         x = self.drop(x).to(self.dtype)
-        for block in self._compiled if self.training and self._compiled else self.h:
-            x = block(x)
+        if cache is None:
+            for block in self._compiled if self.training and self._compiled else self.h:
+                x = block(x)
+        else:
+            for block, kept in zip(self.h, cache.layers, strict=True):
+                x = block(x, kept)
         out: Tensor = self.ln_f(x)
         return out if self.mask is None else out.roll(1, dims=1)
 

@@ -42,8 +42,17 @@ class Norm(nn.Module):
 
 def rms(x: Tensor) -> Tensor:
     """x (..., size) divided by the root of the mean of its squares over the last dimension."""
+    if not torch.is_grad_enabled():
+        return _scaled(x)[0]
     out: Tensor = _Rms.apply(x)  # type: ignore[no-untyped-call]
     return out
+
+
+def _scaled(x: Tensor) -> tuple[Tensor, Tensor]:
+    # the norm is summed up in float32 whatever x is; 1e-6 keeps a vector of zeros a vector of zeros
+    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+    scale = (norm.square() / x.shape[-1] + 1e-6).rsqrt().to(x.dtype)
+    return x * scale, scale
 
 
 class _Rms(torch.autograd.Function):
@@ -51,10 +60,7 @@ class _Rms(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        # the norm is summed up in float32 whatever x is; 1e-6 keeps a vector of zeros a vector of zeros
-        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
-        scale = (norm.square() / x.shape[-1] + 1e-6).rsqrt().to(x.dtype)
-        y: Tensor = x * scale
+        y, scale = _scaled(x)
         ctx.save_for_backward(y, scale)
         return y
 
@@ -82,9 +88,11 @@ class Rotary(nn.Module):
         self.register_buffer("cos", angles.cos(), persistent=False)
         self.register_buffer("sin", angles.sin(), persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (B, n_head, T, size), turned by the places 0 to T - 1."""
-        cos, sin = (table[: x.shape[2]].to(x.dtype) for table in (self.cos, self.sin))
+    def forward(self, x: Tensor, start: int = 0) -> Tensor:
+        """x: (B, n_head, T, size), turned by the places `start` to `start` + T - 1."""
+        cos, sin = (table[start : start + x.shape[2]].to(x.dtype) for table in (self.cos, self.sin))
+        if not torch.is_grad_enabled():
+            return _turned(x, cos, sin)
         out: Tensor = _Turn.apply(x, cos, sin)  # type: ignore[no-untyped-call]
         return out
 
@@ -110,6 +118,8 @@ def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 def relu2(x: Tensor) -> Tensor:
     """The square of what is above zero (Primer, arXiv 2109.08668)."""
+    if not torch.is_grad_enabled():
+        return x.relu().square_()
     out: Tensor = _Relu2.apply(x)  # type: ignore[no-untyped-call]
     return out
 

@@ -14,6 +14,8 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x (..., in) times weight (out, in) transposed, plus bias (out,), all of one type: (..., out)."""
     # the compiler knows only torch's own
     if ONEDNN and x.dtype == torch.float32 and x.device.type == "cpu" and not torch.compiler.is_compiling():
+        if not torch.is_grad_enabled():
+            return _linear(x, weight, bias)
         out: Tensor = _Onednn.apply(x, weight, bias)  # type: ignore[no-untyped-call]
         return out
     return F.linear(x, weight, bias)

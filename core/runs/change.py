@@ -23,7 +23,7 @@ def change(run: Run, overrides: Iterable[str]) -> list[Change]:
     Raises BadRecipe, Changed for a field that must stay, NotLonger for a finished run that would end at once,
     StillRunning, DiskTrouble. The run is as it was then.
     """
-    recipe = load(base=msgspec.to_builtins(run.recipe), overrides=overrides)
+    recipe = load(base=msgspec.to_builtins(run.recipe, str_keys=True), overrides=overrides)
     found = changes(run.recipe, recipe)
     refuse(found, run.id)
     summary = run.summary()

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from core.model.gpt import GPT
 from core.model.inference import inference
-from core.sample.samplers import draw, finite
+from core.sample.chain import Chain
+from core.sample.samplers import finite
 
 STEPS = 64
 """How often the model looks at most while it uncovers a stretch of text."""
@@ -20,17 +21,7 @@ def room(model: GPT, tokens: int) -> int:
     return model.shape.block_size - min(tokens, -(-model.shape.block_size // 2))
 
 
-def denoise(
-    model: GPT,
-    prompt: Sequence[int],
-    *,
-    tokens: int,
-    temperature: float,
-    top_k: int,
-    top_p: float,
-    generator: torch.Generator,
-    steps: int = STEPS,
-) -> Iterator[int]:
+def denoise(model: GPT, prompt: Sequence[int], chain: Chain, *, tokens: int, steps: int = STEPS) -> Iterator[int]:
     """Yield `tokens` ids that follow `prompt`; what does not fit a context is written stretch by stretch.
 
     The next stretch sees the end of the one before (LLaDA, arXiv 2502.09992, calls it semi-autoregressive). Raises
@@ -45,11 +36,11 @@ def denoise(
         hidden = torch.arange(len(known), len(stretch))
         for looks in range(min(steps, places), 0, -1):
             # at random, one by one: the process of which the training loss bounds the likelihood
-            order = hidden[torch.randperm(len(hidden), generator=generator)]
+            order = hidden[torch.randperm(len(hidden), generator=chain.generator)]
             share = -(-len(hidden) // looks)
             now, hidden = order[:share], order[share:]
             for place, logits in zip(now.tolist(), _scores(model, stretch, now), strict=True):
-                stretch[place] = draw(logits, temperature=temperature, top_k=top_k, top_p=top_p, generator=generator)
+                stretch[place] = chain.draw(logits)
         fresh = stretch[len(known) :].tolist()
         ids += fresh
         yield from fresh

@@ -2,51 +2,28 @@
 
 from __future__ import annotations
 
-import codecs
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import takewhile
-
-import torch
-from msgspec import Struct
+from collections.abc import Generator, Sequence
 
 from core.model.gpt import GPT
-from core.model.inference import inference
+from core.sample.chain import Chain
 from core.sample.denoise import denoise, room
-from core.sample.samplers import draw, finite
-from core.tokenize.vocabulary import Vocabulary
+from core.sample.reader import Reader
+from core.sampling import Sampling
 
-LENGTHS = 32
-"""The context is filled up to a multiple of this: oneDNN keeps a program for each length it has met, which took
-400 MB of a training's memory after its first sample of 100 tokens."""
-
-
-class Settings(Struct, frozen=True, kw_only=True):
-    """How a token is chosen; as in `recipe.Sample`."""
-
-    tokens: int
-    temperature: float
-    top_k: int
-    top_p: float
-    seed: int
+Ids = Generator[tuple[int, int], bool | None, None]
+"""Yields (text, token); True sent in says that this text has ended."""
 
 
-def generate(model: GPT, prompt: Sequence[int], settings: Settings, *, stop: int | None = None) -> Iterator[int]:
-    """Yield up to `settings.tokens` token ids that continue `prompt`, which has at least one.
+def generate(model: GPT, prompt: Sequence[int], sampling: Sampling, *, texts: int = 1) -> Ids:
+    """Yield up to `sampling.tokens` token ids for each of `texts` texts that continue `prompt`, which has at least one.
 
-    Only what fits the context is seen, the end of the prompt: see `seen`. The same seed yields the same ids; dropout
-    is off while it runs and torch's global random state is not touched. Ends before `stop`. Raises BadLogits when the
-    model's output is not finite.
+    Only what fits the context is seen, the end of the prompt: see `seen`. Text number i is the one that alone would
+    have come of the seed plus i, whatever runs beside it; dropout is off and torch's global random state is not
+    touched. Raises BadSetting, and BadLogits when the model's output is not finite.
     """
-    ids = (_one_by_one if model.mask is None else denoise)(
-        model,
-        prompt,
-        tokens=settings.tokens,
-        temperature=settings.temperature,
-        top_k=settings.top_k,
-        top_p=settings.top_p,
-        generator=torch.Generator().manual_seed(settings.seed),
-    )
-    return takewhile(lambda token: token != stop, ids)
+    visible = prompt[-seen(model, sampling.tokens) :]
+    chains = [Chain(sampling, model.vocabulary, prompt=visible, stream=text) for text in range(texts)]
+    return (_together if model.mask is None else _in_turn)(model, visible, chains, sampling.tokens)
 
 
 def seen(model: GPT, tokens: int) -> int:
@@ -54,43 +31,27 @@ def seen(model: GPT, tokens: int) -> int:
     return model.shape.block_size if model.mask is None else room(model, tokens)
 
 
-def _one_by_one(
-    model: GPT,
-    prompt: Sequence[int],
-    *,
-    tokens: int,
-    temperature: float,
-    top_k: int,
-    top_p: float,
-    generator: torch.Generator,
-) -> Iterator[int]:
-    """Each token from those before it."""
-    ids, most = list(prompt), model.shape.block_size
-    for _ in range(tokens):
-        context = ids[-most:]
-        padding = [0] * (min(most, -(-len(context) // LENGTHS) * LENGTHS) - len(context))
-        with inference(model):  # what comes behind a token changes nothing for it
-            hidden = model.hidden(torch.tensor([context + padding], device=model.device))
-            logits = finite(model.scores(hidden[0, len(context) - 1]).cpu())  # (V,)
-        ids.append(draw(logits, temperature=temperature, top_k=top_k, top_p=top_p, generator=generator))
-        yield ids[-1]
+def _together(model: GPT, prompt: Sequence[int], chains: list[Chain], tokens: int) -> Ids:
+    """The prompt is read once; then each look of the model gives a token of every text that has not ended."""
+    alive = list(range(len(chains)))
+    reader = Reader(model, prompt)
+    reader.choose([0] * len(alive))
+    for number in range(tokens):
+        drawn, rows = [], []
+        for row, text in enumerate(alive):
+            token = chains[text].draw(reader.scores[row])
+            if not (yield text, token):
+                drawn.append(token)
+                rows.append(row)
+        if not rows or number == tokens - 1:
+            return
+        alive = [alive[row] for row in rows]
+        reader.choose(rows)
+        reader.read(drawn)
 
 
-def start(vocabulary: Vocabulary, prompt: str) -> list[int]:
-    """The token ids to go on from: those of `prompt`, or an end-of-text mark, behind which a new document begins."""
-    return vocabulary.encode(prompt) or [vocabulary.end_of_text]
-
-
-def text_of(vocabulary: Vocabulary, ids: Iterable[int]) -> Iterator[str]:
-    """The text of `ids` as they come, in whole characters: bytes wait until the rest of their character is there."""
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    for token in ids:
-        yield decoder.decode(vocabulary.decode_bytes([token]))
-    yield decoder.decode(b"", final=True)
-
-
-def write(model: GPT, vocabulary: Vocabulary, prompt: str, settings: Settings) -> str:
-    """The whole continuation of `prompt` at once."""
-    with inference(model):
-        ids = generate(model, start(vocabulary, prompt), settings, stop=vocabulary.end_of_text)
-        return "".join(text_of(vocabulary, ids))
+def _in_turn(model: GPT, prompt: Sequence[int], chains: list[Chain], tokens: int) -> Ids:
+    for text, chain in enumerate(chains):
+        for token in denoise(model, prompt, chain, tokens=tokens):
+            if (yield text, token):
+                break

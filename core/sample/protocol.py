@@ -1,7 +1,9 @@
 """What the sampler process and whoever asks it say to each other: JSON lines over standard input and output.
 
-The asker may send any number of `Generate`; they are answered one after the other. Each is answered by `Loaded`,
-any number of `Text`, and one `Finished` or `Refused`.
+The asker may send any number of requests, each with an id of its own, and need not wait: those at work take turns,
+token by token. Each is answered by any number of replies with its id and at last by Finished or Refused.
+
+    Generate → Loaded, then Text as it comes, an Ended for each text, Finished
 """
 
 from __future__ import annotations
@@ -11,62 +13,96 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from core.sampling import Precision, Sampling
 
-class Generate(Struct, frozen=True, kw_only=True, tag="generate"):
-    """Continue `prompt` with the model in the directory `checkpoint`."""
+
+class Request(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What every request says."""
 
     id: int
+
+
+class Asked(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A request to a model."""
+
     checkpoint: str
+    """The directory of a checkpoint, or one that holds them: then the newest in it that can be read."""
+    precision: Precision = "auto"
+
+
+class Generate(Asked, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="generate"):
+    """Continue `prompt`."""
+
     prompt: str
-    tokens: Annotated[int, Meta(ge=1)] = 200
-    """At most so many; the end-of-text mark ends it earlier."""
-    temperature: Annotated[float, Meta(ge=0)] = 0.8
-    top_k: Annotated[int, Meta(ge=0)] = 50
-    top_p: Annotated[float, Meta(gt=0, le=1)] = 1.0
-    seed: int = 1
+    sampling: Sampling = Sampling()
+    texts: Annotated[int, Meta(ge=1, le=64)] = 1
+    """So many continuations, each with a seed one above the one before, all from one look at the prompt."""
 
 
-class Cancel(Struct, frozen=True, kw_only=True, tag="cancel"):
-    """Stop answering `id`; it ends with `Finished(reason="cancelled")`."""
+class Cancel(Request, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="cancel"):
+    """Stop answering `id`; it ends with Finished(cancelled)."""
+
+
+class Reply(Struct, frozen=True, kw_only=True):
+    """What every reply says."""
 
     id: int
+    """The request's; 0 where a line was no request."""
 
 
-class Loaded(Struct, frozen=True, kw_only=True, tag="loaded"):
-    id: int
+class Loaded(Reply, frozen=True, kw_only=True, tag="loaded"):
+    """The model is in memory and begins."""
+
+    checkpoint: str
+    """The directory it was loaded from."""
     step: int
     """The training step of the weights."""
     prompt_tokens: int
     dropped_tokens: int = 0
     """Tokens at the prompt's beginning that do not fit the context."""
+    precision: str = ""
+    """The numbers the weights are kept in, and why, in words."""
 
 
-class Text(Struct, frozen=True, kw_only=True, tag="text"):
-    """More text: whole characters only."""
+class Text(Reply, frozen=True, kw_only=True, tag="text"):
+    """More of one text: whole characters only."""
 
-    id: int
     text: str
+    index: int = 0
+    """Which of the texts that were asked for."""
 
 
-class Finished(Struct, frozen=True, kw_only=True, tag="finished"):
-    id: int
-    reason: Literal["length", "end", "cancelled"]
+class Ended(Reply, frozen=True, kw_only=True, tag="ended"):
+    """One of the texts is complete."""
+
+    index: int = 0
+    reason: Literal["length", "end", "stop"]
+    """It has all its tokens; an end-of-text mark or a stop token came; a stop string came."""
     tokens: int
-    seconds: float
-    """From the first token's start, loading left out."""
+    """Drawn for it."""
 
 
-class Refused(Struct, frozen=True, kw_only=True, tag="refused"):
+class Finished(Reply, frozen=True, kw_only=True, tag="finished"):
+    """All that was asked for is there, or it was cancelled."""
+
+    cancelled: bool = False
+    tokens: int = 0
+    """Drawn, in all texts."""
+    seconds: float = 0.0
+    """Of work on them, loading and other requests left out."""
+
+
+class Refused(Reply, frozen=True, kw_only=True, tag="refused"):
     """It cannot be done; the process goes on."""
 
-    id: int
     what: str
     todo: str = ""
 
 
-Request = Generate | Cancel
-Reply = Loaded | Text | Finished | Refused
+Questions = Generate
+Requests = Questions | Cancel
+Replies = Loaded | Text | Ended | Finished | Refused
 
 encode = msgspec.json.Encoder().encode
-decode_request = msgspec.json.Decoder(Request).decode
-decode_reply = msgspec.json.Decoder(Reply).decode
+decode_request = msgspec.json.Decoder(Requests).decode
+decode_reply = msgspec.json.Decoder(Replies).decode

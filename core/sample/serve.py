@@ -10,98 +10,100 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 import msgspec
 import torch
 
 from core.hardware import cores
-from core.model.gpt import GPT
-from core.model.weights import BadWeights, load_model
-from core.sample.generate import Settings, generate, seen, start, text_of
-from core.sample.protocol import Cancel, Finished, Generate, Loaded, Refused, Reply, Text, decode_request, encode
-from core.tokenize.vocabulary import Vocabulary
+from core.sample.answers import Answer, answer
+from core.sample.models import Models
+from core.sample.protocol import (
+    Cancel,
+    Ended,
+    Finished,
+    Questions,
+    Refused,
+    Replies,
+    Requests,
+    decode_request,
+    encode,
+)
 from core.trouble import Trouble
 
 
+class Work:
+    """One request that is being answered."""
+
+    def __init__(self, request: Questions, models: Models) -> None:
+        self.id = request.id
+        self._answer: Answer = answer(request, models)
+        self._seconds, self._tokens = 0.0, 0
+
+    def step(self) -> tuple[Replies | None, bool]:
+        """The next reply, if there is one, and whether it was the last."""
+        began = time.perf_counter()
+        try:
+            reply = next(self._answer)
+        except StopIteration:
+            return self.finished(), True
+        except Trouble as trouble:
+            return Refused(id=self.id, what=trouble.what, todo=trouble.todo), True
+        except (MemoryError, RuntimeError, OSError, ValueError) as error:
+            return Refused(id=self.id, what=f"{type(error).__name__}: {error}"), True
+        finally:
+            self._seconds += time.perf_counter() - began
+        if isinstance(reply, Ended):
+            self._tokens += reply.tokens
+        return reply, False
+
+    def finished(self, *, cancelled: bool = False) -> Finished:
+        return Finished(id=self.id, cancelled=cancelled, tokens=self._tokens, seconds=self._seconds)
+
+
 class Server:
-    """Answers one request after the other; the newest model stays in memory."""
+    """Those at work take turns; a thread reads what else is asked."""
 
     def __init__(self, out: BinaryIO) -> None:
         self._out = out
-        self._requests: queue.Queue[Generate | None] = queue.Queue()
-        self._cancelled: set[int] = set()
-        self._loaded: tuple[tuple[str, int], GPT, Vocabulary] | None = None
+        self._asked: queue.Queue[Requests | None] = queue.Queue()
+        self._models = Models()
+        self._works: dict[int, Work] = {}
 
     def read(self, lines: BinaryIO) -> None:
-        """Take requests from `lines` until they end. Runs beside `work`, so that a cancel overtakes an answer."""
+        """Take requests from `lines` until they end. Runs beside `work`."""
         for line in lines:
             try:
-                request = decode_request(line)
+                self._asked.put(decode_request(line))
             except msgspec.DecodeError as error:
                 self._say(Refused(id=0, what=f"this is no request: {error}"))
-                continue
-            if isinstance(request, Cancel):
-                self._cancelled.add(request.id)
-            else:
-                self._requests.put(request)
-        self._requests.put(None)
+        self._asked.put(None)
 
     def work(self) -> None:
         """Answer until the input has ended."""
-        while (request := self._requests.get()) is not None:
-            try:
-                self._answer(request)
-            except Trouble as trouble:
-                self._say(Refused(id=request.id, what=trouble.what, todo=trouble.todo))
-            except (MemoryError, RuntimeError, OSError, ValueError) as error:
-                self._say(Refused(id=request.id, what=f"{type(error).__name__}: {error}"))
-
-    def _answer(self, request: Generate) -> None:
-        model, vocabulary, step = self._load(Path(request.checkpoint))
-        prompt = start(vocabulary, request.prompt)
-        dropped = max(0, len(prompt) - seen(model, request.tokens))
-        self._say(Loaded(id=request.id, step=step, prompt_tokens=len(prompt), dropped_tokens=dropped))
-        settings = Settings(
-            tokens=request.tokens,
-            temperature=request.temperature,
-            top_k=request.top_k,
-            top_p=request.top_p,
-            seed=request.seed,
-        )
-        began, count, cancelled = time.monotonic(), 0, False
-
-        def ids() -> Iterator[int]:
-            nonlocal count, cancelled
-            for token in generate(model, prompt, settings, stop=vocabulary.end_of_text):
-                count += 1
-                yield token
-                if cancelled := request.id in self._cancelled:
+        while True:
+            while not self._works or not self._asked.empty():
+                request = self._asked.get()
+                if request is None:
                     return
+                self._take(request)
+            for work in list(self._works.values()):
+                reply, last = work.step()
+                if last:
+                    del self._works[work.id]
+                if reply is not None:
+                    self._say(reply)
 
-        for piece in text_of(vocabulary, ids()):
-            if piece:
-                self._say(Text(id=request.id, text=piece))
-        self._cancelled.discard(request.id)
-        reason: Literal["length", "end", "cancelled"]
-        reason = "cancelled" if cancelled else "length" if count >= request.tokens else "end"
-        self._say(Finished(id=request.id, reason=reason, tokens=count, seconds=time.monotonic() - began))
+    def _take(self, request: Requests) -> None:
+        if isinstance(request, Cancel):
+            if work := self._works.pop(request.id, None):
+                self._say(work.finished(cancelled=True))
+        elif request.id in self._works:
+            self._say(Refused(id=request.id, what="a request with this id is being answered", todo="give it another"))
+        else:
+            self._works[request.id] = Work(request, self._models)
 
-    def _load(self, checkpoint: Path) -> tuple[GPT, Vocabulary, int]:
-        name = checkpoint.name
-        step = int(name.removeprefix("step-")) if name.removeprefix("step-").isdecimal() else 0
-        try:
-            key = (str(checkpoint), (checkpoint / "model.safetensors").stat().st_mtime_ns)
-        except OSError:
-            raise BadWeights("this checkpoint is no longer there", todo="choose another one") from None
-        if self._loaded is None or self._loaded[0] != key:
-            self._loaded = None  # free the old one before the new one needs the memory
-            self._loaded = (key, load_model(checkpoint), Vocabulary.load(checkpoint / "vocabulary.json"))
-        return self._loaded[1], self._loaded[2], step
-
-    def _say(self, reply: Reply) -> None:
+    def _say(self, reply: Replies) -> None:
         self._out.write(encode(reply) + b"\n")
         self._out.flush()
 

@@ -7,7 +7,8 @@ import msgspec
 from core.events import Sample
 from core.model.gpt import GPT
 from core.recipe import Recipe
-from core.sample.generate import Settings, write
+from core.sample.writer import write
+from core.sampling import Sampling
 from core.tokenize.vocabulary import Vocabulary
 from core.train.commands import Draw
 
@@ -27,13 +28,8 @@ def wanted(recipe: Recipe, step: int, draw: Draw) -> Sample:
     )
 
 
-def drawn(model: GPT, vocabulary: Vocabulary, sample: Sample, tokens: int) -> Sample:
-    """`sample` with its text: up to `tokens` tokens that continue its prompt."""
-    settings = Settings(
-        tokens=tokens,
-        temperature=sample.temperature,
-        top_k=sample.top_k,
-        top_p=sample.top_p,
-        seed=sample.seed,
-    )
-    return msgspec.structs.replace(sample, text=write(model, vocabulary, sample.prompt, settings))
+def drawn(model: GPT, vocabulary: Vocabulary, sample: Sample, usual: Sampling) -> Sample:
+    """`sample` with its text, which continues its prompt; what it does not say of the drawing is as `usual`."""
+    said = {name: getattr(sample, name) for name in ("temperature", "top_k", "top_p", "seed")}
+    sampling = msgspec.structs.replace(usual, **said)
+    return msgspec.structs.replace(sample, text=write(model, vocabulary, sample.prompt, sampling))

@@ -295,7 +295,7 @@ class Trainer:
     def _sample(self, draw: Draw) -> Talk:
         if self._ranks.first:
             sample = wanted(self.recipe, self.state.step, draw)
-            yield from self._say(drawn(self.model, self.vocabulary, sample, self.recipe.sample.tokens))
+            yield from self._say(drawn(self.model, self.vocabulary, sample, self.recipe.sample.sampling()))
 
     def _save(self, *, last: bool = False) -> Talk:
         """Save a checkpoint beside the training, with its loss unless somebody waits for the end.

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import click
+import msgspec
 from click.shell_completion import CompletionItem
 
-from core.recipe_file import fields, presets
+from core.recipe import Recipe, Sample
+from core.recipe_file import fields, load, presets
 from core.runs.directory import all_runs
 from core.workspace import Workspace
 
@@ -55,3 +57,29 @@ json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="O
 yes_option: Decorator = click.option(
     "--yes", is_flag=True, help="Agree to what a corpus asks, where it asks for something, without being asked."
 )
+
+
+_ASKED = (
+    *(("tokens", int), ("temperature", float), ("top_k", int), ("top_p", float), ("min_p", float)),
+    *(("typical_p", float), ("repetition_penalty", float), ("presence_penalty", float)),
+    *(("frequency_penalty", float), ("seed", int)),
+)
+"""The settings of sampling that are options of their own; the others can be set with --set."""
+
+
+def sampling_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Settings of sampling, which `sampling_settings` understands; each without a value means the recipe's."""
+    meaning = {field.name: field.description for field in fields() if field.section == "sample"}
+    stop = click.option("--stop", multiple=True, metavar="TEXT", help=f"{meaning['stop']} May be repeated.")
+    command = stop(command)
+    for name, kind in reversed(_ASKED):
+        command = click.option("--" + name.replace("_", "-"), type=kind, help=meaning[name])(command)
+    return command
+
+
+def sampling_settings(recipe: Recipe, asked: dict[str, Any]) -> Sample:
+    """The recipe's own settings with what the options say. Raises BadRecipe."""
+    overrides = [f"sample.{name}={asked[name]}" for name, _ in _ASKED if asked[name] is not None]
+    if asked["stop"]:
+        overrides.append(f"sample.stop={msgspec.json.encode(asked['stop']).decode()}")
+    return load(base=msgspec.to_builtins(recipe, str_keys=True), overrides=overrides).sample

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
+from msgspec import structs
 
 from core.artifact import Artifact, Damaged
-from core.recipe_file import fields, load
 from core.runs.directory import Run, find_run
-from core.sample.protocol import Finished, Loaded, Refused, Text
+from core.sample.protocol import Ended, Finished, Generate, Loaded, Refused, Text
+from core.sampling import Sampling
 from core.trouble import Trouble, Usage
 from core.workspace import Workspace
-from llmtui.commands.options import json_option, run_argument
+from llmtui.commands.options import json_option, run_argument, sampling_options, sampling_settings
 from llmtui.console import out, out_json, say
 from llmtui.sampler import Sampler
 
@@ -29,9 +29,6 @@ class NoSuchCheckpoint(Usage):
     doing = "draw text"
 
 
-_MEANING = {field.name: field.description for field in fields() if field.section == "sample"}
-
-
 @click.command(short_help="Let a run's model go on from a prompt.")
 @run_argument()
 @click.argument("prompt", required=False)
@@ -42,11 +39,7 @@ _MEANING = {field.name: field.description for field in fields() if field.section
     show_default=True,
     help="best: the lowest validation loss of those kept.",
 )
-@click.option("--temperature", type=float, help=_MEANING["temperature"])
-@click.option("--top-k", type=int, help=_MEANING["top_k"])
-@click.option("--top-p", type=float, help=_MEANING["top_p"])
-@click.option("--seed", type=int, help=_MEANING["seed"])
-@click.option("--tokens", type=int, help=_MEANING["tokens"])
+@sampling_options
 @json_option
 def sample(wanted: str | None, prompt: str | None, checkpoint: str, as_json: bool, **asked: Any) -> None:
     """Let the model of RUN go on from PROMPT ("-" reads it from standard input), while it still trains or afterwards.
@@ -55,14 +48,12 @@ def sample(wanted: str | None, prompt: str | None, checkpoint: str, as_json: boo
     """
     workspace = Workspace()
     run = find_run(workspace, wanted)
-    overrides = [f"sample.{name}={value}" for name, value in asked.items() if value is not None]
-    recipe = load(base=msgspec.to_builtins(run.recipe), overrides=overrides).sample
+    recipe = sampling_settings(run.recipe, asked)
     if prompt == "-":
         prompt = sys.stdin.read()
     prompt = recipe.prompts[0] if prompt is None else prompt
-    settings = {name: getattr(recipe, name) for name in asked}
     chosen = _choose(run, checkpoint)
-    asyncio.run(_draw(workspace, chosen, prompt, settings, as_json))
+    asyncio.run(_draw(workspace, chosen, prompt, recipe.sampling(), as_json))
 
 
 def _choose(run: Run, wanted: str) -> Artifact:
@@ -97,17 +88,16 @@ def _step(path: Path) -> int:
     return int(digits) if digits.isdecimal() else -1
 
 
-async def _draw(
-    workspace: Workspace, checkpoint: Artifact, prompt: str, settings: dict[str, Any], as_json: bool
-) -> None:
+async def _draw(workspace: Workspace, checkpoint: Artifact, prompt: str, sampling: Sampling, as_json: bool) -> None:
     """Stream the text, or print all of it as one object. Raises CannotSample, SamplerDied."""
     sampler, pieces = Sampler(workspace), [prompt]
-    loaded: Loaded | None = None
+    told: dict[str, Any] = {"checkpoint": str(checkpoint.path), "prompt": prompt} | structs.asdict(sampling)
+    request = Generate(id=0, checkpoint=str(checkpoint.path), prompt=prompt, sampling=sampling)
     try:
-        async for reply in sampler.generate(str(checkpoint.path), prompt, **settings):
+        async for reply in sampler.ask(request):
             match reply:
                 case Loaded():
-                    loaded = reply
+                    told |= {"step": reply.step, "precision": reply.precision}
                     if reply.dropped_tokens:
                         say(f"the prompt is longer than the context: {reply.dropped_tokens:,} tokens were left out")
                     if not as_json:
@@ -116,12 +106,14 @@ async def _draw(
                     pieces.append(text)
                     if not as_json:
                         out(text, end="")
+                case Ended():
+                    told |= {"reason": reply.reason}
                 case Refused():
                     raise CannotSample(reply.what, where=checkpoint.path.name, todo=reply.todo)
                 case Finished() if as_json:
-                    drawn = {"prompt": prompt, "text": "".join(pieces[1:]), "step": loaded.step if loaded else None}
-                    told = {"reason": reply.reason, "tokens_drawn": reply.tokens, "seconds": reply.seconds}
-                    out_json({"checkpoint": str(checkpoint.path)} | drawn | settings | told)
+                    out_json(
+                        told | {"text": "".join(pieces[1:]), "tokens_drawn": reply.tokens, "seconds": reply.seconds}
+                    )
                 case Finished():
                     out("")
     finally:

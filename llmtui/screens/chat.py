@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import ClassVar
 
+from msgspec import structs
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -13,7 +14,8 @@ from textual.timer import Timer
 from textual.worker import Worker
 
 from core.artifact import Artifact
-from core.sample.protocol import Finished, Generate, Loaded, Refused, Reply, Text
+from core.sample.protocol import Ended, Finished, Generate, Loaded, Refused, Replies, Text
+from core.sampling import Sampling
 from core.trouble import Trouble
 from llmtui import units
 from llmtui.actions import bindings
@@ -185,15 +187,19 @@ class Chat(WorkScreen):
             id=0,
             checkpoint=str(self.checkpoint.path),
             prompt=prompt,
-            tokens=round(knobs["tokens"]),
-            temperature=knobs["T"],
-            top_k=round(knobs["k"]),
-            top_p=knobs["p"],
-            seed=round(knobs["seed"]),
+            sampling=structs.replace(
+                self.subject.run.recipe.sample.sampling() if self.subject else Sampling(),
+                tokens=round(knobs["tokens"]),
+                temperature=knobs["T"],
+                top_k=round(knobs["k"]),
+                top_p=knobs["p"],
+                seed=round(knobs["seed"]),
+            ),
         )
+        drawn = request.sampling
         settings = (
-            f"step {_step(self.checkpoint):,} · T {request.temperature:g} · k {request.top_k} ·"
-            f" p {request.top_p:g} · seed {request.seed}"
+            f"step {_step(self.checkpoint):,} · T {drawn.temperature:g} · k {drawn.top_k} ·"
+            f" p {drawn.top_p:g} · seed {drawn.seed}"
         )
         turn = Turn(prompt=prompt, settings=settings)
         self.turns.append(turn)
@@ -206,15 +212,7 @@ class Chat(WorkScreen):
         started, count = 0.0, 0
         loop = asyncio.get_running_loop()
         try:
-            async for reply in self.bench.sampler.generate(
-                request.checkpoint,
-                request.prompt,
-                tokens=request.tokens,
-                temperature=request.temperature,
-                top_k=request.top_k,
-                top_p=request.top_p,
-                seed=request.seed,
-            ):
+            async for reply in self.bench.sampler.ask(request):
                 if isinstance(reply, Loaded):
                     started = loop.time()
                 count += isinstance(reply, Text)
@@ -229,7 +227,7 @@ class Chat(WorkScreen):
             turn.at_work = False
             self._draw_answer()
 
-    def _take(self, turn: Turn, reply: Reply) -> None:
+    def _take(self, turn: Turn, reply: Replies) -> None:
         match reply:
             case Loaded():
                 turn.outcome = "writing"
@@ -237,9 +235,10 @@ class Chat(WorkScreen):
                     turn.outcome += f"; the first {reply.dropped_tokens} tokens do not fit its context"
             case Text():
                 turn.text += reply.text
-            case Finished():
-                how = {"length": "", "end": ", ended by itself", "cancelled": ", stopped"}[reply.reason]
+            case Ended():
+                how = {"length": "", "end": ", ended by itself", "stop": ", ended at a stop string"}[reply.reason]
                 turn.outcome = f"{reply.tokens} tokens{how}"
+            case Finished():
                 turn.tokens_per_second = reply.tokens / reply.seconds if reply.seconds > 0 else 0.0
             case Refused():
                 turn.failed, turn.outcome = True, reply.what + (f"; {reply.todo}" if reply.todo else "")

@@ -8,9 +8,11 @@ from torch import Tensor
 
 from core.model.gpt import GPT
 from core.recipe import Model
-from core.sample.generate import Settings, generate, seen, write
+from core.sample.generate import seen
 from core.sample.samplers import BadLogits
+from core.sample.writer import write
 from core.tokenize.characters import single_bytes
+from tests.core.drawing import ids, settings
 
 
 def model(block_size: int = 16, vocabulary: int = 20) -> GPT:
@@ -23,29 +25,25 @@ def model(block_size: int = 16, vocabulary: int = 20) -> GPT:
     return made
 
 
-def settings(**other: float) -> Settings:
-    return Settings(**{"tokens": 12, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "seed": 5, **other})  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize("tokens", [1, 12, 15, 16, 100])
 @pytest.mark.parametrize("prompt", [[1], [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 9, 3, 2, 3, 8, 4]])
 def test_it_writes_as_many_tokens_as_asked_for_and_never_the_mark(tokens: int, prompt: list[int]) -> None:
-    drawn = list(generate(model(), prompt, settings(tokens=tokens)))
+    drawn = ids(model(), prompt, settings(tokens=tokens))
     assert len(drawn) == tokens
     assert all(0 <= token < 20 for token in drawn)
 
 
 @pytest.mark.parametrize("block_size", [1, 2, 3])
 def test_the_smallest_contexts_will_do(block_size: int) -> None:
-    assert len(list(generate(model(block_size), [1, 2, 3, 4], settings(tokens=7)))) == 7
+    assert len(ids(model(block_size), [1, 2, 3, 4], settings(tokens=7))) == 7
 
 
 def test_a_seed_decides_the_text_and_the_models_own_random_state_is_left_alone() -> None:
     writer = model()
     state = torch.get_rng_state()
-    first = list(generate(writer, [1, 2], settings()))
-    assert first == list(generate(writer, [1, 2], settings()))
-    assert first != list(generate(writer, [1, 2], settings(seed=6)))
+    first = ids(writer, [1, 2], settings())
+    assert first == ids(writer, [1, 2], settings())
+    assert first != ids(writer, [1, 2], settings(seed=6))
     assert torch.equal(state, torch.get_rng_state())
     assert writer.training
 
@@ -53,14 +51,14 @@ def test_a_seed_decides_the_text_and_the_models_own_random_state_is_left_alone()
 def test_only_the_end_of_a_long_prompt_is_seen() -> None:
     long = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 9, 3, 2, 3, 8, 4]
     assert (seen(model(), 3), seen(model(), 100)) == (13, 8)
-    assert list(generate(model(), long, settings())) == list(generate(model(), long[-8:], settings()))
+    assert ids(model(), long, settings()) == ids(model(), long[-8:], settings())
 
 
 def test_it_ends_at_the_mark_of_an_end() -> None:
     writer = model()
-    whole = list(generate(writer, [1], settings(tokens=40)))
+    whole = ids(writer, [1], settings(tokens=40))
     stop = whole[25]
-    assert list(generate(writer, [1], settings(tokens=40), stop=stop)) == whole[: whole.index(stop)]
+    assert ids(writer, [1], settings(tokens=40, stop_tokens=(stop,))) == whole[: whole.index(stop)]
     assert isinstance(write(model(vocabulary=257), single_bytes(), "a", settings(tokens=20)), str)
 
 
@@ -69,7 +67,7 @@ def test_output_that_is_not_finite_is_named_not_drawn_from() -> None:
     with torch.no_grad():
         broken.lm_head.weight[3] = torch.nan
     with pytest.raises(BadLogits, match="not finite"):
-        list(generate(broken, [1], settings()))
+        ids(broken, [1], settings())
 
 
 class Counter(GPT):
@@ -94,7 +92,7 @@ class Counter(GPT):
 
 def test_what_is_uncovered_stays_and_is_seen_from_then_on() -> None:
     model = Counter()
-    drawn = list(generate(model, [5, 6, 7], settings(tokens=20)))
+    drawn = ids(model, [5, 6, 7], settings(tokens=20))
     assert drawn == [(8 + number) % 10 for number in range(20)]
     assert [row.count(10) for row in model.shown] == [*range(13, 0, -1), *range(7, 0, -1)]
     assert {len(row) for row in model.shown} == {16}

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from core.model.gpt import GPT
 from core.recipe import Model
-from core.sample.generate import Settings, generate
-from core.sample.samplers import BadLogits, draw, keep_top_k, keep_top_p
+from core.sample.chain import Chain
+from core.sample.samplers import BadLogits, top_k, top_p
+from tests.core.drawing import ids, settings
 
 # "Build a Large Language Model (From Scratch)", section 5.3: scores for what follows "every effort moves you"
 WORDS = "closer every effort forward inches moves pizza toward you".split()
@@ -20,9 +21,8 @@ LOGITS = torch.tensor([4.51, 0.89, -1.90, 6.75, 1.63, -1.62, -1.89, 6.28, 1.79])
 
 
 def draws(temperature: float) -> dict[str, int]:
-    generator = torch.Generator().manual_seed(123)
-    ids = [draw(LOGITS, temperature=temperature, top_k=0, top_p=1, generator=generator) for _ in range(1000)]
-    return dict(collections.Counter(WORDS[token] for token in ids))
+    chain = Chain(settings(temperature=temperature, seed=123), len(WORDS))
+    return dict(collections.Counter(WORDS[chain.draw(LOGITS)] for _ in range(1000)))
 
 
 def test_a_thousand_draws_give_the_books_counts() -> None:
@@ -33,24 +33,24 @@ def test_a_thousand_draws_give_the_books_counts() -> None:
 
 
 def test_top_3_probabilities_are_the_books() -> None:
-    kept = torch.softmax(keep_top_k(LOGITS, 3), -1)
-    assert kept.tolist() == pytest.approx([0.0615, 0, 0, 0.5775, 0, 0, 0, 0.3610, 0], abs=5e-5)
+    (step,) = Chain(settings(top_k=3), len(WORDS)).steps(LOGITS)
+    assert [WORDS[token] for token in step.ids.tolist()] == ["forward", "toward", "closer"]
+    assert torch.softmax(step.scores, -1).tolist() == pytest.approx([0.5775, 0.3610, 0.0615], abs=5e-5)
 
 
 scores = st.lists(st.integers(-200, 200).map(lambda tenths: tenths / 10), min_size=1, max_size=30, unique=True)
 
 
-@given(scores, st.integers(0, 40))
+@given(scores, st.integers(1, 40))
 def test_top_k_keeps_the_k_highest(values: list[float], k: int) -> None:
-    kept = [value > -torch.inf for value in keep_top_k(torch.tensor(values), k).tolist()]
-    best = sorted(values, reverse=True)[: k or None]
-    assert kept == [value in best for value in values]
+    kept = [values[place] for place in top_k(torch.tensor(values), k).tolist()]
+    assert kept == pytest.approx(sorted(values, reverse=True)[:k])
 
 
 @given(scores, st.floats(0.01, 0.999))
 def test_top_p_keeps_the_fewest_that_reach_p(values: list[float], p: float) -> None:
     logits = torch.tensor(values, dtype=torch.float64)
-    kept = {i for i, value in enumerate(keep_top_p(logits, p).tolist()) if value > -torch.inf}
+    kept = set(top_p(logits, p).tolist())
     probabilities = torch.softmax(logits, -1).tolist()
     expected, total = set(), 0.0
     for i in sorted(range(len(values)), key=lambda i: -values[i]):
@@ -67,16 +67,12 @@ def model() -> GPT:
     return GPT(Model(n_layer=1, n_head=2, n_embd=16, block_size=8), 20)
 
 
-def settings(**other: float) -> Settings:
-    return Settings(**{"tokens": 20, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "seed": 5, **other})  # type: ignore[arg-type]
-
-
 def test_a_seed_decides_the_text_and_the_models_own_random_state_is_left_alone() -> None:
     before = torch.get_rng_state()
-    first = list(generate(model_ := model(), [1, 2], settings()))
+    first = ids(model_ := model(), [1, 2], settings())
     state = torch.get_rng_state()
-    assert first == list(generate(model_, [1, 2], settings()))
-    assert first != list(generate(model_, [1, 2], settings(seed=6)))
+    assert first == ids(model_, [1, 2], settings())
+    assert first != ids(model_, [1, 2], settings(seed=6))
     assert torch.equal(state, torch.get_rng_state())
     assert len(before) == len(state)
     assert model_.training
@@ -84,13 +80,13 @@ def test_a_seed_decides_the_text_and_the_models_own_random_state_is_left_alone()
 
 def test_generation_goes_past_the_context_and_sees_only_its_tail() -> None:
     long = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8]
-    assert list(generate(model(), long, settings())) == list(generate(model(), long[-8:], settings()))
+    assert ids(model(), long, settings()) == ids(model(), long[-8:], settings())
 
 
 def test_temperature_zero_takes_the_likeliest_and_stop_ends_it() -> None:
-    greedy = list(generate(model(), [1], settings(temperature=0.0)))
-    assert greedy == list(generate(model(), [1], settings(temperature=0.0, seed=99)))
-    assert list(generate(model(), [1], settings(temperature=0.0), stop=greedy[0])) == []
+    greedy = ids(model(), [1], settings(temperature=0.0))
+    assert greedy == ids(model(), [1], settings(temperature=0.0, seed=99))
+    assert ids(model(), [1], settings(temperature=0.0, stop_tokens=(greedy[0],))) == []
 
 
 def test_output_that_is_not_finite_is_named_not_drawn_from() -> None:
@@ -98,4 +94,4 @@ def test_output_that_is_not_finite_is_named_not_drawn_from() -> None:
     with torch.no_grad():
         broken.lm_head.weight[3] = torch.nan
     with pytest.raises(BadLogits, match="not finite"):
-        list(generate(broken, [1], settings()))
+        ids(broken, [1], settings())

@@ -22,7 +22,7 @@ from tests.ui.viewing import screen_text, until
 SPEAKER = '''
 """Speaks core.sample.protocol; what it writes depends on the prompt."""
 import os, sys, threading
-from core.sample.protocol import Cancel, Finished, Generate, Loaded, Refused, Text, decode_request, encode
+from core.sample.protocol import Cancel, Ended, Finished, Generate, Loaded, Refused, Text, decode_request, encode
 
 cancelled = threading.Event()
 asked = []
@@ -37,15 +37,17 @@ def answer(request):
     if request.prompt == "refuse":
         say(Refused(id=request.id, what="the checkpoint is gone", todo="choose another one"))
         return
-    say(Loaded(id=request.id, step=int(request.checkpoint[-8:]), prompt_tokens=3))
+    say(Loaded(id=request.id, checkpoint=request.checkpoint, step=int(request.checkpoint[-8:]), prompt_tokens=3))
     if request.prompt == "endless":
         say(Text(id=request.id, text="on and on"))
         cancelled.wait()
-        say(Finished(id=request.id, reason="cancelled", tokens=3, seconds=0.1))
+        say(Finished(id=request.id, cancelled=True, tokens=3, seconds=0.1))
         return
-    say(Text(id=request.id, text=f" went T={request.temperature:g} k={request.top_k}"))
-    say(Text(id=request.id, text=f" p={request.top_p:g} seed={request.seed} step={int(request.checkpoint[-8:])}"))
-    say(Finished(id=request.id, reason="length", tokens=20, seconds=0.1))
+    drawn = request.sampling
+    say(Text(id=request.id, text=f" went T={drawn.temperature:g} k={drawn.top_k}"))
+    say(Text(id=request.id, text=f" p={drawn.top_p:g} seed={drawn.seed} step={int(request.checkpoint[-8:])}"))
+    say(Ended(id=request.id, reason="length", tokens=20))
+    say(Finished(id=request.id, tokens=20, seconds=0.1))
 
 for line in sys.stdin.buffer:
     request = decode_request(line)

@@ -1,0 +1,55 @@
+"""Token ids into text as they come: whole characters only, and nothing of what ends it."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Sequence
+
+from core.tokenize.vocabulary import Vocabulary
+
+
+def start(vocabulary: Vocabulary, prompt: str) -> list[int]:
+    """The token ids to go on from: those of `prompt`, or an end-of-text mark, behind which a new document begins."""
+    return vocabulary.encode(prompt) or [vocabulary.end_of_text]
+
+
+class TextOf:
+    """The text of one stream of tokens. Bytes wait until the rest of their character is there.
+
+    What could be the beginning of a stop string waits, too, until it is one or is none.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, stop: Sequence[str] = ()) -> None:
+        self._vocabulary, self._stop = vocabulary, stop
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._waiting = ""
+        self.stopped = False
+        """A stop string has come: the text ends before it, whatever follows."""
+
+    def feed(self, token: int) -> str:
+        """What `token` adds that is certain by now. Raises BadToken."""
+        return self._pass(self._decoder.decode(self._vocabulary.decode_bytes([token])))
+
+    def rest(self) -> str:
+        """What has been waiting, when no token follows; a character that was not completed is U+FFFD."""
+        certain = self._pass(self._decoder.decode(b"", final=True))
+        waiting, self._waiting = self._waiting, ""
+        return certain + ("" if self.stopped else waiting)
+
+    def _pass(self, fresh: str) -> str:
+        if self.stopped or not self._stop:
+            return "" if self.stopped else fresh
+        text = self._waiting + fresh
+        ends = [place for stop in self._stop if (place := text.find(stop)) >= 0]
+        if ends:
+            self.stopped, self._waiting = True, ""
+            return text[: min(ends)]
+        held = max(_begun(text, stop) for stop in self._stop)
+        self._waiting = text[len(text) - held :]
+        return text[: len(text) - held]
+
+
+def _begun(text: str, stop: str) -> int:
+    """How many characters at the end of `text` are the beginning of `stop`."""
+    longest = min(len(text), len(stop) - 1)
+    return next((size for size in range(longest, 0, -1) if text.endswith(stop[:size])), 0)
