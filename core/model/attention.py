@@ -27,15 +27,15 @@ def attend(q: Tensor, k: Tensor, v: Tensor, *, causal: bool, dropout: float = 0.
 def attend_kept(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """What the last T places of a text gather from all of it, each from those up to itself: (B, n_head, T, size).
 
-    q: (B, n_head, T, size). k and v: (B, n_kv_head, S, size) of all S ≥ T places, in their type the arithmetic is
-    done. For generation: no gradient, no dropout.
+    q: (B, n_head, T, size). k and v: (B, n_kv_head, S, size) of all S ≥ T places. For generation: no gradient, no
+    dropout.
     """
     B, H, T, size = q.shape
     groups, S = k.shape[1:3]
     # the queries of a group are so many rows that look at the same keys, which need no copies
-    rows = q.reshape(B, groups, H // groups * T, size).to(k.dtype)
+    rows = q.reshape(B, groups, H // groups * T, size)
     seen = None if T == 1 else k.new_ones(T, S, dtype=torch.bool).tril(S - T).repeat(H // groups, 1)
-    return F.scaled_dot_product_attention(rows, k, v, attn_mask=seen).view(B, H, T, size).to(q.dtype)
+    return F.scaled_dot_product_attention(rows, k, v, attn_mask=seen).view(B, H, T, size)
 
 
 def _by_blocks(q: Tensor, k: Tensor, v: Tensor, *, causal: bool, dropout: float) -> Tensor:

@@ -13,8 +13,8 @@ from core.recipe import Model
 class Kept:
     """Of one layer: of each text the keys and values of `length` places, in room for a whole context.
 
-    In float32 on the CPU, whatever the model computes in: for one query torch's attention takes 4 to 10 times as long
-    in 16 bits (two cores, 12 heads of 64, 128 to 1,024 places).
+    In float32: for one query torch's attention takes 4 to 10 times as long in 16 bits (two cores, 12 heads of 64, 128
+    to 1,024 places).
     """
 
     def __init__(self, keys: Tensor, values: Tensor) -> None:
@@ -32,12 +32,11 @@ class Kept:
 class Cache:
     """Of all layers, for one or more texts that are read along together and are of one length."""
 
-    def __init__(self, shape: Model, *, device: torch.device, dtype: torch.dtype) -> None:
-        """For one text; `choose` makes several of it. dtype: what the model computes in."""
+    def __init__(self, shape: Model, device: torch.device) -> None:
+        """For one text; `choose` makes several of it."""
         size = shape.n_embd // shape.n_head
         room = (1, shape.n_kv_head or shape.n_head, shape.block_size, size)
-        kept = torch.float32 if device.type == "cpu" else dtype
-        made = (torch.empty(2, *room, device=device, dtype=kept) for _ in range(shape.n_layer))
+        made = (torch.empty(2, *room, device=device) for _ in range(shape.n_layer))
         self.layers = [Kept(keys, values) for keys, values in made]
 
     @property

@@ -28,7 +28,10 @@ def kept_at_the_edge(block_size: int) -> int:
 
 
 class Reader:
-    """What could come next of one or more texts of the same length, which begin alike."""
+    """What could come next of one or more texts of the same length, which begin alike.
+
+    In float32 even of a model that trains in bfloat16: rounding all weights for one token costs more than it saves.
+    """
 
     def __init__(self, model: GPT, prompt: Sequence[int]) -> None:
         """prompt: at least one id; of more than a context only the end is read.
@@ -36,7 +39,7 @@ class Reader:
         Raises BadLogits where what the model says is not finite, as `read` does.
         """
         self._model = model
-        self._cache = Cache(model.shape, device=model.device, dtype=model.dtype)
+        self._cache = Cache(model.shape, model.device)
         self._ids = [list(prompt)[-model.shape.block_size :]]
         self.scores = self._begin()
         """(texts, vocabulary) in float32 on the CPU: for the token that comes next."""
@@ -59,7 +62,7 @@ class Reader:
             self._cache.cut(0)
             self.scores = self._begin()
         else:
-            with inference(self._model):
+            with inference(self._model, dtype=torch.float32):
                 fresh = torch.tensor([[token] for token in tokens], device=self._model.device)
                 self.scores = self._scored(self._model.hidden(fresh, self._cache)[:, 0])
 
@@ -67,7 +70,7 @@ class Reader:
         """Read all texts from their first place."""
         length, most = len(self._ids[0]), self._model.shape.block_size
         padding = [0] * (min(most, -(-length // LENGTHS) * LENGTHS) - length)
-        with inference(self._model):  # what comes behind a token changes nothing for it
+        with inference(self._model, dtype=torch.float32):  # what comes behind a token changes nothing for it
             texts = torch.tensor([ids + padding for ids in self._ids], device=self._model.device)
             hidden = self._model.hidden(texts, self._cache)
             self._cache.cut(length)
