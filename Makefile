@@ -2,7 +2,7 @@
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-BENCHMARKS := startup screen data bpe training growth overhead prediction quality
+BENCHMARKS := startup screen data bpe training growth overhead prediction quality sampling
 
 # the first Python that is new enough; `make PYTHON=/path/to/python3` takes another
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
