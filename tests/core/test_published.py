@@ -22,6 +22,8 @@ from core.runs.directory import Run
 from core.tokenize.vocabulary import Vocabulary
 from core.trouble import Trouble
 from core.workspace import Workspace
+from tests.core.drawing import ids as drawn
+from tests.core.drawing import settings
 from tests.core.gpt2_folders import SMALL, peer, written
 
 BYTES = [bytes([byte]) for byte in range(256)]
@@ -53,9 +55,16 @@ def refused(folder: Path | str, workspace: Workspace, **more: Any) -> str:
 
 
 def same_scores(model: GPT, theirs: Any, length: int = 8) -> None:
+    """The same logits, and the same text where always the likeliest token is taken."""
     ids = torch.randint(model.vocabulary, (2, length), generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
         assert torch.allclose(model(ids), theirs(ids).logits, atol=1e-4)
+        begin = ids[:1, : length // 2]
+        text = theirs.generate(
+            begin, attention_mask=torch.ones_like(begin), max_length=length, do_sample=False, eos_token_id=None
+        )
+    greedy = settings(tokens=length // 2, temperature=0.0)
+    assert drawn(model, begin[0].tolist(), greedy) == text[0, length // 2 :].tolist()
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,7 @@ def test_whichever_process_is_killed_all_end_and_the_run_goes_on_with_two_or_wit
     assert (resumed.step, run.summary().metric.step) == (last, last + 3)  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_a_data_stage_that_fails_ends_all_of_them_with_its_sentence(
     tiny: Make, corpus: Path, workspace: Workspace, together: Start
 ) -> None:
@@ -146,6 +147,7 @@ def test_a_data_stage_that_fails_ends_all_of_them_with_its_sentence(
     assert ended.what == "cannot read the source: the folder is empty"
 
 
+@pytest.mark.slow
 def test_a_run_that_somebody_else_is_at_is_left_alone_by_all_of_them(
     tiny: Make, workspace: Workspace, together: Start
 ) -> None:
