@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -18,6 +19,13 @@ LOG_LIMIT = 2**20
 """Bytes of what the children print, beyond which the log starts anew."""
 
 
+def appended(log: Path) -> BinaryIO:
+    """`log`, open for a child to print into. Raises OSError."""
+    log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    fresh = not log.exists() or log.stat().st_size > LOG_LIMIT
+    return log.open("wb" if fresh else "ab")
+
+
 def errand(workspace: Workspace, module: str, *arguments: str, says: Any) -> Iterator[Any]:
     """Run `python -m module arguments` and yield what it says, decoded as `says`, a union of structs.
 
@@ -25,8 +33,7 @@ def errand(workspace: Workspace, module: str, *arguments: str, says: Any) -> Ite
     """
     decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(says | Failed)
     log = workspace.state / "errands.log"
-    fresh = not log.exists() or log.stat().st_size > LOG_LIMIT
-    with log.open("wb" if fresh else "ab") as stderr:
+    with appended(log) as stderr:
         child = subprocess.Popen(
             python(module, *arguments),
             env=environment(workspace),

@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
+import sys
+from collections.abc import Generator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 from msgspec import Struct
 
+from core.artifact import MANIFEST, Artifact, Damaged
+from core.files import sha256
+from core.hardware import available_memory
 from core.model.gpt import GPT
 from core.model.weights import BadWeights, load_model
 from core.sampling import Precision
-from core.tokenize.vocabulary import Vocabulary
+from core.tokenize.vocabulary import BadVocabulary, Vocabulary
+from core.trouble import Trouble
 
 MOST = 2
 """Models kept: two can be compared without loading them anew for every prompt."""
+READ = ("model.json", "model.safetensors", "vocabulary.json")
+"""What is read of a checkpoint."""
+_PATIENCE = 0.01
+"""Seconds that a model in the making is waited for before others get their turn."""
+_BESIDE = 2**26
+"""Bytes wanted beside the weights: a cache, a prompt, products."""
 
 
-class Model(Struct, frozen=True):
+class NoRoom(Trouble):
+    doing = "load the model"
+
+
+class Model(Struct, frozen=True, weakref=True):
     gpt: GPT
     vocabulary: Vocabulary
     checkpoint: Path
@@ -24,30 +46,143 @@ class Model(Struct, frozen=True):
     """In words."""
 
 
+class Found(NamedTuple):
+    model: Model
+    passed_over: tuple[str, ...]
+    """Newer checkpoints that cannot be read, each with what is wrong with it."""
+
+
+class _Key(NamedTuple):
+    """One state of a checkpoint on the disk: another file under the same name is another one."""
+
+    path: str
+    inode: int
+    written: int
+    size: int
+    precision: Precision
+
+    @classmethod
+    def of(cls, checkpoint: Path, precision: Precision) -> _Key:
+        """Raises OSError where there is none."""
+        found = (checkpoint / "model.safetensors").stat()
+        return cls(str(checkpoint), found.st_ino, found.st_mtime_ns, found.st_size, precision)
+
+
 class Models:
-    """Loads what is asked for and keeps what was used last."""
+    """Loads what is asked for and keeps what was used last.
+
+    Whoever is at work with a model holds it: it stays whatever else is loaded, and is not loaded a second time.
+    """
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[str, int, Precision], Model] = {}
+        self._kept: dict[_Key, Model] = {}
+        self._alive: WeakValueDictionary[_Key, Model] = WeakValueDictionary()
+        self._coming: dict[_Key, Future[Model]] = {}
+        self._damaged: dict[_Key, str] = {}
+        self._loader = ThreadPoolExecutor(1)  # one after the other: each sees what memory is left
 
-    def get(self, checkpoint: Path, precision: Precision = "auto") -> Model:
-        """The model in the directory `checkpoint`, loaded anew when the file there is another one. Raises BadWeights,
-        BadVocabulary."""
-        try:
-            key = (str(checkpoint), (checkpoint / "model.safetensors").stat().st_mtime_ns, precision)
-        except OSError:
-            raise BadWeights("this checkpoint is no longer there", todo="choose another one") from None
-        model = self._kept.pop(key, None)
-        if model is None:
-            while len(self._kept) >= MOST:  # free the oldest before the new one needs the memory
-                del self._kept[next(iter(self._kept))]
-            digits = checkpoint.name.removeprefix("step-")
-            model = Model(
-                gpt=load_model(checkpoint),
-                vocabulary=Vocabulary.load(checkpoint / "vocabulary.json"),
-                checkpoint=checkpoint,
-                step=int(digits) if digits.isdecimal() else 0,
-                precision="float32",
-            )
+    def get(self, place: Path, precision: Precision = "auto") -> Generator[None, None, Found]:
+        """The model in the directory `place`, or in the newest checkpoint in it that can be read, as it is now.
+
+        Others may go on wherever it yields. Raises BadWeights, BadVocabulary, Damaged, NoRoom.
+        """
+        passed: list[str] = []
+        for checkpoint in _checkpoints(place):
+            try:
+                key = _Key.of(checkpoint, precision)
+                if checkpoint != place and key in self._damaged:
+                    raise Damaged(self._damaged[key])
+                model = self._alive.get(key) or (yield from self._load(key))
+            except OSError as error:
+                passed.append(f"{checkpoint.name}: it cannot be read ({error.strerror})")
+                continue
+            except (Damaged, BadWeights, BadVocabulary) as trouble:
+                if checkpoint == place:
+                    raise
+                self._damaged[key] = trouble.what
+                passed.append(f"{checkpoint.name}: {trouble.what}")
+                continue
+            self._keep(key, model)
+            return Found(model, tuple(passed))
+        if passed and place.exists():
+            raise BadWeights(f"no checkpoint here can be read: {'; '.join(passed)}", where=str(place))
+        if not place.is_dir() or place.name.startswith("step-"):
+            raise BadWeights("this checkpoint is no longer there", where=str(place), todo="choose another one")
+        raise BadWeights("there is no checkpoint here yet", where=str(place), todo="training saves the first one soon")
+
+    @property
+    def held(self) -> bool:
+        """Whether there is anything to `drop`."""
+        return bool(self._kept or self._coming)
+
+    def drop(self) -> None:
+        """Give all memory back but that of models at work."""
+        self._kept.clear()
+        self._coming = {key: future for key, future in self._coming.items() if not future.done()}
+        gc.collect()
+        if sys.platform == "linux":
+            with suppress(OSError, AttributeError):  # a C library other than glibc
+                ctypes.CDLL(None).malloc_trim(0)
+
+    def _keep(self, key: _Key, model: Model) -> None:
+        self._alive[key] = model
+        self._kept.pop(key, None)
         self._kept[key] = model
-        return model
+        self._make_room(MOST)
+
+    def _make_room(self, most: int) -> None:
+        while len(self._kept) > max(0, most):  # the one used longest ago goes first
+            del self._kept[next(iter(self._kept))]
+
+    def _load(self, key: _Key) -> Generator[None, None, Model]:
+        """By a thread of its own, once, whoever else asks for it meanwhile."""
+        for other in [other for other, future in self._coming.items() if future.done() and other != key]:
+            del self._coming[other]  # nobody waited for it to the end
+        if key not in self._coming:
+            self._make_room(MOST - 1 - len(self._coming))
+            if _needed(key) > available_memory():
+                self.drop()
+            self._coming[key] = self._loader.submit(_loaded, key)
+        future = self._coming[key]
+        while not wait([future], _PATIENCE).done:
+            yield
+        self._coming.pop(key, None)
+        return future.result()
+
+
+def _checkpoints(place: Path) -> list[Path]:
+    """`place` itself, or the checkpoints in it, the newest first."""
+    if (place / "model.safetensors").exists():
+        return [place]
+    return sorted((path for path in place.glob("step-*") if path.is_dir()), reverse=True)
+
+
+def _needed(key: _Key) -> int:
+    return key.size + _BESIDE
+
+
+def _loaded(key: _Key) -> Model:
+    """Raises BadWeights, BadVocabulary, Damaged, NoRoom."""
+    checkpoint, free = Path(key.path), available_memory()
+    if _needed(key) > free:
+        raise NoRoom(
+            f"it would take {_needed(key) / 2**20:,.0f} MiB of memory, and {free / 2**20:,.0f} MiB are free",
+            where=key.path,
+            todo="close what else takes memory, or choose a smaller model",
+        )
+    if (checkpoint / MANIFEST).exists():
+        facts = Artifact.open(checkpoint).manifest.files
+        for name in READ:
+            if name in facts and sha256(checkpoint / name) != facts[name].sha256:
+                raise Damaged(f"{name} has changed since it was written", where=key.path)
+    gpt = load_model(checkpoint)
+    for parameter in gpt.parameters():  # out of the file, which somebody may write over
+        parameter.data = parameter.data.clone()
+    digits = checkpoint.name.removeprefix("step-")
+    return Model(
+        gpt=gpt,
+        vocabulary=Vocabulary.load(checkpoint / "vocabulary.json"),
+        checkpoint=checkpoint,
+        step=int(digits) if digits.isdecimal() else 0,
+        precision="float32",
+    )

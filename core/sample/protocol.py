@@ -15,6 +15,11 @@ from msgspec import Meta, Struct
 
 from core.sampling import Precision, Sampling
 
+LONGEST = 2**26
+"""Bytes of a line: a longer request is refused, a longer reply is none."""
+AT_ONCE = 64
+"""Requests answered at the same time; another one is refused."""
+
 
 class Request(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What every request says."""
@@ -62,6 +67,10 @@ class Loaded(Reply, frozen=True, kw_only=True, tag="loaded"):
     """Tokens at the prompt's beginning that do not fit the context."""
     precision: str = ""
     """The numbers the weights are kept in, and why, in words."""
+    threads: int = 0
+    """Processor cores it computes on at most."""
+    passed_over: tuple[str, ...] = ()
+    """Newer checkpoints that cannot be read, each with what is wrong with it."""
 
 
 class Text(Reply, frozen=True, kw_only=True, tag="text"):
@@ -96,6 +105,7 @@ class Refused(Reply, frozen=True, kw_only=True, tag="refused"):
     """It cannot be done; the process goes on."""
 
     what: str
+    where: str = ""
     todo: str = ""
 
 

@@ -1,35 +1,48 @@
 """The sampler process, `python -P -m core.sample.serve`: see `core.sample.protocol` for what it understands.
 
-It is a child of whoever asks: when its standard input closes, it ends. Any bad request is answered, never fatal.
+It is a child of whoever asks: when its standard input closes, it ends, whatever it is at. Nothing that is asked is
+fatal. While nobody reads its answers it stands still: it writes each before it works on, and takes few requests ahead.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import queue
+import signal
 import sys
 import threading
 import time
+import traceback
 from typing import BinaryIO
 
-import msgspec
 import torch
 
 from core.hardware import cores
 from core.sample.answers import Answer, answer
+from core.sample.asked import asked
 from core.sample.models import Models
 from core.sample.protocol import (
+    AT_ONCE,
     Cancel,
     Ended,
     Finished,
+    Loaded,
     Questions,
     Refused,
     Replies,
     Requests,
-    decode_request,
     encode,
 )
 from core.trouble import Trouble
+
+IDLE = 300.0
+"""Seconds without a request after which the models' memory is given back; the next request loads again."""
+NICENESS = 10
+"""With it a text that never ends takes three fifths of one of two cores, and two fifths of the speed of a training on
+both; without it three quarters, since the training's threads wait for the slowest of them."""
+_AHEAD = 4
+"""Requests read before they are taken up: each may be long."""
 
 
 class Work:
@@ -48,11 +61,14 @@ class Work:
         except StopIteration:
             return self.finished(), True
         except Trouble as trouble:
-            return Refused(id=self.id, what=trouble.what, todo=trouble.todo), True
-        except (MemoryError, RuntimeError, OSError, ValueError) as error:
-            return Refused(id=self.id, what=f"{type(error).__name__}: {error}"), True
+            return Refused(id=self.id, what=trouble.what, where=trouble.where, todo=trouble.todo), True
+        except Exception as error:
+            traceback.print_exc()
+            return Refused(id=self.id, what=f"an error nobody foresaw: {type(error).__name__}: {error}"), True
         finally:
             self._seconds += time.perf_counter() - began
+        if isinstance(reply, Loaded):
+            self._seconds = 0.0
         if isinstance(reply, Ended):
             self._tokens += reply.tokens
         return reply, False
@@ -64,42 +80,48 @@ class Work:
 class Server:
     """Those at work take turns; a thread reads what else is asked."""
 
-    def __init__(self, out: BinaryIO) -> None:
-        self._out = out
-        self._asked: queue.Queue[Requests | None] = queue.Queue()
+    def __init__(self, out: BinaryIO, idle: float) -> None:
+        self._out, self._idle = out, idle
+        self._asked: queue.Queue[Requests | Refused] = queue.Queue(_AHEAD)
         self._models = Models()
         self._works: dict[int, Work] = {}
+        """Whose turn is next comes first."""
 
     def read(self, lines: BinaryIO) -> None:
-        """Take requests from `lines` until they end. Runs beside `work`."""
-        for line in lines:
-            try:
-                self._asked.put(decode_request(line))
-            except msgspec.DecodeError as error:
-                self._say(Refused(id=0, what=f"this is no request: {error}"))
-        self._asked.put(None)
+        """Take requests from `lines`, and end the process with them. Runs beside `work`."""
+        for request in asked(lines):
+            self._asked.put(request)
+        os._exit(0)  # whoever asked is gone
 
     def work(self) -> None:
-        """Answer until the input has ended."""
+        """Answer, as long as somebody listens. Raises BrokenPipeError."""
         while True:
-            while not self._works or not self._asked.empty():
-                request = self._asked.get()
-                if request is None:
-                    return
-                self._take(request)
-            for work in list(self._works.values()):
-                reply, last = work.step()
-                if last:
-                    del self._works[work.id]
-                if reply is not None:
-                    self._say(reply)
+            self._hear()
+            work = self._works.pop(next(iter(self._works)))
+            reply, last = work.step()
+            if not last:
+                self._works[work.id] = work
+            if reply is not None:
+                self._say(reply)
 
-    def _take(self, request: Requests) -> None:
-        if isinstance(request, Cancel):
+    def _hear(self) -> None:
+        """Take up all that has been asked, and wait for something to do."""
+        while not self._works or not self._asked.empty():
+            try:
+                self._take(self._asked.get(timeout=self._idle if self._models.held else None))
+            except queue.Empty:
+                self._models.drop()
+
+    def _take(self, request: Requests | Refused) -> None:
+        if isinstance(request, Refused):
+            self._say(request)
+        elif isinstance(request, Cancel):
             if work := self._works.pop(request.id, None):
                 self._say(work.finished(cancelled=True))
         elif request.id in self._works:
             self._say(Refused(id=request.id, what="a request with this id is being answered", todo="give it another"))
+        elif len(self._works) >= AT_ONCE:
+            self._say(Refused(id=request.id, what=f"{AT_ONCE} requests are being answered", todo="ask again later"))
         else:
             self._works[request.id] = Work(request, self._models)
 
@@ -109,16 +131,21 @@ class Server:
 
 
 def main() -> None:
+    options = argparse.ArgumentParser(prog="core.sample.serve")
+    options.add_argument("--idle", type=float, default=IDLE, metavar="SECONDS", help="until models are dropped")
+    idle = options.parse_args().idle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # for whoever asks: it decides, and its end is the end of this
+    os.nice(NICENESS)
     # half the cores: text still comes faster than anyone reads, and training beside it keeps its own
     torch.set_num_threads(max(1, cores() // 2))
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not land between the replies
-    server = Server(out)
+    server = Server(out, idle)
     threading.Thread(target=server.read, args=(sys.stdin.buffer,), daemon=True).start()
     try:
         server.work()
     except BrokenPipeError:
-        sys.exit(0)
+        os._exit(0)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,119 @@
+"""Real sampler processes, and small models for them."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import torch
+
+from core.artifact import write_directory
+from core.model.gpt import GPT
+from core.model.weights import save_model
+from core.recipe import Model
+from core.runs.launch import environment, python
+from core.sample.protocol import Finished, Generate, Loaded, Refused, Replies, Requests, Text, decode_reply, encode
+from core.sampling import Sampling
+from core.tokenize.bpe import learn
+from core.workspace import Workspace
+
+END = 256
+"""The end-of-text mark of the models here; the ids before it are bytes."""
+ENDLESS = Sampling(tokens=1_000_000, logit_bias={END: -1000})
+
+
+def save(folder: Path, seed: int = 1, width: int = 16) -> Path:
+    """An untrained model of 256 bytes and an end-of-text mark: its text is noise, often no UTF-8 at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(seed)
+    model = GPT(Model(n_layer=1, n_head=2, n_embd=width, block_size=16), END + 1)
+    torch.nn.init.normal_(model.lm_head.weight)  # zero at first: every token would be as likely
+    save_model(model, folder)
+    learn(iter(["a"]), END + 1).save(folder / "vocabulary.json")
+    return folder
+
+
+def saved(directory: Path, step: int, seed: int = 1) -> Path:
+    """The same as a training saves it, with its manifest."""
+    directory.mkdir(exist_ok=True)
+    return write_directory(directory / f"step-{step:08d}", "train", "f", lambda staged: void(save(staged, seed))).path
+
+
+def void(_: object) -> None: ...
+
+
+def endless(number: int, checkpoint: Path) -> Generate:
+    """A request for a text that never ends."""
+    return Generate(id=number, checkpoint=str(checkpoint), prompt="a", sampling=ENDLESS)
+
+
+class Child:
+    def __init__(self, workspace: Workspace, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            python("core.sample.serve", *arguments),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment(workspace),
+        )
+
+    def say(self, line: bytes | Requests) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write((line if isinstance(line, bytes) else encode(line)) + b"\n")
+        self.process.stdin.flush()
+
+    def next(self) -> Replies:
+        assert self.process.stdout is not None
+        reply: Replies = decode_reply(self.process.stdout.readline())
+        return reply
+
+    def answer(self, number: int | None = None) -> list[Replies]:
+        """Replies up to the last one to the request `number`, those of others left out; to any when it is not given."""
+        replies: list[Replies] = []
+        while not replies or not isinstance(replies[-1], Finished | Refused):
+            reply = self.next()
+            if number in (None, reply.id):
+                replies.append(reply)
+        return replies
+
+    def ask(self, number: int, checkpoint: Path, prompt: str = "a", sampling: Sampling | None = None) -> list[Replies]:
+        """All replies to a request to go on from `prompt`, for two tokens when not said otherwise."""
+        sampling = sampling or Sampling(tokens=2)
+        self.say(Generate(id=number, checkpoint=str(checkpoint), prompt=prompt, sampling=sampling))
+        return self.answer(number)
+
+    def memory(self) -> int:
+        """Resident bytes."""
+        return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * 4096
+
+
+@contextmanager
+def serving(workspace: Workspace, *arguments: str) -> Iterator[Child]:
+    child = Child(workspace, *arguments)
+    try:
+        yield child
+    finally:
+        child.process.kill()
+        child.process.wait()
+        for stream in (child.process.stdin, child.process.stdout, child.process.stderr):
+            assert stream is not None
+            with suppress(BrokenPipeError):
+                stream.close()
+
+
+def text(replies: list[Replies]) -> str:
+    return "".join(reply.text for reply in replies if isinstance(reply, Text))
+
+
+def loaded(replies: list[Replies]) -> Loaded:
+    """The first of replies that are an answer to the end."""
+    assert isinstance(replies[-1], Finished), replies[-1]
+    assert isinstance(replies[0], Loaded)
+    return replies[0]
+
+
+def refused(replies: list[Replies]) -> Refused:
+    assert isinstance(replies[-1], Refused), replies[-1]
+    return replies[-1]
