@@ -97,12 +97,16 @@ class Server:
         """Answer, as long as somebody listens. Raises BrokenPipeError."""
         while True:
             self._hear()
-            work = self._works.pop(next(iter(self._works)))
-            reply, last = work.step()
-            if not last:
-                self._works[work.id] = work
-            if reply is not None:
-                self._say(reply)
+            self._turn()
+
+    def _turn(self) -> None:
+        """Let one of them go on. Nothing here outlives it: what is cancelled must not hold its model."""
+        work = self._works.pop(next(iter(self._works)))
+        reply, last = work.step()
+        if not last:
+            self._works[work.id] = work
+        if reply is not None:
+            self._say(reply)
 
     def _hear(self) -> None:
         """Take up all that has been asked, and wait for something to do."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from core.sample.protocol import Cancel, Finished, Generate, Text
+from core.sample.protocol import Cancel, Finished, Generate, Loaded, Text
 from core.sampling import Sampling
 from core.workspace import Workspace
 from tests.conftest import wait_for
@@ -139,6 +139,10 @@ def test_memory_is_given_back_when_nobody_asks_and_the_next_request_loads_again(
     with serving(workspace, "--idle", "0.2") as child:
         first = child.ask(1, checkpoint, "a", GREEDY)
         loaded(first)
+        child.say(endless(2, checkpoint))
+        assert isinstance(child.next(), Loaded)
         full = child.memory()
+        child.say(Cancel(id=2))
+        child.answer(2)
         wait_for(lambda: child.memory() < full - 45 * 2**20, 30, "memory is given back")
-        assert text(child.ask(2, checkpoint, "a", GREEDY)) == text(first)
+        assert text(child.ask(3, checkpoint, "a", GREEDY)) == text(first)
