@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 from weakref import WeakValueDictionary
 
+import torch
 from msgspec import Struct
 
 from core.artifact import MANIFEST, Artifact, Damaged
@@ -19,6 +20,7 @@ from core.files import sha256
 from core.hardware import available_memory
 from core.model.gpt import GPT
 from core.model.weights import BadWeights, load_model
+from core.sample.precision import keep
 from core.sampling import Precision
 from core.tokenize.vocabulary import BadVocabulary, Vocabulary
 from core.trouble import Trouble
@@ -162,7 +164,7 @@ def _needed(key: _Key) -> int:
 
 
 def _loaded(key: _Key) -> Model:
-    """Raises BadWeights, BadVocabulary, Damaged, NoRoom."""
+    """Raises BadWeights, BadVocabulary, Damaged, NoRoom, NotHere."""
     checkpoint, free = Path(key.path), available_memory()
     if _needed(key) > free:
         raise NoRoom(
@@ -176,13 +178,15 @@ def _loaded(key: _Key) -> Model:
             if name in facts and sha256(checkpoint / name) != facts[name].sha256:
                 raise Damaged(f"{name} has changed since it was written", where=key.path)
     gpt = load_model(checkpoint)
-    for parameter in gpt.parameters():  # out of the file, which somebody may write over
-        parameter.data = parameter.data.clone()
+    words = keep(gpt, key.precision, parameters=gpt.parameter_count())
+    for parameter in gpt.parameters():
+        if parameter.dtype == torch.float32:  # out of the file, which somebody may write over
+            parameter.data = parameter.data.clone()
     digits = checkpoint.name.removeprefix("step-")
     return Model(
         gpt=gpt,
         vocabulary=Vocabulary.load(checkpoint / "vocabulary.json"),
         checkpoint=checkpoint,
         step=int(digits) if digits.isdecimal() else 0,
-        precision="float32",
+        precision=words,
     )
