@@ -14,7 +14,7 @@ from core.sample.generate import visible
 from core.sample.models import Models
 from core.sample.protocol import Ended, Generate, Loaded, Questions, Replies, State, Text
 from core.sample.texts import start
-from core.sample.writer import End, Look, pieces
+from core.sample.writer import End, Uncovered, pieces
 from core.tokenize.vocabulary import Vocabulary
 
 Answer = Iterator[Replies | None]
@@ -46,15 +46,15 @@ def generated(request: Generate, models: Models) -> Answer:
     )
     masked, held = model.gpt.mask is not None, ""
     for piece in made:
-        done = not masked or isinstance(piece, Look | End)  # of a stretch, all tokens are there at once: one Text
-        held += "" if isinstance(piece, Look) else piece.characters
+        done = not masked or isinstance(piece, Uncovered | End)  # of a stretch, all tokens are there at once: one Text
+        held += "" if isinstance(piece, Uncovered) else piece.characters
         if held and done:
             yield Text(id=request.id, index=piece.text, text=held)
             held = ""
         match piece:
             case End():
                 yield Ended(id=request.id, index=piece.text, reason=piece.reason, tokens=piece.tokens)
-            case Look() if request.states:
+            case Uncovered() if request.states:
                 yield State(id=request.id, index=piece.text, spans=piece.spans, tokens=piece.tokens)
             case _:
                 yield None

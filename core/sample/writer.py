@@ -27,14 +27,14 @@ class Piece(NamedTuple):
     characters: str
 
 
-class Look(NamedTuple):
+class Uncovered(NamedTuple):
     """A masked model has looked once more; the pieces come when a stretch is complete."""
 
     text: int
     spans: list[Span]
     """As in `core.sample.protocol.State`; empty where no states are wanted."""
     tokens: int
-    """Uncovered so far."""
+    """Uncovered of the text so far."""
 
 
 class End(NamedTuple):
@@ -56,7 +56,7 @@ def pieces(
     texts: int = 1,
     unmasking: Unmasking | None = None,
     states: bool = False,
-) -> Iterator[Piece | Look | End]:
+) -> Iterator[Piece | Uncovered | End]:
     """What continues `prompt`, as it comes; of each text at last its End. Raises as `generate` does."""
     ends = {vocabulary.end_of_text, *sampling.stop_tokens}
     decoded = [TextOf(vocabulary, sampling.stop) for _ in range(texts)]
@@ -71,7 +71,7 @@ def pieces(
         if isinstance(token, Stretch):
             last = counts[text] + len(token.ids) == sampling.tokens
             waiting = decoded[text].waiting
-            yield Look(
+            yield Uncovered(
                 text,
                 spans(token, vocabulary, ends=ends, stop=sampling.stop, waiting=waiting, last=last) if states else [],
                 counts[text] + len(token.ids) - token.ids.count(None),
@@ -99,4 +99,4 @@ def write(model: GPT, vocabulary: Vocabulary, prompt: str, sampling: Sampling) -
     """The whole continuation of `prompt` at once."""
     with inference(model):
         made = pieces(model, vocabulary, start(vocabulary, prompt), sampling)
-        return "".join(piece.characters for piece in made if not isinstance(piece, Look))
+        return "".join(piece.characters for piece in made if not isinstance(piece, Uncovered))
