@@ -147,7 +147,7 @@ class Chat(WorkScreen):
         """In the prompt letters are text, so the key line tells of the other keys."""
         line = self.query_one(KeyLine)
         line.instead = list(_WRITING) if isinstance(self.focused, Prompt) else []
-        if line.instead and self._answer and self._answer.is_running:
+        if line.instead and any(turn.at_work for turn in self.turns[-1:]):
             line.instead[0] = ("esc", "stop")
         line.update()
 
