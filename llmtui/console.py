@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -45,7 +46,7 @@ _STYLES = {"before": ("[-", "-]", "31"), "after": ("{+", "+}", "32"), "…": (" 
 
 def out_spans(spans: Iterable[tuple[str, str]]) -> None:
     """Write the spans of `llmtui.differences`, marked by signs, and by colours where a terminal may have them."""
-    colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    colours = _colours()
     pieces = []
     for kind, text in spans:
         if kind == "both":
@@ -53,9 +54,52 @@ def out_spans(spans: Iterable[tuple[str, str]]) -> None:
             continue
         before, after, colour = _STYLES[kind]
         marked = f"{before}{shown(text, sys.maxsize)}{after}"
-        pieces.append(f"\x1b[{colour}m{marked}\x1b[m" if colours else marked)
+        pieces.append(_coloured(marked, colour if colours else ""))
     sys.stdout.write("".join(pieces).rstrip("\n") + "\n")
     sys.stdout.flush()
+
+
+def _colours() -> bool:
+    """Whether standard output is a terminal that may have them."""
+    return can_redraw() and not os.environ.get("NO_COLOR")
+
+
+def can_redraw() -> bool:
+    """Whether standard output is a terminal on which lines can be written over."""
+    return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
+class Redrawn:
+    """Lines at the end of a terminal that are written over, as many of the last as it has room for."""
+
+    COLOURS: ClassVar[dict[str, str]] = {"dim": "2", "accent": "36"}
+
+    def __init__(self) -> None:
+        self._rows = 0
+
+    def show(self, spans: Sequence[tuple[str, str]]) -> None:
+        """Write these instead: spans of text that may be shown, and their roles."""
+        from llmtui.widgets.lines import wrapped  # needs rich, which the rest of the command line does without
+
+        columns, rows = shutil.get_terminal_size()
+        # one column is left free: some terminals go to the next line when the last one is written
+        lines = wrapped(list(spans), columns - 1)[-max(1, rows - 1) :]
+        self.clear()
+        self._rows = len(lines)
+        colours = self.COLOURS if _colours() else {}
+        written = ("".join(_coloured(text, colours.get(role, "")) for text, role in line) for line in lines)
+        sys.stdout.write("\n".join(written))
+        sys.stdout.flush()
+
+    def clear(self) -> None:
+        """Take them away, so that something else can stand there."""
+        up = f"\x1b[{self._rows - 1}A" if self._rows > 1 else ""
+        sys.stdout.write(f"{up}\r\x1b[J" if self._rows else "")
+        self._rows = 0
+
+
+def _coloured(text: str, colour: str) -> str:
+    return f"\x1b[{colour}m{text}\x1b[m" if colour else text
 
 
 def table(rows: list[tuple[str, ...]]) -> str:

@@ -6,55 +6,70 @@ can be closed.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from core.sample.generate import seen
+from core.sample.denoise import LOOKS, Unmasking
+from core.sample.generate import visible
 from core.sample.models import Models
-from core.sample.protocol import Ended, Generate, Loaded, Questions, Replies, Text
-from core.sample.writer import Piece, pieces
-from core.tokenize.vocabulary import Vocabulary, cut, whole
+from core.sample.prompts import read, read_prompt
+from core.sample.protocol import Ended, Generate, Loaded, Questions, Replies, State, Text
+from core.sample.writer import End, Uncovered, pieces
 
 Answer = Iterator[Replies | None]
 
 
-def read(vocabulary: Vocabulary, text: str, most: int) -> Generator[None, None, tuple[list[int], int]]:
-    """The last `most` ids of `text`, and how many it has. Others may go on after each part of it.
-
-    An empty text is an end-of-text mark, behind which a new document begins.
-    """
-    count, tail = 0, np.empty(0, np.uint32)
-    for chunk in cut(whole(text)):
-        ids = vocabulary.encode_chunk(chunk)
-        count, tail = count + len(ids), np.concatenate([tail, ids])[-most:]
-        yield
-    return (tail.tolist(), count) if count else ([vocabulary.end_of_text], 1)
-
-
 def generated(request: Generate, models: Models) -> Answer:
     model, passed_over = yield from models.get(Path(request.checkpoint), request.precision)
-    most = seen(model.gpt, request.sampling.tokens)
-    prompt, count = yield from read(model.vocabulary, request.prompt, most)
+    most = model.gpt.shape.block_size
+    prompt, count = yield from read_prompt(model.vocabulary, request.prompt, most)
+    suffix, behind = yield from read(model.vocabulary, request.suffix, most, beginning=True)
+    way = _unmasking(request, suffix)
+    seen, seen_behind = visible(model.gpt, prompt, request.sampling.tokens, way)
     yield Loaded(
         id=request.id,
         checkpoint=str(model.checkpoint),
         step=model.step,
         prompt_tokens=count,
-        dropped_tokens=count - len(prompt),
+        dropped_tokens=count - len(seen),
+        suffix_tokens=behind,
+        dropped_suffix_tokens=behind - len(seen_behind),
         precision=model.precision,
         threads=torch.get_num_threads(),
         passed_over=passed_over,
     )
-    for piece in pieces(model.gpt, model.vocabulary, prompt, request.sampling, texts=request.texts):
-        if piece.characters:
-            yield Text(id=request.id, index=piece.text, text=piece.characters)
-        if isinstance(piece, Piece):
-            yield None
-        else:
-            yield Ended(id=request.id, index=piece.text, reason=piece.reason, tokens=piece.tokens)
+    made = pieces(
+        model.gpt,
+        model.vocabulary,
+        prompt,
+        request.sampling,
+        texts=request.texts,
+        unmasking=way,
+        states=request.states,
+    )
+    masked, held = model.gpt.mask is not None, ""
+    for piece in made:
+        done = not masked or isinstance(piece, Uncovered | End)  # of a stretch, all tokens are there at once: one Text
+        held += "" if isinstance(piece, Uncovered) else piece.characters
+        if held and done:
+            yield Text(id=request.id, index=piece.text, text=held)
+            held = ""
+        match piece:
+            case End():
+                yield Ended(id=request.id, index=piece.text, reason=piece.reason, tokens=piece.tokens)
+            case Uncovered() if request.states:
+                yield State(id=request.id, index=piece.text, spans=piece.spans, tokens=piece.tokens)
+            case _:
+                yield None
+
+
+def _unmasking(request: Generate, suffix: list[int]) -> Unmasking | None:
+    """What the request says of it; None where it says nothing."""
+    if not (request.suffix or request.order or request.looks or request.states):
+        return None
+    return Unmasking(suffix, request.order or "random", request.looks or LOOKS)
 
 
 def answer(request: Questions, models: Models) -> Answer:

@@ -87,13 +87,27 @@ class Chain:
                 ids, scores = ids[stay], scores[stay]
                 yield Step(name, ids, scores)
 
+    @property
+    def penalises(self) -> bool:
+        """Whether what the text has changes what is drawn next."""
+        want = self.sampling
+        return want.repetition_penalty != 1 or bool(want.presence_penalty or want.frequency_penalty)
+
     def draw(self, scores: Tensor) -> int:
-        """One token for the scores (vocabulary,), which have to be finite."""
+        """The text's next token for the scores (vocabulary,), which have to be finite."""
+        token = self.choose(scores)
+        self.remember(token)
+        return token
+
+    def remember(self, token: int) -> None:
+        """The text has `token` from now on."""
+        self.counts[token] += 1
+
+    def choose(self, scores: Tensor) -> int:
+        """A token as `draw` would draw it, which the text need not get."""
         last = Step("", self.all, scores)
         for last in self.steps(scores):  # noqa: B007 only where it leads to counts
             pass
         greedy = self.sampling.temperature == 0
         place = int(last.scores.argmax()) if greedy else samplers.drawn(last.scores, self.generator)
-        token = int(last.ids[place])
-        self.counts[token] += 1
-        return token
+        return int(last.ids[place])

@@ -6,29 +6,60 @@ from collections.abc import Generator, Sequence
 
 from core.model.gpt import GPT
 from core.sample.chain import Chain
-from core.sample.denoise import denoise, room
+from core.sample.denoise import Stretch, Unmasking, around, denoise, room
 from core.sample.reader import Reader
 from core.sampling import Sampling
+from core.trouble import Usage
 
-Ids = Generator[tuple[int, int], bool | None, None]
-"""Yields (text, token); True sent in says that this text has ended."""
+Ids = Generator[tuple[int, int | Stretch], bool | None, None]
+"""Yields (text, token), and of masked models (text, Stretch) for each look at what they are uncovering; its tokens
+follow when all of it is there. True sent in says that this text has ended."""
 
 
-def generate(model: GPT, prompt: Sequence[int], sampling: Sampling, *, texts: int = 1) -> Ids:
+class OnlyMasked(Usage):
+    """A causal model was asked for what it cannot do."""
+
+    doing = "draw text"
+
+
+def generate(
+    model: GPT, prompt: Sequence[int], sampling: Sampling, *, texts: int = 1, unmasking: Unmasking | None = None
+) -> Ids:
     """Yield up to `sampling.tokens` token ids for each of `texts` texts that continue `prompt`, which has at least one.
 
-    Only what fits the context is seen, the end of the prompt: see `seen`. Text number i is the one that alone would
-    have come of the seed plus i, whatever runs beside it; dropout is off and torch's global random state is not
-    touched. Raises BadSetting, and BadLogits when the model's output is not finite.
+    unmasking: how a masked model does it, and with what behind the texts. What is seen of it all, and what is raised,
+    is as `visible` says.
+
+    Text number i is the one that alone would have come of the seed plus i, whatever runs beside it; dropout is off and
+    torch's global random state is not touched. Raises BadSetting, and BadLogits when the model's output is not finite.
     """
-    visible = prompt[-seen(model, sampling.tokens) :]
-    chains = [Chain(sampling, model.vocabulary, prompt=visible, stream=text) for text in range(texts)]
-    return (_together if model.mask is None else _in_turn)(model, visible, chains, sampling.tokens)
+    prompt, suffix = visible(model, prompt, sampling.tokens, unmasking)
+    chains = [Chain(sampling, model.vocabulary, prompt=(*prompt, *suffix), stream=text) for text in range(texts)]
+    if model.mask is None:
+        return _together(model, prompt, chains, sampling.tokens)
+    return _in_turn(model, prompt, chains, sampling.tokens, (unmasking or Unmasking())._replace(suffix=suffix))
 
 
 def seen(model: GPT, tokens: int) -> int:
     """How many tokens of a prompt the model sees at the beginning when it has to write `tokens` more."""
     return model.shape.block_size if model.mask is None else room(model, tokens)
+
+
+def visible(
+    model: GPT, prompt: Sequence[int], tokens: int, unmasking: Unmasking | None = None
+) -> tuple[Sequence[int], Sequence[int]]:
+    """What the model sees of `prompt`, its end, and of the suffix, its beginning, when it has to write `tokens`.
+
+    Raises OnlyMasked, and NoRoom when `tokens` fill a context that has to hold a suffix, too.
+    """
+    if model.mask is None and unmasking is not None:
+        raise OnlyMasked(
+            "this model is causal, and only a masked model can fill a middle or uncover its text in another order",
+            todo="leave out suffix, order, looks and states, or train with model.objective = masked",
+        )
+    if unmasking is not None and unmasking.suffix:
+        return around(model, prompt, unmasking.suffix, tokens)
+    return prompt[max(0, len(prompt) - seen(model, tokens)) :], ()
 
 
 def _together(model: GPT, prompt: Sequence[int], chains: list[Chain], tokens: int) -> Ids:
@@ -50,8 +81,16 @@ def _together(model: GPT, prompt: Sequence[int], chains: list[Chain], tokens: in
         reader.read(drawn)
 
 
-def _in_turn(model: GPT, prompt: Sequence[int], chains: list[Chain], tokens: int) -> Ids:
+def _in_turn(model: GPT, prompt: Sequence[int], chains: list[Chain], tokens: int, way: Unmasking) -> Ids:
     for text, chain in enumerate(chains):
-        for token in denoise(model, prompt, chain, tokens=tokens):
-            if (yield text, token):
+        over: bool | None = None
+        for stretch in denoise(model, prompt, chain, tokens=tokens, way=way):
+            yield text, stretch
+            written = [token for token in stretch.ids if token is not None]
+            if len(written) < len(stretch.ids):
+                continue
+            for token in written:
+                if over := (yield text, token):
+                    break
+            if over:
                 break

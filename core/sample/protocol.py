@@ -4,6 +4,7 @@ The asker may send any number of requests, each with an id of its own, and need 
 token by token. Each is answered by any number of replies with its id and at last by Finished or Refused.
 
     Generate → Loaded, then Text as it comes, an Ended for each text, Finished
+               of a masked model Text whenever a stretch is complete, where wanted a State before it for each look
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from core.sampling import Precision, Sampling
+from core.sampling import Order, Precision, Sampling
 
 LONGEST = 2**26
 """Bytes of a line: a longer request is refused, a longer reply is none."""
@@ -43,6 +44,16 @@ class Generate(Asked, frozen=True, kw_only=True, forbid_unknown_fields=True, tag
     texts: Annotated[int, Meta(ge=1, le=64)] = 1
     """So many continuations, each with a seed one above the one before, all from one look at the prompt."""
 
+    # what only a masked model can do; refused with any other
+    suffix: str = ""
+    """What follows the texts: they fill the middle, `sampling.tokens` long, and all has to fit one context."""
+    order: Order | None = None
+    """Which places are uncovered first; None: at random."""
+    looks: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    """How often the model looks at a stretch of text that fits its context, at most once for each place; None: 64."""
+    states: bool = False
+    """A State after each look is wanted."""
+
 
 class Cancel(Request, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="cancel"):
     """Stop answering `id`; it ends with Finished(cancelled)."""
@@ -65,6 +76,9 @@ class Loaded(Reply, frozen=True, kw_only=True, tag="loaded"):
     prompt_tokens: int
     dropped_tokens: int = 0
     """Tokens at the prompt's beginning that do not fit the context."""
+    suffix_tokens: int = 0
+    dropped_suffix_tokens: int = 0
+    """Tokens at the suffix's end that do not fit."""
     precision: str = ""
     """The numbers the weights are kept in, and why, in words."""
     threads: int = 0
@@ -79,6 +93,27 @@ class Text(Reply, frozen=True, kw_only=True, tag="text"):
     text: str
     index: int = 0
     """Which of the texts that were asked for."""
+
+
+class Span(Struct, frozen=True, omit_defaults=True):
+    """Part of a text that is being uncovered: characters, or hidden places."""
+
+    text: str = ""
+    hidden: int = 0
+    """So many places; then `text` is empty. A character that is uncovered only in part is hidden."""
+    new: bool = False
+    """The latest look has uncovered it."""
+
+
+class State(Reply, frozen=True, kw_only=True, tag="state"):
+    """A masked model has looked once more at the stretch it is uncovering."""
+
+    index: int = 0
+    spans: list[Span]
+    """What follows the Text so far, up to the end of the stretch, or to where the text is sure to end. The last State
+    before a Text shows what it brings, but for a beginning of a stop string, which waits for the next stretch."""
+    tokens: int
+    """Uncovered of this text so far."""
 
 
 class Ended(Reply, frozen=True, kw_only=True, tag="ended"):
@@ -111,7 +146,7 @@ class Refused(Reply, frozen=True, kw_only=True, tag="refused"):
 
 Questions = Generate
 Requests = Questions | Cancel
-Replies = Loaded | Text | Ended | Finished | Refused
+Replies = Loaded | Text | State | Ended | Finished | Refused
 
 encode = msgspec.json.Encoder().encode
 decode_request = msgspec.json.Decoder(Requests).decode

@@ -28,7 +28,16 @@ class TextOf:
 
     def feed(self, token: int) -> str:
         """What `token` adds that is certain by now. Raises BadToken."""
-        return self._pass(self._decoder.decode(self._vocabulary.decode_bytes([token])))
+        return self.take(self._vocabulary.decode_bytes([token]))
+
+    def take(self, raw: bytes) -> str:
+        """What these bytes add that is certain by now."""
+        return self._pass(self._decoder.decode(raw))
+
+    @property
+    def waiting(self) -> bytes:
+        """What has been fed and is not certain yet."""
+        return self._waiting.encode() + self._decoder.getstate()[0]
 
     def rest(self) -> str:
         """What has been waiting, when no token follows; a character that was not completed is U+FFFD."""

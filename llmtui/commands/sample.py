@@ -5,46 +5,56 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 from msgspec import structs
 
-from core.artifact import Artifact, Damaged
-from core.runs.directory import Run, find_run
-from core.sample.protocol import Ended, Finished, Generate, Loaded, Refused, Text
-from core.sampling import Sampling
-from core.trouble import Trouble, Usage
+from core.runs.directory import find_run
+from core.sample.protocol import Ended, Finished, Generate, Loaded, Refused, State, Text
+from core.sampling import Order
+from core.trouble import Trouble
 from core.workspace import Workspace
+from llmtui.commands.checkpoint import checkpoint_option, choose
 from llmtui.commands.options import json_option, run_argument, sampling_options, sampling_settings
 from llmtui.console import out, out_json, say
 from llmtui.sampler import Sampler
+from llmtui.uncovering import States
 
 
 class CannotSample(Trouble):
     doing = "draw text"
 
 
-class NoSuchCheckpoint(Usage):
-    doing = "draw text"
-
-
 @click.command(short_help="Let a run's model go on from a prompt.")
 @run_argument()
 @click.argument("prompt", required=False)
-@click.option(
-    "--checkpoint",
-    metavar="STEP|best|last",
-    default="last",
-    show_default=True,
-    help="best: the lowest validation loss of those kept.",
-)
+@checkpoint_option
 @sampling_options
+@click.option("--suffix", metavar="TEXT", help="What follows: the model fills the middle, --tokens long.")
+@click.option("--order", type=click.Choice(get_args(Order)), help="Which hidden places are uncovered first.")
+@click.option(
+    "--looks",
+    type=click.IntRange(1, 1_000_000),
+    metavar="N",
+    help="How often the model looks at what it uncovers; fewer is faster, more is better; at most 64 when not given.",
+)
+@click.option("--show", is_flag=True, help="Show how the text is uncovered: its state after each look.")
 @json_option
-def sample(wanted: str | None, prompt: str | None, checkpoint: str, as_json: bool, **asked: Any) -> None:
+def sample(
+    wanted: str | None,
+    prompt: str | None,
+    checkpoint: str,
+    suffix: str | None,
+    order: Order | None,
+    looks: int | None,
+    show: bool,
+    as_json: bool,
+    **asked: Any,
+) -> None:
     """Let the model of RUN go on from PROMPT ("-" reads it from standard input), while it still trains or afterwards.
 
-    What is not given is as in the run's recipe.
+    What is not given is as in the run's recipe. --suffix, --order, --looks and --show are for masked models.
     """
     workspace = Workspace()
     run = find_run(workspace, wanted)
@@ -52,47 +62,28 @@ def sample(wanted: str | None, prompt: str | None, checkpoint: str, as_json: boo
     if prompt == "-":
         prompt = sys.stdin.read()
     prompt = recipe.prompts[0] if prompt is None else prompt
-    chosen = _choose(run, checkpoint)
-    asyncio.run(_draw(workspace, chosen, prompt, recipe.sampling(), as_json))
-
-
-def _choose(run: Run, wanted: str) -> Artifact:
-    """The checkpoint `wanted` names: a step, best or last. Damaged ones are passed over, which is said."""
-    paths = sorted(run.checkpoints.glob("step-*"), reverse=True)
-    if wanted.isdecimal():
-        named = [path for path in paths if _step(path) == int(wanted)]
-        if not named:
-            kept = ", ".join(str(_step(path)) for path in paths) or "none yet"
-            raise NoSuchCheckpoint(f"there is no checkpoint of step {wanted}", where=run.id, todo=f"kept are: {kept}")
-        return Artifact.open(named[0], verify=True)
-    if wanted not in ("best", "last"):
-        raise NoSuchCheckpoint(f"{wanted!r} names no checkpoint", todo="give a step, best or last")
-    if wanted == "best":
-        # as kept by the trainer: the lowest loss in its facts; those saved without an evaluation come last
-        losses = {kept.path: float(kept.facts.get("slice_loss", float("inf"))) for kept in run.saved_checkpoints()}
-        paths.sort(key=lambda path: losses.get(path, float("inf")))
-    for path in paths:
-        try:
-            return Artifact.open(path, verify=True)
-        except Damaged as damage:
-            say(f"passing over {path.name}: {damage.what}")
-    raise CannotSample(
-        "no checkpoint can be read" if paths else "there is no checkpoint yet",
-        where=run.id,
-        todo=f"llmtui watch {run.id} shows how far it is",
+    chosen = choose(run, checkpoint)
+    request = Generate(
+        id=0,
+        checkpoint=str(chosen.path),
+        prompt=prompt,
+        sampling=recipe.sampling(),
+        suffix=suffix or "",
+        order=order,
+        looks=looks,
+        states=show,
     )
+    asyncio.run(_draw(workspace, request, show=show, as_json=as_json))
 
 
-def _step(path: Path) -> int:
-    digits = path.name.removeprefix("step-")
-    return int(digits) if digits.isdecimal() else -1
-
-
-async def _draw(workspace: Workspace, checkpoint: Artifact, prompt: str, sampling: Sampling, as_json: bool) -> None:
+async def _draw(workspace: Workspace, request: Generate, *, show: bool, as_json: bool) -> None:
     """Stream the text, or print all of it as one object. Raises CannotSample, SamplerDied."""
-    sampler, pieces = Sampler(workspace), [prompt]
-    told: dict[str, Any] = {"checkpoint": str(checkpoint.path), "prompt": prompt} | structs.asdict(sampling)
-    request = Generate(id=0, checkpoint=str(checkpoint.path), prompt=prompt, sampling=sampling)
+    sampler, text = Sampler(workspace), ""
+    told: dict[str, Any] = {"checkpoint": request.checkpoint, "prompt": request.prompt}
+    told |= structs.asdict(request.sampling)
+    told |= {name: given for name in ("suffix", "order", "looks") if (given := getattr(request, name))}
+    states = States(request, as_json=as_json) if show else None
+    streams = not as_json and not show
     try:
         async for reply in sampler.ask(request):
             match reply:
@@ -100,21 +91,27 @@ async def _draw(workspace: Workspace, checkpoint: Artifact, prompt: str, samplin
                     told |= {"step": reply.step, "precision": reply.precision}
                     if reply.dropped_tokens:
                         say(f"the prompt is longer than the context: {reply.dropped_tokens:,} tokens were left out")
-                    if not as_json:
-                        out(prompt, end="")
-                case Text(text=text):
-                    pieces.append(text)
-                    if not as_json:
-                        out(text, end="")
+                    if reply.dropped_suffix_tokens:
+                        say(f"the suffix is longer than its room: {reply.dropped_suffix_tokens:,} tokens were left out")
+                    if states:
+                        states.loaded(reply)
+                    if streams:
+                        out(request.prompt, end="")
+                case Text():
+                    text += reply.text
+                    if streams:
+                        out(reply.text, end="")
+                case State() if states:
+                    states.show(text, reply)
                 case Ended():
                     told |= {"reason": reply.reason}
                 case Refused():
-                    raise CannotSample(reply.what, where=checkpoint.path.name, todo=reply.todo)
+                    raise CannotSample(reply.what, where=Path(request.checkpoint).name, todo=reply.todo)
                 case Finished() if as_json:
-                    out_json(
-                        told | {"text": "".join(pieces[1:]), "tokens_drawn": reply.tokens, "seconds": reply.seconds}
-                    )
+                    out_json(told | {"text": text, "tokens_drawn": reply.tokens, "seconds": reply.seconds})
+                case Finished() if states:
+                    states.end(text)
                 case Finished():
-                    out("")
+                    out(request.suffix)
     finally:
         await sampler.close()

@@ -14,7 +14,7 @@ from textual.timer import Timer
 from textual.worker import Worker
 
 from core.artifact import Artifact
-from core.sample.protocol import Ended, Finished, Generate, Loaded, Refused, Replies, Text
+from core.sample.protocol import Ended, Finished, Generate, Loaded, Refused, Replies, State, Text
 from core.sampling import Sampling
 from core.trouble import Trouble
 from llmtui import units
@@ -23,6 +23,7 @@ from llmtui.follow import Looked
 from llmtui.screens.picker import Choice, Picker
 from llmtui.screens.work import WorkScreen
 from llmtui.shown import shown
+from llmtui.uncovering import cells
 from llmtui.widgets import words
 from llmtui.widgets.bars import KeyLine, TopLine
 from llmtui.widgets.prompt import Prompt
@@ -146,7 +147,7 @@ class Chat(WorkScreen):
         """In the prompt letters are text, so the key line tells of the other keys."""
         line = self.query_one(KeyLine)
         line.instead = list(_WRITING) if isinstance(self.focused, Prompt) else []
-        if line.instead and self._answer and self._answer.is_running:
+        if line.instead and any(turn.at_work for turn in self.turns[-1:]):
             line.instead[0] = ("esc", "stop")
         line.update()
 
@@ -187,6 +188,7 @@ class Chat(WorkScreen):
             id=0,
             checkpoint=str(self.checkpoint.path),
             prompt=prompt,
+            states=self.subject is not None and self.subject.run.recipe.model.objective == "masked",
             sampling=structs.replace(
                 self.subject.run.recipe.sample.sampling() if self.subject else Sampling(),
                 tokens=round(knobs["tokens"]),
@@ -215,9 +217,12 @@ class Chat(WorkScreen):
             async for reply in self.bench.sampler.ask(request):
                 if isinstance(reply, Loaded):
                     started = loop.time()
-                count += isinstance(reply, Text)
-                self._take(turn, reply)
-                if isinstance(reply, Text) and loop.time() > started:
+                if isinstance(reply, State):
+                    count = reply.tokens
+                elif isinstance(reply, Text) and not request.states:
+                    count += 1
+                self._take(turn, reply, request)
+                if isinstance(reply, Text | State) and loop.time() > started:
                     turn.tokens_per_second = count / (loop.time() - started)
         except Trouble as trouble:
             turn.failed, turn.outcome = True, trouble.what + (f"; {trouble.todo}" if trouble.todo else "")
@@ -225,16 +230,21 @@ class Chat(WorkScreen):
             turn.outcome = "stopped"
         finally:
             turn.at_work = False
+            turn.uncovering = tuple(structs.replace(span, new=False) for span in turn.uncovering)
             self._draw_answer()
 
-    def _take(self, turn: Turn, reply: Replies) -> None:
+    def _take(self, turn: Turn, reply: Replies, request: Generate) -> None:
         match reply:
             case Loaded():
-                turn.outcome = "writing"
+                turn.outcome, turn.cells = "writing", cells(turn.prompt, reply)
                 if reply.dropped_tokens:
                     turn.outcome += f"; the first {reply.dropped_tokens} tokens do not fit its context"
             case Text():
                 turn.text += reply.text
+                turn.uncovering = ()
+            case State():
+                turn.uncovering = tuple(reply.spans)
+                turn.outcome = f"{reply.tokens} of {request.sampling.tokens} tokens uncovered"
             case Ended():
                 how = {"length": "", "end": ", ended by itself", "stop": ", ended at a stop string"}[reply.reason]
                 turn.outcome = f"{reply.tokens} tokens{how}"

@@ -6,6 +6,7 @@ Not markup: brackets in a run's name stay brackets. A role names a colour of the
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import accumulate
 
 from rich.cells import cell_len, chop_cells, set_cell_size
 
@@ -94,6 +95,19 @@ def placed(text: str, cells: int) -> Iterator[tuple[int, str]]:
             place, rest = place + len(head), rest[len(head) :]
         yield place, rest
         place += len(rest) + 1
+
+
+def wrapped(spans: Line, cells: int) -> list[Line]:
+    """The spans one after the other, broken as `placed` breaks their text."""
+    borders = list(accumulate((len(text) for text, _ in spans), initial=0))
+    lines: list[Line] = []
+    for place, part in placed("".join(text for text, _ in spans), cells):
+        parts = [
+            (part[max(0, begin - place) : max(0, end - place)], role)
+            for begin, end, (_, role) in zip(borders, borders[1:], spans, strict=False)
+        ]
+        lines.append([(text, role) for text, role in parts if text])
+    return lines
 
 
 def wrap(text: str, cells: int) -> Iterator[str]:

@@ -16,7 +16,7 @@ from llmtui.history import History
 from llmtui.shown import shown
 from llmtui.widgets import words
 from llmtui.widgets.axes import scientific
-from llmtui.widgets.lines import Line, bar, clip, joined, placed, spread, table, wrap
+from llmtui.widgets.lines import Line, bar, clip, joined, spread, table, wrap, wrapped
 from llmtui.widgets.pane import Pane, Scrolling
 from llmtui.widgets.stages import stage_lines, stage_strip
 
@@ -238,12 +238,7 @@ class LastSample(RunPane, Scrolling):
 
 def continuation(prompt: str, text: str, width: int) -> list[Line]:
     """A prompt, dim, and what the model wrote behind it, wrapped together."""
-    safe_prompt = shown(prompt, 100_000, lines=True)
-    lines: list[Line] = []
-    for place, part in placed(safe_prompt + shown(text, 100_000, lines=True), width):
-        asked = max(0, len(safe_prompt) - place)
-        lines.append([(part[:asked], "dim"), (part[asked:], "")])
-    return lines
+    return wrapped([(shown(prompt, 100_000, lines=True), "dim"), (shown(text, 100_000, lines=True), "")], width)
 
 
 _KINDS = {"warn": "warn", "error": "bad", "end": "bold", "saved": "good", "eval": "val"}

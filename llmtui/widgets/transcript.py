@@ -6,11 +6,12 @@ from typing import ClassVar
 
 from msgspec import Struct
 
+from core.sample.protocol import Span
 from llmtui import units
 from llmtui.shown import shown
-from llmtui.widgets.lines import Line, wrap
+from llmtui.uncovering import styled
+from llmtui.widgets.lines import Line, wrap, wrapped
 from llmtui.widgets.pane import Scrolling
-from llmtui.widgets.panels import continuation
 
 
 class Turn(Struct, kw_only=True):
@@ -20,6 +21,10 @@ class Turn(Struct, kw_only=True):
     settings: str
     """What it was drawn with, in words."""
     text: str = ""
+    uncovering: tuple[Span, ...] = ()
+    """What a masked model is uncovering behind `text`."""
+    cells: int = 1
+    """How wide a hidden place is drawn."""
     outcome: str = "loading the checkpoint"
     """How it stands or how it ended."""
     tokens_per_second: float = 0.0
@@ -37,7 +42,7 @@ class Transcript(Scrolling):
         self.turns: list[Turn] = []
         self.title: Line = []
         self.hint = ""
-        self._wrapped: dict[int, tuple[tuple[int, int, str], list[Line]]] = {}
+        self._wrapped: dict[int, tuple[tuple[int, int, tuple[Span, ...], str], list[Line]]] = {}
 
     def show(self, turns: list[Turn]) -> None:
         """Draw these turns."""
@@ -54,7 +59,7 @@ class Transcript(Scrolling):
             return [[(part, "dim")] for part in wrap(self.hint, width)]
         lines: list[Line] = []
         for number, turn in enumerate(self.turns):
-            state = (width, len(turn.text), turn.outcome)
+            state = (width, len(turn.text), turn.uncovering, turn.outcome)
             known = self._wrapped.get(number)
             if known is None or known[0] != state:
                 known = state, self._turn(turn, width)
@@ -64,8 +69,12 @@ class Transcript(Scrolling):
 
     @staticmethod
     def _turn(turn: Turn, width: int) -> list[Line]:
-        text = turn.text + ("▌" if turn.at_work else "")
+        spans = [(shown(turn.prompt, 100_000, lines=True), "dim"), (shown(turn.text, 100_000, lines=True), "")]
+        if turn.uncovering:
+            spans += styled(turn.uncovering, turn.cells)
+        elif turn.at_work:
+            spans.append(("▌", ""))
         speed = f", {units.rate(turn.tokens_per_second, 'tok')}" if turn.tokens_per_second else ""
         role = "bad" if turn.failed else "dim"
         told = wrap(f"{shown(turn.outcome)}{speed} · {turn.settings}", width)
-        return [*continuation(turn.prompt, text, width), *([(part, role)] for part in told), []]
+        return [*wrapped(spans, width), *([(part, role)] for part in told), []]

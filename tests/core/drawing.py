@@ -19,6 +19,8 @@ def ids(model: GPT, prompt: Sequence[int], sampling: Sampling) -> list[int]:
     """The one text that follows, without the stop token that may end it."""
     drawn = []
     for _, token in generate(model, prompt, sampling):
+        if not isinstance(token, int):
+            continue  # a look, whose tokens follow
         if token in sampling.stop_tokens:
             break
         drawn.append(token)

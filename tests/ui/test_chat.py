@@ -135,6 +135,13 @@ async def test_escape_stops_the_text_and_the_next_prompt_is_answered(bench: Work
         await seen("once went")
 
 
+async def test_once_the_text_is_there_the_keys_no_longer_tell_of_stopping(bench: Workbench) -> None:
+    async with bench.run_test(size=(100, 30)) as pilot:
+        seen = await ask(pilot, "once")
+        await seen("20 tokens")
+        assert screen_text(bench).splitlines()[-1].split()[:2] == ["enter", "send"]
+
+
 async def test_retry_asks_again_with_the_next_seed(bench: Workbench) -> None:
     async with bench.run_test(size=(100, 30)) as pilot:
         seen = await ask(pilot, "once")

@@ -1,0 +1,61 @@
+"""A text that a masked model uncovers, for the eye."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from core.sample.protocol import Generate, Loaded, Span, State
+from llmtui.console import Redrawn, can_redraw, out, out_json, visible
+from llmtui.shown import shown
+
+HIDDEN = "░"
+
+
+def cells(prompt: str, loaded: Loaded) -> int:
+    """How wide a hidden place is drawn: as the prompt's tokens are on average, so that the text grows little while it
+    is uncovered."""
+    return min(6, max(1, round(len(prompt) / max(1, loaded.prompt_tokens))))
+
+
+def styled(spans: Iterable[Span], width: int = 1) -> Iterator[tuple[str, str]]:
+    """Text that may be shown, and its role: hidden places, each `width` cells, dim, what is new accented."""
+    for span in spans:
+        if span.hidden:
+            yield HIDDEN * (span.hidden * width), "dim"
+        else:
+            yield visible(span.text), "accent" if span.new else ""
+
+
+class States:
+    """The states of one text on standard output: in place on a terminal, elsewhere a line each, or an object each."""
+
+    def __init__(self, request: Generate, *, as_json: bool) -> None:
+        self._request, self._as_json = request, as_json
+        self._redrawn = Redrawn() if can_redraw() and not as_json else None
+        self._cells = 1
+
+    def loaded(self, reply: Loaded) -> None:
+        """The model begins."""
+        self._cells = cells(self._request.prompt, reply)
+
+    def show(self, text: str, state: State) -> None:
+        """What stands there now; `text` is what came before the stretch that is being uncovered."""
+        if self._as_json:
+            out_json({"state": msgspec.to_builtins(state.spans), "tokens": state.tokens})
+            return
+        before, behind = self._request.prompt + text, self._request.suffix
+        if self._redrawn:
+            middle = styled(state.spans, self._cells)
+            self._redrawn.show([(visible(before), "dim"), *middle, (visible(behind), "dim")])
+        else:
+            written = "".join(HIDDEN * span.hidden + span.text for span in state.spans)
+            out(shown(before + written + behind, sys.maxsize))
+
+    def end(self, text: str) -> None:
+        """All is there."""
+        if self._redrawn:
+            self._redrawn.clear()
+            out(self._request.prompt + text + self._request.suffix)

@@ -1,0 +1,111 @@
+"""`llmtui sample` with a masked model: a middle is filled, and each state shown."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.terminal import Terminal
+from core.runs.directory import Run
+from core.workspace import Workspace
+from llmtui.cli import run as command_line
+from tests.ui.making import checkpoint, make_run
+
+ROOT = Path(__file__).parent.parent
+
+SERVER = """
+import os, sys, time
+from core.sample.protocol import *
+for line in sys.stdin.buffer:
+    asked = decode_request(line)
+    for reply in (
+        Loaded(id=asked.id, checkpoint=asked.checkpoint, step=7, prompt_tokens=2, suffix_tokens=9,
+               dropped_suffix_tokens=1),
+        *(State(id=asked.id, spans=spans, tokens=done) for done, spans in (
+            (1, [Span(hidden=1), Span("\\x1b[2J", new=True), Span(hidden=1)]),
+            (3, [Span("one\\n", new=True), Span("\\x1b[2J"), Span("two", new=True)]),
+        ) if asked.states),
+        Text(id=asked.id, text="one\\n\\x1b[2Jtwo"),
+        Ended(id=asked.id, reason="length", tokens=3),
+        Finished(id=asked.id, tokens=3, seconds=0.5),
+    ):
+        sys.stdout.buffer.write(encode(reply) + b"\\n")
+        sys.stdout.buffer.flush()
+        while isinstance(reply, State) and not os.path.exists(os.environ["GATE"]):
+            time.sleep(0.01)
+"""
+
+
+@pytest.fixture
+def masked(workspace: Workspace) -> Run:
+    made = make_run(workspace, "masked", "model.objective=masked")
+    checkpoint(made, 7)
+    return made
+
+
+@pytest.fixture
+def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Behind the first state the sampler process waits until this is there."""
+    monkeypatch.setenv("GATE", str(tmp_path / "gate"))
+    return tmp_path / "gate"
+
+
+@pytest.fixture
+def server(gate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sampler process that answers without a model."""
+    gate.touch()
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setattr("llmtui.sampler.python", lambda module: [sys.executable, "-P", "-c", SERVER])
+
+
+def test_a_middle_is_printed_between_prompt_and_suffix(
+    masked: Run, server: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command_line(["sample", masked.id, "ab", "--suffix", "cd", "--order", "entropy", "--looks", "2"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "abone\n\x1b[2Jtwocd\n"
+    assert "the suffix is longer than its room: 1 tokens were left out" in captured.err
+
+
+def test_elsewhere_than_on_a_terminal_each_state_is_a_line(
+    masked: Run, server: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command_line(["sample", masked.id, "ab", "--suffix", "cd", "--show"]) == 0
+    assert capsys.readouterr().out.splitlines() == ["ab░␛[2J░cd", "abone␊␛[2Jtwocd"]
+
+
+def test_as_json_each_state_is_an_object_and_so_is_the_text(
+    masked: Run, server: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command_line(["sample", masked.id, "ab", "--suffix", "cd", "--looks", "2", "--show", "--json"]) == 0
+    first, _, last = map(json.loads, capsys.readouterr().out.splitlines())
+    assert first["tokens"] == 1
+    assert first["state"] == [{"hidden": 1}, {"text": "\x1b[2J", "new": True}, {"hidden": 1}]
+    assert (last["text"], last["suffix"], last["looks"]) == ("one\n\x1b[2Jtwo", "cd", 2)
+    assert "order" not in last
+
+
+@pytest.mark.parametrize("rows", [24, 3])
+def test_on_a_terminal_each_state_takes_the_place_of_the_one_before(
+    masked: Run, server: None, gate: Path, rows: int
+) -> None:
+    code = (
+        "import sys, llmtui.sampler, llmtui.cli\n"
+        f"llmtui.sampler.python = lambda module: [sys.executable, '-P', '-c', {SERVER!r}]\n"
+        "sys.exit(llmtui.cli.run(sys.argv[1:]))"
+    )
+    gate.unlink()
+    command = [sys.executable, "-c", code, "sample", masked.id, "prompt " * 12, "--suffix", "cd", "--show"]
+    with Terminal(command, 30, rows) as terminal:
+        terminal.wait_for("␛[2J")
+        terminal.settle()
+        assert "".join(terminal.screen.display).rstrip().endswith("░░░░░░␛[2J░░░░░░cd")
+        gate.touch()
+        assert terminal.wait_for_end() == 0
+        left = "".join(line.rstrip() for line in terminal.screen.display)
+    assert left.endswith("one␛[2Jtwocd")
+    assert "░" not in left
+    assert left.count("prompt") == 12 or rows == 3

@@ -1,0 +1,112 @@
+"""Chat with a masked model: the reply is seen coming out of the noise."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from core.sample.protocol import Loaded, Span
+from core.workspace import Workspace
+from llmtui.app import Workbench
+from llmtui.sampler import Sampler
+from llmtui.uncovering import cells, styled
+from llmtui.widgets.lines import wrapped
+from llmtui.widgets.transcript import Transcript
+from tests.ui.making import Worker, beginning, checkpoint, launched, make_run, training
+from tests.ui.test_chat import ask
+from tests.ui.viewing import screen_text
+
+SPEAKER = """
+import os, sys, time
+from core.sample.protocol import *
+
+def say(*replies):
+    for reply in replies:
+        sys.stdout.buffer.write(encode(reply) + b"\\n")
+    sys.stdout.buffer.flush()
+
+def until(name):
+    while not os.path.exists(os.path.join(sys.argv[1], name)):
+        time.sleep(0.01)
+
+for line in sys.stdin.buffer:
+    asked = decode_request(line)
+    if isinstance(asked, Cancel):
+        say(Finished(id=asked.id, cancelled=True))
+        continue
+    assert asked.states and asked.order is None
+    say(Loaded(id=asked.id, checkpoint=asked.checkpoint, step=200, prompt_tokens=2))
+    say(State(id=asked.id, tokens=2, spans=[Span(hidden=3), Span("[bold]one", new=True), Span(hidden=1)]))
+    if asked.prompt == "hold":
+        continue
+    until("second")
+    say(State(id=asked.id, tokens=4, spans=[Span("now ", new=True), Span("[bold]one"), Span(hidden=2)]))
+    until("last")
+    say(State(id=asked.id, tokens=6, spans=[Span("now [bold]one"), Span("\\x1b[2J", new=True)]))
+    say(Text(id=asked.id, text="now [bold]one\\x1b[2J"))
+    say(Ended(id=asked.id, reason="length", tokens=6), Finished(id=asked.id, tokens=6, seconds=0.1))
+"""
+
+
+@pytest.fixture
+def bench(workspace: Workspace, tmp_path: Path) -> Workbench:
+    made = make_run(workspace, "live", "model.objective=masked")
+    launched(made)
+    Worker(made).say(*beginning(), *training(1, 230, 400))
+    checkpoint(made, 200)
+    speaker = tmp_path / "speaker.py"
+    speaker.write_text(SPEAKER)
+    command = [sys.executable, str(speaker), str(tmp_path)]
+    return Workbench(workspace, open_run=made.id, sampler=Sampler(workspace, command))
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_hidden_places_give_way_to_text(bench: Workbench, size: tuple[int, int], tmp_path: Path) -> None:
+    async with bench.run_test(size=size) as pilot:
+        seen = await ask(pilot, "once")
+        await seen("once░░░░░░[bold]one░░")
+        await seen("2 of 200 tokens uncovered")
+        (turn,) = bench.screen.query_one(Transcript).turns
+        roles = dict(line for line in bench.screen.query_one(Transcript).content(60)[0])
+        assert roles == {"once": "dim", "░░░░░░": "dim", "[bold]one": "accent", "░░": "dim"}
+        (tmp_path / "second").touch()
+        await seen("oncenow [bold]one░░░░")
+        roles = dict(line for line in bench.screen.query_one(Transcript).content(60)[0])
+        assert (roles["now "], roles["[bold]one"]) == ("accent", "")
+        (tmp_path / "last").touch()
+        await seen("oncenow [bold]one␛[2J")
+        await seen("6 tokens, 60 tok/s")
+        assert (turn.text, turn.uncovering) == ("now [bold]one\x1b[2J", ())
+        assert "░" not in screen_text(bench)
+
+
+async def test_what_is_uncovered_when_it_is_stopped_stays(bench: Workbench) -> None:
+    async with bench.run_test(size=(100, 30)) as pilot:
+        seen = await ask(pilot, "hold")
+        await seen("hold░░░░░░[bold]one░░")
+        assert "stop" in screen_text(bench)
+        await pilot.press("escape")
+        await seen("stopped")
+        assert "hold░░░░░░[bold]one░░" in screen_text(bench)
+        (turn,) = bench.screen.query_one(Transcript).turns
+        assert not any(span.new for span in turn.uncovering)
+
+
+def test_a_hidden_place_is_as_wide_as_the_prompts_tokens() -> None:
+    def loaded(tokens: int) -> Loaded:
+        return Loaded(id=1, checkpoint="", step=1, prompt_tokens=tokens)
+
+    assert [cells("p" * 12, loaded(tokens)) for tokens in (12, 6, 4, 1)] == [1, 2, 3, 6]
+    assert cells("", loaded(1)) == 1
+    assert list(styled([Span(hidden=2), Span("x")], 3)) == [("░░░░░░", "dim"), ("x", "")]
+
+
+def test_spans_are_wrapped_together_and_keep_their_roles() -> None:
+    spans = [("one tw", "dim"), ("o th", ""), ("ree\n", "accent"), ("", "bad"), ("four", "good")]
+    assert wrapped(spans, 8) == [
+        [("one tw", "dim"), ("o", "")],
+        [("th", ""), ("ree", "accent")],
+        [("four", "good")],
+    ]
