@@ -255,9 +255,8 @@ def masked(tmp_path: Path) -> str:
     return saved(tmp_path, "masked")
 
 
-def asked(checkpoint: str, **request: object) -> list[Replies]:
-    answered = answer(Generate(id=1, checkpoint=checkpoint, **{"prompt": "ab", **request}), Models())  # type: ignore[arg-type]
-    return [reply for reply in answered if reply is not None]
+def asked(checkpoint: str, **request: object) -> list[Replies | None]:
+    return list(answer(Generate(id=1, checkpoint=checkpoint, **{"prompt": "ab", **request}), Models()))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("option", [{"suffix": "x"}, {"order": "random"}, {"looks": 3}, {"states": True}])
@@ -295,7 +294,8 @@ def test_the_last_state_before_a_text_shows_what_it_brings(masked: str, seed: in
 
 
 def test_what_of_prompt_and_suffix_is_dropped_is_said(masked: str) -> None:
-    loaded = asked(masked, prompt="p" * 30, suffix="s" * 50, sampling=Sampling(tokens=4))[0]
+    answered = asked(masked, prompt="p" * 30, suffix="s" * 50, sampling=Sampling(tokens=4))
+    loaded = next(reply for reply in answered if reply is not None)
     assert isinstance(loaded, Loaded)
     assert (loaded.prompt_tokens, loaded.dropped_tokens) == (30, 20)
     assert (loaded.suffix_tokens, loaded.dropped_suffix_tokens) == (50, 40)
