@@ -30,8 +30,14 @@ def finite(logits: Tensor) -> Tensor:
     """The scores as they are, whatever their shape. Raises BadLogits where one is not finite."""
     # the sum tells it in a tenth of the time; it may overflow by itself
     if not math.isfinite(float(logits.sum())) and not bool(torch.isfinite(logits).all()):
-        raise BadLogits("the model's output is not finite", todo="use an earlier checkpoint")
+        ensure_finite(math.nan)
     return logits
+
+
+def ensure_finite(cost: float) -> None:
+    """Raises BadLogits."""
+    if not math.isfinite(cost):
+        raise BadLogits("the model's output is not finite", todo="use an earlier checkpoint")
 
 
 def biased(scores: Tensor, bias: Mapping[int, float]) -> Tensor:

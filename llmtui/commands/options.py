@@ -17,7 +17,7 @@ from core.workspace import Workspace
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-def _complete_run(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
+def complete_run(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
     return [CompletionItem(run.id) for run in all_runs(Workspace()) if run.id.startswith(typed)]
 
 
@@ -32,7 +32,7 @@ def _complete_preset(context: click.Context, parameter: click.Parameter, typed: 
 def run_argument(*, required: bool = False, nargs: int = 1) -> Decorator:
     """RUN, whose absence means the newest; with `nargs` -1 as many as are given."""
     metavar = "RUN" if required else "[RUN]"
-    return click.argument("wanted", metavar=metavar, required=required, nargs=nargs, shell_complete=_complete_run)
+    return click.argument("wanted", metavar=metavar, required=required, nargs=nargs, shell_complete=complete_run)
 
 
 set_option: Decorator = click.option(
