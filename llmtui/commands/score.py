@@ -52,6 +52,9 @@ def score(files: tuple[str, ...], wanted: str | None, checkpoint: str, as_json: 
     scored = asyncio.run(_score(workspace, choose(run, checkpoint), texts, as_json))
     if not as_json:
         out(table([("FILE", "TOKENS", "NATS/TOKEN", "PERPLEXITY", "BITS/BYTE"), *map(_row, scored.items())]))
+        for name, found in scored.items():
+            if found.few_before:
+                say(f"{name}: {found.few_before:,} of its tokens were predicted from less than half a context")
 
 
 def _read(name: str) -> str:
