@@ -5,7 +5,7 @@ token by token. Each is answered by any number of replies with its id and at las
 
     Generate → Loaded, then Text as it comes, an Ended for each text, Finished
     Likeliest → Loaded, then a Ranked for each text, Finished
-    Score → Scoring as it goes on, Scored, Finished
+    Score → Loaded, Scoring as it goes on, Scored, Finished
 """
 
 from __future__ import annotations

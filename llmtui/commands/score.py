@@ -13,7 +13,7 @@ from msgspec import structs
 
 from core.artifact import Artifact
 from core.runs.directory import find_run
-from core.sample.protocol import Refused, Score, Scored, Scoring
+from core.sample.protocol import Loaded, Refused, Score, Scored, Scoring
 from core.trouble import Trouble, Usage
 from core.workspace import Workspace
 from llmtui.commands.checkpoint import checkpoint_option, choose
@@ -78,9 +78,12 @@ async def _score(workspace: Workspace, checkpoint: Artifact, texts: dict[str, st
     sampler, scored = Sampler(workspace), dict[str, Scored]()
     try:
         for name, text in texts.items():
-            began = spoke = time.monotonic()
-            async for reply in sampler.ask(Score(id=0, checkpoint=str(checkpoint.path), text=text)):
+            request = Score(id=0, checkpoint=str(checkpoint.path), text=text)
+            began = spoke = 0.0
+            async for reply in sampler.ask(request):
                 match reply:
+                    case Loaded():
+                        began = spoke = time.monotonic()
                     case Scoring(done=done, total=total) if (now := time.monotonic()) - spoke >= SPEAK_EVERY:
                         speed, spoke = done / (now - began), now
                         left = duration((total - done) / speed)

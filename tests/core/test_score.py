@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,7 @@ from core.recipe import Model
 from core.recipe_file import load
 from core.sample.reader import Reader
 from core.sample.samplers import BadLogits
-from core.sample.score import encoded, few_before, parts
-from core.tokenize.bpe import learn
+from core.sample.score import few_before, parts
 from core.tokenize.shards import TokenStream, write_shard
 from core.train.evaluate import score
 from tests.core.gpt2_folders import peer
@@ -114,15 +112,6 @@ def test_output_that_is_not_finite_is_named() -> None:
         model.wte.weight[7] = torch.nan
     with pytest.raises(BadLogits, match="not finite"):
         cost(model, [1, 7, 3])
-
-
-def test_a_text_is_encoded_bit_by_bit_as_at_once() -> None:
-    vocabulary = learn(iter(["the cat sat on the mat"] * 9), 270)
-    long = "the cat sat on the mat, \ud800 and\n" * 30_000
-    pieces: Iterator[list[int]] = encoded(vocabulary, long)
-    found = list(pieces)
-    assert len(found) > 3
-    assert [token for piece in found for token in piece] == vocabulary.encode(long)
 
 
 def test_it_is_what_transformers_finds() -> None:
