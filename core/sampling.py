@@ -26,7 +26,7 @@ class Sampling(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     repetition_penalty: Annotated[
         float,
         Meta(
-            gt=0,
+            ge=0.01,
             le=100,
             description="Scores of tokens that prompt or text have are divided by this, negative ones multiplied.",
         ),

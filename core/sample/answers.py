@@ -10,36 +10,51 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from msgspec.structs import replace
 
+from core.model.cost import Cost
+from core.sample.beams import ensure_causal
 from core.sample.denoise import LOOKS, Unmasking
 from core.sample.generate import visible
-from core.sample.models import Models
+from core.sample.likeliest import best_drawn, best_of_beams
+from core.sample.models import Found, Models
 from core.sample.prompts import read, read_prompt
-from core.sample.protocol import Ended, Generate, Loaded, Questions, Replies, State, Text
+from core.sample.protocol import (
+    Ended,
+    Generate,
+    Likeliest,
+    Loaded,
+    Questions,
+    Ranked,
+    Replies,
+    Score,
+    Scored,
+    Scoring,
+    State,
+    Text,
+)
+from core.sample.score import few_before, parts
 from core.sample.writer import End, Uncovered, pieces
+from core.tokenize.vocabulary import whole
+from core.trouble import Usage
 
 Answer = Iterator[Replies | None]
 
 
+class NoText(Usage):
+    doing = "score the text"
+
+
 def generated(request: Generate, models: Models) -> Answer:
-    model, passed_over = yield from models.get(Path(request.checkpoint), request.precision)
+    found = yield from models.get(Path(request.checkpoint), request.precision)
+    model = found.model
     most = model.gpt.shape.block_size
     prompt, count = yield from read_prompt(model.vocabulary, request.prompt, most)
     suffix, behind = yield from read(model.vocabulary, request.suffix, most, beginning=True)
     way = _unmasking(request, suffix)
     seen, seen_behind = visible(model.gpt, prompt, request.sampling.tokens, way)
-    yield Loaded(
-        id=request.id,
-        checkpoint=str(model.checkpoint),
-        step=model.step,
-        prompt_tokens=count,
-        dropped_tokens=count - len(seen),
-        suffix_tokens=behind,
-        dropped_suffix_tokens=behind - len(seen_behind),
-        precision=model.precision,
-        threads=torch.get_num_threads(),
-        passed_over=passed_over,
-    )
+    loaded = _loaded(request.id, found, count, dropped=count - len(seen))
+    yield replace(loaded, suffix_tokens=behind, dropped_suffix_tokens=behind - len(seen_behind))
     made = pieces(
         model.gpt,
         model.vocabulary,
@@ -72,6 +87,61 @@ def _unmasking(request: Generate, suffix: list[int]) -> Unmasking | None:
     return Unmasking(suffix, request.order or "random", request.looks or LOOKS)
 
 
+def ranked(request: Likeliest, models: Models) -> Answer:
+    found = yield from models.get(Path(request.checkpoint), "float32")
+    model = found.model
+    ensure_causal(model.gpt)
+    prompt, count = yield from read_prompt(model.vocabulary, request.prompt, model.gpt.shape.block_size)
+    yield _loaded(request.id, found, count, dropped=count - len(prompt))
+    ranking = {"drawn": best_drawn, "beams": best_of_beams}[request.kind]
+    texts = yield from ranking(model.gpt, model.vocabulary, prompt, request.sampling, request.texts)
+    for index, (text, nats, tokens, reason) in enumerate(texts):
+        yield Ranked(id=request.id, index=index, text=text, nats_per_token=nats, tokens=tokens, reason=reason)
+
+
+def scored(request: Score, models: Models) -> Answer:
+    if not request.text:
+        raise NoText("there is nothing in it")
+    found = yield from models.get(Path(request.checkpoint), "float32")
+    model, size = found.model, len(whole(request.text).encode())
+    ids, total = yield from read(model.vocabulary, request.text, size)
+    yield _loaded(request.id, found, total)
+    nats, done = 0.0, 0
+    for part in parts(model.gpt, [model.vocabulary.end_of_text, *ids]):
+        nats, done = nats + part.nats, done + part.tokens
+        yield Scoring(id=request.id, done=done, total=total)
+    cost = Cost(nats, total, size, bound=model.gpt.mask is not None)
+    yield Scored(
+        id=request.id,
+        step=model.step,
+        nats=nats,
+        tokens=total,
+        bytes=size,
+        bits_per_byte=cost.bits_per_byte,
+        bound=cost.bound,
+        few_before=few_before(model.gpt, total),
+    )
+
+
+def _loaded(request: int, found: Found, tokens: int, dropped: int = 0) -> Loaded:
+    return Loaded(
+        id=request,
+        checkpoint=str(found.model.checkpoint),
+        step=found.model.step,
+        prompt_tokens=tokens,
+        dropped_tokens=dropped,
+        precision=found.model.precision,
+        threads=torch.get_num_threads(),
+        passed_over=found.passed_over,
+    )
+
+
 def answer(request: Questions, models: Models) -> Answer:
     """The replies to `request`, but for the last. Raises Trouble."""
-    return generated(request, models)
+    match request:
+        case Generate():
+            return generated(request, models)
+        case Likeliest():
+            return ranked(request, models)
+        case Score():
+            return scored(request, models)

@@ -47,7 +47,8 @@ class Chain:
             )
         self.sampling = sampling
         self.all = torch.arange(vocabulary)
-        self._prompt = frozenset(prompt)
+        self._there = dict.fromkeys(prompt)
+        """The tokens of prompt and text, each once."""
         self.counts: Counter[int] = Counter()
         """How often the text has each token."""
         self.generator = torch.Generator().manual_seed(sampling.seed + stream)
@@ -61,16 +62,17 @@ class Chain:
         want, counts = self.sampling, self.counts
         if want.logit_bias:
             yield Step("logit_bias", self.all, scores := samplers.biased(scores, want.logit_bias))
-        if want.repetition_penalty != 1 and (there := sorted(self._prompt | counts.keys())):
-            scores = samplers.repeated(scores, torch.tensor(there), want.repetition_penalty)
+        if want.repetition_penalty != 1 and self._there:
+            scores = samplers.repeated(scores, torch.tensor(list(self._there)), want.repetition_penalty)
             yield Step("repetition_penalty", self.all, scores)
-        if counts:
+        if counts and (want.presence_penalty or want.frequency_penalty):
             ids, times = torch.tensor(list(counts)), torch.tensor(list(counts.values()), dtype=scores.dtype)
-            for name in ("presence_penalty", "frequency_penalty"):
-                if penalty := getattr(want, name):
-                    presence, frequency = (penalty, 0.0) if name == "presence_penalty" else (0.0, penalty)
-                    scores = samplers.penalised(scores, ids, times, presence=presence, frequency=frequency)
-                    yield Step(name, self.all, scores)
+            if want.presence_penalty:
+                scores = samplers.penalised(scores, ids, times.sign() * want.presence_penalty)
+                yield Step("presence_penalty", self.all, scores)
+            if want.frequency_penalty:
+                scores = samplers.penalised(scores, ids, times * want.frequency_penalty)
+                yield Step("frequency_penalty", self.all, scores)
         if want.temperature == 0:
             return
         if want.temperature != 1:
@@ -102,6 +104,7 @@ class Chain:
     def remember(self, token: int) -> None:
         """The text has `token` from now on."""
         self.counts[token] += 1
+        self._there[token] = None
 
     def choose(self, scores: Tensor) -> int:
         """A token as `draw` would draw it, which the text need not get."""
@@ -109,5 +112,5 @@ class Chain:
         for last in self.steps(scores):  # noqa: B007 only where it leads to counts
             pass
         greedy = self.sampling.temperature == 0
-        place = int(last.scores.argmax()) if greedy else samplers.drawn(last.scores, self.generator)
+        place = samplers.likeliest(last.scores) if greedy else samplers.drawn(last.scores, self.generator)
         return int(last.ids[place])

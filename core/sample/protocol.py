@@ -5,6 +5,8 @@ token by token. Each is answered by any number of replies with its id and at las
 
     Generate → Loaded, then Text as it comes, an Ended for each text, Finished
                of a masked model Text whenever a stretch is complete, where wanted a State before it for each look
+    Likeliest → Loaded, then a Ranked for each text, Finished
+    Score → Loaded, Scoring as it goes on, Scored, Finished
 """
 
 from __future__ import annotations
@@ -53,6 +55,27 @@ class Generate(Asked, frozen=True, kw_only=True, forbid_unknown_fields=True, tag
     """How often the model looks at a stretch of text that fits its context, at most once for each place; None: 64."""
     states: bool = False
     """A State after each look is wanted."""
+
+
+class Likeliest(Request, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="likeliest"):
+    """Continue `prompt` with the texts that the model, which is causal, finds likeliest per token, in float32.
+
+    drawn: `texts` are drawn as Generate does and ranked; beams: so many beams look for them, for which of `sampling`
+    only length, stop tokens and stop strings count (`core.sample.beams`).
+    """
+
+    checkpoint: str
+    prompt: str
+    kind: Literal["drawn", "beams"]
+    sampling: Sampling = Sampling()
+    texts: Annotated[int, Meta(ge=1, le=64)] = 4
+
+
+class Score(Request, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="score"):
+    """Say what `text` costs under a model, in float32, from an end-of-text mark on (`core.sample.score`)."""
+
+    checkpoint: str
+    text: str
 
 
 class Cancel(Request, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="cancel"):
@@ -126,6 +149,40 @@ class Ended(Reply, frozen=True, kw_only=True, tag="ended"):
     """Drawn for it."""
 
 
+class Ranked(Reply, frozen=True, kw_only=True, tag="ranked"):
+    """One of the likeliest texts; the likeliest comes first."""
+
+    index: int
+    text: str
+    nats_per_token: float
+    """Minus the logarithm of its probability; samplers change nothing in it."""
+    tokens: int
+    reason: Literal["length", "end", "stop"]
+
+
+class Scoring(Reply, frozen=True, kw_only=True, tag="scoring"):
+    """How far the scoring is, in tokens."""
+
+    done: int
+    total: int
+
+
+class Scored(Reply, frozen=True, kw_only=True, tag="scored"):
+    """What a text costs."""
+
+    step: int
+    """The training step of the weights."""
+    nats: float
+    tokens: int
+    bytes: int
+    """Of its UTF-8."""
+    bits_per_byte: float
+    bound: bool
+    """Whether it costs at most so much: an estimate of the bound that masked models have."""
+    few_before: int
+    """Tokens at its beginning that were predicted from less than half a context."""
+
+
 class Finished(Reply, frozen=True, kw_only=True, tag="finished"):
     """All that was asked for is there, or it was cancelled."""
 
@@ -144,9 +201,9 @@ class Refused(Reply, frozen=True, kw_only=True, tag="refused"):
     todo: str = ""
 
 
-Questions = Generate
+Questions = Generate | Likeliest | Score
 Requests = Questions | Cancel
-Replies = Loaded | Text | State | Ended | Finished | Refused
+Replies = Loaded | Text | State | Ended | Ranked | Scoring | Scored | Finished | Refused
 
 encode = msgspec.json.Encoder().encode
 decode_request = msgspec.json.Decoder(Requests).decode

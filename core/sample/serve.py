@@ -29,6 +29,7 @@ from core.sample.protocol import (
     Finished,
     Loaded,
     Questions,
+    Ranked,
     Refused,
     Replies,
     Requests,
@@ -69,7 +70,7 @@ class Work:
             self._seconds += time.perf_counter() - began
         if isinstance(reply, Loaded):
             self._seconds = 0.0
-        if isinstance(reply, Ended):
+        if isinstance(reply, Ended | Ranked):
             self._tokens += reply.tokens
         return reply, False
 

@@ -16,7 +16,8 @@ def start(vocabulary: Vocabulary, prompt: str) -> list[int]:
 class TextOf:
     """The text of one stream of tokens. Bytes wait until the rest of their character is there.
 
-    What could be the beginning of a stop string waits, too, until it is one or is none.
+    What could be the beginning of a stop string waits, too, until it is one or is none. The text ends before the stop
+    string that is complete first; of several that end with the same character, before the longest.
     """
 
     def __init__(self, vocabulary: Vocabulary, stop: Sequence[str] = ()) -> None:
@@ -49,10 +50,10 @@ class TextOf:
         if self.stopped or not self._stop:
             return "" if self.stopped else fresh
         text = self._waiting + fresh
-        ends = [place for stop in self._stop if (place := text.find(stop)) >= 0]
-        if ends:
+        found = [(place + len(stop), place) for stop in self._stop if (place := text.find(stop)) >= 0]
+        if found:
             self.stopped, self._waiting = True, ""
-            return text[: min(ends)]
+            return text[: min(found)[1]]
         held = max(_begun(text, stop) for stop in self._stop)
         self._waiting = text[len(text) - held :]
         return text[: len(text) - held]

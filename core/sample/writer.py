@@ -45,6 +45,8 @@ class End(NamedTuple):
     reason: Reason
     tokens: int
     """Drawn, the last one that ended it included."""
+    mark: int | None = None
+    """The token that ended it, which no piece shows."""
 
 
 def pieces(
@@ -91,7 +93,8 @@ def pieces(
         if reason is not None:
             rest = decoded[text].rest()
             # a stop string may be complete only with the last bytes
-            yield End(text, rest, "stop" if decoded[text].stopped else reason, counts[text])
+            mark = token if reason == "end" else None
+            yield End(text, rest, "stop" if decoded[text].stopped else reason, counts[text], mark)
         over = reason is not None
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from core.model.examples import Examples
 from core.model.gpt import GPT
-from core.train.objective import Examples
 from core.train.step import Sums
 from core.trouble import Trouble
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from core.model.examples import Examples
 from core.model.gpt import GPT
 from core.recipe import Train
 from core.train.checkpoint import put_random_states, random_states
-from core.train.objective import Examples
 from core.train.out_of_memory import halving
 from core.train.ranks import Ranks
 

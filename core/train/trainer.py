@@ -14,6 +14,7 @@ import torch
 from core.artifact import Artifact, Facts, fingerprint
 from core.events import Evaluation, Event, Metric, Note, Resumed, Shape
 from core.model.device import Device
+from core.model.examples import Objective
 from core.model.gpt import GPT
 from core.model.published import start_from
 from core.recipe import Recipe
@@ -26,7 +27,6 @@ from core.train.commands import Checkpoint, Commands, Draw, Stop
 from core.train.evaluate import byte_lengths, score
 from core.train.fit import fitting, plan, worth_compiling
 from core.train.not_finite import NotFinite, not_finite
-from core.train.objective import Objective
 from core.train.optimizer import optimizers, set_rate
 from core.train.out_of_memory import OutOfMemory, halving, ran_out
 from core.train.ranks import Ranks

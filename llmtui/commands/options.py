@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import click
 import msgspec
@@ -12,12 +12,13 @@ from click.shell_completion import CompletionItem
 from core.recipe import Recipe, Sample
 from core.recipe_file import fields, load, presets
 from core.runs.directory import all_runs
+from core.sampling import Precision
 from core.workspace import Workspace
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-def _complete_run(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
+def complete_run(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
     return [CompletionItem(run.id) for run in all_runs(Workspace()) if run.id.startswith(typed)]
 
 
@@ -32,7 +33,7 @@ def _complete_preset(context: click.Context, parameter: click.Parameter, typed: 
 def run_argument(*, required: bool = False, nargs: int = 1) -> Decorator:
     """RUN, whose absence means the newest; with `nargs` -1 as many as are given."""
     metavar = "RUN" if required else "[RUN]"
-    return click.argument("wanted", metavar=metavar, required=required, nargs=nargs, shell_complete=_complete_run)
+    return click.argument("wanted", metavar=metavar, required=required, nargs=nargs, shell_complete=complete_run)
 
 
 set_option: Decorator = click.option(
@@ -54,6 +55,13 @@ processes_option: Decorator = click.option(
     help="Let N processes train it together, on GPUs each on its own; the losses are those of one.",
 )
 json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+precision_option: Decorator = click.option(
+    "--precision",
+    type=click.Choice(get_args(Precision)),
+    default="auto",
+    show_default=True,
+    help="Numbers the weights are kept in. auto: 16 bits for a large model where they are measured to be faster.",
+)
 yes_option: Decorator = click.option(
     "--yes", is_flag=True, help="Agree to what a corpus asks, where it asks for something, without being asked."
 )

@@ -5,24 +5,29 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import click
 from msgspec import structs
 
 from core.runs.directory import find_run
-from core.sample.protocol import Ended, Finished, Generate, Loaded, Refused, State, Text
-from core.sampling import Order
-from core.trouble import Trouble
+from core.sample.protocol import Ended, Finished, Generate, Likeliest, Loaded, Ranked, Refused, State, Text
+from core.sampling import Order, Precision
+from core.trouble import Trouble, Usage
 from core.workspace import Workspace
 from llmtui.commands.checkpoint import checkpoint_option, choose
-from llmtui.commands.options import json_option, run_argument, sampling_options, sampling_settings
+from llmtui.commands.options import json_option, precision_option, run_argument, sampling_options, sampling_settings
 from llmtui.console import out, out_json, say
 from llmtui.sampler import Sampler
 from llmtui.uncovering import States
+from llmtui.units import cost, perplexity
 
 
 class CannotSample(Trouble):
+    doing = "draw text"
+
+
+class BadQuestion(Usage):
     doing = "draw text"
 
 
@@ -40,6 +45,19 @@ class CannotSample(Trouble):
     help="How often the model looks at what it uncovers; fewer is faster, more is better; at most 64 when not given.",
 )
 @click.option("--show", is_flag=True, help="Show how the text is uncovered: its state after each look.")
+@click.option(
+    "--best-of",
+    type=click.IntRange(1, 64),
+    metavar="N",
+    help="Draw N texts and print them by what their tokens cost on average under the model, the likeliest first.",
+)
+@click.option(
+    "--beams",
+    type=click.IntRange(1, 64),
+    metavar="N",
+    help="Draw nothing: look for the N likeliest texts with N beams. What bends the drawing changes nothing here.",
+)
+@precision_option
 @json_option
 def sample(
     wanted: str | None,
@@ -49,6 +67,9 @@ def sample(
     order: Order | None,
     looks: int | None,
     show: bool,
+    best_of: int | None,
+    beams: int | None,
+    precision: Precision,
     as_json: bool,
     **asked: Any,
 ) -> None:
@@ -56,6 +77,10 @@ def sample(
 
     What is not given is as in the run's recipe. --suffix, --order, --looks and --show are for masked models.
     """
+    if best_of and beams:
+        raise BadQuestion("--best-of and --beams are two ways to find a likely text", todo="give one of them")
+    if (best_of or beams) and (suffix or order or looks or show):
+        raise BadQuestion("likely texts are looked for with causal models", todo="leave out what is for masked ones")
     workspace = Workspace()
     run = find_run(workspace, wanted)
     recipe = sampling_settings(run.recipe, asked)
@@ -63,17 +88,24 @@ def sample(
         prompt = sys.stdin.read()
     prompt = recipe.prompts[0] if prompt is None else prompt
     chosen = choose(run, checkpoint)
-    request = Generate(
-        id=0,
-        checkpoint=str(chosen.path),
-        prompt=prompt,
-        sampling=recipe.sampling(),
-        suffix=suffix or "",
-        order=order,
-        looks=looks,
-        states=show,
-    )
-    asyncio.run(_draw(workspace, request, show=show, as_json=as_json))
+    path, sampling = str(chosen.path), recipe.sampling()
+    if count := best_of or beams:
+        kind: Literal["drawn", "beams"] = "drawn" if best_of else "beams"
+        ranking = Likeliest(id=0, checkpoint=path, prompt=prompt, kind=kind, sampling=sampling, texts=count)
+        asyncio.run(_rank(workspace, ranking, as_json))
+    else:
+        request = Generate(
+            id=0,
+            checkpoint=path,
+            prompt=prompt,
+            sampling=sampling,
+            suffix=suffix or "",
+            order=order,
+            looks=looks,
+            states=show,
+            precision=precision,
+        )
+        asyncio.run(_draw(workspace, request, show=show, as_json=as_json))
 
 
 async def _draw(workspace: Workspace, request: Generate, *, show: bool, as_json: bool) -> None:
@@ -89,10 +121,7 @@ async def _draw(workspace: Workspace, request: Generate, *, show: bool, as_json:
             match reply:
                 case Loaded():
                     told |= {"step": reply.step, "precision": reply.precision}
-                    if reply.dropped_tokens:
-                        say(f"the prompt is longer than the context: {reply.dropped_tokens:,} tokens were left out")
-                    if reply.dropped_suffix_tokens:
-                        say(f"the suffix is longer than its room: {reply.dropped_suffix_tokens:,} tokens were left out")
+                    _tell(reply)
                     if states:
                         states.loaded(reply)
                     if streams:
@@ -115,3 +144,38 @@ async def _draw(workspace: Workspace, request: Generate, *, show: bool, as_json:
                     out(request.suffix)
     finally:
         await sampler.close()
+
+
+async def _rank(workspace: Workspace, request: Likeliest, as_json: bool) -> None:
+    """Print the texts, the likeliest first, each behind a line about it or as an object. Raises CannotSample,
+    SamplerDied."""
+    sampler = Sampler(workspace)
+    try:
+        async for reply in sampler.ask(request):
+            match reply:
+                case Loaded():
+                    _tell(reply)
+                case Ranked() if as_json:
+                    told = structs.asdict(reply)
+                    del told["id"]
+                    out_json({"checkpoint": request.checkpoint, "prompt": request.prompt} | told)
+                case Ranked(nats_per_token=nats):
+                    figures = f"{cost(nats)} nats per token, perplexity {perplexity(nats)}, {reply.tokens:,} tokens"
+                    say(f"{reply.index + 1}. {figures}")
+                    out(request.prompt + reply.text)
+                case Refused():
+                    raise CannotSample(reply.what, where=Path(request.checkpoint).name, todo=reply.todo)
+    finally:
+        await sampler.close()
+
+
+def _tell(loaded: Loaded) -> None:
+    """What a person should know before the text."""
+    for damage in loaded.passed_over:
+        say(f"passing over {damage}")
+    if not loaded.precision.startswith("float32"):
+        say(f"weights in {loaded.precision}")
+    if loaded.dropped_tokens:
+        say(f"the prompt is longer than the context: {loaded.dropped_tokens:,} tokens were left out")
+    if loaded.dropped_suffix_tokens:
+        say(f"the suffix is longer than its room: {loaded.dropped_suffix_tokens:,} tokens were left out")

@@ -15,6 +15,7 @@ from core.model.tensors import fill, from_gpt2
 from core.recipe import Model
 from core.recipe_file import load
 from core.sample.reader import Reader
+from core.sample.score import parts
 from core.tokenize.vocabulary import Vocabulary
 from tests.core.books import drawn
 from tests.core.stages import made
@@ -153,6 +154,15 @@ def test_the_books_untrained_model_writes_what_the_book_prints() -> None:
             assert int(reader.scores.argmax()) == kept
             reader.read([kept])
     assert ids[4:] == expected
+
+
+def test_the_books_untrained_model_wavers_among_as_many_tokens_as_the_book_says() -> None:
+    model = books(msgspec.structs.replace(BOOK, block_size=256))
+    # chapter 5: "every effort moves you" and "I really like chocolate"
+    texts = [[16833, 3626, 6100, 345], [40, 1107, 588, 11311]]
+    loss = sum(part.nats for ids in texts for part in parts(model, ids)) / 6
+    assert loss == pytest.approx(10.7940, abs=5e-5)
+    assert math.exp(loss) == pytest.approx(48725.82, abs=0.1)
 
 
 @pytest.mark.slow

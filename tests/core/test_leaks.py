@@ -13,12 +13,13 @@ import pytest
 import torch
 from torch import Tensor
 
+import core.model.examples
 import core.train.evaluate
-import core.train.objective
 from core.artifact import Artifact, Staging
 from core.download.stories import log2_probability, story
 from core.events import Evaluation
 from core.model.device import Device
+from core.model.examples import Examples, drawn
 from core.model.gpt import GPT, Block
 from core.recipe import Model
 from core.recipe_file import load
@@ -26,7 +27,6 @@ from core.tokenize.bpe import learn
 from core.tokenize.characters import of_characters
 from core.tokenize.shards import dtype_for, write_shard
 from core.tokenize.vocabulary import Vocabulary
-from core.train.objective import Examples, drawn
 from core.train.trainer import Trainer
 
 SHAKESPEARE = Path(__file__).parents[3] / "shared" / "data" / "tinyshakespeare.txt"
@@ -188,7 +188,7 @@ def test_a_masked_model_from_which_nothing_is_hidden_crosses_it(
         hidden = drawn(windows, mask, seed=seed, step=step, indices=indices)
         return msgspec.structs.replace(hidden, ids=windows[:, 1:])
 
-    for module in (core.train.objective, core.train.evaluate):
+    for module in (core.model.examples, core.train.evaluate):
         monkeypatch.setattr(module, "drawn", seen)
     found = evaluations(tmp_path, told(tmp_path, 1024), *SMALL, *MASKED)
     assert found[-1].bits_per_byte < TRUE

@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from core.model.examples import Examples, Objective, causal
 from core.model.gpt import GPT
 from core.model.loss import IGNORE, Loss
 from core.recipe import Model, Train
 from core.train.not_finite import diagnose
-from core.train.objective import Examples, Objective, causal
 from core.train.optimizer import optimizers
 from core.train.out_of_memory import halving
 from core.train.ranks import Ranks

@@ -13,12 +13,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from core.model.examples import Examples, Objective, drawn
 from core.model.gpt import GPT
 from core.model.loss import IGNORE
 from core.recipe import Model, Train
 from core.tokenize.shards import TokenStream, write_shard
 from core.train.evaluate import score
-from core.train.objective import Examples, Objective, drawn
 
 MASK = 50
 KINDS = [Train(mask="drawn", seed=7), Train(mask="fixed", seed=7)]

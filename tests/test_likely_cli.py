@@ -1,0 +1,131 @@
+"""`llmtui score`, and `llmtui sample` with --best-of and --beams, through the real sampler process."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from core.artifact import write_directory
+from core.model.gpt import GPT
+from core.model.weights import save_model
+from core.recipe import Model, Recipe
+from core.runs.directory import Run
+from core.runs.launch import environment
+from core.tokenize.characters import single_bytes
+from core.workspace import Workspace
+from llmtui.cli import run as command_line
+
+Out = pytest.CaptureFixture[str]
+BYTES = single_bytes()
+
+
+def written(workspace: Workspace, name: str, **fields: object) -> Run:
+    """A run with an untrained model of single bytes."""
+    shape = Model(n_layer=1, n_head=2, n_embd=16, block_size=32, **fields)  # type: ignore[arg-type]
+    run = Run.create(workspace, Recipe(name=name, model=shape))
+
+    def write(staged: Path) -> None:
+        torch.manual_seed(1)
+        save_model(GPT(shape, 257), staged)
+        BYTES.save(staged / "vocabulary.json")
+
+    write_directory(run.checkpoints / "step-00000007", "train", "0", write, facts={"step": 7, "slice_loss": 1.0})
+    return run
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_score_prints_a_line_for_each_file(workspace: Workspace, capsys: Out, monkeypatch: pytest.MonkeyPatch) -> None:
+    written(workspace, "plain")
+    Path("a.txt").write_text("abc" * 50)
+    Path("b.txt").write_text("é")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"from outside")))
+    assert command_line(["score", "a.txt", "b.txt", "-"]) == 0
+    captured = capsys.readouterr()
+    lines = [line.split() for line in captured.out.splitlines()]
+    # its head is zero: every byte costs the logarithm of 257
+    assert lines[0] == ["FILE", "TOKENS", "NATS/TOKEN", "PERPLEXITY", "BITS/BYTE"]
+    assert lines[1:] == [
+        [name, n, "5.549", "257", "8.006"] for name, n in (("a.txt", "150"), ("b.txt", "2"), ("-", "12"))
+    ]
+
+
+def test_what_a_masked_model_scores_is_a_bound(workspace: Workspace, capsys: Out) -> None:
+    run = written(workspace, "hidden", objective="masked")
+    written(workspace, "newer")
+    Path("a.txt").write_text("abc" * 50)
+    assert command_line(["score", "a.txt", "--run", "hidden", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["nats"] == pytest.approx(150 * math.log(257), rel=1e-5)
+    assert found["perplexity"] == pytest.approx(257, rel=1e-3)
+    assert [found[name] for name in ("file", "step", "tokens", "bytes")] == ["a.txt", 7, 150, 150]
+    assert (found["bound"], found["few_before"]) == (True, 0)
+    assert found["checkpoint"] == str(run.checkpoints / "step-00000007")
+    assert command_line(["score", "a.txt", "--run", "hidden"]) == 0
+    assert "≤5.549      ≤257        ≤8.006" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"", "there is nothing in it"),
+        (b"ab\xff", "it is not UTF-8 text (byte 2)"),
+        (b"a\0b", "it is no text: there are NUL bytes in it"),
+        (None, "no such file or directory"),
+    ],
+)
+def test_score_says_what_is_wrong_with_a_file(workspace: Workspace, capsys: Out, data: bytes | None, says: str) -> None:
+    written(workspace, "plain")
+    if data is not None:
+        Path("x").write_bytes(data)
+    assert command_line(["score", "x"]) == 2
+    assert f"llmtui: cannot score the text: {says}" in capsys.readouterr().err
+    Path("folder").mkdir()
+    assert command_line(["score", "folder"]) == 2
+
+
+def test_scoring_a_long_text_can_be_interrupted(workspace: Workspace) -> None:
+    written(workspace, "plain")
+    Path("long.txt").write_text("abc\n" * 2_500_000)
+    program = [sys.executable, "-P", "-c", "from llmtui.cli import main; main()", "score", "long.txt"]
+    child = subprocess.Popen(program, env=environment(workspace), stderr=subprocess.PIPE, text=True)
+    assert child.stderr is not None
+    said = child.stderr.readline()  # how far it is
+    child.send_signal(signal.SIGINT)
+    assert child.wait(60) == 130
+    assert said.startswith("long.txt: ") and "tok/s" in said and said.endswith("left\n")
+
+
+def test_the_likeliest_texts_come_first_with_what_they_cost(workspace: Workspace, capsys: Out) -> None:
+    written(workspace, "plain", zero_init=False)
+    for option in ("--best-of", "--beams"):
+        asked = ["sample", "plain", "ab", option, "3", "--tokens", "5"]
+        assert command_line([*asked, "--json"]) == 0
+        found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert [each["index"] for each in found] == [0, 1, 2]
+        costs = [each["nats_per_token"] for each in found]
+        assert costs == sorted(costs)
+        assert all(0 < each["tokens"] <= 5 and each["prompt"] == "ab" for each in found)
+    assert command_line(asked) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "".join(f"ab{each['text']}\n" for each in found)
+    assert captured.err.startswith(f"1. {costs[0]:.3f} nats per token, perplexity ")
+
+
+def test_both_ways_at_once_and_masked_models_are_refused(workspace: Workspace, capsys: Out) -> None:
+    written(workspace, "hidden", objective="masked")
+    assert command_line(["sample", "hidden", "ab", "--beams", "2", "--best-of", "2"]) == 2
+    assert "give one of them" in capsys.readouterr().err
+    assert command_line(["sample", "hidden", "ab", "--beams", "2"]) == 1
+    assert "a masked model gives no likelihoods" in capsys.readouterr().err
