@@ -101,7 +101,7 @@ class Talk:
                         case Loaded():
                             drawn = structs.replace(drawn, precision=reply.precision)
                         case Text():
-                            fresh = reply.text.lstrip(" ") if start.spaced and not text else reply.text
+                            fresh = reply.text if text else start.begun(reply.text)
                             reply, text = structs.replace(reply, text=fresh), text + fresh
                         case Ended():
                             drawn = structs.replace(drawn, tokens=reply.tokens, ended=reply.reason)

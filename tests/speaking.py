@@ -15,7 +15,7 @@ from core.runs.directory import Run
 from core.tokenize.bpe import learn
 from core.workspace import Workspace
 
-LETTERS = {letter: 100.0 for letter in b"abcdefghij"}
+LETTERS = dict.fromkeys(b"abcdefghij", 100.0)
 TEMPLATES = Chat(user="User: {text}\nBot:", assistant=" {text}\n")
 
 

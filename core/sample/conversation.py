@@ -28,6 +28,10 @@ class Opening(NamedTuple):
     spaced: bool
     """Whether spaces at the beginning of the answer belong to the template."""
 
+    def begun(self, text: str) -> str:
+        """What of `text`, before which there was none, is answer."""
+        return text.lstrip(" ") if self.spaced else text
+
 
 def opening(messages: Sequence[Message], chat: Chat) -> Opening:
     """The text of `messages`, of which there is one at least, up to where the answer begins.
