@@ -21,7 +21,7 @@ TEMPLATES = Chat(user="User: {text}\nBot:", assistant=" {text}\n")
 
 def speaking(workspace: Workspace, *steps: int, name: str = "tiny", chat: Chat | None = None, context: int = 64) -> Run:
     """A run with a checkpoint of each of these steps."""
-    model = Model(n_layer=1, n_head=2, n_embd=16, block_size=context)
+    model = Model(n_layer=1, n_head=2, n_embd=16, block_size=context, zero_init=False)
     recipe = Recipe(name=name, model=model, chat=chat or Chat())
     recipe = msgspec.structs.replace(recipe, sample=Sample(tokens=12, logit_bias=LETTERS))
     run = Run.create(workspace, recipe)
