@@ -12,7 +12,7 @@ from core.runs.directory import Run
 from core.runs.transcript import Began, Drawn, Said, Transcripts, Withdrawn, newest
 from core.sample.conversation import opening
 from core.sample.protocol import Ended, Finished, Generate, Loaded, Questions, Refused, Replies, Text
-from core.sampling import Precision, Sampling
+from core.sampling import Sampling
 from core.trouble import Trouble
 from llmtui.sampler import Sampler
 
@@ -80,7 +80,7 @@ class Talk:
             self._keep(Withdrawn())
         return bool(self.said)
 
-    async def answer(self, sampling: Sampling, precision: Precision = "auto") -> AsyncGenerator[Replies, None]:
+    async def answer(self, sampling: Sampling) -> AsyncGenerator[Replies, None]:
         """The model's answer to what was said last, as the sampler's replies; what came is kept, complete or not.
 
         Raises NotAnswered, SamplerDied.
@@ -89,7 +89,6 @@ class Talk:
         request = Generate(
             id=0,
             checkpoint=str(self._path),
-            precision=precision,
             prompt=start.prompt,
             sampling=structs.replace(sampling, stop=(*start.stop, *sampling.stop)[:MOST_STOPS]),
         )

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from core.runs.directory import NoSuchRun
-from core.trouble import Trouble
+from core.trouble import Trouble, Usage
 from llmtui.sampler import SamplerDied
 from llmtui.talk import NotAnswered
 
@@ -32,7 +32,7 @@ class Refusal(Exception):
                 return cls(error.status_code, error.detail.lower())
             case NoSuchRun():
                 return cls(404, _sentence(error), param="model", code="model_not_found")
-            case NotAnswered():
+            case NotAnswered() | Usage():
                 return cls(400, _sentence(error))
             case SamplerDied():
                 return cls(503, _sentence(error))

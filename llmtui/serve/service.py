@@ -16,7 +16,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from core.trouble import Trouble
-from llmtui.sampler import Sampler
+from llmtui.sampler import Sampler, SamplerDied
 from llmtui.serve.asked import Body, ChatCompletion, Completion, parse
 from llmtui.serve.gate import GONE, body
 from llmtui.serve.job import Delta, Job
@@ -86,11 +86,15 @@ class Service:
         return Events(teller.events(first, deltas))
 
     async def _deltas(self, job: Job) -> AsyncGenerator[Delta, None]:
+        ending = Refusal(503, "the server is ending")
         async with self._room, aclosing(job.deltas(self._sampler)) as deltas:
             if self._closing:
-                raise Refusal(503, "the server is ending")
-            async for delta in deltas:
-                yield delta
+                raise ending
+            try:
+                async for delta in deltas:
+                    yield delta
+            except SamplerDied as died:
+                raise ending if self._closing else died from None
 
 
 class Events(StreamingResponse):

@@ -52,8 +52,8 @@ class Teller:
             if self._usage:
                 yield self._event([], self._job.usage())
             yield DONE
-        except Trouble as trouble:
-            yield b"data: " + Refusal.of(trouble).body() + b"\n\n"
+        except (Trouble, Refusal) as error:
+            yield b"data: " + Refusal.of(error).body() + b"\n\n"
 
     def _event(self, choices: list[dict[str, Any]], usage: dict[str, int] | None = None) -> bytes:
         said = self._head | {"object": "chat.completion.chunk" if self._chat else "text_completion", "choices": choices}
