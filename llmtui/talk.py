@@ -10,8 +10,8 @@ from msgspec import structs
 
 from core.runs.directory import Run
 from core.runs.transcript import Began, Drawn, Said, Transcripts, Withdrawn, newest
-from core.sample.conversation import opening
-from core.sample.protocol import Ended, Finished, Generate, Loaded, Questions, Refused, Replies, Text
+from core.sample.conversation import Opening, opening
+from core.sample.protocol import Ended, Generate, Loaded, Questions, Refused, Replies, Text
 from core.sampling import Sampling
 from core.trouble import Trouble
 from llmtui.sampler import Sampler
@@ -80,19 +80,20 @@ class Talk:
             self._keep(Withdrawn())
         return bool(self.said)
 
-    async def answer(self, sampling: Sampling) -> AsyncGenerator[Replies, None]:
-        """The model's answer to what was said last, as the sampler's replies; what came is kept, complete or not.
+    def request(self, sampling: Sampling) -> Generate:
+        """What to ask for an answer to what was said last. Other fields of it are the caller's."""
+        start = self._opening()
+        stop = (*start.stop, *sampling.stop)[:MOST_STOPS]
+        sampling = structs.replace(sampling, stop=stop)
+        return Generate(id=0, checkpoint=str(self._path), prompt=start.prompt, sampling=sampling)
+
+    async def answer(self, request: Generate) -> AsyncGenerator[Replies, None]:
+        """The replies to `request`, which `request` made; the text that comes is kept, complete or not.
 
         Raises NotAnswered, SamplerDied.
         """
-        start = opening([said.message for said in self.said], self._run.recipe.chat)
-        request = Generate(
-            id=0,
-            checkpoint=str(self._path),
-            prompt=start.prompt,
-            sampling=structs.replace(sampling, stop=(*start.stop, *sampling.stop)[:MOST_STOPS]),
-        )
-        text, drawn = "", Drawn(sampling=sampling)
+        start = self._opening()
+        text, drawn = "", Drawn(sampling=request.sampling)
         try:
             async with aclosing(replies(self._sampler, request)) as came:
                 async for reply in came:
@@ -104,12 +105,13 @@ class Talk:
                             reply, text = structs.replace(reply, text=fresh), text + fresh
                         case Ended():
                             drawn = structs.replace(drawn, tokens=reply.tokens, ended=reply.reason)
-                        case Finished():
-                            pass
                     yield reply
         finally:
             if text or drawn.ended:
                 self._add(Said(role="assistant", text=text, drawn=drawn))
+
+    def _opening(self) -> Opening:
+        return opening([said.message for said in self.said], self._run.recipe.chat)
 
     def _add(self, said: Said) -> None:
         self.said = newest([*self.said, said])

@@ -71,7 +71,7 @@ class Chat:
 
     def hold(self, new: bool) -> int:
         """Talk until there is nothing more to read; the exit code."""
-        self._turn()
+        self._turn(silent=new)
         if new:
             self._talk.begin()
         if self._talk.transcripts.taken:
@@ -101,6 +101,9 @@ class Chat:
         except EOFError:
             out("")
             return None
+        except KeyboardInterrupt:
+            out("")
+            raise
 
     # -- what a line asks for ---------------------------------------------------------------------------------------
 
@@ -161,7 +164,7 @@ class Chat:
 
     # -- answers ----------------------------------------------------------------------------------------------------
 
-    def _turn(self) -> None:
+    def _turn(self, *, silent: bool = False) -> None:
         """Let the newest checkpoint answer, where that is wanted and it is another one. Raises NoCheckpoint."""
         paths = sorted(self._run.checkpoints.glob("step-*"))
         if self._talk.checkpoint and (self._wanted != "last" or (paths and paths[-1].name == self._talk.checkpoint)):
@@ -171,7 +174,8 @@ class Chat:
         words = self._talk.turn_to(chosen.path, take_over=self._wanted == "last")
         if before and before != chosen.path.name:
             say(f"training has saved {chosen.path.name}, which answers from here on")
-        self._announce(words)
+        if not silent:
+            self._announce(words)
 
     def _announce(self, words: str) -> None:
         if words:
@@ -188,8 +192,9 @@ class Chat:
 
     async def _write(self) -> None:
         """Write the answer as it comes; Ctrl-C ends it."""
+        request = self._talk.request(self._settings.sampling())
         try:
-            async with aclosing(self._talk.answer(self._settings.sampling())) as answer:
+            async with aclosing(self._talk.answer(request)) as answer:
                 async for reply in answer:
                     match reply:
                         case Loaded(dropped_tokens=dropped) if dropped:
