@@ -25,11 +25,11 @@ class NotAnswered(Trouble):
 
 
 async def replies(sampler: Sampler, request: Questions) -> AsyncGenerator[Replies, None]:
-    """What the sampler says to `request`, but for a refusal. Raises NotAnswered for that, and SamplerDied."""
+    """What the sampler says to `request`, but for a refusal. Raises NotAnswered for that, and what `ask` does."""
     async with aclosing(sampler.ask(request)) as said:
         async for reply in said:
             if isinstance(reply, Refused):
-                raise NotAnswered(reply.what, todo=reply.todo)
+                raise NotAnswered(reply.what, where=reply.where, todo=reply.todo)
             yield reply
 
 
@@ -90,7 +90,7 @@ class Talk:
     async def answer(self, request: Generate) -> AsyncGenerator[Replies, None]:
         """The replies to `request`, which `request` made; the text that comes is kept, complete or not.
 
-        Raises NotAnswered, SamplerDied.
+        Raises NotAnswered, and what `Sampler.ask` does.
         """
         start = self._opening()
         text, drawn = "", Drawn(sampling=request.sampling)
