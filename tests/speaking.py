@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import torch
@@ -19,10 +20,12 @@ LETTERS = dict.fromkeys(b"abcdefghij", 100.0)
 TEMPLATES = Chat(user="User: {text}\nBot:", assistant=" {text}\n")
 
 
-def speaking(workspace: Workspace, *steps: int, name: str = "tiny", chat: Chat | None = None, context: int = 64) -> Run:
+def speaking(
+    workspace: Workspace, *steps: int, name: str = "tiny", chat: Chat | None = None, context: int = 64, **model: Any
+) -> Run:
     """A run with a checkpoint of each of these steps."""
-    model = Model(n_layer=1, n_head=2, n_embd=16, block_size=context, zero_init=False)
-    recipe = Recipe(name=name, model=model, chat=chat or Chat())
+    shape = Model(n_layer=1, n_head=2, n_embd=16, block_size=context, zero_init=False, **model)
+    recipe = Recipe(name=name, model=shape, chat=chat or Chat())
     recipe = msgspec.structs.replace(recipe, sample=Sample(tokens=12, logit_bias=LETTERS))
     run = Run.create(workspace, recipe)
     for step in steps:

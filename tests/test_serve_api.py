@@ -195,6 +195,15 @@ def test_what_is_left_out_is_as_in_the_recipe_but_for_the_seed(client: openai.Op
     assert len(greedy) == 1
 
 
+def test_a_masked_model_fills_a_middle_and_another_says_that_it_cannot(served: Served, room: Workspace) -> None:
+    run = speaking(room, 100, name="masked", objective="masked")
+    made = served.client().completions.create(model="masked", prompt="abc", suffix="xyz", max_tokens=4)
+    assert len(made.choices[0].text) == 4 and made.usage and made.usage.prompt_tokens == 6
+    run.remove()
+    with pytest.raises(openai.BadRequestError, match="mask"):
+        served.client().completions.create(model="plain", prompt="abc", suffix="xyz")
+
+
 def test_a_checkpoint_that_training_saves_is_the_newest_from_then_on(served: Served, room: Workspace) -> None:
     run = speaking(room, 100, name="grows")
     client = served.client()

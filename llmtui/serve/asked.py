@@ -47,6 +47,8 @@ class Asked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Completion(Asked, frozen=True, kw_only=True, forbid_unknown_fields=True):
     prompt: str | Annotated[tuple[str, ...], Meta(min_length=1, max_length=MOST_TEXTS)] | None = ""
     echo: bool | None = False
+    suffix: str | None = None
+    """What follows the text: only masked models fill a middle."""
 
 
 class Part(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -75,7 +77,7 @@ _MEANINGLESS = {
 """Say who asks or how it is paid for, and nothing about the text."""
 
 _NOT_HERE = {
-    Completion: {"logprobs", "suffix", "best_of"},
+    Completion: {"logprobs", "best_of"},
     ChatCompletion: {
         *("tools", "tool_choice", "parallel_tool_calls", "functions", "function_call", "response_format"),
         *("logprobs", "top_logprobs", "audio", "modalities", "moderation", "prediction", "reasoning_effort"),

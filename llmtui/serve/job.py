@@ -43,6 +43,7 @@ class Job(Struct, kw_only=True):
     texts: int
     """Of each prompt."""
     echo: bool = False
+    suffix: str = ""
     prompt_tokens: int = 0
     tokens: int = 0
     """Drawn so far, in texts that have ended."""
@@ -60,7 +61,12 @@ class Job(Struct, kw_only=True):
             raise Refusal(400, f"n: at most {MOST_TEXTS} texts at once, over all prompts", param="n")
         prompts = [Opening(prompt, (), False) for prompt in several]
         return cls(
-            offer=offer, prompts=prompts, sampling=_sampling(asked, offer, ()), texts=texts, echo=bool(asked.echo)
+            offer=offer,
+            prompts=prompts,
+            sampling=_sampling(asked, offer, ()),
+            texts=texts,
+            echo=bool(asked.echo),
+            suffix=asked.suffix or "",
         )
 
     async def deltas(self, sampler: Sampler) -> AsyncGenerator[Delta, None]:
@@ -71,6 +77,7 @@ class Job(Struct, kw_only=True):
                 id=0,
                 checkpoint=str(self.offer.checkpoint.path),
                 prompt=prompt.prompt,
+                suffix=self.suffix,
                 sampling=self.sampling,
                 texts=self.texts,
             )
@@ -80,7 +87,7 @@ class Job(Struct, kw_only=True):
             async with aclosing(replies(sampler, request)) as came:
                 async for reply in came:
                     if isinstance(reply, Loaded):
-                        self.prompt_tokens += reply.prompt_tokens
+                        self.prompt_tokens += reply.prompt_tokens + reply.suffix_tokens
                     elif isinstance(reply, Text | Ended):
                         for head in heads:
                             yield head
