@@ -353,6 +353,37 @@ class Sample(Sampling, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return Sampling(**{name: getattr(self, name) for name in Sampling.__struct_fields__})
 
 
+class Chat(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a conversation is written down for the model; empty templates are for base models, which only go on."""
+
+    system: Annotated[
+        str,
+        Meta(
+            max_length=500,
+            description="Around what the model is told beforehand, which is {text}; empty: nothing around it.",
+        ),
+    ] = ""
+    user: Annotated[
+        str,
+        Meta(
+            max_length=500,
+            description=(
+                'Around what a person says, which is {text}, such as "User: {text}\\nAssistant:"; '
+                "empty: nothing around it, the model goes on from it."
+            ),
+        ),
+    ] = ""
+    assistant: Annotated[
+        str,
+        Meta(
+            max_length=500,
+            description=(
+                'Around what the model answers, which is {text}, such as " {text}\\n"; empty: nothing around it.'
+            ),
+        ),
+    ] = ""
+
+
 class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that decides what a run builds."""
 
@@ -369,3 +400,4 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     model: Model = Model()
     train: Train = Train()
     sample: Sample = Sample()
+    chat: Chat = Chat()

@@ -273,6 +273,13 @@ def _check_together(recipe: Recipe, where: str) -> None:
             where=where or "[model]",
             todo=f"nearest that works: n_embd = {' or '.join(map(str, near))}",
         )
+    for role, template in msgspec.structs.asdict(recipe.chat).items():
+        if template and (times := template.count("{text}")) != 1:
+            raise BadRecipe(
+                f"chat.{role} has {{text}} {times} times",
+                where=where or "[chat]",
+                todo="it stands once where what is said goes; an empty template puts nothing around it",
+            )
 
 
 def to_toml(recipe: Recipe) -> str:

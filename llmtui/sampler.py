@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -59,7 +59,7 @@ class Sampler:
         self._ids = itertools.count(1)
         self._starting = asyncio.Lock()
 
-    async def ask(self, request: Questions) -> AsyncIterator[Replies]:
+    async def ask(self, request: Questions) -> AsyncGenerator[Replies, None]:
         """Yield the replies to `request`, whose id is given here, the last a Finished or Refused.
 
         Leaving the loop early cancels it. Whoever reads too slowly keeps nobody else waiting. Raises SamplerDied,

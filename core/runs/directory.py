@@ -10,6 +10,7 @@
     control/            requests: stop, pause, checkpoint, sample-*.json
     checkpoints/        step-00000500/: artifacts
     samples/            what the last stage drew: an artifact
+    transcripts/        what was said to each checkpoint, see `core.runs.transcript`
 
 The state is computed from locks and journals, never stored.
 """

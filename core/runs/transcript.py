@@ -1,0 +1,148 @@
+"""What was said to the checkpoints of a run: `transcripts/step-00000200.jsonl`, a file for each.
+
+A file is added to only, a line for each thing that was said; a torn last line, and what a later version wrote, are
+passed over. A chat holds the folder's lock, so that two do not write into one conversation.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from core.files import write_atomic
+from core.journal import Lines, Tail
+from core.locks import Lock
+from core.sample.conversation import Message, Role
+from core.sampling import Sampling
+
+FILE_LIMIT = 2**22
+"""Bytes of a file beyond which it is written anew, with the newest conversation alone."""
+
+REMEMBERED = 2**19
+"""Characters of a conversation that are kept, the newest: several times what a context holds."""
+
+
+class Drawn(Struct, frozen=True, kw_only=True):
+    """How an answer came about."""
+
+    sampling: Sampling
+    precision: str = ""
+    tokens: int = 0
+    ended: str = ""
+    """length, end or stop, as of `core.sample.protocol.Ended`; empty: it broke off."""
+
+
+class Began(Struct, frozen=True, kw_only=True, tag="began"):
+    """A conversation, of which what stands above is no part."""
+
+    after: str = ""
+    """The checkpoint whose conversation it goes on with; what was said there follows."""
+    at: float = msgspec.field(default_factory=time.time)
+
+
+class Said(Struct, frozen=True, kw_only=True, tag="said"):
+    """One thing that was said."""
+
+    role: Role
+    text: str
+    drawn: Drawn | None = None
+    """Of an answer."""
+    at: float = msgspec.field(default_factory=time.time)
+
+    @property
+    def message(self) -> Message:
+        return Message(role=self.role, text=self.text)
+
+
+class Withdrawn(Struct, frozen=True, kw_only=True, tag="withdrawn"):
+    """The last answer is not part of the conversation any more: another one is drawn."""
+
+    at: float = msgspec.field(default_factory=time.time)
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Began | Said | Withdrawn).decode
+
+
+class Transcripts:
+    """The transcripts of the run in the directory `run`. Writing them never stops a chat: see `kept`."""
+
+    def __init__(self, run: Path) -> None:
+        self._folder = run / "transcripts"
+        self._lock: Lock | None = None
+        self.kept = True
+        """Whether what is said is on the disk; no longer when the disk is full, say."""
+        try:
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            self._lock = Lock.acquire(self._folder / "lock")
+            self.taken = self._lock is None
+            """Somebody else is chatting with this run, and what is said here is not kept."""
+        except OSError:
+            self.taken = False
+        self.kept = self._lock is not None
+
+    def conversation(self, checkpoint: str) -> list[Said]:
+        """What the newest conversation with `checkpoint`, a name such as step-00000200, consists of."""
+        said: list[Said] = []
+        try:
+            lines = Tail(self._file(checkpoint)).lines()
+        except OSError:
+            return []
+        for line in lines:
+            try:
+                entry = _decode(line)
+            except msgspec.DecodeError:
+                continue
+            match entry:
+                case Began():
+                    said = []
+                case Said():
+                    said.append(entry)
+                case Withdrawn() if said and said[-1].role == "assistant":
+                    said.pop()
+        return newest(said)
+
+    def last(self, before: str) -> str:
+        """The newest checkpoint older than `before` that was talked to, still there or not; empty where none was."""
+        there = sorted(path.stem for path in self._folder.glob("step-*.jsonl") if path.stem < before)
+        return there[-1] if there else ""
+
+    def add(self, checkpoint: str, *entries: Began | Said | Withdrawn) -> None:
+        """Keep what is said to `checkpoint`."""
+        if not self.kept:
+            return
+        file = self._file(checkpoint)
+        try:
+            if file.exists() and file.stat().st_size > FILE_LIMIT:
+                write_atomic(file, b"".join(_encode(said) + b"\n" for said in self.conversation(checkpoint)))
+            lines = Lines(file)
+            try:
+                self.kept = all(lines.append(_encode(entry)) for entry in entries)
+            finally:
+                lines.close()
+        except OSError:
+            self.kept = False
+
+    def close(self) -> None:
+        """Let others chat with this run."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+        self.kept = False
+
+    def _file(self, checkpoint: str) -> Path:
+        return self._folder / f"{checkpoint}.jsonl"
+
+
+def newest(said: list[Said]) -> list[Said]:
+    """The end of a conversation, `REMEMBERED` characters of it; of a single longer thing its end."""
+    room, kept = REMEMBERED, []
+    for one in reversed(said):
+        if room <= 0:
+            break
+        kept.append(one if len(one.text) <= room else msgspec.structs.replace(one, text=one.text[-room:]))
+        room -= len(one.text)
+    return kept[::-1]

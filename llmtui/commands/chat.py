@@ -1,0 +1,209 @@
+"""The command that lets one talk with a run's model, a line at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import sys
+from contextlib import aclosing
+from typing import Any
+
+import click
+import msgspec
+from msgspec import structs
+
+from core.recipe import Sample
+from core.recipe_file import fields, load
+from core.runs.directory import Run, find_run
+from core.sample.protocol import Finished, Loaded, Text
+from core.trouble import Trouble
+from core.workspace import Workspace
+from llmtui.commands.checkpoint import checkpoint_option, choose
+from llmtui.commands.options import run_argument, sampling_options, sampling_settings
+from llmtui.console import out, say
+from llmtui.sampler import Sampler
+from llmtui.talk import Talk
+
+HELP = """\
+/new                 begin a new conversation
+/retry               another answer to what was said last, with the next seed
+/seed N              the same seed draws the same answer; also /temperature X, /top_k N and so on
+/set NAME=VALUE      change any setting of [sample] in the recipe; /set shows them
+/checkpoint [WHICH]  let another checkpoint answer: a step, best or last
+/help                this list
+/quit                end, as does Ctrl-D; Ctrl-C stops the answer being written
+What begins with a space is said to the model, even if a slash follows."""
+
+
+@click.command(short_help="Talk with a run's model.")
+@run_argument()
+@checkpoint_option
+@sampling_options
+@click.option("--new", is_flag=True, help="Begin a new conversation instead of going on with the last one.")
+def chat(wanted: str | None, checkpoint: str, new: bool, **asked: Any) -> int:
+    """Talk with the model of RUN, while it still trains or afterwards: each line is a turn, also from a pipe.
+
+    How a conversation is written for the model is in the recipe, under [chat]; a model without templates goes on from
+    what was said so far. With --checkpoint last the newest answers, at each turn. What was said is kept in the run's
+    directory, for each checkpoint, and gone on with. /help lists what can be changed meanwhile.
+    """
+    workspace = Workspace()
+    run = find_run(workspace, wanted)
+    settings = sampling_settings(run.recipe, asked)
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")
+    with asyncio.Runner() as runner:
+        sampler = Sampler(workspace)
+        try:
+            return Chat(runner, Talk(sampler, run), run, checkpoint, settings).hold(new)
+        finally:
+            runner.run(sampler.close())
+
+
+class Chat:
+    """The conversation as lines: reads them, does what they ask, writes the answers as they come."""
+
+    def __init__(self, runner: asyncio.Runner, talk: Talk, run: Run, checkpoint: str, settings: Sample) -> None:
+        self._runner, self._talk, self._run = runner, talk, run
+        self._wanted, self._settings = checkpoint, settings
+        self._asks = sys.stdin.isatty() and sys.stdout.isatty()
+        self._kept = True
+
+    def hold(self, new: bool) -> int:
+        """Talk until there is nothing more to read; the exit code."""
+        self._turn(silent=new)
+        if new:
+            self._talk.begin()
+        if self._talk.transcripts.taken:
+            say("another chat with this run is open, so what is said here is not kept")
+            self._kept = False
+        if self._asks:
+            import readline  # noqa: F401 `input` edits lines and remembers them once it is imported
+
+            say(f"{self._run.id}, {self._talk.checkpoint}; /help lists what can be changed")
+        while (line := self._read()) is not None:
+            if line.startswith("/"):
+                if not self._do(line[1:].strip()):
+                    break
+            elif line.strip():
+                self._turn()
+                self._talk.say(line)
+                self._answer()
+        return 0
+
+    def _read(self) -> str | None:
+        """The next line, or None when there is none."""
+        if not self._asks:
+            line = sys.stdin.readline()
+            return line.rstrip("\n") if line else None
+        try:
+            return input("> ")
+        except EOFError:
+            out("")
+            return None
+        except KeyboardInterrupt:
+            out("")
+            raise
+
+    # -- what a line asks for ---------------------------------------------------------------------------------------
+
+    def _do(self, command: str) -> bool:
+        """Do what /COMMAND means; False when it ends the chat."""
+        name, _, value = command.partition(" ")
+        value = value.strip()
+        try:
+            match name:
+                case "quit" | "exit" | "q":
+                    return False
+                case "help" | "":
+                    say(HELP)
+                case "new":
+                    self._talk.begin()
+                    say("a new conversation")
+                case "retry":
+                    self._retry()
+                case "checkpoint":
+                    self._checkpoint(value)
+                case "set":
+                    self._set(value)
+                case _ if name in Sample.__struct_fields__:
+                    self._set(f"{name}={value}")
+                case _:
+                    say(f"there is no /{name}; /help lists what there is")
+        except Trouble as trouble:
+            say(trouble.sentence())
+        return True
+
+    def _retry(self) -> None:
+        if not self._talk.withdraw():
+            say("nothing has been said yet")
+            return
+        self._settings = structs.replace(self._settings, seed=self._settings.seed + 1)
+        say(f"seed {self._settings.seed}")
+        self._turn()
+        self._answer()
+
+    def _checkpoint(self, which: str) -> None:
+        if not which:
+            kept = ", ".join(str(int(saved.path.name.removeprefix("step-"))) for saved in self._run.saved_checkpoints())
+            say(f"{self._talk.checkpoint} answers; kept are the steps {kept}; /checkpoint last follows the training")
+            return
+        chosen = choose(self._run, which)
+        self._wanted = which
+        self._announce(self._talk.turn_to(chosen.path, take_over=which == "last"))
+        say(f"{self._talk.checkpoint} answers")
+
+    def _set(self, setting: str) -> None:
+        if not setting:
+            said = (field for field in fields() if field.section == "sample" and field.name != "prompts")
+            say("\n".join(f"{field.name} = {getattr(self._settings, field.name)}" for field in said))
+            return
+        recipe = structs.replace(self._run.recipe, sample=self._settings)
+        base = msgspec.to_builtins(recipe, str_keys=True)
+        self._settings = load(base=base, overrides=[f"sample.{setting}"]).sample
+
+    # -- answers ----------------------------------------------------------------------------------------------------
+
+    def _turn(self, *, silent: bool = False) -> None:
+        """Let the newest checkpoint answer, where that is wanted and it is another one. Raises NoCheckpoint."""
+        paths = sorted(self._run.checkpoints.glob("step-*"))
+        if self._talk.checkpoint and (self._wanted != "last" or (paths and paths[-1].name == self._talk.checkpoint)):
+            return
+        chosen = choose(self._run, self._wanted)
+        before = self._talk.checkpoint
+        words = self._talk.turn_to(chosen.path, take_over=self._wanted == "last")
+        if before and before != chosen.path.name:
+            say(f"training has saved {chosen.path.name}, which answers from here on")
+        if not silent:
+            self._announce(words)
+
+    def _announce(self, words: str) -> None:
+        if words:
+            say(f"{self._talk.checkpoint}: {words}; /new begins another")
+
+    def _answer(self) -> None:
+        try:
+            self._runner.run(self._write())
+        except Trouble as trouble:
+            say(trouble.sentence() + "\n/retry asks again")
+        if self._kept and not self._talk.transcripts.kept:
+            say("what is said can no longer be kept on the disk")
+            self._kept = False
+
+    async def _write(self) -> None:
+        """Write the answer as it comes; Ctrl-C ends it."""
+        request = self._talk.request(self._settings.sampling())
+        try:
+            async with aclosing(self._talk.answer(request)) as answer:
+                async for reply in answer:
+                    match reply:
+                        case Loaded(dropped_tokens=dropped) if dropped:
+                            of = f"{dropped:,} of {reply.prompt_tokens:,} tokens"
+                            say(f"this is longer than the context: the first {of} are left out")
+                        case Text(text=text):
+                            out(text, end="")
+                        case Finished():
+                            out("")
+        except asyncio.CancelledError:
+            out("")
+            say("stopped")

@@ -1,0 +1,66 @@
+"""The command that puts models behind OpenAI's interface."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import re
+import secrets
+import socket
+
+import click
+
+from core.trouble import Usage
+from core.workspace import Workspace
+from llmtui.commands.options import run_argument
+from llmtui.console import out, say
+
+
+class BadToken(Usage):
+    doing = "serve"
+
+
+@click.command(short_help="Serve models over HTTP, as OpenAI's interface does.")
+@run_argument(nargs=-1)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at: this machine alone.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
+@click.option(
+    "--token",
+    envvar="LLMTUI_TOKEN",
+    show_envvar=True,
+    help="What clients have to know; made at random when not given. Others on this machine can see options.",
+)
+def serve(wanted: tuple[str, ...], host: str, port: int, token: str | None) -> None:
+    """Answer /v1/completions, /v1/chat/completions and /v1/models for each RUN, or for all runs that have checkpoints.
+
+    The model RUN is the newest checkpoint of a run, RUN@STEP one of them. What a request leaves out is as in the run's
+    recipe. It goes on until Ctrl-C, also while runs train.
+    """
+    if token is not None and not re.fullmatch(r"[!-~]{8,512}", token):
+        raise BadToken("the token has to be 8 to 512 letters, digits or signs, without spaces", todo="or leave it out")
+    workspace = Workspace()
+    from llmtui.serve.offers import Offers
+    from llmtui.serve.running import listening
+    from llmtui.serve.running import serve as answer
+
+    offers = Offers(workspace, wanted)
+    first = next(offers.all(), None)
+    server = listening(host, port)
+    place, port = server.getsockname()[:2]
+    address = ipaddress.ip_address(place)
+    name = socket.gethostname() if address.is_unspecified else f"[{place}]" if address.version == 6 else place
+    url = f"http://{name}:{port}/v1"
+    if not address.is_loopback:
+        say("everybody who reaches this machine can ask here, and the token and all texts pass the network unencrypted")
+    known = token or secrets.token_urlsafe(24)
+    out(f"export OPENAI_BASE_URL={url}")
+    if token is None:
+        out(f"export OPENAI_API_KEY={known}")
+    key = "$OPENAI_API_KEY" if token else known
+    model = first.id if first else "RUN"
+    out(
+        f"curl {url}/completions -H 'content-type: application/json' -H \"authorization: Bearer {key}\" "
+        f'-d \'{{"model": "{model}", "prompt": "Once"}}\''
+    )
+    say("Ctrl-C ends it" if first else "no run has a checkpoint yet; those that come are served. Ctrl-C ends it")
+    asyncio.run(answer(workspace, offers, server, host, known))

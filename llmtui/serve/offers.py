@@ -1,0 +1,67 @@
+"""The models that are offered: runs with checkpoints, as `RUN` (the newest of them) and `RUN@STEP`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from msgspec import Struct
+
+from core.artifact import Artifact
+from core.runs.directory import Run, all_runs, find_run
+from core.workspace import Workspace
+from llmtui.serve.refusal import Refusal
+
+
+class Offer(Struct, frozen=True, kw_only=True):
+    """One model."""
+
+    id: str
+    run: Run
+    checkpoint: Artifact
+
+    @property
+    def exact(self) -> str:
+        """Its name with the step, also where the newest was meant."""
+        return f"{self.run.id}@{_step(self.checkpoint)}"
+
+    def described(self) -> dict[str, object]:
+        """As OpenAI's clients read it."""
+        made = int(self.checkpoint.manifest.made_at)
+        return {"id": self.id, "object": "model", "created": made, "owned_by": "llmtui"}
+
+
+class Offers:
+    """Looked up anew each time: training saves checkpoints and lets go of them."""
+
+    def __init__(self, workspace: Workspace, wanted: Sequence[str]) -> None:
+        """wanted: runs as `find_run` takes them; none means all. Raises NoSuchRun."""
+        self._workspace = workspace
+        self._only = {find_run(workspace, name).id for name in wanted}
+
+    def all(self) -> Iterator[Offer]:
+        """Newest runs first, of each the newest checkpoint first."""
+        for run in all_runs(self._workspace):
+            if self._only and run.id not in self._only:
+                continue
+            saved = run.saved_checkpoints()[::-1]
+            if saved:
+                yield Offer(id=run.id, run=run, checkpoint=saved[0])
+            for checkpoint in saved:
+                yield Offer(id=f"{run.id}@{_step(checkpoint)}", run=run, checkpoint=checkpoint)
+
+    def find(self, name: str) -> Offer:
+        """The model of that name; for a run also its own name or the beginning of its id. Raises Refusal, NoSuchRun."""
+        wanted, at, step = name.partition("@")
+        run = find_run(self._workspace, wanted)
+        saved = run.saved_checkpoints()
+        chosen = [checkpoint for checkpoint in saved if not at or str(_step(checkpoint)) == step]
+        if not chosen or (self._only and run.id not in self._only):
+            raise Refusal(
+                404, f"there is no model {name!r}; /v1/models lists them", param="model", code="model_not_found"
+            )
+        return Offer(id=name, run=run, checkpoint=chosen[-1])
+
+
+def _step(checkpoint: Artifact) -> int:
+    digits = checkpoint.path.name.removeprefix("step-")
+    return int(digits) if digits.isdecimal() else 0

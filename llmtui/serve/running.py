@@ -1,0 +1,90 @@
+"""The server itself: the address taken, requests answered until somebody ends it."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from core.trouble import Trouble
+from core.workspace import Workspace
+from llmtui.console import say
+from llmtui.sampler import Sampler
+from llmtui.serve.gate import Gate
+from llmtui.serve.offers import Offers
+from llmtui.serve.service import Service
+
+PATIENCE = 2
+"""Seconds that answers being sent get when the server ends; the sampler has ended before, so that all are over."""
+
+
+class CannotServe(Trouble):
+    doing = "serve"
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A socket bound to that address; port 0 takes a free one. Raises CannotServe."""
+    where = f"{host}:{port}"
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except (OSError, UnicodeError) as error:
+        reason = (getattr(error, "strerror", "") or str(error)).lower()
+        raise CannotServe(f"there is no such host: {reason}", where=where, todo="127.0.0.1 is this machine") from None
+    server = socket.socket(family, kind, protocol)
+    try:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind(address)
+        server.listen()
+    except OSError as error:
+        server.close()
+        raise CannotServe(
+            (error.strerror or str(error)).lower(), where=where, todo="give another --port; 0 takes one that is free"
+        ) from None
+    return server
+
+
+async def serve(workspace: Workspace, offers: Offers, server: socket.socket, host: str, token: str) -> None:
+    """Answer requests at `server` until a signal comes, which then does what it always does."""
+    service = Service(Sampler(workspace), offers)
+    await _Server(Gate(service.routes(), token, host), service.close).serve([server])
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which ends what answers before it waits for the answers to end."""
+
+    def __init__(self, app: ASGIApp, closing: Callable[[], Awaitable[None]]) -> None:
+        self._closing = closing
+        told = logging.getLogger("uvicorn")
+        told.handlers, told.propagate = [_Say(logging.WARNING)], False
+        super().__init__(
+            uvicorn.Config(
+                app,
+                loop="asyncio",
+                http="h11",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                log_level=logging.WARNING,
+                server_header=False,
+                proxy_headers=False,
+                timeout_graceful_shutdown=PATIENCE,
+            )
+        )
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._closing()
+        await super().shutdown(sockets)
+
+
+class _Say(logging.Handler):
+    """Tells on standard error what the library has to complain about."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        say(record.getMessage().strip().splitlines()[0] + (f": {type(error).__name__}: {error}" if error else ""))
