@@ -1,0 +1,64 @@
+"""Which checkpoint of a run a command looks at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from core.artifact import Artifact, Damaged
+from core.runs.directory import Run
+from core.trouble import Trouble, Usage
+from llmtui.commands.options import Decorator
+from llmtui.console import say
+
+checkpoint_option: Decorator = click.option(
+    "--checkpoint",
+    metavar="STEP|best|last",
+    default="last",
+    show_default=True,
+    help="best: the lowest validation loss of those kept.",
+)
+
+
+class NoCheckpoint(Trouble):
+    doing = "load the model"
+
+
+class NoSuchCheckpoint(Usage):
+    doing = "load the model"
+
+
+def choose(run: Run, wanted: str) -> Artifact:
+    """The checkpoint `wanted` names: a step, best or last. Damaged ones are passed over, which is said.
+
+    Raises NoSuchCheckpoint, NoCheckpoint, Damaged.
+    """
+    paths = sorted(run.checkpoints.glob("step-*"), reverse=True)
+    if wanted.isdecimal():
+        named = [path for path in paths if _step(path) == int(wanted)]
+        if not named:
+            kept = ", ".join(str(_step(path)) for path in paths) or "none yet"
+            raise NoSuchCheckpoint(f"there is no checkpoint of step {wanted}", where=run.id, todo=f"kept are: {kept}")
+        return Artifact.open(named[0], verify=True)
+    if wanted not in ("best", "last"):
+        raise NoSuchCheckpoint(f"{wanted!r} names no checkpoint", todo="give a step, best or last")
+    if wanted == "best":
+        # as kept by the trainer: the lowest loss in its facts; those saved without an evaluation come last
+        losses = {kept.path: float(kept.facts.get("slice_loss", float("inf"))) for kept in run.saved_checkpoints()}
+        paths.sort(key=lambda path: losses.get(path, float("inf")))
+    for path in paths:
+        try:
+            return Artifact.open(path, verify=True)
+        except Damaged as damage:
+            say(f"passing over {path.name}: {damage.what}")
+    raise NoCheckpoint(
+        "no checkpoint can be read" if paths else "there is no checkpoint yet",
+        where=run.id,
+        todo=f"llmtui watch {run.id} shows how far it is",
+    )
+
+
+def _step(path: Path) -> int:
+    digits = path.name.removeprefix("step-")
+    return int(digits) if digits.isdecimal() else -1
