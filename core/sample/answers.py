@@ -13,9 +13,12 @@ import numpy as np
 import torch
 
 from core.sample.generate import seen
-from core.sample.models import Models
-from core.sample.protocol import Ended, Generate, Loaded, Questions, Replies, Text
+from core.sample.models import Found, Models
+from core.sample.protocol import Asked, Describe, Ended, Generate, Loaded, Look, Questions, Replies, Seen, Text
+from core.sample.sights import Appended
 from core.sample.writer import Piece, pieces
+from core.sample.xray.look import look
+from core.sample.xray.picture import describe
 from core.tokenize.vocabulary import Vocabulary, cut, whole
 
 Answer = Iterator[Replies | None]
@@ -35,19 +38,10 @@ def read(vocabulary: Vocabulary, text: str, most: int) -> Generator[None, None, 
 
 
 def generated(request: Generate, models: Models) -> Answer:
-    model, passed_over = yield from models.get(Path(request.checkpoint), request.precision)
-    most = seen(model.gpt, request.sampling.tokens)
+    found = yield from models.get(Path(request.checkpoint), request.precision)
+    model, most = found.model, seen(found.model.gpt, request.sampling.tokens)
     prompt, count = yield from read(model.vocabulary, request.prompt, most)
-    yield Loaded(
-        id=request.id,
-        checkpoint=str(model.checkpoint),
-        step=model.step,
-        prompt_tokens=count,
-        dropped_tokens=count - len(prompt),
-        precision=model.precision,
-        threads=torch.get_num_threads(),
-        passed_over=passed_over,
-    )
+    yield _loaded(request, found, count, count - len(prompt))
     for piece in pieces(model.gpt, model.vocabulary, prompt, request.sampling, texts=request.texts):
         if piece.characters:
             yield Text(id=request.id, index=piece.text, text=piece.characters)
@@ -57,6 +51,43 @@ def generated(request: Generate, models: Models) -> Answer:
             yield Ended(id=request.id, index=piece.text, reason=piece.reason, tokens=piece.tokens)
 
 
+def looked(request: Look, models: Models) -> Answer:
+    found = yield from models.get(Path(request.checkpoint), request.precision)
+    model = found.model
+    prompt, count = yield from read(model.vocabulary, request.prompt, max(1, seen(model.gpt, 1)))
+    yield _loaded(request, found, count, count - len(prompt))
+    sights = look(model.gpt, model.vocabulary, prompt, request.sampling, request.view, dropped=count - len(prompt))
+    for sight in sights:
+        yield None if sight is None else Seen(id=request.id, sight=sight)
+        if isinstance(sight, Appended) and sight.reason is not None:
+            yield Ended(id=request.id, reason=sight.reason, tokens=sight.step)
+
+
+def described(request: Describe, models: Models) -> Answer:
+    found = yield from models.get(Path(request.checkpoint), request.precision)
+    yield _loaded(request, found, 0, 0)
+    for sight in describe(found.model.gpt):
+        yield Seen(id=request.id, sight=sight)
+
+
+def _loaded(request: Asked, found: Found, tokens: int, dropped: int) -> Loaded:
+    return Loaded(
+        id=request.id,
+        checkpoint=str(found.model.checkpoint),
+        step=found.model.step,
+        prompt_tokens=tokens,
+        dropped_tokens=dropped,
+        precision=found.model.precision,
+        threads=torch.get_num_threads(),
+        passed_over=found.passed_over,
+    )
+
+
 def answer(request: Questions, models: Models) -> Answer:
     """The replies to `request`, but for the last. Raises Trouble."""
+    match request:
+        case Look():
+            return looked(request, models)
+        case Describe():
+            return described(request, models)
     return generated(request, models)

@@ -4,6 +4,8 @@ The asker may send any number of requests, each with an id of its own, and need 
 token by token. Each is answered by any number of replies with its id and at last by Finished or Refused.
 
     Generate → Loaded, then Text as it comes, an Ended for each text, Finished
+    Look     → Loaded, then what is seen, as `core.sample.sights` says, Ended, Finished
+    Describe → Loaded, then what is seen, Finished
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from core.sample.sights import Sights, View
 from core.sampling import Precision, Sampling
 
 LONGEST = 2**26
@@ -42,6 +45,18 @@ class Generate(Asked, frozen=True, kw_only=True, forbid_unknown_fields=True, tag
     sampling: Sampling = Sampling()
     texts: Annotated[int, Meta(ge=1, le=64)] = 1
     """So many continuations, each with a seed one above the one before, all from one look at the prompt."""
+
+
+class Look(Asked, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="look"):
+    """Show how `prompt` is continued."""
+
+    prompt: str
+    sampling: Sampling = Sampling(tokens=1)
+    view: View = View()
+
+
+class Describe(Asked, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="describe"):
+    """Show what the model is made of."""
 
 
 class Cancel(Request, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="cancel"):
@@ -81,6 +96,12 @@ class Text(Reply, frozen=True, kw_only=True, tag="text"):
     """Which of the texts that were asked for."""
 
 
+class Seen(Reply, frozen=True, kw_only=True, tag="seen"):
+    """Something of the model at work."""
+
+    sight: Sights
+
+
 class Ended(Reply, frozen=True, kw_only=True, tag="ended"):
     """One of the texts is complete."""
 
@@ -109,9 +130,9 @@ class Refused(Reply, frozen=True, kw_only=True, tag="refused"):
     todo: str = ""
 
 
-Questions = Generate
+Questions = Generate | Look | Describe
 Requests = Questions | Cancel
-Replies = Loaded | Text | Ended | Finished | Refused
+Replies = Loaded | Text | Seen | Ended | Finished | Refused
 
 encode = msgspec.json.Encoder().encode
 decode_request = msgspec.json.Decoder(Requests).decode
