@@ -35,6 +35,9 @@ def run_argument(*, required: bool = False, nargs: int = 1) -> Decorator:
     return click.argument("wanted", metavar=metavar, required=required, nargs=nargs, shell_complete=_complete_run)
 
 
+run_option: Decorator = click.option(
+    "--run", "wanted", metavar="RUN", shell_complete=_complete_run, help="Left out: the newest run."
+)
 set_option: Decorator = click.option(
     "--set",
     "overrides",
