@@ -35,17 +35,23 @@ class SelfAttention(nn.Module):
         self.resid_dropout = nn.Dropout(shape.dropout)
         self.rotary = Rotary(self.size, shape.block_size) if shape.positions == "rotary" else None
 
-    def forward(self, x: Tensor, kept: Kept | None = None) -> Tensor:
-        """kept: keys and values of the places before, to which those of `x` are added."""
-        B, T, C = x.shape
+    def heads(self, x: Tensor, start: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (B, n_head, T, size), keys and values (B, n_kv_head, T, size) of `x`, which begins at `start`."""
+        B, T, _ = x.shape
         # (B, T, queries + keys + values) -> (B, heads, T, size)
         heads = self.c_attn(x).view(B, T, -1, self.size).transpose(1, 2)
         both, v = heads.split((self.n_head + self.n_kv_head, self.n_kv_head), dim=1)
         if self.qk_norm:
             both = rms(both)
         if self.rotary is not None:
-            both = self.rotary(both, 0 if kept is None else kept.length)
+            both = self.rotary(both, start)
         q, k = both.split((self.n_head, self.n_kv_head), dim=1)
+        return q, k, v
+
+    def forward(self, x: Tensor, kept: Kept | None = None) -> Tensor:
+        """kept: keys and values of the places before, to which those of `x` are added."""
+        B, T, C = x.shape
+        q, k, v = self.heads(x, 0 if kept is None else kept.length)
         if kept is None:
             y = attend(q, k, v, causal=self.causal, dropout=self.dropout if self.training else 0.0)
         else:
@@ -166,17 +172,25 @@ class GPT(nn.Module):
 
         cache: of a causal model without gradients, what it has read already; `ids` go on from there and are added.
         """
-        x = self.wte(ids)
-        if self.wpe is not None:
-            start = 0 if cache is None else cache.length
-            x = x + self.wpe(torch.arange(start, start + ids.shape[1], device=ids.device))
-        x = self.drop(x).to(self.dtype)
+        x = self.embedded(ids, 0 if cache is None else cache.length)
         if cache is None:
             for block in self._compiled if self.training and self._compiled else self.h:
                 x = block(x)
         else:
             for block, kept in zip(self.h, cache.layers, strict=True):
                 x = block(x, kept)
+        return self.normalised(x)
+
+    def embedded(self, ids: Tensor, start: int = 0) -> Tensor:
+        """Vectors (B, T, n_embd) of `ids` (B, T), which begin at place `start`, as the first block gets them."""
+        x = self.wte(ids)
+        if self.wpe is not None:
+            x = x + self.wpe(torch.arange(start, start + ids.shape[1], device=ids.device))
+        out: Tensor = self.drop(x).to(self.dtype)
+        return out
+
+    def normalised(self, x: Tensor) -> Tensor:
+        """What the blocks left, ready for the last layer; in a masked model moved to the place that it speaks of."""
         out: Tensor = self.ln_f(x)
         return out if self.mask is None else out.roll(1, dims=1)
 

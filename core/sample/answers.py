@@ -15,26 +15,33 @@ from msgspec.structs import replace
 from core.model.cost import Cost
 from core.sample.beams import ensure_causal
 from core.sample.denoise import LOOKS, Unmasking
-from core.sample.generate import visible
+from core.sample.generate import seen, visible
 from core.sample.likeliest import best_drawn, best_of_beams
 from core.sample.models import Found, Models
 from core.sample.prompts import read, read_prompt
 from core.sample.protocol import (
+    Describe,
     Ended,
     Generate,
     Likeliest,
     Loaded,
+    Look,
+    Question,
     Questions,
     Ranked,
     Replies,
     Score,
     Scored,
     Scoring,
+    Seen,
     State,
     Text,
 )
 from core.sample.score import few_before, parts
+from core.sample.sights import Appended
 from core.sample.writer import End, Uncovered, pieces
+from core.sample.xray.look import look
+from core.sample.xray.picture import describe
 from core.tokenize.vocabulary import whole
 from core.trouble import Usage
 
@@ -52,8 +59,8 @@ def generated(request: Generate, models: Models) -> Answer:
     prompt, count = yield from read_prompt(model.vocabulary, request.prompt, most)
     suffix, behind = yield from read(model.vocabulary, request.suffix, most, beginning=True)
     way = _unmasking(request, suffix)
-    seen, seen_behind = visible(model.gpt, prompt, request.sampling.tokens, way)
-    loaded = _loaded(request.id, found, count, dropped=count - len(seen))
+    before, seen_behind = visible(model.gpt, prompt, request.sampling.tokens, way)
+    loaded = _loaded(request, found, count, dropped=count - len(before))
     yield replace(loaded, suffix_tokens=behind, dropped_suffix_tokens=behind - len(seen_behind))
     made = pieces(
         model.gpt,
@@ -92,7 +99,7 @@ def ranked(request: Likeliest, models: Models) -> Answer:
     model = found.model
     ensure_causal(model.gpt)
     prompt, count = yield from read_prompt(model.vocabulary, request.prompt, model.gpt.shape.block_size)
-    yield _loaded(request.id, found, count, dropped=count - len(prompt))
+    yield _loaded(request, found, count, dropped=count - len(prompt))
     ranking = {"drawn": best_drawn, "beams": best_of_beams}[request.kind]
     texts = yield from ranking(model.gpt, model.vocabulary, prompt, request.sampling, request.texts)
     for index, (text, nats, tokens, reason) in enumerate(texts):
@@ -105,7 +112,7 @@ def scored(request: Score, models: Models) -> Answer:
     found = yield from models.get(Path(request.checkpoint), "float32")
     model, size = found.model, len(whole(request.text).encode())
     ids, total = yield from read(model.vocabulary, request.text, size)
-    yield _loaded(request.id, found, total)
+    yield _loaded(request, found, total)
     nats, done = 0.0, 0
     for part in parts(model.gpt, [model.vocabulary.end_of_text, *ids]):
         nats, done = nats + part.nats, done + part.tokens
@@ -123,9 +130,28 @@ def scored(request: Score, models: Models) -> Answer:
     )
 
 
-def _loaded(request: int, found: Found, tokens: int, dropped: int = 0) -> Loaded:
+def looked(request: Look, models: Models) -> Answer:
+    found = yield from models.get(Path(request.checkpoint), request.precision)
+    model = found.model
+    prompt, count = yield from read_prompt(model.vocabulary, request.prompt, max(1, seen(model.gpt, 1)))
+    yield _loaded(request, found, count, count - len(prompt))
+    sights = look(model.gpt, model.vocabulary, prompt, request.sampling, request.view, dropped=count - len(prompt))
+    for sight in sights:
+        yield None if sight is None else Seen(id=request.id, sight=sight)
+        if isinstance(sight, Appended) and sight.reason is not None:
+            yield Ended(id=request.id, reason=sight.reason, tokens=sight.step)
+
+
+def described(request: Describe, models: Models) -> Answer:
+    found = yield from models.get(Path(request.checkpoint), request.precision)
+    yield _loaded(request, found)
+    for sight in describe(found.model.gpt):
+        yield Seen(id=request.id, sight=sight)
+
+
+def _loaded(request: Question, found: Found, tokens: int = 0, dropped: int = 0) -> Loaded:
     return Loaded(
-        id=request,
+        id=request.id,
         checkpoint=str(found.model.checkpoint),
         step=found.model.step,
         prompt_tokens=tokens,
@@ -145,3 +171,7 @@ def answer(request: Questions, models: Models) -> Answer:
             return ranked(request, models)
         case Score():
             return scored(request, models)
+        case Look():
+            return looked(request, models)
+        case Describe():
+            return described(request, models)

@@ -7,6 +7,8 @@ token by token. Each is answered by any number of replies with its id and at las
                of a masked model Text whenever a stretch is complete, where wanted a State before it for each look
     Likeliest → Loaded, then a Ranked for each text, Finished
     Score → Loaded, Scoring as it goes on, Scored, Finished
+    Look → Loaded, then what is seen, as `core.sample.sights` says, Ended, Finished
+    Describe → Loaded, then what is seen, Finished
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from core.sample.sights import Sights, View
 from core.sampling import Order, Precision, Sampling
 
 LONGEST = 2**26
@@ -30,11 +33,16 @@ class Request(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     id: int
 
 
-class Asked(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Question(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A request to a model."""
 
     checkpoint: str
     """The directory of a checkpoint, or one that holds them: then the newest in it that can be read."""
+
+
+class Asked(Question, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One to which the model may answer in other numbers than float32."""
+
     precision: Precision = "auto"
 
 
@@ -57,25 +65,35 @@ class Generate(Asked, frozen=True, kw_only=True, forbid_unknown_fields=True, tag
     """A State after each look is wanted."""
 
 
-class Likeliest(Request, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="likeliest"):
+class Likeliest(Question, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="likeliest"):
     """Continue `prompt` with the texts that the model, which is causal, finds likeliest per token, in float32.
 
     drawn: `texts` are drawn as Generate does and ranked; beams: so many beams look for them, for which of `sampling`
     only length, stop tokens and stop strings count (`core.sample.beams`).
     """
 
-    checkpoint: str
     prompt: str
     kind: Literal["drawn", "beams"]
     sampling: Sampling = Sampling()
     texts: Annotated[int, Meta(ge=1, le=64)] = 4
 
 
-class Score(Request, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="score"):
+class Score(Question, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="score"):
     """Say what `text` costs under a model, in float32, from an end-of-text mark on (`core.sample.score`)."""
 
-    checkpoint: str
     text: str
+
+
+class Look(Asked, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="look"):
+    """Show how `prompt` is continued."""
+
+    prompt: str
+    sampling: Sampling = Sampling(tokens=1)
+    view: View = View()
+
+
+class Describe(Asked, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="describe"):
+    """Show what the model is made of."""
 
 
 class Cancel(Request, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="cancel"):
@@ -137,6 +155,12 @@ class State(Reply, frozen=True, kw_only=True, tag="state"):
     before a Text shows what it brings, but for a beginning of a stop string, which waits for the next stretch."""
     tokens: int
     """Uncovered of this text so far."""
+
+
+class Seen(Reply, frozen=True, kw_only=True, tag="seen"):
+    """Something of the model at work."""
+
+    sight: Sights
 
 
 class Ended(Reply, frozen=True, kw_only=True, tag="ended"):
@@ -201,9 +225,9 @@ class Refused(Reply, frozen=True, kw_only=True, tag="refused"):
     todo: str = ""
 
 
-Questions = Generate | Likeliest | Score
+Questions = Generate | Likeliest | Score | Look | Describe
 Requests = Questions | Cancel
-Replies = Loaded | Text | State | Ended | Ranked | Scoring | Scored | Finished | Refused
+Replies = Loaded | Text | State | Ended | Ranked | Scoring | Scored | Seen | Finished | Refused
 
 encode = msgspec.json.Encoder().encode
 decode_request = msgspec.json.Decoder(Requests).decode

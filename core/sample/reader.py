@@ -44,6 +44,11 @@ class Reader:
         self.scores = self._begin()
         """(texts, vocabulary) in float32 on the CPU: for the token that comes next."""
 
+    @property
+    def seen(self) -> list[list[int]]:
+        """The ids that the model sees of each text: its end, as much as a context holds now."""
+        return self._ids
+
     def choose(self, texts: Sequence[int]) -> None:
         """Go on with these of the texts, in this order, each as often as it is named."""
         if list(texts) != list(range(len(self._ids))):

@@ -63,7 +63,7 @@ class Work:
             return self.finished(), True
         except Trouble as trouble:
             return Refused(id=self.id, what=trouble.what, where=trouble.where, todo=trouble.todo), True
-        except Exception as error:
+        except BaseException as error:  # a panic in tiktoken's Rust is no Exception
             traceback.print_exc()
             return Refused(id=self.id, what=f"an error nobody foresaw: {type(error).__name__}: {error}"), True
         finally:

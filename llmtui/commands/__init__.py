@@ -6,7 +6,7 @@ import click
 
 from core import __version__
 from core.workspace import Workspace
-from llmtui.commands import chat, data, doctor, look, plan, sample, score, serve, start, steer, vocab
+from llmtui.commands import chat, data, doctor, look, plan, sample, score, serve, start, steer, vocab, xray
 from llmtui.console import can_draw, say
 
 EXIT_CODES = """\b
@@ -45,7 +45,7 @@ for command in (
     *(start.demo, start.run, start.recipe, plan.plan),
     *(look.ls, look.show, look.watch, look.locate),
     *(steer.stop, steer.pause, steer.resume, steer.rm),
-    *(sample.sample, chat.chat, score.score, serve.serve),
+    *(sample.sample, chat.chat, score.score, serve.serve, xray.xray),
     *(data.data, vocab.vocab, doctor.doctor, doctor.completion),
 ):
     command_line.add_command(command)

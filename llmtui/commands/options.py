@@ -18,7 +18,7 @@ from core.workspace import Workspace
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-def complete_run(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
+def _complete_run(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
     return [CompletionItem(run.id) for run in all_runs(Workspace()) if run.id.startswith(typed)]
 
 
@@ -33,9 +33,12 @@ def _complete_preset(context: click.Context, parameter: click.Parameter, typed: 
 def run_argument(*, required: bool = False, nargs: int = 1) -> Decorator:
     """RUN, whose absence means the newest; with `nargs` -1 as many as are given."""
     metavar = "RUN" if required else "[RUN]"
-    return click.argument("wanted", metavar=metavar, required=required, nargs=nargs, shell_complete=complete_run)
+    return click.argument("wanted", metavar=metavar, required=required, nargs=nargs, shell_complete=_complete_run)
 
 
+run_option: Decorator = click.option(
+    "--run", "wanted", metavar="RUN", shell_complete=_complete_run, help="Left out: the newest run."
+)
 set_option: Decorator = click.option(
     "--set",
     "overrides",

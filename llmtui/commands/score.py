@@ -17,7 +17,7 @@ from core.sample.protocol import Loaded, Refused, Score, Scored, Scoring
 from core.trouble import Trouble, Usage
 from core.workspace import Workspace
 from llmtui.commands.checkpoint import checkpoint_option, choose
-from llmtui.commands.options import complete_run, json_option
+from llmtui.commands.options import json_option, run_option
 from llmtui.console import out, out_json, say, table
 from llmtui.sampler import Sampler
 from llmtui.units import cost, duration, perplexity, rate
@@ -36,7 +36,7 @@ class NoText(Usage):
 
 @click.command(short_help="Say what a text costs under a run's model.")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
-@click.option("--run", "wanted", metavar="RUN", shell_complete=complete_run, help="Left out: the newest run.")
+@run_option
 @checkpoint_option
 @json_option
 def score(files: tuple[str, ...], wanted: str | None, checkpoint: str, as_json: bool) -> None:
