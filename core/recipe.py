@@ -383,6 +383,11 @@ class Chat(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = ""
 
+    @property
+    def templated(self) -> bool:
+        """Whether there is a conversation at all, rather than texts that are gone on with."""
+        return bool(self.user or self.assistant)
+
 
 class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that decides what a run builds."""

@@ -24,9 +24,9 @@ class Kept:
     def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Add those of the next places, (texts, n_kv_head, T, size); return those of all so far."""
         start, self.length = self.length, self.length + keys.shape[2]
-        self.keys[:, :, start : self.length] = keys
-        self.values[:, :, start : self.length] = values
-        return self.keys[:, :, : self.length], self.values[:, :, : self.length]
+        self.keys.narrow(2, start, keys.shape[2]).copy_(keys)
+        self.values.narrow(2, start, keys.shape[2]).copy_(values)
+        return self.keys.narrow(2, 0, self.length), self.values.narrow(2, 0, self.length)
 
 
 class Cache:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from core.model.attention import attend, attend_kept
 from core.model.cache import Cache, Kept
 from core.model.count import embedding_rows, feed_forward_widths, parameters, work
-from core.model.layers import Linear, Norm, Rotary, relu2, rms
+from core.model.layers import Linear, Norm, Rotary, dropped, relu2, rms
 from core.model.loss import Loss, head_loss
 from core.recipe import Model
 
@@ -32,7 +32,6 @@ class SelfAttention(nn.Module):
         bias = shape.bias if shape.qkv_bias is None else shape.qkv_bias
         self.c_attn = Linear(shape.n_embd, (self.n_head + 2 * self.n_kv_head) * self.size, bias=bias)
         self.c_proj = Linear(shape.n_embd, shape.n_embd, bias=shape.bias)
-        self.resid_dropout = nn.Dropout(shape.dropout)
         self.rotary = Rotary(self.size, shape.block_size) if shape.positions == "rotary" else None
 
     def heads(self, x: Tensor, start: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -58,8 +57,7 @@ class SelfAttention(nn.Module):
             first = kept.length == 0
             past = kept.extend(k, v)
             y = attend(q, k, v, causal=True) if first else attend_kept(q, *past)
-        out: Tensor = self.resid_dropout(self.c_proj(y.transpose(1, 2).reshape(B, T, C)))
-        return out
+        return dropped(self.c_proj(y.transpose(1, 2).reshape(B, T, C)), self)
 
 
 class MLP(nn.Module):
@@ -71,7 +69,7 @@ class MLP(nn.Module):
         first, second = feed_forward_widths(shape)
         self.c_fc = Linear(shape.n_embd, first, bias=shape.bias)
         self.c_proj = Linear(second, shape.n_embd, bias=shape.bias)
-        self.dropout = nn.Dropout(shape.dropout)
+        self.dropout = shape.dropout
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.c_fc(x)
@@ -82,8 +80,7 @@ class MLP(nn.Module):
             x = F.silu(gate) * x
         else:  # the tanh form: GPT-2's weights were trained with it
             x = F.gelu(x, approximate="tanh")
-        out: Tensor = self.dropout(self.c_proj(x))
-        return out
+        return dropped(self.c_proj(x), self)
 
 
 class Block(nn.Module):
@@ -117,12 +114,11 @@ class GPT(nn.Module):
 
     def __init__(self, shape: Model, vocabulary: int, *, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
-        self.shape, self.vocabulary, self.dtype = shape, vocabulary, dtype
+        self.shape, self.vocabulary, self.dtype, self.dropout = shape, vocabulary, dtype, shape.dropout
         self.mask = vocabulary if shape.objective == "masked" else None
         rows = embedding_rows(shape, vocabulary)
         self.wte = nn.Embedding(rows, shape.n_embd)
         self.wpe = nn.Embedding(shape.block_size, shape.n_embd) if shape.positions == "learned" else None
-        self.drop = nn.Dropout(shape.dropout)
         self._compiled: list[Callable[[Tensor], Tensor]] = []
         self.h = nn.ModuleList(Block(shape) for _ in range(shape.n_layer))
         self.ln_f = Norm(shape)
@@ -186,8 +182,7 @@ class GPT(nn.Module):
         x = self.wte(ids)
         if self.wpe is not None:
             x = x + self.wpe(torch.arange(start, start + ids.shape[1], device=ids.device))
-        out: Tensor = self.drop(x).to(self.dtype)
-        return out
+        return dropped(x, self).to(self.dtype)
 
     def normalised(self, x: Tensor) -> Tensor:
         """What the blocks left, ready for the last layer; in a masked model moved to the place that it speaks of."""

@@ -20,7 +20,16 @@ class Linear(nn.Linear):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        return product(x, self.weight.to(x.dtype), None if self.bias is None else self.bias.to(x.dtype))
+        weight: Tensor = self.weight
+        bias: Tensor | None = self.bias
+        if weight.dtype != x.dtype:  # a look is a tenth of a call, of which a token takes hundreds
+            weight, bias = weight.to(x.dtype), None if bias is None else bias.to(x.dtype)
+        return product(x, weight, bias)
+
+
+def dropped(x: Tensor, where: nn.Module) -> Tensor:
+    """x without a share of its numbers, `where.dropout`, while `where` trains; nothing else, as quickly as can be."""
+    return F.dropout(x, where.dropout) if where.training and where.dropout else x  # type: ignore[arg-type]
 
 
 class Norm(nn.Module):

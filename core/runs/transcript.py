@@ -86,24 +86,7 @@ class Transcripts:
 
     def conversation(self, checkpoint: str) -> list[Said]:
         """What the newest conversation with `checkpoint`, a name such as step-00000200, consists of."""
-        said: list[Said] = []
-        try:
-            lines = Tail(self._file(checkpoint)).lines()
-        except OSError:
-            return []
-        for line in lines:
-            try:
-                entry = _decode(line)
-            except msgspec.DecodeError:
-                continue
-            match entry:
-                case Began():
-                    said = []
-                case Said():
-                    said.append(entry)
-                case Withdrawn() if said and said[-1].role == "assistant":
-                    said.pop()
-        return newest(said)
+        return newest(_conversations(self._file(checkpoint))[-1])
 
     def last(self, before: str) -> str:
         """The newest checkpoint older than `before` that was talked to, still there or not; empty where none was."""
@@ -135,6 +118,34 @@ class Transcripts:
 
     def _file(self, checkpoint: str) -> Path:
         return self._folder / f"{checkpoint}.jsonl"
+
+
+def said_before(run: Path, checkpoint: str) -> list[Said]:
+    """All that was said to `checkpoint`, or else to the newest before it that was talked to, without a lock."""
+    files = sorted(path for path in (run / "transcripts").glob("step-*.jsonl") if path.stem <= checkpoint)
+    return newest([said for one in _conversations(files[-1]) for said in one]) if files else []
+
+
+def _conversations(file: Path) -> list[list[Said]]:
+    """Of one file, the newest last; at least one, which may be empty."""
+    found: list[list[Said]] = [[]]
+    try:
+        lines = Tail(file).lines()
+    except OSError:
+        return found
+    for line in lines:
+        try:
+            entry = _decode(line)
+        except msgspec.DecodeError:
+            continue
+        match entry:
+            case Began():
+                found.append([])
+            case Said():
+                found[-1].append(entry)
+            case Withdrawn() if found[-1] and found[-1][-1].role == "assistant":
+                found[-1].pop()
+    return found
 
 
 def newest(said: list[Said]) -> list[Said]:

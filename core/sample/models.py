@@ -24,6 +24,7 @@ from core.sample.precision import keep
 from core.sampling import Precision
 from core.tokenize.vocabulary import BadVocabulary, Vocabulary
 from core.trouble import Trouble
+from core.workspace import step_of
 
 MOST = 2
 """Models kept: two can be compared without loading them anew for every prompt."""
@@ -182,11 +183,10 @@ def _loaded(key: _Key) -> Model:
     for parameter in gpt.parameters():
         if parameter.dtype == torch.float32:  # out of the file, which somebody may write over
             parameter.data = parameter.data.clone()
-    digits = checkpoint.name.removeprefix("step-")
     return Model(
         gpt=gpt,
         vocabulary=Vocabulary.load(checkpoint / "vocabulary.json"),
         checkpoint=checkpoint,
-        step=int(digits) if digits.isdecimal() else 0,
+        step=step_of(checkpoint),
         precision=words,
     )

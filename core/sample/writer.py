@@ -38,7 +38,7 @@ class Uncovered(NamedTuple):
 
 
 class End(NamedTuple):
-    """A text is complete; `characters` were still waiting."""
+    """A text is complete; `characters` were still waiting when a mark ended it."""
 
     text: int
     characters: str
@@ -47,6 +47,30 @@ class End(NamedTuple):
     """Drawn, the last one that ended it included."""
     mark: int | None = None
     """The token that ended it, which no piece shows."""
+
+
+class Written:
+    """One text as it grows."""
+
+    def __init__(self, vocabulary: Vocabulary, sampling: Sampling) -> None:
+        self.ends = {vocabulary.end_of_text, *sampling.stop_tokens}
+        self.text = TextOf(vocabulary, sampling.stop)
+        self.tokens = 0
+        """Drawn for it."""
+        self._most = sampling.tokens
+
+    def take(self, token: int) -> tuple[str, Reason | None]:
+        """What `token` adds that is certain by now, and why the text ends with it: then all that was waiting is there.
+
+        Raises BadToken.
+        """
+        self.tokens += 1
+        mark = token in self.ends
+        characters = "" if mark else self.text.feed(token)
+        if not mark and not self.text.stopped and self.tokens < self._most:
+            return characters, None
+        characters += self.text.rest()  # a stop string may be complete only with the last bytes
+        return characters, "stop" if self.text.stopped else "end" if mark else "length"
 
 
 def pieces(
@@ -60,9 +84,7 @@ def pieces(
     states: bool = False,
 ) -> Iterator[Piece | Uncovered | End]:
     """What continues `prompt`, as it comes; of each text at last its End. Raises as `generate` does."""
-    ends = {vocabulary.end_of_text, *sampling.stop_tokens}
-    decoded = [TextOf(vocabulary, sampling.stop) for _ in range(texts)]
-    counts = [0] * texts
+    written = [Written(vocabulary, sampling) for _ in range(texts)]
     ids = generate(model, prompt, sampling, texts=texts, unmasking=unmasking)
     over: bool | None = None
     while True:
@@ -70,31 +92,26 @@ def pieces(
             text, token = ids.send(over)
         except StopIteration:
             return
+        its = written[text]
         if isinstance(token, Stretch):
-            last = counts[text] + len(token.ids) == sampling.tokens
-            waiting = decoded[text].waiting
+            last = its.tokens + len(token.ids) == sampling.tokens
+            waiting = its.text.waiting
             yield Uncovered(
                 text,
-                spans(token, vocabulary, ends=ends, stop=sampling.stop, waiting=waiting, last=last) if states else [],
-                counts[text] + len(token.ids) - token.ids.count(None),
+                spans(token, vocabulary, ends=its.ends, stop=sampling.stop, waiting=waiting, last=last)
+                if states
+                else [],
+                its.tokens + len(token.ids) - token.ids.count(None),
             )
             over = None
             continue
-        counts[text] += 1
-        reason: Reason | None = None
-        if token in ends:
-            reason = "end"
-        else:
-            yield Piece(text, token, decoded[text].feed(token))
-            if decoded[text].stopped:
-                reason = "stop"
-            elif counts[text] == sampling.tokens:
-                reason = "length"
+        characters, reason = its.take(token)
+        mark = token if token in its.ends else None
+        if mark is None:
+            yield Piece(text, token, characters)
+            characters = ""
         if reason is not None:
-            rest = decoded[text].rest()
-            # a stop string may be complete only with the last bytes
-            mark = token if reason == "end" else None
-            yield End(text, rest, "stop" if decoded[text].stopped else reason, counts[text], mark)
+            yield End(text, characters, reason, its.tokens, mark)
         over = reason is not None
 
 

@@ -17,7 +17,7 @@ from core.recipe_file import fields, load
 from core.runs.directory import Run, find_run
 from core.sample.protocol import Finished, Loaded, Text
 from core.trouble import Trouble
-from core.workspace import Workspace
+from core.workspace import Workspace, step_of
 from llmtui.commands.checkpoint import checkpoint_option, choose
 from llmtui.commands.options import run_argument, sampling_options, sampling_settings
 from llmtui.console import out, say
@@ -145,7 +145,7 @@ class Chat:
 
     def _checkpoint(self, which: str) -> None:
         if not which:
-            kept = ", ".join(str(int(saved.path.name.removeprefix("step-"))) for saved in self._run.saved_checkpoints())
+            kept = ", ".join(str(step_of(saved.path)) for saved in self._run.saved_checkpoints())
             say(f"{self._talk.checkpoint} answers; kept are the steps {kept}; /checkpoint last follows the training")
             return
         chosen = choose(self._run, which)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from core.artifact import Artifact, Damaged
 from core.runs.directory import Run
 from core.trouble import Trouble, Usage
+from core.workspace import step_of
 from llmtui.commands.options import Decorator
 from llmtui.console import say
 
@@ -36,9 +35,9 @@ def choose(run: Run, wanted: str) -> Artifact:
     """
     paths = sorted(run.checkpoints.glob("step-*"), reverse=True)
     if wanted.isdecimal():
-        named = [path for path in paths if _step(path) == int(wanted)]
+        named = [path for path in paths if step_of(path) == int(wanted)]
         if not named:
-            kept = ", ".join(str(_step(path)) for path in paths) or "none yet"
+            kept = ", ".join(str(step_of(path)) for path in paths) or "none yet"
             raise NoSuchCheckpoint(f"there is no checkpoint of step {wanted}", where=run.id, todo=f"kept are: {kept}")
         return Artifact.open(named[0], verify=True)
     if wanted not in ("best", "last"):
@@ -57,8 +56,3 @@ def choose(run: Run, wanted: str) -> Artifact:
         where=run.id,
         todo=f"llmtui watch {run.id} shows how far it is",
     )
-
-
-def _step(path: Path) -> int:
-    digits = path.name.removeprefix("step-")
-    return int(digits) if digits.isdecimal() else -1

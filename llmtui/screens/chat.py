@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import ClassVar
 
 from msgspec import structs
@@ -14,21 +13,19 @@ from textual.timer import Timer
 from textual.worker import Worker
 
 from core.artifact import Artifact
-from core.sample.protocol import Ended, Finished, Generate, Loaded, Refused, Replies, State, Text
-from core.sampling import Sampling
-from core.trouble import Trouble
+from core.workspace import step_of
 from llmtui import units
 from llmtui.actions import bindings
 from llmtui.follow import Looked
 from llmtui.screens.picker import Choice, Picker
 from llmtui.screens.work import WorkScreen
 from llmtui.shown import shown
-from llmtui.uncovering import cells
+from llmtui.turns import Turn, Turns
 from llmtui.widgets import words
 from llmtui.widgets.bars import KeyLine, TopLine
 from llmtui.widgets.prompt import Prompt
 from llmtui.widgets.stepper import Dial, Dials
-from llmtui.widgets.transcript import Transcript, Turn
+from llmtui.widgets.transcript import Transcript
 
 _REDRAWS = 8.0
 """A second while text comes; half of it over slow lines."""
@@ -55,7 +52,9 @@ class Chat(WorkScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self._turns: dict[str, list[Turn]] = {}
+        self._turns: dict[str, Turns] = {}
+        """By run, what was said to it."""
+        self._warned = ""
         self._checkpoints: list[Artifact] = []
         self._chosen: dict[str, str] = {}
         """By run, the checkpoint picked by hand; without one the newest answers."""
@@ -120,8 +119,18 @@ class Chat(WorkScreen):
 
     @property
     def turns(self) -> list[Turn]:
-        """The transcript with this run."""
-        return self._turns.setdefault(self.subject.run.id, []) if self.subject else []
+        """The transcript with this run, what was said before this workbench was opened included."""
+        said = self._said
+        return [] if said is None else said.all
+
+    @property
+    def _said(self) -> Turns | None:
+        glance, checkpoint = self.subject, self.checkpoint
+        if glance is None or checkpoint is None:
+            return None
+        if glance.run.id not in self._turns:
+            self._turns[glance.run.id] = Turns(self.bench.sampler, glance.run, checkpoint.path.name)
+        return self._turns[glance.run.id]
 
     def _draw(self) -> None:
         glance, checkpoint = self.subject, self.checkpoint
@@ -156,6 +165,8 @@ class Chat(WorkScreen):
             return "There is no run yet: 1 shows the runs, n there starts one."
         if self.checkpoint is None:
             return "This run has no checkpoint yet. Training saves the first one soon; c in Train saves one at once."
+        if self.subject.run.recipe.chat.templated:
+            return "Say something and press enter. The recipe's [chat] templates make a conversation of it."
         return (
             "Type the beginning of a text and press enter: the model goes on from there. It was trained on text alone,"
             " so it continues rather than answers."
@@ -163,7 +174,7 @@ class Chat(WorkScreen):
 
     def _title_of(self, checkpoint: Artifact) -> str:
         glance = self.subject
-        step = _step(checkpoint)
+        step = step_of(checkpoint.path)
         best = glance is not None and glance.summary.best is not None and glance.summary.best.step == step
         newest = checkpoint is self._checkpoints[-1]
         marks = [mark for mark, holds in (("newest", newest), ("best", best)) if holds]
@@ -181,77 +192,31 @@ class Chat(WorkScreen):
             self.query_one(Prompt).clear()
             self._ask(message.text)
 
-    def _ask(self, prompt: str) -> None:
-        assert self.checkpoint is not None
+    def _ask(self, prompt: str, *, again: bool = False) -> None:
+        glance, said, checkpoint = self.subject, self._said, self.checkpoint
+        assert glance is not None and said is not None and checkpoint is not None
         knobs = self.query_one(Dials)
-        request = Generate(
-            id=0,
-            checkpoint=str(self.checkpoint.path),
-            prompt=prompt,
-            states=self.subject is not None and self.subject.run.recipe.model.objective == "masked",
-            sampling=structs.replace(
-                self.subject.run.recipe.sample.sampling() if self.subject else Sampling(),
-                tokens=round(knobs["tokens"]),
-                temperature=knobs["T"],
-                top_k=round(knobs["k"]),
-                top_p=knobs["p"],
-                seed=round(knobs["seed"]),
-            ),
+        sampling = structs.replace(
+            glance.run.recipe.sample.sampling(),
+            tokens=round(knobs["tokens"]),
+            temperature=knobs["T"],
+            top_k=round(knobs["k"]),
+            top_p=knobs["p"],
+            seed=round(knobs["seed"]),
         )
-        drawn = request.sampling
-        settings = (
-            f"step {_step(self.checkpoint):,} · T {drawn.temperature:g} · k {drawn.top_k} ·"
-            f" p {drawn.top_p:g} · seed {drawn.seed}"
-        )
-        turn = Turn(prompt=prompt, settings=settings)
-        self.turns.append(turn)
+        newest = checkpoint is self._checkpoints[-1]
+        asking = said.ask(checkpoint, prompt, sampling, newest=newest, again=again)
+        if said.warning and said.warning != self._warned:
+            self._warned = said.warning
+            self.say(said.warning, "warn")
         self.query_one(Transcript).to_start()
-        self._answer = self.run_worker(self._stream(turn, request), exit_on_error=False, group="answer")
+        self._answer = self.run_worker(asking.write(self._draw_answer), exit_on_error=False, group="answer")
         rate = _REDRAWS if self.bench.near else _REDRAWS / 2
         self._timer = self.set_interval(1 / rate, self._draw_answer)
 
-    async def _stream(self, turn: Turn, request: Generate) -> None:
-        started, count = 0.0, 0
-        loop = asyncio.get_running_loop()
-        try:
-            async for reply in self.bench.sampler.ask(request):
-                if isinstance(reply, Loaded):
-                    started = loop.time()
-                if isinstance(reply, State):
-                    count = reply.tokens
-                elif isinstance(reply, Text) and not request.states:
-                    count += 1
-                self._take(turn, reply, request)
-                if isinstance(reply, Text | State) and loop.time() > started:
-                    turn.tokens_per_second = count / (loop.time() - started)
-        except Trouble as trouble:
-            turn.failed, turn.outcome = True, trouble.what + (f"; {trouble.todo}" if trouble.todo else "")
-        except asyncio.CancelledError:
-            turn.outcome = "stopped"
-        finally:
-            turn.at_work = False
-            turn.uncovering = tuple(structs.replace(span, new=False) for span in turn.uncovering)
-            self._draw_answer()
-
-    def _take(self, turn: Turn, reply: Replies, request: Generate) -> None:
-        match reply:
-            case Loaded():
-                turn.outcome, turn.cells = "writing", cells(turn.prompt, reply)
-                if reply.dropped_tokens:
-                    turn.outcome += f"; the first {reply.dropped_tokens} tokens do not fit its context"
-            case Text():
-                turn.text += reply.text
-                turn.uncovering = ()
-            case State():
-                turn.uncovering = tuple(reply.spans)
-                turn.outcome = f"{reply.tokens} of {request.sampling.tokens} tokens uncovered"
-            case Ended():
-                how = {"length": "", "end": ", ended by itself", "stop": ", ended at a stop string"}[reply.reason]
-                turn.outcome = f"{reply.tokens} tokens{how}"
-            case Finished():
-                turn.tokens_per_second = reply.tokens / reply.seconds if reply.seconds > 0 else 0.0
-            case Refused():
-                turn.failed, turn.outcome = True, reply.what + (f"; {reply.todo}" if reply.todo else "")
+    def on_unmount(self) -> None:
+        for said in self._turns.values():
+            said.close()
 
     def _draw_answer(self) -> None:
         if self._timer and not any(turn.at_work for turn in self.turns[-1:]):
@@ -291,7 +256,7 @@ class Chat(WorkScreen):
         else:
             knobs = self.query_one(Dials)
             knobs.set("seed", knobs["seed"] + 1)
-            self._ask(self.turns[-1].prompt)
+            self._ask(self.turns[-1].prompt, again=True)
 
     def action_chat_checkpoint(self) -> None:
         glance = self.subject
@@ -317,12 +282,6 @@ class Chat(WorkScreen):
             self.query_one(Dials).focus()
         else:
             self.bench.show("home")
-
-
-def _step(checkpoint: Artifact) -> int:
-    """The training step of a checkpoint, which its directory's name says."""
-    digits = checkpoint.path.name.rpartition("-")[2]
-    return int(digits) if digits.isdecimal() else 0
 
 
 def _about(checkpoint: Artifact) -> str:

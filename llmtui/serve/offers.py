@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from core.artifact import Artifact
 from core.runs.directory import Run, all_runs, find_run
-from core.workspace import Workspace
+from core.workspace import Workspace, step_of
 from llmtui.serve.refusal import Refusal
 
 
@@ -22,7 +22,7 @@ class Offer(Struct, frozen=True, kw_only=True):
     @property
     def exact(self) -> str:
         """Its name with the step, also where the newest was meant."""
-        return f"{self.run.id}@{_step(self.checkpoint)}"
+        return f"{self.run.id}@{step_of(self.checkpoint.path)}"
 
     def described(self) -> dict[str, object]:
         """As OpenAI's clients read it."""
@@ -47,21 +47,16 @@ class Offers:
             if saved:
                 yield Offer(id=run.id, run=run, checkpoint=saved[0])
             for checkpoint in saved:
-                yield Offer(id=f"{run.id}@{_step(checkpoint)}", run=run, checkpoint=checkpoint)
+                yield Offer(id=f"{run.id}@{step_of(checkpoint.path)}", run=run, checkpoint=checkpoint)
 
     def find(self, name: str) -> Offer:
         """The model of that name; for a run also its own name or the beginning of its id. Raises Refusal, NoSuchRun."""
         wanted, at, step = name.partition("@")
         run = find_run(self._workspace, wanted)
         saved = run.saved_checkpoints()
-        chosen = [checkpoint for checkpoint in saved if not at or str(_step(checkpoint)) == step]
+        chosen = [checkpoint for checkpoint in saved if not at or str(step_of(checkpoint.path)) == step]
         if not chosen or (self._only and run.id not in self._only):
             raise Refusal(
                 404, f"there is no model {name!r}; /v1/models lists them", param="model", code="model_not_found"
             )
         return Offer(id=name, run=run, checkpoint=chosen[-1])
-
-
-def _step(checkpoint: Artifact) -> int:
-    digits = checkpoint.path.name.removeprefix("step-")
-    return int(digits) if digits.isdecimal() else 0

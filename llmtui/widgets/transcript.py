@@ -4,32 +4,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from msgspec import Struct
-
 from core.sample.protocol import Span
 from llmtui import units
 from llmtui.shown import shown
+from llmtui.turns import Turn
 from llmtui.uncovering import styled
 from llmtui.widgets.lines import Line, wrap, wrapped
 from llmtui.widgets.pane import Scrolling
-
-
-class Turn(Struct, kw_only=True):
-    """One prompt and its continuation."""
-
-    prompt: str
-    settings: str
-    """What it was drawn with, in words."""
-    text: str = ""
-    uncovering: tuple[Span, ...] = ()
-    """What a masked model is uncovering behind `text`."""
-    cells: int = 1
-    """How wide a hidden place is drawn."""
-    outcome: str = "loading the checkpoint"
-    """How it stands or how it ended."""
-    tokens_per_second: float = 0.0
-    at_work: bool = True
-    failed: bool = False
 
 
 class Transcript(Scrolling):
@@ -69,12 +50,15 @@ class Transcript(Scrolling):
 
     @staticmethod
     def _turn(turn: Turn, width: int) -> list[Line]:
-        spans = [(shown(turn.prompt, 100_000, lines=True), "dim"), (shown(turn.text, 100_000, lines=True), "")]
+        between = "\n" if turn.apart else ""
+        spans = [(shown(turn.prompt, 100_000, lines=True) + between, "dim")]
+        spans.append((shown(turn.text, 100_000, lines=True), ""))
         if turn.uncovering:
             spans += styled(turn.uncovering, turn.cells)
         elif turn.at_work:
             spans.append(("▌", ""))
         speed = f", {units.rate(turn.tokens_per_second, 'tok')}" if turn.tokens_per_second else ""
         role = "bad" if turn.failed else "dim"
-        told = wrap(f"{shown(turn.outcome)}{speed} · {turn.settings}", width)
+        settings = f" · {turn.settings}" if turn.settings else ""
+        told = wrap(f"{shown(turn.outcome)}{speed}{settings}", width)
         return [*wrapped(spans, width), *([(part, role)] for part in told), []]

@@ -81,6 +81,7 @@ def said(run: Run) -> tuple[list[float], list[float]]:
     return [event.loss for event in of(Metric, events)], [event.loss for event in of(Evaluation, events)]
 
 
+@pytest.mark.slow
 def test_two_processes_lose_as_one_with_twice_the_accumulation_and_only_one_of_them_writes(
     tiny: Make, workspace: Workspace, together: Start
 ) -> None:

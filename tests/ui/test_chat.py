@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
+from core import ROOT
 from core.runs.directory import Run
 from core.workspace import Workspace
 from llmtui.app import Workbench
@@ -187,3 +189,54 @@ async def test_transcripts_belong_to_their_run(bench: Workbench, workspace: Work
         await seen("once went")
         bench.select(other)
         await until(pilot, lambda: "once went" not in screen_text(bench))
+
+
+async def test_what_was_said_is_there_when_the_workbench_is_opened_again(
+    bench: Workbench, workspace: Workspace, run: Run, tmp_path: Path
+) -> None:
+    async with bench.run_test(size=(100, 40)) as pilot:
+        for prompt in ("once", "then"):
+            await (await ask(pilot, prompt))(f"{prompt} went")
+            await until(pilot, lambda: screen_text(bench).count("20 tokens") == 1 + (prompt == "then"))  # noqa: B023
+    again = Workbench(workspace, open_run=run.id, sampler=Sampler(workspace, [sys.executable, tmp_path / "speaker.py"]))
+    async with again.run_test(size=(100, 40)) as pilot:
+        await pilot.press("5")
+        await until(pilot, lambda: "once went" in screen_text(again) and "then went" in screen_text(again))
+        await (await ask(pilot, "now"))("now went")
+
+
+async def test_a_conversation_is_gone_on_with_where_the_recipe_has_templates(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    heard = tmp_path / "heard"
+    speaker = tmp_path / "speaker.py"
+    note = f"    open({str(heard)!r}, 'a').write(repr((request.prompt, request.sampling.stop)) + chr(10))\n    drawn ="
+    speaker.write_text(SPEAKER.replace("    drawn =", note))
+    run = make_run(workspace, "talker", 'chat.user="U: {text}|A:"', 'chat.assistant=" {text}|"')
+    launched(run)
+    Worker(run).say(*beginning(), *training(1, 230, 400))
+    checkpoint(run, 200)
+    bench = Workbench(workspace, open_run=run.id, sampler=Sampler(workspace, [sys.executable, str(speaker)]))
+    async with bench.run_test(size=(120, 40)) as pilot:
+        await (await ask(pilot, "hello"))("hello │")  # the answer stands below
+        for number, prompt in enumerate(("more", "and"), 1):
+            await until(pilot, lambda: screen_text(bench).count("20 tokens") == number)  # noqa: B023
+            await ask(pilot, prompt)
+        await until(pilot, lambda: screen_text(bench).count("20 tokens") == 3)
+    answer = "went T=0.8 k=50 p=1 seed=1 step=200"
+    prompts = ["U: hello|A:", f"U: hello|A: {answer}|U: more|A:"]
+    prompts.append(f"{prompts[1]} {answer}|U: and|A:")
+    assert heard.read_text().splitlines() == [repr((prompt, ("|U:",))) for prompt in prompts]
+
+
+async def test_two_chats_with_one_run_do_not_write_into_one_transcript(bench: Workbench, run: Run) -> None:
+    code = "import sys; from pathlib import Path; from core.runs.transcript import Transcripts\n"
+    code += "kept = Transcripts(Path(sys.argv[1])); print(kept.kept, flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", code, str(run.path)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "True\n"
+        async with bench.run_test(size=(100, 30)) as pilot:
+            seen = await ask(pilot, "once")
+            await seen("is not kept")
+            await seen("once went")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal
 
 from core.model.gpt import GPT
 from core.recipe import Model
 from core.sample.chain import Chain
 from core.sample.sights import TEXT, Appended, Attention, Head, Lens, Sights, View
-from core.sample.texts import TextOf
+from core.sample.writer import Written
 from core.sample.xray import inside, steps
 from core.sample.xray.ahead import Ahead, Uncovering, visible
 from core.sample.xray.figures import guesses, number, numbers, rank, told
@@ -46,7 +45,7 @@ def look(
     if view.surprise and text:
         yield from surprises(model, vocabulary, text)
     ahead = (Ahead if model.mask is None else Uncovering)(model, text)
-    written = _Written(vocabulary, sampling)
+    written = Written(vocabulary, sampling)
     for step in range(1, sampling.tokens + 1):
         yield steps.last_row(ahead.scores, len(ahead.ids), step, view)
         draw = steps.Draw(ahead.scores, chain, step)
@@ -72,23 +71,6 @@ def _check(heads: Sequence[Head], shape: Model) -> None:
             raise BadView(f"there is no layer {head.layer}", todo=f"this model has the layers 1 to {shape.n_layer}")
         if head.head is not None and head.head > shape.n_head:
             raise BadView(f"there is no head {head.head}", todo=f"this model has the heads 1 to {shape.n_head}")
-
-
-class _Written:
-    """The text as it grows, ended as `core.sample.writer` ends it."""
-
-    def __init__(self, vocabulary: Vocabulary, sampling: Sampling) -> None:
-        self._ends = {vocabulary.end_of_text, *sampling.stop_tokens}
-        self._text, self._left = TextOf(vocabulary, sampling.stop), sampling.tokens
-
-    def take(self, token: int) -> tuple[str, Literal["length", "end", "stop"] | None]:
-        """What `token` adds, and why the text ends with it."""
-        self._left -= 1
-        characters = "" if token in self._ends else self._text.feed(token)
-        if token not in self._ends and not self._text.stopped and self._left:
-            return characters, None
-        characters += self._text.rest()
-        return characters, "stop" if self._text.stopped else "end" if token in self._ends else "length"
 
 
 def _layers(
