@@ -53,8 +53,9 @@ class Talk:
         before, self.checkpoint, self._path = self.checkpoint, checkpoint.name, checkpoint
         if before == checkpoint.name:
             return ""
-        if not (before and take_over):
-            self.said = self.transcripts.conversation(checkpoint.name)
+        own = self.transcripts.conversation(checkpoint.name)
+        if own or not (before and take_over):
+            self.said = own
             if self.said or not take_over:
                 return f"going on with what was said to it before, {_count(self.said)}" if self.said else ""
             before = self.transcripts.last(before=checkpoint.name)

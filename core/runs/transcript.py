@@ -1,7 +1,7 @@
 """What was said to the checkpoints of a run: `transcripts/step-00000200.jsonl`, a file for each.
 
 A file is added to only, a line for each thing that was said; a torn last line, and what a later version wrote, are
-passed over. A chat holds the folder's lock, so that two do not write into one conversation.
+passed over. A chat holds the folder's lock, so that two processes do not write into one conversation.
 """
 
 from __future__ import annotations
@@ -121,7 +121,10 @@ class Transcripts:
 
 
 def said_before(run: Path, checkpoint: str) -> list[Said]:
-    """All that was said to `checkpoint`, or else to the newest before it that was talked to, without a lock."""
+    """What was said to `checkpoint`, in all conversations, or else to the newest before it that was talked to.
+
+    At most the newest `REMEMBERED` characters. Takes no lock.
+    """
     files = sorted(path for path in (run / "transcripts").glob("step-*.jsonl") if path.stem <= checkpoint)
     return newest([said for one in _conversations(files[-1]) for said in one]) if files else []
 
@@ -140,7 +143,7 @@ def _conversations(file: Path) -> list[list[Said]]:
             continue
         match entry:
             case Began():
-                found.append([])
+                found = [[]] if entry.after else [*found, []]  # what it goes on with was copied: it stands only once
             case Said():
                 found[-1].append(entry)
             case Withdrawn() if found[-1] and found[-1][-1].role == "assistant":

@@ -32,7 +32,7 @@ def asked(lines: BinaryIO) -> Iterator[Requests | Refused]:
 def _request(line: bytes) -> Requests | Refused:
     try:
         request: Requests = decode_request(line)
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError, MemoryError) as error:
         what = "the line is empty" if not line.strip() else f"this is no request: {error}"
         return Refused(id=_id(line[:_HEAD]), what=what)
     return request

@@ -20,7 +20,7 @@ from core.files import sha256
 from core.hardware import available_memory
 from core.model.gpt import GPT
 from core.model.weights import BadWeights, load_model
-from core.sample.precision import keep
+from core.sample.precision import SMALL, keep
 from core.sampling import Precision
 from core.tokenize.vocabulary import BadVocabulary, Vocabulary
 from core.trouble import Trouble
@@ -68,6 +68,8 @@ class _Key(NamedTuple):
     def of(cls, checkpoint: Path, precision: Precision) -> _Key:
         """Raises OSError where there is none."""
         found = (checkpoint / "model.safetensors").stat()
+        if precision == "auto" and found.st_size < 4 * SMALL:
+            precision = "float32"  # which it comes to anyway: one model then serves both
         return cls(str(checkpoint), found.st_ino, found.st_mtime_ns, found.st_size, precision)
 
 
@@ -102,7 +104,8 @@ class Models:
             except (Damaged, BadWeights, BadVocabulary) as trouble:
                 if checkpoint == place:
                     raise
-                self._damaged[key] = trouble.what
+                if isinstance(trouble, Damaged):  # what cannot be read now may be readable later
+                    self._damaged[key] = trouble.what
                 passed.append(f"{checkpoint.name}: {trouble.what}")
                 continue
             self._keep(key, model)
@@ -178,14 +181,17 @@ def _loaded(key: _Key) -> Model:
         for name in READ:
             if name in facts and sha256(checkpoint / name) != facts[name].sha256:
                 raise Damaged(f"{name} has changed since it was written", where=key.path)
-    gpt = load_model(checkpoint)
+    gpt, vocabulary = load_model(checkpoint), Vocabulary.load(checkpoint / "vocabulary.json")
+    if vocabulary.size != gpt.vocabulary:
+        what = f"vocabulary.json has {vocabulary.size:,} entries, model.json says {gpt.vocabulary:,}"
+        raise BadVocabulary(what, where=key.path, todo="choose another checkpoint")
     words = keep(gpt, key.precision, parameters=gpt.parameter_count())
     for parameter in gpt.parameters():
         if parameter.dtype == torch.float32:  # out of the file, which somebody may write over
             parameter.data = parameter.data.clone()
     return Model(
         gpt=gpt,
-        vocabulary=Vocabulary.load(checkpoint / "vocabulary.json"),
+        vocabulary=vocabulary,
         checkpoint=checkpoint,
         step=step_of(checkpoint),
         precision=words,

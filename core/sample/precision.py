@@ -5,6 +5,7 @@ What flows between the layers stays in float32; only the products with weights c
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import time
@@ -24,6 +25,7 @@ from core.trouble import Usage
 SMALL = 30_000_000
 """Parameters up to which float32 is taken without measuring: what is beside the products takes longer than they do."""
 
+_LARGEST = torch.finfo(torch.float16).max
 _FEW = 4
 """Rows up to which torch's products in float16 are fast on the CPU: 8 rows take ten times as long as one."""
 
@@ -41,8 +43,6 @@ class Short(nn.Module):
         self.weight = nn.Parameter(layer.weight.detach().to(dtype), requires_grad=False)
         self.bias = None if layer.bias is None else nn.Parameter(layer.bias.detach().to(dtype), requires_grad=False)
         self._scaled = scaled and dtype == torch.float16
-        if not self.weight.isfinite().all():
-            raise NotHere(f"weights are too large for {str(dtype).removeprefix('torch.')}", todo="take float32")
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., in) in float32 to (..., out) in float32."""
@@ -57,17 +57,21 @@ class Short(nn.Module):
 
 
 class Packed(nn.Module):
-    """A linear layer with torch's dynamic int8: each row of weights has a scale, the input gets one when it comes."""
+    """A linear layer with torch's dynamic int8: each row of weights has a scale, the input gets one when it comes.
+
+    One for all its rows, so that what a text is drawn with depends a little on those drawn beside it.
+    """
 
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__()
         weight = layer.weight.detach().contiguous()
+        bias = None if layer.bias is None else layer.bias.detach().clone()  # out of the file it may lie in
         scales = (weight.abs().amax(1).double() / 127).clamp(min=1e-30)
         zeros = torch.zeros(len(weight), dtype=torch.int64)
         with warnings.catch_warnings():  # these tensors will leave torch one day; below 2.14 they are there
             warnings.simplefilter("ignore", UserWarning)
             packed = torch.quantize_per_channel(weight, scales, zeros, 0, torch.qint8)
-        self._packed = torch.ops.quantized.linear_prepack(packed, None if layer.bias is None else layer.bias.detach())
+        self._packed = torch.ops.quantized.linear_prepack(packed, bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., in) in float32 to (..., out) in float32."""
@@ -82,10 +86,14 @@ def keep(model: GPT, wanted: Precision, *, parameters: int) -> str:
 
     Raises NotHere where this torch cannot.
     """
-    if wanted == "auto":
+    words: str = wanted
+    chosen = wanted == "auto"
+    if chosen:
         wanted, words = choose(model.shape, parameters)
-    else:
-        words = wanted
+    if wanted == "float16" and any(float(weight.detach().abs().max()) > _LARGEST for weight in model.parameters()):
+        if not chosen:
+            raise NotHere("weights are too large for float16", todo="take bfloat16 or float32")
+        wanted, words = "float32", "float32, its weights are too large for float16"
     if wanted == "int8" and torch.backends.quantized.engine == "none":
         raise NotHere("torch has no int8 products for this processor", todo="take float32 or bfloat16")
     if wanted == "float32":
@@ -119,6 +127,7 @@ def choose(shape: Model, parameters: int) -> tuple[Precision, str]:
     return best, f"{best}, measured {times:.1f} times as fast here"
 
 
+@functools.cache  # the same answer for every model of one process: two that are compared are kept alike
 def _seconds(width: int) -> dict[Precision, float]:
     """The best of some products of one vector with matrices that the caches do not hold all of."""
     names: tuple[Precision, ...] = ("float32", "bfloat16", "float16")

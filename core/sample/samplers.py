@@ -52,7 +52,8 @@ def repeated(scores: Tensor, ids: Tensor, penalty: float) -> Tensor:
     CTRL, Keskar et al. 2019, arXiv 1909.05858; the multiplication is what transformers made of it.
     """
     theirs = scores[ids]
-    return scores.index_put((ids,), torch.where(theirs > 0, theirs / penalty, theirs * penalty))
+    most = torch.finfo(scores.dtype).max
+    return scores.index_put((ids,), torch.where(theirs > 0, theirs / penalty, theirs * penalty).clamp(-most, most))
 
 
 def penalised(scores: Tensor, ids: Tensor, penalties: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import queue
+import select
 import signal
 import sys
 import threading
@@ -44,6 +45,8 @@ NICENESS = 10
 both; without it three quarters, since the training's threads wait for the slowest of them."""
 _AHEAD = 4
 """Requests read before they are taken up: each may be long."""
+_LOOK = 0.5
+"""Seconds between two looks whether whoever asked is still there, while nothing more is read."""
 
 
 class Work:
@@ -91,8 +94,17 @@ class Server:
     def read(self, lines: BinaryIO) -> None:
         """Take requests from `lines`, and end the process with them. Runs beside `work`."""
         for request in asked(lines):
-            self._asked.put(request)
+            while not self._put(request):
+                if _hung_up(lines):
+                    os._exit(0)
         os._exit(0)  # whoever asked is gone
+
+    def _put(self, request: Requests | Refused) -> bool:
+        try:
+            self._asked.put(request, timeout=_LOOK)
+        except queue.Full:
+            return False
+        return True
 
     def work(self) -> None:
         """Answer, as long as somebody listens. Raises BrokenPipeError."""
@@ -131,8 +143,20 @@ class Server:
             self._works[request.id] = Work(request, self._models)
 
     def _say(self, reply: Replies) -> None:
-        self._out.write(encode(reply) + b"\n")
+        try:
+            line = encode(reply)
+        except UnicodeEncodeError:  # a file's name may be no UTF-8
+            line = encode(Refused(id=reply.id, what="a name or a text here is no UTF-8"))
+            self._works.pop(reply.id, None)
+        self._out.write(line + b"\n")
         self._out.flush()
+
+
+def _hung_up(lines: BinaryIO) -> bool:
+    """Whether nobody can write into this pipe any more, whatever still lies in it."""
+    poll = select.poll()
+    poll.register(lines, 0)
+    return any(event & select.POLLHUP for _, event in poll.poll(0))
 
 
 def main() -> None:

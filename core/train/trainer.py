@@ -18,6 +18,7 @@ from core.model.examples import Objective
 from core.model.gpt import GPT
 from core.model.published import start_from
 from core.recipe import Recipe
+from core.sample.chain import Chain
 from core.tokenize.shards import TokenStream
 from core.tokenize.vocabulary import Vocabulary
 from core.train import checkpoint as checkpoints
@@ -71,6 +72,8 @@ class Trainer:
         self._origin = checkpoints.Origin(recipe, tokens, identify(recipe, tokens))
         self._saver = Saver(directory, recipe.train.keep)
         self.vocabulary = Vocabulary.load(tokens.path / "vocabulary.json")
+        # what the vocabulary rules out is said now, not at the first sample
+        Chain(recipe.sample.sampling(), self.vocabulary.size)
         self._train_tokens = TokenStream(tokens.files("train-*.tokens"))
         self._validation = TokenStream(tokens.files("validation-*.tokens"))
         self._batches = Batches(
