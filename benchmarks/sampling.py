@@ -69,7 +69,8 @@ def ours(kept: str, texts: str) -> Draw:
     def draw(tokens: int) -> int:
         with inference(model):
             prompt = list(range(100, 100 + PROMPT))
-            return sum(1 for _ in generate(model, prompt, Sampling(tokens=tokens, **SETTINGS), texts=int(texts)))
+            every = generate(model, prompt, Sampling(tokens=tokens, **SETTINGS), texts=int(texts))
+            return sum(1 for one in every if one is not None)
 
     return draw
 

@@ -73,6 +73,9 @@ def generated(request: Generate, models: Models) -> Answer:
     )
     masked, held = model.gpt.mask is not None, ""
     for piece in made:
+        if piece is None:
+            yield None
+            continue
         done = not masked or isinstance(piece, Uncovered | End)  # of a stretch, all tokens are there at once: one Text
         held += "" if isinstance(piece, Uncovered) else piece.characters
         if held and done:

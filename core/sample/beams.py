@@ -53,26 +53,28 @@ def beams(
     when the model's output is not finite.
     """
     ensure_causal(model)
-    reader = Reader(model, prompt)
+    reader = yield from Reader.in_pieces(model, prompt)
     alive, done = [Beam((), 0.0, False)], list[Beam]()
     for number in range(1, tokens + 1):
         yield
         costs = torch.log_softmax(reader.scores, -1) + torch.tensor([[beam.nats] for beam in alive])
         # as many as there are ends more, so that enough go on
         found = torch.topk(costs.flatten(), min(costs.numel(), width * (1 + len(ends))))
-        ways = [(place // costs.shape[1], place % costs.shape[1]) for place in found.indices.tolist()]
-        made = [
-            Beam((*alive[row].tokens, token), nats, token in ends)
-            for (row, token), nats in zip(ways, found.values.tolist(), strict=True)
-        ]
+        places, nats = found.indices.tolist(), found.values.tolist()
+        ways = [(place // costs.shape[1], place % costs.shape[1]) for place in places]
         last = number == tokens
-        done += [beam for beam in made[:width] if beam.ended or last]
-        done = sorted(done, key=lambda beam: -beam.rank(length_penalty))[:width]
-        going = [place for place, beam in enumerate(made) if not beam.ended][:width]
-        alive = [made[place] for place in going]
+
+        def made(way: int) -> Beam:
+            row, token = ways[way]  # noqa: B023 it is called at once
+            return Beam((*alive[row].tokens, token), nats[way], token in ends)  # noqa: B023
+
+        ended = [way for way, (_, token) in enumerate(ways[:width]) if last or token in ends]
+        done = sorted([*done, *map(made, ended)], key=lambda beam: -beam.rank(length_penalty))[:width]
+        going = [way for way, (_, token) in enumerate(ways) if token not in ends][:width]
+        alive = [made(way) for way in going]
         enough = len(done) == width and alive and alive[0].rank(length_penalty) <= done[-1].rank(length_penalty)
         if last or not alive or enough:
             break
-        reader.choose([ways[place][0] for place in going])
-        reader.read([beam.tokens[-1] for beam in alive])
+        reader.choose([ways[way][0] for way in going])
+        yield from reader.reading([beam.tokens[-1] for beam in alive])
     return done

@@ -11,9 +11,9 @@ from core.sample.reader import Reader
 from core.sampling import Sampling
 from core.trouble import Usage
 
-Ids = Generator[tuple[int, int | Stretch], bool | None, None]
-"""Yields (text, token), and of masked models (text, Stretch) for each look at what they are uncovering; its tokens
-follow when all of it is there. True sent in says that this text has ended."""
+Ids = Generator[tuple[int, int | Stretch] | None, bool | None, None]
+"""Yields (text, token); None while a long text is read; of masked models (text, Stretch) for each look at what they are
+uncovering, whose tokens follow when all of it is there. True sent in says that the text of the last token has ended."""
 
 
 class OnlyMasked(Usage):
@@ -65,7 +65,7 @@ def visible(
 def _together(model: GPT, prompt: Sequence[int], chains: list[Chain], tokens: int) -> Ids:
     """The prompt is read once; then each look of the model gives a token of every text that has not ended."""
     alive = list(range(len(chains)))
-    reader = Reader(model, prompt)
+    reader = yield from Reader.in_pieces(model, prompt)
     reader.choose([0] * len(alive))
     for number in range(tokens):
         drawn, rows = [], []
@@ -78,7 +78,7 @@ def _together(model: GPT, prompt: Sequence[int], chains: list[Chain], tokens: in
             return
         alive = [alive[row] for row in rows]
         reader.choose(rows)
-        reader.read(drawn)
+        yield from reader.reading(drawn)
 
 
 def _in_turn(model: GPT, prompt: Sequence[int], chains: list[Chain], tokens: int, way: Unmasking) -> Ids:

@@ -38,6 +38,9 @@ def best_drawn(model: GPT, vocabulary: Vocabulary, prompt: Sequence[int], sampli
     written = [""] * texts
     ranked = []
     for piece in pieces(model, vocabulary, visible, sampling, texts=texts):
+        if piece is None:
+            yield
+            continue
         assert not isinstance(piece, Uncovered)  # of masked models only
         written[piece.text] += piece.characters
         if not isinstance(piece, End):

@@ -104,7 +104,7 @@ class Reply(Struct, frozen=True, kw_only=True):
     """What every reply says."""
 
     id: int
-    """The request's; 0 where a line was no request."""
+    """The request's; 0 where a line was no request and no id was found in it."""
 
 
 class Loaded(Reply, frozen=True, kw_only=True, tag="loaded"):

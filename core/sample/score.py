@@ -13,12 +13,12 @@ from core.model.examples import drawn
 from core.model.gpt import GPT
 from core.model.inference import inference
 from core.model.loss import head_loss
-from core.sample.reader import LENGTHS, kept_at_the_edge
+from core.sample.reader import filled, kept_at_the_edge
 from core.sample.samplers import ensure_finite
 
 T = TypeVar("T")
 
-PLACES = 1024
+PLACES = 256
 """Tokens that the model looks at in one go, or one context if that is more: between two of them others get a turn."""
 LOOKS = 64
 """How often a masked model looks at least at a text: with few looks the estimate of its bound depends on what they
@@ -69,7 +69,7 @@ def _read(model: GPT, windows: Tensor, first: int) -> Part:
     """What `windows` (B, T + 1) cost from the prediction at place `first` on."""
     seen, targets = windows[:, :-1], windows[:, first + 1 :]
     length = seen.shape[1]
-    room = min(model.shape.block_size, -(-length // LENGTHS) * LENGTHS)
+    room = filled(length, model.shape.block_size)
     seen = torch.nn.functional.pad(seen, (0, room - length))  # what comes behind a token changes nothing for it
     with inference(model, dtype=torch.float32):
         hidden = model.hidden(seen.to(model.device))[:, first:length].flatten(0, 1)

@@ -82,16 +82,24 @@ def pieces(
     texts: int = 1,
     unmasking: Unmasking | None = None,
     states: bool = False,
-) -> Iterator[Piece | Uncovered | End]:
-    """What continues `prompt`, as it comes; of each text at last its End. Raises as `generate` does."""
+) -> Iterator[Piece | Uncovered | End | None]:
+    """What continues `prompt`, as it comes; of each text at last its End. None: a long text is still being read.
+
+    Raises as `generate` does.
+    """
     written = [Written(vocabulary, sampling) for _ in range(texts)]
     ids = generate(model, prompt, sampling, texts=texts, unmasking=unmasking)
     over: bool | None = None
     while True:
         try:
-            text, token = ids.send(over)
+            drawn = ids.send(over)
         except StopIteration:
             return
+        if drawn is None:
+            over = None
+            yield None
+            continue
+        text, token = drawn
         its = written[text]
         if isinstance(token, Stretch):
             last = its.tokens + len(token.ids) == sampling.tokens
@@ -119,4 +127,4 @@ def write(model: GPT, vocabulary: Vocabulary, prompt: str, sampling: Sampling) -
     """The whole continuation of `prompt` at once."""
     with inference(model):
         made = pieces(model, vocabulary, start(vocabulary, prompt), sampling)
-        return "".join(piece.characters for piece in made if not isinstance(piece, Uncovered))
+        return "".join(piece.characters for piece in made if isinstance(piece, Piece | End))

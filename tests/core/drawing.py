@@ -18,9 +18,9 @@ def settings(**other: Any) -> Sampling:
 def ids(model: GPT, prompt: Sequence[int], sampling: Sampling) -> list[int]:
     """The one text that follows, without the stop token that may end it."""
     drawn = []
-    for _, token in generate(model, prompt, sampling):
-        if not isinstance(token, int):
-            continue  # a look, whose tokens follow
+    for each in generate(model, prompt, sampling):
+        if each is None or not isinstance(token := each[1], int):
+            continue  # a text that is being read, or a look, whose tokens follow
         if token in sampling.stop_tokens:
             break
         drawn.append(token)

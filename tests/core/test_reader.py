@@ -45,7 +45,11 @@ def slow(model: GPT, text: list[int], prompt: int) -> Tensor:
 
 @EITHER
 @pytest.mark.parametrize("prompt", [1, 5, 33, 47, 48, 60])
-def test_it_says_what_reading_anew_would_say_past_the_edge_of_the_context_too(shape: Model, prompt: int) -> None:
+@pytest.mark.parametrize("piece", [32, 128])
+def test_it_says_what_reading_anew_would_say_past_the_edge_of_the_context_too(
+    shape: Model, prompt: int, piece: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.sample.reader.PIECE", piece)  # a context of 48 is read in two pieces, or in one
     model = made(shape)
     text = torch.randint(50, (prompt,), generator=torch.Generator().manual_seed(prompt)).tolist()
     reader = Reader(model, text)
@@ -75,6 +79,22 @@ def test_texts_read_together_are_those_read_alone(shape: Model) -> None:
     for row, (reader, token) in enumerate(zip((alone[2], alone[0]), (1, 2), strict=True)):
         reader.read([token])
         assert torch.allclose(together.scores[row], reader.scores[0], atol=1e-5)
+
+
+def test_a_long_prompt_is_read_in_pieces_between_which_others_get_their_turn() -> None:
+    shape = Model(n_layer=1, n_head=2, n_embd=16, block_size=400, zero_init=False)
+    model, text = made(shape), [token % 50 for token in range(390)]
+    reading = Reader.in_pieces(model, text)
+    turns = 0
+    while True:
+        try:
+            next(reading)
+            turns += 1
+        except StopIteration as end:
+            reader = end.value
+            break
+    assert turns == 3
+    assert torch.allclose(reader.scores[0], slow(model, text, 390), atol=1e-5)
 
 
 @pytest.mark.parametrize("block_size", [1, 2, 3])

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from core.model.gpt import GPT, Block
 from core.model.inference import inference
+from core.sample.reader import filled
 
 
 class Layer(NamedTuple):
@@ -24,13 +25,27 @@ class Layer(NamedTuple):
 
 def layers(model: GPT, ids: Sequence[int]) -> Iterator[Layer]:
     """One after the other, each worked out when it is asked for. ids: at most a context."""
+    T = len(ids)
     with inference(model, dtype=torch.float32):
-        x = model.embedded(torch.tensor([list(ids)], device=model.device))
-    yield Layer(0, x, x)
+        x = model.embedded(_laid_out(model, ids))
+    yield Layer(0, x[:, :T], x[:, :T])
     for number, block in enumerate(model.h, 1):
         with inference(model, dtype=torch.float32):
             before, x = x, block(x)
-        yield Layer(number, before, x)
+        yield Layer(number, before[:, :T], x[:, :T])
+
+
+def hidden(model: GPT, ids: Sequence[int]) -> Tensor:
+    """(T, n_embd) what the whole model makes of `ids`, at most a context, as `GPT.hidden`."""
+    with inference(model, dtype=torch.float32):
+        return model.hidden(_laid_out(model, ids))[0, : len(ids)]
+
+
+def _laid_out(model: GPT, ids: Sequence[int]) -> Tensor:
+    """(1, T or more): what comes behind a causal model's tokens changes nothing for them, and oneDNN keeps a program
+    for each length it has met."""
+    room = len(ids) if model.mask is not None else filled(len(ids), model.shape.block_size)
+    return torch.tensor([[*ids, *[0] * (room - len(ids))]], device=model.device)
 
 
 def would_say(model: GPT, layer: Layer) -> Tensor:

@@ -24,6 +24,7 @@ from core.sample.sights import (
     View,
 )
 from core.sample.xray.figures import ends, entropy, numbers, rank, told
+from core.sample.xray.inside import hidden
 from core.tokenize.vocabulary import Vocabulary
 
 
@@ -42,8 +43,7 @@ def outputs(model: GPT, vocabulary: Vocabulary, ids: Sequence[int], view: View) 
     """2. Only the rows that are told are worked out to the end: all would take 200 MB of GPT-2 at 1,024 places."""
     places, columns = ends(len(ids), view.rows, last=-(-view.rows // 2)), _columns(model.vocabulary, view)
     with inference(model, dtype=torch.float32):
-        hidden = model.hidden(torch.tensor([list(ids)], device=model.device))[0]
-        scores = model.scores(hidden[places]).cpu()
+        scores = model.scores(hidden(model, ids)[places]).cpu()
     return Outputs(
         places=len(ids),
         vocabulary=model.vocabulary,

@@ -12,6 +12,7 @@ from core.model.gpt import GPT
 from core.model.inference import inference
 from core.sample.sights import Surprise, Surprises
 from core.sample.xray.figures import entropy, guesses, rank, told
+from core.sample.xray.inside import hidden
 from core.tokenize.vocabulary import Vocabulary
 
 ROWS = 64
@@ -32,11 +33,10 @@ def surprises(model: GPT, vocabulary: Vocabulary, ids: Sequence[int]) -> Iterato
 def _from_before(model: GPT, text: Tensor) -> Iterator[tuple[int, list[Tensor | None]]]:
     """A place, and the scores (vocabulary,) there and at the next ones: a causal model's, from what stands before."""
     yield 0, [None]
-    with inference(model, dtype=torch.float32):
-        hidden = model.hidden(text[None])[0, :-1]
-    for first in range(0, len(hidden), ROWS):
+    vectors = hidden(model, text.tolist())[:-1]
+    for first in range(0, len(vectors), ROWS):
         with inference(model, dtype=torch.float32):
-            scores = model.scores(hidden[first : first + ROWS]).cpu()
+            scores = model.scores(vectors[first : first + ROWS]).cpu()
         yield first + 1, list(scores)
 
 
