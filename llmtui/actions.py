@@ -64,6 +64,7 @@ ACTIONS = (
     Action("chat.write", ("i", "enter"), "write", "Go to the prompt.", "Chat", ("chat",)),
     Action("chat.checkpoint", ("c",), "checkpoint", "Choose the checkpoint that answers.", "Chat", ("chat",)),
     Action("chat.retry", ("r",), "retry", "Ask the last prompt again, with the next seed.", "Chat", ("chat",)),
+    Action("chat.new", ("N",), "new", "Begin anew; what was said stays on the disk.", "Chat", ("chat",)),
     Action("chat.stop", ("ctrl+x",), "stop", "Stop the text that is being written.", "Chat", ("chat",)),
     Action("app.palette", (":", "ctrl+p"), "commands", "Choose any action by its name.", "Everywhere", ("app",)),
     Action("app.help", ("?", "f1"), "help", "Show all keys.", "Everywhere", ("app",)),

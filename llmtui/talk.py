@@ -65,13 +65,21 @@ class Talk:
         self._keep(Began(after=before), *self.said)
         return f"it takes over the conversation with {before}, {_count(self.said)}"
 
+    @property
+    def asked(self) -> str | None:
+        """What the person said last."""
+        return next((said.text for said in reversed(self.said) if said.role == "user"), None)
+
     def begin(self) -> None:
         """Begin a new conversation."""
         self.said = []
         self._keep(Began())
 
     def say(self, text: str) -> None:
-        """Say something to the model."""
+        """Say something to the model; what it never answered is taken back, or it would read two questions in a row."""
+        if self.said and self.said[-1].role == "user":
+            self.said.pop()
+            self._keep(Withdrawn())
         self._add(Said(role="user", text=text))
 
     def withdraw(self) -> bool:

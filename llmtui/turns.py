@@ -50,6 +50,8 @@ class Turns:
         self._sampler, self._run = sampler, run
         self._talk: Talk | None = None
         self.all = _kept(said_before(run.path, checkpoint), apart=self.converses)
+        self.note = ""
+        """What another checkpoint that answers means for the conversation, in words, if anything."""
 
     @property
     def converses(self) -> bool:
@@ -58,12 +60,12 @@ class Turns:
 
     def ask(self, checkpoint: Artifact, prompt: str, sampling: Sampling, *, newest: bool, again: bool) -> Asking:
         """A new turn, which `Asking.write` lets the model write. again: in place of the answer to the last prompt."""
-        if self._talk is None:
+        if self._talk is None or self._talk.transcripts.taken:  # the other chat may be over by now
             self._talk = Talk(self._sampler, self._run)
-        self._talk.turn_to(checkpoint.path, take_over=newest and self.converses)
-        if again:
+        self.note = self._talk.turn_to(checkpoint.path, take_over=newest and self.converses)
+        if again and self._talk.asked == prompt:
             self._talk.withdraw()
-        if not (again and self._talk.said):
+        else:
             if not self.converses:
                 self._talk.begin()
             self._talk.say(prompt)
@@ -80,6 +82,14 @@ class Turns:
         if self._talk.transcripts.taken:
             return "Another chat with this run is open: what is said here is not kept."
         return "The disk takes no more: what is said here is not kept."
+
+    def begin(self, checkpoint: Artifact) -> None:
+        """Begin a new conversation; what was said stays in the transcript on the disk."""
+        if self._talk is None:
+            self._talk = Talk(self._sampler, self._run)
+            self._talk.turn_to(checkpoint.path, take_over=False)
+        self._talk.begin()
+        self.all.clear()
 
     def close(self) -> None:
         """Let others chat with this run."""
@@ -123,8 +133,8 @@ class Asking:
         match reply:
             case Loaded():
                 turn.outcome, turn.cells = "writing", cells(turn.prompt, reply)
-                if not reply.precision.startswith("float32"):
-                    turn.outcome += f" from weights in {reply.precision}"
+                if reply.precision and not reply.precision.startswith("float32"):
+                    turn.settings += f" · {reply.precision.partition(',')[0]}"
                 if reply.dropped_tokens:
                     turn.outcome += f"; the first {reply.dropped_tokens} tokens do not fit its context"
             case Text():

@@ -1,7 +1,8 @@
 """What was said to the checkpoints of a run: `transcripts/step-00000200.jsonl`, a file for each.
 
-A file is added to only, a line for each thing that was said; a torn last line, and what a later version wrote, are
-passed over. A chat holds the folder's lock, so that two processes do not write into one conversation.
+A file is added to, a line for each thing that was said, and written anew with the newest conversation alone when it
+passes 4 MiB; a torn last line, and what a later version wrote, are passed over. A chat holds the folder's lock, so
+that two processes do not write into one conversation.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class Said(Struct, frozen=True, kw_only=True, tag="said"):
 
 
 class Withdrawn(Struct, frozen=True, kw_only=True, tag="withdrawn"):
-    """The last answer is not part of the conversation any more: another one is drawn."""
+    """What was said last is not part of the conversation any more: another answer is drawn, or none ever came."""
 
     at: float = msgspec.field(default_factory=time.time)
 
@@ -101,6 +102,7 @@ class Transcripts:
         try:
             if file.exists() and file.stat().st_size > FILE_LIMIT:
                 write_atomic(file, b"".join(_encode(said) + b"\n" for said in self.conversation(checkpoint)))
+                file.chmod(0o600)
             lines = Lines(file)
             try:
                 self.kept = all(lines.append(_encode(entry)) for entry in entries)
@@ -146,7 +148,7 @@ def _conversations(file: Path) -> list[list[Said]]:
                 found = [[]] if entry.after else [*found, []]  # what it goes on with was copied: it stands only once
             case Said():
                 found[-1].append(entry)
-            case Withdrawn() if found[-1] and found[-1][-1].role == "assistant":
+            case Withdrawn() if found[-1]:
                 found[-1].pop()
     return found
 

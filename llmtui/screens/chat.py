@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import ClassVar
 
 from msgspec import structs
@@ -10,7 +11,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.timer import Timer
-from textual.worker import Worker
+from textual.worker import Worker, WorkerCancelled, WorkerFailed
 
 from core.artifact import Artifact
 from core.workspace import step_of
@@ -54,7 +55,7 @@ class Chat(WorkScreen):
         super().__init__()
         self._turns: dict[str, Turns] = {}
         """By run, what was said to it."""
-        self._warned = ""
+        self._warned: set[tuple[str, str]] = set()
         self._checkpoints: list[Artifact] = []
         self._chosen: dict[str, str] = {}
         """By run, the checkpoint picked by hand; without one the newest answers."""
@@ -206,15 +207,21 @@ class Chat(WorkScreen):
         )
         newest = checkpoint is self._checkpoints[-1]
         asking = said.ask(checkpoint, prompt, sampling, newest=newest, again=again)
-        if said.warning and said.warning != self._warned:
-            self._warned = said.warning
+        if said.note:
+            self.say(f"{checkpoint.path.name}: {said.note}.")
+        if said.warning and (glance.run.id, said.warning) not in self._warned:
+            self._warned.add((glance.run.id, said.warning))
             self.say(said.warning, "warn")
         self.query_one(Transcript).to_start()
         self._answer = self.run_worker(asking.write(self._draw_answer), exit_on_error=False, group="answer")
         rate = _REDRAWS if self.bench.near else _REDRAWS / 2
         self._timer = self.set_interval(1 / rate, self._draw_answer)
 
-    def on_unmount(self) -> None:
+    async def on_unmount(self) -> None:
+        if self._answer and self._answer.is_running:  # what is there of it is kept
+            self._answer.cancel()
+            with suppress(WorkerCancelled, WorkerFailed):
+                await self._answer.wait()
         for said in self._turns.values():
             said.close()
 
@@ -231,7 +238,7 @@ class Chat(WorkScreen):
         at_work = self._answer is not None and self._answer.is_running
         if action == "chat.stop":
             return at_work
-        if action == "chat.retry":
+        if action in ("chat.retry", "chat.new"):
             return bool(self.turns) and not at_work
         return True
 
@@ -257,6 +264,16 @@ class Chat(WorkScreen):
             knobs = self.query_one(Dials)
             knobs.set("seed", knobs["seed"] + 1)
             self._ask(self.turns[-1].prompt, again=True)
+
+    def action_chat_new(self) -> None:
+        said, checkpoint = self._said, self.checkpoint
+        if said is None or checkpoint is None:
+            self.say("This run has no checkpoint yet.", "warn")
+        elif self._answer and self._answer.is_running:
+            self.say("Stop the text being written first: ctrl+x.", "warn")
+        else:
+            said.begin(checkpoint)
+            self._draw()
 
     def action_chat_checkpoint(self) -> None:
         glance = self.subject

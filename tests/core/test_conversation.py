@@ -93,8 +93,10 @@ def test_what_was_said_to_a_checkpoint_is_there_again(kept: Transcripts, tmp_pat
 
 
 def test_a_new_conversation_hides_the_old_and_a_withdrawn_answer_is_gone(kept: Transcripts) -> None:
-    kept.add("step-1", ASKED, ANSWER, Began(), ASKED, ANSWER, Withdrawn(), Withdrawn())
+    kept.add("step-1", ASKED, ANSWER, Began(), ASKED, ANSWER, Withdrawn())
     assert kept.conversation("step-1") == [ASKED]
+    kept.add("step-1", Withdrawn(), Withdrawn())
+    assert kept.conversation("step-1") == []
 
 
 def test_torn_and_unknown_lines_are_passed_over_and_the_next_is_whole(kept: Transcripts, tmp_path: Path) -> None:

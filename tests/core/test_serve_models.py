@@ -12,6 +12,7 @@ import pytest
 
 from core.sample.protocol import Cancel, Finished, Generate, Loaded, Text
 from core.sampling import Sampling
+from core.tokenize.bpe import learn
 from core.workspace import Workspace
 from tests.conftest import wait_for
 from tests.core.serving import END, Child, endless, loaded, refused, save, saved, serving, text
@@ -67,6 +68,22 @@ def test_damaged_checkpoints_are_passed_over_and_said(child: Child, tmp_path: Pa
     assert "step-00000050" in none.what
     saved(run, 50)  # training came by here again
     assert loaded(child.ask(5, run)).passed_over == ()
+
+
+def test_a_name_that_is_no_utf8_ends_nothing(child: Child, tmp_path: Path) -> None:
+    run = tmp_path / "checkpoints"
+    saved(run, 10)
+    odd = Path(os.fsdecode(os.fsencode(run) + b"/step-\xff"))
+    odd.mkdir()
+    (odd / "model.safetensors").write_bytes(b"torn")
+    assert "no UTF-8" in refused(child.ask(1, run)).what
+    assert loaded(child.ask(2, run / "step-00000010")).step == 10
+
+
+def test_a_vocabulary_of_another_size_than_the_models_is_refused(child: Child, tmp_path: Path) -> None:
+    checkpoint = save(tmp_path / "step-00000010")
+    learn(iter(["abab baba abba"]), END + 4).save(checkpoint / "vocabulary.json")
+    assert "entries" in refused(child.ask(1, checkpoint)).what
 
 
 def test_a_checkpoint_deleted_at_work_goes_on_and_is_gone_for_the_next_request(child: Child, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from textual.pilot import Pilot
 
 from core import ROOT
 from core.runs.directory import Run
+from core.runs.transcript import said_before
 from core.workspace import Workspace
 from llmtui.app import Workbench
 from llmtui.sampler import Sampler
@@ -240,3 +241,45 @@ async def test_two_chats_with_one_run_do_not_write_into_one_transcript(bench: Wo
             seen = await ask(pilot, "once")
             await seen("is not kept")
             await seen("once went")
+
+
+async def test_retry_on_another_checkpoint_asks_it_the_same_and_leaves_its_own_answers(
+    bench: Workbench, run: Run
+) -> None:
+    checkpoint(run, 400)
+    async with bench.run_test(size=(100, 40)) as pilot:
+        await pilot.press("5")
+        await until(pilot, lambda: isinstance(bench.focused, Prompt) and "step 400" in screen_text(bench))
+        await pilot.press("escape", "c")
+        await until(pilot, lambda: "Checkpoints of" in screen_text(bench))
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: "step 200" in screen_text(bench).splitlines()[0])
+        await pilot.press("i", *"bee", "enter")
+        await until(pilot, lambda: "bee went" in screen_text(bench) and "20 tokens" in screen_text(bench))
+        await pilot.press("escape", "c")
+        await until(pilot, lambda: "Checkpoints of" in screen_text(bench))
+        await pilot.press("up", "enter")
+        await until(pilot, lambda: "step 400" in screen_text(bench).splitlines()[0])
+        await pilot.press("r")
+        await until(pilot, lambda: screen_text(bench).count("bee went") == 2)
+        await until(pilot, lambda: screen_text(bench).count("20 tokens") == 2)
+    assert [said.text for said in said_before(run.path, "step-00000200")][:1] == ["bee"]
+    assert len(said_before(run.path, "step-00000200")) == 2
+    assert len(said_before(run.path, "step-00000400")) == 2
+
+
+async def test_what_was_written_when_the_workbench_is_left_is_kept(bench: Workbench, run: Run) -> None:
+    async with bench.run_test(size=(100, 30)) as pilot:
+        await (await ask(pilot, "endless"))("on and on")
+    assert [said.text for said in said_before(run.path, "step-00000200")] == ["endless", "on and on"]
+
+
+async def test_a_new_conversation_clears_the_screen_and_what_is_sent(workspace: Workspace, bench: Workbench) -> None:
+    async with bench.run_test(size=(100, 30)) as pilot:
+        await (await ask(pilot, "once"))("20 tokens")
+        await until(pilot, lambda: bench.screen.applicable("chat.new"))  # type: ignore[attr-defined]
+        await pilot.press("escape", "N")
+        await until(pilot, lambda: "once went" not in screen_text(bench))
+        assert "the model goes on from there" in screen_text(bench)
+        await pilot.press("i")
+        await (await ask(pilot, "then"))("then went")
