@@ -89,7 +89,7 @@ class Turns:
             self._talk = Talk(self._sampler, self._run)
             self._talk.turn_to(checkpoint.path, take_over=False)
         self._talk.begin()
-        self.all.clear()
+        self.all = []
 
     def close(self) -> None:
         """Let others chat with this run."""
