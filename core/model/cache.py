@@ -10,6 +10,11 @@ from torch import Tensor
 from core.recipe import Model
 
 
+def kept_bytes(shape: Model) -> int:
+    """Memory that one text takes when its context is full."""
+    return 2 * shape.n_layer * (shape.n_kv_head or shape.n_head) * shape.block_size * (shape.n_embd // shape.n_head) * 4
+
+
 class Kept:
     """Of one layer: of each text the keys and values of `length` places, in room for a whole context.
 

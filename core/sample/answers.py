@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 from msgspec.structs import replace
 
@@ -17,7 +18,7 @@ from core.sample.beams import ensure_causal
 from core.sample.denoise import LOOKS, Unmasking
 from core.sample.generate import seen, visible
 from core.sample.likeliest import best_drawn, best_of_beams
-from core.sample.models import Found, Models
+from core.sample.models import Found, Models, ensure_room
 from core.sample.prompts import read, read_prompt
 from core.sample.protocol import (
     Describe,
@@ -53,12 +54,15 @@ class NoText(Usage):
 
 
 def generated(request: Generate, models: Models) -> Answer:
-    found = yield from models.get(Path(request.checkpoint), request.precision)
+    # 16 bits are slower than float32 for several texts (`core.sample.precision`)
+    several = request.precision == "auto" and request.texts > 2
+    found = yield from models.get(Path(request.checkpoint), "float32" if several else request.precision)
     model = found.model
+    ensure_room(model.gpt, request.texts)
     most = model.gpt.shape.block_size
     prompt, count = yield from read_prompt(model.vocabulary, request.prompt, most)
     suffix, behind = yield from read(model.vocabulary, request.suffix, most, beginning=True)
-    way = _unmasking(request, suffix)
+    way = _unmasking(request, suffix.tolist())
     before, seen_behind = visible(model.gpt, prompt, request.sampling.tokens, way)
     loaded = _loaded(request, found, count, dropped=count - len(before))
     yield replace(loaded, suffix_tokens=behind, dropped_suffix_tokens=behind - len(seen_behind))
@@ -101,6 +105,7 @@ def ranked(request: Likeliest, models: Models) -> Answer:
     found = yield from models.get(Path(request.checkpoint), "float32")
     model = found.model
     ensure_causal(model.gpt)
+    ensure_room(model.gpt, request.texts)
     prompt, count = yield from read_prompt(model.vocabulary, request.prompt, model.gpt.shape.block_size)
     yield _loaded(request, found, count, dropped=count - len(prompt))
     ranking = {"drawn": best_drawn, "beams": best_of_beams}[request.kind]
@@ -117,7 +122,7 @@ def scored(request: Score, models: Models) -> Answer:
     ids, total = yield from read(model.vocabulary, request.text, size)
     yield _loaded(request, found, total)
     nats, done = 0.0, 0
-    for part in parts(model.gpt, [model.vocabulary.end_of_text, *ids]):
+    for part in parts(model.gpt, np.concatenate([[model.vocabulary.end_of_text], ids])):
         nats, done = nats + part.nats, done + part.tokens
         yield Scoring(id=request.id, done=done, total=total)
     cost = Cost(nats, total, size, bound=model.gpt.mask is not None)

@@ -18,6 +18,7 @@ from msgspec import Struct
 from core.artifact import MANIFEST, Artifact, Damaged
 from core.files import sha256
 from core.hardware import available_memory
+from core.model.cache import kept_bytes
 from core.model.gpt import GPT
 from core.model.weights import BadWeights, load_model
 from core.sample.precision import SMALL, keep
@@ -154,6 +155,16 @@ class Models:
             yield
         self._coming.pop(key, None)
         return future.result()
+
+
+def ensure_room(gpt: GPT, texts: int) -> None:
+    """Raises NoRoom where the keys and values of so many texts would not fit the memory."""
+    needed, free = 0 if gpt.mask is not None else texts * kept_bytes(gpt.shape), available_memory()
+    if needed > free:
+        raise NoRoom(
+            f"{texts} texts at once would take {needed / 2**20:,.0f} MiB of memory, and {free / 2**20:,.0f} are free",
+            todo="ask for fewer at once",
+        )
 
 
 def _checkpoints(place: Path) -> list[Path]:

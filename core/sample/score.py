@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from core.model.cost import nats
@@ -37,7 +39,7 @@ def few_before(model: GPT, tokens: int) -> int:
     return 0 if model.mask is not None else min(tokens, kept_at_the_edge(model.shape.block_size) - 1)
 
 
-def parts(model: GPT, ids: Sequence[int], known: int = 1) -> Iterator[Part]:
+def parts(model: GPT, ids: Sequence[int] | NDArray[np.integer[Any]], known: int = 1) -> Iterator[Part]:
     """What each token of `ids` behind the first `known` costs; those are at least one and fit a context.
 
     A causal model sees of the text what it would see if it were writing it: a context is read to its end, then its
@@ -45,24 +47,25 @@ def parts(model: GPT, ids: Sequence[int], known: int = 1) -> Iterator[Part]:
     one is scored as `examples.drawn` says, in contexts that do not overlap: an estimate of a bound, always the same.
     In float32 whatever the model trains in. Raises BadLogits when the model's output is not finite.
     """
-    every = _causal(model, ids, known) if model.mask is None else _masked(model, ids, model.mask)
+    text = torch.from_numpy(np.asarray(ids, np.int32))  # half of what int64 takes: a text may be long
+    every = _causal(model, text, known) if model.mask is None else _masked(model, text, model.mask)
     for part in every:
         ensure_finite(part.nats)
         yield part
 
 
-def _causal(model: GPT, ids: Sequence[int], known: int) -> Iterator[Part]:
+def _causal(model: GPT, ids: Tensor, known: int) -> Iterator[Part]:
     block = model.shape.block_size
     kept = kept_at_the_edge(block)
-    yield _read(model, torch.tensor([ids[: block + 1]]), known - 1)
+    yield _read(model, ids[None, : block + 1].long(), known - 1)
     # where the contexts begin that have something to predict behind what they keep
     starts = range(block + 1 - kept, len(ids) - kept, block + 1 - kept)
     full = [start for start in starts if start + block < len(ids)]
     for some in _some(full, block):
-        windows = torch.tensor([ids[start : start + block + 1] for start in some])
+        windows = torch.stack([ids[start : start + block + 1] for start in some]).long()
         yield _read(model, windows, kept - 1)
     for start in starts[len(full) :]:
-        yield _read(model, torch.tensor([ids[start:]]), kept - 1)
+        yield _read(model, ids[None, start:].long(), kept - 1)
 
 
 def _read(model: GPT, windows: Tensor, first: int) -> Part:
@@ -77,7 +80,7 @@ def _read(model: GPT, windows: Tensor, first: int) -> Part:
     return Part(cost.nats.item(), targets.numel())
 
 
-def _masked(model: GPT, ids: Sequence[int], mask: int) -> Iterator[Part]:
+def _masked(model: GPT, ids: Tensor, mask: int) -> Iterator[Part]:
     block = model.shape.block_size
     starts = range(0, len(ids) - 1, block)
     looks = -(-LOOKS // len(starts))
@@ -85,7 +88,7 @@ def _masked(model: GPT, ids: Sequence[int], mask: int) -> Iterator[Part]:
     every = [(start, index * looks + look) for index, start in enumerate(starts) for look in range(looks)]
     full = [each for each in every if each[0] + block < len(ids)]
     for some in (*_some(full, block), *_some(every[len(full) :], block)):
-        windows = torch.tensor([ids[start : start + block + 1] for start, _ in some])
+        windows = torch.stack([ids[start : start + block + 1] for start, _ in some]).long()
         examples = drawn(windows, mask, seed=0, step=0, indices=[index for _, index in some])
         with inference(model, dtype=torch.float32):
             cost = nats(model, examples, len(some))

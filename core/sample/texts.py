@@ -8,11 +8,6 @@ from collections.abc import Sequence
 from core.tokenize.vocabulary import Vocabulary
 
 
-def start(vocabulary: Vocabulary, prompt: str) -> list[int]:
-    """The token ids to go on from: those of `prompt`, or an end-of-text mark, behind which a new document begins."""
-    return vocabulary.encode(prompt) or [vocabulary.end_of_text]
-
-
 class TextOf:
     """The text of one stream of tokens. Bytes wait until the rest of their character is there.
 

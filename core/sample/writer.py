@@ -9,9 +9,10 @@ from core.model.gpt import GPT
 from core.model.inference import inference
 from core.sample.denoise import Stretch, Unmasking
 from core.sample.generate import generate
+from core.sample.prompts import start
 from core.sample.protocol import Span
 from core.sample.states import spans
-from core.sample.texts import TextOf, start
+from core.sample.texts import TextOf
 from core.sampling import Sampling
 from core.tokenize.vocabulary import Vocabulary
 

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from core.model.gpt import GPT
+from core.recipe import Model
+from core.sample.models import NoRoom, ensure_room
 from core.sample.protocol import Cancel, Finished, Generate, Loaded, Text
 from core.sampling import Sampling
 from core.tokenize.bpe import learn
@@ -78,6 +81,15 @@ def test_a_name_that_is_no_utf8_ends_nothing(child: Child, tmp_path: Path) -> No
     (odd / "model.safetensors").write_bytes(b"torn")
     assert "no UTF-8" in refused(child.ask(1, run)).what
     assert loaded(child.ask(2, run / "step-00000010")).step == 10
+
+
+def test_more_texts_than_the_memory_holds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpt = GPT(Model(n_layer=2, n_head=2, n_embd=16, block_size=1024), 10)
+    texts = 2 * 2 * 16 * 1024 * 4  # bytes of one
+    monkeypatch.setattr("core.sample.models.available_memory", lambda: 10 * texts)
+    ensure_room(gpt, 10)
+    with pytest.raises(NoRoom, match="11 texts at once"):
+        ensure_room(gpt, 11)
 
 
 def test_a_vocabulary_of_another_size_than_the_models_is_refused(child: Child, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from core.model.gpt import GPT
 from core.recipe import Model
 from core.sample.chain import BadSetting
 from core.sample.precision import keep
+from core.sample.prompts import start
 from core.sample.protocol import Seen, decode_reply, encode
 from core.sample.samplers import BadLogits
 from core.sample.sights import (
@@ -36,7 +37,6 @@ from core.sample.sights import (
     Tokens,
     View,
 )
-from core.sample.texts import start
 from core.sample.writer import write
 from core.sample.xray.figures import told
 from core.sample.xray.look import BadView, look
