@@ -85,16 +85,24 @@ def placed(text: str, cells: int) -> Iterator[tuple[int, str]]:
     """
     cells, place = max(1, cells), 0
     for paragraph in text.split("\n"):
-        rest = paragraph
-        while cell_len(rest) > cells:
-            head = chop_cells(rest, cells)[0]
+        at = 0
+        while cell_len(part := _ahead(paragraph, at, cells)) > cells:
+            head = next(filter(None, chop_cells(part, cells)))  # the first is empty where a character is too wide
             space = head.rfind(" ")
             if space > cells // 2:
                 head = head[: space + 1]
-            yield place, head.rstrip()
-            place, rest = place + len(head), rest[len(head) :]
-        yield place, rest
-        place += len(rest) + 1
+            yield place + at, head.rstrip()
+            at += len(head)
+        yield place + at, part
+        place += len(paragraph) + 1
+
+
+def _ahead(paragraph: str, at: int, cells: int) -> str:
+    """What stands from `at` on, as far as it must be looked at to see where a line ends: more than one, or all."""
+    most = 4 * cells
+    while at + most < len(paragraph) and cell_len(paragraph[at : at + most]) <= cells:
+        most *= 2  # characters that take no cell
+    return paragraph[at : at + most]
 
 
 def wrapped(spans: Line, cells: int) -> list[Line]:
