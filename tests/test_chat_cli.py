@@ -6,9 +6,11 @@ import contextlib
 import io
 import os
 import pty
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -25,9 +27,11 @@ from core.sample.protocol import Ended, Finished, Loaded, Refused, Text, decode_
 for line in sys.stdin.buffer:
     asked = decode_request(line)
     said = (
-        Loaded(id=asked.id, checkpoint="", step=1, prompt_tokens=90, dropped_tokens=26 * ("long" in asked.prompt)),
+        Loaded(id=asked.id, checkpoint="", step=1, prompt_tokens=90, dropped_tokens=26 * ("long" in asked.prompt),
+               precision="float32" if asked.precision == "auto" else asked.precision),
         Text(id=asked.id, text="  "),
         Text(id=asked.id, text=f"<{asked.prompt}|{asked.sampling.seed}|{','.join(asked.sampling.stop)}>"),
+        *([Refused(id=asked.id, what="enough")] if "break" in asked.prompt else []),
         Ended(id=asked.id, reason="length", tokens=2),
         Finished(id=asked.id, tokens=2, seconds=0.5),
     )
@@ -136,6 +140,54 @@ def test_mistakes_are_sentences_and_the_chat_goes_on(workspace: Workspace, talk:
         "longer than the context: the first 26 of 90 tokens are left out",
     ):
         assert sentence in about
+
+
+def test_an_answer_that_breaks_off_ends_its_line(workspace: Workspace, talk: Talk) -> None:
+    speaking(workspace, 200)
+    _, said, about = talk("break\n/new\nb\n")
+    assert said == ["  <break|1|>", "  <b|1|>"]
+    assert "cannot draw text: enough" in about
+
+
+def test_other_numbers_than_float32_are_said_once(workspace: Workspace, talk: Talk) -> None:
+    speaking(workspace, 200)
+    assert talk("a\nb\n", "--precision", "int8")[2].count("weights in int8") == 1
+    assert "weights" not in talk("a\nb\n")[2]
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_that_is_said_once(workspace: Workspace, talk: Talk) -> None:
+    run = speaking(workspace, 200, 400)
+    (run.checkpoints / "step-00000400" / "model.json").unlink()
+    code, said, about = talk("a\nb\n/checkpoint last\nc\n")
+    assert (code, len(said)) == (0, 3)
+    assert about.count("passing over step-00000400") == 2  # at the start, and when the last was asked for again
+
+
+def test_a_chat_has_no_prompts_to_set(workspace: Workspace, talk: Talk) -> None:
+    speaking(workspace, 200)
+    about = talk('/prompts ["a"]\n/set prompts=["a"]\n')[2]
+    assert "there is no /prompts" in about
+    assert "a chat has no prompts" in about
+
+
+def test_ctrl_c_ends_a_chat_whose_lines_come_from_a_file(workspace: Workspace, tmp_path: Path) -> None:
+    run = speaking(workspace, 200)
+    lines = tmp_path / "lines"
+    lines.write_text("a\nb\nc\n")
+    with lines.open() as stdin:
+        chat = subprocess.Popen(
+            [*LLMTUI, "chat", "--tokens", "1000000"],
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+        )
+    assert chat.stdout is not None
+    with chat.stdout:
+        chat.stdout.read(10)  # the answer of a model that never ends by itself
+        chat.send_signal(signal.SIGINT)
+        assert chat.stdout.read().endswith(b"\n")
+    assert chat.wait(60) == 130
+    assert roles(run, 200) == "u a"
 
 
 def test_a_run_without_checkpoint_says_so(workspace: Workspace, talk: Talk) -> None:

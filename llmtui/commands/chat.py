@@ -6,20 +6,23 @@ import asyncio
 import io
 import sys
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 from msgspec import structs
 
+from core.artifact import Artifact
 from core.recipe import Sample
 from core.recipe_file import fields, load
 from core.runs.directory import Run, find_run
 from core.sample.protocol import Finished, Loaded, Text
+from core.sampling import Precision, Sampling
 from core.trouble import Trouble
 from core.workspace import Workspace, step_of
 from llmtui.commands.checkpoint import checkpoint_option, choose
-from llmtui.commands.options import run_argument, sampling_options, sampling_settings
+from llmtui.commands.options import precision_option, run_argument, sampling_options, sampling_settings
 from llmtui.console import out, say
 from llmtui.sampler import Sampler
 from llmtui.talk import Talk
@@ -39,8 +42,9 @@ What begins with a space is said to the model, even if a slash follows."""
 @run_argument()
 @checkpoint_option
 @sampling_options
+@precision_option
 @click.option("--new", is_flag=True, help="Begin a new conversation instead of going on with the last one.")
-def chat(wanted: str | None, checkpoint: str, new: bool, **asked: Any) -> int:
+def chat(wanted: str | None, checkpoint: str, precision: Precision, new: bool, **asked: Any) -> int:
     """Talk with the model of RUN, while it still trains or afterwards: each line is a turn, also from a pipe.
 
     How a conversation is written for the model is in the recipe, under [chat]; a model without templates goes on from
@@ -55,7 +59,7 @@ def chat(wanted: str | None, checkpoint: str, new: bool, **asked: Any) -> int:
     with asyncio.Runner() as runner:
         sampler = Sampler(workspace)
         try:
-            return Chat(runner, Talk(sampler, run), run, checkpoint, settings).hold(new)
+            return Chat(runner, Talk(sampler, run), run, checkpoint, settings, precision).hold(new)
         finally:
             runner.run(sampler.close())
 
@@ -63,9 +67,21 @@ def chat(wanted: str | None, checkpoint: str, new: bool, **asked: Any) -> int:
 class Chat:
     """The conversation as lines: reads them, does what they ask, writes the answers as they come."""
 
-    def __init__(self, runner: asyncio.Runner, talk: Talk, run: Run, checkpoint: str, settings: Sample) -> None:
+    def __init__(
+        self,
+        runner: asyncio.Runner,
+        talk: Talk,
+        run: Run,
+        checkpoint: str,
+        settings: Sample,
+        precision: Precision,
+    ) -> None:
         self._runner, self._talk, self._run = runner, talk, run
-        self._wanted, self._settings = checkpoint, settings
+        self._wanted, self._settings, self._precision = checkpoint, settings, precision
+        self._newest: Path | None = None
+        """Of the checkpoints when one was last chosen, which may have passed over it."""
+        self._said = "float32"
+        """The numbers the weights are kept in, as far as it has been said."""
         self._asks = sys.stdin.isatty() and sys.stdout.isatty()
         self._kept = True
 
@@ -126,7 +142,7 @@ class Chat:
                     self._checkpoint(value)
                 case "set":
                     self._set(value)
-                case _ if name in Sample.__struct_fields__:
+                case _ if name in Sampling.__struct_fields__:
                     self._set(f"{name}={value}")
                 case _:
                     say(f"there is no /{name}; /help lists what there is")
@@ -148,7 +164,7 @@ class Chat:
             kept = ", ".join(str(step_of(saved.path)) for saved in self._run.saved_checkpoints())
             say(f"{self._talk.checkpoint} answers; kept are the steps {kept}; /checkpoint last follows the training")
             return
-        chosen = choose(self._run, which)
+        chosen = self._choose(which)
         self._wanted = which
         self._announce(self._talk.turn_to(chosen.path, take_over=which == "last"))
         say(f"{self._talk.checkpoint} answers")
@@ -158,6 +174,9 @@ class Chat:
             said = (field for field in fields() if field.section == "sample" and field.name != "prompts")
             say("\n".join(f"{field.name} = {getattr(self._settings, field.name)}" for field in said))
             return
+        if setting.partition("=")[0].strip() == "prompts":
+            say("a chat has no prompts but what is said in it")
+            return
         recipe = structs.replace(self._run.recipe, sample=self._settings)
         base = msgspec.to_builtins(recipe, str_keys=True)
         self._settings = load(base=base, overrides=[f"sample.{setting}"]).sample
@@ -166,16 +185,22 @@ class Chat:
 
     def _turn(self, *, silent: bool = False) -> None:
         """Let the newest checkpoint answer, where that is wanted and it is another one. Raises NoCheckpoint."""
-        paths = sorted(self._run.checkpoints.glob("step-*"))
-        if self._talk.checkpoint and (self._wanted != "last" or (paths and paths[-1].name == self._talk.checkpoint)):
+        if self._talk.checkpoint and (self._wanted != "last" or self._newest_there() == self._newest):
             return
-        chosen = choose(self._run, self._wanted)
-        before = self._talk.checkpoint
+        before, chosen = self._talk.checkpoint, self._choose(self._wanted)
         words = self._talk.turn_to(chosen.path, take_over=self._wanted == "last")
         if before and before != chosen.path.name:
             say(f"training has saved {chosen.path.name}, which answers from here on")
         if not silent:
             self._announce(words)
+
+    def _newest_there(self) -> Path | None:
+        return max(self._run.checkpoints.glob("step-*"), default=None)
+
+    def _choose(self, which: str) -> Artifact:
+        """Raises NoCheckpoint, NoSuchCheckpoint, Damaged."""
+        self._newest = self._newest_there()
+        return choose(self._run, which)
 
     def _announce(self, words: str) -> None:
         if words:
@@ -191,19 +216,36 @@ class Chat:
             self._kept = False
 
     async def _write(self) -> None:
-        """Write the answer as it comes; Ctrl-C ends it."""
-        request = self._talk.request(self._settings.sampling())
+        """Write the answer as it comes. Ctrl-C ends it where somebody can say something else, elsewhere all."""
+        request = structs.replace(self._talk.request(self._settings.sampling()), precision=self._precision)
+        open_line = False
         try:
             async with aclosing(self._talk.answer(request)) as answer:
                 async for reply in answer:
                     match reply:
-                        case Loaded(dropped_tokens=dropped) if dropped:
-                            of = f"{dropped:,} of {reply.prompt_tokens:,} tokens"
-                            say(f"this is longer than the context: the first {of} are left out")
+                        case Loaded():
+                            self._tell(reply)
                         case Text(text=text):
                             out(text, end="")
+                            open_line = True
                         case Finished():
                             out("")
+                            open_line = False
         except asyncio.CancelledError:
+            if not self._asks:
+                raise
             out("")
+            open_line = False
             say("stopped")
+        finally:
+            if open_line:  # what is said about it does not belong to it
+                out("")
+
+    def _tell(self, loaded: Loaded) -> None:
+        """What a person should know before the answer."""
+        if loaded.precision != self._said and not loaded.precision.startswith("float32"):
+            self._said = loaded.precision
+            say(f"weights in {loaded.precision}")
+        if loaded.dropped_tokens:
+            of = f"{loaded.dropped_tokens:,} of {loaded.prompt_tokens:,} tokens"
+            say(f"this is longer than the context: the first {of} are left out")
