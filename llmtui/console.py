@@ -77,6 +77,11 @@ class Redrawn:
     def __init__(self) -> None:
         self._rows = 0
 
+    @property
+    def stands(self) -> bool:
+        """Whether there are any, in the last of which the cursor stands."""
+        return self._rows > 0
+
     def show(self, spans: Sequence[tuple[str, str]]) -> None:
         """Write these instead: spans of text that may be shown, and their roles."""
         from llmtui.widgets.lines import wrapped  # needs rich, which the rest of the command line does without

@@ -59,3 +59,8 @@ class States:
         if self._redrawn:
             self._redrawn.clear()
             out(self._request.prompt + text + self._request.suffix)
+
+    def leave(self) -> None:
+        """End the line below what is shown, if anything is: nothing more comes."""
+        if self._redrawn and self._redrawn.stands:
+            out("")

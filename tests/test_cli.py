@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -35,10 +36,12 @@ from core.recipe import Recipe, Source
 from core.recipe_file import load
 from core.runs.directory import Exited, Launched, Run, State, all_runs
 from core.runs.summary import Summary
+from core.sampling import Sampling
 from core.workspace import Workspace
 from llmtui.cli import run as command_line
 from llmtui.narrate import Narrator
 from tests.conftest import wait_for
+from tests.speaking import speaking
 from tests.ui.making import PLAN
 
 ROOT = Path(__file__).parent.parent
@@ -491,13 +494,16 @@ def checkpoint(run: Run, step: int, loss: float) -> Path:
 
 SERVER = """
 import sys
-from core.sample.protocol import Ended, Finished, Loaded, Text, decode_request, encode
+from pathlib import Path
+from core.sample.protocol import Ended, Finished, Loaded, Refused, Text, decode_request, encode
 for line in sys.stdin.buffer:
     asked = decode_request(line)
-    step = int(asked.checkpoint.rpartition("-")[2])
+    place = Path(asked.checkpoint)
+    place = max(place.glob("step-*"), default=place)
     for reply in (
-        Loaded(id=asked.id, checkpoint=asked.checkpoint, step=step, prompt_tokens=1),
+        Loaded(id=asked.id, checkpoint=str(place), step=int(place.name[5:]), prompt_tokens=1),
         Text(id=asked.id, text=f" seed {asked.sampling.seed}"),
+        *([Refused(id=asked.id, what="no")] if asked.prompt == "break off" else []),
         Text(id=asked.id, text="\\x1b[31m, and so on"),
         Ended(id=asked.id, reason="length", tokens=2),
         Finished(id=asked.id, tokens=2, seconds=0.5),
@@ -537,19 +543,86 @@ def test_sample_json_says_what_was_drawn_and_how(
 
 
 def test_sample_passes_over_a_damaged_checkpoint_and_says_so(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = speaking(workspace, 100, 200)
+    damaged = run.checkpoints / "step-00000200" / "model.safetensors"
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))  # same size, other content
+    assert command_line(["sample", "tiny", "once", "--json"]) == 0
+    captured = capsys.readouterr()
+    drawn = json.loads(captured.out)
+    assert (drawn["step"], drawn["checkpoint"]) == (100, str(run.checkpoints / "step-00000100"))
+    assert captured.err == "passing over step-00000200: model.safetensors has changed since it was written\n"
+    assert command_line(["sample", "tiny", "once", "--checkpoint", "200"]) == 1
+    assert "cannot draw text: model.safetensors has changed" in capsys.readouterr().err
+
+
+def test_sample_passes_over_the_best_checkpoint_when_a_part_of_it_is_missing(
     workspace: Workspace, server: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = made(workspace, DONE)
     checkpoint(run, 100, 2.0)
-    (checkpoint(run, 200, 1.0) / "model.safetensors").write_bytes(b"weighTs")  # same size, other content
-    for choice in ("last", "best"):
-        assert command_line(["sample", "tiny", "once", "--checkpoint", choice, "--json"]) == 0
-        captured = capsys.readouterr()
-        assert json.loads(captured.out)["step"] == 100
-        assert "passing over step-00000200: model.safetensors has changed" in captured.err
+    (checkpoint(run, 200, 1.0) / "model.safetensors").unlink()
+    assert command_line(["sample", "tiny", "once", "--checkpoint", "best", "--json"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["step"] == 100
+    assert "passing over step-00000200: model.safetensors is missing" in captured.err
     assert command_line(["sample", "tiny", "once", "--checkpoint", "200"]) == 1
     assert command_line(["sample", "tiny", "once", "--checkpoint", "300"]) == 2
     assert "kept are: 200, 100" in capsys.readouterr().err
+
+
+def test_sample_ends_the_line_of_a_text_that_breaks_off(
+    workspace: Workspace, server: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint(made(workspace, DONE), 100, 2.0)
+    assert command_line(["sample", "tiny", "break off"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == "break off seed 1\n"
+    assert captured.err.endswith("llmtui: cannot draw text: no\n")
+
+
+def test_sample_refuses_a_prompt_that_is_no_text(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint(made(workspace, DONE), 100, 2.0)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"once \xff")))
+    assert command_line(["sample", "tiny", "-"]) == 2
+    assert "cannot read the text: it is not UTF-8 text (byte 5)   (-)" in capsys.readouterr().err
+
+
+def test_sample_takes_every_setting_of_sampling(
+    workspace: Workspace, server: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: dict[str, list[str]] = {
+        "tokens": ["--tokens", "3"],
+        "logit_bias": ["--logit-bias", "5=-1.5", "--logit-bias", "7=2"],
+        "repetition_penalty": ["--repetition-penalty", "1.5"],
+        "presence_penalty": ["--presence-penalty", "0.5"],
+        "frequency_penalty": ["--frequency-penalty", "0.25"],
+        "temperature": ["--temperature", "0.5"],
+        "top_k": ["--top-k", "4"],
+        "top_p": ["--top-p", "0.5"],
+        "min_p": ["--min-p", "0.125"],
+        "typical_p": ["--typical-p", "0.75"],
+        "seed": ["--seed", "9"],
+        "stop": ["--stop", "a", "--stop", "b"],
+        "stop_tokens": ["--stop-token", "3", "--stop-token", "4"],
+    }
+    assert set(asked) == set(Sampling.__struct_fields__)
+    checkpoint(made(workspace, DONE), 100, 2.0)
+    assert (
+        command_line(["sample", "tiny", "once", "--json", *(word for words in asked.values() for word in words)]) == 0
+    )
+    drawn = json.loads(capsys.readouterr().out)
+    told = [drawn[name] for name in asked]
+    assert told == [3, {"5": -1.5, "7": 2.0}, 1.5, 0.5, 0.25, 0.5, 4, 0.5, 0.125, 0.75, 9, ["a", "b"], [3, 4]]
+    for wrong in ("5", "x=1", "5=x"):
+        assert command_line(["sample", "tiny", "once", "--logit-bias", wrong]) == 2
+        assert f"{wrong!r} is no ID=NUMBER" in capsys.readouterr().err
+    assert command_line(["sample", "tiny", "once", "--logit-bias", "5=1e9"]) == 2
+    assert "sample.logit_bias" in capsys.readouterr().err
 
 
 def test_sample_settings_are_checked_as_the_recipe_checks_them(

@@ -25,6 +25,20 @@ from llmtui.cli import run as command_line
 
 Out = pytest.CaptureFixture[str]
 BYTES = single_bytes()
+ROOT = Path(__file__).parent.parent
+
+FAILING = """
+import sys
+from core.sample.protocol import *
+for line in sys.stdin.buffer:
+    asked = decode_request(line)
+    loaded = Loaded(id=asked.id, checkpoint="step-00000007", step=7, prompt_tokens=0, precision="float32")
+    scored = Scored(id=asked.id, step=7, nats=1.0, tokens=1, bytes=1, bits_per_byte=1.0, bound=False, few_before=0)
+    refused = Refused(id=asked.id, what="no")
+    for reply in [refused] if asked.text == "fail" else [loaded, scored, Finished(id=asked.id)]:
+        sys.stdout.buffer.write(encode(reply) + b"\\n")
+    sys.stdout.buffer.flush()
+"""
 
 
 def written(workspace: Workspace, name: str, **fields: object) -> Run:
@@ -90,21 +104,35 @@ def test_score_says_what_is_wrong_with_a_file(workspace: Workspace, capsys: Out,
     if data is not None:
         Path("x").write_bytes(data)
     assert command_line(["score", "x"]) == 2
-    assert f"llmtui: cannot score the text: {says}" in capsys.readouterr().err
+    assert f"llmtui: cannot read the text: {says}" in capsys.readouterr().err
     Path("folder").mkdir()
     assert command_line(["score", "folder"]) == 2
 
 
 def test_scoring_a_long_text_can_be_interrupted(workspace: Workspace) -> None:
     written(workspace, "plain")
-    Path("long.txt").write_text("abc\n" * 500_000)
+    Path("long.txt").write_text("abc\n" * 1_000_000)
     program = [sys.executable, "-P", "-c", "from llmtui.cli import main; main()", "score", "long.txt"]
     child = subprocess.Popen(program, env=environment(workspace), stderr=subprocess.PIPE, text=True)
     assert child.stderr is not None
-    said = child.stderr.readline()  # how far it is
+    said = child.stderr.readline()  # how far it is, again and again
     child.send_signal(signal.SIGINT)
     assert child.wait(60) == 130
     assert said.startswith("long.txt: ") and "tok/s" in said and said.endswith("left\n")
+
+
+def test_each_file_has_a_row_even_when_it_is_named_again_or_one_behind_it_fails(
+    workspace: Workspace, capsys: Out, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(workspace, "plain")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setattr("llmtui.sampler.python", lambda module: [sys.executable, "-P", "-c", FAILING])
+    for name in ("a", "b", "fail"):
+        Path(name).write_text(name)
+    assert command_line(["score", "a", "b", "a", "fail", "b"]) == 1
+    captured = capsys.readouterr()
+    assert [line.split()[0] for line in captured.out.splitlines()] == ["FILE", "a", "b", "a"]
+    assert "cannot score the text: no   (fail)" in captured.err
 
 
 def test_the_likeliest_texts_come_first_with_what_they_cost(workspace: Workspace, capsys: Out) -> None:
@@ -127,5 +155,7 @@ def test_both_ways_at_once_and_masked_models_are_refused(workspace: Workspace, c
     written(workspace, "hidden", objective="masked")
     assert command_line(["sample", "hidden", "ab", "--beams", "2", "--best-of", "2"]) == 2
     assert "give one of them" in capsys.readouterr().err
+    assert command_line(["sample", "hidden", "ab", "--beams", "2", "--precision", "int8"]) == 2
+    assert "likely texts are looked for in float32" in capsys.readouterr().err
     assert command_line(["sample", "hidden", "ab", "--beams", "2"]) == 1
     assert "a masked model gives no likelihoods" in capsys.readouterr().err

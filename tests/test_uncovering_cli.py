@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -37,6 +39,15 @@ for line in sys.stdin.buffer:
         while isinstance(reply, State) and not os.path.exists(os.environ["GATE"]):
             time.sleep(0.01)
 """
+
+
+PROGRAM = [
+    sys.executable,
+    "-c",
+    "import sys, llmtui.sampler, llmtui.cli\n"
+    f"llmtui.sampler.python = lambda module: [sys.executable, '-P', '-c', {SERVER!r}]\n"
+    "llmtui.cli.main()",
+]
 
 
 @pytest.fixture
@@ -92,13 +103,8 @@ def test_as_json_each_state_is_an_object_and_so_is_the_text(
 def test_on_a_terminal_each_state_takes_the_place_of_the_one_before(
     masked: Run, server: None, gate: Path, rows: int
 ) -> None:
-    code = (
-        "import sys, llmtui.sampler, llmtui.cli\n"
-        f"llmtui.sampler.python = lambda module: [sys.executable, '-P', '-c', {SERVER!r}]\n"
-        "sys.exit(llmtui.cli.run(sys.argv[1:]))"
-    )
     gate.unlink()
-    command = [sys.executable, "-c", code, "sample", masked.id, "prompt " * 12, "--suffix", "cd", "--show"]
+    command = [*PROGRAM, "sample", masked.id, "prompt " * 12, "--suffix", "cd", "--show"]
     with Terminal(command, 30, rows) as terminal:
         terminal.wait_for("␛[2J")
         terminal.settle()
@@ -109,3 +115,14 @@ def test_on_a_terminal_each_state_takes_the_place_of_the_one_before(
     assert left.endswith("one␛[2Jtwocd")
     assert "░" not in left
     assert left.count("prompt") == 12 or rows == 3
+
+
+def test_a_text_that_is_interrupted_is_left_standing_on_lines_of_its_own(masked: Run, server: None, gate: Path) -> None:
+    gate.unlink()
+    with Terminal([*PROGRAM, "sample", masked.id, "ab", "--show"], 30, 10) as terminal:
+        terminal.wait_for("ab")
+        terminal.settle()
+        os.kill(terminal._process.pid, signal.SIGINT)
+        assert terminal.wait_for_end() == 130
+        assert "".join(terminal.screen.display).rstrip().endswith("░")
+        assert terminal.screen.cursor.x == 0

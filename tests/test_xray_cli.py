@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def test_the_steps_are_told_in_order_and_fit_the_terminal_whatever_the_tokens_ar
 def test_as_json_each_thing_seen_is_an_object(
     run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO("from standard input"))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"from standard input")))
     out, _ = asked(capsys, "-", "--run", "tiny", "--json", "--tokens", "3", "--seed", "5", "--lens")
     told = objects(out)
     each = ["lastrow", "probabilities", "choice", "lens", "lens", "lens", "appended"]
@@ -111,6 +112,34 @@ def test_what_cannot_be_shown_is_said_in_a_sentence(run: Run, capsys: pytest.Cap
     _, err = asked(capsys, "a", "--attention", "3", code=1)
     assert "cannot look into the model: there is no layer 3" in err
     assert "this model has the layers 1 to 2" in err
+
+
+def test_a_prompt_that_is_no_text_is_refused_in_a_sentence(
+    run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"ab\xff")))
+    assert "cannot read the text: it is not UTF-8 text (byte 2)" in asked(capsys, "-", code=2)[1]
+
+
+@pytest.mark.parametrize(
+    "besides",
+    [["a"], ["--lens"], ["--surprise"], ["--attention", "1"], ["--seed", "0"], ["--stop", "a"], ["--tokens", "1"]],
+)
+def test_the_models_picture_takes_nothing_that_would_change_nothing_in_it(
+    run: Run, capsys: pytest.CaptureFixture[str], besides: list[str]
+) -> None:
+    assert "--model shows the model alone" in asked(capsys, "--model", *besides, code=2)[1]
+
+
+def test_the_newest_checkpoint_that_can_be_read_is_looked_into(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = run.checkpoints / "step-00000009"
+    shutil.copytree(run.checkpoints / "step-00000007", folder)
+    with (folder / "model.safetensors").open("r+b") as file:
+        file.seek(-1, io.SEEK_END)
+        file.write(b"\xff")
+    out, err = asked(capsys, "a", "--json")
+    assert objects(out)[0]["checkpoint"] == str(run.checkpoints / "step-00000007")
+    assert err.count("passing over step-00000009: model.safetensors has changed since it was written") == 1
 
 
 def test_the_process_stops_looking_when_it_is_told_to_and_answers_others_meanwhile(

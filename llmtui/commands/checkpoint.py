@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from core.artifact import Artifact, Damaged
 from core.runs.directory import Run
+from core.sample.protocol import Loaded
 from core.trouble import Trouble, Usage
 from core.workspace import step_of
 from llmtui.commands.options import Decorator
@@ -28,10 +31,33 @@ class NoSuchCheckpoint(Usage):
     doing = "load the model"
 
 
-def choose(run: Run, wanted: str) -> Artifact:
-    """The checkpoint `wanted` names: a step, best or last. Damaged ones are passed over, which is said.
+def place_of(run: Run, wanted: str) -> Path:
+    """What the sampler process, which checks what it reads, is asked for where `wanted` is: the checkpoint, or for
+    "last" the directory of all, of which it takes the newest that it can read.
 
     Raises NoSuchCheckpoint, NoCheckpoint, Damaged.
+    """
+    if wanted == "last" and any(run.checkpoints.glob("step-*")):
+        return run.checkpoints
+    return choose(run, wanted, verify=False).path
+
+
+def tell(loaded: Loaded) -> None:
+    """Say what a person should know before what a model writes."""
+    for damage in loaded.passed_over:
+        say(f"passing over {damage}")
+    if not loaded.precision.startswith("float32"):
+        say(f"weights in {loaded.precision}")
+    if loaded.dropped_tokens:
+        say(f"the prompt is longer than the context: {loaded.dropped_tokens:,} tokens were left out")
+    if loaded.dropped_suffix_tokens:
+        say(f"the suffix is longer than its room: {loaded.dropped_suffix_tokens:,} tokens were left out")
+
+
+def choose(run: Run, wanted: str, *, verify: bool = True) -> Artifact:
+    """The checkpoint `wanted` names: a step, best or last. Damaged ones are passed over, which is said.
+
+    verify: read all of it, too (see `Artifact.open`). Raises NoSuchCheckpoint, NoCheckpoint, Damaged.
     """
     paths = sorted(run.checkpoints.glob("step-*"), reverse=True)
     if wanted.isdecimal():
@@ -39,7 +65,7 @@ def choose(run: Run, wanted: str) -> Artifact:
         if not named:
             kept = ", ".join(str(step_of(path)) for path in paths) or "none yet"
             raise NoSuchCheckpoint(f"there is no checkpoint of step {wanted}", where=run.id, todo=f"kept are: {kept}")
-        return Artifact.open(named[0], verify=True)
+        return Artifact.open(named[0], verify=verify)
     if wanted not in ("best", "last"):
         raise NoSuchCheckpoint(f"{wanted!r} names no checkpoint", todo="give a step, best or last")
     if wanted == "best":
@@ -48,7 +74,7 @@ def choose(run: Run, wanted: str) -> Artifact:
         paths.sort(key=lambda path: losses.get(path, float("inf")))
     for path in paths:
         try:
-            return Artifact.open(path, verify=True)
+            return Artifact.open(path, verify=verify)
         except Damaged as damage:
             say(f"passing over {path.name}: {damage.what}")
     raise NoCheckpoint(

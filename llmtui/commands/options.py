@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, get_args
 
 import click
@@ -13,6 +15,7 @@ from core.recipe import Recipe, Sample
 from core.recipe_file import fields, load, presets
 from core.runs.directory import all_runs
 from core.sampling import Precision
+from core.trouble import Usage
 from core.workspace import Workspace
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -75,14 +78,42 @@ _ASKED = (
     *(("typical_p", float), ("repetition_penalty", float), ("presence_penalty", float)),
     *(("frequency_penalty", float), ("seed", int)),
 )
-"""The settings of sampling that are options of their own; the others can be set with --set."""
+"""The settings of sampling that are one number."""
+
+
+class NoText(Usage):
+    doing = "read the text"
+
+
+def _biases(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, float]:
+    """What ID=NUMBER says, by id."""
+    biases = {}
+    for text in given:
+        token, _, number = text.partition("=")
+        try:
+            biases[str(int(token))] = float(number)
+        except ValueError:
+            raise click.BadParameter(f"{text!r} is no ID=NUMBER, such as 318=-100") from None
+    return biases
 
 
 def sampling_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Settings of sampling, which `sampling_settings` understands; each without a value means the recipe's."""
     meaning = {field.name: field.description for field in fields() if field.section == "sample"}
-    stop = click.option("--stop", multiple=True, metavar="TEXT", help=f"{meaning['stop']} May be repeated.")
-    command = stop(command)
+    again = "May be repeated."
+    lists = (
+        click.option("--stop", multiple=True, metavar="TEXT", help=f"{meaning['stop']} {again}"),
+        click.option("--stop-token", type=int, multiple=True, metavar="ID", help=f"{meaning['stop_tokens']} {again}"),
+        click.option(
+            "--logit-bias",
+            multiple=True,
+            metavar="ID=NUMBER",
+            callback=_biases,
+            help=f"Added to the scores of a token, beside what the recipe adds; -100 forbids it. {again}",
+        ),
+    )
+    for option in lists[::-1]:
+        command = option(command)
     for name, kind in reversed(_ASKED):
         command = click.option("--" + name.replace("_", "-"), type=kind, help=meaning[name])(command)
     return command
@@ -91,6 +122,27 @@ def sampling_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def sampling_settings(recipe: Recipe, asked: dict[str, Any]) -> Sample:
     """The recipe's own settings with what the options say. Raises BadRecipe."""
     overrides = [f"sample.{name}={asked[name]}" for name, _ in _ASKED if asked[name] is not None]
-    if asked["stop"]:
-        overrides.append(f"sample.stop={msgspec.json.encode(asked['stop']).decode()}")
+    for name, option in (("stop", "stop"), ("stop_tokens", "stop_token")):
+        if asked[option]:
+            overrides.append(f"sample.{name}={msgspec.json.encode(asked[option]).decode()}")
+    if asked["logit_bias"]:
+        biases = ", ".join(f"{token} = {number}" for token, number in asked["logit_bias"].items())
+        overrides.append(f"sample.logit_bias={{ {biases} }}")
     return load(base=msgspec.to_builtins(recipe, str_keys=True), overrides=overrides).sample
+
+
+def text_of(name: str) -> str:
+    """The text of a file, or of standard input where `name` is "-". Raises NoText."""
+    try:
+        return (sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()).decode()
+    except UnicodeDecodeError as error:
+        raise NoText(f"it is not UTF-8 text (byte {error.start:,})", where=name) from None
+    except OSError as error:
+        raise NoText((error.strerror or str(error)).lower(), where=name) from None
+
+
+def prompt_of(prompt: str | None, settings: Sample) -> str:
+    """What PROMPT says: "-" is standard input, none the first of the recipe's. Raises NoText."""
+    if prompt is None:
+        return settings.prompts[0]
+    return text_of("-") if prompt == "-" else prompt

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-from pathlib import Path
+from contextlib import aclosing
 from typing import Any, Literal, get_args
 
 import click
 from msgspec import structs
 
 from core.runs.directory import find_run
-from core.sample.protocol import Ended, Finished, Generate, Likeliest, Loaded, Ranked, Refused, State, Text
+from core.sample.protocol import Ended, Finished, Generate, Likeliest, Loaded, Ranked, State, Text
 from core.sampling import Order, Precision
-from core.trouble import Trouble, Usage
+from core.trouble import Usage
 from core.workspace import Workspace
-from llmtui.commands.checkpoint import checkpoint_option, choose
-from llmtui.commands.options import json_option, precision_option, run_argument, sampling_options, sampling_settings
+from llmtui.commands.checkpoint import checkpoint_option, place_of, tell
+from llmtui.commands.options import (
+    json_option,
+    precision_option,
+    prompt_of,
+    run_argument,
+    sampling_options,
+    sampling_settings,
+)
 from llmtui.console import out, out_json, say
 from llmtui.sampler import Sampler
+from llmtui.talk import replies
 from llmtui.uncovering import States
 from llmtui.units import cost, perplexity
-
-
-class CannotSample(Trouble):
-    doing = "draw text"
 
 
 class BadQuestion(Usage):
@@ -81,23 +84,22 @@ def sample(
         raise BadQuestion("--best-of and --beams are two ways to find a likely text", todo="give one of them")
     if (best_of or beams) and (suffix or order or looks or show):
         raise BadQuestion("likely texts are looked for with causal models", todo="leave out what is for masked ones")
+    if (best_of or beams) and precision not in ("auto", "float32"):
+        raise BadQuestion("likely texts are looked for in float32", todo="leave out --precision")
     workspace = Workspace()
     run = find_run(workspace, wanted)
-    recipe = sampling_settings(run.recipe, asked)
-    if prompt == "-":
-        prompt = sys.stdin.read()
-    prompt = recipe.prompts[0] if prompt is None else prompt
-    chosen = choose(run, checkpoint)
-    path, sampling = str(chosen.path), recipe.sampling()
+    settings = sampling_settings(run.recipe, asked)
+    text, sampling = prompt_of(prompt, settings), settings.sampling()
+    place = str(place_of(run, checkpoint))
     if count := best_of or beams:
         kind: Literal["drawn", "beams"] = "drawn" if best_of else "beams"
-        ranking = Likeliest(id=0, checkpoint=path, prompt=prompt, kind=kind, sampling=sampling, texts=count)
+        ranking = Likeliest(id=0, checkpoint=place, prompt=text, kind=kind, sampling=sampling, texts=count)
         asyncio.run(_rank(workspace, ranking, as_json))
     else:
         request = Generate(
             id=0,
-            checkpoint=path,
-            prompt=prompt,
+            checkpoint=place,
+            prompt=text,
             sampling=sampling,
             suffix=suffix or "",
             order=order,
@@ -109,73 +111,66 @@ def sample(
 
 
 async def _draw(workspace: Workspace, request: Generate, *, show: bool, as_json: bool) -> None:
-    """Stream the text, or print all of it as one object. Raises CannotSample, SamplerDied."""
+    """Stream the text, or print all of it as one object. Raises NotAnswered, SamplerDied."""
     sampler, text = Sampler(workspace), ""
-    told: dict[str, Any] = {"checkpoint": request.checkpoint, "prompt": request.prompt}
-    told |= structs.asdict(request.sampling)
+    told: dict[str, Any] = {"prompt": request.prompt} | structs.asdict(request.sampling)
     told |= {name: given for name in ("suffix", "order", "looks") if (given := getattr(request, name))}
     states = States(request, as_json=as_json) if show else None
     streams = not as_json and not show
+    open_line = False
     try:
-        async for reply in sampler.ask(request):
-            match reply:
-                case Loaded():
-                    told |= {"step": reply.step, "precision": reply.precision}
-                    _tell(reply)
-                    if states:
-                        states.loaded(reply)
-                    if streams:
-                        out(request.prompt, end="")
-                case Text():
-                    text += reply.text
-                    if streams:
-                        out(reply.text, end="")
-                case State() if states:
-                    states.show(text, reply)
-                case Ended():
-                    told |= {"reason": reply.reason}
-                case Refused():
-                    raise CannotSample(reply.what, where=Path(request.checkpoint).name, todo=reply.todo)
-                case Finished() if as_json:
-                    out_json(told | {"text": text, "tokens_drawn": reply.tokens, "seconds": reply.seconds})
-                case Finished() if states:
-                    states.end(text)
-                case Finished():
-                    out(request.suffix)
+        async with aclosing(replies(sampler, request)) as came:
+            async for reply in came:
+                match reply:
+                    case Loaded():
+                        told |= {"checkpoint": reply.checkpoint, "step": reply.step, "precision": reply.precision}
+                        tell(reply)
+                        if states:
+                            states.loaded(reply)
+                        if streams:
+                            out(request.prompt, end="")
+                            open_line = bool(request.prompt)
+                    case Text():
+                        text += reply.text
+                        if streams:
+                            out(reply.text, end="")
+                            open_line = True
+                    case State() if states:
+                        states.show(text, reply)
+                    case Ended():
+                        told |= {"reason": reply.reason}
+                    case Finished() if as_json:
+                        out_json(told | {"text": text, "tokens_drawn": reply.tokens, "seconds": reply.seconds})
+                    case Finished() if states:
+                        states.end(text)
+                    case Finished():
+                        out(request.suffix)
+                        open_line = False
     finally:
+        if open_line:  # what is said about it does not belong to it
+            out("")
+        if states:
+            states.leave()
         await sampler.close()
 
 
 async def _rank(workspace: Workspace, request: Likeliest, as_json: bool) -> None:
-    """Print the texts, the likeliest first, each behind a line about it or as an object. Raises CannotSample,
+    """Print the texts, the likeliest first, each behind a line about it or as an object. Raises NotAnswered,
     SamplerDied."""
-    sampler = Sampler(workspace)
+    sampler, checkpoint = Sampler(workspace), ""
     try:
-        async for reply in sampler.ask(request):
-            match reply:
-                case Loaded():
-                    _tell(reply)
-                case Ranked() if as_json:
-                    told = structs.asdict(reply)
-                    del told["id"]
-                    out_json({"checkpoint": request.checkpoint, "prompt": request.prompt} | told)
-                case Ranked(nats_per_token=nats):
-                    figures = f"{cost(nats)} nats per token, perplexity {perplexity(nats)}, {reply.tokens:,} tokens"
-                    say(f"{reply.index + 1}. {figures}")
-                    out(request.prompt + reply.text)
-                case Refused():
-                    raise CannotSample(reply.what, where=Path(request.checkpoint).name, todo=reply.todo)
+        async with aclosing(replies(sampler, request)) as came:
+            async for reply in came:
+                match reply:
+                    case Loaded(checkpoint=checkpoint):
+                        tell(reply)
+                    case Ranked() if as_json:
+                        told = structs.asdict(reply)
+                        del told["id"]
+                        out_json({"checkpoint": checkpoint, "prompt": request.prompt} | told)
+                    case Ranked(nats_per_token=nats):
+                        figures = f"{cost(nats)} nats per token, perplexity {perplexity(nats)}, {reply.tokens:,} tokens"
+                        say(f"{reply.index + 1}. {figures}")
+                        out(request.prompt + reply.text)
     finally:
         await sampler.close()
-
-
-def _tell(loaded: Loaded) -> None:
-    """What a person should know before the text."""
-    for damage in loaded.passed_over:
-        say(f"passing over {damage}")
-    if not loaded.precision.startswith("float32"):
-        say(f"weights in {loaded.precision}")
-    if loaded.dropped_tokens:
-        say(f"the prompt is longer than the context: {loaded.dropped_tokens:,} tokens were left out")
-    if loaded.dropped_suffix_tokens:
-        say(f"the suffix is longer than its room: {loaded.dropped_suffix_tokens:,} tokens were left out")

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import sys
+from contextlib import aclosing
 from typing import Any
 
 import click
 from click import Context, Parameter
 
 from core.runs.directory import find_run
-from core.sample.protocol import Describe, Loaded, Look, Refused, Seen
+from core.sample.protocol import Describe, Loaded, Look, Seen
 from core.sample.sights import Head, View
-from core.trouble import Trouble
+from core.trouble import Trouble, Usage
 from core.workspace import Workspace
-from llmtui.commands.checkpoint import checkpoint_option, choose
-from llmtui.commands.options import json_option, run_option, sampling_options, sampling_settings
-from llmtui.console import out, out_json, say
+from llmtui.commands.checkpoint import checkpoint_option, place_of, tell
+from llmtui.commands.options import json_option, prompt_of, run_option, sampling_options, sampling_settings
+from llmtui.console import out, out_json
 from llmtui.sampler import Sampler
+from llmtui.talk import NotAnswered, replies
 from llmtui.xray import Teller
 
 
 class CannotLook(Trouble):
+    doing = "look into the model"
+
+
+class BadLook(Usage):
     doing = "look into the model"
 
 
@@ -71,23 +76,27 @@ def xray(
     settings that are not given are as in the run's recipe. All is worked out in float32; the same seed draws what
     `llmtui sample` draws in it. A masked model uncovers one hidden place behind the text at a time.
     """
+    settings_given = any(given not in (None, (), {}) for given in asked.values())
+    if picture and (prompt is not None or attention or lens or surprise or settings_given):
+        raise BadLook("--model shows the model alone, not how it goes on from a prompt", todo="leave one of them out")
     workspace = Workspace()
     run = find_run(workspace, wanted)
+    place, width = str(place_of(run, checkpoint)), shutil.get_terminal_size().columns
     asked["tokens"] = 1 if asked["tokens"] is None else asked["tokens"]
-    recipe = sampling_settings(run.recipe, asked)
-    if prompt == "-":
-        prompt = sys.stdin.read()
-    prompt = recipe.prompts[0] if prompt is None else prompt
-    place = str(choose(run, checkpoint).path)
-    width = shutil.get_terminal_size().columns
+    settings = sampling_settings(run.recipe, asked)
     if picture:
         request: Look | Describe = Describe(id=0, checkpoint=place, precision="float32")
     else:
         view = View(columns=max(3, min(10, (width - 30) // 9)), lens=lens, attention=attention, surprise=surprise)
         request = Look(
-            id=0, checkpoint=place, precision="float32", prompt=prompt, sampling=recipe.sampling(), view=view
+            id=0,
+            checkpoint=place,
+            precision="float32",
+            prompt=prompt_of(prompt, settings),
+            sampling=settings.sampling(),
+            view=view,
         )
-    teller = Teller(width=width, greedy=recipe.temperature == 0)
+    teller = Teller(width=width, greedy=settings.temperature == 0)
     asyncio.run(_show(workspace, f"{run.id}, ", request, None if as_json else teller))
 
 
@@ -95,21 +104,21 @@ async def _show(workspace: Workspace, name: str, request: Look | Describe, telle
     """Print what is seen as it comes, each as an object where there is no teller. Raises CannotLook, SamplerDied."""
     sampler = Sampler(workspace)
     try:
-        async for reply in sampler.ask(request):
-            match reply:
-                case Refused():
-                    raise CannotLook(reply.what, todo=reply.todo)
-                case Loaded():
-                    if reply.dropped_tokens:
-                        say(f"the prompt is longer than the context: {reply.dropped_tokens:,} tokens were left out")
-                    if teller is None:
-                        out_json({"type": "loaded", "checkpoint": reply.checkpoint, "step": reply.step})
-                    else:
-                        out(f"{name}step {reply.step:,}, {reply.precision}\n")
-                case Seen(sight=sight) if teller is None:
-                    out_json(sight)
-                case Seen(sight=sight) if teller is not None:
-                    for section in teller.tell(sight):
-                        out(section + "\n")
+        async with aclosing(replies(sampler, request)) as came:
+            async for reply in came:
+                match reply:
+                    case Loaded():
+                        tell(reply)
+                        if teller is None:
+                            out_json({"type": "loaded", "checkpoint": reply.checkpoint, "step": reply.step})
+                        else:
+                            out(f"{name}step {reply.step:,}, {reply.precision}\n")
+                    case Seen(sight=sight) if teller is None:
+                        out_json(sight)
+                    case Seen(sight=sight) if teller is not None:
+                        for section in teller.tell(sight):
+                            out(section + "\n")
+    except NotAnswered as refused:
+        raise CannotLook(refused.what, where=refused.where, todo=refused.todo) from None
     finally:
         await sampler.close()
