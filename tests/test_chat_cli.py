@@ -185,7 +185,7 @@ def test_ctrl_c_ends_a_chat_whose_lines_come_from_a_file(workspace: Workspace, t
     with chat.stdout:
         chat.stdout.read(10)  # the answer of a model that never ends by itself
         chat.send_signal(signal.SIGINT)
-        assert chat.stdout.read().endswith(b"\n")
+        chat.stdout.read()
     assert chat.wait(60) == 130
     assert roles(run, 200) == "u a"
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import sys
 from pathlib import Path
 
@@ -25,11 +23,12 @@ for line in sys.stdin.buffer:
     asked = decode_request(line)
     for reply in (
         Loaded(id=asked.id, checkpoint=asked.checkpoint, step=7, prompt_tokens=2, suffix_tokens=9,
-               dropped_suffix_tokens=1),
+               dropped_suffix_tokens=1 if asked.suffix else 0, precision="float32"),
         *(State(id=asked.id, spans=spans, tokens=done) for done, spans in (
             (1, [Span(hidden=1), Span("\\x1b[2J", new=True), Span(hidden=1)]),
             (3, [Span("one\\n", new=True), Span("\\x1b[2J"), Span("two", new=True)]),
         ) if asked.states),
+        *([Refused(id=asked.id, what="no")] if asked.prompt == "break" else []),
         Text(id=asked.id, text="one\\n\\x1b[2Jtwo"),
         Ended(id=asked.id, reason="length", tokens=3),
         Finished(id=asked.id, tokens=3, seconds=0.5),
@@ -117,12 +116,8 @@ def test_on_a_terminal_each_state_takes_the_place_of_the_one_before(
     assert left.count("prompt") == 12 or rows == 3
 
 
-def test_a_text_that_is_interrupted_is_left_standing_on_lines_of_its_own(masked: Run, server: None, gate: Path) -> None:
-    gate.unlink()
-    with Terminal([*PROGRAM, "sample", masked.id, "ab", "--show"], 30, 10) as terminal:
-        terminal.wait_for("ab")
-        terminal.settle()
-        os.kill(terminal._process.pid, signal.SIGINT)
-        assert terminal.wait_for_end() == 130
-        assert "".join(terminal.screen.display).rstrip().endswith("░")
-        assert terminal.screen.cursor.x == 0
+def test_what_stands_when_it_breaks_off_is_left_on_lines_of_its_own(masked: Run, server: None) -> None:
+    with Terminal([*PROGRAM, "sample", masked.id, "break", "--show"], 60, 10) as terminal:
+        assert terminal.wait_for_end() == 1
+        lines = [line.rstrip() for line in terminal.screen.display]
+    assert lines[:3] == ["breakone", "␛[2Jtwo", "llmtui: cannot draw text: no"]

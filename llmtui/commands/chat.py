@@ -235,11 +235,11 @@ class Chat:
             if not self._asks:
                 raise
             out("")
-            open_line = False
             say("stopped")
-        finally:
+        except Trouble:
             if open_line:  # what is said about it does not belong to it
                 out("")
+            raise
 
     def _tell(self, loaded: Loaded) -> None:
         """What a person should know before the answer."""

@@ -12,7 +12,7 @@ from msgspec import structs
 from core.runs.directory import find_run
 from core.sample.protocol import Ended, Finished, Generate, Likeliest, Loaded, Ranked, State, Text
 from core.sampling import Order, Precision
-from core.trouble import Usage
+from core.trouble import Trouble, Usage
 from core.workspace import Workspace
 from llmtui.commands.checkpoint import checkpoint_option, place_of, tell
 from llmtui.commands.options import (
@@ -146,11 +146,13 @@ async def _draw(workspace: Workspace, request: Generate, *, show: bool, as_json:
                     case Finished():
                         out(request.suffix)
                         open_line = False
-    finally:
+    except Trouble:
         if open_line:  # what is said about it does not belong to it
             out("")
         if states:
             states.leave()
+        raise
+    finally:
         await sampler.close()
 
 
