@@ -43,6 +43,7 @@ from llmtui.narrate import Narrator
 from tests.conftest import wait_for
 from tests.speaking import speaking
 from tests.ui.making import PLAN
+from tests.ui.making import alive as held
 
 ROOT = Path(__file__).parent.parent
 LLMTUI = [sys.executable, "-P", "-c", "from llmtui.cli import main; main()"]
@@ -708,3 +709,15 @@ def test_completion_knows_runs(workspace: Workspace) -> None:
     run = made(workspace, DONE)
     process = spawn(_LLMTUI_COMPLETE="bash_complete", COMP_WORDS="llmtui show ", COMP_CWORD="2")
     assert run.id in process.communicate()[0]
+
+
+def test_whoever_draws_while_the_run_trains_is_told_that_it_costs(
+    workspace: Workspace, server: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = made(workspace, DONE)
+    checkpoint(run, 100, 2.0)
+    with held(run):
+        assert command_line(["sample", "tiny", "once"]) == 0
+        assert "training goes on meanwhile, and is slower" in capsys.readouterr().err
+    assert command_line(["sample", "tiny", "once"]) == 0
+    assert "training" not in capsys.readouterr().err

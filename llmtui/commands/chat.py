@@ -21,7 +21,7 @@ from core.sample.protocol import Finished, Loaded, Text
 from core.sampling import Precision, Sampling
 from core.trouble import Trouble
 from core.workspace import Workspace, step_of
-from llmtui.commands.checkpoint import checkpoint_option, choose
+from llmtui.commands.checkpoint import checkpoint_option, choose, tell_training
 from llmtui.commands.options import precision_option, run_argument, sampling_options, sampling_settings
 from llmtui.console import out, say
 from llmtui.sampler import Sampler
@@ -87,6 +87,7 @@ class Chat:
 
     def hold(self, new: bool) -> int:
         """Talk until there is nothing more to read; the exit code."""
+        tell_training(self._run)
         self._turn(silent=new)
         if new:
             self._talk.begin()

@@ -37,9 +37,16 @@ def place_of(run: Run, wanted: str) -> Path:
 
     Raises NoSuchCheckpoint, NoCheckpoint, Damaged.
     """
+    tell_training(run)
     if wanted == "last" and any(run.checkpoints.glob("step-*")):
         return run.checkpoints
     return choose(run, wanted, verify=False).path
+
+
+def tell_training(run: Run) -> None:
+    """Say what it costs to ask a model while its run trains."""
+    if run.writer():
+        say("training goes on meanwhile, and is slower: half the cores draw text, at low priority")
 
 
 def tell(loaded: Loaded) -> None:

@@ -168,9 +168,10 @@ class Chat(WorkScreen):
             return "This run has no checkpoint yet. Training saves the first one soon; c in Train saves one at once."
         if self.subject.run.recipe.chat.templated:
             return "Say something and press enter. The recipe's [chat] templates make a conversation of it."
+        training = " Training goes on meanwhile, and is slower while text is drawn." if self.subject.state.alive else ""
         return (
             "Type the beginning of a text and press enter: the model goes on from there. It was trained on text alone,"
-            " so it continues rather than answers."
+            f" so it continues rather than answers.{training}"
         )
 
     def _title_of(self, checkpoint: Artifact) -> str:
