@@ -49,7 +49,7 @@ class Refusal(Exception):
                 return cls(503, _sentence(error))
             case Trouble():
                 return cls(500, _sentence(error))
-        return cls(500, "something went wrong here that nobody foresaw; who serves this finds it in the log")
+        return cls(500, "something went wrong here that nobody foresaw; the server says on its standard error what")
 
     def body(self) -> bytes:
         kind = "invalid_request_error" if self.status < 500 else "server_error"
