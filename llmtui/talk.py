@@ -24,12 +24,17 @@ class NotAnswered(Trouble):
     doing = "draw text"
 
 
+class Unanswerable(NotAnswered):
+    """As it is asked it never will be."""
+
+
 async def replies(sampler: Sampler, request: Questions) -> AsyncGenerator[Replies, None]:
     """What the sampler says to `request`, but for a refusal. Raises NotAnswered for that, and what `ask` does."""
     async with aclosing(sampler.ask(request)) as said:
         async for reply in said:
             if isinstance(reply, Refused):
-                raise NotAnswered(reply.what, where=reply.where, todo=reply.todo)
+                kind = Unanswerable if reply.usage else NotAnswered
+                raise kind(reply.what, where=reply.where, todo=reply.todo)
             yield reply
 
 

@@ -300,6 +300,25 @@ def test_large_bodies_are_refused_and_10_mb_of_prompt_are_none(served: Served) -
     assert served.ask("POST", "/v1/completions", "x" * (2**24 + 1))[0] == 413
 
 
+def test_a_wrong_method_is_told_which_one_is_right(served: Served) -> None:
+    line = http.client.HTTPConnection("127.0.0.1", served.port, timeout=60)
+    line.request("GET", "/v1/completions", headers={"authorization": f"Bearer {TOKEN}"})
+    answer = line.getresponse()
+    assert (answer.status, answer.headers["allow"]) == (405, "POST")
+    line.close()
+
+
+def test_a_checkpoint_that_cannot_be_read_is_no_fault_of_the_request(served: Served, room: Workspace) -> None:
+    run = speaking(room, 100, name="broken")
+    weights = run.saved_checkpoints()[0].path / "model.safetensors"
+    weights.chmod(0o600)
+    weights.write_bytes(b"x" * weights.stat().st_size)
+    with pytest.raises(openai.InternalServerError) as caught:
+        served.client().completions.create(model="broken", prompt="x")
+    assert caught.value.status_code == 503 and caught.value.type == "server_error"
+    run.remove()
+
+
 def test_other_paths_and_methods_are_refused_in_the_same_form(served: Served) -> None:
     for method, path, status in (("GET", "/", 404), ("GET", "/v1/completions", 405), ("POST", "/v1/embeddings", 404)):
         got, text = served.ask(method, path)
@@ -369,6 +388,42 @@ def test_without_a_token_one_is_made_and_printed_ready_to_paste(room: Workspace,
     assert url == f"{served.url}/completions" and f"authorization: Bearer {token}" in done.stdout
     assert json.loads(body)["model"]
     assert served.end(signal.SIGTERM) == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("environment", [False, True])
+def test_a_given_token_is_named_by_where_it_came_from(room: Workspace, environment: bool) -> None:
+    given = {"LLMTUI_TOKEN": TOKEN} if environment else {}
+    options = [] if environment else ["--token", TOKEN]
+    process = spawn("serve", "--port", "0", *options, LLMTUI_HOME=str(room.home), **given)
+    assert process.stdout is not None
+    lines = [process.stdout.readline() for _ in range(3)]
+    process.kill()
+    process.communicate()
+    key = "$LLMTUI_TOKEN" if environment else "YOUR-TOKEN"
+    assert lines[1] == f'export OPENAI_API_KEY="{key}"\n'
+    assert f'"authorization: Bearer {key}"' in lines[2]
+    assert TOKEN not in "".join(lines) and "$OPENAI_API_KEY" not in lines[2]
+
+
+def test_a_name_means_the_newest_run_of_those_that_are_served(room: Workspace) -> None:
+    old = speaking(room, 100, name="books")
+    newer = speaking(room, 100, name="books")
+    served = Served(room, old.id)
+    assert served.client().models.retrieve("books").id == "books"
+    assert served.client().completions.create(model="books", prompt="x", max_tokens=1).model == f"{old.id}@100"
+    with pytest.raises(openai.NotFoundError):
+        served.client().models.retrieve(newer.id)
+    served.end()
+    for run in (old, newer):
+        run.remove()
+
+
+def test_a_run_without_checkpoints_does_not_hide_another_of_its_name(served: Served, room: Workspace) -> None:
+    old = speaking(room, 100, name="twice")
+    newer = speaking(room, name="twice")
+    assert served.client().completions.create(model="twice", prompt="x", max_tokens=1).model == f"{old.id}@100"
+    for run in (old, newer):
+        run.remove()
 
 
 @pytest.mark.parametrize(

@@ -299,12 +299,12 @@ def look_through(workspace: Workspace) -> Iterator[Run | BadRun]:
                 yield trouble
 
 
-def find_run(workspace: Workspace, wanted: str | None = None) -> Run:
+def find_run(workspace: Workspace, wanted: str | None = None, among: list[Run] | None = None) -> Run:
     """The run that `wanted` names: an id, the start of one, or a name (the newest of that name); None: the newest.
 
-    Raises NoSuchRun with the nearest right name.
+    among: the runs it may be, newest first; all when not given. Raises NoSuchRun with the nearest right name.
     """
-    runs = all_runs(workspace)
+    runs = all_runs(workspace) if among is None else among
     if not runs:
         raise NoSuchRun("there are no runs yet", todo="start one: llmtui demo, or llmtui run PATH")
     if wanted is None:

@@ -223,6 +223,8 @@ class Refused(Reply, frozen=True, kw_only=True, tag="refused"):
     what: str
     where: str = ""
     todo: str = ""
+    usage: bool = True
+    """Whether the request is at fault; otherwise the same may be answered another time."""
 
 
 Questions = Generate | Likeliest | Score | Look | Describe

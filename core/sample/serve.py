@@ -36,7 +36,7 @@ from core.sample.protocol import (
     Requests,
     encode,
 )
-from core.trouble import Trouble
+from core.trouble import Trouble, Usage
 
 IDLE = 300.0
 """Seconds without a request after which the models' memory is given back; the next request loads again."""
@@ -65,10 +65,12 @@ class Work:
         except StopIteration:
             return self.finished(), True
         except Trouble as trouble:
-            return Refused(id=self.id, what=trouble.what, where=trouble.where, todo=trouble.todo), True
+            usage = isinstance(trouble, Usage)
+            return Refused(id=self.id, what=trouble.what, where=trouble.where, todo=trouble.todo, usage=usage), True
         except BaseException as error:  # a panic in tiktoken's Rust is no Exception
             traceback.print_exc()
-            return Refused(id=self.id, what=f"an error nobody foresaw: {type(error).__name__}: {error}"), True
+            what = f"an error nobody foresaw: {type(error).__name__}: {error}"
+            return Refused(id=self.id, what=what, usage=False), True
         finally:
             self._seconds += time.perf_counter() - began
         if isinstance(reply, Loaded):
@@ -138,7 +140,8 @@ class Server:
         elif request.id in self._works:
             self._say(Refused(id=request.id, what="a request with this id is being answered", todo="give it another"))
         elif len(self._works) >= AT_ONCE:
-            self._say(Refused(id=request.id, what=f"{AT_ONCE} requests are being answered", todo="ask again later"))
+            what = f"{AT_ONCE} requests are being answered"
+            self._say(Refused(id=request.id, what=what, todo="ask again later", usage=False))
         else:
             self._works[request.id] = Work(request, self._models)
 
@@ -146,7 +149,7 @@ class Server:
         try:
             line = encode(reply)
         except UnicodeEncodeError:  # a file's name may be no UTF-8
-            line = encode(Refused(id=reply.id, what="a name or a text here is no UTF-8"))
+            line = encode(Refused(id=reply.id, what="a name or a text here is no UTF-8", usage=False))
             self._works.pop(reply.id, None)
         self._out.write(line + b"\n")
         self._out.flush()

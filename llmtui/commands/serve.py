@@ -54,13 +54,18 @@ def serve(wanted: tuple[str, ...], host: str, port: int, token: str | None) -> N
         say("everybody who reaches this machine can ask here, and the token and all texts pass the network unencrypted")
     known = token or secrets.token_urlsafe(24)
     out(f"export OPENAI_BASE_URL={url}")
-    if token is None:
-        out(f"export OPENAI_API_KEY={known}")
-    key = "$OPENAI_API_KEY" if token else known
+    key = known
+    if token is not None:  # what was kept from others is not printed
+        source = click.get_current_context().get_parameter_source("token")
+        key = "$LLMTUI_TOKEN" if source is click.core.ParameterSource.ENVIRONMENT else "YOUR-TOKEN"
+    out(f'export OPENAI_API_KEY="{key}"' if key != known else f"export OPENAI_API_KEY={known}")
     model = first.id if first else "RUN"
     out(
         f"curl {url}/completions -H 'content-type: application/json' -H \"authorization: Bearer {key}\" "
         f'-d \'{{"model": "{model}", "prompt": "Once"}}\''
     )
     say("Ctrl-C ends it" if first else "no run has a checkpoint yet; those that come are served. Ctrl-C ends it")
-    asyncio.run(answer(workspace, offers, server, host, known))
+    try:
+        asyncio.run(answer(workspace, offers, server, host, known))
+    except KeyboardInterrupt:  # click would write a line first, which fails where nobody reads standard error
+        raise click.Abort from None

@@ -40,22 +40,23 @@ class Offers:
 
     def all(self) -> Iterator[Offer]:
         """Newest runs first, of each the newest checkpoint first."""
-        for run in all_runs(self._workspace):
-            if self._only and run.id not in self._only:
-                continue
+        for run in self._runs():
             saved = run.saved_checkpoints()[::-1]
             if saved:
                 yield Offer(id=run.id, run=run, checkpoint=saved[0])
             for checkpoint in saved:
                 yield Offer(id=f"{run.id}@{step_of(checkpoint.path)}", run=run, checkpoint=checkpoint)
 
+    def _runs(self) -> list[Run]:
+        return [run for run in all_runs(self._workspace) if not self._only or run.id in self._only]
+
     def find(self, name: str) -> Offer:
         """The model of that name; for a run also its own name or the beginning of its id. Raises Refusal, NoSuchRun."""
         wanted, at, step = name.partition("@")
-        run = find_run(self._workspace, wanted)
+        run = find_run(self._workspace, wanted, [run for run in self._runs() if any(run.checkpoints.glob("step-*"))])
         saved = run.saved_checkpoints()
         chosen = [checkpoint for checkpoint in saved if not at or str(step_of(checkpoint.path)) == step]
-        if not chosen or (self._only and run.id not in self._only):
+        if not chosen:
             raise Refusal(
                 404, f"there is no model {name!r}; /v1/models lists them", param="model", code="model_not_found"
             )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -10,7 +12,7 @@ from starlette.responses import Response
 from core.runs.directory import NoSuchRun
 from core.trouble import Trouble, Usage
 from llmtui.sampler import SamplerDied
-from llmtui.talk import NotAnswered
+from llmtui.talk import NotAnswered, Unanswerable
 
 _CODES = {401: "invalid_api_key", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
@@ -18,8 +20,17 @@ _CODES = {401: "invalid_api_key", 404: "not_found", 405: "method_not_allowed", 4
 class Refusal(Exception):
     """The request cannot be done."""
 
-    def __init__(self, status: int, message: str, *, param: str | None = None, code: str | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(message)
+        self.headers = {"www-authenticate": "Bearer"} if status == 401 else headers
         self.status, self.message, self.param, self.code = status, message, param, code or _CODES.get(status)
 
     @classmethod
@@ -29,16 +40,16 @@ class Refusal(Exception):
             case Refusal():
                 return error
             case HTTPException():
-                return cls(error.status_code, error.detail.lower())
+                return cls(error.status_code, error.detail.lower(), headers=error.headers)
             case NoSuchRun():
                 return cls(404, _sentence(error), param="model", code="model_not_found")
-            case NotAnswered() | Usage():
+            case Unanswerable() | Usage():
                 return cls(400, _sentence(error))
-            case SamplerDied():
+            case SamplerDied() | NotAnswered():
                 return cls(503, _sentence(error))
             case Trouble():
                 return cls(500, _sentence(error))
-        return cls(500, f"this should not have happened: {type(error).__name__}: {error}")
+        return cls(500, "something went wrong here that nobody foresaw; the server says on its standard error what")
 
     def body(self) -> bytes:
         kind = "invalid_request_error" if self.status < 500 else "server_error"
@@ -46,8 +57,7 @@ class Refusal(Exception):
         return msgspec.json.encode({"error": error})
 
     def response(self) -> Response:
-        headers = {"www-authenticate": "Bearer"} if self.status == 401 else None
-        return Response(self.body(), self.status, headers, media_type="application/json")
+        return Response(self.body(), self.status, self.headers, media_type="application/json")
 
 
 def _sentence(trouble: Trouble) -> str:

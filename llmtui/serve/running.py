@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 from collections.abc import Awaitable, Callable
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from core.trouble import Trouble
 from core.workspace import Workspace
@@ -19,6 +21,12 @@ from llmtui.serve.service import Service
 
 PATIENCE = 2
 """Seconds that answers being sent get when the server ends; the sampler has ended before, so that all are over."""
+
+
+SLOW = 60.0
+"""Seconds that a client may take to ask, and to make room for more of an answer."""
+CONNECTIONS = 256
+"""At once; whoever comes then is told to come again."""
 
 
 class CannotServe(Trouble):
@@ -65,7 +73,8 @@ class _Server(uvicorn.Server):
             uvicorn.Config(
                 app,
                 loop="asyncio",
-                http="h11",
+                http=_Connection,
+                limit_concurrency=CONNECTIONS,
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -80,6 +89,38 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await self._closing()
         await super().shutdown(sockets)
+
+
+class _Connection(H11Protocol):
+    """uvicorn's, cut off when the client neither asks nor reads: nobody else would get what it holds."""
+
+    _asking: asyncio.TimerHandle | None = None
+    _reading: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._await_request()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._await_request()
+
+    def _await_request(self) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            if self._asking is not None:
+                self._asking.cancel()
+            self._asking = None
+        elif self._asking is None:
+            self._asking = self.loop.call_later(SLOW, self.transport.abort)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._reading = self.loop.call_later(SLOW, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._reading is not None:
+            self._reading.cancel()
 
 
 class _Say(logging.Handler):

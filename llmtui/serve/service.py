@@ -57,10 +57,11 @@ class Service:
     # -- paths --------------------------------------------------------------------------------------------------------
 
     async def _models(self, request: Request) -> Response:
-        return _json({"object": "list", "data": [offer.described() for offer in self._offers.all()]})
+        models = await asyncio.to_thread(lambda: [offer.described() for offer in self._offers.all()])
+        return _json({"object": "list", "data": models})
 
     async def _model(self, request: Request) -> Response:
-        return _json(self._offers.find(request.path_params["name"]).described())
+        return _json((await asyncio.to_thread(self._offers.find, request.path_params["name"])).described())
 
     async def _completions(self, request: Request) -> Response:
         return await self._texts(request, Completion)
@@ -70,7 +71,7 @@ class Service:
 
     async def _texts(self, request: Request, kind: type[Body]) -> Response:
         asked = parse(await body(request), kind)
-        job = Job.of(asked, self._offers.find(asked.model))
+        job = Job.of(asked, await asyncio.to_thread(self._offers.find, asked.model))
         options = asked.stream_options
         teller = Teller(
             job,
@@ -83,7 +84,7 @@ class Service:
             whole = await _while_there(request, teller.whole(deltas))
             return Response(whole, media_type="application/json")
         first = await _while_there(request, anext(deltas))  # what is refused at once has a status that says so
-        return Events(teller.events(first, deltas))
+        return Events(teller.events(first, deltas), deltas)
 
     async def _deltas(self, job: Job) -> AsyncGenerator[Delta, None]:
         ending = Refusal(503, "the server is ending")
@@ -100,15 +101,17 @@ class Service:
 class Events(StreamingResponse):
     """A stream of server-sent events, which ends its source when nobody listens any more."""
 
-    def __init__(self, events: AsyncGenerator[bytes, None]) -> None:
+    def __init__(self, events: AsyncGenerator[bytes, None], deltas: AsyncGenerator[Delta, None]) -> None:
+        """deltas: what `events` are made of; a generator that never began closes nothing."""
         super().__init__(events, headers={"cache-control": "no-store"}, media_type="text/event-stream")
-        self._events = events
+        self._events, self._deltas = events, deltas
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
         finally:
             await self._events.aclose()
+            await self._deltas.aclose()
 
 
 async def _while_there(request: Request, work: Coroutine[Any, Any, Done]) -> Done:

@@ -45,8 +45,8 @@ class Teller:
         """Server-sent events, one for each piece of a text. What goes wrong on the way is one, too."""
         begun: set[int] = set()
         try:
-            yield self._event([self._piece(first, begun)])
             async with aclosing(deltas):
+                yield self._event([self._piece(first, begun)])
                 async for delta in deltas:
                     yield self._event([self._piece(delta, begun)])
             if self._usage:

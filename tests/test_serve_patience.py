@@ -1,0 +1,197 @@
+"""What `llmtui serve` does about those who connect and then neither ask nor read, or go."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from core.workspace import Workspace
+from llmtui.serve import running
+from llmtui.serve.job import Delta, Job
+from llmtui.serve.offers import Offer
+from llmtui.serve.running import _Server, listening
+from llmtui.serve.service import Events
+from llmtui.serve.told import Teller
+from tests.speaking import speaking
+from tests.test_cli import LLMTUI, ROOT
+
+TOKEN = "a-token-for-tests"
+
+
+class Endless:
+    """An answer that goes on until nobody waits for it any more."""
+
+    def __init__(self) -> None:
+        self.ended = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await Events(self._events(), self._nothing())(scope, receive, send)
+        self.ended.set()
+
+    async def _events(self) -> AsyncGenerator[bytes, None]:
+        while True:
+            await asyncio.sleep(0)
+            yield b"x" * 2**16
+
+    async def _nothing(self) -> AsyncGenerator[Delta, None]:
+        yield Delta(0, "")
+
+
+async def serving(app: ASGIApp, port: list[int]) -> tuple[_Server, asyncio.Task[None]]:
+    async def closing() -> None: ...
+
+    address = listening("127.0.0.1", 0)
+    port.append(address.getsockname()[1])
+    server = _Server(app, closing)
+    return server, asyncio.create_task(server.serve([address]))
+
+
+def test_a_client_that_does_not_read_is_let_go_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "SLOW", 0.2)
+
+    async def scene() -> None:
+        app, port = Endless(), list[int]()
+        server, task = await serving(app, port)
+        with socket.create_connection(("127.0.0.1", port[0])) as line:
+            line.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            await asyncio.wait_for(app.ended.wait(), 30)
+        server.should_exit = True
+        await task
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\nhost: loc"])
+def test_a_client_that_does_not_ask_is_let_go_of(monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
+    monkeypatch.setattr(running, "SLOW", 0.2)
+
+    async def scene() -> None:
+        port = list[int]()
+        server, task = await serving(Endless(), port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port[0])
+        writer.write(said)
+        assert await asyncio.wait_for(reader.read(), 30) == b""
+        writer.close()
+        server.should_exit = True
+        await task
+
+    asyncio.run(scene())
+
+
+def test_more_connections_than_there_is_room_for_are_told_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "CONNECTIONS", 3)
+
+    async def scene() -> None:
+        port = list[int]()
+        server, task = await serving(Endless(), port)
+        idle = [await asyncio.open_connection("127.0.0.1", port[0]) for _ in range(2)]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port[0])
+        writer.write(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        assert (await asyncio.wait_for(reader.read(), 30)).startswith(b"HTTP/1.1 503")
+        for _, other in (*idle, (reader, writer)):
+            other.close()
+        server.should_exit = True
+        await task
+
+    asyncio.run(scene())
+
+
+class Source:
+    """Where texts come from, and whether it was closed."""
+
+    def __init__(self) -> None:
+        self.closed = False
+
+    async def deltas(self) -> AsyncGenerator[Delta, None]:
+        try:
+            for _ in range(3):
+                yield Delta(0, "x")
+        finally:
+            self.closed = True
+
+
+@pytest.fixture
+def teller(workspace: Workspace) -> Teller:
+    run = speaking(workspace, 100, name="plain")
+    offer = Offer(id=run.id, run=run, checkpoint=run.saved_checkpoints()[0])
+    return Teller(Job(offer=offer, prompts=[], sampling=run.recipe.sample.sampling(), texts=1), chat=False)
+
+
+def test_a_client_that_goes_at_the_first_event_ends_its_answer(teller: Teller) -> None:
+    async def scene() -> None:
+        source = Source()
+        deltas = source.deltas()
+        events = teller.events(await anext(deltas), deltas)
+        await anext(events)
+        await events.aclose()
+        assert source.closed
+
+    asyncio.run(scene())
+
+
+def test_a_client_that_goes_before_the_first_event_ends_its_answer(teller: Teller) -> None:
+    async def scene() -> None:
+        source = Source()
+        deltas = source.deltas()
+        first = await anext(deltas)
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.disconnect"}
+
+        async def send(message: object) -> None:
+            await asyncio.Event().wait()
+
+        await Events(teller.events(first, deltas), deltas)({"type": "http"}, receive, send)
+        assert source.closed
+
+    asyncio.run(scene())
+
+
+# -- the process -------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def started(workspace: Workspace, stderr: int) -> Iterator[tuple[Any, int]]:
+    process = subprocess.Popen(
+        [*LLMTUI, "serve", "--port", "0", "--token", TOKEN],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "LLMTUI_HOME": str(workspace.home)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        url = process.stdout.readline()
+        yield process, int(url.rpartition(":")[2].partition("/")[0])
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def asked(port: int, path: str) -> tuple[int, str]:
+    line = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    line.request("GET", path, headers={"authorization": f"Bearer {TOKEN}"})
+    answer = line.getresponse()
+    status, text = answer.status, answer.read().decode()
+    line.close()
+    return status, text
+
+
+def test_ctrl_c_ends_it_as_ever_when_nobody_reads_standard_error_any_more(workspace: Workspace) -> None:
+    with started(workspace, subprocess.PIPE) as (process, port):
+        assert "Ctrl-C" in process.stderr.readline()
+        process.stderr.close()
+        assert [asked(port, "/v1/models")[0] for _ in range(3)] == [200] * 3
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 130
