@@ -134,7 +134,7 @@ def test_a_second_start_of_a_running_run_is_refused(launched: Launch, tiny: Make
     assert worker.returncode == 75
 
 
-@pytest.mark.parametrize("victims", ["writer", "supervisor", "both"])
+@pytest.mark.parametrize("victims", ["writer", "supervisor", pytest.param("both", marks=pytest.mark.slow)])
 def test_kill_9_at_a_random_moment_and_the_run_tells_the_truth_and_finishes(
     launched: Launch, tiny: Make, workspace: Workspace, victims: str
 ) -> None:
