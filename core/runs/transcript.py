@@ -74,8 +74,6 @@ class Transcripts:
     def __init__(self, run: Path) -> None:
         self._folder = run / "transcripts"
         self._lock: Lock | None = None
-        self.kept = True
-        """Whether what is said is on the disk; no longer when the disk is full, say."""
         try:
             self._folder.mkdir(mode=0o700, exist_ok=True)
             self._lock = Lock.acquire(self._folder / "lock")
@@ -84,6 +82,7 @@ class Transcripts:
         except OSError:
             self.taken = False
         self.kept = self._lock is not None
+        """Whether what is said is on the disk; no longer when the disk is full, say."""
 
     def conversation(self, checkpoint: str) -> list[Said]:
         """What the newest conversation with `checkpoint`, a name such as step-00000200, consists of."""

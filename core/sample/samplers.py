@@ -25,19 +25,16 @@ _COLDEST = 1e-30
 class BadLogits(Trouble):
     doing = "draw text"
 
+    def __init__(self) -> None:
+        super().__init__("the model's output is not finite", todo="use an earlier checkpoint")
+
 
 def finite(logits: Tensor) -> Tensor:
     """The scores as they are, whatever their shape. Raises BadLogits where one is not finite."""
     # the sum tells it in a tenth of the time; it may overflow by itself
     if not math.isfinite(float(logits.sum())) and not bool(torch.isfinite(logits).all()):
-        ensure_finite(math.nan)
+        raise BadLogits()
     return logits
-
-
-def ensure_finite(cost: float) -> None:
-    """Raises BadLogits."""
-    if not math.isfinite(cost):
-        raise BadLogits("the model's output is not finite", todo="use an earlier checkpoint")
 
 
 def biased(scores: Tensor, bias: Mapping[int, float]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -16,7 +17,7 @@ from core.model.gpt import GPT
 from core.model.inference import inference
 from core.model.loss import head_loss
 from core.sample.reader import filled, kept_at_the_edge
-from core.sample.samplers import ensure_finite
+from core.sample.samplers import BadLogits
 
 T = TypeVar("T")
 
@@ -50,7 +51,8 @@ def parts(model: GPT, ids: Sequence[int] | NDArray[np.integer[Any]], known: int 
     text = torch.from_numpy(np.asarray(ids, np.int32))  # half of what int64 takes: a text may be long
     every = _causal(model, text, known) if model.mask is None else _masked(model, text, model.mask)
     for part in every:
-        ensure_finite(part.nats)
+        if not math.isfinite(part.nats):
+            raise BadLogits
         yield part
 
 
