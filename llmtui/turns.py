@@ -62,7 +62,8 @@ class Turns:
         """A new turn, which `Asking.write` lets the model write. again: in place of the answer to the last prompt."""
         if self._talk is None or self._talk.transcripts.taken:  # the other chat may be over by now
             self._talk = Talk(self._sampler, self._run)
-        self.note = self._talk.turn_to(checkpoint.path, take_over=newest and self.converses)
+        words = self._talk.turn_to(checkpoint.path, take_over=newest and self.converses)
+        self.note = words if self.converses else ""  # a prompt that stands alone goes on with nothing
         if again and self._talk.asked == prompt:
             self._talk.withdraw()
         else:

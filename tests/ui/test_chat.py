@@ -204,6 +204,7 @@ async def test_what_was_said_is_there_when_the_workbench_is_opened_again(
         await pilot.press("5")
         await until(pilot, lambda: "once went" in screen_text(again) and "then went" in screen_text(again))
         await (await ask(pilot, "now"))("now went")
+        assert "going on with" not in screen_text(again)  # each prompt stands alone
 
 
 async def test_a_conversation_is_gone_on_with_where_the_recipe_has_templates(
