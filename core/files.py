@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import hashlib
 import os
@@ -10,6 +11,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _REPLACED = ".replaced-"
+
+BYTE_ORDER_MARKS = (  # the longer first: UTF-32's begins with UTF-16's
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+"""How a text may begin, and what it then is written in: editors and shells of Windows write such marks."""
+
+
+def read_text(path: Path) -> str:
+    """The text of a small file that a person wrote: UTF-8, unless it begins with the byte order mark of another.
+
+    Raises OSError, UnicodeDecodeError.
+    """
+    raw = path.read_bytes()
+    mark, encoding = next((known for known in BYTE_ORDER_MARKS if raw.startswith(known[0])), (b"", "utf-8"))
+    return raw[len(mark) :].decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
 
 
 def fsync_directory(path: Path) -> None:

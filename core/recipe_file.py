@@ -15,6 +15,7 @@ from msgspec import Struct
 from core import start
 from core.corpora import known
 from core.dial import dialled
+from core.files import read_text
 from core.model_folder import BadStart
 from core.recipe import Model, Recipe
 from core.trouble import Usage, nearest
@@ -99,11 +100,11 @@ def presets() -> dict[str, Path]:
 def read_toml(path: Path) -> dict[str, Any]:
     """The tables of a recipe file. Raises BadRecipe, naming the file and the line."""
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(read_text(path))
     except FileNotFoundError:
         raise BadRecipe("there is no such file", where=str(path)) from None
     except UnicodeDecodeError as error:
-        raise BadRecipe(f"it is not UTF-8 text (byte {error.start})", where=str(path)) from None
+        raise BadRecipe(f"it is not {error.encoding.upper()} text (byte {error.start})", where=str(path)) from None
     except tomllib.TOMLDecodeError as error:
         raise BadRecipe(f"not TOML: {error}", where=str(path)) from None
     except OSError as error:
@@ -145,7 +146,10 @@ def load(
     below: dict[str, Any] = {}
     for each in (corpus.recipe if corpus is not None else {}, needed, tables):
         _merge(below, each)
-    recipe = msgspec.convert(below, Recipe, str_keys=True)  # TOML has no other keys
+    try:
+        recipe = msgspec.convert(below, Recipe, str_keys=True)  # TOML has no other keys
+    except msgspec.ValidationError as error:  # of what the caller worked out: the other layers have been checked
+        raise BadRecipe(str(error)) from None
     _check_together(recipe, str(file) if file else "")
     if needed:
         with _as_recipe_trouble():

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from core.files import write_atomic
+from core.files import read_text, write_atomic
 from core.recipe_file import allowed
 from core.trouble import Usage, nearest
 
@@ -34,7 +34,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 def load_settings(path: Path) -> tuple[Settings, list[str]]:
     """The settings in the file `path` and a sentence for each that cannot be used, which keeps its default."""
     try:
-        tables = tomllib.loads(path.read_text("utf-8"))
+        tables = tomllib.loads(read_text(path))
     except FileNotFoundError:
         return Settings(), []
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

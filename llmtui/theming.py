@@ -14,6 +14,7 @@ from textual.color import Color, ColorParseError
 from textual.theme import BUILTIN_THEMES, Theme
 
 from core import ROOT
+from core.files import read_text
 from core.trouble import nearest
 from core.workspace import Workspace
 
@@ -68,7 +69,7 @@ _FALLBACK_LIGHT = {"success": "#18794e", "warning": "#8f5a00", "error": "#c2292e
 def read_theme(path: Path) -> Theme:
     """The theme in `path`. Raises BadTheme."""
     try:
-        tables = tomllib.loads(path.read_text("utf-8"))
+        tables = tomllib.loads(read_text(path))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadTheme(str(error)) from None
     _refuse_unknown(tables, ThemeFile)

@@ -309,6 +309,8 @@ def find_run(workspace: Workspace, wanted: str | None = None, among: list[Run] |
         raise NoSuchRun("there are no runs yet", todo="start one: llmtui demo, or llmtui run PATH")
     if wanted is None:
         return runs[0]
+    if not wanted.strip():  # as a script's variable that is not set: every name begins with nothing
+        raise NoSuchRun("the name of the run is empty", todo="`llmtui ls` lists the runs")
     for run in runs:
         if wanted in (run.id, run.name):
             return run

@@ -11,11 +11,12 @@ from core.runs.directory import Run
 from core.sample.protocol import Loaded
 from core.trouble import Trouble, Usage
 from core.workspace import step_of
-from llmtui.commands.options import Decorator
+from llmtui.commands.options import NAMED, Decorator
 from llmtui.console import say
 
 checkpoint_option: Decorator = click.option(
     "--checkpoint",
+    type=NAMED,
     metavar="STEP|best|last",
     default="last",
     show_default=True,

@@ -18,7 +18,7 @@ from core.runs.directory import NoSuchRun, find_run
 from core.trouble import Usage, nearest
 from core.workspace import Workspace
 from llmtui.commands.asked import ensure_agreed, placed, resolve
-from llmtui.commands.options import json_option, preset_option, set_option, yes_option
+from llmtui.commands.options import NAMED, NamedPath, json_option, preset_option, set_option, yes_option
 from llmtui.console import out, out_json, out_spans, say, table
 from llmtui.differences import differences
 from llmtui.errand import errand
@@ -75,7 +75,7 @@ def steps(as_json: bool) -> None:
 
 
 @data.command(short_help="Try the cleaning on the beginning of a corpus.")
-@click.argument("what", metavar="RECIPE|SOURCE")
+@click.argument("what", type=NAMED, metavar="RECIPE|SOURCE")
 @preset_option
 @set_option
 @click.option("--documents", type=click.IntRange(0, 100), default=3, show_default=True, help="Documents to show.")
@@ -135,10 +135,10 @@ def _show(excerpt: Excerpt, number: int) -> None:
 
 
 @data.command(short_help="Download, clean and tokenize a corpus, without training.")
-@click.argument("what", metavar="RECIPE|SOURCE")
+@click.argument("what", type=NAMED, metavar="RECIPE|SOURCE")
 @preset_option
 @set_option
-@click.option("--part", metavar="I/N", help="Tokenize only every N-th shard, from the I-th on; see above.")
+@click.option("--part", type=NAMED, metavar="I/N", help="Tokenize only every N-th shard, from the I-th on; see above.")
 @yes_option
 def prepare(what: str, preset: str | None, overrides: tuple[str, ...], part: str | None, yes: bool) -> None:
     """Make the token shards of RECIPE or SOURCE and print where they are. A run with the same data then begins at once.
@@ -173,7 +173,7 @@ def _part(text: str | None) -> tuple[int, int]:
 
 
 @data.command(short_help="Write what a stage made as plain text.")
-@click.argument("name", metavar="RUN|CORPUS")
+@click.argument("name", type=NAMED, metavar="RUN|CORPUS")
 @click.option(
     "--stage",
     type=click.Choice(list(STAGES)),
@@ -181,7 +181,7 @@ def _part(text: str | None) -> tuple[int, int]:
     show_default=True,
     help="The documents as they came, the cleaned ones, or the token ids.",
 )
-@click.option("--to", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Where to.")
+@click.option("--to", metavar="FILE", type=NamedPath(), help="Where to.")
 @click.option("--force", is_flag=True, help="Replace the file if it is there.")
 def export(name: str, stage: str, to: Path | None, force: bool) -> None:
     """Write the documents or tokens of a run, or of a corpus by the name of its data, as plain text.

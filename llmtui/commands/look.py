@@ -15,7 +15,7 @@ from core.recipe_file import PRESETS
 from core.runs.directory import Run, find_run, look_through
 from core.runs.summary import Stage
 from core.workspace import Workspace
-from llmtui.commands.options import json_option, run_argument
+from llmtui.commands.options import NAMED, json_option, run_argument
 from llmtui.commands.start import conclude
 from llmtui.console import can_draw, out, out_json, say, table
 from llmtui.narrate import Narrator, describe_failure, describe_progress, follow
@@ -196,7 +196,7 @@ def _places(workspace: Workspace) -> dict[str, Path]:
 
 
 @click.command(short_help="Print where things are.")
-@click.argument("what", required=False, metavar="[PLACE|RUN]")
+@click.argument("what", type=NAMED, required=False, metavar="[PLACE|RUN]")
 def locate(what: str | None) -> None:
     """Print a path: of PLACE (data, runs, config, themes, state, cache, presets) or of a run; all places without it.
 

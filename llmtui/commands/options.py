@@ -21,6 +21,31 @@ from core.workspace import Workspace
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
+class Named(click.ParamType):
+    """Text that names something, which nothing but spaces does: it is a variable of a script that was not set, and
+    would be taken for the newest run, the current folder or all addresses."""
+
+    name = "text"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> str:
+        if not str(value).strip():
+            self.fail("it is empty", parameter, context)
+        return str(value)
+
+
+NAMED = Named()
+
+
+class NamedPath(click.Path):
+    """A path; an empty one would be the current folder."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        return super().convert(NAMED.convert(value, parameter, context), parameter, context)
+
+
 def _complete_run(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
     return [CompletionItem(run.id) for run in all_runs(Workspace()) if run.id.startswith(typed)]
 
@@ -36,22 +61,29 @@ def _complete_preset(context: click.Context, parameter: click.Parameter, typed: 
 def run_argument(*, required: bool = False, nargs: int = 1) -> Decorator:
     """RUN, whose absence means the newest; with `nargs` -1 as many as are given."""
     metavar = "RUN" if required else "[RUN]"
-    return click.argument("wanted", metavar=metavar, required=required, nargs=nargs, shell_complete=_complete_run)
+    return click.argument(
+        "wanted", type=NAMED, metavar=metavar, required=required, nargs=nargs, shell_complete=_complete_run
+    )
 
 
 run_option: Decorator = click.option(
-    "--run", "wanted", metavar="RUN", shell_complete=_complete_run, help="Left out: the newest run."
+    "--run", "wanted", type=NAMED, metavar="RUN", shell_complete=_complete_run, help="Left out: the newest run."
 )
 set_option: Decorator = click.option(
     "--set",
     "overrides",
+    type=NAMED,
     metavar="FIELD=VALUE",
     multiple=True,
     shell_complete=_complete_field,
     help="Change one field of the recipe, such as train.lr=3e-4; may be repeated. `llmtui recipe` prints all fields.",
 )
 preset_option: Decorator = click.option(
-    "--preset", metavar="NAME", shell_complete=_complete_preset, help="Start from a recipe that comes with llmtui."
+    "--preset",
+    type=NAMED,
+    metavar="NAME",
+    shell_complete=_complete_preset,
+    help="Start from a recipe that comes with llmtui.",
 )
 detach_option: Decorator = click.option("--detach", is_flag=True, help="Start it and return at once.")
 processes_option: Decorator = click.option(

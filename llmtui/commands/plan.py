@@ -18,7 +18,7 @@ from core.recipe_file import load
 from core.vocab.sizes import expected
 from core.workspace import Workspace
 from llmtui.commands.asked import resolve
-from llmtui.commands.options import json_option, preset_option, set_option
+from llmtui.commands.options import NAMED, json_option, preset_option, set_option
 from llmtui.console import out, out_json, table
 from llmtui.planned import parts, passes, shares
 from llmtui.units import count, size
@@ -37,7 +37,7 @@ class Option(NamedTuple):
 
 
 @click.command(short_help="Count what a recipe will take: parameters, work, memory.")
-@click.argument("what", metavar="[RECIPE|SOURCE]", required=False)
+@click.argument("what", type=NAMED, metavar="[RECIPE|SOURCE]", required=False)
 @preset_option
 @set_option
 @json_option

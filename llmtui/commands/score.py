@@ -16,7 +16,7 @@ from core.sample.protocol import Loaded, Score, Scored, Scoring
 from core.trouble import Trouble
 from core.workspace import Workspace
 from llmtui.commands.checkpoint import checkpoint_option, place_of, tell
-from llmtui.commands.options import NoText, json_option, run_option, text_of
+from llmtui.commands.options import NAMED, NoText, json_option, run_option, text_of
 from llmtui.console import out, out_json, say, table
 from llmtui.sampler import Sampler
 from llmtui.talk import NotAnswered, replies
@@ -31,7 +31,7 @@ class CannotScore(Trouble):
 
 
 @click.command(short_help="Say what a text costs under a run's model.")
-@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.argument("files", type=NAMED, metavar="FILE...", nargs=-1, required=True)
 @run_option
 @checkpoint_option
 @json_option

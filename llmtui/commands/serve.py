@@ -12,7 +12,7 @@ import click
 
 from core.trouble import Usage
 from core.workspace import Workspace
-from llmtui.commands.options import run_argument
+from llmtui.commands.options import NAMED, run_argument
 from llmtui.console import out, say
 
 
@@ -22,10 +22,13 @@ class BadToken(Usage):
 
 @click.command(short_help="Serve models over HTTP, as OpenAI's interface does.")
 @run_argument(nargs=-1)
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at: this machine alone.")
+@click.option(
+    "--host", type=NAMED, default="127.0.0.1", show_default=True, help="Address to listen at: this machine alone."
+)
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
 @click.option(
     "--token",
+    type=NAMED,
     envvar="LLMTUI_TOKEN",
     show_envvar=True,
     help="What clients have to know; made at random when not given. Others on this machine can see options.",

@@ -16,7 +16,15 @@ from core.runs.directory import Run, State
 from core.trouble import Usage
 from core.workspace import Workspace
 from llmtui.commands.asked import ensure_agreed, from_file, placed, resolve
-from llmtui.commands.options import detach_option, preset_option, processes_option, set_option, yes_option
+from llmtui.commands.options import (
+    NAMED,
+    NamedPath,
+    detach_option,
+    preset_option,
+    processes_option,
+    set_option,
+    yes_option,
+)
 from llmtui.console import can_draw, out, say
 from llmtui.narrate import Narrator, describe_failure, describe_progress, follow, result
 
@@ -38,10 +46,10 @@ def demo(overrides: tuple[str, ...], detach: bool, plain: bool) -> int:
 
 
 @click.command(short_help="Build what a recipe says, or train on a text.")
-@click.argument("what", metavar="RECIPE|SOURCE")
+@click.argument("what", type=NAMED, metavar="RECIPE|SOURCE")
 @preset_option
 @set_option
-@click.option("--name", help="What to call the run; derived from the recipe or source otherwise.")
+@click.option("--name", type=NAMED, help="What to call the run; derived from the recipe or source otherwise.")
 @processes_option
 @detach_option
 @click.option("--workbench", is_flag=True, help="Open the workbench on it.")
@@ -71,13 +79,13 @@ def run(
 
 
 @click.command(short_help="Print a recipe with all its fields, as a file.")
-@click.argument("file", metavar="[FILE]", required=False)
+@click.argument("file", type=NamedPath(), metavar="[FILE]", required=False)
 @preset_option
 @set_option
-def recipe(file: str | None, preset: str | None, overrides: tuple[str, ...]) -> None:
+def recipe(file: Path | None, preset: str | None, overrides: tuple[str, ...]) -> None:
     """Print the recipe that FILE, --preset and --set make together: every field, what it means, what it takes."""
     if file is not None:
-        out(to_toml(from_file(Path(file), preset, overrides)), end="")
+        out(to_toml(from_file(file, preset, overrides)), end="")
     else:
         out(to_toml(load(preset=preset, overrides=overrides)), end="")
 

@@ -19,7 +19,7 @@ from core.vocab.protocol import Choice, Compare, Compared, Row
 from core.vocab.report import Entry, VocabularyReport, read_report
 from core.workspace import Workspace
 from llmtui.commands.asked import ensure_agreed
-from llmtui.commands.options import json_option, run_argument, yes_option
+from llmtui.commands.options import NAMED, NamedPath, json_option, run_argument, yes_option
 from llmtui.console import out, out_json, say, table
 from llmtui.errand import errand
 from llmtui.units import size
@@ -38,7 +38,7 @@ def vocab() -> None:
 
 
 @vocab.command("import", short_help="Take in a vocabulary file from a machine with a network.")
-@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=NamedPath())
 @json_option
 def import_(files: tuple[Path, ...], as_json: bool) -> None:
     """Keep FILE, a published vocabulary file, for runs without a network.
@@ -95,8 +95,10 @@ def _listed(entry: Entry) -> tuple[str, ...]:
 
 
 @vocab.command(short_help="Encode the same text with two vocabularies.")
-@click.argument("vocabularies", metavar="A B", nargs=-1, required=True)
-@click.option("--on", "corpus", metavar="CORPUS", required=True, help="A source, or a run: its held-out text.")
+@click.argument("vocabularies", type=NAMED, metavar="A B", nargs=-1, required=True)
+@click.option(
+    "--on", "corpus", type=NAMED, metavar="CORPUS", required=True, help="A source, or a run: its held-out text."
+)
 @yes_option
 @json_option
 def compare(vocabularies: tuple[str, ...], corpus: str, yes: bool, as_json: bool) -> None:
@@ -177,7 +179,7 @@ def _corpus(workspace: Workspace, wanted: str) -> tuple[str, bool]:
 
 def _tokens(workspace: Workspace, wanted: str | None) -> Path:
     """The tokens of a run, or those of that name. Raises NoSuchRun, NoTokens."""
-    if wanted is not None and wanted not in ("", ".", "..") and "/" not in wanted:
+    if wanted is not None and wanted not in (".", "..") and "/" not in wanted:
         place = workspace.artifacts / "tokens" / wanted
         if place.is_dir():
             return place

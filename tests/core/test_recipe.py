@@ -75,3 +75,24 @@ def test_an_unknown_preset_names_the_nearest() -> None:
     with pytest.raises(BadRecipe) as caught:
         load(preset="dem")
     assert "did you mean 'demo'?" in caught.value.sentence()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_a_recipe_is_read_as_an_editor_or_a_shell_of_windows_saves_it(tmp_path: Path, encoding: str) -> None:
+    file = tmp_path / "mine.toml"
+    mark = "\ufeff" if encoding.endswith(("-le", "-be")) else ""  # the others write it themselves
+    file.write_bytes(f'{mark}# prêt\r\nname = "mine"\r\n[train]\r\nminutes = 7\r\n'.encode(encoding))
+    assert (load(file=file).name, load(file=file).train.minutes) == ("mine", 7)
+
+
+def test_what_is_neither_marked_nor_utf_8_is_no_recipe(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    for raw in ('name = "é"'.encode("latin-1"), b"\xff\xfen\0a\0x"):
+        file.write_bytes(raw)
+        with pytest.raises(BadRecipe, match="is not UTF-"):
+            load(file=file)
+
+
+def test_a_corpus_without_a_name_is_a_mistake_in_words() -> None:
+    with pytest.raises(BadRecipe, match="corpus"):
+        load(base={"source": {"corpus": ""}})

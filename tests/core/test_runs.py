@@ -246,5 +246,8 @@ def test_runs_are_found_by_id_name_or_beginning_and_bad_ones_do_not_hide_good_on
     with pytest.raises(NoSuchRun) as caught:
         find_run(workspace, "tinny")
     assert "'tiny'" in caught.value.sentence()
+    for blank in ("", " ", "\t\n"):  # every name begins with nothing
+        with pytest.raises(NoSuchRun, match="is empty"):
+            find_run(workspace, blank)
     with pytest.raises(BadRun, match="newer version"):
         Run.open(workspace.runs / "20990101-000000-newer-ffff")
