@@ -21,16 +21,14 @@ from core.workspace import Workspace
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-class Named(click.ParamType):
+class Named(click.types.StringParamType):
     """Text that names something, which nothing but spaces does: it is a variable of a script that was not set, and
     would be taken for the newest run, the current folder or all addresses."""
 
-    name = "text"
-
-    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> str:
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
         if not str(value).strip():
             self.fail("it is empty", parameter, context)
-        return str(value)
+        return super().convert(value, parameter, context)
 
 
 NAMED = Named()
