@@ -12,9 +12,9 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 
-import msgspec
 from msgspec import Struct
 
+from core.events import encode
 from core.trouble import DiskTrouble, Trouble
 
 
@@ -36,7 +36,7 @@ def carry_out(work: Callable[[], Iterator[Struct]]) -> int:
     threading.Thread(target=_end_with_caller, daemon=True).start()
     try:
         for said in work():
-            out.write(msgspec.json.encode(said) + b"\n")
+            out.write(encode(said) + b"\n")
             out.flush()
         return 0
     except Trouble as error:
@@ -58,7 +58,7 @@ def carry_out(work: Callable[[], Iterator[Struct]]) -> int:
         todo=trouble.todo,
         exit_code=trouble.exit_code,
     )
-    out.write(msgspec.json.encode(failed) + b"\n")
+    out.write(encode(failed) + b"\n")
     out.flush()
     return trouble.exit_code
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct, field, structs
@@ -351,7 +351,15 @@ AnyEvent = (
     | Ended
 )
 
-_encoder = msgspec.json.Encoder()
+
+def _plain(value: Any) -> Any:
+    """A number of numpy's or torch's as Python's, which is all that JSON knows."""
+    if hasattr(value, "item"):
+        return value.item()
+    raise TypeError(f"an event cannot say {type(value).__name__}")
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_plain)
 _decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
 
 

@@ -36,7 +36,7 @@ def read_parquet(name: str, path: Path, size: int, column: str, at: Place) -> It
     with _open(path) as file:
         meta = file.metadata
         weights = np.array([meta.row_group(index).total_byte_size for index in range(meta.num_row_groups)], dtype=float)
-        shares = np.concatenate([[0.0], np.cumsum(weights) / max(1.0, weights.sum())]) * size
+        shares = (np.concatenate([[0.0], np.cumsum(weights) / max(1.0, weights.sum())]) * size).tolist()
         row = 0
         for index in range(meta.num_row_groups):
             group = meta.row_group(index)

@@ -26,7 +26,7 @@ class Meter:
 
     def reach(self, done: float) -> tuple[Progress, ...]:
         """As `advance`, for who knows how much is done altogether."""
-        self.done = done
+        self.done = float(done)  # numpy's floats are no JSON
         return (self.now(),) if time.monotonic() - self._told >= EVERY else ()
 
     def now(self) -> Progress:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ from core.events import (
     StageFinished,
     StageStarted,
     Started,
+    decode,
     encode,
 )
 from core.journal import Lines, Tail, last_event
@@ -66,6 +68,11 @@ def test_damaged_and_unknown_lines_are_counted_and_passed_over(tmp_path: Path) -
     tail = Tail(path)
     assert [type(event) for event in tail.events()] == [Note]
     assert tail.unreadable == 3
+
+
+def test_numbers_of_numpy_are_written_as_pythons() -> None:
+    said = Progress(done=np.float64(0.5), total=np.int64(2), unit="bytes")  # type: ignore[arg-type]
+    assert decode(encode(said)) == Progress(done=0.5, total=2.0, unit="bytes", at=said.at, tick=said.tick)
 
 
 def test_a_file_that_was_replaced_or_cut_is_read_from_its_start(tmp_path: Path) -> None:
