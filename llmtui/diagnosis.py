@@ -19,13 +19,16 @@ from msgspec import Struct
 
 from core.hardware import machine
 from core.locks import holder
+from core.model.rates import Arithmetic
 from core.runs.launch import environment
 from core.trouble import Trouble
 from core.workspace import Workspace, free_bytes
 from llmtui.console import can_draw
+from llmtui.errand import errand
 from llmtui.units import size
 
 PACKAGES = ("torch", "textual", "datasets", "tiktoken", "tokenizers", "safetensors", "msgspec")
+INSTALL_AGAIN = "install llmtui again"
 LITTLE_SPACE = 2 * 10**9
 """Bytes: less than this is used up by the checkpoints of a few runs."""
 LITTLE_MEMORY = 4 * 10**9
@@ -48,6 +51,7 @@ def examine(workspace: Workspace) -> Iterator[Finding]:
     yield Finding(level="ok", about="python", what=f"{platform.python_version()} in {sys.prefix}")
     yield from _packages()
     yield _machine()
+    yield _arithmetic(workspace)
     yield from _workspace(workspace)
     yield from _logout()
     if "microsoft" in platform.release().lower():
@@ -83,8 +87,8 @@ def _packages() -> Iterator[Finding]:
             missing.append(name)
     yield Finding(level="ok", about="packages", what=", ".join(found))
     if missing:
-        advice = "install llmtui again"
-        yield Finding(level="fail", about="packages", what=f"missing: {', '.join(missing)}", advice=advice)
+        what = f"missing: {', '.join(missing)}"
+        yield Finding(level="fail", about="packages", what=what, advice=INSTALL_AGAIN)
 
 
 def _machine() -> Finding:
@@ -94,6 +98,27 @@ def _machine() -> Finding:
     if found.memory < LITTLE_MEMORY:
         return Finding(level="warn", about="machine", what=what, advice="expect to train small models only")
     return Finding(level="ok", about="machine", what=what)
+
+
+def _arithmetic(workspace: Workspace) -> Finding:
+    """What training would multiply in on the processor, measured by a process that has torch."""
+    try:
+        (found,) = errand(workspace, "core.model.rates", says=Arithmetic)
+    except (Trouble, OSError, ValueError) as error:
+        what = error.what if isinstance(error, Trouble) else str(error)
+        return Finding(level="fail", about="arithmetic", what=f"torch does not work: {what}", advice=INSTALL_AGAIN)
+    return Finding(level="ok", about="arithmetic", what=arithmetic(found))
+
+
+def arithmetic(found: Arithmetic) -> str:
+    """What was chosen for training on the processor, and why."""
+    short, exact = found.rates.bfloat16, found.rates.float32
+    times = f"{short / exact:.1f} times as fast" if short >= exact else f"{exact / short:.1f} times as slow"
+    threads = f"{found.threads} thread{'s' * (found.threads != 1)}"
+    return (
+        f"trains in {found.numbers} on the processor, Muon's products too: bfloat16 is {times} as float32 here "
+        f"({short:,.3g} and {exact:,.3g} GFLOP/s by {found.library} with {found.instructions}, {threads})"
+    )
 
 
 def _workspace(workspace: Workspace) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -732,6 +733,10 @@ def test_doctor_checks_locks_and_data_and_says_ok(workspace: Workspace, capsys: 
     assert found["locks"]["level"] == "ok"
     assert found["terminal"]["level"] == "warn"  # a test has none
     assert "torch 2." in found["packages"]["what"]
+    assert found["arithmetic"]["level"] == "ok"
+    assert re.search(
+        r"trains in (float32|bfloat16) .*bfloat16 is .* as float32 here .* GFLOP/s", found["arithmetic"]["what"]
+    )
 
 
 def test_logind_configuration_is_read_as_logind_reads_it() -> None:

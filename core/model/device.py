@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-import math
 import sys
-import time
 
 import torch
 from msgspec import Struct
 
 from core.hardware import cores
+from core.model.rates import rates
 from core.recipe import Train
 from core.trouble import Trouble
 
@@ -23,6 +22,9 @@ class Device(Struct, frozen=True, kw_only=True):
     name: str
     """As torch spells it: cpu, cuda, mps."""
     dtype: torch.dtype
+    """Of the model's products."""
+    muon: torch.dtype = torch.float32
+    """Of Muon's."""
     words: str
 
     @property
@@ -38,41 +40,21 @@ def choose(recipe: Train) -> Device:
         name = "cuda" if available["cuda"] else "mps" if available["mps"] else "cpu"
     if not available[name]:
         raise NoDevice(f"there is no {name} device", where="train.device", todo='set train.device = "auto"')
-    short = recipe.precision == "bfloat16" or (recipe.precision == "auto" and _fast_bfloat16(name))
-    dtype = torch.bfloat16 if short else torch.float32
+    fast = torch.bfloat16 if _fast_bfloat16(name) else torch.float32
+    dtype = fast if recipe.precision == "auto" else getattr(torch, recipe.precision)
     count = cores()
     where = torch.cuda.get_device_name() if name == "cuda" else name if name == "mps" else f"{count} cores"
-    return Device(name=name, dtype=dtype, words=f"{where}, {'bfloat16' if short else 'float32'}")
+    # who asks for float32 wants no rounding anywhere; who asks for bfloat16 need not wait for it in Muon
+    muon = torch.float32 if recipe.precision == "float32" else fast
+    return Device(name=name, dtype=dtype, muon=muon, words=f"{where}, {str(dtype).removeprefix('torch.')}")
 
 
 def _fast_bfloat16(name: str) -> bool:
     """Whether matrix products in bfloat16 are clearly faster than in float32 here."""
     if name == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    # a private name, so its absence means no rather than an error; on mps bfloat16 saves memory but costs time
-    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    if name != "cpu" or supported is None or not supported():
-        return False
-    short, exact = _seconds(torch.bfloat16, torch.float32)
-    return short < exact / 1.2
-
-
-def _seconds(*dtypes: torch.dtype) -> list[float]:
-    """Of each type the best of 15 products of 1024 x 1024 matrices.
-
-    Having the instructions is not enough: with AVX512-BF16 an EPYC of the Zen 5 family is 2 to 4 times faster than in
-    float32, a Xeon whose AMX the hypervisor hides is half as fast. The types take turns, so that a moment in which
-    others use the cores decides nothing: with five products of one after five of the other, one run in ten did
-    without bfloat16.
-    """
-    pairs = [[torch.ones(1024, 1024, dtype=dtype) for _ in range(2)] for dtype in dtypes]
-    best = [math.inf] * len(dtypes)
-    for _ in range(15):
-        for index, (left, right) in enumerate(pairs):
-            began = time.perf_counter()
-            left @ right
-            best[index] = min(best[index], time.perf_counter() - began)
-    return best
+    # on mps bfloat16 saves memory but costs time
+    return name == "cpu" and rates().numbers == "bfloat16"
 
 
 def keep_memory() -> None:

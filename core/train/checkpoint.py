@@ -54,6 +54,8 @@ class State(Struct, kw_only=True):
     """Whether the blocks run as compiled programs; None before it was decided."""
     dtype: str = "float32"
     """What the arithmetic is done in: a choice of the machine's that a resumed training keeps."""
+    muon_dtype: str = "bfloat16"
+    """The same of Muon's products; bfloat16 where a checkpoint does not say, since there was no choice then."""
 
 
 class Origin(NamedTuple):

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
+import torch
 from torch import nn
 from torch.optim import AdamW, Optimizer
 
@@ -32,8 +33,8 @@ class Way(NamedTuple):
     weight_decay: float
 
 
-def optimizers(model: GPT, recipe: Train) -> list[Optimizer]:
-    """The optimisers that together move every parameter of `model` once.
+def optimizers(model: GPT, recipe: Train, muon_dtype: torch.dtype = torch.bfloat16) -> list[Optimizer]:
+    """The optimisers that together move every parameter of `model` once. muon_dtype: of Muon's products.
 
     Each of their groups carries its `peak` learning rate, of which `set_rate` takes a share. Raises BadGroup.
     """
@@ -54,10 +55,17 @@ def optimizers(model: GPT, recipe: Train) -> list[Optimizer]:
     if adamw:  # fused exists on the CPU too, 2 to 5 % of a step (shape 6/6/384)
         made.append(AdamW(adamw, betas=(recipe.beta1, recipe.beta2), fused=True))
     if muon:
-        made.append(Muon(muon, ns_steps=recipe.muon_iterations))
+        made.append(Muon(muon, ns_steps=recipe.muon_iterations, dtype=muon_dtype))
     for group in (group for optimizer in made for group in optimizer.param_groups):
         group["peak"] = group["lr"]
     return made
+
+
+def multiply_in(optimizers: Iterable[Optimizer], dtype: torch.dtype) -> None:
+    """Let Muon, where it is one of `optimizers`, make its products in `dtype` from now on."""
+    for optimizer in optimizers:
+        if isinstance(optimizer, Muon):
+            optimizer.dtype = dtype
 
 
 def set_rate(optimizers: Iterable[Optimizer], share: float) -> None:

@@ -28,7 +28,7 @@ from core.train.commands import Checkpoint, Commands, Draw, Stop
 from core.train.evaluate import byte_lengths, score
 from core.train.fit import fitting, plan, worth_compiling
 from core.train.not_finite import NotFinite, not_finite
-from core.train.optimizer import optimizers, set_rate
+from core.train.optimizer import multiply_in, optimizers, set_rate
 from core.train.out_of_memory import OutOfMemory, halving, ran_out
 from core.train.ranks import Ranks
 from core.train.samples import drawn, wanted
@@ -67,8 +67,9 @@ class Trainer:
 
     def __init__(self, recipe: Recipe, tokens: Artifact, directory: Path, device: Device, ranks: Ranks = ALONE) -> None:
         self.recipe, self.directory, self._ranks = recipe, directory, ranks
-        kind = ranks.tell(str(device.dtype).removeprefix("torch."))  # each may have measured something else
-        device = msgspec.structs.replace(device, dtype=getattr(torch, kind))
+        # each rank may have measured something else
+        dtype, muon_dtype = (ranks.tell(str(kind).removeprefix("torch.")) for kind in (device.dtype, device.muon))
+        device = msgspec.structs.replace(device, dtype=getattr(torch, dtype), muon=getattr(torch, muon_dtype))
         self._origin = checkpoints.Origin(recipe, tokens, identify(recipe, tokens))
         self._saver = Saver(directory, recipe.train.keep)
         self.vocabulary = Vocabulary.load(tokens.path / "vocabulary.json")
@@ -95,8 +96,8 @@ class Trainer:
             raise self._too_big() if ran_out(error) else error from None
         self._objective = Objective(recipe.train, mask=self.model.mask)
         ranks.reseed(recipe.train.seed)
-        self.optimizers = optimizers(self.model, recipe.train)
-        self.state = checkpoints.State(dtype=kind)
+        self.optimizers = optimizers(self.model, recipe.train, device.muon)
+        self.state = checkpoints.State(dtype=dtype, muon_dtype=muon_dtype)
         self._facts: Facts = {}
         self._train_loss: float | None = None  # on the slice of the training text
         self._began = 0.0  # on the monotonic clock, moved forward by every pause
@@ -341,9 +342,11 @@ class Trainer:
         self.state = checkpoints.restore(found, self.model, self.optimizers, self._ranks.index)
         self._evaluated_step = -1
         self.state.finished = False  # if the limit is where it was, so is the end
-        if self.recipe.train.precision == "auto":
-            self.model.dtype = getattr(torch, self.state.dtype)
-        self.state.dtype = str(self.model.dtype).removeprefix("torch.")
+        if any(change.field == "train.precision" for change in changes):
+            here = (self._device.dtype, self._device.muon)
+            self.state.dtype, self.state.muon_dtype = (str(kind).removeprefix("torch.") for kind in here)
+        self.model.dtype = getattr(torch, self.state.dtype)
+        multiply_in(self.optimizers, getattr(torch, self.state.muon_dtype))
         self._saver.step = self.state.step
         yield Resumed(step=self.state.step, checkpoint=str(found.path))
         for change in changes:
