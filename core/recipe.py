@@ -23,11 +23,22 @@ class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = "stdlib"
     config: Annotated[str, Meta(description="Configuration of a hub data set, where it has several.")] = ""
-    split: Annotated[str, Meta(min_length=1, description="Split of a hub data set.")] = "train"
+    split: Annotated[
+        str, Meta(min_length=1, description="Split of a hub data set, or of one that was saved with several.")
+    ] = "train"
     column: Annotated[
         str,
-        Meta(description="Column or field with the text, in tables, JSON lines and hub data sets; empty: found."),
+        Meta(
+            description=(
+                "Column or field with the text, in tables, JSON and hub data sets; empty: found. "
+                "Dots lead into objects and lists: 'data.text', 'messages.content', 'turns.0'."
+            )
+        ),
     ] = ""
+    header: Annotated[
+        bool | None,
+        Meta(description="Whether the first row of a CSV or TSV holds the names of its columns; left out: found."),
+    ] = None
     max_bytes: Annotated[
         Annotated[int, Meta(ge=1)] | None,
         Meta(description="Take about so many bytes of text; of 'stories', 16 MiB when not given."),

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from core.artifact import Artifact, Facts, Staging, fingerprint
 from core.download import stories
 from core.download.documents import SHARD_BYTES, write_batches
-from core.download.files import BrokenRecords, Files
+from core.download.files import BrokenRecords, CutShort, Files
 from core.download.hub import Hub, identity
 from core.download.limits import Limits, NoSample
 from core.download.listing import NoText, Unreadable, list_source
@@ -28,6 +28,7 @@ from core.sources import BUILT_IN, kind_of, located
 __all__ = [
     "FORMAT",
     "BrokenRecords",
+    "CutShort",
     "NoColumn",
     "NoSample",
     "NoText",
@@ -36,7 +37,7 @@ __all__ = [
     "identify",
 ]
 
-FORMAT = 2
+FORMAT = 3
 """Changes when the same source would give other documents."""
 
 _KEPT = "kept_"
@@ -79,7 +80,7 @@ def download(recipe: Source, out: Staging) -> Generator[Event, None, Artifact]:
 
     Yields Progress in bytes, and Notes about what was left out or repaired. After a break it goes on behind the last
     complete shard. Facts: documents, bytes (UTF-8), and what the kind of source adds. Raises UnknownSource,
-    Unreadable, NoText, NoColumn, BrokenRecords, NoSample, Unreachable.
+    Unreadable, NoText, NoColumn, BrokenRecords, CutShort, NoSample, Unreachable.
     """
     shards, found = published_shards(out, "documents", "parquet")
     position: Facts = {"documents": 0, "bytes": 0} | (found or {})

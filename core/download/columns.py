@@ -28,9 +28,30 @@ class Cut(NamedTuple):
 
 def is_text(kind: pa.DataType) -> bool:
     """Whether a column of this type holds text."""
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
+    kind = _plain(kind)
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def is_bytes(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds bytes, which may be text that nobody has called so."""
+    kind = _plain(kind)
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
+
+
+def may_hold_text(kind: pa.DataType) -> bool:
+    """Whether there may be text in a column of this type, or inside its lists and objects."""
+    kind = _plain(kind)
+    if pa.types.is_struct(kind):
+        return any(may_hold_text(kind.field(number).type) for number in range(kind.num_fields))
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return may_hold_text(kind.value_type)
+    return is_text(kind) or is_bytes(kind)
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    if isinstance(kind, pa.BaseExtensionType):
+        kind = kind.storage_type
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
 def repaired(column: pa.Array) -> tuple[pa.Array, int]:

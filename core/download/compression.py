@@ -133,7 +133,10 @@ class Stream(Ahead):
         return b""
 
     def _raw(self, length: int) -> bytes:
-        data = self._file.read(max(0, min(length, self._size - self._used))) or b""
+        wanted = max(0, min(length, self._size - self._used))
+        data = self._file.read(wanted) or b""
+        if wanted and not data and not self._compression:
+            self.damage = f"it ends after {self._used:,} of {self._size:,} bytes"
         self._used += len(data)
         return data
 

@@ -6,15 +6,17 @@ from collections import defaultdict
 from collections.abc import Generator, Iterable, Iterator
 from typing import Any
 
+import pyarrow.compute as pc
 from msgspec.structs import asdict
 
 from core.artifact import Facts
 from core.download import survey
+from core.download.arrow_file import without_lists
 from core.download.formats import format_of
 from core.download.listing import Found, NoText, Unreadable, list_source
 from core.download.origin import Rows
 from core.download.progress import Meter
-from core.download.rows import Place
+from core.download.rows import Place, Step
 from core.download.survey import Looked, look
 from core.download.text_column import NoColumn
 from core.events import Event, Note
@@ -34,6 +36,12 @@ class BrokenRecords(Trouble):
     doing = "read the source"
 
 
+class CutShort(Trouble):
+    """A file became shorter while it was read: who knows what else of it is missing."""
+
+    doing = "read the source"
+
+
 class _Position(Place, kw_only=True):
     """Where the next documents come from, and what was met before them."""
 
@@ -46,10 +54,27 @@ class _Position(Place, kw_only=True):
     """Records that cannot be read."""
     empty: int = 0
     """Records without text."""
+    records: int = 0
+    """All that were met."""
+    documents: int = 0
+    """What came of them."""
+    unbalanced: int = 0
+    """Rows of tables whose quotation marks do not pair."""
+    inside: int = 0
+    """Line ends inside quoted cells."""
 
     def place(self) -> Place:
         """The place in the file, as it is now."""
         return Place(offset=self.offset, line=self.line, part=self.part, state=self.state)
+
+    def add(self, step: Step, of_records: bool) -> None:
+        """Move behind what was read, and count it."""
+        self.go_on(step.place)
+        self.replaced, self.empty = self.replaced + step.replaced, self.empty + step.empty
+        self.broken, self.records = self.broken + step.broken, self.records + step.records
+        self.unbalanced, self.inside = self.unbalanced + step.unbalanced, self.inside + step.inside
+        if of_records:
+            self.documents += pc.sum(pc.equal(step.batch["part"], 0)).as_py() or 0
 
     def go_on(self, place: Place) -> None:
         """Move to another place in the file."""
@@ -65,12 +90,12 @@ class Files:
         Raises UnknownSource, Unreadable, NoText.
         """
         self._recipe = recipe
-        self._found = list_source(recipe.corpus) if found is None else found
+        self._found = without_lists(list_source(recipe.corpus) if found is None else found, recipe.split)
         self.total: float | None = None
         self.facts: Facts = {}
 
     def read(self, position: Facts) -> Iterator[Rows | Event]:
-        """See `Origin.read`. Raises Unreadable, NoText, NoColumn, BrokenRecords."""
+        """See `Origin.read`. Raises Unreadable, NoText, NoColumn, BrokenRecords, CutShort."""
         files = yield from self._survey()
         yield from _about(files)
         self.total = float(sum(each.file.size for each in files if not each.refused))
@@ -83,9 +108,7 @@ class Files:
             try:
                 for step in () if each.refused else survey.read(each, at.place()):
                     before = at.broken
-                    at.go_on(step.place)
-                    at.replaced, at.empty = at.replaced + step.replaced, at.empty + step.empty
-                    at.broken += step.broken
+                    at.add(step, each.of_records)
                     for bad in step.bad[: max(0, _SHOWN - before)]:
                         yield Note(level="warning", text=f"{each.file.name}:{bad.line} is passed over: {bad.why}")
                     if at.broken > self._recipe.max_broken:
@@ -96,10 +119,13 @@ class Files:
             except Unreadable as trouble:
                 at.damaged += 1
                 yield Note(level="warning", text=f"{each.file.name} could not be read to its end: {trouble.what}")
+            if not each.refused:
+                _check_length(each.file)
             at.file = index + 1
             at.go_on(Place())
             done += 0 if each.refused else each.file.size
         self._count(at, refused)
+        yield from _about_records(at)
         yield from _about_repairs(at, {each.encoding for each in files if not each.refused} - {"", "utf-8"})
 
     def _count(self, at: _Position, refused: int) -> None:
@@ -121,15 +147,14 @@ class Files:
         lacking: NoColumn | None = None
         for file in self._found:
             try:
-                files.append(look(file, self._recipe.column))
+                files.append(look(file, self._recipe))
             except NoColumn as trouble:
-                if not trouble.todo or self._recipe.column:
-                    lacking = trouble
-                    files.append(Looked(file, format_of(file.name), trouble.what))
-                else:
-                    raise
+                lacking = lacking or trouble
+                todo = "" if self._recipe.column or not trouble.todo else f" ({trouble.todo})"
+                files.append(Looked(file, format_of(file.name), trouble.what + todo))
             yield from meter.advance(1)
-        if lacking is not None and all(each.refused or not each.column for each in files):
+        asked_for = bool(self._recipe.column)
+        if lacking is not None and all(each.refused or (asked_for and not each.of_records) for each in files):
             raise lacking
         _check(self._recipe.corpus, files)
         return files
@@ -155,23 +180,68 @@ def _about(files: list[Looked]) -> Iterator[Note]:
     """What is left out, and what was assumed about the rest, each kind once with the first files it concerns."""
     refused: dict[str, list[str]] = defaultdict(list)
     encodings: dict[str, list[str]] = defaultdict(list)
-    columns: dict[tuple[str, tuple[str, ...]], list[str]] = defaultdict(list)
+    columns: dict[tuple[str | None, tuple[str, ...]], list[Looked]] = defaultdict(list)
+    unnamed: list[str] = []
     for each in files:
         if each.refused:
             refused[each.refused].append(each.file.name)
-        elif each.encoding not in ("", "utf-8"):
+            continue
+        if each.encoding not in ("", "utf-8"):
             encodings[each.encoding].append(each.file.name)
-        if not each.refused and len(each.columns) > 1:
-            columns[each.column, each.columns].append(each.file.name)
+        if each.of_records and (each.first or each.column):
+            columns[each.column, each.columns].append(each)
+        if each.table is not None and not each.table.named:
+            unnamed.append(each.file.name)
     for why, names in list(refused.items())[:_REASONS]:
         yield Note(level="warning", text=f"left out {_count(names)}, {why}: {_list(names)}")
     if left := [name for names in list(refused.values())[_REASONS:] for name in names]:
         yield Note(level="warning", text=f"left out {_count(left)} for other reasons: {_list(left)}")
     for encoding, names in encodings.items():
         yield Note(text=f"{_count(names)} read as {encoding}: {_list(names)}")
-    for (column, there), names in list(columns.items())[:_SHOWN]:
+    for (column, there), those in list(columns.items())[:_SHOWN]:
+        yield Note(text=_about_column(column, there, those))
+    if unnamed:
+        text = f"{_count(unnamed)} without names of columns in the first row: {_list(unnamed)}"
+        yield Note(level="warning", text=f"{text}; if it holds names: --set source.header=true")
+
+
+def _about_column(column: str | None, there: tuple[str, ...], files: list[Looked]) -> str:
+    names = [each.file.name for each in files]
+    if column is None:
+        what = "each record a text itself"
+    else:
         others = _list([repr(name) for name in there if name != column])
-        yield Note(text=f"{_count(names)} with the text in {column!r}, beside {others}: {_list(names)}")
+        what = f"the text in {column!r}" + (f", beside {others}" if others else "")
+    first = next((each.first for each in files if each.first), "")
+    return f"{_count(names)} with {what}: {_list(names)}" + (f"; it begins: {first!r}" if first else "")
+
+
+def _check_length(file: Found) -> None:
+    """Raise CutShort where a file became shorter after it was listed: what was behind its end was not read."""
+    try:
+        size = file.path.stat().st_size
+    except OSError:
+        return
+    if size < file.size:
+        raise CutShort(
+            f"it became shorter while it was read: {size:,} of {file.size:,} bytes are there",
+            where=str(file.path),
+            todo="start again when the file is whole",
+        )
+
+
+def _about_records(at: _Position) -> Iterator[Note]:
+    if not at.records:
+        return
+    lacking = {"without text": at.empty, "that cannot be read": at.broken}
+    why = ", ".join(f"{count:,} {what}" for what, count in lacking.items() if count)
+    text = f"{at.records:,} records gave {at.documents:,} documents"
+    if at.inside:
+        text += f"; {at.inside:,} ends of lines stand inside quoted cells"
+    yield Note(text=f"{text}; {why}" if why else text)
+    if at.unbalanced:
+        what = "rows have a quotation mark that is not closed, or closed too early: they were taken as they stand"
+        yield Note(level="warning", text=f"{at.unbalanced:,} {what}")
 
 
 def _about_repairs(at: _Position, encodings: Iterable[str]) -> Iterator[Note]:
@@ -180,8 +250,6 @@ def _about_repairs(at: _Position, encodings: Iterable[str]) -> Iterator[Note]:
         yield Note(level="warning", text=f"{at.replaced:,} places were not {meant} and were replaced by \ufffd")
     if at.broken > _SHOWN:
         yield Note(level="warning", text=f"{at.broken:,} records could not be read and were passed over")
-    if at.empty:
-        yield Note(text=f"{at.empty:,} records have no text and were left out")
 
 
 def _count(names: list[Any]) -> str:

@@ -5,16 +5,21 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from typing import Literal, NamedTuple
 
-Kind = Literal["text", "jsonl", "csv", "tsv", "parquet", "html"]
+Kind = Literal["text", "json", "jsonl", "csv", "tsv", "parquet", "arrow", "html"]
 Compression = Literal["", "gz", "zst", "xz", "bz2"]
 
 _KINDS: dict[str, Kind] = {
+    ".json": "json",
     ".jsonl": "jsonl",
+    ".jsonlines": "jsonl",
     ".ndjson": "jsonl",
     ".csv": "csv",
     ".tsv": "tsv",
     ".tab": "tsv",
     ".parquet": "parquet",
+    ".pq": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
     ".html": "html",
     ".htm": "html",
     ".xhtml": "html",
@@ -22,6 +27,7 @@ _KINDS: dict[str, Kind] = {
 _COMPRESSIONS: dict[str, Compression] = {".gz": "gz", ".zst": "zst", ".zstd": "zst", ".xz": "xz", ".bz2": "bz2"}
 
 _BY_TYPE = {
+    "application/json": ".json",
     "application/jsonl": ".jsonl",
     "application/x-jsonlines": ".jsonl",
     "application/x-ndjson": ".jsonl",

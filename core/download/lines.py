@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import NamedTuple
 
 from core.download.compression import Bytes
@@ -25,10 +25,11 @@ class Block(NamedTuple):
     too_long: bool = False
 
 
-def blocks(stream: Bytes, start: int = 0, lines: int = 0) -> Iterator[Block]:
+def blocks(stream: Bytes, start: int = 0, lines: int = 0) -> Generator[Block, int | None, None]:
     """The lines of a stream from offset `start`, which is the beginning of line `lines` (from 0).
 
-    The last line may lack its end, except that of a damaged stream, which is left out. Raises Unreadable.
+    What is sent in is how many bytes at the end of the block, whole lines, are to begin the next one. The last line
+    may lack its end, except that of a damaged stream, which is left out. Raises Unreadable.
     """
     stream.skip(start)
     waiting = b""
@@ -40,12 +41,11 @@ def blocks(stream: Bytes, start: int = 0, lines: int = 0) -> Iterator[Block]:
         if last and not stream.damage:
             end = len(data)
         if end:
-            block = data[:end]
-            yield Block(block, start, start + end, lines)
-            start, lines = start + end, lines + block.count(b"\n")
+            end -= (yield Block(data[:end], start, start + end, lines)) or 0
+            start, lines = start + end, lines + data.count(b"\n", 0, end)
             waiting = data[end:]
         elif len(data) > RECORD_BYTES:
-            passed = len(data)
+            passed, behind = len(data), lines + data.count(b"\n") + 1
             del data
             waiting = b""
             while (piece := stream.read(BLOCK_BYTES)) and (end := piece.find(b"\n") + 1) == 0:
@@ -54,7 +54,7 @@ def blocks(stream: Bytes, start: int = 0, lines: int = 0) -> Iterator[Block]:
             passed += end if piece else 0
             waiting = piece[end:]
             yield Block(b"", start, start + passed, lines, too_long=True)
-            start, lines = start + passed, lines + 1
+            start, lines = start + passed, behind
         else:
             waiting = data
             yield Block(b"", start, start, lines)

@@ -8,33 +8,52 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from core.download.columns import is_text, repaired
+from core.download.columnar import columns_of, given, root_of
+from core.download.columns import may_hold_text
 from core.download.compression import CUT_OFF
 from core.download.listing import Unreadable, reason
-from core.download.rows import NOTHING, Place, Step, batches_of, steps
+from core.download.rows import Place, Step
+from core.download.text_column import Columns
 
 _BATCH_BYTES = 4 * 2**20
 """Text aimed at in a batch, by the mean of its row group."""
 _BATCH_ROWS = 2**14
 _PAGE_BYTES = 2**20
 """Read ahead in a column, instead of all that a row group has of it."""
+_GROUPS, _ROWS = 5, 64
+"""Row groups spread over the file, and rows of each, that are looked at to find the column of text."""
 
 
-def text_columns(path: Path) -> tuple[list[str], list[str]]:
-    """The columns that hold text, and the others. Raises Unreadable where the file is none or has lost its end."""
+def parquet_columns(path: Path) -> Columns:
+    """The columns of a table. Raises Unreadable where the file is none or has lost its end."""
     with _open(path) as file:
-        schema = file.schema_arrow
-        texts = [field.name for field in schema if is_text(field.type)]
-        return texts, [field.name for field in schema if not is_text(field.type)]
+        return columns_of(file.schema_arrow, _samples(file))
+
+
+def _samples(file: Any) -> Iterator[pa.RecordBatch]:
+    names = [field.name for field in file.schema_arrow if may_hold_text(field.type)]
+    groups = file.metadata.num_row_groups
+    for index in sorted({number * (groups - 1) // max(1, _GROUPS - 1) for number in range(_GROUPS)} if groups else ()):
+        rows = min(_ROWS, _rows(file.metadata.row_group(index)))
+        try:
+            seen = 0
+            for batch in file.iter_batches(rows, row_groups=[index], columns=names, use_threads=False):
+                yield batch
+                seen += batch.num_rows
+                if seen >= _ROWS:
+                    break
+        except (pa.ArrowException, OSError):
+            continue  # whoever reads it says so
 
 
 def read_parquet(name: str, path: Path, size: int, column: str, at: Place) -> Iterator[Step]:
     """The texts of a column. Documents are named `name:row`, counted from 1. Raises Unreadable."""
     with _open(path) as file:
         meta = file.metadata
+        root = root_of(file.schema_arrow.names, column)
+        inside = column[len(root) + 1 :].split(".") if column != root else []
         weights = np.array([meta.row_group(index).total_byte_size for index in range(meta.num_row_groups)], dtype=float)
         shares = (np.concatenate([[0.0], np.cumsum(weights) / max(1.0, weights.sum())]) * size).tolist()
         row = 0
@@ -44,24 +63,17 @@ def read_parquet(name: str, path: Path, size: int, column: str, at: Place) -> It
                 row += group.num_rows
                 continue
             first = row
-            for batch in _batches(file, path, index, column, _rows(group)):
+            for batch in _batches(file, path, index, root, _rows(group)):
                 end = row + batch.num_rows
                 consumed = shares[index] + (shares[index + 1] - shares[index]) * (end - first) / group.num_rows
                 if end > at.offset:
                     start = Place(offset=row, part=at.part if row == at.offset else 0)
-                    yield from _given(name, batch.column(0), start, Place(offset=end), consumed)
+                    yield from given(name, batch.column(0), inside, start, Place(offset=end), consumed)
                 row = end
-
-
-def _given(name: str, texts: Any, start: Place, behind: Place, consumed: float) -> Iterator[Step]:
-    texts = pc.cast(texts, pa.string())
-    numbers = pa.array(np.arange(start.offset + 1, start.offset + 1 + len(texts)))
-    full = pc.fill_null(pc.greater(pc.binary_length(texts), 0), False)
-    said = Step(NOTHING, behind, consumed, empty=len(texts) - (pc.sum(full).as_py() or 0))
-    if said.empty:
-        texts, numbers = texts.filter(full), numbers.filter(full)
-    texts, replaced = repaired(texts)
-    yield from steps(batches_of(name, numbers, texts), start, behind, consumed, said._replace(replaced=replaced))
+            if row != first + group.num_rows:
+                raise Unreadable(
+                    f"{first + group.num_rows - row:,} of its rows are missing from row {row:,} on", where=str(path)
+                )
 
 
 def _rows(group: Any) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
@@ -13,24 +12,27 @@ import pyarrow as pa
 
 from core.download import lines
 from core.download.compression import Bytes
+from core.download.json_layout import parse
 from core.download.lines import blocks
 from core.download.rows import KEPT, NOTHING, Bad, Place, Step, batches_of, steps
+from core.download.text_column import Broken, text_in
 
 BOM = b"\xef\xbb\xbf"
 TOO_LONG = f"it is longer than {lines.RECORD_BYTES // 2**20} MiB"
 
 
-def read_json_lines(name: str, stream: Bytes, field: str, at: Place) -> Iterator[Step]:
-    """The texts in `field` of one JSON object a line; a line that is a string is a text itself.
+def read_json_lines(name: str, stream: Bytes, field: str | None, at: Place, *, nested: bool = False) -> Iterator[Step]:
+    """The texts at `field` of one JSON value a line; a line that is a string is a text itself.
 
+    field: a path, see `text_in`; None: every line is a text. nested: whether it leads into objects or lists.
     Documents are named `name:line`. Raises Unreadable.
     """
-    decoder, text_of = _decoder(field)
+    decoder, text_of = _decoder(field, nested)
     for block in blocks(stream, at.offset, at.line):
         behind = Place(offset=block.end, line=block.lines + block.data.count(b"\n") + block.too_long)
         if not block.data:
             bad = (Bad(block.lines + 1, TOO_LONG),) if block.too_long else ()
-            yield Step(NOTHING, behind, stream.consumed, broken=len(bad), bad=bad)
+            yield Step(NOTHING, behind, stream.consumed, records=len(bad), broken=len(bad), bad=bad)
             continue
         data = block.data.removeprefix(BOM) if block.start == 0 else block.data
         start = Place(offset=block.start, line=block.lines, part=at.part if block.start == at.offset else 0)
@@ -40,7 +42,7 @@ def read_json_lines(name: str, stream: Bytes, field: str, at: Place) -> Iterator
             texts: list[str | None] = list(map(text_of, decoder.decode_lines(data)))
             # blank lines would shift the numbers
             numbers = np.arange(block.lines + 1, block.lines + 1 + count) if len(texts) == count else None
-        except (ValueError, RecursionError):
+        except (ValueError, RecursionError, Broken):
             numbers = None
         if numbers is None:
             waiting = Step(NOTHING, start, stream.consumed)
@@ -52,6 +54,7 @@ def given(
     name: str, texts: list[str | None], numbers: np.ndarray[Any, Any], said: Step, start: Place, consumed: float
 ) -> Iterator[Step]:
     """The steps that hand out `texts`, without those that are empty."""
+    said = said._replace(records=len(texts) + said.broken)
     kept = np.fromiter(map(bool, texts), dtype=bool, count=len(texts))
     if not kept.all():
         said = said._replace(empty=len(texts) - int(kept.sum()))
@@ -59,17 +62,20 @@ def given(
     return steps(batches_of(name, numbers, pa.array(texts, pa.string())), start, said.place, consumed, said)
 
 
-def _decoder(field: str) -> tuple[msgspec.json.Decoder[Any], Callable[[Any], str | None]]:
-    """Reads only the text of a line; all else is passed over without becoming an object."""
-    if not field or re.search(r'["\\\x00-\x1f]', field):  # msgspec takes no such names: the patient reader does
+def _decoder(field: str | None, nested: bool) -> tuple[msgspec.json.Decoder[Any], Callable[[Any], str | None]]:
+    """Reads only the text of a line, where it can; all else is passed over without becoming an object."""
+    if field is None:
         return msgspec.json.Decoder(str), str
-    record = msgspec.defstruct("Record", [("text", str | None)], rename={"text": field})
+    if nested or not field or re.search(r'["\\\x00-\x1f]', field):  # msgspec takes no such names
+        path = field.split(".")
+        return msgspec.json.Decoder(), lambda line: line if isinstance(line, str) else text_in(line, path)
+    record = msgspec.defstruct("Record", [("text", str | None, None)], rename={"text": field})
     return msgspec.json.Decoder(record | str), lambda line: line if isinstance(line, str) else line.text
 
 
 def _one_by_one(
     data: bytes,
-    field: str,
+    field: str | None,
     decoder: msgspec.json.Decoder[Any],
     text_of: Callable[[Any], str | None],
     waiting: Step,
@@ -90,7 +96,7 @@ def _one_by_one(
             continue
         try:
             text = text_of(decoder.decode(line))
-        except (ValueError, RecursionError):
+        except (ValueError, RecursionError, Broken):
             try:
                 text, changed = _patiently(line, field)
             except Broken as error:
@@ -104,28 +110,22 @@ def _one_by_one(
     return texts, np.asarray(numbers, dtype=np.int64), said._replace(broken=broken, bad=tuple(bad), replaced=replaced)
 
 
-class Broken(Exception):
-    """Why a record cannot be read."""
-
-
-def _patiently(line: bytes, field: str) -> tuple[str | None, int]:
+def _patiently(line: bytes, field: str | None) -> tuple[str | None, int]:
     """The text of a line the strict reader refuses, and how many characters of it had to be replaced.
 
     Python writes NaN and lone surrogates into JSON, and some programs bytes that are not UTF-8.
     """
     try:
-        record = json.loads(line.decode("utf-8", "replace"))
+        record = parse(line)
     except RecursionError:
         raise Broken("it is nested too deeply") from None
     except ValueError as error:
         raise Broken(f"it is not JSON ({error})") from None
-    if isinstance(record, dict):
-        if field not in record:
-            raise Broken(f"it has no field {field!r}" if field else "it is an object, not a text")
-        record = record[field]
-    if record is None:
+    try:
+        text = record if isinstance(record, str) else text_in(record, [] if field is None else field.split("."))
+    except Broken:
+        raise Broken(f"its {field!r} is not text" if isinstance(record, dict) and field else "it is not text") from None
+    if text is None:
         return None, 0
-    if not isinstance(record, str):
-        raise Broken(f"its {field!r} is not text" if field else "it is not text")
-    text = record.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text, max(0, text.count("\ufffd") - line.count(b"\xef\xbf\xbd") - line.lower().count(b"\\ufffd"))

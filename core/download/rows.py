@@ -53,6 +53,12 @@ class Step(NamedTuple):
     """Records that cannot be read."""
     bad: tuple[Bad, ...] = ()
     """The first `KEPT` of them."""
+    records: int = 0
+    """All that were met: with text, without and broken."""
+    unbalanced: int = 0
+    """Rows whose quotation marks do not pair, taken as they stand."""
+    inside: int = 0
+    """Line ends inside quoted cells."""
 
 
 KEPT = 1000
@@ -134,10 +140,8 @@ def steps(
             continue
         last = index == len(batches) - 1
         place = behind if last else Place(offset=start.offset, line=start.line, part=seen)
-        step = Step(batch, place, consumed)
-        if fresh and said is not None:
-            step = step._replace(replaced=said.replaced, empty=said.empty, broken=said.broken, bad=said.bad)
+        counts = said if fresh and said is not None else Step(NOTHING, behind, consumed)
         fresh = False
-        yield step
+        yield counts._replace(batch=batch, place=place, consumed=consumed)
     if not batches:
         yield (said or Step(NOTHING, behind, consumed))._replace(batch=NOTHING, place=behind, consumed=consumed)

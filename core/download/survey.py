@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import msgspec
-
+from core.download.arrow_file import arrow_columns, read_arrow
 from core.download.compression import Bytes, Stream
 from core.download.encoding import SAMPLE, Transcoded, encoding_of
 from core.download.formats import Format, Kind, format_of
 from core.download.html import HTML_BYTES, TOO_LARGE, declared_encoding, read_html
-from core.download.lines import blocks
+from core.download.json_layout import BEGINNING, LINES, Layout, Values, beginning_of, layout_of
 from core.download.listing import Found, Unreadable
-from core.download.parquet import read_parquet, text_columns
+from core.download.parquet import parquet_columns, read_parquet
 from core.download.progress import EVERY
 from core.download.reading import read_pieces
-from core.download.records import read_json_lines
+from core.download.record_survey import columns_in, is_anywhere, lines_of
+from core.download.records import BOM, read_json_lines
 from core.download.rows import NOTHING, Place, Step, batch_of_part, cut, steps
-from core.download.tables import header, read_table
-from core.download.text_column import choose
-
-_RECORDS = 100
-"""JSON lines looked at to find out which field holds the text."""
+from core.download.table_head import is_number, table_of
+from core.download.tables import Table, parse, read_table, text_lines
+from core.download.text_column import Columns, NoColumn, Seen, choose
+from core.recipe import Source
 
 
 class Looked(NamedTuple):
@@ -36,36 +36,55 @@ class Looked(NamedTuple):
     encoding: str = ""
     columns: tuple[str, ...] = ()
     """Those the text may be in."""
-    column: str = ""
-    """The one it is in; empty for formats without columns, and for JSON lines that are texts themselves."""
-    delimiter: str = ","
+    column: str | None = None
+    """The one it is in; None for formats without columns, and for records that are texts themselves."""
+    nested: bool = False
+    """Whether that leads into objects or lists."""
+    first: str = ""
+    """The beginning of the first text."""
+    table: Table | None = None
+    """How a table's rows are written."""
+    layout: Layout = LINES
+    """How the records of a JSON file lie in it."""
+
+    @property
+    def of_records(self) -> bool:
+        """Whether it holds records."""
+        return self.format.kind not in ("text", "html")
 
 
-def look(file: Found, column: str) -> Looked:
-    """How to read `file`, or why it cannot be. column: the one with the text, where there are any; "": found.
-
-    Raises NoColumn.
-    """
+def look(file: Found, recipe: Source) -> Looked:
+    """How to read `file`, or why it cannot be. Raises NoColumn."""
     looked = Looked(file, format_of(file.name), file.refused)
     if looked.refused:
         return looked
     try:
-        if looked.format.kind == "parquet":
-            return _look_at_parquet(looked, column)
+        if looked.format.kind in ("parquet", "arrow"):
+            return _look_at_columns(looked, recipe.column)
         with Stream(file.path, file.size, looked.format.compression) as stream:
-            return _look_inside(looked, stream, column)
+            return _look_inside(looked, stream, recipe)
     except Unreadable as trouble:
         return looked._replace(refused=trouble.what)
 
 
-def _look_at_parquet(looked: Looked, column: str) -> Looked:
+def _look_at_columns(looked: Looked, column: str) -> Looked:
     if looked.format.compression:
-        return looked._replace(refused="a compressed Parquet file: unpack it first")
-    texts, others = text_columns(looked.file.path)
-    return looked._replace(columns=tuple(texts), column=choose(column, texts, others, looked.file.name))
+        return looked._replace(refused="compressed once more than it is by itself: unpack it first")
+    if not looked.file.size:
+        return looked
+    path = looked.file.path
+    columns = parquet_columns(path) if looked.format.kind == "parquet" else arrow_columns(path)
+    return _chosen(looked, columns, column)
 
 
-def _look_inside(looked: Looked, stream: Stream, column: str) -> Looked:
+def _chosen(looked: Looked, columns: Columns, wanted: str, *, alone: bool = False) -> Looked:
+    column = columns.choose(wanted, looked.file.name, alone=alone)
+    seen = columns.itself if column is None else columns.found.get(column, Seen(nested=True))
+    names = [name for name, other in columns.found.items() if other.texts or name == column]
+    return looked._replace(columns=tuple(names), column=column, nested=seen.nested, first=seen.first)
+
+
+def _look_inside(looked: Looked, stream: Stream, recipe: Source) -> Looked:
     kind, file = looked.format.kind, looked.file
     head = stream.read(SAMPLE)
     if stream.damage and not head:
@@ -80,17 +99,89 @@ def _look_inside(looked: Looked, stream: Stream, column: str) -> Looked:
     looked = looked._replace(encoding=encoding)
     if kind == "html" and not looked.format.compression and file.size > HTML_BYTES:
         return looked._replace(refused=TOO_LARGE)
-    if not head or kind in ("text", "html"):
+    if not head or not looked.of_records:
         return looked
-    with Stream(file.path, file.size, looked.format.compression) as again:
-        records = _utf8(again, encoding)
-        if kind == "jsonl":
-            texts, others = _fields(records)
-            if not texts and not others:  # texts by themselves, as far as one can see
-                return looked._replace(column=column)
-            return looked._replace(columns=tuple(texts), column=choose(column, texts, others, file.name))
-        names, delimiter = header(records, kind)
-    return looked._replace(columns=tuple(names), column=choose(column, names, (), file.name), delimiter=delimiter)
+    return _look_at_json(looked, recipe.column) if kind in ("json", "jsonl") else _look_at_table(looked, recipe)
+
+
+def _look_at_json(looked: Looked, wanted: str) -> Looked:
+    with _opened(looked) as stream:
+        head = stream.read(BEGINNING)
+        layout = layout_of(head, whole=stream.at_end(), lines=looked.format.kind == "jsonl")
+    if layout is None:
+        return looked._replace(refused="it is no JSON")
+    if layout.columns:
+        return _of_columns(looked, layout, beginning_of(head.removeprefix(BOM)), wanted)
+    looked = looked._replace(layout=layout)
+    with _opened(looked) as stream:
+        columns = columns_in(_records(looked, stream), looked.file.size if _is_plain(looked) else None)
+    for path in layout.inside or ():  # it may be said from the outermost object on
+        if path and wanted not in columns.found and wanted.startswith(prefix := f"{'.'.join(path)}."):
+            wanted = wanted.removeprefix(prefix)
+            looked = looked._replace(layout=Layout(frozenset([path])))
+    try:
+        return _chosen(
+            looked, columns, wanted, alone=layout.inside is None and columns.records == 1 and not layout.lines
+        )
+    except NoColumn:
+        with _opened(looked) as stream:
+            if not wanted or wanted in columns.others or not is_anywhere(_records(looked, stream), wanted):
+                raise
+        return looked._replace(columns=(*columns.found, wanted), column=wanted, nested=True)
+
+
+def _of_columns(looked: Looked, layout: Layout, value: Any, wanted: str) -> Looked:
+    """A file that is one object with a list of texts, or several, of which one is taken."""
+    columns = Columns()
+    for path in layout.inside or ():
+        held = value.get(path[0])
+        for text in held.values() if isinstance(held, dict) else held or ():
+            columns.look({path[0]: text})
+    looked = _chosen(looked, columns, wanted)
+    return looked._replace(layout=Layout(frozenset([(str(looked.column),)]), columns=True))
+
+
+def _look_at_table(looked: Looked, recipe: Source) -> Looked:
+    columns, numbers = Columns(), Columns()
+    table: Table | None = None
+    with _opened(looked) as stream:
+        for found in lines_of(stream, looked.file.size if _is_plain(looked) else None):
+            text, _ = text_lines(b"\n".join(found).removeprefix(BOM))
+            if table is None:
+                tsv = looked.format.kind == "tsv"
+                table = table_of(text, tsv=tsv, wanted=recipe.column, header=recipe.header)
+                text = text[table.skip :]
+            for row in parse(text, table.dialect, len(table.names), final=True).rows:
+                if len(row.cells) == len(table.names):
+                    for name, cell in zip(table.names, row.cells, strict=True):
+                        (numbers if is_number(cell) else columns).look({name: cell})
+    assert table is not None
+    for name in table.names:
+        counted = numbers.found.get(name, Seen())
+        if columns.found.setdefault(name, Seen()).texts <= counted.texts // 10 and counted.texts:
+            columns.others[name] = None
+    # in a table as text a number is a text, too, where the recipe or its name says so
+    rest = {name: seen for name, seen in columns.found.items() if name not in columns.others}
+    column = choose(recipe.column, columns.found if recipe.column else rest or numbers.found, (), looked.file.name)
+    seen = columns.found[column] if columns.found[column].texts else numbers.found.get(column, Seen())
+    return looked._replace(columns=table.names, column=column, first=seen.first, table=table)
+
+
+def _is_plain(looked: Looked) -> bool:
+    """Whether any place in the file can be gone to at once."""
+    return not looked.format.compression and looked.encoding == "utf-8" and looked.layout.lines
+
+
+@contextlib.contextmanager
+def _opened(looked: Looked) -> Iterator[Bytes]:
+    """The file's text as UTF-8. Raises Unreadable."""
+    with Stream(looked.file.path, looked.file.size, looked.format.compression) as stream:
+        yield _utf8(stream, looked.encoding)
+
+
+def _records(looked: Looked, stream: Bytes) -> Bytes:
+    """The records of a JSON file, one a line."""
+    return stream if looked.layout.lines else Values(stream, looked.layout.inside)
 
 
 def _encoding(kind: Kind, head: bytes, middle: bytes) -> str:
@@ -104,32 +195,13 @@ def _utf8(stream: Stream, encoding: str) -> Bytes:
     return stream if encoding == "utf-8" else Transcoded(stream, encoding)
 
 
-def _fields(stream: Bytes) -> tuple[list[str], list[str]]:
-    """The fields of the first JSON objects that hold text, and the others."""
-    texts: dict[str, None] = {}
-    others: dict[str, None] = {}
-    seen = 0
-    for block in blocks(stream):
-        for line in block.data.removeprefix(b"\xef\xbb\xbf").split(b"\n", 2 * _RECORDS)[: 2 * _RECORDS]:
-            try:
-                record = msgspec.json.decode(line) if line.strip() else None
-            except (ValueError, RecursionError):
-                continue
-            seen += isinstance(record, dict | str)
-            for name, value in record.items() if isinstance(record, dict) else ():
-                (texts if isinstance(value, str) else others)[name] = None
-            if seen >= _RECORDS:
-                break
-        if seen or block.end > 2**28:
-            break
-    return list(texts), [name for name in others if name not in texts]
-
-
 def read(looked: Looked, at: Place) -> Iterator[Step]:
     """The documents in a file from `at` on. Raises Unreadable where it cannot be read to its end."""
     file, kind = looked.file, looked.format.kind
-    if kind == "parquet":
-        yield from read_parquet(file.name, file.path, file.size, looked.column, at)
+    if kind in ("parquet", "arrow"):
+        if looked.column is not None:
+            read_columns = read_parquet if kind == "parquet" else read_arrow
+            yield from read_columns(file.name, file.path, file.size, looked.column, at)
         return
     with Stream(file.path, file.size, looked.format.compression) as stream:
         if kind == "text":
@@ -137,11 +209,15 @@ def read(looked: Looked, at: Place) -> Iterator[Step]:
         elif kind == "html":
             yield from _read_page(looked, stream, at)
         else:
-            utf8 = _utf8(stream, looked.encoding)
-            if kind == "jsonl":
-                yield from read_json_lines(file.name, utf8, looked.column, at)
-            elif looked.columns:
-                yield from read_table(file.name, utf8, list(looked.columns), looked.column, looked.delimiter, at)
+            records: Bytes = _utf8(stream, looked.encoding)
+            if looked.table is not None and looked.column is not None:
+                yield from read_table(file.name, records, looked.table, looked.column, at)
+            elif looked.table is None:
+                records = _records(looked, records)
+                column = None if looked.layout.columns else looked.column
+                yield from read_json_lines(file.name, records, column, at, nested=looked.nested)
+            if records.damage and not stream.damage:
+                raise Unreadable(records.damage, where=str(file.path))
         if stream.damage:
             raise Unreadable(stream.damage, where=str(file.path))
 

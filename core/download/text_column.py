@@ -1,13 +1,31 @@
-"""Which column or field of a record is its text."""
+"""Which column or field of a record is its text, and taking it out of records that are nested."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct
 
 from core.trouble import Usage
 
 USUAL = ("text", "content")
 """What the text is called nearly everywhere; the first goes before the second."""
+
+_TURN = ("content", "value", "text")
+"""What is said in one turn of a conversation, as OpenAI, ShareGPT and others write it."""
+
+_CLEARLY = 2
+"""Times as much text as in any other column, from which a column is taken for its length alone."""
+_LONG = 30
+"""Characters that the texts of such a column have on average."""
+_LONG_ALONE = 100
+"""The same in a file that is one JSON object: settings have many short texts."""
+_DEPTH = 8
+_MOST = 500
+"""Columns that are told apart: a file may have an object with a field for each of its records."""
+_ITEMS = 64
+"""Items of a list that are looked at."""
 
 
 class NoColumn(Usage):
@@ -16,28 +34,182 @@ class NoColumn(Usage):
     doing = "find the text"
 
 
-def choose(wanted: str, texts: Sequence[str], others: Sequence[str] = (), where: str = "") -> str:
-    """The column to take the text from.
+class Broken(Exception):
+    """Why a record cannot be read."""
 
-    wanted: what the recipe names, or "". texts: the columns that hold text. others: those that hold something else.
-    Raises NoColumn with all there are.
+
+class Seen(Struct):
+    """What was seen of one column in the records looked at."""
+
+    texts: int = 0
+    """That are not empty."""
+    characters: int = 0
+    first: str = ""
+    """The beginning of the first of them."""
+    nested: bool = False
+    """Whether it lies inside a list or an object."""
+
+
+class Columns:
+    """The columns of some records and what they hold. A path with dots leads into objects and lists."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, Seen] = {}
+        """Those that hold text or nothing at all."""
+        self.others: dict[str, None] = {}
+        """Those that hold something else."""
+        self.itself = Seen()
+        """Records that are a text themselves."""
+        self.records = 0
+
+    def look(self, record: Any) -> None:
+        """Take one more record into account."""
+        self.records += 1
+        if isinstance(record, dict):
+            for name, value in record.items():
+                self._look(name, value, False, _DEPTH)
+        elif isinstance(record, str):
+            _count(self.itself, record)
+        elif isinstance(record, list):
+            texts = all(item is None or isinstance(item, str) for item in record)
+            for number, item in enumerate(record[:_ITEMS]):
+                if not texts:
+                    self._look(str(number), item, True, _DEPTH)
+                elif item:
+                    self.itself.nested = True
+                    _count(self.itself, item)
+
+    def _look(self, path: str, value: Any, nested: bool, depth: int) -> None:
+        if value is None or isinstance(value, str):
+            seen = self.found.get(path)
+            if seen is None:
+                if len(self.found) >= _MOST:
+                    return
+                seen = self.found[path] = Seen(nested=nested)
+            if value:
+                _count(seen, value)
+                seen.nested = seen.nested or nested
+        elif isinstance(value, dict) and depth and value:
+            for name, inner in value.items():
+                self._look(f"{path}.{name}", inner, True, depth - 1)
+        elif isinstance(value, list) and depth and value:
+            for item in value[:_ITEMS]:
+                self._look(path, item, True, depth - 1)
+        elif len(self.others) < _MOST:
+            self.others[path] = None
+
+    def choose(self, wanted: str, where: str = "", *, alone: bool = False) -> str | None:
+        """The column to take the text from; None: each record is a text itself.
+
+        wanted: what the recipe names, or "". alone: whether they are the fields of a file that is one object.
+        Raises NoColumn.
+        """
+        if not self.found and (self.itself.texts or not self.others):
+            return wanted or None
+        others = [name for name in self.others if name not in self.found]
+        holding = {name: seen for name, seen in self.found.items() if seen.texts or name not in self.others}
+        path = ".".join(part for part in wanted.split(".") if not part.isdecimal())
+        if wanted and wanted not in holding and any(f"{name}.".startswith(f"{path}.") for name in holding):
+            return wanted  # one item of a list, or the turns of a conversation
+        return choose(wanted, holding, others, where, long=_LONG_ALONE if alone else _LONG, alone=alone)
+
+
+def _count(seen: Seen, text: str) -> None:
+    seen.first = seen.first or beginning(text)
+    seen.texts += 1
+    seen.characters += len(text)
+
+
+def choose(
+    wanted: str,
+    found: Mapping[str, Seen],
+    others: Sequence[str] = (),
+    where: str = "",
+    *,
+    long: int = _LONG,
+    alone: bool = False,
+) -> str:
+    """The column to take the text from: by its usual name, or because it has most of the text.
+
+    wanted: what the recipe names, or "". found: the columns that hold text. others: those that hold something else.
+    long: characters on average below which length says nothing. alone: a name or length has to speak even for the
+    only column. Raises NoColumn with all there are.
     """
-    if wanted in texts:
+    if wanted and wanted in found:
         return wanted
-    there = "it has " + (", ".join(map(repr, [*texts, *others][:20])) or "none")
+    there = "it has " + (", ".join(map(repr, [*found, *others][:20])) or "none")
     if wanted:
         what = f"{wanted!r} holds no text" if wanted in others else f"there is no column {wanted!r}; {there}"
         raise NoColumn(what, where=where, todo="say which: --set source.column=NAME")
-    if len(texts) == 1:
-        return texts[0]
-    for usual in USUAL:
-        if usual in texts:
-            return usual
-    if not texts:
+    full = {name: seen for name, seen in found.items() if seen.texts} or dict(found)
+    if not full:
         raise NoColumn(f"no column holds text; {there}", where=where)
-    candidates = ", ".join(map(repr, texts[:20])) + (" …" if len(texts) > 20 else "")
+    for usual in USUAL:
+        for name, seen in full.items():
+            if name.casefold() == usual and "." not in name and not seen.nested:
+                return name
+    ranked = sorted(full, key=lambda name: -full[name].characters)
+    most, next_most = full[ranked[0]], full[ranked[1]] if len(ranked) > 1 else Seen()
+    is_long = most.characters >= long * max(1, most.texts)
+    flat = max((seen.characters for seen in full.values() if not seen.nested), default=0)
+    for name in ranked:
+        if name.rpartition(".")[2].casefold() in USUAL and full[name].characters >= max(1, flat):
+            if alone and not is_long:
+                break
+            return name
+    if len(full) == 1 and not alone:
+        return ranked[0]
+    if most.characters >= _CLEARLY * next_most.characters and is_long:
+        return ranked[0]
+    candidates = ", ".join(map(repr, list(full)[:20])) + (" …" if len(full) > 20 else "")
     raise NoColumn(
-        f"the text may be in any of several columns: {candidates}",
+        f"the text may be in any of several columns: {candidates}" if len(full) > 1 else f"it has only {candidates}",
         where=where,
         todo="say which: --set source.column=NAME",
     )
+
+
+def text_in(value: Any, path: Sequence[str]) -> str | None:
+    """The text at `path` in a record, None where there is none. Lists are gone through: their texts become lines.
+
+    A number in the path chooses one item of a list. Of turns of a conversation what was said is taken. Raises Broken.
+    """
+    if isinstance(value, list):
+        if path and path[0].isdecimal():
+            index = int(path[0])
+            return text_in(value[index], path[1:]) if index < len(value) else None
+        texts = [text_in(item, path) for item in value]
+        return "\n".join(text for text in texts if text) or None
+    if value is None:
+        return None
+    if isinstance(value, dict):
+        for end in range(len(path), 0, -1):  # names may have dots of their own
+            if (name := ".".join(path[:end])) in value:
+                return text_in(value[name], path[end:])
+        if path:
+            return None
+        for name in _TURN:
+            if isinstance(value.get(name), str | list):
+                return text_in(value[name], ())
+    elif not path:
+        if isinstance(value, str):
+            return value
+        if isinstance(value, bytes):
+            return value.decode("utf-8", "replace")
+    raise Broken(f"its {'.'.join(path)!r} is not text" if path else "it is not text")
+
+
+def beginning(text: str) -> str:
+    """The first 60 characters of a text, on one line."""
+    line = " ".join(text[:240].split())
+    line = line.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return line[:60] + ("…" if len(line) > 60 or len(text) > 240 else "")
+
+
+def numbered(names: Sequence[str]) -> list[str]:
+    """The names of a table's columns, with one for each that has none or the same as another."""
+    result: list[str] = []
+    for number, name in enumerate(names, 1):
+        name = name.strip() or f"column {number}"
+        result.append(f"{name} (column {number})" if name in result else name)
+    return result

@@ -216,20 +216,19 @@ def test_broken_lines_are_counted_shown_and_passed_over(tmp_path: Path) -> None:
         "a.jsonl:9": "NaN is Python's",
         "a.jsonl:10": "lone \ufffd surrogate",
     }
-    assert artifact.facts["broken"] == 5 and artifact.facts["empty"] == 2
+    assert artifact.facts["broken"] == 4 and artifact.facts["empty"] == 3
     said = notes(events)
     assert any(note.startswith("a.jsonl:2 is passed over: it is not JSON") for note in said)
-    assert "a.jsonl:3 is passed over: it has no field 'text'" in said
     assert "a.jsonl:4 is passed over: its 'text' is not text" in said
     assert any(note.startswith("a.jsonl:12 is passed over") for note in said)
-    assert "2 records have no text and were left out" in said
+    assert "11 records gave 4 documents; 3 without text, 4 that cannot be read" in said
 
 
 def test_more_broken_records_than_allowed_are_an_error_that_names_the_place(tmp_path: Path) -> None:
     path = put(tmp_path / "a.jsonl", BROKEN_JSON)
     with pytest.raises(BrokenRecords, match="more than 2 records") as trouble:
         read(path, tmp_path / "out", max_broken=2)
-    assert trouble.value.where.startswith("a.jsonl:4: ") and "source.max_broken" in trouble.value.todo
+    assert trouble.value.where.startswith("a.jsonl:11: ") and "source.max_broken" in trouble.value.todo
     assert len(read(path, tmp_path / "out", max_broken=5)) == 4
 
 
@@ -278,16 +277,18 @@ def test_a_record_too_long_to_hold_is_passed_over(tmp_path: Path, monkeypatch: p
     assert artifact.facts["broken"] == 1
 
 
-def test_a_quote_that_is_never_closed_costs_only_what_one_record_may_hold(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("record_bytes", [200, 2**20])
+def test_a_quote_that_is_never_closed_swallows_no_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_bytes: int
 ) -> None:
-    monkeypatch.setattr(lines, "RECORD_BYTES", 200)
+    monkeypatch.setattr(lines, "RECORD_BYTES", record_bytes)
     monkeypatch.setattr(lines, "BLOCK_BYTES", 50)
     rows = "".join(f"{n},row {n}\n" for n in range(100))
     path = put(tmp_path / "a.csv", 'id,text\n0,"never closed\n' + rows)
-    artifact = make(tmp_path / "out", downloading(path))
-    assert artifact.facts["broken"] == 1
-    assert texts_of(artifact)[-1] == "row 99" and len(texts_of(artifact)) > 70
+    events: list[Event] = []
+    assert read(path, tmp_path / "out", events) == ['"never closed', *(f"row {n}" for n in range(100))]
+    assert "101 records gave 101 documents" in notes(events)
+    assert any(note.startswith("1 rows have a quotation mark that is not closed") for note in notes(events))
 
 
 def test_nothing_but_broken_records_is_a_sentence(tmp_path: Path) -> None:

@@ -1,0 +1,132 @@
+"""Documents out of files of Arrow's own format, as `datasets` keeps them: a stream of batches, or with a footer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from core.download.columnar import columns_of, given, root_of
+from core.download.columns import may_hold_text
+from core.download.compression import CUT_OFF
+from core.download.listing import Found, Unreadable, reason
+from core.download.rows import Place, Step
+from core.download.text_column import Columns
+
+_SAMPLED, _ROWS = 8, 64
+"""Batches spread over the file, and rows of each, that are looked at to find the column of text."""
+_SLICE_BYTES = 4 * 2**20
+_LISTS = ("state.json", "dataset_info.json", "dataset_dict.json")
+"""What `Dataset.save_to_disk` writes beside its Arrow files."""
+
+
+def arrow_columns(path: Path) -> Columns:
+    """The columns of a table. Raises Unreadable where the file is none."""
+    with pa.OSFile(str(path)) as file:
+        schema = _open(file, path).schema
+        return columns_of(schema, _samples(path, schema))
+
+
+def _samples(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    names = [name for name, kind in zip(schema.names, schema.types, strict=True) if may_hold_text(kind)]
+    spread = 1
+    try:
+        with pa.OSFile(str(path)) as file:
+            for number, batch in enumerate(_each(_open(file, path), path)):
+                if number % spread == 0 and batch.num_rows:
+                    yield batch.select(names).slice(0, _ROWS)
+                if number >= _SAMPLED * spread:
+                    spread *= 2  # a stream does not say how many follow
+    except Unreadable:
+        return  # whoever reads it says so
+
+
+def read_arrow(name: str, path: Path, size: int, column: str, at: Place) -> Iterator[Step]:
+    """The texts of a column. Documents are named `name:row`, counted from 1. Raises Unreadable."""
+    with pa.OSFile(str(path)) as file:
+        reader = _open(file, path)
+        root = root_of(reader.schema.names, column)
+        inside = column[len(root) + 1 :].split(".") if column != root else []
+        index = reader.schema.names.index(root)
+        row = 0
+        for batch in _each(reader, path):
+            rows = max(1, int(batch.num_rows * _SLICE_BYTES // max(1, batch.column(index).nbytes)))
+            consumed = min(float(file.tell()), size)
+            for first in range(0, batch.num_rows, rows):
+                values = batch.column(index).slice(first, rows)
+                end = row + len(values)
+                if end > at.offset:
+                    start = Place(offset=row, part=at.part if row == at.offset else 0)
+                    yield from given(name, values, inside, start, Place(offset=end), consumed)
+                row = end
+
+
+def _open(file: pa.NativeFile, path: Path) -> Any:
+    try:
+        if file.read(6) == b"ARROW1":
+            file.seek(0)
+            return pa.ipc.open_file(file)
+        file.seek(0)
+        return pa.ipc.open_stream(file)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise Unreadable(f"it is no Arrow file, or its end is missing ({error})", where=str(path)) from None
+
+
+def _each(reader: Any, path: Path) -> Iterator[pa.RecordBatch]:
+    try:
+        if isinstance(reader, pa.RecordBatchFileReader):
+            for number in range(reader.num_record_batches):
+                yield reader.get_batch(number)
+        else:
+            yield from reader
+    except pa.ArrowException as error:
+        raise Unreadable(f"its data is damaged ({error})", where=str(path)) from None
+    except OSError as error:
+        what = reason(error) if error.errno is not None else str(error)
+        cut = "expected" in what.lower() or "end of" in what.lower()
+        raise Unreadable(CUT_OFF if cut else f"its data is damaged ({what})", where=str(path)) from None
+
+
+def without_lists(found: list[Found], split: str) -> list[Found]:
+    """`found` with everything refused that is not data, of the folders that `Dataset.save_to_disk` made.
+
+    split: the one that is read where several were saved together.
+    """
+    arrow = {file.path.parent for file in found if file.name.lower().endswith(".arrow")}
+    saved = {file.path.parent for file in found if file.name.endswith("dataset_dict.json")}
+    listed = {folder: _data_files(folder) for folder in arrow}
+    splits = {folder: _splits(folder) for folder in saved}
+
+    def judged(file: Found) -> str:
+        folder = file.path.parent
+        if file.path.name in _LISTS and (folder in arrow or folder in saved):
+            return "it describes the Arrow files beside it"
+        there = splits.get(folder.parent, [])
+        if folder.name in there and split in there and folder.name != split:
+            return "of another split, which source.split chooses"
+        if folder in arrow and (names := listed[folder]) and file.path.name not in names:
+            return "it is not among the data files of the data set"
+        return ""
+
+    return [file if file.refused else file._replace(refused=judged(file)) for file in found]
+
+
+def _data_files(folder: Path) -> set[str]:
+    state = _read(folder / "state.json")
+    files = state.get("_data_files") if isinstance(state, dict) else None
+    return {str(file.get("filename")) for file in files or () if isinstance(file, dict)}
+
+
+def _splits(folder: Path) -> list[str]:
+    saved = _read(folder / "dataset_dict.json")
+    return [str(name) for name in saved.get("splits") or ()] if isinstance(saved, dict) else []
+
+
+def _read(path: Path) -> Any:
+    try:
+        return msgspec.json.decode(path.read_bytes())
+    except (OSError, ValueError):
+        return None
