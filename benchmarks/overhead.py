@@ -161,7 +161,7 @@ def watched(directory: Path) -> dict[str, float]:
     lock = Lock.acquire(directory / "writer.lock")
     assert lock is not None
     with lock, watch.everywhere(), mock.patch.object(core.pipeline, "Trainer", interleaved(watch, turns)):
-        code = Worker(run, 1).work()
+        code = Worker(run, 1, lock).work()
     if code:
         raise RuntimeError(run.summary().ended)
     bare = sum(turn.bare for turn in turns)

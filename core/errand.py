@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from msgspec import Struct
 
 from core.events import encode
-from core.trouble import DiskTrouble, Trouble
+from core.trouble import Trouble, as_trouble
 
 
 class Failed(Struct, frozen=True, kw_only=True, tag=True):
@@ -39,17 +39,14 @@ def carry_out(work: Callable[[], Iterator[Struct]]) -> int:
             out.write(encode(said) + b"\n")
             out.flush()
         return 0
-    except Trouble as error:
-        trouble = error
     except BrokenPipeError:
         return 1
-    except OSError as error:
-        trouble = DiskTrouble.of(error, error.filename or "")
     except KeyboardInterrupt:
         return 130
     except Exception as error:
-        traceback.print_exc()
-        trouble = Trouble(f"an error nobody foresaw: {type(error).__name__}: {error}")
+        if not isinstance(error, Trouble):
+            traceback.print_exc()
+        trouble = as_trouble(error)
     failed = Failed(
         doing=trouble.doing,
         what=trouble.what,

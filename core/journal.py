@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -56,15 +57,26 @@ class Lines:
         os.close(self._fd)
 
 
-def last_event(path: Path) -> AnyEvent | None:
-    """The event in the last complete line; None when there is none or it cannot be read."""
+def newest_first(path: Path) -> Iterator[AnyEvent]:
+    """The events in the last MiB or so of a journal, the last one first; what cannot be read is passed over.
+
+    Reads as much as is asked for, some 16 KiB at a time.
+    """
     try:
         with path.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - 2**20))
-            lines = file.read().rpartition(b"\n")[0].splitlines()
-        return decode(lines[-1]) if lines else None
-    except (FileNotFoundError, msgspec.DecodeError):
-        return None
+            start = file.seek(0, os.SEEK_END)
+            end, rest = max(0, start - 2**20), b""
+            while start > end:
+                size = min(2**14, start)
+                start -= size
+                file.seek(start)
+                begun, *lines = (file.read(size) + rest).split(b"\n")
+                rest = begun
+                for line in reversed(lines if start else [begun, *lines]):
+                    with contextlib.suppress(msgspec.DecodeError):
+                        yield decode(line)
+    except FileNotFoundError:
+        return
 
 
 class Tail:

@@ -37,6 +37,13 @@ class Lock:
             return None
         return cls(path, fd)
 
+    def stands(self) -> bool:
+        """Whether the locked file still lies at its path: not deleted, not moved away, not replaced."""
+        try:
+            return os.path.samestat(os.fstat(self._fd), self.path.stat())
+        except FileNotFoundError:
+            return False
+
     def release(self) -> None:
         """Give the lock back. The file stays: deleting it would let two owners lock two files of one name."""
         if self._fd >= 0:

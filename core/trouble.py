@@ -6,6 +6,8 @@ Each room raises its own subclass, carrying facts; the sentence a person reads i
 from __future__ import annotations
 
 import difflib
+import errno
+import resource
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -63,6 +65,55 @@ class DiskTrouble(Trouble):
 
 class Interrupted(Trouble):
     """It broke off from outside, as when a process is killed: nothing is wrong with what was to be done."""
+
+    exit_code = 4
+
+
+class MemoryShort(Trouble):
+    """More memory was asked for than there is, or than this process may have."""
+
+    @classmethod
+    def here(cls, kept: str = "") -> MemoryShort:
+        """The same trouble wherever it ran out. Names the limit that `ulimit -v` has set, if it has."""
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+        if limit == resource.RLIM_INFINITY:
+            return cls("memory ran out", kept=kept, todo="free some memory, or take a smaller model or batch")
+        return cls(
+            f"memory ran out: this process may have {limit / 2**30:.1f} GiB (ulimit -v)",
+            kept=kept,
+            todo="raise that limit, or take a smaller model or batch",
+        )
+
+
+OUT_OF_MEMORY = (
+    *("allocate memory", "out of memory", "bad_alloc", "memory allocation of", "failed to map segment"),
+    *("_STATUS_ALLOC_FAILED", "can't start new thread"),
+)
+"""In the words of a RuntimeError or ImportError: allocators, loaders and libraries that have no class for it."""
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether `error` says that memory has run out."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno == errno.ENOMEM
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError | ImportError | OSError) and any(sign in str(error) for sign in OUT_OF_MEMORY)
+    )
+
+
+def as_trouble(error: BaseException, path: object = "") -> Trouble:
+    """What to say of `error`, whatever it is. path: of the file at work, for an OSError that names none."""
+    if isinstance(error, Trouble):
+        return error
+    if ran_out(error):
+        return MemoryShort.here()
+    if isinstance(error, OSError):
+        return DiskTrouble.of(error, error.filename or path)
+    return Unforeseen(f"an error nobody foresaw: {type(error).__name__}: {error}")
+
+
+class Unforeseen(Trouble):
+    """A mistake of the program's own: whoever says it writes the traceback down."""
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -1,7 +1,8 @@
 """The process that works on a run: `python -P -m core.worker RUN_DIR ATTEMPT`, started by the supervisor.
 
 It drives the pipeline, writes what it says into the journal, and hands in what people ask for. Exit codes: 0 done,
-3 stopped on request, 75 somebody else is at it, else the code of what went wrong.
+3 stopped on request, 4 broken off from outside (it can be started again), 75 somebody else is at it, else the code of
+what went wrong.
 
 Several processes train together where torchrun starts them, which the supervisor of a run with `processes` does:
 
@@ -33,10 +34,10 @@ from core.journal import Lines, Tail
 from core.locks import Lock
 from core.pool import WorkerDied
 from core.runs.control import Requests
-from core.runs.directory import Run
+from core.runs.directory import GONE, Run
 from core.runs.summary import Summary
 from core.train.commands import Checkpoint, Commands, Stop
-from core.trouble import Busy, DiskTrouble, Interrupted, Trouble
+from core.trouble import Busy, Interrupted, Trouble, Unforeseen, as_trouble
 from core.workspace import Workspace
 
 STOPPED = 3
@@ -53,10 +54,12 @@ class Stopped(Exception):
 
 
 class Worker:
-    """One attempt at a run. Made only while holding the writer's lock."""
+    """One attempt at a run. lock: the writer's, held."""
 
-    def __init__(self, run: Run, attempt: int) -> None:
-        self._run, self._attempt = run, attempt
+    def __init__(self, run: Run, attempt: int, lock: Lock) -> None:
+        self._run, self._attempt, self._lock = run, attempt, lock
+        for part in (run.control, run.checkpoints):
+            part.mkdir(mode=0o700, exist_ok=True)
         self._requests = Requests(run)
         self._journal = Lines(run.journal)
         self._summary = Summary()
@@ -84,32 +87,33 @@ class Worker:
             end = self._stopped()
         except WorkerDied as trouble:  # a signal to a whole group of processes ends those that help at once
             end = self._stopped() if self._asked_to_stop else self._failed(trouble)
-        except Trouble as trouble:
-            end = self._failed(trouble)
-        except OSError as error:
-            traceback.print_exc()
-            end = self._failed(DiskTrouble.of(error, error.filename or self._run.path))
         except Exception as error:
-            traceback.print_exc()
-            what = f"an error nobody foresaw: {type(error).__name__}: {error}"
-            end = self._failed(Trouble(what, where=str(self._run.log), todo="the log has the details"))
-        self._say(end)
+            if not isinstance(error, Trouble):
+                traceback.print_exc()
+            end = self._failed(as_trouble(error, self._run.path))
+        self._end(end)
+        return end.exit_code
+
+    def _end(self, end: Ended) -> None:
+        """Have the last word: nothing is written behind it."""
+        if not self._write(end) and end.what:  # then the log has it, where the supervisor looks for a reason
+            sys.stderr.write(f"{end.what}\n")
         self._journal.sync()
         self._write_status()
         self._reserve.unlink(missing_ok=True)
-        return end.exit_code
 
     def _stopped(self) -> Ended:
         return Ended(attempt=self._attempt, outcome="stopped", exit_code=STOPPED)
 
     def _failed(self, trouble: Trouble) -> Ended:
+        unforeseen = isinstance(trouble, Unforeseen)
         return Ended(
             attempt=self._attempt,
             outcome="failed",
             what=f"cannot {trouble.doing}: {trouble.what}",
-            where=trouble.where,
+            where=str(self._run.log) if unforeseen else trouble.where,
             kept=trouble.kept,
-            todo=trouble.todo,
+            todo="the log has the details" if unforeseen else trouble.todo,
             exit_code=trouble.exit_code,
         )
 
@@ -152,6 +156,7 @@ class Worker:
         asked = self._requests.anything()
         if asked:
             for _ in self._pauses():
+                self._require_place()
                 time.sleep(0.1)
             self._asked_to_stop = self._asked_to_stop or self._requests.take_stop()
         if not isinstance(event, Metric):
@@ -184,15 +189,23 @@ class Worker:
             self._write(self._meter.read())
         if now >= self._next_status:
             self._next_status = now + STATUS_EVERY
+            self._require_place()
             self._write_status()
 
-    def _write(self, event: Event) -> None:
+    def _require_place(self) -> None:
+        """Raise Interrupted where nobody can see or reach this worker any more."""
+        if not self._lock.stands():
+            raise Interrupted(GONE, where=str(self._run.path))
+
+    def _write(self, event: Event) -> bool:
+        """Put `event` into the journal; False where not even the reserve made room for it."""
         assert isinstance(event, AnyEvent)
         self._summary.absorb(event)
         line = encode(event)
-        if not self._journal.append(line):
-            self._reserve.unlink(missing_ok=True)
-            self._journal.append(line)
+        if self._journal.append(line):
+            return True
+        self._reserve.unlink(missing_ok=True)
+        return self._journal.append(line)
 
     def _write_status(self) -> None:
         with contextlib.suppress(OSError):  # a full disk: the journal says more, and the next try may work
@@ -213,8 +226,8 @@ def accompany(run: Run) -> int:
     from core.pipeline import pipeline
     from core.train.ranks import Ranks
 
-    device = choose(run.recipe.train)
     try:
+        device = choose(run.recipe.train)
         with Ranks.join(device.name) as ranks:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the first one is asked, too, and decides when
             for _ in pipeline(run.recipe, Workspace(), run.path, device, ranks):
@@ -228,16 +241,21 @@ def accompany(run: Run) -> int:
 
 
 def main() -> int:
-    run, attempt = Run.open(Path(sys.argv[1])), int(sys.argv[2])
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if processes() > 1 and os.environ["RANK"] != "0":
-        return accompany(run)
-    lock = Lock.acquire(run.path / "writer.lock")
-    if lock is None:
-        return Busy.exit_code
-    with lock:
-        return Worker(run, attempt).work()
+    try:
+        run, attempt = Run.open(Path(sys.argv[1])), int(sys.argv[2])
+        if processes() > 1 and os.environ["RANK"] != "0":
+            return accompany(run)
+        lock = Lock.acquire(run.path / "writer.lock")
+        if lock is None:
+            return Busy.exit_code
+        with lock:
+            return Worker(run, attempt, lock).work()
+    except (Trouble, OSError) as error:  # before there is a journal to say it in: the supervisor reads it in the log
+        trouble = as_trouble(error, sys.argv[1])
+        sys.stderr.write(f"{trouble.sentence()}\n")
+        return trouble.exit_code
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from typing import NamedTuple
 from textual.message import Message
 
 from core.journal import Tail
-from core.runs.directory import BadRun, Exited, Run, State
+from core.runs.directory import BadRun, Run, State
+from core.runs.failure import Failure, failure
 from core.runs.summary import Summary
 from core.trouble import Trouble
 from core.workspace import Workspace
@@ -30,8 +31,10 @@ class Glance(NamedTuple):
     run: Run
     state: State
     summary: Summary
-    crash: Exited | None
-    """How the last attempt died, if it said nothing itself."""
+    failure: Failure | None
+    """Why it failed or was interrupted."""
+    over_at: float
+    """Seconds since the epoch when its last attempt ended; 0 while it lives or where nobody knows."""
     silent: float
     """Seconds since a living run had news, once that is too long; else 0."""
 
@@ -135,8 +138,8 @@ class Follower:
         now = _marks(run)
         if known is None or key != now:
             state = run.state()
-            crash = run.crash() if state in (State.FAILED, State.INTERRUPTED) else None
-            known = Glance(run, state, run.summary(), crash, 0.0)
+            over = None if state.alive else run.last_word() or run.crash()
+            known = Glance(run, state, run.summary(), failure(run, state), over.at if over else 0.0, 0.0)
             self._known[name] = (now, known)
         return known._replace(silent=self._silence(known))
 

@@ -30,6 +30,7 @@ from core.events import (
     Yardstick,
 )
 from core.runs.directory import Run
+from core.runs.failure import told
 from core.runs.summary import Stage, Summary
 from llmtui import planned
 from llmtui.shown import shown
@@ -167,18 +168,7 @@ def describe_progress(summary: Summary) -> str:
 
 def describe_failure(run: Run) -> str:
     """Why the run is not done although nobody works on it: sentences for a person, not sanitised."""
-    ended, crash = run.last_word(), run.crash()
-    if ended:
-        lines = [ended.what + (f"   ({ended.where})" if ended.where else ""), ended.kept, ended.todo]
-    elif crash and crash.out_of_memory:
-        todo = "take a smaller batch: --set train.batch_size=…"
-        lines = ["the system ended it: out of memory", f"the log is in {run.log}", todo]
-    elif crash:
-        how = f"signal {-crash.code}" if crash.code < 0 else f"code {crash.code}"
-        lines = [f"its worker ended with {how}", f"the log is in {run.log}", f"go on: llmtui resume {run.id}"]
-    else:
-        lines = ["its processes are gone", f"go on: llmtui resume {run.id}"]
-    return "\n        ".join(filter(None, lines))
+    return "\n        ".join(told(run).lines())
 
 
 Item = TypeVar("Item")

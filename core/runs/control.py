@@ -42,6 +42,7 @@ def ask_sample(run: Run, draw: Draw | None = None) -> None:
 
 
 def _put(path: Path, data: bytes = b"") -> None:
+    path.parent.mkdir(mode=0o700, exist_ok=True)
     write_atomic(path, data, durable=False)
 
 
@@ -78,6 +79,7 @@ class Requests:
 
     def clear(self) -> None:
         """Forget what was asked of an earlier attempt."""
+        self._directory.mkdir(mode=0o700, exist_ok=True)
         for path in self._directory.iterdir():
             path.unlink(missing_ok=True)
 

@@ -30,9 +30,9 @@ from msgspec import Struct
 
 from core import __version__
 from core.artifact import Artifact, Damaged
-from core.events import Ended
+from core.events import Ended, Started
 from core.files import remove_tree, write_atomic
-from core.journal import Tail, last_event
+from core.journal import Tail, newest_first
 from core.locks import Lock, holder
 from core.model.beginning import look
 from core.recipe import Recipe
@@ -41,6 +41,10 @@ from core.trouble import Busy, DiskTrouble, Trouble, Usage, nearest
 from core.workspace import Workspace, check_name
 
 SCHEMA = 1
+
+
+GONE = "its directory was deleted, moved or replaced"
+"""Why a worker ends that nobody could reach any more."""
 
 
 class NoSuchRun(Usage):
@@ -67,6 +71,8 @@ class Exited(Struct, frozen=True, kw_only=True, tag=True):
 
     attempt: int
     code: int
+    reason: str = ""
+    """The line of the log that gives one, of a worker that had no last word."""
     out_of_memory: bool = False
     gave_up: bool = False
     """The supervisor will not try again by itself."""
@@ -227,8 +233,12 @@ class Run:
     def last_word(self) -> Ended | None:
         """How the newest attempt ended by its own account; None when it never said."""
         attempt = max((record.attempt for record in self.launches()), default=0)
-        last = last_event(self.journal)
-        return last if isinstance(last, Ended) and last.attempt >= attempt else None
+        for event in newest_first(self.journal):  # something may stand behind it, such as a reading of the machine
+            if isinstance(event, Ended):
+                return event if event.attempt >= attempt else None
+            if isinstance(event, Started):
+                return None
+        return None
 
     def crash(self) -> Exited | None:
         """How the newest attempt died when it had no last word of its own."""

@@ -12,6 +12,7 @@ import time
 from core import ROOT
 from core.runs.control import Requests
 from core.runs.directory import Run, StillRunning
+from core.runs.failure import reason_in
 from core.trouble import Busy, Trouble
 from core.workspace import Workspace
 
@@ -67,6 +68,7 @@ def start(run: Run, workspace: Workspace, *, patience: float = 10.0) -> None:
         raise StillRunning(f"{run.id} is running already")
     if not run.writer():  # an orphaned worker may still have to read them
         Requests(run).clear()
+    started = run.log.stat().st_size if run.log.exists() else 0
     launches = run.path / "launches.jsonl"
     before = launches.stat().st_size if launches.exists() else 0
     with run.log.open("ab") as log:
@@ -89,9 +91,8 @@ def start(run: Run, workspace: Workspace, *, patience: float = 10.0) -> None:
         if code is not None and launches.exists() and launches.stat().st_size > before:
             return  # it came and went, and left its record
         if code is not None:
-            raise NotStarted(
-                f"its supervisor ended at once with code {code}", where=str(run.log), todo="the log says why"
-            )
+            reason = reason_in(run.log, started) or f"its supervisor ended at once with code {code}"
+            raise NotStarted(reason, where=str(run.log), todo="the log says more")
         time.sleep(0.01)
     raise NotStarted(f"its supervisor did not come up within {patience:.0f} s", where=str(run.log))
 

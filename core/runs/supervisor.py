@@ -1,13 +1,14 @@
 """The process that watches a worker: `python -P -m core.runs.supervisor RUN_DIR`.
 
 It exists for three things that nobody else can do: to know how the worker ended (signals and out-of-memory kills
-included), to start it again from its last checkpoint, and to adopt a worker whose supervisor died. It imports
-nothing heavy and never touches journal or checkpoints.
+included), to start it again from its last checkpoint, and to adopt a worker whose supervisor died. What would only fail
+again is not started again. It imports nothing heavy and never touches journal or checkpoints.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,15 +21,19 @@ from core.hardware import cores
 from core.journal import Lines
 from core.locks import Lock
 from core.runs.control import ask_stop
-from core.runs.directory import Exited, Launched, Run
+from core.runs.directory import GONE, Exited, Launched, Run
+from core.runs.failure import reason_in
 from core.runs.launch import python
-from core.trouble import Busy
+from core.trouble import Busy, Interrupted
 
 RETRIES = 3
 """Crashes in a row, without a new checkpoint in between, after which it gives up."""
 
 LOG_LIMIT = 32 * 2**20
 """Bytes of log.txt beyond which it starts anew."""
+
+NOT_FOUND = 127
+"""A shell's exit code for a program that cannot be started."""
 
 
 def supervise(run: Run) -> int:
@@ -46,19 +51,37 @@ def supervise(run: Run) -> int:
             attempt += 1
             kills = _out_of_memory_kills()
             _record(records, Launched(attempt=attempt))
-            code = _work(run, attempt)
+            code, reason = _work(run, attempt)
             _adopt(run)  # where several train, the one that works may outlive what started them
+            if not lock.stands():
+                _record(records, Exited(attempt=attempt, code=code, reason=GONE, gave_up=True))
+                sys.stderr.write(f"{run.id}: {GONE}; it is not started again\n")
+                return 1
             if run.last_word():
                 _record(records, Exited(attempt=attempt, code=code))
                 return 0
             out_of_memory = _out_of_memory_kills() > kills
             newest = _newest_checkpoint(run)
-            crashes, seen = (1 if newest != seen else crashes + 1), newest
-            gave_up = crashes > RETRIES or out_of_memory
-            _record(records, Exited(attempt=attempt, code=code, out_of_memory=out_of_memory, gave_up=gave_up))
+            came_on, seen = newest != seen, newest
+            crashes = 1 if came_on else crashes + 1
+            gave_up = crashes > RETRIES or out_of_memory or (_would_again(run, code, reason) and not came_on)
+            _record(
+                records,
+                Exited(attempt=attempt, code=code, reason=reason, out_of_memory=out_of_memory, gave_up=gave_up),
+            )
             if gave_up or (run.control / "stop").exists():
                 return 1
             time.sleep(min(2.0, 0.1 * 2**crashes))
+
+
+def _would_again(run: Run, code: int, reason: str) -> bool:
+    """Whether the next worker would only come to the same end: it was not killed, it could not go on.
+
+    torchrun ends with 1 whatever happened; there one of the others may have said what it cannot do.
+    """
+    if run.processes > 1:
+        return re.match(r"process \d+: cannot ", reason) is not None
+    return 0 < code < 128 and code not in (Interrupted.exit_code, Busy.exit_code)
 
 
 def _adopt(run: Run) -> bool:
@@ -70,22 +93,28 @@ def _adopt(run: Run) -> bool:
     return True
 
 
-def _work(run: Run, attempt: int) -> int:
-    """Run one worker, or several together, to the end; the exit code, or minus the signal that ended it."""
+def _work(run: Run, attempt: int) -> tuple[int, str]:
+    """Run one worker, or several together, to the end; the exit code, or minus the signal that ended it, and what the
+    log gives as the reason."""
     env = dict(os.environ)
     if run.processes > 1:  # torchrun would give each of them one thread
         env.setdefault("OMP_NUM_THREADS", str(max(1, cores() // run.processes)))
-    if run.log.exists() and run.log.stat().st_size > LOG_LIMIT:
-        os.truncate(run.log, 0)
-    with run.log.open("ab") as log:  # a file, not a pipe: the worker must not mind if we die
-        return subprocess.Popen(
-            command(run, attempt),
-            cwd=run.path,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-        ).wait()
+    try:
+        if run.log.exists() and run.log.stat().st_size > LOG_LIMIT:
+            os.truncate(run.log, 0)
+        with run.log.open("ab") as log:  # a file, not a pipe: the worker must not mind if we die
+            before = log.tell()
+            code = subprocess.Popen(
+                command(run, attempt),
+                cwd=run.path,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            ).wait()
+    except OSError as error:
+        return NOT_FOUND, f"its worker cannot be started: {error}"
+    return code, reason_in(run.log, before, killed=code < 0) if code else ""
 
 
 def command(run: Run, attempt: int) -> list[str]:

@@ -36,7 +36,7 @@ from core.sample.protocol import (
     Requests,
     encode,
 )
-from core.trouble import Trouble, Usage
+from core.trouble import Trouble, Usage, as_trouble
 
 IDLE = 300.0
 """Seconds without a request after which the models' memory is given back; the next request loads again."""
@@ -69,8 +69,8 @@ class Work:
             return Refused(id=self.id, what=trouble.what, where=trouble.where, todo=trouble.todo, usage=usage), True
         except BaseException as error:  # a panic in tiktoken's Rust is no Exception
             traceback.print_exc()
-            what = f"an error nobody foresaw: {type(error).__name__}: {error}"
-            return Refused(id=self.id, what=what, usage=False), True
+            found = as_trouble(error)
+            return Refused(id=self.id, what=found.what, where=found.where, todo=found.todo, usage=False), True
         finally:
             self._seconds += time.perf_counter() - began
         if isinstance(reply, Loaded):

@@ -21,8 +21,9 @@ from core.model.gpt import GPT
 from core.model.memory import memory
 from core.recipe import Recipe, Train
 from core.train.forecast import Timing, forecast
-from core.train.out_of_memory import OutOfMemory, halving, ran_out
+from core.train.out_of_memory import OutOfMemory, halving
 from core.train.schedule import limits
+from core.trouble import ran_out
 
 SHARE = 0.03
 """Of the training that trying it out may take."""

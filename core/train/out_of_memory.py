@@ -1,4 +1,4 @@
-"""Memory that runs out: noticed in each of the ways that torch has for saying so, and met with smaller pieces."""
+"""Memory that runs out in the training: met with smaller pieces."""
 
 from __future__ import annotations
 
@@ -7,23 +7,13 @@ from typing import TypeVar
 
 import torch
 
-from core.trouble import Trouble
+from core.trouble import Trouble, ran_out
 
 T = TypeVar("T")
-
-SIGNS = ("can't allocate memory", "MPS backend out of memory", "_STATUS_ALLOC_FAILED")
-"""In the words of a RuntimeError: the CPU's allocator, Apple's and NVIDIA's libraries have no class of their own."""
 
 
 class OutOfMemory(Trouble):
     doing = "train"
-
-
-def ran_out(error: BaseException) -> bool:
-    """Whether `error` says that memory has run out."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS)
 
 
 def halving(work: Callable[[int], T], size: int, undo: Callable[[], object] = lambda: None) -> tuple[T, int]:

@@ -29,13 +29,13 @@ from core.train.evaluate import byte_lengths, score
 from core.train.fit import fitting, plan, worth_compiling
 from core.train.not_finite import NotFinite, not_finite
 from core.train.optimizer import multiply_in, optimizers, set_rate
-from core.train.out_of_memory import OutOfMemory, halving, ran_out
+from core.train.out_of_memory import OutOfMemory, halving
 from core.train.ranks import Ranks
 from core.train.samples import drawn, wanted
 from core.train.saver import Saver
 from core.train.schedule import progress, rate, reached
 from core.train.step import accumulate_what_fits, add_up, move
-from core.trouble import Trouble
+from core.trouble import Trouble, ran_out
 from core.workspace import Workspace
 
 FORMAT = 1

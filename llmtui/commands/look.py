@@ -13,12 +13,13 @@ import msgspec
 from core.journal import Tail
 from core.recipe_file import PRESETS
 from core.runs.directory import Run, find_run, look_through
+from core.runs.failure import failure, told
 from core.runs.summary import Stage
 from core.workspace import Workspace
 from llmtui.commands.options import NAMED, json_option, run_argument
 from llmtui.commands.start import conclude
 from llmtui.console import can_draw, out, out_json, say, table
-from llmtui.narrate import Narrator, describe_failure, describe_progress, follow
+from llmtui.narrate import Narrator, describe_progress, follow
 from llmtui.units import clock, cost, duration, facts, perplexity, rate, size
 
 
@@ -40,7 +41,7 @@ def list_runs(workspace: Workspace) -> int:
     if not runs:
         say("there are no runs yet; start one: llmtui demo, or llmtui run PATH")
         return 0
-    out(table([("RUN", "STATE", "STAGE", "DONE", "BITS/BYTE", "SPEED", "LEFT", "MADE"), *map(_row, runs)]))
+    out(table([("RUN", "STATE", "STAGE", "DONE", "BITS/BYTE", "SPEED", "LEFT", "MADE", "WHY"), *map(_row, runs)]))
     return 0
 
 
@@ -65,6 +66,7 @@ def _row(run: Run) -> tuple[str, ...]:
         rate(summary.tokens_per_second, "tok") if state.alive and summary.tokens_per_second else "",
         duration(stage.eta) if state.alive and stage.eta is not None else "",
         clock(run.made_at),
+        why.lines()[0] if (why := failure(run, state)) else "",
     )
 
 
@@ -78,6 +80,7 @@ def _brief(run: Run) -> dict[str, Any]:
         "name": run.name,
         "path": str(run.path),
         "state": state.value,
+        "why": failure(run, state),
         "made_at": run.made_at,
         "stage": summary.stage or None,
         "share": stage.share,
@@ -114,9 +117,7 @@ def _described(run: Run) -> list[tuple[str, ...]]:
         ("state", state.value + (f", {describe_progress(summary)}" if state.alive and summary.stage else "")),
     ]
     if state.value in ("failed", "interrupted"):
-        rows += [
-            ("because" if n == 0 else "", line.strip()) for n, line in enumerate(describe_failure(run).split("\n"))
-        ]
+        rows += [("because" if n == 0 else "", line) for n, line in enumerate(told(run).lines())]
     rows += [
         ("made", clock(run.made_at)),
         ("source", run.recipe.source.corpus),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from core.events import Evaluation
 from core.recipe import Train
 from core.runs.directory import State
+from core.runs.failure import Failure
 from core.runs.summary import Summary
 from llmtui import units
 from llmtui.follow import Glance
@@ -120,20 +121,10 @@ def limits(train: Train) -> str:
 
 def when(glance: Glance) -> str:
     """When a run that is over ended; when one that never ran was made."""
-    ended = glance.summary.ended
-    return units.clock(ended.at if ended else glance.crash.at if glance.crash else glance.run.made_at)
+    return units.clock(glance.over_at or glance.run.made_at)
 
 
 def trouble(glance: Glance) -> tuple[str, str, str]:
     """Why a run is not running though it is not done: what happened, what is kept, what to do."""
-    ended, crash = glance.summary.ended, glance.crash
-    if glance.state is State.FAILED and ended and ended.outcome == "failed":
-        where = f" ({ended.where})" if ended.where else ""
-        return shown(ended.what + where), shown(ended.kept), shown(ended.todo)
-    kept = f"the checkpoint of step {glance.summary.saved.step:,} is kept" if glance.summary.saved else ""
-    if crash and crash.out_of_memory:
-        return "the system ended it because memory ran out", kept, "try a smaller train.batch_size"
-    if crash:
-        how = f"signal {-crash.code}" if crash.code < 0 else f"exit code {crash.code}"
-        return f"its process ended without a word ({how})", kept, f"the log says more: {shown(glance.run.log)}"
-    return "its process is gone", kept, ""
+    why = glance.failure or Failure(what="its processes are gone")
+    return shown(why.what + (f" ({why.where})" if why.where else "")), shown(why.kept), shown(why.todo)

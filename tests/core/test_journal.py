@@ -23,7 +23,7 @@ from core.events import (
     decode,
     encode,
 )
-from core.journal import Lines, Tail, last_event
+from core.journal import Lines, Tail, newest_first
 from core.runs.summary import Summary
 
 
@@ -88,13 +88,16 @@ def test_a_file_that_was_replaced_or_cut_is_read_from_its_start(tmp_path: Path) 
     assert [event.step for event in tail.events() if isinstance(event, Metric)] == [4]
 
 
-def test_the_last_event_is_found_without_reading_the_rest(tmp_path: Path) -> None:
+def test_the_newest_events_are_found_without_reading_the_rest(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
-    assert last_event(path) is None
-    path.write_bytes(b"x" * 2**21 + b"\n" + encode(Ended(attempt=3, outcome="done")) + b"\n{torn")
-    last = last_event(path)
-    assert isinstance(last, Ended)
-    assert last.attempt == 3
+    assert list(newest_first(path)) == []
+    said = [metric(1), Ended(attempt=3, outcome="done"), metric(2)]
+    padding = Note(text="x" * 20_000)  # longer than what is read at once
+    lines = [encode(event) + b"\n" for event in (said[0], padding, *said[1:])]
+    path.write_bytes(b"x" * 2**21 + b"\n" + b"".join(lines) + b"{torn")
+    assert list(newest_first(path)) == [*said[:0:-1], padding, said[0]]
+    path.write_bytes(b"".join(lines))
+    assert list(newest_first(path)) == [*said[:0:-1], padding, said[0]]
 
 
 def test_an_older_attempts_later_steps_no_longer_count() -> None:

@@ -1,0 +1,189 @@
+"""A run that cannot go on says why, once, wherever it is looked at; and none goes on where nobody can reach it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from core.events import Ended, Note, Reading, Started, encode
+from core.journal import Lines, Tail
+from core.locks import Lock
+from core.recipe import Recipe
+from core.runs import supervisor
+from core.runs.directory import Exited, Launched, Run, State
+from core.runs.failure import failure, reason_in
+from core.workspace import Workspace
+from llmtui.cli import run as command_line
+from tests.conftest import TINY, wait_for
+
+Make = Callable[..., Recipe]
+Launch = Callable[[Recipe], Run]
+
+READING = Reading(cpu=0, cores=1, ram=0, ram_total=1, process_ram=0, process_cpu=0, disk_free=0)
+
+
+def over(workspace: Workspace, recipe: Recipe, *events: Started | Ended | Reading | Note, attempts: int = 1) -> Run:
+    """A run after so many attempts, whose journal is these events."""
+    run = Run.create(workspace, recipe)
+    launches, journal = Lines(run.path / "launches.jsonl"), Lines(run.journal)
+    for attempt in range(1, attempts + 1):
+        launches.append(encode(Launched(attempt=attempt)))
+        launches.append(encode(Exited(attempt=attempt, code=1)))
+    for event in events:
+        journal.append(encode(event))
+    return run
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_device_that_is_not_there_ends_the_run_at_once_with_its_reason_everywhere(
+    corpus: Path, workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = [f"--set={one}" for one in (*TINY, "train.device=cuda")]
+    assert command_line(["run", str(corpus), "--name", "gpu", *settings]) == 1
+    assert "cannot train: there is no cuda device" in capsys.readouterr().err
+    (path,) = workspace.runs.glob("*-gpu-*")
+    run = Run.open(path)
+    assert run.state() is State.FAILED
+    assert [type(record) for record in run.launches()] == [Launched, Exited]
+    assert isinstance(list(Tail(run.journal).events())[-1], Ended)
+    for command in (["ls"], ["ls", "--json"], ["show", run.id]):
+        assert command_line(command) == 0
+        assert "cannot train: there is no cuda device" in capsys.readouterr().out
+    why = failure(run)
+    assert why is not None
+    assert "auto" in why.todo
+
+
+def test_a_last_word_counts_though_something_stands_behind_it(workspace: Workspace, tiny: Make) -> None:
+    began, word = Started(attempt=1, pid=1, host="", device=""), Ended(attempt=1, outcome="failed", what="cannot: it")
+    run = over(workspace, tiny(), began, word, READING, Note(text="late"))
+    assert run.last_word() == word
+    assert run.state() is State.FAILED
+
+
+def test_the_last_word_of_an_attempt_before_the_newest_does_not_count(workspace: Workspace, tiny: Make) -> None:
+    first, word = Started(attempt=1, pid=1, host="", device=""), Ended(attempt=1, outcome="done")
+    assert over(workspace, tiny(), first, word, attempts=2).last_word() is None
+    again = Started(attempt=2, pid=1, host="", device="")
+    assert over(workspace, tiny(), first, word, again, READING, attempts=2).last_word() is None
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        ([sys.executable, "-c", "import no_such_module"], "No module named 'no_such_module'"),
+        (["/no/such/python"], "/no/such/python"),
+        ([sys.executable, "-P", "-m", "core.worker", "/no/such/run", "1"], "cannot read the run: run.json"),
+    ],
+)
+def test_a_worker_that_cannot_begin_is_not_started_again_and_its_reason_is_told(
+    workspace: Workspace, tiny: Make, monkeypatch: pytest.MonkeyPatch, command: list[str], reason: str
+) -> None:
+    run = Run.create(workspace, tiny())
+    monkeypatch.setattr(supervisor, "command", lambda run, attempt: command)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    assert supervisor.supervise(run) == 1
+    assert len([record for record in run.launches() if isinstance(record, Launched)]) == 1
+    assert run.state() is State.FAILED
+    why = failure(run)
+    assert why is not None
+    assert reason in why.what
+
+
+def test_a_worker_that_was_killed_is_started_again(
+    workspace: Workspace, tiny: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run.create(workspace, tiny())
+    die = "import os, sys; print('noise', file=sys.stderr); os.kill(os.getpid(), 9)"
+    monkeypatch.setattr(supervisor, "command", lambda run, attempt: [sys.executable, "-c", die])
+    monkeypatch.setattr(supervisor, "RETRIES", 1)
+    assert supervisor.supervise(run) == 1
+    assert len([record for record in run.launches() if isinstance(record, Launched)]) == 2
+    why = failure(run)
+    assert why is not None
+    assert why.what == "its worker ended with signal 9"
+
+
+def test_the_reason_is_the_line_of_the_log_that_gives_one(tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    before = "OSError: of an earlier attempt\n"
+    for text, reason in (
+        (
+            "Traceback (most recent call last):\n  File x\nModuleNotFoundError: No module named 'y'\n",
+            "ModuleNotFoundError",
+        ),
+        (
+            "cannot read the run: it is gone   (there)\n        what to do\n",
+            "cannot read the run: it is gone   (there)",
+        ),
+        ("Fatal Python error: Segmentation fault\n\nCurrent thread:\n  File x\n", "Fatal Python error: Segmentation"),
+        ("process 1: cannot train: too big\ntorch.distributed.ChildFailedError: \n====\n", "process 1: cannot train"),
+        ("something printed\n", "something printed"),
+        ("", ""),
+    ):
+        log.write_text(before + text)
+        assert reason_in(log, len(before)).startswith(reason)
+    log.write_text(before + "something printed\n")
+    assert reason_in(log, len(before), killed=True) == ""
+    assert reason_in(tmp_path / "none", 0) == ""
+
+
+def test_a_run_whose_directory_is_taken_away_ends(launched: Launch, tiny: Make, tmp_path: Path) -> None:
+    run = launched(tiny("train.steps=1000000"))
+    wait_for(lambda: run.summary().metric is not None)
+    processes = [psutil.Process(pid) for pid in (run.supervisor(), run.writer()) if pid]
+    assert len(processes) == 2
+    aside = tmp_path / "aside"
+    run.path.rename(aside)
+    for process in processes:
+        wait_for(lambda process=process: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
+    assert "its directory was deleted, moved or replaced" in (aside / "log.txt").read_text()
+    assert not run.path.exists()
+
+
+def test_a_lock_whose_file_was_deleted_or_replaced_does_not_stand(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    lock = Lock.acquire(path)
+    assert lock is not None
+    with lock:
+        assert lock.stands()
+        path.unlink()
+        assert not lock.stands()
+        path.touch()
+        assert not lock.stands()
+
+
+def test_a_run_without_its_control_directory_is_steered_all_the_same(
+    workspace: Workspace, tiny: Make, launched: Launch
+) -> None:
+    run = Run.create(workspace, tiny("train.steps=1000000"))
+    shutil.rmtree(run.control)
+    shutil.rmtree(run.checkpoints)
+    assert command_line(["resume", "--detach", run.id]) == 0
+    wait_for(lambda: run.summary().metric is not None)
+    shutil.rmtree(run.control)
+    assert command_line(["pause", run.id]) == 0
+    wait_for(lambda: run.summary().paused)
+    assert command_line(["stop", run.id]) == 0
+    assert run.state() is State.STOPPED
+    assert run.saved_checkpoints()
+
+
+def test_a_worker_with_too_little_memory_says_so(workspace: Workspace, tiny: Make) -> None:
+    """Whatever `ulimit -v` leaves, nobody has to say that nobody foresaw it."""
+    run = Run.create(workspace, tiny("train.steps=5"))
+    worker = [sys.executable, "-P", "-m", "core.worker", str(run.path), "1"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    for limit in (600_000, 1_000_000):
+        command = f"ulimit -v {limit}; exec {' '.join(worker)}"
+        subprocess.run(["bash", "-c", command], env=environment, check=False, capture_output=True, timeout=300)
+        word = run.last_word()
+        assert word is None or "nobody foresaw" not in word.what
