@@ -12,6 +12,7 @@ import subprocess
 import termios
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import psutil
 import pyte
@@ -22,6 +23,8 @@ class Terminal:
 
     def __init__(self, command: Sequence[str], columns: int = 80, rows: int = 24) -> None:
         self.screen = pyte.Screen(columns, rows)
+        self.last = b""
+        """The newest 4 KiB that the program wrote."""
         self._stream = pyte.ByteStream(self.screen)
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
@@ -51,11 +54,25 @@ class Terminal:
         if not data:
             raise EOFError("the program has ended; the screen shows\n" + "\n".join(self.screen.display).rstrip())
         self._stream.feed(data)
+        self.last = (self.last + data)[-4096:]
         return len(data)
 
-    def send(self, keys: str) -> None:
+    def send(self, keys: str | bytes) -> None:
         """Type `keys`."""
-        os.write(self._master, keys.encode())
+        os.write(self._master, keys.encode() if isinstance(keys, str) else keys)
+
+    def signal(self, number: int) -> None:
+        """Send the program a signal."""
+        self._process.send_signal(number)
+
+    def settings(self) -> list[Any]:
+        """The terminal's settings, as of termios."""
+        return termios.tcgetattr(self._master)
+
+    def hang_up(self) -> None:
+        """Close the terminal under the program."""
+        os.close(self._master)
+        self._master = os.open(os.devnull, os.O_RDWR)
 
     def wait_for(self, text: str = "", seconds: float = 60.0) -> float:
         """Wait at most `seconds` until `text`, or anything at all, stands on the screen; seconds since the start.
@@ -81,6 +98,18 @@ class Terminal:
             while time.perf_counter() < deadline:
                 self.read(0.1)
         return self._process.wait(max(0.1, deadline - time.perf_counter()))
+
+    def wait_for_exit(self, seconds: float = 20.0) -> int:
+        """The program's exit code, whatever it writes or cannot write any more. Raises subprocess.TimeoutExpired."""
+        return self._process.wait(seconds)
+
+    def wait_until_stopped(self, seconds: float = 20.0) -> None:
+        """Wait until the program is stopped as by SIGSTOP. Raises TimeoutError."""
+        deadline = time.perf_counter() + seconds
+        while psutil.Process(self._process.pid).status() != psutil.STATUS_STOPPED:
+            if time.perf_counter() > deadline:
+                raise TimeoutError("it goes on")
+            self.read(0.05)
 
     def watch(self, seconds: float) -> tuple[int, float]:
         """Bytes the program writes and seconds of processor time it takes during `seconds`."""

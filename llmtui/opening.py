@@ -25,8 +25,9 @@ def run_workbench(workspace: Workspace, open_run: str | None = None) -> int:
         for name, value in _SLOW_LINE.items():
             os.environ.setdefault(name, value)
     from llmtui.app import Workbench
+    from llmtui.driver import TerminalDriver
 
-    app = Workbench(workspace, open_run=open_run)
+    app = Workbench(workspace, open_run=open_run, driver_class=TerminalDriver)
     mouse = app.settings.mouse
     app.run(mouse=mouse == "on" or (mouse == "auto" and app.near))
     return app.return_code or 0

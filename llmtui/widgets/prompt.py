@@ -10,7 +10,7 @@ from textual.widgets import TextArea
 
 
 class Prompt(TextArea):
-    """Enter sends; alt+enter and ctrl+j, of which every terminal can send one, start a new line."""
+    """Enter sends; shift+enter, alt+enter and ctrl+j, of which every terminal can send one, start a new line."""
 
     class Sent(Message):
         """The text is to be continued."""
@@ -26,7 +26,7 @@ class Prompt(TextArea):
     async def _on_key(self, event: events.Key) -> None:
         if event.key == "enter":
             self.post_message(self.Sent(self.text))
-        elif event.key in ("alt+enter", "ctrl+j"):
+        elif event.key in ("shift+enter", "alt+enter", "ctrl+j"):
             self.insert("\n")
         elif event.key in ("escape", "ctrl+x", "tab", "shift+tab", "ctrl+p", "f1"):
             return  # the screen's, though a text area would take some of them

@@ -1,0 +1,173 @@
+"""Whatever bytes the terminal sends and whatever the system does to it, the workbench lives on or ends in order."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from benchmarks.terminal import Terminal
+from core.workspace import Workspace
+from llmtui.driver import Input, Output
+from tests.terminal.test_workbench import WORKBENCH, until
+from tests.ui.making import checkpoint, finished_run
+
+LEFT = b"\x1b[?1049l"
+"""Back from the alternate screen."""
+
+
+@pytest.fixture
+def terminal(workspace: Workspace) -> Iterator[Terminal]:
+    """The workbench on 120 columns, showing one run."""
+    checkpoint(finished_run(workspace, "bard", 100), 50)
+    with Terminal(WORKBENCH, 120, 30) as opened:
+        before = opened.settings()
+        opened.wait_for("n new")
+        yield opened
+        if LEFT in opened.last:
+            assert opened.settings() == before, "the terminal's settings are not as they were"
+
+
+def prompt(terminal: Terminal) -> str:
+    """What stands in the chat's prompt, its lines joined by |."""
+    rows = terminal.screen.display
+    top = max(number for number, row in enumerate(rows) if "╭" in row)
+    return "|".join(row.strip("│▁▂▃▄▅▆▇█ ") for row in rows[top + 1 : -2]).rstrip("|")
+
+
+def to_the_prompt(terminal: Terminal) -> None:
+    terminal.send("5")
+    terminal.wait_for("type a prompt")
+    terminal.settle()
+
+
+def test_bytes_that_are_no_text_are_survived_and_what_can_be_read_is_typed(terminal: Terminal) -> None:
+    to_the_prompt(terminal)
+    for data in (
+        b"\x1b[M\x20\xff\xff\x1b[M\x00\x00\x00",  # X10's mouse outside of the screen
+        b"\x1b[1114112;1u\x1b[97:65;2:1u\x1b[99999999999;5u",  # keys of no character
+        b"\x1b[48;0;0;0;0t\x1b[48;99999;99999;9;9t",  # sizes of no terminal
+        b"\x1b[?62;c\x1b]11;rgb:1e/1e/1e\x1b\\\x1bP>|foot(1.2)\x1b\\\x1b[999z",  # answers nobody asked for
+        b"\x1b[M\x20\x8e\x3b\x1b[M\x23\x8e\x3b",  # a click into the prompt, column 110
+        b"caf\xe9 \xc3\xa9 ",  # e acute from a Latin-1 terminal, then from a UTF-8 one
+        b"na\xefve \xe2\x82\xac",
+    ):
+        terminal.send(data)
+        terminal.settle(0.2)
+    until(terminal, lambda: prompt(terminal) == "café é naïve €", "the letters")
+    terminal.send(b"\xe9")  # what would begin a longer character stands alone
+    until(terminal, lambda: prompt(terminal) == "café é naïve €é", "the last letter")
+
+
+def test_alt_enter_and_shift_enter_as_terminals_send_them_begin_a_line(terminal: Terminal) -> None:
+    to_the_prompt(terminal)
+    for number, keys in enumerate(("\x1b\r", "\x1b[13;2u", "\x1b[13;3u", "\x1b[27;2;13~", "\n")):
+        terminal.send(chr(ord("a") + number) + keys)
+        terminal.settle(0.2)
+    terminal.send("z")
+    until(terminal, lambda: prompt(terminal).endswith("z"), "the last letter")
+    terminal.send("\x1b")
+    terminal.settle(0.2)
+    assert any("Type the beginning of a text" in row for row in terminal.screen.display), "it was sent"
+    assert prompt(terminal).endswith("d|e|z")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_a_signal_ends_it_in_order(terminal: Terminal, number: signal.Signals) -> None:
+    terminal.send("3")
+    terminal.wait_for("grad")
+    terminal.signal(number)
+    assert terminal.wait_for_end() == 128 + number
+    assert LEFT in terminal.last and b"\x1b[?25h" in terminal.last and b"\x1b[?1003l" in terminal.last
+    assert f"ended by {number.name}; runs go on".encode() in terminal.last
+    assert b"Traceback" not in terminal.last
+
+
+def test_a_terminal_that_is_closed_ends_it_without_a_busy_loop(terminal: Terminal) -> None:
+    to_the_prompt(terminal)
+    terminal.hang_up()
+    assert terminal.wait_for_exit(20) == 128 + signal.SIGHUP
+
+
+def test_a_hangup_ends_it(terminal: Terminal) -> None:
+    terminal.signal(signal.SIGHUP)
+    assert terminal.wait_for_end() == 128 + signal.SIGHUP
+    assert LEFT in terminal.last
+
+
+@pytest.mark.parametrize("number", [signal.SIGTSTP, signal.SIGSTOP])
+def test_stopped_and_continued_it_draws_anew_and_takes_each_key_once(
+    terminal: Terminal, number: signal.Signals
+) -> None:
+    to_the_prompt(terminal)
+    terminal.signal(number)
+    terminal.wait_until_stopped()
+    terminal.settle()
+    if number == signal.SIGTSTP:
+        assert LEFT in terminal.last, "a shell would draw over it"
+    terminal.screen.reset()  # what the shell wrote meanwhile
+    terminal.signal(signal.SIGCONT)
+    terminal.wait_for("transcript")
+    terminal.settle()
+    terminal.send("abc")
+    until(terminal, lambda: prompt(terminal) == "abc", "each letter once")
+    terminal.signal(signal.SIGTERM)
+    assert terminal.wait_for_end() == 128 + signal.SIGTERM
+
+
+def test_a_defect_ends_it_with_a_sentence_and_a_code(workspace: Workspace) -> None:
+    broken = "from llmtui.widgets.bars import TopLine; TopLine.lines = lambda *_: 1 / 0; " + WORKBENCH[-1]
+    with Terminal([sys.executable, "-P", "-c", broken]) as terminal:
+        before = terminal.settings()
+        assert terminal.wait_for_end() == 1
+        assert LEFT in terminal.last and terminal.settings() == before
+        assert b"the workbench broke off" in terminal.last and b"Traceback" not in terminal.last
+
+
+def test_bytes_are_held_back_only_while_they_may_begin_something(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder = Input()
+    assert decoder.take(b"a\xe2\x82") == "a"
+    assert decoder.wait() == "", "a slow line"
+    assert decoder.take(b"\xac") == "€"
+    assert decoder.take(b"\x1b[") == "" and decoder.wait() == "\x1b["
+    assert decoder.take(b"\x1b") == "\x1b", "the escape key does not wait"
+    assert decoder.take(b"\x1b[M\xe0") == "" and decoder.take(b"\xe1\xe2!") == "\x1b[<192;193;194M!"
+    assert decoder.take(b"\xe9") == ""
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 1)
+    assert decoder.wait() == "é"
+
+
+def test_what_is_written_arrives_whole_or_the_loss_is_told_once() -> None:
+    lost: list[bool] = []
+    end, start = os.pipe()
+    os.set_blocking(start, False)  # as a program that shares the terminal may leave it
+    output = Output(start, "latin-1", lambda: lost.append(True))
+    received = bytearray()
+    reader = threading.Thread(target=lambda: [received.extend(part) for part in iter(lambda: os.read(end, 4096), b"")])
+    reader.start()
+    for _ in range(30):
+        output.write("é│" * 10_000)
+    output.flush()
+    os.close(start)
+    reader.join()
+    assert bytes(received) == b"\xe9?" * 300_000 and not lost
+    os.close(end)
+    output.write("more")
+    output.flush()
+    output.write("more")
+    output.flush()
+    assert lost == [True]
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-"])
+def test_without_a_terminal_it_lists_the_runs(workspace: Workspace, closed: str) -> None:
+    with Terminal(["sh", "-c", f'exec "$0" "$@" {closed}', *WORKBENCH]) as terminal:
+        assert terminal.wait_for_end(60) in (0, 1)
+        assert b"AttributeError" not in terminal.last and b"Traceback" not in terminal.last
+        assert os.fsencode("no terminal for the workbench") in terminal.last
