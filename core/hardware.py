@@ -15,6 +15,7 @@ import psutil
 from msgspec import Struct
 
 from core.events import Gpu, Reading
+from core.plural import plural
 from core.workspace import free_bytes
 
 
@@ -33,7 +34,7 @@ class Machine(Struct, frozen=True, kw_only=True):
         if self.gpus:
             count = f"{len(self.gpus)} × " if len(self.gpus) > 1 else ""
             return f"{count}{self.gpus[0].name}, {self.gpus[0].memory_total / 2**30:.0f} GiB"
-        return f"{self.cores} core{'s' * (self.cores != 1)}, {self.memory / 2**30:.0f} GiB"
+        return f"{plural(self.cores, 'core')}, {self.memory / 2**30:.0f} GiB"
 
 
 def cores() -> int:

@@ -20,6 +20,7 @@ from msgspec import Struct
 from core.hardware import machine
 from core.locks import holder
 from core.model.rates import Arithmetic
+from core.plural import plural
 from core.runs.launch import environment
 from core.trouble import Trouble
 from core.workspace import Workspace, free_bytes
@@ -94,7 +95,7 @@ def _packages() -> Iterator[Finding]:
 def _machine() -> Finding:
     found = machine()
     gpus = ", ".join(f"{gpu.name} {size(gpu.memory_total)}" for gpu in found.gpus) or "no GPU that its driver reports"
-    what = f"{found.system}, {found.cores} cores, {size(found.memory)} memory, {gpus}"
+    what = f"{found.system}, {plural(found.cores, 'core')}, {size(found.memory)} memory, {gpus}"
     if found.memory < LITTLE_MEMORY:
         return Finding(level="warn", about="machine", what=what, advice="expect to train small models only")
     return Finding(level="ok", about="machine", what=what)

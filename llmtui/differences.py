@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
+from core.plural import plural
+
 _PIECE = re.compile(r"\w+|\s|[^\w\s]")
 CONTEXT = 60
 """Characters of unchanged text kept on each side of a change."""
@@ -48,6 +50,6 @@ def _shortened(span: Span, first: bool, last: bool) -> Iterator[Span]:
         return
     if not first:
         yield Span("both", text[:CONTEXT])
-    yield Span("…", f"{len(text) - kept:,} characters the same")
+    yield Span("…", f"{plural(len(text) - kept, 'character')} the same")
     if not last:
         yield Span("both", text[-CONTEXT:])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from core.plural import plural
 from core.sample.sights import Attention, Guess, Lens, Part, Shape, Surprise, Token
-from llmtui.planned import parts
+from llmtui.planned import parts, shape
 from llmtui.sights import NO_FIGURE, Rows, bar, figures, named, number, share
 from llmtui.units import count
 
@@ -69,12 +70,11 @@ def surprise_table(seen: Sequence[Surprise]) -> str:
 def shape_table(seen: Shape) -> str:
     """The model as a whole."""
     model, total = seen.model, seen.parameters.total
-    groups = f", keys and values in {model.n_kv_head}" if model.n_kv_head not in (None, model.n_head) else ""
     rows: Rows = [
-        ("model", f"{model.objective}, {model.n_layer} layers, {model.n_head} heads{groups}, {model.n_embd:,} wide"),
-        ("context", f"{model.block_size:,} tokens, {model.positions} positions"),
+        ("model", f"{model.objective}, {shape(model)}"),
+        ("context", f"{plural(model.block_size, 'token')}, {model.positions} positions"),
         ("parts", f"{model.norm} norm, {model.activation}" + (", norm of queries and keys" if model.qk_norm else "")),
-        ("vocabulary", f"{seen.vocabulary:,} entries"),
+        ("vocabulary", plural(seen.vocabulary, "entry")),
         ("work", f"{count(seen.flops)} FLOP a token, forward"),
         ("parameters", f"{total:,}"),
     ]

@@ -34,7 +34,7 @@ from core.runs.failure import told
 from core.runs.summary import Stage, Summary
 from llmtui import planned
 from llmtui.shown import shown
-from llmtui.units import cost, count, duration, facts, perplexity, rate, size
+from llmtui.units import amount, cost, count, duration, facts, many, perplexity, rate, size
 
 PROGRESS_EVERY = 5.0
 """Seconds of the worker's clock between two lines of progress."""
@@ -93,7 +93,7 @@ def _tell_plainly(event: AnyEvent, stage: str) -> Iterator[str]:
             yield _line(
                 stage,
                 f"{count(event.parameters)} parameters, vocabulary {event.vocabulary:,}, "
-                f"{count(event.tokens)} tokens to learn from",
+                f"{many(event.tokens, 'token')} to learn from",
             )
         case Plan():
             for name, text in planned.lines(event):
@@ -156,7 +156,7 @@ def describe_progress(summary: Summary) -> str:
             parts += [f"step {metric.step:,}", f"loss {metric.loss:.3f}"]
             speed = rate(summary.tokens_per_second, "tok") if summary.tokens_per_second else ""
     elif stage.unit:
-        parts += [size(stage.done) if stage.unit == "bytes" else f"{count(stage.done)} {stage.unit}"]
+        parts += [amount(stage.done, stage.unit)]
         speed = rate(stage.rate, stage.unit) if stage.rate else ""
     parts += [speed] if speed else []
     if stage.share is not None:

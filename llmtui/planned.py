@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from core.events import Memory, Parameters, Plan
-from core.recipe import Train
+from core.plural import plural
+from core.recipe import Model, Train
 from core.runs.summary import Summary
-from llmtui.units import count, duration, size
+from llmtui.units import count, duration, many, size
 
 
 def parts(parameters: Parameters) -> list[tuple[str, int]]:
@@ -34,6 +35,14 @@ def shares(memory: Memory) -> list[tuple[str, int]]:
     return [(name, number) for name, number in named if number]
 
 
+def shape(model: Model) -> str:
+    """A model's shape: `4 layers, 1 head, 128 wide`."""
+    heads = plural(model.n_head, "head")
+    if model.n_kv_head not in (None, model.n_head):
+        heads += f", keys and values in {model.n_kv_head}"
+    return f"{plural(model.n_layer, 'layer')}, {heads}, {model.n_embd:,} wide"
+
+
 def listed(pairs: list[tuple[str, str]]) -> str:
     """`embedding 1.05M, attention 786k`."""
     return ", ".join(f"{name} {figure}" for name, figure in pairs)
@@ -41,7 +50,7 @@ def listed(pairs: list[tuple[str, str]]) -> str:
 
 def passes(batch: int, micro_batch: int) -> str:
     """How the sequences of a step are worked through: `8 sequences at once`, `16 sequences, 4 at a time`."""
-    sequences = f"{batch:,} sequence{'s' * (batch != 1)}"
+    sequences = plural(batch, "sequence")
     return f"{sequences}, {micro_batch:,} at a time" if micro_batch < batch else f"{sequences} at once"
 
 
@@ -57,7 +66,7 @@ def lines(plan: Plan) -> list[tuple[str, str]]:
         ("step", passes(plan.batch, plan.micro_batch) + (f", {_fine(plan.step_seconds)}" if plan.step_seconds else "")),
     ]
     if plan.seconds is not None and plan.tokens is not None:
-        rows.append(("expected", f"{count(plan.tokens)} tokens in {duration(plan.seconds)}"))
+        rows.append(("expected", f"{many(plan.tokens, 'token')} in {duration(plan.seconds)}"))
     return rows
 
 
@@ -82,7 +91,7 @@ def tokens_then(summary: Summary, train: Train) -> str:
     """The tokens seen, beside what was expected where the clock ends the training; empty before the first step."""
     if not summary.metric:
         return ""
-    seen = f"{count(summary.metric.tokens)} tokens"
+    seen = many(summary.metric.tokens, "token")
     if summary.plan and summary.plan.tokens is not None and _by_clock(train):
         seen += f", expected {count(summary.plan.tokens)}"
     return seen

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 
+from core.plural import plural, verb
 from core.sample.sights import (
     Appended,
     Choice,
@@ -209,7 +210,10 @@ def appended_lines(seen: Appended, tokens: Sequence[Token]) -> str:
         decoded = "no whole character yet" if seen.reason is None else "no text"
     text = repr(b"".join(bytes.fromhex(token.bytes) for token in tokens[-TEXT_SHOWN:]).decode("utf-8", "replace"))
     end = text if len(text) <= TEXT_SHOWN else "…" + text[-TEXT_SHOWN:]
-    lines = [f"ID {seen.token.id:,} → {decoded}", f"{seen.length:,} tokens by now, which end in {end}"]
+    lines = [
+        f"ID {seen.token.id:,} → {decoded}",
+        f"{plural(seen.length, 'token')} by now, which {verb(seen.length, 'ends', 'end')} in {end}",
+    ]
     if seen.reason in REASONS:
         lines.append(REASONS[seen.reason])
     return textwrap.indent("\n".join(lines), " " * EDGE)

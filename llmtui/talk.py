@@ -8,6 +8,7 @@ from pathlib import Path
 
 from msgspec import structs
 
+from core.plural import plural
 from core.runs.directory import Run
 from core.runs.transcript import Began, Drawn, Said, Transcripts, Withdrawn, newest
 from core.sample.conversation import Opening, opening
@@ -107,7 +108,7 @@ class Talk:
         Raises NotAnswered, and what `Sampler.ask` does.
         """
         start = self._opening()
-        text, drawn = "", Drawn(sampling=request.sampling)
+        text, drawn = "", Drawn(sampling=request.sampling, checkpoint=self.checkpoint)
         try:
             async with aclosing(replies(self._sampler, request)) as came:
                 async for reply in came:
@@ -136,4 +137,4 @@ class Talk:
 
 
 def _count(said: list[Said]) -> str:
-    return f"{len(said)} message{'s' * (len(said) != 1)}"
+    return plural(len(said), "message")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
+from pathlib import Path
 
 from msgspec import Struct, structs
 
 from core.artifact import Artifact
+from core.plural import plural
 from core.runs.directory import Run
 from core.runs.transcript import Said, said_before
 from core.sample.protocol import Ended, Finished, Generate, Loaded, Replies, Span, State, Text
@@ -70,7 +72,7 @@ class Turns:
             if not self.converses:
                 self._talk.begin()
             self._talk.say(prompt)
-        turn = Turn(prompt=prompt, settings=_settings(step_of(checkpoint.path), sampling), apart=self.converses)
+        turn = Turn(prompt=prompt, settings=_settings(checkpoint.path.name, sampling), apart=self.converses)
         self.all.append(turn)
         masked = self._run.recipe.model.objective == "masked"
         return Asking(self._talk, turn, structs.replace(self._talk.request(sampling), states=masked))
@@ -102,11 +104,11 @@ class Asking:
     """One turn that is being written."""
 
     def __init__(self, talk: Talk, turn: Turn, request: Generate) -> None:
-        self._talk, self._turn, self._request = talk, turn, request
+        self._talk, self.turn, self._request = talk, turn, request
 
     async def write(self, drawn: Callable[[], None]) -> None:
         """Let the model write it; `drawn` is called when it is over, however it ends."""
-        turn, started, count = self._turn, 0.0, 0
+        turn, started, count = self.turn, 0.0, 0
         loop = asyncio.get_running_loop()
         try:
             async with aclosing(self._talk.answer(self._request)) as replies:
@@ -130,22 +132,21 @@ class Asking:
             drawn()
 
     def _take(self, reply: Replies) -> None:
-        turn = self._turn
+        turn = self.turn
         match reply:
             case Loaded():
                 turn.outcome, turn.cells = "writing", cells(turn.prompt, reply)
-                if reply.precision and not reply.precision.startswith("float32"):
-                    turn.settings += f" · {reply.precision.partition(',')[0]}"
+                turn.settings += _precise(reply.precision)
                 if reply.dropped_tokens:
-                    turn.outcome += f"; the first {reply.dropped_tokens} tokens do not fit its context"
+                    turn.outcome += f"; the context has no room for the first {plural(reply.dropped_tokens, 'token')}"
             case Text():
                 turn.text += reply.text
                 turn.uncovering = ()
             case State():
                 turn.uncovering = tuple(reply.spans)
-                turn.outcome = f"{reply.tokens} of {self._request.sampling.tokens} tokens uncovered"
+                turn.outcome = f"{reply.tokens:,} of {plural(self._request.sampling.tokens, 'token')} uncovered"
             case Ended():
-                turn.outcome = f"{reply.tokens} tokens{_ENDS[reply.reason]}"
+                turn.outcome = plural(reply.tokens, "token") + _ENDS[reply.reason]
             case Finished():
                 turn.tokens_per_second = reply.tokens / reply.seconds if reply.seconds > 0 else 0.0
 
@@ -158,11 +159,19 @@ def _kept(said: list[Said], *, apart: bool) -> list[Turn]:
             turns.append(Turn(prompt=one.text, settings="", outcome="no answer", apart=apart, at_work=False))
         elif one.role == "assistant" and turns and one.drawn is not None:
             drawn, turn = one.drawn, turns[-1]
-            turn.text, turn.settings = one.text, _settings(None, drawn.sampling)
-            turn.outcome = f"{drawn.tokens} tokens{_ENDS[drawn.ended]}" if drawn.ended in _ENDS else "stopped"
+            turn.text, turn.settings = one.text, _settings(drawn.checkpoint, drawn.sampling, drawn.precision)
+            ended = drawn.ended in _ENDS
+            turn.outcome = plural(drawn.tokens, "token") + _ENDS[drawn.ended] if ended else "stopped"
     return turns
 
 
-def _settings(step: int | None, sampling: Sampling) -> str:
-    at = "" if step is None else f"step {step:,} · "
-    return f"{at}T {sampling.temperature:g} · k {sampling.top_k} · p {sampling.top_p:g} · seed {sampling.seed}"
+def _settings(checkpoint: str, sampling: Sampling, precision: str = "") -> str:
+    """What answered and how. checkpoint: its name, if that is known."""
+    at = f"step {step_of(Path(checkpoint)):,} · " if checkpoint else ""
+    drawn = f"T {sampling.temperature:g} · k {sampling.top_k} · p {sampling.top_p:g} · seed {sampling.seed}"
+    return at + drawn + _precise(precision)
+
+
+def _precise(precision: str) -> str:
+    """What is said of the numbers' format, where it is not the usual one."""
+    return "" if not precision or precision.startswith("float32") else f" · {precision.partition(',')[0]}"

@@ -6,6 +6,8 @@ import math
 import time
 from collections.abc import Mapping
 
+from core.plural import one, plural
+
 _NO_FIGURE = "–"
 """Stands where a number is not finite: a diverged loss must not pass for a figure."""
 
@@ -13,6 +15,16 @@ _NO_FIGURE = "–"
 def count(number: float) -> str:
     """How many: `3.41M`, `183k`, `4.10k`; below a thousand whole numbers stay whole."""
     return _scaled(number, ("", "k", "M", "B", "T"))
+
+
+def many(number: float, noun: str) -> str:
+    """So many of them: `1 token`, `3.41M tokens`."""
+    return plural(number, noun, written=count(number))
+
+
+def amount(number: float, unit: str) -> str:
+    """So much of what is measured in `unit`, a plural: `12.1 MB`, `1 document`, `4.10k files`."""
+    return size(number) if unit == "bytes" else f"{count(number)} {one(unit) if number == 1 else unit}"
 
 
 def size(number: float) -> str:
@@ -76,7 +88,7 @@ def _fact(name: str, value: int | float | str, bound: bool) -> str:
     if name == "bits per byte":
         return f"{cost(value, bound=bound)} bits per byte"
     if value == 1:
-        name = name.removesuffix("s")
+        name = one(name)
     if name in ("step", "vocabulary size"):
         return f"{name} {value:,}" if isinstance(value, int) else f"{name} {count(value)}"
     if name == "bytes":

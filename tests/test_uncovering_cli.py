@@ -77,7 +77,7 @@ def test_a_middle_is_printed_between_prompt_and_suffix(
     assert command_line(["sample", masked.id, "ab", "--suffix", "cd", "--order", "entropy", "--looks", "2"]) == 0
     captured = capsys.readouterr()
     assert captured.out == "abone\n\x1b[2Jtwocd\n"
-    assert "the suffix is longer than its room: 1 tokens were left out" in captured.err
+    assert "the suffix is longer than its room: 1 token was left out" in captured.err
 
 
 def test_elsewhere_than_on_a_terminal_each_state_is_a_line(

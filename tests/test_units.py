@@ -7,7 +7,10 @@ import time
 
 import pytest
 
-from llmtui.units import clock, count, duration, facts, perplexity, rate, size
+from core.plural import one, plural, verb
+from core.runs.summary import Stage
+from llmtui.units import clock, count, duration, facts, many, perplexity, rate, size
+from llmtui.widgets.stages import facts as stage_facts
 
 
 @pytest.mark.parametrize(
@@ -78,3 +81,18 @@ def test_perplexity_is_the_books_and_a_diverged_loss_has_none() -> None:
     assert perplexity(10.7940) == "48.7k"  # Raschka, chapter 5: 48,725.82
     assert perplexity(3.2, bound=True) == "≤24.5"
     assert perplexity(1000.0) == perplexity(math.nan) == "–"
+
+
+def test_plurals_are_made_in_one_place() -> None:
+    documents = [plural(number, "document") for number in (0, 1, 2, 1204)]
+    assert documents == ["0 documents", "1 document", "2 documents", "1,204 documents"]
+    assert (plural(1, "entry"), plural(2, "entry"), plural(2, "process")) == ("1 entry", "2 entries", "2 processes")
+    assert (plural(2, "day"), plural(3, "cleaning step"), many(1, "token")) == ("2 days", "3 cleaning steps", "1 token")
+    assert (many(3_410_000, "token"), verb(1, "was", "were"), verb(0, "was", "were")) == ("3.41M tokens", "was", "were")
+    assert [one(nouns) for nouns in ("documents", "entries", "files", "bytes")] == ["document", "entry", "file", "byte"]
+
+
+def test_facts_of_one_thing_are_told_in_the_singular() -> None:
+    assert facts({"documents": 1, "bytes": 12, "entries": 1}) == "1 document, 12 B, 1 entry"
+    told = stage_facts(Stage(state="done", facts={"documents": 1, "bytes": 12, "skipped": 1, "samples": 1, "steps": 2}))
+    assert told == ["1 document", "12 B", "1 file skipped", "1 sample", "2 steps"]

@@ -13,6 +13,7 @@ from core.download.documents import SCHEMA
 from core.download.listing import NoText
 from core.download.rows import NOTHING, shortened
 from core.events import Progress
+from core.plural import plural
 from core.recipe import Source
 from core.sources import shown_url
 from core.trouble import Trouble
@@ -93,7 +94,7 @@ class Limits:
         """What to say when not one document was taken."""
         if self._seen_documents:
             return NoSample(
-                f"none of its {self._seen_documents:,} documents came out within the limits",
+                f"none of its {plural(self._seen_documents, 'document')} came out within the limits",
                 where=shown_url(corpus),
                 todo="raise source.max_bytes, or take its beginning: --set source.take=first",
             )

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from core.hardware import cores
 from core.model.rates import rates
+from core.plural import plural
 from core.recipe import Train
 from core.trouble import Trouble
 
@@ -43,7 +44,7 @@ def choose(recipe: Train) -> Device:
     fast = torch.bfloat16 if _fast_bfloat16(name) else torch.float32
     dtype = fast if recipe.precision == "auto" else getattr(torch, recipe.precision)
     count = cores()
-    where = torch.cuda.get_device_name() if name == "cuda" else name if name == "mps" else f"{count} cores"
+    where = torch.cuda.get_device_name() if name == "cuda" else name if name == "mps" else plural(count, "core")
     # who asks for float32 wants no rounding anywhere; who asks for bfloat16 need not wait for it in Muon
     muon = torch.float32 if recipe.precision == "float32" else fast
     return Device(name=name, dtype=dtype, muon=muon, words=f"{where}, {str(dtype).removeprefix('torch.')}")

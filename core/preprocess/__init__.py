@@ -18,6 +18,7 @@ from core.download.background import in_background
 from core.download.documents import SHARD_BYTES
 from core.download.progress import Meter, shard_name
 from core.events import Event, Extent, LineCount, Report, StepCount
+from core.plural import plural
 from core.pool import Processes, processes_for
 from core.preprocess.output import Output, outputs, write
 from core.preprocess.phases import DIVIDE, Phase, cut
@@ -93,7 +94,7 @@ class _Work:
         assert found is not None
         if not left.bytes:
             raise NothingLeft(
-                f"the cleaning steps left no text of {before.documents:,} documents", where="preprocess.steps"
+                f"the cleaning steps left no text of {plural(before.documents, 'document')}", where="preprocess.steps"
             )
         report = Report(
             steps=tuple(

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from core.plural import plural
 from core.recipe_file import load
 from core.runs.directory import Run, State
 from core.train.changes import Change, changes, refuse
@@ -31,8 +32,9 @@ def change(run: Run, overrides: Iterable[str]) -> list[Change]:
     if run.state() is State.DONE and metric and any(change.field.startswith("train.") for change in found):
         done = progress(recipe.train, steps=metric.step, tokens=metric.tokens, seconds=metric.seconds)
         if done >= 1:
+            steps = plural(metric.step, "step")
             raise NotLonger(
-                f"it has reached its end after {metric.step:,} steps, and that is its end with these settings, too",
+                f"it has reached its end after {steps}, and that is its end with these settings, too",
                 where=run.id,
                 todo=f"give it a later end, such as --set train.steps={2 * metric.step}",
             )

@@ -30,6 +30,8 @@ class Drawn(Struct, frozen=True, kw_only=True):
     """How an answer came about."""
 
     sampling: Sampling
+    checkpoint: str = ""
+    """The name of the one that answered; empty where an earlier version kept it and it cannot be told."""
     precision: str = ""
     tokens: int = 0
     ended: str = ""
@@ -133,6 +135,7 @@ def said_before(run: Path, checkpoint: str) -> list[Said]:
 def _conversations(file: Path) -> list[list[Said]]:
     """Of one file, the newest last; at least one, which may be empty."""
     found: list[list[Said]] = [[]]
+    own = True
     try:
         lines = Tail(file).lines()
     except OSError:
@@ -144,7 +147,11 @@ def _conversations(file: Path) -> list[list[Said]]:
             continue
         match entry:
             case Began():
+                own = not entry.after
                 found = [[]] if entry.after else [*found, []]  # what it goes on with was copied: it stands only once
+            case Said(drawn=Drawn(checkpoint="") as drawn) if own:
+                drawn = msgspec.structs.replace(drawn, checkpoint=file.stem)
+                found[-1].append(msgspec.structs.replace(entry, drawn=drawn))
             case Said():
                 found[-1].append(entry)
             case Withdrawn() if found[-1]:

@@ -8,6 +8,7 @@ from functools import partial
 from core.artifact import Artifact, Facts, Staging
 from core.download.background import in_background
 from core.events import Event, Note
+from core.plural import plural, verb
 from core.recipe import Tokenize
 from core.tokenize import bpe
 from core.tokenize.adopt import adopt_shards, adopt_vocabulary, part_artifacts
@@ -55,7 +56,8 @@ def tokenize(
         out.publish(_FILE, vocabulary.save, facts)
     adopted = yield from adopt_shards(others, out, [job.name for job in mine], _FILE, effort.meter)
     if adopted:
-        yield Note(text=f"took over {adopted:,} of {len(mine):,} shards that were made in parts")
+        theirs = f"{adopted:,} of {plural(len(mine), 'shard')}"
+        yield Note(text=f"took over {theirs} that {verb(adopted, 'was', 'were')} made in parts")
     done = out.published
     effort.ready(sum(int(done[job.name].facts["bytes"]) for job in mine if job.name in done))
     yield effort.meter.now()

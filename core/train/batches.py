@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from core.plural import plural
 from core.tokenize.shards import TokenStream
 from core.trouble import Trouble
 
@@ -60,7 +61,7 @@ class Batches:
     ) -> None:
         if len(tokens) <= block_size:
             raise TooFewTokens(
-                f"the training text has {len(tokens):,} tokens, and one window needs {block_size + 1:,}",
+                f"the training text has {plural(len(tokens), 'token')}, and one window needs {block_size + 1:,}",
                 where="model.block_size",
                 todo=f"use more text, or model.block_size = {max(1, len(tokens) // 8)} or less",
             )

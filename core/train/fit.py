@@ -19,6 +19,7 @@ from core.model.device import Device
 from core.model.fitting import MARGIN, Room, largest_micro_batch, needed, what_would_fit
 from core.model.gpt import GPT
 from core.model.memory import memory
+from core.plural import plural
 from core.recipe import Recipe, Train
 from core.train.forecast import Timing, forecast
 from core.train.out_of_memory import OutOfMemory, halving
@@ -104,7 +105,7 @@ def plan(
         if not ran_out(error):
             raise
         raise OutOfMemory(
-            f"the memory is too small for one sequence of {recipe.model.block_size:,} tokens",
+            f"the memory is too small for one sequence of {plural(recipe.model.block_size, 'token')}",
             todo="use a smaller model or a shorter model.block_size",
         ) from None
     told = forecast(recipe, timing, micro_batch=micro_batch, validation=validation) if timing else None

@@ -13,6 +13,7 @@ from torch import nn
 from torch.optim import AdamW, Optimizer
 
 from core.model.gpt import GPT
+from core.plural import plural
 from core.recipe import Group, Train
 from core.train.muon import Muon
 from core.trouble import Usage
@@ -102,7 +103,7 @@ def _way(name: str, parameter: nn.Parameter, recipe: Train, group: Group | None)
         lr, decay = group.lr, group.weight_decay
     if muon and parameter.dim() != 2:
         raise BadGroup(
-            f"Muon turns matrices, and {name} has {parameter.dim()} dimension{'s' * (parameter.dim() != 1)}",
+            f"Muon turns matrices, and {name} has {plural(parameter.dim(), 'dimension')}",
             where="train.groups",
             todo='let the pattern match matrices only, such as "h.*.c_fc.weight", or set optimizer = "adamw"',
         )

@@ -17,6 +17,7 @@ from core.model.device import Device
 from core.model.examples import Objective
 from core.model.gpt import GPT
 from core.model.published import start_from
+from core.plural import plural
 from core.recipe import Recipe
 from core.sample.chain import Chain
 from core.tokenize.shards import TokenStream
@@ -176,7 +177,7 @@ class Trainer:
                 self.state.stale += not better
             if step % every.checkpoint_every == 0 or Checkpoint() in commands:
                 yield from self._save()
-        yield from self._say(Note(text=f"the training is finished after {self.state.step:,} steps: {why}"))
+        yield from self._say(Note(text=f"the training is finished after {plural(self.state.step, 'step')}: {why}"))
         self.state.finished = True
         if self._evaluated_step != self.state.step:
             yield from self._evaluate()

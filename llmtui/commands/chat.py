@@ -14,6 +14,7 @@ import msgspec
 from msgspec import structs
 
 from core.artifact import Artifact
+from core.plural import plural
 from core.recipe import Sample
 from core.recipe_file import fields, load
 from core.runs.directory import Run, find_run
@@ -248,5 +249,5 @@ class Chat:
             self._said = loaded.precision
             say(f"weights in {loaded.precision}")
         if loaded.dropped_tokens:
-            of = f"{loaded.dropped_tokens:,} of {loaded.prompt_tokens:,} tokens"
+            of = f"{loaded.dropped_tokens:,} of {plural(loaded.prompt_tokens, 'token')}"
             say(f"this is longer than the context: the first {of} are left out")

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from core.artifact import Artifact, Damaged
+from core.plural import plural, verb
 from core.runs.directory import Run
 from core.sample.protocol import Loaded
 from core.trouble import Trouble, Usage
@@ -57,9 +58,13 @@ def tell(loaded: Loaded) -> None:
     if not loaded.precision.startswith("float32"):
         say(f"weights in {loaded.precision}")
     if loaded.dropped_tokens:
-        say(f"the prompt is longer than the context: {loaded.dropped_tokens:,} tokens were left out")
+        say(f"the prompt is longer than the context: {_lost(loaded.dropped_tokens)}")
     if loaded.dropped_suffix_tokens:
-        say(f"the suffix is longer than its room: {loaded.dropped_suffix_tokens:,} tokens were left out")
+        say(f"the suffix is longer than its room: {_lost(loaded.dropped_suffix_tokens)}")
+
+
+def _lost(tokens: int) -> str:
+    return f"{plural(tokens, 'token')} {verb(tokens, 'was', 'were')} left out"
 
 
 def choose(run: Run, wanted: str, *, verify: bool = True) -> Artifact:

@@ -13,6 +13,7 @@ from core.model.beginning import look
 from core.model.count import parameters, work
 from core.model.fitting import MARGIN, Room, largest_micro_batch, what_would_fit
 from core.model.memory import memory
+from core.plural import plural
 from core.recipe import Recipe
 from core.recipe_file import load
 from core.vocab.sizes import expected
@@ -20,7 +21,7 @@ from core.workspace import Workspace
 from llmtui.commands.asked import resolve
 from llmtui.commands.options import NAMED, json_option, preset_option, set_option
 from llmtui.console import out, out_json, table
-from llmtui.planned import parts, passes, shares
+from llmtui.planned import parts, passes, shape, shares
 from llmtui.units import count, size
 
 ITEM_SIZES = {"float32": 4, "bfloat16": 2}
@@ -87,11 +88,11 @@ def _options(recipe: Recipe, vocabulary: int) -> Iterator[Option]:
 
 def _rows(recipe: Recipe, vocabulary: int, unsure: str, options: list[Option]) -> Iterator[tuple[str, ...]]:
     model = recipe.model
+    yield "model", f"{shape(model)}, context {model.block_size:,}"
     yield (
-        "model",
-        f"{model.n_layer} layers, {model.n_head} heads, {model.n_embd:,} wide, context {model.block_size:,}",
+        "vocabulary",
+        f"{recipe.tokenize.vocabulary}, {plural(vocabulary, 'entry')}" + (f" ({unsure})" if unsure else ""),
     )
-    yield "vocabulary", f"{recipe.tokenize.vocabulary}, {vocabulary:,} entries" + (f" ({unsure})" if unsure else "")
     counted = parameters(model, vocabulary)
     yield "parameters", f"{counted.total:,}"
     for name, number in parts(counted):

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import click
 from msgspec import structs
 
+from core.plural import plural
 from core.runs.directory import find_run
 from core.sample.protocol import Ended, Finished, Generate, Likeliest, Loaded, Ranked, State, Text
 from core.sampling import Order, Precision
@@ -171,8 +172,8 @@ async def _rank(workspace: Workspace, request: Likeliest, as_json: bool) -> None
                         del told["id"]
                         out_json({"checkpoint": checkpoint, "prompt": request.prompt} | told)
                     case Ranked(nats_per_token=nats):
-                        figures = f"{cost(nats)} nats per token, perplexity {perplexity(nats)}, {reply.tokens:,} tokens"
-                        say(f"{reply.index + 1}. {figures}")
+                        figures = f"{cost(nats)} nats per token, perplexity {perplexity(nats)}"
+                        say(f"{reply.index + 1}. {figures}, {plural(reply.tokens, 'token')}")
                         out(request.prompt + reply.text)
     finally:
         await sampler.close()

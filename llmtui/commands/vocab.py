@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from core.events import Note
+from core.plural import plural, verb
 from core.recipe import Recipe, Source
 from core.runs.directory import NoSuchRun, Run, find_run
 from core.sources import UnknownSource, located
@@ -77,6 +78,7 @@ def _described(told: VocabularyReport) -> list[tuple[str, ...]]:
     source = f"learned from {size(told.learned_from)} of text" if told.learned_from else "published"
     if 0 < told.learned_from < told.train_bytes:
         source += f", a sample of {size(told.train_bytes)}"
+    do = verb(told.unused, "does", "do")
     return [
         ("vocabulary", f"{told.vocabulary}, {source}" if told.vocabulary != "bytes" else "bytes"),
         ("ids", f"{told.size:,}, of which {told.entries:,} stand for text"),
@@ -85,7 +87,7 @@ def _described(told: VocabularyReport) -> list[tuple[str, ...]]:
             f"{told.bytes_per_token:.3f} on held-out text, {told.train_bytes_per_token:.3f} in training",
         ),
         ("tokens", f"{told.train_tokens:,} for training, {told.validation_tokens:,} held out"),
-        ("unused", f"{told.unused:,} entries ({told.unused_share:.1%}) do not occur in the training text"),
+        ("unused", f"{plural(told.unused, 'entry')} ({told.unused_share:.1%}) {do} not occur in the training text"),
     ]
 
 
@@ -136,7 +138,7 @@ def _tell(answers: Iterator[Note | Row | Compared], as_json: bool) -> None:
                 head = ("VOCABULARY", "IDS", "TOKENS", "BYTES/TOKEN", "CHARACTERS/TOKEN", "SPEED", "MADE FROM")
                 out(table([head, *map(_row, rows)]))
                 held_out = " held-out" if answer.held_out else ""
-                many = f"{answer.documents:,} document{'s' * (answer.documents != 1)}"
+                many = plural(answer.documents, "document")
                 say(f"on {size(answer.bytes)} of{held_out} text, {many}")
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
+from core.plural import many
 from core.sample.conversation import Message
 from core.trouble import nearest
 from llmtui.serve.refusal import Refusal
@@ -141,7 +142,8 @@ def _known(said: dict[str, Any], kind: type[Struct], where: str) -> dict[str, An
         names = ", ".join(unknown)
         raise Refusal(
             400,
-            f"unknown field{'s' * (len(unknown) > 1)}: {names}" + (f"; {hint}" if hint else ""),
+            f"{'unknown field' if len(unknown) == 1 else many('unknown field')}: {names}"
+            + (f"; {hint}" if hint else ""),
             param=unknown[0],
             code="unknown_parameter",
         )

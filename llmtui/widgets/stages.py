@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from core.events import STAGES
+from core.plural import one, plural
 from core.recipe import Recipe
 from core.runs.summary import Stage, Summary
 from llmtui import units
@@ -33,7 +34,7 @@ def facts(stage: Stage) -> list[str]:
                 else _amount(value, key)
             )
     skipped = values.pop("skipped", 0)
-    parts += [f"{_figure(skipped)} files skipped"] if skipped else []
+    parts += [f"{_amount(skipped, 'files')} skipped"] if skipped else []
     removed = values.pop("removed", 0)
     parts += [f"{_figure(removed)} removed"] if removed else []
     for key in ("dtype", "loss"):
@@ -43,13 +44,16 @@ def facts(stage: Stage) -> list[str]:
     parts += [f"{units.cost(bits, bound=bool(bound))} bits per byte"] if isinstance(bits, float) else []
     for key, value in values.items():
         name = shown(key, 30).replace("_", " ")
-        parts.append(f"{value:,} {name}" if isinstance(value, int) else f"{name} {_figure(value)}")
+        parts.append(
+            f"{value:,} {one(name) if value == 1 else name}" if isinstance(value, int) else f"{name} {_figure(value)}"
+        )
     return parts
 
 
 def _amount(value: float | str, unit: str = "") -> str:
     if unit == "bytes" and isinstance(value, int | float):
         return units.size(value)
+    unit = one(unit) if value == 1 else unit
     if isinstance(value, int | float) and value >= 100_000:
         return f"{units.count(value)} {unit}".rstrip()
     return f"{_figure(value)} {unit}".rstrip()
@@ -86,12 +90,12 @@ def stage_lines(recipe: Recipe, summary: Summary, cells: int, alive: bool) -> li
     """All five stages, a line each."""
     waiting = {
         "download": shown(recipe.source.corpus, 200),
-        "preprocess": f"{len(recipe.preprocess.steps)} cleaning steps",
-        "tokenize": f"bpe, {recipe.tokenize.size:,} entries"
+        "preprocess": plural(len(recipe.preprocess.steps), "cleaning step"),
+        "tokenize": f"bpe, {plural(recipe.tokenize.size, 'entry')}"
         if recipe.tokenize.vocabulary == "bpe"
         else recipe.tokenize.vocabulary,
         "train": words.limits(recipe.train),
-        "sample": f"while training every {recipe.train.sample_every:,} steps, and at the end",
+        "sample": f"every {plural(recipe.train.sample_every, 'step')} of training, and at the end",
     }
     rates = {name: units.rate(stage.rate, stage.unit) if stage.rate else "" for name, stage in summary.stages.items()}
     # its progress is a share of the nearest limit, which says nothing a second

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from core.events import Evaluation
+from core.plural import plural
 from core.recipe import Train
 from core.runs.directory import State
 from core.runs.failure import Failure
@@ -37,6 +38,8 @@ def state(glance: Glance) -> tuple[str, str, str]:
         return "?", f"stalled {units.duration(glance.silent)}", "warn"
     glyph, role = _STATES[glance.state]
     word = glance.state.value
+    if glance.ending:
+        return glyph, "ending", role
     if glance.state is State.RUNNING:
         word = _DOING.get(glance.summary.stage, "starting")
     return glyph, word, role
@@ -113,8 +116,8 @@ def step(glance: Glance) -> str:
 
 def limits(train: Train) -> str:
     """What ends the training."""
-    parts = [f"{train.steps:,} steps"] if train.steps else []
-    parts += [f"{units.count(train.tokens)} tokens"] if train.tokens else []
+    parts = [plural(train.steps, "step")] if train.steps else []
+    parts += [units.many(train.tokens, "token")] if train.tokens else []
     parts += [units.duration(60 * train.minutes)] if train.minutes else []
     return " or ".join(parts) or "5m00s"
 
