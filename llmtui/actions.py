@@ -66,7 +66,14 @@ ACTIONS = (
     Action("chat.retry", ("r",), "retry", "Ask the last prompt again, with the next seed.", "Chat", ("chat",)),
     Action("chat.new", ("N",), "new", "Begin anew; what was said stays on the disk.", "Chat", ("chat",)),
     Action("chat.stop", ("ctrl+x",), "stop", "Stop the text that is being written.", "Chat", ("chat",)),
-    Action("app.palette", (":", "ctrl+p"), "commands", "Choose any action by its name.", "Everywhere", ("app",)),
+    Action(
+        "app.palette",
+        (":", "ctrl+p"),
+        "commands",
+        "Choose an action, a run or a theme by its name.",
+        "Everywhere",
+        ("app",),
+    ),
     Action("app.help", ("?", "f1"), "help", "Show all keys.", "Everywhere", ("app",)),
     Action("app.theme", ("t",), "theme", "Choose the colours.", "Everywhere", ("app",), show=False),
     Action("app.back", ("escape",), "back", "One level out.", "Everywhere", ("home", "train", "chat"), show=False),
@@ -161,7 +168,7 @@ MOVING = (
     ("tab, shift+tab", "Next pane, pane before."),
     ("↑ ↓, j k, pgup pgdn, home end", "Move in a list or a text that is longer than its pane."),
     ("← → then ↑ ↓", "In the sampling settings: choose one, then change it."),
-    ("enter", "In the prompt: send. Alt+enter or ctrl+j: new line."),
+    ("enter", "In the prompt: send. Alt+enter, shift+enter or ctrl+j: new line."),
 )
 
 

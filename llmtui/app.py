@@ -33,7 +33,7 @@ from llmtui.scrub import SCRUB
 from llmtui.settings import BadSettings, load_memory, load_settings, save_memory
 from llmtui.shown import shown
 from llmtui.theming import DEFAULT, load_themes
-from llmtui.units import size
+from llmtui.units import clock, size
 
 
 def _home() -> Screen[Any]:
@@ -125,10 +125,16 @@ class Workbench(App[None]):
 
     async def on_mount(self) -> None:
         await self.follower.look()  # so that the first frame shows the runs, not an empty list
+        self._settle()
         self.push_screen(self._first)
         self.run_worker(self.follower.watch(self._congested), name="clock", exit_on_error=True)
         if self._problems:
             self.call_after_refresh(self._tell_problems)
+
+    def _settle(self) -> None:
+        """Until a run is chosen it is the newest, and stays that one when a newer one comes."""
+        if not self.selected_id and self.follower.glances:
+            self.selected_id = self.follower.glances[0].run.id
 
     def _tell_problems(self) -> None:
         first, *rest = self._problems
@@ -144,6 +150,7 @@ class Workbench(App[None]):
         return queue is not None and queue.qsize() > 0
 
     def _tell(self, message: Message) -> None:
+        self._settle()
         # only the top screen: one that lies under another repaints the whole terminal whenever it gets a message,
         # so it draws anew when it comes back instead
         if self.screen_stack:
@@ -158,7 +165,6 @@ class Workbench(App[None]):
                 traceback.print_exception(error, file=file)
         except OSError:
             log = Path("(it could not be written)")
-        self._return_code = 1
         if self._exception is None:
             self._exception = error
             self._exception_event.set()
@@ -171,13 +177,17 @@ class Workbench(App[None]):
                 )
             )
 
+    def panic(self, *renderables: Any) -> None:
+        """End with these words, and as a failure whoever called for it."""
+        self._return_code = self._return_code or 1
+        super().panic(*renderables)
+
     # -- which run, which screen ----------------------------------------------------------------------------------
 
     @property
     def selected(self) -> Glance | None:
-        """The run the screens are about: the one chosen, else the newest."""
-        glances = self.follower.glances
-        return next((g for g in glances if g.run.id == self.selected_id), glances[0] if glances else None)
+        """The run the screens are about; None before there is any, and when it is gone: keys never act on another."""
+        return next((glance for glance in self.follower.glances if glance.run.id == self.selected_id), None)
 
     def select(self, run: Run) -> None:
         """Make `run` what the screens are about."""
@@ -196,6 +206,11 @@ class Workbench(App[None]):
         from llmtui.screens.dialogs import TroubleBox
 
         self.push_screen(TroubleBox(trouble))
+
+    def say(self, text: str) -> None:
+        """A sentence on the present screen."""
+        if isinstance(self.screen, WorkScreen):
+            self.screen.say(text)
 
     def remember(self, **changes: Any) -> None:
         """Change what is remembered for the next time."""
@@ -243,6 +258,7 @@ class Workbench(App[None]):
         except Trouble as trouble:
             self.show_trouble(trouble)
             return
+        self.follower.add(run)
         self.start(run)
         self.show("train")
 
@@ -272,15 +288,33 @@ class Workbench(App[None]):
         screen = self.screen
         scope: Scope = screen.SCOPE if isinstance(screen, WorkScreen) else "app"
         choices = [
-            Choice(action.id, action.description, " ".join(key_name(key) for key in keys_of(action, self.keymap)))
+            Choice(
+                f"do {action.id}",
+                action.description,
+                " ".join(key_name(key) for key in keys_of(action, self.keymap)),
+                f"{action.id} {action.label}",
+            )
             for action in in_scope(scope)
             if action.id != "app.palette" and (not isinstance(screen, WorkScreen) or screen.applicable(action.id))
         ]
+        runs = {glance.run.id: glance.run for glance in self.follower.glances}
+        choices += [
+            Choice(f"run {name}", f"Run {run.name}", clock(run.made_at), f"show {name}") for name, run in runs.items()
+        ]
+        choices += [Choice(f"theme {name}", f"Theme {name}", "", "colours") for name in self.theme_names]
 
-        async def chosen(action: str | None) -> None:
-            if action is not None:
-                method = BY_ID[action].method
+        async def chosen(choice: str | None) -> None:
+            kind, _, name = (choice or "").partition(" ")
+            if kind == "do":
+                method = BY_ID[name].method
                 await self.run_action(method, screen if hasattr(screen, f"action_{method}") else self)
+            elif kind == "run":
+                self.select(runs[name])
+                self.show("chat" if scope == "chat" else "train")
+                self.follower.wake()
+            elif kind == "theme":
+                self.theme = name
+                self.remember(theme=name)
 
         self.push_screen(Picker("Commands", choices), chosen)
 
@@ -300,8 +334,7 @@ class Workbench(App[None]):
 
     def action_help_quit(self) -> None:
         """Ctrl+c, which Textual binds: not a way out, since it is pressed by accident."""
-        if isinstance(self.screen, WorkScreen):
-            self.screen.say("q leaves the workbench; runs go on.")
+        self.say("q leaves the workbench; runs go on.")
 
     def action_app_leave(self) -> None:
         alive = [glance.run for glance in self.follower.glances if glance.state.alive]

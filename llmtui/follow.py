@@ -37,6 +37,8 @@ class Glance(NamedTuple):
     """Seconds since the epoch when its last attempt ended; 0 while it lives or where nobody knows."""
     silent: float
     """Seconds since a living run had news, once that is too long; else 0."""
+    ending: bool = False
+    """It has said its last word, and its processes are about to go."""
 
 
 class Looked(Message):
@@ -73,6 +75,7 @@ class Follower:
         self._tail: Tail | None = None
         self._wake = asyncio.Event()
         self._known: dict[str, tuple[object, Glance]] = {}
+        self._added = 0
         self._news: dict[str, tuple[int, float]] = {}
 
     def follow(self, run: Run) -> None:
@@ -81,6 +84,13 @@ class Follower:
             self.history, self._tail = History(run), Tail(run.journal)
             self._tell(Grown(self.history))
             self.wake()
+
+    def add(self, run: Run) -> None:
+        """Show `run`, which was made just now, at once, and not only when the disk is looked at again."""
+        others = (glance for glance in self.glances if glance.run.id != run.id)
+        glances = [Glance(run, State.CREATED, Summary(), None, 0.0, 0.0), *others]
+        self.glances = sorted(glances, key=lambda glance: glance.run.id, reverse=True)
+        self._added += 1
 
     def wake(self) -> None:
         """Do not wait for the next tick: something was asked for."""
@@ -103,7 +113,12 @@ class Follower:
 
     async def look(self) -> None:
         """Look at every run once."""
-        self.glances = await asyncio.to_thread(self._look)
+        while True:
+            added = self._added
+            glances = await asyncio.to_thread(self._look)
+            if added == self._added:  # else a run was made meanwhile, which this look may not have seen
+                self.glances = glances
+                return
 
     async def _read(self) -> None:
         while self._tail and self.history:
@@ -137,9 +152,12 @@ class Follower:
         run = known.run if known else Run.open(self._workspace.runs / name)
         now = _marks(run)
         if known is None or key != now:
-            state = run.state()
+            run = Run.open(run.path)  # `resume --set` changes the recipe
+            state, summary = run.state(), run.summary()
             over = None if state.alive else run.last_word() or run.crash()
-            known = Glance(run, state, run.summary(), failure(run, state), over.at if over else 0.0, 0.0)
+            over_at = over.at if over else 0.0
+            ending = state.alive and summary.ended is not None and run.last_word() is not None
+            known = Glance(run, state, summary, failure(run, state), over_at, 0.0, ending)
             self._known[name] = (now, known)
         return known._replace(silent=self._silence(known))
 
@@ -157,7 +175,7 @@ def _marks(run: Run) -> tuple[object, ...]:
     if not run.path.is_dir():
         raise BadRun("it is gone", where=str(run.path))
     sizes = []
-    for name in ("journal.jsonl", "launches.jsonl", "status.json"):
+    for name in ("journal.jsonl", "launches.jsonl", "status.json", "run.json"):
         try:
             status = (run.path / name).stat()
             sizes.append((status.st_size, status.st_mtime_ns))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
+from pathlib import Path
 from typing import ClassVar
 
 from msgspec import structs
@@ -14,6 +16,8 @@ from textual.timer import Timer
 from textual.worker import Worker, WorkerCancelled, WorkerFailed
 
 from core.artifact import Artifact
+from core.recipe import Sample
+from core.runs.directory import Run
 from core.workspace import step_of
 from llmtui import units
 from llmtui.actions import bindings
@@ -25,7 +29,8 @@ from llmtui.turns import Turn, Turns
 from llmtui.widgets import words
 from llmtui.widgets.bars import KeyLine, TopLine
 from llmtui.widgets.prompt import Prompt
-from llmtui.widgets.stepper import Dial, Dials
+from llmtui.widgets.sampling import sampling_dials
+from llmtui.widgets.stepper import Dials
 from llmtui.widgets.transcript import Transcript
 
 _REDRAWS = 8.0
@@ -59,18 +64,23 @@ class Chat(WorkScreen):
         self._checkpoints: list[Artifact] = []
         self._chosen: dict[str, str] = {}
         """By run, the checkpoint picked by hand; without one the newest answers."""
-        self._seen: tuple[str, int] = ("", -1)
-        self._dialled = ""
+        self._seen: tuple[str, tuple[str, ...]] = ("", ())
+        self._shown = ""
+        """The run whose prompt and settings are on the screen,"""
+        self._drafts: dict[str, tuple[str, dict[str, float]]] = {}
+        """and those of the others."""
         self._answer: Worker[None] | None = None
+        self._asked: Turn | None = None
+        """What it answers."""
         self._timer: Timer | None = None
 
     def compose(self) -> ComposeResult:
         yield TopLine(id="top")
         with Container(id="body"):
             yield Transcript(id="transcript")
-            yield Dials(dials(), id="dials")
+            yield Dials(sampling_dials(), id="dials")
         yield Prompt(id="prompt")
-        yield self.key_line()
+        yield from self.bottom()
 
     # -- what is talked to ----------------------------------------------------------------------------------------
 
@@ -91,23 +101,29 @@ class Chat(WorkScreen):
     def _look(self) -> None:
         """Read the list of checkpoints again when the run or its newest checkpoint is another."""
         glance = self.subject
+        self._turn_to(glance.run if glance else None)
         if glance is None:
-            self._checkpoints, self._seen = [], ("", -1)
+            self._checkpoints, self._seen = [], ("", ())
             return
-        if self._dialled != glance.run.id:
-            self._dialled = glance.run.id
-            sample = glance.run.recipe.sample
-            for name, value in (
-                ("T", sample.temperature),
-                ("k", sample.top_k),
-                ("p", sample.top_p),
-                ("seed", sample.seed),
-            ):
-                self.query_one(Dials).set(name, value)
-        seen = glance.run.id, glance.summary.saved.step if glance.summary.saved else -1
+        seen = glance.run.id, _names(glance.run.checkpoints)
         if seen != self._seen:
             self._seen = seen
             self._checkpoints = glance.run.saved_checkpoints()
+
+    def _turn_to(self, run: Run | None) -> None:
+        """Put the run's own prompt and settings on the screen, and lay aside those of the one before."""
+        if self._shown == (run.id if run else ""):
+            return
+        prompt, knobs = self.query_one(Prompt), self.query_one(Dials)
+        self._drafts[self._shown] = prompt.text, knobs.values
+        self._shown = run.id if run else ""
+        sample = run.recipe.sample if run else Sample()
+        fresh = {dial.name: dial.start for dial in sampling_dials()}
+        fresh |= {"T": sample.temperature, "k": sample.top_k, "p": sample.top_p, "seed": sample.seed}
+        prompt.text, values = self._drafts.pop(self._shown, ("", fresh))
+        prompt.move_cursor(prompt.document.end)
+        for name, value in values.items():
+            knobs.set(name, value)
 
     @property
     def checkpoint(self) -> Artifact | None:
@@ -188,8 +204,8 @@ class Chat(WorkScreen):
     def _sent(self, message: Prompt.Sent) -> None:
         if self.checkpoint is None:
             self.say("This run has no checkpoint yet.", "warn")
-        elif self._answer and self._answer.is_running:
-            self.say("One text at a time: esc stops the one being written.", "warn")
+        elif self._at_work:
+            self.say(self._one_at_a_time, "warn")
         else:
             self.query_one(Prompt).clear()
             self._ask(message.text)
@@ -208,6 +224,7 @@ class Chat(WorkScreen):
         )
         newest = checkpoint is self._checkpoints[-1]
         asking = said.ask(checkpoint, prompt, sampling, newest=newest, again=again)
+        self._asked = asking.turn
         if said.note:
             self.say(f"{checkpoint.path.name}: {said.note}.")
         if said.warning and (glance.run.id, said.warning) not in self._warned:
@@ -227,7 +244,7 @@ class Chat(WorkScreen):
             said.close()
 
     def _draw_answer(self) -> None:
-        if self._timer and not any(turn.at_work for turn in self.turns[-1:]):
+        if self._timer and not (self._asked and self._asked.at_work):
             self._timer.stop()
             self._timer = None
         if self.is_mounted:
@@ -236,12 +253,25 @@ class Chat(WorkScreen):
     # -- actions --------------------------------------------------------------------------------------------------
 
     def applicable(self, action: str) -> bool:
-        at_work = self._answer is not None and self._answer.is_running
         if action == "chat.stop":
-            return at_work
+            return self._at_work
         if action in ("chat.retry", "chat.new"):
-            return bool(self.turns) and not at_work
+            return bool(self.turns) and not self._at_work
         return True
+
+    @property
+    def _at_work(self) -> bool:
+        return self._answer is not None and self._answer.is_running
+
+    @property
+    def _here(self) -> bool:
+        """Whether what is being written is on the screen, and not said to another run."""
+        return self._at_work and any(turn is self._asked for turn in self.turns[-1:])
+
+    @property
+    def _one_at_a_time(self) -> str:
+        where = "the one being written" if self._here else "the one that another run is writing"
+        return f"One text at a time: ctrl+x stops {where}."
 
     def action_next_pane(self) -> None:
         if isinstance(self.focused, Prompt):
@@ -253,12 +283,12 @@ class Chat(WorkScreen):
         self.query_one(Prompt).focus()
 
     def action_chat_stop(self) -> None:
-        if self._answer and self._answer.is_running:
+        if self._answer and self._at_work:
             self._answer.cancel()
 
     def action_chat_retry(self) -> None:
-        if self._answer and self._answer.is_running:
-            self.say("One text at a time: ctrl+x stops the one being written.", "warn")
+        if self._at_work:
+            self.say(self._one_at_a_time, "warn")
         elif not self.turns or self.checkpoint is None:
             self.say("There is nothing to ask again.", "warn")
         else:
@@ -270,8 +300,8 @@ class Chat(WorkScreen):
         said, checkpoint = self._said, self.checkpoint
         if said is None or checkpoint is None:
             self.say("This run has no checkpoint yet.", "warn")
-        elif self._answer and self._answer.is_running:
-            self.say("Stop the text being written first: ctrl+x.", "warn")
+        elif self._at_work:
+            self.say(self._one_at_a_time, "warn")
         else:
             said.begin(checkpoint)
             self._draw()
@@ -294,12 +324,19 @@ class Chat(WorkScreen):
         self.app.push_screen(Picker(f"Checkpoints of {shown(glance.run.name)}", choices, current=current), chosen)
 
     def action_app_back(self) -> None:
-        if self._answer and self._answer.is_running:
+        if self._answer and self._here:
             self._answer.cancel()
         elif isinstance(self.focused, Prompt):
             self.query_one(Dials).focus()
         else:
             self.bench.show("home")
+
+
+def _names(folder: Path) -> tuple[str, ...]:
+    try:
+        return tuple(sorted(entry.name for entry in os.scandir(folder)))
+    except OSError:
+        return ()
 
 
 def _about(checkpoint: Artifact) -> str:
@@ -308,27 +345,3 @@ def _about(checkpoint: Artifact) -> str:
     bound = bool(checkpoint.facts.get("bound"))
     value = f"{units.cost(bits, bound=bound)} bpb, " if isinstance(bits, float) else ""
     return f"{value}saved {units.clock(checkpoint.manifest.made_at)}"
-
-
-def dials() -> list[Dial]:
-    """The sampling settings that can be turned, within what the protocol takes."""
-    return [
-        Dial("T", 0.8, lambda v, d: round(min(5.0, max(0.0, v + 0.1 * d)), 2), "{:.1f}".format),
-        Dial(
-            "k",
-            50,
-            lambda v, d: _next((0, 1, 5, 10, 20, 50, 100, 200, 500), v, d),
-            lambda v: f"{v:.0f}" if v else "all",
-        ),
-        Dial("p", 1.0, lambda v, d: round(min(1.0, max(0.05, v + 0.05 * d)), 2), "{:.2f}".format),
-        Dial("seed", 1, lambda v, d: max(0, v + d), "{:.0f}".format),
-        Dial("tokens", 200, lambda v, d: _next((20, 50, 100, 200, 400, 800, 1600), v, d), "{:.0f}".format),
-    ]
-
-
-def _next(rungs: tuple[int, ...], value: float, direction: int) -> float:
-    """The rung above (or below) `value`."""
-    beyond = [rung for rung in rungs if (rung > value if direction > 0 else rung < value)]
-    if not beyond:
-        return value
-    return beyond[0] if direction > 0 else beyond[-1]

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
+from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
+from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from llmtui.actions import ACTIONS, MOVING, grouped, key_name, keys_of
-from llmtui.widgets.lines import Line, cell, clip
+from llmtui.widgets.lines import Line, cell, hanging, wrap
 from llmtui.widgets.pane import Scrolling
+
+_KEYS = 10
+"""Cells for an action's keys."""
 
 
 class Keys(Scrolling):
@@ -32,10 +37,14 @@ class Keys(Scrolling):
             for action in actions:
                 keys = " ".join(key_name(key) for key in keys_of(action, self._keymap))
                 where = "" if "app" in action.scopes else f"  {', '.join(action.scopes)}"
-                lines.append(clip([(cell(keys, 10), "key"), (action.description, ""), (where, "dim")], width))
+                head = f"{keys} " if cell_len(keys) > _KEYS - 2 else cell(keys, _KEYS)
+                lines += hanging([(action.description, ""), (where, "dim")], (head, "key"), width)
         lines += [[], [("Moving", "title")]]
         for moving, what in MOVING:
-            lines += [[(moving, "key")], [(" " * 10 + what, "")]]
+            lines += [
+                *([(part, "key")] for part in wrap(moving, width)),
+                *hanging([(what, "")], (" " * _KEYS, ""), width),
+            ]
         return lines
 
 
@@ -54,7 +63,8 @@ class Help(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog -help"):
             yield Keys(self._keymap)
-            yield Static("↑ ↓ move · esc closes this · your own keys: config.toml, [keymap]", classes="hint")
+            hint = "↑ ↓ move · esc closes this · your own keys: config.toml, [keymap]"
+            yield Static(Content(hint), classes="hint")  # brackets in a plain string would be markup
 
     def action_leave(self) -> None:
         self.dismiss(None)

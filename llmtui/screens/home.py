@@ -12,6 +12,7 @@ from textual.binding import BindingType
 from textual.containers import Container
 from textual.widgets import Input
 
+from core.plural import plural
 from core.runs.directory import State
 from llmtui import units
 from llmtui.actions import bindings
@@ -21,7 +22,7 @@ from llmtui.screens.work import WorkScreen
 from llmtui.shown import shown
 from llmtui.widgets import words
 from llmtui.widgets.bars import TopLine
-from llmtui.widgets.lines import Line, wrap
+from llmtui.widgets.lines import Line, hanging, wrap
 from llmtui.widgets.pane import Pane
 from llmtui.widgets.panels import continuation
 from llmtui.widgets.runs_list import RunsList
@@ -82,23 +83,26 @@ class Welcome(Pane):
         return [("welcome", "title")]
 
     def lines(self, width: int, height: int) -> list[Line]:
-        text: list[Line] = [[]]
-        for part in wrap(
-            "llmtui trains a GPT-style language model from scratch, on this machine, and shows it happening:"
-            " real text becomes tokens, tokens train a Transformer, the Transformer writes text.",
-            min(width, 76),
-        ):
-            text.append([(part, "")])
-        return [
-            *text,
-            [],
-            [("  d  ", "key"), ("start the demo: the Python standard library, a small GPT,", "")],
-            [("     ", ""), ("about two minutes of training, no network", "dim")],
-            [("  n  ", "key"), ("a run of your own: a file, a folder, a data set of the hub", "")],
-            [("  ?  ", "key"), ("all keys", "")],
-            [],
-            [("Runs go on when you leave; come back at any time with `llmtui`.", "dim")],
-        ]
+        cells = min(width, 76)
+        lines: list[Line] = [[(part, "")] for part in wrap(_WELCOME, cells)]
+        if height > 14:
+            lines = [[], *lines]
+        for key, what in _FIRST_KEYS:
+            lines += [[]] if key == "d" else []
+            lines += hanging([(what, "")], (f"  {key}  ", "key"), cells)
+        return [*lines, [], *([(part, "dim")] for part in wrap(_LEAVING, cells))]
+
+
+_WELCOME = (
+    "llmtui trains a GPT-style language model from scratch, on this machine, and shows it happening:"
+    " real text becomes tokens, tokens train a Transformer, the Transformer writes text."
+)
+_FIRST_KEYS = (
+    ("d", "start the demo: the Python standard library, a small GPT, about two minutes of training, no network"),
+    ("n", "a run of your own: a file, a folder, a data set of the hub"),
+    ("?", "all keys"),
+)
+_LEAVING = "Runs go on when you leave; come back at any time with `llmtui`."
 
 
 class Home(WorkScreen):
@@ -118,8 +122,8 @@ class Home(WorkScreen):
                 yield Stages(id="stages")
                 yield Sampled(id="sampled")
                 yield Next(id="next")
-        yield Input(placeholder="part of a run's name; enter keeps it, esc shows all", id="filter")
-        yield self.key_line()
+        yield Input(placeholder="part of a name; enter keeps it, esc shows all", id="filter")
+        yield from self.bottom()
 
     def on_mount(self) -> None:
         self.query_one("#filter").display = False
@@ -130,7 +134,9 @@ class Home(WorkScreen):
         return self.query_one(RunsList).current
 
     def on_screen_resume(self) -> None:
-        runs = self.query_one(RunsList)
+        runs, selected = self.query_one(RunsList), self.bench.selected
+        if selected and not runs.shows(selected):
+            self.query_one("#filter", Input).value = runs.wanted = ""
         runs.point_at(self.bench.selected_id)
         runs.show(self.bench.follower.glances)
         self._show()
@@ -201,7 +207,7 @@ def _machine() -> str:
     import psutil
 
     memory = psutil.virtual_memory()
-    parts = [f"{os.cpu_count()} cores", f"{memory.available / 2**30:.0f}/{memory.total / 2**30:.0f} GiB free"]
+    parts = [plural(os.cpu_count() or 1, "core"), f"{memory.available / 2**30:.0f}/{memory.total / 2**30:.0f} GiB free"]
     if over_ssh():
         parts.append("ssh")
     return " · ".join(parts)
@@ -221,6 +227,8 @@ def _advice(glance: Glance) -> list[tuple[str, str]]:
         lines.append((f"r goes on from {f'step {saved.step:,}' if saved else 'the last finished stage'}", "dim"))
     elif glance.state is State.CREATED:
         lines = [("Not started yet: r starts it.", "")]
+    elif glance.ending:
+        lines = [("It has come to its end; its process is about to go.", "")]
     elif glance.state is State.STARTING:
         lines = [("Its process is starting.", "")]
     elif glance.state is State.PAUSED:
@@ -233,7 +241,7 @@ def _advice(glance: Glance) -> list[tuple[str, str]]:
         beside = f"; {', '.join(needs)}" if needs else ""
         of = "on the held-out text" if verdict.final else f"at best, step {verdict.step:,}"
         lines.append((f"{words.bits(verdict)} bits per byte {of}{beside}", ""))
-    if glance.state in (State.RUNNING, State.STARTING):
+    if glance.state.alive and not glance.ending:
         lines.append(("enter shows it" + (f"; {talk} now, training goes on" if talk else ""), "dim"))
     elif talk:
         lines.append((f"enter shows its curves; {talk}", "dim"))

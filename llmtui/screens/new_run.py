@@ -22,7 +22,7 @@ from llmtui.shown import shown
 from llmtui.widgets.stepper import Stepper
 
 _FIELDS = {
-    "source.corpus": ("source", "stdlib, stories, hf:NAME, https URL, file, folder, pattern"),
+    "source.corpus": ("source", "stdlib, stories, hf:NAME, URL, a path"),
     "train.minutes": ("minutes", "of training; empty: as the preset says"),
     "name": ("name", "empty: from the source"),
 }

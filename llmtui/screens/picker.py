@@ -5,20 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import ClassVar, NamedTuple
 
+from rich.cells import cell_len
+from rich.style import Style
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
+from textual.strip import Strip
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from llmtui.shown import shown
-from llmtui.widgets.lines import cell
+from llmtui.widgets.lines import cell, cut
 
-_INSIDE = 64
-"""Cells for name and detail in a dialog."""
+_INSIDE = 66
+"""Cells for name and detail in a dialog, where the terminal is wide enough."""
+
+
+_CURSOR = Style(reverse=True)
 
 
 class Choice(NamedTuple):
@@ -27,6 +33,17 @@ class Choice(NamedTuple):
     value: str
     name: str
     detail: str = ""
+    also: str = ""
+    """What it is found by as well."""
+
+
+class Lines(OptionList):
+    """A list of options of one line each, the one under the cursor reversed: that shows in every theme and without
+    colours. A style sheet cannot say it, since Textual takes reversing back out of an option's style."""
+
+    def render_line(self, y: int) -> Strip:
+        strip = super().render_line(y)
+        return strip.apply_style(_CURSOR) if self.scroll_offset.y + y == self.highlighted else strip
 
 
 class Picker(ModalScreen[str | None]):
@@ -52,18 +69,19 @@ class Picker(ModalScreen[str | None]):
     ) -> None:
         super().__init__()
         self._title, self._choices, self._current, self._peek = title, choices, current, peek
-        details = max((len(choice.detail) for choice in choices), default=0)
-        self._names = min(max((len(choice.name) for choice in choices), default=0), max(20, _INSIDE - details))
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog -picker"):
             yield Static(Content(shown(self._title)), classes="title")
             yield Input(placeholder="type to narrow, enter chooses, esc leaves")
-            yield OptionList(markup=False)
+            yield Lines(markup=False)
 
     def on_mount(self) -> None:
         self.query_one(OptionList).can_focus = False
         self._narrow("")
+
+    def on_resize(self) -> None:
+        self._narrow(self.query_one(Input).value)
 
     @on(Input.Changed)
     def _typed(self, message: Input.Changed) -> None:
@@ -71,16 +89,14 @@ class Picker(ModalScreen[str | None]):
 
     def _narrow(self, text: str) -> None:
         words = text.lower().split()
-        found = [c for c in self._choices if all(word in f"{c.name} {c.detail}".lower() for word in words)]
+        found = [c for c in self._choices if all(word in f"{c.name} {c.detail} {c.also}".lower() for word in words)]
         options = self.query_one(OptionList)
         options.clear_options()
-        options.add_options([Option(self._line(choice), id=choice.value) for choice in found])
+        # a dialog takes 96 % of the width at most, of which frame, padding and scrollbar take 8 cells
+        cells = min(_INSIDE, self.app.size.width * 96 // 100 - 8)
+        options.add_options([Option(_line(choice, cells), id=choice.value) for choice in found])
         places = [i for i, choice in enumerate(found) if choice.value == self._current]
         options.highlighted = places[0] if places else 0 if found else None
-
-    def _line(self, choice: Choice) -> Content:
-        name = cell(shown(choice.name, 80), self._names)
-        return Content.assemble(name, ("  " + shown(choice.detail, 200), "$muted"))
 
     def action_move(self, step: int) -> None:
         options = self.query_one(OptionList)
@@ -108,3 +124,10 @@ class Picker(ModalScreen[str | None]):
         if self._peek and self._current:
             self._peek(self._current)
         self.dismiss(None)
+
+
+def _line(choice: Choice, cells: int) -> Content:
+    """The name at the left and the detail at the right end of `cells` cells."""
+    detail = cut(shown(choice.detail, 200), cells // 2)
+    name = cell(shown(choice.name, 80), cells - cell_len(detail) - 2 if detail else cells)
+    return Content.assemble(name, ("  " + detail if detail else "", "$muted"))

@@ -17,7 +17,8 @@ from llmtui.screens.work import WorkScreen
 from llmtui.widgets.axes import scientific
 from llmtui.widgets.bars import KeyLine
 from llmtui.widgets.chart import SMOOTHING, Chart, Curve
-from llmtui.widgets.panels import Events, Facts, LastSample, Machine, Neighbours, Progress, RunPane, StagesBox, Status
+from llmtui.widgets.machine import Machine
+from llmtui.widgets.panels import Events, Facts, LastSample, Neighbours, Progress, RunPane, StagesBox, Status
 
 
 class Train(WorkScreen):
@@ -48,7 +49,7 @@ class Train(WorkScreen):
                 yield Facts(id="facts")
                 yield LastSample(id="sample")
         yield Progress(id="progress")
-        yield self.key_line()
+        yield from self.bottom()
 
     def on_mount(self) -> None:
         self._drawn: tuple[object, ...] = ()
@@ -102,6 +103,7 @@ class Train(WorkScreen):
             Curve("val", history.val, "val", marks=True),
         ]
         loss.logarithmic = self.bench.memory.log
+        loss.unit = history.unit
         for name, series, smoothing in (
             ("#lr", history.lr, 0.0),
             ("#grad", history.grad_norm, 0.0),

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, cast
 
-from textual import events
+from textual.app import ComposeResult
 from textual.screen import Screen
 
 from core.runs import control
@@ -16,7 +16,7 @@ from llmtui.actions import Scope, in_scope
 from llmtui.follow import Glance
 from llmtui.shown import shown
 from llmtui.widgets import words
-from llmtui.widgets.bars import KeyLine
+from llmtui.widgets.bars import KeyLine, Notice
 
 if TYPE_CHECKING:
     from llmtui.app import Workbench
@@ -41,16 +41,22 @@ class WorkScreen(Screen[None]):
     def arrive(self) -> None:
         """The person came from another screen; not called when a dialog over this one closes."""
 
-    def key_line(self) -> KeyLine:
-        """The key line of this screen, to be composed once."""
-        return KeyLine(in_scope(self.SCOPE), self.applicable, self.bench.keymap)
+    def bottom(self) -> ComposeResult:
+        """The key line of this screen, and what stands above it for a while."""
+        yield KeyLine(in_scope(self.SCOPE), self.applicable, self.bench.keymap)
+        yield Notice()
 
     def say(self, text: str, role: str = "") -> None:
-        """One line about what was just done."""
-        self.query_one(KeyLine).say(shown(text), role)
+        """A sentence about what was just done."""
+        if self.is_mounted:
+            self.query_one(Notice).say(shown(text), role)
+        else:
+            self.call_after_refresh(self.say, text, role)
 
-    def on_key(self, event: events.Key) -> None:
-        self.query_one(KeyLine).silence()
+    def action_copy_text(self) -> None:
+        """Textual's, which says nothing."""
+        super().action_copy_text()
+        self.say("Copied.")
 
     def applicable(self, action: str) -> bool:
         """Whether the key line should offer `action` now."""
@@ -73,7 +79,7 @@ class WorkScreen(Screen[None]):
         if glance is None:
             self.say(f"There is no run to {verb}.", "warn")
         elif not glance.state.alive:
-            self.say(f"{glance.run.name} is {glance.state.value}: nothing to {verb}.", "warn")
+            self.say(f"{glance.run.name} is {words.state(glance)[1]}: nothing to {verb}.", "warn")
             return None
         return glance
 
@@ -124,7 +130,7 @@ class WorkScreen(Screen[None]):
         elif glance.state is State.PAUSED:
             self.action_run_pause()
         elif glance.state not in _GOES_ON:
-            self.say(f"{glance.run.name} is {glance.state.value}: nothing to resume.", "warn")
+            self.say(f"{glance.run.name} is {words.state(glance)[1]}: nothing to resume.", "warn")
         else:
             self.say(f"Starting {glance.run.name} …")
             self.bench.start(glance.run)
@@ -135,7 +141,7 @@ class WorkScreen(Screen[None]):
             self.say("There is no run to delete.", "warn")
             return
         if glance.state.alive:
-            self.say(f"{glance.run.name} is {glance.state.value}: stop it first.", "warn")
+            self.say(f"{glance.run.name} is {words.state(glance)[1]}: stop it first.", "warn")
             return
         from llmtui.screens.dialogs import Delete
 
@@ -146,8 +152,9 @@ class WorkScreen(Screen[None]):
                 except Trouble as trouble:
                     self.bench.show_trouble(trouble)
                 else:
-                    self.say(f"{glance.run.name} is deleted.")
                     self.bench.follower.wake()
+                    self.bench.show("home")  # there is nothing left to show here
+                    self.bench.say(f"{glance.run.name} is deleted.")
 
         self.app.push_screen(Delete(words.name(glance), glance.run.name), answered)
 

@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
+from textual.timer import Timer
+
 from llmtui.actions import Action, key_name, keys_of
-from llmtui.widgets.lines import Line, clip, joined, spread, width
+from llmtui.widgets.lines import Line, clip, joined, spread, width, wrap
 from llmtui.widgets.pane import Pane
+
+SHOWN_FOR = 3.0
+"""Seconds that a notice stands at least,"""
+
+LETTERS_A_SECOND = 15.0
+"""and how fast it is read: 3 to 10 s for those there are."""
 
 
 class TopLine(Pane):
@@ -24,32 +32,46 @@ class TopLine(Pane):
         return [spread(self.left, self.right, width)]
 
 
+class Notice(Pane):
+    """What was just done or cannot be done: over the last lines of the screen, never over its keys, for a while."""
+
+    FRAMED: ClassVar[bool] = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: list[Line] = []
+        self._timer: Timer | None = None
+        self.display = False
+
+    def say(self, text: str, role: str = "") -> None:
+        """Show `text` as long as it takes to read it, in place of what was said before."""
+        self._said = [[(part, role or "accent")] for part in wrap(text, max(1, self.app.size.width - 2))]
+        self.styles.height = len(self._said)
+        self.display = True
+        self.update()
+        if self._timer:
+            self._timer.stop()
+        self._timer = self.set_timer(SHOWN_FOR + len(text) / LETTERS_A_SECOND, self._leave)
+
+    def _leave(self) -> None:
+        self.display = False
+
+    def lines(self, width: int, height: int) -> list[Line]:
+        return self._said
+
+
 class KeyLine(Pane):
-    """What can be done here, as much as fits; or, until the next key, what was just done."""
+    """What can be done here, as much as fits."""
 
     FRAMED: ClassVar[bool] = False
 
     def __init__(self, actions: list[Action], applicable: Callable[[str], bool], keymap: Mapping[str, str]) -> None:
         super().__init__(id="keys")
         self._actions, self._applicable, self._keymap = actions, applicable, keymap
-        self._said: Line = []
         self.instead: list[tuple[str, str]] = []
         """(key, what it does) pairs that stand for the actions, while a field takes the letters."""
 
-    def say(self, text: str, role: str = "") -> None:
-        """Show `text` instead of the keys."""
-        self._said = [(text, role)]
-        self.update()
-
-    def silence(self) -> None:
-        """Back to the keys."""
-        if self._said:
-            self._said = []
-            self.update()
-
     def lines(self, width: int, height: int) -> list[Line]:
-        if self._said:
-            return [clip(self._said, width)]
         if self.instead:
             return [joined([[(key, "key"), (f" {what}", "dim")] for key, what in self.instead], width)]
         return [self._keys(width)]

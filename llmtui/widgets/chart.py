@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from llmtui.widgets.axes import Scale, dots_per_step, nice_step, scale_for, tick_label
-from llmtui.widgets.lines import Line, Span, spread
+from llmtui.widgets.lines import Line, Span, fits, spread
 from llmtui.widgets.pane import Pane
 from llmtui.widgets.series import Series
 
@@ -89,6 +89,8 @@ class Chart(Pane):
         self.logarithmic = False
         self.whole = False
         """The run has ended: use the whole width."""
+        self.unit = ""
+        """Of the values, where the name does not say it."""
         self.empty = ""
         """What to say while there is nothing to draw."""
         self.format: Callable[[float], str] = "{:.3f}".format
@@ -96,7 +98,8 @@ class Chart(Pane):
         """How a tick is written, given the distance between ticks."""
 
     def heading(self, width: int) -> Line:
-        legend: Line = [(self._quantity, "title")]
+        title: Line = [(self._quantity, "title")]
+        legend: Line = []
         several = len(self.curves) > 1
         for curve in self.curves:
             if curve.series.last is None:
@@ -109,7 +112,13 @@ class Chart(Pane):
         smoothing = next((curve.smoothing for curve in self.curves if curve.smoothing), 0.0)
         marks = [f"smooth {smoothing:g}"] if smoothing else []
         marks += ["log"] if self.logarithmic else []
-        return spread(legend, [(" · ".join(marks), "dim")], width) if marks and width > 40 else legend
+        said: Line = [(" · ".join(marks), "dim")]
+        unit: Line = [(f", {self.unit}", "dim")] if self.unit else []
+        # whole or not at all: the figures first, then their unit, then how they are drawn
+        if not fits([*title, *unit, *legend], width):
+            unit = []
+        line = [*title, *unit, *legend]
+        return spread(line, said, width) if marks and width > 40 and fits([*line, *said], width - 1) else line
 
     def lines(self, width: int, height: int) -> list[Line]:
         drawn = [curve for curve in self.curves if len(curve.series)]

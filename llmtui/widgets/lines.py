@@ -19,11 +19,23 @@ def width(line: Line) -> int:
     return sum(cell_len(text) for text, _ in line)
 
 
+def fits(line: Line, cells: int) -> bool:
+    """Whether all of `line` has room in `cells` cells."""
+    return width(line) <= cells
+
+
 def cut(text: str, cells: int) -> str:
-    """`text` in at most `cells` cells, with an ellipsis where something is missing."""
+    """`text` in at most `cells` cells, with an ellipsis where something is missing: at the end of a word if near."""
     if cell_len(text) <= cells:
         return text
-    return set_cell_size(text, cells - 1).rstrip() + "…" if cells > 0 else ""
+    if cells <= 0:
+        return ""
+    head = set_cell_size(text, cells - 1)
+    if text[len(head) : len(head) + 1].strip():
+        space = head.rstrip().rfind(" ")
+        if space > cells // 2:
+            head = head[:space]
+    return head.rstrip(" ,;:·") + "…"
 
 
 def cell(text: str, cells: int, *, right: bool = False) -> str:
@@ -34,13 +46,16 @@ def cell(text: str, cells: int, *, right: bool = False) -> str:
 
 
 def clip(line: Line, cells: int) -> Line:
-    """`line` in at most `cells` cells."""
+    """`line` in at most `cells` cells, cut as `cut` does."""
+    if width(line) <= cells:
+        return line
+    whole = "".join(text for text, _ in line)
+    kept = set_cell_size(whole, cells) if cell_len(whole.rstrip()) <= cells else cut(whole, cells)
     clipped: Line = []
     for text, role in line:
-        clipped.append((cut(text, cells), role))
-        cells -= cell_len(text)
-        if cells <= 0:
-            break
+        part, kept = kept[: len(text)], kept[len(text) :]
+        if part:
+            clipped.append((part, role))
     return clipped
 
 
@@ -116,6 +131,13 @@ def wrapped(spans: Line, cells: int) -> list[Line]:
         ]
         lines.append([(text, role) for text, role in parts if text])
     return lines
+
+
+def hanging(spans: Line, head: Span, cells: int) -> list[Line]:
+    """The spans wrapped behind `head`, which stands in the first line alone."""
+    indent = cell_len(head[0])
+    lines = wrapped(spans, cells - indent)
+    return [[head if number == 0 else (" " * indent, ""), *line] for number, line in enumerate(lines)]
 
 
 def wrap(text: str, cells: int) -> Iterator[str]:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
-from textual.geometry import Region
+from textual.geometry import Offset, Region
+from textual.selection import Selection
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -20,6 +22,9 @@ from llmtui.widgets.lines import Line, clip, cut, width
 
 BOXES_FROM = 100
 """Terminal columns from which panes get boxes; below, a rule above each saves two rows and two columns."""
+
+_NEVER = (-1, -1, False)
+_SELECTED = Style(reverse=True)  # which shows without colours too
 
 
 class Pane(Widget):
@@ -48,7 +53,8 @@ class Pane(Widget):
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id, classes=classes)
         self._rows: list[Line] = []
-        self._drawn_for: tuple[int, int, bool] = (0, 0, False)
+        self._content: list[Line] = []
+        self._drawn_for = _NEVER
         self._roles: dict[str, Style] = {}
 
     # -- for subclasses -------------------------------------------------------------------------------------------
@@ -77,6 +83,9 @@ class Pane(Widget):
     def update(self) -> None:
         """Draw anew and send the rows that differ."""
         if not self.is_mounted or not self.size or not self.display:
+            if self._drawn_for != _NEVER:  # so that nothing of what it shows now is there when it is shown again
+                self._drawn_for = _NEVER
+                self.refresh()
             return
         old, self._rows = self._rows, self._compose_rows()
         if len(old) != len(self._rows):
@@ -92,7 +101,7 @@ class Pane(Widget):
         columns, rows = self.size
         self._drawn_for = (columns, rows, self.has_focus)
         inner, height = self.room
-        content = [clip(line, inner) for line in self.lines(inner, height)[:height]]
+        content = self._content = [clip(line, inner) for line in self.lines(inner, height)[:height]]
         content += [[]] * (height - len(content))
         edge = "frame-focus" if self.has_focus else "frame"
         if not self.boxed:
@@ -114,7 +123,39 @@ class Pane(Widget):
         if self._drawn_for != (*self.size, self.has_focus):
             self._rows = self._compose_rows()
         line = self._rows[y] if y < len(self._rows) else []
-        return Strip(self._segments(line)).adjust_cell_length(self.size.width, self.rich_style)
+        strip = Strip(self._segments(line)).adjust_cell_length(self.size.width, self.rich_style)
+        row = y - self.FRAMED
+        if not 0 <= row < len(self._content):
+            return strip
+        return self._marked_selected(strip, row).apply_offsets(-self._margin, row)
+
+    # -- copying --------------------------------------------------------------------------------------------------
+
+    @property
+    def _margin(self) -> int:
+        """Cells to the left of the content."""
+        return 2 if self.boxed else 1
+
+    def _texts(self) -> list[str]:
+        return ["".join(text for text, _ in line).rstrip() for line in self._content]
+
+    def get_selection(self, selection: Selection) -> tuple[str, str] | None:
+        """The text of the content between two places in it; without the frame."""
+        start, end = (at and Offset(max(0, at.x), max(0, at.y)) for at in selection)
+        texts = self._texts()
+        if start is not None and start.y >= len(texts):
+            return None
+        return Selection(start, end).extract("\n".join(texts)), "\n"
+
+    def _marked_selected(self, strip: Strip, row: int) -> Strip:
+        span = self.text_selection.get_span(row) if self.text_selection else None
+        if span is None:
+            return strip
+        text = self._texts()[row]
+        first = self._margin + cell_len(text[: max(0, span[0])])
+        last = self._margin + cell_len(text if span[1] < 0 else text[: span[1]])
+        parts = [strip.crop(0, first), strip.crop(first, last).apply_style(_SELECTED), strip.crop(last)]
+        return Strip.join(parts) if last > first else strip
 
     def _segments(self, line: Line) -> list[Segment]:
         """Neighbours of one role become one segment: each costs some forty bytes of colour on the wire."""

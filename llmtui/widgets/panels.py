@@ -7,16 +7,16 @@ import time
 from collections.abc import Callable
 from typing import ClassVar
 
-from core.events import Gpu
+from core.plural import plural
 from core.runs.directory import State
 from core.runs.summary import Summary
 from llmtui import planned, units
 from llmtui.follow import Glance
-from llmtui.history import History
+from llmtui.history import BITS, History
 from llmtui.shown import shown
 from llmtui.widgets import words
 from llmtui.widgets.axes import scientific
-from llmtui.widgets.lines import Line, bar, clip, joined, spread, table, wrap, wrapped
+from llmtui.widgets.lines import Line, bar, joined, spread, table, wrap, wrapped
 from llmtui.widgets.pane import Pane, Scrolling
 from llmtui.widgets.stages import stage_lines, stage_strip
 
@@ -29,7 +29,10 @@ class RunPane(Pane):
 
     def show(self, glance: Glance | None, history: History | None) -> None:
         """Draw this run."""
+        another = (glance and glance.run.id) != (self.glance and self.glance.run.id)
         self.glance, self.history = glance, history
+        if another and isinstance(self, Scrolling):
+            self.to_start()
         self.update()
 
     @property
@@ -51,65 +54,23 @@ class Status(RunPane):
         parts: list[Line] = [left]
         summary = self.summary
         if self.history and not self.history.caught_up:
-            parts.append([(f"reading its journal, {summary.events:,} events", "dim")])
+            parts.append([(f"reading its journal, {plural(summary.events, 'event')}", "dim")])
+        history, unit = self.history, ""
+        if history:
+            unit = " bpb" if history.unit == BITS else f" {history.unit}"
         if summary.metric:
             parts.append([(words.step(self.glance._replace(summary=summary)), "")])
-            parts.append([("loss ", "dim"), (units.cost(summary.metric.loss), "train")])
-        if summary.evaluation:
-            bpb = words.bits(summary.evaluation)
-            parts.append([("val ", "dim"), (bpb, "val"), (" bpb", "dim")])
+        if summary.metric and history:
+            loss = units.cost(history.cost(summary.metric.loss))
+            parts.append([("loss ", "dim"), (loss, "train"), ("" if summary.evaluation else unit, "dim")])
+        if summary.evaluation and history:
+            seen = summary.evaluation
+            val = units.cost(seen.bits_per_byte if history.unit == BITS else seen.loss, bound=seen.bound)
+            parts.append([("val ", "dim"), (val, "val"), (unit, "dim")])
         speed = words.speed(self.glance._replace(summary=summary))
         if speed:
             parts.append([(speed, "")])
         return [joined(parts, width)]
-
-
-class Machine(RunPane):
-    """The GPU where there is one, else processor and memory."""
-
-    def heading(self, width: int) -> Line:
-        reading = self.summary.reading
-        if reading and reading.gpus:
-            more = f" of {len(reading.gpus)}" if len(reading.gpus) > 1 else ""
-            return [(f"gpu 0{more}", "title"), (f"  {shown(reading.gpus[0].name, 40)}", "dim")]
-        return [("machine", "title"), (f"  {shown(self.summary.device, 60)}", "dim")]
-
-    def lines(self, width: int, height: int) -> list[Line]:
-        reading = self.summary.reading
-        if reading is None:
-            return [[("no reading yet", "dim")]]
-        cores = f"{reading.process_cpu:.1f}/{reading.cores} cores"
-        ram = f"{reading.ram / 2**30:.1f}/{reading.ram_total / 2**30:.1f} GiB"
-        processor = _meter("cpu", reading.cpu, cores, width)
-        memory = _meter("ram", reading.ram / max(1, reading.ram_total), ram, width)
-        rest: Line = [("worker ", "dim"), (units.size(reading.process_ram), "")]
-        rest += [("  disk ", "dim"), (f"{units.size(reading.disk_free)} free", "")]
-        if not reading.gpus:
-            return [processor, memory, rest]
-        lines = [line for gpu in reading.gpus[:1] for line in _gpu(gpu, width)]
-        for number, gpu in enumerate(reading.gpus[1 : max(1, height - 6) + 1], 1):
-            used = f"{gpu.memory / 2**30:.1f}/{gpu.memory_total / 2**30:.0f} GiB"
-            lines.append(_meter(f"gpu{number}", gpu.utilisation, used, width))
-        return [*lines, processor, memory, rest]
-
-
-def _gpu(gpu: Gpu, width: int) -> list[Line]:
-    used = f"{gpu.memory / 2**30:.1f}/{gpu.memory_total / 2**30:.0f} GiB"
-    lines = [
-        _meter("util", gpu.utilisation, f"{100 * gpu.utilisation:.0f} %", width),
-        _meter("mem", gpu.memory / max(1, gpu.memory_total), used, width),
-    ]
-    facts = [f"{gpu.watts:.0f} W"] if gpu.watts is not None else []
-    facts += [f"{gpu.celsius:.0f} °C"] if gpu.celsius is not None else []
-    return [*lines, [("     " + "  ".join(facts), "")]] if facts else lines
-
-
-def _meter(name: str, share: float, text: str, width: int) -> Line:
-    """A bar that gives way to its figure, which has a fixed place."""
-    figure = max(14, len(text))
-    cells = width - 5 - figure - 1
-    head: Line = [(f"{name:<5}", "dim")]
-    return [*head, *(bar(share, cells) if cells >= 6 else []), (f" {text:>{figure}}", "")]
 
 
 _FIRST = ("lr", "grad", "best", "held-out", "xz -9", "saved", "seen", "gzip -9")
@@ -132,7 +93,7 @@ class Facts(RunPane):
         # two figures to a line in the small pane, those that change first
         pairs.sort(key=lambda pair: _FIRST.index(pair[0]) if pair[0] in _FIRST else len(_FIRST))
         half = width // 2
-        cells = [clip([(f"{name} ", "dim"), (value, "")], half - 1) for name, value in pairs]
+        cells = [line for line in (_small(name, value, half - 1) for name, value in pairs) if line]
         lines = []
         for left, right in zip(cells[0::2], [*cells[1::2], []], strict=False):
             gap = " " * max(1, half - sum(len(text) for text, _ in left))
@@ -168,7 +129,7 @@ class Facts(RunPane):
             shape = summary.shape
             if metric and shape.tokens:
                 pairs.append(("epochs", f"{metric.tokens / shape.tokens:.2f} of {units.count(shape.tokens)} tok"))
-        pairs.append(("shape", f"{model.n_layer} layers, {model.n_head} heads, {model.n_embd} wide"))
+        pairs.append(("shape", planned.shape(model)))
         if summary.plan:
             pairs += [
                 ("parts", _brief(planned.parts(summary.plan.parameters), units.count)),
@@ -187,6 +148,14 @@ class Facts(RunPane):
         if summary.attempt > 1:
             pairs.append(("attempt", str(summary.attempt)))
         return pairs
+
+
+def _small(name: str, value: str, cells: int) -> Line:
+    """A figure in little room: without its unit where that is too much, not at all where the figure itself is."""
+    if any(digit.isdigit() for digit in value.partition(" ")[0]):
+        while " " in value and len(name) + 1 + len(value) > cells:
+            value = value.rpartition(" ")[0]
+    return [(f"{name} ", "dim"), (value, "")] if len(name) + 1 + len(value) <= cells else []
 
 
 _SHORT = {
@@ -214,12 +183,12 @@ def _brief(pairs: list[tuple[str, int]], figure: Callable[[float], str]) -> str:
 class LastSample(RunPane, Scrolling):
     """The newest text the model wrote."""
 
-    _drawn = -1
+    _drawn = 0.0
 
     def show(self, glance: Glance | None, history: History | None) -> None:
         sample = history.summary.sample if history else None
-        if sample and sample.step != self._drawn:
-            self._drawn = sample.step
+        if sample and sample.at != self._drawn:
+            self._drawn = sample.at
             self.to_start()
         super().show(glance, history)
 
@@ -296,7 +265,7 @@ class Progress(RunPane):
             what, _, todo = words.trouble(glance)
             return f"{what}: {todo}" if todo else what
         if glance.state.alive or glance.state is State.CREATED:
-            return str(glance.state.value)
+            return words.state(glance)[1]
         return f"{glance.state.value} {words.when(glance)}"
 
     def _next_checkpoint(self, summary: Summary) -> str:
@@ -336,7 +305,9 @@ class Neighbours(RunPane):
 
     def lines(self, width: int, height: int) -> list[Line]:
         lines: list[Line] = []
-        for glance in self.glances[:height]:
+        place = next((i for i, g in enumerate(self.glances) if self.glance and g.run.id == self.glance.run.id), 0)
+        first = max(0, min(place - height // 2, len(self.glances) - height))
+        for glance in self.glances[first : first + height]:
             glyph, word, role = words.state(glance)
             here = self.glance is not None and glance.run.id == self.glance.run.id
             left: Line = [(f"{glyph} ", role), (words.name(glance), "bold" if here else "")]

@@ -43,11 +43,15 @@ class RunsList(Pane, can_focus=True):
         """Take the newest picture; the cursor stays on its run."""
         place = self._place()
         self._all = glances
-        self._shown = [glance for glance in glances if self.wanted.lower() in glance.run.name.lower()]
+        self._shown = [glance for glance in glances if self.shows(glance)]
         if self.current is None and self._shown:
             self._cursor = self._shown[min(place, len(self._shown) - 1)].run.id
             self.post_message(self.Pointed())
         self.update()
+
+    def shows(self, glance: Glance) -> bool:
+        """Whether the filter lets it through."""
+        return self.wanted.lower() in glance.run.name.lower()
 
     def filter(self, wanted: str) -> None:
         """Show only runs whose name contains `wanted`."""
@@ -69,7 +73,7 @@ class RunsList(Pane, can_focus=True):
             return [[(f"No run's name contains “{self.wanted}”. Esc shows them all.", "dim")]]
         place = self._place()
         self._page = max(1, height)
-        self._top = max(0, min(self._top, place, len(self._shown) - 1))
+        self._top = max(0, min(self._top, place, len(self._shown) - height))  # no blank rows below, ever
         self._top = max(self._top, place - height + 1)
         window = self._shown[self._top : self._top + height]
         names = max((len(words.name(glance)) for glance in self._shown), default=0)

@@ -61,6 +61,11 @@ class Dials(Pane, can_focus=True):
     def __getitem__(self, name: str) -> float:
         return self._values[name]
 
+    @property
+    def values(self) -> dict[str, float]:
+        """All of them, by name."""
+        return dict(self._values)
+
     def set(self, name: str, value: float) -> None:
         """Give one number a value."""
         self._values[name] = value

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from core.sample.protocol import Span
 from llmtui import units
 from llmtui.shown import shown
 from llmtui.turns import Turn
@@ -23,13 +22,14 @@ class Transcript(Scrolling):
         self.turns: list[Turn] = []
         self.title: Line = []
         self.hint = ""
-        self._wrapped: dict[int, tuple[tuple[int, int, tuple[Span, ...], str], list[Line]]] = {}
+        self._wrapped: dict[int, tuple[tuple[object, ...], list[Line]]] = {}
 
     def show(self, turns: list[Turn]) -> None:
         """Draw these turns."""
         if turns is not self.turns:
             self.turns = turns
             self._wrapped = {}
+            self.to_start()
         self.update()
 
     def heading(self, width: int) -> Line:
@@ -40,7 +40,7 @@ class Transcript(Scrolling):
             return [[(part, "dim")] for part in wrap(self.hint, width)]
         lines: list[Line] = []
         for number, turn in enumerate(self.turns):
-            state = (width, len(turn.text), turn.uncovering, turn.outcome)
+            state = (width, len(turn.text), turn.uncovering, turn.outcome, turn.settings, turn.tokens_per_second)
             known = self._wrapped.get(number)
             if known is None or known[0] != state:
                 known = state, self._turn(turn, width)

@@ -191,12 +191,12 @@ def make_run(workspace: Workspace, name: str, *overrides: str) -> Run:
     return Run.create(workspace, load(preset="demo", overrides=[f"name={name}", *overrides]))
 
 
-def launched(run: Run, *, gave_up: bool = False, code: int | None = None) -> None:
+def launched(run: Run, *, gave_up: bool = False, code: int | None = None, attempt: int = 1) -> None:
     """The supervisor's records of one attempt."""
     records = Lines(run.path / "launches.jsonl")
-    records.append(msgspec.json.encode(Launched(attempt=1)))
+    records.append(msgspec.json.encode(Launched(attempt=attempt)))
     if code is not None:
-        records.append(msgspec.json.encode(Exited(attempt=1, code=code, gave_up=gave_up)))
+        records.append(msgspec.json.encode(Exited(attempt=attempt, code=code, gave_up=gave_up)))
 
 
 def checkpoint(run: Run, step: int) -> None:

@@ -1,0 +1,144 @@
+"""The run that is shown is the one that was chosen, and keys act on it and on no other."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from core.runs.directory import State, all_runs
+from core.workspace import Workspace
+from llmtui.app import Workbench
+from llmtui.screens.home import Home
+from llmtui.screens.train import Train
+from llmtui.widgets.runs_list import RunsList
+from tests.ui.making import Worker, alive, beginning, finished_run, launched, make_run, training
+from tests.ui.viewing import screen_text, until
+
+
+def first_line(app: Workbench) -> str:
+    return screen_text(app).splitlines()[0]
+
+
+@pytest.mark.parametrize("filtered", [False, True])
+async def test_a_new_run_is_shown_and_selected_at_once_and_keys_act_on_it(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, filtered: bool
+) -> None:
+    monkeypatch.setattr("core.runs.launch.python", lambda *_: ["sleep", "5"])
+    (workspace.config / "config.toml").write_text("refresh_hz = 0.1\n")  # the clock comes too late to help
+    old = make_run(workspace, "zebra")
+    launched(old)
+    Worker(old).say(*beginning(), *training(1, 20, 400))
+    app = Workbench(workspace)
+    with alive(old):
+        async with app.run_test(size=(100, 30)) as pilot:
+            await until(pilot, lambda: "● zebra" in screen_text(app))
+            if filtered:
+                await pilot.press("slash", *"zeb", "enter")
+                await until(pilot, lambda: "1 of 1" in screen_text(app))
+            await pilot.press("n", "down", "down", "down", *"alpha", "enter")
+            await until(pilot, lambda: isinstance(app.screen, Train))
+            assert app.selected is not None and app.selected.run.name == "alpha"
+            await until(pilot, lambda: "alpha" in first_line(app))
+            await pilot.press("space", "x")
+            await until(pilot, lambda: "nothing to" in screen_text(app) or app.screen.is_modal)
+            assert "zebra" not in first_line(app)
+            await pilot.press("escape", "1")
+            await until(pilot, lambda: isinstance(app.screen, Home))
+            current = app.screen.query_one(RunsList).current
+            assert current is not None and current.run.name == "alpha"
+            await pilot.press("space")
+            await pilot.pause(0.1)
+        assert not old.pause_requested and not (old.control / "stop").exists()
+
+
+async def test_a_look_that_began_before_the_run_was_made_does_not_take_it_away(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finished_run(workspace, "bard", 20)
+    app = Workbench(workspace)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: "✓ bard" in screen_text(app))
+        look = app.follower._look
+
+        def slowly() -> object:
+            found = look()
+            time.sleep(0.4)
+            return found
+
+        monkeypatch.setattr(app.follower, "_look", slowly)
+        app.follower.wake()
+        await pilot.pause(0.1)
+        made = make_run(workspace, "fresh")
+        app.follower.add(made)
+        app.select(made)
+        for _ in range(30):
+            await pilot.pause(0.05)
+            assert app.selected is not None and app.selected.run.id == made.id
+        monkeypatch.undo()
+
+
+async def test_a_run_that_another_program_starts_does_not_take_the_place_of_the_one_shown(
+    workspace: Workspace,
+) -> None:
+    app = Workbench(workspace)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("3")
+        run = finished_run(workspace, "aaa", 20)
+        await until(pilot, lambda: "aaa" in first_line(app))
+        finished_run(workspace, "zzz", 20)
+        await until(pilot, lambda: len(app.follower.glances) == 2)
+        await pilot.pause(0.3)
+        assert "aaa" in first_line(app) and app.selected_id == run.id
+
+
+async def test_when_the_run_shown_is_deleted_elsewhere_keys_act_on_no_other(workspace: Workspace) -> None:
+    other = make_run(workspace, "other")
+    launched(other)
+    Worker(other).say(*beginning(), *training(1, 20, 400))
+    run = finished_run(workspace, "gone", 20)
+    app = Workbench(workspace, open_run=run.id)
+    with alive(other):
+        async with app.run_test(size=(80, 24)) as pilot:
+            await until(pilot, lambda: "gone" in first_line(app))
+            run.remove()
+            await until(pilot, lambda: "No run is selected" in screen_text(app))
+            await pilot.press("space", "x")
+            await until(pilot, lambda: "There is no run to stop" in screen_text(app))
+            assert other.state() is State.RUNNING and not other.pause_requested
+
+
+async def test_a_deleted_run_leaves_home_and_no_other_run_on_the_screen(workspace: Workspace) -> None:
+    finished_run(workspace, "other", 20)
+    run = finished_run(workspace, "gone", 20)
+    app = Workbench(workspace, open_run=run.id)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: "gone" in first_line(app))
+        await pilot.press("D", *"gone", "enter")
+        await until(pilot, lambda: isinstance(app.screen, Home) and "gone is deleted" in screen_text(app))
+    assert [run.name for run in all_runs(workspace)] == ["other"]
+
+
+async def test_the_palette_finds_actions_runs_and_themes_by_their_names(workspace: Workspace) -> None:
+    finished_run(workspace, "bard", 20)
+    finished_run(workspace, "stories", 20)
+    app = Workbench(workspace)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: "✓ bard" in screen_text(app))
+        await pilot.press("colon", *"bard", "enter")
+        await until(pilot, lambda: isinstance(app.screen, Train) and "bard" in first_line(app))
+        await pilot.press("colon", *"moss", "enter")
+        await until(pilot, lambda: app.theme == "moss")
+        await pilot.press("colon", *"app.help", "enter")
+        await until(pilot, lambda: "Screens" in screen_text(app))
+
+
+async def test_a_changed_recipe_is_read_again(workspace: Workspace) -> None:
+    run = finished_run(workspace, "bard", 20)
+    app = Workbench(workspace, open_run=run.id)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "bard" in first_line(app))
+        from core.recipe_file import load
+
+        run.rewrite(load(preset="demo", overrides=["name=bard", "train.steps=4321"]), 1)
+        await until(pilot, lambda: "4,321" in screen_text(app))
