@@ -115,7 +115,7 @@ def arithmetic(found: Arithmetic) -> str:
     """What was chosen for training on the processor, and why."""
     short, exact = found.rates.bfloat16, found.rates.float32
     times = f"{short / exact:.1f} times as fast" if short >= exact else f"{exact / short:.1f} times as slow"
-    threads = f"{found.threads} thread{'s' * (found.threads != 1)}"
+    threads = plural(found.threads, "thread")
     return (
         f"trains in {found.numbers} on the processor, Muon's products too: bfloat16 is {times} as float32 here "
         f"({short:,.3g} and {exact:,.3g} GFLOP/s by {found.library} with {found.instructions}, {threads})"

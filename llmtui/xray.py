@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from core.plural import plural, verb
 from core.sample.sights import (
     Appended,
     Attention,
@@ -111,7 +112,7 @@ class Teller:
 
 def _more(seen: Tokens) -> str:
     left_out = max(0, seen.seen - sights.TOKENS_SHOWN)
-    return f"\n   {left_out:,} tokens before them are not listed" if left_out else ""
+    return f"\n   {plural(left_out, 'token')} before them {verb(left_out, 'is', 'are')} not listed" if left_out else ""
 
 
 def _of_last_row(seen: LastRow) -> str:

@@ -20,6 +20,7 @@ from core.download.rows import Place, Step
 from core.download.survey import Looked, look
 from core.download.text_column import NoColumn
 from core.events import Event, Note
+from core.plural import plural, verb
 from core.recipe import Source
 from core.trouble import Trouble
 
@@ -235,25 +236,29 @@ def _about_records(at: _Position) -> Iterator[Note]:
         return
     lacking = {"without text": at.empty, "that cannot be read": at.broken}
     why = ", ".join(f"{count:,} {what}" for what, count in lacking.items() if count)
-    text = f"{at.records:,} records gave {at.documents:,} documents"
+    text = f"{plural(at.records, 'record')} gave {plural(at.documents, 'document')}"
     if at.inside:
-        text += f"; {at.inside:,} ends of lines stand inside quoted cells"
+        text += f"; {plural(at.inside, 'line break')} {verb(at.inside, 'stands', 'stand')} inside quoted cells"
     yield Note(text=f"{text}; {why}" if why else text)
     if at.unbalanced:
-        what = "rows have a quotation mark that is not closed, or closed too early: they were taken as they stand"
-        yield Note(level="warning", text=f"{at.unbalanced:,} {what}")
+        have, them = verb(at.unbalanced, "has", "have"), verb(at.unbalanced, "it was", "they were")
+        what = f"{have} a quotation mark that is not closed, or closed too early: {them} taken literally"
+        yield Note(level="warning", text=f"{plural(at.unbalanced, 'row')} {what}")
 
 
 def _about_repairs(at: _Position, encodings: Iterable[str]) -> Iterator[Note]:
     if at.replaced:
-        meant = " or ".join(["UTF-8", *sorted(encodings)])
-        yield Note(level="warning", text=f"{at.replaced:,} places were not {meant} and were replaced by \ufffd")
+        meant, were = " or ".join(["UTF-8", *sorted(encodings)]), verb(at.replaced, "was", "were")
+        yield Note(
+            level="warning", text=f"{plural(at.replaced, 'place')} {were} not {meant} and {were} replaced by \ufffd"
+        )
     if at.broken > _SHOWN:
-        yield Note(level="warning", text=f"{at.broken:,} records could not be read and were passed over")
+        were = verb(at.broken, "was", "were")
+        yield Note(level="warning", text=f"{plural(at.broken, 'record')} could not be read and {were} passed over")
 
 
 def _count(names: list[Any]) -> str:
-    return "1 file" if len(names) == 1 else f"{len(names):,} files"
+    return plural(len(names), "file")
 
 
 def _list(names: list[str]) -> str:

@@ -62,7 +62,7 @@ def test_utf8_with_a_few_wrong_bytes_stays_utf8(tmp_path: Path) -> None:
     data = FRENCH.encode() + b"\xff\n"
     events: list[Event] = []
     assert read(put(tmp_path / "a.txt", data), tmp_path / "out", events) == [FRENCH + "\ufffd\n"]
-    assert any(note.startswith("1 places were not UTF-8") for note in notes(events))
+    assert any(note.startswith("1 place was not UTF-8") for note in notes(events))
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv"])

@@ -251,7 +251,7 @@ def test_bytes_that_are_not_utf8_inside_a_record_are_replaced(tmp_path: Path) ->
     path = put(tmp_path / "a.jsonl", b'{"text": "caf\xe9"}\n{"text": "\xc3\xa9 \xc3\xa9 \xc3\xa9 \xc3\xa9"}\n')
     events: list[Event] = []
     assert read(path, tmp_path / "out", events) == ["caf\ufffd", "é é é é"]
-    assert any(note.startswith("1 places were not UTF-8") for note in notes(events))
+    assert any(note.startswith("1 place was not UTF-8") for note in notes(events))
 
 
 def test_rows_with_a_wrong_number_of_cells_or_nul_bytes_are_broken(tmp_path: Path) -> None:
