@@ -118,5 +118,5 @@ def table(rows: list[tuple[str, ...]]) -> str:
 
 def can_draw() -> bool:
     """Whether the workbench has a terminal to draw on and to read keys from."""
-    here = all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))  # None: closed
+    here = sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()  # None: closed
     return here and os.environ.get("TERM", "dumb") != "dumb"

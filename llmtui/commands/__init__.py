@@ -16,6 +16,7 @@ Exit codes:
   2    the request is wrong: an option, a name, a recipe
   3    the run was stopped on request
   75   busy: it is running already; try again later
+  129  the terminal was closed under the workbench; runs go on
   130  interrupted (Ctrl-C); a run that was being followed goes on
   143  terminated
 """
