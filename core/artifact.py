@@ -17,6 +17,7 @@ from msgspec import Struct
 from core import __version__
 from core.files import fsync_directory, fsync_file, remove_tree, replace_tree, replacing, sha256, sweep, write_atomic
 from core.locks import Lock
+from core.parsing import Malformed, parse_json, read_json
 from core.trouble import Busy, Trouble
 
 SCHEMA = 2
@@ -94,15 +95,15 @@ def _read_manifest(path: Path) -> Manifest:
     """The manifest in the directory `path`. Raises Damaged, or Newer where it is whole but of a later version."""
     try:
         raw = (path / MANIFEST).read_bytes()
-        head = msgspec.json.decode(raw, type=_Head)
+        head = parse_json(raw, _Head)
         if raw != seal(raw) if _SEAL.search(raw) else head.schema > 1:
             raise Damaged("its manifest has changed since it was written", where=str(path))
         if head.schema > SCHEMA:
             raise Newer(
                 f"it was made by a newer version of llmtui ({head.version})", where=str(path), todo="update llmtui"
             )
-        return msgspec.json.decode(raw, type=Manifest)
-    except (OSError, msgspec.DecodeError) as error:
+        return parse_json(raw, Manifest)
+    except (OSError, Malformed) as error:
         raise Damaged(f"its manifest cannot be read ({error})", where=str(path)) from None
 
 
@@ -196,8 +197,8 @@ class Staging:
     def _recover(self) -> dict[str, FileFacts]:
         """What an earlier attempt published and the disk still has; all else goes, except what is `UNFINISHED`."""
         try:
-            listed = msgspec.json.decode(self._ledger.read_bytes(), type=dict[str, FileFacts])
-        except (OSError, msgspec.DecodeError):
+            listed = read_json(self._ledger, dict[str, FileFacts])
+        except (OSError, Malformed):
             listed = {}
         good = {
             name: facts

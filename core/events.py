@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Struct, field, structs
+from msgspec import Meta, Struct, field, structs
+
+from core.parsing import parse
 
 STAGES = ("download", "preprocess", "tokenize", "train", "sample")
 """The stages of the pipeline, in order."""
 
 Outcome = Literal["done", "stopped", "failed"]
+
+Whole = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+"""A whole number that can also be a float: more digits only come from damage."""
 
 
 class Event(Struct, frozen=True, kw_only=True, tag=True):
@@ -26,8 +31,8 @@ class Event(Struct, frozen=True, kw_only=True, tag=True):
 class Started(Event, frozen=True, kw_only=True):
     """A worker took the run; everything until the next `Started` is this attempt's."""
 
-    attempt: int
-    pid: int
+    attempt: Whole
+    pid: Whole
     host: str
     device: str
     """What the arithmetic runs on, in words: "2 cores, bfloat16"."""
@@ -66,11 +71,11 @@ class StepCount(Struct, frozen=True, kw_only=True):
     """What one cleaning step did to the corpus."""
 
     step: str
-    changed: int
+    changed: Whole
     """Documents it changed."""
-    removed: int
+    removed: Whole
     """Documents it removed."""
-    bytes: int
+    bytes: Whole
     """Bytes of UTF-8 it took away (negative: it added some)."""
 
 
@@ -79,17 +84,17 @@ class LineCount(Struct, frozen=True, kw_only=True):
 
     line: str
     """Its beginning, where it is long."""
-    count: int
+    count: Whole
     """How often it stands in the sample that `Report.sampled` speaks of."""
 
 
 class Extent(Struct, frozen=True, kw_only=True):
     """How much text there is."""
 
-    documents: int = 0
-    bytes: int = 0
+    documents: Whole = 0
+    bytes: Whole = 0
     """Of UTF-8."""
-    characters: int = 0
+    characters: Whole = 0
 
 
 class Report(Event, frozen=True, kw_only=True):
@@ -102,15 +107,15 @@ class Report(Event, frozen=True, kw_only=True):
     validation: Extent = Extent()
     """Of train and validation only documents and bytes are counted."""
     split: Literal["document", "tail", ""] = ""
-    lengths: tuple[int, ...] = ()
+    lengths: tuple[Whole, ...] = ()
     """Clean documents by length: of the place n those of at least 2^n and less than 2^(n+1) characters."""
     lines: tuple[LineCount, ...] = ()
     """The most frequent lines of the training text, in a seeded sample of it."""
-    sampled: int = 0
+    sampled: Whole = 0
     """Bytes of that sample."""
-    held_out_lines: int = 0
+    held_out_lines: Whole = 0
     """Different lines of 40 bytes or more in a sample of the validation text."""
-    leaked_lines: int = 0
+    leaked_lines: Whole = 0
     """How many of them stand in the training text, too."""
 
 
@@ -124,7 +129,7 @@ class Excerpt(Event, frozen=True, kw_only=True):
     """Steps that changed it, in their order."""
     removed_by: str = ""
     """The step that removes it; empty when none does."""
-    start: int = 0
+    start: Whole = 0
     """Characters in front of it."""
     whole: bool = True
     """Whether it is all of the document."""
@@ -144,13 +149,13 @@ class CleaningStep(Event, frozen=True, kw_only=True):
 class Parameters(Struct, frozen=True, kw_only=True):
     """Numbers a model learns, by part."""
 
-    token_embedding: int
+    token_embedding: Whole
     """With a tied head the output layer is counted here."""
-    positions: int
-    attention: int
-    feed_forward: int
-    norms: int
-    output: int
+    positions: Whole
+    attention: Whole
+    feed_forward: Whole
+    norms: Whole
+    output: Whole
 
     @property
     def total(self) -> int:
@@ -160,17 +165,17 @@ class Parameters(Struct, frozen=True, kw_only=True):
 class Memory(Struct, frozen=True, kw_only=True):
     """Bytes that training takes on its device, by part."""
 
-    process: int
+    process: Whole
     """Before there is a model: the program and its libraries."""
-    weights: int
-    gradients: int
-    optimizer: int
+    weights: Whole
+    gradients: Whole
+    optimizer: Whole
     """What the optimisers remember of past gradients."""
-    activations: int
+    activations: Whole
     """What a forward pass keeps for the backward pass, and what both need for the moment, at the micro-batch's size."""
-    checkpoint: int
+    checkpoint: Whole
     """A copy of what is being written to the disk."""
-    peak: int
+    peak: Whole
     """The most that is there at once: less than the sum, since not all of it ever is."""
 
 
@@ -179,33 +184,33 @@ class Plan(Event, frozen=True, kw_only=True):
 
     parameters: Parameters
     memory: Memory
-    micro_batch: int
+    micro_batch: Whole
     """Sequences in one forward pass."""
-    batch: int
+    batch: Whole
     """Sequences that make one step."""
     step_seconds: float | None = None
     """Of one step; None where trying it out would have taken too large a share of the training."""
     seconds: float | None = None
     """Until the last step is done, evaluations and samples among them; None: nobody knows."""
-    tokens: int | None = None
+    tokens: Whole | None = None
     """Seen until then."""
 
 
 class Shape(Event, frozen=True, kw_only=True):
     """The model about to be trained."""
 
-    parameters: int
-    flops_per_token: int
+    parameters: Whole
+    flops_per_token: Whole
     """Forward and backward, 6 per matrix parameter and 12·layers·width·context for attention (PaLM)."""
-    vocabulary: int
-    tokens: int
+    vocabulary: Whole
+    tokens: Whole
     """Training tokens there are."""
 
 
 class Resumed(Event, frozen=True, kw_only=True):
     """Training goes on from a checkpoint: what earlier attempts said about later steps no longer counts."""
 
-    step: int
+    step: Whole
     checkpoint: str
     """Path of it."""
 
@@ -213,13 +218,13 @@ class Resumed(Event, frozen=True, kw_only=True):
 class Metric(Event, frozen=True, kw_only=True):
     """One training step."""
 
-    step: int
+    step: Whole
     loss: float
     """Mean cross-entropy of the step's batch in nats per token; of a masked model as its objective weighs it."""
     lr: float
     grad_norm: float
     """Before clipping."""
-    tokens: int
+    tokens: Whole
     """Seen since the first step."""
     seconds: float
     """Of training since the first step, pauses left out."""
@@ -230,7 +235,7 @@ class Metric(Event, frozen=True, kw_only=True):
 class Evaluation(Event, frozen=True, kw_only=True):
     """Losses on fixed slices, in nats per token."""
 
-    step: int
+    step: Whole
     loss: float
     """On held-out text."""
     train_loss: float | None
@@ -249,22 +254,22 @@ class Evaluation(Event, frozen=True, kw_only=True):
 class Sample(Event, frozen=True, kw_only=True):
     """Text the model wrote."""
 
-    step: int
+    step: Whole
     prompt: str
     text: str
     """What follows the prompt."""
     temperature: float
-    top_k: int
+    top_k: Whole
     top_p: float
-    seed: int
+    seed: Whole
 
 
 class Saved(Event, frozen=True, kw_only=True):
     """A checkpoint is on the disk, complete."""
 
-    step: int
+    step: Whole
     path: str
-    bytes: int
+    bytes: Whole
     seconds: float
 
 
@@ -279,8 +284,8 @@ class Gpu(Struct, frozen=True, kw_only=True):
     name: str
     utilisation: float
     """0 to 1."""
-    memory: int
-    memory_total: int
+    memory: Whole
+    memory_total: Whole
     """Bytes."""
     watts: float | None = None
     celsius: float | None = None
@@ -291,16 +296,16 @@ class Reading(Event, frozen=True, kw_only=True):
 
     cpu: float
     """Of all cores."""
-    cores: int
-    ram: int
-    ram_total: int
-    process_ram: int
+    cores: Whole
+    ram: Whole
+    ram_total: Whole
+    process_ram: Whole
     """Resident memory of the worker."""
     process_cpu: float
     """Of one core: 1.6 is 1.6 cores busy."""
-    disk_free: int
+    disk_free: Whole
     gpus: tuple[Gpu, ...] = ()
-    peak: int = 0
+    peak: Whole = 0
     """The most memory the worker has had on the device it trains on since the training began; 0 before."""
 
 
@@ -318,14 +323,14 @@ class Paused(Event, frozen=True, kw_only=True):
 class Ended(Event, frozen=True, kw_only=True):
     """The last word of an attempt."""
 
-    attempt: int
+    attempt: Whole
     outcome: Outcome
     what: str = ""
     """Why it failed: the parts of a `Trouble`."""
     where: str = ""
     kept: str = ""
     todo: str = ""
-    exit_code: int = 0
+    exit_code: Whole = 0
 
 
 AnyEvent = (
@@ -369,5 +374,5 @@ def encode(event: Struct) -> bytes:
 
 
 def decode(line: bytes) -> AnyEvent:
-    """What `encode` wrote. Raises msgspec.DecodeError."""
-    return _decoder.decode(line)
+    """What `encode` wrote. Raises Malformed."""
+    return parse(_decoder.decode, line)

@@ -7,9 +7,8 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import msgspec
-
 from core.events import AnyEvent, decode
+from core.parsing import Malformed
 
 
 class Lines:
@@ -73,7 +72,7 @@ def newest_first(path: Path) -> Iterator[AnyEvent]:
                 begun, *lines = (file.read(size) + rest).split(b"\n")
                 rest = begun
                 for line in reversed(lines if start else [begun, *lines]):
-                    with contextlib.suppress(msgspec.DecodeError):
+                    with contextlib.suppress(Malformed):
                         yield decode(line)
     except FileNotFoundError:
         return
@@ -119,5 +118,5 @@ class Tail:
         for line in lines:
             try:
                 yield decode(line)
-            except msgspec.DecodeError:
+            except Malformed:
                 self.unreadable += 1

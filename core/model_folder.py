@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
+from core import parsing
 from core.recipe import Model
 from core.trouble import Usage
 
@@ -182,8 +183,8 @@ def read_json(path: Path, kind: type[T]) -> T:
     try:
         if path.stat().st_size > _LARGEST:
             raise BadStart("it is too large to describe a model", where=str(path))
-        return msgspec.json.decode(path.read_bytes(), type=kind)
+        return parsing.read_json(path, kind)
     except OSError as error:
         raise BadStart((error.strerror or str(error)).lower(), where=str(path)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except parsing.Malformed as error:
         raise BadStart(f"{path.name} cannot be read ({error})", where=str(path)) from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,10 +11,9 @@ import msgspec
 import tomli_w
 from msgspec import Struct
 
-from core import start
+from core import parsing, start
 from core.corpora import known
 from core.dial import dialled
-from core.files import read_text
 from core.model_folder import BadStart
 from core.recipe import Model, Recipe
 from core.trouble import Usage, nearest
@@ -100,13 +98,11 @@ def presets() -> dict[str, Path]:
 def read_toml(path: Path) -> dict[str, Any]:
     """The tables of a recipe file. Raises BadRecipe, naming the file and the line."""
     try:
-        return tomllib.loads(read_text(path))
+        return parsing.read_toml(path)
     except FileNotFoundError:
         raise BadRecipe("there is no such file", where=str(path)) from None
-    except UnicodeDecodeError as error:
-        raise BadRecipe(f"it is not {error.encoding.upper()} text (byte {error.start})", where=str(path)) from None
-    except tomllib.TOMLDecodeError as error:
-        raise BadRecipe(f"not TOML: {error}", where=str(path)) from None
+    except parsing.Malformed as error:
+        raise BadRecipe(str(error), where=str(path)) from None
     except OSError as error:
         raise BadRecipe((error.strerror or str(error)).lower(), where=str(path)) from None
 
@@ -193,9 +189,9 @@ def _override(text: str) -> dict[str, Any]:
         raise BadRecipe("--set needs FIELD=VALUE", where=f"--set {text}", todo="for example --set train.lr=3e-4")
     parsed: Any = value.strip()
     try:
-        document = tomllib.loads(f"value = {value}")
+        document = parsing.parse_toml(f"value = {value}")
         parsed = document["value"] if len(document) == 1 else parsed
-    except tomllib.TOMLDecodeError:
+    except parsing.Malformed:
         pass  # a bare word: --set tokenize.vocabulary=gpt2
     section, dot, name = key.strip().partition(".")
     return {section: {name: parsed}} if dot else {section: parsed}

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from core.model_folder import BadStart
+from core.parsing import parse_json
 
 _LONGEST = 100_000_000
 """Bytes of JSON, as the safetensors library has it."""
@@ -54,10 +55,10 @@ def beginning_of(name: str, where: str, size: int, read: Callable[[int, int], by
     try:
         if not 0 < length <= min(size - 8, _LONGEST):
             raise ValueError("it is no safetensors file")
-        entries = msgspec.json.decode(read(8, 8 + length), type=dict[str, msgspec.Raw])
+        entries = parse_json(read(8, 8 + length), dict[str, msgspec.Raw])
         entries.pop("__metadata__", None)
-        kept = {name: msgspec.json.decode(entry, type=_Entry) for name, entry in entries.items()}
-    except (ValueError, RecursionError) as error:
+        kept = {name: parse_json(bytes(entry), _Entry) for name, entry in entries.items()}
+    except ValueError as error:
         raise BadStart(f"{name} cannot be read ({error})", where=where) from None
     end = 0
     for start, stop in sorted(entry.data_offsets for entry in kept.values()):

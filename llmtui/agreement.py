@@ -6,6 +6,7 @@ import msgspec
 
 from core.corpora import Corpus, known
 from core.files import write_atomic
+from core.parsing import Malformed, read_json
 from core.recipe import Recipe
 from core.workspace import Workspace
 
@@ -23,6 +24,6 @@ def agree(workspace: Workspace, corpus: Corpus) -> None:
 
 def _agreed(workspace: Workspace) -> list[str]:
     try:
-        return msgspec.json.decode((workspace.state / "agreed.json").read_bytes(), type=list[str])
-    except (OSError, msgspec.DecodeError):
+        return read_json(workspace.state / "agreed.json", list[str])
+    except (OSError, Malformed):
         return []

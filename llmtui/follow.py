@@ -173,7 +173,7 @@ class Follower:
 def _marks(run: Run) -> tuple[object, ...]:
     """What changes whenever the run's state or summary may have changed; cheaper than working those out."""
     if not run.path.is_dir():
-        raise BadRun("it is gone", where=str(run.path))
+        raise BadRun("it is gone", path=run.path)
     sizes = []
     for name in ("journal.jsonl", "launches.jsonl", "status.json", "run.json"):
         try:

@@ -118,7 +118,7 @@ def _tell_plainly(event: AnyEvent, stage: str) -> Iterator[str]:
             )
         case Yardstick():
             yield _line(
-                "yardstick", f"{event.name} needs {event.bits_per_byte:.3f} bits per byte for the held-out text"
+                "yardstick", f"{event.name} needs {cost(event.bits_per_byte)} bits per byte for the held-out text"
             )
         case Note():
             yield _line(stage, event.text if event.level == "info" else f"{event.level}: {event.text}")
@@ -153,7 +153,7 @@ def describe_progress(summary: Summary) -> str:
     parts, speed = [], ""
     if summary.stage == "train":
         if metric:
-            parts += [f"step {metric.step:,}", f"loss {metric.loss:.3f}"]
+            parts += [f"step {metric.step:,}", f"loss {cost(metric.loss)}"]
             speed = rate(summary.tokens_per_second, "tok") if summary.tokens_per_second else ""
     elif stage.unit:
         parts += [amount(stage.done, stage.unit)]
@@ -194,7 +194,7 @@ def result(run: Run, told: Narrator) -> Iterator[str]:
         loss, bound = summary.evaluation.loss, summary.evaluation.bound
         in_words = f"{cost(loss, bound=bound)} nats per token (perplexity {perplexity(loss, bound=bound)})"
         rows.append(("validation loss", in_words))
-        yardsticks = ", ".join(f"{name} {bits:.3f}" for name, bits in summary.yardsticks.items())
+        yardsticks = ", ".join(f"{name} {cost(bits)}" for name, bits in summary.yardsticks.items())
         figure = cost(summary.evaluation.bits_per_byte, bound=bound)
         rows.append(("bits per byte", figure + (f"   ({yardsticks})" if yardsticks else "")))
     if summary.metric and summary.metric.seconds > 0:

@@ -9,9 +9,9 @@ import signal
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
-import msgspec
 from msgspec import structs
 
+from core.parsing import parse
 from core.runs.launch import environment, python
 from core.sample.protocol import (
     LONGEST,
@@ -141,8 +141,8 @@ class _Child:
         why = ""
         try:
             while line := await self._process.stdout.readline():
-                self._hand_over(decode_reply(line))
-        except (OSError, ValueError, msgspec.DecodeError):
+                self._hand_over(parse(decode_reply, line))
+        except (OSError, ValueError):
             why = "the sampler process said what is no reply"
             self._kill()
         finally:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
-from core.files import read_text, write_atomic
+from core.files import write_atomic
+from core.parsing import Malformed, read_json, read_toml
 from core.recipe_file import allowed
 from core.trouble import Usage, nearest
 
@@ -34,10 +34,10 @@ class Settings(Struct, frozen=True, kw_only=True):
 def load_settings(path: Path) -> tuple[Settings, list[str]]:
     """The settings in the file `path` and a sentence for each that cannot be used, which keeps its default."""
     try:
-        tables = tomllib.loads(read_text(path))
+        tables = read_toml(path)
     except FileNotFoundError:
         return Settings(), []
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, Malformed) as error:
         return Settings(), [f"{path.name} is not used: {error}"]
     kinds = {field.name: field.type for field in msgspec.inspect.type_info(Settings).fields}  # type: ignore[attr-defined]
     good: dict[str, Any] = {}
@@ -73,8 +73,8 @@ class Memory(Struct, kw_only=True):
 
 def load_memory(state: Path) -> Memory:
     """The memory in the directory `state`; an empty one when there is none."""
-    with contextlib.suppress(OSError, msgspec.DecodeError):
-        return msgspec.json.decode((state / "workbench.json").read_bytes(), type=Memory)
+    with contextlib.suppress(OSError, Malformed):
+        return read_json(state / "workbench.json", Memory)
     return Memory()
 
 

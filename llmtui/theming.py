@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -14,7 +13,7 @@ from textual.color import Color, ColorParseError
 from textual.theme import BUILTIN_THEMES, Theme
 
 from core import ROOT
-from core.files import read_text
+from core.parsing import Malformed, read_toml
 from core.trouble import nearest
 from core.workspace import Workspace
 
@@ -69,8 +68,8 @@ _FALLBACK_LIGHT = {"success": "#18794e", "warning": "#8f5a00", "error": "#c2292e
 def read_theme(path: Path) -> Theme:
     """The theme in `path`. Raises BadTheme."""
     try:
-        tables = tomllib.loads(read_text(path))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        tables = read_toml(path)
+    except (OSError, Malformed) as error:
         raise BadTheme(str(error)) from None
     _refuse_unknown(tables, ThemeFile)
     if isinstance(tables.get("chart"), dict):
@@ -92,8 +91,8 @@ def theme_from(file: ThemeFile) -> Theme:
     """The Textual theme that `file` describes, with the variables our style sheets use. Raises BadTheme."""
     named = {name: getattr(file, name) for name in _COLOURS if getattr(file, name)}
     named |= {f"chart.{name}": getattr(file.chart, name) for name in Curves.__struct_fields__}
-    for name, value in named.items():
-        if value:
+    for name, value in {**named, "primary": file.primary}.items():
+        if value or name == "primary":
             try:
                 Color.parse(value)
             except ColorParseError:

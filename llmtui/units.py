@@ -11,6 +11,9 @@ from core.plural import one, plural
 _NO_FIGURE = "–"
 """Stands where a number is not finite: a diverged loss must not pass for a figure."""
 
+_LONGEST, _LARGEST = 1e10, 1e24
+"""Seconds, three centuries, and anything else: what is more is no figure but damage."""
+
 
 def count(number: float) -> str:
     """How many: `3.41M`, `183k`, `4.10k`; below a thousand whole numbers stay whole."""
@@ -39,7 +42,7 @@ def rate(number: float, unit: str) -> str:
 
 def duration(seconds: float) -> str:
     """A span of time in its two largest units: `0.4s`, `42s`, `2m05s`, `1h42m`, `3d04h`."""
-    if not math.isfinite(seconds) or seconds < 0:
+    if not 0 <= seconds < _LONGEST:
         return _NO_FIGURE
     if seconds < 9.95:
         return f"{seconds:.1f}s"
@@ -57,18 +60,23 @@ def duration(seconds: float) -> str:
 
 def clock(epoch: float) -> str:
     """A moment in local time, without the year: `11 Nov 21:04`. epoch: seconds since 1970."""
-    moment = time.localtime(epoch)
+    try:
+        moment = time.localtime(epoch)
+    except (ValueError, OverflowError, OSError):  # no number, or no year that the system knows
+        return _NO_FIGURE
     return f"{moment.tm_mday} {_MONTHS[moment.tm_mon - 1]} {moment.tm_hour:02d}:{moment.tm_min:02d}"
 
 
 def cost(value: float, *, bound: bool = False) -> str:
     """A loss or bits per byte in the digits that mean something: `1.462`; `≤1.462` where it is at most so much."""
+    if not abs(value) < 1e6:  # no cost of anything: diverged, or damage
+        return _NO_FIGURE
     return f"{'≤' if bound else ''}{value:.3f}"
 
 
 def perplexity(loss: float, *, bound: bool = False) -> str:
     """Among how many equally likely tokens the model wavers at a loss in nats per token: `24.8`, `≤24.8`."""
-    if not loss < 30:  # diverged, or no number
+    if not -30 < loss < 30:  # diverged, or no number
         return _NO_FIGURE
     return f"{'≤' if bound else ''}{count(math.exp(loss))}"
 
@@ -90,12 +98,12 @@ def _fact(name: str, value: int | float | str, bound: bool) -> str:
     if value == 1:
         name = one(name)
     if name in ("step", "vocabulary size"):
-        return f"{name} {value:,}" if isinstance(value, int) else f"{name} {count(value)}"
+        return f"{name} {value:,}" if isinstance(value, int) and abs(value) < 2**63 else f"{name} {count(value)}"
     if name == "bytes":
         return size(value)
     if name.endswith(" bytes"):
         return f"{size(value)} {name.removesuffix(' bytes')}"
-    return f"{value:,} {name}" if isinstance(value, int) and value < 1_000_000 else f"{count(value)} {name}"
+    return f"{value:,} {name}" if isinstance(value, int) and abs(value) < 1_000_000 else f"{count(value)} {name}"
 
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -104,7 +112,7 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 def _scaled(number: float, units: tuple[str, ...]) -> str:
     """`number` in the largest of `units`, a factor of 1,000 apart, that leaves at least 1, in three digits."""
-    if not math.isfinite(number):
+    if not abs(number) < _LARGEST:  # compared, not converted: a whole number may be too large for a float
         return _NO_FIGURE
     power = 0
     # 999.5 of a unit would be written as 1000: it belongs to the next one

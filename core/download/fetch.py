@@ -26,6 +26,7 @@ from core.download.guard import Client, Unreachable
 from core.download.progress import EVERY, Meter
 from core.events import Event
 from core.files import write_atomic
+from core.parsing import Malformed, read_json
 from core.sources import shown_url
 from core.workspace import free_bytes
 
@@ -138,9 +139,9 @@ class _Fetch:
         """What an earlier attempt left here, if it is of the same URL."""
         fresh = _Known(url=fingerprint(self._url), shown=self._shown)
         try:
-            known = msgspec.json.decode(self._notes.read_bytes(), type=_Known)
+            known = read_json(self._notes, _Known)
             size = self._path.stat().st_size
-        except (OSError, msgspec.DecodeError):
+        except (OSError, Malformed):
             return fresh
         good = known.url == fresh.url and size >= known.kept and (not known.whole or size == known.kept)
         return known if good else fresh

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from core.model.gpt import GPT
+from core.parsing import Malformed, read_json
 from core.recipe import Model
 from core.trouble import Trouble
 
@@ -68,13 +69,13 @@ def save_model(model: GPT, directory: Path) -> None:
 def load_model(directory: Path, *, dtype: torch.dtype = torch.float32) -> GPT:
     """The model in `directory`, on the CPU, ready to evaluate. Raises BadWeights."""
     try:
-        file = msgspec.json.decode((directory / "model.json").read_bytes(), type=ModelFile)
+        file = read_json(directory / "model.json", ModelFile)
         if file.schema > SCHEMA:
             raise BadWeights("a newer version of llmtui wrote it", where=str(directory), todo="update llmtui")
         with torch.device("meta"):
             model = GPT(file.shape, file.vocabulary, dtype=dtype)
         load_weights(model, directory)
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, Malformed) as error:
         raise BadWeights(str(error), where=str(directory)) from None
     return model.eval()
 

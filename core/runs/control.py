@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from core.files import write_atomic
+from core.parsing import Malformed, read_json
 from core.runs.directory import Run
 from core.train.commands import Draw
 
@@ -72,8 +73,8 @@ class Requests:
         """All samples asked for since the last call; what cannot be read is dropped."""
         draws = []
         for path in sorted(self._directory.glob("sample-*.json")):
-            with contextlib.suppress(OSError, msgspec.DecodeError):
-                draws.append(msgspec.json.decode(path.read_bytes(), type=Draw))
+            with contextlib.suppress(OSError, Malformed):
+                draws.append(read_json(path, Draw))
             path.unlink(missing_ok=True)
         return draws
 

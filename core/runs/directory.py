@@ -17,10 +17,12 @@ The state is computed from locks and journals, never stored.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import enum
 import os
 import secrets
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,6 +37,7 @@ from core.files import remove_tree, write_atomic
 from core.journal import Tail, newest_first
 from core.locks import Lock, holder
 from core.model.beginning import look
+from core.parsing import Malformed, parse, parse_json, read_json
 from core.recipe import Recipe
 from core.runs.summary import Summary
 from core.trouble import Busy, DiskTrouble, Trouble, Usage, nearest
@@ -47,12 +50,28 @@ GONE = "its directory was deleted, moved or replaced"
 """Why a worker ends that nobody could reach any more."""
 
 
+UNREADABLE = "unreadable"
+"""The word for a run that cannot be read, where that of its state stands otherwise."""
+
+
 class NoSuchRun(Usage):
     doing = "find the run"
 
 
 class BadRun(Trouble):
+    """A run directory that cannot be read. path, run: where it lies, and its name."""
+
     doing = "read the run"
+
+    def __init__(self, what: str, *, path: Path, todo: str = "") -> None:
+        todo = todo or f"`llmtui rm {path.name}` deletes it with all that is in it"
+        super().__init__(what, where=str(path), todo=todo)
+        self.path, self.run = path, path.name
+
+    @classmethod
+    def of(cls, error: OSError, path: Path) -> BadRun:
+        """The run in `path` cannot be looked at because of `error`."""
+        return cls((error.strerror or str(error)).lower(), path=path, todo="`llmtui doctor` looks at the file system")
 
 
 class StillRunning(Busy):
@@ -79,7 +98,7 @@ class Exited(Struct, frozen=True, kw_only=True, tag=True):
     at: float = msgspec.field(default_factory=time.time)
 
 
-_launch_decoder = msgspec.json.Decoder(Launched | Exited)
+_launch_decoder: msgspec.json.Decoder[Launched | Exited] = msgspec.json.Decoder(Launched | Exited)
 
 
 class RunFile(Struct, frozen=True, kw_only=True):
@@ -147,16 +166,19 @@ class Run:
         """The run in `path`. Raises BadRun."""
         try:
             raw = (path / "run.json").read_bytes()
-            schema = msgspec.json.decode(raw, type=_Schema).schema
+            schema = parse_json(raw, _Schema).schema
             if schema > SCHEMA:
-                raise BadRun("it was made by a newer version of llmtui", where=str(path), todo="update llmtui")
-            return cls(path, msgspec.json.decode(raw, type=RunFile))
-        except (OSError, msgspec.DecodeError) as error:
-            raise BadRun(f"run.json cannot be read ({error})", where=str(path)) from None
+                raise BadRun("it was made by a newer version of llmtui", path=path, todo="update llmtui")
+            return cls(path, parse_json(raw, RunFile))
+        except (OSError, Malformed) as error:
+            raise BadRun(f"run.json cannot be read ({error})", path=path) from None
 
     def rewrite(self, recipe: Recipe, processes: int) -> None:
         """Let the next attempt follow `recipe`, by so many processes. Raises StillRunning, DiskTrouble."""
-        lock = None if self.writer() else Lock.acquire(self.path / "supervisor.lock")
+        try:
+            lock = None if self.writer() is not None else Lock.acquire(self.path / "supervisor.lock")
+        except OSError as error:
+            raise DiskTrouble.of(error, self.path, kept="its recipe is as it was") from None
         if lock is None:
             raise StillRunning(f"{self.id} is running", todo=f"stop it first: llmtui stop {self.id}")
         with lock:
@@ -206,18 +228,18 @@ class Run:
         return self.path / "checkpoints"
 
     def supervisor(self) -> int | None:
-        """Pid of the living supervisor."""
+        """Pid of the living supervisor, `ELSEWHERE` of one that has none here; None when there is none."""
         return holder(self.path / "supervisor.lock")
 
     def writer(self) -> int | None:
-        """Pid of the living worker."""
+        """Pid of the living worker, `ELSEWHERE` of one that has none here; None when there is none."""
         return holder(self.path / "writer.lock")
 
     def summary(self) -> Summary:
         """The newest summary the worker left; an empty one before there is any. For live screens fold the journal."""
         try:
-            return msgspec.json.decode((self.path / "status.json").read_bytes(), type=Summary)
-        except (OSError, msgspec.DecodeError):
+            return read_json(self.path / "status.json", Summary)
+        except (OSError, Malformed):
             return Summary()
 
     def launches(self) -> list[Launched | Exited]:
@@ -225,8 +247,8 @@ class Run:
         records = []
         for line in Tail(self.path / "launches.jsonl").lines():
             try:
-                records.append(_launch_decoder.decode(line))
-            except msgspec.DecodeError:
+                records.append(parse(_launch_decoder.decode, line))
+            except Malformed:
                 continue
         return records
 
@@ -248,9 +270,9 @@ class Run:
     def state(self) -> State:
         """What the run is doing, from the locks first and the records second."""
         supervisor, writer = self.supervisor(), self.writer()
-        if writer:
+        if writer is not None:
             return State.PAUSED if self.pause_requested else State.RUNNING
-        if supervisor:
+        if supervisor is not None:
             return State.STARTING
         ended = self.last_word()
         if ended:
@@ -277,13 +299,41 @@ class Run:
 
     def bytes(self) -> int:
         """Disk space it takes."""
-        return sum(file.stat(follow_symlinks=False).st_size for file in self.path.rglob("*") if file.is_file())
+        return bytes_in(self.path)
 
     def remove(self) -> None:
-        """Delete the run. Raises StillRunning while it lives."""
-        if self.supervisor() or self.writer():
-            raise StillRunning(f"{self.id} is running", todo=f"stop it first: llmtui stop {self.id}")
-        remove_tree(self.path)
+        """Delete the run. Raises StillRunning while it lives, DiskTrouble."""
+        remove_directory(self.path)
+
+
+def bytes_in(directory: Path) -> int:
+    """Disk space that the files in `directory` take; those that go meanwhile are not counted."""
+    total = 0
+    for file in directory.rglob("*"):
+        with contextlib.suppress(OSError):
+            status = file.lstat()
+            total += status.st_size if stat.S_ISREG(status.st_mode) else 0
+    return total
+
+
+def remove_directory(path: Path) -> None:
+    """Delete the run in the directory `path`, readable or not. Raises StillRunning while it lives, DiskTrouble.
+
+    Its locks are taken first: that, and not what a look at them says, keeps a run that somebody works on.
+    """
+    with contextlib.ExitStack() as held:
+        for name in ("supervisor.lock", "writer.lock"):
+            try:
+                lock = Lock.acquire(path / name)
+            except OSError as error:
+                raise DiskTrouble.of(error, path, kept="nothing was deleted") from None
+            if lock is None:
+                raise StillRunning(f"{path.name} is running", todo=f"stop it first: llmtui stop {path.name}")
+            held.enter_context(lock)
+        try:
+            remove_tree(path)
+        except OSError as error:
+            raise DiskTrouble.of(error, path, kept="nothing was deleted") from None
 
 
 class _Schema(Struct):
@@ -295,25 +345,33 @@ def all_runs(workspace: Workspace) -> list[Run]:
     return [run for run in look_through(workspace) if isinstance(run, Run)]
 
 
+def run_names(workspace: Workspace) -> list[str]:
+    """The names of all run directories, newest first."""
+    try:
+        with os.scandir(workspace.runs) as entries:
+            names = (entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+            return sorted(names, reverse=True)
+    except FileNotFoundError:
+        return []
+
+
 def look_through(workspace: Workspace) -> Iterator[Run | BadRun]:
     """Every run directory, newest first: the run, or why it cannot be read."""
-    try:
-        names = sorted((entry.name for entry in os.scandir(workspace.runs) if entry.is_dir()), reverse=True)
-    except FileNotFoundError:
-        return
-    for name in names:
-        if not name.startswith("."):
-            try:
-                yield Run.open(workspace.runs / name)
-            except BadRun as trouble:
-                yield trouble
+    for name in run_names(workspace):
+        try:
+            yield Run.open(workspace.runs / name)
+        except BadRun as trouble:
+            yield trouble
 
 
 def find_run(workspace: Workspace, wanted: str | None = None, among: list[Run] | None = None) -> Run:
     """The run that `wanted` names: an id, the start of one, or a name (the newest of that name); None: the newest.
 
-    among: the runs it may be, newest first; all when not given. Raises NoSuchRun with the nearest right name.
+    among: the runs it may be, newest first; all when not given. Raises NoSuchRun with the nearest right name, and
+    BadRun where `wanted` is the id of one that cannot be read.
     """
+    if among is None and wanted is not None and wanted in run_names(workspace):
+        return Run.open(workspace.runs / wanted)
     runs = all_runs(workspace) if among is None else among
     if not runs:
         raise NoSuchRun("there are no runs yet", todo="start one: llmtui demo, or llmtui run PATH")

@@ -10,6 +10,7 @@ import sys
 import time
 
 from core import ROOT
+from core.locks import ELSEWHERE
 from core.runs.control import Requests
 from core.runs.directory import Run, StillRunning
 from core.runs.failure import reason_in
@@ -64,9 +65,9 @@ def start(run: Run, workspace: Workspace, *, patience: float = 10.0) -> None:
 
     patience: seconds to wait for it. Raises StillRunning, NotStarted.
     """
-    if run.supervisor():
+    if run.supervisor() is not None:
         raise StillRunning(f"{run.id} is running already")
-    if not run.writer():  # an orphaned worker may still have to read them
+    if run.writer() is None:  # an orphaned worker may still have to read them
         Requests(run).clear()
     started = run.log.stat().st_size if run.log.exists() else 0
     launches = run.path / "launches.jsonl"
@@ -98,9 +99,9 @@ def start(run: Run, workspace: Workspace, *, patience: float = 10.0) -> None:
 
 
 def kill(run: Run, *, sig: signal.Signals = signal.SIGTERM) -> bool:
-    """Signal the worker, by the pid the kernel names at this moment. False when there is none."""
+    """Signal the worker, by the pid the kernel names at this moment. False when there is none that can be reached."""
     pid = run.writer()
-    if not pid or pid < 0:  # nobody, or a holder on another machine
+    if pid is None or pid == ELSEWHERE:
         return False
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, sig)
@@ -111,7 +112,7 @@ def wait_until_dead(run: Run, seconds: float) -> bool:
     """Whether both processes of the run are gone within `seconds`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if not run.supervisor() and not run.writer():
+        if run.supervisor() is None and run.writer() is None:
             return True
         time.sleep(0.02)
     return False

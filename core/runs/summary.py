@@ -50,7 +50,7 @@ class Stage(Struct, kw_only=True):
         """0 to 1; None while the total is unknown."""
         if self.state in ("done", "skipped"):
             return 1.0
-        return min(1.0, self.done / self.total) if self.total else None
+        return max(0.0, min(1.0, self.done / self.total)) if self.total and self.total > 0 else None
 
     @property
     def eta(self) -> float | None:
@@ -94,7 +94,7 @@ class Summary(Struct, kw_only=True):
     _token_marks: list[tuple[float, float]] = []
 
     def __post_init__(self) -> None:
-        self.stages = self.stages or {name: Stage() for name in STAGES}
+        self.stages = {name: Stage() for name in STAGES} | self.stages
 
     @property
     def verdict(self) -> Evaluation | None:
@@ -115,7 +115,7 @@ class Summary(Struct, kw_only=True):
             case StageSkipped(stage=name):
                 self.stages[name] = Stage(state="skipped", artifact=event.artifact, facts=event.facts)
             case StageFinished(stage=name):
-                stage = self.stages[name]
+                stage = self.stages.setdefault(name, Stage())
                 stage.state, stage.artifact, stage.facts = "done", event.artifact, event.facts
             case Progress():
                 self._progress(event)

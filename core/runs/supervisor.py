@@ -86,9 +86,9 @@ def _would_again(run: Run, code: int, reason: str) -> bool:
 
 def _adopt(run: Run) -> bool:
     """Wait for a worker whose supervisor died; False when there is none."""
-    if not run.writer():
+    if run.writer() is None:
         return False
-    while run.writer():
+    while run.writer() is not None:
         time.sleep(0.2)
     return True
 

@@ -16,6 +16,7 @@ from msgspec import Struct
 from core.files import write_atomic
 from core.journal import Lines, Tail
 from core.locks import Lock
+from core.parsing import Malformed, parse
 from core.sample.conversation import Message, Role
 from core.sampling import Sampling
 
@@ -67,7 +68,7 @@ class Withdrawn(Struct, frozen=True, kw_only=True, tag="withdrawn"):
 
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Began | Said | Withdrawn).decode
+_decoder: msgspec.json.Decoder[Began | Said | Withdrawn] = msgspec.json.Decoder(Began | Said | Withdrawn)
 
 
 class Transcripts:
@@ -142,8 +143,8 @@ def _conversations(file: Path) -> list[list[Said]]:
         return found
     for line in lines:
         try:
-            entry = _decode(line)
-        except msgspec.DecodeError:
+            entry = parse(_decoder.decode, line)
+        except Malformed:
             continue
         match entry:
             case Began():

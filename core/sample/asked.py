@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
-import msgspec
-
+from core.parsing import Malformed, parse
 from core.sample.protocol import LONGEST, Refused, Requests, decode_request
 
 _ID = re.compile(rb'(?<!\\)"id"\s*:\s*(\d{1,18})\b')
@@ -31,8 +30,8 @@ def asked(lines: BinaryIO) -> Iterator[Requests | Refused]:
 
 def _request(line: bytes) -> Requests | Refused:
     try:
-        request: Requests = decode_request(line)
-    except (msgspec.DecodeError, ValueError, RecursionError, MemoryError) as error:
+        request: Requests = parse(decode_request, line)
+    except (Malformed, MemoryError) as error:
         what = "the line is empty" if not line.strip() else f"this is no request: {error}"
         return Refused(id=_id(line[:_HEAD]), what=what)
     return request

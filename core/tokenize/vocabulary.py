@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from core.parsing import Malformed, read_json
 from core.tokenize.codecs import Bytes, Characters, Codec, Ids, Pairs
 from core.trouble import Trouble
 
@@ -144,10 +145,10 @@ class Vocabulary:
     def load(cls, path: Path) -> Vocabulary:
         """Read what `save` wrote, now or in earlier versions. Raises BadVocabulary."""
         try:
-            file = msgspec.json.decode(path.read_bytes(), type=_File)
+            file = read_json(path, _File)
         except OSError as error:
             raise BadVocabulary((error.strerror or str(error)).lower(), where=str(path)) from None
-        except msgspec.DecodeError as error:
+        except Malformed as error:
             raise BadVocabulary(f"it is not a vocabulary ({error})", where=str(path)) from None
         if file.schema > _SCHEMA:
             raise BadVocabulary("it was made by a newer version of llmtui", where=str(path), todo="update llmtui")

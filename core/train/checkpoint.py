@@ -27,6 +27,7 @@ from core.artifact import Artifact, Damaged, Facts, Newer, write_directory
 from core.files import remove_tree
 from core.model.gpt import GPT
 from core.model.weights import BadWeights, description, load_weights, weights, write_tensors
+from core.parsing import Malformed, read_json
 from core.recipe import Recipe
 from core.train.changes import NewerCheckpoint
 
@@ -221,8 +222,8 @@ def restore(checkpoint: Artifact, model: GPT, optimizers: Sequence[Optimizer], r
     load_weights(model, checkpoint.path)
     try:
         tensors = load_file(checkpoint.path / "train.safetensors")
-        state = msgspec.json.decode((checkpoint.path / "state.json").read_bytes(), type=State)
-    except (OSError, SafetensorError, msgspec.DecodeError) as error:
+        state = read_json(checkpoint.path / "state.json", State)
+    except (OSError, SafetensorError, Malformed) as error:
         raise BadWeights(f"its training state cannot be read ({error})", where=str(checkpoint.path)) from None
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     averages = {name for name in tensors if name.startswith("optim.")}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
 from msgspec import Struct
 
+from core.parsing import Malformed, read_json
 from core.trouble import Trouble
 
 FILE = "vocabulary_report.json"
@@ -63,12 +63,12 @@ def read_report(tokens: Path) -> VocabularyReport:
     """The report in the tokens artifact at `tokens`. Raises NoReport."""
     path = tokens / FILE
     try:
-        return msgspec.json.decode(path.read_bytes(), type=VocabularyReport)
+        return read_json(path, VocabularyReport)
     except OSError as error:
         raise NoReport(
             (error.strerror or str(error)).lower(),
             where=str(path),
             todo="the tokens may have been made by an older version; a new run of the same recipe makes them again",
         ) from None
-    except msgspec.DecodeError as error:
+    except Malformed as error:
         raise NoReport(f"it cannot be read ({error})", where=str(path)) from None

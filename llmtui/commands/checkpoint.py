@@ -47,7 +47,7 @@ def place_of(run: Run, wanted: str) -> Path:
 
 def tell_training(run: Run) -> None:
     """Say what it costs to ask a model while its run trains."""
-    if run.writer():
+    if run.writer() is not None:
         say("training goes on meanwhile, and is slower: half the cores draw text, at low priority")
 
 

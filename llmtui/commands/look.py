@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
-import msgspec
 
 from core.journal import Tail
+from core.parsing import Malformed, parse_json
 from core.recipe_file import PRESETS
-from core.runs.directory import Run, find_run, look_through
+from core.runs.directory import UNREADABLE, BadRun, Run, find_run, look_through
 from core.runs.failure import failure, told
 from core.runs.summary import Stage
 from core.workspace import Workspace
@@ -22,6 +22,10 @@ from llmtui.console import can_draw, out, out_json, say, table
 from llmtui.narrate import Narrator, describe_progress, follow
 from llmtui.units import clock, cost, duration, facts, perplexity, rate, size
 
+COLUMNS = ("RUN", "STATE", "STAGE", "DONE", "BITS/BYTE", "SPEED", "LEFT", "MADE", "WHY")
+
+Described = TypeVar("Described")
+
 
 @click.command(short_help="List the runs, newest first.")
 @json_option
@@ -30,31 +34,42 @@ def ls(as_json: bool) -> int:
     workspace = Workspace()
     if not as_json:
         return list_runs(workspace)
-    for run in _readable(workspace):
-        out_json(_brief(run))
+    for found in _each(workspace, _brief):
+        out_json(_broken(found) if isinstance(found, BadRun) else found)
     return 0
 
 
 def list_runs(workspace: Workspace) -> int:
-    """Print the table of runs; 0."""
-    runs = list(_readable(workspace))
-    if not runs:
+    """Print the table of runs, and what can be done about those that cannot be read; 0."""
+    found = list(_each(workspace, _row))
+    if not found:
         say("there are no runs yet; start one: llmtui demo, or llmtui run PATH")
         return 0
-    out(table([("RUN", "STATE", "STAGE", "DONE", "BITS/BYTE", "SPEED", "LEFT", "MADE", "WHY"), *map(_row, runs)]))
+    nothing = [""] * (len(COLUMNS) - 3)
+    rows = [(row.run, UNREADABLE, *nothing, row.what) if isinstance(row, BadRun) else row for row in found]
+    out(table([COLUMNS, *rows]))
+    for trouble in found:
+        if isinstance(trouble, BadRun):
+            say(f"llmtui: {trouble.sentence()}")
     return 0
 
 
-def _readable(workspace: Workspace) -> Iterator[Run]:
-    """The runs, newest first; of those that cannot be read it is said why."""
-    for found in look_through(workspace):
-        if isinstance(found, Run):
-            yield found
-        else:
-            say(f"llmtui: {found.sentence()}")
+def _each(workspace: Workspace, describe: Callable[[Run], Described]) -> Iterator[Described | BadRun]:
+    """Every run, newest first, as `describe` has it, or why it cannot be read: one never hides the others."""
+    for run in look_through(workspace):
+        try:
+            yield describe(run) if isinstance(run, Run) else run
+        except OSError as error:
+            yield BadRun.of(error, run.path)
+
+
+def _broken(trouble: BadRun) -> dict[str, Any]:
+    """What `ls --json` says of a run that cannot be read."""
+    return {"id": trouble.run, "path": str(trouble.path), "state": UNREADABLE, "problem": trouble.sentence()}
 
 
 def _row(run: Run) -> tuple[str, ...]:
+    """The columns of one run."""
     summary, state = run.summary(), run.state()
     stage = summary.stages.get(summary.stage, Stage())
     return (
@@ -135,7 +150,7 @@ def _described(run: Run) -> list[tuple[str, ...]]:
             ("validation", f"{cost(loss, bound=bound)} nats per token (perplexity {perplexity(loss, bound=bound)})"),
             ("bits per byte", cost(summary.evaluation.bits_per_byte, bound=bound)),
         ]
-    rows += [(name, f"{bits:.3f} bits per byte") for name, bits in summary.yardsticks.items()]
+    rows += [(name, f"{cost(bits)} bits per byte") for name, bits in summary.yardsticks.items()]
     checkpoints = [checkpoint.path.name for checkpoint in run.saved_checkpoints()]
     if checkpoints:
         rows += [("checkpoints", ", ".join(checkpoints))]
@@ -175,8 +190,8 @@ def _watch_json(run: Run) -> int:
     """Print the journal as it grows; the run's exit code."""
     for line in follow(run, Tail(run.journal).lines):
         try:
-            event = msgspec.json.decode(line)
-        except msgspec.DecodeError:
+            event = parse_json(line, object)
+        except Malformed:
             continue  # damage, which every reader of a journal passes over
         if isinstance(event, dict):
             out_json(event)

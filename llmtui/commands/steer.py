@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
+from pathlib import Path
 
 import click
 
+from core.locks import ELSEWHERE
 from core.runs import launch
 from core.runs.change import change
 from core.runs.control import ask_go_on, ask_pause, ask_stop
-from core.runs.directory import Run, State, StillRunning, find_run
+from core.runs.directory import BadRun, Run, State, StillRunning, bytes_in, find_run, remove_directory
 from core.trouble import Usage
 from core.workspace import Workspace
 from llmtui.commands.options import detach_option, processes_option, run_argument, set_option
@@ -56,6 +58,12 @@ def stop(wanted: str | None, now: bool) -> None:
 
 def _end(run: Run) -> None:
     """End the processes of a run by signals, the polite one first."""
+    if ELSEWHERE in (run.supervisor(), run.writer()):
+        raise launch.NotStopped(
+            f"the processes of {run.id} run in another container or on another machine, where signals do not reach",
+            kept="it was asked to save a checkpoint and end, which it does at its next step",
+            todo="end it at once: llmtui stop --now, there",
+        )
     for signal_, patience in ((signal.SIGTERM, GRACE), (signal.SIGKILL, GRACE)):
         ask_stop(run)  # again: a worker that took the request and hangs must not be started anew by its supervisor
         with contextlib.suppress(ProcessLookupError):
@@ -125,11 +133,19 @@ def resume(wanted: str | None, overrides: tuple[str, ...], processes: int | None
 def rm(wanted: tuple[str, ...], yes: bool) -> None:
     """Delete each RUN with its checkpoints and samples. Data that other runs may use stays."""
     workspace = Workspace()
-    runs = {run.id: run for run in (find_run(workspace, name) for name in wanted)}
-    for run in runs.values():
+    runs = {path.name: path for path in (_directory(workspace, name) for name in wanted)}
+    for name, path in runs.items():
         if not yes:
             if not sys.stdin.isatty():
                 raise click.UsageError("nobody can be asked here; repeat it with --yes")
-            click.confirm(f"Delete {run.id} ({size(run.bytes())})?", abort=True, err=True)
-        run.remove()
-        say(f"deleted {run.id}")
+            click.confirm(f"Delete {name} ({size(bytes_in(path))})?", abort=True, err=True)
+        remove_directory(path)
+        say(f"deleted {name}")
+
+
+def _directory(workspace: Workspace, wanted: str) -> Path:
+    """Where the run that `wanted` names lies; one that cannot be read by its id only."""
+    try:
+        return find_run(workspace, wanted).path
+    except BadRun as trouble:
+        return workspace.runs / trouble.run

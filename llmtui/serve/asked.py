@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
+from core.parsing import Malformed, parse_json
 from core.plural import many
 from core.sample.conversation import Message
 from core.trouble import nearest
@@ -95,8 +96,8 @@ Body = TypeVar("Body", Completion, ChatCompletion)
 def parse(raw: bytes, kind: type[Body]) -> Body:
     """The request in `raw`. Raises Refusal, which names the field."""
     try:
-        said = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        said = parse_json(raw, object)
+    except Malformed as error:
         raise Refusal(400, f"the body is no JSON: {error}") from None
     if not isinstance(said, dict):
         raise Refusal(400, "the body is no JSON object")

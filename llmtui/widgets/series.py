@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 CAPACITY = 1024
 """Buckets kept; past it neighbours merge in pairs. A chart 200 cells wide has 400 columns of dots."""
+
+LARGEST = 1e30
+"""A value from here on is as good as infinite: no axis can show it beside others."""
+
+LAST_STEP = 2**40
+"""A step behind this one is damage: at a million a second it would be reached after twelve days."""
 
 
 class Series:
@@ -31,8 +36,10 @@ class Series:
 
     def add(self, step: int, value: float) -> None:
         """One more value; steps rise, or `forget_after` came first."""
+        if not 0 <= step < LAST_STEP:
+            return
         self.end = max(self.end, step)
-        if not math.isfinite(value):
+        if not abs(value) < LARGEST:
             if len(self.broken) < CAPACITY:
                 self.broken.append(step)
             return

@@ -66,7 +66,7 @@ def share(summary: Summary) -> float | None:
     """How much of the stage at work is done, 0 to 1."""
     stage = summary.stages.get(summary.stage)
     if summary.stage == "train" and summary.metric and stage and stage.state == "working":
-        return summary.metric.progress
+        return max(0.0, min(1.0, summary.metric.progress))
     return stage.share if stage else None
 
 

@@ -1,0 +1,68 @@
+"""Reading JSON and TOML that lies on a disk: whatever has become of it, there is one kind of error.
+
+The parsers raise more than their own errors: a flipped bit in a text is a UnicodeDecodeError, ten thousand brackets
+are a RecursionError, a number of five thousand digits is a ValueError. Every reader of a file goes through here.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from core.files import read_text
+
+T = TypeVar("T")
+
+
+class Malformed(ValueError):
+    """The content is not what it should be; the message says why, a clause."""
+
+
+def parse(decode: Callable[[bytes], T], raw: bytes) -> T:
+    """What `decode`, the method of a msgspec decoder, makes of `raw`. Raises Malformed."""
+    try:
+        return decode(raw)
+    except (ValueError, ArithmeticError, RecursionError) as error:  # msgspec's own errors are ValueErrors
+        raise Malformed(_why(error)) from None
+
+
+def parse_json(raw: bytes | str, kind: type[T]) -> T:
+    """The JSON in `raw` as a `kind`. Raises Malformed."""
+    return parse(lambda data: msgspec.json.decode(data, type=kind), raw.encode() if isinstance(raw, str) else raw)
+
+
+def read_json(path: Path, kind: type[T]) -> T:
+    """The JSON in the file `path` as a `kind`. Raises OSError, Malformed."""
+    return parse_json(path.read_bytes(), kind)
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """The tables in `text`. Raises Malformed, with the line."""
+    try:
+        return tomllib.loads(text)
+    except (ValueError, ArithmeticError, RecursionError) as error:
+        raise Malformed(_why(error)) from None
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables in the file `path`, which a person wrote. Raises OSError, Malformed."""
+    try:
+        text = read_text(path)
+    except UnicodeDecodeError as error:
+        raise Malformed(_why(error)) from None
+    return parse_toml(text)
+
+
+def _why(error: Exception) -> str:
+    match error:
+        case UnicodeDecodeError():
+            return f"it is not {error.encoding.upper()} text (byte {error.start})"
+        case RecursionError():
+            return "it is nested too deeply"
+        case tomllib.TOMLDecodeError():
+            return f"not TOML: {error}"
+    return str(error)

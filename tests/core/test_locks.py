@@ -1,0 +1,165 @@
+"""Who holds a lock is asked of the kernel, whichever process namespace or machine the holder is in."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from core import ROOT, locks
+from core.locks import ELSEWHERE, Lock, holder
+from core.recipe import Recipe
+from core.runs import launch
+from core.runs.directory import Run, State, StillRunning, remove_directory
+from core.workspace import Workspace
+from llmtui.cli import run as llmtui
+from tests.ui.making import alive, finished_run
+
+HOLD = (
+    "import sys; from pathlib import Path; from core.locks import Lock\n"
+    "held = [Lock.acquire(Path(path)) for path in sys.argv[1:]]\n"
+    "print('held' if all(held) else 'busy', flush=True); sys.stdin.read()"
+)
+
+
+def namespaces() -> bool:
+    """Whether this machine lets us make a process namespace, as a container is."""
+    if shutil.which("unshare") is None:
+        return False
+    made = subprocess.run(["unshare", "--pid", "--fork", "true"], capture_output=True, check=False)
+    return made.returncode == 0
+
+
+contained = pytest.mark.skipif(not namespaces(), reason="this machine makes no process namespaces for us")
+
+
+def inside(code: str, *arguments: str) -> str:
+    """What `code` prints in another process namespace, from which the processes here have no number."""
+    command = ["unshare", "--pid", "--fork", sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+
+@contextlib.contextmanager
+def holding(*paths: Path) -> Iterator[int]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, *map(str, paths)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout and process.stdout.readline() == "held\n"
+        yield process.pid
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_lock_is_looked_at_without_write_access(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    path.touch()
+    flags: list[int] = []
+    with holding(path) as pid, pytest.MonkeyPatch.context() as patch:
+        real = os.open
+        patch.setattr(locks.os, "open", lambda name, how, *mode: flags.append(how) or real(name, how, *mode))
+        assert holder(path) == pid
+    assert [how & os.O_ACCMODE for how in flags] == [os.O_RDONLY]
+    assert holder(path) is None
+    assert holder(tmp_path / "none") is None
+    assert holder(path / "below a file") is None
+
+
+@pytest.mark.parametrize("said", [0, -1, -4711])
+def test_a_holder_without_a_number_here_holds_all_the_same(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, said: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = finished_run(workspace, "elsewhere", 5)
+    with alive(run):
+        real = locks._ask
+        monkeypatch.setattr(locks, "_ask", lambda fd: (real(fd)[0], said))
+        assert run.writer() == run.supervisor() == ELSEWHERE
+        assert run.state() is State.RUNNING
+        killed: list[int] = []
+        monkeypatch.setattr(os, "kill", lambda pid, sig: killed.append(pid))
+        assert not launch.kill(run)
+        assert killed == []
+        with pytest.raises(StillRunning):
+            run.remove()
+        assert not launch.wait_until_dead(run, 0.05)
+        assert llmtui(["stop", "--now", run.id]) == 75
+        assert "another container" in capsys.readouterr().err
+        assert (run.control / "stop").exists()
+        assert llmtui(["rm", "--yes", run.id]) == 75
+    assert run.path.is_dir()
+
+
+@contained
+def test_a_container_that_shares_the_home_sees_a_run_as_running_and_does_not_delete_it(workspace: Workspace) -> None:
+    run = finished_run(workspace, "outside", 5)
+    look = (
+        "import sys; from pathlib import Path; from core.runs.directory import Run\n"
+        "run = Run.open(Path(sys.argv[1])); print(run.writer(), run.state().value)"
+    )
+    remove = (
+        "import sys; from pathlib import Path; from core.runs.directory import StillRunning, remove_directory\n"
+        "try:\n    remove_directory(Path(sys.argv[1]))\nexcept StillRunning:\n    print('kept')"
+    )
+    with alive(run):
+        assert inside(look, str(run.path)) == "-1 running"
+        assert inside(remove, str(run.path)) == "kept"
+        names = "from core.runs.directory import Run; from core.runs.control import ask_stop"
+        inside(f"import sys; from pathlib import Path; {names}; ask_stop(Run.open(Path(sys.argv[1])))", str(run.path))
+        assert (run.control / "stop").exists()
+    assert inside(look, str(run.path)) == "None done"
+    inside(remove, str(run.path))
+    assert not run.path.exists()
+
+
+def test_what_looks_free_is_still_not_deleted_while_its_lock_cannot_be_had(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some file systems answer the question wrongly; taking the lock is what counts."""
+    run = finished_run(workspace, "kept", 5)
+    for name in ("supervisor.lock", "writer.lock"):
+        with holding(run.path / name):
+            monkeypatch.setattr(locks, "_ask", lambda fd: (locks.fcntl.F_UNLCK, 0))
+            with pytest.raises(StillRunning):
+                remove_directory(run.path)
+            monkeypatch.undo()
+    assert run.state() is State.DONE
+
+
+def test_a_file_system_without_locks_is_an_error_and_not_a_holder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(locks.fcntl, "lockf", refuse)
+    with pytest.raises(OSError, match="No locks"):
+        Lock.acquire(tmp_path / "lock")
+
+
+def test_a_directory_that_is_no_run_is_listed_and_can_be_deleted(
+    workspace: Workspace, tiny: Callable[..., Recipe], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Run.create(workspace, tiny())
+    broken = workspace.runs / "20990101-000000-broken-ffff"
+    broken.mkdir()
+    assert llmtui(["ls"]) == 0
+    told = capsys.readouterr()
+    assert "20990101-000000-broken-ffff  unreadable" in told.out
+    assert run.id in told.out
+    assert "llmtui rm 20990101-000000-broken-ffff" in told.err
+    assert llmtui(["show", broken.name]) == 1
+    assert "run.json" in capsys.readouterr().err
+    assert llmtui(["rm", "--yes", broken.name]) == 0
+    assert not broken.exists()
+    assert run.path.exists()

@@ -1,0 +1,288 @@
+"""Damaged state on the disk: a flipped bit anywhere is a sentence or a gap, and never hides a healthy run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from core.artifact import Artifact, Damaged, FileFacts, Manifest, seal
+from core.events import AnyEvent, Ended, Evaluation, Metric, Progress, StageFinished, StageStarted, Started, encode
+from core.journal import Tail
+from core.parsing import Malformed, parse_json, parse_toml, read_toml
+from core.runs.control import Requests
+from core.runs.directory import BadRun, Exited, Launched, Run
+from core.runs.summary import Summary
+from core.runs.transcript import Began, Said, said_before
+from core.tokenize.vocabulary import BadVocabulary, Vocabulary
+from core.train.commands import Draw
+from core.workspace import Workspace
+from llmtui.cli import run as llmtui
+from llmtui.commands.look import _described, _row
+from llmtui.follow import Glance
+from llmtui.history import History
+from llmtui.narrate import Narrator
+from llmtui.settings import load_memory, load_settings
+from llmtui.theming import BadTheme, read_theme
+from llmtui.units import clock, cost, count, duration, facts, perplexity, rate, size
+from llmtui.widgets import words
+from llmtui.widgets.chart import Chart, Curve
+from llmtui.widgets.stages import stage_lines
+from tests.ui.making import beginning, finished_run, launched, make_run, training
+
+BYTES = (0xB2, 0x00, ord("["), ord('"'), ord("9"), ord("-"))
+"""What a byte may become, beside one of its own bits flipped; none is UTF-8 for the first."""
+
+
+def damaged(content: bytes, at: int) -> list[bytes]:
+    """`content` with the byte `at` another one."""
+    flips = {content[at] ^ 1 << bit for bit in range(8)}
+    return [content[:at] + bytes([other]) + content[at + 1 :] for other in sorted(flips | {*BYTES} - {content[at]})]
+
+
+def every(content: bytes, look: Callable[[bytes], object], *documented: type[Exception]) -> None:
+    """Look at `content` with each of its bytes changed in each way: nothing but what is documented is raised."""
+    for at in range(len(content)):
+        for changed in damaged(content, at)[at % 3 :: 3]:  # every change of some byte, some change of every byte
+            try:
+                look(changed)
+            except documented:
+                continue
+
+
+def small_summary() -> Summary:
+    summary = Summary()
+    for event in (*beginning(), *training(1, 3, 9), Ended(attempt=1, outcome="done")):
+        summary.absorb(event)
+    return summary
+
+
+def looked_at(summary: Summary, run: Run) -> None:
+    """All that the lists and screens work out of a summary."""
+    from core.runs.directory import State
+
+    glance = Glance(run, State.RUNNING, summary, None, 0.0, 0.0)
+    for say in (words.state, words.speed, words.step, words.when):
+        say(glance)
+    words.remaining(summary)
+    stage_lines(run.recipe, summary, 80, alive=True)
+
+
+@pytest.fixture
+def run(workspace: Workspace) -> Run:
+    run = make_run(workspace, "small")
+    launched(run, code=0)
+    return run
+
+
+def test_status_json_with_any_byte_changed_is_read_as_something_or_as_nothing(run: Run) -> None:
+    path = run.path / "status.json"
+
+    def look(raw: bytes) -> None:
+        path.write_bytes(raw)
+        summary = run.summary()
+        looked_at(summary, run)
+        _row(run)
+        _described(run)
+
+    content = msgspec.json.encode(small_summary())
+    for at in range(0, len(content), 41):  # each byte would take minutes: all kinds of them are met
+        for changed in damaged(content, at)[:: 1 + at % 3]:
+            look(changed)
+
+
+def test_a_journal_line_with_any_byte_changed_is_an_event_or_damage(run: Run) -> None:
+    events: list[AnyEvent] = [
+        Started(attempt=1, pid=1, host="h", device="d"),
+        StageStarted(stage="download"),
+        Progress(done=1, total=2, unit="bytes"),
+        StageFinished(stage="download", artifact="a", facts={"documents": 1}),
+        *list(training(100, 100, 1000)),
+        Ended(attempt=1, outcome="failed", what="w"),
+    ]
+    for event in events:
+
+        def look(raw: bytes) -> None:
+            run.journal.write_bytes(raw + b"\n")
+            history, told = History(run), Narrator()
+            for found in Tail(run.journal).events():
+                history.absorb([found])
+                for _ in told.tell(found):
+                    pass
+            looked_at(history.summary, run)
+            run.state(), run.last_word()
+
+        every(encode(event), look)
+
+
+def test_small_files_with_any_byte_changed_raise_what_is_documented(run: Run, tmp_path: Path) -> None:
+    kept = (run.path / "run.json").read_bytes()
+
+    def opened(raw: bytes) -> None:
+        (run.path / "run.json").write_bytes(raw)
+        again = Run.open(run.path)
+        clock(again.made_at)
+
+    content = kept
+    for at in range(0, len(content), 23):
+        for changed in damaged(content, at)[:: 1 + at % 3]:
+            try:
+                opened(changed)
+            except BadRun:
+                continue
+    (run.path / "run.json").write_bytes(kept)
+
+    launches = run.path / "launches.jsonl"
+
+    def records(raw: bytes) -> None:
+        launches.write_bytes(raw)
+        run.state(), run.launches(), run.crash()
+
+    every(msgspec.json.encode(Launched(attempt=1)) + b"\n" + msgspec.json.encode(Exited(attempt=1, code=1)), records)
+
+    folder = tmp_path / "artifact"
+    folder.mkdir()
+    (folder / "x").write_bytes(b"x")
+    manifest = Manifest(stage="s", fingerprint="f", files={"x": FileFacts(bytes=1, sha256="00")})
+
+    def artifact(raw: bytes) -> None:
+        (folder / "manifest.json").write_bytes(raw)
+        Artifact.open(folder)
+
+    every(seal(msgspec.json.encode(manifest)), artifact, Damaged)
+
+    vocabulary = tmp_path / "vocabulary.json"
+    Vocabulary("v", "", [bytes([n]) for n in range(256)], {"<|endoftext|>": 256}, "bytes").save(vocabulary)
+    content = vocabulary.read_bytes()
+    for at in range(0, len(content), 97):
+        for changed in damaged(content, at)[:: 1 + at % 3]:
+            vocabulary.write_bytes(changed)
+            try:
+                Vocabulary.load(vocabulary)
+            except BadVocabulary:
+                continue
+
+    def transcript(raw: bytes) -> None:
+        (run.path / "transcripts" / "step-00000001.jsonl").write_bytes(raw + b"\n")
+        said_before(run.path, "step-00000002")
+
+    (run.path / "transcripts").mkdir()
+    every(msgspec.json.encode(Began()) + b"\n" + msgspec.json.encode(Said(role="user", text="é")), transcript)
+
+    def request(raw: bytes) -> None:
+        (run.control / "sample-1.json").write_bytes(raw)
+        Requests(run).take_samples()
+
+    every(msgspec.json.encode(Draw(prompt="é")), request)
+
+    def memory(raw: bytes) -> None:
+        (tmp_path / "workbench.json").write_bytes(raw)
+        load_memory(tmp_path)
+
+    every(b'{"theme":"a","log":true}', memory)
+
+    def config(raw: bytes) -> None:
+        (tmp_path / "config.toml").write_bytes(raw)
+        load_settings(tmp_path / "config.toml")
+
+    every(b'theme = "a"\nmouse = "on"\nrefresh_hz = 2\nkeymap = { "app.help" = "h" }\n', config)
+
+    def theme(raw: bytes) -> None:
+        (tmp_path / "theme.toml").write_bytes(raw)
+        read_theme(tmp_path / "theme.toml")
+
+    every(b'name = "a"\ndark = true\nprimary = "#112233"\n', theme, BadTheme)
+
+
+@pytest.mark.parametrize("opening", [b"[", b'{"a":'])
+def test_what_is_nested_ten_thousand_times_is_malformed(opening: bytes, tmp_path: Path) -> None:
+    with pytest.raises(Malformed):
+        parse_json(opening * 10_000, object)
+    with pytest.raises(Malformed, match="nested"):
+        parse_toml("a = " + "[" * 10_000)
+    (tmp_path / "a.toml").write_bytes(b'a = "\xb2"')
+    with pytest.raises(Malformed, match=r"UTF-8 text \(byte 5\)"):
+        read_toml(tmp_path / "a.toml")
+    with pytest.raises(Malformed):
+        parse_toml("a = " + "9" * 5000)
+
+
+numbers = st.one_of(
+    st.floats(allow_nan=True, allow_infinity=True),
+    st.sampled_from([0, -1, 1e300, -1e300, 1.7e308, 1e18, 2**63, -(2**63), 10**400, -(10**400), 5e-324]),
+    st.integers(),
+)
+
+
+@given(numbers)
+def test_no_number_is_too_strange_to_be_written(number: float) -> None:
+    for write in (count, size, duration, clock, cost, perplexity, lambda n: rate(n, "tok"), lambda n: rate(n, "bytes")):
+        assert len(write(number)) < 40
+    for name in ("loss", "bits_per_byte", "step", "bytes", "train_bytes", "documents"):
+        assert len(facts({name: number})) < 60
+
+
+strange = st.one_of(st.floats(allow_nan=True), st.sampled_from([1e300, -1e300, 1.7e308, -1.7e308, 0.0, -1.0, 5e-324]))
+whole = st.one_of(st.integers(-(2**63), 2**63 - 1), st.integers(0, 100))
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.lists(st.tuples(whole, strange, strange, strange, strange, st.text(max_size=8)), max_size=12))
+def test_events_with_any_numbers_and_names_are_folded_told_and_drawn(
+    run: Run, values: list[tuple[int, float, float, float, float, str]]
+) -> None:
+    """As damage, or a later version, may leave them in a journal."""
+    history, told = History(run), Narrator()
+    for step, a, b, c, d, name in values:
+        said: list[AnyEvent] = [
+            StageStarted(stage=name, at=a, tick=b),
+            Progress(done=a, total=b, unit="bytes", tick=c),
+            Metric(step=step, loss=a, lr=b, grad_norm=c, tokens=step, seconds=d, progress=a, at=b, tick=c),
+            Evaluation(step=step, loss=a, train_loss=b, bits_per_byte=c, best=True, at=d),
+            StageFinished(stage=name + "!", artifact=name, facts={name: a, "loss": b}, at=c, tick=d),
+            Ended(attempt=step, outcome="failed", what=name, at=a),
+        ]
+        for event in said:
+            history.absorb([event])
+            for _ in told.tell(event):
+                pass
+        looked_at(history.summary, run)
+    chart = Chart("loss")
+    for logarithmic in (False, True):
+        chart.logarithmic = logarithmic
+        chart.curves = [Curve("a", history.loss, "train", 0.9), Curve("b", history.val, "val", marks=True)]
+        for chart.whole in (False, True):
+            assert chart.lines(80, 12)
+
+
+DAMAGE = {
+    "status.json": b'{"device":"\xb2"}',
+    "journal.jsonl": b'{"type":"Ended","attempt":1,"outcome":"\xb2"}\n',
+    "run.json": b'{"schema":1,"recipe":{"name":"\xb2"},"made_at":0}',
+    "launches.jsonl": b'{"type":"Launched","attempt":"\xb2"}\n',
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_run_hides_no_other(workspace: Workspace, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    healthy, hurt = finished_run(workspace, "healthy", 10), finished_run(workspace, "hurt", 10)
+    (hurt.path / name).write_bytes(DAMAGE[name])
+    assert llmtui(["ls"]) == 0
+    listed = capsys.readouterr()
+    assert healthy.id in listed.out
+    assert hurt.id in listed.out
+    assert llmtui(["ls", "--json"]) == 0
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {record["id"] for record in records} == {healthy.id, hurt.id}
+    for command in (["show", "healthy"], ["show", "--json", "healthy"], ["watch", "--plain", "healthy"]):
+        assert llmtui(command) == 0
+    for command in (["show", hurt.id], ["show", "--json", hurt.id], ["watch", "--json", hurt.id]):
+        assert llmtui(command) in (0, 1, 2)
+        assert "should not have happened" not in capsys.readouterr().err
+    assert llmtui(["rm", "--yes", healthy.id]) == 0
+    assert hurt.path.exists()
