@@ -130,11 +130,14 @@ def said_before(run: Path, checkpoint: str) -> list[Said]:
     At most the newest `REMEMBERED` characters. Takes no lock.
     """
     files = sorted(path for path in (run / "transcripts").glob("step-*.jsonl") if path.stem <= checkpoint)
-    return newest([said for one in _conversations(files[-1]) for said in one]) if files else []
+    return newest([said for one in _conversations(files[-1], name=True) for said in one]) if files else []
 
 
-def _conversations(file: Path) -> list[list[Said]]:
-    """Of one file, the newest last; at least one, which may be empty."""
+def _conversations(file: Path, *, name: bool = False) -> list[list[Said]]:
+    """Of one file, the newest last; at least one, which may be empty.
+
+    name: put the file's checkpoint to answers of which an earlier version did not write down who gave them.
+    """
     found: list[list[Said]] = [[]]
     own = True
     try:
@@ -150,7 +153,7 @@ def _conversations(file: Path) -> list[list[Said]]:
             case Began():
                 own = not entry.after
                 found = [[]] if entry.after else [*found, []]  # what it goes on with was copied: it stands only once
-            case Said(drawn=Drawn(checkpoint="") as drawn) if own:
+            case Said(drawn=Drawn(checkpoint="") as drawn) if name and own:
                 drawn = msgspec.structs.replace(drawn, checkpoint=file.stem)
                 found[-1].append(msgspec.structs.replace(entry, drawn=drawn))
             case Said():

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar, NamedTuple
 
 from rich.cells import cell_len
+from rich.segment import Segment
 from rich.style import Style
 from textual import on
 from textual.app import ComposeResult
@@ -43,7 +44,10 @@ class Lines(OptionList):
 
     def render_line(self, y: int) -> Strip:
         strip = super().render_line(y)
-        return strip.apply_style(_CURSOR) if self.scroll_offset.y + y == self.highlighted else strip
+        if self.scroll_offset.y + y != self.highlighted:
+            return strip
+        style = next((segment.style for segment in strip if segment.style), _CURSOR)  # of the name, for all of it
+        return Strip([Segment(strip.text, style + _CURSOR)], strip.cell_length)
 
 
 class Picker(ModalScreen[str | None]):

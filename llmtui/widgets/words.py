@@ -130,4 +130,6 @@ def when(glance: Glance) -> str:
 def trouble(glance: Glance) -> tuple[str, str, str]:
     """Why a run is not running though it is not done: what happened, what is kept, what to do."""
     why = glance.failure or Failure(what="its processes are gone")
-    return shown(why.what + (f" ({why.where})" if why.where else "")), shown(why.kept), shown(why.todo)
+    # `r` resumes, as the keys and the advice say: the command need not be typed here
+    todo = "" if why.todo == f"go on: llmtui resume {glance.run.id}" else why.todo
+    return shown(why.what + (f" ({why.where})" if why.where else "")), shown(why.kept), shown(todo)
