@@ -241,8 +241,9 @@ def _about_records(at: _Position) -> Iterator[Note]:
         text += f"; {plural(at.inside, 'line break')} {verb(at.inside, 'stands', 'stand')} inside quoted cells"
     yield Note(text=f"{text}; {why}" if why else text)
     if at.unbalanced:
-        have, them = verb(at.unbalanced, "has", "have"), verb(at.unbalanced, "it was", "they were")
-        what = f"{have} a quotation mark that is not closed, or closed too early: {them} taken literally"
+        have = verb(at.unbalanced, "has", "have")
+        taken = verb(at.unbalanced, "it was taken as it stands", "they were taken as they stand")
+        what = f"{have} a quotation mark that is not closed, or closed too early: {taken}"
         yield Note(level="warning", text=f"{plural(at.unbalanced, 'row')} {what}")
 
 

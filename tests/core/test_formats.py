@@ -288,7 +288,7 @@ def test_a_quote_that_is_never_closed_swallows_no_row(
     events: list[Event] = []
     assert read(path, tmp_path / "out", events) == ['"never closed', *(f"row {n}" for n in range(100))]
     assert "101 records gave 101 documents" in notes(events)
-    assert any(note.startswith("1 rows have a quotation mark that is not closed") for note in notes(events))
+    assert any(note.startswith("1 row has a quotation mark that is not closed") for note in notes(events))
 
 
 def test_nothing_but_broken_records_is_a_sentence(tmp_path: Path) -> None:
