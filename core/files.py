@@ -32,6 +32,11 @@ def read_text(path: Path) -> str:
     return raw[len(mark) :].decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
 
 
+def private(name: str, flags: int) -> int:
+    """An `opener` for `open`: files that hold what people write or say are theirs alone, whatever the umask."""
+    return os.open(name, flags | os.O_CLOEXEC, 0o600)
+
+
 def fsync_directory(path: Path) -> None:
     """Make renames and creations inside `path` survive a power cut."""
     fd = os.open(path, os.O_RDONLY)

@@ -48,11 +48,13 @@ def absolute(corpus: str, folder: Path | None = None) -> str:
     """`corpus` for processes that work in another directory; a relative path starts from `folder` or from here."""
     if kind_of(corpus) != "path":
         return corpus
-    place = os.path.abspath((folder or Path()) / Path(corpus).expanduser())  # noqa: PTH100 it also resolves ".."
+    # not pathlib's, which raises where there is no such user: then the name is looked for as it stands
+    expanded = os.path.expanduser(corpus)  # noqa: PTH111
+    place = os.path.abspath((folder or Path()) / expanded)  # noqa: PTH100 it also resolves ".."
     if _exists(place) or not glob.has_magic(corpus) or Path(corpus).is_absolute():
         return place
     # the brackets of a folder's own name are no pattern
-    return os.path.abspath(Path(glob.escape(str((folder or Path()).absolute()))) / Path(corpus).expanduser())  # noqa: PTH100
+    return os.path.abspath(Path(glob.escape(str((folder or Path()).absolute()))) / expanded)  # noqa: PTH100
 
 
 def is_pattern(place: str) -> bool:
@@ -73,6 +75,9 @@ def located(corpus: str) -> str:
     place = absolute(corpus)
     if kind != "path":
         return place
+    if any("\ud800" <= character <= "\udfff" for character in place):
+        todo = "rename the file or folder"
+        raise UnknownSource("its path is not UTF-8 text, which is all that a recipe can hold", where=place, todo=todo)
     if is_pattern(place):
         # what matches `**` is looked for when the source is listed: it may be everything there is
         if "**" not in place and next(glob.iglob(place), None) is None:  # noqa: PTH207 the pattern is absolute
@@ -152,7 +157,9 @@ def source_name(corpus: str) -> str:
     kind = kind_of(corpus)
     if kind == "hub":
         return name_from(Path(corpus.removeprefix("hf:").partition("@")[0]).name)
-    name = Path(urlsplit(corpus).path if kind == "url" else corpus).name
+    # not urlsplit, which raises where a bracket is open: what is wrong with an address is said by `check_url`
+    path = re.split(r"[?#]", corpus.partition("://")[2])[0].partition("/")[2] if kind == "url" else corpus
+    name = Path(path).name
     for suffix in _COMPRESSED:
         name = name.removesuffix(suffix)
     return name_from(Path(name).stem or "text")

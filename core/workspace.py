@@ -34,7 +34,8 @@ class Workspace:
 
     def __init__(self, home: Path | None = None) -> None:
         home = home or (Path(os.environ["LLMTUI_HOME"]) if os.environ.get("LLMTUI_HOME") else None)
-        self.home = home.expanduser().absolute() if home is not None else None
+        # not pathlib's expanduser, which raises where there is no such user
+        self.home = Path(os.path.expanduser(home)).absolute() if home is not None else None  # noqa: PTH111
         if self.home is not None:
             self.data, self.config, self.cache, self.state = (
                 self.home / part for part in ("data", "config", "cache", "state")
@@ -56,6 +57,12 @@ class Workspace:
     def prepare(self) -> Workspace:
         """Create what is missing, private to the user. Raises NoWorkspace where that is impossible or unsafe."""
         os.umask(0o077)
+        if not _is_text(self.data):
+            raise NoWorkspace(
+                "its path is not UTF-8 text, which is all that runs and recipes can hold",
+                where=str(self.data),
+                todo="set LLMTUI_HOME to a directory whose path is",
+            )
         for directory in (self.data, self.runs, self.artifacts, self.config, self.cache, self.state):
             try:
                 directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -77,6 +84,11 @@ class Workspace:
         if stat.S_IMODE(status.st_mode) & 0o077:
             self.data.chmod(0o700)
         return self
+
+
+def _is_text(path: Path) -> bool:
+    """Whether all of its bytes are UTF-8: Python holds the others as halves of characters."""
+    return not any("\ud800" <= character <= "\udfff" for character in str(path))
 
 
 def free_bytes(path: Path) -> int:

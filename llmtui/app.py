@@ -17,6 +17,7 @@ from textual.filter import LineFilter
 from textual.message import Message
 from textual.screen import Screen
 
+from core.files import private
 from core.recipe import Recipe
 from core.recipe_file import load
 from core.runs import launch
@@ -160,7 +161,7 @@ class Workbench(App[None]):
         """A defect of ours: one line and a log, never a traceback on the screen."""
         log = self.workspace.state / "workbench.log"
         try:
-            with log.open("a", encoding="utf-8") as file:
+            with open(log, "a", encoding="utf-8", opener=private) as file:
                 file.write(time.strftime("%Y-%m-%d %H:%M:%S\n"))
                 traceback.print_exception(error, file=file)
         except OSError:

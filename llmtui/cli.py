@@ -69,13 +69,14 @@ def run(arguments: Sequence[str]) -> int:
 
 def _logged() -> str:
     """Append the traceback of the exception at hand to the log; where it went, in words."""
+    from core.files import private
     from core.workspace import Workspace
 
     log: Path = Workspace().state / "llmtui.log"
     try:
         log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         fresh = not log.exists() or log.stat().st_size > LOG_LIMIT
-        with log.open("w" if fresh else "a", encoding="utf-8", errors="backslashreplace") as file:
+        with open(log, "w" if fresh else "a", encoding="utf-8", errors="backslashreplace", opener=private) as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(sys.argv)}\n{traceback.format_exc()}\n")
     except OSError as error:
         return f"its log could not be written ({error})"

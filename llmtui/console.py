@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
@@ -25,9 +26,25 @@ def out(text: str, end: str = "\n") -> None:
 
 def out_json(record: Any) -> None:
     """Write one object as one line of ASCII, numbers that JSON does not know as null."""
-    plain = msgspec.json.decode(msgspec.json.encode(record))
+    try:
+        encoded = msgspec.json.encode(record)
+    except UnicodeEncodeError:  # a path with bytes that are no UTF-8, which Python holds as halves of characters
+        encoded = msgspec.json.encode(_legible(msgspec.to_builtins(record, str_keys=True)))
+    plain = msgspec.json.decode(encoded)
     sys.stdout.write(json.dumps({"schema": SCHEMA, **plain}) + "\n")
     sys.stdout.flush()
+
+
+def _legible(value: Any) -> Any:
+    """`value` with U+FFFD for bytes that are no UTF-8."""
+    match value:
+        case str():
+            return re.sub("[\ud800-\udfff]", "\ufffd", value)
+        case dict():
+            return {_legible(key): _legible(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_legible(each) for each in value]
+    return value
 
 
 def say(text: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from core.errand import Failed
+from core.files import private
 from core.runs.launch import environment, python
 from core.trouble import Trouble
 from core.workspace import Workspace
@@ -23,7 +24,7 @@ def appended(log: Path) -> BinaryIO:
     """`log`, open for a child to print into. Raises OSError."""
     log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     fresh = not log.exists() or log.stat().st_size > LOG_LIMIT
-    return log.open("wb" if fresh else "ab")
+    return open(log, "wb" if fresh else "ab", opener=private)
 
 
 def errand(workspace: Workspace, module: str, *arguments: str, says: Any) -> Iterator[Any]:

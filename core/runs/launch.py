@@ -10,6 +10,7 @@ import sys
 import time
 
 from core import ROOT
+from core.files import private
 from core.locks import ELSEWHERE
 from core.runs.control import Requests
 from core.runs.directory import Run, StillRunning
@@ -72,7 +73,7 @@ def start(run: Run, workspace: Workspace, *, patience: float = 10.0) -> None:
     started = run.log.stat().st_size if run.log.exists() else 0
     launches = run.path / "launches.jsonl"
     before = launches.stat().st_size if launches.exists() else 0
-    with run.log.open("ab") as log:
+    with open(run.log, "ab", opener=private) as log:
         process = subprocess.Popen(
             python("core.runs.supervisor", str(run.path)),
             cwd=run.path,

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 
+from core.files import private
 from core.hardware import cores
 from core.journal import Lines
 from core.locks import Lock
@@ -102,7 +103,7 @@ def _work(run: Run, attempt: int) -> tuple[int, str]:
     try:
         if run.log.exists() and run.log.stat().st_size > LOG_LIMIT:
             os.truncate(run.log, 0)
-        with run.log.open("ab") as log:  # a file, not a pipe: the worker must not mind if we die
+        with open(run.log, "ab", opener=private) as log:  # a file, not a pipe: the worker must not mind if we die
             before = log.tell()
             code = subprocess.Popen(
                 command(run, attempt),

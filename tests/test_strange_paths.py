@@ -1,0 +1,91 @@
+"""Paths and names that are no text, no user's, no address: a sentence, or they work."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from core.files import private
+from core.sources import UnknownSource, located, source_name
+from core.workspace import NoWorkspace, Workspace
+from llmtui.cli import run as llmtui
+from llmtui.console import out_json
+from llmtui.errand import appended
+from tests.ui.making import finished_run
+
+
+def sentence(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """What `llmtui` says where it refuses `arguments`."""
+    assert llmtui(arguments) == 2
+    told = capsys.readouterr().err
+    assert "should not have happened" not in told
+    return told
+
+
+@pytest.mark.parametrize("source", ["~nobody-of-this-name/x", "https://[x]", "https://[x", "https://[::1", "a\x00b"])
+@pytest.mark.parametrize("command", [["run"], ["data", "preview"], ["data", "prepare"]])
+def test_a_source_that_cannot_be_is_a_sentence(
+    workspace: Workspace, source: str, command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sentence([*command, source], capsys).startswith("llmtui: cannot")
+
+
+@pytest.mark.parametrize(
+    "url", ["https://a.b/c/d.txt.gz?x=[#y", "https://a.b/c/d.txt", "https://a.b/d?/e", "https://[::1]/d"]
+)
+def test_an_address_gives_its_last_part_as_a_name(url: str) -> None:
+    assert source_name(url) == "d"
+
+
+def test_a_recipe_nested_ten_thousand_times_is_a_sentence(
+    workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "deep.toml").write_text("a = " + "[" * 10_000)
+    assert "nested" in sentence(["run", str(tmp_path / "deep.toml")], capsys)
+    assert "cannot" in sentence(["recipe", "--set", "train.lr=" + "[" * 10_000], capsys)
+    assert "cannot" in sentence(["recipe", "--set", "train.lr=" + "9" * 5000], capsys)
+
+
+def test_bytes_that_are_no_text_in_a_path_are_shown_and_refused_where_they_would_be_kept(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = tmp_path / os.fsdecode(b"caf\xe9")
+    try:
+        odd.mkdir()
+    except OSError:
+        pytest.skip("this file system knows no such names")
+    (odd / "text.txt").write_text("some text")
+    monkeypatch.chdir(odd)
+    with pytest.raises(UnknownSource, match="UTF-8"):
+        located("text.txt")
+    out_json({"path": str(odd), "of": [float("nan"), {str(odd): 1}]})
+    told = json.loads(capsys.readouterr().out)
+    assert told["path"].endswith("caf\ufffd")
+    assert told["of"][0] is None
+
+    finished_run(workspace, "moved", 5)
+    monkeypatch.setenv("LLMTUI_HOME", str(odd / "home"))
+    (odd / "home").mkdir()
+    assert workspace.home is not None
+    workspace.data.rename(odd / "home" / "data")
+    for command in (["ls"], ["ls", "--json"], ["show"], ["show", "--json"], ["locate"]):
+        assert llmtui(command) == 0
+        assert "caf" in capsys.readouterr().out or command == ["ls"]
+    with pytest.raises(NoWorkspace, match="UTF-8"):
+        Workspace().prepare()
+
+
+def test_logs_are_private_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        appended(tmp_path / "sampler.log").close()
+        with open(tmp_path / "other.log", "ab", opener=private):
+            pass
+        for name in ("sampler.log", "other.log"):
+            assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
+    finally:
+        os.umask(before)
