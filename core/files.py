@@ -22,6 +22,21 @@ BYTE_ORDER_MARKS = (  # the longer first: UTF-32's begins with UTF-16's
 """How a text may begin, and what it then is written in: editors and shells of Windows write such marks."""
 
 
+_NO_FILES = ("idna", "punycode", "unicode_escape", "raw-unicode-escape", "raw_unicode_escape")
+"""Python's encodings of text that nobody writes files in."""
+
+
+def codec_named(name: str) -> str:
+    """Python's name of an encoding of text that a person names, "" where there is none of that name."""
+    try:
+        known = codecs.lookup(name.strip()).name
+        b"a".decode(known)
+        codecs.getincrementaldecoder(known)
+    except (LookupError, UnicodeError, ValueError):
+        return ""
+    return "" if known in _NO_FILES else {"ascii": "utf-8", "utf-8-sig": "utf-8"}.get(known, known)
+
+
 def read_text(path: Path) -> str:
     """The text of a small file that a person wrote: UTF-8, unless it begins with the byte order mark of another.
 

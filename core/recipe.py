@@ -39,6 +39,14 @@ class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         bool | None,
         Meta(description="Whether the first row of a CSV or TSV holds the names of its columns; left out: found."),
     ] = None
+    encoding: Annotated[
+        str,
+        Meta(
+            description=(
+                "Encoding of files that have no byte order mark, such as cp1250 or utf-16; empty: found for each file."
+            )
+        ),
+    ] = ""
     max_bytes: Annotated[
         Annotated[int, Meta(ge=1)] | None,
         Meta(description="Take about so many bytes of text; of 'stories', 16 MiB when not given."),

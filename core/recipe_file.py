@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
+from encodings import aliases
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from msgspec import Struct
 from core import parsing, start
 from core.corpora import known
 from core.dial import dialled
+from core.files import codec_named
 from core.model_folder import BadStart
 from core.recipe import Model, Recipe
 from core.trouble import Usage, nearest
@@ -244,7 +246,13 @@ def _check_value(field: Field, value: Any, where: str) -> None:
 
 
 def _check_together(recipe: Recipe, where: str) -> None:
-    """What no single field can know."""
+    """What no single field can know, nor its type."""
+    if (encoding := recipe.source.encoding) and not codec_named(encoding):
+        raise BadRecipe(
+            f"source.encoding = {encoding!r} is no encoding of text",
+            where=where or "[source]",
+            todo=nearest(encoding, aliases.aliases.values()) or "such as utf-8, utf-16, cp1250, iso8859-2, koi8-r",
+        )
     width, heads = recipe.model.n_embd, recipe.model.n_head
     if recipe.model.positions == "rotary" and width % heads == 0 and width // heads % 2:
         raise BadRecipe(

@@ -4,29 +4,39 @@ from __future__ import annotations
 
 import codecs
 import re
+import unicodedata
 from typing import NamedTuple
 
 from core.download.compression import Ahead, Bytes
+from core.files import BYTE_ORDER_MARKS
+from core.trouble import Trouble
 
 SAMPLE = 2**16
 """Bytes looked at, from the beginning and again from the middle."""
-_ENOUGH = 64
-"""Bytes below which nothing is concluded from letters that are not UTF-8."""
-_NEAR = 0.06
-"""Two encodings whose measure of mess differs by less than this are not told apart by it."""
+_FEW = 2
+"""Bytes that are not ASCII, among more that are, from which nothing can be concluded."""
+_QUOTES = b"\x85\x91\x92\x93\x94\x95\x96\x97"
+"""The dots, quotation marks and dashes of all of Windows' encodings: where there is little else, it is one of them."""
+_LATIN_9 = re.compile(rb"\xa4|[A-Za-z]\xbd|\xbd[a-z]")
+"""A euro sign or an oe of ISO 8859-15, which are a general currency sign and a half in cp1252."""
+_DAMAGE = 20
+"""Places in a piece of text that may mean nothing whatever their share."""
 
-_BOMS = (  # the longer first: UTF-32's begins with UTF-16's
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32-le"),
-    (codecs.BOM_UTF32_BE, "utf-32-be"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
-_LIKELY = (
-    *("cp1252", "cp1250", "cp1251", "cp932", "gb18030", "big5", "cp949", "euc_jp", "koi8_r", "iso8859_2"),
-    *("cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp866", "cp850", "mac_roman", "iso2022_jp"),
-)
-"""Encodings that texts on disks have, the likelier first."""
+_SUPERSETS = {
+    "iso8859-1": "cp1252",
+    "iso8859-15": "cp1252",
+    "iso8859-7": "cp1253",
+    "iso8859-9": "cp1254",
+    "iso8859-8": "cp1255",
+    "iso8859-13": "cp1257",
+    "tis-620": "cp874",
+    "shift_jis_2004": "cp932",
+    "euc_jis_2004": "euc_jp",
+    "iso2022_jp_2": "iso2022_jp",
+    "euc_kr": "cp949",
+    "big5hkscs": "big5",
+}
+"""Where a text says the same in both: the one that more files have, and that gives later bytes a meaning, too."""
 _SIGNS = (
     b"%PDF-",
     b"\x1f\x8b\x08",
@@ -39,32 +49,50 @@ _SIGNS = (
 )
 """How formats begin that are never text, NUL bytes or not."""
 _HIGH = bytes(range(128, 256))
-_UNPRINTABLE = re.compile(r"[^\t\n\f\r\x20-\x7e\xa0-\ud7ff\ue000-\ufffc]")
+_ASCII = bytes(range(128))
+_UNPRINTABLE = re.compile(r"[^\t\n\f\r\x20-\x7e\xa0-\ud7ff\ue000-\ufffc\U00010000-\U0010ffff]")
 
 
-def encoding_of(head: bytes, middle: bytes = b"", *, nuls: float = 0.0) -> str:
+class WrongEncoding(Trouble):
+    """A text means too little in the encoding it was taken for."""
+
+    doing = "read the source"
+
+
+def encoding_of(head: bytes, middle: bytes = b"", *, nuls: float = 0.0, said: str = "") -> str:
     """The encoding of a text by its first bytes and some from its middle; "" for what is no text at all.
 
-    nuls: the share of NUL bytes near the beginning that is still taken for text.
+    nuls: the share of NUL bytes near the beginning that is still taken for text. said: what a person says it is,
+    which only a byte order mark knows better.
     """
-    for mark, name in _BOMS:
+    for mark, name in BYTE_ORDER_MARKS:
         if head.startswith(mark):
             return name
     if head.startswith(_SIGNS):
         return ""
     near = head[:8192]
+    if said in ("utf-16", "utf-32"):  # without a mark, they do not say which byte goes first
+        return _wide(near) or f"{said}-le"
+    if said.startswith(("utf-16", "utf-32")):
+        return said
     if b"\0" in near and ((wide := _wide(near)) or near.count(0) > nuls * len(near)):
         return wide
+    if said:
+        return said
     # without the line that was cut, which may end or begin in the middle of a character
     middle = middle.partition(b"\n")[2]
     sample = head + middle
-    if sample.isascii() or all(is_utf8(piece) for piece in (head, middle)):
+    # one that is ASCII alone says nothing, but would make a guess believe in English
+    pieces = [piece for piece in (head, middle) if not piece.isascii()] or [sample]
+    lines = b"".join(piece[: piece.rfind(b"\n") + 1] or piece for piece in pieces)
+    if sample.isascii():
+        return _guess(lines) if b"\x1b$" in lines else "utf-8"  # ISO 2022 announces with ESC $ what follows
+    if all(is_utf8(piece) for piece in (head, middle)):
         return "utf-8"
     valid = len(sample.decode("utf-8", "ignore").encode())
-    letters = valid - len(sample.translate(None, _HIGH))
-    if len(sample) < _ENOUGH or 4 * (len(sample) - valid) < letters:
-        return "utf-8"  # damaged here and there
-    return _guess(sample)
+    if 2 * valid - len(sample) >= len(sample.translate(None, _HIGH)):  # more letters are UTF-8 than not:
+        return "utf-8"  # damaged here and there, or two encodings, which is found when it is read
+    return _guess(lines)
 
 
 def is_utf8(piece: bytes) -> bool:
@@ -76,27 +104,64 @@ def is_utf8(piece: bytes) -> bool:
     return True
 
 
+def behind_ascii(stream: Bytes, limit: int) -> bytes:
+    """Some bytes of a stream from the first line on that is not ASCII; none where the next `limit` bytes all are.
+
+    Raises Unreadable.
+    """
+    while limit > 0 and (piece := stream.read(2**20)):
+        if not piece.isascii():
+            first = len(piece) - len(piece.lstrip(_ASCII))
+            return piece[piece.rfind(b"\n", 0, first) + 1 :][:SAMPLE]
+        limit -= len(piece)
+    return b""
+
+
 def _wide(head: bytes) -> str:
-    """UTF-16 without a mark: every other byte of most Western text is NUL."""
-    head = head[: len(head) & ~1]
-    for name, nuls, others in (("utf-16-le", head[1::2], head[::2]), ("utf-16-be", head[::2], head[1::2])):
-        if len(nuls) < 4 or nuls.count(0) < len(nuls) // 3 or others.count(0) > len(others) // 50:
-            continue
-        text = head.decode(name, "replace").rstrip("\ufffd")  # the last character may be cut
-        if not _UNPRINTABLE.search(text):
-            return name
-    return ""
+    """UTF-16 or UTF-32 without a mark: the one in which all is text, and which has the most spaces and line ends."""
+    found: dict[str, int] = {}
+    for width, names in ((4, ("utf-32-le", "utf-32-be")), (2, ("utf-16-le", "utf-16-be"))):
+        for name in names:
+            try:
+                text = codecs.getincrementaldecoder(name)().decode(head[: len(head) // width * width])
+            except UnicodeDecodeError:
+                continue
+            odd = len(_UNPRINTABLE.findall(text)) + sum(unicodedata.category(letter) in ("Cn", "Co") for letter in text)
+            if len(text) < 4 or 200 * odd > len(text):
+                continue
+            if width == 2 and 2 * sum(letter < "\u0100" for letter in text) < head.count(0):
+                continue  # most NULs are halves of spaces, line ends and Latin letters
+            found[name] = 1 + sum(map(text.count, " \n\r"))
+        if found:
+            break
+    return max(found, key=lambda name: found[name], default="")
 
 
 def _guess(sample: bytes) -> str:
-    from charset_normalizer import from_bytes
+    high = len(sample.translate(None, _ASCII))
+    if 0 < high <= _FEW and 2 * high < len(sample) and _says_the_same(sample, "cp1252", "cp1252"):
+        return "cp1252"
+    from chardet import detect
+    from chardet.enums import EncodingEra
 
-    found = from_bytes(sample, cp_isolation=list(_LIKELY), steps=8, chunk_size=1024)
-    best = found.best()
-    if best is None:
-        return "utf-8"
-    near = {name for match in found if match.chaos <= best.chaos + _NEAR for name in match.could_be_from_charset}
-    return next((name for name in _LIKELY if name in near), best.encoding)
+    era = EncodingEra(EncodingEra.ALL & ~EncodingEra.MAINFRAME)  # whose texts are not on disks
+    if 2 * (high - len(sample.translate(None, _ASCII + _QUOTES))) >= high > 0:
+        era = EncodingEra.MODERN_WEB
+    # the newline keeps it from taking "BM" at the beginning of a text for a picture
+    found = detect(b"\n" + sample, max_bytes=len(sample) + 1, encoding_era=era, compat_names=False)["encoding"]
+    if not found:
+        return ""
+    name = codecs.lookup(found).name
+    if name == "iso8859-15" and not _LATIN_9.search(sample):
+        name = "cp1252"
+    better = ("cp1252", _SUPERSETS.get(name, name))
+    return next((other for other in better if _says_the_same(sample, name, other)), name)
+
+
+def _says_the_same(sample: bytes, name: str, other: str) -> bool:
+    """Whether the sample is the same text in both, and every byte of it means something."""
+    text = decode(sample, other, final=False)
+    return not text.replaced and text.text == decode(sample, name, final=False).text
 
 
 class Decoded(NamedTuple):
@@ -129,6 +194,20 @@ def decode(data: bytes, encoding: str, state: int = 0, *, final: bool) -> Decode
     return Decoded(text, used, after, replaced)
 
 
+def ensure_meant(piece: Decoded, encoding: str, where: str) -> None:
+    """Raises WrongEncoding, naming the file `where`, if more than a small share of the letters of a text, which are
+    not ASCII, mean nothing in its encoding."""
+    if piece.replaced <= _DAMAGE:
+        return
+    letters = len(piece.text) - len(piece.text.encode("ascii", "ignore"))
+    if 10 * piece.replaced > letters:
+        raise WrongEncoding(
+            f"{piece.replaced:,} of {letters:,} letters in a part of it that are not ASCII mean nothing in {encoding}",
+            where=where,
+            todo="say what it is written in, such as --set source.encoding=cp1250, or take the file out",
+        )
+
+
 def line_end(data: bytes, encoding: str) -> int:
     """The offset behind the last line end in `data`; 0 where there is none."""
     mark = "\n".encode(encoding)
@@ -141,10 +220,14 @@ def line_end(data: bytes, encoding: str) -> int:
 
 
 class Transcoded(Ahead):
-    """A stream in another encoding as UTF-8."""
+    """A stream in another encoding as UTF-8. Reading raises WrongEncoding, too."""
 
-    def __init__(self, stream: Bytes, encoding: str) -> None:
+    def __init__(self, stream: Bytes, encoding: str, where: str) -> None:
+        """where: the file's name, for people."""
         super().__init__()
+        self.replaced = 0
+        """Characters so far that stand for bytes which mean nothing."""
+        self._where = where
         self._stream, self._encoding = stream, encoding
         self._waiting, self._state = b"", 0
         self._first = True
@@ -159,6 +242,8 @@ class Transcoded(Ahead):
             final = self._stream.at_end()
             self.damage = self._stream.damage
             piece = decode(data, self._encoding, self._state, final=final)
+            ensure_meant(piece, self._encoding, self._where)
+            self.replaced += piece.replaced
             self._waiting, self._state = data[piece.used :], piece.state
             text = piece.text.removeprefix("\ufeff") if self._first else piece.text
             self._first = self._first and not piece.text

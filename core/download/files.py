@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pyarrow.compute as pc
@@ -94,9 +94,11 @@ class Files:
         self._found = without_lists(list_source(recipe.corpus) if found is None else found, recipe.split)
         self.total: float | None = None
         self.facts: Facts = {}
+        self._repaired: dict[str, str] = {}
+        """Files in which something meant nothing, and their encodings, since the reading began or went on."""
 
     def read(self, position: Facts) -> Iterator[Rows | Event]:
-        """See `Origin.read`. Raises Unreadable, NoText, NoColumn, BrokenRecords, CutShort."""
+        """See `Origin.read`. Raises Unreadable, NoText, NoColumn, BrokenRecords, CutShort, WrongEncoding."""
         files = yield from self._survey()
         yield from _about(files)
         self.total = float(sum(each.file.size for each in files if not each.refused))
@@ -110,6 +112,8 @@ class Files:
                 for step in () if each.refused else survey.read(each, at.place()):
                     before = at.broken
                     at.add(step, each.of_records)
+                    if step.replaced:
+                        self._repaired[each.file.name] = each.encoding
                     for bad in step.bad[: max(0, _SHOWN - before)]:
                         yield Note(level="warning", text=f"{each.file.name}:{bad.line} is passed over: {bad.why}")
                     if at.broken > self._recipe.max_broken:
@@ -127,7 +131,7 @@ class Files:
             done += 0 if each.refused else each.file.size
         self._count(at, refused)
         yield from _about_records(at)
-        yield from _about_repairs(at, {each.encoding for each in files if not each.refused} - {"", "utf-8"})
+        yield from _about_repairs(at, self._repaired)
 
     def _count(self, at: _Position, refused: int) -> None:
         told = {"broken": at.broken, "empty": at.empty}
@@ -247,12 +251,13 @@ def _about_records(at: _Position) -> Iterator[Note]:
         yield Note(level="warning", text=f"{plural(at.unbalanced, 'row')} {what}")
 
 
-def _about_repairs(at: _Position, encodings: Iterable[str]) -> Iterator[Note]:
+def _about_repairs(at: _Position, repaired: dict[str, str]) -> Iterator[Note]:
+    """repaired: files and their encodings; of those read before a break none."""
     if at.replaced:
-        meant, were = " or ".join(["UTF-8", *sorted(encodings)]), verb(at.replaced, "was", "were")
-        yield Note(
-            level="warning", text=f"{plural(at.replaced, 'place')} {were} not {meant} and {were} replaced by \ufffd"
-        )
+        meant = " or ".join(sorted(set(repaired.values()))).replace("utf-8", "UTF-8") or "in their encoding"
+        were, where = verb(at.replaced, "was", "were"), f": {_list(list(repaired))}" if repaired else ""
+        text = f"{plural(at.replaced, 'place')} {were} not {meant} and {were} replaced by \ufffd{where}"
+        yield Note(level="warning", text=text)
     if at.broken > _SHOWN:
         were = verb(at.broken, "was", "were")
         yield Note(level="warning", text=f"{plural(at.broken, 'record')} could not be read and {were} passed over")

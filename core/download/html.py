@@ -6,7 +6,7 @@ import codecs
 import re
 
 from core.download.compression import Stream
-from core.download.encoding import decode, encoding_of, is_utf8
+from core.download.encoding import decode, encoding_of, ensure_meant, is_utf8
 from core.download.listing import Unreadable
 
 HTML_BYTES = 16 * 2**20
@@ -18,7 +18,7 @@ _DECLARED = re.compile(rb"""<meta[^>]{0,200}charset\s*=\s*["']?\s*([\w.:-]{2,40}
 def read_html(stream: Stream, encoding: str, where: str) -> tuple[str, int]:
     """The text of the page in `stream`, and how many characters stand for bytes which mean nothing.
 
-    Raises Unreadable for what no parser takes.
+    Raises Unreadable for what no parser takes, WrongEncoding.
     """
     from inscriptis import get_text
     from lxml.etree import LxmlError
@@ -27,6 +27,7 @@ def read_html(stream: Stream, encoding: str, where: str) -> tuple[str, int]:
     if len(data) > HTML_BYTES:
         raise Unreadable(TOO_LARGE, where=where)
     page = decode(data, encoding, final=True)
+    ensure_meant(page, encoding, where)
     try:
         # lxml takes no NUL, and no declaration of an encoding in front of what is decoded
         html = re.sub(r"^\s*<\?xml[^>]*>", "", page.text.removeprefix("\ufeff").replace("\0", ""))
@@ -35,11 +36,15 @@ def read_html(stream: Stream, encoding: str, where: str) -> tuple[str, int]:
         raise Unreadable(f"its HTML cannot be parsed ({type(error).__name__}: {error})", where=where) from None
 
 
-def declared_encoding(head: bytes) -> str:
-    """The encoding of a page: by its first bytes where they leave no doubt, as it says, or as it looks."""
-    looks = encoding_of(head, nuls=0.1)
+def declared_encoding(head: bytes, given: str = "") -> str:
+    """The encoding of a page: by its first bytes where they leave no doubt, as it says, or as it looks.
+
+    given: what a person says it is.
+    """
+    looks = encoding_of(head, nuls=0.1, said=given)
     said = _DECLARED.search(head[:4096])
-    if not said or not looks or (looks == "utf-8" and not head.isascii() and is_utf8(head)) or looks[:6] == "utf-16":
+    sure = (looks == "utf-8" and not head.isascii() and is_utf8(head)) or looks.startswith(("utf-16", "utf-32"))
+    if given or not said or not looks or sure:
         return looks
     try:
         name = codecs.lookup(said[1].decode("ascii").lower()).name

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from core.download.compression import Bytes
-from core.download.encoding import decode, line_end
+from core.download.encoding import decode, ensure_meant, line_end
 
 PART_BYTES = 4 * 2**20
 """A longer document is cut into parts."""
@@ -25,11 +25,13 @@ class Piece(NamedTuple):
     last: bool
 
 
-def read_pieces(stream: Bytes, encoding: str = "utf-8", start: int = 0, state: int = 0) -> Iterator[Piece]:
+def read_pieces(
+    stream: Bytes, encoding: str = "utf-8", start: int = 0, state: int = 0, *, where: str = ""
+) -> Iterator[Piece]:
     """The text of a stream from offset `start`, where a piece ended, made from at most 4 MiB a piece.
 
     A piece ends with a line, or where there is no line end in 4 MiB, with a character. An empty stream has one
-    empty piece. Raises Unreadable.
+    empty piece. where: the file's name, for people. Raises Unreadable, WrongEncoding.
     """
     stream.skip(start)
     if start and stream.at_end():
@@ -40,6 +42,7 @@ def read_pieces(stream: Bytes, encoding: str = "utf-8", start: int = 0, state: i
         last = stream.at_end()
         end = 0 if last else line_end(data, encoding)
         piece = decode(data[:end] if end else data, encoding, state, final=last)
+        ensure_meant(piece, encoding, where)
         text = piece.text.removeprefix("\ufeff") if start == 0 else piece.text
         waiting, state = data[piece.used :], piece.state
         start += piece.used

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from core.download.arrow_file import arrow_columns, read_arrow
 from core.download.compression import Bytes, Stream
-from core.download.encoding import SAMPLE, Transcoded, encoding_of
+from core.download.encoding import SAMPLE, Transcoded, behind_ascii, encoding_of
 from core.download.formats import Format, Kind, format_of
 from core.download.html import HTML_BYTES, TOO_LARGE, declared_encoding, read_html
 from core.download.json_layout import BEGINNING, LINES, Layout, Values, beginning_of, layout_of
@@ -23,7 +23,11 @@ from core.download.rows import NOTHING, Place, Step, batch_of_part, cut, steps
 from core.download.table_head import is_number, table_of
 from core.download.tables import Table, parse, read_table, text_lines
 from core.download.text_column import Columns, NoColumn, Seen, choose
+from core.files import codec_named
 from core.recipe import Source
+
+_ASCII_BYTES = 8 * 2**20
+"""How far the first letters that tell encodings apart are looked for in a text that begins with ASCII alone."""
 
 
 class Looked(NamedTuple):
@@ -89,11 +93,8 @@ def _look_inside(looked: Looked, stream: Stream, recipe: Source) -> Looked:
     head = stream.read(SAMPLE)
     if stream.damage and not head:
         return looked._replace(refused=stream.damage)
-    middle = b""
-    if not looked.format.compression and file.size > 4 * SAMPLE:
-        stream.skip(file.size // 2 - SAMPLE)
-        middle = stream.read(SAMPLE)
-    encoding = _encoding(kind, head, middle)
+    given = codec_named(recipe.encoding)
+    encoding = _encoding(kind, head, b"" if given else _more(looked, stream, head), given)
     if not encoding:
         return looked._replace(refused="binary")
     looked = looked._replace(encoding=encoding)
@@ -174,9 +175,9 @@ def _is_plain(looked: Looked) -> bool:
 
 @contextlib.contextmanager
 def _opened(looked: Looked) -> Iterator[Bytes]:
-    """The file's text as UTF-8. Raises Unreadable."""
+    """The file's text as UTF-8. Raises Unreadable, WrongEncoding."""
     with Stream(looked.file.path, looked.file.size, looked.format.compression) as stream:
-        yield _utf8(stream, looked.encoding)
+        yield _utf8(stream, looked.encoding, looked.file.name)
 
 
 def _records(looked: Looked, stream: Bytes) -> Bytes:
@@ -184,19 +185,30 @@ def _records(looked: Looked, stream: Bytes) -> Bytes:
     return stream if looked.layout.lines else Values(stream, looked.layout.inside)
 
 
-def _encoding(kind: Kind, head: bytes, middle: bytes) -> str:
+def _more(looked: Looked, stream: Stream, head: bytes) -> bytes:
+    """More of a file, of which `head` has been read: where it is no longer ASCII, or from its middle."""
+    if head.isascii() and (found := behind_ascii(stream, _ASCII_BYTES)):
+        return b"\n" + found
+    here, middle = len(head) + (_ASCII_BYTES if head.isascii() else 0), looked.file.size // 2
+    if looked.format.compression or middle < max(here, 2 * SAMPLE):
+        return b""
+    stream.skip(middle - here)
+    return stream.read(SAMPLE)
+
+
+def _encoding(kind: Kind, head: bytes, more: bytes, given: str) -> str:
     if kind == "html":
-        return declared_encoding(head)
+        return declared_encoding(head, given)
     # a NUL in a record breaks that record, not the file
-    return encoding_of(head, middle, nuls=0.0 if kind == "text" else 0.1)
+    return encoding_of(head, more, nuls=0.0 if kind == "text" else 0.1, said=given)
 
 
-def _utf8(stream: Stream, encoding: str) -> Bytes:
-    return stream if encoding == "utf-8" else Transcoded(stream, encoding)
+def _utf8(stream: Stream, encoding: str, name: str) -> Stream | Transcoded:
+    return stream if encoding == "utf-8" else Transcoded(stream, encoding, name)
 
 
 def read(looked: Looked, at: Place) -> Iterator[Step]:
-    """The documents in a file from `at` on. Raises Unreadable where it cannot be read to its end."""
+    """The documents in a file from `at` on. Raises Unreadable where it cannot be read to its end, WrongEncoding."""
     file, kind = looked.file, looked.format.kind
     if kind in ("parquet", "arrow"):
         if looked.column is not None:
@@ -209,13 +221,21 @@ def read(looked: Looked, at: Place) -> Iterator[Step]:
         elif kind == "html":
             yield from _read_page(looked, stream, at)
         else:
-            records: Bytes = _utf8(stream, looked.encoding)
+            utf8 = _utf8(stream, looked.encoding, file.name)
+            records: Bytes = utf8
             if looked.table is not None and looked.column is not None:
-                yield from read_table(file.name, records, looked.table, looked.column, at)
+                given = read_table(file.name, records, looked.table, looked.column, at)
             elif looked.table is None:
                 records = _records(looked, records)
                 column = None if looked.layout.columns else looked.column
-                yield from read_json_lines(file.name, records, column, at, nested=looked.nested)
+                given = read_json_lines(file.name, records, column, at, nested=looked.nested)
+            else:
+                return
+            for step in given:
+                at = step.place
+                yield step
+            if isinstance(utf8, Transcoded) and utf8.replaced:
+                yield Step(NOTHING, at, stream.consumed, utf8.replaced)
             if records.damage and not stream.damage:
                 raise Unreadable(records.damage, where=str(file.path))
         if stream.damage:
@@ -224,7 +244,7 @@ def read(looked: Looked, at: Place) -> Iterator[Step]:
 
 def _read_text(looked: Looked, stream: Stream, at: Place) -> Iterator[Step]:
     part = at.part
-    for piece in read_pieces(stream, looked.encoding, at.offset, at.state):
+    for piece in read_pieces(stream, looked.encoding, at.offset, at.state, where=looked.file.name):
         batch = batch_of_part(looked.file.name, part, piece.text)
         part += 1
         yield Step(batch, Place(offset=piece.end, part=part, state=piece.state), stream.consumed, piece.replaced)

@@ -194,10 +194,10 @@ def test_a_file_that_vanishes_meanwhile_is_noted(tmp_path: Path, monkeypatch: py
 
 
 def test_bytes_that_are_not_utf8_are_replaced_and_counted(tmp_path: Path) -> None:
-    source = write(tmp_path / "s", {"bom": b"\xef\xbb\xbfmarked", "latin": b"caf\xe9 \xff", "honest": "\ufffd"})
+    source = write(tmp_path / "s", {"bom": b"\xef\xbb\xbfmarked", "torn": b"caf\xc3\xa9 \xff\xff", "honest": "\ufffd"})
     events: list[Event] = []
     artifact = make(tmp_path / "out", downloading(source), events=events)
-    assert texts_of(artifact) == {"bom": "marked", "honest": "\ufffd", "latin": "caf\ufffd \ufffd"}
+    assert texts_of(artifact) == {"bom": "marked", "honest": "\ufffd", "torn": "café \ufffd\ufffd"}
     assert any(note.startswith("2 places were not UTF-8") for note in notes(events))
 
 

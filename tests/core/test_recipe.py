@@ -51,6 +51,9 @@ def test_every_preset_is_a_valid_recipe() -> None:
         ("train.minutes", "--set needs FIELD=VALUE"),
         ("model.n_head=3", "nearest that works: n_embd = 255 or 258"),
         ('preprocess.steps=["rot13"]', "unicode_nfc"),
+        ("source.encoding=cp12500", "did you mean 'cp1250'?"),
+        ("source.encoding=rot13", "is no encoding of text"),
+        ("source.encoding=idna", "is no encoding of text"),
     ],
 )
 def test_a_mistake_names_the_field_what_it_takes_and_the_nearest_right_name(override: str, says: str) -> None:
@@ -62,7 +65,7 @@ def test_a_mistake_names_the_field_what_it_takes_and_the_nearest_right_name(over
 
 def test_a_mistake_in_a_file_names_the_file(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
-    for content in (b"[train]\nlrr = 1\n", b"[train\n", b"\xff\xfe"):
+    for content in (b"[train]\nlrr = 1\n", b"[train\n", b"\xff\xfea"):
         file.write_bytes(content)
         with pytest.raises(BadRecipe) as caught:
             load(file=file)
