@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 
+from core.preprocess.gutenberg import without_licence
+
 _URL = re.compile(r"(?:https?://|ftp://|(?<![\w.])www\.)[^\s<>\"]*[^\s<>\".,;:!?'()\[\]{}]", re.IGNORECASE)
 _EMAIL = re.compile(
     r"(?<![\w.+-])[\w.+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![\w@+-]|\.\w)",
@@ -36,11 +38,6 @@ def phones(text: str, _last: bool) -> str:
     return _PHONE.sub("<phone>", text)
 
 
-_GUTENBERG = 30_000
-"""Characters from the beginning or end of a text in which Project Gutenberg's header ends and its licence begins."""
-_START = re.compile(r"^\*\*\* ?START OF (?:THE|THIS) PROJECT GUTENBERG .{0,200}\*\*\*[ \t]*\n*", re.MULTILINE)
-_END = re.compile(r"^\*\*\* ?END OF (?:THE|THIS) PROJECT GUTENBERG ", re.MULTILINE)
-
 _FURNITURE = re.compile(
     r"""^[ \t]{0,100}(?:
       (?:[^\n]{0,120}\W)?all\ rights\ reserved\.?
@@ -69,9 +66,6 @@ def boilerplate(text: str, _last: bool) -> str:
 
     Of a long document each part is looked at by itself.
     """
-    if "PROJECT GUTENBERG" in text:
-        while found := _START.search(text, 0, _GUTENBERG):
-            text = text[found.end() :]
-        while found := _END.search(text, max(0, len(text) - _GUTENBERG)):
-            text = text[: found.start()]
+    if "Gutenberg" in text or "GUTENBERG" in text:
+        text = without_licence(text)
     return _FURNITURE.sub("", text)

@@ -71,6 +71,38 @@ REWRITES = [step.name for step in STEPS.values() if step.rewrite is not None]
             "*** END OF THE PROJECT GUTENBERG EBOOK EMMA ***\nLicence\n",
             "Emma\n",
         ),
+        (
+            "boilerplate",
+            "The Project Gutenberg EBook of A Long Title\n\nLicence\n\n"
+            "***START OF THIS PROJECT GUTENBERG EBOOK A LONG TITLE, OR, WHAT GOES\nOVER TWO LINES***\n\n\n"
+            "Produced by A. Volunteer and the Online\nDistributed Proofreading Team\n\n\nBook\n\n"
+            "End of The Project Gutenberg Etext of A Long Title\n\n*** START: FULL LICENSE ***\n\nLicence\n",
+            "Book\n\n",
+        ),
+        (
+            "boilerplate",
+            "**The Project Gutenberg Etext of Old**\n\n***START**THE SMALL PRINT!**FOR PUBLIC DOMAIN ETEXTS**START***\n"
+            "Why is this here?\n*END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.04.29.93*END*\n\nBook\n\n"
+            "End of this Project Gutenberg Etext\n\nLicence\n",
+            "Book\n\n",
+        ),
+        (
+            "boilerplate",
+            "Book without a header.\n\nEnd of Project Gutenberg's Book\n\n"
+            "***START**THE SMALL PRINT!**\nLegal\n*END*THE SMALL PRINT! FOR ETEXTS*END*\n",
+            "Book without a header.\n\n",
+        ),
+        (
+            "boilerplate",
+            "L\n*** START OF THE PROJECT GUTENBERG EBOOK ONE ***\nOne\n*** END OF THE PROJECT GUTENBERG EBOOK ONE ***\n"
+            "L\n*** START OF THE PROJECT GUTENBERG EBOOK TWO ***\nTwo\n*** END OF THE PROJECT GUTENBERG EBOOK ***\nL\n",
+            "One\nTwo\n",
+        ),
+        (
+            "boilerplate",
+            "He came to the\nend of the Project Gutenberg of his youth; the small print was lost.\n",
+            "He came to the\nend of the Project Gutenberg of his youth; the small print was lost.\n",
+        ),
         ("lower_case", "ÀB ΑΣ", "àb ας"),
         ("punctuation", "Don't stop — now, (please)!\n", "Dont stop now please \n"),
         ("punctuation", "नमस्ते, 中文。", "नमस्ते 中文 "),
@@ -100,6 +132,10 @@ PIECES = st.lists(
                 "â€™",
                 "*** START OF THE PROJECT GUTENBERG EBOOK X ***\n",
                 "*** END OF THE PROJECT GUTENBERG EBOOK X ***\n",
+                "\n***START**THE SMALL PRINT!\n",
+                "\n*END*THE SMALL PRINT!*END*\n",
+                "\nEnd of Project Gutenberg\n",
+                "Produced by X\n\n",
                 "  ",
                 "\n\n\n",
                 "\u0301",
@@ -151,6 +187,9 @@ HOSTILE = [
     "Page 1\n" * 40_000,
     "*** START OF THE PROJECT GUTENBERG " * 8_000,
     "*** START OF THE PROJECT GUTENBERG E ***\n" * 7_000,
+    "*** START OF THE PROJECT GUTENBERG E\n" * 7_000,
+    "*** START OF THE PROJECT GUTENBERG E ***\n" + "produced by " * 20_000,
+    "End of Project Gutenberg\n" * 10_000,
     "â€" * 100_000,
 ]
 
@@ -202,3 +241,19 @@ def test_recipes_are_cut_where_the_whole_corpus_has_to_be_known() -> None:
     assert phases("duplicates", "urls", "duplicate_lines") == [(None, (), (0,)), (None, (1,), ()), (2, (), ())]
     assert phases("passages", "empty", "passages") == [(0, (1,), ()), (2, (), ())]
     assert phases("duplicate_lines") == [(None, (), ()), (0, (), ())]
+
+
+def test_a_book_of_any_length_is_not_taken_for_a_licence() -> None:
+    book = "It was a bright cold day in April.\n" * 2_000
+    marks = [
+        "*** START OF THE PROJECT GUTENBERG EBOOK X ***\n",
+        "*** END OF THE PROJECT GUTENBERG EBOOK X ***\n",
+        "*END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.04.29.93*END*\n",
+        "***START**THE SMALL PRINT!\n",
+        "End of Project Gutenberg\n",
+    ]
+    for mark in marks:
+        assert rewriter("boilerplate")(book + mark + book, True).count(book) == 2
+    licence = "The Project Gutenberg Licence\n" * 600
+    whole = licence + marks[0] + book + marks[4] + "\n" + licence
+    assert rewriter("boilerplate")(whole + whole, True) == book + book

@@ -1,0 +1,78 @@
+"""Project Gutenberg's headers, licences and notes out of its books, in the forms they have had since 1991."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+_LONGEST = 30_000
+"""Characters of a header or a licence at most: those of 1994 to 2003 have 12,000, today's licence has 19,000."""
+_PREFACE = 6_000
+"""Characters in front of the small print at most."""
+
+# a title may go over several lines, but not over a blank one
+_TITLE = r"(?:[^*\n]|\*(?!\*\*)|\n(?![ \t\r]*\n)){0,400}\*{3,}|[^\n]*"
+_BEGINS = re.compile(
+    rf"""^[ \t]*(?:
+      \*{{2,5}}[ ]?START\ OF\ (?:TH(?:E|IS)\ )?(?:COPYRIGHTED\ )?PROJECT\ GUTENBERG\b(?:{_TITLE})
+    | \*+[ ]?END[ ]?(?:OF\ )?\**[ ]?(?:THE\ )?SMALL\ PRINT[^\n]*
+    )\s*""",
+    re.MULTILINE | re.IGNORECASE | re.VERBOSE,
+)
+"""Behind which the book begins."""
+_ENDS = re.compile(
+    r"""^[ \t]*(?:
+      \*{2,5}[ ]?END\ OF\ (?:TH(?:E|IS)\ )?(?:COPYRIGHTED\ )?PROJECT\ GUTENBERG\b
+    | \**(?-i:E)nd\ of\ (?:th(?:e|is)\ )?Project\ Gutenberg(?:'s|\ E-?book|\ E-?text|\ edition|\ of|[ \t\r.]*$)
+    | (?:(?-i:E)nde\ diese[sr]?|(?-i:F)in\ d[eu](?:\ ce)?)\ Proje[ck]t\ Gutenberg\b
+    | \*{3}[ ]?START:\ FULL\ LICENSE
+    | (?P<small>\*+[ ]?START[ ]?\*+[ ]?(?:THE\ )?SMALL\ PRINT)
+    )""",
+    re.MULTILINE | re.IGNORECASE | re.VERBOSE,
+)
+"""With which a licence begins."""
+_CREDITS = re.compile(
+    r"""(?:(?:This|The)\ )?(?:(?:Project\ Gutenberg\ )?(?:E-?text|E-?book|HTML\ version|electronic\ version)\ )?
+    (?:was\ |is\ )?(?:produced|prepared|scanned|transcribed|created|typed|converted)[^\n]{0,60}\ by\b
+    [^\n]*(?:\n(?![ \t\r]*\n)[^\n]*){0,8}\s*""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""The paragraph behind a header about those who made the file."""
+
+
+class _Mark(NamedTuple):
+    start: int
+    end: int
+    begins: bool
+    """Whether a book begins behind it, or a licence with it."""
+    small: bool = False
+    """The small print begins, which stands in front of books and behind them."""
+
+
+def without_licence(text: str) -> str:
+    """`text` without what Project Gutenberg puts in front of its books and behind them, also where it is several.
+
+    What stands between the end of a book and the beginning of the next goes, and what is no longer than a header or a
+    licence can be. Everything else stays.
+    """
+    marks = [_Mark(found.start(), found.end(), True) for found in _BEGINS.finditer(text)]
+    marks += [_Mark(found.start(), found.start(), False, bool(found["small"])) for found in _ENDS.finditer(text)]
+    kept: list[str] = []
+    at, inside = 0, True
+    for mark in sorted(marks):
+        stretch = text[at : mark.start]
+        if mark.begins:
+            first = at == 0 and not kept and inside
+            header = first or not inside or "gutenberg" in stretch.lower()
+            room = _LONGEST if inside else 2 * _LONGEST  # behind a book its licence, and the header of the next
+            kept += [] if header and len(stretch) <= room else [stretch]
+            at, inside = mark.end, True
+            while thanks := _CREDITS.match(text, at):
+                at = thanks.end()
+        elif inside:
+            preface = at == 0 and mark.small and len(stretch) <= _PREFACE and "gutenberg" in stretch.lower()
+            kept += [] if preface else [stretch]
+            at, inside = mark.start, False
+    if inside or len(text) - at > _LONGEST:
+        kept.append(text[at:])
+    return "".join(kept)
