@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -15,11 +15,23 @@ from textual.widgets import Button, Input, Static
 from core.trouble import Trouble
 from llmtui.shown import shown
 
+Answer = TypeVar("Answer")
 
-class Confirm(ModalScreen[bool]):
-    """A question about something with consequences; the harmless answer has the focus."""
+
+class Dialog(ModalScreen[Answer]):
+    """What is longer than the terminal is high can be scrolled."""
 
     CSS_PATH = "dialogs.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("pagedown", "turn(1)"), Binding("pageup", "turn(-1)")]
+
+    def action_turn(self, pages: int) -> None:
+        dialog = self.query_one(".dialog")
+        dialog.scroll_relative(y=pages * max(1, dialog.size.height - 1), animate=False)
+
+
+class Confirm(Dialog[bool]):
+    """A question about something with consequences; the harmless answer has the focus."""
+
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,n", "answer(False)"),
         Binding("y", "answer(True)"),
@@ -49,10 +61,9 @@ class Confirm(ModalScreen[bool]):
         self.dismiss(yes)
 
 
-class Delete(ModalScreen[bool]):
+class Delete(Dialog[bool]):
     """Deleting a run: its name has to be typed."""
 
-    CSS_PATH = "dialogs.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave")]
 
     def __init__(self, displayed: str, name: str) -> None:
@@ -76,10 +87,9 @@ class Delete(ModalScreen[bool]):
         self.dismiss(False)
 
 
-class TroubleBox(ModalScreen[None]):
+class TroubleBox(Dialog[None]):
     """What went wrong, what is safe, what to do."""
 
-    CSS_PATH = "dialogs.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,enter,space,q", "leave")]
 
     def __init__(self, trouble: Trouble) -> None:
@@ -93,7 +103,7 @@ class TroubleBox(ModalScreen[None]):
             for text in (trouble.where, trouble.kept, trouble.todo):
                 if text:
                     yield Static(Content(shown(text, lines=True)), classes="detail")
-            yield Static("esc closes this", classes="hint")
+            yield Static("esc closes this · pgdn pgup where it is longer", classes="hint")
 
     def action_leave(self) -> None:
         self.dismiss(None)

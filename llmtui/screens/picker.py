@@ -25,6 +25,9 @@ _INSIDE = 66
 """Cells for name and detail in a dialog, where the terminal is wide enough."""
 
 
+_LONGEST = 16
+"""Rows of the list, where the terminal is high enough."""
+
 _CURSOR = Style(reverse=True)
 
 
@@ -95,6 +98,8 @@ class Picker(ModalScreen[str | None]):
         words = text.lower().split()
         found = [c for c in self._choices if all(word in f"{c.name} {c.detail} {c.also}".lower() for word in words)]
         options = self.query_one(OptionList)
+        # a dialog takes 96 % of the height at most; were the list higher, its cursor could be outside of it
+        options.styles.max_height = max(1, min(_LONGEST, self.app.size.height * 96 // 100 - 4))
         options.clear_options()
         # a dialog takes 96 % of the width at most, of which frame, padding and scrollbar take 8 cells
         cells = min(_INSIDE, self.app.size.width * 96 // 100 - 8)

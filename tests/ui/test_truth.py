@@ -14,6 +14,7 @@ from core.events import Ended, Started
 from core.recipe import Sample
 from core.runs.transcript import Began, Drawn, Said, Transcripts
 from core.sampling import Sampling
+from core.trouble import Trouble
 from core.workspace import Workspace
 from llmtui.app import Workbench
 from llmtui.screens.chat import Chat
@@ -359,3 +360,31 @@ async def test_the_cursor_in_a_field_shows_in_every_theme_and_without_colours(
         await until(pilot, lambda: marked("z"))
         await pilot.press("ctrl+p", *"qr", "left")
         await until(pilot, lambda: marked("r"))
+
+
+@pytest.mark.parametrize("size", [(60, 16), (80, 24)])
+async def test_the_cursor_of_a_picker_stays_in_sight(workspace: Workspace, size: tuple[int, int]) -> None:
+    app = Workbench(workspace)
+    async with app.run_test(size=size) as pilot:
+        await until(pilot, lambda: "welcome" in screen_text(app))
+        await pilot.press("colon")
+        await until(pilot, lambda: "Commands" in screen_text(app))
+        options = app.screen.query_one(OptionList)
+        for _ in range(options.option_count - 1):
+            await pilot.press("down")
+        await pilot.pause(0.1)
+        assert options.highlighted == options.option_count - 1
+        assert app.screen.query_one(".dialog").region.contains_region(options.region)
+        shown = [row for row in screen_text(app).splitlines() if f"Theme {app.theme_names[-1]}" in row]
+        assert len(shown) == 1
+
+
+async def test_a_long_message_can_be_read_to_its_end(workspace: Workspace) -> None:
+    app = Workbench(workspace)
+    async with app.run_test(size=(60, 16)) as pilot:
+        await until(pilot, lambda: "welcome" in screen_text(app))
+        app.show_trouble(Trouble("it broke " * 100, todo="try again"))
+        await until(pilot, lambda: "it broke" in screen_text(app))
+        assert "try again" not in screen_text(app)
+        await pilot.press("pagedown", "pagedown")
+        await until(pilot, lambda: "try again" in screen_text(app) and "esc closes this" in screen_text(app))
