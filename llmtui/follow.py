@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 from textual.message import Message
 
 from core.journal import Tail
-from core.runs.directory import BadRun, Run, State
+from core.runs.directory import BadRun, Run, State, run_names
 from core.runs.failure import Failure, failure
 from core.runs.summary import Summary
-from core.trouble import Trouble
 from core.workspace import Workspace
 from llmtui.history import History
 
 STALLED_AFTER = 60.0
 """Seconds without a new event after which a living run is called stalled."""
+
+AT_ONCE, ROUND = 8, 10
+"""Runs at which nobody works are looked at in turn: so many a tick at least, and all of them within so many ticks. Each
+look costs a dozen calls to the system; 500 runs at every tick cost an idle workbench 13 to 15 % of a core."""
 
 CHUNK = 2**20
 """Bytes of journal folded at once, some 20 ms: a journal of 200 MB opens in seconds and keys still work meanwhile."""
@@ -75,7 +78,11 @@ class Follower:
         self._tail: Tail | None = None
         self._wake = asyncio.Event()
         self._known: dict[str, tuple[object, Glance]] = {}
-        self._added = 0
+        self._added = self._turn = 0
+        self._wanted = True
+        """Whether the next look is to pass over no run."""
+        self.broken: list[BadRun] = []
+        """Run directories that cannot be read."""
         self._news: dict[str, tuple[int, float]] = {}
 
     def follow(self, run: Run) -> None:
@@ -93,7 +100,8 @@ class Follower:
         self._added += 1
 
     def wake(self) -> None:
-        """Do not wait for the next tick: something was asked for."""
+        """Do not wait for the next tick, and look at every run then: something was asked for."""
+        self._wanted = True
         self._wake.set()
 
     async def watch(self, congested: Callable[[], bool]) -> None:
@@ -112,7 +120,7 @@ class Follower:
                 continue
 
     async def look(self) -> None:
-        """Look at every run once."""
+        """Look at every run that may have news, and in turn at some of those at which nobody works."""
         while True:
             added = self._added
             glances = await asyncio.to_thread(self._look)
@@ -135,21 +143,40 @@ class Follower:
 
     def _look(self) -> list[Glance]:
         try:
-            names = sorted((entry.name for entry in os.scandir(self._workspace.runs) if entry.is_dir()), reverse=True)
+            names = run_names(self._workspace)
         except OSError:
             names = []
-        glances = [self._glance(name) for name in names if not name.startswith(".")]
-        return [glance for glance in glances if glance is not None]
+        self._known = {name: self._known[name] for name in names if name in self._known}
+        resting = self._resting()
+        glances: list[Glance] = []
+        broken: list[BadRun] = []
+        for name in names:
+            path = self._workspace.runs / name
+            try:
+                glances.append(self._known[name][1] if name in resting else self._glance_at(path))
+            except BadRun as trouble:
+                broken.append(trouble)
+            except OSError as error:
+                broken.append(BadRun.of(error, path))
+        self.broken = [trouble for trouble in broken if trouble.path.is_dir()]  # else deleted while we looked
+        return glances
 
-    def _glance(self, name: str) -> Glance | None:
-        try:
-            return self._glance_at(name)
-        except (OSError, Trouble):
-            return None  # deleted while we looked, or damaged: `llmtui ls` says which and why
+    def _resting(self) -> set[str]:
+        """The runs that are passed over this time: most of those at which nobody works, unless all are wanted."""
+        wanted, self._wanted = self._wanted, False
+        followed = self.history.run.id if self.history else ""
+        over = [name for name, (_, known) in self._known.items() if not known.state.alive and name != followed]
+        if wanted or not over:
+            return set()
+        share = max(AT_ONCE, -(-len(over) // ROUND))
+        turn = self._turn % len(over)
+        self._turn = turn + share
+        return set(over) - set((over * 2)[turn : turn + share])
 
-    def _glance_at(self, name: str) -> Glance:
+    def _glance_at(self, path: Path) -> Glance:
+        name = path.name
         key, known = self._known.get(name, (None, None))
-        run = known.run if known else Run.open(self._workspace.runs / name)
+        run = known.run if known else Run.open(path)
         now = _marks(run)
         if known is None or key != now:
             run = Run.open(run.path)  # `resume --set` changes the recipe

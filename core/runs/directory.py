@@ -170,7 +170,10 @@ class Run:
             if schema > SCHEMA:
                 raise BadRun("it was made by a newer version of llmtui", path=path, todo="update llmtui")
             return cls(path, parse_json(raw, RunFile))
-        except (OSError, Malformed) as error:
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise BadRun(f"run.json cannot be read ({reason})", path=path) from None
+        except Malformed as error:
             raise BadRun(f"run.json cannot be read ({error})", path=path) from None
 
     def rewrite(self, recipe: Recipe, processes: int) -> None:

@@ -138,13 +138,13 @@ class Home(WorkScreen):
         if selected and not runs.shows(selected):
             self.query_one("#filter", Input).value = runs.wanted = ""
         runs.point_at(self.bench.selected_id)
-        runs.show(self.bench.follower.glances)
+        runs.show(self.bench.follower.glances, self.bench.follower.broken)
         self._show()
 
     @on(Looked)
     def _looked(self, message: Looked) -> None:
         self._show_emptiness()
-        self.query_one(RunsList).show(message.glances)
+        self.query_one(RunsList).show(message.glances, self.bench.follower.broken)
         self._show()
 
     @on(RunsList.Pointed)
@@ -154,7 +154,7 @@ class Home(WorkScreen):
         self._show()
 
     def _show_emptiness(self) -> None:
-        empty = not self.bench.follower.glances
+        empty = not self.bench.follower.glances and not self.bench.follower.broken
         self.set_class(empty, "-empty")
 
     def _show(self) -> None:

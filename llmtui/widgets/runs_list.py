@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from textual import events
 from textual.message import Message
 
-from core.runs.directory import State
+from core.runs.directory import UNREADABLE, BadRun, State
 from llmtui.follow import Glance
+from llmtui.shown import shown
 from llmtui.widgets import words
 from llmtui.widgets.lines import Line, cell, clip, width
 from llmtui.widgets.pane import Pane
@@ -22,6 +25,7 @@ class RunsList(Pane, can_focus=True):
         super().__init__(id=id)
         self._all: list[Glance] = []
         self._shown: list[Glance] = []
+        self._broken: Sequence[BadRun] = ()
         self.wanted = ""
         """Only runs whose name contains this."""
         self._cursor = ""
@@ -39,9 +43,10 @@ class RunsList(Pane, can_focus=True):
             self._cursor = run_id
             self.update()
 
-    def show(self, glances: list[Glance]) -> None:
-        """Take the newest picture; the cursor stays on its run."""
+    def show(self, glances: list[Glance], broken: Sequence[BadRun] | None = None) -> None:
+        """Take the newest picture; the cursor stays on its run. broken: those that cannot be read, below the others."""
         place = self._place()
+        self._broken = self._broken if broken is None else broken
         self._all = glances
         self._shown = [glance for glance in glances if self.shows(glance)]
         if self.current is None and self._shown:
@@ -71,6 +76,8 @@ class RunsList(Pane, can_focus=True):
     def lines(self, width: int, height: int) -> list[Line]:
         if not self._shown and self.wanted:
             return [[(f"No run's name contains “{self.wanted}”. Esc shows them all.", "dim")]]
+        broken = [_broken_row(trouble, width) for trouble in self._broken][: height if not self._shown else height // 3]
+        height -= len(broken)
         place = self._place()
         self._page = max(1, height)
         self._top = max(0, min(self._top, place, len(self._shown) - height))  # no blank rows below, ever
@@ -82,7 +89,7 @@ class RunsList(Pane, can_focus=True):
         rows = [_row(glance, names, states, width) for glance in window]
         if self._shown:
             rows[place - self._top] = self._marked(rows[place - self._top], width)
-        return rows
+        return rows + broken
 
     def _marked(self, row: Line, cells: int) -> Line:
         text = "".join(part for part, _ in row)
@@ -104,6 +111,12 @@ class RunsList(Pane, can_focus=True):
             self._cursor = self._shown[row].run.id
             self.post_message(self.Pointed())
             self.update()
+
+
+def _broken_row(trouble: BadRun, cells: int) -> Line:
+    """A run directory that cannot be read: why, and what can be done."""
+    told = f"{UNREADABLE}  {shown(trouble.todo)}: {shown(trouble.what)}"
+    return clip([("✗ ", "bad"), (shown(trouble.run, max(10, cells // 3)), "bold"), ("  ", ""), (told, "dim")], cells)
 
 
 def _row(glance: Glance, names: int, states: int, cells: int) -> Line:

@@ -1,0 +1,68 @@
+"""The clock: runs that are over cost it next to nothing, and those that cannot be read are shown as such."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from core.runs.directory import State
+from core.workspace import Workspace
+from llmtui import follow
+from llmtui.app import Workbench
+from llmtui.follow import AT_ONCE, ROUND, Follower
+from tests.ui.making import alive, finished_run
+from tests.ui.viewing import screen_text, until
+
+
+async def test_runs_that_are_over_are_looked_at_in_turn_and_one_that_comes_to_life_is_seen(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = finished_run(workspace, "first", 5)
+    for number in range(40):
+        shutil.copytree(first.path, workspace.runs / f"20200101-0000{number:02d}-old-{number:04x}")
+    looked: list[str] = []
+    real = follow._marks
+    monkeypatch.setattr(follow, "_marks", lambda run: (looked.append(run.id), real(run))[1])
+    follower = Follower(workspace, lambda message: None, 0.5)
+    await follower.look()
+    assert len(follower.glances) == len(set(looked)) == 41
+    looked.clear()
+    await follower.look()
+    assert len(looked) == AT_ONCE
+    for _ in range(ROUND):
+        await follower.look()
+    assert len(set(looked)) == 41
+    oldest = follower.glances[-1].run
+    with alive(oldest):
+        for _ in range(ROUND):
+            await follower.look()
+        assert follower.glances[-1].state is State.RUNNING
+        looked.clear()
+        for _ in range(3):
+            await follower.look()
+        assert looked.count(oldest.id) == 3  # who works is looked at every time
+    looked.clear()
+    follower.wake()
+    await follower.look()
+    assert len(set(looked)) == 41
+    assert follower.glances[-1].state is State.DONE
+    shutil.rmtree(oldest.path)
+    await follower.look()
+    assert len(follower.glances) == 40
+    assert follower.broken == []
+
+
+@pytest.mark.parametrize("others", [0, 1])
+async def test_home_shows_directories_that_are_no_run_and_what_can_be_done(workspace: Workspace, others: int) -> None:
+    for _ in range(others):
+        finished_run(workspace, "healthy", 5)
+    (workspace.runs / "20990101-000000-broken-ffff").mkdir(parents=True)
+    app = Workbench(workspace)
+    async with app.run_test(size=(160, 40)) as pilot:
+        await until(pilot, lambda: "20990101-000000-broken-ffff" in screen_text(app))
+        text = screen_text(app)
+        assert "unreadable" in text
+        assert "llmtui rm 20990101" in text
+        assert ("healthy" in text) == bool(others)
+        await pilot.press("down", "up", "enter")
