@@ -38,13 +38,17 @@ def codec_named(name: str) -> str:
 
 
 def read_text(path: Path) -> str:
-    """The text of a small file that a person wrote: UTF-8, unless it begins with the byte order mark of another.
+    """The text of a small file that a person wrote, as `text_in`, all line ends `\\n`.
 
     Raises OSError, UnicodeDecodeError.
     """
-    raw = path.read_bytes()
+    return text_in(path.read_bytes()).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def text_in(raw: bytes) -> str:
+    """The text in bytes: UTF-8, unless they begin with the byte order mark of another. Raises UnicodeDecodeError."""
     mark, encoding = next((known for known in BYTE_ORDER_MARKS if raw.startswith(known[0])), (b"", "utf-8"))
-    return raw[len(mark) :].decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
+    return raw[len(mark) :].decode(encoding)
 
 
 def private(name: str, flags: int) -> int:

@@ -100,7 +100,8 @@ class Talk:
         start = self._opening()
         stop = (*start.stop, *sampling.stop)[:MOST_STOPS]
         sampling = structs.replace(sampling, stop=stop)
-        return Generate(id=0, checkpoint=str(self._path), prompt=start.prompt, sampling=sampling)
+        cleaning = self._run.recipe.preprocess.steps
+        return Generate(id=0, checkpoint=str(self._path), prompt=start.prompt, sampling=sampling, cleaning=cleaning)
 
     async def answer(self, request: Generate) -> AsyncGenerator[Replies, None]:
         """The replies to `request`, which `request` made; the text that comes is kept, complete or not.

@@ -75,6 +75,23 @@ def test_score_prints_a_line_for_each_file(workspace: Workspace, capsys: Out, mo
     ]
 
 
+def test_score_reads_a_text_as_the_training_text_was_cleaned_and_says_so(workspace: Workspace, capsys: Out) -> None:
+    written(workspace, "plain")
+    text = "one \ntwo\nthree\n"
+    for name, data in {
+        "lf": text.replace(" ", "").encode(),
+        "crlf": text.replace("\n", "\r\n").encode(),
+        "wide": text.encode("utf-16"),
+    }.items():
+        Path(name).write_bytes(data)
+    assert command_line(["score", "lf", "crlf", "wide"]) == 0
+    captured = capsys.readouterr()
+    assert [line.split()[1:] for line in captured.out.splitlines()[1:]] == [["14", "5.549", "257", "8.006"]] * 3
+    said = "is read as the training text was cleaned: changed by"
+    assert f"crlf {said} control_characters, trailing_space\n" in captured.err
+    assert f"wide {said} trailing_space\n" in captured.err and f"lf {said}" not in captured.err.replace("crlf", "")
+
+
 def test_what_a_masked_model_scores_is_a_bound(workspace: Workspace, capsys: Out) -> None:
     run = written(workspace, "hidden", objective="masked")
     written(workspace, "newer")

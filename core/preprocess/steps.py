@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 
@@ -131,6 +131,24 @@ STEPS = {
         ),
     )
 }
+
+_CUTTING = frozenset({"boilerplate"})
+"""Rewrites that take whole lines out, which nobody expects of a prompt."""
+
+
+def as_trained(text: str, names: Iterable[str]) -> tuple[str, tuple[str, ...]]:
+    """A prompt, or other text, written as those cleaning steps left the training text, and which of them changed it.
+
+    Steps that take out lines or documents are passed over; white space at the very end stays.
+    """
+    changed = []
+    for name in names:
+        rewrite = STEPS[name].rewrite if name in STEPS and name not in _CUTTING else None
+        if rewrite is not None and (rewritten := rewrite(text, False)) != text:
+            text = rewritten
+            changed.append(name)
+    return text, tuple(changed)
+
 
 DROPPING = frozenset({"duplicates", "near_duplicates"})
 """Steps that look at the whole corpus and only take documents away."""

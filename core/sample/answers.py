@@ -14,6 +14,7 @@ import torch
 from msgspec.structs import replace
 
 from core.model.cost import Cost
+from core.preprocess.steps import as_trained
 from core.sample.beams import ensure_causal
 from core.sample.denoise import LOOKS, Unmasking
 from core.sample.generate import seen, visible
@@ -60,11 +61,14 @@ def generated(request: Generate, models: Models) -> Answer:
     model = found.model
     ensure_room(model.gpt, request.texts)
     most = model.gpt.shape.block_size
-    prompt, count = yield from read_prompt(model.vocabulary, request.prompt, most)
-    suffix, behind = yield from read(model.vocabulary, request.suffix, most, beginning=True)
+    text, changed = as_trained(whole(request.prompt), request.cleaning)
+    rest, changed_too = as_trained(whole(request.suffix), request.cleaning)
+    prompt, count = yield from read_prompt(model.vocabulary, text, most)
+    suffix, behind = yield from read(model.vocabulary, rest, most, beginning=True)
     way = _unmasking(request, suffix.tolist())
     before, seen_behind = visible(model.gpt, prompt, request.sampling.tokens, way)
-    loaded = _loaded(request, found, count, dropped=count - len(before))
+    changed = tuple(dict.fromkeys(changed + changed_too))
+    loaded = _loaded(request, found, count, dropped=count - len(before), changed=changed)
     yield replace(loaded, suffix_tokens=behind, dropped_suffix_tokens=behind - len(seen_behind))
     made = pieces(
         model.gpt,
@@ -106,8 +110,9 @@ def ranked(request: Likeliest, models: Models) -> Answer:
     model = found.model
     ensure_causal(model.gpt)
     ensure_room(model.gpt, request.texts)
-    prompt, count = yield from read_prompt(model.vocabulary, request.prompt, model.gpt.shape.block_size)
-    yield _loaded(request, found, count, dropped=count - len(prompt))
+    text, changed = as_trained(whole(request.prompt), request.cleaning)
+    prompt, count = yield from read_prompt(model.vocabulary, text, model.gpt.shape.block_size)
+    yield _loaded(request, found, count, dropped=count - len(prompt), changed=changed)
     ranking = {"drawn": best_drawn, "beams": best_of_beams}[request.kind]
     texts = yield from ranking(model.gpt, model.vocabulary, prompt, request.sampling, request.texts)
     for index, (text, nats, tokens, reason) in enumerate(texts):
@@ -118,9 +123,12 @@ def scored(request: Score, models: Models) -> Answer:
     if not request.text:
         raise NoText("there is nothing in it")
     found = yield from models.get(Path(request.checkpoint), "float32")
-    model, size = found.model, len(whole(request.text).encode())
-    ids, total = yield from read(model.vocabulary, request.text, size)
-    yield _loaded(request, found, total)
+    text, changed = as_trained(whole(request.text), request.cleaning)
+    if not text:
+        raise NoText("the cleaning of the training text leaves nothing of it")
+    model, size = found.model, len(text.encode())
+    ids, total = yield from read(model.vocabulary, text, size)
+    yield _loaded(request, found, total, changed=changed)
     nats, done = 0.0, 0
     for part in parts(model.gpt, np.concatenate([[model.vocabulary.end_of_text], ids])):
         nats, done = nats + part.nats, done + part.tokens
@@ -141,8 +149,9 @@ def scored(request: Score, models: Models) -> Answer:
 def looked(request: Look, models: Models) -> Answer:
     found = yield from models.get(Path(request.checkpoint), request.precision)
     model = found.model
-    prompt, count = yield from read_prompt(model.vocabulary, request.prompt, max(1, seen(model.gpt, 1)))
-    yield _loaded(request, found, count, count - len(prompt))
+    text, changed = as_trained(whole(request.prompt), request.cleaning)
+    prompt, count = yield from read_prompt(model.vocabulary, text, max(1, seen(model.gpt, 1)))
+    yield _loaded(request, found, count, count - len(prompt), changed)
     sights = look(model.gpt, model.vocabulary, prompt, request.sampling, request.view, dropped=count - len(prompt))
     for sight in sights:
         yield None if sight is None else Seen(id=request.id, sight=sight)
@@ -157,7 +166,9 @@ def described(request: Describe, models: Models) -> Answer:
         yield Seen(id=request.id, sight=sight)
 
 
-def _loaded(request: Question, found: Found, tokens: int = 0, dropped: int = 0) -> Loaded:
+def _loaded(
+    request: Question, found: Found, tokens: int = 0, dropped: int = 0, changed: tuple[str, ...] = ()
+) -> Loaded:
     return Loaded(
         id=request.id,
         checkpoint=str(found.model.checkpoint),
@@ -167,6 +178,7 @@ def _loaded(request: Question, found: Found, tokens: int = 0, dropped: int = 0) 
         precision=found.model.precision,
         threads=torch.get_num_threads(),
         passed_over=found.passed_over,
+        changed_by=changed,
     )
 
 

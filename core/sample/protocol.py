@@ -38,6 +38,8 @@ class Question(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     checkpoint: str
     """The directory of a checkpoint, or one that holds them: then the newest in it that can be read."""
+    cleaning: tuple[str, ...] = ()
+    """Steps by which the training text was cleaned: the text of the request is written in the same way."""
 
 
 class Asked(Question, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -126,6 +128,8 @@ class Loaded(Reply, frozen=True, kw_only=True, tag="loaded"):
     """Processor cores it computes on at most."""
     passed_over: tuple[str, ...] = ()
     """Newer checkpoints that cannot be read, each with what is wrong with it."""
+    changed_by: tuple[str, ...] = ()
+    """Cleaning steps that changed the text of the request."""
 
 
 class Text(Reply, frozen=True, kw_only=True, tag="text"):

@@ -22,7 +22,7 @@ from core.sample.protocol import Finished, Loaded, Text
 from core.sampling import Precision, Sampling
 from core.trouble import Trouble
 from core.workspace import Workspace, step_of
-from llmtui.commands.checkpoint import checkpoint_option, choose, tell_training
+from llmtui.commands.checkpoint import as_cleaned, checkpoint_option, choose, tell_training
 from llmtui.commands.options import precision_option, run_argument, sampling_options, sampling_settings
 from llmtui.console import out, say
 from llmtui.sampler import Sampler
@@ -83,6 +83,8 @@ class Chat:
         """Of the checkpoints when one was last chosen, which may have passed over it."""
         self._said = "float32"
         """The numbers the weights are kept in, as far as it has been said."""
+        self._changed: tuple[str, ...] = ()
+        """The cleaning steps that have been said to change what is said."""
         self._asks = sys.stdin.isatty() and sys.stdout.isatty()
         self._kept = True
 
@@ -248,6 +250,9 @@ class Chat:
         if loaded.precision != self._said and not loaded.precision.startswith("float32"):
             self._said = loaded.precision
             say(f"weights in {loaded.precision}")
+        if loaded.changed_by and loaded.changed_by != self._changed:
+            self._changed = loaded.changed_by
+            say(as_cleaned(loaded, "what was said"))
         if loaded.dropped_tokens:
             of = f"{loaded.dropped_tokens:,} of {plural(loaded.prompt_tokens, 'token')}"
             say(f"this is longer than the context: the first {of} are left out")

@@ -57,6 +57,8 @@ def tell(loaded: Loaded) -> None:
         say(f"passing over {damage}")
     if not loaded.precision.startswith("float32"):
         say(f"weights in {loaded.precision}")
+    if loaded.changed_by:
+        say(as_cleaned(loaded))
     if loaded.dropped_tokens:
         say(f"the prompt is longer than the context: {_lost(loaded.dropped_tokens)}")
     if loaded.dropped_suffix_tokens:
@@ -65,6 +67,11 @@ def tell(loaded: Loaded) -> None:
 
 def _lost(tokens: int) -> str:
     return f"{plural(tokens, 'token')} {verb(tokens, 'was', 'were')} left out"
+
+
+def as_cleaned(loaded: Loaded, what: str = "the prompt") -> str:
+    """What is said of a text that was changed."""
+    return f"{what} is read as the training text was cleaned: changed by {', '.join(loaded.changed_by)}"
 
 
 def choose(run: Run, wanted: str, *, verify: bool = True) -> Artifact:

@@ -11,6 +11,7 @@ import click
 import msgspec
 from click.shell_completion import CompletionItem
 
+from core.files import text_in
 from core.recipe import Recipe, Sample
 from core.recipe_file import fields, load, presets
 from core.runs.directory import all_runs
@@ -164,9 +165,9 @@ def sampling_settings(recipe: Recipe, asked: dict[str, Any]) -> Sample:
 def text_of(name: str) -> str:
     """The text of a file, or of standard input where `name` is "-". Raises NoText."""
     try:
-        return (sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()).decode()
+        return text_in(sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes())
     except UnicodeDecodeError as error:
-        raise NoText(f"it is not UTF-8 text (byte {error.start:,})", where=name) from None
+        raise NoText(f"it is not {error.encoding.upper()} text (byte {error.start:,})", where=name) from None
     except OSError as error:
         raise NoText((error.strerror or str(error)).lower(), where=name) from None
 

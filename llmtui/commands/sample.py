@@ -91,15 +91,18 @@ def sample(
     run = find_run(workspace, wanted)
     settings = sampling_settings(run.recipe, asked)
     text, sampling = prompt_of(prompt, settings), settings.sampling()
-    place = str(place_of(run, checkpoint))
+    place, cleaning = str(place_of(run, checkpoint)), run.recipe.preprocess.steps
     if count := best_of or beams:
         kind: Literal["drawn", "beams"] = "drawn" if best_of else "beams"
-        ranking = Likeliest(id=0, checkpoint=place, prompt=text, kind=kind, sampling=sampling, texts=count)
+        ranking = Likeliest(
+            id=0, checkpoint=place, cleaning=cleaning, prompt=text, kind=kind, sampling=sampling, texts=count
+        )
         asyncio.run(_rank(workspace, ranking, as_json))
     else:
         request = Generate(
             id=0,
             checkpoint=place,
+            cleaning=cleaning,
             prompt=text,
             sampling=sampling,
             suffix=suffix or "",

@@ -15,7 +15,7 @@ from core.runs.directory import find_run
 from core.sample.protocol import Loaded, Score, Scored, Scoring
 from core.trouble import Trouble
 from core.workspace import Workspace
-from llmtui.commands.checkpoint import checkpoint_option, place_of, tell
+from llmtui.commands.checkpoint import as_cleaned, checkpoint_option, place_of, tell
 from llmtui.commands.options import NAMED, NoText, json_option, run_option, text_of
 from llmtui.console import out, out_json, say, table
 from llmtui.sampler import Sampler
@@ -40,14 +40,15 @@ def score(files: tuple[str, ...], wanted: str | None, checkpoint: str, as_json: 
 
     Each token is predicted from those before it, the first from an end-of-text mark. When a context is full its
     newest half begins the next, so that behind the first half context every token has at least that much before it.
-    Of a masked model it is a bound (≤), estimated with the same tokens hidden every time. All is done in float32.
+    Line ends, Unicode and what else the run's recipe made alike in the training text are made alike here, too, which is
+    said. Of a masked model it is a bound (≤), estimated with the same tokens hidden every time. All is done in float32.
     """
     workspace = Workspace()
     run = find_run(workspace, wanted)
     texts = [(name, _read(name)) for name in files]
     scored: list[tuple[str, Scored]] = []
     try:
-        asyncio.run(_score(workspace, place_of(run, checkpoint), texts, scored, as_json))
+        asyncio.run(_score(workspace, place_of(run, checkpoint), run.recipe.preprocess.steps, texts, scored, as_json))
     finally:  # what has been found stands, whatever ends it
         if scored and not as_json:
             out(table([("FILE", "TOKENS", "NATS/TOKEN", "PERPLEXITY", "BITS/BYTE"), *map(_row, scored)]))
@@ -67,19 +68,26 @@ def _read(name: str) -> str:
 
 
 async def _score(
-    workspace: Workspace, place: Path, texts: list[tuple[str, str]], scored: list[tuple[str, Scored]], as_json: bool
+    workspace: Workspace,
+    place: Path,
+    cleaning: tuple[str, ...],
+    texts: list[tuple[str, str]],
+    scored: list[tuple[str, Scored]],
+    as_json: bool,
 ) -> None:
     """Put into `scored` what each of `texts` costs, all under the same weights. Raises CannotScore, SamplerDied."""
     sampler, checkpoint = Sampler(workspace), str(place)
     try:
         for name, text in texts:
-            request = Score(id=0, checkpoint=checkpoint, text=text)
+            request = Score(id=0, checkpoint=checkpoint, cleaning=cleaning, text=text)
             began = spoke = 0.0
             async with aclosing(replies(sampler, request)) as came:
                 async for reply in came:
                     match reply:
                         case Loaded(checkpoint=checkpoint):
-                            tell(reply)
+                            tell(structs.replace(reply, changed_by=()))
+                            if reply.changed_by:
+                                say(as_cleaned(reply, name))
                             began = spoke = time.monotonic()
                         case Scoring(done=done, total=total) if (now := time.monotonic()) - spoke >= SPEAK_EVERY:
                             speed, spoke = done / (now - began), now

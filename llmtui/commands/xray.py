@@ -91,6 +91,7 @@ def xray(
         request = Look(
             id=0,
             checkpoint=place,
+            cleaning=run.recipe.preprocess.steps,
             precision="float32",
             prompt=prompt_of(prompt, settings),
             sampling=settings.sampling(),

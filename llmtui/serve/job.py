@@ -76,6 +76,7 @@ class Job(Struct, kw_only=True):
             request = Generate(
                 id=0,
                 checkpoint=str(self.offer.checkpoint.path),
+                cleaning=self.offer.run.recipe.preprocess.steps,
                 prompt=prompt.prompt,
                 suffix=self.suffix,
                 sampling=self.sampling,

@@ -10,7 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from core.sample.protocol import LONGEST, Cancel, Ended, Finished, Generate
+from core.recipe import Preprocess
+from core.sample.protocol import LONGEST, Cancel, Ended, Finished, Generate, Likeliest, Look, Score, Scored
 from core.sampling import Sampling
 from core.workspace import Workspace
 from tests.core.serving import END, Child, endless, loaded, refused, save, serving, text
@@ -91,6 +92,37 @@ def test_only_what_fits_the_context_is_seen_of_a_prompt_and_an_empty_one_is_fine
     assert (loaded(said).prompt_tokens, loaded(said).dropped_tokens) == (20, 4)
     assert text(said) == text(child.ask(2, checkpoint, short, Sampling(tokens=8)))
     assert loaded(child.ask(3, checkpoint, "")).prompt_tokens == 1  # the mark behind which a text begins
+
+
+def test_a_text_costs_the_same_however_its_lines_end_and_its_letters_are_spelled(
+    child: Child, checkpoint: Path
+) -> None:
+    costs = []
+    for number, written in enumerate(("é b\nc d\n", "é b\r\nc d\r\n", "e\u0301 b \nc d\r", "\ufeffé b\nc d\n")):
+        child.say(Score(id=number, checkpoint=str(checkpoint), cleaning=Preprocess().steps, text=written))
+        said = child.answer(number)
+        costs.append(next((reply.nats, reply.bytes) for reply in said if isinstance(reply, Scored)))
+        steps = [(), ("control_characters",), ("unicode_nfc", "control_characters", "trailing_space")]
+        assert loaded(said).changed_by == (*steps, ("control_characters",))[number]
+    assert costs == [costs[0]] * 4
+
+
+def test_a_prompt_is_read_as_the_training_text_was_cleaned(child: Child, checkpoint: Path) -> None:
+    where, sampling = str(checkpoint), Sampling(tokens=5)
+    cleaning = ("control_characters", "trailing_space", "lower_case", "boilerplate")
+    plain = text(child.ask(1, checkpoint, "a\nb ", sampling))
+    child.say(Generate(id=2, checkpoint=where, cleaning=cleaning, prompt="A\r\nB ", sampling=sampling))
+    said = child.answer(2)
+    assert (text(said), loaded(said).prompt_tokens) == (plain, 4)  # the space at its end stays
+    assert loaded(said).changed_by == ("control_characters", "lower_case")
+    for request in (
+        Likeliest(id=3, checkpoint=where, cleaning=cleaning, prompt="A", kind="beams", sampling=sampling),
+        Look(id=3, checkpoint=where, cleaning=cleaning, prompt="A"),
+    ):
+        child.say(request)
+        assert loaded(child.answer(3)).changed_by == ("lower_case",)
+    child.say(Generate(id=4, checkpoint=where, cleaning=cleaning, prompt="Read more\n", sampling=sampling))
+    assert loaded(child.answer(4)).prompt_tokens == 10
 
 
 def test_settings_at_their_edges_are_answers(child: Child, checkpoint: Path) -> None:
