@@ -13,12 +13,18 @@ import certifi
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, LocationParseError, NameResolutionError, NewConnectionError
 
 from core import __version__
 from core.sources import PRIVATE_URLS, UnknownSource, check_url, private_urls_allowed, shown_url
 from core.trouble import Trouble
 
 REDIRECTS = 5
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
+"""All of IPv6 that is public (RFC 4291); outside of it lie forms of IPv4's addresses that are used no more."""
+_INSIDE = (".localhost", ".local", ".internal", ".intranet", ".private", ".corp", ".home", ".lan", ".home.arpa")
+"""Ends of names that are never public (RFC 6762, RFC 8375, ICANN's .internal)."""
 _MOVED = (301, 302, 303, 307, 308)
 
 
@@ -82,11 +88,15 @@ class Client:
 def check_address(address: str, shown: str) -> None:
     """Raise Unreachable for an IP address inside the own network or machine, unless that is allowed."""
     if not private_urls_allowed() and not _is_public(address):
-        raise Unreachable(
-            f"it leads to {address}, inside this machine's own network",
-            where=shown,
-            todo=f"fetch the file yourself, or set {PRIVATE_URLS}=1 for a server you trust",
-        )
+        raise _inside(address, shown)
+
+
+def _inside(place: str, shown: str) -> Unreachable:
+    return Unreachable(
+        f"it leads to {place}, inside this machine's own network",
+        where=shown,
+        todo=f"fetch the file yourself, or set {PRIVATE_URLS}=1 for a server you trust",
+    )
 
 
 def _is_public(address: str) -> bool:
@@ -94,50 +104,67 @@ def _is_public(address: str) -> bool:
     if isinstance(ip, ipaddress.IPv6Address):
         # addresses that stand for one of IPv4
         inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
-        if ip in ipaddress.ip_network("64:ff9b::/96"):
+        if ip in _NAT64:
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         if inner is not None and not _is_public(str(inner)):
             return False
-        if ip.ipv4_mapped is not None:
+        if ip.ipv4_mapped is not None or ip in _NAT64:
             return True
+        if ip not in _GLOBAL_UNICAST:
+            return False
     return ip.is_global and not ip.is_multicast
 
 
 def _check_name(host: str, url: str) -> None:
+    """Raise Unreachable where a proxy, which looks `host` up for itself, would be led inside."""
     try:
         found = socket.getaddrinfo(host, None)
     except (OSError, UnicodeError):
+        # unknown here, and perhaps not to the proxy: names that are never public are not asked for
+        if not private_urls_allowed() and ("." not in host.rstrip(".") or host.rstrip(".").endswith(_INSIDE)):
+            raise _inside(host, shown_url(url)) from None
         return
     for *_, place in found:
         check_address(str(place[0]), shown_url(url))
 
 
-def _checked(connection: HTTPConnection, sock: socket.socket) -> socket.socket:
-    """The socket, when the address it is really connected to may be asked: a name can mean another one each time."""
-    try:
-        check_address(str(sock.getpeername()[0]), connection.host)
-    except Unreachable:
-        sock.close()
-        raise
-    return sock
+class _Guarded(HTTPConnection):
+    """Connects only to addresses that have been checked: each time, since a name can mean another one each time."""
 
-
-class _Http(HTTPConnection):
     def _new_conn(self) -> socket.socket:
-        return _checked(self, super()._new_conn())
+        name, refusal, failure = self._dns_host, None, None
+        try:
+            found = socket.getaddrinfo(name.strip("[]"), self.port, type=socket.SOCK_STREAM)
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error
+        except UnicodeError:
+            raise LocationParseError(f"{name!r}, label empty or too long") from None
+        for *_, place in found:
+            try:
+                check_address(str(place[0]), name)
+            except Unreachable as trouble:
+                refusal = trouble
+                continue
+            self._dns_host = str(place[0])  # which is not looked up again
+            try:
+                return super()._new_conn()
+            except (NewConnectionError, ConnectTimeoutError) as error:
+                failure = error
+            finally:
+                self._dns_host = name
+        raise failure or refusal or NewConnectionError(self, "the name has no address")
 
 
-class _Https(HTTPSConnection):
-    def _new_conn(self) -> socket.socket:
-        return _checked(self, super()._new_conn())
+class _GuardedHttps(_Guarded, HTTPSConnection):
+    """The same; whom the server has to prove to be is still asked by name."""
 
 
 class _HttpPool(HTTPConnectionPool):
-    ConnectionCls = _Http
+    ConnectionCls = _Guarded
 
 
 class _HttpsPool(HTTPSConnectionPool):
-    ConnectionCls = _Https
+    ConnectionCls = _GuardedHttps
 
 
 def _certificates() -> ssl.SSLContext:

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -260,17 +261,57 @@ def test_a_redirect_may_not_lead_to_what_may_not_be_asked(server: Server, tmp_pa
     assert "pw" not in trouble.value.sentence()
 
 
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::ffff:127.0.0.1]"])
-def test_an_address_inside_is_refused_before_a_byte_is_sent(
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.1", "0.0.0.0", "[::ffff:127.0.0.1]", "0x7f000001"])
+def test_an_address_inside_is_refused_before_anything_is_connected_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str
 ) -> None:
     monkeypatch.delenv("LLMTUI_ALLOW_PRIVATE_URLS", raising=False)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         with pytest.raises(Unreachable, match="inside this machine's own network"):
             make(tmp_path / "out", downloading(f"https://{host}:{listening.getsockname()[1]}/file.txt"))
-        connection, _ = listening.accept()
-        with connection:
-            assert connection.recv(100) == b""
+        listening.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listening.accept()
+
+
+def test_a_name_that_means_an_address_inside_at_the_second_look_is_not_connected_to(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first answer of the server breaks off; the retry finds the name pointing elsewhere."""
+    found, looked = socket.getaddrinfo, list[str]()
+
+    def rebinding(host: str, *arguments: Any, **options: Any) -> Any:
+        if host != "books.example":
+            return found(host, *arguments, **options)
+        looked.append(host)
+        return found("127.0.0.1" if len(looked) == 1 else "127.0.0.2", *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", rebinding)
+    monkeypatch.delenv("LLMTUI_ALLOW_PRIVATE_URLS")
+    monkeypatch.setattr(guard, "_is_public", lambda address: address == "127.0.0.1")
+    monkeypatch.setattr("core.sources.check_url", lambda url: url)
+    server.script = [broken(1000)]
+    with pytest.raises(Unreachable, match=r"leads to 127\.0\.0\.2, inside"):
+        list(fetch.fetch(f"http://books.example:{server.server_port}/a.txt", tmp_path, QUICK))
+    assert len(server.seen) == 1
+
+
+def test_of_several_addresses_only_public_ones_are_connected_to(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def several(host: str, port: int, *_: Any, **__: Any) -> Any:
+        places = [host] if host[0].isdigit() else ["127.0.0.9", "127.0.0.1"]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (place, port)) for place in places]
+
+    monkeypatch.setattr(socket, "getaddrinfo", several)
+    monkeypatch.delenv("LLMTUI_ALLOW_PRIVATE_URLS")
+    monkeypatch.setattr(guard, "_is_public", lambda address: address == "127.0.0.1")
+    with socket.create_server(("127.0.0.9", server.server_port)) as inside:
+        list(fetch.fetch(f"http://books.example:{server.server_port}/a.txt", tmp_path, QUICK))
+        inside.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            inside.accept()
+    assert len(server.seen) == 1
 
 
 @pytest.mark.parametrize(
@@ -293,6 +334,13 @@ def test_an_address_inside_is_refused_before_a_byte_is_sent(
         ("::ffff:169.254.169.254", False),
         ("64:ff9b::a9fe:a9fe", False),
         ("2002:7f00:1::", False),
+        ("64:ff9b::5db8:d822", True),
+        ("64:ff9b:1::a9fe:a9fe", False),
+        ("::127.0.0.1", False),
+        ("::ffff:0:7f00:1", False),
+        ("fec0::1", False),
+        ("::", False),
+        ("ff02::1", False),
     ],
 )
 def test_which_addresses_are_public(monkeypatch: pytest.MonkeyPatch, address: str, public: bool) -> None:
@@ -343,8 +391,9 @@ def test_a_proxy_is_not_asked_for_a_name_inside(
     monkeypatch.delenv("LLMTUI_ALLOW_PRIVATE_URLS")
     monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{server.server_port}")
     monkeypatch.setenv("no_proxy", "")
-    with pytest.raises(Unreachable, match="inside this machine's own network"):
-        make(tmp_path / "out", downloading("https://localhost/file.txt"))
+    for name in ("localhost", "metadata.internal", "printer", "nas.local"):
+        with pytest.raises(Unreachable, match="inside this machine's own network"):
+            make(tmp_path / "out", downloading(f"https://{name}/file.txt"))
     assert not server.seen
 
 
