@@ -75,7 +75,7 @@ def show(name: str, text: str, recipe: Preprocess) -> Preview:
     for step in (STEPS[name] for name in recipe.steps):
         if step.rewrite is not None:
             rewritten = step.rewrite(cleaned, True)
-            if rewritten != cleaned:
+            if step.counts(cleaned, rewritten):
                 changed.append(step.name)
             cleaned = rewritten
         elif step.judge is not None and step.judge.removes(step.judge.measure(cleaned), recipe):

@@ -166,19 +166,21 @@ class _Shard:
         count, slots = len(texts), len(self.slots)
         sizes, touched = np.zeros((slots + 1, count), np.int32), np.zeros((slots, count), np.bool_)
         measures = np.zeros((slots, 2, count), np.int32)
+        rewritten = False
         for slot, index in enumerate(self.slots):
             sizes[slot] = size
-            rewrite, judge = self._rewriter(index), STEPS[self.steps[index]].judge
-            if judge is not None:
-                measures[slot] = np.array(list(map(judge.measure, texts)), np.int32).T
+            step, rewrite = STEPS[self.steps[index]], self._rewriter(index)
+            if step.judge is not None:
+                measures[slot] = np.array(list(map(step.judge.measure, texts)), np.int32).T
             if rewrite is not None:
                 cleaned = list(map(rewrite, texts, last.tolist()))
                 changed = [at for at, (old, new) in enumerate(zip(texts, cleaned, strict=True)) if new != old]
-                touched[slot, changed] = True
+                touched[slot, [at for at in changed if step.counts(texts[at], cleaned[at])]] = True
+                rewritten = rewritten or bool(changed)
                 size[changed] = [len(cleaned[at].encode()) for at in changed]
                 texts = cleaned
         sizes[slots] = size
-        if touched.any():
+        if rewritten:
             columns = {"name": batch.column("name"), "part": batch.column("part"), "text": pa.array(texts, pa.string())}
             batch = pa.RecordBatch.from_pydict(columns, schema=SCHEMA)
         characters = pc.utf8_length(batch.column("text")).to_numpy()

@@ -29,6 +29,8 @@ class Step(Struct, frozen=True):
     why: str
     """One line: what it is good for."""
     rewrite: Rewrite | None = None
+    counts: Callable[[str, str], bool] = str.__ne__
+    """Whether a rewriting, from one text to another, is a change worth counting."""
     judge: Judge | None = None
     parameters: tuple[str, ...] = ()
     """Fields of `recipe.Preprocess` that it reads."""
@@ -54,7 +56,13 @@ STEPS = {
             characters.control_characters,
             nanoseconds=3,
         ),
-        Step("trailing_space", "invisible, and a cost to every model", whitespace.trailing_space, nanoseconds=3),
+        Step(
+            "trailing_space",
+            "invisible, and a cost to every model",
+            whitespace.trailing_space,
+            counts=whitespace.more_than_a_newline,
+            nanoseconds=3,
+        ),
         Step(
             "spaces",
             "one space between words, at most two blank lines",

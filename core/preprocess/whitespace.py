@@ -22,6 +22,12 @@ def trailing_space(text: str, last: bool) -> str:
     return text if stripped == text else stripped
 
 
+def more_than_a_newline(before: str, after: str) -> bool:
+    """Whether `after` differs in more than the newline at the end that `before` has not: most files end without one,
+    and what is told of them would be of no space at all."""
+    return after not in (before, before + "\n")
+
+
 def spaces(text: str, _last: bool) -> str:
     """One space between words, at most two blank lines in a row; the indentation of lines stays.
 

@@ -112,6 +112,12 @@ def test_a_step_rewrites(step: str, before: str, after: str) -> None:
     assert rewriter(step)(before, True) == after
 
 
+def test_a_missing_last_newline_is_no_trailing_space() -> None:
+    counts = STEPS["trailing_space"].counts
+    assert not counts("ends without one", "ends without one\n") and not counts("as it was\n", "as it was\n")
+    assert counts("space \nhere", "space\nhere\n") and counts("end ", "end\n") and counts("lines\n\n", "lines\n")
+
+
 def test_trailing_space_leaves_the_open_end_of_a_part_alone() -> None:
     assert rewriter("trailing_space")("a \n\nb ", False) == "a\n\nb "
 
