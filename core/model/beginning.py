@@ -36,7 +36,7 @@ def look(recipe: Recipe, workspace: Workspace, *, verify: bool = False) -> Path 
     if isinstance(origin, OfHub):
         return None
     if isinstance(origin, OfRun):
-        origin, _ = checkpoint(run_directory(workspace, origin.name), origin.step, verify=verify)
+        origin, _ = checkpoint(run_directory(workspace, origin), origin.step, verify=verify)
     ensure_begun(recipe, origin, contents(weight_files(origin)), workspace)
     return origin
 
@@ -83,12 +83,19 @@ def ensure_whole(model: Model, weights: Weights, found: Mapping[str, Kept], wher
     """Raises BadStart where a tensor that `model` needs is missing from `found`, unknown, or of another size.
 
     Of a row for each token as many are needed as stand for something in both; of learned positions those that the
-    model has. A head of its own may be missing: it begins as the embedding.
+    model has. A head of its own may be missing where the weights have theirs tied: it begins as the embedding.
     """
     wanted = tensors(model, weights.vocabulary)
     if weights.published:
         found = {ours: _turned(ours, kept) for name, kept in found.items() if (ours := our_name(name))}
     head = TOKENS[1]
+    if not weights.shape.tied_head and head not in found:
+        file, field = ("config.json", "tie_word_embeddings") if weights.published else ("model.json", "tied_head")
+        raise BadStart(
+            f"the weights have a head of their own ({field} is false in {file}), but {head} is missing",
+            where=where,
+            todo="bring the file that has it; or say true there, if the head really is the embedding",
+        )
     missing = [name for name in wanted if name not in found and name != head]
     unknown = [name for name in found if name not in wanted and name != head]
     if missing or unknown:

@@ -36,12 +36,14 @@ def start_from(recipe: Model, model: GPT, vocabulary: Vocabulary, workspace: Wor
     ensure_whole(recipe, weights, contents(weight_files(folder)), str(folder))
     tensors = read_tensors(weight_files(folder))
     hidden = weights.shape.objective == "masked"
-    fill(
+    said = fill(
         model,
         from_gpt2(tensors) if weights.published else tensors,
         tokens=weights.vocabulary + hidden,
         where=str(folder),
     )
+    if said:
+        yield Note(level="warning", text=said)
     yield Note(text=f"began with the weights of {recipe.init} in {folder}")
 
 
@@ -72,7 +74,7 @@ def _folder(init: str, workspace: Workspace) -> Generator[Event, None, Path]:
     if isinstance(origin, OfHub):
         return (yield from hub_model.fetch(origin.repository, origin.revision))
     if isinstance(origin, OfRun):
-        folder, damaged = checkpoint(run_directory(workspace, origin.name), origin.step, verify=True)
+        folder, damaged = checkpoint(run_directory(workspace, origin), origin.step, verify=True)
         for damage in damaged:
             yield Note(level="warning", text=f"passing over {damage}")
         return folder

@@ -40,20 +40,21 @@ def ensure_finite(tensors: Iterable[tuple[str, Tensor]], where: str) -> None:
 
 
 @torch.no_grad()
-def fill(model: GPT, tensors: Iterable[tuple[str, Tensor]], *, tokens: int, where: str) -> None:
-    """Put `tensors`, by our names, into `model`, whatever type of floating point they have.
+def fill(model: GPT, tensors: Iterable[tuple[str, Tensor]], *, tokens: int, where: str) -> str:
+    """Put `tensors`, by our names, into `model`, whatever type of floating point they have; what to say of its head.
 
     They have to be what `beginning.ensure_whole` lets pass. tokens: how many rows of the embedding stand for
     something; of these as many are taken as the model has use for, and its other rows stay as they are. Of learned
-    positions those are taken that the model has. A head that is not there begins as the embedding.
-
-    Raises BadStart where a number is none.
+    positions those are taken that the model has. A head that is not there begins as the embedding; one that a tied
+    model has no place for is left out. Both are said. Raises BadStart where a number is none.
     """
     parameters = dict(model.named_parameters())
     used = min(tokens, model.vocabulary + (model.mask is not None))
     headless = "lm_head.weight" in parameters  # a tied one is the embedding's
+    left_out: Tensor | None = None
     for name, tensor in tensors:
         if name == "lm_head.weight" and model.shape.tied_head:
+            left_out = tensor[:used].to(model.wte.weight.dtype)
             continue
         parameter = parameters[name]
         rows = used if name in TOKENS else len(parameter)
@@ -62,3 +63,7 @@ def fill(model: GPT, tensors: Iterable[tuple[str, Tensor]], *, tokens: int, wher
         headless &= name != "lm_head.weight"
     if headless:
         model.lm_head.weight[:used].copy_(model.wte.weight[:used])
+        return "the weights have no head of their own: it begins as a copy of the embedding"
+    if left_out is not None and not torch.equal(left_out, model.wte.weight[:used]):
+        return "the head in the weights differs from the embedding, to which the model ties it, and is left out"
+    return ""

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from core.artifact import write_directory
+from core.events import Note
 from core.model.gpt import GPT
 from core.model.published import start_from
 from core.model.weights import save_model
@@ -138,6 +139,32 @@ def test_what_can_be_had_from_the_weights_fits(tmp_path: Path, workspace: Worksp
     loose = begun(tmp_path, workspace, tied_head=False)
     same_scores(loose, theirs)
     assert loose.lm_head.weight is not loose.wte.weight
+
+
+def warnings(folder: Path, workspace: Workspace, **fields: Any) -> list[str]:
+    """Those on the way to a model of SHAPE with other fields, begun from `folder`."""
+    shape = msgspec.structs.replace(SHAPE, init=str(folder), **fields)
+    notes = start_from(shape, GPT(shape, VOCABULARY.size), VOCABULARY, workspace)
+    return [note.text for note in notes if isinstance(note, Note) and note.level == "warning"]
+
+
+def test_a_missing_head_is_the_embedding_only_where_the_weights_say_that_they_are_tied(
+    tmp_path: Path, workspace: Workspace
+) -> None:
+    written(tmp_path, vocab_size=300, **SMALL)
+    assert warnings(tmp_path, workspace) == []
+    assert "begins as a copy of the embedding" in warnings(tmp_path, workspace, tied_head=False)[0]
+    config = tmp_path / "config.json"
+    told = config.read_text()
+    config.write_text(json.dumps(json.loads(told) | {"tie_word_embeddings": False}))
+    assert "but lm_head.weight is missing" in refused(tmp_path, workspace, tied_head=False)
+    config.write_text(told)
+    tensors = load_file(tmp_path / "model.safetensors")
+    same = tensors["transformer.wte.weight"].clone()
+    for head, said in ((same, 0), (same + 1, 1)):
+        save_file(tensors | {"lm_head.weight": head}, tmp_path / "model.safetensors")
+        assert len(warnings(tmp_path, workspace)) == said
+        assert warnings(tmp_path, workspace, tied_head=False) == []
 
 
 def test_rows_that_only_pad_and_the_mark_of_the_hidden_stay_as_they_were_drawn(
