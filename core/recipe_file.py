@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from encodings import aliases
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,8 @@ from core.trouble import Usage, nearest
 from core.workspace import Workspace
 
 PRESETS = Path(__file__).parent / "recipes"
+_UNKNOWN = re.compile(r"unknown field `(.+?)`")
+"""In what msgspec says of a table."""
 
 
 class BadRecipe(Usage):
@@ -157,7 +160,9 @@ def load(
 
 
 def _lay(tables: dict[str, Any], layer: dict[str, Any], folder: Path | None = None) -> None:
-    """Put a layer, whose paths start from `folder` or from here, upon `tables`."""
+    """Put a layer, whose paths start from `folder` or from here, upon `tables`. Names of runs are in lower case."""
+    if isinstance(name := layer.get("name"), str):
+        layer = layer | {"name": name.lower()}
     model = layer.get("model", {})
     if isinstance(depth := model.get("depth"), int):
         _merge(tables, dialled(depth))
@@ -210,23 +215,23 @@ def _merge(into: dict[str, Any], layer: Mapping[str, Any]) -> None:
 def _checked(tables: dict[str, Any], where: str) -> dict[str, Any]:
     """The same tables, once every name and every value in them is known to be right."""
     known = {field.key: field for field in fields()}
-    sections = {field.section for field in known.values()}
+    sections = {field.section for field in known.values()} - {""}
     for section, content in tables.items():
-        if section in sections - {""}:
+        if section in sections:
             if not isinstance(content, dict):
+                example = next(key for key in known if key.startswith(f"{section}."))
                 raise BadRecipe(
-                    f"{section!r} is a section, not a value", where=where, todo=f"write [{section}] above its fields"
+                    f"{section!r} is a section, not a value",
+                    where=where,
+                    todo=f"name a field in it, as {example} is: [{section}] stands above its fields in a file",
                 )
             names = [f"{section}.{name}" for name in content]
         else:
             names = [section]
         for key in names:
             if key not in known:
-                raise BadRecipe(
-                    f"unknown field {key!r}",
-                    where=where,
-                    todo=nearest(key, [*known, *(sections - {""})]) or "`llmtui recipe` prints them all",
-                )
+                what = "section" if key == section and isinstance(content, dict) else "field"
+                raise BadRecipe(f"unknown {what} {key!r}", where=where, todo=_meant(key, known, sections))
     for field in known.values():
         table = tables.get(field.section, {}) if field.section else tables
         if field.name in table:
@@ -234,15 +239,37 @@ def _checked(tables: dict[str, Any], where: str) -> dict[str, Any]:
     return tables
 
 
+def _meant(key: str, known: Mapping[str, Field], sections: Collection[str]) -> str:
+    """Which field or section a wrong `key` may stand for, or where the right ones are."""
+    section, dot, name = key.partition(".")
+    there = [field.name for field in known.values() if field.section == section]
+    if dot and (close := nearest(name, there, f"{section}.{{}}")):
+        return close
+    elsewhere = [field.key for field in known.values() if field.name == (name or section)]
+    if elsewhere:  # the right name in another section, or in none
+        return "did you mean " + " or ".join(map(repr, elsewhere)) + "?"
+    if dot:
+        return f"[{section}] has {', '.join(there)}"
+    close = nearest(key, sections) or nearest(key, known)
+    return close or f"sections are {', '.join(sorted(sections))}; `llmtui recipe` prints all fields"
+
+
 def _check_value(field: Field, value: Any, where: str) -> None:
     struct = type(getattr(Recipe(), field.section)) if field.section else Recipe
+    if field.key == "name" and isinstance(value, str):
+        value = value.lower()
     try:
         msgspec.convert({field.name: value}, struct, str_keys=True)
-    except msgspec.ValidationError:
+    except msgspec.ValidationError as error:
+        if unknown := _UNKNOWN.search(str(error)):  # in a table of its own
+            inside = field.allowed.rpartition("a table of ")[2].split(", ")
+            todo = nearest(unknown[1], inside) or f"there is {', '.join(inside)}"
+            raise BadRecipe(f"unknown field {unknown[1]!r} in {field.key}", where=where, todo=todo) from None
         shown = str(value).lower() if isinstance(value, bool) else repr(value)
-        raise BadRecipe(
-            f"{field.key} = {shown} is not {field.allowed}", where=where, todo=f"{field.key}: {field.description}"
-        ) from None
+        todo = f"{field.key}: {field.description}"
+        if isinstance(value, str) and value[:1] in ("[", "{"):
+            todo = f'it is no TOML: texts in it stand in quotes, such as ["a", "b"]; {todo}'
+        raise BadRecipe(f"{field.key} = {shown} is not {field.allowed}", where=where, todo=todo) from None
 
 
 def _check_together(recipe: Recipe, where: str) -> None:

@@ -7,7 +7,7 @@ import os
 import re
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from core.corpora import CORPORA, places
 from core.trouble import Usage, nearest
@@ -27,6 +27,8 @@ _KNOWN = (
     "an https URL, or the path of a file, of a folder, or a pattern such as 'books/*.txt'"
 )
 _COMPRESSED = (".gz", ".zst", ".xz", ".bz2")
+_WILD = re.compile(r"\[[^\]]*\]|[*?]")
+"""What stands for other characters in a pattern."""
 
 
 class UnknownSource(Usage):
@@ -153,13 +155,24 @@ def _unknown(corpus: str, path: Path) -> UnknownSource:
 
 
 def source_name(corpus: str) -> str:
-    """What to call what is made from `corpus`: `tinystories` from hf:roneneldan/TinyStories@main."""
+    """What to call what is made from `corpus`: `tinystories` from hf:roneneldan/TinyStories@main, `books` from
+    books/**/*.txt. Its last part with a letter or digit of its own decides."""
     kind = kind_of(corpus)
     if kind == "hub":
-        return name_from(Path(corpus.removeprefix("hf:").partition("@")[0]).name)
-    # not urlsplit, which raises where a bracket is open: what is wrong with an address is said by `check_url`
-    path = re.split(r"[?#]", corpus.partition("://")[2])[0].partition("/")[2] if kind == "url" else corpus
-    name = Path(path).name
+        parts = corpus.removeprefix("hf:").partition("@")[0].split("/")
+        return next(filter(None, (name_from(part, "") for part in reversed(parts))), "text")
+    if kind == "url":
+        # not urlsplit, which raises where a bracket is open: what is wrong with an address is said by `check_url`
+        host, _, path = re.split(r"[?#]", corpus.partition("://")[2])[0].partition("/")
+        place, above = unquote(path), [host.rpartition("@")[2]]
+    else:
+        place, above = absolute(corpus), []
+    names = [_WILD.sub("", _stem(part)) if glob.has_magic(place) else _stem(part) for part in place.split("/")]
+    return next(filter(None, (name_from(name, "") for name in reversed([*above, *names]))), "text")
+
+
+def _stem(name: str) -> str:
+    """A file's name without the suffixes that say how it is written."""
     for suffix in _COMPRESSED:
         name = name.removesuffix(suffix)
-    return name_from(Path(name).stem or "text")
+    return Path(name).stem

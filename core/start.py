@@ -31,7 +31,7 @@ _REPOSITORIES = {
 """Repositories of the hub that have a short name: layers, heads, width."""
 
 _HUB = re.compile(r"hf:(\w[\w.-]*(?:/\w[\w.-]*)?)(?:@(\w[\w./-]*))?\Z", re.ASCII)
-_RUN = re.compile(r"run:([a-z0-9][a-z0-9._-]*)(?:@(\d{1,12}))?\Z")
+_RUN = re.compile(r"run:([A-Za-z0-9][A-Za-z0-9._-]*)(?:@(\d{1,12}))?\Z")
 _RUN_ID = re.compile(r"\d{8}-\d{6}-(.+)-[0-9a-f]{4}\Z")
 
 
@@ -85,12 +85,12 @@ def located(init: str, folder: Path, workspace: Workspace) -> str:
     match meant(init):
         case Path() as path:
             return os.path.abspath(folder / path)  # noqa: PTH100 it also resolves ".."
-        case OfRun(name, step):
+        case OfRun() as origin:
             try:
-                path = run_directory(workspace, name)
+                path = run_directory(workspace, origin)
             except BadStart:
                 return init
-            return f"run:{path.name}" + (f"@{step}" if step is not None else "")
+            return f"run:{path.name}" + (f"@{origin.step}" if origin.step is not None else "")
         case _:
             return init
 
@@ -107,7 +107,7 @@ def implied(init: str, workspace: Workspace) -> dict[str, Any]:
                 return published_form(dict(zip(("n_layer", "n_head", "n_embd"), size, strict=True)))
         return {}
     if isinstance(origin, OfRun):
-        recipe = run_recipe(run_directory(workspace, origin.name))
+        recipe = run_recipe(run_directory(workspace, origin))
         return {"model": _fields(recipe.model), "tokenize": msgspec.structs.asdict(recipe.tokenize)}
     weights = described(origin)
     if weights.published:
@@ -160,21 +160,23 @@ def other_tokens(what: str, todo: str) -> BadStart:
     return BadStart(f"tokens from another vocabulary than the model's: {what}", where="model.init", todo=todo)
 
 
-def run_directory(workspace: Workspace, wanted: str) -> Path:
-    """The run whose id or name it is, the newest of that name. Raises BadStart with the nearest right name."""
+def run_directory(workspace: Workspace, origin: OfRun) -> Path:
+    """The run with that id or name; of several the newest that has the checkpoint. Raises BadStart with the nearest
+    right name."""
     try:
         ids = sorted((entry.name for entry in os.scandir(workspace.runs) if entry.is_dir()), reverse=True)
     except OSError:
         ids = []
     names = {id_: found[1] for id_ in ids if (found := _RUN_ID.match(id_))}
-    for id_, name in names.items():
-        if wanted in (id_, name):
-            return workspace.runs / id_
-    raise BadStart(
-        f"there is no run {wanted!r}",
-        where="model.init",
-        todo=nearest(wanted, [*names.values(), *names]) or "`llmtui ls` lists them",
-    )
+    called = [workspace.runs / id_ for id_, name in names.items() if origin.name.lower() in (id_, name)]
+    if not called:
+        raise BadStart(
+            f"there is no run {origin.name!r}",
+            where="model.init",
+            todo=nearest(origin.name, [*names.values(), *names]) or "`llmtui ls` lists them",
+        )
+    kept = "step-*" if origin.step is None else f"step-{origin.step:08d}"
+    return next((run for run in called if any((run / "checkpoints").glob(kept))), called[0])
 
 
 def run_recipe(run: Path) -> Recipe:

@@ -116,7 +116,8 @@ class Unforeseen(Trouble):
     """A mistake of the program's own: whoever says it writes the traceback down."""
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
-    """ "did you mean X?", or nothing when no name is near."""
-    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else ""
+def nearest(name: str, names: Iterable[str], form: str = "{}") -> str:
+    """ "did you mean X?", or nothing when no name is near. form: how a name is written where it is used."""
+    there = {known.lower(): known for known in names}
+    close = difflib.get_close_matches(name.lower(), there, n=1, cutoff=0.5)
+    return f"did you mean {form.format(there[close[0]])!r}?" if close else ""

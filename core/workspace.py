@@ -104,14 +104,16 @@ def step_of(checkpoint: Path) -> int:
     return int(digits) if digits.isdecimal() else 0
 
 
-def name_from(text: str) -> str:
-    """A valid name that resembles `text`: lower case, what is not allowed becomes a dash."""
+def name_from(text: str, fallback: str = "untitled") -> str:
+    """A valid name like `text`, in lower case, with dashes for what is not allowed; `fallback` where none is left."""
     name = re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")[:48].rstrip("-._")
-    return name or "untitled"
+    return re.sub(r"\.{2,}", ".", name) or fallback
 
 
 def check_name(name: str) -> str:
-    """`name` itself if it can be a file name everywhere, else BadName."""
-    if not NAME.match(name) or ".." in name or name.endswith("."):
-        raise BadName(f"{name!r} is not a name", todo="use a-z, 0-9, dot, dash, underscore; at most 64 characters")
-    return name
+    """`name` in lower case if it can be a file name everywhere, else BadName."""
+    lower = name.lower()
+    if not NAME.match(lower) or ".." in lower or lower.endswith("."):
+        todo = f"use a-z, 0-9, dot, dash, underscore; at most 64 characters; such as {name_from(name, 'my-run')}"
+        raise BadName(f"{name!r} is not a name", todo=todo)
+    return lower

@@ -446,6 +446,8 @@ def test_plan_json_has_the_parts(capsys: pytest.CaptureFixture[str]) -> None:
     told = json.loads(capsys.readouterr().out)
     assert sum(told["parameters"].values()) == 124_439_808
     assert {one["precision"] for one in told["options"]} == {"float32", "bfloat16"}
+    assert told["flops_per_token"] == sum(told["flops_per_token_by_part"].values()) == 854_438_400
+    assert told["flops_are"] == "forward and backward"
 
 
 def test_recipe_prints_a_file_that_gives_the_same_recipe(

@@ -373,24 +373,30 @@ def find_run(workspace: Workspace, wanted: str | None = None, among: list[Run] |
     among: the runs it may be, newest first; all when not given. Raises NoSuchRun with the nearest right name, and
     BadRun where `wanted` is the id of one that cannot be read.
     """
+    return find_runs(workspace, wanted, among)[0]
+
+
+def find_runs(workspace: Workspace, wanted: str | None = None, among: list[Run] | None = None) -> list[Run]:
+    """Every run that `wanted` may mean, as `find_run` takes it, newest first; at least one. Raises NoSuchRun, BadRun.
+
+    Names are in lower case, and found in any.
+    """
     if among is None and wanted is not None and wanted in run_names(workspace):
-        return Run.open(workspace.runs / wanted)
+        return [Run.open(workspace.runs / wanted)]
     runs = all_runs(workspace) if among is None else among
     if not runs:
         raise NoSuchRun("there are no runs yet", todo="start one: llmtui demo, or llmtui run PATH")
     if wanted is None:
-        return runs[0]
+        return runs
     if not wanted.strip():  # as a script's variable that is not set: every name begins with nothing
         raise NoSuchRun("the name of the run is empty", todo="`llmtui ls` lists the runs")
-    for run in runs:
-        if wanted in (run.id, run.name):
-            return run
-    begins = [run for run in runs if run.id.startswith(wanted) or run.name.startswith(wanted)]
-    if len(begins) == 1:
-        return begins[0]
-    if begins:
-        raise NoSuchRun(f"{wanted!r} fits {len(begins)} runs", todo="one of " + ", ".join(run.id for run in begins[:5]))
-    raise NoSuchRun(
-        f"there is no run {wanted!r}",
-        todo=nearest(wanted, [name for r in runs for name in (r.name, r.id)]) or "`llmtui ls` lists them",
-    )
+    name = wanted.lower()
+    found = [run for run in runs if run.id == name] or [run for run in runs if run.name == name]
+    found = found or [run for run in runs if run.id.startswith(name) or run.name.startswith(name)]
+    if len(found) > 1 and name not in (found[0].id, found[0].name):
+        todo = "one of " + ", ".join(run.id for run in found[:5])
+        raise NoSuchRun(f"{wanted!r} fits {len(found)} runs", todo=todo)
+    if not found:
+        names = [name for run in runs for name in (run.name, run.id)]
+        raise NoSuchRun(f"there is no run {wanted!r}", todo=nearest(name, names) or "`llmtui ls` lists them")
+    return found

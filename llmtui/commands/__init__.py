@@ -7,6 +7,7 @@ import click
 from core import __version__
 from core.workspace import Workspace
 from llmtui.commands import chat, data, doctor, look, plan, sample, score, serve, start, steer, vocab, xray
+from llmtui.commands.group import Commands
 from llmtui.console import can_draw, say
 
 EXIT_CODES = """\b
@@ -22,7 +23,12 @@ Exit codes:
 """
 
 
-@click.group(invoke_without_command=True, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Commands,
+    invoke_without_command=True,
+    epilog=EXIT_CODES,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="llmtui")
 @click.pass_context
 def command_line(context: click.Context) -> int | None:

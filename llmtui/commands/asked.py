@@ -37,12 +37,14 @@ def from_file(file: Path, preset: str | None, overrides: Sequence[str], base: di
     """The recipe in `file`; a relative corpus in it is meant from where the file is."""
     tables = read_toml(file)
     base = dict(base or {})
-    if "name" not in tables:
-        base = {"name": name_from(file.stem)} | base
     source = tables.get("source")
     corpus = source.get("corpus") if isinstance(source, dict) else None
     if isinstance(corpus, str) and corpus:
-        base["source"] = {"corpus": absolute(corpus, file.absolute().parent)}
+        corpus = absolute(corpus, file.absolute().parent)
+        base["source"] = {"corpus": corpus}
+    if "name" not in tables:
+        fallback = source_name(corpus) if isinstance(corpus, str) and corpus else "untitled"
+        base = {"name": name_from(file.stem, fallback)} | base
     return load(preset=preset, file=file, base=base, overrides=overrides)
 
 

@@ -17,12 +17,13 @@ from core.artifact import Artifact
 from core.plural import plural
 from core.recipe import Sample
 from core.recipe_file import fields, load
-from core.runs.directory import Run, find_run
+from core.runs.directory import Run
 from core.sample.protocol import Finished, Loaded, Text
 from core.sampling import Precision, Sampling
 from core.trouble import Trouble
 from core.workspace import Workspace, step_of
 from llmtui.commands.checkpoint import as_cleaned, checkpoint_option, choose, tell_training
+from llmtui.commands.made import run_with_checkpoint
 from llmtui.commands.options import precision_option, run_argument, sampling_options, sampling_settings
 from llmtui.console import out, say
 from llmtui.sampler import Sampler
@@ -53,7 +54,7 @@ def chat(wanted: str | None, checkpoint: str, precision: Precision, new: bool, *
     directory, for each checkpoint, and gone on with. /help lists what can be changed meanwhile.
     """
     workspace = Workspace()
-    run = find_run(workspace, wanted)
+    run = run_with_checkpoint(workspace, wanted)
     settings = sampling_settings(run.recipe, asked)
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")

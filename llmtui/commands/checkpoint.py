@@ -14,6 +14,7 @@ from core.trouble import Trouble, Usage
 from core.workspace import step_of
 from llmtui.commands.options import NAMED, Decorator
 from llmtui.console import say
+from llmtui.standing import next_step, standing
 
 checkpoint_option: Decorator = click.option(
     "--checkpoint",
@@ -97,8 +98,5 @@ def choose(run: Run, wanted: str, *, verify: bool = True) -> Artifact:
             return Artifact.open(path, verify=verify)
         except Damaged as damage:
             say(f"passing over {path.name}: {damage.what}")
-    raise NoCheckpoint(
-        "no checkpoint can be read" if paths else "there is no checkpoint yet",
-        where=run.id,
-        todo=f"llmtui watch {run.id} shows how far it is",
-    )
+    what = "no checkpoint can be read" if paths else "there is no checkpoint yet"
+    raise NoCheckpoint(f"{what} ({standing(run)})", where=run.id, todo=next_step(run))

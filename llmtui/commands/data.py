@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import msgspec
 
-from core.artifact import Artifact, Damaged
 from core.corpora import CORPORA
 from core.events import AnyEvent, CleaningStep, Excerpt, Progress, Report, StageFinished, StageSkipped
 from core.recipe_file import fields
-from core.runs.directory import NoSuchRun, find_run
-from core.trouble import Usage, nearest
+from core.trouble import Usage
 from core.workspace import Workspace
 from llmtui.commands.asked import ensure_agreed, placed, resolve
+from llmtui.commands.group import Commands
+from llmtui.commands.made import artifact_of, title
 from llmtui.commands.options import NAMED, NamedPath, json_option, preset_option, set_option, yes_option
 from llmtui.console import out, out_json, out_spans, say, table
 from llmtui.differences import differences
@@ -26,8 +24,8 @@ from llmtui.narrate import Narrator
 from llmtui.report import report_tables
 from llmtui.units import duration, rate, size
 
-STAGES = {"raw": ("download", "documents"), "clean": ("preprocess", "clean"), "tokens": ("tokenize", "tokens")}
-"""Of what `export` takes: the stage that makes it, and the folder its artifacts lie in."""
+STAGES = {"raw": "download", "clean": "preprocess", "tokens": "tokenize"}
+"""Of what `export` takes: the stage that makes it."""
 
 FILES = {"raw": "{}.txt", "clean": "{}_preprocessed.txt", "tokens": "tokenized_{}.txt"}
 
@@ -36,11 +34,11 @@ BEGINNING = 400
 """Characters shown of a document that the cleaning leaves as it is."""
 
 
-class NoArtifact(Usage):
+class CannotExport(Usage):
     doing = "export"
 
 
-@click.group(short_help="Look at corpora, clean, prepare and export them.")
+@click.group(cls=Commands, short_help="Look at corpora, clean, prepare and export them.")
 def data() -> None:
     """Look at corpora, clean, prepare and export them, without training."""
 
@@ -190,12 +188,12 @@ def export(name: str, stage: str, to: Path | None, force: bool) -> None:
     documents, unless they are single lines; of tokens each line is one document.
     """
     workspace = Workspace().prepare()
-    artifact, title = _find(workspace, name, stage)
-    to = (to or Path(FILES[stage].format(title))).absolute()
+    artifact = artifact_of(workspace, name, STAGES[stage])
+    to = (to or Path(FILES[stage].format(title(artifact)))).absolute()
     if to.exists() and not force:
-        raise NoArtifact("the file is there already", where=str(to), todo="name another with --to, or add --force")
+        raise CannotExport("the file is there already", where=str(to), todo="name another with --to, or add --force")
     told = _Percent()
-    for event in errand(workspace, "core.data", "export", str(artifact.path), stage, str(to), says=AnyEvent):
+    for event in errand(workspace, "core.data", "export", str(artifact), stage, str(to), says=AnyEvent):
         if isinstance(event, Progress):
             told.tell(event)
     out(str(to))
@@ -216,38 +214,6 @@ class _Percent:
             speed = event.done / seconds
             left = duration((event.total - event.done) / speed) if speed else "–"
             say(f"{event.done / event.total:.0%}, {rate(speed, event.unit)}, {left} left")
-
-
-def _find(workspace: Workspace, name: str, stage: str) -> tuple[Artifact, str]:
-    """The newest artifact that `name` means, a run's or one with that name, and the name without its fingerprint."""
-    made_by, folder = STAGES[stage]
-    with contextlib.suppress(NoSuchRun):
-        run = find_run(workspace, name)
-        path = run.summary().stages[made_by].artifact
-        if not path:
-            raise NoArtifact(
-                f"its {made_by} stage has not finished", where=run.id, todo=f"llmtui watch {run.id} shows how far it is"
-            )
-        return Artifact.open(Path(path)), run.name
-    found = list(_artifacts(workspace.artifacts / folder))
-    matching = [artifact for artifact in found if name in (artifact.path.name, _title(artifact))]
-    if not matching:
-        names = sorted({_title(artifact) for artifact in found})
-        todo = nearest(name, names) or (f"there is: {', '.join(names)}" if names else "llmtui data prepare makes one")
-        raise NoArtifact(f"there is no run and no {stage} data called {name!r}", todo=todo)
-    newest = max(matching, key=lambda artifact: artifact.manifest.made_at)
-    return newest, _title(newest)
-
-
-def _artifacts(folder: Path) -> Iterator[Artifact]:
-    for path in folder.iterdir() if folder.is_dir() else ():
-        if path.is_dir() and not path.name.endswith(".partial"):
-            with contextlib.suppress(Damaged):
-                yield Artifact.open(path)
-
-
-def _title(artifact: Artifact) -> str:
-    return artifact.path.name.rpartition("-")[0]
 
 
 def _narrate(told: Narrator, event: AnyEvent) -> None:

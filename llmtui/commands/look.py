@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,9 +12,10 @@ import click
 from core.journal import Tail
 from core.parsing import Malformed, parse_json
 from core.recipe_file import PRESETS
-from core.runs.directory import UNREADABLE, BadRun, Run, find_run, look_through
+from core.runs.directory import UNREADABLE, BadRun, NoSuchRun, Run, State, find_run, look_through
 from core.runs.failure import failure, told
 from core.runs.summary import Stage
+from core.trouble import nearest
 from core.workspace import Workspace
 from llmtui.commands.options import NAMED, json_option, run_argument
 from llmtui.commands.start import conclude
@@ -102,7 +103,7 @@ def _brief(run: Run) -> dict[str, Any]:
         "seconds_left": stage.eta if state.alive else None,
         "step": metric.step if metric else None,
         "loss": metric.loss if metric else None,
-        "tokens_per_second": summary.tokens_per_second or None,
+        "tokens_per_second": (summary.tokens_per_second or None) if state.alive else None,
         "validation_loss": evaluation.loss if evaluation else None,
         "bits_per_byte": evaluation.bits_per_byte if evaluation else None,
         "bound": evaluation.bound if evaluation else None,
@@ -125,20 +126,26 @@ def show(wanted: str | None, as_json: bool) -> None:
         out(table(_described(run)))
 
 
+def _doing(stage: Stage, state: State) -> str:
+    """What a stage is doing; one that was at work when the run ended is not any more."""
+    return "broken off" if stage.state == "working" and not state.alive else stage.state
+
+
 def _described(run: Run) -> list[tuple[str, ...]]:
     summary, state = run.summary(), run.state()
     rows = [
         ("run", run.id),
         ("state", state.value + (f", {describe_progress(summary)}" if state.alive and summary.stage else "")),
     ]
-    if state.value in ("failed", "interrupted"):
+    if state in (State.FAILED, State.INTERRUPTED):
         rows += [("because" if n == 0 else "", line) for n, line in enumerate(told(run).lines())]
     rows += [
         ("made", clock(run.made_at)),
         ("source", run.recipe.source.corpus),
     ]
     rows += [
-        (name, ", ".join(filter(None, [stage.state, facts(stage.facts)]))) for name, stage in summary.stages.items()
+        (name, ", ".join(filter(None, [_doing(stage, state), facts(stage.facts)])))
+        for name, stage in summary.stages.items()
     ]
     if summary.shape:
         rows += [("model", f"{summary.shape.parameters:,} parameters")]
@@ -223,4 +230,13 @@ def locate(what: str | None) -> None:
     if what is None:
         out(table([(name, str(path)) for name, path in places.items()]))
     else:
-        out(str(places[what] if what in places else find_run(workspace, what).path))
+        out(str(places[what] if what in places else _place_of_run(workspace, what, places)))
+
+
+def _place_of_run(workspace: Workspace, wanted: str, places: Iterable[str]) -> Path:
+    try:
+        return find_run(workspace, wanted).path
+    except NoSuchRun as trouble:
+        hint = nearest(wanted, places) or trouble.todo
+        what = f"{wanted!r} is no place ({', '.join(places)}) and no run"
+        raise NoSuchRun(what, todo=hint) from None

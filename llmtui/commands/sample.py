@@ -10,12 +10,12 @@ import click
 from msgspec import structs
 
 from core.plural import plural
-from core.runs.directory import find_run
 from core.sample.protocol import Ended, Finished, Generate, Likeliest, Loaded, Ranked, State, Text
 from core.sampling import Order, Precision
 from core.trouble import Trouble, Usage
 from core.workspace import Workspace
 from llmtui.commands.checkpoint import checkpoint_option, place_of, tell
+from llmtui.commands.made import run_with_checkpoint
 from llmtui.commands.options import (
     json_option,
     precision_option,
@@ -88,7 +88,7 @@ def sample(
     if (best_of or beams) and precision not in ("auto", "float32"):
         raise BadQuestion("likely texts are looked for in float32", todo="leave out --precision")
     workspace = Workspace()
-    run = find_run(workspace, wanted)
+    run = run_with_checkpoint(workspace, wanted)
     settings = sampling_settings(run.recipe, asked)
     text, sampling = prompt_of(prompt, settings), settings.sampling()
     place, cleaning = str(place_of(run, checkpoint)), run.recipe.preprocess.steps

@@ -11,11 +11,11 @@ from pathlib import Path
 import click
 from msgspec import structs
 
-from core.runs.directory import find_run
 from core.sample.protocol import Loaded, Score, Scored, Scoring
 from core.trouble import Trouble
 from core.workspace import Workspace
 from llmtui.commands.checkpoint import as_cleaned, checkpoint_option, place_of, tell
+from llmtui.commands.made import run_with_checkpoint
 from llmtui.commands.options import NAMED, NoText, json_option, run_option, text_of
 from llmtui.console import out, out_json, say, table
 from llmtui.sampler import Sampler
@@ -44,7 +44,7 @@ def score(files: tuple[str, ...], wanted: str | None, checkpoint: str, as_json: 
     said. Of a masked model it is a bound (≤), estimated with the same tokens hidden every time. All is done in float32.
     """
     workspace = Workspace()
-    run = find_run(workspace, wanted)
+    run = run_with_checkpoint(workspace, wanted)
     texts = [(name, _read(name)) for name in files]
     scored: list[tuple[str, Scored]] = []
     try:

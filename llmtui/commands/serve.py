@@ -12,6 +12,7 @@ import click
 
 from core.trouble import Usage
 from core.workspace import Workspace
+from llmtui.commands.made import run_with_checkpoint
 from llmtui.commands.options import NAMED, run_argument
 from llmtui.console import out, say
 
@@ -46,7 +47,7 @@ def serve(wanted: tuple[str, ...], host: str, port: int, token: str | None) -> N
     from llmtui.serve.running import listening
     from llmtui.serve.running import serve as answer
 
-    offers = Offers(workspace, wanted)
+    offers = Offers(workspace, [run_with_checkpoint(workspace, name).id for name in wanted])
     first = next(offers.all(), None)
     server = listening(host, port)
     place, port = server.getsockname()[:2]

@@ -13,12 +13,13 @@ from core.locks import ELSEWHERE
 from core.runs import launch
 from core.runs.change import change
 from core.runs.control import ask_go_on, ask_pause, ask_stop
-from core.runs.directory import BadRun, Run, State, StillRunning, bytes_in, find_run, remove_directory
+from core.runs.directory import BadRun, Run, State, StillRunning, bytes_in, find_run, find_runs, remove_directory
 from core.trouble import Usage
 from core.workspace import Workspace
 from llmtui.commands.options import detach_option, processes_option, run_argument, set_option
 from llmtui.commands.start import left_to_itself, replayed, stay_with
 from llmtui.console import say
+from llmtui.standing import next_step, standing
 from llmtui.units import size
 
 PATIENCE = 60.0
@@ -41,9 +42,9 @@ class AlreadyRunning(StillRunning):
 @click.option("--now", is_flag=True, help="Do not wait for a checkpoint: end its processes within seconds.")
 def stop(wanted: str | None, now: bool) -> None:
     """Ask RUN to save a checkpoint and end, and wait until it has; `llmtui resume` goes on from there."""
-    run = find_run(Workspace(), wanted)
+    run = _living(wanted)
     if not run.state().alive:
-        say(f"{run.id} is not running ({run.state().value})")
+        say(f"{run.id} is not running ({standing(run)})")
         return
     ask_stop(run)
     if now:
@@ -54,6 +55,12 @@ def stop(wanted: str | None, now: bool) -> None:
             todo=f"end it without a checkpoint: llmtui stop --now {run.id}",
         )
     say(f"{run.id}: {run.state().value}; llmtui resume {run.id} goes on with it")
+
+
+def _living(wanted: str | None) -> Run:
+    """Of the runs that `wanted` may mean the newest that lives, or the newest of all where none does."""
+    runs = find_runs(Workspace(), wanted)
+    return next((run for run in runs if run.state().alive), runs[0])
 
 
 def _end(run: Run) -> None:
@@ -77,9 +84,9 @@ def _end(run: Run) -> None:
 @run_argument()
 def pause(wanted: str | None) -> None:
     """Make RUN wait at its next step, with everything in memory, until `llmtui resume`."""
-    run = find_run(Workspace(), wanted)
+    run = _living(wanted)
     if not run.state().alive:
-        raise NotRunning(f"{run.id} is not running ({run.state().value})", todo=f"llmtui resume {run.id} starts it")
+        raise NotRunning(f"{run.id} is not running ({standing(run)})", todo=next_step(run))
     ask_pause(run)
     say(f"{run.id} waits from its next step on; llmtui resume {run.id} goes on with it")
 
@@ -97,8 +104,11 @@ def resume(wanted: str | None, overrides: tuple[str, ...], processes: int | None
     on with so many; else with as many as before.
     """
     workspace = Workspace().prepare()
-    run = find_run(workspace, wanted)
-    state = run.state()
+    runs = find_runs(workspace, wanted)
+    run, state = runs[0], runs[0].state()
+    if state in (State.DONE, State.FAILED):  # `pause` took the living one of that name: what it made wait goes on
+        run = next((run for run in runs if run.state() is State.PAUSED), run)
+        state = run.state()
     other = processes not in (None, run.processes)
     if (overrides or other) and state.alive:
         what = f"{run.id} is running, and its settings change only while it is not"

@@ -12,7 +12,7 @@ import msgspec
 from core.events import Note
 from core.plural import plural, verb
 from core.recipe import Recipe, Source
-from core.runs.directory import NoSuchRun, Run, find_run
+from core.runs.directory import NoSuchRun
 from core.sources import UnknownSource, located
 from core.trouble import Usage
 from core.vocab.known import MADE_OF, import_files, imported, served_by
@@ -20,6 +20,8 @@ from core.vocab.protocol import Choice, Compare, Compared, Row
 from core.vocab.report import Entry, VocabularyReport, read_report
 from core.workspace import Workspace
 from llmtui.commands.asked import ensure_agreed
+from llmtui.commands.group import Commands
+from llmtui.commands.made import artifact_of
 from llmtui.commands.options import NAMED, NamedPath, json_option, run_argument, yes_option
 from llmtui.console import out, out_json, say, table
 from llmtui.errand import errand
@@ -33,7 +35,7 @@ class NoTokens(Usage):
     doing = "look at the vocabulary"
 
 
-@click.group(short_help="Look at vocabularies, compare them, bring one along.")
+@click.group(cls=Commands, short_help="Look at vocabularies, compare them, bring one along.")
 def vocab() -> None:
     """Vocabularies: how text becomes numbers."""
 
@@ -65,7 +67,7 @@ def report(wanted: str | None, as_json: bool) -> None:
 
     RUN can also be the name of tokens in the data directory.
     """
-    told = read_report(_tokens(Workspace(), wanted))
+    told = read_report(artifact_of(Workspace(), wanted, "tokenize"))
     if as_json:
         out_json(msgspec.structs.asdict(told) | {"unused_share": told.unused_share})
         return
@@ -159,7 +161,7 @@ def _choice(workspace: Workspace, name: str) -> Choice:
     if name in MADE_OF or name in ("characters", "bytes") or name.startswith("bpe:"):
         return Choice(name=name)
     try:
-        return Choice(name=name, file=str(_tokens(workspace, name) / "vocabulary.json"))
+        return Choice(name=name, file=str(artifact_of(workspace, name, "tokenize") / "vocabulary.json"))
     except NoSuchRun as trouble:
         raise NoTokens(
             f"{name!r} is neither a vocabulary nor a run",
@@ -173,27 +175,6 @@ def _corpus(workspace: Workspace, wanted: str) -> tuple[str, bool]:
         return located(wanted), False
     except UnknownSource as unknown:
         try:
-            run = find_run(workspace, wanted)
+            return str(artifact_of(workspace, wanted, "preprocess")), True
         except NoSuchRun:
             raise unknown from None
-    return str(_artifact(run, "preprocess")), True
-
-
-def _tokens(workspace: Workspace, wanted: str | None) -> Path:
-    """The tokens of a run, or those of that name. Raises NoSuchRun, NoTokens."""
-    if wanted is not None and wanted not in (".", "..") and "/" not in wanted:
-        place = workspace.artifacts / "tokens" / wanted
-        if place.is_dir():
-            return place
-    return _artifact(find_run(workspace, wanted), "tokenize")
-
-
-def _artifact(run: Run, stage: str) -> Path:
-    """What a stage of a run made."""
-    made = run.summary().stages[stage].artifact
-    if not made:
-        raise NoTokens(
-            f"{run.id} has not come that far yet: its {stage} stage has made nothing",
-            todo=f"llmtui watch {run.id} shows how far it is",
-        )
-    return Path(made)

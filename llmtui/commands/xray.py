@@ -10,12 +10,12 @@ from typing import Any
 import click
 from click import Context, Parameter
 
-from core.runs.directory import find_run
 from core.sample.protocol import Describe, Loaded, Look, Seen
 from core.sample.sights import Head, View
 from core.trouble import Trouble, Usage
 from core.workspace import Workspace
 from llmtui.commands.checkpoint import checkpoint_option, place_of, tell
+from llmtui.commands.made import run_with_checkpoint
 from llmtui.commands.options import json_option, prompt_of, run_option, sampling_options, sampling_settings
 from llmtui.console import out, out_json
 from llmtui.sampler import Sampler
@@ -80,7 +80,7 @@ def xray(
     if picture and (prompt is not None or attention or lens or surprise or settings_given):
         raise BadLook("--model shows the model alone, not how it goes on from a prompt", todo="leave one of them out")
     workspace = Workspace()
-    run = find_run(workspace, wanted)
+    run = run_with_checkpoint(workspace, wanted)
     place, width = str(place_of(run, checkpoint)), shutil.get_terminal_size().columns
     asked["tokens"] = 1 if asked["tokens"] is None else asked["tokens"]
     settings = sampling_settings(run.recipe, asked)

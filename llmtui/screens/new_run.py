@@ -84,9 +84,8 @@ class NewRun(ModalScreen[Recipe | None]):
     def _recipe(self, values: dict[str, str]) -> Recipe:
         """The recipe that the form describes. Raises Trouble whose `where` or `what` names the field."""
         corpus = located(values["source.corpus"] or BUILT_IN[0])
-        name = values["name"] or source_name(corpus)
         try:
-            check_name(name)
+            name = check_name(values["name"] or source_name(corpus))
         except Trouble as trouble:
             raise BadRecipe(trouble.what, where="name", todo=trouble.todo) from None
         # a JSON string is a TOML string too, whatever the path contains

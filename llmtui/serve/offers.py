@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from msgspec import Struct
 
 from core.artifact import Artifact
-from core.runs.directory import Run, all_runs, find_run
+from core.runs.directory import Run, all_runs, find_run, find_runs
 from core.workspace import Workspace, step_of
 from llmtui.serve.refusal import Refusal
 
@@ -53,11 +53,10 @@ class Offers:
     def find(self, name: str) -> Offer:
         """The model of that name; for a run also its own name or the beginning of its id. Raises Refusal, NoSuchRun."""
         wanted, at, step = name.partition("@")
-        run = find_run(self._workspace, wanted, [run for run in self._runs() if any(run.checkpoints.glob("step-*"))])
-        saved = run.saved_checkpoints()
-        chosen = [checkpoint for checkpoint in saved if not at or str(step_of(checkpoint.path)) == step]
-        if not chosen:
-            raise Refusal(
-                404, f"there is no model {name!r}; /v1/models lists them", param="model", code="model_not_found"
-            )
-        return Offer(id=name, run=run, checkpoint=chosen[-1])
+        there = [run for run in self._runs() if any(run.checkpoints.glob("step-*"))]
+        for run in find_runs(self._workspace, wanted, there):
+            saved = run.saved_checkpoints()
+            chosen = [checkpoint for checkpoint in saved if not at or str(step_of(checkpoint.path)) == step]
+            if chosen:
+                return Offer(id=name, run=run, checkpoint=chosen[-1])
+        raise Refusal(404, f"there is no model {name!r}; /v1/models lists them", param="model", code="model_not_found")

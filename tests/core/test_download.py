@@ -19,7 +19,8 @@ from core.download.compression import Stream
 from core.download.documents import Part, read_parts, write_parts
 from core.events import Event, Progress
 from core.recipe import Source
-from core.sources import UnknownSource, absolute, located
+from core.sources import UnknownSource, absolute, located, source_name
+from core.workspace import check_name
 from tests.core.made import parts_of
 from tests.core.stages import (
     Staging,
@@ -308,3 +309,29 @@ def test_identity_of_stdlib_follows_the_python_version(monkeypatch: pytest.Monke
     assert download.identify(Source(corpus="stdlib")) == here
     monkeypatch.setattr(download.platform, "python_version", lambda: "3.99.0")
     assert download.identify(Source(corpus="stdlib")) != here
+
+
+@pytest.mark.parametrize(
+    ("corpus", "name"),
+    [
+        ("books/**/*.txt", "books"),
+        ("books/[ab]/?.txt", "books"),
+        ("books/part-*.txt.gz", "part"),
+        ("*.txt", "here"),
+        (".", "here"),
+        ("日本.txt", "here"),
+        ("Books.TXT", "books"),
+        ("a..b.txt", "a.b"),
+        ("https://example.org/", "example.org"),
+        ("https://example.org/%E6%97%A5.txt", "example.org"),
+        ("https://example.org/a/Moby%20Dick.txt.gz?x=1", "moby-dick"),
+        ("hf:roneneldan/TinyStories@main", "tinystories"),
+        ("/", "text"),
+    ],
+)
+def test_a_run_is_called_after_its_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, corpus: str, name: str
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert check_name(source_name(corpus)) == name

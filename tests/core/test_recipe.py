@@ -40,7 +40,18 @@ def test_every_preset_is_a_valid_recipe() -> None:
     ("override", "says"),
     [
         ("train.lrr=1", "did you mean 'train.lr'?"),
+        ("trian.lr=1", "unknown section 'trian'"),
         ("trian.lr=1", "did you mean 'train'?"),
+        ("train.foo=1", "[train] has steps, tokens, minutes"),
+        ("model.lr=1", "did you mean 'train.lr'?"),
+        ("lr=1", "did you mean 'train.lr'?"),
+        ("nmae=x", "did you mean 'name'?"),
+        ("Train.LR=1", "did you mean 'train'?"),
+        ("train.LR=1", "did you mean 'train.lr'?"),
+        ('train.groups=[{namse="h.*"}]', "unknown field 'namse' in train.groups"),
+        ('train.groups=[{namse="h.*"}]', "did you mean 'names'?"),
+        ("preprocess.steps=[urls]", 'stand in quotes, such as ["a", "b"]'),
+        ("zzz=1", "sections are chat, model,"),
         ("train.lr=7", "train.lr = 7 is not a number above 0, at most 1"),
         ("train.lr=nan", "is not a number"),
         ("train.steps=true", "train.steps = true is not a whole number at least 1"),
@@ -61,6 +72,19 @@ def test_a_mistake_names_the_field_what_it_takes_and_the_nearest_right_name(over
         load(overrides=[override])
     assert says in caught.value.sentence()
     assert caught.value.exit_code == 2
+
+
+def test_a_mistake_in_a_file_is_told_as_one_in_an_override(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    for content, says in (
+        ("[train]\nfoo = 1\n", "[train] has steps"),
+        ("[trian]\nlr = 1\n", "did you mean 'train'?"),
+        ("lr = 1\n", "did you mean 'train.lr'?"),
+    ):
+        file.write_text(content)
+        with pytest.raises(BadRecipe) as caught:
+            load(file=file)
+        assert says in caught.value.todo
 
 
 def test_a_mistake_in_a_file_names_the_file(tmp_path: Path) -> None:

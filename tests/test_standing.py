@@ -1,0 +1,163 @@
+"""Which run a name means to a command that needs something of it, and how runs are spoken of that do not go on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from core.events import Ended, Event, StageFinished, StageStarted, Started
+from core.files import write_atomic
+from core.recipe_file import load
+from core.runs.control import ask_pause
+from core.runs.directory import Run, State, find_run
+from core.start import located
+from core.workspace import Workspace
+from llmtui.cli import run as command_line
+from llmtui.commands.made import run_with_checkpoint
+from llmtui.serve.offers import Offers
+from tests.speaking import speaking
+from tests.test_cli import made
+from tests.ui.making import alive as held
+
+STARTED = Started(tick=0, attempt=1, pid=1, host="here", device="2 cores, float32")
+WORKING = StageStarted(tick=1, stage="download")
+FAILED: list[Event] = [
+    STARTED,
+    WORKING,
+    Ended(tick=2, attempt=1, outcome="failed", what="the source is gone", exit_code=1),
+]
+
+
+def newer(run: Run) -> Run:
+    """The same run as if it had been made after all others."""
+    return Run.open(run.path.rename(run.path.with_name("2099" + run.id[4:])))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["sample", "tiny", "a"],
+        ["xray", "a", "--run", "tiny"],
+        ["score", "text.txt", "--run", "tiny"],
+        ["chat", "tiny"],
+        ["data", "export", "tiny"],
+        ["vocab", "report", "tiny"],
+        ["vocab", "compare", "tiny", "bytes", "--on", "text.txt"],
+        ["vocab", "compare", "bytes", "--on", "tiny"],
+    ],
+)
+def test_a_run_that_failed_is_never_said_to_be_on_its_way(
+    workspace: Workspace, command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(workspace.cache)
+    Path("text.txt").write_text("some text\n")
+    run = made(workspace, FAILED)
+    assert command_line(command) in (1, 2)
+    said = capsys.readouterr().err
+    assert "(failed: the source is gone)" in said and f"llmtui resume {run.id} tries again" in said
+    assert "llmtui watch" not in said and "how far it is" not in said
+
+
+@pytest.mark.parametrize(
+    ("events", "state", "next_step"),
+    [
+        ([STARTED, WORKING, Ended(attempt=1, outcome="stopped", exit_code=3)], "stopped", "llmtui resume"),
+        ([STARTED, WORKING], "interrupted", "llmtui resume"),
+        ([STARTED, WORKING, Ended(attempt=1, outcome="done")], "done", "llmtui show"),
+    ],
+)
+def test_a_run_without_a_checkpoint_is_described_by_its_state(
+    workspace: Workspace, events: list[Event], state: str, next_step: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = made(workspace, events)
+    assert command_line(["sample"]) == 1
+    said = capsys.readouterr().err
+    assert f"there is no checkpoint yet ({state})" in said and f"{next_step} {run.id}" in said
+    with held(run):
+        assert command_line(["sample"]) == 1
+        assert f"(running)   ({run.id})\n        llmtui watch {run.id} shows" in capsys.readouterr().err
+
+
+def test_a_stage_of_a_run_that_does_not_go_on_is_not_at_work(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = made(workspace, FAILED)
+    assert command_line(["show"]) == 0
+    assert "download    broken off\n" in capsys.readouterr().out
+    with held(run):
+        assert command_line(["show"]) == 0
+        assert "download    working\n" in capsys.readouterr().out
+
+
+def test_the_newest_run_of_a_name_that_has_a_checkpoint_is_asked_and_it_is_said(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = speaking(workspace, 100)
+    bad = newer(made(workspace, FAILED))
+    for wanted in ("tiny", "TINY", None):
+        assert run_with_checkpoint(workspace, wanted).id == good.id
+        said = capsys.readouterr().err
+        assert said == f"{bad.id} has no checkpoint (failed: the source is gone); taking {good.id}\n"
+    assert run_with_checkpoint(workspace, bad.id).id == bad.id, "an id means that run"
+    assert find_run(workspace, "tiny").id == bad.id
+    assert located("run:Tiny", workspace.cache, workspace) == f"run:{good.id}"
+    assert located("run:tiny@100", workspace.cache, workspace) == f"run:{good.id}@100"
+    newest = newer(newer(speaking(workspace, 200)))
+    assert located("run:tiny@100", workspace.cache, workspace) == f"run:{good.id}@100"
+    offers = Offers(workspace, [])
+    assert offers.find("tiny").run.id == newest.id and offers.find("tiny@100").run.id == good.id
+
+
+def test_the_newest_run_of_a_name_that_has_the_data_is_exported_and_it_is_said(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = workspace.artifacts / "tokens" / "words-0123456789abcdef"
+    place.mkdir(parents=True)
+    good = made(workspace, [STARTED, StageFinished(stage="tokenize", artifact=str(place), facts={})])
+    newer(made(workspace, FAILED))
+    assert command_line(["vocab", "report", "tiny"]) == 1, "there is no report in it"
+    said = capsys.readouterr().err
+    assert f"has no tokens data (failed: the source is gone); taking {good.id}" in said and str(place) in said
+    place.rmdir()
+    assert command_line(["vocab", "report", good.id]) == 2
+    assert "what its tokenize stage made is no longer there" in capsys.readouterr().err
+
+
+def test_stop_and_pause_take_the_living_run_of_a_name_and_resume_what_was_paused(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    living, dead = made(workspace, [STARTED, WORKING]), newer(made(workspace, FAILED))
+    with held(living):
+        for command in (["pause", "tiny"], ["resume", "tiny"], ["pause"], ["resume"]):
+            assert command_line(command) == 0
+            said = capsys.readouterr().err
+            assert living.id in said and dead.id not in said
+            assert living.state() is (State.PAUSED if command[0] == "pause" else State.RUNNING)
+        ask_pause(living)
+        assert command_line(["resume", dead.id, "--set", "train.foo=1"]) == 2, "an id means that run"
+        assert living.state() is State.PAUSED
+
+
+def test_names_are_found_in_any_case_and_made_in_lower_case(
+    workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "Upper.toml"
+    file.write_text('name = "Bard"\n')
+    assert load(file=file).name == load(overrides=["name=BARD"]).name == load(base={"name": "Bard"}).name == "bard"
+    run = Run.create(workspace, load(file=file))
+    for wanted in ("Bard", "bard", "BA", run.id.upper()):
+        assert command_line(["locate", wanted]) == 0
+        assert capsys.readouterr().out == f"{run.path}\n"
+    assert command_line(["data", "export", "BART"]) == 2
+    assert "did you mean 'bard'?" in capsys.readouterr().err
+    assert command_line(["run", "stdlib", "--name", "My Run"]) == 2
+    assert "'My Run' is not a name" in (said := capsys.readouterr().err) and "such as my-run" in said
+
+
+def test_a_run_that_has_ended_has_no_speed(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    run = made(workspace, FAILED)
+    write_atomic(run.path / "status.json", json.dumps({"tokens_per_second": 99.0}).encode())
+    assert command_line(["ls", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["tokens_per_second"] is None
