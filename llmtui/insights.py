@@ -75,7 +75,7 @@ def shape_table(seen: Shape) -> str:
         ("context", f"{plural(model.block_size, 'token')}, {model.positions} positions"),
         ("parts", f"{model.norm} norm, {model.activation}" + (", norm of queries and keys" if model.qk_norm else "")),
         ("vocabulary", plural(seen.vocabulary, "entry")),
-        ("work", f"{count(seen.flops)} FLOP a token, forward"),
+        ("work", f"{count(seen.forward_flops_per_token)} FLOP a token, forward"),
         ("parameters", f"{total:,}"),
     ]
     rows += [("", f"{name:<16}{number:>15,}{number / total:>8.1%}") for name, number in parts(seen.parameters)]

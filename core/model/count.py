@@ -96,6 +96,10 @@ def parameters(shape: Model, vocabulary: int) -> Parameters:
     )
 
 
+BOTH_WAYS = 3
+"""Of the work forward, what forward and backward take: backward makes two products of each."""
+
+
 class Work(Struct, frozen=True, kw_only=True):
     """Floating-point operations a token, forward, at full context: 2 for each parameter of a matrix product."""
 
@@ -113,7 +117,7 @@ class Work(Struct, frozen=True, kw_only=True):
     @property
     def training(self) -> int:
         """Forward and backward: 6 per matrix parameter, 12·layers·width·context (PaLM, arXiv 2204.02311, B)."""
-        return 3 * self.forward
+        return BOTH_WAYS * self.forward
 
 
 def work(shape: Model, vocabulary: int) -> Work:

@@ -245,8 +245,8 @@ class Shape(Sight, frozen=True, kw_only=True):
     model: Model
     vocabulary: int
     parameters: Parameters
-    flops: int
-    """A token, forward, at full context."""
+    forward_flops_per_token: int
+    """At full context; training takes three times as much."""
 
 
 class Weight(Struct, frozen=True):

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import click
+from msgspec.structs import asdict
 
 from core.events import Memory
 from core.hardware import available_memory, machine
 from core.model.beginning import look
-from core.model.count import parameters, work
+from core.model.count import BOTH_WAYS, parameters, work
 from core.model.fitting import MARGIN, Room, largest_micro_batch, what_would_fit
 from core.model.memory import memory
 from core.plural import plural
@@ -54,12 +55,16 @@ def plan(what: str | None, preset: str | None, overrides: tuple[str, ...], as_js
     entries, unsure = expected(recipe.tokenize)
     options = list(_options(recipe, entries))
     if as_json:
+        cost = work(recipe.model, entries)
         out_json(
             {
                 "vocabulary": entries,
                 "vocabulary_is_known": not unsure,
                 "parameters": parameters(recipe.model, entries),
-                "flops_per_token": work(recipe.model, entries),
+                # the journal's figure under the journal's name, and the parts that add up to it
+                "flops_per_token": cost.training,
+                "flops_are": "forward and backward",
+                "flops_per_token_by_part": {name: BOTH_WAYS * number for name, number in asdict(cost).items()},
                 "options": [
                     {"precision": one.precision, "micro_batch": one.micro_batch, "memory": one.memory}
                     for one in options
@@ -99,13 +104,8 @@ def _rows(recipe: Recipe, vocabulary: int, unsure: str, options: list[Option]) -
         yield "", f"{name:<16}{count(number):>9}{number / counted.total:>7.0%}"
     cost = work(model, vocabulary)
     yield "work", f"{count(cost.training)} FLOP a token, forward and backward"
-    for name, number in (
-        ("projections", cost.projections),
-        ("attention", cost.attention),
-        ("feed-forward", cost.feed_forward),
-        ("output", cost.output),
-    ):
-        yield "", f"{name:<16}{count(3 * number):>9}{number / cost.forward:>7.0%}"
+    for name, number in asdict(cost).items():
+        yield "", f"{name.replace('_', '-'):<16}{count(BOTH_WAYS * number):>9}{number / cost.forward:>7.0%}"
     yield "memory", f"{'':<16}" + "".join(f"{one.precision:>12}" for one in options)
     for named in zip(*(shares(one.memory) for one in options), strict=True):
         yield "", f"{named[0][0]:<16}" + "".join(f"{size(number):>12}" for _, number in named)

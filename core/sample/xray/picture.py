@@ -26,7 +26,7 @@ def describe(model: GPT) -> Iterator[Shape | Part]:
         model=shape,
         vocabulary=model.vocabulary,
         parameters=parameters(shape, model.vocabulary),
-        flops=work(shape, model.vocabulary).forward,
+        forward_flops_per_token=work(shape, model.vocabulary).forward,
     )
     found, sizes = dict(model.named_parameters()), tensors(shape, model.vocabulary)
     output = shape.n_layer + 1
