@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import json
 import os
 import signal
 import socket
 import subprocess
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,6 +34,7 @@ class Endless:
 
     def __init__(self) -> None:
         self.ended = asyncio.Event()
+        self.sent = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await Events(self._events(), self._nothing())(scope, receive, send)
@@ -41,18 +43,21 @@ class Endless:
     async def _events(self) -> AsyncGenerator[bytes, None]:
         while True:
             await asyncio.sleep(0)
+            self.sent += 1
             yield b"x" * 2**16
 
     async def _nothing(self) -> AsyncGenerator[Delta, None]:
         yield Delta(0, "")
 
 
-async def serving(app: ASGIApp, port: list[int]) -> tuple[_Server, asyncio.Task[None]]:
+async def serving(
+    app: ASGIApp, port: list[int], wanted: Callable[[], bool] = lambda: False
+) -> tuple[_Server, asyncio.Task[None]]:
     async def closing() -> None: ...
 
     address = listening("127.0.0.1", 0)
     port.append(address.getsockname()[1])
-    server = _Server(app, closing)
+    server = _Server(app, closing, wanted)
     return server, asyncio.create_task(server.serve([address]))
 
 
@@ -65,6 +70,42 @@ def test_a_client_that_does_not_read_is_let_go_of(monkeypatch: pytest.MonkeyPatc
         with socket.create_connection(("127.0.0.1", port[0])) as line:
             line.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
             await asyncio.wait_for(app.ended.wait(), 30)
+        server.should_exit = True
+        await task
+
+    asyncio.run(scene())
+
+
+def test_while_others_wait_a_client_that_does_not_read_is_let_go_of_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the other it may take a minute, which is longer than this test waits."""
+    monkeypatch.setattr(running, "UNREAD", 0.2)
+
+    async def scene() -> None:
+        app, port, wanted = Endless(), list[int](), False
+        server, task = await serving(app, port, lambda: wanted)
+        with socket.create_connection(("127.0.0.1", port[0])) as line:
+            line.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(app.ended.wait(), 1)
+            wanted = True
+            await asyncio.wait_for(app.ended.wait(), 30)
+        server.should_exit = True
+        await task
+
+    asyncio.run(scene())
+
+
+def test_the_system_takes_little_of_an_answer_ahead_of_its_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene() -> None:
+        app, port = Endless(), list[int]()
+        server, task = await serving(app, port)
+        with socket.socket() as line:
+            line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            line.connect(("127.0.0.1", port[0]))
+            line.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            await asyncio.sleep(1)
+        await asyncio.wait_for(app.ended.wait(), 30)
+        assert app.sent <= 3, "pieces of 64 KiB; left to itself the system takes 40"
         server.should_exit = True
         await task
 
@@ -195,3 +236,28 @@ def test_ctrl_c_ends_it_as_ever_when_nobody_reads_standard_error_any_more(worksp
         assert [asked(port, "/v1/models")[0] for _ in range(3)] == [200] * 3
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) == 130
+
+
+def test_streams_that_nobody_reads_make_room_for_who_waits(workspace: Workspace) -> None:
+    """A dozen take all places and wait for more; what is asked then is answered long before their minute ends."""
+    run = speaking(workspace, 100, name="plain")
+    said = {"model": run.id, "prompt": "a", "stream": True, "max_tokens": 1_000_000}
+    silent = []
+    with started(workspace, subprocess.DEVNULL) as (_, port):
+        for _ in range(12):
+            line = socket.socket()
+            line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            line.connect(("127.0.0.1", port))
+            line.sendall(posted(said))
+            silent.append(line)
+        with socket.create_connection(("127.0.0.1", port), timeout=running.SLOW) as line:
+            line.sendall(posted(said | {"stream": False, "max_tokens": 3}))
+            assert line.recv(100).startswith(b"HTTP/1.1 200")
+        for each in silent:
+            each.close()
+
+
+def posted(said: dict[str, Any]) -> bytes:
+    body = json.dumps(said).encode()
+    head = f"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {TOKEN}\r\n"
+    return f"{head}content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body

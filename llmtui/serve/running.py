@@ -6,6 +6,8 @@ import asyncio
 import logging
 import socket
 from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -25,6 +27,12 @@ PATIENCE = 2
 
 SLOW = 60.0
 """Seconds that a client may take to ask, and to make room for more of an answer."""
+UNREAD = 2.0
+"""The same for an answer while others wait for a place among those that are answered: 20 streams that nobody reads held
+the 8 places for 200 s."""
+AHEAD = 2**13
+"""Bytes of an answer that the system takes before its client reads them. Left to itself it takes megabytes: tens of
+thousands of tokens are drawn before anybody notices that nobody reads."""
 CONNECTIONS = 256
 """At once; whoever comes then is told to come again."""
 
@@ -46,6 +54,7 @@ def listening(host: str, port: int) -> socket.socket:
     server = socket.socket(family, kind, protocol)
     try:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, AHEAD)  # its connections have the same
         server.bind(address)
         server.listen()
     except OSError as error:
@@ -59,13 +68,16 @@ def listening(host: str, port: int) -> socket.socket:
 async def serve(workspace: Workspace, offers: Offers, server: socket.socket, host: str, token: str) -> None:
     """Answer requests at `server` until a signal comes, which then does what it always does."""
     service = Service(Sampler(workspace), offers)
-    await _Server(Gate(service.routes(), token, host), service.close).serve([server])
+    await _Server(Gate(service.routes(), token, host), service.close, lambda: service.wanted).serve([server])
 
 
 class _Server(uvicorn.Server):
     """uvicorn, which ends what answers before it waits for the answers to end."""
 
-    def __init__(self, app: ASGIApp, closing: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, app: ASGIApp, closing: Callable[[], Awaitable[None]], wanted: Callable[[], bool] = lambda: False
+    ) -> None:
+        """closing: ends what answers. wanted: whether requests wait for others to be answered."""
         self._closing = closing
         told = logging.getLogger("uvicorn")
         told.handlers, told.propagate = [_Say(logging.WARNING)], False
@@ -73,7 +85,7 @@ class _Server(uvicorn.Server):
             uvicorn.Config(
                 app,
                 loop="asyncio",
-                http=_Connection,
+                http=partial(_Connection, wanted),  # type: ignore[arg-type]
                 limit_concurrency=CONNECTIONS,
                 ws="none",
                 lifespan="off",
@@ -97,8 +109,13 @@ class _Connection(H11Protocol):
     _asking: asyncio.TimerHandle | None = None
     _reading: asyncio.TimerHandle | None = None
 
+    def __init__(self, wanted: Callable[[], bool], *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._wanted = wanted
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        transport.set_write_buffer_limits(AHEAD)
         self._await_request()
 
     def data_received(self, data: bytes) -> None:
@@ -115,7 +132,14 @@ class _Connection(H11Protocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._reading = self.loop.call_later(SLOW, self.transport.abort)
+        self._await_reader(self.loop.time())
+
+    def _await_reader(self, since: float) -> None:
+        unread = self.loop.time() - since
+        if unread >= (UNREAD if self._wanted() else SLOW):
+            self.transport.abort()
+        else:
+            self._reading = self.loop.call_later(min(0.5, UNREAD, SLOW), self._await_reader, since)
 
     def resume_writing(self) -> None:
         super().resume_writing()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, TypeVar
 
 import msgspec
@@ -36,6 +36,7 @@ class Service:
     def __init__(self, sampler: Sampler, offers: Offers) -> None:
         self._sampler, self._offers = sampler, offers
         self._room = asyncio.Semaphore(AT_ONCE)
+        self._waiting = 0
         self._closing = False
 
     def routes(self) -> Starlette:
@@ -48,6 +49,24 @@ class Service:
             ],
             exception_handlers=dict.fromkeys((Refusal, HTTPException, Trouble, Exception), refused),
         )
+
+    @property
+    def wanted(self) -> bool:
+        """Whether requests wait until another has been answered."""
+        return self._waiting > 0
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncGenerator[None]:
+        """One of those that are answered at once."""
+        self._waiting += 1
+        try:
+            await self._room.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._room.release()
 
     async def close(self) -> None:
         """End the sampler process, and with it every answer."""
@@ -88,7 +107,7 @@ class Service:
 
     async def _deltas(self, job: Job) -> AsyncGenerator[Delta, None]:
         ending = Refusal(503, "the server is ending")
-        async with self._room, aclosing(job.deltas(self._sampler)) as deltas:
+        async with self._place(), aclosing(job.deltas(self._sampler)) as deltas:
             if self._closing:
                 raise ending
             try:
