@@ -115,7 +115,9 @@ class Models:
             raise BadWeights(f"no checkpoint here can be read: {'; '.join(passed)}", where=str(place))
         if not place.is_dir() or place.name.startswith("step-"):
             raise BadWeights("this checkpoint is no longer there", where=str(place), todo="choose another one")
-        raise BadWeights("there is no checkpoint here yet", where=str(place), todo="training saves the first one soon")
+        raise BadWeights(
+            "there is no checkpoint here yet", where=str(place), todo="ask again when its training has saved one"
+        )
 
     @property
     def held(self) -> bool:

@@ -13,7 +13,7 @@ from click.shell_completion import CompletionItem
 
 from core.files import text_in
 from core.recipe import Recipe, Sample
-from core.recipe_file import fields, load, presets
+from core.recipe_file import BadRecipe, fields, load, presets
 from core.runs.directory import all_runs
 from core.sampling import Precision
 from core.trouble import Usage
@@ -116,6 +116,10 @@ class NoText(Usage):
     doing = "read the text"
 
 
+class BadSetting(Usage):
+    doing = "draw text so"
+
+
 def _biases(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, float]:
     """What ID=NUMBER says, by id."""
     biases = {}
@@ -151,7 +155,7 @@ def sampling_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def sampling_settings(recipe: Recipe, asked: dict[str, Any]) -> Sample:
-    """The recipe's own settings with what the options say. Raises BadRecipe."""
+    """The recipe's own settings with what the options say. Raises BadSetting."""
     overrides = [f"sample.{name}={asked[name]}" for name, _ in _ASKED if asked[name] is not None]
     for name, option in (("stop", "stop"), ("stop_tokens", "stop_token")):
         if asked[option]:
@@ -159,7 +163,12 @@ def sampling_settings(recipe: Recipe, asked: dict[str, Any]) -> Sample:
     if asked["logit_bias"]:
         biases = ", ".join(f"{token} = {number}" for token, number in asked["logit_bias"].items())
         overrides.append(f"sample.logit_bias={{ {biases} }}")
-    return load(base=msgspec.to_builtins(recipe, str_keys=True), overrides=overrides).sample
+    try:
+        return load(base=msgspec.to_builtins(recipe, str_keys=True), overrides=overrides).sample
+    except BadRecipe as wrong:
+        name = wrong.where.removeprefix("--set sample.").partition("=")[0]
+        option = "--" + name.replace("stop_tokens", "stop_token").replace("_", "-")
+        raise BadSetting(wrong.what, where=option, todo=wrong.todo) from None
 
 
 def text_of(name: str) -> str:

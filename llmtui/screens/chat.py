@@ -180,6 +180,8 @@ class Chat(WorkScreen):
     def _hint(self) -> str:
         if self.subject is None:
             return "There is no run yet: 1 shows the runs, n there starts one."
+        if self.checkpoint is None and not self.subject.state.alive:
+            return f"This run has no checkpoint yet ({self.subject.state.value}): r in Train goes on with it."
         if self.checkpoint is None:
             return "This run has no checkpoint yet. Training saves the first one soon; c in Train saves one at once."
         if self.subject.run.recipe.chat.templated:
