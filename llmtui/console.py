@@ -48,9 +48,14 @@ def _legible(value: Any) -> Any:
 
 
 def say(text: str) -> None:
-    """Tell the person something; always sanitised, line breaks kept."""
-    sys.stderr.write(visible(text) + "\n")
-    sys.stderr.flush()
+    """Tell the person something; always sanitised, line breaks kept. Raises BrokenPipeError where nobody reads."""
+    try:
+        sys.stderr.write(visible(text) + "\n")
+        sys.stderr.flush()
+    except BrokenPipeError:
+        raise
+    except OSError:  # a full disk behind it: there is nowhere left to say so
+        pass
 
 
 def visible(text: str) -> str:

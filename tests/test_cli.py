@@ -678,7 +678,14 @@ def test_sample_settings_are_checked_as_the_recipe_checks_them(
 ) -> None:
     made(workspace, DONE)
     assert command_line(["sample", "tiny", "once", "--top-p", "1.5"]) == 2
-    assert "sample.top_p = 1.5 is not a number above 0, at most 1" in capsys.readouterr().err
+    assert "sample.top_p = 1.5 is not a number above 0, at most 1   (--top-p)" in capsys.readouterr().err
+    assert command_line(["sample", "tiny", "once", "--stop-token", "-1"]) == 2
+    assert "(--stop-token)" in capsys.readouterr().err
+    for wrong, meant in (("lss", "Did you mean 'ls'?"), ("a/b.txt", "`llmtui run a/b.txt` trains on it")):
+        assert command_line([wrong]) == 2
+        assert meant in capsys.readouterr().err
+    assert command_line(["vocab", "zzzz"]) == 2
+    assert "there is compare, import, report" in capsys.readouterr().err
 
 
 def test_sample_without_checkpoint_says_so(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
@@ -773,3 +780,24 @@ def test_whoever_draws_while_the_run_trains_is_told_that_it_costs(
         assert "training goes on meanwhile, and is slower" in capsys.readouterr().err
     assert command_line(["sample", "tiny", "once"]) == 0
     assert "training" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "closing", "code"),
+    [
+        (["locate", "data"], ">&-", 0),
+        (["locate", "data"], "</dev/null >/dev/full", 1),
+        (["nope"], "2>&-", 2),
+        (["nope"], "2>/dev/full", 2),
+        (["rm", "tiny"], "<&-", 2),
+        (["score", "-"], "<&-", 2),
+    ],
+)
+def test_closed_and_full_streams_change_no_exit_code(
+    workspace: Workspace, arguments: list[str], closing: str, code: int
+) -> None:
+    speaking(workspace, 100)
+    command = ["sh", "-c", f'exec "$@" {closing}', "sh", *LLMTUI, *arguments]
+    ended = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert ended.returncode == code, ended.stderr
+    assert "should not have happened" not in ended.stderr and "Traceback" not in ended.stderr
