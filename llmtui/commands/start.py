@@ -27,6 +27,7 @@ from llmtui.commands.options import (
 )
 from llmtui.console import can_draw, out, say
 from llmtui.narrate import Narrator, describe_failure, describe_progress, follow, result
+from llmtui.standing import next_step, standing
 
 
 class CannotDraw(Usage):
@@ -119,7 +120,7 @@ def left_to_itself(run: Run) -> Iterator[None]:
         if run.state().alive:
             say(f"\n{run.id} goes on; llmtui watch {run.id} shows it, llmtui stop {run.id} stops it")
         else:
-            say(f"\n{run.id}: {run.state().value}; llmtui resume {run.id} starts it")
+            say(f"\n{run.id}: {standing(run)}; {next_step(run)}")
         raise
 
 

@@ -54,7 +54,7 @@ def stop(wanted: str | None, now: bool) -> None:
             f"{run.id} has not ended within {PATIENCE:.0f} s; it will at its next step",
             todo=f"end it without a checkpoint: llmtui stop --now {run.id}",
         )
-    say(f"{run.id}: {run.state().value}; llmtui resume {run.id} goes on with it")
+    say(f"{run.id}: {standing(run)}; {next_step(run)}")
 
 
 def _living(wanted: str | None) -> Run:
