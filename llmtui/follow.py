@@ -183,7 +183,7 @@ class Follower:
             state, summary = run.state(), run.summary()
             over = None if state.alive else run.last_word() or run.crash()
             over_at = over.at if over else 0.0
-            ending = state.alive and summary.ended is not None and run.last_word() is not None
+            ending = summary.ended is not None and run.is_ending(state)
             known = Glance(run, state, summary, failure(run, state), over_at, 0.0, ending)
             self._known[name] = (now, known)
         return known._replace(silent=self._silence(known))

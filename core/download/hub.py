@@ -21,6 +21,7 @@ from core.download.hub_line import Line, Stopped
 from core.download.hub_plan import Plan, make_plan
 from core.download.origin import Rows
 from core.events import Event, Note, Progress
+from core.plural import plural, verb
 from core.recipe import Source
 
 __all__ = ["Hub", "HubTrouble", "identity"]
@@ -116,7 +117,8 @@ class Hub:
                 # behind a file's last rows is the next file, so that it is never opened again
                 yield Rows(last.batch, done, asdict(at))
         if at.replaced:
-            text = f"{at.replaced:,} places were not UTF-8 and were replaced by \ufffd"
+            were = verb(at.replaced, "was", "were")
+            text = f"{plural(at.replaced, 'place')} {were} not UTF-8 and {were} replaced by \ufffd"
             yield Note(level="warning", text=text)
 
     def _file(self, plan: Plan, file: DataFile, done: float, line: Line, at: _Position) -> Iterator[Rows]:

@@ -15,6 +15,7 @@ from core.download.compression import Bytes
 from core.download.lines import Block, blocks
 from core.download.records import BOM, TOO_LONG
 from core.download.rows import KEPT, NOTHING, Bad, Place, Step
+from core.plural import plural
 
 
 class Dialect(NamedTuple):
@@ -188,7 +189,7 @@ def _texts(
         inside += row.lines - 1
         cells = trimmed(row.cells, width) if len(row.cells) > width else row.cells
         if len(cells) != width:
-            bad.append(Bad(number, f"it has {len(cells):,} cells instead of {width:,}"))
+            bad.append(Bad(number, f"it has {plural(len(cells), 'cell')} instead of {width:,}"))
         elif any("\0" in cell for cell in cells):
             bad.append(Bad(number, "it has a NUL byte in it"))
         else:

@@ -286,6 +286,10 @@ class Run:
         last = records[-1]
         return State.FAILED if isinstance(last, Exited) and last.gave_up else State.INTERRUPTED
 
+    def is_ending(self, state: State) -> bool:
+        """Whether a run in `state`, its own, has said its last word while its processes are still there."""
+        return state.alive and self.last_word() is not None
+
     @property
     def pause_requested(self) -> bool:
         return (self.control / "pause").exists()

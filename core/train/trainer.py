@@ -371,7 +371,7 @@ class Trainer:
     def _too_big(self) -> OutOfMemory:
         return OutOfMemory(
             "the memory is too small for this model, even for one sequence of "
-            f"{self.recipe.model.block_size:,} tokens at a time",
+            f"{plural(self.recipe.model.block_size, 'token')} at a time",
             kept=self._saver.kept(),
             todo="use a smaller model or a shorter model.block_size",
         )

@@ -20,7 +20,7 @@ from core.workspace import Workspace
 from llmtui.commands.options import NAMED, json_option, run_argument
 from llmtui.commands.start import conclude
 from llmtui.console import can_draw, out, out_json, say, table
-from llmtui.narrate import Narrator, describe_progress, follow
+from llmtui.narrate import Narrator, describe_progress, follow, state_word
 from llmtui.units import clock, cost, duration, facts, perplexity, rate, size
 
 COLUMNS = ("RUN", "STATE", "STAGE", "DONE", "BITS/BYTE", "SPEED", "LEFT", "MADE", "WHY")
@@ -75,7 +75,7 @@ def _row(run: Run) -> tuple[str, ...]:
     stage = summary.stages.get(summary.stage, Stage())
     return (
         run.id,
-        state.value,
+        state_word(run, state),
         summary.stage,
         f"{stage.share:.0%}" if stage.share is not None else "",
         cost(summary.evaluation.bits_per_byte, bound=summary.evaluation.bound) if summary.evaluation else "",
@@ -135,7 +135,10 @@ def _described(run: Run) -> list[tuple[str, ...]]:
     summary, state = run.summary(), run.state()
     rows = [
         ("run", run.id),
-        ("state", state.value + (f", {describe_progress(summary)}" if state.alive and summary.stage else "")),
+        (
+            "state",
+            state_word(run, state) + (f", {describe_progress(summary)}" if state.alive and summary.stage else ""),
+        ),
     ]
     if state in (State.FAILED, State.INTERRUPTED):
         rows += [("because" if n == 0 else "", line) for n, line in enumerate(told(run).lines())]

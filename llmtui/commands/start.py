@@ -26,7 +26,7 @@ from llmtui.commands.options import (
     yes_option,
 )
 from llmtui.console import can_draw, out, say
-from llmtui.narrate import Narrator, describe_failure, describe_progress, follow, result
+from llmtui.narrate import Narrator, describe_failure, describe_progress, follow, result, state_word
 from llmtui.standing import next_step, standing
 
 
@@ -128,7 +128,7 @@ def _say_where_it_stands(run: Run) -> None:
     """What a person who has left the workbench may want to know."""
     state = run.state()
     if state.alive:
-        say(f"{run.id}: {state.value}, {describe_progress(run.summary())}")
+        say(f"{run.id}: {state_word(run, state)}, {describe_progress(run.summary())}")
     else:
         conclude(run, replayed(run)[0])
 

@@ -17,6 +17,7 @@ from core.sampling import Sampling
 from core.trouble import Trouble
 from core.workspace import Workspace
 from llmtui.app import Workbench
+from llmtui.narrate import state_word
 from llmtui.screens.chat import Chat
 from llmtui.widgets import bars
 from llmtui.widgets.lines import clip, cut
@@ -212,8 +213,10 @@ async def test_a_run_that_has_said_its_last_word_is_ending_and_not_starting(work
         async with app.run_test(size=(80, 24)) as pilot:
             await until(pilot, lambda: "◌ live" in screen_text(app) or "● live" in screen_text(app))
             assert "ending" in screen_text(app) and "starting" not in screen_text(app)
+            assert state_word(run, run.state()) == "ending"
             launched(run, attempt=2)
             await until(pilot, lambda: "ending" not in screen_text(app))
+            assert state_word(run, run.state()) == run.state().value
             worker.say(Started(attempt=2, pid=1, host="here", device="2 cores"))
             await until(pilot, lambda: "● live" in screen_text(app))
 
