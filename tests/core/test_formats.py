@@ -261,7 +261,7 @@ def test_rows_with_a_wrong_number_of_cells_or_nul_bytes_are_broken(tmp_path: Pat
     assert texts_of(artifact) == ["one", "many\nlines"]
     assert artifact.facts["broken"] == 3 and artifact.facts["empty"] == 1
     said = notes(events)
-    assert "a.csv:3 is passed over: it has 1 cells instead of 2" in said
+    assert "a.csv:3 is passed over: it has 1 cell instead of 2" in said
     assert "a.csv:4 is passed over: it has 3 cells instead of 2" in said
     assert "a.csv:5 is passed over: it has a NUL byte in it" in said
 
