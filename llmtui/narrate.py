@@ -29,7 +29,7 @@ from core.events import (
     StepCount,
     Yardstick,
 )
-from core.runs.directory import Run, State
+from core.runs.directory import Run
 from core.runs.failure import told
 from core.runs.summary import Stage, Summary
 from llmtui import planned
@@ -164,11 +164,6 @@ def describe_progress(summary: Summary) -> str:
     if stage.eta is not None:
         parts += [f"{duration(stage.eta)} left"]
     return ", ".join(parts)
-
-
-def state_word(run: Run, state: State) -> str:
-    """The word for what `run` is doing, in `state`, its own."""
-    return "ending" if run.is_ending(state) else state.value
 
 
 def describe_failure(run: Run) -> str:

@@ -6,11 +6,16 @@ from core.runs.directory import Run, State
 from core.runs.failure import failure
 
 
+def state_word(run: Run, state: State) -> str:
+    """The word for what `run` is doing, in `state`, its own."""
+    return "ending" if run.is_ending(state) else state.value
+
+
 def standing(run: Run) -> str:
     """What the run is doing or came to: `running`, `failed: out of memory`. Not sanitised."""
     state = run.state()
     why = failure(run, state) if state is State.FAILED else None
-    return state.value + (f": {why.what}" if why else "")
+    return state_word(run, state) + (f": {why.what}" if why else "")
 
 
 def next_step(run: Run) -> str:

@@ -20,7 +20,8 @@ from core.workspace import Workspace
 from llmtui.commands.options import NAMED, json_option, run_argument
 from llmtui.commands.start import conclude
 from llmtui.console import can_draw, out, out_json, say, table
-from llmtui.narrate import Narrator, describe_progress, follow, state_word
+from llmtui.narrate import Narrator, describe_progress, follow
+from llmtui.standing import state_word
 from llmtui.units import clock, cost, duration, facts, perplexity, rate, size
 
 COLUMNS = ("RUN", "STATE", "STAGE", "DONE", "BITS/BYTE", "SPEED", "LEFT", "MADE", "WHY")

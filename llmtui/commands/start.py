@@ -26,8 +26,8 @@ from llmtui.commands.options import (
     yes_option,
 )
 from llmtui.console import can_draw, out, say
-from llmtui.narrate import Narrator, describe_failure, describe_progress, follow, result, state_word
-from llmtui.standing import next_step, standing
+from llmtui.narrate import Narrator, describe_failure, describe_progress, follow, result
+from llmtui.standing import next_step, standing, state_word
 
 
 class CannotDraw(Usage):

@@ -17,8 +17,8 @@ from core.sampling import Sampling
 from core.trouble import Trouble
 from core.workspace import Workspace
 from llmtui.app import Workbench
-from llmtui.narrate import state_word
 from llmtui.screens.chat import Chat
+from llmtui.standing import state_word
 from llmtui.widgets import bars
 from llmtui.widgets.lines import clip, cut
 from llmtui.widgets.machine import Machine
