@@ -22,9 +22,9 @@ Whole = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 class Event(Struct, frozen=True, kw_only=True, tag=True):
     """One line of a run's journal."""
 
-    at: float = field(default_factory=time.time)
+    at: float = field(default_factory=lambda: round(time.time(), 3))
     """Seconds since the epoch, for people; never used for rates."""
-    tick: float = field(default_factory=time.monotonic)
+    tick: float = field(default_factory=lambda: round(time.monotonic(), 6))
     """The writer's monotonic clock in seconds: differences within one attempt are true durations."""
 
 

@@ -30,12 +30,12 @@ from types import FrameType
 from core.events import AnyEvent, Ended, Event, Metric, Paused, Plan, Resumed, Started, encode
 from core.files import sweep, write_atomic
 from core.hardware import Meter
-from core.journal import Lines, Tail
+from core.journal import Lines, check
 from core.locks import Lock
 from core.pool import WorkerDied
 from core.runs.control import Requests
 from core.runs.directory import GONE, Run
-from core.runs.summary import Summary
+from core.runs.summary import sealed
 from core.train.commands import Checkpoint, Commands, Stop
 from core.trouble import Busy, Interrupted, Trouble, Unforeseen, as_trouble
 from core.workspace import Workspace
@@ -62,8 +62,8 @@ class Worker:
             part.mkdir(mode=0o700, exist_ok=True)
         self._requests = Requests(run)
         self._journal = Lines(run.journal)
-        self._summary = Summary()
-        for event in Tail(run.journal).events():  # what earlier attempts said
+        self._summary, rest = run.folded()  # what earlier attempts said
+        for event in rest.each():
             self._summary.absorb(event)
         self._meter = Meter(run.path)
         self._next_status = self._next_reading = 0.0
@@ -209,7 +209,9 @@ class Worker:
 
     def _write_status(self) -> None:
         with contextlib.suppress(OSError):  # a full disk: the journal says more, and the next try may work
-            write_atomic(self._run.path / "status.json", encode(self._summary), durable=False)
+            offset = self._journal.size
+            status = sealed(self._summary, offset, check(self._run.journal, offset) or 0)
+            write_atomic(self._run.path / "status.json", status, durable=False)
 
 
 def processes() -> int:

@@ -49,8 +49,9 @@ EXCERPT = 100
 class Narrator:
     """Turns events, taken in order, into lines worth reading. Keeps their summary and the final samples on the way."""
 
-    def __init__(self) -> None:
-        self.summary = Summary()
+    def __init__(self, summary: Summary | None = None) -> None:
+        """summary: of what was told before."""
+        self.summary = summary or Summary()
         self.samples: list[Sample] = []
         """What the last stage drew."""
         self._stage_began = self._spoke = 0.0

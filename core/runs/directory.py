@@ -34,12 +34,12 @@ from core import __version__
 from core.artifact import Artifact, Damaged
 from core.events import Ended, Started
 from core.files import remove_tree, write_atomic
-from core.journal import Tail, newest_first
+from core.journal import Tail, check, newest_first
 from core.locks import Lock, holder
 from core.model.beginning import look
 from core.parsing import Malformed, parse, parse_json, read_json
 from core.recipe import Recipe
-from core.runs.summary import Summary
+from core.runs.summary import Summary, intact
 from core.trouble import Busy, DiskTrouble, Trouble, Usage, nearest
 from core.workspace import Workspace, check_name
 
@@ -52,6 +52,10 @@ GONE = "its directory was deleted, moved or replaced"
 
 UNREADABLE = "unreadable"
 """The word for a run that cannot be read, where that of its state stands otherwise."""
+
+
+SOON_READ = 2**23
+"""Bytes of a journal that are read in a fraction of a second."""
 
 
 class NoSuchRun(Usage):
@@ -239,11 +243,35 @@ class Run:
         return holder(self.path / "writer.lock")
 
     def summary(self) -> Summary:
-        """The newest summary the worker left; an empty one before there is any. For live screens fold the journal."""
+        """The newest summary the worker left; an empty one before there is any. For live screens fold the journal.
+
+        Where the file is damaged, that of the journal, unless reading it would take long.
+        """
+        summary = Summary()
         try:
             return read_json(self.path / "status.json", Summary)
-        except (OSError, Malformed):
-            return Summary()
+        except Malformed:
+            with contextlib.suppress(OSError):
+                if self.journal.stat().st_size <= SOON_READ:
+                    for event in Tail(self.journal).each():
+                        summary.absorb(event)
+        except OSError:
+            pass
+        return summary
+
+    def folded(self) -> tuple[Summary, Tail]:
+        """What a part of the journal adds up to, and the rest of it, which is to be absorbed.
+
+        That part is all that status.json speaks of, and then the rest is what came in half a second; nothing, where
+        that is damaged, or of another journal, or older than the places in it.
+        """
+        with contextlib.suppress(OSError, Malformed):
+            status = (self.path / "status.json").read_bytes()
+            summary = parse_json(status, Summary)
+            place = summary.place
+            if place and intact(status) and check(self.journal, place.offset) == place.check:
+                return summary, Tail(self.journal, place.offset)
+        return Summary(), Tail(self.journal)
 
     def launches(self) -> list[Launched | Exited]:
         """The supervisor's records, oldest first; unreadable lines are left out."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import zlib
 from typing import Literal
 
 from msgspec import Struct
@@ -27,6 +29,7 @@ from core.events import (
     StageStarted,
     Started,
     Yardstick,
+    encode,
 )
 
 StageState = Literal["waiting", "working", "done", "skipped"]
@@ -60,6 +63,17 @@ class Stage(Struct, kw_only=True):
         return max(0.0, self.total - self.done) / self.rate
 
 
+class Place(Struct, frozen=True, kw_only=True):
+    """Up to where in the journal a summary goes."""
+
+    offset: int
+    """Bytes."""
+    check: int
+    """Of the journal before it, as `core.journal.check` has it."""
+    seal: int = 0
+    """CRC-32 of the summary in JSON with a seal of 0: whoever goes on from it believes every figure in it."""
+
+
 class Summary(Struct, kw_only=True):
     """The newest of everything. `absorb` every event in order; cheap enough to do it for each."""
 
@@ -90,6 +104,8 @@ class Summary(Struct, kw_only=True):
     ended: Ended | None = None
     events: int = 0
     """How many have been absorbed: a number that stands still while the worker hangs."""
+    place: Place | None = None
+    """Of one in status.json."""
     _marks: list[tuple[float, float]] = []
     _token_marks: list[tuple[float, float]] = []
 
@@ -179,6 +195,22 @@ class Summary(Struct, kw_only=True):
         if self.best and self.best.step > step:
             self.best = None
         self._token_marks = []
+
+
+_PLACE = re.compile(rb'("place":\{"offset":\d+,"check":\d+,"seal":)(\d+)')
+
+
+def sealed(summary: Summary, offset: int, check: int) -> bytes:
+    """`summary`, which is that of a journal up to `offset`, in JSON."""
+    summary.place = Place(offset=offset, check=check)
+    blank = encode(summary)
+    return _PLACE.sub(rb"\g<1>%d" % zlib.crc32(blank), blank, count=1)
+
+
+def intact(status: bytes) -> bool:
+    """Whether `status` is as `sealed` wrote it."""
+    found = _PLACE.search(status)
+    return found is not None and zlib.crc32(_PLACE.sub(rb"\g<1>0", status, count=1)) == int(found[2])
 
 
 def _rate(marks: list[tuple[float, float]], now: float, done: float, window: float = 10.0) -> float:

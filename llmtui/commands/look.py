@@ -188,10 +188,10 @@ def watch(wanted: str | None, plain: bool, as_json: bool) -> int:
 
         return run_workbench(workspace.prepare(), run.id)
     told, tail = Narrator(), Tail(run.journal)
-    for event in tail.events():
+    for event in tail.each():
         for line in told.tell(event, progress=False):
             out(line)
-    for event in follow(run, tail.events):
+    for event in follow(run, tail.each):
         for line in told.tell(event):
             out(line)
     return conclude(run, told)
@@ -199,7 +199,7 @@ def watch(wanted: str | None, plain: bool, as_json: bool) -> int:
 
 def _watch_json(run: Run) -> int:
     """Print the journal as it grows; the run's exit code."""
-    for line in follow(run, Tail(run.journal).lines):
+    for line in follow(run, Tail(run.journal).each_line):
         try:
             event = parse_json(line, object)
         except Malformed:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from core.journal import Tail
+from core.events import Sample, StageStarted
+from core.journal import Tail, newest_first
 from core.recipe import Recipe
 from core.recipe_file import load, to_toml
 from core.runs import launch
@@ -135,8 +136,16 @@ def _say_where_it_stands(run: Run) -> None:
 
 def replayed(run: Run) -> tuple[Narrator, Tail]:
     """Somebody who has heard all that the run has said so far, and where its journal goes on."""
-    told, tail = Narrator(), Tail(run.journal)
-    for event in tail.events():
+    summary, tail = run.folded()
+    told = Narrator(summary)
+    drawn: list[Sample] = []
+    for event in newest_first(run.journal):  # what the last stage drew stands at the end, if it drew
+        if isinstance(event, Sample):
+            drawn.append(event)
+        elif isinstance(event, StageStarted):
+            told.samples = drawn[::-1] if event.stage == "sample" else []
+            break
+    for event in tail.each():
         for _ in told.tell(event):
             pass
     return told, tail
@@ -144,7 +153,7 @@ def replayed(run: Run) -> tuple[Narrator, Tail]:
 
 def stay_with(run: Run, told: Narrator, tail: Tail) -> int:
     """Tell of the run until it ends, then print what came of it; the exit code."""
-    for event in follow(run, tail.events):
+    for event in follow(run, tail.each):
         for line in told.tell(event):
             say(line)
     return conclude(run, told)

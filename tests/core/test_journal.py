@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from core.events import (
+    AnyEvent,
     Ended,
     Evaluation,
     Metric,
@@ -23,8 +27,11 @@ from core.events import (
     decode,
     encode,
 )
-from core.journal import Lines, Tail, newest_first
-from core.runs.summary import Summary
+from core.journal import Lines, Tail, check, newest_first
+from core.recipe import Recipe
+from core.runs.directory import Run
+from core.runs.summary import Summary, sealed
+from core.workspace import Workspace
 
 
 def metric(step: int, **other: float) -> Metric:
@@ -132,3 +139,76 @@ def test_any_event_ends_a_pause() -> None:
     assert summary.paused
     summary.absorb(metric(1))
     assert not summary.paused
+
+
+def events_of(steps: int) -> list[AnyEvent]:
+    said: list[AnyEvent] = [
+        Started(attempt=1, pid=1, host="h", device="d", tick=0),
+        StageStarted(stage="train", tick=0),
+    ]
+    for step in range(1, steps + 1):
+        said.append(metric(step, loss=1 / step))
+        if step % 10 == 0:
+            said.append(Evaluation(step=step, loss=2, train_loss=None, bits_per_byte=1 / step, best=True))
+    return said
+
+
+def test_what_a_journal_adds_up_to_is_taken_from_the_status_and_only_the_rest_is_read(
+    workspace: Workspace, tiny: Callable[..., Recipe]
+) -> None:
+    run = Run.create(workspace, tiny())
+    journal, summary = Lines(run.journal), Summary()
+    said = events_of(400)
+    for event in said[:300]:
+        journal.append(encode(event))
+        summary.absorb(event)
+    status = sealed(summary, journal.size, check(run.journal, journal.size) or 0)
+    (run.path / "status.json").write_bytes(status)
+    for event in said[300:]:
+        journal.append(encode(event))
+
+    def whole() -> Summary:
+        folded = Summary()
+        for event in Tail(run.journal).each():
+            folded.absorb(event)
+        return folded
+
+    def figures(summary: Summary) -> object:
+        return (summary.metric, summary.evaluation, summary.events, summary.stages, summary.attempt)
+
+    found, rest = run.folded()
+    assert rest.offset > 0
+    assert figures(found) == figures(msgspec.json.decode(status, type=Summary))
+    for event in rest.each():
+        found.absorb(event)
+    assert figures(found) == figures(whole())
+
+    for spoiled in (
+        status.replace(b'"step":27', b'"step":28', 1),  # a figure in it
+        status[:-5],
+        b"",
+        status.replace(b'"check":', b'"check":1', 1),
+    ):
+        (run.path / "status.json").write_bytes(spoiled)
+        found, rest = run.folded()
+        assert (found.events, rest.offset) == (0, 0)
+        for event in rest.each():
+            found.absorb(event)
+        assert figures(found) == figures(whole())
+
+    (run.path / "status.json").write_bytes(status)
+    os.truncate(run.journal, 5000)  # as a power cut may, which spares the newer file
+    assert run.folded()[1].offset == 0
+    run.journal.write_bytes(run.journal.read_bytes().replace(b"Metric", b"metric") * 20)  # another journal
+    assert run.folded()[1].offset == 0
+
+
+def test_a_damaged_status_is_made_up_for_by_the_journal(workspace: Workspace, tiny: Callable[..., Recipe]) -> None:
+    run = Run.create(workspace, tiny())
+    journal = Lines(run.journal)
+    for event in events_of(20):
+        journal.append(encode(event))
+    assert run.summary().metric is None
+    (run.path / "status.json").write_bytes(b'{"device":"\xb2"}')
+    found = run.summary().metric
+    assert found is not None and found.step == 20
