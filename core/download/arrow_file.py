@@ -10,14 +10,16 @@ import msgspec
 import pyarrow as pa
 
 from core.download.columnar import columns_of, given, root_of
-from core.download.columns import may_hold_text
+from core.download.columns import may_hold_text, spread
 from core.download.compression import CUT_OFF
 from core.download.listing import Found, Unreadable, reason
-from core.download.rows import Place, Step
+from core.download.rows import NOTHING, Place, Step
 from core.download.text_column import Columns
 
 _SAMPLED, _ROWS = 8, 64
 """Batches spread over the file, and rows of each, that are looked at to find the column of text."""
+_SAMPLE_BYTES = 2**28
+"""Of the file in which they are looked for."""
 _SLICE_BYTES = 4 * 2**20
 _LISTS = ("state.json", "dataset_info.json", "dataset_dict.json")
 """What `Dataset.save_to_disk` writes beside its Arrow files."""
@@ -32,14 +34,16 @@ def arrow_columns(path: Path) -> Columns:
 
 def _samples(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     names = [name for name, kind in zip(schema.names, schema.types, strict=True) if may_hold_text(kind)]
-    spread = 1
+    every = 1
     try:
         with pa.OSFile(str(path)) as file:
             for number, batch in enumerate(_each(_open(file, path), path)):
-                if number % spread == 0 and batch.num_rows:
-                    yield batch.select(names).slice(0, _ROWS)
-                if number >= _SAMPLED * spread:
-                    spread *= 2  # a stream does not say how many follow
+                if number % every == 0 and batch.num_rows:
+                    yield spread(batch.select(names), _ROWS)
+                if number >= _SAMPLED * every:
+                    every *= 2  # a stream does not say how many follow
+                if file.tell() > _SAMPLE_BYTES:
+                    break
     except Unreadable:
         return  # whoever reads it says so
 
@@ -62,6 +66,7 @@ def read_arrow(name: str, path: Path, size: int, column: str, at: Place) -> Iter
                     start = Place(offset=row, part=at.part if row == at.offset else 0)
                     yield from given(name, values, inside, start, Place(offset=end), consumed)
                 row = end
+        yield Step(NOTHING, Place(offset=row), size)
 
 
 def _open(file: pa.NativeFile, path: Path) -> Any:

@@ -48,6 +48,11 @@ def may_hold_text(kind: pa.DataType) -> bool:
     return is_text(kind) or is_bytes(kind)
 
 
+def spread(batch: pa.RecordBatch, rows: int) -> pa.RecordBatch:
+    """About so many rows of a batch, from all over it."""
+    return batch.take(pa.array(np.arange(0, batch.num_rows, max(1, batch.num_rows // rows))))
+
+
 def _plain(kind: pa.DataType) -> pa.DataType:
     if isinstance(kind, pa.BaseExtensionType):
         kind = kind.storage_type

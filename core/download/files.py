@@ -217,6 +217,8 @@ def _about_column(column: str | None, there: tuple[str, ...], files: list[Looked
     else:
         others = _list([repr(name) for name in there if name != column])
         what = f"the text in {column!r}" + (f", beside {others}" if others else "")
+    if any(each.listed for each in files):
+        what += ", the items of a list as lines of one document"
     first = next((each.first for each in files if each.first), "")
     return f"{_count(names)} with {what}: {_list(names)}" + (f"; it begins: {first!r}" if first else "")
 

@@ -20,6 +20,7 @@ from core.download.hub_files import DataFile, read_file
 from core.download.hub_line import Line, Stopped
 from core.download.hub_plan import Plan, make_plan
 from core.download.origin import Rows
+from core.download.text_column import beginning
 from core.events import Event, Note, Progress
 from core.plural import plural, verb
 from core.recipe import Source
@@ -105,9 +106,13 @@ class Hub:
         self.facts = {"repository": place.repository, "commit": plan.commit, "files": len(files)}
         self.total = float(sum(file.size for file in files))
         done = float(sum(file.size for file in files[: at.file]))
+        told = bool(at.file or at.row or at.part)
         for index in range(at.file, len(files)):
             last: Rows | None = None
             for rows in self._file(plan, files[index], done, line, at):
+                if not told and (first := next((text for text in rows.batch["text"].to_pylist() if text), "")):
+                    told = True
+                    yield Note(text=f"the text in {place.column!r} begins: {beginning(first)!r}")
                 if last is not None:
                     yield last
                 last = rows

@@ -11,7 +11,7 @@ import pyarrow as pa
 from msgspec.structs import replace
 
 from core.corpora import EXPORT, Place
-from core.download.columns import is_text
+from core.download.columns import is_bytes, is_text
 from core.download.hub_errors import HubTrouble, told
 from core.download.hub_files import DataFile, column_types
 from core.download.hub_line import Line
@@ -161,6 +161,8 @@ def _exported(
 def _column(place: Place, types: dict[str, pa.DataType]) -> Generator[Event, None, str]:
     """The column that holds the text."""
     good = [name for name, kind in types.items() if is_text(kind)]
+    # strings that were written without being called so
+    good = good or [name for name, kind in types.items() if is_bytes(kind)]
     todo = f"say which: --set source.column=NAME, one of {', '.join(good)}" if good else "name another data set"
     if place.column:
         if place.column in good:

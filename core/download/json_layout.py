@@ -232,10 +232,10 @@ class Values(Ahead):
                 self._open.pop()
                 if self._inside is None:
                     if not self._open:
-                        pieces += [data[start : token.end()], b"\n"]
+                        pieces += [data[start : token.end()].translate(_BREAKS), b"\n"]
                         self._giving = False
                 elif here:
-                    pieces += [data[start : token.start()], b"\n"] if self._giving else []
+                    pieces += [data[start : token.start()].translate(_BREAKS), b"\n"] if self._giving else []
                     self._giving, self._level = False, None
             elif mark == 0x3A:
                 if here and self._inside is not None and self._open[-1] is not None:
@@ -243,15 +243,15 @@ class Values(Ahead):
                 elif self._level is None and self._open and self._open[-1] is not None:
                     self._open[-1] = str(_parsed(self._last))
             elif here and self._giving and self._inside is not None:
-                pieces += [data[start : token.start()], b"\n"]
+                pieces += [data[start : token.start()].translate(_BREAKS), b"\n"]
                 start, self._giving = token.end(), self._open[-1] is None
         if self._giving:
-            pieces.append(data[start : len(data) - len(self._waiting)])
+            pieces.append(data[start : len(data) - len(self._waiting)].translate(_BREAKS))
         if ended and (self._open or self._waiting):
             self.damage = self.damage or CUT_OFF
         if len(self._waiting) > _STRING_BYTES:
             self.damage = f"there is a string of more than {_STRING_BYTES // 2**20} MiB in it"
-        return b"".join(piece if piece == b"\n" else piece.translate(_BREAKS) for piece in pieces)
+        return b"".join(pieces)
 
     def _path(self) -> Path:
         return tuple("" if name is None else name for name in self._open)

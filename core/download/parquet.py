@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from core.download.columnar import columns_of, given, root_of
-from core.download.columns import may_hold_text
+from core.download.columns import may_hold_text, spread
 from core.download.compression import CUT_OFF
 from core.download.listing import Unreadable, reason
 from core.download.rows import Place, Step
@@ -23,7 +23,9 @@ _BATCH_ROWS = 2**14
 _PAGE_BYTES = 2**20
 """Read ahead in a column, instead of all that a row group has of it."""
 _GROUPS, _ROWS = 5, 64
-"""Row groups spread over the file, and rows of each, that are looked at to find the column of text."""
+"""Row groups spread over the file, and rows of a batch of each, that are looked at to find the column of text."""
+_SAMPLE_BYTES = 2**26
+"""Beyond which nobody looks further for the values of a column that has only nulls so far."""
 
 
 def parquet_columns(path: Path) -> Columns:
@@ -35,16 +37,17 @@ def parquet_columns(path: Path) -> Columns:
 def _samples(file: Any) -> Iterator[pa.RecordBatch]:
     names = [field.name for field in file.schema_arrow if may_hold_text(field.type)]
     groups = file.metadata.num_row_groups
+    lacking, size = set(names), 0
     for index in sorted({number * (groups - 1) // max(1, _GROUPS - 1) for number in range(_GROUPS)} if groups else ()):
-        rows = min(_ROWS, _rows(file.metadata.row_group(index)))
         try:
-            seen = 0
+            rows = _rows(file.metadata.row_group(index))
             for batch in file.iter_batches(rows, row_groups=[index], columns=names, use_threads=False):
-                yield batch
-                seen += batch.num_rows
-                if seen >= _ROWS:
+                yield spread(batch, _ROWS)
+                lacking -= {name for name in lacking if batch.column(name).null_count < batch.num_rows}
+                size += batch.nbytes
+                if not lacking or size > _SAMPLE_BYTES:
                     break
-        except (pa.ArrowException, OSError):
+        except (pa.ArrowException, OSError, KeyError):
             continue  # whoever reads it says so
 
 

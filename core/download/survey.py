@@ -44,6 +44,8 @@ class Looked(NamedTuple):
     """The one it is in; None for formats without columns, and for records that are texts themselves."""
     nested: bool = False
     """Whether that leads into objects or lists."""
+    listed: bool = False
+    """Whether a record may have several texts there, which become lines of one document."""
     first: str = ""
     """The beginning of the first text."""
     table: Table | None = None
@@ -83,9 +85,11 @@ def _look_at_columns(looked: Looked, column: str) -> Looked:
 
 def _chosen(looked: Looked, columns: Columns, wanted: str, *, alone: bool = False) -> Looked:
     column = columns.choose(wanted, looked.file.name, alone=alone)
-    seen = columns.itself if column is None else columns.found.get(column, Seen(nested=True))
+    seen = columns.seen(column)
     names = [name for name, other in columns.found.items() if other.texts or name == column]
-    return looked._replace(columns=tuple(names), column=column, nested=seen.nested, first=seen.first)
+    return looked._replace(
+        columns=tuple(names), column=column, nested=seen.nested, listed=seen.listed, first=seen.first
+    )
 
 
 def _look_inside(looked: Looked, stream: Stream, recipe: Source) -> Looked:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Generator, Iterator
 from typing import Any, NamedTuple
 
@@ -16,6 +17,9 @@ from core.download.lines import Block, blocks
 from core.download.records import BOM, TOO_LONG
 from core.download.rows import KEPT, NOTHING, Bad, Place, Step
 from core.plural import plural
+
+_LOOKED_AT = 2**15
+"""Characters of a line beyond which nobody looks for the right quotation mark: it takes the square of them."""
 
 
 class Dialect(NamedTuple):
@@ -95,7 +99,7 @@ def _each_a_row(taken: list[str], dialect: Dialect, width: int) -> bool:
 def _alone(number: int, line: str, dialect: Dialect, width: int) -> Row:
     """A line whose quotation marks do not pair, as a row."""
     line = line.rstrip("\r\n")
-    cells = [_bare(cell) for cell in line.split(dialect.delimiter)]
+    cells = _cells(line, dialect.delimiter)
     if _misfit(cells, width):
         try:
             lenient: list[str] = next(_reader(iter([line]), dialect, strict=False), [])
@@ -105,9 +109,13 @@ def _alone(number: int, line: str, dialect: Dialect, width: int) -> Row:
     return Row(number, cells, unbalanced=True)
 
 
-def _bare(cell: str) -> str:
-    whole = len(cell) > 1 and cell[0] == cell[-1] == '"'
-    return cell[1:-1].replace('""', '"') if whole else cell
+def _cells(line: str, delimiter: str) -> list[str]:
+    """The cells of a line in which a quotation mark closes a cell only where the cell ends."""
+    if len(line) > _LOOKED_AT:
+        return line.split(delimiter)
+    mark = re.escape(delimiter)
+    found = re.finditer(rf'(?:^|{mark})(?:"(.*?)"(?={mark}|$)|([^{mark}]*))', line, re.DOTALL)
+    return [cell[2] if cell[1] is None else cell[1].replace('""', '"') for cell in found]
 
 
 def trimmed(cells: list[str], width: int) -> list[str]:
@@ -185,7 +193,6 @@ def _texts(
         number = first + row.line + 1
         if number <= table.skip:
             continue
-        unbalanced += row.unbalanced
         inside += row.lines - 1
         cells = trimmed(row.cells, width) if len(row.cells) > width else row.cells
         if len(cells) != width:
@@ -196,6 +203,7 @@ def _texts(
             text = cells[index]
             texts.append(text)
             numbers.append(number)
+            unbalanced += row.unbalanced
             replaced += text.count("\ufffd")
     said = Step(
         NOTHING,

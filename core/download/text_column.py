@@ -48,6 +48,8 @@ class Seen(Struct):
     """The beginning of the first of them."""
     nested: bool = False
     """Whether it lies inside a list or an object."""
+    listed: bool = False
+    """Whether a record may have several of them."""
 
 
 class Columns:
@@ -67,36 +69,48 @@ class Columns:
         self.records += 1
         if isinstance(record, dict):
             for name, value in record.items():
-                self._look(name, value, False, _DEPTH)
+                self._look(name, value, Seen(), _DEPTH)
         elif isinstance(record, str):
             _count(self.itself, record)
         elif isinstance(record, list):
             texts = all(item is None or isinstance(item, str) for item in record)
             for number, item in enumerate(record[:_ITEMS]):
                 if not texts:
-                    self._look(str(number), item, True, _DEPTH)
+                    self._look(str(number), item, Seen(nested=True), _DEPTH)
                 elif item:
-                    self.itself.nested = True
+                    self.itself.nested = self.itself.listed = True
                     _count(self.itself, item)
 
-    def _look(self, path: str, value: Any, nested: bool, depth: int) -> None:
+    def _look(self, path: str, value: Any, way: Seen, depth: int) -> None:
+        """way: whether it led into objects and lists so far."""
         if value is None or isinstance(value, str):
             seen = self.found.get(path)
             if seen is None:
                 if len(self.found) >= _MOST:
                     return
-                seen = self.found[path] = Seen(nested=nested)
+                seen = self.found[path] = Seen(nested=way.nested, listed=way.listed)
             if value:
                 _count(seen, value)
-                seen.nested = seen.nested or nested
+                seen.nested, seen.listed = seen.nested or way.nested, seen.listed or way.listed
         elif isinstance(value, dict) and depth and value:
             for name, inner in value.items():
-                self._look(f"{path}.{name}", inner, True, depth - 1)
+                self._look(f"{path}.{name}", inner, Seen(nested=True, listed=way.listed), depth - 1)
         elif isinstance(value, list) and depth and value:
             for item in value[:_ITEMS]:
-                self._look(path, item, True, depth - 1)
+                self._look(path, item, Seen(nested=True, listed=True), depth - 1)
         elif len(self.others) < _MOST:
             self.others[path] = None
+
+    def seen(self, column: str | None) -> Seen:
+        """What was seen of the column that was chosen, or of what lies inside it."""
+        if column is None:
+            return self.itself
+        if column in self.found:
+            return self.found[column]
+        path = ".".join(part for part in column.split(".") if not part.isdecimal())
+        inside = [seen for name, seen in self.found.items() if f"{name}.".startswith(f"{path}.")]
+        most = max(inside, key=lambda seen: seen.characters, default=Seen())
+        return Seen(first=most.first, nested=True, listed=path == column)
 
     def choose(self, wanted: str, where: str = "", *, alone: bool = False) -> str | None:
         """The column to take the text from; None: each record is a text itself.

@@ -47,6 +47,18 @@ def as_parquet(texts: list[str]) -> bytes:
     return bytes(sink.getvalue())
 
 
+def as_json(texts: list[str]) -> bytes:
+    return json.dumps([{"id": n, "text": text} for n, text in enumerate(texts)], indent=1).encode()
+
+
+def as_arrow(texts: list[str]) -> bytes:
+    sink = pa.BufferOutputStream()
+    table = pa.table({"id": range(len(texts)), "text": texts})
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=25)
+    return bytes(sink.getvalue())
+
+
 def as_zstd(data: bytes) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.CompressedOutputStream(sink, "zstd") as stream:
@@ -66,7 +78,9 @@ FORMATS: dict[str, Callable[[list[str]], bytes]] = {
     "jsonl": as_json_lines,
     "csv": as_table,
     "tsv": lambda texts: as_table(texts, "\t"),
+    "json": as_json,
     "parquet": as_parquet,
+    "arrow": as_arrow,
 }
 
 

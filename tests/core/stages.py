@@ -109,6 +109,7 @@ SMALL = (
     ("core.download.rows", "BATCH_BYTES", 2000),
     ("core.download.lines", "BLOCK_BYTES", 1500),
     ("core.download.parquet", "_BATCH_BYTES", 1500),
+    ("core.download.arrow_file", "_SLICE_BYTES", 1500),
     ("core.download", "SHARD_BYTES", 5000),
     ("core.preprocess", "SHARD_BYTES", 5000),
     ("core.tokenize.encode", "_BATCH", 2000),

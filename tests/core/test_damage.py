@@ -18,6 +18,7 @@ from core.events import Event
 from tests.core.made import (
     FORMATS,
     PACK,
+    as_json,
     as_json_lines,
     as_parquet,
     as_table,
@@ -117,6 +118,8 @@ def test_binary_inside_a_compression_is_binary(tmp_path: Path) -> None:
 RESUMED = {
     **{f"a.{kind}": FORMATS[kind](documents()) for kind in FORMATS},
     **{f"a.jsonl{packed}": PACK[packed](as_json_lines(documents())) for packed in PACK},
+    "a.json.gz": gzip.compress(as_json(documents())),
+    "unpaired.csv": as_table(documents()) + b'1,"never closed\n' + as_table(documents()),
     "a.txt.gz": gzip.compress("".join(documents()).encode()),
     "a.txt": "".join(documents()).encode("utf-16"),
     "a.html": ("<p>" + "<p>".join(documents())).encode(),
