@@ -39,7 +39,7 @@ def _samples(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         with pa.OSFile(str(path)) as file:
             for number, batch in enumerate(_each(_open(file, path), path)):
                 if number % every == 0 and batch.num_rows:
-                    yield spread(batch.select(names), _ROWS)
+                    yield from spread(batch.select(names), _ROWS)
                 if number >= _SAMPLED * every:
                     every *= 2  # a stream does not say how many follow
                 if file.tell() > _SAMPLE_BYTES:

@@ -42,7 +42,7 @@ def _samples(file: Any) -> Iterator[pa.RecordBatch]:
         try:
             rows = _rows(file.metadata.row_group(index))
             for batch in file.iter_batches(rows, row_groups=[index], columns=names, use_threads=False):
-                yield spread(batch, _ROWS)
+                yield from spread(batch, _ROWS)
                 lacking -= {name for name in lacking if batch.column(name).null_count < batch.num_rows}
                 size += batch.nbytes
                 if not lacking or size > _SAMPLE_BYTES:

@@ -85,8 +85,11 @@ def test_any_sort_of_arrow_text_is_read(tmp_path: Path, kind: str) -> None:
     texts = ["ein Text", "noch einer", "ein Text"]
     column = pa.array(texts)
     column = column.dictionary_encode() if kind == "dictionary" else column.cast(getattr(pa, kind)())
-    pq.write_table(pa.table({"body": column}), tmp_path / "a.parquet")
-    assert read(tmp_path / "a.parquet", tmp_path / "out") == texts
+    title = pa.array(["a"] * 3).cast(column.type)
+    pq.write_table(pa.table({"title": title, "text": pa.nulls(3, column.type), "body": column}), tmp_path / "a.parquet")
+    events: list[Event] = []
+    assert read(tmp_path / "a.parquet", tmp_path / "out", events, column="body") == texts
+    assert any("it begins: 'ein Text'" in note for note in notes(events))
 
 
 @pytest.mark.parametrize("packed", PACK)
