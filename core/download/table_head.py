@@ -37,19 +37,18 @@ def table_of(found: Sequence[str], *, tsv: bool, wanted: str, header: bool | Non
         lines.pop(0)
     delimiter = separator or ("\t" if tsv else _delimiter(lines))
     dialect = _tsv(lines) if tsv and not separator else _csv(lines, delimiter)
-    rows = parse(lines, dialect, 0, final=True).rows
+    # not final: the last row may be cut, and its lines are no rows
+    rows = parse(lines, dialect, 0, final=False).rows or parse(lines, dialect, 0, final=True).rows[:1]
     if not rows:
         return Table((), dialect, before)
     first, rest = rows[0].cells, rows[1:]
     named = header if header is not None else _is_named(first, rest, wanted)
     if not named:
-        width = Counter(len(row.cells) for row in rows).most_common(1)[0][0]
-        names = [""] * width
+        names = [""] * len(first)
     else:
         before += rows[0].lines
         names = first
-        widths = Counter(len(trimmed(row.cells, len(names))) for row in rest)
-        if widths and widths.most_common(1)[0][0] == len(names) + 1 and len(names) not in widths:
+        if {len(trimmed(row.cells, len(names))) for row in rest} == {len(names) + 1}:
             names = ["", *names]  # R names its rows and not the column that these names are in
     return Table(tuple(numbered(names)), dialect, before, named)
 
@@ -81,7 +80,7 @@ def _csv(lines: Sequence[str], delimiter: str) -> Dialect:
 
 
 def _unbalanced(lines: Sequence[str], dialect: Dialect) -> int:
-    return sum(row.unbalanced for row in parse(list(lines), dialect, 0, final=True).rows)
+    return sum(row.unbalanced for row in parse(list(lines), dialect, 0, final=False).rows)
 
 
 def _tsv(lines: Sequence[str]) -> Dialect:
@@ -89,14 +88,11 @@ def _tsv(lines: Sequence[str]) -> Dialect:
     plain, quoted = Dialect("\t", quoted=False), Dialect("\t")
     if not any('"' in line for line in lines):
         return plain
-    rows = parse(list(lines), quoted, 0, final=True).rows
-    if any(row.unbalanced for row in rows[:-1]):  # the last may be cut
-        return plain
-    width = len(rows[0].cells) if rows else 0
-    if any(len(row.cells) != width for row in rows[:-1]):
+    rows = parse(list(lines), quoted, 0, final=False).rows
+    if any(row.unbalanced or len(row.cells) != len(rows[0].cells) for row in rows):
         return plain
     cells = [cell for line in lines for cell in line.rstrip("\r\n").split("\t")]
-    telling = any(row.lines > 1 for row in rows[:-1]) or any('""' in cell[1:-1] for cell in cells if cell[:1] == '"')
+    telling = any(row.lines > 1 for row in rows) or any('""' in cell[1:-1] for cell in cells if cell[:1] == '"')
     return quoted if telling or all(cell[:1] == '"' == cell[-1:] for cell in cells) else plain
 
 

@@ -84,6 +84,8 @@ def parse(found: list[str], dialect: Dialect, width: int, *, final: bool) -> Row
 
 
 def _reader(found: Iterator[str], dialect: Dialect, *, strict: bool) -> Any:
+    # one setting for the whole process; nothing else here uses this reader
+    csv.field_size_limit(lines.RECORD_BYTES)
     return csv.reader(found, delimiter=dialect.delimiter, escapechar=dialect.escape, strict=strict)
 
 
@@ -138,8 +140,6 @@ class Table(NamedTuple):
 
 def read_table(name: str, stream: Bytes, table: Table, column: str, at: Place) -> Iterator[Step]:
     """The texts in `column` of a table. Documents are named `name:line` by where they begin. Raises Unreadable."""
-    # one setting for the whole process; nothing else here uses this reader
-    csv.field_size_limit(lines.RECORD_BYTES)
     index = table.names.index(column)
     part, kept = at.part, None
     found = blocks(stream, at.offset, at.line)

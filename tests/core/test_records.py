@@ -344,6 +344,15 @@ def test_the_beginning_of_a_table_is_understood(tmp_path: Path, content: str, ex
     assert read(put(tmp_path / "a.csv", content), tmp_path / "out") == expected
 
 
+@pytest.mark.parametrize("kind", ["csv", "tsv"])
+def test_cells_longer_than_what_is_looked_at_do_not_confuse_the_beginning(tmp_path: Path, kind: str) -> None:
+    mark = {"csv": ",", "tsv": "\t"}[kind]
+    long = "".join(f'a, ""b"" and\tsome{mark}more words\n' for _ in range(5000))
+    rows = f'1{mark}"{long}"\n2{mark}"{"x" * 300_000}"\n3{mark}"a ""text"""\n'
+    found = read(put(tmp_path / f"a.{kind}", f"id{mark}text\n{rows}"), tmp_path / "out")
+    assert found == [long.replace('""', '"'), "x" * 300_000, 'a "text"']
+
+
 def test_a_table_with_names_and_no_rows_has_no_text(tmp_path: Path) -> None:
     with pytest.raises(NoText, match="not one document"):
         read(put(tmp_path / "a.csv", "id,text\n"), tmp_path / "out")
