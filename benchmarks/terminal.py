@@ -74,7 +74,7 @@ class Terminal:
         os.close(self._master)
         self._master = os.open(os.devnull, os.O_RDWR)
 
-    def wait_for(self, text: str = "", seconds: float = 60.0) -> float:
+    def wait_for(self, text: str = "", seconds: float = 300.0) -> float:
         """Wait at most `seconds` until `text`, or anything at all, stands on the screen; seconds since the start.
 
         Raises TimeoutError, EOFError.
@@ -91,7 +91,7 @@ class Terminal:
         while self.read(quiet):
             pass
 
-    def wait_for_end(self, seconds: float = 20.0) -> int:
+    def wait_for_end(self, seconds: float = 300.0) -> int:
         """The program's exit code, once it has ended by itself. Raises subprocess.TimeoutExpired."""
         deadline = time.perf_counter() + seconds
         with contextlib.suppress(EOFError):

@@ -1,13 +1,19 @@
-"""What every test gets: a home of its own, and quick tiny runs of the real pipeline."""
+"""What every test gets: a home of its own, whose processes end with it, and quick tiny runs of the real pipeline."""
 
 from __future__ import annotations
 
 import functools
 import os
-import time
+import signal
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+# before anything imports torch, and for all processes that tests start: as many of them at once as there are cores,
+# each with threads that wait for one another, took six times as long on two cores
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import psutil
 import pytest
 from hypothesis import settings
 
@@ -16,21 +22,43 @@ from core.recipe import Recipe
 from core.runs.directory import Run, State
 from core.runs.launch import kill, start, wait_until_dead
 from core.workspace import Workspace
+from tests import leftovers
+from tests.waiting import PATIENCE, wait_for
 
 # the suite gives one answer on one commit; `pytest --hypothesis-profile=search` looks for new counterexamples
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.register_profile("search", deadline=None, max_examples=2000)
 settings.load_profile("steady")
 
+# a shell without job control starts what is in the background deaf to Ctrl-C, and so would be what it starts
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends the suite lets tests end what they started
+
+SESSION = uuid.uuid4().hex
+"""The mark of what this process and its tests start."""
+
 WORDS = "the cat sat on a mat and the dog ran to the old red barn while rain fell on a quiet green hill".split()
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A private LLMTUI_HOME: no test sees or touches the developer's own runs."""
-    place = tmp_path / "home"
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A private LLMTUI_HOME: no test sees or touches the developer's own runs, and nothing lives on in it."""
+    place, mark = tmp_path / "home", f"{SESSION}/{request.node.nodeid}"
     monkeypatch.setenv("LLMTUI_HOME", str(place))
-    return place
+    monkeypatch.setenv(leftovers.MARK, mark)
+    before = frozenset(psutil.pids())
+    yield place
+    if lived_on := leftovers.end(mark, before):
+        pytest.fail("it has left processes behind:\n" + "\n".join(lived_on), pytrace=False)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def nothing_is_left() -> Iterator[None]:
+    """Processes of fixtures that several tests share have ended when the last of those tests has."""
+    os.environ[leftovers.MARK] = SESSION
+    yield
+    if lived_on := leftovers.end(SESSION):
+        pytest.fail("tests have left processes behind:\n" + "\n".join(lived_on), pytrace=False)
 
 
 @pytest.fixture
@@ -83,8 +111,6 @@ def tiny_recipe(corpus: Path, *overrides: str) -> Recipe:
 @pytest.fixture
 def launched(workspace: Workspace) -> Iterator[Callable[[Recipe], Run]]:
     """Start real detached runs; whatever still lives afterwards is killed."""
-    import signal
-
     runs: list[Run] = []
 
     def launch(recipe: Recipe) -> Run:
@@ -98,23 +124,15 @@ def launched(workspace: Workspace) -> Iterator[Callable[[Recipe], Run]]:
         if (pid := run.supervisor()) is not None:
             os.kill(pid, signal.SIGKILL)
         kill(run, sig=signal.SIGKILL)
-        wait_until_dead(run, 10)
+        assert wait_until_dead(run, PATIENCE)
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 120.0, what: str = "") -> None:
-    """Return once `condition` holds; fail the test when it does not within `seconds`."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            pytest.fail(f"not within {seconds:.0f} s: {what or condition}")
-        time.sleep(0.02)
-
-
-def wait_for_state(run: Run, *states: State, seconds: float = 120.0) -> None:
+def wait_for_state(run: Run, *states: State) -> None:
     """Return once the run is in one of `states`; on failure say what it is in instead, and show its log."""
-    deadline = time.monotonic() + seconds
-    while (now := run.state()) not in states:
-        if time.monotonic() > deadline:
-            log = run.log.read_text(errors="replace")[-2000:] if run.log.exists() else ""
-            pytest.fail(f"{run.id} is {now.value}, not {[s.value for s in states]}, after {seconds:.0f} s\n{log}")
-        time.sleep(0.02)
+    wanted = [state.value for state in states]
+    wait_for(lambda: run.state() in states, what=f"{run.id} is {wanted}", shows=lambda: f"{run.state()}\n{log_of(run)}")
+
+
+def log_of(run: Run) -> str:
+    """The end of what the run's processes have printed."""
+    return run.log.read_text(errors="replace")[-2000:] if run.log.exists() else "there is no log"

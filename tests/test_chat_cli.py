@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from core.workspace import Workspace
 from llmtui.cli import run as command_line
 from tests.speaking import TEMPLATES, save, speaking
 from tests.test_cli import LLMTUI, ROOT
+from tests.waiting import PATIENCE, wait_for
 
 ECHO = """
 import sys
@@ -186,7 +188,7 @@ def test_ctrl_c_ends_a_chat_whose_lines_come_from_a_file(workspace: Workspace, t
         chat.stdout.read(10)  # the answer of a model that never ends by itself
         chat.send_signal(signal.SIGINT)
         chat.stdout.read()
-    assert chat.wait(60) == 130
+    assert chat.wait(PATIENCE) == 130
     assert roles(run, 200) == "u a"
 
 
@@ -218,10 +220,17 @@ class Terminal:
 
     def until(self, text: str) -> str:
         """Read on until `text` has come; what came up to there."""
-        while text not in self.seen:
-            self.seen += os.read(self._master, 65536).decode(errors="replace")
+        self.read_until(lambda: text in self.seen, f"{text!r} comes")
         before, _, self.seen = self.seen.partition(text)
         return before
+
+    def read_until(self, condition: Callable[[], bool], what: str) -> None:
+        """Read on until `condition` holds."""
+        wait_for(condition, what=what, work=self._read, shows=lambda: self.seen[-3000:])
+
+    def _read(self) -> None:
+        if select.select([self._master], [], [], 0.1)[0]:
+            self.seen += os.read(self._master, 65536).decode(errors="replace")
 
 
 def take_terminal() -> None:
@@ -253,8 +262,7 @@ def test_ctrl_c_stops_the_answer_and_at_the_prompt_ends_the_chat(
     chat.until("> ")
     chat.type("hello\n")
     chat.until("hello\r\n")
-    while len(chat.seen) < 50:  # the answer of a model that never ends by itself
-        chat.seen += os.read(chat._master, 1024).decode()
+    chat.read_until(lambda: len(chat.seen) >= 50, "the answer of a model that never ends by itself")
     chat.type("\x03")
     chat.until("stopped")
     chat.until("> ")

@@ -43,10 +43,10 @@ from core.workspace import Workspace
 from llmtui.cli import run as command_line
 from llmtui.commands import command_line as llmtui_commands
 from llmtui.narrate import Narrator
-from tests.conftest import wait_for
 from tests.speaking import speaking
 from tests.ui.making import PLAN
 from tests.ui.making import alive as held
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).parent.parent
 LLMTUI = [sys.executable, "-P", "-c", "from llmtui.cli import main; main()"]

@@ -15,7 +15,7 @@ from core.events import AnyEvent, Note
 from core.trouble import Trouble
 from core.workspace import Workspace
 from llmtui.errand import errand
-from tests.conftest import wait_for
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).parent.parent
 
@@ -61,4 +61,4 @@ def test_the_child_ends_when_its_caller_is_killed(workspace: Workspace) -> None:
     [child] = psutil.Process(caller.pid).children()
     os.kill(caller.pid, signal.SIGKILL)
     caller.wait()
-    wait_for(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, 10, "the child ends")
+    wait_for(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, what="the child ends")

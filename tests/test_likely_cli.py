@@ -22,6 +22,7 @@ from core.runs.launch import environment
 from core.tokenize.characters import single_bytes
 from core.workspace import Workspace
 from llmtui.cli import run as command_line
+from tests.waiting import PATIENCE
 
 Out = pytest.CaptureFixture[str]
 BYTES = single_bytes()
@@ -134,7 +135,7 @@ def test_scoring_a_long_text_can_be_interrupted(workspace: Workspace) -> None:
     assert child.stderr is not None
     said = child.stderr.readline()  # how far it is, again and again
     child.send_signal(signal.SIGINT)
-    assert child.wait(60) == 130
+    assert child.wait(PATIENCE) == 130
     assert said.startswith("long.txt: ") and "tok/s" in said and said.endswith("left\n")
 
 

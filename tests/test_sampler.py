@@ -23,6 +23,7 @@ from core.sample.protocol import Cancel, Generate, Loaded, Replies, Text, decode
 from core.workspace import Workspace
 from llmtui.sampler import BEHIND, NotText, Sampler, SamplerDied, TooSlow
 from tests.core.serving import saved
+from tests.waiting import PATIENCE
 
 SPEAKER = """
 import os, sys, threading, time
@@ -258,6 +259,6 @@ def test_an_interrupt_from_the_keyboard_ends_the_command_cleanly_and_its_child_t
         assert process.stdout.read(200).startswith(b"once")
         (child,) = psutil.Process(process.pid).children()
         os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(30) == 130
+        assert process.wait(PATIENCE) == 130
         assert process.stderr.read().strip() == b""
-        assert child.wait(30) in (0, None)
+        assert child.wait(PATIENCE) in (0, None)

@@ -18,9 +18,9 @@ openai = pytest.importorskip("openai")
 
 from core.runs.directory import Run  # noqa: E402
 from core.workspace import Workspace  # noqa: E402
-from tests.conftest import wait_for  # noqa: E402
 from tests.speaking import LETTERS, TEMPLATES, save, speaking  # noqa: E402
 from tests.test_cli import LLMTUI, ROOT, spawn  # noqa: E402
+from tests.waiting import PATIENCE, wait_for  # noqa: E402
 
 TOKEN = "a-token-for-tests"
 FOREVER = 1_000_000
@@ -51,16 +51,16 @@ class Served:
 
     def told(self, what: str) -> str:
         """Wait for a line of standard error that has `what` in it."""
-        while what not in (line := self._lines.get(timeout=60)):
+        while what not in (line := self._lines.get(timeout=PATIENCE)):
             pass
         return line
 
     def client(self, token: str = TOKEN) -> openai.OpenAI:
-        return openai.OpenAI(base_url=self.url, api_key=token, max_retries=0, timeout=60)
+        return openai.OpenAI(base_url=self.url, api_key=token, max_retries=0, timeout=PATIENCE)
 
     def ask(self, method: str, path: str, body: str | bytes = "", **headers: str) -> tuple[int, str]:
         """A request that no well-behaved client makes."""
-        line = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        line = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         line.request(method, path, body, {"authorization": f"Bearer {TOKEN}"} | named)
         answer = line.getresponse()
@@ -70,7 +70,7 @@ class Served:
 
     def end(self, sig: signal.Signals = signal.SIGINT) -> int:
         self.process.send_signal(sig)
-        return self.process.wait(timeout=60)
+        return self.process.wait(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -301,7 +301,7 @@ def test_large_bodies_are_refused_and_10_mb_of_prompt_are_none(served: Served) -
 
 
 def test_a_wrong_method_is_told_which_one_is_right(served: Served) -> None:
-    line = http.client.HTTPConnection("127.0.0.1", served.port, timeout=60)
+    line = http.client.HTTPConnection("127.0.0.1", served.port, timeout=PATIENCE)
     line.request("GET", "/v1/completions", headers={"authorization": f"Bearer {TOKEN}"})
     answer = line.getresponse()
     assert (answer.status, answer.headers["allow"]) == (405, "POST")
@@ -373,8 +373,8 @@ def test_ctrl_c_in_the_midst_of_an_answer_ends_everything(room: Workspace, bot: 
     served.process.send_signal(signal.SIGINT)
     with pytest.raises(openai.APIError, match="the server is ending"):
         list(stream)
-    assert served.process.wait(timeout=60) == 130
-    wait_for(lambda: not sampler.is_running(), 10)
+    assert served.process.wait(timeout=PATIENCE) == 130
+    wait_for(lambda: not sampler.is_running())
 
 
 def test_without_a_token_one_is_made_and_printed_ready_to_paste(room: Workspace, plain: Run) -> None:
@@ -440,11 +440,11 @@ def test_what_it_cannot_serve_is_a_sentence(
     room: Workspace, plain: Run, arguments: list[str], code: int, says: str
 ) -> None:
     process = spawn("serve", "--port", "0", *arguments, LLMTUI_HOME=str(room.home))
-    told = process.communicate(timeout=60)
+    told = process.communicate(timeout=PATIENCE)
     assert process.returncode == code and says in told[1] and told[0] == ""
 
 
 def test_a_port_in_use_is_a_sentence(room: Workspace, served: Served) -> None:
     process = spawn("serve", "--port", str(served.port), LLMTUI_HOME=str(room.home))
-    told = process.communicate(timeout=60)
+    told = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1 and "address already in use" in told[1] and told[0] == ""

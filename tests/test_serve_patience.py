@@ -25,6 +25,7 @@ from llmtui.serve.service import Events
 from llmtui.serve.told import Teller
 from tests.speaking import speaking
 from tests.test_cli import LLMTUI, ROOT
+from tests.waiting import PATIENCE
 
 TOKEN = "a-token-for-tests"
 
@@ -69,7 +70,7 @@ def test_a_client_that_does_not_read_is_let_go_of(monkeypatch: pytest.MonkeyPatc
         server, task = await serving(app, port)
         with socket.create_connection(("127.0.0.1", port[0])) as line:
             line.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
-            await asyncio.wait_for(app.ended.wait(), 30)
+            await asyncio.wait_for(app.ended.wait(), PATIENCE)
         server.should_exit = True
         await task
 
@@ -121,7 +122,7 @@ def test_a_client_that_does_not_ask_is_let_go_of(monkeypatch: pytest.MonkeyPatch
         server, task = await serving(Endless(), port)
         reader, writer = await asyncio.open_connection("127.0.0.1", port[0])
         writer.write(said)
-        assert await asyncio.wait_for(reader.read(), 30) == b""
+        assert await asyncio.wait_for(reader.read(), PATIENCE) == b""
         writer.close()
         server.should_exit = True
         await task
@@ -138,7 +139,7 @@ def test_more_connections_than_there_is_room_for_are_told_to_come_again(monkeypa
         idle = [await asyncio.open_connection("127.0.0.1", port[0]) for _ in range(2)]
         reader, writer = await asyncio.open_connection("127.0.0.1", port[0])
         writer.write(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
-        assert (await asyncio.wait_for(reader.read(), 30)).startswith(b"HTTP/1.1 503")
+        assert (await asyncio.wait_for(reader.read(), PATIENCE)).startswith(b"HTTP/1.1 503")
         for _, other in (*idle, (reader, writer)):
             other.close()
         server.should_exit = True
@@ -221,7 +222,7 @@ def started(workspace: Workspace, stderr: int) -> Iterator[tuple[Any, int]]:
 
 
 def asked(port: int, path: str) -> tuple[int, str]:
-    line = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    line = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     line.request("GET", path, headers={"authorization": f"Bearer {TOKEN}"})
     answer = line.getresponse()
     status, text = answer.status, answer.read().decode()
@@ -235,7 +236,7 @@ def test_ctrl_c_ends_it_as_ever_when_nobody_reads_standard_error_any_more(worksp
         process.stderr.close()
         assert [asked(port, "/v1/models")[0] for _ in range(3)] == [200] * 3
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=30) == 130
+        assert process.wait(timeout=PATIENCE) == 130
 
 
 def test_streams_that_nobody_reads_make_room_for_who_waits(workspace: Workspace) -> None:

@@ -54,8 +54,8 @@ def _by_blocks(q: Tensor, k: Tensor, v: Tensor, *, causal: bool, dropout: float)
     for start in range(0, T, rows):
         end = min(start + rows, T)
         seen = end if causal else T
-        mask = _mask(end - start, seen, causal, q.dtype)
-        scores = torch.baddbmm(mask, q[:, start:end], k[:, :seen].transpose(1, 2), alpha=1 / math.sqrt(size))
+        unseen = mask(end - start, seen, causal, q.dtype)
+        scores = torch.baddbmm(unseen, q[:, start:end], k[:, :seen].transpose(1, 2), alpha=1 / math.sqrt(size))
         probabilities = torch.softmax(scores, -1)
         if dropout:
             probabilities = F.dropout(probabilities, dropout)
@@ -63,9 +63,11 @@ def _by_blocks(q: Tensor, k: Tensor, v: Tensor, *, causal: bool, dropout: float)
     return torch.cat(gathered, 1).view(B, H, T, size)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def _mask(rows: int, seen: int, causal: bool, dtype: torch.dtype) -> Tensor:
-    """What is added to the scores of the last `rows` of `seen` places: minus infinity where a key is yet to come."""
+def mask(rows: int, seen: int, causal: bool, dtype: torch.dtype) -> Tensor:
+    """What is added to the scores of the last `rows` of `seen` places: minus infinity where a key is yet to come.
+
+    A constant to whoever compiles what uses it: see `GPT.compile_blocks`.
+    """
     return _made(rows, seen, causal, dtype)
 
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.model.attention import attend, attend_kept
+from core.model.attention import attend, attend_kept, mask
 from core.model.cache import Cache, Kept
 from core.model.count import embedding_rows, feed_forward_widths, parameters, work
 from core.model.layers import Linear, Norm, Rotary, dropped, relu2, rms
@@ -157,6 +157,7 @@ class GPT(nn.Module):
         What torch cannot compile runs as before.
         """
         torch._dynamo.config.suppress_errors = True
+        torch.compiler.assume_constant_result(mask)  # type: ignore[no-untyped-call]  # not a decorator: imports dynamo
         self._compiled = [torch.compile(block, dynamic=False) for block in self.h]
 
     @property

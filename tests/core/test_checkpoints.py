@@ -30,9 +30,10 @@ from core.train.commands import Checkpoint, Stop
 from core.train.trainer import Trainer
 from core.trouble import DiskTrouble
 from core.workspace import Workspace
-from tests.conftest import tiny_recipe, wait_for, write_corpus
+from tests.conftest import tiny_recipe, write_corpus
 from tests.core.stages import ROOT, made, remarks
 from tests.core.training import CPU, of, same, saved_tensors, tensors, train
+from tests.waiting import wait_for
 
 FILES = ("model.safetensors", "train.safetensors", "state.json", "vocabulary.json", "model.json", "manifest.json")
 

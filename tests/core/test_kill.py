@@ -21,8 +21,8 @@ from core.recipe import Recipe
 from core.recipe_file import load
 from core.runs.launch import environment
 from core.workspace import Workspace
-from tests.conftest import wait_for
 from tests.core.stages import contents
+from tests.waiting import wait_for
 
 KILLS = 8
 
@@ -55,7 +55,7 @@ def prepare(workspace: Workspace, recipe: Recipe, kill_after: float | None = Non
         family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
         process.kill()
         ended = process.wait() == 0
-    wait_for(lambda: not any(one.is_running() and one.status() != "zombie" for one in family), 10, "all are gone")
+    wait_for(lambda: not any(one.is_running() and one.status() != "zombie" for one in family), what="all are gone")
     return ended
 
 

@@ -19,8 +19,8 @@ from core.runs.change import change
 from core.runs.directory import Run
 from core.runs.launch import environment, python
 from core.workspace import Workspace
-from tests.conftest import wait_for
 from tests.core.training import same, saved_tensors
+from tests.waiting import wait_for
 
 STEPS, EVERY = 240, 30
 KILLS = 3
@@ -65,7 +65,7 @@ def reach(run: Run, attempt: int, step: int) -> None:
                 return True
         return False
 
-    wait_for(there, 60, f"step {step} of attempt {attempt}")
+    wait_for(there, what=f"step {step} of attempt {attempt}")
 
 
 def last_said(run: Run) -> dict[tuple[str, int], tuple[float | None, ...]]:

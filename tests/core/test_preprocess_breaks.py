@@ -20,6 +20,7 @@ from core.recipe import Preprocess
 from core.trouble import Trouble
 from tests.core.stages import ROOT, contents, make, preprocessing
 from tests.core.test_corpus_steps import corpus, prose
+from tests.waiting import PATIENCE
 
 STEPS = ("control_characters", "trailing_space", "duplicates", "duplicate_lines", "near_duplicates")
 
@@ -76,7 +77,7 @@ def test_killed_at_random_moments_it_goes_on_to_the_same_result(
         children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
         process.kill()
         process.communicate()
-        _, alive = psutil.wait_procs(children, timeout=10)
+        _, alive = psutil.wait_procs(children, PATIENCE)
         assert not alive
     assert not final.exists()
     again = make(final, preprocessing(documents, Preprocess(steps=STEPS)))
@@ -92,7 +93,7 @@ def test_a_disk_that_fills_is_a_sentence_and_what_is_complete_stays(
 ) -> None:
     final = tmp_path / "clean"
     process = start(final, documents.path, processes, limit)
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1 and b"Traceback" not in said and b"File too large" in said
     assert (final.with_name("clean.partial") / complete).exists()
     again = make(final, preprocessing(documents, Preprocess(steps=STEPS)))

@@ -21,7 +21,8 @@ from core.runs.directory import BadRun, NoSuchRun, Run, State, StillRunning, fin
 from core.runs.launch import kill, start, wait_until_dead
 from core.train.commands import Draw
 from core.workspace import Workspace
-from tests.conftest import wait_for, wait_for_state
+from tests.conftest import wait_for_state
+from tests.waiting import PATIENCE, wait_for
 
 Make = Callable[..., Recipe]
 Launch = Callable[[Recipe], Run]
@@ -228,7 +229,7 @@ time.sleep(60)
         assert attempts == [1]
     finally:
         ask_stop(run)
-        wait_until_dead(run, 20)
+        wait_until_dead(run, PATIENCE)
 
 
 def test_runs_are_found_by_id_name_or_beginning_and_bad_ones_do_not_hide_good_ones(

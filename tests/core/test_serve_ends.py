@@ -14,8 +14,8 @@ import pytest
 
 from core.sample.protocol import Cancel, Finished, Loaded, encode
 from core.workspace import Workspace
-from tests.conftest import wait_for
 from tests.core.serving import Child, endless, loaded, save, serving
+from tests.waiting import PATIENCE, wait_for
 
 
 @pytest.fixture
@@ -41,22 +41,22 @@ def test_while_nobody_reads_it_stands_still_but_can_be_cancelled_and_ended(
             time.sleep(0.3)
             return process.cpu_times().user == before
 
-        wait_for(still, 30, "it waits for its reader")
+        wait_for(still, what="it waits for its reader")
         held = child.memory()
         for number in range(2, 1000):  # more than it takes ahead: they wait in the pipe
             child.say(Cancel(id=number))
         child.say(Cancel(id=1))
-        wait_for(still, 30, "it waits for its reader")
+        wait_for(still, what="it waits for its reader")
         assert child.memory() < held + 2**22
         last = child.answer(1)[-1]
         assert isinstance(last, Finished)
         assert last.cancelled
         loaded(child.ask(2, checkpoint))
         begun(child, checkpoint)
-        wait_for(still, 30, "it waits for its reader")
+        wait_for(still, what="it waits for its reader")
         assert child.process.stdin is not None
         child.process.stdin.close()  # with nobody to read, it is gone all the same
-        assert child.process.wait(30) == 0
+        assert child.process.wait(PATIENCE) == 0
 
 
 def test_a_closed_output_ends_it(workspace: Workspace, checkpoint: Path) -> None:
@@ -64,7 +64,7 @@ def test_a_closed_output_ends_it(workspace: Workspace, checkpoint: Path) -> None
         begun(child, checkpoint)
         assert child.process.stdout is not None and child.process.stderr is not None
         child.process.stdout.close()
-        assert child.process.wait(30) == 0
+        assert child.process.wait(PATIENCE) == 0
         assert child.process.stderr.read() == b""
 
 
@@ -87,7 +87,7 @@ sys.stdin.read()
     assert not gone(child)
     os.kill(parent.pid, signal.SIGKILL)
     parent.communicate()
-    wait_for(lambda: gone(child), 30, "the child ends")
+    wait_for(lambda: gone(child), what="the child ends")
 
 
 def gone(process: psutil.Process) -> bool:

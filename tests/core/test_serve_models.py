@@ -17,8 +17,8 @@ from core.sample.protocol import Cancel, Finished, Generate, Loaded, Text
 from core.sampling import Sampling
 from core.tokenize.bpe import learn
 from core.workspace import Workspace
-from tests.conftest import wait_for
 from tests.core.serving import END, Child, endless, loaded, refused, save, saved, serving, text
+from tests.waiting import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -173,5 +173,5 @@ def test_memory_is_given_back_when_nobody_asks_and_the_next_request_loads_again(
         full = child.memory()
         child.say(Cancel(id=2))
         child.answer(2)
-        wait_for(lambda: child.memory() < full - 45 * 2**20, 30, "memory is given back")
+        wait_for(lambda: child.memory() < full - 45 * 2**20, what="memory is given back")
         assert text(child.ask(3, checkpoint, "a", GREEDY)) == text(first)

@@ -24,8 +24,9 @@ from core.runs.launch import environment, kill, python, wait_until_dead
 from core.train.ranks import NoDevices, Ranks
 from core.workspace import Workspace
 from llmtui.cli import run as command_line
-from tests.conftest import TINY, wait_for
+from tests.conftest import TINY
 from tests.core.training import of, saved_tensors
+from tests.waiting import PATIENCE, wait_for
 
 Make = Callable[..., Recipe]
 Start = Callable[[Run, int], subprocess.Popen[bytes]]
@@ -67,7 +68,7 @@ def reach(run: Run, step: int, attempt: int = 1) -> None:
         begun = [place for place, event in enumerate(said) if isinstance(event, Started) and event.attempt == attempt]
         return bool(begun) and any(isinstance(event, Metric) and event.step >= step for event in said[begun[0] :])
 
-    wait_for(there, 60, f"step {step} of attempt {attempt}")
+    wait_for(there, what=f"step {step} of attempt {attempt}")
 
 
 def trainers(above: int) -> list[psutil.Process]:
@@ -117,7 +118,7 @@ def test_whichever_process_is_killed_all_end_and_the_run_goes_on_with_two_or_wit
         assert first is not None and len(both) == 2
         (second,) = (each.pid for each in both if each.pid != first)
         os.kill({"first": first, "second": second, "torchrun": torchrun.pid}[victim], signal.SIGKILL)
-        gone, alive = psutil.wait_procs(both, 60)
+        gone, alive = psutil.wait_procs(both, PATIENCE)
         assert len(gone) == 2 and not alive, run.log.read_text()
         assert torchrun.wait() != 0
         assert run.last_word() is None
@@ -142,7 +143,7 @@ def test_a_data_stage_that_fails_ends_all_of_them_with_its_sentence(
     wait_for(lambda: len(trainers(torchrun.pid)) == 2)
     both = trainers(torchrun.pid)
     assert torchrun.wait() != 0
-    assert not psutil.wait_procs(both, 10)[1]
+    assert not psutil.wait_procs(both, PATIENCE)[1]
     assert run.state() is State.FAILED
     (ended,) = of(Ended, list(Tail(run.journal).events()))
     assert ended.what == "cannot read the source: the folder is empty"
@@ -197,7 +198,7 @@ def test_a_run_keeps_its_number_of_processes_waits_without_working_and_changes_i
         if (pid := run.supervisor()) is not None:
             os.kill(pid, signal.SIGKILL)
         kill(run, sig=signal.SIGKILL)
-        wait_until_dead(run, 30)
+        wait_until_dead(run, PATIENCE)
 
 
 def test_more_processes_than_gpus_are_refused_on_every_rank(monkeypatch: pytest.MonkeyPatch) -> None:

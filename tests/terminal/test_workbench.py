@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
-
-import pytest
 
 from benchmarks.terminal import Terminal
 from core.runs.control import ask_stop
 from core.runs.directory import Run, State, find_run
 from core.runs.launch import wait_until_dead
 from core.workspace import Workspace
-from tests.conftest import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 WORKBENCH = [sys.executable, "-P", "-c", "from llmtui.cli import main; main()"]
 
 
-def until(terminal: Terminal, condition: Callable[[], object], what: str, seconds: float = 60.0) -> None:
+def until(terminal: Terminal, condition: Callable[[], object], what: str) -> None:
     """Let the program write until `condition` holds; on failure show the screen."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        terminal.read(0.1)
-        if time.monotonic() > deadline:
-            screen = "\n".join(terminal.screen.display)
-            pytest.fail(f"not within {seconds:.0f} s: {what}; the screen shows\n{screen}")
+    wait_for(condition, what=what, work=lambda: terminal.read(0.1), shows=lambda: "\n".join(terminal.screen.display))
 
 
 def drawn_dots(terminal: Terminal) -> int:
@@ -83,5 +75,5 @@ def test_start_a_run_watch_it_leave_lose_the_terminal_come_back_and_chat(workspa
     finally:
         if run is not None:
             ask_stop(run)
-            assert wait_until_dead(run, 30)
+            assert wait_until_dead(run, PATIENCE)
     assert run.state() is State.STOPPED

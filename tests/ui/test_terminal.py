@@ -14,7 +14,6 @@ import struct
 import subprocess
 import sys
 import termios
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -24,6 +23,7 @@ from core.workspace import Workspace
 from llmtui.app import Workbench
 from tests.ui.making import Worker, alive, beginning, checkpoint, launched, make_run, training
 from tests.ui.viewing import CountingDriver, screen_text, until
+from tests.waiting import PATIENCE, wait_for
 
 BUDGETS = {(80, 24): 3_000, (120, 40): 6_000, (200, 60): 12_000}
 
@@ -94,15 +94,20 @@ class Terminal:
         os.close(slave)
         self.data = b""
 
-    def read_until(self, condition: Callable[[str], bool], seconds: float = 30.0) -> str:
+    def read_until(self, condition: Callable[[str], bool]) -> str:
         """Read until what came so far fulfils `condition`."""
-        deadline = time.monotonic() + seconds
-        while not condition(self.text):
-            assert time.monotonic() < deadline, self.text[-3000:]
-            if select.select([self.master], [], [], 0.1)[0]:
-                with contextlib.suppress(OSError):
-                    self.data += os.read(self.master, 65536)
+        wait_for(
+            lambda: condition(self.text),
+            what="the workbench writes what is waited for",
+            shows=lambda: self.text[-3000:],
+            work=self._read,
+        )
         return self.text
+
+    def _read(self) -> None:
+        if select.select([self.master], [], [], 0.1)[0]:
+            with contextlib.suppress(OSError):
+                self.data += os.read(self.master, 65536)
 
     @property
     def text(self) -> str:
@@ -186,7 +191,7 @@ def test_over_ssh_the_mouse_is_left_to_the_terminal_and_ctrl_c_does_not_quit(
     far.press("\x03")
     far.read_until(lambda text: "q leaves the workbench" in text)
     far.press("q")
-    assert far.process.wait(10) == 0
+    assert far.process.wait(PATIENCE) == 0
 
 
 def test_a_defect_is_one_line_and_a_log_and_runs_go_on(
@@ -200,7 +205,7 @@ def test_a_defect_is_one_line_and_a_log_and_runs_go_on(
     with alive(run):
         terminal = terminal_of(workspace)
         terminal.read_until(lambda text: "the workbench broke off" in text)
-        terminal.process.wait(10)
+        terminal.process.wait(PATIENCE)
         assert "Traceback" not in terminal.text and "runs go on" in terminal.text
         assert terminal.process.returncode == 1
         assert "Traceback" in (workspace.state / "workbench.log").read_text()

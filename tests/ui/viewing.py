@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 from textual.app import App
 from textual.drivers.headless_driver import HeadlessDriver
 from textual.pilot import Pilot
+
+from tests.waiting import wait_until
 
 SIZES = ((80, 24), (120, 40), (200, 60), (40, 10))
 
@@ -37,10 +40,7 @@ def screen_text(app: App[Any]) -> str:
     return "\n".join("".join(segment.text for segment in strip) for strip in lines[:height])
 
 
-async def until(pilot: Pilot[Any], condition: Callable[[], object], seconds: float = 15.0) -> None:
-    """Let the application work until `condition` holds."""
-    for _ in range(int(seconds / 0.02)):
-        if condition():
-            return
-        await pilot.pause(0.02)
-    raise AssertionError(f"it never came to that; the screen shows:\n{screen_text(pilot.app)}")
+async def until(pilot: Pilot[Any], condition: Callable[[], object]) -> None:
+    """Let the application work until `condition` holds; on failure show the screen."""
+    shows = functools.partial(screen_text, pilot.app)
+    await wait_until(condition, what="the application comes to that", shows=shows, rest=pilot.pause)

@@ -1,0 +1,56 @@
+"""Waiting in tests: for what comes, as long as a busy machine may take, and never longer than it takes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+PATIENCE = 300.0
+"""Seconds after which what has not come will not come. Only a test that fails ever waits for so long: beside two other
+suites on two cores, starting a training has taken 50."""
+
+EVERY = 0.02
+"""Seconds between two looks."""
+
+
+def wait_for(
+    condition: Callable[[], object],
+    seconds: float = PATIENCE,
+    what: str = "",
+    *,
+    shows: Callable[[], str] | None = None,
+    work: Callable[[], object] = lambda: time.sleep(EVERY),
+) -> None:
+    """Return as soon as `condition` holds; the test fails when it never does.
+
+    what: what is waited for, and shows: a screen or a log, for whoever reads of the failure. work: what is done
+    between two looks, such as reading from a terminal.
+    """
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(_never(what or repr(condition), seconds, shows))
+        work()
+
+
+async def wait_until(
+    condition: Callable[[], object],
+    seconds: float = PATIENCE,
+    what: str = "",
+    *,
+    shows: Callable[[], str] | None = None,
+    rest: Callable[[float], Awaitable[object]] = asyncio.sleep,
+) -> None:
+    """As `wait_for`, while an event loop goes on. rest: how it does so for some seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(_never(what or repr(condition), seconds, shows))
+        await rest(EVERY)
+
+
+def _never(what: str, seconds: float, shows: Callable[[], str] | None) -> str:
+    return f"not within {seconds:.0f} s: {what}" + (f"\n{shows()}" if shows else "")
