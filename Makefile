@@ -8,17 +8,26 @@ BENCHMARKS := startup screen data bpe training growth overhead prediction qualit
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$python; break; fi; done)
 
-.PHONY: demo test bench clean
+.PHONY: demo check static test bench clean
 
 demo: .venv/installed
 	@$(BIN)/llmtui demo
 
-test: .venv/installed-test
+# as many tests at once as there are cores; those of a file stay together while there is enough to do for everybody
+PYTEST := $(BIN)/pytest -n logical --dist worksteal
+
+# what needs no process beside the tests' own: for between two edits
+check: .venv/installed-test static
+	$(PYTEST) --no-processes
+
+test: .venv/installed-test static
+	$(PYTEST)
+
+static: .venv/installed-test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest
 
 bench: .venv/installed-bench
 	@failed=0; for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || failed=1; done; exit $$failed

@@ -34,6 +34,11 @@ settings.load_profile("steady")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends the suite lets tests end what they started
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--no-processes", action="store_true", help="skip what starts a process")
+
+
 SESSION = uuid.uuid4().hex
 """The mark of what this process and its tests start."""
 
@@ -50,6 +55,16 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixtur
     yield place
     if lived_on := leftovers.end(mark, before):
         pytest.fail("it has left processes behind:\n" + "\n".join(lived_on), pytrace=False)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def processes(request: pytest.FixtureRequest) -> Iterator[None]:
+    """With `--no-processes` a test is skipped as soon as it starts one."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.config.getoption("no_processes"):
+            for module, name in leftovers.STARTERS:
+                patch.setattr(f"{module}.{name}", lambda *_, **__: pytest.skip("it starts a process"))
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -14,6 +14,14 @@ MARK = "LLMTUI_TEST"
 GRACE = 60.0
 """Seconds for those on their way out."""
 
+STARTERS = (
+    ("subprocess", "Popen.__init__"),
+    ("multiprocessing.process", "BaseProcess.start"),
+    ("pty", "fork"),
+    ("os", "fork"),
+)
+"""What processes are started by, module and name."""
+
 _HELPERS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
 """What Python keeps for as long as the process that needed it lives."""
 
@@ -35,9 +43,9 @@ def _helps(process: psutil.Process) -> bool:
     )
 
 
-def end(mark: str, apart_from: frozenset[int] = frozenset(), grace: float = GRACE) -> list[str]:
-    """Kill what lives on after `grace` seconds of those `marked`; the command lines of those that had to be killed."""
-    _, alive = psutil.wait_procs(list(marked(mark, apart_from)), grace)
+def end(mark: str, apart_from: frozenset[int] = frozenset(), grace: float | None = None) -> list[str]:
+    """Kill what lives on of those `marked` after `grace` seconds, else GRACE; the command lines of what was killed."""
+    _, alive = psutil.wait_procs(list(marked(mark, apart_from)), GRACE if grace is None else grace)
     killed = []
     for process in alive:
         with contextlib.suppress(psutil.Error):

@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from core.train.adamw import Uncompiled
 
-class Muon(torch.optim.Muon):
+
+class Muon(Uncompiled, torch.optim.Muon):
     """`torch.optim.Muon` (Jordan et al. 2024, kellerjordan.github.io/posts/muon), faster where layers are small.
 
     Equal to it to the bit on the CPU. torch turns one matrix after the other; here those of one shape go through each

@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import Optimizer
 
 from core.model.gpt import GPT
 from core.plural import plural
 from core.recipe import Group, Train
+from core.train.adamw import AdamW
 from core.train.muon import Muon
 from core.trouble import Usage
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from core.model.gpt import GPT
 from core.recipe import Group, Model, Train
+from core.train.adamw import AdamW
 from core.train.muon import Muon
 from core.train.optimizer import BadGroup, optimizers, set_rate
 
@@ -118,6 +119,23 @@ def test_muon_is_torchs(options: dict[str, Any]) -> None:
         for one, other in zip(ours, theirs, strict=True):
             torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
             assert mine.state[one].keys() == reference.state[other].keys()
+
+
+def test_adamw_is_torchs_to_the_bit() -> None:
+    torch.manual_seed(5)
+    ours, theirs = ([nn.Parameter(torch.ones(shape)) for shape in ((30, 20), (20,), (3, 4, 5))] for _ in range(2))
+    options: dict[str, Any] = {"lr": 0.02, "betas": (0.8, 0.95), "weight_decay": 0.1, "fused": True}
+    mine, reference = AdamW(ours, **options), torch.optim.AdamW(theirs, **options)
+    for _ in range(10):
+        for one, other in zip(ours, theirs, strict=True):
+            one.grad = torch.randn_like(one)
+            other.grad = one.grad.clone()
+        mine.step()
+        reference.step()
+        assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
+        assert all(
+            mine.state[one].keys() == reference.state[other].keys() for one, other in zip(ours, theirs, strict=True)
+        )
 
 
 def test_muon_turns_any_gradient_into_a_nearly_orthogonal_step() -> None:
