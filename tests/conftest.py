@@ -39,6 +39,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-processes", action="store_true", help="skip what starts a process")
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Packed bytes hold the time: no name for a test, which processes that share the tests have to agree on."""
+    return argname if isinstance(val, bytes) and len(val) > 20 else None
+
+
 SESSION = uuid.uuid4().hex
 """The mark of what this process and its tests start."""
 

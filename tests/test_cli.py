@@ -137,7 +137,10 @@ TEXTS = {"prompt", "suffix", "stop", "logit_bias", "attention"}
 
 def commands(group: click.Group) -> Iterator[tuple[tuple[str, ...], click.Command]]:
     """Every command with the words that call it."""
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
         if isinstance(command, click.Group):
             yield from (((name, *words), found) for words, found in commands(command))
         else:

@@ -2,13 +2,46 @@
 
 from __future__ import annotations
 
+import importlib
+
 import click
 
 from core import __version__
 from core.workspace import Workspace
-from llmtui.commands import chat, data, doctor, look, plan, sample, score, serve, start, steer, vocab, xray
 from llmtui.commands.group import Commands
 from llmtui.console import can_draw, say
+
+MODULES = {
+    "start": ("demo", "run", "recipe"),
+    "plan": ("plan",),
+    "look": ("ls", "show", "watch", "locate"),
+    "steer": ("stop", "pause", "resume", "rm"),
+    "sample": ("sample",),
+    "chat": ("chat",),
+    "score": ("score",),
+    "serve": ("serve",),
+    "xray": ("xray",),
+    "data": ("data",),
+    "vocab": ("vocab",),
+    "doctor": ("doctor", "completion"),
+}
+"""Which module here has which commands."""
+
+WHERE = {command: module for module, commands in MODULES.items() for command in commands}
+
+
+class Imported(Commands):
+    """Commands that are imported when somebody asks for them: all of them take 0.2 s, and the workbench needs none."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(WHERE)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in WHERE:
+            return None
+        command: click.Command = getattr(importlib.import_module(f"llmtui.commands.{WHERE[cmd_name]}"), cmd_name)
+        return command
+
 
 EXIT_CODES = """\b
 Exit codes:
@@ -24,7 +57,7 @@ Exit codes:
 
 
 @click.group(
-    cls=Commands,
+    cls=Imported,
     invoke_without_command=True,
     epilog=EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -42,17 +75,9 @@ def command_line(context: click.Context) -> int | None:
     workspace = Workspace()
     if not can_draw():
         say("llmtui: this is no terminal for the workbench; here are the runs instead (llmtui --help for commands)")
-        return look.list_runs(workspace)
+        from llmtui.commands.look import list_runs
+
+        return list_runs(workspace)
     from llmtui.opening import run_workbench
 
     return run_workbench(workspace.prepare())
-
-
-for command in (
-    *(start.demo, start.run, start.recipe, plan.plan),
-    *(look.ls, look.show, look.watch, look.locate),
-    *(steer.stop, steer.pause, steer.resume, steer.rm),
-    *(sample.sample, chat.chat, score.score, serve.serve, xray.xray),
-    *(data.data, vocab.vocab, doctor.doctor, doctor.completion),
-):
-    command_line.add_command(command)

@@ -20,7 +20,8 @@ class Commands(click.Group):
             name, what = args[0], error.format_message()
             if name.startswith("-") or "Did you mean" in what:
                 raise
-            hint = nearest(name, self.commands) or f"there is {', '.join(sorted(self.commands))}"
+            there = self.list_commands(context)
+            hint = nearest(name, there) or f"there is {', '.join(there)}"
             if context.parent is None and ("/" in name or Path(name).suffix or Path(name).is_dir()):
                 hint = f"`llmtui run {name}` trains on it"
             raise click.UsageError(f"{what.rstrip('.')}; {hint}", context) from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 LEAST = 1e-12
@@ -25,8 +25,18 @@ class Scale(NamedTuple):
 
     def at(self, value: float, dots: int) -> int:
         """Which of `dots` dots `value` falls on, 0 at `low`; what lies outside sticks to the edge."""
-        share = (self.into(value) - self.into(self.low)) / (self.into(self.high) - self.into(self.low))
-        return max(0, min(dots - 1, round(share * (dots - 1))))
+        return self.onto(dots)(value)
+
+    def onto(self, dots: int) -> Callable[[float], int]:
+        """`at` for many values: a third of the time of drawing went into measuring the ends anew for each."""
+        top, base, into = dots - 1, self.into(self.low), self.into
+        each = top / (into(self.high) - base)
+
+        def place(value: float) -> int:
+            dot = round((into(value) - base) * each)
+            return 0 if dot < 0 else top if dot > top else dot
+
+        return place
 
     def into(self, value: float) -> float:
         """`value` as the axis measures it."""

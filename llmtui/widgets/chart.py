@@ -7,6 +7,7 @@ this needs 1.4 kB at 118x30.
 from __future__ import annotations
 
 import itertools
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -15,7 +16,10 @@ from llmtui.widgets.lines import Line, Span, fits, spread
 from llmtui.widgets.pane import Pane
 from llmtui.widgets.series import Series
 
-_DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
+_DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
+"""Bits of a braille cell: its left and its right dots from the top."""
+_RUNS = tuple([[sum(side[first : last + 1]) for last in range(4)] for first in range(4)] for side in _DOTS)
+"""The same for all dots between two, both included."""
 _LABELS = 6
 """Cells for the numbers of the y axis: fixed, so that a longer number does not move the curve."""
 
@@ -43,40 +47,83 @@ class Canvas:
         self.width, self.height = columns * 2, rows * 4
         self._bits = [[0] * columns for _ in range(rows)]
         self._owner = [[""] * columns for _ in range(rows)]
-        self._glyphs: dict[tuple[int, int], str] = {}
-
-    def dot(self, x: int, y: int, role: str) -> None:
-        """One dot; y counts from the bottom."""
-        y = self.height - 1 - y
-        row, column = y >> 2, x >> 1
-        if self._owner[row][column] != role:
-            self._owner[row][column] = role
-            self._bits[row][column] = 0
-            self._glyphs.pop((row, column), None)
-        self._bits[row][column] |= _DOTS[y & 3][x & 1]
+        self._glyphs: list[dict[int, str]] = [{} for _ in range(rows)]
 
     def upright(self, x: int, low: int, high: int, role: str) -> None:
-        """A column of dots."""
-        for y in range(low, high + 1):
-            self.dot(x, y, role)
+        """A column of dots from `low` to `high`, counted from the bottom."""
+        column, runs = x >> 1, _RUNS[x & 1]
+        first, last = self.height - 1 - high, self.height - 1 - low
+        for row in range(first >> 2, (last >> 2) + 1):
+            if self._owner[row][column] != role:
+                self._owner[row][column] = role
+                self._bits[row][column] = 0
+                self._glyphs[row].pop(column, None)
+            above = 4 * row
+            self._bits[row][column] |= runs[first - above if first > above else 0][min(3, last - above)]
 
     def glyph(self, x: int, y: int, glyph: str, role: str) -> None:
         """A character in the cell of that dot."""
         row, column = (self.height - 1 - y) >> 2, x >> 1
         self._owner[row][column] = role
         self._bits[row][column] = 0
-        self._glyphs[row, column] = glyph
+        self._glyphs[row][column] = glyph
 
     def line(self, row: int) -> Line:
         """One row of cells as spans."""
         spans: list[Span] = []
+        glyphs, text, role = self._glyphs[row], "", ""
         for column, (bits, owner) in enumerate(zip(self._bits[row], self._owner[row], strict=True)):
-            text = self._glyphs.get((row, column)) or (chr(0x2800 + bits) if bits else " ")
-            if spans and (spans[-1][1] == owner or text == " "):
-                spans[-1] = (spans[-1][0] + text, spans[-1][1])
+            cell = chr(0x2800 + bits) if bits else glyphs.get(column, " ")
+            if owner != role and cell != " ":
+                if text:
+                    spans.append((text, role))
+                text, role = "", owner
+            text += cell
+        return [*spans, (text, role)]
+
+
+class Column(NamedTuple):
+    """What falls into one column of dots."""
+
+    low: float
+    high: float
+    first: float
+    last: float
+
+
+Buckets = Iterable[tuple[tuple[float, float], float, float]]
+"""Of each bucket of a series its step and its value, and the lowest and the highest behind that."""
+
+
+class Columns:
+    """A series by columns of dots, left to right. What is there is kept for the next time: while a run goes on only
+    the last bucket changes, and sorting a thousand into columns for each of five curves took most of a tick."""
+
+    def __init__(self) -> None:
+        self._of: tuple[object, ...] = ()
+        self._kept: dict[int, Column] = {}
+        self._done = 0
+        """Buckets in it."""
+
+    def now(self, series: Series, drawn: tuple[float, ...], buckets: Callable[[int], Buckets]) -> dict[int, Column]:
+        """drawn: dots a step and dots in all, and what else the values depend on. buckets: those from a number on."""
+        of = (series, series.revised, *drawn)
+        if of != self._of:
+            self._of, self._kept, self._done = of, {}, 0
+        last = len(series) - 1
+        pace, width = drawn[:2]
+        edge = int(width) - 1
+        columns = self._kept
+        for number, ((step, value), low, high) in enumerate(buckets(self._done), self._done):
+            if number == last:
+                self._done, columns = last, dict(self._kept)
+            x = min(edge, int(step * pace))
+            known = columns.get(x)
+            if known is None:
+                columns[x] = Column(low, high, value, value)
             else:
-                spans.append((text, owner))
-        return spans
+                columns[x] = Column(min(low, known.low), max(high, known.high), known.first, value)
+        return columns
 
 
 class Chart(Pane):
@@ -96,6 +143,8 @@ class Chart(Pane):
         self.format: Callable[[float], str] = "{:.3f}".format
         self.label: Callable[[float, float], str] = tick_label
         """How a tick is written, given the distance between ticks."""
+        self._columns: defaultdict[tuple[str, bool], Columns] = defaultdict(Columns)
+        """Of each curve, and of its moving average, what was there when it was last drawn."""
 
     def heading(self, width: int) -> Line:
         title: Line = [(self._quantity, "title")]
@@ -135,7 +184,7 @@ class Chart(Pane):
             log=self.logarithmic,
         )
         for curve in drawn:
-            _draw(canvas, curve, scale, pace)
+            self._draw(canvas, curve, scale, pace)
         return [
             *self._rows_with_axis(canvas, scale),
             _x_axis(canvas, pace, {s for c in drawn for s in c.series.broken}),
@@ -149,67 +198,48 @@ class Chart(Pane):
             label = labels.get(row, "")
             yield [(label.rjust(_LABELS) + ("┤" if label else "│"), "dim"), *canvas.line(row)]
 
+    def _draw(self, canvas: Canvas, curve: Curve, scale: Scale, pace: float) -> None:
+        series, at = curve.series, scale.onto(canvas.height)
+        if curve.marks:
+            for step, value in series.means():
+                canvas.glyph(_x(step, pace, canvas), at(value), "•", curve.role)
+            return
+        gaps = {_x(step, pace, canvas) for step in series.broken}
+        drawn = pace, canvas.width
 
-def _draw(canvas: Canvas, curve: Curve, scale: Scale, pace: float) -> None:
-    series = curve.series
-    points = series.means()
-    if curve.marks:
-        for step, value in points:
-            canvas.glyph(_x(step, pace, canvas), scale.at(value, canvas.height), "•", curve.role)
-        return
-    gaps = {_x(step, pace, canvas) for step in series.broken}
-    reach = list(zip(series.low, series.high, strict=True))
-    columns = _columns(points, reach, pace, canvas)
-    _polyline(canvas, columns, scale, "raw" if curve.smoothing else curve.role, gaps)
-    for x, column in columns.items():
-        if column.high > scale.high:
-            canvas.glyph(x, canvas.height - 1, "▲", "warn")
-    if curve.smoothing:
-        smooth = series.smoothed(curve.smoothing, scale.into, scale.back)
-        points = [(step, value) for (step, _), value in zip(points, smooth, strict=True)]
-        _polyline(canvas, _columns(points, None, pace, canvas), scale, curve.role, gaps)
+        def reached(start: int) -> Buckets:
+            return zip(series.means(start), series.low[start:], series.high[start:], strict=True)
+
+        columns = self._columns[curve.name, False].now(series, drawn, reached)
+        _polyline(canvas, columns, at, "raw" if curve.smoothing else curve.role, gaps)
+        for x, column in columns.items():
+            if column.high > scale.high:
+                canvas.glyph(x, canvas.height - 1, "▲", "warn")
+        if curve.smoothing:
+            smooth = series.smoothed(curve.smoothing, scale.into, scale.back)
+
+            def smoothed(start: int) -> Buckets:
+                steps = (step for step, _ in series.means(start))
+                return zip(zip(steps, smooth[start:], strict=True), smooth[start:], smooth[start:], strict=True)
+
+            columns = self._columns[curve.name, True].now(series, (*drawn, curve.smoothing, scale.log), smoothed)
+            _polyline(canvas, columns, at, curve.role, gaps)
 
 
 def _x(step: float, pace: float, canvas: Canvas) -> int:
     return max(0, min(canvas.width - 1, int(step * pace)))
 
 
-class Column(NamedTuple):
-    """What falls into one column of dots."""
-
-    low: float
-    high: float
-    first: float
-    last: float
-
-
-def _columns(
-    points: list[tuple[float, float]], reach: list[tuple[float, float]] | None, pace: float, canvas: Canvas
-) -> dict[int, Column]:
-    """`points` by column, left to right. reach: lowest and highest value behind each point."""
-    columns: dict[int, Column] = {}
-    edge = canvas.width - 1
-    for i, (step, value) in enumerate(points):
-        x = min(edge, int(step * pace))
-        low, high = reach[i] if reach else (value, value)
-        known = columns.get(x)
-        if known is None:
-            columns[x] = Column(low, high, value, value)
-        else:
-            columns[x] = Column(
-                low if low < known.low else known.low, high if high > known.high else known.high, known.first, value
-            )
-    return columns
-
-
-def _polyline(canvas: Canvas, columns: dict[int, Column], scale: Scale, role: str, gaps: set[int]) -> None:
+def _polyline(
+    canvas: Canvas, columns: dict[int, Column], at: Callable[[float], int], role: str, gaps: set[int]
+) -> None:
     """Draw each column's whole span and join neighbours, except across `gaps`."""
     before: tuple[int, int] | None = None
     for x, column in columns.items():
-        low, high = scale.at(column.low, canvas.height), scale.at(column.high, canvas.height)
+        low, high = at(column.low), at(column.high)
         if before:
             start, level = before
-            first = scale.at(column.first, canvas.height)
+            first = at(column.first)
             if x == start + 1:
                 # meet half way, so that a steep fall stays one line
                 middle = (level + first) // 2
@@ -218,10 +248,11 @@ def _polyline(canvas: Canvas, columns: dict[int, Column], scale: Scale, role: st
                     canvas.upright(start, min(level, middle), max(level, middle), role)
             elif gaps.isdisjoint(range(start, x + 1)):
                 for between in range(start + 1, x):
-                    canvas.dot(between, level + round((first - level) * (between - start) / (x - start)), role)
+                    y = level + round((first - level) * (between - start) / (x - start))
+                    canvas.upright(between, y, y, role)
         if x not in gaps:
             canvas.upright(x, low, high, role)
-        before = (x, scale.at(column.last, canvas.height))
+        before = (x, at(column.last))
 
 
 def _x_axis(canvas: Canvas, pace: float, broken: set[int]) -> Line:

@@ -30,6 +30,8 @@ class Series:
         self.last: float | None = None
         self.end = 0
         """The largest step seen."""
+        self.revised = 0
+        """How often what had been there before the last bucket has changed. Else only the last one changes."""
 
     def __len__(self) -> int:
         return len(self.index)
@@ -63,6 +65,7 @@ class Series:
 
     def _halve(self) -> None:
         """Merge buckets in pairs."""
+        self.revised += 1
         self.span *= 2
         index, low, high, total, count = self.index, self.low, self.high, self._total, self._count
         self.index, self.low, self.high, self._total, self._count = [], [], [], [], []
@@ -81,6 +84,7 @@ class Series:
 
     def forget_after(self, step: int) -> None:
         """A resumed run starts again behind `step`: what came later no longer counts."""
+        self.revised += 1
         while self.index and self.index[-1] * self.span > step:
             for column in (self.index, self.low, self.high, self._total, self._count):
                 column.pop()
@@ -88,12 +92,12 @@ class Series:
         self.end = min(self.end, step)
         self.last = self._total[-1] / self._count[-1] if self.index else None
 
-    def means(self) -> list[tuple[float, float]]:
-        """(step, mean) of each bucket."""
+    def means(self, start: int = 0) -> list[tuple[float, float]]:
+        """(step, mean) of each bucket from the one numbered `start` on."""
         half = (self.span - 1) / 2
         return [
             (number * self.span + half, total / count)
-            for number, total, count in zip(self.index, self._total, self._count, strict=True)
+            for number, total, count in zip(self.index[start:], self._total[start:], self._count[start:], strict=True)
         ]
 
     def smoothed(self, beta: float, scale: Callable[[float], float], back: Callable[[float], float]) -> list[float]:
