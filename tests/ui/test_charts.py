@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import random
 
 import pytest
 from hypothesis import example, given
@@ -126,6 +128,35 @@ def test_drawn_columns_stay_where_they_are_while_the_curve_grows() -> None:
     drawn = 7 + int(70 * dots_per_step(70, 106, whole=False)) // 2
     assert [row[:drawn] for row in after[:-1]] == [row[:drawn] for row in before[:-1]]
     assert before != after
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.9])
+@pytest.mark.parametrize("log", [False, True], ids=["linear", "log"])
+def test_a_chart_that_grows_shows_what_one_drawn_at_once_shows(smoothing: float, log: bool) -> None:
+    grows, loss, dice = Chart("loss"), Series(), random.Random(1)
+    grows.logarithmic = log
+
+    def add(first: int, last: int) -> None:
+        for step in range(first, last):
+            loss.add(step, math.nan if step == 700 else 8.0 / (1 + step / 50) + dice.random() + 4 * (step % 97 == 0))
+
+    def drawn_at_once() -> list[str]:
+        fresh = Chart("loss")
+        fresh.logarithmic, fresh.curves, fresh.whole = log, grows.curves, grows.whole
+        return rows(fresh, 90, 20)
+
+    grows.curves = [Curve("train", loss, "train", smoothing), Curve("val", series_of([5.0], 40), "val", marks=True)]
+    ends = [1, 2, 3, 40, 41, 500, 1023, 1024, 1025, 1026, 1500, 2049, 2300]  # past two mergers of buckets
+    for first, last in itertools.pairwise([0, *ends]):
+        add(first, last)
+        assert rows(grows, 90, 20) == drawn_at_once(), last
+    loss.forget_after(1200)  # the run goes on from there
+    assert rows(grows, 90, 20) == drawn_at_once()
+    add(1201, 1300)
+    grows.whole = True
+    assert rows(grows, 90, 20) == drawn_at_once()
+    grows.curves = [Curve("train", series_of([3.0, 2.0, 1.0]), "train", smoothing)]  # another run
+    assert rows(grows, 90, 20) == drawn_at_once()
 
 
 def test_series_differ_by_shape_not_only_by_colour() -> None:
