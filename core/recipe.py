@@ -348,6 +348,15 @@ class Train(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             )
         ),
     ] = "auto"
+    threads: Annotated[
+        Annotated[int, Meta(ge=1, le=4096)] | None,
+        Meta(
+            description=(
+                "Threads of the processor. Left out: one for each core; in a training with a limit of minutes fewer "
+                "while others use the cores and that is faster. Another number rounds in another way."
+            )
+        ),
+    ] = None
     compile: Annotated[
         Literal["auto", "on", "off"],
         Meta(

@@ -28,4 +28,4 @@ class Uncompiled(Optimizer):
 class AdamW(Uncompiled, torch.optim.AdamW):
     """`torch.optim.AdamW`, equal to it to the bit."""
 
-    step = torch.no_grad()(_undecorated(torch.optim.AdamW.step))  # type: ignore[assignment]
+    step = torch.no_grad()(_undecorated(torch.optim.AdamW.step))

@@ -34,8 +34,9 @@ from core.train.out_of_memory import OutOfMemory, halving
 from core.train.ranks import Ranks
 from core.train.samples import drawn, wanted
 from core.train.saver import Saver
-from core.train.schedule import progress, rate, reached
+from core.train.schedule import limits, progress, rate, reached
 from core.train.step import accumulate_what_fits, add_up, move
+from core.train.threads import Threads, load
 from core.trouble import Trouble, ran_out
 from core.workspace import Workspace
 
@@ -101,6 +102,8 @@ class Trainer:
         self.state = checkpoints.State(dtype=dtype, muon_dtype=muon_dtype)
         self._facts: Facts = {}
         self._train_loss: float | None = None  # on the slice of the training text
+        self._threads: Threads | None = None
+        self._step_seconds = 0.0
         self._began = 0.0  # on the monotonic clock, moved forward by every pause
 
     def run(self) -> Talk:
@@ -109,8 +112,10 @@ class Trainer:
         Raises NotFinite before a step that would spoil the weights, OutOfMemory, TooFewTokens; Changed and Newer
         where a checkpoint is there and the training cannot go on from it.
         """
+        threads = torch.get_num_threads()
         with self._saver:
             try:
+                torch.set_num_threads(self.recipe.train.threads or threads)
                 yield from self._run()
             except Trouble:
                 self._saver.settle()
@@ -120,6 +125,7 @@ class Trainer:
                 raise self._too_big() if ran_out(error) else error from None
             finally:
                 gc.unfreeze()
+                torch.set_num_threads(threads)
 
     def _run(self) -> Talk:
         yield from self._resume()
@@ -151,6 +157,7 @@ class Trainer:
         self.model.train()
         if self.state.step == 0:
             yield from self._evaluate()
+        self._threads = self._crew()
         every, frozen = self.recipe.train, False
         while not (why := self._ended()):
             try:
@@ -159,6 +166,7 @@ class Trainer:
                 yield from self._step_back(trouble)
                 continue
             yield from self._say_saved()
+            yield from self._say_threads()
             if not frozen:  # what there is now stays: looking it through again and again costs pauses
                 gc.freeze()
                 frozen = True
@@ -184,10 +192,28 @@ class Trainer:
         yield from self._evaluate(final=True)
         yield from self._save(last=True)
 
+    # -- threads ------------------------------------------------------------------------------------------------
+
+    def _crew(self) -> Threads | None:
+        """Who decides how many threads there are, where that may change."""
+        alone = self._device.name == "cpu" and self._ranks.count == 1
+        # where the clock decides what is trained no two runs are alike; others repeat to the bit
+        free = self.recipe.train.threads is None and "minutes" in limits(self.recipe.train)
+        return Threads(torch.get_num_threads(), load()) if alone and free and torch.get_num_threads() > 1 else None
+
+    def _say_threads(self) -> Talk:
+        if self._threads is None:
+            return
+        if self._threads.after(self._step_seconds, load()):
+            yield from self._say(Note(text=self._threads.words()))
+        if self._threads.now != torch.get_num_threads():
+            torch.set_num_threads(self._threads.now)
+
     # -- one step -----------------------------------------------------------------------------------------------
 
     def _step(self) -> Generator[Event, Commands | None, Commands]:
         recipe, state = self.recipe.train, self.state
+        began = time.monotonic()
         share = rate(recipe, self._progress()) * state.rate_factor
         set_rate(self.optimizers, share)
         mine = range(self._ranks.index, recipe.batch_size, self._ranks.count)
@@ -201,6 +227,7 @@ class Trainer:
             kept = self._saver.kept()
             raise not_finite(self.model, batch, sums, step=state.step + 1, rate=share * recipe.lr, kept=kept)
         move(self.model, self.optimizers, sums, recipe.clip)
+        self._step_seconds = time.monotonic() - began
         state.step += 1
         state.tokens += recipe.batch_size * self.recipe.model.block_size
         state.seconds = time.monotonic() - self._began
