@@ -2,6 +2,8 @@
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# as pip does for all that it installs but this: where Python may not write, it would compile 0.2 s at each start
+COMPILE := $(BIN)/python -m compileall -q core llmtui
 BENCHMARKS := startup screen data bpe training growth overhead prediction quality sampling
 
 # the first Python that is new enough; `make PYTHON=/path/to/python3` takes another
@@ -39,11 +41,13 @@ clean:
 .venv/installed: pyproject.toml | $(BIN)/python
 	@echo "installing llmtui and what it needs into .venv; the first time this takes some minutes" >&2
 	@$(PIP) --editable .
+	@$(COMPILE)
 	@touch $@
 
 .venv/installed-test .venv/installed-bench: .venv/installed-%: pyproject.toml | $(BIN)/python
 	@echo "installing llmtui, what it needs and what 'make $*' needs into .venv" >&2
 	@$(PIP) --editable '.[test,$*]'
+	@$(COMPILE)
 	@touch .venv/installed $@
 
 $(BIN)/python:

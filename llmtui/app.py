@@ -8,7 +8,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.text import Text
 from textual.app import App
@@ -28,13 +28,15 @@ from llmtui.actions import BY_ID, Scope, bindings, checked_keymap, in_scope, key
 from llmtui.agreement import agree, to_agree
 from llmtui.follow import Follower, Glance
 from llmtui.opening import over_ssh
-from llmtui.sampler import Sampler
 from llmtui.screens.work import WorkScreen
 from llmtui.scrub import SCRUB
 from llmtui.settings import BadSettings, load_memory, load_settings, save_memory
 from llmtui.shown import shown
 from llmtui.theming import DEFAULT, load_themes
 from llmtui.units import clock, size
+
+if TYPE_CHECKING:
+    from llmtui.sampler import Sampler
 
 
 def _home() -> Screen[Any]:
@@ -88,7 +90,7 @@ class Workbench(App[None]):
         self._problems += wrong_keys
         self.set_keymap(self.keymap)
         self.near = not over_ssh()
-        self.sampler = sampler or Sampler(workspace)
+        self._sampler = sampler
         rate = self.settings.refresh_hz or (2.0 if self.near else 1.0)
         self.follower = Follower(workspace, self._tell, 1 / rate)
         opened = find_run(workspace, open_run) if open_run else None
@@ -142,7 +144,18 @@ class Workbench(App[None]):
         self.show_trouble(BadSettings(first, todo="\n".join(rest)))
 
     async def on_unmount(self) -> None:
-        await self.sampler.close()
+        if self._sampler:
+            await self._sampler.close()
+
+    @property
+    def sampler(self) -> Sampler:
+        """Who draws text for the chat; imported when that is wanted, with the messages it takes: a tenth of what the
+        first frame has to wait for."""
+        if self._sampler is None:
+            from llmtui.sampler import Sampler
+
+            self._sampler = Sampler(self.workspace)
+        return self._sampler
 
     def _congested(self) -> bool:
         """Whether the terminal has not yet taken what was sent: then the next tick waits."""
