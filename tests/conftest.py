@@ -22,7 +22,7 @@ from core.recipe import Recipe
 from core.runs.directory import Run, State
 from core.runs.launch import kill, start, wait_until_dead
 from core.workspace import Workspace
-from tests import leftovers
+from tests import leftovers, waiting
 from tests.waiting import PATIENCE, wait_for
 
 # the suite gives one answer on one commit; `pytest --hypothesis-profile=search` looks for new counterexamples
@@ -56,6 +56,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixtur
     place, mark = tmp_path / "home", f"{SESSION}/{request.node.nodeid}"
     monkeypatch.setenv("LLMTUI_HOME", str(place))
     monkeypatch.setenv(leftovers.MARK, mark)
+    waiting.refused.clear()
     before = frozenset(psutil.pids())
     yield place
     if lived_on := leftovers.end(mark, before):
@@ -68,7 +69,7 @@ def processes(request: pytest.FixtureRequest) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         if request.config.getoption("no_processes"):
             for module, name in leftovers.STARTERS:
-                patch.setattr(f"{module}.{name}", lambda *_, **__: pytest.skip("it starts a process"))
+                patch.setattr(f"{module}.{name}", waiting.refuse)
         yield
 
 

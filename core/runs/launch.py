@@ -61,10 +61,10 @@ def environment(workspace: Workspace) -> dict[str, str]:
     return env
 
 
-def start(run: Run, workspace: Workspace, *, patience: float = 10.0) -> None:
+def start(run: Run, workspace: Workspace, *, patience: float = 60.0) -> None:
     """Start the run's supervisor, detached, and wait until it holds its lock. Also the way to resume.
 
-    patience: seconds to wait for it. Raises StillRunning, NotStarted.
+    patience: seconds to wait for it, which takes 0.3 on an idle machine. Raises StillRunning, NotStarted.
     """
     if run.supervisor() is not None:
         raise StillRunning(f"{run.id} is running already")

@@ -10,6 +10,7 @@ from benchmarks.terminal import Terminal
 from core.runs.control import ask_stop
 from core.runs.directory import Run, State, find_run
 from core.runs.launch import wait_until_dead
+from core.runs.transcript import said_before
 from core.workspace import Workspace
 from tests.waiting import PATIENCE, wait_for
 
@@ -69,8 +70,10 @@ def test_start_a_run_watch_it_leave_lose_the_terminal_come_back_and_chat(workspa
             terminal.send("5")
             terminal.wait_for("transcript")
             terminal.send("the cat sat\r")
-            terminal.wait_for("tokens, ")  # the line under a finished answer
-            assert any("the cat sat" in line for line in terminal.screen.display)
+            until(terminal, lambda: len(said_before(run.path, "step-99999999")) == 2, "an answer that is kept")
+            terminal.wait_for("tokens, ")  # the line under it
+            asked, answer = said_before(run.path, "step-99999999")
+            assert (asked.role, asked.text, answer.role) == ("user", "the cat sat", "assistant") and answer.text
         assert run.writer() == pid
     finally:
         if run is not None:
