@@ -96,8 +96,14 @@ def ran_out(error: BaseException) -> bool:
     """Whether `error` says that memory has run out."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno == errno.ENOMEM
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError | ImportError | OSError) and any(sign in str(error) for sign in OUT_OF_MEMORY)
+    # torch's own class by its name: this is imported where torch is not
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (
+            isinstance(error, RuntimeError | ImportError | OSError)
+            and any(sign in str(error) for sign in OUT_OF_MEMORY)
+        )
     )
 
 
