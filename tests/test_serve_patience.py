@@ -89,7 +89,7 @@ def test_while_others_wait_a_client_that_does_not_read_is_let_go_of_soon(monkeyp
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(app.ended.wait(), 1)
             wanted = True
-            await asyncio.wait_for(app.ended.wait(), 30)
+            await asyncio.wait_for(app.ended.wait(), PATIENCE)
         server.should_exit = True
         await task
 
@@ -105,7 +105,7 @@ def test_the_system_takes_little_of_an_answer_ahead_of_its_reader(monkeypatch: p
             line.connect(("127.0.0.1", port[0]))
             line.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
             await asyncio.sleep(1)
-        await asyncio.wait_for(app.ended.wait(), 30)
+        await asyncio.wait_for(app.ended.wait(), PATIENCE)
         assert app.sent <= 3, "pieces of 64 KiB; left to itself the system takes 40"
         server.should_exit = True
         await task
