@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, NamedTuple
 
+from core.download import json_layout
 from core.download.arrow_file import arrow_columns, read_arrow
 from core.download.compression import Bytes, Stream
 from core.download.encoding import SAMPLE, Transcoded, behind_ascii, encoding_of
 from core.download.formats import Format, Kind, format_of
 from core.download.html import HTML_BYTES, TOO_LARGE, declared_encoding, read_html
-from core.download.json_layout import BEGINNING, LINES, Layout, Values, beginning_of, layout_of
+from core.download.json_layout import LINES, VALUES, Layout, Values, beginning_of, layout_of
+from core.download.lines import RECORD_BYTES
 from core.download.listing import Found, Unreadable
 from core.download.parquet import parquet_columns, read_parquet
 from core.download.progress import EVERY
@@ -110,11 +112,19 @@ def _look_inside(looked: Looked, stream: Stream, recipe: Source) -> Looked:
 
 
 def _look_at_json(looked: Looked, wanted: str) -> Looked:
+    lines = looked.format.kind == "jsonl"
     with _opened(looked) as stream:
-        head = stream.read(BEGINNING)
-        layout = layout_of(head, whole=stream.at_end(), lines=looked.format.kind == "jsonl")
+        head = stream.read(json_layout.BEGINNING)
+        layout = layout_of(head, whole=stream.at_end(), lines=lines)
+        if layout is not None and (layout.columns or layout == VALUES) and not stream.at_end():
+            head += stream.read(RECORD_BYTES)  # a second column may begin far behind
+            layout = layout_of(head, whole=stream.at_end(), lines=lines)
+        whole = stream.at_end()
     if layout is None:
         return looked._replace(refused="it is no JSON")
+    if layout.columns and not whole:
+        why = f"its columns stand behind each other in more than {RECORD_BYTES // 2**20} MiB: write it as JSON lines"
+        return looked._replace(refused=why)
     if layout.columns:
         return _of_columns(looked, layout, beginning_of(head.removeprefix(BOM)), wanted)
     looked = looked._replace(layout=layout)

@@ -13,7 +13,7 @@ import pyarrow.feather as feather
 import pyarrow.parquet as pq
 import pytest
 
-from core.download import CutShort, NoColumn, NoText, Unreadable, json_layout
+from core.download import CutShort, NoColumn, NoText, Unreadable, json_layout, survey
 from core.download.json_layout import Values
 from core.download.text_column import Broken, text_in
 from core.events import Event, Progress, decode, encode
@@ -152,6 +152,19 @@ def test_a_long_array_is_read_a_little_at_a_time(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(json_layout, "BEGINNING", 500)
     path = put(tmp_path / "a.json", json.dumps([{"id": 1, "text": "x" * 2000}, *ROWS], indent=1))
     assert read(path, tmp_path / "out") == ["x" * 2000, *TEXTS]
+
+
+@pytest.mark.parametrize("titles", [["title"] * 60, list(range(60))])
+def test_a_column_far_behind_the_beginning_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, titles: list[Any]
+) -> None:
+    monkeypatch.setattr(json_layout, "BEGINNING", 100)
+    columns = {"title": dict(enumerate(titles)), "text": dict(enumerate(TEXTS))}
+    path = put(tmp_path / "a.json", json.dumps(columns))
+    assert read(path, tmp_path / "out") == TEXTS
+    monkeypatch.setattr(survey, "RECORD_BYTES", 400)
+    with pytest.raises((Unreadable, NoText, NoColumn)):
+        read(path, tmp_path / "large")
 
 
 # Which column
