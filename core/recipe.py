@@ -248,6 +248,18 @@ class Group(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = None
 
 
+Minutes = Annotated[
+    Annotated[float, Meta(ge=0, le=1e7)] | None,
+    Meta(
+        description=(
+            "Minutes from one to the next at most, where that is sooner; 0: never by the clock. "
+            "Left out: half a minute, or a quarter of the training so far."
+        )
+    ),
+]
+"""What keeps a slow machine from saying nothing for long; a quarter keeps it from costing a long training anything."""
+
+
 class Train(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the model learns, and for how long: the first limit reached ends it; with none given, 5 minutes."""
 
@@ -325,7 +337,8 @@ class Train(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             )
         ),
     ] = False
-    evaluate_every: Annotated[int, Meta(ge=1, description="Steps between evaluations.")] = 100
+    evaluate_every: Annotated[int, Meta(ge=1, description="Steps between evaluations at most.")] = 100
+    evaluate_minutes: Minutes = None
     evaluate_tokens: Annotated[
         int,
         Meta(
@@ -335,8 +348,10 @@ class Train(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             ),
         ),
     ] = 16_384
-    sample_every: Annotated[int, Meta(ge=1, description="Steps between samples drawn while training.")] = 200
-    checkpoint_every: Annotated[int, Meta(ge=1, description="Steps between checkpoints.")] = 200
+    sample_every: Annotated[int, Meta(ge=1, description="Steps between samples drawn while training, at most.")] = 200
+    sample_minutes: Minutes = None
+    checkpoint_every: Annotated[int, Meta(ge=1, description="Steps between checkpoints at most.")] = 200
+    checkpoint_minutes: Minutes = None
     keep: Annotated[int, Meta(ge=2, le=1000, description="Newest checkpoints kept; the best is kept besides.")] = 3
     seed: Annotated[int, Meta(ge=0, description="Decides initial weights, batches, masks and dropout.")] = 1
     device: Annotated[Literal["auto", "cpu", "cuda", "mps"], Meta(description="Where the arithmetic happens.")] = "auto"

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from core.recipe import Recipe
-from core.train.schedule import limits
+from core.train.schedule import limits, times
 
 
 class Timing(Struct, frozen=True, kw_only=True):
@@ -41,10 +41,18 @@ def forecast(recipe: Recipe, timing: Timing, *, micro_batch: int, validation: in
     step = passes * timing.pass_ + timing.update
     evaluation = min(train.evaluate_tokens, validation) / (micro_batch * block) * timing.forward
     sample = min(recipe.sample.tokens, 10**6) * timing.token
-    each = step + evaluation / train.evaluate_every + sample / train.sample_every
     left = limits(train)
     if "minutes" in left:
         left["minutes"] = max(0.0, left["minutes"] - evaluation / 60)
-    taken = {"steps": 1.0, "tokens": train.batch_size * block, "minutes": each / 60}
-    steps = min(limit / taken[unit] for unit, limit in left.items())
-    return Forecast(step, evaluation + steps * each, round(steps * train.batch_size * block))
+
+    def each(steps: float) -> float:
+        """Seconds of one of so many steps, with its share of what happens now and then."""
+        evaluations = times(train.evaluate_every, train.evaluate_minutes, taken=steps, step=step)
+        samples = times(train.sample_every, train.sample_minutes, taken=steps, step=step)
+        return step + (evaluations * evaluation + samples * sample) / steps
+
+    limited = {"steps": 1.0, "tokens": train.batch_size * block, "minutes": step / 60}
+    steps = max(1.0, min(limit / limited[unit] for unit, limit in left.items()))  # were there nothing else
+    limited["minutes"] = (taken := each(steps)) / 60
+    steps = min(limit / limited[unit] for unit, limit in left.items())
+    return Forecast(step, evaluation + steps * taken, round(steps * train.batch_size * block))

@@ -10,6 +10,12 @@ DEFAULT_MINUTES = 5.0
 """How long a recipe without any limit trains."""
 
 
+OFTEN = 30.0
+"""Seconds between two evaluations, samples or checkpoints, at most, that a recipe leaves to the clock."""
+RARELY = 0.25
+"""Share of the training so far that lies between them once that is more."""
+
+
 def limits(recipe: Train) -> dict[str, float]:
     """What ends the training: any of steps, tokens and minutes."""
     given = {"steps": recipe.steps, "tokens": recipe.tokens, "minutes": recipe.minutes}
@@ -29,6 +35,45 @@ def reached(recipe: Train, *, steps: int, tokens: int, seconds: float) -> str:
         if done[unit] / limit >= 1:
             return f"the limit of {f'{limit:,}'.removesuffix('.0')} {unit} is reached"
     return ""
+
+
+class Interval:
+    """When something that happens again and again is due: every so many steps, and by the clock where that is sooner.
+
+    The clock is the training's, which stands still in pauses and is the same for all ranks. Steps count from the first
+    of the training, so that what a run does at a step does not depend on what came by the clock.
+    """
+
+    def __init__(self, steps: int, minutes: float | None, *, seconds: float) -> None:
+        """steps, minutes: as the recipe has them. seconds: of training so far."""
+        self._steps, self._minutes, self._last = steps, minutes, seconds
+
+    def by_steps(self, step: int) -> bool:
+        return step % self._steps == 0
+
+    def due(self, step: int, seconds: float) -> bool:
+        """Whether it has to happen now, after `step` steps and `seconds` of training."""
+        wait = _wait(self._minutes, self._last)
+        return self.by_steps(step) or (wait > 0 and seconds - self._last >= wait)
+
+    def happened(self, seconds: float) -> None:
+        self._last = seconds
+
+
+def times(steps: int, minutes: float | None, *, taken: float, step: float) -> float:
+    """How often it happens in `taken` steps of `step` seconds each, about, where `Interval` says when."""
+    seconds, by_steps = taken * step, steps * step
+    if minutes is not None or by_steps <= OFTEN:
+        return seconds / min(by_steps, 60 * minutes if minutes else math.inf)
+    # the same wait at first, a longer one after each, and that of the steps in the end
+    longer, longest = OFTEN / RARELY, by_steps / RARELY
+    count = min(seconds, longer) / OFTEN + math.log(min(max(seconds, longer), longest) / longer) / RARELY
+    return count + max(0.0, seconds - longest) / by_steps
+
+
+def _wait(minutes: float | None, last: float) -> float:
+    """Seconds of training from the last time to the next; 0: it never comes."""
+    return max(OFTEN, RARELY * last) if minutes is None else 60 * minutes
 
 
 def rate(recipe: Train, done: float) -> float:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import math
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import msgspec
@@ -34,7 +35,7 @@ from core.train.out_of_memory import OutOfMemory, halving
 from core.train.ranks import Ranks
 from core.train.samples import drawn, wanted
 from core.train.saver import Saver
-from core.train.schedule import limits, progress, rate, reached
+from core.train.schedule import Interval, limits, progress, rate, reached
 from core.train.step import accumulate_what_fits, add_up, move
 from core.train.threads import Threads, load
 from core.trouble import Trouble, ran_out
@@ -64,11 +65,19 @@ class Trainer:
     """One model being trained in `directory`, from its newest checkpoint or from the beginning.
 
     ranks: the processes that train it together. Each has a Trainer and drives it to its end; what there is to say and
-    to ask for passes through the first one's.
+    to ask for passes through the first one's. clock: seconds, from any moment on.
     """
 
-    def __init__(self, recipe: Recipe, tokens: Artifact, directory: Path, device: Device, ranks: Ranks = ALONE) -> None:
-        self.recipe, self.directory, self._ranks = recipe, directory, ranks
+    def __init__(
+        self,
+        recipe: Recipe,
+        tokens: Artifact,
+        directory: Path,
+        device: Device,
+        ranks: Ranks = ALONE,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.recipe, self.directory, self._ranks, self._clock = recipe, directory, ranks, clock
         # each rank may have measured something else
         dtype, muon_dtype = (ranks.tell(str(kind).removeprefix("torch.")) for kind in (device.dtype, device.muon))
         device = msgspec.structs.replace(device, dtype=getattr(torch, dtype), muon=getattr(torch, muon_dtype))
@@ -104,7 +113,7 @@ class Trainer:
         self._train_loss: float | None = None  # on the slice of the training text
         self._threads: Threads | None = None
         self._step_seconds = 0.0
-        self._began = 0.0  # on the monotonic clock, moved forward by every pause
+        self._began = 0.0  # on the clock, moved forward by every pause
 
     def run(self) -> Talk:
         """Train until a limit is reached or `Stop` is sent. The last checkpoint is saved before it returns.
@@ -153,12 +162,13 @@ class Trainer:
         if self.state.compiled:
             self.model.compile_blocks()
             yield Note(text="the blocks are being compiled: the first step takes up to a minute")
-        self._began = time.monotonic() - self.state.seconds
+        self._began = self._clock() - self.state.seconds
         self.model.train()
+        self._samples, self._evaluations, self._checkpoints = self._intervals()
         if self.state.step == 0:
             yield from self._evaluate()
         self._threads = self._crew()
-        every, frozen = self.recipe.train, False
+        prompts, frozen = itertools.cycle(self.recipe.sample.prompts), False
         while not (why := self._ended()):
             try:
                 commands = yield from self._step()
@@ -178,13 +188,17 @@ class Trainer:
                 yield from self._sample(draw)
             if self._ended():
                 continue
-            if step % every.sample_every == 0:
-                yield from self._sample(Draw())
-            if step % every.evaluate_every == 0:
-                better = yield from self._evaluate()
-                self.state.stale += not better
-            if step % every.checkpoint_every == 0 or Checkpoint() in commands:
+            if self._samples.due(step, self.state.seconds):
+                by_clock = not self._samples.by_steps(step)
+                yield from self._sample(Draw(prompt=next(prompts)) if by_clock else Draw())
+                self._samples.happened(self.state.seconds)
+            if self._evaluations.due(step, self.state.seconds):
+                scheduled = self._evaluations.by_steps(step)
+                better = yield from self._evaluate(scheduled=scheduled)
+                self.state.stale += scheduled and not better
+            if self._checkpoints.due(step, self.state.seconds) or Checkpoint() in commands:
                 yield from self._save()
+                self._checkpoints.happened(self.state.seconds)
         yield from self._say(Note(text=f"the training is finished after {plural(self.state.step, 'step')}: {why}"))
         self.state.finished = True
         if self._evaluated_step != self.state.step:
@@ -209,6 +223,14 @@ class Trainer:
         if self._threads.now != torch.get_num_threads():
             torch.set_num_threads(self._threads.now)
 
+    def _intervals(self) -> tuple[Interval, Interval, Interval]:
+        recipe, seconds = self.recipe.train, self.state.seconds
+        return (
+            Interval(recipe.sample_every, recipe.sample_minutes, seconds=seconds),
+            Interval(recipe.evaluate_every, recipe.evaluate_minutes, seconds=seconds),
+            Interval(recipe.checkpoint_every, recipe.checkpoint_minutes, seconds=seconds),
+        )
+
     # -- one step -----------------------------------------------------------------------------------------------
 
     def _step(self) -> Generator[Event, Commands | None, Commands]:
@@ -230,7 +252,7 @@ class Trainer:
         self._step_seconds = time.monotonic() - began
         state.step += 1
         state.tokens += recipe.batch_size * self.recipe.model.block_size
-        state.seconds = time.monotonic() - self._began
+        state.seconds = self._clock() - self._began
         commands = yield from self._say(
             Metric(
                 step=state.step,
@@ -272,25 +294,30 @@ class Trainer:
 
     def _say(self, event: Event) -> Generator[Event, Commands | None, Commands]:
         """Yield `event`; the time until the answer, which may be a pause, is not time of training."""
-        left = time.monotonic()
+        left = self._clock()
         commands = yield event
-        self._began += time.monotonic() - left
+        self._began += self._clock() - left
         return commands or ()
 
     # -- between steps --------------------------------------------------------------------------------------------
 
-    def _evaluate(self, *, final: bool = False) -> Generator[Event, Commands | None, bool]:
-        """Say how good the model is; whether it is better than ever."""
+    def _evaluate(self, *, final: bool = False, scheduled: bool = True) -> Generator[Event, Commands | None, bool]:
+        """Say how good the model is; whether it is better than ever.
+
+        scheduled: it comes at this step in every run of the recipe. Only such ones count where the end hangs on them.
+        """
         state = self.state
         every = self.recipe.train.evaluate_tokens
         loss, bits_per_byte = yield from self._score(self._validation, every * (FINAL_SLICES if final else 1))
         if not final:
             self._train_loss, _ = yield from self._score(self._train_tokens, max(1, every // 4))
         # only slices of one size can be compared with one another
-        best = not final and (state.best is None or loss < state.best)
+        counts = not final and (scheduled or not self.recipe.train.patience)
+        best = counts and (state.best is None or loss < state.best)
         if best:
             state.best, state.stale = loss, 0
         self._evaluated_step = state.step
+        self._evaluations.happened(state.seconds)
         self._facts |= {"loss": loss, "bits_per_byte": bits_per_byte}
         if not final:
             self._facts["slice_loss"] = loss
@@ -342,7 +369,7 @@ class Trainer:
         if saved == state.step and not state.finished:
             return
         if not last and self._evaluated_step != state.step:
-            yield from self._evaluate()
+            yield from self._evaluate(scheduled=False)
         facts = self._facts if self._evaluated_step == state.step else {}
         random = self._ranks.gather(checkpoints.random_states())
         if not self._ranks.first:
@@ -391,7 +418,7 @@ class Trainer:
         self.model.zero_grad(set_to_none=True)
         yield from self._resume()
         self.state.rate_factor = BACK
-        self._began = time.monotonic() - self.state.seconds
+        self._began = self._clock() - self.state.seconds
         text = f"{trouble.what}; back to step {self.state.step:,}, at {BACK:g} times the learning rate"
         yield from self._say(Note(level="warning", text=text))
 

@@ -272,7 +272,7 @@ class Progress(RunPane):
         if summary.stage != "train" or not summary.metric or not self.glance:
             return ""
         every = self.glance.run.recipe.train.checkpoint_every
-        return f"checkpoint at step {math.floor(summary.metric.step / every + 1) * every:,}"
+        return f"checkpoint by step {math.floor(summary.metric.step / every + 1) * every:,}"
 
 
 class StagesBox(RunPane):

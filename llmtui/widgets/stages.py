@@ -95,7 +95,7 @@ def stage_lines(recipe: Recipe, summary: Summary, cells: int, alive: bool) -> li
         if recipe.tokenize.vocabulary == "bpe"
         else recipe.tokenize.vocabulary,
         "train": words.limits(recipe.train),
-        "sample": f"every {plural(recipe.train.sample_every, 'step')} of training, and at the end",
+        "sample": f"at least every {plural(recipe.train.sample_every, 'step')} of training, and at the end",
     }
     rates = {name: units.rate(stage.rate, stage.unit) if stage.rate else "" for name, stage in summary.stages.items()}
     # its progress is a share of the nearest limit, which says nothing a second

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Literal
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from core.recipe import Recipe, Train
 from core.train import fit, schedule
 from core.train.forecast import Timing, forecast
-from core.train.schedule import progress, rate, reached
+from core.train.schedule import Interval, progress, rate, reached, times
 
 Name = Literal["constant", "cosine", "wsd"]
 NAMES: tuple[Name, ...] = ("constant", "cosine", "wsd")
@@ -97,3 +98,47 @@ def test_no_schedule_leaves_the_range_between_nothing_and_its_peak(
     assert 0 <= rate(recipe, done) <= 1 + 1e-12
     if done >= warmup:
         assert rate(recipe, done) >= final - 1e-12
+
+
+def moments(steps: int, minutes: float | None, *, taken: int, step: float) -> list[float]:
+    """Seconds at which something happens in a training of `taken` steps."""
+    interval, found = Interval(steps, minutes, seconds=0.0), []
+    for number in range(1, taken + 1):
+        if interval.due(number, seconds := number * step):
+            interval.happened(seconds)
+            found.append(seconds)
+    return found
+
+
+def test_on_a_slow_machine_the_clock_comes_before_the_steps() -> None:
+    # 81 steps in two minutes: an evaluation every 100 steps never came
+    assert moments(100, None, taken=80, step=1.5) == [30, 60, 90, 120]
+    assert moments(100, 0.25, taken=40, step=1.5) == [15, 30, 45, 60]
+    assert moments(100, 0, taken=80, step=1.5) == []
+
+
+def test_on_a_fast_machine_the_steps_decide() -> None:
+    assert moments(100, None, taken=450, step=0.01) == [1, 2, 3, 4]
+    assert moments(100, 0.5, taken=450, step=0.01) == [1, 2, 3, 4]
+
+
+def test_steps_count_from_the_first_whatever_came_by_the_clock() -> None:
+    found = moments(50, 0.5, taken=120, step=1.0)
+    assert {50.0, 100.0} <= set(found)
+    assert found[0] == 30
+
+
+def test_the_clock_costs_a_long_training_little() -> None:
+    day = moments(10**9, None, taken=24 * 60, step=60.0)
+    assert 20 < len(day) < 40  # 2,880 with half a minute for ever
+    assert all(later - earlier >= max(30, 0.25 * earlier) for earlier, later in pairwise(day))
+
+
+@pytest.mark.parametrize("minutes", [None, 0, 0.5, 10])
+@pytest.mark.parametrize("step", [0.01, 0.4, 5.0])
+@pytest.mark.parametrize("steps", [20, 100, 3000])
+def test_how_often_is_foretold_about(steps: int, minutes: float | None, step: float) -> None:
+    taken = 6000
+    expected = len(moments(steps, minutes, taken=taken, step=step))
+    # a clock that both set counts a little more: after a step's turn it begins anew
+    assert times(steps, minutes, taken=taken, step=step) == pytest.approx(expected, rel=0.5, abs=4)

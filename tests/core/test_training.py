@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -119,3 +120,50 @@ def test_a_pause_is_no_time_of_training(tiny: Make, tokens: Artifact, tmp_path: 
     began = time.monotonic()
     train(trainer, pause)
     assert trainer.state.seconds < time.monotonic() - began - 0.65
+
+
+SELDOM = ("train.evaluate_every=1000", "train.sample_every=1000", "train.checkpoint_every=1000")
+
+
+def by_clock(recipe: Recipe, tokens: Artifact, directory: Path, tick: float) -> list[Event]:
+    """What a trainer says to whom each look at the clock is `tick` seconds after the one before."""
+    directory.mkdir()
+    clock = itertools.count(step=tick)
+    return train(Trainer(recipe, tokens, directory, CPU, clock=lambda: float(next(clock))))
+
+
+def test_a_slow_training_evaluates_draws_and_saves_by_the_clock(tiny: Make, tokens: Artifact, tmp_path: Path) -> None:
+    recipe = tiny("train.steps=40", 'sample.prompts=["a", "b"]', *SELDOM)
+    said = by_clock(recipe, tokens, tmp_path / "slow", 5.0)
+    at = {metric.step: metric.seconds for metric in of(Metric, said)}
+    assert at[40] > 150
+    assert [sample.prompt for sample in of(Sample, said)][:4] == ["a", "b", "a", "b"]
+    for kind in (Evaluation, Sample, Saved):
+        moments = [at[event.step] for event in of(kind, said) if 0 < event.step < 40]
+        assert len(moments) >= 3, kind
+        assert 30 <= moments[0] < 60
+    quick = by_clock(recipe, tokens, tmp_path / "quick", 0.001)
+    assert [saved.step for saved in of(Saved, quick)] == [40]
+    assert not list(of(Sample, quick))
+    weights = [saved_tensors(tmp_path / name) for name in ("slow", "quick")]
+    assert same(*weights)  # what came by the clock left no trace in what is learned
+
+
+def test_zero_minutes_leave_it_to_the_steps(tiny: Make, tokens: Artifact, tmp_path: Path) -> None:
+    never = ("train.evaluate_minutes=0", "train.sample_minutes=0", "train.checkpoint_minutes=0")
+    said = by_clock(tiny("train.steps=40", *SELDOM, *never), tokens, tmp_path / "slow", 5.0)
+    assert [saved.step for saved in of(Saved, said)] == [40]
+    assert {evaluation.step for evaluation in of(Evaluation, said)} == {0, 40}
+
+
+def test_evaluations_by_the_clock_do_not_decide_when_patience_is_over(
+    tiny: Make, tokens: Artifact, tmp_path: Path
+) -> None:
+    recipe = tiny(
+        "train.steps=60", "train.evaluate_every=10", "train.patience=2", "train.lr=1e-12", "train.muon_lr=1e-12"
+    )
+    ends = [
+        max(metric.step for metric in of(Metric, by_clock(recipe, tokens, tmp_path / str(tick), tick)))
+        for tick in (0.001, 20.0)
+    ]
+    assert ends[0] == ends[1] < 60
