@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 import glob
 import os
 import stat
@@ -11,6 +12,7 @@ from collections.abc import Set
 from pathlib import Path
 from typing import NamedTuple
 
+from core.download.library import is_table
 from core.sources import UnknownSource, is_pattern, located
 from core.trouble import Trouble
 
@@ -75,11 +77,10 @@ def reason(error: OSError) -> str:
 
 
 def _library() -> list[Found]:
-    """The `.py` files of this Python's standard library, without its tests and what was installed beside it."""
+    """The `.py` files of this Python's standard library, without its tests, tables and what was installed beside it."""
     folder = Path(sysconfig.get_path("stdlib"))
-    found = (
-        [file for file in _walk(folder, without=_NOT_LIBRARY) if file.name.endswith(".py")] if folder.is_dir() else []
-    )
+    files = _walk(folder, without=_NOT_LIBRARY) if folder.is_dir() else []
+    found = [file for file in files if file.name.endswith(".py") and not _is_table(file)]
     if not found:
         raise NoText(
             "the standard library of this Python is not there as files, it may be inside a zip archive",
@@ -87,6 +88,14 @@ def _library() -> list[Found]:
             todo="name a text file or a folder of them as source.corpus",
         )
     return found
+
+
+@functools.cache  # a run lists its source twice
+def _is_table(file: Found) -> bool:
+    try:
+        return not file.refused and is_table(file.path.read_bytes())
+    except OSError:  # said when it is read
+        return False
 
 
 def _matching(corpus: str, pattern: Path) -> list[Found]:

@@ -17,6 +17,7 @@ from core.corpora import NotACorpus
 from core.download import NoText, Unreadable, reading
 from core.download.compression import Stream
 from core.download.documents import Part, read_parts, write_parts
+from core.download.library import is_table
 from core.events import Event, Progress
 from core.recipe import Source
 from core.sources import UnknownSource, absolute, located, source_name
@@ -78,6 +79,23 @@ def test_stdlib_is_the_python_library_without_its_tests(tmp_path: Path) -> None:
     folders = {folder for name in texts for folder in name.split("/")[:-1]}
     assert not folders & {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
     assert 5e6 < int(artifact.facts["bytes"]) < 3e7
+    tables = {"encodings/cp1250.py", "encodings/koi8_r.py", "encodings/aliases.py", "pydoc_data/topics.py"}
+    assert not tables & texts.keys()
+    assert {"encodings/punycode.py", "encodings/__init__.py", "mimetypes.py", "typing.py"} <= texts.keys()
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("decoding_table = (\n" + "    '\\u20ac'   #  0x80 -> EURO SIGN\n" * 9 + ")\n", True),
+        ("topics = {'assert': 'The \\n'\n" + "           'statement\\n'\n" * 9 + "}\n", True),
+        ("rows = [\n" + "    (0x41, -1),\n" * 9 + "]\n", True),
+        ('"""Says\n' + "what it does in many words.\n" * 9 + '"""\n' + "x = f('a', 1)\n" * 3, False),
+        ("", False),
+    ],
+)
+def test_a_table_is_told_from_a_program(source: str, expected: bool) -> None:
+    assert is_table(source.encode()) == expected
 
 
 def test_a_library_inside_a_zip_archive_is_said_to_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
