@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Callable
 
 import torch
 from msgspec import Struct
@@ -70,6 +71,13 @@ def keep_memory() -> None:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):
         return
+    keep(mallopt)
+
+
+def keep(mallopt: Callable[[int, int], int]) -> None:
+    """Set the thresholds as high as this glibc takes them; `mallopt` returns 0 where it does not."""
     m_mmap_threshold, m_trim_threshold = -3, -1
-    mallopt(m_mmap_threshold, 1 << 30)
+    # before 2.35 nothing above 32 MiB is taken, and a threshold that is refused stays at 128 KiB
+    if not mallopt(m_mmap_threshold, 1 << 30):
+        mallopt(m_mmap_threshold, 1 << 25)
     mallopt(m_trim_threshold, (1 << 31) - 1)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from core.hardware import Meter, machine
-from core.model.device import NoDevice, choose
+from core.model.device import NoDevice, choose, keep
 from core.recipe import Train
 
 
@@ -26,6 +26,21 @@ def test_precision_is_as_asked_for_and_said() -> None:
     assert "float32" in exact.words
     assert choose(Train(device="cpu", precision="bfloat16")).dtype == torch.bfloat16
     assert str(choose(Train(device="cpu")).dtype).removeprefix("torch.") in choose(Train(device="cpu")).words
+
+
+@pytest.mark.parametrize(("most", "expected"), [(1 << 31, 1 << 30), (1 << 25, 1 << 25)])
+def test_the_allocator_keeps_as_large_blocks_as_it_can(most: int, expected: int) -> None:
+    kept: dict[int, int] = {}
+
+    def mallopt(which: int, value: int) -> int:
+        """Of the newest glibc, or of one before 2.35, which refuses more than 32 MiB as an mmap threshold."""
+        if which == -3 and value > most:
+            return 0
+        kept[which] = value
+        return 1
+
+    keep(mallopt)
+    assert kept == {-3: expected, -1: (1 << 31) - 1}
 
 
 def test_readings_stay_within_what_the_machine_has(tmp_path: Path) -> None:
