@@ -1,8 +1,13 @@
-"""Training steps beside transformers' GPT2LMHeadModel, and where their time goes: `python -m benchmarks.training`.
+"""Training steps beside transformers' GPT2LMHeadModel and a plain loop, and where the time of presets' steps goes:
+`python -m benchmarks.training`.
 
 Three shapes of GPT-2's form, float32 and bfloat16, forward, backward and fused AdamW on ready batches. A process for
 each contender, in turn, medians of three rounds of some seconds. transformers runs as its users run it: a plain
-loop, autocast where the precision is bfloat16. Needs `transformers` (the bench extra).
+loop, autocast where the precision is bfloat16; the plain loop (`benchmarks.plain`) with the allocator told to keep its
+memory, as ours. Needs `transformers` (the bench extra).
+
+Then the steps that presets really take: today's form, Muon, the numbers chosen for this machine, batches from a file of
+tokens. A table tells what of each is forward and backward, what the optimisers', and what is left.
 """
 
 from __future__ import annotations
@@ -11,20 +16,31 @@ import contextlib
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from benchmarks.harness import Figure, Measurement, interleaved, limits, options, report
+from benchmarks.plain import Plain, adamw
 from core.hardware import cores
-from core.model.device import keep_memory
+from core.model.device import choose, keep_memory
+from core.model.examples import Objective
 from core.model.gpt import GPT
 from core.recipe import Model, Train
 from core.recipe_file import load
+from core.runs.launch import environment, python
+from core.tokenize.shards import TokenStream, write_shard
+from core.train.batches import Batches
 from core.train.optimizer import optimizers
+from core.train.ranks import Ranks
+from core.train.step import accumulate, add_up, move
+from core.workspace import Workspace
 
 SECONDS = 6.0
 """Of steps in each round of each contender."""
@@ -46,6 +62,11 @@ AT_LEAST = {
     ("c", "float32"): 1.25,
 }
 """Times transformers' tokens a second."""
+PLAIN = 1.0
+"""Times the plain loop's tokens a second, in the smallest shape: there is no step too small for our own overhead."""
+PRESETS = {"shakespeare": 65, "demo": None, "small": None}
+"""Their vocabularies, where the text decides."""
+PARTS = ("forward and backward", "optimisers", "rest")
 SHARE = 0.7
 """Of the measured rate of bfloat16 products that shape b reaches at least."""
 
@@ -112,7 +133,24 @@ def transformers(shape: Shape, precision: str) -> Step:
     return step
 
 
-CONTENDERS: dict[str, Callable[[Shape, str], Step]] = {"ours": ours, "transformers": transformers}
+def plain(shape: Shape, precision: str) -> Step:
+    keep_memory()
+    layers, heads, width, block, _, vocabulary = shape
+    model = Plain(layers, heads, width, block, vocabulary)
+    optimizer = adamw(model)
+
+    def step(ids: Tensor) -> None:
+        short = precision == "bfloat16"
+        with torch.autocast("cpu", torch.bfloat16) if short else contextlib.nullcontext():
+            loss = model(ids, ids)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
+
+
+CONTENDERS: dict[str, Callable[[Shape, str], Step]] = {"ours": ours, "transformers": transformers, "plain": plain}
 
 
 def one(contender: str, name: str, precision: str, seconds: str) -> None:
@@ -133,10 +171,41 @@ def one(contender: str, name: str, precision: str, seconds: str) -> None:
     print(json.dumps({"rate": ids.numel() / times[len(times) // 2]}))
 
 
+def preset(name: str, seconds: str) -> dict[str, float]:
+    """Milliseconds of the median step of a preset and of its parts, and tokens a second."""
+    keep_memory()
+    recipe = load(preset=name)
+    vocabulary, block, batch = PRESETS[name] or recipe.tokenize.size, recipe.model.block_size, recipe.train.batch_size
+    device = choose(recipe.train)
+    model = GPT(recipe.model, vocabulary, dtype=device.dtype).to(device.torch)
+    made, objective, ranks = optimizers(model, recipe.train, device.muon), Objective(recipe.train, mask=None), Ranks()
+    took: list[tuple[float, ...]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        write_shard(Path(folder) / "tokens", [np.random.default_rng(0).integers(vocabulary, size=10**6).astype("u2")])
+        stream = TokenStream([Path(folder) / "tokens"])
+        batches = Batches(stream, block_size=block, batch_size=batch, seed=1)
+        end = time.perf_counter() + float(seconds)
+        while len(took) < 5 or time.perf_counter() < end:
+            began = time.perf_counter()
+            examples = objective(batches(len(took)), step=len(took), indices=range(batch))
+            ready = time.perf_counter()
+            nats = accumulate(model, examples, batch, recipe.train)
+            passed = time.perf_counter()
+            sums = add_up(model, nats, examples.count, ranks)
+            added = time.perf_counter()
+            move(model, made, sums, recipe.train.clip)
+            now = time.perf_counter()
+            took.append((now - began, passed - ready, now - added, ready - began + added - passed))
+    medians = [1000 * float(median) for median in np.median(took[2:], axis=0)]
+    return {"ms a step": medians[0], **dict(zip(PARTS, medians[1:], strict=True))} | {
+        "tokens/s": 1000 * batch * block / medians[0]
+    }
+
+
 def measured(*arguments: str) -> Measurement:
-    """One round in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.training", *arguments]
-    answer: dict[str, float] = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    """One round in a process of its own, started as those that train are."""
+    command, env = python("benchmarks.training", *arguments), environment(Workspace())
+    answer: dict[str, float] = json.loads(subprocess.run(command, env=env, capture_output=True, check=True).stdout)
     return answer
 
 
@@ -145,7 +214,7 @@ def main() -> int:
     seconds, rounds = (1.0, 1) if asked.quick else (SECONDS, 3)
     figures = []
     for (name, precision), at_least in AT_LEAST.items():
-        contenders = {each: partial(measured, each, name, precision, str(seconds)) for each in CONTENDERS}
+        contenders = {each: partial(measured, each, name, precision, str(seconds)) for each in ("ours", "transformers")}
         found = interleaved(contenders, rounds)
         rate, theirs = found["ours"]["rate"], found["transformers"]["rate"]
         figures += [
@@ -165,11 +234,19 @@ def main() -> int:
             figures.append(
                 Figure(name="(b) of the rate of products", value=100 * share, unit="%", at_least=100 * SHARE)
             )
-    return report(figures, asked)
+    contenders = {each: partial(measured, each, "a", "float32", str(seconds)) for each in ("ours", "plain")}
+    found = interleaved(contenders, rounds)
+    rate, theirs = found["ours"]["rate"], found["plain"]["rate"]
+    name = "(a) float32, ours beside a plain loop"
+    figures.append(Figure(name=name, value=rate / theirs, unit="times", at_least=PLAIN, ratio=rate / theirs))
+    table = interleaved({name: partial(measured, "preset", name, str(seconds)) for name in PRESETS}, rounds)
+    return report(figures, asked, table)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 5 and sys.argv[1] in CONTENDERS:
+    if len(sys.argv) == 4 and sys.argv[1] == "preset":
+        print(json.dumps(preset(*sys.argv[2:])))
+    elif len(sys.argv) == 5 and sys.argv[1] in CONTENDERS:
         one(*sys.argv[1:])
     else:
         sys.exit(main())
