@@ -15,7 +15,7 @@ from benchmarks.terminal import Terminal
 from core.workspace import Workspace
 from llmtui.driver import Input, Output
 from tests.terminal.test_workbench import WORKBENCH, until
-from tests.ui.making import checkpoint, finished_run
+from tests.ui.making import Worker, alive, beginning, checkpoint, finished_run, launched, make_run, training
 
 LEFT = b"\x1b[?1049l"
 """Back from the alternate screen."""
@@ -120,13 +120,19 @@ def test_stopped_and_continued_it_draws_anew_and_takes_each_key_once(
     assert terminal.wait_for_end() == 128 + signal.SIGTERM
 
 
-def test_a_defect_ends_it_with_a_sentence_and_a_code(workspace: Workspace) -> None:
+def test_a_defect_is_a_sentence_a_code_and_a_log_and_runs_go_on(workspace: Workspace) -> None:
+    run = make_run(workspace, "live")
+    launched(run)
+    Worker(run).say(*beginning(), *training(1, 20, 400))
     broken = "from llmtui.widgets.bars import TopLine; TopLine.lines = lambda *_: 1 / 0; " + WORKBENCH[-1]
-    with Terminal([sys.executable, "-P", "-c", broken]) as terminal:
+    with alive(run), Terminal([sys.executable, "-P", "-c", broken]) as terminal:
         before = terminal.settings()
         assert terminal.wait_for_end() == 1
         assert LEFT in terminal.last and terminal.settings() == before
-        assert b"the workbench broke off" in terminal.last and b"Traceback" not in terminal.last
+        assert b"the workbench broke off" in terminal.last and b"runs go on" in terminal.last
+        assert b"Traceback" not in terminal.last
+        assert "ZeroDivisionError" in (workspace.state / "workbench.log").read_text()
+        assert run.writer()
 
 
 def test_bytes_are_held_back_only_while_they_may_begin_something(monkeypatch: pytest.MonkeyPatch) -> None:

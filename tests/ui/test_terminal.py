@@ -194,24 +194,6 @@ def test_over_ssh_the_mouse_is_left_to_the_terminal_and_ctrl_c_does_not_quit(
     assert far.process.wait(PATIENCE) == 0
 
 
-def test_a_defect_is_one_line_and_a_log_and_runs_go_on(
-    workspace: Workspace, terminal_of: Callable[[Workspace], Terminal]
-) -> None:
-    run = make_run(workspace, "live")
-    launched(run)
-    worker = Worker(run)
-    worker.say(*beginning(), *training(1, 20, 400))
-    (run.path / "status.json").write_text('{"stage": "unheard of", "stages": {"download": {}}}')
-    with alive(run):
-        terminal = terminal_of(workspace)
-        terminal.read_until(lambda text: "the workbench broke off" in text)
-        terminal.process.wait(PATIENCE)
-        assert "Traceback" not in terminal.text and "runs go on" in terminal.text
-        assert terminal.process.returncode == 1
-        assert "Traceback" in (workspace.state / "workbench.log").read_text()
-        assert run.writer()
-
-
 async def test_colours_can_be_switched_off(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     run = make_run(workspace, "live")
