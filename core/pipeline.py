@@ -13,12 +13,14 @@ import msgspec
 
 from core.artifact import Artifact, Facts, Staging, fingerprint
 from core.events import Event, Progress, Sample, StageFinished, StageSkipped, StageStarted
+from core.model.beginning import look
 from core.model.device import Device, keep_memory
 from core.model.published import look_ahead
 from core.model.weights import load_model
 from core.prepare import Stage, prepare, run_stage
 from core.preprocess.yardsticks import yardsticks
 from core.recipe import Recipe
+from core.tokenize import pattern_of
 from core.tokenize.vocabulary import Vocabulary
 from core.train import checkpoint as checkpoints
 from core.train.commands import Commands
@@ -52,9 +54,12 @@ def pipeline(recipe: Recipe, workspace: Workspace, run: Path, device: Device, ra
 
 def _data(recipe: Recipe, workspace: Workspace, run: Path) -> Generator[Event, Commands | None, Artifact]:
     """The tokens to train on."""
-    if not any((run / "checkpoints").glob("step-*")):
+    folders = sorted((run / "checkpoints").glob("step-*"), reverse=True)
+    if not folders:
         yield from look_ahead(recipe, workspace)
-    prepared = yield from prepare(recipe, workspace)
+        folders = [found] if (found := look(recipe, workspace)) else []
+    pattern = pattern_of(folders if recipe.tokenize.vocabulary == "bpe" else ())
+    prepared = yield from prepare(recipe, workspace, pattern=pattern)
     yield from yardsticks(prepared.clean)
     return prepared.tokens
 

@@ -16,6 +16,7 @@ from core.events import Event, Note, Progress, StageFinished, StageSkipped, Stag
 from core.files import remove_tree
 from core.recipe import Recipe
 from core.sources import source_name
+from core.tokenize import bpe
 from core.tokenize.adopt import part_name
 from core.workspace import Workspace
 
@@ -31,18 +32,18 @@ class Prepared(Struct, frozen=True):
 
 
 def prepare(
-    recipe: Recipe, workspace: Workspace, part: tuple[int, int] | None = None
+    recipe: Recipe, workspace: Workspace, part: tuple[int, int] | None = None, pattern: str = bpe.PATTERN
 ) -> Generator[Event, Any, Prepared]:
     """Download, clean and tokenize what `recipe` says, in the workspace's artifacts. Yields what the stages say.
 
     part: (i, n), i from 1, for several machines that share the tokenizing: each makes the same clean documents, then
     every n-th shard of tokens from the i-th on, in an artifact of its own, `artifacts/tokens/NAME-MARK.part-i-of-n`.
     A machine that has the artifacts of other parts beside its own takes their shards over when it makes the whole.
-    Raises the stages' Trouble.
+    pattern: of a vocabulary that is learned. Raises the stages' Trouble.
     """
     name = source_name(recipe.source.corpus)
 
-    def staging(stage: str, folder: str, version: int, fields: Struct, source: str | Artifact) -> Staging:
+    def staging(stage: str, folder: str, version: int | str, fields: Struct, source: str | Artifact) -> Staging:
         """Where a data stage works: what decides its result decides its directory's name."""
         made_from = {source.manifest.stage: source.fingerprint} if isinstance(source, Artifact) else {}
         content = source.content() if isinstance(source, Artifact) else source
@@ -61,8 +62,8 @@ def prepare(
         lambda out: preprocess.preprocess(recipe.preprocess, documents, out),
     )
     tokens = yield from run_stage(
-        staging("tokenize", "tokens", tokenize.FORMAT, recipe.tokenize, clean),
-        lambda out: tokenize.tokenize(recipe.tokenize, clean, out, part),
+        staging("tokenize", "tokens", tokenize.version(recipe.tokenize, pattern), recipe.tokenize, clean),
+        lambda out: tokenize.tokenize(recipe.tokenize, clean, out, part, pattern),
     )
     return Prepared(clean, tokens)
 

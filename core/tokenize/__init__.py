@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from functools import partial
+from pathlib import Path
 
 from core.artifact import Artifact, Facts, Staging
 from core.download.background import in_background
@@ -19,7 +20,7 @@ from core.tokenize.encodings import ENCODINGS, NoVocabulary, named
 from core.tokenize.learning import learned
 from core.tokenize.report import count_ids, write_report
 from core.tokenize.shards import dtype_for
-from core.tokenize.vocabulary import Vocabulary
+from core.tokenize.vocabulary import BadVocabulary, Vocabulary
 from core.vocab.report import FILE as REPORT
 
 __all__ = ["FORMAT", "NoVocabulary", "tokenize"]
@@ -29,14 +30,37 @@ FORMAT = 2
 _FILE = "vocabulary.json"
 
 
+def version(recipe: Tokenize, pattern: str) -> int | str:
+    """As FORMAT, where only learned vocabularies depend on their pattern: the first one's tokens are as they were."""
+    return f"{FORMAT}: {pattern}" if recipe.vocabulary == "bpe" and pattern != bpe.FIRST_PATTERN else FORMAT
+
+
+def pattern_of(folders: Iterable[Path]) -> str:
+    """Of the first learned vocabulary that lies in one of these folders beside weights: with another pattern the same
+    text would give them other tokens. Today's where there is none."""
+    for folder in folders:
+        try:
+            vocabulary = Vocabulary.load(folder / _FILE)
+        except BadVocabulary:
+            continue
+        if vocabulary.pattern in (bpe.FIRST_PATTERN, bpe.PATTERN):
+            return vocabulary.pattern
+    return bpe.PATTERN
+
+
 def tokenize(
-    recipe: Tokenize, clean: Artifact, out: Staging, part: tuple[int, int] | None = None
+    recipe: Tokenize,
+    clean: Artifact,
+    out: Staging,
+    part: tuple[int, int] | None = None,
+    pattern: str = bpe.PATTERN,
 ) -> Generator[Event, None, Artifact]:
     """Write `vocabulary.json` and for each shard of clean text one of tokens: `train-00007.tokens` and so on.
 
-    An own vocabulary is learned from the training text alone. After a break it goes on behind the last complete
-    shard. part: (i, n), i from 1, makes only every n-th shard, from the i-th on; without it, shards that complete
-    artifacts of parts beside `out` have are taken over instead of made. Yields Progress in bytes of text, and Notes.
+    An own vocabulary is learned from the training text alone, cut by `pattern`. After a break it goes on behind the
+    last complete shard. part: (i, n), i from 1, makes only every n-th shard, from the i-th on; without it, shards that
+    complete artifacts of parts beside `out` have are taken over instead of made. Yields Progress in bytes of text, and
+    Notes.
 
     Facts: vocabulary (its name), vocabulary_size, train_tokens, validation_tokens, train_bytes, validation_bytes,
     bytes_per_token (on validation, end-of-text marks counted as tokens), dtype; of a part: part, parts. The whole has
@@ -52,7 +76,7 @@ def tokenize(
     if _FILE in out.published:
         vocabulary = Vocabulary.load(out.path / _FILE)
     else:
-        vocabulary, facts = yield from _vocabulary(recipe, clean, effort)
+        vocabulary, facts = yield from _vocabulary(recipe, clean, effort, pattern)
         out.publish(_FILE, vocabulary.save, facts)
     adopted = yield from adopt_shards(others, out, [job.name for job in mine], _FILE, effort.meter)
     if adopted:
@@ -95,7 +119,9 @@ def _effort(recipe: Tokenize, clean: Artifact, share: float) -> Effort:
     return Effort(text, learning=SCANNING * train if recipe.vocabulary == "characters" else 0)
 
 
-def _vocabulary(recipe: Tokenize, clean: Artifact, effort: Effort) -> Generator[Event, None, tuple[Vocabulary, Facts]]:
+def _vocabulary(
+    recipe: Tokenize, clean: Artifact, effort: Effort, pattern: str
+) -> Generator[Event, None, tuple[Vocabulary, Facts]]:
     """The vocabulary that the recipe asks for; learned_bytes: how much text it was learned from."""
     train = clean.files("train-*.parquet")
     total = int(clean.facts["train_bytes"])
@@ -105,4 +131,4 @@ def _vocabulary(recipe: Tokenize, clean: Artifact, effort: Effort) -> Generator[
         return single_bytes(), {}
     if recipe.vocabulary == "characters":
         return (yield from characters(train, effort)), {"learned_bytes": total}
-    return (yield from learned(train, total, recipe.size, effort))
+    return (yield from learned(train, total, recipe.size, effort, pattern))

@@ -31,10 +31,13 @@ them took 100 s, a million in pieces of 5,000 take 0.9. Shorter pieces cost: cut
 
 # GPT-4's pattern with at most two digits (small vocabularies have none to spare for numbers), and without the
 # possessive quantifiers that the trainer's regular expressions lack; grouped for speed as in `encodings`
-PATTERN = (
+FIRST_PATTERN = (
     r"(?:'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,2}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+)|\s+(?!\S)|\s+"
 )
+"""Of vocabularies learned by earlier versions, which runs go on with."""
+# and a word goes on over the marks and joiners behind its letters: without, Hindi's vowels are words of their own
+PATTERN = FIRST_PATTERN.replace(r"\p{L}+|", r"\p{L}[\p{L}\p{M}\x{200c}\x{200d}]*|")
 
 
 def sample(files: Sequence[Path], total: int) -> Iterator[str]:
@@ -73,16 +76,17 @@ def _texts(path: Path, chance: random.Random | None = None, share: float = 1.0) 
                     yield text.as_py()
 
 
-def learn(texts: Iterable[str], size: int) -> Vocabulary:
+def learn(texts: Iterable[str], size: int, pattern: str = PATTERN) -> Vocabulary:
     """A vocabulary of at most `size` entries: 256 bytes, the merges learned from `texts`, the end-of-text mark.
 
-    texts: pieces as `sample` makes them; much longer ones may take quadratic time.
+    texts: pieces as `sample` makes them; much longer ones may take quadratic time. pattern: inside whose pieces bytes
+    are merged.
 
     Fewer when there are not enough pairs that occur twice.
     """
     tokenizer = Tokenizer(BPE())
     tokenizer.pre_tokenizer = InTurn(
-        [Split(Regex(PATTERN), "isolated"), ByteLevel(add_prefix_space=False, use_regex=False)]
+        [Split(Regex(pattern), "isolated"), ByteLevel(add_prefix_space=False, use_regex=False)]
     )
     trainer = BpeTrainer(
         vocab_size=size - 1, min_frequency=2, initial_alphabet=ByteLevel.alphabet(), show_progress=False
@@ -91,4 +95,4 @@ def learn(texts: Iterable[str], size: int) -> Vocabulary:
     byte_of = byte_of_character()
     learned = sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1])
     merges = [bytes(byte_of[character] for character in token) for token, _ in learned if len(token) > 1]
-    return Vocabulary("bpe", PATTERN, [*(bytes([byte]) for byte in range(256)), *merges])
+    return Vocabulary("bpe", pattern, [*(bytes([byte]) for byte in range(256)), *merges])

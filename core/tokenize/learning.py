@@ -14,7 +14,7 @@ from core.tokenize.vocabulary import Vocabulary
 
 
 def learned(
-    files: Sequence[Path], total: int, size: int, effort: Effort
+    files: Sequence[Path], total: int, size: int, effort: Effort, pattern: str
 ) -> Generator[Event, None, tuple[Vocabulary, Facts]]:
     """A vocabulary of `size` entries learned from the clean shards `files` with `total` bytes of text, or a sample.
 
@@ -34,7 +34,7 @@ def learned(
             yield text
         effort.merging()
 
-    vocabulary = yield from in_background(lambda: bpe.learn(texts(), size), effort.meter, waiting=effort.wait)
+    vocabulary = yield from in_background(lambda: bpe.learn(texts(), size, pattern), effort.meter, waiting=effort.wait)
     if vocabulary.size < size:
         yield Note(
             level="warning",

@@ -8,6 +8,7 @@ import os
 import random
 import socket
 import threading
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core import tokenize
 from core.artifact import Artifact
 from core.download import background
 from core.download.documents import Part, read_parts, write_parts
@@ -477,3 +479,33 @@ def test_work_in_the_background_raises_what_it_raised() -> None:
 
     with pytest.raises(ZeroDivisionError):
         list(background.in_background(fail, Meter(None)))
+
+
+HINDI = "मुझे आपकी सहायता चाहिए। यह पुस्तक बहुत अच्छी है। कृपया सही मान दर्ज करें और पुनः प्रयास करें। हिन्दी में लिखना सीखें।\n"
+PERSIAN = "می\u200cخواهم کتاب\u200cهای بیشتری بخوانم و نمی\u200cدانم کجا می\u200cروند.\n"
+
+
+def test_a_word_goes_on_over_the_marks_behind_its_letters() -> None:
+    for text, most in ((HINDI * 20, 0.6), (PERSIAN * 20, 0.8)):
+        learned = (bpe.learn([text], 500, pattern) for pattern in (bpe.FIRST_PATTERN, bpe.PATTERN))
+        before, now = (len(vocabulary.encode(text)) for vocabulary in learned)
+        assert now < most * before
+
+
+def test_text_without_marks_is_cut_as_before(tmp_path: Path) -> None:
+    text = Path(__file__).read_text().replace(HINDI, "").replace("\u200c", "") + "👩‍💻 ❤️ 1️⃣ \u0301 x\n\u0301"
+    plain = "".join(letter for letter in text if not unicodedata.category(letter).startswith("M"))
+    assert bpe.learn([plain], 600).ranks == bpe.learn([plain], 600, bpe.FIRST_PATTERN).ranks
+
+
+def test_weights_keep_the_pattern_that_their_vocabulary_was_learned_with(tmp_path: Path) -> None:
+    recipe, folders = Tokenize(), [tmp_path / name for name in ("none", "broken", "old")]
+    for folder in folders:
+        folder.mkdir()
+    assert tokenize.pattern_of(folders) == tokenize.pattern_of([]) == bpe.PATTERN
+    assert tokenize.version(recipe, bpe.PATTERN) != tokenize.FORMAT
+    (folders[1] / "vocabulary.json").write_text("{")
+    bpe.learn(["ab ab"], 300, bpe.FIRST_PATTERN).save(folders[2] / "vocabulary.json")
+    assert tokenize.pattern_of(folders) == bpe.FIRST_PATTERN
+    assert tokenize.version(recipe, bpe.FIRST_PATTERN) == tokenize.FORMAT  # and the tokens made then are found again
+    assert tokenize.version(Tokenize(vocabulary="gpt2"), bpe.PATTERN) == tokenize.FORMAT
