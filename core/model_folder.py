@@ -15,6 +15,8 @@ from core.trouble import Usage
 
 T = TypeVar("T")
 
+MORE_ROWS = 128
+"""Rows an embedding of GPT-2's may have beyond its 50,257 tokens: a pad token, a few marks, a multiple of 128."""
 GPT2 = "gpt2"
 """The vocabulary of every published GPT-2."""
 AS_GPT2 = (GPT2, "r50k_base")

@@ -17,7 +17,12 @@ import pytest
 openai = pytest.importorskip("openai")
 
 from core.runs.directory import Run  # noqa: E402
+from core.sampling import Sampling  # noqa: E402
 from core.workspace import Workspace  # noqa: E402
+from llmtui.serve.asked import ChatCompletion, parse  # noqa: E402
+from llmtui.serve.job import Job  # noqa: E402
+from llmtui.serve.offers import Offer  # noqa: E402
+from llmtui.serve.refusal import Refusal  # noqa: E402
 from tests.speaking import LETTERS, TEMPLATES, save, speaking  # noqa: E402
 from tests.test_cli import LLMTUI, ROOT, spawn  # noqa: E402
 from tests.waiting import PATIENCE, wait_for  # noqa: E402
@@ -237,7 +242,16 @@ def test_a_checkpoint_that_training_saves_is_the_newest_from_then_on(served: Ser
         ({"stop": ["x"] * 17}, "stop", "at most 15 strings"),
         ({"messages": []}, "messages", ">= 1"),
         ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].role", "tool"),
-        ({"messages": [{"role": "user", "content": "x", "name": "me"}]}, "messages[0].name", "not supported"),
+        ({"messages": [{"role": "user", "content": None}]}, "messages[0]", "content of a user's turn is missing"),
+        ({"messages": [{"role": "user", "content": "x", "nmae": "me"}]}, "messages[0].nmae", "unknown field"),
+        (
+            {"messages": [{"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}]},
+            "messages[0].tool_calls",
+            "not supported",
+        ),
+        ({"tools": [{"type": "function"}], "tool_choice": "auto"}, "tools", "not supported here: tools, tool_choice"),
+        ({"tool_choice": {"type": "function"}}, "tool_choice", "not supported"),
+        ({"reasoning_effort": "high"}, "reasoning_effort", "not supported"),
         ({"stream_options": {"include": 1}}, "stream_options", "include"),
     ],
 )
@@ -448,3 +462,69 @@ def test_a_port_in_use_is_a_sentence(room: Workspace, served: Served) -> None:
     process = spawn("serve", "--port", str(served.port), LLMTUI_HOME=str(room.home))
     told = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1 and "address already in use" in told[1] and told[0] == ""
+
+
+# -- what clients say beside the question, without a server ------------------------------------------------------------
+
+ASKED = {"model": "bot", "messages": [{"role": "user", "content": "hi"}]}
+
+
+def parsed(**more: object) -> tuple[ChatCompletion, list[str]]:
+    ignored: list[str] = []
+    return parse(json.dumps(ASKED | more).encode(), ChatCompletion, ignored.append), ignored
+
+
+@pytest.mark.parametrize(
+    ("said", "ignored"),
+    [
+        (
+            {"store": True, "user": "me", "metadata": {"a": "b"}, "service_tier": "auto"},
+            "store user metadata service_tier",
+        ),
+        ({"parallel_tool_calls": True, "tool_choice": "auto", "tools": []}, "parallel_tool_calls tool_choice"),
+        ({"tools": [{"type": "function"}], "tool_choice": "none"}, "tools"),
+        ({"functions": [{"name": "f"}], "function_call": "none"}, "functions"),
+        ({"chat_id": "1", "session_id": "2", "litellm_call_id": "3"}, "chat_id session_id litellm_call_id"),
+        ({"user": None, "store": None, "response_format": {"type": "text"}, "top_logprobs": 0}, ""),
+        ({"messages": [{"role": "user", "content": "hi", "name": "me", "cache_control": {}}]}, "name cache_control"),
+        ({"stream": True, "stream_options": {"include_usage": True, "continuous_usage_stats": False}}, ""),
+    ],
+)
+def test_what_changes_nothing_is_ignored_and_named(said: dict[str, object], ignored: str) -> None:
+    asked, names = parsed(**said)
+    assert names == ignored.split()
+    assert [turn.message().text for turn in asked.messages] == ["hi"]
+
+
+def test_turns_come_as_text_as_parts_and_as_nothing() -> None:
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b", "cache_control": {"type": "ephemeral"}}]
+    turns = [
+        {"role": "developer", "content": parts},
+        {"role": "assistant", "content": None, "refusal": None, "tool_calls": []},
+        {"role": "assistant"},
+        {"role": "user", "content": []},
+    ]
+    said = [turn.message() for turn in parsed(messages=turns)[0].messages]
+    assert [(each.role, each.text) for each in said] == [
+        ("system", "ab"),
+        ("assistant", ""),
+        ("assistant", ""),
+        ("user", ""),
+    ]
+
+
+def test_settings_of_other_servers_mean_the_same_here(bot: Run) -> None:
+    offer = Offer(id="bot", run=bot, checkpoint=bot.saved_checkpoints()[0])
+
+    def sampling(**said: object) -> Sampling:
+        return Job.of(parsed(**said)[0], offer).sampling
+
+    assert (sampling(top_p=0).top_k, sampling(top_p=0).top_p) == (1, 1.0)
+    assert sampling(top_k=-1).top_k == 0
+    usual = sampling(stop=[]).stop
+    assert sampling(stop="").stop == sampling(stop=["", ""]).stop == usual and sampling(stop=["", "x"]).stop == (
+        *usual,
+        "x",
+    )
+    with pytest.raises(Refusal, match="top_p"):
+        sampling(top_p=-0.1)

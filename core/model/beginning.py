@@ -8,7 +8,7 @@ from pathlib import Path
 
 from core.artifact import Artifact, Damaged
 from core.model.count import tensors
-from core.model_folder import BadStart, Weights, described, weight_files
+from core.model_folder import MORE_ROWS, BadStart, Weights, described, weight_files
 from core.recipe import Model, Recipe
 from core.start import OfHub, OfRun, ensure_fit, ensure_tokens, implied, meant, other_tokens, run_directory
 from core.vocab.sizes import expected
@@ -73,7 +73,8 @@ def ensure_begun(recipe: Recipe, folder: Path, found: Mapping[str, Kept], worksp
     ensure_tokens(recipe, implied(str(folder), workspace))
     entries, unsure = expected(recipe.tokenize)
     fewer = recipe.tokenize.vocabulary == "bpe" and entries < weights.vocabulary
-    if fewer or (entries != weights.vocabulary and not unsure):
+    more = weights.vocabulary - entries if weights.published else 0
+    if fewer or (entries != weights.vocabulary and not unsure and not 0 < more <= MORE_ROWS):
         what = f"{recipe.tokenize.vocabulary} of {entries:,} entries here, {weights.vocabulary:,} there"
         raise other_tokens(what, "take the tokenize section that the weights were trained with")
     ensure_whole(recipe.model, weights, found, str(folder))

@@ -10,9 +10,10 @@ from core.events import Event, Note
 from core.model.beginning import checkpoint, ensure_begun, ensure_whole, look
 from core.model.gpt import GPT
 from core.model.tensors import ensure_finite, fill, from_gpt2, read_tensors
-from core.model_folder import AS_GPT2, GPT2, Weights, described, weight_files
+from core.model_folder import AS_GPT2, GPT2, MORE_ROWS, Weights, described, read_json, weight_files
 from core.recipe import Model, Recipe
 from core.start import OfHub, OfRun, ensure_fit, meant, other_tokens, run_directory
+from core.tokenize.encodings import byte_of_character
 from core.tokenize.vocabulary import Vocabulary
 from core.weight_files import contents
 from core.workspace import Workspace
@@ -86,11 +87,12 @@ def _ensure_vocabulary(weights: Weights, folder: Path, tokens: Vocabulary) -> No
     if weights.published:
         if tokens.name not in AS_GPT2:
             raise other_tokens(f"{tokens.name}, not GPT-2's", f"--set tokenize.vocabulary={GPT2}")
-        if weights.vocabulary != tokens.size:
+        if not 0 <= weights.vocabulary - tokens.size <= MORE_ROWS:
             what = f"theirs has {weights.vocabulary:,} entries, GPT-2's has {tokens.size:,}"
             raise other_tokens(
                 what, "begin with weights that were trained with GPT-2's own vocabulary, such as hf:gpt2"
             )
+        _ensure_gpt2(folder, tokens)
         return
     theirs = _own_vocabulary(weights, folder)
     if theirs.digest != tokens.digest:
@@ -99,6 +101,21 @@ def _ensure_vocabulary(weights: Weights, folder: Path, tokens: Vocabulary) -> No
             "take the text and the tokenize section that the weights were trained with; only a vocabulary that is not "
             f"learned from the text (bytes, {GPT2} and so on) is the same for any",
         )
+
+
+def _ensure_gpt2(folder: Path, tokens: Vocabulary) -> None:
+    """Raises BadStart where the tokens that `transformers` keeps beside the weights are not GPT-2's."""
+    file = folder / "vocab.json"
+    if not file.is_file():
+        return
+    byte_of = byte_of_character()
+    theirs = {id_: token for token, id_ in read_json(file, dict[str, int]).items()}
+    for id_, ours in enumerate(tokens.ranks):
+        if ours and bytes(byte_of.get(character, 0) for character in theirs.get(id_, "")) != ours:
+            raise other_tokens(
+                f"the vocab.json beside the weights is another one than GPT-2's, from token {id_:,} on",
+                "begin with weights that were trained with GPT-2's own vocabulary, such as hf:gpt2",
+            )
 
 
 def _own_vocabulary(weights: Weights, folder: Path) -> Vocabulary:

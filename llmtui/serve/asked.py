@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Set
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
@@ -22,6 +23,8 @@ class StreamOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     include_usage: bool | None = False
     include_obfuscation: bool | None = False
     """Padding against whoever counts bytes on the line; there is none here."""
+    continuous_usage_stats: Literal[False] | None = False
+    """vLLM's: the usage in every piece."""
 
 
 class Asked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -60,10 +63,16 @@ class Part(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 class Turn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | tuple[Part, ...]
+    content: str | tuple[Part, ...] | None = None
+    """None: an assistant said nothing, as beside a call of tools."""
+
+    def __post_init__(self) -> None:
+        if self.content is None and self.role != "assistant":
+            raise ValueError(f"the content of a {self.role}'s turn is missing")
 
     def message(self) -> Message:
-        text = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+        content = self.content or ""
+        text = content if isinstance(content, str) else "".join(part.text for part in content)
         return Message(role="system" if self.role == "developer" else self.role, text=text)
 
 
@@ -72,41 +81,65 @@ class ChatCompletion(Asked, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     max_completion_tokens: int | None = None
 
 
-_MEANINGLESS = {
+_ANYWAY = {
     *("user", "metadata", "safety_identifier", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"),
-    "service_tier",
+    *("service_tier", "store", "prediction"),
+    # of LiteLLM, Open WebUI, llama.cpp, Ollama and vLLM
+    *("litellm_metadata", "litellm_call_id", "drop_params", "chat_id", "session_id", "request_id", "user_id"),
+    *("cache_prompt", "id_slot", "slot_id", "keep_alive", "timeout", "priority", "background_tasks"),
 }
-"""Say who asks or how it is paid for, and nothing about the text."""
+"""Say who asks, how it is paid for, kept or made faster, and nothing about the text."""
+_WITHOUT_TOOLS = {"tool_choice", "parallel_tool_calls", "function_call"}
+"""Say how tools are called, and nothing where there are none."""
+_ABOUT_TURNS = {
+    *("name", "id", "model", "timestamp", "created_at", "weight", "prefix", "cache_control"),
+    *("reasoning", "reasoning_content", "thinking_blocks", "provider_specific_fields", "annotations"),
+}
+"""What clients write beside a turn: whose it was, and what they themselves made of it."""
 
 _NOT_HERE = {
     Completion: {"logprobs", "best_of"},
     ChatCompletion: {
         *("tools", "tool_choice", "parallel_tool_calls", "functions", "function_call", "response_format"),
-        *("logprobs", "top_logprobs", "audio", "modalities", "moderation", "prediction", "reasoning_effort"),
-        *("store", "verbosity", "web_search_options"),
+        *("logprobs", "top_logprobs", "audio", "modalities", "moderation", "reasoning_effort"),
+        *("verbosity", "web_search_options"),
     },
-    Turn: {"name", "tool_calls", "tool_call_id", "function_call", "audio", "refusal", "annotations"},
+    Turn: {"tool_calls", "tool_call_id", "function_call", "audio", "refusal"},
+    Part: set[str](),
 }
-_AS_IF_ABSENT = {"response_format": {"type": "text"}, "tool_choice": "none", "modalities": ["text"], "best_of": 1}
+_AS_IF_ABSENT = {
+    "response_format": {"type": "text"},
+    "tool_choice": "none",
+    "function_call": "none",
+    "modalities": ["text"],
+    "best_of": 1,
+    "reasoning_effort": "none",
+    "top_logprobs": 0,
+}
 """Values of what is not here that ask for nothing."""
 
 Body = TypeVar("Body", Completion, ChatCompletion)
 
 
-def parse(raw: bytes, kind: type[Body]) -> Body:
-    """The request in `raw`. Raises Refusal, which names the field."""
+def parse(raw: bytes, kind: type[Body], ignored: Callable[[str], None] = lambda name: None) -> Body:
+    """The request in `raw`. ignored: told the name of each field that changes nothing here.
+
+    Raises Refusal, which names the field.
+    """
     try:
         said = parse_json(raw, object)
     except Malformed as error:
         raise Refusal(400, f"the body is no JSON: {error}") from None
     if not isinstance(said, dict):
         raise Refusal(400, "the body is no JSON object")
-    said = _known(said, kind, "")
+    harmless = set(_ANYWAY)
+    if said.get("tool_choice") == "none" or said.get("function_call") == "none":
+        harmless |= {"tools", "functions"}  # they are there, but must not be called
+    if not said.get("tools") and not said.get("functions"):
+        harmless |= _WITHOUT_TOOLS - {name for name in _WITHOUT_TOOLS if isinstance(said.get(name), dict)}
+    said = _known(said, kind, "", harmless, ignored)
     if isinstance(turns := said.get("messages"), list):
-        said["messages"] = [
-            _known(turn, Turn, f"messages[{number}].") if isinstance(turn, dict) else turn
-            for number, turn in enumerate(turns)
-        ]
+        said["messages"] = [_turn(turn, f"messages[{number}].", ignored) for number, turn in enumerate(turns)]
     prompt = said.get("prompt")
     if isinstance(prompt, list) and any(isinstance(part, int | list) for part in prompt):
         raise Refusal(400, "prompt: token ids are not supported here; send the text", param="prompt")
@@ -114,6 +147,21 @@ def parse(raw: bytes, kind: type[Body]) -> Body:
         return msgspec.convert(said, kind, str_keys=True)
     except msgspec.ValidationError as error:
         raise wrong(error) from None
+
+
+def _turn(said: Any, where: str, ignored: Callable[[str], None]) -> Any:
+    """A turn without what changes nothing; what is none is left to whoever checks it. Raises Refusal."""
+    if not isinstance(said, dict):
+        return said
+    turn = _known(said, Turn, where, _ABOUT_TURNS, ignored)
+    if isinstance(parts := turn.get("content"), list):
+        turn["content"] = [
+            _known(part, Part, f"{where}content[{number}].", _ABOUT_TURNS, ignored)
+            if isinstance(part, dict) and part.get("type") == "text"
+            else part
+            for number, part in enumerate(parts)
+        ]
+    return turn
 
 
 def wrong(error: msgspec.ValidationError) -> Refusal:
@@ -124,17 +172,22 @@ def wrong(error: msgspec.ValidationError) -> Refusal:
     return Refusal(400, f"{param}: {what}" if param else what, param=param)
 
 
-def _known(said: dict[str, Any], kind: type[Struct], where: str) -> dict[str, Any]:
+def _known(
+    said: dict[str, Any], kind: type[Struct], where: str, harmless: Set[str], ignored: Callable[[str], None]
+) -> dict[str, Any]:
     """`said` without what asks for nothing. Raises Refusal for what cannot be done and for what nobody knows."""
     kept, missing, unknown = {}, [], []
     for name, value in said.items():
         if name in kind.__struct_fields__:
             kept[name] = value
+        elif name in harmless:
+            if value is not None:
+                ignored(name)
         elif name in _NOT_HERE[kind]:
             absent = value is None or value is False or value in ([], {}, "")
             if not absent and value != _AS_IF_ABSENT.get(name):
                 missing.append(where + name)
-        elif name not in _MEANINGLESS:
+        else:
             unknown.append(where + name)
     if missing:
         raise Refusal(400, f"not supported here: {', '.join(missing)}", param=missing[0], code="unsupported_parameter")

@@ -117,7 +117,12 @@ def _sampling(asked: Asked, offer: Offer, stop: tuple[str, ...]) -> Sampling:
     newer = asked.max_completion_tokens if isinstance(asked, ChatCompletion) else None
     if (most := asked.max_tokens if newer is None else newer) is not None:
         given["tokens"] = most
+    if given.get("top_p") == 0:  # none but the likeliest
+        given |= {"top_p": 1.0, "top_k": 1}
+    if given.get("top_k") == -1:  # as vLLM has it, where 0 is all here
+        given["top_k"] = 0
     stops = (asked.stop,) if isinstance(asked.stop, str) else asked.stop
+    stops = stops if stops is None else tuple(filter(None, stops))  # an empty one stops nothing
     given["stop"] = (*stop, *(usual["stop"] if stops is None else stops))
     given["seed"] = secrets.randbelow(2**31) if asked.seed is None else asked.seed % 2**62
     if len(given["stop"]) > MOST_STOPS:

@@ -16,6 +16,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from core.trouble import Trouble
+from llmtui.console import say
 from llmtui.sampler import Sampler, SamplerDied
 from llmtui.serve.asked import Body, ChatCompletion, Completion, parse
 from llmtui.serve.gate import GONE, body
@@ -38,6 +39,8 @@ class Service:
         self._room = asyncio.Semaphore(AT_ONCE)
         self._waiting = 0
         self._closing = False
+        self._ignored: set[str] = set()
+        """Fields of which it has been said."""
 
     def routes(self) -> Starlette:
         return Starlette(
@@ -89,7 +92,7 @@ class Service:
         return await self._texts(request, ChatCompletion)
 
     async def _texts(self, request: Request, kind: type[Body]) -> Response:
-        asked = parse(await body(request), kind)
+        asked = parse(await body(request), kind, self._ignore)
         job = Job.of(asked, await asyncio.to_thread(self._offers.find, asked.model))
         options = asked.stream_options
         teller = Teller(
@@ -104,6 +107,12 @@ class Service:
             return Response(whole, media_type="application/json")
         first = await _while_there(request, anext(deltas))  # what is refused at once has a status that says so
         return Events(teller.events(first, deltas), deltas)
+
+    def _ignore(self, name: str) -> None:
+        """Say once of each field that it changes nothing."""
+        if name not in self._ignored:
+            self._ignored.add(name)
+            say(f"requests say {name}, which changes nothing here and is ignored")
 
     async def _deltas(self, job: Job) -> AsyncGenerator[Delta, None]:
         ending = Refusal(503, "the server is ending")

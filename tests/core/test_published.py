@@ -20,6 +20,7 @@ from core.model.weights import save_model
 from core.recipe import Recipe
 from core.recipe_file import BadRecipe, load
 from core.runs.directory import Run
+from core.tokenize.encodings import byte_of_character
 from core.tokenize.vocabulary import Vocabulary
 from core.trouble import Trouble
 from core.workspace import Workspace
@@ -377,3 +378,30 @@ def test_an_init_that_names_nothing_is_refused_at_once(override: str, says: str)
     with pytest.raises(BadRecipe) as caught:
         load(overrides=[override])
     assert says in caught.value.sentence()
+
+
+def characters_of(vocabulary: Vocabulary) -> dict[str, int]:
+    """Its entries as `transformers` writes them in vocab.json."""
+    character = {byte: letter for letter, byte in byte_of_character().items()}
+    return {"".join(character[byte] for byte in ranks): id_ for id_, ranks in enumerate(vocabulary.ranks)}
+
+
+@pytest.mark.parametrize("more", [1, 64])
+def test_rows_beyond_the_tokens_of_gpt2_are_left_behind(tmp_path: Path, workspace: Workspace, more: int) -> None:
+    theirs = written(tmp_path, vocab_size=300 + more, **SMALL)
+    (tmp_path / "vocab.json").write_text(json.dumps(characters_of(VOCABULARY) | {"<pad>": 300}))
+    model = begun(tmp_path, workspace)
+    assert model.wte.weight.shape[0] == 300
+    ids = torch.randint(300, (2, 8), generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        assert torch.allclose(model(ids), theirs(ids).logits[..., :300], atol=1e-4)
+
+
+def test_weights_with_tokens_of_their_own_are_refused(tmp_path: Path, workspace: Workspace) -> None:
+    written(tmp_path / "many", vocab_size=300 + 129, **SMALL)
+    assert "theirs has 429 entries" in refused(tmp_path / "many", workspace)
+    written(tmp_path / "other", vocab_size=301, **SMALL)
+    theirs = characters_of(VOCABULARY)
+    swapped = {token: {280: 281, 281: 280}.get(id_, id_) for token, id_ in theirs.items()}
+    (tmp_path / "other" / "vocab.json").write_text(json.dumps(swapped))
+    assert "another one than GPT-2's, from token 280 on" in refused(tmp_path / "other", workspace)
