@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # as pip does for all that it installs but this: where Python may not write, it would compile 0.2 s at each start
 COMPILE := $(BIN)/python -m compileall -q core llmtui
-BENCHMARKS := startup screen data bpe training growth overhead prediction quality sampling
+BENCHMARKS := startup screen data bpe training growth overhead journal prediction quality sampling
 
 # the first Python that is new enough; `make PYTHON=/path/to/python3` takes another
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \

@@ -1,0 +1,135 @@
+"""What a long journal costs whoever opens it, and runs that are over an idle workbench: `python -m benchmarks.journal`.
+
+The journal is one of a million steps, made for the purpose. A worker and `resume` begin with the status, which says
+how far in the journal it goes; "all of it" is what they do where that is lost. Memory is the most that the process has
+above what it had before. The runs are 500 copies of one that is done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.harness import Figure, home, options, report
+from benchmarks.steady import make_runs
+from core.events import Metric, StageStarted, Started, encode
+from core.files import write_atomic
+from core.journal import Lines, check
+from core.recipe_file import load
+from core.runs.directory import Run
+from core.runs.summary import Summary, sealed
+from core.workspace import Workspace
+from llmtui.follow import Follower
+
+RUNS = 500
+LOOKS = 20
+HERTZ = 2
+
+OPEN = """
+import json, resource, sys, time
+from pathlib import Path
+from core.runs.directory import Run
+
+def peak():
+    status = Path("/proc/self/status")  # Linux hands the parent's peak on in ru_maxrss
+    if status.exists():
+        return int(status.read_text().partition("VmHWM:")[2].split()[0]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # macOS: in bytes
+
+run = Run.open(Path(sys.argv[1]))
+before, started = peak(), time.perf_counter()
+summary, rest = run.folded()
+for event in rest.each():
+    summary.absorb(event)
+took = time.perf_counter() - started
+print(json.dumps({"seconds": took, "MB": (peak() - before) / 1e6, "step": summary.metric.step}))
+"""
+
+
+def long_journal(workspace: Workspace, steps: int) -> Run:
+    """A run of so many steps, whose worker is not there any more; its status is some lines behind."""
+    run = Run.create(workspace, load(preset="demo"))
+    summary = Summary()
+    lines = Lines(run.journal)
+    for event in (Started(attempt=1, pid=1, host="here", device="2 cores"), StageStarted(stage="train")):
+        lines.append(encode(event))
+        summary.absorb(event)
+    lines.close()
+    place = 0
+    with run.journal.open("ab") as file:
+        for step in range(1, steps + 1):
+            share = step / steps
+            metric = Metric(
+                step=step,
+                loss=2 + 1 / step,
+                lr=1e-3 * (1 - share),
+                grad_norm=0.4 + share / 3,
+                tokens=4096 * step,
+                seconds=step / 70,
+                progress=share,
+            )
+            file.write(encode(metric) + b"\n")
+            if step <= steps - 50:
+                summary.absorb(metric)
+                place = file.tell()
+    write_atomic(run.path / "status.json", sealed(summary, place, check(run.journal, place) or 0))
+    return run
+
+
+def opened(run: Run) -> dict[str, float]:
+    """What it costs another process to know what the journal adds up to."""
+    done = subprocess.run([sys.executable, "-c", OPEN, str(run.path)], capture_output=True, check=True)
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
+def watching(workspace: Workspace) -> float:
+    """The share of a core, in percent, that looking at all runs takes."""
+    follower = Follower(workspace, lambda message: None, 1 / HERTZ)
+
+    async def look() -> float:
+        await follower.look()
+        assert len(follower.glances) >= RUNS
+        started = time.process_time()
+        for _ in range(LOOKS):
+            await follower.look()
+        return (time.process_time() - started) / LOOKS * HERTZ * 100
+
+    return asyncio.run(look())
+
+
+def main() -> int:
+    asked = options(__doc__)
+    with home():
+        workspace = Workspace().prepare()
+        run = long_journal(workspace, 20_000 if asked.quick else 1_000_000)
+        size, begun = run.journal.stat().st_size, opened(run)
+        (run.path / "status.json").unlink()
+        whole = opened(run)
+        shutil.rmtree(run.path)
+        make_runs(workspace, 1)
+        (done,) = workspace.runs.iterdir()
+        for number in range(RUNS - 1):
+            shutil.copytree(done, Path(f"{workspace.runs / '20200101-000000-copy'}-{number:04x}"))
+        share = watching(workspace)
+    assert begun["step"] == whole["step"]
+    return report(
+        [
+            Figure(name="journal", value=size / 1e6, unit="MB"),
+            Figure(name="begin with the status", value=begun["seconds"], unit="s", at_most=0.1),
+            Figure(name="begin with the status, memory", value=begun["MB"], unit="MB", at_most=10),
+            Figure(name="all of it", value=whole["seconds"], unit="s"),
+            Figure(name="all of it, memory", value=whole["MB"], unit="MB", at_most=20),
+            Figure(name=f"{RUNS} runs that are over, of a core", value=share, unit="%", at_most=4),
+        ],
+        asked,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
