@@ -23,6 +23,9 @@ from core.trouble import Usage, nearest
 from core.workspace import Workspace
 
 PRESETS = Path(__file__).parent / "recipes"
+LARGEST, MOST_STEPS = 10**15, 10**12
+"""Of a number in a recipe. Beyond them the tokens of all steps are more than 64 bits count, and the run's own records
+could not be read any more."""
 _UNKNOWN = re.compile(r"unknown field `(.+?)`")
 """In what msgspec says of a table."""
 
@@ -258,6 +261,10 @@ def _check_value(field: Field, value: Any, where: str) -> None:
     struct = type(getattr(Recipe(), field.section)) if field.section else Recipe
     if field.key == "name" and isinstance(value, str):
         value = value.lower()
+    limit = MOST_STEPS if field.key == "train.steps" else LARGEST
+    if isinstance(value, int) and value > limit and field.name != "seed":
+        todo = f"{field.key}: {field.description}"
+        raise BadRecipe(f"{field.key} = {value} is more than {limit:,}", where=where, todo=todo)
     try:
         msgspec.convert({field.name: value}, struct, str_keys=True)
     except msgspec.ValidationError as error:

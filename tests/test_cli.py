@@ -444,6 +444,11 @@ def test_plan_counts_a_recipe_without_starting_it(capsys: pytest.CaptureFixture[
     assert list(all_runs(workspace)) == []
 
 
+def test_plan_of_a_source_that_is_not_there_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command_line(["plan", "no-such-file.txt"]) == 2
+    assert "there is no such file or folder" in capsys.readouterr().err
+
+
 def test_plan_json_has_the_parts(capsys: pytest.CaptureFixture[str]) -> None:
     assert command_line(["plan", "--preset", "gpt2", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)

@@ -19,7 +19,7 @@ from core.recipe import Recipe
 from core.recipe_file import load
 from core.vocab.sizes import expected
 from core.workspace import Workspace
-from llmtui.commands.asked import resolve
+from llmtui.commands.asked import placed, resolve
 from llmtui.commands.options import NAMED, json_option, preset_option, set_option
 from llmtui.console import out, out_json, table
 from llmtui.planned import parts, passes, shape, shares
@@ -51,6 +51,8 @@ def plan(what: str | None, preset: str | None, overrides: tuple[str, ...], as_js
     looked at where they are on this machine.
     """
     recipe = resolve(what, preset, overrides) if what else load(preset=preset, overrides=overrides)
+    if what and not what.endswith(".toml"):  # a recipe may be for a machine that has its corpus
+        placed(recipe)
     look(recipe, Workspace())
     entries, unsure = expected(recipe.tokenize)
     options = list(_options(recipe, entries))

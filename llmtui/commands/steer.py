@@ -122,7 +122,7 @@ def resume(wanted: str | None, overrides: tuple[str, ...], processes: int | None
         run.rewrite(run.recipe, processes)
         say(f"{run.id}: processes {before} → {processes}")
     if state is State.DONE:
-        say(f"{run.id} is done; there is nothing to go on with")
+        say(f"{run.id} is done; there is nothing to go on with unless it gets a later end: --set train.steps=N")
         return 0
     if state is State.PAUSED:
         ask_go_on(run)

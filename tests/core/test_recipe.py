@@ -52,6 +52,8 @@ def test_every_preset_is_a_valid_recipe() -> None:
         ('train.groups=[{namse="h.*"}]', "did you mean 'names'?"),
         ("preprocess.steps=[urls]", 'stand in quotes, such as ["a", "b"]'),
         ("zzz=1", "sections are chat, model,"),
+        ("train.steps=99999999999999999999", "is more than 1,000,000,000,000"),
+        ("source.max_bytes=99999999999999999999", "is more than 1,000,000,000,000,000"),
         ("train.lr=7", "train.lr = 7 is not a number above 0, at most 1"),
         ("train.lr=nan", "is not a number"),
         ("train.steps=true", "train.steps = true is not a whole number at least 1"),
