@@ -77,7 +77,8 @@ def test_a_run_without_a_checkpoint_is_described_by_its_state(
     assert f"there is no checkpoint yet ({state})" in said and f"{next_step} {run.id}" in said
     with held(run):
         assert command_line(["sample"]) == 1
-        assert f"(running)   ({run.id})\n        llmtui watch {run.id} shows" in capsys.readouterr().err
+        doing = "running" if state == "interrupted" else "ending"  # it has had its last word
+        assert f"({doing})   ({run.id})\n        llmtui watch {run.id} shows" in capsys.readouterr().err
 
 
 def test_a_stage_of_a_run_that_does_not_go_on_is_not_at_work(
