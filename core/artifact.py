@@ -38,6 +38,14 @@ class Damaged(Trouble):
     doing = "read this artifact"
 
 
+class Altered(Damaged):
+    """A file of an artifact has another content than it was written with, though its size is the same."""
+
+    def __init__(self, artifact: Path, file: str) -> None:
+        super().__init__(f"{file} has changed since it was written", where=str(artifact))
+        self.artifact = artifact
+
+
 class Newer(Damaged):
     """An artifact is whole, but of a version of llmtui yet to come."""
 
@@ -138,8 +146,23 @@ class Artifact:
             except OSError as error:
                 raise Damaged(f"{name} cannot be read ({error.strerror})", where=str(path)) from None
             if changed:
-                raise Damaged(f"{name} has changed since it was written", where=str(path))
+                raise Altered(path, name)
         return cls(path, manifest)
+
+    def verify(self, pattern: str = "*") -> Iterator[int]:
+        """Read the files that match `pattern` and compare their digests; the bytes of each as it is found to be whole.
+
+        Raises Altered, Damaged.
+        """
+        for file in self.files(pattern):
+            facts = self.manifest.files[file.name]
+            try:
+                changed = sha256(file) != facts.sha256
+            except OSError as error:
+                raise Damaged(f"{file.name} cannot be read ({error.strerror})", where=str(self.path)) from None
+            if changed:
+                raise Altered(self.path, file.name)
+            yield facts.bytes
 
     @property
     def fingerprint(self) -> str:
@@ -178,8 +201,11 @@ class Staging:
         self.path = final.with_name(f"{final.name}.partial")
         self.stage, self.fingerprint = stage, fingerprint
         self.inputs, self.recipe = dict(inputs or {}), dict(recipe or {})
+        self.fresh = False
+        """Whether `finish` has made the artifact of files that were all written, and read back, by this process."""
         self._ledger = self.path / ".published.json"
         self._files: dict[str, FileFacts] = {}
+        self._taken_over = False
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Staging]:
@@ -192,6 +218,7 @@ class Staging:
             self.path.mkdir(exist_ok=True, mode=0o700)
             sweep(self.path)
             self._files = self._recover()
+            self._taken_over = bool(self._files)
             yield self
 
     def _recover(self) -> dict[str, FileFacts]:
@@ -250,6 +277,7 @@ class Staging:
         remove_tree(self.final)
         self.path.rename(self.final)
         fsync_directory(self.final.parent)
+        self.fresh = not self._taken_over
         return Artifact(self.final, manifest)
 
 

@@ -65,6 +65,8 @@ class Progress(Event, frozen=True, kw_only=True):
     total: float | None
     """None: nobody knows yet; a screen shows the rate instead."""
     unit: Literal["bytes", "documents", "tokens", "steps", "seconds", "samples"]
+    of: Literal["", "evaluation", "final evaluation"] = ""
+    """What is under way within the stage; empty: the stage itself."""
 
 
 class StepCount(Struct, frozen=True, kw_only=True):
@@ -211,8 +213,14 @@ class Resumed(Event, frozen=True, kw_only=True):
     """Training goes on from a checkpoint: what earlier attempts said about later steps no longer counts."""
 
     step: Whole
+    """0: there was no checkpoint, and nothing that earlier attempts said of the training counts."""
     checkpoint: str
     """Path of it."""
+
+    @property
+    def last(self) -> int:
+        """The last step of which what was said counts."""
+        return self.step or -1
 
 
 class Metric(Event, frozen=True, kw_only=True):

@@ -53,8 +53,10 @@ class Lock:
         """Whether the locked file still lies at its path: not deleted, not moved away, not replaced."""
         try:
             return os.path.samestat(os.fstat(self._fd), self.path.stat())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
+        except OSError:  # a file system that stalls at this moment is no reason to end
+            return True
 
     def release(self) -> None:
         """Give the lock back. The file stays: deleting it would let two owners lock two files of one name."""

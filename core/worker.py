@@ -27,7 +27,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-from core.events import AnyEvent, Ended, Event, Metric, Paused, Plan, Resumed, Started, encode
+from core.events import (
+    AnyEvent,
+    Ended,
+    Event,
+    Metric,
+    Paused,
+    Plan,
+    Resumed,
+    Shape,
+    StageStarted,
+    Started,
+    encode,
+)
 from core.files import sweep, write_atomic
 from core.hardware import Meter
 from core.journal import Lines, check
@@ -67,7 +79,7 @@ class Worker:
             self._summary.absorb(event)
         self._meter = Meter(run.path)
         self._next_status = self._next_reading = 0.0
-        self._asked_to_stop = False
+        self._asked_to_stop = self._stepped = self._spoken_of = False
         self._reserve = run.path / "reserve"
         with contextlib.suppress(OSError):
             self._reserve.write_bytes(bytes(RESERVE))
@@ -144,12 +156,26 @@ class Worker:
                     break
                 if isinstance(event, Plan | Resumed):
                     self._meter.peak = lambda: peak(device.name)
+                self._begin_anew(event)
                 self._say(event)
                 commands = self._commands(event)
             if self._asked_to_stop:
                 raise Stopped
             if ranks.orphaned and self._summary.stages["train"].state == "working":
                 raise Interrupted("what started its processes is gone", todo="resume it")
+
+    def _begin_anew(self, event: Event) -> None:
+        """Say so where `event` shows that the training begins without a checkpoint, of which earlier attempts spoke."""
+        match event:
+            case StageStarted(stage="train"):
+                self._stepped = False
+                self._spoken_of = self._summary.metric is not None or self._summary.evaluation is not None
+            case Resumed():
+                self._spoken_of = False
+            case Shape() if self._spoken_of:
+                self._say(Resumed(step=0, checkpoint=""))
+            case Metric():
+                self._stepped = True
 
     def _commands(self, event: Event) -> Commands | None:
         """What to send in after `event`. Waits while a pause is wanted. Raises Stopped where closing is stopping."""
@@ -159,12 +185,12 @@ class Worker:
                 self._require_place()
                 time.sleep(0.1)
             self._asked_to_stop = self._asked_to_stop or self._requests.take_stop()
-        if not isinstance(event, Metric):
-            if self._asked_to_stop and self._summary.stage != "train":
-                raise Stopped
-            return None
         if self._asked_to_stop:
+            if self._summary.stage != "train" or not self._stepped:  # there is nothing that has to be saved
+                raise Stopped
             return (Stop(),)
+        if not isinstance(event, Metric):
+            return None
         if not asked:
             return ()
         return (*self._requests.take_samples(), *((Checkpoint(),) if self._requests.take_checkpoint() else ()))

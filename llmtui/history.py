@@ -76,7 +76,14 @@ class History:
             self._bits = 1 / (math.log(2) * held) if isinstance(held, int | float) and held > 0 else None
         return self._bits
 
+    def _forget_after(self, step: int) -> None:
+        for series in (self.loss, self.val, self.lr, self.grad_norm, self.speed):
+            series.forget_after(step)
+        self._last = None
+
     def _measure(self, metric: Metric) -> None:
+        if self._last and metric.step <= self._last.step:
+            self._forget_after(metric.step - 1)  # begun anew by a version that did not say so
         self.loss.add(metric.step, self.cost(metric.loss))
         self.lr.add(metric.step, metric.lr)
         self.grad_norm.add(metric.step, metric.grad_norm)
@@ -114,10 +121,9 @@ class History:
                 size, seconds = units.size(event.bytes), units.duration(event.seconds)
                 kind, text = "saved", f"step {event.step:,}  {size} in {seconds}"
             case Resumed():
-                kind, text = "resume", f"from the checkpoint of step {event.step:,}"
-                for series in (self.loss, self.val, self.lr, self.grad_norm, self.speed):
-                    series.forget_after(event.step)
-                self._last = None
+                kind = "resume"
+                text = f"from the checkpoint of step {event.step:,}" if event.step else "begun anew: no checkpoint"
+                self._forget_after(event.last)
             case Note():
                 kind, text = {"info": "note", "warning": "warn", "error": "error"}[event.level], event.text
             case Paused() if not paused:

@@ -31,7 +31,7 @@ from core.events import (
 )
 from core.runs.directory import Run
 from core.runs.failure import told
-from core.runs.summary import Stage, Summary
+from core.runs.summary import Summary
 from llmtui import planned
 from llmtui.shown import shown
 from llmtui.units import amount, cost, count, duration, facts, many, perplexity, rate, size
@@ -100,7 +100,7 @@ def _tell_plainly(event: AnyEvent, stage: str) -> Iterator[str]:
             for name, text in planned.lines(event):
                 yield _line(stage, f"{name:<10}  {text}")
         case Resumed():
-            yield _line(stage, f"goes on from step {event.step:,}")
+            yield _line(stage, f"goes on from step {event.step:,}" if event.step else "begins anew: no checkpoint")
         case Evaluation():
             best = ", best so far" if event.best else ", on the held-out text" if event.final else ""
             figure = partial(cost, bound=event.bound)
@@ -150,10 +150,13 @@ def _line(stage: str, text: str) -> str:
 
 def describe_progress(summary: Summary) -> str:
     """The current stage in one line: how far, how fast, how long still."""
-    stage, metric = summary.stages.get(summary.stage, Stage()), summary.metric
+    stage, metric = summary.at_work, summary.metric
     parts, speed = [], ""
     if summary.stage == "train":
-        if metric:
+        if summary.evaluating:
+            parts += [f"step {metric.step:,}"] if metric else []
+            parts += ["evaluating the held-out text"]
+        elif metric:
             parts += [f"step {metric.step:,}", f"loss {cost(metric.loss)}"]
             speed = rate(summary.tokens_per_second, "tok") if summary.tokens_per_second else ""
     elif stage.unit:

@@ -19,6 +19,12 @@ class Cost(Struct, frozen=True):
     bound: bool = False
     """Whether the text costs at most so much: an estimate of the bound that masked models have."""
 
+    def __add__(self, other: Cost) -> Cost:
+        """Of both texts."""
+        return Cost(
+            self.nats + other.nats, self.tokens + other.tokens, self.bytes + other.bytes, self.bound or other.bound
+        )
+
     @property
     def loss(self) -> float:
         """Nats per token."""

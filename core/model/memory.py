@@ -103,6 +103,14 @@ def activations(recipe: Recipe, vocabulary: int, *, sequences: int, itemsize: in
     return round(kept + max(loss, backward))
 
 
+def saved(recipe: Recipe, vocabulary: int) -> tuple[int, int]:
+    """Bytes of weights and of what the optimisers remember, in memory as in a checkpoint."""
+    shape = recipe.model
+    count = parameters(shape, vocabulary).total
+    turned = shape.n_layer * sum(matrices(shape)) if recipe.train.optimizer == "muon" else 0
+    return 4 * count, 8 * (count - turned) + 4 * turned
+
+
 def memory(
     recipe: Recipe, vocabulary: int, *, micro_batch: int, itemsize: int, gpu: bool = False, process: int | None = None
 ) -> Memory:
@@ -110,10 +118,7 @@ def memory(
 
     process: bytes the worker takes before there is a model; left out: an estimate.
     """
-    shape = recipe.model
-    count = parameters(shape, vocabulary).total
-    turned = shape.n_layer * sum(matrices(shape)) if recipe.train.optimizer == "muon" else 0
-    weights, optimizer = 4 * count, 8 * (count - turned) + 4 * turned
+    weights, optimizer = saved(recipe, vocabulary)
     kept = activations(recipe, vocabulary, sequences=micro_batch, itemsize=itemsize, gpu=gpu)
     # what is written is copied before; on a GPU that is main memory's business
     checkpoint = 0 if gpu else weights + optimizer

@@ -33,7 +33,7 @@ from msgspec import Struct
 from core import __version__
 from core.artifact import Artifact, Damaged
 from core.events import Ended, Started
-from core.files import remove_tree, write_atomic
+from core.files import fsync_directory, remove_tree, write_atomic
 from core.journal import Tail, check, newest_first
 from core.locks import Lock, holder
 from core.model.beginning import look
@@ -152,16 +152,19 @@ class Run:
         now = time.time()
         stamp = datetime.datetime.fromtimestamp(now).strftime("%Y%m%d-%H%M%S")
         path = workspace.runs / f"{stamp}-{recipe.name}-{secrets.token_hex(2)}"
+        staged = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         file = RunFile(recipe=recipe, made_at=now, processes=processes)
         try:
-            path.mkdir(mode=0o700)
+            staged.mkdir(mode=0o700)
             for part in ("control", "checkpoints"):
-                (path / part).mkdir(mode=0o700)
+                (staged / part).mkdir(mode=0o700)
             for lock in ("supervisor.lock", "writer.lock"):
-                (path / lock).touch(0o600)
-            write_atomic(path / "run.json", msgspec.json.format(msgspec.json.encode(file), indent=1))
+                (staged / lock).touch(0o600)
+            write_atomic(staged / "run.json", _formatted(file))
+            staged.rename(path)
+            fsync_directory(workspace.runs)
         except OSError as error:
-            remove_tree(path)
+            remove_tree(staged)
             raise DiskTrouble.of(error, path) from None
         return cls(path, file)
 
@@ -191,7 +194,7 @@ class Run:
         with lock:
             file = msgspec.structs.replace(self.file, recipe=recipe, processes=processes)
             try:
-                write_atomic(self.path / "run.json", msgspec.json.format(msgspec.json.encode(file), indent=1))
+                write_atomic(self.path / "run.json", _formatted(file))
             except OSError as error:
                 raise DiskTrouble.of(error, self.path, kept="its recipe is as it was") from None
         self.file = file
@@ -373,6 +376,10 @@ def remove_directory(path: Path) -> None:
 
 class _Schema(Struct):
     schema: int
+
+
+def _formatted(file: RunFile) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(file), indent=1)
 
 
 def all_runs(workspace: Workspace) -> list[Run]:

@@ -6,7 +6,7 @@ import re
 import zlib
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from core.events import (
     STAGES,
@@ -90,6 +90,9 @@ class Summary(Struct, kw_only=True):
     peak: int = 0
     """The most memory the worker had on the device it trains on, in any attempt."""
     report: Report | None = None
+    evaluating: Stage | None = None
+    """How far the evaluation under way is, where the training waits for it with nothing else to show: before the first
+    step and after the last."""
     metric: Metric | None = None
     tokens_per_second: float = 0.0
     """Of training, smoothed; evaluations, samples and pauses count as time only where they really slow it."""
@@ -113,6 +116,11 @@ class Summary(Struct, kw_only=True):
         self.stages = {name: Stage() for name in STAGES} | self.stages
 
     @property
+    def at_work(self) -> Stage:
+        """The stage that is working or the last that did; of the train stage the evaluation that it waits for."""
+        return self.evaluating or self.stages.get(self.stage) or Stage()
+
+    @property
     def verdict(self) -> Evaluation | None:
         """The figure to quote: over the held-out text once the training has finished, else the best on the slice."""
         return self.evaluation if self.evaluation and self.evaluation.final else self.best
@@ -121,6 +129,8 @@ class Summary(Struct, kw_only=True):
         """Let one event change the picture."""
         self.events += 1
         self.paused = isinstance(event, Paused)
+        if not isinstance(event, Progress | Reading | Note | Paused):
+            self.evaluating = None
         match event:
             case Started():
                 self._start(event)
@@ -141,8 +151,8 @@ class Summary(Struct, kw_only=True):
                 self.evaluation = event
                 if event.best:
                     self.best = event
-            case Resumed(step=step):
-                self._forget_after(step)
+            case Resumed():
+                self._forget_after(event.last, event.checkpoint)
             case Note():
                 if event.level != "info":
                     self.note = event
@@ -175,26 +185,40 @@ class Summary(Struct, kw_only=True):
 
     def _progress(self, event: Progress) -> None:
         stage = self.stages.get(self.stage)
+        if event.of:
+            if self.metric is not None and event.of != "final evaluation":
+                return  # short and often: the share of the training is what a person wants to see
+            if self.evaluating is None:
+                self.evaluating, self._marks = Stage(state="working"), []
+            stage = self.evaluating
         if stage is None:
             return
         stage.done, stage.total, stage.unit = event.done, event.total, event.unit
         stage.rate = _rate(self._marks, event.tick, event.done)
 
     def _metric(self, event: Metric) -> None:
+        if self.metric and event.step <= self.metric.step:
+            self._forget_after(event.step - 1)  # begun anew by a version that did not say so
         self.metric = event
         self.tokens_per_second = _rate(self._token_marks, event.seconds, event.tokens)
         train = self.stages["train"]
         train.done, train.total = event.progress, 1.0
         train.rate = _rate(self._marks, event.seconds, event.progress)
 
-    def _forget_after(self, step: int) -> None:
+    def _forget_after(self, step: int, checkpoint: str = "") -> None:
+        """What earlier attempts said of later steps no longer counts. checkpoint: that it goes on from."""
         if self.metric and self.metric.step > step:
             self.metric = None
         if self.evaluation and self.evaluation.step > step:
             self.evaluation = None
         if self.best and self.best.step > step:
             self.best = None
-        self._token_marks = []
+        if self.sample and self.sample.step > step:
+            self.sample = None
+        if self.saved and self.saved.step > step:  # all checkpoints of a run are of one size
+            self.saved = structs.replace(self.saved, step=step, path=checkpoint) if checkpoint else None
+        self.tokens_per_second = 0.0
+        self._marks, self._token_marks = [], []
 
 
 _PLACE = re.compile(rb'("place":\{"offset":\d+,"check":\d+,"seal":)(\d+)')

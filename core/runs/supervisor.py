@@ -25,7 +25,9 @@ from core.runs.control import ask_stop
 from core.runs.directory import GONE, Exited, Launched, Run
 from core.runs.failure import reason_in
 from core.runs.launch import python
+from core.runs.leftovers import sweep_dead
 from core.trouble import Busy, Interrupted
+from core.workspace import Workspace
 
 RETRIES = 3
 """Crashes in a row, without a new checkpoint in between, after which it gives up."""
@@ -153,6 +155,7 @@ def main() -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: ask_stop(run))  # the system goes down: save what there is
+    sweep_dead(Workspace())  # before its own lock is held: no other run of this workspace is touched that lives
     return supervise(run)
 
 

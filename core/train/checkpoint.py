@@ -59,13 +59,19 @@ class State(Struct, kw_only=True):
     """The same of Muon's products; bfloat16 where a checkpoint does not say, since there was no choice then."""
 
 
-class Origin(NamedTuple):
+class Origin(Struct, frozen=True):
     """What a training is of: a checkpoint records it, and is compared with it when it is gone on from."""
 
     recipe: Recipe
     tokens: Artifact
     fingerprint: str
     """Of both."""
+    vocabulary: bytes = b""
+    """vocabulary.json, read at once: the artifact may be gone when a checkpoint is saved."""
+
+    def __post_init__(self) -> None:
+        vocabulary = (self.tokens.path / "vocabulary.json").read_bytes()
+        msgspec.structs.force_setattr(self, "vocabulary", vocabulary)
 
 
 RandomStates = Mapping[str, Tensor]
@@ -139,11 +145,7 @@ class Snapshot(NamedTuple):
     def size(self) -> int:
         """Bytes that the checkpoint will take on the disk, rounded up."""
         headers = sum(len(name) + 200 for part in (self.weights, self.training) for name in part)
-        return self.bytes + headers + len(self.model) + self._vocabulary.stat().st_size + 2**16
-
-    @property
-    def _vocabulary(self) -> Path:
-        return self.origin.tokens.path / "vocabulary.json"
+        return self.bytes + headers + len(self.model) + len(self.origin.vocabulary) + 2**16
 
     def copied(self) -> Snapshot:
         """The same in memory of its own, so that training may go on. From a GPU it is copied into pinned memory."""
@@ -159,7 +161,7 @@ class Snapshot(NamedTuple):
         """Write `directory/step-XXXXXXXX`, all of it or nothing. Raises OSError; a full disk leaves nothing behind."""
 
         def fill(staged: Path) -> None:
-            (staged / "vocabulary.json").write_bytes(self._vocabulary.read_bytes())
+            (staged / "vocabulary.json").write_bytes(self.origin.vocabulary)
             (staged / "model.json").write_bytes(self.model)
             write_tensors(self.weights, staged / "model.safetensors")
             write_tensors(self.training, staged / "train.safetensors")

@@ -21,29 +21,40 @@ def byte_lengths(vocabulary: Vocabulary) -> Tensor:
     return torch.tensor(lengths)
 
 
-def score(model: GPT, tokens: TokenStream, lengths: Tensor, *, batch_size: int, limit: int) -> Cost:
-    """Score `tokens` in windows of block_size: all of them, or windows spread evenly over them, `limit` tokens in all.
+class Windows:
+    """What is scored of a text: windows of block_size, all of them, or so many spread evenly that `limit` tokens are.
 
     lengths: see `byte_lengths`. The first token has nothing before it and is not scored. A masked model is scored on
     the same tokens; the same ones are hidden whenever it is, in each window another share.
     """
-    block = model.shape.block_size
-    end = min(limit, len(tokens) - 1)
-    count = -(-end // block)
-    spare = len(tokens) - 1 - end
-    starts = [block * index + spare * index // max(1, count - 1) for index in range(count)]
-    total, scored, size = 0.0, 0, 0
-    whole = end // block
-    pieces = [range(at, min(at + batch_size, whole)) for at in range(0, whole, batch_size)]
-    pieces += [range(whole, count)] if whole < count else []
-    with inference(model):
-        for piece in pieces:
-            length = min(block, end - block * piece[0])
-            windows = torch.from_numpy(np.stack([tokens.window(starts[index], length + 1) for index in piece]))
-            examples = (
-                causal(windows) if model.mask is None else drawn(windows, model.mask, seed=0, step=0, indices=piece)
-            )
-            total += nats(model, examples, batch_size)
-            scored += examples.count
-            size += int(lengths[windows[:, 1:]].sum())
-    return Cost(total, scored, size, bound=model.mask is not None)
+
+    def __init__(self, tokens: TokenStream, lengths: Tensor, *, block_size: int, limit: int) -> None:
+        self._tokens, self._lengths, self._block = tokens, lengths, block_size
+        self.tokens = min(limit, len(tokens) - 1)
+        """Scored in all."""
+        self.count = -(-self.tokens // block_size)
+        spare = len(tokens) - 1 - self.tokens
+        self._starts = [block_size * index + spare * index // max(1, self.count - 1) for index in range(self.count)]
+
+    def score(self, model: GPT, first: int, count: int) -> tuple[Cost, int]:
+        """What at most `count` windows from `first` on cost, and how many they were: the last, where it is shorter,
+        comes alone."""
+        whole = self.tokens // self._block
+        piece = range(first, min(first + count, whole)) if first < whole else range(first, first + 1)
+        length = min(self._block, self.tokens - self._block * first)
+        windows = torch.from_numpy(np.stack([self._tokens.window(self._starts[at], length + 1) for at in piece]))
+        examples = causal(windows) if model.mask is None else drawn(windows, model.mask, seed=0, step=0, indices=piece)
+        with inference(model):
+            cost = nats(model, examples, count)
+        size = int(self._lengths[windows[:, 1:]].sum())
+        return Cost(cost, examples.count, size, bound=model.mask is not None), len(piece)
+
+
+def score(model: GPT, tokens: TokenStream, lengths: Tensor, *, batch_size: int, limit: int) -> Cost:
+    """What `limit` of `tokens` cost, `batch_size` windows at a time; see `Windows`."""
+    windows = Windows(tokens, lengths, block_size=model.shape.block_size, limit=limit)
+    total, at = Cost(0.0, 0, 0, bound=model.mask is not None), 0
+    while at < windows.count:
+        cost, done = windows.score(model, at, batch_size)
+        total, at = total + cost, at + done
+    return total

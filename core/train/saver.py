@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -42,6 +41,18 @@ class Saver:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._thread.shutdown(wait=True)
 
+    def require_room(self, size: int) -> None:
+        """Raise DiskTrouble where a checkpoint of `size` bytes could not be saved now: to be asked before all the work
+        of which it would be the result."""
+        wanted, free = size + MARGIN, free_bytes(self._directory)
+        if free < wanted:
+            raise DiskTrouble(
+                f"the disk has too little room for a checkpoint: {free:,} bytes free of {wanted:,}",
+                where=str(self._directory),
+                kept=self.kept(),
+                todo="free some space or set LLMTUI_HOME to another place, then resume",
+            )
+
     def begin(self, snapshot: Snapshot) -> list[Event]:
         """Save `snapshot` while training goes on, after what is being written at the moment.
 
@@ -50,9 +61,9 @@ class Saver:
         self.settle()
         began = time.monotonic()
         try:
-            self._check_room(snapshot)
-        except OSError as error:
-            self._fail(snapshot.state.step, error)
+            self.require_room(snapshot.size)
+        except DiskTrouble as trouble:
+            self._fail(snapshot.state.step, trouble)
             return self.poll()
         copy = self._copy(snapshot)
         self._writing = snapshot.state.step, self._thread.submit(self._write, copy or snapshot, began)
@@ -63,8 +74,8 @@ class Saver:
     def finish(self, snapshot: Snapshot) -> list[Event]:
         """Save `snapshot`, the last one, before this returns. Raises DiskTrouble."""
         self.settle()
+        self.require_room(snapshot.size)
         try:
-            self._check_room(snapshot)
             self._succeed(self._write(snapshot, time.monotonic()))
         except OSError as error:
             raise DiskTrouble.of(error, self._directory, kept=self.kept()) from None
@@ -86,7 +97,7 @@ class Saver:
         try:
             self._succeed(future.result())
         except OSError as error:
-            self._fail(step, error)
+            self._fail(step, DiskTrouble.of(error, self._directory))
 
     def kept(self) -> str:
         """Which checkpoint is safe, in words. Waits for what is being written."""
@@ -105,12 +116,6 @@ class Saver:
         except (MemoryError, RuntimeError):  # torch has several ways to say that there is less than it seemed
             return None
 
-    def _check_room(self, snapshot: Snapshot) -> None:
-        wanted, free = snapshot.size + MARGIN, free_bytes(self._directory)
-        if free < wanted:
-            short = f"the disk has too little room for a checkpoint: {free:,} bytes free of {wanted:,}"
-            raise OSError(errno.ENOSPC, short)
-
     def _write(self, snapshot: Snapshot, began: float) -> Saved:
         saved = snapshot.write(self._directory)
         retain(saved, self._keep)
@@ -122,7 +127,6 @@ class Saver:
         self.step = saved.step
         self._unsaid.append(saved)
 
-    def _fail(self, step: int, error: OSError) -> None:
-        trouble = DiskTrouble.of(error, self._directory)
+    def _fail(self, step: int, trouble: DiskTrouble) -> None:
         text = f"no checkpoint at step {step:,}: {trouble.what}; {self.kept()}"
         self._unsaid.append(Note(level="warning", text=text))

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import itertools
 import math
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import torch
 
 from core.artifact import Artifact, Facts, fingerprint
-from core.events import Evaluation, Event, Metric, Note, Resumed, Shape
+from core.events import Evaluation, Event, Metric, Note, Progress, Resumed, Shape
+from core.model.cost import Cost
 from core.model.device import Device
 from core.model.examples import Objective
 from core.model.gpt import GPT
+from core.model.memory import saved
 from core.model.published import start_from
 from core.plural import plural
 from core.recipe import Recipe
@@ -27,7 +31,7 @@ from core.train import checkpoint as checkpoints
 from core.train.batches import Batches
 from core.train.changes import since
 from core.train.commands import Checkpoint, Commands, Draw, Stop
-from core.train.evaluate import byte_lengths, score
+from core.train.evaluate import Windows, byte_lengths
 from core.train.fit import fitting, plan, worth_compiling
 from core.train.not_finite import NotFinite, not_finite
 from core.train.optimizer import multiply_in, optimizers, set_rate
@@ -47,10 +51,15 @@ FORMAT = 1
 FINAL_SLICES = 64
 """How many times the slice the last evaluation may look at: everything for most, and still minutes for a library."""
 
+PROGRESS_EVERY = 0.5
+"""Seconds between two words about how far an evaluation is."""
+
 BACK = 0.5
 """What is left of the learning rate after a step back."""
 
 ALONE = Ranks()
+
+Evaluated = Literal["evaluation", "final evaluation"]
 
 Talk = Generator[Event, Commands | None, None]
 """Yields what there is to say; what is sent back is asked for after the step at hand."""
@@ -59,6 +68,10 @@ Talk = Generator[Event, Commands | None, None]
 def identify(recipe: Recipe, tokens: Artifact) -> str:
     """Fingerprint of what checkpoints hold: the model, how it is trained, and on what."""
     return fingerprint("train", FORMAT, recipe.model, recipe.train, tokens.content())
+
+
+class _Stopping(Exception):
+    """It was asked to stop in the middle of an evaluation."""
 
 
 class Trainer:
@@ -125,7 +138,11 @@ class Trainer:
         with self._saver:
             try:
                 torch.set_num_threads(self.recipe.train.threads or threads)
-                yield from self._run()
+                try:
+                    yield from self._run()
+                except _Stopping:
+                    if self.state.step:
+                        yield from self._save(last=True)
             except Trouble:
                 self._saver.settle()
                 yield from self._say_saved()
@@ -144,6 +161,8 @@ class Trainer:
             vocabulary=self.vocabulary.size,
             tokens=len(self._train_tokens),
         )
+        if self._ranks.first:
+            self._saver.require_room(sum(saved(self.recipe, self.vocabulary.size)))
         if self.state.step == 0:
             validation = len(self._validation)
             told = plan(
@@ -200,10 +219,10 @@ class Trainer:
                 yield from self._save()
                 self._checkpoints.happened(self.state.seconds)
         yield from self._say(Note(text=f"the training is finished after {plural(self.state.step, 'step')}: {why}"))
-        self.state.finished = True
         if self._evaluated_step != self.state.step:
             yield from self._evaluate()
         yield from self._evaluate(final=True)
+        self.state.finished = True
         yield from self._save(last=True)
 
     # -- threads ------------------------------------------------------------------------------------------------
@@ -308,9 +327,10 @@ class Trainer:
         """
         state = self.state
         every = self.recipe.train.evaluate_tokens
-        loss, bits_per_byte = yield from self._score(self._validation, every * (FINAL_SLICES if final else 1))
+        of: Evaluated = "final evaluation" if final else "evaluation"
+        loss, bits_per_byte = yield from self._score(self._validation, every * (FINAL_SLICES if final else 1), of)
         if not final:
-            self._train_loss, _ = yield from self._score(self._train_tokens, max(1, every // 4))
+            self._train_loss, _ = yield from self._score(self._train_tokens, max(1, every // 4), of)
         # only slices of one size can be compared with one another
         counts = not final and (scheduled or not self.recipe.train.patience)
         best = counts and (state.best is None or loss < state.best)
@@ -336,20 +356,34 @@ class Trainer:
         )
         return best
 
-    def _score(self, tokens: TokenStream, limit: int) -> Generator[Event, Commands | None, tuple[float, ...]]:
-        """Nats per token and bits per byte of `limit` of `tokens`, worked out by the first rank and told to all."""
+    def _score(
+        self, tokens: TokenStream, limit: int, of: Evaluated
+    ) -> Generator[Event, Commands | None, tuple[float, ...]]:
+        """Nats per token and bits per byte of `limit` of `tokens`, worked out by the first rank and told to all.
+
+        Raises _Stopping on every rank where it is asked to stop meanwhile.
+        """
         loss = bits_per_byte = math.nan
+        stop = False
         if self._ranks.first:
-            most = min(self._evaluation_batch, self.state.micro_batch)
-            result, fits = halving(
-                lambda size: score(self.model, tokens, self._lengths, batch_size=size, limit=limit),
-                most,
-            )
-            if fits < most:
-                self._evaluation_batch = fits
-                yield from self._say(_halved("evaluation goes on", fits))
-            loss, bits_per_byte = result.loss, result.bits_per_byte
-        return self._ranks.exchange(loss, bits_per_byte)[0]
+            windows = Windows(tokens, self._lengths, block_size=self.recipe.model.block_size, limit=limit)
+            total, at, said = Cost(0.0, 0, 0), 0, time.monotonic() if of == "evaluation" else 0.0
+            while at < windows.count and not stop:
+                if time.monotonic() - said >= PROGRESS_EVERY:
+                    said = time.monotonic()
+                    share = Progress(done=total.tokens, total=windows.tokens, unit="tokens", of=of)
+                    stop = Stop() in (yield from self._say(share))
+                most = min(self._evaluation_batch, self.state.micro_batch)
+                (cost, done), fits = halving(functools.partial(windows.score, self.model, at), most)
+                total, at = total + cost, at + done
+                if fits < most:
+                    self._evaluation_batch = fits
+                    yield from self._say(_halved("evaluation goes on", fits))
+            loss, bits_per_byte = total.loss, total.bits_per_byte
+        *found, stopping = self._ranks.exchange(loss, bits_per_byte, stop)[0]
+        if stopping:
+            raise _Stopping
+        return tuple(found)
 
     def _sample(self, draw: Draw) -> Talk:
         if self._ranks.first:
@@ -365,8 +399,8 @@ class Trainer:
         if last:
             self._saver.settle()
             yield from self._say_saved()
-        saved = self._ranks.exchange(self._saver.step)[0][0]
-        if saved == state.step and not state.finished:
+        newest = self._ranks.exchange(self._saver.step)[0][0]
+        if newest == state.step and not state.finished:
             return
         if not last and self._evaluated_step != state.step:
             yield from self._evaluate(scheduled=False)
@@ -382,7 +416,8 @@ class Trainer:
         for event in self._saver.poll():
             yield from self._say(event)
 
-    def _resume(self) -> Talk:
+    def _resume(self) -> Generator[Event, Commands | None, bool]:
+        """Go on from the newest whole checkpoint, or begin; whether there was one."""
         found, damaged = checkpoints.newest(self.directory)
         for damage in damaged:
             yield Note(level="warning", text=f"checkpoint {damage}; going back to the one before it")
@@ -392,7 +427,7 @@ class Trainer:
             if self._ranks.first:
                 yield from start_from(self.recipe.model, self.model, self.vocabulary, Workspace())
             self._ranks.spread(self.model.parameters())
-            return
+            return False
         changes = since(found, self.recipe, self._origin.tokens)
         self.state = checkpoints.restore(found, self.model, self.optimizers, self._ranks.index)
         self._evaluated_step = -1
@@ -406,17 +441,19 @@ class Trainer:
         yield Resumed(step=self.state.step, checkpoint=str(found.path))
         for change in changes:
             yield Note(text=f"{change} from step {self.state.step:,} on")
+        return True
 
     # -- trouble --------------------------------------------------------------------------------------------------
 
     def _step_back(self, trouble: NotFinite) -> Talk:
         """Go back to the last checkpoint at a lower rate; raise `trouble` where that is not wanted or was in vain."""
         self._saver.settle()
-        saved = self._ranks.exchange(self._saver.step)[0][0]
-        if not self.recipe.train.step_back or self.state.rate_factor < 1 or saved < 0:
+        newest = self._ranks.exchange(self._saver.step)[0][0]
+        if not self.recipe.train.step_back or self.state.rate_factor < 1 or newest < 0:
             raise trouble
         self.model.zero_grad(set_to_none=True)
-        yield from self._resume()
+        if not (yield from self._resume()):
+            raise trouble
         self.state.rate_factor = BACK
         self._began = self._clock() - self.state.seconds
         text = f"{trouble.what}; back to step {self.state.step:,}, at {BACK:g} times the learning rate"

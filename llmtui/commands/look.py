@@ -73,7 +73,7 @@ def _broken(trouble: BadRun) -> dict[str, Any]:
 def _row(run: Run) -> tuple[str, ...]:
     """The columns of one run."""
     summary, state = run.summary(), run.state()
-    stage = summary.stages.get(summary.stage, Stage())
+    stage = summary.at_work
     return (
         run.id,
         state_word(run, state),
@@ -91,7 +91,7 @@ def _brief(run: Run) -> dict[str, Any]:
     """What `ls --json` says of a run; times in seconds, rates a second, shares 0 to 1."""
     summary, state = run.summary(), run.state()
     metric, evaluation = summary.metric, summary.evaluation
-    stage = summary.stages.get(summary.stage, Stage())
+    stage = summary.at_work
     return {
         "id": run.id,
         "name": run.name,

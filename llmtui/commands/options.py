@@ -89,7 +89,8 @@ processes_option: Decorator = click.option(
     "--processes",
     type=click.IntRange(1, 1024),
     metavar="N",
-    help="Let N processes train it together, on GPUs each on its own; the losses are those of one.",
+    help="Let N processes train it together, on GPUs each on its own; the losses are those of one, "
+    "but for what dropout draws.",
 )
 json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 precision_option: Decorator = click.option(

@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
+import time
 from pathlib import Path
 
 import click
+import psutil
 
 from core.locks import ELSEWHERE
 from core.runs import launch
 from core.runs.change import change
 from core.runs.control import ask_go_on, ask_pause, ask_stop
 from core.runs.directory import BadRun, Run, State, StillRunning, bytes_in, find_run, find_runs, remove_directory
+from core.runs.leftovers import sweep_dead
 from core.trouble import Usage
 from core.workspace import Workspace
 from llmtui.commands.options import detach_option, processes_option, run_argument, set_option
@@ -23,7 +26,13 @@ from llmtui.standing import next_step, standing
 from llmtui.units import size
 
 PATIENCE = 60.0
-"""Seconds a run gets to save a checkpoint and end."""
+"""Seconds without a sign of life after which a run is not waited for any more."""
+
+SIGN = 1.0
+"""Seconds of processor time that are one: a step of a large model says nothing for minutes."""
+
+SPEAK_AFTER = 10.0
+"""Seconds of waiting after which is said what for."""
 
 GRACE = 10.0
 """Seconds between SIGTERM and SIGKILL."""
@@ -49,9 +58,9 @@ def stop(wanted: str | None, now: bool) -> None:
     ask_stop(run)
     if now:
         _end(run)
-    elif not launch.wait_until_dead(run, PATIENCE):
+    elif not _ended(run):
         raise launch.NotStopped(
-            f"{run.id} has not ended within {PATIENCE:.0f} s; it will at its next step",
+            f"{run.id} has not ended, nor done anything for {PATIENCE:.0f} s",
             todo=f"end it without a checkpoint: llmtui stop --now {run.id}",
         )
     say(f"{run.id}: {standing(run)}; {next_step(run)}")
@@ -61,6 +70,38 @@ def _living(wanted: str | None) -> Run:
     """Of the runs that `wanted` may mean the newest that lives, or the newest of all where none does."""
     runs = find_runs(Workspace(), wanted)
     return next((run for run in runs if run.state().alive), runs[0])
+
+
+def _ended(run: Run) -> bool:
+    """Wait until the run has ended, however long its step takes; False where it shows no sign of life."""
+    began = heard = time.monotonic()
+    said, busy, spoke = -1, 0.0, False
+    while not launch.wait_until_dead(run, min(1.0, PATIENCE)):
+        now, size_, busy_ = time.monotonic(), _journal_size(run), _busy(run)
+        if size_ != said or busy_ - busy >= SIGN:
+            said, busy, heard = size_, busy_, now
+        elif now - heard >= PATIENCE:
+            return False
+        if now - began >= SPEAK_AFTER and not spoke:
+            spoke = True
+            say(f"{run.id} ends after what it is at; at once, without a checkpoint: llmtui stop --now {run.id}")
+    return True
+
+
+def _journal_size(run: Run) -> int:
+    try:
+        return run.journal.stat().st_size
+    except OSError:
+        return 0
+
+
+def _busy(run: Run) -> float:
+    """Seconds of processor time that the worker has had; 0 where that cannot be seen."""
+    try:
+        times = psutil.Process(run.writer() or 0).cpu_times()
+    except (psutil.Error, ValueError):
+        return 0.0
+    return float(times.user + times.system)
 
 
 def _end(run: Run) -> None:
@@ -151,6 +192,7 @@ def rm(wanted: tuple[str, ...], yes: bool) -> None:
             click.confirm(f"Delete {name} ({size(bytes_in(path))})?", abort=True, err=True)
         remove_directory(path)
         say(f"deleted {name}")
+    sweep_dead(workspace)
 
 
 def _directory(workspace: Workspace, wanted: str) -> Path:

@@ -83,9 +83,12 @@ class Series:
                 self._count.append(count[i])
 
     def forget_after(self, step: int) -> None:
-        """A resumed run starts again behind `step`: what came later no longer counts."""
+        """A resumed run starts again behind `step`: what came later no longer counts.
+
+        A bucket that `step` parts goes or stays with the larger part of it.
+        """
         self.revised += 1
-        while self.index and self.index[-1] * self.span > step:
+        while self.index and self.index[-1] * self.span + self.span // 2 > step:
             for column in (self.index, self.low, self.high, self._total, self._count):
                 column.pop()
         self.broken = [at for at in self.broken if at <= step]

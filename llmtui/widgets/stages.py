@@ -100,7 +100,10 @@ def stage_lines(recipe: Recipe, summary: Summary, cells: int, alive: bool) -> li
     rates = {name: units.rate(stage.rate, stage.unit) if stage.rate else "" for name, stage in summary.stages.items()}
     # its progress is a share of the nearest limit, which says nothing a second
     rates["train"] = units.rate(summary.tokens_per_second, "tok") if summary.tokens_per_second else ""
-    return [stage_line(name, summary.stages[name], cells, alive, waiting[name], rates[name]) for name in STAGES]
+    stages = dict(summary.stages)
+    if summary.evaluating:
+        stages["train"], rates["train"] = summary.evaluating, "evaluating"
+    return [stage_line(name, stages[name], cells, alive, waiting[name], rates[name]) for name in STAGES]
 
 
 def stage_strip(summary: Summary, alive: bool) -> Line:

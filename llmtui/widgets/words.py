@@ -41,7 +41,7 @@ def state(glance: Glance) -> tuple[str, str, str]:
     if glance.ending:
         return glyph, "ending", role
     if glance.state is State.RUNNING:
-        word = _DOING.get(glance.summary.stage, "starting")
+        word = "evaluating" if glance.summary.evaluating else _DOING.get(glance.summary.stage, "starting")
     return glyph, word, role
 
 
@@ -64,10 +64,10 @@ def val(summary: Summary) -> str:
 
 def share(summary: Summary) -> float | None:
     """How much of the stage at work is done, 0 to 1."""
-    stage = summary.stages.get(summary.stage)
-    if summary.stage == "train" and summary.metric and stage and stage.state == "working":
+    stage = summary.at_work
+    if summary.stage == "train" and summary.metric and stage.state == "working" and not summary.evaluating:
         return max(0.0, min(1.0, summary.metric.progress))
-    return stage.share if stage else None
+    return stage.share
 
 
 def percent(value: float) -> str:
@@ -77,10 +77,9 @@ def percent(value: float) -> str:
 
 def left(summary: Summary) -> float | None:
     """Seconds until the stage at work is done; None while nobody can know."""
-    stage = summary.stages.get(summary.stage)
-    if stage is None:
-        return None
-    metric = summary.metric
+    stage, metric = summary.at_work, summary.metric
+    if summary.evaluating:
+        return stage.eta
     if summary.stage == "train" and stage.state == "working" and metric and metric.progress > 0.002:
         return metric.seconds * (1 - metric.progress) / metric.progress
     return stage.eta

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import random
 import resource
 import shutil
@@ -20,6 +19,7 @@ import torch
 
 from core.artifact import Artifact, seal
 from core.events import Evaluation, Event, Metric, Note, Resumed, Saved
+from core.model.memory import saved
 from core.prepare import prepare
 from core.recipe import Group, Recipe, Train
 from core.recipe_file import fields
@@ -230,36 +230,32 @@ def test_each_rank_gets_its_own_random_state_back(make: Make, tokens: Artifact, 
 
 @pytest.fixture
 def held(tokens: Artifact, tmp_path: Path) -> Artifact:
-    """The tokens, in a place where a pipe can be put into the way of whoever writes a checkpoint."""
+    """The tokens, in a place of their own where they may be changed."""
     return Artifact.open(Path(shutil.copytree(tokens.path, tmp_path / "held")))
 
 
-def hold(tokens: Artifact) -> Callable[[], None]:
-    """Make the next to save a checkpoint wait for the vocabulary; what is returned lets it go on."""
-    file = tokens.path / "vocabulary.json"
-    data = file.read_bytes()
-    file.unlink()
-    os.mkfifo(file)
+def held_up(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Whoever saves a checkpoint waits until what is returned is called."""
+    gate, write = threading.Event(), checkpoints.write_tensors
 
-    def release() -> None:
-        with file.open("wb") as pipe:
-            file.unlink()
-            pipe.write(data)
-        file.write_bytes(data)
+    def waiting(found: dict[str, torch.Tensor], path: Path) -> None:
+        gate.wait()
+        write(found, path)
 
-    return release
+    monkeypatch.setattr(checkpoints, "write_tensors", waiting)
+    return gate.set
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_what_is_saved_is_the_moment_of_the_request_however_far_training_has_gone_on(
-    make: Make, tokens: Artifact, held: Artifact, tmp_path: Path, optimizer: str
+    make: Make, tokens: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str
 ) -> None:
     recipe = make("train.steps=40", f"train.optimizer={optimizer}")
     for name in ("stopped", "whole"):
         (tmp_path / name).mkdir()
     train(Trainer(recipe, tokens, tmp_path / "stopped", CPU), stop_at(20))
-    trainer = Trainer(recipe, held, tmp_path / "whole", CPU)
-    release = hold(held)
+    trainer = Trainer(recipe, tokens, tmp_path / "whole", CPU)
+    release = held_up(monkeypatch)
 
     def go_on(metric: Metric) -> None:
         if metric.step == 35:
@@ -275,9 +271,11 @@ def test_what_is_saved_is_the_moment_of_the_request_however_far_training_has_gon
     assert same(left, right)
 
 
-def test_a_second_checkpoint_waits_for_the_first_and_both_are_saved(make: Make, held: Artifact, tmp_path: Path) -> None:
-    trainer = Trainer(make("train.steps=60"), held, tmp_path, CPU)
-    release = hold(held)
+def test_a_second_checkpoint_waits_for_the_first_and_both_are_saved(
+    make: Make, tokens: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(make("train.steps=60"), tokens, tmp_path, CPU)
+    release = held_up(monkeypatch)
 
     def go_on(metric: Metric) -> None:
         if metric.step == 40:
@@ -287,9 +285,11 @@ def test_a_second_checkpoint_waits_for_the_first_and_both_are_saved(make: Make, 
     assert [saved.step for saved in of(Saved, said)] == [20, 40, 60]
 
 
-def test_a_trainer_that_is_closed_finishes_what_it_was_writing(make: Make, held: Artifact, tmp_path: Path) -> None:
-    trainer = Trainer(make("train.steps=60"), held, tmp_path, CPU)
-    release = hold(held)
+def test_a_trainer_that_is_closed_finishes_what_it_was_writing(
+    make: Make, tokens: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(make("train.steps=60"), tokens, tmp_path, CPU)
+    release = held_up(monkeypatch)
     talk = trainer.run()
     for event in talk:
         if isinstance(event, Metric) and event.step == 21:
@@ -317,6 +317,19 @@ def test_where_memory_is_short_it_is_written_without_a_copy(
     steps = [(type(event).__name__, event.step) for event in said if isinstance(event, Metric | Saved)]
     assert steps[19:22] == [("Metric", 20), ("Saved", 20), ("Metric", 21)]
     assert same(saved_tensors(tmp_path / "short"), saved_tensors(tmp_path / "ample"))
+
+
+def test_a_vocabulary_that_is_deleted_meanwhile_costs_no_checkpoint(make: Make, held: Artifact, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+
+    def delete(metric: Metric) -> None:
+        if metric.step == 5:
+            shutil.rmtree(held.path)
+
+    said = train(Trainer(make("train.steps=30"), held, tmp_path / "run", CPU), delete)
+    assert [saved.step for saved in of(Saved, said)] == [20, 30]
+    assert not [note for note in of(Note, said) if note.level == "warning"]
+    assert Artifact.open(tmp_path / "run" / "step-00000030", verify=True).facts["finished"]
 
 
 # -- a full disk ----------------------------------------------------------------------------------------------------
@@ -355,6 +368,27 @@ def test_too_little_room_skips_a_checkpoint_with_a_warning_but_never_the_last_on
     finished = Trainer(recipe, tokens, tmp_path, CPU)
     train(finished)
     assert finished.state.finished
+
+
+def test_a_disk_without_room_for_one_checkpoint_is_told_before_the_first_step(
+    make: Make, tokens: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.train.saver.free_bytes", lambda _: 1000)
+    said: list[Event] = []
+    with pytest.raises(DiskTrouble, match="1,000 bytes free of"):
+        train(Trainer(make("train.steps=30"), tokens, tmp_path, CPU), said=said)
+    assert not list(of(Metric, said))
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_what_is_asked_for_before_the_first_step_is_what_a_checkpoint_takes(
+    make: Make, tokens: Artifact, tmp_path: Path, optimizer: str
+) -> None:
+    recipe = make("train.steps=1", "model.n_embd=128", f"train.optimizer={optimizer}")
+    trainer = Trainer(recipe, tokens, tmp_path, CPU)
+    train(trainer)
+    taken = sum(file.stat().st_size for file in (tmp_path / "step-00000001").iterdir())
+    assert 0.9 * taken <= sum(saved(recipe, trainer.vocabulary.size)) <= taken
 
 
 def train_on_a_filling_disk(tokens: str, recipe: str, directory: str) -> None:

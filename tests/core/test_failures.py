@@ -20,6 +20,7 @@ from core.recipe import Recipe
 from core.runs import supervisor
 from core.runs.directory import Exited, Launched, Run, State
 from core.runs.failure import failure, reason_in
+from core.runs.leftovers import sweep_dead
 from core.workspace import Workspace
 from llmtui.cli import run as command_line
 from tests.conftest import TINY, wait_for
@@ -187,3 +188,46 @@ def test_a_worker_with_too_little_memory_says_so(workspace: Workspace, tiny: Mak
         subprocess.run(["bash", "-c", command], env=environment, check=False, capture_output=True, timeout=300)
         word = run.last_word()
         assert word is None or "nobody foresaw" not in word.what
+
+
+def test_what_dead_processes_left_behind_goes_and_what_living_ones_are_at_stays(
+    workspace: Workspace, tiny: Make
+) -> None:
+    run = Run.create(workspace, tiny())
+    with subprocess.Popen(["true"]) as ended:
+        ended.wait()
+    (workspace.artifacts / "tokens").mkdir()
+    dead, alive = (
+        [
+            workspace.runs / f".trash-20260101-{pid}",
+            workspace.runs / f".20260101-000000-x-ffff.{pid}.tmp",
+            workspace.artifacts / "tokens" / f".trash-x-{pid}",
+            run.path / f".status.json.{pid}.tmp",
+            run.control / f".stop.{pid}.tmp",
+        ]
+        for pid in (ended.pid, os.getpid())
+    )
+    for path in (*dead, *alive):
+        if "trash" in path.name:
+            path.mkdir()
+            (path / "file").touch()
+        else:
+            path.touch()
+    sweep_dead(workspace)
+    assert not [path for path in dead if path.exists()]
+    assert [path for path in alive if path.exists()] == alive
+    assert Run.open(run.path).state() is State.CREATED
+
+
+def test_a_run_that_is_killed_while_it_is_made_is_absent(
+    workspace: Workspace, tiny: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def die(*_: object) -> None:
+        raise SystemExit  # what a signal leaves is what stands there at this moment
+
+    monkeypatch.setattr("core.runs.directory.write_atomic", die)
+    with pytest.raises(SystemExit):
+        Run.create(workspace, tiny())
+    assert list(workspace.runs.iterdir())
+    assert command_line(["ls"]) == 0
+    assert "there are no runs yet" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 from core.artifact import Artifact
-from core.events import Evaluation, Event, Metric, Resumed, Sample, Saved, Shape
+from core.events import Evaluation, Event, Metric, Progress, Resumed, Sample, Saved, Shape
 from core.recipe import Recipe
 from core.train import checkpoint as checkpoints
 from core.train.commands import Checkpoint, Draw, Stop
@@ -43,6 +44,29 @@ def test_stopped_and_resumed_anywhere_the_weights_are_those_of_an_undisturbed_ru
 
     assert losses(whole) == losses(said)
     assert [e.step for e in of(Resumed, said) if isinstance(e, Resumed)] == [7, 20, 33]
+
+
+def test_the_final_evaluation_says_how_far_it_is_and_hears_a_stop(
+    tiny: Make, tokens: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.train.trainer.PROGRESS_EVERY", 0.0)
+    recipe = tiny("train.steps=3")
+    said: list[Event] = []
+    talk, commands = Trainer(recipe, tokens, tmp_path, CPU).run(), None
+    with contextlib.suppress(StopIteration):
+        while True:
+            said.append(talk.send(commands))
+            final = isinstance(said[-1], Progress) and said[-1].of == "final evaluation"
+            commands = (Stop(),) if final and said[-1].done else None  # type: ignore[attr-defined]
+    assert isinstance(said[-1], Saved), "what was trained is kept"
+    assert not any(event.final for event in of(Evaluation, said))
+    rest = train(Trainer(recipe, tokens, tmp_path, CPU))
+    assert [event.step for event in of(Resumed, rest)] == [3]
+    shares = [event.done for event in of(Progress, rest) if event.of == "final evaluation"]
+    assert shares == sorted(set(shares))
+    assert shares[0] == 0 < shares[-1]
+    assert [event.step for event in of(Evaluation, rest) if event.final] == [3]
+    assert isinstance(rest[-1], Saved)
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)

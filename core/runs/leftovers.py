@@ -1,0 +1,49 @@
+"""What dead processes left behind, taken away where that is safe."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from core.locks import holder
+from core.workspace import Workspace
+
+_LEFT = re.compile(r"\.(?:trash-.+-|.+\.)(\d+)(?:\.tmp)?")
+"""Names that `core.files` gives to what is not yet or no longer there; the number is the process that was at it."""
+
+
+def sweep_dead(workspace: Workspace) -> None:
+    """Take away what processes that are dead left in runs and among artifacts.
+
+    Not in a run that somebody holds, perhaps in a container whose processes have numbers of their own; and never
+    checkpoints, which only the worker that holds their run tidies up.
+    """
+    folders = [workspace.runs, *workspace.artifacts.glob("*")]
+    with contextlib.suppress(OSError):
+        for run in workspace.runs.iterdir():
+            if not run.name.startswith(".") and run.is_dir() and not _held(run):
+                folders += [run, run / "control"]
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            for left in _leftovers(folder):
+                if left.is_dir() and not left.is_symlink():
+                    shutil.rmtree(left, ignore_errors=True)
+                else:
+                    left.unlink(missing_ok=True)
+
+
+def _held(run: Path) -> bool:
+    return any(holder(run / name) for name in ("supervisor.lock", "writer.lock"))
+
+
+def _leftovers(folder: Path) -> Iterator[Path]:
+    for entry in folder.iterdir():
+        found = _LEFT.fullmatch(entry.name)
+        one_kind = entry.name.startswith(".trash-") != entry.name.endswith(".tmp")
+        if found and one_kind and not psutil.pid_exists(int(found[1])):
+            yield entry

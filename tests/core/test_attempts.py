@@ -1,0 +1,162 @@
+"""Attempts at one run: what counts of an earlier one, and a stop that is heard before the first step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+
+import pytest
+
+from core.events import (
+    AnyEvent,
+    Ended,
+    Evaluation,
+    Event,
+    Metric,
+    Progress,
+    Resumed,
+    Sample,
+    Saved,
+    Shape,
+    StageStarted,
+    Started,
+)
+from core.journal import Tail
+from core.locks import Lock
+from core.recipe import Recipe
+from core.runs.control import ask_stop
+from core.runs.directory import Run
+from core.runs.summary import Summary
+from core.worker import STOPPED, Worker
+from core.workspace import Workspace
+from llmtui.history import History
+from llmtui.narrate import describe_progress
+from llmtui.widgets.series import Series
+
+Make = Callable[..., Recipe]
+
+SHAPE = Shape(parameters=1, flops_per_token=1, vocabulary=1, tokens=1)
+TRAIN = StageStarted(stage="train")
+
+
+def metric(step: int) -> Metric:
+    return Metric(step=step, loss=3, lr=1e-3, grad_norm=1, tokens=100 * step, seconds=step, progress=step / 100)
+
+
+def evaluation(step: int, *, final: bool = False) -> Evaluation:
+    return Evaluation(step=step, loss=3, train_loss=3, bits_per_byte=2, best=not final, final=final)
+
+
+def evaluating(done: float, tick: float, *, final: bool = True) -> Progress:
+    return Progress(done=done, total=100, unit="tokens", of="final evaluation" if final else "evaluation", tick=tick)
+
+
+ATTEMPT: list[AnyEvent] = [
+    *(TRAIN, SHAPE, evaluation(0), *(metric(step) for step in range(1, 8))),
+    Sample(step=7, prompt="", text="", temperature=1, top_k=0, top_p=1, seed=0),
+    Saved(step=7, path="step-7", bytes=5, seconds=1),
+]
+
+
+def worked(run: Run, events: list[AnyEvent], monkeypatch: pytest.MonkeyPatch, attempt: int = 1) -> int:
+    """An attempt at `run` whose pipeline says `events`; the exit code of its worker."""
+
+    def pipeline(*_: object) -> Generator[Event, object, None]:
+        for event in events:  # noqa: UP028 - a list takes no commands
+            yield event
+
+    monkeypatch.setattr("core.pipeline.pipeline", pipeline)
+    lock = Lock.acquire(run.path / "writer.lock")
+    assert lock is not None
+    with lock:
+        return Worker(run, attempt, lock).work()
+
+
+def test_an_attempt_that_begins_without_a_checkpoint_ends_the_one_before(
+    workspace: Workspace, tiny: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run.create(workspace, tiny())
+    worked(run, ATTEMPT, monkeypatch)
+    assert not [event for event in Tail(run.journal).events() if isinstance(event, Resumed)]
+    worked(run, ATTEMPT[:6], monkeypatch, attempt=2)
+    events = Tail(run.journal).events()
+    assert [(event.step, event.checkpoint) for event in events if isinstance(event, Resumed)] == [(0, "")]
+    history, summary = History(run), Summary()
+    history.absorb(events)
+    for event in events:
+        summary.absorb(event)
+    assert (history.loss.index, history.val.index) == ([1, 2, 3], [0])
+    assert summary.metric is not None
+    assert (summary.metric.step, summary.metric.tokens, summary.metric.seconds) == (3, 300, 3)
+    assert summary.sample is None
+    assert summary.saved is None
+
+
+def test_an_attempt_that_goes_on_from_a_checkpoint_says_no_more_than_that(
+    workspace: Workspace, tiny: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run.create(workspace, tiny())
+    worked(run, ATTEMPT, monkeypatch)
+    worked(run, [TRAIN, Resumed(step=4, checkpoint="step-4"), SHAPE, metric(5)], monkeypatch, attempt=2)
+    assert [event.step for event in Tail(run.journal).events() if isinstance(event, Resumed)] == [4]
+    summary = run.summary()
+    assert summary.saved is not None
+    assert (summary.saved.step, summary.saved.path) == (4, "step-4")
+    assert summary.sample is None
+
+
+def test_journals_of_versions_that_did_not_say_so_are_read_alike(workspace: Workspace, tiny: Make) -> None:
+    history = History(Run.create(workspace, tiny()))
+    history.absorb([*ATTEMPT, Started(attempt=2, pid=1, host="", device=""), TRAIN, SHAPE, evaluation(0), metric(1)])
+    assert history.loss.index == [1]
+    assert history.val.index == [0]
+    assert history.summary.sample is None
+
+
+def test_a_long_curve_forgets_a_first_attempt_to_its_last_point() -> None:
+    series = Series()
+    for step in range(5000):
+        series.add(step, 1.0)
+    assert series.span > 1
+    series.forget_after(-1)
+    assert not series.means()
+    series.add(0, 3.0)
+    assert series.means()[0][1] == 3
+
+
+@pytest.mark.parametrize("first", [evaluation(0), evaluating(5, 1, final=False)])
+def test_a_stop_is_heard_before_the_first_step(
+    workspace: Workspace, tiny: Make, monkeypatch: pytest.MonkeyPatch, first: AnyEvent
+) -> None:
+    run = Run.create(workspace, tiny())
+    ask_stop(run)
+    assert worked(run, [TRAIN, first, *ATTEMPT[2:]], monkeypatch) == STOPPED
+    events = Tail(run.journal).events()
+    assert isinstance(events[-1], Ended)
+    assert not [event for event in events if isinstance(event, Metric)]
+
+
+def test_nothing_is_written_behind_the_last_word(
+    workspace: Workspace, tiny: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.worker.READ_EVERY", 0.0)
+    run = Run.create(workspace, tiny())
+    worked(run, ATTEMPT, monkeypatch)
+    assert isinstance(Tail(run.journal).events()[-1], Ended)
+
+
+def test_the_final_evaluation_moves_and_says_how_long_still() -> None:
+    summary = Summary()
+    for event in (TRAIN, evaluation(0), metric(100), *(evaluating(5 * second, second) for second in range(6))):
+        summary.absorb(event)
+    assert summary.at_work.share == pytest.approx(0.25)
+    assert summary.at_work.eta == pytest.approx(15)
+    assert "evaluating the held-out text, 25%, 15s left" in describe_progress(summary)
+    summary.absorb(evaluation(100, final=True))
+    assert summary.evaluating is None
+
+
+def test_an_evaluation_between_two_steps_leaves_the_trainings_share_on_the_screen() -> None:
+    summary = Summary()
+    for event in (TRAIN, metric(50), evaluating(5, 1, final=False)):
+        summary.absorb(event)
+    assert summary.at_work.share == pytest.approx(0.5)
