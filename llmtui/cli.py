@@ -55,6 +55,9 @@ def run(arguments: Sequence[str]) -> int:
     except click.Abort:
         return INTERRUPTED
     except click.ClickException as error:
+        if isinstance(error, click.exceptions.NoArgsIsHelpError):  # a group by itself: its message is its help
+            say(error.format_message())
+            return error.exit_code
         usage = error.ctx.get_usage() + "\n" if isinstance(error, click.UsageError) and error.ctx else ""
         say(f"{usage}llmtui: {error.format_message()}")
         return error.exit_code

@@ -692,6 +692,8 @@ def test_sample_settings_are_checked_as_the_recipe_checks_them(
     for wrong, meant in (("lss", "Did you mean 'ls'?"), ("a/b.txt", "`llmtui run a/b.txt` trains on it")):
         assert command_line([wrong]) == 2
         assert meant in capsys.readouterr().err
+    assert command_line(["data"]) == 2
+    assert capsys.readouterr().err.count("Usage:") == 1
     assert command_line(["vocab", "zzzz"]) == 2
     assert "there is compare, import, report" in capsys.readouterr().err
 
