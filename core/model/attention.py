@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.model.pieces import IN_BLOCKS, block_rows
+from core.model.pieces import block_rows, in_blocks
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, *, causal: bool, dropout: float = 0.0) -> Tensor:
@@ -18,7 +18,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, *, causal: bool, dropout: float = 0.
     q: (B, n_head, T, size). k and v: (B, n_kv_head, T, size), each head for a group of query heads. causal: nobody
     sees what comes later. dropout: share of the probabilities dropped.
     """
-    if q.device.type == "cpu" and q.shape[2] <= IN_BLOCKS:
+    if q.device.type == "cpu" and in_blocks(q.shape[2], itemsize=q.itemsize, dropout=dropout > 0):
         return _by_blocks(q, k, v, causal=causal, dropout=dropout)
     grouped = k.shape[1] < q.shape[1]
     return F.scaled_dot_product_attention(q, k, v, is_causal=causal, dropout_p=dropout, enable_gqa=grouped)

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from core.events import Memory
 from core.model.count import attention_widths, embedding_rows, feed_forward_widths, matrices, parameters
-from core.model.pieces import IN_BLOCKS, ROWS, block_rows
+from core.model.pieces import ROWS, block_rows, in_blocks
 from core.recipe import Recipe
 
 PROCESS: Final = 400 * 2**20
@@ -70,7 +70,7 @@ def sizes(recipe: Recipe, vocabulary: int, *, sequences: int, itemsize: int, gpu
     block = min(length, block_rows(length))
     seen = length if shape.objective == "masked" else (length + block) // 2
     probabilities = sequences * shape.n_head * length * seen * itemsize
-    if gpu or length > IN_BLOCKS:
+    if gpu or not in_blocks(length, itemsize=itemsize, dropout=shape.dropout > 0):
         probabilities = 0
     return Sizes(
         kept={

@@ -19,7 +19,7 @@ from core.recipe import Model
 @pytest.mark.parametrize("length", [1, 7, 128, 129, 300, 700])
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("groups", [1, 2, 4])
-def test_attention_by_blocks_is_attention(length: int, causal: bool, groups: int) -> None:
+def test_attention_is_attention_by_blocks_or_not(length: int, causal: bool, groups: int) -> None:
     torch.manual_seed(1)
     q = torch.randn(2, 4, length, 8, requires_grad=True)
     k, v = (torch.randn(2, groups, length, 8, requires_grad=True) for _ in range(2))
