@@ -78,8 +78,9 @@ def test_a_client_that_does_not_read_is_let_go_of(monkeypatch: pytest.MonkeyPatc
 
 
 def test_while_others_wait_a_client_that_does_not_read_is_let_go_of_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the other it may take a minute, which is longer than this test waits."""
+    """Without the other it may take longer than this test waits."""
     monkeypatch.setattr(running, "UNREAD", 0.2)
+    monkeypatch.setattr(running, "SLOW", 10 * PATIENCE)
 
     async def scene() -> None:
         app, port, wanted = Endless(), list[int](), False
