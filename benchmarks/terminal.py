@@ -29,7 +29,8 @@ class Terminal:
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         env = os.environ | {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
-        env.pop("NO_COLOR", None)
+        for name in ("NO_COLOR", "COLUMNS", "LINES"):  # a size that is told counts more than the terminal's own
+            env.pop(name, None)
         self.began = time.perf_counter()
         self._process = subprocess.Popen(
             command, env=env, stdin=slave, stdout=slave, stderr=slave, start_new_session=True

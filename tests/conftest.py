@@ -44,6 +44,9 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     return argname if isinstance(val, bytes) and len(val) > 20 else None
 
 
+for name in ("COLUMNS", "LINES"):  # pytest-xdist gives those of its own terminal, and programs believe them first
+    os.environ.pop(name, None)
+
 SESSION = uuid.uuid4().hex
 """The mark of what this process and its tests start."""
 
