@@ -1,8 +1,8 @@
 """What a long journal costs whoever opens it, and runs that are over an idle workbench: `python -m benchmarks.journal`.
 
-The journal is one of a million steps, made for the purpose. A worker and `resume` begin with the status, which says
-how far in the journal it goes; "all of it" is what they do where that is lost. Memory is the most that the process has
-above what it had before. The runs are 500 copies of one that is done.
+The journal is one of a million steps, made for the purpose. `resume` begins with the status, a worker and the screens
+with the curves, which both say how far in the journal they go; "all of it" is what they do where those are lost. Memory
+is the most that the process has above what it had before. The runs are 500 copies of one that is done.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from pathlib import Path
 from benchmarks.harness import Figure, home, options, report
 from benchmarks.steady import make_runs
 from core.events import Metric, StageStarted, Started, encode
-from core.files import write_atomic
-from core.journal import Lines, check
+from core.journal import Lines
 from core.recipe_file import load
+from core.runs.curves import Curves
 from core.runs.directory import Run
-from core.runs.summary import Summary, sealed
+from core.runs.place import write_sealed
 from core.workspace import Workspace
 from llmtui.follow import Follower
 
@@ -34,6 +34,7 @@ OPEN = """
 import json, resource, sys, time
 from pathlib import Path
 from core.runs.directory import Run
+from core.runs.summary import Summary
 
 def peak():
     status = Path("/proc/self/status")  # Linux hands the parent's peak on in ru_maxrss
@@ -43,24 +44,27 @@ def peak():
 
 run = Run.open(Path(sys.argv[1]))
 before, started = peak(), time.perf_counter()
-summary, rest = run.folded()
+kept, rest = run.folded() if sys.argv[2] == "status" else run.curves()
 for event in rest.each():
-    summary.absorb(event)
+    kept.absorb(event)
 took = time.perf_counter() - started
+summary = kept if isinstance(kept, Summary) else kept.summary
 print(json.dumps({"seconds": took, "MB": (peak() - before) / 1e6, "step": summary.metric.step}))
 """
 
 
 def long_journal(workspace: Workspace, steps: int) -> Run:
-    """A run of so many steps, whose worker is not there any more; its status is some lines behind."""
+    """A run of so many steps, whose worker is not there any more.
+
+    Its status is 50 lines behind, its curves as many as come in ten seconds.
+    """
     run = Run.create(workspace, load(preset="demo"))
-    summary = Summary()
+    curves = Curves()
     lines = Lines(run.journal)
     for event in (Started(attempt=1, pid=1, host="here", device="2 cores"), StageStarted(stage="train")):
         lines.append(encode(event))
-        summary.absorb(event)
+        curves.absorb(event)
     lines.close()
-    place = 0
     with run.journal.open("ab") as file:
         for step in range(1, steps + 1):
             share = step / steps
@@ -74,16 +78,17 @@ def long_journal(workspace: Workspace, steps: int) -> Run:
                 progress=share,
             )
             file.write(encode(metric) + b"\n")
-            if step <= steps - 50:
-                summary.absorb(metric)
-                place = file.tell()
-    write_atomic(run.path / "status.json", sealed(summary, place, check(run.journal, place) or 0))
+            curves.absorb(metric)
+            for name, kept, behind in (("curves", curves, 700), ("status", curves.summary, 50)):
+                if step == steps - behind:
+                    file.flush()
+                    write_sealed(run.path / f"{name}.json", kept, run.journal, file.tell())
     return run
 
 
-def opened(run: Run) -> dict[str, float]:
-    """What it costs another process to know what the journal adds up to."""
-    done = subprocess.run([sys.executable, "-c", OPEN, str(run.path)], capture_output=True, check=True)
+def opened(run: Run, kept: str) -> dict[str, float]:
+    """What it costs another process to know what the journal adds up to, if it begins with what is kept."""
+    done = subprocess.run([sys.executable, "-c", OPEN, str(run.path), kept], capture_output=True, check=True)
     found: dict[str, float] = json.loads(done.stdout)
     return found
 
@@ -108,21 +113,23 @@ def main() -> int:
     with home():
         workspace = Workspace().prepare()
         run = long_journal(workspace, 20_000 if asked.quick else 1_000_000)
-        size, begun = run.journal.stat().st_size, opened(run)
-        (run.path / "status.json").unlink()
-        whole = opened(run)
+        size, begun, drawn = run.journal.stat().st_size, opened(run, "status"), opened(run, "curves")
+        (run.path / "curves.json").unlink()
+        whole = opened(run, "curves")
         shutil.rmtree(run.path)
         make_runs(workspace, 1)
         (done,) = workspace.runs.iterdir()
         for number in range(RUNS - 1):
             shutil.copytree(done, Path(f"{workspace.runs / '20200101-000000-copy'}-{number:04x}"))
         share = watching(workspace)
-    assert begun["step"] == whole["step"]
+    assert begun["step"] == drawn["step"] == whole["step"]
     return report(
         [
             Figure(name="journal", value=size / 1e6, unit="MB"),
             Figure(name="begin with the status", value=begun["seconds"], unit="s", at_most=0.1),
             Figure(name="begin with the status, memory", value=begun["MB"], unit="MB", at_most=10),
+            Figure(name="begin with the curves", value=drawn["seconds"], unit="s", at_most=0.1),
+            Figure(name="begin with the curves, memory", value=drawn["MB"], unit="MB", at_most=20),
             Figure(name="all of it", value=whole["seconds"], unit="s"),
             Figure(name="all of it, memory", value=whole["MB"], unit="MB", at_most=20),
             Figure(name=f"{RUNS} runs that are over, of a core", value=share, unit="%", at_most=4),

@@ -38,16 +38,18 @@ from core.events import (
     Shape,
     StageStarted,
     Started,
+    decode,
     encode,
 )
-from core.files import sweep, write_atomic
+from core.files import sweep
 from core.hardware import Meter
-from core.journal import Lines, check
+from core.journal import Lines
 from core.locks import Lock
+from core.parsing import Malformed
 from core.pool import WorkerDied
 from core.runs.control import Requests
 from core.runs.directory import GONE, Run
-from core.runs.summary import sealed
+from core.runs.place import write_sealed
 from core.train.commands import Checkpoint, Commands, Stop
 from core.trouble import Busy, Interrupted, Trouble, Unforeseen, as_trouble
 from core.workspace import Workspace
@@ -55,6 +57,8 @@ from core.workspace import Workspace
 STOPPED = 3
 STATUS_EVERY = 0.5
 """Seconds between two writings of status.json."""
+CURVES_EVERY = 10.0
+"""Seconds between two writings of curves.json: 400 kB at most, some milliseconds."""
 READ_EVERY = 2.0
 """Seconds between two readings of the machine."""
 RESERVE = 2**20
@@ -74,11 +78,12 @@ class Worker:
             part.mkdir(mode=0o700, exist_ok=True)
         self._requests = Requests(run)
         self._journal = Lines(run.journal)
-        self._summary, rest = run.folded()  # what earlier attempts said
+        self._curves, rest = run.curves()  # what earlier attempts said
         for event in rest.each():
-            self._summary.absorb(event)
+            self._curves.absorb(event)
+        self._summary = self._curves.summary
         self._meter = Meter(run.path)
-        self._next_status = self._next_reading = 0.0
+        self._next_status = self._next_curves = self._next_reading = 0.0
         self._asked_to_stop = self._stepped = self._spoken_of = False
         self._reserve = run.path / "reserve"
         with contextlib.suppress(OSError):
@@ -112,6 +117,7 @@ class Worker:
             sys.stderr.write(f"{end.what}\n")
         self._journal.sync()
         self._write_status()
+        self._write_curves()
         self._reserve.unlink(missing_ok=True)
 
     def _stopped(self) -> Ended:
@@ -217,6 +223,9 @@ class Worker:
             self._next_status = now + STATUS_EVERY
             self._require_place()
             self._write_status()
+        if now >= self._next_curves:
+            self._next_curves = now + CURVES_EVERY
+            self._write_curves()
 
     def _require_place(self) -> None:
         """Raise Interrupted where nobody can see or reach this worker any more."""
@@ -226,8 +235,9 @@ class Worker:
     def _write(self, event: Event) -> bool:
         """Put `event` into the journal; False where not even the reserve made room for it."""
         assert isinstance(event, AnyEvent)
-        self._summary.absorb(event)
         line = encode(event)
+        with contextlib.suppress(Malformed):  # NaN: what no reader of the journal can see must not be here either
+            self._curves.absorb(decode(line))
         if self._journal.append(line):
             return True
         self._reserve.unlink(missing_ok=True)
@@ -235,9 +245,11 @@ class Worker:
 
     def _write_status(self) -> None:
         with contextlib.suppress(OSError):  # a full disk: the journal says more, and the next try may work
-            offset = self._journal.size
-            status = sealed(self._summary, offset, check(self._run.journal, offset) or 0)
-            write_atomic(self._run.path / "status.json", status, durable=False)
+            write_sealed(self._run.path / "status.json", self._summary, self._run.journal, self._journal.size)
+
+    def _write_curves(self) -> None:
+        with contextlib.suppress(OSError):
+            write_sealed(self._run.path / "curves.json", self._curves, self._run.journal, self._journal.size)
 
 
 def processes() -> int:

@@ -6,6 +6,7 @@
     writer.lock         held by the worker while it lives
     journal.jsonl       the worker's: every event
     status.json         the worker's: the summary of the journal, replaced about once a second
+    curves.json         the worker's: the curves and events of the journal, replaced every ten seconds
     log.txt             what worker and libraries print, for the curious
     control/            requests: stop, pause, checkpoint, sample-*.json
     checkpoints/        step-00000500/: artifacts
@@ -26,6 +27,7 @@ import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -34,17 +36,20 @@ from core import __version__
 from core.artifact import Artifact, Damaged
 from core.events import Ended, Started
 from core.files import fsync_directory, remove_tree, write_atomic
-from core.journal import Tail, check, newest_first
+from core.journal import Tail, newest_first
 from core.locks import Lock, holder
 from core.model.beginning import look
 from core.parsing import Malformed, parse, parse_json, read_json
 from core.recipe import Recipe
-from core.runs.summary import Summary, intact
+from core.runs.curves import Curves
+from core.runs.place import read_sealed
+from core.runs.summary import Summary
 from core.trouble import Busy, DiskTrouble, Trouble, Usage, nearest
 from core.workspace import Workspace, check_name
 
 SCHEMA = 1
 
+Folded = TypeVar("Folded", Summary, Curves)
 
 GONE = "its directory was deleted, moved or replaced"
 """Why a worker ends that nobody could reach any more."""
@@ -268,13 +273,18 @@ class Run:
         That part is all that status.json speaks of, and then the rest is what came in half a second; nothing, where
         that is damaged, or of another journal, or older than the places in it.
         """
-        with contextlib.suppress(OSError, Malformed):
-            status = (self.path / "status.json").read_bytes()
-            summary = parse_json(status, Summary)
-            place = summary.place
-            if place and intact(status) and check(self.journal, place.offset) == place.check:
-                return summary, Tail(self.journal, place.offset)
-        return Summary(), Tail(self.journal)
+        return self._as_kept("status.json", Summary)
+
+    def curves(self) -> tuple[Curves, Tail]:
+        """The same for the eye, from curves.json; the rest is then what came in some seconds."""
+        return self._as_kept("curves.json", Curves)
+
+    def _as_kept(self, name: str, kind: type[Folded]) -> tuple[Folded, Tail]:
+        with contextlib.suppress(OSError):
+            found = read_sealed(self.path / name, kind, self.journal)
+            if found:
+                return found[0], Tail(self.journal, found[1])
+        return kind(), Tail(self.journal)
 
     def launches(self) -> list[Launched | Exited]:
         """The supervisor's records, oldest first; unreadable lines are left out."""

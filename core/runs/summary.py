@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import zlib
 from typing import Literal
 
 from msgspec import Struct, structs
@@ -29,8 +27,8 @@ from core.events import (
     StageStarted,
     Started,
     Yardstick,
-    encode,
 )
+from core.runs.place import Place
 
 StageState = Literal["waiting", "working", "done", "skipped"]
 
@@ -61,17 +59,6 @@ class Stage(Struct, kw_only=True):
         if self.state != "working" or not self.total or self.rate <= 0:
             return None
         return max(0.0, self.total - self.done) / self.rate
-
-
-class Place(Struct, frozen=True, kw_only=True):
-    """Up to where in the journal a summary goes."""
-
-    offset: int
-    """Bytes."""
-    check: int
-    """Of the journal before it, as `core.journal.check` has it."""
-    seal: int = 0
-    """CRC-32 of the summary in JSON with a seal of 0: whoever goes on from it believes every figure in it."""
 
 
 class Summary(Struct, kw_only=True):
@@ -219,22 +206,6 @@ class Summary(Struct, kw_only=True):
             self.saved = structs.replace(self.saved, step=step, path=checkpoint) if checkpoint else None
         self.tokens_per_second = 0.0
         self._marks, self._token_marks = [], []
-
-
-_PLACE = re.compile(rb'("place":\{"offset":\d+,"check":\d+,"seal":)(\d+)')
-
-
-def sealed(summary: Summary, offset: int, check: int) -> bytes:
-    """`summary`, which is that of a journal up to `offset`, in JSON."""
-    summary.place = Place(offset=offset, check=check)
-    blank = encode(summary)
-    return _PLACE.sub(rb"\g<1>%d" % zlib.crc32(blank), blank, count=1)
-
-
-def intact(status: bytes) -> bool:
-    """Whether `status` is as `sealed` wrote it."""
-    found = _PLACE.search(status)
-    return found is not None and zlib.crc32(_PLACE.sub(rb"\g<1>0", status, count=1)) == int(found[2])
 
 
 def _rate(marks: list[tuple[float, float]], now: float, done: float, window: float = 10.0) -> float:

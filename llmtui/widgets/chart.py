@@ -11,10 +11,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from core.runs.series import Series
 from llmtui.widgets.axes import Scale, dots_per_step, nice_step, scale_for, tick_label
 from llmtui.widgets.lines import Line, Span, fits, spread
 from llmtui.widgets.pane import Pane
-from llmtui.widgets.series import Series
 
 _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 """Bits of a braille cell: its left and its right dots from the top."""

@@ -25,12 +25,12 @@ from core.locks import Lock
 from core.recipe import Recipe
 from core.runs.control import ask_stop
 from core.runs.directory import Run
+from core.runs.series import Series
 from core.runs.summary import Summary
 from core.worker import STOPPED, Worker
 from core.workspace import Workspace
 from llmtui.history import History
 from llmtui.narrate import describe_progress
-from llmtui.widgets.series import Series
 
 Make = Callable[..., Recipe]
 

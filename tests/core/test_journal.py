@@ -27,10 +27,11 @@ from core.events import (
     decode,
     encode,
 )
-from core.journal import Lines, Tail, check, newest_first
+from core.journal import Lines, Tail, newest_first
 from core.recipe import Recipe
 from core.runs.directory import Run
-from core.runs.summary import Summary, sealed
+from core.runs.place import write_sealed
+from core.runs.summary import Summary
 from core.workspace import Workspace
 
 
@@ -162,8 +163,8 @@ def test_what_a_journal_adds_up_to_is_taken_from_the_status_and_only_the_rest_is
     for event in said[:300]:
         journal.append(encode(event))
         summary.absorb(event)
-    status = sealed(summary, journal.size, check(run.journal, journal.size) or 0)
-    (run.path / "status.json").write_bytes(status)
+    write_sealed(run.path / "status.json", summary, run.journal, journal.size)
+    status = (run.path / "status.json").read_bytes()
     for event in said[300:]:
         journal.append(encode(event))
 

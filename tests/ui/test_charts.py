@@ -10,9 +10,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from core.runs.series import CAPACITY, Series
 from llmtui.widgets.axes import dots_per_step, nice_step, scale_for, tick_label
 from llmtui.widgets.chart import Chart, Curve
-from llmtui.widgets.series import CAPACITY, Series
 
 
 def series_of(values: list[float], first: int = 0) -> Series:

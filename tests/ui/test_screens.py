@@ -7,6 +7,7 @@ from textual.pilot import Pilot
 
 from core.events import Progress, StageStarted, Started
 from core.recipe import Recipe
+from core.runs.series import CAPACITY
 from core.runs.summary import Summary
 from core.workspace import Workspace
 from llmtui import units
@@ -14,7 +15,6 @@ from llmtui.app import Workbench
 from llmtui.follow import Grown
 from llmtui.widgets.pane import Pane
 from llmtui.widgets.prompt import Prompt
-from llmtui.widgets.series import CAPACITY
 from llmtui.widgets.stages import stage_lines
 from tests.ui.making import (
     Worker,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from msgspec import Struct
+
 CAPACITY = 1024
 """Buckets kept; past it neighbours merge in pairs. A chart 200 cells wide has 400 columns of dots."""
 
@@ -14,24 +16,28 @@ LAST_STEP = 2**40
 """A step behind this one is damage: at a million a second it would be reached after twelve days."""
 
 
-class Series:
-    """One quantity over steps. Values that are not finite leave a gap and are remembered in `broken`."""
+class Series(Struct, kw_only=True, eq=False):
+    """One quantity over steps. Values that are not finite leave a gap and are remembered in `broken`.
 
-    def __init__(self) -> None:
-        self.span = 1
-        """Steps in one bucket, a power of two."""
-        self.index: list[int] = []
-        """Bucket numbers, rising: bucket i holds the steps from i * span on."""
-        self.low: list[float] = []
-        self.high: list[float] = []
-        self._total: list[float] = []
-        self._count: list[int] = []
-        self.broken: list[int] = []
-        self.last: float | None = None
-        self.end = 0
-        """The largest step seen."""
-        self.revised = 0
-        """How often what had been there before the last bucket has changed. Else only the last one changes."""
+    eq: two are never the same, however alike: charts keep what they have drawn of each.
+    """
+
+    span: int = 1
+    """Steps in one bucket, a power of two."""
+    index: list[int] = []
+    """Bucket numbers, rising: bucket i holds the steps from i * span on."""
+    low: list[float] = []
+    high: list[float] = []
+    total: list[float] = []
+    count: list[int] = []
+    broken: list[int] = []
+    """The first such step in every `gap` steps."""
+    gap: int = 1
+    last: float | None = None
+    end: int = 0
+    """The largest step seen."""
+    revised: int = 0
+    """How often what had been there before the last bucket has changed. Else only the last one changes."""
 
     def __len__(self) -> int:
         return len(self.index)
@@ -42,8 +48,7 @@ class Series:
             return
         self.end = max(self.end, step)
         if not abs(value) < LARGEST:
-            if len(self.broken) < CAPACITY:
-                self.broken.append(step)
+            self._break(step)
             return
         self.last = value
         number = step // self.span
@@ -52,35 +57,44 @@ class Series:
                 self.low[-1] = value
             if value > self.high[-1]:
                 self.high[-1] = value
-            self._total[-1] += value
-            self._count[-1] += 1
+            self.total[-1] += value
+            self.count[-1] += 1
             return
         self.index.append(number)
         self.low.append(value)
         self.high.append(value)
-        self._total.append(value)
-        self._count.append(1)
+        self.total.append(value)
+        self.count.append(1)
         if len(self.index) > CAPACITY:
             self._halve()
+
+    def _break(self, step: int) -> None:
+        if self.broken and self.broken[-1] // self.gap == step // self.gap:
+            return
+        self.broken.append(step)
+        if len(self.broken) > CAPACITY:
+            self.gap *= 2
+            firsts = {at // self.gap: at for at in reversed(self.broken)}
+            self.broken = list(reversed(firsts.values()))
 
     def _halve(self) -> None:
         """Merge buckets in pairs."""
         self.revised += 1
         self.span *= 2
-        index, low, high, total, count = self.index, self.low, self.high, self._total, self._count
-        self.index, self.low, self.high, self._total, self._count = [], [], [], [], []
+        index, low, high, total, count = self.index, self.low, self.high, self.total, self.count
+        self.index, self.low, self.high, self.total, self.count = [], [], [], [], []
         for i, number in enumerate(index):
             if self.index and self.index[-1] == number // 2:
                 self.low[-1] = min(self.low[-1], low[i])
                 self.high[-1] = max(self.high[-1], high[i])
-                self._total[-1] += total[i]
-                self._count[-1] += count[i]
+                self.total[-1] += total[i]
+                self.count[-1] += count[i]
             else:
                 self.index.append(number // 2)
                 self.low.append(low[i])
                 self.high.append(high[i])
-                self._total.append(total[i])
-                self._count.append(count[i])
+                self.total.append(total[i])
+                self.count.append(count[i])
 
     def forget_after(self, step: int) -> None:
         """A resumed run starts again behind `step`: what came later no longer counts.
@@ -89,18 +103,18 @@ class Series:
         """
         self.revised += 1
         while self.index and self.index[-1] * self.span + self.span // 2 > step:
-            for column in (self.index, self.low, self.high, self._total, self._count):
+            for column in (self.index, self.low, self.high, self.total, self.count):
                 column.pop()
         self.broken = [at for at in self.broken if at <= step]
         self.end = min(self.end, step)
-        self.last = self._total[-1] / self._count[-1] if self.index else None
+        self.last = self.total[-1] / self.count[-1] if self.index else None
 
     def means(self, start: int = 0) -> list[tuple[float, float]]:
         """(step, mean) of each bucket from the one numbered `start` on."""
         half = (self.span - 1) / 2
         return [
             (number * self.span + half, total / count)
-            for number, total, count in zip(self.index[start:], self._total[start:], self._count[start:], strict=True)
+            for number, total, count in zip(self.index[start:], self.total[start:], self.count[start:], strict=True)
         ]
 
     def smoothed(self, beta: float, scale: Callable[[float], float], back: Callable[[float], float]) -> list[float]:
@@ -110,7 +124,7 @@ class Series:
         logarithmic axis would show a curve that lies above its points.
         """
         smooth, weight, out = 0.0, 0.0, []
-        for total, count in zip(self._total, self._count, strict=True):
+        for total, count in zip(self.total, self.count, strict=True):
             keep = beta**count
             smooth = keep * smooth + (1 - keep) * scale(total / count)
             weight = keep * weight + (1 - keep)

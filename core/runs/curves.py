@@ -1,0 +1,118 @@
+"""What a run's journal adds up to for the eye: the summary, the curves, the events worth a line; of bounded size.
+
+The worker keeps it beside the journal, so that a screen that opens a run of a million steps reads 400 kB, not 213 MB.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from msgspec import Struct, field
+
+from core.events import (
+    AnyEvent,
+    CleaningStep,
+    Evaluation,
+    Excerpt,
+    Metric,
+    Paused,
+    Progress,
+    Reading,
+    Resumed,
+    Sample,
+    Saved,
+    StageFinished,
+    StageSkipped,
+)
+from core.runs.place import Place
+from core.runs.series import Series
+from core.runs.summary import Summary
+
+KEPT = 200
+"""Events kept of each sort; the journal has them all."""
+
+_KINDS = {Evaluation: "evaluation", Sample: "sample", Saved: "saved"}
+"""Events that come again and again, and must not push out those that tell what became of the attempts."""
+
+_PASSING = Metric | Progress | Reading | Excerpt | CleaningStep
+
+
+class Curves(Struct, kw_only=True):
+    """One run, folded from its journal. `absorb` every event in order."""
+
+    form: Literal[1] = 1
+    """Of the fold. Raise it whenever the same events would make another picture: files of another form are not read."""
+    place: Place | None = None
+    """Of one in curves.json."""
+    summary: Summary = field(default_factory=Summary)
+    loss: Series = field(default_factory=Series)
+    val: Series = field(default_factory=Series)
+    """Both in bits per byte where it is known how many bytes a token holds, in nats per token where not."""
+    lr: Series = field(default_factory=Series)
+    grad_norm: Series = field(default_factory=Series)
+    speed: Series = field(default_factory=Series)
+    """Peak rate so far, norm before clipping, tokens a second of each step."""
+    events: dict[str, list[tuple[int, AnyEvent]]] = {}
+    """The newest by sort, each with its number among all that were worth a line."""
+    noted: int = 0
+    """How many those are."""
+    bits_per_nat: float | None = None
+    last: tuple[int, int, float] | None = None
+    """Step, tokens and seconds of the step before."""
+
+    def absorb(self, event: AnyEvent) -> None:
+        """Let one event change the picture."""
+        waited = self.summary.paused
+        self.summary.absorb(event)
+        match event:
+            case Metric():
+                self._measure(event)
+            case Evaluation(final=False):  # the final one is of another text: a jump that the model did not make
+                self.val.add(event.step, event.bits_per_byte if self.bits_per_nat else event.loss)
+            case Resumed():
+                self._forget_after(event.last)
+            case StageFinished(stage="tokenize") | StageSkipped(stage="tokenize"):
+                self._learn_unit(event.facts.get("bytes_per_token"))
+        if not isinstance(event, _PASSING) and not (waited and isinstance(event, Paused)):
+            self._keep(event)
+
+    def newest(self) -> list[AnyEvent]:
+        """The events worth a line, oldest first."""
+        return [event for _, event in sorted((pair for kept in self.events.values() for pair in kept), key=_number)]
+
+    def cost(self, loss: float) -> float:
+        """A loss in nats per token in the unit of the curves."""
+        return loss * (self.bits_per_nat or 1.0)
+
+    def _learn_unit(self, bytes_per_token: float | str | None) -> None:
+        if self.bits_per_nat is None and isinstance(bytes_per_token, int | float) and 1e-9 < bytes_per_token < 1e9:
+            self.bits_per_nat = 1 / (math.log(2) * bytes_per_token)
+
+    def _forget_after(self, step: int) -> None:
+        for series in (self.loss, self.val, self.lr, self.grad_norm, self.speed):
+            series.forget_after(step)
+        self.last = None
+
+    def _measure(self, metric: Metric) -> None:
+        if self.last and metric.step <= self.last[0]:
+            self._forget_after(metric.step - 1)  # begun anew by a version that did not say so
+        self.loss.add(metric.step, self.cost(metric.loss))
+        self.lr.add(metric.step, metric.lr)
+        self.grad_norm.add(metric.step, metric.grad_norm)
+        if self.last:
+            _, tokens, seconds = self.last
+            if metric.seconds > seconds:
+                self.speed.add(metric.step, (metric.tokens - tokens) / (metric.seconds - seconds))
+        self.last = metric.step, metric.tokens, metric.seconds
+
+    def _keep(self, event: AnyEvent) -> None:
+        self.noted += 1
+        kept = self.events.setdefault(_KINDS.get(type(event), "other"), [])
+        kept.append((self.noted, event))
+        if len(kept) > KEPT:
+            del kept[0]
+
+
+def _number(pair: tuple[int, AnyEvent]) -> int:
+    return pair[0]

@@ -1,0 +1,199 @@
+"""The curves kept beside the journal: the same picture with and without, of bounded size, damage never believed."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.events import (
+    AnyEvent,
+    Evaluation,
+    Metric,
+    Note,
+    Paused,
+    Resumed,
+    Sample,
+    Saved,
+    StageFinished,
+    StageStarted,
+    Started,
+    encode,
+)
+from core.journal import Lines
+from core.recipe import Recipe
+from core.runs import curves as module
+from core.runs.curves import KEPT, Curves
+from core.runs.directory import Run
+from core.runs.place import write_sealed
+from core.runs.series import CAPACITY, Series
+from core.worker import Worker
+from core.workspace import Workspace
+from llmtui.history import History
+from tests.core.test_attempts import TRAIN, metric, worked
+
+Make = Callable[..., Recipe]
+MOST = 10**6
+"""Bytes of the file, whatever the journal."""
+
+
+def picture(history: History) -> object:
+    """All that a screen can show of it."""
+    curves = history.curves
+    summary = msgspec.structs.replace(curves.summary, place=None)
+    figures = msgspec.to_builtins(msgspec.structs.replace(curves, place=None, summary=summary))
+    return figures, history.events, history.unit
+
+
+def opened(run: Run) -> tuple[History, int]:
+    """What a screen makes of the run, and from which byte of the journal on it has read."""
+    history = History(run)
+    history.curves, tail = run.curves()
+    start = tail.offset
+    history.absorb(tail.each())
+    return history, start
+
+
+def write(run: Run, events: list[AnyEvent], kept_at: int) -> None:
+    """A journal of `events`, and the curves of so many of them."""
+    journal, curves = Lines(run.journal), Curves()
+    for number, event in enumerate(events):
+        if number == kept_at:
+            write_sealed(run.path / "curves.json", curves, run.journal, journal.size)
+        journal.append(encode(event))
+        curves.absorb(event)
+    journal.close()
+
+
+numbers = st.floats(0, 1e31)
+steps = st.integers(0, 60)
+said = st.one_of(
+    st.builds(
+        Metric,
+        step=steps,
+        loss=numbers,
+        lr=numbers,
+        grad_norm=numbers,
+        tokens=st.integers(0, 10**6),
+        seconds=st.floats(0, 1e6),
+        progress=st.floats(0, 1),
+    ),
+    st.builds(
+        Evaluation,
+        step=steps,
+        loss=numbers,
+        train_loss=st.none(),
+        bits_per_byte=numbers,
+        best=st.booleans(),
+        final=st.booleans(),
+    ),
+    st.builds(Resumed, step=steps, checkpoint=st.just("c")),
+    st.builds(Saved, step=steps, path=st.just("c"), bytes=st.just(5), seconds=st.just(1.0)),
+    st.builds(Note, text=st.text(max_size=3)),
+    st.builds(Paused),
+    st.just(Started(attempt=2, pid=1, host="", device="")),
+    st.just(StageStarted(stage="tokenize")),
+    st.just(StageFinished(stage="tokenize", artifact="", facts={"bytes_per_token": 3.3})),
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(said, max_size=80), st.data())
+def test_two_readers_see_the_same_with_and_without_what_was_kept(events: list[AnyEvent], data: st.DataObject) -> None:
+    import core.runs.series as series
+
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(series, "CAPACITY", 8)  # so that buckets merge
+        patch.setattr(module, "KEPT", 5)
+        run = Run(Path(folder), None)  # type: ignore[arg-type]
+        write(run, events, data.draw(st.integers(0, len(events) - 1)) if events else 0)
+        begun, start = opened(run)
+        (run.path / "curves.json").unlink(missing_ok=True)
+        whole, first = opened(run)
+        assert first == 0
+        assert start or not events or begun.summary.events == len(events)
+        assert picture(begun) == picture(whole)
+
+
+def test_only_what_came_since_is_read_and_damage_is_never_believed(workspace: Workspace, tiny: Make) -> None:
+    run = Run.create(workspace, tiny())
+    write(run, [TRAIN, *(metric(step) for step in range(1, 3000))], 2500)
+    kept = (run.path / "curves.json").read_bytes()
+    begun, start = opened(run)
+    assert start > run.journal.stat().st_size * 0.8
+    whole = picture(begun)
+    for spoiled in (
+        None,
+        b"",
+        b"{}",
+        b"\xb2" + kept[1:],
+        kept[:-9],
+        kept.replace(b'"form":1', b'"form":2'),
+        kept.replace(b'"span":4', b'"span":8'),
+        kept.replace(b'"count":[3,4', b'"count":[4,4'),
+        b'{"form":1,"summary":{}}',
+    ):
+        if spoiled is None:
+            (run.path / "curves.json").unlink()
+        else:
+            assert spoiled != kept
+            (run.path / "curves.json").write_bytes(spoiled)
+        found, start = opened(run)
+        assert start == 0
+        assert picture(found) == whole
+    other = Run.create(workspace, tiny())
+    write(other, [TRAIN, *(metric(step) for step in range(5, 9000))], 0)
+    (other.path / "curves.json").write_bytes(kept)  # of another journal
+    assert opened(other)[1] == 0
+
+
+def test_the_file_stays_small_and_old_attempts_are_not_pushed_out_of_it() -> None:
+    curves = Curves()
+    curves.absorb(Started(attempt=1, pid=1, host="", device="a machine"))
+    for step in range(1, 40_000):
+        curves.absorb(metric(step))
+        if step % 20 == 0:
+            curves.absorb(Evaluation(step=step, loss=1 / 3, train_loss=1 / 3, bits_per_byte=1 / 3, best=True))
+            curves.absorb(
+                Sample(step=step, prompt="p", text="t" * 200, temperature=1, top_k=0, top_p=1, seed=0),
+            )
+            curves.absorb(Saved(step=step, path="c", bytes=1, seconds=1))
+    assert len(encode(curves)) < MOST
+    kept = curves.newest()
+    assert len(kept) == 3 * KEPT + 1
+    assert kept[0] == Started(attempt=1, pid=1, host="", device="a machine", at=kept[0].at, tick=kept[0].tick)
+    assert [event.step for event in kept[-3:]] == [39_980] * 3  # type: ignore[union-attr]
+
+
+def test_steps_whose_value_was_no_number_are_remembered_all_along_the_curve() -> None:
+    series = Series()
+    for step in range(10**5):
+        series.add(step, float("nan"))
+    assert len(series.broken) <= CAPACITY
+    assert max(b - a for a, b in zip([0, *series.broken], [*series.broken, 10**5], strict=True)) <= series.gap <= 256
+    series.forget_after(5000)
+    assert max(series.broken) <= 5000
+
+
+def test_a_worker_keeps_the_curves_and_the_next_one_goes_on_from_them(
+    workspace: Workspace, tiny: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run.create(workspace, tiny())
+    bad = Metric(step=3, loss=float("nan"), lr=1, grad_norm=1, tokens=1, seconds=1, progress=0)
+    worked(run, [TRAIN, metric(1), metric(2), bad, metric(4), Saved(step=4, path="c", bytes=1, seconds=1)], monkeypatch)
+    begun, start = opened(run)
+    assert start == run.journal.stat().st_size
+    read: list[AnyEvent] = []
+    monkeypatch.setattr(Curves, "absorb", lambda self, event: read.append(event))
+    with_lock = Worker(run, 2, None)  # type: ignore[arg-type]
+    with_lock._journal.close()
+    assert read == []
+    monkeypatch.undo()
+    (run.path / "curves.json").unlink()
+    assert picture(opened(run)[0]) == picture(begun)  # of a line that nobody can read the worker knows no more
+    assert begun.loss.index == [1, 2, 4]
