@@ -7,10 +7,9 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import msgspec
-
 from core.errand import carry_out
 from core.events import CleaningStep, Event
+from core.parsing import parse_json
 from core.recipe import Recipe
 
 # each task imports what it needs: only `prepare` has to wait for torch
@@ -44,7 +43,7 @@ def _steps() -> Iterator[Event]:
 
 
 def _recipe(text: str) -> Recipe:
-    return msgspec.json.decode(text, type=Recipe)
+    return parse_json(text, Recipe)
 
 
 TASKS: dict[str, Callable[..., Iterator[Event]]] = {

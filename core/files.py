@@ -111,8 +111,10 @@ def remove_tree(path: Path) -> None:
     trash = path.with_name(f".trash-{path.name}-{os.getpid()}")
     try:
         path.rename(trash)
-    except FileNotFoundError:
-        return
+    except OSError:
+        if os.path.lexists(path):
+            raise
+        return  # a read-only disk complains of that first
     shutil.rmtree(trash, ignore_errors=True)
 
 

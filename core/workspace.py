@@ -21,6 +21,10 @@ class NoWorkspace(Trouble):
     doing = "use the data directory"
 
 
+class ReadOnly(NoWorkspace):
+    """It can be looked at, perhaps."""
+
+
 class BadName(Usage):
     doing = "use this name"
 
@@ -63,27 +67,36 @@ class Workspace:
                 where=str(self.data),
                 todo="set LLMTUI_HOME to a directory whose path is",
             )
+        todo = "set LLMTUI_HOME to a directory you can write to"
         for directory in (self.data, self.runs, self.artifacts, self.config, self.cache, self.state):
             try:
                 directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             except OSError as error:
-                raise NoWorkspace(
-                    (error.strerror or str(error)).lower(),
-                    where=str(directory),
-                    todo="set LLMTUI_HOME to a directory you can write to",
-                ) from None
+                raise ReadOnly((error.strerror or str(error)).lower(), where=str(directory), todo=todo) from None
+        if not self.writable:
+            raise ReadOnly("it is read-only", where=str(self.runs), todo=todo)
         status = self.data.stat()
         if status.st_uid != os.geteuid():
             raise NoWorkspace(
                 "it belongs to somebody else", where=str(self.data), todo="set LLMTUI_HOME to one of yours"
             )
-        if not os.access(self.runs, os.W_OK | os.X_OK):
-            raise NoWorkspace(
-                "it is read-only", where=str(self.runs), todo="set LLMTUI_HOME to a directory you can write to"
-            )
         if stat.S_IMODE(status.st_mode) & 0o077:
             self.data.chmod(0o700)
         return self
+
+    def look(self) -> Workspace:
+        """The same for whoever only looks: where nothing can be written, it is enough that runs can be read."""
+        try:
+            return self.prepare()
+        except ReadOnly:
+            if not os.access(self.runs, os.R_OK | os.X_OK):
+                raise
+            return self
+
+    @property
+    def writable(self) -> bool:
+        """Whether runs can be made here."""
+        return os.access(self.runs, os.W_OK | os.X_OK)
 
 
 def _is_text(path: Path) -> bool:

@@ -8,6 +8,7 @@ from core.corpora import Corpus, known
 from core.files import write_atomic
 from core.parsing import Malformed, read_json
 from core.recipe import Recipe
+from core.trouble import DiskTrouble
 from core.workspace import Workspace
 
 
@@ -18,8 +19,12 @@ def to_agree(workspace: Workspace, recipe: Recipe) -> Corpus | None:
 
 
 def agree(workspace: Workspace, corpus: Corpus) -> None:
-    """Remember that this user agreed."""
-    write_atomic(workspace.state / "agreed.json", msgspec.json.encode([*_agreed(workspace), corpus.name]))
+    """Remember that this user agreed. Raises DiskTrouble."""
+    file = workspace.state / "agreed.json"
+    try:
+        write_atomic(file, msgspec.json.encode([*_agreed(workspace), corpus.name]))
+    except OSError as error:
+        raise DiskTrouble.of(error, file, kept="nothing was started") from None
 
 
 def _agreed(workspace: Workspace) -> list[str]:

@@ -8,7 +8,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from rich.text import Text
 from textual.app import App
@@ -129,10 +129,14 @@ class Workbench(App[None]):
     async def on_mount(self) -> None:
         await self.follower.look()  # so that the first frame shows the runs, not an empty list
         self._settle()
-        self.push_screen(self._first)
+        first = cast("WorkScreen", self.get_screen(self._first))
+        self.push_screen(first)
         self.run_worker(self.follower.watch(self._congested), name="clock", exit_on_error=True)
         if self._problems:
             self.call_after_refresh(self._tell_problems)
+        if not self.workspace.writable:
+            where = shown(str(self.workspace.data))
+            first.say(f"{where} is read-only: its runs can be looked at, not changed.")
 
     def _settle(self) -> None:
         """Until a run is chosen it is the newest, and stays that one when a newer one comes."""
@@ -260,8 +264,12 @@ class Workbench(App[None]):
 
             def answered(yes: bool | None) -> None:
                 if yes:
-                    agree(self.workspace, corpus)
-                    self.create(recipe)
+                    try:
+                        agree(self.workspace, corpus)
+                    except Trouble as trouble:
+                        self.show_trouble(trouble)
+                    else:
+                        self.create(recipe)
 
             about = f"{corpus.about} {size(corpus.bytes)} of text, licence: {corpus.licence}."
             question = f"{corpus.name}: {about}\n\n{corpus.notice}"

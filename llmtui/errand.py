@@ -12,6 +12,7 @@ import msgspec
 
 from core.errand import Failed
 from core.files import private
+from core.parsing import Malformed, parse
 from core.runs.launch import environment, python
 from core.trouble import Trouble
 from core.workspace import Workspace
@@ -45,7 +46,10 @@ def errand(workspace: Workspace, module: str, *arguments: str, says: Any) -> Ite
     assert child.stdout is not None and child.stdin is not None
     try:
         for line in child.stdout:
-            said = decoder.decode(line)
+            try:
+                said = parse(decoder.decode, line)
+            except Malformed as error:
+                raise Trouble(f"its process said what is no answer: {error}", where=str(log)) from None
             if isinstance(said, Failed):
                 raise _trouble(said)
             yield said

@@ -6,18 +6,20 @@ import sys
 import time
 from collections.abc import Iterator
 
-from core.errand import carry_out
+from core.errand import Failed, carry_out
 from core.events import Event, Note
 from core.trouble import Busy
 
 
-def work(task: str) -> Iterator[Event]:
+def work(task: str) -> Iterator[Event | Failed]:
     print("a library that chatters")
     yield Note(text="begun")
     if task == "trouble":
         raise Busy("it is taken", where="here", kept="all of it", todo="wait")
     if task == "surprise":
         raise ZeroDivisionError("by zero")
+    if task == "nonsense":
+        yield Failed(doing="x", what=5)  # type: ignore[arg-type]
     if task == "full":
         raise OSError(28, "No space left on device", "/somewhere")
     if task == "forever":

@@ -31,6 +31,7 @@ def test_what_it_says_arrives_and_what_libraries_print_does_not(workspace: Works
     [
         ("trouble", "cannot go on: it is taken   (here)\n        all of it\n        wait", 75),
         ("surprise", "an error nobody foresaw: ZeroDivisionError: by zero", 1),
+        ("nonsense", "its process said what is no answer: Expected `str`, got `int`", 1),
         ("full", "cannot write: no space left on device   (/somewhere)", 1),
     ],
 )

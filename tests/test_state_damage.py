@@ -7,14 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import save
 
 from core.artifact import Artifact, Damaged, FileFacts, Manifest, seal
 from core.events import AnyEvent, Ended, Evaluation, Metric, Progress, StageFinished, StageStarted, Started, encode
 from core.journal import Tail
 from core.parsing import Malformed, parse_json, parse_toml, read_toml
+from core.preprocess.keys import read_result
 from core.runs.control import Requests
 from core.runs.directory import BadRun, Exited, Launched, Run
 from core.runs.summary import Summary
@@ -225,6 +228,17 @@ def test_no_number_is_too_strange_to_be_written(number: float) -> None:
         assert len(write(number)) < 40
     for name in ("loss", "bits_per_byte", "step", "bytes", "train_bytes", "documents"):
         assert len(facts({name: number})) < 60
+
+
+@pytest.mark.parametrize("metadata", [None, {"result": '{"documents":"\\xb2"}'}, {"result": "[" * 10_000}])
+def test_damaged_tables_of_keys_are_named(tmp_path: Path, metadata: dict[str, str] | None) -> None:
+    path = tmp_path / "keys.safetensors"
+    path.write_bytes(save({"a.key": np.zeros(3)}, metadata=metadata))
+    with pytest.raises(Damaged, match="its keys are damaged"):
+        read_result(path)
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(Damaged, match="its keys are damaged"):
+        read_result(path)
 
 
 strange = st.one_of(st.floats(allow_nan=True), st.sampled_from([1e300, -1e300, 1.7e308, -1.7e308, 0.0, -1.0, 5e-324]))

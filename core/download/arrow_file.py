@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pyarrow as pa
 
 from core.download.columnar import columns_of, given, root_of
@@ -15,6 +14,7 @@ from core.download.compression import CUT_OFF
 from core.download.listing import Found, Unreadable, reason
 from core.download.rows import NOTHING, Place, Step
 from core.download.text_column import Columns
+from core.parsing import Malformed, read_json
 
 _SAMPLED, _ROWS = 8, 64
 """Batches spread over the file, and rows of each, that are looked at to find the column of text."""
@@ -120,18 +120,18 @@ def without_lists(found: list[Found], split: str) -> list[Found]:
 
 
 def _data_files(folder: Path) -> set[str]:
-    state = _read(folder / "state.json")
-    files = state.get("_data_files") if isinstance(state, dict) else None
-    return {str(file.get("filename")) for file in files or () if isinstance(file, dict)}
+    files = _listed(folder / "state.json", "_data_files")
+    return {str(file.get("filename")) for file in files if isinstance(file, dict)}
 
 
 def _splits(folder: Path) -> list[str]:
-    saved = _read(folder / "dataset_dict.json")
-    return [str(name) for name in saved.get("splits") or ()] if isinstance(saved, dict) else []
+    return [str(name) for name in _listed(folder / "dataset_dict.json", "splits")]
 
 
-def _read(path: Path) -> Any:
+def _listed(path: Path, name: str) -> list[Any]:
+    """The list of that name in a JSON file; empty where there is none."""
     try:
-        return msgspec.json.decode(path.read_bytes())
-    except (OSError, ValueError):
-        return None
+        found = read_json(path, dict[str, Any]).get(name)
+    except (OSError, Malformed):
+        return []
+    return found if isinstance(found, list) else []

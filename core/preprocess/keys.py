@@ -14,8 +14,11 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
+
+from core.artifact import Damaged
+from core.parsing import Malformed, parse_json
 
 Array = NDArray[Any]
 
@@ -77,8 +80,13 @@ def write_keys(path: Path, arrays: dict[str, Array], result: Result) -> None:
 
 
 def read_result(path: Path) -> Result:
-    with safe_open(str(path), framework="np") as file:
-        return msgspec.json.decode(file.metadata()["result"], type=Result)
+    """What `write_keys` wrote. Raises OSError, Damaged."""
+    try:
+        with safe_open(str(path), framework="np") as file:
+            return parse_json((file.metadata() or {}).get("result", ""), Result)
+    except (SafetensorError, Malformed) as error:
+        todo = f"delete {path.parent}: the text is cleaned anew"
+        raise Damaged(f"its keys are damaged: {error}", where=str(path), todo=todo) from None
 
 
 def column(path: Path, name: str) -> Array:

@@ -169,7 +169,8 @@ class Run:
             staged.rename(path)
             fsync_directory(workspace.runs)
         except OSError as error:
-            remove_tree(staged)
+            with contextlib.suppress(OSError):
+                remove_tree(staged)
             raise DiskTrouble.of(error, path) from None
         return cls(path, file)
 

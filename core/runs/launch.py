@@ -15,7 +15,7 @@ from core.locks import ELSEWHERE
 from core.runs.control import Requests
 from core.runs.directory import Run, StillRunning
 from core.runs.failure import reason_in
-from core.trouble import Busy, Trouble
+from core.trouble import Busy, DiskTrouble, Trouble
 from core.workspace import Workspace
 
 _NOT_OURS = (
@@ -64,25 +64,28 @@ def environment(workspace: Workspace) -> dict[str, str]:
 def start(run: Run, workspace: Workspace, *, patience: float = 60.0) -> None:
     """Start the run's supervisor, detached, and wait until it holds its lock. Also the way to resume.
 
-    patience: seconds to wait for it, which takes 0.3 on an idle machine. Raises StillRunning, NotStarted.
+    patience: seconds to wait for it, which takes 0.3 on an idle machine. Raises StillRunning, NotStarted, DiskTrouble.
     """
     if run.supervisor() is not None:
         raise StillRunning(f"{run.id} is running already")
-    if run.writer() is None:  # an orphaned worker may still have to read them
-        Requests(run).clear()
-    started = run.log.stat().st_size if run.log.exists() else 0
     launches = run.path / "launches.jsonl"
-    before = launches.stat().st_size if launches.exists() else 0
-    with open(run.log, "ab", opener=private) as log:
-        process = subprocess.Popen(
-            python("core.runs.supervisor", str(run.path)),
-            cwd=run.path,
-            env=environment(workspace),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+    try:
+        if run.writer() is None:  # an orphaned worker may still have to read them
+            Requests(run).clear()
+        started = run.log.stat().st_size if run.log.exists() else 0
+        before = launches.stat().st_size if launches.exists() else 0
+        with open(run.log, "ab", opener=private) as log:
+            process = subprocess.Popen(
+                python("core.runs.supervisor", str(run.path)),
+                cwd=run.path,
+                env=environment(workspace),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+    except OSError as error:
+        raise DiskTrouble.of(error, run.path, kept="it was not started") from None
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         if run.supervisor() == process.pid:

@@ -12,14 +12,13 @@ from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-import msgspec
-
 from core import download
 from core.artifact import Artifact, Staging
 from core.download.documents import Part, read_parts, write_parts
 from core.download.progress import Meter
 from core.errand import carry_out
 from core.events import Event, Note
+from core.parsing import parse_json
 from core.preprocess.split import cut_at_line
 from core.recipe import Source
 from core.tokenize import bpe
@@ -195,4 +194,4 @@ def _divided(parts: Sequence[Part]) -> tuple[list[Part], list[Part]]:
 
 if __name__ == "__main__":
     asked, place = sys.argv[1:]
-    sys.exit(carry_out(lambda: compare(msgspec.json.decode(asked, type=Compare), Path(place))))
+    sys.exit(carry_out(lambda: compare(parse_json(asked, Compare), Path(place))))

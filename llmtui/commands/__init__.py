@@ -80,4 +80,4 @@ def command_line(context: click.Context) -> int | None:
         return list_runs(workspace)
     from llmtui.opening import run_workbench
 
-    return run_workbench(workspace.prepare())
+    return run_workbench(workspace.look())

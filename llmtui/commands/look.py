@@ -186,7 +186,7 @@ def watch(wanted: str | None, plain: bool, as_json: bool) -> int:
     if can_draw() and not plain:
         from llmtui.opening import run_workbench
 
-        return run_workbench(workspace.prepare(), run.id)
+        return run_workbench(workspace.look(), run.id)
     told, tail = Narrator(), Tail(run.journal)
     for event in tail.each():
         for line in told.tell(event, progress=False):

@@ -410,6 +410,15 @@ def test_a_saved_data_set_is_read_as_its_data(tmp_path: Path) -> None:
     assert read(tmp_path / "s", tmp_path / "cache") == TEXTS, "as in the cache of `datasets`, without a state"
 
 
+@pytest.mark.parametrize("damage", [b"[" * 10_000, b'{"_data_files": 5, "splits": 5}', b'{"a": "\xb2"}', b"5"])
+def test_a_saved_data_set_is_read_though_what_lies_beside_it_is_damaged(tmp_path: Path, damage: bytes) -> None:
+    save_to_disk(tmp_path / "s", TEXTS)
+    (tmp_path / "s" / "cache-0a1b.arrow").unlink()
+    for name in ("state.json", "dataset_dict.json", "dataset_info.json"):
+        (tmp_path / "s" / name).write_bytes(damage)
+    assert read(tmp_path / "s", tmp_path / "out") == TEXTS
+
+
 def test_of_a_saved_data_set_with_splits_one_is_read(tmp_path: Path) -> None:
     save_to_disk(tmp_path / "s" / "train", TEXTS[:50])
     save_to_disk(tmp_path / "s" / "test", TEXTS[50:])

@@ -1,0 +1,82 @@
+"""A home on a disk that nobody can write to: everything can be looked at, and what writes says why it cannot."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from core.workspace import NoWorkspace, ReadOnly, Workspace
+from tests.test_cli import LLMTUI, ROOT
+from tests.ui.making import failed_run, finished_run
+
+MOUNTED = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && shift && exec "$@"'
+
+WORKBENCH = """
+import asyncio
+from core.trouble import Trouble
+from core.workspace import Workspace
+from llmtui.app import Workbench
+from tests.ui.viewing import screen_text, until
+
+async def main():
+    app = Workbench(Workspace().look())
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "finished" in screen_text(app) and "is read-only: its runs" in screen_text(app))
+        app.select(next(g.run for g in app.follower.glances if g.run.name == "finished"))
+        app.show("train")
+        await until(pilot, lambda: app.follower.history and app.follower.history.caught_up)
+        assert len(app.follower.history.loss)
+        failed = next(g.run for g in app.follower.glances if g.run.name == "failed")
+        app.remember(log=True)
+        for attempt in (lambda: app.start(failed), app.start_demo):
+            attempt()
+            await until(pilot, lambda: "read-only file system" in screen_text(app))
+            await pilot.press("escape")
+            await until(pilot, lambda: "read-only file system" not in screen_text(app))
+    assert app.return_code in (0, None), app.return_code
+
+asyncio.run(main())
+"""
+
+
+def read_only(home: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """`command`, for which the file system of `home` is read-only, whoever runs this."""
+    inside = ["unshare", "-Urm", "sh", "-c", MOUNTED, "sh", str(home)]
+    if not shutil.which("unshare") or subprocess.run([*inside, "true"], capture_output=True).returncode:
+        pytest.skip("nothing can be mounted here")
+    return subprocess.run([*inside, *command], capture_output=True, text=True, cwd=ROOT)
+
+
+def test_a_read_only_home_is_looked_at_through_the_commands(workspace: Workspace) -> None:
+    finished_run(workspace, "finished", 20)
+    assert workspace.home is not None
+    for command in (["ls"], ["ls", "--json"], ["show"], ["watch", "--plain"], ["watch", "--json"], []):
+        done = read_only(workspace.home, *LLMTUI, *command)
+        assert done.returncode == 0, done.stderr
+        assert "finished" in done.stdout or "watch" in command
+    done = read_only(workspace.home, *LLMTUI, "demo")
+    assert done.returncode == 1
+    assert "read-only" in done.stderr
+
+
+def test_a_read_only_home_is_looked_at_in_the_workbench_which_says_what_cannot_be_done(workspace: Workspace) -> None:
+    finished_run(workspace, "finished", 20)
+    failed_run(workspace, "failed")
+    shutil.rmtree(workspace.cache)  # which can be deleted at any time, and then is not made again
+    assert workspace.home is not None
+    done = read_only(workspace.home, sys.executable, "-c", WORKBENCH)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_who_cannot_even_read_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "home").write_text("")  # nothing can be made in it
+    with pytest.raises(NoWorkspace):
+        Workspace(tmp_path / "home").look()
+    home = Workspace(tmp_path / "other")
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(ReadOnly):
+        home.look()
