@@ -48,6 +48,12 @@ _SIGNS = (
     b"\xff\xd8\xff",
 )
 """How formats begin that are never text, NUL bytes or not."""
+_WORD = re.compile(rb"\S*[\x80-\xff]\S*")
+_NOT_ASCII = re.compile("[A-Za-z]*[^\0-\x7f][A-Za-z\x80-\U0010ffff]*")
+_ALONE = {"LATIN", "GREEK", "CYRILLIC", "HEBREW", "ARABIC", "THAI"}
+"""Scripts that do not mix within a word."""
+_ODD_SHARE = 5
+"""A fifth of such words may be odd: prices, dashes without spaces, abbreviations."""
 _HIGH = bytes(range(128, 256))
 _ASCII = bytes(range(128))
 _UNPRINTABLE = re.compile(r"[^\t\n\f\r\x20-\x7e\xa0-\ud7ff\ue000-\ufffc\U00010000-\U0010ffff]")
@@ -141,21 +147,48 @@ def _guess(sample: bytes) -> str:
     high = len(sample.translate(None, _ASCII))
     if 0 < high <= _FEW and 2 * high < len(sample) and _says_the_same(sample, "cp1252", "cp1252"):
         return "cp1252"
-    from chardet import detect
+    from chardet import detect, detect_all
     from chardet.enums import EncodingEra
 
     era = EncodingEra(EncodingEra.ALL & ~EncodingEra.MAINFRAME)  # whose texts are not on disks
     if 2 * (high - len(sample.translate(None, _ASCII + _QUOTES))) >= high > 0:
         era = EncodingEra.MODERN_WEB
     # the newline keeps it from taking "BM" at the beginning of a text for a picture
-    found = detect(b"\n" + sample, max_bytes=len(sample) + 1, encoding_era=era, compat_names=False)["encoding"]
-    if not found:
+    found = detect(b"\n" + sample, max_bytes=len(sample) + 1, encoding_era=era, compat_names=False)
+    if not found["encoding"]:
         return ""
-    name = codecs.lookup(found).name
+    name = codecs.lookup(found["encoding"]).name
+    if _has_odd_words(sample, name):
+        # ASCII of other columns or of code is read as English: what is said among it is in the other words
+        words = b" ".join(_WORD.findall(sample))
+        guesses = detect_all(b"\n" + words, max_bytes=len(words) + 1, encoding_era=era, compat_names=False)
+        others = (codecs.lookup(str(guess["encoding"])).name for guess in guesses if guess["encoding"])
+        name = next((other for other in others if not _has_odd_words(sample, other)), name)
     if name == "iso8859-15" and not _LATIN_9.search(sample):
         name = "cp1252"
     better = ("cp1252", _SUPERSETS.get(name, name))
     return next((other for other in better if _says_the_same(sample, name, other)), name)
+
+
+def _has_odd_words(sample: bytes, encoding: str) -> bool:
+    """Whether more than a few of the words that are not ASCII are no words of any language in `encoding`: they have
+    signs or controls in them, letters of two scripts, or Latin ones and not one of ASCII's."""
+    words = _NOT_ASCII.findall(decode(sample, encoding, final=True).text)
+    return _ODD_SHARE * sum(map(_is_odd, words)) > len(words)
+
+
+def _is_odd(word: str) -> bool:
+    if any("\x7f" <= letter < "\xa0" and letter != "\x85" for letter in word) or "\ufffd" in word:
+        return True
+    if any(unicodedata.category(letter)[0] in "SNC" or letter in "¿¡" for letter in word[1:-1] if not letter.isascii()):
+        return True
+    scripts = {_script(letter) for letter in word if letter.isalpha()}
+    latin = [letter for letter in word if letter.isalpha()] if scripts == {"LATIN"} else []
+    return len(scripts & _ALONE) > 1 or (len(latin) > 2 and not any(map(str.isascii, latin)))
+
+
+def _script(letter: str) -> str:
+    return unicodedata.name(letter, "").partition(" ")[0]
 
 
 def _says_the_same(sample: bytes, name: str, other: str) -> bool:

@@ -112,6 +112,23 @@ def test_english_with_a_few_other_letters_is_cp1252() -> None:
             assert encoding.encoding_of(some.encode("latin-1") + b" and so on.\n" + plain.encode() * times) == "cp1252"
 
 
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("Příliš žluťoučký kůň úpěl ďábelské ódy", "cp1250"),
+        ("Zażółć gęślą jaźń", "cp1250"),
+        ("őrült űrhajó fűszer", "cp1250"),
+        ("Привет, мир", "cp1251"),
+        ("Καλημέρα κόσμε", "cp1253"),
+        ("S\xe3o Paulo, Ål, Öl, Ò Ñ, Østersøen, Übermut and Ærø", "cp1252"),
+    ],
+)
+def test_words_of_another_language_among_much_english_tell_the_encoding(words: str, name: str) -> None:
+    text = f'1;"{words}";The price of all that they had in it was on one and they had it\n'
+    for times in (1, 40, 400):
+        assert encoding.encoding_of((text * times).encode(name)) == name
+
+
 def test_a_text_that_begins_like_a_picture_is_text() -> None:
     assert encoding.encoding_of("BM: Prüfung der Größe schlug fehl, bitte ändern.\n".encode("cp1252") * 3) == "cp1252"
     assert encoding.encoding_of(random.Random(1).randbytes(4000).replace(b"\0", b"\1")) == ""
