@@ -56,7 +56,9 @@ class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Literal["first", "sample"],
         Meta(description="Which ones, where the corpus has more: the first, or a sample spread over it."),
     ] = "first"
-    seed: Annotated[int, Meta(ge=0, description="Chooses the sample; of 'stories', which ones are told.")] = 1
+    seed: Annotated[
+        int, Meta(ge=0, le=2**63 - 1, description="Chooses the sample; of 'stories', which ones are told.")
+    ] = 1
     max_broken: Annotated[
         int, Meta(ge=0, description="Records that cannot be read, such as broken JSON lines, passed over at most.")
     ] = 100
@@ -119,7 +121,7 @@ class Preprocess(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = "auto"
     validation: Annotated[float, Meta(gt=0, le=0.5, description="Share of the text held out for validation.")] = 0.05
-    seed: Annotated[int, Meta(ge=0, description="Chooses which documents are held out.")] = 1
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1, description="Chooses which documents are held out.")] = 1
 
 
 class Tokenize(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -353,7 +355,9 @@ class Train(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     checkpoint_every: Annotated[int, Meta(ge=1, description="Steps between checkpoints at most.")] = 200
     checkpoint_minutes: Minutes = None
     keep: Annotated[int, Meta(ge=2, le=1000, description="Newest checkpoints kept; the best is kept besides.")] = 3
-    seed: Annotated[int, Meta(ge=0, description="Decides initial weights, batches, masks and dropout.")] = 1
+    seed: Annotated[
+        int, Meta(ge=0, le=2**63 - 1, description="Decides initial weights, batches, masks and dropout.")
+    ] = 1
     device: Annotated[Literal["auto", "cpu", "cuda", "mps"], Meta(description="Where the arithmetic happens.")] = "auto"
     precision: Annotated[
         Literal["auto", "float32", "bfloat16"],

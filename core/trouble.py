@@ -46,6 +46,20 @@ class Busy(Trouble):
     exit_code = 75
 
 
+_ELSEWHERE = "set LLMTUI_HOME to another place"
+_DISK_ADVICE = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), f"free some space or {_ELSEWHERE}, then resume"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM), f"change who may write there, or {_ELSEWHERE}"),
+    errno.EROFS: f"make it writable, or {_ELSEWHERE}",
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "let it have more files open (ulimit -n), then resume"),
+    errno.EFBIG: "let it write larger files (ulimit -f), then resume",
+    **dict.fromkeys(
+        (errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT, errno.EEXIST),
+        f"see what lies there, or {_ELSEWHERE}",
+    ),
+}
+
+
 class DiskTrouble(Trouble):
     """The disk is full, read-only or failing."""
 
@@ -59,7 +73,7 @@ class DiskTrouble(Trouble):
             reason[:1].lower() + reason[1:],
             where=str(path),
             kept=kept,
-            todo="free some space or set LLMTUI_HOME to another place, then resume",
+            todo=_DISK_ADVICE.get(error.errno or 0, f"`llmtui doctor` looks at the disk; or {_ELSEWHERE}"),
         )
 
 

@@ -40,7 +40,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command line `arguments`; its exit code. What goes wrong is told in sentences on standard error."""
     import click  # here and below: only once `core` is known to be ours
 
-    from core.trouble import Trouble
+    from core.trouble import DiskTrouble, Trouble
     from llmtui.commands import command_line
     from llmtui.console import say
 
@@ -62,7 +62,9 @@ def run(arguments: Sequence[str]) -> int:
         say(f"{usage}llmtui: {error.format_message()}")
         return error.exit_code
     except OSError as error:
-        say(f"llmtui: {Trouble((error.strerror or str(error)).lower(), where=str(error.filename or '')).sentence()}")
+        reason = (error.strerror or str(error)).lower()
+        trouble = Trouble(reason, where=str(error.filename or ""), todo=DiskTrouble.of(error, "").todo)
+        say(f"llmtui: {trouble.sentence()}")
         return 1
     except Exception as error:
         say(f"llmtui: this should not have happened: {type(error).__name__}: {error}\n        {_logged()}")

@@ -15,7 +15,7 @@ import msgspec
 from llmtui.shown import shown
 
 SCHEMA = 1
-"""Version of what `--json` prints; goes up when a field changes its meaning or disappears."""
+"""Version of what `--json` prints; each command's goes up when a field of it changes its meaning or disappears."""
 
 
 def out(text: str, end: str = "\n") -> None:
@@ -24,14 +24,17 @@ def out(text: str, end: str = "\n") -> None:
     sys.stdout.flush()
 
 
-def out_json(record: Any) -> None:
-    """Write one object as one line of ASCII, numbers that JSON does not know as null."""
+def out_json(record: Any, schema: int = SCHEMA) -> None:
+    """Write one object as one line of ASCII, numbers that JSON does not know as null.
+
+    schema: of a command whose fields have changed since.
+    """
     try:
         encoded = msgspec.json.encode(record)
     except UnicodeEncodeError:  # a path with bytes that are no UTF-8, which Python holds as halves of characters
         encoded = msgspec.json.encode(_legible(msgspec.to_builtins(record, str_keys=True)))
     plain = msgspec.json.decode(encoded)
-    sys.stdout.write(json.dumps({"schema": SCHEMA, **plain}) + "\n")
+    sys.stdout.write(json.dumps({"schema": schema, **plain}) + "\n")
     sys.stdout.flush()
 
 

@@ -22,7 +22,7 @@ from core.locks import holder
 from core.model.rates import Arithmetic
 from core.plural import plural
 from core.runs.launch import environment
-from core.trouble import Trouble
+from core.trouble import DiskTrouble, Trouble
 from core.workspace import Workspace, free_bytes
 from llmtui.console import can_draw
 from llmtui.errand import errand
@@ -105,7 +105,10 @@ def _arithmetic(workspace: Workspace) -> Finding:
     """What training would multiply in on the processor, measured by a process that has torch."""
     try:
         (found,) = errand(workspace, "core.model.rates", says=Arithmetic)
-    except (Trouble, OSError, ValueError) as error:
+    except OSError as error:
+        what, advice = f"could not be measured: {error.strerror or error}", DiskTrouble.of(error, "").todo
+        return Finding(level="fail", about="arithmetic", what=what, advice=advice)
+    except (Trouble, ValueError) as error:
         what = error.what if isinstance(error, Trouble) else str(error)
         return Finding(level="fail", about="arithmetic", what=f"torch does not work: {what}", advice=INSTALL_AGAIN)
     return Finding(level="ok", about="arithmetic", what=arithmetic(found))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -39,6 +40,7 @@ from core.recipe_file import load
 from core.runs.directory import Exited, Launched, Run, State, all_runs
 from core.runs.summary import Summary
 from core.sampling import Sampling
+from core.trouble import DiskTrouble
 from core.workspace import Workspace
 from llmtui.cli import run as command_line
 from llmtui.commands import command_line as llmtui_commands
@@ -456,6 +458,41 @@ def test_plan_json_has_the_parts(capsys: pytest.CaptureFixture[str]) -> None:
     assert {one["precision"] for one in told["options"]} == {"float32", "bfloat16"}
     assert told["flops_per_token"] == sum(told["flops_per_token_by_part"].values()) == 854_438_400
     assert told["flops_are"] == "forward and backward"
+    assert told["schema"] == 2  # in 1 flops_per_token was a table
+
+
+def test_a_home_that_is_a_file_is_told_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("LLMTUI_HOME", str(tmp_path / "file"))
+    assert command_line(["ls"]) == 1
+    said = capsys.readouterr().err
+    assert "not a directory" in said and "LLMTUI_HOME" in said and "free some space" not in said
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOSPC, "free some space"),
+        (errno.EDQUOT, "free some space"),
+        (errno.EACCES, "who may write"),
+        (errno.EROFS, "make it writable"),
+        (errno.EMFILE, "ulimit -n"),
+        (errno.EFBIG, "ulimit -f"),
+        (errno.EIO, "llmtui doctor"),
+    ],
+)
+def test_what_to_do_about_a_disk_fits_what_is_wrong_with_it(number: int, advice: str) -> None:
+    assert advice in DiskTrouble.of(OSError(number, os.strerror(number)), "x").sentence()
+
+
+@pytest.mark.parametrize("field", ["train.seed", "source.seed", "preprocess.seed"])
+def test_a_seed_beyond_64_bits_is_refused_before_anything_starts(
+    field: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command_line(["plan", "--set", f"{field}={2**64}"]) == 2
+    assert "at most 9,223,372,036,854,775,807" in capsys.readouterr().err
 
 
 def test_recipe_prints_a_file_that_gives_the_same_recipe(

@@ -121,3 +121,13 @@ def test_what_stands_when_it_breaks_off_is_left_on_lines_of_its_own(masked: Run,
         assert terminal.wait_for_end() == 1
         lines = [line.rstrip() for line in terminal.screen.display]
     assert lines[:3] == ["breakone", "␛[2Jtwo", "llmtui: cannot draw text: no"]
+
+
+@pytest.mark.parametrize("option", [["--suffix", "cd"], ["--order", "entropy"], ["--looks", "2"], ["--show"]])
+def test_what_only_masked_models_do_is_a_wrong_request_to_a_causal_one(
+    workspace: Workspace, option: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    causal = make_run(workspace, "causal")
+    checkpoint(causal, 7)
+    assert command_line(["sample", causal.id, "ab", *option]) == 2
+    assert "is causal" in capsys.readouterr().err

@@ -25,6 +25,9 @@ from llmtui.console import out, out_json, table
 from llmtui.planned import parts, passes, shape, shares
 from llmtui.units import count, size
 
+SCHEMA = 2
+"""In 1, flops_per_token were the parts, of the forward pass alone."""
+
 ITEM_SIZES = {"float32": 4, "bfloat16": 2}
 
 
@@ -71,7 +74,8 @@ def plan(what: str | None, preset: str | None, overrides: tuple[str, ...], as_js
                     {"precision": one.precision, "micro_batch": one.micro_batch, "memory": one.memory}
                     for one in options
                 ],
-            }
+            },
+            schema=SCHEMA,
         )
         return
     out(table(list(_rows(recipe, entries, unsure, options))))

@@ -89,6 +89,11 @@ def sample(
         raise BadQuestion("likely texts are looked for in float32", todo="leave out --precision")
     workspace = Workspace()
     run = run_with_checkpoint(workspace, wanted)
+    if (suffix or order or looks or show) and run.recipe.model.objective != "masked":
+        raise BadQuestion(
+            f"the model of {run.id} is causal: only a masked one fills a middle or uncovers its text in another order",
+            todo="leave out --suffix, --order, --looks and --show, or train with model.objective = masked",
+        )
     settings = sampling_settings(run.recipe, asked)
     text, sampling = prompt_of(prompt, settings), settings.sampling()
     place, cleaning = str(place_of(run, checkpoint)), run.recipe.preprocess.steps
