@@ -389,6 +389,18 @@ def test_pause_of_a_run_that_is_not_running_is_a_usage_error(
     assert "is not running (done)" in capsys.readouterr().err
 
 
+def test_rm_of_a_run_that_is_a_link_deletes_nothing_and_says_where_it_lies(
+    workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Run.create(workspace, Recipe(name="moved"))
+    run.path.rename(tmp_path / "elsewhere")
+    run.path.symlink_to(tmp_path / "elsewhere")
+    assert command_line(["rm", "--yes", "moved"]) == 1
+    said = capsys.readouterr().err
+    assert "link to" in said and "nothing was deleted" in said and str(tmp_path / "elsewhere") in said
+    assert run.path.is_symlink() and (tmp_path / "elsewhere" / "run.json").exists()
+
+
 def test_rm_needs_consent_and_never_removes_a_running_run(
     workspace: Workspace, alive: Callable[..., Run], capsys: pytest.CaptureFixture[str]
 ) -> None:

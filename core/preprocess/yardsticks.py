@@ -31,7 +31,7 @@ def yardsticks(clean: Artifact) -> Iterator[Yardstick | Note]:
 
 def _measured(clean: Artifact) -> Iterator[Yardstick]:
     gzip = zlib.compressobj(9, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
-    # with -9's own dictionary of 64 MiB it takes 673 MiB of address space; one as large as the text gives the same in 93
+    # -9's own dictionary of 64 MiB takes 673 MiB of address space; one as large as the text gives the same in 93
     xz = lzma.LZMACompressor(filters=[{"id": lzma.FILTER_LZMA2, "preset": 9, "dict_size": LIMIT}])
     size = gzipped = xzipped = 0
     for text in _texts(clean):

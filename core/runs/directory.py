@@ -368,8 +368,16 @@ def bytes_in(directory: Path) -> int:
 def remove_directory(path: Path) -> None:
     """Delete the run in the directory `path`, readable or not. Raises StillRunning while it lives, DiskTrouble.
 
-    Its locks are taken first: that, and not what a look at them says, keeps a run that somebody works on.
+    Its locks are taken first: that, and not what a look at them says, keeps a run that somebody works on. Of a link
+    nothing is deleted: what it leads to would stay, where nobody would look for it.
     """
+    if path.is_symlink():
+        raise DiskTrouble(
+            f"it is a link to {path.readlink()}",
+            where=str(path),
+            kept="nothing was deleted",
+            todo="delete what it leads to, then the link, yourself",
+        )
     with contextlib.ExitStack() as held:
         for name in ("supervisor.lock", "writer.lock"):
             try:
