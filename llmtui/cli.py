@@ -62,9 +62,8 @@ def run(arguments: Sequence[str]) -> int:
         say(f"{usage}llmtui: {error.format_message()}")
         return error.exit_code
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        trouble = Trouble(reason, where=str(error.filename or ""), todo=DiskTrouble.of(error, "").todo)
-        say(f"llmtui: {trouble.sentence()}")
+        disk = DiskTrouble.of(error, error.filename or "")
+        say(f"llmtui: {Trouble(disk.what, where=disk.where, todo=disk.todo).sentence()}")
         return 1
     except Exception as error:
         say(f"llmtui: this should not have happened: {type(error).__name__}: {error}\n        {_logged()}")
