@@ -71,18 +71,18 @@ class Lines:
 def newest_first(path: Path) -> Iterator[AnyEvent]:
     """The events in the last MiB or so of a journal, the last one first; what cannot be read is passed over.
 
-    Reads as much as is asked for, some 16 KiB at a time.
+    Reads as much as is asked for, 2 KiB and then some 16 KiB at a time: whoever lists runs asks for the last line.
     """
     try:
-        with path.open("rb") as file:
+        with path.open("rb", buffering=0) as file:
             start = file.seek(0, os.SEEK_END)
-            end, rest = max(0, start - 2**20), b""
+            end, rest, size = max(0, start - 2**20), b"", 2**11
             while start > end:
-                size = min(2**14, start)
+                size = min(size, start)
                 start -= size
                 file.seek(start)
                 begun, *lines = (file.read(size) + rest).split(b"\n")
-                rest = begun
+                rest, size = begun, 2**14
                 for line in reversed(lines if start else [begun, *lines]):
                     with contextlib.suppress(Malformed):
                         yield decode(line)

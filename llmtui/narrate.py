@@ -54,7 +54,9 @@ class Narrator:
         self.summary = summary or Summary()
         self.samples: list[Sample] = []
         """What the last stage drew."""
-        self._stage_began = self._spoke = 0.0
+        self._stage_began: float | None = None
+        """On the worker's clock; None where nobody has heard it begin."""
+        self._spoke = 0.0
 
     def tell(self, event: AnyEvent, *, progress: bool = True) -> Iterator[str]:
         """Lines about `event`, none for most; not sanitised but for excerpts. progress: tell of it now and then."""
@@ -70,8 +72,8 @@ class Narrator:
                     self._spoke = event.tick
                     yield _line(self.summary.stage, describe_progress(self.summary))
             case StageFinished(stage=stage):
-                took = duration(event.tick - self._stage_began)
-                yield _line(stage, ", ".join(filter(None, [f"done in {took}", facts(event.facts)])))
+                took = "" if self._stage_began is None else f" in {duration(event.tick - self._stage_began)}"
+                yield _line(stage, ", ".join(filter(None, [f"done{took}", facts(event.facts)])))
             case Sample() if self.summary.stage == "sample":
                 self.samples.append(event)
             case Started():

@@ -16,6 +16,7 @@ from core.events import (
     Evaluation,
     Excerpt,
     Metric,
+    Note,
     Paused,
     Progress,
     Reading,
@@ -32,7 +33,7 @@ from core.runs.summary import Summary
 KEPT = 200
 """Events kept of each sort; the journal has them all."""
 
-_KINDS = {Evaluation: "evaluation", Sample: "sample", Saved: "saved"}
+_KINDS = {Evaluation: "evaluation", Sample: "sample", Saved: "saved", Note: "note", Paused: "pause"}
 """Events that come again and again, and must not push out those that tell what became of the attempts."""
 
 _PASSING = Metric | Progress | Reading | Excerpt | CleaningStep

@@ -179,10 +179,15 @@ class Run:
         """The run in `path`. Raises BadRun."""
         try:
             raw = (path / "run.json").read_bytes()
-            schema = parse_json(raw, _Schema).schema
-            if schema > SCHEMA:
+            try:
+                file = parse_json(raw, RunFile)
+            except Malformed:
+                if parse_json(raw, _Schema).schema <= SCHEMA:
+                    raise
+                file = None
+            if file is None or file.schema > SCHEMA:
                 raise BadRun("it was made by a newer version of llmtui", path=path, todo="update llmtui")
-            return cls(path, parse_json(raw, RunFile))
+            return cls(path, file)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise BadRun(f"run.json cannot be read ({reason})", path=path) from None

@@ -12,7 +12,8 @@ import click
 from core.journal import Tail
 from core.parsing import Malformed, parse_json
 from core.recipe_file import PRESETS
-from core.runs.directory import UNREADABLE, BadRun, NoSuchRun, Run, State, find_run, look_through
+from core.runs.curves import Curves
+from core.runs.directory import SOON_READ, UNREADABLE, BadRun, NoSuchRun, Run, State, find_run, look_through
 from core.runs.failure import failure, told
 from core.runs.summary import Stage
 from core.trouble import nearest
@@ -187,14 +188,29 @@ def watch(wanted: str | None, plain: bool, as_json: bool) -> int:
         from llmtui.opening import run_workbench
 
         return run_workbench(workspace.look(), run.id)
-    told, tail = Narrator(), Tail(run.journal)
-    for event in tail.each():
-        for line in told.tell(event, progress=False):
-            out(line)
+    told, tail = _tell_so_far(run)
     for event in follow(run, tail.each):
         for line in told.tell(event):
             out(line)
     return conclude(run, told)
+
+
+def _tell_so_far(run: Run) -> tuple[Narrator, Tail]:
+    """Tell what the run has said, and what goes on behind it; of a long journal the newest events of each sort."""
+    curves, tail = run.curves()
+    if tail.offset <= SOON_READ:
+        curves, tail = Curves(), Tail(run.journal)
+    told, kept = Narrator(), curves.newest()
+    if curves.noted > len(kept):
+        say(f"the newest {len(kept):,} of {curves.noted:,} events; llmtui watch --json {run.id} prints the journal")
+    for event in kept:
+        for line in told.tell(event, progress=False):
+            out(line)
+    told.summary = curves.summary
+    for event in tail.each():
+        for line in told.tell(event, progress=False):
+            out(line)
+    return told, tail
 
 
 def _watch_json(run: Run) -> int:

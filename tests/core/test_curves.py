@@ -25,7 +25,7 @@ from core.events import (
     Started,
     encode,
 )
-from core.journal import Lines
+from core.journal import Lines, Tail
 from core.recipe import Recipe
 from core.runs import curves as module
 from core.runs.curves import KEPT, Curves
@@ -34,8 +34,11 @@ from core.runs.place import write_sealed
 from core.runs.series import CAPACITY, Series
 from core.worker import Worker
 from core.workspace import Workspace
+from llmtui.cli import run as llmtui
+from llmtui.commands import look
 from llmtui.history import History
 from tests.core.test_attempts import TRAIN, metric, worked
+from tests.ui.making import finished_run
 
 Make = Callable[..., Recipe]
 MOST = 10**6
@@ -168,6 +171,32 @@ def test_the_file_stays_small_and_old_attempts_are_not_pushed_out_of_it() -> Non
     assert len(kept) == 3 * KEPT + 1
     assert kept[0] == Started(attempt=1, pid=1, host="", device="a machine", at=kept[0].at, tick=kept[0].tick)
     assert [event.step for event in kept[-3:]] == [39_980] * 3  # type: ignore[union-attr]
+
+
+def test_a_long_run_is_told_from_what_was_kept_as_it_is_from_its_journal(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = finished_run(workspace, "long", 400)
+    assert llmtui(["watch", "--plain"]) == 0
+    whole = capsys.readouterr()
+    events = list(Tail(run.journal).each())
+    run.journal.unlink()
+    write(run, events, len(events) - 30)
+    monkeypatch.setattr(look, "SOON_READ", 0)
+    read: list[AnyEvent] = []
+    real = Tail.each
+    monkeypatch.setattr(Tail, "each", lambda tail: (read.append(event) or event for event in real(tail)))
+    assert llmtui(["watch", "--plain"]) == 0
+    assert capsys.readouterr() == whole
+    assert len(read) == 30
+    monkeypatch.setattr(module, "KEPT", 2)
+    run.journal.unlink()
+    write(run, events, len(events) - 30)
+    assert llmtui(["watch", "--plain"]) == 0
+    told = capsys.readouterr()
+    assert "watch --json" in told.err
+    assert told.out.splitlines()[-6:] == whole.out.splitlines()[-6:]
+    assert "train       done, 400 steps" in told.out  # whoever has not heard it begin knows not how long it took
 
 
 def test_steps_whose_value_was_no_number_are_remembered_all_along_the_curve() -> None:
