@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from msgspec import Struct
 
 from core.events import encode
-from core.trouble import Trouble, as_trouble
+from core.trouble import Trouble, as_trouble, log
 
 
 class Failed(Struct, frozen=True, kw_only=True, tag=True):
@@ -45,7 +45,7 @@ def carry_out(work: Callable[[], Iterator[Struct]]) -> int:
         return 130
     except Exception as error:
         if not isinstance(error, Trouble):
-            traceback.print_exc()
+            log(traceback.format_exc())
         trouble = as_trouble(error)
     failed = Failed(
         doing=trouble.doing,

@@ -5,9 +5,11 @@ Each room raises its own subclass, carrying facts; the sentence a person reads i
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import errno
 import resource
+import sys
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -119,6 +121,16 @@ def ran_out(error: BaseException) -> bool:
             and any(sign in str(error) for sign in OUT_OF_MEMORY)
         )
     )
+
+
+def log(text: str) -> None:
+    """Write `text` on standard error, which in a process of ours is a file.
+
+    A full disk behind it keeps nobody from saying elsewhere what went wrong.
+    """
+    with contextlib.suppress(OSError):
+        sys.stderr.write(text.rstrip("\n") + "\n")
+        sys.stderr.flush()
 
 
 def as_trouble(error: BaseException, path: object = "") -> Trouble:

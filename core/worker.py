@@ -51,7 +51,7 @@ from core.runs.control import Requests
 from core.runs.directory import GONE, Run
 from core.runs.place import write_sealed
 from core.train.commands import Checkpoint, Commands, Stop
-from core.trouble import Busy, Interrupted, Trouble, Unforeseen, as_trouble
+from core.trouble import Busy, Interrupted, Trouble, Unforeseen, as_trouble, log
 from core.workspace import Workspace
 
 STOPPED = 3
@@ -97,7 +97,7 @@ class Worker:
             self._drive()
             end = Ended(attempt=self._attempt, outcome="done")
         except Interrupted as trouble:  # no last word, as if this one had been killed: it can be started again
-            sys.stderr.write(f"{trouble.sentence()}\n")
+            log(trouble.sentence())
             self._journal.sync()
             return trouble.exit_code
         except Stopped:
@@ -106,7 +106,7 @@ class Worker:
             end = self._stopped() if self._asked_to_stop else self._failed(trouble)
         except Exception as error:
             if not isinstance(error, Trouble):
-                traceback.print_exc()
+                log(traceback.format_exc())
             end = self._failed(as_trouble(error, self._run.path))
         self._end(end)
         return end.exit_code
@@ -114,7 +114,7 @@ class Worker:
     def _end(self, end: Ended) -> None:
         """Have the last word: nothing is written behind it."""
         if not self._write(end) and end.what:  # then the log has it, where the supervisor looks for a reason
-            sys.stderr.write(f"{end.what}\n")
+            log(end.what)
         self._journal.sync()
         self._write_status()
         self._write_curves()
@@ -275,7 +275,7 @@ def accompany(run: Run) -> int:
     except Interrupted:
         return 0
     except Trouble as trouble:
-        sys.stderr.write(f"process {os.environ['RANK']}: {trouble.sentence()}\n")
+        log(f"process {os.environ['RANK']}: {trouble.sentence()}")
         return trouble.exit_code
     return 0
 
@@ -294,7 +294,7 @@ def main() -> int:
             return Worker(run, attempt, lock).work()
     except (Trouble, OSError) as error:  # before there is a journal to say it in: the supervisor reads it in the log
         trouble = as_trouble(error, sys.argv[1])
-        sys.stderr.write(f"{trouble.sentence()}\n")
+        log(trouble.sentence())
         return trouble.exit_code
 
 

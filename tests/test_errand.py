@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -41,6 +42,18 @@ def test_what_goes_wrong_is_the_same_sentence_on_this_side(
     with pytest.raises(Trouble) as caught:
         list(errand(workspace, "tests.errands", task, says=AnyEvent))
     assert sentence in caught.value.sentence() and caught.value.exit_code == code
+
+
+def test_what_goes_wrong_is_said_where_its_log_is_on_a_full_disk() -> None:
+    command = [sys.executable, "-m", "tests.errands", "surprise"]
+    with Path("/dev/full").open("wb") as full:
+        child = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=full)
+    assert child.stdout is not None and child.stdin is not None
+    with child.stdin, child.stdout:
+        last = json.loads(child.stdout.read().splitlines()[-1])
+    # whichever comes first: the task's own end, or that its chatter finds no room
+    assert last["type"] == "Failed" and ("ZeroDivisionError" in last["what"] or "no space left" in last["what"])
+    child.wait()
 
 
 def test_leaving_the_loop_ends_the_child(workspace: Workspace) -> None:

@@ -26,7 +26,7 @@ from core.runs.directory import GONE, Exited, Launched, Run
 from core.runs.failure import reason_in
 from core.runs.launch import python
 from core.runs.leftovers import sweep_dead
-from core.trouble import Busy, Interrupted
+from core.trouble import Busy, Interrupted, log
 from core.workspace import Workspace
 
 RETRIES = 3
@@ -58,7 +58,7 @@ def supervise(run: Run) -> int:
             _adopt(run)  # where several train, the one that works may outlive what started them
             if not lock.stands():
                 _record(records, Exited(attempt=attempt, code=code, reason=GONE, gave_up=True))
-                sys.stderr.write(f"{run.id}: {GONE}; it is not started again\n")
+                log(f"{run.id}: {GONE}; it is not started again")
                 return 1
             if run.last_word():
                 _record(records, Exited(attempt=attempt, code=code))

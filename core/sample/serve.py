@@ -36,7 +36,7 @@ from core.sample.protocol import (
     Requests,
     encode,
 )
-from core.trouble import Trouble, Usage, as_trouble
+from core.trouble import Trouble, Usage, as_trouble, log
 
 IDLE = 300.0
 """Seconds without a request after which the models' memory is given back; the next request loads again."""
@@ -68,7 +68,7 @@ class Work:
             usage = isinstance(trouble, Usage)
             return Refused(id=self.id, what=trouble.what, where=trouble.where, todo=trouble.todo, usage=usage), True
         except BaseException as error:  # a panic in tiktoken's Rust is no Exception
-            traceback.print_exc()
+            log(traceback.format_exc())
             found = as_trouble(error)
             return Refused(id=self.id, what=found.what, where=found.where, todo=found.todo, usage=False), True
         finally:
