@@ -42,7 +42,7 @@ def run(arguments: Sequence[str]) -> int:
 
     from core.trouble import DiskTrouble, Trouble
     from llmtui.commands import command_line
-    from llmtui.console import say
+    from llmtui.console import complain, say
 
     if any("\ud800" <= character <= "\udfff" for argument in arguments for character in argument):
         say("llmtui: an argument is not UTF-8 text; rename the file, or give the folder it is in")
@@ -50,7 +50,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code = command_line.main(list(arguments), prog_name="llmtui", standalone_mode=False)
     except Trouble as trouble:
-        say(f"llmtui: {trouble.sentence()}")
+        complain(trouble.sentence())
         return trouble.exit_code
     except click.Abort:
         return INTERRUPTED
@@ -63,7 +63,7 @@ def run(arguments: Sequence[str]) -> int:
         return error.exit_code
     except OSError as error:
         disk = DiskTrouble.of(error, error.filename or "")
-        say(f"llmtui: {Trouble(disk.what, where=disk.where, todo=disk.todo).sentence()}")
+        complain(Trouble(disk.what, where=disk.where, todo=disk.todo).sentence())
         return 1
     except Exception as error:
         say(f"llmtui: this should not have happened: {type(error).__name__}: {error}\n        {_logged()}")

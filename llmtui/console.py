@@ -8,7 +8,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TextIO
 
 import msgspec
 
@@ -17,11 +17,35 @@ from llmtui.shown import shown
 SCHEMA = 1
 """Version of what `--json` prints; each command's goes up when a field of it changes its meaning or disappears."""
 
+LEAST = 24
+"""Columns that a text needs beside its label to be wrapped there: narrower, a word a line is hard to read."""
 
-def out(text: str, end: str = "\n") -> None:
-    """Write data. A terminal gets it sanitised; a pipe or file gets it as it is."""
-    sys.stdout.write((visible(text) if sys.stdout.isatty() else text) + end)
+
+def out(text: str, end: str = "\n", *, indent: int = 0) -> None:
+    """Write data. A terminal gets it sanitised; a pipe or file gets it as it is.
+
+    indent: columns of the label that a line begins with; a terminal gets what does not fit beside it wrapped there.
+    """
+    sys.stdout.write((_hung(visible(text), indent, columns()) if sys.stdout.isatty() else text) + end)
     sys.stdout.flush()
+
+
+def columns(stream: TextIO | None = None) -> int:
+    """How wide the terminal behind `stream` (standard output) is; a million where it is none."""
+    try:
+        return os.get_terminal_size((stream or sys.stdout).fileno()).columns or 80
+    except (OSError, ValueError):
+        return 1_000_000
+
+
+def _hung(text: str, indent: int, cells: int) -> str:
+    """Every line of `text` broken at spaces to `cells` cells, its rest behind `indent` spaces, if any."""
+    if not indent or cells - indent < LEAST or all(len(line) <= cells // 2 for line in text.split("\n")):
+        return text
+    from llmtui.widgets.lines import wrap  # needs rich, which most of the command line does without
+
+    end = "\n" + " " * indent
+    return "\n".join(line[:indent] + end.join(wrap(line[indent:], cells - indent)) for line in text.split("\n"))
 
 
 def out_json(record: Any, schema: int = SCHEMA) -> None:
@@ -50,15 +74,23 @@ def _legible(value: Any) -> Any:
     return value
 
 
-def say(text: str) -> None:
-    """Tell the person something; always sanitised, line breaks kept. Raises BrokenPipeError where nobody reads."""
+def say(text: str, *, indent: int = 0) -> None:
+    """Tell the person something; always sanitised, line breaks kept. Raises BrokenPipeError where nobody reads.
+
+    indent: as with `out`.
+    """
     try:
-        sys.stderr.write(visible(text) + "\n")
+        sys.stderr.write(_hung(visible(text), indent, columns(sys.stderr)) + "\n")
         sys.stderr.flush()
     except BrokenPipeError:
         raise
     except OSError:  # a full disk behind it: there is nowhere left to say so
         pass
+
+
+def complain(text: str) -> None:
+    """Say what is wrong: sentences whose lines after the first are indented as `Trouble.sentence` does it."""
+    say(f"llmtui: {text}", indent=len("llmtui: "))
 
 
 def visible(text: str) -> str:
@@ -139,6 +171,24 @@ def table(rows: list[tuple[str, ...]]) -> str:
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
     )
+
+
+def out_table(rows: list[tuple[str, ...]]) -> None:
+    """Write a table. On a terminal that it is too wide for, its last column is wrapped: beside the others where there
+    is room, else below them."""
+    text, cells = table(rows), columns()
+    if all(len(line) <= cells for line in text.split("\n")):
+        out(text)
+        return
+    edge = table([(*row[:-1], "|") for row in rows]).index("|")
+    if cells - edge >= LEAST:
+        for line in text.split("\n"):
+            out(line, indent=edge)
+        return
+    for line, row in zip(table([row[:-1] for row in rows]).split("\n"), rows, strict=True):
+        out(line)
+        if row[-1] and row is not rows[0]:
+            out("    " + shown(row[-1]), indent=4)
 
 
 def can_draw() -> bool:

@@ -94,7 +94,7 @@ def _packages() -> Iterator[Finding]:
 
 def _machine() -> Finding:
     found = machine()
-    gpus = ", ".join(f"{gpu.name} {size(gpu.memory_total)}" for gpu in found.gpus) or "no GPU that its driver reports"
+    gpus = ", ".join(f"{gpu.name} {size(gpu.memory_total)}" for gpu in found.gpus) or "no GPU"
     what = f"{found.system}, {plural(found.cores, 'core')}, {size(found.memory)} memory, {gpus}"
     if found.memory < LITTLE_MEMORY:
         return Finding(level="warn", about="machine", what=what, advice="expect to train small models only")

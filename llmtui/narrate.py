@@ -42,6 +42,9 @@ PROGRESS_EVERY = 5.0
 POLL = 0.2
 """Seconds between two looks at a journal that is being written."""
 
+INDENT = 12
+"""Columns of the stage's name that most lines begin with."""
+
 EXCERPT = 100
 """Characters of a sample that fit into its line."""
 
@@ -147,7 +150,7 @@ def _effect(step: StepCount) -> str:
 
 
 def _line(stage: str, text: str) -> str:
-    return f"{stage:<10}  {text}"
+    return f"{stage:<{INDENT - 2}}  {text}"
 
 
 def describe_progress(summary: Summary) -> str:
@@ -210,7 +213,7 @@ def result(run: Run, told: Narrator) -> Iterator[str]:
     if summary.plan and summary.peak:
         rows.append(("memory", planned.memory_then(summary)))
     rows.append(("run", str(run.path)))
-    rows.append(("try next", f"llmtui sample {run.id} 'PROMPT'   text of your own choice"))
+    rows.append(("try next", f"llmtui sample {run.id} 'PROMPT'"))
     rows.append(("", "llmtui   the workbench: curves, chat with the model"))
     for label, text in rows:
         yield f"{label:<16}  {text}"

@@ -777,6 +777,36 @@ def in_terminal(*arguments: str, **environment: str) -> tuple[int, str]:
     return process.wait(), written.decode()
 
 
+def cells(written: str) -> int:
+    """Of the widest line; the terminal of `in_terminal` tells no size and counts as 80 columns wide."""
+    return max(map(len, written.splitlines()))
+
+
+def test_on_a_terminal_no_line_of_ls_show_or_watch_is_wider_than_it(workspace: Workspace) -> None:
+    long = "the disk is full: there is room for 1.2 GB and the checkpoint takes 3.4 GB of it, which is too much"
+    note = Note(
+        tick=15, text="1 file with the text in 'body', beside 'title', 'id': a.csv; it begins: '" + "word " * 12
+    )
+    failed = Ended(tick=18, attempt=1, outcome="failed", what=long, exit_code=1)
+    run = made(workspace, [*TRAINED[:-2], note, failed])
+    code, listed = in_terminal("ls")
+    assert code == 0 and cells(listed) <= 80
+    assert run.id in listed and "LEFT" not in listed  # a column that says nothing
+    assert long in " ".join(listed.split())
+    for command in (["show", run.id], ["watch", "--plain", run.id]):
+        _, told = in_terminal(*command)
+        assert cells(told) <= 80 and long in " ".join(told.split()), told
+
+
+def test_in_a_pipe_ls_keeps_its_columns_and_a_line_for_each_run(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made(workspace, [*TRAINED[:-2], Ended(tick=18, attempt=1, outcome="failed", what="long " * 60, exit_code=1)])
+    assert command_line(["ls"]) == 0
+    head, row = capsys.readouterr().out.splitlines()
+    assert head.split()[-2:] == ["MADE", "WHY"] and row.endswith("long")
+
+
 def test_without_a_command_a_dumb_terminal_gets_the_list(workspace: Workspace) -> None:
     run = made(workspace, DONE)
     code, written = in_terminal(TERM="dumb")

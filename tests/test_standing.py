@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from core.events import Ended, Event, StageFinished, StageStarted, Started
+from core.events import Ended, Event, Progress, StageFinished, StageStarted, Started
 from core.files import write_atomic
 from core.recipe_file import load
 from core.runs.control import ask_pause
@@ -90,6 +90,15 @@ def test_a_stage_of_a_run_that_does_not_go_on_is_not_at_work(
     with held(run):
         assert command_line(["show"]) == 0
         assert "download    working\n" in capsys.readouterr().out
+
+
+def test_a_stage_that_a_person_stopped_is_not_broken_off(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun = [STARTED, StageStarted(tick=1, stage="train"), Progress(tick=2, done=6, total=7, unit="steps")]
+    made(workspace, [*begun, Ended(tick=3, attempt=1, outcome="stopped", exit_code=3)])
+    assert command_line(["show"]) == 0
+    assert "train       stopped at 86%\n" in capsys.readouterr().out
 
 
 def test_the_newest_run_of_a_name_that_has_a_checkpoint_is_asked_and_it_is_said(

@@ -17,10 +17,10 @@ from llmtui.commands.asked import ensure_agreed, placed, resolve
 from llmtui.commands.group import Commands
 from llmtui.commands.made import artifact_of, title
 from llmtui.commands.options import NAMED, NamedPath, json_option, preset_option, set_option, yes_option
-from llmtui.console import out, out_json, out_spans, say, table
+from llmtui.console import out, out_json, out_spans, out_table, say
 from llmtui.differences import differences
 from llmtui.errand import errand
-from llmtui.narrate import Narrator
+from llmtui.narrate import INDENT, Narrator
 from llmtui.report import report_tables
 from llmtui.units import duration, rate, size
 
@@ -111,7 +111,8 @@ def preview(
                 _show(event, number)
             elif isinstance(event, Report):
                 for rows in report_tables(event):
-                    out(table(rows) + "\n")
+                    out_table(rows)
+                    out("")
             else:
                 _narrate(told, event)
 
@@ -120,7 +121,7 @@ def _show(excerpt: Excerpt, number: int) -> None:
     """Print one document with its differences marked."""
     changed = f"changed by {', '.join(excerpt.changed_by)}" if excerpt.changed_by else "unchanged"
     out(f"{number}  {excerpt.name}: {f'removed by {excerpt.removed_by}' if excerpt.removed_by else changed}")
-    if excerpt.before == excerpt.after:
+    if excerpt.before == excerpt.after or not (excerpt.changed_by or excerpt.removed_by):
         text = excerpt.before[:BEGINNING].rstrip()
         out_spans([("both", text + (" …" if len(excerpt.before) > BEGINNING or not excerpt.whole else ""))])
     else:
@@ -218,4 +219,4 @@ class _Percent:
 
 def _narrate(told: Narrator, event: AnyEvent) -> None:
     for line in told.tell(event):
-        say(line)
+        say(line, indent=INDENT)

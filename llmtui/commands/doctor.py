@@ -24,9 +24,9 @@ def doctor(as_json: bool) -> int:
         if as_json:
             out_json(msgspec.structs.asdict(finding))
         else:
-            out(f"{finding.level:<4}  {finding.about:<10}  {finding.what}")
+            out(f"{finding.level:<4}  {finding.about:<10}  {finding.what}", indent=18)
             if finding.advice:
-                out(f"{'':<18}{finding.advice}")
+                out(f"{'':<18}{finding.advice}", indent=18)
     return int(any(finding.level == "fail" for finding in findings))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,12 +21,14 @@ from core.trouble import nearest
 from core.workspace import Workspace
 from llmtui.commands.options import NAMED, json_option, run_argument
 from llmtui.commands.start import conclude
-from llmtui.console import can_draw, out, out_json, say, table
-from llmtui.narrate import Narrator, describe_progress, follow
+from llmtui.console import can_draw, columns, complain, out, out_json, out_table, say, table
+from llmtui.narrate import INDENT, Narrator, describe_progress, follow
 from llmtui.standing import state_word
 from llmtui.units import clock, cost, duration, facts, perplexity, rate, size
 
 COLUMNS = ("RUN", "STATE", "STAGE", "DONE", "BITS/BYTE", "SPEED", "LEFT", "MADE", "WHY")
+SPARED = ("MADE", "SPEED", "STAGE")
+"""Columns that a terminal too narrow for all goes without, the first first: a run's id tells when it was made."""
 
 Described = TypeVar("Described")
 
@@ -50,11 +53,26 @@ def list_runs(workspace: Workspace) -> int:
         return 0
     nothing = [""] * (len(COLUMNS) - 3)
     rows = [(row.run, UNREADABLE, *nothing, row.what) if isinstance(row, BadRun) else row for row in found]
-    out(table([COLUMNS, *rows]))
+    out_table(_fitting([COLUMNS, *rows], columns()) if sys.stdout.isatty() else [COLUMNS, *rows])
     for trouble in found:
         if isinstance(trouble, BadRun):
-            say(f"llmtui: {trouble.sentence()}")
+            complain(trouble.sentence())
     return 0
+
+
+def _fitting(rows: list[tuple[str, ...]], cells: int) -> list[tuple[str, ...]]:
+    """The table for a terminal: without columns that are empty, and without SPARED as far as it is too wide."""
+    kept = [name for name, *column in zip(*rows, strict=True) if any(column)]
+
+    def without(*names: str) -> list[tuple[str, ...]]:
+        places = [COLUMNS.index(name) for name in kept if name not in names]
+        return [tuple(row[place] for place in places) for row in rows]
+
+    for name in SPARED:
+        if len(table(without("WHY")).partition("\n")[0]) <= cells:
+            break
+        kept = [each for each in kept if each != name]
+    return without()
 
 
 def _each(workspace: Workspace, describe: Callable[[Run], Described]) -> Iterator[Described | BadRun]:
@@ -125,12 +143,15 @@ def show(wanted: str | None, as_json: bool) -> None:
             | {"recipe": run.recipe, "summary": run.summary(), "checkpoints": checkpoints, "bytes": run.bytes()}
         )
     else:
-        out(table(_described(run)))
+        out_table(_described(run))
 
 
 def _doing(stage: Stage, state: State) -> str:
     """What a stage is doing; one that was at work when the run ended is not any more."""
-    return "broken off" if stage.state == "working" and not state.alive else stage.state
+    if stage.state != "working" or state.alive:
+        return stage.state
+    share = f" at {stage.share:.0%}" if stage.share is not None else ""
+    return ("stopped" if state is State.STOPPED else "broken off") + share
 
 
 def _described(run: Run) -> list[tuple[str, ...]]:
@@ -191,7 +212,7 @@ def watch(wanted: str | None, plain: bool, as_json: bool) -> int:
     told, tail = _tell_so_far(run)
     for event in follow(run, tail.each):
         for line in told.tell(event):
-            out(line)
+            out(line, indent=INDENT)
     return conclude(run, told)
 
 
@@ -205,11 +226,11 @@ def _tell_so_far(run: Run) -> tuple[Narrator, Tail]:
         say(f"the newest {len(kept):,} of {curves.noted:,} events; llmtui watch --json {run.id} prints the journal")
     for event in kept:
         for line in told.tell(event, progress=False):
-            out(line)
+            out(line, indent=INDENT)
     told.summary = curves.summary
     for event in tail.each():
         for line in told.tell(event, progress=False):
-            out(line)
+            out(line, indent=INDENT)
     return told, tail
 
 
@@ -248,7 +269,7 @@ def locate(what: str | None) -> None:
     workspace = Workspace()
     places = _places(workspace)
     if what is None:
-        out(table([(name, str(path)) for name, path in places.items()]))
+        out(table([(name, str(path)) for name, path in places.items()]))  # one line each: paths are copied
     else:
         out(str(places[what] if what in places else _place_of_run(workspace, what, places)))
 

@@ -177,7 +177,8 @@ def text_of(name: str) -> str:
     try:
         return text_in(sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes())
     except UnicodeDecodeError as error:
-        raise NoText(f"it is not {error.encoding.upper()} text (byte {error.start:,})", where=name) from None
+        todo = "save it as UTF-8, such as with: iconv -f ENCODING -t UTF-8"
+        raise NoText(f"it is not {error.encoding.upper()} text (byte {error.start:,})", where=name, todo=todo) from None
     except OSError as error:
         raise NoText((error.strerror or str(error)).lower(), where=name) from None
 

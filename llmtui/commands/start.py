@@ -26,8 +26,8 @@ from llmtui.commands.options import (
     set_option,
     yes_option,
 )
-from llmtui.console import can_draw, out, say
-from llmtui.narrate import Narrator, describe_failure, describe_progress, follow, result
+from llmtui.console import can_draw, complain, out, say
+from llmtui.narrate import INDENT, Narrator, describe_failure, describe_progress, follow, result
 from llmtui.standing import next_step, standing, state_word
 
 
@@ -155,7 +155,7 @@ def stay_with(run: Run, told: Narrator, tail: Tail) -> int:
     """Tell of the run until it ends, then print what came of it; the exit code."""
     for event in follow(run, tail.each):
         for line in told.tell(event):
-            say(line)
+            say(line, indent=INDENT)
     return conclude(run, told)
 
 
@@ -169,6 +169,6 @@ def conclude(run: Run, told: Narrator) -> int:
     if state is State.STOPPED:
         say(f"{run.id} was stopped; llmtui resume {run.id} goes on with it")
     else:
-        say(f"llmtui: {run.id} {state.value}: {describe_failure(run)}")
+        complain(f"{run.id} {state.value}: {describe_failure(run)}")
     ended = run.last_word()
     return (ended.exit_code if ended else 0) or 1
