@@ -116,8 +116,8 @@ class Summary(Struct, kw_only=True):
         """Let one event change the picture."""
         self.events += 1
         self.paused = isinstance(event, Paused)
-        if not isinstance(event, Progress | Reading | Note | Paused):
-            self.evaluating = None
+        if self.evaluating and not isinstance(event, Progress | Reading | Note | Paused):
+            self.evaluating, self._marks = None, []  # the marks of training are on another clock
         match event:
             case Started():
                 self._start(event)

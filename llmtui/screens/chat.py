@@ -174,7 +174,7 @@ class Chat(WorkScreen):
         line = self.query_one(KeyLine)
         line.instead = list(_WRITING) if isinstance(self.focused, Prompt) else []
         if line.instead and any(turn.at_work for turn in self.turns[-1:]):
-            line.instead[0] = ("esc", "stop")
+            line.instead = [("esc", "stop"), *(each for each in _WRITING if each[0] not in ("enter", "esc"))]
         line.update()
 
     def _hint(self) -> str:

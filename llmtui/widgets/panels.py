@@ -16,7 +16,7 @@ from llmtui.history import BITS, History
 from llmtui.shown import shown
 from llmtui.widgets import words
 from llmtui.widgets.axes import scientific
-from llmtui.widgets.lines import Line, bar, joined, spread, table, wrap, wrapped
+from llmtui.widgets.lines import Line, bar, clip, joined, spread, table, wrap, wrapped
 from llmtui.widgets.pane import Pane, Scrolling
 from llmtui.widgets.stages import stage_lines, stage_strip
 
@@ -49,10 +49,11 @@ class Status(RunPane):
     def lines(self, width: int, height: int) -> list[Line]:
         if self.glance is None:
             return [[("No run is selected: 1 shows the runs.", "dim")]]
-        glyph, word, role = words.state(self.glance)
+        summary = self.summary
+        now = self.glance._replace(summary=summary) if self.history else self.glance
+        glyph, word, role = words.state(now)
         left: Line = [(f"{glyph} ", role), (words.name(self.glance), "bold"), (f"  {word}", role)]
         parts: list[Line] = [left]
-        summary = self.summary
         if self.history and not self.history.caught_up:
             parts.append([(f"reading its journal, {plural(summary.events, 'event')}", "dim")])
         history, unit = self.history, ""
@@ -93,7 +94,7 @@ class Facts(RunPane):
         # two figures to a line in the small pane, those that change first
         pairs.sort(key=lambda pair: _FIRST.index(pair[0]) if pair[0] in _FIRST else len(_FIRST))
         half = width // 2
-        cells = [line for line in (_small(name, value, half - 1) for name, value in pairs) if line]
+        cells = [line for line in (small(name, value, half - 1) for name, value in pairs) if line]
         lines = []
         for left, right in zip(cells[0::2], [*cells[1::2], []], strict=False):
             gap = " " * max(1, half - sum(len(text) for text, _ in left))
@@ -150,11 +151,12 @@ class Facts(RunPane):
         return pairs
 
 
-def _small(name: str, value: str, cells: int) -> Line:
-    """A figure in little room: without its unit where that is too much, not at all where the figure itself is."""
+def small(name: str, value: str, cells: int) -> Line:
+    """A figure in little room: without what comes after it where that is too much, without its unit, not at all."""
     if any(digit.isdigit() for digit in value.partition(" ")[0]):
-        while " " in value and len(name) + 1 + len(value) > cells:
-            value = value.rpartition(" ")[0]
+        for end in (" (", ",", " in ", " "):
+            while end in value and len(name) + 1 + len(value) > cells:
+                value = value.rpartition(end)[0]
     return [(f"{name} ", "dim"), (value, "")] if len(name) + 1 + len(value) <= cells else []
 
 
@@ -241,7 +243,7 @@ class Progress(RunPane):
         strip = stage_strip(summary, alive) if width >= 70 else []
         left: Line = joined(
             [
-                [(words.remaining(summary) if glance.state is State.RUNNING else self._ending(glance), "")],
+                [(_remaining(summary) if glance.state is State.RUNNING else self._ending(glance), "")],
                 [(self._next_checkpoint(summary), "dim")] if alive else [],
             ],
             width - sum(len(text) for text, _ in strip) - 2,
@@ -275,8 +277,16 @@ class Progress(RunPane):
         return f"checkpoint by step {math.floor(summary.metric.step / every + 1) * every:,}"
 
 
+def _remaining(summary: Summary) -> str:
+    """The time left, and of what where it is not of the stage: before the first step the training is still to come."""
+    left = words.remaining(summary)
+    if not summary.evaluating:
+        return left
+    return f"evaluating, {left}" if any(map(str.isdigit, left)) else "evaluating"
+
+
 class StagesBox(RunPane):
-    """The five stages, in the place of the chart while there is no training yet."""
+    """The five stages and what was noted, in the place of the chart while there is no training yet."""
 
     def heading(self, width: int) -> Line:
         return [("stages", "title")]
@@ -291,8 +301,17 @@ class StagesBox(RunPane):
                 *([(part, "bad")] for part in wrap(": ".join(filter(None, words.trouble(self.glance))), width)),
             ]
         elif height > 7:
-            lines += [[], [("The loss chart comes with the first training step.", "dim")]]
+            # what was taken for the text, and in which encoding: nobody looks for it before the training went wrong
+            told = [(kind, text) for _, kind, text in self.history.events if kind in _NOTED] if self.history else []
+            shown_notes = [clip([(shown(text), _NOTED[kind])], width) for kind, text in told[6 - height :]]
+            lines += [
+                [],
+                *(shown_notes or [[("The loss chart comes with the first training step.", "dim")]]),
+            ]
         return lines
+
+
+_NOTED = {"note": "dim", "warn": "warn"}
 
 
 class Neighbours(RunPane):

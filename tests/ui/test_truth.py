@@ -10,7 +10,7 @@ from textual.geometry import Offset
 from textual.selection import SELECT_ALL, Selection
 from textual.widgets import OptionList
 
-from core.events import Ended, Started
+from core.events import Ended, Note, Progress, StageStarted, Started
 from core.recipe import Sample
 from core.runs.transcript import Began, Drawn, Said, Transcripts
 from core.sampling import Sampling
@@ -23,12 +23,23 @@ from llmtui.widgets import bars
 from llmtui.widgets.lines import clip, cut
 from llmtui.widgets.machine import Machine
 from llmtui.widgets.pane import Pane
-from llmtui.widgets.panels import Events
+from llmtui.widgets.panels import Events, small
 from llmtui.widgets.prompt import Prompt
 from llmtui.widgets.runs_list import RunsList
 from llmtui.widgets.stepper import Dials
 from llmtui.widgets.transcript import Transcript
-from tests.ui.making import Worker, alive, beginning, checkpoint, finished_run, launched, make_run, training
+from tests.ui.making import (
+    SECONDS_A_STEP,
+    Worker,
+    alive,
+    beginning,
+    checkpoint,
+    finished_run,
+    launched,
+    make_run,
+    metric,
+    training,
+)
 from tests.ui.viewing import screen_text, until
 
 
@@ -391,3 +402,52 @@ async def test_a_long_message_can_be_read_to_its_end(workspace: Workspace) -> No
         assert "try again" not in screen_text(app)
         await pilot.press("pagedown", "pagedown")
         await until(pilot, lambda: "try again" in screen_text(app) and "esc closes this" in screen_text(app))
+
+
+async def test_what_was_taken_for_the_text_is_on_the_screen_until_training_begins(workspace: Workspace) -> None:
+    run = make_run(workspace, "books")
+    with alive(run):
+        worker = Worker(run)
+        taken = "1 file with the text in 'body', beside 'title': posts.csv; it begins: 'It was a dark"
+        worker.say(
+            Started(attempt=1, pid=1, host="here", device="2 cores, float32"),
+            StageStarted(stage="download"),
+            Note(text="1 file read as cp1254: turkish.txt"),
+            Note(text=taken),
+        )
+        app = Workbench(workspace, open_run=run.id)
+        async with app.run_test(size=(80, 24)) as pilot:
+            await until(pilot, lambda: "1 file read as cp1254: turkish.txt" in screen_text(app))
+            assert taken[:60] in screen_text(app)
+
+
+async def test_the_first_evaluation_does_not_pass_its_end_for_that_of_the_training(workspace: Workspace) -> None:
+    run = make_run(workspace, "books")
+    with alive(run):
+        worker = Worker(run)
+        worker.say(*beginning())
+        for done in range(1, 4):
+            worker.say(Progress(done=done, total=8, unit="tokens", of="evaluation", tick=1000.0 + done))
+        app = Workbench(workspace, open_run=run.id)
+        async with app.run_test(size=(80, 24)) as pilot:
+            await until(pilot, lambda: screen_text(app).splitlines()[-2].startswith(" evaluating  "))
+            worker.say(metric(1, 100), metric(4, 100))
+            await until(pilot, lambda: " left  " in screen_text(app).splitlines()[-2])
+        eta = worker.summary.at_work.eta
+        assert eta is not None and eta == pytest.approx(96 * SECONDS_A_STEP, rel=0.3)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "cells", "seen"),
+    [
+        ("grad", "10.52 (clip 1)", 18, "grad 10.52"),
+        ("memory", "664 MB, expected 699 MB", 18, "memory 664 MB"),
+        ("shape", "3 layers, 4 heads, 256 wide", 18, "shape 3 layers"),
+        ("shape", "3 layers, 4 heads, 256 wide", 28, "shape 3 layers, 4 heads"),
+        ("planned", "201k tok in 5m00s", 17, "planned 201k tok"),
+        ("best", "1.884 bpb", 12, "best 1.884"),
+        ("best", "1.884 bpb", 8, ""),
+    ],
+)
+def test_a_figure_in_little_room_is_never_cut_within_a_thought(name: str, value: str, cells: int, seen: str) -> None:
+    assert "".join(text for text, _ in small(name, value, cells)) == seen
