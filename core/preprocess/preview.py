@@ -84,7 +84,8 @@ def show(name: str, text: str, recipe: Preprocess) -> Preview:
     same = next(
         (at for at, (a, b) in enumerate(zip(text, cleaned, strict=False)) if a != b), min(len(text), len(cleaned))
     )
-    start = max(0, same - _LEAD) if text != cleaned else 0
+    # a text that only gets its last line break counts as unchanged, and is shown from its beginning
+    start = max(0, same - _LEAD) if text != cleaned and (changed or removed_by) else 0
     return Preview(
         name=name,
         before=text[start : start + EXCERPT],

@@ -17,6 +17,11 @@ def test_a_preview_shows_the_place_of_the_first_difference() -> None:
     assert not shown.whole and shown.removed_by == "" and shown.characters == 5009
 
 
+def test_a_text_that_only_gets_its_last_line_break_is_unchanged_and_shown_from_its_beginning() -> None:
+    shown = show("a", "word " * 200 + "end", Preprocess())
+    assert shown.changed == () and shown.start == 0 and shown.before.startswith("word")
+
+
 def test_a_preview_says_which_step_removes_a_document() -> None:
     recipe = Preprocess(steps=("too_short", "lower_case"), shortest=10)
     assert show("a", "Short", recipe).removed_by == "too_short"
