@@ -103,24 +103,21 @@ class MemoryShort(Trouble):
 
 OUT_OF_MEMORY = (
     *("allocate memory", "out of memory", "bad_alloc", "memory allocation of", "failed to map segment"),
-    *("_STATUS_ALLOC_FAILED", "can't start new thread"),
+    *("_STATUS_ALLOC_FAILED", "can't start new thread", "Failed to launch worker thread"),
 )
-"""In the words of a RuntimeError or ImportError: allocators, loaders and libraries that have no class for it."""
+"""In the words of other errors: allocators, loaders and libraries that have no class for it."""
 
 
 def ran_out(error: BaseException) -> bool:
     """Whether `error` says that memory has run out."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno == errno.ENOMEM
-    # torch's own class by its name: this is imported where torch is not
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or (
-            isinstance(error, RuntimeError | ImportError | OSError)
-            and any(sign in str(error) for sign in OUT_OF_MEMORY)
-        )
-    )
+    # classes of torch and of Arrow by their names: this is imported where neither is
+    kind = type(error).__name__
+    if isinstance(error, MemoryError) or kind == "OutOfMemoryError":
+        return True
+    speaks = isinstance(error, RuntimeError | ImportError | OSError) or kind == "ArrowException"
+    return speaks and any(sign in str(error) for sign in OUT_OF_MEMORY)
 
 
 def log(text: str) -> None:

@@ -16,7 +16,7 @@ from core.artifact import write_directory
 from core.model.count import parameters
 from core.model.gpt import GPT
 from core.model.weights import save_model
-from core.recipe import Model, Recipe
+from core.recipe import Model, Preprocess, Recipe
 from core.runs.directory import Run
 from core.sample.protocol import Cancel, Describe, Finished, Look, Seen
 from core.sample.sights import View
@@ -39,8 +39,8 @@ HOSTILE = Vocabulary(
 
 @pytest.fixture
 def run(workspace: Workspace) -> Run:
-    """A run whose one checkpoint is untrained."""
-    run = Run.create(workspace, Recipe(name="tiny"))
+    """A run whose one checkpoint is untrained, and whose prompts are read as they come."""
+    run = Run.create(workspace, Recipe(name="tiny", preprocess=Preprocess(steps=())))
 
     def write(folder: Path) -> None:
         torch.manual_seed(1)

@@ -8,7 +8,9 @@ import random
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -137,13 +139,9 @@ def test_killed_while_a_checkpoint_is_being_written_the_one_before_it_is_there(
     process = worker(run, workspace, 1)
     try:
         wait_for(lambda: (run.checkpoints / f"step-{every:08d}").exists())
-        with held_up(workspace):
-            whole = max(run.checkpoints.glob("step-????????"))
-            kept = int(whole.name.removeprefix("step-"))
-            reach(run, 1, kept + every + 10)  # it trains on meanwhile
-            (staged,) = (path for path in run.checkpoints.iterdir() if path.name.endswith(".tmp"))
-            process.kill()
-            process.wait()
+        staged = stopped_in_a_save(run, process)
+        whole = max(run.checkpoints.glob("step-????????"))
+        kept = int(whole.name.removeprefix("step-"))
     finally:
         process.kill()
         process.wait()
@@ -157,25 +155,20 @@ def test_killed_while_a_checkpoint_is_being_written_the_one_before_it_is_there(
     assert [event.step for event in events if isinstance(event, Saved)][-1] == kept + every
 
 
-@contextlib.contextmanager
-def held_up(workspace: Workspace) -> Iterator[None]:
-    """The next to save a checkpoint waits inside for its vocabulary, behind a pipe that nobody writes to."""
-    (file,) = workspace.artifacts.glob("tokens/*/vocabulary.json")
-    aside, pipe = (file.with_name(name) for name in ("aside.json", "pipe"))
-    aside.hardlink_to(file)
-    os.mkfifo(pipe)
-    pipe.replace(file)
-    ends: list[int] = []
+def stopped_in_a_save(run: Run, process: subprocess.Popen[bytes]) -> Path:
+    """Stop `process` while it writes a checkpoint; the directory that it writes into."""
+    training, found = psutil.Process(process.pid), list[Path]()
 
-    def waiting() -> bool:
-        with contextlib.suppress(OSError):  # there is no reader yet
-            ends.append(os.open(file, os.O_WRONLY | os.O_NONBLOCK))
-        return bool(ends)
+    def writing() -> bool:
+        found[:] = run.checkpoints.glob("*.tmp")
+        if not found:
+            return False
+        process.send_signal(signal.SIGSTOP)
+        wait_for(lambda: training.status() == psutil.STATUS_STOPPED, work=lambda: None)
+        if found[0].exists():
+            return True
+        process.send_signal(signal.SIGCONT)  # it was done with it already
+        return False
 
-    try:
-        wait_for(waiting)
-        yield
-    finally:
-        aside.replace(file)
-        for end in ends:
-            os.close(end)
+    wait_for(writing, what="a checkpoint being written", work=lambda: None)
+    return found[0]

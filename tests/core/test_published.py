@@ -271,7 +271,7 @@ def test_tokens_from_another_vocabulary_are_refused(tmp_path: Path, workspace: W
     written(tmp_path / "hf", vocab_size=300, **SMALL)
     other = Vocabulary("bytes", "", BYTES, kind="bytes")
     assert words in refused(tmp_path / "hf", workspace, vocabulary=other)
-    assert words in refused(tmp_path / "hf", workspace, vocabulary=gpt2_like(299))
+    assert words in refused(tmp_path / "hf", workspace, vocabulary=gpt2_like(301))
     (tmp_path / "own").mkdir()
     save_model(GPT(SHAPE, 300), tmp_path / "own")
     VOCABULARY.save(tmp_path / "own" / "vocabulary.json")

@@ -195,6 +195,7 @@ def test_a_line_that_is_no_request_is_refused_by_its_id(child: Child, line: byte
 
 
 def test_a_line_of_a_hundred_megabytes_is_refused_and_not_held(child: Child, checkpoint: Path) -> None:
+    loaded(child.ask(4, checkpoint))  # with all that is imported for it
     before = child.memory()
     child.say(b'{"type":"generate","id":5,"checkpoint":"x","prompt":"' + b"a" * 100_000_000 + b'"}')
     said = refused(child.answer())
