@@ -8,7 +8,7 @@ from core.events import Gpu, Reading
 from core.plural import plural
 from llmtui import units
 from llmtui.shown import shown
-from llmtui.widgets.lines import Line, bar, joined
+from llmtui.widgets.lines import Line, bar, fits, joined
 from llmtui.widgets.panels import RunPane
 
 STALE_AFTER = 30.0
@@ -21,10 +21,12 @@ class Machine(RunPane):
     def heading(self, width: int) -> Line:
         reading = self.summary.reading
         age = [(f"  {self._past(reading)}", "warn")] if reading and self._past(reading) else []
+        name, detail = "machine", shown(self.summary.device, 60)
         if reading and reading.gpus:
             more = f" of {len(reading.gpus)}" if len(reading.gpus) > 1 else ""
-            return [(f"gpu 0{more}", "title"), *age, (f"  {shown(reading.gpus[0].name, 40)}", "dim")]
-        return [("machine", "title"), *age, (f"  {shown(self.summary.device, 60)}", "dim")]
+            name, detail = f"gpu 0{more}", shown(reading.gpus[0].name, 40)
+        line: Line = [(name, "title"), *age, (f"  {detail}", "dim")]
+        return line if not age or fits(line, width) else line[:-1]
 
     def _past(self, reading: Reading) -> str:
         """Since when it is no more than a memory, in words; empty while it is how things are."""

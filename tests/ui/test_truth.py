@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import pytest
 from textual.app import App
@@ -255,6 +256,10 @@ async def test_a_machine_pane_is_live_only_while_the_run_is(
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: "machine  ended, " in screen_text(app))
         assert roles() == {"dim"}
+    app = Workbench(workspace, open_run=run.id)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: "machine  ended, " in screen_text(app))
+        assert re.search(r"machine  ended, \d+ \w+ \d\d:\d\d ─", screen_text(app))
 
 
 async def test_losses_have_one_unit_on_a_screen(workspace: Workspace) -> None:
