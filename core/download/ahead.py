@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import queue
 import threading
@@ -49,6 +50,14 @@ def in_thread(
     # a daemon: it must not keep the process alive when it cannot be woken, such as while a name is looked up
     thread = threading.Thread(target=work, name="ahead", daemon=True)
     thread.start()
+
+    def end() -> None:
+        stopped.set()
+        stop()
+        thread.join(_GRACE)
+
+    # a thread that comes back from Arrow while Python is taken down aborts the process
+    atexit.register(end)
     try:
         while True:
             try:
@@ -62,6 +71,5 @@ def in_thread(
                 return
             yield item  # type: ignore[misc]
     finally:
-        stopped.set()
-        stop()
-        thread.join(_GRACE)
+        atexit.unregister(end)
+        end()
