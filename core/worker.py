@@ -58,7 +58,7 @@ STOPPED = 3
 STATUS_EVERY = 0.5
 """Seconds between two writings of status.json."""
 CURVES_EVERY = 10.0
-"""Seconds between two writings of curves.json: 400 kB at most, some milliseconds."""
+"""Seconds between two writings of curves.json, which is far larger than the status."""
 READ_EVERY = 2.0
 """Seconds between two readings of the machine."""
 RESERVE = 2**20

@@ -25,7 +25,7 @@ AT_ONCE, ROUND = 8, 10
 look costs a dozen calls to the system; 500 runs at every tick cost an idle workbench 13 to 15 % of a core."""
 
 CHUNK = 2**20
-"""Bytes of journal folded at once, some 70 ms, so that keys still work while a long one is read."""
+"""Bytes of journal folded at once, so that keys still work while a long one is read."""
 
 
 class Glance(NamedTuple):

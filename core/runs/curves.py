@@ -1,6 +1,7 @@
 """What a run's journal adds up to for the eye: the summary, the curves, the events worth a line; of bounded size.
 
-The worker keeps it beside the journal, so that a screen that opens a run of a million steps reads 400 kB, not 213 MB.
+The worker keeps it beside the journal, so that a screen that opens a run of a million steps need not
+read its 213 MB (`benchmarks/journal.py`).
 """
 
 from __future__ import annotations
