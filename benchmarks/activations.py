@@ -19,7 +19,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from core.model.gpt import GPT
 from core.model.memory import COEFFICIENTS, activations, sizes
-from core.recipe import Model, Recipe, Train
+from core.recipe.schema import Model, Recipe, Train
 
 SHAPES = 60
 ROUNDS = 20

@@ -16,10 +16,10 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
-from core.artifact import Artifact, Staging
 from core.events import Progress, StageStarted
-from core.recipe import Preprocess, Source, Tokenize
+from core.recipe.schema import Preprocess, Source, Tokenize
 from core.runs.summary import Summary
+from core.storage.artifact import Artifact, Staging
 
 Made = Generator[Any, None, Artifact]
 Found = dict[str, float]

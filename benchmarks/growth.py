@@ -29,12 +29,12 @@ from core.hardware import cores
 from core.model.count import work
 from core.model.device import keep_memory
 from core.model.gpt import GPT, Block
-from core.recipe import Model, Train
+from core.recipe.schema import Model, Train
 from core.runs.launch import environment, python
+from core.storage.workspace import Workspace
+from core.train.distributed import Ranks
 from core.train.optimizer import optimizers
-from core.train.ranks import Ranks
 from core.train.step import add_up, move
-from core.workspace import Workspace
 
 SECONDS = 2.0
 """Of steps in each round of each row, half of them followed part by part."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from msgspec import Struct, structs
 
-LLMTUI = (sys.executable, "-P", "-c", "from llmtui.cli import main; main()")
+LLMTUI = (sys.executable, "-P", "-c", "from llmtui.cli.main import main; main()")
 """The program, as its script starts it."""
 
 Measurement = Mapping[str, float]

@@ -18,13 +18,13 @@ from pathlib import Path
 from benchmarks.harness import Figure, home, options, report
 from benchmarks.steady import make_runs
 from core.events import Metric, StageStarted, Started, encode
-from core.journal import Lines
-from core.recipe_file import load
+from core.recipe.file import load
 from core.runs.curves import Curves
 from core.runs.directory import Run
-from core.runs.place import write_sealed
-from core.workspace import Workspace
-from llmtui.follow import Follower
+from core.runs.journal_offset import write_sealed
+from core.storage.journal import Lines
+from core.storage.workspace import Workspace
+from llmtui.tui.run_watcher import Follower
 
 RUNS = 500
 LOOKS = 20

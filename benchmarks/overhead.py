@@ -27,19 +27,19 @@ import core.worker
 from benchmarks.harness import Figure, home, options, report
 from core.events import Metric
 from core.hardware import Meter
-from core.journal import Lines
-from core.locks import Lock
-from core.recipe_file import load
+from core.recipe.file import load
 from core.runs.control import Requests
 from core.runs.directory import Run
 from core.runs.launch import environment, python
 from core.runs.summary import Summary
-from core.train.ranks import Ranks
-from core.train.saver import Saver
+from core.storage.journal import Lines
+from core.storage.locks import Lock
+from core.storage.workspace import Workspace
+from core.train.async_checkpoint import Saver
+from core.train.distributed import Ranks
 from core.train.step import Sums, accumulate, add_up, move
 from core.train.trainer import Talk, Trainer
 from core.worker import Worker
-from core.workspace import Workspace
 
 AT_MOST = 2.0
 """Percent of the time of bare steps."""

@@ -10,7 +10,7 @@ import subprocess
 from benchmarks.harness import LLMTUI, Figure, home, options, report
 from core.runs.directory import all_runs
 from core.runs.summary import Summary
-from core.workspace import Workspace
+from core.storage.workspace import Workspace
 
 MINUTES = 0.5
 TEXT = ("source.max_bytes=4_000_000", "tokenize.size=4096", "train.evaluate_tokens=4096", "sample.tokens=50")

@@ -33,15 +33,15 @@ from core.hardware import cores
 from core.model.gpt import GPT
 from core.model.inference import inference
 from core.model.weights import save_model
-from core.recipe import Model
-from core.recipe_file import load
+from core.recipe.file import load
+from core.recipe.sampling import Sampling
+from core.recipe.schema import Model
 from core.runs.launch import environment, python
 from core.sample import precision
 from core.sample.generate import generate
 from core.sample.protocol import Finished, Generate, Replies, Text, decode_reply, encode
-from core.sampling import Sampling
+from core.storage.workspace import Workspace
 from core.tokenize.bpe import learn
-from core.workspace import Workspace
 
 PROMPT, TOKENS = 16, 256
 VOCABULARY = 50304

@@ -10,9 +10,9 @@ import sys
 
 from benchmarks.harness import LLMTUI, Figure, Measurement, home, interleaved, options, report
 from benchmarks.terminal import Terminal
-from core.recipe_file import load
+from core.recipe.file import load
 from core.runs.directory import Run
-from core.workspace import Workspace
+from core.storage.workspace import Workspace
 
 HERTZ = 2
 """Updates a second that the workbench makes by default."""

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from benchmarks.harness import LLMTUI, Figure, Measurement, home, interleaved, options, report
 from benchmarks.steady import make_runs
 from benchmarks.terminal import Terminal
-from core.workspace import Workspace
+from core.storage.workspace import Workspace
 
 RUNS = 5
 """Finished runs that the first screen has to list."""

@@ -27,13 +27,13 @@ from core.events import (
     Started,
     encode,
 )
-from core.files import write_atomic
-from core.journal import Lines
-from core.locks import Lock
-from core.recipe_file import load
+from core.recipe.file import load
 from core.runs.directory import Launched, Run
 from core.runs.summary import Summary
-from core.workspace import Workspace
+from core.storage.files import write_atomic
+from core.storage.journal import Lines
+from core.storage.locks import Lock
+from core.storage.workspace import Workspace
 
 PACE = 0.1
 """Seconds a step: a small model on a few cores."""

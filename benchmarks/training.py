@@ -30,17 +30,17 @@ from benchmarks.harness import Figure, Measurement, interleaved, limits, options
 from benchmarks.plain import Plain, adamw
 from core.hardware import cores
 from core.model.device import choose, keep_memory
-from core.model.examples import Objective
 from core.model.gpt import GPT
-from core.recipe import Model, Train
-from core.recipe_file import load
+from core.model.objectives import Objective
+from core.recipe.file import load
+from core.recipe.schema import Model, Train
 from core.runs.launch import environment, python
+from core.storage.workspace import Workspace
 from core.tokenize.shards import TokenStream, write_shard
 from core.train.batches import Batches
+from core.train.distributed import Ranks
 from core.train.optimizer import optimizers
-from core.train.ranks import Ranks
 from core.train.step import accumulate, add_up, move
-from core.workspace import Workspace
 
 SECONDS = 6.0
 """Of steps in each round of each contender."""

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from core.events import Gpu, Reading
 from core.plural import plural
-from core.workspace import free_bytes
+from core.storage.workspace import free_bytes
 
 
 class Machine(Struct, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ are a RecursionError, a number of five thousand digits is a ValueError. Every re
 
 from __future__ import annotations
 
+import codecs
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -13,9 +14,16 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from core.files import read_text
-
 T = TypeVar("T")
+
+BYTE_ORDER_MARKS = (  # the longer first: UTF-32's begins with UTF-16's
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+"""How a text may begin, and what it then is written in: editors and shells of Windows write such marks."""
 
 
 class Malformed(ValueError):
@@ -55,6 +63,20 @@ def read_toml(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise Malformed(_why(error)) from None
     return parse_toml(text)
+
+
+def read_text(path: Path) -> str:
+    """The text of a small file that a person wrote, as `text_in`, all line ends `\\n`.
+
+    Raises OSError, UnicodeDecodeError.
+    """
+    return text_in(path.read_bytes()).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def text_in(raw: bytes) -> str:
+    """The text in bytes: UTF-8, unless they begin with the byte order mark of another. Raises UnicodeDecodeError."""
+    mark, encoding = next((known for known in BYTE_ORDER_MARKS if raw.startswith(known[0])), (b"", "utf-8"))
+    return raw[len(mark) :].decode(encoding)
 
 
 def _why(error: Exception) -> str:

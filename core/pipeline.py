@@ -11,23 +11,23 @@ from pathlib import Path
 
 import msgspec
 
-from core.artifact import Artifact, Facts, Staging, fingerprint
 from core.events import Event, Progress, Sample, StageFinished, StageSkipped, StageStarted
-from core.model.beginning import look
+from core.jobs.prepare import Stage, prepare, run_stage
 from core.model.device import Device, keep_memory
-from core.model.published import look_ahead
+from core.model.init_check import look
+from core.model.init_weights import look_ahead
 from core.model.weights import load_model
-from core.prepare import Stage, prepare, run_stage
-from core.preprocess.yardsticks import yardsticks
-from core.recipe import Recipe
+from core.preprocess.compression_baselines import yardsticks
+from core.recipe.schema import Recipe
+from core.storage.artifact import Artifact, Facts, Staging, fingerprint
+from core.storage.workspace import Workspace
 from core.tokenize import pattern_of
 from core.tokenize.vocabulary import Vocabulary
 from core.train import checkpoint as checkpoints
 from core.train.commands import Commands
-from core.train.ranks import Ranks
-from core.train.samples import drawn
+from core.train.distributed import Ranks
+from core.train.sample_hook import drawn
 from core.train.trainer import ALONE, Trainer, identify
-from core.workspace import Workspace
 
 SAMPLE_FORMAT = 1
 

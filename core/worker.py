@@ -27,6 +27,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
+from core.errors import Busy, Interrupted, Trouble, Unforeseen, as_trouble, log
 from core.events import (
     AnyEvent,
     Ended,
@@ -41,18 +42,17 @@ from core.events import (
     decode,
     encode,
 )
-from core.files import sweep
 from core.hardware import Meter
-from core.journal import Lines
-from core.locks import Lock
 from core.parsing import Malformed
-from core.pool import WorkerDied
+from core.processes.pool import WorkerDied
 from core.runs.control import Requests
 from core.runs.directory import GONE, Run
-from core.runs.place import write_sealed
+from core.runs.journal_offset import write_sealed
+from core.storage.files import sweep
+from core.storage.journal import Lines
+from core.storage.locks import Lock
+from core.storage.workspace import Workspace
 from core.train.commands import Checkpoint, Commands, Stop
-from core.trouble import Busy, Interrupted, Trouble, Unforeseen, as_trouble, log
-from core.workspace import Workspace
 
 STOPPED = 3
 STATUS_EVERY = 0.5
@@ -142,8 +142,8 @@ class Worker:
         # the heavy imports come only now: the lock is held, so a screen already shows the run as alive
         from core.model.device import choose
         from core.pipeline import pipeline
-        from core.train.fit import peak
-        from core.train.ranks import Ranks
+        from core.train.distributed import Ranks
+        from core.train.memory_probe import peak
 
         workspace = Workspace().prepare()
         sweep(self._run.checkpoints)
@@ -264,7 +264,7 @@ def accompany(run: Run) -> int:
     """
     from core.model.device import choose
     from core.pipeline import pipeline
-    from core.train.ranks import Ranks
+    from core.train.distributed import Ranks
 
     try:
         device = choose(run.recipe.train)

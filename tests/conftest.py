@@ -17,11 +17,11 @@ import psutil
 import pytest
 from hypothesis import settings
 
-from core import recipe_file as recipes
-from core.recipe import Recipe
+from core.recipe import file as recipes
+from core.recipe.schema import Recipe
 from core.runs.directory import Run, State
 from core.runs.launch import kill, start, wait_until_dead
-from core.workspace import Workspace
+from core.storage.workspace import Workspace
 from tests import leftovers, waiting
 from tests.waiting import PATIENCE, wait_for
 

@@ -6,9 +6,9 @@ import sys
 import time
 from collections.abc import Iterator
 
-from core.errand import Failed, carry_out
+from core.errors import Busy
 from core.events import Event, Note
-from core.trouble import Busy
+from core.processes.child_job import Failed, carry_out
 
 
 def work(task: str) -> Iterator[Event | Failed]:

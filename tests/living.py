@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 
 from core.events import Ended, encode
-from core.journal import Lines
-from core.locks import Lock
 from core.runs.control import Requests
 from core.runs.directory import Run
+from core.storage.journal import Lines
+from core.storage.locks import Lock
 
 
 def main() -> None:

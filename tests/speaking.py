@@ -8,13 +8,13 @@ from typing import Any
 import msgspec
 import torch
 
-from core.artifact import write_directory
 from core.model.gpt import GPT
 from core.model.weights import save_model
-from core.recipe import Chat, Model, Recipe, Sample
+from core.recipe.schema import Chat, Model, Recipe, Sample
 from core.runs.directory import Run
+from core.storage.artifact import write_directory
+from core.storage.workspace import Workspace
 from core.tokenize.bpe import learn
-from core.workspace import Workspace
 
 LETTERS = dict.fromkeys(b"abcdefghij", 100.0)
 TEMPLATES = Chat(user="User: {text}\nBot:", assistant=" {text}\n")

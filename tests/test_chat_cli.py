@@ -17,8 +17,8 @@ import pytest
 
 from core.runs.directory import Run
 from core.runs.transcript import Transcripts
-from core.workspace import Workspace
-from llmtui.cli import run as command_line
+from core.storage.workspace import Workspace
+from llmtui.cli.main import run as command_line
 from tests.speaking import TEMPLATES, save, speaking
 from tests.test_cli import LLMTUI, ROOT
 from tests.waiting import PATIENCE, wait_for
@@ -49,7 +49,7 @@ Talk = Callable[..., tuple[int, list[str], str]]
 def talk(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Talk:
     """Chat with a sampler that answers with what it was asked; the exit code, the answers, what was said about them."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setattr("llmtui.sampler.python", lambda module: [sys.executable, "-P", "-c", ECHO])
+    monkeypatch.setattr("llmtui.clients.sampler.python", lambda module: [sys.executable, "-P", "-c", ECHO])
 
     def talk(lines: str, *arguments: str) -> tuple[int, list[str], str]:
         monkeypatch.setattr(sys, "stdin", io.StringIO(lines))

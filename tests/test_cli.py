@@ -17,7 +17,7 @@ from pathlib import Path
 import click
 import pytest
 
-from core.artifact import write_directory
+from core.errors import DiskTrouble
 from core.events import (
     Ended,
     Evaluation,
@@ -33,25 +33,25 @@ from core.events import (
     Yardstick,
     encode,
 )
-from core.files import write_atomic
-from core.journal import Lines
-from core.recipe import Recipe, Source
-from core.recipe_file import load
+from core.recipe.file import load
+from core.recipe.sampling import Sampling
+from core.recipe.schema import Recipe, Source
 from core.runs.directory import Exited, Launched, Run, State, all_runs
 from core.runs.summary import Summary
-from core.sampling import Sampling
-from core.trouble import DiskTrouble
-from core.workspace import Workspace
-from llmtui.cli import run as command_line
-from llmtui.commands import command_line as llmtui_commands
-from llmtui.narrate import Narrator
+from core.storage.artifact import write_directory
+from core.storage.files import write_atomic
+from core.storage.journal import Lines
+from core.storage.workspace import Workspace
+from llmtui.cli.commands import command_line as llmtui_commands
+from llmtui.cli.main import run as command_line
+from llmtui.view.event_text import Narrator
 from tests.speaking import speaking
 from tests.ui.making import PLAN
 from tests.ui.making import alive as held
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).parent.parent
-LLMTUI = [sys.executable, "-P", "-c", "from llmtui.cli import main; main()"]
+LLMTUI = [sys.executable, "-P", "-c", "from llmtui.cli.main import main; main()"]
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\u202egpj"
 
 TRAINED: list[Event] = [
@@ -344,7 +344,7 @@ def test_stop_waits_until_the_run_has_ended(alive: Callable[..., Run], capsys: p
 def test_stop_now_ends_a_worker_that_ignores_requests_and_sigterm(
     alive: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llmtui.commands.steer.GRACE", 1.0)
+    monkeypatch.setattr("llmtui.cli.commands.control.GRACE", 1.0)
     run = alive(TRAINED[:-5], "--stubborn")
     assert command_line(["stop", "--now"]) == 0
     assert run.writer() is None
@@ -354,7 +354,7 @@ def test_stop_now_ends_a_worker_that_ignores_requests_and_sigterm(
 def test_stop_that_is_not_obeyed_in_time_is_busy(
     alive: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("llmtui.commands.steer.PATIENCE", 0.2)
+    monkeypatch.setattr("llmtui.cli.commands.control.PATIENCE", 0.2)
     alive(TRAINED[:-5], "--stubborn")
     assert command_line(["stop"]) == 75
     assert "llmtui stop --now" in capsys.readouterr().err
@@ -578,7 +578,7 @@ def test_a_data_directory_that_cannot_be_made_is_told(
 def test_an_unforeseen_error_is_one_line_and_a_log(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("llmtui.commands.look.look_through", lambda _: [0 / 0])  # any error nobody thought of
+    monkeypatch.setattr("llmtui.cli.commands.show.look_through", lambda _: [0 / 0])  # any error nobody thought of
     assert command_line(["ls"]) == 1
     captured = capsys.readouterr()
     log = workspace.state / "llmtui.log"
@@ -623,7 +623,7 @@ for line in sys.stdin.buffer:
 def server(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sampler process that answers without a model."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setattr("llmtui.sampler.python", lambda module: [sys.executable, "-P", "-c", SERVER])
+    monkeypatch.setattr("llmtui.clients.sampler.python", lambda module: [sys.executable, "-P", "-c", SERVER])
 
 
 def test_sample_streams_prompt_and_text_of_the_newest_checkpoint(
@@ -838,7 +838,7 @@ def test_doctor_checks_locks_and_data_and_says_ok(workspace: Workspace, capsys: 
 
 
 def test_logind_configuration_is_read_as_logind_reads_it() -> None:
-    from llmtui.diagnosis import kills_user_processes
+    from llmtui.cli.doctor_checks import kills_user_processes
 
     assert not kills_user_processes("[Login]\n#KillUserProcesses=no\n")
     assert kills_user_processes("[Login]\n#KillUserProcesses=yes\n")

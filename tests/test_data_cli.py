@@ -12,16 +12,16 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from core.artifact import Artifact
-from core.corpora import CORPORA
-from core.recipe import Preprocess
-from core.recipe_file import load
+from core.recipe.file import load
+from core.recipe.schema import Preprocess
 from core.runs.directory import all_runs
-from core.workspace import Workspace
-from llmtui.cli import run as command_line
+from core.sources.corpora import CORPORA
+from core.storage.artifact import Artifact
+from core.storage.workspace import Workspace
+from llmtui.cli.main import run as command_line
 from tests.core.stages import contents
 
-LLMTUI = [sys.executable, "-P", "-c", "from llmtui.cli import main; main()"]
+LLMTUI = [sys.executable, "-P", "-c", "from llmtui.cli.main import main; main()"]
 ROOT = Path(__file__).parent.parent
 HOSTILE = "\x1b]0;owned\x07\u202e"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmtui.differences import Span, differences
+from llmtui.view.word_diff import Span, differences
 
 
 def test_a_changed_word_stands_between_what_stayed() -> None:

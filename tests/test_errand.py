@@ -12,10 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from core.errors import Trouble
 from core.events import AnyEvent, Note
-from core.trouble import Trouble
-from core.workspace import Workspace
-from llmtui.errand import errand
+from core.storage.workspace import Workspace
+from llmtui.clients.child_job import errand
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).parent.parent
@@ -67,7 +67,8 @@ def test_leaving_the_loop_ends_the_child(workspace: Workspace) -> None:
 
 def test_the_child_ends_when_its_caller_is_killed(workspace: Workspace) -> None:
     program = (
-        "from core.events import AnyEvent; from core.workspace import Workspace; from llmtui.errand import errand\n"
+        "from core.events import AnyEvent; from core.storage.workspace import Workspace; "
+        "from llmtui.clients.child_job import errand\n"
         "for said in errand(Workspace(), 'tests.errands', 'forever', says=AnyEvent): print('.', flush=True)"
     )
     caller = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from core.artifact import Artifact
-from core.workspace import Workspace
-from llmtui.cli import run as command_line
+from core.storage.artifact import Artifact
+from core.storage.workspace import Workspace
+from llmtui.cli.main import run as command_line
 from tests.core.made import FORMATS, PACK, put
 
 TEXTS = [f"text {n} with some words in it, and a line\nbehind it" for n in range(200)]

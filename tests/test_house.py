@@ -56,7 +56,7 @@ def test_core_never_prints() -> None:
 def test_light_commands_import_neither_torch_nor_textual(arguments: list[str]) -> None:
     program = (
         "import sys, json\n"
-        "from llmtui.cli import run\n"
+        "from llmtui.cli.main import run\n"
         f"run({arguments!r})\n"
         "print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})), file=sys.stderr)"
     )
@@ -74,7 +74,7 @@ def test_training_and_sampling_do_not_import_the_compiler_unless_they_compile() 
         "import sys, torch\n"
         "import core.pipeline, core.sample.serve\n"
         "from core.model.gpt import GPT\n"
-        "from core.recipe import Model, Train\n"
+        "from core.recipe.schema import Model, Train\n"
         "from core.train.optimizer import optimizers\n"
         "model = GPT(Model(n_layer=1, n_head=1, n_embd=8, block_size=8), 10)\n"
         "ids = torch.zeros(1, 8, dtype=torch.int64)\n"

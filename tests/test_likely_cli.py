@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from core.artifact import write_directory
 from core.model.gpt import GPT
 from core.model.weights import save_model
-from core.recipe import Model, Recipe
+from core.recipe.schema import Model, Recipe
 from core.runs.directory import Run
 from core.runs.launch import environment
+from core.storage.artifact import write_directory
+from core.storage.workspace import Workspace
 from core.tokenize.characters import single_bytes
-from core.workspace import Workspace
-from llmtui.cli import run as command_line
+from llmtui.cli.main import run as command_line
 from tests.waiting import PATIENCE
 
 Out = pytest.CaptureFixture[str]
@@ -130,7 +130,7 @@ def test_score_says_what_is_wrong_with_a_file(workspace: Workspace, capsys: Out,
 def test_scoring_a_long_text_can_be_interrupted(workspace: Workspace) -> None:
     written(workspace, "plain")
     Path("long.txt").write_text("abc\n" * 1_000_000)
-    program = [sys.executable, "-P", "-c", "from llmtui.cli import main; main()", "score", "long.txt"]
+    program = [sys.executable, "-P", "-c", "from llmtui.cli.main import main; main()", "score", "long.txt"]
     child = subprocess.Popen(program, env=environment(workspace), stderr=subprocess.PIPE, text=True)
     assert child.stderr is not None
     said = child.stderr.readline()  # how far it is, again and again
@@ -144,7 +144,7 @@ def test_each_file_has_a_row_even_when_it_is_named_again_or_one_behind_it_fails(
 ) -> None:
     written(workspace, "plain")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setattr("llmtui.sampler.python", lambda module: [sys.executable, "-P", "-c", FAILING])
+    monkeypatch.setattr("llmtui.clients.sampler.python", lambda module: [sys.executable, "-P", "-c", FAILING])
     for name in ("a", "b", "fail"):
         Path(name).write_text(name)
     assert command_line(["score", "a", "b", "a", "fail", "b"]) == 1

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from core.runs.directory import all_runs
-from core.workspace import Workspace
+from core.storage.workspace import Workspace
 
 ROOT = Path(__file__).parent.parent
 Installed = Callable[..., subprocess.CompletedProcess[str]]
@@ -71,7 +71,7 @@ def test_wheel_holds_the_product_with_its_data_and_nothing_else(wheel: Path) -> 
         if path.is_file() and "__pycache__" not in path.parts
     }
     themes = {f"llmtui/themes/{path.name}" for path in (ROOT / "themes").glob("*.toml")}
-    assert "core/recipes/demo.toml" in expected and themes
+    assert "core/recipe/presets/demo.toml" in expected and themes
     assert names == expected | themes
 
 
@@ -105,7 +105,8 @@ def test_a_core_package_that_got_in_before_is_named_and_refused(program: Path, t
     foreign.mkdir(parents=True)
     (foreign / "__init__.py").touch()
     # as a .pth file or sitecustomize of the environment would: imported before any line of ours
-    early = f"import sys; sys.path.insert(0, {str(foreign.parent)!r}); import core; from llmtui.cli import main; main()"
+    ours = "import core; from llmtui.cli.main import main; main()"
+    early = f"import sys; sys.path.insert(0, {str(foreign.parent)!r}); {ours}"
     done = subprocess.run([program.with_name("python"), "-P", "-c", early], capture_output=True, text=True)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr

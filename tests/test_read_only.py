@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from core.workspace import NoWorkspace, ReadOnly, Workspace
+from core.storage.workspace import NoWorkspace, ReadOnly, Workspace
 from tests.test_cli import LLMTUI, ROOT
 from tests.ui.making import failed_run, finished_run
 
@@ -17,9 +17,9 @@ MOUNTED = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && shift && e
 
 WORKBENCH = """
 import asyncio
-from core.trouble import Trouble
-from core.workspace import Workspace
-from llmtui.app import Workbench
+from core.errors import Trouble
+from core.storage.workspace import Workspace
+from llmtui.tui.app import Workbench
 from tests.ui.viewing import screen_text, until
 
 async def main():

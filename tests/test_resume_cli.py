@@ -9,15 +9,15 @@ from collections.abc import Callable
 import pytest
 
 from core.events import Ended, Metric, Started, encode
-from core.files import write_atomic
-from core.journal import Lines, Tail
-from core.locks import Lock
-from core.recipe import Recipe
-from core.runs.change import change
+from core.recipe.schema import Recipe
 from core.runs.directory import Launched, Run, State, StillRunning
+from core.runs.recipe_change import change
 from core.runs.summary import Summary
-from core.workspace import Workspace
-from llmtui.cli import run as command_line
+from core.storage.files import write_atomic
+from core.storage.journal import Lines, Tail
+from core.storage.locks import Lock
+from core.storage.workspace import Workspace
+from llmtui.cli.main import run as command_line
 from tests.conftest import wait_for_state
 from tests.core.stages import remarks
 
@@ -102,7 +102,7 @@ def test_a_run_that_is_done_and_would_end_at_once_is_told_how_to_go_on(
 def test_settings_of_a_living_run_stay(workspace: Workspace, tiny: Make, capsys: pytest.CaptureFixture[str]) -> None:
     run = left(workspace, tiny("train.steps=100"), "stopped")
     script = (
-        "import pathlib, sys; from core.locks import Lock; "
+        "import pathlib, sys; from core.storage.locks import Lock; "
         "Lock.acquire(pathlib.Path(sys.argv[1])); print(flush=True); input()"
     )
     with subprocess.Popen(

@@ -16,12 +16,12 @@ import psutil
 import pytest
 
 from core import ROOT
-from core.recipe import Recipe
+from core.recipe.schema import Recipe
 from core.runs.directory import Run
 from core.runs.launch import environment
 from core.sample.protocol import Cancel, Generate, Loaded, Replies, Text, decode_request
-from core.workspace import Workspace
-from llmtui.sampler import BEHIND, NotText, Sampler, SamplerDied, TooSlow
+from core.storage.workspace import Workspace
+from llmtui.clients.sampler import BEHIND, NotText, Sampler, SamplerDied, TooSlow
 from tests.core.serving import saved
 from tests.waiting import PATIENCE
 
@@ -128,7 +128,7 @@ def test_many_questions_at_once_get_each_its_own_answer_from_one_process(check: 
 def test_a_process_that_fails_fails_for_all_who_wait_and_the_next_question_starts_another(
     check: Check, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, prompt: str, what: str
 ) -> None:
-    monkeypatch.setattr("llmtui.sampler._GRACE", 0.2)
+    monkeypatch.setattr("llmtui.clients.sampler._GRACE", 0.2)
 
     async def test(sampler: Sampler) -> None:
         waiting = [asyncio.create_task(told(sampler, "wait")) for _ in range(2)]
@@ -217,8 +217,8 @@ def test_nothing_is_said_when_the_loop_ends_with_the_process_at_work(workspace: 
     code = """
 import asyncio, sys
 from core.sample.protocol import Generate
-from core.workspace import Workspace
-from llmtui.sampler import Sampler
+from core.storage.workspace import Workspace
+from llmtui.clients.sampler import Sampler
 
 async def main():
     sampler = Sampler(Workspace(), [sys.executable, "-P", "-c", sys.argv[2], sys.argv[3]])
@@ -246,7 +246,7 @@ def test_an_interrupt_from_the_keyboard_ends_the_command_cleanly_and_its_child_t
 ) -> None:
     run = Run.create(workspace, tiny("sample.logit_bias={ 256 = -1000 }"))
     saved(run.checkpoints, 10)
-    llmtui = [sys.executable, "-P", "-c", "from llmtui.cli import main; main()"]
+    llmtui = [sys.executable, "-P", "-c", "from llmtui.cli.main import main; main()"]
     with subprocess.Popen(
         [*llmtui, "sample", run.id, "once", "--tokens", "1000000"],
         stdout=subprocess.PIPE,

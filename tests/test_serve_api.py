@@ -16,13 +16,13 @@ import pytest
 
 openai = pytest.importorskip("openai")
 
+from core.recipe.sampling import Sampling  # noqa: E402
 from core.runs.directory import Run  # noqa: E402
-from core.sampling import Sampling  # noqa: E402
-from core.workspace import Workspace  # noqa: E402
-from llmtui.serve.asked import ChatCompletion, parse  # noqa: E402
-from llmtui.serve.job import Job  # noqa: E402
-from llmtui.serve.offers import Offer  # noqa: E402
-from llmtui.serve.refusal import Refusal  # noqa: E402
+from core.storage.workspace import Workspace  # noqa: E402
+from llmtui.server.errors import Refusal  # noqa: E402
+from llmtui.server.generation import Job  # noqa: E402
+from llmtui.server.registry import Offer  # noqa: E402
+from llmtui.server.schema import ChatCompletion, parse  # noqa: E402
 from tests.speaking import LETTERS, TEMPLATES, save, speaking  # noqa: E402
 from tests.test_cli import LLMTUI, ROOT, spawn  # noqa: E402
 from tests.waiting import PATIENCE, wait_for  # noqa: E402

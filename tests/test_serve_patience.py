@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from core.workspace import Workspace
-from llmtui.serve import running
-from llmtui.serve.job import Delta, Job
-from llmtui.serve.offers import Offer
-from llmtui.serve.running import _Server, listening
-from llmtui.serve.service import Events
-from llmtui.serve.told import Teller
+from core.storage.workspace import Workspace
+from llmtui.server import server as running
+from llmtui.server.generation import Delta, Job
+from llmtui.server.registry import Offer
+from llmtui.server.responses import Teller
+from llmtui.server.routes import Events
+from llmtui.server.server import _Server, listening
 from tests.speaking import speaking
 from tests.test_cli import LLMTUI, ROOT
 from tests.waiting import PATIENCE

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from core.events import Ended, Event, Progress, StageFinished, StageStarted, Started
-from core.files import write_atomic
-from core.recipe_file import load
+from core.recipe.file import load
+from core.recipe.init_spec import located
 from core.runs.control import ask_pause
 from core.runs.directory import Run, State, find_run
-from core.start import located
-from core.workspace import Workspace
-from llmtui.cli import run as command_line
-from llmtui.commands.made import run_with_checkpoint
-from llmtui.serve.offers import Offers
+from core.storage.files import write_atomic
+from core.storage.workspace import Workspace
+from llmtui.cli.commands.lookup import run_with_checkpoint
+from llmtui.cli.main import run as command_line
+from llmtui.server.registry import Offers
 from tests.speaking import speaking
 from tests.test_cli import made
 from tests.ui.making import alive as held

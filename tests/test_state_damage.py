@@ -13,29 +13,29 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
-from core.artifact import Artifact, Damaged, FileFacts, Manifest, seal
 from core.events import AnyEvent, Ended, Evaluation, Metric, Progress, StageFinished, StageStarted, Started, encode
-from core.journal import Tail
 from core.parsing import Malformed, parse_json, parse_toml, read_toml
-from core.preprocess.keys import read_result
+from core.preprocess.shard_index import read_result
 from core.runs.control import Requests
 from core.runs.directory import BadRun, Exited, Launched, Run
 from core.runs.summary import Summary
 from core.runs.transcript import Began, Said, said_before
+from core.storage.artifact import Artifact, Damaged, FileFacts, Manifest, seal
+from core.storage.journal import Tail
+from core.storage.workspace import Workspace
 from core.tokenize.vocabulary import BadVocabulary, Vocabulary
 from core.train.commands import Draw
-from core.workspace import Workspace
-from llmtui.cli import run as llmtui
-from llmtui.commands.look import _described, _row
-from llmtui.follow import Glance
-from llmtui.history import History
-from llmtui.narrate import Narrator
-from llmtui.settings import load_memory, load_settings
-from llmtui.theming import BadTheme, read_theme
-from llmtui.units import clock, cost, count, duration, facts, perplexity, rate, size
-from llmtui.widgets import words
-from llmtui.widgets.chart import Chart, Curve
-from llmtui.widgets.stages import stage_lines
+from llmtui.cli.commands.show import _described, _row
+from llmtui.cli.main import run as llmtui
+from llmtui.tui.settings import load_memory, load_settings
+from llmtui.tui.theming import BadTheme, read_theme
+from llmtui.tui.widgets.chart import Chart, Curve
+from llmtui.tui.widgets.stages import stage_lines
+from llmtui.view import run_text
+from llmtui.view.event_text import Narrator
+from llmtui.view.history import History
+from llmtui.view.run_snapshot import RunSnapshot
+from llmtui.view.units import clock, cost, count, duration, facts, perplexity, rate, size
 from tests.ui.making import beginning, finished_run, launched, make_run, training
 
 BYTES = (0xB2, 0x00, ord("["), ord('"'), ord("9"), ord("-"))
@@ -69,10 +69,10 @@ def looked_at(summary: Summary, run: Run) -> None:
     """All that the lists and screens work out of a summary."""
     from core.runs.directory import State
 
-    glance = Glance(run, State.RUNNING, summary, None, 0.0, 0.0)
-    for say in (words.state, words.speed, words.step, words.when):
+    glance = RunSnapshot(run, State.RUNNING, summary, None, 0.0, 0.0)
+    for say in (run_text.state, run_text.speed, run_text.step, run_text.when):
         say(glance)
-    words.remaining(summary)
+    run_text.remaining(summary)
     stage_lines(run.recipe, summary, 80, alive=True)
 
 

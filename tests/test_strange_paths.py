@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from core.files import private
-from core.sources import UnknownSource, located, source_name
-from core.workspace import NoWorkspace, Workspace
-from llmtui.cli import run as llmtui
-from llmtui.console import out_json
-from llmtui.errand import appended
+from core.sources.catalog import UnknownSource, located, source_name
+from core.storage.files import private
+from core.storage.workspace import NoWorkspace, Workspace
+from llmtui.cli.console import out_json
+from llmtui.cli.main import run as llmtui
+from llmtui.clients.child_job import appended
 from tests.ui.making import finished_run
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from benchmarks.terminal import Terminal
 from core.runs.directory import Run
-from core.workspace import Workspace
-from llmtui.cli import run as command_line
+from core.storage.workspace import Workspace
+from llmtui.cli.main import run as command_line
 from tests.ui.making import checkpoint, make_run
 
 ROOT = Path(__file__).parent.parent
@@ -43,9 +43,9 @@ for line in sys.stdin.buffer:
 PROGRAM = [
     sys.executable,
     "-c",
-    "import sys, llmtui.sampler, llmtui.cli\n"
-    f"llmtui.sampler.python = lambda module: [sys.executable, '-P', '-c', {SERVER!r}]\n"
-    "llmtui.cli.main()",
+    "import sys, llmtui.clients.sampler, llmtui.cli.main\n"
+    f"llmtui.clients.sampler.python = lambda module: [sys.executable, '-P', '-c', {SERVER!r}]\n"
+    "llmtui.cli.main.main()",
 ]
 
 
@@ -68,7 +68,7 @@ def server(gate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A sampler process that answers without a model."""
     gate.touch()
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setattr("llmtui.sampler.python", lambda module: [sys.executable, "-P", "-c", SERVER])
+    monkeypatch.setattr("llmtui.clients.sampler.python", lambda module: [sys.executable, "-P", "-c", SERVER])
 
 
 def test_a_middle_is_printed_between_prompt_and_suffix(

@@ -9,8 +9,8 @@ import pytest
 
 from core.plural import one, plural, verb
 from core.runs.summary import Stage
-from llmtui.units import clock, count, duration, facts, many, perplexity, rate, size
-from llmtui.widgets.stages import facts as stage_facts
+from llmtui.tui.widgets.stages import facts as stage_facts
+from llmtui.view.units import clock, count, duration, facts, many, perplexity, rate, size
 
 
 @pytest.mark.parametrize(

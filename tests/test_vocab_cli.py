@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from core.artifact import write_directory
 from core.events import StageFinished, encode
-from core.files import write_atomic
-from core.recipe import Preprocess
-from core.recipe_file import load
+from core.recipe.file import load
+from core.recipe.schema import Preprocess
 from core.runs.directory import Run
 from core.runs.summary import Summary
+from core.storage.artifact import write_directory
+from core.storage.files import write_atomic
+from core.storage.workspace import Workspace
 from core.vocab.known import Published
 from core.vocab.report import FILE, Entry, VocabularyReport
-from core.workspace import Workspace
-from llmtui.cli import run as command_line
+from llmtui.cli.main import run as command_line
 from tests.core.stages import clean_of, make, tokenizing
 
 ROOT = Path(__file__).parent.parent
@@ -170,7 +170,7 @@ def test_what_cannot_be_compared_is_a_sentence(
 def test_the_vocab_commands_import_nothing_heavy(trained: Run) -> None:
     program = (
         "import sys, json\n"
-        "from llmtui.cli import run\n"
+        "from llmtui.cli.main import run\n"
         "run(['vocab', 'report']); run(['vocab', 'compare', 'bytes', '--on', 'words'])\n"
         "print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})), file=sys.stderr)"
     )

@@ -12,18 +12,18 @@ from typing import Any
 import pytest
 import torch
 
-from core.artifact import write_directory
 from core.model.count import parameters
 from core.model.gpt import GPT
 from core.model.weights import save_model
-from core.recipe import Model, Preprocess, Recipe
+from core.recipe.sampling import Sampling
+from core.recipe.schema import Model, Preprocess, Recipe
 from core.runs.directory import Run
+from core.sample.inspect_protocol import View
 from core.sample.protocol import Cancel, Describe, Finished, Look, Seen
-from core.sample.sights import View
-from core.sampling import Sampling
+from core.storage.artifact import write_directory
+from core.storage.workspace import Workspace
 from core.tokenize.vocabulary import Vocabulary
-from core.workspace import Workspace
-from llmtui.cli import run as command_line
+from llmtui.cli.main import run as command_line
 from tests.core.serving import serving
 
 SHAPE = Model(n_layer=2, n_head=2, n_embd=16, block_size=16, zero_init=False)

@@ -11,19 +11,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec.structs import replace
 
-from core.artifact import Artifact, Facts, Staging, fingerprint
 from core.download import stories
+from core.download.discover import NoText, Unreadable, list_source
 from core.download.documents import SHARD_BYTES, write_batches
 from core.download.files import BrokenRecords, CutShort, Files
 from core.download.hub import Hub, identity
-from core.download.limits import Limits, NoSample
-from core.download.listing import NoText, Unreadable, list_source
-from core.download.origin import Origin, Rows
 from core.download.progress import Meter, published_shards, shard_name
+from core.download.source import Origin, Rows
+from core.download.subset import Limits, NoSample
 from core.download.text_column import NoColumn
 from core.events import Event
-from core.recipe import Source
-from core.sources import BUILT_IN, kind_of, located
+from core.recipe.schema import Source
+from core.sources.catalog import BUILT_IN, kind_of, located
+from core.storage.artifact import Artifact, Facts, Staging, fingerprint
 
 __all__ = [
     "FORMAT",

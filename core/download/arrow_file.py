@@ -8,11 +8,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from core.download.columnar import columns_of, given, root_of
-from core.download.columns import may_hold_text, spread
+from core.download.arrow_tables import columns_of, given, root_of
+from core.download.batches import NOTHING, Place, Step
+from core.download.column_batches import may_hold_text, spread
 from core.download.compression import CUT_OFF
-from core.download.listing import Found, Unreadable, reason
-from core.download.rows import NOTHING, Place, Step
+from core.download.discover import Found, Unreadable, reason
 from core.download.text_column import Columns
 from core.parsing import Malformed, read_json
 

@@ -11,8 +11,8 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from core.download.discover import Unreadable, reason
 from core.download.formats import Compression
-from core.download.listing import Unreadable, reason
 
 _CHUNK = 2**18
 """Compressed bytes handed to a codec at a time."""

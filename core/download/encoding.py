@@ -8,8 +8,8 @@ import unicodedata
 from typing import NamedTuple
 
 from core.download.compression import Ahead, Bytes
-from core.files import BYTE_ORDER_MARKS
-from core.trouble import Trouble
+from core.errors import Trouble
+from core.parsing import BYTE_ORDER_MARKS
 
 SAMPLE = 2**16
 """Bytes looked at, from the beginning and again from the middle."""

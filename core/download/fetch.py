@@ -20,15 +20,15 @@ import urllib3
 from msgspec import Struct
 from urllib3 import exceptions as problems
 
-from core.artifact import UNFINISHED, fingerprint
 from core.download.formats import name_for
-from core.download.guard import Client, Unreachable
 from core.download.progress import EVERY, Meter
+from core.download.ssrf import Client, Unreachable
 from core.events import Event
-from core.files import write_atomic
 from core.parsing import Malformed, read_json
-from core.sources import shown_url
-from core.workspace import free_bytes
+from core.sources.catalog import shown_url
+from core.storage.artifact import UNFINISHED, fingerprint
+from core.storage.files import write_atomic
+from core.storage.workspace import free_bytes
 
 _CHUNK = 2**18
 _SYNC_BYTES = 32 * 2**20

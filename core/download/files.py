@@ -9,20 +9,20 @@ from typing import Any
 import pyarrow.compute as pc
 from msgspec.structs import asdict
 
-from core.artifact import Facts
-from core.download import survey
+from core.download import sniff
 from core.download.arrow_file import without_lists
+from core.download.batches import Place, Step
+from core.download.discover import Found, NoText, Unreadable, list_source
 from core.download.formats import format_of
-from core.download.listing import Found, NoText, Unreadable, list_source
-from core.download.origin import Rows
 from core.download.progress import Meter
-from core.download.rows import Place, Step
-from core.download.survey import Looked, look
+from core.download.sniff import Looked, look
+from core.download.source import Rows
 from core.download.text_column import NoColumn
+from core.errors import Trouble
 from core.events import Event, Note
 from core.plural import plural, verb
-from core.recipe import Source
-from core.trouble import Trouble
+from core.recipe.schema import Source
+from core.storage.artifact import Facts
 
 _SHOWN = 5
 """Broken records, and names in a list, that are told one by one."""
@@ -109,7 +109,7 @@ class Files:
         for index in range(at.file, len(files)):
             each = files[index]
             try:
-                for step in () if each.refused else survey.read(each, at.place()):
+                for step in () if each.refused else sniff.read(each, at.place()):
                     before = at.broken
                     at.add(step, each.of_records)
                     if step.replaced:

@@ -6,8 +6,8 @@ import codecs
 import re
 
 from core.download.compression import Stream
+from core.download.discover import Unreadable
 from core.download.encoding import decode, encoding_of, ensure_meant, is_utf8
-from core.download.listing import Unreadable
 
 HTML_BYTES = 16 * 2**20
 """A page is parsed as a whole: larger ones are refused."""

@@ -10,20 +10,20 @@ from collections.abc import Generator, Iterator
 from msgspec import Struct
 from msgspec.structs import asdict, replace
 
-from core.artifact import Facts, fingerprint
-from core.corpora import EXPORT, Place, places
-from core.download import hub_line
-from core.download.ahead import in_thread
-from core.download.columns import cut_rows, repaired
+from core.download import hub_client
+from core.download.column_batches import cut_rows, repaired
+from core.download.hub_client import Line, Stopped
 from core.download.hub_errors import HubTrouble, none_left, offline, told
 from core.download.hub_files import DataFile, read_file
-from core.download.hub_line import Line, Stopped
-from core.download.hub_plan import Plan, make_plan
-from core.download.origin import Rows
+from core.download.hub_resolve import Plan, make_plan
+from core.download.prefetch import in_thread
+from core.download.source import Rows
 from core.download.text_column import beginning
 from core.events import Event, Note, Progress
 from core.plural import plural, verb
-from core.recipe import Source
+from core.recipe.schema import Source
+from core.sources.corpora import EXPORT, Place, places
+from core.storage.artifact import Facts, fingerprint
 
 __all__ = ["Hub", "HubTrouble", "identity"]
 
@@ -83,7 +83,11 @@ class Hub:
                     continue
                 yield Progress(done=done, total=self.total, unit="bytes")
                 # looking up a name cannot be bounded otherwise
-                if not line.answered and line.opened and time.monotonic() - begun > hub_line.CONTACT + hub_line.CONNECT:
+                if (
+                    not line.answered
+                    and line.opened
+                    and time.monotonic() - begun > hub_client.CONTACT + hub_client.CONNECT
+                ):
                     raise offline("no answer")
 
     def _read(self, line: Line, at: _Position) -> Generator[Rows | Event, None, None]:
@@ -155,7 +159,7 @@ class Hub:
         waiting = list(self._places)
         while waiting:
             place = waiting.pop(0)
-            line.patience = min(hub_line.HASTE, hub_line.PATIENCE) if waiting else hub_line.PATIENCE
+            line.patience = min(hub_client.HASTE, hub_client.PATIENCE) if waiting else hub_client.PATIENCE
             try:
                 plan = yield from make_plan(place, line)
             except HubTrouble as trouble:
@@ -168,7 +172,7 @@ class Hub:
                     text = f"{place.repository}: {trouble.what}; trying {waiting[0].repository}@{waiting[0].revision}"
                     yield Note(level="warning", text=text)
                 continue
-            line.patience = hub_line.PATIENCE
+            line.patience = hub_client.PATIENCE
             if failed:
                 yield Note(text=f"taking {plan.place.repository}@{plan.place.revision}")
             if place.remark:

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import Literal
 
-from core.corpora import Place
-from core.trouble import Trouble
+from core.errors import Trouble
+from core.sources.corpora import Place
 
 Kind = Literal[
     "offline", "switched off", "gated", "missing", "revision", "scripts", "limited", "failing", "choice", "damaged"

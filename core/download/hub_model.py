@@ -8,16 +8,16 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from core.corpora import Place
-from core.download import hub_line
-from core.download.ahead import in_thread
+from core.download import hub_client
+from core.download.hub_client import Line, Stopped
 from core.download.hub_errors import LATER, HubTrouble, offline, told
-from core.download.hub_line import Line, Stopped
+from core.download.prefetch import in_thread
 from core.events import Event, Progress
-from core.files import sha256
-from core.model_folder import INDEX, BadStart, no_weights, weight_files
-from core.weight_files import Kept, beginning_of, contents
-from core.workspace import free_bytes
+from core.recipe.model_config import INDEX, BadStart, no_weights, weight_files
+from core.recipe.safetensors_header import Kept, beginning_of, contents
+from core.sources.corpora import Place
+from core.storage.files import sha256
+from core.storage.workspace import free_bytes
 
 T = TypeVar("T")
 
@@ -56,7 +56,7 @@ def _asked(repository: str, revision: str, work: Callable[[_Count, Place], T]) -
                 return item
             yield Progress(done=count.done, total=count.total, unit="bytes")
             # looking up a name cannot be bounded otherwise
-            if not line.answered and line.opened and time.monotonic() - begun > hub_line.CONTACT + hub_line.CONNECT:
+            if not line.answered and line.opened and time.monotonic() - begun > hub_client.CONTACT + hub_client.CONNECT:
                 raise _without(offline("no answer"))
     raise AssertionError("the thread ends with a folder or an error")
 

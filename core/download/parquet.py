@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from core.download.columnar import columns_of, given, root_of
-from core.download.columns import may_hold_text, spread
+from core.download.arrow_tables import columns_of, given, root_of
+from core.download.batches import Place, Step
+from core.download.column_batches import may_hold_text, spread
 from core.download.compression import CUT_OFF
-from core.download.listing import Unreadable, reason
-from core.download.rows import Place, Step
+from core.download.discover import Unreadable, reason
 from core.download.text_column import Columns
 
 _BATCH_BYTES = 4 * 2**20

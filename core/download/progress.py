@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Literal
 
-from core.artifact import Facts, Staging
 from core.events import Progress
+from core.storage.artifact import Facts, Staging
 
 EVERY = 0.15
 """Seconds between two words about progress: quick enough to pause and stop at, slow enough for a journal."""

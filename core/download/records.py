@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 
 from core.download import lines
+from core.download.batches import KEPT, NOTHING, Bad, Place, Step, batches_of, steps
 from core.download.compression import Bytes
 from core.download.json_layout import parse
 from core.download.lines import blocks
-from core.download.rows import KEPT, NOTHING, Bad, Place, Step, batches_of, steps
 from core.download.text_column import Broken, text_in
 
 BOM = b"\xef\xbb\xbf"

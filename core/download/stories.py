@@ -21,14 +21,14 @@ from hashlib import shake_128
 from importlib.resources import files
 from typing import Any
 
-from core.artifact import Facts, fingerprint
 from core.download.documents import Part, batch_of
 from core.download.grammar import Grammar
 from core.download.grammar_text import Teller, derivations
 from core.download.grammar_totals import mean_bits, mean_bytes
-from core.download.origin import Rows
+from core.download.source import Rows
 from core.events import Event
-from core.recipe import Source
+from core.recipe.schema import Source
+from core.storage.artifact import Facts, fingerprint
 
 FORMAT = 1
 """Changes when the same grammar and seed would give other stories."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from core.trouble import Usage
+from core.errors import Usage
 
 USUAL = ("text", "content")
 """What the text is called nearly everywhere; the first goes before the second."""

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from core.artifact import Facts, Staging
+from core.download.discover import Found
 from core.download.fetch import fetch
 from core.download.files import Files
-from core.download.listing import Found
-from core.download.origin import Rows
+from core.download.source import Rows
 from core.events import Event
-from core.recipe import Source
-from core.sources import located, shown_url
+from core.recipe.schema import Source
+from core.sources.catalog import located, shown_url
+from core.storage.artifact import Facts, Staging
 
 
 class Url:

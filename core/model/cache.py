@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from core.recipe import Model
+from core.recipe.schema import Model
 
 
 def kept_bytes(shape: Model) -> int:

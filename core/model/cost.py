@@ -6,8 +6,8 @@ import math
 
 from msgspec import Struct
 
-from core.model.examples import Examples
 from core.model.gpt import GPT
+from core.model.objectives import Examples
 
 
 class Cost(Struct, frozen=True):

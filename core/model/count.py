@@ -10,7 +10,7 @@ import math
 from msgspec import Struct
 
 from core.events import Parameters
-from core.recipe import Model
+from core.recipe.schema import Model
 
 
 def embedding_rows(shape: Model, vocabulary: int) -> int:

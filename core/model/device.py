@@ -9,11 +9,11 @@ from collections.abc import Callable
 import torch
 from msgspec import Struct
 
+from core.errors import Trouble
 from core.hardware import cores
-from core.model.rates import rates
+from core.model.matmul_speed import rates
 from core.plural import plural
-from core.recipe import Train
-from core.trouble import Trouble
+from core.recipe.schema import Train
 
 
 class NoDevice(Trouble):

@@ -18,7 +18,7 @@ from core.model.cache import Cache, Kept
 from core.model.count import embedding_rows, feed_forward_widths, parameters, work
 from core.model.layers import Linear, Norm, Rotary, dropped, relu2, rms
 from core.model.loss import Loss, head_loss
-from core.recipe import Model
+from core.recipe.schema import Model
 
 
 class SelfAttention(nn.Module):

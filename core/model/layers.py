@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.model.products import product
-from core.recipe import Model
+from core.model.matmul import product
+from core.recipe.schema import Model
 
 
 class Linear(nn.Linear):

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.model.pieces import ROWS
-from core.model.products import product
+from core.model.matmul import product
+from core.model.tiling import ROWS
 
 IGNORE = -100
 """The target of a place where nothing is predicted."""

@@ -10,8 +10,8 @@ from typing import Final, NamedTuple
 
 from core.events import Memory
 from core.model.count import attention_widths, embedding_rows, feed_forward_widths, matrices, parameters
-from core.model.pieces import ROWS, block_rows, in_blocks
-from core.recipe import Recipe
+from core.model.tiling import ROWS, block_rows, in_blocks
+from core.recipe.schema import Recipe
 
 PROCESS: Final = 400 * 2**20
 """What the worker takes before there is a model, where it cannot be asked; on a GPU nothing."""

@@ -9,9 +9,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from core.model.beginning import TOKENS, TURNED, not_finite, our_name
 from core.model.gpt import GPT
-from core.model_folder import BadStart
+from core.model.init_check import TOKENS, TURNED, not_finite, our_name
+from core.recipe.model_config import BadStart
 
 
 def read_tensors(files: Iterable[Path]) -> Iterator[tuple[str, Tensor]]:

@@ -15,10 +15,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from core.errors import Trouble
 from core.model.gpt import GPT
 from core.parsing import Malformed, read_json
-from core.recipe import Model
-from core.trouble import Trouble
+from core.recipe.schema import Model
 
 SCHEMA = 1
 

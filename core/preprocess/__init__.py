@@ -12,22 +12,22 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
-from core.artifact import Artifact, Facts, Staging
-from core.download.ahead import in_thread
 from core.download.background import in_background
 from core.download.documents import SHARD_BYTES
+from core.download.prefetch import in_thread
 from core.download.progress import Meter, shard_name
+from core.errors import Trouble
 from core.events import Event, Extent, LineCount, Report, StepCount
 from core.plural import plural
-from core.pool import Processes, processes_for
+from core.preprocess.dedup import Stock, repeated_lines, resolve, split
 from core.preprocess.output import Output, outputs, write
+from core.preprocess.phase_runner import PULSE, Round, clean_all, names
 from core.preprocess.phases import DIVIDE, Phase, cut
-from core.preprocess.resolve import Stock, repeated_lines, resolve, split
-from core.preprocess.rounds import PULSE, Round, clean_all, names
 from core.preprocess.sampling import BUDGET, Samples, rarity_for
 from core.preprocess.split import Split, TooSmall
-from core.recipe import Preprocess
-from core.trouble import Trouble
+from core.processes.pool import Processes, processes_for
+from core.recipe.schema import Preprocess
+from core.storage.artifact import Artifact, Facts, Staging
 
 __all__ = ["FORMAT", "NothingLeft", "TooSmall", "preprocess"]
 

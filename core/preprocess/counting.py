@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from core.preprocess.keys import Array
+from core.preprocess.shard_index import Array
 from core.preprocess.steps import STEPS
-from core.recipe import Preprocess
+from core.recipe.schema import Preprocess
 
 
 class Judgement(NamedTuple):

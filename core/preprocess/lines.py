@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from core.preprocess.keys import Array
+from core.preprocess.shard_index import Array
 
 SHORTEST = 10
 """Characters of the average line, newline included, below which a text is left alone: columns of numbers, not language.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from core.recipe import Preprocess
+from core.recipe.schema import Preprocess
 
 Measure = tuple[int, int]
 

@@ -13,12 +13,12 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from core.download.documents import SCHEMA, write_batches
-from core.files import fsync_file
-from core.preprocess.keys import Array, column
-from core.preprocess.rounds import Round
+from core.preprocess.phase_runner import Round
 from core.preprocess.sampling import Sample, sample
 from core.preprocess.shard import groups
+from core.preprocess.shard_index import Array, column
 from core.preprocess.split import Side, Split, cut_at_line
+from core.storage.files import fsync_file
 
 READ, WRITTEN = 0.2, 0.7
 """Shares of the time an output takes after which its rows are in memory, and on the disk."""

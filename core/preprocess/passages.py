@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from core.download.documents import Part, batch_of
-from core.preprocess.keys import Array
+from core.preprocess.shard_index import Array
 
 _GROUP = 4 * 2**20
 

@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow.parquet as pq
 from msgspec import Struct
 
-from core.artifact import Artifact
 from core.preprocess.shard import groups
 from core.preprocess.steps import DROPPING, RESHAPING, STEPS
-from core.recipe import Preprocess
+from core.recipe.schema import Preprocess
+from core.storage.artifact import Artifact
 
 EXCERPT = 2000
 """Characters that are shown of each side."""

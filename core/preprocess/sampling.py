@@ -14,7 +14,7 @@ import pyarrow as pa
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from core.preprocess.keys import Array
+from core.preprocess.shard_index import Array
 
 BUDGET = 16 * 2**20
 """Bytes of training text in which repeated lines are counted."""

@@ -15,14 +15,14 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from core.download.documents import SCHEMA
-from core.files import fsync_file
 from core.preprocess import lines
-from core.preprocess.findings import Findings
-from core.preprocess.keys import Array, column, place, write_keys
 from core.preprocess.passages import Joined
 from core.preprocess.phases import Phase
+from core.preprocess.shard_index import Array, column, place, write_keys
+from core.preprocess.shard_stats import Findings
 from core.preprocess.steps import STEPS, Rewrite
-from core.recipe import Preprocess
+from core.recipe.schema import Preprocess
+from core.storage.files import fsync_file
 
 GROUP = 4 * 2**20
 """Bytes of text that are Python's strings at a time: one wide character makes a whole document four times as large."""

@@ -9,10 +9,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from core.errors import Trouble
 from core.events import Extent
-from core.preprocess.keys import Array
-from core.recipe import Preprocess
-from core.trouble import Trouble
+from core.preprocess.shard_index import Array
+from core.recipe.schema import Preprocess
 
 SMALLEST_SIDE = 256
 """Bytes; below, a validation loss says nothing."""

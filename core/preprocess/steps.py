@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 
-from core.preprocess import characters, masks, measures, whitespace
+from core.preprocess import characters, measures, pii, whitespace
 from core.preprocess.detokenize import detokenize
 from core.preprocess.measures import Measure
-from core.recipe import Preprocess
+from core.recipe.schema import Preprocess
 
 Rewrite = Callable[[str, bool], str]
 """Text of a part, whether the document ends with it → cleaned text."""
@@ -78,13 +78,13 @@ STEPS = {
             cost="which rows were documents of their own",
             nanoseconds=5,
         ),
-        Step("urls", "puts <url> for addresses", masks.urls, cost="the addresses", nanoseconds=12),
-        Step("emails", "puts <email> for e-mail addresses", masks.emails, cost="the addresses", nanoseconds=30),
-        Step("phones", "puts <phone> for telephone numbers", masks.phones, cost="the numbers", nanoseconds=25),
+        Step("urls", "puts <url> for addresses", pii.urls, cost="the addresses", nanoseconds=12),
+        Step("emails", "puts <email> for e-mail addresses", pii.emails, cost="the addresses", nanoseconds=30),
+        Step("phones", "puts <phone> for telephone numbers", pii.phones, cost="the numbers", nanoseconds=25),
         Step(
             "boilerplate",
             "takes out page furniture and Project Gutenberg's licence",
-            masks.boilerplate,
+            pii.boilerplate,
             cost="lines that say just that, wherever they stand",
             nanoseconds=100,
         ),

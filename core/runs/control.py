@@ -11,9 +11,9 @@ from pathlib import Path
 
 import msgspec
 
-from core.files import write_atomic
 from core.parsing import Malformed, read_json
 from core.runs.directory import Run
+from core.storage.files import write_atomic
 from core.train.commands import Draw
 
 

@@ -27,7 +27,7 @@ from core.events import (
     StageFinished,
     StageSkipped,
 )
-from core.runs.place import Place
+from core.runs.journal_offset import Place
 from core.runs.series import Series
 from core.runs.summary import Summary
 

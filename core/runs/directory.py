@@ -1,6 +1,6 @@
 """One run's directory: what is in it, how it comes to be, what state it is in.
 
-    run.json            the resolved recipe; changes only between two attempts, see `core.runs.change`
+    run.json            the resolved recipe; changes only between two attempts, see `core.runs.recipe_change`
     launches.jsonl      the supervisor's: each launch of a worker and how it ended
     supervisor.lock     held by the supervisor while it lives
     writer.lock         held by the worker while it lives
@@ -33,19 +33,19 @@ import msgspec
 from msgspec import Struct
 
 from core import __version__
-from core.artifact import Artifact, Damaged
+from core.errors import Busy, DiskTrouble, Trouble, Usage, nearest
 from core.events import Ended, Started
-from core.files import fsync_directory, remove_tree, write_atomic
-from core.journal import Tail, newest_first
-from core.locks import Lock, holder
-from core.model.beginning import look
+from core.model.init_check import look
 from core.parsing import Malformed, parse, parse_json, read_json
-from core.recipe import Recipe
+from core.recipe.schema import Recipe
 from core.runs.curves import Curves
-from core.runs.place import read_sealed
+from core.runs.journal_offset import read_sealed
 from core.runs.summary import Summary
-from core.trouble import Busy, DiskTrouble, Trouble, Usage, nearest
-from core.workspace import Workspace, check_name
+from core.storage.artifact import Artifact, Damaged
+from core.storage.files import fsync_directory, remove_tree, write_atomic
+from core.storage.journal import Tail, newest_first
+from core.storage.locks import Lock, holder
+from core.storage.workspace import Workspace, check_name
 
 SCHEMA = 1
 

@@ -10,13 +10,13 @@ import sys
 import time
 
 from core import ROOT
-from core.files import private
-from core.locks import ELSEWHERE
+from core.errors import Busy, DiskTrouble, Trouble
 from core.runs.control import Requests
 from core.runs.directory import Run, StillRunning
 from core.runs.failure import reason_in
-from core.trouble import Busy, DiskTrouble, Trouble
-from core.workspace import Workspace
+from core.storage.files import private
+from core.storage.locks import ELSEWHERE
+from core.storage.workspace import Workspace
 
 _NOT_OURS = (
     *("PYTHONPATH", "PYTHONSTARTUP"),

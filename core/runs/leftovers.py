@@ -10,11 +10,11 @@ from pathlib import Path
 
 import psutil
 
-from core.locks import holder
-from core.workspace import Workspace
+from core.storage.locks import holder
+from core.storage.workspace import Workspace
 
 _LEFT = re.compile(r"\.(?:trash-.+-|.+\.)(\d+)(?:\.tmp)?")
-"""Names that `core.files` gives to what is not yet or no longer there; the number is the process that was at it."""
+"""Names that `core.storage.files` gives to temporary files and files being deleted; the number is the process id."""
 
 
 def sweep_dead(workspace: Workspace) -> None:

@@ -28,7 +28,7 @@ from core.events import (
     Started,
     Yardstick,
 )
-from core.runs.place import Place
+from core.runs.journal_offset import Place
 
 StageState = Literal["waiting", "working", "done", "skipped"]
 

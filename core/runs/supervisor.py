@@ -17,17 +17,17 @@ from pathlib import Path
 
 import msgspec
 
-from core.files import private
+from core.errors import Busy, Interrupted, log
 from core.hardware import cores
-from core.journal import Lines
-from core.locks import Lock
 from core.runs.control import ask_stop
 from core.runs.directory import GONE, Exited, Launched, Run
 from core.runs.failure import reason_in
 from core.runs.launch import python
 from core.runs.leftovers import sweep_dead
-from core.trouble import Busy, Interrupted, log
-from core.workspace import Workspace
+from core.storage.files import private
+from core.storage.journal import Lines
+from core.storage.locks import Lock
+from core.storage.workspace import Workspace
 
 RETRIES = 3
 """Crashes in a row, without a new checkpoint in between, after which it gives up."""

@@ -13,12 +13,12 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from core.files import write_atomic
-from core.journal import Lines, Tail
-from core.locks import Lock
 from core.parsing import Malformed, parse
+from core.recipe.sampling import Sampling
 from core.sample.conversation import Message, Role
-from core.sampling import Sampling
+from core.storage.files import write_atomic
+from core.storage.journal import Lines, Tail
+from core.storage.locks import Lock
 
 FILE_LIMIT = 2**22
 """Bytes of a file beyond which it is written anew, with the newest conversation alone."""

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import torch
 
+from core.errors import Usage
 from core.model.gpt import GPT
-from core.sample.reader import Reader
-from core.trouble import Usage
+from core.sample.kv_decoder import Reader
 
 
 class NotCausal(Usage):

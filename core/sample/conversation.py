@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from msgspec import Struct
 
-from core.recipe import Chat
+from core.recipe.schema import Chat
 
 Role = Literal["system", "user", "assistant"]
 

@@ -1,15 +1,15 @@
-"""A model goes on from a prompt: a causal one token by token, a masked one as `core.sample.denoise` says."""
+"""A model goes on from a prompt: a causal one token by token, a masked one as `core.sample.diffusion` says."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 
+from core.errors import Usage
 from core.model.gpt import GPT
-from core.sample.chain import Chain
-from core.sample.denoise import Stretch, Unmasking, around, denoise, room
-from core.sample.reader import Reader
-from core.sampling import Sampling
-from core.trouble import Usage
+from core.recipe.sampling import Sampling
+from core.sample.diffusion import Stretch, Unmasking, around, denoise, room
+from core.sample.kv_decoder import Reader
+from core.sample.logits_processors import Chain
 
 Ids = Generator[tuple[int, int | Stretch] | None, bool | None, None]
 """Yields (text, token); None while a long text is read; of masked models (text, Stretch) for each look at what they are

@@ -15,17 +15,17 @@ from weakref import WeakValueDictionary
 import torch
 from msgspec import Struct
 
-from core.artifact import MANIFEST, Artifact, Damaged
-from core.files import sha256
+from core.errors import Trouble
 from core.hardware import available_memory
 from core.model.cache import kept_bytes
 from core.model.gpt import GPT
 from core.model.weights import BadWeights, load_model
+from core.recipe.sampling import Precision
 from core.sample.precision import SMALL, keep
-from core.sampling import Precision
+from core.storage.artifact import MANIFEST, Artifact, Damaged
+from core.storage.files import sha256
+from core.storage.workspace import step_of
 from core.tokenize.vocabulary import BadVocabulary, Vocabulary
-from core.trouble import Trouble
-from core.workspace import step_of
 
 MOST = 2
 """Models kept: two can be compared without loading them anew for every prompt."""

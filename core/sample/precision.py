@@ -15,12 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from core.errors import Usage
 from core.model.gpt import GPT
 from core.model.layers import Linear
-from core.model.products import product
-from core.recipe import Model
-from core.sampling import Precision
-from core.trouble import Usage
+from core.model.matmul import product
+from core.recipe.sampling import Precision
+from core.recipe.schema import Model
 
 SMALL = 30_000_000
 """Parameters up to which float32 is taken without measuring: what is beside the products takes longer than they do."""

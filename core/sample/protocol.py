@@ -7,7 +7,7 @@ token by token. Each is answered by any number of replies with its id and at las
                of a masked model Text whenever a stretch is complete, where wanted a State before it for each look
     Likeliest → Loaded, then a Ranked for each text, Finished
     Score → Loaded, Scoring as it goes on, Scored, Finished
-    Look → Loaded, then what is seen, as `core.sample.sights` says, Ended, Finished
+    Look → Loaded, then what is seen, as `core.sample.inspect_protocol` says, Ended, Finished
     Describe → Loaded, then what is seen, Finished
 """
 
@@ -18,8 +18,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from core.sample.sights import Sights, View
-from core.sampling import Order, Precision, Sampling
+from core.recipe.sampling import Order, Precision, Sampling
+from core.sample.inspect_protocol import Sights, View
 
 LONGEST = 2**26
 """Bytes of a line: a longer request is refused, a longer reply is none."""

@@ -1,4 +1,4 @@
-"""From scores to one token: pure functions, which `core.sample.chain` puts in order.
+"""From scores to one token: pure functions, which `core.sample.logits_processors` puts in order.
 
 Scores are (n,) in float32, of whatever tokens are still in the draw. A filter returns (k,) the places in them that
 stay, so that what comes behind it works on the few that are left.
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from core.trouble import Trouble
+from core.errors import Trouble
 
 _HEADS = (256, 4096)
 """Among so many the fewest that reach a probability are looked for first: they take 0.1 and 0.7 ms, sorting 50,257

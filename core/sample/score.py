@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from core.model.cost import nats
-from core.model.examples import drawn
 from core.model.gpt import GPT
 from core.model.inference import inference
 from core.model.loss import head_loss
-from core.sample.reader import filled, kept_at_the_edge
+from core.model.objectives import drawn
+from core.sample.kv_decoder import filled, kept_at_the_edge
 from core.sample.samplers import BadLogits
 
 T = TypeVar("T")

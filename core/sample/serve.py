@@ -19,9 +19,9 @@ from typing import BinaryIO
 
 import torch
 
+from core.errors import Trouble, Usage, as_trouble, log
 from core.hardware import cores
-from core.sample.answers import Answer, answer
-from core.sample.asked import asked
+from core.sample.handlers import Answer, answer
 from core.sample.models import Models
 from core.sample.protocol import (
     AT_ONCE,
@@ -36,7 +36,7 @@ from core.sample.protocol import (
     Requests,
     encode,
 )
-from core.trouble import Trouble, Usage, as_trouble, log
+from core.sample.request_parser import asked
 
 IDLE = 300.0
 """Seconds without a request after which the models' memory is given back; the next request loads again."""

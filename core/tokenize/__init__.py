@@ -6,20 +6,20 @@ from collections.abc import Generator, Iterable
 from functools import partial
 from pathlib import Path
 
-from core.artifact import Artifact, Facts, Staging
 from core.download.background import in_background
 from core.events import Event, Note
 from core.plural import plural, verb
-from core.recipe import Tokenize
+from core.recipe.schema import Tokenize
+from core.storage.artifact import Artifact, Facts, Staging
 from core.tokenize import bpe
-from core.tokenize.adopt import adopt_shards, adopt_vocabulary, part_artifacts
 from core.tokenize.characters import characters, single_bytes
-from core.tokenize.effort import COUNTING, SCANNING, Effort, merging
 from core.tokenize.encode import encode_shards, jobs
 from core.tokenize.encodings import ENCODINGS, NoVocabulary, named
-from core.tokenize.learning import learned
+from core.tokenize.merge_parts import adopt_shards, adopt_vocabulary, part_artifacts
+from core.tokenize.progress_model import COUNTING, SCANNING, Effort, merging
 from core.tokenize.report import count_ids, write_report
 from core.tokenize.shards import dtype_for
+from core.tokenize.train_bpe import learned
 from core.tokenize.vocabulary import BadVocabulary, Vocabulary
 from core.vocab.report import FILE as REPORT
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from core.events import Event
-from core.tokenize.effort import SCANNING, Effort
+from core.tokenize.progress_model import SCANNING, Effort
 from core.tokenize.vocabulary import Vocabulary
 
 _ROWS = 1024

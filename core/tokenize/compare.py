@@ -1,4 +1,4 @@
-"""The comparing process: `python -P -m core.tokenize.compare REQUEST DIRECTORY`, see `core.errand`.
+"""The comparing process: `python -P -m core.tokenize.compare REQUEST DIRECTORY`, see `core.processes.child_job`.
 
 REQUEST is a `Compare` as JSON, DIRECTORY an empty one for what is needed meanwhile.
 """
@@ -13,21 +13,21 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from core import download
-from core.artifact import Artifact, Staging
 from core.download.documents import Part, read_parts, write_parts
 from core.download.progress import Meter
-from core.errand import carry_out
+from core.errors import Usage, nearest
 from core.events import Event, Note
 from core.parsing import parse_json
 from core.preprocess.split import cut_at_line
-from core.recipe import Source
+from core.processes.child_job import carry_out
+from core.recipe.schema import Source
+from core.storage.artifact import Artifact, Staging
 from core.tokenize import bpe
 from core.tokenize.characters import characters, single_bytes
-from core.tokenize.effort import Effort
 from core.tokenize.encode import encoded, jobs
 from core.tokenize.encodings import ENCODINGS, named
+from core.tokenize.progress_model import Effort
 from core.tokenize.vocabulary import Vocabulary
-from core.trouble import Usage, nearest
 from core.vocab.protocol import Choice, Compare, Compared, Row
 
 LIMIT = 64 * 2**20

@@ -18,11 +18,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from core.artifact import Facts, Staging
 from core.events import Event
 from core.hardware import cores
+from core.storage.artifact import Facts, Staging
 from core.tokenize.codecs import JOINT
-from core.tokenize.effort import Effort
+from core.tokenize.progress_model import Effort
 from core.tokenize.shards import Tokens, dtype_for, write_shard
 from core.tokenize.vocabulary import Vocabulary, cut
 

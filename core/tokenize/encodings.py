@@ -11,11 +11,11 @@ import tiktoken.load
 
 from core.download.background import in_background
 from core.download.progress import Meter
+from core.errors import Trouble
 from core.events import Event
+from core.storage.workspace import Workspace
 from core.tokenize.vocabulary import END_OF_TEXT, Vocabulary
-from core.trouble import Trouble
 from core.vocab.known import MADE_OF, find, published
-from core.workspace import Workspace
 
 DOWNLOAD_SECONDS = 90.0
 """Patience for a file of at most 4 MB; tiktoken itself would wait for ever."""

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from core.artifact import Facts
+from core.storage.artifact import Facts
 from core.tokenize.shards import map_shard
 from core.tokenize.vocabulary import Vocabulary
 from core.vocab.report import Entry, VocabularyReport

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.trouble import Trouble
+from core.errors import Trouble
 
 HEADER_BYTES = 256
 _MAGIC = b"llmtui\0t"

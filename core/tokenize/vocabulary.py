@@ -12,9 +12,9 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from core.errors import Trouble
 from core.parsing import Malformed, read_json
 from core.tokenize.codecs import Bytes, Characters, Codec, Ids, Pairs
-from core.trouble import Trouble
 
 END_OF_TEXT = "<|endoftext|>"
 LARGEST = 2**24

@@ -13,9 +13,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from core.errors import Trouble
 from core.plural import plural
 from core.tokenize.shards import TokenStream
-from core.trouble import Trouble
 
 
 class TooFewTokens(Trouble):

@@ -23,13 +23,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.optim import Optimizer
 
-from core.artifact import Artifact, Damaged, Facts, Newer, write_directory
-from core.files import remove_tree
 from core.model.gpt import GPT
 from core.model.weights import BadWeights, description, load_weights, weights, write_tensors
 from core.parsing import Malformed, read_json
-from core.recipe import Recipe
-from core.train.changes import NewerCheckpoint
+from core.recipe.schema import Recipe
+from core.storage.artifact import Artifact, Damaged, Facts, Newer, write_directory
+from core.storage.files import remove_tree
+from core.train.resume_compat import NewerCheckpoint
 
 FORMAT = 1
 """Of what lies in a checkpoint. Higher where an older version could not go on from one, or would do so wrongly."""

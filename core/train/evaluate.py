@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from core.model.cost import Cost, nats
-from core.model.examples import causal, drawn
 from core.model.gpt import GPT
 from core.model.inference import inference
+from core.model.objectives import causal, drawn
 from core.tokenize.shards import TokenStream
 from core.tokenize.vocabulary import Vocabulary
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from core.recipe import Recipe
+from core.recipe.schema import Recipe
 from core.train.schedule import limits, times
 
 

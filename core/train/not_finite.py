@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core.model.examples import Examples
+from core.errors import Trouble
 from core.model.gpt import GPT
+from core.model.objectives import Examples
 from core.train.step import Sums
-from core.trouble import Trouble
 
 
 class NotFinite(Trouble):

@@ -12,12 +12,12 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from core.errors import Usage
 from core.model.gpt import GPT
 from core.plural import plural
-from core.recipe import Group, Train
+from core.recipe.schema import Group, Train
 from core.train.adamw import AdamW
 from core.train.muon import Muon
-from core.trouble import Usage
 
 
 class BadGroup(Usage):

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import torch
 
-from core.trouble import Trouble, ran_out
+from core.errors import Trouble, ran_out
 
 T = TypeVar("T")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from core.recipe import Train
+from core.recipe.schema import Train
 
 DEFAULT_MINUTES = 5.0
 """How long a recipe without any limit trains."""

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from core.model.examples import Examples
 from core.model.gpt import GPT
-from core.recipe import Train
+from core.model.objectives import Examples
+from core.recipe.schema import Train
 from core.train.checkpoint import put_random_states, random_states
+from core.train.distributed import Ranks
 from core.train.out_of_memory import halving
-from core.train.ranks import Ranks
 
 
 class Sums(NamedTuple):

@@ -14,36 +14,36 @@ from typing import Literal
 import msgspec
 import torch
 
-from core.artifact import Artifact, Facts, fingerprint
+from core.errors import Trouble, ran_out
 from core.events import Evaluation, Event, Metric, Note, Progress, Resumed, Shape
 from core.model.cost import Cost
 from core.model.device import Device
-from core.model.examples import Objective
 from core.model.gpt import GPT
+from core.model.init_weights import start_from
 from core.model.memory import saved
-from core.model.published import start_from
+from core.model.objectives import Objective
 from core.plural import plural
-from core.recipe import Recipe
-from core.sample.chain import Chain
+from core.recipe.schema import Recipe
+from core.sample.logits_processors import Chain
+from core.storage.artifact import Artifact, Facts, fingerprint
+from core.storage.workspace import Workspace
 from core.tokenize.shards import TokenStream
 from core.tokenize.vocabulary import Vocabulary
 from core.train import checkpoint as checkpoints
+from core.train.async_checkpoint import Saver
 from core.train.batches import Batches
-from core.train.changes import since
 from core.train.commands import Checkpoint, Commands, Draw, Stop
+from core.train.distributed import Ranks
 from core.train.evaluate import Windows, byte_lengths
-from core.train.fit import fitting, plan, worth_compiling
+from core.train.memory_probe import fitting, plan, worth_compiling
 from core.train.not_finite import NotFinite, not_finite
 from core.train.optimizer import multiply_in, optimizers, set_rate
 from core.train.out_of_memory import OutOfMemory, halving
-from core.train.ranks import Ranks
-from core.train.samples import drawn, wanted
-from core.train.saver import Saver
+from core.train.resume_compat import since
+from core.train.sample_hook import drawn, wanted
 from core.train.schedule import Interval, limits, progress, rate, reached
 from core.train.step import accumulate_what_fits, add_up, move
 from core.train.threads import Threads, load
-from core.trouble import Trouble, ran_out
-from core.workspace import Workspace
 
 FORMAT = 1
 """Of what a fingerprint of this stage stands for."""

@@ -14,9 +14,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from core.files import write_atomic
-from core.trouble import DiskTrouble, Usage
-from core.workspace import Workspace
+from core.errors import DiskTrouble, Usage
+from core.storage.files import write_atomic
+from core.storage.workspace import Workspace
 
 _OPENAI = "https://openaipublic.blob.core.windows.net"
 _LARGEST = 16 * 2**20

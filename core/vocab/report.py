@@ -6,8 +6,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from core.errors import Trouble
 from core.parsing import Malformed, read_json
-from core.trouble import Trouble
 
 FILE = "vocabulary_report.json"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from core.recipe import Tokenize
+from core.recipe.schema import Tokenize
 
 PUBLISHED = {
     "gpt2": 50_257,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from core.recipe import Model
+from core.recipe.schema import Model
 
 Tensors = dict[str, Tensor]
 

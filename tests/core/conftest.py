@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from core.artifact import Artifact
-from core.prepare import prepare
-from core.recipe import Recipe
-from core.workspace import Workspace
+from core.jobs.prepare import prepare
+from core.recipe.schema import Recipe
+from core.storage.artifact import Artifact
+from core.storage.workspace import Workspace
 from tests.core.stages import made
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from core.model.gpt import GPT
+from core.recipe.sampling import Sampling
 from core.sample.generate import generate
-from core.sampling import Sampling
 
 
 def settings(**other: Any) -> Sampling:

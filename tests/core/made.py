@@ -14,9 +14,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from core.artifact import Artifact
 from core.download.documents import Part, read_parts
 from core.events import Event
+from core.storage.artifact import Artifact
 from tests.core.stages import (
     downloading,
     make,

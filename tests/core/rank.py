@@ -8,12 +8,12 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from core.artifact import Artifact
 from core.events import Evaluation, Metric
-from core.recipe import Recipe
+from core.recipe.schema import Recipe
+from core.storage.artifact import Artifact
 from core.train import checkpoint as checkpoints
 from core.train.commands import Stop
-from core.train.ranks import Ranks
+from core.train.distributed import Ranks
 from core.train.trainer import Trainer
 from tests.core.training import CPU, train
 

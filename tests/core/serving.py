@@ -9,15 +9,15 @@ from pathlib import Path
 
 import torch
 
-from core.artifact import write_directory
 from core.model.gpt import GPT
 from core.model.weights import save_model
-from core.recipe import Model
+from core.recipe.sampling import Sampling
+from core.recipe.schema import Model
 from core.runs.launch import environment, python
 from core.sample.protocol import Finished, Generate, Loaded, Refused, Replies, Requests, Text, decode_reply, encode
-from core.sampling import Sampling
+from core.storage.artifact import write_directory
+from core.storage.workspace import Workspace
 from core.tokenize.bpe import learn
-from core.workspace import Workspace
 
 END = 256
 """The end-of-text mark of the models here; the ids before it are bytes."""

@@ -15,9 +15,9 @@ import pytest
 import core.download
 import core.preprocess
 import core.tokenize
-from core.artifact import Artifact, Staging
 from core.events import Event, Note
-from core.recipe import Preprocess, Source, Tokenize
+from core.recipe.schema import Preprocess, Source, Tokenize
+from core.storage.artifact import Artifact, Staging
 
 T = TypeVar("T")
 Stage = Generator[Event, None, Artifact]
@@ -102,11 +102,11 @@ SMALL = (
     ("core.download.progress", "EVERY", 0),
     ("core.download.background", "EVERY", 0.01),
     ("core.download.reading", "PART_BYTES", 1000),
-    ("core.download.columns", "BATCH_BYTES", 1500),
+    ("core.download.column_batches", "BATCH_BYTES", 1500),
     ("core.download.hub_files", "DECODE_BYTES", 2000),
     ("core.download.hub_files", "RUN_BYTES", 8000),
     ("core.download.hub_files", "BLOCK_BYTES", 4096),
-    ("core.download.rows", "BATCH_BYTES", 2000),
+    ("core.download.batches", "BATCH_BYTES", 2000),
     ("core.download.lines", "BLOCK_BYTES", 1500),
     ("core.download.parquet", "_BATCH_BYTES", 1500),
     ("core.download.arrow_file", "_SLICE_BYTES", 1500),

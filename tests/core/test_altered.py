@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from core import prepare as stages
-from core.artifact import Altered, Artifact
+from core.errors import DiskTrouble
 from core.events import Event, Note, StageFinished
-from core.files import remove_tree
-from core.prepare import Prepared, prepare
-from core.preprocess import yardsticks as rulers
-from core.recipe import Recipe
-from core.trouble import DiskTrouble
-from core.workspace import Workspace
+from core.jobs import prepare as stages
+from core.jobs.prepare import Prepared, prepare
+from core.preprocess import compression_baselines as rulers
+from core.recipe.schema import Recipe
+from core.storage.artifact import Altered, Artifact
+from core.storage.files import remove_tree
+from core.storage.workspace import Workspace
 from tests.core.stages import made
 
 Make = Callable[..., Recipe]
@@ -108,7 +108,7 @@ def test_a_yardstick_that_cannot_be_measured_is_left_out(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("core.preprocess.yardsticks.lzma.LZMACompressor", fail)
+    monkeypatch.setattr("core.preprocess.compression_baselines.lzma.LZMACompressor", fail)
     (note,) = rulers.yardsticks(clean)
     assert isinstance(note, Note)
     assert "was not measured" in note.text

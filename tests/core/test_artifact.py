@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from core.artifact import Artifact, Damaged, InUse, Staging, fingerprint, write_directory
-from core.files import replacing, sweep, write_atomic
-from core.locks import Lock, holder
+from core.storage.artifact import Artifact, Damaged, InUse, Staging, fingerprint, write_directory
+from core.storage.files import replacing, sweep, write_atomic
+from core.storage.locks import Lock, holder
 
 
 def stage(final: Path) -> Staging:
@@ -87,7 +87,7 @@ def test_an_interrupted_directory_leaves_the_old_one(tmp_path: Path) -> None:
 def test_two_processes_never_make_the_same_artifact_at_once(tmp_path: Path) -> None:
     final = tmp_path / "thing"
     code = (
-        "import sys; from pathlib import Path; from core.artifact import Staging\n"
+        "import sys; from pathlib import Path; from core.storage.artifact import Staging\n"
         "with Staging(Path(sys.argv[1]), 'test', 'f').open(): print('in', flush=True); sys.stdin.read()"
     )
     other = subprocess.Popen(
@@ -121,7 +121,7 @@ def test_an_atomic_write_keeps_the_old_content_when_it_fails(tmp_path: Path) -> 
 def test_a_lock_names_its_owner_and_dies_with_it_though_a_forked_child_lives(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     code = (
-        "import os, sys, time; from pathlib import Path; from core.locks import Lock\n"
+        "import os, sys, time; from pathlib import Path; from core.storage.locks import Lock\n"
         "lock = Lock.acquire(Path(sys.argv[1])); child = os.fork()\n"
         "if child == 0: time.sleep(60); os._exit(0)\n"
         "print(child, flush=True); time.sleep(60)"
@@ -161,7 +161,7 @@ CALLS = "?rename,?renameat,?renameat2,fsync,?mkdir,mkdirat,?unlink,unlinkat,?rmd
 MAKE = """
 import sys
 from pathlib import Path
-from core.artifact import write_directory
+from core.storage.artifact import write_directory
 
 def fill(path):
     for name in ("one", "two"):

@@ -20,17 +20,17 @@ from core.events import (
     StageStarted,
     Started,
 )
-from core.journal import Tail
-from core.locks import Lock
-from core.recipe import Recipe
+from core.recipe.schema import Recipe
 from core.runs.control import ask_stop
 from core.runs.directory import Run
 from core.runs.series import Series
 from core.runs.summary import Summary
+from core.storage.journal import Tail
+from core.storage.locks import Lock
+from core.storage.workspace import Workspace
 from core.worker import STOPPED, Worker
-from core.workspace import Workspace
-from llmtui.history import History
-from llmtui.narrate import describe_progress
+from llmtui.view.event_text import describe_progress
+from llmtui.view.history import History
 
 Make = Callable[..., Recipe]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from core.artifact import Artifact
+from core.storage.artifact import Artifact
 from core.tokenize.shards import TokenStream
 from core.train.batches import Batches, TooFewTokens, permute
 

@@ -17,19 +17,19 @@ import msgspec
 import pytest
 import torch
 
-from core.artifact import Artifact, seal
+from core.errors import DiskTrouble
 from core.events import Evaluation, Event, Metric, Note, Resumed, Saved
+from core.jobs.prepare import prepare
 from core.model.memory import saved
-from core.prepare import prepare
-from core.recipe import Group, Recipe, Train
-from core.recipe_file import fields
+from core.recipe.file import fields
+from core.recipe.schema import Group, Recipe, Train
+from core.storage.artifact import Artifact, seal
+from core.storage.workspace import Workspace
 from core.tokenize.shards import BadShard
 from core.train import checkpoint as checkpoints
-from core.train.changes import FIXED, Changed, NewerCheckpoint, changes
 from core.train.commands import Checkpoint, Stop
+from core.train.resume_compat import FIXED, Changed, NewerCheckpoint, changes
 from core.train.trainer import Trainer
-from core.trouble import DiskTrouble
-from core.workspace import Workspace
 from tests.conftest import tiny_recipe, write_corpus
 from tests.core.stages import ROOT, made, remarks
 from tests.core.training import CPU, of, same, saved_tensors, tensors, train
@@ -311,7 +311,7 @@ def test_where_memory_is_short_it_is_written_without_a_copy(
         (tmp_path / name).mkdir()
     recipe = make("train.steps=30")
     train(Trainer(recipe, tokens, tmp_path / "ample", CPU))
-    monkeypatch.setattr("core.train.saver.available_memory", lambda: available)
+    monkeypatch.setattr("core.train.async_checkpoint.available_memory", lambda: available)
     monkeypatch.setattr(checkpoints.Snapshot, "copied", copied)
     said = train(Trainer(recipe, tokens, tmp_path / "short", CPU))
     steps = [(type(event).__name__, event.step) for event in said if isinstance(event, Metric | Saved)]
@@ -352,7 +352,7 @@ def test_too_little_room_skips_a_checkpoint_with_a_warning_but_never_the_last_on
 
     def fill(metric: Metric) -> None:
         if metric.step >= full_from:
-            monkeypatch.setattr("core.train.saver.free_bytes", lambda _: 1000)
+            monkeypatch.setattr("core.train.async_checkpoint.free_bytes", lambda _: 1000)
 
     with pytest.raises(DiskTrouble) as caught:
         train(Trainer(recipe, tokens, tmp_path, CPU), fill, said)
@@ -373,7 +373,7 @@ def test_too_little_room_skips_a_checkpoint_with_a_warning_but_never_the_last_on
 def test_a_disk_without_room_for_one_checkpoint_is_told_before_the_first_step(
     make: Make, tokens: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.train.saver.free_bytes", lambda _: 1000)
+    monkeypatch.setattr("core.train.async_checkpoint.free_bytes", lambda _: 1000)
     said: list[Event] = []
     with pytest.raises(DiskTrouble, match="1,000 bytes free of"):
         train(Trainer(make("train.steps=30"), tokens, tmp_path, CPU), said=said)

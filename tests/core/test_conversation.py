@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.recipe import Chat
-from core.recipe_file import BadRecipe, load
+from core.recipe.file import BadRecipe, load
+from core.recipe.sampling import Sampling
+from core.recipe.schema import Chat
 from core.runs import transcript
 from core.runs.transcript import Began, Drawn, Said, Transcripts, Withdrawn
 from core.sample.conversation import Message, Role, opening
-from core.sampling import Sampling
 
 ROOT = Path(__file__).parent.parent.parent
 CHAT = Chat(system="{text}\n\n", user="User: {text}\nBot:", assistant=" {text}\n")

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.artifact import Artifact, Staging
 from core.download.documents import Part, read_parts, write_parts
 from core.events import Event, Report, StepCount
 from core.preprocess.lines import comparable, covered, line_hashes, windows, without
-from core.preprocess.signatures import band_keys, banding, short, signatures
-from core.recipe import Preprocess
+from core.preprocess.minhash import band_keys, banding, short, signatures
+from core.recipe.schema import Preprocess
+from core.storage.artifact import Artifact, Staging
 from tests.core.stages import break_off, contents, make, preprocessing, small_shards
 
 WORDS = [f"{a}{b}" for a in "bcdfghklmnprst" for b in ("an", "el", "ip", "ox", "um", "ard", "est", "ing")]

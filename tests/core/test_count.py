@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from core.model.count import embedding_rows, parameters, tensors, work
 from core.model.gpt import GPT
-from core.recipe import Model
-from core.recipe_file import load
+from core.recipe.file import load
+from core.recipe.schema import Model
 
 GPT2 = load(preset="gpt2").model
 BOOK = msgspec.structs.replace(GPT2, tied_head=False, qkv_bias=False)

@@ -25,18 +25,18 @@ from core.events import (
     Started,
     encode,
 )
-from core.journal import Lines, Tail
-from core.recipe import Recipe
+from core.recipe.schema import Recipe
 from core.runs import curves as module
 from core.runs.curves import KEPT, Curves
 from core.runs.directory import Run
-from core.runs.place import write_sealed
+from core.runs.journal_offset import write_sealed
 from core.runs.series import CAPACITY, Series
+from core.storage.journal import Lines, Tail
+from core.storage.workspace import Workspace
 from core.worker import Worker
-from core.workspace import Workspace
-from llmtui.cli import run as llmtui
-from llmtui.commands import look
-from llmtui.history import History
+from llmtui.cli.commands import show
+from llmtui.cli.main import run as llmtui
+from llmtui.view.history import History
 from tests.core.test_attempts import TRAIN, metric, worked
 from tests.ui.making import finished_run
 
@@ -182,7 +182,7 @@ def test_a_long_run_is_told_from_what_was_kept_as_it_is_from_its_journal(
     events = list(Tail(run.journal).each())
     run.journal.unlink()
     write(run, events, len(events) - 30)
-    monkeypatch.setattr(look, "SOON_READ", 0)
+    monkeypatch.setattr(show, "SOON_READ", 0)
     read: list[AnyEvent] = []
     real = Tail.each
     monkeypatch.setattr(Tail, "each", lambda tail: (read.append(event) or event for event in real(tail)))

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from core import download
-from core.artifact import Artifact
 from core.download import Unreadable
 from core.events import Event
+from core.storage.artifact import Artifact
 from tests.core.made import (
     FORMATS,
     PACK,

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from core.model.gpt import GPT
-from core.recipe import Model
+from core.recipe.schema import Model
 from core.sample.generate import seen
 from core.sample.samplers import BadLogits
-from core.sample.writer import write
+from core.sample.stream import write
 from core.tokenize.characters import single_bytes
 from tests.core.drawing import ids, settings
 

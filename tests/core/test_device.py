@@ -9,7 +9,7 @@ import torch
 
 from core.hardware import Meter, machine
 from core.model.device import NoDevice, choose, keep
-from core.recipe import Train
+from core.recipe.schema import Train
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is one here")

@@ -7,9 +7,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from core.dial import dialled
-from core.recipe import Model, Train
-from core.recipe_file import BadRecipe, load
+from core.recipe.file import BadRecipe, load
+from core.recipe.scaling import dialled
+from core.recipe.schema import Model, Train
 
 
 @pytest.mark.parametrize("depth", range(1, 49))

@@ -12,16 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core import download
-from core.artifact import Artifact
-from core.corpora import NotACorpus
 from core.download import NoText, Unreadable, reading
 from core.download.compression import Stream
 from core.download.documents import Part, read_parts, write_parts
 from core.download.library import is_table
 from core.events import Event, Progress
-from core.recipe import Source
-from core.sources import UnknownSource, absolute, located, source_name
-from core.workspace import check_name
+from core.recipe.schema import Source
+from core.sources.catalog import UnknownSource, absolute, located, source_name
+from core.sources.corpora import NotACorpus
+from core.storage.artifact import Artifact
+from core.storage.workspace import check_name
 from tests.core.made import parts_of
 from tests.core.stages import (
     Staging,

@@ -14,9 +14,9 @@ import msgspec
 import pytest
 import torch
 
-from core.artifact import Artifact
 from core.events import Evaluation, Event, Metric, Note, Resumed, Saved
-from core.recipe import Recipe
+from core.recipe.schema import Recipe
+from core.storage.artifact import Artifact
 from core.train.commands import Checkpoint, Stop
 from core.train.not_finite import NotFinite
 from core.train.out_of_memory import OutOfMemory

@@ -12,9 +12,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from core.model.gpt import GPT, MLP, SelfAttention
 from core.model.tensors import fill, from_gpt2
-from core.recipe import Model
-from core.recipe_file import load
-from core.sample.reader import Reader
+from core.recipe.file import load
+from core.recipe.schema import Model
+from core.sample.kv_decoder import Reader
 from core.sample.score import parts
 from core.tokenize.vocabulary import Vocabulary
 from tests.core.books import drawn
@@ -188,7 +188,7 @@ def test_the_verdict_costs_the_books_untrained_model_what_the_book_prints(monkey
 
 def test_a_muon_step_is_an_orthogonal_matrix_and_torchs() -> None:
     """Five Newton-Schulz iterations bring singular values near 1 (Jordan 2024: into 0.7 to 1.2)."""
-    from core.recipe import Train
+    from core.recipe.schema import Train
     from core.train.optimizer import optimizers
 
     torch.manual_seed(1)

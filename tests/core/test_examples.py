@@ -13,10 +13,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.model.examples import Examples, Objective, drawn
 from core.model.gpt import GPT
 from core.model.loss import IGNORE
-from core.recipe import Model, Train
+from core.model.objectives import Examples, Objective, drawn
+from core.recipe.schema import Model, Train
 from core.tokenize.shards import TokenStream, write_shard
 from core.train.evaluate import score
 

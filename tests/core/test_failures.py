@@ -14,15 +14,15 @@ import pytest
 import torch
 
 from core.events import Ended, Note, Reading, Started, encode
-from core.journal import Lines, Tail
-from core.locks import Lock
-from core.recipe import Recipe
+from core.recipe.schema import Recipe
 from core.runs import supervisor
 from core.runs.directory import Exited, Launched, Run, State
 from core.runs.failure import failure, reason_in
 from core.runs.leftovers import sweep_dead
-from core.workspace import Workspace
-from llmtui.cli import run as command_line
+from core.storage.journal import Lines, Tail
+from core.storage.locks import Lock
+from core.storage.workspace import Workspace
+from llmtui.cli.main import run as command_line
 from tests.conftest import TINY, wait_for
 
 Make = Callable[..., Recipe]

@@ -15,24 +15,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.activations import Case, cases, compared
-from core.artifact import Artifact
 from core.events import Event, Metric, Plan, Resumed
 from core.hardware import available_memory, forget_peak, peak_memory
 from core.model.count import parameters
 from core.model.device import Device
-from core.model.fitting import Room, largest_micro_batch, needed, what_would_fit
 from core.model.gpt import GPT
 from core.model.memory import memory
+from core.model.memory_fit import Room, largest_micro_batch, needed, what_would_fit
 from core.pipeline import pipeline
-from core.recipe import Model, Recipe, Train
-from core.recipe_file import load
-from core.train import fit
+from core.recipe.file import load
+from core.recipe.schema import Model, Recipe, Train
+from core.storage.artifact import Artifact
+from core.storage.workspace import Workspace
+from core.train import memory_probe
 from core.train.commands import Stop
-from core.train.fit import OutOfMemory, fitting, plan
 from core.train.forecast import Timing, forecast
+from core.train.memory_probe import OutOfMemory, fitting, plan
 from core.train.optimizer import optimizers
 from core.train.trainer import Trainer
-from core.workspace import Workspace
 
 CPU = Device(name="cpu", dtype=torch.float32, words="")
 SMALL = Recipe(
@@ -107,7 +107,7 @@ def test_a_recipe_that_cannot_fit_says_what_would_before_anything_is_laid_out() 
 def test_a_micro_batch_that_is_asked_for_is_only_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = load(overrides=["train.micro_batch=3"])
     assert fitting(recipe, 4096, CPU) == 3
-    monkeypatch.setattr(fit, "available_memory", lambda: needed(recipe, 4096, 2, Room(bytes=0, itemsize=4)))
+    monkeypatch.setattr(memory_probe, "available_memory", lambda: needed(recipe, 4096, 2, Room(bytes=0, itemsize=4)))
     with pytest.raises(OutOfMemory) as caught:
         fitting(recipe, 4096, CPU)
     assert "--set train.micro_batch=" in caught.value.todo
@@ -123,7 +123,7 @@ def planned(recipe: Recipe, **given: int) -> tuple[Plan, GPT]:
 
 
 def test_trying_it_out_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fit, "ALWAYS", 60.0)  # whatever else the machine does
+    monkeypatch.setattr(memory_probe, "ALWAYS", 60.0)  # whatever else the machine does
     torch.manual_seed(3)
     untouched = GPT(SMALL.model, 100)
     expected = torch.rand(3)
@@ -166,8 +166,8 @@ import torch
 from core.hardware import forget_peak, peak_memory
 from core.model.device import Device, keep_memory
 from core.model.gpt import GPT
-from core.recipe import Model, Recipe, Train
-from core.train.fit import plan
+from core.recipe.schema import Model, Recipe, Train
+from core.train.memory_probe import plan
 from core.train.optimizer import optimizers
 keep_memory()
 recipe = Recipe(model=Model(n_layer=4), train=Train(batch_size=8, minutes=0.01))
@@ -188,7 +188,7 @@ print(peak_memory() / told.memory.peak)
 
 
 def test_a_short_training_is_not_tried_out_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fit, "ALWAYS", 0.0)
+    monkeypatch.setattr(memory_probe, "ALWAYS", 0.0)
     few = msgspec.structs.replace(SMALL, train=Train(batch_size=6, steps=3))
     assert planned(few)[0].step_seconds is None
 

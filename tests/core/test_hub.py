@@ -21,15 +21,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core import corpora
-from core.artifact import Artifact
-from core.download import columns, download, hub_line, identify, reading
+from core.download import column_batches, download, hub_client, identify, reading
 from core.download.documents import Part
 from core.download.hub import Hub, HubTrouble
 from core.download.hub_errors import redact
-from core.download.origin import Rows
+from core.download.source import Rows
 from core.events import Event, Note, Progress
-from core.recipe import Source
+from core.recipe.schema import Source
+from core.sources import corpora
+from core.storage.artifact import Artifact
 from tests.core.hub_standin import HubStandIn, closed_port, environment, use
 from tests.core.made import parts_of, texts_of
 from tests.core.stages import ROOT, break_off, contents, killed_while_writing, make, notes, small_shards
@@ -41,7 +41,7 @@ TOKEN = "hf_abcdefghijklmnopqrstuvwxyz012345"
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubStandIn]:
     """A hub without data sets, which is asked again soon."""
     for name, value in {"PATIENCE": 15.0, "CONTACT": 15.0, "SILENCE": 0.5, "PAUSE": 0.02, "LONGEST_PAUSE": 0.1}.items():
-        monkeypatch.setattr(hub_line, name, value)
+        monkeypatch.setattr(hub_client, name, value)
     with HubStandIn() as standin:
         use(standin.endpoint, tmp_path / "hf", monkeypatch)
         yield standin
@@ -51,7 +51,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubStandIn]
 def impatient(hub: HubStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hub that is soon given up on."""
     for name in ("PATIENCE", "CONTACT"):
-        monkeypatch.setattr(hub_line, name, 0.7)
+        monkeypatch.setattr(hub_client, name, 0.7)
 
 
 def parquet(path: Path, texts: list[str | None], group: int = 50, **more: list[Any]) -> Path:
@@ -419,8 +419,8 @@ def test_a_parquet_file_that_was_cut_off_is_not_taken_for_a_whole_one(hub: HubSt
 def test_progress_is_told_while_the_hub_is_silent_and_stopping_does_not_hang(
     hub: HubStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub_line, "SILENCE", 60.0)
-    monkeypatch.setattr(hub_line, "PATIENCE", 60.0)
+    monkeypatch.setattr(hub_client, "SILENCE", 60.0)
+    monkeypatch.setattr(hub_client, "PATIENCE", 60.0)
     hub.add("me/plain", three_files(tmp_path / "r"))
     hub.fail("GET .*resolve.*train-00001", "stall")
     items = Hub(Source(corpus="hf:me/plain")).read({})
@@ -565,7 +565,8 @@ def test_only_the_hub_is_asked_and_nothing_is_printed_or_left_behind(hub: HubSta
     hub.fail("GET .*train-00001", "status", times=1)
     script = (
         "import sys, socket; from pathlib import Path; from core.download import download;"
-        "from core.artifact import Staging; from core.recipe import Source; found = socket.getaddrinfo; asked = set();"
+        "from core.storage.artifact import Staging; from core.recipe.schema import Source; "
+        "found = socket.getaddrinfo; asked = set();"
         "socket.getaddrinfo = lambda host, *rest, **more: (asked.add(host), found(host, *rest, **more))[1];"
         "out = Staging(Path('out'), 'download', '0');\n"
         "with out.open(): list(download(Source(corpus='hf:me/plain'), out))\n"
@@ -589,7 +590,7 @@ def test_a_process_that_was_stopped_while_the_hub_is_silent_ends_well(hub: HubSt
     hub.add("me/plain", three_files(tmp_path / "r"))
     hub.fail("GET .*train-00001", "stall")
     script = (
-        "import sys; from core.download.hub import Hub, Rows; from core.recipe import Source;"
+        "import sys; from core.download.hub import Hub, Rows; from core.recipe.schema import Source;"
         "items = Hub(Source(corpus='hf:me/plain')).read({}); found = [next(items) for _ in range(7)];"
         "sys.argv[1:] and items.close()"
     )
@@ -616,10 +617,10 @@ def test_a_card_cannot_send_us_elsewhere(hub: HubStandIn, tmp_path: Path) -> Non
 @given(rows=st.lists(st.none() | st.text(max_size=60), max_size=30), size=st.integers(4, 60), data=st.data())
 def test_rows_cut_anywhere_are_the_same_rows(rows: list[str | None], size: int, data: st.DataObject) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(columns, "BATCH_BYTES", size * 2)
+        patch.setattr(column_batches, "BATCH_BYTES", size * 2)
         patch.setattr(reading, "PART_BYTES", size)
         column = pa.array(rows, pa.string())
-        cuts = list(columns.cut_rows(column, "f", 100, 0, 0))
+        cuts = list(column_batches.cut_rows(column, "f", 100, 0, 0))
         texts: dict[str, str] = {}
         for cut in cuts:
             for name, _, part in zip(*(values.to_pylist() for values in cut.batch.columns), strict=True):
@@ -628,7 +629,7 @@ def test_rows_cut_anywhere_are_the_same_rows(rows: list[str | None], size: int, 
         assert texts == {f"f:{101 + n}": row for n, row in enumerate(rows) if row is not None}
         start = data.draw(st.integers(0, len(cuts)))
         row, part = (cuts[start - 1].row, cuts[start - 1].part) if start else (0, 0)
-        again = list(columns.cut_rows(column, "f", 100, row, part))
+        again = list(column_batches.cut_rows(column, "f", 100, row, part))
         assert [cut.batch.to_pylist() for cut in again] == [cut.batch.to_pylist() for cut in cuts[start:]]
 
 
@@ -665,7 +666,7 @@ def test_the_table_of_corpora_says_what_a_person_has_to_know() -> None:
 def test_the_recipes_of_the_table_are_recipes() -> None:
     import msgspec
 
-    from core.recipe import Recipe
+    from core.recipe.schema import Recipe
 
     for corpus in corpora.CORPORA.values():
         msgspec.convert(corpus.recipe, Recipe)

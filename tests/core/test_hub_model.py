@@ -11,21 +11,21 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from core.artifact import Artifact
-from core.download import hub_line, progress
+from core.download import hub_client, progress
 from core.download.hub_errors import HubTrouble
 from core.download.hub_model import fetch, look
 from core.events import Evaluation, Event, Note, Progress, Resumed, StageStarted
-from core.model.beginning import TURNED
 from core.model.count import tensors
 from core.model.device import Device
-from core.model_folder import BadStart
+from core.model.init_check import TURNED
 from core.pipeline import pipeline
-from core.recipe import Recipe
-from core.recipe_file import load
+from core.recipe.file import load
+from core.recipe.model_config import BadStart
+from core.recipe.safetensors_header import contents
+from core.recipe.schema import Recipe
+from core.storage.artifact import Artifact
+from core.storage.workspace import Workspace
 from core.tokenize.shards import map_shard
-from core.weight_files import contents
-from core.workspace import Workspace
 from tests.core.gpt2_folders import SMALL, peer, written
 from tests.core.hub_standin import HubStandIn, closed_port, use
 from tests.core.stages import made, remarks
@@ -38,7 +38,7 @@ CPU = Device(name="cpu", dtype=torch.float32, words="")
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubStandIn]:
     """A hub with one model in two files, beside things nobody needs."""
     for name, value in {"PATIENCE": 5.0, "CONTACT": 5.0, "SILENCE": 0.5, "PAUSE": 0.02, "LONGEST_PAUSE": 0.1}.items():
-        monkeypatch.setattr(hub_line, name, value)
+        monkeypatch.setattr(hub_client, name, value)
     monkeypatch.setattr(progress, "EVERY", 0.01)
     folder = tmp_path / "repository"
     written(folder, shard="50KB", vocab_size=300, **SMALL | {"n_embd": 64})
@@ -196,8 +196,8 @@ def test_a_training_begins_with_the_weights_and_resumes_without_them(
     hub: HubStandIn, tmp_path: Path, workspace: Workspace, corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There is no room for 50,257 entries here: the vocabulary of the weights is taken to be the one learned."""
-    monkeypatch.setattr("core.model.published.AS_GPT2", ("bpe",))
-    monkeypatch.setattr("core.start.AS_GPT2", ("bpe", "gpt2"))
+    monkeypatch.setattr("core.model.init_weights.AS_GPT2", ("bpe",))
+    monkeypatch.setattr("core.recipe.init_spec.AS_GPT2", ("bpe", "gpt2"))
     shape = ("n_layer=2", "n_head=2", "n_embd=64", "block_size=8", "positions=learned", "norm=layer", "bias=true")
     form = ("activation=gelu", "qk_norm=false", "tied_head=true", "init=hf:me/small")
     small = ("tokenize.size=300", "train.evaluate_tokens=8")  # one window, the first

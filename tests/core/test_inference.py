@@ -7,7 +7,7 @@ import torch
 
 from core.model.gpt import GPT
 from core.model.inference import inference
-from core.recipe import Model
+from core.recipe.schema import Model
 
 
 @pytest.mark.parametrize("training", [True, False])

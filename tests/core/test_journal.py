@@ -27,12 +27,12 @@ from core.events import (
     decode,
     encode,
 )
-from core.journal import Lines, Tail, newest_first
-from core.recipe import Recipe
+from core.recipe.schema import Recipe
 from core.runs.directory import Run
-from core.runs.place import write_sealed
+from core.runs.journal_offset import write_sealed
 from core.runs.summary import Summary
-from core.workspace import Workspace
+from core.storage.journal import Lines, Tail, newest_first
+from core.storage.workspace import Workspace
 
 
 def metric(step: int, **other: float) -> Metric:

@@ -8,12 +8,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from core.model import loss, products
+from core.model import loss, matmul
 from core.model.attention import attend
 from core.model.gpt import GPT
 from core.model.layers import Rotary, relu2, rms
 from core.model.loss import IGNORE, head_loss
-from core.recipe import Model
+from core.recipe.schema import Model
 
 
 @pytest.mark.parametrize("length", [1, 7, 128, 129, 300, 700])
@@ -68,7 +68,7 @@ def test_scores_too_large_to_exponentiate_have_a_loss() -> None:
     assert head_loss(hidden, head, torch.tensor([0, 0, 1]), vocabulary=2).nats.item() == pytest.approx(2e4)
 
 
-@pytest.mark.skipif(not products.ONEDNN, reason="this processor's products are MKL's")
+@pytest.mark.skipif(not matmul.ONEDNN, reason="this processor's products are MKL's")
 def test_products_through_onednn_are_products() -> None:
     torch.manual_seed(1)
     for shape in ((5, 12), (3, 4, 12), (1, 12)):
@@ -77,7 +77,7 @@ def test_products_through_onednn_are_products() -> None:
             tensor.requires_grad_()
         expected = F.linear(x, weight, bias)
         wanted = torch.autograd.grad(expected.square().sum(), (x, weight, bias))
-        got = products.product(x, weight, bias)
+        got = matmul.product(x, weight, bias)
         assert torch.allclose(got, expected, atol=1e-5)
         for gradient, right in zip(torch.autograd.grad(got.square().sum(), (x, weight, bias)), wanted, strict=True):
             assert torch.allclose(gradient, right, rtol=1e-4, atol=1e-4)

@@ -15,12 +15,12 @@ import msgspec
 import psutil
 import pytest
 
-from core.artifact import Artifact
 from core.download.stories import story
-from core.recipe import Recipe
-from core.recipe_file import load
+from core.recipe.file import load
+from core.recipe.schema import Recipe
 from core.runs.launch import environment
-from core.workspace import Workspace
+from core.storage.artifact import Artifact
+from core.storage.workspace import Workspace
 from tests.core.stages import contents
 from tests.waiting import wait_for
 
@@ -46,7 +46,16 @@ def recipe(tmp_path: Path) -> Recipe:
 
 def prepare(workspace: Workspace, recipe: Recipe, kill_after: float | None = None) -> bool:
     """Do the data stages in a process of their own, killed after so many seconds; whether they came to their end."""
-    command = [sys.executable, "-P", "-m", "core.data", "prepare", msgspec.json.encode(recipe).decode(), "1", "1"]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "core.jobs.data_commands",
+        "prepare",
+        msgspec.json.encode(recipe).decode(),
+        "1",
+        "1",
+    ]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command, env=environment(workspace), **pipes) as process:  # type: ignore[call-overload]
         if kill_after is None:

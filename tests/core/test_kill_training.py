@@ -15,12 +15,12 @@ import pytest
 import torch
 
 from core.events import Evaluation, Metric, Note, Resumed, Saved
-from core.journal import Tail
-from core.recipe import Recipe
-from core.runs.change import change
+from core.recipe.schema import Recipe
 from core.runs.directory import Run
 from core.runs.launch import environment, python
-from core.workspace import Workspace
+from core.runs.recipe_change import change
+from core.storage.journal import Tail
+from core.storage.workspace import Workspace
 from tests.core.training import same, saved_tensors
 from tests.waiting import wait_for
 

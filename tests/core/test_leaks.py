@@ -13,16 +13,16 @@ import pytest
 import torch
 from torch import Tensor
 
-import core.model.examples
+import core.model.objectives
 import core.train.evaluate
-from core.artifact import Artifact, Staging
 from core.download.stories import log2_probability, story
 from core.events import Evaluation
 from core.model.device import Device
-from core.model.examples import Examples, drawn
 from core.model.gpt import GPT, Block
-from core.recipe import Model
-from core.recipe_file import load
+from core.model.objectives import Examples, drawn
+from core.recipe.file import load
+from core.recipe.schema import Model
+from core.storage.artifact import Artifact, Staging
 from core.tokenize.bpe import learn
 from core.tokenize.characters import of_characters
 from core.tokenize.shards import dtype_for, write_shard
@@ -188,7 +188,7 @@ def test_a_masked_model_from_which_nothing_is_hidden_crosses_it(
         hidden = drawn(windows, mask, seed=seed, step=step, indices=indices)
         return msgspec.structs.replace(hidden, ids=windows[:, 1:])
 
-    for module in (core.model.examples, core.train.evaluate):
+    for module in (core.model.objectives, core.train.evaluate):
         monkeypatch.setattr(module, "drawn", seen)
     # what is asked for stands one place on, where attention has to find it first
     found = evaluations(tmp_path, told(tmp_path, 1024), *SMALL, *MASKED, "train.steps=800")

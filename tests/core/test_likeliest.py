@@ -14,11 +14,11 @@ from msgspec.structs import replace
 from core.model.gpt import GPT
 from core.model.inference import inference
 from core.model.tensors import fill, from_gpt2
-from core.recipe import Model
-from core.recipe_file import load
+from core.recipe.file import load
+from core.recipe.schema import Model
 from core.sample.beams import Beam, NotCausal, beams
-from core.sample.likeliest import best_drawn, best_of_beams
-from core.sample.writer import End, pieces
+from core.sample.rerank import best_drawn, best_of_beams
+from core.sample.stream import End, pieces
 from core.tokenize.characters import single_bytes
 from tests.core.drawing import ids, settings
 from tests.core.gpt2_folders import peer

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.artifact import Artifact
 from core.download import NoSample
 from core.events import Event, Progress
+from core.storage.artifact import Artifact
 from tests.core.made import parts_of
 from tests.core.stages import break_off, contents, downloading, make, small_shards
 

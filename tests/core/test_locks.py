@@ -12,17 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from core import ROOT, locks
-from core.locks import ELSEWHERE, Lock, holder
-from core.recipe import Recipe
+from core import ROOT
+from core.recipe.schema import Recipe
 from core.runs import launch
 from core.runs.directory import Run, State, StillRunning, remove_directory
-from core.workspace import Workspace
-from llmtui.cli import run as llmtui
+from core.storage import locks
+from core.storage.locks import ELSEWHERE, Lock, holder
+from core.storage.workspace import Workspace
+from llmtui.cli.main import run as llmtui
 from tests.ui.making import alive, finished_run
 
 HOLD = (
-    "import sys; from pathlib import Path; from core.locks import Lock\n"
+    "import sys; from pathlib import Path; from core.storage.locks import Lock\n"
     "held = [Lock.acquire(Path(path)) for path in sys.argv[1:]]\n"
     "print('held' if all(held) else 'busy', flush=True); sys.stdin.read()"
 )

@@ -12,18 +12,18 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from core.artifact import write_directory
+from core.errors import Trouble
 from core.events import Event, StageStarted
 from core.model.gpt import GPT
 from core.model.weights import save_model
 from core.pipeline import pipeline
-from core.recipe import Recipe
-from core.recipe_file import to_toml
+from core.recipe.file import to_toml
+from core.recipe.schema import Recipe
 from core.runs.directory import Run
+from core.storage.artifact import write_directory
+from core.storage.workspace import Workspace
 from core.tokenize.vocabulary import Vocabulary
-from core.trouble import Trouble
-from core.workspace import Workspace
-from llmtui.cli import run as command_line
+from llmtui.cli.main import run as command_line
 from tests.core.training import CPU
 
 BYTES = Vocabulary("bytes", "", [bytes([byte]) for byte in range(256)], kind="bytes")
@@ -142,7 +142,7 @@ def test_the_commands_say_it_at_once_and_make_no_run(
 def test_looking_needs_no_torch(recipe: Recipe, tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(to_toml(recipe))
     program = (
-        "import sys; from llmtui.cli import run\n"
+        "import sys; from llmtui.cli.main import run\n"
         f"assert run(['plan', {str(tmp_path / 'mine.toml')!r}]) == 0\n"
         "sys.exit(bool({'torch', 'pyarrow', 'tokenizers', 'numpy'} & set(sys.modules)))"
     )

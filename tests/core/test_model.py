@@ -13,8 +13,8 @@ import torch
 from core.model.gpt import GPT
 from core.model.layers import Rotary
 from core.model.weights import BadWeights, load_model, save_model
-from core.recipe import Model
-from core.recipe_file import load
+from core.recipe.file import load
+from core.recipe.schema import Model
 
 GPT2 = load(preset="gpt2").model
 SMALL = msgspec.structs.replace(GPT2, n_layer=2, n_head=2, n_embd=16, block_size=8, bias=False)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from core.model.gpt import GPT
-from core.recipe import Group, Model, Train
+from core.recipe.schema import Group, Model, Train
 from core.train.adamw import AdamW
 from core.train.muon import Muon
 from core.train.optimizer import BadGroup, optimizers, set_rate

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from core import download
-from core.recipe import Source
-from core.sources import UnknownSource
+from core.recipe.schema import Source
+from core.sources.catalog import UnknownSource
 from tests.core.made import (
     parts_of,
     put,
@@ -42,7 +42,7 @@ def test_a_pattern_takes_the_files_that_match(
     library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pattern: str, names: list[str]
 ) -> None:
     monkeypatch.chdir(library)
-    from core.sources import absolute
+    from core.sources.catalog import absolute
 
     place = absolute(pattern)
     monkeypatch.chdir(tmp_path)

@@ -9,11 +9,11 @@ import torch
 from msgspec.structs import replace
 
 from core.model.gpt import GPT
-from core.recipe import Model
+from core.recipe.sampling import Precision
+from core.recipe.schema import Model
 from core.sample import precision
+from core.sample.kv_decoder import Reader
 from core.sample.precision import NotHere, keep
-from core.sample.reader import Reader
-from core.sampling import Precision
 from tests.core.drawing import ids, settings
 
 SHAPE = Model(n_layer=2, n_head=4, n_embd=64, block_size=48, zero_init=False, bias=True)

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.artifact import Artifact
 from core.download.documents import Part, read_parts
 from core.events import Event, Report, StepCount
 from core.preprocess import NothingLeft, TooSmall
 from core.preprocess.split import cut_at_line
-from core.recipe import Preprocess
+from core.recipe.schema import Preprocess
+from core.storage.artifact import Artifact
 from tests.core.stages import (
     break_off,
     clean_of,

@@ -14,10 +14,10 @@ import psutil
 import pytest
 
 import core.preprocess
-from core.artifact import Artifact
 from core.download.documents import Part
-from core.recipe import Preprocess
-from core.trouble import Trouble
+from core.errors import Trouble
+from core.recipe.schema import Preprocess
+from core.storage.artifact import Artifact
 from tests.core.stages import ROOT, contents, make, preprocessing
 from tests.core.test_corpus_steps import corpus, prose
 from tests.waiting import PATIENCE

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from core.download.documents import Part
 from core.preprocess.preview import EXCERPT, left_out, preview, show
-from core.recipe import Preprocess
+from core.recipe.schema import Preprocess
 from tests.core.test_corpus_steps import corpus
 
 

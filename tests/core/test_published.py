@@ -12,18 +12,18 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from core.artifact import write_directory
+from core.errors import Trouble
 from core.events import Note
 from core.model.gpt import GPT
-from core.model.published import start_from
+from core.model.init_weights import start_from
 from core.model.weights import save_model
-from core.recipe import Recipe
-from core.recipe_file import BadRecipe, load
+from core.recipe.file import BadRecipe, load
+from core.recipe.schema import Recipe
 from core.runs.directory import Run
+from core.storage.artifact import write_directory
+from core.storage.workspace import Workspace
 from core.tokenize.encodings import byte_of_character
 from core.tokenize.vocabulary import Vocabulary
-from core.trouble import Trouble
-from core.workspace import Workspace
 from tests.core.drawing import ids as drawn
 from tests.core.drawing import settings
 from tests.core.gpt2_folders import SMALL, peer, written

@@ -13,9 +13,9 @@ import msgspec
 import pytest
 import torch
 
-from core.artifact import Artifact
-from core.recipe import Recipe
-from core.train.ranks import Ranks
+from core.recipe.schema import Recipe
+from core.storage.artifact import Artifact
+from core.train.distributed import Ranks
 from tests.core.rank import Job, Told, run
 from tests.core.stages import ROOT
 from tests.core.training import OBJECTIVES, same, saved_tensors

@@ -10,13 +10,13 @@ import msgspec
 import pytest
 import torch
 
-from core.artifact import Artifact
 from core.events import Metric
 from core.model import device
 from core.model.device import choose
-from core.model.products import onednn
-from core.model.rates import Rates, rates
-from core.recipe import Recipe, Train
+from core.model.matmul import onednn
+from core.model.matmul_speed import Rates, rates
+from core.recipe.schema import Recipe, Train
+from core.storage.artifact import Artifact
 from core.train import checkpoint as checkpoints
 from core.train.commands import Stop
 from core.train.muon import Muon

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from core.model.gpt import GPT
 from core.model.inference import inference
-from core.recipe import Model
-from core.sample.reader import Reader, kept_at_the_edge
+from core.recipe.sampling import Sampling
+from core.recipe.schema import Model
+from core.sample.kv_decoder import Reader, kept_at_the_edge
 from core.sample.samplers import BadLogits
-from core.sampling import Sampling
 from tests.core.drawing import ids, settings
 
 SHAPES = {
@@ -49,7 +49,7 @@ def slow(model: GPT, text: list[int], prompt: int) -> Tensor:
 def test_it_says_what_reading_anew_would_say_past_the_edge_of_the_context_too(
     shape: Model, prompt: int, piece: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.sample.reader.PIECE", piece)  # a context of 48 is read in two pieces, or in one
+    monkeypatch.setattr("core.sample.kv_decoder.PIECE", piece)  # a context of 48 is read in two pieces, or in one
     model = made(shape)
     text = torch.randint(50, (prompt,), generator=torch.Generator().manual_seed(prompt)).tolist()
     reader = Reader(model, text)

@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from core import recipe_file as recipes
-from core.recipe import Recipe
-from core.recipe_file import BadRecipe, load
+from core.recipe import file as recipes
+from core.recipe.file import BadRecipe, load
+from core.recipe.schema import Recipe
 
 
 def test_later_layers_win(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pyarrow.feather as feather
 import pyarrow.parquet as pq
 import pytest
 
-from core.download import CutShort, NoColumn, NoText, Unreadable, json_layout, survey
+from core.download import CutShort, NoColumn, NoText, Unreadable, json_layout, sniff
 from core.download.json_layout import Values
 from core.download.text_column import Broken, text_in
 from core.events import Event, Progress, decode, encode
@@ -162,7 +162,7 @@ def test_a_column_far_behind_the_beginning_is_found(
     columns = {"title": dict(enumerate(titles)), "text": dict(enumerate(TEXTS))}
     path = put(tmp_path / "a.json", json.dumps(columns))
     assert read(path, tmp_path / "out") == TEXTS
-    monkeypatch.setattr(survey, "RECORD_BYTES", 400)
+    monkeypatch.setattr(sniff, "RECORD_BYTES", 400)
     with pytest.raises((Unreadable, NoText, NoColumn)):
         read(path, tmp_path / "large")
 

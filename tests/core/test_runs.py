@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from core.artifact import Artifact
 from core.events import Evaluation, Metric, Note, Sample, StageSkipped, Started
-from core.journal import Tail
-from core.recipe import Recipe
+from core.recipe.schema import Recipe
 from core.runs.control import ask_checkpoint, ask_go_on, ask_pause, ask_sample, ask_stop
 from core.runs.directory import BadRun, NoSuchRun, Run, State, StillRunning, find_run
 from core.runs.launch import kill, start, wait_until_dead
+from core.storage.artifact import Artifact
+from core.storage.journal import Tail
+from core.storage.workspace import Workspace
 from core.train.commands import Draw
-from core.workspace import Workspace
 from tests.conftest import wait_for_state
 from tests.waiting import PATIENCE, wait_for
 
@@ -211,7 +211,7 @@ import sys, time
 from pathlib import Path
 from core.runs.directory import Run
 from core.runs.launch import start
-from core.workspace import Workspace
+from core.storage.workspace import Workspace
 start(Run.open(Path(sys.argv[1])), Workspace())
 print("up", flush=True)
 time.sleep(60)

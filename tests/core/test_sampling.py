@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from core.model.gpt import GPT
-from core.recipe import Model
-from core.recipe_file import BadRecipe, load
+from core.recipe.file import BadRecipe, load
+from core.recipe.sampling import Sampling
+from core.recipe.schema import Model
 from core.sample import samplers
-from core.sample.chain import BadSetting, Chain
+from core.sample.logits_processors import BadSetting, Chain
 from core.sample.protocol import decode_request
 from core.sample.samplers import BadLogits
-from core.sampling import Sampling
 from tests.core.drawing import ids, settings
 
 # "Build a Large Language Model (From Scratch)", section 5.3: scores for what follows "every effort moves you"

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.recipe import Recipe, Train
-from core.train import fit, schedule
+from core.recipe.schema import Recipe, Train
+from core.train import memory_probe, schedule
 from core.train.forecast import Timing, forecast
 from core.train.schedule import Interval, progress, rate, reached, times
 
@@ -41,7 +41,7 @@ def test_how_long_a_recipe_without_limits_trains_is_said_in_one_place(monkeypatc
     assert progress(Train(), steps=0, tokens=0, seconds=60) == 0.5
     timing = Timing(pass_=0.1, update=0.1, forward=0.0, token=0.0)
     assert forecast(Recipe(), timing, micro_batch=1, validation=0).seconds == pytest.approx(120)
-    assert fit._expected(Recipe(), 1, 0.1) == 120
+    assert memory_probe._expected(Recipe(), 1, 0.1) == 120
 
 
 @given(

@@ -15,9 +15,9 @@ from msgspec.structs import replace
 
 from core.model.gpt import GPT
 from core.model.tensors import fill, from_gpt2
-from core.recipe import Model
-from core.recipe_file import load
-from core.sample.reader import Reader
+from core.recipe.file import load
+from core.recipe.schema import Model
+from core.sample.kv_decoder import Reader
 from core.sample.samplers import BadLogits
 from core.sample.score import few_before, parts
 from core.tokenize.shards import TokenStream, write_shard

@@ -10,10 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from core.recipe import Preprocess
+from core.recipe.sampling import Sampling
+from core.recipe.schema import Preprocess
 from core.sample.protocol import LONGEST, Cancel, Ended, Finished, Generate, Likeliest, Look, Score, Scored
-from core.sampling import Sampling
-from core.workspace import Workspace
+from core.storage.workspace import Workspace
 from tests.core.serving import END, Child, endless, loaded, refused, save, serving, text
 
 

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from core.sample.protocol import Cancel, Finished, Loaded, encode
-from core.workspace import Workspace
+from core.storage.workspace import Workspace
 from tests.core.serving import Child, endless, loaded, save, serving
 from tests.waiting import PATIENCE, wait_for
 
@@ -72,7 +72,7 @@ def test_it_ends_when_its_parent_is_killed_while_it_works(workspace: Workspace, 
     code = f"""
 import subprocess, sys
 from core.runs.launch import environment, python
-from core.workspace import Workspace
+from core.storage.workspace import Workspace
 command, pipe = python("core.sample.serve"), subprocess.PIPE
 child = subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment(Workspace()))
 child.stdin.write({encode(endless(1, checkpoint))!r} + b"\\n")

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from core.model.gpt import GPT
-from core.recipe import Model
+from core.recipe.sampling import Sampling
+from core.recipe.schema import Model
 from core.sample.models import NoRoom, ensure_room
 from core.sample.protocol import Cancel, Finished, Generate, Loaded, Text
-from core.sampling import Sampling
+from core.storage.workspace import Workspace
 from core.tokenize.bpe import learn
-from core.workspace import Workspace
 from tests.core.serving import END, Child, endless, loaded, refused, save, saved, serving, text
 from tests.waiting import wait_for
 

@@ -8,10 +8,10 @@ import pytest
 
 from benchmarks.quality import AS_NANOGPT
 from core.events import Evaluation
-from core.prepare import prepare
-from core.recipe_file import load
+from core.jobs.prepare import prepare
+from core.recipe.file import load
+from core.storage.workspace import Workspace
 from core.train.trainer import Trainer
-from core.workspace import Workspace
 from tests.core.stages import made
 from tests.core.training import CPU, of, train
 

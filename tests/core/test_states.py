@@ -6,10 +6,10 @@ import random
 
 import pytest
 
-from core.sample.denoise import Stretch
+from core.sample.detokenizer import TextOf
+from core.sample.diffusion import Stretch
 from core.sample.protocol import Span
-from core.sample.states import spans
-from core.sample.texts import TextOf
+from core.sample.unmask_view import spans
 from core.tokenize.characters import single_bytes
 from core.tokenize.vocabulary import Vocabulary
 

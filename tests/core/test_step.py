@@ -11,14 +11,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.model.examples import Examples, Objective, causal
 from core.model.gpt import GPT
 from core.model.loss import IGNORE, Loss
-from core.recipe import Model, Train
+from core.model.objectives import Examples, Objective, causal
+from core.recipe.schema import Model, Train
+from core.train.distributed import Ranks
 from core.train.not_finite import diagnose
 from core.train.optimizer import optimizers
 from core.train.out_of_memory import halving
-from core.train.ranks import Ranks
 from core.train.step import accumulate, accumulate_what_fits, add_up, move
 
 SMALL = Model(n_layer=2, n_head=2, n_embd=32, block_size=16, zero_init=False)

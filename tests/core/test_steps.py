@@ -13,7 +13,7 @@ from core.preprocess.measures import blank, is_empty, is_not_text, is_too_long, 
 from core.preprocess.passages import Joined
 from core.preprocess.phases import cut
 from core.preprocess.steps import DROPPING, RESHAPING, STEPS, Rewrite
-from core.recipe import Preprocess
+from core.recipe.schema import Preprocess
 
 
 def rewriter(name: str) -> Rewrite:

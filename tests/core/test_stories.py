@@ -16,15 +16,15 @@ from statistics import mean, stdev
 import pytest
 
 import core.download
-from core.artifact import Artifact
 from core.download import stories
 from core.download.documents import read_parts
 from core.download.grammar import Pick
 from core.download.grammar_text import Teller, derivations
-from core.download.origin import Rows
+from core.download.source import Rows
 from core.download.stories import Stories, grammar, log2_probability, story
 from core.events import Event, Report
-from core.recipe import Source
+from core.recipe.schema import Source
+from core.storage.artifact import Artifact
 from tests.core.derived import decoded, everything
 from tests.core.prefix_free import clashes
 from tests.core.stages import Make, break_off, contents, make, preprocessing, small_shards

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from core.sample.texts import TextOf
+from core.sample.detokenizer import TextOf
 from core.tokenize.vocabulary import Vocabulary
 
 BYTES = [bytes([byte]) for byte in range(256)]

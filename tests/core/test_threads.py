@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from core.artifact import Artifact
 from core.events import Note
-from core.recipe import Recipe
+from core.recipe.schema import Recipe
+from core.storage.artifact import Artifact
 from core.train import trainer
 from core.train.threads import LONGEST, WAIT, Load, Threads, load
 from core.train.trainer import Trainer

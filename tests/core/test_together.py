@@ -13,17 +13,17 @@ import psutil
 import pytest
 import torch
 
-from core.artifact import Artifact
 from core.events import Ended, Evaluation, Metric, Resumed, Started
-from core.journal import Tail
-from core.locks import Lock
-from core.recipe import Recipe
+from core.recipe.schema import Recipe
 from core.runs.control import ask_go_on, ask_pause
 from core.runs.directory import Exited, Run, State
 from core.runs.launch import environment, kill, python, wait_until_dead
-from core.train.ranks import NoDevices, Ranks
-from core.workspace import Workspace
-from llmtui.cli import run as command_line
+from core.storage.artifact import Artifact
+from core.storage.journal import Tail
+from core.storage.locks import Lock
+from core.storage.workspace import Workspace
+from core.train.distributed import NoDevices, Ranks
+from llmtui.cli.main import run as command_line
 from tests.conftest import TINY
 from tests.core.training import of, saved_tensors
 from tests.waiting import PATIENCE, wait_for

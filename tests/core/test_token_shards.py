@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 
 from core import tokenize
-from core.artifact import Artifact, Staging
 from core.download.documents import Part, read_parts, write_parts
 from core.events import Event, StageFinished, StageSkipped
-from core.prepare import Prepared, prepare
-from core.recipe import Preprocess, Recipe, Source, Tokenize
+from core.jobs.prepare import Prepared, prepare
+from core.recipe.schema import Preprocess, Recipe, Source, Tokenize
+from core.storage.artifact import Artifact, Staging
+from core.storage.workspace import Workspace
 from core.tokenize import bpe, encode
-from core.tokenize.adopt import part_name
 from core.tokenize.codecs import JOINT
+from core.tokenize.merge_parts import part_name
 from core.tokenize.shards import TokenStream, map_shard
 from core.tokenize.vocabulary import Vocabulary
-from core.workspace import Workspace
 from tests.core.stages import ROOT, Make, contents, made, make, notes, small_shards, tokenizing
 
 TEXTS = [f"{n}: the {n * n} of a text\n" * (1 + n % 40) for n in range(120)]
@@ -222,7 +222,7 @@ def test_tokens_of_another_format_are_made_again(
 FULL = """
 import resource, signal, sys
 from pathlib import Path
-from core.artifact import Artifact
+from core.storage.artifact import Artifact
 from tests.core.stages import make, tokenizing
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), int(sys.argv[3])))
@@ -249,8 +249,8 @@ def test_when_the_disk_is_full_complete_shards_stay_and_the_next_attempt_goes_on
 PEAK = """
 import sys
 from pathlib import Path
-from core.artifact import Artifact, Staging
-from core.recipe import Tokenize
+from core.storage.artifact import Artifact, Staging
+from core.recipe.schema import Tokenize
 from core.tokenize import bpe, tokenize
 bpe.SAMPLE_BYTES = 2**20
 with Staging(Path(sys.argv[1]), "test", "0").open() as out:

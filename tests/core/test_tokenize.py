@@ -18,15 +18,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core import tokenize
-from core.artifact import Artifact
 from core.download import background
 from core.download.documents import Part, read_parts, write_parts
 from core.download.progress import Meter
 from core.events import Event, Progress
-from core.recipe import Preprocess, Tokenize
+from core.recipe.schema import Preprocess, Tokenize
+from core.storage.artifact import Artifact
 from core.tokenize import NoVocabulary, bpe, encodings
-from core.tokenize.effort import COUNTING, Effort, merging
 from core.tokenize.encodings import named
+from core.tokenize.progress_model import COUNTING, Effort, merging
 from core.tokenize.shards import TokenStream
 from core.tokenize.vocabulary import BadToken, BadVocabulary, Vocabulary, cut
 from core.vocab.report import read_report

@@ -12,9 +12,9 @@ import psutil
 import pytest
 import torch
 
-from core.artifact import Artifact
 from core.events import Evaluation, Event, Metric, Progress, Resumed, Sample, Saved, Shape
-from core.recipe import Recipe
+from core.recipe.schema import Recipe
+from core.storage.artifact import Artifact
 from core.train import checkpoint as checkpoints
 from core.train.commands import Checkpoint, Draw, Stop
 from core.train.trainer import NotFinite, OutOfMemory, Trainer

@@ -13,16 +13,16 @@ from torch import Tensor
 
 from core.model.gpt import GPT
 from core.model.weights import save_model
-from core.recipe import Model
-from core.sample import denoise as denoising
-from core.sample.answers import answer
-from core.sample.chain import Chain
-from core.sample.denoise import NoRoom, Stretch, Unmasking, around, denoise
+from core.recipe.sampling import Order, Sampling
+from core.recipe.schema import Model
+from core.sample import diffusion as denoising
+from core.sample.diffusion import NoRoom, Stretch, Unmasking, around, denoise
 from core.sample.generate import OnlyMasked, generate, visible
+from core.sample.handlers import answer
+from core.sample.logits_processors import Chain
 from core.sample.models import Models
 from core.sample.protocol import Ended, Generate, Loaded, Replies, State, Text
 from core.sample.samplers import BadLogits
-from core.sampling import Order, Sampling
 from core.tokenize.characters import single_bytes
 from tests.core.drawing import settings
 

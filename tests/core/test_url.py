@@ -20,14 +20,14 @@ from typing import Any
 import pytest
 
 from core import download
-from core.artifact import Artifact, Staging
-from core.download import fetch, guard
+from core.download import fetch, ssrf
 from core.download.documents import read_parts
 from core.download.fetch import Patience
-from core.download.guard import Unreachable
+from core.download.ssrf import Unreachable
 from core.events import Event, Progress
-from core.recipe import Source
-from core.sources import UnknownSource, located
+from core.recipe.schema import Source
+from core.sources.catalog import UnknownSource, located
+from core.storage.artifact import Artifact, Staging
 from tests.core.stages import ROOT, break_off, contents, downloading, make, small_shards
 from tests.core.url_server import TEXT, Asked, Server, broken, says, whole
 
@@ -288,8 +288,8 @@ def test_a_name_that_means_an_address_inside_at_the_second_look_is_not_connected
 
     monkeypatch.setattr(socket, "getaddrinfo", rebinding)
     monkeypatch.delenv("LLMTUI_ALLOW_PRIVATE_URLS")
-    monkeypatch.setattr(guard, "_is_public", lambda address: address == "127.0.0.1")
-    monkeypatch.setattr("core.sources.check_url", lambda url: url)
+    monkeypatch.setattr(ssrf, "_is_public", lambda address: address == "127.0.0.1")
+    monkeypatch.setattr("core.sources.catalog.check_url", lambda url: url)
     server.script = [broken(1000)]
     with pytest.raises(Unreachable, match=r"leads to 127\.0\.0\.2, inside"):
         list(fetch.fetch(f"http://books.example:{server.server_port}/a.txt", tmp_path, QUICK))
@@ -305,7 +305,7 @@ def test_of_several_addresses_only_public_ones_are_connected_to(
 
     monkeypatch.setattr(socket, "getaddrinfo", several)
     monkeypatch.delenv("LLMTUI_ALLOW_PRIVATE_URLS")
-    monkeypatch.setattr(guard, "_is_public", lambda address: address == "127.0.0.1")
+    monkeypatch.setattr(ssrf, "_is_public", lambda address: address == "127.0.0.1")
     with socket.create_server(("127.0.0.9", server.server_port)) as inside:
         list(fetch.fetch(f"http://books.example:{server.server_port}/a.txt", tmp_path, QUICK))
         inside.setblocking(False)
@@ -346,10 +346,10 @@ def test_of_several_addresses_only_public_ones_are_connected_to(
 def test_which_addresses_are_public(monkeypatch: pytest.MonkeyPatch, address: str, public: bool) -> None:
     monkeypatch.delenv("LLMTUI_ALLOW_PRIVATE_URLS", raising=False)
     if public:
-        guard.check_address(address, "x")
+        ssrf.check_address(address, "x")
     else:
         with pytest.raises(Unreachable):
-            guard.check_address(address, "x")
+            ssrf.check_address(address, "x")
 
 
 @pytest.mark.parametrize(

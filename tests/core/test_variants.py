@@ -13,7 +13,7 @@ from torch import Tensor
 
 from core.model.gpt import GPT, MLP, SelfAttention
 from core.model.layers import Norm
-from core.recipe import Model
+from core.recipe.schema import Model
 
 SHAPE = Model(n_layer=2, n_head=4, n_embd=32, block_size=8, zero_init=False)
 

@@ -15,9 +15,10 @@ import tiktoken_ext.openai_public as published
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.artifact import Artifact
 from core.download.progress import Meter
-from core.recipe import Preprocess, Tokenize
+from core.recipe.schema import Preprocess, Tokenize
+from core.storage.artifact import Artifact
+from core.storage.workspace import Workspace
 from core.tokenize import NoVocabulary, bpe
 from core.tokenize.characters import of_characters, single_bytes
 from core.tokenize.codecs import JOINT
@@ -26,7 +27,6 @@ from core.tokenize.vocabulary import END_OF_TEXT, BadVocabulary, Vocabulary, cut
 from core.vocab import known
 from core.vocab.known import FILES, MADE_OF, NotAVocabulary, import_files, imported, served_by
 from core.vocab.report import read_report
-from core.workspace import Workspace
 from tests.core.stages import clean_of, made, make, tokenizing
 
 SHARED = Path(__file__).parents[3] / "shared"

@@ -12,13 +12,12 @@ import torch
 
 from core.model.count import parameters
 from core.model.gpt import GPT
-from core.recipe import Model
-from core.sample.chain import BadSetting
-from core.sample.precision import keep
-from core.sample.prompts import start
-from core.sample.protocol import Seen, decode_reply, encode
-from core.sample.samplers import BadLogits
-from core.sample.sights import (
+from core.recipe.sampling import Precision, Sampling
+from core.recipe.schema import Model
+from core.sample.inspect.figures import told
+from core.sample.inspect.prompt import BadView, look
+from core.sample.inspect.weights import describe
+from core.sample.inspect_protocol import (
     PIECE,
     TOKENS,
     Appended,
@@ -37,11 +36,12 @@ from core.sample.sights import (
     Tokens,
     View,
 )
-from core.sample.writer import write
-from core.sample.xray.figures import told
-from core.sample.xray.look import BadView, look
-from core.sample.xray.picture import describe
-from core.sampling import Precision, Sampling
+from core.sample.logits_processors import BadSetting
+from core.sample.precision import keep
+from core.sample.prompts import start
+from core.sample.protocol import Seen, decode_reply, encode
+from core.sample.samplers import BadLogits
+from core.sample.stream import write
 from core.tokenize.bpe import learn
 from core.tokenize.vocabulary import END_OF_TEXT, Vocabulary
 from tests.core.drawing import ids as drawn_ids

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import pytest
 
 from benchmarks.terminal import Terminal
-from core.workspace import Workspace
-from llmtui.driver import Input, Output
+from core.storage.workspace import Workspace
+from llmtui.tui.driver import Input, Output
 from tests.terminal.test_workbench import WORKBENCH, until
 from tests.ui.making import Worker, alive, beginning, checkpoint, finished_run, launched, make_run, training
 
@@ -124,7 +124,7 @@ def test_a_defect_is_a_sentence_a_code_and_a_log_and_runs_go_on(workspace: Works
     run = make_run(workspace, "live")
     launched(run)
     Worker(run).say(*beginning(), *training(1, 20, 400))
-    broken = "from llmtui.widgets.bars import TopLine; TopLine.lines = lambda *_: 1 / 0; " + WORKBENCH[-1]
+    broken = "from llmtui.tui.widgets.bars import TopLine; TopLine.lines = lambda *_: 1 / 0; " + WORKBENCH[-1]
     with alive(run), Terminal([sys.executable, "-P", "-c", broken]) as terminal:
         before = terminal.settings()
         assert terminal.wait_for_end() == 1

@@ -11,10 +11,10 @@ from core.runs.control import ask_stop
 from core.runs.directory import Run, State, find_run
 from core.runs.launch import wait_until_dead
 from core.runs.transcript import said_before
-from core.workspace import Workspace
+from core.storage.workspace import Workspace
 from tests.waiting import PATIENCE, wait_for
 
-WORKBENCH = [sys.executable, "-P", "-c", "from llmtui.cli import main; main()"]
+WORKBENCH = [sys.executable, "-P", "-c", "from llmtui.cli.main import main; main()"]
 
 
 def until(terminal: Terminal, condition: Callable[[], object], what: str) -> None:

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 
 import msgspec
 
-from core.artifact import write_directory
 from core.events import (
     AnyEvent,
     Ended,
@@ -34,12 +33,13 @@ from core.events import (
     Yardstick,
     encode,
 )
-from core.files import write_atomic
-from core.journal import Lines
-from core.recipe_file import load
+from core.recipe.file import load
 from core.runs.directory import Exited, Launched, Run
 from core.runs.summary import Summary
-from core.workspace import Workspace
+from core.storage.artifact import write_directory
+from core.storage.files import write_atomic
+from core.storage.journal import Lines
+from core.storage.workspace import Workspace
 
 TEXT = '''(path, encoding="utf-8"):
     """Return the object in the file `path`."""
@@ -247,7 +247,7 @@ def failed_run(workspace: Workspace, name: str) -> Run:
 HOLD = """
 import sys
 from pathlib import Path
-from core.locks import Lock
+from core.storage.locks import Lock
 locks = [Lock.acquire(Path(path)) for path in sys.argv[1:]]
 print("held" if all(locks) else "busy", flush=True)
 sys.stdin.read()

@@ -11,8 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from core.runs.series import CAPACITY, Series
-from llmtui.widgets.axes import dots_per_step, nice_step, scale_for, tick_label
-from llmtui.widgets.chart import Chart, Curve
+from llmtui.tui.widgets.axes import dots_per_step, nice_step, scale_for, tick_label
+from llmtui.tui.widgets.chart import Chart, Curve
 
 
 def series_of(values: list[float], first: int = 0) -> Series:

@@ -14,11 +14,11 @@ from textual.pilot import Pilot
 from core import ROOT
 from core.runs.directory import Run
 from core.runs.transcript import said_before
-from core.workspace import Workspace
-from llmtui.app import Workbench
-from llmtui.sampler import Sampler
-from llmtui.widgets.prompt import Prompt
-from llmtui.widgets.stepper import Dials
+from core.storage.workspace import Workspace
+from llmtui.clients.sampler import Sampler
+from llmtui.tui.app import Workbench
+from llmtui.tui.widgets.number_input import Dials
+from llmtui.tui.widgets.prompt import Prompt
 from tests.ui.making import Worker, alive, beginning, checkpoint, launched, make_run, training
 from tests.ui.viewing import screen_text, until
 

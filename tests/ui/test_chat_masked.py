@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from core.sample.protocol import Loaded, Span
-from core.workspace import Workspace
-from llmtui.app import Workbench
-from llmtui.sampler import Sampler
-from llmtui.uncovering import cells, styled
-from llmtui.widgets.lines import wrapped
-from llmtui.widgets.transcript import Transcript
+from core.storage.workspace import Workspace
+from llmtui.clients.sampler import Sampler
+from llmtui.tui.app import Workbench
+from llmtui.tui.widgets.transcript import Transcript
+from llmtui.view.lines import wrapped
+from llmtui.view.unmask import cells, styled
 from tests.ui.making import Worker, beginning, checkpoint, launched, make_run, training
 from tests.ui.test_chat import ask
 from tests.ui.viewing import screen_text

@@ -7,10 +7,10 @@ import shutil
 import pytest
 
 from core.runs.directory import State
-from core.workspace import Workspace
-from llmtui import follow
-from llmtui.app import Workbench
-from llmtui.follow import AT_ONCE, ROUND, Follower
+from core.storage.workspace import Workspace
+from llmtui.tui import run_watcher
+from llmtui.tui.app import Workbench
+from llmtui.tui.run_watcher import AT_ONCE, ROUND, Follower
 from tests.ui.making import alive, finished_run
 from tests.ui.viewing import screen_text, until
 
@@ -22,8 +22,8 @@ async def test_runs_that_are_over_are_looked_at_in_turn_and_one_that_comes_to_li
     for number in range(40):
         shutil.copytree(first.path, workspace.runs / f"20200101-0000{number:02d}-old-{number:04x}")
     looked: list[str] = []
-    real = follow._marks
-    monkeypatch.setattr(follow, "_marks", lambda run: (looked.append(run.id), real(run))[1])
+    real = run_watcher._marks
+    monkeypatch.setattr(run_watcher, "_marks", lambda run: (looked.append(run.id), real(run))[1])
     follower = Follower(workspace, lambda message: None, 0.5)
     await follower.look()
     assert len(follower.glances) == len(set(looked)) == 41

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from core.runs.directory import State, all_runs
-from core.workspace import Workspace
-from llmtui.actions import ACTIONS, bindings, checked_keymap, in_scope, keys_of, to_markdown
-from llmtui.app import Workbench
-from llmtui.screens.chat import Chat
-from llmtui.screens.home import Home
-from llmtui.screens.train import Train
+from core.storage.workspace import Workspace
+from llmtui.tui.actions import ACTIONS, bindings, checked_keymap, in_scope, keys_of, to_markdown
+from llmtui.tui.app import Workbench
+from llmtui.tui.screens.chat import Chat
+from llmtui.tui.screens.home import Home
+from llmtui.tui.screens.train import Train
 from tests.ui.making import Worker, alive, beginning, checkpoint, finished_run, launched, make_run, training
 from tests.ui.viewing import screen_text, until
 
@@ -71,7 +71,7 @@ def test_docs_list_every_action() -> None:
     assert all(f"`{action.id}`" in text and action.description in text for action in ACTIONS)
     written = Path(__file__).parents[2] / "docs" / "keys.md"
     if written.exists():
-        assert written.read_text("utf-8") == text, "python -m llmtui.actions > docs/keys.md"
+        assert written.read_text("utf-8") == text, "python -m llmtui.tui.actions > docs/keys.md"
 
 
 async def test_a_users_key_replaces_ours_everywhere(workspace: Workspace) -> None:

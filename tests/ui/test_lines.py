@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from rich.cells import cell_len, chop_cells
 
-from llmtui.widgets.lines import placed, wrap
+from llmtui.view.lines import placed, wrap
 
 
 def plainly(text: str, cells: int) -> Iterator[tuple[int, str]]:

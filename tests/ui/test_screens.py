@@ -6,16 +6,16 @@ import pytest
 from textual.pilot import Pilot
 
 from core.events import Progress, StageStarted, Started
-from core.recipe import Recipe
+from core.recipe.schema import Recipe
 from core.runs.series import CAPACITY
 from core.runs.summary import Summary
-from core.workspace import Workspace
-from llmtui import units
-from llmtui.app import Workbench
-from llmtui.follow import Grown
-from llmtui.widgets.pane import Pane
-from llmtui.widgets.prompt import Prompt
-from llmtui.widgets.stages import stage_lines
+from core.storage.workspace import Workspace
+from llmtui.tui.app import Workbench
+from llmtui.tui.run_watcher import Grown
+from llmtui.tui.widgets.pane import Pane
+from llmtui.tui.widgets.prompt import Prompt
+from llmtui.tui.widgets.stages import stage_lines
+from llmtui.view import units
 from tests.ui.making import (
     Worker,
     alive,
@@ -138,7 +138,7 @@ async def test_a_run_that_broke_off_is_called_interrupted(workspace: Workspace) 
 
 
 async def test_a_silent_run_is_called_stalled(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llmtui.follow.STALLED_AFTER", 0.3)
+    monkeypatch.setattr("llmtui.tui.run_watcher.STALLED_AFTER", 0.3)
     run = make_run(workspace, "quiet")
     launched(run)
     Worker(run).say(*beginning(), *training(1, 20, 4000))

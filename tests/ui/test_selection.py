@@ -7,11 +7,11 @@ import time
 import pytest
 
 from core.runs.directory import State, all_runs
-from core.workspace import Workspace
-from llmtui.app import Workbench
-from llmtui.screens.home import Home
-from llmtui.screens.train import Train
-from llmtui.widgets.runs_list import RunsList
+from core.storage.workspace import Workspace
+from llmtui.tui.app import Workbench
+from llmtui.tui.screens.home import Home
+from llmtui.tui.screens.train import Train
+from llmtui.tui.widgets.runs_list import RunsList
 from tests.ui.making import Worker, alive, beginning, finished_run, launched, make_run, training
 from tests.ui.viewing import screen_text, until
 
@@ -138,7 +138,7 @@ async def test_a_changed_recipe_is_read_again(workspace: Workspace) -> None:
     app = Workbench(workspace, open_run=run.id)
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: "bard" in first_line(app))
-        from core.recipe_file import load
+        from core.recipe.file import load
 
         run.rewrite(load(preset="demo", overrides=["name=bard", "train.steps=4321"]), 1)
         await until(pilot, lambda: "4,321" in screen_text(app))

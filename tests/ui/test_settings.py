@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from textual.color import Color
 
-from core.workspace import Workspace
-from llmtui.app import Workbench
-from llmtui.settings import Settings, load_settings
-from llmtui.theming import BadTheme, load_themes, read_theme, shipped
+from core.storage.workspace import Workspace
+from llmtui.tui.app import Workbench
+from llmtui.tui.settings import Settings, load_settings
+from llmtui.tui.theming import BadTheme, load_themes, read_theme, shipped
 from tests.ui.viewing import screen_text, until
 
 

@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from core.events import Ended, Note, Sample
-from core.workspace import Workspace
-from llmtui.app import Workbench
+from core.storage.workspace import Workspace
+from llmtui.tui.app import Workbench
 from tests.ui.making import Worker, alive, beginning, checkpoint, launched, make_run, training
 from tests.ui.viewing import CountingDriver, screen_text, until
 from tests.waiting import PATIENCE, wait_for
@@ -62,8 +62,8 @@ async def test_steady_training_sends_little_and_standstill_nothing(
 def test_first_screen_imports_nothing_heavy(workspace: Workspace) -> None:
     script = """
 import asyncio, sys
-from core.workspace import Workspace
-from llmtui.app import Workbench
+from core.storage.workspace import Workspace
+from llmtui.tui.app import Workbench
 async def main():
     app = Workbench(Workspace().prepare())
     async with app.run_test(size=(80, 24)) as pilot:
@@ -82,7 +82,7 @@ class Terminal:
 
     def __init__(self, workspace: Workspace, *, columns: int = 100, rows: int = 36) -> None:
         script = (
-            "from core.workspace import Workspace; from llmtui.opening import run_workbench; import sys;"
+            "from core.storage.workspace import Workspace; from llmtui.tui.launcher import run_workbench; import sys;"
             "sys.exit(run_workbench(Workspace().prepare()))"
         )
         self.master, slave = pty.openpty()

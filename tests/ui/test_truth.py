@@ -11,24 +11,24 @@ from textual.geometry import Offset
 from textual.selection import SELECT_ALL, Selection
 from textual.widgets import OptionList
 
+from core.errors import Trouble
 from core.events import Ended, Note, Progress, StageStarted, Started
-from core.recipe import Sample
+from core.recipe.sampling import Sampling
+from core.recipe.schema import Sample
 from core.runs.transcript import Began, Drawn, Said, Transcripts
-from core.sampling import Sampling
-from core.trouble import Trouble
-from core.workspace import Workspace
-from llmtui.app import Workbench
-from llmtui.screens.chat import Chat
-from llmtui.standing import state_word
-from llmtui.widgets import bars
-from llmtui.widgets.lines import clip, cut
-from llmtui.widgets.machine import Machine
-from llmtui.widgets.pane import Pane
-from llmtui.widgets.panels import Events, small
-from llmtui.widgets.prompt import Prompt
-from llmtui.widgets.runs_list import RunsList
-from llmtui.widgets.stepper import Dials
-from llmtui.widgets.transcript import Transcript
+from core.storage.workspace import Workspace
+from llmtui.tui.app import Workbench
+from llmtui.tui.screens.chat import Chat
+from llmtui.tui.widgets import bars
+from llmtui.tui.widgets.machine import Machine
+from llmtui.tui.widgets.number_input import Dials
+from llmtui.tui.widgets.pane import Pane
+from llmtui.tui.widgets.panels import Events, small
+from llmtui.tui.widgets.prompt import Prompt
+from llmtui.tui.widgets.runs_list import RunsList
+from llmtui.tui.widgets.transcript import Transcript
+from llmtui.view.lines import clip, cut
+from llmtui.view.run_state import state_word
 from tests.ui.making import (
     SECONDS_A_STEP,
     Worker,
@@ -248,7 +248,7 @@ async def test_a_machine_pane_is_live_only_while_the_run_is(
         async with app.run_test(size=(120, 40)) as pilot:
             await until(pilot, lambda: "machine" in screen_text(app) and "cpu" in screen_text(app))
             assert "as of" not in screen_text(app) and roles() > {"dim"}
-            monkeypatch.setattr("llmtui.widgets.machine.STALE_AFTER", 0.0)
+            monkeypatch.setattr("llmtui.tui.widgets.machine.STALE_AFTER", 0.0)
             await until(pilot, lambda: "as of" in screen_text(app))
             assert roles() == {"dim"}
     monkeypatch.undo()
@@ -290,8 +290,8 @@ def test_lines_are_cut_at_the_ends_of_words() -> None:
 
 @pytest.mark.parametrize("size", [(60, 16), (80, 24)])
 async def test_help_is_whole_at_every_width(workspace: Workspace, size: tuple[int, int]) -> None:
-    from llmtui.actions import ACTIONS, MOVING
-    from llmtui.screens.help import Keys
+    from llmtui.tui.actions import ACTIONS, MOVING
+    from llmtui.tui.screens.help import Keys
 
     app = Workbench(workspace)
     async with app.run_test(size=size) as pilot:

@@ -1,0 +1,190 @@
+"""Which files a source consists of."""
+
+from __future__ import annotations
+
+import fnmatch
+import functools
+import glob
+import os
+import stat
+import sysconfig
+from collections.abc import Set
+from pathlib import Path
+from typing import NamedTuple
+
+from core.download.library import is_table
+from core.errors import Trouble
+from core.sources.catalog import UnknownSource, is_pattern, located
+
+_NOT_LIBRARY = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
+
+
+class Unreadable(Trouble):
+    """The source is there but cannot be read."""
+
+    doing = "read the source"
+
+
+class NoText(Trouble):
+    """The source holds nothing that could be learned from."""
+
+    doing = "read the source"
+
+
+class Found(NamedTuple):
+    """One file of a source."""
+
+    name: str
+    """Path below the source, valid Unicode whatever the file system holds."""
+    path: Path
+    size: int
+    """Bytes."""
+    mtime_ns: int
+    refused: str = ""
+    """Why it cannot be used; empty for a good one."""
+
+
+def list_source(corpus: str) -> list[Found]:
+    """The files of `corpus`, a folder, a file or a pattern, in the order of their names; at least one.
+
+    A folder is read with everything below it, except what is hidden, also where a pattern without `**` matches it.
+    Symbolic links are followed; a folder that can be reached twice is read once. Raises UnknownSource, Unreadable,
+    NoText.
+    """
+    if corpus == "stdlib":
+        return _library()
+    place = located(corpus)
+    if is_pattern(place):
+        return _matching(corpus, Path(place))
+    path = Path(place)
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise Unreadable(reason(error), where=corpus) from None
+    if stat.S_ISREG(status.st_mode):
+        return [_found(path.name, path, status)]
+    if not stat.S_ISDIR(status.st_mode):
+        raise Unreadable("it is neither a file nor a folder", where=corpus)
+    found = _walk(path)
+    if not found:
+        raise NoText("the folder is empty", where=corpus, todo="name a text file or a folder with text files in it")
+    return found
+
+
+def reason(error: OSError) -> str:
+    """What went wrong, in the words of the operating system, to follow "…: "."""
+    return (error.strerror or str(error)).lower()
+
+
+def _library() -> list[Found]:
+    """The `.py` files of this Python's standard library, without its tests, tables and what was installed beside it."""
+    folder = Path(sysconfig.get_path("stdlib"))
+    files = _walk(folder, without=_NOT_LIBRARY) if folder.is_dir() else []
+    found = [file for file in files if file.name.endswith(".py") and not _is_table(file)]
+    if not found:
+        raise NoText(
+            "the standard library of this Python is not there as files, it may be inside a zip archive",
+            where=str(folder),
+            todo="name a text file or a folder of them as source.corpus",
+        )
+    return found
+
+
+@functools.cache  # a run lists its source twice
+def _is_table(file: Found) -> bool:
+    try:
+        return not file.refused and is_table(file.path.read_bytes())
+    except OSError:  # said when it is read
+        return False
+
+
+def _matching(corpus: str, pattern: Path) -> list[Found]:
+    """The files that match an absolute pattern, named by their path below the part of it that is fixed."""
+    parts = pattern.parts
+    fixed = next(index for index, part in enumerate(parts) if part != glob.escape(_unescaped(part)))
+    root = Path(*(_unescaped(part) for part in parts[:fixed]))
+    if "**" in parts:
+        # not glob: it follows links in circles
+        found = [file for file in _walk(root) if _matches(file.name.split("/"), list(parts[fixed:]))]
+    else:
+        found = []
+        for path in map(Path, sorted(glob.glob(str(pattern)))):  # noqa: PTH207 the pattern is absolute
+            try:
+                status = path.stat()
+            except OSError as error:
+                found.append(Found(_name(path, root), path, 0, 0, reason(error)))
+                continue
+            if stat.S_ISDIR(status.st_mode):
+                found += [file._replace(name=f"{_name(path, root)}/{file.name}") for file in _walk(path)]
+            else:
+                found.append(_found(_name(path, root), path, status))
+    if not found:
+        raise UnknownSource(
+            f"no file matches {corpus!r}",
+            where="source.corpus",
+            todo="a pattern takes *, ? and [a-z] within a name, and ** for any folders in between",
+        )
+    return sorted(found)
+
+
+def _unescaped(part: str) -> str:
+    """What `glob.escape` made of a name, undone."""
+    return part.replace("[[]", "[").replace("[?]", "?").replace("[*]", "*")
+
+
+def _matches(names: list[str], patterns: list[str]) -> bool:
+    if not patterns:
+        return not names
+    if patterns[0] == "**":
+        return patterns[1:] == [] or any(_matches(names[skip:], patterns[1:]) for skip in range(len(names)))
+    return bool(names) and fnmatch.fnmatchcase(names[0], patterns[0]) and _matches(names[1:], patterns[1:])
+
+
+def _walk(root: Path, without: Set[str] = frozenset()) -> list[Found]:
+    found: list[Found] = []
+    folders = [root]
+    visited: set[tuple[int, int]] = set()
+    while folders:
+        folder = folders.pop()
+        try:
+            status = folder.stat()
+            # a link back to a folder above would never end
+            if (status.st_dev, status.st_ino) in visited:
+                continue
+            visited.add((status.st_dev, status.st_ino))
+            with os.scandir(folder) as entries:
+                names = sorted(entry.name for entry in entries)
+        except OSError as error:
+            found.append(Found(_name(folder, root), folder, 0, 0, reason(error)))
+            continue
+        inside = []
+        for name in names:
+            if name.startswith(".") or name in without:
+                continue
+            path = folder / name
+            try:
+                status = path.stat()
+            except OSError as error:
+                found.append(Found(_name(path, root), path, 0, 0, reason(error)))
+                continue
+            if stat.S_ISDIR(status.st_mode):
+                inside.append(path)
+            else:
+                found.append(_found(_name(path, root), path, status))
+        folders += reversed(inside)
+    return sorted(found)
+
+
+def _name(path: Path, root: Path) -> str:
+    return _unicode(path.relative_to(root).as_posix())
+
+
+def _unicode(name: str) -> str:
+    """`name` without the stand-ins Python uses for bytes that are not UTF-8."""
+    return os.fsencode(name).decode("utf-8", "replace")
+
+
+def _found(name: str, path: Path, status: os.stat_result) -> Found:
+    # a pipe or a device could block for ever or never end
+    refused = "" if stat.S_ISREG(status.st_mode) else "not a regular file"
+    return Found(_unicode(name), path, status.st_size, status.st_mtime_ns, refused)

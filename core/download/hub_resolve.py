@@ -1,0 +1,201 @@
+"""What to read of a data set of the hub: the commit, its data files and their column of text, by `datasets`' rules."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Generator, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+from msgspec.structs import replace
+
+from core.download.column_batches import is_bytes, is_text
+from core.download.hub_client import Line
+from core.download.hub_errors import HubTrouble, told
+from core.download.hub_files import DataFile, column_types
+from core.download.text_column import USUAL
+from core.errors import nearest
+from core.events import Event, Note
+from core.sources.corpora import EXPORT, Place
+
+
+class Plan(NamedTuple):
+    """Everything that decides what is read."""
+
+    place: Place
+    """With the configuration and the column that are read."""
+    commit: str
+    files: tuple[DataFile, ...]
+    builder: Any
+    """The `datasets` builder that reads files of this kind."""
+
+
+def make_plan(place: Place, line: Line, commit: str = "") -> Generator[Event, None, Plan]:
+    """What to read at `place`, with Notes about what was chosen.
+
+    commit: the one to use, where that is decided already. Raises HubTrouble.
+    """
+    try:
+        return (yield from _plan(place, line, commit))
+    except HubTrouble:
+        raise
+    except Exception as error:  # whatever these libraries make of an answer that they did not expect
+        raise told(error, place) from None
+
+
+def _plan(place: Place, line: Line, commit: str) -> Generator[Event, None, Plan]:
+    from huggingface_hub import HfApi
+
+    begun = bool(commit)
+    info = HfApi().dataset_info(place.repository, revision=commit or place.revision, files_metadata=True)
+    commit = str(info.sha)
+    sizes = {each.rfilename: each.size or 0 for each in info.siblings or ()}
+    line.sizes |= {f"{commit}/{path}": size for path, size in sizes.items() if size}
+    _look_at_cards(place, commit, sizes)
+    # datasets keeps a lock and a folder for each builder, and looks there for older copies: not here
+    with tempfile.TemporaryDirectory(prefix="llmtui-") as scratch:
+        if place.revision == EXPORT:
+            place, builder = yield from _exported(place, commit, sizes, scratch)
+        else:
+            place, builder = yield from _described(place, commit, scratch)
+    urls = [str(url) for url in builder.config.data_files[place.split]]
+    prefix = f"hf://datasets/{place.repository}@{commit}/"
+    for url in urls:
+        if not url.startswith(prefix) or url.removeprefix(prefix) not in sizes:
+            raise _outside(place, url)
+    paths = [url.removeprefix(prefix) for url in urls]
+    files = tuple(DataFile(path, url, sizes[path]) for path, url in zip(paths, urls, strict=True))
+    if not begun:
+        column = yield from _column(place, column_types(builder, place.split, files[0]))
+        place = replace(place, column=column)
+    return Plan(place, commit, files, builder)
+
+
+def _look_at_cards(place: Place, commit: str, paths: Iterable[str]) -> None:
+    """Refuse data files elsewhere before anybody looks for them: a card may point into a private network."""
+    from huggingface_hub import RepoCard, hf_hub_download
+
+    for name in {"README.md", ".huggingface.yaml"}.intersection(paths):
+        path = hf_hub_download(place.repository, name, repo_type="dataset", revision=commit)
+        content = Path(path).read_text("utf-8", "replace")
+        card = content if name == "README.md" else f"---\n{content}\n---\n"
+        for text in _texts(RepoCard(card, ignore_metadata_errors=True).data.get("configs")):
+            if "::" in text or "://" in text:
+                raise _outside(place, text)
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Every string in what YAML can say."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _texts(each)
+
+
+def _outside(place: Place, where: str) -> HubTrouble:
+    todo = "read those files by themselves: an https URL or a path as source.corpus"
+    return HubTrouble(
+        "choice", f"some of its data files lie outside of it ({where})", where=place.repository, todo=todo
+    )
+
+
+def _described(place: Place, commit: str, scratch: str) -> Generator[Event, None, tuple[Place, Any]]:
+    """The builder for the configuration that is meant, of those that the data set's card or its folders say."""
+    import datasets
+
+    try:
+        builder = datasets.load_dataset_builder(
+            place.repository, place.config or None, revision=commit, cache_dir=scratch
+        )
+    except ValueError:
+        names = datasets.get_dataset_config_names(place.repository, revision=commit)
+        if place.config and place.config not in names:
+            raise _unknown("configuration", place.config, names, place) from None
+        if not place.config and len(names) > 1:
+            raise _undecided(names, place) from None
+        raise
+    if place.split not in builder.config.data_files:
+        raise _unknown("split", place.split, map(str, builder.config.data_files), place)
+    names = list(builder.builder_configs)
+    if not place.config and len(names) > 1:
+        text = f"{place.repository}: configuration {builder.config.name!r} of {len(names):,}; source.config chooses"
+        yield Note(text=text)
+        place = replace(place, config=builder.config.name)
+    return place, builder
+
+
+def _exported(
+    place: Place, commit: str, paths: Iterable[str], scratch: str
+) -> Generator[Event, None, tuple[Place, Any]]:
+    """The same on the hub's own Parquet branch, which has no card: files lie in CONFIGURATION/SPLIT/NNNN.parquet."""
+    import datasets
+
+    folders: dict[str, dict[str, set[str]]] = {}
+    for config, split, name in (path.split("/") for path in paths if path.count("/") == 2):
+        if name.endswith(".parquet"):
+            folders.setdefault(config, {}).setdefault(split.removeprefix("partial-"), set()).add(split)
+    if not folders:
+        raise HubTrouble("missing", "there are no Parquet files in it", where=place.repository)
+    names = sorted(folders)
+    if place.config and place.config not in names:
+        raise _unknown("configuration", place.config, names, place)
+    if not place.config and len(names) > 1 and "default" not in names:
+        raise _undecided(names, place)
+    config = place.config or ("default" if "default" in names else names[0])
+    if place.split not in folders[config]:
+        raise _unknown("split", place.split, folders[config], place)
+    inside = sorted(folders[config][place.split])
+    if any(folder.startswith("partial-") for folder in inside):
+        yield Note(level="warning", text=f"{place.repository}: the hub keeps only the beginning of it as Parquet")
+    builder = datasets.load_dataset_builder(
+        place.repository,
+        revision=commit,
+        data_files={place.split: [f"{config}/{folder}/*.parquet" for folder in inside]},
+        cache_dir=scratch,
+    )
+    return replace(place, config=config), builder
+
+
+def _column(place: Place, types: dict[str, pa.DataType]) -> Generator[Event, None, str]:
+    """The column that holds the text."""
+    good = [name for name, kind in types.items() if is_text(kind)]
+    # strings that were written without being called so
+    good = good or [name for name, kind in types.items() if is_bytes(kind)]
+    todo = f"say which: --set source.column=NAME, one of {', '.join(good)}" if good else "name another data set"
+    if place.column:
+        if place.column in good:
+            return place.column
+        if place.column in types:
+            what = f"its column {place.column!r} holds {types[place.column]}, not text"
+            raise HubTrouble("choice", what, where=place.repository, todo=todo)
+        hint = nearest(place.column, good)
+        what = f"it has no column {place.column!r}"
+        raise HubTrouble("choice", what, where=place.repository, todo=f"{hint}; {todo}" if hint else todo)
+    if len(good) == 1:
+        return good[0]
+    for usual in USUAL:
+        if usual in good:
+            others = ", ".join(name for name in good if name != usual)
+            yield Note(text=f"{place.repository}: taking the column {usual!r}; there are {others} besides")
+            return usual
+    what = "several of its columns hold text" if good else f"no column of it holds text (there are {', '.join(types)})"
+    raise HubTrouble("choice", what, where=place.repository, todo=todo)
+
+
+def _unknown(what: str, name: str, names: Iterable[str], place: Place) -> HubTrouble:
+    names = list(names)
+    hint = nearest(name, names)
+    listed = f"there are {', '.join(names)}" if len(names) != 1 else f"there is only {names[0]}"
+    return HubTrouble(
+        "choice",
+        f"it has no {what} {name!r}",
+        where=place.repository,
+        todo=f"{hint + '; ' if hint else ''}{listed}",
+    )
+
+
+def _undecided(names: list[str], place: Place) -> HubTrouble:
+    todo = f"say which: --set source.config=NAME, one of {', '.join(names)}"
+    return HubTrouble("choice", "it has several configurations", where=place.repository, todo=todo)

@@ -1,0 +1,184 @@
+"""Part of a corpus: its beginning, or a sample spread over it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from core.download.batches import NOTHING, shortened
+from core.download.discover import NoText
+from core.download.documents import SCHEMA
+from core.errors import Trouble
+from core.events import Progress
+from core.plural import plural
+from core.recipe.schema import Source
+from core.sources.catalog import shown_url
+from core.storage.artifact import Facts
+
+_PREFIX = "limit_"
+
+
+class NoSample(Trouble):
+    """A sample cannot be drawn from this source."""
+
+    doing = "draw a sample"
+
+
+class Limits:
+    """Takes documents until the recipe's limits are reached, and remembers across breaks what it has to know.
+
+    take="first": the documents in their order as long as they fit; the first that does not ends it. The very first
+    one, and one of more than 4 MiB whose beginning fits, is cut at the last line end that fits.
+
+    take="sample": each document is taken with the probability (what is still wanted) / (what is still to come),
+    decided by a hash of the seed and its number, so that the sample is spread evenly and comes out at the size that
+    was asked for. What is to come is reckoned from the share of the source that has been read. A document that no
+    longer fits is left out, one of more than 4 MiB whose beginning fits is cut.
+    """
+
+    def __init__(self, recipe: Source, facts: Facts) -> None:
+        """facts: those of an earlier attempt; what `facts` put there is taken out."""
+        mine = {name: facts.pop(name) for name in list(facts) if name.startswith(_PREFIX)}
+        self._recipe = recipe
+        self._limited = recipe.max_bytes is not None or recipe.max_documents is not None
+        self._seen_documents = int(mine.get("limit_seen_documents", 0))
+        self._seen_bytes = int(mine.get("limit_seen_bytes", 0))
+        self._taking = bool(mine.get("limit_taking", 0))
+        self.full = bool(mine.get("limit_full", 0))
+        """Nothing more is wanted."""
+
+    def facts(self) -> Facts:
+        """What the next attempt has to know."""
+        if not self._limited:
+            return {}
+        return {
+            "limit_seen_documents": self._seen_documents,
+            "limit_seen_bytes": self._seen_bytes,
+            "limit_taking": int(self._taking),
+            "limit_full": int(self.full),
+        }
+
+    def take(self, batch: Any, documents: int, size: int, done: float, total: float | None) -> Any:
+        """Those rows of `batch` that are wanted, maybe none.
+
+        documents, size: taken before, size in bytes of text. done, total: how far the source is read behind `batch`.
+        Raises NoSample.
+        """
+        if not self._limited or not batch.num_rows:
+            return batch
+        starts = np.asarray(batch["part"]) == 0
+        lengths = np.asarray(pc.binary_length(batch["text"]), dtype=np.int64)
+        if self._recipe.take == "first":
+            return self._first(batch, starts, lengths, documents, size)
+        return self._sample(batch, starts, lengths, documents, size, done, total)
+
+    def progress(self, now: Progress, documents: int, size: int) -> Progress:
+        """`now`, with the total that the limits leave: what will have been read of the source when they are reached."""
+        if not self._limited or self._recipe.take == "sample":
+            return now
+        if self.full:
+            return Progress(done=now.done, total=now.done, unit=now.unit)
+        share = max(
+            size / self._recipe.max_bytes if self._recipe.max_bytes else 0.0,
+            documents / self._recipe.max_documents if self._recipe.max_documents else 0.0,
+        )
+        expected = now.done / share if share > 0 else None
+        if expected is None or (now.total is not None and now.total < expected):
+            return now
+        return Progress(done=now.done, total=expected, unit=now.unit)
+
+    def nothing(self, corpus: str) -> Trouble:
+        """What to say when not one document was taken."""
+        if self._seen_documents:
+            return NoSample(
+                f"none of its {plural(self._seen_documents, 'document')} came out within the limits",
+                where=shown_url(corpus),
+                todo="raise source.max_bytes, or take its beginning: --set source.take=first",
+            )
+        return NoText("there is not one document in it", where=shown_url(corpus))
+
+    def _left(self, documents: int, size: int) -> tuple[float, float]:
+        """Documents and bytes still wanted."""
+        most_documents, most_bytes = self._recipe.max_documents, self._recipe.max_bytes
+        return (
+            float("inf") if most_documents is None else most_documents - documents,
+            float("inf") if most_bytes is None else most_bytes - size,
+        )
+
+    def _first(self, batch: Any, starts: Any, lengths: Any, documents: int, size: int) -> Any:
+        documents_left, bytes_left = self._left(documents, size)
+        many = int(np.searchsorted(np.cumsum(starts), documents_left, "right"))
+        fits = int(np.searchsorted(np.cumsum(lengths), bytes_left, "right"))
+        keep = min(many, fits)
+        if keep == batch.num_rows:
+            return batch
+        self.full = True
+        rows = batch.slice(0, keep)
+        very_first = documents == 0 and keep == 0
+        if keep < many and (very_first or not starts[keep]):
+            end = self._shortened(batch, keep, int(bytes_left - lengths[:keep].sum()))
+            return _joined([rows, end])
+        return rows
+
+    def _sample(
+        self, batch: Any, starts: Any, lengths: Any, documents: int, size: int, done: float, total: float | None
+    ) -> Any:
+        if total is None:
+            raise NoSample("nobody knows how large this source is", todo="take its beginning: --set source.take=first")
+        numbers = self._seen_documents - 1 + np.cumsum(starts)
+        self._seen_documents += int(starts.sum())
+        self._seen_bytes += int(lengths.sum())
+        # as much text in what is unread as there was in what is read
+        unread = max(0.0, total - done) / max(1.0, done)
+        left = self._left(documents, size)
+        coming = (starts.sum() + unread * self._seen_documents, lengths.sum() + unread * self._seen_bytes)
+        chance = min(1.0, *(want / max(1.0, have) for want, have in zip(left, coming, strict=True)))
+        chosen = _uniform(self._recipe.seed, numbers) < chance
+        # the parts behind the first follow it; those of a document begun in an earlier batch follow that
+        inside = numbers < self._seen_documents - int(starts.sum())
+        chosen = np.where(inside, self._taking, chosen)
+        self._taking = bool(chosen[-1])
+        if lengths[chosen].sum() <= left[1] and (chosen & starts).sum() <= left[0]:
+            return batch.filter(pa.array(chosen))
+        return self._fitting(batch, starts, lengths, chosen, *left)
+
+    def _fitting(self, batch: Any, starts: Any, lengths: Any, chosen: Any, documents: float, size: float) -> Any:
+        """Those of the chosen rows that fit, in order."""
+        rows = []
+        taking = True
+        for index in map(int, np.flatnonzero(chosen)):
+            if starts[index]:
+                taking = documents >= 1 and lengths[index] <= size
+                documents -= taking
+            if not taking:
+                continue
+            taking = lengths[index] <= size
+            rows.append(batch.slice(index, 1) if taking else self._shortened(batch, index, int(size)))
+            size -= int(lengths[index])
+        self._taking = self._taking and taking
+        return _joined(rows)
+
+    def _shortened(self, batch: Any, row: int, room: int) -> Any:
+        """One row whose text is cut to at most `room` bytes; none where nothing is left of it."""
+        text = shortened(batch["text"][row].as_buffer().to_pybytes()[: max(0, room)])
+        if not text:
+            return NOTHING
+        columns = [batch["name"].slice(row, 1), batch["part"].slice(row, 1), pa.array([text.decode()])]
+        return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+
+
+def _joined(batches: list[Any]) -> Any:
+    rows = pa.Table.from_batches(batches, schema=SCHEMA).combine_chunks().to_batches()
+    return rows[0] if rows else NOTHING
+
+
+def _uniform(seed: int, numbers: Any) -> Any:
+    """A number from 0 to 1 for each of `numbers`, (N,) integers: the mix of SplitMix64 (Steele et al. 2014)."""
+    with np.errstate(over="ignore"):
+        mixed = numbers.astype(np.uint64) + np.uint64((seed * 0x9E3779B97F4A7C15 + 0x632BE59BD9B4E019) % 2**64)
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+            mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+        return ((mixed ^ (mixed >> np.uint64(31))) >> np.uint64(11)).astype(np.float64) / 2**53

@@ -1,0 +1,1 @@
+"""What the data commands run in a child process: preparing, previewing and exporting a corpus."""

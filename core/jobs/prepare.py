@@ -1,0 +1,182 @@
+"""The data stages in their order: what is up to date is skipped, what broke off goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+from msgspec import Struct
+
+from core import download, preprocess, tokenize
+from core.errors import DiskTrouble
+from core.events import Event, Note, Progress, StageFinished, StageSkipped, StageStarted
+from core.recipe.schema import Recipe
+from core.sources.catalog import source_name
+from core.storage.artifact import Altered, Artifact, Damaged, InUse, Staging, fingerprint
+from core.storage.files import remove_tree
+from core.storage.workspace import Workspace, free_bytes
+from core.tokenize import bpe
+from core.tokenize.merge_parts import part_name
+
+MARGIN = 16 * 2**20
+"""Free bytes that any stage must find: the journal has to go on."""
+
+Stage = Generator[Event, Any, Artifact]
+"""Yields what it has to say, returns what it made. Only the trainer listens to what is sent in."""
+
+
+class Prepared(Struct, frozen=True):
+    """What training and everything behind it begin with."""
+
+    clean: Artifact
+    tokens: Artifact
+
+
+def prepare(
+    recipe: Recipe, workspace: Workspace, part: tuple[int, int] | None = None, pattern: str = bpe.PATTERN
+) -> Generator[Event, Any, Prepared]:
+    """Download, clean and tokenize what `recipe` says, in the workspace's artifacts. Yields what the stages say.
+
+    part: (i, n), i from 1, for several machines that share the tokenizing: each makes the same clean documents, then
+    every n-th shard of tokens from the i-th on, in an artifact of its own, `artifacts/tokens/NAME-MARK.part-i-of-n`.
+    A machine that has the artifacts of other parts beside its own takes their shards over when it makes the whole.
+    pattern: of a vocabulary that is learned. Raises the stages' Trouble.
+    """
+    whole: set[Path] = set()
+    while True:
+        try:
+            return (yield from _prepare(recipe, workspace, part, pattern, whole))
+        except Altered as damage:
+            if damage.artifact in whole:
+                raise  # as fast as it is made it changes: no disk to work on
+            yield Note(level="warning", text=f"{damage.artifact.name}: {damage.what}; it is made again")
+            remove_tree(damage.artifact)
+
+
+def _prepare(
+    recipe: Recipe, workspace: Workspace, part: tuple[int, int] | None, pattern: str, whole: set[Path]
+) -> Generator[Event, Any, Prepared]:
+    """`prepare`, until something is found to have changed. whole: artifacts known to be as written; grows.
+
+    What a stage or the training reads is compared with its digest first, once an attempt.
+    """
+    name = source_name(recipe.source.corpus)
+
+    def stage(
+        stage: str,
+        folder: str,
+        version: int | str,
+        fields: Struct,
+        source: str | Artifact,
+        make: Callable[[Staging], Stage],
+        need: int,
+    ) -> Stage:
+        """One data stage: what decides its result decides its directory's name. need: bytes it will take at least."""
+        made_from = {source.manifest.stage: source.fingerprint} if isinstance(source, Artifact) else {}
+        content = source.content() if isinstance(source, Artifact) else source
+        mark = fingerprint(stage, version, content, fields)
+        place = workspace.artifacts / folder / f"{name}-{mark}"
+        if stage == "tokenize" and part is not None:
+            place = part_name(place, part)
+        staging = Staging(place, stage, mark, inputs=made_from, recipe=msgspec.to_builtins(fields))
+
+        def checked(out: Staging) -> Stage:
+            _require_room(out, need)
+            if isinstance(source, Artifact):
+                yield from _verified(source, whole)
+            return (yield from make(out))
+
+        artifact = yield from run_stage(staging, checked)
+        if staging.fresh:
+            whole.add(artifact.path)
+        return artifact
+
+    documents = yield from stage(
+        *("download", "documents", download.FORMAT, recipe.source, download.identify(recipe.source)),
+        lambda out: download.download(recipe.source, out),
+        0,
+    )
+    clean = yield from stage(
+        *("preprocess", "clean", preprocess.FORMAT, recipe.preprocess, documents),
+        lambda out: preprocess.preprocess(recipe.preprocess, documents, out),
+        _bytes(documents) // 2,  # cleaning may remove much of it
+    )
+    text = sum(int(clean.facts.get(f"{side}_bytes", 0)) for side in ("train", "validation"))
+    tokens = yield from stage(
+        *("tokenize", "tokens", tokenize.version(recipe.tokenize, pattern), recipe.tokenize, clean),
+        lambda out: tokenize.tokenize(recipe.tokenize, clean, out, part, pattern),
+        text // (3 * (part[1] if part else 1)),  # two bytes for each token of six bytes: few vocabularies do better
+    )
+    yield from _verified(tokens, whole)
+    yield from _verified(clean, whole, "validation-*")  # the yardsticks read it
+    return Prepared(clean, tokens)
+
+
+def _bytes(artifact: Artifact) -> int:
+    return sum(file.bytes for file in artifact.manifest.files.values())
+
+
+def _verified(artifact: Artifact, whole: set[Path], pattern: str = "*") -> Iterator[Event]:
+    """Compare what `artifact` holds with its digests, unless that has been done. Raises Altered."""
+    if artifact.path in whole:
+        return
+    done, total = 0, _bytes(artifact)
+    for size in artifact.verify(pattern):
+        done += size
+        yield Progress(done=done, total=total, unit="bytes")
+    if pattern == "*":
+        whole.add(artifact.path)
+
+
+def _require_room(out: Staging, need: int) -> None:
+    """Raise DiskTrouble where what `out` still lacks cannot have room. need: bytes of all of it, at least."""
+    need = max(0, need - sum(file.bytes for file in out.published.values())) + MARGIN
+    free = free_bytes(out.path)
+    if free < need:
+        raise DiskTrouble(
+            f"the disk has too little room for the {out.stage} stage: {free:,} bytes free of at least {need:,}",
+            where=str(out.path),
+            kept="what was complete is kept",
+            todo="free some space or set LLMTUI_HOME to another place, then resume",
+        )
+
+
+def run_stage(staging: Staging, make: Callable[[Staging], Stage]) -> Stage:
+    """One stage: skipped when its artifact is there, waited for while another run makes it, else made."""
+    waiting = False
+    while True:
+        present = _present(staging)
+        if present is not None:
+            yield StageSkipped(stage=staging.stage, artifact=str(present.path), facts=present.facts)
+            return present
+        if not waiting:
+            yield StageStarted(stage=staging.stage)
+        try:
+            with staging.open() as out:
+                artifact = yield from make(out)
+            pa.default_memory_pool().release_unused()  # Arrow keeps what it had, and the next stage wants room
+            break
+        except InUse:
+            if not waiting:
+                yield Note(text=f"waiting for another run that is at the same {staging.stage}")
+            waiting = True
+            yield Progress(done=0, total=None, unit="seconds")
+            time.sleep(0.5)
+    yield StageFinished(stage=staging.stage, artifact=str(artifact.path), facts=artifact.facts)
+    return artifact
+
+
+def _present(staging: Staging) -> Artifact | None:
+    """The artifact, when it is there and whole; a damaged one is cleared away to be made again."""
+    if not staging.final.exists():
+        return None
+    try:
+        artifact = Artifact.open(staging.final)
+    except Damaged:
+        remove_tree(staging.final)
+        return None
+    return artifact if artifact.fingerprint == staging.fingerprint else None

@@ -1,0 +1,52 @@
+"""A look at a corpus before anything is built from it: the cleaning tried on its beginning."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from core.download import download
+from core.events import Event, Excerpt, Note, StageFinished, StageStarted
+from core.preprocess import TooSmall, preprocess
+from core.preprocess.preview import left_out
+from core.preprocess.preview import preview as previews
+from core.recipe.schema import Recipe
+from core.storage.artifact import Artifact, Staging
+
+
+def preview(recipe: Recipe, place: Path, *, documents: int, limit: int) -> Iterator[Event]:
+    """Read about `limit` bytes of the recipe's source, clean them, show `documents` of them before and after.
+
+    place: an empty directory for what is made on the way. Yields what the stages say, the Report among it, and then
+    an Excerpt for each document shown. Steps that need to know the whole corpus, such as duplicates, see only this
+    much of it. Raises the stages' Trouble.
+    """
+    source = replace(recipe.source, max_bytes=min(limit, recipe.source.max_bytes or limit))
+    with Staging(place / "documents", "download", "preview").open() as out:
+        raw = yield from _told("download", download(source, out))
+    try:
+        with Staging(place / "clean", "preprocess", "preview").open() as out:
+            yield from _told("preprocess", preprocess(recipe.preprocess, raw, out))
+    except TooSmall as trouble:
+        yield Note(level="warning", text=f"it is too little to train on: {trouble.what}")
+    if documents and (left := left_out(recipe.preprocess)):
+        yield Note(text=f"single documents do not show what {', '.join(left)} would do; the counts do")
+    for shown in previews(raw, recipe.preprocess, documents, recipe.preprocess.seed):
+        yield Excerpt(
+            name=shown.name,
+            before=shown.before,
+            after=shown.after,
+            changed_by=shown.changed,
+            removed_by=shown.removed_by,
+            start=shown.start,
+            whole=shown.whole,
+        )
+
+
+def _told(stage: str, work: Generator[Event, None, Artifact]) -> Generator[Event, None, Artifact]:
+    yield StageStarted(stage=stage)
+    artifact = yield from work
+    yield StageFinished(stage=stage, artifact=str(artifact.path), facts=artifact.facts)
+    return artifact

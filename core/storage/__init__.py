@@ -1,0 +1,1 @@
+"""The per-user data directory: files, locks, artifacts and journals."""

@@ -1,0 +1,132 @@
+"""Where things are: the per-user directories, the names in them, the space that is left."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+from pathlib import Path
+
+import platformdirs
+
+from core.errors import Trouble, Usage
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}\Z")
+
+
+class NoWorkspace(Trouble):
+    """The data directory cannot be used."""
+
+    doing = "use the data directory"
+
+
+class ReadOnly(NoWorkspace):
+    """It can be looked at, perhaps."""
+
+
+class BadName(Usage):
+    doing = "use this name"
+
+
+class Workspace:
+    """The four directories of one user. `LLMTUI_HOME` moves them all under one roof.
+
+    data: runs and artifacts. config: the user's own files, never rewritten. cache: may be deleted at any time.
+    state: what the workbench remembers.
+    """
+
+    def __init__(self, home: Path | None = None) -> None:
+        home = home or (Path(os.environ["LLMTUI_HOME"]) if os.environ.get("LLMTUI_HOME") else None)
+        # not pathlib's expanduser, which raises where there is no such user
+        self.home = Path(os.path.expanduser(home)).absolute() if home is not None else None  # noqa: PTH111
+        if self.home is not None:
+            self.data, self.config, self.cache, self.state = (
+                self.home / part for part in ("data", "config", "cache", "state")
+            )
+        else:
+            self.data = platformdirs.user_data_path("llmtui")
+            self.config = platformdirs.user_config_path("llmtui")
+            self.cache = platformdirs.user_cache_path("llmtui")
+            self.state = platformdirs.user_state_path("llmtui")
+
+    @property
+    def runs(self) -> Path:
+        return self.data / "runs"
+
+    @property
+    def artifacts(self) -> Path:
+        return self.data / "artifacts"
+
+    def prepare(self) -> Workspace:
+        """Create what is missing, private to the user. Raises NoWorkspace where that is impossible or unsafe."""
+        os.umask(0o077)
+        if not _is_text(self.data):
+            raise NoWorkspace(
+                "its path is not UTF-8 text, which is all that runs and recipes can hold",
+                where=str(self.data),
+                todo="set LLMTUI_HOME to a directory whose path is",
+            )
+        todo = "set LLMTUI_HOME to a directory you can write to"
+        for directory in (self.data, self.runs, self.artifacts, self.config, self.cache, self.state):
+            try:
+                directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            except OSError as error:
+                raise ReadOnly((error.strerror or str(error)).lower(), where=str(directory), todo=todo) from None
+        if not self.writable:
+            raise ReadOnly("it is read-only", where=str(self.runs), todo=todo)
+        status = self.data.stat()
+        if status.st_uid != os.geteuid():
+            raise NoWorkspace(
+                "it belongs to somebody else", where=str(self.data), todo="set LLMTUI_HOME to one of yours"
+            )
+        if stat.S_IMODE(status.st_mode) & 0o077:
+            self.data.chmod(0o700)
+        return self
+
+    def look(self) -> Workspace:
+        """The same for whoever only looks: where nothing can be written, it is enough that runs can be read."""
+        try:
+            return self.prepare()
+        except ReadOnly:
+            if not os.access(self.runs, os.R_OK | os.X_OK):
+                raise
+            return self
+
+    @property
+    def writable(self) -> bool:
+        """Whether runs can be made here."""
+        return os.access(self.runs, os.W_OK | os.X_OK)
+
+
+def _is_text(path: Path) -> bool:
+    """Whether all of its bytes are UTF-8: Python holds the others as halves of characters."""
+    return not any("\ud800" <= character <= "\udfff" for character in str(path))
+
+
+def free_bytes(path: Path) -> int:
+    """Bytes free for this user on the file system of `path` or of its nearest parent that exists."""
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free
+
+
+def step_of(checkpoint: Path) -> int:
+    """The training step of a checkpoint, which its directory's name says, as in step-00000200; 0 where it says none."""
+    digits = checkpoint.name.removeprefix("step-")
+    return int(digits) if digits.isdecimal() else 0
+
+
+def name_from(text: str, fallback: str = "untitled") -> str:
+    """A valid name like `text`, in lower case, with dashes for what is not allowed; `fallback` where none is left."""
+    name = re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")[:48].rstrip("-._")
+    return re.sub(r"\.{2,}", ".", name) or fallback
+
+
+def check_name(name: str) -> str:
+    """`name` in lower case if it can be a file name everywhere, else BadName."""
+    lower = name.lower()
+    if not NAME.match(lower) or ".." in lower or lower.endswith("."):
+        todo = f"use a-z, 0-9, dot, dash, underscore; at most 64 characters; such as {name_from(name, 'my-run')}"
+        raise BadName(f"{name!r} is not a name", todo=todo)
+    return lower

@@ -1,0 +1,259 @@
+"""The command that lets one talk with a run's model, a line at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import sys
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from msgspec import structs
+
+from core.errors import Trouble
+from core.plural import plural
+from core.recipe.file import fields, load
+from core.recipe.sampling import Precision, Sampling
+from core.recipe.schema import Sample
+from core.runs.directory import Run
+from core.sample.protocol import Finished, Loaded, Text
+from core.storage.artifact import Artifact
+from core.storage.workspace import Workspace, step_of
+from llmtui.cli.commands.checkpoint import as_cleaned, checkpoint_option, choose, tell_training
+from llmtui.cli.commands.lookup import run_with_checkpoint
+from llmtui.cli.commands.options import precision_option, run_argument, sampling_options, sampling_settings
+from llmtui.cli.console import out, say
+from llmtui.clients.chat_session import Talk
+from llmtui.clients.sampler import Sampler
+
+HELP = """\
+/new                 begin a new conversation
+/retry               another answer to what was said last, with the next seed
+/seed N              the same seed draws the same answer; also /temperature X, /top_k N and so on
+/set NAME=VALUE      change any setting of [sample] in the recipe; /set shows them
+/checkpoint [WHICH]  let another checkpoint answer: a step, best or last
+/help                this list
+/quit                end, as does Ctrl-D; Ctrl-C stops the answer being written
+What begins with a space is said to the model, even if a slash follows."""
+
+
+@click.command(short_help="Talk with a run's model.")
+@run_argument()
+@checkpoint_option
+@sampling_options
+@precision_option
+@click.option("--new", is_flag=True, help="Begin a new conversation instead of going on with the last one.")
+def chat(wanted: str | None, checkpoint: str, precision: Precision, new: bool, **asked: Any) -> int:
+    """Talk with the model of RUN, while it still trains or afterwards: each line is a turn, also from a pipe.
+
+    How a conversation is written for the model is in the recipe, under [chat]; a model without templates goes on from
+    what was said so far. With --checkpoint last the newest answers, at each turn. What was said is kept in the run's
+    directory, for each checkpoint, and gone on with. /help lists what can be changed meanwhile.
+    """
+    workspace = Workspace()
+    run = run_with_checkpoint(workspace, wanted)
+    settings = sampling_settings(run.recipe, asked)
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")
+    with asyncio.Runner() as runner:
+        sampler = Sampler(workspace)
+        try:
+            return Chat(runner, Talk(sampler, run), run, checkpoint, settings, precision).hold(new)
+        finally:
+            runner.run(sampler.close())
+
+
+class Chat:
+    """The conversation as lines: reads them, does what they ask, writes the answers as they come."""
+
+    def __init__(
+        self,
+        runner: asyncio.Runner,
+        talk: Talk,
+        run: Run,
+        checkpoint: str,
+        settings: Sample,
+        precision: Precision,
+    ) -> None:
+        self._runner, self._talk, self._run = runner, talk, run
+        self._wanted, self._settings, self._precision = checkpoint, settings, precision
+        self._newest: Path | None = None
+        """Of the checkpoints when one was last chosen, which may have passed over it."""
+        self._said = "float32"
+        """The numbers the weights are kept in, as far as it has been said."""
+        self._changed: tuple[str, ...] = ()
+        """The cleaning steps that have been said to change what is said."""
+        self._asks = sys.stdin.isatty() and sys.stdout.isatty()
+        self._kept = True
+
+    def hold(self, new: bool) -> int:
+        """Talk until there is nothing more to read; the exit code."""
+        tell_training(self._run)
+        self._turn(silent=new)
+        if new:
+            self._talk.begin()
+        if self._talk.transcripts.taken:
+            say("another chat with this run is open, so what is said here is not kept")
+            self._kept = False
+        if self._asks:
+            import readline  # noqa: F401 `input` edits lines and remembers them once it is imported
+
+            say(f"{self._run.id}, {self._talk.checkpoint}; /help lists what can be changed")
+        while (line := self._read()) is not None:
+            if line.startswith("/"):
+                if not self._do(line[1:].strip()):
+                    break
+            elif line.strip():
+                self._turn()
+                self._talk.say(line)
+                self._answer()
+        return 0
+
+    def _read(self) -> str | None:
+        """The next line, or None when there is none."""
+        if not self._asks:
+            line = sys.stdin.readline()
+            return line.rstrip("\n") if line else None
+        try:
+            return input("> ")
+        except EOFError:
+            out("")
+            return None
+        except KeyboardInterrupt:
+            out("")
+            raise
+
+    # -- what a line asks for ---------------------------------------------------------------------------------------
+
+    def _do(self, command: str) -> bool:
+        """Do what /COMMAND means; False when it ends the chat."""
+        name, _, value = command.partition(" ")
+        value = value.strip()
+        try:
+            match name:
+                case "quit" | "exit" | "q":
+                    return False
+                case "help" | "":
+                    say(HELP)
+                case "new":
+                    self._talk.begin()
+                    say("a new conversation")
+                case "retry":
+                    self._retry()
+                case "checkpoint":
+                    self._checkpoint(value)
+                case "set":
+                    self._set(value)
+                case _ if name in Sampling.__struct_fields__:
+                    self._set(f"{name}={value}")
+                case _:
+                    say(f"there is no /{name}; /help lists what there is")
+        except Trouble as trouble:
+            say(trouble.sentence())
+        return True
+
+    def _retry(self) -> None:
+        if not self._talk.withdraw():
+            say("nothing has been said yet")
+            return
+        self._settings = structs.replace(self._settings, seed=self._settings.seed + 1)
+        say(f"seed {self._settings.seed}")
+        self._turn()
+        self._answer()
+
+    def _checkpoint(self, which: str) -> None:
+        if not which:
+            kept = ", ".join(str(step_of(saved.path)) for saved in self._run.saved_checkpoints())
+            say(f"{self._talk.checkpoint} answers; kept are the steps {kept}; /checkpoint last follows the training")
+            return
+        chosen = self._choose(which)
+        self._wanted = which
+        self._announce(self._talk.turn_to(chosen.path, take_over=which == "last"))
+        say(f"{self._talk.checkpoint} answers")
+
+    def _set(self, setting: str) -> None:
+        if not setting:
+            said = (field for field in fields() if field.section == "sample" and field.name != "prompts")
+            say("\n".join(f"{field.name} = {getattr(self._settings, field.name)}" for field in said))
+            return
+        if setting.partition("=")[0].strip() == "prompts":
+            say("a chat has no prompts but what is said in it")
+            return
+        recipe = structs.replace(self._run.recipe, sample=self._settings)
+        base = msgspec.to_builtins(recipe, str_keys=True)
+        self._settings = load(base=base, overrides=[f"sample.{setting}"]).sample
+
+    # -- answers ----------------------------------------------------------------------------------------------------
+
+    def _turn(self, *, silent: bool = False) -> None:
+        """Let the newest checkpoint answer, where that is wanted and it is another one. Raises NoCheckpoint."""
+        if self._talk.checkpoint and (self._wanted != "last" or self._newest_there() == self._newest):
+            return
+        before, chosen = self._talk.checkpoint, self._choose(self._wanted)
+        words = self._talk.turn_to(chosen.path, take_over=self._wanted == "last")
+        if before and before != chosen.path.name:
+            say(f"training has saved {chosen.path.name}, which answers from here on")
+        if not silent:
+            self._announce(words)
+
+    def _newest_there(self) -> Path | None:
+        return max(self._run.checkpoints.glob("step-*"), default=None)
+
+    def _choose(self, which: str) -> Artifact:
+        """Raises NoCheckpoint, NoSuchCheckpoint, Damaged."""
+        self._newest = self._newest_there()
+        return choose(self._run, which)
+
+    def _announce(self, words: str) -> None:
+        if words:
+            say(f"{self._talk.checkpoint}: {words}; /new begins another")
+
+    def _answer(self) -> None:
+        try:
+            self._runner.run(self._write())
+        except Trouble as trouble:
+            say(trouble.sentence() + "\n/retry asks again")
+        if self._kept and not self._talk.transcripts.kept:
+            say("what is said can no longer be kept on the disk")
+            self._kept = False
+
+    async def _write(self) -> None:
+        """Write the answer as it comes. Ctrl-C ends it where somebody can say something else, elsewhere all."""
+        request = structs.replace(self._talk.request(self._settings.sampling()), precision=self._precision)
+        open_line = False
+        try:
+            async with aclosing(self._talk.answer(request)) as answer:
+                async for reply in answer:
+                    match reply:
+                        case Loaded():
+                            self._tell(reply)
+                        case Text(text=text):
+                            out(text, end="")
+                            open_line = True
+                        case Finished():
+                            out("")
+                            open_line = False
+        except asyncio.CancelledError:
+            if not self._asks:
+                raise
+            out("")
+            say("stopped")
+        except Trouble:
+            if open_line:  # what is said about it does not belong to it
+                out("")
+            raise
+
+    def _tell(self, loaded: Loaded) -> None:
+        """What a person should know before the answer."""
+        if loaded.precision != self._said and not loaded.precision.startswith("float32"):
+            self._said = loaded.precision
+            say(f"weights in {loaded.precision}")
+        if loaded.changed_by and loaded.changed_by != self._changed:
+            self._changed = loaded.changed_by
+            say(as_cleaned(loaded, "what was said"))
+        if loaded.dropped_tokens:
+            of = f"{loaded.dropped_tokens:,} of {plural(loaded.prompt_tokens, 'token')}"
+            say(f"this is longer than the context: the first {of} are left out")

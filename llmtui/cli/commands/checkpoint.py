@@ -1,0 +1,102 @@
+"""Which checkpoint of a run a command looks at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from core.errors import Trouble, Usage
+from core.plural import plural, verb
+from core.runs.directory import Run
+from core.sample.protocol import Loaded
+from core.storage.artifact import Artifact, Damaged
+from core.storage.workspace import step_of
+from llmtui.cli.commands.options import NAMED, Decorator
+from llmtui.cli.console import say
+from llmtui.view.run_state import next_step, standing
+
+checkpoint_option: Decorator = click.option(
+    "--checkpoint",
+    type=NAMED,
+    metavar="STEP|best|last",
+    default="last",
+    show_default=True,
+    help="best: the lowest validation loss of those kept.",
+)
+
+
+class NoCheckpoint(Trouble):
+    doing = "load the model"
+
+
+class NoSuchCheckpoint(Usage):
+    doing = "load the model"
+
+
+def place_of(run: Run, wanted: str) -> Path:
+    """What the sampler process, which checks what it reads, is asked for where `wanted` is: the checkpoint, or for
+    "last" the directory of all, of which it takes the newest that it can read.
+
+    Raises NoSuchCheckpoint, NoCheckpoint, Damaged.
+    """
+    tell_training(run)
+    if wanted == "last" and any(run.checkpoints.glob("step-*")):
+        return run.checkpoints
+    return choose(run, wanted, verify=False).path
+
+
+def tell_training(run: Run) -> None:
+    """Say what it costs to ask a model while its run trains."""
+    if run.writer() is not None:
+        say("training goes on meanwhile, and is slower: half the cores draw text, at low priority")
+
+
+def tell(loaded: Loaded) -> None:
+    """Say what a person should know before what a model writes."""
+    for damage in loaded.passed_over:
+        say(f"passing over {damage}")
+    if not loaded.precision.startswith("float32"):
+        say(f"weights in {loaded.precision}")
+    if loaded.changed_by:
+        say(as_cleaned(loaded))
+    if loaded.dropped_tokens:
+        say(f"the prompt is longer than the context: {_lost(loaded.dropped_tokens)}")
+    if loaded.dropped_suffix_tokens:
+        say(f"the suffix is longer than its room: {_lost(loaded.dropped_suffix_tokens)}")
+
+
+def _lost(tokens: int) -> str:
+    return f"{plural(tokens, 'token')} {verb(tokens, 'was', 'were')} left out"
+
+
+def as_cleaned(loaded: Loaded, what: str = "the prompt") -> str:
+    """What is said of a text that was changed."""
+    return f"{what} is read as the training text was cleaned: changed by {', '.join(loaded.changed_by)}"
+
+
+def choose(run: Run, wanted: str, *, verify: bool = True) -> Artifact:
+    """The checkpoint `wanted` names: a step, best or last. Damaged ones are passed over, which is said.
+
+    verify: read all of it, too (see `Artifact.open`). Raises NoSuchCheckpoint, NoCheckpoint, Damaged.
+    """
+    paths = sorted(run.checkpoints.glob("step-*"), reverse=True)
+    if wanted.isdecimal():
+        named = [path for path in paths if step_of(path) == int(wanted)]
+        if not named:
+            kept = ", ".join(str(step_of(path)) for path in paths) or "none yet"
+            raise NoSuchCheckpoint(f"there is no checkpoint of step {wanted}", where=run.id, todo=f"kept are: {kept}")
+        return Artifact.open(named[0], verify=verify)
+    if wanted not in ("best", "last"):
+        raise NoSuchCheckpoint(f"{wanted!r} names no checkpoint", todo="give a step, best or last")
+    if wanted == "best":
+        # as kept by the trainer: the lowest loss in its facts; those saved without an evaluation come last
+        losses = {kept.path: float(kept.facts.get("slice_loss", float("inf"))) for kept in run.saved_checkpoints()}
+        paths.sort(key=lambda path: losses.get(path, float("inf")))
+    for path in paths:
+        try:
+            return Artifact.open(path, verify=verify)
+        except Damaged as damage:
+            say(f"passing over {path.name}: {damage.what}")
+    what = "no checkpoint can be read" if paths else "there is no checkpoint yet"
+    raise NoCheckpoint(f"{what} ({standing(run)})", where=run.id, todo=next_step(run))

@@ -1,0 +1,222 @@
+"""Commands about text before it is trained on: data corpora, steps, preview, prepare, export."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import click
+import msgspec
+
+from core.errors import Usage
+from core.events import AnyEvent, CleaningStep, Excerpt, Progress, Report, StageFinished, StageSkipped
+from core.recipe.file import fields
+from core.sources.corpora import CORPORA
+from core.storage.workspace import Workspace
+from llmtui.cli.commands.group import Commands
+from llmtui.cli.commands.lookup import artifact_of, title
+from llmtui.cli.commands.options import NAMED, NamedPath, json_option, preset_option, set_option, yes_option
+from llmtui.cli.commands.recipe_argument import ensure_agreed, placed, resolve
+from llmtui.cli.console import out, out_json, out_spans, out_table, say
+from llmtui.clients.child_job import errand
+from llmtui.view.cleaning_report import report_tables
+from llmtui.view.event_text import INDENT, Narrator
+from llmtui.view.units import duration, rate, size
+from llmtui.view.word_diff import differences
+
+STAGES = {"raw": "download", "clean": "preprocess", "tokens": "tokenize"}
+"""Of what `export` takes: the stage that makes it."""
+
+FILES = {"raw": "{}.txt", "clean": "{}_preprocessed.txt", "tokens": "tokenized_{}.txt"}
+
+
+BEGINNING = 400
+"""Characters shown of a document that the cleaning leaves as it is."""
+
+
+class CannotExport(Usage):
+    doing = "export"
+
+
+@click.group(cls=Commands, short_help="Look at corpora, clean, prepare and export them.")
+def data() -> None:
+    """Look at corpora, clean, prepare and export them, without training."""
+
+
+@data.command(short_help="List well-known corpora of the Hugging Face hub.")
+@json_option
+def corpora(as_json: bool) -> None:
+    """List the corpora that `hf:NAME` knows by name, with what they are, their size and their licence."""
+    if as_json:
+        for corpus in CORPORA.values():
+            out_json(corpus)
+        return
+    for corpus in CORPORA.values():
+        out(f"hf:{corpus.name:<15}  {size(corpus.bytes):>7}  {corpus.licence}\n    {corpus.about}")
+
+
+@data.command(short_help="List the cleaning steps there are.")
+@json_option
+def steps(as_json: bool) -> None:
+    """List the steps that preprocess.steps takes, why one would want each, and which fields of the recipe it heeds."""
+    default = next(field.default for field in fields() if field.key == "preprocess.steps")
+    for step in errand(Workspace().prepare(), "core.jobs.data_commands", "steps", says=CleaningStep):
+        if as_json:
+            out_json(step)
+            continue
+        out(f"{'✓' if step.name in default else '·'} {step.name:<18}  {step.why}")
+        for label, text in (("costs", step.cost), ("heeds", ", ".join(f"preprocess.{p}" for p in step.parameters))):
+            if text:
+                out(f"  {'':<18}  {label} {text}")
+    if not as_json:
+        say("✓ is done unless a recipe says otherwise")
+
+
+@data.command(short_help="Try the cleaning on the beginning of a corpus.")
+@click.argument("what", type=NAMED, metavar="RECIPE|SOURCE")
+@preset_option
+@set_option
+@click.option("--documents", type=click.IntRange(0, 100), default=3, show_default=True, help="Documents to show.")
+@click.option(
+    "--bytes", "limit", type=click.IntRange(1), default=8_000_000, show_default=True, help="Text to read for it."
+)
+@yes_option
+@json_option
+def preview(
+    what: str,
+    preset: str | None,
+    overrides: tuple[str, ...],
+    documents: int,
+    limit: int,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Show documents of RECIPE or SOURCE before and after the cleaning, and what each step did to all that was read.
+
+    What goes stands in [-brackets-], what comes in {+braces+}. Nothing is kept. `--set source.take=sample` reads from
+    all over the corpus, which takes longer.
+    """
+    workspace = Workspace().prepare()
+    recipe = placed(resolve(what, preset, overrides))
+    ensure_agreed(workspace, recipe, yes)
+    told, number = Narrator(), 0
+    with tempfile.TemporaryDirectory(prefix="preview-", dir=workspace.cache) as place:
+        task = ("preview", msgspec.json.encode(recipe).decode(), place, str(documents), str(limit))
+        for event in errand(workspace, "core.jobs.data_commands", *task, says=AnyEvent):
+            if as_json:
+                if isinstance(event, Excerpt | Report):
+                    out_json(event)
+            elif isinstance(event, Excerpt):
+                number += 1
+                _show(event, number)
+            elif isinstance(event, Report):
+                for rows in report_tables(event):
+                    out_table(rows)
+                    out("")
+            else:
+                _narrate(told, event)
+
+
+def _show(excerpt: Excerpt, number: int) -> None:
+    """Print one document with its differences marked."""
+    changed = f"changed by {', '.join(excerpt.changed_by)}" if excerpt.changed_by else "unchanged"
+    out(f"{number}  {excerpt.name}: {f'removed by {excerpt.removed_by}' if excerpt.removed_by else changed}")
+    if excerpt.before == excerpt.after or not (excerpt.changed_by or excerpt.removed_by):
+        text = excerpt.before[:BEGINNING].rstrip()
+        out_spans([("both", text + (" …" if len(excerpt.before) > BEGINNING or not excerpt.whole else ""))])
+    else:
+        spans = differences(excerpt.before, excerpt.after)
+        while not excerpt.whole and len(spans) > 1 and spans[-1].kind != "both":
+            spans.pop()  # what stands at the end of one excerpt only may still come in the other
+        before = [("both", "… ")] if excerpt.start and spans[0].kind != "…" else []
+        out_spans([*before, *spans, *([] if excerpt.whole else [("both", " …")])])
+    out("")
+
+
+@data.command(short_help="Download, clean and tokenize a corpus, without training.")
+@click.argument("what", type=NAMED, metavar="RECIPE|SOURCE")
+@preset_option
+@set_option
+@click.option("--part", type=NAMED, metavar="I/N", help="Tokenize only every N-th shard, from the I-th on; see above.")
+@yes_option
+def prepare(what: str, preset: str | None, overrides: tuple[str, ...], part: str | None, yes: bool) -> None:
+    """Make the token shards of RECIPE or SOURCE and print where they are. A run with the same data then begins at once.
+
+    With --part 1/3, --part 2/3 and --part 3/3 three machines that share LLMTUI_HOME, or copy the results together
+    into one, do a third of the tokenizing each; without it whatever parts are there are put together and the rest is
+    made. Ctrl-C is safe at any time: the same command goes on.
+    """
+    index, count = _part(part)
+    workspace = Workspace().prepare()
+    recipe = placed(resolve(what, preset, overrides))
+    ensure_agreed(workspace, recipe, yes)
+    told, made = Narrator(), ""
+    task = ("prepare", msgspec.json.encode(recipe).decode(), str(index), str(count))
+    try:
+        for event in errand(workspace, "core.jobs.data_commands", *task, says=AnyEvent):
+            _narrate(told, event)
+            if isinstance(event, StageFinished | StageSkipped):
+                made = event.artifact
+    except KeyboardInterrupt:
+        say("\nwhat is complete is kept; the same command goes on")
+        raise
+    out(made)
+
+
+def _part(text: str | None) -> tuple[int, int]:
+    """`2/4` as numbers; 1/1 when not given."""
+    first, _, second = (text or "1/1").partition("/")
+    if not (first.isdecimal() and second.isdecimal() and 1 <= int(first) <= int(second) <= 10_000):
+        raise click.BadParameter(f"{text!r} is not I/N with I from 1 to N, such as 2/4", param_hint="--part")
+    return int(first), int(second)
+
+
+@data.command(short_help="Write what a stage made as plain text.")
+@click.argument("name", type=NAMED, metavar="RUN|CORPUS")
+@click.option(
+    "--stage",
+    type=click.Choice(list(STAGES)),
+    default="clean",
+    show_default=True,
+    help="The documents as they came, the cleaned ones, or the token ids.",
+)
+@click.option("--to", metavar="FILE", type=NamedPath(), help="Where to.")
+@click.option("--force", is_flag=True, help="Replace the file if it is there.")
+def export(name: str, stage: str, to: Path | None, force: bool) -> None:
+    """Write the documents or tokens of a run, or of a corpus by the name of its data, as plain text.
+
+    Without --to: NAME.txt, NAME_preprocessed.txt or tokenized_NAME.txt in the current directory. An empty line parts
+    documents, unless they are single lines; of tokens each line is one document.
+    """
+    workspace = Workspace().prepare()
+    artifact = artifact_of(workspace, name, STAGES[stage])
+    to = (to or Path(FILES[stage].format(title(artifact)))).absolute()
+    if to.exists() and not force:
+        raise CannotExport("the file is there already", where=str(to), todo="name another with --to, or add --force")
+    told = _Percent()
+    for event in errand(workspace, "core.jobs.data_commands", "export", str(artifact), stage, str(to), says=AnyEvent):
+        if isinstance(event, Progress):
+            told.tell(event)
+    out(str(to))
+    say(f"{size(to.stat().st_size)}")
+
+
+class _Percent:
+    """Says every few seconds how far an export is."""
+
+    def __init__(self) -> None:
+        self._began = self._spoke = 0.0
+
+    def tell(self, event: Progress) -> None:
+        self._began = self._began or event.tick
+        if event.total and event.tick - (self._spoke or self._began) >= 5:
+            self._spoke = event.tick
+            seconds = event.tick - self._began
+            speed = event.done / seconds
+            left = duration((event.total - event.done) / speed) if speed else "–"
+            say(f"{event.done / event.total:.0%}, {rate(speed, event.unit)}, {left} left")
+
+
+def _narrate(told: Narrator, event: AnyEvent) -> None:
+    for line in told.tell(event):
+        say(line, indent=INDENT)

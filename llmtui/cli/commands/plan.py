@@ -1,0 +1,129 @@
+"""The command that counts before anything starts: plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import click
+from msgspec.structs import asdict
+
+from core.events import Memory
+from core.hardware import available_memory, machine
+from core.model.count import BOTH_WAYS, parameters, work
+from core.model.init_check import look
+from core.model.memory import memory
+from core.model.memory_fit import MARGIN, Room, largest_micro_batch, what_would_fit
+from core.plural import plural
+from core.recipe.file import load
+from core.recipe.schema import Recipe
+from core.storage.workspace import Workspace
+from core.vocab.sizes import expected
+from llmtui.cli.commands.options import NAMED, json_option, preset_option, set_option
+from llmtui.cli.commands.recipe_argument import placed, resolve
+from llmtui.cli.console import out, out_json
+from llmtui.view.plan_text import parts, passes, shape, shares
+from llmtui.view.table import table
+from llmtui.view.units import count, size
+
+SCHEMA = 2
+"""In 1, flops_per_token were the parts, of the forward pass alone."""
+
+ITEM_SIZES = {"float32": 4, "bfloat16": 2}
+
+
+class Option(NamedTuple):
+    """The training in one of the types its arithmetic may be done in."""
+
+    precision: str
+    room: Room
+    micro_batch: int
+    """What the recipe asks for, or the most that fits; 0: nothing fits."""
+    memory: Memory
+
+
+@click.command(short_help="Count what a recipe will take: parameters, work, memory.")
+@click.argument("what", type=NAMED, metavar="[RECIPE|SOURCE]", required=False)
+@preset_option
+@set_option
+@json_option
+def plan(what: str | None, preset: str | None, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Count what RECIPE or a training on SOURCE will take, without starting it.
+
+    Parameters and arithmetic by part, memory by part, and how many sequences this machine takes at once. The time is
+    not known before it has been tried: a run tells it before its first step. Weights to begin with (model.init) are
+    looked at where they are on this machine.
+    """
+    recipe = resolve(what, preset, overrides) if what else load(preset=preset, overrides=overrides)
+    if what and not what.endswith(".toml"):  # a recipe may be for a machine that has its corpus
+        placed(recipe)
+    look(recipe, Workspace())
+    entries, unsure = expected(recipe.tokenize)
+    options = list(_options(recipe, entries))
+    if as_json:
+        cost = work(recipe.model, entries)
+        out_json(
+            {
+                "vocabulary": entries,
+                "vocabulary_is_known": not unsure,
+                "parameters": parameters(recipe.model, entries),
+                # the journal's figure under the journal's name, and the parts that add up to it
+                "flops_per_token": cost.training,
+                "flops_are": "forward and backward",
+                "flops_per_token_by_part": {name: BOTH_WAYS * number for name, number in asdict(cost).items()},
+                "options": [
+                    {"precision": one.precision, "micro_batch": one.micro_batch, "memory": one.memory}
+                    for one in options
+                ],
+            },
+            schema=SCHEMA,
+        )
+        return
+    out(table(list(_rows(recipe, entries, unsure, options))))
+
+
+def _options(recipe: Recipe, vocabulary: int) -> Iterator[Option]:
+    here = machine()
+    gpu = bool(here.gpus) and recipe.train.device in ("auto", "cuda")
+    free = here.gpus[0].memory_total - here.gpus[0].memory if gpu else available_memory()
+    for precision, itemsize in ITEM_SIZES.items():
+        if recipe.train.precision not in ("auto", precision):
+            continue
+        room, asked = Room(bytes=int(MARGIN * free), itemsize=itemsize, gpu=gpu), recipe.train.micro_batch
+        fits = largest_micro_batch(recipe, vocabulary, room)
+        if asked is not None:
+            asked = min(asked, recipe.train.batch_size)
+            fits = asked if asked <= fits else 0
+        taken = memory(recipe, vocabulary, micro_batch=fits or asked or 1, itemsize=itemsize, gpu=gpu)
+        yield Option(precision, room, fits, taken)
+
+
+def _rows(recipe: Recipe, vocabulary: int, unsure: str, options: list[Option]) -> Iterator[tuple[str, ...]]:
+    model = recipe.model
+    yield "model", f"{shape(model)}, context {model.block_size:,}"
+    yield (
+        "vocabulary",
+        f"{recipe.tokenize.vocabulary}, {plural(vocabulary, 'entry')}" + (f" ({unsure})" if unsure else ""),
+    )
+    counted = parameters(model, vocabulary)
+    yield "parameters", f"{counted.total:,}"
+    for name, number in parts(counted):
+        yield "", f"{name:<16}{count(number):>9}{number / counted.total:>7.0%}"
+    cost = work(model, vocabulary)
+    yield "work", f"{count(cost.training)} FLOP a token, forward and backward"
+    for name, number in asdict(cost).items():
+        yield "", f"{name.replace('_', '-'):<16}{count(BOTH_WAYS * number):>9}{number / cost.forward:>7.0%}"
+    yield "memory", f"{'':<16}" + "".join(f"{one.precision:>12}" for one in options)
+    for named in zip(*(shares(one.memory) for one in options), strict=True):
+        yield "", f"{named[0][0]:<16}" + "".join(f"{size(number):>12}" for _, number in named)
+    yield "", f"{'at most at once':<16}" + "".join(f"{size(one.memory.peak):>12}" for one in options)
+    yield "machine", f"{machine().words()}, {size(options[0].room.bytes)} of memory to be had"
+    for one in options:
+        yield "", f"in {one.precision}: " + _verdict(recipe, vocabulary, one)
+
+
+def _verdict(recipe: Recipe, vocabulary: int, one: Option) -> str:
+    if one.micro_batch:
+        return passes(recipe.train.batch_size, one.micro_batch)
+    would = list(what_would_fit(recipe, vocabulary, one.room))
+    return "does not fit" + (f"; this would: {', or '.join(f'--set {change}' for change in would)}" if would else "")

@@ -1,0 +1,88 @@
+"""The command that puts models behind OpenAI's interface."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import re
+import secrets
+import socket
+
+import click
+
+from core.errors import Usage
+from core.storage.workspace import Workspace
+from llmtui.cli.commands.lookup import run_with_checkpoint
+from llmtui.cli.commands.options import NAMED, run_argument
+from llmtui.cli.console import out, say
+
+
+class BadToken(Usage):
+    doing = "serve"
+
+
+class _StandardError(logging.Handler):
+    """Writes log records to standard error, sanitised, a line each."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        say(record.getMessage().strip().splitlines()[0] + (f": {type(error).__name__}: {error}" if error else ""))
+
+
+@click.command(short_help="Serve models over HTTP, as OpenAI's interface does.")
+@run_argument(nargs=-1)
+@click.option(
+    "--host", type=NAMED, default="127.0.0.1", show_default=True, help="Address to listen at: this machine alone."
+)
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
+@click.option(
+    "--token",
+    type=NAMED,
+    envvar="LLMTUI_TOKEN",
+    show_envvar=True,
+    help="What clients have to know; made at random when not given. Others on this machine can see options.",
+)
+def serve(wanted: tuple[str, ...], host: str, port: int, token: str | None) -> None:
+    """Answer /v1/completions, /v1/chat/completions and /v1/models for each RUN, or for all runs that have checkpoints.
+
+    The model RUN is the newest checkpoint of a run, RUN@STEP one of them. What a request leaves out is as in the run's
+    recipe. It goes on until Ctrl-C, also while runs train.
+    """
+    if token is not None and not re.fullmatch(r"[!-~]{8,512}", token):
+        raise BadToken("the token has to be 8 to 512 letters, digits or signs, without spaces", todo="or leave it out")
+    workspace = Workspace()
+    from llmtui.server.registry import Offers
+    from llmtui.server.server import listening
+    from llmtui.server.server import serve as answer
+
+    offers = Offers(workspace, [run_with_checkpoint(workspace, name).id for name in wanted])
+    first = next(offers.all(), None)
+    server = listening(host, port)
+    place, port = server.getsockname()[:2]
+    address = ipaddress.ip_address(place)
+    name = socket.gethostname() if address.is_unspecified else f"[{place}]" if address.version == 6 else place
+    url = f"http://{name}:{port}/v1"
+    if not address.is_loopback:
+        say("everybody who reaches this machine can ask here, and the token and all texts pass the network unencrypted")
+    known = token or secrets.token_urlsafe(24)
+    out(f"export OPENAI_BASE_URL={url}")
+    key = known
+    if token is not None:  # what was kept from others is not printed
+        source = click.get_current_context().get_parameter_source("token")
+        key = "$LLMTUI_TOKEN" if source is click.core.ParameterSource.ENVIRONMENT else "YOUR-TOKEN"
+    out(f'export OPENAI_API_KEY="{key}"' if key != known else f"export OPENAI_API_KEY={known}")
+    model = first.id if first else "RUN"
+    out(
+        f"curl {url}/completions -H 'content-type: application/json' -H \"authorization: Bearer {key}\" "
+        f'-d \'{{"model": "{model}", "prompt": "Once"}}\''
+    )
+    for logger, level in (("llmtui.server", logging.INFO), ("uvicorn", logging.WARNING)):
+        log = logging.getLogger(logger)
+        log.handlers, log.propagate = [_StandardError()], False
+        log.setLevel(level)
+    say("Ctrl-C ends it" if first else "no run has a checkpoint yet; those that come are served. Ctrl-C ends it")
+    try:
+        asyncio.run(answer(workspace, offers, server, host, known))
+    except KeyboardInterrupt:  # click would write a line first, which fails where nobody reads standard error
+        raise click.Abort from None

@@ -1,0 +1,284 @@
+"""Commands that look and change nothing: ls, show, watch, locate."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from core.errors import nearest
+from core.parsing import Malformed, parse_json
+from core.recipe.file import PRESETS
+from core.runs.curves import Curves
+from core.runs.directory import SOON_READ, UNREADABLE, BadRun, NoSuchRun, Run, State, find_run, look_through
+from core.runs.failure import failure, told
+from core.runs.summary import Stage
+from core.storage.journal import Tail
+from core.storage.workspace import Workspace
+from llmtui.cli.commands.options import NAMED, json_option, run_argument
+from llmtui.cli.commands.run import conclude
+from llmtui.cli.console import can_draw, columns, complain, out, out_json, out_table, say
+from llmtui.view.event_text import INDENT, Narrator, describe_progress, follow
+from llmtui.view.run_state import state_word
+from llmtui.view.table import table
+from llmtui.view.units import clock, cost, duration, facts, perplexity, rate, size
+
+COLUMNS = ("RUN", "STATE", "STAGE", "DONE", "BITS/BYTE", "SPEED", "LEFT", "MADE", "WHY")
+SPARED = ("MADE", "SPEED", "STAGE")
+"""Columns that a terminal too narrow for all goes without, the first first: a run's id tells when it was made."""
+
+Described = TypeVar("Described")
+
+
+@click.command(short_help="List the runs, newest first.")
+@json_option
+def ls(as_json: bool) -> int:
+    """List the runs, newest first, with what they are doing."""
+    workspace = Workspace()
+    if not as_json:
+        return list_runs(workspace)
+    for found in _each(workspace, _brief):
+        out_json(_broken(found) if isinstance(found, BadRun) else found)
+    return 0
+
+
+def list_runs(workspace: Workspace) -> int:
+    """Print the table of runs, and what can be done about those that cannot be read; 0."""
+    found = list(_each(workspace, _row))
+    if not found:
+        say("there are no runs yet; start one: llmtui demo, or llmtui run PATH")
+        return 0
+    nothing = [""] * (len(COLUMNS) - 3)
+    rows = [(row.run, UNREADABLE, *nothing, row.what) if isinstance(row, BadRun) else row for row in found]
+    out_table(_fitting([COLUMNS, *rows], columns()) if sys.stdout.isatty() else [COLUMNS, *rows])
+    for trouble in found:
+        if isinstance(trouble, BadRun):
+            complain(trouble.sentence())
+    return 0
+
+
+def _fitting(rows: list[tuple[str, ...]], cells: int) -> list[tuple[str, ...]]:
+    """The table for a terminal: without columns that are empty, and without SPARED as far as it is too wide."""
+    kept = [name for name, *column in zip(*rows, strict=True) if any(column)]
+
+    def without(*names: str) -> list[tuple[str, ...]]:
+        places = [COLUMNS.index(name) for name in kept if name not in names]
+        return [tuple(row[place] for place in places) for row in rows]
+
+    for name in SPARED:
+        if len(table(without("WHY")).partition("\n")[0]) <= cells:
+            break
+        kept = [each for each in kept if each != name]
+    return without()
+
+
+def _each(workspace: Workspace, describe: Callable[[Run], Described]) -> Iterator[Described | BadRun]:
+    """Every run, newest first, as `describe` has it, or why it cannot be read: one never hides the others."""
+    for run in look_through(workspace):
+        try:
+            yield describe(run) if isinstance(run, Run) else run
+        except OSError as error:
+            yield BadRun.of(error, run.path)
+
+
+def _broken(trouble: BadRun) -> dict[str, Any]:
+    """What `ls --json` says of a run that cannot be read."""
+    return {"id": trouble.run, "path": str(trouble.path), "state": UNREADABLE, "problem": trouble.sentence()}
+
+
+def _row(run: Run) -> tuple[str, ...]:
+    """The columns of one run."""
+    summary, state = run.summary(), run.state()
+    stage = summary.at_work
+    return (
+        run.id,
+        state_word(run, state),
+        summary.stage,
+        f"{stage.share:.0%}" if stage.share is not None else "",
+        cost(summary.evaluation.bits_per_byte, bound=summary.evaluation.bound) if summary.evaluation else "",
+        rate(summary.tokens_per_second, "tok") if state.alive and summary.tokens_per_second else "",
+        duration(stage.eta) if state.alive and stage.eta is not None else "",
+        clock(run.made_at),
+        why.lines()[0] if (why := failure(run, state)) else "",
+    )
+
+
+def _brief(run: Run) -> dict[str, Any]:
+    """What `ls --json` says of a run; times in seconds, rates a second, shares 0 to 1."""
+    summary, state = run.summary(), run.state()
+    metric, evaluation = summary.metric, summary.evaluation
+    stage = summary.at_work
+    return {
+        "id": run.id,
+        "name": run.name,
+        "path": str(run.path),
+        "state": state.value,
+        "why": failure(run, state),
+        "made_at": run.made_at,
+        "stage": summary.stage or None,
+        "share": stage.share,
+        "seconds_left": stage.eta if state.alive else None,
+        "step": metric.step if metric else None,
+        "loss": metric.loss if metric else None,
+        "tokens_per_second": (summary.tokens_per_second or None) if state.alive else None,
+        "validation_loss": evaluation.loss if evaluation else None,
+        "bits_per_byte": evaluation.bits_per_byte if evaluation else None,
+        "bound": evaluation.bound if evaluation else None,
+    }
+
+
+@click.command(short_help="Say what there is to know about a run.")
+@run_argument()
+@json_option
+def show(wanted: str | None, as_json: bool) -> None:
+    """Say what there is to know about RUN: its state, stages, figures, checkpoints."""
+    run = find_run(Workspace(), wanted)
+    if as_json:
+        checkpoints = [checkpoint.path.name for checkpoint in run.saved_checkpoints()]
+        out_json(
+            _brief(run)
+            | {"recipe": run.recipe, "summary": run.summary(), "checkpoints": checkpoints, "bytes": run.bytes()}
+        )
+    else:
+        out_table(_described(run))
+
+
+def _doing(stage: Stage, state: State) -> str:
+    """What a stage is doing; one that was at work when the run ended is not any more."""
+    if stage.state != "working" or state.alive:
+        return stage.state
+    share = f" at {stage.share:.0%}" if stage.share is not None else ""
+    return ("stopped" if state is State.STOPPED else "broken off") + share
+
+
+def _described(run: Run) -> list[tuple[str, ...]]:
+    summary, state = run.summary(), run.state()
+    rows = [
+        ("run", run.id),
+        (
+            "state",
+            state_word(run, state) + (f", {describe_progress(summary)}" if state.alive and summary.stage else ""),
+        ),
+    ]
+    if state in (State.FAILED, State.INTERRUPTED):
+        rows += [("because" if n == 0 else "", line) for n, line in enumerate(told(run).lines())]
+    rows += [
+        ("made", clock(run.made_at)),
+        ("source", run.recipe.source.corpus),
+    ]
+    rows += [
+        (name, ", ".join(filter(None, [_doing(stage, state), facts(stage.facts)])))
+        for name, stage in summary.stages.items()
+    ]
+    if summary.shape:
+        rows += [("model", f"{summary.shape.parameters:,} parameters")]
+    if summary.metric:
+        rows += [("trained", f"step {summary.metric.step:,}, {duration(summary.metric.seconds)}")]
+    if summary.evaluation and math.isfinite(summary.evaluation.loss):
+        loss, bound = summary.evaluation.loss, summary.evaluation.bound
+        rows += [
+            ("validation", f"{cost(loss, bound=bound)} nats per token (perplexity {perplexity(loss, bound=bound)})"),
+            ("bits per byte", cost(summary.evaluation.bits_per_byte, bound=bound)),
+        ]
+    rows += [(name, f"{cost(bits)} bits per byte") for name, bits in summary.yardsticks.items()]
+    checkpoints = [checkpoint.path.name for checkpoint in run.saved_checkpoints()]
+    if checkpoints:
+        rows += [("checkpoints", ", ".join(checkpoints))]
+    if summary.note:
+        rows += [(summary.note.level, summary.note.text)]
+    return [*rows, ("takes", f"{size(run.bytes())} in {run.path}")]
+
+
+@click.command(short_help="Watch a run until it ends.")
+@run_argument()
+@click.option("--plain", is_flag=True, help="Lines of text even where the workbench could open.")
+@click.option("--json", "as_json", is_flag=True, help="The run's events as they come, one JSON object per line.")
+def watch(wanted: str | None, plain: bool, as_json: bool) -> int:
+    """Watch RUN until it ends: in the workbench on a terminal, otherwise in lines of text.
+
+    The exit code is the run's: 0 done, 3 stopped, else why it failed.
+    """
+    workspace = Workspace()
+    run = find_run(workspace, wanted)
+    if as_json:
+        return _watch_json(run)
+    if can_draw() and not plain:
+        from llmtui.tui.launcher import run_workbench
+
+        return run_workbench(workspace.look(), run.id)
+    told, tail = _tell_so_far(run)
+    for event in follow(run, tail.each):
+        for line in told.tell(event):
+            out(line, indent=INDENT)
+    return conclude(run, told)
+
+
+def _tell_so_far(run: Run) -> tuple[Narrator, Tail]:
+    """Tell what the run has said, and what goes on behind it; of a long journal the newest events of each sort."""
+    curves, tail = run.curves()
+    if tail.offset <= SOON_READ:
+        curves, tail = Curves(), Tail(run.journal)
+    told, kept = Narrator(), curves.newest()
+    if curves.noted > len(kept):
+        say(f"the newest {len(kept):,} of {curves.noted:,} events; llmtui watch --json {run.id} prints the journal")
+    for event in kept:
+        for line in told.tell(event, progress=False):
+            out(line, indent=INDENT)
+    told.summary = curves.summary
+    for event in tail.each():
+        for line in told.tell(event, progress=False):
+            out(line, indent=INDENT)
+    return told, tail
+
+
+def _watch_json(run: Run) -> int:
+    """Print the journal as it grows; the run's exit code."""
+    for line in follow(run, Tail(run.journal).each_line):
+        try:
+            event = parse_json(line, object)
+        except Malformed:
+            continue  # damage, which every reader of a journal passes over
+        if isinstance(event, dict):
+            out_json(event)
+    ended = run.last_word()
+    return ended.exit_code if ended else 1
+
+
+def _places(workspace: Workspace) -> dict[str, Path]:
+    return {
+        "data": workspace.data,
+        "runs": workspace.runs,
+        "config": workspace.config,
+        "themes": workspace.config / "themes",
+        "state": workspace.state,
+        "cache": workspace.cache,
+        "presets": PRESETS,
+    }
+
+
+@click.command(short_help="Print where things are.")
+@click.argument("what", type=NAMED, required=False, metavar="[PLACE|RUN]")
+def locate(what: str | None) -> None:
+    """Print a path: of PLACE (data, runs, config, themes, state, cache, presets) or of a run; all places without it.
+
+    LLMTUI_HOME moves data, config, state and cache. Themes of your own go into `themes`.
+    """
+    workspace = Workspace()
+    places = _places(workspace)
+    if what is None:
+        out(table([(name, str(path)) for name, path in places.items()]))  # one line each: paths are copied
+    else:
+        out(str(places[what] if what in places else _place_of_run(workspace, what, places)))
+
+
+def _place_of_run(workspace: Workspace, wanted: str, places: Iterable[str]) -> Path:
+    try:
+        return find_run(workspace, wanted).path
+    except NoSuchRun as trouble:
+        hint = nearest(wanted, places) or trouble.todo
+        what = f"{wanted!r} is no place ({', '.join(places)}) and no run"
+        raise NoSuchRun(what, todo=hint) from None

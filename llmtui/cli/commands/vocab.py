@@ -1,0 +1,181 @@
+"""Commands about vocabularies: import, report, compare."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import msgspec
+
+from core.errors import Usage
+from core.events import Note
+from core.plural import plural, verb
+from core.recipe.schema import Recipe, Source
+from core.runs.directory import NoSuchRun
+from core.sources.catalog import UnknownSource, located
+from core.storage.workspace import Workspace
+from core.vocab.known import MADE_OF, import_files, imported, served_by
+from core.vocab.protocol import Choice, Compare, Compared, Row
+from core.vocab.report import Entry, VocabularyReport, read_report
+from llmtui.cli.commands.group import Commands
+from llmtui.cli.commands.lookup import artifact_of
+from llmtui.cli.commands.options import NAMED, NamedPath, json_option, run_argument, yes_option
+from llmtui.cli.commands.recipe_argument import ensure_agreed
+from llmtui.cli.console import out, out_json, say
+from llmtui.clients.child_job import errand
+from llmtui.view.table import table
+from llmtui.view.units import size
+
+SHOWN = 10
+"""Tokens listed of the longest and of the most frequent."""
+
+
+class NoTokens(Usage):
+    doing = "look at the vocabulary"
+
+
+@click.group(cls=Commands, short_help="Look at vocabularies, compare them, bring one along.")
+def vocab() -> None:
+    """Vocabularies: how text becomes numbers."""
+
+
+@vocab.command("import", short_help="Take in a vocabulary file from a machine with a network.")
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=NamedPath())
+@json_option
+def import_(files: tuple[Path, ...], as_json: bool) -> None:
+    """Keep FILE, a published vocabulary file, for runs without a network.
+
+    FILE is a .tiktoken file (r50k_base, p50k_base, cl100k_base, o200k_base), GPT-2's vocab.bpe with or without its
+    encoder.json, or a folder with any of them, such as a copy of tiktoken's cache. Names do not matter: a file is
+    known by its SHA-256.
+    """
+    workspace = Workspace().prepare()
+    for known in import_files(files, workspace):
+        place = imported(workspace) / known.file
+        if as_json:
+            out_json({"file": known.file, "sha256": known.sha256, "path": str(place), "serves": served_by(known)})
+        else:
+            out(f"{known.file} is kept; it serves {', '.join(served_by(known))}")
+
+
+@vocab.command(short_help="Say how a vocabulary fits its corpus.")
+@run_argument()
+@json_option
+def report(wanted: str | None, as_json: bool) -> None:
+    """Say how the vocabulary of RUN fits its corpus: bytes per token, unused entries, the largest tokens.
+
+    RUN can also be the name of tokens in the data directory.
+    """
+    told = read_report(artifact_of(Workspace(), wanted, "tokenize"))
+    if as_json:
+        out_json(msgspec.structs.asdict(told) | {"unused_share": told.unused_share})
+        return
+    out(table(_described(told)))
+    for title, entries in (("LONGEST", told.longest), ("MOST FREQUENT", told.frequent)):
+        out("\n" + table([(title, "ID", "BYTES", "COUNT"), *map(_listed, entries[:SHOWN])]))
+
+
+def _described(told: VocabularyReport) -> list[tuple[str, ...]]:
+    source = f"learned from {size(told.learned_from)} of text" if told.learned_from else "published"
+    if 0 < told.learned_from < told.train_bytes:
+        source += f", a sample of {size(told.train_bytes)}"
+    do = verb(told.unused, "does", "do")
+    return [
+        ("vocabulary", f"{told.vocabulary}, {source}" if told.vocabulary != "bytes" else "bytes"),
+        ("ids", f"{told.size:,}, of which {told.entries:,} stand for text"),
+        (
+            "bytes per token",
+            f"{told.bytes_per_token:.3f} on held-out text, {told.train_bytes_per_token:.3f} in training",
+        ),
+        ("tokens", f"{told.train_tokens:,} for training, {told.validation_tokens:,} held out"),
+        ("unused", f"{plural(told.unused, 'entry')} ({told.unused_share:.1%}) {do} not occur in the training text"),
+    ]
+
+
+def _listed(entry: Entry) -> tuple[str, ...]:
+    text = entry.text if "\ufffd" not in entry.text else f"{entry.text} (bytes {entry.hex})"
+    return repr(text), str(entry.id), str(entry.bytes), f"{entry.count:,}"
+
+
+@vocab.command(short_help="Encode the same text with two vocabularies.")
+@click.argument("vocabularies", type=NAMED, metavar="A B", nargs=-1, required=True)
+@click.option(
+    "--on", "corpus", type=NAMED, metavar="CORPUS", required=True, help="A source, or a run: its held-out text."
+)
+@yes_option
+@json_option
+def compare(vocabularies: tuple[str, ...], corpus: str, yes: bool, as_json: bool) -> None:
+    """Encode CORPUS with the vocabularies A and B (or more), and say what becomes of it.
+
+    Each is a name of tiktoken's (gpt2, cl100k_base …), characters, bytes, bpe:SIZE, or a run, whose own is taken.
+    characters and bpe:SIZE are made from one part of the corpus; then all are measured on another, which they have
+    not seen. Of a large corpus the first 64 MiB are taken.
+    """
+    workspace = Workspace().prepare()
+    choices = tuple(_choice(workspace, name) for name in vocabularies)
+    source, clean = _corpus(workspace, corpus)
+    if not clean:
+        ensure_agreed(workspace, Recipe(source=Source(corpus=source)), yes)
+    with tempfile.TemporaryDirectory(prefix="compare-", dir=workspace.cache) as place:
+        asked = msgspec.json.encode(Compare(vocabularies=choices, corpus=source, clean=clean)).decode()
+        answers = errand(workspace, "core.tokenize.compare", asked, place, says=Note | Row | Compared)
+        _tell(answers, as_json)
+
+
+def _tell(answers: Iterator[Note | Row | Compared], as_json: bool) -> None:
+    """Print what the comparing process answers."""
+    rows: list[Row] = []
+    for answer in answers:
+        match answer:
+            case Note(text=text):
+                say(text)
+            case Row() if as_json:
+                out_json(answer)
+            case Row():
+                rows.append(answer)
+            case Compared() if as_json:
+                out_json(answer)
+            case Compared():
+                head = ("VOCABULARY", "IDS", "TOKENS", "BYTES/TOKEN", "CHARACTERS/TOKEN", "SPEED", "MADE FROM")
+                out(table([head, *map(_row, rows)]))
+                held_out = " held-out" if answer.held_out else ""
+                many = plural(answer.documents, "document")
+                say(f"on {size(answer.bytes)} of{held_out} text, {many}")
+
+
+def _row(row: Row) -> tuple[str, ...]:
+    return (
+        row.vocabulary,
+        f"{row.entries:,}",
+        f"{row.tokens:,}",
+        f"{row.bytes_per_token:.3f}",
+        f"{row.characters_per_token:.3f}",
+        f"{size(row.bytes_per_second)}/s",
+        size(row.learned_from) if row.learned_from else "",
+    )
+
+
+def _choice(workspace: Workspace, name: str) -> Choice:
+    """What `name` means: a vocabulary by itself, or that of a run."""
+    if name in MADE_OF or name in ("characters", "bytes") or name.startswith("bpe:"):
+        return Choice(name=name)
+    try:
+        return Choice(name=name, file=str(artifact_of(workspace, name, "tokenize") / "vocabulary.json"))
+    except NoSuchRun as trouble:
+        raise NoTokens(
+            f"{name!r} is neither a vocabulary nor a run",
+            todo=f"vocabularies are {', '.join(MADE_OF)}, characters, bytes, bpe:SIZE; {trouble.todo}",
+        ) from None
+
+
+def _corpus(workspace: Workspace, wanted: str) -> tuple[str, bool]:
+    """The source that `wanted` names, or the clean documents of a run; and which of both it is."""
+    try:
+        return located(wanted), False
+    except UnknownSource as unknown:
+        try:
+            return str(artifact_of(workspace, wanted, "preprocess")), True
+        except NoSuchRun:
+            raise unknown from None

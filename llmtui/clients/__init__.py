@@ -1,0 +1,1 @@
+"""Processes that the command line and the screens talk to: the inference process, child jobs, chat sessions."""

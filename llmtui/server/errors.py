@@ -1,0 +1,69 @@
+"""What a request is refused with, in the form in which OpenAI's clients understand it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from core.errors import Trouble, Usage
+from core.runs.directory import NoSuchRun
+from llmtui.clients.chat_session import NotAnswered, Unanswerable
+from llmtui.clients.sampler import SamplerDied
+
+_CODES = {401: "invalid_api_key", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+
+
+class Refusal(Exception):
+    """The request cannot be done."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.headers = {"www-authenticate": "Bearer"} if status == 401 else headers
+        self.status, self.message, self.param, self.code = status, message, param, code or _CODES.get(status)
+
+    @classmethod
+    def of(cls, error: Exception) -> Refusal:
+        """What is said of `error`."""
+        match error:
+            case Refusal():
+                return error
+            case HTTPException():
+                return cls(error.status_code, error.detail.lower(), headers=error.headers)
+            case NoSuchRun():
+                return cls(404, _sentence(error), param="model", code="model_not_found")
+            case Unanswerable() | Usage():
+                return cls(400, _sentence(error))
+            case SamplerDied() | NotAnswered():
+                return cls(503, _sentence(error))
+            case Trouble():
+                return cls(500, _sentence(error))
+        return cls(500, "something went wrong here that nobody foresaw; the server says on its standard error what")
+
+    def body(self) -> bytes:
+        kind = "invalid_request_error" if self.status < 500 else "server_error"
+        error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
+        return msgspec.json.encode({"error": error})
+
+    def response(self) -> Response:
+        return Response(self.body(), self.status, self.headers, media_type="application/json")
+
+
+def _sentence(trouble: Trouble) -> str:
+    return trouble.what + (f"; {trouble.todo}" if trouble.todo else "")
+
+
+async def refused(request: Request, error: Exception) -> Response:
+    """Answer a request that led to `error`."""
+    return Refusal.of(error).response()

@@ -1,0 +1,200 @@
+"""Every action of the workbench, once: from here come bindings, key line, help, palette and docs/keys.md.
+
+`python -m llmtui.tui.actions` prints docs/keys.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Literal, NamedTuple
+
+from textual.binding import Binding
+from textual.keys import KEY_DISPLAY_ALIASES, _character_to_key
+
+from core.errors import nearest
+
+Scope = Literal["app", "home", "train", "chat"]
+
+
+class Action(NamedTuple):
+    """Something a person can do with a key."""
+
+    id: str
+    """`group.verb`: the name in the user's keymap. A screen does it in its method `action_group_verb`."""
+    keys: tuple[str, ...]
+    label: str
+    """A word or two, for the key line."""
+    description: str
+    group: str
+    scopes: tuple[Scope, ...]
+    """The screens where its keys work; "app" is all of them."""
+    show: bool = True
+    """Whether the key line shows it."""
+
+    @property
+    def method(self) -> str:
+        return self.id.replace(".", "_")
+
+
+ACTIONS = (
+    Action("app.home", ("1",), "home", "Show the runs.", "Screens", ("app",), show=False),
+    Action("app.train", ("3",), "train", "Show the selected run in training.", "Screens", ("app",), show=False),
+    Action("app.chat", ("5",), "chat", "Talk to the selected run's checkpoints.", "Screens", ("app",), show=False),
+    Action("run.new", ("n",), "new", "Set up and start a run.", "Runs", ("home",)),
+    Action("run.demo", ("d",), "demo", "Start the demo: a small model in about two minutes.", "Runs", ("home",)),
+    Action("home.open", ("enter",), "open", "Show the selected run.", "Runs", ("home",)),
+    Action("run.pause", ("space",), "pause", "Pause the run, or let it go on.", "Runs", ("home", "train")),
+    Action("run.stop", ("x",), "stop", "Save a checkpoint, then stop the run; asks first.", "Runs", ("home", "train")),
+    Action("run.resume", ("r",), "resume", "Go on with a run that stopped or broke off.", "Runs", ("home", "train")),
+    Action("run.checkpoint", ("c",), "checkpoint", "Save a checkpoint at the next step.", "Runs", ("train",)),
+    Action("run.sample", ("s",), "sample", "Draw a sample at the next step.", "Runs", ("train",)),
+    Action(
+        "run.delete",
+        ("D",),
+        "delete",
+        "Delete the run; its name has to be typed.",
+        "Runs",
+        ("home", "train"),
+        show=False,
+    ),
+    Action("home.filter", ("/",), "filter", "Show only runs whose name contains a text.", "Runs", ("home",)),
+    Action("chart.log", ("y",), "log", "Loss on a logarithmic axis, or a linear one.", "Charts", ("train",)),
+    Action("chart.smoother", ("m",), "smooth", "Smooth the training loss more.", "Charts", ("train",)),
+    Action("chart.rougher", ("M",), "rougher", "Smooth the training loss less.", "Charts", ("train",), show=False),
+    Action("chat.write", ("i", "enter"), "write", "Go to the prompt.", "Chat", ("chat",)),
+    Action("chat.checkpoint", ("c",), "checkpoint", "Choose the checkpoint that answers.", "Chat", ("chat",)),
+    Action("chat.retry", ("r",), "retry", "Ask the last prompt again, with the next seed.", "Chat", ("chat",)),
+    Action("chat.new", ("N",), "new", "Begin anew; what was said stays on the disk.", "Chat", ("chat",)),
+    Action("chat.stop", ("ctrl+x",), "stop", "Stop the text that is being written.", "Chat", ("chat",)),
+    Action(
+        "app.palette",
+        (":", "ctrl+p"),
+        "commands",
+        "Choose an action, a run or a theme by its name.",
+        "Everywhere",
+        ("app",),
+    ),
+    Action("app.help", ("?", "f1"), "help", "Show all keys.", "Everywhere", ("app",)),
+    Action("app.theme", ("t",), "theme", "Choose the colours.", "Everywhere", ("app",), show=False),
+    Action("app.back", ("escape",), "back", "One level out.", "Everywhere", ("home", "train", "chat"), show=False),
+    Action("app.leave", ("q",), "leave", "Leave the workbench; runs go on.", "Everywhere", ("app",)),
+)
+
+BY_ID = {action.id: action for action in ACTIONS}
+
+_NAMES = {
+    "escape": "esc", "question_mark": "?", "slash": "/", "colon": ":", "enter": "enter", "up": "↑", "down": "↓",
+    "pageup": "pgup", "pagedown": "pgdn",
+}  # fmt: skip
+
+_CONTROL = {"ctrl+h": "Backspace", "ctrl+i": "Tab", "ctrl+j": "a line feed", "ctrl+m": "Enter", "ctrl+[": "Esc"}
+"""What terminals without a key protocol send instead."""
+
+
+def key_name(key: str) -> str:
+    """How a key is written for people: `ctrl+p` as ^p."""
+    if key.startswith("ctrl+"):
+        return "^" + key.removeprefix("ctrl+")
+    return _NAMES.get(key) or KEY_DISPLAY_ALIASES.get(key) or key
+
+
+def bindings(scope: Scope) -> list[Binding]:
+    """The bindings of a screen (or the application)."""
+    return [
+        Binding(",".join(action.keys), action.method, action.label, id=action.id, show=action.show)
+        for action in ACTIONS
+        if scope in action.scopes
+    ]
+
+
+def in_scope(scope: Scope) -> list[Action]:
+    """What can be done on a screen, its own actions first."""
+    own = [action for action in ACTIONS if scope in action.scopes]
+    return own + [action for action in ACTIONS if "app" in action.scopes and action not in own]
+
+
+def keys_of(action: Action, keymap: Mapping[str, str]) -> tuple[str, ...]:
+    """The keys in force: the user's, or the ones above."""
+    return tuple(keymap[action.id].split(",")) if action.id in keymap else action.keys
+
+
+def checked_keymap(wanted: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """The usable part of a user's keymap, and a sentence for each part that is not."""
+    keymap: dict[str, str] = {}
+    problems: list[str] = []
+    for name, text in wanted.items():
+        if name not in BY_ID:
+            hint = nearest(name, BY_ID)
+            problems.append(f"keymap: there is no action {name!r}" + (f"; {hint}" if hint else ""))
+            continue
+        keys = [key.strip() for key in text.split(",") if key.strip()]
+        silent = [key for key in keys if key in _CONTROL]
+        if not keys or silent:
+            why = f"{silent[0]} arrives as {_CONTROL[silent[0]]} in most terminals" if silent else "it names no key"
+            problems.append(f"keymap: {name} keeps its keys: {why}")
+            continue
+        keymap[name] = ",".join(keys)
+    for action in [action for action in ACTIONS if action.id in keymap]:
+        other = _collision(action, keymap)
+        if other:
+            problems.append(f"keymap: {action.id} keeps its keys: {keymap[action.id]} is {other.id} already")
+            del keymap[action.id]
+    return keymap, problems
+
+
+def _collision(action: Action, keymap: Mapping[str, str]) -> Action | None:
+    """Another action that shares a key and a screen with `action`."""
+    mine = {_long(key) for key in keys_of(action, keymap)}
+    for other in ACTIONS:
+        meet = set(action.scopes) & set(other.scopes) or "app" in (*action.scopes, *other.scopes)
+        if other is not action and meet and mine & {_long(key) for key in keys_of(other, keymap)}:
+            return other
+    return None
+
+
+def _long(key: str) -> str:
+    return _character_to_key(key) if len(key) == 1 else key
+
+
+def grouped(actions: Iterable[Action]) -> dict[str, list[Action]]:
+    """`actions` by their group, in order."""
+    groups: dict[str, list[Action]] = {}
+    for action in actions:
+        groups.setdefault(action.group, []).append(action)
+    return groups
+
+
+MOVING = (
+    ("tab, shift+tab", "Next pane, pane before."),
+    ("↑ ↓, j k, pgup pgdn, home end", "Move in a list or a text that is longer than its pane."),
+    ("← → then ↑ ↓", "In the sampling settings: choose one, then change it."),
+    ("enter", "In the prompt: send. Alt+enter, shift+enter or ctrl+j: new line."),
+)
+
+
+def to_markdown() -> str:
+    """docs/keys.md."""
+    lines = [
+        "# Keys",
+        "",
+        "Letters act when no text field has the focus. To change a key, name the action in `config.toml`",
+        "(`llmtui locate config` says where it is):",
+        "",
+        "```toml",
+        "[keymap]",
+        '"run.pause" = "space,p"',
+        "```",
+    ]
+    for group, actions in grouped(ACTIONS).items():
+        lines += ["", f"## {group}", "", "| key | action | id | where |", "|---|---|---|---|"]
+        for action in actions:
+            keys = " ".join(f"`{key_name(key)}`" for key in action.keys)
+            where = "everywhere" if "app" in action.scopes else ", ".join(action.scopes)
+            lines.append(f"| {keys} | {action.description} | `{action.id}` | {where} |")
+    lines += ["", "## Moving", "", "| key | action |", "|---|---|"]
+    lines += [f"| {keys} | {what} |" for keys, what in MOVING]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(to_markdown(), end="")

@@ -1,0 +1,177 @@
+"""What was said to one run, as turns that a screen shows: those kept from earlier, and new ones as they come."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from pathlib import Path
+
+from msgspec import Struct, structs
+
+from core.errors import Trouble
+from core.plural import plural
+from core.recipe.sampling import Sampling
+from core.runs.directory import Run
+from core.runs.transcript import Said, said_before
+from core.sample.protocol import Ended, Finished, Generate, Loaded, Replies, Span, State, Text
+from core.storage.artifact import Artifact
+from core.storage.workspace import step_of
+from llmtui.clients.chat_session import Talk
+from llmtui.clients.sampler import Sampler
+from llmtui.view.unmask import cells
+
+_ENDS = {"length": "", "end": ", ended by itself", "stop": ", ended at a stop string"}
+
+
+class Turn(Struct, kw_only=True):
+    """One prompt and its continuation."""
+
+    prompt: str
+    settings: str
+    """What it was drawn with, in words."""
+    apart: bool = False
+    """The text is an answer, not what the prompt goes on with."""
+    text: str = ""
+    uncovering: tuple[Span, ...] = ()
+    """What a masked model is uncovering behind `text`."""
+    cells: int = 1
+    """How wide a hidden place is drawn."""
+    outcome: str = "loading the checkpoint"
+    """How it stands or how it ended."""
+    tokens_per_second: float = 0.0
+    at_work: bool = True
+    failed: bool = False
+
+
+class Turns:
+    """The turns with one run."""
+
+    def __init__(self, sampler: Sampler, run: Run, checkpoint: str) -> None:
+        """checkpoint: the name of the one that answers first; what was said to it before is there already."""
+        self._sampler, self._run = sampler, run
+        self._talk: Talk | None = None
+        self.all = _kept(said_before(run.path, checkpoint), apart=self.converses)
+        self.note = ""
+        """What another checkpoint that answers means for the conversation, in words, if anything."""
+
+    @property
+    def converses(self) -> bool:
+        """Whether the model was given templates for a conversation; if not, each prompt stands alone."""
+        return self._run.recipe.chat.templated
+
+    def ask(self, checkpoint: Artifact, prompt: str, sampling: Sampling, *, newest: bool, again: bool) -> Asking:
+        """A new turn, which `Asking.write` lets the model write. again: in place of the answer to the last prompt."""
+        if self._talk is None or self._talk.transcripts.taken:  # the other chat may be over by now
+            self._talk = Talk(self._sampler, self._run)
+        words = self._talk.turn_to(checkpoint.path, take_over=newest and self.converses)
+        self.note = words if self.converses else ""  # a prompt that stands alone goes on with nothing
+        if again and self._talk.asked == prompt:
+            self._talk.withdraw()
+        else:
+            if not self.converses:
+                self._talk.begin()
+            self._talk.say(prompt)
+        turn = Turn(prompt=prompt, settings=_settings(checkpoint.path.name, sampling), apart=self.converses)
+        self.all.append(turn)
+        masked = self._run.recipe.model.objective == "masked"
+        return Asking(self._talk, turn, structs.replace(self._talk.request(sampling), states=masked))
+
+    @property
+    def warning(self) -> str:
+        """Why what is said is not kept, if it is not."""
+        if self._talk is None or self._talk.transcripts.kept:
+            return ""
+        if self._talk.transcripts.taken:
+            return "Another chat with this run is open: what is said here is not kept."
+        return "The disk takes no more: what is said here is not kept."
+
+    def begin(self, checkpoint: Artifact) -> None:
+        """Begin a new conversation; what was said stays in the transcript on the disk."""
+        if self._talk is None:
+            self._talk = Talk(self._sampler, self._run)
+            self._talk.turn_to(checkpoint.path, take_over=False)
+        self._talk.begin()
+        self.all = []
+
+    def close(self) -> None:
+        """Let others chat with this run."""
+        if self._talk is not None:
+            self._talk.transcripts.close()
+
+
+class Asking:
+    """One turn that is being written."""
+
+    def __init__(self, talk: Talk, turn: Turn, request: Generate) -> None:
+        self._talk, self.turn, self._request = talk, turn, request
+
+    async def write(self, drawn: Callable[[], None]) -> None:
+        """Let the model write it; `drawn` is called when it is over, however it ends."""
+        turn, started, count = self.turn, 0.0, 0
+        loop = asyncio.get_running_loop()
+        try:
+            async with aclosing(self._talk.answer(self._request)) as replies:
+                async for reply in replies:
+                    if isinstance(reply, Loaded):
+                        started = loop.time()
+                    if isinstance(reply, State):
+                        count = reply.tokens
+                    elif isinstance(reply, Text) and not self._request.states:
+                        count += 1
+                    self._take(reply)
+                    if isinstance(reply, Text | State) and loop.time() > started:
+                        turn.tokens_per_second = count / (loop.time() - started)
+        except Trouble as trouble:
+            turn.failed, turn.outcome = True, trouble.what + (f"; {trouble.todo}" if trouble.todo else "")
+        except asyncio.CancelledError:
+            turn.outcome = "stopped"
+        finally:
+            turn.at_work = False
+            turn.uncovering = tuple(structs.replace(span, new=False) for span in turn.uncovering)
+            drawn()
+
+    def _take(self, reply: Replies) -> None:
+        turn = self.turn
+        match reply:
+            case Loaded():
+                turn.outcome, turn.cells = "writing", cells(turn.prompt, reply)
+                turn.settings += _precise(reply.precision)
+                if reply.dropped_tokens:
+                    turn.outcome += f"; the context has no room for the first {plural(reply.dropped_tokens, 'token')}"
+            case Text():
+                turn.text += reply.text
+                turn.uncovering = ()
+            case State():
+                turn.uncovering = tuple(reply.spans)
+                turn.outcome = f"{reply.tokens:,} of {plural(self._request.sampling.tokens, 'token')} uncovered"
+            case Ended():
+                turn.outcome = plural(reply.tokens, "token") + _ENDS[reply.reason]
+            case Finished():
+                turn.tokens_per_second = reply.tokens / reply.seconds if reply.seconds > 0 else 0.0
+
+
+def _kept(said: list[Said], *, apart: bool) -> list[Turn]:
+    """Turns of what was said earlier."""
+    turns: list[Turn] = []
+    for one in said:
+        if one.role == "user":
+            turns.append(Turn(prompt=one.text, settings="", outcome="no answer", apart=apart, at_work=False))
+        elif one.role == "assistant" and turns and one.drawn is not None:
+            drawn, turn = one.drawn, turns[-1]
+            turn.text, turn.settings = one.text, _settings(drawn.checkpoint, drawn.sampling, drawn.precision)
+            ended = drawn.ended in _ENDS
+            turn.outcome = plural(drawn.tokens, "token") + _ENDS[drawn.ended] if ended else "stopped"
+    return turns
+
+
+def _settings(checkpoint: str, sampling: Sampling, precision: str = "") -> str:
+    """What answered and how. checkpoint: its name, if that is known."""
+    at = f"step {step_of(Path(checkpoint)):,} · " if checkpoint else ""
+    drawn = f"T {sampling.temperature:g} · k {sampling.top_k} · p {sampling.top_p:g} · seed {sampling.seed}"
+    return at + drawn + _precise(precision)
+
+
+def _precise(precision: str) -> str:
+    """What is said of the numbers' format, where it is not the usual one."""
+    return "" if not precision or precision.startswith("float32") else f" · {precision.partition(',')[0]}"

@@ -1,0 +1,109 @@
+"""Small modal screens that ask or tell one thing."""
+
+from __future__ import annotations
+
+from typing import ClassVar, TypeVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Button, Input, Static
+
+from core.errors import Trouble
+from llmtui.view.sanitize import shown
+
+Answer = TypeVar("Answer")
+
+
+class Dialog(ModalScreen[Answer]):
+    """What is longer than the terminal is high can be scrolled."""
+
+    CSS_PATH = "dialogs.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("pagedown", "turn(1)"), Binding("pageup", "turn(-1)")]
+
+    def action_turn(self, pages: int) -> None:
+        dialog = self.query_one(".dialog")
+        dialog.scroll_relative(y=pages * max(1, dialog.size.height - 1), animate=False)
+
+
+class Confirm(Dialog[bool]):
+    """A question about something with consequences; the harmless answer has the focus."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,n", "answer(False)"),
+        Binding("y", "answer(True)"),
+        Binding("left,up", "app.focus_previous"),
+        Binding("right,down", "app.focus_next"),
+    ]
+
+    def __init__(self, question: str, *, yes: str, no: str) -> None:
+        super().__init__()
+        self._question, self._yes, self._no = question, yes, no
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Static(Content(shown(self._question, lines=True)))
+            with Horizontal(classes="buttons"):
+                yield Button(Content(f"n  {self._no}"), id="no")
+                yield Button(Content(f"y  {self._yes}"), id="yes", variant="warning")
+
+    def on_mount(self) -> None:
+        self.query_one("#no").focus()
+
+    @on(Button.Pressed)
+    def _pressed(self, message: Button.Pressed) -> None:
+        self.dismiss(message.button.id == "yes")
+
+    def action_answer(self, yes: bool) -> None:
+        self.dismiss(yes)
+
+
+class Delete(Dialog[bool]):
+    """Deleting a run: its name has to be typed."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave")]
+
+    def __init__(self, displayed: str, name: str) -> None:
+        super().__init__()
+        self._displayed, self._typed_name = displayed, name
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Static(Content(f"Delete {self._displayed} with its checkpoints? This cannot be undone."))
+            yield Input(placeholder="type the run's name, then enter; esc keeps it")
+            yield Static("", classes="problem")
+
+    @on(Input.Submitted)
+    def _typed(self, message: Input.Submitted) -> None:
+        if message.value.strip() == self._typed_name:
+            self.dismiss(True)
+        else:
+            self.query_one(".problem", Static).update(Content(f"That is not {self._displayed}."))
+
+    def action_leave(self) -> None:
+        self.dismiss(False)
+
+
+class TroubleBox(Dialog[None]):
+    """What went wrong, what is safe, what to do."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,enter,space,q", "leave")]
+
+    def __init__(self, trouble: Trouble) -> None:
+        super().__init__()
+        self._trouble = trouble
+
+    def compose(self) -> ComposeResult:
+        trouble = self._trouble
+        with Vertical(classes="dialog -trouble"):
+            yield Static(Content(shown(f"Cannot {trouble.doing}: {trouble.what}")))
+            for text in (trouble.where, trouble.kept, trouble.todo):
+                if text:
+                    yield Static(Content(shown(text, lines=True)), classes="detail")
+            yield Static("esc closes this · pgdn pgup where it is longer", classes="hint")
+
+    def action_leave(self) -> None:
+        self.dismiss(None)

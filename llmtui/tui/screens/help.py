@@ -1,0 +1,70 @@
+"""All keys, from the registry of actions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from rich.cells import cell_len
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from llmtui.tui.actions import ACTIONS, MOVING, grouped, key_name, keys_of
+from llmtui.tui.widgets.pane import Scrolling
+from llmtui.view.lines import Line, cell, hanging, wrap
+
+_KEYS = 10
+"""Cells for an action's keys."""
+
+
+class Keys(Scrolling):
+    """The table."""
+
+    FRAMED: ClassVar[bool] = False
+
+    def __init__(self, keymap: Mapping[str, str]) -> None:
+        super().__init__()
+        self._keymap = keymap
+
+    def content(self, width: int) -> list[Line]:
+        lines: list[Line] = []
+        for group, actions in grouped(ACTIONS).items():
+            lines += [[], [(group, "title")]] if lines else [[(group, "title")]]
+            for action in actions:
+                keys = " ".join(key_name(key) for key in keys_of(action, self._keymap))
+                where = "" if "app" in action.scopes else f"  {', '.join(action.scopes)}"
+                head = f"{keys} " if cell_len(keys) > _KEYS - 2 else cell(keys, _KEYS)
+                lines += hanging([(action.description, ""), (where, "dim")], (head, "key"), width)
+        lines += [[], [("Moving", "title")]]
+        for moving, what in MOVING:
+            lines += [
+                *([(part, "key")] for part in wrap(moving, width)),
+                *hanging([(what, "")], (" " * _KEYS, ""), width),
+            ]
+        return lines
+
+
+class Help(ModalScreen[None]):
+    """The keys in force."""
+
+    CSS_PATH = "dialogs.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q,question_mark,f1", "leave"),
+    ]
+
+    def __init__(self, keymap: Mapping[str, str]) -> None:
+        super().__init__()
+        self._keymap = keymap
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog -help"):
+            yield Keys(self._keymap)
+            hint = "↑ ↓ move · esc closes this · your own keys: config.toml, [keymap]"
+            yield Static(Content(hint), classes="hint")  # brackets in a plain string would be markup
+
+    def action_leave(self) -> None:
+        self.dismiss(None)

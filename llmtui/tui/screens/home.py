@@ -1,0 +1,248 @@
+"""Home: the runs, the stages of the one under the cursor, and what to do next."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Container
+from textual.widgets import Input
+
+from core.plural import plural
+from core.runs.directory import State
+from llmtui.tui.actions import bindings
+from llmtui.tui.launcher import over_ssh
+from llmtui.tui.run_watcher import Looked
+from llmtui.tui.screens.work import WorkScreen
+from llmtui.tui.widgets.bars import TopLine
+from llmtui.tui.widgets.pane import Pane
+from llmtui.tui.widgets.panels import continuation
+from llmtui.tui.widgets.runs_list import RunsList
+from llmtui.tui.widgets.stages import stage_lines
+from llmtui.view import run_text, units
+from llmtui.view.lines import Line, hanging, wrap
+from llmtui.view.run_snapshot import RunSnapshot
+from llmtui.view.sanitize import shown
+
+
+class Stages(Pane):
+    """The five stages of one run."""
+
+    glance: RunSnapshot | None = None
+
+    def heading(self, width: int) -> Line:
+        return [(run_text.name(self.glance), "title")] if self.glance else [("stages", "title")]
+
+    def lines(self, width: int, height: int) -> list[Line]:
+        if self.glance is None:
+            return []
+        return stage_lines(self.glance.run.recipe, self.glance.summary, width, self.glance.state is State.RUNNING)
+
+
+class Next(Pane):
+    """What to do next with the run, or why it failed."""
+
+    glance: RunSnapshot | None = None
+
+    def heading(self, width: int) -> Line:
+        return [("next", "title")]
+
+    def lines(self, width: int, height: int) -> list[Line]:
+        if self.glance is None:
+            return []
+        lines: list[Line] = []
+        for text, role in _advice(self.glance):
+            lines += [[(part, role)] for part in wrap(text, width)]
+        return lines
+
+
+class Sampled(Pane):
+    """The last text the model wrote."""
+
+    glance: RunSnapshot | None = None
+
+    def heading(self, width: int) -> Line:
+        sample = self.glance.summary.sample if self.glance else None
+        return [("last sample", "title"), (f"  step {sample.step:,}" if sample else "", "dim")]
+
+    def lines(self, width: int, height: int) -> list[Line]:
+        sample = self.glance.summary.sample if self.glance else None
+        if sample is None:
+            return [[("No sample yet: the first comes during training.", "dim")]]
+        return continuation(sample.prompt, sample.text, width)
+
+
+class Welcome(Pane):
+    """What stands here before the first run."""
+
+    def heading(self, width: int) -> Line:
+        return [("welcome", "title")]
+
+    def lines(self, width: int, height: int) -> list[Line]:
+        cells = min(width, 76)
+        lines: list[Line] = [[(part, "")] for part in wrap(_WELCOME, cells)]
+        if height > 14:
+            lines = [[], *lines]
+        for key, what in _FIRST_KEYS:
+            lines += [[]] if key == "d" else []
+            lines += hanging([(what, "")], (f"  {key}  ", "key"), cells)
+        return [*lines, [], *([(part, "dim")] for part in wrap(_LEAVING, cells))]
+
+
+_WELCOME = (
+    "llmtui trains a GPT-style language model from scratch, on this machine, and shows it happening:"
+    " real text becomes tokens, tokens train a Transformer, the Transformer writes text."
+)
+_FIRST_KEYS = (
+    ("d", "start the demo: the Python standard library, a small GPT, about two minutes of training, no network"),
+    ("n", "a run of your own: a file, a folder, a data set of the hub"),
+    ("?", "all keys"),
+)
+_LEAVING = "Runs go on when you leave; come back at any time with `llmtui`."
+
+
+class Home(WorkScreen):
+    """Runs above, the selected one below."""
+
+    SCOPE = "home"
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("home")]
+    CSS_PATH = "home.tcss"
+    AUTO_FOCUS: ClassVar[str] = "RunsList"
+
+    def compose(self) -> ComposeResult:
+        yield TopLine(id="top")
+        yield Welcome()
+        with Container(id="body"):
+            yield RunsList(id="runs")
+            with Container(id="below"):
+                yield Stages(id="stages")
+                yield Sampled(id="sampled")
+                yield Next(id="next")
+        yield Input(placeholder="part of a name; enter keeps it, esc shows all", id="filter")
+        yield from self.bottom()
+
+    def on_mount(self) -> None:
+        self.query_one("#filter").display = False
+        self._show_emptiness()
+
+    @property
+    def subject(self) -> RunSnapshot | None:
+        return self.query_one(RunsList).current
+
+    def on_screen_resume(self) -> None:
+        runs, selected = self.query_one(RunsList), self.bench.selected
+        if selected and not runs.shows(selected):
+            self.query_one("#filter", Input).value = runs.wanted = ""
+        runs.point_at(self.bench.selected_id)
+        runs.show(self.bench.follower.glances, self.bench.follower.broken)
+        self._show()
+
+    @on(Looked)
+    def _looked(self, message: Looked) -> None:
+        self._show_emptiness()
+        self.query_one(RunsList).show(message.glances, self.bench.follower.broken)
+        self._show()
+
+    @on(RunsList.Pointed)
+    def _pointed(self) -> None:
+        if self.subject:
+            self.bench.select(self.subject.run)
+        self._show()
+
+    def _show_emptiness(self) -> None:
+        empty = not self.bench.follower.glances and not self.bench.follower.broken
+        self.set_class(empty, "-empty")
+
+    def _show(self) -> None:
+        top = self.query_one(TopLine)
+        top.left = [("llmtui", "title"), ("  " + shown(_tilde(self.bench.workspace.data)), "dim")]
+        top.right = [(_machine(), "dim")]
+        top.update()
+        for pane in (self.query_one(Stages), self.query_one(Next), self.query_one(Sampled)):
+            pane.glance = self.subject
+            pane.update()
+        self.query_one("#keys", Pane).update()
+        self.query_one(Welcome).update()
+
+    # -- actions --------------------------------------------------------------------------------------------------
+
+    def action_home_open(self) -> None:
+        if self.subject:
+            self.bench.select(self.subject.run)
+            self.bench.show("train")
+
+    def action_run_demo(self) -> None:
+        self.bench.start_demo()
+
+    def action_home_filter(self) -> None:
+        field = self.query_one("#filter", Input)
+        field.display = True
+        field.focus()
+
+    @on(Input.Changed, "#filter")
+    def _filter(self, message: Input.Changed) -> None:
+        self.query_one(RunsList).filter(message.value)
+
+    @on(Input.Submitted, "#filter")
+    def _keep_filter(self) -> None:
+        self.query_one("#filter").display = False
+        self.query_one(RunsList).focus()
+
+    def action_app_back(self) -> None:
+        self.query_one("#filter", Input).value = ""
+        self._keep_filter()
+
+
+def _tilde(path: Path) -> str:
+    home = Path.home()
+    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
+
+
+def _machine() -> str:
+    """Cores and memory of this machine, and whether we are far from it."""
+    import psutil
+
+    memory = psutil.virtual_memory()
+    parts = [plural(os.cpu_count() or 1, "core"), f"{memory.available / 2**30:.0f}/{memory.total / 2**30:.0f} GiB free"]
+    if over_ssh():
+        parts.append("ssh")
+    return " · ".join(parts)
+
+
+def _advice(glance: RunSnapshot) -> list[tuple[str, str]]:
+    """(text, role) lines for the run's state."""
+    summary = glance.summary
+    saved = summary.saved
+    talk = f"5 talks to step {saved.step:,}" if saved else ""
+    lines: list[tuple[str, str]] = []
+    if glance.silent:
+        lines = [("Alive, but no news for a while: the machine may be short of memory or disk.", "warn")]
+    elif glance.state in (State.FAILED, State.INTERRUPTED):
+        what, kept, todo = run_text.trouble(glance)
+        lines = [(part, role) for part, role in ((what, "bad"), (kept, ""), (todo, "")) if part]
+        lines.append((f"r goes on from {f'step {saved.step:,}' if saved else 'the last finished stage'}", "dim"))
+    elif glance.state is State.CREATED:
+        lines = [("Not started yet: r starts it.", "")]
+    elif glance.ending:
+        lines = [("It has come to its end; its process is about to go.", "")]
+    elif glance.state is State.STARTING:
+        lines = [("Its process is starting.", "")]
+    elif glance.state is State.PAUSED:
+        lines = [("Waits with everything in memory; space lets it go on.", "")]
+    elif glance.state is State.STOPPED:
+        lines = [(f"r goes on from {f'step {saved.step:,}' if saved else 'the start'}", "")]
+    if summary.verdict:
+        verdict = summary.verdict
+        needs = [f"{shown(name, 20)} {units.cost(bpb)}" for name, bpb in sorted(summary.yardsticks.items())]
+        beside = f"; {', '.join(needs)}" if needs else ""
+        of = "on the held-out text" if verdict.final else f"at best, step {verdict.step:,}"
+        lines.append((f"{run_text.bits(verdict)} bits per byte {of}{beside}", ""))
+    if glance.state.alive and not glance.ending:
+        lines.append(("enter shows it" + (f"; {talk} now, training goes on" if talk else ""), "dim"))
+    elif talk:
+        lines.append((f"enter shows its curves; {talk}", "dim"))
+    return lines

@@ -1,0 +1,142 @@
+"""Choosing one of a list by typing part of it: actions, themes, checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import ClassVar, NamedTuple
+
+from rich.cells import cell_len
+from rich.segment import Segment
+from rich.style import Style
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.strip import Strip
+from textual.widgets import Input, OptionList, Static
+from textual.widgets.option_list import Option
+
+from llmtui.view.lines import cell, cut
+from llmtui.view.sanitize import shown
+
+_INSIDE = 66
+"""Cells for name and detail in a dialog, where the terminal is wide enough."""
+
+
+_LONGEST = 16
+"""Rows of the list, where the terminal is high enough."""
+
+_CURSOR = Style(reverse=True)
+
+
+class Choice(NamedTuple):
+    """One line of the list."""
+
+    value: str
+    name: str
+    detail: str = ""
+    also: str = ""
+    """What it is found by as well."""
+
+
+class Lines(OptionList):
+    """A list of options of one line each, the one under the cursor reversed: that shows in every theme and without
+    colours. A style sheet cannot say it, since Textual takes reversing back out of an option's style."""
+
+    def render_line(self, y: int) -> Strip:
+        strip = super().render_line(y)
+        if self.scroll_offset.y + y != self.highlighted:
+            return strip
+        style = next((segment.style for segment in strip if segment.style), _CURSOR)  # of the name, for all of it
+        return Strip([Segment(strip.text, style + _CURSOR)], strip.cell_length)
+
+
+class Picker(ModalScreen[str | None]):
+    """A list with a field above it; the answer is the chosen value, or None.
+
+    peek: called with the value under the cursor, and with the first one again when nothing is chosen.
+    """
+
+    CSS_PATH = "dialogs.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "leave"),
+        Binding("down,tab", "move(1)"),
+        Binding("up,shift+tab", "move(-1)"),
+    ]
+
+    def __init__(
+        self,
+        title: str,
+        choices: Sequence[Choice],
+        *,
+        current: str = "",
+        peek: Callable[[str], None] | None = None,
+    ) -> None:
+        super().__init__()
+        self._title, self._choices, self._current, self._peek = title, choices, current, peek
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog -picker"):
+            yield Static(Content(shown(self._title)), classes="title")
+            yield Input(placeholder="type to narrow, enter chooses, esc leaves")
+            yield Lines(markup=False)
+
+    def on_mount(self) -> None:
+        self.query_one(OptionList).can_focus = False
+        self._narrow("")
+
+    def on_resize(self) -> None:
+        self._narrow(self.query_one(Input).value)
+
+    @on(Input.Changed)
+    def _typed(self, message: Input.Changed) -> None:
+        self._narrow(message.value)
+
+    def _narrow(self, text: str) -> None:
+        words = text.lower().split()
+        found = [c for c in self._choices if all(word in f"{c.name} {c.detail} {c.also}".lower() for word in words)]
+        options = self.query_one(OptionList)
+        # a dialog takes 96 % of the height at most; were the list higher, its cursor could be outside of it
+        options.styles.max_height = max(1, min(_LONGEST, self.app.size.height * 96 // 100 - 4))
+        options.clear_options()
+        # a dialog takes 96 % of the width at most, of which frame, padding and scrollbar take 8 cells
+        cells = min(_INSIDE, self.app.size.width * 96 // 100 - 8)
+        options.add_options([Option(_line(choice, cells), id=choice.value) for choice in found])
+        places = [i for i, choice in enumerate(found) if choice.value == self._current]
+        options.highlighted = places[0] if places else 0 if found else None
+
+    def action_move(self, step: int) -> None:
+        options = self.query_one(OptionList)
+        if step > 0:
+            options.action_cursor_down()
+        else:
+            options.action_cursor_up()
+
+    @on(OptionList.OptionHighlighted)
+    def _highlighted(self, message: OptionList.OptionHighlighted) -> None:
+        if self._peek and message.option_id:
+            self._peek(message.option_id)
+
+    @on(OptionList.OptionSelected)
+    def _clicked(self, message: OptionList.OptionSelected) -> None:
+        self.dismiss(message.option_id)
+
+    @on(Input.Submitted)
+    def _chosen(self) -> None:
+        options = self.query_one(OptionList)
+        if options.highlighted is not None:
+            self.dismiss(options.get_option_at_index(options.highlighted).id)
+
+    def action_leave(self) -> None:
+        if self._peek and self._current:
+            self._peek(self._current)
+        self.dismiss(None)
+
+
+def _line(choice: Choice, cells: int) -> Content:
+    """The name at the left and the detail at the right end of `cells` cells."""
+    detail = cut(shown(choice.detail, 200), cells // 2)
+    name = cell(shown(choice.name, 80), cells - cell_len(detail) - 2 if detail else cells)
+    return Content.assemble(name, ("  " + detail if detail else "", "$muted"))

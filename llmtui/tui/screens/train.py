@@ -1,0 +1,140 @@
+"""Train: one run, its curves and its numbers."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Container
+
+from llmtui.tui.actions import bindings
+from llmtui.tui.run_watcher import Grown, Looked
+from llmtui.tui.screens.work import WorkScreen
+from llmtui.tui.widgets.axes import scientific
+from llmtui.tui.widgets.bars import KeyLine
+from llmtui.tui.widgets.chart import SMOOTHING, Chart, Curve
+from llmtui.tui.widgets.machine import Machine
+from llmtui.tui.widgets.panels import Events, Facts, LastSample, Neighbours, Progress, RunPane, StagesBox, Status
+from llmtui.view import units
+from llmtui.view.history import History
+
+
+class Train(WorkScreen):
+    """The dashboard. Its style sheet decides what is shown at which size."""
+
+    SCOPE = "train"
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("train")]
+    CSS_PATH = "train.tcss"
+    AUTO_FOCUS = ""
+
+    def compose(self) -> ComposeResult:
+        yield Status(id="status")
+        with Container(id="body"):
+            with Container(id="left"):
+                yield Neighbours(id="neighbours")
+                yield StagesBox(id="stages-left")
+                yield Events(id="events-left")
+            with Container(id="centre"):
+                yield StagesBox(id="stages")
+                yield Chart("loss", id="loss")
+                with Container(id="small"):
+                    yield Chart("lr", id="lr")
+                    yield Chart("grad norm", id="grad")
+                    yield Chart("tokens/s", id="speed")
+                yield Events(id="events")
+            with Container(id="right"):
+                yield Machine(id="machine")
+                yield Facts(id="facts")
+                yield LastSample(id="sample")
+        yield Progress(id="progress")
+        yield from self.bottom()
+
+    def on_mount(self) -> None:
+        self._drawn: tuple[object, ...] = ()
+        """What the charts show; while it stays the same they need not be computed."""
+        self.query_one("#lr", Chart).format = scientific
+        self.query_one("#grad", Chart).format = "{:.2f}".format
+        speed = self.query_one("#speed", Chart)
+        speed.format, speed.label = units.count, lambda value, step: units.count(value)
+        self._smoothing = self.bench.settings.smoothing
+
+    def on_screen_resume(self) -> None:
+        self._drawn = ()
+        self._draw()
+
+    @on(Looked)
+    @on(Grown)
+    def _news(self) -> None:
+        if self.is_current:
+            self._draw()
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._draw)
+
+    @property
+    def history(self) -> History | None:
+        """The journal of the subject, once it is being read."""
+        history, glance = self.bench.follower.history, self.subject
+        return history if history and glance and history.run.id == glance.run.id else None
+
+    def _draw(self) -> None:
+        glance = self.subject
+        if glance:
+            self.bench.follower.follow(glance.run)
+        history = self.history
+        self.set_class(not (history and len(history.loss)), "-no-curve")
+        if history and glance:
+            picture = (history, history.summary.events, self._smoothing, self.bench.memory.log, self.size, glance.state)
+            if picture != self._drawn:
+                self._drawn = picture
+                self._draw_charts(history)
+        self.query_one(Neighbours).glances = tuple(self.bench.follower.glances)
+        for pane in self.query(RunPane):
+            pane.show(glance, history)
+        self.query_one(KeyLine).update()
+
+    def _draw_charts(self, history: History) -> None:
+        assert self.subject is not None
+        loss = self.query_one("#loss", Chart)
+        loss.curves = [
+            Curve("train", history.loss, "train", smoothing=self._smoothing),
+            Curve("val", history.val, "val", marks=True),
+        ]
+        loss.logarithmic = self.bench.memory.log
+        loss.unit = history.unit
+        for name, series, smoothing in (
+            ("#lr", history.lr, 0.0),
+            ("#grad", history.grad_norm, 0.0),
+            ("#speed", history.speed, 0.9),
+        ):
+            self.query_one(name, Chart).curves = [Curve(name[1:], series, "extra", smoothing)]
+        for chart in self.query(Chart):
+            chart.whole = not self.subject.state.alive
+            chart.empty = "no step yet"
+            chart.update()
+
+    # -- actions --------------------------------------------------------------------------------------------------
+
+    def action_chart_log(self) -> None:
+        self.bench.remember(log=not self.bench.memory.log)
+        self.say("Loss on a logarithmic axis." if self.bench.memory.log else "Loss on a linear axis.")
+        self._draw()
+
+    def action_chart_smoother(self) -> None:
+        self._smooth(next((value for value in SMOOTHING if value > self._smoothing), SMOOTHING[-1]))
+
+    def action_chart_rougher(self) -> None:
+        self._smooth(next((value for value in reversed(SMOOTHING) if value < self._smoothing), SMOOTHING[0]))
+
+    def _smooth(self, value: float) -> None:
+        self._smoothing = value
+        self.say(f"Training loss smoothed by {value:g} a step." if value else "Training loss as it is.")
+        self._draw()
+
+    def action_app_back(self) -> None:
+        if self.focused:
+            self.set_focus(None)
+        else:
+            self.bench.show("home")

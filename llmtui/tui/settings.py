@@ -1,0 +1,84 @@
+"""The user's config.toml, and what the workbench remembers by itself."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from core.errors import Usage, nearest
+from core.parsing import Malformed, read_json, read_toml
+from core.recipe.file import allowed
+from core.storage.files import write_atomic
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """What config.toml may say. Nothing in it is needed, and we never write it."""
+
+    theme: Annotated[str, Meta(description="Name of the theme; the one chosen with `t` goes before it.")] = ""
+    keymap: Annotated[dict[str, str], Meta(description="Action to keys, separated by commas.")] = {}
+    mouse: Annotated[
+        Literal["auto", "on", "off"],
+        Meta(description="auto: not over SSH, where every movement would cross the line."),
+    ] = "auto"
+    refresh_hz: Annotated[
+        Annotated[float, Meta(ge=0.1, le=10)] | None,
+        Meta(description="Updates a second; 2, over SSH 1, when not given."),
+    ] = None
+    smoothing: Annotated[float, Meta(ge=0, lt=1, description="Of the training loss, at the start.")] = 0.9
+
+
+def load_settings(path: Path) -> tuple[Settings, list[str]]:
+    """The settings in the file `path` and a sentence for each that cannot be used, which keeps its default."""
+    try:
+        tables = read_toml(path)
+    except FileNotFoundError:
+        return Settings(), []
+    except (OSError, Malformed) as error:
+        return Settings(), [f"{path.name} is not used: {error}"]
+    kinds = {field.name: field.type for field in msgspec.inspect.type_info(Settings).fields}  # type: ignore[attr-defined]
+    good: dict[str, Any] = {}
+    problems: list[str] = []
+    for name, value in tables.items():
+        if name not in kinds:
+            hint = nearest(name, kinds)
+            problems.append(f"{path.name}: unknown setting {name!r}" + (f"; {hint}" if hint else ""))
+            continue
+        try:
+            msgspec.convert({name: value}, Settings)
+        except msgspec.ValidationError:
+            what = "a table of texts" if name == "keymap" else allowed(kinds[name])
+            problems.append(f"{path.name}: {name} = {value!r} is not {what}")
+            continue
+        good[name] = value
+    return msgspec.convert(good, Settings), problems
+
+
+class BadSettings(Usage):
+    """Something in config.toml or in a theme file cannot be used."""
+
+    doing = "use all of your settings"
+
+
+class Memory(Struct, kw_only=True):
+    """What the workbench remembers from one time to the next, apart from the user's own file."""
+
+    theme: str = ""
+    log: bool = False
+    """Loss on a logarithmic axis."""
+
+
+def load_memory(state: Path) -> Memory:
+    """The memory in the directory `state`; an empty one when there is none."""
+    with contextlib.suppress(OSError, Malformed):
+        return read_json(state / "workbench.json", Memory)
+    return Memory()
+
+
+def save_memory(state: Path, memory: Memory) -> None:
+    """Remember `memory`. A full or read-only disk only means that it will be forgotten."""
+    with contextlib.suppress(OSError):
+        write_atomic(state / "workbench.json", msgspec.json.encode(memory), durable=False)

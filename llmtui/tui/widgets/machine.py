@@ -1,0 +1,77 @@
+"""What the machine does: the GPU where there is one, else processor and memory."""
+
+from __future__ import annotations
+
+import time
+
+from core.events import Gpu, Reading
+from core.plural import plural
+from llmtui.tui.widgets.panels import RunPane
+from llmtui.view import units
+from llmtui.view.lines import Line, bar, fits, joined
+from llmtui.view.sanitize import shown
+
+STALE_AFTER = 30.0
+"""Seconds after which a reading is no longer shown as what the machine does now: some come each 2 s."""
+
+
+class Machine(RunPane):
+    """The GPU where there is one, else processor and memory."""
+
+    def heading(self, width: int) -> Line:
+        reading = self.summary.reading
+        age = [(f"  {self._past(reading)}", "warn")] if reading and self._past(reading) else []
+        name, detail = "machine", shown(self.summary.device, 60)
+        if reading and reading.gpus:
+            more = f" of {len(reading.gpus)}" if len(reading.gpus) > 1 else ""
+            name, detail = f"gpu 0{more}", shown(reading.gpus[0].name, 40)
+        line: Line = [(name, "title"), *age, (f"  {detail}", "dim")]
+        return line if not age or fits(line, width) else line[:-1]
+
+    def _past(self, reading: Reading) -> str:
+        """Since when it is no more than a memory, in words; empty while it is how things are."""
+        alive = self.glance is not None and self.glance.state.alive
+        if alive and time.time() - reading.at < STALE_AFTER:
+            return ""
+        return f"as of {units.clock(reading.at)}" if alive else f"ended, {units.clock(reading.at)}"
+
+    def lines(self, width: int, height: int) -> list[Line]:
+        reading = self.summary.reading
+        if reading is None:
+            return [[("no reading yet", "dim")]]
+        lines = self._meters(reading, width, height)
+        return [[("".join(text for text, _ in line), "dim")] for line in lines] if self._past(reading) else lines
+
+    def _meters(self, reading: Reading, width: int, height: int) -> list[Line]:
+        cores = f"{reading.process_cpu:.1f}/{plural(reading.cores, 'core')}"
+        ram = f"{reading.ram / 2**30:.1f}/{reading.ram_total / 2**30:.1f} GiB"
+        processor = _meter("cpu", reading.cpu, cores, width)
+        memory = _meter("ram", reading.ram / max(1, reading.ram_total), ram, width)
+        worker: Line = [("worker ", "dim"), (units.size(reading.process_ram), "")]
+        rest = joined([worker, [("disk ", "dim"), (f"{units.size(reading.disk_free)} free", "")]], width)
+        if not reading.gpus:
+            return [processor, memory, rest]
+        lines = [line for gpu in reading.gpus[:1] for line in _gpu(gpu, width)]
+        for number, gpu in enumerate(reading.gpus[1 : max(1, height - 6) + 1], 1):
+            used = f"{gpu.memory / 2**30:.1f}/{gpu.memory_total / 2**30:.0f} GiB"
+            lines.append(_meter(f"gpu{number}", gpu.utilisation, used, width))
+        return [*lines, processor, memory, rest]
+
+
+def _gpu(gpu: Gpu, width: int) -> list[Line]:
+    used = f"{gpu.memory / 2**30:.1f}/{gpu.memory_total / 2**30:.0f} GiB"
+    lines = [
+        _meter("util", gpu.utilisation, f"{100 * gpu.utilisation:.0f} %", width),
+        _meter("mem", gpu.memory / max(1, gpu.memory_total), used, width),
+    ]
+    facts = [f"{gpu.watts:.0f} W"] if gpu.watts is not None else []
+    facts += [f"{gpu.celsius:.0f} °C"] if gpu.celsius is not None else []
+    return [*lines, [("     " + "  ".join(facts), "")]] if facts else lines
+
+
+def _meter(name: str, share: float, text: str, width: int) -> Line:
+    """A bar that gives way to its figure, which has a fixed place."""
+    figure = max(14, len(text))
+    cells = width - 5 - figure - 1
+    head: Line = [(f"{name:<5}", "dim")]
+    return [*head, *(bar(share, cells) if cells >= 6 else []), (f" {text:>{figure}}", "")]

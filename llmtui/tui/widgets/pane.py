@@ -1,0 +1,237 @@
+"""A pane: rows of text in a frame, of which only those that changed are sent to the terminal.
+
+Textual sends a refreshed widget whole: 5.3 kB for a chart of 118x30 cells where the changed rows are 1.4 kB. It can
+send single rows, but not the right end of one, so rows are what is compared.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.cells import cell_len
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.geometry import Offset, Region
+from textual.selection import Selection
+from textual.strip import Strip
+from textual.widget import Widget
+
+from llmtui.view.lines import Line, clip, cut, width
+from llmtui.view.sanitize import shown
+
+BOXES_FROM = 100
+"""Terminal columns from which panes get boxes; below, a rule above each saves two rows and two columns."""
+
+_NEVER = (-1, -1, False)
+_SELECTED = Style(reverse=True)  # which shows without colours too
+
+
+class Pane(Widget):
+    """Base of everything that draws: subclasses return their content from `lines` and call `update` after a change."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "pane--dim",
+        "pane--bold",
+        "pane--title",
+        "pane--frame",
+        "pane--frame-focus",
+        "pane--accent",
+        "pane--good",
+        "pane--warn",
+        "pane--bad",
+        "pane--bar",
+        "pane--key",
+        "pane--cursor",
+        "pane--raw",
+        "pane--train",
+        "pane--val",
+        "pane--extra",
+    }
+    FRAMED: ClassVar[bool] = True
+
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id, classes=classes)
+        self._rows: list[Line] = []
+        self._content: list[Line] = []
+        self._drawn_for = _NEVER
+        self._roles: dict[str, Style] = {}
+
+    # -- for subclasses -------------------------------------------------------------------------------------------
+
+    def heading(self, width: int) -> Line:
+        """The title, at most `width` cells; only framed panes show it."""
+        return []
+
+    def lines(self, width: int, height: int) -> list[Line]:
+        """The content at this size: up to `height` lines of up to `width` cells."""
+        raise NotImplementedError
+
+    @property
+    def boxed(self) -> bool:
+        """Whether there is room for a box, or only for a rule above."""
+        return self.FRAMED and self.app.size.width >= BOXES_FROM
+
+    @property
+    def room(self) -> tuple[int, int]:
+        """Width and height of the content."""
+        columns, rows = self.size
+        if self.boxed:
+            return max(0, columns - 4), max(0, rows - 2)
+        return max(0, columns - 2), max(0, rows - (1 if self.FRAMED else 0))
+
+    def update(self) -> None:
+        """Draw anew and send the rows that differ."""
+        if not self.is_mounted or not self.size or not self.display:
+            if self._drawn_for != _NEVER:  # so that nothing of what it shows now is there when it is shown again
+                self._drawn_for = _NEVER
+                self.refresh()
+            return
+        old, self._rows = self._rows, self._compose_rows()
+        if len(old) != len(self._rows):
+            self.refresh()
+            return
+        changed = [Region(0, y, self.size.width, 1) for y, row in enumerate(self._rows) if row != old[y]]
+        if changed:
+            self.refresh(*changed)
+
+    # -- drawing --------------------------------------------------------------------------------------------------
+
+    def _compose_rows(self) -> list[Line]:
+        columns, rows = self.size
+        self._drawn_for = (columns, rows, self.has_focus)
+        inner, height = self.room
+        content = self._content = [clip(line, inner) for line in self.lines(inner, height)[:height]]
+        content += [[]] * (height - len(content))
+        edge = "frame-focus" if self.has_focus else "frame"
+        if not self.boxed:
+            framed = [[(" ", ""), *line] for line in content]
+            return [self._rule(columns, edge, "─", "─"), *framed][:rows] if self.FRAMED else framed
+        sides = [
+            [("│ ", edge), *line, (" " * (inner - width(line)), ""), (" │", edge)] if inner else [] for line in content
+        ]
+        return [self._rule(columns, edge, "╭", "╮"), *sides, [("╰" + "─" * (columns - 2) + "╯", edge)]][:rows]
+
+    def _rule(self, columns: int, edge: str, left: str, right: str) -> Line:
+        title = clip(self.heading(columns - 6), columns - 6)
+        if not width(title):
+            return [(left + "─" * (columns - 2) + right, edge)]
+        title = [(text, role or "title") for text, role in title]
+        return [(f"{left} ", edge), *title, (" " + "─" * (columns - 4 - width(title)) + right, edge)]
+
+    def render_line(self, y: int) -> Strip:
+        if self._drawn_for != (*self.size, self.has_focus):
+            self._rows = self._compose_rows()
+        line = self._rows[y] if y < len(self._rows) else []
+        strip = Strip(self._segments(line)).adjust_cell_length(self.size.width, self.rich_style)
+        row = y - self.FRAMED
+        if not 0 <= row < len(self._content):
+            return strip
+        return self._marked_selected(strip, row).apply_offsets(-self._margin, row)
+
+    # -- copying --------------------------------------------------------------------------------------------------
+
+    @property
+    def _margin(self) -> int:
+        """Cells to the left of the content."""
+        return 2 if self.boxed else 1
+
+    def _texts(self) -> list[str]:
+        return ["".join(text for text, _ in line).rstrip() for line in self._content]
+
+    def get_selection(self, selection: Selection) -> tuple[str, str] | None:
+        """The text of the content between two places in it; without the frame."""
+        start, end = (at and Offset(max(0, at.x), max(0, at.y)) for at in selection)
+        texts = self._texts()
+        if start is not None and start.y >= len(texts):
+            return None
+        return Selection(start, end).extract("\n".join(texts)), "\n"
+
+    def _marked_selected(self, strip: Strip, row: int) -> Strip:
+        span = self.text_selection.get_span(row) if self.text_selection else None
+        if span is None:
+            return strip
+        text = self._texts()[row]
+        first = self._margin + cell_len(text[: max(0, span[0])])
+        last = self._margin + cell_len(text if span[1] < 0 else text[: span[1]])
+        parts = [strip.crop(0, first), strip.crop(first, last).apply_style(_SELECTED), strip.crop(last)]
+        return Strip.join(parts) if last > first else strip
+
+    def _segments(self, line: Line) -> list[Segment]:
+        """Neighbours of one role become one segment: each costs some forty bytes of colour on the wire."""
+        merged: list[Segment] = []
+        text, role = "", ""
+        for more, its_role in line:
+            blank = not more.strip() and "cursor" not in (role, its_role)
+            if its_role != role and text and not blank:
+                merged.append(Segment(text, self._style(role)))
+                text = ""
+            role = role if blank and text else its_role
+            text += more if more.isprintable() else shown(more)
+        merged.append(Segment(text, self._style(role)))
+        return merged
+
+    def _style(self, role: str) -> Style:
+        if role not in self._roles:
+            self._roles[role] = self.get_component_rich_style(f"pane--{role}") if role else self.rich_style
+        return self._roles[role]
+
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        self._roles = {}
+
+    def watch_has_focus(self, value: bool) -> None:
+        super().watch_has_focus(value)
+        self.update()
+
+
+class Scrolling(Pane, can_focus=True):
+    """A pane whose content may be longer than its room; it stays at the end (or the start) until scrolled."""
+
+    FOLLOW: ClassVar[bool] = False
+    """Stay at the end as content grows, instead of at the start."""
+
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id, classes=classes)
+        self._away = 0
+        self._length = 0
+
+    def content(self, width: int) -> list[Line]:
+        """All lines, however many."""
+        raise NotImplementedError
+
+    def lines(self, width: int, height: int) -> list[Line]:
+        content = self.content(width)
+        self._length = len(content)
+        self._away = max(0, min(self._away, self._length - height))
+        start = self._length - height - self._away if self.FOLLOW else self._away
+        start = max(0, start)
+        window = content[start : start + height]
+        below = self._length - start - height
+        if self.FOLLOW and self._away and window:
+            note = f" {below} more lines below "
+            window[-1] = [(cut(note, width), "key")]
+        return window
+
+    def scroll_lines(self, lines: int) -> None:
+        """Move the window down by so many lines (up, when negative)."""
+        self._away = max(0, self._away + (-lines if self.FOLLOW else lines))
+        self.update()
+
+    def to_start(self) -> None:
+        """Go back to where new content shows."""
+        self._away = 0
+
+    def on_key(self, event: events.Key) -> None:
+        page = max(1, self.room[1] - 1)
+        steps = {"up": -1, "k": -1, "down": 1, "j": 1, "pageup": -page, "pagedown": page}
+        steps |= {"home": -self._length, "g": -self._length, "end": self._length, "G": self._length}
+        if event.key in steps:
+            self.scroll_lines(steps[event.key])
+            event.stop()
+
+    def on_mouse_scroll_down(self) -> None:
+        self.scroll_lines(3)
+
+    def on_mouse_scroll_up(self) -> None:
+        self.scroll_lines(-3)

@@ -1,0 +1,333 @@
+"""The text panes of the Train screen. Each is given the history (and the glance) and draws what is in it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import ClassVar
+
+from core.plural import plural
+from core.runs.directory import State
+from core.runs.summary import Summary
+from llmtui.tui.widgets.axes import scientific
+from llmtui.tui.widgets.pane import Pane, Scrolling
+from llmtui.tui.widgets.stages import stage_lines, stage_strip
+from llmtui.view import plan_text, run_text, units
+from llmtui.view.history import BITS, History
+from llmtui.view.lines import Line, bar, clip, joined, spread, table, wrap, wrapped
+from llmtui.view.run_snapshot import RunSnapshot
+from llmtui.view.sanitize import shown
+
+
+class RunPane(Pane):
+    """A pane about one run. `show` gives it the newest picture."""
+
+    glance: RunSnapshot | None = None
+    history: History | None = None
+
+    def show(self, glance: RunSnapshot | None, history: History | None) -> None:
+        """Draw this run."""
+        another = (glance and glance.run.id) != (self.glance and self.glance.run.id)
+        self.glance, self.history = glance, history
+        if another and isinstance(self, Scrolling):
+            self.to_start()
+        self.update()
+
+    @property
+    def summary(self) -> Summary:
+        """The folded journal; an empty summary before there is any."""
+        return self.history.summary if self.history else Summary()
+
+
+class Status(RunPane):
+    """The first line: run, state, step, loss, speed."""
+
+    FRAMED: ClassVar[bool] = False
+
+    def lines(self, width: int, height: int) -> list[Line]:
+        if self.glance is None:
+            return [[("No run is selected: 1 shows the runs.", "dim")]]
+        summary = self.summary
+        now = self.glance._replace(summary=summary) if self.history else self.glance
+        glyph, word, role = run_text.state(now)
+        left: Line = [(f"{glyph} ", role), (run_text.name(self.glance), "bold"), (f"  {word}", role)]
+        parts: list[Line] = [left]
+        if self.history and not self.history.caught_up:
+            parts.append([(f"reading its journal, {plural(summary.events, 'event')}", "dim")])
+        history, unit = self.history, ""
+        if history:
+            unit = " bpb" if history.unit == BITS else f" {history.unit}"
+        if summary.metric:
+            parts.append([(run_text.step(self.glance._replace(summary=summary)), "")])
+        if summary.metric and history:
+            loss = units.cost(history.cost(summary.metric.loss))
+            parts.append([("loss ", "dim"), (loss, "train"), ("" if summary.evaluation else unit, "dim")])
+        if summary.evaluation and history:
+            seen = summary.evaluation
+            val = units.cost(seen.bits_per_byte if history.unit == BITS else seen.loss, bound=seen.bound)
+            parts.append([("val ", "dim"), (val, "val"), (unit, "dim")])
+        speed = run_text.speed(self.glance._replace(summary=summary))
+        if speed:
+            parts.append([(speed, "")])
+        return [joined(parts, width)]
+
+
+_FIRST = ("lr", "grad", "best", "held-out", "xz -9", "saved", "seen", "gzip -9")
+
+
+class Facts(RunPane):
+    """Numbers of the run: as many as there is room for, the most telling first."""
+
+    def heading(self, width: int) -> Line:
+        shape = self.summary.shape
+        size = f"  {units.count(shape.parameters)} parameters" if shape else ""
+        return [("run", "title"), (size, "dim")]
+
+    def lines(self, width: int, height: int) -> list[Line]:
+        if self.glance is None:
+            return []
+        pairs = self._pairs()
+        if height >= 6:
+            return table(pairs, width)
+        # two figures to a line in the small pane, those that change first
+        pairs.sort(key=lambda pair: _FIRST.index(pair[0]) if pair[0] in _FIRST else len(_FIRST))
+        half = width // 2
+        cells = [line for line in (small(name, value, half - 1) for name, value in pairs) if line]
+        lines = []
+        for left, right in zip(cells[0::2], [*cells[1::2], []], strict=False):
+            gap = " " * max(1, half - sum(len(text) for text, _ in left))
+            lines.append([*left, (gap, ""), *right])
+        return lines
+
+    def _pairs(self) -> list[tuple[str, str]]:
+        assert self.glance is not None
+        recipe, summary = self.glance.run.recipe, self.summary
+        train, model, metric = recipe.train, recipe.model, summary.metric
+        batch = train.batch_size * model.block_size
+        pairs: list[tuple[str, str]] = []
+        if metric:
+            clip = f" (clip {train.clip:g})" if train.clip else ""
+            pairs += [("lr", scientific(metric.lr)), ("grad", f"{metric.grad_norm:.2f}{clip}")]
+        if summary.verdict:
+            name = "held-out" if summary.verdict.final else "best"
+            pairs.append((name, f"{run_text.bits(summary.verdict)} bpb"))
+        pairs += [(shown(name, 12), f"{units.cost(bpb)} bpb") for name, bpb in sorted(summary.yardsticks.items())]
+        if metric:
+            pairs.append(("seen", f"{units.count(metric.tokens)} tok"))
+        if summary.saved:
+            pairs.append(("saved", f"step {summary.saved.step:,}"))
+        if summary.plan and summary.plan.seconds is not None and summary.plan.tokens is not None:
+            expected = f"{units.count(summary.plan.tokens)} tok in {units.duration(summary.plan.seconds)}"
+            pairs.append(("planned", expected))
+        if summary.plan and summary.peak:
+            pairs.append(("memory", plan_text.memory_then(summary)))
+        some = summary.plan and summary.plan.micro_batch < train.batch_size
+        at_once = f", {summary.plan.micro_batch:,} of {train.batch_size:,} at once" if summary.plan and some else ""
+        pairs.append(("batch", f"{units.count(batch)} tok{at_once}"))
+        if summary.shape:
+            shape = summary.shape
+            if metric and shape.tokens:
+                pairs.append(("epochs", f"{metric.tokens / shape.tokens:.2f} of {units.count(shape.tokens)} tok"))
+        pairs.append(("shape", plan_text.shape(model)))
+        if summary.plan:
+            pairs += [
+                ("parts", _brief(plan_text.parts(summary.plan.parameters), units.count)),
+                ("holds", _brief(plan_text.shares(summary.plan.memory), units.size)),
+            ]
+        pairs.append(("context", f"{model.block_size:,} tok"))
+        vocabulary = summary.shape.vocabulary if summary.shape else recipe.tokenize.size
+        pairs.append(("vocab", f"{recipe.tokenize.vocabulary} {vocabulary:,}"))
+        if summary.shape:
+            pairs.append(("work", f"{units.count(summary.shape.flops_per_token)} FLOP/tok"))
+        if summary.metric:
+            pairs.append(("time", units.duration(max(10.0, summary.metric.seconds // 10 * 10))))
+        pairs.append(("ends", f"after {run_text.limits(train)}"))
+        pairs.append(("optim", f"{train.optimizer}, decay {train.weight_decay:g}"))
+        pairs.append(("source", shown(recipe.source.corpus, 200)))
+        if summary.attempt > 1:
+            pairs.append(("attempt", str(summary.attempt)))
+        return pairs
+
+
+def small(name: str, value: str, cells: int) -> Line:
+    """A figure in little room: without what comes after it where that is too much, without its unit, not at all."""
+    if any(digit.isdigit() for digit in value.partition(" ")[0]):
+        for end in (" (", ",", " in ", " "):
+            while end in value and len(name) + 1 + len(value) > cells:
+                value = value.rpartition(end)[0]
+    return [(f"{name} ", "dim"), (value, "")] if len(name) + 1 + len(value) <= cells else []
+
+
+_SHORT = {
+    "embedding": "emb",
+    "positions": "pos",
+    "attention": "attn",
+    "feed-forward": "ffn",
+    "norms": "norm",
+    "output": "head",
+    "program": "program",
+    "weights": "wts",
+    "gradients": "grad",
+    "optimiser": "optim",
+    "activations": "act",
+    "checkpoint copy": "copy",
+}
+
+
+def _brief(pairs: list[tuple[str, int]], figure: Callable[[float], str]) -> str:
+    """The largest first, in short words: a narrow pane then loses the least."""
+    largest = sorted(pairs, key=lambda pair: -pair[1])
+    return " ".join(f"{_SHORT[name]} {figure(number)}" for name, number in largest)
+
+
+class LastSample(RunPane, Scrolling):
+    """The newest text the model wrote."""
+
+    _drawn = 0.0
+
+    def show(self, glance: RunSnapshot | None, history: History | None) -> None:
+        sample = history.summary.sample if history else None
+        if sample and sample.at != self._drawn:
+            self._drawn = sample.at
+            self.to_start()
+        super().show(glance, history)
+
+    def heading(self, width: int) -> Line:
+        sample = self.history.summary.sample if self.history else None
+        if sample is None:
+            return [("last sample", "title")]
+        return [("last sample", "title"), (f"  step {sample.step:,} · T {sample.temperature:g}", "dim")]
+
+    def content(self, width: int) -> list[Line]:
+        sample = self.history.summary.sample if self.history else None
+        if sample is None:
+            return [[("none yet; s asks for one during training", "dim")]]
+        return continuation(sample.prompt, sample.text, width)
+
+
+def continuation(prompt: str, text: str, width: int) -> list[Line]:
+    """A prompt, dim, and what the model wrote behind it, wrapped together."""
+    return wrapped([(shown(prompt, 100_000, lines=True), "dim"), (shown(text, 100_000, lines=True), "")], width)
+
+
+_KINDS = {"warn": "warn", "error": "bad", "end": "bold", "saved": "good", "eval": "val"}
+
+
+class Events(RunPane, Scrolling):
+    """What happened, newest first."""
+
+    def heading(self, width: int) -> Line:
+        return [("events", "title")]
+
+    def content(self, width: int) -> list[Line]:
+        lines: list[Line] = []
+        for at, kind, text in reversed(self.history.events if self.history else ()):
+            moment = time.strftime("%H:%M:%S", time.localtime(at))
+            lines.append([(f"{moment} ", "dim"), (f"{kind:<6} ", _KINDS.get(kind, "dim")), (shown(text), "")])
+        return lines or [[("nothing yet", "dim")]]
+
+
+class Progress(RunPane):
+    """The last lines: how far, how long still, and the five stages where there is room."""
+
+    FRAMED: ClassVar[bool] = False
+
+    def lines(self, width: int, height: int) -> list[Line]:
+        if self.glance is None:
+            return []
+        summary, glance = self.summary, self.glance._replace(summary=self.summary)
+        share = run_text.share(summary)
+        alive = glance.state.alive
+        strip = stage_strip(summary, alive) if width >= 70 else []
+        left: Line = joined(
+            [
+                [(_remaining(summary) if glance.state is State.RUNNING else self._ending(glance), "")],
+                [(self._next_checkpoint(summary), "dim")] if alive else [],
+            ],
+            width - sum(len(text) for text, _ in strip) - 2,
+            " · ",
+        )
+        detail = spread(left, strip, width)
+        if glance.state is State.DONE:
+            share = 1.0
+        meter: Line = [("no figure yet", "dim")]
+        if share is not None:
+            figure = run_text.percent(share)
+            if height == 1 and glance.state is State.RUNNING:
+                figure = "  ".join(part for part in (figure, run_text.remaining(summary)) if part)
+            filled = bar(share, width - max(9, len(figure) + 1), "good" if glance.state is State.DONE else "bar")
+            meter = spread(filled, [(figure, "")], width)
+        return [meter, detail][:height]
+
+    @staticmethod
+    def _ending(glance: RunSnapshot) -> str:
+        if glance.state in (State.FAILED, State.INTERRUPTED):
+            what, _, todo = run_text.trouble(glance)
+            return f"{what}: {todo}" if todo else what
+        if glance.state.alive or glance.state is State.CREATED:
+            return run_text.state(glance)[1]
+        return f"{glance.state.value} {run_text.when(glance)}"
+
+    def _next_checkpoint(self, summary: Summary) -> str:
+        if summary.stage != "train" or not summary.metric or not self.glance:
+            return ""
+        every = self.glance.run.recipe.train.checkpoint_every
+        return f"checkpoint by step {math.floor(summary.metric.step / every + 1) * every:,}"
+
+
+def _remaining(summary: Summary) -> str:
+    """The time left, and of what where it is not of the stage: before the first step the training is still to come."""
+    left = run_text.remaining(summary)
+    if not summary.evaluating:
+        return left
+    return f"evaluating, {left}" if any(map(str.isdigit, left)) else "evaluating"
+
+
+class StagesBox(RunPane):
+    """The five stages and what was noted, in the place of the chart while there is no training yet."""
+
+    def heading(self, width: int) -> Line:
+        return [("stages", "title")]
+
+    def lines(self, width: int, height: int) -> list[Line]:
+        if self.glance is None:
+            return [[("No run is selected: 1 shows the runs, n starts one.", "dim")]]
+        lines = stage_lines(self.glance.run.recipe, self.summary, width, self.glance.state is State.RUNNING)
+        if self.glance.state in (State.FAILED, State.INTERRUPTED):
+            lines += [
+                [],
+                *([(part, "bad")] for part in wrap(": ".join(filter(None, run_text.trouble(self.glance))), width)),
+            ]
+        elif height > 7:
+            # what was taken for the text, and in which encoding: nobody looks for it before the training went wrong
+            told = [(kind, text) for _, kind, text in self.history.events if kind in _NOTED] if self.history else []
+            shown_notes = [clip([(shown(text), _NOTED[kind])], width) for kind, text in told[6 - height :]]
+            lines += [
+                [],
+                *(shown_notes or [[("The loss chart comes with the first training step.", "dim")]]),
+            ]
+        return lines
+
+
+_NOTED = {"note": "dim", "warn": "warn"}
+
+
+class Neighbours(RunPane):
+    """The other runs, in the widest layout."""
+
+    glances: tuple[RunSnapshot, ...] = ()
+
+    def heading(self, width: int) -> Line:
+        return [("runs", "title")]
+
+    def lines(self, width: int, height: int) -> list[Line]:
+        lines: list[Line] = []
+        place = next((i for i, g in enumerate(self.glances) if self.glance and g.run.id == self.glance.run.id), 0)
+        first = max(0, min(place - height // 2, len(self.glances) - height))
+        for glance in self.glances[first : first + height]:
+            glyph, word, role = run_text.state(glance)
+            here = self.glance is not None and glance.run.id == self.glance.run.id
+            left: Line = [(f"{glyph} ", role), (run_text.name(glance), "bold" if here else "")]
+            lines.append(spread(left, [(run_text.val(glance.summary).removeprefix("val ") or word, "dim")], width))
+        return lines

@@ -1,0 +1,152 @@
+"""The list of runs, a line each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textual import events
+from textual.message import Message
+
+from core.runs.directory import UNREADABLE, BadRun, State
+from llmtui.tui.widgets.pane import Pane
+from llmtui.view import run_text
+from llmtui.view.lines import Line, cell, clip, width
+from llmtui.view.run_snapshot import RunSnapshot
+from llmtui.view.sanitize import shown
+
+
+class RunsList(Pane, can_focus=True):
+    """Runs, newest first, with a cursor."""
+
+    class Pointed(Message):
+        """The cursor is on another run."""
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self._all: list[RunSnapshot] = []
+        self._shown: list[RunSnapshot] = []
+        self._broken: Sequence[BadRun] = ()
+        self.wanted = ""
+        """Only runs whose name contains this."""
+        self._cursor = ""
+        self._top = 0
+        self._page = 1
+
+    @property
+    def current(self) -> RunSnapshot | None:
+        """The run under the cursor."""
+        return next((glance for glance in self._shown if glance.run.id == self._cursor), None)
+
+    def point_at(self, run_id: str) -> None:
+        """Put the cursor on that run."""
+        if run_id and run_id != self._cursor:
+            self._cursor = run_id
+            self.update()
+
+    def show(self, glances: list[RunSnapshot], broken: Sequence[BadRun] | None = None) -> None:
+        """Take the newest picture; the cursor stays on its run. broken: those that cannot be read, below the others."""
+        place = self._place()
+        self._broken = self._broken if broken is None else broken
+        self._all = glances
+        self._shown = [glance for glance in glances if self.shows(glance)]
+        if self.current is None and self._shown:
+            self._cursor = self._shown[min(place, len(self._shown) - 1)].run.id
+            self.post_message(self.Pointed())
+        self.update()
+
+    def shows(self, glance: RunSnapshot) -> bool:
+        """Whether the filter lets it through."""
+        return self.wanted.lower() in glance.run.name.lower()
+
+    def filter(self, wanted: str) -> None:
+        """Show only runs whose name contains `wanted`."""
+        self.wanted = wanted
+        self.show(self._all)
+
+    def _place(self) -> int:
+        return next((i for i, glance in enumerate(self._shown) if glance.run.id == self._cursor), 0)
+
+    def heading(self, width: int) -> Line:
+        alive = sum(glance.state.alive for glance in self._all)
+        counts = f"  {len(self._all)}" + (f", {alive} at work" if alive else "")
+        if self.wanted:
+            counts = f"  {len(self._shown)} of {len(self._all)} with “{self.wanted}”"
+        return [("runs", "title"), (counts, "dim")]
+
+    def lines(self, width: int, height: int) -> list[Line]:
+        if not self._shown and self.wanted:
+            return [[(f"No run's name contains “{self.wanted}”. Esc shows them all.", "dim")]]
+        broken = [_broken_row(trouble, width) for trouble in self._broken][: height if not self._shown else height // 3]
+        height -= len(broken)
+        place = self._place()
+        self._page = max(1, height)
+        self._top = max(0, min(self._top, place, len(self._shown) - height))  # no blank rows below, ever
+        self._top = max(self._top, place - height + 1)
+        window = self._shown[self._top : self._top + height]
+        names = max((len(run_text.name(glance)) for glance in self._shown), default=0)
+        states = max((len(run_text.state(glance)[1]) for glance in self._shown), default=0)
+        names = min(names, max(10, width // 4))
+        rows = [_row(glance, names, states, width) for glance in window]
+        if self._shown:
+            rows[place - self._top] = self._marked(rows[place - self._top], width)
+        return rows + broken
+
+    def _marked(self, row: Line, cells: int) -> Line:
+        text = "".join(part for part, _ in row)
+        return [(cell(text, cells), "cursor")] if self.has_focus else [(text, "bold")]
+
+    def on_key(self, event: events.Key) -> None:
+        steps = {"up": -1, "k": -1, "down": 1, "j": 1, "pageup": -self._page, "pagedown": self._page}
+        steps |= {"home": -len(self._shown), "g": -len(self._shown), "end": len(self._shown), "G": len(self._shown)}
+        if event.key in steps and self._shown:
+            place = max(0, min(len(self._shown) - 1, self._place() + steps[event.key]))
+            self._cursor = self._shown[place].run.id
+            self.post_message(self.Pointed())
+            self.update()
+            event.stop()
+
+    def on_click(self, event: events.Click) -> None:
+        row = event.y - 1 + self._top
+        if 0 <= row < len(self._shown):
+            self._cursor = self._shown[row].run.id
+            self.post_message(self.Pointed())
+            self.update()
+
+
+def _broken_row(trouble: BadRun, cells: int) -> Line:
+    """A run directory that cannot be read: why, and what can be done."""
+    told = f"{UNREADABLE}  {shown(trouble.todo)}: {shown(trouble.what)}"
+    return clip([("✗ ", "bad"), (shown(trouble.run, max(10, cells // 3)), "bold"), ("  ", ""), (told, "dim")], cells)
+
+
+def _row(glance: RunSnapshot, names: int, states: int, cells: int) -> Line:
+    """One run: state, name, then as many figures as fit, the most telling first."""
+    glyph, word, role = run_text.state(glance)
+    line: Line = [
+        (f"{glyph} ", role),
+        (cell(run_text.name(glance), names), "bold"),
+        ("  ", ""),
+        (cell(word, states), role),
+    ]
+    if glance.state in (State.FAILED, State.INTERRUPTED):
+        step = run_text.step(glance)
+        return clip([*line, (f"  {step}" if step else "", ""), (f"  {run_text.trouble(glance)[0]}", "dim")], cells)
+    share = run_text.share(glance.summary) if glance.state in (State.RUNNING, State.PAUSED) else None
+    figures = [
+        (f"{run_text.percent(share) if share is not None else '':>7}", 7),
+        (f"{run_text.val(glance.summary):<14}", 14),
+        (f"{run_text.remaining(glance.summary) if glance.state is State.RUNNING else run_text.when(glance):>13}", 13),
+        (f"{run_text.speed(glance):>12}", 12),
+        (f"{run_text.step(glance):<16}", 16),
+    ]
+    order = (4, 0, 1, 3, 2)
+    room = cells - width(line)
+    kept: set[int] = set()
+    for i, (_, need) in enumerate(figures):
+        if need + 2 <= room:
+            kept.add(i)
+            room -= need + 2
+    for i in order:
+        if i in kept:
+            line += [("  ", ""), (figures[i][0], "dim" if i in (2, 4) else "")]
+    return line

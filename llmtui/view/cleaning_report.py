@@ -1,0 +1,60 @@
+"""What the cleaning did to a corpus, as tables for people."""
+
+from __future__ import annotations
+
+from core.events import Report
+from llmtui.view.units import count, size
+
+BAR = 30
+"""Cells of the longest bar of a histogram."""
+
+Rows = list[tuple[str, ...]]
+
+
+def report_tables(report: Report) -> list[Rows]:
+    """The report as tables, each with a line of headings: extent, steps, lengths, frequent lines. Not sanitised."""
+    tables = [_extent(report), _steps(report)]
+    if any(report.lengths):
+        tables.append(_lengths(report))
+    if report.lines:
+        tables.append(_lines(report))
+    return tables
+
+
+def _extent(report: Report) -> Rows:
+    rows: Rows = [("", "DOCUMENTS", "TEXT", "CHARACTERS")]
+    for name, extent in (("read", report.before), ("clean", report.after)):
+        rows.append((name, f"{extent.documents:,}", size(extent.bytes), f"{extent.characters:,}"))
+    if report.split:
+        for name, extent in (("to train on", report.train), ("to validate", report.validation)):
+            rows.append((name, f"{extent.documents:,}", size(extent.bytes), ""))
+        if report.held_out_lines:
+            leaked, lines = report.leaked_lines, report.held_out_lines
+            share = f"{leaked:,} of {lines:,} long held-out lines stand in the training text, too"
+            rows.append(("leakage", "", "", share))
+    return rows
+
+
+def _steps(report: Report) -> Rows:
+    rows: Rows = [("STEP", "CHANGED", "REMOVED", "BYTES")]
+    for step in report.steps:
+        change = f"{'−' if step.bytes > 0 else '+'}{abs(step.bytes):,}" if step.bytes else "0"
+        rows.append((step.step, f"{step.changed:,}", f"{step.removed:,}", change))
+    return rows
+
+
+def _lengths(report: Report) -> Rows:
+    rows: Rows = [("CHARACTERS", "DOCUMENTS", "")]
+    filled = [power for power, documents in enumerate(report.lengths) if documents]
+    most = max(report.lengths)
+    for power in range(filled[0], filled[-1] + 1):
+        documents = report.lengths[power]
+        cells = round(BAR * documents / most)
+        bar = "█" * cells or ("▏" if documents else "")
+        rows.append((f"from {count(2**power)}", f"{documents:,}", bar))
+    return rows
+
+
+def _lines(report: Report) -> Rows:
+    rows: Rows = [("TIMES", f"MOST FREQUENT LINES, in a sample of {size(report.sampled)}")]
+    return [*rows, *((f"{line.count:,}", line.line) for line in report.lines)]
