@@ -59,21 +59,13 @@ def parse_toml(text: str) -> dict[str, Any]:
 def read_toml(path: Path) -> dict[str, Any]:
     """The tables in the file `path`, which a person wrote. Raises OSError, Malformed."""
     try:
-        text = read_text(path)
+        text = decode_text(path.read_bytes()).replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         raise Malformed(_why(error)) from None
     return parse_toml(text)
 
 
-def read_text(path: Path) -> str:
-    """The text of a small file that a person wrote, as `text_in`, all line ends `\\n`.
-
-    Raises OSError, UnicodeDecodeError.
-    """
-    return text_in(path.read_bytes()).replace("\r\n", "\n").replace("\r", "\n")
-
-
-def text_in(raw: bytes) -> str:
+def decode_text(raw: bytes) -> str:
     """The text in bytes: UTF-8, unless they begin with the byte order mark of another. Raises UnicodeDecodeError."""
     mark, encoding = next((known for known in BYTE_ORDER_MARKS if raw.startswith(known[0])), (b"", "utf-8"))
     return raw[len(mark) :].decode(encoding)

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from llmtui.server.errors import Refusal
 from llmtui.view.sanitize import shown
 
-LOG = logging.getLogger("llmtui.server")
+LOG = logging.getLogger(__name__)
 
 BODY_LIMIT = 2**24
 """Bytes of a request."""

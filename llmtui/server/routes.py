@@ -25,7 +25,7 @@ from llmtui.server.registry import Offers
 from llmtui.server.responses import Teller
 from llmtui.server.schema import Body, ChatCompletion, Completion, parse
 
-LOG = logging.getLogger("llmtui.server")
+LOG = logging.getLogger(__name__)
 
 AT_ONCE = 8
 """Requests that are answered at once, in turns; others wait. Each takes memory for what it has read."""

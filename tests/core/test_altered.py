@@ -11,7 +11,7 @@ from core.errors import DiskTrouble
 from core.events import Event, Note, StageFinished
 from core.jobs import prepare as stages
 from core.jobs.prepare import Prepared, prepare
-from core.preprocess import compression_baselines as rulers
+from core.preprocess import compression_baselines
 from core.recipe.schema import Recipe
 from core.storage.artifact import Altered, Artifact
 from core.storage.files import remove_tree
@@ -109,6 +109,6 @@ def test_a_yardstick_that_cannot_be_measured_is_left_out(
         raise error
 
     monkeypatch.setattr("core.preprocess.compression_baselines.lzma.LZMACompressor", fail)
-    (note,) = rulers.yardsticks(clean)
+    (note,) = compression_baselines.yardsticks(clean)
     assert isinstance(note, Note)
     assert "was not measured" in note.text

@@ -12,7 +12,7 @@ import msgspec
 from click.shell_completion import CompletionItem
 
 from core.errors import Usage
-from core.parsing import text_in
+from core.parsing import decode_text
 from core.recipe.file import BadRecipe, fields, load, presets
 from core.recipe.sampling import Precision
 from core.recipe.schema import Recipe, Sample
@@ -175,7 +175,7 @@ def sampling_settings(recipe: Recipe, asked: dict[str, Any]) -> Sample:
 def text_of(name: str) -> str:
     """The text of a file, or of standard input where `name` is "-". Raises NoText."""
     try:
-        return text_in(sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes())
+        return decode_text(sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes())
     except UnicodeDecodeError as error:
         todo = "save it as UTF-8, such as with: iconv -f ENCODING -t UTF-8"
         raise NoText(f"it is not {error.encoding.upper()} text (byte {error.start:,})", where=name, todo=todo) from None
