@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 
-class Trouble(Exception):
+class LlmtuiError(Exception):
     """Something went wrong that the person in front of the screen can do something about.
 
     what: what happened, a clause that reads after "cannot train: ". where: file, field, step. kept: what is
@@ -36,13 +36,13 @@ class Trouble(Exception):
         return "\n        ".join(lines)
 
 
-class Usage(Trouble):
+class UsageError(LlmtuiError):
     """The request itself is wrong: a recipe, a name, an option."""
 
     exit_code = 2
 
 
-class Busy(Trouble):
+class BusyError(LlmtuiError):
     """Somebody else is at it; trying again later may work."""
 
     exit_code = 75
@@ -62,13 +62,13 @@ _DISK_ADVICE = {
 }
 
 
-class DiskTrouble(Trouble):
+class DiskError(LlmtuiError):
     """The disk is full, read-only or failing."""
 
     doing = "write"
 
     @classmethod
-    def of(cls, error: OSError, path: object, kept: str = "") -> DiskTrouble:
+    def of(cls, error: OSError, path: object, kept: str = "") -> DiskError:
         """The same trouble whatever was being written: `error` while writing to `path`."""
         reason = error.strerror or str(error)
         return cls(
@@ -79,17 +79,17 @@ class DiskTrouble(Trouble):
         )
 
 
-class Interrupted(Trouble):
+class ProcessKilledError(LlmtuiError):
     """It broke off from outside, as when a process is killed: nothing is wrong with what was to be done."""
 
     exit_code = 4
 
 
-class MemoryShort(Trouble):
+class HostMemoryError(LlmtuiError):
     """More memory was asked for than there is, or than this process may have."""
 
     @classmethod
-    def here(cls, kept: str = "") -> MemoryShort:
+    def here(cls, kept: str = "") -> HostMemoryError:
         """The same trouble wherever it ran out. Names the limit that `ulimit -v` has set, if it has."""
         limit, _ = resource.getrlimit(resource.RLIMIT_AS)
         if limit == resource.RLIM_INFINITY:
@@ -130,18 +130,18 @@ def log(text: str) -> None:
         sys.stderr.flush()
 
 
-def as_trouble(error: BaseException, path: object = "") -> Trouble:
+def as_llmtui_error(error: BaseException, path: object = "") -> LlmtuiError:
     """What to say of `error`, whatever it is. path: of the file at work, for an OSError that names none."""
-    if isinstance(error, Trouble):
+    if isinstance(error, LlmtuiError):
         return error
     if ran_out(error):
-        return MemoryShort.here()
+        return HostMemoryError.here()
     if isinstance(error, OSError):
-        return DiskTrouble.of(error, error.filename or path)
-    return Unforeseen(f"an error nobody foresaw: {type(error).__name__}: {error}")
+        return DiskError.of(error, error.filename or path)
+    return UnexpectedError(f"an error nobody foresaw: {type(error).__name__}: {error}")
 
 
-class Unforeseen(Trouble):
+class UnexpectedError(LlmtuiError):
     """A mistake of the program's own: whoever says it writes the traceback down."""
 
 

@@ -334,7 +334,7 @@ class Ended(Event, frozen=True, kw_only=True):
     attempt: Whole
     outcome: Outcome
     what: str = ""
-    """Why it failed: the parts of a `Trouble`."""
+    """Why it failed: the parts of a `LlmtuiError`."""
     where: str = ""
     kept: str = ""
     todo: str = ""
@@ -382,5 +382,5 @@ def encode(event: Struct) -> bytes:
 
 
 def decode(line: bytes) -> AnyEvent:
-    """What `encode` wrote. Raises Malformed."""
+    """What `encode` wrote. Raises ParseError."""
     return parse(_decoder.decode, line)

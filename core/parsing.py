@@ -26,42 +26,42 @@ BYTE_ORDER_MARKS = (  # the longer first: UTF-32's begins with UTF-16's
 """How a text may begin, and what it then is written in: editors and shells of Windows write such marks."""
 
 
-class Malformed(ValueError):
+class ParseError(ValueError):
     """The content is not what it should be; the message says why, a clause."""
 
 
 def parse(decode: Callable[[bytes], T], raw: bytes) -> T:
-    """What `decode`, the method of a msgspec decoder, makes of `raw`. Raises Malformed."""
+    """What `decode`, the method of a msgspec decoder, makes of `raw`. Raises ParseError."""
     try:
         return decode(raw)
     except (ValueError, ArithmeticError, RecursionError) as error:  # msgspec's own errors are ValueErrors
-        raise Malformed(_why(error)) from None
+        raise ParseError(_why(error)) from None
 
 
 def parse_json(raw: bytes | str, kind: type[T]) -> T:
-    """The JSON in `raw` as a `kind`. Raises Malformed."""
+    """The JSON in `raw` as a `kind`. Raises ParseError."""
     return parse(lambda data: msgspec.json.decode(data, type=kind), raw.encode() if isinstance(raw, str) else raw)
 
 
 def read_json(path: Path, kind: type[T]) -> T:
-    """The JSON in the file `path` as a `kind`. Raises OSError, Malformed."""
+    """The JSON in the file `path` as a `kind`. Raises OSError, ParseError."""
     return parse_json(path.read_bytes(), kind)
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """The tables in `text`. Raises Malformed, with the line."""
+    """The tables in `text`. Raises ParseError, with the line."""
     try:
         return tomllib.loads(text)
     except (ValueError, ArithmeticError, RecursionError) as error:
-        raise Malformed(_why(error)) from None
+        raise ParseError(_why(error)) from None
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The tables in the file `path`, which a person wrote. Raises OSError, Malformed."""
+    """The tables in the file `path`, which a person wrote. Raises OSError, ParseError."""
     try:
         text = decode_text(path.read_bytes()).replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
-        raise Malformed(_why(error)) from None
+        raise ParseError(_why(error)) from None
     return parse_toml(text)
 
 

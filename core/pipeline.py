@@ -38,7 +38,7 @@ def pipeline(recipe: Recipe, workspace: Workspace, run: Path, device: Device, ra
     """Build what `recipe` says, in the workspace's artifacts and in the directory `run`.
 
     Yields what the stages say. Commands sent in reach the trainer; closing it stops at a point to go on from.
-    When the trainer was told to stop, the pipeline ends there. Raises the stages' Trouble.
+    When the trainer was told to stop, the pipeline ends there. Raises the stages' LlmtuiError.
 
     ranks: the processes that train together, each with a pipeline that it drives to its end. All but the first wait
     for the data, train, and have nothing to say that counts.

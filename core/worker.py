@@ -27,7 +27,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-from core.errors import Busy, Interrupted, Trouble, Unforeseen, as_trouble, log
+from core.errors import BusyError, LlmtuiError, ProcessKilledError, UnexpectedError, as_llmtui_error, log
 from core.events import (
     AnyEvent,
     Ended,
@@ -43,8 +43,8 @@ from core.events import (
     encode,
 )
 from core.hardware import Meter
-from core.parsing import Malformed
-from core.processes.pool import WorkerDied
+from core.parsing import ParseError
+from core.processes.pool import WorkerDiedError
 from core.runs.control import Requests
 from core.runs.directory import GONE, Run
 from core.runs.journal_offset import write_sealed
@@ -65,7 +65,7 @@ RESERVE = 2**20
 """Bytes put aside, so that the last word can be written on a full disk."""
 
 
-class Stopped(Exception):
+class StopRequested(Exception):
     """Somebody asked for it."""
 
 
@@ -96,18 +96,18 @@ class Worker:
         try:
             self._drive()
             end = Ended(attempt=self._attempt, outcome="done")
-        except Interrupted as trouble:  # no last word, as if this one had been killed: it can be started again
+        except ProcessKilledError as trouble:  # no last word, as if this one had been killed: it can be started again
             log(trouble.sentence())
             self._journal.sync()
             return trouble.exit_code
-        except Stopped:
+        except StopRequested:
             end = self._stopped()
-        except WorkerDied as trouble:  # a signal to a whole group of processes ends those that help at once
+        except WorkerDiedError as trouble:  # a signal to a whole group of processes ends those that help at once
             end = self._stopped() if self._asked_to_stop else self._failed(trouble)
         except Exception as error:
-            if not isinstance(error, Trouble):
+            if not isinstance(error, LlmtuiError):
                 log(traceback.format_exc())
-            end = self._failed(as_trouble(error, self._run.path))
+            end = self._failed(as_llmtui_error(error, self._run.path))
         self._end(end)
         return end.exit_code
 
@@ -123,8 +123,8 @@ class Worker:
     def _stopped(self) -> Ended:
         return Ended(attempt=self._attempt, outcome="stopped", exit_code=STOPPED)
 
-    def _failed(self, trouble: Trouble) -> Ended:
-        unforeseen = isinstance(trouble, Unforeseen)
+    def _failed(self, trouble: LlmtuiError) -> Ended:
+        unforeseen = isinstance(trouble, UnexpectedError)
         return Ended(
             attempt=self._attempt,
             outcome="failed",
@@ -166,9 +166,9 @@ class Worker:
                 self._say(event)
                 commands = self._commands(event)
             if self._asked_to_stop:
-                raise Stopped
+                raise StopRequested
             if ranks.orphaned and self._summary.stages["train"].state == "working":
-                raise Interrupted("what started its processes is gone", todo="resume it")
+                raise ProcessKilledError("what started its processes is gone", todo="resume it")
 
     def _begin_anew(self, event: Event) -> None:
         """Say so where `event` shows that the training begins without a checkpoint, of which earlier attempts spoke."""
@@ -184,7 +184,10 @@ class Worker:
                 self._stepped = True
 
     def _commands(self, event: Event) -> Commands | None:
-        """What to send in after `event`. Waits while a pause is wanted. Raises Stopped where closing is stopping."""
+        """What to send in after `event`. Waits while a pause is wanted.
+
+        Raises StopRequested where closing is stopping.
+        """
         asked = self._requests.anything()
         if asked:
             for _ in self._pauses():
@@ -193,7 +196,7 @@ class Worker:
             self._asked_to_stop = self._asked_to_stop or self._requests.take_stop()
         if self._asked_to_stop:
             if self._summary.stage != "train" or not self._stepped:  # there is nothing that has to be saved
-                raise Stopped
+                raise StopRequested
             return (Stop(),)
         if not isinstance(event, Metric):
             return None
@@ -228,15 +231,15 @@ class Worker:
             self._write_curves()
 
     def _require_place(self) -> None:
-        """Raise Interrupted where nobody can see or reach this worker any more."""
+        """Raise ProcessKilledError where nobody can see or reach this worker any more."""
         if not self._lock.stands():
-            raise Interrupted(GONE, where=str(self._run.path))
+            raise ProcessKilledError(GONE, where=str(self._run.path))
 
     def _write(self, event: Event) -> bool:
         """Put `event` into the journal; False where not even the reserve made room for it."""
         assert isinstance(event, AnyEvent)
         line = encode(event)
-        with contextlib.suppress(Malformed):  # NaN: what no reader of the journal can see must not be here either
+        with contextlib.suppress(ParseError):  # NaN: what no reader of the journal can see must not be here either
             self._curves.absorb(decode(line))
         if self._journal.append(line):
             return True
@@ -272,9 +275,9 @@ def accompany(run: Run) -> int:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the first one is asked, too, and decides when
             for _ in pipeline(run.recipe, Workspace(), run.path, device, ranks):
                 pass
-    except Interrupted:
+    except ProcessKilledError:
         return 0
-    except Trouble as trouble:
+    except LlmtuiError as trouble:
         log(f"process {os.environ['RANK']}: {trouble.sentence()}")
         return trouble.exit_code
     return 0
@@ -289,11 +292,14 @@ def main() -> int:
             return accompany(run)
         lock = Lock.acquire(run.path / "writer.lock")
         if lock is None:
-            return Busy.exit_code
+            return BusyError.exit_code
         with lock:
             return Worker(run, attempt, lock).work()
-    except (Trouble, OSError) as error:  # before there is a journal to say it in: the supervisor reads it in the log
-        trouble = as_trouble(error, sys.argv[1])
+    except (
+        LlmtuiError,
+        OSError,
+    ) as error:  # before there is a journal to say it in: the supervisor reads it in the log
+        trouble = as_llmtui_error(error, sys.argv[1])
         log(trouble.sentence())
         return trouble.exit_code
 

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-from core.errors import Busy
+from core.errors import BusyError
 from core.events import Event, Note
 from core.processes.child_job import Failed, carry_out
 
@@ -15,7 +15,7 @@ def work(task: str) -> Iterator[Event | Failed]:
     print("a library that chatters")
     yield Note(text="begun")
     if task == "trouble":
-        raise Busy("it is taken", where="here", kept="all of it", todo="wait")
+        raise BusyError("it is taken", where="here", kept="all of it", todo="wait")
     if task == "surprise":
         raise ZeroDivisionError("by zero")
     if task == "nonsense":

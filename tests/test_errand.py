@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from core.errors import Trouble
+from core.errors import LlmtuiError
 from core.events import AnyEvent, Note
 from core.storage.workspace import Workspace
 from llmtui.clients.child_job import errand
@@ -39,7 +39,7 @@ def test_what_it_says_arrives_and_what_libraries_print_does_not(workspace: Works
 def test_what_goes_wrong_is_the_same_sentence_on_this_side(
     workspace: Workspace, task: str, sentence: str, code: int
 ) -> None:
-    with pytest.raises(Trouble) as caught:
+    with pytest.raises(LlmtuiError) as caught:
         list(errand(workspace, "tests.errands", task, says=AnyEvent))
     assert sentence in caught.value.sentence() and caught.value.exit_code == code
 

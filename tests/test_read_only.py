@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from core.storage.workspace import NoWorkspace, ReadOnly, Workspace
+from core.storage.workspace import ReadOnlyWorkspaceError, Workspace, WorkspaceError
 from tests.test_cli import LLMTUI, ROOT
 from tests.ui.making import failed_run, finished_run
 
@@ -17,7 +17,7 @@ MOUNTED = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && shift && e
 
 WORKBENCH = """
 import asyncio
-from core.errors import Trouble
+from core.errors import LlmtuiError
 from core.storage.workspace import Workspace
 from llmtui.tui.app import Workbench
 from tests.ui.viewing import screen_text, until
@@ -74,9 +74,9 @@ def test_a_read_only_home_is_looked_at_in_the_workbench_which_says_what_cannot_b
 
 def test_who_cannot_even_read_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "home").write_text("")  # nothing can be made in it
-    with pytest.raises(NoWorkspace):
+    with pytest.raises(WorkspaceError):
         Workspace(tmp_path / "home").look()
     home = Workspace(tmp_path / "other")
     monkeypatch.setattr("os.access", lambda path, mode: False)
-    with pytest.raises(ReadOnly):
+    with pytest.raises(ReadOnlyWorkspaceError):
         home.look()

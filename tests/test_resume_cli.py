@@ -10,7 +10,7 @@ import pytest
 
 from core.events import Ended, Metric, Started, encode
 from core.recipe.schema import Recipe
-from core.runs.directory import Launched, Run, State, StillRunning
+from core.runs.directory import Launched, Run, RunActiveError, State
 from core.runs.recipe_change import change
 from core.runs.summary import Summary
 from core.storage.files import write_atomic
@@ -111,7 +111,7 @@ def test_settings_of_a_living_run_stay(workspace: Workspace, tiny: Make, capsys:
         assert owner.stdout and owner.stdout.readline()
         assert command_line(["resume", "--set", "train.lr=0.001"]) == 75
         assert "llmtui stop" in capsys.readouterr().err
-        with pytest.raises(StillRunning):
+        with pytest.raises(RunActiveError):
             change(run, ["train.lr=0.001"])
         owner.kill()
     assert reread(run) == run.recipe

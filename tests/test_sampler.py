@@ -21,7 +21,7 @@ from core.runs.directory import Run
 from core.runs.launch import environment
 from core.sample.protocol import Cancel, Generate, Loaded, Replies, Text, decode_request
 from core.storage.workspace import Workspace
-from llmtui.clients.sampler import BEHIND, NotText, Sampler, SamplerDied, TooSlow
+from llmtui.clients.sampler import BEHIND, InferenceProcessError, InferenceTimeoutError, PromptTextError, Sampler
 from tests.core.serving import saved
 from tests.waiting import PATIENCE
 
@@ -135,7 +135,7 @@ def test_a_process_that_fails_fails_for_all_who_wait_and_the_next_question_start
         _, first = await told(sampler, "hello")
         waiting.append(asyncio.create_task(told(sampler, prompt)))
         for failed in await asyncio.gather(*waiting, return_exceptions=True):
-            assert isinstance(failed, SamplerDied)
+            assert isinstance(failed, InferenceProcessError)
             assert what in failed.what
             assert failed.where == str(workspace.state / "sampler.log")
         text, second = await told(sampler, "hello")
@@ -153,7 +153,7 @@ def test_a_killed_process_is_told_from_one_that_ended(check: Check) -> None:
         await asyncio.sleep(0)
         os.kill(process, signal.SIGKILL)
         for failed in await asyncio.gather(*waiting, return_exceptions=True):
-            assert isinstance(failed, SamplerDied)
+            assert isinstance(failed, InferenceProcessError)
             assert "ended by SIGKILL, as the system does when memory runs out" in failed.what
         assert (await told(sampler, "hello"))[0] == "hello!"
 
@@ -185,7 +185,7 @@ def test_whoever_does_not_read_keeps_nobody_waiting_and_takes_no_endless_memory(
             await anext(replies)
             assert (await told(sampler, "hello"))[0] == "hello!"  # behind the flood in the child
             got = 1
-            with pytest.raises(TooSlow):
+            with pytest.raises(InferenceTimeoutError):
                 async for _ in replies:
                     got += 1
             assert got == BEHIND + 1
@@ -196,7 +196,7 @@ def test_whoever_does_not_read_keeps_nobody_waiting_and_takes_no_endless_memory(
 
 def test_half_a_character_is_refused_in_a_sentence(check: Check) -> None:
     async def test(sampler: Sampler) -> None:
-        with pytest.raises(NotText):
+        with pytest.raises(PromptTextError):
             await told(sampler, "\ud800")
         assert (await told(sampler, "hello"))[0] == "hello!"
 
@@ -206,7 +206,7 @@ def test_half_a_character_is_refused_in_a_sentence(check: Check) -> None:
 def test_a_process_that_cannot_be_started_is_a_sentence(workspace: Workspace) -> None:
     async def test() -> None:
         sampler = Sampler(workspace, ["/nowhere/to/be/found"])
-        with pytest.raises(SamplerDied, match="cannot be started"):
+        with pytest.raises(InferenceProcessError, match="cannot be started"):
             await told(sampler, "hello")
         await sampler.close()
 

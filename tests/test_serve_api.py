@@ -19,7 +19,7 @@ openai = pytest.importorskip("openai")
 from core.recipe.sampling import Sampling  # noqa: E402
 from core.runs.directory import Run  # noqa: E402
 from core.storage.workspace import Workspace  # noqa: E402
-from llmtui.server.errors import Refusal  # noqa: E402
+from llmtui.server.errors import ApiError  # noqa: E402
 from llmtui.server.generation import Job  # noqa: E402
 from llmtui.server.registry import Offer  # noqa: E402
 from llmtui.server.schema import ChatCompletion, parse  # noqa: E402
@@ -526,5 +526,5 @@ def test_settings_of_other_servers_mean_the_same_here(bot: Run) -> None:
         *usual,
         "x",
     )
-    with pytest.raises(Refusal, match="top_p"):
+    with pytest.raises(ApiError, match="top_p"):
         sampling(top_p=-0.1)

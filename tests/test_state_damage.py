@@ -14,21 +14,21 @@ from hypothesis import strategies as st
 from safetensors.numpy import save
 
 from core.events import AnyEvent, Ended, Evaluation, Metric, Progress, StageFinished, StageStarted, Started, encode
-from core.parsing import Malformed, parse_json, parse_toml, read_toml
+from core.parsing import ParseError, parse_json, parse_toml, read_toml
 from core.preprocess.shard_index import read_result
 from core.runs.control import Requests
-from core.runs.directory import BadRun, Exited, Launched, Run
+from core.runs.directory import Exited, InvalidRunError, Launched, Run
 from core.runs.summary import Summary
 from core.runs.transcript import Began, Said, said_before
-from core.storage.artifact import Artifact, Damaged, FileFacts, Manifest, seal
+from core.storage.artifact import Artifact, DamagedError, FileFacts, Manifest, seal
 from core.storage.journal import Tail
 from core.storage.workspace import Workspace
-from core.tokenize.vocabulary import BadVocabulary, Vocabulary
+from core.tokenize.vocabulary import Vocabulary, VocabularyError
 from core.train.commands import Draw
 from llmtui.cli.commands.show import _described, _row
 from llmtui.cli.main import run as llmtui
 from llmtui.tui.settings import load_memory, load_settings
-from llmtui.tui.theming import BadTheme, read_theme
+from llmtui.tui.theming import ThemeError, read_theme
 from llmtui.tui.widgets.chart import Chart, Curve
 from llmtui.tui.widgets.stages import stage_lines
 from llmtui.view import run_text
@@ -136,7 +136,7 @@ def test_small_files_with_any_byte_changed_raise_what_is_documented(run: Run, tm
         for changed in damaged(content, at)[:: 1 + at % 3]:
             try:
                 opened(changed)
-            except BadRun:
+            except InvalidRunError:
                 continue
     (run.path / "run.json").write_bytes(kept)
 
@@ -157,7 +157,7 @@ def test_small_files_with_any_byte_changed_raise_what_is_documented(run: Run, tm
         (folder / "manifest.json").write_bytes(raw)
         Artifact.open(folder)
 
-    every(seal(msgspec.json.encode(manifest)), artifact, Damaged)
+    every(seal(msgspec.json.encode(manifest)), artifact, DamagedError)
 
     vocabulary = tmp_path / "vocabulary.json"
     Vocabulary("v", "", [bytes([n]) for n in range(256)], {"<|endoftext|>": 256}, "bytes").save(vocabulary)
@@ -167,7 +167,7 @@ def test_small_files_with_any_byte_changed_raise_what_is_documented(run: Run, tm
             vocabulary.write_bytes(changed)
             try:
                 Vocabulary.load(vocabulary)
-            except BadVocabulary:
+            except VocabularyError:
                 continue
 
     def transcript(raw: bytes) -> None:
@@ -199,19 +199,19 @@ def test_small_files_with_any_byte_changed_raise_what_is_documented(run: Run, tm
         (tmp_path / "theme.toml").write_bytes(raw)
         read_theme(tmp_path / "theme.toml")
 
-    every(b'name = "a"\ndark = true\nprimary = "#112233"\n', theme, BadTheme)
+    every(b'name = "a"\ndark = true\nprimary = "#112233"\n', theme, ThemeError)
 
 
 @pytest.mark.parametrize("opening", [b"[", b'{"a":'])
 def test_what_is_nested_ten_thousand_times_is_malformed(opening: bytes, tmp_path: Path) -> None:
-    with pytest.raises(Malformed):
+    with pytest.raises(ParseError):
         parse_json(opening * 10_000, object)
-    with pytest.raises(Malformed, match="nested"):
+    with pytest.raises(ParseError, match="nested"):
         parse_toml("a = " + "[" * 10_000)
     (tmp_path / "a.toml").write_bytes(b'a = "\xb2"')
-    with pytest.raises(Malformed, match=r"UTF-8 text \(byte 5\)"):
+    with pytest.raises(ParseError, match=r"UTF-8 text \(byte 5\)"):
         read_toml(tmp_path / "a.toml")
-    with pytest.raises(Malformed):
+    with pytest.raises(ParseError):
         parse_toml("a = " + "9" * 5000)
 
 
@@ -234,10 +234,10 @@ def test_no_number_is_too_strange_to_be_written(number: float) -> None:
 def test_damaged_tables_of_keys_are_named(tmp_path: Path, metadata: dict[str, str] | None) -> None:
     path = tmp_path / "keys.safetensors"
     path.write_bytes(save({"a.key": np.zeros(3)}, metadata=metadata))
-    with pytest.raises(Damaged, match="its keys are damaged"):
+    with pytest.raises(DamagedError, match="its keys are damaged"):
         read_result(path)
     path.write_bytes(path.read_bytes()[:20])
-    with pytest.raises(Damaged, match="its keys are damaged"):
+    with pytest.raises(DamagedError, match="its keys are damaged"):
         read_result(path)
 
 

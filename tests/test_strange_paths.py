@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from core.sources.catalog import UnknownSource, located, source_name
+from core.sources.catalog import UnknownSourceError, located, source_name
 from core.storage.files import private
-from core.storage.workspace import NoWorkspace, Workspace
+from core.storage.workspace import Workspace, WorkspaceError
 from llmtui.cli.console import out_json
 from llmtui.cli.main import run as llmtui
 from llmtui.clients.child_job import appended
@@ -60,7 +60,7 @@ def test_bytes_that_are_no_text_in_a_path_are_shown_and_refused_where_they_would
         pytest.skip("this file system knows no such names")
     (odd / "text.txt").write_text("some text")
     monkeypatch.chdir(odd)
-    with pytest.raises(UnknownSource, match="UTF-8"):
+    with pytest.raises(UnknownSourceError, match="UTF-8"):
         located("text.txt")
     out_json({"path": str(odd), "of": [float("nan"), {str(odd): 1}]})
     told = json.loads(capsys.readouterr().out)
@@ -75,7 +75,7 @@ def test_bytes_that_are_no_text_in_a_path_are_shown_and_refused_where_they_would
     for command in (["ls"], ["ls", "--json"], ["show"], ["show", "--json"], ["locate"]):
         assert llmtui(command) == 0
         assert "caf" in capsys.readouterr().out or command == ["ls"]
-    with pytest.raises(NoWorkspace, match="UTF-8"):
+    with pytest.raises(WorkspaceError, match="UTF-8"):
         Workspace().prepare()
 
 

@@ -12,14 +12,14 @@ import pyarrow.compute as pc
 from msgspec.structs import replace
 
 from core.download import stories
-from core.download.discover import NoText, Unreadable, list_source
+from core.download.discover import NoTextError, UnreadableError, list_source
 from core.download.documents import SHARD_BYTES, write_batches
-from core.download.files import BrokenRecords, CutShort, Files
+from core.download.files import Files, TooManyInvalidRecordsError, TruncatedFileError
 from core.download.hub import Hub, identity
 from core.download.progress import Meter, published_shards, shard_name
 from core.download.source import Origin, Rows
-from core.download.subset import Limits, NoSample
-from core.download.text_column import NoColumn
+from core.download.subset import Limits, SubsetError
+from core.download.text_column import TextColumnError
 from core.events import Event
 from core.recipe.schema import Source
 from core.sources.catalog import BUILT_IN, kind_of, located
@@ -27,12 +27,12 @@ from core.storage.artifact import Artifact, Facts, Staging, fingerprint
 
 __all__ = [
     "FORMAT",
-    "BrokenRecords",
-    "CutShort",
-    "NoColumn",
-    "NoSample",
-    "NoText",
-    "Unreadable",
+    "NoTextError",
+    "SubsetError",
+    "TextColumnError",
+    "TooManyInvalidRecordsError",
+    "TruncatedFileError",
+    "UnreadableError",
     "download",
     "identify",
 ]
@@ -46,7 +46,7 @@ _KEPT = "kept_"
 def identify(recipe: Source) -> str:
     """A fingerprint of the source: names, sizes and times of its files, which are not read; or its address.
 
-    Raises UnknownSource, Unreadable, NoText.
+    Raises UnknownSourceError, UnreadableError, NoTextError.
     """
     if recipe.corpus == "stories":
         return stories.identify()
@@ -79,8 +79,9 @@ def download(recipe: Source, out: Staging) -> Generator[Event, None, Artifact]:
     """Copy the text of a source into `documents-*.parquet`.
 
     Yields Progress in bytes, and Notes about what was left out or repaired. After a break it goes on behind the last
-    complete shard. Facts: documents, bytes (UTF-8), and what the kind of source adds. Raises UnknownSource,
-    Unreadable, NoText, NoColumn, BrokenRecords, CutShort, NoSample, Unreachable.
+    complete shard. Facts: documents, bytes (UTF-8), and what the kind of source adds. Raises UnknownSourceError,
+    UnreadableError, NoTextError, TextColumnError, TooManyInvalidRecordsError, TruncatedFileError, SubsetError,
+    UnreachableError.
     """
     shards, found = published_shards(out, "documents", "parquet")
     position: Facts = {"documents": 0, "bytes": 0} | (found or {})

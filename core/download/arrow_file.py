@@ -12,9 +12,9 @@ from core.download.arrow_tables import columns_of, given, root_of
 from core.download.batches import NOTHING, Place, Step
 from core.download.column_batches import may_hold_text, spread
 from core.download.compression import CUT_OFF
-from core.download.discover import Found, Unreadable, reason
+from core.download.discover import Found, UnreadableError, reason
 from core.download.text_column import Columns
-from core.parsing import Malformed, read_json
+from core.parsing import ParseError, read_json
 
 _SAMPLED, _ROWS = 8, 64
 """Batches spread over the file, and rows of each, that are looked at to find the column of text."""
@@ -26,7 +26,7 @@ _LISTS = ("state.json", "dataset_info.json", "dataset_dict.json")
 
 
 def arrow_columns(path: Path) -> Columns:
-    """The columns of a table. Raises Unreadable where the file is none."""
+    """The columns of a table. Raises UnreadableError where the file is none."""
     with pa.OSFile(str(path)) as file:
         schema = _open(file, path).schema
         return columns_of(schema, _samples(path, schema))
@@ -44,12 +44,12 @@ def _samples(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
                     every *= 2  # a stream does not say how many follow
                 if file.tell() > _SAMPLE_BYTES:
                     break
-    except Unreadable:
+    except UnreadableError:
         return  # whoever reads it says so
 
 
 def read_arrow(name: str, path: Path, size: int, column: str, at: Place) -> Iterator[Step]:
-    """The texts of a column. Documents are named `name:row`, counted from 1. Raises Unreadable."""
+    """The texts of a column. Documents are named `name:row`, counted from 1. Raises UnreadableError."""
     with pa.OSFile(str(path)) as file:
         reader = _open(file, path)
         root = root_of(reader.schema.names, column)
@@ -77,7 +77,7 @@ def _open(file: pa.NativeFile, path: Path) -> Any:
         file.seek(0)
         return pa.ipc.open_stream(file)
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise Unreadable(f"it is no Arrow file, or its end is missing ({error})", where=str(path)) from None
+        raise UnreadableError(f"it is no Arrow file, or its end is missing ({error})", where=str(path)) from None
 
 
 def _each(reader: Any, path: Path) -> Iterator[pa.RecordBatch]:
@@ -88,11 +88,11 @@ def _each(reader: Any, path: Path) -> Iterator[pa.RecordBatch]:
         else:
             yield from reader
     except pa.ArrowException as error:
-        raise Unreadable(f"its data is damaged ({error})", where=str(path)) from None
+        raise UnreadableError(f"its data is damaged ({error})", where=str(path)) from None
     except OSError as error:
         what = reason(error) if error.errno is not None else str(error)
         cut = "expected" in what.lower() or "end of" in what.lower()
-        raise Unreadable(CUT_OFF if cut else f"its data is damaged ({what})", where=str(path)) from None
+        raise UnreadableError(CUT_OFF if cut else f"its data is damaged ({what})", where=str(path)) from None
 
 
 def without_lists(found: list[Found], split: str) -> list[Found]:
@@ -132,6 +132,6 @@ def _listed(path: Path, name: str) -> list[Any]:
     """The list of that name in a JSON file; empty where there is none."""
     try:
         found = read_json(path, dict[str, Any]).get(name)
-    except (OSError, Malformed):
+    except (OSError, ParseError):
         return []
     return found if isinstance(found, list) else []

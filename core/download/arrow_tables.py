@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from core.download.batches import NOTHING, Place, Step, batches_of, steps
 from core.download.column_batches import is_bytes, is_text, may_hold_text, repaired
-from core.download.text_column import Broken, Columns, Seen, text_in
+from core.download.text_column import Columns, InvalidRecordError, Seen, text_in
 
 
 def root_of(names: Iterable[str], column: str) -> str:
@@ -69,7 +69,7 @@ def given(name: str, values: pa.Array, path: list[str], start: Place, behind: Pl
         for value in values.to_pylist():
             try:
                 found.append(text_in(value, path))
-            except Broken:
+            except InvalidRecordError:
                 found.append(None)
         values = pa.array(found, pa.string())
     texts, replaced = repaired(values)

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from core.download.discover import Unreadable, reason
+from core.download.discover import UnreadableError, reason
 from core.download.formats import Compression
 
 _CHUNK = 2**18
@@ -35,13 +35,13 @@ class Bytes(Protocol):
         """Bytes of the file on the disk used up by now."""
 
     def read(self, length: int) -> bytes:
-        """The next `length` bytes, fewer only where they end. Raises Unreadable."""
+        """The next `length` bytes, fewer only where they end. Raises UnreadableError."""
 
     def at_end(self) -> bool:
-        """Whether nothing follows. Raises Unreadable."""
+        """Whether nothing follows. Raises UnreadableError."""
 
     def skip(self, length: int) -> None:
-        """Go on `length` bytes further. Raises Unreadable."""
+        """Go on `length` bytes further. Raises UnreadableError."""
 
 
 class Ahead:
@@ -84,7 +84,7 @@ class Stream(Ahead):
     """The first `size` bytes of a file, unpacked. What was appended to it meanwhile is left out."""
 
     def __init__(self, path: Path, size: int, compression: Compression = "") -> None:
-        """Raises Unreadable."""
+        """Raises UnreadableError."""
         super().__init__()
         self._path, self._size, self._compression = path, size, compression
         try:
@@ -93,7 +93,7 @@ class Stream(Ahead):
                 pa.CompressedInputStream(pa.PythonFile(self._file, "r"), "zstd") if compression == "zst" else None
             )
         except OSError as error:
-            raise Unreadable(reason(error), where=str(path)) from None
+            raise UnreadableError(reason(error), where=str(path)) from None
         self._decoder = _DECODERS[compression]() if compression in _DECODERS else None
         self._used = 0
         self._started = False
@@ -127,7 +127,7 @@ class Stream(Ahead):
             self.damage = f"its compressed data is damaged ({error})"
         except OSError as error:
             if error.errno is not None:  # the disk's; codecs have none
-                raise Unreadable(reason(error), where=str(self._path)) from None
+                raise UnreadableError(reason(error), where=str(self._path)) from None
             cut = "Truncated" in str(error)
             self.damage = CUT_OFF if cut else f"its compressed data is damaged ({error})"
         return b""

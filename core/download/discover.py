@@ -13,19 +13,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 from core.download.library import is_table
-from core.errors import Trouble
-from core.sources.catalog import UnknownSource, is_pattern, located
+from core.errors import LlmtuiError
+from core.sources.catalog import UnknownSourceError, is_pattern, located
 
 _NOT_LIBRARY = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
 
 
-class Unreadable(Trouble):
+class UnreadableError(LlmtuiError):
     """The source is there but cannot be read."""
 
     doing = "read the source"
 
 
-class NoText(Trouble):
+class NoTextError(LlmtuiError):
     """The source holds nothing that could be learned from."""
 
     doing = "read the source"
@@ -48,8 +48,8 @@ def list_source(corpus: str) -> list[Found]:
     """The files of `corpus`, a folder, a file or a pattern, in the order of their names; at least one.
 
     A folder is read with everything below it, except what is hidden, also where a pattern without `**` matches it.
-    Symbolic links are followed; a folder that can be reached twice is read once. Raises UnknownSource, Unreadable,
-    NoText.
+    Symbolic links are followed; a folder that can be reached twice is read once. Raises UnknownSourceError,
+    UnreadableError, NoText.
     """
     if corpus == "stdlib":
         return _library()
@@ -60,14 +60,16 @@ def list_source(corpus: str) -> list[Found]:
     try:
         status = path.stat()
     except OSError as error:
-        raise Unreadable(reason(error), where=corpus) from None
+        raise UnreadableError(reason(error), where=corpus) from None
     if stat.S_ISREG(status.st_mode):
         return [_found(path.name, path, status)]
     if not stat.S_ISDIR(status.st_mode):
-        raise Unreadable("it is neither a file nor a folder", where=corpus)
+        raise UnreadableError("it is neither a file nor a folder", where=corpus)
     found = _walk(path)
     if not found:
-        raise NoText("the folder is empty", where=corpus, todo="name a text file or a folder with text files in it")
+        raise NoTextError(
+            "the folder is empty", where=corpus, todo="name a text file or a folder with text files in it"
+        )
     return found
 
 
@@ -82,7 +84,7 @@ def _library() -> list[Found]:
     files = _walk(folder, without=_NOT_LIBRARY) if folder.is_dir() else []
     found = [file for file in files if file.name.endswith(".py") and not _is_table(file)]
     if not found:
-        raise NoText(
+        raise NoTextError(
             "the standard library of this Python is not there as files, it may be inside a zip archive",
             where=str(folder),
             todo="name a text file or a folder of them as source.corpus",
@@ -119,7 +121,7 @@ def _matching(corpus: str, pattern: Path) -> list[Found]:
             else:
                 found.append(_found(_name(path, root), path, status))
     if not found:
-        raise UnknownSource(
+        raise UnknownSourceError(
             f"no file matches {corpus!r}",
             where="source.corpus",
             todo="a pattern takes *, ? and [a-z] within a name, and ** for any folders in between",

@@ -8,7 +8,7 @@ import unicodedata
 from typing import NamedTuple
 
 from core.download.compression import Ahead, Bytes
-from core.errors import Trouble
+from core.errors import LlmtuiError
 from core.parsing import BYTE_ORDER_MARKS
 
 SAMPLE = 2**16
@@ -59,7 +59,7 @@ _ASCII = bytes(range(128))
 _UNPRINTABLE = re.compile(r"[^\t\n\f\r\x20-\x7e\xa0-\ud7ff\ue000-\ufffc\U00010000-\U0010ffff]")
 
 
-class WrongEncoding(Trouble):
+class EncodingError(LlmtuiError):
     """A text means too little in the encoding it was taken for."""
 
     doing = "read the source"
@@ -113,7 +113,7 @@ def is_utf8(piece: bytes) -> bool:
 def behind_ascii(stream: Bytes, limit: int) -> bytes:
     """Some bytes of a stream from the first line on that is not ASCII; none where the next `limit` bytes all are.
 
-    Raises Unreadable.
+    Raises UnreadableError.
     """
     while limit > 0 and (piece := stream.read(2**20)):
         if not piece.isascii():
@@ -228,13 +228,13 @@ def decode(data: bytes, encoding: str, state: int = 0, *, final: bool) -> Decode
 
 
 def ensure_meant(piece: Decoded, encoding: str, where: str) -> None:
-    """Raises WrongEncoding, naming the file `where`, if more than a small share of the letters of a text, which are
+    """Raises EncodingError, naming the file `where`, if more than a small share of the letters of a text, which are
     not ASCII, mean nothing in its encoding."""
     if piece.replaced <= _DAMAGE:
         return
     letters = len(piece.text) - len(piece.text.encode("ascii", "ignore"))
     if 10 * piece.replaced > letters:
-        raise WrongEncoding(
+        raise EncodingError(
             f"{piece.replaced:,} of {letters:,} letters in a part of it that are not ASCII mean nothing in {encoding}",
             where=where,
             todo="say what it is written in, such as --set source.encoding=cp1250, or take the file out",
@@ -253,7 +253,7 @@ def line_end(data: bytes, encoding: str) -> int:
 
 
 class Transcoded(Ahead):
-    """A stream in another encoding as UTF-8. Reading raises WrongEncoding, too."""
+    """A stream in another encoding as UTF-8. Reading raises EncodingError, too."""
 
     def __init__(self, stream: Bytes, encoding: str, where: str) -> None:
         """where: the file's name, for people."""

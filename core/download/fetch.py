@@ -22,9 +22,9 @@ from urllib3 import exceptions as problems
 
 from core.download.formats import name_for
 from core.download.progress import EVERY, Meter
-from core.download.ssrf import Client, Unreachable
+from core.download.ssrf import Client, UnreachableError
 from core.events import Event
-from core.parsing import Malformed, read_json
+from core.parsing import ParseError, read_json
 from core.sources.catalog import shown_url
 from core.storage.artifact import UNFINISHED, fingerprint
 from core.storage.files import write_atomic
@@ -94,7 +94,7 @@ class _Head(NamedTuple):
 def fetch(url: str, folder: Path, patience: Patience | None = None) -> Generator[Event, None, Fetched]:
     """Fetch `url` into `folder`, going on where an earlier attempt broke off, yielding Progress meanwhile.
 
-    The file and what is known about it have names that begin with "partial-". Raises Unreachable, OSError.
+    The file and what is known about it have names that begin with "partial-". Raises UnreachableError, OSError.
     """
     return (yield from _Fetch(url, folder, patience or PATIENCE).run())
 
@@ -126,7 +126,7 @@ class _Fetch:
                     asked = f", and asks to wait {error.wait:,.0f} s" if error.wait is not None else ""
                     came = f", after {most:,} of {self._known.length:,} bytes" if self._known.length else ""
                     what = f"{error}{asked}{came}"
-                    raise Unreachable(
+                    raise UnreachableError(
                         what,
                         where=self._shown,
                         kept=self._kept(),
@@ -141,13 +141,13 @@ class _Fetch:
         try:
             known = read_json(self._notes, _Known)
             size = self._path.stat().st_size
-        except (OSError, Malformed):
+        except (OSError, ParseError):
             return fresh
         good = known.url == fresh.url and size >= known.kept and (not known.whole or size == known.kept)
         return known if good else fresh
 
     def _attempt(self, client: Client) -> Generator[Event, None, None]:
-        """One request. Raises _Again, Unreachable."""
+        """One request. Raises _Again, UnreachableError."""
         start = self._known.kept if self._known.validator else 0
         headers = {"Range": f"bytes={start}-", "If-Range": self._known.validator} if start else {}
         with contextlib.closing(_answers(client, self._url, headers)) as answers, self._open() as file:
@@ -199,7 +199,7 @@ class _Fetch:
         write_atomic(self._notes, msgspec.json.encode(self._known))
 
     def _begin(self, head: _Head, start: int) -> int:
-        """Where in the file the body belongs. Raises Unreachable, _Again."""
+        """Where in the file the body belongs. Raises UnreachableError, _Again."""
         if head.status == 206 and start:
             came = re.match(r"bytes (\d+)-\d+/(\d+|\*)", head.headers.get("Content-Range", ""))
             if came and int(came[1]) == start and came[2] in ("*", str(self._known.length)):
@@ -242,12 +242,12 @@ class _Fetch:
         todo = (
             "fetch the file yourself and name its path as the source" if head.status in (401, 403) else "check the URL"
         )
-        raise Unreachable(what, where=self._shown, kept=self._kept(), todo=todo)
+        raise UnreachableError(what, where=self._shown, kept=self._kept(), todo=todo)
 
     def _check_space(self, length: int) -> None:
         free = free_bytes(self._path.parent) + (self._path.stat().st_size if self._path.exists() else 0)
         if length * _SHARE_OF_DISK > free:
-            raise Unreachable(
+            raise UnreachableError(
                 f"the file has {'at least ' if self._known.length is None else ''}{length:,} bytes, "
                 f"more than a third of the {free:,} bytes free, and every stage makes about as much of it",
                 where=self._shown,

@@ -12,13 +12,13 @@ from msgspec.structs import asdict
 from core.download import sniff
 from core.download.arrow_file import without_lists
 from core.download.batches import Place, Step
-from core.download.discover import Found, NoText, Unreadable, list_source
+from core.download.discover import Found, NoTextError, UnreadableError, list_source
 from core.download.formats import format_of
 from core.download.progress import Meter
 from core.download.sniff import Looked, look
 from core.download.source import Rows
-from core.download.text_column import NoColumn
-from core.errors import Trouble
+from core.download.text_column import TextColumnError
+from core.errors import LlmtuiError
 from core.events import Event, Note
 from core.plural import plural, verb
 from core.recipe.schema import Source
@@ -31,13 +31,13 @@ _REASONS = 10
 """Reasons for leaving files out that are told, each with its files."""
 
 
-class BrokenRecords(Trouble):
+class TooManyInvalidRecordsError(LlmtuiError):
     """More records cannot be read than the recipe lets pass."""
 
     doing = "read the source"
 
 
-class CutShort(Trouble):
+class TruncatedFileError(LlmtuiError):
     """A file became shorter while it was read: who knows what else of it is missing."""
 
     doing = "read the source"
@@ -88,7 +88,7 @@ class Files:
     def __init__(self, recipe: Source, found: list[Found] | None = None) -> None:
         """Look at what there is. found: the files, where they are not what the recipe names.
 
-        Raises UnknownSource, Unreadable, NoText.
+        Raises UnknownSourceError, UnreadableError, NoTextError.
         """
         self._recipe = recipe
         self._found = without_lists(list_source(recipe.corpus) if found is None else found, recipe.split)
@@ -98,7 +98,11 @@ class Files:
         """Files in which something meant nothing, and their encodings, since the reading began or went on."""
 
     def read(self, position: Facts) -> Iterator[Rows | Event]:
-        """See `Origin.read`. Raises Unreadable, NoText, NoColumn, BrokenRecords, CutShort, WrongEncoding."""
+        """See `Origin.read`.
+
+        Raises UnreadableError, NoTextError, TextColumnError, TooManyInvalidRecordsError, TruncatedFileError,
+        EncodingError.
+        """
         files = yield from self._survey()
         yield from _about(files)
         self.total = float(sum(each.file.size for each in files if not each.refused))
@@ -121,7 +125,7 @@ class Files:
                         raise self._too_many(f"{each.file.name}:{bad.line}: {bad.why}")
                     self._count(at, refused)
                     yield Rows(step.batch, done + step.consumed, asdict(at))
-            except Unreadable as trouble:
+            except UnreadableError as trouble:
                 at.damaged += 1
                 yield Note(level="warning", text=f"{each.file.name} could not be read to its end: {trouble.what}")
             if not each.refused:
@@ -137,23 +141,23 @@ class Files:
         told = {"broken": at.broken, "empty": at.empty}
         self.facts = {"skipped": refused + at.damaged, **{name: count for name, count in told.items() if count}}
 
-    def _too_many(self, where: str) -> BrokenRecords:
+    def _too_many(self, where: str) -> TooManyInvalidRecordsError:
         limit = self._recipe.max_broken
-        return BrokenRecords(
+        return TooManyInvalidRecordsError(
             f"more than {limit:,} records in it cannot be read",
             where=where,
             todo="repair the file, or let more pass: --set source.max_broken=NUMBER",
         )
 
     def _survey(self) -> Generator[Event, None, list[Looked]]:
-        """How each file is to be read. Raises Unreadable, NoText, NoColumn."""
+        """How each file is to be read. Raises UnreadableError, NoTextError, TextColumnError."""
         meter = Meter(None, "documents")
         files: list[Looked] = []
-        lacking: NoColumn | None = None
+        lacking: TextColumnError | None = None
         for file in self._found:
             try:
                 files.append(look(file, self._recipe))
-            except NoColumn as trouble:
+            except TextColumnError as trouble:
                 lacking = lacking or trouble
                 todo = "" if self._recipe.column or not trouble.todo else f" ({trouble.todo})"
                 files.append(Looked(file, format_of(file.name), trouble.what + todo))
@@ -166,19 +170,19 @@ class Files:
 
 
 def _check(corpus: str, files: list[Looked]) -> None:
-    """Raise Unreadable or NoText when there is nothing to go on with."""
+    """Raise UnreadableError or NoTextError when there is nothing to go on with."""
     good = [each for each in files if not each.refused]
     todo = "name a text file or a folder with text files in it"
     if not good and len(files) == 1 and files[0].refused != "binary":
-        raise Unreadable(files[0].refused, where=str(files[0].file.path))
+        raise UnreadableError(files[0].refused, where=str(files[0].file.path))
     if not good:
         first = files[0]
         many = (
             f"none of the {len(files):,} files in it is readable text (the first, {first.file.name}: {first.refused})"
         )
-        raise NoText("it is binary, not text" if len(files) == 1 else many, where=corpus, todo=todo)
+        raise NoTextError("it is binary, not text" if len(files) == 1 else many, where=corpus, todo=todo)
     if not any(each.file.size for each in good):
-        raise NoText("there is no text in it, only empty files", where=corpus, todo=todo)
+        raise NoTextError("there is no text in it, only empty files", where=corpus, todo=todo)
 
 
 def _about(files: list[Looked]) -> Iterator[Note]:
@@ -224,13 +228,13 @@ def _about_column(column: str | None, there: tuple[str, ...], files: list[Looked
 
 
 def _check_length(file: Found) -> None:
-    """Raise CutShort where a file became shorter after it was listed: what was behind its end was not read."""
+    """Raise TruncatedFileError where a file became shorter after it was listed: its end was not read."""
     try:
         size = file.path.stat().st_size
     except OSError:
         return
     if size < file.size:
-        raise CutShort(
+        raise TruncatedFileError(
             f"it became shorter while it was read: {size:,} of {file.size:,} bytes are there",
             where=str(file.path),
             todo="start again when the file is whole",

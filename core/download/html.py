@@ -6,7 +6,7 @@ import codecs
 import re
 
 from core.download.compression import Stream
-from core.download.discover import Unreadable
+from core.download.discover import UnreadableError
 from core.download.encoding import decode, encoding_of, ensure_meant, is_utf8
 
 HTML_BYTES = 16 * 2**20
@@ -18,14 +18,14 @@ _DECLARED = re.compile(rb"""<meta[^>]{0,200}charset\s*=\s*["']?\s*([\w.:-]{2,40}
 def read_html(stream: Stream, encoding: str, where: str) -> tuple[str, int]:
     """The text of the page in `stream`, and how many characters stand for bytes which mean nothing.
 
-    Raises Unreadable for what no parser takes, WrongEncoding.
+    Raises UnreadableError for what no parser takes, EncodingError.
     """
     from inscriptis import get_text
     from lxml.etree import LxmlError
 
     data = stream.read(HTML_BYTES + 1)
     if len(data) > HTML_BYTES:
-        raise Unreadable(TOO_LARGE, where=where)
+        raise UnreadableError(TOO_LARGE, where=where)
     page = decode(data, encoding, final=True)
     ensure_meant(page, encoding, where)
     try:
@@ -33,7 +33,7 @@ def read_html(stream: Stream, encoding: str, where: str) -> tuple[str, int]:
         html = re.sub(r"^\s*<\?xml[^>]*>", "", page.text.removeprefix("\ufeff").replace("\0", ""))
         return (get_text(html) if html.strip() else ""), page.replaced
     except (LxmlError, ValueError, RecursionError, AssertionError) as error:
-        raise Unreadable(f"its HTML cannot be parsed ({type(error).__name__}: {error})", where=where) from None
+        raise UnreadableError(f"its HTML cannot be parsed ({type(error).__name__}: {error})", where=where) from None
 
 
 def declared_encoding(head: bytes, given: str = "") -> str:

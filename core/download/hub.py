@@ -12,8 +12,8 @@ from msgspec.structs import asdict, replace
 
 from core.download import hub_client
 from core.download.column_batches import cut_rows, repaired
-from core.download.hub_client import Line, Stopped
-from core.download.hub_errors import HubTrouble, none_left, offline, told
+from core.download.hub_client import DownloadStoppedError, Line
+from core.download.hub_errors import HubError, none_left, offline, told
 from core.download.hub_files import DataFile, read_file
 from core.download.hub_resolve import Plan, make_plan
 from core.download.prefetch import in_thread
@@ -25,13 +25,13 @@ from core.recipe.schema import Source
 from core.sources.corpora import EXPORT, Place, places
 from core.storage.artifact import Facts, fingerprint
 
-__all__ = ["Hub", "HubTrouble", "identity"]
+__all__ = ["Hub", "HubError", "identity"]
 
 
 def identity(recipe: Source) -> str:
     """A fingerprint of what is asked for, without asking the hub: what is here stays good without a network.
 
-    Raises NotACorpus.
+    Raises CorpusError.
     """
     places(recipe.corpus)
     return fingerprint("hub", recipe.corpus, recipe.config, recipe.split, recipe.column)
@@ -63,14 +63,14 @@ class Hub:
     """The rows of a data set's column of text, one document each, named `file:row`."""
 
     def __init__(self, recipe: Source) -> None:
-        """Look at what is asked for, not yet at the hub. Raises NotACorpus."""
+        """Look at what is asked for, not yet at the hub. Raises CorpusError."""
         self._recipe = recipe
         self._places = [_asked(place, recipe) for place in places(recipe.corpus)]
         self.total: float | None = None
         self.facts: Facts = {}
 
     def read(self, position: Facts) -> Iterator[Rows | Event]:
-        """See `Origin.read`. Raises HubTrouble."""
+        """See `Origin.read`. Raises HubError."""
         line = Line()
         at = _Position(**position)  # type: ignore[arg-type]
         begun, done = time.monotonic(), at.done
@@ -104,7 +104,7 @@ class Hub:
         listing = fingerprint([file.url for file in files])
         if at.listing and at.listing != listing:
             what = "what was begun cannot be gone on with: its list of files reads differently by now"
-            raise HubTrouble("damaged", what, where=place.repository, todo="remove what was begun, then start again")
+            raise HubError("damaged", what, where=place.repository, todo="remove what was begun, then start again")
         at.repository, at.branch, at.commit = place.repository, place.revision, plan.commit
         at.config, at.split, at.column, at.listing = place.config, place.split, place.column, listing
         self.facts = {"repository": place.repository, "commit": plan.commit, "files": len(files)}
@@ -141,7 +141,7 @@ class Hub:
                     share = cut.row / piece.rows if piece.rows else min(share, 1.0)
                     at.row, at.part, at.done = cut.row, cut.part, done + share * file.size
                     yield Rows(cut.batch, at.done, asdict(at))
-        except Stopped:
+        except DownloadStoppedError:
             raise
         except Exception as error:  # whatever these libraries make of a file that is not what it says
             trouble = told(error, plan.place, file.path)
@@ -155,14 +155,14 @@ class Hub:
                 repository=at.repository, revision=at.branch, config=at.config, split=at.split, column=at.column
             )
             return (yield from make_plan(taken, line, at.commit))
-        failed: list[tuple[Place, HubTrouble]] = []
+        failed: list[tuple[Place, HubError]] = []
         waiting = list(self._places)
         while waiting:
             place = waiting.pop(0)
             line.patience = min(hub_client.HASTE, hub_client.PATIENCE) if waiting else hub_client.PATIENCE
             try:
                 plan = yield from make_plan(place, line)
-            except HubTrouble as trouble:
+            except HubError as trouble:
                 failed.append((place, trouble))
                 if trouble.kind in ("offline", "switched off"):
                     break

@@ -18,7 +18,7 @@ import weakref
 from typing import Any
 from urllib.parse import unquote
 
-from core.download.hub_errors import LATER, HubTrouble, offline, switched_off
+from core.download.hub_errors import LATER, HubError, offline, switched_off
 
 PATIENCE = 60.0
 """Seconds for which a request that fails or gets no answer is tried again."""
@@ -39,7 +39,7 @@ _ERRNO = re.compile(r"\[Errno -?\d+\] ")
 _PART = re.compile(r"bytes (\d+)-(\d+)/(\d+)\Z")
 
 
-class Stopped(Exception):
+class DownloadStoppedError(Exception):
     """The line was closed."""
 
 
@@ -62,7 +62,7 @@ class Line:
     def open(self) -> None:
         """Take over the libraries' requests, silence them, and forbid what has nothing to do with the data.
 
-        Raises HubTrouble when the environment forbids to ask the hub.
+        Raises HubError when the environment forbids to ask the hub.
         """
         # read at import; no telemetry, and no second protocol beside the one that is watched here
         os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -118,10 +118,10 @@ class Line:
         waits = {"connect": CONNECT, "read": SILENCE, "write": SILENCE, "pool": SILENCE}
         while True:
             if self._closed.is_set():
-                raise Stopped
+                raise DownloadStoppedError
             if request.url.netloc != httpx2.URL(constants.ENDPOINT).netloc:
                 # counters, registries, what a card points at; where the hub itself sends on to is followed
-                raise HubTrouble("choice", f"{request.url.host} is not the hub, and is not asked")
+                raise HubError("choice", f"{request.url.host} is not the hub, and is not asked")
             patience = self.patience if self.answered else CONTACT
             request.extensions = {
                 **request.extensions,
@@ -137,7 +137,7 @@ class Line:
                     return response
             except httpx2.TransportError as error:
                 if self._closed.is_set():
-                    raise Stopped from None
+                    raise DownloadStoppedError from None
                 problem = _transport(error)
                 if not self.answered and not isinstance(error, httpx2.ReadTimeout):
                     raise problem from None
@@ -154,7 +154,7 @@ class Line:
             if isinstance(found, socket.socket):
                 self._sockets.add(found)
 
-    def _problem(self, request: Any, response: Any, stream: bool) -> tuple[HubTrouble | None, float]:
+    def _problem(self, request: Any, response: Any, stream: bool) -> tuple[HubError | None, float]:
         """What is wrong with an answer, if trying again may help, and for how long the hub wants to be left alone."""
         status = response.status_code
         if status == 429 or status in (408, 500, 502, 503, 504):
@@ -163,10 +163,8 @@ class Line:
             asked = float(after) if after.isdigit() else 0.0
             if status == 429:
                 what = "the hub allows no more requests for now (error 429)"
-                return HubTrouble(
-                    "limited", what, todo=f"log in with `hf auth login` for a higher limit; {LATER}"
-                ), asked
-            return HubTrouble("failing", f"the hub answers with error {status}", todo=LATER), asked
+                return HubError("limited", what, todo=f"log in with `hf auth login` for a higher limit; {LATER}"), asked
+            return HubError("failing", f"the hub answers with error {status}", todo=LATER), asked
         wanted = _RANGE.match(request.headers.get("range", ""))
         if status not in (200, 206) or wanted is None or stream:
             return None, 0.0
@@ -185,16 +183,16 @@ class Line:
         return None, 0.0
 
 
-def _wrong(name: str, why: str) -> HubTrouble:
-    return HubTrouble("failing", f"{name.partition('/')[2]}: {why}", todo=LATER)
+def _wrong(name: str, why: str) -> HubError:
+    return HubError("failing", f"{name.partition('/')[2]}: {why}", todo=LATER)
 
 
-def _transport(error: Exception) -> HubTrouble:
+def _transport(error: Exception) -> HubError:
     """A connection that could not be made, or broke, or fell silent."""
     import httpx2
 
     if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError | httpx2.UnsupportedProtocol):
         return offline(_ERRNO.sub("", str(error)) or "no answer to the attempt to connect")
     if isinstance(error, httpx2.TimeoutException):
-        return HubTrouble("failing", "the hub has fallen silent", todo=LATER)
-    return HubTrouble("failing", f"the connection to the hub broke ({error})", todo=LATER)
+        return HubError("failing", "the hub has fallen silent", todo=LATER)
+    return HubError("failing", f"the connection to the hub broke ({error})", todo=LATER)

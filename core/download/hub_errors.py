@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Literal
 
-from core.errors import Trouble
+from core.errors import LlmtuiError
 from core.sources.corpora import Place
 
 Kind = Literal[
@@ -28,7 +28,7 @@ _SECRETS = (
 )
 
 
-class HubTrouble(Trouble):
+class HubError(LlmtuiError):
     """A data set of the hub cannot be had."""
 
     doing = "download from the Hugging Face hub"
@@ -49,7 +49,7 @@ def redact(text: str) -> str:
     return text
 
 
-def told(error: BaseException, place: Place, file: str = "", *, model: bool = False) -> HubTrouble:
+def told(error: BaseException, place: Place, file: str = "", *, model: bool = False) -> HubError:
     """What `error`, raised by `datasets`, `huggingface_hub` or Arrow at `place`, means to a person.
 
     file: the data file that was being read. model: it is a model's repository, not a data set's.
@@ -61,63 +61,61 @@ def told(error: BaseException, place: Place, file: str = "", *, model: bool = Fa
     for each in _chain(error):
         status = getattr(getattr(each, "response", None), "status_code", 0)
         text = str(each)
-        if isinstance(each, HubTrouble):
+        if isinstance(each, HubError):
             return each
         if isinstance(each, hub.OfflineModeIsEnabled):
             return switched_off()
         if isinstance(each, hub.GatedRepoError):
-            return HubTrouble("gated", "its owners give access on request", where=name, todo=ask)
+            return HubError("gated", "its owners give access on request", where=name, todo=ask)
         if isinstance(each, hub.RevisionNotFoundError):
-            return HubTrouble("revision", f"it has no revision {place.revision!r}", where=name, todo="see its page")
+            return HubError("revision", f"it has no revision {place.revision!r}", where=name, todo="see its page")
         if isinstance(each, hub.RepositoryNotFoundError):
             todo = f"look for its name at {_page('', model)}; for a private one, {_token()}"
             what = f"there is no such {'model' if model else 'data set'}, or it is private"
-            return HubTrouble("missing", what, where=name, todo=todo)
+            return HubError("missing", what, where=name, todo=todo)
         if "scripts are no longer supported" in text:
             what = "it is only a script, which `datasets` does not run any more"
-            return HubTrouble("scripts", what, where=name, todo="look for a copy of it as Parquet files")
+            return HubError("scripts", what, where=name, todo="look for a copy of it as Parquet files")
         if isinstance(each, DataFilesNotFoundError):
-            return HubTrouble("missing", "there are no data files in it", where=name, todo="see its page")
+            return HubError("missing", "there are no data files in it", where=name, todo="see its page")
         if status in (401, 403):
-            return HubTrouble("gated", f"the hub refuses to give it (error {status})", where=name, todo=ask)
+            return HubError("gated", f"the hub refuses to give it (error {status})", where=name, todo=ask)
         if status == 404:
-            return HubTrouble("missing", "the hub does not have it (error 404)", where=name, todo="see its page")
+            return HubError("missing", "the hub does not have it (error 404)", where=name, todo="see its page")
         if status:
-            return HubTrouble("failing", f"the hub answers with error {status}", where=name, todo=LATER)
+            return HubError("failing", f"the hub answers with error {status}", where=name, todo=LATER)
     if isinstance(error, UnicodeDecodeError):
         todo = "fetch the file and name its path as source.corpus: its encoding is found then"
-        return HubTrouble("damaged", f"{file or 'its text'} is not UTF-8", where=name, todo=todo)
+        return HubError("damaged", f"{file or 'its text'} is not UTF-8", where=name, todo=todo)
     if isinstance(error, OSError) and error.errno in _DISK:
         what = f"the cache of `huggingface_hub` cannot be written: {error.strerror}"
-        return HubTrouble(
-            "failing", what, where=str(error.filename or ""), todo="free some space or move it by HF_HOME"
-        )
+        return HubError("failing", what, where=str(error.filename or ""), todo="free some space or move it by HF_HOME")
     first = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-    return HubTrouble("damaged", f"{file or 'it'} cannot be read: {first[:300]}", where=name, todo=LATER)
+    return HubError("damaged", f"{file or 'it'} cannot be read: {first[:300]}", where=name, todo=LATER)
 
 
-def switched_off() -> HubTrouble:
+def switched_off() -> HubError:
     """HF_HUB_OFFLINE forbids to ask."""
     what = "the environment says to stay offline (HF_HUB_OFFLINE is set), so that the hub is not asked"
-    return HubTrouble("switched off", what, todo=f"unset it, {WITHOUT}")
+    return HubError("switched off", what, todo=f"unset it, {WITHOUT}")
 
 
-def offline(why: str) -> HubTrouble:
+def offline(why: str) -> HubError:
     """Nothing has answered."""
     from huggingface_hub import constants
 
     what = f"{constants.ENDPOINT} cannot be reached ({why})"
-    return HubTrouble("offline", what, todo=f"connect to the internet and resume, {WITHOUT}")
+    return HubError("offline", what, todo=f"connect to the internet and resume, {WITHOUT}")
 
 
-def none_left(corpus: str, failed: list[tuple[Place, HubTrouble]]) -> HubTrouble:
+def none_left(corpus: str, failed: list[tuple[Place, HubError]]) -> HubError:
     """Every place was tried: each with its reason, a line each, and what to do."""
     last = failed[-1][1]
     if len(failed) == 1 or last.kind in ("offline", "switched off"):
         return last
     lines = [f"{place.repository}@{place.revision}: {trouble.what}" for place, trouble in failed]
     todo = list(dict.fromkeys(trouble.todo for _, trouble in failed if trouble.todo))
-    return HubTrouble(
+    return HubError(
         last.kind,
         "\n        ".join([f"{corpus} could be had from none of its {len(lines)} places:", *lines]),
         todo="; ".join(todo),

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from core.download import hub_client
-from core.download.hub_client import Line, Stopped
-from core.download.hub_errors import LATER, HubTrouble, offline, told
+from core.download.hub_client import DownloadStoppedError, Line
+from core.download.hub_errors import LATER, HubError, offline, told
 from core.download.prefetch import in_thread
 from core.events import Event, Progress
-from core.recipe.model_config import INDEX, BadStart, no_weights, weight_files
+from core.recipe.model_config import INDEX, InitError, no_weights, weight_files
 from core.recipe.safetensors_header import Kept, beginning_of, contents
 from core.sources.corpora import Place
 from core.storage.files import sha256
@@ -29,7 +29,7 @@ _ATTEMPTS = 3
 def fetch(repository: str, revision: str) -> Generator[Event, None, Path]:
     """The folder with config.json and the safetensors of a model, and nothing else that is fetched.
 
-    Yields Progress in bytes; closing it leaves what came to be gone on with. Raises HubTrouble, BadStart.
+    Yields Progress in bytes; closing it leaves what came to be gone on with. Raises HubError, InitError.
     """
     return _kept(repository, revision) or (yield from _asked(repository, revision, _all_files))
 
@@ -96,7 +96,7 @@ def _kept(repository: str, revision: str) -> Path | None:
     folder = Path(found).parent
     try:
         return folder if all(path.is_file() for path in weight_files(folder)) else None
-    except BadStart:
+    except InitError:
         return None
 
 
@@ -104,9 +104,9 @@ def _answered(line: Line, count: _Count, place: Place, work: Callable[[_Count, P
     try:
         line.open()
         yield work(count, place)
-    except (Stopped, BadStart):
+    except (DownloadStoppedError, InitError):
         raise
-    except HubTrouble as trouble:
+    except HubError as trouble:
         raise _without(trouble) from None
     except Exception as error:  # whatever these libraries make of an answer that they did not expect
         raise _without(told(error, place, model=True)) from None
@@ -126,7 +126,7 @@ class _Listed(NamedTuple):
 
 
 def _listed(count: _Count, place: Place) -> _Listed:
-    """Raises HubTrouble, BadStart where there are no weights, or no room for them."""
+    """Raises HubError, InitError where there are no weights, or no room for them."""
     from huggingface_hub import HfApi, constants
 
     info = HfApi().model_info(place.repository, revision=place.revision, files_metadata=True)
@@ -135,7 +135,7 @@ def _listed(count: _Count, place: Place) -> _Listed:
         if name in there:
             folder = _file(count, place.repository, name, str(info.sha)).parent
         elif name == CONFIG:
-            raise HubTrouble("missing", f"there is no {CONFIG} in it", where=place.repository)
+            raise HubError("missing", f"there is no {CONFIG} in it", where=place.repository)
     names = ["model.safetensors"] if "model.safetensors" in there else []
     if not names and INDEX in there:
         names = [path.name for path in weight_files(folder)]
@@ -145,7 +145,7 @@ def _listed(count: _Count, place: Place) -> _Listed:
     cache = Path(constants.HF_HUB_CACHE)
     if free_bytes(cache) < count.total:
         what = f"its weights take {count.total:,.0f} bytes, and the disk has less"
-        raise HubTrouble("failing", what, where=str(cache), todo="free some space or move the cache by HF_HOME")
+        raise HubError("failing", what, where=str(cache), todo="free some space or move the cache by HF_HOME")
     return _Listed(folder, str(info.sha), {name: there[name] for name in names})
 
 
@@ -176,9 +176,7 @@ def _all_files(count: _Count, place: Place) -> Path:
         if large is not None and sha256(path) != large.sha256:
             path.resolve().unlink()
             path.unlink()
-            raise HubTrouble(
-                "failing", f"{name} is not what the hub's listing says", where=place.repository, todo=LATER
-            )
+            raise HubError("failing", f"{name} is not what the hub's listing says", where=place.repository, todo=LATER)
     _file(count, place.repository, CONFIG, place.revision)  # lets the cache know which commit the revision names
     return listed.folder
 
@@ -200,7 +198,7 @@ def _file(count: _Count, repository: str, name: str, revision: str) -> Path:
                 raise
 
 
-def _without(trouble: HubTrouble) -> HubTrouble:
+def _without(trouble: HubError) -> HubError:
     """The same, with what else a model can begin with."""
     if trouble.kind in ("offline", "switched off"):
         trouble.todo = "connect to the internet and resume, or name a folder that has the weights as model.init"

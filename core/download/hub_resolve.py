@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from core.download.column_batches import is_bytes, is_text
 from core.download.hub_client import Line
-from core.download.hub_errors import HubTrouble, told
+from core.download.hub_errors import HubError, told
 from core.download.hub_files import DataFile, column_types
 from core.download.text_column import USUAL
 from core.errors import nearest
@@ -34,11 +34,11 @@ class Plan(NamedTuple):
 def make_plan(place: Place, line: Line, commit: str = "") -> Generator[Event, None, Plan]:
     """What to read at `place`, with Notes about what was chosen.
 
-    commit: the one to use, where that is decided already. Raises HubTrouble.
+    commit: the one to use, where that is decided already. Raises HubError.
     """
     try:
         return (yield from _plan(place, line, commit))
-    except HubTrouble:
+    except HubError:
         raise
     except Exception as error:  # whatever these libraries make of an answer that they did not expect
         raise told(error, place) from None
@@ -94,11 +94,9 @@ def _texts(value: object) -> Iterator[str]:
             yield from _texts(each)
 
 
-def _outside(place: Place, where: str) -> HubTrouble:
+def _outside(place: Place, where: str) -> HubError:
     todo = "read those files by themselves: an https URL or a path as source.corpus"
-    return HubTrouble(
-        "choice", f"some of its data files lie outside of it ({where})", where=place.repository, todo=todo
-    )
+    return HubError("choice", f"some of its data files lie outside of it ({where})", where=place.repository, todo=todo)
 
 
 def _described(place: Place, commit: str, scratch: str) -> Generator[Event, None, tuple[Place, Any]]:
@@ -137,7 +135,7 @@ def _exported(
         if name.endswith(".parquet"):
             folders.setdefault(config, {}).setdefault(split.removeprefix("partial-"), set()).add(split)
     if not folders:
-        raise HubTrouble("missing", "there are no Parquet files in it", where=place.repository)
+        raise HubError("missing", "there are no Parquet files in it", where=place.repository)
     names = sorted(folders)
     if place.config and place.config not in names:
         raise _unknown("configuration", place.config, names, place)
@@ -169,10 +167,10 @@ def _column(place: Place, types: dict[str, pa.DataType]) -> Generator[Event, Non
             return place.column
         if place.column in types:
             what = f"its column {place.column!r} holds {types[place.column]}, not text"
-            raise HubTrouble("choice", what, where=place.repository, todo=todo)
+            raise HubError("choice", what, where=place.repository, todo=todo)
         hint = nearest(place.column, good)
         what = f"it has no column {place.column!r}"
-        raise HubTrouble("choice", what, where=place.repository, todo=f"{hint}; {todo}" if hint else todo)
+        raise HubError("choice", what, where=place.repository, todo=f"{hint}; {todo}" if hint else todo)
     if len(good) == 1:
         return good[0]
     for usual in USUAL:
@@ -181,14 +179,14 @@ def _column(place: Place, types: dict[str, pa.DataType]) -> Generator[Event, Non
             yield Note(text=f"{place.repository}: taking the column {usual!r}; there are {others} besides")
             return usual
     what = "several of its columns hold text" if good else f"no column of it holds text (there are {', '.join(types)})"
-    raise HubTrouble("choice", what, where=place.repository, todo=todo)
+    raise HubError("choice", what, where=place.repository, todo=todo)
 
 
-def _unknown(what: str, name: str, names: Iterable[str], place: Place) -> HubTrouble:
+def _unknown(what: str, name: str, names: Iterable[str], place: Place) -> HubError:
     names = list(names)
     hint = nearest(name, names)
     listed = f"there are {', '.join(names)}" if len(names) != 1 else f"there is only {names[0]}"
-    return HubTrouble(
+    return HubError(
         "choice",
         f"it has no {what} {name!r}",
         where=place.repository,
@@ -196,6 +194,6 @@ def _unknown(what: str, name: str, names: Iterable[str], place: Place) -> HubTro
     )
 
 
-def _undecided(names: list[str], place: Place) -> HubTrouble:
+def _undecided(names: list[str], place: Place) -> HubError:
     todo = f"say which: --set source.config=NAME, one of {', '.join(names)}"
-    return HubTrouble("choice", "it has several configurations", where=place.repository, todo=todo)
+    return HubError("choice", "it has several configurations", where=place.repository, todo=todo)

@@ -29,7 +29,7 @@ def blocks(stream: Bytes, start: int = 0, lines: int = 0) -> Generator[Block, in
     """The lines of a stream from offset `start`, which is the beginning of line `lines` (from 0).
 
     What is sent in is how many bytes at the end of the block, whole lines, are to begin the next one. The last line
-    may lack its end, except that of a damaged stream, which is left out. Raises Unreadable.
+    may lack its end, except that of a damaged stream, which is left out. Raises UnreadableError.
     """
     stream.skip(start)
     waiting = b""

@@ -14,7 +14,7 @@ from core.download.arrow_tables import columns_of, given, root_of
 from core.download.batches import Place, Step
 from core.download.column_batches import may_hold_text, spread
 from core.download.compression import CUT_OFF
-from core.download.discover import Unreadable, reason
+from core.download.discover import UnreadableError, reason
 from core.download.text_column import Columns
 
 _BATCH_BYTES = 4 * 2**20
@@ -29,7 +29,7 @@ _SAMPLE_BYTES = 2**26
 
 
 def parquet_columns(path: Path) -> Columns:
-    """The columns of a table. Raises Unreadable where the file is none or has lost its end."""
+    """The columns of a table. Raises UnreadableError where the file is none or has lost its end."""
     with _open(path) as file:
         return columns_of(file.schema_arrow, _samples(file))
 
@@ -52,7 +52,7 @@ def _samples(file: Any) -> Iterator[pa.RecordBatch]:
 
 
 def read_parquet(name: str, path: Path, size: int, column: str, at: Place) -> Iterator[Step]:
-    """The texts of a column. Documents are named `name:row`, counted from 1. Raises Unreadable."""
+    """The texts of a column. Documents are named `name:row`, counted from 1. Raises UnreadableError."""
     with _open(path) as file:
         meta = file.metadata
         root = root_of(file.schema_arrow.names, column)
@@ -74,7 +74,7 @@ def read_parquet(name: str, path: Path, size: int, column: str, at: Place) -> It
                     yield from given(name, batch.column(0), inside, start, Place(offset=end), consumed)
                 row = end
             if row != first + group.num_rows:
-                raise Unreadable(
+                raise UnreadableError(
                     f"{first + group.num_rows - row:,} of its rows are missing from row {row:,} on", where=str(path)
                 )
 
@@ -94,17 +94,17 @@ def _open(path: Path) -> Any:
     except pa.ArrowException as error:
         cut = "Parquet magic bytes not found" in str(error)
         what = "it is no Parquet file, or its end is missing" if cut else f"its Parquet footer is damaged ({error})"
-        raise Unreadable(what, where=str(path)) from None
+        raise UnreadableError(what, where=str(path)) from None
     except OSError as error:
         what = reason(error) if error.errno is not None else f"its Parquet footer is damaged ({error})"
-        raise Unreadable(what, where=str(path)) from None
+        raise UnreadableError(what, where=str(path)) from None
 
 
 def _batches(file: Any, path: Path, index: int, column: str, rows: int) -> Iterator[Any]:
     try:
         yield from file.iter_batches(batch_size=rows, row_groups=[index], columns=[column], use_threads=False)
     except pa.ArrowException as error:
-        raise Unreadable(f"its data is damaged ({error})", where=str(path)) from None
+        raise UnreadableError(f"its data is damaged ({error})", where=str(path)) from None
     except OSError as error:
         what = reason(error) if error.errno is not None else f"its data is damaged ({error})"
-        raise Unreadable(CUT_OFF if "end of" in what.lower() else what, where=str(path)) from None
+        raise UnreadableError(CUT_OFF if "end of" in what.lower() else what, where=str(path)) from None

@@ -31,7 +31,7 @@ def read_pieces(
     """The text of a stream from offset `start`, where a piece ended, made from at most 4 MiB a piece.
 
     A piece ends with a line, or where there is no line end in 4 MiB, with a character. An empty stream has one
-    empty piece. where: the file's name, for people. Raises Unreadable, WrongEncoding.
+    empty piece. where: the file's name, for people. Raises UnreadableError, EncodingError.
     """
     stream.skip(start)
     if start and stream.at_end():

@@ -15,7 +15,7 @@ from core.download.batches import KEPT, NOTHING, Bad, Place, Step, batches_of, s
 from core.download.compression import Bytes
 from core.download.json_layout import parse
 from core.download.lines import blocks
-from core.download.text_column import Broken, text_in
+from core.download.text_column import InvalidRecordError, text_in
 
 BOM = b"\xef\xbb\xbf"
 TOO_LONG = f"it is longer than {lines.RECORD_BYTES // 2**20} MiB"
@@ -25,7 +25,7 @@ def read_json_lines(name: str, stream: Bytes, field: str | None, at: Place, *, n
     """The texts at `field` of one JSON value a line; a line that is a string is a text itself.
 
     field: a path, see `text_in`; None: every line is a text. nested: whether it leads into objects or lists.
-    Documents are named `name:line`. Raises Unreadable.
+    Documents are named `name:line`. Raises UnreadableError.
     """
     decoder, text_of = _decoder(field, nested)
     for block in blocks(stream, at.offset, at.line):
@@ -42,7 +42,7 @@ def read_json_lines(name: str, stream: Bytes, field: str | None, at: Place, *, n
             texts: list[str | None] = list(map(text_of, decoder.decode_lines(data)))
             # blank lines would shift the numbers
             numbers = np.arange(block.lines + 1, block.lines + 1 + count) if len(texts) == count else None
-        except (ValueError, RecursionError, Broken):
+        except (ValueError, RecursionError, InvalidRecordError):
             numbers = None
         if numbers is None:
             waiting = Step(NOTHING, start, stream.consumed)
@@ -96,10 +96,10 @@ def _one_by_one(
             continue
         try:
             text = text_of(decoder.decode(line))
-        except (ValueError, RecursionError, Broken):
+        except (ValueError, RecursionError, InvalidRecordError):
             try:
                 text, changed = _patiently(line, field)
-            except Broken as error:
+            except InvalidRecordError as error:
                 broken += 1
                 if broken <= KEPT:
                     bad.append(Bad(number, str(error)))
@@ -118,13 +118,15 @@ def _patiently(line: bytes, field: str | None) -> tuple[str | None, int]:
     try:
         record = parse(line)
     except RecursionError:
-        raise Broken("it is nested too deeply") from None
+        raise InvalidRecordError("it is nested too deeply") from None
     except ValueError as error:
-        raise Broken(f"it is not JSON ({error})") from None
+        raise InvalidRecordError(f"it is not JSON ({error})") from None
     try:
         text = record if isinstance(record, str) else text_in(record, [] if field is None else field.split("."))
-    except Broken:
-        raise Broken(f"its {field!r} is not text" if isinstance(record, dict) and field else "it is not text") from None
+    except InvalidRecordError:
+        raise InvalidRecordError(
+            f"its {field!r} is not text" if isinstance(record, dict) and field else "it is not text"
+        ) from None
     if text is None:
         return None, 0
     text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -11,7 +11,7 @@ from core.download import json_layout
 from core.download.arrow_file import arrow_columns, read_arrow
 from core.download.batches import NOTHING, Place, Step, batch_of_part, cut, steps
 from core.download.compression import Bytes, Stream
-from core.download.discover import Found, Unreadable
+from core.download.discover import Found, UnreadableError
 from core.download.encoding import SAMPLE, Transcoded, behind_ascii, encoding_of
 from core.download.formats import Format, Kind, format_of
 from core.download.html import HTML_BYTES, TOO_LARGE, declared_encoding, read_html
@@ -23,7 +23,7 @@ from core.download.reading import read_pieces
 from core.download.records import BOM, read_json_lines
 from core.download.sniff_records import columns_in, is_anywhere, lines_of
 from core.download.sniff_table import is_number, table_of
-from core.download.text_column import Columns, NoColumn, Seen, choose
+from core.download.text_column import Columns, Seen, TextColumnError, choose
 from core.download.text_tables import Table, parse, read_table, text_lines
 from core.recipe.schema import Source
 from core.storage.files import codec_named
@@ -62,7 +62,7 @@ class Looked(NamedTuple):
 
 
 def look(file: Found, recipe: Source) -> Looked:
-    """How to read `file`, or why it cannot be. Raises NoColumn."""
+    """How to read `file`, or why it cannot be. Raises TextColumnError."""
     looked = Looked(file, format_of(file.name), file.refused)
     if looked.refused:
         return looked
@@ -71,7 +71,7 @@ def look(file: Found, recipe: Source) -> Looked:
             return _look_at_columns(looked, recipe.column)
         with Stream(file.path, file.size, looked.format.compression) as stream:
             return _look_inside(looked, stream, recipe)
-    except Unreadable as trouble:
+    except UnreadableError as trouble:
         return looked._replace(refused=trouble.what)
 
 
@@ -138,7 +138,7 @@ def _look_at_json(looked: Looked, wanted: str) -> Looked:
         return _chosen(
             looked, columns, wanted, alone=layout.inside is None and columns.records == 1 and not layout.lines
         )
-    except NoColumn:
+    except TextColumnError:
         with _opened(looked) as stream:
             if not wanted or wanted in columns.others or not is_anywhere(_records(looked, stream), wanted):
                 raise
@@ -189,7 +189,7 @@ def _is_plain(looked: Looked) -> bool:
 
 @contextlib.contextmanager
 def _opened(looked: Looked) -> Iterator[Bytes]:
-    """The file's text as UTF-8. Raises Unreadable, WrongEncoding."""
+    """The file's text as UTF-8. Raises UnreadableError, EncodingError."""
     with Stream(looked.file.path, looked.file.size, looked.format.compression) as stream:
         yield _utf8(stream, looked.encoding, looked.file.name)
 
@@ -222,7 +222,10 @@ def _utf8(stream: Stream, encoding: str, name: str) -> Stream | Transcoded:
 
 
 def read(looked: Looked, at: Place) -> Iterator[Step]:
-    """The documents in a file from `at` on. Raises Unreadable where it cannot be read to its end, WrongEncoding."""
+    """The documents in a file from `at` on.
+
+    Raises UnreadableError where it cannot be read to its end, EncodingError.
+    """
     file, kind = looked.file, looked.format.kind
     if kind in ("parquet", "arrow"):
         if looked.column is not None:
@@ -251,9 +254,9 @@ def read(looked: Looked, at: Place) -> Iterator[Step]:
             if isinstance(utf8, Transcoded) and utf8.replaced:
                 yield Step(NOTHING, at, stream.consumed, utf8.replaced)
             if records.damage and not stream.damage:
-                raise Unreadable(records.damage, where=str(file.path))
+                raise UnreadableError(records.damage, where=str(file.path))
         if stream.damage:
-            raise Unreadable(stream.damage, where=str(file.path))
+            raise UnreadableError(stream.damage, where=str(file.path))
 
 
 def _read_text(looked: Looked, stream: Stream, at: Place) -> Iterator[Step]:

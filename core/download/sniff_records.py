@@ -22,7 +22,7 @@ _RECORDS = 400
 def lines_of(stream: Bytes, length: int | None) -> Iterator[list[bytes]]:
     """Whole lines from the beginning of a stream, then from places spread over it.
 
-    length: bytes of the stream; None: nobody knows, and what lies between has to be read. Raises Unreadable.
+    length: bytes of the stream; None: nobody knows, and what lies between has to be read. Raises UnreadableError.
     """
     head = stream.read(_FIRST)
     while b"\n" not in head[-BLOCK_BYTES:] and len(head) < RECORD_BYTES and (more := stream.read(BLOCK_BYTES)):
@@ -39,7 +39,7 @@ def lines_of(stream: Bytes, length: int | None) -> Iterator[list[bytes]]:
 
 
 def columns_in(stream: Bytes, length: int | None) -> Columns:
-    """The fields of JSON lines and what they hold. length: see `lines_of`. Raises Unreadable."""
+    """The fields of JSON lines and what they hold. length: see `lines_of`. Raises UnreadableError."""
     columns = Columns()
     for found in lines_of(stream, length):
         # every so many: the first of a file may be all alike

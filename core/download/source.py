@@ -33,7 +33,7 @@ class Origin(Protocol):
     current by `read` with every Rows, as a limit may end it there."""
 
     def read(self, position: Facts) -> Iterator[Rows | Event]:
-        """The documents behind `position` (empty: all) and what there is to say about them. Raises Trouble.
+        """The documents behind `position` (empty: all) and what there is to say about them. Raises LlmtuiError.
 
         A source that waits for something yields a Progress at least every second, so that a stop is heeded.
         """

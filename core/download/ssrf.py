@@ -16,8 +16,8 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, LocationParseError, NameResolutionError, NewConnectionError
 
 from core import __version__
-from core.errors import Trouble
-from core.sources.catalog import PRIVATE_URLS, UnknownSource, check_url, private_urls_allowed, shown_url
+from core.errors import LlmtuiError
+from core.sources.catalog import PRIVATE_URLS, UnknownSourceError, check_url, private_urls_allowed, shown_url
 
 REDIRECTS = 5
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
@@ -28,7 +28,7 @@ _INSIDE = (".localhost", ".local", ".internal", ".intranet", ".private", ".corp"
 _MOVED = (301, 302, 303, 307, 308)
 
 
-class Unreachable(Trouble):
+class UnreachableError(LlmtuiError):
     """The file behind a URL cannot be had."""
 
     doing = "fetch the file"
@@ -44,7 +44,7 @@ class Client:
     def get(self, url: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
         """The answer to a GET, its body still unread and as the server sent it; redirects are followed.
 
-        Raises Unreachable where the address may not be asked, urllib3's errors where nobody answers.
+        Raises UnreachableError where the address may not be asked, urllib3's errors where nobody answers.
         """
         headers = {"User-Agent": f"llmtui/{__version__}", "Accept-Encoding": "identity", **headers}
         for _ in range(REDIRECTS + 1):
@@ -64,11 +64,11 @@ class Client:
             answer.close()
             try:
                 url = check_url(urljoin(url, place))
-            except UnknownSource as trouble:
-                raise Unreachable(
+            except UnknownSourceError as trouble:
+                raise UnreachableError(
                     f"the server sends us on to where nothing may be read: {trouble.what}", where=trouble.where
                 ) from None
-        raise Unreachable(f"the server sends us on more than {REDIRECTS} times", where=shown_url(url))
+        raise UnreachableError(f"the server sends us on more than {REDIRECTS} times", where=shown_url(url))
 
     def _manager(self, url: str) -> urllib3.PoolManager:
         parts = urlsplit(url)
@@ -86,13 +86,13 @@ class Client:
 
 
 def check_address(address: str, shown: str) -> None:
-    """Raise Unreachable for an IP address inside the own network or machine, unless that is allowed."""
+    """Raise UnreachableError for an IP address inside the own network or machine, unless that is allowed."""
     if not private_urls_allowed() and not _is_public(address):
         raise _inside(address, shown)
 
 
-def _inside(place: str, shown: str) -> Unreachable:
-    return Unreachable(
+def _inside(place: str, shown: str) -> UnreachableError:
+    return UnreachableError(
         f"it leads to {place}, inside this machine's own network",
         where=shown,
         todo=f"fetch the file yourself, or set {PRIVATE_URLS}=1 for a server you trust",
@@ -116,7 +116,7 @@ def _is_public(address: str) -> bool:
 
 
 def _check_name(host: str, url: str) -> None:
-    """Raise Unreachable where a proxy, which looks `host` up for itself, would be led inside."""
+    """Raise UnreachableError where a proxy, which looks `host` up for itself, would be led inside."""
     try:
         found = socket.getaddrinfo(host, None)
     except (OSError, UnicodeError):
@@ -142,7 +142,7 @@ class _Guarded(HTTPConnection):
         for *_, place in found:
             try:
                 check_address(str(place[0]), name)
-            except Unreachable as trouble:
+            except UnreachableError as trouble:
                 refusal = trouble
                 continue
             self._dns_host = str(place[0])  # which is not looked up again
@@ -182,7 +182,7 @@ def _direct() -> urllib3.PoolManager:
 def _proxied(proxy: str) -> urllib3.PoolManager:
     parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
     if parts.scheme not in ("http", "https"):
-        raise Unreachable(
+        raise UnreachableError(
             f"the environment names a proxy of the kind {parts.scheme!r}, which is not supported",
             todo="name an http proxy in HTTPS_PROXY",
         )

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from core.download.batches import NOTHING, shortened
-from core.download.discover import NoText
+from core.download.discover import NoTextError
 from core.download.documents import SCHEMA
-from core.errors import Trouble
+from core.errors import LlmtuiError
 from core.events import Progress
 from core.plural import plural
 from core.recipe.schema import Source
@@ -21,7 +21,7 @@ from core.storage.artifact import Facts
 _PREFIX = "limit_"
 
 
-class NoSample(Trouble):
+class SubsetError(LlmtuiError):
     """A sample cannot be drawn from this source."""
 
     doing = "draw a sample"
@@ -65,7 +65,7 @@ class Limits:
         """Those rows of `batch` that are wanted, maybe none.
 
         documents, size: taken before, size in bytes of text. done, total: how far the source is read behind `batch`.
-        Raises NoSample.
+        Raises SubsetError.
         """
         if not self._limited or not batch.num_rows:
             return batch
@@ -90,15 +90,15 @@ class Limits:
             return now
         return Progress(done=now.done, total=expected, unit=now.unit)
 
-    def nothing(self, corpus: str) -> Trouble:
+    def nothing(self, corpus: str) -> LlmtuiError:
         """What to say when not one document was taken."""
         if self._seen_documents:
-            return NoSample(
+            return SubsetError(
                 f"none of its {plural(self._seen_documents, 'document')} came out within the limits",
                 where=shown_url(corpus),
                 todo="raise source.max_bytes, or take its beginning: --set source.take=first",
             )
-        return NoText("there is not one document in it", where=shown_url(corpus))
+        return NoTextError("there is not one document in it", where=shown_url(corpus))
 
     def _left(self, documents: int, size: int) -> tuple[float, float]:
         """Documents and bytes still wanted."""
@@ -127,7 +127,9 @@ class Limits:
         self, batch: Any, starts: Any, lengths: Any, documents: int, size: int, done: float, total: float | None
     ) -> Any:
         if total is None:
-            raise NoSample("nobody knows how large this source is", todo="take its beginning: --set source.take=first")
+            raise SubsetError(
+                "nobody knows how large this source is", todo="take its beginning: --set source.take=first"
+            )
         numbers = self._seen_documents - 1 + np.cumsum(starts)
         self._seen_documents += int(starts.sum())
         self._seen_bytes += int(lengths.sum())

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from core.errors import Usage
+from core.errors import UsageError
 
 USUAL = ("text", "content")
 """What the text is called nearly everywhere; the first goes before the second."""
@@ -28,13 +28,13 @@ _ITEMS = 64
 """Items of a list that are looked at."""
 
 
-class NoColumn(Usage):
+class TextColumnError(UsageError):
     """Nobody can tell which column holds the text."""
 
     doing = "find the text"
 
 
-class Broken(Exception):
+class InvalidRecordError(Exception):
     """Why a record cannot be read."""
 
 
@@ -116,7 +116,7 @@ class Columns:
         """The column to take the text from; None: each record is a text itself.
 
         wanted: what the recipe names, or "". alone: whether they are the fields of a file that is one object.
-        Raises NoColumn.
+        Raises TextColumnError.
         """
         if not self.found and (self.itself.texts or not self.others):
             return wanted or None
@@ -147,17 +147,17 @@ def choose(
 
     wanted: what the recipe names, or "". found: the columns that hold text. others: those that hold something else.
     long: characters on average below which length says nothing. alone: a name or length has to speak even for the
-    only column. Raises NoColumn with all there are.
+    only column. Raises TextColumnError with all there are.
     """
     if wanted and wanted in found:
         return wanted
     there = "it has " + (", ".join(map(repr, [*found, *others][:20])) or "none")
     if wanted:
         what = f"{wanted!r} holds no text" if wanted in others else f"there is no column {wanted!r}; {there}"
-        raise NoColumn(what, where=where, todo="say which: --set source.column=NAME")
+        raise TextColumnError(what, where=where, todo="say which: --set source.column=NAME")
     full = {name: seen for name, seen in found.items() if seen.texts} or dict(found)
     if not full:
-        raise NoColumn(f"no column holds text; {there}", where=where)
+        raise TextColumnError(f"no column holds text; {there}", where=where)
     for usual in USUAL:
         for name, seen in full.items():
             if name.casefold() == usual and "." not in name and not seen.nested:
@@ -176,7 +176,7 @@ def choose(
     if most.characters >= _CLEARLY * next_most.characters and is_long:
         return ranked[0]
     candidates = ", ".join(map(repr, list(full)[:20])) + (" …" if len(full) > 20 else "")
-    raise NoColumn(
+    raise TextColumnError(
         f"the text may be in any of several columns: {candidates}" if len(full) > 1 else f"it has only {candidates}",
         where=where,
         todo="say which: --set source.column=NAME",
@@ -186,7 +186,8 @@ def choose(
 def text_in(value: Any, path: Sequence[str]) -> str | None:
     """The text at `path` in a record, None where there is none. Lists are gone through: their texts become lines.
 
-    A number in the path chooses one item of a list. Of turns of a conversation what was said is taken. Raises Broken.
+    A number in the path chooses one item of a list. Of turns of a conversation what was said is taken. Raises
+    InvalidRecordError.
     """
     if isinstance(value, list):
         if path and path[0].isdecimal():
@@ -210,7 +211,7 @@ def text_in(value: Any, path: Sequence[str]) -> str | None:
             return value
         if isinstance(value, bytes):
             return value.decode("utf-8", "replace")
-    raise Broken(f"its {'.'.join(path)!r} is not text" if path else "it is not text")
+    raise InvalidRecordError(f"its {'.'.join(path)!r} is not text" if path else "it is not text")
 
 
 def beginning(text: str) -> str:

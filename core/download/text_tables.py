@@ -139,7 +139,7 @@ class Table(NamedTuple):
 
 
 def read_table(name: str, stream: Bytes, table: Table, column: str, at: Place) -> Iterator[Step]:
-    """The texts in `column` of a table. Documents are named `name:line` by where they begin. Raises Unreadable."""
+    """The texts in `column` of a table. Documents are named `name:line` by where they begin. Raises UnreadableError."""
     index = table.names.index(column)
     part, kept = at.part, None
     found = blocks(stream, at.offset, at.line)

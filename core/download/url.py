@@ -20,7 +20,7 @@ class Url:
     """One file that is fetched whole and then read as a local one would be; it goes when the stage is finished."""
 
     def __init__(self, recipe: Source, out: Staging) -> None:
-        """Raises UnknownSource where the URL may not be asked for."""
+        """Raises UnknownSourceError where the URL may not be asked for."""
         self._url = located(recipe.corpus)
         self._recipe = replace(recipe, corpus=shown_url(recipe.corpus))
         self._folder = out.path
@@ -28,7 +28,10 @@ class Url:
         self.facts: Facts = {}
 
     def read(self, position: Facts) -> Iterator[Rows | Event]:
-        """See `Origin.read`. Fetching counts its own bytes first. Raises Unreachable and what `Files.read` raises."""
+        """See `Origin.read`. Fetching counts its own bytes first.
+
+        Raises UnreachableError and what `Files.read` raises.
+        """
         fetched = yield from fetch(self._url, self._folder)
         files = Files(self._recipe, [Found(fetched.name, fetched.path, fetched.size, 0)])
         for item in files.read(position):

@@ -12,11 +12,11 @@ import pyarrow as pa
 from msgspec import Struct
 
 from core import download, preprocess, tokenize
-from core.errors import DiskTrouble
+from core.errors import DiskError
 from core.events import Event, Note, Progress, StageFinished, StageSkipped, StageStarted
 from core.recipe.schema import Recipe
 from core.sources.catalog import source_name
-from core.storage.artifact import Altered, Artifact, Damaged, InUse, Staging, fingerprint
+from core.storage.artifact import AlteredArtifactError, Artifact, DamagedError, InUseError, Staging, fingerprint
 from core.storage.files import remove_tree
 from core.storage.workspace import Workspace, free_bytes
 from core.tokenize import bpe
@@ -44,13 +44,13 @@ def prepare(
     part: (i, n), i from 1, for several machines that share the tokenizing: each makes the same clean documents, then
     every n-th shard of tokens from the i-th on, in an artifact of its own, `artifacts/tokens/NAME-MARK.part-i-of-n`.
     A machine that has the artifacts of other parts beside its own takes their shards over when it makes the whole.
-    pattern: of a vocabulary that is learned. Raises the stages' Trouble.
+    pattern: of a vocabulary that is learned. Raises the stages' LlmtuiError.
     """
     whole: set[Path] = set()
     while True:
         try:
             return (yield from _prepare(recipe, workspace, part, pattern, whole))
-        except Altered as damage:
+        except AlteredArtifactError as damage:
             if damage.artifact in whole:
                 raise  # as fast as it is made it changes: no disk to work on
             yield Note(level="warning", text=f"{damage.artifact.name}: {damage.what}; it is made again")
@@ -121,7 +121,7 @@ def _bytes(artifact: Artifact) -> int:
 
 
 def _verified(artifact: Artifact, whole: set[Path], pattern: str = "*") -> Iterator[Event]:
-    """Compare what `artifact` holds with its digests, unless that has been done. Raises Altered."""
+    """Compare what `artifact` holds with its digests, unless that has been done. Raises AlteredArtifactError."""
     if artifact.path in whole:
         return
     done, total = 0, _bytes(artifact)
@@ -133,11 +133,11 @@ def _verified(artifact: Artifact, whole: set[Path], pattern: str = "*") -> Itera
 
 
 def _require_room(out: Staging, need: int) -> None:
-    """Raise DiskTrouble where what `out` still lacks cannot have room. need: bytes of all of it, at least."""
+    """Raise DiskError where what `out` still lacks cannot have room. need: bytes of all of it, at least."""
     need = max(0, need - sum(file.bytes for file in out.published.values())) + MARGIN
     free = free_bytes(out.path)
     if free < need:
-        raise DiskTrouble(
+        raise DiskError(
             f"the disk has too little room for the {out.stage} stage: {free:,} bytes free of at least {need:,}",
             where=str(out.path),
             kept="what was complete is kept",
@@ -160,7 +160,7 @@ def run_stage(staging: Staging, make: Callable[[Staging], Stage]) -> Stage:
                 artifact = yield from make(out)
             pa.default_memory_pool().release_unused()  # Arrow keeps what it had, and the next stage wants room
             break
-        except InUse:
+        except InUseError:
             if not waiting:
                 yield Note(text=f"waiting for another run that is at the same {staging.stage}")
             waiting = True
@@ -176,7 +176,7 @@ def _present(staging: Staging) -> Artifact | None:
         return None
     try:
         artifact = Artifact.open(staging.final)
-    except Damaged:
+    except DamagedError:
         remove_tree(staging.final)
         return None
     return artifact if artifact.fingerprint == staging.fingerprint else None

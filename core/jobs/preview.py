@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from core.download import download
 from core.events import Event, Excerpt, Note, StageFinished, StageStarted
-from core.preprocess import TooSmall, preprocess
+from core.preprocess import CorpusTooSmallError, preprocess
 from core.preprocess.preview import left_out
 from core.preprocess.preview import preview as previews
 from core.recipe.schema import Recipe
@@ -21,7 +21,7 @@ def preview(recipe: Recipe, place: Path, *, documents: int, limit: int) -> Itera
 
     place: an empty directory for what is made on the way. Yields what the stages say, the Report among it, and then
     an Excerpt for each document shown. Steps that need to know the whole corpus, such as duplicates, see only this
-    much of it. Raises the stages' Trouble.
+    much of it. Raises the stages' LlmtuiError.
     """
     source = replace(recipe.source, max_bytes=min(limit, recipe.source.max_bytes or limit))
     with Staging(place / "documents", "download", "preview").open() as out:
@@ -29,7 +29,7 @@ def preview(recipe: Recipe, place: Path, *, documents: int, limit: int) -> Itera
     try:
         with Staging(place / "clean", "preprocess", "preview").open() as out:
             yield from _told("preprocess", preprocess(recipe.preprocess, raw, out))
-    except TooSmall as trouble:
+    except CorpusTooSmallError as trouble:
         yield Note(level="warning", text=f"it is too little to train on: {trouble.what}")
     if documents and (left := left_out(recipe.preprocess)):
         yield Note(text=f"single documents do not show what {', '.join(left)} would do; the counts do")

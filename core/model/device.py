@@ -9,14 +9,14 @@ from collections.abc import Callable
 import torch
 from msgspec import Struct
 
-from core.errors import Trouble
+from core.errors import LlmtuiError
 from core.hardware import cores
 from core.model.matmul_speed import rates
 from core.plural import plural
 from core.recipe.schema import Train
 
 
-class NoDevice(Trouble):
+class DeviceError(LlmtuiError):
     doing = "train"
 
 
@@ -35,13 +35,13 @@ class Device(Struct, frozen=True, kw_only=True):
 
 
 def choose(recipe: Train) -> Device:
-    """The device and precision a recipe asks for, or the best there is. Raises NoDevice."""
+    """The device and precision a recipe asks for, or the best there is. Raises DeviceError."""
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     name = recipe.device
     if name == "auto":
         name = "cuda" if available["cuda"] else "mps" if available["mps"] else "cpu"
     if not available[name]:
-        raise NoDevice(f"there is no {name} device", where="train.device", todo='set train.device = "auto"')
+        raise DeviceError(f"there is no {name} device", where="train.device", todo='set train.device = "auto"')
     fast = torch.bfloat16 if _fast_bfloat16(name) else torch.float32
     dtype = fast if recipe.precision == "auto" else getattr(torch, recipe.precision)
     count = cores()

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from core.model.count import tensors
 from core.recipe.init_spec import OfHub, OfRun, ensure_fit, ensure_tokens, implied, meant, other_tokens, run_directory
-from core.recipe.model_config import MORE_ROWS, BadStart, Weights, described, weight_files
+from core.recipe.model_config import MORE_ROWS, InitError, Weights, described, weight_files
 from core.recipe.safetensors_header import Kept, contents
 from core.recipe.schema import Model, Recipe
-from core.storage.artifact import Artifact, Damaged
+from core.storage.artifact import Artifact, DamagedError
 from core.storage.workspace import Workspace
 from core.vocab.sizes import expected
 
@@ -28,7 +28,7 @@ def look(recipe: Recipe, workspace: Workspace, *, verify: bool = False) -> Path 
     """The folder with the weights that `recipe` begins with, where it is here and the weights fit.
 
     None where nothing is begun with, or with what the hub has, which is not asked. verify: whether every byte of a
-    run's checkpoints is compared with its digest. Raises BadStart.
+    run's checkpoints is compared with its digest. Raises InitError.
     """
     if not recipe.model.init:
         return None
@@ -44,7 +44,7 @@ def look(recipe: Recipe, workspace: Workspace, *, verify: bool = False) -> Path 
 def checkpoint(run: Path, step: int | None, *, verify: bool = False) -> tuple[Path, list[str]]:
     """The checkpoint of that step, or the whole one of the lowest loss on the validation slice; and what is damaged.
 
-    verify: read every byte of each. Raises BadStart.
+    verify: read every byte of each. Raises InitError.
     """
     found: list[tuple[float, Path]] = []
     damaged: list[str] = []
@@ -53,22 +53,22 @@ def checkpoint(run: Path, step: int | None, *, verify: bool = False) -> tuple[Pa
             continue
         try:
             loss = float(Artifact.open(path, verify=verify).facts.get("slice_loss", float("inf")))
-        except Damaged as damage:
+        except DamagedError as damage:
             damaged.append(f"{path.name} of {run.name}: {damage.what}")
             continue
         found.append((loss, path))
     if not found:
         which = f"of step {step:,}" if step is not None else "that can be read"
         kept = ", ".join(path.name for path in sorted((run / "checkpoints").glob("step-*"))) or "none"
-        raise BadStart(f"it has no checkpoint {which}", where=run.name, todo=f"there are: {kept}")
+        raise InitError(f"it has no checkpoint {which}", where=run.name, todo=f"there are: {kept}")
     return min(found, key=lambda pair: pair[0])[1], damaged
 
 
 def ensure_begun(recipe: Recipe, folder: Path, found: Mapping[str, Kept], workspace: Workspace) -> None:
-    """Raises BadStart where the weights that `folder` describes, whose files have `found`, are not for this recipe."""
+    """Raises InitError where the weights that `folder` describes, whose files have `found`, are not for this recipe."""
     weights = described(folder)
     if not weights.published and not (folder / "vocabulary.json").is_file():
-        raise BadStart("there is no vocabulary.json in it, which says what its tokens are", where=str(folder))
+        raise InitError("there is no vocabulary.json in it, which says what its tokens are", where=str(folder))
     ensure_fit(recipe.model, weights.shape)
     ensure_tokens(recipe, implied(str(folder), workspace))
     entries, unsure = expected(recipe.tokenize)
@@ -81,7 +81,7 @@ def ensure_begun(recipe: Recipe, folder: Path, found: Mapping[str, Kept], worksp
 
 
 def ensure_whole(model: Model, weights: Weights, found: Mapping[str, Kept], where: str) -> None:
-    """Raises BadStart where a tensor that `model` needs is missing from `found`, unknown, or of another size.
+    """Raises InitError where a tensor that `model` needs is missing from `found`, unknown, or of another size.
 
     Of a row for each token as many are needed as stand for something in both; of learned positions those that the
     model has. A head of its own may be missing where the weights have theirs tied: it begins as the embedding.
@@ -92,7 +92,7 @@ def ensure_whole(model: Model, weights: Weights, found: Mapping[str, Kept], wher
     head = TOKENS[1]
     if not weights.shape.tied_head and head not in found:
         file, field = ("config.json", "tie_word_embeddings") if weights.published else ("model.json", "tied_head")
-        raise BadStart(
+        raise InitError(
             f"the weights have a head of their own ({field} is false in {file}), but {head} is missing",
             where=where,
             todo="bring the file that has it; or say true there, if the head really is the embedding",
@@ -101,7 +101,7 @@ def ensure_whole(model: Model, weights: Weights, found: Mapping[str, Kept], wher
     unknown = [name for name in found if name not in wanted and name != head]
     if missing or unknown:
         clauses = [f"{word} {_some(names)}" for word, names in (("without", missing), ("with", unknown)) if names]
-        raise BadStart(f"the weights do not fit the model: they come {' and '.join(clauses)}", where=where)
+        raise InitError(f"the weights do not fit the model: they come {' and '.join(clauses)}", where=where)
     masked = weights.shape.objective == model.objective == "masked"
     for name, size in wanted.items():
         if name not in found:
@@ -109,13 +109,13 @@ def ensure_whole(model: Model, weights: Weights, found: Mapping[str, Kept], wher
         kept, needed = found[name], (weights.vocabulary + masked, *size[1:]) if name in TOKENS else size
         longer = name in (*TOKENS, "wpe.weight") and kept.size[:1] > needed[:1]
         if kept.size[1:] != needed[1:] or (kept.size[:1] != needed[:1] and not longer):
-            raise BadStart(f"{name} has the shape {kept.size} where {needed} is needed", where=where)
+            raise InitError(f"{name} has the shape {kept.size} where {needed} is needed", where=where)
         if not kept.floating:
             raise not_finite(name, where)
 
 
-def not_finite(name: str, where: str) -> BadStart:
-    return BadStart(f"{name} does not hold finite numbers", where=where)
+def not_finite(name: str, where: str) -> InitError:
+    return InitError(f"{name} does not hold finite numbers", where=where)
 
 
 def our_name(published: str) -> str:

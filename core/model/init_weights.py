@@ -26,7 +26,7 @@ def start_from(recipe: Model, model: GPT, vocabulary: Vocabulary, workspace: Wor
     """Put the weights that `recipe.init` names into `model`, which is new; nothing where it names none.
 
     vocabulary: the tokens', which has to be the one the weights were trained with. Yields Progress in bytes while
-    weights are fetched, and Notes. Raises BadStart, BadVocabulary, HubTrouble.
+    weights are fetched, and Notes. Raises InitError, VocabularyError, HubError.
     """
     if not recipe.init:
         return
@@ -52,7 +52,7 @@ def look_ahead(recipe: Recipe, workspace: Workspace) -> Generator[Event, None, N
     """Find what is wrong with the weights that `recipe` begins with, while nothing has been done for it yet.
 
     What can only be known once the tokens are there is found by `start_from`. Yields Progress while the hub is asked.
-    Raises BadStart, BadVocabulary, HubTrouble.
+    Raises InitError, VocabularyError, HubError.
     """
     if not recipe.model.init:
         return
@@ -83,7 +83,7 @@ def _folder(init: str, workspace: Workspace) -> Generator[Event, None, Path]:
 
 
 def _ensure_vocabulary(weights: Weights, folder: Path, tokens: Vocabulary) -> None:
-    """Raises BadStart where the tokens are numbers of other things than those the weights were trained on."""
+    """Raises InitError where the tokens are numbers of other things than those the weights were trained on."""
     if weights.published:
         if tokens.name not in AS_GPT2:
             raise other_tokens(f"{tokens.name}, not GPT-2's", f"--set tokenize.vocabulary={GPT2}")
@@ -104,7 +104,7 @@ def _ensure_vocabulary(weights: Weights, folder: Path, tokens: Vocabulary) -> No
 
 
 def _ensure_gpt2(folder: Path, tokens: Vocabulary) -> None:
-    """Raises BadStart where the tokens that `transformers` keeps beside the weights are not GPT-2's."""
+    """Raises InitError where the tokens that `transformers` keeps beside the weights are not GPT-2's."""
     file = folder / "vocab.json"
     if not file.is_file():
         return
@@ -119,7 +119,7 @@ def _ensure_gpt2(folder: Path, tokens: Vocabulary) -> None:
 
 
 def _own_vocabulary(weights: Weights, folder: Path) -> Vocabulary:
-    """The one that lies beside weights of ours. Raises BadVocabulary, BadStart where it cannot be theirs."""
+    """The one that lies beside weights of ours. Raises VocabularyError, InitError where it cannot be theirs."""
     theirs = Vocabulary.load(folder / "vocabulary.json")
     if theirs.size != weights.vocabulary:
         what = f"model.json says {weights.vocabulary:,} entries, vocabulary.json has {theirs.size:,}"

@@ -11,18 +11,18 @@ from torch import Tensor
 
 from core.model.gpt import GPT
 from core.model.init_check import TOKENS, TURNED, not_finite, our_name
-from core.recipe.model_config import BadStart
+from core.recipe.model_config import InitError
 
 
 def read_tensors(files: Iterable[Path]) -> Iterator[tuple[str, Tensor]]:
-    """Name and tensor of all that safetensors files have, one in memory at a time. Raises BadStart."""
+    """Name and tensor of all that safetensors files have, one in memory at a time. Raises InitError."""
     for path in files:
         try:
             with safe_open(path, framework="pt") as file:
                 for name in file.keys():  # noqa: SIM118 it is no dictionary
                     yield name, file.get_tensor(name)
         except (OSError, SafetensorError) as error:
-            raise BadStart(f"{path.name} cannot be read ({error})", where=str(path.parent)) from None
+            raise InitError(f"{path.name} cannot be read ({error})", where=str(path.parent)) from None
 
 
 def from_gpt2(tensors: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
@@ -33,7 +33,7 @@ def from_gpt2(tensors: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tens
 
 
 def ensure_finite(tensors: Iterable[tuple[str, Tensor]], where: str) -> None:
-    """Raises BadStart that names the first of `tensors` with a number that is none."""
+    """Raises InitError that names the first of `tensors` with a number that is none."""
     for name, tensor in tensors:
         if not tensor.isfinite().all():
             raise not_finite(name, where)
@@ -46,7 +46,7 @@ def fill(model: GPT, tensors: Iterable[tuple[str, Tensor]], *, tokens: int, wher
     They have to be what `beginning.ensure_whole` lets pass. tokens: how many rows of the embedding stand for
     something; of these as many are taken as the model has use for, and its other rows stay as they are. Of learned
     positions those are taken that the model has. A head that is not there begins as the embedding; one that a tied
-    model has no place for is left out. Both are said. Raises BadStart where a number is none.
+    model has no place for is left out. Both are said. Raises InitError where a number is none.
     """
     parameters = dict(model.named_parameters())
     used = min(tokens, model.vocabulary + (model.mask is not None))

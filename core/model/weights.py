@@ -15,15 +15,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from core.errors import Trouble
+from core.errors import LlmtuiError
 from core.model.gpt import GPT
-from core.parsing import Malformed, read_json
+from core.parsing import ParseError, read_json
 from core.recipe.schema import Model
 
 SCHEMA = 1
 
 
-class BadWeights(Trouble):
+class WeightsError(LlmtuiError):
     doing = "load the model"
 
 
@@ -67,30 +67,30 @@ def save_model(model: GPT, directory: Path) -> None:
 
 
 def load_model(directory: Path, *, dtype: torch.dtype = torch.float32) -> GPT:
-    """The model in `directory`, on the CPU, ready to evaluate. Raises BadWeights."""
+    """The model in `directory`, on the CPU, ready to evaluate. Raises WeightsError."""
     try:
         file = read_json(directory / "model.json", ModelFile)
         if file.schema > SCHEMA:
-            raise BadWeights("a newer version of llmtui wrote it", where=str(directory), todo="update llmtui")
+            raise WeightsError("a newer version of llmtui wrote it", where=str(directory), todo="update llmtui")
         with torch.device("meta"):
             model = GPT(file.shape, file.vocabulary, dtype=dtype)
         load_weights(model, directory)
-    except (OSError, Malformed) as error:
-        raise BadWeights(str(error), where=str(directory)) from None
+    except (OSError, ParseError) as error:
+        raise WeightsError(str(error), where=str(directory)) from None
     return model.eval()
 
 
 def load_weights(model: GPT, directory: Path) -> None:
-    """Put the weights in `directory` into `model`, which may lie on the meta device. Raises BadWeights."""
+    """Put the weights in `directory` into `model`, which may lie on the meta device. Raises WeightsError."""
     try:
         tensors = load_file(directory / "model.safetensors")
     except (OSError, SafetensorError) as error:
-        raise BadWeights(f"model.safetensors cannot be read ({error})", where=str(directory)) from None
+        raise WeightsError(f"model.safetensors cannot be read ({error})", where=str(directory)) from None
     if model.shape.tied_head:
         tensors["lm_head.weight"] = tensors.get("wte.weight", torch.empty(0))
     try:
         model.load_state_dict(tensors, assign=model.device.type == "meta")
     except RuntimeError as error:
-        raise BadWeights(f"the weights do not fit the model: {error}", where=str(directory)) from None
+        raise WeightsError(f"the weights do not fit the model: {error}", where=str(directory)) from None
     if model.shape.tied_head:
         model.lm_head.weight = model.wte.weight

@@ -16,7 +16,7 @@ from core.download.background import in_background
 from core.download.documents import SHARD_BYTES
 from core.download.prefetch import in_thread
 from core.download.progress import Meter, shard_name
-from core.errors import Trouble
+from core.errors import LlmtuiError
 from core.events import Event, Extent, LineCount, Report, StepCount
 from core.plural import plural
 from core.preprocess.dedup import Stock, repeated_lines, resolve, split
@@ -24,12 +24,12 @@ from core.preprocess.output import Output, outputs, write
 from core.preprocess.phase_runner import PULSE, Round, clean_all, names
 from core.preprocess.phases import DIVIDE, Phase, cut
 from core.preprocess.sampling import BUDGET, Samples, rarity_for
-from core.preprocess.split import Split, TooSmall
+from core.preprocess.split import CorpusTooSmallError, Split
 from core.processes.pool import Processes, processes_for
 from core.recipe.schema import Preprocess
 from core.storage.artifact import Artifact, Facts, Staging
 
-__all__ = ["FORMAT", "NothingLeft", "TooSmall", "preprocess"]
+__all__ = ["FORMAT", "CorpusTooSmallError", "EmptyCorpusError", "preprocess"]
 
 FORMAT = 2
 """Changes when the same documents and recipe would give other clean documents."""
@@ -41,7 +41,7 @@ PROCESS_BYTES = 256 * 2**20
 _REPORTED = 20
 
 
-class NothingLeft(Trouble):
+class EmptyCorpusError(LlmtuiError):
     """No text survived the cleaning."""
 
     doing = "clean the documents"
@@ -56,7 +56,7 @@ def preprocess(
     After a break it goes on behind the last complete shard. The result does not depend on `processes`; by default
     small corpora are cleaned in this one. Needs disk space for the text, compressed, twice. Yields Progress in bytes
     of the documents, even in time, and at the end a Report. Facts: train_documents, validation_documents,
-    train_bytes, validation_bytes, removed (documents). Raises NothingLeft, TooSmall.
+    train_bytes, validation_bytes, removed (documents). Raises EmptyCorpusError, CorpusTooSmallError.
     """
     return (yield from _Work(recipe, documents, out, processes).run())
 
@@ -93,7 +93,7 @@ class _Work:
                 self.counts[index] = numbers
         assert found is not None
         if not left.bytes:
-            raise NothingLeft(
+            raise EmptyCorpusError(
                 f"the cleaning steps left no text of {plural(before.documents, 'document')}", where="preprocess.steps"
             )
         report = Report(
@@ -109,7 +109,7 @@ class _Work:
         )
         try:
             divided = split(found, left)
-        except TooSmall:
+        except CorpusTooSmallError:
             yield report  # which may tell why so little is left
             raise
         report = replace(report, split="document" if divided.by_document else "tail")

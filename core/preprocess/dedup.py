@@ -214,7 +214,7 @@ def _histogram(lengths: Array) -> Array:
 
 
 def split(found: Round, left: Extent) -> Split:
-    """Which documents of the last phase are held out. Raises TooSmall."""
+    """Which documents of the last phase are held out. Raises CorpusTooSmallError."""
     return choose(found.recipe, left, _contents(found))
 
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from core.parsing import Malformed, parse_json
-from core.storage.artifact import Damaged
+from core.parsing import ParseError, parse_json
+from core.storage.artifact import DamagedError
 
 Array = NDArray[Any]
 
@@ -80,13 +80,13 @@ def write_keys(path: Path, arrays: dict[str, Array], result: Result) -> None:
 
 
 def read_result(path: Path) -> Result:
-    """What `write_keys` wrote. Raises OSError, Damaged."""
+    """What `write_keys` wrote. Raises OSError, DamagedError."""
     try:
         with safe_open(str(path), framework="np") as file:
             return parse_json((file.metadata() or {}).get("result", ""), Result)
-    except (SafetensorError, Malformed) as error:
+    except (SafetensorError, ParseError) as error:
         todo = f"delete {path.parent}: the text is cleaned anew"
-        raise Damaged(f"its keys are damaged: {error}", where=str(path), todo=todo) from None
+        raise DamagedError(f"its keys are damaged: {error}", where=str(path), todo=todo) from None
 
 
 def column(path: Path, name: str) -> Array:

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import Trouble
+from core.errors import LlmtuiError
 from core.events import Extent
 from core.preprocess.shard_index import Array
 from core.recipe.schema import Preprocess
@@ -23,7 +23,7 @@ _MISSES = 1000
 Side = Literal["train", "validation"]
 
 
-class TooSmall(Trouble):
+class CorpusTooSmallError(LlmtuiError):
     """There is too little text to hold some of it out."""
 
     doing = "split the corpus"
@@ -57,13 +57,13 @@ def choose(recipe: Preprocess, corpus: Extent, contents: Iterable[tuple[Array, A
     """Divide what is left, `corpus`; `contents`: keys and sizes of its documents, in ascending order of keys.
 
     Documents with the same content have the same key and come once, with their sizes added up, so they always go the
-    same way. Goes through the contents and holds out each that still fits. Raises TooSmall.
+    same way. Goes through the contents and holds out each that still fits. Raises CorpusTooSmallError.
     """
     total = corpus.bytes
     wanted = int(total * recipe.validation)
     by_document = recipe.split == "document" or (recipe.split == "auto" and corpus.documents >= _AUTO_DOCUMENTS)
     if by_document and corpus.documents == 1:
-        raise TooSmall(
+        raise CorpusTooSmallError(
             "there is only one document, so none can be held out",
             where="preprocess.split",
             todo="set preprocess.split to 'tail', or give more files",
@@ -71,7 +71,7 @@ def choose(recipe: Preprocess, corpus: Extent, contents: Iterable[tuple[Array, A
     split, held = _by_document(contents, wanted) if by_document else (Split(False, tail=total - wanted), wanted)
     if min(held, total - held) < SMALLEST_SIDE:
         needed = int(SMALLEST_SIDE / recipe.validation) + 1
-        raise TooSmall(
+        raise CorpusTooSmallError(
             f"of {total:,} bytes of clean text {held:,} would be held out for validation, "
             f"and each side needs at least {SMALLEST_SIDE}",
             where="[preprocess]",

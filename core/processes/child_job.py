@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator
 
 from msgspec import Struct
 
-from core.errors import Trouble, as_trouble, log
+from core.errors import LlmtuiError, as_llmtui_error, log
 from core.events import encode
 
 
 class Failed(Struct, frozen=True, kw_only=True, tag=True):
-    """The `Trouble` that ended it, in parts."""
+    """The `LlmtuiError` that ended it, in parts."""
 
     doing: str
     what: str
@@ -44,9 +44,9 @@ def carry_out(work: Callable[[], Iterator[Struct]]) -> int:
     except KeyboardInterrupt:
         return 130
     except Exception as error:
-        if not isinstance(error, Trouble):
+        if not isinstance(error, LlmtuiError):
             log(traceback.format_exc())
-        trouble = as_trouble(error)
+        trouble = as_llmtui_error(error)
     failed = Failed(
         doing=trouble.doing,
         what=trouble.what,

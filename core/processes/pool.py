@@ -13,14 +13,14 @@ from typing import TypeVar
 
 import psutil
 
-from core.errors import Trouble
+from core.errors import LlmtuiError
 from core.hardware import cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class WorkerDied(Trouble):
+class WorkerDiedError(LlmtuiError):
     """A process that took a share of the work was ended from outside."""
 
 
@@ -50,7 +50,7 @@ class Processes:
 
         A None after each `every` seconds that brought no result: time to tell how far it is. work: a function of a
         module, or a partial of one; items and results travel between processes, so they should be names and numbers
-        rather than text. Raises what `work` raises, WorkerDied.
+        rather than text. Raises what `work` raises, WorkerDiedError.
         """
         if self.count == 1:
             yield from ((item, work(item)) for item in items)
@@ -75,7 +75,7 @@ class Processes:
             while ahead:
                 yield from first()
         except BrokenProcessPool:
-            raise WorkerDied(
+            raise WorkerDiedError(
                 "one of its processes was ended, as the system does when memory is short",
                 kept="what was complete is kept",
                 todo="free some memory, then resume",

@@ -14,9 +14,9 @@ import tomli_w
 from msgspec import Struct
 
 from core import parsing
-from core.errors import Usage, nearest
+from core.errors import UsageError, nearest
 from core.recipe import init_spec
-from core.recipe.model_config import BadStart
+from core.recipe.model_config import InitError
 from core.recipe.scaling import dialled
 from core.recipe.schema import Model, Recipe
 from core.sources.corpora import known
@@ -31,7 +31,7 @@ _UNKNOWN = re.compile(r"unknown field `(.+?)`")
 """In what msgspec says of a table."""
 
 
-class BadRecipe(Usage):
+class RecipeError(UsageError):
     """A recipe with a wrong key, a wrong value or an impossible combination."""
 
     doing = "use this recipe"
@@ -105,15 +105,15 @@ def presets() -> dict[str, Path]:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The tables of a recipe file. Raises BadRecipe, naming the file and the line."""
+    """The tables of a recipe file. Raises RecipeError, naming the file and the line."""
     try:
         return parsing.read_toml(path)
     except FileNotFoundError:
-        raise BadRecipe("there is no such file", where=str(path)) from None
-    except parsing.Malformed as error:
-        raise BadRecipe(str(error), where=str(path)) from None
+        raise RecipeError("there is no such file", where=str(path)) from None
+    except parsing.ParseError as error:
+        raise RecipeError(str(error), where=str(path)) from None
     except OSError as error:
-        raise BadRecipe((error.strerror or str(error)).lower(), where=str(path)) from None
+        raise RecipeError((error.strerror or str(error)).lower(), where=str(path)) from None
 
 
 def load(
@@ -128,13 +128,13 @@ def load(
     preset: a name from `presets()`. overrides: `section.field=value` strings, the value in TOML or a bare word.
     base: tables that the caller worked out itself, such as the source named on the command line.
     In each layer model.depth stands below everything else the layer says; model.init is written as `start.located`.
-    Raises BadRecipe that names the layer, the field, what it takes and the nearest right name.
+    Raises RecipeError that names the layer, the field, what it takes and the nearest right name.
     """
     tables: dict[str, Any] = {}
     if preset is not None:
         there = presets()
         if preset not in there:
-            raise BadRecipe(
+            raise RecipeError(
                 f"there is no preset {preset!r}", todo=nearest(preset, there) or f"there is: {', '.join(there)}"
             )
         _lay(tables, _checked(read_toml(there[preset]), f"preset {preset}"))
@@ -154,7 +154,7 @@ def load(
     try:
         recipe = msgspec.convert(below, Recipe, str_keys=True)  # TOML has no other keys
     except msgspec.ValidationError as error:  # of what the caller worked out: the other layers have been checked
-        raise BadRecipe(str(error)) from None
+        raise RecipeError(str(error)) from None
     _check_together(recipe, str(file) if file else "")
     if needed:
         with _as_recipe_trouble():
@@ -189,20 +189,20 @@ def _implied(model: Mapping[str, Any]) -> dict[str, Any]:
 def _as_recipe_trouble() -> Iterator[None]:
     try:
         yield
-    except BadStart as trouble:
-        raise BadRecipe(trouble.what, where=trouble.where, todo=trouble.todo) from None
+    except InitError as trouble:
+        raise RecipeError(trouble.what, where=trouble.where, todo=trouble.todo) from None
 
 
 def _override(text: str) -> dict[str, Any]:
     """`train.lr=3e-4` as tables."""
     key, equals, value = text.partition("=")
     if not equals:
-        raise BadRecipe("--set needs FIELD=VALUE", where=f"--set {text}", todo="for example --set train.lr=3e-4")
+        raise RecipeError("--set needs FIELD=VALUE", where=f"--set {text}", todo="for example --set train.lr=3e-4")
     parsed: Any = value.strip()
     try:
         document = parsing.parse_toml(f"value = {value}")
         parsed = document["value"] if len(document) == 1 else parsed
-    except parsing.Malformed:
+    except parsing.ParseError:
         pass  # a bare word: --set tokenize.vocabulary=gpt2
     section, dot, name = key.strip().partition(".")
     return {section: {name: parsed}} if dot else {section: parsed}
@@ -224,7 +224,7 @@ def _checked(tables: dict[str, Any], where: str) -> dict[str, Any]:
         if section in sections:
             if not isinstance(content, dict):
                 example = next(key for key in known if key.startswith(f"{section}."))
-                raise BadRecipe(
+                raise RecipeError(
                     f"{section!r} is a section, not a value",
                     where=where,
                     todo=f"name a field in it, as {example} is: [{section}] stands above its fields in a file",
@@ -235,7 +235,7 @@ def _checked(tables: dict[str, Any], where: str) -> dict[str, Any]:
         for key in names:
             if key not in known:
                 what = "section" if key == section and isinstance(content, dict) else "field"
-                raise BadRecipe(f"unknown {what} {key!r}", where=where, todo=_meant(key, known, sections))
+                raise RecipeError(f"unknown {what} {key!r}", where=where, todo=_meant(key, known, sections))
     for field in known.values():
         table = tables.get(field.section, {}) if field.section else tables
         if field.name in table:
@@ -265,60 +265,60 @@ def _check_value(field: Field, value: Any, where: str) -> None:
     limit = MOST_STEPS if field.key == "train.steps" else LARGEST
     if isinstance(value, int) and value > limit and field.name != "seed":
         todo = f"{field.key}: {field.description}"
-        raise BadRecipe(f"{field.key} = {value} is more than {limit:,}", where=where, todo=todo)
+        raise RecipeError(f"{field.key} = {value} is more than {limit:,}", where=where, todo=todo)
     try:
         msgspec.convert({field.name: value}, struct, str_keys=True)
     except msgspec.ValidationError as error:
         if unknown := _UNKNOWN.search(str(error)):  # in a table of its own
             inside = field.allowed.rpartition("a table of ")[2].split(", ")
             todo = nearest(unknown[1], inside) or f"there is {', '.join(inside)}"
-            raise BadRecipe(f"unknown field {unknown[1]!r} in {field.key}", where=where, todo=todo) from None
+            raise RecipeError(f"unknown field {unknown[1]!r} in {field.key}", where=where, todo=todo) from None
         shown = str(value).lower() if isinstance(value, bool) else repr(value)
         todo = f"{field.key}: {field.description}"
         if isinstance(value, str) and value[:1] in ("[", "{"):
             todo = f'it is no TOML: texts in it stand in quotes, such as ["a", "b"]; {todo}'
-        raise BadRecipe(f"{field.key} = {shown} is not {field.allowed}", where=where, todo=todo) from None
+        raise RecipeError(f"{field.key} = {shown} is not {field.allowed}", where=where, todo=todo) from None
 
 
 def _check_together(recipe: Recipe, where: str) -> None:
     """What no single field can know, nor its type."""
     if (encoding := recipe.source.encoding) and not codec_named(encoding):
-        raise BadRecipe(
+        raise RecipeError(
             f"source.encoding = {encoding!r} is no encoding of text",
             where=where or "[source]",
             todo=nearest(encoding, aliases.aliases.values()) or "such as utf-8, utf-16, cp1250, iso8859-2, koi8-r",
         )
     width, heads = recipe.model.n_embd, recipe.model.n_head
     if recipe.model.positions == "rotary" and width % heads == 0 and width // heads % 2:
-        raise BadRecipe(
+        raise RecipeError(
             f"rotary positions turn pairs of numbers, and a head of {width // heads} is odd",
             where=where or "[model]",
             todo=f"nearest that works: n_embd = {width + heads}",
         )
     groups = recipe.model.n_kv_head or heads
     if heads % groups:
-        raise BadRecipe(
+        raise RecipeError(
             f"model.n_kv_head {groups} does not divide model.n_head {heads}",
             where=where or "[model]",
             todo=f"one of {', '.join(str(n) for n in range(1, heads + 1) if heads % n == 0)}",
         )
     train = recipe.train
     if train.schedule == "wsd" and train.warmup + train.cooldown > 1:
-        raise BadRecipe(
+        raise RecipeError(
             f"train.warmup {train.warmup:g} and train.cooldown {train.cooldown:g} are more than the whole training",
             where=where or "[train]",
             todo=f"train.cooldown = {1 - train.warmup:g} at most",
         )
     if width % heads:
         near = sorted({max(1, width // heads) * heads, (width // heads + 1) * heads})
-        raise BadRecipe(
+        raise RecipeError(
             f"model.n_embd {width} is not divisible by model.n_head {heads}",
             where=where or "[model]",
             todo=f"nearest that works: n_embd = {' or '.join(map(str, near))}",
         )
     for role, template in msgspec.structs.asdict(recipe.chat).items():
         if template and (times := template.count("{text}")) != 1:
-            raise BadRecipe(
+            raise RecipeError(
                 f"chat.{role} has {{text}} {times} times",
                 where=where or "[chat]",
                 todo="it stands once where what is said goes; an empty template puts nothing around it",

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from core.errors import nearest
-from core.recipe.model_config import AS_GPT2, BadStart, described, published_form, read_json
+from core.recipe.model_config import AS_GPT2, InitError, described, published_form, read_json
 from core.recipe.schema import Model, Recipe, Tokenize
 from core.storage.workspace import Workspace
 
@@ -51,7 +51,7 @@ class OfRun(NamedTuple):
 
 
 def meant(init: str) -> OfHub | OfRun | Path:
-    """What kind of thing a non-empty `init` names; a path may be relative. Raises BadStart."""
+    """What kind of thing a non-empty `init` names; a path may be relative. Raises InitError."""
     if init.startswith("run:"):
         found = _RUN.match(init)
         if found is None:
@@ -88,7 +88,7 @@ def located(init: str, folder: Path, workspace: Workspace) -> str:
         case OfRun() as origin:
             try:
                 path = run_directory(workspace, origin)
-            except BadStart:
+            except InitError:
                 return init
             return f"run:{path.name}" + (f"@{origin.step}" if origin.step is not None else "")
         case _:
@@ -98,7 +98,7 @@ def located(init: str, folder: Path, workspace: Workspace) -> str:
 def implied(init: str, workspace: Workspace) -> dict[str, Any]:
     """Tables of a recipe that follow from a located `init`: shape, vocabulary, and a gentle training of what is good.
 
-    Empty for a repository of the hub that is not known by name: nobody asks the hub here. Raises BadStart.
+    Empty for a repository of the hub that is not known by name: nobody asks the hub here. Raises InitError.
     """
     origin = meant(init)
     if isinstance(origin, OfHub):
@@ -135,12 +135,12 @@ def differences(recipe: Model, weights: Model) -> list[str]:
 
 
 def ensure_fit(recipe: Model, weights: Model) -> None:
-    """Raises BadStart that names every field in which they differ, and how to set it."""
+    """Raises InitError that names every field in which they differ, and how to set it."""
     found = differences(recipe, weights)
     if found:
         fields = [clause.partition(":")[0].removeprefix("model.") for clause in found]
         settings = " ".join(f"--set model.{name}={_shown(_effective(weights, name))}" for name in fields)
-        raise BadStart(
+        raise InitError(
             "\n        ".join(["the weights have another shape than the recipe:", *found]),
             where=f"model.init = {recipe.init}",
             todo=f"{settings}; or leave these fields out, where init alone decides",
@@ -148,20 +148,20 @@ def ensure_fit(recipe: Model, weights: Model) -> None:
 
 
 def ensure_tokens(recipe: Recipe, needed: dict[str, Any]) -> None:
-    """Raises BadStart where the recipe asks for other tokens than those that `implied` says the weights know."""
+    """Raises InitError where the recipe asks for other tokens than those that `implied` says the weights know."""
     known = needed.get("tokenize", {}).get("vocabulary")
     asked = recipe.tokenize.vocabulary
     if known is not None and asked != known and not {asked, known} <= set(AS_GPT2):
         raise other_tokens(f"{asked} in the recipe, {known} there", f"--set tokenize.vocabulary={known}")
 
 
-def other_tokens(what: str, todo: str) -> BadStart:
+def other_tokens(what: str, todo: str) -> InitError:
     """The tokens are numbers of other things than those the weights were trained on."""
-    return BadStart(f"tokens from another vocabulary than the model's: {what}", where="model.init", todo=todo)
+    return InitError(f"tokens from another vocabulary than the model's: {what}", where="model.init", todo=todo)
 
 
 def run_directory(workspace: Workspace, origin: OfRun) -> Path:
-    """The run with that id or name; of several the newest that has the checkpoint. Raises BadStart with the nearest
+    """The run with that id or name; of several the newest that has the checkpoint. Raises InitError with the nearest
     right name."""
     try:
         ids = sorted((entry.name for entry in os.scandir(workspace.runs) if entry.is_dir()), reverse=True)
@@ -170,7 +170,7 @@ def run_directory(workspace: Workspace, origin: OfRun) -> Path:
     names = {id_: found[1] for id_ in ids if (found := _RUN_ID.match(id_))}
     called = [workspace.runs / id_ for id_, name in names.items() if origin.name.lower() in (id_, name)]
     if not called:
-        raise BadStart(
+        raise InitError(
             f"there is no run {origin.name!r}",
             where="model.init",
             todo=nearest(origin.name, [*names.values(), *names]) or "`llmtui ls` lists them",
@@ -180,7 +180,7 @@ def run_directory(workspace: Workspace, origin: OfRun) -> Path:
 
 
 def run_recipe(run: Path) -> Recipe:
-    """What the run in that directory was asked to build. Raises BadStart."""
+    """What the run in that directory was asked to build. Raises InitError."""
     return read_json(run / "run.json", _RunFile).recipe
 
 
@@ -223,5 +223,5 @@ def _shown(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _unclear(init: str, todo: str) -> BadStart:
-    return BadStart(f"{init!r} names no weights", where="model.init", todo=todo)
+def _unclear(init: str, todo: str) -> InitError:
+    return InitError(f"{init!r} names no weights", where="model.init", todo=todo)

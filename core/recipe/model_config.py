@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from core import parsing
-from core.errors import Usage
+from core.errors import UsageError
 from core.recipe.schema import Model
 
 T = TypeVar("T")
@@ -34,7 +34,7 @@ INDEX = "model.safetensors.index.json"
 """Says which of several files has which tensor."""
 
 
-class BadStart(Usage):
+class InitError(UsageError):
     """`model.init` names nothing a model can begin with, or something that does not fit the recipe."""
 
     doing = "begin with these weights"
@@ -53,43 +53,43 @@ class Weights(Struct, frozen=True, kw_only=True):
 def described(folder: Path) -> Weights:
     """What the folder's model.json (ours) or config.json (of GPT-2, as `transformers` writes it) says.
 
-    Raises BadStart.
+    Raises InitError.
     """
     there = _names(folder)
     if "model.json" in there:
         ours = read_json(folder / "model.json", _Ours)
         if ours.schema > 1:
-            raise BadStart("a newer version of llmtui wrote it", where=str(folder), todo="update llmtui")
+            raise InitError("a newer version of llmtui wrote it", where=str(folder), todo="update llmtui")
         return Weights(shape=ours.shape, vocabulary=ours.vocabulary, published=False)
     if "config.json" in there:
         return _of_config(read_json(folder / "config.json", _Config), folder)
-    raise BadStart("there is no model.json or config.json in it", where=str(folder), todo=_FOLDER)
+    raise InitError("there is no model.json or config.json in it", where=str(folder), todo=_FOLDER)
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a folder, in the order of their names. Raises BadStart where there are none."""
+    """The safetensors files of a folder, in the order of their names. Raises InitError where there are none."""
     there = _names(folder)
     if INDEX in there and _WHOLE not in there:
         names = sorted(set(read_json(folder / INDEX, _Index).weight_map.values()))
         for name in names:
             if name != Path(name).name or not name.endswith(".safetensors"):
-                raise BadStart(f"{INDEX} names a file outside of its folder ({name})", where=str(folder))
+                raise InitError(f"{INDEX} names a file outside of its folder ({name})", where=str(folder))
         return [folder / name for name in names]
     if _WHOLE in there:
         return [folder / _WHOLE]
     raise no_weights(there, str(folder))
 
 
-def no_weights(names: Iterable[str], where: str) -> BadStart:
+def no_weights(names: Iterable[str], where: str) -> InitError:
     """There are no safetensors among the files `names`."""
     if any(name.startswith("pytorch_model") and name.endswith(".bin") for name in names):
-        return BadStart(
+        return InitError(
             f"its weights are only there as {_PICKLE}, a pickle: reading one can run any program that it contains",
             where=where,
             todo="where you trust it, let `transformers` write it anew: "
             "GPT2LMHeadModel.from_pretrained(OLD).save_pretrained(NEW) writes model.safetensors",
         )
-    return BadStart(f"there is no {_WHOLE} in it", where=where, todo="name a folder or repository that has one")
+    return InitError(f"there is no {_WHOLE} in it", where=where, todo="name a folder or repository that has one")
 
 
 class _Ours(Struct):
@@ -122,7 +122,7 @@ class _Config(Struct):
 
 def _of_config(config: _Config, folder: Path) -> Weights:
     if config.model_type != "gpt2":
-        raise BadStart(
+        raise InitError(
             f"config.json says model_type {config.model_type!r}; only 'gpt2' can be begun with",
             where=str(folder),
             todo="name a model of the GPT-2 family, such as hf:gpt2",
@@ -137,7 +137,7 @@ def _of_config(config: _Config, folder: Path) -> Weights:
     ]
     for differs, name in other:
         if differs:
-            raise BadStart(
+            raise InitError(
                 f"it computes otherwise than GPT-2: {name} is {getattr(config, name)} in its config.json",
                 where=str(folder),
                 todo="name a model that keeps GPT-2's arithmetic, such as hf:gpt2",
@@ -147,7 +147,7 @@ def _of_config(config: _Config, folder: Path) -> Weights:
     try:
         return Weights(shape=msgspec.convert(model, Model), vocabulary=config.vocab_size, published=True)
     except msgspec.ValidationError as error:
-        raise BadStart(f"config.json describes no model ({error})", where=str(folder)) from None
+        raise InitError(f"config.json describes no model ({error})", where=str(folder)) from None
 
 
 def published_form(shape: dict[str, Any]) -> dict[str, Any]:
@@ -177,16 +177,16 @@ def _names(folder: Path) -> set[str]:
         what = (error.strerror or str(error)).lower()
     except ValueError as error:  # a path that no system has
         what = str(error)
-    raise BadStart(what, where=str(folder)[:300], todo=_FOLDER)
+    raise InitError(what, where=str(folder)[:300], todo=_FOLDER)
 
 
 def read_json(path: Path, kind: type[T]) -> T:
-    """The JSON in `path`, which nobody vouches for. Raises BadStart."""
+    """The JSON in `path`, which nobody vouches for. Raises InitError."""
     try:
         if path.stat().st_size > _LARGEST:
-            raise BadStart("it is too large to describe a model", where=str(path))
+            raise InitError("it is too large to describe a model", where=str(path))
         return parsing.read_json(path, kind)
     except OSError as error:
-        raise BadStart((error.strerror or str(error)).lower(), where=str(path)) from None
-    except parsing.Malformed as error:
-        raise BadStart(f"{path.name} cannot be read ({error})", where=str(path)) from None
+        raise InitError((error.strerror or str(error)).lower(), where=str(path)) from None
+    except parsing.ParseError as error:
+        raise InitError(f"{path.name} cannot be read ({error})", where=str(path)) from None

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from core.parsing import parse_json
-from core.recipe.model_config import BadStart
+from core.recipe.model_config import InitError
 
 _LONGEST = 100_000_000
 """Bytes of JSON, as the safetensors library has it."""
@@ -29,7 +29,7 @@ class Kept(NamedTuple):
 
 
 def contents(files: Iterable[Path]) -> dict[str, Kept]:
-    """What safetensors files say they have, by name. Raises BadStart where one cannot be what it says."""
+    """What safetensors files say they have, by name. Raises InitError where one cannot be what it says."""
     found: dict[str, Kept] = {}
     for path in files:
         try:
@@ -42,14 +42,14 @@ def contents(files: Iterable[Path]) -> dict[str, Kept]:
                 found |= beginning_of(path.name, str(path.parent), path.stat().st_size, read)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
-            raise BadStart(f"{path.name} cannot be read ({reason})", where=str(path.parent)) from None
+            raise InitError(f"{path.name} cannot be read ({reason})", where=str(path.parent)) from None
     return found
 
 
 def beginning_of(name: str, where: str, size: int, read: Callable[[int, int], bytes]) -> dict[str, Kept]:
     """What the safetensors file `name` of `size` bytes says it has.
 
-    read: its bytes from one place to another. Raises BadStart where that cannot be.
+    read: its bytes from one place to another. Raises InitError where that cannot be.
     """
     length = int.from_bytes(read(0, 8), "little") if size > 8 else 0
     try:
@@ -59,14 +59,14 @@ def beginning_of(name: str, where: str, size: int, read: Callable[[int, int], by
         entries.pop("__metadata__", None)
         kept = {name: parse_json(bytes(entry), _Entry) for name, entry in entries.items()}
     except ValueError as error:
-        raise BadStart(f"{name} cannot be read ({error})", where=where) from None
+        raise InitError(f"{name} cannot be read ({error})", where=where) from None
     end = 0
     for start, stop in sorted(entry.data_offsets for entry in kept.values()):
         if start != end or stop < start:
-            raise BadStart(f"{name} cannot be read (its tensors do not lie side by side)", where=where)
+            raise InitError(f"{name} cannot be read (its tensors do not lie side by side)", where=where)
         end = stop
     if 8 + length + end != size:
-        raise BadStart(f"{name} has {size:,} bytes where it says {8 + length + end:,}", where=where)
+        raise InitError(f"{name} has {size:,} bytes where it says {8 + length + end:,}", where=where)
     return {name: Kept(entry.dtype.startswith(("F", "BF")), entry.shape) for name, entry in kept.items()}
 
 

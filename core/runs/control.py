@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from core.parsing import Malformed, read_json
+from core.parsing import ParseError, read_json
 from core.runs.directory import Run
 from core.storage.files import write_atomic
 from core.train.commands import Draw
@@ -73,7 +73,7 @@ class Requests:
         """All samples asked for since the last call; what cannot be read is dropped."""
         draws = []
         for path in sorted(self._directory.glob("sample-*.json")):
-            with contextlib.suppress(OSError, Malformed):
+            with contextlib.suppress(OSError, ParseError):
                 draws.append(read_json(path, Draw))
             path.unlink(missing_ok=True)
         return draws

@@ -33,15 +33,15 @@ import msgspec
 from msgspec import Struct
 
 from core import __version__
-from core.errors import Busy, DiskTrouble, Trouble, Usage, nearest
+from core.errors import BusyError, DiskError, LlmtuiError, UsageError, nearest
 from core.events import Ended, Started
 from core.model.init_check import look
-from core.parsing import Malformed, parse, parse_json, read_json
+from core.parsing import ParseError, parse, parse_json, read_json
 from core.recipe.schema import Recipe
 from core.runs.curves import Curves
 from core.runs.journal_offset import read_sealed
 from core.runs.summary import Summary
-from core.storage.artifact import Artifact, Damaged
+from core.storage.artifact import Artifact, DamagedError
 from core.storage.files import fsync_directory, remove_tree, write_atomic
 from core.storage.journal import Tail, newest_first
 from core.storage.locks import Lock, holder
@@ -63,11 +63,11 @@ SOON_READ = 2**23
 """Bytes of a journal that are read in a fraction of a second."""
 
 
-class NoSuchRun(Usage):
+class RunNotFoundError(UsageError):
     doing = "find the run"
 
 
-class BadRun(Trouble):
+class InvalidRunError(LlmtuiError):
     """A run directory that cannot be read. path, run: where it lies, and its name."""
 
     doing = "read the run"
@@ -78,12 +78,12 @@ class BadRun(Trouble):
         self.path, self.run = path, path.name
 
     @classmethod
-    def of(cls, error: OSError, path: Path) -> BadRun:
+    def of(cls, error: OSError, path: Path) -> InvalidRunError:
         """The run in `path` cannot be looked at because of `error`."""
         return cls((error.strerror or str(error)).lower(), path=path, todo="`llmtui doctor` looks at the file system")
 
 
-class StillRunning(Busy):
+class RunActiveError(BusyError):
     doing = "do that to a running run"
 
 
@@ -150,7 +150,8 @@ class Run:
     def create(cls, workspace: Workspace, recipe: Recipe, processes: int = 1) -> Run:
         """A new run for `recipe`, not started yet, trained by `processes` together.
 
-        Raises BadName, DiskTrouble; BadStart where the weights it is to begin with are here and cannot be begun with.
+        Raises InvalidNameError, DiskError; InitError where the weights it is to begin with are here and cannot be
+        begun with.
         """
         check_name(recipe.name)
         look(recipe, workspace)
@@ -171,43 +172,43 @@ class Run:
         except OSError as error:
             with contextlib.suppress(OSError):
                 remove_tree(staged)
-            raise DiskTrouble.of(error, path) from None
+            raise DiskError.of(error, path) from None
         return cls(path, file)
 
     @classmethod
     def open(cls, path: Path) -> Run:
-        """The run in `path`. Raises BadRun."""
+        """The run in `path`. Raises InvalidRunError."""
         try:
             raw = (path / "run.json").read_bytes()
             try:
                 file = parse_json(raw, RunFile)
-            except Malformed:
+            except ParseError:
                 if parse_json(raw, _Schema).schema <= SCHEMA:
                     raise
                 file = None
             if file is None or file.schema > SCHEMA:
-                raise BadRun("it was made by a newer version of llmtui", path=path, todo="update llmtui")
+                raise InvalidRunError("it was made by a newer version of llmtui", path=path, todo="update llmtui")
             return cls(path, file)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
-            raise BadRun(f"run.json cannot be read ({reason})", path=path) from None
-        except Malformed as error:
-            raise BadRun(f"run.json cannot be read ({error})", path=path) from None
+            raise InvalidRunError(f"run.json cannot be read ({reason})", path=path) from None
+        except ParseError as error:
+            raise InvalidRunError(f"run.json cannot be read ({error})", path=path) from None
 
     def rewrite(self, recipe: Recipe, processes: int) -> None:
-        """Let the next attempt follow `recipe`, by so many processes. Raises StillRunning, DiskTrouble."""
+        """Let the next attempt follow `recipe`, by so many processes. Raises RunActiveError, DiskError."""
         try:
             lock = None if self.writer() is not None else Lock.acquire(self.path / "supervisor.lock")
         except OSError as error:
-            raise DiskTrouble.of(error, self.path, kept="its recipe is as it was") from None
+            raise DiskError.of(error, self.path, kept="its recipe is as it was") from None
         if lock is None:
-            raise StillRunning(f"{self.id} is running", todo=f"stop it first: llmtui stop {self.id}")
+            raise RunActiveError(f"{self.id} is running", todo=f"stop it first: llmtui stop {self.id}")
         with lock:
             file = msgspec.structs.replace(self.file, recipe=recipe, processes=processes)
             try:
                 write_atomic(self.path / "run.json", _formatted(file))
             except OSError as error:
-                raise DiskTrouble.of(error, self.path, kept="its recipe is as it was") from None
+                raise DiskError.of(error, self.path, kept="its recipe is as it was") from None
         self.file = file
 
     # -- what it is -----------------------------------------------------------------------------------------------
@@ -264,7 +265,7 @@ class Run:
         summary = Summary()
         try:
             return read_json(self.path / "status.json", Summary)
-        except Malformed:
+        except ParseError:
             with contextlib.suppress(OSError):
                 if self.journal.stat().st_size <= SOON_READ:
                     for event in Tail(self.journal).each():
@@ -298,7 +299,7 @@ class Run:
         for line in Tail(self.path / "launches.jsonl").lines():
             try:
                 records.append(parse(_launch_decoder.decode, line))
-            except Malformed:
+            except ParseError:
                 continue
         return records
 
@@ -347,7 +348,7 @@ class Run:
         for path in sorted(self.checkpoints.glob("step-*")):
             try:
                 found.append(Artifact.open(path))
-            except Damaged:
+            except DamagedError:
                 continue
         return found
 
@@ -356,7 +357,7 @@ class Run:
         return bytes_in(self.path)
 
     def remove(self) -> None:
-        """Delete the run. Raises StillRunning while it lives, DiskTrouble."""
+        """Delete the run. Raises RunActiveError while it lives, DiskError."""
         remove_directory(self.path)
 
 
@@ -371,13 +372,13 @@ def bytes_in(directory: Path) -> int:
 
 
 def remove_directory(path: Path) -> None:
-    """Delete the run in the directory `path`, readable or not. Raises StillRunning while it lives, DiskTrouble.
+    """Delete the run in the directory `path`, readable or not. Raises RunActiveError while it lives, DiskError.
 
     Its locks are taken first: that, and not what a look at them says, keeps a run that somebody works on. Of a link
     nothing is deleted: what it leads to would stay, where nobody would look for it.
     """
     if path.is_symlink():
-        raise DiskTrouble(
+        raise DiskError(
             f"it is a link to {path.readlink()}",
             where=str(path),
             kept="nothing was deleted",
@@ -388,14 +389,14 @@ def remove_directory(path: Path) -> None:
             try:
                 lock = Lock.acquire(path / name)
             except OSError as error:
-                raise DiskTrouble.of(error, path, kept="nothing was deleted") from None
+                raise DiskError.of(error, path, kept="nothing was deleted") from None
             if lock is None:
-                raise StillRunning(f"{path.name} is running", todo=f"stop it first: llmtui stop {path.name}")
+                raise RunActiveError(f"{path.name} is running", todo=f"stop it first: llmtui stop {path.name}")
             held.enter_context(lock)
         try:
             remove_tree(path)
         except OSError as error:
-            raise DiskTrouble.of(error, path, kept="nothing was deleted") from None
+            raise DiskError.of(error, path, kept="nothing was deleted") from None
 
 
 class _Schema(Struct):
@@ -421,26 +422,27 @@ def run_names(workspace: Workspace) -> list[str]:
         return []
 
 
-def look_through(workspace: Workspace) -> Iterator[Run | BadRun]:
+def look_through(workspace: Workspace) -> Iterator[Run | InvalidRunError]:
     """Every run directory, newest first: the run, or why it cannot be read."""
     for name in run_names(workspace):
         try:
             yield Run.open(workspace.runs / name)
-        except BadRun as trouble:
+        except InvalidRunError as trouble:
             yield trouble
 
 
 def find_run(workspace: Workspace, wanted: str | None = None, among: list[Run] | None = None) -> Run:
     """The run that `wanted` names: an id, the start of one, or a name (the newest of that name); None: the newest.
 
-    among: the runs it may be, newest first; all when not given. Raises NoSuchRun with the nearest right name, and
-    BadRun where `wanted` is the id of one that cannot be read.
+    among: the runs it may be, newest first; all when not given. Raises RunNotFoundError with the nearest right name,
+    and InvalidRunError where `wanted` is the id of one that cannot be read.
     """
     return find_runs(workspace, wanted, among)[0]
 
 
 def find_runs(workspace: Workspace, wanted: str | None = None, among: list[Run] | None = None) -> list[Run]:
-    """Every run that `wanted` may mean, as `find_run` takes it, newest first; at least one. Raises NoSuchRun, BadRun.
+    """Every run that `wanted` may mean, as `find_run` takes it, newest first; at least one. Raises RunNotFoundError,
+    InvalidRunError.
 
     Names are in lower case, and found in any.
     """
@@ -448,18 +450,18 @@ def find_runs(workspace: Workspace, wanted: str | None = None, among: list[Run] 
         return [Run.open(workspace.runs / wanted)]
     runs = all_runs(workspace) if among is None else among
     if not runs:
-        raise NoSuchRun("there are no runs yet", todo="start one: llmtui demo, or llmtui run PATH")
+        raise RunNotFoundError("there are no runs yet", todo="start one: llmtui demo, or llmtui run PATH")
     if wanted is None:
         return runs
     if not wanted.strip():  # as a script's variable that is not set: every name begins with nothing
-        raise NoSuchRun("the name of the run is empty", todo="`llmtui ls` lists the runs")
+        raise RunNotFoundError("the name of the run is empty", todo="`llmtui ls` lists the runs")
     name = wanted.lower()
     found = [run for run in runs if run.id == name] or [run for run in runs if run.name == name]
     found = found or [run for run in runs if run.id.startswith(name) or run.name.startswith(name)]
     if len(found) > 1 and name not in (found[0].id, found[0].name):
         todo = "one of " + ", ".join(run.id for run in found[:5])
-        raise NoSuchRun(f"{wanted!r} fits {len(found)} runs", todo=todo)
+        raise RunNotFoundError(f"{wanted!r} fits {len(found)} runs", todo=todo)
     if not found:
         names = [name for run in runs for name in (run.name, run.id)]
-        raise NoSuchRun(f"there is no run {wanted!r}", todo=nearest(name, names) or "`llmtui ls` lists them")
+        raise RunNotFoundError(f"there is no run {wanted!r}", todo=nearest(name, names) or "`llmtui ls` lists them")
     return found

@@ -17,11 +17,11 @@ _TELLING = re.compile(
     r"(process \d+: )?cannot .+|Fatal Python error: .+|memory allocation of .+"
     r"|(?!\S*ChildFailedError)[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt)(: .*)?"
 )
-"""A line in which something that broke says why: a Trouble's sentence, a traceback's end, a fatal error's beginning."""
+"""A line in which something that broke says why: an LlmtuiError, a traceback's last line, a fatal error's first."""
 
 
 class Failure(Struct, frozen=True, kw_only=True):
-    """In parts that read like those of a Trouble; none is sanitised."""
+    """In parts that read like those of an LlmtuiError; none is sanitised."""
 
     what: str
     where: str = ""

@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 from msgspec import Struct
 
 from core.events import encode
-from core.parsing import Malformed, parse_json
+from core.parsing import ParseError, parse_json
 from core.storage.files import write_atomic
 from core.storage.journal import check
 
@@ -53,7 +53,7 @@ def read_sealed(path: Path, kind: type[Kept], journal: Path) -> tuple[Kept, int]
     try:
         raw = path.read_bytes()
         kept = parse_json(raw, kind)
-    except (OSError, Malformed):
+    except (OSError, ParseError):
         return None
     found, place = _PLACE.search(raw), kept.place
     if not found or not place or zlib.crc32(_PLACE.sub(rb"\g<1>0", raw, count=1)) != int(found[2]):

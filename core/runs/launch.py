@@ -10,9 +10,9 @@ import sys
 import time
 
 from core import ROOT
-from core.errors import Busy, DiskTrouble, Trouble
+from core.errors import BusyError, DiskError, LlmtuiError
 from core.runs.control import Requests
-from core.runs.directory import Run, StillRunning
+from core.runs.directory import Run, RunActiveError
 from core.runs.failure import reason_in
 from core.storage.files import private
 from core.storage.locks import ELSEWHERE
@@ -25,11 +25,11 @@ _NOT_OURS = (
 )
 
 
-class NotStarted(Trouble):
+class LaunchError(LlmtuiError):
     doing = "start the run"
 
 
-class NotStopped(Busy):
+class StopTimeoutError(BusyError):
     doing = "stop the run"
 
 
@@ -64,10 +64,10 @@ def environment(workspace: Workspace) -> dict[str, str]:
 def start(run: Run, workspace: Workspace, *, patience: float = 60.0) -> None:
     """Start the run's supervisor, detached, and wait until it holds its lock. Also the way to resume.
 
-    patience: seconds to wait for it, which takes 0.3 on an idle machine. Raises StillRunning, NotStarted, DiskTrouble.
+    patience: seconds to wait for it, which takes 0.3 on an idle machine. Raises RunActiveError, LaunchError, DiskError.
     """
     if run.supervisor() is not None:
-        raise StillRunning(f"{run.id} is running already")
+        raise RunActiveError(f"{run.id} is running already")
     launches = run.path / "launches.jsonl"
     try:
         if run.writer() is None:  # an orphaned worker may still have to read them
@@ -85,21 +85,21 @@ def start(run: Run, workspace: Workspace, *, patience: float = 60.0) -> None:
                 start_new_session=True,
             )
     except OSError as error:
-        raise DiskTrouble.of(error, run.path, kept="it was not started") from None
+        raise DiskError.of(error, run.path, kept="it was not started") from None
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         if run.supervisor() == process.pid:
             return
         code = process.poll()
-        if code == Busy.exit_code:
-            raise StillRunning(f"{run.id} is running already")
+        if code == BusyError.exit_code:
+            raise RunActiveError(f"{run.id} is running already")
         if code is not None and launches.exists() and launches.stat().st_size > before:
             return  # it came and went, and left its record
         if code is not None:
             reason = reason_in(run.log, started) or f"its supervisor ended at once with code {code}"
-            raise NotStarted(reason, where=str(run.log), todo="the log says more")
+            raise LaunchError(reason, where=str(run.log), todo="the log says more")
         time.sleep(0.01)
-    raise NotStarted(f"its supervisor did not come up within {patience:.0f} s", where=str(run.log))
+    raise LaunchError(f"its supervisor did not come up within {patience:.0f} s", where=str(run.log))
 
 
 def kill(run: Run, *, sig: signal.Signals = signal.SIGTERM) -> bool:

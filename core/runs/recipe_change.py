@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from core.errors import Usage
+from core.errors import UsageError
 from core.plural import plural
 from core.recipe.file import load
 from core.runs.directory import Run, State
@@ -14,15 +14,15 @@ from core.train.resume_compat import Change, changes, refuse
 from core.train.schedule import progress
 
 
-class NotLonger(Usage):
+class RecipeChangeError(UsageError):
     doing = "go on with a run that is done"
 
 
 def change(run: Run, overrides: Iterable[str]) -> list[Change]:
     """Let the next attempt at `run` follow its recipe with `overrides`, `section.field=value` each; what is different.
 
-    Raises BadRecipe, Changed for a field that must stay, NotLonger for a finished run that would end at once,
-    StillRunning, DiskTrouble. The run is as it was then.
+    Raises RecipeError, ResumeConflictError for a field that must stay, RecipeChangeError for a finished run that
+    would end at once, RunActiveError, DiskError. The run is as it was then.
     """
     recipe = load(base=msgspec.to_builtins(run.recipe, str_keys=True), overrides=overrides)
     found = changes(run.recipe, recipe)
@@ -33,7 +33,7 @@ def change(run: Run, overrides: Iterable[str]) -> list[Change]:
         done = progress(recipe.train, steps=metric.step, tokens=metric.tokens, seconds=metric.seconds)
         if done >= 1:
             steps = plural(metric.step, "step")
-            raise NotLonger(
+            raise RecipeChangeError(
                 f"it has reached its end after {steps}, and that is its end with these settings, too",
                 where=run.id,
                 todo=f"give it a later end, such as --set train.steps={2 * metric.step}",

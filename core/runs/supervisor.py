@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from core.errors import Busy, Interrupted, log
+from core.errors import BusyError, ProcessKilledError, log
 from core.hardware import cores
 from core.runs.control import ask_stop
 from core.runs.directory import GONE, Exited, Launched, Run
@@ -43,7 +43,7 @@ def supervise(run: Run) -> int:
     """Keep a worker on `run` until one has its last word, crashes too often or was asked to stop."""
     lock = Lock.acquire(run.path / "supervisor.lock")
     if lock is None:
-        return Busy.exit_code
+        return BusyError.exit_code
     with lock:
         if _adopt(run) and run.last_word():
             return 0
@@ -84,7 +84,7 @@ def _would_again(run: Run, code: int, reason: str) -> bool:
     """
     if run.processes > 1:
         return re.match(r"process \d+: cannot ", reason) is not None
-    return 0 < code < 128 and code not in (Interrupted.exit_code, Busy.exit_code)
+    return 0 < code < 128 and code not in (ProcessKilledError.exit_code, BusyError.exit_code)
 
 
 def _adopt(run: Run) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from core.parsing import Malformed, parse
+from core.parsing import ParseError, parse
 from core.recipe.sampling import Sampling
 from core.sample.conversation import Message, Role
 from core.storage.files import write_atomic
@@ -147,7 +147,7 @@ def _conversations(file: Path, *, name: bool = False) -> list[list[Said]]:
     for line in lines:
         try:
             entry = parse(_decoder.decode, line)
-        except Malformed:
+        except ParseError:
             continue
         match entry:
             case Began():

@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import torch
 
-from core.errors import Usage
+from core.errors import UsageError
 from core.model.gpt import GPT
 from core.sample.kv_decoder import Reader
 
 
-class NotCausal(Usage):
+class NotCausalError(UsageError):
     doing = "draw text"
 
 
@@ -33,9 +33,9 @@ class Beam(NamedTuple):
 
 
 def ensure_causal(model: GPT) -> None:
-    """Raises NotCausal."""
+    """Raises NotCausalError."""
     if model.mask is not None:
-        raise NotCausal(
+        raise NotCausalError(
             "a masked model gives no likelihoods from left to right, which texts are ranked by",
             todo="let it write without beams and without the best of several",
         )
@@ -49,8 +49,8 @@ def beams(
     At each token the `width` likeliest of all ways to go on are kept; one that reaches an end is set aside, and
     another takes its place. It is over when `width` are set aside and the likeliest of the others, at its length so
     far, ranks no higher than the last of them; or when all tokens are there. So does `transformers`. Of a vocabulary
-    with fewer ways to go on there are fewer. Yields after each look of the model. Raises NotCausal, and BadLogits
-    when the model's output is not finite.
+    with fewer ways to go on there are fewer. Yields after each look of the model. Raises NotCausalError, and
+    LogitsError when the model's output is not finite.
     """
     ensure_causal(model)
     reader = yield from Reader.in_pieces(model, prompt)

@@ -23,7 +23,7 @@ class TextOf:
         """A stop string has come: the text ends before it, whatever follows."""
 
     def feed(self, token: int) -> str:
-        """What `token` adds that is certain by now. Raises BadToken."""
+        """What `token` adds that is certain by now. Raises TokenIdError."""
         return self.take(self._vocabulary.decode_bytes([token]))
 
     def take(self, raw: bytes) -> str:

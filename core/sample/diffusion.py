@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from core.errors import Usage
+from core.errors import UsageError
 from core.model.gpt import GPT
 from core.model.inference import inference
 from core.recipe.sampling import Order
@@ -22,7 +22,7 @@ _AT_ONCE = 2**22
 """Scores computed at a time, 16 MiB of them: with GPT-2's vocabulary those of 83 places."""
 
 
-class NoRoom(Usage):
+class ContextLengthError(UsageError):
     """A middle that leaves no room for what it is the middle of."""
 
     doing = "draw text"
@@ -56,11 +56,11 @@ def around(
 ) -> tuple[Sequence[int], Sequence[int]]:
     """What the model sees of a prompt's end and a suffix's beginning, with `tokens` between them in one context.
 
-    Each has half of the room and what the other does not need. Raises NoRoom.
+    Each has half of the room and what the other does not need. Raises ContextLengthError.
     """
     left = model.shape.block_size - tokens
     if left < 2:
-        raise NoRoom(
+        raise ContextLengthError(
             f"{tokens:,} tokens and what stands before and behind them do not fit a context of"
             f" {model.shape.block_size:,}",
             todo=f"ask for at most {model.shape.block_size - 2:,} tokens"
@@ -75,7 +75,7 @@ def denoise(model: GPT, prompt: Sequence[int], chain: Chain, *, tokens: int, way
     """Write `tokens` ids that follow `prompt`: yield the stretch that is being written after each look at it.
 
     What does not fit a context is written stretch by stretch, and the next one sees the end of the one before (LLaDA,
-    arXiv 2502.09992, calls it semi-autoregressive). With a suffix all has to fit: see `around`. Raises BadLogits when
+    arXiv 2502.09992, calls it semi-autoregressive). With a suffix all has to fit: see `around`. Raises LogitsError when
     the model's output is not finite.
     """
     ids, end = list(prompt), len(prompt) + tokens

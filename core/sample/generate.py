@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 
-from core.errors import Usage
+from core.errors import UsageError
 from core.model.gpt import GPT
 from core.recipe.sampling import Sampling
 from core.sample.diffusion import Stretch, Unmasking, around, denoise, room
@@ -16,7 +16,7 @@ Ids = Generator[tuple[int, int | Stretch] | None, bool | None, None]
 uncovering, whose tokens follow when all of it is there. True sent in says that the text of the last token has ended."""
 
 
-class OnlyMasked(Usage):
+class MaskedOnlyError(UsageError):
     """A causal model was asked for what it cannot do."""
 
     doing = "draw text"
@@ -31,7 +31,8 @@ def generate(
     is as `visible` says.
 
     Text number i is the one that alone would have come of the seed plus i, whatever runs beside it; dropout is off and
-    torch's global random state is not touched. Raises BadSetting, and BadLogits when the model's output is not finite.
+    torch's global random state is not touched. Raises SamplingSettingError, and LogitsError when the model's output
+    is not finite.
     """
     prompt, suffix = visible(model, prompt, sampling.tokens, unmasking)
     chains = [Chain(sampling, model.vocabulary, prompt=(*prompt, *suffix), stream=text) for text in range(texts)]
@@ -50,10 +51,10 @@ def visible(
 ) -> tuple[Sequence[int], Sequence[int]]:
     """What the model sees of `prompt`, its end, and of the suffix, its beginning, when it has to write `tokens`.
 
-    Raises OnlyMasked, and NoRoom when `tokens` fill a context that has to hold a suffix, too.
+    Raises MaskedOnlyError, and ContextLengthError when `tokens` fill a context that has to hold a suffix, too.
     """
     if model.mask is None and unmasking is not None:
-        raise OnlyMasked(
+        raise MaskedOnlyError(
             "this model is causal, and only a masked model can fill a middle or uncover its text in another order",
             todo="leave out suffix, order, looks and states, or train with model.objective = masked",
         )

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from msgspec.structs import replace
 
-from core.errors import Usage
+from core.errors import UsageError
 from core.model.cost import Cost
 from core.preprocess.steps import as_trained
 from core.sample.beams import ensure_causal
@@ -50,7 +50,7 @@ from core.tokenize.vocabulary import whole
 Answer = Iterator[Replies | None]
 
 
-class NoText(Usage):
+class EmptyTextError(UsageError):
     doing = "score the text"
 
 
@@ -121,11 +121,11 @@ def ranked(request: Likeliest, models: Models) -> Answer:
 
 def scored(request: Score, models: Models) -> Answer:
     if not request.text:
-        raise NoText("there is nothing in it")
+        raise EmptyTextError("there is nothing in it")
     found = yield from models.get(Path(request.checkpoint), "float32")
     text, changed = as_trained(whole(request.text), request.cleaning)
     if not text:
-        raise NoText("the cleaning of the training text leaves nothing of it")
+        raise EmptyTextError("the cleaning of the training text leaves nothing of it")
     model, size = found.model, len(text.encode())
     ids, total = yield from read(model.vocabulary, text, size)
     yield _loaded(request, found, total, changed=changed)
@@ -183,7 +183,7 @@ def _loaded(
 
 
 def answer(request: Questions, models: Models) -> Answer:
-    """The replies to `request`, but for the last. Raises Trouble."""
+    """The replies to `request`, but for the last. Raises LlmtuiError."""
     match request:
         case Generate():
             return generated(request, models)

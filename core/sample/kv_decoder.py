@@ -46,7 +46,7 @@ class Reader:
     def __init__(self, model: GPT, prompt: Sequence[int], *, begun: bool = True) -> None:
         """prompt: at least one id; of more than a context only the end is read. begun: it is read at once.
 
-        Raises BadLogits where what the model says is not finite, as the others do.
+        Raises LogitsError where what the model says is not finite, as the others do.
         """
         self._model = model
         self._cache = Cache(model.shape, model.device)

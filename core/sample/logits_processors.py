@@ -9,12 +9,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from core.errors import Usage
+from core.errors import UsageError
 from core.recipe.sampling import Sampling
 from core.sample import samplers
 
 
-class BadSetting(Usage):
+class SamplingSettingError(UsageError):
     """A setting that the vocabulary rules out."""
 
     doing = "draw text"
@@ -38,11 +38,11 @@ class Chain:
         """vocabulary: ids there are. prompt: what the model sees before the text. stream: which of several texts from
         one request, each with a seed of its own.
 
-        Raises BadSetting.
+        Raises SamplingSettingError.
         """
         beyond = [token for token in (*sampling.logit_bias, *sampling.stop_tokens) if not 0 <= token < vocabulary]
         if beyond:
-            raise BadSetting(
+            raise SamplingSettingError(
                 f"there is no token {beyond[0]}", todo=f"this vocabulary has the ids 0 to {vocabulary - 1:,}"
             )
         self.sampling = sampling

@@ -15,17 +15,17 @@ from weakref import WeakValueDictionary
 import torch
 from msgspec import Struct
 
-from core.errors import Trouble
+from core.errors import LlmtuiError
 from core.hardware import available_memory
 from core.model.cache import kept_bytes
 from core.model.gpt import GPT
-from core.model.weights import BadWeights, load_model
+from core.model.weights import WeightsError, load_model
 from core.recipe.sampling import Precision
 from core.sample.precision import SMALL, keep
-from core.storage.artifact import MANIFEST, Artifact, Damaged
+from core.storage.artifact import MANIFEST, Artifact, DamagedError
 from core.storage.files import sha256
 from core.storage.workspace import step_of
-from core.tokenize.vocabulary import BadVocabulary, Vocabulary
+from core.tokenize.vocabulary import Vocabulary, VocabularyError
 
 MOST = 2
 """Models kept: two can be compared without loading them anew for every prompt."""
@@ -37,7 +37,7 @@ _BESIDE = 2**26
 """Bytes wanted beside the weights: a cache, a prompt, products."""
 
 
-class NoRoom(Trouble):
+class ModelMemoryError(LlmtuiError):
     doing = "load the model"
 
 
@@ -90,32 +90,32 @@ class Models:
     def get(self, place: Path, precision: Precision = "auto") -> Generator[None, None, Found]:
         """The model in the directory `place`, or in the newest checkpoint in it that can be read, as it is now.
 
-        Others may go on wherever it yields. Raises BadWeights, BadVocabulary, Damaged, NoRoom.
+        Others may go on wherever it yields. Raises WeightsError, VocabularyError, DamagedError, ModelMemoryError.
         """
         passed: list[str] = []
         for checkpoint in _checkpoints(place):
             try:
                 key = _Key.of(checkpoint, precision)
                 if checkpoint != place and key in self._damaged:
-                    raise Damaged(self._damaged[key])
+                    raise DamagedError(self._damaged[key])
                 model = self._alive.get(key) or (yield from self._load(key))
             except OSError as error:
                 passed.append(f"{checkpoint.name}: it cannot be read ({error.strerror})")
                 continue
-            except (Damaged, BadWeights, BadVocabulary) as trouble:
+            except (DamagedError, WeightsError, VocabularyError) as trouble:
                 if checkpoint == place:
                     raise
-                if isinstance(trouble, Damaged):  # what cannot be read now may be readable later
+                if isinstance(trouble, DamagedError):  # what cannot be read now may be readable later
                     self._damaged[key] = trouble.what
                 passed.append(f"{checkpoint.name}: {trouble.what}")
                 continue
             self._keep(key, model)
             return Found(model, tuple(passed))
         if passed and place.exists():
-            raise BadWeights(f"no checkpoint here can be read: {'; '.join(passed)}", where=str(place))
+            raise WeightsError(f"no checkpoint here can be read: {'; '.join(passed)}", where=str(place))
         if not place.is_dir() or place.name.startswith("step-"):
-            raise BadWeights("this checkpoint is no longer there", where=str(place), todo="choose another one")
-        raise BadWeights(
+            raise WeightsError("this checkpoint is no longer there", where=str(place), todo="choose another one")
+        raise WeightsError(
             "there is no checkpoint here yet", where=str(place), todo="ask again when its training has saved one"
         )
 
@@ -160,10 +160,10 @@ class Models:
 
 
 def ensure_room(gpt: GPT, texts: int) -> None:
-    """Raises NoRoom where the keys and values of so many texts would not fit the memory."""
+    """Raises ModelMemoryError where the keys and values of so many texts would not fit the memory."""
     needed, free = 0 if gpt.mask is not None else texts * kept_bytes(gpt.shape), available_memory()
     if needed > free:
-        raise NoRoom(
+        raise ModelMemoryError(
             f"{texts} texts at once would take {needed / 2**20:,.0f} MiB of memory, and {free / 2**20:,.0f} are free",
             todo="ask for fewer at once",
         )
@@ -181,10 +181,10 @@ def _needed(key: _Key) -> int:
 
 
 def _loaded(key: _Key) -> Model:
-    """Raises BadWeights, BadVocabulary, Damaged, NoRoom, NotHere."""
+    """Raises WeightsError, VocabularyError, DamagedError, ModelMemoryError, PrecisionUnavailableError."""
     checkpoint, free = Path(key.path), available_memory()
     if _needed(key) > free:
-        raise NoRoom(
+        raise ModelMemoryError(
             f"it would take {_needed(key) / 2**20:,.0f} MiB of memory, and {free / 2**20:,.0f} MiB are free",
             where=key.path,
             todo="close what else takes memory, or choose a smaller model",
@@ -193,11 +193,11 @@ def _loaded(key: _Key) -> Model:
         facts = Artifact.open(checkpoint).manifest.files
         for name in READ:
             if name in facts and sha256(checkpoint / name) != facts[name].sha256:
-                raise Damaged(f"{name} has changed since it was written", where=key.path)
+                raise DamagedError(f"{name} has changed since it was written", where=key.path)
     gpt, vocabulary = load_model(checkpoint), Vocabulary.load(checkpoint / "vocabulary.json")
     if vocabulary.size != gpt.vocabulary:
         what = f"vocabulary.json has {vocabulary.size:,} entries, model.json says {gpt.vocabulary:,}"
-        raise BadVocabulary(what, where=key.path, todo="choose another checkpoint")
+        raise VocabularyError(what, where=key.path, todo="choose another checkpoint")
     words = keep(gpt, key.precision, parameters=gpt.parameter_count())
     for parameter in gpt.parameters():
         if parameter.dtype == torch.float32:  # out of the file, which somebody may write over

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.errors import Usage
+from core.errors import UsageError
 from core.model.gpt import GPT
 from core.model.layers import Linear
 from core.model.matmul import product
@@ -30,7 +30,7 @@ _FEW = 4
 """Rows up to which torch's products in float16 are fast on the CPU: 8 rows take ten times as long as one."""
 
 
-class NotHere(Usage):
+class PrecisionUnavailableError(UsageError):
     doing = "keep the weights in these numbers"
 
 
@@ -84,7 +84,7 @@ class Packed(nn.Module):
 def keep(model: GPT, wanted: Precision, *, parameters: int) -> str:
     """Keep the weights of `model`, which is on the CPU and is not trained, in the numbers `wanted`; say so in words.
 
-    Raises NotHere where this torch cannot.
+    Raises PrecisionUnavailableError where this torch cannot.
     """
     words: str = wanted
     chosen = wanted == "auto"
@@ -92,10 +92,12 @@ def keep(model: GPT, wanted: Precision, *, parameters: int) -> str:
         wanted, words = choose(model.shape, parameters)
     if wanted == "float16" and any(float(weight.detach().abs().max()) > _LARGEST for weight in model.parameters()):
         if not chosen:
-            raise NotHere("weights are too large for float16", todo="take bfloat16 or float32")
+            raise PrecisionUnavailableError("weights are too large for float16", todo="take bfloat16 or float32")
         wanted, words = "float32", "float32, its weights are too large for float16"
     if wanted == "int8" and torch.backends.quantized.engine == "none":
-        raise NotHere("torch has no int8 products for this processor", todo="take float32 or bfloat16")
+        raise PrecisionUnavailableError(
+            "torch has no int8 products for this processor", todo="take float32 or bfloat16"
+        )
     if wanted == "float32":
         return words
     for name, module in list(model.named_modules()):

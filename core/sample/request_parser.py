@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from core.parsing import Malformed, parse
+from core.parsing import ParseError, parse
 from core.sample.protocol import LONGEST, Refused, Requests, decode_request
 
 _ID = re.compile(rb'(?<!\\)"id"\s*:\s*(\d{1,18})\b')
@@ -31,7 +31,7 @@ def asked(lines: BinaryIO) -> Iterator[Requests | Refused]:
 def _request(line: bytes) -> Requests | Refused:
     try:
         request: Requests = parse(decode_request, line)
-    except (Malformed, MemoryError) as error:
+    except (ParseError, MemoryError) as error:
         what = "the line is empty" if not line.strip() else f"this is no request: {error}"
         return Refused(id=_id(line[:_HEAD]), what=what)
     return request

@@ -31,7 +31,7 @@ Ranking = Generator[None, None, list[Ranked]]
 
 
 def best_drawn(model: GPT, vocabulary: Vocabulary, prompt: Sequence[int], sampling: Sampling, texts: int) -> Ranking:
-    """Draw `texts` as `writer.pieces` does and rank them. Raises NotCausal, and what `generate` raises."""
+    """Draw `texts` as `writer.pieces` does and rank them. Raises NotCausalError, and what `generate` raises."""
     ensure_causal(model)
     visible = prompt[-seen(model, sampling.tokens) :]
     tokens: list[list[int]] = [[] for _ in range(texts)]

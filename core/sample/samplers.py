@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from core.errors import Trouble
+from core.errors import LlmtuiError
 
 _HEADS = (256, 4096)
 """Among so many the fewest that reach a probability are looked for first: they take 0.1 and 0.7 ms, sorting 50,257
@@ -22,7 +22,7 @@ _COLDEST = 1e-30
 """Scores divided by less are beyond float32; what is not the likeliest has no chance long before."""
 
 
-class BadLogits(Trouble):
+class LogitsError(LlmtuiError):
     doing = "draw text"
 
     def __init__(self) -> None:
@@ -30,10 +30,10 @@ class BadLogits(Trouble):
 
 
 def finite(logits: Tensor) -> Tensor:
-    """The scores as they are, whatever their shape. Raises BadLogits where one is not finite."""
+    """The scores as they are, whatever their shape. Raises LogitsError where one is not finite."""
     # the sum tells it in a tenth of the time; it may overflow by itself
     if not math.isfinite(float(logits.sum())) and not bool(torch.isfinite(logits).all()):
-        raise BadLogits()
+        raise LogitsError()
     return logits
 
 

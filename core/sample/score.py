@@ -17,7 +17,7 @@ from core.model.inference import inference
 from core.model.loss import head_loss
 from core.model.objectives import drawn
 from core.sample.kv_decoder import filled, kept_at_the_edge
-from core.sample.samplers import BadLogits
+from core.sample.samplers import LogitsError
 
 T = TypeVar("T")
 
@@ -46,13 +46,13 @@ def parts(model: GPT, ids: Sequence[int] | NDArray[np.integer[Any]], known: int 
     A causal model sees of the text what it would see if it were writing it: a context is read to its end, then its
     newest half begins the next, so that behind the first every token has at least half a context before it. A masked
     one is scored as `examples.drawn` says, in contexts that do not overlap: an estimate of a bound, always the same.
-    In float32 whatever the model trains in. Raises BadLogits when the model's output is not finite.
+    In float32 whatever the model trains in. Raises LogitsError when the model's output is not finite.
     """
     text = torch.from_numpy(np.asarray(ids, np.int32))  # half of what int64 takes: a text may be long
     every = _causal(model, text, known) if model.mask is None else _masked(model, text, model.mask)
     for part in every:
         if not math.isfinite(part.nats):
-            raise BadLogits
+            raise LogitsError
         yield part
 
 

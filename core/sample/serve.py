@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 import torch
 
-from core.errors import Trouble, Usage, as_trouble, log
+from core.errors import LlmtuiError, UsageError, as_llmtui_error, log
 from core.hardware import cores
 from core.sample.handlers import Answer, answer
 from core.sample.models import Models
@@ -64,12 +64,12 @@ class Work:
             reply = next(self._answer)
         except StopIteration:
             return self.finished(), True
-        except Trouble as trouble:
-            usage = isinstance(trouble, Usage)
+        except LlmtuiError as trouble:
+            usage = isinstance(trouble, UsageError)
             return Refused(id=self.id, what=trouble.what, where=trouble.where, todo=trouble.todo, usage=usage), True
         except BaseException as error:  # a panic in tiktoken's Rust is no Exception
             log(traceback.format_exc())
-            found = as_trouble(error)
+            found = as_llmtui_error(error)
             return Refused(id=self.id, what=found.what, where=found.where, todo=found.todo, usage=False), True
         finally:
             self._seconds += time.perf_counter() - began

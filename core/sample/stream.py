@@ -63,7 +63,7 @@ class Written:
     def take(self, token: int) -> tuple[str, Reason | None]:
         """What `token` adds that is certain by now, and why the text ends with it: then all that was waiting is there.
 
-        Raises BadToken.
+        Raises TokenIdError.
         """
         self.tokens += 1
         mark = token in self.ends

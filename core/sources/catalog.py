@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
-from core.errors import Usage, nearest
+from core.errors import UsageError, nearest
 from core.sources.corpora import CORPORA, places
 from core.storage.workspace import name_from
 
@@ -31,7 +31,7 @@ _WILD = re.compile(r"\[[^\]]*\]|[*?]")
 """What stands for other characters in a pattern."""
 
 
-class UnknownSource(Usage):
+class UnknownSourceError(UsageError):
     """The source is neither built in nor on the disk, nor an address that can be read."""
 
     doing = "find the source"
@@ -67,7 +67,7 @@ def is_pattern(place: str) -> bool:
 def located(corpus: str) -> str:
     """`corpus` as a run needs it: a built-in name, an address, or the absolute path or pattern of what is there.
 
-    Raises UnknownSource or NotACorpus with the nearest right name.
+    Raises UnknownSourceError or CorpusError with the nearest right name.
     """
     kind = kind_of(corpus)
     if kind == "url":
@@ -79,11 +79,13 @@ def located(corpus: str) -> str:
         return place
     if any("\ud800" <= character <= "\udfff" for character in place):
         todo = "rename the file or folder"
-        raise UnknownSource("its path is not UTF-8 text, which is all that a recipe can hold", where=place, todo=todo)
+        raise UnknownSourceError(
+            "its path is not UTF-8 text, which is all that a recipe can hold", where=place, todo=todo
+        )
     if is_pattern(place):
         # what matches `**` is looked for when the source is listed: it may be everything there is
         if "**" not in place and next(glob.iglob(place), None) is None:  # noqa: PTH207 the pattern is absolute
-            raise UnknownSource(f"nothing matches {corpus!r}", where="source.corpus", todo=_KNOWN)
+            raise UnknownSourceError(f"nothing matches {corpus!r}", where="source.corpus", todo=_KNOWN)
         return place
     try:
         Path(place).lstat()
@@ -100,30 +102,30 @@ def private_urls_allowed() -> bool:
 
 
 def check_url(url: str) -> str:
-    """`url` itself when it may be asked for. Raises UnknownSource, without repeating what may be a password."""
+    """`url` itself when it may be asked for. Raises UnknownSourceError, without repeating what may be a password."""
     shown = shown_url(url)
     scheme = url.partition(":")[0].lower()
     if scheme not in ("http", "https"):
-        raise UnknownSource(f"an address that begins with {scheme!r} cannot be read", where=shown, todo=_KNOWN)
+        raise UnknownSourceError(f"an address that begins with {scheme!r} cannot be read", where=shown, todo=_KNOWN)
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError:
-        raise UnknownSource("it is no valid URL", where=shown, todo=_KNOWN) from None
+        raise UnknownSourceError("it is no valid URL", where=shown, todo=_KNOWN) from None
     if "@" in parts.netloc:
-        raise UnknownSource(
+        raise UnknownSourceError(
             f"there is a user name or password in the URL ({shown})",
             where="source.corpus",
             todo="leave it out: a recipe is kept and shown; fetch the file yourself and name it here",
         )
     if scheme == "http" and not private_urls_allowed():
-        raise UnknownSource(
+        raise UnknownSourceError(
             "what comes over plain http can be changed on its way",
             where=shown,
             todo=f"use https://, or set {PRIVATE_URLS}=1 for a server you trust",
         )
     if not host or re.search(r"[\x00-\x20\x7f]", url):
-        raise UnknownSource("it is no valid URL", where=shown, todo=_KNOWN)
+        raise UnknownSourceError("it is no valid URL", where=shown, todo=_KNOWN)
     return url
 
 
@@ -140,14 +142,14 @@ def _exists(path: str) -> bool:
         return False
 
 
-def _unknown(corpus: str, path: Path) -> UnknownSource:
+def _unknown(corpus: str, path: Path) -> UnknownSourceError:
     try:
         beside = [entry.name for entry in os.scandir(path.parent) if not entry.name.startswith(".")]
     except (OSError, ValueError):
         beside = []
     hint = "did you mean " + repr(f"hf:{corpus.lower()}") + "?" if corpus.lower() in CORPORA else ""
     hint = hint or nearest(path.name, [*BUILT_IN, *beside])
-    return UnknownSource(
+    return UnknownSourceError(
         f"{corpus!r} is not built in, and there is no such file or folder",
         where="source.corpus",
         todo=f"{hint}; {_KNOWN}" if hint else _KNOWN,

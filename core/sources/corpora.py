@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from core.errors import Usage, nearest
+from core.errors import UsageError, nearest
 
 PREFIX = "hf:"
 EXPORT = "refs/convert/parquet"
@@ -18,7 +18,7 @@ EXPORT = "refs/convert/parquet"
 _WRITTEN = re.compile(r"hf:(\w[\w.-]*(?:/\w[\w.-]*)?)(?:@(\w[\w./-]*))?\Z", re.ASCII)
 
 
-class NotACorpus(Usage):
+class CorpusError(UsageError):
     """What is written behind `hf:` names no data set."""
 
     doing = "find the source"
@@ -161,11 +161,11 @@ def known(corpus: str) -> Corpus | None:
 def places(corpus: str) -> tuple[Place, ...]:
     """Where to look for `hf:NAME[@REVISION]`, in this order; at least one.
 
-    A revision is one of a certain repository, so that a name with one means the first place only. Raises NotACorpus.
+    A revision is one of a certain repository, so that a name with one means the first place only. Raises CorpusError.
     """
     found = _WRITTEN.match(corpus)
     if found is None:
-        raise NotACorpus(
+        raise CorpusError(
             f"{corpus!r} does not name a data set of the hub",
             where="source.corpus",
             todo=f"write hf:NAMESPACE/NAME or hf:NAMESPACE/NAME@REVISION, or one of {_names()}",
@@ -175,7 +175,7 @@ def places(corpus: str) -> tuple[Place, ...]:
         return by_name.places if revision is None else (replace(by_name.places[0], revision=revision),)
     if "/" not in name:
         hint = nearest(name.lower(), CORPORA)
-        raise NotACorpus(
+        raise CorpusError(
             f"{name!r} is none of the corpora known by a short name",
             where="source.corpus",
             todo=f"{hint + '; ' if hint else ''}known are {_names()}; any other is hf:NAMESPACE/NAME",

@@ -15,8 +15,8 @@ import msgspec
 from msgspec import Struct
 
 from core import __version__
-from core.errors import Busy, Trouble
-from core.parsing import Malformed, parse_json, read_json
+from core.errors import BusyError, LlmtuiError
+from core.parsing import ParseError, parse_json, read_json
 from core.storage.files import (
     fsync_directory,
     fsync_file,
@@ -41,13 +41,13 @@ UNFINISHED = "partial-"
 Facts = dict[str, int | float | str]
 
 
-class Damaged(Trouble):
+class DamagedError(LlmtuiError):
     """An artifact is not what its manifest says."""
 
     doing = "read this artifact"
 
 
-class Altered(Damaged):
+class AlteredArtifactError(DamagedError):
     """A file of an artifact has another content than it was written with, though its size is the same."""
 
     def __init__(self, artifact: Path, file: str) -> None:
@@ -55,11 +55,11 @@ class Altered(Damaged):
         self.artifact = artifact
 
 
-class Newer(Damaged):
+class NewerVersionError(DamagedError):
     """An artifact is whole, but of a version of llmtui yet to come."""
 
 
-class InUse(Busy):
+class InUseError(BusyError):
     """Another run is making the same artifact."""
 
     doing = "make this artifact"
@@ -109,19 +109,22 @@ def seal(manifest: bytes) -> bytes:
 
 
 def _read_manifest(path: Path) -> Manifest:
-    """The manifest in the directory `path`. Raises Damaged, or Newer where it is whole but of a later version."""
+    """The manifest in the directory `path`.
+
+    Raises DamagedError, or NewerVersionError where it is whole but of a later version.
+    """
     try:
         raw = (path / MANIFEST).read_bytes()
         head = parse_json(raw, _Head)
         if raw != seal(raw) if _SEAL.search(raw) else head.schema > 1:
-            raise Damaged("its manifest has changed since it was written", where=str(path))
+            raise DamagedError("its manifest has changed since it was written", where=str(path))
         if head.schema > SCHEMA:
-            raise Newer(
+            raise NewerVersionError(
                 f"it was made by a newer version of llmtui ({head.version})", where=str(path), todo="update llmtui"
             )
         return parse_json(raw, Manifest)
-    except (OSError, Malformed) as error:
-        raise Damaged(f"its manifest cannot be read ({error})", where=str(path)) from None
+    except (OSError, ParseError) as error:
+        raise DamagedError(f"its manifest cannot be read ({error})", where=str(path)) from None
 
 
 def fingerprint(*parts: Any) -> str:
@@ -139,7 +142,7 @@ class Artifact:
     def open(cls, path: Path, *, verify: bool = False) -> Artifact:
         """Read the manifest in `path` and check that its files are there with their sizes.
 
-        verify: also read every file and compare its digest (about 1.7 GB/s). Raises Damaged, Newer.
+        verify: also read every file and compare its digest (about 1.7 GB/s). Raises DamagedError, NewerVersionError.
         """
         manifest = _read_manifest(path)
         for name, facts in manifest.files.items():
@@ -147,30 +150,30 @@ class Artifact:
             try:
                 size = file.stat().st_size
             except OSError:
-                raise Damaged(f"{name} is missing", where=str(path)) from None
+                raise DamagedError(f"{name} is missing", where=str(path)) from None
             if size != facts.bytes:
-                raise Damaged(f"{name} has {size:,} bytes instead of {facts.bytes:,}", where=str(path))
+                raise DamagedError(f"{name} has {size:,} bytes instead of {facts.bytes:,}", where=str(path))
             try:
                 changed = verify and sha256(file) != facts.sha256
             except OSError as error:
-                raise Damaged(f"{name} cannot be read ({error.strerror})", where=str(path)) from None
+                raise DamagedError(f"{name} cannot be read ({error.strerror})", where=str(path)) from None
             if changed:
-                raise Altered(path, name)
+                raise AlteredArtifactError(path, name)
         return cls(path, manifest)
 
     def verify(self, pattern: str = "*") -> Iterator[int]:
         """Read the files that match `pattern` and compare their digests; the bytes of each as it is found to be whole.
 
-        Raises Altered, Damaged.
+        Raises AlteredArtifactError, DamagedError.
         """
         for file in self.files(pattern):
             facts = self.manifest.files[file.name]
             try:
                 changed = sha256(file) != facts.sha256
             except OSError as error:
-                raise Damaged(f"{file.name} cannot be read ({error.strerror})", where=str(self.path)) from None
+                raise DamagedError(f"{file.name} cannot be read ({error.strerror})", where=str(self.path)) from None
             if changed:
-                raise Altered(self.path, file.name)
+                raise AlteredArtifactError(self.path, file.name)
             yield facts.bytes
 
     @property
@@ -218,11 +221,11 @@ class Staging:
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Staging]:
-        """Create or take over the staging directory. Raises InUse while another process is at it."""
+        """Create or take over the staging directory. Raises InUseError while another process is at it."""
         self.final.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = Lock.acquire(self.final.with_name(f".{self.final.name}.lock"))
         if lock is None:
-            raise InUse("another run is making it at this moment", where=str(self.final), todo="wait for that run")
+            raise InUseError("another run is making it at this moment", where=str(self.final), todo="wait for that run")
         with lock:
             self.path.mkdir(exist_ok=True, mode=0o700)
             sweep(self.path)
@@ -234,7 +237,7 @@ class Staging:
         """What an earlier attempt published and the disk still has; all else goes, except what is `UNFINISHED`."""
         try:
             listed = read_json(self._ledger, dict[str, FileFacts])
-        except (OSError, Malformed):
+        except (OSError, ParseError):
             listed = {}
         good = {
             name: facts

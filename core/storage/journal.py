@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from core.events import AnyEvent, decode
-from core.parsing import Malformed
+from core.parsing import ParseError
 
 CHECKED = 4096
 """Bytes before a place in a journal by which it is known again."""
@@ -84,7 +84,7 @@ def newest_first(path: Path) -> Iterator[AnyEvent]:
                 begun, *lines = (file.read(size) + rest).split(b"\n")
                 rest, size = begun, 2**14
                 for line in reversed(lines if start else [begun, *lines]):
-                    with contextlib.suppress(Malformed):
+                    with contextlib.suppress(ParseError):
                         yield decode(line)
     except FileNotFoundError:
         return
@@ -154,5 +154,5 @@ class Tail:
         for line in lines:
             try:
                 yield decode(line)
-            except Malformed:
+            except ParseError:
                 self.unreadable += 1

@@ -10,22 +10,22 @@ from pathlib import Path
 
 import platformdirs
 
-from core.errors import Trouble, Usage
+from core.errors import LlmtuiError, UsageError
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}\Z")
 
 
-class NoWorkspace(Trouble):
+class WorkspaceError(LlmtuiError):
     """The data directory cannot be used."""
 
     doing = "use the data directory"
 
 
-class ReadOnly(NoWorkspace):
+class ReadOnlyWorkspaceError(WorkspaceError):
     """It can be looked at, perhaps."""
 
 
-class BadName(Usage):
+class InvalidNameError(UsageError):
     doing = "use this name"
 
 
@@ -59,10 +59,10 @@ class Workspace:
         return self.data / "artifacts"
 
     def prepare(self) -> Workspace:
-        """Create what is missing, private to the user. Raises NoWorkspace where that is impossible or unsafe."""
+        """Create what is missing, private to the user. Raises WorkspaceError where that is impossible or unsafe."""
         os.umask(0o077)
         if not _is_text(self.data):
-            raise NoWorkspace(
+            raise WorkspaceError(
                 "its path is not UTF-8 text, which is all that runs and recipes can hold",
                 where=str(self.data),
                 todo="set LLMTUI_HOME to a directory whose path is",
@@ -72,12 +72,14 @@ class Workspace:
             try:
                 directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             except OSError as error:
-                raise ReadOnly((error.strerror or str(error)).lower(), where=str(directory), todo=todo) from None
+                raise ReadOnlyWorkspaceError(
+                    (error.strerror or str(error)).lower(), where=str(directory), todo=todo
+                ) from None
         if not self.writable:
-            raise ReadOnly("it is read-only", where=str(self.runs), todo=todo)
+            raise ReadOnlyWorkspaceError("it is read-only", where=str(self.runs), todo=todo)
         status = self.data.stat()
         if status.st_uid != os.geteuid():
-            raise NoWorkspace(
+            raise WorkspaceError(
                 "it belongs to somebody else", where=str(self.data), todo="set LLMTUI_HOME to one of yours"
             )
         if stat.S_IMODE(status.st_mode) & 0o077:
@@ -88,7 +90,7 @@ class Workspace:
         """The same for whoever only looks: where nothing can be written, it is enough that runs can be read."""
         try:
             return self.prepare()
-        except ReadOnly:
+        except ReadOnlyWorkspaceError:
             if not os.access(self.runs, os.R_OK | os.X_OK):
                 raise
             return self
@@ -124,9 +126,9 @@ def name_from(text: str, fallback: str = "untitled") -> str:
 
 
 def check_name(name: str) -> str:
-    """`name` in lower case if it can be a file name everywhere, else BadName."""
+    """`name` in lower case if it can be a file name everywhere, else InvalidNameError."""
     lower = name.lower()
     if not NAME.match(lower) or ".." in lower or lower.endswith("."):
         todo = f"use a-z, 0-9, dot, dash, underscore; at most 64 characters; such as {name_from(name, 'my-run')}"
-        raise BadName(f"{name!r} is not a name", todo=todo)
+        raise InvalidNameError(f"{name!r} is not a name", todo=todo)
     return lower

@@ -14,16 +14,16 @@ from core.storage.artifact import Artifact, Facts, Staging
 from core.tokenize import bpe
 from core.tokenize.characters import characters, single_bytes
 from core.tokenize.encode import encode_shards, jobs
-from core.tokenize.encodings import ENCODINGS, NoVocabulary, named
+from core.tokenize.encodings import ENCODINGS, VocabularyUnavailableError, named
 from core.tokenize.merge_parts import adopt_shards, adopt_vocabulary, part_artifacts
 from core.tokenize.progress_model import COUNTING, SCANNING, Effort, merging
 from core.tokenize.report import count_ids, write_report
 from core.tokenize.shards import dtype_for
 from core.tokenize.train_bpe import learned
-from core.tokenize.vocabulary import BadVocabulary, Vocabulary
+from core.tokenize.vocabulary import Vocabulary, VocabularyError
 from core.vocab.report import FILE as REPORT
 
-__all__ = ["FORMAT", "NoVocabulary", "tokenize"]
+__all__ = ["FORMAT", "VocabularyUnavailableError", "tokenize"]
 
 FORMAT = 2
 """Changes when the same text and recipe would give other tokens."""
@@ -41,7 +41,7 @@ def pattern_of(folders: Iterable[Path]) -> str:
     for folder in folders:
         try:
             vocabulary = Vocabulary.load(folder / _FILE)
-        except BadVocabulary:
+        except VocabularyError:
             continue
         if vocabulary.pattern in (bpe.FIRST_PATTERN, bpe.PATTERN):
             return vocabulary.pattern
@@ -64,7 +64,7 @@ def tokenize(
 
     Facts: vocabulary (its name), vocabulary_size, train_tokens, validation_tokens, train_bytes, validation_bytes,
     bytes_per_token (on validation, end-of-text marks counted as tokens), dtype; of a part: part, parts. The whole has
-    `vocabulary_report.json` too. Raises NoVocabulary.
+    `vocabulary_report.json` too. Raises VocabularyUnavailableError.
     """
     splits = {split: jobs(clean.files(f"{split}-*.parquet")) for split in ("train", "validation")}
     everything = [job for made in splits.values() for job in made]

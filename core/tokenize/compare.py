@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeVar
 from core import download
 from core.download.documents import Part, read_parts, write_parts
 from core.download.progress import Meter
-from core.errors import Usage, nearest
+from core.errors import UsageError, nearest
 from core.events import Event, Note
 from core.parsing import parse_json
 from core.preprocess.split import cut_at_line
@@ -41,7 +41,7 @@ _SECONDS = 0.5
 T = TypeVar("T")
 
 
-class CannotCompare(Usage):
+class CompareError(UsageError):
     doing = "compare the vocabularies"
 
 
@@ -55,7 +55,7 @@ class _Text(NamedTuple):
 
 
 def compare(request: Compare, home: Path) -> Iterator[Note | Row | Compared]:
-    """Answer a request. home: an empty directory for what is needed meanwhile. Raises Trouble."""
+    """Answer a request. home: an empty directory for what is needed meanwhile. Raises LlmtuiError."""
     for choice in request.vocabularies:
         _check(choice)
     making = any(_is_made(choice) for choice in request.vocabularies)
@@ -67,7 +67,7 @@ def compare(request: Compare, home: Path) -> Iterator[Note | Row | Compared]:
         text = yield from _read(request.corpus, home, making)
     measured = _measured(text.measure, making or request.clean)
     if not measured.bytes:
-        raise CannotCompare("there is no text to compare them on", where=request.corpus)
+        raise CompareError("there is no text to compare them on", where=request.corpus)
     for choice in request.vocabularies:
         if _is_made(choice):
             yield Note(text=f"making {choice.name} from the rest of the corpus")
@@ -103,18 +103,18 @@ def _is_made(choice: Choice) -> bool:
 
 
 def _check(choice: Choice) -> None:
-    """Raise CannotCompare for a name that means nothing."""
+    """Raise CompareError for a name that means nothing."""
     name, _, size = choice.name.partition(":")
     known = [*ENCODINGS, "characters", "bytes"]
     if choice.file or choice.name in known:
         return
     if name != "bpe":
-        raise CannotCompare(
+        raise CompareError(
             f"there is no vocabulary {choice.name!r}",
             todo=nearest(choice.name, known) or f"one of {', '.join(known)}, bpe:SIZE, or a run",
         )
     if not size.isdecimal() or not 257 <= int(size) <= 1_000_000:
-        raise CannotCompare(
+        raise CompareError(
             f"{choice.name!r} has no size", todo="give one from 257 to 1,000,000 entries, such as bpe:4096"
         )
 

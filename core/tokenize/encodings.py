@@ -11,7 +11,7 @@ import tiktoken.load
 
 from core.download.background import in_background
 from core.download.progress import Meter
-from core.errors import Trouble
+from core.errors import LlmtuiError
 from core.events import Event
 from core.storage.workspace import Workspace
 from core.tokenize.vocabulary import END_OF_TEXT, Vocabulary
@@ -79,7 +79,7 @@ ENCODINGS = {
 }
 
 
-class NoVocabulary(Trouble):
+class VocabularyUnavailableError(LlmtuiError):
     """A vocabulary of tiktoken is not on this machine and could not be fetched."""
 
     doing = "get the vocabulary"
@@ -88,7 +88,7 @@ class NoVocabulary(Trouble):
 def named(name: str, meter: Meter) -> Generator[Event, None, Vocabulary]:
     """The vocabulary that tiktoken calls `name`: from its cache, from our imported files, or fetched into its cache.
 
-    Raises NoVocabulary.
+    Raises VocabularyUnavailableError.
     """
     present = find(name, Workspace())
     if present is not None:
@@ -109,7 +109,7 @@ def _fetched(name: str, meter: Meter) -> Generator[Event, None, bytes]:
     except (OSError, ValueError) as error:  # what requests raises is an OSError; TimeoutError is one too
         slow = isinstance(error, TimeoutError)
         why = f"no answer within {DOWNLOAD_SECONDS:.0f} seconds" if slow else type(error).__name__
-        raise NoVocabulary(
+        raise VocabularyUnavailableError(
             f"{name} is neither in tiktoken's cache nor imported, and cannot be downloaded ({why})",
             where="tokenize.vocabulary",
             todo=f"fetch {known.url} on a machine with a network, then here `llmtui vocab import {known.file}`; "

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from core.download.progress import Meter
 from core.events import Event
-from core.storage.artifact import Artifact, Damaged, Staging
+from core.storage.artifact import Artifact, DamagedError, Staging
 from core.storage.files import sha256
 
 
@@ -26,7 +26,7 @@ def part_artifacts(out: Staging) -> list[Artifact]:
             continue
         try:
             artifact = Artifact.open(path)
-        except Damaged:
+        except DamagedError:
             continue
         if artifact.fingerprint == out.fingerprint:
             found.append(artifact)

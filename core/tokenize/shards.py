@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import Trouble
+from core.errors import LlmtuiError
 
 HEADER_BYTES = 256
 _MAGIC = b"llmtui\0t"
@@ -31,7 +31,7 @@ Tokens = NDArray[np.unsignedinteger[Any]]
 """(tokens,) ids as they are stored, uint16 or uint32."""
 
 
-class BadShard(Trouble):
+class ShardError(LlmtuiError):
     """A file is not a whole token shard."""
 
     doing = "read the tokens"
@@ -53,25 +53,25 @@ def write_shard(path: Path, pieces: Sequence[Tokens]) -> None:
 
 
 def map_shard(path: Path) -> Tokens:
-    """The ids of one shard (tokens,), mapped, not read. Raises BadShard."""
+    """The ids of one shard (tokens,), mapped, not read. Raises ShardError."""
     try:
         with path.open("rb") as file:
             header = file.read(HEADER_BYTES)
         size = path.stat().st_size
     except OSError as error:
-        raise BadShard((error.strerror or str(error)).lower(), where=str(path)) from None
+        raise ShardError((error.strerror or str(error)).lower(), where=str(path)) from None
     if len(header) < HEADER_BYTES or not header.startswith(_MAGIC):
-        raise BadShard("it is not a token shard", where=str(path))
+        raise ShardError("it is not a token shard", where=str(path))
     version, width, count = map(int, _FIELDS.unpack_from(header)[1:])
     if version != _VERSION or width not in _DTYPES:
-        raise BadShard(
+        raise ShardError(
             f"its layout is unknown (version {version}, {width} bytes an id)",
             where=str(path),
             todo="it may come from a newer llmtui: update",
         )
     expected = HEADER_BYTES + width * count
     if size != expected:
-        raise BadShard(f"it has {size:,} bytes where its header promises {expected:,}", where=str(path))
+        raise ShardError(f"it has {size:,} bytes where its header promises {expected:,}", where=str(path))
     if not count:
         return np.empty(0, _DTYPES[width])
     return np.asarray(np.memmap(path, _DTYPES[width], "r", HEADER_BYTES, (count,)))
@@ -81,7 +81,7 @@ class TokenStream:
     """The ids of several shards as one sequence."""
 
     def __init__(self, files: Sequence[Path]) -> None:
-        """files: shards in order. Raises BadShard."""
+        """files: shards in order. Raises ShardError."""
         self._shards = [map_shard(path) for path in files]
         self._ends = np.cumsum([len(shard) for shard in self._shards], dtype=np.int64)
 

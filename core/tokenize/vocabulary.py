@@ -12,8 +12,8 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from core.errors import Trouble
-from core.parsing import Malformed, read_json
+from core.errors import LlmtuiError
+from core.parsing import ParseError, read_json
 from core.tokenize.codecs import Bytes, Characters, Codec, Ids, Pairs
 
 END_OF_TEXT = "<|endoftext|>"
@@ -26,13 +26,13 @@ _CHUNK = 2**18
 Kind = Literal["pairs", "characters", "bytes"]
 
 
-class BadVocabulary(Trouble):
+class VocabularyError(LlmtuiError):
     """A vocabulary file is damaged or not one."""
 
     doing = "read the vocabulary"
 
 
-class BadToken(Trouble):
+class TokenIdError(LlmtuiError):
     """An id that the vocabulary does not have."""
 
     doing = "decode the tokens"
@@ -112,14 +112,14 @@ class Vocabulary:
         return self._codec.encode(chunk, joined)
 
     def decode_bytes(self, ids: Sequence[int]) -> bytes:
-        """The bytes of `ids`, which may begin or end inside a character; none for a gap. Raises BadToken."""
+        """The bytes of `ids`, which may begin or end inside a character; none for a gap. Raises TokenIdError."""
         for token in ids:
             if not 0 <= token < self.size:
-                raise BadToken(f"there is no token {token}, the vocabulary {self.name} has {self.size:,}")
+                raise TokenIdError(f"there is no token {token}, the vocabulary {self.name} has {self.size:,}")
         return b"".join([self._texts[token] for token in ids])
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of `ids`; bytes that are no UTF-8 become U+FFFD. Raises BadToken."""
+        """The text of `ids`; bytes that are no UTF-8 become U+FFFD. Raises TokenIdError."""
         return self.decode_bytes(ids).decode("utf-8", "replace")
 
     @property
@@ -143,21 +143,21 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path: Path) -> Vocabulary:
-        """Read what `save` wrote, now or in earlier versions. Raises BadVocabulary."""
+        """Read what `save` wrote, now or in earlier versions. Raises VocabularyError."""
         try:
             file = read_json(path, _File)
         except OSError as error:
-            raise BadVocabulary((error.strerror or str(error)).lower(), where=str(path)) from None
-        except Malformed as error:
-            raise BadVocabulary(f"it is not a vocabulary ({error})", where=str(path)) from None
+            raise VocabularyError((error.strerror or str(error)).lower(), where=str(path)) from None
+        except ParseError as error:
+            raise VocabularyError(f"it is not a vocabulary ({error})", where=str(path)) from None
         if file.schema > _SCHEMA:
-            raise BadVocabulary("it was made by a newer version of llmtui", where=str(path), todo="update llmtui")
+            raise VocabularyError("it was made by a newer version of llmtui", where=str(path), todo="update llmtui")
         try:
             vocabulary = cls(file.name, file.pattern, file.ranks, file.special, file.kind)
         except ValueError as error:
-            raise BadVocabulary(f"it is not a vocabulary ({error})", where=str(path)) from None
+            raise VocabularyError(f"it is not a vocabulary ({error})", where=str(path)) from None
         if file.digest != (vocabulary.digest if file.schema == _SCHEMA else _first_digest(vocabulary)):
-            raise BadVocabulary("it has changed since it was written", where=str(path))
+            raise VocabularyError("it has changed since it was written", where=str(path))
         return vocabulary
 
 

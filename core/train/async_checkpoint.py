@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 
-from core.errors import DiskTrouble
+from core.errors import DiskError
 from core.events import Event, Note, Saved
 from core.hardware import available_memory
 from core.storage.workspace import free_bytes
@@ -42,11 +42,11 @@ class Saver:
         self._thread.shutdown(wait=True)
 
     def require_room(self, size: int) -> None:
-        """Raise DiskTrouble where a checkpoint of `size` bytes could not be saved now: to be asked before all the work
+        """Raise DiskError where a checkpoint of `size` bytes could not be saved now: to be asked before all the work
         of which it would be the result."""
         wanted, free = size + MARGIN, free_bytes(self._directory)
         if free < wanted:
-            raise DiskTrouble(
+            raise DiskError(
                 f"the disk has too little room for a checkpoint: {free:,} bytes free of {wanted:,}",
                 where=str(self._directory),
                 kept=self.kept(),
@@ -62,7 +62,7 @@ class Saver:
         began = time.monotonic()
         try:
             self.require_room(snapshot.size)
-        except DiskTrouble as trouble:
+        except DiskError as trouble:
             self._fail(snapshot.state.step, trouble)
             return self.poll()
         copy = self._copy(snapshot)
@@ -72,13 +72,13 @@ class Saver:
         return self.poll()
 
     def finish(self, snapshot: Snapshot) -> list[Event]:
-        """Save `snapshot`, the last one, before this returns. Raises DiskTrouble."""
+        """Save `snapshot`, the last one, before this returns. Raises DiskError."""
         self.settle()
         self.require_room(snapshot.size)
         try:
             self._succeed(self._write(snapshot, time.monotonic()))
         except OSError as error:
-            raise DiskTrouble.of(error, self._directory, kept=self.kept()) from None
+            raise DiskError.of(error, self._directory, kept=self.kept()) from None
         return self.poll()
 
     def poll(self) -> list[Event]:
@@ -97,7 +97,7 @@ class Saver:
         try:
             self._succeed(future.result())
         except OSError as error:
-            self._fail(step, DiskTrouble.of(error, self._directory))
+            self._fail(step, DiskError.of(error, self._directory))
 
     def kept(self) -> str:
         """Which checkpoint is safe, in words. Waits for what is being written."""
@@ -127,6 +127,6 @@ class Saver:
         self.step = saved.step
         self._unsaid.append(saved)
 
-    def _fail(self, step: int, trouble: DiskTrouble) -> None:
+    def _fail(self, step: int, trouble: DiskError) -> None:
         text = f"no checkpoint at step {step:,}: {trouble.what}; {self.kept()}"
         self._unsaid.append(Note(level="warning", text=text))

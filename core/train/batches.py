@@ -13,12 +13,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from core.errors import Trouble
+from core.errors import LlmtuiError
 from core.plural import plural
 from core.tokenize.shards import TokenStream
 
 
-class TooFewTokens(Trouble):
+class TooFewTokensError(LlmtuiError):
     doing = "train"
 
 
@@ -60,7 +60,7 @@ class Batches:
         self, tokens: TokenStream, *, block_size: int, batch_size: int, seed: int, rank: int = 0, world: int = 1
     ) -> None:
         if len(tokens) <= block_size:
-            raise TooFewTokens(
+            raise TooFewTokensError(
                 f"the training text has {plural(len(tokens), 'token')}, and one window needs {block_size + 1:,}",
                 where="model.block_size",
                 todo=f"use more text, or model.block_size = {max(1, len(tokens) // 8)} or less",

@@ -24,12 +24,12 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from core.model.gpt import GPT
-from core.model.weights import BadWeights, description, load_weights, weights, write_tensors
-from core.parsing import Malformed, read_json
+from core.model.weights import WeightsError, description, load_weights, weights, write_tensors
+from core.parsing import ParseError, read_json
 from core.recipe.schema import Recipe
-from core.storage.artifact import Artifact, Damaged, Facts, Newer, write_directory
+from core.storage.artifact import Artifact, DamagedError, Facts, NewerVersionError, write_directory
 from core.storage.files import remove_tree
-from core.train.resume_compat import NewerCheckpoint
+from core.train.resume_compat import NewerCheckpointError
 
 FORMAT = 1
 """Of what lies in a checkpoint. Higher where an older version could not go on from one, or would do so wrongly."""
@@ -190,15 +190,16 @@ def _copied(tensor: Tensor) -> Tensor:
 def newest(directory: Path) -> tuple[Artifact | None, list[str]]:
     """The newest checkpoint whose every byte is as written, and the newer ones that are not, with their damage.
 
-    Raises Newer where a later version of llmtui made it: to go back behind it would lose what that one has done.
+    Raises NewerVersionError where a later version of llmtui made it: to go back behind it would lose what that one
+    has done.
     """
     damaged: list[str] = []
     for path in sorted(directory.glob("step-*"), reverse=True):
         try:
             found = Artifact.open(path, verify=True)
-        except Newer as trouble:
+        except NewerVersionError as trouble:
             raise _newer(path, trouble.what) from None
-        except Damaged as trouble:
+        except DamagedError as trouble:
             damaged.append(f"{path.name}: {trouble.what}")
             continue
         if int(found.facts.get("format", 1)) > FORMAT:
@@ -207,8 +208,8 @@ def newest(directory: Path) -> tuple[Artifact | None, list[str]]:
     return None, damaged
 
 
-def _newer(path: Path, what: str) -> NewerCheckpoint:
-    return NewerCheckpoint(
+def _newer(path: Path, what: str) -> NewerCheckpointError:
+    return NewerCheckpointError(
         f"of its newest checkpoint, {what}",
         where=str(path),
         kept="no checkpoint was touched",
@@ -217,7 +218,7 @@ def _newer(path: Path, what: str) -> NewerCheckpoint:
 
 
 def restore(checkpoint: Artifact, model: GPT, optimizers: Sequence[Optimizer], rank: int = 0) -> State:
-    """Put a checkpoint into `model`, `optimizers` and torch's random state. Raises BadWeights.
+    """Put a checkpoint into `model`, `optimizers` and torch's random state. Raises WeightsError.
 
     rank: whose random states; a rank that there was none of keeps its own.
     """
@@ -225,8 +226,8 @@ def restore(checkpoint: Artifact, model: GPT, optimizers: Sequence[Optimizer], r
     try:
         tensors = load_file(checkpoint.path / "train.safetensors")
         state = read_json(checkpoint.path / "state.json", State)
-    except (OSError, SafetensorError, Malformed) as error:
-        raise BadWeights(f"its training state cannot be read ({error})", where=str(checkpoint.path)) from None
+    except (OSError, SafetensorError, ParseError) as error:
+        raise WeightsError(f"its training state cannot be read ({error})", where=str(checkpoint.path)) from None
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     averages = {name for name in tensors if name.startswith("optim.")}
     for optimizer in optimizers:
@@ -237,7 +238,7 @@ def restore(checkpoint: Artifact, model: GPT, optimizers: Sequence[Optimizer], r
                     optimizer.state[parameter][name.removeprefix(prefix)] = tensors[name].to(parameter.device)
                     averages.remove(name)
     if averages:
-        raise BadWeights(f"nothing here is trained that {min(averages)} could be of", where=str(checkpoint.path))
+        raise WeightsError(f"nothing here is trained that {min(averages)} could be of", where=str(checkpoint.path))
     own = ((where, f"rng.{where}.{rank}") for where in ("torch", "cuda"))
     put_random_states({where: tensors[name] for where, name in own if name in tensors})
     return state
@@ -253,9 +254,9 @@ def retain(saved: Artifact, keep: int) -> None:
     for path in sorted(saved.path.parent.glob("step-*")):
         try:
             loss = float(Artifact.open(path).facts.get("slice_loss", float("inf")))
-        except Newer:
+        except NewerVersionError:
             continue
-        except Damaged:
+        except DamagedError:
             remove_tree(path)
             continue
         if path.name > saved.path.name:

@@ -12,21 +12,21 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from core.errors import Interrupted, Trouble
+from core.errors import LlmtuiError, ProcessKilledError
 
 PATIENCE = timedelta(days=365)
 """How long one waits for the others: a pause lasts as long as a person wants. One that dies is noticed at once."""
 
 
-class NoDevices(Trouble):
+class DistributedDeviceError(LlmtuiError):
     doing = "train"
 
 
 class Ranks:
     """The processes of one training. Alone, each of these operations leaves things as they are.
 
-    All but the properties have to be called on every rank, in the same order. They raise Interrupted where another
-    rank has died.
+    All but the properties have to be called on every rank, in the same order. They raise ProcessKilledError where
+    another rank has died.
     """
 
     def __init__(self, index: int = 0, count: int = 1) -> None:
@@ -36,7 +36,7 @@ class Ranks:
     @classmethod
     @contextlib.contextmanager
     def join(cls, device: str) -> Iterator[Ranks]:
-        """Those that torchrun has started with this process, or this one alone. Raises NoDevices.
+        """Those that torchrun has started with this process, or this one alone. Raises DistributedDeviceError.
 
         device: as torch spells it. With cuda each rank takes the GPU of its local number.
         """
@@ -47,7 +47,7 @@ class Ranks:
         if device == "cuda":
             here, there = int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
             if here > there:  # asked on every rank alike: none must wait for one that has given up
-                raise NoDevices(
+                raise DistributedDeviceError(
                     f"{here} processes want a GPU each, and there {'is' if there == 1 else 'are'} {there}",
                     todo=f'start {there}, or set train.device = "cpu"',
                 )
@@ -128,8 +128,8 @@ class Ranks:
 
 @contextlib.contextmanager
 def _in_touch() -> Iterator[None]:
-    """Raises Interrupted where a process that this one has to hear from is gone."""
+    """Raises ProcessKilledError where a process that this one has to hear from is gone."""
     try:
         yield
     except RuntimeError as error:  # nothing more exact is raised
-        raise Interrupted(f"another of its processes is gone ({error})", todo="resume it") from None
+        raise ProcessKilledError(f"another of its processes is gone ({error})", todo="resume it") from None

@@ -23,7 +23,7 @@ from core.model.memory_fit import MARGIN, Room, largest_micro_batch, needed, wha
 from core.plural import plural
 from core.recipe.schema import Recipe, Train
 from core.train.forecast import Timing, forecast
-from core.train.out_of_memory import OutOfMemory, halving
+from core.train.out_of_memory import TrainingMemoryError, halving
 from core.train.schedule import limits
 
 SHARE = 0.03
@@ -53,7 +53,7 @@ def room(device: Device, share: float = 1.0, processes: int = 1) -> Room:
 def fitting(recipe: Recipe, vocabulary: int, device: Device, processes: int = 1) -> int:
     """Sequences in one forward pass: what the recipe asks for, or as many as fit, by the formula.
 
-    To be asked before the model is there. Raises OutOfMemory where it does not fit, and says what would.
+    To be asked before the model is there. Raises TrainingMemoryError where it does not fit, and says what would.
     """
     asked, batch = recipe.train.micro_batch, recipe.train.batch_size
     free, space = room(device, processes=processes), room(device, MARGIN, processes)
@@ -67,7 +67,7 @@ def fitting(recipe: Recipe, vocabulary: int, device: Device, processes: int = 1)
             return fits or 1
     short = needed(recipe, vocabulary, asked or 1, space)
     would = list(what_would_fit(recipe, vocabulary, space))
-    raise OutOfMemory(
+    raise TrainingMemoryError(
         f"the memory is too small: {asked or 1} of its sequences at a time need about {_gib(short)}, "
         f"and {_gib(free.bytes)} are free",
         where=f"{_billions(parameters(recipe.model, vocabulary).total)} parameters",
@@ -89,7 +89,7 @@ def plan(
     """What the training of `model` will take, after a try that leaves no trace in it or in random states.
 
     micro_batch: as `fitting` says; halved where the memory is too small for it after all. validation: tokens held out.
-    Raises OutOfMemory.
+    Raises TrainingMemoryError.
     """
     weights = 4 * parameters(recipe.model, model.vocabulary).total
     process = 0 if device.name == "cuda" else max(0, psutil.Process().memory_info().rss - weights)
@@ -104,7 +104,7 @@ def plan(
     except (RuntimeError, MemoryError) as error:
         if not ran_out(error):
             raise
-        raise OutOfMemory(
+        raise TrainingMemoryError(
             f"the memory is too small for one sequence of {plural(recipe.model.block_size, 'token')}",
             todo="use a smaller model or a shorter model.block_size",
         ) from None

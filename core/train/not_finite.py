@@ -7,22 +7,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core.errors import Trouble
+from core.errors import LlmtuiError
 from core.model.gpt import GPT
 from core.model.objectives import Examples
 from core.train.step import Sums
 
 
-class NotFinite(Trouble):
+class NonFiniteError(LlmtuiError):
     """The loss or a gradient became infinite or not a number."""
 
     doing = "go on training"
 
 
-def not_finite(model: GPT, batch: Examples, sums: Sums, *, step: int, rate: float, kept: str) -> NotFinite:
+def not_finite(model: GPT, batch: Examples, sums: Sums, *, step: int, rate: float, kept: str) -> NonFiniteError:
     """What to say of a step that was not taken. rate: learning rate of AdamW; kept: which checkpoint is safe."""
     tensor, cause = diagnose(model, batch)
-    return NotFinite(
+    return NonFiniteError(
         f"loss {sums.loss:g} and gradient norm {sums.norm:g} at step {step:,}, first in {tensor}",
         where=f"learning rate {rate:.2g}",
         kept=f"the weights were not touched; {kept}",

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from core.errors import Usage
+from core.errors import UsageError
 from core.model.gpt import GPT
 from core.plural import plural
 from core.recipe.schema import Group, Train
@@ -20,7 +20,7 @@ from core.train.adamw import AdamW
 from core.train.muon import Muon
 
 
-class BadGroup(Usage):
+class ParamGroupError(UsageError):
     """A group of parameters that cannot be trained as it says."""
 
     doing = "train"
@@ -38,7 +38,7 @@ class Way(NamedTuple):
 def optimizers(model: GPT, recipe: Train, muon_dtype: torch.dtype = torch.bfloat16) -> list[Optimizer]:
     """The optimisers that together move every parameter of `model` once. muon_dtype: of Muon's products.
 
-    Each of their groups carries its `peak` learning rate, of which `set_rate` takes a share. Raises BadGroup.
+    Each of their groups carries its `peak` learning rate, of which `set_rate` takes a share. Raises ParamGroupError.
     """
     parameters = dict(model.named_parameters())
     chosen = assign(list(parameters), recipe.groups)
@@ -78,14 +78,17 @@ def set_rate(optimizers: Iterable[Optimizer], share: float) -> None:
 
 
 def assign(names: Sequence[str], groups: Sequence[Group]) -> dict[str, Group]:
-    """Which of `groups` each parameter is in, by its name: the first that matches. Raises BadGroup for one without."""
+    """Which of `groups` each parameter is in, by its name: the first that matches.
+
+    Raises ParamGroupError for one without.
+    """
     chosen: dict[str, Group] = {}
     for number, group in enumerate(groups):
         matching = [name for name in names if fnmatchcase(name, group.names)]
         free = [name for name in matching if name not in chosen]
         if not free:
             patterns = ", ".join(earlier.names for earlier in groups[:number])
-            raise BadGroup(
+            raise ParamGroupError(
                 f"the pattern {group.names!r} matches "
                 + (f"only what earlier ones ({patterns}) have taken" if matching else "no parameter of this model"),
                 where="train.groups",
@@ -103,7 +106,7 @@ def _way(name: str, parameter: nn.Parameter, recipe: Train, group: Group | None)
         muon = muon if group.optimizer is None else group.optimizer == "muon"
         lr, decay = group.lr, group.weight_decay
     if muon and parameter.dim() != 2:
-        raise BadGroup(
+        raise ParamGroupError(
             f"Muon turns matrices, and {name} has {plural(parameter.dim(), 'dimension')}",
             where="train.groups",
             todo='let the pattern match matrices only, such as "h.*.c_fc.weight", or set optimizer = "adamw"',

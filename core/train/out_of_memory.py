@@ -7,12 +7,12 @@ from typing import TypeVar
 
 import torch
 
-from core.errors import Trouble, ran_out
+from core.errors import LlmtuiError, ran_out
 
 T = TypeVar("T")
 
 
-class OutOfMemory(Trouble):
+class TrainingMemoryError(LlmtuiError):
     doing = "train"
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from core.errors import Usage
+from core.errors import UsageError
 from core.recipe.schema import Model, Recipe, Train
-from core.storage.artifact import Artifact, Newer
+from core.storage.artifact import Artifact, NewerVersionError
 
 FIXED = {
     "model": "the weights are of that model",
@@ -29,13 +29,13 @@ FIXED = {
 """Fields, and sections of which every field, that must stay as they were, and why. All others may change."""
 
 
-class Changed(Usage):
+class ResumeConflictError(UsageError):
     """Something has changed that the training cannot go on with."""
 
     doing = "go on with this run"
 
 
-class NewerCheckpoint(Newer):
+class NewerCheckpointError(NewerVersionError):
     """The newest checkpoint is of a later version: to pass over it would lose what that one has done."""
 
     doing = "go on with this run"
@@ -79,10 +79,10 @@ def _changes(old: Struct, new: Struct, section: str) -> Iterator[Change]:
 
 
 def refuse(found: list[Change], where: str) -> None:
-    """Raise Changed where one of the changes must not be, naming every such field with both values."""
+    """Raise ResumeConflictError where one of the changes must not be, naming every such field with both values."""
     wrong = [change for change in found if change.why_not]
     if wrong:
-        raise Changed(
+        raise ResumeConflictError(
             "; ".join(f"{change} ({change.why_not})" for change in wrong),
             where=where,
             kept="its checkpoints and its recipe are untouched",
@@ -93,7 +93,8 @@ def refuse(found: list[Change], where: str) -> None:
 def since(checkpoint: Artifact, recipe: Recipe, tokens: Artifact) -> list[Change]:
     """What may change and has since `checkpoint` was saved.
 
-    Raises Changed where something else has, and NewerCheckpoint where the checkpoint's recipe is of a later version.
+    Raises ResumeConflictError where something else has, and NewerCheckpointError where the checkpoint's recipe is of
+    a later version.
     """
     where = str(checkpoint.path)
     vocabularies = [artifact.manifest.files.get("vocabulary.json") for artifact in (checkpoint, tokens)]
@@ -109,7 +110,7 @@ def since(checkpoint: Artifact, recipe: Recipe, tokens: Artifact) -> list[Change
             before: Struct = msgspec.convert(checkpoint.manifest.recipe[section], kind)
         except msgspec.ValidationError as error:
             version = checkpoint.manifest.version
-            raise NewerCheckpoint(
+            raise NewerCheckpointError(
                 f"version {version} of llmtui made its newest checkpoint, whose recipe is unknown here: {error}",
                 where=where,
                 todo="update llmtui",
@@ -119,8 +120,8 @@ def since(checkpoint: Artifact, recipe: Recipe, tokens: Artifact) -> list[Change
     return found
 
 
-def _other_tokens(what: str, where: str) -> Changed:
-    return Changed(
+def _other_tokens(what: str, where: str) -> ResumeConflictError:
+    return ResumeConflictError(
         what,
         where=where,
         kept="its checkpoints are untouched",

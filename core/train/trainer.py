@@ -14,7 +14,7 @@ from typing import Literal
 import msgspec
 import torch
 
-from core.errors import Trouble, ran_out
+from core.errors import LlmtuiError, ran_out
 from core.events import Evaluation, Event, Metric, Note, Progress, Resumed, Shape
 from core.model.cost import Cost
 from core.model.device import Device
@@ -36,9 +36,9 @@ from core.train.commands import Checkpoint, Commands, Draw, Stop
 from core.train.distributed import Ranks
 from core.train.evaluate import Windows, byte_lengths
 from core.train.memory_probe import fitting, plan, worth_compiling
-from core.train.not_finite import NotFinite, not_finite
+from core.train.not_finite import NonFiniteError, not_finite
 from core.train.optimizer import multiply_in, optimizers, set_rate
-from core.train.out_of_memory import OutOfMemory, halving
+from core.train.out_of_memory import TrainingMemoryError, halving
 from core.train.resume_compat import since
 from core.train.sample_hook import drawn, wanted
 from core.train.schedule import Interval, limits, progress, rate, reached
@@ -131,8 +131,8 @@ class Trainer:
     def run(self) -> Talk:
         """Train until a limit is reached or `Stop` is sent. The last checkpoint is saved before it returns.
 
-        Raises NotFinite before a step that would spoil the weights, OutOfMemory, TooFewTokens; Changed and Newer
-        where a checkpoint is there and the training cannot go on from it.
+        Raises NonFiniteError before a step that would spoil the weights, TrainingMemoryError, TooFewTokensError;
+        ResumeConflictError and NewerVersionError where a checkpoint is there and the training cannot go on from it.
         """
         threads = torch.get_num_threads()
         with self._saver:
@@ -143,7 +143,7 @@ class Trainer:
                 except _Stopping:
                     if self.state.step:
                         yield from self._save(last=True)
-            except Trouble:
+            except LlmtuiError:
                 self._saver.settle()
                 yield from self._say_saved()
                 raise
@@ -191,7 +191,7 @@ class Trainer:
         while not (why := self._ended()):
             try:
                 commands = yield from self._step()
-            except NotFinite as trouble:
+            except NonFiniteError as trouble:
                 yield from self._step_back(trouble)
                 continue
             yield from self._say_saved()
@@ -393,7 +393,7 @@ class Trainer:
     def _save(self, *, last: bool = False) -> Talk:
         """Save a checkpoint beside the training, with its loss unless somebody waits for the end.
 
-        On a full disk training goes on and the next one may fit; but the last must, else DiskTrouble is raised.
+        On a full disk training goes on and the next one may fit; but the last must, else DiskError is raised.
         """
         state = self.state
         if last:
@@ -445,7 +445,7 @@ class Trainer:
 
     # -- trouble --------------------------------------------------------------------------------------------------
 
-    def _step_back(self, trouble: NotFinite) -> Talk:
+    def _step_back(self, trouble: NonFiniteError) -> Talk:
         """Go back to the last checkpoint at a lower rate; raise `trouble` where that is not wanted or was in vain."""
         self._saver.settle()
         newest = self._ranks.exchange(self._saver.step)[0][0]
@@ -459,8 +459,8 @@ class Trainer:
         text = f"{trouble.what}; back to step {self.state.step:,}, at {BACK:g} times the learning rate"
         yield from self._say(Note(level="warning", text=text))
 
-    def _too_big(self) -> OutOfMemory:
-        return OutOfMemory(
+    def _too_big(self) -> TrainingMemoryError:
+        return TrainingMemoryError(
             "the memory is too small for this model, even for one sequence of "
             f"{plural(self.recipe.model.block_size, 'token')} at a time",
             kept=self._saver.kept(),

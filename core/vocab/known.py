@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from core.errors import DiskTrouble, Usage
+from core.errors import DiskError, UsageError
 from core.storage.files import write_atomic
 from core.storage.workspace import Workspace
 
@@ -80,7 +80,7 @@ MADE_OF = {
 """tiktoken's vocabularies, and the files each can be made of: one is enough, the first is fetched."""
 
 
-class NotAVocabulary(Usage):
+class UnknownVocabularyError(UsageError):
     """A file is none of the published ones."""
 
     doing = "import a vocabulary"
@@ -123,15 +123,15 @@ def find(name: str, workspace: Workspace) -> tuple[Published, bytes] | None:
 def import_files(paths: Sequence[Path], workspace: Workspace) -> list[Published]:
     """Keep each published file among `paths` (files, or folders to look through); what was kept.
 
-    Raises NotAVocabulary where a file is none, a folder has none, or nothing was given that ids can be made of;
-    DiskTrouble.
+    Raises UnknownVocabularyError where a file is none, a folder has none, or nothing was given that ids can be made of;
+    DiskError.
     """
     taken: dict[Published, bytes] = {}
     for path in paths:
         taken |= _in_folder(path) if path.is_dir() else _in_file(path)
     kept = [known for known in taken if known != ENCODER]
     if not kept:
-        raise NotAVocabulary(
+        raise UnknownVocabularyError(
             "encoder.json alone does not say which tokens are merged first",
             where=", ".join(map(str, paths)),
             todo="give vocab.bpe, which comes with it",
@@ -142,7 +142,7 @@ def import_files(paths: Sequence[Path], workspace: Workspace) -> list[Published]
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             write_atomic(directory / known.file, taken[known])
         except OSError as error:
-            raise DiskTrouble.of(error, directory / known.file) from None
+            raise DiskError.of(error, directory / known.file) from None
     return kept
 
 
@@ -155,14 +155,14 @@ def _in_file(path: Path) -> dict[Published, bytes]:
     try:
         content = _content(path)
     except OSError as error:
-        raise NotAVocabulary((error.strerror or str(error)).lower(), where=str(path)) from None
+        raise UnknownVocabularyError((error.strerror or str(error)).lower(), where=str(path)) from None
     if content is None:
-        raise NotAVocabulary("it is no file of at most 16 MiB, which every vocabulary is", where=str(path))
+        raise UnknownVocabularyError("it is no file of at most 16 MiB, which every vocabulary is", where=str(path))
     digest = hashlib.sha256(content).hexdigest()
     known = _known(digest)
     if known is None:
         same_name = next((known for known in (*FILES, ENCODER) if known.file == path.name), None)
-        raise NotAVocabulary(
+        raise UnknownVocabularyError(
             f"it is none of the published vocabulary files: its SHA-256 is {digest}"
             + (f", that of {same_name.file} is {same_name.sha256}" if same_name else ""),
             where=str(path),
@@ -176,7 +176,7 @@ def _in_folder(folder: Path) -> dict[Published, bytes]:
     try:
         paths = sorted(folder.iterdir())[:_LOOKED_AT]
     except OSError as error:
-        raise NotAVocabulary((error.strerror or str(error)).lower(), where=str(folder)) from None
+        raise UnknownVocabularyError((error.strerror or str(error)).lower(), where=str(folder)) from None
     for path in paths:
         with contextlib.suppress(OSError):  # what cannot be read is not what was meant
             content = _content(path)
@@ -184,7 +184,9 @@ def _in_folder(folder: Path) -> dict[Published, bytes]:
             if known is not None and content is not None:
                 found[known] = content
     if not found:
-        raise NotAVocabulary("none of the files in it is a published vocabulary", where=str(folder), todo=_expected())
+        raise UnknownVocabularyError(
+            "none of the files in it is a published vocabulary", where=str(folder), todo=_expected()
+        )
     return found
 
 

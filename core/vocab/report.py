@@ -6,13 +6,13 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from core.errors import Trouble
-from core.parsing import Malformed, read_json
+from core.errors import LlmtuiError
+from core.parsing import ParseError, read_json
 
 FILE = "vocabulary_report.json"
 
 
-class NoReport(Trouble):
+class NoReportError(LlmtuiError):
     doing = "read the vocabulary report"
 
 
@@ -60,15 +60,15 @@ class VocabularyReport(Struct, frozen=True, kw_only=True):
 
 
 def read_report(tokens: Path) -> VocabularyReport:
-    """The report in the tokens artifact at `tokens`. Raises NoReport."""
+    """The report in the tokens artifact at `tokens`. Raises NoReportError."""
     path = tokens / FILE
     try:
         return read_json(path, VocabularyReport)
     except OSError as error:
-        raise NoReport(
+        raise NoReportError(
             (error.strerror or str(error)).lower(),
             where=str(path),
             todo="the tokens may have been made by an older version; a new run of the same recipe makes them again",
         ) from None
-    except Malformed as error:
-        raise NoReport(f"it cannot be read ({error})", where=str(path)) from None
+    except ParseError as error:
+        raise NoReportError(f"it cannot be read ({error})", where=str(path)) from None

@@ -90,7 +90,7 @@ def say(text: str, *, indent: int = 0) -> None:
 
 
 def complain(text: str) -> None:
-    """Say what is wrong: sentences whose lines after the first are indented as `Trouble.sentence` does it."""
+    """Say what is wrong: sentences whose lines after the first are indented as `LlmtuiError.sentence` does it."""
     say(f"llmtui: {text}", indent=len("llmtui: "))
 
 

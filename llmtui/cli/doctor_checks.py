@@ -17,7 +17,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from core.errors import DiskTrouble, Trouble
+from core.errors import DiskError, LlmtuiError
 from core.hardware import machine
 from core.model.matmul_speed import Arithmetic
 from core.plural import plural
@@ -106,10 +106,10 @@ def _arithmetic(workspace: Workspace) -> Finding:
     try:
         (found,) = errand(workspace, "core.model.matmul_speed", says=Arithmetic)
     except OSError as error:
-        what, advice = f"could not be measured: {error.strerror or error}", DiskTrouble.of(error, "").todo
+        what, advice = f"could not be measured: {error.strerror or error}", DiskError.of(error, "").todo
         return Finding(level="fail", about="arithmetic", what=what, advice=advice)
-    except (Trouble, ValueError) as error:
-        what = error.what if isinstance(error, Trouble) else str(error)
+    except (LlmtuiError, ValueError) as error:
+        what = error.what if isinstance(error, LlmtuiError) else str(error)
         return Finding(level="fail", about="arithmetic", what=f"torch does not work: {what}", advice=INSTALL_AGAIN)
     return Finding(level="ok", about="arithmetic", what=arithmetic(found))
 
@@ -128,7 +128,7 @@ def arithmetic(found: Arithmetic) -> str:
 def _workspace(workspace: Workspace) -> Iterator[Finding]:
     try:
         workspace.prepare()
-    except Trouble as trouble:
+    except LlmtuiError as trouble:
         yield Finding(level="fail", about="data", what=f"{trouble.what} ({trouble.where})", advice=trouble.todo)
         return
     free = free_bytes(workspace.data)

@@ -13,12 +13,12 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parents[2]
 
 
-class NotOurs(Exception):
+class ForeignPackageError(Exception):
     """Another package called `core` was imported. Nothing of ours can be used then, not even its exceptions."""
 
 
 def ensure_ours() -> None:
-    """Import the `core` beside this package. Raises NotOurs when another one got in before."""
+    """Import the `core` beside this package. Raises ForeignPackageError when another one got in before."""
     # Only for this one import: in front for good, an installed package could shadow the standard library
     sys.path.insert(0, str(HERE))
     try:
@@ -27,7 +27,7 @@ def ensure_ours() -> None:
         sys.path.remove(str(HERE))
     found = Path(core.__file__ or "").resolve().parent.parent
     if found != HERE or getattr(core, "__llmtui__", None) != getattr(core, "__version__", ""):
-        raise NotOurs(
+        raise ForeignPackageError(
             f"cannot start: its package `core` should be in {HERE}, but the one in {found} was imported; "
             "take that directory out of PYTHONPATH, or install llmtui with pipx or uv, apart from other packages"
         )

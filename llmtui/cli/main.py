@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from llmtui.cli.import_guard import NotOurs, ensure_ours
+from llmtui.cli.import_guard import ForeignPackageError, ensure_ours
 
 INTERRUPTED = 130
 LOG_LIMIT = 2**20
@@ -28,7 +28,7 @@ def main() -> None:
     try:
         ensure_ours()
         code = run(sys.argv[1:])
-    except NotOurs as error:
+    except ForeignPackageError as error:
         sys.stderr.write(f"llmtui: {ascii(str(error))[1:-1]}\n")
         code = 1
     except KeyboardInterrupt:  # before or after the command itself, which turns it into click.Abort
@@ -40,7 +40,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command line `arguments`; its exit code. What goes wrong is told in sentences on standard error."""
     import click  # here and below: only once `core` is known to be ours
 
-    from core.errors import DiskTrouble, Trouble
+    from core.errors import DiskError, LlmtuiError
     from llmtui.cli.commands import command_line
     from llmtui.cli.console import complain, say
 
@@ -49,7 +49,7 @@ def run(arguments: Sequence[str]) -> int:
         return 2
     try:
         code = command_line.main(list(arguments), prog_name="llmtui", standalone_mode=False)
-    except Trouble as trouble:
+    except LlmtuiError as trouble:
         complain(trouble.sentence())
         return trouble.exit_code
     except click.Abort:
@@ -62,8 +62,8 @@ def run(arguments: Sequence[str]) -> int:
         say(f"{usage}llmtui: {error.format_message()}")
         return error.exit_code
     except OSError as error:
-        disk = DiskTrouble.of(error, error.filename or "")
-        complain(Trouble(disk.what, where=disk.where, todo=disk.todo).sentence())
+        disk = DiskError.of(error, error.filename or "")
+        complain(LlmtuiError(disk.what, where=disk.where, todo=disk.todo).sentence())
         return 1
     except Exception as error:
         say(f"llmtui: this should not have happened: {type(error).__name__}: {error}\n        {_logged()}")

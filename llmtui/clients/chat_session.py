@@ -8,7 +8,7 @@ from pathlib import Path
 
 from msgspec import structs
 
-from core.errors import Trouble
+from core.errors import LlmtuiError
 from core.plural import plural
 from core.recipe.sampling import Sampling
 from core.runs.directory import Run
@@ -21,20 +21,20 @@ MOST_STOPS = 16
 """Strings that a request takes to stop at."""
 
 
-class NotAnswered(Trouble):
+class ReplyError(LlmtuiError):
     doing = "draw text"
 
 
-class Unanswerable(NotAnswered):
+class UnanswerableError(ReplyError):
     """As it is asked it never will be."""
 
 
 async def replies(sampler: Sampler, request: Questions) -> AsyncGenerator[Replies, None]:
-    """What the sampler says to `request`, but for a refusal. Raises NotAnswered for that, and what `ask` does."""
+    """What the sampler says to `request`, but for a refusal. Raises ReplyError for that, and what `ask` does."""
     async with aclosing(sampler.ask(request)) as said:
         async for reply in said:
             if isinstance(reply, Refused):
-                kind = Unanswerable if reply.usage else NotAnswered
+                kind = UnanswerableError if reply.usage else ReplyError
                 raise kind(reply.what, where=reply.where, todo=reply.todo)
             yield reply
 
@@ -106,7 +106,7 @@ class Talk:
     async def answer(self, request: Generate) -> AsyncGenerator[Replies, None]:
         """The replies to `request`, which `request` made; the text that comes is kept, complete or not.
 
-        Raises NotAnswered, and what `Sampler.ask` does.
+        Raises ReplyError, and what `Sampler.ask` does.
         """
         start = self._opening()
         text, drawn = "", Drawn(sampling=request.sampling, checkpoint=self.checkpoint)

@@ -10,8 +10,8 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from core.errors import Trouble
-from core.parsing import Malformed, parse
+from core.errors import LlmtuiError
+from core.parsing import ParseError, parse
 from core.processes.child_job import Failed
 from core.runs.launch import environment, python
 from core.storage.files import private
@@ -31,7 +31,7 @@ def appended(log: Path) -> BinaryIO:
 def errand(workspace: Workspace, module: str, *arguments: str, says: Any) -> Iterator[Any]:
     """Run `python -m module arguments` and yield what it says, decoded as `says`, a union of structs.
 
-    Leaving the loop ends the child. Raises the Trouble it ends with.
+    Leaving the loop ends the child. Raises the LlmtuiError it ends with.
     """
     decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(says | Failed)
     log = workspace.state / "errands.log"
@@ -48,14 +48,14 @@ def errand(workspace: Workspace, module: str, *arguments: str, says: Any) -> Ite
         for line in child.stdout:
             try:
                 said = parse(decoder.decode, line)
-            except Malformed as error:
-                raise Trouble(f"its process said what is no answer: {error}", where=str(log)) from None
+            except ParseError as error:
+                raise LlmtuiError(f"its process said what is no answer: {error}", where=str(log)) from None
             if isinstance(said, Failed):
                 raise _trouble(said)
             yield said
         code = child.wait()
         if code:
-            raise Trouble(f"its process ended with code {code}", where=str(log), todo="the log has the details")
+            raise LlmtuiError(f"its process ended with code {code}", where=str(log), todo="the log has the details")
     finally:
         with suppress(OSError):
             child.stdin.close()  # which ends it
@@ -65,11 +65,11 @@ def errand(workspace: Workspace, module: str, *arguments: str, says: Any) -> Ite
         child.wait()
 
 
-def _trouble(failed: Failed) -> Trouble:
+def _trouble(failed: Failed) -> LlmtuiError:
     """The same trouble on this side."""
 
-    class Told(Trouble):
+    class ChildJobError(LlmtuiError):
         exit_code = failed.exit_code
         doing = failed.doing
 
-    return Told(failed.what, where=failed.where, kept=failed.kept, todo=failed.todo)
+    return ChildJobError(failed.what, where=failed.where, kept=failed.kept, todo=failed.todo)

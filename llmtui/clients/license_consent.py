@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from core.errors import DiskTrouble
-from core.parsing import Malformed, read_json
+from core.errors import DiskError
+from core.parsing import ParseError, read_json
 from core.recipe.schema import Recipe
 from core.sources.corpora import Corpus, known
 from core.storage.files import write_atomic
@@ -19,16 +19,16 @@ def to_agree(workspace: Workspace, recipe: Recipe) -> Corpus | None:
 
 
 def agree(workspace: Workspace, corpus: Corpus) -> None:
-    """Remember that this user agreed. Raises DiskTrouble."""
+    """Remember that this user agreed. Raises DiskError."""
     file = workspace.state / "agreed.json"
     try:
         write_atomic(file, msgspec.json.encode([*_agreed(workspace), corpus.name]))
     except OSError as error:
-        raise DiskTrouble.of(error, file, kept="nothing was started") from None
+        raise DiskError.of(error, file, kept="nothing was started") from None
 
 
 def _agreed(workspace: Workspace) -> list[str]:
     try:
         return read_json(workspace.state / "agreed.json", list[str])
-    except (OSError, Malformed):
+    except (OSError, ParseError):
         return []

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from msgspec import structs
 
-from core.errors import Trouble, Usage
+from core.errors import LlmtuiError, UsageError
 from core.parsing import parse
 from core.runs.launch import environment, python
 from core.sample.protocol import (
@@ -33,15 +33,15 @@ _GRACE = 5.0
 """Seconds that a child whose output has ended may take to end itself."""
 
 
-class SamplerDied(Trouble):
+class InferenceProcessError(LlmtuiError):
     doing = "draw text"
 
 
-class TooSlow(Trouble):
+class InferenceTimeoutError(LlmtuiError):
     doing = "draw text"
 
 
-class NotText(Usage):
+class PromptTextError(UsageError):
     doing = "draw text"
 
 
@@ -62,26 +62,26 @@ class Sampler:
     async def ask(self, request: Questions) -> AsyncGenerator[Replies, None]:
         """Yield the replies to `request`, whose id is given here, the last a Finished or Refused.
 
-        Leaving the loop early cancels it. Whoever reads too slowly keeps nobody else waiting. Raises SamplerDied,
-        TooSlow, NotText.
+        Leaving the loop early cancels it. Whoever reads too slowly keeps nobody else waiting. Raises
+        InferenceProcessError, InferenceTimeoutError, PromptTextError.
         """
         request = structs.replace(request, id=next(self._ids))
         try:
             line = encode(request)
         except UnicodeEncodeError:
-            raise NotText("half a character is in it", todo="give text that UTF-8 can hold") from None
+            raise PromptTextError("half a character is in it", todo="give text that UTF-8 can hold") from None
         async with self._starting:
             if self._child is None or self._child.ended:
                 self._child = await _Child.start(self._command, self._workspace)
             child = self._child
-        replies = child.waiting[request.id] = asyncio.Queue[Replies | Trouble]()
+        replies = child.waiting[request.id] = asyncio.Queue[Replies | LlmtuiError]()
         finished = False
         try:
             child.send(line)
             while not finished:
                 reply = await replies.get()
-                finished = isinstance(reply, Finished | Refused | Trouble)
-                if isinstance(reply, Trouble):
+                finished = isinstance(reply, Finished | Refused | LlmtuiError)
+                if isinstance(reply, LlmtuiError):
                     raise reply
                 yield reply
         finally:
@@ -104,13 +104,13 @@ class _Child:
         self._process, self._log = process, log
         self.ended = False
         """It takes no more questions."""
-        self.waiting: dict[int, asyncio.Queue[Replies | Trouble]] = {}
-        """By the questions' ids; a Trouble is the last that comes."""
+        self.waiting: dict[int, asyncio.Queue[Replies | LlmtuiError]] = {}
+        """By the questions' ids; an LlmtuiError is the last that comes."""
         self._listener = asyncio.create_task(self._listen())
 
     @classmethod
     async def start(cls, command: Sequence[str], workspace: Workspace) -> _Child:
-        """Raises SamplerDied where the system starts no process."""
+        """Raises InferenceProcessError where the system starts no process."""
         log = workspace.state / "sampler.log"
         try:
             with appended(log) as stderr:
@@ -124,7 +124,7 @@ class _Child:
                     process_group=0,  # ctrl+c in the terminal is for us to understand
                 )
         except OSError as error:
-            raise SamplerDied(
+            raise InferenceProcessError(
                 f"the sampler process cannot be started ({error.strerror})", where=str(error.filename or "")
             ) from None
         return cls(process, log)
@@ -149,7 +149,7 @@ class _Child:
             self.ended = True
         why = why or await self._farewell()
         for replies in self.waiting.values():
-            replies.put_nowait(SamplerDied(why, where=str(self._log), todo="try again; it starts anew"))
+            replies.put_nowait(InferenceProcessError(why, where=str(self._log), todo="try again; it starts anew"))
 
     def _hand_over(self, reply: Replies) -> None:
         replies = self.waiting.get(reply.id)
@@ -160,7 +160,9 @@ class _Child:
         else:
             del self.waiting[reply.id]
             replies.put_nowait(
-                TooSlow(f"it was {BEHIND:,} replies ahead of its reader, and was stopped", todo="ask for less at once")
+                InferenceTimeoutError(
+                    f"it was {BEHIND:,} replies ahead of its reader, and was stopped", todo="ask for less at once"
+                )
             )
             self.send(encode(Cancel(id=reply.id)))
 

@@ -12,7 +12,7 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from llmtui.server.errors import Refusal
+from llmtui.server.errors import ApiError
 from llmtui.view.sanitize import shown
 
 LOG = logging.getLogger(__name__)
@@ -52,13 +52,13 @@ class Gate:
             line = f"{time.strftime('%H:%M:%S')} {scope['method']} {shown(scope['path'], 200)} {status or '–'}"
             LOG.info(f"{line}{about}, {time.monotonic() - began:.1f} s")
 
-    def _refusal(self, headers: Headers) -> Refusal | None:
+    def _refusal(self, headers: Headers) -> ApiError | None:
         if not self._ours(headers.get("host", "")):
             # a page in a browser can have its own name point to this machine, but cannot ask under another name
-            return Refusal(403, "this is not a name of the machine that serves here; use 127.0.0.1 or its address")
+            return ApiError(403, "this is not a name of the machine that serves here; use 127.0.0.1 or its address")
         kind, _, token = headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not compare_digest(token.strip().encode(), self._token):
-            return Refusal(401, "the token is missing or another one; `llmtui serve` has printed it when it began")
+            return ApiError(401, "the token is missing or another one; `llmtui serve` has printed it when it began")
         return None
 
     def _ours(self, host: str) -> bool:
@@ -71,13 +71,13 @@ class Gate:
 
 
 async def body(request: Request) -> bytes:
-    """What `request` carries. Raises Refusal when it is too much."""
+    """What `request` carries. Raises ApiError when it is too much."""
     read = bytearray()
     try:
         async for piece in request.stream():
             read += piece
             if len(read) > BODY_LIMIT:
-                raise Refusal(413, f"a request has at most {BODY_LIMIT // 2**20} MiB")
+                raise ApiError(413, f"a request has at most {BODY_LIMIT // 2**20} MiB")
     except ClientDisconnect:
-        raise Refusal(499, GONE) from None
+        raise ApiError(499, GONE) from None
     return bytes(read)

@@ -9,15 +9,15 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from core.errors import Trouble, Usage
-from core.runs.directory import NoSuchRun
-from llmtui.clients.chat_session import NotAnswered, Unanswerable
-from llmtui.clients.sampler import SamplerDied
+from core.errors import LlmtuiError, UsageError
+from core.runs.directory import RunNotFoundError
+from llmtui.clients.chat_session import ReplyError, UnanswerableError
+from llmtui.clients.sampler import InferenceProcessError
 
 _CODES = {401: "invalid_api_key", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
 
-class Refusal(Exception):
+class ApiError(Exception):
     """The request cannot be done."""
 
     def __init__(
@@ -34,20 +34,20 @@ class Refusal(Exception):
         self.status, self.message, self.param, self.code = status, message, param, code or _CODES.get(status)
 
     @classmethod
-    def of(cls, error: Exception) -> Refusal:
+    def of(cls, error: Exception) -> ApiError:
         """What is said of `error`."""
         match error:
-            case Refusal():
+            case ApiError():
                 return error
             case HTTPException():
                 return cls(error.status_code, error.detail.lower(), headers=error.headers)
-            case NoSuchRun():
+            case RunNotFoundError():
                 return cls(404, _sentence(error), param="model", code="model_not_found")
-            case Unanswerable() | Usage():
+            case UnanswerableError() | UsageError():
                 return cls(400, _sentence(error))
-            case SamplerDied() | NotAnswered():
+            case InferenceProcessError() | ReplyError():
                 return cls(503, _sentence(error))
-            case Trouble():
+            case LlmtuiError():
                 return cls(500, _sentence(error))
         return cls(500, "something went wrong here that nobody foresaw; the server says on its standard error what")
 
@@ -60,10 +60,10 @@ class Refusal(Exception):
         return Response(self.body(), self.status, self.headers, media_type="application/json")
 
 
-def _sentence(trouble: Trouble) -> str:
+def _sentence(trouble: LlmtuiError) -> str:
     return trouble.what + (f"; {trouble.todo}" if trouble.todo else "")
 
 
 async def refused(request: Request, error: Exception) -> Response:
     """Answer a request that led to `error`."""
-    return Refusal.of(error).response()
+    return ApiError.of(error).response()

@@ -15,7 +15,7 @@ from core.sample.conversation import Opening, opening
 from core.sample.protocol import Ended, Generate, Loaded, Text
 from llmtui.clients.chat_session import MOST_STOPS, replies
 from llmtui.clients.sampler import Sampler
-from llmtui.server.errors import Refusal
+from llmtui.server.errors import ApiError
 from llmtui.server.registry import Offer
 from llmtui.server.schema import MOST_TEXTS, Asked, ChatCompletion, Completion, wrong
 
@@ -51,14 +51,14 @@ class Job(Struct, kw_only=True):
 
     @classmethod
     def of(cls, asked: Completion | ChatCompletion, offer: Offer) -> Job:
-        """Raises Refusal."""
+        """Raises ApiError."""
         texts = asked.n or 1
         if isinstance(asked, ChatCompletion):
             prompts = [opening([turn.message() for turn in asked.messages], offer.run.recipe.chat)]
             return cls(offer=offer, prompts=prompts, sampling=_sampling(asked, offer, prompts[0].stop), texts=texts)
         several = (asked.prompt or "",) if not isinstance(asked.prompt, tuple) else asked.prompt
         if len(several) * texts > MOST_TEXTS:
-            raise Refusal(400, f"n: at most {MOST_TEXTS} texts at once, over all prompts", param="n")
+            raise ApiError(400, f"n: at most {MOST_TEXTS} texts at once, over all prompts", param="n")
         prompts = [Opening(prompt, (), False) for prompt in several]
         return cls(
             offer=offer,
@@ -70,7 +70,7 @@ class Job(Struct, kw_only=True):
         )
 
     async def deltas(self, sampler: Sampler) -> AsyncGenerator[Delta, None]:
-        """The texts as they come, those of one prompt together. Raises NotAnswered, SamplerDied."""
+        """The texts as they come, those of one prompt together. Raises ReplyError, InferenceProcessError."""
         for number, prompt in enumerate(self.prompts):
             first = number * self.texts
             request = Generate(
@@ -111,7 +111,7 @@ class Job(Struct, kw_only=True):
 
 
 def _sampling(asked: Asked, offer: Offer, stop: tuple[str, ...]) -> Sampling:
-    """The settings: those of the recipe but for what is asked; a seed of chance where none is. Raises Refusal."""
+    """The settings: those of the recipe but for what is asked; a seed of chance where none is. Raises ApiError."""
     usual: dict[str, Any] = structs.asdict(offer.run.recipe.sample.sampling())
     given = {name: value for name in _SETTINGS if (value := getattr(asked, name)) is not None}
     newer = asked.max_completion_tokens if isinstance(asked, ChatCompletion) else None
@@ -126,11 +126,11 @@ def _sampling(asked: Asked, offer: Offer, stop: tuple[str, ...]) -> Sampling:
     given["stop"] = (*stop, *(usual["stop"] if stops is None else stops))
     given["seed"] = secrets.randbelow(2**31) if asked.seed is None else asked.seed % 2**62
     if len(given["stop"]) > MOST_STOPS:
-        raise Refusal(400, f"stop: at most {MOST_STOPS - len(stop)} strings", param="stop")
+        raise ApiError(400, f"stop: at most {MOST_STOPS - len(stop)} strings", param="stop")
     try:
         return msgspec.convert(usual | given, Sampling)
     except msgspec.ValidationError as error:
         refusal = wrong(error)
         if refusal.param == "tokens":
-            refusal = Refusal(400, refusal.message.replace("tokens", "max_tokens", 1), param="max_tokens")
+            refusal = ApiError(400, refusal.message.replace("tokens", "max_tokens", 1), param="max_tokens")
         raise refusal from None

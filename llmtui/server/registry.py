@@ -9,7 +9,7 @@ from msgspec import Struct
 from core.runs.directory import Run, all_runs, find_run, find_runs
 from core.storage.artifact import Artifact
 from core.storage.workspace import Workspace, step_of
-from llmtui.server.errors import Refusal
+from llmtui.server.errors import ApiError
 
 
 class Offer(Struct, frozen=True, kw_only=True):
@@ -34,7 +34,7 @@ class Offers:
     """Looked up anew each time: training saves checkpoints and lets go of them."""
 
     def __init__(self, workspace: Workspace, wanted: Sequence[str]) -> None:
-        """wanted: runs as `find_run` takes them; none means all. Raises NoSuchRun."""
+        """wanted: runs as `find_run` takes them; none means all. Raises RunNotFoundError."""
         self._workspace = workspace
         self._only = {find_run(workspace, name).id for name in wanted}
 
@@ -51,7 +51,10 @@ class Offers:
         return [run for run in all_runs(self._workspace) if not self._only or run.id in self._only]
 
     def find(self, name: str) -> Offer:
-        """The model of that name; for a run also its own name or the beginning of its id. Raises Refusal, NoSuchRun."""
+        """The model of that name; for a run also its own name or the beginning of its id.
+
+        Raises ApiError, RunNotFoundError.
+        """
         wanted, at, step = name.partition("@")
         there = [run for run in self._runs() if any(run.checkpoints.glob("step-*"))]
         for run in find_runs(self._workspace, wanted, there):
@@ -59,4 +62,4 @@ class Offers:
             chosen = [checkpoint for checkpoint in saved if not at or str(step_of(checkpoint.path)) == step]
             if chosen:
                 return Offer(id=name, run=run, checkpoint=chosen[-1])
-        raise Refusal(404, f"there is no model {name!r}; /v1/models lists them", param="model", code="model_not_found")
+        raise ApiError(404, f"there is no model {name!r}; /v1/models lists them", param="model", code="model_not_found")

@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from core.errors import Trouble
-from llmtui.server.errors import Refusal
+from core.errors import LlmtuiError
+from llmtui.server.errors import ApiError
 from llmtui.server.generation import Delta, Job
 
 DONE = b"data: [DONE]\n\n"
@@ -52,8 +52,8 @@ class Teller:
             if self._usage:
                 yield self._event([], self._job.usage())
             yield DONE
-        except (Trouble, Refusal) as error:
-            yield b"data: " + Refusal.of(error).body() + b"\n\n"
+        except (LlmtuiError, ApiError) as error:
+            yield b"data: " + ApiError.of(error).body() + b"\n\n"
 
     def _event(self, choices: list[dict[str, Any]], usage: dict[str, int] | None = None) -> bytes:
         said = self._head | {"object": "chat.completion.chunk" if self._chat else "text_completion", "choices": choices}

@@ -16,10 +16,10 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from core.errors import Trouble
-from llmtui.clients.sampler import Sampler, SamplerDied
+from core.errors import LlmtuiError
+from llmtui.clients.sampler import InferenceProcessError, Sampler
 from llmtui.server.auth import GONE, body
-from llmtui.server.errors import Refusal, refused
+from llmtui.server.errors import ApiError, refused
 from llmtui.server.generation import Delta, Job
 from llmtui.server.registry import Offers
 from llmtui.server.responses import Teller
@@ -52,7 +52,7 @@ class Service:
                 Route("/v1/completions", self._completions, methods=["POST"]),
                 Route("/v1/chat/completions", self._chat_completions, methods=["POST"]),
             ],
-            exception_handlers=dict.fromkeys((Refusal, HTTPException, Trouble, Exception), refused),
+            exception_handlers=dict.fromkeys((ApiError, HTTPException, LlmtuiError, Exception), refused),
         )
 
     @property
@@ -117,14 +117,14 @@ class Service:
             LOG.info(f"requests say {name}, which changes nothing here and is ignored")
 
     async def _deltas(self, job: Job) -> AsyncGenerator[Delta, None]:
-        ending = Refusal(503, "the server is ending")
+        ending = ApiError(503, "the server is ending")
         async with self._place(), aclosing(job.deltas(self._sampler)) as deltas:
             if self._closing:
                 raise ending
             try:
                 async for delta in deltas:
                     yield delta
-            except SamplerDied as died:
+            except InferenceProcessError as died:
                 raise ending if self._closing else died from None
 
 
@@ -145,12 +145,12 @@ class Events(StreamingResponse):
 
 
 async def _while_there(request: Request, work: Coroutine[Any, Any, Done]) -> Done:
-    """What `work` comes to; it is cancelled when the client goes. Raises Refusal then."""
+    """What `work` comes to; it is cancelled when the client goes. Raises ApiError then."""
     task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request))
     try:
         await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
-            raise Refusal(499, GONE)
+            raise ApiError(499, GONE)
         return task.result()
     finally:
         task.cancel()

@@ -10,10 +10,10 @@ import msgspec
 from msgspec import Meta, Struct
 
 from core.errors import nearest
-from core.parsing import Malformed, parse_json
+from core.parsing import ParseError, parse_json
 from core.plural import many
 from core.sample.conversation import Message
-from llmtui.server.errors import Refusal
+from llmtui.server.errors import ApiError
 
 MOST_TEXTS = 64
 """That a request may ask for, over all prompts: as many as the sampler draws at once."""
@@ -124,14 +124,14 @@ Body = TypeVar("Body", Completion, ChatCompletion)
 def parse(raw: bytes, kind: type[Body], ignored: Callable[[str], None] = lambda name: None) -> Body:
     """The request in `raw`. ignored: told the name of each field that changes nothing here.
 
-    Raises Refusal, which names the field.
+    Raises ApiError, which names the field.
     """
     try:
         said = parse_json(raw, object)
-    except Malformed as error:
-        raise Refusal(400, f"the body is no JSON: {error}") from None
+    except ParseError as error:
+        raise ApiError(400, f"the body is no JSON: {error}") from None
     if not isinstance(said, dict):
-        raise Refusal(400, "the body is no JSON object")
+        raise ApiError(400, "the body is no JSON object")
     harmless = set(_ANYWAY)
     if said.get("tool_choice") == "none" or said.get("function_call") == "none":
         harmless |= {"tools", "functions"}  # they are there, but must not be called
@@ -142,7 +142,7 @@ def parse(raw: bytes, kind: type[Body], ignored: Callable[[str], None] = lambda 
         said["messages"] = [_turn(turn, f"messages[{number}].", ignored) for number, turn in enumerate(turns)]
     prompt = said.get("prompt")
     if isinstance(prompt, list) and any(isinstance(part, int | list) for part in prompt):
-        raise Refusal(400, "prompt: token ids are not supported here; send the text", param="prompt")
+        raise ApiError(400, "prompt: token ids are not supported here; send the text", param="prompt")
     try:
         return msgspec.convert(said, kind, str_keys=True)
     except msgspec.ValidationError as error:
@@ -150,7 +150,7 @@ def parse(raw: bytes, kind: type[Body], ignored: Callable[[str], None] = lambda 
 
 
 def _turn(said: Any, where: str, ignored: Callable[[str], None]) -> Any:
-    """A turn without what changes nothing; what is none is left to whoever checks it. Raises Refusal."""
+    """A turn without what changes nothing; what is none is left to whoever checks it. Raises ApiError."""
     if not isinstance(said, dict):
         return said
     turn = _known(said, Turn, where, _ABOUT_TURNS, ignored)
@@ -164,18 +164,18 @@ def _turn(said: Any, where: str, ignored: Callable[[str], None]) -> Any:
     return turn
 
 
-def wrong(error: msgspec.ValidationError) -> Refusal:
+def wrong(error: msgspec.ValidationError) -> ApiError:
     """What is said of a field with a wrong value."""
     what, _, place = str(error).partition(" - at ")
     found = re.search(r"\$\.?([^`]*)", place)
     param = found[1] if found and found[1] else None
-    return Refusal(400, f"{param}: {what}" if param else what, param=param)
+    return ApiError(400, f"{param}: {what}" if param else what, param=param)
 
 
 def _known(
     said: dict[str, Any], kind: type[Struct], where: str, harmless: Set[str], ignored: Callable[[str], None]
 ) -> dict[str, Any]:
-    """`said` without what asks for nothing. Raises Refusal for what cannot be done and for what nobody knows."""
+    """`said` without what asks for nothing. Raises ApiError for what cannot be done and for what nobody knows."""
     kept, missing, unknown = {}, [], []
     for name, value in said.items():
         if name in kind.__struct_fields__:
@@ -190,11 +190,11 @@ def _known(
         else:
             unknown.append(where + name)
     if missing:
-        raise Refusal(400, f"not supported here: {', '.join(missing)}", param=missing[0], code="unsupported_parameter")
+        raise ApiError(400, f"not supported here: {', '.join(missing)}", param=missing[0], code="unsupported_parameter")
     if unknown:
         hint = nearest(unknown[0].removeprefix(where), kind.__struct_fields__)
         names = ", ".join(unknown)
-        raise Refusal(
+        raise ApiError(
             400,
             f"{'unknown field' if len(unknown) == 1 else many('unknown field')}: {names}"
             + (f"; {hint}" if hint else ""),

@@ -13,7 +13,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from core.errors import Trouble
+from core.errors import LlmtuiError
 from core.storage.workspace import Workspace
 from llmtui.clients.sampler import Sampler
 from llmtui.server.auth import Gate
@@ -36,12 +36,12 @@ CONNECTIONS = 256
 """At once; whoever comes then is told to come again."""
 
 
-class CannotServe(Trouble):
+class ServeError(LlmtuiError):
     doing = "serve"
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """A socket bound to that address; port 0 takes a free one. Raises CannotServe."""
+    """A socket bound to that address; port 0 takes a free one. Raises ServeError."""
     where = f"{host}:{port}"
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -49,7 +49,7 @@ def listening(host: str, port: int) -> socket.socket:
         )[0]
     except (OSError, UnicodeError) as error:
         reason = (getattr(error, "strerror", "") or str(error)).lower()
-        raise CannotServe(f"there is no such host: {reason}", where=where, todo="127.0.0.1 is this machine") from None
+        raise ServeError(f"there is no such host: {reason}", where=where, todo="127.0.0.1 is this machine") from None
     server = socket.socket(family, kind, protocol)
     try:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -58,7 +58,7 @@ def listening(host: str, port: int) -> socket.socket:
         server.listen()
     except OSError as error:
         server.close()
-        raise CannotServe(
+        raise ServeError(
             (error.strerror or str(error)).lower(), where=where, todo="give another --port; 0 takes one that is free"
         ) from None
     return server

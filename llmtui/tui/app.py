@@ -17,7 +17,7 @@ from textual.filter import LineFilter
 from textual.message import Message
 from textual.screen import Screen
 
-from core.errors import Trouble
+from core.errors import LlmtuiError
 from core.recipe.file import load
 from core.recipe.schema import Recipe
 from core.runs import launch
@@ -30,7 +30,7 @@ from llmtui.tui.launcher import over_ssh
 from llmtui.tui.output_filter import SCRUB
 from llmtui.tui.run_watcher import Follower
 from llmtui.tui.screens.work import WorkScreen
-from llmtui.tui.settings import BadSettings, load_memory, load_settings, save_memory
+from llmtui.tui.settings import SettingsError, load_memory, load_settings, save_memory
 from llmtui.tui.theming import DEFAULT, load_themes
 from llmtui.view.run_snapshot import RunSnapshot
 from llmtui.view.sanitize import shown
@@ -77,7 +77,7 @@ class Workbench(App[None]):
         sampler: Sampler | None = None,
         **textual: Any,
     ) -> None:
-        """open_run: the run to begin with, as `core.runs.directory.find_run` takes it. Raises NoSuchRun.
+        """open_run: the run to begin with, as `core.runs.directory.find_run` takes it. Raises RunNotFoundError.
 
         sampler: who draws text for the chat. textual: what Textual's App takes, such as `driver_class`.
         """
@@ -146,7 +146,7 @@ class Workbench(App[None]):
 
     def _tell_problems(self) -> None:
         first, *rest = self._problems
-        self.show_trouble(BadSettings(first, todo="\n".join(rest)))
+        self.show_error(SettingsError(first, todo="\n".join(rest)))
 
     async def on_unmount(self) -> None:
         if self._sampler:
@@ -220,11 +220,11 @@ class Workbench(App[None]):
             if isinstance(wanted, WorkScreen):
                 wanted.arrive()
 
-    def show_trouble(self, trouble: Trouble) -> None:
+    def show_error(self, trouble: LlmtuiError) -> None:
         """What went wrong, over the present screen."""
-        from llmtui.tui.screens.dialogs import TroubleBox
+        from llmtui.tui.screens.dialogs import ErrorDialog
 
-        self.push_screen(TroubleBox(trouble))
+        self.push_screen(ErrorDialog(trouble))
 
     def say(self, text: str) -> None:
         """A sentence on the present screen."""
@@ -246,8 +246,8 @@ class Workbench(App[None]):
         async def begin() -> None:
             try:
                 await asyncio.to_thread(launch.start, run, self.workspace)
-            except Trouble as trouble:
-                self.show_trouble(trouble)
+            except LlmtuiError as trouble:
+                self.show_error(trouble)
             self.follower.wake()
 
         self.run_worker(begin(), exit_on_error=True)
@@ -267,8 +267,8 @@ class Workbench(App[None]):
                 if yes:
                     try:
                         agree(self.workspace, corpus)
-                    except Trouble as trouble:
-                        self.show_trouble(trouble)
+                    except LlmtuiError as trouble:
+                        self.show_error(trouble)
                     else:
                         self.create(recipe)
 
@@ -278,8 +278,8 @@ class Workbench(App[None]):
             return
         try:
             run = Run.create(self.workspace, recipe)
-        except Trouble as trouble:
-            self.show_trouble(trouble)
+        except LlmtuiError as trouble:
+            self.show_error(trouble)
             return
         self.follower.add(run)
         self.start(run)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from msgspec import Struct, structs
 
-from core.errors import Trouble
+from core.errors import LlmtuiError
 from core.plural import plural
 from core.recipe.sampling import Sampling
 from core.runs.directory import Run
@@ -122,7 +122,7 @@ class Asking:
                     self._take(reply)
                     if isinstance(reply, Text | State) and loop.time() > started:
                         turn.tokens_per_second = count / (loop.time() - started)
-        except Trouble as trouble:
+        except LlmtuiError as trouble:
             turn.failed, turn.outcome = True, trouble.what + (f"; {trouble.todo}" if trouble.todo else "")
         except asyncio.CancelledError:
             turn.outcome = "stopped"

@@ -18,8 +18,8 @@ def over_ssh() -> bool:
 def run_workbench(workspace: Workspace, open_run: str | None = None) -> int:
     """Show the workbench until it is left; the exit code.
 
-    open_run: the run to begin with, as `core.runs.directory.find_run` takes it. Raises NoSuchRun before anything is
-    drawn.
+    open_run: the run to begin with, as `core.runs.directory.find_run` takes it. Raises RunNotFoundError before
+    anything is drawn.
     """
     if over_ssh():
         for name, value in _SLOW_LINE.items():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from textual.message import Message
 
-from core.runs.directory import BadRun, Run, State, run_names
+from core.runs.directory import InvalidRunError, Run, State, run_names
 from core.runs.failure import failure
 from core.runs.summary import Summary
 from core.storage.journal import Tail
@@ -65,7 +65,7 @@ class Follower:
         self._added = self._turn = 0
         self._wanted = True
         """Whether the next look is to pass over no run."""
-        self.broken: list[BadRun] = []
+        self.broken: list[InvalidRunError] = []
         """Run directories that cannot be read."""
         self._news: dict[str, tuple[int, float]] = {}
 
@@ -137,15 +137,15 @@ class Follower:
         self._known = {name: self._known[name] for name in names if name in self._known}
         resting = self._resting()
         glances: list[RunSnapshot] = []
-        broken: list[BadRun] = []
+        broken: list[InvalidRunError] = []
         for name in names:
             path = self._workspace.runs / name
             try:
                 glances.append(self._known[name][1] if name in resting else self._glance_at(path))
-            except BadRun as trouble:
+            except InvalidRunError as trouble:
                 broken.append(trouble)
             except OSError as error:
-                broken.append(BadRun.of(error, path))
+                broken.append(InvalidRunError.of(error, path))
         self.broken = [trouble for trouble in broken if trouble.path.is_dir()]  # else deleted while we looked
         return glances
 
@@ -188,7 +188,7 @@ class Follower:
 def _marks(run: Run) -> tuple[object, ...]:
     """What changes whenever the run's state or summary may have changed; cheaper than working those out."""
     if not run.path.is_dir():
-        raise BadRun("it is gone", path=run.path)
+        raise InvalidRunError("it is gone", path=run.path)
     sizes = []
     for name in ("journal.jsonl", "launches.jsonl", "status.json", "run.json"):
         try:

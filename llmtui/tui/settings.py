@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from core.errors import Usage, nearest
-from core.parsing import Malformed, read_json, read_toml
+from core.errors import UsageError, nearest
+from core.parsing import ParseError, read_json, read_toml
 from core.recipe.file import allowed
 from core.storage.files import write_atomic
 
@@ -37,7 +37,7 @@ def load_settings(path: Path) -> tuple[Settings, list[str]]:
         tables = read_toml(path)
     except FileNotFoundError:
         return Settings(), []
-    except (OSError, Malformed) as error:
+    except (OSError, ParseError) as error:
         return Settings(), [f"{path.name} is not used: {error}"]
     kinds = {field.name: field.type for field in msgspec.inspect.type_info(Settings).fields}  # type: ignore[attr-defined]
     good: dict[str, Any] = {}
@@ -57,7 +57,7 @@ def load_settings(path: Path) -> tuple[Settings, list[str]]:
     return msgspec.convert(good, Settings), problems
 
 
-class BadSettings(Usage):
+class SettingsError(UsageError):
     """Something in config.toml or in a theme file cannot be used."""
 
     doing = "use all of your settings"
@@ -73,7 +73,7 @@ class Memory(Struct, kw_only=True):
 
 def load_memory(state: Path) -> Memory:
     """The memory in the directory `state`; an empty one when there is none."""
-    with contextlib.suppress(OSError, Malformed):
+    with contextlib.suppress(OSError, ParseError):
         return read_json(state / "workbench.json", Memory)
     return Memory()
 

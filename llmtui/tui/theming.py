@@ -14,7 +14,7 @@ from textual.theme import BUILTIN_THEMES, Theme
 
 from core import ROOT
 from core.errors import nearest
-from core.parsing import Malformed, read_toml
+from core.parsing import ParseError, read_toml
 from core.storage.workspace import Workspace
 
 DEFAULT = "ink"
@@ -57,7 +57,7 @@ class ThemeFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Any variable of Textual's style sheets."""
 
 
-class BadTheme(ValueError):
+class ThemeError(ValueError):
     """A theme file that cannot be used; the message says why."""
 
 
@@ -66,29 +66,29 @@ _FALLBACK_LIGHT = {"success": "#18794e", "warning": "#8f5a00", "error": "#c2292e
 
 
 def read_theme(path: Path) -> Theme:
-    """The theme in `path`. Raises BadTheme."""
+    """The theme in `path`. Raises ThemeError."""
     try:
         tables = read_toml(path)
-    except (OSError, Malformed) as error:
-        raise BadTheme(str(error)) from None
+    except (OSError, ParseError) as error:
+        raise ThemeError(str(error)) from None
     _refuse_unknown(tables, ThemeFile)
     if isinstance(tables.get("chart"), dict):
         _refuse_unknown(tables["chart"], Curves)
     try:
         return theme_from(msgspec.convert(tables, ThemeFile))
     except msgspec.ValidationError as error:
-        raise BadTheme(str(error)) from None
+        raise ThemeError(str(error)) from None
 
 
 def _refuse_unknown(table: dict[str, Any], struct: type[Struct]) -> None:
     known = struct.__struct_fields__
     for name in table:
         if name not in known:
-            raise BadTheme(f"unknown key {name!r}; {nearest(name, known) or 'known: ' + ', '.join(known)}")
+            raise ThemeError(f"unknown key {name!r}; {nearest(name, known) or 'known: ' + ', '.join(known)}")
 
 
 def theme_from(file: ThemeFile) -> Theme:
-    """The Textual theme that `file` describes, with the variables our style sheets use. Raises BadTheme."""
+    """The Textual theme that `file` describes, with the variables our style sheets use. Raises ThemeError."""
     named = {name: getattr(file, name) for name in _COLOURS if getattr(file, name)}
     named |= {f"chart.{name}": getattr(file.chart, name) for name in Curves.__struct_fields__}
     for name, value in {**named, "primary": file.primary}.items():
@@ -96,7 +96,7 @@ def theme_from(file: ThemeFile) -> Theme:
             try:
                 Color.parse(value)
             except ColorParseError:
-                raise BadTheme(f"{name} = {value!r} is not a colour") from None
+                raise ThemeError(f"{name} = {value!r} is not a colour") from None
     plain = (
         ("ansi_default", "ansi_default")
         if file.ansi
@@ -167,7 +167,7 @@ def load_themes(workspace: Workspace) -> tuple[dict[str, Theme], list[str]]:
     for path in _theme_files(workspace):
         try:
             theme = read_theme(path)
-        except BadTheme as error:
+        except ThemeError as error:
             problems.append(f"theme {path.name} is not used: {error}")
         else:
             themes[theme.name] = theme

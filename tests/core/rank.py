@@ -28,7 +28,7 @@ class Job(Struct, frozen=True):
     """The step after which the first rank is asked to stop; 0: none."""
 
 
-class Told(Struct, frozen=True):
+class RankReport(Struct, frozen=True):
     """What a training has said."""
 
     losses: list[float]
@@ -39,12 +39,12 @@ class Told(Struct, frozen=True):
     """Whether every rank began with random numbers of its own."""
 
 
-def run(job: Job, ranks: Ranks) -> Told:
+def run(job: Job, ranks: Ranks) -> RankReport:
     trainer = Trainer(job.recipe, Artifact.open(Path(job.tokens)), Path(job.directory), CPU, ranks)
     states = {state["torch"].numpy().tobytes() for state in ranks.gather(checkpoints.random_states())}
     asked = (Stop(),) if ranks.first else None
     said = train(trainer, lambda metric: asked if metric.step == job.stop else None)
-    return Told(
+    return RankReport(
         losses=[event.loss for event in said if isinstance(event, Metric)],
         norms=[event.grad_norm for event in said if isinstance(event, Metric)],
         evaluations=[event.loss for event in said if isinstance(event, Evaluation)],

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import DiskTrouble
+from core.errors import DiskError
 from core.events import Event, Note, StageFinished
 from core.jobs import prepare as stages
 from core.jobs.prepare import Prepared, prepare
 from core.preprocess import compression_baselines
 from core.recipe.schema import Recipe
-from core.storage.artifact import Altered, Artifact
+from core.storage.artifact import AlteredArtifactError, Artifact
 from core.storage.files import remove_tree
 from core.storage.workspace import Workspace
 from tests.core.stages import made
@@ -87,7 +87,7 @@ def test_a_changed_file_is_named(workspace: Workspace, tiny: Make) -> None:
     assert sum(tokens.verify()) == sum(file.stat().st_size for file in tokens.files())
     file = tokens.files("train-*")[0]
     flip(file)
-    with pytest.raises(Altered, match=file.name):
+    with pytest.raises(AlteredArtifactError, match=file.name):
         list(tokens.verify())
 
 
@@ -95,7 +95,7 @@ def test_a_stage_that_would_not_fit_the_disk_says_so_first(
     workspace: Workspace, tiny: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stages, "free_bytes", lambda _: 5000)
-    with pytest.raises(DiskTrouble, match="too little room for the download stage: 5,000 bytes free of at least"):
+    with pytest.raises(DiskError, match="too little room for the download stage: 5,000 bytes free of at least"):
         made(prepare(tiny(), workspace))
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from core.storage.artifact import Artifact, Damaged, InUse, Staging, fingerprint, write_directory
+from core.storage.artifact import Artifact, DamagedError, InUseError, Staging, fingerprint, write_directory
 from core.storage.files import replacing, sweep, write_atomic
 from core.storage.locks import Lock, holder
 
@@ -65,7 +65,7 @@ def test_damage_is_named(tmp_path: Path, harm: str) -> None:
         data.unlink()
     else:
         os.truncate(final / "manifest.json", 20)
-    with pytest.raises(Damaged) as caught:
+    with pytest.raises(DamagedError) as caught:
         Artifact.open(final, verify=True)
     assert ("manifest" if harm == "manifest" else "data") in caught.value.what
 
@@ -95,7 +95,7 @@ def test_two_processes_never_make_the_same_artifact_at_once(tmp_path: Path) -> N
     )
     assert other.stdout is not None
     assert other.stdout.readline() == "in\n"
-    with pytest.raises(InUse), stage(final).open():
+    with pytest.raises(InUseError), stage(final).open():
         pass
     other.send_signal(signal.SIGKILL)
     other.wait()
@@ -151,7 +151,7 @@ def test_manifests_from_before_they_had_a_seal_are_read_and_later_ones_need_it(t
         if readable:
             assert Artifact.open(final).manifest.stage == "test"
         else:
-            with pytest.raises(Damaged, match="its manifest has changed"):
+            with pytest.raises(DamagedError, match="its manifest has changed"):
                 Artifact.open(final)
 
 

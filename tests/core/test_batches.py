@@ -8,7 +8,7 @@ import torch
 
 from core.storage.artifact import Artifact
 from core.tokenize.shards import TokenStream
-from core.train.batches import Batches, TooFewTokens, permute
+from core.train.batches import Batches, TooFewTokensError, permute
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_windows_are_the_text_and_the_token_after_it(stream: TokenStream) -> Non
 
 
 def test_a_block_longer_than_the_corpus_is_named(stream: TokenStream) -> None:
-    with pytest.raises(TooFewTokens) as caught:
+    with pytest.raises(TooFewTokensError) as caught:
         Batches(stream, block_size=10**6, batch_size=1, seed=1)
     assert "1,000,001" in caught.value.what
     assert "block_size" in caught.value.todo

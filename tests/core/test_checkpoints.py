@@ -17,7 +17,7 @@ import msgspec
 import pytest
 import torch
 
-from core.errors import DiskTrouble
+from core.errors import DiskError
 from core.events import Evaluation, Event, Metric, Note, Resumed, Saved
 from core.jobs.prepare import prepare
 from core.model.memory import saved
@@ -25,10 +25,10 @@ from core.recipe.file import fields
 from core.recipe.schema import Group, Recipe, Train
 from core.storage.artifact import Artifact, seal
 from core.storage.workspace import Workspace
-from core.tokenize.shards import BadShard
+from core.tokenize.shards import ShardError
 from core.train import checkpoint as checkpoints
 from core.train.commands import Checkpoint, Stop
-from core.train.resume_compat import FIXED, Changed, NewerCheckpoint, changes
+from core.train.resume_compat import FIXED, NewerCheckpointError, ResumeConflictError, changes
 from core.train.trainer import Trainer
 from tests.conftest import tiny_recipe, write_corpus
 from tests.core.stages import ROOT, made, remarks
@@ -163,7 +163,7 @@ def test_a_checkpoint_of_a_newer_version_is_neither_passed_over_nor_deleted(
     two: Path, make: Make, tokens: Artifact, change: Callable[[dict[str, object]], None]
 ) -> None:
     rewrite(two / "step-00000030", change)
-    with pytest.raises(NewerCheckpoint) as caught:
+    with pytest.raises(NewerCheckpointError) as caught:
         train(Trainer(make("train.steps=40"), tokens, two, CPU))
     assert "9.1" in caught.value.what
     assert "update llmtui" in caught.value.todo
@@ -354,7 +354,7 @@ def test_too_little_room_skips_a_checkpoint_with_a_warning_but_never_the_last_on
         if metric.step >= full_from:
             monkeypatch.setattr("core.train.async_checkpoint.free_bytes", lambda _: 1000)
 
-    with pytest.raises(DiskTrouble) as caught:
+    with pytest.raises(DiskError) as caught:
         train(Trainer(recipe, tokens, tmp_path, CPU), fill, said)
     saved = [20] if full_from else []
     kept = "step 20 is kept" if full_from else "no checkpoint had been saved yet"
@@ -375,7 +375,7 @@ def test_a_disk_without_room_for_one_checkpoint_is_told_before_the_first_step(
 ) -> None:
     monkeypatch.setattr("core.train.async_checkpoint.free_bytes", lambda _: 1000)
     said: list[Event] = []
-    with pytest.raises(DiskTrouble, match="1,000 bytes free of"):
+    with pytest.raises(DiskError, match="1,000 bytes free of"):
         train(Trainer(make("train.steps=30"), tokens, tmp_path, CPU), said=said)
     assert not list(of(Metric, said))
 
@@ -452,7 +452,7 @@ def test_what_may_change_does_and_is_said(two: Path, make: Make, tokens: Artifac
 def test_what_may_not_change_is_named_with_both_values(
     two: Path, make: Make, tokens: Artifact, override: str, told: str
 ) -> None:
-    with pytest.raises(Changed) as caught:
+    with pytest.raises(ResumeConflictError) as caught:
         train(Trainer(make("train.steps=50", "train.lr=0.004", override), tokens, two, CPU))
     assert told in caught.value.what
     assert "train.lr" not in caught.value.what
@@ -489,7 +489,7 @@ def test_other_text_and_another_vocabulary_are_refused(two: Path, make: Make, pl
     space = Workspace(tmp_path / "home").prepare()
     for override, told in (("tokenize.vocabulary=bytes", "vocabulary"), ("tokenize.size=300", "")):
         recipe = tiny_recipe(corpus, "train.steps=40", override)
-        with pytest.raises(Changed) as caught:
+        with pytest.raises(ResumeConflictError) as caught:
             train(Trainer(recipe, made(prepare(recipe, space)).tokens, two, CPU))
         assert told in caught.value.what
         assert "bring back the text" in caught.value.todo
@@ -500,7 +500,7 @@ def test_the_same_vocabulary_with_other_text_is_refused(two: Path, make: Make, h
     shard.write_bytes(shard.read_bytes()[:-2] + b"\1\0")
     facts = held.manifest.files
     facts[shard.name] = msgspec.structs.replace(facts[shard.name], sha256="0" * 64)
-    with pytest.raises(Changed) as caught:
+    with pytest.raises(ResumeConflictError) as caught:
         train(Trainer(make("train.steps=40"), held, two, CPU))
     assert "text has changed" in caught.value.what
 
@@ -510,7 +510,7 @@ def test_shards_of_another_layout_are_refused_in_words(make: Make, held: Artifac
     data = bytearray(shard.read_bytes())
     data[8] = 2  # the layout's version
     shard.write_bytes(bytes(data))
-    with pytest.raises(BadShard) as caught:
+    with pytest.raises(ShardError) as caught:
         Trainer(make(), held, tmp_path, CPU)
     assert "version 2" in caught.value.what
     assert "update" in caught.value.todo

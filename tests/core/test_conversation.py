@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.recipe.file import BadRecipe, load
+from core.recipe.file import RecipeError, load
 from core.recipe.sampling import Sampling
 from core.recipe.schema import Chat
 from core.runs import transcript
@@ -60,7 +60,7 @@ def test_whatever_is_said_is_only_text(texts: list[str]) -> None:
 
 @pytest.mark.parametrize("template", ["no text", "{text} and {text}"])
 def test_a_template_has_its_text_once(template: str) -> None:
-    with pytest.raises(BadRecipe) as caught:
+    with pytest.raises(RecipeError) as caught:
         load(base={"chat": {"user": template}})
     assert f"chat.user has {{text}} {template.count('{text}')} times" in caught.value.sentence()
     assert load(base={"chat": {"user": "{text}:"}}).chat.user == "{text}:"

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from core import download
-from core.download import Unreadable
+from core.download import UnreadableError
 from core.events import Event
 from core.storage.artifact import Artifact
 from tests.core.made import (
@@ -62,7 +62,7 @@ def test_what_is_left_of_a_cut_off_file_is_kept(tmp_path: Path, kind: str, packe
 @pytest.mark.parametrize("what", ["cut", "other"])
 def test_a_file_damaged_from_its_beginning_is_unreadable(tmp_path: Path, packed: str, what: str) -> None:
     data = PACK[packed](b"text " * 1000)[:6] if what == "cut" else b"this was never compressed"
-    with pytest.raises(Unreadable, match="cut off" if what == "cut" else "damaged"):
+    with pytest.raises(UnreadableError, match="cut off" if what == "cut" else "damaged"):
         read(put(tmp_path / f"a.txt{packed}", data), tmp_path / "out")
 
 
@@ -77,7 +77,7 @@ def test_a_flipped_bit_ends_the_text_and_is_told(tmp_path: Path, packed: str) ->
 
 def test_a_parquet_table_without_its_end_is_refused(tmp_path: Path) -> None:
     data = as_parquet(documents())
-    with pytest.raises(Unreadable, match="no Parquet file, or its end is missing"):
+    with pytest.raises(UnreadableError, match="no Parquet file, or its end is missing"):
         read(put(tmp_path / "a.parquet", data[:-10]), tmp_path / "out")
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from core.model.gpt import GPT
 from core.recipe.schema import Model
 from core.sample.generate import seen
-from core.sample.samplers import BadLogits
+from core.sample.samplers import LogitsError
 from core.sample.stream import write
 from core.tokenize.characters import single_bytes
 from tests.core.drawing import ids, settings
@@ -66,7 +66,7 @@ def test_output_that_is_not_finite_is_named_not_drawn_from() -> None:
     broken = model()
     with torch.no_grad():
         broken.lm_head.weight[3] = torch.nan
-    with pytest.raises(BadLogits, match="not finite"):
+    with pytest.raises(LogitsError, match="not finite"):
         ids(broken, [1], settings())
 
 

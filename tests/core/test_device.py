@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from core.hardware import Meter, machine
-from core.model.device import NoDevice, choose, keep
+from core.model.device import DeviceError, choose, keep
 from core.recipe.schema import Train
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is one here")
 def test_a_device_that_is_not_there_is_named() -> None:
-    with pytest.raises(NoDevice) as caught:
+    with pytest.raises(DeviceError) as caught:
         choose(Train(device="cuda"))
     assert "cuda" in caught.value.what
     assert "auto" in caught.value.todo

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from core.recipe.file import BadRecipe, load
+from core.recipe.file import RecipeError, load
 from core.recipe.scaling import dialled
 from core.recipe.schema import Model, Train
 
@@ -53,5 +53,5 @@ def test_what_the_same_layer_gives_counts_more_than_the_dial_and_lower_layers_le
 
 def test_a_depth_that_is_none_is_refused() -> None:
     for value in ("0", "49", "true", "deep"):
-        with pytest.raises(BadRecipe, match=r"model\.depth"):
+        with pytest.raises(RecipeError, match=r"model\.depth"):
             load(overrides=[f"model.depth={value}"])

@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core import download
-from core.download import NoText, Unreadable, reading
+from core.download import NoTextError, UnreadableError, reading
 from core.download.compression import Stream
 from core.download.documents import Part, read_parts, write_parts
 from core.download.library import is_table
 from core.events import Event, Progress
 from core.recipe.schema import Source
-from core.sources.catalog import UnknownSource, absolute, located, source_name
-from core.sources.corpora import NotACorpus
+from core.sources.catalog import UnknownSourceError, absolute, located, source_name
+from core.sources.corpora import CorpusError
 from core.storage.artifact import Artifact
 from core.storage.workspace import check_name
 from tests.core.made import parts_of
@@ -101,16 +101,16 @@ def test_a_table_is_told_from_a_program(source: str, expected: bool) -> None:
 def test_a_library_inside_a_zip_archive_is_said_to_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archive = write(tmp_path, {"python311.zip": b"PK\x03\x04"}) / "python311.zip"
     monkeypatch.setattr(sysconfig, "get_path", lambda _: str(archive))
-    with pytest.raises(NoText, match="zip archive"):
+    with pytest.raises(NoTextError, match="zip archive"):
         download.identify(Source(corpus="stdlib"))
 
 
 def test_an_unknown_source_is_told_the_nearest_name(tmp_path: Path) -> None:
-    with pytest.raises(UnknownSource) as trouble:
+    with pytest.raises(UnknownSourceError) as trouble:
         download.identify(Source(corpus="stdlb"))
     assert "'stdlib'" in trouble.value.todo and trouble.value.exit_code == 2
     write(tmp_path, {"shakespeare.txt": "To be"})
-    with pytest.raises(UnknownSource, match="no such file") as trouble:
+    with pytest.raises(UnknownSourceError, match="no such file") as trouble:
         download.identify(Source(corpus=str(tmp_path / "shakespear.txt")))
     assert "did you mean 'shakespeare.txt'?" in trouble.value.todo
 
@@ -128,17 +128,17 @@ def test_a_file_called_like_an_address_is_a_file(tmp_path: Path, monkeypatch: py
 
 
 def test_a_bare_name_of_a_well_known_corpus_is_told_how_to_be_said() -> None:
-    with pytest.raises(UnknownSource) as trouble:
+    with pytest.raises(UnknownSourceError) as trouble:
         located("BookCorpus")
     assert trouble.value.todo.startswith("did you mean 'hf:bookcorpus'?")
     assert all(kind in trouble.value.todo for kind in ("'stdlib'", "'stories'", "'hf:NAME'", "https URL", "pattern"))
-    with pytest.raises(NotACorpus, match="'hf:' does not name"):
+    with pytest.raises(CorpusError, match="'hf:' does not name"):
         located("hf:")
 
 
 @pytest.mark.parametrize("corpus", ["a\0b", "x" * 5000, "/dev/null/below"])
 def test_an_impossible_path_is_a_sentence(corpus: str) -> None:
-    with pytest.raises((UnknownSource, Unreadable)):
+    with pytest.raises((UnknownSourceError, UnreadableError)):
         download.identify(Source(corpus=corpus))
 
 
@@ -155,19 +155,19 @@ def test_an_impossible_path_is_a_sentence(corpus: str) -> None:
 def test_a_folder_without_text_is_a_sentence(tmp_path: Path, files: dict[str, str | bytes], sentence: str) -> None:
     source = tmp_path / "s"
     source.mkdir()
-    with pytest.raises(NoText, match=sentence):
+    with pytest.raises(NoTextError, match=sentence):
         make(tmp_path / "out", downloading(write(source, files)))
 
 
 @pytest.mark.parametrize(("content", "sentence"), [(b"\x7fELF\0", "it is binary"), (b"", "only empty files")])
 def test_a_file_without_text_is_a_sentence(tmp_path: Path, content: bytes, sentence: str) -> None:
-    with pytest.raises(NoText, match=sentence):
+    with pytest.raises(NoTextError, match=sentence):
         make(tmp_path / "out", downloading(write(tmp_path, {"f": content}) / "f"))
 
 
 def test_a_link_to_itself_is_unreadable(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
-    with pytest.raises(Unreadable, match="symbolic links"):
+    with pytest.raises(UnreadableError, match="symbolic links"):
         download.identify(Source(corpus=str(tmp_path / "loop")))
 
 
@@ -175,7 +175,7 @@ def test_a_link_to_itself_is_unreadable(tmp_path: Path) -> None:
 def test_a_file_without_permission_is_unreadable(tmp_path: Path) -> None:
     file = write(tmp_path, {"secret.txt": "text"}) / "secret.txt"
     file.chmod(0)
-    with pytest.raises(Unreadable, match="permission denied"):
+    with pytest.raises(UnreadableError, match="permission denied"):
         make(tmp_path / "out", downloading(file))
 
 

@@ -150,7 +150,7 @@ def test_text_that_means_nothing_in_its_encoding_is_refused_with_the_file(tmp_pa
     mixed = utf8.encode() * 40 + other.encode("cp1252")
     data, said = (mixed, "utf-8") if kind != "csv" else (b"text\n" + b"\xaa is nothing in it\n" * 50, "cp1253")
     path = put(tmp_path / f"a.{kind}", data)
-    with pytest.raises(encoding.WrongEncoding, match=f"mean nothing in {said}") as caught:
+    with pytest.raises(encoding.EncodingError, match=f"mean nothing in {said}") as caught:
         read(path, tmp_path / "out", encoding="" if kind != "csv" else said)
     assert caught.value.where.endswith(f"a.{kind}") and "source.encoding" in caught.value.todo
 

@@ -18,8 +18,8 @@ from core.events import Evaluation, Event, Metric, Note, Resumed, Saved
 from core.recipe.schema import Recipe
 from core.storage.artifact import Artifact
 from core.train.commands import Checkpoint, Stop
-from core.train.not_finite import NotFinite
-from core.train.out_of_memory import OutOfMemory
+from core.train.not_finite import NonFiniteError
+from core.train.out_of_memory import TrainingMemoryError
 from core.train.trainer import Trainer
 from tests.core.stages import ROOT, notes
 from tests.core.training import CPU, of, same, saved_tensors, train
@@ -79,7 +79,7 @@ def test_numbers_that_are_none_stop_the_training_before_the_weights_are_touched(
     tiny: Make, tokens: Artifact, tmp_path: Path
 ) -> None:
     trainer = Trainer(tiny("train.steps=40"), tokens, tmp_path, CPU)
-    with pytest.raises(NotFinite) as caught:
+    with pytest.raises(NonFiniteError) as caught:
         train(trainer, poison(trainer, 25))
     assert "step 26, first in the weights h.0.mlp.c_fc.weight" in caught.value.what
     assert "step 20" in caught.value.kept
@@ -107,7 +107,7 @@ def test_a_step_back_is_taken_once_at_half_the_rate_which_a_resumed_training_kee
     rates = [metric.lr for metric in of(Metric, said)]
     assert rates == [recipe.train.lr] * 25 + [recipe.train.lr / 2] * 25
     again = Trainer(recipe, tokens, tmp_path, CPU)
-    with pytest.raises(NotFinite) as caught:
+    with pytest.raises(NonFiniteError) as caught:
         train(again, poison(again, 50), said := [])
     assert {metric.lr for metric in of(Metric, said)} == {recipe.train.lr / 2}
     assert "step 45" in caught.value.kept
@@ -115,7 +115,7 @@ def test_a_step_back_is_taken_once_at_half_the_rate_which_a_resumed_training_kee
 
 def test_without_a_checkpoint_there_is_no_step_back(tiny: Make, tokens: Artifact, tmp_path: Path) -> None:
     trainer = Trainer(tiny("train.steps=40", "train.step_back=true"), tokens, tmp_path, CPU)
-    with pytest.raises(NotFinite) as caught:
+    with pytest.raises(NonFiniteError) as caught:
         train(trainer, poison(trainer, 5))
     assert "no checkpoint had been saved yet" in caught.value.kept
 
@@ -179,7 +179,7 @@ def test_where_even_one_sequence_does_not_fit_the_training_ends_in_a_sentence(
         if metric.step == 21:
             monkeypatch.setattr(trainer.model, "loss", full)
 
-    with pytest.raises(OutOfMemory) as caught:
+    with pytest.raises(TrainingMemoryError) as caught:
         train(trainer, fill)
     assert "memory is too small for this model, even for one sequence of 32 tokens" in caught.value.what
     assert "step 20 is kept" in caught.value.kept

@@ -30,7 +30,7 @@ from core.storage.workspace import Workspace
 from core.train import memory_probe
 from core.train.commands import Stop
 from core.train.forecast import Timing, forecast
-from core.train.memory_probe import OutOfMemory, fitting, plan
+from core.train.memory_probe import TrainingMemoryError, fitting, plan
 from core.train.optimizer import optimizers
 from core.train.trainer import Trainer
 
@@ -97,7 +97,7 @@ def test_what_is_said_to_fit_does_and_more_of_it_would_not(preset: str) -> None:
 
 def test_a_recipe_that_cannot_fit_says_what_would_before_anything_is_laid_out() -> None:
     recipe = load(overrides=["model.n_layer=1000", "model.n_embd=20000", "model.n_head=10"])
-    with pytest.raises(OutOfMemory) as caught:
+    with pytest.raises(TrainingMemoryError) as caught:
         fitting(recipe, 4096, CPU)
     assert "GiB are free" in caught.value.what
     change = caught.value.todo.partition("--set ")[2].partition(" with")[0]
@@ -108,7 +108,7 @@ def test_a_micro_batch_that_is_asked_for_is_only_checked(monkeypatch: pytest.Mon
     recipe = load(overrides=["train.micro_batch=3"])
     assert fitting(recipe, 4096, CPU) == 3
     monkeypatch.setattr(memory_probe, "available_memory", lambda: needed(recipe, 4096, 2, Room(bytes=0, itemsize=4)))
-    with pytest.raises(OutOfMemory) as caught:
+    with pytest.raises(TrainingMemoryError) as caught:
         fitting(recipe, 4096, CPU)
     assert "--set train.micro_batch=" in caught.value.todo
 
@@ -155,7 +155,7 @@ def test_memory_too_small_for_one_sequence_is_said_to_be(monkeypatch: pytest.Mon
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(GPT, "loss", small)
-    with pytest.raises(OutOfMemory) as caught:
+    with pytest.raises(TrainingMemoryError) as caught:
         planned(SMALL)
     assert "smaller model" in caught.value.todo
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from core.download import BrokenRecords, NoColumn, NoText, lines
+from core.download import NoTextError, TextColumnError, TooManyInvalidRecordsError, lines
 from core.download.formats import Format, format_of, name_for
 from core.events import Event
 from tests.core.made import (
@@ -154,7 +154,7 @@ def test_several_columns_that_may_be_the_text_are_listed(tmp_path: Path, name: s
         pq.write_table(pa.table({"title": ["A"], "body": ["B"]}), tmp_path / name)
     else:
         put(tmp_path / name, data)
-    with pytest.raises(NoColumn, match="'title', 'body'") as trouble:
+    with pytest.raises(TextColumnError, match="'title', 'body'") as trouble:
         read(tmp_path / name, tmp_path / "out")
     assert "--set source.column=NAME" in trouble.value.todo and trouble.value.exit_code == 2
     assert read(tmp_path / name, tmp_path / "out", column="body") == ["B"]
@@ -165,10 +165,10 @@ def test_a_column_that_is_not_there_is_an_error_that_lists_what_there_is(tmp_pat
     put(tmp_path / name, {"a.csv": b"id,body\n1,B\n", "a.jsonl": b'{"id": 1, "body": "B"}\n'}.get(name, b""))
     if name == "a.parquet":
         pq.write_table(pa.table({"id": [1], "body": ["B"]}), tmp_path / name)
-    with pytest.raises(NoColumn, match=r"there is no column 'story'; it has ('id', 'body'|'body', 'id')"):
+    with pytest.raises(TextColumnError, match=r"there is no column 'story'; it has ('id', 'body'|'body', 'id')"):
         read(tmp_path / name, tmp_path / "out", column="story")
     if name != "a.csv":
-        with pytest.raises(NoColumn, match="'id' holds no text"):
+        with pytest.raises(TextColumnError, match="'id' holds no text"):
             read(tmp_path / name, tmp_path / "out", column="id")
 
 
@@ -229,7 +229,7 @@ def test_broken_lines_are_counted_shown_and_passed_over(tmp_path: Path) -> None:
 
 def test_more_broken_records_than_allowed_are_an_error_that_names_the_place(tmp_path: Path) -> None:
     path = put(tmp_path / "a.jsonl", BROKEN_JSON)
-    with pytest.raises(BrokenRecords, match="more than 2 records") as trouble:
+    with pytest.raises(TooManyInvalidRecordsError, match="more than 2 records") as trouble:
         read(path, tmp_path / "out", max_broken=2)
     assert trouble.value.where.startswith("a.jsonl:11: ") and "source.max_broken" in trouble.value.todo
     assert len(read(path, tmp_path / "out", max_broken=5)) == 4
@@ -295,5 +295,5 @@ def test_a_quote_that_is_never_closed_swallows_no_row(
 
 
 def test_nothing_but_broken_records_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(NoText, match="not one document"):
+    with pytest.raises(NoTextError, match="not one document"):
         read(put(tmp_path / "a.jsonl", "{\n{\n"), tmp_path / "out")

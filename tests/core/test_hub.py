@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from core.download import column_batches, download, hub_client, identify, reading
 from core.download.documents import Part
-from core.download.hub import Hub, HubTrouble
+from core.download.hub import Hub, HubError
 from core.download.hub_errors import redact
 from core.download.source import Rows
 from core.events import Event, Note, Progress
@@ -83,7 +83,7 @@ def fetch(path: Path, corpus: str, *, events: list[Event] | None = None, **sourc
 
 def refused(path: Path, corpus: str, **source: Any) -> str:
     """The sentence a person gets."""
-    with pytest.raises(HubTrouble) as trouble:
+    with pytest.raises(HubError) as trouble:
         fetch(path, corpus, **source)
     return trouble.value.sentence()
 
@@ -269,7 +269,7 @@ def test_a_revision_is_the_one_that_is_read(hub: HubStandIn, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("where", ["hf:", "hf:bookcorp", "hf:a b", "hf://datasets/me/x", "hf:me/x@", "hf:../x"])
 def test_a_name_that_names_no_data_set_is_a_sentence(where: str) -> None:
-    with pytest.raises(corpora.NotACorpus) as trouble:
+    with pytest.raises(corpora.CorpusError) as trouble:
         identify(Source(corpus=where))
     assert "hf:bookcorpus" in trouble.value.todo and trouble.value.exit_code == 2
 
@@ -483,7 +483,7 @@ def test_gated_data_is_read_with_a_token_that_is_written_nowhere(
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     hub.fail("GET .*train-00002", "status", status=403, headers={"X-Error-Message": f"no: Bearer {TOKEN}"})
     events: list[Event] = []
-    with pytest.raises(HubTrouble) as trouble:
+    with pytest.raises(HubError) as trouble:
         fetch(tmp_path / "out", "hf:me/gated", events=events)
     hub.faults.clear()
     hub.elsewhere = True

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from core.download import hub_client, progress
-from core.download.hub_errors import HubTrouble
+from core.download.hub_errors import HubError
 from core.download.hub_model import fetch, look
 from core.events import Evaluation, Event, Note, Progress, Resumed, StageStarted
 from core.model.count import tensors
@@ -20,7 +20,7 @@ from core.model.device import Device
 from core.model.init_check import TURNED
 from core.pipeline import pipeline
 from core.recipe.file import load
-from core.recipe.model_config import BadStart
+from core.recipe.model_config import InitError
 from core.recipe.safetensors_header import contents
 from core.recipe.schema import Recipe
 from core.storage.artifact import Artifact
@@ -55,7 +55,7 @@ def weights(folder: Path) -> dict[str, bytes]:
 
 
 def refused(repository: str, revision: str = "main") -> str:
-    with pytest.raises((HubTrouble, BadStart)) as caught:
+    with pytest.raises((HubError, InitError)) as caught:
         made(fetch(repository, revision))
     return caught.value.sentence()
 
@@ -169,7 +169,7 @@ def test_a_model_of_the_hub_that_does_not_fit_is_refused_before_the_first_stage(
     recipe = recipe_of(corpus, "tokenize.vocabulary=gpt2")
     model = msgspec.structs.replace(form, init="hf:me/other", **asked)
     said: list[Event] = []
-    with pytest.raises(BadStart) as caught:
+    with pytest.raises(InitError) as caught:
         said.extend(pipeline(msgspec.structs.replace(recipe, model=model), workspace, tmp_path / "run", CPU))
     assert says in caught.value.sentence()
     assert not any(isinstance(event, StageStarted) for event in said)

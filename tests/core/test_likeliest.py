@@ -16,7 +16,7 @@ from core.model.inference import inference
 from core.model.tensors import fill, from_gpt2
 from core.recipe.file import load
 from core.recipe.schema import Model
-from core.sample.beams import Beam, NotCausal, beams
+from core.sample.beams import Beam, NotCausalError, beams
 from core.sample.rerank import best_drawn, best_of_beams
 from core.sample.stream import End, pieces
 from core.tokenize.characters import single_bytes
@@ -202,9 +202,9 @@ def test_beams_as_texts_end_before_their_stop_strings_and_marks() -> None:
 
 def test_a_masked_model_is_refused() -> None:
     model = made(20, objective="masked")
-    with pytest.raises(NotCausal, match="a masked model gives no likelihoods"):
+    with pytest.raises(NotCausalError, match="a masked model gives no likelihoods"):
         end_of(beams(model, [1], width=2, tokens=3, ends=()))
-    with pytest.raises(NotCausal):
+    with pytest.raises(NotCausalError):
         end_of(best_drawn(model, BYTES, [1], settings(), 2))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.download import NoSample
+from core.download import SubsetError
 from core.events import Event, Progress
 from core.storage.artifact import Artifact
 from tests.core.made import parts_of
@@ -123,7 +123,7 @@ def test_the_parts_of_a_sampled_document_stay_together(tmp_path: Path, monkeypat
 
 def test_one_document_is_no_sample(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("x" * 5000)
-    with pytest.raises(NoSample, match="none of its 1 document ") as trouble:
+    with pytest.raises(SubsetError, match="none of its 1 document ") as trouble:
         make(tmp_path / "out", downloading(tmp_path / "a.txt", take="sample", max_bytes=100))
     assert "source.take=first" in trouble.value.todo
 

@@ -15,7 +15,7 @@ import pytest
 from core import ROOT
 from core.recipe.schema import Recipe
 from core.runs import launch
-from core.runs.directory import Run, State, StillRunning, remove_directory
+from core.runs.directory import Run, RunActiveError, State, remove_directory
 from core.storage import locks
 from core.storage.locks import ELSEWHERE, Lock, holder
 from core.storage.workspace import Workspace
@@ -91,7 +91,7 @@ def test_a_holder_without_a_number_here_holds_all_the_same(
         monkeypatch.setattr(os, "kill", lambda pid, sig: killed.append(pid))
         assert not launch.kill(run)
         assert killed == []
-        with pytest.raises(StillRunning):
+        with pytest.raises(RunActiveError):
             run.remove()
         assert not launch.wait_until_dead(run, 0.05)
         assert llmtui(["stop", "--now", run.id]) == 75
@@ -109,8 +109,8 @@ def test_a_container_that_shares_the_home_sees_a_run_as_running_and_does_not_del
         "run = Run.open(Path(sys.argv[1])); print(run.writer(), run.state().value)"
     )
     remove = (
-        "import sys; from pathlib import Path; from core.runs.directory import StillRunning, remove_directory\n"
-        "try:\n    remove_directory(Path(sys.argv[1]))\nexcept StillRunning:\n    print('kept')"
+        "import sys; from pathlib import Path; from core.runs.directory import RunActiveError, remove_directory\n"
+        "try:\n    remove_directory(Path(sys.argv[1]))\nexcept RunActiveError:\n    print('kept')"
     )
     with alive(run):
         assert inside(look, str(run.path)) == "-1 running"
@@ -131,7 +131,7 @@ def test_what_looks_free_is_still_not_deleted_while_its_lock_cannot_be_had(
     for name in ("supervisor.lock", "writer.lock"):
         with holding(run.path / name):
             monkeypatch.setattr(locks, "_ask", lambda fd: (locks.fcntl.F_UNLCK, 0))
-            with pytest.raises(StillRunning):
+            with pytest.raises(RunActiveError):
                 remove_directory(run.path)
             monkeypatch.undo()
     assert run.state() is State.DONE

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from core.errors import Trouble
+from core.errors import LlmtuiError
 from core.events import Event, StageStarted
 from core.model.gpt import GPT
 from core.model.weights import save_model
@@ -56,7 +56,7 @@ def refused(recipe: Recipe, workspace: Workspace, tmp_path: Path) -> str:
     """What the pipeline says before its first stage."""
     (tmp_path / "run" / "checkpoints").mkdir(parents=True, exist_ok=True)
     said: list[Event] = []
-    with pytest.raises(Trouble) as caught:
+    with pytest.raises(LlmtuiError) as caught:
         said.extend(pipeline(recipe, workspace, tmp_path / "run", CPU))
     assert not any(isinstance(event, StageStarted) for event in said)
     assert not list(workspace.artifacts.iterdir())
@@ -194,7 +194,7 @@ def test_a_run_without_a_whole_checkpoint_is_found_before_the_first_stage(
     older = Run.create(workspace, msgspec.structs.replace(recipe, name="older"))
     goes_on = begun(recipe, f"run:{older.id}")
     assert "there are: none" in refused(goes_on, workspace, tmp_path)
-    with pytest.raises(Trouble, match="it has no checkpoint"):
+    with pytest.raises(LlmtuiError, match="it has no checkpoint"):
         Run.create(workspace, goes_on)
 
     def fill(staged: Path) -> None:

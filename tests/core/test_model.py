@@ -12,7 +12,7 @@ import torch
 
 from core.model.gpt import GPT
 from core.model.layers import Rotary
-from core.model.weights import BadWeights, load_model, save_model
+from core.model.weights import WeightsError, load_model, save_model
 from core.recipe.file import load
 from core.recipe.schema import Model
 
@@ -116,11 +116,11 @@ def test_weights_that_are_cut_or_of_another_shape_are_refused(tmp_path: Path) ->
     save_model(GPT(SMALL, 50), tmp_path)
     file = tmp_path / "model.json"
     file.write_text(file.read_text().replace('"n_embd": 16', '"n_embd": 32'))
-    with pytest.raises(BadWeights, match="do not fit"):
+    with pytest.raises(WeightsError, match="do not fit"):
         load_model(tmp_path)
     os.truncate(tmp_path / "model.safetensors", 100)
-    with pytest.raises(BadWeights, match=r"model\.safetensors"):
+    with pytest.raises(WeightsError, match=r"model\.safetensors"):
         load_model(tmp_path)
     file.unlink()
-    with pytest.raises(BadWeights):
+    with pytest.raises(WeightsError):
         load_model(tmp_path)

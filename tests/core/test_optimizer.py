@@ -12,7 +12,7 @@ from core.model.gpt import GPT
 from core.recipe.schema import Group, Model, Train
 from core.train.adamw import AdamW
 from core.train.muon import Muon
-from core.train.optimizer import BadGroup, optimizers, set_rate
+from core.train.optimizer import ParamGroupError, optimizers, set_rate
 
 SHAPE = Model(n_layer=2, n_head=2, n_embd=32, block_size=16, bias=True, norm="layer")
 
@@ -79,14 +79,14 @@ def test_every_parameter_can_be_given_to_one_optimiser() -> None:
     ],
 )
 def test_a_pattern_that_matches_nothing_is_named_with_what_is_near(groups: list[str], what: str, todo: str) -> None:
-    with pytest.raises(BadGroup) as caught:
+    with pytest.raises(ParamGroupError) as caught:
         ways(Train(groups=tuple(Group(names=names) for names in groups)))
     assert what in caught.value.what
     assert todo in caught.value.todo
 
 
 def test_muon_refuses_what_is_no_matrix() -> None:
-    with pytest.raises(BadGroup) as caught:
+    with pytest.raises(ParamGroupError) as caught:
         ways(Train(groups=(Group(names="h.0.*", optimizer="muon"),)))
     assert "h.0.ln_1.weight has 1 dimension" in caught.value.what
 

@@ -8,7 +8,7 @@ import pytest
 
 from core import download
 from core.recipe.schema import Source
-from core.sources.catalog import UnknownSource
+from core.sources.catalog import UnknownSourceError
 from tests.core.made import (
     parts_of,
     put,
@@ -53,7 +53,7 @@ def test_a_pattern_takes_the_files_that_match(
 
 def test_a_pattern_that_matches_nothing_is_unknown(tmp_path: Path) -> None:
     for pattern in ("*.txt", "**/*.txt"):
-        with pytest.raises(UnknownSource, match="matches") as trouble:
+        with pytest.raises(UnknownSourceError, match="matches") as trouble:
             download.identify(Source(corpus=str(tmp_path / pattern)))
         assert trouble.value.todo
 

@@ -13,7 +13,7 @@ from core.recipe.sampling import Precision
 from core.recipe.schema import Model
 from core.sample import precision
 from core.sample.kv_decoder import Reader
-from core.sample.precision import NotHere, keep
+from core.sample.precision import PrecisionUnavailableError, keep
 from tests.core.drawing import ids, settings
 
 SHAPE = Model(n_layer=2, n_head=4, n_embd=64, block_size=48, zero_init=False, bias=True)
@@ -67,7 +67,7 @@ def test_weights_that_float16_does_not_have_are_refused() -> None:
     model = made()
     with torch.no_grad():
         model.h[0].mlp.c_proj.weight[0, 0] = 1e6  # type: ignore[index, union-attr]
-    with pytest.raises(NotHere, match="too large for float16"):
+    with pytest.raises(PrecisionUnavailableError, match="too large for float16"):
         keep(model, "float16", parameters=1)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from core.download.documents import Part, read_parts
 from core.events import Event, Report, StepCount
-from core.preprocess import NothingLeft, TooSmall
+from core.preprocess import CorpusTooSmallError, EmptyCorpusError
 from core.preprocess.split import cut_at_line
 from core.recipe.schema import Preprocess
 from core.storage.artifact import Artifact
@@ -186,21 +186,21 @@ def test_cutting_prefers_a_line_end_and_never_splits_a_character() -> None:
 
 def test_a_corpus_too_small_to_split_says_how_much_is_needed(tmp_path: Path) -> None:
     source = write(tmp_path / "s", {"note": "only a few words\n" * 20})
-    with pytest.raises(TooSmall, match="of 340 bytes of clean text 17 would be held out") as trouble:
+    with pytest.raises(CorpusTooSmallError, match="of 340 bytes of clean text 17 would be held out") as trouble:
         clean_of(tmp_path, source)
     assert "about 5,121 bytes" in trouble.value.todo
 
 
 def test_one_document_cannot_be_split_by_document(tmp_path: Path) -> None:
     source = write(tmp_path / "s", {"book": "a line\n" * 10_000})
-    with pytest.raises(TooSmall, match="only one document") as trouble:
+    with pytest.raises(CorpusTooSmallError, match="only one document") as trouble:
         clean_of(tmp_path, source, Preprocess(split="document"))
     assert "'tail'" in trouble.value.todo
 
 
 def test_nothing_left_is_a_sentence(tmp_path: Path) -> None:
     source = write(tmp_path / "s", {"a": " \n\t" * 500, "b": "\x01" * 500})
-    with pytest.raises(NothingLeft, match="left no text of 2 documents"):
+    with pytest.raises(EmptyCorpusError, match="left no text of 2 documents"):
         clean_of(tmp_path, source)
 
 

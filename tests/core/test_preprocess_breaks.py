@@ -15,7 +15,7 @@ import pytest
 
 import core.preprocess
 from core.download.documents import Part
-from core.errors import Trouble
+from core.errors import LlmtuiError
 from core.recipe.schema import Preprocess
 from core.storage.artifact import Artifact
 from tests.core.stages import ROOT, contents, make, preprocessing
@@ -32,7 +32,7 @@ def run(final: Path, source: Path, processes: int, limit: int = 0) -> None:
     recipe, documents = Preprocess(steps=STEPS), Artifact.open(source)
     try:
         make(final, lambda out: core.preprocess.preprocess(recipe, documents, out, processes=processes))
-    except (OSError, Trouble) as error:
+    except (OSError, LlmtuiError) as error:
         sys.exit(f"{type(error).__name__}: {error}")
 
 

@@ -12,12 +12,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from core.errors import Trouble
+from core.errors import LlmtuiError
 from core.events import Note
 from core.model.gpt import GPT
 from core.model.init_weights import start_from
 from core.model.weights import save_model
-from core.recipe.file import BadRecipe, load
+from core.recipe.file import RecipeError, load
 from core.recipe.schema import Recipe
 from core.runs.directory import Run
 from core.storage.artifact import write_directory
@@ -51,7 +51,7 @@ def begun(folder: Path | str, workspace: Workspace, vocabulary: Vocabulary = VOC
 
 
 def refused(folder: Path | str, workspace: Workspace, **more: Any) -> str:
-    with pytest.raises(Trouble) as caught:
+    with pytest.raises(LlmtuiError) as caught:
         begun(folder, workspace, **more)
     return caught.value.sentence()
 
@@ -324,9 +324,9 @@ def test_a_recipe_takes_shape_and_tokens_from_the_run_it_goes_on_from(workspace:
     assert recipe.tokenize.vocabulary == "gpt2"
     checkpointed(workspace, "older", {10: 3.0}, n_layer=1)  # a later run of that name changes nothing
     assert load(base=msgspec.to_builtins(recipe)) == recipe
-    with pytest.raises(BadRecipe, match="tokens from another vocabulary"):
+    with pytest.raises(RecipeError, match="tokens from another vocabulary"):
         load(overrides=[f"model.init=run:{run.id}", "tokenize.vocabulary=bytes"])
-    with pytest.raises(BadRecipe, match=r"model\.n_embd: the recipe says 32, the weights have 16"):
+    with pytest.raises(RecipeError, match=r"model\.n_embd: the recipe says 32, the weights have 16"):
         load(overrides=[f"model.init=run:{run.id}", "model.n_embd=32"])
 
 
@@ -354,7 +354,7 @@ def test_a_folder_says_its_shape_and_is_found_from_anywhere(
     monkeypatch.chdir(tmp_path)
     assert load(overrides=["model.init=weights"]).model == recipe.model
     shutil.rmtree(tmp_path / "weights")
-    with pytest.raises(BadRecipe, match="there is no such folder"):
+    with pytest.raises(RecipeError, match="there is no such folder"):
         load(file=tmp_path / "mine.toml")
     assert load(base=msgspec.to_builtins(recipe)) == recipe  # a finished run can still be looked at
 
@@ -375,7 +375,7 @@ def test_a_folder_says_its_shape_and_is_found_from_anywhere(
     ],
 )
 def test_an_init_that_names_nothing_is_refused_at_once(override: str, says: str) -> None:
-    with pytest.raises(BadRecipe) as caught:
+    with pytest.raises(RecipeError) as caught:
         load(overrides=[override])
     assert says in caught.value.sentence()
 

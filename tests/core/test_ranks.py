@@ -16,7 +16,7 @@ import torch
 from core.recipe.schema import Recipe
 from core.storage.artifact import Artifact
 from core.train.distributed import Ranks
-from tests.core.rank import Job, Told, run
+from tests.core.rank import Job, RankReport, run
 from tests.core.stages import ROOT
 from tests.core.training import OBJECTIVES, same, saved_tensors
 
@@ -24,7 +24,7 @@ Make = Callable[..., Recipe]
 MASKED = {name: asked for name, asked in OBJECTIVES.items() if asked}
 
 
-def together(jobs: list[Job], place: Path, count: int = 2) -> list[list[Told]]:
+def together(jobs: list[Job], place: Path, count: int = 2) -> list[list[RankReport]]:
     """What each of `count` processes has to tell of `jobs`, done one after the other."""
     (place / "jobs").write_bytes(msgspec.json.encode(jobs))
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
@@ -36,7 +36,7 @@ def together(jobs: list[Job], place: Path, count: int = 2) -> list[list[Told]]:
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    return [msgspec.json.decode((place / f"jobs.{rank}").read_bytes(), type=list[Told]) for rank in range(count)]
+    return [msgspec.json.decode((place / f"jobs.{rank}").read_bytes(), type=list[RankReport]) for rank in range(count)]
 
 
 def test_two_processes_lose_as_one_with_twice_the_accumulation_and_resume_to_the_bit(

@@ -11,7 +11,7 @@ from core.model.inference import inference
 from core.recipe.sampling import Sampling
 from core.recipe.schema import Model
 from core.sample.kv_decoder import Reader, kept_at_the_edge
-from core.sample.samplers import BadLogits
+from core.sample.samplers import LogitsError
 from tests.core.drawing import ids, settings
 
 SHAPES = {
@@ -154,5 +154,5 @@ def test_scores_that_are_not_finite_are_named() -> None:
     with torch.no_grad():
         model.wte.weight[7] = torch.nan
     reader = Reader(model, [1])
-    with pytest.raises(BadLogits, match="not finite"):
+    with pytest.raises(LogitsError, match="not finite"):
         reader.read([7])

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from core.recipe import file as recipes
-from core.recipe.file import BadRecipe, load
+from core.recipe.file import RecipeError, load
 from core.recipe.schema import Recipe
 
 
@@ -70,7 +70,7 @@ def test_every_preset_is_a_valid_recipe() -> None:
     ],
 )
 def test_a_mistake_names_the_field_what_it_takes_and_the_nearest_right_name(override: str, says: str) -> None:
-    with pytest.raises(BadRecipe) as caught:
+    with pytest.raises(RecipeError) as caught:
         load(overrides=[override])
     assert says in caught.value.sentence()
     assert caught.value.exit_code == 2
@@ -84,7 +84,7 @@ def test_a_mistake_in_a_file_is_told_as_one_in_an_override(tmp_path: Path) -> No
         ("lr = 1\n", "did you mean 'train.lr'?"),
     ):
         file.write_text(content)
-        with pytest.raises(BadRecipe) as caught:
+        with pytest.raises(RecipeError) as caught:
             load(file=file)
         assert says in caught.value.todo
 
@@ -93,15 +93,15 @@ def test_a_mistake_in_a_file_names_the_file(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     for content in (b"[train]\nlrr = 1\n", b"[train\n", b"\xff\xfea"):
         file.write_bytes(content)
-        with pytest.raises(BadRecipe) as caught:
+        with pytest.raises(RecipeError) as caught:
             load(file=file)
         assert "mine.toml" in caught.value.sentence()
-    with pytest.raises(BadRecipe, match="no such file"):
+    with pytest.raises(RecipeError, match="no such file"):
         load(file=tmp_path / "absent.toml")
 
 
 def test_an_unknown_preset_names_the_nearest() -> None:
-    with pytest.raises(BadRecipe) as caught:
+    with pytest.raises(RecipeError) as caught:
         load(preset="dem")
     assert "did you mean 'demo'?" in caught.value.sentence()
 
@@ -118,10 +118,10 @@ def test_what_is_neither_marked_nor_utf_8_is_no_recipe(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     for raw in ('name = "é"'.encode("latin-1"), b"\xff\xfen\0a\0x"):
         file.write_bytes(raw)
-        with pytest.raises(BadRecipe, match="is not UTF-"):
+        with pytest.raises(RecipeError, match="is not UTF-"):
             load(file=file)
 
 
 def test_a_corpus_without_a_name_is_a_mistake_in_words() -> None:
-    with pytest.raises(BadRecipe, match="corpus"):
+    with pytest.raises(RecipeError, match="corpus"):
         load(base={"source": {"corpus": ""}})

@@ -13,9 +13,9 @@ import pyarrow.feather as feather
 import pyarrow.parquet as pq
 import pytest
 
-from core.download import CutShort, NoColumn, NoText, Unreadable, json_layout, sniff
+from core.download import NoTextError, TextColumnError, TruncatedFileError, UnreadableError, json_layout, sniff
 from core.download.json_layout import Values
-from core.download.text_column import Broken, text_in
+from core.download.text_column import InvalidRecordError, text_in
 from core.events import Event, Progress, decode, encode
 from tests.core.made import FORMATS, as_zstd, documents, put, read
 from tests.core.stages import downloading, make, notes, small_shards
@@ -95,7 +95,7 @@ def test_a_file_that_is_one_object_is_one_document(tmp_path: Path) -> None:
 )
 def test_json_without_records_of_text_is_no_document(tmp_path: Path, content: str) -> None:
     put(tmp_path / "s" / "a.json", content)
-    with pytest.raises((NoColumn, Unreadable)):
+    with pytest.raises((TextColumnError, UnreadableError)):
         read(tmp_path / "s" / "a.json", tmp_path / "alone")
     put(tmp_path / "s" / "a.txt", "text")
     events: list[Event] = []
@@ -163,7 +163,7 @@ def test_a_column_far_behind_the_beginning_is_found(
     path = put(tmp_path / "a.json", json.dumps(columns))
     assert read(path, tmp_path / "out") == TEXTS
     monkeypatch.setattr(sniff, "RECORD_BYTES", 400)
-    with pytest.raises((Unreadable, NoText, NoColumn)):
+    with pytest.raises((UnreadableError, NoTextError, TextColumnError)):
         read(path, tmp_path / "large")
 
 
@@ -270,7 +270,7 @@ def test_text_inside_a_record_is_reached_by_a_path(tmp_path: Path, record: Any, 
 
 def test_what_is_no_text_at_the_end_of_a_path_is_broken() -> None:
     for value, path in (({"a": 5}, ["a"]), ({"a": {"b": 1}}, ["a"]), ([1], [])):
-        with pytest.raises(Broken):
+        with pytest.raises(InvalidRecordError):
             text_in(value, path)
     assert text_in({"a": None}, ["a", "b"]) is text_in({}, ["a"]) is text_in({"a": []}, ["a", "0"]) is None
 
@@ -367,7 +367,7 @@ def test_cells_longer_than_what_is_looked_at_do_not_confuse_the_beginning(tmp_pa
 
 
 def test_a_table_with_names_and_no_rows_has_no_text(tmp_path: Path) -> None:
-    with pytest.raises(NoText, match="not one document"):
+    with pytest.raises(NoTextError, match="not one document"):
         read(put(tmp_path / "a.csv", "id,text\n"), tmp_path / "out")
 
 
@@ -438,7 +438,7 @@ def test_an_arrow_file_that_is_cut_off_gives_what_is_whole(tmp_path: Path) -> No
     found = read(file, tmp_path / "out", events)
     assert found == TEXTS[: len(found)] and 30 < len(found) < 60
     assert any("could not be read to its end" in note for note in notes(events))
-    with pytest.raises(Unreadable, match="no Arrow file"):
+    with pytest.raises(UnreadableError, match="no Arrow file"):
         read(put(tmp_path / "b.arrow", "no such thing"), tmp_path / "none")
 
 
@@ -466,7 +466,9 @@ def test_a_file_that_becomes_shorter_while_it_is_read_is_not_done(
                     file.truncate(whole // 2)
             yield event
 
-    with pytest.raises(CutShort, match=f"became shorter while it was read: {whole // 2:,} of {whole:,} bytes"):
+    with pytest.raises(
+        TruncatedFileError, match=f"became shorter while it was read: {whole // 2:,} of {whole:,} bytes"
+    ):
         make(tmp_path / "out", shortening)
     assert not (tmp_path / "out").exists()
 

@@ -15,7 +15,7 @@ import pytest
 from core.events import Evaluation, Metric, Note, Sample, StageSkipped, Started
 from core.recipe.schema import Recipe
 from core.runs.control import ask_checkpoint, ask_go_on, ask_pause, ask_sample, ask_stop
-from core.runs.directory import BadRun, NoSuchRun, Run, State, StillRunning, find_run
+from core.runs.directory import InvalidRunError, Run, RunActiveError, RunNotFoundError, State, find_run
 from core.runs.launch import kill, start, wait_until_dead
 from core.storage.artifact import Artifact
 from core.storage.journal import Tail
@@ -122,9 +122,9 @@ def test_checkpoints_and_samples_come_when_asked_for(launched: Launch, tiny: Mak
 
 def test_a_second_start_of_a_running_run_is_refused(launched: Launch, tiny: Make, workspace: Workspace) -> None:
     run = launched(tiny("train.steps=100000"))
-    with pytest.raises(StillRunning):
+    with pytest.raises(RunActiveError):
         start(run, workspace)
-    with pytest.raises(StillRunning):
+    with pytest.raises(RunActiveError):
         run.remove()
     wait_for(run.writer)
     worker = subprocess.run(
@@ -235,7 +235,7 @@ time.sleep(60)
 def test_runs_are_found_by_id_name_or_beginning_and_bad_ones_do_not_hide_good_ones(
     workspace: Workspace, tiny: Make
 ) -> None:
-    with pytest.raises(NoSuchRun, match="no runs yet"):
+    with pytest.raises(RunNotFoundError, match="no runs yet"):
         find_run(workspace)
     run = Run.create(workspace, tiny())
     (workspace.runs / "20990101-000000-broken-ffff").mkdir()
@@ -244,11 +244,11 @@ def test_runs_are_found_by_id_name_or_beginning_and_bad_ones_do_not_hide_good_on
     for wanted in (None, run.id, "tiny", "tin", run.id[:20]):
         assert find_run(workspace, wanted).id == run.id
     assert run.state() is State.CREATED
-    with pytest.raises(NoSuchRun) as caught:
+    with pytest.raises(RunNotFoundError) as caught:
         find_run(workspace, "tinny")
     assert "'tiny'" in caught.value.sentence()
     for blank in ("", " ", "\t\n"):  # every name begins with nothing
-        with pytest.raises(NoSuchRun, match="is empty"):
+        with pytest.raises(RunNotFoundError, match="is empty"):
             find_run(workspace, blank)
-    with pytest.raises(BadRun, match="newer version"):
+    with pytest.raises(InvalidRunError, match="newer version"):
         Run.open(workspace.runs / "20990101-000000-newer-ffff")

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from core.model.gpt import GPT
-from core.recipe.file import BadRecipe, load
+from core.recipe.file import RecipeError, load
 from core.recipe.sampling import Sampling
 from core.recipe.schema import Model
 from core.sample import samplers
-from core.sample.logits_processors import BadSetting, Chain
+from core.sample.logits_processors import Chain, SamplingSettingError
 from core.sample.protocol import decode_request
-from core.sample.samplers import BadLogits
+from core.sample.samplers import LogitsError
 from tests.core.drawing import ids, settings
 
 # "Build a Large Language Model (From Scratch)", section 5.3: scores for what follows "every effort moves you"
@@ -210,7 +210,7 @@ def test_a_bias_can_forbid_and_force_and_ties_take_the_first_when_greedy() -> No
     "wrong", [{"logit_bias": {10: 1.0}}, {"logit_bias": {-1: 1.0}}, {"stop_tokens": (10,)}], ids=str
 )
 def test_tokens_that_the_vocabulary_does_not_have_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(BadSetting, match="there is no token"):
+    with pytest.raises(SamplingSettingError, match="there is no token"):
         Chain(settings(**wrong), 10)
 
 
@@ -221,7 +221,7 @@ NUMBERS = ("repetition_penalty", "presence_penalty", "frequency_penalty", "tempe
 @pytest.mark.parametrize("name", [*NUMBERS, "logit_bias"])
 def test_what_is_no_number_is_refused_with_a_sentence(name: str, value: str) -> None:
     wrong = f"{{ 3 = {value} }}" if name == "logit_bias" else value
-    with pytest.raises(BadRecipe, match=rf"sample\.{name} = .* is not a"):
+    with pytest.raises(RecipeError, match=rf"sample\.{name} = .* is not a"):
         load(overrides=[f"sample.{name}={wrong}"])
     spelled = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity", "1e999": "1e999"}[value]
     line = f'{{"type":"generate","id":1,"checkpoint":"x","prompt":"","sampling":{{"{name}":{spelled}}}}}'
@@ -282,5 +282,5 @@ def test_output_that_is_not_finite_is_named_not_drawn_from() -> None:
     broken = model()
     with torch.no_grad():
         broken.lm_head.weight[3] = torch.nan
-    with pytest.raises(BadLogits, match="not finite"):
+    with pytest.raises(LogitsError, match="not finite"):
         ids(broken, [1], settings())

@@ -18,7 +18,7 @@ from core.model.tensors import fill, from_gpt2
 from core.recipe.file import load
 from core.recipe.schema import Model
 from core.sample.kv_decoder import Reader
-from core.sample.samplers import BadLogits
+from core.sample.samplers import LogitsError
 from core.sample.score import few_before, parts
 from core.tokenize.shards import TokenStream, write_shard
 from core.train.evaluate import score
@@ -110,7 +110,7 @@ def test_output_that_is_not_finite_is_named() -> None:
     model = made()
     with torch.no_grad():
         model.wte.weight[7] = torch.nan
-    with pytest.raises(BadLogits, match="not finite"):
+    with pytest.raises(LogitsError, match="not finite"):
         cost(model, [1, 7, 3])
 
 

@@ -13,7 +13,7 @@ import pytest
 from core.model.gpt import GPT
 from core.recipe.sampling import Sampling
 from core.recipe.schema import Model
-from core.sample.models import NoRoom, ensure_room
+from core.sample.models import ModelMemoryError, ensure_room
 from core.sample.protocol import Cancel, Finished, Generate, Loaded, Text
 from core.storage.workspace import Workspace
 from core.tokenize.bpe import learn
@@ -88,7 +88,7 @@ def test_more_texts_than_the_memory_holds_are_refused(monkeypatch: pytest.Monkey
     texts = 2 * 2 * 16 * 1024 * 4  # bytes of one
     monkeypatch.setattr("core.sample.models.available_memory", lambda: 10 * texts)
     ensure_room(gpt, 10)
-    with pytest.raises(NoRoom, match="11 texts at once"):
+    with pytest.raises(ModelMemoryError, match="11 texts at once"):
         ensure_room(gpt, 11)
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.tokenize.shards import BadShard, TokenStream, dtype_for, write_shard
+from core.tokenize.shards import ShardError, TokenStream, dtype_for, write_shard
 
 
 def shard(path: Path, ids: list[int], dtype: str = "uint16") -> Path:
@@ -78,11 +78,11 @@ def test_no_shards_are_an_empty_stream() -> None:
 def test_a_damaged_shard_is_named(tmp_path: Path, damage, sentence: str) -> None:  # type: ignore[no-untyped-def]
     path = shard(tmp_path / "train-00000.tokens", [1, 2, 3])
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(BadShard, match=sentence) as trouble:
+    with pytest.raises(ShardError, match=sentence) as trouble:
         TokenStream([path])
     assert trouble.value.where == str(path)
 
 
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:
-    with pytest.raises(BadShard, match="no such file"):
+    with pytest.raises(ShardError, match="no such file"):
         TokenStream([tmp_path / "train-00000.tokens"])

@@ -22,7 +22,7 @@ from core.storage.artifact import Artifact
 from core.storage.journal import Tail
 from core.storage.locks import Lock
 from core.storage.workspace import Workspace
-from core.train.distributed import NoDevices, Ranks
+from core.train.distributed import DistributedDeviceError, Ranks
 from llmtui.cli.main import run as command_line
 from tests.conftest import TINY
 from tests.core.training import of, saved_tensors
@@ -206,7 +206,10 @@ def test_more_processes_than_gpus_are_refused_on_every_rank(monkeypatch: pytest.
     for rank in ("0", "1"):
         for name, value in {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "RANK": rank, "LOCAL_RANK": rank}.items():
             monkeypatch.setenv(name, value)
-        with pytest.raises(NoDevices, match="2 processes want a GPU each, and there is 1"), Ranks.join("cuda"):
+        with (
+            pytest.raises(DistributedDeviceError, match="2 processes want a GPU each, and there is 1"),
+            Ranks.join("cuda"),
+        ):
             pass
 
 

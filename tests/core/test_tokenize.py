@@ -24,11 +24,11 @@ from core.download.progress import Meter
 from core.events import Event, Progress
 from core.recipe.schema import Preprocess, Tokenize
 from core.storage.artifact import Artifact
-from core.tokenize import NoVocabulary, bpe, encodings
+from core.tokenize import VocabularyUnavailableError, bpe, encodings
 from core.tokenize.encodings import named
 from core.tokenize.progress_model import COUNTING, Effort, merging
 from core.tokenize.shards import TokenStream
-from core.tokenize.vocabulary import BadToken, BadVocabulary, Vocabulary, cut
+from core.tokenize.vocabulary import TokenIdError, Vocabulary, VocabularyError, cut
 from core.vocab.report import read_report
 from tests.core.stages import (
     break_off,
@@ -221,7 +221,7 @@ def test_text_without_spaces_can_be_learned_from(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("token", [-1, 600, 2**40])
 def test_an_id_outside_the_vocabulary_is_refused(own: Vocabulary, token: int) -> None:
-    with pytest.raises(BadToken, match=f"no token {token}"):
+    with pytest.raises(TokenIdError, match=f"no token {token}"):
         own.decode([65, token])
 
 
@@ -266,7 +266,7 @@ def test_a_damaged_vocabulary_is_named(own: Vocabulary, tmp_path: Path, change: 
     path = tmp_path / "vocabulary.json"
     own.save(path)
     path.write_bytes(msgspec.json.encode(msgspec.json.decode(path.read_bytes()) | change))
-    with pytest.raises(BadVocabulary) as trouble:
+    with pytest.raises(VocabularyError) as trouble:
         Vocabulary.load(path)
     assert trouble.value.where == str(path)
 
@@ -275,7 +275,7 @@ def test_a_damaged_vocabulary_is_named(own: Vocabulary, tmp_path: Path, change: 
 def test_what_is_no_vocabulary_is_named(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / "v.json").write_bytes(content)
-    with pytest.raises(BadVocabulary):
+    with pytest.raises(VocabularyError):
         Vocabulary.load(tmp_path / "v.json")
 
 
@@ -455,7 +455,7 @@ def test_without_a_network_it_is_said_how_to_get_gpt2(
 ) -> None:
     clean = clean_of(tmp_path, folder)
     offline(tmp_path, monkeypatch, "http://127.0.0.1:9")
-    with pytest.raises(NoVocabulary) as trouble:
+    with pytest.raises(VocabularyUnavailableError) as trouble:
         make(tmp_path / "tokens", tokenizing(clean, Tokenize(vocabulary="gpt2")))
     assert "TIKTOKEN_CACHE_DIR" in trouble.value.todo and "tokenize.vocabulary=bpe" in trouble.value.todo
 
@@ -468,7 +468,7 @@ def test_a_network_that_never_answers_is_given_up(
     with silent_proxy() as proxy:
         offline(tmp_path, monkeypatch, proxy)
         events: list[Event] = []
-        with pytest.raises(NoVocabulary, match="no answer"):
+        with pytest.raises(VocabularyUnavailableError, match="no answer"):
             make(tmp_path / "tokens", tokenizing(clean, Tokenize(vocabulary="gpt2")), events=events)
     assert any(isinstance(event, Progress) for event in events), "a stop would have been heeded meanwhile"
 

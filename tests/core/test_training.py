@@ -17,7 +17,7 @@ from core.recipe.schema import Recipe
 from core.storage.artifact import Artifact
 from core.train import checkpoint as checkpoints
 from core.train.commands import Checkpoint, Draw, Stop
-from core.train.trainer import NotFinite, OutOfMemory, Trainer
+from core.train.trainer import NonFiniteError, Trainer, TrainingMemoryError
 from tests.core.training import CPU, OBJECTIVES, of, same, saved_tensors, train
 
 Make = Callable[..., Recipe]
@@ -116,7 +116,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_are_touched(
             with torch.no_grad():
                 trainer.model.h[0].mlp.c_fc.weight[0, 0] = torch.nan  # type: ignore[index, union-attr]
 
-    with pytest.raises(NotFinite) as caught:
+    with pytest.raises(NonFiniteError) as caught:
         train(trainer, poison)
     assert "step 26" in caught.value.what
     assert "step 20" in caught.value.kept
@@ -126,7 +126,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_are_touched(
 
 @pytest.mark.skipif(psutil.virtual_memory().total > 100e9, reason="it would fit")
 def test_a_model_that_does_not_fit_the_memory_is_said_to(tiny: Make, tokens: Artifact, tmp_path: Path) -> None:
-    with pytest.raises(OutOfMemory) as caught:  # 120 GB of queries, keys and values
+    with pytest.raises(TrainingMemoryError) as caught:  # 120 GB of queries, keys and values
         Trainer(tiny("model.n_embd=100000", "model.positions=learned"), tokens, tmp_path, CPU)
     assert "memory is too small" in caught.value.what
     assert "model.n_embd=" in caught.value.todo

@@ -16,13 +16,13 @@ from core.model.weights import save_model
 from core.recipe.sampling import Order, Sampling
 from core.recipe.schema import Model
 from core.sample import diffusion as denoising
-from core.sample.diffusion import NoRoom, Stretch, Unmasking, around, denoise
-from core.sample.generate import OnlyMasked, generate, visible
+from core.sample.diffusion import ContextLengthError, Stretch, Unmasking, around, denoise
+from core.sample.generate import MaskedOnlyError, generate, visible
 from core.sample.handlers import answer
 from core.sample.logits_processors import Chain
 from core.sample.models import Models
 from core.sample.protocol import Ended, Generate, Loaded, Replies, State, Text
-from core.sample.samplers import BadLogits
+from core.sample.samplers import LogitsError
 from core.tokenize.characters import single_bytes
 from tests.core.drawing import settings
 
@@ -210,7 +210,7 @@ def test_prompt_and_suffix_have_half_of_the_room_each_and_what_the_other_does_no
     assert around(writer, long, long, 14) == (long[-1:], long[:1])
     for tokens in (15, 16, 1000):
         with pytest.raises(
-            NoRoom, match=f"{tokens:,} tokens and what stands before and behind them do not fit"
+            ContextLengthError, match=f"{tokens:,} tokens and what stands before and behind them do not fit"
         ) as error:
             around(writer, long, long, tokens)
         assert error.value.todo == "ask for at most 14 tokens"
@@ -221,14 +221,14 @@ def test_output_that_is_not_finite_is_named(order: Order) -> None:
     broken = model()
     with torch.no_grad():
         broken.lm_head.weight[3] = torch.nan
-    with pytest.raises(BadLogits, match="not finite"):
+    with pytest.raises(LogitsError, match="not finite"):
         written(broken, [1], settings(), Unmasking(order=order))
 
 
 def test_a_causal_model_refuses_what_only_a_masked_one_can_do() -> None:
-    with pytest.raises(OnlyMasked, match="only a masked model can fill a middle"):
+    with pytest.raises(MaskedOnlyError, match="only a masked model can fill a middle"):
         visible(model(objective="causal"), [1], 5, Unmasking((2,)))
-    with pytest.raises(OnlyMasked):
+    with pytest.raises(MaskedOnlyError):
         generate(model(objective="causal"), [1], settings(), unmasking=Unmasking())
 
 
@@ -263,7 +263,7 @@ def asked(checkpoint: str, **request: object) -> list[Replies | None]:
 def test_each_option_that_does_nothing_with_a_causal_model_is_refused(
     tmp_path: Path, option: dict[str, object]
 ) -> None:
-    with pytest.raises(OnlyMasked):
+    with pytest.raises(MaskedOnlyError):
         asked(saved(tmp_path, "causal"), **option)
 
 
@@ -299,5 +299,5 @@ def test_what_of_prompt_and_suffix_is_dropped_is_said(masked: str) -> None:
     assert isinstance(loaded, Loaded)
     assert (loaded.prompt_tokens, loaded.dropped_tokens) == (30, 20)
     assert (loaded.suffix_tokens, loaded.dropped_suffix_tokens) == (50, 40)
-    with pytest.raises(NoRoom):
+    with pytest.raises(ContextLengthError):
         asked(masked, suffix="s", sampling=Sampling(tokens=24))

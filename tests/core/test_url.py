@@ -23,10 +23,10 @@ from core import download
 from core.download import fetch, ssrf
 from core.download.documents import read_parts
 from core.download.fetch import Patience
-from core.download.ssrf import Unreachable
+from core.download.ssrf import UnreachableError
 from core.events import Event, Progress
 from core.recipe.schema import Source
-from core.sources.catalog import UnknownSource, located
+from core.sources.catalog import UnknownSourceError, located
 from core.storage.artifact import Artifact, Staging
 from tests.core.stages import ROOT, break_off, contents, downloading, make, small_shards
 from tests.core.url_server import TEXT, Asked, Server, broken, says, whole
@@ -123,7 +123,7 @@ def test_a_range_from_elsewhere_is_not_believed(server: Server, tmp_path: Path) 
 )
 def test_a_refusal_is_a_sentence_at_once(server: Server, tmp_path: Path, status: int, sentence: str) -> None:
     server.script = [says(status)]
-    with pytest.raises(Unreachable, match=rf"{sentence}.*\(status {status}\)") as trouble:
+    with pytest.raises(UnreachableError, match=rf"{sentence}.*\(status {status}\)") as trouble:
         make(tmp_path / "out", downloading(server.url("/f?token=secret")))
     assert len(server.seen) == 1 and trouble.value.todo
     assert "secret" not in trouble.value.sentence()
@@ -138,14 +138,14 @@ def test_a_busy_server_is_asked_again(server: Server, tmp_path: Path, status: in
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_server_that_stays_busy_is_a_sentence(server: Server, tmp_path: Path, status: int) -> None:
     server.script = [says(status)]
-    with pytest.raises(Unreachable, match=f"status {status}"):
+    with pytest.raises(UnreachableError, match=f"status {status}"):
         make(tmp_path / "out", downloading(server.url()))
     assert len(server.seen) == QUICK.tries
 
 
 def test_a_wait_longer_than_anyone_has_is_told(server: Server, tmp_path: Path) -> None:
     server.script = [broken(300_000), says(429, Retry_After="3600")]
-    with pytest.raises(Unreachable, match="asks to wait 3,600 s") as trouble:
+    with pytest.raises(UnreachableError, match="asks to wait 3,600 s") as trouble:
         make(tmp_path / "out", downloading(server.url()))
     assert trouble.value.kept == "the first 300,000 bytes are kept"
     server.script = [whole()]
@@ -174,7 +174,7 @@ def test_a_file_of_the_wrong_length_is_never_taken_for_whole(server: Server, tmp
         asked.wfile.write(TEXT[:1000])
 
     server.script = [short]
-    with pytest.raises(Unreachable, match="the connection broke, after 1,000 of"):
+    with pytest.raises(UnreachableError, match="the connection broke, after 1,000 of"):
         make(tmp_path / "out", downloading(server.url()))
     assert not (tmp_path / "out").exists()
 
@@ -191,9 +191,9 @@ def test_a_body_without_a_length_is_taken_as_it_comes(server: Server, tmp_path: 
 def test_nobody_at_the_address_is_a_sentence(server: Server, tmp_path: Path) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        with pytest.raises(Unreachable, match="nobody takes the connection"):
+        with pytest.raises(UnreachableError, match="nobody takes the connection"):
             make(tmp_path / "out", downloading(f"http://127.0.0.1:{unused.getsockname()[1]}/"))
-    with pytest.raises(Unreachable, match="name is not known"):
+    with pytest.raises(UnreachableError, match="name is not known"):
         make(tmp_path / "out", downloading("http://no-such-host.invalid/file.txt"))
 
 
@@ -201,7 +201,7 @@ def test_a_file_larger_than_a_third_of_the_free_space_is_refused(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fetch, "free_bytes", lambda _: 3 * len(TEXT) - 1)
-    with pytest.raises(Unreachable, match="more than a third"):
+    with pytest.raises(UnreachableError, match="more than a third"):
         make(tmp_path / "out", downloading(server.url()))
 
     def unsaid(asked: Asked) -> None:
@@ -210,7 +210,7 @@ def test_a_file_larger_than_a_third_of_the_free_space_is_refused(
 
     server.script = [unsaid]
     monkeypatch.setattr(fetch, "free_bytes", lambda _: len(TEXT))
-    with pytest.raises(Unreachable, match="at least"):
+    with pytest.raises(UnreachableError, match="at least"):
         make(tmp_path / "out2", downloading(server.url()))
 
 
@@ -233,7 +233,7 @@ def test_only_a_server_that_proves_who_it_is_is_asked(
     context.load_cert_chain(proof)
     server.socket = context.wrap_socket(server.socket, server_side=True)
     url = server.url().replace("http:", "https:")
-    with pytest.raises(Unreachable, match="cannot prove who it is"):
+    with pytest.raises(UnreachableError, match="cannot prove who it is"):
         make(tmp_path / "out", downloading(url))
     assert not server.seen
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
@@ -248,7 +248,7 @@ def test_redirects_are_followed_and_end(server: Server, tmp_path: Path) -> None:
     assert text_of(make(tmp_path / "out", downloading(server.url()))) == TEXT.decode()
     server.script = [says(301, Location="/round")]
     server.seen.clear()
-    with pytest.raises(Unreachable, match="more than 5 times"):
+    with pytest.raises(UnreachableError, match="more than 5 times"):
         make(tmp_path / "out2", downloading(server.url()))
     assert len(server.seen) == 6
 
@@ -256,7 +256,7 @@ def test_redirects_are_followed_and_end(server: Server, tmp_path: Path) -> None:
 @pytest.mark.parametrize("place", ["ftp://example.org/x", "file:///etc/passwd", "http://user:pw@127.0.0.1/"])
 def test_a_redirect_may_not_lead_to_what_may_not_be_asked(server: Server, tmp_path: Path, place: str) -> None:
     server.script = [says(302, Location=place)]
-    with pytest.raises(Unreachable, match="sends us on to where nothing may be read") as trouble:
+    with pytest.raises(UnreachableError, match="sends us on to where nothing may be read") as trouble:
         make(tmp_path / "out", downloading(server.url()))
     assert "pw" not in trouble.value.sentence()
 
@@ -267,7 +267,7 @@ def test_an_address_inside_is_refused_before_anything_is_connected_to(
 ) -> None:
     monkeypatch.delenv("LLMTUI_ALLOW_PRIVATE_URLS", raising=False)
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        with pytest.raises(Unreachable, match="inside this machine's own network"):
+        with pytest.raises(UnreachableError, match="inside this machine's own network"):
             make(tmp_path / "out", downloading(f"https://{host}:{listening.getsockname()[1]}/file.txt"))
         listening.setblocking(False)
         with pytest.raises(BlockingIOError):
@@ -291,7 +291,7 @@ def test_a_name_that_means_an_address_inside_at_the_second_look_is_not_connected
     monkeypatch.setattr(ssrf, "_is_public", lambda address: address == "127.0.0.1")
     monkeypatch.setattr("core.sources.catalog.check_url", lambda url: url)
     server.script = [broken(1000)]
-    with pytest.raises(Unreachable, match=r"leads to 127\.0\.0\.2, inside"):
+    with pytest.raises(UnreachableError, match=r"leads to 127\.0\.0\.2, inside"):
         list(fetch.fetch(f"http://books.example:{server.server_port}/a.txt", tmp_path, QUICK))
     assert len(server.seen) == 1
 
@@ -348,7 +348,7 @@ def test_which_addresses_are_public(monkeypatch: pytest.MonkeyPatch, address: st
     if public:
         ssrf.check_address(address, "x")
     else:
-        with pytest.raises(Unreachable):
+        with pytest.raises(UnreachableError):
             ssrf.check_address(address, "x")
 
 
@@ -369,7 +369,7 @@ def test_a_url_that_may_not_be_asked_is_refused_at_once(
     monkeypatch: pytest.MonkeyPatch, url: str, sentence: str
 ) -> None:
     monkeypatch.delenv("LLMTUI_ALLOW_PRIVATE_URLS", raising=False)
-    with pytest.raises(UnknownSource, match=sentence) as trouble:
+    with pytest.raises(UnknownSourceError, match=sentence) as trouble:
         located(url)
     assert "secret" not in trouble.value.sentence() and trouble.value.exit_code == 2
 
@@ -392,7 +392,7 @@ def test_a_proxy_is_not_asked_for_a_name_inside(
     monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{server.server_port}")
     monkeypatch.setenv("no_proxy", "")
     for name in ("localhost", "metadata.internal", "printer", "nas.local"):
-        with pytest.raises(Unreachable, match="inside this machine's own network"):
+        with pytest.raises(UnreachableError, match="inside this machine's own network"):
             make(tmp_path / "out", downloading(f"https://{name}/file.txt"))
     assert not server.seen
 
@@ -464,7 +464,7 @@ def test_a_full_disk_keeps_what_came_and_the_next_attempt_goes_on(server: Server
 
 def test_a_half_fetched_file_of_another_url_is_not_used(server: Server, tmp_path: Path) -> None:
     server.script = [broken(300_000), says(404)]
-    with pytest.raises(Unreachable):
+    with pytest.raises(UnreachableError):
         make(tmp_path / "out", downloading(server.url("/one.txt")))
     server.script = [whole(b"other\n")]
     assert text_of(make(tmp_path / "out", downloading(server.url("/two.txt")))) == "other\n"
@@ -473,7 +473,7 @@ def test_a_half_fetched_file_of_another_url_is_not_used(server: Server, tmp_path
 
 def test_nothing_written_holds_the_query_of_the_url(server: Server, tmp_path: Path) -> None:
     server.script = [broken(300_000), says(403)]
-    with pytest.raises(Unreachable):
+    with pytest.raises(UnreachableError):
         make(tmp_path / "out", downloading(server.url("/one.txt?signature=secret")))
     written = [path for path in (tmp_path / "out.partial").iterdir() if path.is_file()]
     assert written and all(b"secret" not in path.read_bytes() for path in written)

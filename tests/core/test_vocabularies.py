@@ -19,13 +19,13 @@ from core.download.progress import Meter
 from core.recipe.schema import Preprocess, Tokenize
 from core.storage.artifact import Artifact
 from core.storage.workspace import Workspace
-from core.tokenize import NoVocabulary, bpe
+from core.tokenize import VocabularyUnavailableError, bpe
 from core.tokenize.characters import of_characters, single_bytes
 from core.tokenize.codecs import JOINT
 from core.tokenize.encodings import ENCODINGS, named
-from core.tokenize.vocabulary import END_OF_TEXT, BadVocabulary, Vocabulary, cut
+from core.tokenize.vocabulary import END_OF_TEXT, Vocabulary, VocabularyError, cut
 from core.vocab import known
-from core.vocab.known import FILES, MADE_OF, NotAVocabulary, import_files, imported, served_by
+from core.vocab.known import FILES, MADE_OF, UnknownVocabularyError, import_files, imported, served_by
 from core.vocab.report import read_report
 from tests.core.stages import clean_of, made, make, tokenizing
 
@@ -253,7 +253,7 @@ def test_an_imported_file_that_was_changed_is_not_used(tmp_path: Path, monkeypat
     (entry,) = import_files([R50K], workspace)
     file = imported(workspace) / entry.file
     file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(NoVocabulary, match="neither in tiktoken's cache nor imported") as trouble:
+    with pytest.raises(VocabularyUnavailableError, match="neither in tiktoken's cache nor imported") as trouble:
         made(named("r50k_base", Meter(None)))
     assert "llmtui vocab import r50k_base.tiktoken" in trouble.value.todo
 
@@ -272,7 +272,7 @@ def test_an_unknown_file_is_refused_with_what_was_expected(
 ) -> None:
     (tmp_path / name).write_bytes(content)
     workspace = Workspace().prepare()
-    with pytest.raises(NotAVocabulary) as trouble:
+    with pytest.raises(UnknownVocabularyError) as trouble:
         import_files([tmp_path / name], workspace)
     assert sentence in trouble.value.what
     assert not imported(workspace).exists()
@@ -280,7 +280,7 @@ def test_an_unknown_file_is_refused_with_what_was_expected(
 
 @needs_files
 def test_the_encoder_alone_is_not_enough() -> None:
-    with pytest.raises(NotAVocabulary, match="alone") as trouble:
+    with pytest.raises(UnknownVocabularyError, match="alone") as trouble:
         import_files([ENCODER], Workspace().prepare())
     assert "vocab.bpe" in trouble.value.todo
 
@@ -346,7 +346,7 @@ def test_a_vocabulary_file_of_the_first_schema_still_loads(every: dict[str, Voca
     path.write_bytes(msgspec.json.encode(first))
     assert Vocabulary.load(path).encode("any text") == own.encode("any text")
     path.write_bytes(msgspec.json.encode(first | {"pattern": "."}))
-    with pytest.raises(BadVocabulary, match="has changed"):
+    with pytest.raises(VocabularyError, match="has changed"):
         Vocabulary.load(path)
 
 

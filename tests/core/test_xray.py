@@ -15,7 +15,7 @@ from core.model.gpt import GPT
 from core.recipe.sampling import Precision, Sampling
 from core.recipe.schema import Model
 from core.sample.inspect.figures import told
-from core.sample.inspect.prompt import BadView, look
+from core.sample.inspect.prompt import InspectRequestError, look
 from core.sample.inspect.weights import describe
 from core.sample.inspect_protocol import (
     PIECE,
@@ -36,11 +36,11 @@ from core.sample.inspect_protocol import (
     Tokens,
     View,
 )
-from core.sample.logits_processors import BadSetting
+from core.sample.logits_processors import SamplingSettingError
 from core.sample.precision import keep
 from core.sample.prompts import start
 from core.sample.protocol import Seen, decode_reply, encode
-from core.sample.samplers import BadLogits
+from core.sample.samplers import LogitsError
 from core.sample.stream import write
 from core.tokenize.bpe import learn
 from core.tokenize.vocabulary import END_OF_TEXT, Vocabulary
@@ -484,7 +484,7 @@ def test_a_model_that_says_nothing_finite_is_shown_as_far_as_it_can_be(name: str
     assert isinstance(outputs, Outputs)
     assert {score for row in outputs.rows for score in row.scores} == {None}
     assert decode_reply(encode(Seen(id=1, sight=outputs))) == Seen(id=1, sight=outputs)
-    with pytest.raises(BadLogits):
+    with pytest.raises(LogitsError):
         for sight in sights:
             assert isinstance(sight, Surprises)
             assert {one.bits for one in sight.tokens} == {None}
@@ -518,9 +518,9 @@ def test_a_context_of_one_token_and_an_empty_prompt_are_looked_at_like_any_other
 
 def test_what_the_model_does_not_have_is_refused() -> None:
     for head, words in ((Head(4), "no layer 4"), (Head(1, 5), "no head 5")):
-        with pytest.raises(BadView, match=words):
+        with pytest.raises(InspectRequestError, match=words):
             seen(made(), attention=(head,))
-    with pytest.raises(BadSetting):
+    with pytest.raises(SamplingSettingError):
         seen(made(), sampling=settings(logit_bias={1000: 1.0}))
 
 

@@ -10,7 +10,7 @@ from textual.color import Color
 from core.storage.workspace import Workspace
 from llmtui.tui.app import Workbench
 from llmtui.tui.settings import Settings, load_settings
-from llmtui.tui.theming import BadTheme, load_themes, read_theme, shipped
+from llmtui.tui.theming import ThemeError, load_themes, read_theme, shipped
 from tests.ui.viewing import screen_text, until
 
 
@@ -110,6 +110,6 @@ def test_a_theme_of_two_lines_works_and_replaces_a_shipped_one(workspace: Worksp
 def test_a_bad_theme_says_what_is_wrong(tmp_path: Path, text: str, why: str) -> None:
     path = tmp_path / "bad.toml"
     path.write_text(text)
-    with pytest.raises(BadTheme, match=r"^[^\n]*$") as caught:
+    with pytest.raises(ThemeError, match=r"^[^\n]*$") as caught:
         read_theme(path)
     assert why in str(caught.value)

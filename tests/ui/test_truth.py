@@ -11,7 +11,7 @@ from textual.geometry import Offset
 from textual.selection import SELECT_ALL, Selection
 from textual.widgets import OptionList
 
-from core.errors import Trouble
+from core.errors import LlmtuiError
 from core.events import Ended, Note, Progress, StageStarted, Started
 from core.recipe.sampling import Sampling
 from core.recipe.schema import Sample
@@ -402,7 +402,7 @@ async def test_a_long_message_can_be_read_to_its_end(workspace: Workspace) -> No
     app = Workbench(workspace)
     async with app.run_test(size=(60, 16)) as pilot:
         await until(pilot, lambda: "welcome" in screen_text(app))
-        app.show_trouble(Trouble("it broke " * 100, todo="try again"))
+        app.show_error(LlmtuiError("it broke " * 100, todo="try again"))
         await until(pilot, lambda: "it broke" in screen_text(app))
         assert "try again" not in screen_text(app)
         await pilot.press("pagedown", "pagedown")

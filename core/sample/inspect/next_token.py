@@ -18,7 +18,7 @@ class Ahead:
     """Of a causal model: what `generate` reads, so that what is shown is what is drawn from."""
 
     def __init__(self, model: GPT, prompt: Sequence[int]) -> None:
-        """Raises BadLogits where what the model says is not finite, as `read` does."""
+        """Raises LogitsError where what the model says is not finite, as `read` does."""
         self._reader = Reader(model, prompt)
 
     @property
@@ -43,7 +43,7 @@ class Uncovering:
     """
 
     def __init__(self, model: GPT, prompt: Sequence[int]) -> None:
-        """Raises BadLogits where what the model says is not finite, as `read` does."""
+        """Raises LogitsError where what the model says is not finite, as `read` does."""
         self._model, self._text = model, list(prompt)
         self.ids: list[int] = []
         self.scores = self._look()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from core.errors import Usage
+from core.errors import UsageError
 from core.model.gpt import GPT
 from core.recipe.sampling import Sampling
 from core.recipe.schema import Model
@@ -21,7 +21,7 @@ DIGITS = 6
 """Of a weight of attention, behind the point."""
 
 
-class BadView(Usage):
+class InspectRequestError(UsageError):
     doing = "look into the model"
 
 
@@ -34,7 +34,8 @@ def look(
 
     Of a causal model these are the tokens that `generate` draws with the same seed. A masked model uncovers one place
     after the other, from left to right. Nothing is changed, neither the model nor torch's global random state. Raises
-    BadView, BadSetting, and BadLogits where what is drawn from is not finite, once the matrix of outputs is told.
+    InspectRequestError, SamplingSettingError, and LogitsError where what is drawn from is not finite, once the matrix
+    of outputs is told.
     """
     _check(view.attention, model.shape)
     ids = visible(model, prompt)
@@ -68,9 +69,13 @@ def look(
 def _check(heads: Sequence[Head], shape: Model) -> None:
     for head in heads:
         if head.layer > shape.n_layer:
-            raise BadView(f"there is no layer {head.layer}", todo=f"this model has the layers 1 to {shape.n_layer}")
+            raise InspectRequestError(
+                f"there is no layer {head.layer}", todo=f"this model has the layers 1 to {shape.n_layer}"
+            )
         if head.head is not None and head.head > shape.n_head:
-            raise BadView(f"there is no head {head.head}", todo=f"this model has the heads 1 to {shape.n_head}")
+            raise InspectRequestError(
+                f"there is no head {head.head}", todo=f"this model has the heads 1 to {shape.n_head}"
+            )
 
 
 def _layers(

@@ -13,7 +13,7 @@ import click
 import msgspec
 from msgspec import structs
 
-from core.errors import Trouble
+from core.errors import LlmtuiError
 from core.plural import plural
 from core.recipe.file import fields, load
 from core.recipe.sampling import Precision, Sampling
@@ -151,7 +151,7 @@ class Chat:
                     self._set(f"{name}={value}")
                 case _:
                     say(f"there is no /{name}; /help lists what there is")
-        except Trouble as trouble:
+        except LlmtuiError as trouble:
             say(trouble.sentence())
         return True
 
@@ -189,7 +189,7 @@ class Chat:
     # -- answers ----------------------------------------------------------------------------------------------------
 
     def _turn(self, *, silent: bool = False) -> None:
-        """Let the newest checkpoint answer, where that is wanted and it is another one. Raises NoCheckpoint."""
+        """Let the newest checkpoint answer, where that is wanted and it is another one. Raises NoCheckpointError."""
         if self._talk.checkpoint and (self._wanted != "last" or self._newest_there() == self._newest):
             return
         before, chosen = self._talk.checkpoint, self._choose(self._wanted)
@@ -203,7 +203,7 @@ class Chat:
         return max(self._run.checkpoints.glob("step-*"), default=None)
 
     def _choose(self, which: str) -> Artifact:
-        """Raises NoCheckpoint, NoSuchCheckpoint, Damaged."""
+        """Raises NoCheckpointError, CheckpointNotFoundError, DamagedError."""
         self._newest = self._newest_there()
         return choose(self._run, which)
 
@@ -214,7 +214,7 @@ class Chat:
     def _answer(self) -> None:
         try:
             self._runner.run(self._write())
-        except Trouble as trouble:
+        except LlmtuiError as trouble:
             say(trouble.sentence() + "\n/retry asks again")
         if self._kept and not self._talk.transcripts.kept:
             say("what is said can no longer be kept on the disk")
@@ -241,7 +241,7 @@ class Chat:
                 raise
             out("")
             say("stopped")
-        except Trouble:
+        except LlmtuiError:
             if open_line:  # what is said about it does not belong to it
                 out("")
             raise

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from core.errors import Trouble, Usage
+from core.errors import LlmtuiError, UsageError
 from core.plural import plural, verb
 from core.runs.directory import Run
 from core.sample.protocol import Loaded
-from core.storage.artifact import Artifact, Damaged
+from core.storage.artifact import Artifact, DamagedError
 from core.storage.workspace import step_of
 from llmtui.cli.commands.options import NAMED, Decorator
 from llmtui.cli.console import say
@@ -26,11 +26,11 @@ checkpoint_option: Decorator = click.option(
 )
 
 
-class NoCheckpoint(Trouble):
+class NoCheckpointError(LlmtuiError):
     doing = "load the model"
 
 
-class NoSuchCheckpoint(Usage):
+class CheckpointNotFoundError(UsageError):
     doing = "load the model"
 
 
@@ -38,7 +38,7 @@ def place_of(run: Run, wanted: str) -> Path:
     """What the sampler process, which checks what it reads, is asked for where `wanted` is: the checkpoint, or for
     "last" the directory of all, of which it takes the newest that it can read.
 
-    Raises NoSuchCheckpoint, NoCheckpoint, Damaged.
+    Raises CheckpointNotFoundError, NoCheckpointError, DamagedError.
     """
     tell_training(run)
     if wanted == "last" and any(run.checkpoints.glob("step-*")):
@@ -78,17 +78,19 @@ def as_cleaned(loaded: Loaded, what: str = "the prompt") -> str:
 def choose(run: Run, wanted: str, *, verify: bool = True) -> Artifact:
     """The checkpoint `wanted` names: a step, best or last. Damaged ones are passed over, which is said.
 
-    verify: read all of it, too (see `Artifact.open`). Raises NoSuchCheckpoint, NoCheckpoint, Damaged.
+    verify: read all of it, too (see `Artifact.open`). Raises CheckpointNotFoundError, NoCheckpointError, DamagedError.
     """
     paths = sorted(run.checkpoints.glob("step-*"), reverse=True)
     if wanted.isdecimal():
         named = [path for path in paths if step_of(path) == int(wanted)]
         if not named:
             kept = ", ".join(str(step_of(path)) for path in paths) or "none yet"
-            raise NoSuchCheckpoint(f"there is no checkpoint of step {wanted}", where=run.id, todo=f"kept are: {kept}")
+            raise CheckpointNotFoundError(
+                f"there is no checkpoint of step {wanted}", where=run.id, todo=f"kept are: {kept}"
+            )
         return Artifact.open(named[0], verify=verify)
     if wanted not in ("best", "last"):
-        raise NoSuchCheckpoint(f"{wanted!r} names no checkpoint", todo="give a step, best or last")
+        raise CheckpointNotFoundError(f"{wanted!r} names no checkpoint", todo="give a step, best or last")
     if wanted == "best":
         # as kept by the trainer: the lowest loss in its facts; those saved without an evaluation come last
         losses = {kept.path: float(kept.facts.get("slice_loss", float("inf"))) for kept in run.saved_checkpoints()}
@@ -96,7 +98,7 @@ def choose(run: Run, wanted: str, *, verify: bool = True) -> Artifact:
     for path in paths:
         try:
             return Artifact.open(path, verify=verify)
-        except Damaged as damage:
+        except DamagedError as damage:
             say(f"passing over {path.name}: {damage.what}")
     what = "no checkpoint can be read" if paths else "there is no checkpoint yet"
-    raise NoCheckpoint(f"{what} ({standing(run)})", where=run.id, todo=next_step(run))
+    raise NoCheckpointError(f"{what} ({standing(run)})", where=run.id, todo=next_step(run))

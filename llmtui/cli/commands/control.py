@@ -11,10 +11,19 @@ from pathlib import Path
 import click
 import psutil
 
-from core.errors import Usage
+from core.errors import UsageError
 from core.runs import launch
 from core.runs.control import ask_go_on, ask_pause, ask_stop
-from core.runs.directory import BadRun, Run, State, StillRunning, bytes_in, find_run, find_runs, remove_directory
+from core.runs.directory import (
+    InvalidRunError,
+    Run,
+    RunActiveError,
+    State,
+    bytes_in,
+    find_run,
+    find_runs,
+    remove_directory,
+)
 from core.runs.leftovers import sweep_dead
 from core.runs.recipe_change import change
 from core.storage.locks import ELSEWHERE
@@ -38,11 +47,11 @@ GRACE = 10.0
 """Seconds between SIGTERM and SIGKILL."""
 
 
-class NotRunning(Usage):
+class NotRunningError(UsageError):
     doing = "pause the run"
 
 
-class AlreadyRunning(StillRunning):
+class AlreadyRunningError(RunActiveError):
     doing = "start the run"
 
 
@@ -59,7 +68,7 @@ def stop(wanted: str | None, now: bool) -> None:
     if now:
         _end(run)
     elif not _ended(run):
-        raise launch.NotStopped(
+        raise launch.StopTimeoutError(
             f"{run.id} has not ended, nor done anything for {PATIENCE:.0f} s",
             todo=f"end it without a checkpoint: llmtui stop --now {run.id}",
         )
@@ -107,7 +116,7 @@ def _busy(run: Run) -> float:
 def _end(run: Run) -> None:
     """End the processes of a run by signals, the polite one first."""
     if ELSEWHERE in (run.supervisor(), run.writer()):
-        raise launch.NotStopped(
+        raise launch.StopTimeoutError(
             f"the processes of {run.id} run in another container or on another machine, where signals do not reach",
             kept="it was asked to save a checkpoint and end, which it does at its next step",
             todo="end it at once: llmtui stop --now, there",
@@ -118,7 +127,9 @@ def _end(run: Run) -> None:
             launch.kill(run, sig=signal_)
         if launch.wait_until_dead(run, patience):
             return
-    raise launch.NotStopped(f"{run.id} survived SIGKILL", where=f"pid {run.writer()}", todo="the system may be stuck")
+    raise launch.StopTimeoutError(
+        f"{run.id} survived SIGKILL", where=f"pid {run.writer()}", todo="the system may be stuck"
+    )
 
 
 @click.command(short_help="Make a run wait.")
@@ -127,7 +138,7 @@ def pause(wanted: str | None) -> None:
     """Make RUN wait at its next step, with everything in memory, until `llmtui resume`."""
     run = _living(wanted)
     if not run.state().alive:
-        raise NotRunning(f"{run.id} is not running ({standing(run)})", todo=next_step(run))
+        raise NotRunningError(f"{run.id} is not running ({standing(run)})", todo=next_step(run))
     ask_pause(run)
     say(f"{run.id} waits from its next step on; llmtui resume {run.id} goes on with it")
 
@@ -153,7 +164,7 @@ def resume(wanted: str | None, overrides: tuple[str, ...], processes: int | None
     other = processes not in (None, run.processes)
     if (overrides or other) and state.alive:
         what = f"{run.id} is running, and its settings change only while it is not"
-        raise AlreadyRunning(what, todo=f"llmtui stop {run.id}, then resume it so")
+        raise AlreadyRunningError(what, todo=f"llmtui stop {run.id}, then resume it so")
     if overrides:
         for changed in change(run, overrides):
             say(f"{run.id}: {changed}")
@@ -170,7 +181,7 @@ def resume(wanted: str | None, overrides: tuple[str, ...], processes: int | None
         say(f"{run.id} goes on")
         return 0
     if state.alive:
-        raise AlreadyRunning(f"{run.id} is running already", todo=f"llmtui watch {run.id} shows it")
+        raise AlreadyRunningError(f"{run.id} is running already", todo=f"llmtui watch {run.id} shows it")
     told, tail = replayed(run)
     with left_to_itself(run):
         launch.start(run, workspace)
@@ -199,5 +210,5 @@ def _directory(workspace: Workspace, wanted: str) -> Path:
     """Where the run that `wanted` names lies; one that cannot be read by its id only."""
     try:
         return find_run(workspace, wanted).path
-    except BadRun as trouble:
+    except InvalidRunError as trouble:
         return workspace.runs / trouble.run

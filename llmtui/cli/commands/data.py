@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from core.errors import Usage
+from core.errors import UsageError
 from core.events import AnyEvent, CleaningStep, Excerpt, Progress, Report, StageFinished, StageSkipped
 from core.recipe.file import fields
 from core.sources.corpora import CORPORA
@@ -34,7 +34,7 @@ BEGINNING = 400
 """Characters shown of a document that the cleaning leaves as it is."""
 
 
-class CannotExport(Usage):
+class ExportError(UsageError):
     doing = "export"
 
 
@@ -192,7 +192,7 @@ def export(name: str, stage: str, to: Path | None, force: bool) -> None:
     artifact = artifact_of(workspace, name, STAGES[stage])
     to = (to or Path(FILES[stage].format(title(artifact)))).absolute()
     if to.exists() and not force:
-        raise CannotExport("the file is there already", where=str(to), todo="name another with --to, or add --force")
+        raise ExportError("the file is there already", where=str(to), todo="name another with --to, or add --force")
     told = _Percent()
     for event in errand(workspace, "core.jobs.data_commands", "export", str(artifact), stage, str(to), says=AnyEvent):
         if isinstance(event, Progress):

@@ -11,9 +11,9 @@ import click
 import msgspec
 from click.shell_completion import CompletionItem
 
-from core.errors import Usage
+from core.errors import UsageError
 from core.parsing import decode_text
-from core.recipe.file import BadRecipe, fields, load, presets
+from core.recipe.file import RecipeError, fields, load, presets
 from core.recipe.sampling import Precision
 from core.recipe.schema import Recipe, Sample
 from core.runs.directory import all_runs
@@ -113,11 +113,11 @@ _ASKED = (
 """The settings of sampling that are one number."""
 
 
-class NoText(Usage):
+class TextArgumentError(UsageError):
     doing = "read the text"
 
 
-class BadSetting(Usage):
+class SamplingOptionError(UsageError):
     doing = "draw text so"
 
 
@@ -156,7 +156,7 @@ def sampling_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def sampling_settings(recipe: Recipe, asked: dict[str, Any]) -> Sample:
-    """The recipe's own settings with what the options say. Raises BadSetting."""
+    """The recipe's own settings with what the options say. Raises SamplingOptionError."""
     overrides = [f"sample.{name}={asked[name]}" for name, _ in _ASKED if asked[name] is not None]
     for name, option in (("stop", "stop"), ("stop_tokens", "stop_token")):
         if asked[option]:
@@ -166,25 +166,27 @@ def sampling_settings(recipe: Recipe, asked: dict[str, Any]) -> Sample:
         overrides.append(f"sample.logit_bias={{ {biases} }}")
     try:
         return load(base=msgspec.to_builtins(recipe, str_keys=True), overrides=overrides).sample
-    except BadRecipe as wrong:
+    except RecipeError as wrong:
         name = wrong.where.removeprefix("--set sample.").partition("=")[0]
         option = "--" + name.replace("stop_tokens", "stop_token").replace("_", "-")
-        raise BadSetting(wrong.what, where=option, todo=wrong.todo) from None
+        raise SamplingOptionError(wrong.what, where=option, todo=wrong.todo) from None
 
 
 def text_of(name: str) -> str:
-    """The text of a file, or of standard input where `name` is "-". Raises NoText."""
+    """The text of a file, or of standard input where `name` is "-". Raises TextArgumentError."""
     try:
         return decode_text(sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes())
     except UnicodeDecodeError as error:
         todo = "save it as UTF-8, such as with: iconv -f ENCODING -t UTF-8"
-        raise NoText(f"it is not {error.encoding.upper()} text (byte {error.start:,})", where=name, todo=todo) from None
+        raise TextArgumentError(
+            f"it is not {error.encoding.upper()} text (byte {error.start:,})", where=name, todo=todo
+        ) from None
     except OSError as error:
-        raise NoText((error.strerror or str(error)).lower(), where=name) from None
+        raise TextArgumentError((error.strerror or str(error)).lower(), where=name) from None
 
 
 def prompt_of(prompt: str | None, settings: Sample) -> str:
-    """What PROMPT says: "-" is standard input, none the first of the recipe's. Raises NoText."""
+    """What PROMPT says: "-" is standard input, none the first of the recipe's. Raises TextArgumentError."""
     if prompt is None:
         return settings.prompts[0]
     return text_of("-") if prompt == "-" else prompt

@@ -10,7 +10,7 @@ from typing import Any
 import click
 import msgspec
 
-from core.errors import Usage
+from core.errors import UsageError
 from core.recipe.file import load, read_toml
 from core.recipe.schema import Recipe
 from core.sources.catalog import absolute, located, source_name
@@ -20,7 +20,7 @@ from llmtui.clients.license_consent import agree, to_agree
 from llmtui.view.units import size
 
 
-class NotAgreed(Usage):
+class LicenseNotAcceptedError(UsageError):
     doing = "take this corpus"
 
 
@@ -55,13 +55,18 @@ def placed(recipe: Recipe) -> Recipe:
 
 
 def ensure_agreed(workspace: Workspace, recipe: Recipe, yes: bool) -> None:
-    """Show the notice of the recipe's corpus once and ask. Raises NotAgreed where the answer is no or nobody can."""
+    """Show the notice of the recipe's corpus once and ask.
+
+    Raises LicenseNotAcceptedError where the answer is no or nobody can.
+    """
     corpus = to_agree(workspace, recipe)
     if corpus is None:
         return
     say(f"{corpus.name}: {corpus.about} {size(corpus.bytes)} of text, licence: {corpus.licence}.\n{corpus.notice}")
     if not yes:
         if not sys.stdin.isatty():
-            raise NotAgreed("nobody can be asked here", where=corpus.name, todo="repeat it with --yes to agree")
+            raise LicenseNotAcceptedError(
+                "nobody can be asked here", where=corpus.name, todo="repeat it with --yes to agree"
+            )
         click.confirm("Do you agree?", abort=True, err=True)
     agree(workspace, corpus)

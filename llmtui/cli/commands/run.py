@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from core.errors import Usage
+from core.errors import UsageError
 from core.events import Sample, StageStarted
 from core.recipe.file import load, to_toml
 from core.recipe.schema import Recipe
@@ -31,7 +31,7 @@ from llmtui.view.event_text import INDENT, Narrator, describe_failure, describe_
 from llmtui.view.run_state import next_step, standing, state_word
 
 
-class CannotDraw(Usage):
+class NoTerminalError(UsageError):
     doing = "open the workbench"
 
 
@@ -74,7 +74,7 @@ def run(
     The run works in the background. Its progress is told until it ends; Ctrl-C stops the telling, not the run.
     """
     if workbench and not can_draw():
-        raise CannotDraw("this is no terminal to draw on", todo="leave out --workbench")
+        raise NoTerminalError("this is no terminal to draw on", todo="leave out --workbench")
     recipe = placed(resolve(what, preset, overrides, name))
     ensure_agreed(Workspace().prepare(), recipe, yes)
     return _begin(recipe, detach=detach, workbench=workbench, processes=processes or 1)

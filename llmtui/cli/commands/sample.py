@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import click
 from msgspec import structs
 
-from core.errors import Trouble, Usage
+from core.errors import LlmtuiError, UsageError
 from core.plural import plural
 from core.recipe.sampling import Order, Precision
 from core.sample.protocol import Ended, Finished, Generate, Likeliest, Loaded, Ranked, State, Text
@@ -31,7 +31,7 @@ from llmtui.clients.sampler import Sampler
 from llmtui.view.units import cost, perplexity
 
 
-class BadQuestion(Usage):
+class SampleOptionError(UsageError):
     doing = "draw text"
 
 
@@ -82,15 +82,17 @@ def sample(
     What is not given is as in the run's recipe. --suffix, --order, --looks and --show are for masked models.
     """
     if best_of and beams:
-        raise BadQuestion("--best-of and --beams are two ways to find a likely text", todo="give one of them")
+        raise SampleOptionError("--best-of and --beams are two ways to find a likely text", todo="give one of them")
     if (best_of or beams) and (suffix or order or looks or show):
-        raise BadQuestion("likely texts are looked for with causal models", todo="leave out what is for masked ones")
+        raise SampleOptionError(
+            "likely texts are looked for with causal models", todo="leave out what is for masked ones"
+        )
     if (best_of or beams) and precision not in ("auto", "float32"):
-        raise BadQuestion("likely texts are looked for in float32", todo="leave out --precision")
+        raise SampleOptionError("likely texts are looked for in float32", todo="leave out --precision")
     workspace = Workspace()
     run = run_with_checkpoint(workspace, wanted)
     if (suffix or order or looks or show) and run.recipe.model.objective != "masked":
-        raise BadQuestion(
+        raise SampleOptionError(
             f"the model of {run.id} is causal: only a masked one fills a middle or uncovers its text in another order",
             todo="leave out --suffix, --order, --looks and --show, or train with model.objective = masked",
         )
@@ -120,7 +122,7 @@ def sample(
 
 
 async def _draw(workspace: Workspace, request: Generate, *, show: bool, as_json: bool) -> None:
-    """Stream the text, or print all of it as one object. Raises NotAnswered, SamplerDied."""
+    """Stream the text, or print all of it as one object. Raises ReplyError, InferenceProcessError."""
     sampler, text = Sampler(workspace), ""
     told: dict[str, Any] = {"prompt": request.prompt} | structs.asdict(request.sampling)
     told |= {name: given for name in ("suffix", "order", "looks") if (given := getattr(request, name))}
@@ -155,7 +157,7 @@ async def _draw(workspace: Workspace, request: Generate, *, show: bool, as_json:
                     case Finished():
                         out(request.suffix)
                         open_line = False
-    except Trouble:
+    except LlmtuiError:
         if open_line:  # what is said about it does not belong to it
             out("")
         if states:
@@ -166,8 +168,8 @@ async def _draw(workspace: Workspace, request: Generate, *, show: bool, as_json:
 
 
 async def _rank(workspace: Workspace, request: Likeliest, as_json: bool) -> None:
-    """Print the texts, the likeliest first, each behind a line about it or as an object. Raises NotAnswered,
-    SamplerDied."""
+    """Print the texts, the likeliest first, each behind a line about it or as an object. Raises ReplyError,
+    InferenceProcessError."""
     sampler, checkpoint = Sampler(workspace), ""
     try:
         async with aclosing(replies(sampler, request)) as came:

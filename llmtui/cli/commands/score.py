@@ -11,14 +11,14 @@ from pathlib import Path
 import click
 from msgspec import structs
 
-from core.errors import Trouble
+from core.errors import LlmtuiError
 from core.sample.protocol import Loaded, Score, Scored, Scoring
 from core.storage.workspace import Workspace
 from llmtui.cli.commands.checkpoint import as_cleaned, checkpoint_option, place_of, tell
 from llmtui.cli.commands.lookup import run_with_checkpoint
-from llmtui.cli.commands.options import NAMED, NoText, json_option, run_option, text_of
+from llmtui.cli.commands.options import NAMED, TextArgumentError, json_option, run_option, text_of
 from llmtui.cli.console import out, out_json, say
-from llmtui.clients.chat_session import NotAnswered, replies
+from llmtui.clients.chat_session import ReplyError, replies
 from llmtui.clients.sampler import Sampler
 from llmtui.view.table import table
 from llmtui.view.units import cost, duration, perplexity, rate
@@ -27,7 +27,7 @@ SPEAK_EVERY = 2.0
 """Seconds between two lines about how far it is."""
 
 
-class CannotScore(Trouble):
+class ScoreError(LlmtuiError):
     doing = "score the text"
 
 
@@ -59,12 +59,12 @@ def score(files: tuple[str, ...], wanted: str | None, checkpoint: str, as_json: 
 
 
 def _read(name: str) -> str:
-    """The text of a file, or of standard input. Raises NoText."""
+    """The text of a file, or of standard input. Raises TextArgumentError."""
     text = text_of(name)
     if "\0" in text:
-        raise NoText("it is no text: there are NUL bytes in it", where=name)
+        raise TextArgumentError("it is no text: there are NUL bytes in it", where=name)
     if not text:
-        raise NoText("there is nothing in it", where=name)
+        raise TextArgumentError("there is nothing in it", where=name)
     return text
 
 
@@ -76,7 +76,10 @@ async def _score(
     scored: list[tuple[str, Scored]],
     as_json: bool,
 ) -> None:
-    """Put into `scored` what each of `texts` costs, all under the same weights. Raises CannotScore, SamplerDied."""
+    """Put into `scored` what each of `texts` costs, all under the same weights.
+
+    Raises ScoreError, InferenceProcessError.
+    """
     sampler, checkpoint = Sampler(workspace), str(place)
     try:
         for name, text in texts:
@@ -98,8 +101,8 @@ async def _score(
                             scored.append((name, reply))
                             if as_json:
                                 out_json(_record(name, checkpoint, reply))
-    except NotAnswered as refused:
-        raise CannotScore(refused.what, where=name, todo=refused.todo) from None
+    except ReplyError as refused:
+        raise ScoreError(refused.what, where=name, todo=refused.todo) from None
     finally:
         await sampler.close()
 

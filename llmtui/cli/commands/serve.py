@@ -11,14 +11,14 @@ import socket
 
 import click
 
-from core.errors import Usage
+from core.errors import UsageError
 from core.storage.workspace import Workspace
 from llmtui.cli.commands.lookup import run_with_checkpoint
 from llmtui.cli.commands.options import NAMED, run_argument
 from llmtui.cli.console import out, say
 
 
-class BadToken(Usage):
+class ApiTokenError(UsageError):
     doing = "serve"
 
 
@@ -50,7 +50,9 @@ def serve(wanted: tuple[str, ...], host: str, port: int, token: str | None) -> N
     recipe. It goes on until Ctrl-C, also while runs train.
     """
     if token is not None and not re.fullmatch(r"[!-~]{8,512}", token):
-        raise BadToken("the token has to be 8 to 512 letters, digits or signs, without spaces", todo="or leave it out")
+        raise ApiTokenError(
+            "the token has to be 8 to 512 letters, digits or signs, without spaces", todo="or leave it out"
+        )
     workspace = Workspace()
     from llmtui.server.registry import Offers
     from llmtui.server.server import listening

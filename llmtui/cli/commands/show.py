@@ -11,10 +11,19 @@ from typing import Any, TypeVar
 import click
 
 from core.errors import nearest
-from core.parsing import Malformed, parse_json
+from core.parsing import ParseError, parse_json
 from core.recipe.file import PRESETS
 from core.runs.curves import Curves
-from core.runs.directory import SOON_READ, UNREADABLE, BadRun, NoSuchRun, Run, State, find_run, look_through
+from core.runs.directory import (
+    SOON_READ,
+    UNREADABLE,
+    InvalidRunError,
+    Run,
+    RunNotFoundError,
+    State,
+    find_run,
+    look_through,
+)
 from core.runs.failure import failure, told
 from core.runs.summary import Stage
 from core.storage.journal import Tail
@@ -42,7 +51,7 @@ def ls(as_json: bool) -> int:
     if not as_json:
         return list_runs(workspace)
     for found in _each(workspace, _brief):
-        out_json(_broken(found) if isinstance(found, BadRun) else found)
+        out_json(_broken(found) if isinstance(found, InvalidRunError) else found)
     return 0
 
 
@@ -53,10 +62,10 @@ def list_runs(workspace: Workspace) -> int:
         say("there are no runs yet; start one: llmtui demo, or llmtui run PATH")
         return 0
     nothing = [""] * (len(COLUMNS) - 3)
-    rows = [(row.run, UNREADABLE, *nothing, row.what) if isinstance(row, BadRun) else row for row in found]
+    rows = [(row.run, UNREADABLE, *nothing, row.what) if isinstance(row, InvalidRunError) else row for row in found]
     out_table(_fitting([COLUMNS, *rows], columns()) if sys.stdout.isatty() else [COLUMNS, *rows])
     for trouble in found:
-        if isinstance(trouble, BadRun):
+        if isinstance(trouble, InvalidRunError):
             complain(trouble.sentence())
     return 0
 
@@ -76,16 +85,16 @@ def _fitting(rows: list[tuple[str, ...]], cells: int) -> list[tuple[str, ...]]:
     return without()
 
 
-def _each(workspace: Workspace, describe: Callable[[Run], Described]) -> Iterator[Described | BadRun]:
+def _each(workspace: Workspace, describe: Callable[[Run], Described]) -> Iterator[Described | InvalidRunError]:
     """Every run, newest first, as `describe` has it, or why it cannot be read: one never hides the others."""
     for run in look_through(workspace):
         try:
             yield describe(run) if isinstance(run, Run) else run
         except OSError as error:
-            yield BadRun.of(error, run.path)
+            yield InvalidRunError.of(error, run.path)
 
 
-def _broken(trouble: BadRun) -> dict[str, Any]:
+def _broken(trouble: InvalidRunError) -> dict[str, Any]:
     """What `ls --json` says of a run that cannot be read."""
     return {"id": trouble.run, "path": str(trouble.path), "state": UNREADABLE, "problem": trouble.sentence()}
 
@@ -240,7 +249,7 @@ def _watch_json(run: Run) -> int:
     for line in follow(run, Tail(run.journal).each_line):
         try:
             event = parse_json(line, object)
-        except Malformed:
+        except ParseError:
             continue  # damage, which every reader of a journal passes over
         if isinstance(event, dict):
             out_json(event)
@@ -278,7 +287,7 @@ def locate(what: str | None) -> None:
 def _place_of_run(workspace: Workspace, wanted: str, places: Iterable[str]) -> Path:
     try:
         return find_run(workspace, wanted).path
-    except NoSuchRun as trouble:
+    except RunNotFoundError as trouble:
         hint = nearest(wanted, places) or trouble.todo
         what = f"{wanted!r} is no place ({', '.join(places)}) and no run"
-        raise NoSuchRun(what, todo=hint) from None
+        raise RunNotFoundError(what, todo=hint) from None

@@ -9,12 +9,12 @@ from pathlib import Path
 import click
 import msgspec
 
-from core.errors import Usage
+from core.errors import UsageError
 from core.events import Note
 from core.plural import plural, verb
 from core.recipe.schema import Recipe, Source
-from core.runs.directory import NoSuchRun
-from core.sources.catalog import UnknownSource, located
+from core.runs.directory import RunNotFoundError
+from core.sources.catalog import UnknownSourceError, located
 from core.storage.workspace import Workspace
 from core.vocab.known import MADE_OF, import_files, imported, served_by
 from core.vocab.protocol import Choice, Compare, Compared, Row
@@ -32,7 +32,7 @@ SHOWN = 10
 """Tokens listed of the longest and of the most frequent."""
 
 
-class NoTokens(Usage):
+class NoTokensError(UsageError):
     doing = "look at the vocabulary"
 
 
@@ -163,8 +163,8 @@ def _choice(workspace: Workspace, name: str) -> Choice:
         return Choice(name=name)
     try:
         return Choice(name=name, file=str(artifact_of(workspace, name, "tokenize") / "vocabulary.json"))
-    except NoSuchRun as trouble:
-        raise NoTokens(
+    except RunNotFoundError as trouble:
+        raise NoTokensError(
             f"{name!r} is neither a vocabulary nor a run",
             todo=f"vocabularies are {', '.join(MADE_OF)}, characters, bytes, bpe:SIZE; {trouble.todo}",
         ) from None
@@ -174,8 +174,8 @@ def _corpus(workspace: Workspace, wanted: str) -> tuple[str, bool]:
     """The source that `wanted` names, or the clean documents of a run; and which of both it is."""
     try:
         return located(wanted), False
-    except UnknownSource as unknown:
+    except UnknownSourceError as unknown:
         try:
             return str(artifact_of(workspace, wanted, "preprocess")), True
-        except NoSuchRun:
+        except RunNotFoundError:
             raise unknown from None

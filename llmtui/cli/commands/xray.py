@@ -10,7 +10,7 @@ from typing import Any
 import click
 from click import Context, Parameter
 
-from core.errors import Trouble, Usage
+from core.errors import LlmtuiError, UsageError
 from core.sample.inspect_protocol import Head, View
 from core.sample.protocol import Describe, Loaded, Look, Seen
 from core.storage.workspace import Workspace
@@ -18,16 +18,16 @@ from llmtui.cli.commands.checkpoint import checkpoint_option, place_of, tell
 from llmtui.cli.commands.lookup import run_with_checkpoint
 from llmtui.cli.commands.options import json_option, prompt_of, run_option, sampling_options, sampling_settings
 from llmtui.cli.console import out, out_json
-from llmtui.clients.chat_session import NotAnswered, replies
+from llmtui.clients.chat_session import ReplyError, replies
 from llmtui.clients.sampler import Sampler
 from llmtui.view.inspect_report import Teller
 
 
-class CannotLook(Trouble):
+class InspectError(LlmtuiError):
     doing = "look into the model"
 
 
-class BadLook(Usage):
+class InspectOptionError(UsageError):
     doing = "look into the model"
 
 
@@ -78,7 +78,9 @@ def xray(
     """
     settings_given = any(given not in (None, (), {}) for given in asked.values())
     if picture and (prompt is not None or attention or lens or surprise or settings_given):
-        raise BadLook("--model shows the model alone, not how it goes on from a prompt", todo="leave one of them out")
+        raise InspectOptionError(
+            "--model shows the model alone, not how it goes on from a prompt", todo="leave one of them out"
+        )
     workspace = Workspace()
     run = run_with_checkpoint(workspace, wanted)
     place, width = str(place_of(run, checkpoint)), shutil.get_terminal_size().columns
@@ -102,7 +104,10 @@ def xray(
 
 
 async def _show(workspace: Workspace, name: str, request: Look | Describe, teller: Teller | None) -> None:
-    """Print what is seen as it comes, each as an object where there is no teller. Raises CannotLook, SamplerDied."""
+    """Print what is seen as it comes, each as an object where there is no teller.
+
+    Raises InspectError, InferenceProcessError.
+    """
     sampler = Sampler(workspace)
     try:
         async with aclosing(replies(sampler, request)) as came:
@@ -119,7 +124,7 @@ async def _show(workspace: Workspace, name: str, request: Look | Describe, telle
                     case Seen(sight=sight) if teller is not None:
                         for section in teller.tell(sight):
                             out(section + "\n")
-    except NotAnswered as refused:
-        raise CannotLook(refused.what, where=refused.where, todo=refused.todo) from None
+    except ReplyError as refused:
+        raise InspectError(refused.what, where=refused.where, todo=refused.todo) from None
     finally:
         await sampler.close()

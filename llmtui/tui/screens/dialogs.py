@@ -12,7 +12,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
-from core.errors import Trouble
+from core.errors import LlmtuiError
 from llmtui.view.sanitize import shown
 
 Answer = TypeVar("Answer")
@@ -87,12 +87,12 @@ class Delete(Dialog[bool]):
         self.dismiss(False)
 
 
-class TroubleBox(Dialog[None]):
+class ErrorDialog(Dialog[None]):
     """What went wrong, what is safe, what to do."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,enter,space,q", "leave")]
 
-    def __init__(self, trouble: Trouble) -> None:
+    def __init__(self, trouble: LlmtuiError) -> None:
         super().__init__()
         self._trouble = trouble
 

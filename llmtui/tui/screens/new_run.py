@@ -13,8 +13,8 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
-from core.errors import Trouble
-from core.recipe.file import BadRecipe, load, presets
+from core.errors import LlmtuiError
+from core.recipe.file import RecipeError, load, presets
 from core.recipe.schema import Recipe
 from core.sources.catalog import BUILT_IN, located, source_name
 from core.storage.workspace import check_name
@@ -75,25 +75,25 @@ class NewRun(ModalScreen[Recipe | None]):
             self._complain(label, None)
         try:
             recipe = self._recipe(values)
-        except Trouble as trouble:
+        except LlmtuiError as trouble:
             key = next((key for key in _FIELDS if key in f"{trouble.where} {trouble.what}"), "")
             self._complain(_FIELDS[key][0] if key else "form", trouble)
         else:
             self.dismiss(recipe)
 
     def _recipe(self, values: dict[str, str]) -> Recipe:
-        """The recipe that the form describes. Raises Trouble whose `where` or `what` names the field."""
+        """The recipe that the form describes. Raises LlmtuiError whose `where` or `what` names the field."""
         corpus = located(values["source.corpus"] or BUILT_IN[0])
         try:
             name = check_name(values["name"] or source_name(corpus))
-        except Trouble as trouble:
-            raise BadRecipe(trouble.what, where="name", todo=trouble.todo) from None
+        except LlmtuiError as trouble:
+            raise RecipeError(trouble.what, where="name", todo=trouble.todo) from None
         # a JSON string is a TOML string too, whatever the path contains
         overrides = [f"source.corpus={json.dumps(corpus)}", f"name={json.dumps(name)}"]
         overrides += [f"train.minutes={values['train.minutes']}"] if values["train.minutes"] else []
         return load(preset=self.query_one(Stepper).value, overrides=overrides)
 
-    def _complain(self, label: str, trouble: Trouble | None) -> None:
+    def _complain(self, label: str, trouble: LlmtuiError | None) -> None:
         problem = self.query_one(f"#problem-{label}", Static)
         text = "" if trouble is None else trouble.what + (f"; {trouble.todo}" if trouble.todo else "")
         problem.update(Content(shown(text, 400)))

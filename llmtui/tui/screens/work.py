@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from textual.app import ComposeResult
 from textual.screen import Screen
 
-from core.errors import Trouble
+from core.errors import LlmtuiError
 from core.runs import control
 from core.runs.directory import State
 from llmtui.tui.actions import Scope, in_scope
@@ -88,7 +88,7 @@ class WorkScreen(Screen[None]):
         try:
             request()
         except OSError as error:
-            self.bench.show_trouble(Trouble((error.strerror or str(error)).lower(), where=str(error.filename or "")))
+            self.bench.show_error(LlmtuiError((error.strerror or str(error)).lower(), where=str(error.filename or "")))
         else:
             self.say(done)
             self.bench.follower.wake()
@@ -149,8 +149,8 @@ class WorkScreen(Screen[None]):
             if yes:
                 try:
                     await asyncio.to_thread(glance.run.remove)
-                except Trouble as trouble:
-                    self.bench.show_trouble(trouble)
+                except LlmtuiError as trouble:
+                    self.bench.show_error(trouble)
                 else:
                     self.bench.follower.wake()
                     self.bench.show("home")  # there is nothing left to show here

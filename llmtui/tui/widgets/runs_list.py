@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from textual import events
 from textual.message import Message
 
-from core.runs.directory import UNREADABLE, BadRun, State
+from core.runs.directory import UNREADABLE, InvalidRunError, State
 from llmtui.tui.widgets.pane import Pane
 from llmtui.view import run_text
 from llmtui.view.lines import Line, cell, clip, width
@@ -25,7 +25,7 @@ class RunsList(Pane, can_focus=True):
         super().__init__(id=id)
         self._all: list[RunSnapshot] = []
         self._shown: list[RunSnapshot] = []
-        self._broken: Sequence[BadRun] = ()
+        self._broken: Sequence[InvalidRunError] = ()
         self.wanted = ""
         """Only runs whose name contains this."""
         self._cursor = ""
@@ -43,7 +43,7 @@ class RunsList(Pane, can_focus=True):
             self._cursor = run_id
             self.update()
 
-    def show(self, glances: list[RunSnapshot], broken: Sequence[BadRun] | None = None) -> None:
+    def show(self, glances: list[RunSnapshot], broken: Sequence[InvalidRunError] | None = None) -> None:
         """Take the newest picture; the cursor stays on its run. broken: those that cannot be read, below the others."""
         place = self._place()
         self._broken = self._broken if broken is None else broken
@@ -113,7 +113,7 @@ class RunsList(Pane, can_focus=True):
             self.update()
 
 
-def _broken_row(trouble: BadRun, cells: int) -> Line:
+def _broken_row(trouble: InvalidRunError, cells: int) -> Line:
     """A run directory that cannot be read: why, and what can be done."""
     told = f"{UNREADABLE}  {shown(trouble.todo)}: {shown(trouble.what)}"
     return clip([("✗ ", "bad"), (shown(trouble.run, max(10, cells // 3)), "bold"), ("  ", ""), (told, "dim")], cells)
