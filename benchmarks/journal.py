@@ -22,7 +22,7 @@ from core.recipe.file import load
 from core.runs.curves import Curves
 from core.runs.directory import Run
 from core.runs.journal_offset import write_sealed
-from core.storage.journal import Lines
+from core.storage.journal import JournalWriter
 from core.storage.workspace import Workspace
 from llmtui.tui.run_watcher import Follower
 
@@ -45,7 +45,7 @@ def peak():
 run = Run.open(Path(sys.argv[1]))
 before, started = peak(), time.perf_counter()
 kept, rest = run.folded() if sys.argv[2] == "status" else run.curves()
-for event in rest.each():
+for event in rest.iter_events():
     kept.absorb(event)
 took = time.perf_counter() - started
 summary = kept if isinstance(kept, Summary) else kept.summary
@@ -60,7 +60,7 @@ def long_journal(workspace: Workspace, steps: int) -> Run:
     """
     run = Run.create(workspace, load(preset="demo"))
     curves = Curves()
-    lines = Lines(run.journal)
+    lines = JournalWriter(run.journal)
     for event in (Started(attempt=1, pid=1, host="here", device="2 cores"), StageStarted(stage="train")):
         lines.append(encode(event))
         curves.absorb(event)

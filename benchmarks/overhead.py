@@ -32,7 +32,7 @@ from core.runs.control import Requests
 from core.runs.directory import Run
 from core.runs.launch import environment, python
 from core.runs.summary import Summary
-from core.storage.journal import Lines
+from core.storage.journal import JournalWriter
 from core.storage.locks import Lock
 from core.storage.workspace import Workspace
 from core.train.async_checkpoint import Saver
@@ -50,7 +50,7 @@ TURN, BARE = 10, 5
 
 CALLS: dict[str, tuple[tuple[Any, str], ...]] = {
     "journal and status": (
-        (Lines, "append"),
+        (JournalWriter, "append"),
         (Summary, "absorb"),
         (core.worker, "encode"),
         (core.worker, "write_atomic"),

@@ -31,7 +31,7 @@ from core.recipe.file import load
 from core.runs.directory import Launched, Run
 from core.runs.summary import Summary
 from core.storage.files import write_atomic
-from core.storage.journal import Lines
+from core.storage.journal import JournalWriter
 from core.storage.locks import Lock
 from core.storage.workspace import Workspace
 
@@ -87,10 +87,10 @@ class Writer:
     """Journal and status of a run, as a worker leaves them."""
 
     def __init__(self, run: Run) -> None:
-        launches = Lines(run.path / "launches.jsonl")
+        launches = JournalWriter(run.path / "launches.jsonl")
         launches.append(encode(Launched(attempt=1)))
         launches.close()
-        self._status, self._journal, self._summary = run.path / "status.json", Lines(run.journal), Summary()
+        self._status, self._journal, self._summary = run.path / "status.json", JournalWriter(run.journal), Summary()
 
     def say(self, events: Iterable[AnyEvent]) -> None:
         for event in events:

@@ -49,7 +49,7 @@ from core.runs.control import Requests
 from core.runs.directory import GONE, Run
 from core.runs.journal_offset import write_sealed
 from core.storage.files import sweep
-from core.storage.journal import Lines
+from core.storage.journal import JournalWriter
 from core.storage.locks import Lock
 from core.storage.workspace import Workspace
 from core.train.commands import Checkpoint, Commands, Stop
@@ -77,9 +77,9 @@ class Worker:
         for part in (run.control, run.checkpoints):
             part.mkdir(mode=0o700, exist_ok=True)
         self._requests = Requests(run)
-        self._journal = Lines(run.journal)
+        self._journal = JournalWriter(run.journal)
         self._curves, rest = run.curves()  # what earlier attempts said
-        for event in rest.each():
+        for event in rest.iter_events():
             self._curves.absorb(event)
         self._summary = self._curves.summary
         self._meter = Meter(run.path)

@@ -40,7 +40,7 @@ from core.runs.directory import Exited, Launched, Run, State, all_runs
 from core.runs.summary import Summary
 from core.storage.artifact import write_directory
 from core.storage.files import write_atomic
-from core.storage.journal import Lines
+from core.storage.journal import JournalWriter
 from core.storage.workspace import Workspace
 from llmtui.cli.commands import command_line as llmtui_commands
 from llmtui.cli.main import run as command_line
@@ -86,9 +86,9 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def made(workspace: Workspace, events: list[Event], name: str = "tiny") -> Run:
     """A run whose worker has said `events` and is gone."""
     run = Run.create(workspace, Recipe(name=name))
-    launches = Lines(run.path / "launches.jsonl")
+    launches = JournalWriter(run.path / "launches.jsonl")
     launches.append(encode(Launched(attempt=1)))
-    journal, summary = Lines(run.journal), Summary()
+    journal, summary = JournalWriter(run.journal), Summary()
     for event in events:
         journal.append(encode(event))
         summary.absorb(event)
@@ -106,7 +106,7 @@ def alive(workspace: Workspace, tmp_path: Path) -> Iterator[Callable[..., Run]]:
     def make(events: list[Event] = TRAINED[:-5], *arguments: str) -> Run:
         run = Run.create(workspace, Recipe(name="tiny"))
         (tmp_path / "lines").write_bytes(b"".join(encode(event) + b"\n" for event in events))
-        launches = Lines(run.path / "launches.jsonl")
+        launches = JournalWriter(run.path / "launches.jsonl")
         launches.append(encode(Launched(attempt=1)))
         launches.close()
         command = [sys.executable, "-m", "tests.living", str(run.path), str(tmp_path / "lines"), *arguments]
@@ -322,7 +322,7 @@ def test_a_crashed_run_is_told_with_its_signal_and_log(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = made(workspace, TRAINED[:10])
-    launches = Lines(run.path / "launches.jsonl")
+    launches = JournalWriter(run.path / "launches.jsonl")
     launches.append(encode(Exited(attempt=1, code=-9, gave_up=True)))
     assert command_line(["watch", "--plain"]) == 1
     error = capsys.readouterr().err

@@ -14,7 +14,7 @@ from core.runs.directory import Launched, Run, RunActiveError, State
 from core.runs.recipe_change import change
 from core.runs.summary import Summary
 from core.storage.files import write_atomic
-from core.storage.journal import Lines, Tail
+from core.storage.journal import JournalReader, JournalWriter
 from core.storage.locks import Lock
 from core.storage.workspace import Workspace
 from llmtui.cli.main import run as command_line
@@ -27,7 +27,7 @@ Make = Callable[..., Recipe]
 def left(workspace: Workspace, recipe: Recipe, outcome: str = "done", step: int = 20) -> Run:
     """A run as its worker would leave it after `step` steps."""
     run = Run.create(workspace, recipe)
-    launches, journal, summary = Lines(run.path / "launches.jsonl"), Lines(run.journal), Summary()
+    launches, journal, summary = JournalWriter(run.path / "launches.jsonl"), JournalWriter(run.journal), Summary()
     launches.append(encode(Launched(attempt=1)))
     for event in (
         Started(attempt=1, pid=1, host="here", device="2 cores"),
@@ -53,7 +53,7 @@ def test_a_run_that_is_done_goes_on_to_a_later_end_at_another_rate(
     told = capsys.readouterr().err
     assert f"{run.id}: train.steps 20 → 40" in told
     assert f"{run.id}: train.lr 0.008 → 0.004" in told
-    events = list(Tail(run.journal).events())
+    events = list(JournalReader(run.journal).events())
     assert [event.step for event in events if isinstance(event, Metric)] == list(range(1, 41))
     assert remarks(events) == [
         "train.steps 20 → 40 from step 20 on",
@@ -154,6 +154,6 @@ def test_a_run_that_is_done_writes_again_with_other_settings_of_its_samples_and_
     run = launched(tiny("train.steps=20"))
     wait_for_state(run, State.DONE, State.FAILED)
     assert command_line(["resume", run.id, "--set", 'sample.prompts=["the", "a"]']) == 0
-    events = list(Tail(run.journal).events())
+    events = list(JournalReader(run.journal).events())
     assert [event.step for event in events if isinstance(event, Metric)] == list(range(1, 21))
     assert len((run.path / "samples" / "samples.jsonl").read_text().splitlines()) == 2

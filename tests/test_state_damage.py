@@ -21,7 +21,7 @@ from core.runs.directory import Exited, InvalidRunError, Launched, Run
 from core.runs.summary import Summary
 from core.runs.transcript import Began, Said, said_before
 from core.storage.artifact import Artifact, DamagedError, FileFacts, Manifest, seal
-from core.storage.journal import Tail
+from core.storage.journal import JournalReader
 from core.storage.workspace import Workspace
 from core.tokenize.vocabulary import Vocabulary, VocabularyError
 from core.train.commands import Draw
@@ -113,7 +113,7 @@ def test_a_journal_line_with_any_byte_changed_is_an_event_or_damage(run: Run) ->
         def look(raw: bytes) -> None:
             run.journal.write_bytes(raw + b"\n")
             history, told = History(run), Narrator()
-            for found in Tail(run.journal).events():
+            for found in JournalReader(run.journal).events():
                 history.absorb([found])
                 for _ in told.tell(found):
                     pass

@@ -43,7 +43,7 @@ from core.runs.journal_offset import read_sealed
 from core.runs.summary import Summary
 from core.storage.artifact import Artifact, DamagedError
 from core.storage.files import fsync_directory, remove_tree, write_atomic
-from core.storage.journal import Tail, newest_first
+from core.storage.journal import JournalReader, read_backwards
 from core.storage.locks import Lock, holder
 from core.storage.workspace import Workspace, check_name
 
@@ -268,13 +268,13 @@ class Run:
         except ParseError:
             with contextlib.suppress(OSError):
                 if self.journal.stat().st_size <= SOON_READ:
-                    for event in Tail(self.journal).each():
+                    for event in JournalReader(self.journal).iter_events():
                         summary.absorb(event)
         except OSError:
             pass
         return summary
 
-    def folded(self) -> tuple[Summary, Tail]:
+    def folded(self) -> tuple[Summary, JournalReader]:
         """What a part of the journal adds up to, and the rest of it, which is to be absorbed.
 
         That part is all that status.json speaks of, and then the rest is what came in half a second; nothing, where
@@ -282,21 +282,21 @@ class Run:
         """
         return self._as_kept("status.json", Summary)
 
-    def curves(self) -> tuple[Curves, Tail]:
+    def curves(self) -> tuple[Curves, JournalReader]:
         """The same for the eye, from curves.json; the rest is then what came in some seconds."""
         return self._as_kept("curves.json", Curves)
 
-    def _as_kept(self, name: str, kind: type[Folded]) -> tuple[Folded, Tail]:
+    def _as_kept(self, name: str, kind: type[Folded]) -> tuple[Folded, JournalReader]:
         with contextlib.suppress(OSError):
             found = read_sealed(self.path / name, kind, self.journal)
             if found:
-                return found[0], Tail(self.journal, found[1])
-        return kind(), Tail(self.journal)
+                return found[0], JournalReader(self.journal, found[1])
+        return kind(), JournalReader(self.journal)
 
     def launches(self) -> list[Launched | Exited]:
         """The supervisor's records, oldest first; unreadable lines are left out."""
         records = []
-        for line in Tail(self.path / "launches.jsonl").lines():
+        for line in JournalReader(self.path / "launches.jsonl").lines():
             try:
                 records.append(parse(_launch_decoder.decode, line))
             except ParseError:
@@ -306,7 +306,7 @@ class Run:
     def last_word(self) -> Ended | None:
         """How the newest attempt ended by its own account; None when it never said."""
         attempt = max((record.attempt for record in self.launches()), default=0)
-        for event in newest_first(self.journal):  # something may stand behind it, such as a reading of the machine
+        for event in read_backwards(self.journal):  # something may stand behind it, such as a reading of the machine
             if isinstance(event, Ended):
                 return event if event.attempt >= attempt else None
             if isinstance(event, Started):

@@ -12,7 +12,7 @@ from msgspec import Struct
 from core.events import encode
 from core.parsing import ParseError, parse_json
 from core.storage.files import write_atomic
-from core.storage.journal import check
+from core.storage.journal import checksum_before
 
 
 class Place(Struct, frozen=True, kw_only=True):
@@ -21,7 +21,7 @@ class Place(Struct, frozen=True, kw_only=True):
     offset: int
     """Bytes."""
     check: int
-    """Of the journal before it, as `core.storage.journal.check` has it."""
+    """Of the journal before it, as `core.storage.journal.checksum_before` has it."""
     seal: int = 0
     """CRC-32 of the file with a seal of 0: whoever goes on from it believes every figure in it."""
 
@@ -39,7 +39,7 @@ _PLACE = re.compile(rb'("place":\{"offset":\d+,"check":\d+,"seal":)(\d+)')
 
 def write_sealed(path: Path, kept: Placed, journal: Path, offset: int) -> None:
     """Write what `journal` adds up to up to `offset`. Raises OSError."""
-    kept.place = Place(offset=offset, check=check(journal, offset) or 0)
+    kept.place = Place(offset=offset, check=checksum_before(journal, offset) or 0)
     blank = encode(kept)  # type: ignore[arg-type] # all of them are Structs
     sealed = _PLACE.sub(rb"\g<1>%d" % zlib.crc32(blank), blank, count=1)
     write_atomic(path, sealed, durable=False)
@@ -58,4 +58,4 @@ def read_sealed(path: Path, kind: type[Kept], journal: Path) -> tuple[Kept, int]
     found, place = _PLACE.search(raw), kept.place
     if not found or not place or zlib.crc32(_PLACE.sub(rb"\g<1>0", raw, count=1)) != int(found[2]):
         return None
-    return (kept, place.offset) if check(journal, place.offset) == place.check else None
+    return (kept, place.offset) if checksum_before(journal, place.offset) == place.check else None

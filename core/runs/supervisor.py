@@ -25,7 +25,7 @@ from core.runs.failure import reason_in
 from core.runs.launch import python
 from core.runs.leftovers import sweep_dead
 from core.storage.files import private
-from core.storage.journal import Lines
+from core.storage.journal import JournalWriter
 from core.storage.locks import Lock
 from core.storage.workspace import Workspace
 
@@ -47,7 +47,7 @@ def supervise(run: Run) -> int:
     with lock:
         if _adopt(run) and run.last_word():
             return 0
-        records = Lines(run.path / "launches.jsonl")
+        records = JournalWriter(run.path / "launches.jsonl")
         attempt = max((record.attempt for record in run.launches()), default=0)
         crashes, seen = 0, _newest_checkpoint(run)
         while True:
@@ -129,7 +129,7 @@ def command(run: Run, attempt: int) -> list[str]:
     return python("torch.distributed.run", *together, *worker)
 
 
-def _record(records: Lines, record: Launched | Exited) -> None:
+def _record(records: JournalWriter, record: Launched | Exited) -> None:
     records.append(msgspec.json.encode(record))
     records.sync()
 

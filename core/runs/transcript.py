@@ -17,7 +17,7 @@ from core.parsing import ParseError, parse
 from core.recipe.sampling import Sampling
 from core.sample.conversation import Message, Role
 from core.storage.files import write_atomic
-from core.storage.journal import Lines, Tail
+from core.storage.journal import JournalReader, JournalWriter
 from core.storage.locks import Lock
 
 FILE_LIMIT = 2**22
@@ -105,7 +105,7 @@ class Transcripts:
             if file.exists() and file.stat().st_size > FILE_LIMIT:
                 write_atomic(file, b"".join(_encode(said) + b"\n" for said in self.conversation(checkpoint)))
                 file.chmod(0o600)
-            lines = Lines(file)
+            lines = JournalWriter(file)
             try:
                 self.kept = all(lines.append(_encode(entry)) for entry in entries)
             finally:
@@ -141,7 +141,7 @@ def _conversations(file: Path, *, name: bool = False) -> list[list[Said]]:
     found: list[list[Said]] = [[]]
     own = True
     try:
-        lines = Tail(file).lines()
+        lines = JournalReader(file).lines()
     except OSError:
         return found
     for line in lines:

@@ -18,7 +18,7 @@ CHUNK = 2**18
 """Bytes of a journal in memory at a time: all of one of a million steps took 670 MB."""
 
 
-class Lines:
+class JournalWriter:
     """Append-only writer of a file of lines: one `write` a line, so that only a full disk can tear one.
 
     Opening it cuts off a torn last line that a crash left. One writer at a time, which the writer's lock ensures.
@@ -68,7 +68,7 @@ class Lines:
         os.close(self._fd)
 
 
-def newest_first(path: Path) -> Iterator[AnyEvent]:
+def read_backwards(path: Path) -> Iterator[AnyEvent]:
     """The events in the last MiB or so of a journal, the last one first; what cannot be read is passed over.
 
     Reads as much as is asked for, 2 KiB and then some 16 KiB at a time: whoever lists runs asks for the last line.
@@ -90,7 +90,7 @@ def newest_first(path: Path) -> Iterator[AnyEvent]:
         return
 
 
-def check(path: Path, offset: int) -> int | None:
+def checksum_before(path: Path, offset: int) -> int | None:
     """What tells whether the file of lines at `path` is still the same up to `offset`: a checksum of the lines before.
 
     None where no line ends there.
@@ -104,7 +104,7 @@ def check(path: Path, offset: int) -> int | None:
     return zlib.crc32(before) if len(before) == min(offset, CHECKED) and before.endswith(b"\n") else None
 
 
-class Tail:
+class JournalReader:
     """What is new in a file of lines since the last look, safe beside a writer, a crash and a replaced file."""
 
     def __init__(self, path: Path, offset: int = 0) -> None:
@@ -137,14 +137,14 @@ class Tail:
         self.offset += end
         return data[:end].splitlines()
 
-    def each_line(self) -> Iterator[bytes]:
+    def iter_lines(self) -> Iterator[bytes]:
         """The complete lines since the last call, however many: some hundred kB of them are in memory at a time."""
         while lines := self.lines(CHUNK):
             yield from lines
 
-    def each(self) -> Iterator[AnyEvent]:
+    def iter_events(self) -> Iterator[AnyEvent]:
         """The events since the last call, however many, in as little memory."""
-        return iter(self._decoded(self.each_line()))
+        return iter(self._decoded(self.iter_lines()))
 
     def events(self, limit: int = -1) -> list[AnyEvent]:
         """The events since the last call, or those in about the next `limit` bytes."""

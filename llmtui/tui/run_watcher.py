@@ -12,7 +12,7 @@ from textual.message import Message
 from core.runs.directory import InvalidRunError, Run, State, run_names
 from core.runs.failure import failure
 from core.runs.summary import Summary
-from core.storage.journal import Tail
+from core.storage.journal import JournalReader
 from core.storage.workspace import Workspace
 from llmtui.view.history import History
 from llmtui.view.run_snapshot import RunSnapshot
@@ -59,7 +59,7 @@ class Follower:
         """Seconds between ticks."""
         self.glances: list[RunSnapshot] = []
         self.history: History | None = None
-        self._tail: Tail | None = None
+        self._tail: JournalReader | None = None
         self._wake = asyncio.Event()
         self._known: dict[str, tuple[object, RunSnapshot]] = {}
         self._added = self._turn = 0

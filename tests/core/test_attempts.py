@@ -25,7 +25,7 @@ from core.runs.control import ask_stop
 from core.runs.directory import Run
 from core.runs.series import Series
 from core.runs.summary import Summary
-from core.storage.journal import Tail
+from core.storage.journal import JournalReader
 from core.storage.locks import Lock
 from core.storage.workspace import Workspace
 from core.worker import STOPPED, Worker
@@ -76,9 +76,9 @@ def test_an_attempt_that_begins_without_a_checkpoint_ends_the_one_before(
 ) -> None:
     run = Run.create(workspace, tiny())
     worked(run, ATTEMPT, monkeypatch)
-    assert not [event for event in Tail(run.journal).events() if isinstance(event, Resumed)]
+    assert not [event for event in JournalReader(run.journal).events() if isinstance(event, Resumed)]
     worked(run, ATTEMPT[:6], monkeypatch, attempt=2)
-    events = Tail(run.journal).events()
+    events = JournalReader(run.journal).events()
     assert [(event.step, event.checkpoint) for event in events if isinstance(event, Resumed)] == [(0, "")]
     history, summary = History(run), Summary()
     history.absorb(events)
@@ -97,7 +97,7 @@ def test_an_attempt_that_goes_on_from_a_checkpoint_says_no_more_than_that(
     run = Run.create(workspace, tiny())
     worked(run, ATTEMPT, monkeypatch)
     worked(run, [TRAIN, Resumed(step=4, checkpoint="step-4"), SHAPE, metric(5)], monkeypatch, attempt=2)
-    assert [event.step for event in Tail(run.journal).events() if isinstance(event, Resumed)] == [4]
+    assert [event.step for event in JournalReader(run.journal).events() if isinstance(event, Resumed)] == [4]
     summary = run.summary()
     assert summary.saved is not None
     assert (summary.saved.step, summary.saved.path) == (4, "step-4")
@@ -130,7 +130,7 @@ def test_a_stop_is_heard_before_the_first_step(
     run = Run.create(workspace, tiny())
     ask_stop(run)
     assert worked(run, [TRAIN, first, *ATTEMPT[2:]], monkeypatch) == STOPPED
-    events = Tail(run.journal).events()
+    events = JournalReader(run.journal).events()
     assert isinstance(events[-1], Ended)
     assert not [event for event in events if isinstance(event, Metric)]
 
@@ -141,7 +141,7 @@ def test_nothing_is_written_behind_the_last_word(
     monkeypatch.setattr("core.worker.READ_EVERY", 0.0)
     run = Run.create(workspace, tiny())
     worked(run, ATTEMPT, monkeypatch)
-    assert isinstance(Tail(run.journal).events()[-1], Ended)
+    assert isinstance(JournalReader(run.journal).events()[-1], Ended)
 
 
 def test_the_final_evaluation_moves_and_says_how_long_still() -> None:

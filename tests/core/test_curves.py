@@ -31,7 +31,7 @@ from core.runs.curves import KEPT, Curves
 from core.runs.directory import Run
 from core.runs.journal_offset import write_sealed
 from core.runs.series import CAPACITY, Series
-from core.storage.journal import Lines, Tail
+from core.storage.journal import JournalReader, JournalWriter
 from core.storage.workspace import Workspace
 from core.worker import Worker
 from llmtui.cli.commands import show
@@ -58,13 +58,13 @@ def opened(run: Run) -> tuple[History, int]:
     history = History(run)
     history.curves, tail = run.curves()
     start = tail.offset
-    history.absorb(tail.each())
+    history.absorb(tail.iter_events())
     return history, start
 
 
 def write(run: Run, events: list[AnyEvent], kept_at: int) -> None:
     """A journal of `events`, and the curves of so many of them."""
-    journal, curves = Lines(run.journal), Curves()
+    journal, curves = JournalWriter(run.journal), Curves()
     for number, event in enumerate(events):
         if number == kept_at:
             write_sealed(run.path / "curves.json", curves, run.journal, journal.size)
@@ -179,13 +179,15 @@ def test_a_long_run_is_told_from_what_was_kept_as_it_is_from_its_journal(
     run = finished_run(workspace, "long", 400)
     assert llmtui(["watch", "--plain"]) == 0
     whole = capsys.readouterr()
-    events = list(Tail(run.journal).each())
+    events = list(JournalReader(run.journal).iter_events())
     run.journal.unlink()
     write(run, events, len(events) - 30)
     monkeypatch.setattr(show, "SOON_READ", 0)
     read: list[AnyEvent] = []
-    real = Tail.each
-    monkeypatch.setattr(Tail, "each", lambda tail: (read.append(event) or event for event in real(tail)))
+    real = JournalReader.iter_events
+    monkeypatch.setattr(
+        JournalReader, "iter_events", lambda tail: (read.append(event) or event for event in real(tail))
+    )
     assert llmtui(["watch", "--plain"]) == 0
     assert capsys.readouterr() == whole
     assert len(read) == 30

@@ -19,7 +19,7 @@ from core.runs import supervisor
 from core.runs.directory import Exited, Launched, Run, State
 from core.runs.failure import failure, reason_in
 from core.runs.leftovers import sweep_dead
-from core.storage.journal import Lines, Tail
+from core.storage.journal import JournalReader, JournalWriter
 from core.storage.locks import Lock
 from core.storage.workspace import Workspace
 from llmtui.cli.main import run as command_line
@@ -34,7 +34,7 @@ READING = Reading(cpu=0, cores=1, ram=0, ram_total=1, process_ram=0, process_cpu
 def over(workspace: Workspace, recipe: Recipe, *events: Started | Ended | Reading | Note, attempts: int = 1) -> Run:
     """A run after so many attempts, whose journal is these events."""
     run = Run.create(workspace, recipe)
-    launches, journal = Lines(run.path / "launches.jsonl"), Lines(run.journal)
+    launches, journal = JournalWriter(run.path / "launches.jsonl"), JournalWriter(run.journal)
     for attempt in range(1, attempts + 1):
         launches.append(encode(Launched(attempt=attempt)))
         launches.append(encode(Exited(attempt=attempt, code=1)))
@@ -54,7 +54,7 @@ def test_a_device_that_is_not_there_ends_the_run_at_once_with_its_reason_everywh
     run = Run.open(path)
     assert run.state() is State.FAILED
     assert [type(record) for record in run.launches()] == [Launched, Exited]
-    assert isinstance(list(Tail(run.journal).events())[-1], Ended)
+    assert isinstance(list(JournalReader(run.journal).events())[-1], Ended)
     for command in (["ls"], ["ls", "--json"], ["show", run.id]):
         assert command_line(command) == 0
         assert "cannot train: there is no cuda device" in capsys.readouterr().out

@@ -31,7 +31,7 @@ from core.recipe.schema import Recipe
 from core.runs.directory import Run
 from core.runs.journal_offset import write_sealed
 from core.runs.summary import Summary
-from core.storage.journal import Lines, Tail, newest_first
+from core.storage.journal import JournalReader, JournalWriter, read_backwards
 from core.storage.workspace import Workspace
 
 
@@ -47,11 +47,11 @@ def test_a_journal_cut_at_any_byte_reads_as_its_complete_lines_and_can_be_contin
         path = tmp_path / f"{cut}.jsonl"
         path.write_bytes(whole[:cut])
         complete = whole[:cut].count(b"\n")
-        assert len(Tail(path).events()) == complete
-        writer = Lines(path)
+        assert len(JournalReader(path).events()) == complete
+        writer = JournalWriter(path)
         writer.append(lines[0])
         writer.close()
-        assert len(Tail(path).events()) == complete + 1
+        assert len(JournalReader(path).events()) == complete + 1
 
 
 @given(st.lists(st.integers(0, 60), max_size=20))
@@ -61,7 +61,7 @@ def test_a_reader_that_looks_at_any_moment_sees_every_event_once(chunks: list[in
     whole = b"".join(encode(metric(step)) + b"\n" for step in range(10))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "journal.jsonl"
-        tail, seen, at = Tail(path), [], 0
+        tail, seen, at = JournalReader(path), [], 0
         for size in [*chunks, len(whole)]:
             with path.open("ab") as file:
                 file.write(whole[at : at + size])
@@ -73,7 +73,7 @@ def test_a_reader_that_looks_at_any_moment_sees_every_event_once(chunks: list[in
 def test_damaged_and_unknown_lines_are_counted_and_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     path.write_bytes(b'{"type":"FromTheFuture"}\n\xff\xfe\nnull\n' + encode(Note(text="x")) + b"\n")
-    tail = Tail(path)
+    tail = JournalReader(path)
     assert [type(event) for event in tail.events()] == [Note]
     assert tail.unreadable == 3
 
@@ -86,7 +86,7 @@ def test_numbers_of_numpy_are_written_as_pythons() -> None:
 def test_a_file_that_was_replaced_or_cut_is_read_from_its_start(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     path.write_bytes(encode(metric(1)) + b"\n" + encode(metric(2)) + b"\n")
-    tail = Tail(path)
+    tail = JournalReader(path)
     assert len(tail.events()) == 2
     path.write_bytes(encode(metric(3)) + b"\n")
     assert [event.step for event in tail.events() if isinstance(event, Metric)] == [3]
@@ -98,14 +98,14 @@ def test_a_file_that_was_replaced_or_cut_is_read_from_its_start(tmp_path: Path) 
 
 def test_the_newest_events_are_found_without_reading_the_rest(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
-    assert list(newest_first(path)) == []
+    assert list(read_backwards(path)) == []
     said = [metric(1), Ended(attempt=3, outcome="done"), metric(2)]
     padding = Note(text="x" * 20_000)  # longer than what is read at once
     lines = [encode(event) + b"\n" for event in (said[0], padding, *said[1:])]
     path.write_bytes(b"x" * 2**21 + b"\n" + b"".join(lines) + b"{torn")
-    assert list(newest_first(path)) == [*said[:0:-1], padding, said[0]]
+    assert list(read_backwards(path)) == [*said[:0:-1], padding, said[0]]
     path.write_bytes(b"".join(lines))
-    assert list(newest_first(path)) == [*said[:0:-1], padding, said[0]]
+    assert list(read_backwards(path)) == [*said[:0:-1], padding, said[0]]
 
 
 def test_an_older_attempts_later_steps_no_longer_count() -> None:
@@ -158,7 +158,7 @@ def test_what_a_journal_adds_up_to_is_taken_from_the_status_and_only_the_rest_is
     workspace: Workspace, tiny: Callable[..., Recipe]
 ) -> None:
     run = Run.create(workspace, tiny())
-    journal, summary = Lines(run.journal), Summary()
+    journal, summary = JournalWriter(run.journal), Summary()
     said = events_of(400)
     for event in said[:300]:
         journal.append(encode(event))
@@ -170,7 +170,7 @@ def test_what_a_journal_adds_up_to_is_taken_from_the_status_and_only_the_rest_is
 
     def whole() -> Summary:
         folded = Summary()
-        for event in Tail(run.journal).each():
+        for event in JournalReader(run.journal).iter_events():
             folded.absorb(event)
         return folded
 
@@ -180,7 +180,7 @@ def test_what_a_journal_adds_up_to_is_taken_from_the_status_and_only_the_rest_is
     found, rest = run.folded()
     assert rest.offset > 0
     assert figures(found) == figures(msgspec.json.decode(status, type=Summary))
-    for event in rest.each():
+    for event in rest.iter_events():
         found.absorb(event)
     assert figures(found) == figures(whole())
 
@@ -193,7 +193,7 @@ def test_what_a_journal_adds_up_to_is_taken_from_the_status_and_only_the_rest_is
         (run.path / "status.json").write_bytes(spoiled)
         found, rest = run.folded()
         assert (found.events, rest.offset) == (0, 0)
-        for event in rest.each():
+        for event in rest.iter_events():
             found.absorb(event)
         assert figures(found) == figures(whole())
 
@@ -206,7 +206,7 @@ def test_what_a_journal_adds_up_to_is_taken_from_the_status_and_only_the_rest_is
 
 def test_a_damaged_status_is_made_up_for_by_the_journal(workspace: Workspace, tiny: Callable[..., Recipe]) -> None:
     run = Run.create(workspace, tiny())
-    journal = Lines(run.journal)
+    journal = JournalWriter(run.journal)
     for event in events_of(20):
         journal.append(encode(event))
     assert run.summary().metric is None

@@ -19,7 +19,7 @@ from core.recipe.schema import Recipe
 from core.runs.directory import Run
 from core.runs.launch import environment, python
 from core.runs.recipe_change import change
-from core.storage.journal import Tail
+from core.storage.journal import JournalReader
 from core.storage.workspace import Workspace
 from tests.core.training import same, saved_tensors
 from tests.waiting import wait_for
@@ -58,7 +58,7 @@ def kill_at(run: Run, workspace: Workspace, attempt: int, step: int, after: floa
 
 
 def reach(run: Run, attempt: int, step: int) -> None:
-    tail, seen = Tail(run.journal), [0]
+    tail, seen = JournalReader(run.journal), [0]
 
     def there() -> bool:
         for event in tail.events():
@@ -73,7 +73,7 @@ def reach(run: Run, attempt: int, step: int) -> None:
 def last_said(run: Run) -> dict[tuple[str, int], tuple[float | None, ...]]:
     """What the newest attempt at each step said of it: losses, rates and norms, and what evaluations found."""
     said: dict[tuple[str, int], tuple[float | None, ...]] = {}
-    for event in Tail(run.journal).events():
+    for event in JournalReader(run.journal).events():
         match event:
             case Resumed(step=step):
                 said = {key: value for key, value in said.items() if key[1] <= step}
@@ -118,7 +118,7 @@ def test_killed_three_times_the_end_is_that_of_an_undisturbed_run_to_the_bit(
         kill_at(killed, workspace, attempt, step, after)
     work(killed, workspace, KILLS + 1)
     told = f"killed at (step, seconds after it) {moments}, LLMTUI_TEST_SEED={os.environ.get('LLMTUI_TEST_SEED', '1')}"
-    resumed = [event.step for event in Tail(killed.journal).events() if isinstance(event, Resumed)]
+    resumed = [event.step for event in JournalReader(killed.journal).events() if isinstance(event, Resumed)]
     assert resumed and all(step % EVERY == 0 for step in resumed), told
     whole = last_said(undisturbed)
     assert [step for kind, step in whole if kind == "step"] == list(range(1, STEPS + 1))
@@ -148,7 +148,7 @@ def test_killed_while_a_checkpoint_is_being_written_the_one_before_it_is_there(
     assert max(run.checkpoints.glob("step-????????")) == whole
     change(run, [f"train.steps={kept + every}"])
     work(run, workspace, 2)
-    events = list(Tail(run.journal).events())
+    events = list(JournalReader(run.journal).events())
     assert [event.step for event in events if isinstance(event, Resumed)] == [kept]
     assert not [event for event in events if isinstance(event, Note) and event.level != "info"]
     assert not staged.exists()

@@ -18,7 +18,7 @@ from core.runs.control import ask_checkpoint, ask_go_on, ask_pause, ask_sample, 
 from core.runs.directory import InvalidRunError, Run, RunActiveError, RunNotFoundError, State, find_run
 from core.runs.launch import kill, start, wait_until_dead
 from core.storage.artifact import Artifact
-from core.storage.journal import Tail
+from core.storage.journal import JournalReader
 from core.storage.workspace import Workspace
 from core.train.commands import Draw
 from tests.conftest import wait_for_state
@@ -29,12 +29,12 @@ Launch = Callable[[Recipe], Run]
 
 
 def steps(run: Run) -> list[int]:
-    return [event.step for event in Tail(run.journal).events() if isinstance(event, Metric)]
+    return [event.step for event in JournalReader(run.journal).events() if isinstance(event, Metric)]
 
 
 def reach(run: Run, step: int) -> None:
     """Return once the run has journalled `step`."""
-    tail = Tail(run.journal)
+    tail = JournalReader(run.journal)
     wait_for(
         lambda: any(isinstance(event, Metric) and event.step >= step for event in tail.events()),
         what=f"{run.id} at step {step}: {run.state()}",
@@ -55,7 +55,7 @@ def test_a_run_goes_through_all_stages_and_a_second_one_skips_the_data(launched:
 
     second = launched(tiny("train.steps=20"))
     wait_for_state(second, State.DONE, State.FAILED)
-    skipped = [event.stage for event in Tail(second.journal).events() if isinstance(event, StageSkipped)]
+    skipped = [event.stage for event in JournalReader(second.journal).events() if isinstance(event, StageSkipped)]
     assert skipped == ["download", "preprocess", "tokenize"]
 
 
@@ -63,7 +63,7 @@ def test_another_learning_rate_does_not_tokenize_again_another_vocabulary_does(l
     def skipped(*overrides: str) -> list[str]:
         run = launched(tiny("train.steps=2", *overrides))
         wait_for_state(run, State.DONE, State.FAILED)
-        return [event.stage for event in Tail(run.journal).events() if isinstance(event, StageSkipped)]
+        return [event.stage for event in JournalReader(run.journal).events() if isinstance(event, StageSkipped)]
 
     assert skipped() == []
     assert skipped("train.lr=0.01") == ["download", "preprocess", "tokenize"]
@@ -116,7 +116,7 @@ def test_checkpoints_and_samples_come_when_asked_for(launched: Launch, tiny: Mak
     ask_checkpoint(run)
     ask_sample(run, Draw(prompt="the old", temperature=0, seed=9))
     wait_for(run.saved_checkpoints)
-    tail = Tail(run.journal)
+    tail = JournalReader(run.journal)
     wait_for(lambda: any(isinstance(e, Sample) and e.prompt == "the old" and e.seed == 9 for e in tail.events()))
 
 
@@ -159,7 +159,7 @@ def test_kill_9_at_a_random_moment_and_the_run_tells_the_truth_and_finishes(
     wait_for_state(run, State.DONE)
     seen = steps(run)
     assert set(seen) == set(range(1, 401))
-    final = [e for e in Tail(run.journal).events() if isinstance(e, Evaluation) and e.final]
+    final = [e for e in JournalReader(run.journal).events() if isinstance(e, Evaluation) and e.final]
     assert final[-1].step == 400
 
 
@@ -198,7 +198,7 @@ def test_the_last_good_checkpoint_is_used_when_the_newest_is_torn(
     os.truncate(newest.path / "model.safetensors", 1000)
     start(run, workspace)
     wait_for_state(run, State.DONE)
-    notes = [event.text for event in Tail(run.journal).events() if isinstance(event, Note)]
+    notes = [event.text for event in JournalReader(run.journal).events() if isinstance(event, Note)]
     assert any(newest.path.name in note for note in notes)
 
 
@@ -225,7 +225,7 @@ time.sleep(60)
     try:
         reach(run, 5)
         assert run.state() is State.RUNNING
-        attempts = [event.attempt for event in Tail(run.journal).events() if isinstance(event, Started)]
+        attempts = [event.attempt for event in JournalReader(run.journal).events() if isinstance(event, Started)]
         assert attempts == [1]
     finally:
         ask_stop(run)

@@ -19,7 +19,7 @@ from core.runs.control import ask_go_on, ask_pause
 from core.runs.directory import Exited, Run, State
 from core.runs.launch import environment, kill, python, wait_until_dead
 from core.storage.artifact import Artifact
-from core.storage.journal import Tail
+from core.storage.journal import JournalReader
 from core.storage.locks import Lock
 from core.storage.workspace import Workspace
 from core.train.distributed import DistributedDeviceError, Ranks
@@ -64,7 +64,7 @@ def reach(run: Run, step: int, attempt: int = 1) -> None:
     """Return once `attempt` at the run has journalled `step`."""
 
     def there() -> bool:
-        said = list(Tail(run.journal).events())
+        said = list(JournalReader(run.journal).events())
         begun = [place for place, event in enumerate(said) if isinstance(event, Started) and event.attempt == attempt]
         return bool(begun) and any(isinstance(event, Metric) and event.step >= step for event in said[begun[0] :])
 
@@ -78,7 +78,7 @@ def trainers(above: int) -> list[psutil.Process]:
 
 
 def said(run: Run) -> tuple[list[float], list[float]]:
-    events = list(Tail(run.journal).events())
+    events = list(JournalReader(run.journal).events())
     return [event.loss for event in of(Metric, events)], [event.loss for event in of(Evaluation, events)]
 
 
@@ -97,7 +97,7 @@ def test_two_processes_lose_as_one_with_twice_the_accumulation_and_only_one_of_t
     for ours, theirs in zip(said(two), said(one), strict=True):
         assert ours == pytest.approx(theirs, abs=1e-5)
     assert len(said(two)[0]) == 12
-    (started,) = of(Started, list(Tail(two.journal).events()))
+    (started,) = of(Started, list(JournalReader(two.journal).events()))
     assert started.device.startswith("2 processes, ")
     assert {"rng.torch.0", "rng.torch.1"} <= saved_tensors(two.checkpoints).keys()
     assert sorted(path.name for path in two.path.iterdir()) == sorted(path.name for path in one.path.iterdir())
@@ -122,13 +122,13 @@ def test_whichever_process_is_killed_all_end_and_the_run_goes_on_with_two_or_wit
         assert len(gone) == 2 and not alive, run.log.read_text()
         assert torchrun.wait() != 0
         assert run.last_word() is None
-    said = list(Tail(run.journal).events())
+    said = list(JournalReader(run.journal).events())
     assert len(list(of(Resumed, said))) == len(victims) - 1
     assert "exitcode  : -9" in run.log.read_text()  # torchrun names who was killed
     last = run.saved_checkpoints()[-1].facts["step"]
     assert isinstance(last, int)
     assert command_line(["resume", run.id, "--set", f"train.steps={last + 3}"]) == 0
-    resumed = list(of(Resumed, list(Tail(run.journal).events())))[-1]
+    resumed = list(of(Resumed, list(JournalReader(run.journal).events())))[-1]
     assert (resumed.step, run.summary().metric.step) == (last, last + 3)  # type: ignore[union-attr]
 
 
@@ -145,7 +145,7 @@ def test_a_data_stage_that_fails_ends_all_of_them_with_its_sentence(
     assert torchrun.wait() != 0
     assert not psutil.wait_procs(both, PATIENCE)[1]
     assert run.state() is State.FAILED
-    (ended,) = of(Ended, list(Tail(run.journal).events()))
+    (ended,) = of(Ended, list(JournalReader(run.journal).events()))
     assert ended.what == "cannot read the source: the folder is empty"
 
 
@@ -186,14 +186,14 @@ def test_a_run_keeps_its_number_of_processes_waits_without_working_and_changes_i
         assert command_line(["resume", run.id, "--processes", "3"]) == 75
         assert command_line(["stop", run.id]) == 0
         assert run.state() is State.STOPPED
-        events = list(Tail(run.journal).events())
+        events = list(JournalReader(run.journal).events())
         assert [event.device[:13] for event in of(Started, events)] == ["2 processes, "] * 2
         assert any(isinstance(record, Exited) and record.code for record in run.launches())
         step = events[-2].step if isinstance(events[-2], Metric) else run.summary().metric.step  # type: ignore[union-attr]
         capsys.readouterr()
         assert command_line(["resume", run.id, "--processes", "1", "--set", f"train.steps={step + 2}"]) == 0
         assert "processes 2 → 1" in capsys.readouterr().err
-        assert "processes" not in list(of(Started, list(Tail(run.journal).events())))[-1].device
+        assert "processes" not in list(of(Started, list(JournalReader(run.journal).events())))[-1].device
     finally:
         if (pid := run.supervisor()) is not None:
             os.kill(pid, signal.SIGKILL)

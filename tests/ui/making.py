@@ -38,7 +38,7 @@ from core.runs.directory import Exited, Launched, Run
 from core.runs.summary import Summary
 from core.storage.artifact import write_directory
 from core.storage.files import write_atomic
-from core.storage.journal import Lines
+from core.storage.journal import JournalWriter
 from core.storage.workspace import Workspace
 
 TEXT = '''(path, encoding="utf-8"):
@@ -176,7 +176,7 @@ class Worker:
 
     def __init__(self, run: Run) -> None:
         self.run, self.summary = run, Summary()
-        self._journal = Lines(run.journal)
+        self._journal = JournalWriter(run.journal)
 
     def say(self, *events: AnyEvent) -> None:
         """Append to the journal and renew the status."""
@@ -193,7 +193,7 @@ def make_run(workspace: Workspace, name: str, *overrides: str) -> Run:
 
 def launched(run: Run, *, gave_up: bool = False, code: int | None = None, attempt: int = 1) -> None:
     """The supervisor's records of one attempt."""
-    records = Lines(run.path / "launches.jsonl")
+    records = JournalWriter(run.path / "launches.jsonl")
     records.append(msgspec.json.encode(Launched(attempt=attempt)))
     if code is not None:
         records.append(msgspec.json.encode(Exited(attempt=attempt, code=code, gave_up=gave_up)))

@@ -14,7 +14,7 @@ from core.recipe.file import load, to_toml
 from core.recipe.schema import Recipe
 from core.runs import launch
 from core.runs.directory import Run, State
-from core.storage.journal import Tail, newest_first
+from core.storage.journal import JournalReader, read_backwards
 from core.storage.workspace import Workspace
 from llmtui.cli.commands.options import (
     NAMED,
@@ -109,7 +109,7 @@ def _begin(recipe: Recipe, *, detach: bool, workbench: bool, processes: int = 1)
             _say_where_it_stands(started)
             return code
         say(f"{started.id} works in the background; Ctrl-C leaves it to itself")
-        return stay_with(started, Narrator(), Tail(started.journal))
+        return stay_with(started, Narrator(), JournalReader(started.journal))
 
 
 @contextlib.contextmanager
@@ -134,26 +134,26 @@ def _say_where_it_stands(run: Run) -> None:
         conclude(run, replayed(run)[0])
 
 
-def replayed(run: Run) -> tuple[Narrator, Tail]:
+def replayed(run: Run) -> tuple[Narrator, JournalReader]:
     """Somebody who has heard all that the run has said so far, and where its journal goes on."""
     summary, tail = run.folded()
     told = Narrator(summary)
     drawn: list[Sample] = []
-    for event in newest_first(run.journal):  # what the last stage drew stands at the end, if it drew
+    for event in read_backwards(run.journal):  # what the last stage drew stands at the end, if it drew
         if isinstance(event, Sample):
             drawn.append(event)
         elif isinstance(event, StageStarted):
             told.samples = drawn[::-1] if event.stage == "sample" else []
             break
-    for event in tail.each():
+    for event in tail.iter_events():
         for _ in told.tell(event):
             pass
     return told, tail
 
 
-def stay_with(run: Run, told: Narrator, tail: Tail) -> int:
+def stay_with(run: Run, told: Narrator, tail: JournalReader) -> int:
     """Tell of the run until it ends, then print what came of it; the exit code."""
-    for event in follow(run, tail.each):
+    for event in follow(run, tail.iter_events):
         for line in told.tell(event):
             say(line, indent=INDENT)
     return conclude(run, told)

@@ -26,7 +26,7 @@ from core.runs.directory import (
 )
 from core.runs.failure import failure, told
 from core.runs.summary import Stage
-from core.storage.journal import Tail
+from core.storage.journal import JournalReader
 from core.storage.workspace import Workspace
 from llmtui.cli.commands.options import NAMED, json_option, run_argument
 from llmtui.cli.commands.run import conclude
@@ -220,17 +220,17 @@ def watch(wanted: str | None, plain: bool, as_json: bool) -> int:
 
         return run_workbench(workspace.look(), run.id)
     told, tail = _tell_so_far(run)
-    for event in follow(run, tail.each):
+    for event in follow(run, tail.iter_events):
         for line in told.tell(event):
             out(line, indent=INDENT)
     return conclude(run, told)
 
 
-def _tell_so_far(run: Run) -> tuple[Narrator, Tail]:
+def _tell_so_far(run: Run) -> tuple[Narrator, JournalReader]:
     """Tell what the run has said, and what goes on behind it; of a long journal the newest events of each sort."""
     curves, tail = run.curves()
     if tail.offset <= SOON_READ:
-        curves, tail = Curves(), Tail(run.journal)
+        curves, tail = Curves(), JournalReader(run.journal)
     told, kept = Narrator(), curves.newest()
     if curves.noted > len(kept):
         say(f"the newest {len(kept):,} of {curves.noted:,} events; llmtui watch --json {run.id} prints the journal")
@@ -238,7 +238,7 @@ def _tell_so_far(run: Run) -> tuple[Narrator, Tail]:
         for line in told.tell(event, progress=False):
             out(line, indent=INDENT)
     told.summary = curves.summary
-    for event in tail.each():
+    for event in tail.iter_events():
         for line in told.tell(event, progress=False):
             out(line, indent=INDENT)
     return told, tail
@@ -246,7 +246,7 @@ def _tell_so_far(run: Run) -> tuple[Narrator, Tail]:
 
 def _watch_json(run: Run) -> int:
     """Print the journal as it grows; the run's exit code."""
-    for line in follow(run, Tail(run.journal).each_line):
+    for line in follow(run, JournalReader(run.journal).iter_lines):
         try:
             event = parse_json(line, object)
         except ParseError:
