@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from core.checkpoints import checkpoint_paths
 from core.events import Event, Progress, Sample, StageFinished, StageSkipped, StageStarted
 from core.jobs.prepare import Stage, prepare, run_stage
 from core.model.device import Device, keep_memory
@@ -54,7 +55,7 @@ def pipeline(recipe: Recipe, workspace: Workspace, run: Path, device: Device, ra
 
 def _data(recipe: Recipe, workspace: Workspace, run: Path) -> Generator[Event, Commands | None, Artifact]:
     """The tokens to train on."""
-    folders = sorted((run / "checkpoints").glob("step-*"), reverse=True)
+    folders = checkpoint_paths(run / "checkpoints")
     if not folders:
         yield from look_ahead(recipe, workspace)
         folders = [found] if (found := look(recipe, workspace)) else []

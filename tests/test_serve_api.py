@@ -16,6 +16,7 @@ import pytest
 
 openai = pytest.importorskip("openai")
 
+from core.checkpoints import readable_checkpoints  # noqa: E402
 from core.recipe.sampling import Sampling  # noqa: E402
 from core.runs.directory import Run  # noqa: E402
 from core.storage.workspace import Workspace  # noqa: E402
@@ -114,7 +115,7 @@ def client(served: Served) -> openai.OpenAI:
 def test_models_are_runs_and_their_checkpoints(client: openai.OpenAI, plain: Run, bot: Run) -> None:
     models = {model.id: model for model in client.models.list()}
     assert set(models) == {bot.id, f"{bot.id}@100", plain.id, f"{plain.id}@200", f"{plain.id}@100"}
-    assert models[plain.id].created == int(plain.saved_checkpoints()[-1].manifest.made_at) > 0
+    assert models[plain.id].created == int(readable_checkpoints(plain.checkpoints)[-1].manifest.made_at) > 0
     assert client.models.retrieve(f"{plain.id}@100").id == f"{plain.id}@100"
 
 
@@ -324,7 +325,7 @@ def test_a_wrong_method_is_told_which_one_is_right(served: Served) -> None:
 
 def test_a_checkpoint_that_cannot_be_read_is_no_fault_of_the_request(served: Served, room: Workspace) -> None:
     run = speaking(room, 100, name="broken")
-    weights = run.saved_checkpoints()[0].path / "model.safetensors"
+    weights = readable_checkpoints(run.checkpoints)[0].path / "model.safetensors"
     weights.chmod(0o600)
     weights.write_bytes(b"x" * weights.stat().st_size)
     with pytest.raises(openai.InternalServerError) as caught:
@@ -514,7 +515,7 @@ def test_turns_come_as_text_as_parts_and_as_nothing() -> None:
 
 
 def test_settings_of_other_servers_mean_the_same_here(bot: Run) -> None:
-    offer = Offer(id="bot", run=bot, checkpoint=bot.saved_checkpoints()[0])
+    offer = Offer(id="bot", run=bot, checkpoint=readable_checkpoints(bot.checkpoints)[0])
 
     def sampling(**said: object) -> Sampling:
         return Job.of(parsed(**said)[0], offer).sampling

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from core.checkpoints import readable_checkpoints
 from core.storage.workspace import Workspace
 from llmtui.server import server as running
 from llmtui.server.generation import Delta, Job
@@ -166,7 +167,7 @@ class Source:
 @pytest.fixture
 def teller(workspace: Workspace) -> Teller:
     run = speaking(workspace, 100, name="plain")
-    offer = Offer(id=run.id, run=run, checkpoint=run.saved_checkpoints()[0])
+    offer = Offer(id=run.id, run=run, checkpoint=readable_checkpoints(run.checkpoints)[0])
     return Teller(Job(offer=offer, prompts=[], sampling=run.recipe.sample.sampling(), texts=1), chat=False)
 
 

@@ -6,12 +6,12 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from core.checkpoints import checkpoint_paths, select_checkpoint
 from core.model.count import tensors
 from core.recipe.init_spec import OfHub, OfRun, ensure_fit, ensure_tokens, implied, meant, other_tokens, run_directory
 from core.recipe.model_config import MORE_ROWS, InitError, Weights, described, weight_files
 from core.recipe.safetensors_header import Kept, contents
 from core.recipe.schema import Model, Recipe
-from core.storage.artifact import Artifact, DamagedError
 from core.storage.workspace import Workspace
 from core.vocab.sizes import expected
 
@@ -42,26 +42,17 @@ def look(recipe: Recipe, workspace: Workspace, *, verify: bool = False) -> Path 
 
 
 def checkpoint(run: Path, step: int | None, *, verify: bool = False) -> tuple[Path, list[str]]:
-    """The checkpoint of that step, or the whole one of the lowest loss on the validation slice; and what is damaged.
+    """The checkpoint of that step or, for None, the best one; and the damaged ones that were skipped.
 
-    verify: read every byte of each. Raises InitError.
+    verify: compare the digests of its files. Raises InitError if there is none.
     """
-    found: list[tuple[float, Path]] = []
-    damaged: list[str] = []
-    for path in sorted((run / "checkpoints").glob("step-*"), reverse=True):
-        if step is not None and path.name != f"step-{step:08d}":
-            continue
-        try:
-            loss = float(Artifact.open(path, verify=verify).facts.get("slice_loss", float("inf")))
-        except DamagedError as damage:
-            damaged.append(f"{path.name} of {run.name}: {damage.what}")
-            continue
-        found.append((loss, path))
-    if not found:
+    checkpoints = run / "checkpoints"
+    selected, skipped = select_checkpoint(checkpoints, "best" if step is None else step, verify=verify)
+    if selected is None:
         which = f"of step {step:,}" if step is not None else "that can be read"
-        kept = ", ".join(path.name for path in sorted((run / "checkpoints").glob("step-*"))) or "none"
+        kept = ", ".join(path.name for path in reversed(checkpoint_paths(checkpoints))) or "none"
         raise InitError(f"it has no checkpoint {which}", where=run.name, todo=f"there are: {kept}")
-    return min(found, key=lambda pair: pair[0])[1], damaged
+    return selected.path, [f"{damaged.path.name} of {run.name}: {damaged.error.what}" for damaged in skipped]
 
 
 def ensure_begun(recipe: Recipe, folder: Path, found: Mapping[str, Kept], workspace: Workspace) -> None:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, get_args, get_type_hints
 import msgspec
 from msgspec import Struct
 
+from core.checkpoints import checkpoint_paths, step_of
 from core.errors import nearest
 from core.recipe.model_config import AS_GPT2, InitError, described, published_form, read_json
 from core.recipe.schema import Model, Recipe, Tokenize
@@ -175,8 +176,12 @@ def run_directory(workspace: Workspace, origin: OfRun) -> Path:
             where="model.init",
             todo=nearest(origin.name, [*names.values(), *names]) or "`llmtui ls` lists them",
         )
-    kept = "step-*" if origin.step is None else f"step-{origin.step:08d}"
-    return next((run for run in called if any((run / "checkpoints").glob(kept))), called[0])
+
+    def has_checkpoint(run: Path) -> bool:
+        steps = [step_of(path) for path in checkpoint_paths(run / "checkpoints")]
+        return bool(steps) if origin.step is None else origin.step in steps
+
+    return next((run for run in called if has_checkpoint(run)), called[0])
 
 
 def run_recipe(run: Path) -> Recipe:

@@ -41,7 +41,6 @@ from core.recipe.schema import Recipe
 from core.runs.curves import Curves
 from core.runs.journal_offset import read_sealed
 from core.runs.summary import Summary
-from core.storage.artifact import Artifact, DamagedError
 from core.storage.files import fsync_directory, remove_tree, write_atomic
 from core.storage.journal import JournalReader, read_backwards
 from core.storage.locks import Lock, holder
@@ -341,16 +340,6 @@ class Run:
     @property
     def pause_requested(self) -> bool:
         return (self.control / "pause").exists()
-
-    def saved_checkpoints(self) -> list[Artifact]:
-        """Complete checkpoints, oldest first; damaged ones are left out."""
-        found = []
-        for path in sorted(self.checkpoints.glob("step-*")):
-            try:
-                found.append(Artifact.open(path))
-            except DamagedError:
-                continue
-        return found
 
     def bytes(self) -> int:
         """Disk space it takes."""

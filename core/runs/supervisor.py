@@ -17,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 
+from core.checkpoints import checkpoint_paths
 from core.errors import BusyError, ProcessKilledError, log
 from core.hardware import cores
 from core.runs.control import ask_stop
@@ -134,8 +135,8 @@ def _record(records: JournalWriter, record: Launched | Exited) -> None:
     records.sync()
 
 
-def _newest_checkpoint(run: Run) -> str:
-    return max((path.name for path in run.checkpoints.glob("step-*")), default="")
+def _newest_checkpoint(run: Run) -> Path | None:
+    return next(iter(checkpoint_paths(run.checkpoints)), None)
 
 
 def _out_of_memory_kills() -> int:

@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 import torch
 from msgspec import Struct
 
+from core.checkpoints import checkpoint_paths, step_of
 from core.errors import LlmtuiError
 from core.hardware import available_memory
 from core.model.cache import kept_bytes
@@ -24,7 +25,6 @@ from core.recipe.sampling import Precision
 from core.sample.precision import SMALL, keep
 from core.storage.artifact import MANIFEST, Artifact, DamagedError
 from core.storage.files import sha256
-from core.storage.workspace import step_of
 from core.tokenize.vocabulary import Vocabulary, VocabularyError
 
 MOST = 2
@@ -173,7 +173,7 @@ def _checkpoints(place: Path) -> list[Path]:
     """`place` itself, or the checkpoints in it, the newest first."""
     if (place / "model.safetensors").exists():
         return [place]
-    return sorted((path for path in place.glob("step-*") if path.is_dir()), reverse=True)
+    return checkpoint_paths(place)
 
 
 def _needed(key: _Key) -> int:

@@ -113,12 +113,6 @@ def free_bytes(path: Path) -> int:
     return shutil.disk_usage(path).free
 
 
-def step_of(checkpoint: Path) -> int:
-    """The training step of a checkpoint, which its directory's name says, as in step-00000200; 0 where it says none."""
-    digits = checkpoint.name.removeprefix("step-")
-    return int(digits) if digits.isdecimal() else 0
-
-
 def name_from(text: str, fallback: str = "untitled") -> str:
     """A valid name like `text`, in lower case, with dashes for what is not allowed; `fallback` where none is left."""
     name = re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")[:48].rstrip("-._")

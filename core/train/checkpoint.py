@@ -23,6 +23,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.optim import Optimizer
 
+from core.checkpoints import best_checkpoint, checkpoint_name, checkpoint_paths, select_checkpoint, step_of
 from core.model.gpt import GPT
 from core.model.weights import WeightsError, description, load_weights, weights, write_tensors
 from core.parsing import ParseError, read_json
@@ -169,7 +170,7 @@ class Snapshot(NamedTuple):
 
         recipe = self.origin.recipe
         return write_directory(
-            directory / f"step-{self.state.step:08d}",
+            directory / checkpoint_name(self.state.step),
             "train",
             self.origin.fingerprint,
             fill,
@@ -193,19 +194,13 @@ def newest(directory: Path) -> tuple[Artifact | None, list[str]]:
     Raises NewerVersionError where a later version of llmtui made it: to go back behind it would lose what that one
     has done.
     """
-    damaged: list[str] = []
-    for path in sorted(directory.glob("step-*"), reverse=True):
-        try:
-            found = Artifact.open(path, verify=True)
-        except NewerVersionError as trouble:
-            raise _newer(path, trouble.what) from None
-        except DamagedError as trouble:
-            damaged.append(f"{path.name}: {trouble.what}")
-            continue
-        if int(found.facts.get("format", 1)) > FORMAT:
-            raise _newer(path, f"it was made by a newer version of llmtui ({found.manifest.version})")
-        return found, damaged
-    return None, damaged
+    found, skipped = select_checkpoint(directory, "last", verify=True)
+    for path, error in skipped:
+        if isinstance(error, NewerVersionError):
+            raise _newer(path, error.what)
+    if found is not None and int(found.facts.get("format", 1)) > FORMAT:
+        raise _newer(found.path, f"it was made by a newer version of llmtui ({found.manifest.version})")
+    return found, [str(damaged) for damaged in skipped]
 
 
 def _newer(path: Path, what: str) -> NewerCheckpointError:
@@ -250,20 +245,20 @@ def retain(saved: Artifact, keep: int) -> None:
     What is there of later steps is what the training could not go on from, or it would not have come by here again.
     A newer version's checkpoints are left alone.
     """
-    found: list[tuple[Path, float]] = []
-    for path in sorted(saved.path.parent.glob("step-*")):
+    found: list[Artifact] = []
+    for path in checkpoint_paths(saved.path.parent):
         try:
-            loss = float(Artifact.open(path).facts.get("slice_loss", float("inf")))
+            checkpoint = Artifact.open(path)
         except NewerVersionError:
             continue
         except DamagedError:
             remove_tree(path)
             continue
-        if path.name > saved.path.name:
+        if step_of(path) > step_of(saved.path):
             remove_tree(path)
         else:
-            found.append((path, loss))
-    best = min(found, key=lambda pair: pair[1], default=None)
-    for path, loss in found[:-keep]:
-        if (path, loss) != best or loss == float("inf"):
-            remove_tree(path)
+            found.append(checkpoint)
+    best = best_checkpoint(found)
+    for checkpoint in found[keep:]:
+        if checkpoint is not best:
+            remove_tree(checkpoint.path)

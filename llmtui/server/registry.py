@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
+from core.checkpoints import checkpoint_paths, readable_checkpoints, step_of
 from core.runs.directory import Run, all_runs, find_run, find_runs
 from core.storage.artifact import Artifact
-from core.storage.workspace import Workspace, step_of
+from core.storage.workspace import Workspace
 from llmtui.server.errors import ApiError
 
 
@@ -41,7 +42,7 @@ class Offers:
     def all(self) -> Iterator[Offer]:
         """Newest runs first, of each the newest checkpoint first."""
         for run in self._runs():
-            saved = run.saved_checkpoints()[::-1]
+            saved = readable_checkpoints(run.checkpoints)[::-1]
             if saved:
                 yield Offer(id=run.id, run=run, checkpoint=saved[0])
             for checkpoint in saved:
@@ -56,9 +57,9 @@ class Offers:
         Raises ApiError, RunNotFoundError.
         """
         wanted, at, step = name.partition("@")
-        there = [run for run in self._runs() if any(run.checkpoints.glob("step-*"))]
+        there = [run for run in self._runs() if checkpoint_paths(run.checkpoints)]
         for run in find_runs(self._workspace, wanted, there):
-            saved = run.saved_checkpoints()
+            saved = readable_checkpoints(run.checkpoints)
             chosen = [checkpoint for checkpoint in saved if not at or str(step_of(checkpoint.path)) == step]
             if chosen:
                 return Offer(id=name, run=run, checkpoint=chosen[-1])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from msgspec import Struct, structs
 
+from core.checkpoints import step_of
 from core.errors import LlmtuiError
 from core.plural import plural
 from core.recipe.sampling import Sampling
@@ -16,7 +17,6 @@ from core.runs.directory import Run
 from core.runs.transcript import Said, said_before
 from core.sample.protocol import Ended, Finished, Generate, Loaded, Replies, Span, State, Text
 from core.storage.artifact import Artifact
-from core.storage.workspace import step_of
 from llmtui.clients.chat_session import Talk
 from llmtui.clients.sampler import Sampler
 from llmtui.view.unmask import cells

@@ -13,6 +13,7 @@ import psutil
 import pytest
 import torch
 
+from core.checkpoints import readable_checkpoints
 from core.events import Ended, Note, Reading, Started, encode
 from core.recipe.schema import Recipe
 from core.runs import supervisor
@@ -175,7 +176,7 @@ def test_a_run_without_its_control_directory_is_steered_all_the_same(
     wait_for(lambda: run.summary().paused)
     assert command_line(["stop", run.id]) == 0
     assert run.state() is State.STOPPED
-    assert run.saved_checkpoints()
+    assert readable_checkpoints(run.checkpoints)
 
 
 def test_a_worker_with_too_little_memory_says_so(workspace: Workspace, tiny: Make) -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from core.checkpoints import readable_checkpoints
 from core.errors import LlmtuiError
 from core.events import Event, StageStarted
 from core.model.gpt import GPT
@@ -217,4 +218,4 @@ def test_whole_weights_are_begun_with_and_not_looked_for_again_by_a_run_that_goe
         file.unlink()
     longer = msgspec.structs.replace(recipe, train=msgspec.structs.replace(recipe.train, steps=2))
     list(pipeline(longer, workspace, run.path, CPU))
-    assert run.saved_checkpoints()[-1].facts["step"] == 2
+    assert readable_checkpoints(run.checkpoints)[-1].facts["step"] == 2

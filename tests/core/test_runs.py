@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from core.checkpoints import readable_checkpoints
 from core.events import Evaluation, Metric, Note, Sample, StageSkipped, Started
 from core.recipe.schema import Recipe
 from core.runs.control import ask_checkpoint, ask_go_on, ask_pause, ask_sample, ask_stop
@@ -76,12 +77,12 @@ def test_stop_saves_and_resume_finishes(launched: Launch, tiny: Make, workspace:
     ask_stop(run)
     wait_for_state(run, State.STOPPED)
     stopped_at = steps(run)[-1]
-    assert run.saved_checkpoints()[-1].facts["step"] == stopped_at < 2000
+    assert readable_checkpoints(run.checkpoints)[-1].facts["step"] == stopped_at < 2000
     start(run, workspace)
     reach(run, stopped_at + 20)
     assert kill(run, sig=signal.SIGTERM)  # the system's way to ask
     wait_for_state(run, State.STOPPED)
-    assert run.saved_checkpoints()[-1].facts["step"] == steps(run)[-1]
+    assert readable_checkpoints(run.checkpoints)[-1].facts["step"] == steps(run)[-1]
     assert steps(run) == list(range(1, len(steps(run)) + 1))
 
 
@@ -107,7 +108,7 @@ def test_a_paused_run_heeds_the_system_when_it_goes_down(launched: Launch, tiny:
     wait_for(lambda: run.summary().paused)
     assert kill(run, sig=signal.SIGTERM)
     wait_for_state(run, State.STOPPED)
-    assert run.saved_checkpoints()[-1].facts["step"] == steps(run)[-1]
+    assert readable_checkpoints(run.checkpoints)[-1].facts["step"] == steps(run)[-1]
 
 
 def test_checkpoints_and_samples_come_when_asked_for(launched: Launch, tiny: Make) -> None:
@@ -115,7 +116,7 @@ def test_checkpoints_and_samples_come_when_asked_for(launched: Launch, tiny: Mak
     reach(run, 5)
     ask_checkpoint(run)
     ask_sample(run, Draw(prompt="the old", temperature=0, seed=9))
-    wait_for(run.saved_checkpoints)
+    wait_for(lambda: readable_checkpoints(run.checkpoints))
     tail = JournalReader(run.journal)
     wait_for(lambda: any(isinstance(e, Sample) and e.prompt == "the old" and e.seed == 9 for e in tail.events()))
 
@@ -194,7 +195,7 @@ def test_the_last_good_checkpoint_is_used_when_the_newest_is_torn(
     reach(run, 50)
     ask_stop(run)
     wait_for_state(run, State.STOPPED)
-    newest = run.saved_checkpoints()[-1]
+    newest = readable_checkpoints(run.checkpoints)[-1]
     os.truncate(newest.path / "model.safetensors", 1000)
     start(run, workspace)
     wait_for_state(run, State.DONE)

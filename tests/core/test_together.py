@@ -13,6 +13,7 @@ import psutil
 import pytest
 import torch
 
+from core.checkpoints import readable_checkpoints
 from core.events import Ended, Evaluation, Metric, Resumed, Started
 from core.recipe.schema import Recipe
 from core.runs.control import ask_go_on, ask_pause
@@ -125,7 +126,7 @@ def test_whichever_process_is_killed_all_end_and_the_run_goes_on_with_two_or_wit
     said = list(JournalReader(run.journal).events())
     assert len(list(of(Resumed, said))) == len(victims) - 1
     assert "exitcode  : -9" in run.log.read_text()  # torchrun names who was killed
-    last = run.saved_checkpoints()[-1].facts["step"]
+    last = readable_checkpoints(run.checkpoints)[-1].facts["step"]
     assert isinstance(last, int)
     assert command_line(["resume", run.id, "--set", f"train.steps={last + 3}"]) == 0
     resumed = list(of(Resumed, list(JournalReader(run.journal).events())))[-1]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.terminal import Terminal
+from core.checkpoints import readable_checkpoints
 from core.runs.control import ask_stop
 from core.runs.directory import Run, State, find_run
 from core.runs.launch import wait_until_dead
@@ -66,7 +67,7 @@ def test_start_a_run_watch_it_leave_lose_the_terminal_come_back_and_chat(workspa
             until(terminal, lambda: steps(terminal) > early, "the run going on")
             assert drawn_dots(terminal) > 10  # the history is there at once
             terminal.send("c")
-            wait_for(run.saved_checkpoints, what="a checkpoint")
+            wait_for(lambda: readable_checkpoints(run.checkpoints), what="a checkpoint")
             terminal.send("5")
             terminal.wait_for("transcript")
             terminal.send("the cat sat\r")

@@ -13,6 +13,7 @@ import click
 import msgspec
 from msgspec import structs
 
+from core.checkpoints import checkpoint_paths, step_of
 from core.errors import LlmtuiError
 from core.plural import plural
 from core.recipe.file import fields, load
@@ -21,7 +22,7 @@ from core.recipe.schema import Sample
 from core.runs.directory import Run
 from core.sample.protocol import Finished, Loaded, Text
 from core.storage.artifact import Artifact
-from core.storage.workspace import Workspace, step_of
+from core.storage.workspace import Workspace
 from llmtui.cli.commands.checkpoint import as_cleaned, checkpoint_option, choose, tell_training
 from llmtui.cli.commands.lookup import run_with_checkpoint
 from llmtui.cli.commands.options import precision_option, run_argument, sampling_options, sampling_settings
@@ -166,7 +167,7 @@ class Chat:
 
     def _checkpoint(self, which: str) -> None:
         if not which:
-            kept = ", ".join(str(step_of(saved.path)) for saved in self._run.saved_checkpoints())
+            kept = ", ".join(str(step_of(path)) for path in reversed(checkpoint_paths(self._run.checkpoints)))
             say(f"{self._talk.checkpoint} answers; kept are the steps {kept}; /checkpoint last follows the training")
             return
         chosen = self._choose(which)
@@ -200,7 +201,7 @@ class Chat:
             self._announce(words)
 
     def _newest_there(self) -> Path | None:
-        return max(self._run.checkpoints.glob("step-*"), default=None)
+        return next(iter(checkpoint_paths(self._run.checkpoints)), None)
 
     def _choose(self, which: str) -> Artifact:
         """Raises NoCheckpointError, CheckpointNotFoundError, DamagedError."""

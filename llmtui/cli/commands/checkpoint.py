@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
+from core.checkpoints import Which, checkpoint_paths, select_checkpoint, step_of
 from core.errors import LlmtuiError, UsageError
 from core.plural import plural, verb
 from core.runs.directory import Run
 from core.sample.protocol import Loaded
-from core.storage.artifact import Artifact, DamagedError
-from core.storage.workspace import step_of
+from core.storage.artifact import Artifact
 from llmtui.cli.commands.options import NAMED, Decorator
 from llmtui.cli.console import say
 from llmtui.view.run_state import next_step, standing
@@ -41,7 +41,7 @@ def place_of(run: Run, wanted: str) -> Path:
     Raises CheckpointNotFoundError, NoCheckpointError, DamagedError.
     """
     tell_training(run)
-    if wanted == "last" and any(run.checkpoints.glob("step-*")):
+    if wanted == "last" and checkpoint_paths(run.checkpoints):
         return run.checkpoints
     return choose(run, wanted, verify=False).path
 
@@ -80,25 +80,20 @@ def choose(run: Run, wanted: str, *, verify: bool = True) -> Artifact:
 
     verify: read all of it, too (see `Artifact.open`). Raises CheckpointNotFoundError, NoCheckpointError, DamagedError.
     """
-    paths = sorted(run.checkpoints.glob("step-*"), reverse=True)
-    if wanted.isdecimal():
-        named = [path for path in paths if step_of(path) == int(wanted)]
-        if not named:
-            kept = ", ".join(str(step_of(path)) for path in paths) or "none yet"
-            raise CheckpointNotFoundError(
-                f"there is no checkpoint of step {wanted}", where=run.id, todo=f"kept are: {kept}"
-            )
-        return Artifact.open(named[0], verify=verify)
-    if wanted not in ("best", "last"):
+    if not wanted.isdecimal() and wanted not in ("best", "last"):
         raise CheckpointNotFoundError(f"{wanted!r} names no checkpoint", todo="give a step, best or last")
-    if wanted == "best":
-        # as kept by the trainer: the lowest loss in its facts; those saved without an evaluation come last
-        losses = {kept.path: float(kept.facts.get("slice_loss", float("inf"))) for kept in run.saved_checkpoints()}
-        paths.sort(key=lambda path: losses.get(path, float("inf")))
-    for path in paths:
-        try:
-            return Artifact.open(path, verify=verify)
-        except DamagedError as damage:
-            say(f"passing over {path.name}: {damage.what}")
-    what = "no checkpoint can be read" if paths else "there is no checkpoint yet"
-    raise NoCheckpointError(f"{what} ({standing(run)})", where=run.id, todo=next_step(run))
+    which: Which = int(wanted) if wanted.isdecimal() else "best" if wanted == "best" else "last"
+    checkpoint, skipped = select_checkpoint(run.checkpoints, which, verify=verify)
+    if isinstance(which, int) and checkpoint is None:
+        if skipped:
+            raise skipped[0].error
+        kept = ", ".join(str(step_of(path)) for path in checkpoint_paths(run.checkpoints)) or "none yet"
+        raise CheckpointNotFoundError(
+            f"there is no checkpoint of step {wanted}", where=run.id, todo=f"kept are: {kept}"
+        )
+    for damaged in skipped:
+        say(f"passing over {damaged}")
+    if checkpoint is None:
+        what = "no checkpoint can be read" if skipped else "there is no checkpoint yet"
+        raise NoCheckpointError(f"{what} ({standing(run)})", where=run.id, todo=next_step(run))
+    return checkpoint

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from core.checkpoints import readable_checkpoints
 from core.errors import UsageError, nearest
 from core.runs.directory import Run, RunNotFoundError, all_runs, find_runs
 from core.storage.artifact import Artifact, DamagedError
@@ -35,7 +36,7 @@ def newest_with(workspace: Workspace, wanted: str | None, has: Callable[[Run], b
 
 def run_with_checkpoint(workspace: Workspace, wanted: str | None) -> Run:
     """The run that `wanted` means to a command that asks its model, see `newest_with`."""
-    return newest_with(workspace, wanted, lambda run: bool(run.saved_checkpoints()), "checkpoint")
+    return newest_with(workspace, wanted, lambda run: bool(readable_checkpoints(run.checkpoints)), "checkpoint")
 
 
 def artifact_of(workspace: Workspace, wanted: str | None, stage: str) -> Path:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from core.checkpoints import readable_checkpoints
 from core.errors import nearest
 from core.parsing import ParseError, parse_json
 from core.recipe.file import PRESETS
@@ -147,7 +148,7 @@ def show(wanted: str | None, as_json: bool) -> None:
     """Say what there is to know about RUN: its state, stages, figures, checkpoints."""
     run = find_run(Workspace(), wanted)
     if as_json:
-        checkpoints = [checkpoint.path.name for checkpoint in run.saved_checkpoints()]
+        checkpoints = [checkpoint.path.name for checkpoint in readable_checkpoints(run.checkpoints)]
         out_json(
             _brief(run)
             | {"recipe": run.recipe, "summary": run.summary(), "checkpoints": checkpoints, "bytes": run.bytes()}
@@ -194,7 +195,7 @@ def _described(run: Run) -> list[tuple[str, ...]]:
             ("bits per byte", cost(summary.evaluation.bits_per_byte, bound=bound)),
         ]
     rows += [(name, f"{cost(bits)} bits per byte") for name, bits in summary.yardsticks.items()]
-    checkpoints = [checkpoint.path.name for checkpoint in run.saved_checkpoints()]
+    checkpoints = [checkpoint.path.name for checkpoint in readable_checkpoints(run.checkpoints)]
     if checkpoints:
         rows += [("checkpoints", ", ".join(checkpoints))]
     if summary.note:

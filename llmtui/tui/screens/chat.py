@@ -15,10 +15,10 @@ from textual.containers import Container
 from textual.timer import Timer
 from textual.worker import Worker, WorkerCancelled, WorkerFailed
 
+from core.checkpoints import best_checkpoint, readable_checkpoints, step_of
 from core.recipe.schema import Sample
 from core.runs.directory import Run
 from core.storage.artifact import Artifact
-from core.storage.workspace import step_of
 from llmtui.tui.actions import bindings
 from llmtui.tui.chat_view import Turn, Turns
 from llmtui.tui.run_watcher import Looked
@@ -107,7 +107,7 @@ class Chat(WorkScreen):
         seen = glance.run.id, _names(glance.run.checkpoints)
         if seen != self._seen:
             self._seen = seen
-            self._checkpoints = glance.run.saved_checkpoints()
+            self._checkpoints = readable_checkpoints(glance.run.checkpoints)
 
     def _turn_to(self, run: Run | None) -> None:
         """Put the run's own prompt and settings on the screen, and lay aside those of the one before."""
@@ -192,9 +192,8 @@ class Chat(WorkScreen):
         )
 
     def _title_of(self, checkpoint: Artifact) -> str:
-        glance = self.subject
         step = step_of(checkpoint.path)
-        best = glance is not None and glance.summary.best is not None and glance.summary.best.step == step
+        best = checkpoint is best_checkpoint(self._checkpoints)
         newest = checkpoint is self._checkpoints[-1]
         marks = [mark for mark, holds in (("newest", newest), ("best", best)) if holds]
         return f"step {step:,}" + (f" ({', '.join(marks)})" if marks else "")
