@@ -1,6 +1,6 @@
 """Lines of styled text: lists of (text, role) spans, measured in terminal cells.
 
-Not markup: brackets in a run's name stay brackets. A role names a colour of the theme (see `Pane.COMPONENT_CLASSES`).
+Not markup: brackets in a run's name stay brackets. A role names a colour of the theme (see `ROLES` in the pane widget).
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
+from textual.color import Color
 from textual.geometry import Offset, Region
 from textual.selection import Selection
 from textual.strip import Strip
@@ -23,6 +24,30 @@ from llmtui.view.sanitize import shown
 BOXES_FROM = 100
 """Terminal columns from which panes get boxes; below, a rule above each saves two rows and two columns."""
 
+ROLES: dict[str, tuple[str, str]] = {
+    "dim": ("muted", ""),
+    "bold": ("", "bold"),
+    "title": ("foreground", "bold"),
+    "frame": ("frame", ""),
+    "frame-focus": ("accent", ""),
+    "accent": ("accent", ""),
+    "good": ("success", ""),
+    "warn": ("warning", ""),
+    "bad": ("error", ""),
+    "bar": ("chart-train", ""),
+    "key": ("accent", "bold"),
+    "cursor": ("accent", "bold reverse"),
+    "raw": ("chart-raw", ""),
+    "train": ("chart-train", ""),
+    "val": ("chart-val", ""),
+    "extra": ("chart-extra", ""),
+}
+"""Theme variable and text style of each role that a span of a line may have (see `llmtui.view.lines`).
+
+Not component classes: Textual makes a DOM node for each of them, of every widget, whenever it applies its style sheet,
+which took a quarter of the time to show a screen.
+"""
+
 _NEVER = (-1, -1, False)
 _SELECTED = Style(reverse=True)  # which shows without colours too
 
@@ -30,24 +55,6 @@ _SELECTED = Style(reverse=True)  # which shows without colours too
 class Pane(Widget):
     """Base of everything that draws: subclasses return their content from `lines` and call `update` after a change."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {
-        "pane--dim",
-        "pane--bold",
-        "pane--title",
-        "pane--frame",
-        "pane--frame-focus",
-        "pane--accent",
-        "pane--good",
-        "pane--warn",
-        "pane--bad",
-        "pane--bar",
-        "pane--key",
-        "pane--cursor",
-        "pane--raw",
-        "pane--train",
-        "pane--val",
-        "pane--extra",
-    }
     FRAMED: ClassVar[bool] = True
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002
@@ -173,7 +180,9 @@ class Pane(Widget):
 
     def _style(self, role: str) -> Style:
         if role not in self._roles:
-            self._roles[role] = self.get_component_rich_style(f"pane--{role}") if role else self.rich_style
+            variable, text_style = ROLES.get(role, ("", ""))
+            colour = Color.parse(self.app.theme_variables[variable]).rich_color if variable else None
+            self._roles[role] = self.rich_style + Style.parse(text_style) + Style(color=colour)
         return self._roles[role]
 
     def notify_style_update(self) -> None:
