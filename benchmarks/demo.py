@@ -58,20 +58,20 @@ def main() -> int:
             return 1
         shown = subprocess.run([*LLMTUI, "show", "--json"], env=os.environ, capture_output=True, check=True)
     run = json.loads(shown.stdout)
-    yardsticks = run["summary"]["yardsticks"]
+    compression_baselines = run["summary"]["compression_baselines"]
     bits, metric = run["bits_per_byte"], run["summary"]["metric"]
     return report(
         [
             Figure(name="from command to final sample", value=seconds, unit="s", at_most=240),
             Figure(name="memory of the largest process", value=peak / 2**30, unit="GiB", at_most=2),
-            Figure(name="gzip -9", value=yardsticks["gzip -9"], unit="bits/byte"),
-            Figure(name="xz -9", value=yardsticks["xz -9"], unit="bits/byte"),
+            Figure(name="gzip -9", value=compression_baselines["gzip -9"], unit="bits/byte"),
+            Figure(name="xz -9", value=compression_baselines["xz -9"], unit="bits/byte"),
             Figure(
                 name="the demo's model",
                 value=bits,
                 unit="bits/byte",
-                at_most=None if asked.quick else XZ * yardsticks["xz -9"],
-                ratio=bits / yardsticks["xz -9"],
+                at_most=None if asked.quick else XZ * compression_baselines["xz -9"],
+                ratio=bits / compression_baselines["xz -9"],
             ),
             Figure(name="training", value=metric["tokens"] / metric["seconds"], unit="tokens/s"),
         ],

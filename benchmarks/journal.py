@@ -17,7 +17,7 @@ from pathlib import Path
 
 from benchmarks.harness import Figure, home, options, report
 from benchmarks.steady import make_runs
-from core.events import Metric, StageStarted, Started, encode
+from core.events import AttemptStarted, Metric, StageStarted, encode
 from core.recipe.file import load
 from core.runs.curves import Curves
 from core.runs.directory import Run
@@ -61,7 +61,7 @@ def long_journal(workspace: Workspace, steps: int) -> Run:
     run = Run.create(workspace, load(preset="demo"))
     curves = Curves()
     lines = JournalWriter(run.journal)
-    for event in (Started(attempt=1, pid=1, host="here", device="2 cores"), StageStarted(stage="train")):
+    for event in (AttemptStarted(attempt=1, pid=1, host="here", device="2 cores"), StageStarted(stage="train")):
         lines.append(encode(event))
         curves.absorb(event)
     lines.close()

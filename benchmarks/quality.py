@@ -87,7 +87,7 @@ def shakespeare(text: Path, quick: bool) -> list[Figure]:
 
 def demo(quick: bool) -> Figure:
     run = ran("stdlib", "--preset", "demo", **{"train.minutes": (0.1 if quick else 1.0) * DEMO / 60})
-    xz = run["summary"]["yardsticks"]["xz -9"]
+    xz = run["summary"]["compression_baselines"]["xz -9"]
     return Figure(
         name=f"demo after {DEMO} s",
         value=float(run["bits_per_byte"]),

@@ -15,16 +15,16 @@ from pathlib import Path
 from core.events import (
     STAGES,
     AnyEvent,
-    Ended,
+    AttemptEnded,
+    AttemptStarted,
+    CheckpointSaved,
     Evaluation,
+    GeneratedSample,
+    HardwareReading,
     Metric,
-    Reading,
-    Sample,
-    Saved,
-    Shape,
+    ModelInfo,
     StageFinished,
     StageStarted,
-    Started,
     encode,
 )
 from core.recipe.file import load
@@ -44,12 +44,12 @@ BEFORE = 1_000
 
 def opening() -> Iterator[AnyEvent]:
     """What comes before the first step."""
-    yield Started(attempt=1, pid=1, host="here", device="2 cores, float32")
+    yield AttemptStarted(attempt=1, pid=1, host="here", device="2 cores, float32")
     for stage in STAGES[:3]:
         yield StageStarted(stage=stage)
         yield StageFinished(stage=stage, artifact="", facts={"documents": 693, "bytes": 11_800_000})
     yield StageStarted(stage="train")
-    yield Shape(parameters=4_200_000, flops_per_token=25_000_000, vocabulary=4_096, tokens=3_410_000)
+    yield ModelInfo(parameters=4_200_000, flops_per_token=25_000_000, vocabulary=4_096, tokens=3_410_000)
 
 
 def step(number: int, noise: random.Random) -> Iterator[AnyEvent]:
@@ -65,7 +65,7 @@ def step(number: int, noise: random.Random) -> Iterator[AnyEvent]:
         progress=number / STEPS,
     )
     if number % 20 == 0:
-        yield Reading(
+        yield HardwareReading(
             cpu=noise.uniform(0.9, 1),
             cores=2,
             ram=int(noise.uniform(4e9, 5e9)),
@@ -78,9 +78,9 @@ def step(number: int, noise: random.Random) -> Iterator[AnyEvent]:
         bits = loss / math.log(2) / 3.5
         yield Evaluation(step=number, loss=loss, train_loss=loss - 0.1, bits_per_byte=bits, best=True)
         text = f"number_{number}(self):\n    return {number}\n"
-        yield Sample(step=number, prompt="def ", text=text, temperature=0.8, top_k=50, top_p=1.0, seed=number)
+        yield GeneratedSample(step=number, prompt="def ", text=text, temperature=0.8, top_k=50, top_p=1.0, seed=number)
     if number % 200 == 0:
-        yield Saved(step=number, path="", bytes=50_000_000, seconds=0.2)
+        yield CheckpointSaved(step=number, path="", bytes=50_000_000, seconds=0.2)
 
 
 class Writer:
@@ -109,7 +109,7 @@ def make_runs(workspace: Workspace, number: int) -> list[str]:
         writer.say(opening())
         for n in range(1, BEFORE):
             writer.say(step(n, noise))
-        writer.say([Ended(attempt=1, outcome="done")])
+        writer.say([AttemptEnded(attempt=1, outcome="done")])
         writer.write_status()
     return names[::-1]
 

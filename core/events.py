@@ -1,41 +1,43 @@
-"""The vocabulary of the journal: everything a stage, a trainer or the worker has to say."""
+"""The events of a run's journal: what stages, the trainer and the worker report.
+
+To add one: a subclass of `Event` here, the place that yields it, and its text in `llmtui.view.event_text`.
+"""
 
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal, Union
 
 import msgspec
-from msgspec import Meta, Struct, field, structs
+from msgspec import Struct, field
 
-from core.parsing import parse
+from core.model_size import MemoryEstimate, ParameterCounts
+from core.parsing import Int64, parse
 
 STAGES = ("download", "preprocess", "tokenize", "train", "sample")
 """The stages of the pipeline, in order."""
 
 Outcome = Literal["done", "stopped", "failed"]
 
-Whole = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
-"""A whole number that can also be a float: more digits only come from damage."""
-
 
 class Event(Struct, frozen=True, kw_only=True, tag=True):
-    """One line of a run's journal."""
+    """One line of a run's journal. `tag`: its `type` there, where that is not the name of the class."""
 
     at: float = field(default_factory=lambda: round(time.time(), 3))
-    """Seconds since the epoch, for people; never used for rates."""
+    """Seconds since the epoch, for display; never used for rates."""
     tick: float = field(default_factory=lambda: round(time.monotonic(), 6))
     """The writer's monotonic clock in seconds: differences within one attempt are true durations."""
 
 
-class Started(Event, frozen=True, kw_only=True):
-    """A worker took the run; everything until the next `Started` is this attempt's."""
+class AttemptStarted(Event, frozen=True, kw_only=True, tag="Started"):
+    """A worker started on the run; all events up to the next `AttemptStarted` belong to this attempt."""
 
-    attempt: Whole
-    pid: Whole
+    attempt: Int64
+    pid: Int64
     host: str
     device: str
-    """What the arithmetic runs on, in words: "2 cores, bfloat16"."""
+    """Compute device and precision, such as "2 cores, bfloat16"."""
 
 
 class StageStarted(Event, frozen=True, kw_only=True):
@@ -43,7 +45,7 @@ class StageStarted(Event, frozen=True, kw_only=True):
 
 
 class StageSkipped(Event, frozen=True, kw_only=True):
-    """The stage's artifact was there already."""
+    """The stage's artifact existed already."""
 
     stage: str
     artifact: str
@@ -59,70 +61,70 @@ class StageFinished(Event, frozen=True, kw_only=True):
 
 
 class Progress(Event, frozen=True, kw_only=True):
-    """How far the current stage is."""
+    """Progress of the current stage."""
 
     done: float
     total: float | None
-    """None: nobody knows yet; a screen shows the rate instead."""
+    """None: unknown; a screen shows the rate instead."""
     unit: Literal["bytes", "documents", "tokens", "steps", "seconds", "samples"]
     of: Literal["", "evaluation", "final evaluation"] = ""
-    """What is under way within the stage; empty: the stage itself."""
+    """The operation within the stage that is measured; empty: the stage itself."""
 
 
-class StepCount(Struct, frozen=True, kw_only=True):
+class StepEffect(Struct, frozen=True, kw_only=True):
     """What one cleaning step did to the corpus."""
 
     step: str
-    changed: Whole
+    changed: Int64
     """Documents it changed."""
-    removed: Whole
+    removed: Int64
     """Documents it removed."""
-    bytes: Whole
-    """Bytes of UTF-8 it took away (negative: it added some)."""
+    bytes: Int64
+    """Bytes of UTF-8 it removed (negative: added)."""
 
 
 class LineCount(Struct, frozen=True, kw_only=True):
-    """A line that stands more than once in the clean text."""
+    """A line that occurs more than once in the clean text."""
 
     line: str
-    """Its beginning, where it is long."""
-    count: Whole
-    """How often it stands in the sample that `Report.sampled` speaks of."""
+    """Its beginning if it is long."""
+    count: Int64
+    """Occurrences in the sample of `CleaningReport.sampled` bytes."""
 
 
-class Extent(Struct, frozen=True, kw_only=True):
-    """How much text there is."""
+class TextSize(Struct, frozen=True, kw_only=True):
+    """Size of a set of documents."""
 
-    documents: Whole = 0
-    bytes: Whole = 0
+    documents: Int64 = 0
+    bytes: Int64 = 0
     """Of UTF-8."""
-    characters: Whole = 0
+    characters: Int64 = 0
 
 
-class Report(Event, frozen=True, kw_only=True):
-    """What each cleaning step did, and what was skipped on the way in."""
+class CleaningReport(Event, frozen=True, kw_only=True, tag="Report"):
+    """Effect of each cleaning step, and statistics of the clean documents."""
 
-    steps: tuple[StepCount, ...] = ()
-    before: Extent = Extent()
-    after: Extent = Extent()
-    train: Extent = Extent()
-    validation: Extent = Extent()
+    steps: tuple[StepEffect, ...] = ()
+    before: TextSize = TextSize()
+    after: TextSize = TextSize()
+    train: TextSize = TextSize()
+    validation: TextSize = TextSize()
     """Of train and validation only documents and bytes are counted."""
     split: Literal["document", "tail", ""] = ""
-    lengths: tuple[Whole, ...] = ()
-    """Clean documents by length: of the place n those of at least 2^n and less than 2^(n+1) characters."""
+    lengths: tuple[Int64, ...] = ()
+    """Histogram of clean documents by length: element n counts those of 2^n to 2^(n+1) − 1 characters."""
     lines: tuple[LineCount, ...] = ()
     """The most frequent lines of the training text, in a seeded sample of it."""
-    sampled: Whole = 0
+    sampled: Int64 = 0
     """Bytes of that sample."""
-    held_out_lines: Whole = 0
-    """Different lines of 40 bytes or more in a sample of the validation text."""
-    leaked_lines: Whole = 0
-    """How many of them stand in the training text, too."""
+    held_out_lines: Int64 = 0
+    """Distinct lines of 40 bytes or more in a sample of the validation text."""
+    leaked_lines: Int64 = 0
+    """How many of them occur in the training text, too."""
 
 
 class Excerpt(Event, frozen=True, kw_only=True):
-    """Part of a document before and after the cleaning, where they differ."""
+    """Part of a document before and after cleaning, from where they differ."""
 
     name: str
     before: str
@@ -130,112 +132,91 @@ class Excerpt(Event, frozen=True, kw_only=True):
     changed_by: tuple[str, ...] = ()
     """Steps that changed it, in their order."""
     removed_by: str = ""
-    """The step that removes it; empty when none does."""
-    start: Whole = 0
-    """Characters in front of it."""
+    """The step that removes the document; empty if none does."""
+    start: Int64 = 0
+    """Characters of the document before the excerpt."""
     whole: bool = True
-    """Whether it is all of the document."""
+    """Whether the excerpt is the whole document."""
 
 
 class CleaningStep(Event, frozen=True, kw_only=True):
-    """A cleaning step there is, and what it is for."""
+    """Description of a cleaning step."""
 
     name: str
     why: str
     cost: str = ""
-    """What it destroys, where it does."""
+    """What the text loses, if anything."""
     parameters: tuple[str, ...] = ()
-    """Fields of [preprocess] that it heeds."""
+    """Fields of [preprocess] that it reads."""
 
 
-class Parameters(Struct, frozen=True, kw_only=True):
-    """Numbers a model learns, by part."""
+class CompressionBaseline(Event, frozen=True, kw_only=True):
+    """Size of the held-out text after a general-purpose compressor."""
 
-    token_embedding: Whole
-    """With a tied head the output layer is counted here."""
-    positions: Whole
-    attention: Whole
-    feed_forward: Whole
-    norms: Whole
-    output: Whole
-
-    @property
-    def total(self) -> int:
-        return sum(structs.astuple(self))
+    name: str
+    """The compressor, such as "xz -9"."""
+    bits_per_byte: float
 
 
-class Memory(Struct, frozen=True, kw_only=True):
-    """Bytes that training takes on its device, by part."""
-
-    process: Whole
-    """Before there is a model: the program and its libraries."""
-    weights: Whole
-    gradients: Whole
-    optimizer: Whole
-    """What the optimisers remember of past gradients."""
-    activations: Whole
-    """What a forward pass keeps for the backward pass, and what both need for the moment, at the micro-batch's size."""
-    checkpoint: Whole
-    """A copy of what is being written to the disk."""
-    peak: Whole
-    """The most that is there at once: less than the sum, since not all of it ever is."""
+class _Yardstick(CompressionBaseline, frozen=True, kw_only=True, tag="Yardstick"):
+    """The tag of `CompressionBaseline` in older journals."""
 
 
-class Plan(Event, frozen=True, kw_only=True):
-    """What the training about to begin should take: worked out from the recipe, timed on this machine."""
+class TrainingForecast(Event, frozen=True, kw_only=True, tag="Plan"):
+    """Predicted time and memory of the training that starts next: computed from the recipe, timed on this machine."""
 
-    parameters: Parameters
-    memory: Memory
-    micro_batch: Whole
-    """Sequences in one forward pass."""
-    batch: Whole
-    """Sequences that make one step."""
+    parameters: ParameterCounts
+    memory: MemoryEstimate
+    micro_batch: Int64
+    """Sequences per forward pass."""
+    batch: Int64
+    """Sequences per optimizer step."""
     step_seconds: float | None = None
-    """Of one step; None where trying it out would have taken too large a share of the training."""
+    """Seconds per step; None if measuring it would have taken too large a share of the training."""
     seconds: float | None = None
-    """Until the last step is done, evaluations and samples among them; None: nobody knows."""
-    tokens: Whole | None = None
-    """Seen until then."""
+    """Until the last step, including evaluations and samples; None: unknown."""
+    tokens: Int64 | None = None
+    """Training tokens until the last step."""
 
 
-class Shape(Event, frozen=True, kw_only=True):
-    """The model about to be trained."""
+class ModelInfo(Event, frozen=True, kw_only=True, tag="Shape"):
+    """Size of the model and of its training data."""
 
-    parameters: Whole
-    flops_per_token: Whole
-    """Forward and backward, 6 per matrix parameter and 12·layers·width·context for attention (PaLM)."""
-    vocabulary: Whole
-    tokens: Whole
-    """Training tokens there are."""
+    parameters: Int64
+    flops_per_token: Int64
+    """Forward and backward, 6 per matrix parameter and 12·layers·width·context for attention (PaLM, appendix B)."""
+    vocabulary: Int64
+    tokens: Int64
+    """Tokens of training data."""
 
 
 class Resumed(Event, frozen=True, kw_only=True):
-    """Training goes on from a checkpoint: what earlier attempts said about later steps no longer counts."""
+    """Training resumes from a checkpoint: events of earlier attempts about later steps no longer count."""
 
-    step: Whole
-    """0: there was no checkpoint, and nothing that earlier attempts said of the training counts."""
+    step: Int64
+    """0: no checkpoint existed, and no training event of earlier attempts counts."""
     checkpoint: str
-    """Path of it."""
+    """Path of the checkpoint."""
 
     @property
     def last(self) -> int:
-        """The last step of which what was said counts."""
+        """The last step whose events of earlier attempts count."""
         return self.step or -1
 
 
 class Metric(Event, frozen=True, kw_only=True):
-    """One training step."""
+    """Metrics of one training step."""
 
-    step: Whole
+    step: Int64
     loss: float
-    """Mean cross-entropy of the step's batch in nats per token; of a masked model as its objective weighs it."""
+    """Mean cross-entropy of the batch in nats per token; of a masked model with the weights of its objective."""
     lr: float
     grad_norm: float
     """Before clipping."""
-    tokens: Whole
-    """Seen since the first step."""
+    tokens: Int64
+    """Trained on since the first step."""
     seconds: float
-    """Of training since the first step, pauses left out."""
+    """Of training since the first step, without pauses."""
     progress: float
     """Share of the training done, 0 to 1, by whichever limit is nearest."""
 
@@ -243,82 +224,75 @@ class Metric(Event, frozen=True, kw_only=True):
 class Evaluation(Event, frozen=True, kw_only=True):
     """Losses on fixed slices, in nats per token."""
 
-    step: Whole
+    step: Int64
     loss: float
     """On held-out text."""
     train_loss: float | None
-    """On a slice of the training text a quarter as large, measured in the same way, dropout off; of a last word
-    that of the evaluation before it. None: not measured."""
+    """On a slice of the training text a quarter as large, measured in the same way, without dropout; the final
+    evaluation repeats that of the evaluation before it. None: not measured."""
     bits_per_byte: float
     """Of the held-out text."""
     best: bool
     """The lowest loss on the slice so far."""
     final: bool = False
-    """Over all held-out text, or 64 slices of it where there is more: the last word on a finished training."""
+    """After training has finished: over all held-out text, or 64 slices of it if there is more."""
     bound: bool = False
-    """All three figures say "at most": those of a masked model, which cannot tell the cost of a text itself."""
+    """Whether the three figures are upper bounds (NELBO), as those of masked models are."""
 
 
-class Sample(Event, frozen=True, kw_only=True):
-    """Text the model wrote."""
+class GeneratedSample(Event, frozen=True, kw_only=True, tag="Sample"):
+    """Text generated by the model during training."""
 
-    step: Whole
+    step: Int64
     prompt: str
     text: str
-    """What follows the prompt."""
+    """The continuation, without the prompt."""
     temperature: float
-    top_k: Whole
+    top_k: Int64
     top_p: float
-    seed: Whole
+    seed: Int64
 
 
-class Saved(Event, frozen=True, kw_only=True):
-    """A checkpoint is on the disk, complete."""
+class CheckpointSaved(Event, frozen=True, kw_only=True, tag="Saved"):
+    """A complete checkpoint was written."""
 
-    step: Whole
+    step: Int64
     path: str
-    bytes: Whole
+    bytes: Int64
     seconds: float
-
-
-class Yardstick(Event, frozen=True, kw_only=True):
-    """How many bits a byte of the held-out text costs something everybody knows."""
-
-    name: str
-    bits_per_byte: float
 
 
 class Gpu(Struct, frozen=True, kw_only=True):
     name: str
     utilisation: float
     """0 to 1."""
-    memory: Whole
-    memory_total: Whole
+    memory: Int64
+    memory_total: Int64
     """Bytes."""
     watts: float | None = None
     celsius: float | None = None
 
 
-class Reading(Event, frozen=True, kw_only=True):
-    """What the machine is doing. Shares are 0 to 1, sizes in bytes."""
+class HardwareReading(Event, frozen=True, kw_only=True, tag="Reading"):
+    """Load of the machine. Shares are 0 to 1, sizes in bytes."""
 
     cpu: float
     """Of all cores."""
-    cores: Whole
-    ram: Whole
-    ram_total: Whole
-    process_ram: Whole
+    cores: Int64
+    ram: Int64
+    ram_total: Int64
+    process_ram: Int64
     """Resident memory of the worker."""
     process_cpu: float
-    """Of one core: 1.6 is 1.6 cores busy."""
-    disk_free: Whole
+    """In cores: 1.6 is 1.6 cores busy."""
+    disk_free: Int64
     gpus: tuple[Gpu, ...] = ()
-    peak: Whole = 0
-    """The most memory the worker has had on the device it trains on since the training began; 0 before."""
+    peak: Int64 = 0
+    """Peak memory of the worker on its device since training started; 0 before."""
 
 
 class Note(Event, frozen=True, kw_only=True):
-    """Something worth knowing that fits no other event."""
+    """A message that fits no other event."""
 
     level: Literal["info", "warning", "error"] = "info"
     text: str
@@ -328,51 +302,39 @@ class Paused(Event, frozen=True, kw_only=True):
     """The worker waits; the next event of any kind ends the pause."""
 
 
-class Ended(Event, frozen=True, kw_only=True):
-    """The last word of an attempt."""
+class AttemptEnded(Event, frozen=True, kw_only=True, tag="Ended"):
+    """The last event of an attempt."""
 
-    attempt: Whole
+    attempt: Int64
     outcome: Outcome
     what: str = ""
-    """Why it failed: the parts of a `LlmtuiError`."""
+    """Why it failed; this and the next three are the fields of `LlmtuiError`."""
     where: str = ""
     kept: str = ""
     todo: str = ""
-    exit_code: Whole = 0
+    exit_code: Int64 = 0
 
 
-AnyEvent = (
-    Started
-    | StageStarted
-    | StageSkipped
-    | StageFinished
-    | Progress
-    | Report
-    | Excerpt
-    | CleaningStep
-    | Plan
-    | Shape
-    | Resumed
-    | Metric
-    | Evaluation
-    | Sample
-    | Saved
-    | Yardstick
-    | Reading
-    | Note
-    | Paused
-    | Ended
-)
+def _subclasses(kind: type[Event]) -> Iterator[type[Event]]:
+    for child in kind.__subclasses__():
+        yield child
+        yield from _subclasses(child)
 
 
-def _plain(value: Any) -> Any:
-    """A number of numpy's or torch's as Python's, which is all that JSON knows."""
+if TYPE_CHECKING:
+    AnyEvent = Event
+else:  # the union of all subclasses, which msgspec decodes by their tags
+    AnyEvent = Union[tuple(_subclasses(Event))]  # noqa: UP007
+
+
+def _to_python(value: Any) -> Any:
+    """A scalar of NumPy or PyTorch as a Python number. Raises TypeError for anything else."""
     if hasattr(value, "item"):
         return value.item()
-    raise TypeError(f"an event cannot say {type(value).__name__}")
+    raise TypeError(f"an event cannot hold a {type(value).__name__}")
 
 
-_encoder = msgspec.json.Encoder(enc_hook=_plain)
+_encoder = msgspec.json.Encoder(enc_hook=_to_python)
 _decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
 
 
@@ -382,5 +344,5 @@ def encode(event: Struct) -> bytes:
 
 
 def decode(line: bytes) -> AnyEvent:
-    """What `encode` wrote. Raises ParseError."""
+    """The event that `encode` wrote. Raises ParseError."""
     return parse(_decoder.decode, line)

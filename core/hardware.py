@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 from msgspec import Struct
 
-from core.events import Gpu, Reading
+from core.events import Gpu, HardwareReading
 from core.plural import plural
 from core.storage.workspace import free_bytes
 
@@ -110,7 +110,7 @@ class Meter:
     """Reads what the machine does. Shares of processor time are since the reading before."""
 
     peak: Callable[[], int] | None = None
-    """What `Reading.peak` is asked of, once there is a training."""
+    """What `HardwareReading.peak` is asked of, once there is a training."""
 
     def __init__(self, disk: Path) -> None:
         self._disk = disk
@@ -118,9 +118,9 @@ class Meter:
         self._process.cpu_percent()
         psutil.cpu_percent()
 
-    def read(self) -> Reading:
+    def read(self) -> HardwareReading:
         memory = psutil.virtual_memory()
-        return Reading(
+        return HardwareReading(
             cpu=psutil.cpu_percent() / 100,
             cores=cores(),
             ram=memory.total - memory.available,

@@ -12,13 +12,13 @@ from pathlib import Path
 import msgspec
 
 from core.checkpoints import checkpoint_paths
-from core.events import Event, Progress, Sample, StageFinished, StageSkipped, StageStarted
+from core.events import Event, GeneratedSample, Progress, StageFinished, StageSkipped, StageStarted
 from core.jobs.prepare import Stage, prepare, run_stage
 from core.model.device import Device, keep_memory
 from core.model.init_check import look
 from core.model.init_weights import look_ahead
 from core.model.weights import load_model
-from core.preprocess.compression_baselines import yardsticks
+from core.preprocess import compression_baselines
 from core.recipe.schema import Recipe
 from core.storage.artifact import Artifact, Facts, Staging, fingerprint
 from core.storage.workspace import Workspace
@@ -61,7 +61,7 @@ def _data(recipe: Recipe, workspace: Workspace, run: Path) -> Generator[Event, C
         folders = [found] if (found := look(recipe, workspace)) else []
     pattern = pattern_of(folders if recipe.tokenize.vocabulary == "bpe" else ())
     prepared = yield from prepare(recipe, workspace, pattern=pattern)
-    yield from yardsticks(prepared.clean)
+    yield from compression_baselines.measure(prepared.clean)
     return prepared.tokens
 
 
@@ -98,10 +98,10 @@ def _sample(recipe: Recipe, checkpoint: Artifact, out: Staging) -> Stage:
     model = load_model(checkpoint.path)
     vocabulary = Vocabulary.load(checkpoint.path / "vocabulary.json")
     wanted = recipe.sample
-    samples: list[Sample] = []
+    samples: list[GeneratedSample] = []
     for number, prompt in enumerate(wanted.prompts):
         yield Progress(done=number, total=len(wanted.prompts), unit="samples")
-        sample = Sample(
+        sample = GeneratedSample(
             step=int(checkpoint.facts.get("step", 0)),
             prompt=prompt,
             text="",

@@ -30,15 +30,15 @@ from types import FrameType
 from core.errors import BusyError, LlmtuiError, ProcessKilledError, UnexpectedError, as_llmtui_error, log
 from core.events import (
     AnyEvent,
-    Ended,
+    AttemptEnded,
+    AttemptStarted,
     Event,
     Metric,
+    ModelInfo,
     Paused,
-    Plan,
     Resumed,
-    Shape,
     StageStarted,
-    Started,
+    TrainingForecast,
     decode,
     encode,
 )
@@ -95,7 +95,7 @@ class Worker:
             signal.signal(asks, self._terminate)
         try:
             self._drive()
-            end = Ended(attempt=self._attempt, outcome="done")
+            end = AttemptEnded(attempt=self._attempt, outcome="done")
         except ProcessKilledError as trouble:  # no last word, as if this one had been killed: it can be started again
             log(trouble.sentence())
             self._journal.sync()
@@ -111,7 +111,7 @@ class Worker:
         self._end(end)
         return end.exit_code
 
-    def _end(self, end: Ended) -> None:
+    def _end(self, end: AttemptEnded) -> None:
         """Have the last word: nothing is written behind it."""
         if not self._write(end) and end.what:  # then the log has it, where the supervisor looks for a reason
             log(end.what)
@@ -120,12 +120,12 @@ class Worker:
         self._write_curves()
         self._reserve.unlink(missing_ok=True)
 
-    def _stopped(self) -> Ended:
-        return Ended(attempt=self._attempt, outcome="stopped", exit_code=STOPPED)
+    def _stopped(self) -> AttemptEnded:
+        return AttemptEnded(attempt=self._attempt, outcome="stopped", exit_code=STOPPED)
 
-    def _failed(self, trouble: LlmtuiError) -> Ended:
+    def _failed(self, trouble: LlmtuiError) -> AttemptEnded:
         unforeseen = isinstance(trouble, UnexpectedError)
-        return Ended(
+        return AttemptEnded(
             attempt=self._attempt,
             outcome="failed",
             what=f"cannot {trouble.doing}: {trouble.what}",
@@ -149,7 +149,7 @@ class Worker:
         sweep(self._run.checkpoints)
         device = choose(self._run.recipe.train)
         words = f"{together} processes, {device.words}" if (together := processes()) > 1 else device.words
-        self._say(Started(attempt=self._attempt, pid=os.getpid(), host=socket.gethostname(), device=words))
+        self._say(AttemptStarted(attempt=self._attempt, pid=os.getpid(), host=socket.gethostname(), device=words))
         with (
             Ranks.join(device.name) as ranks,
             contextlib.closing(pipeline(self._run.recipe, workspace, self._run.path, device, ranks)) as talk,
@@ -160,7 +160,7 @@ class Worker:
                     event = talk.send(commands)
                 except StopIteration:
                     break
-                if isinstance(event, Plan | Resumed):
+                if isinstance(event, TrainingForecast | Resumed):
                     self._meter.peak = lambda: peak(device.name)
                 self._begin_anew(event)
                 self._say(event)
@@ -178,7 +178,7 @@ class Worker:
                 self._spoken_of = self._summary.metric is not None or self._summary.evaluation is not None
             case Resumed():
                 self._spoken_of = False
-            case Shape() if self._spoken_of:
+            case ModelInfo() if self._spoken_of:
                 self._say(Resumed(step=0, checkpoint=""))
             case Metric():
                 self._stepped = True

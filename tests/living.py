@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from core.events import Ended, encode
+from core.events import AttemptEnded, encode
 from core.runs.control import Requests
 from core.runs.directory import Run
 from core.storage.journal import JournalWriter
@@ -29,10 +29,10 @@ def main() -> None:
         journal.append(line)
     while True:
         if requests.take_stop() and not stubborn:
-            journal.append(encode(Ended(attempt=1, outcome="stopped", exit_code=3)))
+            journal.append(encode(AttemptEnded(attempt=1, outcome="stopped", exit_code=3)))
             return
         if (run.path / "finish").exists():
-            journal.append(encode(Ended(attempt=1, outcome="done")))
+            journal.append(encode(AttemptEnded(attempt=1, outcome="done")))
             return
         time.sleep(0.01)
 

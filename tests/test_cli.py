@@ -19,18 +19,18 @@ import pytest
 
 from core.errors import DiskError
 from core.events import (
-    Ended,
+    AttemptEnded,
+    AttemptStarted,
+    CompressionBaseline,
     Evaluation,
     Event,
+    GeneratedSample,
     Metric,
+    ModelInfo,
     Note,
-    Sample,
-    Shape,
     StageFinished,
     StageSkipped,
     StageStarted,
-    Started,
-    Yardstick,
     encode,
 )
 from core.recipe.file import load
@@ -55,14 +55,14 @@ LLMTUI = [sys.executable, "-P", "-c", "from llmtui.cli.main import main; main()"
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\u202egpj"
 
 TRAINED: list[Event] = [
-    Started(tick=0, attempt=1, pid=1, host="here", device="2 cores, float32"),
+    AttemptStarted(tick=0, attempt=1, pid=1, host="here", device="2 cores, float32"),
     StageSkipped(tick=0.1, stage="download", artifact="a", facts={"documents": 734, "bytes": 12_100_000}),
     StageStarted(tick=1, stage="preprocess"),
     StageFinished(tick=4, stage="preprocess", artifact="b", facts={"documents": 693}),
-    Yardstick(tick=5, name="gzip -9", bits_per_byte=1.97),
-    Yardstick(tick=5, name="xz -9", bits_per_byte=1.68),
+    CompressionBaseline(tick=5, name="gzip -9", bits_per_byte=1.97),
+    CompressionBaseline(tick=5, name="xz -9", bits_per_byte=1.68),
     StageStarted(tick=6, stage="train"),
-    Shape(tick=6, parameters=3_410_000, flops_per_token=2, vocabulary=4096, tokens=3_000_000),
+    ModelInfo(tick=6, parameters=3_410_000, flops_per_token=2, vocabulary=4096, tokens=3_000_000),
     PLAN,
     Metric(tick=7, step=1, loss=8.3, lr=1e-3, grad_norm=1.0, tokens=4096, seconds=1.0, progress=0.25),
     Metric(tick=8, step=2, loss=8.2, lr=1e-3, grad_norm=1.0, tokens=8192, seconds=2.0, progress=0.5),
@@ -70,10 +70,12 @@ TRAINED: list[Event] = [
     Evaluation(tick=13, step=3, loss=3.21, train_loss=3.1, bits_per_byte=1.46, best=True),
     StageFinished(tick=14, stage="train", artifact="c", facts={"step": 3}),
     StageStarted(tick=15, stage="sample"),
-    Sample(tick=16, step=3, prompt="def ", text="main():\n    pass", temperature=0.8, top_k=50, top_p=1.0, seed=1),
+    GeneratedSample(
+        tick=16, step=3, prompt="def ", text="main():\n    pass", temperature=0.8, top_k=50, top_p=1.0, seed=1
+    ),
     StageFinished(tick=17, stage="sample", artifact="d", facts={"samples": 1}),
 ]
-DONE = [*TRAINED, Ended(tick=18, attempt=1, outcome="done")]
+DONE = [*TRAINED, AttemptEnded(tick=18, attempt=1, outcome="done")]
 
 
 @pytest.fixture(autouse=True)
@@ -208,7 +210,7 @@ def test_ls_without_runs_says_how_to_start_one_and_prints_no_data(
 
 
 def test_show_tells_why_a_run_failed_and_what_to_do(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
-    ended = Ended(
+    ended = AttemptEnded(
         attempt=1, outcome="failed", what="cannot train: too big", where="here", todo="take less", exit_code=1
     )
     made(workspace, [*TRAINED[:8], ended])
@@ -225,7 +227,7 @@ def test_show_json_holds_recipe_summary_and_checkpoints(
     assert command_line(["show", "tiny", "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["recipe"]["name"] == "tiny"
-    assert record["summary"]["yardsticks"] == {"gzip -9": 1.97, "xz -9": 1.68}
+    assert record["summary"]["compression_baselines"] == {"gzip -9": 1.97, "xz -9": 1.68}
     assert record["checkpoints"] == []
 
 
@@ -289,7 +291,7 @@ def test_watch_json_prints_the_journal_and_ends_with_the_run(
 def test_watch_ends_with_the_exit_code_of_the_run(
     workspace: Workspace, outcome: str, code: int, expected: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made(workspace, [*TRAINED[:8], Ended(attempt=1, outcome=outcome, what="cannot train: why", exit_code=code)])  # type: ignore[arg-type]
+    made(workspace, [*TRAINED[:8], AttemptEnded(attempt=1, outcome=outcome, what="cannot train: why", exit_code=code)])  # type: ignore[arg-type]
     assert command_line(["watch", "--json"]) == expected
     assert command_line(["watch", "--plain"]) == expected
 
@@ -787,7 +789,7 @@ def test_on_a_terminal_no_line_of_ls_show_or_watch_is_wider_than_it(workspace: W
     note = Note(
         tick=15, text="1 file with the text in 'body', beside 'title', 'id': a.csv; it begins: '" + "word " * 12
     )
-    failed = Ended(tick=18, attempt=1, outcome="failed", what=long, exit_code=1)
+    failed = AttemptEnded(tick=18, attempt=1, outcome="failed", what=long, exit_code=1)
     run = made(workspace, [*TRAINED[:-2], note, failed])
     code, listed = in_terminal("ls")
     assert code == 0 and cells(listed) <= 80
@@ -801,7 +803,7 @@ def test_on_a_terminal_no_line_of_ls_show_or_watch_is_wider_than_it(workspace: W
 def test_in_a_pipe_ls_keeps_its_columns_and_a_line_for_each_run(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made(workspace, [*TRAINED[:-2], Ended(tick=18, attempt=1, outcome="failed", what="long " * 60, exit_code=1)])
+    made(workspace, [*TRAINED[:-2], AttemptEnded(tick=18, attempt=1, outcome="failed", what="long " * 60, exit_code=1)])
     assert command_line(["ls"]) == 0
     head, row = capsys.readouterr().out.splitlines()
     assert head.split()[-2:] == ["MADE", "WHY"] and row.endswith("long")
@@ -817,8 +819,8 @@ def test_without_a_command_a_dumb_terminal_gets_the_list(workspace: Workspace) -
 
 
 def test_a_terminal_gets_a_models_text_sanitised_and_no_colour(workspace: Workspace) -> None:
-    sample = Sample(tick=16, step=3, prompt="x", text=HOSTILE, temperature=1.0, top_k=0, top_p=1.0, seed=1)
-    made(workspace, [*TRAINED[:-2], sample, Ended(tick=18, attempt=1, outcome="done")])
+    sample = GeneratedSample(tick=16, step=3, prompt="x", text=HOSTILE, temperature=1.0, top_k=0, top_p=1.0, seed=1)
+    made(workspace, [*TRAINED[:-2], sample, AttemptEnded(tick=18, attempt=1, outcome="done")])
     code, written = in_terminal("watch", "--plain", NO_COLOR="1")
     assert code == 0
     assert "\x1b" not in written

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from core.events import Ended, Metric, Started, encode
+from core.events import AttemptEnded, AttemptStarted, Metric, encode
 from core.recipe.schema import Recipe
 from core.runs.directory import Launched, Run, RunActiveError, State
 from core.runs.recipe_change import change
@@ -30,9 +30,9 @@ def left(workspace: Workspace, recipe: Recipe, outcome: str = "done", step: int 
     launches, journal, summary = JournalWriter(run.path / "launches.jsonl"), JournalWriter(run.journal), Summary()
     launches.append(encode(Launched(attempt=1)))
     for event in (
-        Started(attempt=1, pid=1, host="here", device="2 cores"),
+        AttemptStarted(attempt=1, pid=1, host="here", device="2 cores"),
         Metric(step=step, loss=3, lr=1e-3, grad_norm=1, tokens=128 * step, seconds=1.0, progress=1.0),
-        Ended(attempt=1, outcome=outcome),  # type: ignore[arg-type]
+        AttemptEnded(attempt=1, outcome=outcome),  # type: ignore[arg-type]
     ):
         journal.append(encode(event))
         summary.absorb(event)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from core.events import Ended, Event, Progress, StageFinished, StageStarted, Started
+from core.events import AttemptEnded, AttemptStarted, Event, Progress, StageFinished, StageStarted
 from core.recipe.file import load
 from core.recipe.init_spec import located
 from core.runs.control import ask_pause
@@ -21,12 +21,12 @@ from tests.speaking import speaking
 from tests.test_cli import made
 from tests.ui.making import alive as held
 
-STARTED = Started(tick=0, attempt=1, pid=1, host="here", device="2 cores, float32")
+STARTED = AttemptStarted(tick=0, attempt=1, pid=1, host="here", device="2 cores, float32")
 WORKING = StageStarted(tick=1, stage="download")
 FAILED: list[Event] = [
     STARTED,
     WORKING,
-    Ended(tick=2, attempt=1, outcome="failed", what="the source is gone", exit_code=1),
+    AttemptEnded(tick=2, attempt=1, outcome="failed", what="the source is gone", exit_code=1),
 ]
 
 
@@ -63,9 +63,9 @@ def test_a_run_that_failed_is_never_said_to_be_on_its_way(
 @pytest.mark.parametrize(
     ("events", "state", "next_step"),
     [
-        ([STARTED, WORKING, Ended(attempt=1, outcome="stopped", exit_code=3)], "stopped", "llmtui resume"),
+        ([STARTED, WORKING, AttemptEnded(attempt=1, outcome="stopped", exit_code=3)], "stopped", "llmtui resume"),
         ([STARTED, WORKING], "interrupted", "llmtui resume"),
-        ([STARTED, WORKING, Ended(attempt=1, outcome="done")], "done", "llmtui show"),
+        ([STARTED, WORKING, AttemptEnded(attempt=1, outcome="done")], "done", "llmtui show"),
     ],
 )
 def test_a_run_without_a_checkpoint_is_described_by_its_state(
@@ -96,7 +96,7 @@ def test_a_stage_that_a_person_stopped_is_not_broken_off(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     begun = [STARTED, StageStarted(tick=1, stage="train"), Progress(tick=2, done=6, total=7, unit="steps")]
-    made(workspace, [*begun, Ended(tick=3, attempt=1, outcome="stopped", exit_code=3)])
+    made(workspace, [*begun, AttemptEnded(tick=3, attempt=1, outcome="stopped", exit_code=3)])
     assert command_line(["show"]) == 0
     assert "train       stopped at 86%\n" in capsys.readouterr().out
 

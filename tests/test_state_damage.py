@@ -13,7 +13,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
-from core.events import AnyEvent, Ended, Evaluation, Metric, Progress, StageFinished, StageStarted, Started, encode
+from core.events import (
+    AnyEvent,
+    AttemptEnded,
+    AttemptStarted,
+    Evaluation,
+    Metric,
+    Progress,
+    StageFinished,
+    StageStarted,
+    encode,
+)
 from core.parsing import ParseError, parse_json, parse_toml, read_toml
 from core.preprocess.shard_index import read_result
 from core.runs.control import Requests
@@ -60,7 +70,7 @@ def every(content: bytes, look: Callable[[bytes], object], *documented: type[Exc
 
 def small_summary() -> Summary:
     summary = Summary()
-    for event in (*beginning(), *training(1, 3, 9), Ended(attempt=1, outcome="done")):
+    for event in (*beginning(), *training(1, 3, 9), AttemptEnded(attempt=1, outcome="done")):
         summary.absorb(event)
     return summary
 
@@ -101,12 +111,12 @@ def test_status_json_with_any_byte_changed_is_read_as_something_or_as_nothing(ru
 
 def test_a_journal_line_with_any_byte_changed_is_an_event_or_damage(run: Run) -> None:
     events: list[AnyEvent] = [
-        Started(attempt=1, pid=1, host="h", device="d"),
+        AttemptStarted(attempt=1, pid=1, host="h", device="d"),
         StageStarted(stage="download"),
         Progress(done=1, total=2, unit="bytes"),
         StageFinished(stage="download", artifact="a", facts={"documents": 1}),
         *list(training(100, 100, 1000)),
-        Ended(attempt=1, outcome="failed", what="w"),
+        AttemptEnded(attempt=1, outcome="failed", what="w"),
     ]
     for event in events:
 
@@ -259,7 +269,7 @@ def test_events_with_any_numbers_and_names_are_folded_told_and_drawn(
             Metric(step=step, loss=a, lr=b, grad_norm=c, tokens=step, seconds=d, progress=a, at=b, tick=c),
             Evaluation(step=step, loss=a, train_loss=b, bits_per_byte=c, best=True, at=d),
             StageFinished(stage=name + "!", artifact=name, facts={name: a, "loss": b}, at=c, tick=d),
-            Ended(attempt=step, outcome="failed", what=name, at=a),
+            AttemptEnded(attempt=step, outcome="failed", what=name, at=a),
         ]
         for event in said:
             history.absorb([event])

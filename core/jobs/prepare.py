@@ -112,7 +112,7 @@ def _prepare(
         text // (3 * (part[1] if part else 1)),  # two bytes for each token of six bytes: few vocabularies do better
     )
     yield from _verified(tokens, whole)
-    yield from _verified(clean, whole, "validation-*")  # the yardsticks read it
+    yield from _verified(clean, whole, "validation-*")  # the compression baselines read it
     return Prepared(clean, tokens)
 
 

@@ -9,7 +9,7 @@ import math
 
 from msgspec import Struct
 
-from core.events import Parameters
+from core.model_size import ParameterCounts
 from core.recipe.schema import Model
 
 
@@ -75,7 +75,7 @@ def matrices(shape: Model) -> tuple[int, int]:
     return shape.n_embd * (queries + 2 * keys) + queries * shape.n_embd, shape.n_embd * (first + second)
 
 
-def parameters(shape: Model, vocabulary: int) -> Parameters:
+def parameters(shape: Model, vocabulary: int) -> ParameterCounts:
     """Numbers the model learns, by part; biases belong to their layer. A tied head is counted with the embedding."""
     layers, width, rows = shape.n_layer, shape.n_embd, embedding_rows(shape, vocabulary)
     attention, feed_forward = matrices(shape)
@@ -86,7 +86,7 @@ def parameters(shape: Model, vocabulary: int) -> Parameters:
         attention += width
         feed_forward += feed_forward_widths(shape)[0] + width
     norm = width * (2 if shape.bias and shape.norm == "layer" else 1)
-    return Parameters(
+    return ParameterCounts(
         token_embedding=rows * width,
         positions=shape.block_size * width if shape.positions == "learned" else 0,
         attention=layers * attention,

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from core.events import Memory
 from core.model.count import attention_widths, embedding_rows, feed_forward_widths, matrices, parameters
 from core.model.tiling import ROWS, block_rows, in_blocks
+from core.model_size import MemoryEstimate
 from core.recipe.schema import Recipe
 
 PROCESS: Final = 400 * 2**20
@@ -113,7 +113,7 @@ def saved(recipe: Recipe, vocabulary: int) -> tuple[int, int]:
 
 def memory(
     recipe: Recipe, vocabulary: int, *, micro_batch: int, itemsize: int, gpu: bool = False, process: int | None = None
-) -> Memory:
+) -> MemoryEstimate:
     """What a training with `micro_batch` sequences in a forward pass takes of its device at most.
 
     process: bytes the worker takes before there is a model; left out: an estimate.
@@ -129,7 +129,7 @@ def memory(
     else:
         kept, base = round(HEAP * kept), base + FIRST_USE
         step = kept + weights  # what the activations leave is gaps, too small for the gradients
-    return Memory(
+    return MemoryEstimate(
         process=base,
         weights=weights,
         gradients=weights,

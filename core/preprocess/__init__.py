@@ -17,7 +17,7 @@ from core.download.documents import SHARD_BYTES
 from core.download.prefetch import in_thread
 from core.download.progress import Meter, shard_name
 from core.errors import LlmtuiError
-from core.events import Event, Extent, LineCount, Report, StepCount
+from core.events import CleaningReport, Event, LineCount, StepEffect, TextSize
 from core.plural import plural
 from core.preprocess.dedup import Stock, repeated_lines, resolve, split
 from core.preprocess.output import Output, outputs, write
@@ -81,12 +81,12 @@ class _Work:
 
     def _run(self) -> Generator[Event, None, Artifact]:
         found: Round | None = None
-        before = left = Extent()
+        before = left = TextSize()
         lengths: tuple[int, ...] = ()
         for phase in self.phases:
             found = yield from self._phase(phase, found)
             read = [sum(numbers) for numbers in zip(*(result.read for result in found.results), strict=True)] or [0] * 3
-            before = before if phase.number else Extent(documents=read[0], bytes=read[1], characters=read[2])
+            before = before if phase.number else TextSize(documents=read[0], bytes=read[1], characters=read[2])
             stock = Stock(found)
             left, lengths = stock.left, stock.lengths
             for index, numbers in stock.counts.items():
@@ -96,9 +96,9 @@ class _Work:
             raise EmptyCorpusError(
                 f"the cleaning steps left no text of {plural(before.documents, 'document')}", where="preprocess.steps"
             )
-        report = Report(
+        report = CleaningReport(
             steps=tuple(
-                StepCount(
+                StepEffect(
                     step=step, changed=self.counts[index][0], removed=self.counts[index][1], bytes=self.counts[index][2]
                 )
                 for index, step in enumerate(self.recipe.steps)
@@ -165,10 +165,10 @@ class _Work:
         done = sum(self.shares[:number]) + self.shares[number] * min(1.0, share)
         return self.meter.reach(done * (self.meter.total or 0.0))
 
-    def _divide(self, found: Round, divided: Split, report: Report) -> Generator[Event, None, Report]:
+    def _divide(self, found: Round, divided: Split, report: CleaningReport) -> Generator[Event, None, CleaningReport]:
         """Write the two sides, and complete the report by what they hold."""
         samples = Samples()
-        sides = {"train": Extent(), "validation": Extent()}
+        sides = {"train": TextSize(), "validation": TextSize()}
         meter = self.out.path / ".outputs-meter.tmp"
         meter.write_bytes(b"")
         budget = max(2**16, BUDGET * SHARD_BYTES // max(SHARD_BYTES, report.after.bytes))
@@ -191,7 +191,7 @@ class _Work:
                     publish = partial(self.out.publish, name, partial(Path.replace, Path(output.path)), facts)
                     yield from in_background(publish, self.meter, whole=True)
                 side = sides[output.side]
-                sides[output.side] = Extent(
+                sides[output.side] = TextSize(
                     documents=side.documents + output.documents, bytes=side.bytes + output.bytes
                 )
                 samples.add(output.side, sample)
@@ -210,7 +210,7 @@ class _Work:
         )
 
 
-def _write_report(path: Path, report: Report) -> None:
+def _write_report(path: Path, report: CleaningReport) -> None:
     content = msgspec.to_builtins(report)
     for clock in ("at", "tick", "type"):
         # the same documents give the same file

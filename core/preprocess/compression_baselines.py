@@ -1,4 +1,4 @@
-"""What everybody's compressors need for the held-out text: a ruler for bits per byte that needs no explanation."""
+"""Compression baselines: gzip and xz on the held-out text, to compare the model's bits per byte with."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from core.errors import as_llmtui_error, ran_out
-from core.events import Note, Yardstick
+from core.events import CompressionBaseline, Note
 from core.storage.artifact import Artifact
 
 LIMIT = 8 * 2**20
-"""Bytes of held-out text they are given: more than either looks back over in one go, and a few seconds at most."""
+"""Bytes of held-out text to compress: more than the window of either, and a few seconds at most."""
 
 
-def yardsticks(clean: Artifact) -> Iterator[Yardstick | Note]:
-    """`gzip -9` and `xz -9` over the validation documents one after the other, in bits per byte of text.
+def measure(clean: Artifact) -> Iterator[CompressionBaseline | Note]:
+    """Bits per byte of the concatenated validation documents with `gzip -9` and `xz -9`.
 
-    Nothing here is worth a run: what cannot be measured is left out with a word.
+    Yields a Note in place of the baselines if they cannot be measured: a run does not fail because of them.
     """
     try:
         yield from _measured(clean)
@@ -29,7 +29,7 @@ def yardsticks(clean: Artifact) -> Iterator[Yardstick | Note]:
         yield Note(text=f"what gzip and xz need for the held-out text was not measured: {why}")
 
 
-def _measured(clean: Artifact) -> Iterator[Yardstick]:
+def _measured(clean: Artifact) -> Iterator[CompressionBaseline]:
     gzip = zlib.compressobj(9, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
     # -9's own dictionary of 64 MiB takes 673 MiB of address space; one as large as the text gives the same in 93
     xz = lzma.LZMACompressor(filters=[{"id": lzma.FILTER_LZMA2, "preset": 9, "dict_size": LIMIT}])
@@ -44,8 +44,8 @@ def _measured(clean: Artifact) -> Iterator[Yardstick]:
     gzipped += len(gzip.flush())
     xzipped += len(xz.flush())
     if size:
-        yield Yardstick(name="gzip -9", bits_per_byte=8 * gzipped / size)
-        yield Yardstick(name="xz -9", bits_per_byte=8 * xzipped / size)
+        yield CompressionBaseline(name="gzip -9", bits_per_byte=8 * gzipped / size)
+        yield CompressionBaseline(name="xz -9", bits_per_byte=8 * xzipped / size)
 
 
 def _texts(clean: Artifact) -> Iterator[bytes]:

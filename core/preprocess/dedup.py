@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from core.events import Extent
+from core.events import TextSize
 from core.preprocess import minhash
 from core.preprocess.minhash import NUMBERS
 from core.preprocess.phase_runner import Round
@@ -203,7 +203,7 @@ class Stock:
             # the last may go on in the next shard
             lengths += _histogram(of_document[:-1][alive[:-1]])
         lengths += _histogram(np.array([carried]))
-        self.left = Extent(documents=documents, bytes=size, characters=characters)
+        self.left = TextSize(documents=documents, bytes=size, characters=characters)
         self.lengths = tuple(np.trim_zeros(lengths, "b").tolist())
 
 
@@ -213,7 +213,7 @@ def _histogram(lengths: Array) -> Array:
     return np.bincount(exponents, minlength=64)
 
 
-def split(found: Round, left: Extent) -> Split:
+def split(found: Round, left: TextSize) -> Split:
     """Which documents of the last phase are held out. Raises CorpusTooSmallError."""
     return choose(found.recipe, left, _contents(found))
 

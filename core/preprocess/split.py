@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import LlmtuiError
-from core.events import Extent
+from core.events import TextSize
 from core.preprocess.shard_index import Array
 from core.recipe.schema import Preprocess
 
@@ -53,7 +53,7 @@ def split_key(seed: int, digest: bytes) -> int:
     return int.from_bytes(blake2b(digest, digest_size=8, key=str(seed).encode()).digest(), "big")
 
 
-def choose(recipe: Preprocess, corpus: Extent, contents: Iterable[tuple[Array, Array]]) -> Split:
+def choose(recipe: Preprocess, corpus: TextSize, contents: Iterable[tuple[Array, Array]]) -> Split:
     """Divide what is left, `corpus`; `contents`: keys and sizes of its documents, in ascending order of keys.
 
     Documents with the same content have the same key and come once, with their sizes added up, so they always go the

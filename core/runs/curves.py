@@ -13,17 +13,17 @@ from msgspec import Struct, field
 
 from core.events import (
     AnyEvent,
+    CheckpointSaved,
     CleaningStep,
     Evaluation,
     Excerpt,
+    GeneratedSample,
+    HardwareReading,
     Metric,
     Note,
     Paused,
     Progress,
-    Reading,
     Resumed,
-    Sample,
-    Saved,
     StageFinished,
     StageSkipped,
 )
@@ -34,10 +34,10 @@ from core.runs.summary import Summary
 KEPT = 200
 """Events kept of each sort; the journal has them all."""
 
-_KINDS = {Evaluation: "evaluation", Sample: "sample", Saved: "saved", Note: "note", Paused: "pause"}
+_KINDS = {Evaluation: "evaluation", GeneratedSample: "sample", CheckpointSaved: "saved", Note: "note", Paused: "pause"}
 """Events that come again and again, and must not push out those that tell what became of the attempts."""
 
-_PASSING = Metric | Progress | Reading | Excerpt | CleaningStep
+_PASSING = Metric | Progress | HardwareReading | Excerpt | CleaningStep
 
 
 class Curves(Struct, kw_only=True):

@@ -34,7 +34,7 @@ from msgspec import Struct
 
 from core import __version__
 from core.errors import BusyError, DiskError, LlmtuiError, UsageError, nearest
-from core.events import Ended, Started
+from core.events import AttemptEnded, AttemptStarted
 from core.model.init_check import look
 from core.parsing import ParseError, parse, parse_json, read_json
 from core.recipe.schema import Recipe
@@ -302,13 +302,13 @@ class Run:
                 continue
         return records
 
-    def last_word(self) -> Ended | None:
+    def last_word(self) -> AttemptEnded | None:
         """How the newest attempt ended by its own account; None when it never said."""
         attempt = max((record.attempt for record in self.launches()), default=0)
         for event in read_backwards(self.journal):  # something may stand behind it, such as a reading of the machine
-            if isinstance(event, Ended):
+            if isinstance(event, AttemptEnded):
                 return event if event.attempt >= attempt else None
-            if isinstance(event, Started):
+            if isinstance(event, AttemptStarted):
                 return None
         return None
 

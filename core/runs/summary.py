@@ -4,29 +4,29 @@ from __future__ import annotations
 
 from typing import Literal
 
-from msgspec import Struct, structs
+from msgspec import UNSET, Struct, UnsetType, structs
 
 from core.events import (
     STAGES,
     AnyEvent,
-    Ended,
+    AttemptEnded,
+    AttemptStarted,
+    CheckpointSaved,
+    CleaningReport,
+    CompressionBaseline,
     Evaluation,
+    GeneratedSample,
+    HardwareReading,
     Metric,
+    ModelInfo,
     Note,
     Paused,
-    Plan,
     Progress,
-    Reading,
-    Report,
     Resumed,
-    Sample,
-    Saved,
-    Shape,
     StageFinished,
     StageSkipped,
     StageStarted,
-    Started,
-    Yardstick,
+    TrainingForecast,
 )
 from core.runs.journal_offset import Place
 
@@ -71,12 +71,12 @@ class Summary(Struct, kw_only=True):
     """The stage that is working, or the last that did."""
     stages: dict[str, Stage] = {}
     paused: bool = False
-    shape: Shape | None = None
-    plan: Plan | None = None
+    shape: ModelInfo | None = None
+    plan: TrainingForecast | None = None
     """What the training was to take; of what it did take tell `metric` and `peak`."""
     peak: int = 0
     """The most memory the worker had on the device it trains on, in any attempt."""
-    report: Report | None = None
+    report: CleaningReport | None = None
     evaluating: Stage | None = None
     """How far the evaluation under way is, where the training waits for it with nothing else to show: before the first
     step and after the last."""
@@ -85,13 +85,16 @@ class Summary(Struct, kw_only=True):
     """Of training, smoothed; evaluations, samples and pauses count as time only where they really slow it."""
     evaluation: Evaluation | None = None
     best: Evaluation | None = None
-    sample: Sample | None = None
-    saved: Saved | None = None
-    reading: Reading | None = None
+    sample: GeneratedSample | None = None
+    saved: CheckpointSaved | None = None
+    reading: HardwareReading | None = None
     note: Note | None = None
     """The last warning or error."""
-    yardsticks: dict[str, float] = {}
-    ended: Ended | None = None
+    compression_baselines: dict[str, float] = {}
+    """Bits per byte by compressor."""
+    yardsticks: dict[str, float] | UnsetType = UNSET
+    """`compression_baselines` in files of older versions."""
+    ended: AttemptEnded | None = None
     events: int = 0
     """How many have been absorbed: a number that stands still while the worker hangs."""
     place: Place | None = None
@@ -101,6 +104,8 @@ class Summary(Struct, kw_only=True):
 
     def __post_init__(self) -> None:
         self.stages = {name: Stage() for name in STAGES} | self.stages
+        if self.yardsticks is not UNSET:
+            self.compression_baselines, self.yardsticks = self.yardsticks, UNSET
 
     @property
     def at_work(self) -> Stage:
@@ -116,10 +121,10 @@ class Summary(Struct, kw_only=True):
         """Let one event change the picture."""
         self.events += 1
         self.paused = isinstance(event, Paused)
-        if self.evaluating and not isinstance(event, Progress | Reading | Note | Paused):
+        if self.evaluating and not isinstance(event, Progress | HardwareReading | Note | Paused):
             self.evaluating, self._marks = None, []  # the marks of training are on another clock
         match event:
-            case Started():
+            case AttemptStarted():
                 self._start(event)
             case StageStarted(stage=name):
                 self.stage = name
@@ -143,26 +148,26 @@ class Summary(Struct, kw_only=True):
             case Note():
                 if event.level != "info":
                     self.note = event
-            case Shape():
+            case ModelInfo():
                 self.shape = event
-            case Plan():
+            case TrainingForecast():
                 self.plan = event
-            case Report():
+            case CleaningReport():
                 self.report = event
-            case Sample():
+            case GeneratedSample():
                 self.sample = event
-            case Saved():
+            case CheckpointSaved():
                 self.saved = event
-            case Reading():
+            case HardwareReading():
                 self.reading, self.peak = event, max(self.peak, event.peak)
-            case Yardstick():
-                self.yardsticks[event.name] = event.bits_per_byte
-            case Ended():
+            case CompressionBaseline():
+                self.compression_baselines[event.name] = event.bits_per_byte
+            case AttemptEnded():
                 self.ended = event
             case Paused():
                 self._marks = []
 
-    def _start(self, event: Started) -> None:
+    def _start(self, event: AttemptStarted) -> None:
         self.attempt, self.device, self.ended = event.attempt, event.device, None
         self.started_at = self.started_at or event.at
         self._marks, self._token_marks = [], []

@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from core.events import Parameters
+from core.model_size import ParameterCounts
 from core.recipe.schema import Model
 
 TOKENS = 512
@@ -244,7 +244,7 @@ class Shape(Sight, frozen=True, kw_only=True):
 
     model: Model
     vocabulary: int
-    parameters: Parameters
+    parameters: ParameterCounts
     forward_flops_per_token: int
     """At full context; training takes three times as much."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 from core.errors import DiskError
-from core.events import Event, Note, Saved
+from core.events import CheckpointSaved, Event, Note
 from core.hardware import available_memory
 from core.storage.workspace import free_bytes
 from core.train.checkpoint import Snapshot, retain
@@ -30,7 +30,7 @@ class Saver:
     def __init__(self, directory: Path, keep: int) -> None:
         self._directory, self._keep = directory, keep
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
-        self._writing: tuple[int, Future[Saved]] | None = None
+        self._writing: tuple[int, Future[CheckpointSaved]] | None = None
         self._unsaid: list[Event] = []
         self.step = -1
         """Of the newest checkpoint that is known to be whole; -1 before there is one."""
@@ -116,14 +116,14 @@ class Saver:
         except (MemoryError, RuntimeError):  # torch has several ways to say that there is less than it seemed
             return None
 
-    def _write(self, snapshot: Snapshot, began: float) -> Saved:
+    def _write(self, snapshot: Snapshot, began: float) -> CheckpointSaved:
         saved = snapshot.write(self._directory)
         retain(saved, self._keep)
         size = sum(file.bytes for file in saved.manifest.files.values())
         seconds = time.monotonic() - began
-        return Saved(step=snapshot.state.step, path=str(saved.path), bytes=size, seconds=seconds)
+        return CheckpointSaved(step=snapshot.state.step, path=str(saved.path), bytes=size, seconds=seconds)
 
-    def _succeed(self, saved: Saved) -> None:
+    def _succeed(self, saved: CheckpointSaved) -> None:
         self.step = saved.step
         self._unsaid.append(saved)
 

@@ -13,7 +13,7 @@ import torch
 from torch.optim import Optimizer
 
 from core.errors import ran_out
-from core.events import Plan
+from core.events import TrainingForecast
 from core.hardware import available_memory, forget_peak, peak_memory
 from core.model.count import parameters
 from core.model.device import Device
@@ -85,7 +85,7 @@ def plan(
     *,
     micro_batch: int,
     validation: int,
-) -> Plan:
+) -> TrainingForecast:
     """What the training of `model` will take, after a try that leaves no trace in it or in random states.
 
     micro_batch: as `fitting` says; halved where the memory is too small for it after all. validation: tokens held out.
@@ -109,7 +109,7 @@ def plan(
             todo="use a smaller model or a shorter model.block_size",
         ) from None
     told = forecast(recipe, timing, micro_batch=micro_batch, validation=validation) if timing else None
-    return Plan(
+    return TrainingForecast(
         parameters=parameters(recipe.model, model.vocabulary),
         memory=memory(
             recipe,

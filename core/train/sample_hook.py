@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from core.events import Sample
+from core.events import GeneratedSample
 from core.model.gpt import GPT
 from core.recipe.sampling import Sampling
 from core.recipe.schema import Recipe
@@ -13,11 +13,11 @@ from core.tokenize.vocabulary import Vocabulary
 from core.train.commands import Draw
 
 
-def wanted(recipe: Recipe, step: int, draw: Draw) -> Sample:
+def wanted(recipe: Recipe, step: int, draw: Draw) -> GeneratedSample:
     """What to draw at `step`, still without its text: what `draw` leaves open is the recipe's, prompts in turn."""
     usual = recipe.sample
     prompt = usual.prompts[(step // recipe.train.sample_every) % len(usual.prompts)]
-    return Sample(
+    return GeneratedSample(
         step=step,
         prompt=prompt if draw.prompt is None else draw.prompt,
         text="",
@@ -28,7 +28,7 @@ def wanted(recipe: Recipe, step: int, draw: Draw) -> Sample:
     )
 
 
-def drawn(model: GPT, vocabulary: Vocabulary, sample: Sample, usual: Sampling) -> Sample:
+def drawn(model: GPT, vocabulary: Vocabulary, sample: GeneratedSample, usual: Sampling) -> GeneratedSample:
     """`sample` with its text, which continues its prompt; what it does not say of the drawing is as `usual`."""
     said = {name: getattr(sample, name) for name in ("temperature", "top_k", "top_p", "seed")}
     sampling = msgspec.structs.replace(usual, **said)

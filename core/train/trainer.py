@@ -15,7 +15,7 @@ import msgspec
 import torch
 
 from core.errors import LlmtuiError, ran_out
-from core.events import Evaluation, Event, Metric, Note, Progress, Resumed, Shape
+from core.events import Evaluation, Event, Metric, ModelInfo, Note, Progress, Resumed
 from core.model.cost import Cost
 from core.model.device import Device
 from core.model.gpt import GPT
@@ -155,7 +155,7 @@ class Trainer:
 
     def _run(self) -> Talk:
         yield from self._resume()
-        yield Shape(
+        yield ModelInfo(
             parameters=self.model.parameter_count(),
             flops_per_token=self.model.flops_per_token(),
             vocabulary=self.vocabulary.size,

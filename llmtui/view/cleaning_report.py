@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.events import Report
+from core.events import CleaningReport
 from llmtui.view.units import count, size
 
 BAR = 30
@@ -11,7 +11,7 @@ BAR = 30
 Rows = list[tuple[str, ...]]
 
 
-def report_tables(report: Report) -> list[Rows]:
+def report_tables(report: CleaningReport) -> list[Rows]:
     """The report as tables, each with a line of headings: extent, steps, lengths, frequent lines. Not sanitised."""
     tables = [_extent(report), _steps(report)]
     if any(report.lengths):
@@ -21,7 +21,7 @@ def report_tables(report: Report) -> list[Rows]:
     return tables
 
 
-def _extent(report: Report) -> Rows:
+def _extent(report: CleaningReport) -> Rows:
     rows: Rows = [("", "DOCUMENTS", "TEXT", "CHARACTERS")]
     for name, extent in (("read", report.before), ("clean", report.after)):
         rows.append((name, f"{extent.documents:,}", size(extent.bytes), f"{extent.characters:,}"))
@@ -35,7 +35,7 @@ def _extent(report: Report) -> Rows:
     return rows
 
 
-def _steps(report: Report) -> Rows:
+def _steps(report: CleaningReport) -> Rows:
     rows: Rows = [("STEP", "CHANGED", "REMOVED", "BYTES")]
     for step in report.steps:
         change = f"{'−' if step.bytes > 0 else '+'}{abs(step.bytes):,}" if step.bytes else "0"
@@ -43,7 +43,7 @@ def _steps(report: Report) -> Rows:
     return rows
 
 
-def _lengths(report: Report) -> Rows:
+def _lengths(report: CleaningReport) -> Rows:
     rows: Rows = [("CHARACTERS", "DOCUMENTS", "")]
     filled = [power for power, documents in enumerate(report.lengths) if documents]
     most = max(report.lengths)
@@ -55,6 +55,6 @@ def _lengths(report: Report) -> Rows:
     return rows
 
 
-def _lines(report: Report) -> Rows:
+def _lines(report: CleaningReport) -> Rows:
     rows: Rows = [("TIMES", f"MOST FREQUENT LINES, in a sample of {size(report.sampled)}")]
     return [*rows, *((f"{line.count:,}", line.line) for line in report.lines)]

@@ -10,24 +10,24 @@ from typing import TypeVar
 
 from core.events import (
     AnyEvent,
-    Ended,
+    AttemptEnded,
+    AttemptStarted,
+    CheckpointSaved,
+    CleaningReport,
+    CompressionBaseline,
     Evaluation,
+    GeneratedSample,
     Metric,
+    ModelInfo,
     Note,
     Paused,
-    Plan,
     Progress,
-    Report,
     Resumed,
-    Sample,
-    Saved,
-    Shape,
     StageFinished,
     StageSkipped,
     StageStarted,
-    Started,
-    StepCount,
-    Yardstick,
+    StepEffect,
+    TrainingForecast,
 )
 from core.runs.directory import Run
 from core.runs.failure import told
@@ -55,7 +55,7 @@ class Narrator:
     def __init__(self, summary: Summary | None = None) -> None:
         """summary: of what was told before."""
         self.summary = summary or Summary()
-        self.samples: list[Sample] = []
+        self.samples: list[GeneratedSample] = []
         """What the last stage drew."""
         self._stage_began: float | None = None
         """On the worker's clock; None where nobody has heard it begin."""
@@ -77,9 +77,9 @@ class Narrator:
             case StageFinished(stage=stage):
                 took = "" if self._stage_began is None else f" in {duration(event.tick - self._stage_began)}"
                 yield _line(stage, ", ".join(filter(None, [f"done{took}", facts(event.facts)])))
-            case Sample() if self.summary.stage == "sample":
+            case GeneratedSample() if self.summary.stage == "sample":
                 self.samples.append(event)
-            case Started():
+            case AttemptStarted():
                 self._spoke = event.tick
                 yield f"attempt {event.attempt} on {event.device}"
             case _:
@@ -91,17 +91,17 @@ def _tell_plainly(event: AnyEvent, stage: str) -> Iterator[str]:
     match event:
         case StageSkipped():
             yield _line(event.stage, ", ".join(filter(None, ["up to date", facts(event.facts)])))
-        case Report(steps=steps):
+        case CleaningReport(steps=steps):
             for step in steps:
                 if step.changed or step.removed:
                     yield _line(stage, f"{step.step}: {_effect(step)}")
-        case Shape():
+        case ModelInfo():
             yield _line(
                 stage,
                 f"{count(event.parameters)} parameters, vocabulary {event.vocabulary:,}, "
                 f"{many(event.tokens, 'token')} to learn from",
             )
-        case Plan():
+        case TrainingForecast():
             for name, text in plan_text.lines(event):
                 yield _line(stage, f"{name:<10}  {text}")
         case Resumed():
@@ -116,27 +116,27 @@ def _tell_plainly(event: AnyEvent, stage: str) -> Iterator[str]:
                 f"perplexity {perplexity(event.loss, bound=event.bound)}, "
                 f"{figure(event.bits_per_byte)} bits per byte{best}",
             )
-        case Sample():
+        case GeneratedSample():
             yield _line(stage, f"step {event.step:,} writes: {shown(event.prompt + event.text, EXCERPT)}")
-        case Saved():
+        case CheckpointSaved():
             yield _line(
                 stage, f"step {event.step:,}: checkpoint of {size(event.bytes)} saved in {duration(event.seconds)}"
             )
-        case Yardstick():
+        case CompressionBaseline():
             yield _line(
-                "yardstick", f"{event.name} needs {cost(event.bits_per_byte)} bits per byte for the held-out text"
+                "baseline", f"{event.name} needs {cost(event.bits_per_byte)} bits per byte for the held-out text"
             )
         case Note():
             yield _line(stage, event.text if event.level == "info" else f"{event.level}: {event.text}")
         case Paused():
             yield _line(stage, "paused")
-        case Ended(outcome="stopped"):
+        case AttemptEnded(outcome="stopped"):
             yield "stopped on request"
-        case Ended(outcome="done"):
+        case AttemptEnded(outcome="done"):
             yield "done"
 
 
-def _effect(step: StepCount) -> str:
+def _effect(step: StepEffect) -> str:
     """What a cleaning step did, without what it did not do."""
     return ", ".join(
         f"{amount} {word}"
@@ -203,9 +203,9 @@ def result(run: Run, told: Narrator) -> Iterator[str]:
         loss, bound = summary.evaluation.loss, summary.evaluation.bound
         in_words = f"{cost(loss, bound=bound)} nats per token (perplexity {perplexity(loss, bound=bound)})"
         rows.append(("validation loss", in_words))
-        yardsticks = ", ".join(f"{name} {cost(bits)}" for name, bits in summary.yardsticks.items())
+        baselines = ", ".join(f"{name} {cost(bits)}" for name, bits in summary.compression_baselines.items())
         figure = cost(summary.evaluation.bits_per_byte, bound=bound)
-        rows.append(("bits per byte", figure + (f"   ({yardsticks})" if yardsticks else "")))
+        rows.append(("bits per byte", figure + (f"   ({baselines})" if baselines else "")))
     if summary.metric and summary.metric.seconds > 0:
         mean = rate(summary.metric.tokens / summary.metric.seconds, "tok")
         rows.append(("training", f"{plan_text.time_then(summary, run.recipe.train)}, {mean}"))

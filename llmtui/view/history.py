@@ -6,18 +6,18 @@ from collections.abc import Iterable
 
 from core.events import (
     AnyEvent,
-    Ended,
+    AttemptEnded,
+    AttemptStarted,
+    CheckpointSaved,
     Evaluation,
+    GeneratedSample,
     Note,
     Paused,
-    Plan,
     Resumed,
-    Sample,
-    Saved,
     StageFinished,
     StageSkipped,
     StageStarted,
-    Started,
+    TrainingForecast,
 )
 from core.plural import plural
 from core.runs.curves import Curves
@@ -93,7 +93,7 @@ class History:
 def _in_words(event: AnyEvent) -> Told | None:
     kind, text = "", ""
     match event:
-        case Started():
+        case AttemptStarted():
             kind, text = "start", f"attempt {event.attempt} on {event.device}"
         case StageStarted():
             kind, text = "stage", f"{event.stage} began"
@@ -101,7 +101,7 @@ def _in_words(event: AnyEvent) -> Told | None:
             kind, text = "stage", f"{event.stage} is up to date"
         case StageFinished():
             kind, text = "stage", f"{event.stage} done"
-        case Plan():
+        case TrainingForecast():
             kind, text = "plan", f"{units.size(event.memory.peak)} of memory"
             if event.seconds is not None and event.tokens is not None:
                 text += f", {units.many(event.tokens, 'token')} in {units.duration(event.seconds)}"
@@ -109,9 +109,9 @@ def _in_words(event: AnyEvent) -> Told | None:
             best = ", best so far" if event.best else ", on the held-out text" if event.final else ""
             cost = units.cost(event.bits_per_byte, bound=event.bound)
             kind, text = "eval", f"step {event.step:,}  {cost} bpb{best}"
-        case Sample():
+        case GeneratedSample():
             kind, text = "sample", f"step {event.step:,}  {plural(len(event.text), 'character')}"
-        case Saved():
+        case CheckpointSaved():
             size, seconds = units.size(event.bytes), units.duration(event.seconds)
             kind, text = "saved", f"step {event.step:,}  {size} in {seconds}"
         case Resumed():
@@ -121,6 +121,6 @@ def _in_words(event: AnyEvent) -> Told | None:
             kind, text = {"info": "note", "warning": "warn", "error": "error"}[event.level], event.text
         case Paused():
             kind, text = "pause", "waits at your request"
-        case Ended():
+        case AttemptEnded():
             kind, text = "end", event.outcome + (f": {event.what}" if event.what else "")
     return (event.at, kind, text) if kind else None

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from core.events import Memory, Parameters, Plan
+from core.events import TrainingForecast
+from core.model_size import MemoryEstimate, ParameterCounts
 from core.plural import plural
 from core.recipe.schema import Model, Train
 from core.runs.summary import Summary
 from llmtui.view.units import count, duration, many, size
 
 
-def parts(parameters: Parameters) -> list[tuple[str, int]]:
+def parts(parameters: ParameterCounts) -> list[tuple[str, int]]:
     """The parts of a model that have parameters, in the order they come in."""
     named = [
         ("embedding", parameters.token_embedding),
@@ -22,7 +23,7 @@ def parts(parameters: Parameters) -> list[tuple[str, int]]:
     return [(name, number) for name, number in named if number]
 
 
-def shares(memory: Memory) -> list[tuple[str, int]]:
+def shares(memory: MemoryEstimate) -> list[tuple[str, int]]:
     """What memory goes to, in the order it is taken."""
     named = [
         ("program", memory.process),
@@ -54,7 +55,7 @@ def passes(batch: int, micro_batch: int) -> str:
     return f"{sequences}, {micro_batch:,} at a time" if micro_batch < batch else f"{sequences} at once"
 
 
-def lines(plan: Plan) -> list[tuple[str, str]]:
+def lines(plan: TrainingForecast) -> list[tuple[str, str]]:
     """The plan as a short table."""
     rows = [
         ("parameters", listed([(name, count(number)) for name, number in parts(plan.parameters)])),

@@ -100,7 +100,7 @@ def test_a_stage_that_would_not_fit_the_disk_says_so_first(
 
 
 @pytest.mark.parametrize("error", [MemoryError(), OSError(5, "Input/output error")])
-def test_a_yardstick_that_cannot_be_measured_is_left_out(
+def test_compression_baselines_that_cannot_be_measured_are_left_out(
     workspace: Workspace, tiny: Make, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     clean = made(prepare(tiny(), workspace)).clean
@@ -109,6 +109,6 @@ def test_a_yardstick_that_cannot_be_measured_is_left_out(
         raise error
 
     monkeypatch.setattr("core.preprocess.compression_baselines.lzma.LZMACompressor", fail)
-    (note,) = compression_baselines.yardsticks(clean)
+    (note,) = compression_baselines.measure(clean)
     assert isinstance(note, Note)
     assert "was not measured" in note.text

@@ -8,17 +8,17 @@ import pytest
 
 from core.events import (
     AnyEvent,
-    Ended,
+    AttemptEnded,
+    AttemptStarted,
+    CheckpointSaved,
     Evaluation,
     Event,
+    GeneratedSample,
     Metric,
+    ModelInfo,
     Progress,
     Resumed,
-    Sample,
-    Saved,
-    Shape,
     StageStarted,
-    Started,
 )
 from core.recipe.schema import Recipe
 from core.runs.control import ask_stop
@@ -34,7 +34,7 @@ from llmtui.view.history import History
 
 Make = Callable[..., Recipe]
 
-SHAPE = Shape(parameters=1, flops_per_token=1, vocabulary=1, tokens=1)
+SHAPE = ModelInfo(parameters=1, flops_per_token=1, vocabulary=1, tokens=1)
 TRAIN = StageStarted(stage="train")
 
 
@@ -52,8 +52,8 @@ def evaluating(done: float, tick: float, *, final: bool = True) -> Progress:
 
 ATTEMPT: list[AnyEvent] = [
     *(TRAIN, SHAPE, evaluation(0), *(metric(step) for step in range(1, 8))),
-    Sample(step=7, prompt="", text="", temperature=1, top_k=0, top_p=1, seed=0),
-    Saved(step=7, path="step-7", bytes=5, seconds=1),
+    GeneratedSample(step=7, prompt="", text="", temperature=1, top_k=0, top_p=1, seed=0),
+    CheckpointSaved(step=7, path="step-7", bytes=5, seconds=1),
 ]
 
 
@@ -106,7 +106,9 @@ def test_an_attempt_that_goes_on_from_a_checkpoint_says_no_more_than_that(
 
 def test_journals_of_versions_that_did_not_say_so_are_read_alike(workspace: Workspace, tiny: Make) -> None:
     history = History(Run.create(workspace, tiny()))
-    history.absorb([*ATTEMPT, Started(attempt=2, pid=1, host="", device=""), TRAIN, SHAPE, evaluation(0), metric(1)])
+    history.absorb(
+        [*ATTEMPT, AttemptStarted(attempt=2, pid=1, host="", device=""), TRAIN, SHAPE, evaluation(0), metric(1)]
+    )
     assert history.loss.index == [1]
     assert history.val.index == [0]
     assert history.summary.sample is None
@@ -131,7 +133,7 @@ def test_a_stop_is_heard_before_the_first_step(
     ask_stop(run)
     assert worked(run, [TRAIN, first, *ATTEMPT[2:]], monkeypatch) == STOPPED
     events = JournalReader(run.journal).events()
-    assert isinstance(events[-1], Ended)
+    assert isinstance(events[-1], AttemptEnded)
     assert not [event for event in events if isinstance(event, Metric)]
 
 
@@ -141,7 +143,7 @@ def test_nothing_is_written_behind_the_last_word(
     monkeypatch.setattr("core.worker.READ_EVERY", 0.0)
     run = Run.create(workspace, tiny())
     worked(run, ATTEMPT, monkeypatch)
-    assert isinstance(JournalReader(run.journal).events()[-1], Ended)
+    assert isinstance(JournalReader(run.journal).events()[-1], AttemptEnded)
 
 
 def test_the_final_evaluation_moves_and_says_how_long_still() -> None:

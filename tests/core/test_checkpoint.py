@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from core.errors import DiskError
-from core.events import Evaluation, Event, Metric, Note, Resumed, Saved
+from core.events import CheckpointSaved, Evaluation, Event, Metric, Note, Resumed
 from core.jobs.prepare import prepare
 from core.model.memory import saved
 from core.recipe.file import fields
@@ -128,7 +128,7 @@ def test_training_goes_on_from_the_newest_whole_checkpoint_and_clears_the_damage
     assert any("step-00000030: model.safetensors has changed" in note for note in remarks(said))
     assert next(of(Resumed, said)).step == 20
     # at step 25 the damaged one of step 30 neither pushes a whole one out nor is taken for the newest
-    assert [saved.step for saved in of(Saved, said)] == [25, 40]
+    assert [saved.step for saved in of(CheckpointSaved, said)] == [25, 40]
     assert steps_in(two) == [25, 40]
 
 
@@ -263,7 +263,7 @@ def test_what_is_saved_is_the_moment_of_the_request_however_far_training_has_gon
             release()
 
     said = train(trainer, go_on)
-    first, last = of(Saved, said)
+    first, last = of(CheckpointSaved, said)
     assert (first.step, last.step) == (20, 40)
     told = [metric.step for metric in of(Metric, said[: said.index(first)])]
     assert told[-1] >= 35  # said when it was on the disk, not when it was asked for
@@ -282,7 +282,7 @@ def test_a_second_checkpoint_waits_for_the_first_and_both_are_saved(
             threading.Timer(0.3, release).start()  # the loop is about to wait for it
 
     said = train(trainer, go_on)
-    assert [saved.step for saved in of(Saved, said)] == [20, 40, 60]
+    assert [saved.step for saved in of(CheckpointSaved, said)] == [20, 40, 60]
 
 
 def test_a_trainer_that_is_closed_finishes_what_it_was_writing(
@@ -314,7 +314,7 @@ def test_where_memory_is_short_it_is_written_without_a_copy(
     monkeypatch.setattr("core.train.async_checkpoint.available_memory", lambda: available)
     monkeypatch.setattr(checkpoints.Snapshot, "copied", copied)
     said = train(Trainer(recipe, tokens, tmp_path / "short", CPU))
-    steps = [(type(event).__name__, event.step) for event in said if isinstance(event, Metric | Saved)]
+    steps = [(type(event).__name__, event.step) for event in said if isinstance(event, Metric | CheckpointSaved)]
     assert steps[19:22] == [("Metric", 20), ("Saved", 20), ("Metric", 21)]
     assert same(saved_tensors(tmp_path / "short"), saved_tensors(tmp_path / "ample"))
 
@@ -327,7 +327,7 @@ def test_a_vocabulary_that_is_deleted_meanwhile_costs_no_checkpoint(make: Make, 
             shutil.rmtree(held.path)
 
     said = train(Trainer(make("train.steps=30"), held, tmp_path / "run", CPU), delete)
-    assert [saved.step for saved in of(Saved, said)] == [20, 30]
+    assert [saved.step for saved in of(CheckpointSaved, said)] == [20, 30]
     assert not [note for note in of(Note, said) if note.level == "warning"]
     assert Artifact.open(tmp_path / "run" / "step-00000030", verify=True).facts["finished"]
 
@@ -358,7 +358,7 @@ def test_too_little_room_skips_a_checkpoint_with_a_warning_but_never_the_last_on
         train(Trainer(recipe, tokens, tmp_path, CPU), fill, said)
     saved = [20] if full_from else []
     kept = "step 20 is kept" if full_from else "no checkpoint had been saved yet"
-    assert [event.step for event in of(Saved, said)] == saved
+    assert [event.step for event in of(CheckpointSaved, said)] == saved
     warnings = [note for note in of(Note, said) if note.level == "warning"]
     assert len(warnings) == 2 - len(saved)
     assert f"no checkpoint at step {40 if full_from else 20}" in warnings[0].text
@@ -403,7 +403,7 @@ def train_on_a_filling_disk(tokens: str, recipe: str, directory: str) -> None:
             case Metric(step=30):
                 wait_for((Path(directory) / "step-00000020").exists)
                 limit(20_000)
-            case Saved(step=step):
+            case CheckpointSaved(step=step):
                 print(step)
             case Note(level="warning", text=text):
                 limit(resource.RLIM_INFINITY)

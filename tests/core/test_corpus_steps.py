@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.download.documents import Part, read_parts, write_parts
-from core.events import Event, Report, StepCount
+from core.events import CleaningReport, Event, StepEffect
 from core.preprocess.lines import comparable, covered, line_hashes, windows, without
 from core.preprocess.minhash import band_keys, banding, short, signatures
 from core.recipe.schema import Preprocess
@@ -37,7 +37,7 @@ def prose(dice: random.Random, words: int) -> str:
     return "\n".join(" ".join(text[at : at + 10]) for at in range(0, words, 10)) + "\n"
 
 
-def cleaned(home: Path, documents: Artifact, *steps: str, **fields: object) -> tuple[dict[str, str], Report]:
+def cleaned(home: Path, documents: Artifact, *steps: str, **fields: object) -> tuple[dict[str, str], CleaningReport]:
     """The clean documents by name, and the report."""
     events: list[Event] = []
     recipe = Preprocess(steps=steps, **fields)  # type: ignore[arg-type]
@@ -48,7 +48,7 @@ def cleaned(home: Path, documents: Artifact, *steps: str, **fields: object) -> t
     for part in read_parts(clean.files("validation-*")):
         texts[part.name] = texts.get(part.name, "") + part.text
     report = events[-1]
-    assert isinstance(report, Report)
+    assert isinstance(report, CleaningReport)
     return texts, report
 
 
@@ -251,7 +251,7 @@ def test_the_report_of_all_steps_adds_up(mixed: Artifact, tmp_path: Path) -> Non
     _, report = cleaned(tmp_path / "c", mixed, *EVERYTHING, window=3, passage=500, shortest=50)
     assert report.before.bytes - report.after.bytes == sum(step.bytes for step in report.steps)
     assert [step.step for step in report.steps] == list(EVERYTHING)
-    assert report.steps[1] == StepCount(step="empty", changed=0, removed=12, bytes=24)
+    assert report.steps[1] == StepEffect(step="empty", changed=0, removed=12, bytes=24)
 
 
 def test_the_report_shows_lines_that_stand_often_and_those_on_both_sides(tmp_path: Path) -> None:

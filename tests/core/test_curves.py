@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 
 from core.events import (
     AnyEvent,
+    AttemptStarted,
+    CheckpointSaved,
     Evaluation,
+    GeneratedSample,
     Metric,
     Note,
     Paused,
     Resumed,
-    Sample,
-    Saved,
     StageFinished,
     StageStarted,
-    Started,
     encode,
 )
 from core.recipe.schema import Recipe
@@ -96,10 +96,10 @@ said = st.one_of(
         final=st.booleans(),
     ),
     st.builds(Resumed, step=steps, checkpoint=st.just("c")),
-    st.builds(Saved, step=steps, path=st.just("c"), bytes=st.just(5), seconds=st.just(1.0)),
+    st.builds(CheckpointSaved, step=steps, path=st.just("c"), bytes=st.just(5), seconds=st.just(1.0)),
     st.builds(Note, text=st.text(max_size=3)),
     st.builds(Paused),
-    st.just(Started(attempt=2, pid=1, host="", device="")),
+    st.just(AttemptStarted(attempt=2, pid=1, host="", device="")),
     st.just(StageStarted(stage="tokenize")),
     st.just(StageFinished(stage="tokenize", artifact="", facts={"bytes_per_token": 3.3})),
 )
@@ -157,19 +157,19 @@ def test_only_what_came_since_is_read_and_damage_is_never_believed(workspace: Wo
 
 def test_the_file_stays_small_and_old_attempts_are_not_pushed_out_of_it() -> None:
     curves = Curves()
-    curves.absorb(Started(attempt=1, pid=1, host="", device="a machine"))
+    curves.absorb(AttemptStarted(attempt=1, pid=1, host="", device="a machine"))
     for step in range(1, 40_000):
         curves.absorb(metric(step))
         if step % 20 == 0:
             curves.absorb(Evaluation(step=step, loss=1 / 3, train_loss=1 / 3, bits_per_byte=1 / 3, best=True))
             curves.absorb(
-                Sample(step=step, prompt="p", text="t" * 200, temperature=1, top_k=0, top_p=1, seed=0),
+                GeneratedSample(step=step, prompt="p", text="t" * 200, temperature=1, top_k=0, top_p=1, seed=0),
             )
-            curves.absorb(Saved(step=step, path="c", bytes=1, seconds=1))
+            curves.absorb(CheckpointSaved(step=step, path="c", bytes=1, seconds=1))
     assert len(encode(curves)) < MOST
     kept = curves.newest()
     assert len(kept) == 3 * KEPT + 1
-    assert kept[0] == Started(attempt=1, pid=1, host="", device="a machine", at=kept[0].at, tick=kept[0].tick)
+    assert kept[0] == AttemptStarted(attempt=1, pid=1, host="", device="a machine", at=kept[0].at, tick=kept[0].tick)
     assert [event.step for event in kept[-3:]] == [39_980] * 3  # type: ignore[union-attr]
 
 
@@ -216,7 +216,11 @@ def test_a_worker_keeps_the_curves_and_the_next_one_goes_on_from_them(
 ) -> None:
     run = Run.create(workspace, tiny())
     bad = Metric(step=3, loss=float("nan"), lr=1, grad_norm=1, tokens=1, seconds=1, progress=0)
-    worked(run, [TRAIN, metric(1), metric(2), bad, metric(4), Saved(step=4, path="c", bytes=1, seconds=1)], monkeypatch)
+    worked(
+        run,
+        [TRAIN, metric(1), metric(2), bad, metric(4), CheckpointSaved(step=4, path="c", bytes=1, seconds=1)],
+        monkeypatch,
+    )
     begun, start = opened(run)
     assert start == run.journal.stat().st_size
     read: list[AnyEvent] = []

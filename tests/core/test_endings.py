@@ -14,7 +14,7 @@ import msgspec
 import pytest
 import torch
 
-from core.events import Evaluation, Event, Metric, Note, Resumed, Saved
+from core.events import CheckpointSaved, Evaluation, Event, Metric, Note, Resumed
 from core.recipe.schema import Recipe
 from core.storage.artifact import Artifact
 from core.train.commands import Checkpoint, Stop
@@ -71,7 +71,7 @@ def test_checkpoints_that_somebody_asks_for_do_not_use_up_the_patience(
 ) -> None:
     trainer = Trainer(tiny("train.steps=1000", "train.patience=2", *IDLE), tokens, tmp_path, CPU)
     said = train(trainer, lambda metric: (Checkpoint(),) if metric.step in (1, 2, 3) else None)
-    assert [e.step for e in of(Saved, said)] == [1, 2, 3, 10]
+    assert [e.step for e in of(CheckpointSaved, said)] == [1, 2, 3, 10]
     assert trainer.state.step == 10
 
 

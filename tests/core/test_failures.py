@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from core.checkpoints import readable_checkpoints
-from core.events import Ended, Note, Reading, Started, encode
+from core.events import AttemptEnded, AttemptStarted, HardwareReading, Note, encode
 from core.recipe.schema import Recipe
 from core.runs import supervisor
 from core.runs.directory import Exited, Launched, Run, State
@@ -29,10 +29,15 @@ from tests.conftest import TINY, wait_for
 Make = Callable[..., Recipe]
 Launch = Callable[[Recipe], Run]
 
-READING = Reading(cpu=0, cores=1, ram=0, ram_total=1, process_ram=0, process_cpu=0, disk_free=0)
+READING = HardwareReading(cpu=0, cores=1, ram=0, ram_total=1, process_ram=0, process_cpu=0, disk_free=0)
 
 
-def over(workspace: Workspace, recipe: Recipe, *events: Started | Ended | Reading | Note, attempts: int = 1) -> Run:
+def over(
+    workspace: Workspace,
+    recipe: Recipe,
+    *events: AttemptStarted | AttemptEnded | HardwareReading | Note,
+    attempts: int = 1,
+) -> Run:
     """A run after so many attempts, whose journal is these events."""
     run = Run.create(workspace, recipe)
     launches, journal = JournalWriter(run.path / "launches.jsonl"), JournalWriter(run.journal)
@@ -55,7 +60,7 @@ def test_a_device_that_is_not_there_ends_the_run_at_once_with_its_reason_everywh
     run = Run.open(path)
     assert run.state() is State.FAILED
     assert [type(record) for record in run.launches()] == [Launched, Exited]
-    assert isinstance(list(JournalReader(run.journal).events())[-1], Ended)
+    assert isinstance(list(JournalReader(run.journal).events())[-1], AttemptEnded)
     for command in (["ls"], ["ls", "--json"], ["show", run.id]):
         assert command_line(command) == 0
         assert "cannot train: there is no cuda device" in capsys.readouterr().out
@@ -65,16 +70,19 @@ def test_a_device_that_is_not_there_ends_the_run_at_once_with_its_reason_everywh
 
 
 def test_a_last_word_counts_though_something_stands_behind_it(workspace: Workspace, tiny: Make) -> None:
-    began, word = Started(attempt=1, pid=1, host="", device=""), Ended(attempt=1, outcome="failed", what="cannot: it")
+    began, word = (
+        AttemptStarted(attempt=1, pid=1, host="", device=""),
+        AttemptEnded(attempt=1, outcome="failed", what="cannot: it"),
+    )
     run = over(workspace, tiny(), began, word, READING, Note(text="late"))
     assert run.last_word() == word
     assert run.state() is State.FAILED
 
 
 def test_the_last_word_of_an_attempt_before_the_newest_does_not_count(workspace: Workspace, tiny: Make) -> None:
-    first, word = Started(attempt=1, pid=1, host="", device=""), Ended(attempt=1, outcome="done")
+    first, word = AttemptStarted(attempt=1, pid=1, host="", device=""), AttemptEnded(attempt=1, outcome="done")
     assert over(workspace, tiny(), first, word, attempts=2).last_word() is None
-    again = Started(attempt=2, pid=1, host="", device="")
+    again = AttemptStarted(attempt=2, pid=1, host="", device="")
     assert over(workspace, tiny(), first, word, again, READING, attempts=2).last_word() is None
 
 

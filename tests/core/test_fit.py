@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.activations import Case, cases, compared
-from core.events import Event, Metric, Plan, Resumed
+from core.events import Event, Metric, Resumed, TrainingForecast
 from core.hardware import available_memory, forget_peak, peak_memory
 from core.model.count import parameters
 from core.model.device import Device
@@ -113,7 +113,7 @@ def test_a_micro_batch_that_is_asked_for_is_only_checked(monkeypatch: pytest.Mon
     assert "--set train.micro_batch=" in caught.value.todo
 
 
-def planned(recipe: Recipe, **given: int) -> tuple[Plan, GPT]:
+def planned(recipe: Recipe, **given: int) -> tuple[TrainingForecast, GPT]:
     torch.manual_seed(3)
     model = GPT(recipe.model, 100)
     made = optimizers(model, recipe.train)
@@ -252,10 +252,10 @@ def test_a_training_plans_once_and_a_resumed_one_keeps_the_micro_batch(
             event = talk.send((Stop(),) if isinstance(event, Metric) and event.step == 3 else None)
     except StopIteration:
         pass
-    plans = [event for event in said if isinstance(event, Plan)]
+    plans = [event for event in said if isinstance(event, TrainingForecast)]
     assert [one.micro_batch for one in plans] == [4]
     again = Trainer(recipe, tokens, tmp_path / "c", CPU)
     rest = list(again.run())
     assert any(isinstance(event, Resumed) for event in rest)
-    assert not any(isinstance(event, Plan) for event in rest)
+    assert not any(isinstance(event, TrainingForecast) for event in rest)
     assert again.state.micro_batch == 4

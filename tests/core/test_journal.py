@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from core.events import (
     AnyEvent,
-    Ended,
+    AttemptEnded,
+    AttemptStarted,
     Evaluation,
     Metric,
     Note,
@@ -23,7 +24,6 @@ from core.events import (
     Resumed,
     StageFinished,
     StageStarted,
-    Started,
     decode,
     encode,
 )
@@ -99,7 +99,7 @@ def test_a_file_that_was_replaced_or_cut_is_read_from_its_start(tmp_path: Path) 
 def test_the_newest_events_are_found_without_reading_the_rest(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     assert list(read_backwards(path)) == []
-    said = [metric(1), Ended(attempt=3, outcome="done"), metric(2)]
+    said = [metric(1), AttemptEnded(attempt=3, outcome="done"), metric(2)]
     padding = Note(text="x" * 20_000)  # longer than what is read at once
     lines = [encode(event) + b"\n" for event in (said[0], padding, *said[1:])]
     path.write_bytes(b"x" * 2**21 + b"\n" + b"".join(lines) + b"{torn")
@@ -111,10 +111,10 @@ def test_the_newest_events_are_found_without_reading_the_rest(tmp_path: Path) ->
 def test_an_older_attempts_later_steps_no_longer_count() -> None:
     summary = Summary()
     evaluation = Evaluation(step=60, loss=1, train_loss=1, bits_per_byte=1, best=True)
-    for event in (Started(attempt=1, pid=1, host="", device=""), metric(60), evaluation):
+    for event in (AttemptStarted(attempt=1, pid=1, host="", device=""), metric(60), evaluation):
         summary.absorb(event)
     assert summary.best is not None
-    for event in (Started(attempt=2, pid=2, host="", device=""), Resumed(step=50, checkpoint="")):
+    for event in (AttemptStarted(attempt=2, pid=2, host="", device=""), Resumed(step=50, checkpoint="")):
         summary.absorb(event)
     assert summary.metric is None
     assert summary.best is None
@@ -144,7 +144,7 @@ def test_any_event_ends_a_pause() -> None:
 
 def events_of(steps: int) -> list[AnyEvent]:
     said: list[AnyEvent] = [
-        Started(attempt=1, pid=1, host="h", device="d", tick=0),
+        AttemptStarted(attempt=1, pid=1, host="h", device="d", tick=0),
         StageStarted(stage="train", tick=0),
     ]
     for step in range(1, steps + 1):

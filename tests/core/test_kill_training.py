@@ -14,7 +14,7 @@ import psutil
 import pytest
 import torch
 
-from core.events import Evaluation, Metric, Note, Resumed, Saved
+from core.events import CheckpointSaved, Evaluation, Metric, Note, Resumed
 from core.recipe.schema import Recipe
 from core.runs.directory import Run
 from core.runs.launch import environment, python
@@ -152,7 +152,7 @@ def test_killed_while_a_checkpoint_is_being_written_the_one_before_it_is_there(
     assert [event.step for event in events if isinstance(event, Resumed)] == [kept]
     assert not [event for event in events if isinstance(event, Note) and event.level != "info"]
     assert not staged.exists()
-    assert [event.step for event in events if isinstance(event, Saved)][-1] == kept + every
+    assert [event.step for event in events if isinstance(event, CheckpointSaved)][-1] == kept + every
 
 
 def stopped_in_a_save(run: Run, process: subprocess.Popen[bytes]) -> Path:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.download.documents import Part, read_parts
-from core.events import Event, Report, StepCount
+from core.events import CleaningReport, Event, StepEffect
 from core.preprocess import CorpusTooSmallError, EmptyCorpusError
 from core.preprocess.split import cut_at_line
 from core.recipe.schema import Preprocess
@@ -68,17 +68,17 @@ def test_the_report_counts_what_each_step_did(tmp_path: Path) -> None:
     events: list[Event] = []
     clean = make(tmp_path / "clean", preprocessing(documents), events=events)
     report = events[-1]
-    assert isinstance(report, Report)
+    assert isinstance(report, CleaningReport)
     assert report.steps == (
-        StepCount(step="unicode_nfc", changed=0, removed=0, bytes=0),
-        StepCount(step="control_characters", changed=1, removed=0, bytes=2),
-        StepCount(step="trailing_space", changed=3, removed=0, bytes=3 * 30 + 1 + 2 - 1),
-        StepCount(step="empty", changed=0, removed=1, bytes=0),
-        StepCount(step="duplicates", changed=0, removed=2, bytes=2 * 550),
+        StepEffect(step="unicode_nfc", changed=0, removed=0, bytes=0),
+        StepEffect(step="control_characters", changed=1, removed=0, bytes=2),
+        StepEffect(step="trailing_space", changed=3, removed=0, bytes=3 * 30 + 1 + 2 - 1),
+        StepEffect(step="empty", changed=0, removed=1, bytes=0),
+        StepEffect(step="duplicates", changed=0, removed=2, bytes=2 * 550),
     )
     assert clean.facts["removed"] == 3
     written = msgspec.json.decode((clean.path / "report.json").read_bytes())
-    assert msgspec.convert(written, Report, strict=False).steps == report.steps
+    assert msgspec.convert(written, CleaningReport, strict=False).steps == report.steps
     assert int(clean.facts["train_documents"]) + int(clean.facts["validation_documents"]) == 32
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from core.checkpoints import readable_checkpoints
-from core.events import Evaluation, Metric, Note, Sample, StageSkipped, Started
+from core.events import AttemptStarted, Evaluation, GeneratedSample, Metric, Note, StageSkipped
 from core.recipe.schema import Recipe
 from core.runs.control import ask_checkpoint, ask_go_on, ask_pause, ask_sample, ask_stop
 from core.runs.directory import InvalidRunError, Run, RunActiveError, RunNotFoundError, State, find_run
@@ -49,7 +49,7 @@ def test_a_run_goes_through_all_stages_and_a_second_one_skips_the_data(launched:
     summary = first.summary()
     assert {stage.state for stage in summary.stages.values()} == {"done"}
     assert summary.stages["download"].facts["documents"] == 40
-    assert summary.yardsticks.keys() == {"gzip -9", "xz -9"}
+    assert summary.compression_baselines.keys() == {"gzip -9", "xz -9"}
     assert summary.evaluation is not None and summary.evaluation.final
     samples = Artifact.open(first.path / "samples", verify=True)
     assert samples.facts == {"samples": 1}
@@ -118,7 +118,9 @@ def test_checkpoints_and_samples_come_when_asked_for(launched: Launch, tiny: Mak
     ask_sample(run, Draw(prompt="the old", temperature=0, seed=9))
     wait_for(lambda: readable_checkpoints(run.checkpoints))
     tail = JournalReader(run.journal)
-    wait_for(lambda: any(isinstance(e, Sample) and e.prompt == "the old" and e.seed == 9 for e in tail.events()))
+    wait_for(
+        lambda: any(isinstance(e, GeneratedSample) and e.prompt == "the old" and e.seed == 9 for e in tail.events())
+    )
 
 
 def test_a_second_start_of_a_running_run_is_refused(launched: Launch, tiny: Make, workspace: Workspace) -> None:
@@ -226,7 +228,7 @@ time.sleep(60)
     try:
         reach(run, 5)
         assert run.state() is State.RUNNING
-        attempts = [event.attempt for event in JournalReader(run.journal).events() if isinstance(event, Started)]
+        attempts = [event.attempt for event in JournalReader(run.journal).events() if isinstance(event, AttemptStarted)]
         assert attempts == [1]
     finally:
         ask_stop(run)

@@ -22,7 +22,7 @@ from core.download.grammar import Pick
 from core.download.grammar_text import Teller, derivations
 from core.download.source import Rows
 from core.download.stories import Stories, grammar, log2_probability, story
-from core.events import Event, Report
+from core.events import CleaningReport, Event
 from core.recipe.schema import Source
 from core.storage.artifact import Artifact
 from tests.core.derived import decoded, everything
@@ -107,7 +107,7 @@ def test_the_default_cleaning_changes_nothing_and_removes_nothing(tmp_path: Path
     documents = make(tmp_path / "documents", downloading(max_bytes=2**20))
     events: list[Event] = []
     clean = make(tmp_path / "clean", preprocessing(documents), events=events)
-    report = next(event for event in events if isinstance(event, Report))
+    report = next(event for event in events if isinstance(event, CleaningReport))
     assert [(step.changed, step.removed, step.bytes) for step in report.steps] == [(0, 0, 0)] * 5
     both = [part.text for side in ("train", "validation") for part in read_parts(clean.files(f"{side}-*.parquet"))]
     assert sorted(both) == sorted(texts_of(documents))

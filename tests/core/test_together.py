@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from core.checkpoints import readable_checkpoints
-from core.events import Ended, Evaluation, Metric, Resumed, Started
+from core.events import AttemptEnded, AttemptStarted, Evaluation, Metric, Resumed
 from core.recipe.schema import Recipe
 from core.runs.control import ask_go_on, ask_pause
 from core.runs.directory import Exited, Run, State
@@ -66,7 +66,9 @@ def reach(run: Run, step: int, attempt: int = 1) -> None:
 
     def there() -> bool:
         said = list(JournalReader(run.journal).events())
-        begun = [place for place, event in enumerate(said) if isinstance(event, Started) and event.attempt == attempt]
+        begun = [
+            place for place, event in enumerate(said) if isinstance(event, AttemptStarted) and event.attempt == attempt
+        ]
         return bool(begun) and any(isinstance(event, Metric) and event.step >= step for event in said[begun[0] :])
 
     wait_for(there, what=f"step {step} of attempt {attempt}")
@@ -98,7 +100,7 @@ def test_two_processes_lose_as_one_with_twice_the_accumulation_and_only_one_of_t
     for ours, theirs in zip(said(two), said(one), strict=True):
         assert ours == pytest.approx(theirs, abs=1e-5)
     assert len(said(two)[0]) == 12
-    (started,) = of(Started, list(JournalReader(two.journal).events()))
+    (started,) = of(AttemptStarted, list(JournalReader(two.journal).events()))
     assert started.device.startswith("2 processes, ")
     assert {"rng.torch.0", "rng.torch.1"} <= saved_tensors(two.checkpoints).keys()
     assert sorted(path.name for path in two.path.iterdir()) == sorted(path.name for path in one.path.iterdir())
@@ -146,7 +148,7 @@ def test_a_data_stage_that_fails_ends_all_of_them_with_its_sentence(
     assert torchrun.wait() != 0
     assert not psutil.wait_procs(both, PATIENCE)[1]
     assert run.state() is State.FAILED
-    (ended,) = of(Ended, list(JournalReader(run.journal).events()))
+    (ended,) = of(AttemptEnded, list(JournalReader(run.journal).events()))
     assert ended.what == "cannot read the source: the folder is empty"
 
 
@@ -188,13 +190,13 @@ def test_a_run_keeps_its_number_of_processes_waits_without_working_and_changes_i
         assert command_line(["stop", run.id]) == 0
         assert run.state() is State.STOPPED
         events = list(JournalReader(run.journal).events())
-        assert [event.device[:13] for event in of(Started, events)] == ["2 processes, "] * 2
+        assert [event.device[:13] for event in of(AttemptStarted, events)] == ["2 processes, "] * 2
         assert any(isinstance(record, Exited) and record.code for record in run.launches())
         step = events[-2].step if isinstance(events[-2], Metric) else run.summary().metric.step  # type: ignore[union-attr]
         capsys.readouterr()
         assert command_line(["resume", run.id, "--processes", "1", "--set", f"train.steps={step + 2}"]) == 0
         assert "processes 2 → 1" in capsys.readouterr().err
-        assert "processes" not in list(of(Started, list(JournalReader(run.journal).events())))[-1].device
+        assert "processes" not in list(of(AttemptStarted, list(JournalReader(run.journal).events())))[-1].device
     finally:
         if (pid := run.supervisor()) is not None:
             os.kill(pid, signal.SIGKILL)

@@ -12,7 +12,7 @@ import psutil
 import pytest
 import torch
 
-from core.events import Evaluation, Event, Metric, Progress, Resumed, Sample, Saved, Shape
+from core.events import CheckpointSaved, Evaluation, Event, GeneratedSample, Metric, ModelInfo, Progress, Resumed
 from core.recipe.schema import Recipe
 from core.storage.artifact import Artifact
 from core.train import checkpoint as checkpoints
@@ -58,7 +58,7 @@ def test_the_final_evaluation_says_how_far_it_is_and_hears_a_stop(
             said.append(talk.send(commands))
             final = isinstance(said[-1], Progress) and said[-1].of == "final evaluation"
             commands = (Stop(),) if final and said[-1].done else None  # type: ignore[attr-defined]
-    assert isinstance(said[-1], Saved), "what was trained is kept"
+    assert isinstance(said[-1], CheckpointSaved), "what was trained is kept"
     assert not any(event.final for event in of(Evaluation, said))
     rest = train(Trainer(recipe, tokens, tmp_path, CPU))
     assert [event.step for event in of(Resumed, rest)] == [3]
@@ -66,7 +66,7 @@ def test_the_final_evaluation_says_how_far_it_is_and_hears_a_stop(
     assert shares == sorted(set(shares))
     assert shares[0] == 0 < shares[-1]
     assert [event.step for event in of(Evaluation, rest) if event.final] == [3]
-    assert isinstance(rest[-1], Saved)
+    assert isinstance(rest[-1], CheckpointSaved)
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
@@ -92,8 +92,8 @@ def test_training_says_what_it_does_and_learns(tiny: Make, tokens: Artifact, tmp
         Trainer(tiny("train.steps=60", "train.lr=0.02"), tokens, tmp_path, CPU),
         lambda metric: (Checkpoint(), Draw(prompt="the", seed=3)) if metric.step == 5 else None,
     )
-    shape = next(of(Shape, said))
-    assert isinstance(shape, Shape)
+    shape = next(of(ModelInfo, said))
+    assert isinstance(shape, ModelInfo)
     assert shape.vocabulary == 300
     evaluations = [e for e in of(Evaluation, said) if isinstance(e, Evaluation)]
     assert evaluations[0].step == 0
@@ -101,8 +101,8 @@ def test_training_says_what_it_does_and_learns(tiny: Make, tokens: Artifact, tmp
     assert evaluations[-1].final
     assert evaluations[-1].loss < 4
     assert evaluations[-1].bits_per_byte < evaluations[-1].loss / math.log(2)  # a token is more than a byte
-    assert [e.step for e in of(Saved, said) if isinstance(e, Saved)] == [5, 20, 40, 60]
-    samples = [e for e in of(Sample, said) if isinstance(e, Sample)]
+    assert [e.step for e in of(CheckpointSaved, said) if isinstance(e, CheckpointSaved)] == [5, 20, 40, 60]
+    samples = [e for e in of(GeneratedSample, said) if isinstance(e, GeneratedSample)]
     assert (samples[0].step, samples[0].prompt, samples[0].seed) == (5, "the", 3)
 
 
@@ -161,14 +161,14 @@ def test_a_slow_training_evaluates_draws_and_saves_by_the_clock(tiny: Make, toke
     said = by_clock(recipe, tokens, tmp_path / "slow", 5.0)
     at = {metric.step: metric.seconds for metric in of(Metric, said)}
     assert at[40] > 150
-    assert [sample.prompt for sample in of(Sample, said)][:4] == ["a", "b", "a", "b"]
-    for kind in (Evaluation, Sample, Saved):
+    assert [sample.prompt for sample in of(GeneratedSample, said)][:4] == ["a", "b", "a", "b"]
+    for kind in (Evaluation, GeneratedSample, CheckpointSaved):
         moments = [at[event.step] for event in of(kind, said) if 0 < event.step < 40]
         assert len(moments) >= 3, kind
         assert 30 <= moments[0] < 60
     quick = by_clock(recipe, tokens, tmp_path / "quick", 0.001)
-    assert [saved.step for saved in of(Saved, quick)] == [40]
-    assert not list(of(Sample, quick))
+    assert [saved.step for saved in of(CheckpointSaved, quick)] == [40]
+    assert not list(of(GeneratedSample, quick))
     weights = [saved_tensors(tmp_path / name) for name in ("slow", "quick")]
     assert same(*weights)  # what came by the clock left no trace in what is learned
 
@@ -176,7 +176,7 @@ def test_a_slow_training_evaluates_draws_and_saves_by_the_clock(tiny: Make, toke
 def test_zero_minutes_leave_it_to_the_steps(tiny: Make, tokens: Artifact, tmp_path: Path) -> None:
     never = ("train.evaluate_minutes=0", "train.sample_minutes=0", "train.checkpoint_minutes=0")
     said = by_clock(tiny("train.steps=40", *SELDOM, *never), tokens, tmp_path / "slow", 5.0)
-    assert [saved.step for saved in of(Saved, said)] == [40]
+    assert [saved.step for saved in of(CheckpointSaved, said)] == [40]
     assert {evaluation.step for evaluation in of(Evaluation, said)} == {0, 40}
 
 

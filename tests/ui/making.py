@@ -13,26 +13,25 @@ import msgspec
 
 from core.events import (
     AnyEvent,
-    Ended,
+    AttemptEnded,
+    AttemptStarted,
+    CheckpointSaved,
+    CleaningReport,
+    CompressionBaseline,
     Evaluation,
-    Memory,
+    GeneratedSample,
+    HardwareReading,
     Metric,
-    Parameters,
-    Plan,
+    ModelInfo,
     Progress,
-    Reading,
-    Report,
-    Sample,
-    Saved,
-    Shape,
     StageFinished,
     StageSkipped,
     StageStarted,
-    Started,
-    StepCount,
-    Yardstick,
+    StepEffect,
+    TrainingForecast,
     encode,
 )
+from core.model_size import MemoryEstimate, ParameterCounts
 from core.recipe.file import load
 from core.runs.directory import Exited, Launched, Run
 from core.runs.summary import Summary
@@ -51,8 +50,8 @@ TOKENS_A_STEP = 4096
 SECONDS_A_STEP = 0.23
 
 
-PLAN = Plan(
-    parameters=Parameters(
+PLAN = TrainingForecast(
+    parameters=ParameterCounts(
         token_embedding=1_048_576,
         positions=0,
         attention=786_432,
@@ -60,7 +59,7 @@ PLAN = Plan(
         norms=1_792,
         output=1_048_576,
     ),
-    memory=Memory(
+    memory=MemoryEstimate(
         process=440_000_000,
         weights=17_800_000,
         gradients=17_800_000,
@@ -97,9 +96,9 @@ def metric(step: int, total: int) -> Metric:
     )
 
 
-def reading(number: int = 0) -> Reading:
+def reading(number: int = 0) -> HardwareReading:
     """What two busy cores look like."""
-    return Reading(
+    return HardwareReading(
         cpu=0.93 + 0.01 * (number % 5),
         cores=2,
         ram=int((4.1 + 0.01 * (number % 7)) * 2**30),
@@ -136,7 +135,7 @@ def data_stages() -> Iterator[AnyEvent]:
         yield StageStarted(stage=stage)
         yield Progress(done=3_000_000, total=6_000_000, unit="bytes")
         if stage == "preprocess":
-            yield Report(steps=(StepCount(step="duplicates", changed=0, removed=41, bytes=301_774),))
+            yield CleaningReport(steps=(StepEffect(step="duplicates", changed=0, removed=41, bytes=301_774),))
         yield StageFinished(stage=stage, artifact=f"/data/artifacts/{stage}-0", facts=facts[stage])
 
 
@@ -155,20 +154,22 @@ def training(first: int, last: int, total: int) -> Iterator[AnyEvent]:
                 step=step, loss=loss, train_loss=loss - 0.07, bits_per_byte=loss / math.log(2) / 3.456, best=loss < best
             )
             best = min(best, loss)
-            yield Sample(step=step, prompt="def read_json", text=TEXT, temperature=0.8, top_k=50, top_p=1.0, seed=1)
+            yield GeneratedSample(
+                step=step, prompt="def read_json", text=TEXT, temperature=0.8, top_k=50, top_p=1.0, seed=1
+            )
         if step % 200 == 0:
-            yield Saved(step=step, path=f"step-{step:08d}", bytes=51_000_000, seconds=0.4)
+            yield CheckpointSaved(step=step, path=f"step-{step:08d}", bytes=51_000_000, seconds=0.4)
 
 
 def beginning() -> Iterator[AnyEvent]:
     """Everything before the first step."""
-    yield Started(attempt=1, pid=1, host="here", device="2 cores, bfloat16")
+    yield AttemptStarted(attempt=1, pid=1, host="here", device="2 cores, bfloat16")
     yield from data_stages()
     yield StageStarted(stage="train")
-    yield Shape(parameters=4_262_400, flops_per_token=28_000_000, vocabulary=4096, tokens=3_241_000)
+    yield ModelInfo(parameters=4_262_400, flops_per_token=28_000_000, vocabulary=4096, tokens=3_241_000)
     yield PLAN
-    yield Yardstick(name="gzip -9", bits_per_byte=1.972)
-    yield Yardstick(name="xz -9", bits_per_byte=1.683)
+    yield CompressionBaseline(name="gzip -9", bits_per_byte=1.972)
+    yield CompressionBaseline(name="xz -9", bits_per_byte=1.683)
 
 
 class Worker:
@@ -219,7 +220,7 @@ def finished_run(workspace: Workspace, name: str, steps: int = 1200) -> Run:
         StageFinished(stage="train", artifact="x", facts={"steps": steps}),
         StageStarted(stage="sample"),
         StageFinished(stage="sample", artifact="x", facts={"samples": 3}),
-        Ended(attempt=1, outcome="done"),
+        AttemptEnded(attempt=1, outcome="done"),
     )
     checkpoint(run, steps)
     return run
@@ -232,7 +233,7 @@ def failed_run(workspace: Workspace, name: str) -> Run:
     Worker(run).say(
         *beginning(),
         *training(1, 40, 1000),
-        Ended(
+        AttemptEnded(
             attempt=1,
             outcome="failed",
             what="out of memory with batches of 8",

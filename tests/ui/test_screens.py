@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from textual.pilot import Pilot
 
-from core.events import Progress, StageStarted, Started
+from core.events import AttemptStarted, Progress, StageStarted
 from core.recipe.schema import Recipe
 from core.runs.series import CAPACITY
 from core.runs.summary import Summary
@@ -110,7 +110,7 @@ async def test_train_shows_the_data_stages_before_the_first_step(workspace: Work
     run = make_run(workspace, "live")
     launched(run)
     Worker(run).say(
-        Started(attempt=1, pid=1, host="here", device="2 cores"),
+        AttemptStarted(attempt=1, pid=1, host="here", device="2 cores"),
         StageStarted(stage="download"),
         Progress(done=3_000_000, total=12_000_000, unit="bytes", tick=1.0),
         Progress(done=6_000_000, total=12_000_000, unit="bytes", tick=2.0),

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from core.events import Ended, Note, Sample
+from core.events import AttemptEnded, GeneratedSample, Note
 from core.storage.workspace import Workspace
 from llmtui.tui.app import Workbench
 from tests.ui.making import Worker, alive, beginning, checkpoint, launched, make_run, training
@@ -152,8 +152,10 @@ def test_hostile_text_reaches_the_terminal_as_pictures(
         *beginning(),
         *training(1, 120, 400),
         Note(level="warning", text="note " + EVIL),
-        Sample(step=120, prompt="p" + EVIL, text="s" + EVIL, temperature=1, top_k=0, top_p=1, seed=1),
-        Ended(attempt=1, outcome="failed", what="why " + EVIL, where=EVIL, kept="kept " + EVIL, todo="todo " + EVIL),
+        GeneratedSample(step=120, prompt="p" + EVIL, text="s" + EVIL, temperature=1, top_k=0, top_p=1, seed=1),
+        AttemptEnded(
+            attempt=1, outcome="failed", what="why " + EVIL, where=EVIL, kept="kept " + EVIL, todo="todo " + EVIL
+        ),
     )
     checkpoint(run, 100)
     content = json.loads((run.path / "run.json").read_text())

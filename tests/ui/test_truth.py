@@ -12,7 +12,7 @@ from textual.selection import SELECT_ALL, Selection
 from textual.widgets import OptionList
 
 from core.errors import LlmtuiError
-from core.events import Ended, Note, Progress, StageStarted, Started
+from core.events import AttemptEnded, AttemptStarted, Note, Progress, StageStarted
 from core.recipe.sampling import Sampling
 from core.recipe.schema import Sample
 from core.runs.transcript import Began, Drawn, Said, Transcripts
@@ -219,7 +219,7 @@ async def test_a_run_that_has_said_its_last_word_is_ending_and_not_starting(work
     run = make_run(workspace, "live")
     launched(run)
     worker = Worker(run)
-    worker.say(*beginning(), *training(1, 20, 20), Ended(attempt=1, outcome="done"))
+    worker.say(*beginning(), *training(1, 20, 20), AttemptEnded(attempt=1, outcome="done"))
     app = Workbench(workspace)
     with alive(run):
         async with app.run_test(size=(80, 24)) as pilot:
@@ -229,7 +229,7 @@ async def test_a_run_that_has_said_its_last_word_is_ending_and_not_starting(work
             launched(run, attempt=2)
             await until(pilot, lambda: "ending" not in screen_text(app))
             assert state_word(run, run.state()) == run.state().value
-            worker.say(Started(attempt=2, pid=1, host="here", device="2 cores"))
+            worker.say(AttemptStarted(attempt=2, pid=1, host="here", device="2 cores"))
             await until(pilot, lambda: "● live" in screen_text(app))
 
 
@@ -415,7 +415,7 @@ async def test_what_was_taken_for_the_text_is_on_the_screen_until_training_begin
         worker = Worker(run)
         taken = "1 file with the text in 'body', beside 'title': posts.csv; it begins: 'It was a dark"
         worker.say(
-            Started(attempt=1, pid=1, host="here", device="2 cores, float32"),
+            AttemptStarted(attempt=1, pid=1, host="here", device="2 cores, float32"),
             StageStarted(stage="download"),
             Note(text="1 file read as cp1254: turkish.txt"),
             Note(text=taken),

@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from core.errors import UsageError
-from core.events import AnyEvent, CleaningStep, Excerpt, Progress, Report, StageFinished, StageSkipped
+from core.events import AnyEvent, CleaningReport, CleaningStep, Excerpt, Progress, StageFinished, StageSkipped
 from core.recipe.file import fields
 from core.sources.corpora import CORPORA
 from core.storage.workspace import Workspace
@@ -104,12 +104,12 @@ def preview(
         task = ("preview", msgspec.json.encode(recipe).decode(), place, str(documents), str(limit))
         for event in errand(workspace, "core.jobs.data_commands", *task, says=AnyEvent):
             if as_json:
-                if isinstance(event, Excerpt | Report):
+                if isinstance(event, Excerpt | CleaningReport):
                     out_json(event)
             elif isinstance(event, Excerpt):
                 number += 1
                 _show(event, number)
-            elif isinstance(event, Report):
+            elif isinstance(event, CleaningReport):
                 for rows in report_tables(event):
                     out_table(rows)
                     out("")

@@ -8,12 +8,12 @@ from typing import NamedTuple
 import click
 from msgspec.structs import asdict
 
-from core.events import Memory
 from core.hardware import available_memory, machine
 from core.model.count import BOTH_WAYS, parameters, work
 from core.model.init_check import look
 from core.model.memory import memory
 from core.model.memory_fit import MARGIN, Room, largest_micro_batch, what_would_fit
+from core.model_size import MemoryEstimate
 from core.plural import plural
 from core.recipe.file import load
 from core.recipe.schema import Recipe
@@ -39,7 +39,7 @@ class Option(NamedTuple):
     room: Room
     micro_batch: int
     """What the recipe asks for, or the most that fits; 0: nothing fits."""
-    memory: Memory
+    memory: MemoryEstimate
 
 
 @click.command(short_help="Count what a recipe will take: parameters, work, memory.")

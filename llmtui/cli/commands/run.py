@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from core.errors import UsageError
-from core.events import Sample, StageStarted
+from core.events import GeneratedSample, StageStarted
 from core.recipe.file import load, to_toml
 from core.recipe.schema import Recipe
 from core.runs import launch
@@ -138,9 +138,9 @@ def replayed(run: Run) -> tuple[Narrator, JournalReader]:
     """Somebody who has heard all that the run has said so far, and where its journal goes on."""
     summary, tail = run.folded()
     told = Narrator(summary)
-    drawn: list[Sample] = []
+    drawn: list[GeneratedSample] = []
     for event in read_backwards(run.journal):  # what the last stage drew stands at the end, if it drew
-        if isinstance(event, Sample):
+        if isinstance(event, GeneratedSample):
             drawn.append(event)
         elif isinstance(event, StageStarted):
             told.samples = drawn[::-1] if event.stage == "sample" else []

@@ -194,7 +194,7 @@ def _described(run: Run) -> list[tuple[str, ...]]:
             ("validation", f"{cost(loss, bound=bound)} nats per token (perplexity {perplexity(loss, bound=bound)})"),
             ("bits per byte", cost(summary.evaluation.bits_per_byte, bound=bound)),
         ]
-    rows += [(name, f"{cost(bits)} bits per byte") for name, bits in summary.yardsticks.items()]
+    rows += [(name, f"{cost(bits)} bits per byte") for name, bits in summary.compression_baselines.items()]
     checkpoints = [checkpoint.path.name for checkpoint in readable_checkpoints(run.checkpoints)]
     if checkpoints:
         rows += [("checkpoints", ", ".join(checkpoints))]

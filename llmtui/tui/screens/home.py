@@ -237,7 +237,7 @@ def _advice(glance: RunSnapshot) -> list[tuple[str, str]]:
         lines = [(f"r goes on from {f'step {saved.step:,}' if saved else 'the start'}", "")]
     if summary.verdict:
         verdict = summary.verdict
-        needs = [f"{shown(name, 20)} {units.cost(bpb)}" for name, bpb in sorted(summary.yardsticks.items())]
+        needs = [f"{shown(name, 20)} {units.cost(bpb)}" for name, bpb in sorted(summary.compression_baselines.items())]
         beside = f"; {', '.join(needs)}" if needs else ""
         of = "on the held-out text" if verdict.final else f"at best, step {verdict.step:,}"
         lines.append((f"{run_text.bits(verdict)} bits per byte {of}{beside}", ""))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from core.events import Gpu, Reading
+from core.events import Gpu, HardwareReading
 from core.plural import plural
 from llmtui.tui.widgets.panels import RunPane
 from llmtui.view import units
@@ -28,7 +28,7 @@ class Machine(RunPane):
         line: Line = [(name, "title"), *age, (f"  {detail}", "dim")]
         return line if not age or fits(line, width) else line[:-1]
 
-    def _past(self, reading: Reading) -> str:
+    def _past(self, reading: HardwareReading) -> str:
         """Since when it is no more than a memory, in words; empty while it is how things are."""
         alive = self.glance is not None and self.glance.state.alive
         if alive and time.time() - reading.at < STALE_AFTER:
@@ -42,7 +42,7 @@ class Machine(RunPane):
         lines = self._meters(reading, width, height)
         return [[("".join(text for text, _ in line), "dim")] for line in lines] if self._past(reading) else lines
 
-    def _meters(self, reading: Reading, width: int, height: int) -> list[Line]:
+    def _meters(self, reading: HardwareReading, width: int, height: int) -> list[Line]:
         cores = f"{reading.process_cpu:.1f}/{plural(reading.cores, 'core')}"
         ram = f"{reading.ram / 2**30:.1f}/{reading.ram_total / 2**30:.1f} GiB"
         processor = _meter("cpu", reading.cpu, cores, width)

@@ -112,7 +112,9 @@ class Facts(RunPane):
         if summary.verdict:
             name = "held-out" if summary.verdict.final else "best"
             pairs.append((name, f"{run_text.bits(summary.verdict)} bpb"))
-        pairs += [(shown(name, 12), f"{units.cost(bpb)} bpb") for name, bpb in sorted(summary.yardsticks.items())]
+        pairs += [
+            (shown(name, 12), f"{units.cost(bpb)} bpb") for name, bpb in sorted(summary.compression_baselines.items())
+        ]
         if metric:
             pairs.append(("seen", f"{units.count(metric.tokens)} tok"))
         if summary.saved:
