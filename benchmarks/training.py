@@ -178,7 +178,8 @@ def preset(name: str, seconds: str) -> dict[str, float]:
     vocabulary, block, batch = PRESETS[name] or recipe.tokenize.size, recipe.model.block_size, recipe.train.batch_size
     device = choose(recipe.train)
     model = GPT(recipe.model, vocabulary, dtype=device.dtype).to(device.torch)
-    made, objective, ranks = optimizers(model, recipe.train, device.muon), Objective(recipe.train, mask=None), Ranks()
+    made, ranks = optimizers(model, recipe.train, device.muon), Ranks()
+    objective = Objective(recipe.train, mask_token_id=None)
     took: list[tuple[float, ...]] = []
     with tempfile.TemporaryDirectory() as folder:
         write_shard(Path(folder) / "tokens", [np.random.default_rng(0).integers(vocabulary, size=10**6).astype("u2")])

@@ -41,5 +41,5 @@ class Cost(Struct, frozen=True):
 
 def nats(model: GPT, examples: Examples, batch_size: int) -> float:
     """What `examples` cost in all, so many sequences at a time. To be called within `inference`."""
-    pieces = examples.pieces(batch_size, model.device)
+    pieces = examples.micro_batches(batch_size, model.device)
     return sum(model.loss(ids, targets, weights=weights).nats.item() for ids, targets, weights in pieces)

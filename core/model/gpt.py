@@ -1,7 +1,9 @@
-"""The GPT of "Build a Large Language Model (From Scratch)", chapter 4, with GPT-2's names.
+"""A decoder-only Transformer with GPT-2's module names, as in "Build a Large Language Model (From Scratch)", chapter 4.
 
-Read it from the bottom: text comes in as token ids, each id becomes a vector, the blocks let the vectors look at
-one another, and the last layer turns each vector into a score for every token that could come next.
+Token ids (B, T) are embedded (B, T, n_embd), pass through `n_layer` pre-norm blocks of self-attention and MLP, and a
+final norm and linear head turn each vector into logits (B, T, vocab_size). B: sequences, T: tokens of each,
+C: n_embd. The form follows GPT-2 or, by the recipe's [model] section, its successors: rotary positions, RMSNorm,
+QK-norm, grouped-query attention, ReLU² or SwiGLU.
 """
 
 from __future__ import annotations
@@ -10,193 +12,198 @@ import math
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.model.attention import attend, attend_kept, mask
-from core.model.cache import Cache, Kept
+from core.model.attention import attend, attend_cached, causal_mask
 from core.model.count import embedding_rows, feed_forward_widths, parameters, work
-from core.model.layers import Linear, Norm, Rotary, dropped, relu2, rms
+from core.model.kv_cache import KeyValues, KVCache
+from core.model.layers import ACTIVATIONS, Linear, Norm, RotaryEmbedding, dropout, rms_norm
 from core.model.loss import Loss, head_loss
 from core.recipe.schema import Model
 
 
 class SelfAttention(nn.Module):
-    """Every token gathers from the others what its query finds in their keys: from those before it, or from all."""
+    """Multi-head self-attention (arXiv 1706.03762), causal or bidirectional by the objective.
 
-    def __init__(self, shape: Model) -> None:
+    With n_kv_head < n_head, groups of query heads share keys and values (grouped-query attention, arXiv 2305.13245).
+    """
+
+    def __init__(self, config: Model) -> None:
         super().__init__()
-        self.n_head, self.n_kv_head = shape.n_head, shape.n_kv_head or shape.n_head
-        self.size = shape.n_embd // shape.n_head
-        self.causal, self.dropout, self.qk_norm = shape.objective == "causal", shape.dropout, shape.qk_norm
-        bias = shape.bias if shape.qkv_bias is None else shape.qkv_bias
-        self.c_attn = Linear(shape.n_embd, (self.n_head + 2 * self.n_kv_head) * self.size, bias=bias)
-        self.c_proj = Linear(shape.n_embd, shape.n_embd, bias=shape.bias)
-        self.rotary = Rotary(self.size, shape.block_size) if shape.positions == "rotary" else None
+        self.n_head, self.n_kv_head = config.n_head, config.n_kv_head or config.n_head
+        self.head_size = config.n_embd // config.n_head
+        self.causal, self.dropout, self.qk_norm = config.objective == "causal", config.dropout, config.qk_norm
+        bias = config.bias if config.qkv_bias is None else config.qkv_bias
+        # queries, keys and values of all heads in one product
+        self.c_attn = Linear(config.n_embd, (self.n_head + 2 * self.n_kv_head) * self.head_size, bias=bias)
+        self.c_proj = Linear(config.n_embd, config.n_embd, bias=config.bias)
+        rotary = config.positions == "rotary"
+        self.rotary = RotaryEmbedding(self.head_size, config.block_size) if rotary else None
 
-    def heads(self, x: Tensor, start: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries (B, n_head, T, size), keys and values (B, n_kv_head, T, size) of `x`, which begins at `start`."""
+    def qkv(self, x: Tensor, start: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+        """Project `x` (B, T, C), whose first token is at position `start`.
+
+        Returns queries (B, n_head, T, head_size), keys and values (B, n_kv_head, T, head_size).
+        """
         B, T, _ = x.shape
-        # (B, T, queries + keys + values) -> (B, heads, T, size)
-        heads = self.c_attn(x).view(B, T, -1, self.size).transpose(1, 2)
-        both, v = heads.split((self.n_head + self.n_kv_head, self.n_kv_head), dim=1)
+        heads = self.c_attn(x).view(B, T, -1, self.head_size).transpose(1, 2)  # (B, q + k + v heads, T, head_size)
+        qk, v = heads.split((self.n_head + self.n_kv_head, self.n_kv_head), dim=1)
         if self.qk_norm:
-            both = rms(both)
+            qk = rms_norm(qk)
         if self.rotary is not None:
-            both = self.rotary(both, start)
-        q, k = both.split((self.n_head, self.n_kv_head), dim=1)
+            qk = self.rotary(qk, start)
+        q, k = qk.split((self.n_head, self.n_kv_head), dim=1)
         return q, k, v
 
-    def forward(self, x: Tensor, kept: Kept | None = None) -> Tensor:
-        """kept: keys and values of the places before, to which those of `x` are added."""
+    def forward(self, x: Tensor, cache: KeyValues | None = None) -> Tensor:
+        """(B, T, C) to (B, T, C). cache: keys and values of the positions before `x`; those of `x` are appended."""
         B, T, C = x.shape
-        q, k, v = self.heads(x, 0 if kept is None else kept.length)
-        if kept is None:
+        q, k, v = self.qkv(x, 0 if cache is None else cache.length)
+        if cache is None:
             y = attend(q, k, v, causal=self.causal, dropout=self.dropout if self.training else 0.0)
         else:
-            first = kept.length == 0
-            past = kept.extend(k, v)
-            y = attend(q, k, v, causal=True) if first else attend_kept(q, *past)
-        return dropped(self.c_proj(y.transpose(1, 2).reshape(B, T, C)), self)
+            empty = cache.length == 0
+            k_all, v_all = cache.update(k, v)
+            y = attend(q, k, v, causal=True) if empty else attend_cached(q, k_all, v_all)
+        y = y.transpose(1, 2).reshape(B, T, C)  # (B, n_head, T, head_size) -> (B, T, C)
+        return dropout(self.c_proj(y), self.dropout, self.training)
 
 
 class MLP(nn.Module):
-    """Every token thinks for itself: wider, bent, and back."""
+    """Position-wise MLP: expand, activate, project back."""
 
-    def __init__(self, shape: Model) -> None:
+    def __init__(self, config: Model) -> None:
         super().__init__()
-        self.activation = shape.activation
-        first, second = feed_forward_widths(shape)
-        self.c_fc = Linear(shape.n_embd, first, bias=shape.bias)
-        self.c_proj = Linear(second, shape.n_embd, bias=shape.bias)
-        self.dropout = shape.dropout
+        if config.activation not in ACTIVATIONS:
+            raise ValueError(f"unknown activation {config.activation!r}, expected one of {', '.join(ACTIVATIONS)}")
+        self.activation = ACTIVATIONS[config.activation]
+        expanded, activated = feed_forward_widths(config)
+        self.c_fc = Linear(config.n_embd, expanded, bias=config.bias)
+        self.c_proj = Linear(activated, config.n_embd, bias=config.bias)
+        self.dropout = config.dropout
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.c_fc(x)
-        if self.activation == "relu2":
-            x = relu2(x)
-        elif self.activation == "swiglu":  # arXiv 2002.05202
-            gate, x = x.chunk(2, dim=-1)
-            x = F.silu(gate) * x
-        else:  # the tanh form: GPT-2's weights were trained with it
-            x = F.gelu(x, approximate="tanh")
-        return dropped(self.c_proj(x), self)
+        """(B, T, C) to (B, T, C)."""
+        return dropout(self.c_proj(self.activation(self.c_fc(x))), self.dropout, self.training)
 
 
 class Block(nn.Module):
-    """Attention and feed-forward, each added to what it was given."""
+    """Pre-norm Transformer block: attention and MLP, each with a residual connection."""
 
-    def __init__(self, shape: Model) -> None:
+    def __init__(self, config: Model) -> None:
         super().__init__()
-        self.ln_1 = Norm(shape)
-        self.attn = SelfAttention(shape)
-        self.ln_2 = Norm(shape)
-        self.mlp = MLP(shape)
+        self.ln_1 = Norm(config)
+        self.attn = SelfAttention(config)
+        self.ln_2 = Norm(config)
+        self.mlp = MLP(config)
 
-    def forward(self, x: Tensor, kept: Kept | None = None) -> Tensor:
-        x = x + self.attn(self.ln_1(x), kept)
+    def forward(self, x: Tensor, cache: KeyValues | None = None) -> Tensor:
+        """(B, T, C) to (B, T, C)."""
+        x = x + self.attn(self.ln_1(x), cache)
         x = x + self.mlp(self.ln_2(x))
         return x
 
 
 class GPT(nn.Module):
-    """Token ids (B, T) to scores (B, T, vocabulary): for the token that follows each, or, where the objective is
-    masked, for the token that stands there.
+    """Token ids (B, T) to logits (B, T, vocab_size).
 
-    A masked model, too, works at each place on the token that follows (DiffuLLaMA, arXiv 2410.17891, does so to begin
-    with causal weights): it then has what it needs first, the token before, without having to find it by attention. At
-    the hidden places themselves all begin alike, and for hundreds of steps it learned little but which tokens are
-    frequent. What comes first is left to the last place, after which nothing follows.
+    Causal models predict the token after each position, masked models the token at each position.
 
-    vocabulary: entries, the end-of-text mark included. A masked model has one more for what is hidden, `mask`.
-    dtype: what the arithmetic between embedding and scores is done in; weights are float32 whatever it is.
+    A masked model computes the logits of position t from the hidden state of position t - 1, as DiffuLLaMA does (arXiv
+    2410.17891) to start from causal weights: the hidden state then begins with the token before, which attention need
+    not find. Computed at the masked positions, where all inputs are the same embedding, training learned little but
+    token frequencies for hundreds of steps. Position 0 is computed from the last position, which predicts nothing else.
+
+    vocab_size: entries of the vocabulary, the end-of-text token included. A masked model has one more, its mask token.
+    dtype: type of the activations and matrix products; parameters stay float32.
     """
 
-    def __init__(self, shape: Model, vocabulary: int, *, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, config: Model, vocab_size: int, *, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
-        self.shape, self.vocabulary, self.dtype, self.dropout = shape, vocabulary, dtype, shape.dropout
-        self.mask = vocabulary if shape.objective == "masked" else None
-        rows = embedding_rows(shape, vocabulary)
-        self.wte = nn.Embedding(rows, shape.n_embd)
-        self.wpe = nn.Embedding(shape.block_size, shape.n_embd) if shape.positions == "learned" else None
+        self.config, self.vocab_size, self.dtype = config, vocab_size, dtype
+        self.mask_token_id = vocab_size if config.objective == "masked" else None
+        rows = embedding_rows(config, vocab_size)
+        self.wte = nn.Embedding(rows, config.n_embd)
+        self.wpe = nn.Embedding(config.block_size, config.n_embd) if config.positions == "learned" else None
         self._compiled: list[Callable[[Tensor], Tensor]] = []
-        self.h = nn.ModuleList(Block(shape) for _ in range(shape.n_layer))
-        self.ln_f = Norm(shape)
-        self.lm_head = Linear(shape.n_embd, rows, bias=False)
-        if shape.tied_head:
+        self.h = nn.ModuleList(Block(config) for _ in range(config.n_layer))
+        self.ln_f = Norm(config)
+        self.lm_head = Linear(config.n_embd, rows, bias=False)
+        if config.tied_head:
             self.lm_head.weight = self.wte.weight
-        self._initialise()
+        self._init_weights()
 
-    def _initialise(self) -> None:
-        """Weights as GPT-2's: small and normal, smaller where residual branches add up over the depth.
+    def _init_weights(self) -> None:
+        """GPT-2's initialisation: normal with std 0.02, residual projections divided by sqrt(2 · n_layer).
 
-        With zero_init those branches and an untied head start at zero instead, so that each block begins by passing
-        on what it was given; the other matrices start at the scale that keeps a vector's length, and an embedding of
-        its own at half a unit, so that what the blocks add is at first small beside it.
+        With zero_init, residual projections and an untied head start at zero, so that each block starts as the
+        identity; other matrices have std n_embd^-0.5, which keeps the norm of a vector, and an untied embedding has
+        std 0.5, so that what the blocks add is small beside it at first.
         """
-        shape = self.shape
+        config = self.config
         for name, parameter in self.named_parameters():
             if name.endswith("bias"):
                 nn.init.zeros_(parameter)
             elif parameter.dim() < 2:
                 continue
-            elif shape.zero_init and (name.endswith("c_proj.weight") or name == "lm_head.weight"):
+            elif config.zero_init and (name.endswith("c_proj.weight") or name == "lm_head.weight"):
                 nn.init.zeros_(parameter)
-            elif shape.zero_init and name.startswith("h."):
-                nn.init.normal_(parameter, std=shape.n_embd**-0.5)
-            elif shape.zero_init and name == "wte.weight" and not shape.tied_head:
+            elif config.zero_init and name.startswith("h."):
+                nn.init.normal_(parameter, std=config.n_embd**-0.5)
+            elif config.zero_init and name == "wte.weight" and not config.tied_head:
                 nn.init.normal_(parameter, std=0.5)
             else:
-                branch = name.endswith("c_proj.weight")
-                nn.init.normal_(parameter, std=0.02 / (math.sqrt(2 * shape.n_layer) if branch else 1))
+                residual = name.endswith("c_proj.weight")
+                nn.init.normal_(parameter, std=0.02 / (math.sqrt(2 * config.n_layer) if residual else 1))
 
     def compile_blocks(self) -> None:
-        """Let torch make one program of each block, when it is first used.
+        """Compile each block with torch.compile at its first use in training; parameter names do not change.
 
-        For training only, where lengths stay the same: each new one would be compiled anew. Weights keep their names.
-        What torch cannot compile runs as before.
+        Only training uses the compiled blocks, since each new sequence length would be compiled again. What cannot be
+        compiled runs eagerly.
         """
         torch._dynamo.config.suppress_errors = True
-        torch.compiler.assume_constant_result(mask)  # type: ignore[no-untyped-call]  # not a decorator: imports dynamo
+        # not a decorator: it imports dynamo
+        torch.compiler.assume_constant_result(causal_mask)  # type: ignore[no-untyped-call]
         self._compiled = [torch.compile(block, dynamic=False) for block in self.h]
 
     @property
     def device(self) -> torch.device:
         return self.wte.weight.device
 
-    def hidden(self, ids: Tensor, cache: Cache | None = None) -> Tensor:
-        """What the blocks make of `ids` (B, T): vectors (B, T, n_embd), normalised, ready for the last layer.
+    def embed(self, ids: Tensor, start: int = 0) -> Tensor:
+        """Input of the first block (B, T, C) for `ids` (B, T), whose first token is at position `start`."""
+        x = self.wte(ids)
+        if self.wpe is not None:
+            x = x + self.wpe(torch.arange(start, start + ids.shape[1], device=ids.device))
+        return dropout(x, self.config.dropout, self.training).to(self.dtype)
 
-        cache: of a causal model without gradients, what it has read already; `ids` go on from there and are added.
+    def hidden_states(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
+        """Input of the head (B, T, C) for `ids` (B, T).
+
+        cache: of a causal model in inference mode; `ids` follow the cached positions and are appended to it.
         """
-        x = self.embedded(ids, 0 if cache is None else cache.length)
+        x = self.embed(ids, 0 if cache is None else cache.length)
         if cache is None:
             for block in self._compiled if self.training and self._compiled else self.h:
                 x = block(x)
         else:
-            for block, kept in zip(self.h, cache.layers, strict=True):
-                x = block(x, kept)
-        return self.normalised(x)
+            for block, layer in zip(self.h, cache.layers, strict=True):
+                x = block(x, layer)
+        return self.final_norm(x)
 
-    def embedded(self, ids: Tensor, start: int = 0) -> Tensor:
-        """Vectors (B, T, n_embd) of `ids` (B, T), which begin at place `start`, as the first block gets them."""
-        x = self.wte(ids)
-        if self.wpe is not None:
-            x = x + self.wpe(torch.arange(start, start + ids.shape[1], device=ids.device))
-        return dropped(x, self).to(self.dtype)
-
-    def normalised(self, x: Tensor) -> Tensor:
-        """What the blocks left, ready for the last layer; in a masked model moved to the place that it speaks of."""
+    def final_norm(self, x: Tensor) -> Tensor:
+        """Output of the last block (B, T, C) to input of the head; in a masked model shifted by one position."""
         out: Tensor = self.ln_f(x)
-        return out if self.mask is None else out.roll(1, dims=1)
+        return out if self.mask_token_id is None else out.roll(1, dims=1)
 
-    def scores(self, hidden: Tensor) -> Tensor:
-        """The last layer: vectors (..., n_embd) of `hidden` to scores (..., vocabulary) in float32."""
-        return self.lm_head(hidden)[..., : self.vocabulary].float()  # type: ignore[no-any-return]
+    def logits(self, hidden_states: Tensor) -> Tensor:
+        """The head: (..., C) to float32 logits (..., vocab_size); padding rows and the mask token are left out."""
+        return self.lm_head(hidden_states)[..., : self.vocab_size].float()  # type: ignore[no-any-return]
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Scores (B, T, vocabulary) in float32. T is at most block_size."""
-        return self.scores(self.hidden(ids))
+        """Float32 logits (B, T, vocab_size) of `ids` (B, T), T ≤ block_size."""
+        return self.logits(self.hidden_states(ids))
 
     def loss(
         self,
@@ -207,21 +214,24 @@ class GPT(nn.Module):
         label_smoothing: float = 0.0,
         z_loss: float = 0.0,
     ) -> Loss:
-        """What predicting `targets` (B, T) from `ids` (B, T) costs; see `core.model.loss.head_loss`."""
+        """Cross-entropy of predicting `targets` (B, T) from `ids` (B, T), summed; see `core.model.loss.head_loss`.
+
+        weights: (B, T), of each position's loss; None: 1.
+        """
         return head_loss(
-            self.hidden(ids).flatten(0, 1),
+            self.hidden_states(ids).flatten(0, 1),  # (B, T, C) -> (B * T, C)
             self.lm_head.weight,
             targets.flatten(),
-            vocabulary=self.vocabulary,
+            vocab_size=self.vocab_size,
             weights=None if weights is None else weights.flatten(),
             label_smoothing=label_smoothing,
             z_loss=z_loss,
         )
 
     def parameter_count(self) -> int:
-        """Numbers the model learns; a tied head counts once."""
-        return parameters(self.shape, self.vocabulary).total
+        """Trainable parameters; a tied head counts once."""
+        return parameters(self.config, self.vocab_size).total
 
     def flops_per_token(self) -> int:
-        """Forward and backward at full context; see `core.model.count.Work`."""
-        return work(self.shape, self.vocabulary).training
+        """FLOPs of forward and backward pass at full context; see `core.model.count.Work`."""
+        return work(self.config, self.vocab_size).training

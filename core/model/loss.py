@@ -1,4 +1,4 @@
-"""What a prediction costs: cross-entropy, and what may be added to it, straight from the last layer's input."""
+"""Cross-entropy fused with the head: loss and gradients from hidden states, without storing all logits."""
 
 from __future__ import annotations
 
@@ -8,94 +8,94 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.model.matmul import product
+from core.model.matmul import linear
 from core.model.tiling import ROWS
 
 IGNORE = -100
-"""The target of a place where nothing is predicted."""
+"""Target of positions without a loss, as `ignore_index` of `F.cross_entropy`."""
 
 
 class Loss(NamedTuple):
-    """Sums over all places with a target."""
+    """Sums over all positions with a target; scalars."""
 
     objective: Tensor
-    """What to minimise: `nats`, with label smoothing and z-loss where they are asked for."""
+    """What to minimise: `nats` plus label smoothing and z-loss."""
     nats: Tensor
-    """Cross-entropy in nats, each place times its weight; without gradient."""
+    """Weighted cross-entropy in nats; without gradient."""
 
 
 def head_loss(
-    hidden: Tensor,
+    hidden_states: Tensor,
     head: Tensor,
     targets: Tensor,
     *,
-    vocabulary: int,
+    vocab_size: int,
     weights: Tensor | None = None,
     label_smoothing: float = 0.0,
     z_loss: float = 0.0,
 ) -> Loss:
-    """Loss of the scores `hidden` (N, C) times `head` (≥ V, C) transposed, against `targets` (N,), int64.
+    """Loss of the logits `hidden_states` (N, C) · `head`ᵀ (≥ vocab_size, C) against `targets` (N,), int64.
 
-    Targets that are `IGNORE` count nothing; weights: (N,), 1 where left out. vocabulary: V, the rows of `head` that
-    count. label_smoothing: share of each target spread over all V alike (Szegedy et al. 2016). z_loss: times the
-    squared logarithm of the sum of the exponentiated scores (PaLM, arXiv 2204.02311, section 5).
+    Positions whose target is `IGNORE` have no loss. weights: (N,), of each position; None: 1. vocab_size: rows of
+    `head` that are used. label_smoothing: share of each target spread evenly over the vocabulary (arXiv 1512.00567).
+    z_loss: coefficient of log²(sum of exp(logits)) (PaLM, arXiv 2204.02311, section 5).
 
-    The scores are the largest thing in a step of training, so they are never there as a whole: for some rows at a
-    time they become a loss and its gradient at once, while they are in the cache. That saves the memory (1.2 GB for
-    GPT-2's vocabulary and 2,048 tokens) and a tenth of the time of the last layer (4,096 entries, width 384).
+    The logits are the largest tensor of a training step, so they are never stored as a whole: for some rows at a time
+    the loss and its gradient are computed while the logits are in the processor's cache. That saves the memory (1.2 GB
+    for GPT-2's vocabulary and 2,048 tokens) and a tenth of the time of the head (4,096 entries, width 384).
     """
-    there = targets != IGNORE
-    weights = there.float() if weights is None else there * weights.float()
+    has_target = targets != IGNORE
+    weights = has_target.float() if weights is None else has_target * weights.float()
     targets = targets.clamp(min=0)
     objective, nats = _HeadLoss.apply(  # type: ignore[no-untyped-call]
-        hidden, head, targets, weights, vocabulary, label_smoothing, z_loss
+        hidden_states, head, targets, weights, vocab_size, label_smoothing, z_loss
     )
     return Loss(objective, nats)
 
 
 class _HeadLoss(torch.autograd.Function):
-    """The gradient is known with the loss; `backward` only has to scale it."""
+    """The gradient is computed with the loss; `backward` only scales it."""
 
     @staticmethod
     def forward(
         ctx: Any,
-        hidden: Tensor,
+        hidden_states: Tensor,
         head: Tensor,
         targets: Tensor,
         weights: Tensor,
-        vocabulary: int,
+        vocab_size: int,
         label_smoothing: float,
         z_loss: float,
     ) -> tuple[Tensor, Tensor]:
-        wanted = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
-        rounded = head.to(hidden.dtype)
-        d_hidden = torch.empty_like(hidden if wanted else hidden[:0])
-        d_head = torch.zeros_like(head if wanted else head[:0], dtype=torch.float32)
-        objective, nats = (torch.zeros((), device=hidden.device) for _ in range(2))
-        rows = ROWS[hidden.device.type]
-        for start in range(0, len(hidden), rows):
-            part = slice(start, start + rows)
-            x, target, weight = hidden[part], targets[part, None], weights[part, None]
-            scores = product(x, rounded)[:, :vocabulary].float()  # (rows, V)
-            there = scores.gather(1, target)
-            mean = scores.mean(-1, keepdim=True) if label_smoothing else there
-            highest = scores.amax(-1, keepdim=True)
-            powers = scores.sub_(highest).exp_()  # in place, as all that follows: one exponential for each score
-            total = powers.sum(-1, keepdim=True)
-            log_sum = total.log() + highest
-            nats += ((log_sum - there) * weight).sum()
-            smoothed = log_sum - there + label_smoothing * (there - mean)
-            objective += ((smoothed + z_loss * log_sum.square()) * weight).sum()
-            if not wanted:
+        needs_grad = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
+        rounded = head.to(hidden_states.dtype)
+        d_hidden = torch.empty_like(hidden_states if needs_grad else hidden_states[:0])
+        d_head = torch.zeros_like(head if needs_grad else head[:0], dtype=torch.float32)
+        objective, nats = (torch.zeros((), device=hidden_states.device) for _ in range(2))
+        rows = ROWS[hidden_states.device.type]
+        for start in range(0, len(hidden_states), rows):
+            chunk = slice(start, start + rows)
+            x, target, weight = hidden_states[chunk], targets[chunk, None], weights[chunk, None]
+            logits = linear(x, rounded)[:, :vocab_size].float()  # (rows, vocab_size)
+            target_logit = logits.gather(1, target)  # (rows, 1), as all that follow
+            mean = logits.mean(-1, keepdim=True) if label_smoothing else target_logit
+            largest = logits.amax(-1, keepdim=True)
+            exp = logits.sub_(largest).exp_()  # in place: one exponential for each logit
+            total = exp.sum(-1, keepdim=True)
+            log_sum_exp = total.log() + largest
+            nats += ((log_sum_exp - target_logit) * weight).sum()
+            smoothed = log_sum_exp - target_logit + label_smoothing * (target_logit - mean)
+            objective += ((smoothed + z_loss * log_sum_exp.square()) * weight).sum()
+            if not needs_grad:
                 continue
-            # d loss / d scores: the probabilities, less what was there
-            d_scores = powers.mul_(weight * (1 + 2 * z_loss * log_sum) / total)
+            # d loss / d logits: softmax minus the smoothed one-hot target, in place of `exp`
+            d_logits = exp.mul_(weight * (1 + 2 * z_loss * log_sum_exp) / total)
             if label_smoothing:
-                d_scores -= weight * label_smoothing / vocabulary
-            d_scores.scatter_add_(1, target, weight * (label_smoothing - 1))
-            d_scores = F.pad(d_scores, (0, len(head) - vocabulary)).to(hidden.dtype)
-            d_hidden[part] = product(d_scores, rounded.t())
-            d_head += d_scores.t() @ x
+                d_logits -= weight * label_smoothing / vocab_size
+            d_logits.scatter_add_(1, target, weight * (label_smoothing - 1))
+            d_logits = F.pad(d_logits, (0, len(head) - vocab_size)).to(hidden_states.dtype)
+            d_hidden[chunk] = linear(d_logits, rounded.t())
+            d_head += d_logits.t() @ x
         ctx.save_for_backward(d_hidden, d_head)
         ctx.mark_non_differentiable(nats)
         return objective, nats

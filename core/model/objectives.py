@@ -1,7 +1,7 @@
-"""What a step of training predicts: the next token of each place, or tokens that are hidden from the model.
+"""Training objectives: inputs and targets of windows of tokens, for next-token prediction and for masked models.
 
-What is hidden is a pure function of (seed, step, index of the sequence in the step's batch), as the batches are: it
-does not depend on how a batch is cut into pieces or spread over ranks, and a resume needs nothing besides the step.
+Masks are a pure function of (seed, step, index of the sequence in the batch of the step), as batches are: they do not
+depend on micro-batches or ranks, and resuming needs nothing besides the step.
 """
 
 from __future__ import annotations
@@ -17,129 +17,135 @@ from torch import Tensor
 from core.model.loss import IGNORE
 from core.recipe.schema import Train
 
-_Words = NDArray[np.uint64]
+_UInt64s = NDArray[np.uint64]
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-"""2^64 divided by the golden ratio: its multiples, taken modulo 2^64, lie evenly however many there are."""
+"""2^64 divided by the golden ratio: its multiples modulo 2^64 are evenly spread, however many there are."""
 
 
 class Examples(Struct, frozen=True):
-    """What the model is given and what it has to say; lies on the CPU."""
+    """Inputs and targets of a batch, on the CPU."""
 
     ids: Tensor
     """(B, T), int64."""
     targets: Tensor
-    """(B, T), int64: the tokens asked for, IGNORE where nothing is."""
+    """(B, T), int64; IGNORE at positions without a loss."""
     weights: Tensor | None
-    """(B, T), float32: what each loss counts; None: all alike."""
+    """(B, T), float32: of each position's loss; None: 1."""
     count: int
-    """What the sum of all their losses is divided by; where a step has several examples, by the sum of this."""
+    """Divisor of the summed loss; of several batches, the divisor is the sum of theirs."""
 
-    def pieces(self, size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    def micro_batches(self, size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
         """Ids, targets and weights on `device`, at most `size` sequences at a time."""
-        for at in range(0, len(self.ids), size):
-            some = slice(at, at + size)
-            weights = None if self.weights is None else self.weights[some].to(device, non_blocking=True)
+        for start in range(0, len(self.ids), size):
+            rows = slice(start, start + size)
+            weights = None if self.weights is None else self.weights[rows].to(device, non_blocking=True)
             yield (
-                self.ids[some].to(device, non_blocking=True),
-                self.targets[some].to(device, non_blocking=True),
+                self.ids[rows].to(device, non_blocking=True),
+                self.targets[rows].to(device, non_blocking=True),
                 weights,
             )
 
 
 class Objective:
-    """How a recipe makes examples of windows of text."""
+    """The objective of a recipe: turns windows of tokens into examples."""
 
-    def __init__(self, recipe: Train, *, mask: int | None) -> None:
-        """mask: the id of what is hidden, which is the vocabulary's size (`GPT.mask`); None: a causal model."""
-        self._recipe, self._mask = recipe, mask
+    def __init__(self, recipe: Train, *, mask_token_id: int | None) -> None:
+        """mask_token_id: `GPT.mask_token_id`, the size of the vocabulary; None: a causal model."""
+        self._recipe, self._mask_token_id = recipe, mask_token_id
 
     def __call__(self, windows: Tensor, *, step: int, indices: Sequence[int]) -> Examples:
         """Examples of `windows` (B, T + 1), int64.
 
-        indices: which sequences of the step's batch, that of all ranks, they are (B,).
+        indices: (B,), of the sequences in the batch of the step over all ranks.
         """
-        if self._mask is None:
-            return causal(windows)
+        if self._mask_token_id is None:
+            return next_token(windows)
+        seed = self._recipe.seed
         if self._recipe.mask == "fixed":
-            share = self._recipe.mask_share
-            return fixed(windows, self._mask, share, seed=self._recipe.seed, step=step, indices=indices)
-        return drawn(windows, self._mask, seed=self._recipe.seed, step=step, indices=indices)
+            ratio = self._recipe.mask_share
+            return bert_masking(windows, self._mask_token_id, ratio, seed=seed, step=step, indices=indices)
+        return diffusion_masking(windows, self._mask_token_id, seed=seed, step=step, indices=indices)
 
 
-def causal(windows: Tensor) -> Examples:
-    """Every token of `windows` (B, T + 1) but the first, from those before it."""
+def next_token(windows: Tensor) -> Examples:
+    """Predict each token of `windows` (B, T + 1) but the first from those before it."""
     targets = windows[:, 1:]
     return Examples(windows[:, :-1], targets, None, targets.numel())
 
 
-def drawn(windows: Tensor, mask: int, *, seed: int, step: int, indices: Sequence[int]) -> Examples:
-    """Hide a share drawn for each sequence; weighted so that the mean is a bound on the nats per token.
+def diffusion_masking(windows: Tensor, mask_token_id: int, *, seed: int, step: int, indices: Sequence[int]) -> Examples:
+    """Mask a random number of tokens in each sequence; the weighted mean loss is a variational bound (NELBO) per token.
 
-    Masked diffusion (MDLM, arXiv 2406.07524) hides each token with a probability t drawn from (0, 1] and weights its
-    loss by 1/t. Here the number hidden is drawn instead, k from 1 to T alike, which ones at random, with weight T/k:
-    the same expectation (LLaDA, arXiv 2502.09992, eq. 14) without a smallest t, without sequences that hide nothing,
-    and with less spread. It is the mean over all orders of what a sequence costs when it is uncovered one by one, so
-    by Jensen's inequality at least the cost under the model that draws the order, too. The k of a step lie evenly, as
-    the t of MDLM do. The first token of a window is left out: what is scored is what a causal model is scored on.
+    Masked diffusion (MDLM, arXiv 2406.07524) masks each token with probability t, uniform in (0, 1], and weights its
+    loss by 1/t. Here the number of masked tokens is sampled instead: k uniform in 1..T, positions uniform, weight T/k.
+    The expectation is the same (LLaDA, arXiv 2502.09992, eq. 14) without a smallest t, without sequences that mask
+    nothing, and with less variance. It is the mean loss of unmasking a sequence token by token over all orders, hence
+    by Jensen's inequality an upper bound on the negative log-likelihood. The k of a step are evenly spread, as the t of
+    MDLM are. The first token of a window is no target, so that the targets are those of a causal model.
     """
     tokens = windows[:, 1:]
-    count, length = tokens.shape
+    B, T = tokens.shape
     base, keys = _keys(seed, step, indices)
-    even = base + np.asarray(indices, np.uint64) * _GOLDEN
-    hidden_count = (even >> np.uint64(32)) * np.uint64(length) // np.uint64(2**32) + np.uint64(1)
-    hidden = torch.from_numpy(_choose(_words(keys, length), hidden_count))
-    weight = torch.from_numpy(length / hidden_count.astype(np.float64)).float()
+    spread = base + np.asarray(indices, np.uint64) * _GOLDEN
+    masked_count = (spread >> np.uint64(32)) * np.uint64(T) // np.uint64(2**32) + np.uint64(1)  # (B,), 1 to T
+    masked = torch.from_numpy(_random_subset(_random_words(keys, T), masked_count))
+    weight = torch.from_numpy(T / masked_count.astype(np.float64)).float()
     return Examples(
-        tokens.masked_fill(hidden, mask),
-        tokens.masked_fill(~hidden, IGNORE),
-        weight[:, None].expand(count, length),
+        tokens.masked_fill(masked, mask_token_id),
+        tokens.masked_fill(~masked, IGNORE),
+        weight[:, None].expand(B, T),
         tokens.numel(),
     )
 
 
-def fixed(windows: Tensor, mask: int, share: float, *, seed: int, step: int, indices: Sequence[int]) -> Examples:
-    """Ask for `share` of each sequence, at least for one token: as BERT (arXiv 1810.04805), 3.1.
+def bert_masking(
+    windows: Tensor, mask_token_id: int, ratio: float, *, seed: int, step: int, indices: Sequence[int]
+) -> Examples:
+    """Predict `ratio` of the tokens of each sequence, at least one, as BERT (arXiv 1810.04805, section 3.1).
 
-    Of the tokens asked for 80 % are hidden, 10 % replaced by any of the vocabulary, 10 % left. As in BERT's own
-    create_pretraining_data.py so many are chosen in every sequence, rather than each with that probability.
+    Of these tokens 80 % are masked, 10 % replaced by a random token, 10 % left unchanged. Their number is the same in
+    every sequence, as in BERT's create_pretraining_data.py, rather than each token being selected with a probability.
     """
     tokens = windows[:, 1:]
-    count, length = tokens.shape
+    B, T = tokens.shape
     _, keys = _keys(seed, step, indices)
-    asked = np.full(count, max(1, round(share * length)), np.uint64)
-    chosen = torch.from_numpy(_choose(_words(keys, length), asked))
-    fates = _words(_mixed(keys), length)
-    fate = torch.from_numpy((fates >> np.uint64(32)).astype(np.int64)) / 2**32
-    other = torch.from_numpy(((fates & np.uint64(2**32 - 1)) * np.uint64(mask) >> np.uint64(32)).astype(np.int64))
-    ids = torch.where(fate < 0.8, mask, torch.where(fate < 0.9, other, tokens))
+    counts = np.full(B, max(1, round(ratio * T)), np.uint64)
+    selected = torch.from_numpy(_random_subset(_random_words(keys, T), counts))
+    words = _random_words(_mix(keys), T)
+    # the upper half of a word says what happens to the token, the lower half which token replaces it
+    uniform = torch.from_numpy((words >> np.uint64(32)).astype(np.int64)) / 2**32
+    other = torch.from_numpy(
+        ((words & np.uint64(2**32 - 1)) * np.uint64(mask_token_id) >> np.uint64(32)).astype(np.int64)
+    )
+    ids = torch.where(uniform < 0.8, mask_token_id, torch.where(uniform < 0.9, other, tokens))
     return Examples(
-        torch.where(chosen, ids, tokens),
-        tokens.masked_fill(~chosen, IGNORE),
+        torch.where(selected, ids, tokens),
+        tokens.masked_fill(~selected, IGNORE),
         None,
-        int(asked.sum()),
+        int(counts.sum()),
     )
 
 
-def _choose(words: _Words, counts: _Words) -> NDArray[np.bool_]:
-    """(B, T): in each row the places of the `counts` (B,) smallest of `words` (B, T); each set of them is as likely."""
+def _random_subset(words: _UInt64s, counts: _UInt64s) -> NDArray[np.bool_]:
+    """(B, T): True at the `counts` (B,) smallest of `words` (B, T) in each row, a uniformly random subset."""
     limits = np.take_along_axis(np.sort(words, axis=1), counts.astype(np.int64)[:, None] - 1, axis=1)
     return np.asarray(words <= limits)
 
 
-def _keys(seed: int, step: int, indices: Sequence[int]) -> tuple[_Words, _Words]:
-    """A word (1,) for the step and one (B,) for each of its sequences."""
-    base = _mixed(_mixed(np.array([seed % 2**64], np.uint64)) + np.uint64(step))
-    return base, _mixed(_mixed(base) + np.asarray(indices, np.uint64))
+def _keys(seed: int, step: int, indices: Sequence[int]) -> tuple[_UInt64s, _UInt64s]:
+    """A key (1,) of the step and one (B,) of each of its sequences."""
+    base = _mix(_mix(np.array([seed % 2**64], np.uint64)) + np.uint64(step))
+    return base, _mix(_mix(base) + np.asarray(indices, np.uint64))
 
 
-def _words(keys: _Words, length: int) -> _Words:
-    """`length` random words for each of `keys` (B,): (B, length)."""
-    return _mixed(keys[:, None] + np.arange(length, dtype=np.uint64) * _GOLDEN)
+def _random_words(keys: _UInt64s, length: int) -> _UInt64s:
+    """(B, length) random 64-bit words from `keys` (B,)."""
+    return _mix(keys[:, None] + np.arange(length, dtype=np.uint64) * _GOLDEN)
 
 
-def _mixed(words: _Words) -> _Words:
-    """SplitMix64 (Steele, Lea & Flood 2014): any two different words become two that look unrelated."""
+def _mix(words: _UInt64s) -> _UInt64s:
+    """SplitMix64 (Steele, Lea & Flood 2014), a bijection of 64-bit words that looks random."""
     words = words + _GOLDEN
     words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -49,11 +49,11 @@ def fill(model: GPT, tensors: Iterable[tuple[str, Tensor]], *, tokens: int, wher
     model has no place for is left out. Both are said. Raises InitError where a number is none.
     """
     parameters = dict(model.named_parameters())
-    used = min(tokens, model.vocabulary + (model.mask is not None))
+    used = min(tokens, model.vocab_size + (model.mask_token_id is not None))
     headless = "lm_head.weight" in parameters  # a tied one is the embedding's
     left_out: Tensor | None = None
     for name, tensor in tensors:
-        if name == "lm_head.weight" and model.shape.tied_head:
+        if name == "lm_head.weight" and model.config.tied_head:
             left_out = tensor[:used].to(model.wte.weight.dtype)
             continue
         parameter = parameters[name]

@@ -38,14 +38,14 @@ class ModelFile(Struct, frozen=True, kw_only=True):
 
 def description(model: GPT) -> bytes:
     """What model.json says of `model`."""
-    file = ModelFile(shape=model.shape, vocabulary=model.vocabulary)
+    file = ModelFile(shape=model.config, vocabulary=model.vocab_size)
     return msgspec.json.format(msgspec.json.encode(file), indent=1)
 
 
 def weights(model: GPT) -> dict[str, Tensor]:
     """The tensors of model.safetensors, those the model trains, not copies. A tied head is there only once."""
     tensors = {name: tensor.detach() for name, tensor in model.state_dict().items()}
-    if model.shape.tied_head:
+    if model.config.tied_head:
         del tensors["lm_head.weight"]
     return tensors
 
@@ -86,11 +86,11 @@ def load_weights(model: GPT, directory: Path) -> None:
         tensors = load_file(directory / "model.safetensors")
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"model.safetensors cannot be read ({error})", where=str(directory)) from None
-    if model.shape.tied_head:
+    if model.config.tied_head:
         tensors["lm_head.weight"] = tensors.get("wte.weight", torch.empty(0))
     try:
         model.load_state_dict(tensors, assign=model.device.type == "meta")
     except RuntimeError as error:
         raise WeightsError(f"the weights do not fit the model: {error}", where=str(directory)) from None
-    if model.shape.tied_head:
+    if model.config.tied_head:
         model.lm_head.weight = model.wte.weight

@@ -34,7 +34,7 @@ class Beam(NamedTuple):
 
 def ensure_causal(model: GPT) -> None:
     """Raises NotCausalError."""
-    if model.mask is not None:
+    if model.mask_token_id is not None:
         raise NotCausalError(
             "a masked model gives no likelihoods from left to right, which texts are ranked by",
             todo="let it write without beams and without the best of several",

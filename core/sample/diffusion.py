@@ -48,7 +48,7 @@ class Stretch(NamedTuple):
 
 def room(model: GPT, tokens: int) -> int:
     """Tokens of a prompt that the model sees when it has to write `tokens` more: half a context is for writing."""
-    return model.shape.block_size - min(tokens, -(-model.shape.block_size // 2))
+    return model.config.block_size - min(tokens, -(-model.config.block_size // 2))
 
 
 def around(
@@ -58,13 +58,13 @@ def around(
 
     Each has half of the room and what the other does not need. Raises ContextLengthError.
     """
-    left = model.shape.block_size - tokens
+    left = model.config.block_size - tokens
     if left < 2:
         raise ContextLengthError(
             f"{tokens:,} tokens and what stands before and behind them do not fit a context of"
-            f" {model.shape.block_size:,}",
-            todo=f"ask for at most {model.shape.block_size - 2:,} tokens"
-            if model.shape.block_size > 2
+            f" {model.config.block_size:,}",
+            todo=f"ask for at most {model.config.block_size - 2:,} tokens"
+            if model.config.block_size > 2
             else "ask without a suffix",
         )
     behind = suffix[: max(left // 2, left - len(prompt))]
@@ -82,7 +82,7 @@ def denoise(model: GPT, prompt: Sequence[int], chain: Chain, *, tokens: int, way
     while len(ids) < end:
         left = end - len(ids)
         before = ids if way.suffix else ids[max(0, len(ids) - room(model, left)) :]
-        places = left if way.suffix else min(left, model.shape.block_size - len(before))
+        places = left if way.suffix else min(left, model.config.block_size - len(before))
         ids = ids + (yield from _stretch(model, before, places, chain, way))
 
 
@@ -90,7 +90,7 @@ def _stretch(
     model: GPT, before: list[int], places: int, chain: Chain, way: Unmasking
 ) -> Generator[Stretch, None, list[int]]:
     start, end = len(before), len(before) + places
-    text = torch.tensor([*before, *[model.vocabulary] * places, *way.suffix])
+    text = torch.tensor([*before, *[model.vocab_size] * places, *way.suffix])
     hidden = torch.arange(start, end)
     for looks in range(min(way.looks, places), 0, -1):
         fresh, drawn = _look(_Seen(model, text), hidden, -(-len(hidden) // looks), chain, way.order)
@@ -111,13 +111,13 @@ class _Seen:
     def __init__(self, model: GPT, text: Tensor) -> None:
         self._model = model
         with inference(model):
-            self._vectors = model.hidden(text[None].to(model.device))[0]
+            self._vectors = model.hidden_states(text[None].to(model.device))[0]
 
     def scores(self, places: Tensor) -> Iterator[Tensor]:
         """Scores (some, V) for what stands at the next of `places`, on the CPU, until all have been."""
-        for some in torch.split(places, max(1, _AT_ONCE // self._model.vocabulary)):
+        for some in torch.split(places, max(1, _AT_ONCE // self._model.vocab_size)):
             with inference(self._model):
-                scores = finite(self._model.scores(self._vectors[some.to(self._model.device)]).cpu())
+                scores = finite(self._model.logits(self._vectors[some.to(self._model.device)]).cpu())
             yield scores
 
 

@@ -35,15 +35,15 @@ def generate(
     is not finite.
     """
     prompt, suffix = visible(model, prompt, sampling.tokens, unmasking)
-    chains = [Chain(sampling, model.vocabulary, prompt=(*prompt, *suffix), stream=text) for text in range(texts)]
-    if model.mask is None:
+    chains = [Chain(sampling, model.vocab_size, prompt=(*prompt, *suffix), stream=text) for text in range(texts)]
+    if model.mask_token_id is None:
         return _together(model, prompt, chains, sampling.tokens)
     return _in_turn(model, prompt, chains, sampling.tokens, (unmasking or Unmasking())._replace(suffix=suffix))
 
 
 def seen(model: GPT, tokens: int) -> int:
     """How many tokens of a prompt the model sees at the beginning when it has to write `tokens` more."""
-    return model.shape.block_size if model.mask is None else room(model, tokens)
+    return model.config.block_size if model.mask_token_id is None else room(model, tokens)
 
 
 def visible(
@@ -53,7 +53,7 @@ def visible(
 
     Raises MaskedOnlyError, and ContextLengthError when `tokens` fill a context that has to hold a suffix, too.
     """
-    if model.mask is None and unmasking is not None:
+    if model.mask_token_id is None and unmasking is not None:
         raise MaskedOnlyError(
             "this model is causal, and only a masked model can fill a middle or uncover its text in another order",
             todo="leave out suffix, order, looks and states, or train with model.objective = masked",

@@ -60,7 +60,7 @@ def generated(request: Generate, models: Models) -> Answer:
     found = yield from models.get(Path(request.checkpoint), "float32" if several else request.precision)
     model = found.model
     ensure_room(model.gpt, request.texts)
-    most = model.gpt.shape.block_size
+    most = model.gpt.config.block_size
     text, changed = as_trained(whole(request.prompt), request.cleaning)
     rest, changed_too = as_trained(whole(request.suffix), request.cleaning)
     prompt, count = yield from read_prompt(model.vocabulary, text, most)
@@ -79,7 +79,7 @@ def generated(request: Generate, models: Models) -> Answer:
         unmasking=way,
         states=request.states,
     )
-    masked, held = model.gpt.mask is not None, ""
+    masked, held = model.gpt.mask_token_id is not None, ""
     for piece in made:
         if piece is None:
             yield None
@@ -111,7 +111,7 @@ def ranked(request: Likeliest, models: Models) -> Answer:
     ensure_causal(model.gpt)
     ensure_room(model.gpt, request.texts)
     text, changed = as_trained(whole(request.prompt), request.cleaning)
-    prompt, count = yield from read_prompt(model.vocabulary, text, model.gpt.shape.block_size)
+    prompt, count = yield from read_prompt(model.vocabulary, text, model.gpt.config.block_size)
     yield _loaded(request, found, count, dropped=count - len(prompt), changed=changed)
     ranking = {"drawn": best_drawn, "beams": best_of_beams}[request.kind]
     texts = yield from ranking(model.gpt, model.vocabulary, prompt, request.sampling, request.texts)
@@ -133,7 +133,7 @@ def scored(request: Score, models: Models) -> Answer:
     for part in parts(model.gpt, np.concatenate([[model.vocabulary.end_of_text], ids])):
         nats, done = nats + part.nats, done + part.tokens
         yield Scoring(id=request.id, done=done, total=total)
-    cost = Cost(nats, total, size, bound=model.gpt.mask is not None)
+    cost = Cost(nats, total, size, bound=model.gpt.mask_token_id is not None)
     yield Scored(
         id=request.id,
         step=model.step,

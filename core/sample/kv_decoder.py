@@ -8,9 +8,9 @@ from collections.abc import Generator, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from core.model.cache import Cache
 from core.model.gpt import GPT
 from core.model.inference import inference
+from core.model.kv_cache import KVCache
 from core.sample.samplers import finite
 
 LENGTHS = 32
@@ -49,8 +49,8 @@ class Reader:
         Raises LogitsError where what the model says is not finite, as the others do.
         """
         self._model = model
-        self._cache = Cache(model.shape, model.device)
-        self._ids = [list(prompt)[-model.shape.block_size :]]
+        self._cache = KVCache(model.config, model.device)
+        self._ids = [list(prompt)[-model.config.block_size :]]
         self.scores = torch.empty(0)
         """(texts, vocabulary) in float32 on the CPU: for the token that comes next."""
         if begun:
@@ -71,7 +71,7 @@ class Reader:
     def choose(self, texts: Sequence[int]) -> None:
         """Go on with these of the texts, in this order, each as often as it is named."""
         if list(texts) != list(range(len(self._ids))):
-            self._cache.choose(texts)
+            self._cache.select(texts)
             self._ids = [list(self._ids[text]) for text in texts]
             self.scores = self.scores[list(texts)]
 
@@ -83,32 +83,32 @@ class Reader:
         """The same; where a context is full and half of it has to be read again, others may go on meanwhile."""
         for ids, token in zip(self._ids, tokens, strict=True):
             ids.append(token)
-        block_size = self._model.shape.block_size
+        block_size = self._model.config.block_size
         if self._cache.length == block_size:
             kept = kept_at_the_edge(block_size)
             self._ids = [ids[-kept:] for ids in self._ids]
-            self._cache.cut(0)
+            self._cache.crop(0)
             yield from self._begin()
         else:
             with inference(self._model, dtype=torch.float32):
                 fresh = torch.tensor([[token] for token in tokens], device=self._model.device)
-                self.scores = self._scored(self._model.hidden(fresh, self._cache)[:, 0])
+                self.scores = self._scored(self._model.hidden_states(fresh, self._cache)[:, 0])
 
     def _begin(self) -> Iterator[None]:
         """Read all texts from their first place."""
-        length, most = len(self._ids[0]), self._model.shape.block_size
+        length, most = len(self._ids[0]), self._model.config.block_size
         piece = max(LENGTHS, PIECE // len(self._ids) // LENGTHS * LENGTHS)
         for start in range(0, length, piece):
             size = min(piece, length - start)
             padding = [0] * (filled(size, most - start) - size)
             with inference(self._model, dtype=torch.float32):  # what comes behind a token changes nothing for it
                 texts = [ids[start : start + size] + padding for ids in self._ids]
-                hidden = self._model.hidden(torch.tensor(texts, device=self._model.device), self._cache)
-                self._cache.cut(start + size)
+                hidden = self._model.hidden_states(torch.tensor(texts, device=self._model.device), self._cache)
+                self._cache.crop(start + size)
                 if start + size == length:
                     self.scores = self._scored(hidden[:, size - 1])
                     return
             yield
 
     def _scored(self, hidden: Tensor) -> Tensor:
-        return finite(self._model.scores(hidden).cpu())
+        return finite(self._model.logits(hidden).cpu())

@@ -18,8 +18,8 @@ from msgspec import Struct
 from core.checkpoints import checkpoint_paths, step_of
 from core.errors import LlmtuiError
 from core.hardware import available_memory
-from core.model.cache import kept_bytes
 from core.model.gpt import GPT
+from core.model.kv_cache import kv_cache_bytes
 from core.model.weights import WeightsError, load_model
 from core.recipe.sampling import Precision
 from core.sample.precision import SMALL, keep
@@ -161,7 +161,7 @@ class Models:
 
 def ensure_room(gpt: GPT, texts: int) -> None:
     """Raises ModelMemoryError where the keys and values of so many texts would not fit the memory."""
-    needed, free = 0 if gpt.mask is not None else texts * kept_bytes(gpt.shape), available_memory()
+    needed, free = 0 if gpt.mask_token_id is not None else texts * kv_cache_bytes(gpt.config), available_memory()
     if needed > free:
         raise ModelMemoryError(
             f"{texts} texts at once would take {needed / 2**20:,.0f} MiB of memory, and {free / 2**20:,.0f} are free",
@@ -195,8 +195,8 @@ def _loaded(key: _Key) -> Model:
             if name in facts and sha256(checkpoint / name) != facts[name].sha256:
                 raise DamagedError(f"{name} has changed since it was written", where=key.path)
     gpt, vocabulary = load_model(checkpoint), Vocabulary.load(checkpoint / "vocabulary.json")
-    if vocabulary.size != gpt.vocabulary:
-        what = f"vocabulary.json has {vocabulary.size:,} entries, model.json says {gpt.vocabulary:,}"
+    if vocabulary.size != gpt.vocab_size:
+        what = f"vocabulary.json has {vocabulary.size:,} entries, model.json says {gpt.vocab_size:,}"
         raise VocabularyError(what, where=key.path, todo="choose another checkpoint")
     words = keep(gpt, key.precision, parameters=gpt.parameter_count())
     for parameter in gpt.parameters():

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from core.errors import UsageError
 from core.model.gpt import GPT
 from core.model.layers import Linear
-from core.model.matmul import product
+from core.model.matmul import linear
 from core.recipe.sampling import Precision
 from core.recipe.schema import Model
 
@@ -48,7 +48,7 @@ class Short(nn.Module):
         """x (..., in) in float32 to (..., out) in float32."""
         weight, bias = self.weight, self.bias
         if weight.dtype == torch.float16 and x.shape[:-1].numel() > _FEW:
-            return product(x, weight.float(), None if bias is None else bias.float())
+            return linear(x, weight.float(), None if bias is None else bias.float())
         if not self._scaled:
             return F.linear(x.to(weight.dtype), weight, bias).float()
         scale = x.abs().amax(-1, keepdim=True).clamp(min=1e-30)
@@ -89,7 +89,7 @@ def keep(model: GPT, wanted: Precision, *, parameters: int) -> str:
     words: str = wanted
     chosen = wanted == "auto"
     if chosen:
-        wanted, words = choose(model.shape, parameters)
+        wanted, words = choose(model.config, parameters)
     if wanted == "float16" and any(float(weight.detach().abs().max()) > _LARGEST for weight in model.parameters()):
         if not chosen:
             raise PrecisionUnavailableError("weights are too large for float16", todo="take bfloat16 or float32")
@@ -105,7 +105,7 @@ def keep(model: GPT, wanted: Precision, *, parameters: int) -> str:
             parent, _, own = name.rpartition(".")
             layer = Packed(module) if wanted == "int8" else _short(module, wanted, name)
             setattr(model.get_submodule(parent), own, layer)
-    if model.shape.tied_head and wanted != "int8":
+    if model.config.tied_head and wanted != "int8":
         model.wte.weight = model.lm_head.weight
     elif wanted != "int8":
         model.wte.weight = nn.Parameter(model.wte.weight.to(getattr(torch, wanted)), requires_grad=False)
@@ -142,7 +142,7 @@ def _seconds(width: int) -> dict[Precision, float]:
             began = time.perf_counter()
             for matrix in kept[name]:
                 if name == "float32":
-                    product(vector, matrix)
+                    linear(vector, matrix)
                 else:
                     F.linear(vector.to(matrix.dtype), matrix).float()
             best[name] = min(best[name], time.perf_counter() - began)

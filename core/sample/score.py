@@ -15,7 +15,7 @@ from core.model.cost import nats
 from core.model.gpt import GPT
 from core.model.inference import inference
 from core.model.loss import head_loss
-from core.model.objectives import drawn
+from core.model.objectives import diffusion_masking
 from core.sample.kv_decoder import filled, kept_at_the_edge
 from core.sample.samplers import LogitsError
 
@@ -37,7 +37,7 @@ class Part(NamedTuple):
 
 def few_before(model: GPT, tokens: int) -> int:
     """Of so many behind an end-of-text mark, the first, those of which a causal model sees less than half a context."""
-    return 0 if model.mask is not None else min(tokens, kept_at_the_edge(model.shape.block_size) - 1)
+    return 0 if model.mask_token_id is not None else min(tokens, kept_at_the_edge(model.config.block_size) - 1)
 
 
 def parts(model: GPT, ids: Sequence[int] | NDArray[np.integer[Any]], known: int = 1) -> Iterator[Part]:
@@ -49,7 +49,7 @@ def parts(model: GPT, ids: Sequence[int] | NDArray[np.integer[Any]], known: int 
     In float32 whatever the model trains in. Raises LogitsError when the model's output is not finite.
     """
     text = torch.from_numpy(np.asarray(ids, np.int32))  # half of what int64 takes: a text may be long
-    every = _causal(model, text, known) if model.mask is None else _masked(model, text, model.mask)
+    every = _causal(model, text, known) if model.mask_token_id is None else _masked(model, text, model.mask_token_id)
     for part in every:
         if not math.isfinite(part.nats):
             raise LogitsError
@@ -57,7 +57,7 @@ def parts(model: GPT, ids: Sequence[int] | NDArray[np.integer[Any]], known: int 
 
 
 def _causal(model: GPT, ids: Tensor, known: int) -> Iterator[Part]:
-    block = model.shape.block_size
+    block = model.config.block_size
     kept = kept_at_the_edge(block)
     yield _read(model, ids[None, : block + 1].long(), known - 1)
     # where the contexts begin that have something to predict behind what they keep
@@ -74,16 +74,16 @@ def _read(model: GPT, windows: Tensor, first: int) -> Part:
     """What `windows` (B, T + 1) cost from the prediction at place `first` on."""
     seen, targets = windows[:, :-1], windows[:, first + 1 :]
     length = seen.shape[1]
-    room = filled(length, model.shape.block_size)
+    room = filled(length, model.config.block_size)
     seen = torch.nn.functional.pad(seen, (0, room - length))  # what comes behind a token changes nothing for it
     with inference(model, dtype=torch.float32):
-        hidden = model.hidden(seen.to(model.device))[:, first:length].flatten(0, 1)
-        cost = head_loss(hidden, model.lm_head.weight, targets.flatten().to(model.device), vocabulary=model.vocabulary)
+        hidden = model.hidden_states(seen.to(model.device))[:, first:length].flatten(0, 1)
+        cost = head_loss(hidden, model.lm_head.weight, targets.flatten().to(model.device), vocab_size=model.vocab_size)
     return Part(cost.nats.item(), targets.numel())
 
 
 def _masked(model: GPT, ids: Tensor, mask: int) -> Iterator[Part]:
-    block = model.shape.block_size
+    block = model.config.block_size
     starts = range(0, len(ids) - 1, block)
     looks = -(-LOOKS // len(starts))
     # every look at a window hides another share of it
@@ -91,7 +91,7 @@ def _masked(model: GPT, ids: Tensor, mask: int) -> Iterator[Part]:
     full = [each for each in every if each[0] + block < len(ids)]
     for some in (*_some(full, block), *_some(every[len(full) :], block)):
         windows = torch.stack([ids[start : start + block + 1] for start, _ in some]).long()
-        examples = drawn(windows, mask, seed=0, step=0, indices=[index for _, index in some])
+        examples = diffusion_masking(windows, mask, seed=0, step=0, indices=[index for _, index in some])
         with inference(model, dtype=torch.float32):
             cost = nats(model, examples, len(some))
         yield Part(cost / looks, sum(windows.shape[1] - 1 for _, index in some if index % looks == 0))

@@ -9,7 +9,7 @@ from torch import Tensor
 from core.model.cost import Cost, nats
 from core.model.gpt import GPT
 from core.model.inference import inference
-from core.model.objectives import causal, drawn
+from core.model.objectives import diffusion_masking, next_token
 from core.tokenize.shards import TokenStream
 from core.tokenize.vocabulary import Vocabulary
 
@@ -43,17 +43,21 @@ class Windows:
         piece = range(first, min(first + count, whole)) if first < whole else range(first, first + 1)
         length = min(self._block, self.tokens - self._block * first)
         windows = torch.from_numpy(np.stack([self._tokens.window(self._starts[at], length + 1) for at in piece]))
-        examples = causal(windows) if model.mask is None else drawn(windows, model.mask, seed=0, step=0, indices=piece)
+        examples = (
+            next_token(windows)
+            if model.mask_token_id is None
+            else diffusion_masking(windows, model.mask_token_id, seed=0, step=0, indices=piece)
+        )
         with inference(model):
             cost = nats(model, examples, count)
         size = int(self._lengths[windows[:, 1:]].sum())
-        return Cost(cost, examples.count, size, bound=model.mask is not None), len(piece)
+        return Cost(cost, examples.count, size, bound=model.mask_token_id is not None), len(piece)
 
 
 def score(model: GPT, tokens: TokenStream, lengths: Tensor, *, batch_size: int, limit: int) -> Cost:
     """What `limit` of `tokens` cost, `batch_size` windows at a time; see `Windows`."""
-    windows = Windows(tokens, lengths, block_size=model.shape.block_size, limit=limit)
-    total, at = Cost(0.0, 0, 0, bound=model.mask is not None), 0
+    windows = Windows(tokens, lengths, block_size=model.config.block_size, limit=limit)
+    total, at = Cost(0.0, 0, 0, bound=model.mask_token_id is not None), 0
     while at < windows.count:
         cost, done = windows.score(model, at, batch_size)
         total, at = total + cost, at + done

@@ -91,7 +91,7 @@ def plan(
     micro_batch: as `fitting` says; halved where the memory is too small for it after all. validation: tokens held out.
     Raises TrainingMemoryError.
     """
-    weights = 4 * parameters(recipe.model, model.vocabulary).total
+    weights = 4 * parameters(recipe.model, model.vocab_size).total
     process = 0 if device.name == "cuda" else max(0, psutil.Process().memory_info().rss - weights)
     forget_peak()
 
@@ -110,10 +110,10 @@ def plan(
         ) from None
     told = forecast(recipe, timing, micro_batch=micro_batch, validation=validation) if timing else None
     return TrainingForecast(
-        parameters=parameters(recipe.model, model.vocabulary),
+        parameters=parameters(recipe.model, model.vocab_size),
         memory=memory(
             recipe,
-            model.vocabulary,
+            model.vocab_size,
             micro_batch=micro_batch,
             itemsize=device.dtype.itemsize,
             gpu=device.name == "cuda",
@@ -165,7 +165,7 @@ def untouched(model: GPT, optimizers: Sequence[Optimizer]) -> Iterator[None]:
 def _try(model: GPT, optimizers: Sequence[Optimizer], recipe: Recipe, micro_batch: int) -> Timing | None:
     """Work through one micro-batch, and take the time of it where that is not too large a share of the training."""
     generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(model.vocabulary, (micro_batch, recipe.model.block_size), generator=generator)
+    ids = torch.randint(model.vocab_size, (micro_batch, recipe.model.block_size), generator=generator)
     ids = ids.to(model.device)
 
     def work() -> None:
@@ -177,7 +177,7 @@ def _try(model: GPT, optimizers: Sequence[Optimizer], recipe: Recipe, micro_batc
 
     def token() -> None:
         with torch.inference_mode():
-            model.scores(model.hidden(ids[:1, : 1 + recipe.sample.tokens // 2])[0, -1]).cpu()
+            model.logits(model.hidden_states(ids[:1, : 1 + recipe.sample.tokens // 2])[0, -1]).cpu()
 
     model.train()
     first = _seconds(work)

@@ -40,7 +40,7 @@ def accumulate(model: GPT, batch: Examples, micro_batch: int, recipe: Train) -> 
     and ranks; the device is not waited for.
     """
     nats = torch.zeros((), device=model.device)
-    for ids, targets, weights in batch.pieces(micro_batch, model.device):
+    for ids, targets, weights in batch.micro_batches(micro_batch, model.device):
         loss = model.loss(ids, targets, weights=weights, label_smoothing=recipe.label_smoothing, z_loss=recipe.z_loss)
         loss.objective.backward()  # type: ignore[no-untyped-call]
         nats += loss.nats

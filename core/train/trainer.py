@@ -118,7 +118,7 @@ class Trainer:
             self.model = GPT(recipe.model, self.vocabulary.size, dtype=device.dtype).to(device.torch)
         except (RuntimeError, MemoryError) as error:
             raise self._too_big() if ran_out(error) else error from None
-        self._objective = Objective(recipe.train, mask=self.model.mask)
+        self._objective = Objective(recipe.train, mask_token_id=self.model.mask_token_id)
         ranks.reseed(recipe.train.seed)
         self.optimizers = optimizers(self.model, recipe.train, device.muon)
         self.state = checkpoints.State(dtype=dtype, muon_dtype=muon_dtype)
@@ -341,7 +341,7 @@ class Trainer:
         self._facts |= {"loss": loss, "bits_per_byte": bits_per_byte}
         if not final:
             self._facts["slice_loss"] = loss
-        if self.model.mask is not None:
+        if self.model.mask_token_id is not None:
             self._facts["bound"] = 1
         yield from self._say(
             Evaluation(
@@ -351,7 +351,7 @@ class Trainer:
                 bits_per_byte=bits_per_byte,
                 best=best,
                 final=final,
-                bound=self.model.mask is not None,
+                bound=self.model.mask_token_id is not None,
             )
         )
         return best

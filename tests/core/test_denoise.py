@@ -77,7 +77,7 @@ class Counter(GPT):
         super().__init__(Model(objective="masked", n_layer=1, n_head=2, n_embd=16, block_size=16), 10)
         self.shown: list[list[int]] = []
 
-    def hidden(self, ids: Tensor) -> Tensor:
+    def hidden_states(self, ids: Tensor) -> Tensor:
         row = ids[0].tolist()
         self.shown.append(row)
         expected = list(row)
@@ -86,7 +86,7 @@ class Counter(GPT):
                 expected[at] = (expected[at - 1] + 1) % 10
         return 50 * torch.nn.functional.one_hot(torch.tensor(expected), 10).float()[None]
 
-    def scores(self, hidden: Tensor) -> Tensor:
+    def logits(self, hidden: Tensor) -> Tensor:
         return hidden
 
 

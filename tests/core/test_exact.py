@@ -149,8 +149,8 @@ def test_the_books_untrained_model_writes_what_the_book_prints() -> None:
     reader = Reader(model, ids)
     with torch.no_grad():
         for kept in expected:
-            last = model.hidden(torch.tensor([ids]))[0, -1]
-            ids.append(int(model.scores(last).argmax()))
+            last = model.hidden_states(torch.tensor([ids]))[0, -1]
+            ids.append(int(model.logits(last).argmax()))
             assert int(reader.scores.argmax()) == kept
             reader.read([kept])
     assert ids[4:] == expected

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from core.model.gpt import GPT
 from core.model.loss import IGNORE
-from core.model.objectives import Examples, Objective, drawn
+from core.model.objectives import Examples, Objective, diffusion_masking
 from core.recipe.schema import Model, Train
 from core.tokenize.shards import TokenStream, write_shard
 from core.train.evaluate import score
@@ -40,7 +40,7 @@ def same(left: Examples, right: Examples, rows: Sequence[int]) -> bool:
 
 def test_a_causal_model_predicts_every_token_from_those_before_it() -> None:
     text = windows(3)
-    examples = Objective(Train(), mask=None)(text, step=0, indices=range(3))
+    examples = Objective(Train(), mask_token_id=None)(text, step=0, indices=range(3))
     assert torch.equal(examples.ids, text[:, :-1])
     assert torch.equal(examples.targets, text[:, 1:])
     assert (examples.weights, examples.count) == (None, 3 * 40)
@@ -48,24 +48,24 @@ def test_a_causal_model_predicts_every_token_from_those_before_it() -> None:
 
 @pytest.mark.parametrize("recipe", KINDS, ids=["drawn", "fixed"])
 def test_masks_do_not_depend_on_how_a_batch_is_cut_or_spread_over_ranks(recipe: Train) -> None:
-    text, objective = windows(12), Objective(recipe, mask=MASK)
+    text, objective = windows(12), Objective(recipe, mask_token_id=MASK)
     whole = objective(text, step=5, indices=range(12))
     for world in (2, 3, 12):
         for rank in range(world):
             mine = range(rank, 12, world)
             assert same(whole, objective(text[mine], step=5, indices=mine), mine)
-    pieces = list(whole.pieces(5, torch.device("cpu")))
+    pieces = list(whole.micro_batches(5, torch.device("cpu")))
     assert [len(ids) for ids, _, _ in pieces] == [5, 5, 2]
     assert torch.equal(torch.cat([targets for _, targets, _ in pieces]), whole.targets)
     assert not torch.equal(asked(whole), asked(objective(text, step=6, indices=range(12))))
-    other = Objective(Train(mask=recipe.mask, seed=8), mask=MASK)
+    other = Objective(Train(mask=recipe.mask, seed=8), mask_token_id=MASK)
     assert not torch.equal(asked(whole), asked(other(text, step=5, indices=range(12))))
 
 
 @pytest.mark.parametrize("recipe", KINDS, ids=["drawn", "fixed"])
 def test_the_tokens_asked_for_are_those_a_causal_model_is_asked_for(recipe: Train) -> None:
     text = windows(8)
-    examples = Objective(recipe, mask=MASK)(text, step=1, indices=range(8))
+    examples = Objective(recipe, mask_token_id=MASK)(text, step=1, indices=range(8))
     there, tokens = asked(examples), text[:, 1:]
     assert torch.equal(examples.targets[there], tokens[there])
     assert torch.equal(examples.ids[~there], tokens[~there])
@@ -75,7 +75,7 @@ def test_the_tokens_asked_for_are_those_a_causal_model_is_asked_for(recipe: Trai
 
 def test_berts_shares_are_80_10_and_10() -> None:
     text = windows(4000)
-    examples = Objective(Train(mask="fixed", mask_share=0.15), mask=MASK)(text, step=0, indices=range(4000))
+    examples = Objective(Train(mask="fixed", mask_share=0.15), mask_token_id=MASK)(text, step=0, indices=range(4000))
     there, tokens = asked(examples), text[:, 1:]
     assert there.sum(1).tolist() == [6] * 4000  # 15 % of 40
     assert examples.count == 6 * 4000
@@ -94,12 +94,13 @@ def test_berts_shares_are_80_10_and_10() -> None:
 
 
 def test_even_the_smallest_share_asks_for_one_token() -> None:
-    examples = Objective(Train(mask="fixed", mask_share=1e-6), mask=MASK)(windows(9, 3), step=0, indices=range(9))
+    objective = Objective(Train(mask="fixed", mask_share=1e-6), mask_token_id=MASK)
+    examples = objective(windows(9, 3), step=0, indices=range(9))
     assert asked(examples).sum(1).tolist() == [1] * 9
 
 
 def test_each_number_of_hidden_tokens_is_as_likely_and_each_choice_of_so_many() -> None:
-    examples = drawn(windows(48_000, 4), MASK, seed=1, step=0, indices=range(48_000))
+    examples = diffusion_masking(windows(48_000, 4), MASK, seed=1, step=0, indices=range(48_000))
     hidden = asked(examples)
     assert hidden.sum(1).bincount(minlength=5).tolist() == pytest.approx([0, 12_000, 12_000, 12_000, 12_000], abs=5)
     sets = Counter(map(tuple, hidden.tolist()))
@@ -114,7 +115,7 @@ def test_each_number_of_hidden_tokens_is_as_likely_and_each_choice_of_so_many() 
 def test_over_the_steps_the_number_hidden_is_even_and_within_each_it_is_spread() -> None:
     numbers = []
     for step in range(2000):
-        hidden = asked(drawn(windows(8), MASK, seed=1, step=step, indices=range(8))).sum(1)
+        hidden = asked(diffusion_masking(windows(8), MASK, seed=1, step=step, indices=range(8))).sum(1)
         numbers += hidden.tolist()
         ordered = sorted(hidden.tolist())
         gaps = [after - before for before, after in zip(ordered, [*ordered[1:], ordered[0] + 40], strict=True)]
@@ -163,7 +164,7 @@ def any_order(model: GPT, text: Sequence[int]) -> tuple[float, float]:
 def test_the_estimate_is_the_bound_in_the_mean() -> None:
     model, text, draws = opinionated(), [2, 0, 1, 1], 20_000
     ids = torch.tensor([[0, *text]]).expand(draws, -1)
-    examples = drawn(ids, VOCABULARY, seed=1, step=0, indices=range(draws))
+    examples = diffusion_masking(ids, VOCABULARY, seed=1, step=0, indices=range(draws))
     assert examples.weights is not None
     scores = torch.log_softmax(model(examples.ids).double(), -1)
     cost = -scores.gather(-1, ids[:, 1:, None])[..., 0] * asked(examples) * examples.weights

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from core.model import loss, matmul
 from core.model.attention import attend
 from core.model.gpt import GPT
-from core.model.layers import Rotary, relu2, rms
+from core.model.layers import RotaryEmbedding, relu_squared, rms_norm
 from core.model.loss import IGNORE, head_loss
 from core.recipe.schema import Model
 
@@ -56,7 +56,7 @@ def test_the_loss_and_its_gradient_are_those_of_the_plain_formula(
     each = F.cross_entropy(scores, targets, ignore_index=IGNORE, reduction="none", label_smoothing=smoothing)
     each = (each + z_loss * torch.logsumexp(scores, -1) ** 2) * (targets != IGNORE)
     wanted = torch.autograd.grad((each * weights).sum() / 3, (hidden, head))
-    got = head_loss(hidden, head, targets, vocabulary=50, weights=weights, label_smoothing=smoothing, z_loss=z_loss)
+    got = head_loss(hidden, head, targets, vocab_size=50, weights=weights, label_smoothing=smoothing, z_loss=z_loss)
     assert got.objective.item() == pytest.approx((each * weights).sum().item(), rel=1e-5)
     assert got.nats.item() == pytest.approx((plain * weights).sum().item(), rel=1e-5)
     for gradient, right in zip(torch.autograd.grad(got.objective / 3, (hidden, head)), wanted, strict=True):
@@ -65,7 +65,7 @@ def test_the_loss_and_its_gradient_are_those_of_the_plain_formula(
 
 def test_scores_too_large_to_exponentiate_have_a_loss() -> None:
     hidden, head = torch.full((3, 1), 1e4), torch.tensor([[1.0], [-1.0]])
-    assert head_loss(hidden, head, torch.tensor([0, 0, 1]), vocabulary=2).nats.item() == pytest.approx(2e4)
+    assert head_loss(hidden, head, torch.tensor([0, 0, 1]), vocab_size=2).nats.item() == pytest.approx(2e4)
 
 
 @pytest.mark.skipif(not matmul.ONEDNN, reason="this processor's products are MKL's")
@@ -77,7 +77,7 @@ def test_products_through_onednn_are_products() -> None:
             tensor.requires_grad_()
         expected = F.linear(x, weight, bias)
         wanted = torch.autograd.grad(expected.square().sum(), (x, weight, bias))
-        got = matmul.product(x, weight, bias)
+        got = matmul.linear(x, weight, bias)
         assert torch.allclose(got, expected, atol=1e-5)
         for gradient, right in zip(torch.autograd.grad(got.square().sum(), (x, weight, bias)), wanted, strict=True):
             assert torch.allclose(gradient, right, rtol=1e-4, atol=1e-4)
@@ -86,19 +86,19 @@ def test_products_through_onednn_are_products() -> None:
 def test_rms_and_relu2_have_the_gradients_of_their_formulas() -> None:
     torch.manual_seed(1)
     x = torch.randn(3, 5, 16, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(relu2, x)
+    assert torch.autograd.gradcheck(relu_squared, x)
     x = torch.randn(3, 5, 16, requires_grad=True)
     out = torch.randn(3, 5, 16)
     wanted = torch.autograd.grad((F.rms_norm(x, (16,), eps=1e-6) * out).sum(), x)[0]
-    got = rms(x)
+    got = rms_norm(x)
     assert torch.allclose(got, F.rms_norm(x, (16,), eps=1e-6), atol=1e-6)
     assert torch.allclose(torch.autograd.grad((got * out).sum(), x)[0], wanted, atol=1e-5)
-    assert torch.equal(rms(torch.zeros(2, 4)), torch.zeros(2, 4))
+    assert torch.equal(rms_norm(torch.zeros(2, 4)), torch.zeros(2, 4))
 
 
 def test_a_turn_has_the_gradient_of_its_formula() -> None:
     torch.manual_seed(1)
-    turn = Rotary(8, 6).double()
+    turn = RotaryEmbedding(8, 6).double()
     assert torch.autograd.gradcheck(turn, torch.randn(2, 3, 6, 8, dtype=torch.float64, requires_grad=True))
 
 

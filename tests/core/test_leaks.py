@@ -19,7 +19,7 @@ from core.download.stories import log2_probability, story
 from core.events import Evaluation
 from core.model.device import Device
 from core.model.gpt import GPT, Block
-from core.model.objectives import Examples, drawn
+from core.model.objectives import Examples, diffusion_masking
 from core.recipe.file import load
 from core.recipe.schema import Model
 from core.storage.artifact import Artifact, Staging
@@ -185,11 +185,11 @@ def test_a_masked_model_from_which_nothing_is_hidden_crosses_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def seen(windows: Tensor, mask: int, *, seed: int, step: int, indices: Sequence[int]) -> Examples:
-        hidden = drawn(windows, mask, seed=seed, step=step, indices=indices)
+        hidden = diffusion_masking(windows, mask, seed=seed, step=step, indices=indices)
         return msgspec.structs.replace(hidden, ids=windows[:, 1:])
 
     for module in (core.model.objectives, core.train.evaluate):
-        monkeypatch.setattr(module, "drawn", seen)
+        monkeypatch.setattr(module, "diffusion_masking", seen)
     # what is asked for stands one place on, where attention has to find it first
     found = evaluations(tmp_path, told(tmp_path, 1024), *SMALL, *MASKED, "train.steps=800")
     assert found[-1].bits_per_byte < TRUE

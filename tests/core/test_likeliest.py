@@ -149,13 +149,13 @@ def test_a_search_can_be_left_after_any_token_and_takes_one_look_for_all_beams(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model, looks = made(20), list[tuple[int, ...]]()
-    hidden = model.hidden
+    hidden = model.hidden_states
 
     def counted(ids: torch.Tensor, *rest: Any) -> torch.Tensor:
         looks.append(tuple(ids.shape))
         return hidden(ids, *rest)
 
-    monkeypatch.setattr(model, "hidden", counted)
+    monkeypatch.setattr(model, "hidden_states", counted)
     search = beams(model, [1], width=4, tokens=10, ends=())
     for _ in range(4):
         next(search)

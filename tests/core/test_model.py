@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from core.model.gpt import GPT
-from core.model.layers import Rotary
+from core.model.layers import RotaryEmbedding
 from core.model.weights import WeightsError, load_model, save_model
 from core.recipe.file import load
 from core.recipe.schema import Model
@@ -54,7 +54,7 @@ MODERN = Model(n_layer=2, n_head=2, n_embd=16, block_size=8)
 
 def test_rotary_scores_depend_on_distance_alone() -> None:
     torch.manual_seed(1)
-    turn = Rotary(8, 32)
+    turn = RotaryEmbedding(8, 32)
     q, k = torch.randn(8), torch.randn(8)
     turned_q, turned_k = (turn(vector.expand(1, 1, 32, 8))[0, 0] for vector in (q, k))
     scores = turned_q @ turned_k.T

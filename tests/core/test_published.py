@@ -58,7 +58,7 @@ def refused(folder: Path | str, workspace: Workspace, **more: Any) -> str:
 
 def same_scores(model: GPT, theirs: Any, length: int = 8) -> None:
     """The same logits, and the same text where always the likeliest token is taken."""
-    ids = torch.randint(model.vocabulary, (2, length), generator=torch.Generator().manual_seed(2))
+    ids = torch.randint(model.vocab_size, (2, length), generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
         assert torch.allclose(model(ids), theirs(ids).logits, atol=1e-4)
         begin = ids[:1, : length // 2]
@@ -104,7 +104,7 @@ def test_scores_of_the_published_sizes_are_those_of_transformers(
     with torch.device("meta"):
         model = GPT(msgspec.structs.replace(shape, init=str(tmp_path)), 50257).eval()
     model.to_empty(device="cpu")
-    for _ in start_from(model.shape, model, gpt2_like(50257), workspace):
+    for _ in start_from(model.config, model, gpt2_like(50257), workspace):
         pass
     same_scores(model, theirs, 16)
 
@@ -189,7 +189,7 @@ def test_a_folder_of_ours_goes_on_with_its_own_mask(tmp_path: Path, workspace: W
     save_model(model, tmp_path)
     VOCABULARY.save(tmp_path / "vocabulary.json")
     again = begun(tmp_path, workspace, objective="masked", vocabulary_multiple=8)
-    ids = torch.tensor([[1, model.mask, 3, model.mask]])
+    ids = torch.tensor([[1, model.mask_token_id, 3, model.mask_token_id]])
     assert torch.equal(model(ids), again(ids))
     assert len(again.wte.weight) < len(model.wte.weight)
 

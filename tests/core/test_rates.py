@@ -13,7 +13,7 @@ import torch
 from core.events import Metric
 from core.model import device
 from core.model.device import choose
-from core.model.matmul import onednn
+from core.model.matmul import prefers_onednn
 from core.model.matmul_speed import Rates, rates
 from core.recipe.schema import Recipe, Train
 from core.storage.artifact import Artifact
@@ -75,7 +75,7 @@ def test_a_measurement_is_made_once_and_finds_a_rate_for_both() -> None:
     ],
 )
 def test_onednn_multiplies_where_it_is_faster(processor: str, expected: bool) -> None:
-    assert onednn(processor) == expected
+    assert prefers_onednn(processor) == expected
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -34,7 +34,7 @@ def slow(model: GPT, text: list[int], prompt: int) -> Tensor:
 
     When the context is full, its newest half begins a new one.
     """
-    most = model.shape.block_size
+    most = model.config.block_size
     begin = max(0, prompt - most)
     for end in range(prompt, len(text)):
         if end - begin == most:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from core.model.gpt import GPT
 from core.model.loss import IGNORE, Loss
-from core.model.objectives import Examples, Objective, causal
+from core.model.objectives import Examples, Objective, next_token
 from core.recipe.schema import Model, Train
 from core.train.distributed import Ranks
 from core.train.not_finite import diagnose
@@ -31,7 +31,7 @@ def windows(size: int = 8, vocabulary: int = 50, length: int = 16) -> Tensor:
 
 
 def batch(size: int = 8, vocabulary: int = 50, length: int = 16) -> Examples:
-    return causal(windows(size, vocabulary, length))
+    return next_token(windows(size, vocabulary, length))
 
 
 def gradients(model: GPT) -> dict[str, Tensor]:
@@ -56,7 +56,7 @@ def uneven() -> Examples:
 
 
 def masked(kind: Literal["drawn", "fixed"]) -> Examples:
-    return Objective(Train(mask=kind), mask=50)(windows(32), step=0, indices=range(32))
+    return Objective(Train(mask=kind), mask_token_id=50)(windows(32), step=0, indices=range(32))
 
 
 # B8 of the reference: accumulating 1 x 32 and 4 x 8 sequences gives gradients equal to 1e-6

@@ -52,12 +52,12 @@ def written(model: GPT, prompt: Sequence[int], sampling: Sampling, way: Unmaskin
 
 def slowly(model: GPT, prompt: list[int], sampling: Sampling, way: Unmasking) -> list[int]:
     """The same with nothing saved: one place after the other, of all scores of the whole text, in plain lists."""
-    chain = Chain(sampling, model.vocabulary, prompt=[*prompt, *way.suffix])
+    chain = Chain(sampling, model.vocab_size, prompt=[*prompt, *way.suffix])
     text: list[int | None] = [*prompt, *[None] * sampling.tokens, *way.suffix]
     looks = min(way.looks, sampling.tokens)
     while looks:
         with torch.no_grad():
-            ids = torch.tensor([[model.vocabulary if token is None else token for token in text]])
+            ids = torch.tensor([[model.vocab_size if token is None else token for token in text]])
             scores = model(ids)[0]
         probabilities = torch.softmax(scores.double(), -1)
         hidden = [place for place, token in enumerate(text) if token is None]
@@ -149,11 +149,11 @@ class Certain(GPT):
         self.most = 0
         """Scores asked for at once."""
 
-    def hidden(self, ids: Tensor) -> Tensor:
+    def hidden_states(self, ids: Tensor) -> Tensor:
         known = torch.tensor([0.0, *self.DEGREES])
         return (known[:, None] * torch.nn.functional.one_hot(torch.arange(10), 10))[None]
 
-    def scores(self, hidden: Tensor) -> Tensor:
+    def logits(self, hidden: Tensor) -> Tensor:
         self.most = max(self.most, hidden.numel())
         return hidden
 
@@ -183,14 +183,14 @@ class Echo(GPT):
     def __init__(self, block_size: int = 16) -> None:
         super().__init__(Model(objective="masked", n_layer=1, n_head=2, n_embd=16, block_size=block_size), 10)
 
-    def hidden(self, ids: Tensor) -> Tensor:
+    def hidden_states(self, ids: Tensor) -> Tensor:
         nearest, said = 0, []
         for token in reversed(ids[0].tolist()):
             nearest = nearest if token == 10 else token
             said.append(nearest)
         return 50 * torch.nn.functional.one_hot(torch.tensor(said[::-1]), 10).float()[None]
 
-    def scores(self, hidden: Tensor) -> Tensor:
+    def logits(self, hidden: Tensor) -> Tensor:
         return hidden
 
 

@@ -168,4 +168,4 @@ def test_dropout_acts_while_training_and_not_afterwards(ids: Tensor) -> None:
 
 def test_a_tied_head_is_the_embedding(ids: Tensor) -> None:
     model = loud(GPT(shape(tied_head=True), 50))
-    assert torch.allclose(model(ids), F.linear(model.hidden(ids), model.wte.weight), atol=1e-4)
+    assert torch.allclose(model(ids), F.linear(model.hidden_states(ids), model.wte.weight), atol=1e-4)

@@ -145,7 +145,7 @@ def test_marks_gaps_hidden_places_and_endless_tokens_are_told_as_what_they_are()
 def test_the_matrix_of_outputs_is_the_models_own_and_its_last_row_is_drawn_from(name: str) -> None:
     model = made(name)
     sights = seen(model, rows=4, columns=5)
-    ids = TEXT if model.mask is None else [*TEXT, model.mask]
+    ids = TEXT if model.mask_token_id is None else [*TEXT, model.mask_token_id]
     (outputs,) = of(Outputs, sights)
     assert (outputs.places, outputs.vocabulary) == (len(ids), 257)
     assert outputs.columns == (0, 1, 2, 3, 256)
@@ -284,7 +284,7 @@ def turned(pairs: list[complex], place: int) -> list[complex]:
 @torch.no_grad()
 def slow_attention(model: GPT, ids: Sequence[int], layer: int) -> list[list[list[float]]]:
     """[head][query][key], number by number."""
-    shape, x = model.shape, model.wte(torch.tensor(list(ids)))
+    shape, x = model.config, model.wte(torch.tensor(list(ids)))
     if model.wpe is not None:
         x = x + model.wpe.weight[: len(ids)]
     for before in list(model.h)[: layer - 1]:
@@ -306,7 +306,7 @@ def slow_attention(model: GPT, ids: Sequence[int], layer: int) -> list[list[list
         keys = [vector(place, heads + head // (heads // groups), row) for place, row in enumerate(rows)]
         weights.append([])
         for place, query in enumerate(queries):
-            sees = keys[: place + 1] if model.mask is None else keys
+            sees = keys[: place + 1] if model.mask_token_id is None else keys
             scores = [
                 math.fsum((a * b.conjugate()).real for a, b in zip(query, key, strict=True)) / math.sqrt(size)
                 for key in sees
@@ -323,7 +323,7 @@ def test_attention_is_softmax_of_queries_and_keys_in_every_layer_and_head(name: 
     assert [(head.layer, head.head) for head in heads] == [
         (layer, head) for layer in (1, 2, 3) for head in (1, 2, 3, 4)
     ]
-    ids = TEXT if model.mask is None else [*TEXT, model.mask]
+    ids = TEXT if model.mask_token_id is None else [*TEXT, model.mask_token_id]
     slow = {layer: slow_attention(model, ids, layer) for layer in (1, 2, 3)}
     for head in heads:
         assert (head.first, set(head.before)) == (1, {0.0})
@@ -357,7 +357,7 @@ def test_the_lens_says_of_each_layer_what_a_model_that_ends_there_says(name: str
     model = made(name)
     sights = seen(model, lens=True, guesses=2)
     (choice,) = of(Choice, sights)
-    ids = TEXT if model.mask is None else [*TEXT, model.mask]
+    ids = TEXT if model.mask_token_id is None else [*TEXT, model.mask_token_id]
     lenses = of(Lens, sights)
     assert [lens.layer for lens in lenses] == [0, 1, 2, 3]
     for lens in lenses:
@@ -382,14 +382,14 @@ def test_surprise_is_what_the_model_expected_of_each_token(name: str) -> None:
     model = made(name)
     found = [one for message in of(Surprises, seen(model, surprise=True)) for one in message.tokens]
     assert [(one.place, one.token.id) for one in found] == list(enumerate(TEXT, 1))
-    if model.mask is None:
+    if model.mask_token_id is None:
         assert (found[0].bits, found[0].rank, found[0].entropy, found[0].guess) == (None, None, None, None)
-    for one in found[1 if model.mask is None else 0 :]:
+    for one in found[1 if model.mask_token_id is None else 0 :]:
         at = one.place - 1
-        if model.mask is None:
+        if model.mask_token_id is None:
             scores = scores_at(model, TEXT[:at])
         else:
-            scores = scores_at(model, [*TEXT[:at], model.mask, *TEXT[at + 1 :]], at)
+            scores = scores_at(model, [*TEXT[:at], model.mask_token_id, *TEXT[at + 1 :]], at)
         probabilities = softmax(scores)
         assert one.bits == pytest.approx(-math.log2(probabilities[TEXT[at]]), abs=1e-4)
         assert one.rank == 1 + sum(score > scores[TEXT[at]] for score in scores)
@@ -407,7 +407,7 @@ def test_the_picture_has_every_weight_once_and_adds_up(name: str) -> None:
     model = made(name)
     shape, *parts = describe(model)
     assert isinstance(shape, Shape)
-    assert shape.parameters == parameters(model.shape, BYTES.size)
+    assert shape.parameters == parameters(model.config, BYTES.size)
     weights = [weight for part in parts if isinstance(part, Part) for weight in part.weights]
     assert sum(weight.parameters for weight in weights) == shape.parameters.total == model.parameter_count()
     own = dict(model.named_parameters(remove_duplicate=False))
@@ -421,7 +421,7 @@ def test_the_picture_has_every_weight_once_and_adds_up(name: str) -> None:
         squares = math.fsum(one * one for one in own[weight.name].flatten().tolist())
         assert weight.norm == pytest.approx(math.sqrt(squares), rel=1e-6)
         assert weight.rms == pytest.approx(math.sqrt(squares / own[weight.name].numel()), rel=1e-6)
-    assert any(weight.shares for weight in weights) == model.shape.tied_head
+    assert any(weight.shares for weight in weights) == model.config.tied_head
     assert [(part.name, part.layer) for part in parts if isinstance(part, Part)] == [
         ("embedding", 0),
         *(("block", layer) for layer in (1, 2, 3)),
@@ -498,13 +498,13 @@ def test_a_model_that_says_nothing_finite_is_shown_as_far_as_it_can_be(name: str
 def test_of_a_prompt_longer_than_the_context_the_end_is_seen_and_the_rest_is_said(name: str, length: int) -> None:
     model = made(name)
     prompt = [index % 256 for index in range(length)]
-    room = 16 if model.mask is None else 15
+    room = 16 if model.mask_token_id is None else 15
     sights = seen(model, prompt, surprise=True, lens=True, attention=(Head(1, 1),))
     (tokens,) = of(Tokens, sights)
     shown = [token.id for token in tokens.tokens if token.kind != "hidden"]
     assert shown == prompt[-room:]
     assert tokens.dropped == max(0, length - room)
-    assert tokens.seen == len(shown) + (model.mask is not None)
+    assert tokens.seen == len(shown) + (model.mask_token_id is not None)
     assert [one.token.id for message in of(Surprises, sights) for one in message.tokens] == shown
 
 

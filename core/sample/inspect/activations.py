@@ -27,7 +27,7 @@ def layers(model: GPT, ids: Sequence[int]) -> Iterator[Layer]:
     """One after the other, each worked out when it is asked for. ids: at most a context."""
     T = len(ids)
     with inference(model, dtype=torch.float32):
-        x = model.embedded(_laid_out(model, ids))
+        x = model.embed(_laid_out(model, ids))
     yield Layer(0, x[:, :T], x[:, :T])
     for number, block in enumerate(model.h, 1):
         with inference(model, dtype=torch.float32):
@@ -36,15 +36,15 @@ def layers(model: GPT, ids: Sequence[int]) -> Iterator[Layer]:
 
 
 def hidden(model: GPT, ids: Sequence[int]) -> Tensor:
-    """(T, n_embd) what the whole model makes of `ids`, at most a context, as `GPT.hidden`."""
+    """(T, n_embd) what the whole model makes of `ids`, at most a context, as `GPT.hidden_states`."""
     with inference(model, dtype=torch.float32):
-        return model.hidden(_laid_out(model, ids))[0, : len(ids)]
+        return model.hidden_states(_laid_out(model, ids))[0, : len(ids)]
 
 
 def _laid_out(model: GPT, ids: Sequence[int]) -> Tensor:
     """(1, T or more): what comes behind a causal model's tokens changes nothing for them, and oneDNN keeps a program
     for each length it has met."""
-    room = len(ids) if model.mask is not None else filled(len(ids), model.shape.block_size)
+    room = len(ids) if model.mask_token_id is not None else filled(len(ids), model.config.block_size)
     return torch.tensor([[*ids, *[0] * (room - len(ids))]], device=model.device)
 
 
@@ -54,7 +54,7 @@ def would_say(model: GPT, layer: Layer) -> Tensor:
     Behind the last block they are the model's own.
     """
     with inference(model, dtype=torch.float32):
-        return model.scores(model.normalised(layer.behind)[:, -1]).cpu()[0]
+        return model.logits(model.final_norm(layer.behind)[:, -1]).cpu()[0]
 
 
 def attention(model: GPT, layer: Layer, rows: int) -> Tensor:
@@ -65,11 +65,11 @@ def attention(model: GPT, layer: Layer, rows: int) -> Tensor:
     block = model.h[layer.number - 1]
     assert isinstance(block, Block)
     with inference(model, dtype=torch.float32):
-        q, k, _ = block.attn.heads(block.ln_1(layer.before))
+        q, k, _ = block.attn.qkv(block.ln_1(layer.before))
         T = q.shape[2]
         rows = min(rows, T)
         keys = k[0].repeat_interleave(block.attn.n_head // block.attn.n_kv_head, 0)
-        scores = (q[0, :, -rows:] @ keys.transpose(1, 2)).float() / math.sqrt(block.attn.size)
+        scores = (q[0, :, -rows:] @ keys.transpose(1, 2)).float() / math.sqrt(block.attn.head_size)
         if block.attn.causal:
             later = torch.ones(rows, T, dtype=torch.bool, device=scores.device).triu(T - rows + 1)
             scores = scores.masked_fill(later, -math.inf)

@@ -33,7 +33,7 @@ def tokens(model: GPT, vocabulary: Vocabulary, ids: Sequence[int], dropped: int)
     shown = ids[-TOKENS:]
     return Tokens(
         first=len(ids) - len(shown) + 1,
-        tokens=tuple(told(vocabulary, one, mask=model.mask) for one in shown),
+        tokens=tuple(told(vocabulary, one, mask=model.mask_token_id) for one in shown),
         seen=len(ids),
         dropped=dropped,
     )
@@ -41,15 +41,15 @@ def tokens(model: GPT, vocabulary: Vocabulary, ids: Sequence[int], dropped: int)
 
 def outputs(model: GPT, vocabulary: Vocabulary, ids: Sequence[int], view: View) -> Outputs:
     """2. Only the rows that are told are worked out to the end: all would take 200 MB of GPT-2 at 1,024 places."""
-    places, columns = ends(len(ids), view.rows, last=-(-view.rows // 2)), _columns(model.vocabulary, view)
+    places, columns = ends(len(ids), view.rows, last=-(-view.rows // 2)), _columns(model.vocab_size, view)
     with inference(model, dtype=torch.float32):
-        scores = model.scores(hidden(model, ids)[places]).cpu()
+        scores = model.logits(hidden(model, ids)[places]).cpu()
     return Outputs(
         places=len(ids),
-        vocabulary=model.vocabulary,
+        vocabulary=model.vocab_size,
         columns=tuple(columns),
         rows=tuple(
-            OutputRow(place + 1, told(vocabulary, ids[place], mask=model.mask), numbers(row[columns]))
+            OutputRow(place + 1, told(vocabulary, ids[place], mask=model.mask_token_id), numbers(row[columns]))
             for place, row in zip(places, scores, strict=True)
         ),
     )

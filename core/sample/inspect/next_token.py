@@ -55,12 +55,12 @@ class Uncovering:
     def _look(self) -> Tensor:
         self.ids = visible(self._model, self._text)
         with inference(self._model, dtype=torch.float32):
-            hidden = self._model.hidden(torch.tensor([self.ids], device=self._model.device))[:, -1]
-            return finite(self._model.scores(hidden).cpu())[0]
+            hidden = self._model.hidden_states(torch.tensor([self.ids], device=self._model.device))[:, -1]
+            return finite(self._model.logits(hidden).cpu())[0]
 
 
 def visible(model: GPT, text: Sequence[int]) -> list[int]:
     """What the model sees of `text` when it says how it goes on; a masked model sees a hidden place behind it."""
     room = seen(model, 1)
     ids = list(text[max(0, len(text) - room) :])
-    return ids if model.mask is None else [*ids, model.mask]
+    return ids if model.mask_token_id is None else [*ids, model.mask_token_id]

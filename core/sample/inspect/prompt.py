@@ -37,15 +37,15 @@ def look(
     InspectRequestError, SamplingSettingError, and LogitsError where what is drawn from is not finite, once the matrix
     of outputs is told.
     """
-    _check(view.attention, model.shape)
+    _check(view.attention, model.config)
     ids = visible(model, prompt)
-    text = ids if model.mask is None else ids[:-1]
-    chain = Chain(sampling, model.vocabulary, prompt=text)
+    text = ids if model.mask_token_id is None else ids[:-1]
+    chain = Chain(sampling, model.vocab_size, prompt=text)
     yield generation_steps.tokens(model, vocabulary, ids, dropped + len(prompt) - len(text))
     yield generation_steps.outputs(model, vocabulary, ids, view)
     if view.surprise and text:
         yield from surprises(model, vocabulary, text)
-    ahead = (Ahead if model.mask is None else Uncovering)(model, text)
+    ahead = (Ahead if model.mask_token_id is None else Uncovering)(model, text)
     written = Written(vocabulary, sampling)
     for step in range(1, sampling.tokens + 1):
         yield generation_steps.last_row(ahead.scores, len(ahead.ids), step, view)
@@ -86,9 +86,9 @@ def _layers(
         return
     wanted: dict[int, set[int]] = {}
     for head in view.attention:
-        every = range(1, model.shape.n_head + 1)
+        every = range(1, model.config.n_head + 1)
         wanted.setdefault(head.layer, set()).update(every if head.head is None else (head.head,))
-    deepest = model.shape.n_layer if view.lens else max(wanted)
+    deepest = model.config.n_layer if view.lens else max(wanted)
     for layer in activations.layers(model, ids):
         if view.lens:
             scores = activations.would_say(model, layer)

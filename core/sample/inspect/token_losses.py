@@ -24,7 +24,7 @@ LOOK = 2048
 def surprises(model: GPT, vocabulary: Vocabulary, ids: Sequence[int]) -> Iterator[Surprises]:
     """What `ids`, at most a context, cost token by token; a few at a time, each worked out when it is asked for."""
     text = torch.tensor(list(ids), device=model.device)
-    for first, rows in (_from_before if model.mask is None else _from_all_others)(model, text):
+    for first, rows in (_from_before if model.mask_token_id is None else _from_all_others)(model, text):
         yield Surprises(
             tokens=tuple(_surprise(vocabulary, place, ids[place], scores) for place, scores in enumerate(rows, first))
         )
@@ -36,21 +36,21 @@ def _from_before(model: GPT, text: Tensor) -> Iterator[tuple[int, list[Tensor | 
     vectors = hidden(model, text.tolist())[:-1]
     for first in range(0, len(vectors), ROWS):
         with inference(model, dtype=torch.float32):
-            scores = model.scores(vectors[first : first + ROWS]).cpu()
+            scores = model.logits(vectors[first : first + ROWS]).cpu()
         yield first + 1, list(scores)
 
 
 def _from_all_others(model: GPT, text: Tensor) -> Iterator[tuple[int, list[Tensor | None]]]:
     """The same for a masked model, each place being hidden in turn."""
-    assert model.mask is not None
+    assert model.mask_token_id is not None
     at_once = min(ROWS, max(1, LOOK // len(text)))
     for first in range(0, len(text), at_once):
         places = torch.arange(first, min(first + at_once, len(text)), device=text.device)
         texts = text.repeat(len(places), 1)
         rows = torch.arange(len(places), device=text.device)
-        texts[rows, places] = model.mask
+        texts[rows, places] = model.mask_token_id
         with inference(model, dtype=torch.float32):
-            scores = model.scores(model.hidden(texts)[rows, places]).cpu()
+            scores = model.logits(model.hidden_states(texts)[rows, places]).cpu()
         yield first, list(scores)
 
 

@@ -21,14 +21,14 @@ CHUNK = 2**20
 
 def describe(model: GPT) -> Iterator[Shape | Part]:
     """The model as a whole, then part by part, each looked at when it is asked for."""
-    shape = model.shape
+    shape = model.config
     yield Shape(
         model=shape,
-        vocabulary=model.vocabulary,
-        parameters=parameters(shape, model.vocabulary),
-        forward_flops_per_token=work(shape, model.vocabulary).forward,
+        vocabulary=model.vocab_size,
+        parameters=parameters(shape, model.vocab_size),
+        forward_flops_per_token=work(shape, model.vocab_size).forward,
     )
-    found, sizes = dict(model.named_parameters()), tensors(shape, model.vocabulary)
+    found, sizes = dict(model.named_parameters()), tensors(shape, model.vocab_size)
     output = shape.n_layer + 1
     for layer, names in groupby(sizes, lambda name: _layer(name, output)):
         weights = [_weight(name, sizes[name], found.get(name)) for name in names]
