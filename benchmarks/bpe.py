@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.english import documents
 from benchmarks.harness import Figure, Measurement, interleaved, options, report
-from core.download.documents import SCHEMA
+from core.storage.documents import SCHEMA
 
 SIZES = (4_096, 16_384)
 AT_MOST = 1.1

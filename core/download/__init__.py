@@ -13,17 +13,18 @@ from msgspec.structs import replace
 
 from core.download import stories
 from core.download.discover import NoTextError, UnreadableError, list_source
-from core.download.documents import SHARD_BYTES, write_batches
 from core.download.files import Files, TooManyInvalidRecordsError, TruncatedFileError
 from core.download.hub import Hub, identity
-from core.download.progress import Meter, published_shards, shard_name
 from core.download.source import Origin, Rows
 from core.download.subset import Limits, SubsetError
 from core.download.text_column import TextColumnError
 from core.events import Event
+from core.processes.progress import ProgressMeter
 from core.recipe.schema import Source
 from core.sources.catalog import BUILT_IN, kind_of, located
 from core.storage.artifact import Artifact, Facts, Staging, fingerprint
+from core.storage.documents import SHARD_BYTES, write_batches
+from core.storage.shard_names import published_shards, shard_name
 
 __all__ = [
     "FORMAT",
@@ -89,7 +90,7 @@ def download(recipe: Source, out: Staging) -> Generator[Event, None, Artifact]:
     # stories come to an end where they are told to: of a story cut short nobody knows the probability
     endless = recipe.corpus == "stories"
     limits = Limits(replace(recipe, max_bytes=None, max_documents=None) if endless else recipe, position)
-    meter = Meter(None)
+    meter = ProgressMeter(None)
     held: list[pa.RecordBatch] = []
     waiting = 0
     facts: Facts = {}
@@ -122,14 +123,14 @@ def download(recipe: Source, out: Staging) -> Generator[Event, None, Artifact]:
             if waiting >= SHARD_BYTES:
                 publish()
             meter.total = origin.total
-            for now in meter.reach(item.done):
+            for now in meter.advance_to(item.done):
                 yield limits.progress(now, documents, size)
             if limits.full:
                 break
         facts = origin.facts
         if held:
             publish()
-    yield limits.progress(meter.now(), documents, size)
+    yield limits.progress(meter.report(), documents, size)
     if not documents:
         raise limits.nothing(recipe.corpus)
     return out.finish({"documents": documents, "bytes": size, **facts})

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from msgspec import Struct
 
 from core.download import reading
-from core.download.documents import SCHEMA
+from core.storage.documents import SCHEMA
 
 BATCH_BYTES = 8 * 2**20
 """Text in a batch, unless a part of one document is longer."""

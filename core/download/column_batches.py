@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from core.download import reading
 from core.download.batches import cut
-from core.download.documents import SCHEMA
+from core.storage.documents import SCHEMA
 
 BATCH_BYTES = 4 * 2**20
 """UTF-8 bytes of text after which a batch ends."""

@@ -21,10 +21,10 @@ from msgspec import Struct
 from urllib3 import exceptions as problems
 
 from core.download.formats import name_for
-from core.download.progress import EVERY, Meter
 from core.download.ssrf import Client, UnreachableError
 from core.events import Event
 from core.parsing import ParseError, read_json
+from core.processes.progress import PROGRESS_INTERVAL, ProgressMeter
 from core.sources.catalog import shown_url
 from core.storage.artifact import UNFINISHED, fingerprint
 from core.storage.files import write_atomic
@@ -105,7 +105,7 @@ class _Fetch:
         self._path = folder / f"{UNFINISHED}source"
         self._notes = folder / f"{UNFINISHED}source.json"
         self._known = self._recall()
-        self._meter = Meter(None)
+        self._meter = ProgressMeter(None)
         self._synced = time.monotonic()
         self._answered = False
         self._begun = False
@@ -167,7 +167,7 @@ class _Fetch:
                         rest = rest[file.write(rest) :]
                     if time.monotonic() - self._synced > _SYNC_SECONDS or file.tell() - self._known.kept > _SYNC_BYTES:
                         self._sync(file)
-                    yield from self._meter.reach(file.tell())
+                    yield from self._meter.advance_to(file.tell())
                 else:
                     yield from self._meter.advance(0)
             self._sync(file)
@@ -175,7 +175,7 @@ class _Fetch:
                 raise _Again("the server sent another number of bytes than it said")
             self._known.whole = True
             self._sync(file)
-        yield self._meter.now()
+        yield self._meter.report()
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[FileIO]:
@@ -302,7 +302,7 @@ def _answers(client: Client, url: str, headers: dict[str, str]) -> Generator[_He
     try:
         while True:
             try:
-                item = waiting.get(timeout=max(EVERY, 0.02))
+                item = waiting.get(timeout=max(PROGRESS_INTERVAL, 0.02))
             except queue.Empty:
                 yield b""
                 continue

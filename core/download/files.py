@@ -14,13 +14,13 @@ from core.download.arrow_file import without_lists
 from core.download.batches import Place, Step
 from core.download.discover import Found, NoTextError, UnreadableError, list_source
 from core.download.formats import format_of
-from core.download.progress import Meter
 from core.download.sniff import Looked, look
 from core.download.source import Rows
 from core.download.text_column import TextColumnError
 from core.errors import LlmtuiError
 from core.events import Event, Note
 from core.plural import plural, verb
+from core.processes.progress import ProgressMeter
 from core.recipe.schema import Source
 from core.storage.artifact import Facts
 
@@ -151,7 +151,7 @@ class Files:
 
     def _survey(self) -> Generator[Event, None, list[Looked]]:
         """How each file is to be read. Raises UnreadableError, NoTextError, TextColumnError."""
-        meter = Meter(None, "documents")
+        meter = ProgressMeter(None, "documents")
         files: list[Looked] = []
         lacking: TextColumnError | None = None
         for file in self._found:

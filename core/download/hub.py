@@ -16,11 +16,11 @@ from core.download.hub_client import DownloadStoppedError, Line
 from core.download.hub_errors import HubError, none_left, offline, told
 from core.download.hub_files import DataFile, read_file
 from core.download.hub_resolve import Plan, make_plan
-from core.download.prefetch import in_thread
 from core.download.source import Rows
 from core.download.text_column import beginning
 from core.events import Event, Note, Progress
 from core.plural import plural, verb
+from core.processes.threads import iterate_in_thread
 from core.recipe.schema import Source
 from core.sources.corpora import EXPORT, Place, places
 from core.storage.artifact import Facts, fingerprint
@@ -74,7 +74,7 @@ class Hub:
         line = Line()
         at = _Position(**position)  # type: ignore[arg-type]
         begun, done = time.monotonic(), at.done
-        with contextlib.closing(in_thread(self._read(line, at), line.close)) as items:
+        with contextlib.closing(iterate_in_thread(self._read(line, at), line.close)) as items:
             for item in items:
                 if isinstance(item, Rows):
                     done = item.done

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, TypeVar
 from core.download import hub_client
 from core.download.hub_client import DownloadStoppedError, Line
 from core.download.hub_errors import LATER, HubError, offline, told
-from core.download.prefetch import in_thread
 from core.events import Event, Progress
+from core.processes.threads import iterate_in_thread
 from core.recipe.model_config import INDEX, InitError, no_weights, weight_files
 from core.recipe.safetensors_header import Kept, beginning_of, contents
 from core.sources.corpora import Place
@@ -50,7 +50,7 @@ def _asked(repository: str, revision: str, work: Callable[[_Count, Place], T]) -
     line, count = Line(), _Count()
     begun = time.monotonic()
     place = Place(repository=repository, revision=revision)
-    with contextlib.closing(in_thread(_answered(line, count, place, work), line.close)) as items:
+    with contextlib.closing(iterate_in_thread(_answered(line, count, place, work), line.close)) as items:
         for item in items:
             if item is not None:
                 return item

@@ -18,13 +18,13 @@ from core.download.html import HTML_BYTES, TOO_LARGE, declared_encoding, read_ht
 from core.download.json_layout import LINES, VALUES, Layout, Values, beginning_of, layout_of
 from core.download.lines import RECORD_BYTES
 from core.download.parquet import parquet_columns, read_parquet
-from core.download.progress import EVERY
 from core.download.reading import read_pieces
 from core.download.records import BOM, read_json_lines
 from core.download.sniff_records import columns_in, is_anywhere, lines_of
 from core.download.sniff_table import is_number, table_of
 from core.download.text_column import Columns, Seen, TextColumnError, choose
 from core.download.text_tables import Table, parse, read_table, text_lines
+from core.processes.progress import PROGRESS_INTERVAL
 from core.recipe.schema import Source
 from core.storage.files import codec_named
 
@@ -271,7 +271,7 @@ def _read_page(looked: Looked, stream: Stream, at: Place) -> Iterator[Step]:
     # a large page takes seconds, in which a stop has to be heeded
     with ThreadPoolExecutor(1) as pool:
         work = pool.submit(read_html, stream, looked.encoding, str(looked.file.path))
-        while not wait([work], max(EVERY, 0.05)).done:
+        while not wait([work], max(PROGRESS_INTERVAL, 0.05)).done:
             yield Step(NOTHING, at, 0)
         text, replaced = work.result()
     if text.strip():

@@ -21,7 +21,6 @@ from hashlib import shake_128
 from importlib.resources import files
 from typing import Any
 
-from core.download.documents import Part, batch_of
 from core.download.grammar import Grammar
 from core.download.grammar_text import Teller, derivations
 from core.download.grammar_totals import mean_bits, mean_bytes
@@ -29,6 +28,7 @@ from core.download.source import Rows
 from core.events import Event
 from core.recipe.schema import Source
 from core.storage.artifact import Facts, fingerprint
+from core.storage.documents import DocumentPart, batch_of
 
 FORMAT = 1
 """Changes when the same grammar and seed would give other stories."""
@@ -99,15 +99,15 @@ class Stories:
             told += sum(len(part.text.encode()) for part in parts)
             yield Rows(batch_of(parts), told, {"story": number, "told": told})
 
-    def _batches(self, number: int, told: int) -> Iterator[list[Part]]:
-        parts: list[Part] = []
+    def _batches(self, number: int, told: int) -> Iterator[list[DocumentPart]]:
+        parts: list[DocumentPart] = []
         held = 0
         while number < self._documents:
             text = story(self._seed, number)
             told += len(text.encode())
             if told > self._bytes and number:
                 break
-            parts.append(Part(f"story-{number:07d}", 0, text))
+            parts.append(DocumentPart(f"story-{number:07d}", 0, text))
             number, held = number + 1, held + len(text)
             if held >= _BATCH:
                 yield parts

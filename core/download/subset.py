@@ -10,13 +10,13 @@ import pyarrow.compute as pc
 
 from core.download.batches import NOTHING, shortened
 from core.download.discover import NoTextError
-from core.download.documents import SCHEMA
 from core.errors import LlmtuiError
 from core.events import Progress
 from core.plural import plural
 from core.recipe.schema import Source
 from core.sources.catalog import shown_url
 from core.storage.artifact import Facts
+from core.storage.documents import SCHEMA
 
 _PREFIX = "limit_"
 

@@ -9,10 +9,10 @@ from typing import Literal, TextIO
 
 import numpy as np
 
-from core.download.documents import Part, read_parts
-from core.download.progress import Meter
 from core.events import Event
+from core.processes.progress import ProgressMeter
 from core.storage.artifact import Artifact
+from core.storage.documents import DocumentPart, read_parts
 from core.storage.files import replacing
 from core.tokenize.shards import map_shard
 from core.tokenize.vocabulary import Vocabulary
@@ -46,7 +46,7 @@ def _files(artifact: Artifact, suffix: str) -> list[Path]:
 
 def _texts(artifact: Artifact, stage: Exported, file: TextIO) -> Iterator[Event]:
     sides = ("",) if stage == "raw" else ("train_", "validation_")
-    meter = Meter(float(sum(int(artifact.facts[f"{side}bytes"]) for side in sides)))
+    meter = ProgressMeter(float(sum(int(artifact.facts[f"{side}bytes"]) for side in sides)))
     parts = iter(read_parts(_files(artifact, "parquet")))
     first = list(islice(parts, _LOOKED_AT))
     between = "" if _single_lines(first) else "\n"
@@ -59,16 +59,18 @@ def _texts(artifact: Artifact, stage: Exported, file: TextIO) -> Iterator[Event]
         yield from meter.advance(len(part.text.encode()))
     if not ended:
         file.write("\n")
-    yield meter.now()
+    yield meter.report()
 
 
-def _single_lines(parts: Iterable[Part]) -> bool:
+def _single_lines(parts: Iterable[DocumentPart]) -> bool:
     return all(part.number == 0 and "\n" not in part.text.rstrip("\n") for part in parts)
 
 
 def _ids(artifact: Artifact, file: TextIO) -> Iterator[Event]:
     end = Vocabulary.load(artifact.path / "vocabulary.json").end_of_text
-    meter = Meter(float(int(artifact.facts["train_tokens"]) + int(artifact.facts["validation_tokens"])), "tokens")
+    meter = ProgressMeter(
+        float(int(artifact.facts["train_tokens"]) + int(artifact.facts["validation_tokens"])), "tokens"
+    )
     line_is_open = False
     for shard in _files(artifact, "tokens"):
         ids = map_shard(shard)
@@ -83,4 +85,4 @@ def _ids(artifact: Artifact, file: TextIO) -> Iterator[Event]:
                     file.write("\n")
                 begin = stop + 1
             yield from meter.advance(len(piece))
-    yield meter.now()
+    yield meter.report()

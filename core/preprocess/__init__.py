@@ -12,10 +12,6 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
-from core.download.background import in_background
-from core.download.documents import SHARD_BYTES
-from core.download.prefetch import in_thread
-from core.download.progress import Meter, shard_name
 from core.errors import LlmtuiError
 from core.events import CleaningReport, Event, LineCount, StepEffect, TextSize
 from core.plural import plural
@@ -26,8 +22,12 @@ from core.preprocess.phases import DIVIDE, Phase, cut
 from core.preprocess.sampling import BUDGET, Samples, rarity_for
 from core.preprocess.split import CorpusTooSmallError, Split
 from core.processes.pool import Processes, processes_for
+from core.processes.progress import ProgressMeter
+from core.processes.threads import iterate_in_thread, run_in_thread
 from core.recipe.schema import Preprocess
 from core.storage.artifact import Artifact, Facts, Staging
+from core.storage.documents import SHARD_BYTES
+from core.storage.shard_names import shard_name
 
 __all__ = ["FORMAT", "CorpusTooSmallError", "EmptyCorpusError", "preprocess"]
 
@@ -70,7 +70,7 @@ class _Work:
         weights = [phase.nanoseconds(recipe.steps) for phase in self.phases] + [DIVIDE]
         self.shares = [weight / sum(weights) for weight in weights]
         """Of the time each phase takes, and the writing."""
-        self.meter = Meter(float(size))
+        self.meter = ProgressMeter(float(size))
         self.counts = {index: [0, 0, 0] for index in range(len(recipe.steps))}
 
     def run(self) -> Generator[Event, None, Artifact]:
@@ -122,7 +122,7 @@ class _Work:
             "removed": sum(step.removed for step in report.steps),
         }
         self.out.publish("report.json", partial(_write_report, report=report), facts)
-        yield self.meter.now()
+        yield self.meter.report()
         yield report
         return self._finish()
 
@@ -138,7 +138,7 @@ class _Work:
         size = self.meter.total if before is None else float(before.bytes)
         condemned: list[Path] = []
         if before is not None and before.phase.following == "duplicate_lines":
-            with closing(in_thread(repeated_lines(before, self.out))) as found_files:
+            with closing(iterate_in_thread(repeated_lines(before, self.out))) as found_files:
                 for file in found_files:
                     condemned += [file] if file else []
                     yield from self.meter.advance(0)
@@ -155,7 +155,7 @@ class _Work:
             self.recipe,
             *([self.out.path / names(phase, shard)[side] for shard in range(len(sources))] for side in (0, 1)),
         )
-        with closing(in_thread(resolve(found))) as pauses:
+        with closing(iterate_in_thread(resolve(found))) as pauses:
             for _ in pauses:
                 yield from self.meter.advance(0)
         return found
@@ -163,7 +163,7 @@ class _Work:
     def _tell(self, number: int, share: float) -> tuple[Event, ...]:
         """How far it is when a phase, the writing being the last, is done to a share of it."""
         done = sum(self.shares[:number]) + self.shares[number] * min(1.0, share)
-        return self.meter.reach(done * (self.meter.total or 0.0))
+        return self.meter.advance_to(done * (self.meter.total or 0.0))
 
     def _divide(self, found: Round, divided: Split, report: CleaningReport) -> Generator[Event, None, CleaningReport]:
         """Write the two sides, and complete the report by what they hold."""
@@ -189,7 +189,7 @@ class _Work:
                     facts: Facts = {"documents": output.documents, "bytes": output.bytes}
                     name = shard_name(output.side, output.index, "parquet")
                     publish = partial(self.out.publish, name, partial(Path.replace, Path(output.path)), facts)
-                    yield from in_background(publish, self.meter, whole=True)
+                    yield from run_in_thread(publish, self.meter, join=True)
                 side = sides[output.side]
                 sides[output.side] = TextSize(
                     documents=side.documents + output.documents, bytes=side.bytes + output.bytes

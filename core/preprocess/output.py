@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from core.download.documents import SCHEMA, write_batches
 from core.preprocess.phase_runner import Round
 from core.preprocess.sampling import Sample, sample
 from core.preprocess.shard import groups
 from core.preprocess.shard_index import Array, column
 from core.preprocess.split import Side, Split, cut_at_line
+from core.storage.documents import SCHEMA, write_batches
 from core.storage.files import fsync_file
 
 READ, WRITTEN = 0.2, 0.7

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import pyarrow as pa
 
-from core.download.documents import Part, batch_of
 from core.preprocess.shard_index import Array
+from core.storage.documents import DocumentPart, batch_of
 
 _GROUP = 4 * 2**20
 
@@ -28,12 +28,12 @@ class Joined:
         """Documents that are together with others now."""
         self.added = 0
         """Bytes of newlines between them."""
-        self._waiting: list[Part] = []
+        self._waiting: list[DocumentPart] = []
         self._held = 0
 
     def join(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """The same text in fewer rows, a few MiB at a time."""
-        parts: list[Part] = []
+        parts: list[DocumentPart] = []
         size = 0
         for part in self._parts(batches):
             parts.append(part)
@@ -44,28 +44,28 @@ class Joined:
         if parts:
             yield batch_of(parts)
 
-    def _parts(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Part]:
+    def _parts(self, batches: Iterable[pa.RecordBatch]) -> Iterator[DocumentPart]:
         index = 0
         for batch in batches:
             for name, number, text in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                 if self._whole[index] and len(text) < self._length:
-                    self._waiting.append(Part(name, 0, text))
+                    self._waiting.append(DocumentPart(name, 0, text))
                     self._held += len(text)
                     if self._held >= self._length:
                         yield self._passage()
                 else:
                     if self._waiting:
                         yield self._passage()
-                    yield Part(name, number, text)
+                    yield DocumentPart(name, number, text)
                 index += 1
         if self._waiting:
             yield self._passage()
 
-    def _passage(self) -> Part:
+    def _passage(self) -> DocumentPart:
         parts, self._waiting, self._held = self._waiting, [], 0
         if len(parts) == 1:
             return parts[0]
         self.joined += len(parts)
         lines = [part.text if part.text.endswith("\n") else part.text + "\n" for part in parts[:-1]]
         self.added += sum(len(line) - len(part.text) for line, part in zip(lines, parts, strict=False))
-        return Part(parts[0].name, 0, "".join([*lines, parts[-1].text]))
+        return DocumentPart(parts[0].name, 0, "".join([*lines, parts[-1].text]))

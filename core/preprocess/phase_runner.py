@@ -11,8 +11,6 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow.parquet as pq
 
-from core.download.background import in_background
-from core.download.progress import Meter
 from core.preprocess import minhash
 from core.preprocess.counting import Judgement, judge
 from core.preprocess.phases import Phase
@@ -21,6 +19,8 @@ from core.preprocess.shard_index import Array, Fragment, column, place, read_res
 from core.preprocess.shard_stats import document_digest
 from core.preprocess.split import split_key
 from core.processes.pool import Processes
+from core.processes.progress import ProgressMeter
+from core.processes.threads import run_in_thread
 from core.recipe.schema import Preprocess
 from core.storage.artifact import Staging
 
@@ -180,13 +180,13 @@ def clean_all(
             for here in cleaning(task):
                 yield done + here
             done += here
-            for _ in in_background(partial(publish, task), Meter(None), whole=True):
+            for _ in run_in_thread(partial(publish, task), ProgressMeter(None), join=True):
                 yield done
     else:
         for finished in processes.in_order(work, tasks(), PULSE):
             if finished is not None:
                 # the disk may be busy with what was written before, for seconds
-                for _ in in_background(partial(publish, finished[0]), Meter(None), whole=True):
+                for _ in run_in_thread(partial(publish, finished[0]), ProgressMeter(None), join=True):
                     yield done + float(np.fromfile(meter, "<f8").sum())
             yield done + float(np.fromfile(meter, "<f8").sum())
     meter.unlink()

@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from core.download.documents import SCHEMA
 from core.preprocess import lines
 from core.preprocess.passages import Joined
 from core.preprocess.phases import Phase
@@ -22,6 +21,7 @@ from core.preprocess.shard_index import Array, column, place, write_keys
 from core.preprocess.shard_stats import Findings
 from core.preprocess.steps import STEPS, Rewrite
 from core.recipe.schema import Preprocess
+from core.storage.documents import SCHEMA
 from core.storage.files import fsync_file
 
 GROUP = 4 * 2**20

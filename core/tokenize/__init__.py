@@ -6,9 +6,9 @@ from collections.abc import Generator, Iterable
 from functools import partial
 from pathlib import Path
 
-from core.download.background import in_background
 from core.events import Event, Note
 from core.plural import plural, verb
+from core.processes.threads import run_in_thread
 from core.recipe.schema import Tokenize
 from core.storage.artifact import Artifact, Facts, Staging
 from core.tokenize import bpe
@@ -84,7 +84,7 @@ def tokenize(
         yield Note(text=f"took over {theirs} that {verb(adopted, 'was', 'were')} made in parts")
     done = out.published
     effort.ready(sum(int(done[job.name].facts["bytes"]) for job in mine if job.name in done))
-    yield effort.meter.now()
+    yield effort.meter.report()
     yield from encode_shards([job for job in mine if job.name not in done], vocabulary, out, effort)
     sums: Facts = {
         f"{split}_{what}": sum(int(out.published[job.name].facts[what]) for job in made if job in mine)
@@ -93,7 +93,7 @@ def tokenize(
     }
     if part is None:
         shards = [out.path / job.name for job in splits["train"]]
-        counts = yield from in_background(lambda: count_ids(shards, vocabulary.size), effort.meter)
+        counts = yield from run_in_thread(lambda: count_ids(shards, vocabulary.size), effort.meter)
         basis = int(out.published[_FILE].facts.get("learned_bytes", 0))
         out.publish(REPORT, partial(write_report, vocabulary=vocabulary, counts=counts, sums=sums, learned_from=basis))
     yield effort.complete()

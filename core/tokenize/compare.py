@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from core import download
-from core.download.documents import Part, read_parts, write_parts
-from core.download.progress import Meter
 from core.errors import UsageError, nearest
 from core.events import Event, Note
 from core.parsing import parse_json
 from core.preprocess.split import cut_at_line
 from core.processes.child_job import carry_out
+from core.processes.progress import ProgressMeter
 from core.recipe.schema import Source
 from core.storage.artifact import Artifact, Staging
+from core.storage.documents import DocumentPart, read_parts, write_parts
 from core.tokenize import bpe
 from core.tokenize.characters import characters, single_bytes
 from core.tokenize.encode import encoded, jobs
@@ -126,7 +126,7 @@ def _vocabulary(choice: Choice, learn: Sequence[Path]) -> tuple[Vocabulary, int]
     if choice.name == "bytes":
         return single_bytes(), 0
     if choice.name in ENCODINGS:
-        return _made(named(choice.name, Meter(None))), 0
+        return _made(named(choice.name, ProgressMeter(None))), 0
     total = _measured(learn, False).bytes
     if choice.name == "characters":
         return _made(characters(learn, Effort(total))), total
@@ -176,15 +176,15 @@ def _notes(stage: Generator[Event, None, Artifact]) -> Generator[Note, None, Art
             yield event
 
 
-def _divided(parts: Sequence[Part]) -> tuple[list[Part], list[Part]]:
+def _divided(parts: Sequence[DocumentPart]) -> tuple[list[DocumentPart], list[DocumentPart]]:
     """What is made use of, and what is held out: every tenth document, of few the tail."""
     documents = sum(part.number == 0 for part in parts)
     if documents < _DOCUMENTS:
         text = "".join(part.text for part in parts)
         size = len(text.encode())
         at = cut_at_line(text, size - size // _EVERY, size // 20)
-        return [Part("", 0, text[:at])], [Part("", 0, text[at:])]
-    sides: tuple[list[Part], list[Part]] = ([], [])
+        return [DocumentPart("", 0, text[:at])], [DocumentPart("", 0, text[at:])]
+    sides: tuple[list[DocumentPart], list[DocumentPart]] = ([], [])
     number = -1
     for part in parts:
         number += part.number == 0

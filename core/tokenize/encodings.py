@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import tiktoken.load
 
-from core.download.background import in_background
-from core.download.progress import Meter
 from core.errors import LlmtuiError
 from core.events import Event
+from core.processes.progress import ProgressMeter
+from core.processes.threads import run_in_thread
 from core.storage.workspace import Workspace
 from core.tokenize.vocabulary import END_OF_TEXT, Vocabulary
 from core.vocab.known import MADE_OF, find, published
@@ -85,7 +85,7 @@ class VocabularyUnavailableError(LlmtuiError):
     doing = "get the vocabulary"
 
 
-def named(name: str, meter: Meter) -> Generator[Event, None, Vocabulary]:
+def named(name: str, meter: ProgressMeter) -> Generator[Event, None, Vocabulary]:
     """The vocabulary that tiktoken calls `name`: from its cache, from our imported files, or fetched into its cache.
 
     Raises VocabularyUnavailableError.
@@ -101,11 +101,11 @@ def named(name: str, meter: Meter) -> Generator[Event, None, Vocabulary]:
     return Vocabulary(name, pattern, ranks, special)
 
 
-def _fetched(name: str, meter: Meter) -> Generator[Event, None, bytes]:
+def _fetched(name: str, meter: ProgressMeter) -> Generator[Event, None, bytes]:
     known = published(MADE_OF[name][0])
     fetch = partial(tiktoken.load.read_file_cached, known.url, known.sha256)
     try:
-        content = yield from in_background(fetch, meter, DOWNLOAD_SECONDS)
+        content = yield from run_in_thread(fetch, meter, DOWNLOAD_SECONDS)
     except (OSError, ValueError) as error:  # what requests raises is an OSError; TimeoutError is one too
         slow = isinstance(error, TimeoutError)
         why = f"no answer within {DOWNLOAD_SECONDS:.0f} seconds" if slow else type(error).__name__

@@ -7,8 +7,8 @@ import shutil
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
-from core.download.progress import Meter
 from core.events import Event
+from core.processes.progress import ProgressMeter
 from core.storage.artifact import Artifact, DamagedError, Staging
 from core.storage.files import sha256
 
@@ -41,7 +41,7 @@ def adopt_vocabulary(others: Sequence[Artifact], out: Staging, name: str) -> Non
 
 
 def adopt_shards(
-    others: Sequence[Artifact], out: Staging, wanted: Sequence[str], file: str, meter: Meter
+    others: Sequence[Artifact], out: Staging, wanted: Sequence[str], file: str, meter: ProgressMeter
 ) -> Generator[Event, None, int]:
     """Publish those of the shards `wanted` that `out` lacks and a part has; how many.
 
@@ -53,7 +53,7 @@ def adopt_shards(
             for name in wanted:
                 if name not in out.published and name in other.manifest.files:
                     adopted += _adopt(other, out, name)
-                    yield meter.now()
+                    yield meter.report()
     return adopted
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import time
 
-from core.download.progress import Meter
 from core.events import Progress
+from core.processes.progress import ProgressMeter
 
 # Work relative to encoding as many bytes with byte pairs. Measured on two cores with 64 MB of English: 1.9 s to encode
 # them, 7.0 s to count what stands in them; then 0.8 s until merging begins, and to merge 0.6 s for 4,096 entries, 1.7 s
@@ -29,7 +29,7 @@ class Effort:
         """text: bytes to encode; learning, merging: the work before it, in units of a byte encoded."""
         self._learning, self._merging = learning, merging
         self._scale = text / max(1.0, text + learning + merging)
-        self.meter = Meter(float(text))
+        self.meter = ProgressMeter(float(text))
         self._done = 0.0
         self._began: float | None = None
         self._counted: float | None = None
@@ -64,8 +64,8 @@ class Effort:
     def complete(self) -> Progress:
         """All is done."""
         self.meter.done = self.meter.total or 0
-        return self.meter.now()
+        return self.meter.report()
 
     def _reach(self, done: float) -> tuple[Progress, ...]:
         self._done = done
-        return self.meter.reach(done * self._scale)
+        return self.meter.advance_to(done * self._scale)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
-from core.download.background import in_background
 from core.events import Event, Note
+from core.processes.threads import run_in_thread
 from core.storage.artifact import Facts
 from core.tokenize import bpe
 from core.tokenize.progress_model import COUNTING, Effort
@@ -34,7 +34,7 @@ def learned(
             yield text
         effort.merging()
 
-    vocabulary = yield from in_background(lambda: bpe.learn(texts(), size, pattern), effort.meter, waiting=effort.wait)
+    vocabulary = yield from run_in_thread(lambda: bpe.learn(texts(), size, pattern), effort.meter, on_wait=effort.wait)
     if vocabulary.size < size:
         yield Note(
             level="warning",

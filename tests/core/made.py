@@ -14,9 +14,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from core.download.documents import Part, read_parts
 from core.events import Event
 from core.storage.artifact import Artifact
+from core.storage.documents import DocumentPart, read_parts
 from tests.core.stages import (
     downloading,
     make,
@@ -84,7 +84,7 @@ FORMATS: dict[str, Callable[[list[str]], bytes]] = {
 }
 
 
-def parts_of(artifact: Artifact) -> list[Part]:
+def parts_of(artifact: Artifact) -> list[DocumentPart]:
     return list(read_parts(artifact.files("documents-*.parquet")))
 
 

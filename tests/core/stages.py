@@ -99,8 +99,7 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 SMALL = (
-    ("core.download.progress", "EVERY", 0),
-    ("core.download.background", "EVERY", 0.01),
+    ("core.processes.progress", "PROGRESS_INTERVAL", 0),
     ("core.download.reading", "PART_BYTES", 1000),
     ("core.download.column_batches", "BATCH_BYTES", 1500),
     ("core.download.hub_files", "DECODE_BYTES", 2000),

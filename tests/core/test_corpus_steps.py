@@ -11,18 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.download.documents import Part, read_parts, write_parts
 from core.events import CleaningReport, Event, StepEffect
 from core.preprocess.lines import comparable, covered, line_hashes, windows, without
 from core.preprocess.minhash import band_keys, banding, short, signatures
 from core.recipe.schema import Preprocess
 from core.storage.artifact import Artifact, Staging
+from core.storage.documents import DocumentPart, read_parts, write_parts
 from tests.core.stages import break_off, contents, make, preprocessing, small_shards
 
 WORDS = [f"{a}{b}" for a in "bcdfghklmnprst" for b in ("an", "el", "ip", "ox", "um", "ard", "est", "ing")]
 
 
-def corpus(path: Path, shards: list[list[Part]]) -> Artifact:
+def corpus(path: Path, shards: list[list[DocumentPart]]) -> Artifact:
     """A documents artifact with exactly these shards."""
     with Staging(path, "download", "0").open() as out:
         for number, parts in enumerate(shards):
@@ -67,7 +67,7 @@ def test_near_duplicates_go_and_others_stay(tmp_path: Path) -> None:
     near = [changed(dice, text, 0.01) for text in originals[:15]]
     far = [changed(dice, text, 0.10) for text in originals[15:30]]
     parts = [
-        Part(f"{kind}{n}", 0, text)
+        DocumentPart(f"{kind}{n}", 0, text)
         for kind, texts in zip("onf", (originals, near, far), strict=True)
         for n, text in enumerate(texts)
     ]
@@ -82,8 +82,8 @@ def test_near_duplicates_go_and_others_stay(tmp_path: Path) -> None:
 def test_a_hundred_versions_of_one_text_leave_the_first(tmp_path: Path) -> None:
     dice = random.Random(5)
     original = prose(dice, 500)
-    versions = [Part(f"v{n:03d}", 0, original + f"version {n}\n") for n in range(100)]
-    others = [Part(f"x{n}", 0, prose(dice, 200)) for n in range(30)]
+    versions = [DocumentPart(f"v{n:03d}", 0, original + f"version {n}\n") for n in range(100)]
+    others = [DocumentPart(f"x{n}", 0, prose(dice, 200)) for n in range(30)]
     mixed = [*others[:10], *versions[:60], *others[10:20], *versions[60:], *others[20:]]
     shards = [mixed[at : at + 20] for at in range(0, len(mixed), 20)]
     texts, _ = cleaned(tmp_path / "c", corpus(tmp_path / "d", shards), "near_duplicates")
@@ -122,8 +122,8 @@ LICENCE = "Permission is granted\nto any person\n\nobtaining a copy\nof this sof
 
 
 def test_a_run_of_lines_that_stood_before_goes(tmp_path: Path) -> None:
-    parts = [Part(f"{n}", 0, LICENCE + "\n" + program(n)) for n in range(40)]
-    parts.append(Part("part", 0, "begins\n" + "\n".join(LICENCE.split("\n")[:3]) + "\n" + program(99)))
+    parts = [DocumentPart(f"{n}", 0, LICENCE + "\n" + program(n)) for n in range(40)]
+    parts.append(DocumentPart("part", 0, "begins\n" + "\n".join(LICENCE.split("\n")[:3]) + "\n" + program(99)))
     documents = corpus(tmp_path / "d", [parts[:15], parts[15:16], parts[16:]])
     texts, report = cleaned(tmp_path / "c", documents, "duplicate_lines", "trailing_space")
     assert texts["0"] == parts[0].text and texts["part"].startswith(
@@ -136,8 +136,12 @@ def test_a_run_of_lines_that_stood_before_goes(tmp_path: Path) -> None:
 
 
 def test_lines_of_removed_documents_condemn_none(tmp_path: Path) -> None:
-    parts = [Part("long", 0, LICENCE + "x" * 5000), Part("copy", 0, LICENCE), Part("first", 0, LICENCE + "end\n")]
-    parts += [Part(f"{n}", 0, program(n)) for n in range(30)]
+    parts = [
+        DocumentPart("long", 0, LICENCE + "x" * 5000),
+        DocumentPart("copy", 0, LICENCE),
+        DocumentPart("first", 0, LICENCE + "end\n"),
+    ]
+    parts += [DocumentPart(f"{n}", 0, program(n)) for n in range(30)]
     documents = corpus(tmp_path / "d", [parts[:1], parts[1:2], parts[2:]])
     texts, _ = cleaned(tmp_path / "c", documents, "too_long", "duplicate_lines", longest=4000)
     assert texts["copy"] == LICENCE and texts["first"] == "end\n" and "long" not in texts
@@ -192,14 +196,14 @@ def mixed(tmp_path: Path) -> Artifact:
     """Six shards: documents that lie in several of them, copies of those, near copies, blank ones, common lines."""
     dice = random.Random(11)
     long = [prose(dice, 300) for _ in range(9)]
-    parts: list[Part] = []
+    parts: list[DocumentPart] = []
     for n in range(12):
-        parts += [Part(f"s{n}-{k}", 0, prose(dice, dice.choice([6, 80, 200]))) for k in range(6)]
-        parts += [Part(f"blank{n}", 0, " \n")] + [Part(f"long{n}", k, piece) for k, piece in enumerate(long)] * (
-            n % 4 == 1
-        )
-        parts += [Part(f"copy{n}", 0, parts[2].text), Part(f"near{n}", 0, parts[5].text + f"{n}\n")]
-        parts += [Part(f"licence{n}", 0, LICENCE + prose(dice, 40))]
+        parts += [DocumentPart(f"s{n}-{k}", 0, prose(dice, dice.choice([6, 80, 200]))) for k in range(6)]
+        parts += [DocumentPart(f"blank{n}", 0, " \n")] + [
+            DocumentPart(f"long{n}", k, piece) for k, piece in enumerate(long)
+        ] * (n % 4 == 1)
+        parts += [DocumentPart(f"copy{n}", 0, parts[2].text), DocumentPart(f"near{n}", 0, parts[5].text + f"{n}\n")]
+        parts += [DocumentPart(f"licence{n}", 0, LICENCE + prose(dice, 40))]
     cuts = [0, 9, 13, 40, 41, 90, len(parts)]
     return corpus(tmp_path / "mixed", [parts[a:b] for a, b in pairwise(cuts)])
 
@@ -257,7 +261,7 @@ def test_the_report_of_all_steps_adds_up(mixed: Artifact, tmp_path: Path) -> Non
 def test_the_report_shows_lines_that_stand_often_and_those_on_both_sides(tmp_path: Path) -> None:
     dice = random.Random(2)
     common = "this line of more than forty characters stands in every document"
-    parts = [Part(f"{n}", 0, f"{prose(dice, 60)}{common}\n") for n in range(100)]
+    parts = [DocumentPart(f"{n}", 0, f"{prose(dice, 60)}{common}\n") for n in range(100)]
     _, report = cleaned(tmp_path / "c", corpus(tmp_path / "d", [parts]), "duplicates", validation=0.2)
     assert (report.lines[0].line, report.lines[0].count) == (common, report.train.documents)
     assert report.leaked_lines == 1 < report.held_out_lines

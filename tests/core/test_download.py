@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from core import download
 from core.download import NoTextError, UnreadableError, reading
 from core.download.compression import Stream
-from core.download.documents import Part, read_parts, write_parts
 from core.download.library import is_table
 from core.events import Event, Progress
 from core.recipe.schema import Source
 from core.sources.catalog import UnknownSourceError, absolute, located, source_name
 from core.sources.corpora import CorpusError
 from core.storage.artifact import Artifact
+from core.storage.documents import DocumentPart, read_parts, write_parts
 from core.storage.workspace import check_name
 from tests.core.made import parts_of
 from tests.core.stages import (
@@ -62,7 +62,11 @@ def folder(tmp_path: Path) -> Path:
 def test_a_folder_gives_one_document_a_file_in_the_order_of_names(tmp_path: Path) -> None:
     source = write(tmp_path / "s", {"b.txt": "two\n", "a/z.md": "one\n", "c": "three", ".hidden": "no", ".git/x": "no"})
     artifact = make(tmp_path / "out", downloading(source))
-    assert parts_of(artifact) == [Part("a/z.md", 0, "one\n"), Part("b.txt", 0, "two\n"), Part("c", 0, "three")]
+    assert parts_of(artifact) == [
+        DocumentPart("a/z.md", 0, "one\n"),
+        DocumentPart("b.txt", 0, "two\n"),
+        DocumentPart("c", 0, "three"),
+    ]
     assert artifact.facts == {"documents": 3, "bytes": 13, "skipped": 0}
 
 
@@ -258,7 +262,7 @@ def test_a_long_document_is_cut_at_line_ends(tmp_path: Path, monkeypatch: pytest
 
 
 def test_reading_can_begin_at_any_row(tmp_path: Path) -> None:
-    parts = [Part(f"d{n}", k, f"{n}.{k}", last=k == n % 3) for n in range(20) for k in range(n % 3 + 1)]
+    parts = [DocumentPart(f"d{n}", k, f"{n}.{k}", last=k == n % 3) for n in range(20) for k in range(n % 3 + 1)]
     files = [tmp_path / "a", tmp_path / "b"]
     write_parts(files[0], parts[:25])
     write_parts(files[1], parts[25:])

@@ -168,11 +168,11 @@ def test_the_books_untrained_model_wavers_among_as_many_tokens_as_the_book_says(
 @pytest.mark.slow
 @pytest.mark.skipif(not (SHARED / "tiktoken-cache").is_dir(), reason="GPT-2's vocabulary is not here")
 def test_the_verdict_costs_the_books_untrained_model_what_the_book_prints(monkeypatch: pytest.MonkeyPatch) -> None:
-    from core.download.progress import Meter
+    from core.processes.progress import ProgressMeter
     from core.tokenize.encodings import named
 
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(SHARED / "tiktoken-cache"))
-    vocabulary: Vocabulary = made(named("gpt2", Meter(None)))
+    vocabulary: Vocabulary = made(named("gpt2", ProgressMeter(None)))
     model = books(msgspec.structs.replace(BOOK, block_size=256))
     text = (SHARED / "data" / "the-verdict.txt").read_text()
     border = int(0.9 * len(text))

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from core.download.documents import read_parts
 from core.events import Progress
 from core.jobs import export as exporting
 from core.jobs.export import Exported, export
 from core.recipe.schema import Preprocess, Tokenize
 from core.storage.artifact import Artifact
+from core.storage.documents import read_parts
 from core.tokenize.vocabulary import Vocabulary
 from tests.core.stages import clean_of, downloading, make, small_shards, tokenizing
 

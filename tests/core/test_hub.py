@@ -22,7 +22,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.download import column_batches, download, hub_client, identify, reading
-from core.download.documents import Part
 from core.download.hub import Hub, HubError
 from core.download.hub_errors import redact
 from core.download.source import Rows
@@ -30,6 +29,7 @@ from core.events import Event, Note, Progress
 from core.recipe.schema import Source
 from core.sources import corpora
 from core.storage.artifact import Artifact
+from core.storage.documents import DocumentPart
 from tests.core.hub_standin import HubStandIn, closed_port, environment, use
 from tests.core.made import parts_of, texts_of
 from tests.core.stages import ROOT, break_off, contents, killed_while_writing, make, notes, small_shards
@@ -93,7 +93,7 @@ def test_a_parquet_data_set_gives_a_document_a_row(hub: HubStandIn, tmp_path: Pa
     artifact = fetch(tmp_path / "out", "hf:me/plain")
     parts = parts_of(artifact)
     assert [part.text for part in parts] == lines(0) + lines(1) + lines(2)
-    assert parts[203] == Part("data/train-00001-of-00003.parquet:4", 0, lines(1)[3])
+    assert parts[203] == DocumentPart("data/train-00001-of-00003.parquet:4", 0, lines(1)[3])
     size = sum(len(line) for file in range(3) for line in lines(file))
     facts = {"documents": 600, "bytes": size, "repository": "me/plain", "commit": commit, "files": 3}
     assert artifact.facts == facts

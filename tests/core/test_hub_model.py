@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from core.download import hub_client, progress
+from core.download import hub_client
 from core.download.hub_errors import HubError
 from core.download.hub_model import fetch, look
 from core.events import Evaluation, Event, Note, Progress, Resumed, StageStarted
@@ -39,7 +39,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubStandIn]
     """A hub with one model in two files, beside things nobody needs."""
     for name, value in {"PATIENCE": 5.0, "CONTACT": 5.0, "SILENCE": 0.5, "PAUSE": 0.02, "LONGEST_PAUSE": 0.1}.items():
         monkeypatch.setattr(hub_client, name, value)
-    monkeypatch.setattr(progress, "EVERY", 0.01)
+    monkeypatch.setattr("core.processes.progress.PROGRESS_INTERVAL", 0.01)
     folder = tmp_path / "repository"
     written(folder, shard="50KB", vocab_size=300, **SMALL | {"n_embd": 64})
     for name in ("pytorch_model.bin", "tf_model.h5", "README.md"):

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.download.documents import Part, read_parts
 from core.events import CleaningReport, Event, StepEffect
 from core.preprocess import CorpusTooSmallError, EmptyCorpusError
 from core.preprocess.split import cut_at_line
 from core.recipe.schema import Preprocess
 from core.storage.artifact import Artifact
+from core.storage.documents import DocumentPart, read_parts
 from tests.core.stages import (
     break_off,
     clean_of,
@@ -28,7 +28,7 @@ from tests.core.stages import (
 )
 
 
-def parts_of(clean: Artifact, side: str) -> list[Part]:
+def parts_of(clean: Artifact, side: str) -> list[DocumentPart]:
     return list(read_parts(clean.files(f"{side}-*.parquet")))
 
 

@@ -14,10 +14,10 @@ import psutil
 import pytest
 
 import core.preprocess
-from core.download.documents import Part
 from core.errors import LlmtuiError
 from core.recipe.schema import Preprocess
 from core.storage.artifact import Artifact
+from core.storage.documents import DocumentPart
 from tests.core.stages import ROOT, contents, make, preprocessing
 from tests.core.test_corpus_steps import corpus, prose
 from tests.waiting import PATIENCE
@@ -49,7 +49,7 @@ def start(*arguments: object) -> subprocess.Popen[bytes]:
 def documents(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """Eight shards of 0.6 MB each."""
     dice = random.Random(4)
-    shards = [[Part(f"{n}-{k}", 0, prose(dice, 800)) for k in range(120)] for n in range(8)]
+    shards = [[DocumentPart(f"{n}-{k}", 0, prose(dice, 800)) for k in range(120)] for n in range(8)]
     shards[5] += shards[2][:20]
     return corpus(tmp_path_factory.mktemp("breaks") / "documents", shards)
 
@@ -107,7 +107,7 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path: Path) -> None:
     peaks = []
     for shards in (2, 16):
         dice = random.Random(shards)
-        parts = [[Part(f"{n}-{k}", 0, prose(dice, 700)) for k in range(7500)] for n in range(shards)]
+        parts = [[DocumentPart(f"{n}-{k}", 0, prose(dice, 700)) for k in range(7500)] for n in range(shards)]
         made = corpus(tmp_path / f"documents-{shards}", parts)
         process = start(tmp_path / f"clean-{shards}", made.path, 2)
         peak = 0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from core.download.documents import Part
 from core.preprocess.preview import EXCERPT, left_out, preview, show
 from core.recipe.schema import Preprocess
+from core.storage.documents import DocumentPart
 from tests.core.test_corpus_steps import corpus
 
 
@@ -34,7 +34,9 @@ def test_a_preview_of_a_huge_document_is_short() -> None:
 
 
 def test_the_same_seed_shows_the_same_documents(tmp_path: Path) -> None:
-    parts = [Part(str(n), 0, f"document {n} ") for n in range(50)] + [Part("50", k, "long") for k in range(4)]
+    parts = [DocumentPart(str(n), 0, f"document {n} ") for n in range(50)] + [
+        DocumentPart("50", k, "long") for k in range(4)
+    ]
     documents = corpus(tmp_path / "d", [parts[:20], parts[20:52], parts[52:]])
     names = [[shown.name for shown in preview(documents, Preprocess(), 8, seed)] for seed in (1, 1, 2)]
     assert names[0] == names[1] != names[2] and len(set(names[0])) == 8

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.download.documents import Part, batch_of
 from core.preprocess.measures import blank, is_empty, is_not_text, is_too_long, is_too_short, length, symbols
 from core.preprocess.passages import Joined
 from core.preprocess.phases import cut
 from core.preprocess.steps import DROPPING, RESHAPING, STEPS, Rewrite
 from core.recipe.schema import Preprocess
+from core.storage.documents import DocumentPart, batch_of
 
 
 def rewriter(name: str) -> Rewrite:
@@ -226,7 +226,7 @@ def test_every_step_of_the_recipe_has_a_reason_and_one_way_to_work() -> None:
 
 def test_sentences_become_passages() -> None:
     rows = ["one .", "two .", "three .\n", "a very long sentence that is enough by itself", "four", "five"]
-    batch = batch_of([Part(str(n), 0, row) for n, row in enumerate(rows)])
+    batch = batch_of([DocumentPart(str(n), 0, row) for n, row in enumerate(rows)])
     joined = Joined(batch.column("part").to_numpy(), 12, False)
     made = [row for batch in joined.join([batch]) for row in batch.to_pylist()]
     assert [(row["name"], row["text"]) for row in made] == [

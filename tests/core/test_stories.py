@@ -17,7 +17,6 @@ import pytest
 
 import core.download
 from core.download import stories
-from core.download.documents import read_parts
 from core.download.grammar import Pick
 from core.download.grammar_text import Teller, derivations
 from core.download.source import Rows
@@ -25,6 +24,7 @@ from core.download.stories import Stories, grammar, log2_probability, story
 from core.events import CleaningReport, Event
 from core.recipe.schema import Source
 from core.storage.artifact import Artifact
+from core.storage.documents import read_parts
 from tests.core.derived import decoded, everything
 from tests.core.prefix_free import clashes
 from tests.core.stages import Make, break_off, contents, make, preprocessing, small_shards

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from core import tokenize
-from core.download.documents import Part, read_parts, write_parts
 from core.events import Event, StageFinished, StageSkipped
 from core.jobs.prepare import Prepared, prepare
 from core.recipe.schema import Preprocess, Recipe, Source, Tokenize
 from core.storage.artifact import Artifact, Staging
+from core.storage.documents import DocumentPart, read_parts, write_parts
 from core.storage.workspace import Workspace
 from core.tokenize import bpe, encode
 from core.tokenize.codecs import JOINT
@@ -26,7 +26,7 @@ from tests.core.stages import ROOT, Make, contents, made, make, notes, small_sha
 TEXTS = [f"{n}: the {n * n} of a text\n" * (1 + n % 40) for n in range(120)]
 
 
-def clean_documents(home: Path, train: list[list[Part]], validation: list[Part]) -> Artifact:
+def clean_documents(home: Path, train: list[list[DocumentPart]], validation: list[DocumentPart]) -> Artifact:
     """Clean documents with these shards."""
     rows = {f"train-{n:05d}.parquet": parts for n, parts in enumerate(train)} | {"validation-00000.parquet": validation}
     with Staging(home, "preprocess", "0").open() as out:
@@ -39,8 +39,8 @@ def clean_documents(home: Path, train: list[list[Part]], validation: list[Part])
 @pytest.fixture
 def clean(tmp_path: Path) -> Artifact:
     """Twelve shards of ten documents each, and a held-out one."""
-    shards = [[Part(str(n), 0, TEXTS[n]) for n in range(start, start + 10)] for start in range(0, 110, 10)]
-    return clean_documents(tmp_path / "clean", shards, [Part(str(n), 0, TEXTS[n]) for n in range(110, 120)])
+    shards = [[DocumentPart(str(n), 0, TEXTS[n]) for n in range(start, start + 10)] for start in range(0, 110, 10)]
+    return clean_documents(tmp_path / "clean", shards, [DocumentPart(str(n), 0, TEXTS[n]) for n in range(110, 120)])
 
 
 def part_of(clean: Artifact, part: tuple[int, int]) -> Make:
@@ -73,11 +73,11 @@ def test_each_shard_of_text_has_its_shard_of_tokens(clean: Artifact, tmp_path: P
 def test_a_document_that_goes_on_in_the_next_shard_has_one_mark(tmp_path: Path, vocabulary: str) -> None:
     shards = [
         [],
-        [Part("a", 0, "one\n"), Part("b", 0, "two\n"), Part("b", 1, "three\n")],
-        [Part("b", 2, "four\n")],
-        [Part("b", 3, "five\n"), Part("c", 0, ""), Part("d", 0, "six " * 200)],
+        [DocumentPart("a", 0, "one\n"), DocumentPart("b", 0, "two\n"), DocumentPart("b", 1, "three\n")],
+        [DocumentPart("b", 2, "four\n")],
+        [DocumentPart("b", 3, "five\n"), DocumentPart("c", 0, ""), DocumentPart("d", 0, "six " * 200)],
     ]
-    clean = clean_documents(tmp_path / "clean", shards, [Part("v", 0, "held out\n" * 30)])
+    clean = clean_documents(tmp_path / "clean", shards, [DocumentPart("v", 0, "held out\n" * 30)])
     tokens = make(tmp_path / "tokens", tokenizing(clean, Tokenize(vocabulary=vocabulary, size=260)))  # type: ignore[arg-type]
     known = Vocabulary.load(tokens.path / "vocabulary.json")
     text = known.decode(ids(tokens))
@@ -91,7 +91,9 @@ def test_a_document_that_goes_on_in_the_next_shard_has_one_mark(tmp_path: Path, 
 
 def test_documents_with_our_own_joint_in_them_are_text(tmp_path: Path) -> None:
     texts = [f"a{JOINT}b", JOINT, f"{JOINT}{JOINT}", "plain", "<|endoftext|>"] * 20
-    clean = clean_documents(tmp_path / "clean", [[Part("", 0, text) for text in texts]], [Part("", 0, "x" * 300)])
+    clean = clean_documents(
+        tmp_path / "clean", [[DocumentPart("", 0, text) for text in texts]], [DocumentPart("", 0, "x" * 300)]
+    )
     tokens = make(tmp_path / "tokens", tokenizing(clean))
     known = Vocabulary.load(tokens.path / "vocabulary.json")
     assert ids(tokens).count(known.end_of_text) == len(texts)
@@ -100,7 +102,7 @@ def test_documents_with_our_own_joint_in_them_are_text(tmp_path: Path) -> None:
 
 def test_a_large_vocabulary_takes_four_bytes_an_id(tmp_path: Path) -> None:
     shard = tmp_path / "train-00000.parquet"
-    write_parts(shard, [Part("", 0, "ab c")])
+    write_parts(shard, [DocumentPart("", 0, "ab c")])
     bytes_of = [bytes([byte]) for byte in range(256)]
     vocabulary = Vocabulary("wide", bpe.PATTERN, [*bytes_of, *[b""] * 70_000, b"ab"])
     (ids_,) = [tokens for _, chunk, tokens in encode.encoded(vocabulary, encode.jobs([shard])) if chunk]
@@ -110,8 +112,10 @@ def test_a_large_vocabulary_takes_four_bytes_an_id(tmp_path: Path) -> None:
 @pytest.mark.parametrize("texts", [["a" * 40_000], ["", "", "a" * 2_000, ""], ["\n" * 5_000]])
 @pytest.mark.parametrize("vocabulary", ["bpe", "characters", "bytes"])
 def test_dull_text_is_no_trouble(tmp_path: Path, texts: list[str], vocabulary: str) -> None:
-    parts = [Part(str(n), 0, text) for n, text in enumerate(texts)]
-    clean = clean_documents(tmp_path / "clean", [parts], [Part("v", 0, texts[-1]), Part("w", 0, "a" * 300)])
+    parts = [DocumentPart(str(n), 0, text) for n, text in enumerate(texts)]
+    clean = clean_documents(
+        tmp_path / "clean", [parts], [DocumentPart("v", 0, texts[-1]), DocumentPart("w", 0, "a" * 300)]
+    )
     tokens = make(tmp_path / "tokens", tokenizing(clean, Tokenize(vocabulary=vocabulary, size=300)))  # type: ignore[arg-type]
     known = Vocabulary.load(tokens.path / "vocabulary.json")
     assert known.decode(ids(tokens)) == "".join(f"{text}<|endoftext|>" for text in texts)
@@ -119,7 +123,7 @@ def test_dull_text_is_no_trouble(tmp_path: Path, texts: list[str], vocabulary: s
 
 def test_a_side_without_text_has_no_tokens(tmp_path: Path) -> None:
     with Staging(tmp_path / "clean", "preprocess", "0").open() as out:
-        out.publish("train-00000.parquet", lambda path: write_parts(path, [Part("a", 0, TEXTS[9])]))
+        out.publish("train-00000.parquet", lambda path: write_parts(path, [DocumentPart("a", 0, TEXTS[9])]))
         clean = out.finish({"train_bytes": len(TEXTS[9]), "validation_bytes": 0})
     tokens = make(tmp_path / "tokens", tokenizing(clean))
     assert tokens.facts["validation_tokens"] == 0 and tokens.files("validation-*") == []
@@ -234,9 +238,9 @@ except OSError as error:
 
 
 def test_when_the_disk_is_full_complete_shards_stay_and_the_next_attempt_goes_on(tmp_path: Path) -> None:
-    small = [[Part(str(n), 0, TEXTS[n])] for n in range(3)]
-    large = [Part("large", 0, "a different word each time " + " ".join(map(str, range(9_000))))]
-    clean = clean_documents(tmp_path / "clean", [*small, large, *small], [Part("v", 0, TEXTS[9] * 5)])
+    small = [[DocumentPart(str(n), 0, TEXTS[n])] for n in range(3)]
+    large = [DocumentPart("large", 0, "a different word each time " + " ".join(map(str, range(9_000))))]
+    clean = clean_documents(tmp_path / "clean", [*small, large, *small], [DocumentPart("v", 0, TEXTS[9] * 5)])
     place = tmp_path / "tokens"
     limit = 20_000  # bytes a file may have: more than the vocabulary, less than the large shard
     command = [sys.executable, "-c", FULL, str(place), str(clean.path), str(limit)]
@@ -264,10 +268,10 @@ print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM"
 @pytest.mark.parametrize("vocabulary", ["bpe", "characters"])
 def test_memory_does_not_grow_with_the_text(tmp_path: Path, vocabulary: str) -> None:
     words = " ".join(f"{(n * 7919) % 5000}" for n in range(400_000))
-    shard = [Part(str(n), 0, words[n : n + 4000]) for n in range(0, len(words), 4000)]
+    shard = [DocumentPart(str(n), 0, words[n : n + 4000]) for n in range(0, len(words), 4000)]
     peaks = []
     for shards in (2, 16):
-        clean = clean_documents(tmp_path / f"clean-{shards}", [shard] * shards, [Part("v", 0, words[:9000])])
+        clean = clean_documents(tmp_path / f"clean-{shards}", [shard] * shards, [DocumentPart("v", 0, words[:9000])])
         command = [sys.executable, "-c", PEAK, str(tmp_path / f"tokens-{shards}"), str(clean.path), vocabulary]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
         peaks.append(int(done.stdout) / 1024)

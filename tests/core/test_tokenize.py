@@ -18,12 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core import tokenize
-from core.download import background
-from core.download.documents import Part, read_parts, write_parts
-from core.download.progress import Meter
 from core.events import Event, Progress
+from core.processes.progress import ProgressMeter
+from core.processes.threads import run_in_thread
 from core.recipe.schema import Preprocess, Tokenize
 from core.storage.artifact import Artifact
+from core.storage.documents import DocumentPart, read_parts, write_parts
 from core.tokenize import VocabularyUnavailableError, bpe, encodings
 from core.tokenize.encodings import named
 from core.tokenize.progress_model import COUNTING, Effort, merging
@@ -62,7 +62,7 @@ def gpt2_cache() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def gpt2(gpt2_cache: None) -> Vocabulary:
-    return made(named("gpt2", Meter(None)))
+    return made(named("gpt2", ProgressMeter(None)))
 
 
 @pytest.fixture
@@ -215,7 +215,7 @@ def test_a_million_times_the_same_character_is_encoded(own: Vocabulary, characte
 def test_text_without_spaces_can_be_learned_from(tmp_path: Path) -> None:
     dice = random.Random(1)
     text = "".join(dice.choice("ACGT") for _ in range(300_000))
-    write_parts(tmp_path / "train.parquet", [Part("dna", 0, text), Part("spaces", 0, " " * 300_000)])
+    write_parts(tmp_path / "train.parquet", [DocumentPart("dna", 0, text), DocumentPart("spaces", 0, " " * 300_000)])
     assert bpe.learn(bpe.sample([tmp_path / "train.parquet"], 600_000), 500).size == 500
 
 
@@ -349,7 +349,7 @@ def test_a_sample_is_spread_over_all_shards_and_long_documents(tmp_path: Path, m
     monkeypatch.setattr(bpe, "_SAMPLE_SHARDS", 5)
     files = [tmp_path / f"train-{n}.parquet" for n in range(10)]
     for n, path in enumerate(files):
-        write_parts(path, [Part("long", 0, f"{n}word " * 4_000)])
+        write_parts(path, [DocumentPart("long", 0, f"{n}word " * 4_000)])
     total = 10 * 24_000
     texts = list(bpe.sample(files, total))
     assert 20_000 < sum(map(len, texts)) <= 40_000
@@ -473,12 +473,12 @@ def test_a_network_that_never_answers_is_given_up(
     assert any(isinstance(event, Progress) for event in events), "a stop would have been heeded meanwhile"
 
 
-def test_work_in_the_background_raises_what_it_raised() -> None:
+def test_run_in_thread_raises_the_error_of_its_work() -> None:
     def fail() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        list(background.in_background(fail, Meter(None)))
+        list(run_in_thread(fail, ProgressMeter(None)))
 
 
 HINDI = "मुझे आपकी सहायता चाहिए। यह पुस्तक बहुत अच्छी है। कृपया सही मान दर्ज करें और पुनः प्रयास करें। हिन्दी में लिखना सीखें।\n"

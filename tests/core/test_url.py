@@ -21,13 +21,13 @@ import pytest
 
 from core import download
 from core.download import fetch, ssrf
-from core.download.documents import read_parts
 from core.download.fetch import Patience
 from core.download.ssrf import UnreachableError
 from core.events import Event, Progress
 from core.recipe.schema import Source
 from core.sources.catalog import UnknownSourceError, located
 from core.storage.artifact import Artifact, Staging
+from core.storage.documents import read_parts
 from tests.core.stages import ROOT, break_off, contents, downloading, make, small_shards
 from tests.core.url_server import TEXT, Asked, Server, broken, says, whole
 
@@ -404,7 +404,7 @@ def test_the_file_survives_a_break_and_no_network_is_needed_once_it_is_whole(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small_shards(monkeypatch)
-    monkeypatch.setattr("core.download.fetch.EVERY", 0)
+    monkeypatch.setattr("core.download.fetch.PROGRESS_INTERVAL", 0)
     whole_one = contents(make(tmp_path / "whole", downloading(server.url())))
     server.seen.clear()
     after = 2

@@ -15,7 +15,7 @@ import tiktoken_ext.openai_public as published
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.download.progress import Meter
+from core.processes.progress import ProgressMeter
 from core.recipe.schema import Preprocess, Tokenize
 from core.storage.artifact import Artifact
 from core.storage.workspace import Workspace
@@ -209,7 +209,7 @@ def test_a_published_file_with_gaps_is_read(
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path / "cache"))
     (tmp_path / "some name").write_bytes(content)
     assert import_files([tmp_path / "some name"], Workspace().prepare()) == [entry]
-    vocabulary = made(named("p50k_edit", Meter(None)))
+    vocabulary = made(named("p50k_edit", ProgressMeter(None)))
     assert vocabulary.ranks == tuple(dense(ranks))
     assert (vocabulary.size, vocabulary.end_of_text) == (50_284, 50_256)
 
@@ -220,7 +220,7 @@ def test_both_files_of_gpt2_give_the_same_ids(tmp_path: Path, monkeypatch: pytes
     workspace, found = Workspace().prepare(), []
     for source in (R50K, MERGES):
         (entry,) = import_files([source], workspace)
-        found.append(made(named("gpt2", Meter(None))))
+        found.append(made(named("gpt2", ProgressMeter(None))))
         (imported(workspace) / entry.file).unlink()
     assert found[0].ranks == found[1].ranks and len(found[0].ranks) == 50_256
     assert found[0].encode("Hello, I am") == [15496, 11, 314, 716]
@@ -254,7 +254,7 @@ def test_an_imported_file_that_was_changed_is_not_used(tmp_path: Path, monkeypat
     file = imported(workspace) / entry.file
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(VocabularyUnavailableError, match="neither in tiktoken's cache nor imported") as trouble:
-        made(named("r50k_base", Meter(None)))
+        made(named("r50k_base", ProgressMeter(None)))
     assert "llmtui vocab import r50k_base.tiktoken" in trouble.value.todo
 
 

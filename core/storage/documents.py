@@ -18,7 +18,7 @@ SHARD_BYTES = 32 * 2**20
 SCHEMA = pa.schema([("name", pa.string()), ("part", pa.int32()), ("text", pa.string())])
 
 
-class Part(NamedTuple):
+class DocumentPart(NamedTuple):
     """A document, or a piece of a long one."""
 
     name: str
@@ -28,7 +28,7 @@ class Part(NamedTuple):
     """Whether the document ends with it; not stored, but known when reading."""
 
 
-def batch_of(parts: Sequence[Part]) -> pa.RecordBatch:
+def batch_of(parts: Sequence[DocumentPart]) -> pa.RecordBatch:
     """The same rows as Arrow holds them."""
     columns = {
         "name": [part.name for part in parts],
@@ -44,14 +44,14 @@ def write_batches(path: Path, batches: Sequence[pa.RecordBatch]) -> None:
     pq.write_table(table, path, compression="zstd", use_dictionary=["name"])
 
 
-def write_parts(path: Path, parts: Sequence[Part]) -> None:
+def write_parts(path: Path, parts: Sequence[DocumentPart]) -> None:
     """Write one shard from rows that are Python's."""
     write_batches(path, [batch_of(parts)])
 
 
-def read_parts(files: Iterable[Path], start: int = 0) -> Iterator[Part]:
+def read_parts(files: Iterable[Path], start: int = 0) -> Iterator[DocumentPart]:
     """The parts in `files`, in order, without the first `start` rows; holds a few at a time."""
-    waiting: Part | None = None
+    waiting: DocumentPart | None = None
     for part in _rows(files, start):
         if waiting is not None:
             yield waiting._replace(last=part.number == 0)
@@ -60,7 +60,7 @@ def read_parts(files: Iterable[Path], start: int = 0) -> Iterator[Part]:
         yield waiting
 
 
-def _rows(files: Iterable[Path], start: int) -> Iterator[Part]:
+def _rows(files: Iterable[Path], start: int) -> Iterator[DocumentPart]:
     for path in files:
         with pq.ParquetFile(path) as file:
             if start >= file.metadata.num_rows:
@@ -69,5 +69,5 @@ def _rows(files: Iterable[Path], start: int) -> Iterator[Part]:
             # 16 rows: with parts of 4 MiB a batch is at most 64 MiB
             for batch in file.iter_batches(batch_size=16):
                 for name, number, text in zip(*batch.slice(start).columns, strict=True):
-                    yield Part(name.as_py(), number.as_py(), text.as_py())
+                    yield DocumentPart(name.as_py(), number.as_py(), text.as_py())
                 start = max(0, start - batch.num_rows)
