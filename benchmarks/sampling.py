@@ -5,7 +5,7 @@ turn, medians of three rounds. transformers runs its `generate`; litgpt its own,
 int8. Needs `transformers` (the bench extra) and, for litgpt, LITGPT_PYTHON: a Python that has `litgpt`, which asks for
 other versions of what this project needs. Without it that comparison is left out.
 
-Then through the sampler process: how long a loaded model of 5M parameters takes to its first token, and what endless
+Then through the inference process: how long a loaded model of 5M parameters takes to its first token, and what endless
 sampling costs a training beside it.
 """
 
@@ -157,11 +157,11 @@ def measured(tokens: int, contender: str, kept: str, texts: int = 1) -> Measurem
     return answer
 
 
-# -- through the sampler process -------------------------------------------------------------------------------------
+# -- through the inference process -------------------------------------------------------------------------------------
 
 
 class Child:
-    """A sampler process."""
+    """An inference process."""
 
     def __init__(self, workspace: Workspace) -> None:
         self.process = subprocess.Popen(
@@ -182,7 +182,7 @@ class Child:
                 first = time.perf_counter() - began
             if isinstance(reply, Finished):
                 return first
-        raise RuntimeError("the sampler process ended")
+        raise RuntimeError("the inference process ended")
 
 
 @contextlib.contextmanager

@@ -47,9 +47,9 @@ Talk = Callable[..., tuple[int, list[str], str]]
 
 @pytest.fixture
 def talk(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Talk:
-    """Chat with a sampler that answers with what it was asked; the exit code, the answers, what was said about them."""
+    """Run `llmtui chat` with an inference process that echoes its prompts; exit code, replies, standard error."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setattr("llmtui.clients.sampler.python", lambda module: [sys.executable, "-P", "-c", ECHO])
+    monkeypatch.setattr("llmtui.clients.inference_client.python", lambda module: [sys.executable, "-P", "-c", ECHO])
 
     def talk(lines: str, *arguments: str) -> tuple[int, list[str], str]:
         monkeypatch.setattr(sys, "stdin", io.StringIO(lines))
@@ -83,7 +83,7 @@ def test_it_goes_on_where_the_last_chat_ended_and_new_begins_another(workspace: 
     talk("a\n")
     _, said, about = talk("b\n/new\nc\n")
     assert said == ["  <a  <a|1|>b|1|>", "  <c|1|>"]
-    assert "going on with what was said to it before, 2 messages; /new begins another" in about
+    assert "continuing its conversation of 2 messages; /new begins another" in about
     assert talk("d\n", "--new")[1] == ["  <d|1|>"]
 
 
@@ -95,7 +95,7 @@ def test_a_newer_checkpoint_takes_the_conversation_over_and_an_older_keeps_its_o
     save(run, 400)
     _, said, about = talk("b\n")
     assert said == ["  <a  <a|1|>b|1|>"]
-    assert "step-00000400: it takes over the conversation with step-00000200, 2 messages" in about
+    assert "step-00000400: it continues the conversation with step-00000200, 2 messages" in about
     assert (roles(run, 200), roles(run, 400)) == ("u a", "u a u a")
     assert talk("c\n", "--checkpoint", "200")[1] == ["  <a  <a|1|>c|1|>"]
 
@@ -138,7 +138,7 @@ def test_mistakes_are_sentences_and_the_chat_goes_on(workspace: Workspace, talk:
         "there is no /temprature",
         "there is no checkpoint of step 3",
         "--set needs FIELD=VALUE",
-        "cannot draw text: no",
+        "cannot generate text: no",
         "longer than the context: the first 26 of 90 tokens are left out",
     ):
         assert sentence in about
@@ -148,7 +148,7 @@ def test_an_answer_that_breaks_off_ends_its_line(workspace: Workspace, talk: Tal
     speaking(workspace, 200)
     _, said, about = talk("break\n/new\nb\n")
     assert said == ["  <break|1|>", "  <b|1|>"]
-    assert "cannot draw text: enough" in about
+    assert "cannot generate text: enough" in about
 
 
 def test_other_numbers_than_float32_are_said_once(workspace: Workspace, talk: Talk) -> None:
@@ -268,7 +268,7 @@ def test_ctrl_c_stops_the_answer_and_at_the_prompt_ends_the_chat(
     chat.until("> ")
     chat.type("/set tokens=3\n")
     chat.until("> ")
-    chat.type("again\n")  # the same sampler answers
+    chat.type("again\n")  # the same process replies
     chat.until("again\r\n")
     assert chat.until("\r\n> ")[-3:].isalpha()
     while chat.process.poll() is None:  # Python's readline misses one that comes in the instant the prompt does

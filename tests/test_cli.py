@@ -623,9 +623,9 @@ for line in sys.stdin.buffer:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sampler process that answers without a model."""
+    """An inference process that answers without a model."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setattr("llmtui.clients.sampler.python", lambda module: [sys.executable, "-P", "-c", SERVER])
+    monkeypatch.setattr("llmtui.clients.inference_client.python", lambda module: [sys.executable, "-P", "-c", SERVER])
 
 
 def test_sample_streams_prompt_and_text_of_the_newest_checkpoint(
@@ -663,7 +663,7 @@ def test_sample_passes_over_a_damaged_checkpoint_and_says_so(
     assert (drawn["step"], drawn["checkpoint"]) == (100, str(run.checkpoints / "step-00000100"))
     assert captured.err == "passing over step-00000200: model.safetensors has changed since it was written\n"
     assert command_line(["sample", "tiny", "once", "--checkpoint", "200"]) == 1
-    assert "cannot draw text: model.safetensors has changed" in capsys.readouterr().err
+    assert "cannot generate text: model.safetensors has changed" in capsys.readouterr().err
 
 
 def test_the_best_checkpoint_is_the_best_of_those_that_are_there_whole(
@@ -687,7 +687,7 @@ def test_sample_ends_the_line_of_a_text_that_breaks_off(
     assert command_line(["sample", "tiny", "break off"]) == 1
     captured = capsys.readouterr()
     assert captured.out == "break off seed 1\n"
-    assert captured.err.endswith("llmtui: cannot draw text: no\n")
+    assert captured.err.endswith("llmtui: cannot generate text: no\n")
 
 
 def test_sample_refuses_a_prompt_that_is_no_text(

@@ -1,4 +1,4 @@
-"""`llmtui score`, and `llmtui sample` with --best-of and --beams, through the real sampler process."""
+"""`llmtui score`, and `llmtui sample` with --best-of and --beams, through the real inference process."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_each_file_has_a_row_even_when_it_is_named_again_or_one_behind_it_fails(
 ) -> None:
     written(workspace, "plain")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setattr("llmtui.clients.sampler.python", lambda module: [sys.executable, "-P", "-c", FAILING])
+    monkeypatch.setattr("llmtui.clients.inference_client.python", lambda module: [sys.executable, "-P", "-c", FAILING])
     for name in ("a", "b", "fail"):
         Path(name).write_text(name)
     assert command_line(["score", "a", "b", "a", "fail", "b"]) == 1

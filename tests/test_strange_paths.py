@@ -14,7 +14,7 @@ from core.storage.files import private
 from core.storage.workspace import Workspace, WorkspaceError
 from llmtui.cli.console import out_json
 from llmtui.cli.main import run as llmtui
-from llmtui.clients.child_job import appended
+from llmtui.clients.child_job import open_log
 from tests.ui.making import finished_run
 
 
@@ -82,10 +82,10 @@ def test_bytes_that_are_no_text_in_a_path_are_shown_and_refused_where_they_would
 def test_logs_are_private_whatever_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o022)
     try:
-        appended(tmp_path / "sampler.log").close()
+        open_log(tmp_path / "inference.log").close()
         with open(tmp_path / "other.log", "ab", opener=private):
             pass
-        for name in ("sampler.log", "other.log"):
+        for name in ("inference.log", "other.log"):
             assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
     finally:
         os.umask(before)

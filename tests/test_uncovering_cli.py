@@ -43,8 +43,8 @@ for line in sys.stdin.buffer:
 PROGRAM = [
     sys.executable,
     "-c",
-    "import sys, llmtui.clients.sampler, llmtui.cli.main\n"
-    f"llmtui.clients.sampler.python = lambda module: [sys.executable, '-P', '-c', {SERVER!r}]\n"
+    "import sys, llmtui.clients.inference_client, llmtui.cli.main\n"
+    f"llmtui.clients.inference_client.python = lambda module: [sys.executable, '-P', '-c', {SERVER!r}]\n"
     "llmtui.cli.main.main()",
 ]
 
@@ -58,17 +58,17 @@ def masked(workspace: Workspace) -> Run:
 
 @pytest.fixture
 def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Behind the first state the sampler process waits until this is there."""
+    """Behind the first state the inference process waits until this is there."""
     monkeypatch.setenv("GATE", str(tmp_path / "gate"))
     return tmp_path / "gate"
 
 
 @pytest.fixture
 def server(gate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sampler process that answers without a model."""
+    """An inference process that answers without a model."""
     gate.touch()
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setattr("llmtui.clients.sampler.python", lambda module: [sys.executable, "-P", "-c", SERVER])
+    monkeypatch.setattr("llmtui.clients.inference_client.python", lambda module: [sys.executable, "-P", "-c", SERVER])
 
 
 def test_a_middle_is_printed_between_prompt_and_suffix(
@@ -120,7 +120,7 @@ def test_what_stands_when_it_breaks_off_is_left_on_lines_of_its_own(masked: Run,
     with Terminal([*PROGRAM, "sample", masked.id, "break", "--show"], 60, 10) as terminal:
         assert terminal.wait_for_end() == 1
         lines = [line.rstrip() for line in terminal.screen.display]
-    assert lines[:3] == ["breakone", "␛[2Jtwo", "llmtui: cannot draw text: no"]
+    assert lines[:3] == ["breakone", "␛[2Jtwo", "llmtui: cannot generate text: no"]
 
 
 @pytest.mark.parametrize("option", [["--suffix", "cd"], ["--order", "entropy"], ["--looks", "2"], ["--show"]])

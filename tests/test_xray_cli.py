@@ -1,4 +1,4 @@
-"""`llmtui xray` over a checkpoint that is really there, answered by the real sampler process."""
+"""`llmtui xray` over a checkpoint that is really there, answered by the real inference process."""
 
 from __future__ import annotations
 

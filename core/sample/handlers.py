@@ -1,4 +1,4 @@
-"""What the sampler process answers: a generator for each kind of request.
+"""What the inference process answers: a generator for each kind of request.
 
 It yields replies, and None after a token that says nothing yet: between any two yields others get their turn, and it
 can be closed.

@@ -1,4 +1,4 @@
-"""The models a sampler process has in memory."""
+"""The models an inference process has in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the sampler process and whoever asks it say to each other: JSON lines over standard input and output.
+"""What the inference process and whoever asks it say to each other: JSON lines over standard input and output.
 
 The asker may send any number of requests, each with an id of its own, and need not wait: those at work take turns,
 token by token. Each is answered by any number of replies with its id and at last by Finished or Refused.

@@ -1,4 +1,4 @@
-"""The sampler process, `python -P -m core.sample.serve`: see `core.sample.protocol` for what it understands.
+"""The inference process, `python -P -m core.sample.serve`: see `core.sample.protocol` for what it understands.
 
 It is a child of whoever asks: when its standard input closes, it ends, whatever it is at. Nothing that is asked is
 fatal. While nobody reads its answers it stands still: it writes each before it works on, and takes few requests ahead.

@@ -25,7 +25,7 @@ from core.runs.launch import environment
 from core.storage.locks import holder
 from core.storage.workspace import Workspace, free_bytes
 from llmtui.cli.console import can_draw
-from llmtui.clients.child_job import errand
+from llmtui.clients.child_job import run_child_job
 from llmtui.view.units import size
 
 PACKAGES = ("torch", "textual", "datasets", "tiktoken", "tokenizers", "safetensors", "msgspec")
@@ -104,7 +104,7 @@ def _machine() -> Finding:
 def _arithmetic(workspace: Workspace) -> Finding:
     """What training would multiply in on the processor, measured by a process that has torch."""
     try:
-        (found,) = errand(workspace, "core.model.matmul_speed", says=Arithmetic)
+        (found,) = run_child_job(workspace, "core.model.matmul_speed", result_type=Arithmetic)
     except OSError as error:
         what, advice = f"could not be measured: {error.strerror or error}", DiskError.of(error, "").todo
         return Finding(level="fail", about="arithmetic", what=what, advice=advice)

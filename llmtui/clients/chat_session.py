@@ -1,4 +1,4 @@
-"""Talking with the checkpoints of a run: the sampler is asked, the answer gathered, and what was said kept."""
+"""A chat with the checkpoints of a run: messages, transcript, and replies from the inference process."""
 
 from __future__ import annotations
 
@@ -8,134 +8,117 @@ from pathlib import Path
 
 from msgspec import structs
 
-from core.errors import LlmtuiError
 from core.plural import plural
 from core.recipe.sampling import Sampling
 from core.runs.directory import Run
 from core.runs.transcript import Began, Drawn, Said, Transcripts, Withdrawn, newest
 from core.sample.conversation import Opening, opening
-from core.sample.protocol import Ended, Generate, Loaded, Questions, Refused, Replies, Text
-from llmtui.clients.sampler import Sampler
+from core.sample.protocol import Ended, Generate, Loaded, Replies, Text
+from llmtui.clients.inference_client import InferenceClient
 
-MOST_STOPS = 16
-"""Strings that a request takes to stop at."""
-
-
-class ReplyError(LlmtuiError):
-    doing = "draw text"
+MAX_STOP_STRINGS = 16
+"""Stop strings that a request may have."""
 
 
-class UnanswerableError(ReplyError):
-    """As it is asked it never will be."""
+class ChatSession:
+    """A chat with a run. Each checkpoint has its own conversation; a newer checkpoint may continue an older one's."""
 
-
-async def replies(sampler: Sampler, request: Questions) -> AsyncGenerator[Replies, None]:
-    """What the sampler says to `request`, but for a refusal. Raises ReplyError for that, and what `ask` does."""
-    async with aclosing(sampler.ask(request)) as said:
-        async for reply in said:
-            if isinstance(reply, Refused):
-                kind = UnanswerableError if reply.usage else ReplyError
-                raise kind(reply.what, where=reply.where, todo=reply.todo)
-            yield reply
-
-
-class Talk:
-    """A conversation with a run. Each checkpoint has its own, until a newer one takes its place and takes it over."""
-
-    def __init__(self, sampler: Sampler, run: Run) -> None:
-        self._sampler, self._run = sampler, run
+    def __init__(self, client: InferenceClient, run: Run) -> None:
+        self._client, self._run = client, run
         self.transcripts = Transcripts(run.path)
-        self.said: list[Said] = []
-        """So far, oldest first."""
+        self.messages: list[Said] = []
+        """Of the current conversation, oldest first."""
         self.checkpoint = ""
-        """The name of the one that answers."""
+        """Directory name of the checkpoint that replies."""
         self._path = Path()
 
-    def turn_to(self, checkpoint: Path, *, take_over: bool) -> str:
-        """Let `checkpoint` answer from here on; what that means for the conversation, in words, if anything.
+    def select_checkpoint(self, checkpoint: Path, *, continue_previous: bool) -> str:
+        """Let `checkpoint` reply from now on; returns a notice for the user, empty if there is nothing to say.
 
-        take_over: it is the newest, and goes on with what was said to the one before.
+        continue_previous: without a conversation of its own, it continues the previous checkpoint's.
         """
-        before, self.checkpoint, self._path = self.checkpoint, checkpoint.name, checkpoint
-        if before == checkpoint.name:
+        previous, self.checkpoint, self._path = self.checkpoint, checkpoint.name, checkpoint
+        if previous == checkpoint.name:
             return ""
         own = self.transcripts.conversation(checkpoint.name)
-        if own or not (before and take_over):
-            self.said = own
-            if self.said or not take_over:
-                return f"going on with what was said to it before, {_count(self.said)}" if self.said else ""
-            before = self.transcripts.last(before=checkpoint.name)
-            self.said = self.transcripts.conversation(before) if before else []
-        if not self.said:
+        if own or not (previous and continue_previous):
+            self.messages = own
+            if self.messages or not continue_previous:
+                return f"continuing its conversation of {_count(self.messages)}" if self.messages else ""
+            previous = self.transcripts.last(before=checkpoint.name)
+            self.messages = self.transcripts.conversation(previous) if previous else []
+        if not self.messages:
             return ""
-        self._keep(Began(after=before), *self.said)
-        return f"it takes over the conversation with {before}, {_count(self.said)}"
+        self._write(Began(after=previous), *self.messages)
+        return f"it continues the conversation with {previous}, {_count(self.messages)}"
 
     @property
-    def asked(self) -> str | None:
-        """What the person said last."""
-        return next((said.text for said in reversed(self.said) if said.role == "user"), None)
+    def last_user_message(self) -> str | None:
+        """Text of the newest user message."""
+        return next((message.text for message in reversed(self.messages) if message.role == "user"), None)
 
-    def begin(self) -> None:
-        """Begin a new conversation."""
-        self.said = []
-        self._keep(Began())
+    def start_conversation(self) -> None:
+        """Start a new conversation."""
+        self.messages = []
+        self._write(Began())
 
-    def say(self, text: str) -> None:
-        """Say something to the model; what it never answered is taken back, or it would read two questions in a row."""
-        if self.said and self.said[-1].role == "user":
-            self.said.pop()
-            self._keep(Withdrawn())
-        self._add(Said(role="user", text=text))
+    def add_user_message(self, text: str) -> None:
+        """Append a user message, in place of a previous one that got no reply: two in a row fit no template."""
+        if self.messages and self.messages[-1].role == "user":
+            self._remove_last()
+        self._append(Said(role="user", text=text))
 
-    def withdraw(self) -> bool:
-        """Take the last answer back; whether there is something to answer now."""
-        if self.said and self.said[-1].role == "assistant":
-            self.said.pop()
-            self._keep(Withdrawn())
-        return bool(self.said)
+    def remove_reply(self) -> bool:
+        """Remove the last message if it is a reply; returns whether a message to reply to is left."""
+        if self.messages and self.messages[-1].role == "assistant":
+            self._remove_last()
+        return bool(self.messages)
 
-    def request(self, sampling: Sampling) -> Generate:
-        """What to ask for an answer to what was said last. Other fields of it are the caller's."""
-        start = self._opening()
-        stop = (*start.stop, *sampling.stop)[:MOST_STOPS]
+    def build_request(self, sampling: Sampling) -> Generate:
+        """The request for a reply to the last message, with the chat template's stop strings added to `sampling`."""
+        start = self._prompt()
+        stop = (*start.stop, *sampling.stop)[:MAX_STOP_STRINGS]
         sampling = structs.replace(sampling, stop=stop)
         cleaning = self._run.recipe.preprocess.steps
         return Generate(id=0, checkpoint=str(self._path), prompt=start.prompt, sampling=sampling, cleaning=cleaning)
 
-    async def answer(self, request: Generate) -> AsyncGenerator[Replies, None]:
-        """The replies to `request`, which `request` made; the text that comes is kept, complete or not.
+    async def stream_reply(self, request: Generate) -> AsyncGenerator[Replies, None]:
+        """Yield the inference process's replies to `request`, made by `build_request`.
 
-        Raises ReplyError, and what `Sampler.ask` does.
+        The generated text is added to the conversation, complete or not. Raises what `InferenceClient.stream` does.
         """
-        start = self._opening()
-        text, drawn = "", Drawn(sampling=request.sampling, checkpoint=self.checkpoint)
+        start = self._prompt()
+        text, details = "", Drawn(sampling=request.sampling, checkpoint=self.checkpoint)
         try:
-            async with aclosing(replies(self._sampler, request)) as came:
-                async for reply in came:
+            async with aclosing(self._client.stream(request)) as replies:
+                async for reply in replies:
                     match reply:
                         case Loaded():
-                            drawn = structs.replace(drawn, precision=reply.precision)
+                            details = structs.replace(details, precision=reply.precision)
                         case Text():
-                            fresh = reply.text if text else start.begun(reply.text)
-                            reply, text = structs.replace(reply, text=fresh), text + fresh
+                            added = reply.text if text else start.begun(reply.text)
+                            reply, text = structs.replace(reply, text=added), text + added
                         case Ended():
-                            drawn = structs.replace(drawn, tokens=reply.tokens, ended=reply.reason)
+                            details = structs.replace(details, tokens=reply.tokens, ended=reply.reason)
                     yield reply
         finally:
-            if text or drawn.ended:
-                self._add(Said(role="assistant", text=text, drawn=drawn))
+            if text or details.ended:
+                self._append(Said(role="assistant", text=text, drawn=details))
 
-    def _opening(self) -> Opening:
-        return opening([said.message for said in self.said], self._run.recipe.chat)
+    def _prompt(self) -> Opening:
+        return opening([message.message for message in self.messages], self._run.recipe.chat)
 
-    def _add(self, said: Said) -> None:
-        self.said = newest([*self.said, said])
-        self._keep(said)
+    def _append(self, message: Said) -> None:
+        self.messages = newest([*self.messages, message])
+        self._write(message)
 
-    def _keep(self, *entries: Began | Said | Withdrawn) -> None:
+    def _remove_last(self) -> None:
+        self.messages.pop()
+        self._write(Withdrawn())
+
+    def _write(self, *entries: Began | Said | Withdrawn) -> None:
         self.transcripts.add(self.checkpoint, *entries)
 
 
-def _count(said: list[Said]) -> str:
-    return plural(len(said), "message")
+def _count(messages: list[Said]) -> str:
+    return plural(len(messages), "message")

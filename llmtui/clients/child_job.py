@@ -1,4 +1,4 @@
-"""Having heavy work done by a child process, and hearing what it says: see `core.processes.child_job`."""
+"""Run a job in a child process and read its results: the parent's side of `core.processes.child_job`."""
 
 from __future__ import annotations
 
@@ -17,25 +17,28 @@ from core.runs.launch import environment, python
 from core.storage.files import private
 from core.storage.workspace import Workspace
 
+LOG_NAME = "child-jobs.log"
+"""File in the workspace's state directory that gets the standard error of child jobs."""
 LOG_LIMIT = 2**20
-"""Bytes of what the children print, beyond which the log starts anew."""
+"""Bytes of a log beyond which it is started anew."""
 
 
-def appended(log: Path) -> BinaryIO:
-    """`log`, open for a child to print into. Raises OSError."""
+def open_log(log: Path) -> BinaryIO:
+    """Open `log` for a child process to append to. Raises OSError."""
     log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    fresh = not log.exists() or log.stat().st_size > LOG_LIMIT
-    return open(log, "wb" if fresh else "ab", opener=private)
+    truncate = not log.exists() or log.stat().st_size > LOG_LIMIT
+    return open(log, "wb" if truncate else "ab", opener=private)
 
 
-def errand(workspace: Workspace, module: str, *arguments: str, says: Any) -> Iterator[Any]:
-    """Run `python -m module arguments` and yield what it says, decoded as `says`, a union of structs.
+def run_child_job(workspace: Workspace, module: str, *arguments: str, result_type: Any) -> Iterator[Any]:
+    """Run `python -m module arguments` and yield its results, decoded as `result_type`, a union of structs.
 
-    Leaving the loop ends the child. Raises the LlmtuiError it ends with.
+    Closing the generator ends the child. Raises the LlmtuiError that the child ended with, or one of its own if the
+    child printed an invalid line or exited with an error code.
     """
-    decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(says | Failed)
-    log = workspace.state / "errands.log"
-    with appended(log) as stderr:
+    decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(result_type | Failed)
+    log = workspace.state / LOG_NAME
+    with open_log(log) as stderr:
         child = subprocess.Popen(
             python(module, *arguments),
             env=environment(workspace),
@@ -47,26 +50,28 @@ def errand(workspace: Workspace, module: str, *arguments: str, says: Any) -> Ite
     try:
         for line in child.stdout:
             try:
-                said = parse(decoder.decode, line)
+                result = parse(decoder.decode, line)
             except ParseError as error:
-                raise LlmtuiError(f"its process said what is no answer: {error}", where=str(log)) from None
-            if isinstance(said, Failed):
-                raise _trouble(said)
-            yield said
+                raise LlmtuiError(f"the child process printed an invalid line: {error}", where=str(log)) from None
+            if isinstance(result, Failed):
+                raise _as_error(result)
+            yield result
         code = child.wait()
         if code:
-            raise LlmtuiError(f"its process ended with code {code}", where=str(log), todo="the log has the details")
+            raise LlmtuiError(
+                f"the child process exited with code {code}", where=str(log), todo="see the log for details"
+            )
     finally:
         with suppress(OSError):
-            child.stdin.close()  # which ends it
+            child.stdin.close()  # the child exits when its standard input closes
         child.stdout.close()
         if child.poll() is None:
             child.terminate()
         child.wait()
 
 
-def _trouble(failed: Failed) -> LlmtuiError:
-    """The same trouble on this side."""
+def _as_error(failed: Failed) -> LlmtuiError:
+    """The exception of the child process, with its exit code."""
 
     class ChildJobError(LlmtuiError):
         exit_code = failed.exit_code

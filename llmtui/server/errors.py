@@ -11,8 +11,7 @@ from starlette.responses import Response
 
 from core.errors import LlmtuiError, UsageError
 from core.runs.directory import RunNotFoundError
-from llmtui.clients.chat_session import ReplyError, UnanswerableError
-from llmtui.clients.sampler import InferenceProcessError
+from llmtui.clients.inference_client import InferenceError, InferenceProcessError, InvalidRequestError
 
 _CODES = {401: "invalid_api_key", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
@@ -43,9 +42,9 @@ class ApiError(Exception):
                 return cls(error.status_code, error.detail.lower(), headers=error.headers)
             case RunNotFoundError():
                 return cls(404, _sentence(error), param="model", code="model_not_found")
-            case UnanswerableError() | UsageError():
+            case InvalidRequestError() | UsageError():
                 return cls(400, _sentence(error))
-            case InferenceProcessError() | ReplyError():
+            case InferenceProcessError() | InferenceError():
                 return cls(503, _sentence(error))
             case LlmtuiError():
                 return cls(500, _sentence(error))

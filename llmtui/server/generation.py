@@ -13,8 +13,8 @@ from msgspec import Struct, structs
 from core.recipe.sampling import Sampling
 from core.sample.conversation import Opening, opening
 from core.sample.protocol import Ended, Generate, Loaded, Text
-from llmtui.clients.chat_session import MOST_STOPS, replies
-from llmtui.clients.sampler import Sampler
+from llmtui.clients.chat_session import MAX_STOP_STRINGS
+from llmtui.clients.inference_client import InferenceClient
 from llmtui.server.errors import ApiError
 from llmtui.server.registry import Offer
 from llmtui.server.schema import MOST_TEXTS, Asked, ChatCompletion, Completion, wrong
@@ -69,8 +69,8 @@ class Job(Struct, kw_only=True):
             suffix=asked.suffix or "",
         )
 
-    async def deltas(self, sampler: Sampler) -> AsyncGenerator[Delta, None]:
-        """The texts as they come, those of one prompt together. Raises ReplyError, InferenceProcessError."""
+    async def deltas(self, client: InferenceClient) -> AsyncGenerator[Delta, None]:
+        """The texts as they come, those of one prompt together. Raises InferenceError, InferenceProcessError."""
         for number, prompt in enumerate(self.prompts):
             first = number * self.texts
             request = Generate(
@@ -85,7 +85,7 @@ class Job(Struct, kw_only=True):
             # held back until the first token: up to there it may still be refused
             heads = [Delta(first + index, prompt.prompt if self.echo else "") for index in range(self.texts)]
             begun: set[int] = set()
-            async with aclosing(replies(sampler, request)) as came:
+            async with aclosing(client.stream(request)) as came:
                 async for reply in came:
                     if isinstance(reply, Loaded):
                         self.prompt_tokens += reply.prompt_tokens + reply.suffix_tokens
@@ -125,8 +125,8 @@ def _sampling(asked: Asked, offer: Offer, stop: tuple[str, ...]) -> Sampling:
     stops = stops if stops is None else tuple(filter(None, stops))  # an empty one stops nothing
     given["stop"] = (*stop, *(usual["stop"] if stops is None else stops))
     given["seed"] = secrets.randbelow(2**31) if asked.seed is None else asked.seed % 2**62
-    if len(given["stop"]) > MOST_STOPS:
-        raise ApiError(400, f"stop: at most {MOST_STOPS - len(stop)} strings", param="stop")
+    if len(given["stop"]) > MAX_STOP_STRINGS:
+        raise ApiError(400, f"stop: at most {MAX_STOP_STRINGS - len(stop)} strings", param="stop")
     try:
         return msgspec.convert(usual | given, Sampling)
     except msgspec.ValidationError as error:

@@ -17,7 +17,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from core.errors import LlmtuiError
-from llmtui.clients.sampler import InferenceProcessError, Sampler
+from llmtui.clients.inference_client import InferenceClient, InferenceProcessError
 from llmtui.server.auth import GONE, body
 from llmtui.server.errors import ApiError, refused
 from llmtui.server.generation import Delta, Job
@@ -34,10 +34,10 @@ Done = TypeVar("Done")
 
 
 class Service:
-    """Answers requests by means of one sampler process."""
+    """Answers requests with one inference process."""
 
-    def __init__(self, sampler: Sampler, offers: Offers) -> None:
-        self._sampler, self._offers = sampler, offers
+    def __init__(self, client: InferenceClient, offers: Offers) -> None:
+        self._client, self._offers = client, offers
         self._room = asyncio.Semaphore(AT_ONCE)
         self._waiting = 0
         self._closing = False
@@ -74,9 +74,9 @@ class Service:
             self._room.release()
 
     async def close(self) -> None:
-        """End the sampler process, and with it every answer."""
+        """End the inference process, and with it every answer."""
         self._closing = True
-        await self._sampler.close()
+        await self._client.close()
 
     # -- paths --------------------------------------------------------------------------------------------------------
 
@@ -118,7 +118,7 @@ class Service:
 
     async def _deltas(self, job: Job) -> AsyncGenerator[Delta, None]:
         ending = ApiError(503, "the server is ending")
-        async with self._place(), aclosing(job.deltas(self._sampler)) as deltas:
+        async with self._place(), aclosing(job.deltas(self._client)) as deltas:
             if self._closing:
                 raise ending
             try:

@@ -16,7 +16,7 @@ from core.sample.conversation import Message
 from llmtui.server.errors import ApiError
 
 MOST_TEXTS = 64
-"""That a request may ask for, over all prompts: as many as the sampler draws at once."""
+"""That a request may ask for, over all prompts: as many as the inference process generates at once."""
 
 
 class StreamOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

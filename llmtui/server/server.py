@@ -15,13 +15,13 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from core.errors import LlmtuiError
 from core.storage.workspace import Workspace
-from llmtui.clients.sampler import Sampler
+from llmtui.clients.inference_client import InferenceClient
 from llmtui.server.auth import Gate
 from llmtui.server.registry import Offers
 from llmtui.server.routes import Service
 
 PATIENCE = 2
-"""Seconds that answers being sent get when the server ends; the sampler has ended before, so that all are over."""
+"""Seconds that responses get to be sent at shutdown; the inference process has exited before, so none grows."""
 
 
 SLOW = 60.0
@@ -66,7 +66,7 @@ def listening(host: str, port: int) -> socket.socket:
 
 async def serve(workspace: Workspace, offers: Offers, server: socket.socket, host: str, token: str) -> None:
     """Answer requests at `server` until a signal comes, which then does what it always does."""
-    service = Service(Sampler(workspace), offers)
+    service = Service(InferenceClient(workspace), offers)
     await _Server(Gate(service.routes(), token, host), service.close, lambda: service.wanted).serve([server])
 
 

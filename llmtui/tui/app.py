@@ -1,4 +1,4 @@
-"""The Textual application: which screen is shown, which run it is about, one clock, one sampler."""
+"""The Textual application: which screen is shown, which run it is about, one clock, one inference client."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from llmtui.view.sanitize import shown
 from llmtui.view.units import clock, size
 
 if TYPE_CHECKING:
-    from llmtui.clients.sampler import Sampler
+    from llmtui.clients.inference_client import InferenceClient
 
 
 def _home() -> Screen[Any]:
@@ -74,12 +74,12 @@ class Workbench(App[None]):
         workspace: Workspace,
         *,
         open_run: str | None = None,
-        sampler: Sampler | None = None,
+        inference_client: InferenceClient | None = None,
         **textual: Any,
     ) -> None:
         """open_run: the run to begin with, as `core.runs.directory.find_run` takes it. Raises RunNotFoundError.
 
-        sampler: who draws text for the chat. textual: what Textual's App takes, such as `driver_class`.
+        inference_client: generates the replies of the chat. textual: what Textual's App takes, such as `driver_class`.
         """
         if "NO_COLOR" in os.environ:
             textual.setdefault("ansi_color", True)  # else Textual sends greys instead of no colours
@@ -91,7 +91,7 @@ class Workbench(App[None]):
         self._problems += wrong_keys
         self.set_keymap(self.keymap)
         self.near = not over_ssh()
-        self._sampler = sampler
+        self._inference_client = inference_client
         rate = self.settings.refresh_hz or (2.0 if self.near else 1.0)
         self.follower = Follower(workspace, self._tell, 1 / rate)
         opened = find_run(workspace, open_run) if open_run else None
@@ -149,18 +149,18 @@ class Workbench(App[None]):
         self.show_error(SettingsError(first, todo="\n".join(rest)))
 
     async def on_unmount(self) -> None:
-        if self._sampler:
-            await self._sampler.close()
+        if self._inference_client:
+            await self._inference_client.close()
 
     @property
-    def sampler(self) -> Sampler:
+    def inference_client(self) -> InferenceClient:
         """Who draws text for the chat; imported when that is wanted, with the messages it takes: a tenth of what the
         first frame has to wait for."""
-        if self._sampler is None:
-            from llmtui.clients.sampler import Sampler
+        if self._inference_client is None:
+            from llmtui.clients.inference_client import InferenceClient
 
-            self._sampler = Sampler(self.workspace)
-        return self._sampler
+            self._inference_client = InferenceClient(self.workspace)
+        return self._inference_client
 
     def _congested(self) -> bool:
         """Whether the terminal has not yet taken what was sent: then the next tick waits."""

@@ -17,8 +17,8 @@ from core.runs.directory import Run
 from core.runs.transcript import Said, said_before
 from core.sample.protocol import Ended, Finished, Generate, Loaded, Replies, Span, State, Text
 from core.storage.artifact import Artifact
-from llmtui.clients.chat_session import Talk
-from llmtui.clients.sampler import Sampler
+from llmtui.clients.chat_session import ChatSession
+from llmtui.clients.inference_client import InferenceClient
 from llmtui.view.unmask import cells
 
 _ENDS = {"length": "", "end": ", ended by itself", "stop": ", ended at a stop string"}
@@ -47,10 +47,10 @@ class Turn(Struct, kw_only=True):
 class Turns:
     """The turns with one run."""
 
-    def __init__(self, sampler: Sampler, run: Run, checkpoint: str) -> None:
+    def __init__(self, client: InferenceClient, run: Run, checkpoint: str) -> None:
         """checkpoint: the name of the one that answers first; what was said to it before is there already."""
-        self._sampler, self._run = sampler, run
-        self._talk: Talk | None = None
+        self._client, self._run = client, run
+        self._session: ChatSession | None = None
         self.all = _kept(said_before(run.path, checkpoint), apart=self.converses)
         self.note = ""
         """What another checkpoint that answers means for the conversation, in words, if anything."""
@@ -62,56 +62,56 @@ class Turns:
 
     def ask(self, checkpoint: Artifact, prompt: str, sampling: Sampling, *, newest: bool, again: bool) -> Asking:
         """A new turn, which `Asking.write` lets the model write. again: in place of the answer to the last prompt."""
-        if self._talk is None or self._talk.transcripts.taken:  # the other chat may be over by now
-            self._talk = Talk(self._sampler, self._run)
-        words = self._talk.turn_to(checkpoint.path, take_over=newest and self.converses)
+        if self._session is None or self._session.transcripts.taken:  # the other chat may be over by now
+            self._session = ChatSession(self._client, self._run)
+        words = self._session.select_checkpoint(checkpoint.path, continue_previous=newest and self.converses)
         self.note = words if self.converses else ""  # a prompt that stands alone goes on with nothing
-        if again and self._talk.asked == prompt:
-            self._talk.withdraw()
+        if again and self._session.last_user_message == prompt:
+            self._session.remove_reply()
         else:
             if not self.converses:
-                self._talk.begin()
-            self._talk.say(prompt)
+                self._session.start_conversation()
+            self._session.add_user_message(prompt)
         turn = Turn(prompt=prompt, settings=_settings(checkpoint.path.name, sampling), apart=self.converses)
         self.all.append(turn)
         masked = self._run.recipe.model.objective == "masked"
-        return Asking(self._talk, turn, structs.replace(self._talk.request(sampling), states=masked))
+        return Asking(self._session, turn, structs.replace(self._session.build_request(sampling), states=masked))
 
     @property
     def warning(self) -> str:
         """Why what is said is not kept, if it is not."""
-        if self._talk is None or self._talk.transcripts.kept:
+        if self._session is None or self._session.transcripts.kept:
             return ""
-        if self._talk.transcripts.taken:
+        if self._session.transcripts.taken:
             return "Another chat with this run is open: what is said here is not kept."
         return "The disk takes no more: what is said here is not kept."
 
     def begin(self, checkpoint: Artifact) -> None:
         """Begin a new conversation; what was said stays in the transcript on the disk."""
-        if self._talk is None:
-            self._talk = Talk(self._sampler, self._run)
-            self._talk.turn_to(checkpoint.path, take_over=False)
-        self._talk.begin()
+        if self._session is None:
+            self._session = ChatSession(self._client, self._run)
+            self._session.select_checkpoint(checkpoint.path, continue_previous=False)
+        self._session.start_conversation()
         self.all = []
 
     def close(self) -> None:
         """Let others chat with this run."""
-        if self._talk is not None:
-            self._talk.transcripts.close()
+        if self._session is not None:
+            self._session.transcripts.close()
 
 
 class Asking:
     """One turn that is being written."""
 
-    def __init__(self, talk: Talk, turn: Turn, request: Generate) -> None:
-        self._talk, self.turn, self._request = talk, turn, request
+    def __init__(self, session: ChatSession, turn: Turn, request: Generate) -> None:
+        self._session, self.turn, self._request = session, turn, request
 
     async def write(self, drawn: Callable[[], None]) -> None:
         """Let the model write it; `drawn` is called when it is over, however it ends."""
         turn, started, count = self.turn, 0.0, 0
         loop = asyncio.get_running_loop()
         try:
-            async with aclosing(self._talk.answer(self._request)) as replies:
+            async with aclosing(self._session.stream_reply(self._request)) as replies:
                 async for reply in replies:
                     if isinstance(reply, Loaded):
                         started = loop.time()

@@ -29,7 +29,7 @@ ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 """They end the workbench in order, with the exit code a shell gives them: 128 and their number."""
 
 PATIENCE = 10.0
-"""Seconds for ending in order, of which closing the sampler may take some; then it is broken off."""
+"""Seconds for ending in order, of which closing the inference process may take some; then it is broken off."""
 
 SPLIT = 0.5
 """Seconds until the first bytes of a character are taken for what they are: a slow line may pause within one."""

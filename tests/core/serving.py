@@ -1,4 +1,4 @@
-"""Real sampler processes, and small models for them."""
+"""Real inference processes, and small models for them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sampler process answers: it streams, takes turns, cancels within a token, and survives whatever is asked."""
+"""The inference process answers: it streams, takes turns, cancels within a token, and survives whatever is asked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sampler process ends with whoever asks it, at once; and it waits for nobody else."""
+"""The inference process ends with whoever asks it, at once; and it waits for nobody else."""
 
 from __future__ import annotations
 

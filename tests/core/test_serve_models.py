@@ -1,4 +1,4 @@
-"""The sampler process and the models on the disk: the newest that can be read, two kept, none when nobody asks."""
+"""The inference process and the models on the disk: the newest that can be read, two kept, none when nobody asks."""
 
 from __future__ import annotations
 

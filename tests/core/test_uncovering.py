@@ -239,7 +239,7 @@ def test_nothing_is_looked_at_before_it_is_asked_for() -> None:
     looks.close()
 
 
-# -- as the sampler process answers ------------------------------------------------------------------------------------
+# -- as the inference process answers ----------------------------------------------------------------------------------
 
 
 def saved(folder: Path, objective: str) -> str:

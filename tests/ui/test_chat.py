@@ -1,4 +1,4 @@
-"""Chat: text streams from the sampler process, and stops, repeats and fails as a person expects."""
+"""Chat: text streams from the inference process, and stops, repeats and fails as a person expects."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from core import ROOT
 from core.runs.directory import Run
 from core.runs.transcript import said_before
 from core.storage.workspace import Workspace
-from llmtui.clients.sampler import Sampler
+from llmtui.clients.inference_client import InferenceClient
 from llmtui.tui.app import Workbench
 from llmtui.tui.widgets.number_input import Dials
 from llmtui.tui.widgets.prompt import Prompt
@@ -75,7 +75,9 @@ def run(workspace: Workspace) -> Run:
 def bench(workspace: Workspace, run: Run, tmp_path: Path) -> Workbench:
     speaker = tmp_path / "speaker.py"
     speaker.write_text(SPEAKER)
-    return Workbench(workspace, open_run=run.id, sampler=Sampler(workspace, [sys.executable, str(speaker)]))
+    return Workbench(
+        workspace, open_run=run.id, inference_client=InferenceClient(workspace, [sys.executable, str(speaker)])
+    )
 
 
 async def ask(pilot: Pilot[Any], prompt: str) -> Callable[[str], Any]:
@@ -164,7 +166,7 @@ async def test_a_refusal_is_shown_and_the_sampler_lives_on(bench: Workbench) -> 
 async def test_a_dead_sampler_is_said_and_started_again(bench: Workbench) -> None:
     async with bench.run_test(size=(100, 30)) as pilot:
         seen = await ask(pilot, "die")
-        await seen("the sampler process ended with code 3")
+        await seen("the inference process exited with code 3")
         seen = await ask(pilot, "once")
         await seen("once went")
 
@@ -199,7 +201,11 @@ async def test_what_was_said_is_there_when_the_workbench_is_opened_again(
         for prompt in ("once", "then"):
             await (await ask(pilot, prompt))(f"{prompt} went")
             await until(pilot, lambda: screen_text(bench).count("20 tokens") == 1 + (prompt == "then"))  # noqa: B023
-    again = Workbench(workspace, open_run=run.id, sampler=Sampler(workspace, [sys.executable, tmp_path / "speaker.py"]))
+    again = Workbench(
+        workspace,
+        open_run=run.id,
+        inference_client=InferenceClient(workspace, [sys.executable, tmp_path / "speaker.py"]),
+    )
     async with again.run_test(size=(100, 40)) as pilot:
         await pilot.press("5")
         await until(pilot, lambda: "once went" in screen_text(again) and "then went" in screen_text(again))
@@ -218,7 +224,9 @@ async def test_a_conversation_is_gone_on_with_where_the_recipe_has_templates(
     launched(run)
     Worker(run).say(*beginning(), *training(1, 230, 400))
     checkpoint(run, 200)
-    bench = Workbench(workspace, open_run=run.id, sampler=Sampler(workspace, [sys.executable, str(speaker)]))
+    bench = Workbench(
+        workspace, open_run=run.id, inference_client=InferenceClient(workspace, [sys.executable, str(speaker)])
+    )
     async with bench.run_test(size=(120, 40)) as pilot:
         await (await ask(pilot, "hello"))("hello │")  # the answer stands below
         for number, prompt in enumerate(("more", "and"), 1):

@@ -9,7 +9,7 @@ import pytest
 
 from core.sample.protocol import Loaded, Span
 from core.storage.workspace import Workspace
-from llmtui.clients.sampler import Sampler
+from llmtui.clients.inference_client import InferenceClient
 from llmtui.tui.app import Workbench
 from llmtui.tui.widgets.transcript import Transcript
 from llmtui.view.lines import wrapped
@@ -59,7 +59,7 @@ def bench(workspace: Workspace, tmp_path: Path) -> Workbench:
     speaker = tmp_path / "speaker.py"
     speaker.write_text(SPEAKER)
     command = [sys.executable, str(speaker), str(tmp_path)]
-    return Workbench(workspace, open_run=made.id, sampler=Sampler(workspace, command))
+    return Workbench(workspace, open_run=made.id, inference_client=InferenceClient(workspace, command))
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])

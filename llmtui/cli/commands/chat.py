@@ -27,8 +27,8 @@ from llmtui.cli.commands.checkpoint import as_cleaned, checkpoint_option, choose
 from llmtui.cli.commands.lookup import run_with_checkpoint
 from llmtui.cli.commands.options import precision_option, run_argument, sampling_options, sampling_settings
 from llmtui.cli.console import out, say
-from llmtui.clients.chat_session import Talk
-from llmtui.clients.sampler import Sampler
+from llmtui.clients.chat_session import ChatSession
+from llmtui.clients.inference_client import InferenceClient
 
 HELP = """\
 /new                 begin a new conversation
@@ -41,14 +41,14 @@ HELP = """\
 What begins with a space is said to the model, even if a slash follows."""
 
 
-@click.command(short_help="Talk with a run's model.")
+@click.command(short_help="ChatSession with a run's model.")
 @run_argument()
 @checkpoint_option
 @sampling_options
 @precision_option
 @click.option("--new", is_flag=True, help="Begin a new conversation instead of going on with the last one.")
 def chat(wanted: str | None, checkpoint: str, precision: Precision, new: bool, **asked: Any) -> int:
-    """Talk with the model of RUN, while it still trains or afterwards: each line is a turn, also from a pipe.
+    """ChatSession with the model of RUN, while it still trains or afterwards: each line is a turn, also from a pipe.
 
     How a conversation is written for the model is in the recipe, under [chat]; a model without templates goes on from
     what was said so far. With --checkpoint last the newest answers, at each turn. What was said is kept in the run's
@@ -60,11 +60,11 @@ def chat(wanted: str | None, checkpoint: str, precision: Precision, new: bool, *
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")
     with asyncio.Runner() as runner:
-        sampler = Sampler(workspace)
+        client = InferenceClient(workspace)
         try:
-            return Chat(runner, Talk(sampler, run), run, checkpoint, settings, precision).hold(new)
+            return Chat(runner, ChatSession(client, run), run, checkpoint, settings, precision).hold(new)
         finally:
-            runner.run(sampler.close())
+            runner.run(client.close())
 
 
 class Chat:
@@ -73,13 +73,13 @@ class Chat:
     def __init__(
         self,
         runner: asyncio.Runner,
-        talk: Talk,
+        session: ChatSession,
         run: Run,
         checkpoint: str,
         settings: Sample,
         precision: Precision,
     ) -> None:
-        self._runner, self._talk, self._run = runner, talk, run
+        self._runner, self._session, self._run = runner, session, run
         self._wanted, self._settings, self._precision = checkpoint, settings, precision
         self._newest: Path | None = None
         """Of the checkpoints when one was last chosen, which may have passed over it."""
@@ -91,25 +91,25 @@ class Chat:
         self._kept = True
 
     def hold(self, new: bool) -> int:
-        """Talk until there is nothing more to read; the exit code."""
+        """ChatSession until there is nothing more to read; the exit code."""
         tell_training(self._run)
         self._turn(silent=new)
         if new:
-            self._talk.begin()
-        if self._talk.transcripts.taken:
+            self._session.start_conversation()
+        if self._session.transcripts.taken:
             say("another chat with this run is open, so what is said here is not kept")
             self._kept = False
         if self._asks:
             import readline  # noqa: F401 `input` edits lines and remembers them once it is imported
 
-            say(f"{self._run.id}, {self._talk.checkpoint}; /help lists what can be changed")
+            say(f"{self._run.id}, {self._session.checkpoint}; /help lists what can be changed")
         while (line := self._read()) is not None:
             if line.startswith("/"):
                 if not self._do(line[1:].strip()):
                     break
             elif line.strip():
                 self._turn()
-                self._talk.say(line)
+                self._session.add_user_message(line)
                 self._answer()
         return 0
 
@@ -140,7 +140,7 @@ class Chat:
                 case "help" | "":
                     say(HELP)
                 case "new":
-                    self._talk.begin()
+                    self._session.start_conversation()
                     say("a new conversation")
                 case "retry":
                     self._retry()
@@ -157,7 +157,7 @@ class Chat:
         return True
 
     def _retry(self) -> None:
-        if not self._talk.withdraw():
+        if not self._session.remove_reply():
             say("nothing has been said yet")
             return
         self._settings = structs.replace(self._settings, seed=self._settings.seed + 1)
@@ -168,12 +168,12 @@ class Chat:
     def _checkpoint(self, which: str) -> None:
         if not which:
             kept = ", ".join(str(step_of(path)) for path in reversed(checkpoint_paths(self._run.checkpoints)))
-            say(f"{self._talk.checkpoint} answers; kept are the steps {kept}; /checkpoint last follows the training")
+            say(f"{self._session.checkpoint} answers; kept are the steps {kept}; /checkpoint last follows the training")
             return
         chosen = self._choose(which)
         self._wanted = which
-        self._announce(self._talk.turn_to(chosen.path, take_over=which == "last"))
-        say(f"{self._talk.checkpoint} answers")
+        self._announce(self._session.select_checkpoint(chosen.path, continue_previous=which == "last"))
+        say(f"{self._session.checkpoint} answers")
 
     def _set(self, setting: str) -> None:
         if not setting:
@@ -191,10 +191,10 @@ class Chat:
 
     def _turn(self, *, silent: bool = False) -> None:
         """Let the newest checkpoint answer, where that is wanted and it is another one. Raises NoCheckpointError."""
-        if self._talk.checkpoint and (self._wanted != "last" or self._newest_there() == self._newest):
+        if self._session.checkpoint and (self._wanted != "last" or self._newest_there() == self._newest):
             return
-        before, chosen = self._talk.checkpoint, self._choose(self._wanted)
-        words = self._talk.turn_to(chosen.path, take_over=self._wanted == "last")
+        before, chosen = self._session.checkpoint, self._choose(self._wanted)
+        words = self._session.select_checkpoint(chosen.path, continue_previous=self._wanted == "last")
         if before and before != chosen.path.name:
             say(f"training has saved {chosen.path.name}, which answers from here on")
         if not silent:
@@ -210,23 +210,23 @@ class Chat:
 
     def _announce(self, words: str) -> None:
         if words:
-            say(f"{self._talk.checkpoint}: {words}; /new begins another")
+            say(f"{self._session.checkpoint}: {words}; /new begins another")
 
     def _answer(self) -> None:
         try:
             self._runner.run(self._write())
         except LlmtuiError as trouble:
             say(trouble.sentence() + "\n/retry asks again")
-        if self._kept and not self._talk.transcripts.kept:
+        if self._kept and not self._session.transcripts.kept:
             say("what is said can no longer be kept on the disk")
             self._kept = False
 
     async def _write(self) -> None:
         """Write the answer as it comes. Ctrl-C ends it where somebody can say something else, elsewhere all."""
-        request = structs.replace(self._talk.request(self._settings.sampling()), precision=self._precision)
+        request = structs.replace(self._session.build_request(self._settings.sampling()), precision=self._precision)
         open_line = False
         try:
-            async with aclosing(self._talk.answer(request)) as answer:
+            async with aclosing(self._session.stream_reply(request)) as answer:
                 async for reply in answer:
                     match reply:
                         case Loaded():

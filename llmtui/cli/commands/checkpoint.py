@@ -35,7 +35,7 @@ class CheckpointNotFoundError(UsageError):
 
 
 def place_of(run: Run, wanted: str) -> Path:
-    """What the sampler process, which checks what it reads, is asked for where `wanted` is: the checkpoint, or for
+    """What the inference process, which checks what it reads, is asked for where `wanted` is: the checkpoint, or for
     "last" the directory of all, of which it takes the newest that it can read.
 
     Raises CheckpointNotFoundError, NoCheckpointError, DamagedError.

@@ -18,7 +18,7 @@ from llmtui.cli.commands.lookup import artifact_of, title
 from llmtui.cli.commands.options import NAMED, NamedPath, json_option, preset_option, set_option, yes_option
 from llmtui.cli.commands.recipe_argument import ensure_agreed, placed, resolve
 from llmtui.cli.console import out, out_json, out_spans, out_table, say
-from llmtui.clients.child_job import errand
+from llmtui.clients.child_job import run_child_job
 from llmtui.view.cleaning_report import report_tables
 from llmtui.view.event_text import INDENT, Narrator
 from llmtui.view.units import duration, rate, size
@@ -60,7 +60,7 @@ def corpora(as_json: bool) -> None:
 def steps(as_json: bool) -> None:
     """List the steps that preprocess.steps takes, why one would want each, and which fields of the recipe it heeds."""
     default = next(field.default for field in fields() if field.key == "preprocess.steps")
-    for step in errand(Workspace().prepare(), "core.jobs.data_commands", "steps", says=CleaningStep):
+    for step in run_child_job(Workspace().prepare(), "core.jobs.data_commands", "steps", result_type=CleaningStep):
         if as_json:
             out_json(step)
             continue
@@ -102,7 +102,7 @@ def preview(
     told, number = Narrator(), 0
     with tempfile.TemporaryDirectory(prefix="preview-", dir=workspace.cache) as place:
         task = ("preview", msgspec.json.encode(recipe).decode(), place, str(documents), str(limit))
-        for event in errand(workspace, "core.jobs.data_commands", *task, says=AnyEvent):
+        for event in run_child_job(workspace, "core.jobs.data_commands", *task, result_type=AnyEvent):
             if as_json:
                 if isinstance(event, Excerpt | CleaningReport):
                     out_json(event)
@@ -153,7 +153,7 @@ def prepare(what: str, preset: str | None, overrides: tuple[str, ...], part: str
     told, made = Narrator(), ""
     task = ("prepare", msgspec.json.encode(recipe).decode(), str(index), str(count))
     try:
-        for event in errand(workspace, "core.jobs.data_commands", *task, says=AnyEvent):
+        for event in run_child_job(workspace, "core.jobs.data_commands", *task, result_type=AnyEvent):
             _narrate(told, event)
             if isinstance(event, StageFinished | StageSkipped):
                 made = event.artifact
@@ -194,7 +194,9 @@ def export(name: str, stage: str, to: Path | None, force: bool) -> None:
     if to.exists() and not force:
         raise ExportError("the file is there already", where=str(to), todo="name another with --to, or add --force")
     told = _Percent()
-    for event in errand(workspace, "core.jobs.data_commands", "export", str(artifact), stage, str(to), says=AnyEvent):
+    for event in run_child_job(
+        workspace, "core.jobs.data_commands", "export", str(artifact), stage, str(to), result_type=AnyEvent
+    ):
         if isinstance(event, Progress):
             told.tell(event)
     out(str(to))

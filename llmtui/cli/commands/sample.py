@@ -26,8 +26,7 @@ from llmtui.cli.commands.options import (
 )
 from llmtui.cli.console import out, out_json, say
 from llmtui.cli.unmask_output import States
-from llmtui.clients.chat_session import replies
-from llmtui.clients.sampler import Sampler
+from llmtui.clients.inference_client import InferenceClient
 from llmtui.view.units import cost, perplexity
 
 
@@ -122,15 +121,15 @@ def sample(
 
 
 async def _draw(workspace: Workspace, request: Generate, *, show: bool, as_json: bool) -> None:
-    """Stream the text, or print all of it as one object. Raises ReplyError, InferenceProcessError."""
-    sampler, text = Sampler(workspace), ""
+    """Stream the text, or print all of it as one object. Raises InferenceError, InferenceProcessError."""
+    client, text = InferenceClient(workspace), ""
     told: dict[str, Any] = {"prompt": request.prompt} | structs.asdict(request.sampling)
     told |= {name: given for name in ("suffix", "order", "looks") if (given := getattr(request, name))}
     states = States(request, as_json=as_json) if show else None
     streams = not as_json and not show
     open_line = False
     try:
-        async with aclosing(replies(sampler, request)) as came:
+        async with aclosing(client.stream(request)) as came:
             async for reply in came:
                 match reply:
                     case Loaded():
@@ -164,15 +163,15 @@ async def _draw(workspace: Workspace, request: Generate, *, show: bool, as_json:
             states.leave()
         raise
     finally:
-        await sampler.close()
+        await client.close()
 
 
 async def _rank(workspace: Workspace, request: Likeliest, as_json: bool) -> None:
-    """Print the texts, the likeliest first, each behind a line about it or as an object. Raises ReplyError,
+    """Print the texts, the likeliest first, each behind a line about it or as an object. Raises InferenceError,
     InferenceProcessError."""
-    sampler, checkpoint = Sampler(workspace), ""
+    client, checkpoint = InferenceClient(workspace), ""
     try:
-        async with aclosing(replies(sampler, request)) as came:
+        async with aclosing(client.stream(request)) as came:
             async for reply in came:
                 match reply:
                     case Loaded(checkpoint=checkpoint):
@@ -186,4 +185,4 @@ async def _rank(workspace: Workspace, request: Likeliest, as_json: bool) -> None
                         say(f"{reply.index + 1}. {figures}, {plural(reply.tokens, 'token')}")
                         out(request.prompt + reply.text)
     finally:
-        await sampler.close()
+        await client.close()

@@ -18,8 +18,7 @@ from llmtui.cli.commands.checkpoint import as_cleaned, checkpoint_option, place_
 from llmtui.cli.commands.lookup import run_with_checkpoint
 from llmtui.cli.commands.options import NAMED, TextArgumentError, json_option, run_option, text_of
 from llmtui.cli.console import out, out_json, say
-from llmtui.clients.chat_session import ReplyError, replies
-from llmtui.clients.sampler import Sampler
+from llmtui.clients.inference_client import InferenceClient, InferenceError
 from llmtui.view.table import table
 from llmtui.view.units import cost, duration, perplexity, rate
 
@@ -80,12 +79,12 @@ async def _score(
 
     Raises ScoreError, InferenceProcessError.
     """
-    sampler, checkpoint = Sampler(workspace), str(place)
+    client, checkpoint = InferenceClient(workspace), str(place)
     try:
         for name, text in texts:
             request = Score(id=0, checkpoint=checkpoint, cleaning=cleaning, text=text)
             began = spoke = 0.0
-            async with aclosing(replies(sampler, request)) as came:
+            async with aclosing(client.stream(request)) as came:
                 async for reply in came:
                     match reply:
                         case Loaded(checkpoint=checkpoint):
@@ -101,10 +100,10 @@ async def _score(
                             scored.append((name, reply))
                             if as_json:
                                 out_json(_record(name, checkpoint, reply))
-    except ReplyError as refused:
+    except InferenceError as refused:
         raise ScoreError(refused.what, where=name, todo=refused.todo) from None
     finally:
-        await sampler.close()
+        await client.close()
 
 
 def _record(name: str, checkpoint: str, found: Scored) -> dict[str, object]:

@@ -24,7 +24,7 @@ from llmtui.cli.commands.lookup import artifact_of
 from llmtui.cli.commands.options import NAMED, NamedPath, json_option, run_argument, yes_option
 from llmtui.cli.commands.recipe_argument import ensure_agreed
 from llmtui.cli.console import out, out_json, say
-from llmtui.clients.child_job import errand
+from llmtui.clients.child_job import run_child_job
 from llmtui.view.table import table
 from llmtui.view.units import size
 
@@ -120,7 +120,7 @@ def compare(vocabularies: tuple[str, ...], corpus: str, yes: bool, as_json: bool
         ensure_agreed(workspace, Recipe(source=Source(corpus=source)), yes)
     with tempfile.TemporaryDirectory(prefix="compare-", dir=workspace.cache) as place:
         asked = msgspec.json.encode(Compare(vocabularies=choices, corpus=source, clean=clean)).decode()
-        answers = errand(workspace, "core.tokenize.compare", asked, place, says=Note | Row | Compared)
+        answers = run_child_job(workspace, "core.tokenize.compare", asked, place, result_type=Note | Row | Compared)
         _tell(answers, as_json)
 
 

@@ -18,8 +18,7 @@ from llmtui.cli.commands.checkpoint import checkpoint_option, place_of, tell
 from llmtui.cli.commands.lookup import run_with_checkpoint
 from llmtui.cli.commands.options import json_option, prompt_of, run_option, sampling_options, sampling_settings
 from llmtui.cli.console import out, out_json
-from llmtui.clients.chat_session import ReplyError, replies
-from llmtui.clients.sampler import Sampler
+from llmtui.clients.inference_client import InferenceClient, InferenceError
 from llmtui.view.inspect_report import Teller
 
 
@@ -108,9 +107,9 @@ async def _show(workspace: Workspace, name: str, request: Look | Describe, telle
 
     Raises InspectError, InferenceProcessError.
     """
-    sampler = Sampler(workspace)
+    client = InferenceClient(workspace)
     try:
-        async with aclosing(replies(sampler, request)) as came:
+        async with aclosing(client.stream(request)) as came:
             async for reply in came:
                 match reply:
                     case Loaded():
@@ -124,7 +123,7 @@ async def _show(workspace: Workspace, name: str, request: Look | Describe, telle
                     case Seen(sight=sight) if teller is not None:
                         for section in teller.tell(sight):
                             out(section + "\n")
-    except ReplyError as refused:
+    except InferenceError as refused:
         raise InspectError(refused.what, where=refused.where, todo=refused.todo) from None
     finally:
-        await sampler.close()
+        await client.close()

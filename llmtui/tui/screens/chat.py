@@ -145,7 +145,7 @@ class Chat(WorkScreen):
         if glance is None or checkpoint is None:
             return None
         if glance.run.id not in self._turns:
-            self._turns[glance.run.id] = Turns(self.bench.sampler, glance.run, checkpoint.path.name)
+            self._turns[glance.run.id] = Turns(self.bench.inference_client, glance.run, checkpoint.path.name)
         return self._turns[glance.run.id]
 
     def _draw(self) -> None:

@@ -1,4 +1,4 @@
-"""An errand for tests: `python -m tests.errands TASK`."""
+"""A child job for tests: `python -m tests.child_jobs TASK`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from core.processes.child_job import Failed, carry_out
 def work(task: str) -> Iterator[Event | Failed]:
     print("a library that chatters")
     yield Note(text="begun")
-    if task == "trouble":
+    if task == "busy":
         raise BusyError("it is taken", where="here", kept="all of it", todo="wait")
-    if task == "surprise":
+    if task == "unexpected":
         raise ZeroDivisionError("by zero")
-    if task == "nonsense":
+    if task == "invalid":
         yield Failed(doing="x", what=5)  # type: ignore[arg-type]
     if task == "full":
         raise OSError(28, "No space left on device", "/somewhere")
