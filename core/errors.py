@@ -1,6 +1,6 @@
-"""Everything that can go wrong for a reason a person can understand.
+"""The exceptions that users see, and the sentence made of them.
 
-Each room raises its own subclass, carrying facts; the sentence a person reads is made in `sentence` alone.
+Each module raises its own subclass of `LlmtuiError`, which carries facts; `LlmtuiError.sentence` formats them.
 """
 
 from __future__ import annotations
@@ -15,35 +15,35 @@ from typing import ClassVar
 
 
 class LlmtuiError(Exception):
-    """Something went wrong that the person in front of the screen can do something about.
+    """Base class of errors that the user can act on.
 
-    what: what happened, a clause that reads after "cannot train: ". where: file, field, step. kept: what is
-    safe. todo: what to do next. Any of these may quote hostile text; whoever shows them sanitises.
+    what: what happened, a clause that reads after "cannot train: ". where: file, field or step. kept: which results
+    are safe. todo: what to do next. Each may quote untrusted text; `llmtui.view.sanitize` escapes it before display.
     """
 
     exit_code: ClassVar[int] = 1
     doing: ClassVar[str] = "go on"
-    """What could not be done, an infinitive: "cannot {doing}: {what}"."""
+    """The failed operation, an infinitive: "cannot {doing}: {what}"."""
 
     def __init__(self, what: str, *, where: str = "", kept: str = "", todo: str = "") -> None:
         super().__init__(what)
         self.what, self.where, self.kept, self.todo = what, where, kept, todo
 
     def sentence(self) -> str:
-        """The message for a person: one line, then what was kept and what to do, a line each."""
+        """The error message: one line, then `kept` and `todo` on a line each."""
         lines = [f"cannot {self.doing}: {self.what}" + (f"   ({self.where})" if self.where else "")]
         lines += [line for line in (self.kept, self.todo) if line]
         return "\n        ".join(lines)
 
 
 class UsageError(LlmtuiError):
-    """The request itself is wrong: a recipe, a name, an option."""
+    """The request itself is invalid: a recipe, a name, an option."""
 
     exit_code = 2
 
 
 class BusyError(LlmtuiError):
-    """Somebody else is at it; trying again later may work."""
+    """Another process uses the resource; a retry later may succeed."""
 
     exit_code = 75
 
@@ -68,8 +68,8 @@ class DiskError(LlmtuiError):
     doing = "write"
 
     @classmethod
-    def of(cls, error: OSError, path: object, kept: str = "") -> DiskError:
-        """The same trouble whatever was being written: `error` while writing to `path`."""
+    def from_oserror(cls, error: OSError, path: object, kept: str = "") -> DiskError:
+        """The DiskError of `error`, raised while `path` was written. kept: which results are safe."""
         reason = error.strerror or str(error)
         return cls(
             reason[:1].lower() + reason[1:],
@@ -80,17 +80,17 @@ class DiskError(LlmtuiError):
 
 
 class ProcessKilledError(LlmtuiError):
-    """It broke off from outside, as when a process is killed: nothing is wrong with what was to be done."""
+    """A process was killed from outside: the work itself is valid and can be resumed."""
 
     exit_code = 4
 
 
 class HostMemoryError(LlmtuiError):
-    """More memory was asked for than there is, or than this process may have."""
+    """The main memory, or the limit of this process, is exhausted."""
 
     @classmethod
-    def here(cls, kept: str = "") -> HostMemoryError:
-        """The same trouble wherever it ran out. Names the limit that `ulimit -v` has set, if it has."""
+    def from_limits(cls, kept: str = "") -> HostMemoryError:
+        """The error with the limit set by `ulimit -v`, if there is one."""
         limit, _ = resource.getrlimit(resource.RLIMIT_AS)
         if limit == resource.RLIM_INFINITY:
             return cls("memory ran out", kept=kept, todo="free some memory, or take a smaller model or batch")
@@ -101,52 +101,49 @@ class HostMemoryError(LlmtuiError):
         )
 
 
-OUT_OF_MEMORY = (
+OUT_OF_MEMORY_MESSAGES = (
     *("allocate memory", "out of memory", "bad_alloc", "memory allocation of", "failed to map segment"),
     *("_STATUS_ALLOC_FAILED", "can't start new thread", "Failed to launch worker thread"),
 )
-"""In the words of other errors: allocators, loaders and libraries that have no class for it."""
+"""Messages of allocators, loaders and libraries that have no exception class for it."""
 
 
-def ran_out(error: BaseException) -> bool:
-    """Whether `error` says that memory has run out."""
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether `error` reports that memory is exhausted."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno == errno.ENOMEM
-    # classes of torch and of Arrow by their names: this is imported where neither is
+    # the classes of torch and Arrow by name: this module imports neither
     kind = type(error).__name__
     if isinstance(error, MemoryError) or kind == "OutOfMemoryError":
         return True
-    speaks = isinstance(error, RuntimeError | ImportError | OSError) or kind == "ArrowException"
-    return speaks and any(sign in str(error) for sign in OUT_OF_MEMORY)
+    has_message = isinstance(error, RuntimeError | ImportError | OSError) or kind == "ArrowException"
+    return has_message and any(message in str(error) for message in OUT_OF_MEMORY_MESSAGES)
 
 
 def log(text: str) -> None:
-    """Write `text` on standard error, which in a process of ours is a file.
-
-    A full disk behind it keeps nobody from saying elsewhere what went wrong.
-    """
+    """Write `text` to standard error, which in child processes is a log file. Ignores a full disk."""
     with contextlib.suppress(OSError):
         sys.stderr.write(text.rstrip("\n") + "\n")
         sys.stderr.flush()
 
 
 def as_llmtui_error(error: BaseException, path: object = "") -> LlmtuiError:
-    """What to say of `error`, whatever it is. path: of the file at work, for an OSError that names none."""
+    """`error` as an LlmtuiError. path: the file in use, for an OSError without a file name."""
     if isinstance(error, LlmtuiError):
         return error
-    if ran_out(error):
-        return HostMemoryError.here()
+    if is_out_of_memory(error):
+        return HostMemoryError.from_limits()
     if isinstance(error, OSError):
-        return DiskError.of(error, error.filename or path)
-    return UnexpectedError(f"an error nobody foresaw: {type(error).__name__}: {error}")
+        return DiskError.from_oserror(error, error.filename or path)
+    return UnexpectedError(f"an unexpected error: {type(error).__name__}: {error}")
 
 
 class UnexpectedError(LlmtuiError):
-    """A mistake of the program's own: whoever says it writes the traceback down."""
+    """A bug in this program; the caller logs the traceback."""
 
 
-def nearest(name: str, names: Iterable[str], form: str = "{}") -> str:
-    """ "did you mean X?", or nothing when no name is near. form: how a name is written where it is used."""
-    there = {known.lower(): known for known in names}
-    close = difflib.get_close_matches(name.lower(), there, n=1, cutoff=0.5)
-    return f"did you mean {form.format(there[close[0]])!r}?" if close else ""
+def did_you_mean(name: str, names: Iterable[str], form: str = "{}") -> str:
+    """ "did you mean X?" with the closest of `names`, or "" if none is close. form: format string for the name."""
+    by_lower = {known.lower(): known for known in names}
+    close = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
+    return f"did you mean {form.format(by_lower[close[0]])!r}?" if close else ""

@@ -90,14 +90,14 @@ def _cached(group: Path) -> int:
     return int(stat.get("total_inactive_file", stat.get("inactive_file", 0)))
 
 
-def forget_peak() -> None:
+def reset_peak_memory() -> None:
     """Let `peak_memory` speak of what comes from now on, where the system can do that."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_memory() -> int:
-    """The most resident memory this process has had, in bytes; since `forget_peak` on Linux."""
+    """The most resident memory this process has had, in bytes; since `reset_peak_memory` on Linux."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):

@@ -1,7 +1,7 @@
-"""Reading JSON and TOML that lies on a disk: whatever has become of it, there is one kind of error.
+"""Parses JSON and TOML files; every failure is a ParseError.
 
-The parsers raise more than their own errors: a flipped bit in a text is a UnicodeDecodeError, ten thousand brackets
-are a RecursionError, a number of five thousand digits is a ValueError. Every reader of a file goes through here.
+The parsers raise more than their own exceptions: invalid UTF-8 is a UnicodeDecodeError, ten thousand brackets are a
+RecursionError, a number of five thousand digits is a ValueError.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ T = TypeVar("T")
 Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 """An integer of 64 bits, which a float can represent: longer ones in a file are damage."""
 
-BYTE_ORDER_MARKS = (  # the longer first: UTF-32's begins with UTF-16's
+BYTE_ORDER_MARKS = (  # longest first: UTF-32's mark starts with UTF-16's
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-"""How a text may begin, and what it then is written in: editors and shells of Windows write such marks."""
+"""Byte order marks and their encodings; editors and shells of Windows write them."""
 
 
 class ParseError(ValueError):
-    """The content is not what it should be; the message says why, a clause."""
+    """The content is invalid; the message is a clause that says why."""
 
 
 def parse(decode: Callable[[bytes], T], raw: bytes) -> T:
-    """What `decode`, the method of a msgspec decoder, makes of `raw`. Raises ParseError."""
+    """Apply `decode`, a method of a msgspec decoder, to `raw`. Raises ParseError."""
     try:
         return decode(raw)
     except (ValueError, ArithmeticError, RecursionError) as error:  # msgspec's own errors are ValueErrors
@@ -61,7 +61,7 @@ def parse_toml(text: str) -> dict[str, Any]:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The tables in the file `path`, which a person wrote. Raises OSError, ParseError."""
+    """The tables in the file `path`. Raises OSError, ParseError."""
     try:
         text = decode_text(path.read_bytes()).replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
@@ -70,7 +70,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def decode_text(raw: bytes) -> str:
-    """The text in bytes: UTF-8, unless they begin with the byte order mark of another. Raises UnicodeDecodeError."""
+    """Decode `raw` as UTF-8, or as its byte order mark says. Raises UnicodeDecodeError."""
     mark, encoding = next((known for known in BYTE_ORDER_MARKS if raw.startswith(known[0])), (b"", "utf-8"))
     return raw[len(mark) :].decode(encoding)
 

@@ -1,15 +1,15 @@
-"""A number and what there are so many of: the one place that knows how a plural is made."""
+"""Counts with their nouns in singular or plural."""
 
 from __future__ import annotations
 
 
 def plural(number: float, noun: str, *, written: str = "") -> str:
-    """`1 document`, `2 documents`, `1,204 entries`. written: the number as it is to stand there, such as 3.41M."""
+    """`1 document`, `2 documents`, `1,204 entries`. written: the number as already formatted, such as 3.41M."""
     return f"{written or format(number, ',')} {noun if number == 1 else many(noun)}"
 
 
 def verb(number: float, single: str, several: str) -> str:
-    """The form of a verb that goes with so many: `verb(lost, "was", "were")`."""
+    """The verb form that agrees with `number`: `verb(lost, "was", "were")`."""
     return single if number == 1 else several
 
 
@@ -21,5 +21,5 @@ def many(noun: str) -> str:
 
 
 def one(nouns: str) -> str:
-    """The noun of which `nouns` is the plural, as the names of facts are: documents, files, entries."""
+    """The singular of `nouns`, such as documents, files or entries."""
     return nouns[:-3] + "y" if nouns.endswith("ies") else nouns.removesuffix("s")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from core.errors import BusyError
 from core.events import Event, Note
-from core.processes.child_job import Failed, carry_out
+from core.processes.child_job import Failed, run_and_report
 
 
 def work(task: str) -> Iterator[Event | Failed]:
@@ -29,4 +29,4 @@ def work(task: str) -> Iterator[Event | Failed]:
 
 
 if __name__ == "__main__":
-    sys.exit(carry_out(lambda: work(sys.argv[1])))
+    sys.exit(run_and_report(lambda: work(sys.argv[1])))

@@ -498,7 +498,7 @@ def test_a_home_that_is_a_file_is_told_with_what_to_do(
     ],
 )
 def test_what_to_do_about_a_disk_fits_what_is_wrong_with_it(number: int, advice: str) -> None:
-    assert advice in DiskError.of(OSError(number, os.strerror(number)), "x").sentence()
+    assert advice in DiskError.from_oserror(OSError(number, os.strerror(number)), "x").sentence()
 
 
 @pytest.mark.parametrize("field", ["train.seed", "source.seed", "preprocess.seed"])

@@ -9,7 +9,7 @@ import pytest
 
 from core.events import AttemptEnded, AttemptStarted, Event, Progress, StageFinished, StageStarted
 from core.recipe.file import load
-from core.recipe.init_spec import located
+from core.recipe.init_spec import resolve_init
 from core.runs.control import ask_pause
 from core.runs.directory import Run, State, find_run
 from core.storage.files import write_atomic
@@ -112,10 +112,10 @@ def test_the_newest_run_of_a_name_that_has_a_checkpoint_is_asked_and_it_is_said(
         assert said == f"{bad.id} has no checkpoint (failed: the source is gone); taking {good.id}\n"
     assert run_with_checkpoint(workspace, bad.id).id == bad.id, "an id means that run"
     assert find_run(workspace, "tiny").id == bad.id
-    assert located("run:Tiny", workspace.cache, workspace) == f"run:{good.id}"
-    assert located("run:tiny@100", workspace.cache, workspace) == f"run:{good.id}@100"
+    assert resolve_init("run:Tiny", workspace.cache, workspace) == f"run:{good.id}"
+    assert resolve_init("run:tiny@100", workspace.cache, workspace) == f"run:{good.id}@100"
     newest = newer(newer(speaking(workspace, 200)))
-    assert located("run:tiny@100", workspace.cache, workspace) == f"run:{good.id}@100"
+    assert resolve_init("run:tiny@100", workspace.cache, workspace) == f"run:{good.id}@100"
     offers = Offers(workspace, [])
     assert offers.find("tiny").run.id == newest.id and offers.find("tiny@100").run.id == good.id
 

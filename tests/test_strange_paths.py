@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from core.sources.catalog import UnknownSourceError, located, source_name
+from core.sources.catalog import UnknownSourceError, resolve_corpus, source_name
 from core.storage.files import private
 from core.storage.workspace import Workspace, WorkspaceError
 from llmtui.cli.console import out_json
@@ -61,7 +61,7 @@ def test_bytes_that_are_no_text_in_a_path_are_shown_and_refused_where_they_would
     (odd / "text.txt").write_text("some text")
     monkeypatch.chdir(odd)
     with pytest.raises(UnknownSourceError, match="UTF-8"):
-        located("text.txt")
+        resolve_corpus("text.txt")
     out_json({"path": str(odd), "of": [float("nan"), {str(odd): 1}]})
     told = json.loads(capsys.readouterr().out)
     assert told["path"].endswith("caf\ufffd")

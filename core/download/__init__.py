@@ -21,7 +21,7 @@ from core.download.text_column import TextColumnError
 from core.events import Event
 from core.processes.progress import ProgressMeter
 from core.recipe.schema import Source
-from core.sources.catalog import BUILT_IN, kind_of, located
+from core.sources.catalog import BUILT_IN, kind_of, resolve_corpus
 from core.storage.artifact import Artifact, Facts, Staging, fingerprint
 from core.storage.documents import SHARD_BYTES, write_batches
 from core.storage.shard_names import published_shards, shard_name
@@ -55,7 +55,7 @@ def identify(recipe: Source) -> str:
     if kind == "hub":
         return identity(recipe)
     if kind == "url":
-        return fingerprint("url", located(recipe.corpus))
+        return fingerprint("url", resolve_corpus(recipe.corpus))
     files = [(file.name, file.size, file.mtime_ns) for file in list_source(recipe.corpus)]
     built_in = recipe.corpus in BUILT_IN
     place = platform.python_version() if built_in else str(Path(recipe.corpus).expanduser().resolve())

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from core.download.library import is_table
 from core.errors import LlmtuiError
-from core.sources.catalog import UnknownSourceError, is_pattern, located
+from core.sources.catalog import UnknownSourceError, is_pattern, resolve_corpus
 
 _NOT_LIBRARY = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
 
@@ -53,7 +53,7 @@ def list_source(corpus: str) -> list[Found]:
     """
     if corpus == "stdlib":
         return _library()
-    place = located(corpus)
+    place = resolve_corpus(corpus)
     if is_pattern(place):
         return _matching(corpus, Path(place))
     path = Path(place)

@@ -25,7 +25,7 @@ from core.download.ssrf import Client, UnreachableError
 from core.events import Event
 from core.parsing import ParseError, read_json
 from core.processes.progress import PROGRESS_INTERVAL, ProgressMeter
-from core.sources.catalog import shown_url
+from core.sources.catalog import redact_url
 from core.storage.artifact import UNFINISHED, fingerprint
 from core.storage.files import write_atomic
 from core.storage.workspace import free_bytes
@@ -101,7 +101,7 @@ def fetch(url: str, folder: Path, patience: Patience | None = None) -> Generator
 
 class _Fetch:
     def __init__(self, url: str, folder: Path, patience: Patience) -> None:
-        self._url, self._shown, self._patience = url, shown_url(url), patience
+        self._url, self._shown, self._patience = url, redact_url(url), patience
         self._path = folder / f"{UNFINISHED}source"
         self._notes = folder / f"{UNFINISHED}source.json"
         self._known = self._recall()

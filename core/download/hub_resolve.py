@@ -15,7 +15,7 @@ from core.download.hub_client import Line
 from core.download.hub_errors import HubError, told
 from core.download.hub_files import DataFile, column_types
 from core.download.text_column import USUAL
-from core.errors import nearest
+from core.errors import did_you_mean
 from core.events import Event, Note
 from core.sources.corpora import EXPORT, Place
 
@@ -168,7 +168,7 @@ def _column(place: Place, types: dict[str, pa.DataType]) -> Generator[Event, Non
         if place.column in types:
             what = f"its column {place.column!r} holds {types[place.column]}, not text"
             raise HubError("choice", what, where=place.repository, todo=todo)
-        hint = nearest(place.column, good)
+        hint = did_you_mean(place.column, good)
         what = f"it has no column {place.column!r}"
         raise HubError("choice", what, where=place.repository, todo=f"{hint}; {todo}" if hint else todo)
     if len(good) == 1:
@@ -184,7 +184,7 @@ def _column(place: Place, types: dict[str, pa.DataType]) -> Generator[Event, Non
 
 def _unknown(what: str, name: str, names: Iterable[str], place: Place) -> HubError:
     names = list(names)
-    hint = nearest(name, names)
+    hint = did_you_mean(name, names)
     listed = f"there are {', '.join(names)}" if len(names) != 1 else f"there is only {names[0]}"
     return HubError(
         "choice",

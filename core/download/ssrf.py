@@ -17,7 +17,7 @@ from urllib3.exceptions import ConnectTimeoutError, LocationParseError, NameReso
 
 from core import __version__
 from core.errors import LlmtuiError
-from core.sources.catalog import PRIVATE_URLS, UnknownSourceError, check_url, private_urls_allowed, shown_url
+from core.sources.catalog import PRIVATE_URLS, UnknownSourceError, check_url, private_urls_allowed, redact_url
 
 REDIRECTS = 5
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
@@ -68,7 +68,7 @@ class Client:
                 raise UnreachableError(
                     f"the server sends us on to where nothing may be read: {trouble.what}", where=trouble.where
                 ) from None
-        raise UnreachableError(f"the server sends us on more than {REDIRECTS} times", where=shown_url(url))
+        raise UnreachableError(f"the server sends us on more than {REDIRECTS} times", where=redact_url(url))
 
     def _manager(self, url: str) -> urllib3.PoolManager:
         parts = urlsplit(url)
@@ -122,10 +122,10 @@ def _check_name(host: str, url: str) -> None:
     except (OSError, UnicodeError):
         # unknown here, and perhaps not to the proxy: names that are never public are not asked for
         if not private_urls_allowed() and ("." not in host.rstrip(".") or host.rstrip(".").endswith(_INSIDE)):
-            raise _inside(host, shown_url(url)) from None
+            raise _inside(host, redact_url(url)) from None
         return
     for *_, place in found:
-        check_address(str(place[0]), shown_url(url))
+        check_address(str(place[0]), redact_url(url))
 
 
 class _Guarded(HTTPConnection):

@@ -14,7 +14,7 @@ from core.errors import LlmtuiError
 from core.events import Progress
 from core.plural import plural
 from core.recipe.schema import Source
-from core.sources.catalog import shown_url
+from core.sources.catalog import redact_url
 from core.storage.artifact import Facts
 from core.storage.documents import SCHEMA
 
@@ -95,10 +95,10 @@ class Limits:
         if self._seen_documents:
             return SubsetError(
                 f"none of its {plural(self._seen_documents, 'document')} came out within the limits",
-                where=shown_url(corpus),
+                where=redact_url(corpus),
                 todo="raise source.max_bytes, or take its beginning: --set source.take=first",
             )
-        return NoTextError("there is not one document in it", where=shown_url(corpus))
+        return NoTextError("there is not one document in it", where=redact_url(corpus))
 
     def _left(self, documents: int, size: int) -> tuple[float, float]:
         """Documents and bytes still wanted."""

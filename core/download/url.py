@@ -12,7 +12,7 @@ from core.download.files import Files
 from core.download.source import Rows
 from core.events import Event
 from core.recipe.schema import Source
-from core.sources.catalog import located, shown_url
+from core.sources.catalog import redact_url, resolve_corpus
 from core.storage.artifact import Facts, Staging
 
 
@@ -21,8 +21,8 @@ class Url:
 
     def __init__(self, recipe: Source, out: Staging) -> None:
         """Raises UnknownSourceError where the URL may not be asked for."""
-        self._url = located(recipe.corpus)
-        self._recipe = replace(recipe, corpus=shown_url(recipe.corpus))
+        self._url = resolve_corpus(recipe.corpus)
+        self._recipe = replace(recipe, corpus=redact_url(recipe.corpus))
         self._folder = out.path
         self.total: float | None = None
         self.facts: Facts = {}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from core.events import CleaningStep, Event
 from core.parsing import parse_json
-from core.processes.child_job import carry_out
+from core.processes.child_job import run_and_report
 from core.recipe.schema import Recipe
 
 # each task imports what it needs: only `prepare` has to wait for torch
@@ -60,4 +60,4 @@ TASKS: dict[str, Callable[..., Iterator[Event]]] = {
 if __name__ == "__main__":
     os.umask(0o077)
     task, *arguments = sys.argv[1:]
-    sys.exit(carry_out(lambda: TASKS[task](*arguments)))
+    sys.exit(run_and_report(lambda: TASKS[task](*arguments)))

@@ -16,7 +16,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from core.processes.child_job import carry_out
+from core.processes.child_job import run_and_report
 
 Numbers = Literal["float32", "bfloat16"]
 
@@ -95,4 +95,4 @@ def look() -> Iterator[Arithmetic]:
 
 
 if __name__ == "__main__":
-    sys.exit(carry_out(look))
+    sys.exit(run_and_report(look))

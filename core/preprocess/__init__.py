@@ -21,7 +21,7 @@ from core.preprocess.phase_runner import PULSE, Round, clean_all, names
 from core.preprocess.phases import DIVIDE, Phase, cut
 from core.preprocess.sampling import BUDGET, Samples, rarity_for
 from core.preprocess.split import CorpusTooSmallError, Split
-from core.processes.pool import Processes, processes_for
+from core.processes.pool import WorkerPool, worker_count
 from core.processes.progress import ProgressMeter
 from core.processes.threads import iterate_in_thread, run_in_thread
 from core.recipe.schema import Preprocess
@@ -65,7 +65,7 @@ class _Work:
     def __init__(self, recipe: Preprocess, documents: Artifact, out: Staging, processes: int | None) -> None:
         self.recipe, self.documents, self.out = recipe, documents, out
         size = int(documents.facts["bytes"])
-        self.processes = Processes(processes or (1 if size < SMALL else processes_for(PROCESS_BYTES)))
+        self.processes = WorkerPool(processes or (1 if size < SMALL else worker_count(PROCESS_BYTES)))
         self.phases = cut(recipe.steps)
         weights = [phase.nanoseconds(recipe.steps) for phase in self.phases] + [DIVIDE]
         self.shares = [weight / sum(weights) for weight in weights]
@@ -182,7 +182,7 @@ class _Work:
                 output.seed, output.budget, output.rarity = self.recipe.seed, budget, rarity_for(report.after.bytes)
                 yield output
 
-        for item in self.processes.in_order(write, prepared(), PULSE):
+        for item in self.processes.map_ordered(write, prepared(), PULSE):
             if item is not None:
                 output, sample = item
                 if not output.written:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from core.errors import as_llmtui_error, ran_out
+from core.errors import as_llmtui_error, is_out_of_memory
 from core.events import CompressionBaseline, Note
 from core.storage.artifact import Artifact
 
@@ -25,7 +25,7 @@ def measure(clean: Artifact) -> Iterator[CompressionBaseline | Note]:
     try:
         yield from _measured(clean)
     except (MemoryError, OSError, pa.ArrowException) as error:
-        why = "memory ran out" if ran_out(error) else as_llmtui_error(error, clean.path).what
+        why = "memory ran out" if is_out_of_memory(error) else as_llmtui_error(error, clean.path).what
         yield Note(text=f"what gzip and xz need for the held-out text was not measured: {why}")
 
 

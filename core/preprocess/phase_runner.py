@@ -18,7 +18,7 @@ from core.preprocess.shard import Task, cleaning, text_bytes, work
 from core.preprocess.shard_index import Array, Fragment, column, place, read_result
 from core.preprocess.shard_stats import document_digest
 from core.preprocess.split import split_key
-from core.processes.pool import Processes
+from core.processes.pool import WorkerPool
 from core.processes.progress import ProgressMeter
 from core.processes.threads import run_in_thread
 from core.recipe.schema import Preprocess
@@ -136,7 +136,7 @@ def clean_all(
     before: Round | None,
     condemned: Sequence[Path],
     out: Staging,
-    processes: Processes,
+    processes: WorkerPool,
 ) -> Generator[float, None, None]:
     """Take every shard of `sources` through a phase, but those that are published already.
 
@@ -183,7 +183,7 @@ def clean_all(
             for _ in run_in_thread(partial(publish, task), ProgressMeter(None), join=True):
                 yield done
     else:
-        for finished in processes.in_order(work, tasks(), PULSE):
+        for finished in processes.map_ordered(work, tasks(), PULSE):
             if finished is not None:
                 # the disk may be busy with what was written before, for seconds
                 for _ in run_in_thread(partial(publish, finished[0]), ProgressMeter(None), join=True):

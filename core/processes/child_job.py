@@ -1,7 +1,7 @@
-"""Short work in a process of its own, for a caller too light to do it: JSON lines on standard output.
+"""The child's side of a job that runs in its own process: JSON lines on standard output.
 
-The lines are events, or other structs that both sides know; the last one is `Failed` when something went wrong. The
-process ends with whoever started it: its standard input is a pipe that closes then.
+The lines are events, or other structs that both sides know; the last one is `Failed` if the job failed. The child
+ends with its parent: its standard input is a pipe that closes then.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from core.events import encode
 
 
 class Failed(Struct, frozen=True, kw_only=True, tag=True):
-    """The `LlmtuiError` that ended it, in parts."""
+    """The `LlmtuiError` that ended the job, field by field."""
 
     doing: str
     what: str
@@ -29,38 +29,38 @@ class Failed(Struct, frozen=True, kw_only=True, tag=True):
     exit_code: int = 1
 
 
-def carry_out(work: Callable[[], Iterator[Struct]]) -> int:
-    """Do `work` and write down what it yields; the exit code."""
+def run_and_report(job: Callable[[], Iterator[Struct]]) -> int:
+    """Run `job` and write each struct it yields as a JSON line. Returns the exit code."""
     out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print must not stand among the lines
-    threading.Thread(target=_end_with_caller, daemon=True).start()
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # output of libraries must not mix with the lines
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     try:
-        for said in work():
-            out.write(encode(said) + b"\n")
+        for message in job():
+            out.write(encode(message) + b"\n")
             out.flush()
         return 0
     except BrokenPipeError:
         return 1
     except KeyboardInterrupt:
         return 130
-    except Exception as error:
-        if not isinstance(error, LlmtuiError):
+    except Exception as caught:
+        if not isinstance(caught, LlmtuiError):
             log(traceback.format_exc())
-        trouble = as_llmtui_error(error)
+        error = as_llmtui_error(caught)
     failed = Failed(
-        doing=trouble.doing,
-        what=trouble.what,
-        where=trouble.where,
-        kept=trouble.kept,
-        todo=trouble.todo,
-        exit_code=trouble.exit_code,
+        doing=error.doing,
+        what=error.what,
+        where=error.where,
+        kept=error.kept,
+        todo=error.todo,
+        exit_code=error.exit_code,
     )
     out.write(encode(failed) + b"\n")
     out.flush()
-    return trouble.exit_code
+    return error.exit_code
 
 
-def _end_with_caller() -> None:
+def _exit_with_parent() -> None:
     while os.read(sys.stdin.fileno(), 4096):
         pass
     os._exit(1)

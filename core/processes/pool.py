@@ -1,4 +1,4 @@
-"""Work spread over the cores by processes of their own, its results in order."""
+"""A pool of worker processes that returns results in order."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ Result = TypeVar("Result")
 
 
 class WorkerDiedError(LlmtuiError):
-    """A process that took a share of the work was ended from outside."""
+    """A worker process was killed, as by the kernel when memory runs out."""
 
 
-class Processes:
-    """Some processes that wait for work; a context manager, which ends them. So does the death of this one.
+class WorkerPool:
+    """A pool of `count` processes; a context manager that terminates them. They also end with this process.
 
-    They start with the first work, and one of them is none: the work is then done in this process.
+    They start with the first call of `map_ordered`. With a count of 1 the work runs in this process.
     """
 
     def __init__(self, count: int) -> None:
         self.count = count
         self._pool: ProcessPoolExecutor | None = None
 
-    def __enter__(self) -> Processes:
+    def __enter__(self) -> WorkerPool:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -43,26 +43,26 @@ class Processes:
                 process.terminate()
             self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def in_order(
-        self, work: Callable[[Item], Result], items: Iterable[Item], every: float
+    def map_ordered(
+        self, work: Callable[[Item], Result], items: Iterable[Item], interval: float
     ) -> Iterator[tuple[Item, Result] | None]:
-        """Each of `items` with its `work(item)`, in their order, computed ahead, at most two a process.
+        """Yield each of `items` with its `work(item)`, in order; up to two items per process are computed ahead.
 
-        A None after each `every` seconds that brought no result: time to tell how far it is. work: a function of a
-        module, or a partial of one; items and results travel between processes, so they should be names and numbers
-        rather than text. Raises what `work` raises, WorkerDiedError.
+        Yields None after each `interval` seconds without a result, so that the caller can report progress. work: a
+        function of a module, or a partial of one. Items and results are pickled, so they should be small. Raises
+        whatever `work` raises, WorkerDiedError.
         """
         if self.count == 1:
             yield from ((item, work(item)) for item in items)
             return
         if self._pool is None:
-            # not forked: the parent has threads (Arrow's, torch's), whose locks a child would find held for ever
+            # not fork: the parent has threads (Arrow's, torch's), and a child would inherit their locks held for ever
             context = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(self.count, context, initializer=_die_with_parent)
         ahead: deque[tuple[Item, Future[Result]]] = deque()
 
         def first() -> Iterator[tuple[Item, Result] | None]:
-            while not wait([ahead[0][1]], timeout=every).done:
+            while not wait([ahead[0][1]], timeout=interval).done:
                 yield None
             item, future = ahead.popleft()
             yield item, future.result()
@@ -76,20 +76,20 @@ class Processes:
                 yield from first()
         except BrokenProcessPool:
             raise WorkerDiedError(
-                "one of its processes was ended, as the system does when memory is short",
+                "one of its processes was killed, as the system does when memory is short",
                 kept="what was complete is kept",
                 todo="free some memory, then resume",
             ) from None
 
 
-def processes_for(each: int) -> int:
-    """How many processes to use that take `each` bytes of memory: the cores, within a sixteenth of the memory."""
-    fit = int(psutil.virtual_memory().total) // 16 // each
+def worker_count(bytes_per_worker: int) -> int:
+    """How many worker processes to use: one per core, within a sixteenth of the machine's memory."""
+    fit = int(psutil.virtual_memory().total) // 16 // bytes_per_worker
     return max(1, min(cores(), max(2, fit)))
 
 
 def _die_with_parent() -> None:
-    """An executor's processes wait for work even after their parent was killed: end them with it."""
+    """End this worker with its parent: an executor's processes would wait for work for ever."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 

@@ -14,7 +14,7 @@ import tomli_w
 from msgspec import Struct
 
 from core import parsing
-from core.errors import UsageError, nearest
+from core.errors import UsageError, did_you_mean
 from core.recipe import init_spec
 from core.recipe.model_config import InitError
 from core.recipe.scaling import dialled
@@ -127,7 +127,7 @@ def load(
 
     preset: a name from `presets()`. overrides: `section.field=value` strings, the value in TOML or a bare word.
     base: tables that the caller worked out itself, such as the source named on the command line.
-    In each layer model.depth stands below everything else the layer says; model.init is written as `start.located`.
+    In each layer model.depth has the lowest priority; model.init is resolved by `init_spec.resolve_init`.
     Raises RecipeError that names the layer, the field, what it takes and the nearest right name.
     """
     tables: dict[str, Any] = {}
@@ -135,7 +135,7 @@ def load(
         there = presets()
         if preset not in there:
             raise RecipeError(
-                f"there is no preset {preset!r}", todo=nearest(preset, there) or f"there is: {', '.join(there)}"
+                f"there is no preset {preset!r}", todo=did_you_mean(preset, there) or f"there is: {', '.join(there)}"
             )
         _lay(tables, _checked(read_toml(there[preset]), f"preset {preset}"))
     if file is not None:
@@ -173,7 +173,7 @@ def _lay(tables: dict[str, Any], layer: dict[str, Any], folder: Path | None = No
     _merge(tables, layer)
     if isinstance(init := model.get("init"), str):
         with _as_recipe_trouble():
-            tables["model"]["init"] = init_spec.located(init, folder or Path.cwd(), Workspace())
+            tables["model"]["init"] = init_spec.resolve_init(init, folder or Path.cwd(), Workspace())
 
 
 def _implied(model: Mapping[str, Any]) -> dict[str, Any]:
@@ -247,14 +247,14 @@ def _meant(key: str, known: Mapping[str, Field], sections: Collection[str]) -> s
     """Which field or section a wrong `key` may stand for, or where the right ones are."""
     section, dot, name = key.partition(".")
     there = [field.name for field in known.values() if field.section == section]
-    if dot and (close := nearest(name, there, f"{section}.{{}}")):
+    if dot and (close := did_you_mean(name, there, f"{section}.{{}}")):
         return close
     elsewhere = [field.key for field in known.values() if field.name == (name or section)]
     if elsewhere:  # the right name in another section, or in none
         return "did you mean " + " or ".join(map(repr, elsewhere)) + "?"
     if dot:
         return f"[{section}] has {', '.join(there)}"
-    close = nearest(key, sections) or nearest(key, known)
+    close = did_you_mean(key, sections) or did_you_mean(key, known)
     return close or f"sections are {', '.join(sorted(sections))}; `llmtui recipe` prints all fields"
 
 
@@ -271,7 +271,7 @@ def _check_value(field: Field, value: Any, where: str) -> None:
     except msgspec.ValidationError as error:
         if unknown := _UNKNOWN.search(str(error)):  # in a table of its own
             inside = field.allowed.rpartition("a table of ")[2].split(", ")
-            todo = nearest(unknown[1], inside) or f"there is {', '.join(inside)}"
+            todo = did_you_mean(unknown[1], inside) or f"there is {', '.join(inside)}"
             raise RecipeError(f"unknown field {unknown[1]!r} in {field.key}", where=where, todo=todo) from None
         shown = str(value).lower() if isinstance(value, bool) else repr(value)
         todo = f"{field.key}: {field.description}"
@@ -286,7 +286,7 @@ def _check_together(recipe: Recipe, where: str) -> None:
         raise RecipeError(
             f"source.encoding = {encoding!r} is no encoding of text",
             where=where or "[source]",
-            todo=nearest(encoding, aliases.aliases.values()) or "such as utf-8, utf-16, cp1250, iso8859-2, koi8-r",
+            todo=did_you_mean(encoding, aliases.aliases.values()) or "such as utf-8, utf-16, cp1250, iso8859-2, koi8-r",
         )
     width, heads = recipe.model.n_embd, recipe.model.n_head
     if recipe.model.positions == "rotary" and width % heads == 0 and width // heads % 2:

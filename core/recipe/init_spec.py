@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from core.checkpoints import checkpoint_paths, step_of
-from core.errors import nearest
+from core.errors import did_you_mean
 from core.recipe.model_config import AS_GPT2, InitError, described, published_form, read_json
 from core.recipe.schema import Model, Recipe, Tokenize
 from core.storage.workspace import Workspace
@@ -70,13 +70,13 @@ def meant(init: str) -> OfHub | OfRun | Path:
     name = found[1]
     if "/" not in name:
         if name not in _REPOSITORIES:
-            hint = nearest(name, _REPOSITORIES)
+            hint = did_you_mean(name, _REPOSITORIES)
             raise _unclear(init, f"{hint + '; ' if hint else ''}known by a short name are {known}")
         name = _REPOSITORIES[name][0]
     return OfHub(name, found[2] or "main")
 
 
-def located(init: str, folder: Path, workspace: Workspace) -> str:
+def resolve_init(init: str, folder: Path, workspace: Workspace) -> str:
     """`init` as a process needs it that works elsewhere and later: an absolute path, the id of a run.
 
     folder: where a relative path starts from. What cannot be found stays as it is.
@@ -174,7 +174,7 @@ def run_directory(workspace: Workspace, origin: OfRun) -> Path:
         raise InitError(
             f"there is no run {origin.name!r}",
             where="model.init",
-            todo=nearest(origin.name, [*names.values(), *names]) or "`llmtui ls` lists them",
+            todo=did_you_mean(origin.name, [*names.values(), *names]) or "`llmtui ls` lists them",
         )
 
     def has_checkpoint(run: Path) -> bool:

@@ -33,7 +33,7 @@ import msgspec
 from msgspec import Struct
 
 from core import __version__
-from core.errors import BusyError, DiskError, LlmtuiError, UsageError, nearest
+from core.errors import BusyError, DiskError, LlmtuiError, UsageError, did_you_mean
 from core.events import AttemptEnded, AttemptStarted
 from core.model.init_check import look
 from core.parsing import ParseError, parse, parse_json, read_json
@@ -171,7 +171,7 @@ class Run:
         except OSError as error:
             with contextlib.suppress(OSError):
                 remove_tree(staged)
-            raise DiskError.of(error, path) from None
+            raise DiskError.from_oserror(error, path) from None
         return cls(path, file)
 
     @classmethod
@@ -199,7 +199,7 @@ class Run:
         try:
             lock = None if self.writer() is not None else Lock.acquire(self.path / "supervisor.lock")
         except OSError as error:
-            raise DiskError.of(error, self.path, kept="its recipe is as it was") from None
+            raise DiskError.from_oserror(error, self.path, kept="its recipe is as it was") from None
         if lock is None:
             raise RunActiveError(f"{self.id} is running", todo=f"stop it first: llmtui stop {self.id}")
         with lock:
@@ -207,7 +207,7 @@ class Run:
             try:
                 write_atomic(self.path / "run.json", _formatted(file))
             except OSError as error:
-                raise DiskError.of(error, self.path, kept="its recipe is as it was") from None
+                raise DiskError.from_oserror(error, self.path, kept="its recipe is as it was") from None
         self.file = file
 
     # -- what it is -----------------------------------------------------------------------------------------------
@@ -378,14 +378,14 @@ def remove_directory(path: Path) -> None:
             try:
                 lock = Lock.acquire(path / name)
             except OSError as error:
-                raise DiskError.of(error, path, kept="nothing was deleted") from None
+                raise DiskError.from_oserror(error, path, kept="nothing was deleted") from None
             if lock is None:
                 raise RunActiveError(f"{path.name} is running", todo=f"stop it first: llmtui stop {path.name}")
             held.enter_context(lock)
         try:
             remove_tree(path)
         except OSError as error:
-            raise DiskError.of(error, path, kept="nothing was deleted") from None
+            raise DiskError.from_oserror(error, path, kept="nothing was deleted") from None
 
 
 class _Schema(Struct):
@@ -452,5 +452,7 @@ def find_runs(workspace: Workspace, wanted: str | None = None, among: list[Run] 
         raise RunNotFoundError(f"{wanted!r} fits {len(found)} runs", todo=todo)
     if not found:
         names = [name for run in runs for name in (run.name, run.id)]
-        raise RunNotFoundError(f"there is no run {wanted!r}", todo=nearest(name, names) or "`llmtui ls` lists them")
+        raise RunNotFoundError(
+            f"there is no run {wanted!r}", todo=did_you_mean(name, names) or "`llmtui ls` lists them"
+        )
     return found

@@ -85,7 +85,7 @@ def start(run: Run, workspace: Workspace, *, patience: float = 60.0) -> None:
                 start_new_session=True,
             )
     except OSError as error:
-        raise DiskError.of(error, run.path, kept="it was not started") from None
+        raise DiskError.from_oserror(error, run.path, kept="it was not started") from None
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         if run.supervisor() == process.pid:

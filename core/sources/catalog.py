@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
-from core.errors import UsageError, nearest
+from core.errors import UsageError, did_you_mean
 from core.sources.corpora import CORPORA, places
 from core.storage.workspace import name_from
 
@@ -64,7 +64,7 @@ def is_pattern(place: str) -> bool:
     return glob.has_magic(place) and not _exists(place)
 
 
-def located(corpus: str) -> str:
+def resolve_corpus(corpus: str) -> str:
     """`corpus` as a run needs it: a built-in name, an address, or the absolute path or pattern of what is there.
 
     Raises UnknownSourceError or CorpusError with the nearest right name.
@@ -103,7 +103,7 @@ def private_urls_allowed() -> bool:
 
 def check_url(url: str) -> str:
     """`url` itself when it may be asked for. Raises UnknownSourceError, without repeating what may be a password."""
-    shown = shown_url(url)
+    shown = redact_url(url)
     scheme = url.partition(":")[0].lower()
     if scheme not in ("http", "https"):
         raise UnknownSourceError(f"an address that begins with {scheme!r} cannot be read", where=shown, todo=_KNOWN)
@@ -129,7 +129,7 @@ def check_url(url: str) -> str:
     return url
 
 
-def shown_url(url: str) -> str:
+def redact_url(url: str) -> str:
     """A URL for people and journals: without a password, and without the query, which may be as good as one."""
     url = url.partition("#")[0].partition("?")[0]
     return re.sub(r"^([^/]*//)[^/]*@", r"\1", url)
@@ -148,7 +148,7 @@ def _unknown(corpus: str, path: Path) -> UnknownSourceError:
     except (OSError, ValueError):
         beside = []
     hint = "did you mean " + repr(f"hf:{corpus.lower()}") + "?" if corpus.lower() in CORPORA else ""
-    hint = hint or nearest(path.name, [*BUILT_IN, *beside])
+    hint = hint or did_you_mean(path.name, [*BUILT_IN, *beside])
     return UnknownSourceError(
         f"{corpus!r} is not built in, and there is no such file or folder",
         where="source.corpus",

@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from core.errors import UsageError, nearest
+from core.errors import UsageError, did_you_mean
 
 PREFIX = "hf:"
 EXPORT = "refs/convert/parquet"
@@ -174,7 +174,7 @@ def places(corpus: str) -> tuple[Place, ...]:
     if (by_name := CORPORA.get(name.lower())) is not None:
         return by_name.places if revision is None else (replace(by_name.places[0], revision=revision),)
     if "/" not in name:
-        hint = nearest(name.lower(), CORPORA)
+        hint = did_you_mean(name.lower(), CORPORA)
         raise CorpusError(
             f"{name!r} is none of the corpora known by a short name",
             where="source.corpus",

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from core import download
-from core.errors import UsageError, nearest
+from core.errors import UsageError, did_you_mean
 from core.events import Event, Note
 from core.parsing import parse_json
 from core.preprocess.split import cut_at_line
-from core.processes.child_job import carry_out
+from core.processes.child_job import run_and_report
 from core.processes.progress import ProgressMeter
 from core.recipe.schema import Source
 from core.storage.artifact import Artifact, Staging
@@ -111,7 +111,7 @@ def _check(choice: Choice) -> None:
     if name != "bpe":
         raise CompareError(
             f"there is no vocabulary {choice.name!r}",
-            todo=nearest(choice.name, known) or f"one of {', '.join(known)}, bpe:SIZE, or a run",
+            todo=did_you_mean(choice.name, known) or f"one of {', '.join(known)}, bpe:SIZE, or a run",
         )
     if not size.isdecimal() or not 257 <= int(size) <= 1_000_000:
         raise CompareError(
@@ -194,4 +194,4 @@ def _divided(parts: Sequence[DocumentPart]) -> tuple[list[DocumentPart], list[Do
 
 if __name__ == "__main__":
     asked, place = sys.argv[1:]
-    sys.exit(carry_out(lambda: compare(parse_json(asked, Compare), Path(place))))
+    sys.exit(run_and_report(lambda: compare(parse_json(asked, Compare), Path(place))))

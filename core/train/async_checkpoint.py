@@ -78,7 +78,7 @@ class Saver:
         try:
             self._succeed(self._write(snapshot, time.monotonic()))
         except OSError as error:
-            raise DiskError.of(error, self._directory, kept=self.kept()) from None
+            raise DiskError.from_oserror(error, self._directory, kept=self.kept()) from None
         return self.poll()
 
     def poll(self) -> list[Event]:
@@ -97,7 +97,7 @@ class Saver:
         try:
             self._succeed(future.result())
         except OSError as error:
-            self._fail(step, DiskError.of(error, self._directory))
+            self._fail(step, DiskError.from_oserror(error, self._directory))
 
     def kept(self) -> str:
         """Which checkpoint is safe, in words. Waits for what is being written."""

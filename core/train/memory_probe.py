@@ -12,9 +12,9 @@ import psutil
 import torch
 from torch.optim import Optimizer
 
-from core.errors import ran_out
+from core.errors import is_out_of_memory
 from core.events import TrainingForecast
-from core.hardware import available_memory, forget_peak, peak_memory
+from core.hardware import available_memory, peak_memory, reset_peak_memory
 from core.model.count import parameters
 from core.model.device import Device
 from core.model.gpt import GPT
@@ -93,7 +93,7 @@ def plan(
     """
     weights = 4 * parameters(recipe.model, model.vocab_size).total
     process = 0 if device.name == "cuda" else max(0, psutil.Process().memory_info().rss - weights)
-    forget_peak()
+    reset_peak_memory()
 
     def tried(size: int) -> Timing | None:
         with untouched(model, optimizers):
@@ -102,7 +102,7 @@ def plan(
     try:
         timing, micro_batch = halving(tried, micro_batch)
     except (RuntimeError, MemoryError) as error:
-        if not ran_out(error):
+        if not is_out_of_memory(error):
             raise
         raise TrainingMemoryError(
             f"the memory is too small for one sequence of {plural(recipe.model.block_size, 'token')}",

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import torch
 
-from core.errors import LlmtuiError, ran_out
+from core.errors import LlmtuiError, is_out_of_memory
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ def halving(work: Callable[[int], T], size: int, undo: Callable[[], object] = la
         try:
             return work(size), size
         except (RuntimeError, MemoryError) as error:
-            if size == 1 or not ran_out(error):
+            if size == 1 or not is_out_of_memory(error):
                 raise
         # only out here are the error and the tensors in its frames gone
         size = -(-size // 2)

@@ -14,7 +14,7 @@ from typing import Literal
 import msgspec
 import torch
 
-from core.errors import LlmtuiError, ran_out
+from core.errors import LlmtuiError, is_out_of_memory
 from core.events import Evaluation, Event, Metric, ModelInfo, Note, Progress, Resumed
 from core.model.cost import Cost
 from core.model.device import Device
@@ -117,7 +117,7 @@ class Trainer:
         try:
             self.model = GPT(recipe.model, self.vocabulary.size, dtype=device.dtype).to(device.torch)
         except (RuntimeError, MemoryError) as error:
-            raise self._too_big() if ran_out(error) else error from None
+            raise self._too_big() if is_out_of_memory(error) else error from None
         self._objective = Objective(recipe.train, mask_token_id=self.model.mask_token_id)
         ranks.reseed(recipe.train.seed)
         self.optimizers = optimizers(self.model, recipe.train, device.muon)
@@ -148,7 +148,7 @@ class Trainer:
                 yield from self._say_saved()
                 raise
             except (RuntimeError, MemoryError) as error:
-                raise self._too_big() if ran_out(error) else error from None
+                raise self._too_big() if is_out_of_memory(error) else error from None
             finally:
                 gc.unfreeze()
                 torch.set_num_threads(threads)

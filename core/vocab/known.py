@@ -142,7 +142,7 @@ def import_files(paths: Sequence[Path], workspace: Workspace) -> list[Published]
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             write_atomic(directory / known.file, taken[known])
         except OSError as error:
-            raise DiskError.of(error, directory / known.file) from None
+            raise DiskError.from_oserror(error, directory / known.file) from None
     return kept
 
 

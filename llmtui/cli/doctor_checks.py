@@ -106,7 +106,7 @@ def _arithmetic(workspace: Workspace) -> Finding:
     try:
         (found,) = run_child_job(workspace, "core.model.matmul_speed", result_type=Arithmetic)
     except OSError as error:
-        what, advice = f"could not be measured: {error.strerror or error}", DiskError.of(error, "").todo
+        what, advice = f"could not be measured: {error.strerror or error}", DiskError.from_oserror(error, "").todo
         return Finding(level="fail", about="arithmetic", what=what, advice=advice)
     except (LlmtuiError, ValueError) as error:
         what = error.what if isinstance(error, LlmtuiError) else str(error)

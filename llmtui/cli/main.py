@@ -62,7 +62,7 @@ def run(arguments: Sequence[str]) -> int:
         say(f"{usage}llmtui: {error.format_message()}")
         return error.exit_code
     except OSError as error:
-        disk = DiskError.of(error, error.filename or "")
+        disk = DiskError.from_oserror(error, error.filename or "")
         complain(LlmtuiError(disk.what, where=disk.where, todo=disk.todo).sentence())
         return 1
     except Exception as error:

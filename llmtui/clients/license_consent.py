@@ -24,7 +24,7 @@ def agree(workspace: Workspace, corpus: Corpus) -> None:
     try:
         write_atomic(file, msgspec.json.encode([*_agreed(workspace), corpus.name]))
     except OSError as error:
-        raise DiskError.of(error, file, kept="nothing was started") from None
+        raise DiskError.from_oserror(error, file, kept="nothing was started") from None
 
 
 def _agreed(workspace: Workspace) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-from core.errors import nearest
+from core.errors import did_you_mean
 from core.parsing import ParseError, parse_json
 from core.plural import many
 from core.sample.conversation import Message
@@ -192,7 +192,7 @@ def _known(
     if missing:
         raise ApiError(400, f"not supported here: {', '.join(missing)}", param=missing[0], code="unsupported_parameter")
     if unknown:
-        hint = nearest(unknown[0].removeprefix(where), kind.__struct_fields__)
+        hint = did_you_mean(unknown[0].removeprefix(where), kind.__struct_fields__)
         names = ", ".join(unknown)
         raise ApiError(
             400,

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 from textual.binding import Binding
 from textual.keys import KEY_DISPLAY_ALIASES, _character_to_key
 
-from core.errors import nearest
+from core.errors import did_you_mean
 
 Scope = Literal["app", "home", "train", "chat"]
 
@@ -124,7 +124,7 @@ def checked_keymap(wanted: Mapping[str, str]) -> tuple[dict[str, str], list[str]
     problems: list[str] = []
     for name, text in wanted.items():
         if name not in BY_ID:
-            hint = nearest(name, BY_ID)
+            hint = did_you_mean(name, BY_ID)
             problems.append(f"keymap: there is no action {name!r}" + (f"; {hint}" if hint else ""))
             continue
         keys = [key.strip() for key in text.split(",") if key.strip()]

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from core.errors import UsageError, nearest
+from core.errors import UsageError, did_you_mean
 from core.parsing import ParseError, read_json, read_toml
 from core.recipe.file import allowed
 from core.storage.files import write_atomic
@@ -44,7 +44,7 @@ def load_settings(path: Path) -> tuple[Settings, list[str]]:
     problems: list[str] = []
     for name, value in tables.items():
         if name not in kinds:
-            hint = nearest(name, kinds)
+            hint = did_you_mean(name, kinds)
             problems.append(f"{path.name}: unknown setting {name!r}" + (f"; {hint}" if hint else ""))
             continue
         try:

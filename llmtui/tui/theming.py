@@ -13,7 +13,7 @@ from textual.color import Color, ColorParseError
 from textual.theme import BUILTIN_THEMES, Theme
 
 from core import ROOT
-from core.errors import nearest
+from core.errors import did_you_mean
 from core.parsing import ParseError, read_toml
 from core.storage.workspace import Workspace
 
@@ -84,7 +84,7 @@ def _refuse_unknown(table: dict[str, Any], struct: type[Struct]) -> None:
     known = struct.__struct_fields__
     for name in table:
         if name not in known:
-            raise ThemeError(f"unknown key {name!r}; {nearest(name, known) or 'known: ' + ', '.join(known)}")
+            raise ThemeError(f"unknown key {name!r}; {did_you_mean(name, known) or 'known: ' + ', '.join(known)}")
 
 
 def theme_from(file: ThemeFile) -> Theme:

@@ -17,7 +17,7 @@ from core.download.compression import Stream
 from core.download.library import is_table
 from core.events import Event, Progress
 from core.recipe.schema import Source
-from core.sources.catalog import UnknownSourceError, absolute, located, source_name
+from core.sources.catalog import UnknownSourceError, absolute, resolve_corpus, source_name
 from core.sources.corpora import CorpusError
 from core.storage.artifact import Artifact
 from core.storage.documents import DocumentPart, read_parts, write_parts
@@ -123,21 +123,21 @@ def test_an_unknown_source_is_told_the_nearest_name(tmp_path: Path) -> None:
     "corpus", ["stdlib", "stories", "hf:bookcorpus", "hf:user/name@v1", "https://example.org/a.txt"]
 )
 def test_a_source_that_is_no_path_stays_as_it_is(corpus: str, tmp_path: Path) -> None:
-    assert located(corpus) == absolute(corpus, tmp_path) == corpus
+    assert resolve_corpus(corpus) == absolute(corpus, tmp_path) == corpus
 
 
 def test_a_file_called_like_an_address_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(write(tmp_path, {"hf:notes": "text"}))
-    assert located("hf:notes") == str(tmp_path / "hf:notes")
+    assert resolve_corpus("hf:notes") == str(tmp_path / "hf:notes")
 
 
 def test_a_bare_name_of_a_well_known_corpus_is_told_how_to_be_said() -> None:
     with pytest.raises(UnknownSourceError) as trouble:
-        located("BookCorpus")
+        resolve_corpus("BookCorpus")
     assert trouble.value.todo.startswith("did you mean 'hf:bookcorpus'?")
     assert all(kind in trouble.value.todo for kind in ("'stdlib'", "'stories'", "'hf:NAME'", "https URL", "pattern"))
     with pytest.raises(CorpusError, match="'hf:' does not name"):
-        located("hf:")
+        resolve_corpus("hf:")
 
 
 @pytest.mark.parametrize("corpus", ["a\0b", "x" * 5000, "/dev/null/below"])

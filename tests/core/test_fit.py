@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from benchmarks.activations import Case, cases, compared
 from core.events import Event, Metric, Resumed, TrainingForecast
-from core.hardware import available_memory, forget_peak, peak_memory
+from core.hardware import available_memory, peak_memory, reset_peak_memory
 from core.model.count import parameters
 from core.model.device import Device
 from core.model.gpt import GPT
@@ -221,7 +221,7 @@ def test_the_first_limit_decides_the_forecast() -> None:
 
 
 def test_the_peak_is_that_of_memory_touched_and_can_be_forgotten() -> None:
-    forget_peak()
+    reset_peak_memory()
     before = peak_memory()
     with mmap.mmap(-1, 50_000_000) as block:  # not from the heap, which may have room
         block.write(b"x" * 50_000_000)

@@ -25,7 +25,7 @@ from core.download.fetch import Patience
 from core.download.ssrf import UnreachableError
 from core.events import Event, Progress
 from core.recipe.schema import Source
-from core.sources.catalog import UnknownSourceError, located
+from core.sources.catalog import UnknownSourceError, resolve_corpus
 from core.storage.artifact import Artifact, Staging
 from core.storage.documents import read_parts
 from tests.core.stages import ROOT, break_off, contents, downloading, make, small_shards
@@ -370,7 +370,7 @@ def test_a_url_that_may_not_be_asked_is_refused_at_once(
 ) -> None:
     monkeypatch.delenv("LLMTUI_ALLOW_PRIVATE_URLS", raising=False)
     with pytest.raises(UnknownSourceError, match=sentence) as trouble:
-        located(url)
+        resolve_corpus(url)
     assert "secret" not in trouble.value.sentence() and trouble.value.exit_code == 2
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from core.errors import nearest
+from core.errors import did_you_mean
 
 
 class Commands(click.Group):
@@ -21,7 +21,7 @@ class Commands(click.Group):
             if name.startswith("-") or "Did you mean" in what:
                 raise
             there = self.list_commands(context)
-            hint = nearest(name, there) or f"there is {', '.join(there)}"
+            hint = did_you_mean(name, there) or f"there is {', '.join(there)}"
             if context.parent is None and ("/" in name or Path(name).suffix or Path(name).is_dir()):
                 hint = f"`llmtui run {name}` trains on it"
             raise click.UsageError(f"{what.rstrip('.')}; {hint}", context) from None

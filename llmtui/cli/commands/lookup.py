@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from core.checkpoints import readable_checkpoints
-from core.errors import UsageError, nearest
+from core.errors import UsageError, did_you_mean
 from core.runs.directory import Run, RunNotFoundError, all_runs, find_runs
 from core.storage.artifact import Artifact, DamagedError
 from core.storage.workspace import Workspace
@@ -54,7 +54,7 @@ def artifact_of(workspace: Workspace, wanted: str | None, stage: str) -> Path:
         matching = [artifact for artifact in there if title(artifact.path) == wanted.lower()]
         if not matching:
             names = sorted({title(artifact.path) for artifact in there})
-            hint = nearest(wanted, [*names, *(run.name for run in all_runs(workspace))])
+            hint = did_you_mean(wanted, [*names, *(run.name for run in all_runs(workspace))])
             todo = hint or (f"there is: {', '.join(names)}" if names else trouble.todo)
             raise RunNotFoundError(f"there is no run and no {folder.name} data called {wanted!r}", todo=todo) from None
         return max(matching, key=lambda artifact: artifact.manifest.made_at).path

@@ -13,7 +13,7 @@ import msgspec
 from core.errors import UsageError
 from core.recipe.file import load, read_toml
 from core.recipe.schema import Recipe
-from core.sources.catalog import absolute, located, source_name
+from core.sources.catalog import absolute, resolve_corpus, source_name
 from core.storage.workspace import Workspace, check_name, name_from
 from llmtui.cli.console import say
 from llmtui.clients.license_consent import agree, to_agree
@@ -50,7 +50,7 @@ def from_file(file: Path, preset: str | None, overrides: Sequence[str], base: di
 
 def placed(recipe: Recipe) -> Recipe:
     """The same recipe for processes that work in another directory."""
-    source = msgspec.structs.replace(recipe.source, corpus=located(recipe.source.corpus))
+    source = msgspec.structs.replace(recipe.source, corpus=resolve_corpus(recipe.source.corpus))
     return msgspec.structs.replace(recipe, source=source)
 
 

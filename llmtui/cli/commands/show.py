@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from core.checkpoints import readable_checkpoints
-from core.errors import nearest
+from core.errors import did_you_mean
 from core.parsing import ParseError, parse_json
 from core.recipe.file import PRESETS
 from core.runs.curves import Curves
@@ -289,6 +289,6 @@ def _place_of_run(workspace: Workspace, wanted: str, places: Iterable[str]) -> P
     try:
         return find_run(workspace, wanted).path
     except RunNotFoundError as trouble:
-        hint = nearest(wanted, places) or trouble.todo
+        hint = did_you_mean(wanted, places) or trouble.todo
         what = f"{wanted!r} is no place ({', '.join(places)}) and no run"
         raise RunNotFoundError(what, todo=hint) from None

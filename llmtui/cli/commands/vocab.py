@@ -14,7 +14,7 @@ from core.events import Note
 from core.plural import plural, verb
 from core.recipe.schema import Recipe, Source
 from core.runs.directory import RunNotFoundError
-from core.sources.catalog import UnknownSourceError, located
+from core.sources.catalog import UnknownSourceError, resolve_corpus
 from core.storage.workspace import Workspace
 from core.vocab.known import MADE_OF, import_files, imported, served_by
 from core.vocab.protocol import Choice, Compare, Compared, Row
@@ -173,7 +173,7 @@ def _choice(workspace: Workspace, name: str) -> Choice:
 def _corpus(workspace: Workspace, wanted: str) -> tuple[str, bool]:
     """The source that `wanted` names, or the clean documents of a run; and which of both it is."""
     try:
-        return located(wanted), False
+        return resolve_corpus(wanted), False
     except UnknownSourceError as unknown:
         try:
             return str(artifact_of(workspace, wanted, "preprocess")), True

@@ -16,7 +16,7 @@ from textual.widgets import Input, Static
 from core.errors import LlmtuiError
 from core.recipe.file import RecipeError, load, presets
 from core.recipe.schema import Recipe
-from core.sources.catalog import BUILT_IN, located, source_name
+from core.sources.catalog import BUILT_IN, resolve_corpus, source_name
 from core.storage.workspace import check_name
 from llmtui.tui.widgets.number_input import Stepper
 from llmtui.view.sanitize import shown
@@ -83,7 +83,7 @@ class NewRun(ModalScreen[Recipe | None]):
 
     def _recipe(self, values: dict[str, str]) -> Recipe:
         """The recipe that the form describes. Raises LlmtuiError whose `where` or `what` names the field."""
-        corpus = located(values["source.corpus"] or BUILT_IN[0])
+        corpus = resolve_corpus(values["source.corpus"] or BUILT_IN[0])
         try:
             name = check_name(values["name"] or source_name(corpus))
         except LlmtuiError as trouble:
