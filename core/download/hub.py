@@ -14,7 +14,7 @@ from core.download import hub_client
 from core.download.column_batches import cut_rows, repaired
 from core.download.hub_client import DownloadStoppedError, Line
 from core.download.hub_errors import HubError, none_left, offline, told
-from core.download.hub_files import DataFile, read_file
+from core.download.hub_files import DataFile, read_column
 from core.download.hub_resolve import Plan, make_plan
 from core.download.source import Rows
 from core.download.text_column import beginning
@@ -133,7 +133,7 @@ class Hub:
     def _file(self, plan: Plan, file: DataFile, done: float, line: Line, at: _Position) -> Iterator[Rows]:
         received, begun = line.received, (at.row, at.part)
         try:
-            for piece in read_file(plan.builder, plan.place.split, file, plan.place.column, at.row):
+            for piece in read_column(plan.builder, plan.place.split, file, plan.place.column, at.row):
                 column, replaced = repaired(piece.column)
                 at.replaced += replaced if piece.first >= begun[0] else 0  # counted before the break
                 share = (line.received - received) / max(file.size, 1)

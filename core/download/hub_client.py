@@ -69,9 +69,8 @@ class Line:
         os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
         import datasets
         import huggingface_hub
-        from huggingface_hub import constants
-        from huggingface_hub.utils._http import set_client_factory
-        from huggingface_hub.utils.tqdm import disable_progress_bars
+        from huggingface_hub import constants, set_client_factory
+        from huggingface_hub.utils import disable_progress_bars
 
         constants.HF_HUB_DISABLE_TELEMETRY = True
         datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
@@ -86,10 +85,11 @@ class Line:
         self.opened = True
 
     def release(self) -> None:
-        """Give the libraries their own client back; for the thread that made the requests."""
-        from huggingface_hub.utils._http import default_client_factory, set_client_factory
+        """Give the libraries a plain client again; call it in the thread that made the requests."""
+        import httpx2
+        from huggingface_hub import set_client_factory
 
-        set_client_factory(default_client_factory)
+        set_client_factory(lambda: httpx2.Client(follow_redirects=True, timeout=SILENCE))
 
     def close(self) -> None:
         """End every request at once, also those that wait in another thread."""
@@ -100,7 +100,6 @@ class Line:
 
     def _client(self) -> Any:
         import httpx2
-        from huggingface_hub.utils._http import hf_request_event_hook
 
         line = self
 
@@ -108,7 +107,7 @@ class Line:
             def send(self, request: httpx2.Request, **options: Any) -> Any:
                 return line._send(super().send, request, options)
 
-        return Client(event_hooks={"request": [hf_request_event_hook]}, follow_redirects=True)
+        return Client(follow_redirects=True)
 
     def _send(self, send: Any, request: Any, options: dict[str, Any]) -> Any:
         import httpx2

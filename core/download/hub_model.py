@@ -150,9 +150,8 @@ def _listed(count: _Count, place: Place) -> _Listed:
 
 
 def _beginnings(count: _Count, place: Place) -> tuple[Path, dict[str, Kept]]:
-    from huggingface_hub import hf_hub_url
-    from huggingface_hub.utils._headers import build_hf_headers
-    from huggingface_hub.utils._http import get_session, hf_raise_for_status
+    from huggingface_hub import get_session, hf_hub_url, hf_raise_for_status
+    from huggingface_hub.utils import build_hf_headers
 
     listed = _listed(count, place)
     found: dict[str, Kept] = {}

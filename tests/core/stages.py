@@ -103,7 +103,7 @@ SMALL = (
     ("core.download.reading", "PART_BYTES", 1000),
     ("core.download.column_batches", "BATCH_BYTES", 1500),
     ("core.download.hub_files", "DECODE_BYTES", 2000),
-    ("core.download.hub_files", "RUN_BYTES", 8000),
+    ("core.download.hub_files", "ROW_GROUP_BYTES", 8000),
     ("core.download.hub_files", "BLOCK_BYTES", 4096),
     ("core.download.batches", "BATCH_BYTES", 2000),
     ("core.download.lines", "BLOCK_BYTES", 1500),
