@@ -70,7 +70,7 @@ class Line:
         import datasets
         import huggingface_hub
         from huggingface_hub import constants, set_client_factory
-        from huggingface_hub.utils import disable_progress_bars
+        from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
 
         constants.HF_HUB_DISABLE_TELEMETRY = True
         datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False

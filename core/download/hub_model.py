@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 from core.download import hub_client
 from core.download.hub_client import DownloadStoppedError, Line
@@ -150,20 +150,19 @@ def _listed(count: _Count, place: Place) -> _Listed:
 
 
 def _beginnings(count: _Count, place: Place) -> tuple[Path, dict[str, Kept]]:
-    from huggingface_hub import get_session, hf_hub_url, hf_raise_for_status
-    from huggingface_hub.utils import build_hf_headers
+    from huggingface_hub import HfFileSystem, constants
 
     listed = _listed(count, place)
     found: dict[str, Kept] = {}
     for name, file in listed.weights.items():
-        url = hf_hub_url(place.repository, name, revision=listed.commit)
+        path = f"{place.repository}@{listed.commit}/{name}"
+        with HfFileSystem(endpoint=constants.ENDPOINT).open(path, "rb", cache_type="none", size=file.size) as raw:
 
-        def read(first: int, last: int, url: str = url) -> bytes:
-            response = get_session().get(url, headers=build_hf_headers() | {"range": f"bytes={first}-{last - 1}"})
-            hf_raise_for_status(response)
-            return bytes(response.content)
+            def read(first: int, last: int, raw: BinaryIO = raw) -> bytes:
+                raw.seek(first)
+                return raw.read(last - first)
 
-        found |= beginning_of(name, place.repository, file.size or 0, read)
+            found |= beginning_of(name, place.repository, file.size or 0, read)
     return listed.folder, found
 
 

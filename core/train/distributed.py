@@ -13,6 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from core.errors import LlmtuiError, ProcessKilledError
+from core.train import foreach
 
 PATIENCE = timedelta(days=365)
 """How long one waits for the others: a pause lasts as long as a person wants. One that dies is noticed at once."""
@@ -84,7 +85,7 @@ class Ranks:
         with _in_touch():
             dist.all_reduce(flat)
         parts = torch.split(flat, [tensor.numel() for tensor in tensors])
-        torch._foreach_copy_(list(tensors), [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)])
+        foreach.copy_(tensors, [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)])
 
     def spread(self, tensors: Iterable[Tensor]) -> None:
         """Make each of `tensors` what it is on the first rank."""

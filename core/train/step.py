@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from core.model.gpt import GPT
 from core.model.objectives import Examples
 from core.recipe.schema import Train
+from core.train import foreach
 from core.train.checkpoint import put_random_states, random_states
 from core.train.distributed import Ranks
 from core.train.out_of_memory import halving
@@ -75,7 +76,7 @@ def add_up(model: GPT, nats: Tensor, places: int, ranks: Ranks) -> Sums:
 def move(model: GPT, optimizers: Sequence[Optimizer], sums: Sums, clip: float) -> None:
     """Turn the summed gradients into those of the mean, no longer than `clip` (0: as long as they are), and step."""
     shorter = min(1.0, clip / (sums.norm + 1e-6)) if clip else 1.0
-    torch._foreach_mul_(_gradients(model), shorter / sums.places)
+    foreach.multiply_(_gradients(model), shorter / sums.places)
     for optimizer in optimizers:
         optimizer.step()
     model.zero_grad(set_to_none=True)

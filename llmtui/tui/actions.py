@@ -9,9 +9,10 @@ from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
 from textual.binding import Binding
-from textual.keys import KEY_DISPLAY_ALIASES, _character_to_key
+from textual.keys import KEY_DISPLAY_ALIASES
 
 from core.errors import did_you_mean
+from llmtui.tui.textual_internals import key_of_character
 
 Scope = Literal["app", "home", "train", "chat"]
 
@@ -153,7 +154,7 @@ def _collision(action: Action, keymap: Mapping[str, str]) -> Action | None:
 
 
 def _long(key: str) -> str:
-    return _character_to_key(key) if len(key) == 1 else key
+    return key_of_character(key) if len(key) == 1 else key
 
 
 def grouped(actions: Iterable[Action]) -> dict[str, list[Action]]:

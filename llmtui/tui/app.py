@@ -31,6 +31,7 @@ from llmtui.tui.output_filter import SCRUB
 from llmtui.tui.run_watcher import Follower
 from llmtui.tui.screens.work import WorkScreen
 from llmtui.tui.settings import SettingsError, load_memory, load_settings, save_memory
+from llmtui.tui.textual_internals import output_waiting
 from llmtui.tui.theming import DEFAULT, load_themes
 from llmtui.view.run_snapshot import RunSnapshot
 from llmtui.view.sanitize import shown
@@ -164,9 +165,7 @@ class Workbench(App[None]):
 
     def _congested(self) -> bool:
         """Whether the terminal has not yet taken what was sent: then the next tick waits."""
-        thread = getattr(self._driver, "_writer_thread", None)
-        queue = getattr(thread, "_queue", None)
-        return queue is not None and queue.qsize() > 0
+        return output_waiting(self._driver)
 
     def _tell(self, message: Message) -> None:
         self._settle()

@@ -20,10 +20,11 @@ from typing import Any, cast
 
 from rich.text import Text
 from textual import events
-from textual._xterm_parser import XTermParser, _re_mouse_event, _re_terminal_mode_response
 from textual.drivers.linux_driver import LinuxDriver
 from textual.keys import Keys
 from textual.message import Message
+
+from llmtui.tui.textual_internals import MODE_RESPONSE, MOUSE_EVENT, XTermParser
 
 ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 """They end the workbench in order, with the exit code a shell gives them: 128 and their number."""
@@ -99,7 +100,7 @@ class Parser(XTermParser):
             keys = list(super()._sequence_to_key_events(sequence, alt=alt))
         except (ValueError, OverflowError):  # numbers that are no character
             keys = []
-        ours = _re_mouse_event.match(sequence) or _re_terminal_mode_response.match(sequence)
+        ours = MOUSE_EVENT.match(sequence) or MODE_RESPONSE.match(sequence)
         if not keys and not ours and _CONTROL.fullmatch(sequence):
             return [events.Key(Keys.Ignore, sequence)]  # else its letters would be typed
         return keys
