@@ -44,7 +44,7 @@ from core.storage.journal import JournalWriter
 from core.storage.workspace import Workspace
 from llmtui.cli.commands import command_line as llmtui_commands
 from llmtui.cli.main import run as command_line
-from llmtui.view.event_text import Narrator
+from llmtui.cli.run_output import EventFormatter
 from tests.speaking import speaking
 from tests.ui.making import PLAN
 from tests.ui.making import alive as held
@@ -303,8 +303,8 @@ def test_watch_plain_tells_the_story_and_prints_the_result(
     assert command_line(["watch", "--plain"]) == 0
     text = capsys.readouterr().out
     assert "download    up to date, 734 documents, 12.1 MB\n" in text
-    assert "preprocess  done in 3.0s, 693 documents\n" in text
-    assert "train       3.41M parameters, vocabulary 4,096, 3.00M tokens to learn from\n" in text
+    assert "preprocess  done, 693 documents (3.0s)\n" in text
+    assert "train       3.41M parameters, vocabulary 4,096, 3.00M training tokens\n" in text
     assert "train       expected    2.14M tokens in 2m00s\n" in text
     assert "embedding 1.05M, attention 786k, feed-forward 1.57M, norms 1.79k, output 1.05M\n" in text
     assert "step 3: validation loss 3.210 (training 3.100), perplexity 24.8, 1.460 bits per byte, best so far\n" in text
@@ -315,8 +315,8 @@ def test_watch_plain_tells_the_story_and_prints_the_result(
 
 
 def test_progress_is_told_every_five_seconds_of_the_workers_clock() -> None:
-    told = Narrator()
-    lines = [line for event in TRAINED for line in told.tell(event) if "loss 8." in line]
+    formatter = EventFormatter()
+    lines = [line for event in TRAINED for line in formatter.format(event) if "loss 8." in line]
     assert [line.split(",")[0] for line in lines] == ["train       step 3"]
 
 
@@ -430,13 +430,13 @@ def test_ctrl_c_while_watching_leaves_the_run_alone(alive: Callable[..., Run]) -
 def test_ctrl_c_while_a_new_run_is_followed_leaves_it_running(workspace: Workspace, corpus: Path) -> None:
     process = spawn("run", str(corpus), "--name", "left-alone", "--set", "train.minutes=9")
     assert process.stderr is not None
-    assert "works in the background" in process.stderr.readline()
+    assert "runs in the background" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
     _, error = process.communicate()
     [run] = all_runs(workspace)
     try:
         assert process.returncode == 130
-        assert f"{run.id} goes on; llmtui watch {run.id} shows it, llmtui stop {run.id} stops it" in error
+        assert f"{run.id} continues; llmtui watch {run.id} shows it, llmtui stop {run.id} stops it" in error
         assert "Traceback" not in error
         assert run.state().alive
     finally:

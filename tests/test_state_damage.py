@@ -37,12 +37,12 @@ from core.tokenize.vocabulary import Vocabulary, VocabularyError
 from core.train.commands import Draw
 from llmtui.cli.commands.show import _described, _row
 from llmtui.cli.main import run as llmtui
+from llmtui.cli.run_output import EventFormatter
 from llmtui.tui.settings import load_memory, load_settings
 from llmtui.tui.theming import ThemeError, read_theme
 from llmtui.tui.widgets.chart import Chart, Curve
 from llmtui.tui.widgets.stages import stage_lines
 from llmtui.view import run_text
-from llmtui.view.event_text import Narrator
 from llmtui.view.history import History
 from llmtui.view.run_snapshot import RunSnapshot
 from llmtui.view.units import clock, cost, count, duration, facts, perplexity, rate, size
@@ -122,10 +122,10 @@ def test_a_journal_line_with_any_byte_changed_is_an_event_or_damage(run: Run) ->
 
         def look(raw: bytes) -> None:
             run.journal.write_bytes(raw + b"\n")
-            history, told = History(run), Narrator()
+            history, formatter = History(run), EventFormatter()
             for found in JournalReader(run.journal).events():
                 history.absorb([found])
-                for _ in told.tell(found):
+                for _ in formatter.format(found):
                     pass
             looked_at(history.summary, run)
             run.state(), run.last_word()
@@ -261,7 +261,7 @@ def test_events_with_any_numbers_and_names_are_folded_told_and_drawn(
     run: Run, values: list[tuple[int, float, float, float, float, str]]
 ) -> None:
     """As damage, or a later version, may leave them in a journal."""
-    history, told = History(run), Narrator()
+    history, formatter = History(run), EventFormatter()
     for step, a, b, c, d, name in values:
         said: list[AnyEvent] = [
             StageStarted(stage=name, at=a, tick=b),
@@ -273,7 +273,7 @@ def test_events_with_any_numbers_and_names_are_folded_told_and_drawn(
         ]
         for event in said:
             history.absorb([event])
-            for _ in told.tell(event):
+            for _ in formatter.format(event):
                 pass
         looked_at(history.summary, run)
     chart = Chart("loss")

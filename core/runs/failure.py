@@ -28,11 +28,6 @@ class Failure(Struct, frozen=True, kw_only=True):
     kept: str = ""
     todo: str = ""
 
-    def lines(self) -> list[str]:
-        """For a person; the first says what happened and where."""
-        where = f"   ({self.where})" if self.where else ""
-        return [line for line in (self.what + where, self.kept, self.todo) if line]
-
 
 def failure(run: Run, state: State | None = None) -> Failure | None:
     """Why `run` has failed or was interrupted; None for one in any other state. state: its own, where known."""

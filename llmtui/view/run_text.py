@@ -9,6 +9,7 @@ from core.runs.directory import State
 from core.runs.failure import Failure
 from core.runs.summary import Summary
 from llmtui.view import units
+from llmtui.view.failure_text import FailureText, failure_text
 from llmtui.view.run_snapshot import RunSnapshot
 from llmtui.view.sanitize import shown
 
@@ -126,9 +127,8 @@ def when(glance: RunSnapshot) -> str:
     return units.clock(glance.over_at or glance.run.made_at)
 
 
-def trouble(glance: RunSnapshot) -> tuple[str, str, str]:
-    """Why a run is not running though it is not done: what happened, what is kept, what to do."""
-    why = glance.failure or Failure(what="its processes are gone")
-    # `r` resumes, as the keys and the advice say: the command need not be typed here
-    todo = "" if why.todo == f"go on: llmtui resume {glance.run.id}" else why.todo
-    return shown(why.what + (f" ({why.where})" if why.where else "")), shown(why.kept), shown(todo)
+def failure(glance: RunSnapshot) -> FailureText:
+    """Why a run failed or was interrupted, sanitised; without the advice to resume, which the footer gives as a key."""
+    text = failure_text(glance.failure or Failure(what="its processes are gone"))
+    todo = "" if text.todo == f"go on: llmtui resume {glance.run.id}" else text.todo
+    return FailureText(shown(text.what), shown(text.kept), shown(todo))

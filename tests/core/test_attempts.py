@@ -29,8 +29,8 @@ from core.storage.journal import JournalReader
 from core.storage.locks import Lock
 from core.storage.workspace import Workspace
 from core.worker import STOPPED, Worker
-from llmtui.view.event_text import describe_progress
 from llmtui.view.history import History
+from llmtui.view.summary_text import describe_progress
 
 Make = Callable[..., Recipe]
 

@@ -29,8 +29,8 @@ from core.runs.recipe_change import change
 from core.storage.locks import ELSEWHERE
 from core.storage.workspace import Workspace
 from llmtui.cli.commands.options import detach_option, processes_option, run_argument, set_option
-from llmtui.cli.commands.run import left_to_itself, replayed, stay_with
 from llmtui.cli.console import say
+from llmtui.cli.run_output import detach_on_interrupt, follow_run, replay
 from llmtui.view.run_state import next_step, standing
 from llmtui.view.units import size
 
@@ -182,11 +182,11 @@ def resume(wanted: str | None, overrides: tuple[str, ...], processes: int | None
         return 0
     if state.alive:
         raise AlreadyRunningError(f"{run.id} is running already", todo=f"llmtui watch {run.id} shows it")
-    told, tail = replayed(run)
-    with left_to_itself(run):
+    formatter, reader = replay(run)
+    with detach_on_interrupt(run):
         launch.start(run, workspace)
         say(f"{run.id} goes on in the background")
-        return 0 if detach else stay_with(run, told, tail)
+        return 0 if detach else follow_run(run, formatter, reader)
 
 
 @click.command(short_help="Delete runs.")

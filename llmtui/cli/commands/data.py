@@ -18,9 +18,9 @@ from llmtui.cli.commands.lookup import artifact_of, title
 from llmtui.cli.commands.options import NAMED, NamedPath, json_option, preset_option, set_option, yes_option
 from llmtui.cli.commands.recipe_argument import ensure_agreed, placed, resolve
 from llmtui.cli.console import out, out_json, out_spans, out_table, say
+from llmtui.cli.run_output import INDENT, EventFormatter
 from llmtui.clients.child_job import run_child_job
 from llmtui.view.cleaning_report import report_tables
-from llmtui.view.event_text import INDENT, Narrator
 from llmtui.view.units import duration, rate, size
 from llmtui.view.word_diff import differences
 
@@ -99,7 +99,7 @@ def preview(
     workspace = Workspace().prepare()
     recipe = placed(resolve(what, preset, overrides))
     ensure_agreed(workspace, recipe, yes)
-    told, number = Narrator(), 0
+    formatter, number = EventFormatter(), 0
     with tempfile.TemporaryDirectory(prefix="preview-", dir=workspace.cache) as place:
         task = ("preview", msgspec.json.encode(recipe).decode(), place, str(documents), str(limit))
         for event in run_child_job(workspace, "core.jobs.data_commands", *task, result_type=AnyEvent):
@@ -114,7 +114,7 @@ def preview(
                     out_table(rows)
                     out("")
             else:
-                _narrate(told, event)
+                _print_event(formatter, event)
 
 
 def _show(excerpt: Excerpt, number: int) -> None:
@@ -150,17 +150,17 @@ def prepare(what: str, preset: str | None, overrides: tuple[str, ...], part: str
     workspace = Workspace().prepare()
     recipe = placed(resolve(what, preset, overrides))
     ensure_agreed(workspace, recipe, yes)
-    told, made = Narrator(), ""
+    formatter, artifact = EventFormatter(), ""
     task = ("prepare", msgspec.json.encode(recipe).decode(), str(index), str(count))
     try:
         for event in run_child_job(workspace, "core.jobs.data_commands", *task, result_type=AnyEvent):
-            _narrate(told, event)
+            _print_event(formatter, event)
             if isinstance(event, StageFinished | StageSkipped):
-                made = event.artifact
+                artifact = event.artifact
     except KeyboardInterrupt:
         say("\nwhat is complete is kept; the same command goes on")
         raise
-    out(made)
+    out(artifact)
 
 
 def _part(text: str | None) -> tuple[int, int]:
@@ -219,6 +219,6 @@ class _Percent:
             say(f"{event.done / event.total:.0%}, {rate(speed, event.unit)}, {left} left")
 
 
-def _narrate(told: Narrator, event: AnyEvent) -> None:
-    for line in told.tell(event):
+def _print_event(formatter: EventFormatter, event: AnyEvent) -> None:
+    for line in formatter.format(event):
         say(line, indent=INDENT)

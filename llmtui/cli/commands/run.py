@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from core.errors import UsageError
-from core.events import GeneratedSample, StageStarted
 from core.recipe.file import load, to_toml
 from core.recipe.schema import Recipe
 from core.runs import launch
-from core.runs.directory import Run, State
-from core.storage.journal import JournalReader, read_backwards
+from core.runs.directory import Run
+from core.storage.journal import JournalReader
 from core.storage.workspace import Workspace
 from llmtui.cli.commands.options import (
     NAMED,
@@ -26,9 +23,10 @@ from llmtui.cli.commands.options import (
     yes_option,
 )
 from llmtui.cli.commands.recipe_argument import ensure_agreed, from_file, placed, resolve
-from llmtui.cli.console import can_draw, complain, out, say
-from llmtui.view.event_text import INDENT, Narrator, describe_failure, describe_progress, follow, result
-from llmtui.view.run_state import next_step, standing, state_word
+from llmtui.cli.console import can_draw, out, say
+from llmtui.cli.run_output import EventFormatter, detach_on_interrupt, follow_run, print_result, replay
+from llmtui.view.run_state import state_word
+from llmtui.view.summary_text import describe_progress
 
 
 class NoTerminalError(UsageError):
@@ -44,7 +42,7 @@ def demo(overrides: tuple[str, ...], detach: bool, plain: bool) -> int:
 
     Takes a few minutes on two cores and needs no network. On a terminal the workbench opens on it.
     """
-    return _begin(load(preset="demo", overrides=overrides), detach=detach, workbench=can_draw() and not plain)
+    return _start(load(preset="demo", overrides=overrides), detach=detach, workbench=can_draw() and not plain)
 
 
 @click.command(short_help="Build what a recipe says, or train on a text.")
@@ -77,7 +75,7 @@ def run(
         raise NoTerminalError("this is no terminal to draw on", todo="leave out --workbench")
     recipe = placed(resolve(what, preset, overrides, name))
     ensure_agreed(Workspace().prepare(), recipe, yes)
-    return _begin(recipe, detach=detach, workbench=workbench, processes=processes or 1)
+    return _start(recipe, detach=detach, workbench=workbench, processes=processes or 1)
 
 
 @click.command(short_help="Print a recipe with all its fields, as a file.")
@@ -92,83 +90,30 @@ def recipe(file: Path | None, preset: str | None, overrides: tuple[str, ...]) ->
         out(to_toml(load(preset=preset, overrides=overrides)), end="")
 
 
-def _begin(recipe: Recipe, *, detach: bool, workbench: bool, processes: int = 1) -> int:
-    """Start a run for `recipe` and stay with it as far as is wanted; the exit code."""
+def _start(recipe: Recipe, *, detach: bool, workbench: bool, processes: int = 1) -> int:
+    """Create and start a run, and follow it unless `detach`; returns the exit code."""
     workspace = Workspace().prepare()
-    started = Run.create(workspace, recipe, processes)
-    with left_to_itself(started):
-        launch.start(started, workspace)
+    created = Run.create(workspace, recipe, processes)
+    with detach_on_interrupt(created):
+        launch.start(created, workspace)
         if detach:
-            out(started.id)
-            say(f"{started.id} works in the background; llmtui watch shows it")
+            out(created.id)
+            say(f"{created.id} runs in the background; llmtui watch shows it")
             return 0
         if workbench:
             from llmtui.tui.launcher import run_workbench
 
-            code = run_workbench(workspace, started.id)
-            _say_where_it_stands(started)
+            code = run_workbench(workspace, created.id)
+            _print_state(created)
             return code
-        say(f"{started.id} works in the background; Ctrl-C leaves it to itself")
-        return stay_with(started, Narrator(), JournalReader(started.journal))
+        say(f"{created.id} runs in the background; Ctrl-C stops following it, not the run")
+        return follow_run(created, EventFormatter(), JournalReader(created.journal))
 
 
-@contextlib.contextmanager
-def left_to_itself(run: Run) -> Iterator[None]:
-    """Ctrl-C in this block ends the command but not the run, and says how to reach it again."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        if run.state().alive:
-            say(f"\n{run.id} goes on; llmtui watch {run.id} shows it, llmtui stop {run.id} stops it")
-        else:
-            say(f"\n{run.id}: {standing(run)}; {next_step(run)}")
-        raise
-
-
-def _say_where_it_stands(run: Run) -> None:
-    """What a person who has left the workbench may want to know."""
+def _print_state(run: Run) -> None:
+    """Print where the run is after the workbench was closed."""
     state = run.state()
     if state.alive:
         say(f"{run.id}: {state_word(run, state)}, {describe_progress(run.summary())}")
     else:
-        conclude(run, replayed(run)[0])
-
-
-def replayed(run: Run) -> tuple[Narrator, JournalReader]:
-    """Somebody who has heard all that the run has said so far, and where its journal goes on."""
-    summary, tail = run.folded()
-    told = Narrator(summary)
-    drawn: list[GeneratedSample] = []
-    for event in read_backwards(run.journal):  # what the last stage drew stands at the end, if it drew
-        if isinstance(event, GeneratedSample):
-            drawn.append(event)
-        elif isinstance(event, StageStarted):
-            told.samples = drawn[::-1] if event.stage == "sample" else []
-            break
-    for event in tail.iter_events():
-        for _ in told.tell(event):
-            pass
-    return told, tail
-
-
-def stay_with(run: Run, told: Narrator, tail: JournalReader) -> int:
-    """Tell of the run until it ends, then print what came of it; the exit code."""
-    for event in follow(run, tail.iter_events):
-        for line in told.tell(event):
-            say(line, indent=INDENT)
-    return conclude(run, told)
-
-
-def conclude(run: Run, told: Narrator) -> int:
-    """Print the result of a run that has ended, or say why there is none; the exit code."""
-    state = run.state()
-    if state is State.DONE:
-        for line in result(run, told):
-            out(line)
-        return 0
-    if state is State.STOPPED:
-        say(f"{run.id} was stopped; llmtui resume {run.id} goes on with it")
-    else:
-        complain(f"{run.id} {state.value}: {describe_failure(run)}")
-    ended = run.last_word()
-    return (ended.exit_code if ended else 0) or 1
+        print_result(run, replay(run)[0])

@@ -30,10 +30,11 @@ from core.runs.summary import Stage
 from core.storage.journal import JournalReader
 from core.storage.workspace import Workspace
 from llmtui.cli.commands.options import NAMED, json_option, run_argument
-from llmtui.cli.commands.run import conclude
 from llmtui.cli.console import can_draw, columns, complain, out, out_json, out_table, say
-from llmtui.view.event_text import INDENT, Narrator, describe_progress, follow
+from llmtui.cli.run_output import INDENT, EventFormatter, follow, print_result
+from llmtui.view.failure_text import failure_text
 from llmtui.view.run_state import state_word
+from llmtui.view.summary_text import describe_progress
 from llmtui.view.table import table
 from llmtui.view.units import clock, cost, duration, facts, perplexity, rate, size
 
@@ -113,7 +114,7 @@ def _row(run: Run) -> tuple[str, ...]:
         rate(summary.tokens_per_second, "tok") if state.alive and summary.tokens_per_second else "",
         duration(stage.eta) if state.alive and stage.eta is not None else "",
         clock(run.made_at),
-        why.lines()[0] if (why := failure(run, state)) else "",
+        failure_text(reason).what if (reason := failure(run, state)) else "",
     )
 
 
@@ -175,7 +176,7 @@ def _described(run: Run) -> list[tuple[str, ...]]:
         ),
     ]
     if state in (State.FAILED, State.INTERRUPTED):
-        rows += [("because" if n == 0 else "", line) for n, line in enumerate(told(run).lines())]
+        rows += [("because" if n == 0 else "", line) for n, line in enumerate(failure_text(told(run)).lines)]
     rows += [
         ("made", clock(run.made_at)),
         ("source", run.recipe.source.corpus),
@@ -220,29 +221,29 @@ def watch(wanted: str | None, plain: bool, as_json: bool) -> int:
         from llmtui.tui.launcher import run_workbench
 
         return run_workbench(workspace.look(), run.id)
-    told, tail = _tell_so_far(run)
-    for event in follow(run, tail.iter_events):
-        for line in told.tell(event):
+    formatter, reader = _print_past_events(run)
+    for event in follow(run, reader.iter_events):
+        for line in formatter.format(event):
             out(line, indent=INDENT)
-    return conclude(run, told)
+    return print_result(run, formatter)
 
 
-def _tell_so_far(run: Run) -> tuple[Narrator, JournalReader]:
-    """Tell what the run has said, and what goes on behind it; of a long journal the newest events of each sort."""
-    curves, tail = run.curves()
-    if tail.offset <= SOON_READ:
-        curves, tail = Curves(), JournalReader(run.journal)
-    told, kept = Narrator(), curves.newest()
-    if curves.noted > len(kept):
-        say(f"the newest {len(kept):,} of {curves.noted:,} events; llmtui watch --json {run.id} prints the journal")
-    for event in kept:
-        for line in told.tell(event, progress=False):
+def _print_past_events(run: Run) -> tuple[EventFormatter, JournalReader]:
+    """Print the events so far, of a long journal the newest of each kind; returns what continues after them."""
+    curves, reader = run.curves()
+    if reader.offset <= SOON_READ:
+        curves, reader = Curves(), JournalReader(run.journal)
+    formatter, newest = EventFormatter(), curves.newest()
+    if curves.noted > len(newest):
+        say(f"the newest {len(newest):,} of {curves.noted:,} events; llmtui watch --json {run.id} prints the journal")
+    for event in newest:
+        for line in formatter.format(event, progress=False):
             out(line, indent=INDENT)
-    told.summary = curves.summary
-    for event in tail.iter_events():
-        for line in told.tell(event, progress=False):
+    formatter.summary = curves.summary
+    for event in reader.iter_events():
+        for line in formatter.format(event, progress=False):
             out(line, indent=INDENT)
-    return told, tail
+    return formatter, reader
 
 
 def _watch_json(run: Run) -> int:

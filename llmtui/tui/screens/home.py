@@ -222,7 +222,7 @@ def _advice(glance: RunSnapshot) -> list[tuple[str, str]]:
     if glance.silent:
         lines = [("Alive, but no news for a while: the machine may be short of memory or disk.", "warn")]
     elif glance.state in (State.FAILED, State.INTERRUPTED):
-        what, kept, todo = run_text.trouble(glance)
+        what, kept, todo = run_text.failure(glance)
         lines = [(part, role) for part, role in ((what, "bad"), (kept, ""), (todo, "")) if part]
         lines.append((f"r goes on from {f'step {saved.step:,}' if saved else 'the last finished stage'}", "dim"))
     elif glance.state is State.CREATED:

@@ -265,7 +265,7 @@ class Progress(RunPane):
     @staticmethod
     def _ending(glance: RunSnapshot) -> str:
         if glance.state in (State.FAILED, State.INTERRUPTED):
-            what, _, todo = run_text.trouble(glance)
+            what, _, todo = run_text.failure(glance)
             return f"{what}: {todo}" if todo else what
         if glance.state.alive or glance.state is State.CREATED:
             return run_text.state(glance)[1]
@@ -299,7 +299,7 @@ class StagesBox(RunPane):
         if self.glance.state in (State.FAILED, State.INTERRUPTED):
             lines += [
                 [],
-                *([(part, "bad")] for part in wrap(": ".join(filter(None, run_text.trouble(self.glance))), width)),
+                *([(part, "bad")] for part in wrap(": ".join(filter(None, run_text.failure(self.glance))), width)),
             ]
         elif height > 7:
             # what was taken for the text, and in which encoding: nobody looks for it before the training went wrong

@@ -130,7 +130,7 @@ def _row(glance: RunSnapshot, names: int, states: int, cells: int) -> Line:
     ]
     if glance.state in (State.FAILED, State.INTERRUPTED):
         step = run_text.step(glance)
-        return clip([*line, (f"  {step}" if step else "", ""), (f"  {run_text.trouble(glance)[0]}", "dim")], cells)
+        return clip([*line, (f"  {step}" if step else "", ""), (f"  {run_text.failure(glance)[0]}", "dim")], cells)
     share = run_text.share(glance.summary) if glance.state in (State.RUNNING, State.PAUSED) else None
     figures = [
         (f"{run_text.percent(share) if share is not None else '':>7}", 7),

@@ -1,0 +1,148 @@
+"""Print the events of a run as they come, and its result when it has ended."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+from core.events import (
+    AnyEvent,
+    AttemptEnded,
+    AttemptStarted,
+    GeneratedSample,
+    Metric,
+    Progress,
+    StageFinished,
+    StageStarted,
+)
+from core.runs.directory import Run, State
+from core.runs.failure import told
+from core.runs.summary import Summary
+from core.storage.journal import JournalReader, read_backwards
+from llmtui.cli.console import complain, out, say
+from llmtui.view.event_text import event_text
+from llmtui.view.failure_text import failure_text
+from llmtui.view.run_state import next_step, standing
+from llmtui.view.summary_text import describe_progress, result_lines
+from llmtui.view.units import duration
+
+PROGRESS_INTERVAL = 5.0
+"""Seconds of the worker's clock between two lines of progress."""
+POLL_INTERVAL = 0.2
+"""Seconds between two reads of a journal that is being written."""
+INDENT = 12
+"""Columns before the text of a line: the stage's name."""
+
+Item = TypeVar("Item")
+
+
+class EventFormatter:
+    """Formats events, given in order, as lines of text; keeps their summary and the final samples."""
+
+    def __init__(self, summary: Summary | None = None) -> None:
+        """summary: of earlier events, which were not formatted."""
+        self.summary = summary or Summary()
+        self.samples: list[GeneratedSample] = []
+        """Samples of the sample stage."""
+        self._stage_started: float | None = None
+        """On the worker's clock; None if the event was not seen."""
+        self._last_progress = 0.0
+
+    def format(self, event: AnyEvent, *, progress: bool = True) -> Iterator[str]:
+        """The lines of `event`, none for many; not sanitised. progress: include a line of progress now and then."""
+        self.summary.absorb(event)
+        match event:
+            case Progress() | Metric():
+                if progress and self.summary.stage and event.tick - self._last_progress >= PROGRESS_INTERVAL:
+                    self._last_progress = event.tick
+                    yield _line(self.summary.stage, describe_progress(self.summary))
+                return
+            case AttemptStarted():
+                self._last_progress = event.tick
+            case StageStarted():
+                self._stage_started = self._last_progress = event.tick
+                if event.stage == "sample":
+                    self.samples.clear()
+            case GeneratedSample() if self.summary.stage == "sample":
+                self.samples.append(event)
+                return  # printed with the result
+            case AttemptEnded(outcome="failed"):
+                return  # printed with the result, or followed by another attempt
+        text = event_text(event)
+        if text is None:
+            return
+        took = ""
+        if isinstance(event, StageFinished) and self._stage_started is not None:
+            took = f" ({duration(event.tick - self._stage_started)})"
+        stage = "" if isinstance(event, AttemptStarted | AttemptEnded) else text.stage or self.summary.stage
+        for line in text.lines:
+            yield _line(stage, line + took)
+
+
+def _line(stage: str, text: str) -> str:
+    return f"{stage:<{INDENT - 2}}  {text}" if stage else text
+
+
+def replay(run: Run) -> tuple[EventFormatter, JournalReader]:
+    """A formatter that has seen the journal up to its end, and a reader that continues there."""
+    summary, reader = run.folded()
+    formatter = EventFormatter(summary)
+    samples: list[GeneratedSample] = []
+    for event in read_backwards(run.journal):  # the samples of the last stage, if it got there, are at the end
+        if isinstance(event, GeneratedSample):
+            samples.append(event)
+        elif isinstance(event, StageStarted):
+            formatter.samples = samples[::-1] if event.stage == "sample" else []
+            break
+    for event in reader.iter_events():
+        for _ in formatter.format(event):
+            pass
+    return formatter, reader
+
+
+def follow(run: Run, read: Callable[[], Iterable[Item]]) -> Iterator[Item]:
+    """Yield what `read` finds new in the journal until the run has ended and everything has been read."""
+    while True:
+        alive = run.state().alive  # before reading: what was written before the end is still read
+        yield from read()
+        if not alive:
+            return
+        time.sleep(POLL_INTERVAL)
+
+
+def follow_run(run: Run, formatter: EventFormatter, reader: JournalReader) -> int:
+    """Print the run's events on standard error until it ends, then its result; returns the exit code."""
+    for event in follow(run, reader.iter_events):
+        for line in formatter.format(event):
+            say(line, indent=INDENT)
+    return print_result(run, formatter)
+
+
+def print_result(run: Run, formatter: EventFormatter) -> int:
+    """Print the result of a run that has ended, or why there is none; returns the exit code."""
+    state = run.state()
+    if state is State.DONE:
+        for line in result_lines(run, formatter.summary, formatter.samples):
+            out(line)
+        return 0
+    if state is State.STOPPED:
+        say(f"{run.id} was stopped; llmtui resume {run.id} continues it")
+    else:
+        complain(f"{run.id} {state.value}: " + "\n        ".join(failure_text(told(run)).lines))
+    ended = run.last_word()
+    return (ended.exit_code if ended else 0) or 1
+
+
+@contextlib.contextmanager
+def detach_on_interrupt(run: Run) -> Iterator[None]:
+    """On Ctrl+C in this block, print how to get back to the run, which is not affected. Re-raises KeyboardInterrupt."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if run.state().alive:
+            say(f"\n{run.id} continues; llmtui watch {run.id} shows it, llmtui stop {run.id} stops it")
+        else:
+            say(f"\n{run.id}: {standing(run)}; {next_step(run)}")
+        raise
