@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from core.download import stories
 from core.download.discover import NoTextError, UnreadableError, list_source
 from core.download.files import Files, TooManyInvalidRecordsError, TruncatedFileError
-from core.download.hub import Hub, identity
+from core.download.hub import Hub, hub_fingerprint
 from core.download.source import Origin, Rows
 from core.download.subset import Limits, SubsetError
 from core.download.text_column import TextColumnError
@@ -53,7 +53,7 @@ def identify(recipe: Source) -> str:
         return stories.identify()
     kind = kind_of(recipe.corpus)
     if kind == "hub":
-        return identity(recipe)
+        return hub_fingerprint(recipe)
     if kind == "url":
         return fingerprint("url", resolve_corpus(recipe.corpus))
     files = [(file.name, file.size, file.mtime_ns) for file in list_source(recipe.corpus)]

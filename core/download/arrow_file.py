@@ -11,7 +11,7 @@ import pyarrow as pa
 from core.download.arrow_tables import columns_of, given, root_of
 from core.download.batches import NOTHING, Place, Step
 from core.download.column_batches import may_hold_text, spread
-from core.download.compression import CUT_OFF
+from core.download.compression import TRUNCATED
 from core.download.discover import Found, UnreadableError, reason
 from core.download.text_column import Columns
 from core.parsing import ParseError, read_json
@@ -92,7 +92,7 @@ def _each(reader: Any, path: Path) -> Iterator[pa.RecordBatch]:
     except OSError as error:
         what = reason(error) if error.errno is not None else str(error)
         cut = "expected" in what.lower() or "end of" in what.lower()
-        raise UnreadableError(CUT_OFF if cut else f"its data is damaged ({what})", where=str(path)) from None
+        raise UnreadableError(TRUNCATED if cut else f"its data is damaged ({what})", where=str(path)) from None
 
 
 def without_lists(found: list[Found], split: str) -> list[Found]:

@@ -21,10 +21,10 @@ _ZSTD_STEP = 2**16
 _LZMA_MEMORY = 2**28
 """`xz -9` needs 65 MiB; a file may claim any amount."""
 
-CUT_OFF = "it is cut off"
+TRUNCATED = "it is cut off"
 
 
-class Bytes(Protocol):
+class ByteStream(Protocol):
     """Bytes read in order."""
 
     damage: str
@@ -44,8 +44,8 @@ class Bytes(Protocol):
         """Go on `length` bytes further. Raises UnreadableError."""
 
 
-class Ahead:
-    """The part of `Bytes` that all streams share: whole reads over a source of pieces of any length."""
+class BufferedStream:
+    """The part of `ByteStream` that all streams share: whole reads over a source of pieces of any length."""
 
     damage = ""
 
@@ -80,7 +80,7 @@ class Ahead:
             length -= len(piece)
 
 
-class Stream(Ahead):
+class FileStream(BufferedStream):
     """The first `size` bytes of a file, unpacked. What was appended to it meanwhile is left out."""
 
     def __init__(self, path: Path, size: int, compression: Compression = "") -> None:
@@ -98,7 +98,7 @@ class Stream(Ahead):
         self._used = 0
         self._started = False
 
-    def __enter__(self) -> Stream:
+    def __enter__(self) -> FileStream:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -129,7 +129,7 @@ class Stream(Ahead):
             if error.errno is not None:  # the disk's; codecs have none
                 raise UnreadableError(reason(error), where=str(self._path)) from None
             cut = "Truncated" in str(error)
-            self.damage = CUT_OFF if cut else f"its compressed data is damaged ({error})"
+            self.damage = TRUNCATED if cut else f"its compressed data is damaged ({error})"
         return b""
 
     def _raw(self, length: int) -> bytes:
@@ -162,7 +162,7 @@ class Stream(Ahead):
             if data:
                 return data
             if ended and not decoder.eof:
-                self.damage = CUT_OFF
+                self.damage = TRUNCATED
                 return b""
 
 

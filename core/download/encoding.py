@@ -7,7 +7,7 @@ import re
 import unicodedata
 from typing import NamedTuple
 
-from core.download.compression import Ahead, Bytes
+from core.download.compression import BufferedStream, ByteStream
 from core.errors import LlmtuiError
 from core.parsing import BYTE_ORDER_MARKS
 
@@ -65,7 +65,7 @@ class EncodingError(LlmtuiError):
     doing = "read the source"
 
 
-def encoding_of(head: bytes, middle: bytes = b"", *, nuls: float = 0.0, said: str = "") -> str:
+def detect_encoding(head: bytes, middle: bytes = b"", *, nuls: float = 0.0, said: str = "") -> str:
     """The encoding of a text by its first bytes and some from its middle; "" for what is no text at all.
 
     nuls: the share of NUL bytes near the beginning that is still taken for text. said: what a person says it is,
@@ -110,7 +110,7 @@ def is_utf8(piece: bytes) -> bool:
     return True
 
 
-def behind_ascii(stream: Bytes, limit: int) -> bytes:
+def first_non_ascii(stream: ByteStream, limit: int) -> bytes:
     """Some bytes of a stream from the first line on that is not ASCII; none where the next `limit` bytes all are.
 
     Raises UnreadableError.
@@ -227,7 +227,7 @@ def decode(data: bytes, encoding: str, state: int = 0, *, final: bool) -> Decode
     return Decoded(text, used, after, replaced)
 
 
-def ensure_meant(piece: Decoded, encoding: str, where: str) -> None:
+def ensure_decodable(piece: Decoded, encoding: str, where: str) -> None:
     """Raises EncodingError, naming the file `where`, if more than a small share of the letters of a text, which are
     not ASCII, mean nothing in its encoding."""
     if piece.replaced <= _DAMAGE:
@@ -241,7 +241,7 @@ def ensure_meant(piece: Decoded, encoding: str, where: str) -> None:
         )
 
 
-def line_end(data: bytes, encoding: str) -> int:
+def last_line_end(data: bytes, encoding: str) -> int:
     """The offset behind the last line end in `data`; 0 where there is none."""
     mark = "\n".encode(encoding)
     end = len(data)
@@ -252,10 +252,10 @@ def line_end(data: bytes, encoding: str) -> int:
     return 0
 
 
-class Transcoded(Ahead):
+class TranscodedStream(BufferedStream):
     """A stream in another encoding as UTF-8. Reading raises EncodingError, too."""
 
-    def __init__(self, stream: Bytes, encoding: str, where: str) -> None:
+    def __init__(self, stream: ByteStream, encoding: str, where: str) -> None:
         """where: the file's name, for people."""
         super().__init__()
         self.replaced = 0
@@ -275,7 +275,7 @@ class Transcoded(Ahead):
             final = self._stream.at_end()
             self.damage = self._stream.damage
             piece = decode(data, self._encoding, self._state, final=final)
-            ensure_meant(piece, self._encoding, self._where)
+            ensure_decodable(piece, self._encoding, self._where)
             self.replaced += piece.replaced
             self._waiting, self._state = data[piece.used :], piece.state
             text = piece.text.removeprefix("\ufeff") if self._first else piece.text

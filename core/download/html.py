@@ -5,9 +5,9 @@ from __future__ import annotations
 import codecs
 import re
 
-from core.download.compression import Stream
+from core.download.compression import FileStream
 from core.download.discover import UnreadableError
-from core.download.encoding import decode, encoding_of, ensure_meant, is_utf8
+from core.download.encoding import decode, detect_encoding, ensure_decodable, is_utf8
 
 HTML_BYTES = 16 * 2**20
 """A page is parsed as a whole: larger ones are refused."""
@@ -15,7 +15,7 @@ TOO_LARGE = f"HTML of more than {HTML_BYTES // 2**20} MiB"
 _DECLARED = re.compile(rb"""<meta[^>]{0,200}charset\s*=\s*["']?\s*([\w.:-]{2,40})""", re.IGNORECASE)
 
 
-def read_html(stream: Stream, encoding: str, where: str) -> tuple[str, int]:
+def read_html(stream: FileStream, encoding: str, where: str) -> tuple[str, int]:
     """The text of the page in `stream`, and how many characters stand for bytes which mean nothing.
 
     Raises UnreadableError for what no parser takes, EncodingError.
@@ -27,7 +27,7 @@ def read_html(stream: Stream, encoding: str, where: str) -> tuple[str, int]:
     if len(data) > HTML_BYTES:
         raise UnreadableError(TOO_LARGE, where=where)
     page = decode(data, encoding, final=True)
-    ensure_meant(page, encoding, where)
+    ensure_decodable(page, encoding, where)
     try:
         # lxml takes no NUL, and no declaration of an encoding in front of what is decoded
         html = re.sub(r"^\s*<\?xml[^>]*>", "", page.text.removeprefix("\ufeff").replace("\0", ""))
@@ -41,7 +41,7 @@ def declared_encoding(head: bytes, given: str = "") -> str:
 
     given: what a person says it is.
     """
-    looks = encoding_of(head, nuls=0.1, said=given)
+    looks = detect_encoding(head, nuls=0.1, said=given)
     said = _DECLARED.search(head[:4096])
     sure = (looks == "utf-8" and not head.isascii() and is_utf8(head)) or looks.startswith(("utf-16", "utf-32"))
     if given or not said or not looks or sure:

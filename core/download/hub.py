@@ -25,10 +25,10 @@ from core.recipe.schema import Source
 from core.sources.corpora import EXPORT, Place, places
 from core.storage.artifact import Facts, fingerprint
 
-__all__ = ["Hub", "HubError", "identity"]
+__all__ = ["Hub", "HubError", "hub_fingerprint"]
 
 
-def identity(recipe: Source) -> str:
+def hub_fingerprint(recipe: Source) -> str:
     """A fingerprint of what is asked for, without asking the hub: what is here stays good without a network.
 
     Raises CorpusError.

@@ -26,7 +26,7 @@ _ATTEMPTS = 3
 """Broken connections in a row, without a byte between them."""
 
 
-def fetch(repository: str, revision: str) -> Generator[Event, None, Path]:
+def download_weights(repository: str, revision: str) -> Generator[Event, None, Path]:
     """The folder with config.json and the safetensors of a model, and nothing else that is fetched.
 
     Yields Progress in bytes; closing it leaves what came to be gone on with. Raises HubError, InitError.
@@ -34,10 +34,10 @@ def fetch(repository: str, revision: str) -> Generator[Event, None, Path]:
     return _kept(repository, revision) or (yield from _asked(repository, revision, _all_files))
 
 
-def look(repository: str, revision: str) -> Generator[Event, None, tuple[Path, dict[str, Kept]]]:
-    """What `fetch` would come to: the folder with config.json, and what the safetensors say they hold.
+def weight_headers(repository: str, revision: str) -> Generator[Event, None, tuple[Path, dict[str, Kept]]]:
+    """What `download_weights` would come to: the folder with config.json, and what the safetensors say they hold.
 
-    Of weights that are not here only the beginnings are fetched. Otherwise as `fetch`.
+    Of weights that are not here only the beginnings are fetched. Otherwise as `download_weights`.
     """
     kept = _kept(repository, revision)
     if kept is not None:

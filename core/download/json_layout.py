@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from core.download.compression import CUT_OFF, Ahead, Bytes
+from core.download.compression import TRUNCATED, BufferedStream, ByteStream
 from core.download.text_column import USUAL
 
 BEGINNING = 2**21
@@ -177,10 +177,10 @@ def _records(value: dict[str, Any], depth: int = _DEPTH - 1) -> list[Path]:
     return found
 
 
-class Values(Ahead):
+class Values(BufferedStream):
     """The records of a JSON text, each on a line of its own."""
 
-    def __init__(self, stream: Bytes, inside: Collection[Path] | None) -> None:
+    def __init__(self, stream: ByteStream, inside: Collection[Path] | None) -> None:
         """inside: see `Layout.inside`."""
         super().__init__()
         self._stream, self._inside = stream, inside
@@ -248,7 +248,7 @@ class Values(Ahead):
         if self._giving:
             pieces.append(data[start : len(data) - len(self._waiting)].translate(_BREAKS))
         if ended and (self._open or self._waiting):
-            self.damage = self.damage or CUT_OFF
+            self.damage = self.damage or TRUNCATED
         if len(self._waiting) > _STRING_BYTES:
             self.damage = f"there is a string of more than {_STRING_BYTES // 2**20} MiB in it"
         return b"".join(pieces)

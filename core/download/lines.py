@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import NamedTuple
 
-from core.download.compression import Bytes
+from core.download.compression import ByteStream
 
 BLOCK_BYTES = 4 * 2**20
 RECORD_BYTES = 32 * 2**20
@@ -25,7 +25,7 @@ class Block(NamedTuple):
     too_long: bool = False
 
 
-def blocks(stream: Bytes, start: int = 0, lines: int = 0) -> Generator[Block, int | None, None]:
+def blocks(stream: ByteStream, start: int = 0, lines: int = 0) -> Generator[Block, int | None, None]:
     """The lines of a stream from offset `start`, which is the beginning of line `lines` (from 0).
 
     What is sent in is how many bytes at the end of the block, whole lines, are to begin the next one. The last line

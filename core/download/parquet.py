@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from core.download.arrow_tables import columns_of, given, root_of
 from core.download.batches import Place, Step
 from core.download.column_batches import may_hold_text, spread
-from core.download.compression import CUT_OFF
+from core.download.compression import TRUNCATED
 from core.download.discover import UnreadableError, reason
 from core.download.text_column import Columns
 
@@ -107,4 +107,4 @@ def _batches(file: Any, path: Path, index: int, column: str, rows: int) -> Itera
         raise UnreadableError(f"its data is damaged ({error})", where=str(path)) from None
     except OSError as error:
         what = reason(error) if error.errno is not None else f"its data is damaged ({error})"
-        raise UnreadableError(CUT_OFF if "end of" in what.lower() else what, where=str(path)) from None
+        raise UnreadableError(TRUNCATED if "end of" in what.lower() else what, where=str(path)) from None

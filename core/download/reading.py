@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from core.download.compression import Bytes
-from core.download.encoding import decode, ensure_meant, line_end
+from core.download.compression import ByteStream
+from core.download.encoding import decode, ensure_decodable, last_line_end
 
 PART_BYTES = 4 * 2**20
 """A longer document is cut into parts."""
@@ -26,7 +26,7 @@ class Piece(NamedTuple):
 
 
 def read_pieces(
-    stream: Bytes, encoding: str = "utf-8", start: int = 0, state: int = 0, *, where: str = ""
+    stream: ByteStream, encoding: str = "utf-8", start: int = 0, state: int = 0, *, where: str = ""
 ) -> Iterator[Piece]:
     """The text of a stream from offset `start`, where a piece ended, made from at most 4 MiB a piece.
 
@@ -40,9 +40,9 @@ def read_pieces(
     while not last:
         data = waiting + stream.read(PART_BYTES - len(waiting))
         last = stream.at_end()
-        end = 0 if last else line_end(data, encoding)
+        end = 0 if last else last_line_end(data, encoding)
         piece = decode(data[:end] if end else data, encoding, state, final=last)
-        ensure_meant(piece, encoding, where)
+        ensure_decodable(piece, encoding, where)
         text = piece.text.removeprefix("\ufeff") if start == 0 else piece.text
         waiting, state = data[piece.used :], piece.state
         start += piece.used

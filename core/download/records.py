@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from core.download import lines
 from core.download.batches import KEPT, NOTHING, Bad, Place, Step, batches_of, steps
-from core.download.compression import Bytes
+from core.download.compression import ByteStream
 from core.download.json_layout import parse
 from core.download.lines import blocks
 from core.download.text_column import InvalidRecordError, text_in
@@ -21,7 +21,9 @@ BOM = b"\xef\xbb\xbf"
 TOO_LONG = f"it is longer than {lines.RECORD_BYTES // 2**20} MiB"
 
 
-def read_json_lines(name: str, stream: Bytes, field: str | None, at: Place, *, nested: bool = False) -> Iterator[Step]:
+def read_json_lines(
+    name: str, stream: ByteStream, field: str | None, at: Place, *, nested: bool = False
+) -> Iterator[Step]:
     """The texts at `field` of one JSON value a line; a line that is a string is a text itself.
 
     field: a path, see `text_in`; None: every line is a text. nested: whether it leads into objects or lists.

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 from core.download import json_layout
 from core.download.arrow_file import arrow_columns, read_arrow
 from core.download.batches import NOTHING, Place, Step, batch_of_part, cut, steps
-from core.download.compression import Bytes, Stream
+from core.download.compression import ByteStream, FileStream
 from core.download.discover import Found, UnreadableError
-from core.download.encoding import SAMPLE, Transcoded, behind_ascii, encoding_of
+from core.download.encoding import SAMPLE, TranscodedStream, detect_encoding, first_non_ascii
 from core.download.formats import Format, Kind, format_of
 from core.download.html import HTML_BYTES, TOO_LARGE, declared_encoding, read_html
 from core.download.json_layout import LINES, VALUES, Layout, Values, beginning_of, layout_of
@@ -69,7 +69,7 @@ def look(file: Found, recipe: Source) -> Looked:
     try:
         if looked.format.kind in ("parquet", "arrow"):
             return _look_at_columns(looked, recipe.column)
-        with Stream(file.path, file.size, looked.format.compression) as stream:
+        with FileStream(file.path, file.size, looked.format.compression) as stream:
             return _look_inside(looked, stream, recipe)
     except UnreadableError as trouble:
         return looked._replace(refused=trouble.what)
@@ -94,7 +94,7 @@ def _chosen(looked: Looked, columns: Columns, wanted: str, *, alone: bool = Fals
     )
 
 
-def _look_inside(looked: Looked, stream: Stream, recipe: Source) -> Looked:
+def _look_inside(looked: Looked, stream: FileStream, recipe: Source) -> Looked:
     kind, file = looked.format.kind, looked.file
     head = stream.read(SAMPLE)
     if stream.damage and not head:
@@ -188,20 +188,20 @@ def _is_plain(looked: Looked) -> bool:
 
 
 @contextlib.contextmanager
-def _opened(looked: Looked) -> Iterator[Bytes]:
+def _opened(looked: Looked) -> Iterator[ByteStream]:
     """The file's text as UTF-8. Raises UnreadableError, EncodingError."""
-    with Stream(looked.file.path, looked.file.size, looked.format.compression) as stream:
+    with FileStream(looked.file.path, looked.file.size, looked.format.compression) as stream:
         yield _utf8(stream, looked.encoding, looked.file.name)
 
 
-def _records(looked: Looked, stream: Bytes) -> Bytes:
+def _records(looked: Looked, stream: ByteStream) -> ByteStream:
     """The records of a JSON file, one a line."""
     return stream if looked.layout.lines else Values(stream, looked.layout.inside)
 
 
-def _more(looked: Looked, stream: Stream, head: bytes) -> bytes:
+def _more(looked: Looked, stream: FileStream, head: bytes) -> bytes:
     """More of a file, of which `head` has been read: where it is no longer ASCII, or from its middle."""
-    if head.isascii() and (found := behind_ascii(stream, _ASCII_BYTES)):
+    if head.isascii() and (found := first_non_ascii(stream, _ASCII_BYTES)):
         return b"\n" + found
     here, middle = len(head) + (_ASCII_BYTES if head.isascii() else 0), looked.file.size // 2
     if looked.format.compression or middle < max(here, 2 * SAMPLE):
@@ -214,11 +214,11 @@ def _encoding(kind: Kind, head: bytes, more: bytes, given: str) -> str:
     if kind == "html":
         return declared_encoding(head, given)
     # a NUL in a record breaks that record, not the file
-    return encoding_of(head, more, nuls=0.0 if kind == "text" else 0.1, said=given)
+    return detect_encoding(head, more, nuls=0.0 if kind == "text" else 0.1, said=given)
 
 
-def _utf8(stream: Stream, encoding: str, name: str) -> Stream | Transcoded:
-    return stream if encoding == "utf-8" else Transcoded(stream, encoding, name)
+def _utf8(stream: FileStream, encoding: str, name: str) -> FileStream | TranscodedStream:
+    return stream if encoding == "utf-8" else TranscodedStream(stream, encoding, name)
 
 
 def read(looked: Looked, at: Place) -> Iterator[Step]:
@@ -232,14 +232,14 @@ def read(looked: Looked, at: Place) -> Iterator[Step]:
             read_columns = read_parquet if kind == "parquet" else read_arrow
             yield from read_columns(file.name, file.path, file.size, looked.column, at)
         return
-    with Stream(file.path, file.size, looked.format.compression) as stream:
+    with FileStream(file.path, file.size, looked.format.compression) as stream:
         if kind == "text":
             yield from _read_text(looked, stream, at)
         elif kind == "html":
             yield from _read_page(looked, stream, at)
         else:
             utf8 = _utf8(stream, looked.encoding, file.name)
-            records: Bytes = utf8
+            records: ByteStream = utf8
             if looked.table is not None and looked.column is not None:
                 given = read_table(file.name, records, looked.table, looked.column, at)
             elif looked.table is None:
@@ -251,7 +251,7 @@ def read(looked: Looked, at: Place) -> Iterator[Step]:
             for step in given:
                 at = step.place
                 yield step
-            if isinstance(utf8, Transcoded) and utf8.replaced:
+            if isinstance(utf8, TranscodedStream) and utf8.replaced:
                 yield Step(NOTHING, at, stream.consumed, utf8.replaced)
             if records.damage and not stream.damage:
                 raise UnreadableError(records.damage, where=str(file.path))
@@ -259,7 +259,7 @@ def read(looked: Looked, at: Place) -> Iterator[Step]:
             raise UnreadableError(stream.damage, where=str(file.path))
 
 
-def _read_text(looked: Looked, stream: Stream, at: Place) -> Iterator[Step]:
+def _read_text(looked: Looked, stream: FileStream, at: Place) -> Iterator[Step]:
     part = at.part
     for piece in read_pieces(stream, looked.encoding, at.offset, at.state, where=looked.file.name):
         batch = batch_of_part(looked.file.name, part, piece.text)
@@ -267,7 +267,7 @@ def _read_text(looked: Looked, stream: Stream, at: Place) -> Iterator[Step]:
         yield Step(batch, Place(offset=piece.end, part=part, state=piece.state), stream.consumed, piece.replaced)
 
 
-def _read_page(looked: Looked, stream: Stream, at: Place) -> Iterator[Step]:
+def _read_page(looked: Looked, stream: FileStream, at: Place) -> Iterator[Step]:
     # a large page takes seconds, in which a stop has to be heeded
     with ThreadPoolExecutor(1) as pool:
         work = pool.submit(read_html, stream, looked.encoding, str(looked.file.path))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from core.download.compression import Bytes
+from core.download.compression import ByteStream
 from core.download.json_layout import parse
 from core.download.lines import BLOCK_BYTES, RECORD_BYTES
 from core.download.text_column import Columns
@@ -19,7 +19,7 @@ _RECORDS = 400
 """Decoded of each of these."""
 
 
-def lines_of(stream: Bytes, length: int | None) -> Iterator[list[bytes]]:
+def lines_of(stream: ByteStream, length: int | None) -> Iterator[list[bytes]]:
     """Whole lines from the beginning of a stream, then from places spread over it.
 
     length: bytes of the stream; None: nobody knows, and what lies between has to be read. Raises UnreadableError.
@@ -38,7 +38,7 @@ def lines_of(stream: Bytes, length: int | None) -> Iterator[list[bytes]]:
         gap *= _WIDER if length is None else 1
 
 
-def columns_in(stream: Bytes, length: int | None) -> Columns:
+def columns_in(stream: ByteStream, length: int | None) -> Columns:
     """The fields of JSON lines and what they hold. length: see `lines_of`. Raises UnreadableError."""
     columns = Columns()
     for found in lines_of(stream, length):
@@ -53,7 +53,7 @@ def columns_in(stream: Bytes, length: int | None) -> Columns:
     return columns
 
 
-def is_anywhere(stream: Bytes, field: str) -> bool:
+def is_anywhere(stream: ByteStream, field: str) -> bool:
     """Whether some record may have `field`, a path: for a field so rare that no record looked at has it."""
     name = f'"{field.rpartition(".")[2]}"'.encode()
     waiting = b""

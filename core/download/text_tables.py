@@ -13,7 +13,7 @@ from msgspec import Struct, field
 
 from core.download import lines, records
 from core.download.batches import KEPT, NOTHING, Bad, Place, Step
-from core.download.compression import Bytes
+from core.download.compression import ByteStream
 from core.download.lines import Block, blocks
 from core.download.records import BOM, TOO_LONG
 from core.plural import plural
@@ -138,7 +138,7 @@ class Table(NamedTuple):
     """Whether a row of names was found."""
 
 
-def read_table(name: str, stream: Bytes, table: Table, column: str, at: Place) -> Iterator[Step]:
+def read_table(name: str, stream: ByteStream, table: Table, column: str, at: Place) -> Iterator[Step]:
     """The texts in `column` of a table. Documents are named `name:line` by where they begin. Raises UnreadableError."""
     index = table.names.index(column)
     part, kept = at.part, None

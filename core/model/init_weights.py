@@ -58,7 +58,7 @@ def look_ahead(recipe: Recipe, workspace: Workspace) -> Generator[Event, None, N
         return
     origin = meant(recipe.model.init)
     if isinstance(origin, OfHub):
-        ensure_begun(recipe, *(yield from hub_model.look(origin.repository, origin.revision)), workspace)
+        ensure_begun(recipe, *(yield from hub_model.weight_headers(origin.repository, origin.revision)), workspace)
         return
     folder = look(recipe, workspace, verify=True)
     assert folder is not None
@@ -73,7 +73,7 @@ def look_ahead(recipe: Recipe, workspace: Workspace) -> Generator[Event, None, N
 def _folder(init: str, workspace: Workspace) -> Generator[Event, None, Path]:
     origin = meant(init)
     if isinstance(origin, OfHub):
-        return (yield from hub_model.fetch(origin.repository, origin.revision))
+        return (yield from hub_model.download_weights(origin.repository, origin.revision))
     if isinstance(origin, OfRun):
         folder, damaged = checkpoint(run_directory(workspace, origin), origin.step, verify=True)
         for damage in damaged:

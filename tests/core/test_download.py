@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from core import download
 from core.download import NoTextError, UnreadableError, reading
-from core.download.compression import Stream
+from core.download.compression import FileStream
 from core.download.library import is_table
 from core.events import Event, Progress
 from core.recipe.schema import Source
@@ -240,7 +240,7 @@ def test_parts_of_any_bytes_join_to_their_text(
     path.write_bytes(data)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reading, "PART_BYTES", size)
-        with Stream(path, len(data)) as stream:
+        with FileStream(path, len(data)) as stream:
             pieces = list(reading.read_pieces(stream))
     text = data.decode("utf-8", "replace")
     assert "".join(piece.text for piece in pieces) == text.removeprefix("\ufeff")

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.download import compression, encoding, reading
-from core.download.compression import Stream
+from core.download.compression import FileStream
 from core.events import Event
 from tests.core.made import (
     PACK,
@@ -92,7 +92,7 @@ def test_real_sentences_in_the_encodings_of_their_languages_are_read_right() -> 
     wrong, cases = [], list(legacy())
     for language, name, text in cases:
         data = text.encode(name)
-        found = encoding.encoding_of(data)
+        found = encoding.detect_encoding(data)
         if not found or data.decode(found, "replace") != text:
             wrong.append((language, name, found))
     assert len(cases) == 73
@@ -102,14 +102,16 @@ def test_real_sentences_in_the_encodings_of_their_languages_are_read_right() -> 
 @pytest.mark.parametrize("name", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
 def test_wide_text_without_a_mark_is_read_whatever_its_script(name: str) -> None:
     for language, sentences in SENTENCES.items():
-        assert encoding.encoding_of("\n".join(sentences).encode(name)) == name, language
+        assert encoding.detect_encoding("\n".join(sentences).encode(name)) == name, language
 
 
 def test_english_with_a_few_other_letters_is_cp1252() -> None:
     plain = "The quick brown fox jumps over the lazy dog, and nobody minds.\n"
     for some in ("caf\xe9", "na\xefve caf\xe9s", "It\x92s \x93fine\x94 \x96 isn\x92t it\x85", "M\xfcller, \xa320"):
         for times in (0, 1, 30, 900):
-            assert encoding.encoding_of(some.encode("latin-1") + b" and so on.\n" + plain.encode() * times) == "cp1252"
+            assert (
+                encoding.detect_encoding(some.encode("latin-1") + b" and so on.\n" + plain.encode() * times) == "cp1252"
+            )
 
 
 @pytest.mark.parametrize(
@@ -125,12 +127,14 @@ def test_english_with_a_few_other_letters_is_cp1252() -> None:
 def test_words_of_another_language_among_much_english_tell_the_encoding(words: str, name: str) -> None:
     text = f'1;"{words}";The price of all that they had in it was on one and they had it\n'
     for times in (1, 40, 400):
-        assert encoding.encoding_of((text * times).encode(name)) == name
+        assert encoding.detect_encoding((text * times).encode(name)) == name
 
 
 def test_a_text_that_begins_like_a_picture_is_text() -> None:
-    assert encoding.encoding_of("BM: Prüfung der Größe schlug fehl, bitte ändern.\n".encode("cp1252") * 3) == "cp1252"
-    assert encoding.encoding_of(random.Random(1).randbytes(4000).replace(b"\0", b"\1")) == ""
+    assert (
+        encoding.detect_encoding("BM: Prüfung der Größe schlug fehl, bitte ändern.\n".encode("cp1252") * 3) == "cp1252"
+    )
+    assert encoding.detect_encoding(random.Random(1).randbytes(4000).replace(b"\0", b"\1")) == ""
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
@@ -220,10 +224,10 @@ def test_parts_of_any_text_in_any_encoding_join_to_it(
     path = put(tmp_path_factory.getbasetemp() / "any", PACK[packed](data))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reading, "PART_BYTES", size)
-        with Stream(path, path.stat().st_size, packed.removeprefix(".")) as stream:  # type: ignore[arg-type]
+        with FileStream(path, path.stat().st_size, packed.removeprefix(".")) as stream:  # type: ignore[arg-type]
             pieces = list(reading.read_pieces(stream, name))
         middle = pieces[len(pieces) // 2]
-        with Stream(path, path.stat().st_size, packed.removeprefix(".")) as stream:  # type: ignore[arg-type]
+        with FileStream(path, path.stat().st_size, packed.removeprefix(".")) as stream:  # type: ignore[arg-type]
             again = [] if middle.last else list(reading.read_pieces(stream, name, middle.end, middle.state))
     expected = data.decode(name, "replace")
     assert "".join(piece.text for piece in pieces) == expected.removeprefix("\ufeff")
@@ -239,7 +243,7 @@ def test_a_stream_gives_its_bytes_however_it_is_read(
     tmp_path_factory: pytest.TempPathFactory, data: bytes, packed: str, cuts: list[int]
 ) -> None:
     path = put(tmp_path_factory.getbasetemp() / "stream", PACK[packed](data))
-    with Stream(path, path.stat().st_size, packed.removeprefix(".")) as stream:  # type: ignore[arg-type]
+    with FileStream(path, path.stat().st_size, packed.removeprefix(".")) as stream:  # type: ignore[arg-type]
         skipped = min(cuts[0], len(data))
         stream.skip(skipped)
         found = b""

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from core.download import hub_client
 from core.download.hub_errors import HubError
-from core.download.hub_model import fetch, look
+from core.download.hub_model import download_weights, weight_headers
 from core.events import Evaluation, Event, Note, Progress, Resumed, StageStarted
 from core.model.count import tensors
 from core.model.device import Device
@@ -56,13 +56,13 @@ def weights(folder: Path) -> dict[str, bytes]:
 
 def refused(repository: str, revision: str = "main") -> str:
     with pytest.raises((HubError, InitError)) as caught:
-        made(fetch(repository, revision))
+        made(download_weights(repository, revision))
     return caught.value.sentence()
 
 
 def test_config_and_safetensors_are_fetched_and_nothing_else(hub: HubStandIn, tmp_path: Path) -> None:
     said: list[Event] = []
-    talk = fetch("me/small", "main")
+    talk = download_weights("me/small", "main")
     while True:
         try:
             said.append(next(talk))
@@ -75,33 +75,33 @@ def test_config_and_safetensors_are_fetched_and_nothing_else(hub: HubStandIn, tm
 
 
 def test_what_is_here_is_not_asked_for_again(hub: HubStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = made(fetch("me/small", "main"))
+    folder = made(download_weights("me/small", "main"))
     asked = len(hub.requests)
-    assert made(fetch("me/small", "main")) == folder
+    assert made(download_weights("me/small", "main")) == folder
     assert len(hub.requests) == asked
     with closed_port() as nowhere:
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", nowhere)
-        assert made(fetch("me/small", "main")) == folder
+        assert made(download_weights("me/small", "main")) == folder
 
 
 def test_a_revision_is_that_one(hub: HubStandIn, tmp_path: Path) -> None:
     written(tmp_path / "other", vocab_size=300, **SMALL)
     hub.add("me/small", tmp_path / "other", "second")
-    assert weights(made(fetch("me/small", "second"))) == weights(tmp_path / "other")
-    assert weights(made(fetch("me/small", "main"))) == weights(tmp_path / "repository")
+    assert weights(made(download_weights("me/small", "second"))) == weights(tmp_path / "other")
+    assert weights(made(download_weights("me/small", "main"))) == weights(tmp_path / "repository")
     assert "it has no revision 'third'" in refused("me/small", "third")
 
 
 @pytest.mark.parametrize("kind", ["drop", "stall", "status"])
 def test_a_connection_that_breaks_is_made_again(hub: HubStandIn, tmp_path: Path, kind: str) -> None:
     hub.fail(r"GET .*model-00001.*\.safetensors", kind, times=2)  # type: ignore[arg-type]
-    assert weights(made(fetch("me/small", "main"))) == weights(tmp_path / "repository")
+    assert weights(made(download_weights("me/small", "main"))) == weights(tmp_path / "repository")
 
 
 def test_bytes_that_are_not_those_of_the_listing_are_thrown_away(hub: HubStandIn, tmp_path: Path) -> None:
     hub.fail(r"GET .*model-00001.*\.safetensors", "garbage", times=1)
     assert "is not what the hub's listing says" in refused("me/small")
-    assert weights(made(fetch("me/small", "main"))) == weights(tmp_path / "repository")
+    assert weights(made(download_weights("me/small", "main"))) == weights(tmp_path / "repository")
 
 
 def test_a_hub_that_cannot_be_reached_is_said_with_another_way(
@@ -133,14 +133,14 @@ def test_a_repository_with_only_a_pickle_is_refused_before_it_is_fetched(hub: Hu
 
 
 def test_looking_fetches_the_beginnings_of_the_weights_alone(hub: HubStandIn, tmp_path: Path) -> None:
-    folder, found = made(look("me/small", "main"))
+    folder, found = made(weight_headers("me/small", "main"))
     assert (folder / "config.json").is_file()
     assert found == contents(sorted((tmp_path / "repository").glob("*.safetensors")))
     assert found["transformer.h.1.mlp.c_fc.weight"].size == (64, 256)
     headers = [int.from_bytes(data[:8], "little") + 8 for data in weights(tmp_path / "repository").values()]
     assert hub.sent(r"\.safetensors$") == sum(headers)
-    fetched, asked = made(fetch("me/small", "main")), len(hub.requests)
-    assert made(look("me/small", "main")) == (fetched, found)
+    fetched, asked = made(download_weights("me/small", "main")), len(hub.requests)
+    assert made(weight_headers("me/small", "main")) == (fetched, found)
     assert len(hub.requests) == asked
 
 
@@ -178,11 +178,11 @@ def test_a_model_of_the_hub_that_does_not_fit_is_refused_before_the_first_stage(
 
 def test_closing_it_ends_the_transfer_and_the_next_attempt_goes_on(hub: HubStandIn, tmp_path: Path) -> None:
     hub.fail(r"GET .*model-00002.*\.safetensors", "stall", times=1)
-    talk = fetch("me/small", "main")
+    talk = download_weights("me/small", "main")
     while not hub.count("GET .*model-00002"):
         next(talk)
     talk.close()
-    assert weights(made(fetch("me/small", "main"))) == weights(tmp_path / "repository")
+    assert weights(made(download_weights("me/small", "main"))) == weights(tmp_path / "repository")
     assert hub.count("GET .*model-00001.*safetensors") == 1
 
 
