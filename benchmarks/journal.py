@@ -24,7 +24,7 @@ from core.runs.directory import Run
 from core.runs.journal_offset import write_sealed
 from core.storage.journal import JournalWriter
 from core.storage.workspace import Workspace
-from llmtui.tui.run_watcher import Follower
+from llmtui.tui.run_watcher import RunWatcher
 
 RUNS = 500
 LOOKS = 20
@@ -95,14 +95,14 @@ def opened(run: Run, kept: str) -> dict[str, float]:
 
 def watching(workspace: Workspace) -> float:
     """The share of a core, in percent, that looking at all runs takes."""
-    follower = Follower(workspace, lambda message: None, 1 / HERTZ)
+    watcher = RunWatcher(workspace, lambda message: None, 1 / HERTZ)
 
     async def look() -> float:
-        await follower.look()
-        assert len(follower.glances) >= RUNS
+        await watcher.refresh()
+        assert len(watcher.snapshots) >= RUNS
         started = time.process_time()
         for _ in range(LOOKS):
-            await follower.look()
+            await watcher.refresh()
         return (time.process_time() - started) / LOOKS * HERTZ * 100
 
     return asyncio.run(look())

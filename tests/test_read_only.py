@@ -26,11 +26,11 @@ async def main():
     app = Workbench(Workspace().look())
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: "finished" in screen_text(app) and "is read-only: its runs" in screen_text(app))
-        app.select(next(g.run for g in app.follower.glances if g.run.name == "finished"))
+        app.session.select(next(g.run for g in app.session.watcher.snapshots if g.run.name == "finished"))
         app.show("train")
-        await until(pilot, lambda: app.follower.history and app.follower.history.caught_up)
-        assert len(app.follower.history.loss)
-        failed = next(g.run for g in app.follower.glances if g.run.name == "failed")
+        await until(pilot, lambda: app.session.watcher.history and app.session.watcher.history.caught_up)
+        assert len(app.session.watcher.history.loss)
+        failed = next(g.run for g in app.session.watcher.snapshots if g.run.name == "failed")
         app.remember(log=True)
         for attempt in (lambda: app.start(failed), app.start_demo):
             attempt()

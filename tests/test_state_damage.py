@@ -79,9 +79,9 @@ def looked_at(summary: Summary, run: Run) -> None:
     """All that the lists and screens work out of a summary."""
     from core.runs.directory import State
 
-    glance = RunSnapshot(run, State.RUNNING, summary, None, 0.0, 0.0)
+    snapshot = RunSnapshot(run, State.RUNNING, summary, None, 0.0, 0.0)
     for say in (run_text.state, run_text.speed, run_text.step, run_text.when):
-        say(glance)
+        say(snapshot)
     run_text.remaining(summary)
     stage_lines(run.recipe, summary, 80, alive=True)
 

@@ -6,22 +6,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from textual.binding import Binding
 from textual.keys import KEY_DISPLAY_ALIASES
 
 from core.errors import did_you_mean
+from llmtui.tui.screen_table import SCREENS
 from llmtui.tui.textual_internals import key_of_character
 
-Scope = Literal["app", "home", "train", "chat"]
+Scope = str
+"""The name of a screen in `SCREENS`, or "app"."""
 
 
 class Action(NamedTuple):
     """Something a person can do with a key."""
 
     id: str
-    """`group.verb`: the name in the user's keymap. A screen does it in its method `action_group_verb`."""
+    """`group.verb`: the name in the user's keymap."""
     keys: tuple[str, ...]
     label: str
     """A word or two, for the key line."""
@@ -32,15 +34,20 @@ class Action(NamedTuple):
     show: bool = True
     """Whether the key line shows it."""
 
+    screen: str = ""
+    """The screen it shows, for the actions of the table of screens."""
+
     @property
-    def method(self) -> str:
-        return self.id.replace(".", "_")
+    def call(self) -> str:
+        """What Textual calls: by default the method `action_group_verb` of the screen or the application."""
+        return f"show_screen({self.screen!r})" if self.screen else self.id.replace(".", "_")
 
 
 ACTIONS = (
-    Action("app.home", ("1",), "home", "Show the runs.", "Screens", ("app",), show=False),
-    Action("app.train", ("3",), "train", "Show the selected run in training.", "Screens", ("app",), show=False),
-    Action("app.chat", ("5",), "chat", "Talk to the selected run's checkpoints.", "Screens", ("app",), show=False),
+    *(
+        Action(f"app.{s.name}", (s.number,), s.name, s.description, "Screens", ("app",), show=False, screen=s.name)
+        for s in SCREENS
+    ),
     Action("run.new", ("n",), "new", "Set up and start a run.", "Runs", ("home",)),
     Action("run.demo", ("d",), "demo", "Start the demo: a small model in about two minutes.", "Runs", ("home",)),
     Action("home.open", ("enter",), "open", "Show the selected run.", "Runs", ("home",)),
@@ -78,7 +85,7 @@ ACTIONS = (
     Action("app.help", ("?", "f1"), "help", "Show all keys.", "Everywhere", ("app",)),
     Action("app.theme", ("t",), "theme", "Choose the colours.", "Everywhere", ("app",), show=False),
     Action("app.back", ("escape",), "back", "One level out.", "Everywhere", ("home", "train", "chat"), show=False),
-    Action("app.leave", ("q",), "leave", "Leave the workbench; runs go on.", "Everywhere", ("app",)),
+    Action("app.leave", ("q",), "leave", "Leave the workbench; runs continue.", "Everywhere", ("app",)),
 )
 
 BY_ID = {action.id: action for action in ACTIONS}
@@ -102,13 +109,13 @@ def key_name(key: str) -> str:
 def bindings(scope: Scope) -> list[Binding]:
     """The bindings of a screen (or the application)."""
     return [
-        Binding(",".join(action.keys), action.method, action.label, id=action.id, show=action.show)
+        Binding(",".join(action.keys), action.call, action.label, id=action.id, show=action.show)
         for action in ACTIONS
         if scope in action.scopes
     ]
 
 
-def in_scope(scope: Scope) -> list[Action]:
+def actions_in(scope: Scope) -> list[Action]:
     """What can be done on a screen, its own actions first."""
     own = [action for action in ACTIONS if scope in action.scopes]
     return own + [action for action in ACTIONS if "app" in action.scopes and action not in own]

@@ -210,7 +210,7 @@ class TerminalDriver(LinuxDriver):
     def _told_to_end(self, number: int, _frame: object) -> None:
         if self._ending:
             return
-        word = None if number == signal.SIGHUP else f"llmtui: ended by {signal.Signals(number).name}; runs go on"
+        word = None if number == signal.SIGHUP else f"llmtui: ended by {signal.Signals(number).name}; runs continue"
         try:
             self._loop.call_soon_threadsafe(self._end, number, word)
         except RuntimeError:  # it has ended already

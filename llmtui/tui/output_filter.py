@@ -1,4 +1,4 @@
-"""The last gate before the terminal: whatever a widget was given, nothing that steers a terminal leaves."""
+"""Removes control characters from every line before it reaches the terminal, whatever a widget was given."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from textual.filter import LineFilter
 from llmtui.view.sanitize import DANGEROUS
 
 
-class Scrub(LineFilter):
-    """Removes control characters and bidirectional marks from every drawn line.
+class OutputFilter(LineFilter):
+    """Removes control characters and bidirectional marks from every rendered line.
 
-    All of them have cell width 0 in Rich, so that removing them cannot shift the layout. Textual caches lines per
-    filter object: use the one instance `SCRUB`.
+    All of them have cell width 0 in Rich, so that removing them does not shift the layout. Textual caches lines per
+    filter object: use the one instance `OUTPUT_FILTER`.
     """
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
@@ -25,4 +25,4 @@ class Scrub(LineFilter):
         ]
 
 
-SCRUB = Scrub()
+OUTPUT_FILTER = OutputFilter()

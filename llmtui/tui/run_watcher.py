@@ -1,4 +1,4 @@
-"""The one clock: what is new in the run directories, read off the event loop and posted to the screens."""
+"""Polls the run directories off the event loop and posts what is new to the screens."""
 
 from __future__ import annotations
 
@@ -18,175 +18,185 @@ from llmtui.view.history import History
 from llmtui.view.run_snapshot import RunSnapshot
 
 STALLED_AFTER = 60.0
-"""Seconds without a new event after which a living run is called stalled."""
+"""Seconds without a new event after which a running run is shown as stalled."""
 
-AT_ONCE, ROUND = 8, 10
-"""Runs at which nobody works are looked at in turn: so many a tick at least, and all of them within so many ticks. Each
-look costs a dozen calls to the system; 500 runs at every tick cost an idle workbench 13 to 15 % of a core."""
+MIN_INACTIVE_PER_TICK, TICKS_PER_ROUND = 8, 10
+"""Inactive runs are read in turn: at least so many in a tick, and all of them within so many ticks. Reading one takes
+a dozen system calls; 500 runs at every tick cost an idle workbench 13 to 15 % of a core."""
 
-CHUNK = 2**20
-"""Bytes of journal folded at once, so that keys still work while a long one is read."""
+CHUNK_BYTES = 2**20
+"""Bytes of journal folded at once, so that keys still work while a long journal is read."""
 
 
-class Looked(Message):
-    """A tick: the runs were looked at, and what is new in the followed journal was read."""
+class RunsUpdated(Message):
+    """Posted at each tick: the snapshots are new, and so is what the followed run has written since."""
 
-    def __init__(self, glances: list[RunSnapshot]) -> None:
+    def __init__(self, snapshots: list[RunSnapshot]) -> None:
         super().__init__()
-        self.glances = glances
+        self.snapshots = snapshots
 
     def can_replace(self, message: Message) -> bool:
-        return isinstance(message, Looked)
+        return isinstance(message, RunsUpdated)
 
 
-class Grown(Message):
-    """Another run is followed, or some more of its long journal has been read."""
+class HistoryUpdated(Message):
+    """Posted when another run is followed, and after each chunk of its journal."""
 
     def __init__(self, history: History) -> None:
         super().__init__()
         self.history = history
 
     def can_replace(self, message: Message) -> bool:
-        return isinstance(message, Grown)
+        return isinstance(message, HistoryUpdated)
 
 
-class Follower:
-    """Looks at every run each tick and reads the journal of one. All its state belongs to the event loop."""
+class RunWatcher:
+    """Keeps a snapshot of every run and the history of the followed one. Its state belongs to the event loop."""
 
-    def __init__(self, workspace: Workspace, tell: Callable[[Message], None], period: float) -> None:
-        self._workspace, self._tell = workspace, tell
+    def __init__(self, workspace: Workspace, post: Callable[[Message], None], period: float) -> None:
+        self._workspace, self._post = workspace, post
         self.period = period
         """Seconds between ticks."""
-        self.glances: list[RunSnapshot] = []
+        self.snapshots: list[RunSnapshot] = []
+        """Newest run first."""
+        self.unreadable: list[InvalidRunError] = []
+        """Run directories that cannot be read."""
         self.history: History | None = None
+        """Of the followed run."""
         self._tail: JournalReader | None = None
         self._wake = asyncio.Event()
-        self._known: dict[str, tuple[object, RunSnapshot]] = {}
-        self._added = self._turn = 0
-        self._wanted = True
-        """Whether the next look is to pass over no run."""
-        self.broken: list[InvalidRunError] = []
-        """Run directories that cannot be read."""
-        self._news: dict[str, tuple[int, float]] = {}
+        self._cache: dict[str, tuple[object, RunSnapshot]] = {}
+        """By directory name, the `_change_key` of a run and its snapshot then."""
+        self._added = 0
+        """Number of calls of `add`."""
+        self._next_inactive = 0
+        """Where the next turn of inactive runs begins."""
+        self._refresh_all = True
+        self._last_event: dict[str, tuple[int, float]] = {}
+        """By run id, the number of its events and when it was first seen (`time.monotonic`)."""
 
     def follow(self, run: Run) -> None:
         """Read the journal of `run` from now on."""
         if self.history is None or self.history.run.id != run.id:
             self.history, self._tail = History(run), None
-            self._tell(Grown(self.history))
+            self._post(HistoryUpdated(self.history))
             self.wake()
 
     def add(self, run: Run) -> None:
-        """Show `run`, which was made just now, at once, and not only when the disk is looked at again."""
-        others = (glance for glance in self.glances if glance.run.id != run.id)
-        glances = [RunSnapshot(run, State.CREATED, Summary(), None, 0.0, 0.0), *others]
-        self.glances = sorted(glances, key=lambda glance: glance.run.id, reverse=True)
+        """Add a snapshot of `run`, which was just created, without waiting for the next tick."""
+        others = (snapshot for snapshot in self.snapshots if snapshot.run.id != run.id)
+        snapshots = [RunSnapshot(run, State.CREATED, Summary(), None, 0.0, 0.0), *others]
+        self.snapshots = sorted(snapshots, key=lambda snapshot: snapshot.run.id, reverse=True)
         self._added += 1
 
     def wake(self) -> None:
-        """Do not wait for the next tick, and look at every run then: something was asked for."""
-        self._wanted = True
+        """Tick now, and read every run: something was just changed."""
+        self._refresh_all = True
         self._wake.set()
 
-    async def watch(self, congested: Callable[[], bool]) -> None:
-        """Tick until cancelled. congested: whether the terminal is behind, which makes a tick pass without news."""
+    async def watch(self, output_waiting: Callable[[], bool]) -> None:
+        """Tick until cancelled. output_waiting: whether the terminal lags behind; such a tick does nothing."""
         while True:
             started = time.monotonic()
             self._wake.clear()
-            if not congested():
-                await self.look()
-                await self._read()
-                self._tell(Looked(self.glances))
+            if not output_waiting():
+                await self.refresh()
+                await self._read_journal()
+                self._post(RunsUpdated(self.snapshots))
             rest = self.period - (time.monotonic() - started)
             try:
                 await asyncio.wait_for(self._wake.wait(), max(0.02, rest))
             except TimeoutError:
                 continue
 
-    async def look(self) -> None:
-        """Look at every run that may have news, and in turn at some of those at which nobody works."""
+    async def refresh(self) -> None:
+        """Take new snapshots: of every active run, and of some of the inactive ones in turn."""
         while True:
             added = self._added
-            glances = await asyncio.to_thread(self._look)
-            if added == self._added:  # else a run was made meanwhile, which this look may not have seen
-                self.glances = glances
+            snapshots = await asyncio.to_thread(self._read_runs)
+            if added == self._added:  # else a run was created meanwhile, which may be missing here
+                self.snapshots = snapshots
                 return
 
-    async def _read(self) -> None:
+    async def _read_journal(self) -> None:
         while history := self.history:
             if self._tail is None:
                 curves, tail = await asyncio.to_thread(history.run.curves)
                 if history is self.history:
                     history.curves, self._tail = curves, tail
                 continue
-            events = await asyncio.to_thread(self._tail.events, CHUNK)
+            events = await asyncio.to_thread(self._tail.events, CHUNK_BYTES)
             if history is not self.history:
-                continue  # another run was opened while this one was being read
+                continue  # another run was selected while this chunk was read
             history.absorb(events)
             if not events:
                 history.caught_up = True
                 return
             if not history.caught_up:
-                self._tell(Grown(history))
+                self._post(HistoryUpdated(history))
 
-    def _look(self) -> list[RunSnapshot]:
+    def _read_runs(self) -> list[RunSnapshot]:
         try:
             names = run_names(self._workspace)
         except OSError:
             names = []
-        self._known = {name: self._known[name] for name in names if name in self._known}
-        resting = self._resting()
-        glances: list[RunSnapshot] = []
-        broken: list[InvalidRunError] = []
+        self._cache = {name: self._cache[name] for name in names if name in self._cache}
+        skipped = self._skipped()
+        snapshots: list[RunSnapshot] = []
+        unreadable: list[InvalidRunError] = []
         for name in names:
             path = self._workspace.runs / name
             try:
-                glances.append(self._known[name][1] if name in resting else self._glance_at(path))
-            except InvalidRunError as trouble:
-                broken.append(trouble)
+                snapshots.append(self._cache[name][1] if name in skipped else self._snapshot_of(path))
+            except InvalidRunError as error:
+                unreadable.append(error)
             except OSError as error:
-                broken.append(InvalidRunError.of(error, path))
-        self.broken = [trouble for trouble in broken if trouble.path.is_dir()]  # else deleted while we looked
-        return glances
+                unreadable.append(InvalidRunError.of(error, path))
+        self.unreadable = [error for error in unreadable if error.path.is_dir()]  # else deleted meanwhile
+        return snapshots
 
-    def _resting(self) -> set[str]:
-        """The runs that are passed over this time: most of those at which nobody works, unless all are wanted."""
-        wanted, self._wanted = self._wanted, False
+    def _skipped(self) -> set[str]:
+        """The inactive runs that keep their snapshot this time."""
+        refresh_all, self._refresh_all = self._refresh_all, False
         followed = self.history.run.id if self.history else ""
-        over = [name for name, (_, known) in self._known.items() if not known.state.alive and name != followed]
-        if wanted or not over:
+        inactive = [name for name, (_, known) in self._cache.items() if not known.state.alive and name != followed]
+        if refresh_all or not inactive:
             return set()
-        share = max(AT_ONCE, -(-len(over) // ROUND))
-        turn = self._turn % len(over)
-        self._turn = turn + share
-        return set(over) - set((over * 2)[turn : turn + share])
+        count = max(MIN_INACTIVE_PER_TICK, -(-len(inactive) // TICKS_PER_ROUND))
+        start = self._next_inactive % len(inactive)
+        self._next_inactive = start + count
+        return set(inactive) - set((inactive * 2)[start : start + count])
 
-    def _glance_at(self, path: Path) -> RunSnapshot:
+    def _snapshot_of(self, path: Path) -> RunSnapshot:
         name = path.name
-        key, known = self._known.get(name, (None, None))
+        key, known = self._cache.get(name, (None, None))
         run = known.run if known else Run.open(path)
-        now = _marks(run)
-        if known is None or key != now:
+        current_key = _change_key(run)
+        if known is None or key != current_key:
             run = Run.open(run.path)  # `resume --set` changes the recipe
             state, summary = run.state(), run.summary()
-            over = None if state.alive else run.last_word() or run.crash()
-            over_at = over.at if over else 0.0
+            ended = None if state.alive else run.last_word() or run.crash()
+            ended_at = ended.at if ended else 0.0
             ending = summary.ended is not None and run.is_ending(state)
-            known = RunSnapshot(run, state, summary, failure(run, state), over_at, 0.0, ending)
-            self._known[name] = (now, known)
-        return known._replace(silent=self._silence(known))
+            known = RunSnapshot(run, state, summary, failure(run, state), ended_at, 0.0, ending)
+            self._cache[name] = (current_key, known)
+        return known._replace(silent=self._seconds_silent(known))
 
-    def _silence(self, glance: RunSnapshot) -> float:
-        now, events = time.monotonic(), glance.summary.events
-        seen, since = self._news.get(glance.run.id, (-1, now))
-        if seen != events or glance.state is not State.RUNNING:
-            self._news[glance.run.id] = (events, now)
+    def _seconds_silent(self, snapshot: RunSnapshot) -> float:
+        """Seconds without a new event if that is longer than STALLED_AFTER, else 0."""
+        now, events = time.monotonic(), snapshot.summary.events
+        seen, since = self._last_event.get(snapshot.run.id, (-1, now))
+        if seen != events or snapshot.state is not State.RUNNING:
+            self._last_event[snapshot.run.id] = (events, now)
             return 0.0
         return now - since if now - since > STALLED_AFTER else 0.0
 
 
-def _marks(run: Run) -> tuple[object, ...]:
-    """What changes whenever the run's state or summary may have changed; cheaper than working those out."""
+def _change_key(run: Run) -> tuple[object, ...]:
+    """Changes whenever the run's state or summary may have changed; cheaper than computing those.
+
+    Raises InvalidRunError if the directory was deleted.
+    """
     if not run.path.is_dir():
         raise InvalidRunError("it is gone", path=run.path)
     sizes = []
@@ -197,5 +207,5 @@ def _marks(run: Run) -> tuple[object, ...]:
         except FileNotFoundError:
             sizes.append((0, 0))
     alive = (run.supervisor(), run.writer())
-    # a living run's journal grows all the time; its summary is what lists show
+    # the journal of an active run grows all the time; lists show its summary, which is in status.json
     return (*alive, run.pause_requested, sizes[1:] if all(alive) else sizes)

@@ -84,7 +84,7 @@ def test_a_signal_ends_it_in_order(terminal: Terminal, number: signal.Signals) -
     terminal.signal(number)
     assert terminal.wait_for_end() == 128 + number
     assert LEFT in terminal.last and b"\x1b[?25h" in terminal.last and b"\x1b[?1003l" in terminal.last
-    assert f"ended by {number.name}; runs go on".encode() in terminal.last
+    assert f"ended by {number.name}; runs continue".encode() in terminal.last
     assert b"Traceback" not in terminal.last
 
 
@@ -124,12 +124,12 @@ def test_a_defect_is_a_sentence_a_code_and_a_log_and_runs_go_on(workspace: Works
     run = make_run(workspace, "live")
     launched(run)
     Worker(run).say(*beginning(), *training(1, 20, 400))
-    broken = "from llmtui.tui.widgets.bars import TopLine; TopLine.lines = lambda *_: 1 / 0; " + WORKBENCH[-1]
+    broken = "from llmtui.tui.widgets.bars import HeaderBar; HeaderBar.lines = lambda *_: 1 / 0; " + WORKBENCH[-1]
     with alive(run), Terminal([sys.executable, "-P", "-c", broken]) as terminal:
         before = terminal.settings()
         assert terminal.wait_for_end() == 1
         assert LEFT in terminal.last and terminal.settings() == before
-        assert b"the workbench broke off" in terminal.last and b"runs go on" in terminal.last
+        assert b"the workbench broke off" in terminal.last and b"runs continue" in terminal.last
         assert b"Traceback" not in terminal.last
         assert "ZeroDivisionError" in (workspace.state / "workbench.log").read_text()
         assert run.writer()

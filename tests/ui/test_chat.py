@@ -190,7 +190,7 @@ async def test_transcripts_belong_to_their_run(bench: Workbench, workspace: Work
     async with bench.run_test(size=(100, 30)) as pilot:
         seen = await ask(pilot, "once")
         await seen("once went")
-        bench.select(other)
+        bench.session.select(other)
         await until(pilot, lambda: "once went" not in screen_text(bench))
 
 
@@ -286,7 +286,7 @@ async def test_what_was_written_when_the_workbench_is_left_is_kept(bench: Workbe
 async def test_a_new_conversation_clears_the_screen_and_what_is_sent(workspace: Workspace, bench: Workbench) -> None:
     async with bench.run_test(size=(100, 30)) as pilot:
         await (await ask(pilot, "once"))("20 tokens")
-        await until(pilot, lambda: bench.screen.applicable("chat.new"))  # type: ignore[attr-defined]
+        await until(pilot, lambda: bench.screen.is_available("chat.new"))  # type: ignore[attr-defined]
         await pilot.press("escape", "N")
         await until(pilot, lambda: "once went" not in screen_text(bench))
         assert "the model goes on from there" in screen_text(bench)

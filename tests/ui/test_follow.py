@@ -10,7 +10,7 @@ from core.runs.directory import State
 from core.storage.workspace import Workspace
 from llmtui.tui import run_watcher
 from llmtui.tui.app import Workbench
-from llmtui.tui.run_watcher import AT_ONCE, ROUND, Follower
+from llmtui.tui.run_watcher import MIN_INACTIVE_PER_TICK, TICKS_PER_ROUND, RunWatcher
 from tests.ui.making import alive, finished_run
 from tests.ui.viewing import screen_text, until
 
@@ -22,35 +22,35 @@ async def test_runs_that_are_over_are_looked_at_in_turn_and_one_that_comes_to_li
     for number in range(40):
         shutil.copytree(first.path, workspace.runs / f"20200101-0000{number:02d}-old-{number:04x}")
     looked: list[str] = []
-    real = run_watcher._marks
-    monkeypatch.setattr(run_watcher, "_marks", lambda run: (looked.append(run.id), real(run))[1])
-    follower = Follower(workspace, lambda message: None, 0.5)
-    await follower.look()
-    assert len(follower.glances) == len(set(looked)) == 41
+    real = run_watcher._change_key
+    monkeypatch.setattr(run_watcher, "_change_key", lambda run: (looked.append(run.id), real(run))[1])
+    watcher = RunWatcher(workspace, lambda message: None, 0.5)
+    await watcher.refresh()
+    assert len(watcher.snapshots) == len(set(looked)) == 41
     looked.clear()
-    await follower.look()
-    assert len(looked) == AT_ONCE
-    for _ in range(ROUND):
-        await follower.look()
+    await watcher.refresh()
+    assert len(looked) == MIN_INACTIVE_PER_TICK
+    for _ in range(TICKS_PER_ROUND):
+        await watcher.refresh()
     assert len(set(looked)) == 41
-    oldest = follower.glances[-1].run
+    oldest = watcher.snapshots[-1].run
     with alive(oldest):
-        for _ in range(ROUND):
-            await follower.look()
-        assert follower.glances[-1].state is State.RUNNING
+        for _ in range(TICKS_PER_ROUND):
+            await watcher.refresh()
+        assert watcher.snapshots[-1].state is State.RUNNING
         looked.clear()
         for _ in range(3):
-            await follower.look()
+            await watcher.refresh()
         assert looked.count(oldest.id) == 3  # who works is looked at every time
     looked.clear()
-    follower.wake()
-    await follower.look()
+    watcher.wake()
+    await watcher.refresh()
     assert len(set(looked)) == 41
-    assert follower.glances[-1].state is State.DONE
+    assert watcher.snapshots[-1].state is State.DONE
     shutil.rmtree(oldest.path)
-    await follower.look()
-    assert len(follower.glances) == 40
-    assert follower.broken == []
+    await watcher.refresh()
+    assert len(watcher.snapshots) == 40
+    assert watcher.unreadable == []
 
 
 @pytest.mark.parametrize("others", [0, 1])

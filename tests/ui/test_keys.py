@@ -8,7 +8,7 @@ import pytest
 
 from core.runs.directory import State, all_runs
 from core.storage.workspace import Workspace
-from llmtui.tui.actions import ACTIONS, bindings, checked_keymap, in_scope, keys_of, to_markdown
+from llmtui.tui.actions import ACTIONS, actions_in, bindings, checked_keymap, keys_of, to_markdown
 from llmtui.tui.app import Workbench
 from llmtui.tui.screens.chat import Chat
 from llmtui.tui.screens.home import Home
@@ -22,13 +22,14 @@ SCREENS = {"app": Workbench, "home": Home, "train": Train, "chat": Chat}
 def test_every_action_has_a_method_where_it_can_be_pressed() -> None:
     for action in ACTIONS:
         for scope in action.scopes:
-            assert callable(getattr(SCREENS[scope], f"action_{action.method}", None)), (action.id, scope)
+            method = f"action_{action.call.partition('(')[0]}"
+            assert callable(getattr(SCREENS[scope], method, None)), f"{action.id}: {scope} has no method {method}"
 
 
 @pytest.mark.parametrize("scope", ["home", "train", "chat"])
 def test_no_key_means_two_things_on_one_screen(scope: str) -> None:
     taken: dict[str, str] = {}
-    for action in in_scope(scope):  # type: ignore[arg-type]
+    for action in actions_in(scope):  # type: ignore[arg-type]
         for key in keys_of(action, {}):
             assert key not in taken, f"{key}: {taken.get(key)} and {action.id}"
             taken[key] = action.id
@@ -258,5 +259,5 @@ async def test_leaving_says_that_runs_go_on(workspace: Workspace) -> None:
             await until(pilot, lambda: "● live" in screen_text(app))
             await pilot.press("q")
             await until(pilot, lambda: not app.is_running or app._exit)
-            assert "live goes on" in str(app._exit_renderables[0])
+            assert "live continues" in str(app._exit_renderables[0])
         assert run.state() is State.RUNNING

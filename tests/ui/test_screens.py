@@ -11,7 +11,7 @@ from core.runs.series import CAPACITY
 from core.runs.summary import Summary
 from core.storage.workspace import Workspace
 from llmtui.tui.app import Workbench
-from llmtui.tui.run_watcher import Grown
+from llmtui.tui.run_watcher import HistoryUpdated
 from llmtui.tui.widgets.pane import Pane
 from llmtui.tui.widgets.prompt import Prompt
 from llmtui.tui.widgets.stages import stage_lines
@@ -187,14 +187,14 @@ async def test_a_long_journal_opens_while_keys_still_work(workspace: Workspace) 
     with run.journal.open("ab") as journal:
         for _ in range(40):
             journal.write(block)
-    parts: list[Grown] = []
+    parts: list[HistoryUpdated] = []
     app = Workbench(workspace, open_run="long")
-    hook = lambda message: parts.append(message) if isinstance(message, Grown) else None  # noqa: E731
+    hook = lambda message: parts.append(message) if isinstance(message, HistoryUpdated) else None  # noqa: E731
     async with app.run_test(size=(80, 24), message_hook=hook) as pilot:
-        await until(pilot, lambda: app.follower.history is not None and app.follower.history.caught_up)
+        await until(pilot, lambda: app.session.watcher.history is not None and app.session.watcher.history.caught_up)
         assert len(parts) >= 3, "read in one go: no key could be pressed meanwhile"
-        assert app.follower.history is not None and len(app.follower.history.loss) <= CAPACITY
-        assert app.follower.history.summary.events == sum(1 for _ in run.journal.open("rb"))
+        assert app.session.watcher.history is not None and len(app.session.watcher.history.loss) <= CAPACITY
+        assert app.session.watcher.history.summary.events == sum(1 for _ in run.journal.open("rb"))
 
 
 async def test_checkpoints_are_offered_newest_first_with_the_best_marked(workspace: Workspace) -> None:

@@ -38,7 +38,7 @@ async def test_a_new_run_is_shown_and_selected_at_once_and_keys_act_on_it(
                 await until(pilot, lambda: "1 of 1" in screen_text(app))
             await pilot.press("n", "down", "down", "down", *"alpha", "enter")
             await until(pilot, lambda: isinstance(app.screen, Train))
-            assert app.selected is not None and app.selected.run.name == "alpha"
+            assert app.session.selected is not None and app.session.selected.run.name == "alpha"
             await until(pilot, lambda: "alpha" in first_line(app))
             await pilot.press("space", "x")
             await until(pilot, lambda: "nothing to" in screen_text(app) or app.screen.is_modal)
@@ -59,22 +59,22 @@ async def test_a_look_that_began_before_the_run_was_made_does_not_take_it_away(
     app = Workbench(workspace)
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: "✓ bard" in screen_text(app))
-        look = app.follower._look
+        look = app.session.watcher._read_runs
 
         def slowly() -> object:
             found = look()
             time.sleep(0.4)
             return found
 
-        monkeypatch.setattr(app.follower, "_look", slowly)
-        app.follower.wake()
+        monkeypatch.setattr(app.session.watcher, "_read_runs", slowly)
+        app.session.watcher.wake()
         await pilot.pause(0.1)
         made = make_run(workspace, "fresh")
-        app.follower.add(made)
-        app.select(made)
+        app.session.watcher.add(made)
+        app.session.select(made)
         for _ in range(30):
             await pilot.pause(0.05)
-            assert app.selected is not None and app.selected.run.id == made.id
+            assert app.session.selected is not None and app.session.selected.run.id == made.id
         monkeypatch.undo()
 
 
@@ -87,9 +87,9 @@ async def test_a_run_that_another_program_starts_does_not_take_the_place_of_the_
         run = finished_run(workspace, "aaa", 20)
         await until(pilot, lambda: "aaa" in first_line(app))
         finished_run(workspace, "zzz", 20)
-        await until(pilot, lambda: len(app.follower.glances) == 2)
+        await until(pilot, lambda: len(app.session.watcher.snapshots) == 2)
         await pilot.pause(0.3)
-        assert "aaa" in first_line(app) and app.selected_id == run.id
+        assert "aaa" in first_line(app) and app.session.selected_id == run.id
 
 
 async def test_when_the_run_shown_is_deleted_elsewhere_keys_act_on_no_other(workspace: Workspace) -> None:

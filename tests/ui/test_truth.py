@@ -19,6 +19,7 @@ from core.runs.transcript import Began, Drawn, Said, Transcripts
 from core.storage.workspace import Workspace
 from llmtui.tui.app import Workbench
 from llmtui.tui.screens.chat import Chat
+from llmtui.tui.screens.run_screen import show_error
 from llmtui.tui.widgets import bars
 from llmtui.tui.widgets.machine import Machine
 from llmtui.tui.widgets.number_input import Dials
@@ -55,10 +56,12 @@ async def test_a_curve_is_that_of_the_run_shown_also_after_runs_without_one(work
     async with app.run_test(size=(120, 40)) as pilot:
 
         async def turn_to(run: object, name: str) -> None:
-            app.select(run)  # type: ignore[arg-type]
-            app.follower.wake()
+            app.session.select(run)  # type: ignore[arg-type]
+            app.session.watcher.wake()
             await until(pilot, lambda: name in screen_text(app).splitlines()[0])
-            await until(pilot, lambda: app.follower.history is not None and app.follower.history.caught_up)
+            await until(
+                pilot, lambda: app.session.watcher.history is not None and app.session.watcher.history.caught_up
+            )
             await pilot.pause(0.3)
 
         await turn_to(short, "short")
@@ -104,8 +107,8 @@ async def test_a_list_that_was_scrolled_is_at_its_start_for_another_run(workspac
         await until(pilot, lambda: events._length > 20)
         events.scroll_lines(5)
         assert events._away == 5
-        app.select(two)
-        app.follower.wake()
+        app.session.select(two)
+        app.session.watcher.wake()
         await until(pilot, lambda: "two" in screen_text(app).splitlines()[0])
         assert events._away == 0
 
@@ -209,7 +212,7 @@ async def test_notices_stand_beside_the_keys_and_go_by_themselves(
         assert screen_text(app).splitlines()[-1] == keys
         await until(pilot, lambda: "nothing to stop" not in screen_text(app))
         long = "One two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen."
-        app.screen.say(long)  # type: ignore[attr-defined]
+        app.screen.show_notice(long)  # type: ignore[attr-defined]
         await until(pilot, lambda: "fifteen." in screen_text(app))
         assert long.split()[:3] == screen_text(app).splitlines()[-3].split()[:3]
         assert screen_text(app).splitlines()[-1] == keys
@@ -267,15 +270,15 @@ async def test_losses_have_one_unit_on_a_screen(workspace: Workspace) -> None:
     app = Workbench(workspace, open_run=run.id)
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: "✓ bard" in screen_text(app) and braille(app))
-        evaluation = app.follower.history.summary.evaluation  # type: ignore[union-attr]
+        evaluation = app.session.watcher.history.summary.evaluation  # type: ignore[union-attr]
         assert evaluation is not None
         text = screen_text(app)
         assert f"val {evaluation.bits_per_byte:.3f}" in text and f"{evaluation.loss:.3f}" not in text
         assert "loss, bits per byte" in text
-        assert app.follower.history.val.last == pytest.approx(evaluation.bits_per_byte)  # type: ignore[union-attr]
-        loss = app.follower.history.summary.metric.loss  # type: ignore[union-attr]
+        assert app.session.watcher.history.val.last == pytest.approx(evaluation.bits_per_byte)  # type: ignore[union-attr]
+        loss = app.session.watcher.history.summary.metric.loss  # type: ignore[union-attr]
         per = evaluation.bits_per_byte / evaluation.loss
-        assert app.follower.history.loss.last == pytest.approx(loss * per, rel=0.01)  # type: ignore[union-attr]
+        assert app.session.watcher.history.loss.last == pytest.approx(loss * per, rel=0.01)  # type: ignore[union-attr]
 
 
 def test_lines_are_cut_at_the_ends_of_words() -> None:
@@ -317,13 +320,13 @@ async def test_a_draft_and_its_settings_belong_to_their_run(workspace: Workspace
         await until(pilot, lambda: isinstance(app.focused, Prompt))
         await pilot.press(*"half a")
         app.screen.query_one(Dials).set("T", 1.7)
-        app.select(two)
-        app.follower.wake()
+        app.session.select(two)
+        app.session.watcher.wake()
         await until(pilot, lambda: app.screen.query_one(Prompt).text == "")
         assert app.screen.query_one(Dials)["T"] == Sample().temperature
         await pilot.press(*"other")
-        app.select(one)
-        app.follower.wake()
+        app.session.select(one)
+        app.session.watcher.wake()
         await until(pilot, lambda: app.screen.query_one(Prompt).text == "half a")
         assert app.screen.query_one(Dials)["T"] == 1.7
         await pilot.press("!")
@@ -402,7 +405,7 @@ async def test_a_long_message_can_be_read_to_its_end(workspace: Workspace) -> No
     app = Workbench(workspace)
     async with app.run_test(size=(60, 16)) as pilot:
         await until(pilot, lambda: "welcome" in screen_text(app))
-        app.show_error(LlmtuiError("it broke " * 100, todo="try again"))
+        show_error(app, LlmtuiError("it broke " * 100, todo="try again"))
         await until(pilot, lambda: "it broke" in screen_text(app))
         assert "try again" not in screen_text(app)
         await pilot.press("pagedown", "pagedown")

@@ -21,10 +21,10 @@ from core.runs.directory import Run
 from core.storage.artifact import Artifact
 from llmtui.tui.actions import bindings
 from llmtui.tui.chat_view import Turn, Turns
-from llmtui.tui.run_watcher import Looked
+from llmtui.tui.run_watcher import RunsUpdated
 from llmtui.tui.screens.picker import Choice, Picker
-from llmtui.tui.screens.work import WorkScreen
-from llmtui.tui.widgets.bars import KeyLine, TopLine
+from llmtui.tui.screens.run_screen import RunScreen, show_screen
+from llmtui.tui.widgets.bars import FooterBar, HeaderBar
 from llmtui.tui.widgets.number_input import Dials
 from llmtui.tui.widgets.prompt import Prompt
 from llmtui.tui.widgets.sampling import sampling_dials
@@ -46,7 +46,7 @@ _WRITING = (
 )
 
 
-class Chat(WorkScreen):
+class Chat(RunScreen):
     """Transcript above, settings and prompt below (settings at the side where there is room)."""
 
     SCOPE = "chat"
@@ -74,16 +74,16 @@ class Chat(WorkScreen):
         self._timer: Timer | None = None
 
     def compose(self) -> ComposeResult:
-        yield TopLine(id="top")
+        yield HeaderBar(id="top")
         with Container(id="body"):
             yield Transcript(id="transcript")
             yield Dials(sampling_dials(), id="dials")
         yield Prompt(id="prompt")
-        yield from self.bottom()
+        yield from self.compose_footer()
 
     # -- what is talked to ----------------------------------------------------------------------------------------
 
-    def arrive(self) -> None:
+    def entered(self) -> None:
         if self.is_mounted:  # the first time, the focus is set once the prompt is there
             self.query_one(Prompt).focus()
 
@@ -91,23 +91,23 @@ class Chat(WorkScreen):
         self._look()
         self._draw()
 
-    @on(Looked)
-    def _looked(self) -> None:
+    @on(RunsUpdated)
+    def _on_runs_updated(self) -> None:
         if self.is_current:
             self._look()
             self._draw()
 
     def _look(self) -> None:
         """Read the list of checkpoints again when the run or its newest checkpoint is another."""
-        glance = self.subject
-        self._turn_to(glance.run if glance else None)
-        if glance is None:
+        snapshot = self.snapshot
+        self._turn_to(snapshot.run if snapshot else None)
+        if snapshot is None:
             self._checkpoints, self._seen = [], ("", ())
             return
-        seen = glance.run.id, _names(glance.run.checkpoints)
+        seen = snapshot.run.id, _names(snapshot.run.checkpoints)
         if seen != self._seen:
             self._seen = seen
-            self._checkpoints = readable_checkpoints(glance.run.checkpoints)
+            self._checkpoints = readable_checkpoints(snapshot.run.checkpoints)
 
     def _turn_to(self, run: Run | None) -> None:
         """Put the run's own prompt and settings on the screen, and lay aside those of the one before."""
@@ -127,10 +127,10 @@ class Chat(WorkScreen):
     @property
     def checkpoint(self) -> Artifact | None:
         """The one that answers: the picked one while it exists, else the newest."""
-        glance = self.subject
-        if glance is None or not self._checkpoints:
+        snapshot = self.snapshot
+        if snapshot is None or not self._checkpoints:
             return None
-        chosen = self._chosen.get(glance.run.id)
+        chosen = self._chosen.get(snapshot.run.id)
         return next((c for c in self._checkpoints if c.path.name == chosen), self._checkpoints[-1])
 
     @property
@@ -141,20 +141,20 @@ class Chat(WorkScreen):
 
     @property
     def _said(self) -> Turns | None:
-        glance, checkpoint = self.subject, self.checkpoint
-        if glance is None or checkpoint is None:
+        snapshot, checkpoint = self.snapshot, self.checkpoint
+        if snapshot is None or checkpoint is None:
             return None
-        if glance.run.id not in self._turns:
-            self._turns[glance.run.id] = Turns(self.bench.inference_client, glance.run, checkpoint.path.name)
-        return self._turns[glance.run.id]
+        if snapshot.run.id not in self._turns:
+            self._turns[snapshot.run.id] = Turns(self.session.inference_client, snapshot.run, checkpoint.path.name)
+        return self._turns[snapshot.run.id]
 
     def _draw(self) -> None:
-        glance, checkpoint = self.subject, self.checkpoint
-        top = self.query_one(TopLine)
+        snapshot, checkpoint = self.snapshot, self.checkpoint
+        top = self.query_one(HeaderBar)
         top.left = [("chat", "title")]
-        if glance:
-            glyph, word, role = run_text.state(glance)
-            top.left += [("  ", ""), (run_text.name(glance), "bold"), (f"  {glyph} {word}", role)]
+        if snapshot:
+            glyph, word, role = run_text.state(snapshot)
+            top.left += [("  ", ""), (run_text.name(snapshot), "bold"), (f"  {glyph} {word}", role)]
         speed = self.turns[-1].tokens_per_second if self.turns else 0.0
         top.right = [(self._title_of(checkpoint), "accent")] if checkpoint else []
         top.right += [(f"  {units.rate(speed, 'tok')}", "dim")] if speed else []
@@ -170,22 +170,24 @@ class Chat(WorkScreen):
 
     def _draw_keys(self) -> None:
         """In the prompt letters are text, so the key line tells of the other keys."""
-        line = self.query_one(KeyLine)
+        line = self.query_one(FooterBar)
         line.instead = list(_WRITING) if isinstance(self.focused, Prompt) else []
         if line.instead and any(turn.at_work for turn in self.turns[-1:]):
             line.instead = [("esc", "stop"), *(each for each in _WRITING if each[0] not in ("enter", "esc"))]
         line.update()
 
     def _hint(self) -> str:
-        if self.subject is None:
+        if self.snapshot is None:
             return "There is no run yet: 1 shows the runs, n there starts one."
-        if self.checkpoint is None and not self.subject.state.alive:
-            return f"This run has no checkpoint yet ({self.subject.state.value}): r in Train goes on with it."
+        if self.checkpoint is None and not self.snapshot.state.alive:
+            return f"This run has no checkpoint yet ({self.snapshot.state.value}): r in Train goes on with it."
         if self.checkpoint is None:
             return "This run has no checkpoint yet. Training saves the first one soon; c in Train saves one at once."
-        if self.subject.run.recipe.chat.templated:
+        if self.snapshot.run.recipe.chat.templated:
             return "Say something and press enter. The recipe's [chat] templates make a conversation of it."
-        training = " Training goes on meanwhile, and is slower while text is drawn." if self.subject.state.alive else ""
+        training = (
+            " Training goes on meanwhile, and is slower while text is drawn." if self.snapshot.state.alive else ""
+        )
         return (
             "Type the beginning of a text and press enter: the model goes on from there. It was trained on text alone,"
             f" so it continues rather than answers.{training}"
@@ -203,19 +205,19 @@ class Chat(WorkScreen):
     @on(Prompt.Sent)
     def _sent(self, message: Prompt.Sent) -> None:
         if self.checkpoint is None:
-            self.say("This run has no checkpoint yet.", "warn")
+            self.show_notice("This run has no checkpoint yet.", "warn")
         elif self._at_work:
-            self.say(self._one_at_a_time, "warn")
+            self.show_notice(self._one_at_a_time, "warn")
         else:
             self.query_one(Prompt).clear()
             self._ask(message.text)
 
     def _ask(self, prompt: str, *, again: bool = False) -> None:
-        glance, said, checkpoint = self.subject, self._said, self.checkpoint
-        assert glance is not None and said is not None and checkpoint is not None
+        snapshot, said, checkpoint = self.snapshot, self._said, self.checkpoint
+        assert snapshot is not None and said is not None and checkpoint is not None
         knobs = self.query_one(Dials)
         sampling = structs.replace(
-            glance.run.recipe.sample.sampling(),
+            snapshot.run.recipe.sample.sampling(),
             tokens=round(knobs["tokens"]),
             temperature=knobs["T"],
             top_k=round(knobs["k"]),
@@ -226,13 +228,13 @@ class Chat(WorkScreen):
         asking = said.ask(checkpoint, prompt, sampling, newest=newest, again=again)
         self._asked = asking.turn
         if said.note:
-            self.say(f"{checkpoint.path.name}: {said.note}.")
-        if said.warning and (glance.run.id, said.warning) not in self._warned:
-            self._warned.add((glance.run.id, said.warning))
-            self.say(said.warning, "warn")
+            self.show_notice(f"{checkpoint.path.name}: {said.note}.")
+        if said.warning and (snapshot.run.id, said.warning) not in self._warned:
+            self._warned.add((snapshot.run.id, said.warning))
+            self.show_notice(said.warning, "warn")
         self.query_one(Transcript).to_start()
         self._answer = self.run_worker(asking.write(self._draw_answer), exit_on_error=False, group="answer")
-        rate = _REDRAWS if self.bench.near else _REDRAWS / 2
+        rate = _REDRAWS / 2 if self.session.over_ssh else _REDRAWS
         self._timer = self.set_interval(1 / rate, self._draw_answer)
 
     async def on_unmount(self) -> None:
@@ -252,7 +254,7 @@ class Chat(WorkScreen):
 
     # -- actions --------------------------------------------------------------------------------------------------
 
-    def applicable(self, action: str) -> bool:
+    def is_available(self, action: str) -> bool:
         if action == "chat.stop":
             return self._at_work
         if action in ("chat.retry", "chat.new"):
@@ -288,9 +290,9 @@ class Chat(WorkScreen):
 
     def action_chat_retry(self) -> None:
         if self._at_work:
-            self.say(self._one_at_a_time, "warn")
+            self.show_notice(self._one_at_a_time, "warn")
         elif not self.turns or self.checkpoint is None:
-            self.say("There is nothing to ask again.", "warn")
+            self.show_notice("There is nothing to ask again.", "warn")
         else:
             knobs = self.query_one(Dials)
             knobs.set("seed", knobs["seed"] + 1)
@@ -299,29 +301,29 @@ class Chat(WorkScreen):
     def action_chat_new(self) -> None:
         said, checkpoint = self._said, self.checkpoint
         if said is None or checkpoint is None:
-            self.say("This run has no checkpoint yet.", "warn")
+            self.show_notice("This run has no checkpoint yet.", "warn")
         elif self._at_work:
-            self.say(self._one_at_a_time, "warn")
+            self.show_notice(self._one_at_a_time, "warn")
         else:
             said.begin(checkpoint)
             self._draw()
 
     def action_chat_checkpoint(self) -> None:
-        glance = self.subject
-        if glance is None or not self._checkpoints:
-            self.say("This run has no checkpoint yet.", "warn")
+        snapshot = self.snapshot
+        if snapshot is None or not self._checkpoints:
+            self.show_notice("This run has no checkpoint yet.", "warn")
             return
         choices = [Choice(c.path.name, self._title_of(c), _about(c)) for c in reversed(self._checkpoints)]
 
         def chosen(name: str | None) -> None:
             if name is not None:
-                self._chosen[glance.run.id] = name
+                self._chosen[snapshot.run.id] = name
                 if name == self._checkpoints[-1].path.name:
-                    del self._chosen[glance.run.id]  # the newest, and whatever will be newer
+                    del self._chosen[snapshot.run.id]  # the newest, and whatever will be newer
                 self._draw()
 
         current = self.checkpoint.path.name if self.checkpoint else ""
-        self.app.push_screen(Picker(f"Checkpoints of {shown(glance.run.name)}", choices, current=current), chosen)
+        self.app.push_screen(Picker(f"Checkpoints of {shown(snapshot.run.name)}", choices, current=current), chosen)
 
     def action_app_back(self) -> None:
         if self._answer and self._here:
@@ -329,7 +331,7 @@ class Chat(WorkScreen):
         elif isinstance(self.focused, Prompt):
             self.query_one(Dials).focus()
         else:
-            self.bench.show("home")
+            show_screen(self.app, "home")
 
 
 def _names(folder: Path) -> tuple[str, ...]:

@@ -61,7 +61,7 @@ class Confirm(Dialog[bool]):
         self.dismiss(yes)
 
 
-class Delete(Dialog[bool]):
+class ConfirmDelete(Dialog[bool]):
     """Deleting a run: its name has to be typed."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave")]
@@ -92,15 +92,15 @@ class ErrorDialog(Dialog[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,enter,space,q", "leave")]
 
-    def __init__(self, trouble: LlmtuiError) -> None:
+    def __init__(self, error: LlmtuiError) -> None:
         super().__init__()
-        self._trouble = trouble
+        self._error = error
 
     def compose(self) -> ComposeResult:
-        trouble = self._trouble
-        with Vertical(classes="dialog -trouble"):
-            yield Static(Content(shown(f"Cannot {trouble.doing}: {trouble.what}")))
-            for text in (trouble.where, trouble.kept, trouble.todo):
+        error = self._error
+        with Vertical(classes="dialog -error"):
+            yield Static(Content(shown(f"Cannot {error.doing}: {error.what}")))
+            for text in (error.where, error.kept, error.todo):
                 if text:
                     yield Static(Content(shown(text, lines=True)), classes="detail")
             yield Static("esc closes this · pgdn pgup where it is longer", classes="hint")

@@ -15,10 +15,9 @@ from textual.widgets import Input
 from core.plural import plural
 from core.runs.directory import State
 from llmtui.tui.actions import bindings
-from llmtui.tui.launcher import over_ssh
-from llmtui.tui.run_watcher import Looked
-from llmtui.tui.screens.work import WorkScreen
-from llmtui.tui.widgets.bars import TopLine
+from llmtui.tui.run_watcher import RunsUpdated
+from llmtui.tui.screens.run_screen import RunScreen, show_screen
+from llmtui.tui.widgets.bars import HeaderBar
 from llmtui.tui.widgets.pane import Pane
 from llmtui.tui.widgets.panels import continuation
 from llmtui.tui.widgets.runs_list import RunsList
@@ -32,30 +31,30 @@ from llmtui.view.sanitize import shown
 class Stages(Pane):
     """The five stages of one run."""
 
-    glance: RunSnapshot | None = None
+    snapshot: RunSnapshot | None = None
 
     def heading(self, width: int) -> Line:
-        return [(run_text.name(self.glance), "title")] if self.glance else [("stages", "title")]
+        return [(run_text.name(self.snapshot), "title")] if self.snapshot else [("stages", "title")]
 
     def lines(self, width: int, height: int) -> list[Line]:
-        if self.glance is None:
+        if self.snapshot is None:
             return []
-        return stage_lines(self.glance.run.recipe, self.glance.summary, width, self.glance.state is State.RUNNING)
+        return stage_lines(self.snapshot.run.recipe, self.snapshot.summary, width, self.snapshot.state is State.RUNNING)
 
 
 class Next(Pane):
     """What to do next with the run, or why it failed."""
 
-    glance: RunSnapshot | None = None
+    snapshot: RunSnapshot | None = None
 
     def heading(self, width: int) -> Line:
         return [("next", "title")]
 
     def lines(self, width: int, height: int) -> list[Line]:
-        if self.glance is None:
+        if self.snapshot is None:
             return []
         lines: list[Line] = []
-        for text, role in _advice(self.glance):
+        for text, role in _advice(self.snapshot):
             lines += [[(part, role)] for part in wrap(text, width)]
         return lines
 
@@ -63,14 +62,14 @@ class Next(Pane):
 class Sampled(Pane):
     """The last text the model wrote."""
 
-    glance: RunSnapshot | None = None
+    snapshot: RunSnapshot | None = None
 
     def heading(self, width: int) -> Line:
-        sample = self.glance.summary.sample if self.glance else None
+        sample = self.snapshot.summary.sample if self.snapshot else None
         return [("last sample", "title"), (f"  step {sample.step:,}" if sample else "", "dim")]
 
     def lines(self, width: int, height: int) -> list[Line]:
-        sample = self.glance.summary.sample if self.glance else None
+        sample = self.snapshot.summary.sample if self.snapshot else None
         if sample is None:
             return [[("No sample yet: the first comes during training.", "dim")]]
         return continuation(sample.prompt, sample.text, width)
@@ -102,10 +101,10 @@ _FIRST_KEYS = (
     ("n", "a run of your own: a file, a folder, a data set of the hub"),
     ("?", "all keys"),
 )
-_LEAVING = "Runs go on when you leave; come back at any time with `llmtui`."
+_LEAVING = "Runs continue when you leave; come back at any time with `llmtui`."
 
 
-class Home(WorkScreen):
+class Home(RunScreen):
     """Runs above, the selected one below."""
 
     SCOPE = "home"
@@ -114,7 +113,7 @@ class Home(WorkScreen):
     AUTO_FOCUS: ClassVar[str] = "RunsList"
 
     def compose(self) -> ComposeResult:
-        yield TopLine(id="top")
+        yield HeaderBar(id="top")
         yield Welcome()
         with Container(id="body"):
             yield RunsList(id="runs")
@@ -123,47 +122,47 @@ class Home(WorkScreen):
                 yield Sampled(id="sampled")
                 yield Next(id="next")
         yield Input(placeholder="part of a name; enter keeps it, esc shows all", id="filter")
-        yield from self.bottom()
+        yield from self.compose_footer()
 
     def on_mount(self) -> None:
         self.query_one("#filter").display = False
         self._show_emptiness()
 
     @property
-    def subject(self) -> RunSnapshot | None:
+    def snapshot(self) -> RunSnapshot | None:
         return self.query_one(RunsList).current
 
     def on_screen_resume(self) -> None:
-        runs, selected = self.query_one(RunsList), self.bench.selected
+        runs, selected = self.query_one(RunsList), self.session.selected
         if selected and not runs.shows(selected):
             self.query_one("#filter", Input).value = runs.wanted = ""
-        runs.point_at(self.bench.selected_id)
-        runs.show(self.bench.follower.glances, self.bench.follower.broken)
+        runs.point_at(self.session.selected_id)
+        runs.show(self.session.watcher.snapshots, self.session.watcher.unreadable)
         self._show()
 
-    @on(Looked)
-    def _looked(self, message: Looked) -> None:
+    @on(RunsUpdated)
+    def _on_runs_updated(self, message: RunsUpdated) -> None:
         self._show_emptiness()
-        self.query_one(RunsList).show(message.glances, self.bench.follower.broken)
+        self.query_one(RunsList).show(message.snapshots, self.session.watcher.unreadable)
         self._show()
 
     @on(RunsList.Pointed)
     def _pointed(self) -> None:
-        if self.subject:
-            self.bench.select(self.subject.run)
+        if self.snapshot:
+            self.session.select(self.snapshot.run)
         self._show()
 
     def _show_emptiness(self) -> None:
-        empty = not self.bench.follower.glances and not self.bench.follower.broken
+        empty = not self.session.watcher.snapshots and not self.session.watcher.unreadable
         self.set_class(empty, "-empty")
 
     def _show(self) -> None:
-        top = self.query_one(TopLine)
-        top.left = [("llmtui", "title"), ("  " + shown(_tilde(self.bench.workspace.data)), "dim")]
-        top.right = [(_machine(), "dim")]
+        top = self.query_one(HeaderBar)
+        top.left = [("llmtui", "title"), ("  " + shown(_tilde(self.session.workspace.data)), "dim")]
+        top.right = [(_machine(self.session.over_ssh), "dim")]
         top.update()
         for pane in (self.query_one(Stages), self.query_one(Next), self.query_one(Sampled)):
-            pane.glance = self.subject
+            pane.snapshot = self.snapshot
             pane.update()
         self.query_one("#keys", Pane).update()
         self.query_one(Welcome).update()
@@ -171,12 +170,9 @@ class Home(WorkScreen):
     # -- actions --------------------------------------------------------------------------------------------------
 
     def action_home_open(self) -> None:
-        if self.subject:
-            self.bench.select(self.subject.run)
-            self.bench.show("train")
-
-    def action_run_demo(self) -> None:
-        self.bench.start_demo()
+        if self.snapshot:
+            self.session.select(self.snapshot.run)
+            show_screen(self.app, "train")
 
     def action_home_filter(self) -> None:
         field = self.query_one("#filter", Input)
@@ -202,38 +198,38 @@ def _tilde(path: Path) -> str:
     return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
 
 
-def _machine() -> str:
+def _machine(over_ssh: bool) -> str:
     """Cores and memory of this machine, and whether we are far from it."""
     import psutil
 
     memory = psutil.virtual_memory()
     parts = [plural(os.cpu_count() or 1, "core"), f"{memory.available / 2**30:.0f}/{memory.total / 2**30:.0f} GiB free"]
-    if over_ssh():
+    if over_ssh:
         parts.append("ssh")
     return " · ".join(parts)
 
 
-def _advice(glance: RunSnapshot) -> list[tuple[str, str]]:
+def _advice(snapshot: RunSnapshot) -> list[tuple[str, str]]:
     """(text, role) lines for the run's state."""
-    summary = glance.summary
+    summary = snapshot.summary
     saved = summary.saved
     talk = f"5 talks to step {saved.step:,}" if saved else ""
     lines: list[tuple[str, str]] = []
-    if glance.silent:
+    if snapshot.silent:
         lines = [("Alive, but no news for a while: the machine may be short of memory or disk.", "warn")]
-    elif glance.state in (State.FAILED, State.INTERRUPTED):
-        what, kept, todo = run_text.failure(glance)
+    elif snapshot.state in (State.FAILED, State.INTERRUPTED):
+        what, kept, todo = run_text.failure(snapshot)
         lines = [(part, role) for part, role in ((what, "bad"), (kept, ""), (todo, "")) if part]
         lines.append((f"r goes on from {f'step {saved.step:,}' if saved else 'the last finished stage'}", "dim"))
-    elif glance.state is State.CREATED:
+    elif snapshot.state is State.CREATED:
         lines = [("Not started yet: r starts it.", "")]
-    elif glance.ending:
+    elif snapshot.ending:
         lines = [("It has come to its end; its process is about to go.", "")]
-    elif glance.state is State.STARTING:
+    elif snapshot.state is State.STARTING:
         lines = [("Its process is starting.", "")]
-    elif glance.state is State.PAUSED:
+    elif snapshot.state is State.PAUSED:
         lines = [("Waits with everything in memory; space lets it go on.", "")]
-    elif glance.state is State.STOPPED:
+    elif snapshot.state is State.STOPPED:
         lines = [(f"r goes on from {f'step {saved.step:,}' if saved else 'the start'}", "")]
     if summary.verdict:
         verdict = summary.verdict
@@ -241,7 +237,7 @@ def _advice(glance: RunSnapshot) -> list[tuple[str, str]]:
         beside = f"; {', '.join(needs)}" if needs else ""
         of = "on the held-out text" if verdict.final else f"at best, step {verdict.step:,}"
         lines.append((f"{run_text.bits(verdict)} bits per byte {of}{beside}", ""))
-    if glance.state.alive and not glance.ending:
+    if snapshot.state.alive and not snapshot.ending:
         lines.append(("enter shows it" + (f"; {talk} now, training goes on" if talk else ""), "dim"))
     elif talk:
         lines.append((f"enter shows its curves; {talk}", "dim"))

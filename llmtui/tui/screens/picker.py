@@ -56,7 +56,7 @@ class Lines(OptionList):
 class Picker(ModalScreen[str | None]):
     """A list with a field above it; the answer is the chosen value, or None.
 
-    peek: called with the value under the cursor, and with the first one again when nothing is chosen.
+    preview: called with the value under the cursor, and with the first one again when nothing is chosen.
     """
 
     CSS_PATH = "dialogs.tcss"
@@ -72,10 +72,10 @@ class Picker(ModalScreen[str | None]):
         choices: Sequence[Choice],
         *,
         current: str = "",
-        peek: Callable[[str], None] | None = None,
+        preview: Callable[[str], None] | None = None,
     ) -> None:
         super().__init__()
-        self._title, self._choices, self._current, self._peek = title, choices, current, peek
+        self._title, self._choices, self._current, self._preview = title, choices, current, preview
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog -picker"):
@@ -116,8 +116,8 @@ class Picker(ModalScreen[str | None]):
 
     @on(OptionList.OptionHighlighted)
     def _highlighted(self, message: OptionList.OptionHighlighted) -> None:
-        if self._peek and message.option_id:
-            self._peek(message.option_id)
+        if self._preview and message.option_id:
+            self._preview(message.option_id)
 
     @on(OptionList.OptionSelected)
     def _clicked(self, message: OptionList.OptionSelected) -> None:
@@ -130,8 +130,8 @@ class Picker(ModalScreen[str | None]):
             self.dismiss(options.get_option_at_index(options.highlighted).id)
 
     def action_leave(self) -> None:
-        if self._peek and self._current:
-            self._peek(self._current)
+        if self._preview and self._current:
+            self._preview(self._current)
         self.dismiss(None)
 
 

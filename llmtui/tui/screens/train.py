@@ -10,10 +10,10 @@ from textual.binding import BindingType
 from textual.containers import Container
 
 from llmtui.tui.actions import bindings
-from llmtui.tui.run_watcher import Grown, Looked
-from llmtui.tui.screens.work import WorkScreen
+from llmtui.tui.run_watcher import HistoryUpdated, RunsUpdated
+from llmtui.tui.screens.run_screen import RunScreen, show_screen
 from llmtui.tui.widgets.axes import scientific
-from llmtui.tui.widgets.bars import KeyLine
+from llmtui.tui.widgets.bars import FooterBar
 from llmtui.tui.widgets.chart import SMOOTHING, Chart, Curve
 from llmtui.tui.widgets.machine import Machine
 from llmtui.tui.widgets.panels import Events, Facts, LastSample, Neighbours, Progress, RunPane, StagesBox, Status
@@ -21,7 +21,7 @@ from llmtui.view import units
 from llmtui.view.history import History
 
 
-class Train(WorkScreen):
+class Train(RunScreen):
     """The dashboard. Its style sheet decides what is shown at which size."""
 
     SCOPE = "train"
@@ -49,7 +49,7 @@ class Train(WorkScreen):
                 yield Facts(id="facts")
                 yield LastSample(id="sample")
         yield Progress(id="progress")
-        yield from self.bottom()
+        yield from self.compose_footer()
 
     def on_mount(self) -> None:
         self._drawn: tuple[object, ...] = ()
@@ -58,15 +58,15 @@ class Train(WorkScreen):
         self.query_one("#grad", Chart).format = "{:.2f}".format
         speed = self.query_one("#speed", Chart)
         speed.format, speed.label = units.count, lambda value, step: units.count(value)
-        self._smoothing = self.bench.settings.smoothing
+        self._smoothing = self.session.settings.smoothing
 
     def on_screen_resume(self) -> None:
         self._drawn = ()
         self._draw()
 
-    @on(Looked)
-    @on(Grown)
-    def _news(self) -> None:
+    @on(RunsUpdated)
+    @on(HistoryUpdated)
+    def _draw_if_current(self) -> None:
         if self.is_current:
             self._draw()
 
@@ -76,33 +76,40 @@ class Train(WorkScreen):
     @property
     def history(self) -> History | None:
         """The journal of the subject, once it is being read."""
-        history, glance = self.bench.follower.history, self.subject
-        return history if history and glance and history.run.id == glance.run.id else None
+        history, snapshot = self.session.watcher.history, self.snapshot
+        return history if history and snapshot and history.run.id == snapshot.run.id else None
 
     def _draw(self) -> None:
-        glance = self.subject
-        if glance:
-            self.bench.follower.follow(glance.run)
+        snapshot = self.snapshot
+        if snapshot:
+            self.session.watcher.follow(snapshot.run)
         history = self.history
         self.set_class(not (history and len(history.loss)), "-no-curve")
-        if history and glance:
-            picture = (history, history.summary.events, self._smoothing, self.bench.memory.log, self.size, glance.state)
+        if history and snapshot:
+            picture = (
+                history,
+                history.summary.events,
+                self._smoothing,
+                self.session.memory.log,
+                self.size,
+                snapshot.state,
+            )
             if picture != self._drawn:
                 self._drawn = picture
                 self._draw_charts(history)
-        self.query_one(Neighbours).glances = tuple(self.bench.follower.glances)
+        self.query_one(Neighbours).snapshots = tuple(self.session.watcher.snapshots)
         for pane in self.query(RunPane):
-            pane.show(glance, history)
-        self.query_one(KeyLine).update()
+            pane.show(snapshot, history)
+        self.query_one(FooterBar).update()
 
     def _draw_charts(self, history: History) -> None:
-        assert self.subject is not None
+        assert self.snapshot is not None
         loss = self.query_one("#loss", Chart)
         loss.curves = [
             Curve("train", history.loss, "train", smoothing=self._smoothing),
             Curve("val", history.val, "val", marks=True),
         ]
-        loss.logarithmic = self.bench.memory.log
+        loss.logarithmic = self.session.memory.log
         loss.unit = history.unit
         for name, series, smoothing in (
             ("#lr", history.lr, 0.0),
@@ -111,15 +118,15 @@ class Train(WorkScreen):
         ):
             self.query_one(name, Chart).curves = [Curve(name[1:], series, "extra", smoothing)]
         for chart in self.query(Chart):
-            chart.whole = not self.subject.state.alive
+            chart.whole = not self.snapshot.state.alive
             chart.empty = "no step yet"
             chart.update()
 
     # -- actions --------------------------------------------------------------------------------------------------
 
     def action_chart_log(self) -> None:
-        self.bench.remember(log=not self.bench.memory.log)
-        self.say("Loss on a logarithmic axis." if self.bench.memory.log else "Loss on a linear axis.")
+        self.session.remember(log=not self.session.memory.log)
+        self.show_notice("Loss on a logarithmic axis." if self.session.memory.log else "Loss on a linear axis.")
         self._draw()
 
     def action_chart_smoother(self) -> None:
@@ -130,11 +137,11 @@ class Train(WorkScreen):
 
     def _smooth(self, value: float) -> None:
         self._smoothing = value
-        self.say(f"Training loss smoothed by {value:g} a step." if value else "Training loss as it is.")
+        self.show_notice(f"Training loss smoothed by {value:g} a step." if value else "Training loss as it is.")
         self._draw()
 
     def action_app_back(self) -> None:
         if self.focused:
             self.set_focus(None)
         else:
-            self.bench.show("home")
+            show_screen(self.app, "home")

@@ -18,7 +18,7 @@ LETTERS_A_SECOND = 15.0
 """and how fast it is read: 3 to 10 s for those there are."""
 
 
-class TopLine(Pane):
+class HeaderBar(Pane):
     """Set `left` and `right`, then `update`."""
 
     FRAMED: ClassVar[bool] = False
@@ -43,7 +43,7 @@ class Notice(Pane):
         self._timer: Timer | None = None
         self.display = False
 
-    def say(self, text: str, role: str = "") -> None:
+    def show_text(self, text: str, role: str = "") -> None:
         """Show `text` as long as it takes to read it, in place of what was said before."""
         self._said = [[(part, role or "accent")] for part in wrap(text, max(1, self.app.size.width - 2))]
         self.styles.height = len(self._said)
@@ -60,7 +60,7 @@ class Notice(Pane):
         return self._said
 
 
-class KeyLine(Pane):
+class FooterBar(Pane):
     """What can be done here, as much as fits."""
 
     FRAMED: ClassVar[bool] = False

@@ -1,4 +1,4 @@
-"""The text panes of the Train screen. Each is given the history (and the glance) and draws what is in it."""
+"""The text panes of the Train screen. Each is given the history (and the snapshot) and draws what is in it."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from llmtui.view.sanitize import shown
 class RunPane(Pane):
     """A pane about one run. `show` gives it the newest picture."""
 
-    glance: RunSnapshot | None = None
+    snapshot: RunSnapshot | None = None
     history: History | None = None
 
-    def show(self, glance: RunSnapshot | None, history: History | None) -> None:
+    def show(self, snapshot: RunSnapshot | None, history: History | None) -> None:
         """Draw this run."""
-        another = (glance and glance.run.id) != (self.glance and self.glance.run.id)
-        self.glance, self.history = glance, history
+        another = (snapshot and snapshot.run.id) != (self.snapshot and self.snapshot.run.id)
+        self.snapshot, self.history = snapshot, history
         if another and isinstance(self, Scrolling):
             self.to_start()
         self.update()
@@ -46,12 +46,12 @@ class Status(RunPane):
     FRAMED: ClassVar[bool] = False
 
     def lines(self, width: int, height: int) -> list[Line]:
-        if self.glance is None:
+        if self.snapshot is None:
             return [[("No run is selected: 1 shows the runs.", "dim")]]
         summary = self.summary
-        now = self.glance._replace(summary=summary) if self.history else self.glance
+        now = self.snapshot._replace(summary=summary) if self.history else self.snapshot
         glyph, word, role = run_text.state(now)
-        left: Line = [(f"{glyph} ", role), (run_text.name(self.glance), "bold"), (f"  {word}", role)]
+        left: Line = [(f"{glyph} ", role), (run_text.name(self.snapshot), "bold"), (f"  {word}", role)]
         parts: list[Line] = [left]
         if self.history and not self.history.caught_up:
             parts.append([(f"reading its journal, {plural(summary.events, 'event')}", "dim")])
@@ -59,7 +59,7 @@ class Status(RunPane):
         if history:
             unit = " bpb" if history.unit == BITS else f" {history.unit}"
         if summary.metric:
-            parts.append([(run_text.step(self.glance._replace(summary=summary)), "")])
+            parts.append([(run_text.step(self.snapshot._replace(summary=summary)), "")])
         if summary.metric and history:
             loss = units.cost(history.cost(summary.metric.loss))
             parts.append([("loss ", "dim"), (loss, "train"), ("" if summary.evaluation else unit, "dim")])
@@ -67,7 +67,7 @@ class Status(RunPane):
             seen = summary.evaluation
             val = units.cost(seen.bits_per_byte if history.unit == BITS else seen.loss, bound=seen.bound)
             parts.append([("val ", "dim"), (val, "val"), (unit, "dim")])
-        speed = run_text.speed(self.glance._replace(summary=summary))
+        speed = run_text.speed(self.snapshot._replace(summary=summary))
         if speed:
             parts.append([(speed, "")])
         return [joined(parts, width)]
@@ -85,7 +85,7 @@ class Facts(RunPane):
         return [("run", "title"), (size, "dim")]
 
     def lines(self, width: int, height: int) -> list[Line]:
-        if self.glance is None:
+        if self.snapshot is None:
             return []
         pairs = self._pairs()
         if height >= 6:
@@ -101,8 +101,8 @@ class Facts(RunPane):
         return lines
 
     def _pairs(self) -> list[tuple[str, str]]:
-        assert self.glance is not None
-        recipe, summary = self.glance.run.recipe, self.summary
+        assert self.snapshot is not None
+        recipe, summary = self.snapshot.run.recipe, self.summary
         train, model, metric = recipe.train, recipe.model, summary.metric
         batch = train.batch_size * model.block_size
         pairs: list[tuple[str, str]] = []
@@ -188,12 +188,12 @@ class LastSample(RunPane, Scrolling):
 
     _drawn = 0.0
 
-    def show(self, glance: RunSnapshot | None, history: History | None) -> None:
+    def show(self, snapshot: RunSnapshot | None, history: History | None) -> None:
         sample = history.summary.sample if history else None
         if sample and sample.at != self._drawn:
             self._drawn = sample.at
             self.to_start()
-        super().show(glance, history)
+        super().show(snapshot, history)
 
     def heading(self, width: int) -> Line:
         sample = self.history.summary.sample if self.history else None
@@ -236,45 +236,45 @@ class Progress(RunPane):
     FRAMED: ClassVar[bool] = False
 
     def lines(self, width: int, height: int) -> list[Line]:
-        if self.glance is None:
+        if self.snapshot is None:
             return []
-        summary, glance = self.summary, self.glance._replace(summary=self.summary)
+        summary, snapshot = self.summary, self.snapshot._replace(summary=self.summary)
         share = run_text.share(summary)
-        alive = glance.state.alive
+        alive = snapshot.state.alive
         strip = stage_strip(summary, alive) if width >= 70 else []
         left: Line = joined(
             [
-                [(_remaining(summary) if glance.state is State.RUNNING else self._ending(glance), "")],
+                [(_remaining(summary) if snapshot.state is State.RUNNING else self._ending(snapshot), "")],
                 [(self._next_checkpoint(summary), "dim")] if alive else [],
             ],
             width - sum(len(text) for text, _ in strip) - 2,
             " · ",
         )
         detail = spread(left, strip, width)
-        if glance.state is State.DONE:
+        if snapshot.state is State.DONE:
             share = 1.0
         meter: Line = [("no figure yet", "dim")]
         if share is not None:
             figure = run_text.percent(share)
-            if height == 1 and glance.state is State.RUNNING:
+            if height == 1 and snapshot.state is State.RUNNING:
                 figure = "  ".join(part for part in (figure, run_text.remaining(summary)) if part)
-            filled = bar(share, width - max(9, len(figure) + 1), "good" if glance.state is State.DONE else "bar")
+            filled = bar(share, width - max(9, len(figure) + 1), "good" if snapshot.state is State.DONE else "bar")
             meter = spread(filled, [(figure, "")], width)
         return [meter, detail][:height]
 
     @staticmethod
-    def _ending(glance: RunSnapshot) -> str:
-        if glance.state in (State.FAILED, State.INTERRUPTED):
-            what, _, todo = run_text.failure(glance)
+    def _ending(snapshot: RunSnapshot) -> str:
+        if snapshot.state in (State.FAILED, State.INTERRUPTED):
+            what, _, todo = run_text.failure(snapshot)
             return f"{what}: {todo}" if todo else what
-        if glance.state.alive or glance.state is State.CREATED:
-            return run_text.state(glance)[1]
-        return f"{glance.state.value} {run_text.when(glance)}"
+        if snapshot.state.alive or snapshot.state is State.CREATED:
+            return run_text.state(snapshot)[1]
+        return f"{snapshot.state.value} {run_text.when(snapshot)}"
 
     def _next_checkpoint(self, summary: Summary) -> str:
-        if summary.stage != "train" or not summary.metric or not self.glance:
+        if summary.stage != "train" or not summary.metric or not self.snapshot:
             return ""
-        every = self.glance.run.recipe.train.checkpoint_every
+        every = self.snapshot.run.recipe.train.checkpoint_every
         return f"checkpoint by step {math.floor(summary.metric.step / every + 1) * every:,}"
 
 
@@ -293,13 +293,13 @@ class StagesBox(RunPane):
         return [("stages", "title")]
 
     def lines(self, width: int, height: int) -> list[Line]:
-        if self.glance is None:
+        if self.snapshot is None:
             return [[("No run is selected: 1 shows the runs, n starts one.", "dim")]]
-        lines = stage_lines(self.glance.run.recipe, self.summary, width, self.glance.state is State.RUNNING)
-        if self.glance.state in (State.FAILED, State.INTERRUPTED):
+        lines = stage_lines(self.snapshot.run.recipe, self.summary, width, self.snapshot.state is State.RUNNING)
+        if self.snapshot.state in (State.FAILED, State.INTERRUPTED):
             lines += [
                 [],
-                *([(part, "bad")] for part in wrap(": ".join(filter(None, run_text.failure(self.glance))), width)),
+                *([(part, "bad")] for part in wrap(": ".join(filter(None, run_text.failure(self.snapshot))), width)),
             ]
         elif height > 7:
             # what was taken for the text, and in which encoding: nobody looks for it before the training went wrong
@@ -318,18 +318,18 @@ _NOTED = {"note": "dim", "warn": "warn"}
 class Neighbours(RunPane):
     """The other runs, in the widest layout."""
 
-    glances: tuple[RunSnapshot, ...] = ()
+    snapshots: tuple[RunSnapshot, ...] = ()
 
     def heading(self, width: int) -> Line:
         return [("runs", "title")]
 
     def lines(self, width: int, height: int) -> list[Line]:
         lines: list[Line] = []
-        place = next((i for i, g in enumerate(self.glances) if self.glance and g.run.id == self.glance.run.id), 0)
-        first = max(0, min(place - height // 2, len(self.glances) - height))
-        for glance in self.glances[first : first + height]:
-            glyph, word, role = run_text.state(glance)
-            here = self.glance is not None and glance.run.id == self.glance.run.id
-            left: Line = [(f"{glyph} ", role), (run_text.name(glance), "bold" if here else "")]
-            lines.append(spread(left, [(run_text.val(glance.summary).removeprefix("val ") or word, "dim")], width))
+        place = next((i for i, g in enumerate(self.snapshots) if self.snapshot and g.run.id == self.snapshot.run.id), 0)
+        first = max(0, min(place - height // 2, len(self.snapshots) - height))
+        for snapshot in self.snapshots[first : first + height]:
+            glyph, word, role = run_text.state(snapshot)
+            here = self.snapshot is not None and snapshot.run.id == self.snapshot.run.id
+            left: Line = [(f"{glyph} ", role), (run_text.name(snapshot), "bold" if here else "")]
+            lines.append(spread(left, [(run_text.val(snapshot.summary).removeprefix("val ") or word, "dim")], width))
         return lines

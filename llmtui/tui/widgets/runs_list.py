@@ -35,7 +35,7 @@ class RunsList(Pane, can_focus=True):
     @property
     def current(self) -> RunSnapshot | None:
         """The run under the cursor."""
-        return next((glance for glance in self._shown if glance.run.id == self._cursor), None)
+        return next((snapshot for snapshot in self._shown if snapshot.run.id == self._cursor), None)
 
     def point_at(self, run_id: str) -> None:
         """Put the cursor on that run."""
@@ -43,20 +43,20 @@ class RunsList(Pane, can_focus=True):
             self._cursor = run_id
             self.update()
 
-    def show(self, glances: list[RunSnapshot], broken: Sequence[InvalidRunError] | None = None) -> None:
+    def show(self, snapshots: list[RunSnapshot], broken: Sequence[InvalidRunError] | None = None) -> None:
         """Take the newest picture; the cursor stays on its run. broken: those that cannot be read, below the others."""
         place = self._place()
         self._broken = self._broken if broken is None else broken
-        self._all = glances
-        self._shown = [glance for glance in glances if self.shows(glance)]
+        self._all = snapshots
+        self._shown = [snapshot for snapshot in snapshots if self.shows(snapshot)]
         if self.current is None and self._shown:
             self._cursor = self._shown[min(place, len(self._shown) - 1)].run.id
             self.post_message(self.Pointed())
         self.update()
 
-    def shows(self, glance: RunSnapshot) -> bool:
+    def shows(self, snapshot: RunSnapshot) -> bool:
         """Whether the filter lets it through."""
-        return self.wanted.lower() in glance.run.name.lower()
+        return self.wanted.lower() in snapshot.run.name.lower()
 
     def filter(self, wanted: str) -> None:
         """Show only runs whose name contains `wanted`."""
@@ -64,10 +64,10 @@ class RunsList(Pane, can_focus=True):
         self.show(self._all)
 
     def _place(self) -> int:
-        return next((i for i, glance in enumerate(self._shown) if glance.run.id == self._cursor), 0)
+        return next((i for i, snapshot in enumerate(self._shown) if snapshot.run.id == self._cursor), 0)
 
     def heading(self, width: int) -> Line:
-        alive = sum(glance.state.alive for glance in self._all)
+        alive = sum(snapshot.state.alive for snapshot in self._all)
         counts = f"  {len(self._all)}" + (f", {alive} at work" if alive else "")
         if self.wanted:
             counts = f"  {len(self._shown)} of {len(self._all)} with “{self.wanted}”"
@@ -83,10 +83,10 @@ class RunsList(Pane, can_focus=True):
         self._top = max(0, min(self._top, place, len(self._shown) - height))  # no blank rows below, ever
         self._top = max(self._top, place - height + 1)
         window = self._shown[self._top : self._top + height]
-        names = max((len(run_text.name(glance)) for glance in self._shown), default=0)
-        states = max((len(run_text.state(glance)[1]) for glance in self._shown), default=0)
+        names = max((len(run_text.name(snapshot)) for snapshot in self._shown), default=0)
+        states = max((len(run_text.state(snapshot)[1]) for snapshot in self._shown), default=0)
         names = min(names, max(10, width // 4))
-        rows = [_row(glance, names, states, width) for glance in window]
+        rows = [_row(snapshot, names, states, width) for snapshot in window]
         if self._shown:
             rows[place - self._top] = self._marked(rows[place - self._top], width)
         return rows + broken
@@ -119,25 +119,26 @@ def _broken_row(trouble: InvalidRunError, cells: int) -> Line:
     return clip([("✗ ", "bad"), (shown(trouble.run, max(10, cells // 3)), "bold"), ("  ", ""), (told, "dim")], cells)
 
 
-def _row(glance: RunSnapshot, names: int, states: int, cells: int) -> Line:
+def _row(snapshot: RunSnapshot, names: int, states: int, cells: int) -> Line:
     """One run: state, name, then as many figures as fit, the most telling first."""
-    glyph, word, role = run_text.state(glance)
+    glyph, word, role = run_text.state(snapshot)
     line: Line = [
         (f"{glyph} ", role),
-        (cell(run_text.name(glance), names), "bold"),
+        (cell(run_text.name(snapshot), names), "bold"),
         ("  ", ""),
         (cell(word, states), role),
     ]
-    if glance.state in (State.FAILED, State.INTERRUPTED):
-        step = run_text.step(glance)
-        return clip([*line, (f"  {step}" if step else "", ""), (f"  {run_text.failure(glance)[0]}", "dim")], cells)
-    share = run_text.share(glance.summary) if glance.state in (State.RUNNING, State.PAUSED) else None
+    if snapshot.state in (State.FAILED, State.INTERRUPTED):
+        step = run_text.step(snapshot)
+        return clip([*line, (f"  {step}" if step else "", ""), (f"  {run_text.failure(snapshot)[0]}", "dim")], cells)
+    share = run_text.share(snapshot.summary) if snapshot.state in (State.RUNNING, State.PAUSED) else None
+    when = run_text.remaining(snapshot.summary) if snapshot.state is State.RUNNING else run_text.when(snapshot)
     figures = [
         (f"{run_text.percent(share) if share is not None else '':>7}", 7),
-        (f"{run_text.val(glance.summary):<14}", 14),
-        (f"{run_text.remaining(glance.summary) if glance.state is State.RUNNING else run_text.when(glance):>13}", 13),
-        (f"{run_text.speed(glance):>12}", 12),
-        (f"{run_text.step(glance):<16}", 16),
+        (f"{run_text.val(snapshot.summary):<14}", 14),
+        (f"{when:>13}", 13),
+        (f"{run_text.speed(snapshot):>12}", 12),
+        (f"{run_text.step(snapshot):<16}", 16),
     ]
     order = (4, 0, 1, 3, 2)
     room = cells - width(line)

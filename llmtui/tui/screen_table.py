@@ -1,0 +1,25 @@
+"""The screens of the workbench, once: from here come their actions, keys and help, and what the application loads."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class ScreenEntry(NamedTuple):
+    """One screen about a run."""
+
+    number: str
+    """The key that shows it from everywhere."""
+    name: str
+    """Its name in the application, and the scope of its actions in `llmtui.tui.actions`."""
+    class_path: str
+    """`module:class`, imported when the screen is first shown. A subclass of `RunScreen`."""
+    description: str
+    """What its key does, for help and palette."""
+
+
+SCREENS = (
+    ScreenEntry("1", "home", "llmtui.tui.screens.home:Home", "Show the runs."),
+    ScreenEntry("3", "train", "llmtui.tui.screens.train:Train", "Show the selected run in training."),
+    ScreenEntry("5", "chat", "llmtui.tui.screens.chat:Chat", "Talk to the selected run's checkpoints."),
+)

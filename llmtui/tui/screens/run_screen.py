@@ -1,0 +1,238 @@
+"""What the screens have in common: a run that they are about, and the actions on it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, ClassVar, cast
+
+from textual.app import App, ComposeResult
+from textual.screen import Screen
+
+from core.errors import LlmtuiError
+from core.recipe.file import load
+from core.recipe.schema import Recipe
+from core.runs import control
+from core.runs.directory import Run, State
+from llmtui.tui.actions import Scope, actions_in
+from llmtui.tui.session import Session, SessionApp
+from llmtui.tui.widgets.bars import FooterBar, Notice
+from llmtui.view import run_text
+from llmtui.view.run_snapshot import RunSnapshot
+from llmtui.view.sanitize import shown
+from llmtui.view.units import size
+
+_RESUMABLE = (State.STOPPED, State.FAILED, State.INTERRUPTED, State.CREATED)
+
+
+def show_screen(app: App[Any], name: str) -> None:
+    """Switch to the screen of that name in `llmtui.tui.screen_table`."""
+    screen = app.get_screen(name)
+    if app.screen is not screen:
+        app.switch_screen(name)
+        if isinstance(screen, RunScreen):
+            screen.entered()
+
+
+def show_notice(app: App[Any], text: str) -> None:
+    """Show a sentence at the bottom of the current screen, unless that is a dialog."""
+    if isinstance(app.screen, RunScreen):
+        app.screen.show_notice(text)
+
+
+def show_error(app: App[Any], error: LlmtuiError) -> None:
+    """Show `error` in a dialog over the current screen."""
+    from llmtui.tui.screens.dialogs import ErrorDialog
+
+    app.push_screen(ErrorDialog(error))
+
+
+class RunScreen(Screen[None]):
+    """A screen about one run, with the keys of its actions in the last line."""
+
+    SCOPE: ClassVar[Scope]
+
+    @property
+    def session(self) -> Session:
+        return cast(SessionApp, self.app).session
+
+    @property
+    def snapshot(self) -> RunSnapshot | None:
+        """The run that this screen and its actions are about."""
+        return self.session.selected
+
+    def entered(self) -> None:
+        """Called when the user comes from another screen; not when a dialog over this one closes."""
+
+    def compose_footer(self) -> ComposeResult:
+        """The keys of this screen, and the notices above them."""
+        yield FooterBar(actions_in(self.SCOPE), self.is_available, self.session.keymap)
+        yield Notice()
+
+    def show_notice(self, text: str, role: str = "") -> None:
+        """Show a sentence for some seconds: what was just done, or why it cannot be done."""
+        if self.is_mounted:
+            self.query_one(Notice).show_text(shown(text), role)
+        else:
+            self.call_after_refresh(self.show_notice, text, role)
+
+    def action_copy_text(self) -> None:
+        """Textual's, with a notice."""
+        super().action_copy_text()
+        self.show_notice("Copied.")
+
+    def is_available(self, action: str) -> bool:
+        """Whether footer and palette offer the action with that id now."""
+        snapshot = self.snapshot
+        if action == "run.resume":
+            return snapshot is not None and snapshot.state in _RESUMABLE
+        if action in ("run.pause", "run.stop"):
+            return snapshot is not None and snapshot.state.alive
+        if action in ("run.checkpoint", "run.sample"):
+            return snapshot is not None and snapshot.state is State.RUNNING and snapshot.summary.stage == "train"
+        if action == "home.open":
+            return snapshot is not None
+        return True
+
+    # -- creating and starting runs -------------------------------------------------------------------------------
+
+    def create_run(self, recipe: Recipe | None) -> None:
+        """Create a run of `recipe`, start it and show it. Does nothing for None.
+
+        If its corpus has a notice, the user has to accept it first, once.
+        """
+        if recipe is None:
+            return
+        corpus = self.session.corpus_to_accept(recipe)
+        if corpus is not None:
+            from llmtui.tui.screens.dialogs import Confirm
+
+            def on_answer(yes: bool | None) -> None:
+                if yes:
+                    try:
+                        self.session.accept(corpus)
+                    except LlmtuiError as error:
+                        show_error(self.app, error)
+                    else:
+                        self.create_run(recipe)
+
+            about = f"{corpus.about} {size(corpus.bytes)} of text, licence: {corpus.licence}."
+            question = f"{corpus.name}: {about}\n\n{corpus.notice}"
+            self.app.push_screen(Confirm(question, yes="agree and start", no="leave it"), on_answer)
+            return
+        try:
+            run = self.session.create(recipe)
+        except LlmtuiError as error:
+            show_error(self.app, error)
+            return
+        self.start_run(run)
+        show_screen(self.app, "train")
+
+    def start_run(self, run: Run) -> None:
+        """Start or resume `run`, which becomes the selected one."""
+        self.session.select(run)
+
+        async def start() -> None:
+            try:
+                await self.session.start(run)
+            except LlmtuiError as error:
+                show_error(self.app, error)
+
+        self.app.run_worker(start(), exit_on_error=True)
+
+    def action_run_new(self) -> None:
+        from llmtui.tui.screens.new_run import NewRun
+
+        self.app.push_screen(NewRun(), self.create_run)
+
+    def action_run_demo(self) -> None:
+        self.create_run(load(preset="demo"))
+
+    # -- actions on the run ---------------------------------------------------------------------------------------
+
+    def _active(self, verb: str) -> RunSnapshot | None:
+        """The run if its processes live; otherwise a notice says why `verb` cannot be done."""
+        snapshot = self.snapshot
+        if snapshot is None:
+            self.show_notice(f"There is no run to {verb}.", "warn")
+        elif not snapshot.state.alive:
+            self.show_notice(f"{snapshot.run.name} is {run_text.state(snapshot)[1]}: nothing to {verb}.", "warn")
+            return None
+        return snapshot
+
+    def send_request(self, request: Callable[[], None], notice: str) -> None:
+        """Write a request into the run's control directory, then show `notice`."""
+        try:
+            request()
+        except OSError as error:
+            message = (error.strerror or str(error)).lower()
+            show_error(self.app, LlmtuiError(message, where=str(error.filename or "")))
+        else:
+            self.show_notice(notice)
+            self.session.watcher.wake()
+
+    def action_run_pause(self) -> None:
+        snapshot = self._active("pause")
+        if snapshot and snapshot.run.pause_requested:
+            self.send_request(lambda: control.ask_go_on(snapshot.run), f"{snapshot.run.name} continues.")
+        elif snapshot:
+            self.send_request(lambda: control.ask_pause(snapshot.run), f"{snapshot.run.name} pauses at its next step.")
+
+    def action_run_checkpoint(self) -> None:
+        snapshot = self._active("save")
+        if snapshot:
+            self.send_request(lambda: control.ask_checkpoint(snapshot.run), "A checkpoint is saved at the next step.")
+
+    def action_run_sample(self) -> None:
+        snapshot = self._active("sample")
+        if snapshot:
+            self.send_request(lambda: control.ask_sample(snapshot.run), "A sample is generated at the next step.")
+
+    def action_run_stop(self) -> None:
+        snapshot = self._active("stop")
+        if snapshot is None:
+            return
+        from llmtui.tui.screens.dialogs import Confirm
+
+        def on_answer(yes: bool | None) -> None:
+            if yes:
+                notice = f"{snapshot.run.name} saves a checkpoint and stops."
+                self.send_request(lambda: control.ask_stop(snapshot.run), notice)
+
+        question = f"Stop {run_text.name(snapshot)}? It saves a checkpoint first and can be resumed later."
+        self.app.push_screen(Confirm(question, yes="checkpoint, then stop", no="let it run"), on_answer)
+
+    def action_run_resume(self) -> None:
+        snapshot = self.snapshot
+        if snapshot is None:
+            self.show_notice("There is no run to resume.", "warn")
+        elif snapshot.state is State.PAUSED:
+            self.action_run_pause()
+        elif snapshot.state not in _RESUMABLE:
+            self.show_notice(f"{snapshot.run.name} is {run_text.state(snapshot)[1]}: nothing to resume.", "warn")
+        else:
+            self.show_notice(f"Starting {snapshot.run.name} …")
+            self.start_run(snapshot.run)
+
+    def action_run_delete(self) -> None:
+        snapshot = self.snapshot
+        if snapshot is None:
+            self.show_notice("There is no run to delete.", "warn")
+            return
+        if snapshot.state.alive:
+            self.show_notice(f"{snapshot.run.name} is {run_text.state(snapshot)[1]}: stop it first.", "warn")
+            return
+        from llmtui.tui.screens.dialogs import ConfirmDelete
+
+        async def on_answer(yes: bool | None) -> None:
+            if yes:
+                try:
+                    await asyncio.to_thread(snapshot.run.remove)
+                except LlmtuiError as error:
+                    show_error(self.app, error)
+                else:
+                    self.session.watcher.wake()
+                    show_screen(self.app, "home")
+                    show_notice(self.app, f"{snapshot.run.name} is deleted.")
+
+        self.app.push_screen(ConfirmDelete(run_text.name(snapshot), snapshot.run.name), on_answer)

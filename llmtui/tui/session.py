@@ -1,0 +1,131 @@
+"""The state of the workbench that is no widget: settings, runs, the selected run, the inference process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from textual.message import Message
+
+from core.recipe.schema import Recipe
+from core.runs import launch
+from core.runs.directory import Run, find_run
+from core.sources.corpora import Corpus
+from core.storage.workspace import Workspace
+from llmtui.clients.license_consent import agree, to_agree
+from llmtui.tui.actions import checked_keymap
+from llmtui.tui.run_watcher import RunWatcher
+from llmtui.tui.settings import load_memory, load_settings, save_memory
+from llmtui.tui.terminal import over_ssh
+from llmtui.view.run_snapshot import RunSnapshot
+
+if TYPE_CHECKING:
+    from llmtui.clients.inference_client import InferenceClient
+
+
+class SessionApp(Protocol):
+    """The application as screens see it."""
+
+    session: Session
+
+
+class Session:
+    """What the screens share. It belongs to the event loop; nothing in it draws."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        post: Callable[[Message], None],
+        *,
+        open_run: str | None = None,
+        inference_client: InferenceClient | None = None,
+    ) -> None:
+        """
+        post: receives `RunsUpdated` and `HistoryUpdated`.
+        open_run: the run to select, as `core.runs.directory.find_run` takes it. Raises RunNotFoundError.
+        inference_client: generates the replies of the chat; by default one for `workspace`, created on first use.
+        """
+        self.workspace = workspace
+        self.settings, self.problems = load_settings(workspace.config / "config.toml")
+        """`problems`: a sentence for each setting or theme that is ignored."""
+        self.keymap, keymap_problems = checked_keymap(self.settings.keymap)
+        self.problems += keymap_problems
+        self.memory = load_memory(workspace.state)
+        self.over_ssh = over_ssh()
+        self._post = post
+        self._inference_client = inference_client
+        rate = self.settings.refresh_hz or (1.0 if self.over_ssh else 2.0)
+        self.watcher = RunWatcher(workspace, self._post_update, 1 / rate)
+        self.selected_id = find_run(workspace, open_run).id if open_run else ""
+
+    @property
+    def mouse(self) -> bool:
+        """Whether the workbench takes the mouse from the terminal."""
+        setting = self.settings.mouse
+        return setting == "on" or (setting == "auto" and not self.over_ssh)
+
+    def remember(self, **changes: Any) -> None:
+        """Set fields of `memory` and save it."""
+        for name, value in changes.items():
+            setattr(self.memory, name, value)
+        save_memory(self.workspace.state, self.memory)
+
+    # -- runs -----------------------------------------------------------------------------------------------------
+
+    @property
+    def selected(self) -> RunSnapshot | None:
+        """The selected run; None before there is any, and after it was deleted: keys never act on another one."""
+        return next((snapshot for snapshot in self.watcher.snapshots if snapshot.run.id == self.selected_id), None)
+
+    def select(self, run: Run) -> None:
+        """Make `run` the one that screens and keys are about."""
+        self.selected_id = run.id
+
+    def select_newest(self) -> None:
+        """Select the newest run unless one is selected already."""
+        if not self.selected_id and self.watcher.snapshots:
+            self.selected_id = self.watcher.snapshots[0].run.id
+
+    def corpus_to_accept(self, recipe: Recipe) -> Corpus | None:
+        """The corpus of `recipe` if it has a notice that the user has not accepted yet."""
+        return to_agree(self.workspace, recipe)
+
+    def accept(self, corpus: Corpus) -> None:
+        """Record that the user accepted the notice of `corpus`. Raises LlmtuiError if it cannot be written."""
+        agree(self.workspace, corpus)
+
+    def create(self, recipe: Recipe) -> Run:
+        """Create a run of `recipe` and select it. Raises LlmtuiError if it cannot be written."""
+        run = Run.create(self.workspace, recipe)
+        self.watcher.add(run)
+        self.select(run)
+        return run
+
+    async def start(self, run: Run) -> None:
+        """Start or resume `run` in processes of its own. Raises LlmtuiError if they do not start."""
+        try:
+            await asyncio.to_thread(launch.start, run, self.workspace)
+        finally:
+            self.watcher.wake()
+
+    def _post_update(self, message: Message) -> None:
+        self.select_newest()
+        self._post(message)
+
+    # -- inference ------------------------------------------------------------------------------------------------
+
+    @property
+    def inference_client(self) -> InferenceClient:
+        """Generates text for the chat. Imported on first use: its messages are a tenth of the time to the first
+        frame."""
+        if self._inference_client is None:
+            from llmtui.clients.inference_client import InferenceClient
+
+            self._inference_client = InferenceClient(self.workspace)
+        return self._inference_client
+
+    async def close(self) -> None:
+        """End the inference process."""
+        if self._inference_client:
+            await self._inference_client.close()
