@@ -20,6 +20,7 @@ import asyncio
 from core.errors import LlmtuiError
 from core.storage.workspace import Workspace
 from llmtui.tui.app import Workbench
+from llmtui.tui.screens.run_screen import show_screen
 from tests.ui.viewing import screen_text, until
 
 async def main():
@@ -27,12 +28,12 @@ async def main():
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: "finished" in screen_text(app) and "is read-only: its runs" in screen_text(app))
         app.session.select(next(g.run for g in app.session.watcher.snapshots if g.run.name == "finished"))
-        app.show("train")
+        show_screen(app, "train")
         await until(pilot, lambda: app.session.watcher.history and app.session.watcher.history.caught_up)
         assert len(app.session.watcher.history.loss)
         failed = next(g.run for g in app.session.watcher.snapshots if g.run.name == "failed")
-        app.remember(log=True)
-        for attempt in (lambda: app.start(failed), app.start_demo):
+        app.session.remember(log=True)
+        for attempt in (lambda: app.screen.start_run(failed), app.screen.action_run_demo):
             attempt()
             await until(pilot, lambda: "read-only file system" in screen_text(app))
             await pilot.press("escape")

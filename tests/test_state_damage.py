@@ -280,7 +280,7 @@ def test_events_with_any_numbers_and_names_are_folded_told_and_drawn(
     for logarithmic in (False, True):
         chart.logarithmic = logarithmic
         chart.curves = [Curve("a", history.loss, "train", 0.9), Curve("b", history.val, "val", marks=True)]
-        for chart.whole in (False, True):
+        for chart.finished in (False, True):
             assert chart.lines(80, 12)
 
 

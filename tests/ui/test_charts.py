@@ -90,7 +90,7 @@ def test_ticks_lie_on_the_axis_and_are_no_more_than_asked_for(values: list[float
     assert len(ticks) <= 6
     slack = 1e-9 * (abs(scale.low) + abs(scale.high))
     assert all(scale.low - slack <= tick <= scale.high + slack for tick in ticks)
-    assert all(0 <= scale.at(value, 40) < 40 for value in values)
+    assert all(0 <= scale.to_dot(value, 40) < 40 for value in values)
 
 
 def test_single_spikes_do_not_flatten_the_rest() -> None:
@@ -100,12 +100,12 @@ def test_single_spikes_do_not_flatten_the_rest() -> None:
 
 @given(st.integers(10, 100_000), st.integers(40, 400))
 def test_the_curve_fits_and_moves_only_when_the_width_is_used_up(end: int, dots: int) -> None:
-    pace = dots_per_step(end, dots, whole=False)
+    pace = dots_per_step(end, dots, finished=False)
     assert pace * (end + 1) <= dots
     if end >= dots:
         assert pace * (end + 1) >= dots * 0.6
     if pace * (end + 2) <= dots:
-        assert dots_per_step(end + 1, dots, whole=False) == pace
+        assert dots_per_step(end + 1, dots, finished=False) == pace
 
 
 def test_labels_have_the_digits_their_distance_needs() -> None:
@@ -125,7 +125,7 @@ def test_drawn_columns_stay_where_they_are_while_the_curve_grows() -> None:
     for step in range(71, 78):
         loss.add(step, 8.0 / (1 + step / 50) + 1)
     after = rows(chart)
-    drawn = 7 + int(70 * dots_per_step(70, 106, whole=False)) // 2
+    drawn = 7 + int(70 * dots_per_step(70, 106, finished=False)) // 2
     assert [row[:drawn] for row in after[:-1]] == [row[:drawn] for row in before[:-1]]
     assert before != after
 
@@ -142,7 +142,7 @@ def test_a_chart_that_grows_shows_what_one_drawn_at_once_shows(smoothing: float,
 
     def drawn_at_once() -> list[str]:
         fresh = Chart("loss")
-        fresh.logarithmic, fresh.curves, fresh.whole = log, grows.curves, grows.whole
+        fresh.logarithmic, fresh.curves, fresh.finished = log, grows.curves, grows.finished
         return rows(fresh, 90, 20)
 
     grows.curves = [Curve("train", loss, "train", smoothing), Curve("val", series_of([5.0], 40), "val", marks=True)]
@@ -153,7 +153,7 @@ def test_a_chart_that_grows_shows_what_one_drawn_at_once_shows(smoothing: float,
     loss.forget_after(1200)  # the run goes on from there
     assert rows(grows, 90, 20) == drawn_at_once()
     add(1201, 1300)
-    grows.whole = True
+    grows.finished = True
     assert rows(grows, 90, 20) == drawn_at_once()
     grows.curves = [Curve("train", series_of([3.0, 2.0, 1.0]), "train", smoothing)]  # another run
     assert rows(grows, 90, 20) == drawn_at_once()

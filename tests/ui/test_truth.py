@@ -82,11 +82,14 @@ async def test_a_pane_that_was_hidden_shows_what_it_was_given_meanwhile(workspac
         def lines(self, width: int, height: int) -> list[list[tuple[str, str]]]:
             return [[(self.text, "")]]
 
-    class Bench(App[None]):
+    class PlainApp(App[None]):
+        def get_theme_variable_defaults(self) -> dict[str, str]:
+            return {"frame": "white"}
+
         def compose(self):  # type: ignore[no-untyped-def]
             yield Plain()
 
-    app = Bench()
+    app = PlainApp()
     async with app.run_test(size=(40, 5)) as pilot:
         await until(pilot, lambda: "old" in screen_text(app))
         pane = app.query_one(Plain)

@@ -10,14 +10,13 @@ from textual.binding import BindingType
 from textual.containers import Container
 
 from llmtui.tui.actions import bindings
+from llmtui.tui.chart_table import CHARTS, LOSS, SMALL_CHARTS
 from llmtui.tui.run_watcher import HistoryUpdated, RunsUpdated
 from llmtui.tui.screens.run_screen import RunScreen, show_screen
-from llmtui.tui.widgets.axes import scientific
 from llmtui.tui.widgets.bars import FooterBar
 from llmtui.tui.widgets.chart import SMOOTHING, Chart, Curve
 from llmtui.tui.widgets.machine import Machine
 from llmtui.tui.widgets.panels import Events, Facts, LastSample, Neighbours, Progress, RunPane, StagesBox, Status
-from llmtui.view import units
 from llmtui.view.history import History
 
 
@@ -38,11 +37,10 @@ class Train(RunScreen):
                 yield Events(id="events-left")
             with Container(id="centre"):
                 yield StagesBox(id="stages")
-                yield Chart("loss", id="loss")
+                yield Chart(LOSS.title, id=LOSS.id)
                 with Container(id="small"):
-                    yield Chart("lr", id="lr")
-                    yield Chart("grad norm", id="grad")
-                    yield Chart("tokens/s", id="speed")
+                    for entry in SMALL_CHARTS:
+                        yield Chart(entry.title, id=entry.id)
                 yield Events(id="events")
             with Container(id="right"):
                 yield Machine(id="machine")
@@ -53,11 +51,10 @@ class Train(RunScreen):
 
     def on_mount(self) -> None:
         self._drawn: tuple[object, ...] = ()
-        """What the charts show; while it stays the same they need not be computed."""
-        self.query_one("#lr", Chart).format = scientific
-        self.query_one("#grad", Chart).format = "{:.2f}".format
-        speed = self.query_one("#speed", Chart)
-        speed.format, speed.label = units.count, lambda value, step: units.count(value)
+        """What the charts were last drawn from; while it stays the same they are not drawn again."""
+        for entry in CHARTS:
+            chart = self.query_one(f"#{entry.id}", Chart)
+            chart.format, chart.tick_format = entry.format, entry.tick_format
         self._smoothing = self.session.settings.smoothing
 
     def on_screen_resume(self) -> None:
@@ -75,7 +72,7 @@ class Train(RunScreen):
 
     @property
     def history(self) -> History | None:
-        """The journal of the subject, once it is being read."""
+        """The history of the run shown, once its journal is being read."""
         history, snapshot = self.session.watcher.history, self.snapshot
         return history if history and snapshot and history.run.id == snapshot.run.id else None
 
@@ -86,7 +83,7 @@ class Train(RunScreen):
         history = self.history
         self.set_class(not (history and len(history.loss)), "-no-curve")
         if history and snapshot:
-            picture = (
+            inputs = (
                 history,
                 history.summary.events,
                 self._smoothing,
@@ -94,8 +91,8 @@ class Train(RunScreen):
                 self.size,
                 snapshot.state,
             )
-            if picture != self._drawn:
-                self._drawn = picture
+            if inputs != self._drawn:
+                self._drawn = inputs
                 self._draw_charts(history)
         self.query_one(Neighbours).snapshots = tuple(self.session.watcher.snapshots)
         for pane in self.query(RunPane):
@@ -104,22 +101,22 @@ class Train(RunScreen):
 
     def _draw_charts(self, history: History) -> None:
         assert self.snapshot is not None
-        loss = self.query_one("#loss", Chart)
-        loss.curves = [
-            Curve("train", history.loss, "train", smoothing=self._smoothing),
-            Curve("val", history.val, "val", marks=True),
-        ]
-        loss.logarithmic = self.session.memory.log
-        loss.unit = history.unit
-        for name, series, smoothing in (
-            ("#lr", history.lr, 0.0),
-            ("#grad", history.grad_norm, 0.0),
-            ("#speed", history.speed, 0.9),
-        ):
-            self.query_one(name, Chart).curves = [Curve(name[1:], series, "extra", smoothing)]
-        for chart in self.query(Chart):
-            chart.whole = not self.snapshot.state.alive
-            chart.empty = "no step yet"
+        for entry in CHARTS:
+            chart = self.query_one(f"#{entry.id}", Chart)
+            chart.curves = [
+                Curve(
+                    curve.name,
+                    curve.series(history),
+                    curve.role,
+                    self._smoothing if curve.smoothing is None else curve.smoothing,
+                    curve.marks,
+                )
+                for curve in entry.curves
+            ]
+            if entry is LOSS:
+                chart.logarithmic, chart.unit = self.session.memory.log, history.unit
+            chart.finished = not self.snapshot.state.alive
+            chart.placeholder = "no step yet"
             chart.update()
 
     # -- actions --------------------------------------------------------------------------------------------------
@@ -137,7 +134,9 @@ class Train(RunScreen):
 
     def _smooth(self, value: float) -> None:
         self._smoothing = value
-        self.show_notice(f"Training loss smoothed by {value:g} a step." if value else "Training loss as it is.")
+        self.show_notice(
+            f"Training loss smoothed by {value:g} a step." if value else "Training loss without smoothing."
+        )
         self._draw()
 
     def action_app_back(self) -> None:

@@ -1,4 +1,4 @@
-"""Where the ticks go: round numbers, linear or logarithmic, on a grid of braille dots."""
+"""Axes of charts: linear and logarithmic scales with round ticks, on a grid of braille dots."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-LEAST = 1e-12
-"""What counts as zero: a logarithmic axis takes smaller values and negative ones for it."""
+SMALLEST = 1e-12
+"""A logarithmic axis shows smaller values, and negative ones, as this."""
 
 
 def nice_step(raw: float) -> float:
@@ -23,47 +23,47 @@ class Scale(NamedTuple):
     high: float
     log: bool
 
-    def at(self, value: float, dots: int) -> int:
-        """Which of `dots` dots `value` falls on, 0 at `low`; what lies outside sticks to the edge."""
-        return self.onto(dots)(value)
+    def to_dot(self, value: float, dots: int) -> int:
+        """The index of `value` among `dots` dots, 0 at `low`, clamped to the axis."""
+        return self.dot_mapper(dots)(value)
 
-    def onto(self, dots: int) -> Callable[[float], int]:
-        """`at` for many values: a third of the time of drawing went into measuring the ends anew for each."""
-        top, base, into = dots - 1, self.into(self.low), self.into
-        each = top / (into(self.high) - base)
+    def dot_mapper(self, dots: int) -> Callable[[float], int]:
+        """`to_dot` for many values: transforming the ends again for each took a third of the time of drawing."""
+        top, base, transform = dots - 1, self.transform(self.low), self.transform
+        dots_per_unit = top / (transform(self.high) - base)
 
-        def place(value: float) -> int:
-            dot = round((into(value) - base) * each)
+        def to_dot(value: float) -> int:
+            dot = round((transform(value) - base) * dots_per_unit)
             return 0 if dot < 0 else top if dot > top else dot
 
-        return place
+        return to_dot
 
-    def into(self, value: float) -> float:
-        """`value` as the axis measures it."""
-        return math.log(max(value, LEAST)) if self.log else value
+    def transform(self, value: float) -> float:
+        """`value` in the units of the axis: its logarithm on a logarithmic one."""
+        return math.log(max(value, SMALLEST)) if self.log else value
 
-    def back(self, measured: float) -> float:
-        """The value that `into` measured."""
-        return math.exp(measured) if self.log else measured
+    def inverse(self, transformed: float) -> float:
+        """The inverse of `transform`."""
+        return math.exp(transformed) if self.log else transformed
 
-    def ticks(self, most: int) -> list[float]:
-        """At most `most` round values on the axis; on a wide logarithmic one 1, 2, 5 of each power of ten."""
+    def ticks(self, limit: int) -> list[float]:
+        """About `limit` round values on the axis; on a wide logarithmic one 1, 2, 5 times powers of ten."""
         if self.log and self.high / self.low > 5:
             exponents = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
             for factors in ((1, 2, 5), (1, 3), (1,)):
                 found = [f * 10.0**e for e in exponents for f in factors if self.low <= f * 10.0**e <= self.high]
-                if len(found) <= most:
+                if len(found) <= limit:
                     return found
-            return found[:: math.ceil(len(found) / most)]
-        step = nice_step((self.high - self.low) / max(1, most))
+            return found[:: math.ceil(len(found) / limit)]
+        step = nice_step((self.high - self.low) / max(1, limit))
         first = math.ceil(self.low / step - 1e-9)
         return [i * step for i in range(first, math.floor(self.high / step + 1e-9) + 1)]
 
 
 def scale_for(values: Iterable[tuple[float, float]], *, log: bool) -> Scale:
-    """An axis for (low, high) pairs. Its ends are rounded, so that a little news does not redraw everything.
+    """An axis for (low, high) pairs. Its ends are rounded, so that new values rarely change it.
 
-    A few values far above the rest (spikes) do not stretch it: they are marked at its edge instead.
+    A few values far above the rest (spikes) do not extend it: the chart marks them at its edge instead.
     """
     pairs = list(values)
     low = min(pair[0] for pair in pairs)
@@ -72,42 +72,42 @@ def scale_for(values: Iterable[tuple[float, float]], *, log: bool) -> Scale:
     if len(highs) >= 50 and high > usual + 1.5 * (usual - low):
         high = usual + 0.1 * (usual - low)
     if log:
-        low, high = max(low, LEAST), max(high, LEAST)
+        low, high = max(low, SMALLEST), max(high, SMALLEST)
         if high < low * 1.02:
             low, high = low / 1.1, high * 1.1
-        rung = 1.1
-        bottom, top = math.floor(math.log(low, rung)), math.ceil(math.log(high, rung))
-        return Scale(rung**bottom, rung ** max(top, bottom + 1), log=True)
-    if high - low < 1e-3 * max(abs(high), abs(low), LEAST):
+        ratio = 1.1
+        bottom, top = math.floor(math.log(low, ratio)), math.ceil(math.log(high, ratio))
+        return Scale(ratio**bottom, ratio ** max(top, bottom + 1), log=True)
+    if high - low < 1e-3 * max(abs(high), abs(low), SMALLEST):
         largest = max(abs(low), abs(high))
-        room = 0.05 * (largest if largest > LEAST else 1.0)  # what is smaller is zero to the eye
-        low, high = low - room, high + room
+        margin = 0.05 * (largest if largest > SMALLEST else 1.0)
+        low, high = low - margin, high + margin
     step = nice_step((high - low) / 20)
     bottom, top = math.floor(low / step), math.ceil(high / step)
     return Scale(bottom * step, top * step, log=False)
 
 
-def dots_per_step(end: int, dots: int, *, whole: bool) -> float:
-    """How many dots wide one step is so that steps 0 to `end` fit into `dots`.
+def dots_per_step(end: int, dots: int, *, finished: bool) -> float:
+    """The width of one step in dots so that steps 0 to `end` fit into `dots`.
 
-    While a run goes on (not whole) only values from a ladder of powers of two and their halfway points are taken:
-    the curve grows into free space and what is drawn stays where it is, until it is full and moves together once.
+    While the run is active (not finished) the width is a power of two or 4/3 of one: the curve grows into free space
+    and its points stay where they are, until it reaches the edge and is compressed once.
     """
     exact = dots / max(1, end + 1)
-    if whole:
+    if finished:
         return exact
     power = 2.0 ** math.floor(math.log2(exact))
     return min(8.0, power * 4 / 3 if power * 4 / 3 <= exact else power)
 
 
 def scientific(value: float) -> str:
-    """`value` in two digits: 4.4e-4."""
+    """`value` with two significant digits: 4.4e-4."""
     mantissa, exponent = f"{value:.1e}".split("e")
     return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
 
 
 def tick_label(value: float, step: float) -> str:
-    """`value` with as many digits as ticks `step` apart need; small ones as 5e-4."""
+    """`value` with as many decimals as ticks at a distance of `step` need; small and large ones like 5e-4."""
     if value == 0:
         return "0"
     if abs(value) < 0.01 or abs(value) >= 1e5:
