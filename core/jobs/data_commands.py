@@ -38,7 +38,7 @@ def _export(artifact: str, stage: str, to: str) -> Iterator[Event]:
     return export(Artifact.open(Path(artifact)), stage, Path(to))  # type: ignore[arg-type]
 
 
-def _steps() -> Iterator[Event]:
+def list_steps() -> Iterator[Event]:
     from core.preprocess.steps import STEPS
 
     for step in STEPS.values():
@@ -53,7 +53,7 @@ TASKS: dict[str, Callable[..., Iterator[Event]]] = {
     "preview": _preview,
     "prepare": _prepare,
     "export": _export,
-    "steps": _steps,
+    "steps": list_steps,
 }
 
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from core.download import download
 from core.events import Event, Excerpt, Note, StageFinished, StageStarted
 from core.preprocess import CorpusTooSmallError, preprocess
-from core.preprocess.preview import left_out
+from core.preprocess.preview import corpus_steps
 from core.preprocess.preview import preview as previews
 from core.recipe.schema import Recipe
 from core.storage.artifact import Artifact, Staging
@@ -31,7 +31,7 @@ def preview(recipe: Recipe, place: Path, *, documents: int, limit: int) -> Itera
             yield from _told("preprocess", preprocess(recipe.preprocess, raw, out))
     except CorpusTooSmallError as trouble:
         yield Note(level="warning", text=f"it is too little to train on: {trouble.what}")
-    if documents and (left := left_out(recipe.preprocess)):
+    if documents and (left := corpus_steps(recipe.preprocess)):
         yield Note(text=f"single documents do not show what {', '.join(left)} would do; the counts do")
     for shown in previews(raw, recipe.preprocess, documents, recipe.preprocess.seed):
         yield Excerpt(

@@ -1,4 +1,4 @@
-"""Documents become clean documents, some of them held out for validation: the second stage."""
+"""The second stage: clean the documents, and hold some of them out for validation."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from msgspec.structs import replace
 from core.errors import LlmtuiError
 from core.events import CleaningReport, Event, LineCount, StepEffect, TextSize
 from core.plural import plural
-from core.preprocess.dedup import Stock, repeated_lines, resolve, split
-from core.preprocess.output import Output, outputs, write
-from core.preprocess.phase_runner import PULSE, Round, clean_all, names
-from core.preprocess.phases import DIVIDE, Phase, cut
-from core.preprocess.sampling import BUDGET, Samples, rarity_for
+from core.preprocess.dedup import RemainingText, find_repeated_lines, mark_duplicates, split_documents
+from core.preprocess.line_statistics import BUDGET, LineStatistics, rarity_of
+from core.preprocess.output import OutputShard, plan_outputs, write_output
+from core.preprocess.phase_result import PhaseResult
+from core.preprocess.phase_runner import POLL_SECONDS, run_phase, shard_file_names
+from core.preprocess.phases import WRITE_OUTPUT, Phase, plan_phases
 from core.preprocess.split import CorpusTooSmallError, Split
 from core.processes.pool import WorkerPool, worker_count
 from core.processes.progress import ProgressMeter
@@ -32,17 +33,17 @@ from core.storage.shard_names import shard_name
 __all__ = ["FORMAT", "CorpusTooSmallError", "EmptyCorpusError", "preprocess"]
 
 FORMAT = 2
-"""Changes when the same documents and recipe would give other clean documents."""
+"""Format version: changes when the same documents and recipe give other clean documents."""
 
 SMALL = 32 * 2**20
-"""Bytes of text that one process cleans sooner than others would have started."""
+"""Bytes of text that one process cleans before others would have started."""
 PROCESS_BYTES = 256 * 2**20
-"""Memory that each process takes at most, on ordinary text."""
+"""Maximum memory of each process, on ordinary text."""
 _REPORTED = 20
 
 
 class EmptyCorpusError(LlmtuiError):
-    """No text survived the cleaning."""
+    """The cleaning steps removed all text."""
 
     doing = "clean the documents"
 
@@ -50,26 +51,26 @@ class EmptyCorpusError(LlmtuiError):
 def preprocess(
     recipe: Preprocess, documents: Artifact, out: Staging, *, processes: int | None = None
 ) -> Generator[Event, None, Artifact]:
-    """Clean documents into `train-*.parquet` and `validation-*.parquet`, which share none; a Report in `report.json`.
+    """Clean documents into disjoint `train-*.parquet` and `validation-*.parquet`, with statistics in `report.json`.
 
-    Goes through the documents once for each phase of the recipe (`phases`), shard by shard, and then divides them.
-    After a break it goes on behind the last complete shard. The result does not depend on `processes`; by default
-    small corpora are cleaned in this one. Needs disk space for the text, compressed, twice. Yields Progress in bytes
-    of the documents, even in time, and at the end a Report. Facts: train_documents, validation_documents,
-    train_bytes, validation_bytes, removed (documents). Raises EmptyCorpusError, CorpusTooSmallError.
+    Reads the documents once per phase of the recipe (`phases`), shard by shard, then splits them. Resumes after the
+    last complete shard. The result does not depend on `processes`; by default small corpora are cleaned in this
+    process. Needs disk space for twice the compressed text. Yields Progress in bytes of the documents, linear in time,
+    and at the end a CleaningReport. Facts: train_documents, validation_documents, train_bytes, validation_bytes,
+    removed (documents). Raises EmptyCorpusError if no text remains, CorpusTooSmallError if it is too short to split.
     """
-    return (yield from _Work(recipe, documents, out, processes).run())
+    return (yield from _Preprocessor(recipe, documents, out, processes).run())
 
 
-class _Work:
+class _Preprocessor:
     def __init__(self, recipe: Preprocess, documents: Artifact, out: Staging, processes: int | None) -> None:
         self.recipe, self.documents, self.out = recipe, documents, out
         size = int(documents.facts["bytes"])
         self.processes = WorkerPool(processes or (1 if size < SMALL else worker_count(PROCESS_BYTES)))
-        self.phases = cut(recipe.steps)
-        weights = [phase.nanoseconds(recipe.steps) for phase in self.phases] + [DIVIDE]
+        self.phases = plan_phases(recipe.steps)
+        weights = [phase.nanoseconds(recipe.steps) for phase in self.phases] + [WRITE_OUTPUT]
         self.shares = [weight / sum(weights) for weight in weights]
-        """Of the time each phase takes, and the writing."""
+        """Share of the time of each phase, and of writing the outputs."""
         self.meter = ProgressMeter(float(size))
         self.counts = {index: [0, 0, 0] for index in range(len(recipe.steps))}
 
@@ -80,16 +81,16 @@ class _Work:
             return (yield from self._run())
 
     def _run(self) -> Generator[Event, None, Artifact]:
-        found: Round | None = None
+        found: PhaseResult | None = None
         before = left = TextSize()
         lengths: tuple[int, ...] = ()
         for phase in self.phases:
             found = yield from self._phase(phase, found)
             read = [sum(numbers) for numbers in zip(*(result.read for result in found.results), strict=True)] or [0] * 3
             before = before if phase.number else TextSize(documents=read[0], bytes=read[1], characters=read[2])
-            stock = Stock(found)
-            left, lengths = stock.left, stock.lengths
-            for index, numbers in stock.counts.items():
+            remaining = RemainingText(found)
+            left, lengths = remaining.left, remaining.lengths
+            for index, numbers in remaining.counts.items():
                 self.counts[index] = numbers
         assert found is not None
         if not left.bytes:
@@ -108,12 +109,12 @@ class _Work:
             lengths=lengths,
         )
         try:
-            divided = split(found, left)
+            chosen = split_documents(found, left)
         except CorpusTooSmallError:
-            yield report  # which may tell why so little is left
+            yield report  # it may show why so little is left
             raise
-        report = replace(report, split="document" if divided.by_document else "tail")
-        report = yield from self._divide(found, divided, report)
+        report = replace(report, split="document" if chosen.by_document else "tail")
+        report = yield from self._write_splits(found, chosen, report)
         facts: Facts = {
             "train_documents": report.train.documents,
             "validation_documents": report.validation.documents,
@@ -127,62 +128,67 @@ class _Work:
         return self._finish()
 
     def _finish(self) -> Artifact:
-        """All there is to say is in the report: take away what led to it."""
+        """Delete the intermediate files, and publish the artifact."""
         kept = ("train-", "validation-", "report.json")
         self.out.discard(*(name for name in self.out.published if not name.startswith(kept)))
         return self.out.finish(self.out.published["report.json"].facts)
 
-    def _phase(self, phase: Phase, before: Round | None) -> Generator[Event, None, Round]:
-        """Go through all documents once."""
+    def _phase(self, phase: Phase, before: PhaseResult | None) -> Generator[Event, None, PhaseResult]:
+        """Run one phase over all documents."""
         sources = self.documents.files("documents-*.parquet") if before is None else before.texts
         size = self.meter.total if before is None else float(before.bytes)
-        condemned: list[Path] = []
-        if before is not None and before.phase.following == "duplicate_lines":
-            with closing(iterate_in_thread(repeated_lines(before, self.out))) as found_files:
+        repeated_windows: list[Path] = []
+        if before is not None and before.phase.next_reshape == "duplicate_lines":
+            with closing(iterate_in_thread(find_repeated_lines(before, self.out))) as found_files:
                 for file in found_files:
-                    condemned += [file] if file else []
+                    repeated_windows += [file] if file else []
                     yield from self.meter.advance(0)
-        if any(names(phase, shard)[1] not in self.out.published for shard in range(len(sources))):
-            work = clean_all(phase, self.recipe, sources, before, condemned, self.out, self.processes)
+        if any(shard_file_names(phase, shard)[1] not in self.out.published for shard in range(len(sources))):
+            work = run_phase(phase, self.recipe, sources, before, repeated_windows, self.out, self.processes)
             with closing(work):
                 for done in work:
-                    yield from self._tell(phase.number, done / max(1.0, size or 0.0))
-        yield from self._tell(phase.number, 1)
+                    yield from self._progress(phase.number, done / max(1.0, size or 0.0))
+        yield from self._progress(phase.number, 1)
         if before is not None:
             self.out.discard(*(path.name for path in before.texts))
-        found = Round(
+        found = PhaseResult(
             phase,
             self.recipe,
-            *([self.out.path / names(phase, shard)[side] for shard in range(len(sources))] for side in (0, 1)),
+            *(
+                [self.out.path / shard_file_names(phase, shard)[side] for shard in range(len(sources))]
+                for side in (0, 1)
+            ),
         )
-        with closing(iterate_in_thread(resolve(found))) as pauses:
+        with closing(iterate_in_thread(mark_duplicates(found))) as pauses:
             for _ in pauses:
                 yield from self.meter.advance(0)
         return found
 
-    def _tell(self, number: int, share: float) -> tuple[Event, ...]:
-        """How far it is when a phase, the writing being the last, is done to a share of it."""
+    def _progress(self, number: int, share: float) -> tuple[Event, ...]:
+        """Progress when `share` of phase `number`, of which writing the outputs is the last, is done."""
         done = sum(self.shares[:number]) + self.shares[number] * min(1.0, share)
         return self.meter.advance_to(done * (self.meter.total or 0.0))
 
-    def _divide(self, found: Round, divided: Split, report: CleaningReport) -> Generator[Event, None, CleaningReport]:
-        """Write the two sides, and complete the report by what they hold."""
-        samples = Samples()
+    def _write_splits(
+        self, found: PhaseResult, chosen: Split, report: CleaningReport
+    ) -> Generator[Event, None, CleaningReport]:
+        """Write the two splits, and complete the report with their statistics."""
+        samples = LineStatistics()
         sides = {"train": TextSize(), "validation": TextSize()}
         meter = self.out.path / ".outputs-meter.tmp"
         meter.write_bytes(b"")
         budget = max(2**16, BUDGET * SHARD_BYTES // max(SHARD_BYTES, report.after.bytes))
 
-        def prepared() -> Iterator[Output]:
-            for number, output in enumerate(outputs(found, divided, SHARD_BYTES)):
+        def outputs() -> Iterator[OutputShard]:
+            for number, output in enumerate(plan_outputs(found, chosen, SHARD_BYTES)):
                 output.meter, output.number = str(meter), number
                 name = shard_name(output.side, output.index, "parquet")
                 output.written = name in self.out.published
                 output.path = str(self.out.path / (name if output.written else f".{name}.{os.getpid()}.tmp"))
-                output.seed, output.budget, output.rarity = self.recipe.seed, budget, rarity_for(report.after.bytes)
+                output.seed, output.budget, output.rarity = self.recipe.seed, budget, rarity_of(report.after.bytes)
                 yield output
 
-        for item in self.processes.map_ordered(write, prepared(), PULSE):
+        for item in self.processes.map_ordered(write_output, outputs(), POLL_SECONDS):
             if item is not None:
                 output, sample = item
                 if not output.written:
@@ -196,9 +202,9 @@ class _Work:
                 )
                 samples.add(output.side, sample)
             written = float(np.fromfile(meter, "<f8").sum())
-            yield from self._tell(len(self.phases), written / max(1, report.after.bytes))
+            yield from self._progress(len(self.phases), written / max(1, report.after.bytes))
         meter.unlink()
-        held_out, leaked = samples.leak()
+        held_out, leaked = samples.leaked_lines()
         return replace(
             report,
             train=sides["train"],

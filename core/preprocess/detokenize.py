@@ -1,19 +1,19 @@
-"""Text that was cut into tokens, as in BookCorpus and the Penn Treebank, back to how people write it."""
+"""Cleaning step that undoes word tokenization, as in BookCorpus and the Penn Treebank."""
 
 from __future__ import annotations
 
 _LEFT = frozenset(", . ! ? ; : % ) ] ... n't 's 're 've 'll 'd 'm".split())
-"""Tokens that belong to the one before."""
+"""Tokens attached to the one before."""
 _RIGHT = frozenset("( [ $".split())
-"""Tokens that belong to the one behind."""
+"""Tokens attached to the one after."""
 _BRACKETS = {"-lrb-": "(", "-rrb-": ")", "-lsb-": "[", "-rsb-": "]"}
 _PAIRS = frozenset({("gon", "na"), ("wan", "na"), ("got", "ta"), ("gim", "me"), ("lem", "me")})
 
 
-def detokenize(text: str, _last: bool) -> str:
-    """`do n't`, `well ,`, `( so )`, ` `` so '' ` and `" so "` as `don't`, `well,`, `(so)` and `"so"`.
+def detokenize(text: str, _last_flags: bool) -> str:
+    """Writes `do n't`, `well ,`, `( so )`, ` `` so '' ` and `" so "` as `don't`, `well,`, `(so)` and `"so"`.
 
-    Works line by line; a quotation mark that stands alone opens where the one before in its line closed.
+    Works line by line; a separate quotation mark opens a quotation if the one before in its line closed one.
     """
     return "\n".join(map(_line, text.split("\n"))) if " " in text else text
 
@@ -36,7 +36,7 @@ def _line(line: str) -> str:
         left, right = lowered in _LEFT or token in _LEFT, token in _RIGHT
         if token in ("``", "''", '"'):
             opened = token == "``" or (token == '"' and not opened)
-            # at the ends of a line there is only one side it can belong to
+            # at the ends of a line it can only attach to one side
             right = (opened or not words) and index < end
             left, opened, token = not right, right, '"'
         left = left or (before, lowered) in _PAIRS

@@ -1,4 +1,4 @@
-"""Project Gutenberg's headers, licences and notes out of its books, in the forms they have had since 1991."""
+"""Removes Project Gutenberg's headers, licences and credits from books, in their forms since 1991."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import re
 from typing import NamedTuple
 
 _LONGEST = 30_000
-"""Characters of a header or a licence at most: those of 1994 to 2003 have 12,000, today's licence has 19,000."""
+"""Maximum characters of a header or a licence: those of 1994 to 2003 have 12,000, today's licence has 19,000."""
 _PREFACE = 6_000
-"""Characters in front of the small print at most."""
+"""Maximum characters before the small print."""
 
-# a title may go over several lines, but not over a blank one
+# a title may span several lines, but no blank one
 _TITLE = r"(?:[^*\n]|\*(?!\*\*)|\n(?![ \t\r]*\n)){0,400}\*{3,}|[^\n]*"
 _BEGINS = re.compile(
     rf"""^[ \t]*(?:
@@ -19,7 +19,7 @@ _BEGINS = re.compile(
     )\s*""",
     re.MULTILINE | re.IGNORECASE | re.VERBOSE,
 )
-"""Behind which the book begins."""
+"""End of a header: the book begins after it."""
 _ENDS = re.compile(
     r"""^[ \t]*(?:
       \*{2,5}[ ]?END\ OF\ (?:TH(?:E|IS)\ )?(?:COPYRIGHTED\ )?PROJECT\ GUTENBERG\b
@@ -30,33 +30,33 @@ _ENDS = re.compile(
     )""",
     re.MULTILINE | re.IGNORECASE | re.VERBOSE,
 )
-"""With which a licence begins."""
+"""Beginning of a licence."""
 _CREDITS = re.compile(
     r"""(?:(?:This|The)\ )?(?:(?:Project\ Gutenberg\ )?(?:E-?text|E-?book|HTML\ version|electronic\ version)\ )?
     (?:was\ |is\ )?(?:produced|prepared|scanned|transcribed|created|typed|converted)[^\n]{0,60}\ by\b
     [^\n]*(?:\n(?![ \t\r]*\n)[^\n]*){0,8}\s*""",
     re.IGNORECASE | re.VERBOSE,
 )
-"""The paragraph behind a header about those who made the file."""
+"""The paragraph of credits after a header."""
 
 
-class _Mark(NamedTuple):
+class _Boundary(NamedTuple):
     start: int
     end: int
     begins: bool
-    """Whether a book begins behind it, or a licence with it."""
+    """Whether a book begins after it; otherwise a licence begins with it."""
     small: bool = False
-    """The small print begins, which stands in front of books and behind them."""
+    """The small print, which occurs before and after books."""
 
 
-def without_licence(text: str) -> str:
-    """`text` without what Project Gutenberg puts in front of its books and behind them, also where it is several.
+def remove_licence(text: str) -> str:
+    """`text`, of one or several books, without Project Gutenberg's headers and licences.
 
-    What stands between the end of a book and the beginning of the next goes, and what is no longer than a header or a
+    Removes text between the end of a book and the beginning of the next if it is no longer than a header and a
     licence can be. Everything else stays.
     """
-    marks = [_Mark(found.start(), found.end(), True) for found in _BEGINS.finditer(text)]
-    marks += [_Mark(found.start(), found.start(), False, bool(found["small"])) for found in _ENDS.finditer(text)]
+    marks = [_Boundary(found.start(), found.end(), True) for found in _BEGINS.finditer(text)]
+    marks += [_Boundary(found.start(), found.start(), False, bool(found["small"])) for found in _ENDS.finditer(text)]
     kept: list[str] = []
     at, inside = 0, True
     for mark in sorted(marks):
@@ -64,8 +64,8 @@ def without_licence(text: str) -> str:
         if mark.begins:
             first = at == 0 and not kept and inside
             header = first or not inside or "gutenberg" in stretch.lower()
-            room = _LONGEST if inside else 2 * _LONGEST  # behind a book its licence, and the header of the next
-            kept += [] if header and len(stretch) <= room else [stretch]
+            limit = _LONGEST if inside else 2 * _LONGEST  # after a book its licence and the next header
+            kept += [] if header and len(stretch) <= limit else [stretch]
             at, inside = mark.end, True
             while thanks := _CREDITS.match(text, at):
                 at = thanks.end()

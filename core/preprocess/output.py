@@ -1,4 +1,4 @@
-"""The clean documents on their way to the two sides: which rows go into which shard, and writing them."""
+"""Writes the clean documents to the training and validation shards: planning of rows, and writing."""
 
 from __future__ import annotations
 
@@ -12,93 +12,93 @@ import pyarrow.parquet as pq
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from core.preprocess.phase_runner import Round
-from core.preprocess.sampling import Sample, sample
-from core.preprocess.shard import groups
-from core.preprocess.shard_index import Array, column
+from core.preprocess.line_statistics import LineSample, sample_lines
+from core.preprocess.phase_result import PhaseResult
+from core.preprocess.shard import row_batches
+from core.preprocess.shard_index import Array, read_column
 from core.preprocess.split import Side, Split, cut_at_line
 from core.storage.documents import SCHEMA, write_batches
 from core.storage.files import fsync_file
 
 READ, WRITTEN = 0.2, 0.7
-"""Shares of the time an output takes after which its rows are in memory, and on the disk."""
+"""Shares of the time for an output after which its rows are read, and written."""
 
 
-class Piece(Struct, kw_only=True):
-    """Rows of one shard of the last phase that go into one shard of a side."""
+class RowSelection(Struct, kw_only=True):
+    """Rows of one shard of the last phase that go into one output shard."""
 
     source: str
     rows: bytes
-    """A bit for each row of the source."""
+    """Bit mask over the rows of the source."""
     stop: int | None = None
-    """Characters of the last row that are taken, where it is cut."""
+    """End of the last row's text in characters, if it is cut."""
     skip: int = 0
-    """Characters of the first row that are not."""
+    """Characters of the first row's text that are skipped."""
     renumbered: int = 0
-    """Rows at the beginning that belong to a document whose beginning is on the other side…"""
+    """Number of first rows whose document begins in the other split;"""
     shift: int = 0
-    """…by so many parts."""
+    """their part numbers are reduced by this."""
 
 
-class Output(Struct, kw_only=True):
-    """One shard of a side."""
+class OutputShard(Struct, kw_only=True):
+    """One shard of training or validation text."""
 
     side: Side
     index: int
     documents: int = 0
-    """That begin in it."""
+    """Documents that begin in it."""
     bytes: int = 0
-    pieces: list[Piece] = []
+    selections: list[RowSelection] = []
     path: str = ""
     written: bool = False
-    """Whether it is there already, and has only to be sampled."""
+    """Whether it exists already, and only its lines are sampled."""
     seed: int = 1
     budget: int = 0
-    """Bytes of it that are sampled for lines that stand often."""
+    """Bytes of it that are sampled for frequent lines."""
     rarity: int = 0
-    """Of every 2^rarity lines one is compared between the sides."""
+    """One of 2^rarity lines is compared between the splits."""
     meter: str = ""
-    """File in which a number for each output says how many of its bytes are done."""
+    """File with a float64 per output: its bytes that are done."""
     number: int = 0
-    """Place of this one in it."""
+    """Index of this output in it."""
 
-    def tell(self, share: float) -> None:
-        """Say in `meter` how much of it is done."""
+    def write_progress(self, share: float) -> None:
+        """Write the share that is done to `meter`."""
         with Path(self.meter).open("r+b", buffering=0) as file:
             file.seek(8 * self.number)
             file.write(struct.pack("<d", share * self.bytes))
 
 
-def outputs(found: Round, split: Split, shard_bytes: int) -> Iterator[Output]:
-    """The shards of both sides, each as soon as it is settled: `shard_bytes` of text and at most one row more."""
-    planner = _Planner(found, split, shard_bytes)
+def plan_outputs(found: PhaseResult, split: Split, shard_bytes: int) -> Iterator[OutputShard]:
+    """Yields the shards of both splits as soon as they are full: `shard_bytes` of text and at most one more row."""
+    planner = _OutputPlanner(found, split, shard_bytes)
     for shard in range(len(found.keys)):
-        yield from planner.take(shard)
-    yield from planner.rest()
+        yield from planner.add_shard(shard)
+    yield from planner.unfinished()
 
 
-class _Planner:
-    def __init__(self, found: Round, split: Split, shard_bytes: int) -> None:
+class _OutputPlanner:
+    def __init__(self, found: PhaseResult, split: Split, shard_bytes: int) -> None:
         self._found, self._split, self._limit = found, split, shard_bytes
-        self._open: dict[Side, Output] = {
-            side: Output(side=side, index=0, pieces=[]) for side in ("train", "validation")
+        self._open: dict[Side, OutputShard] = {
+            side: OutputShard(side=side, index=0, selections=[]) for side in ("train", "validation")
         }
         self._passed = 0
-        """Bytes in front of the present shard, where the tail is held out."""
+        """Bytes before the current shard, if the tail is held out."""
         self._shift: int | None = None
-        """Parts of the present document that were left to training."""
-        key, _, at = found.spanned_split()
+        """Parts of the current document that are training text."""
+        key, _, at = found.spanning_split_keys()
         held = split.holds_out(key) if split.by_document else np.zeros(len(key), np.bool_)
         shards = (at >> np.uint64(32)).astype(np.int64)
         numbers = found.base[shards] + (at & np.uint64(0xFFFFFFFF)).astype(np.int64) - 1
-        self._spanned = dict(zip(numbers.tolist(), held.tolist(), strict=True))
+        self._spanning = dict(zip(numbers.tolist(), held.tolist(), strict=True))
 
-    def take(self, shard: int) -> Iterator[Output]:
-        """Divide the rows of one shard; the outputs that are full by now."""
-        part, size = (column(self._found.keys[shard], f"row.{name}") for name in ("part", "size"))
+    def add_shard(self, shard: int) -> Iterator[OutputShard]:
+        """Assign the rows of one shard; yields the outputs that are full."""
+        part, size = (read_column(self._found.keys[shard], f"row.{name}") for name in ("part", "size"))
         size = size.astype(np.int64)
         number = np.cumsum(part == 0)
-        stays = self._found.mark(shard)[number] == 0
+        stays = self._found.removed_in_shard(shard)[number] == 0
         if self._split.by_document:
             held = self._held(shard)[number]
             yield from self._add("train", shard, part, size, stays & ~held)
@@ -112,22 +112,22 @@ class _Planner:
             yield from self._add("train", shard, part, size, head)
             yield from self._add("validation", shard, part, size, tail)
         else:
-            yield from self._cut(shard, part, size, head, tail, cut, int(end[cut]))
+            yield from self._add_split_shard(shard, part, size, head, tail, cut, int(end[cut]))
 
     def _held(self, shard: int) -> NDArray[np.bool_]:
-        """(documents + 1,) which documents of a shard, by their numbers in it, are held out."""
+        """(documents + 1,) which documents of a shard are held out, by their numbers in it."""
         path = self._found.keys[shard]
         count = self._found.results[shard].documents
         held = np.zeros(count + 1, np.bool_)
-        held[column(path, "split.document")[self._split.holds_out(column(path, "split.key"))]] = True
+        held[read_column(path, "split.document")[self._split.holds_out(read_column(path, "split.key"))]] = True
         for number in (0, count):
-            held[number] |= self._spanned.get(int(self._found.base[shard]) + number - 1, False)
+            held[number] |= self._spanning.get(int(self._found.base[shard]) + number - 1, False)
         return held
 
-    def _cut(
+    def _add_split_shard(
         self, shard: int, part: Array, size: Array, head: Array, tail: Array, cut: int, end: int
-    ) -> Iterator[Output]:
-        """The shard in which the tail begins, in the middle of a row."""
+    ) -> Iterator[OutputShard]:
+        """Assign the rows of the shard in which the tail begins, in the middle of a row."""
         with pq.ParquetFile(self._found.texts[shard]) as file:
             text = file.read(columns=["text"]).column(0)[cut].as_py()
         at = cut_at_line(text, self._split.tail - (end - int(size[cut])), self._split.slack)
@@ -152,7 +152,7 @@ class _Planner:
         stop: int | None = None,
         skip: int = 0,
         first: int | None = None,
-    ) -> Iterator[Output]:
+    ) -> Iterator[OutputShard]:
         rows = np.flatnonzero(chosen)
         source = str(self._found.texts[shard])
         while len(rows):
@@ -162,7 +162,7 @@ class _Planner:
             mine, rows = rows[:taken], rows[taken:]
             bits = np.zeros(len(chosen), np.bool_)
             bits[mine] = True
-            piece = Piece(source=source, rows=np.packbits(bits).tobytes(), skip=skip if first == mine[0] else 0)
+            piece = RowSelection(source=source, rows=np.packbits(bits).tobytes(), skip=skip if first == mine[0] else 0)
             piece.stop = stop if not len(rows) else None
             if side == "validation" and self._shift is not None:
                 begins = np.flatnonzero((part[mine] == 0) & (mine != first) if first is not None else part[mine] == 0)
@@ -170,38 +170,38 @@ class _Planner:
                 piece.shift = self._shift
                 if len(begins):
                     self._shift = None
-            output.pieces.append(piece)
+            output.selections.append(piece)
             output.documents += int((part[mine] == 0).sum())
             output.bytes += int(size[mine].sum())
             if output.bytes >= self._limit:
                 yield output
-                self._open[side] = Output(side=side, index=output.index + 1, pieces=[])
+                self._open[side] = OutputShard(side=side, index=output.index + 1, selections=[])
 
-    def rest(self) -> Iterator[Output]:
-        """What is not full at the end."""
-        yield from (output for output in self._open.values() if output.pieces)
+    def unfinished(self) -> Iterator[OutputShard]:
+        """Yields the outputs that are not full at the end."""
+        yield from (output for output in self._open.values() if output.selections)
 
 
-def write(output: Output) -> Sample:
-    """Write one shard, unless it is there, and look into it."""
+def write_output(output: OutputShard) -> LineSample:
+    """Write one shard unless it exists, and sample its lines."""
     if output.written:
         batches = pq.read_table(output.path, columns=SCHEMA.names, use_threads=False).to_batches()
     else:
-        batches = [batch for piece in output.pieces for batch in _rows(piece)]
-        output.tell(READ)
+        batches = [batch for piece in output.selections for batch in _rows(piece)]
+        output.write_progress(READ)
         write_batches(Path(output.path), batches)
         fsync_file(Path(output.path))
-        output.tell(WRITTEN)
+        output.write_progress(WRITTEN)
     budget = output.budget if output.side == "train" else 0
-    found = sample(batches, output.seed, output.index, budget, output.rarity)
-    output.tell(1)
+    found = sample_lines(batches, output.seed, output.index, budget, output.rarity)
+    output.write_progress(1)
     return found
 
 
-def _rows(piece: Piece) -> list[pa.RecordBatch]:
+def _rows(piece: RowSelection) -> list[pa.RecordBatch]:
     bits = np.unpackbits(np.frombuffer(piece.rows, np.uint8)).astype(np.bool_)
     chosen, row = [], 0
-    for batch in groups(Path(piece.source)):
+    for batch in row_batches(Path(piece.source)):
         mine = bits[row : row + len(batch)]
         row += len(batch)
         if mine.any():

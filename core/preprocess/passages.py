@@ -1,4 +1,4 @@
-"""Rows of single sentences joined to passages."""
+"""Cleaning step that joins rows of single sentences to passages."""
 
 from __future__ import annotations
 
@@ -13,26 +13,27 @@ from core.storage.documents import DocumentPart, batch_of
 _GROUP = 4 * 2**20
 
 
-class Joined:
-    """Documents shorter than a passage, joined in their order until a passage is long enough, a line each.
+class PassageJoiner:
+    """Joins short documents in their order, one per line, until a passage has `length` characters.
 
-    A passage has the name of its first document. Documents that are long enough, and those that other shards hold a
-    piece of, stay as they are. No passage goes over the end of a shard.
+    A passage has the name of its first document. Longer documents, and those that span several shards, stay
+    unchanged. A passage ends at the end of its shard at the latest.
     """
 
     def __init__(self, part: Array, length: int, continues: bool) -> None:
-        """part: of every row that will come. continues: whether the next shard goes on with the last document."""
+        """part: (rows,) part numbers of all rows of the shard. continues: whether the next shard continues the last
+        document."""
         self._length = length
         self._whole = (part == 0) & np.append(part[1:] == 0, not continues)[: len(part)]
         self.joined = 0
-        """Documents that are together with others now."""
+        """Documents that were joined with others."""
         self.added = 0
-        """Bytes of newlines between them."""
+        """Bytes of newlines inserted between them."""
         self._waiting: list[DocumentPart] = []
-        self._held = 0
+        self._characters = 0
 
     def join(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """The same text in fewer rows, a few MiB at a time."""
+        """Batches of a few MiB with the passages."""
         parts: list[DocumentPart] = []
         size = 0
         for part in self._parts(batches):
@@ -50,8 +51,8 @@ class Joined:
             for name, number, text in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                 if self._whole[index] and len(text) < self._length:
                     self._waiting.append(DocumentPart(name, 0, text))
-                    self._held += len(text)
-                    if self._held >= self._length:
+                    self._characters += len(text)
+                    if self._characters >= self._length:
                         yield self._passage()
                 else:
                     if self._waiting:
@@ -62,7 +63,7 @@ class Joined:
             yield self._passage()
 
     def _passage(self) -> DocumentPart:
-        parts, self._waiting, self._held = self._waiting, [], 0
+        parts, self._waiting, self._characters = self._waiting, [], 0
         if len(parts) == 1:
             return parts[0]
         self.joined += len(parts)

@@ -1,4 +1,4 @@
-"""Some documents before and after the cleaning, for people who want to see what a recipe does."""
+"""Preview of cleaning: some documents before and after the steps of a recipe."""
 
 from __future__ import annotations
 
@@ -9,46 +9,46 @@ import numpy as np
 import pyarrow.parquet as pq
 from msgspec import Struct
 
-from core.preprocess.shard import groups
-from core.preprocess.steps import DROPPING, RESHAPING, STEPS
+from core.preprocess.shard import row_batches
+from core.preprocess.steps import DEDUP_STEPS, RESHAPE_STEPS, STEPS
 from core.recipe.schema import Preprocess
 from core.storage.artifact import Artifact
 
 EXCERPT = 2000
-"""Characters that are shown of each side."""
-_LEAD = 200
-"""Of them, so many in front of the first difference."""
-_LOOKED_AT = 2**18
-"""Characters of a document that are cleaned: a preview comes at once."""
+"""Maximum characters of each excerpt."""
+_CONTEXT = 200
+"""Of them before the first difference."""
+_MAX_CHARACTERS = 2**18
+"""Characters of a document that are cleaned, so that a preview is fast."""
 
 
 class Preview(Struct, frozen=True, kw_only=True):
-    """What the steps that look at one document at a time make of it."""
+    """One document before and after the steps that process one document at a time."""
 
     name: str
     before: str
     """An excerpt, from shortly before the first difference."""
     after: str
-    """The same place after the cleaning."""
+    """The same part after cleaning."""
     start: int
-    """Characters in front of the excerpt."""
+    """Characters of the document before the excerpt."""
     characters: int
-    """Of the document, or of its beginning where it is long."""
+    """Characters of the document, or of its beginning if it is long."""
     whole: bool
-    """Whether the excerpts are all there is."""
+    """Whether the excerpts are the whole document."""
     changed: tuple[str, ...] = ()
     """Steps that changed it."""
     removed_by: str = ""
-    """The step that removes it; empty when it stays."""
+    """The step that removes it; empty if it stays."""
 
 
-def left_out(recipe: Preprocess) -> tuple[str, ...]:
-    """The recipe's steps that need more than one document, which a preview cannot show."""
-    return tuple(name for name in recipe.steps if name in DROPPING | RESHAPING)
+def corpus_steps(recipe: Preprocess) -> tuple[str, ...]:
+    """The recipe's steps that need the whole corpus, which a preview does not apply."""
+    return tuple(name for name in recipe.steps if name in DEDUP_STEPS | RESHAPE_STEPS)
 
 
 def preview(documents: Artifact, recipe: Preprocess, count: int = 5, seed: int = 1) -> Iterator[Preview]:
-    """`count` documents chosen by `seed`, in their order. Reads the shards that they are in, and nothing else."""
+    """`count` documents sampled by `seed`, in corpus order. Reads only the shards that contain them."""
     shards = documents.files("documents-*.parquet")
     begins = []
     for path in shards:
@@ -56,21 +56,21 @@ def preview(documents: Artifact, recipe: Preprocess, count: int = 5, seed: int =
             begins.append(np.flatnonzero(file.read(columns=["part"]).column(0).to_numpy() == 0))
     counts = np.cumsum([len(rows) for rows in begins])
     total = int(counts[-1]) if len(counts) else 0
-    wanted = sorted(random.Random(seed).sample(range(total), min(count, total)))
+    chosen = sorted(random.Random(seed).sample(range(total), min(count, total)))
     for shard, path in enumerate(shards):
         first = int(counts[shard]) - len(begins[shard])
-        rows = {int(begins[shard][number - first]) for number in wanted if first <= number < counts[shard]}
+        rows = {int(begins[shard][number - first]) for number in chosen if first <= number < counts[shard]}
         row = 0
-        for batch in groups(path) if rows else ():
+        for batch in row_batches(path) if rows else ():
             for at in sorted(rows & set(range(row, row + len(batch)))):
                 text = batch.column("text")[at - row].as_py()
-                yield show(batch.column("name")[at - row].as_py(), text, recipe)
+                yield preview_document(batch.column("name")[at - row].as_py(), text, recipe)
             row += len(batch)
 
 
-def show(name: str, text: str, recipe: Preprocess) -> Preview:
-    """What the recipe makes of one text, of which only the beginning is looked at."""
-    text = text[:_LOOKED_AT]
+def preview_document(name: str, text: str, recipe: Preprocess) -> Preview:
+    """Apply the recipe to the beginning of one text."""
+    text = text[:_MAX_CHARACTERS]
     cleaned, changed, removed_by = text, [], ""
     for step in (STEPS[name] for name in recipe.steps):
         if step.rewrite is not None:
@@ -78,14 +78,14 @@ def show(name: str, text: str, recipe: Preprocess) -> Preview:
             if step.counts(cleaned, rewritten):
                 changed.append(step.name)
             cleaned = rewritten
-        elif step.judge is not None and step.judge.removes(step.judge.measure(cleaned), recipe):
+        elif step.filter is not None and step.filter.removes(step.filter.measure(cleaned), recipe):
             removed_by = step.name
             break
-    same = next(
+    common = next(
         (at for at, (a, b) in enumerate(zip(text, cleaned, strict=False)) if a != b), min(len(text), len(cleaned))
     )
-    # a text that only gets its last line break counts as unchanged, and is shown from its beginning
-    start = max(0, same - _LEAD) if text != cleaned and (changed or removed_by) else 0
+    # a text to which only a final newline is added counts as unchanged, and is shown from its beginning
+    start = max(0, common - _CONTEXT) if text != cleaned and (changed or removed_by) else 0
     return Preview(
         name=name,
         before=text[start : start + EXCERPT],

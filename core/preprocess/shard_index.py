@@ -1,7 +1,7 @@
-"""What is remembered of each shard beside its text: sorted tables of keys, from which whole-corpus steps decide.
+"""Sorted tables of keys, one file per shard, for the steps that compare all documents of the corpus.
 
-A table's rows are sorted by a 64-bit key that is even over its range. So what stands in many shards under one key is
-found by reading the same range of keys from each: bounded memory, whatever the size of the corpus.
+The rows of a table are sorted by a uniformly distributed 64-bit key. Rows of all shards with equal keys are found by
+reading the same range of keys from each shard, so that memory does not grow with the corpus.
 """
 
 from __future__ import annotations
@@ -22,96 +22,98 @@ from core.storage.artifact import DamagedError
 
 Array = NDArray[Any]
 
-FENCES = 4096
-"""Ranges of keys whose borders are kept, so that one can be read without the others."""
-BUCKET = 2**19
-"""Records looked at together, about; a sort of so many takes some 50 MB and 0.1 s."""
+KEY_RANGES = 4096
+"""Ranges of keys whose offsets are stored, so that each can be read alone."""
+BUCKET_ROWS = 2**19
+"""Approximate rows read together; sorting them takes 50 MB and 0.1 s."""
 
 
-class Fragment(Struct, frozen=True, kw_only=True):
-    """What one shard holds of a document that other shards hold the rest of."""
+class DocumentFragment(Struct, frozen=True, kw_only=True):
+    """The part in one shard of a document that spans several."""
 
     document: int
-    """Its number in the shard: 0 when it began in one before."""
+    """Number of the document in the shard: 0 if it began in an earlier one."""
     ends: bool
+    """Whether the document ends in this shard."""
     sizes: list[int]
-    """Bytes before each slot of the phase, and behind the last."""
+    """Bytes before each step of the phase, and after the last."""
     touched: list[bool]
-    """Whether each slot changed it."""
+    """Whether each step changed it."""
     measures: list[tuple[int, int]]
+    """Of the filter of each step."""
     digests: bytes
-    """Of its parts, 16 bytes each."""
+    """Digests of its parts, 16 bytes each."""
     signature: bytes = b""
-    """MinHash, 32 bits each; empty: no words, or not needed."""
+    """MinHash signature, uint32; empty: no words, or not needed."""
 
 
-class Result(Struct, frozen=True, kw_only=True):
-    """What one phase made of one shard."""
+class ShardResult(Struct, frozen=True, kw_only=True):
+    """Counts of one phase on one shard."""
 
     documents: int = 0
-    """That begin in what was written."""
+    """Documents that begin in the text written."""
     bytes: int = 0
-    """Of text written."""
+    """Bytes of text written."""
     read: tuple[int, int, int] = (0, 0, 0)
     """Documents, bytes and characters that were read."""
     counts: dict[int, list[int]] = {}
-    """By step: documents changed, documents removed, bytes taken away."""
-    fragments: list[Fragment] = []
+    """By step: documents changed, documents removed, bytes removed."""
+    fragments: list[DocumentFragment] = []
     records: dict[str, int] = {}
-    """Length of each table."""
+    """Rows of each table."""
 
 
-def table(name: str, key: Array, **columns: Array) -> dict[str, Array]:
-    """A table sorted by key, then by its last column; `columns` are as long as `key`."""
+def sorted_table(name: str, key: Array, **columns: Array) -> dict[str, Array]:
+    """A table sorted by key, then by `columns`, which are as long as `key`; with the offsets of the key ranges."""
     order = np.lexsort((*reversed(list(columns.values())), key))
     key = key[order]
-    borders = np.arange(1, FENCES, dtype=np.uint64) << np.uint64(52)
+    borders = np.arange(1, KEY_RANGES, dtype=np.uint64) << np.uint64(52)
     fence = np.concatenate([[0], np.searchsorted(key, borders), [len(key)]]).astype(np.int64)
     made = {f"{name}.fence": fence, f"{name}.key": key}
     return made | {f"{name}.{column}": np.ascontiguousarray(values[order]) for column, values in columns.items()}
 
 
-def write_keys(path: Path, arrays: dict[str, Array], result: Result) -> None:
+def write_keys(path: Path, arrays: dict[str, Array], result: ShardResult) -> None:
     """Write the tables and columns of one shard."""
     records = {name.removesuffix(".key"): len(values) for name, values in arrays.items() if name.endswith(".key")}
     result = msgspec.structs.replace(result, records=records)
-    # not written by the library: its word for a full disk is no OSError
+    # not written by safetensors, which raises no OSError on a full disk
     path.write_bytes(save(arrays, metadata={"result": msgspec.json.encode(result).decode()}))
 
 
-def read_result(path: Path) -> Result:
-    """What `write_keys` wrote. Raises OSError, DamagedError."""
+def read_result(path: Path) -> ShardResult:
+    """The result that `write_keys` wrote. Raises OSError, DamagedError."""
     try:
         with safe_open(str(path), framework="np") as file:
-            return parse_json((file.metadata() or {}).get("result", ""), Result)
+            return parse_json((file.metadata() or {}).get("result", ""), ShardResult)
     except (SafetensorError, ParseError) as error:
         todo = f"delete {path.parent}: the text is cleaned anew"
         raise DamagedError(f"its keys are damaged: {error}", where=str(path), todo=todo) from None
 
 
-def column(path: Path, name: str) -> Array:
-    """One whole column."""
+def read_column(path: Path, name: str) -> Array:
+    """A whole column of one shard."""
     with safe_open(str(path), framework="np") as file:
         values: Array = file.get_tensor(name)
         return values
 
 
 class Slice(NamedTuple):
-    """The rows of one shard's table in a range of keys."""
+    """Rows of one shard's table in a range of keys."""
 
     shard: int
     columns: list[Array]
 
 
-def buckets(records: int) -> list[tuple[int, int]]:
-    """Ranges of fences that hold about `BUCKET` of so many records each, in ascending order of keys."""
-    count = min(FENCES, 1 << max(0, (records - 1) // BUCKET).bit_length())
-    width = FENCES // count
-    return [(low, low + width) for low in range(0, FENCES, width)]
+def key_buckets(records: int) -> list[tuple[int, int]]:
+    """Splits the key ranges into consecutive buckets of about `BUCKET_ROWS` rows each, as (first, end)."""
+    count = min(KEY_RANGES, 1 << max(0, (records - 1) // BUCKET_ROWS).bit_length())
+    width = KEY_RANGES // count
+    return [(low, low + width) for low in range(0, KEY_RANGES, width)]
 
 
-def slices(paths: Sequence[Path], name: str, columns: Sequence[str], bucket: tuple[int, int]) -> Iterator[Slice]:
-    """The rows of every shard's table `name` in a bucket; shards without any are left out."""
+def table_slices(paths: Sequence[Path], name: str, columns: Sequence[str], bucket: tuple[int, int]) -> Iterator[Slice]:
+    """The rows of each shard's table `name` in a bucket; shards without any are skipped."""
     for shard, path in enumerate(paths):
         with safe_open(str(path), framework="np") as file:
             fence = file.get_tensor(f"{name}.fence")
@@ -120,13 +122,13 @@ def slices(paths: Sequence[Path], name: str, columns: Sequence[str], bucket: tup
                 yield Slice(shard, [file.get_slice(f"{name}.{column}")[start:end] for column in columns])
 
 
-def in_bucket(key: Array, bucket: tuple[int, int]) -> NDArray[np.bool_]:
-    """Which keys lie in a bucket."""
+def keys_in_bucket(key: Array, bucket: tuple[int, int]) -> NDArray[np.bool_]:
+    """(keys,) which keys are in a bucket."""
     fence = key >> np.uint64(52)
     inside: NDArray[np.bool_] = (fence >= bucket[0]) & (fence < bucket[1])
     return inside
 
 
-def place(shard: int, index: Array | int) -> Array:
-    """Where something stands in the corpus as one number, in the order of the corpus."""
+def position(shard: int, index: Array | int) -> Array:
+    """Position in the corpus of a document or line as one integer: shard in the high 32 bits, index in the low."""
     return (np.uint64(shard) << np.uint64(32)) | np.asarray(index, np.uint64)

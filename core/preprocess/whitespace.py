@@ -1,4 +1,4 @@
-"""Steps about white space."""
+"""Cleaning steps for white space."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n){3,}")
 
 
 def trailing_space(text: str, last: bool) -> str:
-    """No space at the end of lines, and at the end of the document exactly one newline.
+    """Removes white space at the end of lines, and ends the document with exactly one newline.
 
-    Of a long document the white space at the very end of a part stays: what follows is in the next.
+    White space at the end of a part that is not the last stays, since the text continues in the next.
     """
-    # not a regular expression: on a long line of spaces that takes quadratic time
+    # a regular expression takes quadratic time on a long line of spaces
     *lines, rest = text.split("\n")
     stripped = "\n".join([*map(str.rstrip, lines), rest])
     if last:
@@ -23,15 +23,14 @@ def trailing_space(text: str, last: bool) -> str:
 
 
 def more_than_a_newline(before: str, after: str) -> bool:
-    """Whether `after` differs in more than the newline at the end that `before` has not: most files end without one,
-    and what is told of them would be of no space at all."""
+    """Whether `after` differs from `before` by more than an appended newline, which most files lack at their end."""
     return after not in (before, before + "\n")
 
 
-def spaces(text: str, _last: bool) -> str:
-    """One space between words, at most two blank lines in a row; the indentation of lines stays.
+def spaces(text: str, _last_flags: bool) -> str:
+    """Reduces white space to one space between words and two blank lines in a row; indentation stays.
 
-    Blank lines on both sides of a long document's part border are counted apart.
+    Blank lines at the boundary of two parts of a document are counted separately.
     """
     if "  " in text:
         text = _RUNS.sub(" ", text)

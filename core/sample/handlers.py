@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from core.errors import UsageError
 from core.model.cost import Cost
-from core.preprocess.steps import as_trained
+from core.preprocess.steps import clean_prompt
 from core.sample.beams import ensure_causal
 from core.sample.diffusion import LOOKS, Unmasking
 from core.sample.generate import seen, visible
@@ -61,8 +61,8 @@ def generated(request: Generate, models: Models) -> Answer:
     model = found.model
     ensure_room(model.gpt, request.texts)
     most = model.gpt.config.block_size
-    text, changed = as_trained(whole(request.prompt), request.cleaning)
-    rest, changed_too = as_trained(whole(request.suffix), request.cleaning)
+    text, changed = clean_prompt(whole(request.prompt), request.cleaning)
+    rest, changed_too = clean_prompt(whole(request.suffix), request.cleaning)
     prompt, count = yield from read_prompt(model.vocabulary, text, most)
     suffix, behind = yield from read(model.vocabulary, rest, most, beginning=True)
     way = _unmasking(request, suffix.tolist())
@@ -110,7 +110,7 @@ def ranked(request: Likeliest, models: Models) -> Answer:
     model = found.model
     ensure_causal(model.gpt)
     ensure_room(model.gpt, request.texts)
-    text, changed = as_trained(whole(request.prompt), request.cleaning)
+    text, changed = clean_prompt(whole(request.prompt), request.cleaning)
     prompt, count = yield from read_prompt(model.vocabulary, text, model.gpt.config.block_size)
     yield _loaded(request, found, count, dropped=count - len(prompt), changed=changed)
     ranking = {"drawn": best_drawn, "beams": best_of_beams}[request.kind]
@@ -123,7 +123,7 @@ def scored(request: Score, models: Models) -> Answer:
     if not request.text:
         raise EmptyTextError("there is nothing in it")
     found = yield from models.get(Path(request.checkpoint), "float32")
-    text, changed = as_trained(whole(request.text), request.cleaning)
+    text, changed = clean_prompt(whole(request.text), request.cleaning)
     if not text:
         raise EmptyTextError("the cleaning of the training text leaves nothing of it")
     model, size = found.model, len(text.encode())
@@ -149,7 +149,7 @@ def scored(request: Score, models: Models) -> Answer:
 def looked(request: Look, models: Models) -> Answer:
     found = yield from models.get(Path(request.checkpoint), request.precision)
     model = found.model
-    text, changed = as_trained(whole(request.prompt), request.cleaning)
+    text, changed = clean_prompt(whole(request.prompt), request.cleaning)
     prompt, count = yield from read_prompt(model.vocabulary, text, max(1, seen(model.gpt, 1)))
     yield _loaded(request, found, count, count - len(prompt), changed)
     sights = look(model.gpt, model.vocabulary, prompt, request.sampling, request.view, dropped=count - len(prompt))

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.events import CleaningReport, Event, StepEffect
-from core.preprocess.lines import comparable, covered, line_hashes, windows, without
-from core.preprocess.minhash import band_keys, banding, short, signatures
+from core.preprocess.line_windows import hashes_of_long_lines, line_hashes, line_windows, lines_in_windows, remove_lines
+from core.preprocess.minhash import band_keys, banding, minhash_signatures, short_signatures
 from core.recipe.schema import Preprocess
 from core.storage.artifact import Artifact, Staging
 from core.storage.documents import DocumentPart, read_parts, write_parts
@@ -101,15 +101,15 @@ def test_signatures_estimate_the_similarity_and_join_by_their_minimum() -> None:
     dice = random.Random(1)
     words = [dice.choice(WORDS) + str(n) for n in range(4000)]
     a, b = " ".join(words[:3000]), " ".join(words[1000:])
-    made, worded = signatures([a, b, "", "!?"])
+    made, worded = minhash_signatures([a, b, "", "!?"])
     # 2,000 of 4,000 runs are common; a standard error is sqrt(0.25 / 128) = 0.044
     assert abs((made[0] == made[1]).mean() - 0.5) < 4 * 0.044
     assert worded.tolist() == [True, True, False, False]
-    assert (short(made[0]) == short(made[1])).mean() == (made[0] == made[1]).mean()
-    keys = band_keys(short(made), 0.8)
+    assert (short_signatures(made[0]) == short_signatures(made[1])).mean() == (made[0] == made[1]).mean()
+    keys = band_keys(short_signatures(made), 0.8)
     assert keys.shape == (4, 16) and len(set(keys[0].tolist())) == 16
-    whole, _ = signatures(["a b c d e f. g h i j k"])
-    parts, _ = signatures(["a b c d e f.", " g h i j k"])
+    whole, _ = minhash_signatures(["a b c d e f. g h i j k"])
+    parts, _ = minhash_signatures(["a b c d e f.", " g h i j k"])
     joined = np.minimum(parts[0], parts[1])
     assert (joined >= whole[0]).all() and (joined == whole[0]).mean() > 0.2
 
@@ -151,7 +151,7 @@ def test_lines_of_removed_documents_condemn_none(tmp_path: Path) -> None:
 @given(st.lists(st.lists(st.sampled_from(["a", "b", "", " c ", "d"]), max_size=12), max_size=5), st.integers(1, 4))
 def test_windows_condemn_what_a_plain_search_would(rows: list[list[str]], window: int) -> None:
     texts = ["\n".join(lines) for lines in rows]
-    key, start, row = windows([line_hashes(text) for text in texts], window)
+    key, start, row = line_windows([line_hashes(text) for text in texts], window)
     plain = [[line.strip() for line in lines if line.strip()] for lines in rows]
     expected = [
         (tuple(lines[at : at + window]), number)
@@ -163,18 +163,21 @@ def test_windows_condemn_what_a_plain_search_would(rows: list[list[str]], window
     ]
     assert len(set(key.tolist())) == len({place for place, _ in expected})
     total = sum(map(len, plain))
-    assert covered(start, window, total).sum() == sum(len(lines) for lines in plain if len(lines) >= window)
+    assert lines_in_windows(start, window, total).sum() == sum(len(lines) for lines in plain if len(lines) >= window)
 
 
 def test_columns_of_numbers_are_no_lines_to_compare() -> None:
-    assert len(comparable("1234567\n" * 100)) == 0 and len(comparable("the quick brown\n" * 100)) == 100
+    assert (
+        len(hashes_of_long_lines("1234567\n" * 100)) == 0
+        and len(hashes_of_long_lines("the quick brown\n" * 100)) == 100
+    )
 
 
 def test_a_removed_line_takes_the_blank_lines_behind_it_along() -> None:
     text = "a\n\nb\n \n\nc\n"
-    assert without(text, np.array([False, True, False])) == "a\n\nc\n"
-    assert without(text, np.array([True, True, True])) == ""
-    assert without(text, np.zeros(3, np.bool_)) is text
+    assert remove_lines(text, np.array([False, True, False])) == "a\n\nc\n"
+    assert remove_lines(text, np.array([True, True, True])) == ""
+    assert remove_lines(text, np.zeros(3, np.bool_)) is text
 
 
 EVERYTHING = (

@@ -1,17 +1,31 @@
-"""Each cleaning step by itself: exact cases, and what holds for every text."""
+"""Each cleaning step: exact cases, properties on random text, and the registry."""
 
 from __future__ import annotations
 
 import string
+from pathlib import Path
+from typing import get_args
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.preprocess.measures import blank, is_empty, is_not_text, is_too_long, is_too_short, length, symbols
-from core.preprocess.passages import Joined
-from core.preprocess.phases import cut
-from core.preprocess.steps import DROPPING, RESHAPING, STEPS, Rewrite
+from core.events import CleaningStep
+from core.jobs import data_commands
+from core.preprocess.document_filters import (
+    count_characters,
+    count_symbols,
+    has_text,
+    is_empty,
+    is_not_text,
+    is_too_long,
+    is_too_short,
+)
+from core.preprocess.passages import PassageJoiner
+from core.preprocess.phases import plan_phases
+from core.preprocess.steps import STEPS, Rewrite
+from core.recipe.file import RecipeError, fields, load
 from core.recipe.schema import Preprocess
 from core.storage.documents import DocumentPart, batch_of
 
@@ -25,89 +39,89 @@ def rewriter(name: str) -> Rewrite:
 REWRITES = [step.name for step in STEPS.values() if step.rewrite is not None]
 
 
-@pytest.mark.parametrize(
-    ("step", "before", "after"),
-    [
-        ("unicode_repair", "â€œlikeÂ thisâ€\x9d cafÃ©", "“like\xa0this” café"),
-        ("unicode_repair", "“clean” café 中文 नमस्ते", "“clean” café 中文 नमस्ते"),
-        ("unicode_repair", "&amp; stays", "&amp; stays"),
-        ("unicode_nfc", "e\u0301 A\u030a ﬁ", "\xe9 \xc5 ﬁ"),
-        ("control_characters", "a\r\nb\rc\n\td\x00\x1b[31m\x7f\x85\x9b", "a\nb\nc\n\td[31m"),
-        ("control_characters", "a\r\nb\x00\x1b[31m\x7f\t", "a\nb[31m\t"),
-        ("control_characters", "\ufeffa\u202eb\u202c\u2066c\u2069\ufeff", "abc"),
-        ("control_characters", "\u200dé中😀\xa0", "\u200dé中😀\xa0"),
-        ("trailing_space", "a  \n\tb\t\n \nc \n\n \n", "a\n\tb\n\nc\n"),
-        ("trailing_space", "no newline", "no newline\n"),
-        ("trailing_space", "\n \n", ""),
-        ("trailing_space", "", ""),
-        ("spaces", "    def f(a,   b):\n\tx  =  1\n", "    def f(a, b):\n\tx = 1\n"),
-        ("spaces", "a\n\n\n \n\t\n\nb\n\n\nc", "a\n\n\nb\n\n\nc"),
-        ("detokenize", "i do n't know , she said .", "i don't know, she said."),
-        ("detokenize", "`` it 's so , '' he said .", '"it\'s so," he said.'),
-        ("detokenize", '" well , " she said , " we \'ll see ( maybe ) ! "', '"well," she said, "we\'ll see (maybe)!"'),
-        ("detokenize", "he was gon na pay $ 5 -lrb- or 6 -rrb- ...", "he was gonna pay $5 (or 6)..."),
-        ("detokenize", "    indented: x\n- a list, already written\n", "    indented: x\n- a list, already written\n"),
-        ("urls", "see https://a.org/x?y=1, or (www.b.com).", "see <url>, or (<url>)."),
-        ("urls", 'href="http://a.org/" ftp://c HTTP://D', 'href="<url>" <url> <url>'),
-        ("urls", "http:// is no address, awww.x neither", "http:// is no address, awww.x neither"),
-        ("emails", "mail a.b+c@x-y.co.uk, or <d@e.org>.", "mail <email>, or <<email>>."),
-        ("emails", "user@host, @name, a@b.c", "user@host, @name, a@b.c"),
-        ("phones", "+44 20 7946 0958, (555) 123-4567; 555-123-4567 555.123.4567", "<phone>, <phone>; <phone> <phone>"),
-        (
-            "phones",
-            "2026-11-24 12:00 +0100, 1 000 000, 192.168.100.200",
-            "2026-11-24 12:00 +0100, 1 000 000, 192.168.100.200",
-        ),
-        (
-            "boilerplate",
-            "Text.\nCopyright 2020 X Inc. All rights reserved.\nPage 3 of 9\n- 12 -\nMore.\n",
-            "Text.\nMore.\n",
-        ),
-        ("boilerplate", "We use cookies to serve you.\nSkip to main content\nHome\nRead more\n", "Home\n"),
-        ("boilerplate", "I read more.\nThe page 3 of it is gone.\n", "I read more.\nThe page 3 of it is gone.\n"),
-        (
-            "boilerplate",
-            "Licence\n*** START OF THE PROJECT GUTENBERG EBOOK EMMA ***\n\nEmma\n"
-            "*** END OF THE PROJECT GUTENBERG EBOOK EMMA ***\nLicence\n",
-            "Emma\n",
-        ),
-        (
-            "boilerplate",
-            "The Project Gutenberg EBook of A Long Title\n\nLicence\n\n"
-            "***START OF THIS PROJECT GUTENBERG EBOOK A LONG TITLE, OR, WHAT GOES\nOVER TWO LINES***\n\n\n"
-            "Produced by A. Volunteer and the Online\nDistributed Proofreading Team\n\n\nBook\n\n"
-            "End of The Project Gutenberg Etext of A Long Title\n\n*** START: FULL LICENSE ***\n\nLicence\n",
-            "Book\n\n",
-        ),
-        (
-            "boilerplate",
-            "**The Project Gutenberg Etext of Old**\n\n***START**THE SMALL PRINT!**FOR PUBLIC DOMAIN ETEXTS**START***\n"
-            "Why is this here?\n*END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.04.29.93*END*\n\nBook\n\n"
-            "End of this Project Gutenberg Etext\n\nLicence\n",
-            "Book\n\n",
-        ),
-        (
-            "boilerplate",
-            "Book without a header.\n\nEnd of Project Gutenberg's Book\n\n"
-            "***START**THE SMALL PRINT!**\nLegal\n*END*THE SMALL PRINT! FOR ETEXTS*END*\n",
-            "Book without a header.\n\n",
-        ),
-        (
-            "boilerplate",
-            "L\n*** START OF THE PROJECT GUTENBERG EBOOK ONE ***\nOne\n*** END OF THE PROJECT GUTENBERG EBOOK ONE ***\n"
-            "L\n*** START OF THE PROJECT GUTENBERG EBOOK TWO ***\nTwo\n*** END OF THE PROJECT GUTENBERG EBOOK ***\nL\n",
-            "One\nTwo\n",
-        ),
-        (
-            "boilerplate",
-            "He came to the\nend of the Project Gutenberg of his youth; the small print was lost.\n",
-            "He came to the\nend of the Project Gutenberg of his youth; the small print was lost.\n",
-        ),
-        ("lower_case", "ÀB ΑΣ", "àb ας"),
-        ("punctuation", "Don't stop — now, (please)!\n", "Dont stop now please \n"),
-        ("punctuation", "नमस्ते, 中文。", "नमस्ते 中文 "),
-    ],
-)
+REWRITE_CASES = [
+    ("unicode_repair", "â€œlikeÂ thisâ€\x9d cafÃ©", "“like\xa0this” café"),
+    ("unicode_repair", "“clean” café 中文 नमस्ते", "“clean” café 中文 नमस्ते"),
+    ("unicode_repair", "&amp; stays", "&amp; stays"),
+    ("unicode_nfc", "e\u0301 A\u030a ﬁ", "\xe9 \xc5 ﬁ"),
+    ("control_characters", "a\r\nb\rc\n\td\x00\x1b[31m\x7f\x85\x9b", "a\nb\nc\n\td[31m"),
+    ("control_characters", "a\r\nb\x00\x1b[31m\x7f\t", "a\nb[31m\t"),
+    ("control_characters", "\ufeffa\u202eb\u202c\u2066c\u2069\ufeff", "abc"),
+    ("control_characters", "\u200dé中😀\xa0", "\u200dé中😀\xa0"),
+    ("trailing_space", "a  \n\tb\t\n \nc \n\n \n", "a\n\tb\n\nc\n"),
+    ("trailing_space", "no newline", "no newline\n"),
+    ("trailing_space", "\n \n", ""),
+    ("trailing_space", "", ""),
+    ("spaces", "    def f(a,   b):\n\tx  =  1\n", "    def f(a, b):\n\tx = 1\n"),
+    ("spaces", "a\n\n\n \n\t\n\nb\n\n\nc", "a\n\n\nb\n\n\nc"),
+    ("detokenize", "i do n't know , she said .", "i don't know, she said."),
+    ("detokenize", "`` it 's so , '' he said .", '"it\'s so," he said.'),
+    ("detokenize", '" well , " she said , " we \'ll see ( maybe ) ! "', '"well," she said, "we\'ll see (maybe)!"'),
+    ("detokenize", "he was gon na pay $ 5 -lrb- or 6 -rrb- ...", "he was gonna pay $5 (or 6)..."),
+    ("detokenize", "    indented: x\n- a list, already written\n", "    indented: x\n- a list, already written\n"),
+    ("urls", "see https://a.org/x?y=1, or (www.b.com).", "see <url>, or (<url>)."),
+    ("urls", 'href="http://a.org/" ftp://c HTTP://D', 'href="<url>" <url> <url>'),
+    ("urls", "http:// is no address, awww.x neither", "http:// is no address, awww.x neither"),
+    ("emails", "mail a.b+c@x-y.co.uk, or <d@e.org>.", "mail <email>, or <<email>>."),
+    ("emails", "user@host, @name, a@b.c", "user@host, @name, a@b.c"),
+    ("phones", "+44 20 7946 0958, (555) 123-4567; 555-123-4567 555.123.4567", "<phone>, <phone>; <phone> <phone>"),
+    (
+        "phones",
+        "2026-11-24 12:00 +0100, 1 000 000, 192.168.100.200",
+        "2026-11-24 12:00 +0100, 1 000 000, 192.168.100.200",
+    ),
+    (
+        "boilerplate",
+        "Text.\nCopyright 2020 X Inc. All rights reserved.\nPage 3 of 9\n- 12 -\nMore.\n",
+        "Text.\nMore.\n",
+    ),
+    ("boilerplate", "We use cookies to serve you.\nSkip to main content\nHome\nRead more\n", "Home\n"),
+    ("boilerplate", "I read more.\nThe page 3 of it is gone.\n", "I read more.\nThe page 3 of it is gone.\n"),
+    (
+        "boilerplate",
+        "Licence\n*** START OF THE PROJECT GUTENBERG EBOOK EMMA ***\n\nEmma\n"
+        "*** END OF THE PROJECT GUTENBERG EBOOK EMMA ***\nLicence\n",
+        "Emma\n",
+    ),
+    (
+        "boilerplate",
+        "The Project Gutenberg EBook of A Long Title\n\nLicence\n\n"
+        "***START OF THIS PROJECT GUTENBERG EBOOK A LONG TITLE, OR, WHAT GOES\nOVER TWO LINES***\n\n\n"
+        "Produced by A. Volunteer and the Online\nDistributed Proofreading Team\n\n\nBook\n\n"
+        "End of The Project Gutenberg Etext of A Long Title\n\n*** START: FULL LICENSE ***\n\nLicence\n",
+        "Book\n\n",
+    ),
+    (
+        "boilerplate",
+        "**The Project Gutenberg Etext of Old**\n\n***START**THE SMALL PRINT!**FOR PUBLIC DOMAIN ETEXTS**START***\n"
+        "Why is this here?\n*END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.04.29.93*END*\n\nBook\n\n"
+        "End of this Project Gutenberg Etext\n\nLicence\n",
+        "Book\n\n",
+    ),
+    (
+        "boilerplate",
+        "Book without a header.\n\nEnd of Project Gutenberg's Book\n\n"
+        "***START**THE SMALL PRINT!**\nLegal\n*END*THE SMALL PRINT! FOR ETEXTS*END*\n",
+        "Book without a header.\n\n",
+    ),
+    (
+        "boilerplate",
+        "L\n*** START OF THE PROJECT GUTENBERG EBOOK ONE ***\nOne\n*** END OF THE PROJECT GUTENBERG EBOOK ONE ***\n"
+        "L\n*** START OF THE PROJECT GUTENBERG EBOOK TWO ***\nTwo\n*** END OF THE PROJECT GUTENBERG EBOOK ***\nL\n",
+        "One\nTwo\n",
+    ),
+    (
+        "boilerplate",
+        "He came to the\nend of the Project Gutenberg of his youth; the small print was lost.\n",
+        "He came to the\nend of the Project Gutenberg of his youth; the small print was lost.\n",
+    ),
+    ("lower_case", "ÀB ΑΣ", "àb ας"),
+    ("punctuation", "Don't stop — now, (please)!\n", "Dont stop now please \n"),
+    ("punctuation", "नमस्ते, 中文。", "नमस्ते 中文 "),
+]
+
+
+@pytest.mark.parametrize(("step", "before", "after"), REWRITE_CASES)
 def test_a_step_rewrites(step: str, before: str, after: str) -> None:
     assert rewriter(step)(before, True) == after
 
@@ -162,7 +176,7 @@ PIECES = st.lists(
 @pytest.mark.parametrize("name", REWRITES)
 @settings(deadline=None, max_examples=60)
 @given(text=st.one_of(PIECES, st.text()), last=st.booleans())
-def test_every_rewrite_done_twice_is_done_once(name: str, text: str, last: bool) -> None:
+def test_every_rewrite_is_idempotent(name: str, text: str, last: bool) -> None:
     once = rewriter(name)(text, last)
     assert rewriter(name)(once, last) == once
     once.encode()
@@ -171,10 +185,10 @@ def test_every_rewrite_done_twice_is_done_once(name: str, text: str, last: bool)
 @settings(deadline=None)
 @given(text=st.text(), other=st.text())
 def test_measures_add_up_over_parts(text: str, other: str) -> None:
-    for measure in (length, symbols):
+    for measure in (count_characters, count_symbols):
         both = zip(measure(text), measure(other), strict=True)
         assert measure(text + other) == tuple(a + b for a, b in both)
-    assert bool(blank(text)[0] + blank(other)[0]) == bool((text + other).strip())
+    assert bool(has_text(text)[0] + has_text(other)[0]) == bool((text + other).strip())
 
 
 HOSTILE = [
@@ -207,27 +221,55 @@ def test_hostile_text_takes_no_longer_than_other_text(name: str) -> None:
         rewriter(name)(text, True)
 
 
-def test_documents_are_judged_by_what_the_recipe_says() -> None:
+def test_filters_read_their_thresholds_from_the_recipe() -> None:
     recipe = Preprocess(shortest=3, longest=5, text_share=0.6)
-    assert [is_empty(blank(text), recipe) for text in ("", " \n\u2003", " a")] == [True, True, False]
-    assert [is_too_short(length(text), recipe) for text in ("ab", "abc")] == [True, False]
-    assert [is_too_long(length(text), recipe) for text in ("abcde", "abcdef")] == [False, True]
+    assert [is_empty(has_text(text), recipe) for text in ("", " \n\u2003", " a")] == [True, True, False]
+    assert [is_too_short(count_characters(text), recipe) for text in ("ab", "abc")] == [True, False]
+    assert [is_too_long(count_characters(text), recipe) for text in ("abcde", "abcdef")] == [False, True]
     texts = ["#--#a b 1", "words, mostly.", "नमस्ते", "==||=é", ""]
-    assert [is_not_text(symbols(text), recipe) for text in texts] == [True, False, False, True, False]
+    assert [is_not_text(count_symbols(text), recipe) for text in texts] == [True, False, False, True, False]
 
 
-def test_every_step_of_the_recipe_has_a_reason_and_one_way_to_work() -> None:
-    assert set(STEPS) >= set(Preprocess().steps)
+def test_every_registered_step_has_a_reason_and_one_implementation() -> None:
     for name, step in STEPS.items():
-        ways = [step.rewrite is not None, step.judge is not None, name in DROPPING | RESHAPING]
-        assert sum(ways) == 1 and step.why and step.nanoseconds > 0
-        assert all(hasattr(Preprocess(), parameter) for parameter in step.parameters)
+        assert name == step.name and step.why and step.nanoseconds > 0
+        assert sum([step.rewrite is not None, step.filter is not None, step.scope != "document"]) == 1
+
+
+def test_every_registered_step_is_a_choice_of_the_recipe_and_in_its_help() -> None:
+    steps = next(field for field in msgspec.structs.fields(Preprocess) if field.name == "steps")
+    choices = get_args(get_args(get_args(steps.type)[0])[0])
+    assert set(choices) == set(STEPS)
+    listed = {event.name: event for event in data_commands.list_steps() if isinstance(event, CleaningStep)}
+    assert listed.keys() == STEPS.keys() and all(event.why for event in listed.values())
+    help_of = {field.key: field.description for field in fields()}
+    for step in STEPS.values():
+        assert all(step.name in help_of[f"preprocess.{parameter}"] for parameter in step.parameters)
+
+
+def test_every_registered_step_has_a_test() -> None:
+    text = "".join(
+        (Path(__file__).parent / name).read_text("utf-8") for name in ("test_steps.py", "test_corpus_steps.py")
+    )
+    for step in STEPS.values():
+        if step.rewrite is not None:
+            assert step.name in {name for name, _, _ in REWRITE_CASES}
+        elif step.filter is not None:
+            assert f"{step.filter.removes.__name__}({step.filter.measure.__name__}(" in text
+        else:
+            assert f'"{step.name}"' in text
+
+
+def test_an_unknown_step_is_refused_by_name() -> None:
+    with pytest.raises(RecipeError) as caught:
+        load(overrides=['preprocess.steps=["urls", "urlz"]'])
+    assert "urlz" in caught.value.sentence() and "urls" in caught.value.sentence()
 
 
 def test_sentences_become_passages() -> None:
     rows = ["one .", "two .", "three .\n", "a very long sentence that is enough by itself", "four", "five"]
     batch = batch_of([DocumentPart(str(n), 0, row) for n, row in enumerate(rows)])
-    joined = Joined(batch.column("part").to_numpy(), 12, False)
+    joined = PassageJoiner(batch.column("part").to_numpy(), 12, False)
     made = [row for batch in joined.join([batch]) for row in batch.to_pylist()]
     assert [(row["name"], row["text"]) for row in made] == [
         ("0", "one .\ntwo .\nthree .\n"),
@@ -237,9 +279,9 @@ def test_sentences_become_passages() -> None:
     assert (joined.joined, joined.added) == (5, 3)
 
 
-def test_recipes_are_cut_where_the_whole_corpus_has_to_be_known() -> None:
+def test_a_recipe_is_split_into_phases_at_steps_that_need_the_whole_corpus() -> None:
     def phases(*steps: str) -> list[tuple[int | None, tuple[int, ...], tuple[int, ...]]]:
-        return [(phase.opener, phase.local, phase.closers) for phase in cut(steps)]
+        return [(phase.reshape_step, phase.document_steps, phase.dedup_steps) for phase in plan_phases(steps)]
 
     assert phases() == [(None, (), ())]
     assert phases(*Preprocess().steps) == [(None, (0, 1, 2, 3), (4,))]

@@ -1,4 +1,4 @@
-"""Steps that look at whole documents and remove some. What they measure adds up over the parts of a document."""
+"""Cleaning steps that remove documents: measures, which add up over the parts of a document, and criteria."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _SYMBOLS = re.compile(r"[^\w\s]+")
 _TEXT = bytes(byte for byte in range(128) if chr(byte).isalnum() or chr(byte).isspace() or chr(byte) == "_")
 
 
-def blank(text: str) -> Measure:
-    """(1 if there is anything but white space, unused)."""
+def has_text(text: str) -> Measure:
+    """(1 if the text has any character that is not white space, unused)."""
     return (0 if not text or text.isspace() else 1), 0
 
 
-def length(text: str) -> Measure:
+def count_characters(text: str) -> Measure:
     """(characters, unused)."""
     return len(text), 0
 
 
-def symbols(text: str) -> Measure:
-    """(characters that are neither letter, mark, digit nor space, characters)."""
+def count_symbols(text: str) -> Measure:
+    """(characters that are neither letter, mark, digit nor space, all characters)."""
     if text.isascii():
         return len(text.encode().translate(None, _TEXT)), len(text)
     others = "".join(_SYMBOLS.findall(text))

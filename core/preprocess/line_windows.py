@@ -1,7 +1,7 @@
-"""Runs of lines that stood before: how they are known again, and taken out.
+"""Windows of consecutive lines, for removing repeated passages of text.
 
-A window is a number of lines in a row that are not blank, within one part of a document. Lines are compared without
-the white space at their ends. What is taken out takes the blank lines behind it along.
+A window is a number of consecutive lines that are not blank, within one part of a document. Lines are compared without
+the white space at their ends. Blank lines after a removed line are removed, too.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from numpy.typing import NDArray
 from core.preprocess.shard_index import Array
 
 SHORTEST = 10
-"""Characters of the average line, newline included, below which a text is left alone: columns of numbers, not language.
-It also bounds what has to be remembered of a shard."""
+"""Characters of the average line, including the newline, below which a text is skipped: columns of numbers. It also
+bounds the memory per shard."""
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
 def line_hashes(text: str) -> NDArray[np.uint64]:
-    """64 bits for each line that is not blank."""
+    """(lines,) a 64-bit hash of each line that is not blank."""
     from xxhash import xxh3_64_intdigest
 
     lines = [stripped for line in text.split("\n") if (stripped := line.strip())]
     return np.fromiter((xxh3_64_intdigest(line.encode()) for line in lines), np.uint64, len(lines))
 
 
-def comparable(text: str) -> NDArray[np.uint64]:
-    """As `line_hashes`; none at all where lines are so short that they are the same by chance."""
+def hashes_of_long_lines(text: str) -> NDArray[np.uint64]:
+    """`line_hashes`, or an empty array if the lines are so short that they are equal by chance."""
     return line_hashes(text) if len(text) >= SHORTEST * text.count("\n") else np.zeros(0, np.uint64)
 
 
-def windows(hashes: Sequence[NDArray[np.uint64]], window: int) -> tuple[NDArray[np.uint64], Array, Array]:
-    """Of the lines of each row: keys of all windows, the line each begins with, the row it is in.
+def line_windows(hashes: Sequence[NDArray[np.uint64]], window: int) -> tuple[NDArray[np.uint64], Array, Array]:
+    """Keys, first lines and rows of all windows, each (windows,), given the line hashes of each row.
 
-    Lines are numbered through all rows.
+    Lines are numbered across all rows.
     """
     counts = np.array([len(lines) for lines in hashes], np.int64)
     lines = np.concatenate([*hashes, np.zeros(0, np.uint64)])
@@ -52,8 +52,8 @@ def windows(hashes: Sequence[NDArray[np.uint64]], window: int) -> tuple[NDArray[
     return key[inside], start[inside], row[:total][inside]
 
 
-def covered(starts: Array, window: int, total: int) -> NDArray[np.bool_]:
-    """(total,) which lines belong to one of the windows that begin at `starts`."""
+def lines_in_windows(starts: Array, window: int, total: int) -> NDArray[np.bool_]:
+    """(total,) which lines are in one of the windows that begin at `starts`."""
     change = np.zeros(total + 1, np.int64)
     np.add.at(change, starts, 1)
     np.add.at(change, np.minimum(starts + window, total), -1)
@@ -61,11 +61,11 @@ def covered(starts: Array, window: int, total: int) -> NDArray[np.bool_]:
     return inside
 
 
-def without(text: str, gone: NDArray[np.bool_]) -> str:
-    """`text` without those of its lines that are not blank for which `gone` says so, and blank ones behind them."""
-    if not gone.any():
+def remove_lines(text: str, removed: NDArray[np.bool_]) -> str:
+    """`text` without the lines in the mask `removed`, (lines that are not blank,), and the blank lines after them."""
+    if not removed.any():
         return text
-    verdicts = iter(gone.tolist())
+    verdicts = iter(removed.tolist())
     kept, removing = [], False
     lines = text.split("\n")
     for index, line in enumerate(lines):
@@ -73,7 +73,7 @@ def without(text: str, gone: NDArray[np.bool_]) -> str:
             removing = next(verdicts)
             keep = not removing
         else:
-            # an empty last piece is no line but the newline at the end
+            # an empty last element stands for the newline at the end
             keep = not removing or index == len(lines) - 1
         if keep:
             kept.append(line)
