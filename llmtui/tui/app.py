@@ -27,7 +27,7 @@ from llmtui.tui.screens.run_screen import RunScreen, show_error, show_notice, sh
 from llmtui.tui.session import Session
 from llmtui.tui.settings import SettingsError
 from llmtui.tui.textual_internals import output_waiting
-from llmtui.tui.theming import DEFAULT, load_themes
+from llmtui.tui.theming import DEFAULT, default_variables, load_themes
 from llmtui.view.sanitize import shown
 from llmtui.view.units import clock
 
@@ -92,10 +92,7 @@ class Workbench(App[None]):
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """For Textual's own themes, which do not have our variables."""
-        return {
-            "muted": "#949ba8", "frame": "#3a414d", "chart-train": "#6cb6ff", "chart-val": "#ffb454",
-            "chart-raw": "#37587a", "chart-extra": "#b69cf6", "ink-background": "#14171c",
-        }  # fmt: skip
+        return default_variables()
 
     def get_line_filters(self) -> list[LineFilter]:
         """Textual's own filters, then ours, so that nothing is added after it."""

@@ -1,11 +1,11 @@
-"""themes/*.toml as Textual themes: the shipped ones, and the user's own in the folder `themes` of their config."""
+"""themes/*.toml as Textual themes: the shipped ones, and the user's in `themes` of their configuration directory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -20,19 +20,11 @@ from core.storage.workspace import Workspace
 DEFAULT = "ink"
 
 
-class Curves(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Colours of charts; what is not given follows from the others."""
-
-    train: str = ""
-    val: str = ""
-    raw: str = ""
-    """The unsmoothed values behind a smoothed curve."""
-    extra: str = ""
-    """Learning rate, gradient norm, speed."""
-
-
 class ThemeFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One theme file. Only `name` and `primary` are needed. Colours as Textual takes them: #rrggbb or names."""
+    """A theme file without the keys of `VARIABLES`. Only `name` and `primary` are required.
+
+    Colours are what Textual takes: #rrggbb or names.
+    """
 
     name: str
     primary: str
@@ -48,83 +40,121 @@ class ThemeFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     success: str | None = None
     warning: str | None = None
     error: str | None = None
-    muted: str = ""
-    """Text of less weight."""
-    frame: str = ""
-    """Lines between panes."""
-    chart: Curves = Curves()
     variables: dict[str, str] = {}
-    """Any variable of Textual's style sheets."""
+    """Further variables of Textual's style sheets."""
 
 
 class ThemeError(ValueError):
     """A theme file that cannot be used; the message says why."""
 
 
-_FALLBACK = {"success": "#4cc38a", "warning": "#e5b567", "error": "#f2777a"}
-_FALLBACK_LIGHT = {"success": "#18794e", "warning": "#8f5a00", "error": "#c2292e"}
+class Palette(NamedTuple):
+    """What the defaults of theme variables are made from."""
+
+    theme: ThemeFile
+    foreground: str
+    background: str
+    accent: str
+    warning: str
+
+    def blend(self, color: str, other: str, share: float) -> str:
+        """`color` moved by `share` towards `other`; the terminal's own colours cannot be blended."""
+        if self.theme.ansi:
+            return "ansi_bright_black"
+        return Color.parse(color).blend(Color.parse(other), share).hex
+
+
+class ThemeVariable(NamedTuple):
+    """A variable of our style sheets that Textual does not have."""
+
+    name: str
+    """Without the $."""
+    key: str
+    """In a theme file; a dot separates table and key. Empty: it cannot be set."""
+    default: Callable[[Palette, Mapping[str, str]], str]
+    """Its colour if the theme file has none, given the variables before it."""
+
+
+VARIABLES = (
+    ThemeVariable("muted", "muted", lambda p, _: p.blend(p.foreground, p.background, 0.38)),  # less important text
+    ThemeVariable("frame", "frame", lambda p, _: p.blend(p.foreground, p.background, 0.76)),  # borders of panes
+    ThemeVariable("chart-train", "chart.train", lambda p, _: p.accent),
+    ThemeVariable("chart-val", "chart.val", lambda p, _: p.warning),
+    # the values behind a smoothed curve
+    ThemeVariable("chart-raw", "chart.raw", lambda p, done: p.blend(done["chart-train"], p.background, 0.5)),
+    # learning rate, gradient norm, speed
+    ThemeVariable("chart-extra", "chart.extra", lambda p, _: p.theme.secondary or p.theme.primary),
+    ThemeVariable("ink-background", "", lambda p, _: p.background),
+)
+
+_DARK = {"success": "#4cc38a", "warning": "#e5b567", "error": "#f2777a"}
+_LIGHT = {"success": "#18794e", "warning": "#8f5a00", "error": "#c2292e"}
+
+_COLOURS = (
+    "primary", "secondary", "accent", "foreground", "background", "surface", "panel", "success", "warning", "error",
+)  # fmt: skip
 
 
 def read_theme(path: Path) -> Theme:
-    """The theme in `path`. Raises ThemeError."""
+    """The theme in the file `path`. Raises ThemeError."""
     try:
-        tables = read_toml(path)
-    except (OSError, ParseError) as error:
-        raise ThemeError(str(error)) from None
-    _refuse_unknown(tables, ThemeFile)
-    if isinstance(tables.get("chart"), dict):
-        _refuse_unknown(tables["chart"], Curves)
-    try:
-        return theme_from(msgspec.convert(tables, ThemeFile))
-    except msgspec.ValidationError as error:
+        return parse_theme(read_toml(path))
+    except (OSError, ParseError, msgspec.ValidationError) as error:
         raise ThemeError(str(error)) from None
 
 
-def _refuse_unknown(table: dict[str, Any], struct: type[Struct]) -> None:
-    known = struct.__struct_fields__
+def parse_theme(tables: Mapping[str, Any]) -> Theme:
+    """The Textual theme that the contents of a theme file describe.
+
+    Raises ThemeError for unknown keys and for what is not a colour, msgspec.ValidationError for wrong types.
+    """
+    keys = [variable.key for variable in VARIABLES if variable.key]
+    groups = {key.partition(".")[0] for key in keys if "." in key}
+    _reject_unknown_keys(tables, [*ThemeFile.__struct_fields__, *(key for key in keys if "." not in key), *groups])
+    given: dict[str, Any] = {}
+    rest = dict(tables)
+    for group in groups & rest.keys():
+        table = rest.pop(group)
+        if not isinstance(table, dict):
+            raise ThemeError(f"{group} = {table!r} is not a table")
+        _reject_unknown_keys(table, [key.partition(".")[2] for key in keys if key.startswith(f"{group}.")])
+        given |= {f"{group}.{name}": value for name, value in table.items()}
+    given |= {key: rest.pop(key) for key in keys if key in rest}
+    file = msgspec.convert(rest, ThemeFile)
+    for name, value in [*((name, getattr(file, name)) for name in _COLOURS), *given.items()]:
+        if value or name == "primary":
+            _check_color(name, value)
+    return _theme(file, {key: value for key, value in given.items() if value})
+
+
+def _reject_unknown_keys(table: Mapping[str, Any], known: Sequence[str]) -> None:
     for name in table:
         if name not in known:
             raise ThemeError(f"unknown key {name!r}; {did_you_mean(name, known) or 'known: ' + ', '.join(known)}")
 
 
-def theme_from(file: ThemeFile) -> Theme:
-    """The Textual theme that `file` describes, with the variables our style sheets use. Raises ThemeError."""
-    named = {name: getattr(file, name) for name in _COLOURS if getattr(file, name)}
-    named |= {f"chart.{name}": getattr(file.chart, name) for name in Curves.__struct_fields__}
-    for name, value in {**named, "primary": file.primary}.items():
-        if value or name == "primary":
-            try:
-                Color.parse(value)
-            except ColorParseError:
-                raise ThemeError(f"{name} = {value!r} is not a colour") from None
-    plain = (
-        ("ansi_default", "ansi_default")
-        if file.ansi
-        else ("#e6e6e6", "#121417")
-        if file.dark
-        else ("#1a1c1f", "#fbfbf9")
-    )
-    foreground, background = file.foreground or plain[0], file.background or plain[1]
-    fallback = _FALLBACK if file.dark else _FALLBACK_LIGHT
-    colours = {name: getattr(file, name) or fallback[name] for name in fallback}
+def _check_color(name: str, value: object) -> None:
+    try:
+        Color.parse(value)
+    except (ColorParseError, AttributeError, TypeError):
+        raise ThemeError(f"{name} = {value!r} is not a colour") from None
+
+
+def _theme(file: ThemeFile, given: Mapping[str, str]) -> Theme:
+    """given: values of `VARIABLES` by their key."""
+    if file.ansi:
+        foreground, background = "ansi_default", "ansi_default"
+    else:
+        foreground, background = ("#e6e6e6", "#121417") if file.dark else ("#1a1c1f", "#fbfbf9")
+    foreground, background = file.foreground or foreground, file.background or background
+    colours = {name: getattr(file, name) or value for name, value in (_DARK if file.dark else _LIGHT).items()}
     accent = file.accent or file.primary
-
-    def between(near: str, far: str, share: float) -> str:
-        """`near` moved by `share` towards `far`; the terminal's own colours cannot be mixed."""
-        return "ansi_bright_black" if file.ansi else Color.parse(near).blend(Color.parse(far), share).hex
-
-    train = file.chart.train or accent
-    variables = {
-        "muted": file.muted or between(foreground, background, 0.38),
-        "frame": file.frame or between(foreground, background, 0.76),
-        "chart-train": train,
-        "chart-val": file.chart.val or colours["warning"],
-        "chart-raw": file.chart.raw or between(train, background, 0.5),
-        "chart-extra": file.chart.extra or file.secondary or file.primary,
-        "ink-background": background,
-        **(BUILTIN_THEMES["ansi-dark" if file.dark else "ansi-light"].variables if file.ansi else {}),
-        **file.variables,
-    }
+    palette = Palette(file, foreground, background, accent, colours["warning"])
+    variables: dict[str, str] = {}
+    for variable in VARIABLES:
+        variables[variable.name] = given.get(variable.key) or variable.default(palette, variables)
+    if file.ansi:
+        variables |= BUILTIN_THEMES["ansi-dark" if file.dark else "ansi-light"].variables
     return Theme(
         name=file.name,
         primary=file.primary,
@@ -133,24 +163,24 @@ def theme_from(file: ThemeFile) -> Theme:
         foreground=foreground,
         background=background,
         surface=file.surface or background,
-        panel=file.panel or between(background, foreground, 0.08) if not file.ansi else "ansi_default",
+        panel=file.panel or ("ansi_default" if file.ansi else palette.blend(background, foreground, 0.08)),
         dark=file.dark,
         ansi=file.ansi,
         success=colours["success"],
         warning=colours["warning"],
         error=colours["error"],
-        variables=variables,
+        variables=variables | file.variables,
     )
 
 
-_COLOURS = (
-    "primary", "secondary", "accent", "foreground", "background", "surface", "panel", "success", "warning", "error",
-    "muted", "frame",
-)  # fmt: skip
+def default_variables() -> dict[str, str]:
+    """`VARIABLES` for themes of Textual's own, which do not set them."""
+    variables = parse_theme({"name": "default", "primary": "#7aa2f7"}).variables
+    return {variable.name: variables[variable.name] for variable in VARIABLES}
 
 
 def shipped() -> Path:
-    """The folder of the themes that come with the program: in the package, or beside it in a checkout."""
+    """The directory of the themes that are part of llmtui: in the package, or beside it in a checkout."""
     packaged = Path(str(files("llmtui") / "themes"))
     return packaged if packaged.is_dir() else ROOT / "themes"
 
@@ -161,7 +191,7 @@ def _theme_files(workspace: Workspace) -> Iterator[Path]:
 
 
 def load_themes(workspace: Workspace) -> tuple[dict[str, Theme], list[str]]:
-    """Every usable theme by name, the user's replacing shipped ones of that name, and a sentence for each bad file."""
+    """All usable themes by name, and a sentence for each file that is not. The user's replace shipped ones."""
     themes: dict[str, Theme] = {}
     problems: list[str] = []
     for path in _theme_files(workspace):

@@ -20,6 +20,7 @@ from core.storage.workspace import Workspace
 from llmtui.tui.app import Workbench
 from llmtui.tui.screens.chat import Chat
 from llmtui.tui.screens.run_screen import show_error
+from llmtui.tui.theming import default_variables
 from llmtui.tui.widgets import bars
 from llmtui.tui.widgets.machine import Machine
 from llmtui.tui.widgets.number_input import Dials
@@ -84,7 +85,7 @@ async def test_a_pane_that_was_hidden_shows_what_it_was_given_meanwhile(workspac
 
     class PlainApp(App[None]):
         def get_theme_variable_defaults(self) -> dict[str, str]:
-            return {"frame": "white"}
+            return default_variables()
 
         def compose(self):  # type: ignore[no-untyped-def]
             yield Plain()
