@@ -12,8 +12,8 @@ from msgspec.structs import asdict, replace
 
 from core.download import hub_client
 from core.download.column_batches import cut_rows, repaired
-from core.download.hub_client import DownloadStoppedError, Line
-from core.download.hub_errors import HubError, none_left, offline, told
+from core.download.hub_client import DownloadStoppedError, HubSession
+from core.download.hub_errors import HubError, all_failed, to_hub_error, unreachable
 from core.download.hub_files import DataFile, read_column
 from core.download.hub_resolve import Plan, make_plan
 from core.download.source import Rows
@@ -29,7 +29,7 @@ __all__ = ["Hub", "HubError", "hub_fingerprint"]
 
 
 def hub_fingerprint(recipe: Source) -> str:
-    """A fingerprint of what is asked for, without asking the hub: what is here stays good without a network.
+    """The fingerprint of a source from its recipe alone, so that no network is needed for what is downloaded already.
 
     Raises CorpusError.
     """
@@ -38,8 +38,10 @@ def hub_fingerprint(recipe: Source) -> str:
 
 
 class _Position(Struct, kw_only=True):
-    """What was decided at the first attempt, and where the next row is. A commit never changes, so that the list of
-    its files is the same at every attempt."""
+    """What the first attempt resolved, and the next row to read.
+
+    A commit never changes, so its list of files is the same at every attempt.
+    """
 
     repository: str = ""
     branch: str = ""
@@ -48,33 +50,36 @@ class _Position(Struct, kw_only=True):
     split: str = ""
     column: str = ""
     listing: str = ""
-    """Fingerprint of the data files."""
+    """Fingerprint of the list of data files."""
     file: int = 0
-    """How many are read to their end."""
+    """Number of files that were read completely."""
     row: int = 0
+    """Next row of the file, from 0."""
     part: int = 0
+    """Next part of that row, if it is a long one."""
     done: float = 0.0
-    """Bytes of data files up to here."""
+    """Bytes of data files read so far."""
     replaced: int = 0
-    """Places that were not UTF-8."""
+    """Invalid UTF-8 sequences replaced so far."""
 
 
 class Hub:
-    """The rows of a data set's column of text, one document each, named `file:row`."""
+    """The text column of a data set; each row is a document named `file:row`."""
 
     def __init__(self, recipe: Source) -> None:
-        """Look at what is asked for, not yet at the hub. Raises CorpusError."""
+        """Make no request yet. Raises CorpusError."""
         self._recipe = recipe
-        self._places = [_asked(place, recipe) for place in places(recipe.corpus)]
+        self._places = [_with_recipe(place, recipe) for place in places(recipe.corpus)]
         self.total: float | None = None
         self.facts: Facts = {}
 
     def read(self, position: Facts) -> Iterator[Rows | Event]:
-        """See `Origin.read`. Raises HubError."""
-        line = Line()
+        """See `core.download.source`. Raises HubError."""
+        session = HubSession()
         at = _Position(**position)  # type: ignore[arg-type]
-        begun, done = time.monotonic(), at.done
-        with contextlib.closing(iterate_in_thread(self._read(line, at), line.close)) as items:
+        started, done = time.monotonic(), at.done
+        limit = hub_client.FIRST_RESPONSE_SECONDS + hub_client.CONNECT_TIMEOUT
+        with contextlib.closing(iterate_in_thread(self._read(session, at), session.close)) as items:
             for item in items:
                 if isinstance(item, Rows):
                     done = item.done
@@ -82,40 +87,38 @@ class Hub:
                     yield item
                     continue
                 yield Progress(done=done, total=self.total, unit="bytes")
-                # looking up a name cannot be bounded otherwise
-                if (
-                    not line.answered
-                    and line.opened
-                    and time.monotonic() - begun > hub_client.CONTACT + hub_client.CONNECT
-                ):
-                    raise offline("no answer")
+                # a name lookup has no timeout of its own
+                if session.opened and not session.responded and time.monotonic() - started > limit:
+                    raise unreachable("no answer")
 
-    def _read(self, line: Line, at: _Position) -> Generator[Rows | Event, None, None]:
-        """The same, waiting for the hub as long as it takes."""
-        line.open()
+    def _read(self, session: HubSession, at: _Position) -> Generator[Rows | Event, None, None]:
+        """Read in the thread that may wait for the hub."""
+        session.open()
         try:
-            yield from self._rows(line, at)
+            yield from self._rows(session, at)
         finally:
-            line.release()
+            session.release()
 
-    def _rows(self, line: Line, at: _Position) -> Iterator[Rows | Event]:
-        plan = yield from self._settle(line, at)
-        place, files = plan.place, _in_order(plan.files, self._recipe)
+    def _rows(self, session: HubSession, at: _Position) -> Iterator[Rows | Event]:
+        plan = yield from self._resolve(session, at)
+        place, files = plan.place, _ordered(plan.files, self._recipe)
         listing = fingerprint([file.url for file in files])
         if at.listing and at.listing != listing:
-            what = "what was begun cannot be gone on with: its list of files reads differently by now"
-            raise HubError("damaged", what, where=place.repository, todo="remove what was begun, then start again")
+            what = "the interrupted download cannot be resumed: the list of its files has changed"
+            raise HubError(
+                "damaged", what, where=place.repository, todo="remove the partial artifact, then start again"
+            )
         at.repository, at.branch, at.commit = place.repository, place.revision, plan.commit
         at.config, at.split, at.column, at.listing = place.config, place.split, place.column, listing
         self.facts = {"repository": place.repository, "commit": plan.commit, "files": len(files)}
         self.total = float(sum(file.size for file in files))
         done = float(sum(file.size for file in files[: at.file]))
-        told = bool(at.file or at.row or at.part)
+        reported = bool(at.file or at.row or at.part)
         for index in range(at.file, len(files)):
             last: Rows | None = None
-            for rows in self._file(plan, files[index], done, line, at):
-                if not told and (first := next((text for text in rows.batch["text"].to_pylist() if text), "")):
-                    told = True
+            for rows in self._read_file(plan, files[index], done, session, at):
+                if not reported and (first := next((text for text in rows.batch["text"].to_pylist() if text), "")):
+                    reported = True
                     yield Note(text=f"the text in {place.column!r} begins: {beginning(first)!r}")
                 if last is not None:
                     yield last
@@ -123,66 +126,69 @@ class Hub:
             done += files[index].size
             at.file, at.row, at.part, at.done = index + 1, 0, 0, done
             if last is not None:
-                # behind a file's last rows is the next file, so that it is never opened again
+                # the last rows carry the position of the next file, so that a complete file is not opened again
                 yield Rows(last.batch, done, asdict(at))
         if at.replaced:
             were = verb(at.replaced, "was", "were")
             text = f"{plural(at.replaced, 'place')} {were} not UTF-8 and {were} replaced by \ufffd"
             yield Note(level="warning", text=text)
 
-    def _file(self, plan: Plan, file: DataFile, done: float, line: Line, at: _Position) -> Iterator[Rows]:
-        received, begun = line.received, (at.row, at.part)
+    def _read_file(self, plan: Plan, file: DataFile, done: float, session: HubSession, at: _Position) -> Iterator[Rows]:
+        """The rows of one file from `at` on. done: bytes of the files before it."""
+        received, start = session.received, (at.row, at.part)
         try:
-            for piece in read_column(plan.builder, plan.place.split, file, plan.place.column, at.row):
-                column, replaced = repaired(piece.column)
-                at.replaced += replaced if piece.first >= begun[0] else 0  # counted before the break
-                share = (line.received - received) / max(file.size, 1)
-                for cut in cut_rows(column, file.path, piece.first, *begun):
-                    share = cut.row / piece.rows if piece.rows else min(share, 1.0)
+            for chunk in read_column(plan.builder, plan.place.split, file, plan.place.column, at.row):
+                column, replaced = repaired(chunk.column)
+                at.replaced += replaced if chunk.first >= start[0] else 0  # otherwise counted by an earlier attempt
+                share = (session.received - received) / max(file.size, 1)
+                for cut in cut_rows(column, file.path, chunk.first, *start):
+                    share = cut.row / chunk.rows if chunk.rows else min(share, 1.0)
                     at.row, at.part, at.done = cut.row, cut.part, done + share * file.size
                     yield Rows(cut.batch, at.done, asdict(at))
         except DownloadStoppedError:
             raise
-        except Exception as error:  # whatever these libraries make of a file that is not what it says
-            trouble = told(error, plan.place, file.path)
-            trouble.kept = "what was complete is kept"
-            raise trouble from None
+        except Exception as exception:  # of any kind: the libraries raise what they like for a damaged file
+            error = to_hub_error(exception, plan.place, file.path)
+            error.kept = "what was complete is kept"
+            raise error from None
 
-    def _settle(self, line: Line, at: _Position) -> Generator[Event, None, Plan]:
-        """What to read: what was decided before the break, or the first of the places that has it."""
+    def _resolve(self, session: HubSession, at: _Position) -> Generator[Event, None, Plan]:
+        """What the first attempt resolved, or the plan of the first repository that can be read."""
         if at.commit:
-            taken = Place(
+            place = Place(
                 repository=at.repository, revision=at.branch, config=at.config, split=at.split, column=at.column
             )
-            return (yield from make_plan(taken, line, at.commit))
+            return (yield from make_plan(place, session, at.commit))
         failed: list[tuple[Place, HubError]] = []
-        waiting = list(self._places)
-        while waiting:
-            place = waiting.pop(0)
-            line.patience = min(hub_client.HASTE, hub_client.PATIENCE) if waiting else hub_client.PATIENCE
+        untried = list(self._places)
+        while untried:
+            place = untried.pop(0)
+            session.retry_seconds = hub_client.RETRY_SECONDS
+            if untried:
+                session.retry_seconds = min(hub_client.FALLBACK_RETRY_SECONDS, hub_client.RETRY_SECONDS)
             try:
-                plan = yield from make_plan(place, line)
-            except HubError as trouble:
-                failed.append((place, trouble))
-                if trouble.kind in ("offline", "switched off"):
+                plan = yield from make_plan(place, session)
+            except HubError as error:
+                failed.append((place, error))
+                if error.kind in ("unreachable", "offline mode"):
                     break
-                if trouble.kind == "scripts" and place.revision != EXPORT:
-                    waiting.insert(0, replace(place, revision=EXPORT))
-                if waiting:
-                    text = f"{place.repository}: {trouble.what}; trying {waiting[0].repository}@{waiting[0].revision}"
+                if error.kind == "scripts" and place.revision != EXPORT:
+                    untried.insert(0, replace(place, revision=EXPORT))
+                if untried:
+                    text = f"{place.repository}: {error.what}; trying {untried[0].repository}@{untried[0].revision}"
                     yield Note(level="warning", text=text)
                 continue
-            line.patience = hub_client.PATIENCE
+            session.retry_seconds = hub_client.RETRY_SECONDS
             if failed:
                 yield Note(text=f"taking {plan.place.repository}@{plan.place.revision}")
             if place.remark:
                 yield Note(level="warning", text=f"{place.repository}: {place.remark}")
             return plan
-        raise none_left(self._recipe.corpus, failed)
+        raise all_failed(self._recipe.corpus, failed)
 
 
-def _asked(place: Place, recipe: Source) -> Place:
-    """What the recipe says about a place goes before what the table says."""
+def _with_recipe(place: Place, recipe: Source) -> Place:
+    """`place` with the recipe's configuration, split and column where the recipe sets them."""
     return replace(
         place,
         config=recipe.config or place.config,
@@ -191,8 +197,8 @@ def _asked(place: Place, recipe: Source) -> Place:
     )
 
 
-def _in_order(files: tuple[DataFile, ...], recipe: Source) -> list[DataFile]:
-    """The files as they are read: a sample of a part must not be its beginning."""
+def _ordered(files: tuple[DataFile, ...], recipe: Source) -> list[DataFile]:
+    """The files in reading order: shuffled by the seed for a sample, which must not be the beginning of the corpus."""
     if recipe.take == "first":
         return list(files)
     return sorted(files, key=lambda file: hashlib.sha256(f"{recipe.seed} {file.path}".encode()).digest())

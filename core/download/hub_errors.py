@@ -1,4 +1,4 @@
-"""What can go wrong with the hub, as sentences; and the filter that keeps secrets out of them."""
+"""Errors of the hub and of its libraries as `HubError`, and the removal of secrets from messages."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from core.errors import LlmtuiError
 from core.sources.corpora import Place
 
 Kind = Literal[
-    "offline", "switched off", "gated", "missing", "revision", "scripts", "limited", "failing", "choice", "damaged"
+    "unreachable", "offline mode", "gated", "missing", "revision", "scripts", "limited", "failing", "choice", "damaged"
 ]
 
-WITHOUT = "or go on without the hub: a file or folder of yours, 'stdlib' or 'stories' as source.corpus"
-LATER = "resume later: it goes on where it broke off"
+OTHER_SOURCES = "or continue without the hub: a file or folder of yours, 'stdlib' or 'stories' as source.corpus"
+RESUME_LATER = "resume later: it continues where it stopped"
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR)
 _SECRETS = (
@@ -23,13 +23,13 @@ _SECRETS = (
     (re.compile(r"\bsk-[A-Za-z0-9_-]{8,}"), "sk-…"),
     (re.compile(r"(?i)\b(authorization\W{1,4}(?:bearer\s+|basic\s+)?|bearer\s+)[^\s'\"]+"), r"\1…"),
     (re.compile(r"(?i)\b(https?://)[^/\s@]+@"), r"\1…@"),
-    # the hub sends on to signed addresses, which open a file for anybody
+    # the hub redirects to signed URLs, which give access without a token
     (re.compile(r"(https?://[^\s?'\"]+)\?[^\s'\"]*"), r"\1?…"),
 )
 
 
 class HubError(LlmtuiError):
-    """A data set of the hub cannot be had."""
+    """A data set or model of the hub cannot be downloaded."""
 
     doing = "download from the Hugging Face hub"
 
@@ -39,38 +39,38 @@ class HubError(LlmtuiError):
 
 
 def redact(text: str) -> str:
-    """`text` without tokens, keys, passwords and signatures."""
+    """Replace tokens, keys, passwords and signatures in `text` by an ellipsis."""
     from huggingface_hub import get_token
 
     if token := get_token():
         text = text.replace(token, "…")
-    for pattern, instead in _SECRETS:
-        text = pattern.sub(instead, text)
+    for pattern, replacement in _SECRETS:
+        text = pattern.sub(replacement, text)
     return text
 
 
-def told(error: BaseException, place: Place, file: str = "", *, model: bool = False) -> HubError:
-    """What `error`, raised by `datasets`, `huggingface_hub` or Arrow at `place`, means to a person.
+def to_hub_error(error: BaseException, place: Place, file: str = "", *, model: bool = False) -> HubError:
+    """The HubError for an exception of `datasets`, `huggingface_hub` or Arrow.
 
-    file: the data file that was being read. model: it is a model's repository, not a data set's.
+    file: the data file that was being read. model: whether `place` is the repository of a model, not of a data set.
     """
-    import huggingface_hub.errors as hub
     from datasets.exceptions import DataFilesNotFoundError
+    from huggingface_hub import errors
 
-    name, ask = place.repository, _ask(place.repository, model)
+    name, access = place.repository, _access_advice(place.repository, model)
     for each in _chain(error):
         status = getattr(getattr(each, "response", None), "status_code", 0)
         text = str(each)
         if isinstance(each, HubError):
             return each
-        if isinstance(each, hub.OfflineModeIsEnabled):
-            return switched_off()
-        if isinstance(each, hub.GatedRepoError):
-            return HubError("gated", "its owners give access on request", where=name, todo=ask)
-        if isinstance(each, hub.RevisionNotFoundError):
+        if isinstance(each, errors.OfflineModeIsEnabled):
+            return offline_mode_error()
+        if isinstance(each, errors.GatedRepoError):
+            return HubError("gated", "its owners give access on request", where=name, todo=access)
+        if isinstance(each, errors.RevisionNotFoundError):
             return HubError("revision", f"it has no revision {place.revision!r}", where=name, todo="see its page")
-        if isinstance(each, hub.RepositoryNotFoundError):
-            todo = f"look for its name at {_page('', model)}; for a private one, {_token()}"
+        if isinstance(each, errors.RepositoryNotFoundError):
+            todo = f"look for its name at {_page('', model)}; for a private one, {_token_advice()}"
             what = f"there is no such {'model' if model else 'data set'}, or it is private"
             return HubError("missing", what, where=name, todo=todo)
         if "scripts are no longer supported" in text:
@@ -79,11 +79,11 @@ def told(error: BaseException, place: Place, file: str = "", *, model: bool = Fa
         if isinstance(each, DataFilesNotFoundError):
             return HubError("missing", "there are no data files in it", where=name, todo="see its page")
         if status in (401, 403):
-            return HubError("gated", f"the hub refuses to give it (error {status})", where=name, todo=ask)
+            return HubError("gated", f"the hub refuses to give it (error {status})", where=name, todo=access)
         if status == 404:
             return HubError("missing", "the hub does not have it (error 404)", where=name, todo="see its page")
         if status:
-            return HubError("failing", f"the hub answers with error {status}", where=name, todo=LATER)
+            return HubError("failing", f"the hub answers with error {status}", where=name, todo=RESUME_LATER)
     if isinstance(error, UnicodeDecodeError):
         todo = "fetch the file and name its path as source.corpus: its encoding is found then"
         return HubError("damaged", f"{file or 'its text'} is not UTF-8", where=name, todo=todo)
@@ -91,39 +91,39 @@ def told(error: BaseException, place: Place, file: str = "", *, model: bool = Fa
         what = f"the cache of `huggingface_hub` cannot be written: {error.strerror}"
         return HubError("failing", what, where=str(error.filename or ""), todo="free some space or move it by HF_HOME")
     first = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-    return HubError("damaged", f"{file or 'it'} cannot be read: {first[:300]}", where=name, todo=LATER)
+    return HubError("damaged", f"{file or 'it'} cannot be read: {first[:300]}", where=name, todo=RESUME_LATER)
 
 
-def switched_off() -> HubError:
-    """HF_HUB_OFFLINE forbids to ask."""
+def offline_mode_error() -> HubError:
+    """The error for HF_HUB_OFFLINE=1 in the environment."""
     what = "the environment says to stay offline (HF_HUB_OFFLINE is set), so that the hub is not asked"
-    return HubError("switched off", what, todo=f"unset it, {WITHOUT}")
+    return HubError("offline mode", what, todo=f"unset it, {OTHER_SOURCES}")
 
 
-def offline(why: str) -> HubError:
-    """Nothing has answered."""
+def unreachable(why: str) -> HubError:
+    """The error for a hub that cannot be connected to."""
     from huggingface_hub import constants
 
     what = f"{constants.ENDPOINT} cannot be reached ({why})"
-    return HubError("offline", what, todo=f"connect to the internet and resume, {WITHOUT}")
+    return HubError("unreachable", what, todo=f"connect to the internet and resume, {OTHER_SOURCES}")
 
 
-def none_left(corpus: str, failed: list[tuple[Place, HubError]]) -> HubError:
-    """Every place was tried: each with its reason, a line each, and what to do."""
+def all_failed(corpus: str, failed: list[tuple[Place, HubError]]) -> HubError:
+    """The error for a corpus that could not be read from any repository, with a line for each."""
     last = failed[-1][1]
-    if len(failed) == 1 or last.kind in ("offline", "switched off"):
+    if len(failed) == 1 or last.kind in ("unreachable", "offline mode"):
         return last
-    lines = [f"{place.repository}@{place.revision}: {trouble.what}" for place, trouble in failed]
-    todo = list(dict.fromkeys(trouble.todo for _, trouble in failed if trouble.todo))
+    lines = [f"{place.repository}@{place.revision}: {error.what}" for place, error in failed]
+    todo = list(dict.fromkeys(error.todo for _, error in failed if error.todo))
     return HubError(
         last.kind,
-        "\n        ".join([f"{corpus} could be had from none of its {len(lines)} places:", *lines]),
+        "\n        ".join([f"{corpus} could not be read from any of its {len(lines)} repositories:", *lines]),
         todo="; ".join(todo),
     )
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """`error` and what it was raised from or while handling, each once."""
+    """`error` and the chain of its causes and contexts, each once."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
@@ -138,7 +138,7 @@ def _page(name: str, model: bool) -> str:
     return redact(f"{constants.ENDPOINT}/{folder}{name}".rstrip("/"))
 
 
-def _token() -> str:
+def _token_advice() -> str:
     from huggingface_hub import get_token
 
     if get_token():
@@ -146,5 +146,5 @@ def _token() -> str:
     return "put a token of yours into HF_TOKEN or log in with `hf auth login`"
 
 
-def _ask(name: str, model: bool) -> str:
-    return f"ask for access at {_page(name, model)}, then {_token()}"
+def _access_advice(name: str, model: bool) -> str:
+    return f"ask for access at {_page(name, model)}, then {_token_advice()}"

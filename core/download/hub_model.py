@@ -1,4 +1,4 @@
-"""The weights of a model of the Hugging Face hub, in the hub's own cache: fetched once, good without a network."""
+"""Downloads the weights of a model of the Hugging Face hub into the cache of `huggingface_hub`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 from core.download import hub_client
-from core.download.hub_client import DownloadStoppedError, Line
-from core.download.hub_errors import LATER, HubError, offline, told
+from core.download.hub_client import DownloadStoppedError, HubSession
+from core.download.hub_errors import RESUME_LATER, HubError, to_hub_error, unreachable
 from core.events import Event, Progress
 from core.processes.threads import iterate_in_thread
 from core.recipe.model_config import INDEX, InitError, no_weights, weight_files
@@ -23,52 +23,53 @@ T = TypeVar("T")
 
 CONFIG = "config.json"
 _ATTEMPTS = 3
-"""Broken connections in a row, without a byte between them."""
+"""Consecutive broken connections without a byte received after which a download fails."""
 
 
 def download_weights(repository: str, revision: str) -> Generator[Event, None, Path]:
-    """The folder with config.json and the safetensors of a model, and nothing else that is fetched.
+    """Download config.json and the safetensors files of a model, unless they are cached; returns their folder.
 
-    Yields Progress in bytes; closing it leaves what came to be gone on with. Raises HubError, InitError.
+    Yields Progress in bytes. Closing the generator stops it; complete files stay cached. Raises HubError, InitError.
     """
-    return _kept(repository, revision) or (yield from _asked(repository, revision, _all_files))
+    return _cached(repository, revision) or (yield from _run(repository, revision, _download_files))
 
 
 def weight_headers(repository: str, revision: str) -> Generator[Event, None, tuple[Path, dict[str, Kept]]]:
-    """What `download_weights` would come to: the folder with config.json, and what the safetensors say they hold.
+    """The folder with config.json, and the headers of the safetensors files.
 
-    Of weights that are not here only the beginnings are fetched. Otherwise as `download_weights`.
+    Of weights that are not cached only the headers are downloaded. Otherwise as `download_weights`.
     """
-    kept = _kept(repository, revision)
-    if kept is not None:
-        return kept, contents(weight_files(kept))
-    return (yield from _asked(repository, revision, _beginnings))
+    folder = _cached(repository, revision)
+    if folder is not None:
+        return folder, contents(weight_files(folder))
+    return (yield from _run(repository, revision, _download_headers))
 
 
-def _asked(repository: str, revision: str, work: Callable[[_Count, Place], T]) -> Generator[Event, None, T]:
-    """What `work`, which asks the hub, returns; it is done in a thread, and its bytes are told."""
-    line, count = Line(), _Count()
-    begun = time.monotonic()
+def _run(repository: str, revision: str, work: Callable[[_ByteCount, Place], T]) -> Generator[Event, None, T]:
+    """Run `work` in a thread with a `HubSession` and return its result, yielding Progress meanwhile."""
+    session, count = HubSession(), _ByteCount()
+    started = time.monotonic()
     place = Place(repository=repository, revision=revision)
-    with contextlib.closing(iterate_in_thread(_answered(line, count, place, work), line.close)) as items:
+    limit = hub_client.FIRST_RESPONSE_SECONDS + hub_client.CONNECT_TIMEOUT
+    with contextlib.closing(iterate_in_thread(_in_session(session, count, place, work), session.close)) as items:
         for item in items:
             if item is not None:
                 return item
             yield Progress(done=count.done, total=count.total, unit="bytes")
-            # looking up a name cannot be bounded otherwise
-            if not line.answered and line.opened and time.monotonic() - begun > hub_client.CONTACT + hub_client.CONNECT:
-                raise _without(offline("no answer"))
-    raise AssertionError("the thread ends with a folder or an error")
+            # a name lookup has no timeout of its own
+            if session.opened and not session.responded and time.monotonic() - started > limit:
+                raise _with_advice(unreachable("no answer"))
+    raise AssertionError("the thread ends with a result or an error")
 
 
-class _Count:
-    """Bytes of the files at hand."""
+class _ByteCount:
+    """Bytes downloaded so far, and in total."""
 
     done = 0.0
     total: float | None = None
 
-    def bar(self) -> type[Any]:
-        """What `huggingface_hub` takes for a progress bar."""
+    def progress_bar(self) -> type[Any]:
+        """A class for `tqdm_class` of `hf_hub_download` that counts here."""
         count = self
 
         class Bar:
@@ -86,8 +87,8 @@ class _Count:
         return Bar
 
 
-def _kept(repository: str, revision: str) -> Path | None:
-    """The folder in the cache that has all of it."""
+def _cached(repository: str, revision: str) -> Path | None:
+    """The folder in the cache, if it has all files."""
     from huggingface_hub import try_to_load_from_cache
 
     found = try_to_load_from_cache(repository, CONFIG, revision=revision)
@@ -100,87 +101,91 @@ def _kept(repository: str, revision: str) -> Path | None:
         return None
 
 
-def _answered(line: Line, count: _Count, place: Place, work: Callable[[_Count, Place], T]) -> Generator[T, None, None]:
+def _in_session(
+    session: HubSession, count: _ByteCount, place: Place, work: Callable[[_ByteCount, Place], T]
+) -> Generator[T, None, None]:
     try:
-        line.open()
+        session.open()
         yield work(count, place)
     except (DownloadStoppedError, InitError):
         raise
-    except HubError as trouble:
-        raise _without(trouble) from None
-    except Exception as error:  # whatever these libraries make of an answer that they did not expect
-        raise _without(told(error, place, model=True)) from None
+    except HubError as error:
+        raise _with_advice(error) from None
+    except Exception as error:  # of any kind: the libraries raise what they like for an unexpected response
+        raise _with_advice(to_hub_error(error, place, model=True)) from None
     finally:
         with contextlib.suppress(ImportError):
-            line.release()
+            session.release()
 
 
-class _Listed(NamedTuple):
-    """What the hub says of a model."""
+class _Listing(NamedTuple):
+    """The files of a model on the hub."""
 
     folder: Path
-    """In the cache, with its JSON."""
+    """Folder in the cache with the JSON files."""
     commit: str
     weights: dict[str, Any]
-    """What is known of each safetensors file."""
+    """`huggingface_hub.RepoSibling` (size, digest) of each safetensors file, by name."""
 
 
-def _listed(count: _Count, place: Place) -> _Listed:
-    """Raises HubError, InitError where there are no weights, or no room for them."""
+def _list_files(count: _ByteCount, place: Place) -> _Listing:
+    """List the weights and download the JSON files. Raises InitError without weights, HubError without disk space."""
     from huggingface_hub import HfApi, constants
 
     info = HfApi().model_info(place.repository, revision=place.revision, files_metadata=True)
-    there = {each.rfilename: each for each in info.siblings or ()}
+    siblings = {each.rfilename: each for each in info.siblings or ()}
     for name in (CONFIG, INDEX):
-        if name in there:
-            folder = _file(count, place.repository, name, str(info.sha)).parent
+        if name in siblings:
+            folder = _download_file(count, place.repository, name, str(info.sha)).parent
         elif name == CONFIG:
             raise HubError("missing", f"there is no {CONFIG} in it", where=place.repository)
-    names = ["model.safetensors"] if "model.safetensors" in there else []
-    if not names and INDEX in there:
+    names = ["model.safetensors"] if "model.safetensors" in siblings else []
+    if not names and INDEX in siblings:
         names = [path.name for path in weight_files(folder)]
-    if not names or not set(names) <= set(there):
-        raise no_weights(there, place.repository)
-    count.done, count.total = 0.0, float(sum(there[name].size or 0 for name in names))
+    if not names or not set(names) <= set(siblings):
+        raise no_weights(siblings, place.repository)
+    count.done, count.total = 0.0, float(sum(siblings[name].size or 0 for name in names))
     cache = Path(constants.HF_HUB_CACHE)
     if free_bytes(cache) < count.total:
         what = f"its weights take {count.total:,.0f} bytes, and the disk has less"
         raise HubError("failing", what, where=str(cache), todo="free some space or move the cache by HF_HOME")
-    return _Listed(folder, str(info.sha), {name: there[name] for name in names})
+    return _Listing(folder, str(info.sha), {name: siblings[name] for name in names})
 
 
-def _beginnings(count: _Count, place: Place) -> tuple[Path, dict[str, Kept]]:
+def _download_headers(count: _ByteCount, place: Place) -> tuple[Path, dict[str, Kept]]:
     from huggingface_hub import HfFileSystem, constants
 
-    listed = _listed(count, place)
-    found: dict[str, Kept] = {}
-    for name, file in listed.weights.items():
-        path = f"{place.repository}@{listed.commit}/{name}"
+    listing = _list_files(count, place)
+    headers: dict[str, Kept] = {}
+    for name, file in listing.weights.items():
+        path = f"{place.repository}@{listing.commit}/{name}"
         with HfFileSystem(endpoint=constants.ENDPOINT).open(path, "rb", cache_type="none", size=file.size) as raw:
 
             def read(first: int, last: int, raw: BinaryIO = raw) -> bytes:
                 raw.seek(first)
                 return raw.read(last - first)
 
-            found |= beginning_of(name, place.repository, file.size or 0, read)
-    return listed.folder, found
+            headers |= beginning_of(name, place.repository, file.size or 0, read)
+    return listing.folder, headers
 
 
-def _all_files(count: _Count, place: Place) -> Path:
-    listed = _listed(count, place)
-    for name, file in listed.weights.items():
-        path = _file(count, place.repository, name, listed.commit)
-        large = file.lfs
-        if large is not None and sha256(path) != large.sha256:
+def _download_files(count: _ByteCount, place: Place) -> Path:
+    listing = _list_files(count, place)
+    for name, file in listing.weights.items():
+        path = _download_file(count, place.repository, name, listing.commit)
+        if file.lfs is not None and sha256(path) != file.lfs.sha256:
             path.resolve().unlink()
             path.unlink()
-            raise HubError("failing", f"{name} is not what the hub's listing says", where=place.repository, todo=LATER)
-    _file(count, place.repository, CONFIG, place.revision)  # lets the cache know which commit the revision names
-    return listed.folder
+            raise HubError(
+                "failing", f"{name} is not what the hub's listing says", where=place.repository, todo=RESUME_LATER
+            )
+    # by its revision, so that the cache records the commit
+    _download_file(count, place.repository, CONFIG, place.revision)
+    return listing.folder
 
 
-def _file(count: _Count, repository: str, name: str, revision: str) -> Path:
-    """The file in the cache; a connection that breaks is made again, and goes on where the last one ended."""
+def _download_file(count: _ByteCount, repository: str, name: str, revision: str) -> Path:
+    """Download a file into the cache, with retries after broken connections, and return its path."""
     import httpx2
     from huggingface_hub import hf_hub_download
 
@@ -188,7 +193,7 @@ def _file(count: _Count, repository: str, name: str, revision: str) -> Path:
     while True:
         before = count.done
         try:
-            return Path(hf_hub_download(repository, name, revision=revision, tqdm_class=count.bar()))
+            return Path(hf_hub_download(repository, name, revision=revision, tqdm_class=count.progress_bar()))
         except httpx2.TransportError:
             broken = 0 if count.done > before else broken + 1
             count.done = before
@@ -196,8 +201,8 @@ def _file(count: _Count, repository: str, name: str, revision: str) -> Path:
                 raise
 
 
-def _without(trouble: HubError) -> HubError:
-    """The same, with what else a model can begin with."""
-    if trouble.kind in ("offline", "switched off"):
-        trouble.todo = "connect to the internet and resume, or name a folder that has the weights as model.init"
-    return trouble
+def _with_advice(error: HubError) -> HubError:
+    """`error` with advice that fits a model."""
+    if error.kind in ("unreachable", "offline mode"):
+        error.todo = "connect to the internet and resume, or name a folder that has the weights as model.init"
+    return error

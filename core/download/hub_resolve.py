@@ -1,4 +1,4 @@
-"""What to read of a data set of the hub: the commit, its data files and their column of text, by `datasets`' rules."""
+"""Resolves a data set of the hub to a commit, its data files and their text column, by the rules of `datasets`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pyarrow as pa
 from msgspec.structs import replace
 
 from core.download.column_batches import is_bytes, is_text
-from core.download.hub_client import Line
-from core.download.hub_errors import HubError, told
+from core.download.hub_client import HubSession
+from core.download.hub_errors import HubError, to_hub_error
 from core.download.hub_files import DataFile, column_types
 from core.download.text_column import USUAL
 from core.errors import did_you_mean
@@ -21,86 +21,87 @@ from core.sources.corpora import EXPORT, Place
 
 
 class Plan(NamedTuple):
-    """Everything that decides what is read."""
+    """What is read of a data set."""
 
     place: Place
-    """With the configuration and the column that are read."""
+    """With the configuration and column resolved."""
     commit: str
     files: tuple[DataFile, ...]
     builder: Any
-    """The `datasets` builder that reads files of this kind."""
+    """The `datasets.DatasetBuilder` for the format of the files."""
 
 
-def make_plan(place: Place, line: Line, commit: str = "") -> Generator[Event, None, Plan]:
-    """What to read at `place`, with Notes about what was chosen.
+def make_plan(place: Place, session: HubSession, commit: str = "") -> Generator[Event, None, Plan]:
+    """Resolve what to read at `place`; yields Notes about choices that the recipe leaves open.
 
-    commit: the one to use, where that is decided already. Raises HubError.
+    commit: its hash, if an earlier attempt resolved it. Raises HubError.
     """
     try:
-        return (yield from _plan(place, line, commit))
+        return (yield from _plan(place, session, commit))
     except HubError:
         raise
-    except Exception as error:  # whatever these libraries make of an answer that they did not expect
-        raise told(error, place) from None
+    except Exception as error:  # of any kind: the libraries raise what they like for an unexpected response
+        raise to_hub_error(error, place) from None
 
 
-def _plan(place: Place, line: Line, commit: str) -> Generator[Event, None, Plan]:
+def _plan(place: Place, session: HubSession, commit: str) -> Generator[Event, None, Plan]:
     from huggingface_hub import HfApi
 
-    begun = bool(commit)
+    resolved = bool(commit)
     info = HfApi().dataset_info(place.repository, revision=commit or place.revision, files_metadata=True)
     commit = str(info.sha)
     sizes = {each.rfilename: each.size or 0 for each in info.siblings or ()}
-    line.sizes |= {f"{commit}/{path}": size for path, size in sizes.items() if size}
-    _look_at_cards(place, commit, sizes)
-    # datasets keeps a lock and a folder for each builder, and looks there for older copies: not here
+    session.sizes |= {f"{commit}/{path}": size for path, size in sizes.items() if size}
+    _check_cards(place, commit, sizes)
+    # `datasets` writes a lock and a folder for each builder, and would reuse older copies from the cache
     with tempfile.TemporaryDirectory(prefix="llmtui-") as scratch:
         if place.revision == EXPORT:
-            place, builder = yield from _exported(place, commit, sizes, scratch)
+            place, builder = yield from _from_parquet_branch(place, commit, sizes, scratch)
         else:
-            place, builder = yield from _described(place, commit, scratch)
+            place, builder = yield from _from_card(place, commit, scratch)
     urls = [str(url) for url in builder.config.data_files[place.split]]
     prefix = f"hf://datasets/{place.repository}@{commit}/"
     for url in urls:
         if not url.startswith(prefix) or url.removeprefix(prefix) not in sizes:
-            raise _outside(place, url)
+            raise _outside_error(place, url)
     paths = [url.removeprefix(prefix) for url in urls]
     files = tuple(DataFile(path, url, sizes[path]) for path, url in zip(paths, urls, strict=True))
-    if not begun:
-        column = yield from _column(place, column_types(builder, place.split, files[0]))
+    if not resolved:
+        column = yield from _choose_column(place, column_types(builder, place.split, files[0]))
         place = replace(place, column=column)
     return Plan(place, commit, files, builder)
 
 
-def _look_at_cards(place: Place, commit: str, paths: Iterable[str]) -> None:
-    """Refuse data files elsewhere before anybody looks for them: a card may point into a private network."""
+def _check_cards(place: Place, commit: str, paths: Iterable[str]) -> None:
+    """Raise HubError if a card lists data files outside of the repository, before they are requested: their URLs may
+    point into a private network."""
     from huggingface_hub import RepoCard, hf_hub_download
 
     for name in {"README.md", ".huggingface.yaml"}.intersection(paths):
         path = hf_hub_download(place.repository, name, repo_type="dataset", revision=commit)
         content = Path(path).read_text("utf-8", "replace")
         card = content if name == "README.md" else f"---\n{content}\n---\n"
-        for text in _texts(RepoCard(card, ignore_metadata_errors=True).data.get("configs")):
+        for text in _strings(RepoCard(card, ignore_metadata_errors=True).data.get("configs")):
             if "::" in text or "://" in text:
-                raise _outside(place, text)
+                raise _outside_error(place, text)
 
 
-def _texts(value: object) -> Iterator[str]:
-    """Every string in what YAML can say."""
+def _strings(value: object) -> Iterator[str]:
+    """Every string in a value parsed from YAML."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict | list):
         for each in value.values() if isinstance(value, dict) else value:
-            yield from _texts(each)
+            yield from _strings(each)
 
 
-def _outside(place: Place, where: str) -> HubError:
+def _outside_error(place: Place, where: str) -> HubError:
     todo = "read those files by themselves: an https URL or a path as source.corpus"
     return HubError("choice", f"some of its data files lie outside of it ({where})", where=place.repository, todo=todo)
 
 
-def _described(place: Place, commit: str, scratch: str) -> Generator[Event, None, tuple[Place, Any]]:
-    """The builder for the configuration that is meant, of those that the data set's card or its folders say."""
+def _from_card(place: Place, commit: str, scratch: str) -> Generator[Event, None, tuple[Place, Any]]:
+    """The builder of the configuration, as the card or the folders of the data set define it."""
     import datasets
 
     try:
@@ -110,12 +111,12 @@ def _described(place: Place, commit: str, scratch: str) -> Generator[Event, None
     except ValueError:
         names = datasets.get_dataset_config_names(place.repository, revision=commit)
         if place.config and place.config not in names:
-            raise _unknown("configuration", place.config, names, place) from None
+            raise _unknown_name_error("configuration", place.config, names, place) from None
         if not place.config and len(names) > 1:
-            raise _undecided(names, place) from None
+            raise _ambiguous_error(names, place) from None
         raise
     if place.split not in builder.config.data_files:
-        raise _unknown("split", place.split, map(str, builder.config.data_files), place)
+        raise _unknown_name_error("split", place.split, map(str, builder.config.data_files), place)
     names = list(builder.builder_configs)
     if not place.config and len(names) > 1:
         text = f"{place.repository}: configuration {builder.config.name!r} of {len(names):,}; source.config chooses"
@@ -124,10 +125,10 @@ def _described(place: Place, commit: str, scratch: str) -> Generator[Event, None
     return place, builder
 
 
-def _exported(
+def _from_parquet_branch(
     place: Place, commit: str, paths: Iterable[str], scratch: str
 ) -> Generator[Event, None, tuple[Place, Any]]:
-    """The same on the hub's own Parquet branch, which has no card: files lie in CONFIGURATION/SPLIT/NNNN.parquet."""
+    """The same for the hub's Parquet branch, which has no card: files are CONFIGURATION/SPLIT/NNNN.parquet."""
     import datasets
 
     folders: dict[str, dict[str, set[str]]] = {}
@@ -138,12 +139,12 @@ def _exported(
         raise HubError("missing", "there are no Parquet files in it", where=place.repository)
     names = sorted(folders)
     if place.config and place.config not in names:
-        raise _unknown("configuration", place.config, names, place)
+        raise _unknown_name_error("configuration", place.config, names, place)
     if not place.config and len(names) > 1 and "default" not in names:
-        raise _undecided(names, place)
+        raise _ambiguous_error(names, place)
     config = place.config or ("default" if "default" in names else names[0])
     if place.split not in folders[config]:
-        raise _unknown("split", place.split, folders[config], place)
+        raise _unknown_name_error("split", place.split, folders[config], place)
     inside = sorted(folders[config][place.split])
     if any(folder.startswith("partial-") for folder in inside):
         yield Note(level="warning", text=f"{place.repository}: the hub keeps only the beginning of it as Parquet")
@@ -156,10 +157,10 @@ def _exported(
     return replace(place, config=config), builder
 
 
-def _column(place: Place, types: dict[str, pa.DataType]) -> Generator[Event, None, str]:
-    """The column that holds the text."""
+def _choose_column(place: Place, types: dict[str, pa.DataType]) -> Generator[Event, None, str]:
+    """The name of the text column. Raises HubError if it is missing or ambiguous."""
     good = [name for name, kind in types.items() if is_text(kind)]
-    # strings that were written without being called so
+    # strings that were written as plain bytes
     good = good or [name for name, kind in types.items() if is_bytes(kind)]
     todo = f"say which: --set source.column=NAME, one of {', '.join(good)}" if good else "name another data set"
     if place.column:
@@ -173,16 +174,16 @@ def _column(place: Place, types: dict[str, pa.DataType]) -> Generator[Event, Non
         raise HubError("choice", what, where=place.repository, todo=f"{hint}; {todo}" if hint else todo)
     if len(good) == 1:
         return good[0]
-    for usual in USUAL:
-        if usual in good:
-            others = ", ".join(name for name in good if name != usual)
-            yield Note(text=f"{place.repository}: taking the column {usual!r}; there are {others} besides")
-            return usual
+    for common in USUAL:
+        if common in good:
+            others = ", ".join(name for name in good if name != common)
+            yield Note(text=f"{place.repository}: taking the column {common!r}; there are {others} besides")
+            return common
     what = "several of its columns hold text" if good else f"no column of it holds text (there are {', '.join(types)})"
     raise HubError("choice", what, where=place.repository, todo=todo)
 
 
-def _unknown(what: str, name: str, names: Iterable[str], place: Place) -> HubError:
+def _unknown_name_error(what: str, name: str, names: Iterable[str], place: Place) -> HubError:
     names = list(names)
     hint = did_you_mean(name, names)
     listed = f"there are {', '.join(names)}" if len(names) != 1 else f"there is only {names[0]}"
@@ -194,6 +195,6 @@ def _unknown(what: str, name: str, names: Iterable[str], place: Place) -> HubErr
     )
 
 
-def _undecided(names: list[str], place: Place) -> HubError:
+def _ambiguous_error(names: list[str], place: Place) -> HubError:
     todo = f"say which: --set source.config=NAME, one of {', '.join(names)}"
     return HubError("choice", "it has several configurations", where=place.repository, todo=todo)

@@ -40,7 +40,13 @@ TOKEN = "hf_abcdefghijklmnopqrstuvwxyz012345"
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubStandIn]:
     """A hub without data sets, which is asked again soon."""
-    for name, value in {"PATIENCE": 15.0, "CONTACT": 15.0, "SILENCE": 0.5, "PAUSE": 0.02, "LONGEST_PAUSE": 0.1}.items():
+    for name, value in {
+        "RETRY_SECONDS": 15.0,
+        "FIRST_RESPONSE_SECONDS": 15.0,
+        "READ_TIMEOUT": 0.5,
+        "BACKOFF": 0.02,
+        "MAX_BACKOFF": 0.1,
+    }.items():
         monkeypatch.setattr(hub_client, name, value)
     with HubStandIn() as standin:
         use(standin.endpoint, tmp_path / "hf", monkeypatch)
@@ -50,7 +56,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubStandIn]
 @pytest.fixture
 def impatient(hub: HubStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hub that is soon given up on."""
-    for name in ("PATIENCE", "CONTACT"):
+    for name in ("RETRY_SECONDS", "FIRST_RESPONSE_SECONDS"):
         monkeypatch.setattr(hub_client, name, 0.7)
 
 
@@ -419,8 +425,8 @@ def test_a_parquet_file_that_was_cut_off_is_not_taken_for_a_whole_one(hub: HubSt
 def test_progress_is_told_while_the_hub_is_silent_and_stopping_does_not_hang(
     hub: HubStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub_client, "SILENCE", 60.0)
-    monkeypatch.setattr(hub_client, "PATIENCE", 60.0)
+    monkeypatch.setattr(hub_client, "READ_TIMEOUT", 60.0)
+    monkeypatch.setattr(hub_client, "RETRY_SECONDS", 60.0)
     hub.add("me/plain", three_files(tmp_path / "r"))
     hub.fail("GET .*resolve.*train-00001", "stall")
     items = Hub(Source(corpus="hf:me/plain")).read({})

@@ -37,7 +37,13 @@ CPU = Device(name="cpu", dtype=torch.float32, words="")
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubStandIn]:
     """A hub with one model in two files, beside things nobody needs."""
-    for name, value in {"PATIENCE": 5.0, "CONTACT": 5.0, "SILENCE": 0.5, "PAUSE": 0.02, "LONGEST_PAUSE": 0.1}.items():
+    for name, value in {
+        "RETRY_SECONDS": 5.0,
+        "FIRST_RESPONSE_SECONDS": 5.0,
+        "READ_TIMEOUT": 0.5,
+        "BACKOFF": 0.02,
+        "MAX_BACKOFF": 0.1,
+    }.items():
         monkeypatch.setattr(hub_client, name, value)
     monkeypatch.setattr("core.processes.progress.PROGRESS_INTERVAL", 0.01)
     folder = tmp_path / "repository"
