@@ -32,9 +32,9 @@ from core.model.gpt import GPT, Block
 from core.recipe.schema import Model, Train
 from core.runs.launch import environment, python
 from core.storage.workspace import Workspace
-from core.train.distributed import Ranks
+from core.train.distributed import ProcessGroup
 from core.train.optimizer import optimizers
-from core.train.step import add_up, move
+from core.train.step import optimizer_step, reduce_gradients
 
 SECONDS = 2.0
 """Of steps in each round of each row, half of them followed part by part."""
@@ -155,7 +155,12 @@ class Steps:
         clock.turn(OUTPUT, back=True)
         loss.objective.backward()  # type: ignore[no-untyped-call]
         clock.turn(OPTIMISER)
-        move(self.model, self._optimizers, add_up(self.model, loss.nats, self._ids.numel(), Ranks()), Train().clip)
+        optimizer_step(
+            self.model,
+            self._optimizers,
+            reduce_gradients(self.model, loss.nats, self._ids.numel(), ProcessGroup()),
+            Train().clip,
+        )
         clock.turn(REST)
         return time.perf_counter() - began
 

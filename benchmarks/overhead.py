@@ -35,10 +35,12 @@ from core.runs.summary import Summary
 from core.storage.journal import JournalWriter
 from core.storage.locks import Lock
 from core.storage.workspace import Workspace
-from core.train.async_checkpoint import Saver
-from core.train.distributed import Ranks
-from core.train.step import Sums, accumulate, add_up, move
-from core.train.trainer import Talk, Trainer
+from core.train.async_checkpoint import AsyncCheckpointer
+from core.train.commands import EventStream
+from core.train.distributed import ProcessGroup
+from core.train.evaluate import EvaluationWindows
+from core.train.step import StepTotals, accumulate_gradients, optimizer_step, reduce_gradients
+from core.train.trainer import Trainer
 from core.worker import Worker
 
 AT_MOST = 2.0
@@ -59,10 +61,10 @@ CALLS: dict[str, tuple[tuple[Any, str], ...]] = {
     "control": tuple(
         (Requests, name) for name in ("anything", "pause", "take_stop", "take_samples", "take_checkpoint")
     ),
-    "checks": ((Sums, "finite"),),
-    "live sampling": ((core.train.trainer, "drawn"),),
-    "evaluation": ((core.train.trainer, "score"),),
-    "checkpoints": tuple((Saver, name) for name in ("begin", "poll")),
+    "checks": ((StepTotals, "finite"),),
+    "live sampling": ((core.train.trainer, "generate_sample"),),
+    "evaluation": ((EvaluationWindows, "evaluate"),),
+    "checkpoints": tuple((AsyncCheckpointer, name) for name in ("begin", "poll")),
 }
 """What is timed, by the names it is called by."""
 EACH_STEP = ("journal and status", "meter", "control", "checks")
@@ -123,12 +125,12 @@ def interleaved(watch: Watch, turns: list[Turn]) -> type[Trainer]:
     """A trainer that takes bare steps now and then, and leaves in `turns` how long each kind took."""
 
     class Interleaved(Trainer):
-        def run(self) -> Talk:
+        def run(self) -> EventStream:
             commands, before, since = None, dict(watch.seconds), 0.0
-            with contextlib.closing(super().run()) as talk:
+            with contextlib.closing(super().run()) as events:
                 while True:
                     try:
-                        event = talk.send(commands)
+                        event = events.send(commands)
                     except StopIteration:
                         return
                     commands = yield event
@@ -146,9 +148,12 @@ def interleaved(watch: Watch, turns: list[Turn]) -> type[Trainer]:
             for number in range(step, step + BARE):
                 indices = range(self.recipe.train.batch_size)
                 batch = self._objective(self._batches(number), step=number, indices=indices)
-                nats = accumulate(self.model, batch, self.state.micro_batch, self.recipe.train)
-                move(
-                    self.model, self.optimizers, add_up(self.model, nats, batch.count, Ranks()), self.recipe.train.clip
+                nats = accumulate_gradients(self.model, batch, self.state.micro_batch, self.recipe.train)
+                optimizer_step(
+                    self.model,
+                    self.optimizers,
+                    reduce_gradients(self.model, nats, batch.count, ProcessGroup()),
+                    self.recipe.train.clip,
                 )
             return time.perf_counter() - began
 

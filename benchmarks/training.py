@@ -38,9 +38,9 @@ from core.runs.launch import environment, python
 from core.storage.workspace import Workspace
 from core.tokenize.shards import TokenStream, write_shard
 from core.train.batches import Batches
-from core.train.distributed import Ranks
+from core.train.distributed import ProcessGroup
 from core.train.optimizer import optimizers
-from core.train.step import accumulate, add_up, move
+from core.train.step import accumulate_gradients, optimizer_step, reduce_gradients
 
 SECONDS = 6.0
 """Of steps in each round of each contender."""
@@ -178,8 +178,11 @@ def preset(name: str, seconds: str) -> dict[str, float]:
     vocabulary, block, batch = PRESETS[name] or recipe.tokenize.size, recipe.model.block_size, recipe.train.batch_size
     device = choose(recipe.train)
     model = GPT(recipe.model, vocabulary, dtype=device.dtype).to(device.torch)
-    made, ranks = optimizers(model, recipe.train, device.muon), Ranks()
-    objective = Objective(recipe.train, mask_token_id=None)
+    made, objective, group = (
+        optimizers(model, recipe.train, device.muon),
+        Objective(recipe.train, mask_token_id=None),
+        ProcessGroup(),
+    )
     took: list[tuple[float, ...]] = []
     with tempfile.TemporaryDirectory() as folder:
         write_shard(Path(folder) / "tokens", [np.random.default_rng(0).integers(vocabulary, size=10**6).astype("u2")])
@@ -190,11 +193,11 @@ def preset(name: str, seconds: str) -> dict[str, float]:
             began = time.perf_counter()
             examples = objective(batches(len(took)), step=len(took), indices=range(batch))
             ready = time.perf_counter()
-            nats = accumulate(model, examples, batch, recipe.train)
+            nats = accumulate_gradients(model, examples, batch, recipe.train)
             passed = time.perf_counter()
-            sums = add_up(model, nats, examples.count, ranks)
+            sums = reduce_gradients(model, nats, examples.count, group)
             added = time.perf_counter()
-            move(model, made, sums, recipe.train.clip)
+            optimizer_step(model, made, sums, recipe.train.clip)
             now = time.perf_counter()
             took.append((now - began, passed - ready, now - added, ready - began + added - passed))
     medians = [1000 * float(median) for median in np.median(took[2:], axis=0)]

@@ -26,28 +26,30 @@ from core.tokenize import pattern_of
 from core.tokenize.vocabulary import Vocabulary
 from core.train import checkpoint as checkpoints
 from core.train.commands import Commands
-from core.train.distributed import Ranks
-from core.train.sample_hook import drawn
-from core.train.trainer import ALONE, Trainer, identify
+from core.train.distributed import ProcessGroup
+from core.train.sample_hook import generate_sample
+from core.train.trainer import SINGLE_PROCESS, Trainer, training_fingerprint
 
 SAMPLE_FORMAT = 1
 
 Talk = Generator[Event, Commands | None, None]
 
 
-def pipeline(recipe: Recipe, workspace: Workspace, run: Path, device: Device, ranks: Ranks = ALONE) -> Talk:
+def pipeline(
+    recipe: Recipe, workspace: Workspace, run: Path, device: Device, group: ProcessGroup = SINGLE_PROCESS
+) -> Talk:
     """Build what `recipe` says, in the workspace's artifacts and in the directory `run`.
 
     Yields what the stages say. Commands sent in reach the trainer; closing it stops at a point to go on from.
     When the trainer was told to stop, the pipeline ends there. Raises the stages' LlmtuiError.
 
-    ranks: the processes that train together, each with a pipeline that it drives to its end. All but the first wait
+    group: the processes that train together, each with a pipeline that it drives to its end. All but the first wait
     for the data, train, and have nothing to say that counts.
     """
-    made = str((yield from _data(recipe, workspace, run)).path) if ranks.first else ""
-    tokens = Artifact.open(Path(ranks.tell(made)))
-    model = yield from _train(recipe, tokens, run / "checkpoints", device, ranks)
-    if ranks.first and model is not None:
+    made = str((yield from _data(recipe, workspace, run)).path) if group.is_main else ""
+    tokens = Artifact.open(Path(group.broadcast_text(made)))
+    model = yield from _train(recipe, tokens, run / "checkpoints", device, group)
+    if group.is_main and model is not None:
         mark = fingerprint("sample", SAMPLE_FORMAT, model.content(), recipe.sample)
         samples = Staging(run / "samples", "sample", mark, inputs={"train": model.fingerprint})
         yield from run_stage(samples, lambda out: _sample(recipe, model, out))
@@ -66,20 +68,20 @@ def _data(recipe: Recipe, workspace: Workspace, run: Path) -> Generator[Event, C
 
 
 def _train(
-    recipe: Recipe, tokens: Artifact, directory: Path, device: Device, ranks: Ranks
+    recipe: Recipe, tokens: Artifact, directory: Path, device: Device, group: ProcessGroup
 ) -> Generator[Event, Commands | None, Artifact | None]:
     """The checkpoint to draw from when the training has finished, now or before; None when it was stopped."""
-    done, _ = checkpoints.newest(directory)
-    if done is not None and done.facts.get("finished") and done.fingerprint == identify(recipe, tokens):
+    done, _ = checkpoints.newest_checkpoint(directory)
+    if done is not None and done.facts.get("finished") and done.fingerprint == training_fingerprint(recipe, tokens):
         yield StageSkipped(stage="train", artifact=str(done.path), facts=_verdict(done))
         return done
     yield StageStarted(stage="train")
     keep_memory()  # not before: the data stages should give back what they no longer need
-    trainer = Trainer(recipe, tokens, directory, device, ranks)
+    trainer = Trainer(recipe, tokens, directory, device, group)
     yield from trainer.run()
-    if not trainer.state.finished or not ranks.first:
+    if not trainer.state.finished or not group.is_main:
         return None
-    done, _ = checkpoints.newest(directory)
+    done, _ = checkpoints.newest_checkpoint(directory)
     if done is None:
         return None
     yield StageFinished(stage="train", artifact=str(done.path), facts=_verdict(done))
@@ -110,7 +112,7 @@ def _sample(recipe: Recipe, checkpoint: Artifact, out: Staging) -> Stage:
             top_p=wanted.top_p,
             seed=wanted.seed,
         )
-        samples.append(drawn(model, vocabulary, sample, wanted.sampling()))
+        samples.append(generate_sample(model, vocabulary, sample, wanted.sampling()))
         yield samples[-1]
     data = b"".join(msgspec.json.encode(sample) + b"\n" for sample in samples)
     out.publish("samples.jsonl", lambda path: path.write_bytes(data))

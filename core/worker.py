@@ -52,7 +52,7 @@ from core.storage.files import sweep
 from core.storage.journal import JournalWriter
 from core.storage.locks import Lock
 from core.storage.workspace import Workspace
-from core.train.commands import Checkpoint, Commands, Stop
+from core.train.commands import Commands, SaveCheckpoint, Stop
 
 STOPPED = 3
 STATUS_EVERY = 0.5
@@ -142,8 +142,8 @@ class Worker:
         # the heavy imports come only now: the lock is held, so a screen already shows the run as alive
         from core.model.device import choose
         from core.pipeline import pipeline
-        from core.train.distributed import Ranks
-        from core.train.memory_probe import peak
+        from core.train.distributed import ProcessGroup
+        from core.train.memory_probe import peak_memory_on
 
         workspace = Workspace().prepare()
         sweep(self._run.checkpoints)
@@ -151,8 +151,8 @@ class Worker:
         words = f"{together} processes, {device.words}" if (together := processes()) > 1 else device.words
         self._say(AttemptStarted(attempt=self._attempt, pid=os.getpid(), host=socket.gethostname(), device=words))
         with (
-            Ranks.join(device.name) as ranks,
-            contextlib.closing(pipeline(self._run.recipe, workspace, self._run.path, device, ranks)) as talk,
+            ProcessGroup.join(device.name) as group,
+            contextlib.closing(pipeline(self._run.recipe, workspace, self._run.path, device, group)) as talk,
         ):
             commands: Commands | None = None
             while True:
@@ -161,13 +161,13 @@ class Worker:
                 except StopIteration:
                     break
                 if isinstance(event, TrainingForecast | Resumed):
-                    self._meter.peak = lambda: peak(device.name)
+                    self._meter.peak = lambda: peak_memory_on(device.name)
                 self._begin_anew(event)
                 self._say(event)
                 commands = self._commands(event)
             if self._asked_to_stop:
                 raise StopRequested
-            if ranks.orphaned and self._summary.stages["train"].state == "working":
+            if group.orphaned and self._summary.stages["train"].state == "working":
                 raise ProcessKilledError("what started its processes is gone", todo="resume it")
 
     def _begin_anew(self, event: Event) -> None:
@@ -202,7 +202,7 @@ class Worker:
             return None
         if not asked:
             return ()
-        return (*self._requests.take_samples(), *((Checkpoint(),) if self._requests.take_checkpoint() else ()))
+        return (*self._requests.take_samples(), *((SaveCheckpoint(),) if self._requests.take_checkpoint() else ()))
 
     def _pauses(self) -> Iterator[None]:
         """One item for each moment to wait."""
@@ -267,13 +267,13 @@ def accompany(run: Run) -> int:
     """
     from core.model.device import choose
     from core.pipeline import pipeline
-    from core.train.distributed import Ranks
+    from core.train.distributed import ProcessGroup
 
     try:
         device = choose(run.recipe.train)
-        with Ranks.join(device.name) as ranks:
+        with ProcessGroup.join(device.name) as group:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the first one is asked, too, and decides when
-            for _ in pipeline(run.recipe, Workspace(), run.path, device, ranks):
+            for _ in pipeline(run.recipe, Workspace(), run.path, device, group):
                 pass
     except ProcessKilledError:
         return 0

@@ -34,7 +34,7 @@ from core.storage.artifact import Artifact, DamagedError, FileFacts, Manifest, s
 from core.storage.journal import JournalReader
 from core.storage.workspace import Workspace
 from core.tokenize.vocabulary import Vocabulary, VocabularyError
-from core.train.commands import Draw
+from core.train.commands import GenerateSample
 from llmtui.cli.commands.show import _described, _row
 from llmtui.cli.main import run as llmtui
 from llmtui.cli.run_output import EventFormatter
@@ -191,7 +191,7 @@ def test_small_files_with_any_byte_changed_raise_what_is_documented(run: Run, tm
         (run.control / "sample-1.json").write_bytes(raw)
         Requests(run).take_samples()
 
-    every(msgspec.json.encode(Draw(prompt="é")), request)
+    every(msgspec.json.encode(GenerateSample(prompt="é")), request)
 
     def memory(raw: bytes) -> None:
         (tmp_path / "workbench.json").write_bytes(raw)

@@ -14,7 +14,7 @@ import msgspec
 from core.parsing import ParseError, read_json
 from core.runs.directory import Run
 from core.storage.files import write_atomic
-from core.train.commands import Draw
+from core.train.commands import GenerateSample
 
 
 def ask_stop(run: Run) -> None:
@@ -37,9 +37,9 @@ def ask_checkpoint(run: Run) -> None:
     _put(run.control / "checkpoint")
 
 
-def ask_sample(run: Run, draw: Draw | None = None) -> None:
+def ask_sample(run: Run, draw: GenerateSample | None = None) -> None:
     """Draw a sample at the next step."""
-    _put(run.control / f"sample-{secrets.token_hex(4)}.json", msgspec.json.encode(draw or Draw()))
+    _put(run.control / f"sample-{secrets.token_hex(4)}.json", msgspec.json.encode(draw or GenerateSample()))
 
 
 def _put(path: Path, data: bytes = b"") -> None:
@@ -69,12 +69,12 @@ class Requests:
     def take_checkpoint(self) -> bool:
         return self._take("checkpoint")
 
-    def take_samples(self) -> list[Draw]:
+    def take_samples(self) -> list[GenerateSample]:
         """All samples asked for since the last call; what cannot be read is dropped."""
         draws = []
         for path in sorted(self._directory.glob("sample-*.json")):
             with contextlib.suppress(OSError, ParseError):
-                draws.append(read_json(path, Draw))
+                draws.append(read_json(path, GenerateSample))
             path.unlink(missing_ok=True)
         return draws
 

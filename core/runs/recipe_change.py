@@ -10,7 +10,7 @@ from core.errors import UsageError
 from core.plural import plural
 from core.recipe.file import load
 from core.runs.directory import Run, State
-from core.train.resume_compat import Change, changes, refuse
+from core.train.resume_compat import RecipeChange, recipe_changes, reject_forbidden
 from core.train.schedule import progress
 
 
@@ -18,15 +18,15 @@ class RecipeChangeError(UsageError):
     doing = "go on with a run that is done"
 
 
-def change(run: Run, overrides: Iterable[str]) -> list[Change]:
+def change(run: Run, overrides: Iterable[str]) -> list[RecipeChange]:
     """Let the next attempt at `run` follow its recipe with `overrides`, `section.field=value` each; what is different.
 
     Raises RecipeError, ResumeConflictError for a field that must stay, RecipeChangeError for a finished run that
     would end at once, RunActiveError, DiskError. The run is as it was then.
     """
     recipe = load(base=msgspec.to_builtins(run.recipe, str_keys=True), overrides=overrides)
-    found = changes(run.recipe, recipe)
-    refuse(found, run.id)
+    found = recipe_changes(run.recipe, recipe)
+    reject_forbidden(found, run.id)
     summary = run.summary()
     metric = summary.metric
     if run.state() is State.DONE and metric and any(change.field.startswith("train.") for change in found):

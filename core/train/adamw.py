@@ -1,4 +1,4 @@
-"""AdamW as in torch, but ready at once."""
+"""`torch.optim.AdamW` without the import of torch's compiler."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from torch.optim import Optimizer
 
 
 def _undecorated(method: Callable[..., Any]) -> Callable[..., Any]:
-    """What torch has wrapped into something for its compiler; `method` itself where another version wraps nothing."""
+    """The method that torch has wrapped with `torch._disable_dynamo`; `method` itself if it is not wrapped."""
     wrapped: Callable[..., Any] = getattr(method, "__wrapped__", method)
     return wrapped
 
 
-class Uncompiled(Optimizer):
-    """An optimiser that is made without importing torch's compiler: 1.8 s before the first step (a core of Zen 3).
+class UncompiledOptimizer(Optimizer):
+    """An optimizer that is created without importing torch's compiler: 1.8 s before the first step (a core of Zen 3).
 
-    torch imports it to tell it not to look into optimisers. Ours are compiled by nobody: `GPT.compile_blocks` takes
-    the blocks alone.
+    torch imports the compiler to exclude optimizers from compilation. Here they are never compiled:
+    `GPT.compile_blocks` compiles the blocks alone.
     """
 
     add_param_group = _undecorated(Optimizer.add_param_group)
 
 
-class AdamW(Uncompiled, torch.optim.AdamW):
-    """`torch.optim.AdamW`, equal to it to the bit."""
+class AdamW(UncompiledOptimizer, torch.optim.AdamW):
+    """`torch.optim.AdamW` (Loshchilov & Hutter 2019, arXiv 1711.05101), bit-identical to it."""
 
     step = torch.no_grad()(_undecorated(torch.optim.AdamW.step))

@@ -1,4 +1,4 @@
-"""Saving without making the training wait: what is saved is copied, and one thread writes the copy."""
+"""Saving checkpoints in the background: the training state is copied, and one thread writes the copy."""
 
 from __future__ import annotations
 
@@ -11,59 +11,57 @@ from core.errors import DiskError
 from core.events import CheckpointSaved, Event, Note
 from core.hardware import available_memory
 from core.storage.workspace import free_bytes
-from core.train.checkpoint import Snapshot, retain
+from core.train.checkpoint import Snapshot, delete_superseded
 
-MARGIN = 16 * 2**20
-"""Free space that a checkpoint must leave: the journal has to go on."""
+MIN_FREE_BYTES = 16 * 2**20
+"""Disk space that a checkpoint must leave free, for the journal."""
 
-MEMORY = 1.2
-"""Free memory asked for before copying, in sizes of the copy."""
+COPY_HEADROOM = 1.2
+"""Free memory required before copying, in sizes of the copy."""
 
 
-class Saver:
-    """Saves one training's checkpoints into `directory`, one at a time, and keeps the newest `keep` and the best.
+class AsyncCheckpointer:
+    """Saves the checkpoints of a training in `directory`, one at a time, and keeps the newest `keep` and the best.
 
-    What there is to say of it is said when somebody asks: by `begin`, `poll` and `finish`, never by the thread.
-    Use as a context manager: leaving it waits for the thread.
+    Its events are returned by `begin`, `poll` and `finish`. As a context manager it waits for the thread on exit.
     """
 
     def __init__(self, directory: Path, keep: int) -> None:
         self._directory, self._keep = directory, keep
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._writing: tuple[int, Future[CheckpointSaved]] | None = None
-        self._unsaid: list[Event] = []
+        self._events: list[Event] = []
         self.step = -1
-        """Of the newest checkpoint that is known to be whole; -1 before there is one."""
+        """Of the newest intact checkpoint; -1 before there is one."""
 
-    def __enter__(self) -> Saver:
+    def __enter__(self) -> AsyncCheckpointer:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._thread.shutdown(wait=True)
 
     def require_room(self, size: int) -> None:
-        """Raise DiskError where a checkpoint of `size` bytes could not be saved now: to be asked before all the work
-        of which it would be the result."""
-        wanted, free = size + MARGIN, free_bytes(self._directory)
-        if free < wanted:
+        """Raise DiskError if the disk has no room for a checkpoint of `size` bytes."""
+        required, free = size + MIN_FREE_BYTES, free_bytes(self._directory)
+        if free < required:
             raise DiskError(
-                f"the disk has too little room for a checkpoint: {free:,} bytes free of {wanted:,}",
+                f"the disk has too little room for a checkpoint: {free:,} bytes free of {required:,}",
                 where=str(self._directory),
                 kept=self.kept(),
                 todo="free some space or set LLMTUI_HOME to another place, then resume",
             )
 
     def begin(self, snapshot: Snapshot) -> list[Event]:
-        """Save `snapshot` while training goes on, after what is being written at the moment.
+        """Save `snapshot` in the background; waits for the previous one first.
 
-        Where the memory is too short for a copy, it is written before this returns.
+        If the memory is too small for a copy, it is written before this returns. An error becomes a warning.
         """
         self.settle()
         began = time.monotonic()
         try:
             self.require_room(snapshot.size)
-        except DiskError as trouble:
-            self._fail(snapshot.state.step, trouble)
+        except DiskError as error:
+            self._fail(snapshot.state.step, error)
             return self.poll()
         copy = self._copy(snapshot)
         self._writing = snapshot.state.step, self._thread.submit(self._write, copy or snapshot, began)
@@ -72,7 +70,7 @@ class Saver:
         return self.poll()
 
     def finish(self, snapshot: Snapshot) -> list[Event]:
-        """Save `snapshot`, the last one, before this returns. Raises DiskError."""
+        """Save the last `snapshot` before this returns. Raises DiskError."""
         self.settle()
         self.require_room(snapshot.size)
         try:
@@ -82,14 +80,14 @@ class Saver:
         return self.poll()
 
     def poll(self) -> list[Event]:
-        """What has happened since the last time. Does not wait."""
+        """Events since the last call. Does not wait."""
         if self._writing is not None and self._writing[1].done():
             self.settle()
-        said, self._unsaid = self._unsaid, []
-        return said
+        events, self._events = self._events, []
+        return events
 
     def settle(self) -> None:
-        """Wait for what is being written; what there is to say of it is kept for `poll`."""
+        """Wait for the checkpoint being written; its event is returned by the next `poll`."""
         if self._writing is None:
             return
         step, future = self._writing
@@ -100,7 +98,7 @@ class Saver:
             self._fail(step, DiskError.from_oserror(error, self._directory))
 
     def kept(self) -> str:
-        """Which checkpoint is safe, in words. Waits for what is being written."""
+        """Which checkpoint is safe, in words. Waits for the one being written."""
         self.settle()
         if self.step < 0:
             return "no checkpoint had been saved yet"
@@ -108,25 +106,25 @@ class Saver:
 
     @staticmethod
     def _copy(snapshot: Snapshot) -> Snapshot | None:
-        """None where there is too little memory for one."""
-        if available_memory() < MEMORY * snapshot.bytes:
+        """A copy of `snapshot`; None if there is too little memory."""
+        if available_memory() < COPY_HEADROOM * snapshot.bytes:
             return None
         try:
             return snapshot.copied()
-        except (MemoryError, RuntimeError):  # torch has several ways to say that there is less than it seemed
+        except (MemoryError, RuntimeError):  # torch raises either when memory runs out
             return None
 
     def _write(self, snapshot: Snapshot, began: float) -> CheckpointSaved:
         saved = snapshot.write(self._directory)
-        retain(saved, self._keep)
+        delete_superseded(saved, self._keep)
         size = sum(file.bytes for file in saved.manifest.files.values())
         seconds = time.monotonic() - began
         return CheckpointSaved(step=snapshot.state.step, path=str(saved.path), bytes=size, seconds=seconds)
 
     def _succeed(self, saved: CheckpointSaved) -> None:
         self.step = saved.step
-        self._unsaid.append(saved)
+        self._events.append(saved)
 
-    def _fail(self, step: int, trouble: DiskError) -> None:
-        text = f"no checkpoint at step {step:,}: {trouble.what}; {self.kept()}"
-        self._unsaid.append(Note(level="warning", text=text))
+    def _fail(self, step: int, error: DiskError) -> None:
+        text = f"no checkpoint at step {step:,}: {error.what}; {self.kept()}"
+        self._events.append(Note(level="warning", text=text))

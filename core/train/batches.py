@@ -1,7 +1,7 @@
-"""Which tokens each step sees: a pure function of (seed, step, rank, world size), so resuming needs one integer.
+"""The training batch of each step: a pure function of (seed, step, rank, world size), so resuming needs one integer.
 
-The training tokens are cut into windows of block_size; an epoch visits each once, in an order that a keyed
-permutation gives without storing it, and every epoch cuts at another offset.
+The training tokens are cut into windows of block_size. An epoch visits each window once, in the order of a keyed
+permutation, which needs no memory; every epoch cuts at another offset.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ def _key(*parts: object) -> int:
 
 
 def permute(index: npt.NDArray[np.uint64], size: int, seed: int) -> npt.NDArray[np.uint64]:
-    """Where each of `index` (< size) goes in a permutation of 0..size-1 that `seed` chooses. O(1) memory.
+    """Images of `index` (each < size) under a pseudo-random permutation of 0..size-1 with key `seed`. O(1) memory.
 
-    A four-round Feistel network over the next power of four; what falls outside walks on until it is inside.
+    A four-round Feistel network over the next power of four, with cycle walking: a value >= size is permuted again
+    until it is smaller (Black & Rogaway 2002, "Ciphers with arbitrary finite domains").
     """
     half = max(1, (max(2, size - 1).bit_length() + 1) // 2)
     shift, mask = np.uint64(half), np.uint64((1 << half) - 1)
@@ -51,9 +52,10 @@ def permute(index: npt.NDArray[np.uint64], size: int, seed: int) -> npt.NDArray[
 
 
 class Batches:
-    """The training windows of one rank: of each step's `batch_size` every `world`-th, so that shares may differ by one.
+    """The training windows of one rank: every `world`-th of the `batch_size` windows of a step.
 
-    Which windows a step sees does not depend on `world`.
+    The shares of two ranks may differ by one window. The windows of a step do not depend on `world`. Raises
+    TooFewTokensError if the text is shorter than a window.
     """
 
     def __init__(
@@ -67,15 +69,15 @@ class Batches:
             )
         self._tokens, self._block, self._batch = tokens, block_size, batch_size
         self._seed, self._rank, self._world = seed, rank, world
-        # one window is given up so that epochs can start at different offsets
+        # one window less, so that epochs can start at different offsets
         self._windows = max(1, (len(tokens) - 1) // block_size - 1)
 
     def starts(self, step: int) -> list[int]:
-        """Where this rank's windows of the `step`-th batch begin, in tokens."""
+        """Offsets in tokens of this rank's windows of the `step`-th batch."""
         first = step * self._batch
-        places = np.arange(first + self._rank, first + self._batch, self._world, dtype=np.uint64)
-        epochs, within = np.divmod(places, np.uint64(self._windows))
-        starts = np.empty(len(places), np.int64)
+        positions = np.arange(first + self._rank, first + self._batch, self._world, dtype=np.uint64)
+        epochs, within = np.divmod(positions, np.uint64(self._windows))
+        starts = np.empty(len(positions), np.int64)
         for epoch in np.unique(epochs):
             chosen = epochs == epoch
             slack = len(self._tokens) - 1 - self._windows * self._block

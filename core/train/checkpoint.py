@@ -1,12 +1,12 @@
-"""Checkpoints: everything needed to go on as if nothing had happened, and to draw text, in one directory.
+"""Saving and restoring checkpoints: directories with all that is needed to resume to the bit and to generate text.
 
-    model.json  model.safetensors     the model; loadable by anything
-    vocabulary.json                   so that the checkpoint speaks for itself
-    train.safetensors                 the optimisers' averages, and each rank's random states
-    state.json                        the numbers in `State`
-    manifest.json                     written last: sizes and digests of all of them, and what the training is of
+    model.json  model.safetensors     the model
+    vocabulary.json                   its vocabulary
+    train.safetensors                 optimizer state, and the random states of each rank
+    state.json                        `TrainingState`
+    manifest.json                     written last: sizes and digests of the files, recipe, inputs, facts
 
-A directory without its manifest does not exist: it is staged under another name and renamed.
+A checkpoint is staged under a temporary name and renamed. `core.checkpoints` finds them again.
 """
 
 from __future__ import annotations
@@ -33,42 +33,42 @@ from core.storage.files import remove_tree
 from core.train.resume_compat import NewerCheckpointError
 
 FORMAT = 1
-"""Of what lies in a checkpoint. Higher where an older version could not go on from one, or would do so wrongly."""
+"""Version of the contents. Raised when an older version of llmtui could not resume from a checkpoint correctly."""
 
 
-class State(Struct, kw_only=True):
-    """Where the training is, beside weights and averages."""
+class TrainingState(Struct, kw_only=True):
+    """State of a training other than its tensors."""
 
     step: int = 0
     tokens: int = 0
     seconds: float = 0.0
-    """Of training, pauses left out."""
+    """Of training, without pauses."""
     best: float | None = None
     """Lowest validation loss so far, in nats per token."""
     stale: int = 0
-    """Evaluations in a row that were no better than `best`; those that only a checkpoint asked for do not count."""
+    """Scheduled evaluations in a row that were no better than `best`."""
     finished: bool = False
     micro_batch: int = 0
-    """Sequences in one forward pass, as many as have been found to fit; 0 before that."""
+    """Sequences in one forward pass that fit the memory; 0: not measured yet."""
     rate_factor: float = 1.0
-    """Of every learning rate: less than 1 once the training has stepped back."""
+    """Factor of every learning rate: less than 1 after a step back."""
     compiled: bool | None = None
-    """Whether the blocks run as compiled programs; None before it was decided."""
+    """Whether the blocks are compiled; None: not decided yet."""
     dtype: str = "float32"
-    """What the arithmetic is done in: a choice of the machine's that a resumed training keeps."""
+    """Computation dtype, chosen for the machine; a resumed training keeps it."""
     muon_dtype: str = "bfloat16"
-    """The same of Muon's products; bfloat16 where a checkpoint does not say, since there was no choice then."""
+    """Dtype of Muon's matrix products. Older checkpoints lack it; they were made with bfloat16."""
 
 
-class Origin(Struct, frozen=True):
-    """What a training is of: a checkpoint records it, and is compared with it when it is gone on from."""
+class TrainingInputs(Struct, frozen=True):
+    """Recipe and data of a training. Recorded in its checkpoints and compared on resume."""
 
     recipe: Recipe
     tokens: Artifact
     fingerprint: str
-    """Of both."""
+    """Of recipe and tokens."""
     vocabulary: bytes = b""
-    """vocabulary.json, read at once: the artifact may be gone when a checkpoint is saved."""
+    """vocabulary.json, read at the start: the artifact may have been deleted when a checkpoint is saved."""
 
     def __post_init__(self) -> None:
         vocabulary = (self.tokens.path / "vocabulary.json").read_bytes()
@@ -76,19 +76,19 @@ class Origin(Struct, frozen=True):
 
 
 RandomStates = Mapping[str, Tensor]
-"""The states of one rank's random generators, by where they are: "torch", "cuda"."""
+"""Random generator states of one rank, by generator: "torch", "cuda"."""
 
 
-def random_states() -> RandomStates:
-    """Those of this process."""
+def get_random_states() -> RandomStates:
+    """The random states of this process."""
     states = {"torch": torch.get_rng_state()}
     if torch.cuda.is_available():
         states["cuda"] = torch.cuda.get_rng_state()
     return states
 
 
-def put_random_states(states: RandomStates) -> None:
-    """Let this process draw on from `states`; where there is none for a generator it goes on as it is."""
+def set_random_states(states: RandomStates) -> None:
+    """Set the random states of this process; a generator missing from `states` is left alone."""
     if "torch" in states:
         torch.set_rng_state(states["torch"])
     if "cuda" in states and torch.cuda.is_available():
@@ -96,60 +96,65 @@ def put_random_states(states: RandomStates) -> None:
 
 
 class Snapshot(NamedTuple):
-    """What a checkpoint is made of. The tensors are those being trained, unless `copied` made it."""
+    """The contents of a checkpoint. The tensors are those being trained, unless `copied` made it."""
 
-    state: State
-    origin: Origin
+    state: TrainingState
+    inputs: TrainingInputs
     facts: Facts
     model: bytes
     """model.json."""
     weights: dict[str, Tensor]
     training: dict[str, Tensor]
+    """Optimizer state and random states."""
 
     @classmethod
     def take(
         cls,
         model: GPT,
         optimizers: Sequence[Optimizer],
-        state: State,
-        origin: Origin,
+        state: TrainingState,
+        inputs: TrainingInputs,
         facts: Facts | None = None,
-        ranks: Sequence[RandomStates] | None = None,
+        random_states: Sequence[RandomStates] | None = None,
     ) -> Snapshot:
-        """The training as it is. ranks: the random states of every rank; left out, there is only this process."""
-        ranks = [random_states()] if ranks is None else ranks
+        """The current state of a training. random_states: of every rank; default: of this process alone."""
+        random_states = [get_random_states()] if random_states is None else random_states
         names = {id(parameter): name for name, parameter in model.named_parameters()}
-        averages = {
+        optimizer_state = {
             f"optim.{names[id(parameter)]}.{key}": value.detach()
             for optimizer in optimizers
             for parameter, values in optimizer.state.items()
             for key, value in values.items()
         }
-        random = {f"rng.{where}.{rank}": value for rank, states in enumerate(ranks) for where, value in states.items()}
-        known: Facts = {"step": state.step, "finished": int(state.finished), "format": FORMAT}
-        known |= {"world_size": len(ranks), "torch": str(torch.__version__)}
+        random = {
+            f"rng.{generator}.{rank}": value
+            for rank, states in enumerate(random_states)
+            for generator, value in states.items()
+        }
+        own: Facts = {"step": state.step, "finished": int(state.finished), "format": FORMAT}
+        own |= {"world_size": len(random_states), "torch": str(torch.__version__)}
         return cls(
             state=msgspec.structs.replace(state),
-            origin=origin,
-            facts=known | (facts or {}),
+            inputs=inputs,
+            facts=own | (facts or {}),
             model=description(model),
             weights=weights(model),
-            training=averages | random,
+            training=optimizer_state | random,
         )
 
     @property
     def bytes(self) -> int:
-        """What the tensors take, in memory as on the disk: for AdamW 12 for each parameter, for Muon 8."""
+        """Size of the tensors in bytes: 12 per parameter with AdamW, 8 with Muon."""
         return sum(tensor.nbytes for part in (self.weights, self.training) for tensor in part.values())
 
     @property
     def size(self) -> int:
-        """Bytes that the checkpoint will take on the disk, rounded up."""
+        """Upper bound of the size on disk, in bytes."""
         headers = sum(len(name) + 200 for part in (self.weights, self.training) for name in part)
-        return self.bytes + headers + len(self.model) + len(self.origin.vocabulary) + 2**16
+        return self.bytes + headers + len(self.model) + len(self.inputs.vocabulary) + 2**16
 
     def copied(self) -> Snapshot:
-        """The same in memory of its own, so that training may go on. From a GPU it is copied into pinned memory."""
+        """A copy with its own memory, so that training can continue. From a GPU it is copied into pinned memory."""
         copy = self._replace(
             weights={name: _copied(tensor) for name, tensor in self.weights.items()},
             training={name: _copied(tensor) for name, tensor in self.training.items()},
@@ -159,22 +164,22 @@ class Snapshot(NamedTuple):
         return copy
 
     def write(self, directory: Path) -> Artifact:
-        """Write `directory/step-XXXXXXXX`, all of it or nothing. Raises OSError; a full disk leaves nothing behind."""
+        """Write `directory/step-XXXXXXXX` atomically. Raises OSError; then nothing is left on the disk."""
 
         def fill(staged: Path) -> None:
-            (staged / "vocabulary.json").write_bytes(self.origin.vocabulary)
+            (staged / "vocabulary.json").write_bytes(self.inputs.vocabulary)
             (staged / "model.json").write_bytes(self.model)
             write_tensors(self.weights, staged / "model.safetensors")
             write_tensors(self.training, staged / "train.safetensors")
             (staged / "state.json").write_bytes(msgspec.json.encode(self.state))
 
-        recipe = self.origin.recipe
+        recipe = self.inputs.recipe
         return write_directory(
             directory / checkpoint_name(self.state.step),
             "train",
-            self.origin.fingerprint,
+            self.inputs.fingerprint,
             fill,
-            inputs={"tokens": self.origin.tokens.content()},
+            inputs={"tokens": self.inputs.tokens.content()},
             recipe=msgspec.to_builtins({"model": recipe.model, "train": recipe.train}),
             facts=self.facts,
         )
@@ -188,11 +193,10 @@ def _copied(tensor: Tensor) -> Tensor:
     return tensor.cpu()
 
 
-def newest(directory: Path) -> tuple[Artifact | None, list[str]]:
-    """The newest checkpoint whose every byte is as written, and the newer ones that are not, with their damage.
+def newest_checkpoint(directory: Path) -> tuple[Artifact | None, list[str]]:
+    """The newest intact checkpoint (digests are compared), and descriptions of the newer, damaged ones.
 
-    Raises NewerVersionError where a later version of llmtui made it: to go back behind it would lose what that one
-    has done.
+    Raises NewerCheckpointError if a later version of llmtui saved it: skipping it would lose its progress.
     """
     found, skipped = select_checkpoint(directory, "last", verify=True)
     for path, error in skipped:
@@ -212,38 +216,38 @@ def _newer(path: Path, what: str) -> NewerCheckpointError:
     )
 
 
-def restore(checkpoint: Artifact, model: GPT, optimizers: Sequence[Optimizer], rank: int = 0) -> State:
-    """Put a checkpoint into `model`, `optimizers` and torch's random state. Raises WeightsError.
+def restore(checkpoint: Artifact, model: GPT, optimizers: Sequence[Optimizer], rank: int = 0) -> TrainingState:
+    """Load a checkpoint into `model`, `optimizers` and torch's random state. Raises WeightsError.
 
-    rank: whose random states; a rank that there was none of keeps its own.
+    rank: whose random states are restored; a rank without saved ones keeps its own.
     """
     load_weights(model, checkpoint.path)
     try:
         tensors = load_file(checkpoint.path / "train.safetensors")
-        state = read_json(checkpoint.path / "state.json", State)
+        state = read_json(checkpoint.path / "state.json", TrainingState)
     except (OSError, SafetensorError, ParseError) as error:
         raise WeightsError(f"its training state cannot be read ({error})", where=str(checkpoint.path)) from None
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    averages = {name for name in tensors if name.startswith("optim.")}
+    unused = {name for name in tensors if name.startswith("optim.")}
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 prefix = f"optim.{names[id(parameter)]}."
-                for name in [name for name in averages if name.startswith(prefix)]:
+                for name in [name for name in unused if name.startswith(prefix)]:
                     optimizer.state[parameter][name.removeprefix(prefix)] = tensors[name].to(parameter.device)
-                    averages.remove(name)
-    if averages:
-        raise WeightsError(f"nothing here is trained that {min(averages)} could be of", where=str(checkpoint.path))
-    own = ((where, f"rng.{where}.{rank}") for where in ("torch", "cuda"))
-    put_random_states({where: tensors[name] for where, name in own if name in tensors})
+                    unused.remove(name)
+    if unused:
+        raise WeightsError(f"no trained parameter belongs to {min(unused)}", where=str(checkpoint.path))
+    names_of_states = ((generator, f"rng.{generator}.{rank}") for generator in ("torch", "cuda"))
+    set_random_states({generator: tensors[name] for generator, name in names_of_states if name in tensors})
     return state
 
 
-def retain(saved: Artifact, keep: int) -> None:
-    """Delete all but the newest `keep` checkpoints, of which `saved` is the last, and the best on the slice.
+def delete_superseded(saved: Artifact, keep: int) -> None:
+    """Delete all checkpoints but the newest `keep`, up to and including `saved`, and the best one.
 
-    What is there of later steps is what the training could not go on from, or it would not have come by here again.
-    A newer version's checkpoints are left alone.
+    Checkpoints of later steps are deleted, too: the training could not resume from them, or it would not have saved
+    this step again. Those of a later version of llmtui are kept.
     """
     found: list[Artifact] = []
     for path in checkpoint_paths(saved.path.parent):

@@ -1,20 +1,24 @@
-"""What can be asked of a trainer while it works: sent in at each event it yields."""
+"""Commands that a trainer accepts, sent into its generator at each event that it yields."""
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 from msgspec import Struct
+
+from core.events import Event
 
 
 class Stop(Struct, frozen=True):
-    """Save a checkpoint after the step at hand, and end."""
+    """Save a checkpoint after the current step, and end."""
 
 
-class Checkpoint(Struct, frozen=True):
-    """Save a checkpoint after the step at hand."""
+class SaveCheckpoint(Struct, frozen=True):
+    """Save a checkpoint after the current step."""
 
 
-class Draw(Struct, frozen=True, kw_only=True):
-    """Draw a sample after the step at hand; None takes the recipe's value."""
+class GenerateSample(Struct, frozen=True, kw_only=True):
+    """Generate a sample after the current step. A field that is None takes the recipe's value."""
 
     prompt: str | None = None
     temperature: float | None = None
@@ -23,5 +27,8 @@ class Draw(Struct, frozen=True, kw_only=True):
     seed: int | None = None
 
 
-Command = Stop | Checkpoint | Draw
+Command = Stop | SaveCheckpoint | GenerateSample
 Commands = tuple[Command, ...]
+
+EventStream = Generator[Event, Commands | None, None]
+"""Yields the events of a stage; the commands sent in are carried out after the current step."""

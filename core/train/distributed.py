@@ -1,4 +1,4 @@
-"""The processes that train one model together, each on its share of every batch."""
+"""Data-parallel training: the processes that train one model together, each on its share of every batch."""
 
 from __future__ import annotations
 
@@ -15,122 +15,123 @@ from torch import Tensor
 from core.errors import LlmtuiError, ProcessKilledError
 from core.train import foreach
 
-PATIENCE = timedelta(days=365)
-"""How long one waits for the others: a pause lasts as long as a person wants. One that dies is noticed at once."""
+TIMEOUT = timedelta(days=365)
+"""Of collective operations: a pause may last as long as the user likes. A rank that dies is noticed at once."""
 
 
 class DistributedDeviceError(LlmtuiError):
     doing = "train"
 
 
-class Ranks:
-    """The processes of one training. Alone, each of these operations leaves things as they are.
+class ProcessGroup:
+    """The processes of one training; a thin layer over `torch.distributed` that does nothing for a single process.
 
-    All but the properties have to be called on every rank, in the same order. They raise ProcessKilledError where
+    All methods are collective: every rank has to call them in the same order. They raise ProcessKilledError if
     another rank has died.
     """
 
-    def __init__(self, index: int = 0, count: int = 1) -> None:
-        self.index, self.count = index, count
+    def __init__(self, rank: int = 0, world_size: int = 1) -> None:
+        self.rank, self.world_size = rank, world_size
         self._parent = os.getppid()
 
     @classmethod
     @contextlib.contextmanager
-    def join(cls, device: str) -> Iterator[Ranks]:
-        """Those that torchrun has started with this process, or this one alone. Raises DistributedDeviceError.
+    def join(cls, device: str) -> Iterator[ProcessGroup]:
+        """The group of processes started by torchrun, or of this process alone.
 
-        device: as torch spells it. With cuda each rank takes the GPU of its local number.
+        device: "cpu" or "cuda"; with "cuda" each rank uses the GPU of its local rank. Raises DistributedDeviceError
+        if there are fewer GPUs than local ranks.
         """
-        count = int(os.environ.get("WORLD_SIZE", "1"))
-        if count == 1:
+        world_size = int(os.environ.get("WORLD_SIZE", "1"))
+        if world_size == 1:
             yield cls()
             return
         if device == "cuda":
-            here, there = int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
-            if here > there:  # asked on every rank alike: none must wait for one that has given up
+            processes, gpus = int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
+            if processes > gpus:  # every rank checks this: none must wait for one that has given up
                 raise DistributedDeviceError(
-                    f"{here} processes want a GPU each, and there {'is' if there == 1 else 'are'} {there}",
-                    todo=f'start {there}, or set train.device = "cpu"',
+                    f"{processes} processes want a GPU each, and there {'is' if gpus == 1 else 'are'} {gpus}",
+                    todo=f'start {gpus}, or set train.device = "cpu"',
                 )
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        # what is agreed on travels by gloo even between GPUs: numbers on the CPU, without waiting for a device
-        with _in_touch():
-            dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo", timeout=PATIENCE)
+        # numbers on the CPU are exchanged by gloo even between GPUs, which does not synchronise the device
+        with _peer_errors():
+            dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo", timeout=TIMEOUT)
         try:
             yield cls(dist.get_rank(), dist.get_world_size())
         finally:
             dist.destroy_process_group()
 
     @property
-    def first(self) -> bool:
-        """Whether this is the one that evaluates, draws, writes and is told what to do."""
-        return self.index == 0
+    def is_main(self) -> bool:
+        """Whether this is rank 0, which evaluates, generates samples, writes checkpoints and receives commands."""
+        return self.rank == 0
 
     @property
     def orphaned(self) -> bool:
-        """Whether the process that started this one is gone, and with it whoever could start all of them again."""
-        return self.count > 1 and os.getppid() != self._parent
+        """Whether torchrun, which started this process and could restart all of them, is gone."""
+        return self.world_size > 1 and os.getppid() != self._parent
 
     def reseed(self, seed: int) -> None:
-        """Give this rank random numbers of its own, so that dropout differs; the first keeps its own."""
-        if not self.first:
-            digest = hashlib.blake2b(f"{seed}/{self.index}".encode(), digest_size=7).digest()
+        """Seed this rank differently from the others, so that dropout masks differ. Rank 0 keeps its seed."""
+        if not self.is_main:
+            digest = hashlib.blake2b(f"{seed}/{self.rank}".encode(), digest_size=7).digest()
             torch.manual_seed(int.from_bytes(digest, "little"))
 
-    def sum(self, tensors: Sequence[Tensor]) -> None:
-        """Make each of `tensors`, all of one type and on one device, the sum over all ranks, in one go."""
-        if self.count == 1:
+    def all_reduce(self, tensors: Sequence[Tensor]) -> None:
+        """Replace each of `tensors` by its sum over all ranks, in one operation. They share dtype and device."""
+        if self.world_size == 1:
             return
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
-        with _in_touch():
+        with _peer_errors():
             dist.all_reduce(flat)
         parts = torch.split(flat, [tensor.numel() for tensor in tensors])
         foreach.copy_(tensors, [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)])
 
-    def spread(self, tensors: Iterable[Tensor]) -> None:
-        """Make each of `tensors` what it is on the first rank."""
-        if self.count > 1:
+    def broadcast(self, tensors: Iterable[Tensor]) -> None:
+        """Replace each of `tensors` by its value on rank 0."""
+        if self.world_size > 1:
             for tensor in tensors:
-                with _in_touch():
+                with _peer_errors():
                     dist.broadcast(tensor.detach(), 0)
 
-    def tell(self, text: str = "") -> str:
-        """What the first rank says, on every rank: the others wait for it, however long it takes."""
-        if self.count == 1:
+    def broadcast_text(self, text: str = "") -> str:
+        """The `text` of rank 0. The other ranks wait for it, however long that takes."""
+        if self.world_size == 1:
             return text
-        said = torch.tensor(list(text.encode(errors="surrogateescape")), dtype=torch.uint8)
-        length = torch.tensor(len(said))
-        self.spread([length])
-        heard = said if self.first else torch.empty(int(length), dtype=torch.uint8)
-        self.spread([heard])
-        return bytes(heard.tolist()).decode(errors="surrogateescape")
+        data = torch.tensor(list(text.encode(errors="surrogateescape")), dtype=torch.uint8)
+        length = torch.tensor(len(data))
+        self.broadcast([length])
+        received = data if self.is_main else torch.empty(int(length), dtype=torch.uint8)
+        self.broadcast([received])
+        return bytes(received.tolist()).decode(errors="surrogateescape")
 
-    def exchange(self, *numbers: float) -> list[tuple[float, ...]]:
-        """What every rank has to say, by rank."""
-        if self.count == 1:
+    def all_gather(self, *numbers: float) -> list[tuple[float, ...]]:
+        """The `numbers` of every rank, in the order of the ranks."""
+        if self.world_size == 1:
             return [numbers]
-        every = self._gather(torch.tensor(numbers, dtype=torch.float64))
-        return [tuple(said.tolist()) for said in every]
+        gathered = self._gather(torch.tensor(numbers, dtype=torch.float64))
+        return [tuple(values.tolist()) for values in gathered]
 
-    def gather(self, states: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
-        """The random states of every rank, by rank."""
-        if self.count == 1:
+    def gather_random_states(self, states: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+        """The random states of every rank, in the order of the ranks."""
+        if self.world_size == 1:
             return [dict(states)]
-        every = {where: self._gather(state) for where, state in states.items()}
-        return [{where: found[rank] for where, found in every.items()} for rank in range(self.count)]
+        gathered = {generator: self._gather(state) for generator, state in states.items()}
+        return [{name: found[rank] for name, found in gathered.items()} for rank in range(self.world_size)]
 
     def _gather(self, tensor: Tensor) -> list[Tensor]:
-        """`tensor`, on the CPU and of one shape everywhere, of every rank."""
-        every = [torch.empty_like(tensor) for _ in range(self.count)]
-        with _in_touch():
-            dist.all_gather(every, tensor)
-        return every
+        """`tensor` of every rank. It is on the CPU and has the same shape on all of them."""
+        gathered = [torch.empty_like(tensor) for _ in range(self.world_size)]
+        with _peer_errors():
+            dist.all_gather(gathered, tensor)
+        return gathered
 
 
 @contextlib.contextmanager
-def _in_touch() -> Iterator[None]:
-    """Raises ProcessKilledError where a process that this one has to hear from is gone."""
+def _peer_errors() -> Iterator[None]:
+    """Raise ProcessKilledError in place of the RuntimeError with which torch.distributed reports a lost peer."""
     try:
         yield
-    except RuntimeError as error:  # nothing more exact is raised
+    except RuntimeError as error:
         raise ProcessKilledError(f"another of its processes is gone ({error})", todo="resume it") from None

@@ -1,4 +1,4 @@
-"""Making a training fit its machine: how many sequences at once, and what it will take, tried before the first step."""
+"""Micro-batch, memory and speed of a training, measured before its first step."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from core.model.memory import memory
 from core.model.memory_fit import MARGIN, Room, largest_micro_batch, needed, what_would_fit
 from core.plural import plural
 from core.recipe.schema import Recipe, Train
-from core.train.forecast import Timing, forecast
-from core.train.out_of_memory import TrainingMemoryError, halving
+from core.train.out_of_memory import TrainingMemoryError, halve_on_out_of_memory
 from core.train.schedule import limits
+from core.train.training_estimate import PassTimings, estimate_training
 
-SHARE = 0.03
-"""Of the training that trying it out may take."""
+MAX_PROBE_SHARE = 0.03
+"""Share of the training that the measurement may take."""
 
-COMPILING = 300.0
-"""Seconds of training from which compiling is worth its time on a GPU: saved is a third, spent is about a minute."""
+MIN_SECONDS_TO_COMPILE = 300.0
+"""Duration of a training from which compilation pays on a GPU: it takes about a minute and saves a third of a step."""
 
-ALWAYS = 0.5
-"""Seconds that trying it out may take however short the training is."""
+MIN_PROBE_SECONDS = 0.5
+"""Seconds that the measurement may take however short the training is."""
 
 
-def room(device: Device, share: float = 1.0, processes: int = 1) -> Room:
-    """What there is for a training on `device` that has not been laid out yet.
+def memory_budget(device: Device, share: float = 1.0, processes: int = 1) -> Room:
+    """Free memory for a training on `device` before its model exists.
 
-    processes: how many of them train it on this machine. A GPU is one's own, the machine's memory is everybody's.
+    share: of the free memory. processes: number of ranks on this machine; they share its memory, but not a GPU.
     """
     gpu = device.name == "cuda"
     if gpu:
@@ -50,34 +50,34 @@ def room(device: Device, share: float = 1.0, processes: int = 1) -> Room:
     return Room(bytes=int(share * free), itemsize=device.dtype.itemsize, gpu=gpu)
 
 
-def fitting(recipe: Recipe, vocabulary: int, device: Device, processes: int = 1) -> int:
-    """Sequences in one forward pass: what the recipe asks for, or as many as fit, by the formula.
+def choose_micro_batch(recipe: Recipe, vocabulary: int, device: Device, processes: int = 1) -> int:
+    """Sequences in one forward pass: the recipe's micro_batch, or as many as fit according to `core.model.memory`.
 
-    To be asked before the model is there. Raises TrainingMemoryError where it does not fit, and says what would.
+    Called before the model is created. Raises TrainingMemoryError if it does not fit, with settings that would.
     """
-    asked, batch = recipe.train.micro_batch, recipe.train.batch_size
-    free, space = room(device, processes=processes), room(device, MARGIN, processes)
-    if asked is not None:
-        asked = min(asked, batch)
-        if free.takes(recipe, vocabulary, asked):
-            return asked
+    requested, batch = recipe.train.micro_batch, recipe.train.batch_size
+    free, space = memory_budget(device, processes=processes), memory_budget(device, MARGIN, processes)
+    if requested is not None:
+        requested = min(requested, batch)
+        if free.takes(recipe, vocabulary, requested):
+            return requested
     else:
         fits = largest_micro_batch(recipe, vocabulary, space)
         if fits or free.takes(recipe, vocabulary, 1):
             return fits or 1
-    short = needed(recipe, vocabulary, asked or 1, space)
-    would = list(what_would_fit(recipe, vocabulary, space))
+    required = needed(recipe, vocabulary, requested or 1, space)
+    alternatives = list(what_would_fit(recipe, vocabulary, space))
     raise TrainingMemoryError(
-        f"the memory is too small: {asked or 1} of its sequences at a time need about {_gib(short)}, "
+        f"the memory is too small: {requested or 1} of its sequences at a time need about {_gib(required)}, "
         f"and {_gib(free.bytes)} are free",
         where=f"{_billions(parameters(recipe.model, vocabulary).total)} parameters",
-        todo="this would fit: " + ", or ".join(f"--set {one}" for one in would)
-        if would
+        todo="this would fit: " + ", or ".join(f"--set {one}" for one in alternatives)
+        if alternatives
         else "use a much smaller model, or a machine with more memory",
     )
 
 
-def plan(
+def make_plan(
     model: GPT,
     optimizers: Sequence[Optimizer],
     recipe: Recipe,
@@ -86,21 +86,21 @@ def plan(
     micro_batch: int,
     validation: int,
 ) -> TrainingForecast:
-    """What the training of `model` will take, after a try that leaves no trace in it or in random states.
+    """Measure the training of `model` without changing weights, optimizer state or random states.
 
-    micro_batch: as `fitting` says; halved where the memory is too small for it after all. validation: tokens held out.
-    Raises TrainingMemoryError.
+    micro_batch: from `choose_micro_batch`; halved if the memory is too small for it after all. validation: tokens of
+    the validation text. Raises TrainingMemoryError.
     """
     weights = 4 * parameters(recipe.model, model.vocab_size).total
     process = 0 if device.name == "cuda" else max(0, psutil.Process().memory_info().rss - weights)
     reset_peak_memory()
 
-    def tried(size: int) -> Timing | None:
-        with untouched(model, optimizers):
-            return _try(model, optimizers, recipe, size)
+    def measure(size: int) -> PassTimings | None:
+        with preserve_training_state(model, optimizers):
+            return _measure(model, optimizers, recipe, size)
 
     try:
-        timing, micro_batch = halving(tried, micro_batch)
+        timings, micro_batch = halve_on_out_of_memory(measure, micro_batch)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -108,7 +108,7 @@ def plan(
             f"the memory is too small for one sequence of {plural(recipe.model.block_size, 'token')}",
             todo="use a smaller model or a shorter model.block_size",
         ) from None
-    told = forecast(recipe, timing, micro_batch=micro_batch, validation=validation) if timing else None
+    estimate = estimate_training(recipe, timings, micro_batch=micro_batch, validation=validation) if timings else None
     return TrainingForecast(
         parameters=parameters(recipe.model, model.vocab_size),
         memory=memory(
@@ -121,33 +121,35 @@ def plan(
         ),
         micro_batch=micro_batch,
         batch=recipe.train.batch_size,
-        step_seconds=told.step if told else None,
-        seconds=told.seconds if told else None,
-        tokens=told.tokens if told else None,
+        step_seconds=estimate.step if estimate else None,
+        seconds=estimate.seconds if estimate else None,
+        tokens=estimate.tokens if estimate else None,
     )
 
 
-def worth_compiling(recipe: Train, device: Device, seconds: float | None) -> bool:
-    """Whether compiled blocks save more time than compiling takes.
+def should_compile(recipe: Train, device: Device, seconds: float | None) -> bool:
+    """Whether compiling the blocks saves more time than it takes. seconds: estimate of the training; None: unknown.
 
-    On a GPU a third of each step against about a minute. On two cores, in shapes 4/4/128, 6/6/384 and 12/12/768, they
-    were 0 to 8 % faster, within the noise, for 15 to 30 s of compiling: only where somebody asks for it.
-    seconds: the whole training is expected to take; None: nobody knows.
+    On a GPU it saves a third of each step for about a minute. On two CPU cores, in shapes 4/4/128, 6/6/384 and
+    12/12/768, compiled blocks were 0 to 8 % faster, within the noise, for 15 to 30 s of compilation: only if the
+    recipe says so.
     """
     if recipe.compile != "auto":
         return recipe.compile == "on"
-    return device.name == "cuda" and (seconds or 0.0) > COMPILING
+    return device.name == "cuda" and (seconds or 0.0) > MIN_SECONDS_TO_COMPILE
 
 
-def peak(device: str) -> int:
-    """The most memory this process has had on `device` since `plan` began, in bytes."""
+def peak_memory_on(device: str) -> int:
+    """Peak memory of this process on `device` since `make_plan` started, in bytes."""
     return int(torch.cuda.max_memory_allocated()) if device == "cuda" else peak_memory()
 
 
 @contextmanager
-def untouched(model: GPT, optimizers: Sequence[Optimizer]) -> Iterator[None]:
-    """Whatever is done inside: weights, gradients, averages and random states are as before. No optimiser may have
-    taken a step yet."""
+def preserve_training_state(model: GPT, optimizers: Sequence[Optimizer]) -> Iterator[None]:
+    """Restore gradients, random states and training mode on exit, and clear the state of `optimizers`.
+
+    No optimizer may have taken a step yet; weights have to be restored by the caller.
+    """
     gradients = [parameter.grad for parameter in model.parameters()]
     training = model.training
     model.zero_grad(set_to_none=True)
@@ -162,13 +164,13 @@ def untouched(model: GPT, optimizers: Sequence[Optimizer]) -> Iterator[None]:
                 parameter.grad = gradient
 
 
-def _try(model: GPT, optimizers: Sequence[Optimizer], recipe: Recipe, micro_batch: int) -> Timing | None:
-    """Work through one micro-batch, and take the time of it where that is not too large a share of the training."""
+def _measure(model: GPT, optimizers: Sequence[Optimizer], recipe: Recipe, micro_batch: int) -> PassTimings | None:
+    """Run one micro-batch, and measure its parts; None if that would take too large a share of the training."""
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(model.vocab_size, (micro_batch, recipe.model.block_size), generator=generator)
     ids = ids.to(model.device)
 
-    def work() -> None:
+    def forward_backward() -> None:
         model.loss(ids, ids).objective.backward()  # type: ignore[no-untyped-call]
 
     def forward() -> None:
@@ -180,20 +182,22 @@ def _try(model: GPT, optimizers: Sequence[Optimizer], recipe: Recipe, micro_batc
             model.logits(model.hidden_states(ids[:1, : 1 + recipe.sample.tokens // 2])[0, -1]).cpu()
 
     model.train()
-    first = _seconds(work)
-    budget = max(ALWAYS, SHARE * _expected(recipe, micro_batch, first))
+    first = _seconds(forward_backward)
+    budget = max(MIN_PROBE_SECONDS, MAX_PROBE_SHARE * _expected(recipe, micro_batch, first))
     if 3 * first > budget:
         return None
-    passes = [_seconds(work) for _ in range(max(1, min(5, int(budget / first / 3))))]
-    update = _update(model, optimizers, recipe)
+    seconds = [_seconds(forward_backward) for _ in range(max(1, min(5, int(budget / first / 3))))]
+    update = _seconds_of_update(model, optimizers, recipe)
     model.zero_grad(set_to_none=True)
     model.eval()
     token()
-    return Timing(pass_=statistics.median(passes), update=update, forward=_seconds(forward), token=_seconds(token))
+    return PassTimings(
+        forward_backward=statistics.median(seconds), update=update, forward=_seconds(forward), token=_seconds(token)
+    )
 
 
-def _update(model: GPT, optimizers: Sequence[Optimizer], recipe: Recipe) -> float:
-    """Seconds of a step of the optimisers: the second, since the first makes room for their averages."""
+def _seconds_of_update(model: GPT, optimizers: Sequence[Optimizer], recipe: Recipe) -> float:
+    """Seconds of the second optimizer step (the first one allocates the optimizer state). The weights are restored."""
     before = [parameter.detach().clone() for parameter in model.parameters()]
 
     def update() -> None:
@@ -211,16 +215,16 @@ def _update(model: GPT, optimizers: Sequence[Optimizer], recipe: Recipe) -> floa
 
 
 def _expected(recipe: Recipe, micro_batch: int, one: float) -> float:
-    """Seconds of the whole training, roughly, where a pass takes `one`."""
+    """Rough estimate of the training in seconds, if a forward and backward pass takes `one`."""
     step = one * recipe.train.batch_size / micro_batch
     token = step / (recipe.train.batch_size * recipe.model.block_size)
     seconds = {"steps": step, "tokens": token, "minutes": 60.0}
     return min(limit * seconds[unit] for unit, limit in limits(recipe.train).items())
 
 
-def _seconds(work: Callable[[], None]) -> float:
+def _seconds(function: Callable[[], None]) -> float:
     began = time.perf_counter()
-    work()
+    function()
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter() - began

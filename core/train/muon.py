@@ -1,4 +1,4 @@
-"""Muon as in torch, with the matrices of one shape turned together."""
+"""`torch.optim.Muon` with the matrices of one shape orthogonalised as a batch."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core.train.adamw import Uncompiled
+from core.train.adamw import UncompiledOptimizer
 
 
-class Muon(Uncompiled, torch.optim.Muon):
-    """`torch.optim.Muon` (Jordan et al. 2024, kellerjordan.github.io/posts/muon), faster where layers are small.
+class Muon(UncompiledOptimizer, torch.optim.Muon):
+    """`torch.optim.Muon` (Jordan et al. 2024, kellerjordan.github.io/posts/muon), faster for small layers.
 
-    Equal to it to the bit on the CPU. torch turns one matrix after the other; here those of one shape go through each
-    Newton-Schulz product as one batch. Constants, options and state are torch's.
+    Bit-identical to it on the CPU. torch orthogonalises one matrix after the other; here those of one shape form a
+    batch for the Newton-Schulz iteration. Constants, options and state are torch's.
 
-    dtype: what those products are made in. torch's is bfloat16, which a processor that emulates it takes 90 % of a
-    step for (preset shakespeare, two cores of Zen 3); float32 is as good.
+    dtype: of the Newton-Schulz products. torch uses bfloat16, which takes 90 % of a step on a CPU that emulates it
+    (preset shakespeare, two cores of Zen 3); float32 gives equally good results.
     """
 
     def __init__(self, params: Any, *, dtype: torch.dtype = torch.bfloat16, **options: Any) -> None:
@@ -28,17 +28,17 @@ class Muon(Uncompiled, torch.optim.Muon):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Move every parameter that has a gradient."""
+        """Update every parameter that has a gradient."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            alike: dict[torch.Size, list[Tensor]] = defaultdict(list)
+            by_shape: dict[torch.Size, list[Tensor]] = defaultdict(list)
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    alike[parameter.shape].append(parameter)
-            for shape, parameters in alike.items():
+                    by_shape[parameter.shape].append(parameter)
+            for shape, parameters in by_shape.items():
                 directions = _orthogonal(self._directions(parameters, group), group)
                 ratio = max(1, shape[0] / shape[1]) ** 0.5
                 for parameter, direction in zip(parameters, directions.unbind(), strict=True):
@@ -47,23 +47,26 @@ class Muon(Uncompiled, torch.optim.Muon):
         return loss
 
     def _directions(self, parameters: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
-        """Gradients with momentum (Nesterov's), in `dtype`, for the caller to write over."""
+        """Gradients with Nesterov momentum, in `dtype`. The caller may overwrite them."""
         directions = []
         for parameter in parameters:
             grad, state = parameter.grad, self.state[parameter]
             assert grad is not None
             if "momentum_buffer" not in state:
                 state["momentum_buffer"] = torch.zeros_like(grad)
-            average = state["momentum_buffer"].lerp_(grad, 1 - group["momentum"])
-            directions.append(grad.lerp(average, group["momentum"]).to(self.dtype))
+            momentum = state["momentum_buffer"].lerp_(grad, 1 - group["momentum"])
+            directions.append(grad.lerp(momentum, group["momentum"]).to(self.dtype))
         return directions
 
 
 def _orthogonal(matrices: list[Tensor], group: dict[str, Any]) -> Tensor:
-    """The orthogonal matrices nearest to `matrices`, all of one shape, about: (number, rows, columns)."""
+    """Approximately the nearest orthogonal matrices to `matrices`, all of one shape: (count, rows, columns).
+
+    Newton-Schulz iteration with the quintic polynomial of Jordan et al. 2024.
+    """
     a, b, c = group["ns_coefficients"]
     tall = matrices[0].shape[0] > matrices[0].shape[1]
-    # norms one by one: summed up over a batch they round in another way, and so does all that follows
+    # one norm at a time: a batched norm rounds differently, and the result would not be bit-identical
     x = torch.stack([matrix.div_(matrix.norm().clamp(min=group["eps"])) for matrix in matrices])
     if tall:
         x = x.mT

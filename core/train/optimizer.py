@@ -1,4 +1,4 @@
-"""The optimisers: AdamW for everything, or Muon for the blocks' matrices and AdamW for the rest; and the exceptions."""
+"""Optimizers: AdamW for all parameters, or Muon for the matrices of the blocks and AdamW for the rest."""
 
 from __future__ import annotations
 
@@ -21,66 +21,66 @@ from core.train.muon import Muon
 
 
 class ParamGroupError(UsageError):
-    """A group of parameters that cannot be trained as it says."""
+    """A parameter group of the recipe that matches no parameter, or whose optimizer does not fit its parameters."""
 
     doing = "train"
 
 
-class Way(NamedTuple):
-    """How a parameter is trained."""
+class ParamGroup(NamedTuple):
+    """Settings shared by the parameters of one group of an optimizer."""
 
     muon: bool
     lr: float
-    """Peak."""
+    """Peak learning rate."""
     weight_decay: float
 
 
 def optimizers(model: GPT, recipe: Train, muon_dtype: torch.dtype = torch.bfloat16) -> list[Optimizer]:
-    """The optimisers that together move every parameter of `model` once. muon_dtype: of Muon's products.
+    """Optimizers that together update every parameter of `model` once. muon_dtype: of Muon's matrix products.
 
-    Each of their groups carries its `peak` learning rate, of which `set_rate` takes a share. Raises ParamGroupError.
+    Each parameter group has its `peak` learning rate, which `set_lr_factor` scales. Raises ParamGroupError.
     """
     parameters = dict(model.named_parameters())
-    chosen = assign(list(parameters), recipe.groups)
-    ways: defaultdict[Way, list[nn.Parameter]] = defaultdict(list)
+    chosen = assign_groups(list(parameters), recipe.groups)
+    groups: defaultdict[ParamGroup, list[nn.Parameter]] = defaultdict(list)
     for name, parameter in parameters.items():
-        ways[_way(name, parameter, recipe, chosen.get(name))].append(parameter)
+        groups[_param_group(name, parameter, recipe, chosen.get(name))].append(parameter)
     adamw, muon = (
         [
-            {"params": held, "lr": way.lr, "weight_decay": way.weight_decay}
-            for way, held in ways.items()
-            if way.muon == is_muon
+            {"params": members, "lr": group.lr, "weight_decay": group.weight_decay}
+            for group, members in groups.items()
+            if group.muon == is_muon
         ]
         for is_muon in (False, True)
     )
     made: list[Optimizer] = []
-    if adamw:  # fused exists on the CPU too, 2 to 5 % of a step (shape 6/6/384)
+    if adamw:  # fused saves 2 to 5 % of a step on the CPU, too (shape 6/6/384)
         made.append(AdamW(adamw, betas=(recipe.beta1, recipe.beta2), fused=True))
     if muon:
         made.append(Muon(muon, ns_steps=recipe.muon_iterations, dtype=muon_dtype))
-    for group in (group for optimizer in made for group in optimizer.param_groups):
-        group["peak"] = group["lr"]
+    for param_group in (group for optimizer in made for group in optimizer.param_groups):
+        param_group["peak"] = param_group["lr"]
     return made
 
 
-def multiply_in(optimizers: Iterable[Optimizer], dtype: torch.dtype) -> None:
-    """Let Muon, where it is one of `optimizers`, make its products in `dtype` from now on."""
+def set_muon_dtype(optimizers: Iterable[Optimizer], dtype: torch.dtype) -> None:
+    """Set the dtype of Muon's matrix products, if Muon is one of `optimizers`."""
     for optimizer in optimizers:
         if isinstance(optimizer, Muon):
             optimizer.dtype = dtype
 
 
-def set_rate(optimizers: Iterable[Optimizer], share: float) -> None:
-    """Make the learning rate of every group this share of its peak."""
+def set_lr_factor(optimizers: Iterable[Optimizer], factor: float) -> None:
+    """Set the learning rate of every parameter group to `factor` times its peak."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            group["lr"] = share * group["peak"]
+            group["lr"] = factor * group["peak"]
 
 
-def assign(names: Sequence[str], groups: Sequence[Group]) -> dict[str, Group]:
-    """Which of `groups` each parameter is in, by its name: the first that matches.
+def assign_groups(names: Sequence[str], groups: Sequence[Group]) -> dict[str, Group]:
+    """The first of `groups` whose pattern matches, by parameter name; parameters without a match are left out.
 
-    Raises ParamGroupError for one without.
+    Raises ParamGroupError for a group without parameters.
     """
     chosen: dict[str, Group] = {}
     for number, group in enumerate(groups):
@@ -98,8 +98,8 @@ def assign(names: Sequence[str], groups: Sequence[Group]) -> dict[str, Group]:
     return chosen
 
 
-def _way(name: str, parameter: nn.Parameter, recipe: Train, group: Group | None) -> Way:
-    # embeddings and an output layer are tables of vectors, not maps between them: Muon only where asked for
+def _param_group(name: str, parameter: nn.Parameter, recipe: Train, group: Group | None) -> ParamGroup:
+    # embeddings and the output layer are tables of vectors, not linear maps: Muon only if the recipe says so
     muon = recipe.optimizer == "muon" and parameter.dim() == 2 and name.startswith("h.")
     lr = decay = None
     if group is not None:
@@ -107,7 +107,7 @@ def _way(name: str, parameter: nn.Parameter, recipe: Train, group: Group | None)
         lr, decay = group.lr, group.weight_decay
     if muon and parameter.dim() != 2:
         raise ParamGroupError(
-            f"Muon turns matrices, and {name} has {plural(parameter.dim(), 'dimension')}",
+            f"Muon updates matrices, and {name} has {plural(parameter.dim(), 'dimension')}",
             where="train.groups",
             todo='let the pattern match matrices only, such as "h.*.c_fc.weight", or set optimizer = "adamw"',
         )
@@ -115,8 +115,8 @@ def _way(name: str, parameter: nn.Parameter, recipe: Train, group: Group | None)
         lr = recipe.muon_lr if muon else recipe.lr
     if decay is None:
         decay = recipe.weight_decay
-    # norms and biases have no scale of their own that could grow too large
-    return Way(muon, lr, decay if parameter.dim() >= 2 else 0.0)
+    # no weight decay on norms and biases, as usual
+    return ParamGroup(muon, lr, decay if parameter.dim() >= 2 else 0.0)
 
 
 def _near(pattern: str, names: Sequence[str]) -> list[str]:

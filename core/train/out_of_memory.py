@@ -1,4 +1,4 @@
-"""Memory that runs out in the training: met with smaller pieces."""
+"""Running out of memory during training: retry with smaller micro-batches."""
 
 from __future__ import annotations
 
@@ -16,18 +16,20 @@ class TrainingMemoryError(LlmtuiError):
     doing = "train"
 
 
-def halving(work: Callable[[int], T], size: int, undo: Callable[[], object] = lambda: None) -> tuple[T, int]:
-    """What `work(size)` returns and the size, which is halved as often as memory runs out.
+def halve_on_out_of_memory(
+    function: Callable[[int], T], size: int, reset: Callable[[], object] = lambda: None
+) -> tuple[T, int]:
+    """The result of `function(size)` and the size used, which is halved each time memory runs out.
 
-    undo: called before each new try. What runs out at size 1 is raised.
+    reset: called before each retry. Raises the out-of-memory error of size 1.
     """
     while True:
         try:
-            return work(size), size
+            return function(size), size
         except (RuntimeError, MemoryError) as error:
             if size == 1 or not is_out_of_memory(error):
                 raise
-        # only out here are the error and the tensors in its frames gone
+        # outside the handler: there the error would keep the tensors of its frames alive
         size = -(-size // 2)
-        undo()
+        reset()
         torch.cuda.empty_cache()

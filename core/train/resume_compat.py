@@ -1,4 +1,4 @@
-"""What of a recipe may change between two attempts at one run, and what may not. Imports no torch."""
+"""Which recipe fields may change when a run is resumed, and which may not. Imports no torch."""
 
 from __future__ import annotations
 
@@ -14,53 +14,53 @@ from core.storage.artifact import Artifact, NewerVersionError
 
 FIXED = {
     "model": "the weights are of that model",
-    "train.batch_size": "the place in the text is counted in batches of that size",
-    "train.seed": "the order of the text hangs on it",
+    "train.batch_size": "the position in the text is counted in batches of that size",
+    "train.seed": "the order of the text depends on it",
     "train.mask": "it would be another task",
     "train.mask_share": "it would be another task",
-    "train.optimizer": "its averages are of that optimizer",
-    "train.groups": "the averages are of those optimizers",
+    "train.optimizer": "its state is of that optimizer",
+    "train.groups": "the optimizer state is of those groups",
     "train.evaluate_tokens": "losses on slices of another size cannot be compared",
     "source": "it would be another text",
     "preprocess": "it would be another text",
     "tokenize": "it would be another vocabulary",
     "name": "the run's directory has it",
 }
-"""Fields, and sections of which every field, that must stay as they were, and why. All others may change."""
+"""Fields that must not change, with the reason; for a section, all of its fields. All others may change."""
 
 
 class ResumeConflictError(UsageError):
-    """Something has changed that the training cannot go on with."""
+    """Text, vocabulary or a field in `FIXED` has changed since the checkpoint was saved."""
 
     doing = "go on with this run"
 
 
 class NewerCheckpointError(NewerVersionError):
-    """The newest checkpoint is of a later version: to pass over it would lose what that one has done."""
+    """The newest checkpoint was saved by a later version: skipping it would lose its progress."""
 
     doing = "go on with this run"
 
 
-class Change(Struct, frozen=True, kw_only=True):
-    """A field that has another value than before."""
+class RecipeChange(Struct, frozen=True, kw_only=True):
+    """A recipe field whose value has changed."""
 
     field: str
-    """With its section: "train.lr"; of a group of parameters "train.groups[0].lr"."""
+    """With its section, as "train.lr"; for a parameter group "train.groups[0].lr"."""
     old: Any
     new: Any
     why_not: str
-    """Why it must not change; empty where it may."""
+    """Why it must not change; empty if it may."""
 
     def __str__(self) -> str:
         return f"{self.field} {_words(self.old)} → {_words(self.new)}"
 
 
-def changes(old: Struct, new: Struct, section: str = "") -> list[Change]:
-    """What is different in `new`, a recipe or the part of one that `section` names."""
+def recipe_changes(old: Struct, new: Struct, section: str = "") -> list[RecipeChange]:
+    """The fields that differ between two recipes, or between two tables of the name `section`."""
     return list(_changes(old, new, section))
 
 
-def _changes(old: Struct, new: Struct, section: str) -> Iterator[Change]:
+def _changes(old: Struct, new: Struct, section: str) -> Iterator[RecipeChange]:
     for name in old.__struct_fields__:
         before, after = getattr(old, name), getattr(new, name)
         field = f"{section}.{name}" if section else name
@@ -75,11 +75,11 @@ def _changes(old: Struct, new: Struct, section: str) -> Iterator[Change]:
                 yield from _changes(one, other, f"{field}[{number}]")
         else:
             why_not = FIXED.get(field) or FIXED.get(section, "")
-            yield Change(field=field, old=before, new=after, why_not=why_not)
+            yield RecipeChange(field=field, old=before, new=after, why_not=why_not)
 
 
-def refuse(found: list[Change], where: str) -> None:
-    """Raise ResumeConflictError where one of the changes must not be, naming every such field with both values."""
+def reject_forbidden(found: list[RecipeChange], where: str) -> None:
+    """Raise ResumeConflictError if one of the changes is not allowed, naming every such field with both values."""
     wrong = [change for change in found if change.why_not]
     if wrong:
         raise ResumeConflictError(
@@ -90,19 +90,21 @@ def refuse(found: list[Change], where: str) -> None:
         )
 
 
-def since(checkpoint: Artifact, recipe: Recipe, tokens: Artifact) -> list[Change]:
-    """What may change and has since `checkpoint` was saved.
+def changes_since_checkpoint(checkpoint: Artifact, recipe: Recipe, tokens: Artifact) -> list[RecipeChange]:
+    """The allowed changes of the recipe since `checkpoint` was saved.
 
-    Raises ResumeConflictError where something else has, and NewerCheckpointError where the checkpoint's recipe is of
-    a later version.
+    Raises ResumeConflictError if anything else has changed, NewerCheckpointError if the checkpoint's recipe is of a
+    later version.
     """
     where = str(checkpoint.path)
     vocabularies = [artifact.manifest.files.get("vocabulary.json") for artifact in (checkpoint, tokens)]
     if len({file.sha256 for file in vocabularies if file}) > 1:
-        raise _other_tokens("the vocabulary is another one than that of its checkpoint", where)
+        raise _tokens_changed("the vocabulary is another one than that of its checkpoint", where)
     if checkpoint.manifest.inputs.get("tokens", tokens.content()) != tokens.content():
-        raise _other_tokens("its text has changed: the tokens are not those that its checkpoint was trained on", where)
-    found: list[Change] = []
+        raise _tokens_changed(
+            "its text has changed: the tokens are not those that its checkpoint was trained on", where
+        )
+    found: list[RecipeChange] = []
     for section, kind in (("model", Model), ("train", Train)):
         if section not in checkpoint.manifest.recipe:
             continue
@@ -115,12 +117,12 @@ def since(checkpoint: Artifact, recipe: Recipe, tokens: Artifact) -> list[Change
                 where=where,
                 todo="update llmtui",
             ) from None
-        found += changes(before, getattr(recipe, section), section)
-    refuse(found, where)
+        found += recipe_changes(before, getattr(recipe, section), section)
+    reject_forbidden(found, where)
     return found
 
 
-def _other_tokens(what: str, where: str) -> ResumeConflictError:
+def _tokens_changed(what: str, where: str) -> ResumeConflictError:
     return ResumeConflictError(
         what,
         where=where,

@@ -1,4 +1,4 @@
-"""Texts that the model writes while it is trained."""
+"""Texts that the model generates during training."""
 
 from __future__ import annotations
 
@@ -10,26 +10,29 @@ from core.recipe.sampling import Sampling
 from core.recipe.schema import Recipe
 from core.sample.stream import write
 from core.tokenize.vocabulary import Vocabulary
-from core.train.commands import Draw
+from core.train.commands import GenerateSample
 
 
-def wanted(recipe: Recipe, step: int, draw: Draw) -> GeneratedSample:
-    """What to draw at `step`, still without its text: what `draw` leaves open is the recipe's, prompts in turn."""
-    usual = recipe.sample
-    prompt = usual.prompts[(step // recipe.train.sample_every) % len(usual.prompts)]
+def resolve_sample(recipe: Recipe, step: int, request: GenerateSample) -> GeneratedSample:
+    """The sample to generate at `step`, without its text: missing fields of `request` are taken from the recipe.
+
+    The prompts of the recipe are taken in turn.
+    """
+    defaults = recipe.sample
+    prompt = defaults.prompts[(step // recipe.train.sample_every) % len(defaults.prompts)]
     return GeneratedSample(
         step=step,
-        prompt=prompt if draw.prompt is None else draw.prompt,
+        prompt=prompt if request.prompt is None else request.prompt,
         text="",
-        temperature=usual.temperature if draw.temperature is None else draw.temperature,
-        top_k=usual.top_k if draw.top_k is None else draw.top_k,
-        top_p=usual.top_p if draw.top_p is None else draw.top_p,
-        seed=usual.seed if draw.seed is None else draw.seed,
+        temperature=defaults.temperature if request.temperature is None else request.temperature,
+        top_k=defaults.top_k if request.top_k is None else request.top_k,
+        top_p=defaults.top_p if request.top_p is None else request.top_p,
+        seed=defaults.seed if request.seed is None else request.seed,
     )
 
 
-def drawn(model: GPT, vocabulary: Vocabulary, sample: GeneratedSample, usual: Sampling) -> GeneratedSample:
-    """`sample` with its text, which continues its prompt; what it does not say of the drawing is as `usual`."""
-    said = {name: getattr(sample, name) for name in ("temperature", "top_k", "top_p", "seed")}
-    sampling = msgspec.structs.replace(usual, **said)
+def generate_sample(model: GPT, vocabulary: Vocabulary, sample: GeneratedSample, defaults: Sampling) -> GeneratedSample:
+    """`sample` with a text that continues its prompt. defaults: settings that a Sample does not have."""
+    settings = {name: getattr(sample, name) for name in ("temperature", "top_k", "top_p", "seed")}
+    sampling = msgspec.structs.replace(defaults, **settings)
     return msgspec.structs.replace(sample, text=write(model, vocabulary, sample.prompt, sampling))

@@ -1,4 +1,4 @@
-"""How far the training is, when it ends, and the learning rate on the way: pure functions."""
+"""Progress of a training, its limits, its intervals, and the learning-rate schedule: pure functions."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ import math
 from core.recipe.schema import Train
 
 DEFAULT_MINUTES = 5.0
-"""How long a recipe without any limit trains."""
+"""Time limit of a recipe without any limit."""
 
-
-OFTEN = 30.0
-"""Seconds between two evaluations, samples or checkpoints, at most, that a recipe leaves to the clock."""
-RARELY = 0.25
-"""Share of the training so far that lies between them once that is more."""
+MIN_INTERVAL_SECONDS = 30.0
+"""Minimum time between two evaluations, samples or checkpoints by the clock, if the recipe sets none."""
+MIN_INTERVAL_SHARE = 0.25
+"""Minimum of the same, as a share of the training so far."""
 
 
 def limits(recipe: Train) -> dict[str, float]:
@@ -23,13 +22,13 @@ def limits(recipe: Train) -> dict[str, float]:
 
 
 def progress(recipe: Train, *, steps: int, tokens: int, seconds: float) -> float:
-    """Share of the training done, 0 to 1, by whichever limit is nearest. Exactly 1 ends it."""
+    """Share of the training done, 0 to 1, by the nearest limit. Exactly 1 ends it."""
     done = {"steps": steps, "tokens": tokens, "minutes": seconds / 60}
     return min(1.0, max(done[unit] / limit for unit, limit in limits(recipe).items()))
 
 
-def reached(recipe: Train, *, steps: int, tokens: int, seconds: float) -> str:
-    """Which limit is reached, in words; empty while none is."""
+def reached_limit(recipe: Train, *, steps: int, tokens: int, seconds: float) -> str:
+    """Which limit is reached, in words; empty if none is."""
     done = {"steps": steps, "tokens": tokens, "minutes": seconds / 60}
     for unit, limit in limits(recipe).items():
         if done[unit] / limit >= 1:
@@ -38,21 +37,21 @@ def reached(recipe: Train, *, steps: int, tokens: int, seconds: float) -> str:
 
 
 class Interval:
-    """When something that happens again and again is due: every so many steps, and by the clock where that is sooner.
+    """When a recurring action is due: every so many steps, or by the clock if that is sooner.
 
-    The clock is the training's, which stands still in pauses and is the same for all ranks. Steps count from the first
-    of the training, so that what a run does at a step does not depend on what came by the clock.
+    The clock is that of the training: it stops during pauses and is the same for all ranks. Steps are counted from the
+    beginning of the training, so that the actions at a step do not depend on earlier ones by the clock.
     """
 
     def __init__(self, steps: int, minutes: float | None, *, seconds: float) -> None:
-        """steps, minutes: as the recipe has them. seconds: of training so far."""
+        """steps, minutes: as in the recipe. seconds: of training so far."""
         self._steps, self._minutes, self._last = steps, minutes, seconds
 
     def by_steps(self, step: int) -> bool:
         return step % self._steps == 0
 
     def due(self, step: int, seconds: float) -> bool:
-        """Whether it has to happen now, after `step` steps and `seconds` of training."""
+        """Whether the action is due after `step` steps and `seconds` of training."""
         wait = _wait(self._minutes, self._last)
         return self.by_steps(step) or (wait > 0 and seconds - self._last >= wait)
 
@@ -60,35 +59,36 @@ class Interval:
         self._last = seconds
 
 
-def times(steps: int, minutes: float | None, *, taken: float, step: float) -> float:
-    """How often it happens in `taken` steps of `step` seconds each, about, where `Interval` says when."""
-    seconds, by_steps = taken * step, steps * step
-    if minutes is not None or by_steps <= OFTEN:
-        return seconds / min(by_steps, 60 * minutes if minutes else math.inf)
-    # the same wait at first, a longer one after each, and that of the steps in the end
-    longer, longest = OFTEN / RARELY, by_steps / RARELY
-    count = min(seconds, longer) / OFTEN + math.log(min(max(seconds, longer), longest) / longer) / RARELY
-    return count + max(0.0, seconds - longest) / by_steps
+def expected_occurrences(every: int, minutes: float | None, *, steps: float, seconds: float) -> float:
+    """About how often an action with such an `Interval` is due within `steps` steps of `seconds` each."""
+    total, by_steps = steps * seconds, every * seconds
+    if minutes is not None or by_steps <= MIN_INTERVAL_SECONDS:
+        return total / min(by_steps, 60 * minutes if minutes else math.inf)
+    # three phases: constant intervals, then intervals that grow with the training, then those of the steps
+    growing, constant = MIN_INTERVAL_SECONDS / MIN_INTERVAL_SHARE, by_steps / MIN_INTERVAL_SHARE
+    count = min(total, growing) / MIN_INTERVAL_SECONDS
+    count += math.log(min(max(total, growing), constant) / growing) / MIN_INTERVAL_SHARE
+    return count + max(0.0, total - constant) / by_steps
 
 
 def _wait(minutes: float | None, last: float) -> float:
-    """Seconds of training from the last time to the next; 0: it never comes."""
-    return max(OFTEN, RARELY * last) if minutes is None else 60 * minutes
+    """Seconds of training between the last occurrence and the next one by the clock; 0: never."""
+    return max(MIN_INTERVAL_SECONDS, MIN_INTERVAL_SHARE * last) if minutes is None else 60 * minutes
 
 
-def rate(recipe: Train, done: float) -> float:
-    """Share of the peak learning rate at the share `done` of the training, both 0 to 1.
+def lr_factor(recipe: Train, done: float) -> float:
+    """Factor of the peak learning rate, 0 to 1, when the share `done` (0 to 1) of the training is done.
 
-    A straight warm-up, then what `recipe.schedule` says: constant; cosine (Loshchilov & Hutter 2017, arXiv
-    1608.03983); wsd, warm-up, stable, decay (arXiv 2404.06395), whose fall begins no earlier than the warm-up ends.
+    Linear warm-up, then `recipe.schedule`: constant; cosine (Loshchilov & Hutter 2017, arXiv 1608.03983); or
+    warmup-stable-decay, wsd (arXiv 2404.06395), whose decay starts no earlier than the warm-up ends.
     """
     if done < recipe.warmup:
-        # never zero: the first step has to count, and its share of the training is not known yet
+        # never zero: the first step has to have an effect, and its share of the training is not known yet
         return max(0.01, done / recipe.warmup)
     if recipe.schedule == "constant":
         return 1.0
     if recipe.schedule == "cosine":
-        along = (done - recipe.warmup) / (1 - recipe.warmup)
-        return recipe.lr_final + (1 - recipe.lr_final) * 0.5 * (1 + math.cos(math.pi * along))
+        position = (done - recipe.warmup) / (1 - recipe.warmup)
+        return recipe.lr_final + (1 - recipe.lr_final) * 0.5 * (1 + math.cos(math.pi * position))
     start = max(recipe.warmup, 1 - recipe.cooldown)
     return 1.0 if done <= start else 1.0 - (1 - recipe.lr_final) * (done - start) / (1 - start)

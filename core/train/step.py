@@ -1,4 +1,4 @@
-"""One step of the optimisers: a batch in pieces that fit the memory, and gradients that do not depend on the pieces."""
+"""One training step: gradient accumulation over micro-batches, reduction over ranks, and the optimizer step."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from core.model.gpt import GPT
 from core.model.objectives import Examples
 from core.recipe.schema import Train
 from core.train import foreach
-from core.train.checkpoint import put_random_states, random_states
-from core.train.distributed import Ranks
-from core.train.out_of_memory import halving
+from core.train.checkpoint import get_random_states, set_random_states
+from core.train.distributed import ProcessGroup
+from core.train.out_of_memory import halve_on_out_of_memory
 
 
-class Sums(NamedTuple):
-    """What a step found, over all ranks."""
+class StepTotals(NamedTuple):
+    """The result of accumulation, over all ranks."""
 
     loss: float
-    """Nats per place with a target."""
-    norm: float
-    """Of the gradient of the mean loss."""
-    places: float
-    """With a target; the gradients are still sums over them."""
+    """Mean, in nats per target position."""
+    grad_norm: float
+    """Norm of the gradient of the mean loss, before clipping."""
+    positions: float
+    """Number of target positions. The gradients are still sums over them."""
 
     @property
     def finite(self) -> bool:
-        return math.isfinite(self.loss) and math.isfinite(self.norm)
+        return math.isfinite(self.loss) and math.isfinite(self.grad_norm)
 
 
-def accumulate(model: GPT, batch: Examples, micro_batch: int, recipe: Train) -> Tensor:
-    """Add the gradients of the *sum* of `batch`'s losses to those of `model`, `micro_batch` sequences at a time.
+def accumulate_gradients(model: GPT, batch: Examples, micro_batch: int, recipe: Train) -> Tensor:
+    """Add the gradients of the *summed* loss of `batch` to `model`, `micro_batch` sequences at a time.
 
-    Returns the sum of the losses in nats. Sums, so that every place counts alike however they are divided into pieces
-    and ranks; the device is not waited for.
+    Returns the sum of the losses in nats, a scalar on the model's device, without synchronising it. Sums rather than
+    means, so that every position has the same weight however the batch is split into micro-batches and ranks.
     """
     nats = torch.zeros((), device=model.device)
     for ids, targets, weights in batch.micro_batches(micro_batch, model.device):
@@ -48,42 +48,42 @@ def accumulate(model: GPT, batch: Examples, micro_batch: int, recipe: Train) -> 
     return nats
 
 
-def accumulate_what_fits(model: GPT, batch: Examples, micro_batch: int, recipe: Train) -> tuple[Tensor, int]:
-    """`accumulate`, and the micro-batch it was done with: where memory runs out, a half, a quarter, ... of this one.
+def accumulate_within_memory(model: GPT, batch: Examples, micro_batch: int, recipe: Train) -> tuple[Tensor, int]:
+    """`accumulate_gradients`, halving `micro_batch` each time memory runs out; also returns the micro-batch used.
 
-    All is then done again with the same random numbers. What runs out with one sequence at a time is raised.
+    Each attempt starts from zero gradients and the same random state. Raises the out-of-memory error of one sequence.
     """
-    before = random_states()
+    random_states = get_random_states()
 
-    def again() -> None:
+    def reset() -> None:
         model.zero_grad(set_to_none=True)
-        put_random_states(before)
+        set_random_states(random_states)
 
-    return halving(lambda size: accumulate(model, batch, size, recipe), micro_batch, again)
+    return halve_on_out_of_memory(lambda size: accumulate_gradients(model, batch, size, recipe), micro_batch, reset)
 
 
-def add_up(model: GPT, nats: Tensor, places: int, ranks: Ranks) -> Sums:
-    """Bring together what every rank has accumulated. Waits for the device, once a step."""
+def reduce_gradients(model: GPT, nats: Tensor, positions: int, group: ProcessGroup) -> StepTotals:
+    """Sum gradients, losses and target positions over all ranks. Synchronises the device, once per step."""
     gradients = _gradients(model)
-    totals = torch.stack([nats, torch.tensor(float(places)).to(nats)])
-    ranks.sum([*gradients, totals])
+    totals = torch.stack([nats, torch.tensor(float(positions)).to(nats)])
+    group.all_reduce([*gradients, totals])
     norm = torch.nn.utils.get_total_norm(gradients)
     total, count, length = torch.cat([totals, norm.view(1)]).tolist()
     count = max(1.0, count)
-    return Sums(total / count, length / count, count)
+    return StepTotals(total / count, length / count, count)
 
 
-def move(model: GPT, optimizers: Sequence[Optimizer], sums: Sums, clip: float) -> None:
-    """Turn the summed gradients into those of the mean, no longer than `clip` (0: as long as they are), and step."""
-    shorter = min(1.0, clip / (sums.norm + 1e-6)) if clip else 1.0
-    foreach.multiply_(_gradients(model), shorter / sums.places)
+def optimizer_step(model: GPT, optimizers: Sequence[Optimizer], totals: StepTotals, clip: float) -> None:
+    """Divide the summed gradients by the target positions, clip their norm to `clip` (0: no clipping), and step."""
+    scale = min(1.0, clip / (totals.grad_norm + 1e-6)) if clip else 1.0
+    foreach.multiply_(_gradients(model), scale / totals.positions)
     for optimizer in optimizers:
         optimizer.step()
     model.zero_grad(set_to_none=True)
 
 
 def _gradients(model: GPT) -> list[Tensor]:
-    """Those of all parameters, zero where a rank had nothing to learn from."""
+    """Gradients of all parameters; zeros on a rank that had no target for one."""
     for parameter in model.parameters():
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)

@@ -1,8 +1,8 @@
-"""How many threads of the processor a training takes: fewer while others have the cores, where that is faster.
+"""How many CPU threads a training uses: fewer while other processes are busy, where that is faster.
 
-The threads of one matrix product wait for each other, so that one which has to share its core holds up all: beside
-one busy neighbour two threads on two cores are slower than one alone. Which number is faster is measured, for a
-second at a time; when it is worth measuring is seen from what others take of the processor.
+The threads of one matrix product wait for each other, so that one thread which has to share its core delays all: next
+to one busy process two threads on two cores are slower than one. Which number is faster is measured, for a second at a
+time; the CPU time of other processes says when measuring is worthwhile.
 """
 
 from __future__ import annotations
@@ -12,89 +12,105 @@ import time
 from typing import NamedTuple
 
 import psutil
+import torch
 
-WINDOW = 1.0
-"""Seconds of steps that are compared, at least."""
-STEPS = 3
-"""Steps in them, at least. One more comes before: the first with another number of threads has to start them."""
-FASTER = 1.1
-"""How many times as fast another number has to be to be taken: others come and go, and so does the speed."""
-SPARE = 0.25
-"""Cores that others may take without counting: systems are never quite idle."""
-WAIT, LONGEST = 10.0, 160.0
-"""Seconds until the next try after one that was not faster, doubled with each up to the longest."""
+from core.recipe.schema import Train
+from core.train.schedule import limits
+
+WINDOW_SECONDS = 1.0
+"""Minimum duration of the steps that are compared."""
+WINDOW_STEPS = 3
+"""Minimum number of them. One more comes first: after a change it has to start its threads."""
+MIN_SPEEDUP = 1.1
+"""Speedup from which another number of threads is taken: the load varies, and so does the speed."""
+IGNORED_CORES = 0.25
+"""Cores that other processes may use without effect: a system is never quite idle."""
+RETRY_SECONDS, MAX_RETRY_SECONDS = 10.0, 160.0
+"""Time until the next trial after one that was not faster; doubled each time up to the maximum."""
 
 
-class Load(NamedTuple):
-    """Seconds so far, as clocks that only differences are taken of."""
+class CpuTimes(NamedTuple):
+    """Readings of three clocks, in seconds."""
 
     wall: float
     busy: float
-    """All processors together, with everybody."""
+    """CPU time of all processes on all cores."""
     own: float
-    """Of `busy`, this process."""
+    """CPU time of this process."""
 
-    def others(self, before: Load) -> float:
-        """Cores that others have taken since `before`."""
+    def cores_used_by_others(self, before: CpuTimes) -> float:
+        """Average number of cores that other processes have used since `before`."""
         taken = (self.busy - before.busy) - (self.own - before.own)
         return max(0.0, taken / max(self.wall - before.wall, 1e-9))
 
 
-def load() -> Load:
-    """The machine's clocks at this moment; takes 0.1 ms."""
+def cpu_times() -> CpuTimes:
+    """The readings now; takes 0.1 ms."""
     times = psutil.cpu_times()
     idle = times.idle + getattr(times, "iowait", 0.0)
-    # on Linux `user` has in it what guests take
+    # on Linux `user` includes the time of guests
     busy = sum(times) - idle - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
-    return Load(time.monotonic(), busy, time.process_time())
+    return CpuTimes(time.monotonic(), busy, time.process_time())
 
 
-class Threads:
-    """Decides after each step with how many threads the next one is made. most: cores there are."""
+def make_thread_tuner(recipe: Train, device: str, world_size: int) -> ThreadTuner | None:
+    """A tuner for a training on `device`; None if its number of threads must not change.
 
-    def __init__(self, most: int, at: Load) -> None:
-        self.most = self.now = most
-        self._before: tuple[int, float] | None = None
-        """While another number is tried: the one it is tried instead of, and seconds a step took with that."""
-        self._wait, self._next_try = WAIT, -math.inf
-        self._wanted = most
-        """By what others took in the last window: when they come within one, it is of both kinds."""
-        self._begin(at)
+    A training limited by time is not reproducible anyway; the others are, to the bit.
+    """
+    free = recipe.threads is None and "minutes" in limits(recipe)
+    threads = torch.get_num_threads()
+    return ThreadTuner(threads, cpu_times()) if device == "cpu" and world_size == 1 and free and threads > 1 else None
 
-    def _begin(self, at: Load) -> None:
-        self._since, self._seconds, self._steps = at, 0.0, -1
 
-    def after(self, seconds: float, at: Load) -> bool:
-        """Count a step of `seconds` that ended at `at`. Whether another number than before was found to be faster."""
+class ThreadTuner:
+    """Decides after each step how many threads the next one uses. most: number of cores."""
+
+    def __init__(self, most: int, now: CpuTimes) -> None:
+        self.most = self.threads = most
+        self._trial_of: tuple[int, float] | None = None
+        """During a trial: the number of threads before it, and the seconds per step with that number."""
+        self._retry_seconds, self._next_trial = RETRY_SECONDS, -math.inf
+        self._free_cores = most
+        """Cores left by other processes in the last window. A window in which that changes is a mixture."""
+        self._start_window(now)
+
+    def _start_window(self, now: CpuTimes) -> None:
+        self._window_start, self._seconds, self._steps = now, 0.0, -1
+
+    def record_step(self, seconds: float, now: CpuTimes) -> bool:
+        """Count a step of `seconds` that ended at `now`. Returns whether a trial has just shown a speedup."""
         self._steps += 1
-        if self._steps == 0:  # the first with this number
-            self._since = at
+        if self._steps == 0:  # the first step with this number of threads
+            self._window_start = now
             return False
         self._seconds += seconds
-        if self._seconds < WINDOW or self._steps < STEPS:
+        if self._seconds < WINDOW_SECONDS or self._steps < WINDOW_STEPS:
             return False
-        pace, others = self._seconds / self._steps, at.others(self._since)
-        self._begin(at)
-        if self._before is not None:
-            return self._decide(pace, at.wall)
-        before, self._wanted = self._wanted, max(1, min(self.most, self.most - math.ceil(others - SPARE)))
-        if self._wanted == before != self.now and at.wall >= self._next_try:
-            self._before, self.now = (self.now, pace), before
+        seconds_per_step, others = self._seconds / self._steps, now.cores_used_by_others(self._window_start)
+        self._start_window(now)
+        if self._trial_of is not None:
+            return self._finish_trial(seconds_per_step, now.wall)
+        free = self.most - math.ceil(others - IGNORED_CORES)
+        before, self._free_cores = self._free_cores, max(1, min(self.most, free))
+        if self._free_cores == before != self.threads and now.wall >= self._next_trial:
+            self._trial_of, self.threads = (self.threads, seconds_per_step), before
         return False
 
-    def _decide(self, pace: float, wall: float) -> bool:
-        assert self._before is not None
-        (number, before), self._before = self._before, None
-        if pace * FASTER <= before:
-            self._wait = WAIT
+    def _finish_trial(self, seconds_per_step: float, wall: float) -> bool:
+        assert self._trial_of is not None
+        (threads, before), self._trial_of = self._trial_of, None
+        if seconds_per_step * MIN_SPEEDUP <= before:
+            self._retry_seconds = RETRY_SECONDS
             return True
-        self.now = number
-        self._next_try, self._wait = wall + self._wait, min(LONGEST, 2 * self._wait)
+        self.threads = threads
+        self._next_trial = wall + self._retry_seconds
+        self._retry_seconds = min(MAX_RETRY_SECONDS, 2 * self._retry_seconds)
         return False
 
-    def words(self) -> str:
-        """What to say of the number now taken."""
-        threads = f"{self.now} thread{'s' * (self.now != 1)}"
-        if self.now == self.most:
+    def message(self) -> str:
+        """The note for the number of threads now in use."""
+        threads = f"{self.threads} thread{'s' * (self.threads != 1)}"
+        if self.threads == self.most:
             return f"the processor is free again: the training takes {threads}"
         return f"others use the processor: the training takes {threads} of {self.most}, which is faster beside them"

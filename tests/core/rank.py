@@ -13,7 +13,7 @@ from core.recipe.schema import Recipe
 from core.storage.artifact import Artifact
 from core.train import checkpoint as checkpoints
 from core.train.commands import Stop
-from core.train.distributed import Ranks
+from core.train.distributed import ProcessGroup
 from core.train.trainer import Trainer
 from tests.core.training import CPU, train
 
@@ -39,25 +39,25 @@ class RankReport(Struct, frozen=True):
     """Whether every rank began with random numbers of its own."""
 
 
-def run(job: Job, ranks: Ranks) -> RankReport:
-    trainer = Trainer(job.recipe, Artifact.open(Path(job.tokens)), Path(job.directory), CPU, ranks)
-    states = {state["torch"].numpy().tobytes() for state in ranks.gather(checkpoints.random_states())}
-    asked = (Stop(),) if ranks.first else None
+def run(job: Job, group: ProcessGroup) -> RankReport:
+    trainer = Trainer(job.recipe, Artifact.open(Path(job.tokens)), Path(job.directory), CPU, group)
+    states = {state["torch"].numpy().tobytes() for state in group.gather_random_states(checkpoints.get_random_states())}
+    asked = (Stop(),) if group.is_main else None
     said = train(trainer, lambda metric: asked if metric.step == job.stop else None)
     return RankReport(
         losses=[event.loss for event in said if isinstance(event, Metric)],
         norms=[event.grad_norm for event in said if isinstance(event, Metric)],
         evaluations=[event.loss for event in said if isinstance(event, Evaluation)],
         step=trainer.state.step,
-        different=len(states) == ranks.count,
+        different=len(states) == group.world_size,
     )
 
 
 def main() -> None:
     jobs = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=list[Job])
-    with Ranks.join("cpu") as ranks:
-        told = [run(job, ranks) for job in jobs]
-        Path(f"{sys.argv[1]}.{ranks.index}").write_bytes(msgspec.json.encode(told))
+    with ProcessGroup.join("cpu") as group:
+        told = [run(job, group) for job in jobs]
+        Path(f"{sys.argv[1]}.{group.rank}").write_bytes(msgspec.json.encode(told))
 
 
 if __name__ == "__main__":

@@ -27,8 +27,8 @@ from core.storage.artifact import Artifact, seal
 from core.storage.workspace import Workspace
 from core.tokenize.shards import ShardError
 from core.train import checkpoint as checkpoints
-from core.train.commands import Checkpoint, Stop
-from core.train.resume_compat import FIXED, NewerCheckpointError, ResumeConflictError, changes
+from core.train.commands import SaveCheckpoint, Stop
+from core.train.resume_compat import FIXED, NewerCheckpointError, ResumeConflictError, recipe_changes
 from core.train.trainer import Trainer
 from tests.conftest import tiny_recipe, write_corpus
 from tests.core.stages import ROOT, made, remarks
@@ -95,7 +95,7 @@ def test_truncated_flipped_or_deleted_a_checkpoint_is_passed_over_and_its_damage
     data, dice = victim.read_bytes(), random.Random(name)
 
     def damage() -> str:
-        found, damaged = checkpoints.newest(two)
+        found, damaged = checkpoints.newest_checkpoint(two)
         assert found is not None and found.path.name == "step-00000020"
         (only,) = damaged
         assert only.startswith("step-00000030: ")
@@ -114,7 +114,7 @@ def test_truncated_flipped_or_deleted_a_checkpoint_is_passed_over_and_its_damage
     victim.unlink()
     assert named in damage()
     victim.write_bytes(data)
-    found, damaged = checkpoints.newest(two)
+    found, damaged = checkpoints.newest_checkpoint(two)
     assert found is not None and found.path.name == "step-00000030" and not damaged
 
 
@@ -124,7 +124,7 @@ def test_training_goes_on_from_the_newest_whole_checkpoint_and_clears_the_damage
     weights = two / "step-00000030" / "model.safetensors"
     weights.write_bytes(flipped(weights.read_bytes(), 8000))
     recipe = make("train.steps=40", "train.keep=2")
-    said = train(Trainer(recipe, tokens, two, CPU), lambda metric: (Checkpoint(),) if metric.step == 25 else None)
+    said = train(Trainer(recipe, tokens, two, CPU), lambda metric: (SaveCheckpoint(),) if metric.step == 25 else None)
     assert any("step-00000030: model.safetensors has changed" in note for note in remarks(said))
     assert next(of(Resumed, said)).step == 20
     # at step 25 the damaged one of step 30 neither pushes a whole one out nor is taken for the newest
@@ -172,7 +172,7 @@ def test_a_checkpoint_of_a_newer_version_is_neither_passed_over_nor_deleted(
 
 def test_retention_leaves_a_newer_versions_checkpoint_alone(two: Path) -> None:
     rewrite(two / "step-00000020", lambda manifest: manifest.update(schema=99))
-    checkpoints.retain(Artifact.open(two / "step-00000030"), keep=2)
+    checkpoints.delete_superseded(Artifact.open(two / "step-00000030"), keep=2)
     assert len(list(two.glob("step-*"))) == 2
 
 
@@ -201,7 +201,7 @@ def test_of_all_others_only_the_lowest_loss_on_the_slice_is_kept(
         path = Path(shutil.copytree(pair / "step-00000020", tmp_path / f"step-{step:08d}"))
         facts = {"step": step} | ({"slice_loss": loss} if loss else {})
         rewrite(path, lambda manifest, facts=facts: manifest.update(facts=facts))  # type: ignore[misc]
-    checkpoints.retain(Artifact.open(path), keep=2)
+    checkpoints.delete_superseded(Artifact.open(path), keep=2)
     assert steps_in(tmp_path) == kept
 
 
@@ -216,8 +216,8 @@ def test_a_checkpoint_says_what_it_is_of(pair: Path, make: Make, tokens: Artifac
 def test_each_rank_gets_its_own_random_state_back(make: Make, tokens: Artifact, tmp_path: Path) -> None:
     trainer = Trainer(make("train.steps=40"), tokens, tmp_path, CPU)
     ranks = [{"torch": torch.Generator().manual_seed(rank).get_state()} for rank in range(2)]
-    origin = checkpoints.Origin(trainer.recipe, tokens, "0" * 16)
-    snapshot = checkpoints.Snapshot.take(trainer.model, trainer.optimizers, trainer.state, origin, ranks=ranks)
+    origin = checkpoints.TrainingInputs(trainer.recipe, tokens, "0" * 16)
+    snapshot = checkpoints.Snapshot.take(trainer.model, trainer.optimizers, trainer.state, origin, random_states=ranks)
     saved = snapshot.write(tmp_path)
     assert saved.facts["world_size"] == 2
     for rank in range(2):
@@ -338,7 +338,7 @@ def test_a_vocabulary_that_is_deleted_meanwhile_costs_no_checkpoint(make: Make, 
 def test_the_room_that_is_asked_for_is_what_a_checkpoint_takes(make: Make, tokens: Artifact, tmp_path: Path) -> None:
     trainer = Trainer(make("train.steps=1", "model.n_embd=128"), tokens, tmp_path, CPU)
     train(trainer)
-    origin = checkpoints.Origin(trainer.recipe, tokens, "0" * 16)
+    origin = checkpoints.TrainingInputs(trainer.recipe, tokens, "0" * 16)
     size = checkpoints.Snapshot.take(trainer.model, trainer.optimizers, trainer.state, origin).size
     taken = sum(file.stat().st_size for file in (tmp_path / "step-00000001").iterdir())
     assert taken <= size <= 1.1 * taken
@@ -461,7 +461,7 @@ def test_what_may_not_change_is_named_with_both_values(
 
 def test_of_a_group_of_parameters_the_rate_may_change_and_who_is_in_it_may_not() -> None:
     def why(*groups: Group) -> dict[str, bool]:
-        found = changes(Train(groups=(Group(names="h.*", lr=0.1),)), Train(groups=groups), "train")
+        found = recipe_changes(Train(groups=(Group(names="h.*", lr=0.1),)), Train(groups=groups), "train")
         return {str(change): not change.why_not for change in found}
 
     assert why(Group(names="h.*", lr=0.2)) == {"train.groups[0].lr 0.1 → 0.2": True}

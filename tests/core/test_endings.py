@@ -14,11 +14,11 @@ import msgspec
 import pytest
 import torch
 
-from core.events import CheckpointSaved, Evaluation, Event, Metric, Note, Resumed
+from core.events import Evaluation, Event, Metric, Note, Resumed
 from core.recipe.schema import Recipe
 from core.storage.artifact import Artifact
-from core.train.commands import Checkpoint, Stop
-from core.train.not_finite import NonFiniteError
+from core.train.commands import SaveCheckpoint, Stop
+from core.train.non_finite import NonFiniteError
 from core.train.out_of_memory import TrainingMemoryError
 from core.train.trainer import Trainer
 from tests.core.stages import ROOT, notes
@@ -70,7 +70,7 @@ def test_checkpoints_that_somebody_asks_for_do_not_use_up_the_patience(
     tiny: Make, tokens: Artifact, tmp_path: Path
 ) -> None:
     trainer = Trainer(tiny("train.steps=1000", "train.patience=2", *IDLE), tokens, tmp_path, CPU)
-    said = train(trainer, lambda metric: (Checkpoint(),) if metric.step in (1, 2, 3) else None)
+    said = train(trainer, lambda metric: (SaveCheckpoint(),) if metric.step in (1, 2, 3) else None)
     assert [e.step for e in of(CheckpointSaved, said)] == [1, 2, 3, 10]
     assert trainer.state.step == 10
 

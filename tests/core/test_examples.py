@@ -18,7 +18,7 @@ from core.model.loss import IGNORE
 from core.model.objectives import Examples, Objective, diffusion_masking
 from core.recipe.schema import Model, Train
 from core.tokenize.shards import TokenStream, write_shard
-from core.train.evaluate import score
+from core.train.evaluate import evaluate_loss
 
 MASK = 50
 KINDS = [Train(mask="drawn", seed=7), Train(mask="fixed", seed=7)]
@@ -198,7 +198,7 @@ def stream(path: Path, count: int) -> TokenStream:
 def test_a_model_that_knows_nothing_scores_exactly_that_on_the_same_tokens(tmp_path: Path, objective: str) -> None:
     tokens, lengths = stream(tmp_path / "x.tokens", 1000), torch.arange(MASK)
     model = GPT(Model(objective=objective, n_layer=1, n_head=2, n_embd=16, block_size=32), MASK)  # type: ignore[arg-type]
-    found = score(model, tokens, lengths, batch_size=5, limit=10**6)
+    found = evaluate_loss(model, tokens, lengths, batch_size=5, limit=10**6)
     assert found.loss == pytest.approx(math.log(MASK), rel=1e-5)  # its head is zero: whatever is hidden costs as much
     assert (found.tokens, found.bytes) == (999, int(tokens.window(1, 999).sum()))
     assert found.bound == (objective == "masked")
@@ -211,7 +211,7 @@ def test_a_score_is_the_same_every_time_whatever_the_batches(tmp_path: Path, obj
     tokens, lengths = stream(tmp_path / "x.tokens", 1000), torch.ones(MASK, dtype=torch.int64)
     shape = Model(objective=objective, n_layer=1, n_head=2, n_embd=16, block_size=32, zero_init=False, dropout=0.5)  # type: ignore[arg-type]
     model = GPT(shape, MASK)
-    found = [score(model, tokens, lengths, batch_size=size, limit=700) for size in (1, 5, 5, 100)]
+    found = [evaluate_loss(model, tokens, lengths, batch_size=size, limit=700) for size in (1, 5, 5, 100)]
     assert found[1] == found[2]
     assert [one.tokens for one in found] == [700] * 4
     assert [one.nats for one in found] == pytest.approx([found[0].nats] * 4, rel=1e-5)
@@ -222,6 +222,6 @@ def test_a_slice_is_spread_over_the_text(tmp_path: Path) -> None:
     write_shard(path, [np.arange(1000, dtype=np.uint16)])
     model = GPT(Model(n_layer=1, n_head=2, n_embd=16, block_size=32), 1000)
     # bytes tell which tokens were looked at: 3 windows at the beginning, in the middle, at the end
-    found = score(model, TokenStream([path]), torch.arange(1000), batch_size=2, limit=96)
+    found = evaluate_loss(model, TokenStream([path]), torch.arange(1000), batch_size=2, limit=96)
     expected = sum(sum(range(start + 1, start + 33)) for start in (0, 483, 967))
     assert (found.tokens, found.bytes) == (96, expected)

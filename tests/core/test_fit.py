@@ -29,10 +29,10 @@ from core.storage.artifact import Artifact
 from core.storage.workspace import Workspace
 from core.train import memory_probe
 from core.train.commands import Stop
-from core.train.forecast import Timing, forecast
-from core.train.memory_probe import TrainingMemoryError, fitting, plan
+from core.train.memory_probe import TrainingMemoryError, choose_micro_batch, make_plan
 from core.train.optimizer import optimizers
 from core.train.trainer import Trainer
+from core.train.training_estimate import PassTimings, estimate_training
 
 CPU = Device(name="cpu", dtype=torch.float32, words="")
 SMALL = Recipe(
@@ -98,7 +98,7 @@ def test_what_is_said_to_fit_does_and_more_of_it_would_not(preset: str) -> None:
 def test_a_recipe_that_cannot_fit_says_what_would_before_anything_is_laid_out() -> None:
     recipe = load(overrides=["model.n_layer=1000", "model.n_embd=20000", "model.n_head=10"])
     with pytest.raises(TrainingMemoryError) as caught:
-        fitting(recipe, 4096, CPU)
+        choose_micro_batch(recipe, 4096, CPU)
     assert "GiB are free" in caught.value.what
     change = caught.value.todo.partition("--set ")[2].partition(" with")[0]
     assert change.startswith("model.")
@@ -106,10 +106,10 @@ def test_a_recipe_that_cannot_fit_says_what_would_before_anything_is_laid_out() 
 
 def test_a_micro_batch_that_is_asked_for_is_only_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = load(overrides=["train.micro_batch=3"])
-    assert fitting(recipe, 4096, CPU) == 3
+    assert choose_micro_batch(recipe, 4096, CPU) == 3
     monkeypatch.setattr(memory_probe, "available_memory", lambda: needed(recipe, 4096, 2, Room(bytes=0, itemsize=4)))
     with pytest.raises(TrainingMemoryError) as caught:
-        fitting(recipe, 4096, CPU)
+        choose_micro_batch(recipe, 4096, CPU)
     assert "--set train.micro_batch=" in caught.value.todo
 
 
@@ -117,13 +117,13 @@ def planned(recipe: Recipe, **given: int) -> tuple[TrainingForecast, GPT]:
     torch.manual_seed(3)
     model = GPT(recipe.model, 100)
     made = optimizers(model, recipe.train)
-    told = plan(model, made, recipe, CPU, micro_batch=given.get("micro_batch", 6), validation=1000)
+    told = make_plan(model, made, recipe, CPU, micro_batch=given.get("micro_batch", 6), validation=1000)
     assert not any(one.state for one in made)
     return told, model
 
 
 def test_trying_it_out_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory_probe, "ALWAYS", 60.0)  # whatever else the machine does
+    monkeypatch.setattr(memory_probe, "MIN_PROBE_SECONDS", 60.0)  # whatever else the machine does
     torch.manual_seed(3)
     untouched = GPT(SMALL.model, 100)
     expected = torch.rand(3)
@@ -167,14 +167,14 @@ from core.hardware import forget_peak, peak_memory
 from core.model.device import Device, keep_memory
 from core.model.gpt import GPT
 from core.recipe.schema import Model, Recipe, Train
-from core.train.memory_probe import plan
+from core.train.memory_probe import make_plan
 from core.train.optimizer import optimizers
 keep_memory()
 recipe = Recipe(model=Model(n_layer=4), train=Train(batch_size=8, minutes=0.01))
 model = GPT(recipe.model, 1000)
 made = optimizers(model, recipe.train, torch.float32)
 device = Device(name="cpu", dtype=torch.float32, words="")
-told = plan(model, made, recipe, device, micro_batch=8, validation=1000)
+told = make_plan(model, made, recipe, device, micro_batch=8, validation=1000)
 ids = torch.randint(1000, (8, 256))
 for _ in range(3):
     model.loss(ids, ids).objective.backward()
@@ -188,12 +188,12 @@ print(peak_memory() / told.memory.peak)
 
 
 def test_a_short_training_is_not_tried_out_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory_probe, "ALWAYS", 0.0)
+    monkeypatch.setattr(memory_probe, "MIN_PROBE_SECONDS", 0.0)
     few = msgspec.structs.replace(SMALL, train=Train(batch_size=6, steps=3))
     assert planned(few)[0].step_seconds is None
 
 
-TIMING = Timing(pass_=0.1, update=0.05, forward=0.04, token=0.002)
+TIMING = PassTimings(forward_backward=0.1, update=0.05, forward=0.04, token=0.002)
 
 
 def test_the_forecast_adds_up_what_a_training_does() -> None:
@@ -203,7 +203,7 @@ def test_the_forecast_adds_up_what_a_training_does() -> None:
             *("train.evaluate_every=50", "train.evaluate_tokens=4000", "train.sample_every=100"),
         ]
     )
-    told = forecast(recipe, TIMING, micro_batch=4, validation=10_000)
+    told = estimate_training(recipe, TIMING, micro_batch=4, validation=10_000)
     assert told.step == pytest.approx(2 * 0.1 + 0.05)
     evaluation, sample = 10 * 0.04, 50 * 0.002
     assert told.seconds == pytest.approx(1000 * told.step + 21 * evaluation + 10 * sample)
@@ -212,7 +212,7 @@ def test_the_forecast_adds_up_what_a_training_does() -> None:
 
 def test_the_first_limit_decides_the_forecast() -> None:
     def told(*limits: str) -> tuple[float, int]:
-        return forecast(load(overrides=limits), TIMING, micro_batch=8, validation=10**6)[1:]
+        return estimate_training(load(overrides=limits), TIMING, micro_batch=8, validation=10**6)[1:]
 
     assert told("train.steps=10") == told("train.steps=10", "train.minutes=100")
     assert told("train.minutes=1")[0] == pytest.approx(60)

@@ -12,7 +12,7 @@ from core.model.gpt import GPT
 from core.recipe.schema import Group, Model, Train
 from core.train.adamw import AdamW
 from core.train.muon import Muon
-from core.train.optimizer import ParamGroupError, optimizers, set_rate
+from core.train.optimizer import ParamGroupError, optimizers, set_lr_factor
 
 SHAPE = Model(n_layer=2, n_head=2, n_embd=32, block_size=16, bias=True, norm="layer")
 
@@ -94,7 +94,7 @@ def test_muon_refuses_what_is_no_matrix() -> None:
 def test_the_rate_is_a_share_of_each_groups_peak() -> None:
     made = optimizers(GPT(SHAPE, 50), Train(lr=0.01, muon_lr=0.02, groups=(Group(names="wte.*", lr=0.5),)))
     for share in (0.5, 0.1):
-        set_rate(made, share)
+        set_lr_factor(made, share)
         rates = {group["lr"] for optimizer in made for group in optimizer.param_groups}
         assert rates == {share * peak for peak in (0.01, 0.02, 0.5)}
 

@@ -15,7 +15,7 @@ import torch
 
 from core.recipe.schema import Recipe
 from core.storage.artifact import Artifact
-from core.train.distributed import Ranks
+from core.train.distributed import ProcessGroup
 from tests.core.rank import Job, RankReport, run
 from tests.core.stages import ROOT
 from tests.core.training import OBJECTIVES, same, saved_tensors
@@ -63,7 +63,7 @@ def test_two_processes_lose_as_one_with_twice_the_accumulation_and_resume_to_the
         jobs += [job(f"whole-{name}", dropout), *(job(f"broken-{name}", dropout, stop) for stop in stops)]
     first, second = together(jobs, tmp_path)
     for told, (name, (recipe, digits)) in zip(first, recipes.items(), strict=False):
-        alone = run(job(f"alone-{name}", recipe), Ranks())
+        alone = run(job(f"alone-{name}", recipe), ProcessGroup())
         assert len(alone.losses) == len(told.losses) == recipe.train.steps
         assert told.losses == pytest.approx(alone.losses, abs=digits)
         assert told.norms == pytest.approx(alone.norms, abs=10 * digits)
@@ -81,7 +81,7 @@ def test_two_processes_lose_as_one_with_twice_the_accumulation_and_resume_to_the
 
 
 def test_alone_every_operation_leaves_things_as_they_are() -> None:
-    alone, tensor = Ranks(), torch.tensor([1.0, 2.0])
+    alone, tensor = ProcessGroup(), torch.tensor([1.0, 2.0])
     alone.sum([tensor])
     assert tensor.tolist() == [1, 2]
     assert alone.exchange(1, 2.5) == [(1, 2.5)]

@@ -20,7 +20,7 @@ from core.storage.artifact import Artifact
 from core.train import checkpoint as checkpoints
 from core.train.commands import Stop
 from core.train.muon import Muon
-from core.train.optimizer import multiply_in
+from core.train.optimizer import set_muon_dtype
 from core.train.trainer import Trainer
 from tests.core.training import CPU, same, saved_tensors, train
 
@@ -129,10 +129,12 @@ def test_a_checkpoint_of_before_the_choice_goes_on_in_bfloat16(tiny: Make, token
 
         def __init__(self, *arguments: Any) -> None:
             super().__init__(*arguments)
-            multiply_in(self.optimizers, torch.bfloat16)
+            set_muon_dtype(self.optimizers, torch.bfloat16)
             self.state = OldState(dtype=self.state.dtype)  # type: ignore[assignment]
 
-    fields = {field.name: field for field in msgspec.structs.fields(checkpoints.State) if field.name != "muon_dtype"}
+    fields = {
+        field.name: field for field in msgspec.structs.fields(checkpoints.TrainingState) if field.name != "muon_dtype"
+    }
     OldState = msgspec.defstruct(
         "OldState", [(field.name, field.type, field.default) for field in fields.values()], kw_only=True
     )

@@ -21,7 +21,7 @@ from core.runs.launch import kill, start, wait_until_dead
 from core.storage.artifact import Artifact
 from core.storage.journal import JournalReader
 from core.storage.workspace import Workspace
-from core.train.commands import Draw
+from core.train.commands import GenerateSample
 from tests.conftest import wait_for_state
 from tests.waiting import PATIENCE, wait_for
 
@@ -115,7 +115,7 @@ def test_checkpoints_and_samples_come_when_asked_for(launched: Launch, tiny: Mak
     run = launched(tiny("train.steps=100000", "train.checkpoint_every=1000000", "train.sample_every=1000000"))
     reach(run, 5)
     ask_checkpoint(run)
-    ask_sample(run, Draw(prompt="the old", temperature=0, seed=9))
+    ask_sample(run, GenerateSample(prompt="the old", temperature=0, seed=9))
     wait_for(lambda: readable_checkpoints(run.checkpoints))
     tail = JournalReader(run.journal)
     wait_for(

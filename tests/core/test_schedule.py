@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from core.recipe.schema import Recipe, Train
 from core.train import memory_probe, schedule
-from core.train.forecast import Timing, forecast
-from core.train.schedule import Interval, progress, rate, reached, times
+from core.train.schedule import Interval, expected_occurrences, lr_factor, progress, reached_limit
+from core.train.training_estimate import PassTimings, estimate_training
 
 Name = Literal["constant", "cosine", "wsd"]
 NAMES: tuple[Name, ...] = ("constant", "cosine", "wsd")
@@ -29,18 +29,18 @@ def test_the_nearest_limit_ends_the_training() -> None:
 
 def test_the_limit_that_is_reached_is_named() -> None:
     recipe = Train(steps=1000, tokens=10_000, minutes=1.5)
-    assert reached(recipe, steps=999, tokens=9_999, seconds=89) == ""
-    assert reached(recipe, steps=1000, tokens=0, seconds=0) == "the limit of 1,000 steps is reached"
-    assert reached(recipe, steps=0, tokens=10_001, seconds=0) == "the limit of 10,000 tokens is reached"
-    assert reached(recipe, steps=0, tokens=0, seconds=90) == "the limit of 1.5 minutes is reached"
-    assert reached(Train(), steps=10**9, tokens=10**12, seconds=300) == "the limit of 5 minutes is reached"
+    assert reached_limit(recipe, steps=999, tokens=9_999, seconds=89) == ""
+    assert reached_limit(recipe, steps=1000, tokens=0, seconds=0) == "the limit of 1,000 steps is reached"
+    assert reached_limit(recipe, steps=0, tokens=10_001, seconds=0) == "the limit of 10,000 tokens is reached"
+    assert reached_limit(recipe, steps=0, tokens=0, seconds=90) == "the limit of 1.5 minutes is reached"
+    assert reached_limit(Train(), steps=10**9, tokens=10**12, seconds=300) == "the limit of 5 minutes is reached"
 
 
 def test_how_long_a_recipe_without_limits_trains_is_said_in_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schedule, "DEFAULT_MINUTES", 2.0)
     assert progress(Train(), steps=0, tokens=0, seconds=60) == 0.5
-    timing = Timing(pass_=0.1, update=0.1, forward=0.0, token=0.0)
-    assert forecast(Recipe(), timing, micro_batch=1, validation=0).seconds == pytest.approx(120)
+    timing = PassTimings(forward_backward=0.1, update=0.1, forward=0.0, token=0.0)
+    assert estimate_training(Recipe(), timing, micro_batch=1, validation=0).seconds == pytest.approx(120)
     assert memory_probe._expected(Recipe(), 1, 0.1) == 120
 
 
@@ -49,7 +49,7 @@ def test_how_long_a_recipe_without_limits_trains_is_said_in_one_place(monkeypatc
 )
 def test_a_limit_is_reached_exactly_when_nothing_is_left_to_do(steps: int, limit: int, tokens: int, most: int) -> None:
     recipe = Train(steps=limit, tokens=most)
-    assert bool(reached(recipe, steps=steps, tokens=tokens, seconds=0)) == (
+    assert bool(reached_limit(recipe, steps=steps, tokens=tokens, seconds=0)) == (
         progress(recipe, steps=steps, tokens=tokens, seconds=0) == 1
     )
 
@@ -57,31 +57,31 @@ def test_a_limit_is_reached_exactly_when_nothing_is_left_to_do(steps: int, limit
 @pytest.mark.parametrize("name", NAMES)
 def test_every_schedule_warms_up_in_a_straight_line_and_never_from_zero(name: Name) -> None:
     recipe = Train(schedule=name, warmup=0.1)
-    assert 0 < rate(recipe, 0) <= 0.01
-    assert rate(recipe, 0.05) == pytest.approx(0.5)
-    assert rate(recipe, 0.1) == pytest.approx(1)
+    assert 0 < lr_factor(recipe, 0) <= 0.01
+    assert lr_factor(recipe, 0.05) == pytest.approx(0.5)
+    assert lr_factor(recipe, 0.1) == pytest.approx(1)
 
 
 def test_constant_stays() -> None:
     recipe = Train(schedule="constant", warmup=0.1, lr_final=0.1)
-    assert [rate(recipe, done) for done in (0.1, 0.5, 1)] == [1, 1, 1]
+    assert [lr_factor(recipe, done) for done in (0.1, 0.5, 1)] == [1, 1, 1]
 
 
 def test_cosine_falls_all_along() -> None:
     recipe = Train(schedule="cosine", warmup=0.1, lr_final=0.1)
-    assert rate(recipe, 0.55) == pytest.approx(0.1 + 0.9 / 2)
-    assert rate(recipe, 0.325) == pytest.approx(0.1 + 0.9 * (1 + math.cos(math.pi / 4)) / 2)
-    assert rate(recipe, 1) == pytest.approx(0.1)
+    assert lr_factor(recipe, 0.55) == pytest.approx(0.1 + 0.9 / 2)
+    assert lr_factor(recipe, 0.325) == pytest.approx(0.1 + 0.9 * (1 + math.cos(math.pi / 4)) / 2)
+    assert lr_factor(recipe, 1) == pytest.approx(0.1)
 
 
 def test_wsd_stays_and_then_falls_in_a_straight_line() -> None:
     recipe = Train(schedule="wsd", warmup=0.1, cooldown=0.4, lr_final=0.2)
-    assert [rate(recipe, done) for done in (0.1, 0.3, 0.6)] == [1, 1, 1]
-    assert rate(recipe, 0.8) == pytest.approx(0.6)
-    assert rate(recipe, 1) == pytest.approx(0.2)
-    assert rate(Train(schedule="wsd", cooldown=0, warmup=0), 1) == 1
+    assert [lr_factor(recipe, done) for done in (0.1, 0.3, 0.6)] == [1, 1, 1]
+    assert lr_factor(recipe, 0.8) == pytest.approx(0.6)
+    assert lr_factor(recipe, 1) == pytest.approx(0.2)
+    assert lr_factor(Train(schedule="wsd", cooldown=0, warmup=0), 1) == 1
     whole = Train(schedule="wsd", cooldown=1, warmup=0.5, lr_final=0)  # the fall waits for the end of the warm-up
-    assert [rate(whole, done) for done in (0.5, 0.75, 1)] == [1, 0.5, 0]
+    assert [lr_factor(whole, done) for done in (0.5, 0.75, 1)] == [1, 0.5, 0]
 
 
 @given(
@@ -95,9 +95,9 @@ def test_no_schedule_leaves_the_range_between_nothing_and_its_peak(
     name: Name, warmup: float, cooldown: float, final: float, done: float
 ) -> None:
     recipe = Train(schedule=name, warmup=warmup, cooldown=cooldown, lr_final=final)
-    assert 0 <= rate(recipe, done) <= 1 + 1e-12
+    assert 0 <= lr_factor(recipe, done) <= 1 + 1e-12
     if done >= warmup:
-        assert rate(recipe, done) >= final - 1e-12
+        assert lr_factor(recipe, done) >= final - 1e-12
 
 
 def moments(steps: int, minutes: float | None, *, taken: int, step: float) -> list[float]:
@@ -141,4 +141,4 @@ def test_how_often_is_foretold_about(steps: int, minutes: float | None, step: fl
     taken = 6000
     expected = len(moments(steps, minutes, taken=taken, step=step))
     # a clock that both set counts a little more: after a step's turn it begins anew
-    assert times(steps, minutes, taken=taken, step=step) == pytest.approx(expected, rel=0.5, abs=4)
+    assert expected_occurrences(steps, minutes, steps=taken, seconds=step) == pytest.approx(expected, rel=0.5, abs=4)

@@ -21,7 +21,7 @@ from core.sample.kv_decoder import Reader
 from core.sample.samplers import LogitsError
 from core.sample.score import few_before, parts
 from core.tokenize.shards import TokenStream, write_shard
-from core.train.evaluate import score
+from core.train.evaluate import evaluate_loss
 from tests.core.gpt2_folders import peer
 
 MASKED: dict[str, Any] = {"objective": "masked"}
@@ -46,7 +46,7 @@ def cost(model: GPT, ids: list[int], known: int = 1) -> float:
 
 def evaluated(path: Path, model: GPT, ids: list[int]) -> float:
     write_shard(path, [np.array(ids, np.uint16)])
-    return score(model, TokenStream([path]), torch.ones(30, dtype=torch.int64), batch_size=4, limit=10**6).nats
+    return evaluate_loss(model, TokenStream([path]), torch.ones(30, dtype=torch.int64), batch_size=4, limit=10**6).nats
 
 
 @pytest.mark.parametrize("block_size", [1, 2, 3, 8, 15, 16])

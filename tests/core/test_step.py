@@ -15,11 +15,11 @@ from core.model.gpt import GPT
 from core.model.loss import IGNORE, Loss
 from core.model.objectives import Examples, Objective, next_token
 from core.recipe.schema import Model, Train
-from core.train.distributed import Ranks
-from core.train.not_finite import diagnose
+from core.train.distributed import ProcessGroup
+from core.train.non_finite import diagnose
 from core.train.optimizer import optimizers
-from core.train.out_of_memory import halving
-from core.train.step import accumulate, accumulate_what_fits, add_up, move
+from core.train.out_of_memory import halve_on_out_of_memory
+from core.train.step import accumulate_gradients, accumulate_within_memory, optimizer_step, reduce_gradients
 
 SMALL = Model(n_layer=2, n_head=2, n_embd=32, block_size=16, zero_init=False)
 GPT2: dict[str, Any] = {"positions": "learned", "norm": "layer", "activation": "gelu", "bias": True}
@@ -41,8 +41,10 @@ def gradients(model: GPT) -> dict[str, Tensor]:
 def of_the_mean(model: GPT, learned: Examples, micro_batch: int, recipe: Train) -> tuple[float, dict[str, Tensor]]:
     """The loss and its gradients, worked out in such pieces."""
     model.zero_grad()
-    sums = add_up(model, accumulate(model, learned, micro_batch, recipe), learned.count, Ranks())
-    return sums.loss, {name: gradient / sums.places for name, gradient in gradients(model).items()}
+    sums = reduce_gradients(
+        model, accumulate_gradients(model, learned, micro_batch, recipe), learned.count, ProcessGroup()
+    )
+    return sums.loss, {name: gradient / sums.positions for name, gradient in gradients(model).items()}
 
 
 def uneven() -> Examples:
@@ -104,19 +106,19 @@ def test_gradients_are_clipped_as_torch_clips_them(clip: float) -> None:
     model = GPT(SMALL, 50)
     learned = batch()
     _, mean = of_the_mean(model, learned, 8, Train())
-    sums = add_up(model, torch.zeros(()), learned.count, Ranks())
+    sums = reduce_gradients(model, torch.zeros(()), learned.count, ProcessGroup())
     seen: dict[str, Tensor] = {}
 
     class Watching(torch.optim.SGD):
         def step(self, closure: Any = None) -> None:
             seen.update(gradients(model))
 
-    move(model, [Watching(model.parameters(), lr=0)], sums, clip)
+    optimizer_step(model, [Watching(model.parameters(), lr=0)], sums, clip)
     parameters = [nn.Parameter(torch.zeros_like(gradient)) for gradient in mean.values()]
     for parameter, gradient in zip(parameters, mean.values(), strict=True):
         parameter.grad = gradient
     norm = torch.nn.utils.clip_grad_norm_(parameters, clip or math.inf)
-    assert sums.norm == pytest.approx(float(norm), rel=1e-6)
+    assert sums.grad_norm == pytest.approx(float(norm), rel=1e-6)
     for name, parameter in zip(mean, parameters, strict=True):
         assert parameter.grad is not None
         torch.testing.assert_close(seen[name], parameter.grad, rtol=1e-5, atol=1e-8)
@@ -142,8 +144,8 @@ def test_every_kind_of_model_learns_one_batch_by_heart(variant: dict[str, Any], 
     learned, made = batch(4, 65, 32), optimizers(model, recipe)
     loss = math.inf
     for _ in range(200):
-        sums = add_up(model, accumulate(model, learned, 4, recipe), learned.count, Ranks())
-        move(model, made, sums, recipe.clip)
+        sums = reduce_gradients(model, accumulate_gradients(model, learned, 4, recipe), learned.count, ProcessGroup())
+        optimizer_step(model, made, sums, recipe.clip)
         loss = sums.loss
         if loss < 0.1:
             break
@@ -157,7 +159,7 @@ def test_where_memory_runs_out_the_step_is_done_again_in_halves_with_the_same_ra
     model = GPT(Model(n_layer=1, n_head=2, n_embd=32, block_size=16, dropout=0.2), 50)
     learned, real = batch(8), model.loss
     before = torch.get_rng_state()
-    nats = accumulate(model, learned, 2, Train())
+    nats = accumulate_gradients(model, learned, 2, Train())
     expected = gradients(model)
     model.zero_grad()
 
@@ -172,7 +174,7 @@ def test_where_memory_runs_out_the_step_is_done_again_in_halves_with_the_same_ra
     short.calls = 0  # type: ignore[attr-defined]
     monkeypatch.setattr(model, "loss", short)
     torch.set_rng_state(before)
-    again, fits = accumulate_what_fits(model, learned, 4, Train())  # the first piece of four still fits
+    again, fits = accumulate_within_memory(model, learned, 4, Train())  # the first piece of four still fits
     assert fits == 2
     assert torch.equal(again, nats)
     for name, gradient in gradients(model).items():
@@ -186,7 +188,7 @@ def test_memory_that_runs_out_with_one_and_other_errors_are_not_hidden() -> None
     told = (torch.OutOfMemoryError("CUDA"), MemoryError(), RuntimeError("x: can't allocate memory: y"))
     for error in (*told, RuntimeError("shapes differ")):
         with pytest.raises(type(error)) as caught:
-            halving(lambda _, error=error: fail(error), 8 if error not in told else 1)  # type: ignore[misc]
+            halve_on_out_of_memory(lambda _, error=error: fail(error), 8 if error not in told else 1)  # type: ignore[misc]
         assert caught.value is error
 
 
@@ -208,7 +210,7 @@ def test_the_first_tensor_that_is_not_finite_is_named() -> None:
         assert "learning rate" in cause
         assert "bfloat16" not in cause
     model = fresh()
-    accumulate(model, learned, 8, Train())
+    accumulate_gradients(model, learned, 8, Train())
     model.h[0].attn.c_proj.weight.grad[1, 1] = torch.inf
     model.h[1].ln_1.weight.grad[1] = torch.inf  # gradients come from the end: this one was there first
     assert diagnose(model, learned)[0] == "the gradient of h.1.ln_1.weight"

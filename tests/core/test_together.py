@@ -23,7 +23,7 @@ from core.storage.artifact import Artifact
 from core.storage.journal import JournalReader
 from core.storage.locks import Lock
 from core.storage.workspace import Workspace
-from core.train.distributed import DistributedDeviceError, Ranks
+from core.train.distributed import DistributedDeviceError, ProcessGroup
 from llmtui.cli.main import run as command_line
 from tests.conftest import TINY
 from tests.core.training import of, saved_tensors
@@ -211,7 +211,7 @@ def test_more_processes_than_gpus_are_refused_on_every_rank(monkeypatch: pytest.
             monkeypatch.setenv(name, value)
         with (
             pytest.raises(DistributedDeviceError, match="2 processes want a GPU each, and there is 1"),
-            Ranks.join("cuda"),
+            ProcessGroup.join("cuda"),
         ):
             pass
 

@@ -16,7 +16,7 @@ from core.events import CheckpointSaved, Evaluation, Event, GeneratedSample, Met
 from core.recipe.schema import Recipe
 from core.storage.artifact import Artifact
 from core.train import checkpoint as checkpoints
-from core.train.commands import Checkpoint, Draw, Stop
+from core.train.commands import GenerateSample, SaveCheckpoint, Stop
 from core.train.trainer import NonFiniteError, Trainer, TrainingMemoryError
 from tests.core.training import CPU, OBJECTIVES, of, same, saved_tensors, train
 
@@ -49,7 +49,7 @@ def test_stopped_and_resumed_anywhere_the_weights_are_those_of_an_undisturbed_ru
 def test_the_final_evaluation_says_how_far_it_is_and_hears_a_stop(
     tiny: Make, tokens: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.train.trainer.PROGRESS_EVERY", 0.0)
+    monkeypatch.setattr("core.train.evaluator.PROGRESS_EVERY", 0.0)
     recipe = tiny("train.steps=3")
     said: list[Event] = []
     talk, commands = Trainer(recipe, tokens, tmp_path, CPU).run(), None
@@ -90,7 +90,7 @@ def test_the_micro_batch_changes_no_loss(
 def test_training_says_what_it_does_and_learns(tiny: Make, tokens: Artifact, tmp_path: Path) -> None:
     said = train(
         Trainer(tiny("train.steps=60", "train.lr=0.02"), tokens, tmp_path, CPU),
-        lambda metric: (Checkpoint(), Draw(prompt="the", seed=3)) if metric.step == 5 else None,
+        lambda metric: (SaveCheckpoint(), GenerateSample(prompt="the", seed=3)) if metric.step == 5 else None,
     )
     shape = next(of(ModelInfo, said))
     assert isinstance(shape, ModelInfo)
@@ -120,7 +120,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_are_touched(
         train(trainer, poison)
     assert "step 26" in caught.value.what
     assert "step 20" in caught.value.kept
-    assert checkpoints.newest(tmp_path)[0] is not None
+    assert checkpoints.newest_checkpoint(tmp_path)[0] is not None
     assert all(p.isfinite().all() for n, p in trainer.model.named_parameters() if n != "h.0.mlp.c_fc.weight")
 
 
@@ -153,7 +153,7 @@ def by_clock(recipe: Recipe, tokens: Artifact, directory: Path, tick: float) -> 
     """What a trainer says to whom each look at the clock is `tick` seconds after the one before."""
     directory.mkdir()
     clock = itertools.count(step=tick)
-    return train(Trainer(recipe, tokens, directory, CPU, clock=lambda: float(next(clock))))
+    return train(Trainer(recipe, tokens, directory, CPU, now=lambda: float(next(clock))))
 
 
 def test_a_slow_training_evaluates_draws_and_saves_by_the_clock(tiny: Make, tokens: Artifact, tmp_path: Path) -> None:

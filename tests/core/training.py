@@ -48,7 +48,7 @@ def of(kind: type[E], events: list[Event]) -> Iterator[E]:
 
 def saved_tensors(directory: Path) -> dict[str, torch.Tensor]:
     """Weights, averages and random states of the newest checkpoint."""
-    found, _ = checkpoints.newest(directory)
+    found, _ = checkpoints.newest_checkpoint(directory)
     assert found is not None
     return tensors(found.path)
 

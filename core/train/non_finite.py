@@ -1,8 +1,8 @@
-"""Which tensor is first to be infinite or not a number, and what that is likely to come from."""
+"""Diagnosis of a loss or gradient that is infinite or NaN: the first such tensor, and its likely cause."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -10,31 +10,33 @@ from torch import Tensor, nn
 from core.errors import LlmtuiError
 from core.model.gpt import GPT
 from core.model.objectives import Examples
-from core.train.step import Sums
+from core.train.step import StepTotals
 
 
 class NonFiniteError(LlmtuiError):
-    """The loss or a gradient became infinite or not a number."""
+    """The loss or a gradient became infinite or NaN."""
 
     doing = "go on training"
 
 
-def not_finite(model: GPT, batch: Examples, sums: Sums, *, step: int, rate: float, kept: str) -> NonFiniteError:
-    """What to say of a step that was not taken. rate: learning rate of AdamW; kept: which checkpoint is safe."""
+def non_finite_error(
+    model: GPT, batch: Examples, totals: StepTotals, *, step: int, lr: float, kept: str
+) -> NonFiniteError:
+    """The error for a step that was not taken. lr: learning rate of AdamW; kept: which checkpoint is safe."""
     tensor, cause = diagnose(model, batch)
     return NonFiniteError(
-        f"loss {sums.loss:g} and gradient norm {sums.norm:g} at step {step:,}, first in {tensor}",
-        where=f"learning rate {rate:.2g}",
+        f"loss {totals.loss:g} and gradient norm {totals.grad_norm:g} at step {step:,}, first in {tensor}",
+        where=f"learning rate {lr:.2g}",
         kept=f"the weights were not touched; {kept}",
-        todo=f"{cause}; try --set train.lr={rate / 3:.1g}, or train.step_back = true",
+        todo=f"{cause}; try --set train.lr={lr / 3:.1g}, or train.step_back = true",
     )
 
 
 def diagnose(model: GPT, batch: Examples) -> tuple[str, str]:
     """The first tensor that is not finite, and the likely cause, both in words.
 
-    Looks at the weights, then at what each layer makes of `batch`, then at the gradients in the order in which they
-    were worked out, from the last layer to the first. Runs the model on one sequence after the other until it is found.
+    Checks the weights, then the output of each layer for `batch`, one sequence at a time, then the gradients in the
+    order of the backward pass, from the last layer to the first.
     """
     for name, parameter in model.named_parameters():
         if not _finite(parameter):
@@ -42,7 +44,7 @@ def diagnose(model: GPT, batch: Examples) -> tuple[str, str]:
                 f"the weights {name}",
                 "they were so before this step: an earlier one was too long, or memory is faulty",
             )
-    layer = _first_output(model, batch)
+    layer = _first_non_finite_layer(model, batch)
     if layer:
         coarse = ", or bfloat16 is too coarse for it (train.precision)" if model.dtype == torch.bfloat16 else ""
         return f"the output of {layer}", f"numbers have grown too large there: the learning rate is too high{coarse}"
@@ -56,18 +58,18 @@ def _finite(tensor: Tensor) -> bool:
     return bool(tensor.isfinite().all())
 
 
-def _first_output(model: GPT, batch: Examples) -> str:
-    """Name of the first layer whose output for a sequence of `batch` is not finite; empty where all are."""
+def _first_non_finite_layer(model: GPT, batch: Examples) -> str:
+    """Name of the first layer whose output for a sequence of `batch` is not finite; empty if there is none."""
     found: list[str] = []
 
-    def look(name: str) -> Any:
+    def hook_for(name: str) -> Callable[[nn.Module, object, object], None]:
         def hook(module: nn.Module, inputs: object, output: object) -> None:
             if not found and isinstance(output, Tensor) and not _finite(output):
                 found.append(name)
 
         return hook
 
-    hooks = [module.register_forward_hook(look(name)) for name, module in model.named_modules() if name]
+    handles = [module.register_forward_hook(hook_for(name)) for name, module in model.named_modules() if name]
     try:
         with torch.no_grad():
             for row in batch.ids:
@@ -75,6 +77,6 @@ def _first_output(model: GPT, batch: Examples) -> str:
                 if found:
                     break
     finally:
-        for hook in hooks:
-            hook.remove()
+        for handle in handles:
+            handle.remove()
     return found[0] if found else ""
