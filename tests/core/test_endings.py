@@ -14,7 +14,7 @@ import msgspec
 import pytest
 import torch
 
-from core.events import Evaluation, Event, Metric, Note, Resumed
+from core.events import CheckpointSaved, Evaluation, Event, Metric, Note, Resumed
 from core.recipe.schema import Recipe
 from core.storage.artifact import Artifact
 from core.train.commands import SaveCheckpoint, Stop
