@@ -39,7 +39,7 @@ from core.recipe.schema import Model
 from core.runs.launch import environment, python
 from core.sample import precision
 from core.sample.generate import generate
-from core.sample.protocol import Finished, Generate, Replies, Text, decode_reply, encode
+from core.sample.protocol import AnyReply, Finished, Generate, TextDelta, decode_reply, encode
 from core.storage.workspace import Workspace
 from core.tokenize.bpe import learn
 
@@ -64,7 +64,7 @@ Draw = Callable[[int], int]
 
 def ours(kept: str, texts: str) -> Draw:
     model = GPT(load(preset="gpt2").model, VOCABULARY).eval()
-    precision.keep(model, kept, parameters=model.parameter_count())  # type: ignore[arg-type]
+    precision.convert_weights(model, kept, parameters=model.parameter_count())  # type: ignore[arg-type]
 
     def draw(tokens: int) -> int:
         with inference(model):
@@ -168,7 +168,7 @@ class Child:
             python("core.sample.serve"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment(workspace)
         )
 
-    def ask(self, request: Generate) -> Iterator[Replies]:
+    def ask(self, request: Generate) -> Iterator[AnyReply]:
         assert self.process.stdin is not None and self.process.stdout is not None
         self.process.stdin.write(encode(request) + b"\n")
         self.process.stdin.flush()
@@ -178,7 +178,7 @@ class Child:
     def seconds_to_text(self, request: Generate) -> float:
         began, first = time.perf_counter(), 0.0
         for reply in self.ask(request):
-            if isinstance(reply, Text) and not first:
+            if isinstance(reply, TextDelta) and not first:
                 first = time.perf_counter() - began
             if isinstance(reply, Finished):
                 return first

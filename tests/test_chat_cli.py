@@ -25,16 +25,16 @@ from tests.waiting import PATIENCE, wait_for
 
 ECHO = """
 import sys
-from core.sample.protocol import Ended, Finished, Loaded, Refused, Text, decode_request, encode
+from core.sample.protocol import TextEnded, Finished, Loaded, Refused, TextDelta, decode_request, encode
 for line in sys.stdin.buffer:
     asked = decode_request(line)
     said = (
         Loaded(id=asked.id, checkpoint="", step=1, prompt_tokens=90, dropped_tokens=26 * ("long" in asked.prompt),
                precision="float32" if asked.precision == "auto" else asked.precision),
-        Text(id=asked.id, text="  "),
-        Text(id=asked.id, text=f"<{asked.prompt}|{asked.sampling.seed}|{','.join(asked.sampling.stop)}>"),
+        TextDelta(id=asked.id, text="  "),
+        TextDelta(id=asked.id, text=f"<{asked.prompt}|{asked.sampling.seed}|{','.join(asked.sampling.stop)}>"),
         *([Refused(id=asked.id, what="enough")] if "break" in asked.prompt else []),
-        Ended(id=asked.id, reason="length", tokens=2),
+        TextEnded(id=asked.id, reason="length", tokens=2),
         Finished(id=asked.id, tokens=2, seconds=0.5),
     )
     for reply in (Refused(id=asked.id, what="no"),) if "refuse" in asked.prompt else said:

@@ -603,17 +603,17 @@ def checkpoint(run: Run, step: int, loss: float) -> Path:
 SERVER = """
 import sys
 from pathlib import Path
-from core.sample.protocol import Ended, Finished, Loaded, Refused, Text, decode_request, encode
+from core.sample.protocol import TextEnded, Finished, Loaded, Refused, TextDelta, decode_request, encode
 for line in sys.stdin.buffer:
     asked = decode_request(line)
     place = Path(asked.checkpoint)
     place = max(place.glob("step-*"), default=place)
     for reply in (
         Loaded(id=asked.id, checkpoint=str(place), step=int(place.name[5:]), prompt_tokens=1),
-        Text(id=asked.id, text=f" seed {asked.sampling.seed}"),
+        TextDelta(id=asked.id, text=f" seed {asked.sampling.seed}"),
         *([Refused(id=asked.id, what="no")] if asked.prompt == "break off" else []),
-        Text(id=asked.id, text="\\x1b[31m, and so on"),
-        Ended(id=asked.id, reason="length", tokens=2),
+        TextDelta(id=asked.id, text="\\x1b[31m, and so on"),
+        TextEnded(id=asked.id, reason="length", tokens=2),
         Finished(id=asked.id, tokens=2, seconds=0.5),
     ):
         sys.stdout.buffer.write(encode(reply) + b"\\n")

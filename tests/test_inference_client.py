@@ -19,7 +19,7 @@ from core import ROOT
 from core.recipe.schema import Recipe
 from core.runs.directory import Run
 from core.runs.launch import environment
-from core.sample.protocol import Cancel, Generate, Loaded, Replies, Text, decode_request
+from core.sample.protocol import AnyReply, Cancel, Generate, Loaded, TextDelta, decode_request
 from core.storage.workspace import Workspace
 from llmtui.clients.inference_client import (
     LOG_NAME,
@@ -34,7 +34,7 @@ from tests.waiting import PATIENCE
 
 FAKE_PROCESS = """
 import os, sys, threading, time
-from core.sample.protocol import Cancel, Finished, Loaded, Text, decode_request, encode
+from core.sample.protocol import Cancel, Finished, Loaded, TextDelta, decode_request, encode
 
 def put(line):
     sys.stdout.buffer.write(line + b"\\n")
@@ -63,11 +63,11 @@ for line in sys.stdin.buffer:
             pass
         case "flood":
             for _ in range(100_000):
-                sys.stdout.buffer.write(encode(Text(id=request.id, text="x")) + b"\\n")
+                sys.stdout.buffer.write(encode(TextDelta(id=request.id, text="x")) + b"\\n")
             sys.stdout.buffer.flush()
         case prompt:
-            put(encode(Text(id=999, text="for no request")))
-            put(encode(Text(id=request.id, text=prompt + "!")))
+            put(encode(TextDelta(id=999, text="for no request")))
+            put(encode(TextDelta(id=request.id, text=prompt + "!")))
             put(encode(Finished(id=request.id)))
 """
 
@@ -100,8 +100,8 @@ def check(workspace: Workspace, requests_file: Path) -> Check:
     return run
 
 
-def stream(client: InferenceClient, prompt: str) -> aclosing[AsyncIterator[Replies]]:
-    return aclosing(cast(AsyncIterator[Replies], client.stream(Generate(id=0, checkpoint="", prompt=prompt))))
+def stream(client: InferenceClient, prompt: str) -> aclosing[AsyncIterator[AnyReply]]:
+    return aclosing(cast(AsyncIterator[AnyReply], client.stream(Generate(id=0, checkpoint="", prompt=prompt))))
 
 
 async def complete(client: InferenceClient, prompt: str) -> tuple[str, int]:
@@ -109,7 +109,7 @@ async def complete(client: InferenceClient, prompt: str) -> tuple[str, int]:
     text, process = "", 0
     async with stream(client, prompt) as replies:
         async for reply in replies:
-            text += reply.text if isinstance(reply, Text) else ""
+            text += reply.text if isinstance(reply, TextDelta) else ""
             process = reply.step if isinstance(reply, Loaded) else process
     return text, process
 

@@ -34,7 +34,8 @@ from core.sample.protocol import *
 for line in sys.stdin.buffer:
     asked = decode_request(line)
     loaded = Loaded(id=asked.id, checkpoint="step-00000007", step=7, prompt_tokens=0, precision="float32")
-    scored = Scored(id=asked.id, step=7, nats=1.0, tokens=1, bytes=1, bits_per_byte=1.0, bound=False, few_before=0)
+    scored = ScoreResult(id=asked.id, step=7, nats=1.0, tokens=1, bytes=1, bits_per_byte=1.0, bound=False,
+                         short_context_tokens=0)
     refused = Refused(id=asked.id, what="no")
     for reply in [refused] if asked.text == "fail" else [loaded, scored, Finished(id=asked.id)]:
         sys.stdout.buffer.write(encode(reply) + b"\\n")

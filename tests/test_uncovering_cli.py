@@ -24,18 +24,18 @@ for line in sys.stdin.buffer:
     for reply in (
         Loaded(id=asked.id, checkpoint=asked.checkpoint, step=7, prompt_tokens=2, suffix_tokens=9,
                dropped_suffix_tokens=1 if asked.suffix else 0, precision="float32"),
-        *(State(id=asked.id, spans=spans, tokens=done) for done, spans in (
-            (1, [Span(hidden=1), Span("\\x1b[2J", new=True), Span(hidden=1)]),
+        *(DenoisingState(id=asked.id, spans=spans, tokens=done) for done, spans in (
+            (1, [Span(masked=1), Span("\\x1b[2J", new=True), Span(masked=1)]),
             (3, [Span("one\\n", new=True), Span("\\x1b[2J"), Span("two", new=True)]),
-        ) if asked.states),
+        ) if asked.denoising_states),
         *([Refused(id=asked.id, what="no")] if asked.prompt == "break" else []),
-        Text(id=asked.id, text="one\\n\\x1b[2Jtwo"),
-        Ended(id=asked.id, reason="length", tokens=3),
+        TextDelta(id=asked.id, text="one\\n\\x1b[2Jtwo"),
+        TextEnded(id=asked.id, reason="length", tokens=3),
         Finished(id=asked.id, tokens=3, seconds=0.5),
     ):
         sys.stdout.buffer.write(encode(reply) + b"\\n")
         sys.stdout.buffer.flush()
-        while isinstance(reply, State) and not os.path.exists(os.environ["GATE"]):
+        while isinstance(reply, DenoisingState) and not os.path.exists(os.environ["GATE"]):
             time.sleep(0.01)
 """
 

@@ -18,8 +18,8 @@ from core.model.weights import save_model
 from core.recipe.sampling import Sampling
 from core.recipe.schema import Model, Preprocess, Recipe
 from core.runs.directory import Run
-from core.sample.inspect_protocol import View
-from core.sample.protocol import Cancel, Describe, Finished, Look, Seen
+from core.sample.inspect_protocol import InspectOptions
+from core.sample.protocol import Cancel, Finished, Inspected, InspectModel, InspectPrompt
 from core.storage.artifact import write_directory
 from core.storage.workspace import Workspace
 from core.tokenize.vocabulary import Vocabulary
@@ -148,10 +148,12 @@ def test_the_process_stops_looking_when_it_is_told_to_and_answers_others_meanwhi
     place = str(run.checkpoints / "step-00000007")
     endless = Sampling(tokens=1_000_000, logit_bias={300: -1000.0})
     with serving(workspace) as child:
-        child.say(Look(id=1, checkpoint=place, prompt="a", sampling=endless, view=View(lens=True)))
-        while not isinstance(child.next(), Seen):
+        child.say(
+            InspectPrompt(id=1, checkpoint=place, prompt="a", sampling=endless, options=InspectOptions(logit_lens=True))
+        )
+        while not isinstance(child.next(), Inspected):
             pass
-        child.say(Describe(id=2, checkpoint=place))
+        child.say(InspectModel(id=2, checkpoint=place))
         assert isinstance(child.answer(2)[-1], Finished)
         child.say(Cancel(id=1))
         ended = child.answer(1)[-1]

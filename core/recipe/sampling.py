@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 Precision = Literal["auto", "float32", "bfloat16", "float16", "int8"]
 """Numbers that weights are kept in while text is drawn; auto: what is fastest here, int8 left out."""
 
-Order = Literal["random", "confidence", "entropy"]
+UnmaskingOrder = Literal["random", "confidence", "entropy"]
 """Which hidden places a masked model uncovers first: any; where a likely token was drawn; where least is open."""
 
 Bias = Annotated[float, Meta(ge=-1000, le=1000)]

@@ -1,4 +1,4 @@
-"""A conversation as the text that a model goes on from. No torch."""
+"""From a conversation to the prompt of a model, by the chat templates of a recipe. No torch."""
 
 from __future__ import annotations
 
@@ -13,47 +13,48 @@ Role = Literal["system", "user", "assistant"]
 
 
 class Message(Struct, frozen=True, kw_only=True):
-    """One thing that was said."""
+    """One message of a conversation."""
 
     role: Role
     text: str
 
 
-class Opening(NamedTuple):
-    """Where the model goes on."""
+class ChatPrompt(NamedTuple):
+    """A prompt that ends where the model's answer begins."""
 
     prompt: str
     stop: tuple[str, ...]
-    """What the template says comes next when the answer is over: the beginning of the person's turn."""
-    spaced: bool
-    """Whether spaces at the beginning of the answer belong to the template."""
+    """Stop strings: what the template has between an answer and the next user message."""
+    strip_leading_spaces: bool
+    """Whether spaces at the start of the answer belong to the template."""
 
-    def begun(self, text: str) -> str:
-        """What of `text`, before which there was none, is answer."""
-        return text.lstrip(" ") if self.spaced else text
+    def answer_start(self, text: str) -> str:
+        """The part of the first generated `text` that belongs to the answer."""
+        return text.lstrip(" ") if self.strip_leading_spaces else text
 
 
-def opening(messages: Sequence[Message], chat: Chat) -> Opening:
-    """The text of `messages`, of which there is one at least, up to where the answer begins.
+def apply_chat_template(messages: Sequence[Message], chat: Chat) -> ChatPrompt:
+    """The prompt for an answer to `messages`, at least one.
 
-    What is said is only text: nothing in it is taken for a template. An answer at the end is gone on with. Spaces that
-    the templates have before an answer are left to the model: in most vocabularies they begin a token.
+    Braces in messages are plain text, not template syntax. If the last message is the assistant's, it is continued.
+    Trailing spaces of the template before an answer are left to the model: in most vocabularies, a space is the start
+    of a token.
     """
     *earlier, last = messages
-    before, behind = _around(getattr(chat, last.role))
-    tail = "" if last.role == "assistant" else behind + _around(chat.assistant)[0]
-    bare = tail.rstrip(" ")
-    prompt = "".join(_written(message, chat) for message in earlier) + before + last.text + bare
-    stop = (_around(chat.assistant)[1] + _around(chat.user)[0]).rstrip(" ")
-    return Opening(prompt, (stop,) if stop else (), bare != tail)
+    before, after = _split_template(getattr(chat, last.role))
+    tail = "" if last.role == "assistant" else after + _split_template(chat.assistant)[0]
+    stripped = tail.rstrip(" ")
+    prompt = "".join(_format(message, chat) for message in earlier) + before + last.text + stripped
+    stop = (_split_template(chat.assistant)[1] + _split_template(chat.user)[0]).rstrip(" ")
+    return ChatPrompt(prompt, (stop,) if stop else (), stripped != tail)
 
 
-def _written(message: Message, chat: Chat) -> str:
-    before, behind = _around(getattr(chat, message.role))
-    return before + message.text + behind
+def _format(message: Message, chat: Chat) -> str:
+    before, after = _split_template(getattr(chat, message.role))
+    return before + message.text + after
 
 
-def _around(template: str) -> tuple[str, str]:
-    """What stands before and behind {text}."""
-    before, _, behind = template.partition("{text}")
-    return before, behind
+def _split_template(template: str) -> tuple[str, str]:
+    """The parts of a template before and after {text}."""
+    before, _, after = template.partition("{text}")
+    return before, after

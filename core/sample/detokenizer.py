@@ -1,4 +1,4 @@
-"""Token ids into text as they come: whole characters only, and nothing of what ends it."""
+"""From token ids to text, incrementally: whole characters only, and nothing from a stop string on."""
 
 from __future__ import annotations
 
@@ -8,53 +8,53 @@ from collections.abc import Sequence
 from core.tokenize.vocabulary import Vocabulary
 
 
-class TextOf:
-    """The text of one stream of tokens. Bytes wait until the rest of their character is there.
+class Detokenizer:
+    """Decodes one stream of tokens. Incomplete UTF-8 sequences are held back until they are complete.
 
-    What could be the beginning of a stop string waits, too, until it is one or is none. The text ends before the stop
-    string that is complete first; of several that end with the same character, before the longest.
+    A possible start of a stop string is held back, too. The text ends before the stop string that is complete first; if
+    several end with the same character, before the longest.
     """
 
     def __init__(self, vocabulary: Vocabulary, stop: Sequence[str] = ()) -> None:
         self._vocabulary, self._stop = vocabulary, stop
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._waiting = ""
+        self._held_back = ""
         self.stopped = False
-        """A stop string has come: the text ends before it, whatever follows."""
+        """Whether a stop string was found; later tokens add nothing."""
 
-    def feed(self, token: int) -> str:
-        """What `token` adds that is certain by now. Raises TokenIdError."""
-        return self.take(self._vocabulary.decode_bytes([token]))
+    def add_token(self, token: int) -> str:
+        """The text that `token` completes. Raises TokenIdError."""
+        return self.add_bytes(self._vocabulary.decode_bytes([token]))
 
-    def take(self, raw: bytes) -> str:
-        """What these bytes add that is certain by now."""
-        return self._pass(self._decoder.decode(raw))
+    def add_bytes(self, raw: bytes) -> str:
+        """The text that these bytes complete."""
+        return self._before_stop(self._decoder.decode(raw))
 
     @property
-    def waiting(self) -> bytes:
-        """What has been fed and is not certain yet."""
-        return self._waiting.encode() + self._decoder.getstate()[0]
+    def pending(self) -> bytes:
+        """Bytes that are held back."""
+        return self._held_back.encode() + self._decoder.getstate()[0]
 
-    def rest(self) -> str:
-        """What has been waiting, when no token follows; a character that was not completed is U+FFFD."""
-        certain = self._pass(self._decoder.decode(b"", final=True))
-        waiting, self._waiting = self._waiting, ""
-        return certain + ("" if self.stopped else waiting)
+    def flush(self) -> str:
+        """The text that is held back, after the last token; an incomplete character becomes U+FFFD."""
+        text = self._before_stop(self._decoder.decode(b"", final=True))
+        held_back, self._held_back = self._held_back, ""
+        return text + ("" if self.stopped else held_back)
 
-    def _pass(self, fresh: str) -> str:
+    def _before_stop(self, new: str) -> str:
         if self.stopped or not self._stop:
-            return "" if self.stopped else fresh
-        text = self._waiting + fresh
-        found = [(place + len(stop), place) for stop in self._stop if (place := text.find(stop)) >= 0]
+            return "" if self.stopped else new
+        text = self._held_back + new
+        found = [(start + len(stop), start) for stop in self._stop if (start := text.find(stop)) >= 0]
         if found:
-            self.stopped, self._waiting = True, ""
+            self.stopped, self._held_back = True, ""
             return text[: min(found)[1]]
-        held = max(_begun(text, stop) for stop in self._stop)
-        self._waiting = text[len(text) - held :]
-        return text[: len(text) - held]
+        held_back = max(_partial_match(text, stop) for stop in self._stop)
+        self._held_back = text[len(text) - held_back :]
+        return text[: len(text) - held_back]
 
 
-def _begun(text: str, stop: str) -> int:
-    """How many characters at the end of `text` are the beginning of `stop`."""
+def _partial_match(text: str, stop: str) -> int:
+    """Length of the longest proper prefix of `stop` that `text` ends with."""
     longest = min(len(text), len(stop) - 1)
     return next((size for size in range(longest, 0, -1) if text.endswith(stop[:size])), 0)

@@ -1,4 +1,4 @@
-"""A masked model writes: all places are hidden at first, and are uncovered a few at a time."""
+"""Generation with a masked diffusion model: all positions start masked and are unmasked in denoising steps."""
 
 from __future__ import annotations
 
@@ -11,158 +11,167 @@ from torch import Tensor
 from core.errors import UsageError
 from core.model.gpt import GPT
 from core.model.inference import inference
-from core.recipe.sampling import Order
-from core.sample.logits_processors import Chain
-from core.sample.samplers import finite
+from core.recipe.sampling import UnmaskingOrder
+from core.sample.logits_processors import TokenSampler
+from core.sample.samplers import check_finite
 
-LOOKS = 64
-"""How often the model looks at most at a stretch of text while it uncovers it, where nothing else is said."""
+DENOISING_STEPS = 64
+"""Default number of denoising steps per block."""
 
-_AT_ONCE = 2**22
-"""Scores computed at a time, 16 MiB of them: with GPT-2's vocabulary those of 83 places."""
+_LOGITS_AT_ONCE = 2**22
+"""Logits computed at a time, 16 MiB: with GPT-2's vocabulary those of 83 positions."""
 
 
 class ContextLengthError(UsageError):
-    """A middle that leaves no room for what it is the middle of."""
+    """The tokens to infill leave no room for prompt and suffix."""
 
     doing = "draw text"
 
 
-class Unmasking(NamedTuple):
-    """How a masked model writes, and what stands behind its text."""
+class UnmaskingOptions(NamedTuple):
+    """Options of generation with a masked model."""
 
     suffix: Sequence[int] = ()
-    order: Order = "random"
-    looks: int = LOOKS
-    """At a stretch of text; at most one for each of its places."""
+    """Token ids after the generated part."""
+    order: UnmaskingOrder = "random"
+    denoising_steps: int = DENOISING_STEPS
+    """Per block; at most one for each of its positions."""
 
 
-class Stretch(NamedTuple):
-    """A stretch of text after a look of the model."""
+class DenoisedBlock(NamedTuple):
+    """A block of text after a denoising step."""
 
     ids: tuple[int | None, ...]
-    """None where a place is hidden still; the next stretch begins when none is."""
-    fresh: tuple[int, ...]
-    """The places in it that this look has uncovered, in the order of uncovering."""
+    """None: still masked. The next block begins once all are unmasked."""
+    unmasked: tuple[int, ...]
+    """Positions in the block that this step unmasked, in this order."""
 
 
-def room(model: GPT, tokens: int) -> int:
-    """Tokens of a prompt that the model sees when it has to write `tokens` more: half a context is for writing."""
+def prompt_capacity(model: GPT, tokens: int) -> int:
+    """Tokens of a prompt that fit the context when `tokens` are to be generated: at most half a context is reserved
+    for generation."""
     return model.config.block_size - min(tokens, -(-model.config.block_size // 2))
 
 
-def around(
+def infill_context(
     model: GPT, prompt: Sequence[int], suffix: Sequence[int], tokens: int
 ) -> tuple[Sequence[int], Sequence[int]]:
-    """What the model sees of a prompt's end and a suffix's beginning, with `tokens` between them in one context.
+    """The end of a prompt and the start of a suffix that fit one context with `tokens` between them.
 
-    Each has half of the room and what the other does not need. Raises ContextLengthError.
+    Each gets half of the remaining positions, plus what the other does not need. Raises ContextLengthError.
     """
-    left = model.config.block_size - tokens
-    if left < 2:
+    remaining = model.config.block_size - tokens
+    if remaining < 2:
         raise ContextLengthError(
-            f"{tokens:,} tokens and what stands before and behind them do not fit a context of"
+            f"{tokens:,} tokens and what stands before and after them do not fit a context of"
             f" {model.config.block_size:,}",
             todo=f"ask for at most {model.config.block_size - 2:,} tokens"
             if model.config.block_size > 2
             else "ask without a suffix",
         )
-    behind = suffix[: max(left // 2, left - len(prompt))]
-    return prompt[max(0, len(prompt) - (left - len(behind))) :], behind
+    suffix = suffix[: max(remaining // 2, remaining - len(prompt))]
+    return prompt[max(0, len(prompt) - (remaining - len(suffix))) :], suffix
 
 
-def denoise(model: GPT, prompt: Sequence[int], chain: Chain, *, tokens: int, way: Unmasking) -> Iterator[Stretch]:
-    """Write `tokens` ids that follow `prompt`: yield the stretch that is being written after each look at it.
+def denoise(
+    model: GPT, prompt: Sequence[int], sampler: TokenSampler, *, tokens: int, options: UnmaskingOptions
+) -> Iterator[DenoisedBlock]:
+    """Generate `tokens` ids after `prompt`. Yields the current block after each denoising step.
 
-    What does not fit a context is written stretch by stretch, and the next one sees the end of the one before (LLaDA,
-    arXiv 2502.09992, calls it semi-autoregressive). With a suffix all has to fit: see `around`. Raises LogitsError when
-    the model's output is not finite.
+    What does not fit a context is generated block by block, each with the end of the previous one as its prompt
+    (semi-autoregressive: LLaDA, arXiv 2502.09992). With a suffix, all has to fit: see `infill_context`. Raises
+    LogitsError if logits are not finite.
     """
     ids, end = list(prompt), len(prompt) + tokens
     while len(ids) < end:
-        left = end - len(ids)
-        before = ids if way.suffix else ids[max(0, len(ids) - room(model, left)) :]
-        places = left if way.suffix else min(left, model.config.block_size - len(before))
-        ids = ids + (yield from _stretch(model, before, places, chain, way))
+        remaining = end - len(ids)
+        context = ids if options.suffix else ids[max(0, len(ids) - prompt_capacity(model, remaining)) :]
+        length = remaining if options.suffix else min(remaining, model.config.block_size - len(context))
+        ids = ids + (yield from _denoise_block(model, context, length, sampler, options))
 
 
-def _stretch(
-    model: GPT, before: list[int], places: int, chain: Chain, way: Unmasking
-) -> Generator[Stretch, None, list[int]]:
-    start, end = len(before), len(before) + places
-    text = torch.tensor([*before, *[model.vocab_size] * places, *way.suffix])
-    hidden = torch.arange(start, end)
-    for looks in range(min(way.looks, places), 0, -1):
-        fresh, drawn = _look(_Seen(model, text), hidden, -(-len(hidden) // looks), chain, way.order)
-        text[fresh] = torch.tensor(drawn)
-        hidden = hidden[~torch.isin(hidden, fresh)]
-        covered = set(hidden.tolist())
-        yield Stretch(
-            tuple(None if place in covered else int(text[place]) for place in range(start, end)),
-            tuple((fresh - start).tolist()),
+def _denoise_block(
+    model: GPT, context: list[int], length: int, sampler: TokenSampler, options: UnmaskingOptions
+) -> Generator[DenoisedBlock, None, list[int]]:
+    start, end = len(context), len(context) + length
+    ids = torch.tensor([*context, *[model.vocab_size] * length, *options.suffix])
+    masked = torch.arange(start, end)
+    for steps_left in range(min(options.denoising_steps, length), 0, -1):
+        count = -(-len(masked) // steps_left)
+        unmasked, tokens = _denoising_step(_MaskedText(model, ids), masked, count, sampler, options.order)
+        ids[unmasked] = torch.tensor(tokens)
+        masked = masked[~torch.isin(masked, unmasked)]
+        still_masked = set(masked.tolist())
+        yield DenoisedBlock(
+            tuple(None if position in still_masked else int(ids[position]) for position in range(start, end)),
+            tuple((unmasked - start).tolist()),
         )
-    written: list[int] = text[start:end].tolist()
-    return written
+    block: list[int] = ids[start:end].tolist()
+    return block
 
 
-class _Seen:
-    """What the model makes of a text (T,) with hidden places in it."""
+class _MaskedText:
+    """Hidden states of a text with masked positions."""
 
-    def __init__(self, model: GPT, text: Tensor) -> None:
+    def __init__(self, model: GPT, ids: Tensor) -> None:
+        """ids: (T,)"""
         self._model = model
         with inference(model):
-            self._vectors = model.hidden_states(text[None].to(model.device))[0]
+            self._hidden_states = model.hidden_states(ids[None].to(model.device))[0]
 
-    def scores(self, places: Tensor) -> Iterator[Tensor]:
-        """Scores (some, V) for what stands at the next of `places`, on the CPU, until all have been."""
-        for some in torch.split(places, max(1, _AT_ONCE // self._model.vocab_size)):
+    def logits(self, positions: Tensor) -> Iterator[Tensor]:
+        """Logits (n, vocabulary) of the next n of `positions`, on the CPU, until all are done."""
+        for some in torch.split(positions, max(1, _LOGITS_AT_ONCE // self._model.vocab_size)):
             with inference(self._model):
-                scores = finite(self._model.logits(self._vectors[some.to(self._model.device)]).cpu())
-            yield scores
+                logits = check_finite(self._model.logits(self._hidden_states[some.to(self._model.device)]).cpu())
+            yield logits
 
 
-def _look(seen: _Seen, hidden: Tensor, share: int, chain: Chain, order: Order) -> tuple[Tensor, list[int]]:
-    """Which `share` places of `hidden` to uncover, in this order, and a token for each; `chain` remembers them.
+def _denoising_step(
+    text: _MaskedText, masked: Tensor, count: int, sampler: TokenSampler, order: UnmaskingOrder
+) -> tuple[Tensor, list[int]]:
+    """The `count` positions of `masked` to unmask, in this order, and a token for each, which `sampler` records.
 
-    At random: the process of which the training loss bounds the likelihood. By entropy: where the model's own
-    distribution, before any sampler, leaves least open. Penalties count what earlier places have, those of the same
-    look included.
+    random: the process whose likelihood the training loss bounds. entropy: where the entropy of the model's own
+    distribution is lowest. Penalties count tokens at earlier positions, including those of the same step.
     """
     if order == "confidence":
-        return _surest(seen, hidden, share, chain)
+        return _unmask_most_confident(text, masked, count, sampler)
     if order == "random":
-        now = hidden[torch.randperm(len(hidden), generator=chain.generator)[:share]]
+        positions = masked[torch.randperm(len(masked), generator=sampler.generator)[:count]]
     else:
-        entropies = [_entropy(scores) for scores in seen.scores(hidden)]
-        now = hidden[torch.argsort(torch.cat(entropies), stable=True)[:share]]
-    return now, [chain.draw(row) for scores in seen.scores(now) for row in scores]
+        entropies = [_entropy(logits) for logits in text.logits(masked)]
+        positions = masked[torch.argsort(torch.cat(entropies), stable=True)[:count]]
+    return positions, [sampler.sample(row) for logits in text.logits(positions) for row in logits]
 
 
-def _entropy(scores: Tensor) -> Tensor:
-    """In nats, (places,), of scores (places, V). 83 places, GPT-2's vocabulary: 6 ms, by torch.special.entr 13."""
-    logs = torch.log_softmax(scores, -1)
-    return -(logs.exp() * logs).sum(-1)
+def _entropy(logits: Tensor) -> Tensor:
+    """Entropy in nats, (n,), of logits (n, V). 83 positions, GPT-2's vocabulary: 6 ms; torch.special.entr takes 13."""
+    log_probabilities = torch.log_softmax(logits, -1)
+    return -(log_probabilities.exp() * log_probabilities).sum(-1)
 
 
-def _surest(seen: _Seen, hidden: Tensor, share: int, chain: Chain) -> tuple[Tensor, list[int]]:
-    """A token is drawn at each hidden place; the likeliest of them stay, the likeliest first.
+def _unmask_most_confident(
+    text: _MaskedText, masked: Tensor, count: int, sampler: TokenSampler
+) -> tuple[Tensor, list[int]]:
+    """Sample a token at each masked position and keep the most probable ones, in order of probability.
 
-    MaskGIT, arXiv 2202.04200, and LLaDA. How likely a token is, is what the model says before any sampler, as LLaDA
-    has it: with a temperature of 0, or when one token is left in the draw, all would be alike. What a penalty makes
-    dearer because this look has just uncovered it elsewhere is drawn anew.
+    MaskGIT, arXiv 2202.04200, and LLaDA. As in LLaDA, the probability is the model's own, before logits processors:
+    after them, all tokens would have probability 1 with temperature 0 or if one token is left. A token that a penalty
+    makes less likely, because this step already has it elsewhere, is sampled again.
     """
-    drawn: list[int] = []
-    likely = []
-    for scores in seen.scores(hidden):
-        some = [chain.choose(row) for row in scores]
-        likely.append(torch.log_softmax(scores, -1).gather(-1, torch.tensor(some)[:, None])[:, 0])
-        drawn += some
-    order = torch.argsort(torch.cat(likely), descending=True, stable=True)[:share]
+    sampled: list[int] = []
+    confidences = []
+    for logits in text.logits(masked):
+        tokens = [sampler.propose(row) for row in logits]
+        confidences.append(torch.log_softmax(logits, -1).gather(-1, torch.tensor(tokens)[:, None])[:, 0])
+        sampled += tokens
+    order = torch.argsort(torch.cat(confidences), descending=True, stable=True)[:count]
     kept: list[int] = []
-    for at in order.tolist():
-        token = drawn[at]
-        if chain.penalises and token in kept:
-            token = chain.choose(next(seen.scores(hidden[at : at + 1]))[0])
-        chain.remember(token)
+    for index in order.tolist():
+        token = sampled[index]
+        if sampler.has_penalties and token in kept:
+            token = sampler.propose(next(text.logits(masked[index : index + 1]))[0])
+        sampler.record(token)
         kept.append(token)
-    return hidden[order], kept
+    return masked[order], kept

@@ -1,4 +1,4 @@
-"""A model goes on from a prompt: a causal one token by token, a masked one as `core.sample.diffusion` says."""
+"""Token generation from a prompt: causal models token by token, masked ones as in `core.sample.diffusion`."""
 
 from __future__ import annotations
 
@@ -7,91 +7,96 @@ from collections.abc import Generator, Sequence
 from core.errors import UsageError
 from core.model.gpt import GPT
 from core.recipe.sampling import Sampling
-from core.sample.diffusion import Stretch, Unmasking, around, denoise, room
-from core.sample.kv_decoder import Reader
-from core.sample.logits_processors import Chain
+from core.sample.diffusion import DenoisedBlock, UnmaskingOptions, denoise, infill_context, prompt_capacity
+from core.sample.kv_decoder import KVDecoder
+from core.sample.logits_processors import TokenSampler
 
-Ids = Generator[tuple[int, int | Stretch] | None, bool | None, None]
-"""Yields (text, token); None while a long text is read; of masked models (text, Stretch) for each look at what they are
-uncovering, whose tokens follow when all of it is there. True sent in says that the text of the last token has ended."""
+GeneratedIds = Generator[tuple[int, int | DenoisedBlock] | None, bool | None, None]
+"""Yields (text index, token id), or None while a long prompt is being read. Masked models: also (text index,
+DenoisedBlock) after each denoising step, followed by the block's tokens once it is complete. Sending True ends the text
+of the last token."""
 
 
 class MaskedOnlyError(UsageError):
-    """A causal model was asked for what it cannot do."""
+    """A causal model was asked for something that only masked models can do."""
 
     doing = "draw text"
 
 
 def generate(
-    model: GPT, prompt: Sequence[int], sampling: Sampling, *, texts: int = 1, unmasking: Unmasking | None = None
-) -> Ids:
-    """Yield up to `sampling.tokens` token ids for each of `texts` texts that continue `prompt`, which has at least one.
+    model: GPT, prompt: Sequence[int], sampling: Sampling, *, texts: int = 1, unmasking: UnmaskingOptions | None = None
+) -> GeneratedIds:
+    """Generate up to `sampling.tokens` token ids for each of `texts` continuations of `prompt`, at least one id.
 
-    unmasking: how a masked model does it, and with what behind the texts. What is seen of it all, and what is raised,
-    is as `visible` says.
+    unmasking: options of masked models. The prompt is truncated as in `truncate_to_context`, which also raises.
 
-    Text number i is the one that alone would have come of the seed plus i, whatever runs beside it; dropout is off and
-    torch's global random state is not touched. Raises SamplingSettingError, and LogitsError when the model's output
-    is not finite.
+    Text i is what seed + i alone would give, whatever is generated beside it. Dropout is off, and torch's global random
+    state is not touched. Raises SamplingSettingError, and LogitsError if logits are not finite.
     """
-    prompt, suffix = visible(model, prompt, sampling.tokens, unmasking)
-    chains = [Chain(sampling, model.vocab_size, prompt=(*prompt, *suffix), stream=text) for text in range(texts)]
+    prompt, suffix = truncate_to_context(model, prompt, sampling.tokens, unmasking)
+    samplers = [
+        TokenSampler(sampling, model.vocab_size, prompt=(*prompt, *suffix), seed_offset=text) for text in range(texts)
+    ]
     if model.mask_token_id is None:
-        return _together(model, prompt, chains, sampling.tokens)
-    return _in_turn(model, prompt, chains, sampling.tokens, (unmasking or Unmasking())._replace(suffix=suffix))
+        return _generate_causal(model, prompt, samplers, sampling.tokens)
+    options = (unmasking or UnmaskingOptions())._replace(suffix=suffix)
+    return _generate_masked(model, prompt, samplers, sampling.tokens, options)
 
 
-def seen(model: GPT, tokens: int) -> int:
-    """How many tokens of a prompt the model sees at the beginning when it has to write `tokens` more."""
-    return model.config.block_size if model.mask_token_id is None else room(model, tokens)
+def prompt_limit(model: GPT, tokens: int) -> int:
+    """Tokens of a prompt that fit the context when `tokens` are to be generated after it."""
+    return model.config.block_size if model.mask_token_id is None else prompt_capacity(model, tokens)
 
 
-def visible(
-    model: GPT, prompt: Sequence[int], tokens: int, unmasking: Unmasking | None = None
+def truncate_to_context(
+    model: GPT, prompt: Sequence[int], tokens: int, unmasking: UnmaskingOptions | None = None
 ) -> tuple[Sequence[int], Sequence[int]]:
-    """What the model sees of `prompt`, its end, and of the suffix, its beginning, when it has to write `tokens`.
+    """The end of `prompt` and the start of the suffix that fit the context with `tokens` to be generated.
 
-    Raises MaskedOnlyError, and ContextLengthError when `tokens` fill a context that has to hold a suffix, too.
+    Raises MaskedOnlyError, and ContextLengthError if `tokens` leave no room for prompt and suffix.
     """
     if model.mask_token_id is None and unmasking is not None:
         raise MaskedOnlyError(
-            "this model is causal, and only a masked model can fill a middle or uncover its text in another order",
-            todo="leave out suffix, order, looks and states, or train with model.objective = masked",
+            "this model is causal, and only a masked model can fill a middle or unmask its text in another order",
+            todo="leave out suffix, order and denoising steps, or train with model.objective = masked",
         )
     if unmasking is not None and unmasking.suffix:
-        return around(model, prompt, unmasking.suffix, tokens)
-    return prompt[max(0, len(prompt) - seen(model, tokens)) :], ()
+        return infill_context(model, prompt, unmasking.suffix, tokens)
+    return prompt[max(0, len(prompt) - prompt_limit(model, tokens)) :], ()
 
 
-def _together(model: GPT, prompt: Sequence[int], chains: list[Chain], tokens: int) -> Ids:
-    """The prompt is read once; then each look of the model gives a token of every text that has not ended."""
-    alive = list(range(len(chains)))
-    reader = yield from Reader.in_pieces(model, prompt)
-    reader.choose([0] * len(alive))
+def _generate_causal(model: GPT, prompt: Sequence[int], samplers: list[TokenSampler], tokens: int) -> GeneratedIds:
+    """The prompt is read once; then each forward pass gives a token of every text that has not ended."""
+    active = list(range(len(samplers)))
+    decoder = yield from KVDecoder.prefill(model, prompt)
+    decoder.select([0] * len(active))
     for number in range(tokens):
-        drawn, rows = [], []
-        for row, text in enumerate(alive):
-            token = chains[text].draw(reader.scores[row])
+        sampled, rows = [], []
+        for row, text in enumerate(active):
+            token = samplers[text].sample(decoder.logits[row])
             if not (yield text, token):
-                drawn.append(token)
+                sampled.append(token)
                 rows.append(row)
         if not rows or number == tokens - 1:
             return
-        alive = [alive[row] for row in rows]
-        reader.choose(rows)
-        yield from reader.reading(drawn)
+        active = [active[row] for row in rows]
+        decoder.select(rows)
+        yield from decoder.append_steps(sampled)
 
 
-def _in_turn(model: GPT, prompt: Sequence[int], chains: list[Chain], tokens: int, way: Unmasking) -> Ids:
-    for text, chain in enumerate(chains):
-        over: bool | None = None
-        for stretch in denoise(model, prompt, chain, tokens=tokens, way=way):
-            yield text, stretch
-            written = [token for token in stretch.ids if token is not None]
-            if len(written) < len(stretch.ids):
+def _generate_masked(
+    model: GPT, prompt: Sequence[int], samplers: list[TokenSampler], tokens: int, options: UnmaskingOptions
+) -> GeneratedIds:
+    """One text after the other."""
+    for text, sampler in enumerate(samplers):
+        ended: bool | None = None
+        for block in denoise(model, prompt, sampler, tokens=tokens, options=options):
+            yield text, block
+            ids = [token for token in block.ids if token is not None]
+            if len(ids) < len(block.ids):
                 continue
-            for token in written:
-                if over := (yield text, token):
+            for token in ids:
+                if ended := (yield text, token):
                     break
-            if over:
+            if ended:
                 break

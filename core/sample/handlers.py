@@ -1,7 +1,7 @@
-"""What the inference process answers: a generator for each kind of request.
+"""A handler for each kind of request to the inference process.
 
-It yields replies, and None after a token that says nothing yet: between any two yields others get their turn, and it
-can be closed.
+Handlers are generators of replies. They yield None after work that has no reply yet: between any two yields, other
+requests get their turn, and the generator may be closed.
 """
 
 from __future__ import annotations
@@ -16,182 +16,189 @@ from msgspec.structs import replace
 from core.errors import UsageError
 from core.model.cost import Cost
 from core.preprocess.steps import clean_prompt
-from core.sample.beams import ensure_causal
-from core.sample.diffusion import LOOKS, Unmasking
-from core.sample.generate import seen, visible
-from core.sample.inspect.prompt import look
-from core.sample.inspect.weights import describe
-from core.sample.inspect_protocol import Appended
-from core.sample.models import Found, Models, ensure_room
-from core.sample.prompts import read, read_prompt
+from core.sample.beam_search import ensure_causal
+from core.sample.diffusion import DENOISING_STEPS, UnmaskingOptions
+from core.sample.generate import prompt_limit, truncate_to_context
+from core.sample.inspect.prompt import inspect_prompt
+from core.sample.inspect.weights import inspect_model
+from core.sample.inspect_protocol import AppendedToken
+from core.sample.models import LoadResult, ModelCache, ensure_memory
+from core.sample.prompts import encode_prompt, encode_truncated
 from core.sample.protocol import (
-    Describe,
-    Ended,
+    AnyModelRequest,
+    AnyReply,
+    BeamSearch,
+    BestOfN,
+    DenoisingState,
     Generate,
-    Likeliest,
+    Inspected,
+    InspectModel,
+    InspectPrompt,
     Loaded,
-    Look,
-    Question,
-    Questions,
-    Ranked,
-    Replies,
+    ModelRequest,
+    RankedText,
     Score,
-    Scored,
-    Scoring,
-    Seen,
-    State,
-    Text,
+    ScoreProgress,
+    ScoreResult,
+    TextDelta,
+    TextEnded,
 )
-from core.sample.rerank import best_drawn, best_of_beams
-from core.sample.score import few_before, parts
-from core.sample.stream import End, Uncovered, pieces
+from core.sample.rerank import beam_search_texts, best_of_n
+from core.sample.score import short_context_tokens, token_losses
+from core.sample.stream import DenoisingProgress, GeneratedToken, TextEnd, stream_text
 from core.tokenize.vocabulary import whole
 
-Answer = Iterator[Replies | None]
+AnyReplies = Iterator[AnyReply | None]
 
 
 class EmptyTextError(UsageError):
     doing = "score the text"
 
 
-def generated(request: Generate, models: Models) -> Answer:
+def handle(request: AnyModelRequest, models: ModelCache) -> AnyReplies:
+    """The replies to `request`, without the final Finished or Refused. Raises LlmtuiError."""
+    match request:
+        case Generate():
+            return handle_generate(request, models)
+        case BestOfN() | BeamSearch():
+            return handle_ranking(request, models)
+        case Score():
+            return handle_score(request, models)
+        case InspectPrompt():
+            return handle_inspect_prompt(request, models)
+        case InspectModel():
+            return handle_inspect_model(request, models)
+
+
+def handle_generate(request: Generate, models: ModelCache) -> AnyReplies:
     # 16 bits are slower than float32 for several texts (`core.sample.precision`)
     several = request.precision == "auto" and request.texts > 2
     found = yield from models.get(Path(request.checkpoint), "float32" if several else request.precision)
-    model = found.model
-    ensure_room(model.gpt, request.texts)
-    most = model.gpt.config.block_size
+    gpt, vocabulary = found.model.gpt, found.model.vocabulary
+    ensure_memory(gpt, request.texts)
+    max_tokens = gpt.config.block_size
     text, changed = clean_prompt(whole(request.prompt), request.cleaning)
-    rest, changed_too = clean_prompt(whole(request.suffix), request.cleaning)
-    prompt, count = yield from read_prompt(model.vocabulary, text, most)
-    suffix, behind = yield from read(model.vocabulary, rest, most, beginning=True)
-    way = _unmasking(request, suffix.tolist())
-    before, seen_behind = visible(model.gpt, prompt, request.sampling.tokens, way)
-    changed = tuple(dict.fromkeys(changed + changed_too))
-    loaded = _loaded(request, found, count, dropped=count - len(before), changed=changed)
-    yield replace(loaded, suffix_tokens=behind, dropped_suffix_tokens=behind - len(seen_behind))
-    made = pieces(
-        model.gpt,
-        model.vocabulary,
+    suffix_text, suffix_changed = clean_prompt(whole(request.suffix), request.cleaning)
+    prompt, prompt_tokens = yield from encode_prompt(vocabulary, text, max_tokens)
+    suffix, suffix_tokens = yield from encode_truncated(vocabulary, suffix_text, max_tokens, keep_start=True)
+    unmasking = _unmasking_options(request, suffix.tolist())
+    visible_prompt, visible_suffix = truncate_to_context(gpt, prompt, request.sampling.tokens, unmasking)
+    loaded = _loaded(
+        request,
+        found,
+        prompt_tokens,
+        dropped=prompt_tokens - len(visible_prompt),
+        changed_by=tuple(dict.fromkeys(changed + suffix_changed)),
+    )
+    yield replace(loaded, suffix_tokens=suffix_tokens, dropped_suffix_tokens=suffix_tokens - len(visible_suffix))
+    pending = ""
+    for event in stream_text(
+        gpt,
+        vocabulary,
         prompt,
         request.sampling,
         texts=request.texts,
-        unmasking=way,
-        states=request.states,
-    )
-    masked, held = model.gpt.mask_token_id is not None, ""
-    for piece in made:
-        if piece is None:
-            yield None
-            continue
-        done = not masked or isinstance(piece, Uncovered | End)  # of a stretch, all tokens are there at once: one Text
-        held += "" if isinstance(piece, Uncovered) else piece.characters
-        if held and done:
-            yield Text(id=request.id, index=piece.text, text=held)
-            held = ""
-        match piece:
-            case End():
-                yield Ended(id=request.id, index=piece.text, reason=piece.reason, tokens=piece.tokens)
-            case Uncovered() if request.states:
-                yield State(id=request.id, index=piece.text, spans=piece.spans, tokens=piece.tokens)
+        unmasking=unmasking,
+        denoising_spans=request.denoising_states,
+    ):
+        if isinstance(event, GeneratedToken | TextEnd):
+            pending += event.characters
+        # all tokens of a block of a masked model arrive together: one TextDelta for them
+        if pending and event is not None and (gpt.mask_token_id is None or not isinstance(event, GeneratedToken)):
+            yield TextDelta(id=request.id, index=event.text, text=pending)
+            pending = ""
+        match event:
+            case TextEnd():
+                yield TextEnded(id=request.id, index=event.text, reason=event.reason, tokens=event.tokens)
+            case DenoisingProgress() if request.denoising_states:
+                yield DenoisingState(id=request.id, index=event.text, spans=event.spans, tokens=event.tokens)
             case _:
                 yield None
 
 
-def _unmasking(request: Generate, suffix: list[int]) -> Unmasking | None:
-    """What the request says of it; None where it says nothing."""
-    if not (request.suffix or request.order or request.looks or request.states):
+def _unmasking_options(request: Generate, suffix: list[int]) -> UnmaskingOptions | None:
+    """None if the request has no option of masked models."""
+    if not (request.suffix or request.order or request.denoising_steps or request.denoising_states):
         return None
-    return Unmasking(suffix, request.order or "random", request.looks or LOOKS)
+    return UnmaskingOptions(suffix, request.order or "random", request.denoising_steps or DENOISING_STEPS)
 
 
-def ranked(request: Likeliest, models: Models) -> Answer:
+def handle_ranking(request: BestOfN | BeamSearch, models: ModelCache) -> AnyReplies:
     found = yield from models.get(Path(request.checkpoint), "float32")
-    model = found.model
-    ensure_causal(model.gpt)
-    ensure_room(model.gpt, request.texts)
+    gpt, vocabulary = found.model.gpt, found.model.vocabulary
+    ensure_causal(gpt)
+    ensure_memory(gpt, request.texts)
     text, changed = clean_prompt(whole(request.prompt), request.cleaning)
-    prompt, count = yield from read_prompt(model.vocabulary, text, model.gpt.config.block_size)
-    yield _loaded(request, found, count, dropped=count - len(prompt), changed=changed)
-    ranking = {"drawn": best_drawn, "beams": best_of_beams}[request.kind]
-    texts = yield from ranking(model.gpt, model.vocabulary, prompt, request.sampling, request.texts)
-    for index, (text, nats, tokens, reason) in enumerate(texts):
-        yield Ranked(id=request.id, index=index, text=text, nats_per_token=nats, tokens=tokens, reason=reason)
+    prompt, prompt_tokens = yield from encode_prompt(vocabulary, text, gpt.config.block_size)
+    yield _loaded(request, found, prompt_tokens, dropped=prompt_tokens - len(prompt), changed_by=changed)
+    rank = best_of_n if isinstance(request, BestOfN) else beam_search_texts
+    completions = yield from rank(gpt, vocabulary, prompt, request.sampling, request.texts)
+    for index, (text, nats, tokens, reason) in enumerate(completions):
+        yield RankedText(id=request.id, index=index, text=text, nats_per_token=nats, tokens=tokens, reason=reason)
 
 
-def scored(request: Score, models: Models) -> Answer:
+def handle_score(request: Score, models: ModelCache) -> AnyReplies:
     if not request.text:
         raise EmptyTextError("there is nothing in it")
     found = yield from models.get(Path(request.checkpoint), "float32")
     text, changed = clean_prompt(whole(request.text), request.cleaning)
     if not text:
         raise EmptyTextError("the cleaning of the training text leaves nothing of it")
-    model, size = found.model, len(text.encode())
-    ids, total = yield from read(model.vocabulary, text, size)
-    yield _loaded(request, found, total, changed=changed)
+    gpt, vocabulary, size = found.model.gpt, found.model.vocabulary, len(text.encode())
+    ids, total = yield from encode_truncated(vocabulary, text, size)
+    yield _loaded(request, found, total, changed_by=changed)
     nats, done = 0.0, 0
-    for part in parts(model.gpt, np.concatenate([[model.vocabulary.end_of_text], ids])):
-        nats, done = nats + part.nats, done + part.tokens
-        yield Scoring(id=request.id, done=done, total=total)
-    cost = Cost(nats, total, size, bound=model.gpt.mask_token_id is not None)
-    yield Scored(
+    for chunk in token_losses(gpt, np.concatenate([[vocabulary.end_of_text], ids])):
+        nats, done = nats + chunk.nats, done + chunk.tokens
+        yield ScoreProgress(id=request.id, done=done, total=total)
+    cost = Cost(nats, total, size, bound=gpt.mask_token_id is not None)
+    yield ScoreResult(
         id=request.id,
-        step=model.step,
+        step=found.model.step,
         nats=nats,
         tokens=total,
         bytes=size,
         bits_per_byte=cost.bits_per_byte,
         bound=cost.bound,
-        few_before=few_before(model.gpt, total),
+        short_context_tokens=short_context_tokens(gpt, total),
     )
 
 
-def looked(request: Look, models: Models) -> Answer:
+def handle_inspect_prompt(request: InspectPrompt, models: ModelCache) -> AnyReplies:
     found = yield from models.get(Path(request.checkpoint), request.precision)
-    model = found.model
+    gpt, vocabulary = found.model.gpt, found.model.vocabulary
     text, changed = clean_prompt(whole(request.prompt), request.cleaning)
-    prompt, count = yield from read_prompt(model.vocabulary, text, max(1, seen(model.gpt, 1)))
-    yield _loaded(request, found, count, count - len(prompt), changed)
-    sights = look(model.gpt, model.vocabulary, prompt, request.sampling, request.view, dropped=count - len(prompt))
-    for sight in sights:
-        yield None if sight is None else Seen(id=request.id, sight=sight)
-        if isinstance(sight, Appended) and sight.reason is not None:
-            yield Ended(id=request.id, reason=sight.reason, tokens=sight.step)
+    prompt, prompt_tokens = yield from encode_prompt(vocabulary, text, max(1, prompt_limit(gpt, 1)))
+    dropped = prompt_tokens - len(prompt)
+    yield _loaded(request, found, prompt_tokens, dropped, changed)
+    for result in inspect_prompt(gpt, vocabulary, prompt, request.sampling, request.options, dropped=dropped):
+        yield None if result is None else Inspected(id=request.id, result=result)
+        if isinstance(result, AppendedToken) and result.reason is not None:
+            yield TextEnded(id=request.id, reason=result.reason, tokens=result.step)
 
 
-def described(request: Describe, models: Models) -> Answer:
+def handle_inspect_model(request: InspectModel, models: ModelCache) -> AnyReplies:
     found = yield from models.get(Path(request.checkpoint), request.precision)
     yield _loaded(request, found)
-    for sight in describe(found.model.gpt):
-        yield Seen(id=request.id, sight=sight)
+    for result in inspect_model(found.model.gpt):
+        yield Inspected(id=request.id, result=result)
 
 
 def _loaded(
-    request: Question, found: Found, tokens: int = 0, dropped: int = 0, changed: tuple[str, ...] = ()
+    request: ModelRequest,
+    found: LoadResult,
+    prompt_tokens: int = 0,
+    dropped: int = 0,
+    changed_by: tuple[str, ...] = (),
 ) -> Loaded:
     return Loaded(
         id=request.id,
         checkpoint=str(found.model.checkpoint),
         step=found.model.step,
-        prompt_tokens=tokens,
+        prompt_tokens=prompt_tokens,
         dropped_tokens=dropped,
         precision=found.model.precision,
         threads=torch.get_num_threads(),
         passed_over=found.passed_over,
-        changed_by=changed,
+        changed_by=changed_by,
     )
-
-
-def answer(request: Questions, models: Models) -> Answer:
-    """The replies to `request`, but for the last. Raises LlmtuiError."""
-    match request:
-        case Generate():
-            return generated(request, models)
-        case Likeliest():
-            return ranked(request, models)
-        case Score():
-            return scored(request, models)
-        case Look():
-            return looked(request, models)
-        case Describe():
-            return described(request, models)

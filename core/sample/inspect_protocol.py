@@ -1,118 +1,126 @@
-"""What can be seen of a model at work, in small messages that a screen can draw. No torch.
+"""Results of inspecting a model, as small messages that a screen can show. No torch.
 
-    look       Tokens, Outputs, then for each token LastRow, Probabilities, Choice, Appended; where asked for also
-               Surprises of the prompt, and for each token Attention of the heads and a Lens for each layer
-    describe   Shape, then a Part for the embedding, for each block and for the output
+    InspectPrompt  PromptTokens, LogitsMatrix, then for each generated token LastLogits, TokenProbabilities,
+                   SampledToken, AppendedToken; if requested also PromptSurprisal, and for each token
+                   AttentionWeights of the selected heads and a LogitLens per layer
+    InspectModel   ModelSummary, then a ModelPart for the embedding, for each block and for the output
 
-Places, layers and heads count from 1; layer 0 is the embedding, layer n the n-th block. A number that is not finite is
-None. No message has more than 500 kB as JSON, whatever the model: how much is shown of what is large is limited by
-`View` and by the constants here, and how much there is is said.
+Positions, layers and heads count from 1; layer 0 is the embedding, layer n the n-th block. A number that is not
+finite is None. No message is larger than 500 kB as JSON: `InspectOptions` and the constants here limit how much of a
+large tensor is included, and each message has the full size. `llmtui xray --json` prints these messages; where a
+field has another name there, it is given with `name=`.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from core.model_size import ParameterCounts
 from core.recipe.schema import Model
 
-TOKENS = 512
-"""Of a prompt so many are told at most, the last ones."""
-PIECE = 64
-"""Bytes of a token that are told at most."""
+MAX_PROMPT_TOKENS = 512
+"""Prompt tokens in PromptTokens: the last ones."""
+MAX_TOKEN_BYTES = 64
+"""Bytes of one token in TokenInfo."""
+MAX_TEXT_CHARACTERS = 10_000
+"""Characters in AppendedToken."""
 
-TEXT = 10_000
-"""Characters that one more token can be told to complete."""
-
-Number = float | None
+FiniteFloat = float | None
+"""None: infinite or NaN, which JSON cannot represent."""
 
 
-class Head(Struct, frozen=True):
-    """One head of attention, or all of a layer."""
+class AttentionHead(Struct, frozen=True):
+    """One attention head, or all heads of a layer."""
 
     layer: Annotated[int, Meta(ge=1)]
     head: Annotated[int, Meta(ge=1)] | None = None
 
 
-class View(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How much is wanted."""
+class InspectOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What to include, and how much of it."""
 
     candidates: Annotated[int, Meta(ge=1, le=100)] = 8
-    """Tokens whose probabilities are told."""
+    """Tokens in TokenProbabilities."""
     rows: Annotated[int, Meta(ge=1, le=32)] = 6
-    """Of the matrix of outputs: its first and its last ones."""
+    """Rows of LogitsMatrix: the first and the last ones."""
     columns: Annotated[int, Meta(ge=2, le=32)] = 6
-    """Of the matrix of outputs: its first ones, and the last one."""
-    lens: bool = False
-    """What each layer would have said."""
-    guesses: Annotated[int, Meta(ge=1, le=20)] = 3
-    """Tokens told of each layer."""
-    attention: Annotated[tuple[Head, ...], Meta(max_length=1000)] = ()
-    places: Annotated[int, Meta(ge=1, le=128)] = 32
-    """Of the text whose attention is wanted: its last ones."""
-    surprise: bool = False
-    """How surprised the model is by each token of the prompt itself."""
+    """Columns of LogitsMatrix: the first ones and the last one."""
+    logit_lens: bool = False
+    """Whether to include a LogitLens per layer."""
+    lens_tokens: Annotated[int, Meta(ge=1, le=20)] = 3
+    """Tokens in each LogitLens."""
+    attention: Annotated[tuple[AttentionHead, ...], Meta(max_length=1000)] = ()
+    """Heads to include AttentionWeights of."""
+    attention_positions: Annotated[int, Meta(ge=1, le=128)] = 32
+    """Rows and columns of AttentionWeights: the last positions."""
+    surprisal: bool = False
+    """Whether to include PromptSurprisal."""
 
 
-class Sight(Struct, frozen=True, kw_only=True, tag=str.lower):
-    """Anything that can be seen."""
+class InspectResult(Struct, frozen=True, kw_only=True):
+    """Base of all results."""
 
 
-class Token(Struct, frozen=True):
+class TokenInfo(Struct, frozen=True):
+    """A token id and what it decodes to."""
+
     id: int
     kind: Literal["text", "bytes", "mark", "gap", "hidden"]
-    """text: whole characters. bytes: part of a character, or no UTF-8 at all. mark: stands for no text, such as the
-    end-of-text mark. gap: an id that stands for nothing. hidden: what a masked model is to find."""
+    """text: whole characters. bytes: not valid UTF-8, such as part of a character. mark: a special token, such as the
+    end-of-text token. gap: an unused id. hidden: the mask token."""
     text: str = ""
-    """Of whole characters and marks; as it is, whatever a terminal may make of it."""
+    """Decoded text of kinds text and mark; may contain control characters."""
     bytes: str = ""
-    """In hexadecimal digits."""
+    """In hexadecimal."""
     cut: bool = False
-    """It is longer than what is told."""
+    """Whether the token is longer than MAX_TOKEN_BYTES."""
 
 
-class Tokens(Sight, frozen=True, kw_only=True):
-    """1. The text as token ids."""
+class PromptTokens(InspectResult, frozen=True, kw_only=True, tag="tokens"):
+    """1. The prompt as token ids."""
 
     first: int
-    """The place of the first one told, among those the model sees."""
-    tokens: tuple[Token, ...]
+    """Position of `tokens[0]` in the context."""
+    tokens: tuple[TokenInfo, ...]
     seen: int
-    """Tokens the model sees."""
+    """Tokens in the context."""
     dropped: int
-    """Tokens before them, which do not fit the context."""
+    """Tokens before them that do not fit the context."""
 
 
-class OutputRow(Struct, frozen=True):
-    place: int
-    token: Token
-    """What stands there."""
-    scores: tuple[Number, ...]
-    """In the columns told."""
+class LogitsRow(Struct, frozen=True):
+    """Logits at one position."""
+
+    position: int = field(name="place")
+    token: TokenInfo
+    """The input token at that position."""
+    logits: tuple[FiniteFloat, ...] = field(name="scores")
+    """For the ids in `LogitsMatrix.columns`."""
 
 
-class Outputs(Sight, frozen=True, kw_only=True):
-    """2. The matrix of outputs: at each place a score for every token of the vocabulary."""
+class LogitsMatrix(InspectResult, frozen=True, kw_only=True, tag="outputs"):
+    """2. The model's output (T, vocabulary): logits at each position."""
 
-    places: int
+    positions: int = field(name="places")
+    """T."""
     vocabulary: int
     columns: tuple[int, ...]
-    """The ids whose scores are told."""
-    rows: tuple[OutputRow, ...]
+    """The token ids whose logits are included."""
+    rows: tuple[LogitsRow, ...]
 
 
-class LastRow(Sight, frozen=True, kw_only=True):
-    """3. The matrix's last row: the scores of what comes next."""
+class LastLogits(InspectResult, frozen=True, kw_only=True, tag="lastrow"):
+    """3. The last row of the matrix: logits of the next token."""
 
     step: int
-    """The first token that is drawn is step 1."""
-    place: int
-    """The row's, among those the model sees now: its last."""
+    """Number of the generated token, from 1."""
+    position: int = field(name="place")
+    """Position of the row: the last one of the context."""
     vocabulary: int
     columns: tuple[int, ...]
-    scores: tuple[Number, ...]
+    logits: tuple[FiniteFloat, ...] = field(name="scores")
     lowest: float
     highest: float
     mean: float
@@ -120,127 +128,133 @@ class LastRow(Sight, frozen=True, kw_only=True):
     """Standard deviation."""
 
 
-class Link(Struct, frozen=True):
-    """One column of the probabilities: softmax, or what a sampler of the chain made of the one before."""
+class ProcessorSummary(Struct, frozen=True):
+    """One column of TokenProbabilities: softmax of the logits, or the distribution after one logits processor."""
 
     name: str
-    """softmax, or a setting of `Sampling`."""
-    value: Number
-    """What it is set to; None where it is no single number."""
-    left: int
-    """Tokens that are still in the draw."""
-    entropy: Number
+    """softmax, or a field of `Sampling`."""
+    value: FiniteFloat
+    """The setting; None if it is not a single number."""
+    remaining: int = field(name="left")
+    """Tokens that can still be sampled."""
+    entropy: FiniteFloat
     """Bits."""
 
 
-class Candidate(Struct, frozen=True):
-    token: Token
-    score: float
+class TokenCandidate(Struct, frozen=True):
+    token: TokenInfo
+    logit: float = field(name="score")
     probabilities: tuple[float | None, ...]
-    """Behind each link; None: it is no longer in the draw."""
+    """After each of `TokenProbabilities.processors`; None: filtered out."""
 
 
-class Probabilities(Sight, frozen=True, kw_only=True):
-    """4. Scores to probabilities, before and after each sampler."""
-
-    step: int
-    links: tuple[Link, ...]
-    """The first is the softmax of the scores as they are."""
-    candidates: tuple[Candidate, ...]
-    """The likeliest before the samplers and the likeliest behind them, and the one that is taken; likeliest first, as
-    they are behind the last link."""
-
-
-class Choice(Sight, frozen=True, kw_only=True):
-    """5. The token that is taken. What it won against is in `Probabilities`."""
+class TokenProbabilities(InspectResult, frozen=True, kw_only=True, tag="probabilities"):
+    """4. From logits to probabilities, after each logits processor."""
 
     step: int
-    token: Token
+    processors: tuple[ProcessorSummary, ...] = field(name="links")
+    """The first is softmax of the unprocessed logits."""
+    candidates: tuple[TokenCandidate, ...]
+    """The most likely tokens before and after all processors, and the sampled one; by final probability, highest
+    first."""
+
+
+class SampledToken(InspectResult, frozen=True, kw_only=True, tag="choice"):
+    """5. The sampled token. Its competitors are in TokenProbabilities."""
+
+    step: int
+    token: TokenInfo
     probability: float
-    """With which it was drawn."""
+    """After all logits processors."""
     before: float
-    """The model's own, before any sampler."""
+    """Probability before logits processors."""
     surprise: float
-    """Bits, by the model's own."""
+    """Surprisal in bits: -log2 of `before`."""
     rank: int
-    """By the model's own; 1 is the likeliest."""
+    """By the model's own probabilities, from 1."""
 
 
-class Appended(Sight, frozen=True, kw_only=True):
-    """6. The token behind the text, and what it is decoded to."""
+class AppendedToken(InspectResult, frozen=True, kw_only=True, tag="appended"):
+    """6. The token appended to the text, and its text."""
 
     step: int
-    token: Token
+    token: TokenInfo
     text: str
-    """Characters that are complete by now; they may have been begun by tokens before."""
+    """Characters completed by this token; earlier tokens may have started them."""
     length: int
-    """Tokens of prompt and text by now."""
+    """Tokens of prompt and text so far."""
     reason: Literal["length", "end", "stop"] | None
-    """Why the text ends here; None: it goes on."""
+    """Why the text ends here (`protocol.FinishReason`); None: it continues."""
 
 
-class Attention(Sight, frozen=True, kw_only=True):
-    """How much each place takes from the others, in one head: each row of `weights`, with `before`, sums to 1.
+class AttentionWeights(InspectResult, frozen=True, kw_only=True, tag="attention"):
+    """Attention weights of one head. Each row of `weights`, plus its entry in `before`, sums to 1.
 
-    In step 1 a row for each place that is told, later for the newest one only.
+    Step 1 has a row for each of the last `InspectOptions.attention_positions` positions, later steps only for the
+    newest.
     """
 
     step: int
     layer: int
     head: int
     first: int
-    """The place of the first column; the last column is the last place."""
-    weights: tuple[tuple[Number, ...], ...]
-    """(rows, columns), in six digits; what a causal model may not see has 0."""
-    before: tuple[Number, ...]
-    """What each takes from the places before the first column."""
+    """Position of the first column; the last column is the last position."""
+    weights: tuple[tuple[FiniteFloat, ...], ...]
+    """(rows, columns), rounded to six digits; 0 where the causal mask applies."""
+    before: tuple[FiniteFloat, ...]
+    """(rows,) sum of the weights of positions before the first column."""
 
 
-class Guess(Struct, frozen=True):
-    token: Token
-    probability: Number
+class PredictedToken(Struct, frozen=True):
+    token: TokenInfo
+    probability: FiniteFloat
 
 
-class Lens(Sight, frozen=True, kw_only=True):
-    """What one layer would have said, were it the last (nostalgebraist 2020, "interpreting GPT: the logit lens")."""
+class LogitLens(InspectResult, frozen=True, kw_only=True, tag="lens"):
+    """The prediction of one layer's hidden state through the output layer.
+
+    nostalgebraist 2020, "interpreting GPT: the logit lens".
+    """
 
     step: int
     layer: int
-    guesses: tuple[Guess, ...]
-    probability: Number
-    """Of the token that was taken."""
+    tokens: tuple[PredictedToken, ...] = field(name="guesses")
+    """The most likely, highest probability first."""
+    probability: FiniteFloat
+    """Of the sampled token."""
     rank: int | None
-    """Of the token that was taken; None where the scores are not finite."""
+    """Of the sampled token; None if logits are not finite."""
 
 
-class Surprise(Struct, frozen=True):
-    """One token of a text, and what the model expected in its place. All None where there is nothing to go by: before
-    a causal model's first token, or where scores are not finite."""
+class TokenSurprisal(Struct, frozen=True):
+    """How well one token of the prompt was predicted. All None if there is no prediction: at the first position of a
+    causal model, or where logits are not finite."""
 
-    place: int
-    token: Token
-    bits: Number
+    position: int = field(name="place")
+    token: TokenInfo
+    bits: FiniteFloat
+    """Surprisal: -log2 of the token's probability."""
     rank: int | None
-    """Of the token; 1: it is what the model expected most."""
-    entropy: Number
-    """Bits: how unsure the model was, whatever came."""
-    guess: Guess | None
-    """What it expected most."""
+    """Of the token among all, from 1."""
+    entropy: FiniteFloat
+    """Of the predicted distribution, in bits."""
+    predicted: PredictedToken | None = field(name="guess")
+    """The most likely token."""
 
 
-class Surprises(Sight, frozen=True, kw_only=True):
-    """Some of a text's tokens, in order.
+class PromptSurprisal(InspectResult, frozen=True, kw_only=True, tag="surprises"):
+    """Surprisal of some of the prompt's tokens, in order.
 
-    A causal model goes by what stands before a token. A masked model goes by all the others, the token alone being
-    hidden: the sum is the text's pseudo-likelihood (Salazar et al. 2020, arXiv 1910.14659), not comparable with the
-    former.
+    A causal model predicts each token from those before it. A masked model predicts it from all others, with that
+    position masked: the sum is the pseudo-log-likelihood (Salazar et al. 2020, arXiv 1910.14659), which cannot be
+    compared with the log-likelihood of a causal model.
     """
 
-    tokens: tuple[Surprise, ...]
+    tokens: tuple[TokenSurprisal, ...]
 
 
-class Shape(Sight, frozen=True, kw_only=True):
-    """The model as a whole."""
+class ModelSummary(InspectResult, frozen=True, kw_only=True, tag="shape"):
+    """Configuration, parameters and compute of the model."""
 
     model: Model
     vocabulary: int
@@ -249,27 +263,41 @@ class Shape(Sight, frozen=True, kw_only=True):
     """At full context; training takes three times as much."""
 
 
-class Weight(Struct, frozen=True):
+class WeightSummary(Struct, frozen=True):
+    """One weight of the model."""
+
     name: str
     size: tuple[int, ...]
     parameters: int
-    """0 where it shares the weights of another."""
+    """0 if it is tied to another weight."""
     dtype: str
-    norm: Number
-    """The root of the sum of squares."""
-    rms: Number
-    """The root of the mean of squares."""
-    shares: str = ""
-    """The name of the weight that it is one with."""
+    norm: FiniteFloat
+    """Euclidean norm."""
+    rms: FiniteFloat
+    """Root mean square."""
+    tied_to: str = field(name="shares", default="")
+    """Name of the weight it is tied to."""
 
 
-class Part(Sight, frozen=True, kw_only=True):
+class ModelPart(InspectResult, frozen=True, kw_only=True, tag="part"):
     """Some of the model's weights, in the order of the forward pass."""
 
     name: Literal["embedding", "block", "output"]
     layer: int
-    """Which block; 0 for the embedding, one more than there are blocks for the output."""
-    weights: tuple[Weight, ...]
+    """Number of the block; 0 for the embedding, n_layer + 1 for the output."""
+    weights: tuple[WeightSummary, ...]
 
 
-Sights = Tokens | Outputs | LastRow | Probabilities | Choice | Appended | Attention | Lens | Surprises | Shape | Part
+AnyInspectResult = (
+    PromptTokens
+    | LogitsMatrix
+    | LastLogits
+    | TokenProbabilities
+    | SampledToken
+    | AppendedToken
+    | AttentionWeights
+    | LogitLens
+    | PromptSurprisal
+    | ModelSummary
+    | ModelPart
+)

@@ -1,14 +1,16 @@
-"""What the inference process and whoever asks it say to each other: JSON lines over standard input and output.
+"""Messages between the inference process and its client: JSON lines over standard input and output. No torch.
 
-The asker may send any number of requests, each with an id of its own, and need not wait: those at work take turns,
-token by token. Each is answered by any number of replies with its id and at last by Finished or Refused.
+A client may send any number of requests, each with its own id, without waiting: concurrent requests take turns, token
+by token. Each is answered by any number of replies with its id, the last of them Finished or Refused.
 
-    Generate → Loaded, then Text as it comes, an Ended for each text, Finished
-               of a masked model Text whenever a stretch is complete, where wanted a State before it for each look
-    Likeliest → Loaded, then a Ranked for each text, Finished
-    Score → Loaded, Scoring as it goes on, Scored, Finished
-    Look → Loaded, then what is seen, as `core.sample.inspect_protocol` says, Ended, Finished
-    Describe → Loaded, then what is seen, Finished
+    Generate      → Loaded, TextDelta as text is generated, a TextEnded for each text, Finished
+                    masked models: TextDelta whenever a block is complete; DenoisingState after each denoising step, if
+                    requested
+    BestOfN,
+    BeamSearch    → Loaded, a RankedText for each text, Finished
+    Score         → Loaded, ScoreProgress repeatedly, ScoreResult, Finished
+    InspectPrompt → Loaded, Inspected repeatedly (see `core.sample.inspect_protocol`), TextEnded, Finished
+    InspectModel  → Loaded, Inspected repeatedly, Finished
 """
 
 from __future__ import annotations
@@ -18,99 +20,112 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from core.recipe.sampling import Order, Precision, Sampling
-from core.sample.inspect_protocol import Sights, View
+from core.recipe.sampling import Precision, Sampling, UnmaskingOrder
+from core.sample.inspect_protocol import AnyInspectResult, InspectOptions
 
-LONGEST = 2**26
-"""Bytes of a line: a longer request is refused, a longer reply is none."""
-AT_ONCE = 64
-"""Requests answered at the same time; another one is refused."""
+MAX_LINE_BYTES = 2**26
+"""A longer request is refused; a longer reply is a protocol error."""
+MAX_CONCURRENT_REQUESTS = 64
+"""Requests answered at the same time; further ones are refused."""
+MAX_TEXTS = 64
+"""Texts per request."""
+
+FinishReason = Literal["length", "end", "stop"]
+"""Why a text ended. length: it has `Sampling.tokens` tokens. end: the end-of-text token or one of
+`Sampling.stop_tokens`. stop: one of the strings `Sampling.stop`."""
 
 
 class Request(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What every request says."""
+    """Base of all requests."""
 
     id: int
 
 
-class Question(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A request to a model."""
+class ModelRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of requests that need a model."""
 
     checkpoint: str
-    """The directory of a checkpoint, or one that holds them: then the newest in it that can be read."""
+    """Directory of a checkpoint, or of several: then the newest readable one is used."""
     cleaning: tuple[str, ...] = ()
-    """Steps by which the training text was cleaned: the text of the request is written in the same way."""
+    """Cleaning steps of the training text, applied to the text of the request."""
 
 
-class Asked(Question, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One to which the model may answer in other numbers than float32."""
+class Generate(ModelRequest, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="generate"):
+    """Generate continuations of `prompt`."""
 
     precision: Precision = "auto"
-
-
-class Generate(Asked, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="generate"):
-    """Continue `prompt`."""
-
     prompt: str
     sampling: Sampling = Sampling()
-    texts: Annotated[int, Meta(ge=1, le=64)] = 1
-    """So many continuations, each with a seed one above the one before, all from one look at the prompt."""
+    texts: Annotated[int, Meta(ge=1, le=MAX_TEXTS)] = 1
+    """Continuations (`num_return_sequences` in transformers). The i-th has seed `sampling.seed` + i."""
 
-    # what only a masked model can do; refused with any other
+    # masked models only; refused for causal ones
     suffix: str = ""
-    """What follows the texts: they fill the middle, `sampling.tokens` long, and all has to fit one context."""
-    order: Order | None = None
-    """Which places are uncovered first; None: at random."""
-    looks: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
-    """How often the model looks at a stretch of text that fits its context, at most once for each place; None: 64."""
-    states: bool = False
-    """A State after each look is wanted."""
+    """Text after the generated part (infilling). Prompt, `sampling.tokens` tokens and suffix must fit one context."""
+    order: UnmaskingOrder | None = None
+    """Which masked positions are unmasked first; None: random."""
+    denoising_steps: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    """Forward passes per block of text, at most one per position; None: `diffusion.DENOISING_STEPS`."""
+    denoising_states: bool = False
+    """Whether to send a DenoisingState after each denoising step."""
 
 
-class Likeliest(Question, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="likeliest"):
-    """Continue `prompt` with the texts that the model, which is causal, finds likeliest per token, in float32.
+class RankingRequest(ModelRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of requests for `texts` continuations of `prompt`, ranked by mean log-probability per token, in float32.
 
-    drawn: `texts` are drawn as Generate does and ranked; beams: so many beams look for them, for which of `sampling`
-    only length, stop tokens and stop strings count (`core.sample.beams`).
+    Causal models only.
     """
 
     prompt: str
-    kind: Literal["drawn", "beams"]
     sampling: Sampling = Sampling()
-    texts: Annotated[int, Meta(ge=1, le=64)] = 4
+    texts: Annotated[int, Meta(ge=1, le=MAX_TEXTS)] = 4
 
 
-class Score(Question, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="score"):
-    """Say what `text` costs under a model, in float32, from an end-of-text mark on (`core.sample.score`)."""
+class BestOfN(RankingRequest, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="best_of_n"):
+    """Sample `texts` continuations as Generate does and rank them."""
+
+
+class BeamSearch(RankingRequest, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="beam_search"):
+    """Search with `texts` beams (`core.sample.beam_search`).
+
+    Of `sampling` only `tokens`, `stop_tokens` and `stop` apply.
+    """
+
+
+class Score(ModelRequest, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="score"):
+    """Compute the loss of `text` in float32, starting from an end-of-text token (`core.sample.score`)."""
 
     text: str
 
 
-class Look(Asked, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="look"):
-    """Show how `prompt` is continued."""
+class InspectPrompt(ModelRequest, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="inspect_prompt"):
+    """Show each step of generating a continuation of `prompt`."""
 
+    precision: Precision = "auto"
     prompt: str
     sampling: Sampling = Sampling(tokens=1)
-    view: View = View()
+    options: InspectOptions = InspectOptions()
 
 
-class Describe(Asked, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="describe"):
-    """Show what the model is made of."""
+class InspectModel(ModelRequest, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="inspect_model"):
+    """Show the model's configuration and weights."""
+
+    precision: Precision = "auto"
 
 
 class Cancel(Request, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="cancel"):
-    """Stop answering `id`; it ends with Finished(cancelled)."""
+    """Cancel request `id`, which ends with Finished(cancelled=True)."""
 
 
 class Reply(Struct, frozen=True, kw_only=True):
-    """What every reply says."""
+    """Base of all replies."""
 
     id: int
-    """The request's; 0 where a line was no request and no id was found in it."""
+    """The request's id; 0 for an invalid line without an id."""
 
 
 class Loaded(Reply, frozen=True, kw_only=True, tag="loaded"):
-    """The model is in memory and begins."""
+    """The model is in memory and generation starts."""
 
     checkpoint: str
     """The directory it was loaded from."""
@@ -118,123 +133,136 @@ class Loaded(Reply, frozen=True, kw_only=True, tag="loaded"):
     """The training step of the weights."""
     prompt_tokens: int
     dropped_tokens: int = 0
-    """Tokens at the prompt's beginning that do not fit the context."""
+    """Tokens at the start of the prompt that do not fit the context."""
     suffix_tokens: int = 0
     dropped_suffix_tokens: int = 0
-    """Tokens at the suffix's end that do not fit."""
+    """Tokens at the end of the suffix that do not fit the context."""
     precision: str = ""
-    """The numbers the weights are kept in, and why, in words."""
+    """The number format of the weights and why it was chosen, as a sentence."""
     threads: int = 0
-    """Processor cores it computes on at most."""
+    """CPU threads used."""
     passed_over: tuple[str, ...] = ()
-    """Newer checkpoints that cannot be read, each with what is wrong with it."""
+    """Newer checkpoints that cannot be read, each with the reason."""
     changed_by: tuple[str, ...] = ()
     """Cleaning steps that changed the text of the request."""
 
 
-class Text(Reply, frozen=True, kw_only=True, tag="text"):
-    """More of one text: whole characters only."""
+class TextDelta(Reply, frozen=True, kw_only=True, tag="text"):
+    """More text of one continuation, in whole characters."""
 
     text: str
     index: int = 0
-    """Which of the texts that were asked for."""
+    """Which of the requested texts."""
 
 
-class Span(Struct, frozen=True, omit_defaults=True):
-    """Part of a text that is being uncovered: characters, or hidden places."""
+class Span(Struct, frozen=True, omit_defaults=True, rename={"masked": "hidden"}):
+    """Part of a text that is being denoised: characters, or masked positions."""
 
     text: str = ""
-    hidden: int = 0
-    """So many places; then `text` is empty. A character that is uncovered only in part is hidden."""
+    masked: int = 0
+    """Number of masked positions; `text` is empty then. A character of which bytes are missing counts as masked."""
     new: bool = False
-    """The latest look has uncovered it."""
+    """Unmasked by the latest denoising step."""
 
 
-class State(Reply, frozen=True, kw_only=True, tag="state"):
-    """A masked model has looked once more at the stretch it is uncovering."""
+class DenoisingState(Reply, frozen=True, kw_only=True, tag="denoising_state"):
+    """The block that is being denoised, after one denoising step."""
 
     index: int = 0
+    """Which of the requested texts."""
     spans: list[Span]
-    """What follows the Text so far, up to the end of the stretch, or to where the text is sure to end. The last State
-    before a Text shows what it brings, but for a beginning of a stop string, which waits for the next stretch."""
+    """What follows the TextDeltas so far, up to the end of the block or of the text. The last DenoisingState of a block
+    shows the TextDelta that follows it, except for a possible start of a stop string, which waits for the next
+    block."""
     tokens: int
-    """Uncovered of this text so far."""
+    """Tokens of this text unmasked so far."""
 
 
-class Seen(Reply, frozen=True, kw_only=True, tag="seen"):
-    """Something of the model at work."""
+class Inspected(Reply, frozen=True, kw_only=True, tag="inspected"):
+    """One result of InspectPrompt or InspectModel."""
 
-    sight: Sights
+    result: AnyInspectResult
 
 
-class Ended(Reply, frozen=True, kw_only=True, tag="ended"):
+class TextEnded(Reply, frozen=True, kw_only=True, tag="ended"):
     """One of the texts is complete."""
 
     index: int = 0
-    reason: Literal["length", "end", "stop"]
-    """It has all its tokens; an end-of-text mark or a stop token came; a stop string came."""
+    reason: FinishReason
     tokens: int
-    """Drawn for it."""
+    """Tokens generated for it."""
 
 
-class Ranked(Reply, frozen=True, kw_only=True, tag="ranked"):
-    """One of the likeliest texts; the likeliest comes first."""
+class RankedText(Reply, frozen=True, kw_only=True, tag="ranked"):
+    """One text of BestOfN or BeamSearch; the most likely first."""
 
     index: int
     text: str
     nats_per_token: float
-    """Minus the logarithm of its probability; samplers change nothing in it."""
+    """Mean negative log-likelihood under the model, before logits processors."""
     tokens: int
-    reason: Literal["length", "end", "stop"]
+    reason: FinishReason
 
 
-class Scoring(Reply, frozen=True, kw_only=True, tag="scoring"):
-    """How far the scoring is, in tokens."""
+class ScoreProgress(Reply, frozen=True, kw_only=True, tag="scoring"):
+    """Progress of Score in tokens."""
 
     done: int
     total: int
 
 
-class Scored(Reply, frozen=True, kw_only=True, tag="scored"):
-    """What a text costs."""
+class ScoreResult(Reply, frozen=True, kw_only=True, tag="scored"):
+    """The loss of a text."""
 
     step: int
     """The training step of the weights."""
     nats: float
+    """Negative log-likelihood of the whole text."""
     tokens: int
     bytes: int
-    """Of its UTF-8."""
+    """Length in UTF-8."""
     bits_per_byte: float
     bound: bool
-    """Whether it costs at most so much: an estimate of the bound that masked models have."""
-    few_before: int
-    """Tokens at its beginning that were predicted from less than half a context."""
+    """Whether `nats` is an estimate of the variational upper bound (NELBO), as for masked models."""
+    short_context_tokens: int
+    """Tokens at the start that were predicted from less than half a context."""
 
 
 class Finished(Reply, frozen=True, kw_only=True, tag="finished"):
-    """All that was asked for is there, or it was cancelled."""
+    """The last reply to a request that was completed or cancelled."""
 
     cancelled: bool = False
     tokens: int = 0
-    """Drawn, in all texts."""
+    """Tokens generated, over all texts."""
     seconds: float = 0.0
-    """Of work on them, loading and other requests left out."""
+    """Compute time of the request, without loading and other requests."""
 
 
 class Refused(Reply, frozen=True, kw_only=True, tag="refused"):
-    """It cannot be done; the process goes on."""
+    """The last reply to a request that failed. The process continues."""
 
     what: str
     where: str = ""
     todo: str = ""
     usage: bool = True
-    """Whether the request is at fault; otherwise the same may be answered another time."""
+    """Whether the request is invalid; otherwise a retry may succeed."""
 
 
-Questions = Generate | Likeliest | Score | Look | Describe
-Requests = Questions | Cancel
-Replies = Loaded | Text | State | Ended | Ranked | Scoring | Scored | Seen | Finished | Refused
+AnyModelRequest = Generate | BestOfN | BeamSearch | Score | InspectPrompt | InspectModel
+AnyRequest = AnyModelRequest | Cancel
+AnyReply = (
+    Loaded
+    | TextDelta
+    | DenoisingState
+    | TextEnded
+    | RankedText
+    | ScoreProgress
+    | ScoreResult
+    | Inspected
+    | Finished
+    | Refused
+)
 
 encode = msgspec.json.Encoder().encode
-decode_request = msgspec.json.Decoder(Requests).decode
-decode_reply = msgspec.json.Decoder(Replies).decode
+decode_request = msgspec.json.Decoder(AnyRequest).decode
+decode_reply = msgspec.json.Decoder(AnyReply).decode

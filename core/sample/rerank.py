@@ -1,4 +1,4 @@
-"""The texts that a model finds likeliest: of several drawn, or looked for by beams."""
+"""The most likely of several texts: best of n sampled ones, or beam search."""
 
 from __future__ import annotations
 
@@ -7,68 +7,71 @@ from typing import NamedTuple
 
 from core.model.gpt import GPT
 from core.recipe.sampling import Sampling
-from core.sample.beams import beams, ensure_causal
-from core.sample.detokenizer import TextOf
-from core.sample.generate import seen
-from core.sample.score import parts
-from core.sample.stream import End, Reason, Uncovered, pieces
+from core.sample.beam_search import beam_search, ensure_causal
+from core.sample.detokenizer import Detokenizer
+from core.sample.generate import prompt_limit
+from core.sample.protocol import FinishReason
+from core.sample.score import token_losses
+from core.sample.stream import DenoisingProgress, TextEnd, stream_text
 from core.tokenize.vocabulary import Vocabulary
 
 
-class Ranked(NamedTuple):
-    """A text with what its tokens cost on average under the model alone, whatever samplers drew them."""
+class RankedCompletion(NamedTuple):
+    """A text and its loss under the model, before logits processors."""
 
     text: str
     nats: float
-    """Minus the logarithm of its probability, per token."""
+    """Mean negative log-likelihood per token."""
     tokens: int
-    """The one that ended it included."""
-    reason: Reason
+    """Including the one that ended it."""
+    reason: FinishReason
 
 
-Ranking = Generator[None, None, list[Ranked]]
-"""Yields after each token; returns the texts, the likeliest first."""
+Ranking = Generator[None, None, list[RankedCompletion]]
+"""Yields after each token; returns the texts, the most likely first."""
 
 
-def best_drawn(model: GPT, vocabulary: Vocabulary, prompt: Sequence[int], sampling: Sampling, texts: int) -> Ranking:
-    """Draw `texts` as `writer.pieces` does and rank them. Raises NotCausalError, and what `generate` raises."""
+def best_of_n(model: GPT, vocabulary: Vocabulary, prompt: Sequence[int], sampling: Sampling, n: int) -> Ranking:
+    """Sample `n` texts as `stream_text` does and rank them. Raises NotCausalError, and as `generate` does."""
     ensure_causal(model)
-    visible = prompt[-seen(model, sampling.tokens) :]
-    tokens: list[list[int]] = [[] for _ in range(texts)]
-    written = [""] * texts
-    ranked = []
-    for piece in pieces(model, vocabulary, visible, sampling, texts=texts):
-        if piece is None:
+    context = prompt[-prompt_limit(model, sampling.tokens) :]
+    tokens: list[list[int]] = [[] for _ in range(n)]
+    texts = [""] * n
+    completions = []
+    for event in stream_text(model, vocabulary, context, sampling, texts=n):
+        if event is None:
             yield
             continue
-        assert not isinstance(piece, Uncovered)  # of masked models only
-        written[piece.text] += piece.characters
-        if not isinstance(piece, End):
-            tokens[piece.text].append(piece.token)
+        assert not isinstance(event, DenoisingProgress)  # masked models only
+        texts[event.text] += event.characters
+        if not isinstance(event, TextEnd):
+            tokens[event.text].append(event.token)
             yield
             continue
-        whole = [*tokens[piece.text], *([] if piece.mark is None else [piece.mark])]
-        cost = 0.0
-        for part in parts(model, [*visible, *whole], known=len(visible)):
-            cost += part.nats
+        ids = [*tokens[event.text], *([] if event.stop_token is None else [event.stop_token])]
+        nats = 0.0
+        for chunk in token_losses(model, [*context, *ids], known=len(context)):
+            nats += chunk.nats
             yield
-        ranked.append(Ranked(written[piece.text], cost / len(whole), len(whole), piece.reason))
-    return sorted(ranked, key=lambda each: each.nats)
+        completions.append(RankedCompletion(texts[event.text], nats / len(ids), len(ids), event.reason))
+    return sorted(completions, key=lambda completion: completion.nats)
 
 
-def best_of_beams(model: GPT, vocabulary: Vocabulary, prompt: Sequence[int], sampling: Sampling, width: int) -> Ranking:
-    """Look for `width` texts as `beams` does, with the mean of a token as their rank.
+def beam_search_texts(
+    model: GPT, vocabulary: Vocabulary, prompt: Sequence[int], sampling: Sampling, num_beams: int
+) -> Ranking:
+    """The texts of `beam_search`, ranked by mean log-probability per token.
 
-    Of `sampling` the length, stop tokens and stop strings count. A stop string ends the text that is shown; beams do
-    not see it. Raises as `beams` does.
+    Of `sampling`, `tokens`, `stop_tokens` and `stop` apply. A stop string ends the text, but not the beam. Raises as
+    `beam_search` does.
     """
-    ends = {vocabulary.end_of_text, *sampling.stop_tokens}
-    found = yield from beams(model, prompt, width=width, tokens=sampling.tokens, ends=ends)
-    ranked = []
-    for beam in found:
-        decoded = TextOf(vocabulary, sampling.stop)
-        text = "".join(decoded.feed(token) for token in (beam.tokens[:-1] if beam.ended else beam.tokens))
-        text += decoded.rest()
-        reason: Reason = "stop" if decoded.stopped else "end" if beam.ended else "length"
-        ranked.append(Ranked(text, -beam.rank(1.0), len(beam.tokens), reason))
-    return ranked
+    stop_tokens = {vocabulary.end_of_text, *sampling.stop_tokens}
+    beams = yield from beam_search(model, prompt, num_beams=num_beams, tokens=sampling.tokens, stop_tokens=stop_tokens)
+    completions = []
+    for beam in beams:
+        detokenizer = Detokenizer(vocabulary, sampling.stop)
+        ids = beam.tokens[:-1] if beam.stopped else beam.tokens
+        text = "".join(detokenizer.add_token(token) for token in ids) + detokenizer.flush()
+        reason: FinishReason = "stop" if detokenizer.stopped else "end" if beam.stopped else "length"
+        completions.append(RankedCompletion(text, -beam.normalised(1.0), len(beam.tokens), reason))
+    return completions

@@ -1,7 +1,8 @@
-"""The inference process, `python -P -m core.sample.serve`: see `core.sample.protocol` for what it understands.
+"""The inference process, `python -P -m core.sample.serve`: answers the requests of `core.sample.protocol`.
 
-It is a child of whoever asks: when its standard input closes, it ends, whatever it is at. Nothing that is asked is
-fatal. While nobody reads its answers it stands still: it writes each before it works on, and takes few requests ahead.
+It is a child of its client and exits when its standard input closes, even in the middle of a request. No request is
+fatal. Back-pressure: each reply is written before the next is computed, and few requests are read ahead, so a client
+that does not read stops the process.
 """
 
 from __future__ import annotations
@@ -21,61 +22,61 @@ import torch
 
 from core.errors import LlmtuiError, UsageError, as_llmtui_error, log
 from core.hardware import cores
-from core.sample.handlers import Answer, answer
-from core.sample.models import Models
+from core.sample.handlers import AnyReplies, handle
+from core.sample.models import ModelCache
 from core.sample.protocol import (
-    AT_ONCE,
+    MAX_CONCURRENT_REQUESTS,
+    AnyModelRequest,
+    AnyReply,
+    AnyRequest,
     Cancel,
-    Ended,
     Finished,
     Loaded,
-    Questions,
-    Ranked,
+    RankedText,
     Refused,
-    Replies,
-    Requests,
+    TextEnded,
     encode,
 )
-from core.sample.request_parser import asked
+from core.sample.request_parser import read_requests
 
-IDLE = 300.0
-"""Seconds without a request after which the models' memory is given back; the next request loads again."""
+IDLE_TIMEOUT = 300.0
+"""Seconds without a request after which models are unloaded; the next request loads again."""
 NICENESS = 10
-"""With it a text that never ends takes three fifths of one of two cores, and two fifths of the speed of a training on
+"""With it, endless generation takes three fifths of one of two cores, and two fifths of the speed of a training on
 both; without it three quarters, since the training's threads wait for the slowest of them."""
-_AHEAD = 4
-"""Requests read before they are taken up: each may be long."""
-_LOOK = 0.5
-"""Seconds between two looks whether whoever asked is still there, while nothing more is read."""
+_READ_AHEAD = 4
+"""Requests in the queue: each may be long."""
+_HANGUP_POLL_INTERVAL = 0.5
+"""Seconds between checks for a closed input while the queue is full."""
 
 
-class Work:
-    """One request that is being answered."""
+class RequestTask:
+    """One request in progress."""
 
-    def __init__(self, request: Questions, models: Models) -> None:
+    def __init__(self, request: AnyModelRequest, models: ModelCache) -> None:
         self.id = request.id
-        self._answer: Answer = answer(request, models)
+        self._replies: AnyReplies = handle(request, models)
         self._seconds, self._tokens = 0.0, 0
 
-    def step(self) -> tuple[Replies | None, bool]:
-        """The next reply, if there is one, and whether it was the last."""
-        began = time.perf_counter()
+    def step(self) -> tuple[AnyReply | None, bool]:
+        """The next reply, if any, and whether it was the last."""
+        start = time.perf_counter()
         try:
-            reply = next(self._answer)
+            reply = next(self._replies)
         except StopIteration:
             return self.finished(), True
-        except LlmtuiError as trouble:
-            usage = isinstance(trouble, UsageError)
-            return Refused(id=self.id, what=trouble.what, where=trouble.where, todo=trouble.todo, usage=usage), True
-        except BaseException as error:  # a panic in tiktoken's Rust is no Exception
+        except LlmtuiError as error:
+            usage = isinstance(error, UsageError)
+            return Refused(id=self.id, what=error.what, where=error.where, todo=error.todo, usage=usage), True
+        except BaseException as exception:  # a panic in tiktoken's Rust is not an Exception
             log(traceback.format_exc())
-            found = as_llmtui_error(error)
-            return Refused(id=self.id, what=found.what, where=found.where, todo=found.todo, usage=False), True
+            failure = as_llmtui_error(exception)
+            return Refused(id=self.id, what=failure.what, where=failure.where, todo=failure.todo, usage=False), True
         finally:
-            self._seconds += time.perf_counter() - began
+            self._seconds += time.perf_counter() - start
         if isinstance(reply, Loaded):
             self._seconds = 0.0
-        if isinstance(reply, Ended | Ranked):
+        if isinstance(reply, TextEnded | RankedText):
             self._tokens += reply.tokens
         return reply, False
 
@@ -84,98 +85,104 @@ class Work:
 
 
 class Server:
-    """Those at work take turns; a thread reads what else is asked."""
+    """Runs requests in round-robin order; a thread reads new ones."""
 
-    def __init__(self, out: BinaryIO, idle: float) -> None:
-        self._out, self._idle = out, idle
-        self._asked: queue.Queue[Requests | Refused] = queue.Queue(_AHEAD)
-        self._models = Models()
-        self._works: dict[int, Work] = {}
-        """Whose turn is next comes first."""
+    def __init__(self, out: BinaryIO, idle_timeout: float) -> None:
+        self._out, self._idle_timeout = out, idle_timeout
+        self._incoming: queue.Queue[AnyRequest | Refused] = queue.Queue(_READ_AHEAD)
+        self._models = ModelCache()
+        self._tasks: dict[int, RequestTask] = {}
+        """By request id; the first is the next to run."""
 
     def read(self, lines: BinaryIO) -> None:
-        """Take requests from `lines`, and end the process with them. Runs beside `work`."""
-        for request in asked(lines):
-            while not self._put(request):
+        """Queue the requests in `lines` and exit the process at end of file. Runs in a thread beside `run`."""
+        for request in read_requests(lines):
+            while not self._enqueue(request):
                 if _hung_up(lines):
                     os._exit(0)
-        os._exit(0)  # whoever asked is gone
+        os._exit(0)  # the client is gone
 
-    def _put(self, request: Requests | Refused) -> bool:
+    def _enqueue(self, request: AnyRequest | Refused) -> bool:
         try:
-            self._asked.put(request, timeout=_LOOK)
+            self._incoming.put(request, timeout=_HANGUP_POLL_INTERVAL)
         except queue.Full:
             return False
         return True
 
-    def work(self) -> None:
-        """Answer, as long as somebody listens. Raises BrokenPipeError."""
+    def run(self) -> None:
+        """Answer requests until the client closes the pipe. Raises BrokenPipeError."""
         while True:
-            self._hear()
-            self._turn()
+            self._accept_requests()
+            self._run_next()
 
-    def _turn(self) -> None:
-        """Let one of them go on. Nothing here outlives it: what is cancelled must not hold its model."""
-        work = self._works.pop(next(iter(self._works)))
-        reply, last = work.step()
+    def _run_next(self) -> None:
+        """One step of one task. No local variable may outlive it: a cancelled task must not keep its model alive."""
+        task = self._tasks.pop(next(iter(self._tasks)))
+        reply, last = task.step()
         if not last:
-            self._works[work.id] = work
+            self._tasks[task.id] = task
         if reply is not None:
-            self._say(reply)
+            self._send(reply)
 
-    def _hear(self) -> None:
-        """Take up all that has been asked, and wait for something to do."""
-        while not self._works or not self._asked.empty():
+    def _accept_requests(self) -> None:
+        """Empty the queue; without tasks, wait for a request."""
+        while not self._tasks or not self._incoming.empty():
             try:
-                self._take(self._asked.get(timeout=self._idle if self._models.held else None))
+                self._accept(self._incoming.get(timeout=self._idle_timeout if self._models.loaded else None))
             except queue.Empty:
-                self._models.drop()
+                self._models.unload()
 
-    def _take(self, request: Requests | Refused) -> None:
+    def _accept(self, request: AnyRequest | Refused) -> None:
         if isinstance(request, Refused):
-            self._say(request)
+            self._send(request)
         elif isinstance(request, Cancel):
-            if work := self._works.pop(request.id, None):
-                self._say(work.finished(cancelled=True))
-        elif request.id in self._works:
-            self._say(Refused(id=request.id, what="a request with this id is being answered", todo="give it another"))
-        elif len(self._works) >= AT_ONCE:
-            what = f"{AT_ONCE} requests are being answered"
-            self._say(Refused(id=request.id, what=what, todo="ask again later", usage=False))
+            if task := self._tasks.pop(request.id, None):
+                self._send(task.finished(cancelled=True))
+        elif request.id in self._tasks:
+            self._send(Refused(id=request.id, what="a request with this id is being answered", todo="give it another"))
+        elif len(self._tasks) >= MAX_CONCURRENT_REQUESTS:
+            what = f"{MAX_CONCURRENT_REQUESTS} requests are being answered"
+            self._send(Refused(id=request.id, what=what, todo="ask again later", usage=False))
         else:
-            self._works[request.id] = Work(request, self._models)
+            self._tasks[request.id] = RequestTask(request, self._models)
 
-    def _say(self, reply: Replies) -> None:
+    def _send(self, reply: AnyReply) -> None:
         try:
             line = encode(reply)
-        except UnicodeEncodeError:  # a file's name may be no UTF-8
+        except UnicodeEncodeError:  # a file name may not be UTF-8
             line = encode(Refused(id=reply.id, what="a name or a text here is no UTF-8", usage=False))
-            self._works.pop(reply.id, None)
+            self._tasks.pop(reply.id, None)
         self._out.write(line + b"\n")
         self._out.flush()
 
 
 def _hung_up(lines: BinaryIO) -> bool:
-    """Whether nobody can write into this pipe any more, whatever still lies in it."""
+    """Whether the other end of this pipe is closed, even if it still has data."""
     poll = select.poll()
     poll.register(lines, 0)
     return any(event & select.POLLHUP for _, event in poll.poll(0))
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(prog="core.sample.serve")
-    options.add_argument("--idle", type=float, default=IDLE, metavar="SECONDS", help="until models are dropped")
-    idle = options.parse_args().idle
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # for whoever asks: it decides, and its end is the end of this
+    parser = argparse.ArgumentParser(prog="core.sample.serve")
+    parser.add_argument(
+        "--idle",
+        type=float,
+        default=IDLE_TIMEOUT,
+        metavar="SECONDS",
+        help="without a request, until models are unloaded",
+    )
+    idle_timeout = parser.parse_args().idle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the client handles it and closes our input
     os.nice(NICENESS)
-    # half the cores: text still comes faster than anyone reads, and training beside it keeps its own
+    # half the cores: still faster than anyone reads, and a training beside it keeps the others
     torch.set_num_threads(max(1, cores() // 2))
     out = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever a library prints must not land between the replies
-    server = Server(out, idle)
+    os.dup2(2, 1)  # what libraries print must not end up between the replies
+    server = Server(out, idle_timeout)
     threading.Thread(target=server.read, args=(sys.stdin.buffer,), daemon=True).start()
     try:
-        server.work()
+        server.run()
     except BrokenPipeError:
         os._exit(0)
 

@@ -1,131 +1,137 @@
-"""From a prompt to text: tokens are generated, decoded, and ended where a mark, a stop string or the length says."""
+"""From a prompt to text: tokens are generated and decoded until a stop token, a stop string or the length limit."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from core.model.gpt import GPT
 from core.model.inference import inference
 from core.recipe.sampling import Sampling
-from core.sample.detokenizer import TextOf
-from core.sample.diffusion import Stretch, Unmasking
+from core.sample import unmask_view
+from core.sample.detokenizer import Detokenizer
+from core.sample.diffusion import DenoisedBlock, UnmaskingOptions
 from core.sample.generate import generate
-from core.sample.prompts import start
-from core.sample.protocol import Span
-from core.sample.unmask_view import spans
+from core.sample.prompts import encode_whole_prompt
+from core.sample.protocol import FinishReason, Span
 from core.tokenize.vocabulary import Vocabulary
 
-Reason = Literal["length", "end", "stop"]
-"""Why a text ended: it has all tokens; an end-of-text mark or a stop token came; a stop string came."""
 
-
-class Piece(NamedTuple):
-    """One more token of a text, and what it adds: perhaps nothing yet."""
+class GeneratedToken(NamedTuple):
+    """One more token of a text."""
 
     text: int
+    """Index of the text."""
     token: int
     characters: str
+    """Characters completed by it; may be empty."""
 
 
-class Uncovered(NamedTuple):
-    """A masked model has looked once more; the pieces come when a stretch is complete."""
+class DenoisingProgress(NamedTuple):
+    """One denoising step of a masked model. The GeneratedTokens follow when a block is complete."""
 
     text: int
     spans: list[Span]
-    """As in `core.sample.protocol.State`; empty where no states are wanted."""
+    """As in `core.sample.protocol.DenoisingState`; empty if not requested."""
     tokens: int
-    """Uncovered of the text so far."""
+    """Tokens of the text unmasked so far."""
 
 
-class End(NamedTuple):
-    """A text is complete; `characters` were still waiting when a mark ended it."""
+class TextEnd(NamedTuple):
+    """A text is complete."""
 
     text: int
     characters: str
-    reason: Reason
+    """Characters held back until now."""
+    reason: FinishReason
     tokens: int
-    """Drawn, the last one that ended it included."""
-    mark: int | None = None
-    """The token that ended it, which no piece shows."""
+    """Tokens generated, including the one that ended the text."""
+    stop_token: int | None = None
+    """The token that ended the text, for which there is no GeneratedToken."""
 
 
-class Written:
-    """One text as it grows."""
+class TextBuilder:
+    """Decodes one text token by token and detects its end."""
 
     def __init__(self, vocabulary: Vocabulary, sampling: Sampling) -> None:
-        self.ends = {vocabulary.end_of_text, *sampling.stop_tokens}
-        self.text = TextOf(vocabulary, sampling.stop)
+        self.stop_tokens = {vocabulary.end_of_text, *sampling.stop_tokens}
+        self.detokenizer = Detokenizer(vocabulary, sampling.stop)
         self.tokens = 0
-        """Drawn for it."""
-        self._most = sampling.tokens
+        """Tokens added so far."""
+        self._max_tokens = sampling.tokens
 
-    def take(self, token: int) -> tuple[str, Reason | None]:
-        """What `token` adds that is certain by now, and why the text ends with it: then all that was waiting is there.
+    def add(self, token: int) -> tuple[str, FinishReason | None]:
+        """Characters completed by `token`, and why the text ends with it: then none are held back.
 
         Raises TokenIdError.
         """
         self.tokens += 1
-        mark = token in self.ends
-        characters = "" if mark else self.text.feed(token)
-        if not mark and not self.text.stopped and self.tokens < self._most:
+        stops = token in self.stop_tokens
+        characters = "" if stops else self.detokenizer.add_token(token)
+        if not stops and not self.detokenizer.stopped and self.tokens < self._max_tokens:
             return characters, None
-        characters += self.text.rest()  # a stop string may be complete only with the last bytes
-        return characters, "stop" if self.text.stopped else "end" if mark else "length"
+        characters += self.detokenizer.flush()  # may complete a stop string
+        return characters, "stop" if self.detokenizer.stopped else "end" if stops else "length"
 
 
-def pieces(
+def stream_text(
     model: GPT,
     vocabulary: Vocabulary,
     prompt: Sequence[int],
     sampling: Sampling,
     *,
     texts: int = 1,
-    unmasking: Unmasking | None = None,
-    states: bool = False,
-) -> Iterator[Piece | Uncovered | End | None]:
-    """What continues `prompt`, as it comes; of each text at last its End. None: a long text is still being read.
+    unmasking: UnmaskingOptions | None = None,
+    denoising_spans: bool = False,
+) -> Iterator[GeneratedToken | DenoisingProgress | TextEnd | None]:
+    """Continuations of `prompt` as they are generated; each ends with a TextEnd. None: a long prompt is being read.
 
-    Raises as `generate` does.
+    denoising_spans: whether each DenoisingProgress has spans. Raises as `generate` does.
     """
-    written = [Written(vocabulary, sampling) for _ in range(texts)]
-    ids = generate(model, prompt, sampling, texts=texts, unmasking=unmasking)
-    over: bool | None = None
+    builders = [TextBuilder(vocabulary, sampling) for _ in range(texts)]
+    generated = generate(model, prompt, sampling, texts=texts, unmasking=unmasking)
+    ended: bool | None = None
     while True:
         try:
-            drawn = ids.send(over)
+            item = generated.send(ended)
         except StopIteration:
             return
-        if drawn is None:
-            over = None
+        ended = None
+        if item is None:
             yield None
             continue
-        text, token = drawn
-        its = written[text]
-        if isinstance(token, Stretch):
-            last = its.tokens + len(token.ids) == sampling.tokens
-            waiting = its.text.waiting
-            yield Uncovered(
+        text, token = item
+        builder = builders[text]
+        if isinstance(token, DenoisedBlock):
+            yield DenoisingProgress(
                 text,
-                spans(token, vocabulary, ends=its.ends, stop=sampling.stop, waiting=waiting, last=last)
-                if states
-                else [],
-                its.tokens + len(token.ids) - token.ids.count(None),
+                _spans(token, builder, vocabulary, sampling) if denoising_spans else [],
+                builder.tokens + len(token.ids) - token.ids.count(None),
             )
-            over = None
             continue
-        characters, reason = its.take(token)
-        mark = token if token in its.ends else None
-        if mark is None:
-            yield Piece(text, token, characters)
+        characters, reason = builder.add(token)
+        stop_token = token if token in builder.stop_tokens else None
+        if stop_token is None:
+            yield GeneratedToken(text, token, characters)
             characters = ""
         if reason is not None:
-            yield End(text, characters, reason, its.tokens, mark)
-        over = reason is not None
+            yield TextEnd(text, characters, reason, builder.tokens, stop_token)
+        ended = reason is not None
 
 
-def write(model: GPT, vocabulary: Vocabulary, prompt: str, sampling: Sampling) -> str:
-    """The whole continuation of `prompt` at once."""
+def _spans(block: DenoisedBlock, builder: TextBuilder, vocabulary: Vocabulary, sampling: Sampling) -> list[Span]:
+    return unmask_view.denoising_spans(
+        block,
+        vocabulary,
+        stop_tokens=builder.stop_tokens,
+        stop=sampling.stop,
+        pending=builder.detokenizer.pending,
+        last=builder.tokens + len(block.ids) == sampling.tokens,
+    )
+
+
+def generate_text(model: GPT, vocabulary: Vocabulary, prompt: str, sampling: Sampling) -> str:
+    """The continuation of `prompt`, when it is complete. Raises as `generate` does."""
     with inference(model):
-        made = pieces(model, vocabulary, start(vocabulary, prompt), sampling)
-        return "".join(piece.characters for piece in made if isinstance(piece, Piece | End))
+        events = stream_text(model, vocabulary, encode_whole_prompt(vocabulary, prompt), sampling)
+        return "".join(event.characters for event in events if isinstance(event, GeneratedToken | TextEnd))

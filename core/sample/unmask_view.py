@@ -1,4 +1,4 @@
-"""How far a masked model is, as text: what can be read already, and how much is hidden between."""
+"""A partly unmasked block as text: readable characters, and the number of masked positions between them."""
 
 from __future__ import annotations
 
@@ -6,112 +6,112 @@ from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from core.sample.detokenizer import TextOf
-from core.sample.diffusion import Stretch
+from core.sample.detokenizer import Detokenizer
+from core.sample.diffusion import DenoisedBlock
 from core.sample.protocol import Span
 from core.tokenize.vocabulary import Vocabulary
 
-_INSIDE = bytes(range(0x80, 0xC0))
-"""Bytes that go on with a character of UTF-8 but begin none."""
+_CONTINUATION_BYTES = bytes(range(0x80, 0xC0))
+"""Bytes of UTF-8 that continue a character."""
 
 
-class _Bytes(NamedTuple):
-    """Those of one token that is uncovered."""
+class _TokenBytes(NamedTuple):
+    """An unmasked token."""
 
     raw: bytes
     new: bool
 
 
-def spans(
-    stretch: Stretch,
+def denoising_spans(
+    block: DenoisedBlock,
     vocabulary: Vocabulary,
     *,
-    ends: Collection[int] = (),
+    stop_tokens: Collection[int] = (),
     stop: Sequence[str] = (),
-    waiting: bytes = b"",
+    pending: bytes = b"",
     last: bool = True,
 ) -> list[Span]:
-    """What stands where `stretch` is being written, up to where the text is sure to end by now.
+    """The text of `block`, up to its end or to where the text is certain to end.
 
-    A character of which bytes are missing is hidden, and so is the place it stands on. ends: tokens that end the text.
-    waiting: what the text had before, see `TextOf.waiting`. last: no other stretch follows.
+    A character of which bytes are masked counts as masked, with all positions of its known bytes.
+    stop_tokens: ids that end the text. pending: `Detokenizer.pending` of the text before. last: no block follows.
     """
-    ended = next((place for place, token in enumerate(stretch.ids) if token in ends), None)
-    fresh = set(stretch.fresh)
-    places: list[_Bytes | None] = [_Bytes(waiting, False)]
-    places += [
-        None if token is None else _Bytes(vocabulary.decode_bytes([token]), place in fresh)
-        for place, token in enumerate(stretch.ids[:ended])
+    end = next((position for position, token in enumerate(block.ids) if token in stop_tokens), None)
+    new_positions = set(block.unmasked)
+    tokens: list[_TokenBytes | None] = [_TokenBytes(pending, False)]
+    tokens += [
+        None if token is None else _TokenBytes(vocabulary.decode_bytes([token]), position in new_positions)
+        for position, token in enumerate(block.ids[:end])
     ]
-    found: list[Span] = []
-    at = 0
-    for hidden, group in groupby(places, key=lambda place: place is None):
-        some = list(group)
-        opened, at = at > 0, at + len(some)
-        if hidden:
-            found.append(Span(hidden=len(some)))
+    spans: list[Span] = []
+    done = 0
+    for masked, group in groupby(tokens, key=lambda token: token is None):
+        members = list(group)
+        after_mask, done = done > 0, done + len(members)
+        if masked:
+            spans.append(Span(masked=len(members)))
             continue
-        run = [place for place in some if place is not None]
-        if opened:
-            run, lost = _from_a_beginning(run)
-            found.append(Span(hidden=lost))
-        closed = at == len(places) and (last or ended is not None)
-        readable = _readable(run, vocabulary, closed=closed)
-        end = _end(run, vocabulary, stop, closed=closed)
-        found += readable if end is None else _first(readable, end)
-        if end is not None:
+        run = [token for token in members if token is not None]
+        if after_mask:
+            run, lost = _drop_continuation(run)
+            spans.append(Span(masked=lost))
+        complete = done == len(tokens) and (last or end is not None)
+        decoded = _decode_run(run, vocabulary, complete=complete)
+        stopped_at = _stop_index(run, vocabulary, stop, complete=complete)
+        spans += decoded if stopped_at is None else _truncate(decoded, stopped_at)
+        if stopped_at is not None:
             break
-    return list(_merged(found))
+    return list(_merge(spans))
 
 
-def _from_a_beginning(run: list[_Bytes]) -> tuple[list[_Bytes], int]:
-    """A run behind a hidden place, without what may be the end of a character that begins there; places that empties.
+def _drop_continuation(run: list[_TokenBytes]) -> tuple[list[_TokenBytes], int]:
+    """A run after a masked position without bytes that may end a character there; and how many tokens that empties.
 
-    A character has at most three bytes behind its first.
+    A character has at most three bytes after its first.
     """
-    lost, most = 0, 3
-    for number, (raw, new) in enumerate(run):
-        rest = raw[:most].lstrip(_INSIDE) + raw[most:]
-        most -= len(raw) - len(rest)
-        if rest or not most:
-            return [_Bytes(rest, new), *run[number + 1 :]], lost + (bool(raw) and not rest)
-        lost += bool(raw)
-    return [], lost
+    emptied, limit = 0, 3
+    for index, (raw, new) in enumerate(run):
+        rest = raw[:limit].lstrip(_CONTINUATION_BYTES) + raw[limit:]
+        limit -= len(raw) - len(rest)
+        if rest or not limit:
+            return [_TokenBytes(rest, new), *run[index + 1 :]], emptied + (bool(raw) and not rest)
+        emptied += bool(raw)
+    return [], emptied
 
 
-def _readable(run: list[_Bytes], vocabulary: Vocabulary, *, closed: bool) -> list[Span]:
-    """The characters of a run. closed: nothing will follow it, so that what lacks bytes is U+FFFD."""
-    read: list[Span] = []
-    text, new, silent = TextOf(vocabulary), False, 0
-    for raw, its_new in run:
-        new |= its_new and bool(raw)
-        silent += bool(raw)
-        if characters := text.take(raw):
-            read.append(Span(characters, new=new))
-            new, silent = its_new and bool(text.waiting), 0
-    read.append(Span(text.rest(), new=new) if closed else Span(hidden=silent))
-    return read
+def _decode_run(run: list[_TokenBytes], vocabulary: Vocabulary, *, complete: bool) -> list[Span]:
+    """The characters of a run. complete: nothing follows it, so that incomplete characters become U+FFFD."""
+    spans: list[Span] = []
+    detokenizer, new, incomplete = Detokenizer(vocabulary), False, 0
+    for raw, token_new in run:
+        new |= token_new and bool(raw)
+        incomplete += bool(raw)
+        if characters := detokenizer.add_bytes(raw):
+            spans.append(Span(characters, new=new))
+            new, incomplete = token_new and bool(detokenizer.pending), 0
+    spans.append(Span(detokenizer.flush(), new=new) if complete else Span(masked=incomplete))
+    return spans
 
 
-def _end(run: list[_Bytes], vocabulary: Vocabulary, stop: Sequence[str], *, closed: bool) -> int | None:
-    """After how many characters of a run a stop string ends the text."""
+def _stop_index(run: list[_TokenBytes], vocabulary: Vocabulary, stop: Sequence[str], *, complete: bool) -> int | None:
+    """Number of characters of a run before a stop string, if it has one."""
     if not stop:
         return None
-    text = TextOf(vocabulary, stop)
-    length = sum(len(text.take(raw)) for raw, _ in run)
-    length += len(text.rest()) if closed else 0
-    return length if text.stopped else None
+    detokenizer = Detokenizer(vocabulary, stop)
+    length = sum(len(detokenizer.add_bytes(raw)) for raw, _ in run)
+    length += len(detokenizer.flush()) if complete else 0
+    return length if detokenizer.stopped else None
 
 
-def _first(spans: list[Span], characters: int) -> Iterator[Span]:
+def _truncate(spans: list[Span], characters: int) -> Iterator[Span]:
     for span in spans:
         yield Span(span.text[:characters], new=span.new)
         characters -= len(span.text[:characters])
 
 
-def _merged(spans: list[Span]) -> Iterator[Span]:
-    """Without what is empty, neighbours of a kind as one."""
-    some = [span for span in spans if span.text or span.hidden]
-    for (_, new), group in groupby(some, key=lambda span: (bool(span.hidden), span.new)):
-        alike = list(group)
-        yield Span("".join(span.text for span in alike), hidden=sum(span.hidden for span in alike), new=new)
+def _merge(spans: list[Span]) -> Iterator[Span]:
+    """Without empty spans; adjacent spans of the same kind become one."""
+    nonempty = [span for span in spans if span.text or span.masked]
+    for (_, new), group in groupby(nonempty, key=lambda span: (bool(span.masked), span.new)):
+        same = list(group)
+        yield Span("".join(span.text for span in same), masked=sum(span.masked for span in same), new=new)

@@ -8,7 +8,7 @@ from core.events import GeneratedSample
 from core.model.gpt import GPT
 from core.recipe.sampling import Sampling
 from core.recipe.schema import Recipe
-from core.sample.stream import write
+from core.sample.stream import generate_text
 from core.tokenize.vocabulary import Vocabulary
 from core.train.commands import GenerateSample
 
@@ -35,4 +35,4 @@ def generate_sample(model: GPT, vocabulary: Vocabulary, sample: GeneratedSample,
     """`sample` with a text that continues its prompt. defaults: settings that a Sample does not have."""
     settings = {name: getattr(sample, name) for name in ("temperature", "top_k", "top_p", "seed")}
     sampling = msgspec.structs.replace(defaults, **settings)
-    return msgspec.structs.replace(sample, text=write(model, vocabulary, sample.prompt, sampling))
+    return msgspec.structs.replace(sample, text=generate_text(model, vocabulary, sample.prompt, sampling))

@@ -20,7 +20,7 @@ from core.model.memory import saved
 from core.model.objectives import Objective
 from core.plural import plural
 from core.recipe.schema import Recipe
-from core.sample.logits_processors import Chain
+from core.sample.logits_processors import TokenSampler
 from core.storage.artifact import Artifact, fingerprint
 from core.storage.workspace import Workspace
 from core.tokenize.shards import TokenStream
@@ -87,7 +87,7 @@ class Trainer:
         self._checkpointer = AsyncCheckpointer(directory, recipe.train.keep)
         self.vocabulary = Vocabulary.load(tokens.path / "vocabulary.json")
         # an invalid sampling setting is reported now, not at the first sample
-        Chain(recipe.sample.sampling(), self.vocabulary.size)
+        TokenSampler(recipe.sample.sampling(), self.vocabulary.size)
         self._train_tokens = TokenStream(tokens.files("train-*.tokens"))
         self._validation_tokens = TokenStream(tokens.files("validation-*.tokens"))
         self._batches = Batches(

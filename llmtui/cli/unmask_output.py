@@ -6,7 +6,7 @@ import sys
 
 import msgspec
 
-from core.sample.protocol import Generate, Loaded, State
+from core.sample.protocol import DenoisingState, Generate, Loaded
 from llmtui.cli.console import Redrawn, can_redraw, out, out_json
 from llmtui.view.sanitize import shown, visible
 from llmtui.view.unmask import HIDDEN, cells, styled
@@ -24,7 +24,7 @@ class States:
         """The model begins."""
         self._cells = cells(self._request.prompt, reply)
 
-    def show(self, text: str, state: State) -> None:
+    def show(self, text: str, state: DenoisingState) -> None:
         """What stands there now; `text` is what came before the stretch that is being uncovered."""
         if self._as_json:
             out_json({"state": msgspec.to_builtins(state.spans), "tokens": state.tokens})
@@ -34,7 +34,7 @@ class States:
             middle = styled(state.spans, self._cells)
             self._redrawn.show([(visible(before), "dim"), *middle, (visible(behind), "dim")])
         else:
-            written = "".join(HIDDEN * span.hidden + span.text for span in state.spans)
+            written = "".join(HIDDEN * span.masked + span.text for span in state.spans)
             out(shown(before + written + behind, sys.maxsize))
 
     def end(self, text: str) -> None:

@@ -12,8 +12,8 @@ from core.plural import plural
 from core.recipe.sampling import Sampling
 from core.runs.directory import Run
 from core.runs.transcript import Began, Drawn, Said, Transcripts, Withdrawn, newest
-from core.sample.conversation import Opening, opening
-from core.sample.protocol import Ended, Generate, Loaded, Replies, Text
+from core.sample.conversation import ChatPrompt, apply_chat_template
+from core.sample.protocol import AnyReply, Generate, Loaded, TextDelta, TextEnded
 from llmtui.clients.inference_client import InferenceClient
 
 MAX_STOP_STRINGS = 16
@@ -82,7 +82,7 @@ class ChatSession:
         cleaning = self._run.recipe.preprocess.steps
         return Generate(id=0, checkpoint=str(self._path), prompt=start.prompt, sampling=sampling, cleaning=cleaning)
 
-    async def stream_reply(self, request: Generate) -> AsyncGenerator[Replies, None]:
+    async def stream_reply(self, request: Generate) -> AsyncGenerator[AnyReply, None]:
         """Yield the inference process's replies to `request`, made by `build_request`.
 
         The generated text is added to the conversation, complete or not. Raises what `InferenceClient.stream` does.
@@ -95,18 +95,18 @@ class ChatSession:
                     match reply:
                         case Loaded():
                             details = structs.replace(details, precision=reply.precision)
-                        case Text():
-                            added = reply.text if text else start.begun(reply.text)
+                        case TextDelta():
+                            added = reply.text if text else start.answer_start(reply.text)
                             reply, text = structs.replace(reply, text=added), text + added
-                        case Ended():
+                        case TextEnded():
                             details = structs.replace(details, tokens=reply.tokens, ended=reply.reason)
                     yield reply
         finally:
             if text or details.ended:
                 self._append(Said(role="assistant", text=text, drawn=details))
 
-    def _prompt(self) -> Opening:
-        return opening([message.message for message in self.messages], self._run.recipe.chat)
+    def _prompt(self) -> ChatPrompt:
+        return apply_chat_template([message.message for message in self.messages], self._run.recipe.chat)
 
     def _append(self, message: Said) -> None:
         self.messages = newest([*self.messages, message])

@@ -15,12 +15,12 @@ from core.errors import LlmtuiError, UsageError
 from core.parsing import parse
 from core.runs.launch import environment, python
 from core.sample.protocol import (
-    LONGEST,
+    MAX_LINE_BYTES,
+    AnyModelRequest,
+    AnyReply,
     Cancel,
     Finished,
-    Questions,
     Refused,
-    Replies,
     decode_reply,
     encode,
 )
@@ -77,7 +77,7 @@ class InferenceClient:
         self._ids = itertools.count(1)
         self._starting = asyncio.Lock()
 
-    async def stream(self, request: Questions) -> AsyncGenerator[Replies, None]:
+    async def stream(self, request: AnyModelRequest) -> AsyncGenerator[AnyReply, None]:
         """Send `request`, with a new id, and yield its replies; the last one is a Finished.
 
         Closing the generator early cancels the request. A slow consumer does not delay other requests.
@@ -95,7 +95,7 @@ class InferenceClient:
             if self._process is None or self._process.ended:
                 self._process = await _InferenceProcess.start(self._command, self._workspace)
             process = self._process
-        replies = process.queues[request.id] = asyncio.Queue[Replies | LlmtuiError]()
+        replies = process.queues[request.id] = asyncio.Queue[AnyReply | LlmtuiError]()
         finished = False
         try:
             process.send(line)
@@ -128,7 +128,7 @@ class _InferenceProcess:
         self._process, self._log = process, log
         self.ended = False
         """Whether it accepts no more requests."""
-        self.queues: dict[int, asyncio.Queue[Replies | LlmtuiError]] = {}
+        self.queues: dict[int, asyncio.Queue[AnyReply | LlmtuiError]] = {}
         """By request id; an LlmtuiError is the last item."""
         self._reader = asyncio.create_task(self._read_replies())
 
@@ -144,7 +144,7 @@ class _InferenceProcess:
                     stdout=asyncio.subprocess.PIPE,
                     stderr=stderr,
                     env=environment(workspace),
-                    limit=LONGEST,
+                    limit=MAX_LINE_BYTES,
                     process_group=0,  # Ctrl+C in the terminal must reach this process only
                 )
         except OSError as error:
@@ -177,7 +177,7 @@ class _InferenceProcess:
                 InferenceProcessError(reason, where=str(self._log), todo="try again; it will be restarted")
             )
 
-    def _dispatch(self, reply: Replies) -> None:
+    def _dispatch(self, reply: AnyReply) -> None:
         replies = self.queues.get(reply.id)
         if replies is None:
             return  # the request was cancelled

@@ -11,8 +11,8 @@ import msgspec
 from msgspec import Struct, structs
 
 from core.recipe.sampling import Sampling
-from core.sample.conversation import Opening, opening
-from core.sample.protocol import Ended, Generate, Loaded, Text
+from core.sample.conversation import ChatPrompt, apply_chat_template
+from core.sample.protocol import Generate, Loaded, TextDelta, TextEnded
 from llmtui.clients.chat_session import MAX_STOP_STRINGS
 from llmtui.clients.inference_client import InferenceClient
 from llmtui.server.errors import ApiError
@@ -38,7 +38,7 @@ class Job(Struct, kw_only=True):
     """One request being answered."""
 
     offer: Offer
-    prompts: list[Opening]
+    prompts: list[ChatPrompt]
     sampling: Sampling
     texts: int
     """Of each prompt."""
@@ -54,12 +54,12 @@ class Job(Struct, kw_only=True):
         """Raises ApiError."""
         texts = asked.n or 1
         if isinstance(asked, ChatCompletion):
-            prompts = [opening([turn.message() for turn in asked.messages], offer.run.recipe.chat)]
+            prompts = [apply_chat_template([turn.message() for turn in asked.messages], offer.run.recipe.chat)]
             return cls(offer=offer, prompts=prompts, sampling=_sampling(asked, offer, prompts[0].stop), texts=texts)
         several = (asked.prompt or "",) if not isinstance(asked.prompt, tuple) else asked.prompt
         if len(several) * texts > MOST_TEXTS:
             raise ApiError(400, f"n: at most {MOST_TEXTS} texts at once, over all prompts", param="n")
-        prompts = [Opening(prompt, (), False) for prompt in several]
+        prompts = [ChatPrompt(prompt, (), False) for prompt in several]
         return cls(
             offer=offer,
             prompts=prompts,
@@ -89,18 +89,18 @@ class Job(Struct, kw_only=True):
                 async for reply in came:
                     if isinstance(reply, Loaded):
                         self.prompt_tokens += reply.prompt_tokens + reply.suffix_tokens
-                    elif isinstance(reply, Text | Ended):
+                    elif isinstance(reply, TextDelta | TextEnded):
                         for head in heads:
                             yield head
                         heads = []
                     match reply:
-                        case Text(index=index, text=text):
+                        case TextDelta(index=index, text=text):
                             if index not in begun:
-                                text = prompt.begun(text)
+                                text = prompt.answer_start(text)
                             if text:
                                 begun.add(index)
                                 yield Delta(first + index, text)
-                        case Ended(index=index, reason=reason):
+                        case TextEnded(index=index, reason=reason):
                             self.tokens += reply.tokens
                             yield Delta(first + index, "", "length" if reason == "length" else "stop")
         self.done = True

@@ -15,7 +15,7 @@ from core.plural import plural
 from core.recipe.sampling import Sampling
 from core.runs.directory import Run
 from core.runs.transcript import Said, said_before
-from core.sample.protocol import Ended, Finished, Generate, Loaded, Replies, Span, State, Text
+from core.sample.protocol import AnyReply, DenoisingState, Finished, Generate, Loaded, Span, TextDelta, TextEnded
 from core.storage.artifact import Artifact
 from llmtui.clients.chat_session import ChatSession
 from llmtui.clients.inference_client import InferenceClient
@@ -75,7 +75,9 @@ class Turns:
         turn = Turn(prompt=prompt, settings=_settings(checkpoint.path.name, sampling), apart=self.converses)
         self.all.append(turn)
         masked = self._run.recipe.model.objective == "masked"
-        return Asking(self._session, turn, structs.replace(self._session.build_request(sampling), states=masked))
+        return Asking(
+            self._session, turn, structs.replace(self._session.build_request(sampling), denoising_states=masked)
+        )
 
     @property
     def warning(self) -> str:
@@ -115,12 +117,12 @@ class Asking:
                 async for reply in replies:
                     if isinstance(reply, Loaded):
                         started = loop.time()
-                    if isinstance(reply, State):
+                    if isinstance(reply, DenoisingState):
                         count = reply.tokens
-                    elif isinstance(reply, Text) and not self._request.states:
+                    elif isinstance(reply, TextDelta) and not self._request.denoising_states:
                         count += 1
                     self._take(reply)
-                    if isinstance(reply, Text | State) and loop.time() > started:
+                    if isinstance(reply, TextDelta | DenoisingState) and loop.time() > started:
                         turn.tokens_per_second = count / (loop.time() - started)
         except LlmtuiError as trouble:
             turn.failed, turn.outcome = True, trouble.what + (f"; {trouble.todo}" if trouble.todo else "")
@@ -131,7 +133,7 @@ class Asking:
             turn.uncovering = tuple(structs.replace(span, new=False) for span in turn.uncovering)
             drawn()
 
-    def _take(self, reply: Replies) -> None:
+    def _take(self, reply: AnyReply) -> None:
         turn = self.turn
         match reply:
             case Loaded():
@@ -139,13 +141,13 @@ class Asking:
                 turn.settings += _precise(reply.precision)
                 if reply.dropped_tokens:
                     turn.outcome += f"; the context has no room for the first {plural(reply.dropped_tokens, 'token')}"
-            case Text():
+            case TextDelta():
                 turn.text += reply.text
                 turn.uncovering = ()
-            case State():
+            case DenoisingState():
                 turn.uncovering = tuple(reply.spans)
                 turn.outcome = f"{reply.tokens:,} of {plural(self._request.sampling.tokens, 'token')} uncovered"
-            case Ended():
+            case TextEnded():
                 turn.outcome = plural(reply.tokens, "token") + _ENDS[reply.reason]
             case Finished():
                 turn.tokens_per_second = reply.tokens / reply.seconds if reply.seconds > 0 else 0.0

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from core.plural import plural
-from core.sample.inspect_protocol import Attention, Guess, Lens, Part, Shape, Surprise, Token
+from core.sample.inspect_protocol import (
+    AttentionWeights,
+    LogitLens,
+    ModelPart,
+    ModelSummary,
+    PredictedToken,
+    TokenInfo,
+    TokenSurprisal,
+)
 from llmtui.view.inspect_tables import NO_FIGURE, Rows, bar, figures, named, number, share
 from llmtui.view.plan_text import parts, shape
 from llmtui.view.units import count
@@ -14,7 +22,7 @@ LEVELS = " ▁▂▃▄▅▆▇█"
 """From nothing to all."""
 
 
-def attention_table(seen: Attention, tokens: Sequence[Token], width: int) -> str:
+def attention_table(seen: AttentionWeights, tokens: Sequence[TokenInfo], width: int) -> str:
     """tokens: those of the places, from the first column on. The columns that do not fit `width` are those furthest
     back."""
     shown = max(21, width - 54)
@@ -28,30 +36,32 @@ def attention_table(seen: Attention, tokens: Sequence[Token], width: int) -> str
     return figures(rows, left=(1, 2, 3))
 
 
-def lens_table(seen: Sequence[Lens], width: int) -> str:
+def lens_table(seen: Sequence[LogitLens], width: int) -> str:
     """What each layer would have said, as many guesses as fit `width`."""
-    most = min(max(len(lens.guesses) for lens in seen), max(1, (width - 30) // 21))
+    most = min(max(len(lens.tokens) for lens in seen), max(1, (width - 30) // 21))
     rows: Rows = [("BEHIND", *(f"GUESS {n}" for n in range(1, most + 1)), "TAKEN AT", "RANK")]
     for lens in seen:
-        guesses = [*map(_guessed, lens.guesses), *[""] * most][:most]
+        guesses = [*map(_guessed, lens.tokens), *[""] * most][:most]
         layer = f"layer {lens.layer}" if lens.layer else "embedding"
         rows.append((layer, *guesses, share(lens.probability), NO_FIGURE if lens.rank is None else f"{lens.rank:,}"))
     return figures(rows, left=(0,))
 
 
-def _guessed(guess: Guess) -> str:
+def _guessed(guess: PredictedToken) -> str:
     return f"{named(guess.token, 13)} {share(guess.probability):>5}"
 
 
-def surprise_table(seen: Sequence[Surprise]) -> str:
+def surprise_table(seen: Sequence[TokenSurprisal]) -> str:
     """How surprised the model is by each token of a text, and by all of it."""
     rows: Rows = [("PLACE", "TOKEN", "BITS", "", "RANK", "ENTROPY", "EXPECTED")]
     most = max((one.bits or 0.0 for one in seen), default=0.0)
     for one in seen:
         rank = NO_FIGURE if one.rank is None else f"{one.rank:,}"
         figure = bar(one.bits / most, 10) if one.bits and most else ""
-        guess = _guessed(one.guess) if one.guess else ""
-        rows.append((str(one.place), named(one.token, 12), number(one.bits), figure, rank, number(one.entropy), guess))
+        guess = _guessed(one.predicted) if one.predicted else ""
+        rows.append(
+            (str(one.position), named(one.token, 12), number(one.bits), figure, rank, number(one.entropy), guess)
+        )
     known = [one.bits for one in seen if one.bits is not None]
     if known:
         open_to = [one.entropy for one in seen if one.entropy is not None]
@@ -67,7 +77,7 @@ def surprise_table(seen: Sequence[Surprise]) -> str:
     return figures(rows, left=(1, 3))
 
 
-def shape_table(seen: Shape) -> str:
+def shape_table(seen: ModelSummary) -> str:
     """The model as a whole."""
     model, total = seen.model, seen.parameters.total
     rows: Rows = [
@@ -82,14 +92,14 @@ def shape_table(seen: Shape) -> str:
     return figures(rows, left=(0, 1))
 
 
-def weights_table(seen: Sequence[Part]) -> str:
+def weights_table(seen: Sequence[ModelPart]) -> str:
     """Each weight, in the order of the forward pass, and their sum."""
     rows: Rows = [("WEIGHT", "SIZE", "PARAMETERS", "NORM", "RMS", "TYPE")]
     weights = [weight for part in seen for weight in part.weights]
     for weight in weights:
         name = weight.name.removesuffix(".weight")
         size = " × ".join(f"{side:,}" for side in weight.size)
-        if weight.shares:
+        if weight.tied_to:
             rows.append((name, size, "", "", "", "tied"))
         else:
             rows.append((name, size, f"{weight.parameters:,}", _fine(weight.norm), _fine(weight.rms), weight.dtype))

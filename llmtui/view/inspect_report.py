@@ -6,20 +6,20 @@ from collections.abc import Iterator
 
 from core.plural import plural, verb
 from core.sample.inspect_protocol import (
-    Appended,
-    Attention,
-    Choice,
-    LastRow,
-    Lens,
-    Outputs,
-    Part,
-    Probabilities,
-    Shape,
-    Sights,
-    Surprise,
-    Surprises,
-    Token,
-    Tokens,
+    AnyInspectResult,
+    AppendedToken,
+    AttentionWeights,
+    LastLogits,
+    LogitLens,
+    LogitsMatrix,
+    ModelPart,
+    ModelSummary,
+    PromptSurprisal,
+    PromptTokens,
+    SampledToken,
+    TokenInfo,
+    TokenProbabilities,
+    TokenSurprisal,
 )
 from llmtui.view import inspect_details, inspect_tables
 from llmtui.view.inspect_tables import explained
@@ -31,57 +31,57 @@ class Teller:
     def __init__(self, *, width: int, greedy: bool) -> None:
         """width: of the terminal. greedy: the likeliest token is taken, none is drawn."""
         self._width, self._greedy = width, greedy
-        self._tokens: list[Token] = []
+        self._tokens: list[TokenInfo] = []
         """What the model sees, as far as it was told."""
-        self._hidden: list[Token] = []
+        self._hidden: list[TokenInfo] = []
         """The hidden place behind them, in a masked model."""
-        self._surprises: list[Surprise] = []
-        self._lenses: list[Lens] = []
-        self._heads: list[Attention] = []
-        self._parts: list[Part] = []
-        self._probabilities = Probabilities(step=0, links=(), candidates=())
+        self._surprises: list[TokenSurprisal] = []
+        self._lenses: list[LogitLens] = []
+        self._heads: list[AttentionWeights] = []
+        self._parts: list[ModelPart] = []
+        self._probabilities = TokenProbabilities(step=0, processors=(), candidates=())
 
-    def tell(self, sight: Sights) -> Iterator[str]:
+    def tell(self, sight: AnyInspectResult) -> Iterator[str]:
         """The sections that are complete with `sight`."""
         match sight:
-            case Tokens():
+            case PromptTokens():
                 yield self._section("1  TEXT TO TOKEN IDS", _TOKENS, 1, inspect_tables.tokens_table(sight)) + _more(
                     sight
                 )
                 self._hidden = [token for token in sight.tokens[-1:] if token.kind == "hidden"]
                 self._tokens = list(sight.tokens[: len(sight.tokens) - len(self._hidden)])
-            case Outputs():
+            case LogitsMatrix():
                 yield self._section(
                     "2  THE MATRIX OF OUTPUTS", self._of_outputs(sight), 1, inspect_tables.outputs_table(sight)
                 )
-            case Surprises():
+            case PromptSurprisal():
                 self._surprises += sight.tokens
-            case LastRow():
+            case LastLogits():
                 yield from self._of_surprises()
                 yield self._section(
                     "3  ITS LAST ROW", _of_last_row(sight), sight.step, inspect_tables.last_row_table(sight)
                 )
-            case Probabilities():
+            case TokenProbabilities():
                 self._probabilities = sight
-            case Choice():
+            case SampledToken():
                 tables = inspect_tables.probabilities_tables(self._probabilities, sight.token.id, self._width)
                 yield self._section("4  LOGITS TO PROBABILITIES", _PROBABILITIES, sight.step, "\n\n".join(tables))
                 words = _TAKEN if self._greedy else _DRAWN
                 yield self._section(
                     "5  THE CHOICE", words, sight.step, inspect_tables.choice_lines(sight, self._probabilities)
                 )
-            case Lens():
+            case LogitLens():
                 self._lenses.append(sight)
-            case Attention():
+            case AttentionWeights():
                 self._heads.append(sight)
-            case Appended():
+            case AppendedToken():
                 lines = inspect_tables.appended_lines(sight, [*self._tokens, sight.token])
                 yield self._section("6  APPENDED AND DECODED", _APPENDED, sight.step, lines)
                 yield from self._of_layers(sight)
                 self._tokens.append(sight.token)
-            case Shape():
+            case ModelSummary():
                 yield inspect_details.shape_table(sight)
-            case Part():
+            case ModelPart():
                 self._parts.append(sight)
                 if sight.name == "output":
                     yield inspect_details.weights_table(self._parts)
@@ -91,10 +91,10 @@ class Teller:
             return explained(title, words, self._width) + "\n" + table
         return f"{title}, token {step:,}\n\n{table}"
 
-    def _of_outputs(self, seen: Outputs) -> str:
+    def _of_outputs(self, seen: LogitsMatrix) -> str:
         follows = "stand there" if self._hidden else "follow it"
         return (
-            f"The model turns {seen.places:,} token IDs into a matrix of {seen.places:,} × {seen.vocabulary:,} "
+            f"The model turns {seen.positions:,} token IDs into a matrix of {seen.positions:,} × {seen.vocabulary:,} "
             "numbers: for each token a row with a score, a logit, for every token of the vocabulary that could "
             f"{follows}."
         )
@@ -106,7 +106,7 @@ class Teller:
         yield self._section("SURPRISE", words, 1, inspect_details.surprise_table(self._surprises))
         self._surprises = []
 
-    def _of_layers(self, appended: Appended) -> Iterator[str]:
+    def _of_layers(self, appended: AppendedToken) -> Iterator[str]:
         if self._lenses:
             table = inspect_details.lens_table(self._lenses, self._width)
             yield self._section("WHAT EACH LAYER WOULD HAVE SAID", _LENS, appended.step, table)
@@ -118,12 +118,12 @@ class Teller:
         self._lenses, self._heads = [], []
 
 
-def _more(seen: Tokens) -> str:
+def _more(seen: PromptTokens) -> str:
     left_out = max(0, seen.seen - inspect_tables.TOKENS_SHOWN)
     return f"\n   {plural(left_out, 'token')} before them {verb(left_out, 'is', 'are')} not listed" if left_out else ""
 
 
-def _of_last_row(seen: LastRow) -> str:
+def _of_last_row(seen: LastLogits) -> str:
     return (
         f"Only the last row tells what comes next. Its {seen.vocabulary:,} logits lie between {seen.lowest:.2f} and "
         f"{seen.highest:.2f}; their mean is {seen.mean:.2f}, their standard deviation {seen.deviation:.2f}."

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 
 from core.plural import plural, verb
 from core.sample.inspect_protocol import (
-    Appended,
-    Choice,
-    LastRow,
-    Number,
-    Outputs,
-    Probabilities,
-    Token,
-    Tokens,
+    AppendedToken,
+    FiniteFloat,
+    LastLogits,
+    LogitsMatrix,
+    PromptTokens,
+    SampledToken,
+    TokenInfo,
+    TokenProbabilities,
 )
 from llmtui.view.sanitize import shown
 from llmtui.view.table import table
@@ -47,7 +47,7 @@ NAMES = {
 """Of the links of the chain, short enough for the head of a column."""
 
 
-def named(token: Token, limit: int = 16) -> str:
+def named(token: TokenInfo, limit: int = 16) -> str:
     """A token in quotes; what is no text as what it is."""
     if token.kind == "hidden":
         return HIDDEN
@@ -60,20 +60,20 @@ def named(token: Token, limit: int = 16) -> str:
     return text[: limit - 1] + "…" if len(text) > limit else text + "…" * token.cut
 
 
-def _pairs(token: Token) -> str:
+def _pairs(token: TokenInfo) -> str:
     return " ".join(token.bytes[start : start + 2] for start in range(0, len(token.bytes), 2))
 
 
-def number(value: Number) -> str:
+def number(value: FiniteFloat) -> str:
     return NO_FIGURE if value is None else f"{value:.2f}"
 
 
-def share(value: Number) -> str:
+def share(value: FiniteFloat) -> str:
     """A probability: `61.2%`."""
     return NO_FIGURE if value is None else "<0.1%" if 0 < value < 0.001 else f"{value:.1%}"
 
 
-def bar(value: Number, cells: int = BAR) -> str:
+def bar(value: FiniteFloat, cells: int = BAR) -> str:
     """A bar for a number from 0 to 1, in eighths of a cell."""
     eighths = 0 if value is None else round(8 * cells * min(1.0, value))
     return "█" * (eighths // 8) + (" ▏▎▍▌▋▊▉"[eighths % 8] if eighths % 8 else "")
@@ -97,7 +97,7 @@ def explained(title: str, words: str, width: int) -> str:
     return "\n".join([title, *(" " * EDGE + line for line in lines)]) + "\n"
 
 
-def tokens_table(seen: Tokens) -> str:
+def tokens_table(seen: PromptTokens) -> str:
     """Step 1; of a long prompt the end."""
     listed = list(enumerate(seen.tokens, seen.first))[-TOKENS_SHOWN:]
     rows: Rows = [("PLACE", "TOKEN", "ID", "BYTES")]
@@ -109,21 +109,21 @@ def _cut(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def outputs_table(seen: Outputs) -> str:
+def outputs_table(seen: LogitsMatrix) -> str:
     """Step 2."""
     rows: Rows = [("PLACE", "TOKEN", *_columns(seen.columns))]
     before = 0
     for row in seen.rows:
-        if row.place > before + 1:
+        if row.position > before + 1:
             rows.append(("…", "", *("…" for _ in rows[0][2:])))
-        rows.append((str(row.place), named(row.token), *_scores(seen.columns, row.scores)))
-        before = row.place
+        rows.append((str(row.position), named(row.token), *_scores(seen.columns, row.logits)))
+        before = row.position
     return figures(rows, left=(1,))
 
 
-def last_row_table(seen: LastRow) -> str:
+def last_row_table(seen: LastLogits) -> str:
     """Step 3."""
-    return figures([_columns(seen.columns), _scores(seen.columns, seen.scores)])
+    return figures([_columns(seen.columns), _scores(seen.columns, seen.logits)])
 
 
 def _columns(columns: Sequence[int]) -> tuple[str, ...]:
@@ -131,7 +131,7 @@ def _columns(columns: Sequence[int]) -> tuple[str, ...]:
     return _with_gap(columns, [f"{'' if at else 'ID '}{column:,}" for at, column in enumerate(columns)])
 
 
-def _scores(columns: Sequence[int], scores: Sequence[Number]) -> tuple[str, ...]:
+def _scores(columns: Sequence[int], scores: Sequence[FiniteFloat]) -> tuple[str, ...]:
     return _with_gap(columns, [number(score) for score in scores])
 
 
@@ -141,14 +141,14 @@ def _with_gap(columns: Sequence[int], cells: list[str]) -> tuple[str, ...]:
     return tuple(cells)
 
 
-def probabilities_tables(seen: Probabilities, taken: int, width: int) -> Iterator[str]:
+def probabilities_tables(seen: TokenProbabilities, taken: int, width: int) -> Iterator[str]:
     """Step 4: as many columns beside one another as there is room for, the others below. taken: the choice's id."""
     tokens = [named(candidate.token) for candidate in seen.candidates]
-    columns: list[list[str]] = [["LOGIT", *(number(candidate.score) for candidate in seen.candidates), ""]]
-    for at, link in enumerate(seen.links):
+    columns: list[list[str]] = [["LOGIT", *(number(candidate.logit) for candidate in seen.candidates), ""]]
+    for at, link in enumerate(seen.processors):
         found = [candidate.probabilities[at] for candidate in seen.candidates]
         cells = ["cut" if each is None else share(each) for each in found]
-        columns.append([_head(link.name, link.value), *cells, f"{link.left:,}"])
+        columns.append([_head(link.name, link.value), *cells, f"{link.remaining:,}"])
     last = [candidate.probabilities[-1] or 0.0 for candidate in seen.candidates]
     side = max(map(len, tokens)) + EDGE
     for group in _beside(columns, width - side - BAR - 10):
@@ -173,13 +173,13 @@ def _beside(columns: list[list[str]], width: int) -> Iterator[list[list[str]]]:
     yield group
 
 
-def _head(name: str, value: Number) -> str:
+def _head(name: str, value: FiniteFloat) -> str:
     return NAMES.get(name, name) + ("" if value is None else f" {value:g}")
 
 
-def choice_lines(seen: Choice, among: Probabilities) -> str:
+def choice_lines(seen: SampledToken, among: TokenProbabilities) -> str:
     """Step 5, and what could have been taken instead."""
-    greedy = among.links[-1].value == 0 and among.links[-1].name == "temperature"
+    greedy = among.processors[-1].value == 0 and among.processors[-1].name == "temperature"
     others = [candidate for candidate in among.candidates if candidate.token.id != seen.token.id]
     column = 0 if greedy else -1
     left = [
@@ -203,7 +203,7 @@ REASONS = {
 }
 
 
-def appended_lines(seen: Appended, tokens: Sequence[Token]) -> str:
+def appended_lines(seen: AppendedToken, tokens: Sequence[TokenInfo]) -> str:
     """Step 6; tokens: all that are known, the new one included."""
     decoded = _cut(repr(seen.text), TEXT_SHOWN)
     if not seen.text:

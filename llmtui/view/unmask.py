@@ -19,7 +19,7 @@ def cells(prompt: str, loaded: Loaded) -> int:
 def styled(spans: Iterable[Span], width: int = 1) -> Iterator[tuple[str, str]]:
     """Text that may be shown, and its role: hidden places, each `width` cells, dim, what is new accented."""
     for span in spans:
-        if span.hidden:
-            yield HIDDEN * (span.hidden * width), "dim"
+        if span.masked:
+            yield HIDDEN * (span.masked * width), "dim"
         else:
             yield visible(span.text), "accent" if span.new else ""

@@ -14,7 +14,17 @@ from core.model.weights import save_model
 from core.recipe.sampling import Sampling
 from core.recipe.schema import Model
 from core.runs.launch import environment, python
-from core.sample.protocol import Finished, Generate, Loaded, Refused, Replies, Requests, Text, decode_reply, encode
+from core.sample.protocol import (
+    AnyReply,
+    AnyRequest,
+    Finished,
+    Generate,
+    Loaded,
+    Refused,
+    TextDelta,
+    decode_reply,
+    encode,
+)
 from core.storage.artifact import write_directory
 from core.storage.workspace import Workspace
 from core.tokenize.bpe import learn
@@ -59,26 +69,26 @@ class Child:
             env=environment(workspace),
         )
 
-    def say(self, line: bytes | Requests) -> None:
+    def say(self, line: bytes | AnyRequest) -> None:
         assert self.process.stdin is not None
         self.process.stdin.write((line if isinstance(line, bytes) else encode(line)) + b"\n")
         self.process.stdin.flush()
 
-    def next(self) -> Replies:
+    def next(self) -> AnyReply:
         assert self.process.stdout is not None
-        reply: Replies = decode_reply(self.process.stdout.readline())
+        reply: AnyReply = decode_reply(self.process.stdout.readline())
         return reply
 
-    def answer(self, number: int | None = None) -> list[Replies]:
+    def answer(self, number: int | None = None) -> list[AnyReply]:
         """Replies up to the last one to the request `number`, those of others left out; to any when it is not given."""
-        replies: list[Replies] = []
+        replies: list[AnyReply] = []
         while not replies or not isinstance(replies[-1], Finished | Refused):
             reply = self.next()
             if number in (None, reply.id):
                 replies.append(reply)
         return replies
 
-    def ask(self, number: int, checkpoint: Path, prompt: str = "a", sampling: Sampling | None = None) -> list[Replies]:
+    def ask(self, number: int, checkpoint: Path, prompt: str = "a", sampling: Sampling | None = None) -> list[AnyReply]:
         """All replies to a request to go on from `prompt`, for two tokens when not said otherwise."""
         sampling = sampling or Sampling(tokens=2)
         self.say(Generate(id=number, checkpoint=str(checkpoint), prompt=prompt, sampling=sampling))
@@ -103,17 +113,17 @@ def serving(workspace: Workspace, *arguments: str) -> Iterator[Child]:
                 stream.close()
 
 
-def text(replies: list[Replies]) -> str:
-    return "".join(reply.text for reply in replies if isinstance(reply, Text))
+def text(replies: list[AnyReply]) -> str:
+    return "".join(reply.text for reply in replies if isinstance(reply, TextDelta))
 
 
-def loaded(replies: list[Replies]) -> Loaded:
+def loaded(replies: list[AnyReply]) -> Loaded:
     """The first of replies that are an answer to the end."""
     assert isinstance(replies[-1], Finished), replies[-1]
     assert isinstance(replies[0], Loaded)
     return replies[0]
 
 
-def refused(replies: list[Replies]) -> Refused:
+def refused(replies: list[AnyReply]) -> Refused:
     assert isinstance(replies[-1], Refused), replies[-1]
     return replies[-1]

@@ -18,7 +18,7 @@ from core.recipe.sampling import Sampling
 from core.recipe.schema import Chat
 from core.runs import transcript
 from core.runs.transcript import Began, Drawn, Said, Transcripts, Withdrawn
-from core.sample.conversation import Message, Role, opening
+from core.sample.conversation import Message, Role, apply_chat_template
 
 ROOT = Path(__file__).parent.parent.parent
 CHAT = Chat(system="{text}\n\n", user="User: {text}\nBot:", assistant=" {text}\n")
@@ -32,29 +32,31 @@ def talk(*said: tuple[Role, str]) -> list[Message]:
 
 
 def test_a_conversation_is_written_by_the_templates_up_to_where_the_answer_begins() -> None:
-    start = opening(talk(("system", "Be kind."), ("user", "Hi"), ("assistant", "Hello"), ("user", "Who?")), CHAT)
+    start = apply_chat_template(
+        talk(("system", "Be kind."), ("user", "Hi"), ("assistant", "Hello"), ("user", "Who?")), CHAT
+    )
     assert start.prompt == "Be kind.\n\nUser: Hi\nBot: Hello\nUser: Who?\nBot:"
     assert start.stop == ("\nUser:",)
-    assert start.begun("  I am") == "I am"  # the space before an answer is the template's
+    assert start.answer_start("  I am") == "I am"  # the space before an answer is the template's
 
 
 def test_without_templates_what_was_said_is_one_text_and_nothing_stops_it() -> None:
-    start = opening(talk(("user", "Once upon "), ("assistant", " a time "), ("user", "there ")), Chat())
+    start = apply_chat_template(talk(("user", "Once upon "), ("assistant", " a time "), ("user", "there ")), Chat())
     assert start.prompt == "Once upon  a time there "
     assert start.stop == ()
-    assert start.begun("  was") == "  was"
+    assert start.answer_start("  was") == "  was"
 
 
 def test_an_answer_at_the_end_is_gone_on_with() -> None:
-    start = opening(talk(("user", "Hi"), ("assistant", "Well, ")), CHAT)
+    start = apply_chat_template(talk(("user", "Hi"), ("assistant", "Well, ")), CHAT)
     assert start.prompt == "User: Hi\nBot: Well, "
-    assert start.begun(" I") == " I"
+    assert start.answer_start(" I") == " I"
 
 
 @given(st.lists(st.text(max_size=20), min_size=1, max_size=6))
 def test_whatever_is_said_is_only_text(texts: list[str]) -> None:
     said = [text + "{text}{0}%s" for text in texts]
-    start = opening(talk(*(("user", text) for text in said)), CHAT)
+    start = apply_chat_template(talk(*(("user", text) for text in said)), CHAT)
     assert start.prompt == "".join(f"User: {text}\nBot:" for text in said)
 
 

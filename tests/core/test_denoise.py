@@ -8,9 +8,9 @@ from torch import Tensor
 
 from core.model.gpt import GPT
 from core.recipe.schema import Model
-from core.sample.generate import seen
+from core.sample.generate import prompt_limit
 from core.sample.samplers import LogitsError
-from core.sample.stream import write
+from core.sample.stream import generate_text
 from core.tokenize.characters import single_bytes
 from tests.core.drawing import ids, settings
 
@@ -50,7 +50,7 @@ def test_a_seed_decides_the_text_and_the_models_own_random_state_is_left_alone()
 
 def test_only_the_end_of_a_long_prompt_is_seen() -> None:
     long = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 9, 3, 2, 3, 8, 4]
-    assert (seen(model(), 3), seen(model(), 100)) == (13, 8)
+    assert (prompt_limit(model(), 3), prompt_limit(model(), 100)) == (13, 8)
     assert ids(model(), long, settings()) == ids(model(), long[-8:], settings())
 
 
@@ -59,7 +59,7 @@ def test_it_ends_at_the_mark_of_an_end() -> None:
     whole = ids(writer, [1], settings(tokens=40))
     stop = whole[25]
     assert ids(writer, [1], settings(tokens=40, stop_tokens=(stop,))) == whole[: whole.index(stop)]
-    assert isinstance(write(model(vocabulary=257), single_bytes(), "a", settings(tokens=20)), str)
+    assert isinstance(generate_text(model(vocabulary=257), single_bytes(), "a", settings(tokens=20)), str)
 
 
 def test_output_that_is_not_finite_is_named_not_drawn_from() -> None:

@@ -14,8 +14,8 @@ from core.model.gpt import GPT, MLP, SelfAttention
 from core.model.tensors import fill, from_gpt2
 from core.recipe.file import load
 from core.recipe.schema import Model
-from core.sample.kv_decoder import Reader
-from core.sample.score import parts
+from core.sample.kv_decoder import KVDecoder
+from core.sample.score import token_losses
 from core.tokenize.vocabulary import Vocabulary
 from tests.core.books import drawn
 from tests.core.stages import made
@@ -52,8 +52,8 @@ def test_the_books_model_has_as_many_parameters_as_the_book_counts() -> None:
     assert count(msgspec.structs.replace(BOOK, block_size=256)) == 162_419_712  # chapter 5
     assert count(msgspec.structs.replace(BOOK, tied_head=True)) == 124_412_160  # chapter 4
     assert f"{4 * count(BOOK) / 2**20:.2f}" == "621.83"  # MB in float32, chapter 4
-    parts = {kind: sum(p.numel() for p in kind(BOOK).parameters()) for kind in (MLP, SelfAttention)}
-    assert parts == {MLP: 4_722_432, SelfAttention: 2_360_064}  # exercise 4.1
+    sizes = {kind: sum(p.numel() for p in kind(BOOK).parameters()) for kind in (MLP, SelfAttention)}
+    assert sizes == {MLP: 4_722_432, SelfAttention: 2_360_064}  # exercise 4.1
 
 
 @pytest.mark.parametrize(
@@ -146,13 +146,13 @@ def test_the_books_untrained_model_writes_what_the_book_prints() -> None:
     # LLMs-from-scratch, pkg/llms_from_scratch/tests/test_ch04.py
     expected = [27018, 24086, 47843, 30961, 42348, 7267, 49706, 43231, 47062, 34657]
     ids = [15496, 11, 314, 716]  # "Hello, I am"
-    reader = Reader(model, ids)
+    reader = KVDecoder(model, ids)
     with torch.no_grad():
         for kept in expected:
             last = model.hidden_states(torch.tensor([ids]))[0, -1]
             ids.append(int(model.logits(last).argmax()))
-            assert int(reader.scores.argmax()) == kept
-            reader.read([kept])
+            assert int(reader.logits.argmax()) == kept
+            reader.append([kept])
     assert ids[4:] == expected
 
 
@@ -160,7 +160,7 @@ def test_the_books_untrained_model_wavers_among_as_many_tokens_as_the_book_says(
     model = books(msgspec.structs.replace(BOOK, block_size=256))
     # chapter 5: "every effort moves you" and "I really like chocolate"
     texts = [[16833, 3626, 6100, 345], [40, 1107, 588, 11311]]
-    loss = sum(part.nats for ids in texts for part in parts(model, ids)) / 6
+    loss = sum(part.nats for ids in texts for part in token_losses(model, ids)) / 6
     assert loss == pytest.approx(10.7940, abs=5e-5)
     assert math.exp(loss) == pytest.approx(48725.82, abs=0.1)
 

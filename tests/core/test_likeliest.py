@@ -16,9 +16,9 @@ from core.model.inference import inference
 from core.model.tensors import fill, from_gpt2
 from core.recipe.file import load
 from core.recipe.schema import Model
-from core.sample.beams import Beam, NotCausalError, beams
-from core.sample.rerank import best_drawn, best_of_beams
-from core.sample.stream import End, pieces
+from core.sample.beam_search import Beam, NotCausalError, beam_search
+from core.sample.rerank import beam_search_texts, best_of_n
+from core.sample.stream import TextEnd, stream_text
 from core.tokenize.characters import single_bytes
 from tests.core.drawing import ids, settings
 from tests.core.gpt2_folders import peer
@@ -84,29 +84,29 @@ def slow(
 def test_beams_are_those_of_a_slow_search(width: int, penalty: float) -> None:
     model, early = made(20), 0
     # tokens that the likeliest text has, so that some texts end early and some do not
-    for end in end_of(beams(model, [1, 2], width=1, tokens=7, ends=()))[0].tokens[::2]:
-        found = end_of(beams(model, [1, 2], width=width, tokens=8, ends={end}, length_penalty=penalty))
+    for end in end_of(beam_search(model, [1, 2], num_beams=1, tokens=7, stop_tokens=()))[0].tokens[::2]:
+        found = end_of(beam_search(model, [1, 2], num_beams=width, tokens=8, stop_tokens={end}, length_penalty=penalty))
         expected = slow(model, [1, 2], width, 8, {end}, penalty)
         assert [list(beam.tokens) for beam in found] == [text for text, _ in expected]
-        assert [beam.nats for beam in found] == pytest.approx([nats for _, nats in expected], abs=1e-4)
-        assert all(beam.ended == (beam.tokens[-1] == end) for beam in found)
-        early += any(beam.ended for beam in found)
+        assert [beam.log_probability for beam in found] == pytest.approx([nats for _, nats in expected], abs=1e-4)
+        assert all(beam.stopped == (beam.tokens[-1] == end) for beam in found)
+        early += any(beam.stopped for beam in found)
     assert early
 
 
 def test_beams_as_wide_as_there_are_texts_find_the_likeliest_of_all() -> None:
     model = made(5)
-    found = end_of(beams(model, [1], width=125, tokens=3, ends=(), length_penalty=1.0))
+    found = end_of(beam_search(model, [1], num_beams=125, tokens=3, stop_tokens=(), length_penalty=1.0))
     every = {}
     for text in itertools.product(range(5), repeat=3):
         every[text] = sum(costs(model, [[1, *text[:place]]])[0][token] for place, token in enumerate(text))
     assert [beam.tokens for beam in found] == sorted(every, key=lambda text: -every[text])
-    assert sum(math.exp(beam.nats) for beam in found) == pytest.approx(1)
+    assert sum(math.exp(beam.log_probability) for beam in found) == pytest.approx(1)
 
 
 def test_one_beam_is_greedy_text_and_past_the_context_it_goes_on() -> None:
     model = made(20, block_size=8)
-    (found,) = end_of(beams(model, [1, 2], width=1, tokens=30, ends=()))
+    (found,) = end_of(beam_search(model, [1, 2], num_beams=1, tokens=30, stop_tokens=()))
     assert list(found.tokens) == ids(model, [1, 2], settings(tokens=30, temperature=0.0))
 
 
@@ -120,8 +120,10 @@ def test_beams_are_those_of_transformers() -> None:
     fill(model, from_gpt2(theirs.state_dict().items()), tokens=size, where="transformers")
     early, prompt = 0, [5, 7, 9]
     for width, penalty in ((1, 1.0), (3, 1.0), (5, 0.0), (4, 2.0)):
-        for end in end_of(beams(model, prompt, width=1, tokens=10, ends=()))[0].tokens[2::5]:
-            found = end_of(beams(model, prompt, width=width, tokens=12, ends={end}, length_penalty=penalty))
+        for end in end_of(beam_search(model, prompt, num_beams=1, tokens=10, stop_tokens=()))[0].tokens[2::5]:
+            found = end_of(
+                beam_search(model, prompt, num_beams=width, tokens=12, stop_tokens={end}, length_penalty=penalty)
+            )
             other = theirs.generate(
                 torch.tensor([prompt]),
                 attention_mask=torch.ones(1, 3, dtype=torch.long),
@@ -139,9 +141,9 @@ def test_beams_are_those_of_transformers() -> None:
             rows = [row[3 : 3 + len(beam.tokens)] for row, beam in zip(other.sequences.tolist(), found, strict=True)]
             assert rows == [list(beam.tokens) for beam in found]
             if width > 1:
-                ranks = [beam.rank(penalty) for beam in found]
+                ranks = [beam.normalised(penalty) for beam in found]
                 assert ranks == pytest.approx(other.sequences_scores.tolist(), rel=1e-3)
-            early += any(beam.ended for beam in found)
+            early += any(beam.stopped for beam in found)
     assert early
 
 
@@ -156,7 +158,7 @@ def test_a_search_can_be_left_after_any_token_and_takes_one_look_for_all_beams(
         return hidden(ids, *rest)
 
     monkeypatch.setattr(model, "hidden_states", counted)
-    search = beams(model, [1], width=4, tokens=10, ends=())
+    search = beam_search(model, [1], num_beams=4, tokens=10, stop_tokens=())
     for _ in range(4):
         next(search)
     search.close()
@@ -166,12 +168,12 @@ def test_a_search_can_be_left_after_any_token_and_takes_one_look_for_all_beams(
 def test_several_drawn_are_those_of_generation_with_what_they_cost_the_model_alone() -> None:
     model, prompt = made(257, block_size=16), [5, 6, 7]
     bent = settings(tokens=40, temperature=1.3, top_k=40, repetition_penalty=1.2, logit_bias={256: 1.5})
-    found = end_of(best_drawn(model, BYTES, prompt, bent, 5))
+    found = end_of(best_of_n(model, BYTES, prompt, bent, 5))
     texts, tokens = [""] * 5, [list[int]() for _ in range(5)]
     reasons = [""] * 5
-    for piece in pieces(model, BYTES, prompt, bent, texts=5):
+    for piece in stream_text(model, BYTES, prompt, bent, texts=5):
         texts[piece.text] += piece.characters
-        if isinstance(piece, End):
+        if isinstance(piece, TextEnd):
             tokens[piece.text] += [256] if piece.reason == "end" else []
             reasons[piece.text] = piece.reason
         else:
@@ -192,22 +194,22 @@ def test_several_drawn_are_those_of_generation_with_what_they_cost_the_model_alo
 
 def test_beams_as_texts_end_before_their_stop_strings_and_marks() -> None:
     model = made(257)
-    whole = end_of(best_of_beams(model, BYTES, [5], settings(tokens=6), 3))
+    whole = end_of(beam_search_texts(model, BYTES, [5], settings(tokens=6), 3))
     assert [each.reason for each in whole] == ["length"] * 3
     assert [each.nats for each in whole] == sorted(each.nats for each in whole)
     stop = whole[0].text[2]
-    cut = end_of(best_of_beams(model, BYTES, [5], settings(tokens=6, stop=(stop,)), 3))
+    cut = end_of(beam_search_texts(model, BYTES, [5], settings(tokens=6, stop=(stop,)), 3))
     assert (cut[0].text, cut[0].reason) == (whole[0].text[: whole[0].text.index(stop)], "stop")
 
 
 def test_a_masked_model_is_refused() -> None:
     model = made(20, objective="masked")
     with pytest.raises(NotCausalError, match="a masked model gives no likelihoods"):
-        end_of(beams(model, [1], width=2, tokens=3, ends=()))
+        end_of(beam_search(model, [1], num_beams=2, tokens=3, stop_tokens=()))
     with pytest.raises(NotCausalError):
-        end_of(best_drawn(model, BYTES, [1], settings(), 2))
+        end_of(best_of_n(model, BYTES, [1], settings(), 2))
 
 
 def test_a_rank_is_the_logarithm_over_a_power_of_the_length() -> None:
     beam = Beam((1, 2, 3, 4), -8.0, True)
-    assert [beam.rank(power) for power in (0.0, 0.5, 1.0, 2.0)] == [-8.0, -4.0, -2.0, -0.5]
+    assert [beam.normalised(power) for power in (0.0, 0.5, 1.0, 2.0)] == [-8.0, -4.0, -2.0, -0.5]

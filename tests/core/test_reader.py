@@ -10,7 +10,7 @@ from core.model.gpt import GPT
 from core.model.inference import inference
 from core.recipe.sampling import Sampling
 from core.recipe.schema import Model
-from core.sample.kv_decoder import Reader, kept_at_the_edge
+from core.sample.kv_decoder import KVDecoder, tokens_kept_when_full
 from core.sample.samplers import LogitsError
 from tests.core.drawing import ids, settings
 
@@ -38,7 +38,7 @@ def slow(model: GPT, text: list[int], prompt: int) -> Tensor:
     begin = max(0, prompt - most)
     for end in range(prompt, len(text)):
         if end - begin == most:
-            begin = end + 1 - kept_at_the_edge(most)
+            begin = end + 1 - tokens_kept_when_full(most)
     with inference(model):
         return model(torch.tensor([text[begin:]]))[0, -1]
 
@@ -49,42 +49,44 @@ def slow(model: GPT, text: list[int], prompt: int) -> Tensor:
 def test_it_says_what_reading_anew_would_say_past_the_edge_of_the_context_too(
     shape: Model, prompt: int, piece: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.sample.kv_decoder.PIECE", piece)  # a context of 48 is read in two pieces, or in one
+    monkeypatch.setattr(
+        "core.sample.kv_decoder.PREFILL_CHUNK", piece
+    )  # a context of 48 is read in two pieces, or in one
     model = made(shape)
     text = torch.randint(50, (prompt,), generator=torch.Generator().manual_seed(prompt)).tolist()
-    reader = Reader(model, text)
+    reader = KVDecoder(model, text)
     for number in range(100):
         expected = slow(model, text, prompt)
-        assert torch.allclose(reader.scores[0], expected, atol=1e-5)
-        assert int(reader.scores[0].argmax()) == int(expected.argmax())
+        assert torch.allclose(reader.logits[0], expected, atol=1e-5)
+        assert int(reader.logits[0].argmax()) == int(expected.argmax())
         token = (number * 7 + int(expected.argmax())) % 50
         text.append(token)
-        reader.read([token])
+        reader.append([token])
 
 
 @EITHER
 def test_texts_read_together_are_those_read_alone(shape: Model) -> None:
     model, prompt = made(shape), [3, 1, 4, 1, 5]
-    together = Reader(model, prompt)
-    together.choose([0, 0, 0])
-    alone = [Reader(model, prompt) for _ in range(3)]
+    together = KVDecoder(model, prompt)
+    together.select([0, 0, 0])
+    alone = [KVDecoder(model, prompt) for _ in range(3)]
     for number in range(60):
         tokens = [(number * factor) % 50 for factor in (1, 3, 7)]
-        together.read(tokens)
+        together.append(tokens)
         for row, reader in enumerate(alone):
-            reader.read([tokens[row]])
-            assert torch.allclose(together.scores[row], reader.scores[0], atol=1e-5)
-    together.choose([2, 0])
-    together.read([1, 2])
+            reader.append([tokens[row]])
+            assert torch.allclose(together.logits[row], reader.logits[0], atol=1e-5)
+    together.select([2, 0])
+    together.append([1, 2])
     for row, (reader, token) in enumerate(zip((alone[2], alone[0]), (1, 2), strict=True)):
-        reader.read([token])
-        assert torch.allclose(together.scores[row], reader.scores[0], atol=1e-5)
+        reader.append([token])
+        assert torch.allclose(together.logits[row], reader.logits[0], atol=1e-5)
 
 
 def test_a_long_prompt_is_read_in_pieces_between_which_others_get_their_turn() -> None:
     shape = Model(n_layer=1, n_head=2, n_embd=16, block_size=400, zero_init=False)
     model, text = made(shape), [token % 50 for token in range(390)]
-    reading = Reader.in_pieces(model, text)
+    reading = KVDecoder.prefill(model, text)
     turns = 0
     while True:
         try:
@@ -94,18 +96,18 @@ def test_a_long_prompt_is_read_in_pieces_between_which_others_get_their_turn() -
             reader = end.value
             break
     assert turns == 3
-    assert torch.allclose(reader.scores[0], slow(model, text, 390), atol=1e-5)
+    assert torch.allclose(reader.logits[0], slow(model, text, 390), atol=1e-5)
 
 
 @pytest.mark.parametrize("block_size", [1, 2, 3])
 def test_the_smallest_contexts_will_do(block_size: int) -> None:
     shape = Model(n_layer=1, n_head=1, n_embd=8, block_size=block_size, zero_init=False)
     model, text = made(shape), [1]
-    reader = Reader(model, text)
+    reader = KVDecoder(model, text)
     for token in range(10):
-        assert torch.allclose(reader.scores[0], slow(model, text, 1), atol=1e-5)
+        assert torch.allclose(reader.logits[0], slow(model, text, 1), atol=1e-5)
         text.append(token)
-        reader.read([token])
+        reader.append([token])
 
 
 @EITHER
@@ -153,6 +155,6 @@ def test_scores_that_are_not_finite_are_named() -> None:
     model = made(SHAPES["rotary"])
     with torch.no_grad():
         model.wte.weight[7] = torch.nan
-    reader = Reader(model, [1])
+    reader = KVDecoder(model, [1])
     with pytest.raises(LogitsError, match="not finite"):
-        reader.read([7])
+        reader.append([7])

@@ -19,7 +19,7 @@ from core.recipe.file import RecipeError, load
 from core.recipe.sampling import Sampling
 from core.recipe.schema import Model
 from core.sample import samplers
-from core.sample.logits_processors import Chain, SamplingSettingError
+from core.sample.logits_processors import SamplingSettingError, TokenSampler
 from core.sample.protocol import decode_request
 from core.sample.samplers import LogitsError
 from tests.core.drawing import ids, settings
@@ -30,8 +30,8 @@ LOGITS = torch.tensor([4.51, 0.89, -1.90, 6.75, 1.63, -1.62, -1.89, 6.28, 1.79])
 
 
 def draws(temperature: float) -> dict[str, int]:
-    chain = Chain(settings(temperature=temperature, seed=123), len(WORDS))
-    return dict(collections.Counter(WORDS[chain.draw(LOGITS)] for _ in range(1000)))
+    chain = TokenSampler(settings(temperature=temperature, seed=123), len(WORDS))
+    return dict(collections.Counter(WORDS[chain.sample(LOGITS)] for _ in range(1000)))
 
 
 def test_a_thousand_draws_give_the_books_counts() -> None:
@@ -42,9 +42,9 @@ def test_a_thousand_draws_give_the_books_counts() -> None:
 
 
 def test_top_3_probabilities_are_the_books() -> None:
-    (step,) = Chain(settings(top_k=3), len(WORDS)).steps(LOGITS)
+    (step,) = TokenSampler(settings(top_k=3), len(WORDS)).process(LOGITS)
     assert [WORDS[token] for token in step.ids.tolist()] == ["forward", "toward", "closer"]
-    assert torch.softmax(step.scores, -1).tolist() == pytest.approx([0.5775, 0.3610, 0.0615], abs=5e-5)
+    assert torch.softmax(step.logits, -1).tolist() == pytest.approx([0.5775, 0.3610, 0.0615], abs=5e-5)
 
 
 # --- each link against its definition in plain Python ---
@@ -124,7 +124,7 @@ def test_min_p_keeps_those_that_likely_beside_the_likeliest(row: Tensor, p: floa
 @given(rows(), st.sampled_from([1e-320, 1e-30, 1e-3, 0.5, 2.0, 100.0]))
 def test_any_temperature_leaves_the_likeliest_at_zero_and_nothing_above(row: Tensor, temperature: float) -> None:
     highest = float(row.max())
-    for score, found in zip(row.tolist(), samplers.warmed(row, temperature).tolist(), strict=True):
+    for score, found in zip(row.tolist(), samplers.apply_temperature(row, temperature).tolist(), strict=True):
         assert found <= 0
         # beyond float32 there is no telling how far below, and no chance
         assert found < -1e6 or found == pytest.approx((score - highest) / temperature, rel=1e-4)
@@ -139,9 +139,9 @@ def test_bias_and_penalties_are_what_their_names_say(
     prompt: list[int], text: list[int], bias: dict[int, float]
 ) -> None:
     wanted = settings(logit_bias=bias, repetition_penalty=1.5, presence_penalty=0.7, frequency_penalty=-0.2)
-    chain = Chain(wanted, 10, prompt=prompt)
+    chain = TokenSampler(wanted, 10, prompt=prompt)
     for token in text:
-        chain.remember(token)
+        chain.record(token)
     expected = TEN.tolist()
     for token, added in bias.items():
         expected[token] += added
@@ -149,7 +149,7 @@ def test_bias_and_penalties_are_what_their_names_say(
         expected[token] = expected[token] / 1.5 if expected[token] > 0 else expected[token] * 1.5
     for token in set(text):
         expected[token] -= 0.7 - 0.2 * text.count(token)
-    found = [step.scores for step in chain.steps(TEN)][-1:] or [TEN]
+    found = [step.logits for step in chain.process(TEN)][-1:] or [TEN]
     assert found[0].tolist() == pytest.approx(expected, rel=1e-5, abs=1e-4)
 
 
@@ -162,29 +162,29 @@ ALL = Sampling(
 
 
 def test_the_links_come_in_the_order_of_the_settings_and_each_sees_what_the_one_before_left() -> None:
-    chain = Chain(ALL, 10, prompt=[1, 2])
-    chain.remember(5)
-    steps = list(chain.steps(TEN))
+    chain = TokenSampler(ALL, 10, prompt=[1, 2])
+    chain.record(5)
+    steps = list(chain.process(TEN))
     names = [step.name for step in steps]
     assert names == [name for name in Sampling.__struct_fields__ if name in names]
     assert set(names) == set(Sampling.__struct_fields__) - {"tokens", "seed", "stop", "stop_tokens"}
     left = [set(step.ids.tolist()) for step in steps]
     assert all(later <= earlier for earlier, later in itertools.pairwise(left))
-    warm = steps[names.index("temperature")].scores
+    warm = steps[names.index("temperature")].logits
     for step, before in zip(steps[-4:], steps[-5:-1], strict=True):
         link = {"top_k": 8, "top_p": 0.95, "min_p": 0.02, "typical_p": 0.8}[step.name]
-        assert step.ids.tolist() == before.ids[getattr(samplers, step.name)(before.scores, link)].tolist()
-        assert torch.equal(step.scores, warm[step.ids])
+        assert step.ids.tolist() == before.ids[getattr(samplers, step.name)(before.logits, link)].tolist()
+        assert torch.equal(step.logits, warm[step.ids])
 
 
 def test_what_a_setting_leaves_as_it_is_is_no_link() -> None:
-    chain = Chain(settings(top_k=10), 10)
-    chain.remember(1)
-    assert list(chain.steps(TEN)) == []
-    assert list(Chain(settings(top_k=10**30, repetition_penalty=2.0), 10).steps(TEN)) == []
-    assert [step.name for step in Chain(settings(top_k=9, temperature=0.0, logit_bias={1: 2.0}), 10).steps(TEN)] == [
-        "logit_bias"
-    ]
+    chain = TokenSampler(settings(top_k=10), 10)
+    chain.record(1)
+    assert list(chain.process(TEN)) == []
+    assert list(TokenSampler(settings(top_k=10**30, repetition_penalty=2.0), 10).process(TEN)) == []
+    assert [
+        step.name for step in TokenSampler(settings(top_k=9, temperature=0.0, logit_bias={1: 2.0}), 10).process(TEN)
+    ] == ["logit_bias"]
 
 
 @pytest.mark.parametrize(
@@ -193,17 +193,17 @@ def test_what_a_setting_leaves_as_it_is_is_no_link() -> None:
     ids=str,
 )
 def test_settings_that_leave_one_token_always_draw_the_likeliest(only: dict[str, Any]) -> None:
-    chain = Chain(settings(**only), len(WORDS))
-    assert {WORDS[chain.draw(LOGITS)] for _ in range(100)} == {"forward"}
+    chain = TokenSampler(settings(**only), len(WORDS))
+    assert {WORDS[chain.sample(LOGITS)] for _ in range(100)} == {"forward"}
 
 
 def test_a_bias_can_forbid_and_force_and_ties_take_the_first_when_greedy() -> None:
-    forced = Chain(settings(logit_bias={2: 1000.0, 3: -1000.0}), len(WORDS))
-    assert {WORDS[forced.draw(LOGITS)] for _ in range(20)} == {"effort"}
+    forced = TokenSampler(settings(logit_bias={2: 1000.0, 3: -1000.0}), len(WORDS))
+    assert {WORDS[forced.sample(LOGITS)] for _ in range(20)} == {"effort"}
     level = torch.zeros(len(WORDS))
-    assert Chain(settings(temperature=0.0), len(WORDS)).draw(level) == 0
-    drawn = Chain(settings(top_k=3), len(WORDS))
-    assert len({drawn.draw(level) for _ in range(100)}) == 3
+    assert TokenSampler(settings(temperature=0.0), len(WORDS)).sample(level) == 0
+    drawn = TokenSampler(settings(top_k=3), len(WORDS))
+    assert len({drawn.sample(level) for _ in range(100)}) == 3
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_a_bias_can_forbid_and_force_and_ties_take_the_first_when_greedy() -> No
 )
 def test_tokens_that_the_vocabulary_does_not_have_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(SamplingSettingError, match="there is no token"):
-        Chain(settings(**wrong), 10)
+        TokenSampler(settings(**wrong), 10)
 
 
 NUMBERS = ("repetition_penalty", "presence_penalty", "frequency_penalty", "temperature", "top_p", "min_p", "typical_p")
@@ -246,7 +246,7 @@ def test_links_keep_what_those_of_transformers_keep() -> None:
             kept = other(prompt, row[None])[0].isfinite().nonzero()[:, 0]
             assert sorted(ours.tolist()) == kept.tolist()
         penalised = theirs.RepetitionPenaltyLogitsProcessor(1.3)(prompt, row[None].clone())[0]
-        assert torch.allclose(samplers.repeated(row, prompt[0].unique(), 1.3), penalised)
+        assert torch.allclose(samplers.apply_repetition_penalty(row, prompt[0].unique(), 1.3), penalised)
 
 
 # --- texts ---

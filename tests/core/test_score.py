@@ -17,9 +17,9 @@ from core.model.gpt import GPT
 from core.model.tensors import fill, from_gpt2
 from core.recipe.file import load
 from core.recipe.schema import Model
-from core.sample.kv_decoder import Reader
+from core.sample.kv_decoder import KVDecoder
 from core.sample.samplers import LogitsError
-from core.sample.score import few_before, parts
+from core.sample.score import short_context_tokens, token_losses
 from core.tokenize.shards import TokenStream, write_shard
 from core.train.evaluate import evaluate_loss
 from tests.core.gpt2_folders import peer
@@ -39,7 +39,7 @@ def text(length: int, vocabulary: int = 30) -> list[int]:
 
 def cost(model: GPT, ids: list[int], known: int = 1) -> float:
     """Of all tokens behind the first `known`, which the parts have to be."""
-    found = list(parts(model, ids, known))
+    found = list(token_losses(model, ids, known))
     assert sum(part.tokens for part in found) == len(ids) - known
     return sum(part.nats for part in found)
 
@@ -54,10 +54,10 @@ def evaluated(path: Path, model: GPT, ids: list[int]) -> float:
 def test_every_token_costs_what_it_costs_whoever_reads_along(block_size: int, length: int) -> None:
     model, ids = made(block_size), text(length)
     for known in {1, min(5, block_size, length - 1)}:
-        reader, expected = Reader(model, ids[:known]), 0.0
+        reader, expected = KVDecoder(model, ids[:known]), 0.0
         for token in ids[known:]:
-            expected -= torch.log_softmax(reader.scores[0], -1)[token].item()
-            reader.read([token])
+            expected -= torch.log_softmax(reader.logits[0], -1)[token].item()
+            reader.append([token])
         assert cost(model, ids, known) == pytest.approx(expected, rel=1e-5)
 
 
@@ -68,7 +68,7 @@ def test_few_are_predicted_from_less_than_half_a_context(block_size: int, tokens
         if place - begin > block_size:
             begin = place - max(1, block_size // 2)
         few += place - begin < max(1, block_size // 2)
-    assert few_before(made(block_size), tokens) == few
+    assert short_context_tokens(made(block_size), tokens) == few
 
 
 @pytest.mark.parametrize("length", [2, 10, 17])
@@ -81,7 +81,7 @@ def test_within_a_context_it_is_what_an_evaluation_finds(tmp_path: Path, length:
 def test_the_bound_of_a_long_text_is_that_of_an_evaluation(tmp_path: Path, length: int) -> None:
     model, ids = made(**MASKED), text(length)
     assert cost(model, ids) == pytest.approx(evaluated(tmp_path / "x", model, ids), rel=1e-5)
-    assert few_before(model, length) == 0
+    assert short_context_tokens(model, length) == 0
 
 
 @pytest.mark.parametrize("length", [2, 10, 17, 40])
@@ -101,7 +101,7 @@ def test_it_is_the_same_in_whatever_precision_the_model_trains() -> None:
 
 
 def test_between_two_looks_of_the_model_it_can_be_left() -> None:
-    every = parts(made(), text(100_000))
+    every = token_losses(made(), text(100_000))
     assert [next(every).tokens for _ in range(3)] == [16, 16 * 9, 16 * 9]
     every.close()
 

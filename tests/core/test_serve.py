@@ -12,7 +12,17 @@ from safetensors.torch import load_file, save_file
 
 from core.recipe.sampling import Sampling
 from core.recipe.schema import Preprocess
-from core.sample.protocol import LONGEST, Cancel, Ended, Finished, Generate, Likeliest, Look, Score, Scored
+from core.sample.protocol import (
+    MAX_LINE_BYTES,
+    Cancel,
+    Finished,
+    Generate,
+    InspectPrompt,
+    Likeliest,
+    Score,
+    ScoreResult,
+    TextEnded,
+)
 from core.storage.workspace import Workspace
 from tests.core.serving import END, Child, endless, loaded, refused, save, serving, text
 
@@ -36,7 +46,7 @@ def test_it_streams_whole_characters_and_repeats_itself_for_a_seed(child: Child,
     assert said.threads >= 1
     last, ended = first[-1], first[-2]
     assert isinstance(last, Finished)
-    assert isinstance(ended, Ended)
+    assert isinstance(ended, TextEnded)
     assert ended.reason in ("length", "end")
     assert ended.tokens == last.tokens <= 30
     assert len(first) > 3
@@ -101,7 +111,7 @@ def test_a_text_costs_the_same_however_its_lines_end_and_its_letters_are_spelled
     for number, written in enumerate(("é b\nc d\n", "é b\r\nc d\r\n", "e\u0301 b \nc d\r", "\ufeffé b\nc d\n")):
         child.say(Score(id=number, checkpoint=str(checkpoint), cleaning=Preprocess().steps, text=written))
         said = child.answer(number)
-        costs.append(next((reply.nats, reply.bytes) for reply in said if isinstance(reply, Scored)))
+        costs.append(next((reply.nats, reply.bytes) for reply in said if isinstance(reply, ScoreResult)))
         steps = [(), ("control_characters",), ("unicode_nfc", "control_characters", "trailing_space")]
         assert loaded(said).changed_by == (*steps, ("control_characters",))[number]
     assert costs == [costs[0]] * 4
@@ -117,7 +127,7 @@ def test_a_prompt_is_read_as_the_training_text_was_cleaned(child: Child, checkpo
     assert loaded(said).changed_by == ("control_characters", "lower_case")
     for request in (
         Likeliest(id=3, checkpoint=where, cleaning=cleaning, prompt="A", kind="beams", sampling=sampling),
-        Look(id=3, checkpoint=where, cleaning=cleaning, prompt="A"),
+        InspectPrompt(id=3, checkpoint=where, cleaning=cleaning, prompt="A"),
     ):
         child.say(request)
         assert loaded(child.answer(3)).changed_by == ("lower_case",)
@@ -133,7 +143,7 @@ def test_settings_at_their_edges_are_answers(child: Child, checkpoint: Path) -> 
     assert text(child.ask(3, checkpoint, "a", everything)) == text(child.ask(4, checkpoint, "a", beyond))
     never = child.ask(5, checkpoint, "a", Sampling(tokens=40, stop=("never to be met",), logit_bias={END: -1000}))
     ended = never[-2]
-    assert isinstance(ended, Ended)
+    assert isinstance(ended, TextEnded)
     assert (ended.reason, ended.tokens) == ("length", 40)
 
 
@@ -199,9 +209,9 @@ def test_a_line_of_a_hundred_megabytes_is_refused_and_not_held(child: Child, che
     before = child.memory()
     child.say(b'{"type":"generate","id":5,"checkpoint":"x","prompt":"' + b"a" * 100_000_000 + b'"}')
     said = refused(child.answer())
-    assert (said.id, said.what) == (5, f"the request is longer than {LONGEST / 2**20:.0f} MiB")
+    assert (said.id, said.what) == (5, f"the request is longer than {MAX_LINE_BYTES / 2**20:.0f} MiB")
     loaded(child.ask(6, checkpoint))
-    assert child.memory() < before + LONGEST
+    assert child.memory() < before + MAX_LINE_BYTES
 
 
 def test_no_more_are_answered_at_once_than_fit(child: Child, checkpoint: Path) -> None:

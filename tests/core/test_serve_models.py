@@ -13,8 +13,8 @@ import pytest
 from core.model.gpt import GPT
 from core.recipe.sampling import Sampling
 from core.recipe.schema import Model
-from core.sample.models import ModelMemoryError, ensure_room
-from core.sample.protocol import Cancel, Finished, Generate, Loaded, Text
+from core.sample.models import ModelMemoryError, ensure_memory
+from core.sample.protocol import Cancel, Finished, Generate, Loaded, TextDelta
 from core.storage.workspace import Workspace
 from core.tokenize.bpe import learn
 from tests.core.serving import END, Child, endless, loaded, refused, save, saved, serving, text
@@ -87,9 +87,9 @@ def test_more_texts_than_the_memory_holds_are_refused(monkeypatch: pytest.Monkey
     gpt = GPT(Model(n_layer=2, n_head=2, n_embd=16, block_size=1024), 10)
     texts = 2 * 2 * 16 * 1024 * 4  # bytes of one
     monkeypatch.setattr("core.sample.models.available_memory", lambda: 10 * texts)
-    ensure_room(gpt, 10)
+    ensure_memory(gpt, 10)
     with pytest.raises(ModelMemoryError, match="11 texts at once"):
-        ensure_room(gpt, 11)
+        ensure_memory(gpt, 11)
 
 
 def test_a_vocabulary_of_another_size_than_the_models_is_refused(child: Child, tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_a_vocabulary_of_another_size_than_the_models_is_refused(child: Child, t
 def test_a_checkpoint_deleted_at_work_goes_on_and_is_gone_for_the_next_request(child: Child, tmp_path: Path) -> None:
     checkpoint = save(tmp_path / "step-00000007")
     child.say(endless(1, checkpoint))
-    while not isinstance(child.next(), Text):
+    while not isinstance(child.next(), TextDelta):
         pass
     (checkpoint / "model.safetensors").write_bytes(b"")  # cut off where it lies, as a copy over it begins
     for _ in range(20):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from core.sample.detokenizer import TextOf
+from core.sample.detokenizer import Detokenizer
 from core.tokenize.vocabulary import Vocabulary
 
 BYTES = [bytes([byte]) for byte in range(256)]
@@ -29,13 +29,13 @@ def ended(text: str, stop: list[str]) -> str | None:
 
 def streamed(ids: list[int], stop: list[str]) -> tuple[list[str], bool]:
     """The pieces, the last that of the end, and whether a stop string came."""
-    text = TextOf(VOCABULARY, stop)
+    text = Detokenizer(VOCABULARY, stop)
     shown = []
     for token in ids:
-        shown.append(text.feed(token))
+        shown.append(text.add_token(token))
         if text.stopped:
             break
-    return [*shown, text.rest()], text.stopped
+    return [*shown, text.flush()], text.stopped
 
 
 @given(tokens, stops)
@@ -60,9 +60,9 @@ def test_how_the_text_is_cut_into_tokens_changes_nothing(ids: list[int], stop: l
 def test_nothing_waits_but_a_part_of_a_character_or_the_beginning_of_a_stop_string(
     ids: list[int], stop: list[str]
 ) -> None:
-    text, shown, data = TextOf(VOCABULARY, stop), "", b""
+    text, shown, data = Detokenizer(VOCABULARY, stop), "", b""
     for token in ids:
-        shown += text.feed(token)
+        shown += text.add_token(token)
         data += VOCABULARY.decode_bytes([token])
         if text.stopped:
             return
@@ -91,6 +91,6 @@ def test_a_stop_string_may_be_complete_only_with_what_is_no_character(last: byte
 
 
 def test_after_the_stop_string_nothing_follows() -> None:
-    text = TextOf(VOCABULARY, ["b"])
-    assert [text.feed(token) for token in b"abc"] == ["a", "", ""]
-    assert text.rest() == ""
+    text = Detokenizer(VOCABULARY, ["b"])
+    assert [text.add_token(token) for token in b"abc"] == ["a", "", ""]
+    assert text.flush() == ""

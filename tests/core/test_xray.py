@@ -14,34 +14,34 @@ from core.model.count import parameters
 from core.model.gpt import GPT
 from core.recipe.sampling import Precision, Sampling
 from core.recipe.schema import Model
-from core.sample.inspect.figures import told
-from core.sample.inspect.prompt import InspectRequestError, look
-from core.sample.inspect.weights import describe
+from core.sample.inspect.figures import token_info
+from core.sample.inspect.prompt import InspectRequestError, inspect_prompt
+from core.sample.inspect.weights import inspect_model
 from core.sample.inspect_protocol import (
-    PIECE,
-    TOKENS,
-    Appended,
-    Attention,
-    Choice,
-    Head,
-    LastRow,
-    Lens,
-    Outputs,
-    Part,
-    Probabilities,
-    Shape,
-    Sight,
-    Sights,
-    Surprises,
-    Tokens,
-    View,
+    MAX_PROMPT_TOKENS,
+    MAX_TOKEN_BYTES,
+    AnyInspectResult,
+    AppendedToken,
+    AttentionHead,
+    AttentionWeights,
+    InspectOptions,
+    InspectResult,
+    LastLogits,
+    LogitLens,
+    LogitsMatrix,
+    ModelPart,
+    ModelSummary,
+    PromptSurprisal,
+    PromptTokens,
+    SampledToken,
+    TokenProbabilities,
 )
 from core.sample.logits_processors import SamplingSettingError
-from core.sample.precision import keep
-from core.sample.prompts import start
-from core.sample.protocol import Seen, decode_reply, encode
+from core.sample.precision import convert_weights
+from core.sample.prompts import encode_whole_prompt
+from core.sample.protocol import Inspected, decode_reply, encode
 from core.sample.samplers import LogitsError
-from core.sample.stream import write
+from core.sample.stream import generate_text
 from core.tokenize.bpe import learn
 from core.tokenize.vocabulary import END_OF_TEXT, Vocabulary
 from tests.core.drawing import ids as drawn_ids
@@ -62,7 +62,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 each_shape = pytest.mark.parametrize("name", SHAPES)
 each_objective = pytest.mark.parametrize("name", ["modern", "masked"])
 
-S = TypeVar("S", bound=Sight)
+S = TypeVar("S", bound=InspectResult)
 
 
 @pytest.fixture(autouse=True)
@@ -91,12 +91,12 @@ def seen(
     sampling: Sampling | None = None,
     vocabulary: Vocabulary = BYTES,
     **view: Any,
-) -> list[Sights]:
-    found = look(model, vocabulary, prompt, sampling or settings(tokens=1), View(**view))
+) -> list[AnyInspectResult]:
+    found = inspect_prompt(model, vocabulary, prompt, sampling or settings(tokens=1), InspectOptions(**view))
     return [sight for sight in found if sight is not None]
 
 
-def of(kind: type[S], sights: Sequence[Sights]) -> list[S]:
+def of(kind: type[S], sights: Sequence[AnyInspectResult]) -> list[S]:
     return [sight for sight in sights if isinstance(sight, kind)]
 
 
@@ -119,7 +119,7 @@ def scores_at(model: GPT, ids: Sequence[int], place: int = -1) -> list[float]:
 
 
 def test_each_token_is_told_with_its_id_and_its_bytes() -> None:
-    (tokens,) = of(Tokens, seen(made(), start(BYTES, "né")))
+    (tokens,) = of(PromptTokens, seen(made(), encode_whole_prompt(BYTES, "né")))
     assert [(token.id, token.kind, token.text, token.bytes) for token in tokens.tokens] == [
         (0x6E, "text", "n", "6e"),
         (0xC3, "bytes", "", "c3"),
@@ -132,13 +132,13 @@ def test_marks_gaps_hidden_places_and_endless_tokens_are_told_as_what_they_are()
     long = "🙂".encode() * 100
     ranks = [*(bytes([byte]) for byte in range(256)), b"", long, b"\x1b[2J", b"\x80" * 500]
     vocabulary = Vocabulary("odd", "", ranks, {END_OF_TEXT: 270})
-    assert (told(vocabulary, 270).kind, told(vocabulary, 270).text) == ("mark", END_OF_TEXT)
-    assert [told(vocabulary, token).kind for token in (256, 265, 999)] == ["gap", "gap", "gap"]
-    assert told(vocabulary, 271, mask=271).kind == "hidden"
-    assert told(vocabulary, 257).text == "🙂" * (PIECE // 4)
-    assert told(vocabulary, 257).cut
-    assert told(vocabulary, 258).text == "\x1b[2J"
-    assert (told(vocabulary, 259).kind, told(vocabulary, 259).bytes) == ("bytes", "80" * PIECE)
+    assert (token_info(vocabulary, 270).kind, token_info(vocabulary, 270).text) == ("mark", END_OF_TEXT)
+    assert [token_info(vocabulary, token).kind for token in (256, 265, 999)] == ["gap", "gap", "gap"]
+    assert token_info(vocabulary, 271, mask=271).kind == "hidden"
+    assert token_info(vocabulary, 257).text == "🙂" * (MAX_TOKEN_BYTES // 4)
+    assert token_info(vocabulary, 257).cut
+    assert token_info(vocabulary, 258).text == "\x1b[2J"
+    assert (token_info(vocabulary, 259).kind, token_info(vocabulary, 259).bytes) == ("bytes", "80" * MAX_TOKEN_BYTES)
 
 
 @each_shape
@@ -146,18 +146,18 @@ def test_the_matrix_of_outputs_is_the_models_own_and_its_last_row_is_drawn_from(
     model = made(name)
     sights = seen(model, rows=4, columns=5)
     ids = TEXT if model.mask_token_id is None else [*TEXT, model.mask_token_id]
-    (outputs,) = of(Outputs, sights)
-    assert (outputs.places, outputs.vocabulary) == (len(ids), 257)
+    (outputs,) = of(LogitsMatrix, sights)
+    assert (outputs.positions, outputs.vocabulary) == (len(ids), 257)
     assert outputs.columns == (0, 1, 2, 3, 256)
-    assert [row.place for row in outputs.rows] == [1, 2, len(ids) - 1, len(ids)]
+    assert [row.position for row in outputs.rows] == [1, 2, len(ids) - 1, len(ids)]
     for row in outputs.rows:
-        whole = scores_at(model, ids, row.place - 1)
-        assert row.token.id == ids[row.place - 1]
-        assert row.scores == pytest.approx([whole[column] for column in outputs.columns], abs=1e-4)
-    (last,) = of(LastRow, sights)
+        whole = scores_at(model, ids, row.position - 1)
+        assert row.token.id == ids[row.position - 1]
+        assert row.logits == pytest.approx([whole[column] for column in outputs.columns], abs=1e-4)
+    (last,) = of(LastLogits, sights)
     whole = scores_at(model, ids)
     mean = math.fsum(whole) / 257
-    assert last.scores == pytest.approx(outputs.rows[-1].scores, abs=1e-4)
+    assert last.logits == pytest.approx(outputs.rows[-1].logits, abs=1e-4)
     assert (last.lowest, last.highest, last.mean) == pytest.approx((min(whole), max(whole), mean), abs=1e-4)
     assert last.deviation == pytest.approx(math.sqrt(math.fsum((one - mean) ** 2 for one in whole) / 257), abs=1e-4)
 
@@ -194,12 +194,12 @@ def test_each_sampler_is_told_with_what_it_leaves() -> None:
         tokens=1, logit_bias={7: 1.5}, repetition_penalty=1.3, temperature=3.0, top_k=60, top_p=0.8, min_p=0.1
     )
     sights = seen(model, sampling=sampling, candidates=100)
-    (told_all,), (choice,) = of(Probabilities, sights), of(Choice, sights)
+    (told_all,), (choice,) = of(TokenProbabilities, sights), of(SampledToken, sights)
     raw = scores_at(model, TEXT)
     slow = slow_chain(raw, sampling, TEXT)
-    assert [link.name for link in told_all.links] == list(slow)
-    assert [link.left for link in told_all.links] == [len(left) for left in slow.values()]
-    for at, (link, left) in enumerate(zip(told_all.links, slow.values(), strict=True)):
+    assert [link.name for link in told_all.processors] == list(slow)
+    assert [link.remaining for link in told_all.processors] == [len(left) for left in slow.values()]
+    for at, (link, left) in enumerate(zip(told_all.processors, slow.values(), strict=True)):
         assert link.entropy == pytest.approx(bits(list(left.values())), abs=1e-3)
         for candidate in told_all.candidates:
             probability = candidate.probabilities[at]
@@ -208,7 +208,7 @@ def test_each_sampler_is_told_with_what_it_leaves() -> None:
     last = [candidate.probabilities[-1] for candidate in told_all.candidates]
     assert math.fsum(one or 0.0 for one in last) == pytest.approx(1, abs=1e-5)
     assert last == sorted(last, key=lambda one: -(one if one is not None else -1.0))
-    assert [candidate.score for candidate in told_all.candidates] == pytest.approx(
+    assert [candidate.logit for candidate in told_all.candidates] == pytest.approx(
         [raw[candidate.token.id] for candidate in told_all.candidates], abs=1e-4
     )
     assert choice.probability == pytest.approx(slow["min_p"][choice.token.id], abs=1e-5)
@@ -219,8 +219,8 @@ def test_each_sampler_is_told_with_what_it_leaves() -> None:
 
 def test_without_temperature_the_likeliest_is_all_that_is_left() -> None:
     sights = seen(made(), sampling=settings(tokens=1, temperature=0, top_k=5))
-    (told_all,), (choice,) = of(Probabilities, sights), of(Choice, sights)
-    assert [(link.name, link.value, link.left) for link in told_all.links] == [
+    (told_all,), (choice,) = of(TokenProbabilities, sights), of(SampledToken, sights)
+    assert [(link.name, link.value, link.remaining) for link in told_all.processors] == [
         ("softmax", None, 257),
         ("temperature", 0.0, 1),
     ]
@@ -241,12 +241,12 @@ def test_what_is_chosen_is_what_generation_draws_past_the_contexts_edge_too(othe
     never_ending = {BYTES.end_of_text: -1000.0}
     model, sampling = made(), settings(tokens=18, **{**other, "logit_bias": never_ending | other.get("logit_bias", {})})
     sights = seen(model, sampling=sampling)
-    appended = of(Appended, sights)
+    appended = of(AppendedToken, sights)
     found = drawn_ids(model, TEXT, sampling)
-    assert [choice.token.id for choice in of(Choice, sights)] == found
+    assert [choice.token.id for choice in of(SampledToken, sights)] == found
     assert [one.length for one in appended] == list(range(12, 30))
-    assert [one.place for one in of(LastRow, sights)] == [*range(11, 17), *range(8, 17), 8, 9, 10]
-    assert "".join(one.text for one in appended) == write(model, BYTES, bytes(TEXT).decode(), sampling)
+    assert [one.position for one in of(LastLogits, sights)] == [*range(11, 17), *range(8, 17), 8, 9, 10]
+    assert "".join(one.text for one in appended) == generate_text(model, BYTES, bytes(TEXT).decode(), sampling)
     assert [one.reason for one in appended] == [None] * 17 + ["length"]
 
 
@@ -254,23 +254,25 @@ def test_a_masked_model_uncovers_the_one_place_as_generation_does() -> None:
     model = made("masked")
     for seed in range(5):
         sampling = settings(tokens=1, seed=seed)
-        assert [one.token.id for one in of(Choice, seen(model, sampling=sampling))] == drawn_ids(model, TEXT, sampling)
+        assert [one.token.id for one in of(SampledToken, seen(model, sampling=sampling))] == drawn_ids(
+            model, TEXT, sampling
+        )
     never_ending = settings(tokens=20, logit_bias={BYTES.end_of_text: -1000.0})
-    assert len(of(Choice, seen(model, sampling=never_ending))) == 20  # more than its context
+    assert len(of(SampledToken, seen(model, sampling=never_ending))) == 20  # more than its context
 
 
 def test_the_text_ends_where_generation_ends_it() -> None:
     model, sampling = made(), settings(tokens=30)
     found = drawn_ids(model, TEXT, sampling)
     ended = seen(model, sampling=msgspec.structs.replace(sampling, stop_tokens=(found[3],)))
-    assert [one.reason for one in of(Appended, ended)][-1] == "end"
-    assert len(of(Appended, ended)) == found.index(found[3]) + 1
-    whole = write(model, BYTES, bytes(TEXT).decode(), sampling)
+    assert [one.reason for one in of(AppendedToken, ended)][-1] == "end"
+    assert len(of(AppendedToken, ended)) == found.index(found[3]) + 1
+    whole = generate_text(model, BYTES, bytes(TEXT).decode(), sampling)
     place = next(at for at in range(8, len(whole)) if whole[at].isascii())
     stopping = msgspec.structs.replace(sampling, stop=(whole[place : place + 1],))
-    appended = of(Appended, seen(model, sampling=stopping))
+    appended = of(AppendedToken, seen(model, sampling=stopping))
     assert appended[-1].reason == "stop"
-    assert "".join(one.text for one in appended) == write(model, BYTES, bytes(TEXT).decode(), stopping)
+    assert "".join(one.text for one in appended) == generate_text(model, BYTES, bytes(TEXT).decode(), stopping)
 
 
 # -- beyond the figure -------------------------------------------------------------------------------------------------
@@ -318,8 +320,8 @@ def slow_attention(model: GPT, ids: Sequence[int], layer: int) -> list[list[list
 @each_shape
 def test_attention_is_softmax_of_queries_and_keys_in_every_layer_and_head(name: str) -> None:
     model = made(name)
-    every = tuple(Head(layer) for layer in (1, 2, 3))
-    heads = of(Attention, seen(model, attention=every, places=128))
+    every = tuple(AttentionHead(layer) for layer in (1, 2, 3))
+    heads = of(AttentionWeights, seen(model, attention=every, attention_positions=128))
     assert [(head.layer, head.head) for head in heads] == [
         (layer, head) for layer in (1, 2, 3) for head in (1, 2, 3, 4)
     ]
@@ -334,7 +336,7 @@ def test_attention_is_softmax_of_queries_and_keys_in_every_layer_and_head(name: 
 
 def test_of_a_long_text_the_last_places_are_told_and_what_lies_before_them_in_one_number() -> None:
     model = made()
-    (head,) = of(Attention, seen(model, attention=(Head(2, 3),), places=4))
+    (head,) = of(AttentionWeights, seen(model, attention=(AttentionHead(2, 3),), attention_positions=4))
     slow = slow_attention(model, TEXT, 2)[2]
     assert head.first == 8
     assert len(head.weights) == len(head.before) == 4
@@ -345,8 +347,8 @@ def test_of_a_long_text_the_last_places_are_told_and_what_lies_before_them_in_on
 
 def test_later_tokens_come_with_their_own_row_of_attention() -> None:
     model = made()
-    sights = seen(model, sampling=settings(tokens=3), attention=(Head(1, 1),))
-    heads, choices = of(Attention, sights), of(Choice, sights)
+    sights = seen(model, sampling=settings(tokens=3), attention=(AttentionHead(1, 1),))
+    heads, choices = of(AttentionWeights, sights), of(SampledToken, sights)
     text = [*TEXT, *(choice.token.id for choice in choices)]
     assert [len(head.weights) for head in heads] == [11, 1, 1]
     assert heads[2].weights[0] == pytest.approx(slow_attention(model, text[:13], 1)[0][-1], abs=1e-5)
@@ -355,10 +357,10 @@ def test_later_tokens_come_with_their_own_row_of_attention() -> None:
 @each_shape
 def test_the_lens_says_of_each_layer_what_a_model_that_ends_there_says(name: str) -> None:
     model = made(name)
-    sights = seen(model, lens=True, guesses=2)
-    (choice,) = of(Choice, sights)
+    sights = seen(model, logit_lens=True, lens_tokens=2)
+    (choice,) = of(SampledToken, sights)
     ids = TEXT if model.mask_token_id is None else [*TEXT, model.mask_token_id]
-    lenses = of(Lens, sights)
+    lenses = of(LogitLens, sights)
     assert [lens.layer for lens in lenses] == [0, 1, 2, 3]
     for lens in lenses:
         shorter = made(name)
@@ -367,8 +369,8 @@ def test_the_lens_says_of_each_layer_what_a_model_that_ends_there_says(name: str
         scores = scores_at(shorter, ids)
         probabilities = softmax(scores)
         order = sorted(range(257), key=lambda token: -scores[token])
-        assert [guess.token.id for guess in lens.guesses] == order[:2]
-        assert [guess.probability for guess in lens.guesses] == pytest.approx(
+        assert [guess.token.id for guess in lens.tokens] == order[:2]
+        assert [guess.probability for guess in lens.tokens] == pytest.approx(
             [probabilities[token] for token in order[:2]], abs=1e-5
         )
         assert lens.rank == 1 + sum(score > scores[choice.token.id] for score in scores)
@@ -380,12 +382,12 @@ def test_the_lens_says_of_each_layer_what_a_model_that_ends_there_says(name: str
 @each_objective
 def test_surprise_is_what_the_model_expected_of_each_token(name: str) -> None:
     model = made(name)
-    found = [one for message in of(Surprises, seen(model, surprise=True)) for one in message.tokens]
-    assert [(one.place, one.token.id) for one in found] == list(enumerate(TEXT, 1))
+    found = [one for message in of(PromptSurprisal, seen(model, surprisal=True)) for one in message.tokens]
+    assert [(one.position, one.token.id) for one in found] == list(enumerate(TEXT, 1))
     if model.mask_token_id is None:
-        assert (found[0].bits, found[0].rank, found[0].entropy, found[0].guess) == (None, None, None, None)
+        assert (found[0].bits, found[0].rank, found[0].entropy, found[0].predicted) == (None, None, None, None)
     for one in found[1 if model.mask_token_id is None else 0 :]:
-        at = one.place - 1
+        at = one.position - 1
         if model.mask_token_id is None:
             scores = scores_at(model, TEXT[:at])
         else:
@@ -394,9 +396,9 @@ def test_surprise_is_what_the_model_expected_of_each_token(name: str) -> None:
         assert one.bits == pytest.approx(-math.log2(probabilities[TEXT[at]]), abs=1e-4)
         assert one.rank == 1 + sum(score > scores[TEXT[at]] for score in scores)
         assert one.entropy == pytest.approx(bits(probabilities), abs=1e-4)
-        assert one.guess is not None
-        assert one.guess.token.id == max(range(257), key=scores.__getitem__)
-        assert one.guess.probability == pytest.approx(max(probabilities), abs=1e-5)
+        assert one.predicted is not None
+        assert one.predicted.token.id == max(range(257), key=scores.__getitem__)
+        assert one.predicted.probability == pytest.approx(max(probabilities), abs=1e-5)
 
 
 # -- the model's own picture -------------------------------------------------------------------------------------------
@@ -405,24 +407,24 @@ def test_surprise_is_what_the_model_expected_of_each_token(name: str) -> None:
 @each_shape
 def test_the_picture_has_every_weight_once_and_adds_up(name: str) -> None:
     model = made(name)
-    shape, *parts = describe(model)
-    assert isinstance(shape, Shape)
+    shape, *parts = inspect_model(model)
+    assert isinstance(shape, ModelSummary)
     assert shape.parameters == parameters(model.config, BYTES.size)
-    weights = [weight for part in parts if isinstance(part, Part) for weight in part.weights]
+    weights = [weight for part in parts if isinstance(part, ModelPart) for weight in part.weights]
     assert sum(weight.parameters for weight in weights) == shape.parameters.total == model.parameter_count()
     own = dict(model.named_parameters(remove_duplicate=False))
     assert {weight.name for weight in weights} == set(own)
     for weight in weights:
         assert weight.size == tuple(own[weight.name].shape)
         assert weight.dtype == "float32"
-        if weight.shares:
-            assert (weight.name, weight.shares, weight.parameters) == ("lm_head.weight", "wte.weight", 0)
+        if weight.tied_to:
+            assert (weight.name, weight.tied_to, weight.parameters) == ("lm_head.weight", "wte.weight", 0)
             continue
         squares = math.fsum(one * one for one in own[weight.name].flatten().tolist())
         assert weight.norm == pytest.approx(math.sqrt(squares), rel=1e-6)
         assert weight.rms == pytest.approx(math.sqrt(squares / own[weight.name].numel()), rel=1e-6)
-    assert any(weight.shares for weight in weights) == model.config.tied_head
-    assert [(part.name, part.layer) for part in parts if isinstance(part, Part)] == [
+    assert any(weight.tied_to for weight in weights) == model.config.tied_head
+    assert [(part.name, part.layer) for part in parts if isinstance(part, ModelPart)] == [
         ("embedding", 0),
         *(("block", layer) for layer in (1, 2, 3)),
         ("output", 4),
@@ -432,14 +434,14 @@ def test_the_picture_has_every_weight_once_and_adds_up(name: str) -> None:
 @pytest.mark.parametrize("numbers", ["bfloat16", "float16", "int8"])
 def test_a_model_whose_weights_are_kept_in_other_numbers_is_looked_at_all_the_same(numbers: Precision) -> None:
     model = made("modern")
-    keep(model, numbers, parameters=0)
+    convert_weights(model, numbers, parameters=0)
     sampling = settings(tokens=8, logit_bias={BYTES.end_of_text: -1000.0})
-    sights = seen(model, sampling=sampling, lens=True, surprise=True, attention=(Head(3),))
-    assert [one.token.id for one in of(Choice, sights)] == drawn_ids(model, TEXT, sampling)
-    last = [lens for lens in of(Lens, sights) if lens.layer == 3]
-    for lens, choice in zip(last, of(Choice, sights), strict=True):
+    sights = seen(model, sampling=sampling, logit_lens=True, surprisal=True, attention=(AttentionHead(3),))
+    assert [one.token.id for one in of(SampledToken, sights)] == drawn_ids(model, TEXT, sampling)
+    last = [lens for lens in of(LogitLens, sights) if lens.layer == 3]
+    for lens, choice in zip(last, of(SampledToken, sights), strict=True):
         assert lens.probability == pytest.approx(choice.before, rel=0.2, abs=1e-3)
-    weights = [weight for part in describe(model) if isinstance(part, Part) for weight in part.weights]
+    weights = [weight for part in inspect_model(model) if isinstance(part, ModelPart) for weight in part.weights]
     assert sum(weight.parameters for weight in weights) == model.parameter_count()
     products = {weight.dtype for weight in weights if weight.name.endswith(("c_fc.weight", "c_proj.weight"))}
     assert products == {"packed" if numbers == "int8" else numbers}
@@ -453,10 +455,10 @@ def test_looking_changes_nothing_even_when_it_is_broken_off(name: str) -> None:
     model = made(name).train()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     state = torch.get_rng_state()
-    everything = View(lens=True, surprise=True, attention=(Head(1), Head(3, 1)))
-    steps = sum(1 for _ in look(model, BYTES, TEXT, settings(tokens=2), everything))
+    everything = InspectOptions(logit_lens=True, surprisal=True, attention=(AttentionHead(1), AttentionHead(3, 1)))
+    steps = sum(1 for _ in inspect_prompt(model, BYTES, TEXT, settings(tokens=2), everything))
     for broken_off in range(1, steps, 5):
-        sights = look(model, BYTES, TEXT, settings(tokens=2), everything)
+        sights = inspect_prompt(model, BYTES, TEXT, settings(tokens=2), everything)
         for _ in range(broken_off):
             next(sights)
             assert model.training
@@ -469,7 +471,7 @@ def test_looking_changes_nothing_even_when_it_is_broken_off(name: str) -> None:
 
 
 def test_dropout_plays_no_part() -> None:
-    assert seen(made().train(), lens=True, surprise=True) == seen(made().eval(), lens=True, surprise=True)
+    assert seen(made().train(), logit_lens=True, surprisal=True) == seen(made().eval(), logit_lens=True, surprisal=True)
 
 
 @each_objective
@@ -478,17 +480,19 @@ def test_a_model_that_says_nothing_finite_is_shown_as_far_as_it_can_be(name: str
     with torch.no_grad():
         model.ln_f.weight[0] = math.nan
         model.get_parameter("h.0.ln_1.weight")[0] = math.inf
-    sights = look(model, BYTES, TEXT, settings(tokens=1), View(surprise=True, lens=True))
-    assert isinstance(next(sights), Tokens)
+    sights = inspect_prompt(model, BYTES, TEXT, settings(tokens=1), InspectOptions(surprisal=True, logit_lens=True))
+    assert isinstance(next(sights), PromptTokens)
     outputs = next(sights)
-    assert isinstance(outputs, Outputs)
-    assert {score for row in outputs.rows for score in row.scores} == {None}
-    assert decode_reply(encode(Seen(id=1, sight=outputs))) == Seen(id=1, sight=outputs)
+    assert isinstance(outputs, LogitsMatrix)
+    assert {score for row in outputs.rows for score in row.logits} == {None}
+    assert decode_reply(encode(Inspected(id=1, result=outputs))) == Inspected(id=1, result=outputs)
     with pytest.raises(LogitsError):
         for sight in sights:
-            assert isinstance(sight, Surprises)
+            assert isinstance(sight, PromptSurprisal)
             assert {one.bits for one in sight.tokens} == {None}
-    weights = {weight.name: weight for part in describe(model) if isinstance(part, Part) for weight in part.weights}
+    weights = {
+        weight.name: weight for part in inspect_model(model) if isinstance(part, ModelPart) for weight in part.weights
+    }
     assert weights["ln_f.weight"].norm is weights["h.0.ln_1.weight"].rms is None
     assert weights["h.1.ln_1.weight"].norm is not None
 
@@ -499,25 +503,27 @@ def test_of_a_prompt_longer_than_the_context_the_end_is_seen_and_the_rest_is_sai
     model = made(name)
     prompt = [index % 256 for index in range(length)]
     room = 16 if model.mask_token_id is None else 15
-    sights = seen(model, prompt, surprise=True, lens=True, attention=(Head(1, 1),))
-    (tokens,) = of(Tokens, sights)
+    sights = seen(model, prompt, surprisal=True, logit_lens=True, attention=(AttentionHead(1, 1),))
+    (tokens,) = of(PromptTokens, sights)
     shown = [token.id for token in tokens.tokens if token.kind != "hidden"]
     assert shown == prompt[-room:]
     assert tokens.dropped == max(0, length - room)
     assert tokens.seen == len(shown) + (model.mask_token_id is not None)
-    assert [one.token.id for message in of(Surprises, sights) for one in message.tokens] == shown
+    assert [one.token.id for message in of(PromptSurprisal, sights) for one in message.tokens] == shown
 
 
 def test_a_context_of_one_token_and_an_empty_prompt_are_looked_at_like_any_other() -> None:
     for name in ("modern", "masked"):
         for prompt in ("", "a", "ab"):
             model = made(name, block_size=1)
-            sights = seen(model, start(BYTES, prompt), settings(tokens=3), surprise=True, lens=True)
-            assert len(of(Appended, sights)) == 3
+            sights = seen(
+                model, encode_whole_prompt(BYTES, prompt), settings(tokens=3), surprisal=True, logit_lens=True
+            )
+            assert len(of(AppendedToken, sights)) == 3
 
 
 def test_what_the_model_does_not_have_is_refused() -> None:
-    for head, words in ((Head(4), "no layer 4"), (Head(1, 5), "no head 5")):
+    for head, words in ((AttentionHead(4), "no layer 4"), (AttentionHead(1, 5), "no head 5")):
         with pytest.raises(InspectRequestError, match=words):
             seen(made(), attention=(head,))
     with pytest.raises(SamplingSettingError):
@@ -533,9 +539,20 @@ def test_no_message_is_large_whatever_the_model() -> None:
     model = GPT(shape, vocabulary.size).eval()
     prompt = [256 + index % len(odd) for index in range(900)]
     sampling = settings(tokens=2, repetition_penalty=1.1, presence_penalty=1, frequency_penalty=1, top_k=900)
-    everything = {"lens": True, "surprise": True, "attention": (Head(1),), "places": 128, "guesses": 20}
+    everything = {
+        "logit_lens": True,
+        "surprisal": True,
+        "attention": (AttentionHead(1),),
+        "attention_positions": 128,
+        "lens_tokens": 20,
+    }
     sights = seen(model, prompt, sampling, vocabulary, candidates=100, rows=32, columns=32, **everything)
-    sights += list(describe(model))
-    assert max(len(encode(Seen(id=1, sight=sight))) for sight in sights) < 500_000
-    (tokens,) = of(Tokens, sights)
-    assert (len(tokens.tokens), tokens.first, tokens.seen, tokens.dropped) == (TOKENS, 700 - TOKENS + 1, 700, 200)
+    sights += list(inspect_model(model))
+    assert max(len(encode(Inspected(id=1, result=sight))) for sight in sights) < 500_000
+    (tokens,) = of(PromptTokens, sights)
+    assert (len(tokens.tokens), tokens.first, tokens.seen, tokens.dropped) == (
+        MAX_PROMPT_TOKENS,
+        700 - MAX_PROMPT_TOKENS + 1,
+        700,
+        200,
+    )

@@ -25,7 +25,9 @@ from tests.ui.viewing import screen_text, until
 SPEAKER = '''
 """Speaks core.sample.protocol; what it writes depends on the prompt."""
 import os, sys, threading
-from core.sample.protocol import Cancel, Ended, Finished, Generate, Loaded, Refused, Text, decode_request, encode
+from core.sample.protocol import (
+    Cancel, Finished, Generate, Loaded, Refused, TextDelta, TextEnded, decode_request, encode
+)
 
 cancelled = threading.Event()
 asked = []
@@ -42,14 +44,14 @@ def answer(request):
         return
     say(Loaded(id=request.id, checkpoint=request.checkpoint, step=int(request.checkpoint[-8:]), prompt_tokens=3))
     if request.prompt == "endless":
-        say(Text(id=request.id, text="on and on"))
+        say(TextDelta(id=request.id, text="on and on"))
         cancelled.wait()
         say(Finished(id=request.id, cancelled=True, tokens=3, seconds=0.1))
         return
     drawn = request.sampling
-    say(Text(id=request.id, text=f" went T={drawn.temperature:g} k={drawn.top_k}"))
-    say(Text(id=request.id, text=f" p={drawn.top_p:g} seed={drawn.seed} step={int(request.checkpoint[-8:])}"))
-    say(Ended(id=request.id, reason="length", tokens=20))
+    say(TextDelta(id=request.id, text=f" went T={drawn.temperature:g} k={drawn.top_k}"))
+    say(TextDelta(id=request.id, text=f" p={drawn.top_p:g} seed={drawn.seed} step={int(request.checkpoint[-8:])}"))
+    say(TextEnded(id=request.id, reason="length", tokens=20))
     say(Finished(id=request.id, tokens=20, seconds=0.1))
 
 for line in sys.stdin.buffer:

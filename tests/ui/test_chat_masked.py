@@ -36,17 +36,17 @@ for line in sys.stdin.buffer:
     if isinstance(asked, Cancel):
         say(Finished(id=asked.id, cancelled=True))
         continue
-    assert asked.states and asked.order is None
+    assert asked.denoising_states and asked.order is None
     say(Loaded(id=asked.id, checkpoint=asked.checkpoint, step=200, prompt_tokens=2))
-    say(State(id=asked.id, tokens=2, spans=[Span(hidden=3), Span("[bold]one", new=True), Span(hidden=1)]))
+    say(DenoisingState(id=asked.id, tokens=2, spans=[Span(masked=3), Span("[bold]one", new=True), Span(masked=1)]))
     if asked.prompt == "hold":
         continue
     until("second")
-    say(State(id=asked.id, tokens=4, spans=[Span("now ", new=True), Span("[bold]one"), Span(hidden=2)]))
+    say(DenoisingState(id=asked.id, tokens=4, spans=[Span("now ", new=True), Span("[bold]one"), Span(masked=2)]))
     until("last")
-    say(State(id=asked.id, tokens=6, spans=[Span("now [bold]one"), Span("\\x1b[2J", new=True)]))
-    say(Text(id=asked.id, text="now [bold]one\\x1b[2J"))
-    say(Ended(id=asked.id, reason="length", tokens=6), Finished(id=asked.id, tokens=6, seconds=0.1))
+    say(DenoisingState(id=asked.id, tokens=6, spans=[Span("now [bold]one"), Span("\\x1b[2J", new=True)]))
+    say(TextDelta(id=asked.id, text="now [bold]one\\x1b[2J"))
+    say(TextEnded(id=asked.id, reason="length", tokens=6), Finished(id=asked.id, tokens=6, seconds=0.1))
 """
 
 
@@ -100,7 +100,7 @@ def test_a_hidden_place_is_as_wide_as_the_prompts_tokens() -> None:
 
     assert [cells("p" * 12, loaded(tokens)) for tokens in (12, 6, 4, 1)] == [1, 2, 3, 6]
     assert cells("", loaded(1)) == 1
-    assert list(styled([Span(hidden=2), Span("x")], 3)) == [("░░░░░░", "dim"), ("x", "")]
+    assert list(styled([Span(masked=2), Span("x")], 3)) == [("░░░░░░", "dim"), ("x", "")]
 
 
 def test_spans_are_wrapped_together_and_keep_their_roles() -> None:

@@ -1,4 +1,4 @@
-"""What goes on between the layers: the vectors behind each block, and what its heads look at."""
+"""Hidden states after each block, attention weights, and the logit lens."""
 
 from __future__ import annotations
 
@@ -11,61 +11,63 @@ from torch import Tensor
 
 from core.model.gpt import GPT, Block
 from core.model.inference import inference
-from core.sample.kv_decoder import filled
+from core.sample.kv_decoder import padded_length
 
 
-class Layer(NamedTuple):
+class LayerActivations(NamedTuple):
+    """Input and output of one layer."""
+
     number: int
     """0: the embedding; n: the n-th block."""
-    before: Tensor
-    """(1, T, n_embd) what the block was given."""
-    behind: Tensor
-    """(1, T, n_embd) what it made of it."""
+    input: Tensor
+    """(1, T, n_embd)"""
+    output: Tensor
+    """(1, T, n_embd)"""
 
 
-def layers(model: GPT, ids: Sequence[int]) -> Iterator[Layer]:
-    """One after the other, each worked out when it is asked for. ids: at most a context."""
+def layer_activations(model: GPT, ids: Sequence[int]) -> Iterator[LayerActivations]:
+    """Layer by layer, each computed on demand. ids: at most a context."""
     T = len(ids)
     with inference(model, dtype=torch.float32):
-        x = model.embed(_laid_out(model, ids))
-    yield Layer(0, x[:, :T], x[:, :T])
+        x = model.embed(_padded_input(model, ids))
+    yield LayerActivations(0, x[:, :T], x[:, :T])
     for number, block in enumerate(model.h, 1):
         with inference(model, dtype=torch.float32):
             before, x = x, block(x)
-        yield Layer(number, before[:, :T], x[:, :T])
+        yield LayerActivations(number, before[:, :T], x[:, :T])
 
 
-def hidden(model: GPT, ids: Sequence[int]) -> Tensor:
-    """(T, n_embd) what the whole model makes of `ids`, at most a context, as `GPT.hidden_states`."""
+def hidden_states(model: GPT, ids: Sequence[int]) -> Tensor:
+    """(T, n_embd) of the whole model for `ids`, at most a context, as `GPT.hidden_states`."""
     with inference(model, dtype=torch.float32):
-        return model.hidden_states(_laid_out(model, ids))[0, : len(ids)]
+        return model.hidden_states(_padded_input(model, ids))[0, : len(ids)]
 
 
-def _laid_out(model: GPT, ids: Sequence[int]) -> Tensor:
-    """(1, T or more): what comes behind a causal model's tokens changes nothing for them, and oneDNN keeps a program
-    for each length it has met."""
-    room = len(ids) if model.mask_token_id is not None else filled(len(ids), model.config.block_size)
-    return torch.tensor([[*ids, *[0] * (room - len(ids))]], device=model.device)
+def _padded_input(model: GPT, ids: Sequence[int]) -> Tensor:
+    """(1, T), padded for causal models: padding after a token does not affect it, and oneDNN caches a kernel for each
+    length."""
+    length = len(ids) if model.mask_token_id is not None else padded_length(len(ids), model.config.block_size)
+    return torch.tensor([[*ids, *[0] * (length - len(ids))]], device=model.device)
 
 
-def would_say(model: GPT, layer: Layer) -> Tensor:
-    """Scores (vocabulary,) at the last place, on the CPU, were `layer` the last: the logit lens.
+def logit_lens(model: GPT, layer: LayerActivations) -> Tensor:
+    """Logits (vocabulary,) at the last position, on the CPU, from the output of `layer` through final norm and head.
 
-    Behind the last block they are the model's own.
+    For the last block they are the model's own.
     """
     with inference(model, dtype=torch.float32):
-        return model.logits(model.final_norm(layer.behind)[:, -1]).cpu()[0]
+        return model.logits(model.final_norm(layer.output)[:, -1]).cpu()[0]
 
 
-def attention(model: GPT, layer: Layer, rows: int) -> Tensor:
-    """What the last `rows` places take from each: (n_head, rows, T) in float32 on the CPU, each row adding up to 1.
+def attention_weights(model: GPT, layer: LayerActivations, rows: int) -> Tensor:
+    """(n_head, rows, T) of the last `rows` positions, float32 on the CPU; each row sums to 1.
 
-    layer: a block's. As softmax(q·kᵀ / √size) says it; the model itself never has all of them at hand.
+    layer: a block's. softmax(q·kᵀ / √head_size), which the model itself never materialises.
     """
     block = model.h[layer.number - 1]
     assert isinstance(block, Block)
     with inference(model, dtype=torch.float32):
-        q, k, _ = block.attn.qkv(block.ln_1(layer.before))
+        q, k, _ = block.attn.qkv(block.ln_1(layer.input))
         T = q.shape[2]
         rows = min(rows, T)
         keys = k[0].repeat_interleave(block.attn.n_head // block.attn.n_kv_head, 0)

@@ -1,4 +1,4 @@
-"""Tokens and numbers as they are told."""
+"""Tokens and numbers as messages, and statistics of logits."""
 
 from __future__ import annotations
 
@@ -9,66 +9,66 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from core.sample.inspect_protocol import PIECE, Guess, Number, Token
+from core.sample.inspect_protocol import MAX_TOKEN_BYTES, FiniteFloat, PredictedToken, TokenInfo
 from core.tokenize.vocabulary import Vocabulary
 
 
-def number(value: float | Tensor) -> Number:
-    """`value` as JSON knows it: None where it is not finite."""
-    found = float(value)
-    return found if math.isfinite(found) else None
+def finite_or_none(value: float | Tensor) -> FiniteFloat:
+    """`value`; None if it is not finite, which JSON cannot represent."""
+    number = float(value)
+    return number if math.isfinite(number) else None
 
 
-def numbers(values: Tensor, digits: int | None = None) -> tuple[Number, ...]:
-    """Those of `values` (n,); digits: so many behind the point."""
-    found = (number(value) for value in values.tolist())
-    return tuple(value if value is None or digits is None else round(value, digits) for value in found)
+def finite_floats(values: Tensor, digits: int | None = None) -> tuple[FiniteFloat, ...]:
+    """`values` (n,), rounded to `digits` decimal places."""
+    numbers = (finite_or_none(value) for value in values.tolist())
+    return tuple(number if number is None or digits is None else round(number, digits) for number in numbers)
 
 
-def told(vocabulary: Vocabulary, token: int, *, mask: int | None = None) -> Token:
-    """What the id `token` stands for; mask: the id of a masked model's hidden places."""
+def token_info(vocabulary: Vocabulary, token: int, *, mask: int | None = None) -> TokenInfo:
+    """What the id `token` decodes to. mask: the id of a masked model's mask token."""
     if token == mask:
-        return Token(token, "hidden")
+        return TokenInfo(token, "hidden")
     if token >= vocabulary.size:
-        return Token(token, "gap")
+        return TokenInfo(token, "gap")
     content = vocabulary.decode_bytes([token])
-    known, cut = content[:PIECE], len(content) > PIECE
+    shown, cut = content[:MAX_TOKEN_BYTES], len(content) > MAX_TOKEN_BYTES
     kind: Literal["text", "bytes", "mark"] = "mark" if token in vocabulary.special.values() else "text"
     if not content:
-        return Token(token, "gap")
+        return TokenInfo(token, "gap")
     try:
         text = content.decode()
     except UnicodeDecodeError:
-        return Token(token, "bytes", "", known.hex(), cut)
-    return Token(token, kind, known.decode("utf-8", "ignore") if cut else text, known.hex(), cut)
+        return TokenInfo(token, "bytes", "", shown.hex(), cut)
+    return TokenInfo(token, kind, shown.decode("utf-8", "ignore") if cut else text, shown.hex(), cut)
 
 
-def ends(length: int, most: int, *, last: int) -> list[int]:
-    """At most `most` of the places 0 to `length` - 1: the first ones and the `last` ones."""
-    if length <= most:
+def head_and_tail(length: int, limit: int, *, tail: int) -> list[int]:
+    """At most `limit` of the indices 0 to `length` - 1: the first ones and the last `tail` ones."""
+    if length <= limit:
         return list(range(length))
-    last = min(last, most)
-    return [*range(most - last), *range(length - last, length)]
+    tail = min(tail, limit)
+    return [*range(limit - tail), *range(length - tail, length)]
 
 
-def entropy(scores: Tensor) -> Number:
-    """Bits of the draw that softmax makes of `scores` (n,)."""
-    logs = torch.log_softmax(scores, -1)
-    # what is impossible adds nothing
-    bits = -float(torch.nansum(logs.exp() * logs)) / math.log(2)
-    return None if bool(torch.isnan(logs).any()) else number(max(0.0, bits))
+def entropy(logits: Tensor) -> FiniteFloat:
+    """Entropy of softmax(logits) in bits; logits: (n,)."""
+    log_probabilities = torch.log_softmax(logits, -1)
+    # nansum: 0 · -inf for impossible tokens
+    bits = -float(torch.nansum(log_probabilities.exp() * log_probabilities)) / math.log(2)
+    return None if bool(torch.isnan(log_probabilities).any()) else finite_or_none(max(0.0, bits))
 
 
-def rank(scores: Tensor, token: int) -> int:
-    """How many of `scores` (V,) are above that of `token`, and one: 1 is the likeliest."""
-    return 1 + int((scores > scores[token]).sum())
+def rank(logits: Tensor, token: int) -> int:
+    """Rank of `token` among `logits` (V,): 1 is the most likely."""
+    return 1 + int((logits > logits[token]).sum())
 
 
-def guesses(vocabulary: Vocabulary, scores: Tensor, most: int) -> Iterator[Guess]:
-    """The likeliest tokens by `scores` (V,), likeliest first; none where there is a NaN among them."""
-    if bool(torch.isnan(scores).any()):
+def top_tokens(vocabulary: Vocabulary, logits: Tensor, count: int) -> Iterator[PredictedToken]:
+    """The `count` most likely tokens by `logits` (V,), most likely first; none if a logit is NaN."""
+    if bool(torch.isnan(logits).any()):
         return
-    probabilities = torch.softmax(scores, -1)
-    best = torch.topk(probabilities, min(most, len(scores)))
+    probabilities = torch.softmax(logits, -1)
+    best = torch.topk(probabilities, min(count, len(logits)))
     for probability, token in zip(best.values, best.indices.tolist(), strict=True):
-        yield Guess(told(vocabulary, token), number(probability))
+        yield PredictedToken(token_info(vocabulary, token), finite_or_none(probability))

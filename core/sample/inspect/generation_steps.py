@@ -10,121 +10,130 @@ from torch import Tensor
 
 from core.model.gpt import GPT
 from core.model.inference import inference
-from core.sample.inspect.activations import hidden
-from core.sample.inspect.figures import ends, entropy, numbers, rank, told
+from core.sample.inspect.activations import hidden_states
+from core.sample.inspect.figures import entropy, finite_floats, head_and_tail, rank, token_info
 from core.sample.inspect_protocol import (
-    TOKENS,
-    Candidate,
-    Choice,
-    LastRow,
-    Link,
-    OutputRow,
-    Outputs,
-    Probabilities,
-    Tokens,
-    View,
+    MAX_PROMPT_TOKENS,
+    InspectOptions,
+    LastLogits,
+    LogitsMatrix,
+    LogitsRow,
+    ProcessorSummary,
+    PromptTokens,
+    SampledToken,
+    TokenCandidate,
+    TokenProbabilities,
 )
-from core.sample.logits_processors import Chain, Step
+from core.sample.logits_processors import ProcessedLogits, TokenSampler
 from core.tokenize.vocabulary import Vocabulary
 
 
-def tokens(model: GPT, vocabulary: Vocabulary, ids: Sequence[int], dropped: int) -> Tokens:
-    """1. ids: what the model sees."""
-    shown = ids[-TOKENS:]
-    return Tokens(
+def prompt_tokens(model: GPT, vocabulary: Vocabulary, ids: Sequence[int], dropped: int) -> PromptTokens:
+    """Step 1. ids: the context. dropped: tokens before it."""
+    shown = ids[-MAX_PROMPT_TOKENS:]
+    return PromptTokens(
         first=len(ids) - len(shown) + 1,
-        tokens=tuple(told(vocabulary, one, mask=model.mask_token_id) for one in shown),
+        tokens=tuple(token_info(vocabulary, token, mask=model.mask_token_id) for token in shown),
         seen=len(ids),
         dropped=dropped,
     )
 
 
-def outputs(model: GPT, vocabulary: Vocabulary, ids: Sequence[int], view: View) -> Outputs:
-    """2. Only the rows that are told are worked out to the end: all would take 200 MB of GPT-2 at 1,024 places."""
-    places, columns = ends(len(ids), view.rows, last=-(-view.rows // 2)), _columns(model.vocab_size, view)
+def logits_matrix(model: GPT, vocabulary: Vocabulary, ids: Sequence[int], options: InspectOptions) -> LogitsMatrix:
+    """Step 2. Only the rows shown are computed: all would take 200 MB for GPT-2 at 1,024 positions."""
+    positions = head_and_tail(len(ids), options.rows, tail=-(-options.rows // 2))
+    columns = _columns(model.vocab_size, options)
     with inference(model, dtype=torch.float32):
-        scores = model.logits(hidden(model, ids)[places]).cpu()
-    return Outputs(
-        places=len(ids),
+        logits = model.logits(hidden_states(model, ids)[positions]).cpu()
+    return LogitsMatrix(
+        positions=len(ids),
         vocabulary=model.vocab_size,
         columns=tuple(columns),
         rows=tuple(
-            OutputRow(place + 1, told(vocabulary, ids[place], mask=model.mask_token_id), numbers(row[columns]))
-            for place, row in zip(places, scores, strict=True)
+            LogitsRow(
+                position + 1,
+                token_info(vocabulary, ids[position], mask=model.mask_token_id),
+                finite_floats(row[columns]),
+            )
+            for position, row in zip(positions, logits, strict=True)
         ),
     )
 
 
-def last_row(scores: Tensor, place: int, step: int, view: View) -> LastRow:
-    """3. scores: (vocabulary,), finite."""
-    columns = _columns(len(scores), view)
-    return LastRow(
+def last_logits(logits: Tensor, position: int, step: int, options: InspectOptions) -> LastLogits:
+    """Step 3. logits: (vocabulary,), finite."""
+    columns = _columns(len(logits), options)
+    return LastLogits(
         step=step,
-        place=place,
-        vocabulary=len(scores),
+        position=position,
+        vocabulary=len(logits),
         columns=tuple(columns),
-        scores=numbers(scores[columns]),
-        lowest=float(scores.min()),
-        highest=float(scores.max()),
-        mean=float(scores.mean()),
-        deviation=float(scores.std(correction=0)),
+        logits=finite_floats(logits[columns]),
+        lowest=float(logits.min()),
+        highest=float(logits.max()),
+        mean=float(logits.mean()),
+        deviation=float(logits.std(correction=0)),
     )
 
 
-def _columns(vocabulary: int, view: View) -> list[int]:
-    return ends(vocabulary, view.columns, last=1)
+def _columns(vocabulary: int, options: InspectOptions) -> list[int]:
+    return head_and_tail(vocabulary, options.columns, tail=1)
 
 
-class Draw:
-    """What the chain makes of the scores in one step of generation."""
+class SamplingTrace:
+    """Samples one token and keeps the probabilities after each logits processor."""
 
-    def __init__(self, scores: Tensor, chain: Chain, step: int) -> None:
-        """Draws a token, which `chain` remembers. scores: (vocabulary,), finite."""
-        self._scores, self._step = scores, step
-        everything, sampling = torch.arange(len(scores)), chain.sampling
-        links: list[tuple[str, float | None, Step]] = [("softmax", None, Step("softmax", everything, scores))]
-        for link in chain.steps(scores):
-            value = getattr(sampling, link.name)
-            links.append((link.name, None if isinstance(value, dict) else float(value), link))
-        self.token = chain.draw(scores)
-        if sampling.temperature == 0:  # no link of the chain: the likeliest is taken, whatever the others have
-            links.append(("temperature", 0.0, Step("temperature", torch.tensor([self.token]), torch.zeros(1))))
-        self._links = [Link(name, value, len(link.ids), entropy(link.scores)) for name, value, link in links]
-        self._probabilities = [_spread(link, len(scores)) for _, _, link in links]
+    def __init__(self, logits: Tensor, sampler: TokenSampler, step: int) -> None:
+        """Samples a token, which `sampler` records. logits: (vocabulary,), finite."""
+        self._logits, self._step = logits, step
+        settings = sampler.sampling
+        outputs: list[tuple[float | None, ProcessedLogits]] = [
+            (None, ProcessedLogits("softmax", torch.arange(len(logits)), logits))
+        ]
+        for output in sampler.process(logits):
+            value = getattr(settings, output.name)
+            outputs.append((None if isinstance(value, dict) else float(value), output))
+        self.token = sampler.sample(logits)
+        if sampler.greedy:  # no processor: the most likely token is taken
+            outputs.append((0.0, ProcessedLogits("temperature", torch.tensor([self.token]), torch.zeros(1))))
+        self._processors = [
+            ProcessorSummary(output.name, value, len(output.ids), entropy(output.logits)) for value, output in outputs
+        ]
+        self._probabilities = [_probabilities(output, len(logits)) for _, output in outputs]
 
-    def probabilities(self, vocabulary: Vocabulary, view: View) -> Probabilities:
-        """4."""
+    def probabilities(self, vocabulary: Vocabulary, options: InspectOptions) -> TokenProbabilities:
+        """Step 4."""
         first, last = self._probabilities[0], self._probabilities[-1]
-        best = [torch.topk(one, min(view.candidates, len(one))).indices.tolist() for one in (first, last)]
+        best = [torch.topk(each, min(options.candidates, len(each))).indices.tolist() for each in (first, last)]
         shown = {self.token, *best[0], *(token for token in best[1] if last[token] >= 0)}
-        return Probabilities(
+        return TokenProbabilities(
             step=self._step,
-            links=tuple(self._links),
+            processors=tuple(self._processors),
             candidates=tuple(
-                Candidate(told(vocabulary, token), float(self._scores[token]), self._of(token))
+                TokenCandidate(token_info(vocabulary, token), float(self._logits[token]), self._column(token))
                 for token in sorted(shown, key=lambda token: (-float(last[token]), -float(first[token]), token))
             ),
         )
 
-    def choice(self, vocabulary: Vocabulary) -> Choice:
-        """5."""
-        logs = torch.log_softmax(self._scores, -1)
-        return Choice(
+    def sampled_token(self, vocabulary: Vocabulary) -> SampledToken:
+        """Step 5."""
+        log_probabilities = torch.log_softmax(self._logits, -1)
+        return SampledToken(
             step=self._step,
-            token=told(vocabulary, self.token),
+            token=token_info(vocabulary, self.token),
             probability=float(self._probabilities[-1][self.token]),
             before=float(self._probabilities[0][self.token]),
-            surprise=-float(logs[self.token]) / math.log(2),
-            rank=rank(self._scores, self.token),
+            surprise=-float(log_probabilities[self.token]) / math.log(2),
+            rank=rank(self._logits, self.token),
         )
 
-    def _of(self, token: int) -> tuple[float | None, ...]:
-        found = [float(one[token]) for one in self._probabilities]
-        return tuple(None if value < 0 else value for value in found)
+    def _column(self, token: int) -> tuple[float | None, ...]:
+        values = [float(probabilities[token]) for probabilities in self._probabilities]
+        return tuple(None if value < 0 else value for value in values)
 
 
-def _spread(link: Step, vocabulary: int) -> Tensor:
-    """Probabilities of all tokens (vocabulary,) behind a link; -1 for those no longer in the draw."""
-    found = torch.full((vocabulary,), -1.0)
-    found[link.ids] = torch.softmax(link.scores, -1)
-    return found
+def _probabilities(output: ProcessedLogits, vocabulary: int) -> Tensor:
+    """(vocabulary,) after a processor; -1 for tokens that it or an earlier one filtered out."""
+    probabilities = torch.full((vocabulary,), -1.0)
+    probabilities[output.ids] = torch.softmax(output.logits, -1)
+    return probabilities

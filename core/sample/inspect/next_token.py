@@ -1,4 +1,4 @@
-"""What could come next of a text, as generation itself finds it."""
+"""Next-token logits of a text, computed as generation computes them."""
 
 from __future__ import annotations
 
@@ -9,58 +9,60 @@ from torch import Tensor
 
 from core.model.gpt import GPT
 from core.model.inference import inference
-from core.sample.generate import seen
-from core.sample.kv_decoder import Reader
-from core.sample.samplers import finite
+from core.sample.generate import prompt_limit
+from core.sample.kv_decoder import KVDecoder
+from core.sample.samplers import check_finite
 
 
-class Ahead:
-    """Of a causal model: what `generate` reads, so that what is shown is what is drawn from."""
+class CausalNextToken:
+    """Next-token logits of a causal model, by the decoder that `generate` uses."""
 
     def __init__(self, model: GPT, prompt: Sequence[int]) -> None:
-        """Raises LogitsError where what the model says is not finite, as `read` does."""
-        self._reader = Reader(model, prompt)
+        """Raises LogitsError if logits are not finite, as `append` does."""
+        self._decoder = KVDecoder(model, prompt)
 
     @property
     def ids(self) -> list[int]:
-        """What the model sees."""
-        return self._reader.seen[0]
+        """The context."""
+        return self._decoder.context[0]
 
     @property
-    def scores(self) -> Tensor:
-        """(vocabulary,) of the next token, in float32 on the CPU."""
-        return self._reader.scores[0]
+    def logits(self) -> Tensor:
+        """(vocabulary,) of the next token, float32 on the CPU."""
+        return self._decoder.logits[0]
 
-    def read(self, token: int) -> None:
-        """Add a token to the text."""
-        self._reader.read([token])
+    def append(self, token: int) -> None:
+        """Append a token to the text."""
+        self._decoder.append([token])
 
 
-class Uncovering:
-    """Of a masked model: one hidden place behind the text, so that it, too, writes from left to right.
+class MaskedNextToken:
+    """Next-token logits of a masked model: those at one masked position after the text.
 
-    For a single token this is how `denoise` does it; for more of them, `denoise` hides all their places at once.
+    For a single token `denoise` does the same; for more, it masks all their positions at once.
     """
 
     def __init__(self, model: GPT, prompt: Sequence[int]) -> None:
-        """Raises LogitsError where what the model says is not finite, as `read` does."""
+        """Raises LogitsError if logits are not finite, as `append` does."""
         self._model, self._text = model, list(prompt)
         self.ids: list[int] = []
-        self.scores = self._look()
+        """The context, including the mask token."""
+        self.logits = self._forward()
 
-    def read(self, token: int) -> None:
+    def append(self, token: int) -> None:
+        """Append a token to the text."""
         self._text.append(token)
-        self.scores = self._look()
+        self.logits = self._forward()
 
-    def _look(self) -> Tensor:
-        self.ids = visible(self._model, self._text)
+    def _forward(self) -> Tensor:
+        self.ids = next_token_context(self._model, self._text)
         with inference(self._model, dtype=torch.float32):
-            hidden = self._model.hidden_states(torch.tensor([self.ids], device=self._model.device))[:, -1]
-            return finite(self._model.logits(hidden).cpu())[0]
+            hidden_states = self._model.hidden_states(torch.tensor([self.ids], device=self._model.device))[:, -1]
+            return check_finite(self._model.logits(hidden_states).cpu())[0]
 
 
-def visible(model: GPT, text: Sequence[int]) -> list[int]:
-    """What the model sees of `text` when it says how it goes on; a masked model sees a hidden place behind it."""
-    room = seen(model, 1)
-    ids = list(text[max(0, len(text) - room) :])
+def next_token_context(model: GPT, text: Sequence[int]) -> list[int]:
+    """The end of `text` that fits the context when one token is predicted; for masked models with a mask token."""
+    limit = prompt_limit(model, 1)
+    ids = list(text[max(0, len(text) - limit) :])
     return ids if model.mask_token_id is None else [*ids, model.mask_token_id]

@@ -1,4 +1,4 @@
-"""A prompt, what the model makes of it and how it goes on, seen from inside as it happens."""
+"""Generation of a continuation with every intermediate result."""
 
 from __future__ import annotations
 
@@ -9,64 +9,79 @@ from core.model.gpt import GPT
 from core.recipe.sampling import Sampling
 from core.recipe.schema import Model
 from core.sample.inspect import activations, generation_steps
-from core.sample.inspect.figures import guesses, number, numbers, rank, told
-from core.sample.inspect.next_token import Ahead, Uncovering, visible
-from core.sample.inspect.token_losses import surprises
-from core.sample.inspect_protocol import TEXT, Appended, Attention, Head, Lens, Sights, View
-from core.sample.logits_processors import Chain
-from core.sample.stream import Written
+from core.sample.inspect.figures import finite_floats, finite_or_none, rank, token_info, top_tokens
+from core.sample.inspect.next_token import CausalNextToken, MaskedNextToken, next_token_context
+from core.sample.inspect.token_losses import prompt_surprisal
+from core.sample.inspect_protocol import (
+    MAX_TEXT_CHARACTERS,
+    AnyInspectResult,
+    AppendedToken,
+    AttentionHead,
+    AttentionWeights,
+    InspectOptions,
+    LogitLens,
+)
+from core.sample.logits_processors import TokenSampler
+from core.sample.stream import TextBuilder
 from core.tokenize.vocabulary import Vocabulary
 
-DIGITS = 6
-"""Of a weight of attention, behind the point."""
+ATTENTION_DIGITS = 6
+"""Decimal places of attention weights."""
 
 
 class InspectRequestError(UsageError):
+    """The model lacks the requested layer or head."""
+
     doing = "look into the model"
 
 
-def look(
-    model: GPT, vocabulary: Vocabulary, prompt: Sequence[int], sampling: Sampling, view: View, *, dropped: int = 0
-) -> Iterator[Sights | None]:
-    """How `prompt`, at least one id, is continued by up to `sampling.tokens` tokens; None after work with no result.
+def inspect_prompt(
+    model: GPT,
+    vocabulary: Vocabulary,
+    prompt: Sequence[int],
+    sampling: Sampling,
+    options: InspectOptions,
+    *,
+    dropped: int = 0,
+) -> Iterator[AnyInspectResult | None]:
+    """The steps of continuing `prompt`, at least one id, by up to `sampling.tokens` tokens; None after other work.
 
-    dropped: tokens that came before the prompt and have been left out already.
+    dropped: tokens before `prompt` that were left out already.
 
-    Of a causal model these are the tokens that `generate` draws with the same seed. A masked model uncovers one place
-    after the other, from left to right. Nothing is changed, neither the model nor torch's global random state. Raises
-    InspectRequestError, SamplingSettingError, and LogitsError where what is drawn from is not finite, once the matrix
-    of outputs is told.
+    A causal model generates the tokens that `generate` does with the same seed. A masked model unmasks one position at
+    a time, from left to right. Neither the model nor torch's global random state changes. Raises InspectRequestError,
+    SamplingSettingError, and, after the LogitsMatrix, LogitsError if logits to sample from are not finite.
     """
-    _check(view.attention, model.config)
-    ids = visible(model, prompt)
+    _check_heads(options.attention, model.config)
+    ids = next_token_context(model, prompt)
     text = ids if model.mask_token_id is None else ids[:-1]
-    chain = Chain(sampling, model.vocab_size, prompt=text)
-    yield generation_steps.tokens(model, vocabulary, ids, dropped + len(prompt) - len(text))
-    yield generation_steps.outputs(model, vocabulary, ids, view)
-    if view.surprise and text:
-        yield from surprises(model, vocabulary, text)
-    ahead = (Ahead if model.mask_token_id is None else Uncovering)(model, text)
-    written = Written(vocabulary, sampling)
+    sampler = TokenSampler(sampling, model.vocab_size, prompt=text)
+    yield generation_steps.prompt_tokens(model, vocabulary, ids, dropped + len(prompt) - len(text))
+    yield generation_steps.logits_matrix(model, vocabulary, ids, options)
+    if options.surprisal and text:
+        yield from prompt_surprisal(model, vocabulary, text)
+    next_token = (CausalNextToken if model.mask_token_id is None else MaskedNextToken)(model, text)
+    builder = TextBuilder(vocabulary, sampling)
     for step in range(1, sampling.tokens + 1):
-        yield generation_steps.last_row(ahead.scores, len(ahead.ids), step, view)
-        draw = generation_steps.Draw(ahead.scores, chain, step)
-        yield draw.probabilities(vocabulary, view)
-        yield draw.choice(vocabulary)
-        yield from _layers(model, vocabulary, ahead.ids, draw.token, step, view)
-        characters, reason = written.take(draw.token)
-        yield Appended(
+        yield generation_steps.last_logits(next_token.logits, len(next_token.ids), step, options)
+        trace = generation_steps.SamplingTrace(next_token.logits, sampler, step)
+        yield trace.probabilities(vocabulary, options)
+        yield trace.sampled_token(vocabulary)
+        yield from _inspect_layers(model, vocabulary, next_token.ids, trace.token, step, options)
+        characters, reason = builder.add(trace.token)
+        yield AppendedToken(
             step=step,
-            token=told(vocabulary, draw.token),
-            text=characters[:TEXT],
+            token=token_info(vocabulary, trace.token),
+            text=characters[:MAX_TEXT_CHARACTERS],
             length=dropped + len(prompt) + step,
             reason=reason,
         )
         if reason is not None:
             return
-        ahead.read(draw.token)
+        next_token.append(trace.token)
 
 
-def _check(heads: Sequence[Head], shape: Model) -> None:
+def _check_heads(heads: Sequence[AttentionHead], shape: Model) -> None:
     for head in heads:
         if head.layer > shape.n_layer:
             raise InspectRequestError(
@@ -78,46 +93,46 @@ def _check(heads: Sequence[Head], shape: Model) -> None:
             )
 
 
-def _layers(
-    model: GPT, vocabulary: Vocabulary, ids: Sequence[int], taken: int, step: int, view: View
-) -> Iterator[Lens | Attention | None]:
-    """What each layer would have said of the token that was taken, and what its heads looked at."""
-    if not (view.lens or view.attention):
+def _inspect_layers(
+    model: GPT, vocabulary: Vocabulary, ids: Sequence[int], sampled: int, step: int, options: InspectOptions
+) -> Iterator[LogitLens | AttentionWeights | None]:
+    """Logit lens of each layer and attention weights of the requested heads."""
+    if not (options.logit_lens or options.attention):
         return
-    wanted: dict[int, set[int]] = {}
-    for head in view.attention:
-        every = range(1, model.config.n_head + 1)
-        wanted.setdefault(head.layer, set()).update(every if head.head is None else (head.head,))
-    deepest = model.config.n_layer if view.lens else max(wanted)
-    for layer in activations.layers(model, ids):
-        if view.lens:
-            scores = activations.would_say(model, layer)
-            yield Lens(
+    heads_by_layer: dict[int, set[int]] = {}
+    for head in options.attention:
+        all_heads = range(1, model.config.n_head + 1)
+        heads_by_layer.setdefault(head.layer, set()).update(all_heads if head.head is None else (head.head,))
+    deepest = model.config.n_layer if options.logit_lens else max(heads_by_layer)
+    for layer in activations.layer_activations(model, ids):
+        if options.logit_lens:
+            logits = activations.logit_lens(model, layer)
+            yield LogitLens(
                 step=step,
                 layer=layer.number,
-                guesses=tuple(guesses(vocabulary, scores, view.guesses)),
-                probability=number(scores.softmax(-1)[taken]),
-                rank=rank(scores, taken),
+                tokens=tuple(top_tokens(vocabulary, logits, options.lens_tokens)),
+                probability=finite_or_none(logits.softmax(-1)[sampled]),
+                rank=rank(logits, sampled),
             )
-        if heads := wanted.get(layer.number):
-            yield from _attention(model, layer, sorted(heads), step, view)
+        if heads := heads_by_layer.get(layer.number):
+            yield from _attention_weights(model, layer, sorted(heads), step, options)
         yield None
         if layer.number == deepest:
             return
 
 
-def _attention(
-    model: GPT, layer: activations.Layer, heads: Sequence[int], step: int, view: View
-) -> Iterator[Attention]:
-    weights = activations.attention(model, layer, view.places if step == 1 else 1)
-    first = max(0, weights.shape[2] - view.places)
+def _attention_weights(
+    model: GPT, layer: activations.LayerActivations, heads: Sequence[int], step: int, options: InspectOptions
+) -> Iterator[AttentionWeights]:
+    all_weights = activations.attention_weights(model, layer, options.attention_positions if step == 1 else 1)
+    first = max(0, all_weights.shape[2] - options.attention_positions)
     for head in heads:
-        found = weights[head - 1]
-        yield Attention(
+        weights = all_weights[head - 1]
+        yield AttentionWeights(
             step=step,
             layer=layer.number,
             head=head,
             first=first + 1,
-            weights=tuple(numbers(row, DIGITS) for row in found[:, first:]),
-            before=numbers(found[:, :first].sum(-1), DIGITS),
+            weights=tuple(finite_floats(row, ATTENTION_DIGITS) for row in weights[:, first:]),
+            before=finite_floats(weights[:, :first].sum(-1), ATTENTION_DIGITS),
         )

@@ -1,4 +1,4 @@
-"""How surprised a model is by each token of a text."""
+"""Surprisal of each token of a text."""
 
 from __future__ import annotations
 
@@ -10,53 +10,57 @@ from torch import Tensor
 
 from core.model.gpt import GPT
 from core.model.inference import inference
-from core.sample.inspect.activations import hidden
-from core.sample.inspect.figures import entropy, guesses, rank, told
-from core.sample.inspect_protocol import Surprise, Surprises
+from core.sample.inspect.activations import hidden_states
+from core.sample.inspect.figures import entropy, rank, token_info, top_tokens
+from core.sample.inspect_protocol import PromptSurprisal, TokenSurprisal
 from core.tokenize.vocabulary import Vocabulary
 
 ROWS = 64
-"""Of the matrix of outputs so many are looked at together: 13 MB of GPT-2's."""
-LOOK = 2048
-"""Tokens that a masked model reads at once, in texts that each have another place hidden."""
+"""Rows of logits computed at a time: 13 MB with GPT-2's vocabulary."""
+MASKED_BATCH_TOKENS = 2048
+"""Tokens per forward pass of a masked model, whose batch has the text once for each masked position."""
 
 
-def surprises(model: GPT, vocabulary: Vocabulary, ids: Sequence[int]) -> Iterator[Surprises]:
-    """What `ids`, at most a context, cost token by token; a few at a time, each worked out when it is asked for."""
+def prompt_surprisal(model: GPT, vocabulary: Vocabulary, ids: Sequence[int]) -> Iterator[PromptSurprisal]:
+    """Surprisal of each of `ids`, at most a context, some tokens at a time, each computed on demand."""
     text = torch.tensor(list(ids), device=model.device)
-    for first, rows in (_from_before if model.mask_token_id is None else _from_all_others)(model, text):
-        yield Surprises(
-            tokens=tuple(_surprise(vocabulary, place, ids[place], scores) for place, scores in enumerate(rows, first))
+    for first, rows in (_causal_logits if model.mask_token_id is None else _masked_logits)(model, text):
+        yield PromptSurprisal(
+            tokens=tuple(
+                _token_surprisal(vocabulary, position, ids[position], logits)
+                for position, logits in enumerate(rows, first)
+            )
         )
 
 
-def _from_before(model: GPT, text: Tensor) -> Iterator[tuple[int, list[Tensor | None]]]:
-    """A place, and the scores (vocabulary,) there and at the next ones: a causal model's, from what stands before."""
+def _causal_logits(model: GPT, text: Tensor) -> Iterator[tuple[int, list[Tensor | None]]]:
+    """A position, and the logits (vocabulary,) for the tokens there and at the next positions, from those before."""
     yield 0, [None]
-    vectors = hidden(model, text.tolist())[:-1]
-    for first in range(0, len(vectors), ROWS):
+    states = hidden_states(model, text.tolist())[:-1]
+    for first in range(0, len(states), ROWS):
         with inference(model, dtype=torch.float32):
-            scores = model.logits(vectors[first : first + ROWS]).cpu()
-        yield first + 1, list(scores)
+            logits = model.logits(states[first : first + ROWS]).cpu()
+        yield first + 1, list(logits)
 
 
-def _from_all_others(model: GPT, text: Tensor) -> Iterator[tuple[int, list[Tensor | None]]]:
-    """The same for a masked model, each place being hidden in turn."""
+def _masked_logits(model: GPT, text: Tensor) -> Iterator[tuple[int, list[Tensor | None]]]:
+    """As `_causal_logits` for a masked model, from all other tokens: each position is masked in turn."""
     assert model.mask_token_id is not None
-    at_once = min(ROWS, max(1, LOOK // len(text)))
-    for first in range(0, len(text), at_once):
-        places = torch.arange(first, min(first + at_once, len(text)), device=text.device)
-        texts = text.repeat(len(places), 1)
-        rows = torch.arange(len(places), device=text.device)
-        texts[rows, places] = model.mask_token_id
+    batch = min(ROWS, max(1, MASKED_BATCH_TOKENS // len(text)))
+    for first in range(0, len(text), batch):
+        positions = torch.arange(first, min(first + batch, len(text)), device=text.device)
+        texts = text.repeat(len(positions), 1)
+        rows = torch.arange(len(positions), device=text.device)
+        texts[rows, positions] = model.mask_token_id
         with inference(model, dtype=torch.float32):
-            scores = model.logits(model.hidden_states(texts)[rows, places]).cpu()
-        yield first, list(scores)
+            logits = model.logits(model.hidden_states(texts)[rows, positions]).cpu()
+        yield first, list(logits)
 
 
-def _surprise(vocabulary: Vocabulary, place: int, token: int, scores: Tensor | None) -> Surprise:
-    shown = told(vocabulary, token)
-    if scores is None or not bool(torch.isfinite(scores).all()):
-        return Surprise(place + 1, shown, None, None, None, None)
-    bits = -float(torch.log_softmax(scores, -1)[token]) / math.log(2)
-    return Surprise(place + 1, shown, bits, rank(scores, token), entropy(scores), next(guesses(vocabulary, scores, 1)))
+def _token_surprisal(vocabulary: Vocabulary, position: int, token: int, logits: Tensor | None) -> TokenSurprisal:
+    info = token_info(vocabulary, token)
+    if logits is None or not bool(torch.isfinite(logits).all()):
+        return TokenSurprisal(position + 1, info, None, None, None, None)
+    bits = -float(torch.log_softmax(logits, -1)[token]) / math.log(2)
+    predicted = next(top_tokens(vocabulary, logits, 1))
+    return TokenSurprisal(position + 1, info, bits, rank(logits, token), entropy(logits), predicted)

@@ -20,7 +20,7 @@ from core.recipe.file import fields, load
 from core.recipe.sampling import Precision, Sampling
 from core.recipe.schema import Sample
 from core.runs.directory import Run
-from core.sample.protocol import Finished, Loaded, Text
+from core.sample.protocol import Finished, Loaded, TextDelta
 from core.storage.artifact import Artifact
 from core.storage.workspace import Workspace
 from llmtui.cli.commands.checkpoint import as_cleaned, checkpoint_option, choose, tell_training
@@ -231,7 +231,7 @@ class Chat:
                     match reply:
                         case Loaded():
                             self._tell(reply)
-                        case Text(text=text):
+                        case TextDelta(text=text):
                             out(text, end="")
                             open_line = True
                         case Finished():

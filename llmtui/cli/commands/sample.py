@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import click
 from msgspec import structs
 
 from core.errors import LlmtuiError, UsageError
 from core.plural import plural
-from core.recipe.sampling import Order, Precision
-from core.sample.protocol import Ended, Finished, Generate, Likeliest, Loaded, Ranked, State, Text
+from core.recipe.sampling import Precision, UnmaskingOrder
+from core.sample.protocol import (
+    BeamSearch,
+    BestOfN,
+    DenoisingState,
+    Finished,
+    Generate,
+    Loaded,
+    RankedText,
+    TextDelta,
+    TextEnded,
+)
 from core.storage.workspace import Workspace
 from llmtui.cli.commands.checkpoint import checkpoint_option, place_of, tell
 from llmtui.cli.commands.lookup import run_with_checkpoint
@@ -40,7 +50,7 @@ class SampleOptionError(UsageError):
 @checkpoint_option
 @sampling_options
 @click.option("--suffix", metavar="TEXT", help="What follows: the model fills the middle, --tokens long.")
-@click.option("--order", type=click.Choice(get_args(Order)), help="Which hidden places are uncovered first.")
+@click.option("--order", type=click.Choice(get_args(UnmaskingOrder)), help="Which hidden places are uncovered first.")
 @click.option(
     "--looks",
     type=click.IntRange(1, 1_000_000),
@@ -67,7 +77,7 @@ def sample(
     prompt: str | None,
     checkpoint: str,
     suffix: str | None,
-    order: Order | None,
+    order: UnmaskingOrder | None,
     looks: int | None,
     show: bool,
     best_of: int | None,
@@ -99,10 +109,8 @@ def sample(
     text, sampling = prompt_of(prompt, settings), settings.sampling()
     place, cleaning = str(place_of(run, checkpoint)), run.recipe.preprocess.steps
     if count := best_of or beams:
-        kind: Literal["drawn", "beams"] = "drawn" if best_of else "beams"
-        ranking = Likeliest(
-            id=0, checkpoint=place, cleaning=cleaning, prompt=text, kind=kind, sampling=sampling, texts=count
-        )
+        kind = BestOfN if best_of else BeamSearch
+        ranking = kind(id=0, checkpoint=place, cleaning=cleaning, prompt=text, sampling=sampling, texts=count)
         asyncio.run(_rank(workspace, ranking, as_json))
     else:
         request = Generate(
@@ -113,8 +121,8 @@ def sample(
             sampling=sampling,
             suffix=suffix or "",
             order=order,
-            looks=looks,
-            states=show,
+            denoising_steps=looks,
+            denoising_states=show,
             precision=precision,
         )
         asyncio.run(_draw(workspace, request, show=show, as_json=as_json))
@@ -124,7 +132,8 @@ async def _draw(workspace: Workspace, request: Generate, *, show: bool, as_json:
     """Stream the text, or print all of it as one object. Raises InferenceError, InferenceProcessError."""
     client, text = InferenceClient(workspace), ""
     told: dict[str, Any] = {"prompt": request.prompt} | structs.asdict(request.sampling)
-    told |= {name: given for name in ("suffix", "order", "looks") if (given := getattr(request, name))}
+    told |= {name: given for name in ("suffix", "order") if (given := getattr(request, name))}
+    told |= {"looks": request.denoising_steps} if request.denoising_steps else {}
     states = States(request, as_json=as_json) if show else None
     streams = not as_json and not show
     open_line = False
@@ -140,14 +149,14 @@ async def _draw(workspace: Workspace, request: Generate, *, show: bool, as_json:
                         if streams:
                             out(request.prompt, end="")
                             open_line = bool(request.prompt)
-                    case Text():
+                    case TextDelta():
                         text += reply.text
                         if streams:
                             out(reply.text, end="")
                             open_line = True
-                    case State() if states:
+                    case DenoisingState() if states:
                         states.show(text, reply)
-                    case Ended():
+                    case TextEnded():
                         told |= {"reason": reply.reason}
                     case Finished() if as_json:
                         out_json(told | {"text": text, "tokens_drawn": reply.tokens, "seconds": reply.seconds})
@@ -166,7 +175,7 @@ async def _draw(workspace: Workspace, request: Generate, *, show: bool, as_json:
         await client.close()
 
 
-async def _rank(workspace: Workspace, request: Likeliest, as_json: bool) -> None:
+async def _rank(workspace: Workspace, request: BestOfN | BeamSearch, as_json: bool) -> None:
     """Print the texts, the likeliest first, each behind a line about it or as an object. Raises InferenceError,
     InferenceProcessError."""
     client, checkpoint = InferenceClient(workspace), ""
@@ -176,11 +185,11 @@ async def _rank(workspace: Workspace, request: Likeliest, as_json: bool) -> None
                 match reply:
                     case Loaded(checkpoint=checkpoint):
                         tell(reply)
-                    case Ranked() if as_json:
+                    case RankedText() if as_json:
                         told = structs.asdict(reply)
                         del told["id"]
                         out_json({"checkpoint": checkpoint, "prompt": request.prompt} | told)
-                    case Ranked(nats_per_token=nats):
+                    case RankedText(nats_per_token=nats):
                         figures = f"{cost(nats)} nats per token, perplexity {perplexity(nats)}"
                         say(f"{reply.index + 1}. {figures}, {plural(reply.tokens, 'token')}")
                         out(request.prompt + reply.text)

@@ -12,7 +12,7 @@ import click
 from msgspec import structs
 
 from core.errors import LlmtuiError
-from core.sample.protocol import Loaded, Score, Scored, Scoring
+from core.sample.protocol import Loaded, Score, ScoreProgress, ScoreResult
 from core.storage.workspace import Workspace
 from llmtui.cli.commands.checkpoint import as_cleaned, checkpoint_option, place_of, tell
 from llmtui.cli.commands.lookup import run_with_checkpoint
@@ -46,15 +46,15 @@ def score(files: tuple[str, ...], wanted: str | None, checkpoint: str, as_json: 
     workspace = Workspace()
     run = run_with_checkpoint(workspace, wanted)
     texts = [(name, _read(name)) for name in files]
-    scored: list[tuple[str, Scored]] = []
+    scored: list[tuple[str, ScoreResult]] = []
     try:
         asyncio.run(_score(workspace, place_of(run, checkpoint), run.recipe.preprocess.steps, texts, scored, as_json))
     finally:  # what has been found stands, whatever ends it
         if scored and not as_json:
             out(table([("FILE", "TOKENS", "NATS/TOKEN", "PERPLEXITY", "BITS/BYTE"), *map(_row, scored)]))
             for name, found in scored:
-                if found.few_before:
-                    say(f"{name}: {found.few_before:,} of its tokens were predicted from less than half a context")
+                if count := found.short_context_tokens:
+                    say(f"{name}: {count:,} of its tokens were predicted from less than half a context")
 
 
 def _read(name: str) -> str:
@@ -72,7 +72,7 @@ async def _score(
     place: Path,
     cleaning: tuple[str, ...],
     texts: list[tuple[str, str]],
-    scored: list[tuple[str, Scored]],
+    scored: list[tuple[str, ScoreResult]],
     as_json: bool,
 ) -> None:
     """Put into `scored` what each of `texts` costs, all under the same weights.
@@ -92,11 +92,11 @@ async def _score(
                             if reply.changed_by:
                                 say(as_cleaned(reply, name))
                             began = spoke = time.monotonic()
-                        case Scoring(done=done, total=total) if (now := time.monotonic()) - spoke >= SPEAK_EVERY:
+                        case ScoreProgress(done=done, total=total) if (now := time.monotonic()) - spoke >= SPEAK_EVERY:
                             speed, spoke = done / (now - began), now
                             left = duration((total - done) / speed)
                             say(f"{name}: {done / total:.0%}, {rate(speed, 'tok')}, {left} left")
-                        case Scored():
+                        case ScoreResult():
                             scored.append((name, reply))
                             if as_json:
                                 out_json(_record(name, checkpoint, reply))
@@ -106,15 +106,16 @@ async def _score(
         await client.close()
 
 
-def _record(name: str, checkpoint: str, found: Scored) -> dict[str, object]:
+def _record(name: str, checkpoint: str, found: ScoreResult) -> dict[str, object]:
     said = structs.asdict(found)
     del said["id"]
+    said["few_before"] = said.pop("short_context_tokens")
     loss = found.nats / found.tokens
     figures = {"nats_per_token": loss, "perplexity": math.exp(loss) if loss < 700 else math.inf}
     return {"file": name, "checkpoint": checkpoint} | said | figures
 
 
-def _row(scored: tuple[str, Scored]) -> tuple[str, ...]:
+def _row(scored: tuple[str, ScoreResult]) -> tuple[str, ...]:
     name, found = scored
     loss = found.nats / found.tokens
     return (

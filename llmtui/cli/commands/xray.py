@@ -11,8 +11,8 @@ import click
 from click import Context, Parameter
 
 from core.errors import LlmtuiError, UsageError
-from core.sample.inspect_protocol import Head, View
-from core.sample.protocol import Describe, Loaded, Look, Seen
+from core.sample.inspect_protocol import AttentionHead, InspectOptions
+from core.sample.protocol import Inspected, InspectModel, InspectPrompt, Loaded
 from core.storage.workspace import Workspace
 from llmtui.cli.commands.checkpoint import checkpoint_option, place_of, tell
 from llmtui.cli.commands.lookup import run_with_checkpoint
@@ -30,14 +30,14 @@ class InspectOptionError(UsageError):
     doing = "look into the model"
 
 
-def _heads(context: Context, parameter: Parameter, given: tuple[str, ...]) -> tuple[Head, ...]:
+def _heads(context: Context, parameter: Parameter, given: tuple[str, ...]) -> tuple[AttentionHead, ...]:
     """The heads that LAYER or LAYER.HEAD name."""
     heads = []
     for text in given:
         layer, point, head = text.partition(".")
         if not (layer.isdecimal() and int(layer) > 0 and (not point or (head.isdecimal() and int(head) > 0))):
             raise click.BadParameter(f"{text!r} is no LAYER or LAYER.HEAD; both count from 1, as in 3 or 3.2")
-        heads.append(Head(int(layer), int(head) if point else None))
+        heads.append(AttentionHead(int(layer), int(head) if point else None))
     return tuple(heads)
 
 
@@ -61,7 +61,7 @@ def xray(
     wanted: str | None,
     prompt: str | None,
     checkpoint: str,
-    attention: tuple[Head, ...],
+    attention: tuple[AttentionHead, ...],
     lens: bool,
     surprise: bool,
     picture: bool,
@@ -86,23 +86,25 @@ def xray(
     asked["tokens"] = 1 if asked["tokens"] is None else asked["tokens"]
     settings = sampling_settings(run.recipe, asked)
     if picture:
-        request: Look | Describe = Describe(id=0, checkpoint=place, precision="float32")
+        request: InspectPrompt | InspectModel = InspectModel(id=0, checkpoint=place, precision="float32")
     else:
-        view = View(columns=max(3, min(10, (width - 30) // 9)), lens=lens, attention=attention, surprise=surprise)
-        request = Look(
+        options = InspectOptions(
+            columns=max(3, min(10, (width - 30) // 9)), logit_lens=lens, attention=attention, surprisal=surprise
+        )
+        request = InspectPrompt(
             id=0,
             checkpoint=place,
             cleaning=run.recipe.preprocess.steps,
             precision="float32",
             prompt=prompt_of(prompt, settings),
             sampling=settings.sampling(),
-            view=view,
+            options=options,
         )
     teller = Teller(width=width, greedy=settings.temperature == 0)
     asyncio.run(_show(workspace, f"{run.id}, ", request, None if as_json else teller))
 
 
-async def _show(workspace: Workspace, name: str, request: Look | Describe, teller: Teller | None) -> None:
+async def _show(workspace: Workspace, name: str, request: InspectPrompt | InspectModel, teller: Teller | None) -> None:
     """Print what is seen as it comes, each as an object where there is no teller.
 
     Raises InspectError, InferenceProcessError.
@@ -118,10 +120,10 @@ async def _show(workspace: Workspace, name: str, request: Look | Describe, telle
                             out_json({"type": "loaded", "checkpoint": reply.checkpoint, "step": reply.step})
                         else:
                             out(f"{name}step {reply.step:,}, {reply.precision}\n")
-                    case Seen(sight=sight) if teller is None:
-                        out_json(sight)
-                    case Seen(sight=sight) if teller is not None:
-                        for section in teller.tell(sight):
+                    case Inspected(result=result) if teller is None:
+                        out_json(result)
+                    case Inspected(result=result) if teller is not None:
+                        for section in teller.tell(result):
                             out(section + "\n")
     except InferenceError as refused:
         raise InspectError(refused.what, where=refused.where, todo=refused.todo) from None
