@@ -14,11 +14,11 @@ from core.recipe.sampling import Sampling
 from core.recipe.schema import Preprocess
 from core.sample.protocol import (
     MAX_LINE_BYTES,
+    BeamSearch,
     Cancel,
     Finished,
     Generate,
     InspectPrompt,
-    Likeliest,
     Score,
     ScoreResult,
     TextEnded,
@@ -126,7 +126,7 @@ def test_a_prompt_is_read_as_the_training_text_was_cleaned(child: Child, checkpo
     assert (text(said), loaded(said).prompt_tokens) == (plain, 4)  # the space at its end stays
     assert loaded(said).changed_by == ("control_characters", "lower_case")
     for request in (
-        Likeliest(id=3, checkpoint=where, cleaning=cleaning, prompt="A", kind="beams", sampling=sampling),
+        BeamSearch(id=3, checkpoint=where, cleaning=cleaning, prompt="A", sampling=sampling),
         InspectPrompt(id=3, checkpoint=where, cleaning=cleaning, prompt="A"),
     ):
         child.say(request)
