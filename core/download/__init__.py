@@ -12,11 +12,11 @@ import pyarrow.compute as pc
 from msgspec.structs import replace
 
 from core.download import stories
-from core.download.discover import NoTextError, UnreadableError, list_source
-from core.download.files import Files, TooManyInvalidRecordsError, TruncatedFileError
+from core.download.discover import NoTextError, UnreadableError, list_files
+from core.download.file_source import FileSource, TooManyInvalidRecordsError, TruncatedFileError
 from core.download.hub import Hub, hub_fingerprint
-from core.download.source import Origin, Rows
-from core.download.subset import Limits, SubsetError
+from core.download.source_reader import SourceBatch, SourceReader
+from core.download.subset import SubsetError, SubsetSelector
 from core.download.text_column import TextColumnError
 from core.events import Event
 from core.processes.progress import ProgressMeter
@@ -56,13 +56,13 @@ def identify(recipe: Source) -> str:
         return hub_fingerprint(recipe)
     if kind == "url":
         return fingerprint("url", resolve_corpus(recipe.corpus))
-    files = [(file.name, file.size, file.mtime_ns) for file in list_source(recipe.corpus)]
+    files = [(file.name, file.size, file.mtime_ns) for file in list_files(recipe.corpus)]
     built_in = recipe.corpus in BUILT_IN
     place = platform.python_version() if built_in else str(Path(recipe.corpus).expanduser().resolve())
     return fingerprint(place, files)
 
 
-def open_origin(recipe: Source, out: Staging) -> Origin:
+def open_source(recipe: Source, out: Staging) -> SourceReader:
     """The source that `recipe` names. out: where it may keep what it needs to go on after a break."""
     if recipe.corpus == "stories":
         return stories.Stories(recipe)
@@ -73,7 +73,7 @@ def open_origin(recipe: Source, out: Staging) -> Origin:
         from core.download.url import Url  # TLS and all: nobody else should pay for it
 
         return Url(recipe, out)
-    return Files(recipe)
+    return FileSource(recipe)
 
 
 def download(recipe: Source, out: Staging) -> Generator[Event, None, Artifact]:
@@ -89,7 +89,7 @@ def download(recipe: Source, out: Staging) -> Generator[Event, None, Artifact]:
     documents, size = int(position.pop("documents")), int(position.pop("bytes"))
     # stories come to an end where they are told to: of a story cut short nobody knows the probability
     endless = recipe.corpus == "stories"
-    limits = Limits(replace(recipe, max_bytes=None, max_documents=None) if endless else recipe, position)
+    limits = SubsetSelector(replace(recipe, max_bytes=None, max_documents=None) if endless else recipe, position)
     meter = ProgressMeter(None)
     held: list[pa.RecordBatch] = []
     waiting = 0
@@ -106,28 +106,28 @@ def download(recipe: Source, out: Staging) -> Generator[Event, None, Artifact]:
     if limits.full:
         facts = {name.removeprefix(_KEPT): value for name, value in position.items() if name.startswith(_KEPT)}
     else:
-        origin = open_origin(recipe, out)
-        for item in origin.read(position):
-            if not isinstance(item, Rows):
+        reader = open_source(recipe, out)
+        for item in reader.read(position):
+            if not isinstance(item, SourceBatch):
                 yield item
                 continue
             position = item.position
-            batch = limits.take(item.batch, documents, size, item.done, origin.total)
+            batch = limits.take(item.batch, documents, size, item.done, reader.total)
             documents += pc.sum(pc.equal(batch["part"], 0)).as_py() or 0
             taken = pc.sum(pc.binary_length(batch["text"])).as_py() or 0
             size += taken
             if batch.num_rows:
                 held.append(batch)
             waiting += taken
-            facts = origin.facts
+            facts = reader.facts
             if waiting >= SHARD_BYTES:
                 publish()
-            meter.total = origin.total
+            meter.total = reader.total
             for now in meter.advance_to(item.done):
                 yield limits.progress(now, documents, size)
             if limits.full:
                 break
-        facts = origin.facts
+        facts = reader.facts
         if held:
             publish()
     yield limits.progress(meter.report(), documents, size)

@@ -8,11 +8,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from core.download.arrow_tables import columns_of, given, root_of
-from core.download.batches import NOTHING, Place, Step
-from core.download.column_batches import may_hold_text, spread
+from core.download.arrow_tables import column_root, column_to_batches, infer_columns
+from core.download.arrow_types import may_contain_text, sample_rows
+from core.download.batches import EMPTY_BATCH, DocumentBatch, FilePosition
 from core.download.compression import TRUNCATED
-from core.download.discover import Found, UnreadableError, reason
+from core.download.discover import SourceFile, UnreadableError, os_error_reason
 from core.download.text_column import Columns
 from core.parsing import ParseError, read_json
 
@@ -29,17 +29,17 @@ def arrow_columns(path: Path) -> Columns:
     """The columns of a table. Raises UnreadableError where the file is none."""
     with pa.OSFile(str(path)) as file:
         schema = _open(file, path).schema
-        return columns_of(schema, _samples(path, schema))
+        return infer_columns(schema, _samples(path, schema))
 
 
 def _samples(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    names = [name for name, kind in zip(schema.names, schema.types, strict=True) if may_hold_text(kind)]
+    names = [name for name, kind in zip(schema.names, schema.types, strict=True) if may_contain_text(kind)]
     every = 1
     try:
         with pa.OSFile(str(path)) as file:
             for number, batch in enumerate(_each(_open(file, path), path)):
                 if number % every == 0 and batch.num_rows:
-                    yield from spread(batch.select(names), _ROWS)
+                    yield from sample_rows(batch.select(names), _ROWS)
                 if number >= _SAMPLED * every:
                     every *= 2  # a stream does not say how many follow
                 if file.tell() > _SAMPLE_BYTES:
@@ -48,11 +48,11 @@ def _samples(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         return  # whoever reads it says so
 
 
-def read_arrow(name: str, path: Path, size: int, column: str, at: Place) -> Iterator[Step]:
+def read_arrow(name: str, path: Path, size: int, column: str, at: FilePosition) -> Iterator[DocumentBatch]:
     """The texts of a column. Documents are named `name:row`, counted from 1. Raises UnreadableError."""
     with pa.OSFile(str(path)) as file:
         reader = _open(file, path)
-        root = root_of(reader.schema.names, column)
+        root = column_root(reader.schema.names, column)
         inside = column[len(root) + 1 :].split(".") if column != root else []
         index = reader.schema.names.index(root)
         row = 0
@@ -63,10 +63,10 @@ def read_arrow(name: str, path: Path, size: int, column: str, at: Place) -> Iter
                 values = batch.column(index).slice(first, rows)
                 end = row + len(values)
                 if end > at.offset:
-                    start = Place(offset=row, part=at.part if row == at.offset else 0)
-                    yield from given(name, values, inside, start, Place(offset=end), consumed)
+                    start = FilePosition(offset=row, part=at.part if row == at.offset else 0)
+                    yield from column_to_batches(name, values, inside, start, FilePosition(offset=end), consumed)
                 row = end
-        yield Step(NOTHING, Place(offset=row), size)
+        yield DocumentBatch(EMPTY_BATCH, FilePosition(offset=row), size)
 
 
 def _open(file: pa.NativeFile, path: Path) -> Any:
@@ -90,12 +90,12 @@ def _each(reader: Any, path: Path) -> Iterator[pa.RecordBatch]:
     except pa.ArrowException as error:
         raise UnreadableError(f"its data is damaged ({error})", where=str(path)) from None
     except OSError as error:
-        what = reason(error) if error.errno is not None else str(error)
+        what = os_error_reason(error) if error.errno is not None else str(error)
         cut = "expected" in what.lower() or "end of" in what.lower()
         raise UnreadableError(TRUNCATED if cut else f"its data is damaged ({what})", where=str(path)) from None
 
 
-def without_lists(found: list[Found], split: str) -> list[Found]:
+def skip_dataset_metadata(found: list[SourceFile], split: str) -> list[SourceFile]:
     """`found` with everything refused that is not data, of the folders that `Dataset.save_to_disk` made.
 
     split: the one that is read where several were saved together.
@@ -105,7 +105,7 @@ def without_lists(found: list[Found], split: str) -> list[Found]:
     listed = {folder: _data_files(folder) for folder in arrow}
     splits = {folder: _splits(folder) for folder in saved}
 
-    def judged(file: Found) -> str:
+    def skip_reason(file: SourceFile) -> str:
         folder = file.path.parent
         if file.path.name in _LISTS and (folder in arrow or folder in saved):
             return "it describes the Arrow files beside it"
@@ -116,19 +116,19 @@ def without_lists(found: list[Found], split: str) -> list[Found]:
             return "it is not among the data files of the data set"
         return ""
 
-    return [file if file.refused else file._replace(refused=judged(file)) for file in found]
+    return [file if file.refused else file._replace(refused=skip_reason(file)) for file in found]
 
 
 def _data_files(folder: Path) -> set[str]:
-    files = _listed(folder / "state.json", "_data_files")
+    files = _read_list(folder / "state.json", "_data_files")
     return {str(file.get("filename")) for file in files if isinstance(file, dict)}
 
 
 def _splits(folder: Path) -> list[str]:
-    return [str(name) for name in _listed(folder / "dataset_dict.json", "splits")]
+    return [str(name) for name in _read_list(folder / "dataset_dict.json", "splits")]
 
 
-def _listed(path: Path, name: str) -> list[Any]:
+def _read_list(path: Path, name: str) -> list[Any]:
     """The list of that name in a JSON file; empty where there is none."""
     try:
         found = read_json(path, dict[str, Any]).get(name)

@@ -9,28 +9,28 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from core.download.batches import NOTHING, Place, Step, batches_of, steps
-from core.download.column_batches import is_bytes, is_text, may_hold_text, repaired
-from core.download.text_column import Columns, InvalidRecordError, Seen, text_in
+from core.download.arrow_types import is_binary_type, is_text_type, may_contain_text, to_valid_utf8
+from core.download.batches import EMPTY_BATCH, DocumentBatch, FilePosition, make_batches, skip_emitted
+from core.download.text_column import Columns, ColumnStats, InvalidRecordError, text_in
 
 
-def root_of(names: Iterable[str], column: str) -> str:
+def column_root(names: Iterable[str], column: str) -> str:
     """The column of a table in which the path `column` begins: one of `names`, which may have dots of their own."""
     return max((name for name in names if f"{column}.".startswith(f"{name}.")), key=len, default=column)
 
 
-def columns_of(schema: pa.Schema, samples: Iterable[pa.RecordBatch]) -> Columns:
+def infer_columns(schema: pa.Schema, samples: Iterable[pa.RecordBatch]) -> Columns:
     """The columns of a table and what `samples` of its rows hold."""
     columns = Columns()
     for field in schema:
-        if is_text(field.type):
-            columns.found[field.name] = Seen()
-        elif not may_hold_text(field.type):
-            columns.others[field.name] = None
+        if is_text_type(field.type):
+            columns.text_columns[field.name] = ColumnStats()
+        elif not may_contain_text(field.type):
+            columns.other_columns[field.name] = None
     for batch in samples:
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
             for value in _values(column):
-                columns.look({name: value})
+                columns.add_record({name: value})
     return columns
 
 
@@ -38,8 +38,8 @@ def _values(column: pa.Array) -> list[Any]:
     """Some rows of a column. Bytes that are no text are numbers here, which nobody takes for one."""
     if isinstance(column, pa.ExtensionArray):
         column = column.storage
-    if is_text(column.type):
-        return list(repaired(column)[0].to_pylist())
+    if is_text_type(column.type):
+        return list(to_valid_utf8(column)[0].to_pylist())
     try:
         return [_plain(value) for value in column.to_pylist()]
     except (ValueError, pa.ArrowException):
@@ -59,12 +59,14 @@ def _plain(value: Any) -> Any:
         return 0
 
 
-def given(name: str, values: pa.Array, path: list[str], start: Place, behind: Place, consumed: float) -> Iterator[Step]:
+def column_to_batches(
+    name: str, values: pa.Array, path: list[str], start: FilePosition, after: FilePosition, consumed: float
+) -> Iterator[DocumentBatch]:
     """The steps that hand out the texts at `path` in a column, named `name:row`, counted from 1."""
     if isinstance(values, pa.ExtensionArray):
         values = values.storage
-    said = Step(NOTHING, behind, consumed, records=len(values))
-    if path or not (is_text(values.type) or is_bytes(values.type)):
+    counts = DocumentBatch(EMPTY_BATCH, after, consumed, records=len(values))
+    if path or not (is_text_type(values.type) or is_binary_type(values.type)):
         found: list[str | None] = []
         for value in values.to_pylist():
             try:
@@ -72,10 +74,10 @@ def given(name: str, values: pa.Array, path: list[str], start: Place, behind: Pl
             except InvalidRecordError:
                 found.append(None)
         values = pa.array(found, pa.string())
-    texts, replaced = repaired(values)
+    texts, replaced = to_valid_utf8(values)
     numbers = pa.array(np.arange(start.offset + 1, start.offset + 1 + len(texts)))
     full = pc.fill_null(pc.greater(pc.binary_length(texts), 0), False)
-    said = said._replace(replaced=replaced, empty=len(texts) - (pc.sum(full).as_py() or 0))
-    if said.empty:
+    counts = counts._replace(replaced=replaced, empty=len(texts) - (pc.sum(full).as_py() or 0))
+    if counts.empty:
         texts, numbers = texts.filter(full), numbers.filter(full)
-    yield from steps(batches_of(name, numbers, texts), start, behind, consumed, said)
+    yield from skip_emitted(make_batches(name, numbers, texts), start, after, consumed, counts)

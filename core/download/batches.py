@@ -10,14 +10,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import Struct
 
-from core.download import reading
+from core.download import text_chunks
 from core.storage.documents import SCHEMA
 
 BATCH_BYTES = 8 * 2**20
 """Text in a batch, unless a part of one document is longer."""
 
 
-class Place(Struct, kw_only=True):
+class FilePosition(Struct, kw_only=True):
     """Where a file goes on."""
 
     offset: int = 0
@@ -30,18 +30,18 @@ class Place(Struct, kw_only=True):
     """The decoder's."""
 
 
-class Bad(NamedTuple):
+class InvalidRecord(NamedTuple):
     """A record that cannot be read."""
 
     line: int
     why: str
 
 
-class Step(NamedTuple):
+class DocumentBatch(NamedTuple):
     """Some documents of a file, and how it went."""
 
     batch: pa.RecordBatch
-    place: Place
+    place: FilePosition
     """Behind them."""
     consumed: float
     """Bytes of the file on the disk used up by now."""
@@ -51,8 +51,8 @@ class Step(NamedTuple):
     """Records without text, which are left out."""
     broken: int = 0
     """Records that cannot be read."""
-    bad: tuple[Bad, ...] = ()
-    """The first `KEPT` of them."""
+    invalid: tuple[InvalidRecord, ...] = ()
+    """The first `MAX_REPORTED` of them."""
     records: int = 0
     """All that were met: with text, without and broken."""
     unbalanced: int = 0
@@ -61,13 +61,13 @@ class Step(NamedTuple):
     """Line ends inside quoted cells."""
 
 
-KEPT = 1000
+MAX_REPORTED = 1000
 """Broken records of one step that are described: there may be a million of them in a few MiB."""
 
-NOTHING = pa.RecordBatch.from_pylist([], schema=SCHEMA)
+EMPTY_BATCH = pa.RecordBatch.from_pylist([], schema=SCHEMA)
 
 
-def batches_of(file: str, numbers: Any, texts: Any) -> list[pa.RecordBatch]:
+def make_batches(file: str, numbers: Any, texts: Any) -> list[pa.RecordBatch]:
     """Documents named `file:number` as batches of at most some 8 MiB; what is longer than 4 MiB is cut into parts.
 
     numbers: (N,) integers. texts: (N,) of Arrow's string, none of them null.
@@ -80,13 +80,13 @@ def batches_of(file: str, numbers: Any, texts: Any) -> list[pa.RecordBatch]:
     batches: list[pa.RecordBatch] = []
     start = 0
     while start < len(texts):
-        if lengths[start] > reading.PART_BYTES:
-            batches += cut(names[start].as_py(), texts[start].as_buffer())
+        if lengths[start] > text_chunks.PART_BYTES:
+            batches += split_document(names[start].as_py(), texts[start].as_buffer())
             start += 1
             continue
         before = ends[start] - lengths[start]
         stop = int(np.searchsorted(ends, before + BATCH_BYTES, "right"))
-        long = np.flatnonzero(lengths[start:stop] > reading.PART_BYTES)
+        long = np.flatnonzero(lengths[start:stop] > text_chunks.PART_BYTES)
         stop = max(start + int(long[0]) if len(long) else stop, start + 1)
         parts = pa.array(np.zeros(stop - start, dtype=np.int32))
         batches.append(pa.RecordBatch.from_arrays([names[start:stop], parts, texts[start:stop]], schema=SCHEMA))
@@ -94,26 +94,26 @@ def batches_of(file: str, numbers: Any, texts: Any) -> list[pa.RecordBatch]:
     return batches
 
 
-def batch_of_part(name: str, number: int, text: str) -> pa.RecordBatch:
+def make_part_batch(name: str, number: int, text: str) -> pa.RecordBatch:
     """One part of a document."""
     return pa.RecordBatch.from_arrays(
         [pa.array([name]), pa.array([number], pa.int32()), pa.array([text])], schema=SCHEMA
     )
 
 
-def cut(name: str, text: pa.Buffer | bytes) -> Iterator[pa.RecordBatch]:
+def split_document(name: str, text: pa.Buffer | bytes) -> Iterator[pa.RecordBatch]:
     """One long document (UTF-8) as its parts, each at most 4 MiB, at line ends where there are any."""
     data = memoryview(text)
     start = number = 0
     while start < len(data) or number == 0:
-        piece = bytes(data[start : start + reading.PART_BYTES])
+        piece = bytes(data[start : start + text_chunks.PART_BYTES])
         if start + len(piece) < len(data):
-            piece = shortened(piece)
-        yield batch_of_part(name, number, piece.decode())
+            piece = truncate_utf8(piece)
+        yield make_part_batch(name, number, piece.decode())
         start, number = start + len(piece), number + 1
 
 
-def shortened(piece: bytes) -> bytes:
+def truncate_utf8(piece: bytes) -> bytes:
     """The beginning of some UTF-8 that may end inside a character: its whole lines, or else whole characters."""
     if end := piece.rfind(b"\n") + 1:
         return piece[:end]
@@ -125,9 +125,13 @@ def shortened(piece: bytes) -> bytes:
     return piece if len(piece) - end + 1 >= need else piece[: end - 1]
 
 
-def steps(
-    batches: list[pa.RecordBatch], start: Place, behind: Place, consumed: float, said: Step | None = None
-) -> Iterator[Step]:
+def skip_emitted(
+    batches: list[pa.RecordBatch],
+    start: FilePosition,
+    after: FilePosition,
+    consumed: float,
+    counts: DocumentBatch | None = None,
+) -> Iterator[DocumentBatch]:
     """Give `batches`, all read from `start`, one by one, without the rows that `start` says were given before.
 
     behind: the place after the last. said: whose counts go with the first of them.
@@ -139,9 +143,11 @@ def steps(
         if seen <= start.part:
             continue
         last = index == len(batches) - 1
-        place = behind if last else Place(offset=start.offset, line=start.line, part=seen)
-        counts = said if fresh and said is not None else Step(NOTHING, behind, consumed)
+        place = after if last else FilePosition(offset=start.offset, line=start.line, part=seen)
+        counts = counts if fresh and counts is not None else DocumentBatch(EMPTY_BATCH, after, consumed)
         fresh = False
         yield counts._replace(batch=batch, place=place, consumed=consumed)
     if not batches:
-        yield (said or Step(NOTHING, behind, consumed))._replace(batch=NOTHING, place=behind, consumed=consumed)
+        yield (counts or DocumentBatch(EMPTY_BATCH, after, consumed))._replace(
+            batch=EMPTY_BATCH, place=after, consumed=consumed
+        )

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from core.download.discover import UnreadableError, reason
+from core.download.discover import UnreadableError, os_error_reason
 from core.download.formats import Compression
 
 _CHUNK = 2**18
@@ -93,7 +93,7 @@ class FileStream(BufferedStream):
                 pa.CompressedInputStream(pa.PythonFile(self._file, "r"), "zstd") if compression == "zst" else None
             )
         except OSError as error:
-            raise UnreadableError(reason(error), where=str(path)) from None
+            raise UnreadableError(os_error_reason(error), where=str(path)) from None
         self._decoder = _DECODERS[compression]() if compression in _DECODERS else None
         self._used = 0
         self._started = False
@@ -127,7 +127,7 @@ class FileStream(BufferedStream):
             self.damage = f"its compressed data is damaged ({error})"
         except OSError as error:
             if error.errno is not None:  # the disk's; codecs have none
-                raise UnreadableError(reason(error), where=str(self._path)) from None
+                raise UnreadableError(os_error_reason(error), where=str(self._path)) from None
             cut = "Truncated" in str(error)
             self.damage = TRUNCATED if cut else f"its compressed data is damaged ({error})"
         return b""

@@ -12,7 +12,7 @@ from collections.abc import Set
 from pathlib import Path
 from typing import NamedTuple
 
-from core.download.library import is_table
+from core.download.stdlib_tables import is_table
 from core.errors import LlmtuiError
 from core.sources.catalog import UnknownSourceError, is_pattern, resolve_corpus
 
@@ -31,7 +31,7 @@ class NoTextError(LlmtuiError):
     doing = "read the source"
 
 
-class Found(NamedTuple):
+class SourceFile(NamedTuple):
     """One file of a source."""
 
     name: str
@@ -44,7 +44,7 @@ class Found(NamedTuple):
     """Why it cannot be used; empty for a good one."""
 
 
-def list_source(corpus: str) -> list[Found]:
+def list_files(corpus: str) -> list[SourceFile]:
     """The files of `corpus`, a folder, a file or a pattern, in the order of their names; at least one.
 
     A folder is read with everything below it, except what is hidden, also where a pattern without `**` matches it.
@@ -52,17 +52,17 @@ def list_source(corpus: str) -> list[Found]:
     UnreadableError, NoText.
     """
     if corpus == "stdlib":
-        return _library()
+        return _stdlib_files()
     place = resolve_corpus(corpus)
     if is_pattern(place):
-        return _matching(corpus, Path(place))
+        return _glob_files(corpus, Path(place))
     path = Path(place)
     try:
         status = path.stat()
     except OSError as error:
-        raise UnreadableError(reason(error), where=corpus) from None
+        raise UnreadableError(os_error_reason(error), where=corpus) from None
     if stat.S_ISREG(status.st_mode):
-        return [_found(path.name, path, status)]
+        return [_source_file(path.name, path, status)]
     if not stat.S_ISDIR(status.st_mode):
         raise UnreadableError("it is neither a file nor a folder", where=corpus)
     found = _walk(path)
@@ -73,12 +73,12 @@ def list_source(corpus: str) -> list[Found]:
     return found
 
 
-def reason(error: OSError) -> str:
+def os_error_reason(error: OSError) -> str:
     """What went wrong, in the words of the operating system, to follow "…: "."""
     return (error.strerror or str(error)).lower()
 
 
-def _library() -> list[Found]:
+def _stdlib_files() -> list[SourceFile]:
     """The `.py` files of this Python's standard library, without its tests, tables and what was installed beside it."""
     folder = Path(sysconfig.get_path("stdlib"))
     files = _walk(folder, without=_NOT_LIBRARY) if folder.is_dir() else []
@@ -93,14 +93,14 @@ def _library() -> list[Found]:
 
 
 @functools.cache  # a run lists its source twice
-def _is_table(file: Found) -> bool:
+def _is_table(file: SourceFile) -> bool:
     try:
         return not file.refused and is_table(file.path.read_bytes())
     except OSError:  # said when it is read
         return False
 
 
-def _matching(corpus: str, pattern: Path) -> list[Found]:
+def _glob_files(corpus: str, pattern: Path) -> list[SourceFile]:
     """The files that match an absolute pattern, named by their path below the part of it that is fixed."""
     parts = pattern.parts
     fixed = next(index for index, part in enumerate(parts) if part != glob.escape(_unescaped(part)))
@@ -114,12 +114,12 @@ def _matching(corpus: str, pattern: Path) -> list[Found]:
             try:
                 status = path.stat()
             except OSError as error:
-                found.append(Found(_name(path, root), path, 0, 0, reason(error)))
+                found.append(SourceFile(_name(path, root), path, 0, 0, os_error_reason(error)))
                 continue
             if stat.S_ISDIR(status.st_mode):
                 found += [file._replace(name=f"{_name(path, root)}/{file.name}") for file in _walk(path)]
             else:
-                found.append(_found(_name(path, root), path, status))
+                found.append(_source_file(_name(path, root), path, status))
     if not found:
         raise UnknownSourceError(
             f"no file matches {corpus!r}",
@@ -142,8 +142,8 @@ def _matches(names: list[str], patterns: list[str]) -> bool:
     return bool(names) and fnmatch.fnmatchcase(names[0], patterns[0]) and _matches(names[1:], patterns[1:])
 
 
-def _walk(root: Path, without: Set[str] = frozenset()) -> list[Found]:
-    found: list[Found] = []
+def _walk(root: Path, without: Set[str] = frozenset()) -> list[SourceFile]:
+    found: list[SourceFile] = []
     folders = [root]
     visited: set[tuple[int, int]] = set()
     while folders:
@@ -157,7 +157,7 @@ def _walk(root: Path, without: Set[str] = frozenset()) -> list[Found]:
             with os.scandir(folder) as entries:
                 names = sorted(entry.name for entry in entries)
         except OSError as error:
-            found.append(Found(_name(folder, root), folder, 0, 0, reason(error)))
+            found.append(SourceFile(_name(folder, root), folder, 0, 0, os_error_reason(error)))
             continue
         inside = []
         for name in names:
@@ -167,12 +167,12 @@ def _walk(root: Path, without: Set[str] = frozenset()) -> list[Found]:
             try:
                 status = path.stat()
             except OSError as error:
-                found.append(Found(_name(path, root), path, 0, 0, reason(error)))
+                found.append(SourceFile(_name(path, root), path, 0, 0, os_error_reason(error)))
                 continue
             if stat.S_ISDIR(status.st_mode):
                 inside.append(path)
             else:
-                found.append(_found(_name(path, root), path, status))
+                found.append(_source_file(_name(path, root), path, status))
         folders += reversed(inside)
     return sorted(found)
 
@@ -186,7 +186,7 @@ def _unicode(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "replace")
 
 
-def _found(name: str, path: Path, status: os.stat_result) -> Found:
+def _source_file(name: str, path: Path, status: os.stat_result) -> SourceFile:
     # a pipe or a device could block for ever or never end
     refused = "" if stat.S_ISREG(status.st_mode) else "not a regular file"
-    return Found(_unicode(name), path, status.st_size, status.st_mtime_ns, refused)
+    return SourceFile(_unicode(name), path, status.st_size, status.st_mtime_ns, refused)

@@ -11,13 +11,13 @@ from msgspec import Struct
 from msgspec.structs import asdict, replace
 
 from core.download import hub_client
-from core.download.column_batches import cut_rows, repaired
+from core.download.arrow_types import cut_rows, to_valid_utf8
 from core.download.hub_client import DownloadStoppedError, HubSession
 from core.download.hub_errors import HubError, all_failed, to_hub_error, unreachable
 from core.download.hub_files import DataFile, read_column
 from core.download.hub_resolve import Plan, make_plan
-from core.download.source import Rows
-from core.download.text_column import beginning
+from core.download.source_reader import SourceBatch
+from core.download.text_column import text_excerpt
 from core.events import Event, Note, Progress
 from core.plural import plural, verb
 from core.processes.threads import iterate_in_thread
@@ -73,15 +73,15 @@ class Hub:
         self.total: float | None = None
         self.facts: Facts = {}
 
-    def read(self, position: Facts) -> Iterator[Rows | Event]:
-        """See `core.download.source`. Raises HubError."""
+    def read(self, position: Facts) -> Iterator[SourceBatch | Event]:
+        """See `core.download.source_reader`. Raises HubError."""
         session = HubSession()
         at = _Position(**position)  # type: ignore[arg-type]
         started, done = time.monotonic(), at.done
         limit = hub_client.FIRST_RESPONSE_SECONDS + hub_client.CONNECT_TIMEOUT
         with contextlib.closing(iterate_in_thread(self._read(session, at), session.close)) as items:
             for item in items:
-                if isinstance(item, Rows):
+                if isinstance(item, SourceBatch):
                     done = item.done
                 if item is not None:
                     yield item
@@ -91,7 +91,7 @@ class Hub:
                 if session.opened and not session.responded and time.monotonic() - started > limit:
                     raise unreachable("no answer")
 
-    def _read(self, session: HubSession, at: _Position) -> Generator[Rows | Event, None, None]:
+    def _read(self, session: HubSession, at: _Position) -> Generator[SourceBatch | Event, None, None]:
         """Read in the thread that may wait for the hub."""
         session.open()
         try:
@@ -99,7 +99,7 @@ class Hub:
         finally:
             session.release()
 
-    def _rows(self, session: HubSession, at: _Position) -> Iterator[Rows | Event]:
+    def _rows(self, session: HubSession, at: _Position) -> Iterator[SourceBatch | Event]:
         plan = yield from self._resolve(session, at)
         place, files = plan.place, _ordered(plan.files, self._recipe)
         listing = fingerprint([file.url for file in files])
@@ -115,11 +115,11 @@ class Hub:
         done = float(sum(file.size for file in files[: at.file]))
         reported = bool(at.file or at.row or at.part)
         for index in range(at.file, len(files)):
-            last: Rows | None = None
+            last: SourceBatch | None = None
             for rows in self._read_file(plan, files[index], done, session, at):
                 if not reported and (first := next((text for text in rows.batch["text"].to_pylist() if text), "")):
                     reported = True
-                    yield Note(text=f"the text in {place.column!r} begins: {beginning(first)!r}")
+                    yield Note(text=f"the text in {place.column!r} begins: {text_excerpt(first)!r}")
                 if last is not None:
                     yield last
                 last = rows
@@ -127,24 +127,26 @@ class Hub:
             at.file, at.row, at.part, at.done = index + 1, 0, 0, done
             if last is not None:
                 # the last rows carry the position of the next file, so that a complete file is not opened again
-                yield Rows(last.batch, done, asdict(at))
+                yield SourceBatch(last.batch, done, asdict(at))
         if at.replaced:
             were = verb(at.replaced, "was", "were")
             text = f"{plural(at.replaced, 'place')} {were} not UTF-8 and {were} replaced by \ufffd"
             yield Note(level="warning", text=text)
 
-    def _read_file(self, plan: Plan, file: DataFile, done: float, session: HubSession, at: _Position) -> Iterator[Rows]:
+    def _read_file(
+        self, plan: Plan, file: DataFile, done: float, session: HubSession, at: _Position
+    ) -> Iterator[SourceBatch]:
         """The rows of one file from `at` on. done: bytes of the files before it."""
         received, start = session.received, (at.row, at.part)
         try:
             for chunk in read_column(plan.builder, plan.place.split, file, plan.place.column, at.row):
-                column, replaced = repaired(chunk.column)
+                column, replaced = to_valid_utf8(chunk.column)
                 at.replaced += replaced if chunk.first >= start[0] else 0  # otherwise counted by an earlier attempt
                 share = (session.received - received) / max(file.size, 1)
                 for cut in cut_rows(column, file.path, chunk.first, *start):
                     share = cut.row / chunk.rows if chunk.rows else min(share, 1.0)
                     at.row, at.part, at.done = cut.row, cut.part, done + share * file.size
-                    yield Rows(cut.batch, at.done, asdict(at))
+                    yield SourceBatch(cut.batch, at.done, asdict(at))
         except DownloadStoppedError:
             raise
         except Exception as exception:  # of any kind: the libraries raise what they like for a damaged file

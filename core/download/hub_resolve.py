@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 from msgspec.structs import replace
 
-from core.download.column_batches import is_bytes, is_text
+from core.download.arrow_types import is_binary_type, is_text_type
 from core.download.hub_client import HubSession
 from core.download.hub_errors import HubError, to_hub_error
 from core.download.hub_files import DataFile, column_types
-from core.download.text_column import USUAL
+from core.download.text_column import COMMON_NAMES
 from core.errors import did_you_mean
 from core.events import Event, Note
 from core.sources.corpora import EXPORT, Place
@@ -159,9 +159,9 @@ def _from_parquet_branch(
 
 def _choose_column(place: Place, types: dict[str, pa.DataType]) -> Generator[Event, None, str]:
     """The name of the text column. Raises HubError if it is missing or ambiguous."""
-    good = [name for name, kind in types.items() if is_text(kind)]
+    good = [name for name, kind in types.items() if is_text_type(kind)]
     # strings that were written as plain bytes
-    good = good or [name for name, kind in types.items() if is_bytes(kind)]
+    good = good or [name for name, kind in types.items() if is_binary_type(kind)]
     todo = f"say which: --set source.column=NAME, one of {', '.join(good)}" if good else "name another data set"
     if place.column:
         if place.column in good:
@@ -174,7 +174,7 @@ def _choose_column(place: Place, types: dict[str, pa.DataType]) -> Generator[Eve
         raise HubError("choice", what, where=place.repository, todo=f"{hint}; {todo}" if hint else todo)
     if len(good) == 1:
         return good[0]
-    for common in USUAL:
+    for common in COMMON_NAMES:
         if common in good:
             others = ", ".join(name for name in good if name != common)
             yield Note(text=f"{place.repository}: taking the column {common!r}; there are {others} besides")

@@ -10,16 +10,16 @@ from typing import Any, NamedTuple
 import msgspec
 
 from core.download.compression import TRUNCATED, BufferedStream, ByteStream
-from core.download.text_column import USUAL
+from core.download.text_column import COMMON_NAMES
 
-BEGINNING = 2**21
+HEAD_BYTES = 2**21
 """Bytes that are looked at to find out how a file is laid out."""
 _CHUNK = 2**18
 _DEPTH = 6
 """Objects in objects in which records are looked for."""
 _STRING_BYTES = 32 * 2**20
 """Of a longer string nobody looks for the end."""
-_TEXTS = frozenset({*USUAL, "texts", "data", "documents", "sentences", "lines"})
+_TEXTS = frozenset({*COMMON_NAMES, "texts", "data", "documents", "sentences", "lines"})
 """What lists of whole documents are called."""
 _TURNS = ({"role", "content"}, {"from", "value"}, {"speaker", "text"})
 _LONG = 40
@@ -49,7 +49,7 @@ VALUES = Layout()
 ARRAY = Layout(frozenset({()}))
 
 
-def parse(data: bytes) -> Any:
+def parse_json(data: bytes) -> Any:
     """A JSON value, also with what only Python writes: NaN and lone surrogates. Raises ValueError, RecursionError."""
     try:
         return msgspec.json.decode(data)
@@ -57,7 +57,7 @@ def parse(data: bytes) -> Any:
         return json.loads(data.decode("utf-8", "replace"))
 
 
-def layout_of(head: bytes, *, whole: bool, lines: bool) -> Layout | None:
+def detect_layout(head: bytes, *, whole: bool, lines: bool) -> Layout | None:
     """The layout of a file by its beginning in UTF-8; None: it is no JSON.
 
     whole: whether that is all of it. lines: whether its name says JSON lines.
@@ -74,14 +74,14 @@ def layout_of(head: bytes, *, whole: bool, lines: bool) -> Layout | None:
             return ARRAY
         return LINES if lines else _of_object(value)
     if text.startswith(b"["):
-        if isinstance(beginning_of(text), list) or (not whole and re.match(rb'\[\s*[{["]', text)):
+        if isinstance(parse_prefix(text), list) or (not whole and re.match(rb'\[\s*[{["]', text)):
             return ARRAY
     elif text.startswith(b"{"):
         end = _end_of_value(text)
         value = _parsed(text[:end]) if end else None
         if value is not None:
             return VALUES if lines or text[end:].strip() or not whole else _of_object(value)
-        value = None if end else beginning_of(text)
+        value = None if end else parse_prefix(text)
         if isinstance(value, dict) and not lines:
             return _of_object(value)
         if not whole and not end and re.match(rb'\{\s*"', text) and not lines:
@@ -93,7 +93,7 @@ def layout_of(head: bytes, *, whole: bool, lines: bool) -> Layout | None:
 
 def _parsed(data: bytes) -> Any:
     try:
-        return parse(data)
+        return parse_json(data)
     except (ValueError, RecursionError):
         return None
 
@@ -109,7 +109,7 @@ def _end_of_value(text: bytes) -> int:
     return 0
 
 
-def beginning_of(text: bytes) -> Any:
+def parse_prefix(text: bytes) -> Any:
     """The value that `text` begins, as far as its last whole item; None where there is none."""
     if (value := _parsed(text)) is not None:
         return value
@@ -157,7 +157,7 @@ def _columns(value: dict[str, Any]) -> list[str]:
 
 def _records(value: dict[str, Any], depth: int = _DEPTH - 1) -> list[Path]:
     """Paths of the arrays and objects inside `value` that are full of records."""
-    if any(isinstance(text, str) and text and name.casefold() in USUAL for name, text in value.items()):
+    if any(isinstance(text, str) and text and name.casefold() in COMMON_NAMES for name, text in value.items()):
         return []
     lists = [(name, items) for name, items in value.items() if isinstance(items, list) and items]
     found: list[Path] = []
@@ -177,7 +177,7 @@ def _records(value: dict[str, Any], depth: int = _DEPTH - 1) -> list[Path]:
     return found
 
 
-class Values(BufferedStream):
+class RecordLines(BufferedStream):
     """The records of a JSON text, each on a line of its own."""
 
     def __init__(self, stream: ByteStream, inside: Collection[Path] | None) -> None:

@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from core.download.arrow_tables import columns_of, given, root_of
-from core.download.batches import Place, Step
-from core.download.column_batches import may_hold_text, spread
+from core.download.arrow_tables import column_root, column_to_batches, infer_columns
+from core.download.arrow_types import may_contain_text, sample_rows
+from core.download.batches import DocumentBatch, FilePosition
 from core.download.compression import TRUNCATED
-from core.download.discover import UnreadableError, reason
+from core.download.discover import UnreadableError, os_error_reason
 from core.download.text_column import Columns
 
 _BATCH_BYTES = 4 * 2**20
@@ -31,18 +31,18 @@ _SAMPLE_BYTES = 2**26
 def parquet_columns(path: Path) -> Columns:
     """The columns of a table. Raises UnreadableError where the file is none or has lost its end."""
     with _open(path) as file:
-        return columns_of(file.schema_arrow, _samples(file))
+        return infer_columns(file.schema_arrow, _samples(file))
 
 
 def _samples(file: Any) -> Iterator[pa.RecordBatch]:
-    names = [field.name for field in file.schema_arrow if may_hold_text(field.type)]
+    names = [field.name for field in file.schema_arrow if may_contain_text(field.type)]
     groups = file.metadata.num_row_groups
     lacking, size = set(names), 0
     for index in sorted({number * (groups - 1) // max(1, _GROUPS - 1) for number in range(_GROUPS)} if groups else ()):
         try:
             rows = _rows(file.metadata.row_group(index))
             for batch in file.iter_batches(rows, row_groups=[index], columns=names, use_threads=False):
-                yield from spread(batch, _ROWS)
+                yield from sample_rows(batch, _ROWS)
                 lacking -= {name for name in lacking if batch.column(name).null_count < batch.num_rows}
                 size += batch.nbytes
                 if not lacking or size > _SAMPLE_BYTES:
@@ -51,11 +51,11 @@ def _samples(file: Any) -> Iterator[pa.RecordBatch]:
             continue  # whoever reads it says so
 
 
-def read_parquet(name: str, path: Path, size: int, column: str, at: Place) -> Iterator[Step]:
+def read_parquet(name: str, path: Path, size: int, column: str, at: FilePosition) -> Iterator[DocumentBatch]:
     """The texts of a column. Documents are named `name:row`, counted from 1. Raises UnreadableError."""
     with _open(path) as file:
         meta = file.metadata
-        root = root_of(file.schema_arrow.names, column)
+        root = column_root(file.schema_arrow.names, column)
         inside = column[len(root) + 1 :].split(".") if column != root else []
         weights = np.array([meta.row_group(index).total_byte_size for index in range(meta.num_row_groups)], dtype=float)
         shares = (np.concatenate([[0.0], np.cumsum(weights) / max(1.0, weights.sum())]) * size).tolist()
@@ -70,8 +70,10 @@ def read_parquet(name: str, path: Path, size: int, column: str, at: Place) -> It
                 end = row + batch.num_rows
                 consumed = shares[index] + (shares[index + 1] - shares[index]) * (end - first) / group.num_rows
                 if end > at.offset:
-                    start = Place(offset=row, part=at.part if row == at.offset else 0)
-                    yield from given(name, batch.column(0), inside, start, Place(offset=end), consumed)
+                    start = FilePosition(offset=row, part=at.part if row == at.offset else 0)
+                    yield from column_to_batches(
+                        name, batch.column(0), inside, start, FilePosition(offset=end), consumed
+                    )
                 row = end
             if row != first + group.num_rows:
                 raise UnreadableError(
@@ -96,7 +98,7 @@ def _open(path: Path) -> Any:
         what = "it is no Parquet file, or its end is missing" if cut else f"its Parquet footer is damaged ({error})"
         raise UnreadableError(what, where=str(path)) from None
     except OSError as error:
-        what = reason(error) if error.errno is not None else f"its Parquet footer is damaged ({error})"
+        what = os_error_reason(error) if error.errno is not None else f"its Parquet footer is damaged ({error})"
         raise UnreadableError(what, where=str(path)) from None
 
 
@@ -106,5 +108,5 @@ def _batches(file: Any, path: Path, index: int, column: str, rows: int) -> Itera
     except pa.ArrowException as error:
         raise UnreadableError(f"its data is damaged ({error})", where=str(path)) from None
     except OSError as error:
-        what = reason(error) if error.errno is not None else f"its data is damaged ({error})"
+        what = os_error_reason(error) if error.errno is not None else f"its data is damaged ({error})"
         raise UnreadableError(TRUNCATED if "end of" in what.lower() else what, where=str(path)) from None

@@ -9,21 +9,28 @@ from typing import Any, NamedTuple
 
 from core.download import json_layout
 from core.download.arrow_file import arrow_columns, read_arrow
-from core.download.batches import NOTHING, Place, Step, batch_of_part, cut, steps
+from core.download.batches import (
+    EMPTY_BATCH,
+    DocumentBatch,
+    FilePosition,
+    make_part_batch,
+    skip_emitted,
+    split_document,
+)
 from core.download.compression import ByteStream, FileStream
-from core.download.discover import Found, UnreadableError
+from core.download.csv_tables import TableFormat, parse_rows, read_table, text_lines
+from core.download.discover import SourceFile, UnreadableError
 from core.download.encoding import SAMPLE, TranscodedStream, detect_encoding, first_non_ascii
 from core.download.formats import Format, Kind, format_of
 from core.download.html import HTML_BYTES, TOO_LARGE, declared_encoding, read_html
-from core.download.json_layout import LINES, VALUES, Layout, Values, beginning_of, layout_of
-from core.download.lines import RECORD_BYTES
+from core.download.json_layout import LINES, VALUES, Layout, RecordLines, detect_layout, parse_prefix
+from core.download.json_lines import BOM, read_json_lines
+from core.download.line_blocks import RECORD_BYTES
 from core.download.parquet import parquet_columns, read_parquet
-from core.download.reading import read_pieces
-from core.download.records import BOM, read_json_lines
-from core.download.sniff_records import columns_in, is_anywhere, lines_of
-from core.download.sniff_table import is_number, table_of
-from core.download.text_column import Columns, Seen, TextColumnError, choose
-from core.download.text_tables import Table, parse, read_table, text_lines
+from core.download.sniff_records import infer_json_columns, occurs_anywhere, sample_lines
+from core.download.sniff_table import infer_table, is_number
+from core.download.text_chunks import read_text_chunks
+from core.download.text_column import Columns, ColumnStats, TextColumnError, choose_column
 from core.processes.progress import PROGRESS_INTERVAL
 from core.recipe.schema import Source
 from core.storage.files import codec_named
@@ -32,10 +39,10 @@ _ASCII_BYTES = 8 * 2**20
 """How far the first letters that tell encodings apart are looked for in a text that begins with ASCII alone."""
 
 
-class Looked(NamedTuple):
+class SniffedFile(NamedTuple):
     """One file of a source, and how to read it."""
 
-    file: Found
+    file: SourceFile
     format: Format
     refused: str = ""
     """Why it cannot be used; empty for a good one."""
@@ -50,7 +57,7 @@ class Looked(NamedTuple):
     """Whether a record may have several texts there, which become lines of one document."""
     first: str = ""
     """The beginning of the first text."""
-    table: Table | None = None
+    table: TableFormat | None = None
     """How a table's rows are written."""
     layout: Layout = LINES
     """How the records of a JSON file lie in it."""
@@ -61,220 +68,232 @@ class Looked(NamedTuple):
         return self.format.kind not in ("text", "html")
 
 
-def look(file: Found, recipe: Source) -> Looked:
+def sniff_file(file: SourceFile, recipe: Source) -> SniffedFile:
     """How to read `file`, or why it cannot be. Raises TextColumnError."""
-    looked = Looked(file, format_of(file.name), file.refused)
-    if looked.refused:
-        return looked
+    sniffed = SniffedFile(file, format_of(file.name), file.refused)
+    if sniffed.refused:
+        return sniffed
     try:
-        if looked.format.kind in ("parquet", "arrow"):
-            return _look_at_columns(looked, recipe.column)
-        with FileStream(file.path, file.size, looked.format.compression) as stream:
-            return _look_inside(looked, stream, recipe)
-    except UnreadableError as trouble:
-        return looked._replace(refused=trouble.what)
+        if sniffed.format.kind in ("parquet", "arrow"):
+            return _sniff_columnar(sniffed, recipe.column)
+        with FileStream(file.path, file.size, sniffed.format.compression) as stream:
+            return _sniff_text(sniffed, stream, recipe)
+    except UnreadableError as error:
+        return sniffed._replace(refused=error.what)
 
 
-def _look_at_columns(looked: Looked, column: str) -> Looked:
-    if looked.format.compression:
-        return looked._replace(refused="compressed once more than it is by itself: unpack it first")
-    if not looked.file.size:
-        return looked
-    path = looked.file.path
-    columns = parquet_columns(path) if looked.format.kind == "parquet" else arrow_columns(path)
-    return _chosen(looked, columns, column)
+def _sniff_columnar(sniffed: SniffedFile, column: str) -> SniffedFile:
+    if sniffed.format.compression:
+        return sniffed._replace(refused="compressed once more than it is by itself: unpack it first")
+    if not sniffed.file.size:
+        return sniffed
+    path = sniffed.file.path
+    columns = parquet_columns(path) if sniffed.format.kind == "parquet" else arrow_columns(path)
+    return _with_column(sniffed, columns, column)
 
 
-def _chosen(looked: Looked, columns: Columns, wanted: str, *, alone: bool = False) -> Looked:
-    column = columns.choose(wanted, looked.file.name, alone=alone)
-    seen = columns.seen(column)
-    names = [name for name, other in columns.found.items() if other.texts or name == column]
-    return looked._replace(
-        columns=tuple(names), column=column, nested=seen.nested, listed=seen.listed, first=seen.first
+def _with_column(sniffed: SniffedFile, columns: Columns, requested: str, *, alone: bool = False) -> SniffedFile:
+    column = columns.choose_column(requested, sniffed.file.name, alone=alone)
+    stats = columns.stats(column)
+    names = [name for name, other in columns.text_columns.items() if other.texts or name == column]
+    return sniffed._replace(
+        columns=tuple(names), column=column, nested=stats.nested, listed=stats.listed, first=stats.first
     )
 
 
-def _look_inside(looked: Looked, stream: FileStream, recipe: Source) -> Looked:
-    kind, file = looked.format.kind, looked.file
+def _sniff_text(sniffed: SniffedFile, stream: FileStream, recipe: Source) -> SniffedFile:
+    kind, file = sniffed.format.kind, sniffed.file
     head = stream.read(SAMPLE)
     if stream.damage and not head:
-        return looked._replace(refused=stream.damage)
-    given = codec_named(recipe.encoding)
-    encoding = _encoding(kind, head, b"" if given else _more(looked, stream, head), given)
+        return sniffed._replace(refused=stream.damage)
+    declared = codec_named(recipe.encoding)
+    encoding = _encoding(kind, head, b"" if declared else _read_second_sample(sniffed, stream, head), declared)
     if not encoding:
-        return looked._replace(refused="binary")
-    looked = looked._replace(encoding=encoding)
-    if kind == "html" and not looked.format.compression and file.size > HTML_BYTES:
-        return looked._replace(refused=TOO_LARGE)
-    if not head or not looked.of_records:
-        return looked
-    return _look_at_json(looked, recipe.column) if kind in ("json", "jsonl") else _look_at_table(looked, recipe)
+        return sniffed._replace(refused="binary")
+    sniffed = sniffed._replace(encoding=encoding)
+    if kind == "html" and not sniffed.format.compression and file.size > HTML_BYTES:
+        return sniffed._replace(refused=TOO_LARGE)
+    if not head or not sniffed.of_records:
+        return sniffed
+    return _sniff_json(sniffed, recipe.column) if kind in ("json", "jsonl") else _sniff_table(sniffed, recipe)
 
 
-def _look_at_json(looked: Looked, wanted: str) -> Looked:
-    lines = looked.format.kind == "jsonl"
-    with _opened(looked) as stream:
-        head = stream.read(json_layout.BEGINNING)
-        layout = layout_of(head, whole=stream.at_end(), lines=lines)
+def _sniff_json(sniffed: SniffedFile, requested: str) -> SniffedFile:
+    lines = sniffed.format.kind == "jsonl"
+    with _open_utf8(sniffed) as stream:
+        head = stream.read(json_layout.HEAD_BYTES)
+        layout = detect_layout(head, whole=stream.at_end(), lines=lines)
         if layout is not None and (layout.columns or layout == VALUES) and not stream.at_end():
             head += stream.read(RECORD_BYTES)  # a second column may begin far behind
-            layout = layout_of(head, whole=stream.at_end(), lines=lines)
+            layout = detect_layout(head, whole=stream.at_end(), lines=lines)
         whole = stream.at_end()
     if layout is None:
-        return looked._replace(refused="it is no JSON")
+        return sniffed._replace(refused="it is no JSON")
     if layout.columns and not whole:
         why = f"its columns stand behind each other in more than {RECORD_BYTES // 2**20} MiB: write it as JSON lines"
-        return looked._replace(refused=why)
+        return sniffed._replace(refused=why)
     if layout.columns:
-        return _of_columns(looked, layout, beginning_of(head.removeprefix(BOM)), wanted)
-    looked = looked._replace(layout=layout)
-    with _opened(looked) as stream:
-        columns = columns_in(_records(looked, stream), looked.file.size if _is_plain(looked) else None)
+        return _with_text_lists(sniffed, layout, parse_prefix(head.removeprefix(BOM)), requested)
+    sniffed = sniffed._replace(layout=layout)
+    with _open_utf8(sniffed) as stream:
+        columns = infer_json_columns(_records(sniffed, stream), sniffed.file.size if _is_seekable(sniffed) else None)
     for path in layout.inside or ():  # it may be said from the outermost object on
-        if path and wanted not in columns.found and wanted.startswith(prefix := f"{'.'.join(path)}."):
-            wanted = wanted.removeprefix(prefix)
-            looked = looked._replace(layout=Layout(frozenset([path])))
+        if path and requested not in columns.text_columns and requested.startswith(prefix := f"{'.'.join(path)}."):
+            requested = requested.removeprefix(prefix)
+            sniffed = sniffed._replace(layout=Layout(frozenset([path])))
     try:
-        return _chosen(
-            looked, columns, wanted, alone=layout.inside is None and columns.records == 1 and not layout.lines
+        return _with_column(
+            sniffed, columns, requested, alone=layout.inside is None and columns.records == 1 and not layout.lines
         )
     except TextColumnError:
-        with _opened(looked) as stream:
-            if not wanted or wanted in columns.others or not is_anywhere(_records(looked, stream), wanted):
+        with _open_utf8(sniffed) as stream:
+            if (
+                not requested
+                or requested in columns.other_columns
+                or not occurs_anywhere(_records(sniffed, stream), requested)
+            ):
                 raise
-        return looked._replace(columns=(*columns.found, wanted), column=wanted, nested=True)
+        return sniffed._replace(columns=(*columns.text_columns, requested), column=requested, nested=True)
 
 
-def _of_columns(looked: Looked, layout: Layout, value: Any, wanted: str) -> Looked:
+def _with_text_lists(sniffed: SniffedFile, layout: Layout, value: Any, requested: str) -> SniffedFile:
     """A file that is one object with a list of texts, or several, of which one is taken."""
     columns = Columns()
     for path in layout.inside or ():
         held = value.get(path[0])
         for text in held.values() if isinstance(held, dict) else held or ():
-            columns.look({path[0]: text})
-    looked = _chosen(looked, columns, wanted)
-    return looked._replace(layout=Layout(frozenset([(str(looked.column),)]), columns=True))
+            columns.add_record({path[0]: text})
+    sniffed = _with_column(sniffed, columns, requested)
+    return sniffed._replace(layout=Layout(frozenset([(str(sniffed.column),)]), columns=True))
 
 
-def _look_at_table(looked: Looked, recipe: Source) -> Looked:
+def _sniff_table(sniffed: SniffedFile, recipe: Source) -> SniffedFile:
     columns, numbers = Columns(), Columns()
-    table: Table | None = None
-    with _opened(looked) as stream:
-        for found in lines_of(stream, looked.file.size if _is_plain(looked) else None):
+    table: TableFormat | None = None
+    with _open_utf8(sniffed) as stream:
+        for found in sample_lines(stream, sniffed.file.size if _is_seekable(sniffed) else None):
             text, _ = text_lines(b"\n".join(found).removeprefix(BOM))
             if table is None:
-                tsv = looked.format.kind == "tsv"
-                table = table_of(text, tsv=tsv, wanted=recipe.column, header=recipe.header)
+                tsv = sniffed.format.kind == "tsv"
+                table = infer_table(text, tsv=tsv, requested=recipe.column, header=recipe.header)
                 text = text[table.skip :]
-            for row in parse(text, table.dialect, len(table.names), final=True).rows:
+            for row in parse_rows(text, table.dialect, len(table.names), final=True).rows:
                 if len(row.cells) == len(table.names):
                     for name, cell in zip(table.names, row.cells, strict=True):
-                        (numbers if is_number(cell) else columns).look({name: cell})
+                        (numbers if is_number(cell) else columns).add_record({name: cell})
     assert table is not None
     for name in table.names:
-        counted = numbers.found.get(name, Seen())
-        if columns.found.setdefault(name, Seen()).texts <= counted.texts // 10 and counted.texts:
-            columns.others[name] = None
+        counted = numbers.text_columns.get(name, ColumnStats())
+        if columns.text_columns.setdefault(name, ColumnStats()).texts <= counted.texts // 10 and counted.texts:
+            columns.other_columns[name] = None
     # in a table as text a number is a text, too, where the recipe or its name says so
-    rest = {name: seen for name, seen in columns.found.items() if name not in columns.others}
-    column = choose(recipe.column, columns.found if recipe.column else rest or numbers.found, (), looked.file.name)
-    seen = columns.found[column] if columns.found[column].texts else numbers.found.get(column, Seen())
-    return looked._replace(columns=table.names, column=column, first=seen.first, table=table)
+    rest = {name: stats for name, stats in columns.text_columns.items() if name not in columns.other_columns}
+    column = choose_column(
+        recipe.column, columns.text_columns if recipe.column else rest or numbers.text_columns, (), sniffed.file.name
+    )
+    stats = (
+        columns.text_columns[column]
+        if columns.text_columns[column].texts
+        else numbers.text_columns.get(column, ColumnStats())
+    )
+    return sniffed._replace(columns=table.names, column=column, first=stats.first, table=table)
 
 
-def _is_plain(looked: Looked) -> bool:
+def _is_seekable(sniffed: SniffedFile) -> bool:
     """Whether any place in the file can be gone to at once."""
-    return not looked.format.compression and looked.encoding == "utf-8" and looked.layout.lines
+    return not sniffed.format.compression and sniffed.encoding == "utf-8" and sniffed.layout.lines
 
 
 @contextlib.contextmanager
-def _opened(looked: Looked) -> Iterator[ByteStream]:
+def _open_utf8(sniffed: SniffedFile) -> Iterator[ByteStream]:
     """The file's text as UTF-8. Raises UnreadableError, EncodingError."""
-    with FileStream(looked.file.path, looked.file.size, looked.format.compression) as stream:
-        yield _utf8(stream, looked.encoding, looked.file.name)
+    with FileStream(sniffed.file.path, sniffed.file.size, sniffed.format.compression) as stream:
+        yield _as_utf8(stream, sniffed.encoding, sniffed.file.name)
 
 
-def _records(looked: Looked, stream: ByteStream) -> ByteStream:
+def _records(sniffed: SniffedFile, stream: ByteStream) -> ByteStream:
     """The records of a JSON file, one a line."""
-    return stream if looked.layout.lines else Values(stream, looked.layout.inside)
+    return stream if sniffed.layout.lines else RecordLines(stream, sniffed.layout.inside)
 
 
-def _more(looked: Looked, stream: FileStream, head: bytes) -> bytes:
+def _read_second_sample(sniffed: SniffedFile, stream: FileStream, head: bytes) -> bytes:
     """More of a file, of which `head` has been read: where it is no longer ASCII, or from its middle."""
     if head.isascii() and (found := first_non_ascii(stream, _ASCII_BYTES)):
         return b"\n" + found
-    here, middle = len(head) + (_ASCII_BYTES if head.isascii() else 0), looked.file.size // 2
-    if looked.format.compression or middle < max(here, 2 * SAMPLE):
+    here, middle = len(head) + (_ASCII_BYTES if head.isascii() else 0), sniffed.file.size // 2
+    if sniffed.format.compression or middle < max(here, 2 * SAMPLE):
         return b""
     stream.skip(middle - here)
     return stream.read(SAMPLE)
 
 
-def _encoding(kind: Kind, head: bytes, more: bytes, given: str) -> str:
+def _encoding(kind: Kind, head: bytes, more: bytes, encoding: str) -> str:
     if kind == "html":
-        return declared_encoding(head, given)
+        return declared_encoding(head, encoding)
     # a NUL in a record breaks that record, not the file
-    return detect_encoding(head, more, nuls=0.0 if kind == "text" else 0.1, said=given)
+    return detect_encoding(head, more, nuls=0.0 if kind == "text" else 0.1, said=encoding)
 
 
-def _utf8(stream: FileStream, encoding: str, name: str) -> FileStream | TranscodedStream:
+def _as_utf8(stream: FileStream, encoding: str, name: str) -> FileStream | TranscodedStream:
     return stream if encoding == "utf-8" else TranscodedStream(stream, encoding, name)
 
 
-def read(looked: Looked, at: Place) -> Iterator[Step]:
+def read(sniffed: SniffedFile, at: FilePosition) -> Iterator[DocumentBatch]:
     """The documents in a file from `at` on.
 
     Raises UnreadableError where it cannot be read to its end, EncodingError.
     """
-    file, kind = looked.file, looked.format.kind
+    file, kind = sniffed.file, sniffed.format.kind
     if kind in ("parquet", "arrow"):
-        if looked.column is not None:
+        if sniffed.column is not None:
             read_columns = read_parquet if kind == "parquet" else read_arrow
-            yield from read_columns(file.name, file.path, file.size, looked.column, at)
+            yield from read_columns(file.name, file.path, file.size, sniffed.column, at)
         return
-    with FileStream(file.path, file.size, looked.format.compression) as stream:
+    with FileStream(file.path, file.size, sniffed.format.compression) as stream:
         if kind == "text":
-            yield from _read_text(looked, stream, at)
+            yield from _read_text(sniffed, stream, at)
         elif kind == "html":
-            yield from _read_page(looked, stream, at)
+            yield from _read_page(sniffed, stream, at)
         else:
-            utf8 = _utf8(stream, looked.encoding, file.name)
+            utf8 = _as_utf8(stream, sniffed.encoding, file.name)
             records: ByteStream = utf8
-            if looked.table is not None and looked.column is not None:
-                given = read_table(file.name, records, looked.table, looked.column, at)
-            elif looked.table is None:
-                records = _records(looked, records)
-                column = None if looked.layout.columns else looked.column
-                given = read_json_lines(file.name, records, column, at, nested=looked.nested)
+            if sniffed.table is not None and sniffed.column is not None:
+                batches = read_table(file.name, records, sniffed.table, sniffed.column, at)
+            elif sniffed.table is None:
+                records = _records(sniffed, records)
+                column = None if sniffed.layout.columns else sniffed.column
+                batches = read_json_lines(file.name, records, column, at, nested=sniffed.nested)
             else:
                 return
-            for step in given:
+            for step in batches:
                 at = step.place
                 yield step
             if isinstance(utf8, TranscodedStream) and utf8.replaced:
-                yield Step(NOTHING, at, stream.consumed, utf8.replaced)
+                yield DocumentBatch(EMPTY_BATCH, at, stream.consumed, utf8.replaced)
             if records.damage and not stream.damage:
                 raise UnreadableError(records.damage, where=str(file.path))
         if stream.damage:
             raise UnreadableError(stream.damage, where=str(file.path))
 
 
-def _read_text(looked: Looked, stream: FileStream, at: Place) -> Iterator[Step]:
+def _read_text(sniffed: SniffedFile, stream: FileStream, at: FilePosition) -> Iterator[DocumentBatch]:
     part = at.part
-    for piece in read_pieces(stream, looked.encoding, at.offset, at.state, where=looked.file.name):
-        batch = batch_of_part(looked.file.name, part, piece.text)
+    for piece in read_text_chunks(stream, sniffed.encoding, at.offset, at.state, where=sniffed.file.name):
+        batch = make_part_batch(sniffed.file.name, part, piece.text)
         part += 1
-        yield Step(batch, Place(offset=piece.end, part=part, state=piece.state), stream.consumed, piece.replaced)
+        yield DocumentBatch(
+            batch, FilePosition(offset=piece.end, part=part, state=piece.state), stream.consumed, piece.replaced
+        )
 
 
-def _read_page(looked: Looked, stream: FileStream, at: Place) -> Iterator[Step]:
+def _read_page(sniffed: SniffedFile, stream: FileStream, at: FilePosition) -> Iterator[DocumentBatch]:
     # a large page takes seconds, in which a stop has to be heeded
     with ThreadPoolExecutor(1) as pool:
-        work = pool.submit(read_html, stream, looked.encoding, str(looked.file.path))
+        work = pool.submit(read_html, stream, sniffed.encoding, str(sniffed.file.path))
         while not wait([work], max(PROGRESS_INTERVAL, 0.05)).done:
-            yield Step(NOTHING, at, 0)
+            yield DocumentBatch(EMPTY_BATCH, at, 0)
         text, replaced = work.result()
     if text.strip():
-        batches = list(cut(looked.file.name, text.encode()))
-        said = Step(NOTHING, at, 0, replaced)
-        yield from steps(batches, at, Place(part=len(batches)), stream.consumed, said)
+        batches = list(split_document(sniffed.file.name, text.encode()))
+        said = DocumentBatch(EMPTY_BATCH, at, 0, replaced)
+        yield from skip_emitted(batches, at, FilePosition(part=len(batches)), stream.consumed, said)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from core.download.compression import ByteStream
-from core.download.json_layout import parse
-from core.download.lines import BLOCK_BYTES, RECORD_BYTES
+from core.download.json_layout import parse_json
+from core.download.line_blocks import BLOCK_BYTES, RECORD_BYTES
 from core.download.text_column import Columns
 
 _FIRST = 2**20
@@ -19,7 +19,7 @@ _RECORDS = 400
 """Decoded of each of these."""
 
 
-def lines_of(stream: ByteStream, length: int | None) -> Iterator[list[bytes]]:
+def sample_lines(stream: ByteStream, length: int | None) -> Iterator[list[bytes]]:
     """Whole lines from the beginning of a stream, then from places spread over it.
 
     length: bytes of the stream; None: nobody knows, and what lies between has to be read. Raises UnreadableError.
@@ -38,22 +38,22 @@ def lines_of(stream: ByteStream, length: int | None) -> Iterator[list[bytes]]:
         gap *= _WIDER if length is None else 1
 
 
-def columns_in(stream: ByteStream, length: int | None) -> Columns:
-    """The fields of JSON lines and what they hold. length: see `lines_of`. Raises UnreadableError."""
+def infer_json_columns(stream: ByteStream, length: int | None) -> Columns:
+    """The fields of JSON lines and what they hold. length: see `sample_lines`. Raises UnreadableError."""
     columns = Columns()
-    for found in lines_of(stream, length):
+    for found in sample_lines(stream, length):
         # every so many: the first of a file may be all alike
         for line in found[:: max(1, len(found) // _RECORDS)]:
             if not line or line.isspace():
                 continue
             try:
-                columns.look(parse(line.removeprefix(b"\xef\xbb\xbf")))
+                columns.add_record(parse_json(line.removeprefix(b"\xef\xbb\xbf")))
             except (ValueError, RecursionError):
                 continue
     return columns
 
 
-def is_anywhere(stream: ByteStream, field: str) -> bool:
+def occurs_anywhere(stream: ByteStream, field: str) -> bool:
     """Whether some record may have `field`, a path: for a field so rare that no record looked at has it."""
     name = f'"{field.rpartition(".")[2]}"'.encode()
     waiting = b""

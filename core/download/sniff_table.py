@@ -6,8 +6,8 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from core.download.text_column import USUAL, numbered
-from core.download.text_tables import Dialect, Row, Table, parse, trimmed
+from core.download.csv_tables import Dialect, TableFormat, TableRow, parse_rows, strip_empty_cells
+from core.download.text_column import COMMON_NAMES, unique_column_names
 
 _LINES = 200
 """Of which the dialect is guessed."""
@@ -22,7 +22,7 @@ _NUMBER = re.compile(r"\s*[-+]?(\d[\d.,_ ]*|\.\d+)([eE][-+]?\d+)?%?\s*")
 _SEPARATOR = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 
 
-def table_of(found: Sequence[str], *, tsv: bool, wanted: str, header: bool | None) -> Table:
+def infer_table(found: Sequence[str], *, tsv: bool, requested: str, header: bool | None) -> TableFormat:
     """How the table that begins with the lines `found` is to be read.
 
     wanted: the column the recipe names, or "". header: whether the first row holds names; None: to be found out.
@@ -38,19 +38,19 @@ def table_of(found: Sequence[str], *, tsv: bool, wanted: str, header: bool | Non
     delimiter = separator or ("\t" if tsv else _delimiter(lines))
     dialect = _tsv(lines) if tsv and not separator else _csv(lines, delimiter)
     # not final: the last row may be cut, and its lines are no rows
-    rows = parse(lines, dialect, 0, final=False).rows or parse(lines, dialect, 0, final=True).rows[:1]
+    rows = parse_rows(lines, dialect, 0, final=False).rows or parse_rows(lines, dialect, 0, final=True).rows[:1]
     if not rows:
-        return Table((), dialect, before)
+        return TableFormat((), dialect, before)
     first, rest = rows[0].cells, rows[1:]
-    named = header if header is not None else _is_named(first, rest, wanted)
+    named = header if header is not None else _is_named(first, rest, requested)
     if not named:
         names = [""] * len(first)
     else:
         before += rows[0].lines
         names = first
-        if {len(trimmed(row.cells, len(names))) for row in rest} == {len(names) + 1}:
+        if {len(strip_empty_cells(row.cells, len(names))) for row in rest} == {len(names) + 1}:
             names = ["", *names]  # R names its rows and not the column that these names are in
-    return Table(tuple(numbered(names)), dialect, before, named)
+    return TableFormat(tuple(unique_column_names(names)), dialect, before, named)
 
 
 def is_number(cell: str) -> bool:
@@ -80,7 +80,7 @@ def _csv(lines: Sequence[str], delimiter: str) -> Dialect:
 
 
 def _unbalanced(lines: Sequence[str], dialect: Dialect) -> int:
-    return sum(row.unbalanced for row in parse(list(lines), dialect, 0, final=False).rows)
+    return sum(row.unbalanced for row in parse_rows(list(lines), dialect, 0, final=False).rows)
 
 
 def _tsv(lines: Sequence[str]) -> Dialect:
@@ -88,7 +88,7 @@ def _tsv(lines: Sequence[str]) -> Dialect:
     plain, quoted = Dialect("\t", quoted=False), Dialect("\t")
     if not any('"' in line for line in lines):
         return plain
-    rows = parse(list(lines), quoted, 0, final=False).rows
+    rows = parse_rows(list(lines), quoted, 0, final=False).rows
     if any(row.unbalanced or len(row.cells) != len(rows[0].cells) for row in rows):
         return plain
     cells = [cell for line in lines for cell in line.rstrip("\r\n").split("\t")]
@@ -96,11 +96,11 @@ def _tsv(lines: Sequence[str]) -> Dialect:
     return quoted if telling or all(cell[:1] == '"' == cell[-1:] for cell in cells) else plain
 
 
-def _is_named(first: Sequence[str], rest: Sequence[Row], wanted: str) -> bool:
+def _is_named(first: Sequence[str], rest: Sequence[TableRow], requested: str) -> bool:
     """Whether the first row of a table names its columns."""
-    if wanted and wanted in numbered(first):
+    if requested and requested in unique_column_names(first):
         return True
-    if any(cell.strip().casefold() in USUAL for cell in first):
+    if any(cell.strip().casefold() in COMMON_NAMES for cell in first):
         return True
     if [cell for cell in first if cell] == [str(number) for number in range(len(first) - (not first[0]))]:
         return True  # pandas' numbers of columns without names

@@ -22,9 +22,9 @@ from importlib.resources import files
 from typing import Any
 
 from core.download.grammar import Grammar
-from core.download.grammar_text import Teller, derivations
-from core.download.grammar_totals import mean_bits, mean_bytes
-from core.download.source import Rows
+from core.download.grammar_expectations import mean_bits, mean_bytes
+from core.download.grammar_generate import Teller, derivations
+from core.download.source_reader import SourceBatch
 from core.events import Event
 from core.recipe.schema import Source
 from core.storage.artifact import Facts, fingerprint
@@ -91,13 +91,13 @@ class Stories:
         self.total: float | None = min(self._bytes, self._documents * expected_bytes())
         self.facts: Facts = {"entropy_bits_per_byte": round(bits_per_byte(), 6)}
 
-    def read(self, position: Facts) -> Iterator[Rows | Event]:
-        """See `Origin.read`."""
+    def read(self, position: Facts) -> Iterator[SourceBatch | Event]:
+        """See `SourceReader.read`."""
         number, told = int(position.get("story", 0)), int(position.get("told", 0))
         for parts in self._batches(number, told):
             number += len(parts)
             told += sum(len(part.text.encode()) for part in parts)
-            yield Rows(batch_of(parts), told, {"story": number, "told": told})
+            yield SourceBatch(batch_of(parts), told, {"story": number, "told": told})
 
     def _batches(self, number: int, told: int) -> Iterator[list[DocumentPart]]:
         parts: list[DocumentPart] = []

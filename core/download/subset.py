@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from core.download.batches import NOTHING, shortened
+from core.download.batches import EMPTY_BATCH, truncate_utf8
 from core.download.discover import NoTextError
 from core.errors import LlmtuiError
 from core.events import Progress
@@ -27,7 +27,7 @@ class SubsetError(LlmtuiError):
     doing = "draw a sample"
 
 
-class Limits:
+class SubsetSelector:
     """Takes documents until the recipe's limits are reached, and remembers across breaks what it has to know.
 
     take="first": the documents in their order as long as they fit; the first that does not ends it. The very first
@@ -165,16 +165,16 @@ class Limits:
 
     def _shortened(self, batch: Any, row: int, room: int) -> Any:
         """One row whose text is cut to at most `room` bytes; none where nothing is left of it."""
-        text = shortened(batch["text"][row].as_buffer().to_pybytes()[: max(0, room)])
+        text = truncate_utf8(batch["text"][row].as_buffer().to_pybytes()[: max(0, room)])
         if not text:
-            return NOTHING
+            return EMPTY_BATCH
         columns = [batch["name"].slice(row, 1), batch["part"].slice(row, 1), pa.array([text.decode()])]
         return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
 
 
 def _joined(batches: list[Any]) -> Any:
     rows = pa.Table.from_batches(batches, schema=SCHEMA).combine_chunks().to_batches()
-    return rows[0] if rows else NOTHING
+    return rows[0] if rows else EMPTY_BATCH
 
 
 def _uniform(seed: int, numbers: Any) -> Any:

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from core.errors import UsageError
 
-USUAL = ("text", "content")
+COMMON_NAMES = ("text", "content")
 """What the text is called nearly everywhere; the first goes before the second."""
 
 _TURN = ("content", "value", "text")
@@ -38,7 +38,7 @@ class InvalidRecordError(Exception):
     """Why a record cannot be read."""
 
 
-class Seen(Struct):
+class ColumnStats(Struct):
     """What was seen of one column in the records looked at."""
 
     texts: int = 0
@@ -56,87 +56,89 @@ class Columns:
     """The columns of some records and what they hold. A path with dots leads into objects and lists."""
 
     def __init__(self) -> None:
-        self.found: dict[str, Seen] = {}
+        self.text_columns: dict[str, ColumnStats] = {}
         """Those that hold text or nothing at all."""
-        self.others: dict[str, None] = {}
+        self.other_columns: dict[str, None] = {}
         """Those that hold something else."""
-        self.itself = Seen()
+        self.record_texts = ColumnStats()
         """Records that are a text themselves."""
         self.records = 0
 
-    def look(self, record: Any) -> None:
+    def add_record(self, record: Any) -> None:
         """Take one more record into account."""
         self.records += 1
         if isinstance(record, dict):
             for name, value in record.items():
-                self._look(name, value, Seen(), _DEPTH)
+                self._add_value(name, value, ColumnStats(), _DEPTH)
         elif isinstance(record, str):
-            _count(self.itself, record)
+            _count(self.record_texts, record)
         elif isinstance(record, list):
             texts = all(item is None or isinstance(item, str) for item in record)
             for number, item in enumerate(record[:_ITEMS]):
                 if not texts:
-                    self._look(str(number), item, Seen(nested=True), _DEPTH)
+                    self._add_value(str(number), item, ColumnStats(nested=True), _DEPTH)
                 elif item:
-                    self.itself.nested = self.itself.listed = True
-                    _count(self.itself, item)
+                    self.record_texts.nested = self.record_texts.listed = True
+                    _count(self.record_texts, item)
 
-    def _look(self, path: str, value: Any, way: Seen, depth: int) -> None:
+    def _add_value(self, path: str, value: Any, way: ColumnStats, depth: int) -> None:
         """way: whether it led into objects and lists so far."""
         if value is None or isinstance(value, str):
-            seen = self.found.get(path)
-            if seen is None:
-                if len(self.found) >= _MOST:
+            stats = self.text_columns.get(path)
+            if stats is None:
+                if len(self.text_columns) >= _MOST:
                     return
-                seen = self.found[path] = Seen(nested=way.nested, listed=way.listed)
+                stats = self.text_columns[path] = ColumnStats(nested=way.nested, listed=way.listed)
             if value:
-                _count(seen, value)
-                seen.nested, seen.listed = seen.nested or way.nested, seen.listed or way.listed
+                _count(stats, value)
+                stats.nested, stats.listed = stats.nested or way.nested, stats.listed or way.listed
         elif isinstance(value, dict) and depth and value:
             for name, inner in value.items():
-                self._look(f"{path}.{name}", inner, Seen(nested=True, listed=way.listed), depth - 1)
+                self._add_value(f"{path}.{name}", inner, ColumnStats(nested=True, listed=way.listed), depth - 1)
         elif isinstance(value, list) and depth and value:
             for item in value[:_ITEMS]:
-                self._look(path, item, Seen(nested=True, listed=True), depth - 1)
-        elif len(self.others) < _MOST:
-            self.others[path] = None
+                self._add_value(path, item, ColumnStats(nested=True, listed=True), depth - 1)
+        elif len(self.other_columns) < _MOST:
+            self.other_columns[path] = None
 
-    def seen(self, column: str | None) -> Seen:
+    def stats(self, column: str | None) -> ColumnStats:
         """What was seen of the column that was chosen, or of what lies inside it."""
         if column is None:
-            return self.itself
-        if column in self.found:
-            return self.found[column]
+            return self.record_texts
+        if column in self.text_columns:
+            return self.text_columns[column]
         path = ".".join(part for part in column.split(".") if not part.isdecimal())
-        inside = [seen for name, seen in self.found.items() if f"{name}.".startswith(f"{path}.")]
-        most = max(inside, key=lambda seen: seen.characters, default=Seen())
-        return Seen(first=most.first, nested=True, listed=path == column)
+        inside = [stats for name, stats in self.text_columns.items() if f"{name}.".startswith(f"{path}.")]
+        most = max(inside, key=lambda stats: stats.characters, default=ColumnStats())
+        return ColumnStats(first=most.first, nested=True, listed=path == column)
 
-    def choose(self, wanted: str, where: str = "", *, alone: bool = False) -> str | None:
+    def choose_column(self, requested: str, where: str = "", *, alone: bool = False) -> str | None:
         """The column to take the text from; None: each record is a text itself.
 
         wanted: what the recipe names, or "". alone: whether they are the fields of a file that is one object.
         Raises TextColumnError.
         """
-        if not self.found and (self.itself.texts or not self.others):
-            return wanted or None
-        others = [name for name in self.others if name not in self.found]
-        holding = {name: seen for name, seen in self.found.items() if seen.texts or name not in self.others}
-        path = ".".join(part for part in wanted.split(".") if not part.isdecimal())
-        if wanted and wanted not in holding and any(f"{name}.".startswith(f"{path}.") for name in holding):
-            return wanted  # one item of a list, or the turns of a conversation
-        return choose(wanted, holding, others, where, long=_LONG_ALONE if alone else _LONG, alone=alone)
+        if not self.text_columns and (self.record_texts.texts or not self.other_columns):
+            return requested or None
+        others = [name for name in self.other_columns if name not in self.text_columns]
+        holding = {
+            name: stats for name, stats in self.text_columns.items() if stats.texts or name not in self.other_columns
+        }
+        path = ".".join(part for part in requested.split(".") if not part.isdecimal())
+        if requested and requested not in holding and any(f"{name}.".startswith(f"{path}.") for name in holding):
+            return requested  # one item of a list, or the turns of a conversation
+        return choose_column(requested, holding, others, where, long=_LONG_ALONE if alone else _LONG, alone=alone)
 
 
-def _count(seen: Seen, text: str) -> None:
-    seen.first = seen.first or beginning(text)
-    seen.texts += 1
-    seen.characters += len(text)
+def _count(stats: ColumnStats, text: str) -> None:
+    stats.first = stats.first or text_excerpt(text)
+    stats.texts += 1
+    stats.characters += len(text)
 
 
-def choose(
-    wanted: str,
-    found: Mapping[str, Seen],
+def choose_column(
+    requested: str,
+    found: Mapping[str, ColumnStats],
     others: Sequence[str] = (),
     where: str = "",
     *,
@@ -149,25 +151,25 @@ def choose(
     long: characters on average below which length says nothing. alone: a name or length has to speak even for the
     only column. Raises TextColumnError with all there are.
     """
-    if wanted and wanted in found:
-        return wanted
+    if requested and requested in found:
+        return requested
     there = "it has " + (", ".join(map(repr, [*found, *others][:20])) or "none")
-    if wanted:
-        what = f"{wanted!r} holds no text" if wanted in others else f"there is no column {wanted!r}; {there}"
+    if requested:
+        what = f"{requested!r} holds no text" if requested in others else f"there is no column {requested!r}; {there}"
         raise TextColumnError(what, where=where, todo="say which: --set source.column=NAME")
-    full = {name: seen for name, seen in found.items() if seen.texts} or dict(found)
+    full = {name: stats for name, stats in found.items() if stats.texts} or dict(found)
     if not full:
         raise TextColumnError(f"no column holds text; {there}", where=where)
-    for usual in USUAL:
-        for name, seen in full.items():
-            if name.casefold() == usual and "." not in name and not seen.nested:
+    for usual in COMMON_NAMES:
+        for name, stats in full.items():
+            if name.casefold() == usual and "." not in name and not stats.nested:
                 return name
     ranked = sorted(full, key=lambda name: -full[name].characters)
-    most, next_most = full[ranked[0]], full[ranked[1]] if len(ranked) > 1 else Seen()
+    most, next_most = full[ranked[0]], full[ranked[1]] if len(ranked) > 1 else ColumnStats()
     is_long = most.characters >= long * max(1, most.texts)
-    flat = max((seen.characters for seen in full.values() if not seen.nested), default=0)
+    flat = max((stats.characters for stats in full.values() if not stats.nested), default=0)
     for name in ranked:
-        if name.rpartition(".")[2].casefold() in USUAL and full[name].characters >= max(1, flat):
+        if name.rpartition(".")[2].casefold() in COMMON_NAMES and full[name].characters >= max(1, flat):
             if alone and not is_long:
                 break
             return name
@@ -214,14 +216,14 @@ def text_in(value: Any, path: Sequence[str]) -> str | None:
     raise InvalidRecordError(f"its {'.'.join(path)!r} is not text" if path else "it is not text")
 
 
-def beginning(text: str) -> str:
+def text_excerpt(text: str) -> str:
     """The first 60 characters of a text, on one line."""
     line = " ".join(text[:240].split())
     line = line.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return line[:60] + ("…" if len(line) > 60 or len(text) > 240 else "")
 
 
-def numbered(names: Sequence[str]) -> list[str]:
+def unique_column_names(names: Sequence[str]) -> list[str]:
     """The names of a table's columns, with one for each that has none or the same as another."""
     result: list[str] = []
     for number, name in enumerate(names, 1):

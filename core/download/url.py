@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from core.download.discover import Found
+from core.download.discover import SourceFile
 from core.download.fetch import fetch
-from core.download.files import Files
-from core.download.source import Rows
+from core.download.file_source import FileSource
+from core.download.source_reader import SourceBatch
 from core.events import Event
 from core.recipe.schema import Source
 from core.sources.catalog import redact_url, resolve_corpus
@@ -27,13 +27,13 @@ class Url:
         self.total: float | None = None
         self.facts: Facts = {}
 
-    def read(self, position: Facts) -> Iterator[Rows | Event]:
-        """See `Origin.read`. Fetching counts its own bytes first.
+    def read(self, position: Facts) -> Iterator[SourceBatch | Event]:
+        """See `SourceReader.read`. Fetching counts its own bytes first.
 
-        Raises UnreachableError and what `Files.read` raises.
+        Raises UnreachableError and what `FileSource.read` raises.
         """
         fetched = yield from fetch(self._url, self._folder)
-        files = Files(self._recipe, [Found(fetched.name, fetched.path, fetched.size, 0)])
+        files = FileSource(self._recipe, [SourceFile(fetched.name, fetched.path, fetched.size, 0)])
         for item in files.read(position):
             self.total, self.facts = files.total, files.facts
             yield item

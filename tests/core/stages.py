@@ -100,13 +100,13 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 SMALL = (
     ("core.processes.progress", "PROGRESS_INTERVAL", 0),
-    ("core.download.reading", "PART_BYTES", 1000),
-    ("core.download.column_batches", "BATCH_BYTES", 1500),
+    ("core.download.text_chunks", "PART_BYTES", 1000),
+    ("core.download.arrow_types", "BATCH_BYTES", 1500),
     ("core.download.hub_files", "DECODE_BYTES", 2000),
     ("core.download.hub_files", "ROW_GROUP_BYTES", 8000),
     ("core.download.hub_files", "BLOCK_BYTES", 4096),
     ("core.download.batches", "BATCH_BYTES", 2000),
-    ("core.download.lines", "BLOCK_BYTES", 1500),
+    ("core.download.line_blocks", "BLOCK_BYTES", 1500),
     ("core.download.parquet", "_BATCH_BYTES", 1500),
     ("core.download.arrow_file", "_SLICE_BYTES", 1500),
     ("core.download", "SHARD_BYTES", 5000),

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core import download
-from core.download import NoTextError, UnreadableError, reading
+from core.download import NoTextError, UnreadableError, text_chunks
 from core.download.compression import FileStream
-from core.download.library import is_table
+from core.download.stdlib_tables import is_table
 from core.events import Event, Progress
 from core.recipe.schema import Source
 from core.sources.catalog import UnknownSourceError, absolute, resolve_corpus, source_name
@@ -239,9 +239,9 @@ def test_parts_of_any_bytes_join_to_their_text(
     path = tmp_path_factory.getbasetemp() / "any-bytes"
     path.write_bytes(data)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reading, "PART_BYTES", size)
+        patch.setattr(text_chunks, "PART_BYTES", size)
         with FileStream(path, len(data)) as stream:
-            pieces = list(reading.read_pieces(stream))
+            pieces = list(text_chunks.read_text_chunks(stream))
     text = data.decode("utf-8", "replace")
     assert "".join(piece.text for piece in pieces) == text.removeprefix("\ufeff")
     assert [piece.last for piece in pieces] == [False] * (len(pieces) - 1) + [True]

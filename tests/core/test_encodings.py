@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.download import compression, encoding, reading
+from core.download import compression, encoding, text_chunks
 from core.download.compression import FileStream
 from core.events import Event
 from tests.core.made import (
@@ -223,12 +223,12 @@ def test_parts_of_any_text_in_any_encoding_join_to_it(
     data = text.encode(name, "replace") if clean else text.encode(name, "ignore") + noise
     path = put(tmp_path_factory.getbasetemp() / "any", PACK[packed](data))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reading, "PART_BYTES", size)
+        patch.setattr(text_chunks, "PART_BYTES", size)
         with FileStream(path, path.stat().st_size, packed.removeprefix(".")) as stream:  # type: ignore[arg-type]
-            pieces = list(reading.read_pieces(stream, name))
+            pieces = list(text_chunks.read_text_chunks(stream, name))
         middle = pieces[len(pieces) // 2]
         with FileStream(path, path.stat().st_size, packed.removeprefix(".")) as stream:  # type: ignore[arg-type]
-            again = [] if middle.last else list(reading.read_pieces(stream, name, middle.end, middle.state))
+            again = [] if middle.last else list(text_chunks.read_text_chunks(stream, name, middle.end, middle.state))
     expected = data.decode(name, "replace")
     assert "".join(piece.text for piece in pieces) == expected.removeprefix("\ufeff")
     assert again == pieces[len(pieces) // 2 + 1 :]

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from core.download import NoTextError, TextColumnError, TooManyInvalidRecordsError, lines
+from core.download import NoTextError, TextColumnError, TooManyInvalidRecordsError, line_blocks
 from core.download.formats import Format, format_of, name_for
 from core.events import Event
 from tests.core.made import (
@@ -271,8 +271,8 @@ def test_rows_with_a_wrong_number_of_cells_or_nul_bytes_are_broken(tmp_path: Pat
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv"])
 def test_a_record_too_long_to_hold_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    monkeypatch.setattr(lines, "BLOCK_BYTES", 100)
-    monkeypatch.setattr(lines, "RECORD_BYTES", 1000)
+    monkeypatch.setattr(line_blocks, "BLOCK_BYTES", 100)
+    monkeypatch.setattr(line_blocks, "RECORD_BYTES", 1000)
     texts = ["before", "x" * 5000, "y" * 500, "after"]
     data = as_json_lines(texts) if kind == "jsonl" else as_table(texts)
     artifact = make(tmp_path / "out", downloading(put(tmp_path / f"a.{kind}", data)))
@@ -284,8 +284,8 @@ def test_a_record_too_long_to_hold_is_passed_over(tmp_path: Path, monkeypatch: p
 def test_a_quote_that_is_never_closed_swallows_no_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_bytes: int
 ) -> None:
-    monkeypatch.setattr(lines, "RECORD_BYTES", record_bytes)
-    monkeypatch.setattr(lines, "BLOCK_BYTES", 50)
+    monkeypatch.setattr(line_blocks, "RECORD_BYTES", record_bytes)
+    monkeypatch.setattr(line_blocks, "BLOCK_BYTES", 50)
     rows = "".join(f"{n},row {n}\n" for n in range(100))
     path = put(tmp_path / "a.csv", 'id,text\n0,"never closed\n' + rows)
     events: list[Event] = []

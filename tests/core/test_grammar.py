@@ -9,8 +9,8 @@ from itertools import product
 import pytest
 
 from core.download.grammar import Grammar
-from core.download.grammar_text import Teller, derivations
-from core.download.grammar_totals import mean_bits, mean_bytes
+from core.download.grammar_expectations import mean_bits, mean_bytes
+from core.download.grammar_generate import Teller, derivations
 from tests.core.derived import everything
 from tests.core.prefix_free import clashes
 

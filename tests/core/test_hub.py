@@ -21,10 +21,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.download import column_batches, download, hub_client, identify, reading
+from core.download import arrow_types, download, hub_client, identify, text_chunks
 from core.download.hub import Hub, HubError
 from core.download.hub_errors import redact
-from core.download.source import Rows
+from core.download.source_reader import SourceBatch
 from core.events import Event, Note, Progress
 from core.recipe.schema import Source
 from core.sources import corpora
@@ -73,7 +73,7 @@ def text(path: Path, content: str) -> Path:
 
 
 def lines(file: int, rows: int = 200) -> list[str]:
-    """Rows of 0 to 100 characters, no two alike."""
+    """SourceBatch of 0 to 100 characters, no two alike."""
     return [f"file {file} row {row} " + "x" * (row * 37 % 90) for row in range(rows)]
 
 
@@ -323,7 +323,7 @@ def test_a_break_in_the_middle_of_a_file_does_not_fetch_its_beginning_again(
     hub: HubStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small_shards(monkeypatch)
-    monkeypatch.setattr(reading, "PART_BYTES", 2**20)
+    monkeypatch.setattr(text_chunks, "PART_BYTES", 2**20)
     monkeypatch.setattr("core.download.SHARD_BYTES", 100_000)
     noise = [random.Random(row).randbytes(10_000).hex() for row in range(100)]
     file = parquet(tmp_path / "r" / "train.parquet", noise, group=5)  # type: ignore[arg-type]
@@ -431,7 +431,7 @@ def test_progress_is_told_while_the_hub_is_silent_and_stopping_does_not_hang(
     hub.fail("GET .*resolve.*train-00001", "stall")
     items = Hub(Source(corpus="hf:me/plain")).read({})
     said = [item for item in itertools.islice(items, 9) if not isinstance(item, Note)]
-    assert isinstance(said[0], Rows | Progress) and isinstance(said[-1], Progress)
+    assert isinstance(said[0], SourceBatch | Progress) and isinstance(said[-1], Progress)
     assert said[-1].total == sum(file.stat().st_size for file in (tmp_path / "r").rglob("*.parquet"))
     items.close()  # type: ignore[attr-defined]
     assert not [thread for thread in threading.enumerate() if thread.name == "ahead"], "it would wait for a minute"
@@ -443,7 +443,7 @@ def test_nothing_is_asked_for_any_more_after_it_was_closed(
     small_shards(monkeypatch)
     hub.add("me/plain", three_files(tmp_path / "r"))
     items = Hub(Source(corpus="hf:me/plain")).read({})
-    assert any(isinstance(item, Rows) for item in items)
+    assert any(isinstance(item, SourceBatch) for item in items)
     items.close()  # type: ignore[attr-defined]
     seen = len(hub.requests)
     time.sleep(0.3)
@@ -456,7 +456,7 @@ def test_progress_follows_the_bytes_of_the_data_files(
     small_shards(monkeypatch)
     hub.add("me/plain", three_files(tmp_path / "r"))
     origin = Hub(Source(corpus="hf:me/plain"))
-    rows = [item for item in origin.read({}) if isinstance(item, Rows)]
+    rows = [item for item in origin.read({}) if isinstance(item, SourceBatch)]
     total = sum(file.stat().st_size for file in (tmp_path / "r").rglob("*.parquet"))
     assert origin.total == rows[-1].done == total
     read = 0
@@ -596,7 +596,7 @@ def test_a_process_that_was_stopped_while_the_hub_is_silent_ends_well(hub: HubSt
     hub.add("me/plain", three_files(tmp_path / "r"))
     hub.fail("GET .*train-00001", "stall")
     script = (
-        "import sys; from core.download.hub import Hub, Rows; from core.recipe.schema import Source;"
+        "import sys; from core.download.hub import Hub, SourceBatch; from core.recipe.schema import Source;"
         "items = Hub(Source(corpus='hf:me/plain')).read({}); found = [next(items) for _ in range(7)];"
         "sys.argv[1:] and items.close()"
     )
@@ -623,10 +623,10 @@ def test_a_card_cannot_send_us_elsewhere(hub: HubStandIn, tmp_path: Path) -> Non
 @given(rows=st.lists(st.none() | st.text(max_size=60), max_size=30), size=st.integers(4, 60), data=st.data())
 def test_rows_cut_anywhere_are_the_same_rows(rows: list[str | None], size: int, data: st.DataObject) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(column_batches, "BATCH_BYTES", size * 2)
-        patch.setattr(reading, "PART_BYTES", size)
+        patch.setattr(arrow_types, "BATCH_BYTES", size * 2)
+        patch.setattr(text_chunks, "PART_BYTES", size)
         column = pa.array(rows, pa.string())
-        cuts = list(column_batches.cut_rows(column, "f", 100, 0, 0))
+        cuts = list(arrow_types.cut_rows(column, "f", 100, 0, 0))
         texts: dict[str, str] = {}
         for cut in cuts:
             for name, _, part in zip(*(values.to_pylist() for values in cut.batch.columns), strict=True):
@@ -635,7 +635,7 @@ def test_rows_cut_anywhere_are_the_same_rows(rows: list[str | None], size: int, 
         assert texts == {f"f:{101 + n}": row for n, row in enumerate(rows) if row is not None}
         start = data.draw(st.integers(0, len(cuts)))
         row, part = (cuts[start - 1].row, cuts[start - 1].part) if start else (0, 0)
-        again = list(column_batches.cut_rows(column, "f", 100, row, part))
+        again = list(arrow_types.cut_rows(column, "f", 100, row, part))
         assert [cut.batch.to_pylist() for cut in again] == [cut.batch.to_pylist() for cut in cuts[start:]]
 
 

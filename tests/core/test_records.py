@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from core.download import NoTextError, TextColumnError, TruncatedFileError, UnreadableError, json_layout, sniff
-from core.download.json_layout import Values
+from core.download.json_layout import RecordLines
 from core.download.text_column import InvalidRecordError, text_in
 from core.events import Event, Progress, decode, encode
 from tests.core.made import FORMATS, as_zstd, documents, put, read
@@ -143,13 +143,13 @@ class Dripping:
 def test_records_are_the_same_wherever_the_text_is_cut(value: Any, inside: Any, step: int) -> None:
     expected = value["data"]["rows"] if "data" in value else list(value.values()) if isinstance(value, dict) else value
     for indent in (None, 2):
-        stream = Values(Dripping(json.dumps(value, indent=indent).encode(), step), inside)
+        stream = RecordLines(Dripping(json.dumps(value, indent=indent).encode(), step), inside)
         found = stream.read(10**6).split(b"\n")
         assert [json.loads(line) for line in found if line.strip()] == expected and not stream.damage
 
 
 def test_a_long_array_is_read_a_little_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json_layout, "BEGINNING", 500)
+    monkeypatch.setattr(json_layout, "HEAD_BYTES", 500)
     path = put(tmp_path / "a.json", json.dumps([{"id": 1, "text": "x" * 2000}, *ROWS], indent=1))
     assert read(path, tmp_path / "out") == ["x" * 2000, *TEXTS]
 
@@ -158,7 +158,7 @@ def test_a_long_array_is_read_a_little_at_a_time(tmp_path: Path, monkeypatch: py
 def test_a_column_far_behind_the_beginning_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, titles: list[Any]
 ) -> None:
-    monkeypatch.setattr(json_layout, "BEGINNING", 100)
+    monkeypatch.setattr(json_layout, "HEAD_BYTES", 100)
     columns = {"title": dict(enumerate(titles)), "text": dict(enumerate(TEXTS))}
     path = put(tmp_path / "a.json", json.dumps(columns))
     assert read(path, tmp_path / "out") == TEXTS

@@ -18,8 +18,8 @@ import pytest
 import core.download
 from core.download import stories
 from core.download.grammar import Pick
-from core.download.grammar_text import Teller, derivations
-from core.download.source import Rows
+from core.download.grammar_generate import Teller, derivations
+from core.download.source_reader import SourceBatch
 from core.download.stories import Stories, grammar, log2_probability, story
 from core.events import CleaningReport, Event
 from core.recipe.schema import Source
@@ -93,11 +93,13 @@ def test_a_download_broken_off_anywhere_goes_on_to_the_same(tmp_path: Path, monk
 def test_from_each_position_the_same_rows_follow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stories, "_BATCH", 3000)
     origin = Stories(Source(corpus="stories", seed=3, max_documents=40))
-    rows = [item for item in origin.read({}) if isinstance(item, Rows)]
+    rows = [item for item in origin.read({}) if isinstance(item, SourceBatch)]
     assert len(rows) > 9
     for index, item in enumerate(rows):
         following = list(origin.read(item.position))
-        assert [row.batch for row in following if isinstance(row, Rows)] == [row.batch for row in rows[index + 1 :]]
+        assert [row.batch for row in following if isinstance(row, SourceBatch)] == [
+            row.batch for row in rows[index + 1 :]
+        ]
 
 
 # --- text as the other stages want it ---
@@ -249,7 +251,7 @@ def test_a_number_of_stories_is_taken_at_its_word(tmp_path: Path) -> None:
     assert names == [f"story-{number:07d}" for number in range(123)]
     assert Stories(Source(corpus="stories", max_documents=10**6)).total == pytest.approx(10**6 * BYTES)
     both = Source(corpus="stories", max_documents=50, max_bytes=10_000)
-    assert sum(row.batch.num_rows for row in Stories(both).read({}) if isinstance(row, Rows)) < 10
+    assert sum(row.batch.num_rows for row in Stories(both).read({}) if isinstance(row, SourceBatch)) < 10
 
 
 def test_without_a_limit_there_are_16_mib() -> None:

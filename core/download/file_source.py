@@ -10,12 +10,12 @@ import pyarrow.compute as pc
 from msgspec.structs import asdict
 
 from core.download import sniff
-from core.download.arrow_file import without_lists
-from core.download.batches import Place, Step
-from core.download.discover import Found, NoTextError, UnreadableError, list_source
+from core.download.arrow_file import skip_dataset_metadata
+from core.download.batches import DocumentBatch, FilePosition
+from core.download.discover import NoTextError, SourceFile, UnreadableError, list_files
 from core.download.formats import format_of
-from core.download.sniff import Looked, look
-from core.download.source import Rows
+from core.download.sniff import SniffedFile, sniff_file
+from core.download.source_reader import SourceBatch
 from core.download.text_column import TextColumnError
 from core.errors import LlmtuiError
 from core.events import Event, Note
@@ -43,7 +43,7 @@ class TruncatedFileError(LlmtuiError):
     doing = "read the source"
 
 
-class _Position(Place, kw_only=True):
+class _Position(FilePosition, kw_only=True):
     """Where the next documents come from, and what was met before them."""
 
     file: int = 0
@@ -64,11 +64,11 @@ class _Position(Place, kw_only=True):
     inside: int = 0
     """Line ends inside quoted cells."""
 
-    def place(self) -> Place:
+    def place(self) -> FilePosition:
         """The place in the file, as it is now."""
-        return Place(offset=self.offset, line=self.line, part=self.part, state=self.state)
+        return FilePosition(offset=self.offset, line=self.line, part=self.part, state=self.state)
 
-    def add(self, step: Step, of_records: bool) -> None:
+    def add(self, step: DocumentBatch, of_records: bool) -> None:
         """Move behind what was read, and count it."""
         self.go_on(step.place)
         self.replaced, self.empty = self.replaced + step.replaced, self.empty + step.empty
@@ -77,28 +77,28 @@ class _Position(Place, kw_only=True):
         if of_records:
             self.documents += pc.sum(pc.equal(step.batch["part"], 0)).as_py() or 0
 
-    def go_on(self, place: Place) -> None:
+    def go_on(self, place: FilePosition) -> None:
         """Move to another place in the file."""
         self.offset, self.line, self.part, self.state = place.offset, place.line, place.part, place.state
 
 
-class Files:
+class FileSource:
     """Every file of a source: one document each, or one for each record in it."""
 
-    def __init__(self, recipe: Source, found: list[Found] | None = None) -> None:
+    def __init__(self, recipe: Source, found: list[SourceFile] | None = None) -> None:
         """Look at what there is. found: the files, where they are not what the recipe names.
 
         Raises UnknownSourceError, UnreadableError, NoTextError.
         """
         self._recipe = recipe
-        self._found = without_lists(list_source(recipe.corpus) if found is None else found, recipe.split)
+        self._source_file = skip_dataset_metadata(list_files(recipe.corpus) if found is None else found, recipe.split)
         self.total: float | None = None
         self.facts: Facts = {}
         self._repaired: dict[str, str] = {}
         """Files in which something meant nothing, and their encodings, since the reading began or went on."""
 
-    def read(self, position: Facts) -> Iterator[Rows | Event]:
-        """See `Origin.read`.
+    def read(self, position: Facts) -> Iterator[SourceBatch | Event]:
+        """See `SourceReader.read`.
 
         Raises UnreadableError, NoTextError, TextColumnError, TooManyInvalidRecordsError, TruncatedFileError,
         EncodingError.
@@ -118,28 +118,30 @@ class Files:
                     at.add(step, each.of_records)
                     if step.replaced:
                         self._repaired[each.file.name] = each.encoding
-                    for bad in step.bad[: max(0, _SHOWN - before)]:
-                        yield Note(level="warning", text=f"{each.file.name}:{bad.line} is passed over: {bad.why}")
+                    for invalid in step.invalid[: max(0, _SHOWN - before)]:
+                        yield Note(
+                            level="warning", text=f"{each.file.name}:{invalid.line} is passed over: {invalid.why}"
+                        )
                     if at.broken > self._recipe.max_broken:
-                        bad = step.bad[min(self._recipe.max_broken - before, len(step.bad) - 1)]
-                        raise self._too_many(f"{each.file.name}:{bad.line}: {bad.why}")
+                        invalid = step.invalid[min(self._recipe.max_broken - before, len(step.invalid) - 1)]
+                        raise self._too_many(f"{each.file.name}:{invalid.line}: {invalid.why}")
                     self._count(at, refused)
-                    yield Rows(step.batch, done + step.consumed, asdict(at))
-            except UnreadableError as trouble:
+                    yield SourceBatch(step.batch, done + step.consumed, asdict(at))
+            except UnreadableError as error:
                 at.damaged += 1
-                yield Note(level="warning", text=f"{each.file.name} could not be read to its end: {trouble.what}")
+                yield Note(level="warning", text=f"{each.file.name} could not be read to its end: {error.what}")
             if not each.refused:
                 _check_length(each.file)
             at.file = index + 1
-            at.go_on(Place())
+            at.go_on(FilePosition())
             done += 0 if each.refused else each.file.size
         self._count(at, refused)
         yield from _about_records(at)
         yield from _about_repairs(at, self._repaired)
 
     def _count(self, at: _Position, refused: int) -> None:
-        told = {"broken": at.broken, "empty": at.empty}
-        self.facts = {"skipped": refused + at.damaged, **{name: count for name, count in told.items() if count}}
+        counts = {"broken": at.broken, "empty": at.empty}
+        self.facts = {"skipped": refused + at.damaged, **{name: count for name, count in counts.items() if count}}
 
     def _too_many(self, where: str) -> TooManyInvalidRecordsError:
         limit = self._recipe.max_broken
@@ -149,18 +151,18 @@ class Files:
             todo="repair the file, or let more pass: --set source.max_broken=NUMBER",
         )
 
-    def _survey(self) -> Generator[Event, None, list[Looked]]:
+    def _survey(self) -> Generator[Event, None, list[SniffedFile]]:
         """How each file is to be read. Raises UnreadableError, NoTextError, TextColumnError."""
         meter = ProgressMeter(None, "documents")
-        files: list[Looked] = []
+        files: list[SniffedFile] = []
         lacking: TextColumnError | None = None
-        for file in self._found:
+        for file in self._source_file:
             try:
-                files.append(look(file, self._recipe))
-            except TextColumnError as trouble:
-                lacking = lacking or trouble
-                todo = "" if self._recipe.column or not trouble.todo else f" ({trouble.todo})"
-                files.append(Looked(file, format_of(file.name), trouble.what + todo))
+                files.append(sniff_file(file, self._recipe))
+            except TextColumnError as error:
+                lacking = lacking or error
+                todo = "" if self._recipe.column or not error.todo else f" ({error.todo})"
+                files.append(SniffedFile(file, format_of(file.name), error.what + todo))
             yield from meter.advance(1)
         asked_for = bool(self._recipe.column)
         if lacking is not None and all(each.refused or (asked_for and not each.of_records) for each in files):
@@ -169,7 +171,7 @@ class Files:
         return files
 
 
-def _check(corpus: str, files: list[Looked]) -> None:
+def _check(corpus: str, files: list[SniffedFile]) -> None:
     """Raise UnreadableError or NoTextError when there is nothing to go on with."""
     good = [each for each in files if not each.refused]
     todo = "name a text file or a folder with text files in it"
@@ -185,11 +187,11 @@ def _check(corpus: str, files: list[Looked]) -> None:
         raise NoTextError("there is no text in it, only empty files", where=corpus, todo=todo)
 
 
-def _about(files: list[Looked]) -> Iterator[Note]:
+def _about(files: list[SniffedFile]) -> Iterator[Note]:
     """What is left out, and what was assumed about the rest, each kind once with the first files it concerns."""
     refused: dict[str, list[str]] = defaultdict(list)
     encodings: dict[str, list[str]] = defaultdict(list)
-    columns: dict[tuple[str | None, tuple[str, ...]], list[Looked]] = defaultdict(list)
+    columns: dict[tuple[str | None, tuple[str, ...]], list[SniffedFile]] = defaultdict(list)
     unnamed: list[str] = []
     for each in files:
         if each.refused:
@@ -214,7 +216,7 @@ def _about(files: list[Looked]) -> Iterator[Note]:
         yield Note(level="warning", text=f"{text}; if it holds names: --set source.header=true")
 
 
-def _about_column(column: str | None, there: tuple[str, ...], files: list[Looked]) -> str:
+def _about_column(column: str | None, there: tuple[str, ...], files: list[SniffedFile]) -> str:
     names = [each.file.name for each in files]
     if column is None:
         what = "each record a text itself"
@@ -227,7 +229,7 @@ def _about_column(column: str | None, there: tuple[str, ...], files: list[Looked
     return f"{_count(names)} with {what}: {_list(names)}" + (f"; it begins: {first!r}" if first else "")
 
 
-def _check_length(file: Found) -> None:
+def _check_length(file: SourceFile) -> None:
     """Raise TruncatedFileError where a file became shorter after it was listed: its end was not read."""
     try:
         size = file.path.stat().st_size

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from core.download import reading
-from core.download.batches import cut
+from core.download import text_chunks
+from core.download.batches import split_document
 from core.storage.documents import SCHEMA
 
 BATCH_BYTES = 4 * 2**20
@@ -26,29 +26,29 @@ class Cut(NamedTuple):
     part: int
 
 
-def is_text(kind: pa.DataType) -> bool:
+def is_text_type(kind: pa.DataType) -> bool:
     """Whether a column of this type holds text."""
     kind = _plain(kind)
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
-def is_bytes(kind: pa.DataType) -> bool:
+def is_binary_type(kind: pa.DataType) -> bool:
     """Whether a column of this type holds bytes, which may be text that nobody has called so."""
     kind = _plain(kind)
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
 
 
-def may_hold_text(kind: pa.DataType) -> bool:
+def may_contain_text(kind: pa.DataType) -> bool:
     """Whether there may be text in a column of this type, or inside its lists and objects."""
     kind = _plain(kind)
     if pa.types.is_struct(kind):
-        return any(may_hold_text(kind.field(number).type) for number in range(kind.num_fields))
+        return any(may_contain_text(kind.field(number).type) for number in range(kind.num_fields))
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        return may_hold_text(kind.value_type)
-    return is_text(kind) or is_bytes(kind)
+        return may_contain_text(kind.value_type)
+    return is_text_type(kind) or is_binary_type(kind)
 
 
-def spread(batch: pa.RecordBatch, rows: int) -> Iterator[pa.RecordBatch]:
+def sample_rows(batch: pa.RecordBatch, rows: int) -> Iterator[pa.RecordBatch]:
     """About so many rows of a batch, from all over it, each by itself: Arrow takes none out of string views."""
     for row in range(0, batch.num_rows, max(1, batch.num_rows // rows)):
         yield batch.slice(row, 1)
@@ -60,7 +60,7 @@ def _plain(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
-def repaired(column: pa.Array) -> tuple[pa.Array, int]:
+def to_valid_utf8(column: pa.Array) -> tuple[pa.Array, int]:
     """The column as UTF-8 strings, and in how many places bytes that are none were replaced by U+FFFD."""
     if column.type != pa.string():
         column = column.cast(pa.string(), safe=False)
@@ -85,13 +85,13 @@ def cut_rows(column: pa.Array, file: str, first: int, row: int, part: int) -> It
     while begin < rows:
         before = ends[begin - 1] if begin else 0
         end = max(int(np.searchsorted(ends, before + BATCH_BYTES, "right")), begin + 1)
-        if ends[begin] - before > reading.PART_BYTES:
+        if ends[begin] - before > text_chunks.PART_BYTES:
             end = begin + 1
             if first + end > row:
                 yield from _parts(column[begin], file, first + begin, part if first + begin == row else 0)
         else:
             # a long row stands alone, in parts
-            long = np.flatnonzero(np.diff(ends[begin:end], prepend=before) > reading.PART_BYTES)
+            long = np.flatnonzero(np.diff(ends[begin:end], prepend=before) > text_chunks.PART_BYTES)
             end = begin + int(long[0]) if len(long) else end
             if first + end > row:
                 skip = max(row - first - begin, 0)
@@ -115,7 +115,7 @@ def _batch(texts: pa.Array, file: str, first: int) -> pa.RecordBatch:
 def _parts(text: pa.Scalar, file: str, row: int, start: int) -> Iterator[Cut]:
     data = text.as_buffer()
     end = 0
-    for number, batch in enumerate(cut(f"{file}:{row + 1}", data)):
+    for number, batch in enumerate(split_document(f"{file}:{row + 1}", data)):
         end += len(batch.column("text")[0].as_buffer())
         if number >= start:
             yield Cut(batch, row, number + 1) if end < len(data) else Cut(batch, row + 1, 0)

@@ -12,7 +12,7 @@ RECORD_BYTES = 32 * 2**20
 """A longer record is not held in memory: it counts as broken."""
 
 
-class Block(NamedTuple):
+class LineBlock(NamedTuple):
     """Some whole lines."""
 
     data: bytes
@@ -25,7 +25,7 @@ class Block(NamedTuple):
     too_long: bool = False
 
 
-def blocks(stream: ByteStream, start: int = 0, lines: int = 0) -> Generator[Block, int | None, None]:
+def read_blocks(stream: ByteStream, start: int = 0, lines: int = 0) -> Generator[LineBlock, int | None, None]:
     """The lines of a stream from offset `start`, which is the beginning of line `lines` (from 0).
 
     What is sent in is how many bytes at the end of the block, whole lines, are to begin the next one. The last line
@@ -41,22 +41,22 @@ def blocks(stream: ByteStream, start: int = 0, lines: int = 0) -> Generator[Bloc
         if last and not stream.damage:
             end = len(data)
         if end:
-            end -= (yield Block(data[:end], start, start + end, lines)) or 0
+            end -= (yield LineBlock(data[:end], start, start + end, lines)) or 0
             start, lines = start + end, lines + data.count(b"\n", 0, end)
             waiting = data[end:]
         elif len(data) > RECORD_BYTES:
-            passed, behind = len(data), lines + data.count(b"\n") + 1
+            passed, after = len(data), lines + data.count(b"\n") + 1
             del data
             waiting = b""
             while (piece := stream.read(BLOCK_BYTES)) and (end := piece.find(b"\n") + 1) == 0:
                 passed += len(piece)
-                yield Block(b"", start, start, lines)
+                yield LineBlock(b"", start, start, lines)
             passed += end if piece else 0
             waiting = piece[end:]
-            yield Block(b"", start, start + passed, lines, too_long=True)
-            start, lines = start + passed, behind
+            yield LineBlock(b"", start, start + passed, lines, too_long=True)
+            start, lines = start + passed, after
         else:
             waiting = data
-            yield Block(b"", start, start, lines)
+            yield LineBlock(b"", start, start, lines)
         if last and stream.damage:
             return

@@ -12,7 +12,7 @@ PART_BYTES = 4 * 2**20
 """A longer document is cut into parts."""
 
 
-class Piece(NamedTuple):
+class TextChunk(NamedTuple):
     """One part of a text."""
 
     text: str
@@ -25,9 +25,9 @@ class Piece(NamedTuple):
     last: bool
 
 
-def read_pieces(
+def read_text_chunks(
     stream: ByteStream, encoding: str = "utf-8", start: int = 0, state: int = 0, *, where: str = ""
-) -> Iterator[Piece]:
+) -> Iterator[TextChunk]:
     """The text of a stream from offset `start`, where a piece ended, made from at most 4 MiB a piece.
 
     A piece ends with a line, or where there is no line end in 4 MiB, with a character. An empty stream has one
@@ -46,4 +46,4 @@ def read_pieces(
         text = piece.text.removeprefix("\ufeff") if start == 0 else piece.text
         waiting, state = data[piece.used :], piece.state
         start += piece.used
-        yield Piece(text, piece.replaced, start, state, last)
+        yield TextChunk(text, piece.replaced, start, state, last)

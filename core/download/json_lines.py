@@ -10,36 +10,46 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from core.download import lines
-from core.download.batches import KEPT, NOTHING, Bad, Place, Step, batches_of, steps
+from core.download import line_blocks
+from core.download.batches import (
+    EMPTY_BATCH,
+    MAX_REPORTED,
+    DocumentBatch,
+    FilePosition,
+    InvalidRecord,
+    make_batches,
+    skip_emitted,
+)
 from core.download.compression import ByteStream
-from core.download.json_layout import parse
-from core.download.lines import blocks
+from core.download.json_layout import parse_json
+from core.download.line_blocks import read_blocks
 from core.download.text_column import InvalidRecordError, text_in
 
 BOM = b"\xef\xbb\xbf"
-TOO_LONG = f"it is longer than {lines.RECORD_BYTES // 2**20} MiB"
+TOO_LONG = f"it is longer than {line_blocks.RECORD_BYTES // 2**20} MiB"
 
 
 def read_json_lines(
-    name: str, stream: ByteStream, field: str | None, at: Place, *, nested: bool = False
-) -> Iterator[Step]:
+    name: str, stream: ByteStream, field: str | None, at: FilePosition, *, nested: bool = False
+) -> Iterator[DocumentBatch]:
     """The texts at `field` of one JSON value a line; a line that is a string is a text itself.
 
     field: a path, see `text_in`; None: every line is a text. nested: whether it leads into objects or lists.
     Documents are named `name:line`. Raises UnreadableError.
     """
     decoder, text_of = _decoder(field, nested)
-    for block in blocks(stream, at.offset, at.line):
-        behind = Place(offset=block.end, line=block.lines + block.data.count(b"\n") + block.too_long)
+    for block in read_blocks(stream, at.offset, at.line):
+        after = FilePosition(offset=block.end, line=block.lines + block.data.count(b"\n") + block.too_long)
         if not block.data:
-            bad = (Bad(block.lines + 1, TOO_LONG),) if block.too_long else ()
-            yield Step(NOTHING, behind, stream.consumed, records=len(bad), broken=len(bad), bad=bad)
+            invalid = (InvalidRecord(block.lines + 1, TOO_LONG),) if block.too_long else ()
+            yield DocumentBatch(
+                EMPTY_BATCH, after, stream.consumed, records=len(invalid), broken=len(invalid), invalid=invalid
+            )
             continue
         data = block.data.removeprefix(BOM) if block.start == 0 else block.data
-        start = Place(offset=block.start, line=block.lines, part=at.part if block.start == at.offset else 0)
+        start = FilePosition(offset=block.start, line=block.lines, part=at.part if block.start == at.offset else 0)
         count = data.count(b"\n") + (not data.endswith(b"\n"))
-        said = Step(NOTHING, behind, 0)
+        counts = DocumentBatch(EMPTY_BATCH, after, 0)
         try:
             texts: list[str | None] = list(map(text_of, decoder.decode_lines(data)))
             # blank lines would shift the numbers
@@ -47,21 +57,28 @@ def read_json_lines(
         except (ValueError, RecursionError, InvalidRecordError):
             numbers = None
         if numbers is None:
-            waiting = Step(NOTHING, start, stream.consumed)
-            texts, numbers, said = yield from _one_by_one(data, field, decoder, text_of, waiting, said)
-        yield from given(name, texts, numbers, said, start, stream.consumed)
+            waiting = DocumentBatch(EMPTY_BATCH, start, stream.consumed)
+            texts, numbers, counts = yield from _one_by_one(data, field, decoder, text_of, waiting, counts)
+        yield from texts_to_batches(name, texts, numbers, counts, start, stream.consumed)
 
 
-def given(
-    name: str, texts: list[str | None], numbers: np.ndarray[Any, Any], said: Step, start: Place, consumed: float
-) -> Iterator[Step]:
+def texts_to_batches(
+    name: str,
+    texts: list[str | None],
+    numbers: np.ndarray[Any, Any],
+    counts: DocumentBatch,
+    start: FilePosition,
+    consumed: float,
+) -> Iterator[DocumentBatch]:
     """The steps that hand out `texts`, without those that are empty."""
-    said = said._replace(records=len(texts) + said.broken)
+    counts = counts._replace(records=len(texts) + counts.broken)
     kept = np.fromiter(map(bool, texts), dtype=bool, count=len(texts))
     if not kept.all():
-        said = said._replace(empty=len(texts) - int(kept.sum()))
+        counts = counts._replace(empty=len(texts) - int(kept.sum()))
         texts, numbers = [text for text in texts if text], numbers[kept]
-    return steps(batches_of(name, numbers, pa.array(texts, pa.string())), start, said.place, consumed, said)
+    return skip_emitted(
+        make_batches(name, numbers, pa.array(texts, pa.string())), start, counts.place, consumed, counts
+    )
 
 
 def _decoder(field: str | None, nested: bool) -> tuple[msgspec.json.Decoder[Any], Callable[[Any], str | None]]:
@@ -80,16 +97,16 @@ def _one_by_one(
     field: str | None,
     decoder: msgspec.json.Decoder[Any],
     text_of: Callable[[Any], str | None],
-    waiting: Step,
-    said: Step,
-) -> Generator[Step, None, tuple[list[str | None], np.ndarray[Any, Any], Step]]:
-    """The texts of the lines that can be read, their numbers, and `said` with what is wrong with the others.
+    waiting: DocumentBatch,
+    counts: DocumentBatch,
+) -> Generator[DocumentBatch, None, tuple[list[str | None], np.ndarray[Any, Any], DocumentBatch]]:
+    """The texts of the lines that can be read, their numbers, and `counts` with what is wrong with the others.
 
     waiting: yielded now and then, as there may be a million lines in a few MiB.
     """
     texts: list[str | None] = []
     numbers: list[int] = []
-    bad: list[Bad] = []
+    invalid: list[InvalidRecord] = []
     replaced = broken = 0
     for number, line in enumerate(data.split(b"\n"), waiting.place.line + 1):
         if number % 2**13 == 0:
@@ -103,13 +120,17 @@ def _one_by_one(
                 text, changed = _patiently(line, field)
             except InvalidRecordError as error:
                 broken += 1
-                if broken <= KEPT:
-                    bad.append(Bad(number, str(error)))
+                if broken <= MAX_REPORTED:
+                    invalid.append(InvalidRecord(number, str(error)))
                 continue
             replaced += changed
         texts.append(text)
         numbers.append(number)
-    return texts, np.asarray(numbers, dtype=np.int64), said._replace(broken=broken, bad=tuple(bad), replaced=replaced)
+    return (
+        texts,
+        np.asarray(numbers, dtype=np.int64),
+        counts._replace(broken=broken, invalid=tuple(invalid), replaced=replaced),
+    )
 
 
 def _patiently(line: bytes, field: str | None) -> tuple[str | None, int]:
@@ -118,7 +139,7 @@ def _patiently(line: bytes, field: str | None) -> tuple[str | None, int]:
     Python writes NaN and lone surrogates into JSON, and some programs bytes that are not UTF-8.
     """
     try:
-        record = parse(line)
+        record = parse_json(line)
     except RecursionError:
         raise InvalidRecordError("it is nested too deeply") from None
     except ValueError as error:
