@@ -72,7 +72,7 @@ def cases(number: int, seed: int) -> Iterator[Case]:
             activation=pick.choice(("gelu", "swiglu", "relu2")),
             qk_norm=pick.choice((False, True)),
             bias=pick.choice((False, True)),
-            tied_head=pick.choice((False, True)),
+            tie_embeddings=pick.choice((False, True)),
             dropout=pick.choice((0.0, 0.0, 0.1)),
         )
         sequences = pick.randint(1, 12)

@@ -159,7 +159,7 @@ class Steps:
             self.model,
             self._optimizers,
             reduce_gradients(self.model, loss.nats, self._ids.numel(), ProcessGroup()),
-            Train().clip,
+            Train().grad_clip,
         )
         clock.turn(REST)
         return time.perf_counter() - began

@@ -153,7 +153,7 @@ def interleaved(watch: Watch, turns: list[Turn]) -> type[Trainer]:
                     self.model,
                     self.optimizers,
                     reduce_gradients(self.model, nats, batch.count, ProcessGroup()),
-                    self.recipe.train.clip,
+                    self.recipe.train.grad_clip,
                 )
             return time.perf_counter() - began
 

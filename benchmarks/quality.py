@@ -37,7 +37,7 @@ AS_NANOGPT = {
     "model.positions": "learned",
     "model.norm": "layer",
     "model.activation": "gelu",
-    "model.tied_head": "true",
+    "model.tie_embeddings": "true",
     "train.optimizer": "adamw",
     "train.batch_size": 12,
     "train.steps": 2000,

@@ -197,7 +197,7 @@ def preset(name: str, seconds: str) -> dict[str, float]:
             passed = time.perf_counter()
             sums = reduce_gradients(model, nats, examples.count, group)
             added = time.perf_counter()
-            optimizer_step(model, made, sums, recipe.train.clip)
+            optimizer_step(model, made, sums, recipe.train.grad_clip)
             now = time.perf_counter()
             took.append((now - began, passed - ready, now - added, ready - began + added - passed))
     medians = [1000 * float(median) for median in np.median(took[2:], axis=0)]

@@ -13,10 +13,10 @@ import msgspec
 
 from core.checkpoints import checkpoint_paths
 from core.events import Event, GeneratedSample, Progress, StageFinished, StageSkipped, StageStarted
+from core.init.check import find_weights
+from core.init.weights import check_initial_weights
 from core.jobs.prepare import Stage, prepare, run_stage
 from core.model.device import Device, keep_memory
-from core.model.init_check import look
-from core.model.init_weights import look_ahead
 from core.model.weights import load_model
 from core.preprocess import compression_baselines
 from core.recipe.schema import Recipe
@@ -59,8 +59,8 @@ def _data(recipe: Recipe, workspace: Workspace, run: Path) -> Generator[Event, C
     """The tokens to train on."""
     folders = checkpoint_paths(run / "checkpoints")
     if not folders:
-        yield from look_ahead(recipe, workspace)
-        folders = [found] if (found := look(recipe, workspace)) else []
+        yield from check_initial_weights(recipe, workspace)
+        folders = [found] if (found := find_weights(recipe, workspace)) else []
     pattern = pattern_of(folders if recipe.tokenize.vocabulary == "bpe" else ())
     prepared = yield from prepare(recipe, workspace, pattern=pattern)
     yield from compression_baselines.measure(prepared.clean)

@@ -81,7 +81,7 @@ def test_what_cannot_change_is_refused_before_anything_is_started(
 ) -> None:
     run = left(workspace, tiny("train.steps=100"), "stopped")
     before = (run.path / "run.json").read_bytes()
-    assert command_line(["resume", "--set", override, "--set", "train.clip=0.5"]) == 2
+    assert command_line(["resume", "--set", override, "--set", "train.grad_clip=0.5"]) == 2
     assert told in capsys.readouterr().err
     assert (run.path / "run.json").read_bytes() == before
     assert run.state() is State.STOPPED
@@ -127,7 +127,7 @@ def test_what_may_change_is_in_the_recipe_of_the_next_attempt(workspace: Workspa
         "train.patience=4",
         "train.weight_decay=0.1",
         "train.evaluate_every=7",
-        "train.keep=5",
+        "train.keep_checkpoints=5",
         'sample.prompts=["Once"]',
     ]
     assert [found.field for found in change(run, overrides)] == [
@@ -138,7 +138,7 @@ def test_what_may_change_is_in_the_recipe_of_the_next_attempt(workspace: Workspa
         "train.schedule",
         "train.weight_decay",
         "train.evaluate_every",
-        "train.keep",
+        "train.keep_checkpoints",
         "sample.prompts",
     ]
     now = reread(run)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from core.events import AttemptEnded, AttemptStarted, Event, Progress, StageFinished, StageStarted
+from core.init.resolve import resolve_init
 from core.recipe.file import load
-from core.recipe.init_spec import resolve_init
 from core.runs.control import ask_pause
 from core.runs.directory import Run, State, find_run
 from core.storage.files import write_atomic

@@ -122,8 +122,8 @@ class FileSource:
                         yield Note(
                             level="warning", text=f"{each.file.name}:{invalid.line} is passed over: {invalid.why}"
                         )
-                    if at.broken > self._recipe.max_broken:
-                        invalid = step.invalid[min(self._recipe.max_broken - before, len(step.invalid) - 1)]
+                    if at.broken > self._recipe.max_invalid_records:
+                        invalid = step.invalid[min(self._recipe.max_invalid_records - before, len(step.invalid) - 1)]
                         raise self._too_many(f"{each.file.name}:{invalid.line}: {invalid.why}")
                     self._count(at, refused)
                     yield SourceBatch(step.batch, done + step.consumed, asdict(at))
@@ -144,11 +144,11 @@ class FileSource:
         self.facts = {"skipped": refused + at.damaged, **{name: count for name, count in counts.items() if count}}
 
     def _too_many(self, where: str) -> TooManyInvalidRecordsError:
-        limit = self._recipe.max_broken
+        limit = self._recipe.max_invalid_records
         return TooManyInvalidRecordsError(
             f"more than {limit:,} records in it cannot be read",
             where=where,
-            todo="repair the file, or let more pass: --set source.max_broken=NUMBER",
+            todo="repair the file, or let more pass: --set source.max_invalid_records=NUMBER",
         )
 
     def _survey(self) -> Generator[Event, None, list[SniffedFile]]:

@@ -16,7 +16,7 @@ from core.recipe.schema import Model
 def embedding_rows(shape: Model, vocabulary: int) -> int:
     """Rows of the embedding and of the head: the vocabulary, the mark of what is hidden, padding."""
     used = vocabulary + (shape.objective == "masked")
-    return -(-used // shape.vocabulary_multiple) * shape.vocabulary_multiple
+    return -(-used // shape.pad_vocabulary_multiple) * shape.pad_vocabulary_multiple
 
 
 def attention_widths(shape: Model) -> tuple[int, int]:
@@ -63,7 +63,7 @@ def tensors(shape: Model, vocabulary: int) -> dict[str, tuple[int, ...]]:
         found["wpe.weight"] = (shape.block_size, width)
     found |= {f"h.{layer}.{name}": size for layer in range(shape.n_layer) for name, size in block.items()}
     found |= norm("ln_f")
-    if not shape.tied_head:
+    if not shape.tie_embeddings:
         found["lm_head.weight"] = (rows, width)
     return found
 
@@ -92,7 +92,7 @@ def parameters(shape: Model, vocabulary: int) -> ParameterCounts:
         attention=layers * attention,
         feed_forward=layers * feed_forward,
         norms=(2 * layers + 1) * norm,
-        output=0 if shape.tied_head else rows * width,
+        output=0 if shape.tie_embeddings else rows * width,
     )
 
 

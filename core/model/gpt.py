@@ -129,7 +129,7 @@ class GPT(nn.Module):
         self.h = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.ln_f = Norm(config)
         self.lm_head = Linear(config.n_embd, rows, bias=False)
-        if config.tied_head:
+        if config.tie_embeddings:
             self.lm_head.weight = self.wte.weight
         self._init_weights()
 
@@ -150,7 +150,7 @@ class GPT(nn.Module):
                 nn.init.zeros_(parameter)
             elif config.zero_init and name.startswith("h."):
                 nn.init.normal_(parameter, std=config.n_embd**-0.5)
-            elif config.zero_init and name == "wte.weight" and not config.tied_head:
+            elif config.zero_init and name == "wte.weight" and not config.tie_embeddings:
                 nn.init.normal_(parameter, std=0.5)
             else:
                 residual = name.endswith("c_proj.weight")

@@ -63,7 +63,7 @@ class Objective:
             return next_token(windows)
         seed = self._recipe.seed
         if self._recipe.mask == "fixed":
-            ratio = self._recipe.mask_share
+            ratio = self._recipe.mask_ratio
             return bert_masking(windows, self._mask_token_id, ratio, seed=seed, step=step, indices=indices)
         return diffusion_masking(windows, self._mask_token_id, seed=seed, step=step, indices=indices)
 

@@ -45,7 +45,7 @@ def description(model: GPT) -> bytes:
 def weights(model: GPT) -> dict[str, Tensor]:
     """The tensors of model.safetensors, those the model trains, not copies. A tied head is there only once."""
     tensors = {name: tensor.detach() for name, tensor in model.state_dict().items()}
-    if model.config.tied_head:
+    if model.config.tie_embeddings:
         del tensors["lm_head.weight"]
     return tensors
 
@@ -86,11 +86,11 @@ def load_weights(model: GPT, directory: Path) -> None:
         tensors = load_file(directory / "model.safetensors")
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"model.safetensors cannot be read ({error})", where=str(directory)) from None
-    if model.config.tied_head:
+    if model.config.tie_embeddings:
         tensors["lm_head.weight"] = tensors.get("wte.weight", torch.empty(0))
     try:
         model.load_state_dict(tensors, assign=model.device.type == "meta")
     except RuntimeError as error:
         raise WeightsError(f"the weights do not fit the model: {error}", where=str(directory)) from None
-    if model.config.tied_head:
+    if model.config.tie_embeddings:
         model.lm_head.weight = model.wte.weight

@@ -36,11 +36,11 @@ def is_empty(measure: Measure, _recipe: Preprocess) -> bool:
 
 
 def is_too_short(measure: Measure, recipe: Preprocess) -> bool:
-    return measure[0] < recipe.shortest
+    return measure[0] < recipe.min_characters
 
 
 def is_too_long(measure: Measure, recipe: Preprocess) -> bool:
-    return measure[0] > recipe.longest
+    return measure[0] > recipe.max_characters
 
 
 def is_not_text(measure: Measure, recipe: Preprocess) -> bool:

@@ -122,14 +122,14 @@ STEPS = {
             "too_short",
             "too little to learn from",
             filter=DocumentFilter(document_filters.count_characters, document_filters.is_too_short),
-            parameters=("shortest",),
+            parameters=("min_characters",),
             nanoseconds=0.1,
         ),
         StepSpec(
             "too_long",
             "dumps and logs rather than texts",
             filter=DocumentFilter(document_filters.count_characters, document_filters.is_too_long),
-            parameters=("longest",),
+            parameters=("max_characters",),
             nanoseconds=0.1,
         ),
         StepSpec(

@@ -35,7 +35,7 @@ from msgspec import Struct
 from core import __version__
 from core.errors import BusyError, DiskError, LlmtuiError, UsageError, did_you_mean
 from core.events import AttemptEnded, AttemptStarted
-from core.model.init_check import look
+from core.init.check import find_weights
 from core.parsing import ParseError, parse, parse_json, read_json
 from core.recipe.schema import Recipe
 from core.runs.curves import Curves
@@ -153,7 +153,7 @@ class Run:
         begun with.
         """
         check_name(recipe.name)
-        look(recipe, workspace)
+        find_weights(recipe, workspace)
         now = time.time()
         stamp = datetime.datetime.fromtimestamp(now).strftime("%Y%m%d-%H%M%S")
         path = workspace.runs / f"{stamp}-{recipe.name}-{secrets.token_hex(2)}"

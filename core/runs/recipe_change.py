@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
 from core.errors import UsageError
+from core.init.resolve import Resolver
 from core.plural import plural
 from core.recipe.file import load
 from core.runs.directory import Run, State
+from core.storage.workspace import Workspace
 from core.train.resume_compat import RecipeChange, recipe_changes, reject_forbidden
 from core.train.schedule import progress
 
@@ -18,13 +20,14 @@ class RecipeChangeError(UsageError):
     doing = "go on with a run that is done"
 
 
-def change(run: Run, overrides: Iterable[str]) -> list[RecipeChange]:
+def change(run: Run, overrides: Iterable[str], note: Callable[[str], None] = lambda _: None) -> list[RecipeChange]:
     """Let the next attempt at `run` follow its recipe with `overrides`, `section.field=value` each; what is different.
 
     Raises RecipeError, ResumeConflictError for a field that must stay, RecipeChangeError for a finished run that
     would end at once, RunActiveError, DiskError. The run is as it was then.
     """
-    recipe = load(base=msgspec.to_builtins(run.recipe, str_keys=True), overrides=overrides)
+    base = msgspec.to_builtins(run.recipe, str_keys=True)
+    recipe = load(base=base, overrides=overrides, init=Resolver(Workspace()), note=note)
     found = recipe_changes(run.recipe, recipe)
     reject_forbidden(found, run.id)
     summary = run.summary()

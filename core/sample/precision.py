@@ -109,7 +109,7 @@ def convert_weights(model: GPT, precision: Precision, *, parameters: int) -> str
             parent, _, own_name = name.rpartition(".")
             layer = Int8Linear(module) if precision == "int8" else _half_linear(module, precision, name)
             setattr(model.get_submodule(parent), own_name, layer)
-    if model.config.tied_head and precision != "int8":
+    if model.config.tie_embeddings and precision != "int8":
         model.wte.weight = model.lm_head.weight
     elif precision != "int8":
         model.wte.weight = nn.Parameter(model.wte.weight.to(getattr(torch, precision)), requires_grad=False)

@@ -201,7 +201,7 @@ def _seconds_of_update(model: GPT, optimizers: Sequence[Optimizer], recipe: Reci
     before = [parameter.detach().clone() for parameter in model.parameters()]
 
     def update() -> None:
-        torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.train.clip or math.inf)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.train.grad_clip or math.inf)
         for optimizer in optimizers:
             optimizer.step()
 

@@ -28,7 +28,7 @@ def non_finite_error(
         f"loss {totals.loss:g} and gradient norm {totals.grad_norm:g} at step {step:,}, first in {tensor}",
         where=f"learning rate {lr:.2g}",
         kept=f"the weights were not touched; {kept}",
-        todo=f"{cause}; try --set train.lr={lr / 3:.1g}, or train.step_back = true",
+        todo=f"{cause}; try --set train.lr={lr / 3:.1g}, or train.rollback_on_nan = true",
     )
 
 

@@ -17,7 +17,7 @@ FIXED = {
     "train.batch_size": "the position in the text is counted in batches of that size",
     "train.seed": "the order of the text depends on it",
     "train.mask": "it would be another task",
-    "train.mask_share": "it would be another task",
+    "train.mask_ratio": "it would be another task",
     "train.optimizer": "its state is of that optimizer",
     "train.groups": "the optimizer state is of those groups",
     "train.evaluate_tokens": "losses on slices of another size cannot be compared",

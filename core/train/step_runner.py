@@ -61,7 +61,7 @@ class StepRunner:
         if not totals.finite:
             lr = factor * recipe.lr
             raise non_finite_error(self._model, batch, totals, step=state.step + 1, lr=lr, kept=kept())
-        optimizer_step(self._model, self._optimizers, totals, recipe.clip)
+        optimizer_step(self._model, self._optimizers, totals, recipe.grad_clip)
         self.seconds = time.monotonic() - began
         state.step += 1
         state.tokens += recipe.batch_size * self._recipe.model.block_size

@@ -13,9 +13,9 @@ import torch
 
 from core.errors import LlmtuiError, is_out_of_memory
 from core.events import Event, ModelInfo, Note, Resumed
+from core.init.weights import load_initial_weights
 from core.model.device import Device
 from core.model.gpt import GPT
-from core.model.init_weights import start_from
 from core.model.memory import saved
 from core.model.objectives import Objective
 from core.plural import plural
@@ -84,7 +84,7 @@ class Trainer:
         dtype, muon_dtype = (group.broadcast_text(_name(kind)) for kind in (device.dtype, device.muon))
         device = msgspec.structs.replace(device, dtype=getattr(torch, dtype), muon=getattr(torch, muon_dtype))
         self._inputs = TrainingInputs(recipe, tokens, training_fingerprint(recipe, tokens))
-        self._checkpointer = AsyncCheckpointer(directory, recipe.train.keep)
+        self._checkpointer = AsyncCheckpointer(directory, recipe.train.keep_checkpoints)
         self.vocabulary = Vocabulary.load(tokens.path / "vocabulary.json")
         # an invalid sampling setting is reported now, not at the first sample
         TokenSampler(recipe.sample.sampling(), self.vocabulary.size)
@@ -302,7 +302,7 @@ class Trainer:
             if damaged:
                 yield Note(level="warning", text="no checkpoint is whole: the training begins anew")
             if self._group.is_main:
-                yield from start_from(self.recipe.model, self.model, self.vocabulary, Workspace())
+                yield from load_initial_weights(self.recipe.model, self.model, self.vocabulary, Workspace())
             self._group.broadcast(self.model.parameters())
             return False
         changes = changes_since_checkpoint(checkpoint, self.recipe, self._inputs.tokens)
@@ -328,7 +328,7 @@ class Trainer:
         """
         self._checkpointer.settle()
         newest = self._group.all_gather(self._checkpointer.step)[0][0]
-        if not self.recipe.train.step_back or self.state.rate_factor < 1 or newest < 0:
+        if not self.recipe.train.rollback_on_nan or self.state.rate_factor < 1 or newest < 0:
             raise error
         self.model.zero_grad(set_to_none=True)
         if not (yield from self._resume()):

@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 
 from core.errors import UsageError, did_you_mean
 from core.parsing import ParseError, read_json, read_toml
-from core.recipe.file import allowed
+from core.recipe.fields import allowed
 from core.storage.files import write_atomic
 
 

@@ -21,7 +21,7 @@ from core.errors import DiskError
 from core.events import CheckpointSaved, Evaluation, Event, Metric, Note, Resumed
 from core.jobs.prepare import prepare
 from core.model.memory import saved
-from core.recipe.file import fields
+from core.recipe.fields import fields
 from core.recipe.schema import Group, Recipe, Train
 from core.storage.artifact import Artifact, seal
 from core.storage.workspace import Workspace
@@ -123,7 +123,7 @@ def test_training_goes_on_from_the_newest_whole_checkpoint_and_clears_the_damage
 ) -> None:
     weights = two / "step-00000030" / "model.safetensors"
     weights.write_bytes(flipped(weights.read_bytes(), 8000))
-    recipe = make("train.steps=40", "train.keep=2")
+    recipe = make("train.steps=40", "train.keep_checkpoints=2")
     said = train(Trainer(recipe, tokens, two, CPU), lambda metric: (SaveCheckpoint(),) if metric.step == 25 else None)
     assert any("step-00000030: model.safetensors has changed" in note for note in remarks(said))
     assert next(of(Resumed, said)).step == 20
@@ -180,7 +180,7 @@ def test_retention_leaves_a_newer_versions_checkpoint_alone(two: Path) -> None:
 
 
 def test_the_newest_checkpoints_and_the_best_are_kept(make: Make, tokens: Artifact, tmp_path: Path) -> None:
-    recipe = make("train.steps=60", "train.lr=0.02", "train.checkpoint_every=5", "train.keep=2")
+    recipe = make("train.steps=60", "train.lr=0.02", "train.checkpoint_every=5", "train.keep_checkpoints=2")
     train(Trainer(recipe, tokens, tmp_path, CPU))
     assert steps_in(tmp_path)[-2:] == [55, 60]
     assert len(steps_in(tmp_path)) <= 3
@@ -427,12 +427,12 @@ def test_a_write_that_fails_half_way_is_skipped_and_warned_of_and_leaves_nothing
 
 
 def test_what_may_change_does_and_is_said(two: Path, make: Make, tokens: Artifact) -> None:
-    trainer = Trainer(make("train.steps=50", "train.lr=0.004", "train.clip=0.5"), tokens, two, CPU)
+    trainer = Trainer(make("train.steps=50", "train.lr=0.004", "train.grad_clip=0.5"), tokens, two, CPU)
     said = train(trainer)
     assert remarks(said) == [
         "train.steps 40 → 50 from step 30 on",
         "train.lr 0.008 → 0.004 from step 30 on",
-        "train.clip 1.0 → 0.5 from step 30 on",
+        "train.grad_clip 1.0 → 0.5 from step 30 on",
     ]
     assert [metric.step for metric in of(Metric, said)] == list(range(31, 51))
     assert max(metric.lr for metric in of(Metric, said)) < 0.004

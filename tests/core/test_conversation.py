@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.recipe.file import RecipeError, load
+from core.recipe.checks import RecipeError
+from core.recipe.file import load
 from core.recipe.sampling import Sampling
 from core.recipe.schema import Chat
 from core.runs import transcript

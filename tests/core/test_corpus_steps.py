@@ -143,7 +143,7 @@ def test_lines_of_removed_documents_condemn_none(tmp_path: Path) -> None:
     ]
     parts += [DocumentPart(f"{n}", 0, program(n)) for n in range(30)]
     documents = corpus(tmp_path / "d", [parts[:1], parts[1:2], parts[2:]])
-    texts, _ = cleaned(tmp_path / "c", documents, "too_long", "duplicate_lines", longest=4000)
+    texts, _ = cleaned(tmp_path / "c", documents, "too_long", "duplicate_lines", max_characters=4000)
     assert texts["copy"] == LICENCE and texts["first"] == "end\n" and "long" not in texts
 
 
@@ -246,7 +246,7 @@ def test_after_breaks_between_all_phases_the_result_is_the_same(
     mixed: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     small_shards(monkeypatch)
-    recipe = Preprocess(steps=EVERYTHING, window=3, passage=500, shortest=50)
+    recipe = Preprocess(steps=EVERYTHING, window=3, passage=500, min_characters=50)
     whole = make(tmp_path / "whole", preprocessing(mixed, recipe))
     after = 3 + seed
     while break_off(tmp_path / "broken", preprocessing(mixed, recipe), after):
@@ -255,7 +255,7 @@ def test_after_breaks_between_all_phases_the_result_is_the_same(
 
 
 def test_the_report_of_all_steps_adds_up(mixed: Artifact, tmp_path: Path) -> None:
-    _, report = cleaned(tmp_path / "c", mixed, *EVERYTHING, window=3, passage=500, shortest=50)
+    _, report = cleaned(tmp_path / "c", mixed, *EVERYTHING, window=3, passage=500, min_characters=50)
     assert report.before.bytes - report.after.bytes == sum(step.bytes for step in report.steps)
     assert [step.step for step in report.steps] == list(EVERYTHING)
     assert report.steps[1] == StepEffect(step="empty", changed=0, removed=12, bytes=24)

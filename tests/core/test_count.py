@@ -17,7 +17,7 @@ from core.recipe.file import load
 from core.recipe.schema import Model
 
 GPT2 = load(preset="gpt2").model
-BOOK = msgspec.structs.replace(GPT2, tied_head=False, qkv_bias=False)
+BOOK = msgspec.structs.replace(GPT2, tie_embeddings=False, qkv_bias=False)
 
 
 @st.composite
@@ -37,8 +37,8 @@ def shapes(draw: st.DrawFn) -> Model:
         qk_norm=draw(st.booleans()),
         bias=draw(st.booleans()),
         qkv_bias=draw(st.sampled_from((None, False, True))),
-        tied_head=draw(st.booleans()),
-        vocabulary_multiple=draw(st.sampled_from((1, 7, 64))),
+        tie_embeddings=draw(st.booleans()),
+        pad_vocabulary_multiple=draw(st.sampled_from((1, 7, 64))),
     )
 
 
@@ -84,7 +84,7 @@ def test_parts_of_the_books_model_are_those_it_gives() -> None:
     one = parameters(msgspec.structs.replace(BOOK, n_layer=1), 50257)
     assert one.feed_forward == 4_722_432  # Raschka, exercise 4.1
     assert one.attention == 2_360_064
-    tied = msgspec.structs.replace(BOOK, tied_head=True)
+    tied = msgspec.structs.replace(BOOK, tie_embeddings=True)
     assert parameters(tied, 50257).total == 124_412_160  # Raschka, chapter 4
     assert parameters(tied, 50257).output == 0
 
@@ -99,7 +99,7 @@ def test_flops_are_those_of_nanogpts_notebook() -> None:
 
 
 def test_padding_is_counted_and_a_masked_model_has_a_row_more() -> None:
-    assert embedding_rows(Model(vocabulary_multiple=64), 50257) == 50304
+    assert embedding_rows(Model(pad_vocabulary_multiple=64), 50257) == 50304
     assert embedding_rows(Model(objective="masked"), 256) == 257
 
 

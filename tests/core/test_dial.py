@@ -7,7 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from core.recipe.file import RecipeError, load
+from core.recipe.checks import RecipeError
+from core.recipe.file import load
 from core.recipe.scaling import dialled
 from core.recipe.schema import Model, Train
 
@@ -44,7 +45,7 @@ def test_what_the_same_layer_gives_counts_more_than_the_dial_and_lower_layers_le
     recipe = load(preset="modern", file=file)
     assert (recipe.model.n_layer, recipe.model.n_embd, recipe.model.n_head) == (5, 384, 6)
     assert (recipe.train.lr, recipe.train.batch_size) == (0.001, 16)
-    assert recipe.model.vocabulary_multiple == 64  # what the dial does not set stays
+    assert recipe.model.pad_vocabulary_multiple == 64  # what the dial does not set stays
     higher = load(preset="modern", file=file, overrides=["model.depth=4", "train.batch_size=3"])
     assert (higher.model.n_layer, higher.train.lr, higher.train.batch_size) == (4, 0.008, 3)
     assert load(overrides=["model.n_layer=2", "model.depth=6"]).model.n_layer == 2  # in whatever order

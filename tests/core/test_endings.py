@@ -83,14 +83,14 @@ def test_numbers_that_are_none_stop_the_training_before_the_weights_are_touched(
         train(trainer, poison(trainer, 25))
     assert "step 26, first in the weights h.0.mlp.c_fc.weight" in caught.value.what
     assert "step 20" in caught.value.kept
-    assert "train.step_back" in caught.value.todo
+    assert "train.rollback_on_nan" in caught.value.todo
     assert all(p.isfinite().all() for n, p in trainer.model.named_parameters() if n != "h.0.mlp.c_fc.weight")
 
 
 def test_a_step_back_is_taken_once_at_half_the_rate_which_a_resumed_training_keeps(
     tiny: Make, tokens: Artifact, tmp_path: Path
 ) -> None:
-    recipe = tiny("train.steps=60", "train.step_back=true", "train.schedule=constant", "train.warmup=0")
+    recipe = tiny("train.steps=60", "train.rollback_on_nan=true", "train.schedule=constant", "train.warmup=0")
     trainer, said, times = Trainer(recipe, tokens, tmp_path, CPU), list[Event](), list[int]()
 
     def once(metric: Metric) -> tuple[Stop, ...] | None:
@@ -114,7 +114,7 @@ def test_a_step_back_is_taken_once_at_half_the_rate_which_a_resumed_training_kee
 
 
 def test_without_a_checkpoint_there_is_no_step_back(tiny: Make, tokens: Artifact, tmp_path: Path) -> None:
-    trainer = Trainer(tiny("train.steps=40", "train.step_back=true"), tokens, tmp_path, CPU)
+    trainer = Trainer(tiny("train.steps=40", "train.rollback_on_nan=true"), tokens, tmp_path, CPU)
     with pytest.raises(NonFiniteError) as caught:
         train(trainer, poison(trainer, 5))
     assert "no checkpoint had been saved yet" in caught.value.kept

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from core.init.tensors import convert_gpt2, copy_into
 from core.model.gpt import GPT, MLP, SelfAttention
-from core.model.tensors import fill, from_gpt2
 from core.recipe.file import load
 from core.recipe.schema import Model
 from core.sample.kv_decoder import KVDecoder
@@ -43,14 +43,14 @@ def count(shape: Model, vocabulary: int = 50257, positions: bool = True) -> int:
 def test_gpt2_has_as_many_parameters_as_others_count() -> None:
     assert count(GPT2) == 124_439_808  # llm.c num_parameters; openai-community/gpt2
     assert count(PLAIN) == 124_337_664  # nanoGPT transformer_sizing.ipynb
-    padded = msgspec.structs.replace(PLAIN, vocabulary_multiple=64)
+    padded = msgspec.structs.replace(PLAIN, pad_vocabulary_multiple=64)
     assert count(padded, positions=False) == 123_587_328  # nanoGPT prints 123.59M
 
 
 def test_the_books_model_has_as_many_parameters_as_the_book_counts() -> None:
     assert count(BOOK) == 163_009_536  # chapter 4
     assert count(msgspec.structs.replace(BOOK, block_size=256)) == 162_419_712  # chapter 5
-    assert count(msgspec.structs.replace(BOOK, tied_head=True)) == 124_412_160  # chapter 4
+    assert count(msgspec.structs.replace(BOOK, tie_embeddings=True)) == 124_412_160  # chapter 4
     assert f"{4 * count(BOOK) / 2**20:.2f}" == "621.83"  # MB in float32, chapter 4
     sizes = {kind: sum(p.numel() for p in kind(BOOK).parameters()) for kind in (MLP, SelfAttention)}
     assert sizes == {MLP: 4_722_432, SelfAttention: 2_360_064}  # exercise 4.1
@@ -66,7 +66,7 @@ def test_the_books_model_has_as_many_parameters_as_the_book_counts() -> None:
 )
 def test_the_larger_ones_have_as_many_as_exercise_4_2_counts(preset: str, untied: int, tied: int) -> None:
     shape = msgspec.structs.replace(load(preset=preset).model, qkv_bias=False)
-    assert count(msgspec.structs.replace(shape, tied_head=False)) == untied
+    assert count(msgspec.structs.replace(shape, tie_embeddings=False)) == untied
     assert count(shape) == tied
 
 
@@ -94,7 +94,7 @@ def test_palms_estimate_is_nanogpts() -> None:
         return 6 * count(shape, positions=False) + 12 * shape.n_layer * shape.n_embd * shape.block_size
 
     assert 1024 * palm(PLAIN) == 875_062_886_400  # transformer_sizing.ipynb
-    assert palm(msgspec.structs.replace(PLAIN, vocabulary_multiple=64)) == 854_770_176  # estimate_mfu, a token
+    assert palm(msgspec.structs.replace(PLAIN, pad_vocabulary_multiple=64)) == 854_770_176  # estimate_mfu, a token
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_shakespeares_characters_cost_an_untrained_model_what_nanogpt_prints() -
 def books(shape: Model) -> GPT:
     """The book's untrained model, its weights through the table that published ones go through."""
     model = laid_out(shape).to_empty(device="cpu").eval()
-    fill(model, from_gpt2(drawn(shape, 50257).items()), tokens=50257, where="the book")
+    copy_into(model, convert_gpt2(drawn(shape, 50257).items()), tokens=50257, where="the book")
     return model
 
 

@@ -75,7 +75,7 @@ def test_the_tokens_asked_for_are_those_a_causal_model_is_asked_for(recipe: Trai
 
 def test_berts_shares_are_80_10_and_10() -> None:
     text = windows(4000)
-    examples = Objective(Train(mask="fixed", mask_share=0.15), mask_token_id=MASK)(text, step=0, indices=range(4000))
+    examples = Objective(Train(mask="fixed", mask_ratio=0.15), mask_token_id=MASK)(text, step=0, indices=range(4000))
     there, tokens = asked(examples), text[:, 1:]
     assert there.sum(1).tolist() == [6] * 4000  # 15 % of 40
     assert examples.count == 6 * 4000
@@ -94,7 +94,7 @@ def test_berts_shares_are_80_10_and_10() -> None:
 
 
 def test_even_the_smallest_share_asks_for_one_token() -> None:
-    objective = Objective(Train(mask="fixed", mask_share=1e-6), mask_token_id=MASK)
+    objective = Objective(Train(mask="fixed", mask_ratio=1e-6), mask_token_id=MASK)
     examples = objective(windows(9, 3), step=0, indices=range(9))
     assert asked(examples).sum(1).tolist() == [1] * 9
 

@@ -230,9 +230,9 @@ def test_broken_lines_are_counted_shown_and_passed_over(tmp_path: Path) -> None:
 def test_more_broken_records_than_allowed_are_an_error_that_names_the_place(tmp_path: Path) -> None:
     path = put(tmp_path / "a.jsonl", BROKEN_JSON)
     with pytest.raises(TooManyInvalidRecordsError, match="more than 2 records") as trouble:
-        read(path, tmp_path / "out", max_broken=2)
-    assert trouble.value.where.startswith("a.jsonl:11: ") and "source.max_broken" in trouble.value.todo
-    assert len(read(path, tmp_path / "out", max_broken=5)) == 4
+        read(path, tmp_path / "out", max_invalid_records=2)
+    assert trouble.value.where.startswith("a.jsonl:11: ") and "source.max_invalid_records" in trouble.value.todo
+    assert len(read(path, tmp_path / "out", max_invalid_records=5)) == 4
 
 
 def test_only_the_first_broken_records_are_shown_one_by_one(tmp_path: Path) -> None:

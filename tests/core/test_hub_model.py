@@ -13,15 +13,15 @@ from safetensors.torch import save_file
 
 from core.download import hub_client
 from core.download.hub_errors import HubError
-from core.download.hub_model import download_weights, weight_headers
 from core.events import Evaluation, Event, Note, Progress, Resumed, StageStarted
+from core.init.gpt2 import TRANSPOSED
+from core.init.hub import download_weights, weight_headers
+from core.init.safetensors_header import read_headers
+from core.init.spec import InitError
 from core.model.count import tensors
 from core.model.device import Device
-from core.model.init_check import TURNED
 from core.pipeline import pipeline
 from core.recipe.file import load
-from core.recipe.model_config import InitError
-from core.recipe.safetensors_header import contents
 from core.recipe.schema import Recipe
 from core.storage.artifact import Artifact
 from core.storage.workspace import Workspace
@@ -141,7 +141,7 @@ def test_a_repository_with_only_a_pickle_is_refused_before_it_is_fetched(hub: Hu
 def test_looking_fetches_the_beginnings_of_the_weights_alone(hub: HubStandIn, tmp_path: Path) -> None:
     folder, found = made(weight_headers("me/small", "main"))
     assert (folder / "config.json").is_file()
-    assert found == contents(sorted((tmp_path / "repository").glob("*.safetensors")))
+    assert found == read_headers(sorted((tmp_path / "repository").glob("*.safetensors")))
     assert found["transformer.h.1.mlp.c_fc.weight"].size == (64, 256)
     headers = [int.from_bytes(data[:8], "little") + 8 for data in weights(tmp_path / "repository").values()]
     assert hub.sent(r"\.safetensors$") == sum(headers)
@@ -168,7 +168,7 @@ def test_a_model_of_the_hub_that_does_not_fit_is_refused_before_the_first_stage(
     shape = {"n_layer": 2, "n_head": 2, "n_embd": 64, "n_positions": 8, "vocab_size": 50257, "model_type": "gpt2"}
     (folder / "config.json").write_text(json.dumps(shape | change))
     form = msgspec.structs.replace(load(preset="gpt2").model, n_layer=2, n_head=2, n_embd=64, block_size=8)
-    named = {name: size[::-1] if TURNED.match(name) else size for name, size in tensors(form, 50257).items()}
+    named = {name: size[::-1] if TRANSPOSED.match(name) else size for name, size in tensors(form, 50257).items()}
     save_file({name: torch.zeros(size) for name, size in named.items()}, folder / "model.safetensors")
     hub.add("me/other", folder)
     asked = {name: value for name, value in change.items() if name in ("n_layer", "n_embd")}
@@ -202,10 +202,10 @@ def test_a_training_begins_with_the_weights_and_resumes_without_them(
     hub: HubStandIn, tmp_path: Path, workspace: Workspace, corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There is no room for 50,257 entries here: the vocabulary of the weights is taken to be the one learned."""
-    monkeypatch.setattr("core.model.init_weights.AS_GPT2", ("bpe",))
-    monkeypatch.setattr("core.recipe.init_spec.AS_GPT2", ("bpe", "gpt2"))
+    monkeypatch.setattr("core.init.weights.GPT2_VOCABULARIES", ("bpe",))
+    monkeypatch.setattr("core.init.compat.GPT2_VOCABULARIES", ("bpe", "gpt2"))
     shape = ("n_layer=2", "n_head=2", "n_embd=64", "block_size=8", "positions=learned", "norm=layer", "bias=true")
-    form = ("activation=gelu", "qk_norm=false", "tied_head=true", "init=hf:me/small")
+    form = ("activation=gelu", "qk_norm=false", "tie_embeddings=true", "init=hf:me/small")
     small = ("tokenize.size=300", "train.evaluate_tokens=8")  # one window, the first
     recipe = recipe_of(corpus, *small, *(f"model.{field}" for field in (*shape, *form)))
     run = tmp_path / "run"

@@ -11,9 +11,9 @@ import pytest
 import torch
 from msgspec.structs import replace
 
+from core.init.tensors import convert_gpt2, copy_into
 from core.model.gpt import GPT
 from core.model.inference import inference
-from core.model.tensors import fill, from_gpt2
 from core.recipe.file import load
 from core.recipe.schema import Model
 from core.sample.beam_search import Beam, NotCausalError, beam_search
@@ -117,7 +117,7 @@ def test_beams_are_those_of_transformers() -> None:
         theirs.transformer.wte.weight.mul_(25)
     shape = load(preset="gpt2").model
     model = GPT(replace(shape, n_layer=2, n_head=2, n_embd=16, block_size=length), size).eval()
-    fill(model, from_gpt2(theirs.state_dict().items()), tokens=size, where="transformers")
+    copy_into(model, convert_gpt2(theirs.state_dict().items()), tokens=size, where="transformers")
     early, prompt = 0, [5, 7, 9]
     for width, penalty in ((1, 1.0), (3, 1.0), (5, 0.0), (4, 2.0)):
         for end in end_of(beam_search(model, prompt, num_beams=1, tokens=10, stop_tokens=()))[0].tokens[2::5]:

@@ -30,7 +30,7 @@ def test_gpt2_has_the_published_number_of_parameters() -> None:
     medium = msgspec.structs.replace(GPT2, n_layer=24, n_head=16, n_embd=1024)
     assert count(medium) == 354_823_168  # gpt2-medium on the hub
     assert count(msgspec.structs.replace(GPT2, bias=False)) == 124_337_664  # nanoGPT transformer_sizing.ipynb
-    assert count(msgspec.structs.replace(GPT2, tied_head=False)) == 124_439_808 + 50257 * 768
+    assert count(msgspec.structs.replace(GPT2, tie_embeddings=False)) == 124_439_808 + 50257 * 768
 
 
 def test_flops_follow_the_palm_formula() -> None:
@@ -103,7 +103,7 @@ def test_bfloat16_stays_near_float32() -> None:
 @pytest.mark.parametrize("tied", [True, False])
 def test_weights_come_back_as_they_went(tmp_path: Path, tied: bool, shape: Model) -> None:
     torch.manual_seed(1)
-    model = GPT(msgspec.structs.replace(shape, tied_head=tied, bias=True), 50).eval()
+    model = GPT(msgspec.structs.replace(shape, tie_embeddings=tied, bias=True), 50).eval()
     save_model(model, tmp_path)
     loaded = load_model(tmp_path)
     ids = torch.randint(50, (2, 8))

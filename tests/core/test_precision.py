@@ -27,7 +27,7 @@ def made(shape: Model = SHAPE) -> GPT:
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize(("wanted", "far"), [("float32", 0.0), ("float16", 0.005), ("bfloat16", 0.04), ("int8", 0.06)])
 def test_scores_are_near_those_of_float32(wanted: Precision, far: float, tied: bool) -> None:
-    shape = replace(SHAPE, tied_head=tied)
+    shape = replace(SHAPE, tie_embeddings=tied)
     exact, kept = made(shape), made(shape)
     convert_weights(kept, wanted, parameters=1)
     for texts in (1, 3, 7):  # products of few and of many rows are made in two ways
@@ -43,7 +43,7 @@ def test_scores_are_near_those_of_float32(wanted: Precision, far: float, tied: b
 @pytest.mark.parametrize(("wanted", "bits"), [("float16", 16), ("bfloat16", 16)])
 @pytest.mark.parametrize("tied", [False, True])
 def test_no_weight_is_left_in_float32(wanted: Precision, bits: int, tied: bool) -> None:
-    model = made(replace(SHAPE, tied_head=tied))
+    model = made(replace(SHAPE, tie_embeddings=tied))
     convert_weights(model, wanted, parameters=1)
     matrices = [p for p in model.parameters() if p.dim() > 1]
     assert {8 * p.element_size() for p in matrices} == {bits}

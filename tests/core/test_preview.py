@@ -23,7 +23,7 @@ def test_a_text_that_only_gets_its_last_line_break_is_unchanged_and_shown_from_i
 
 
 def test_a_preview_says_which_step_removes_a_document() -> None:
-    recipe = Preprocess(steps=("too_short", "lower_case"), shortest=10)
+    recipe = Preprocess(steps=("too_short", "lower_case"), min_characters=10)
     assert preview_document("a", "Short", recipe).removed_by == "too_short"
     assert preview_document("a", "Not so short", recipe).after == "not so short"
 

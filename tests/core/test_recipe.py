@@ -8,8 +8,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from core.recipe import file as recipes
-from core.recipe.file import RecipeError, load
+from core.recipe.checks import RecipeError
+from core.recipe.fields import fields, from_tables
+from core.recipe.file import load, presets, to_toml
 from core.recipe.schema import Recipe
 
 
@@ -19,19 +20,19 @@ def test_later_layers_win(tmp_path: Path) -> None:
     made = load(preset="demo", file=file, base={"name": "x"}, overrides=["train.lr=0.02"])
     assert (made.name, made.source.corpus) == ("x", "stdlib")  # base over preset; preset over default
     assert (made.train.minutes, made.train.lr) == (7, 0.02)  # file over preset; --set over file
-    assert made.train.clip == Recipe().train.clip
+    assert made.train.grad_clip == Recipe().train.grad_clip
 
 
 def test_a_saved_recipe_reads_back_as_itself_and_explains_every_field() -> None:
-    text = recipes.to_toml(load(preset="demo"))
-    assert msgspec.convert(tomllib.loads(text), Recipe) == load(preset="demo")
-    for field in recipes.fields():
+    text = to_toml(load(preset="demo"))
+    assert from_tables(tomllib.loads(text)) == load(preset="demo")
+    for field in fields():
         assert field.description in text
         assert field.allowed
 
 
 def test_every_preset_is_a_valid_recipe() -> None:
-    for name in recipes.presets():
+    for name in presets():
         assert load(preset=name).name == name
     assert load(preset="small", base={"name": "untitled"}) == Recipe()
 
@@ -125,3 +126,25 @@ def test_what_is_neither_marked_nor_utf_8_is_no_recipe(tmp_path: Path) -> None:
 def test_a_corpus_without_a_name_is_a_mistake_in_words() -> None:
     with pytest.raises(RecipeError, match="corpus"):
         load(base={"source": {"corpus": ""}})
+
+
+def test_former_names_of_fields_are_read_with_a_note(tmp_path: Path) -> None:
+    file = tmp_path / "old.toml"
+    file.write_text("[train]\nclip = 0.5\n[model]\ntied_head = true\n")
+    notes: list[str] = []
+    recipe = load(file=file, overrides=["train.keep=7", "source.max_broken=0"], note=notes.append)
+    assert (recipe.train.grad_clip, recipe.model.tie_embeddings) == (0.5, True)
+    assert (recipe.train.keep_checkpoints, recipe.source.max_invalid_records) == (7, 0)
+    assert notes == [
+        f"train.clip is now called train.grad_clip ({file})",
+        f"model.tied_head is now called model.tie_embeddings ({file})",
+        "train.keep is now called train.keep_checkpoints (--set train.keep=7)",
+        "source.max_broken is now called source.max_invalid_records (--set source.max_broken=0)",
+    ]
+    with pytest.raises(RecipeError, match=r"train\.clip is the former name of train\.grad_clip, and both are given"):
+        load(base={"train": {"clip": 1.0, "grad_clip": 2.0}})
+
+
+def test_a_recipe_as_json_is_a_layer() -> None:
+    recipe = load(overrides=["train.grad_clip=0.5", "model.pad_vocabulary_multiple=64"])
+    assert load(base=msgspec.to_builtins(recipe, str_keys=True)) == recipe

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from core.model.gpt import GPT
-from core.recipe.file import RecipeError, load
+from core.recipe.checks import RecipeError
+from core.recipe.file import load
 from core.recipe.sampling import Sampling
 from core.recipe.schema import Model
 from core.sample import samplers

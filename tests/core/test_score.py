@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from core.init.tensors import convert_gpt2, copy_into
 from core.model.gpt import GPT
-from core.model.tensors import fill, from_gpt2
 from core.recipe.file import load
 from core.recipe.schema import Model
 from core.sample.kv_decoder import KVDecoder
@@ -117,7 +117,7 @@ def test_output_that_is_not_finite_is_named() -> None:
 def test_it_is_what_transformers_finds() -> None:
     theirs = peer(vocab_size=60, n_layer=2, n_head=2, n_embd=16, n_positions=32)
     model = GPT(replace(load(preset="gpt2").model, n_layer=2, n_head=2, n_embd=16, block_size=32), 60).eval()
-    fill(model, from_gpt2(theirs.state_dict().items()), tokens=60, where="transformers")
+    copy_into(model, convert_gpt2(theirs.state_dict().items()), tokens=60, where="transformers")
     ids = torch.tensor([text(32, 60)])
     with torch.no_grad():
         expected = theirs(ids, labels=ids).loss.item()

@@ -132,8 +132,8 @@ def test_gradients_are_clipped_as_torch_clips_them(clip: float) -> None:
     [
         {},
         {**GPT2, **PLAIN, "qkv_bias": False},
-        {**GPT2, **PLAIN, "tied_head": True},
-        {"activation": "swiglu", "n_kv_head": 2, "vocabulary_multiple": 64},
+        {**GPT2, **PLAIN, "tie_embeddings": True},
+        {"activation": "swiglu", "n_kv_head": 2, "pad_vocabulary_multiple": 64},
     ],
     ids=["modern", "book", "gpt2", "swiglu"],
 )
@@ -145,7 +145,7 @@ def test_every_kind_of_model_learns_one_batch_by_heart(variant: dict[str, Any], 
     loss = math.inf
     for _ in range(200):
         sums = reduce_gradients(model, accumulate_gradients(model, learned, 4, recipe), learned.count, ProcessGroup())
-        optimizer_step(model, made, sums, recipe.clip)
+        optimizer_step(model, made, sums, recipe.grad_clip)
         loss = sums.loss
         if loss < 0.1:
             break

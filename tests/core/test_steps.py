@@ -25,7 +25,9 @@ from core.preprocess.document_filters import (
 from core.preprocess.passages import PassageJoiner
 from core.preprocess.phases import plan_phases
 from core.preprocess.steps import STEPS, Rewrite
-from core.recipe.file import RecipeError, fields, load
+from core.recipe.checks import RecipeError
+from core.recipe.fields import fields
+from core.recipe.file import load
 from core.recipe.schema import Preprocess
 from core.storage.documents import DocumentPart, batch_of
 
@@ -222,7 +224,7 @@ def test_hostile_text_takes_no_longer_than_other_text(name: str) -> None:
 
 
 def test_filters_read_their_thresholds_from_the_recipe() -> None:
-    recipe = Preprocess(shortest=3, longest=5, text_share=0.6)
+    recipe = Preprocess(min_characters=3, max_characters=5, text_share=0.6)
     assert [is_empty(has_text(text), recipe) for text in ("", " \n\u2003", " a")] == [True, True, False]
     assert [is_too_short(count_characters(text), recipe) for text in ("ab", "abc")] == [True, False]
     assert [is_too_long(count_characters(text), recipe) for text in ("abcde", "abcdef")] == [False, True]

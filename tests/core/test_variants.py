@@ -135,8 +135,8 @@ def test_queries_keys_and_values_have_biases_as_asked(
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("objective", ["causal", "masked"])
 def test_padding_is_seen_by_nothing_and_trained_by_nothing(tied: bool, objective: str, ids: Tensor) -> None:
-    padded = loud(GPT(shape(vocabulary_multiple=64, tied_head=tied, objective=objective), 50))
-    plain = GPT(shape(tied_head=tied, objective=objective), 50).eval()
+    padded = loud(GPT(shape(pad_vocabulary_multiple=64, tie_embeddings=tied, objective=objective), 50))
+    plain = GPT(shape(tie_embeddings=tied, objective=objective), 50).eval()
     used = len(plain.wte.weight)
     assert (used, len(padded.wte.weight)) == (50 + (objective == "masked"), 64)
     state = padded.state_dict()
@@ -167,5 +167,5 @@ def test_dropout_acts_while_training_and_not_afterwards(ids: Tensor) -> None:
 
 
 def test_a_tied_head_is_the_embedding(ids: Tensor) -> None:
-    model = loud(GPT(shape(tied_head=True), 50))
+    model = loud(GPT(shape(tie_embeddings=True), 50))
     assert torch.allclose(model(ids), F.linear(model.hidden_states(ids), model.wte.weight), atol=1e-4)

@@ -54,10 +54,10 @@ TEXT = list(b"abracadabra")
 GPT2 = {"positions": "learned", "norm": "layer", "activation": "gelu", "qk_norm": False, "bias": True}
 SHAPES: dict[str, dict[str, Any]] = {
     "modern": {"n_kv_head": 2},
-    "gpt2": {**GPT2, "tied_head": True},
+    "gpt2": {**GPT2, "tie_embeddings": True},
     "rotary, not normed": {"qk_norm": False, "n_kv_head": 1, "qkv_bias": True, "activation": "swiglu"},
     "masked": {"objective": "masked", "n_kv_head": 2},
-    "masked gpt2": {**GPT2, "objective": "masked", "vocabulary_multiple": 64},
+    "masked gpt2": {**GPT2, "objective": "masked", "pad_vocabulary_multiple": 64},
 }
 each_shape = pytest.mark.parametrize("name", SHAPES)
 each_objective = pytest.mark.parametrize("name", ["modern", "masked"])
@@ -423,7 +423,7 @@ def test_the_picture_has_every_weight_once_and_adds_up(name: str) -> None:
         squares = math.fsum(one * one for one in own[weight.name].flatten().tolist())
         assert weight.norm == pytest.approx(math.sqrt(squares), rel=1e-6)
         assert weight.rms == pytest.approx(math.sqrt(squares / own[weight.name].numel()), rel=1e-6)
-    assert any(weight.tied_to for weight in weights) == model.config.tied_head
+    assert any(weight.tied_to for weight in weights) == model.config.tie_embeddings
     assert [(part.name, part.layer) for part in parts if isinstance(part, ModelPart)] == [
         ("embedding", 0),
         *(("block", layer) for layer in (1, 2, 3)),

@@ -32,7 +32,7 @@ def inspect_model(model: GPT) -> Iterator[ModelSummary | ModelPart]:
     output = shape.n_layer + 1
     for layer, names in groupby(sizes, lambda name: _layer_of(name, output)):
         weights = [_weight_summary(name, sizes[name], own.get(name)) for name in names]
-        if layer == output and shape.tied_head:
+        if layer == output and shape.tie_embeddings:
             size, dtype = sizes["wte.weight"], _dtype(model.wte.weight)
             weights.append(WeightSummary("lm_head.weight", size, 0, dtype, None, None, tied_to="wte.weight"))
         part: Literal["embedding", "block", "output"] = (

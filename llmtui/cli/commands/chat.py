@@ -16,7 +16,8 @@ from msgspec import structs
 from core.checkpoints import checkpoint_paths, step_of
 from core.errors import LlmtuiError
 from core.plural import plural
-from core.recipe.file import fields, load
+from core.recipe.fields import fields
+from core.recipe.file import load
 from core.recipe.sampling import Precision, Sampling
 from core.recipe.schema import Sample
 from core.runs.directory import Run

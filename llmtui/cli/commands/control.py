@@ -166,7 +166,7 @@ def resume(wanted: str | None, overrides: tuple[str, ...], processes: int | None
         what = f"{run.id} is running, and its settings change only while it is not"
         raise AlreadyRunningError(what, todo=f"llmtui stop {run.id}, then resume it so")
     if overrides:
-        for changed in change(run, overrides):
+        for changed in change(run, overrides, note=say):
             say(f"{run.id}: {changed}")
             state = State.STOPPED  # if it was done, it is no longer
     if processes is not None and other:

@@ -10,7 +10,7 @@ import msgspec
 
 from core.errors import UsageError
 from core.events import AnyEvent, CleaningReport, CleaningStep, Excerpt, Progress, StageFinished, StageSkipped
-from core.recipe.file import fields
+from core.recipe.fields import fields
 from core.sources.corpora import CORPORA
 from core.storage.workspace import Workspace
 from llmtui.cli.commands.group import Commands

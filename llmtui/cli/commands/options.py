@@ -13,7 +13,9 @@ from click.shell_completion import CompletionItem
 
 from core.errors import UsageError
 from core.parsing import decode_text
-from core.recipe.file import RecipeError, fields, load, presets
+from core.recipe.checks import RecipeError
+from core.recipe.fields import fields
+from core.recipe.file import load, presets
 from core.recipe.sampling import Precision
 from core.recipe.schema import Recipe, Sample
 from core.runs.directory import all_runs

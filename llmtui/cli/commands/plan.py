@@ -9,18 +9,17 @@ import click
 from msgspec.structs import asdict
 
 from core.hardware import available_memory, machine
+from core.init.check import find_weights
 from core.model.count import BOTH_WAYS, parameters, work
-from core.model.init_check import look
 from core.model.memory import memory
 from core.model.memory_fit import MARGIN, Room, largest_micro_batch, what_would_fit
 from core.model_size import MemoryEstimate
 from core.plural import plural
-from core.recipe.file import load
 from core.recipe.schema import Recipe
 from core.storage.workspace import Workspace
 from core.vocab.sizes import expected
 from llmtui.cli.commands.options import NAMED, json_option, preset_option, set_option
-from llmtui.cli.commands.recipe_argument import placed, resolve
+from llmtui.cli.commands.recipe_argument import load_recipe, placed, resolve
 from llmtui.cli.console import out, out_json
 from llmtui.view.plan_text import parts, passes, shape, shares
 from llmtui.view.table import table
@@ -54,10 +53,10 @@ def plan(what: str | None, preset: str | None, overrides: tuple[str, ...], as_js
     not known before it has been tried: a run tells it before its first step. Weights to begin with (model.init) are
     looked at where they are on this machine.
     """
-    recipe = resolve(what, preset, overrides) if what else load(preset=preset, overrides=overrides)
+    recipe = resolve(what, preset, overrides) if what else load_recipe(preset=preset, overrides=overrides)
     if what and not what.endswith(".toml"):  # a recipe may be for a machine that has its corpus
         placed(recipe)
-    look(recipe, Workspace())
+    find_weights(recipe, Workspace())
     entries, unsure = expected(recipe.tokenize)
     options = list(_options(recipe, entries))
     if as_json:

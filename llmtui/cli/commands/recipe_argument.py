@@ -11,6 +11,7 @@ import click
 import msgspec
 
 from core.errors import UsageError
+from core.init.resolve import Resolver
 from core.recipe.file import load, read_toml
 from core.recipe.schema import Recipe
 from core.sources.catalog import absolute, resolve_corpus, source_name
@@ -30,7 +31,7 @@ def resolve(what: str, preset: str | None, overrides: Sequence[str], name: str |
     if what.endswith(".toml"):
         return from_file(Path(what), preset, overrides, named)
     base = {"name": source_name(what), "source": {"corpus": what}} | named
-    return load(preset=preset, base=base, overrides=overrides)
+    return load_recipe(preset=preset, base=base, overrides=overrides)
 
 
 def from_file(file: Path, preset: str | None, overrides: Sequence[str], base: dict[str, Any] | None = None) -> Recipe:
@@ -45,7 +46,19 @@ def from_file(file: Path, preset: str | None, overrides: Sequence[str], base: di
     if "name" not in tables:
         fallback = source_name(corpus) if isinstance(corpus, str) and corpus else "untitled"
         base = {"name": name_from(file.stem, fallback)} | base
-    return load(preset=preset, file=file, base=base, overrides=overrides)
+    return load_recipe(preset=preset, file=file, base=base, overrides=overrides)
+
+
+def load_recipe(
+    *,
+    preset: str | None = None,
+    file: Path | None = None,
+    overrides: Sequence[str] = (),
+    base: dict[str, Any] | None = None,
+) -> Recipe:
+    """`core.recipe.file.load` with initial weights resolved, and notes about renamed fields on standard error."""
+    resolver = Resolver(Workspace())
+    return load(preset=preset, file=file, overrides=overrides, base=base, init=resolver, note=say)
 
 
 def placed(recipe: Recipe) -> Recipe:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from core.errors import UsageError
-from core.recipe.file import load, to_toml
+from core.recipe.file import to_toml
 from core.recipe.schema import Recipe
 from core.runs import launch
 from core.runs.directory import Run
@@ -22,7 +22,7 @@ from llmtui.cli.commands.options import (
     set_option,
     yes_option,
 )
-from llmtui.cli.commands.recipe_argument import ensure_agreed, from_file, placed, resolve
+from llmtui.cli.commands.recipe_argument import ensure_agreed, from_file, load_recipe, placed, resolve
 from llmtui.cli.console import can_draw, out, say
 from llmtui.cli.run_output import EventFormatter, detach_on_interrupt, follow_run, print_result, replay
 from llmtui.view.run_state import state_word
@@ -42,7 +42,7 @@ def demo(overrides: tuple[str, ...], detach: bool, plain: bool) -> int:
 
     Takes a few minutes on two cores and needs no network. On a terminal the workbench opens on it.
     """
-    return _start(load(preset="demo", overrides=overrides), detach=detach, workbench=can_draw() and not plain)
+    return _start(load_recipe(preset="demo", overrides=overrides), detach=detach, workbench=can_draw() and not plain)
 
 
 @click.command(short_help="Build what a recipe says, or train on a text.")
@@ -87,7 +87,7 @@ def recipe(file: Path | None, preset: str | None, overrides: tuple[str, ...]) ->
     if file is not None:
         out(to_toml(from_file(file, preset, overrides)), end="")
     else:
-        out(to_toml(load(preset=preset, overrides=overrides)), end="")
+        out(to_toml(load_recipe(preset=preset, overrides=overrides)), end="")
 
 
 def _start(recipe: Recipe, *, detach: bool, workbench: bool, processes: int = 1) -> int:

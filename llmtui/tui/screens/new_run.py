@@ -14,10 +14,12 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from core.errors import LlmtuiError
-from core.recipe.file import RecipeError, load, presets
+from core.init.resolve import Resolver
+from core.recipe.checks import RecipeError
+from core.recipe.file import load, presets
 from core.recipe.schema import Recipe
 from core.sources.catalog import BUILT_IN, resolve_corpus, source_name
-from core.storage.workspace import check_name
+from core.storage.workspace import Workspace, check_name
 from llmtui.tui.widgets.number_input import Stepper
 from llmtui.view.sanitize import shown
 
@@ -91,7 +93,7 @@ class NewRun(ModalScreen[Recipe | None]):
         # a JSON string is a TOML string too, whatever the path contains
         overrides = [f"source.corpus={json.dumps(corpus)}", f"name={json.dumps(name)}"]
         overrides += [f"train.minutes={values['train.minutes']}"] if values["train.minutes"] else []
-        return load(preset=self.query_one(Stepper).value, overrides=overrides)
+        return load(preset=self.query_one(Stepper).value, overrides=overrides, init=Resolver(Workspace()))
 
     def _complain(self, label: str, trouble: LlmtuiError | None) -> None:
         problem = self.query_one(f"#problem-{label}", Static)

@@ -107,7 +107,7 @@ class Facts(RunPane):
         batch = train.batch_size * model.block_size
         pairs: list[tuple[str, str]] = []
         if metric:
-            clip = f" (clip {train.clip:g})" if train.clip else ""
+            clip = f" (clip {train.grad_clip:g})" if train.grad_clip else ""
             pairs += [("lr", scientific(metric.lr)), ("grad", f"{metric.grad_norm:.2f}{clip}")]
         if summary.verdict:
             name = "held-out" if summary.verdict.final else "best"

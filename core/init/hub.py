@@ -12,9 +12,10 @@ from core.download import hub_client
 from core.download.hub_client import DownloadStoppedError, HubSession
 from core.download.hub_errors import RESUME_LATER, HubError, to_hub_error, unreachable
 from core.events import Event, Progress
+from core.init.config import INDEX, no_weights, weight_files
+from core.init.safetensors_header import TensorInfo, parse_header, read_headers
+from core.init.spec import InitError
 from core.processes.threads import iterate_in_thread
-from core.recipe.model_config import INDEX, InitError, no_weights, weight_files
-from core.recipe.safetensors_header import Kept, beginning_of, contents
 from core.sources.corpora import Place
 from core.storage.files import sha256
 from core.storage.workspace import free_bytes
@@ -34,14 +35,14 @@ def download_weights(repository: str, revision: str) -> Generator[Event, None, P
     return _cached(repository, revision) or (yield from _run(repository, revision, _download_files))
 
 
-def weight_headers(repository: str, revision: str) -> Generator[Event, None, tuple[Path, dict[str, Kept]]]:
+def weight_headers(repository: str, revision: str) -> Generator[Event, None, tuple[Path, dict[str, TensorInfo]]]:
     """The folder with config.json, and the headers of the safetensors files.
 
     Of weights that are not cached only the headers are downloaded. Otherwise as `download_weights`.
     """
     folder = _cached(repository, revision)
     if folder is not None:
-        return folder, contents(weight_files(folder))
+        return folder, read_headers(weight_files(folder))
     return (yield from _run(repository, revision, _download_headers))
 
 
@@ -152,11 +153,11 @@ def _list_files(count: _ByteCount, place: Place) -> _Listing:
     return _Listing(folder, str(info.sha), {name: siblings[name] for name in names})
 
 
-def _download_headers(count: _ByteCount, place: Place) -> tuple[Path, dict[str, Kept]]:
+def _download_headers(count: _ByteCount, place: Place) -> tuple[Path, dict[str, TensorInfo]]:
     from huggingface_hub import HfFileSystem, constants
 
     listing = _list_files(count, place)
-    headers: dict[str, Kept] = {}
+    headers: dict[str, TensorInfo] = {}
     for name, file in listing.weights.items():
         path = f"{place.repository}@{listing.commit}/{name}"
         with HfFileSystem(endpoint=constants.ENDPOINT).open(path, "rb", cache_type="none", size=file.size) as raw:
@@ -165,7 +166,7 @@ def _download_headers(count: _ByteCount, place: Place) -> tuple[Path, dict[str, 
                 raw.seek(first)
                 return raw.read(last - first)
 
-            headers |= beginning_of(name, place.repository, file.size or 0, read)
+            headers |= parse_header(name, place.repository, file.size or 0, read)
     return listing.folder, headers
 
 

@@ -1,0 +1,73 @@
+"""Loading initial weights into small models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import torch
+
+from core.errors import LlmtuiError
+from core.init.resolve import Resolver
+from core.init.weights import load_initial_weights
+from core.model.gpt import GPT
+from core.recipe.file import load
+from core.recipe.schema import Recipe
+from core.storage.workspace import Workspace
+from core.tokenize.encodings import byte_of_character
+from core.tokenize.vocabulary import Vocabulary
+from tests.core.drawing import ids as drawn
+from tests.core.drawing import settings
+
+BYTES = [bytes([byte]) for byte in range(256)]
+
+
+def gpt2_like(size: int) -> Vocabulary:
+    """A vocabulary of `size` arbitrary tokens with the name gpt2."""
+    return Vocabulary("gpt2", "", [*BYTES, *(f"<{n}>".encode() for n in range(size - 257))], kind="pairs")
+
+
+VOCABULARY = gpt2_like(300)
+SHAPE = msgspec.structs.replace(load(preset="gpt2").model, n_layer=2, n_head=2, n_embd=16, block_size=8)
+
+
+def loaded(folder: Path | str, workspace: Workspace, vocabulary: Vocabulary = VOCABULARY, **fields: Any) -> GPT:
+    """A model of SHAPE with other fields and the weights in `folder`."""
+    shape = msgspec.structs.replace(SHAPE, init=str(folder), **fields)
+    torch.manual_seed(5)
+    model = GPT(shape, vocabulary.size).eval()
+    for _ in load_initial_weights(shape, model, vocabulary, workspace):
+        pass
+    return model
+
+
+def refused(folder: Path | str, workspace: Workspace, **more: Any) -> str:
+    with pytest.raises(LlmtuiError) as caught:
+        loaded(folder, workspace, **more)
+    return caught.value.sentence()
+
+
+def same_logits(model: GPT, theirs: Any, length: int = 8) -> None:
+    """The same logits, and the same text by greedy decoding."""
+    ids = torch.randint(model.vocab_size, (2, length), generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        assert torch.allclose(model(ids), theirs(ids).logits, atol=1e-4)
+        begin = ids[:1, : length // 2]
+        text = theirs.generate(
+            begin, attention_mask=torch.ones_like(begin), max_length=length, do_sample=False, eos_token_id=None
+        )
+    greedy = settings(tokens=length // 2, temperature=0.0)
+    assert drawn(model, begin[0].tolist(), greedy) == text[0, length // 2 :].tolist()
+
+
+def characters_of(vocabulary: Vocabulary) -> dict[str, int]:
+    """Its entries as `transformers` writes them in vocab.json."""
+    character = {byte: letter for letter, byte in byte_of_character().items()}
+    return {"".join(character[byte] for byte in ranks): id_ for id_, ranks in enumerate(vocabulary.ranks)}
+
+
+def load_resolved(**layers: Any) -> Recipe:
+    """`core.recipe.file.load` with initial weights resolved."""
+    return load(**layers, init=Resolver(Workspace()))
