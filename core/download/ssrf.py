@@ -1,4 +1,4 @@
-"""Asking for a URL without being led into the own network."""
+"""An HTTP client that connects to no private address (server-side request forgery)."""
 
 from __future__ import annotations
 
@@ -19,36 +19,46 @@ from core import __version__
 from core.errors import LlmtuiError
 from core.sources.catalog import PRIVATE_URLS, UnknownSourceError, check_url, private_urls_allowed, redact_url
 
-REDIRECTS = 5
+MAX_REDIRECTS = 5
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
-"""All of IPv6 that is public (RFC 4291); outside of it lie forms of IPv4's addresses that are used no more."""
-_INSIDE = (".localhost", ".local", ".internal", ".intranet", ".private", ".corp", ".home", ".lan", ".home.arpa")
-"""Ends of names that are never public (RFC 6762, RFC 8375, ICANN's .internal)."""
-_MOVED = (301, 302, 303, 307, 308)
+"""All public IPv6 addresses (RFC 4291); outside of it are deprecated forms of IPv4 addresses."""
+_PRIVATE_SUFFIXES = (
+    ".localhost",
+    ".local",
+    ".internal",
+    ".intranet",
+    ".private",
+    ".corp",
+    ".home",
+    ".lan",
+    ".home.arpa",
+)
+"""Suffixes of names that are never public (RFC 6762, RFC 8375, ICANN's .internal)."""
+_REDIRECT_STATUS = (301, 302, 303, 307, 308)
 
 
 class UnreachableError(LlmtuiError):
-    """The file behind a URL cannot be had."""
+    """A file cannot be downloaded from its URL."""
 
     doing = "fetch the file"
 
 
-class Client:
-    """Asks servers, over the proxies of the environment where it names some."""
+class GuardedClient:
+    """An HTTP client that follows redirects, checks every address and uses the proxies of the environment."""
 
-    def __init__(self, connect_seconds: float, stall_seconds: float) -> None:
-        self._timeout = urllib3.Timeout(connect=connect_seconds, read=stall_seconds)
+    def __init__(self, connect_seconds: float, read_seconds: float) -> None:
+        self._timeout = urllib3.Timeout(connect=connect_seconds, read=read_seconds)
         self._managers: dict[str, urllib3.PoolManager] = {}
 
     def get(self, url: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
-        """The answer to a GET, its body still unread and as the server sent it; redirects are followed.
+        """Send a GET request, following redirects; the body of the response is not read yet and stays encoded.
 
-        Raises UnreachableError where the address may not be asked, urllib3's errors where nobody answers.
+        Raises UnreachableError for an address that must not be requested, and urllib3's errors.
         """
         headers = {"User-Agent": f"llmtui/{__version__}", "Accept-Encoding": "identity", **headers}
-        for _ in range(REDIRECTS + 1):
-            answer = self._manager(url).request(
+        for _ in range(MAX_REDIRECTS + 1):
+            response = self._manager(url).request(
                 "GET",
                 url,
                 headers=headers,
@@ -58,17 +68,17 @@ class Client:
                 decode_content=False,
                 timeout=self._timeout,
             )
-            place = answer.headers.get("Location")
-            if answer.status not in _MOVED or not place:
-                return answer
-            answer.close()
+            location = response.headers.get("Location")
+            if response.status not in _REDIRECT_STATUS or not location:
+                return response
+            response.close()
             try:
-                url = check_url(urljoin(url, place))
-            except UnknownSourceError as trouble:
+                url = check_url(urljoin(url, location))
+            except UnknownSourceError as error:
                 raise UnreachableError(
-                    f"the server sends us on to where nothing may be read: {trouble.what}", where=trouble.where
+                    f"the server sends us on to where nothing may be read: {error.what}", where=error.where
                 ) from None
-        raise UnreachableError(f"the server sends us on more than {REDIRECTS} times", where=redact_url(url))
+        raise UnreachableError(f"the server sends us on more than {MAX_REDIRECTS} times", where=redact_url(url))
 
     def _manager(self, url: str) -> urllib3.PoolManager:
         parts = urlsplit(url)
@@ -78,23 +88,23 @@ class Client:
         if proxy and urllib.request.proxy_bypass(host):
             proxy = ""
         if proxy:
-            # the proxy connects for us: only the name can be looked at
+            # the proxy makes the connection: only the name can be checked
             _check_name(host, url)
         if proxy not in self._managers:
-            self._managers[proxy] = _proxied(proxy) if proxy else _direct()
+            self._managers[proxy] = _proxy_manager(proxy) if proxy else _direct_manager()
         return self._managers[proxy]
 
 
-def check_address(address: str, shown: str) -> None:
-    """Raise UnreachableError for an IP address inside the own network or machine, unless that is allowed."""
+def check_address(address: str, where: str) -> None:
+    """Raise UnreachableError for an IP address of this machine or its network, unless that is allowed."""
     if not private_urls_allowed() and not _is_public(address):
-        raise _inside(address, shown)
+        raise _private_error(address, where)
 
 
-def _inside(place: str, shown: str) -> UnreachableError:
+def _private_error(host: str, where: str) -> UnreachableError:
     return UnreachableError(
-        f"it leads to {place}, inside this machine's own network",
-        where=shown,
+        f"it leads to {host}, inside this machine's own network",
+        where=where,
         todo=f"fetch the file yourself, or set {PRIVATE_URLS}=1 for a server you trust",
     )
 
@@ -102,7 +112,7 @@ def _inside(place: str, shown: str) -> UnreachableError:
 def _is_public(address: str) -> bool:
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
-        # addresses that stand for one of IPv4
+        # addresses that embed an IPv4 address
         inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
         if ip in _NAT64:
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
@@ -116,47 +126,47 @@ def _is_public(address: str) -> bool:
 
 
 def _check_name(host: str, url: str) -> None:
-    """Raise UnreachableError where a proxy, which looks `host` up for itself, would be led inside."""
+    """Raise UnreachableError if a proxy, which resolves `host` itself, would connect to a private address."""
     try:
         found = socket.getaddrinfo(host, None)
     except (OSError, UnicodeError):
-        # unknown here, and perhaps not to the proxy: names that are never public are not asked for
-        if not private_urls_allowed() and ("." not in host.rstrip(".") or host.rstrip(".").endswith(_INSIDE)):
-            raise _inside(host, redact_url(url)) from None
+        # unknown here, but perhaps not to the proxy: names that are never public are refused
+        if not private_urls_allowed() and ("." not in host.rstrip(".") or host.rstrip(".").endswith(_PRIVATE_SUFFIXES)):
+            raise _private_error(host, redact_url(url)) from None
         return
-    for *_, place in found:
-        check_address(str(place[0]), redact_url(url))
+    for *_, address in found:
+        check_address(str(address[0]), redact_url(url))
 
 
 class _Guarded(HTTPConnection):
-    """Connects only to addresses that have been checked: each time, since a name can mean another one each time."""
+    """Checks every address it connects to, each time: a name may resolve to another address (DNS rebinding)."""
 
     def _new_conn(self) -> socket.socket:
-        name, refusal, failure = self._dns_host, None, None
+        name, refused, failed = self._dns_host, None, None
         try:
             found = socket.getaddrinfo(name.strip("[]"), self.port, type=socket.SOCK_STREAM)
         except socket.gaierror as error:
             raise NameResolutionError(self.host, self, error) from error
         except UnicodeError:
             raise LocationParseError(f"{name!r}, label empty or too long") from None
-        for *_, place in found:
+        for *_, address in found:
             try:
-                check_address(str(place[0]), name)
-            except UnreachableError as trouble:
-                refusal = trouble
+                check_address(str(address[0]), name)
+            except UnreachableError as error:
+                refused = error
                 continue
-            self._dns_host = str(place[0])  # which is not looked up again
+            self._dns_host = str(address[0])  # an address is not resolved again
             try:
                 return super()._new_conn()
             except (NewConnectionError, ConnectTimeoutError) as error:
-                failure = error
+                failed = error
             finally:
                 self._dns_host = name
-        raise failure or refusal or NewConnectionError(self, "the name has no address")
+        raise failed or refused or NewConnectionError(self, "the name has no address")
 
 
 class _GuardedHttps(_Guarded, HTTPSConnection):
-    """The same; whom the server has to prove to be is still asked by name."""
+    """The same with TLS; the certificate is still checked against the name."""
 
 
 class _HttpPool(HTTPConnectionPool):
@@ -169,17 +179,17 @@ class _HttpsPool(HTTPSConnectionPool):
 
 def _certificates() -> ssl.SSLContext:
     context = ssl.create_default_context()
-    context.load_verify_locations(certifi.where())  # Python on macOS comes without any
+    context.load_verify_locations(certifi.where())  # python.org builds for macOS have none
     return context
 
 
-def _direct() -> urllib3.PoolManager:
+def _direct_manager() -> urllib3.PoolManager:
     manager = urllib3.PoolManager(ssl_context=_certificates())
     manager.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
     return manager
 
 
-def _proxied(proxy: str) -> urllib3.PoolManager:
+def _proxy_manager(proxy: str) -> urllib3.PoolManager:
     parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
     if parts.scheme not in ("http", "https"):
         raise UnreachableError(
@@ -190,5 +200,5 @@ def _proxied(proxy: str) -> urllib3.PoolManager:
     if parts.username is not None:
         login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         headers = urllib3.make_headers(proxy_basic_auth=login)
-    place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-    return urllib3.ProxyManager(place, proxy_headers=headers, ssl_context=_certificates())
+    address = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    return urllib3.ProxyManager(address, proxy_headers=headers, ssl_context=_certificates())

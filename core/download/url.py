@@ -1,4 +1,4 @@
-"""A file behind a URL as a source."""
+"""A file at an HTTP URL as a source."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from core.storage.artifact import Facts, Staging
 
 
 class Url:
-    """One file that is fetched whole and then read as a local one would be; it goes when the stage is finished."""
+    """Downloads one file and reads it like a local one; the file is deleted when the stage is finished."""
 
     def __init__(self, recipe: Source, out: Staging) -> None:
-        """Raises UnknownSourceError where the URL may not be asked for."""
+        """Raises UnknownSourceError for a URL that must not be requested."""
         self._url = resolve_corpus(recipe.corpus)
         self._recipe = replace(recipe, corpus=redact_url(recipe.corpus))
         self._folder = out.path
@@ -28,7 +28,7 @@ class Url:
         self.facts: Facts = {}
 
     def read(self, position: Facts) -> Iterator[SourceBatch | Event]:
-        """See `SourceReader.read`. Fetching counts its own bytes first.
+        """See `SourceReader.read`. Progress counts the bytes of the download first, then those of the file.
 
         Raises UnreachableError and what `FileSource.read` raises.
         """

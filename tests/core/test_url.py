@@ -21,7 +21,7 @@ import pytest
 
 from core import download
 from core.download import fetch, ssrf
-from core.download.fetch import Patience
+from core.download.fetch import RetryPolicy
 from core.download.ssrf import UnreachableError
 from core.events import Event, Progress
 from core.recipe.schema import Source
@@ -31,7 +31,7 @@ from core.storage.documents import read_parts
 from tests.core.stages import ROOT, break_off, contents, downloading, make, small_shards
 from tests.core.url_server import TEXT, Asked, Server, broken, says, whole
 
-QUICK = Patience(connect=2, stall=0.5, tries=3, pause=0.01, longest=1)
+QUICK = RetryPolicy(connect=2, read=0.5, attempts=3, backoff=0.01, max_retry_after=1)
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("LLMTUI_ALLOW_PRIVATE_URLS", "1")
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(fetch, "PATIENCE", QUICK)
+    monkeypatch.setattr(fetch, "RETRY_POLICY", QUICK)
     with Server() as serving:
         threading.Thread(target=serving.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         yield serving
@@ -140,7 +140,7 @@ def test_a_server_that_stays_busy_is_a_sentence(server: Server, tmp_path: Path, 
     server.script = [says(status)]
     with pytest.raises(UnreachableError, match=f"status {status}"):
         make(tmp_path / "out", downloading(server.url()))
-    assert len(server.seen) == QUICK.tries
+    assert len(server.seen) == QUICK.attempts
 
 
 def test_a_wait_longer_than_anyone_has_is_told(server: Server, tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_a_body_without_a_length_is_taken_as_it_comes(server: Server, tmp_path: 
 def test_nobody_at_the_address_is_a_sentence(server: Server, tmp_path: Path) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        with pytest.raises(UnreachableError, match="nobody takes the connection"):
+        with pytest.raises(UnreachableError, match="refuses the connection"):
             make(tmp_path / "out", downloading(f"http://127.0.0.1:{unused.getsockname()[1]}/"))
     with pytest.raises(UnreachableError, match="name is not known"):
         make(tmp_path / "out", downloading("http://no-such-host.invalid/file.txt"))
@@ -233,7 +233,7 @@ def test_only_a_server_that_proves_who_it_is_is_asked(
     context.load_cert_chain(proof)
     server.socket = context.wrap_socket(server.socket, server_side=True)
     url = server.url().replace("http:", "https:")
-    with pytest.raises(UnreachableError, match="cannot prove who it is"):
+    with pytest.raises(UnreachableError, match="certificate is not valid"):
         make(tmp_path / "out", downloading(url))
     assert not server.seen
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
@@ -404,7 +404,7 @@ def test_the_file_survives_a_break_and_no_network_is_needed_once_it_is_whole(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small_shards(monkeypatch)
-    monkeypatch.setattr("core.download.fetch.PROGRESS_INTERVAL", 0)
+    monkeypatch.setattr("core.processes.progress.PROGRESS_INTERVAL", 0)
     whole_one = contents(make(tmp_path / "whole", downloading(server.url())))
     server.seen.clear()
     after = 2
