@@ -38,7 +38,7 @@ def made(work: Callable[[Staging], Made], *, keep: Path | None = None) -> Found:
         for event in work(out):
             if isinstance(event, Progress):
                 summary.absorb(event)
-                eta = summary.stages["download"].eta
+                eta = summary.stages["download"].seconds_left
                 said.append((time.perf_counter() - began, eta))
         seconds = time.perf_counter() - began
     moments = [0.0, *(at for at, _ in said), seconds]

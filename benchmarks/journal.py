@@ -21,7 +21,7 @@ from core.events import AttemptStarted, Metric, StageStarted, encode
 from core.recipe.file import load
 from core.runs.curves import Curves
 from core.runs.directory import Run
-from core.runs.journal_offset import write_sealed
+from core.runs.journal_snapshot import write_snapshot
 from core.storage.journal import JournalWriter
 from core.storage.workspace import Workspace
 from llmtui.tui.run_watcher import RunWatcher
@@ -44,7 +44,7 @@ def peak():
 
 run = Run.open(Path(sys.argv[1]))
 before, started = peak(), time.perf_counter()
-kept, rest = run.folded() if sys.argv[2] == "status" else run.curves()
+kept, rest = run.load_summary() if sys.argv[2] == "status" else run.load_curves()
 for event in rest.iter_events():
     kept.absorb(event)
 took = time.perf_counter() - started
@@ -82,7 +82,7 @@ def long_journal(workspace: Workspace, steps: int) -> Run:
             for name, kept, behind in (("curves", curves, 700), ("status", curves.summary, 50)):
                 if step == steps - behind:
                     file.flush()
-                    write_sealed(run.path / f"{name}.json", kept, run.journal, file.tell())
+                    write_snapshot(run.path / f"{name}.json", kept, run.journal, file.tell())
     return run
 
 

@@ -28,7 +28,7 @@ from benchmarks.harness import Figure, home, options, report
 from core.events import Metric
 from core.hardware import Meter
 from core.recipe.file import load
-from core.runs.control import Requests
+from core.runs.control import ControlRequests
 from core.runs.directory import Run
 from core.runs.launch import environment, python
 from core.runs.summary import Summary
@@ -59,7 +59,7 @@ CALLS: dict[str, tuple[tuple[Any, str], ...]] = {
     ),
     "meter": ((Meter, "read"),),
     "control": tuple(
-        (Requests, name) for name in ("anything", "pause", "take_stop", "take_samples", "take_checkpoint")
+        (ControlRequests, name) for name in ("pending", "pause", "take_stop", "take_samples", "take_checkpoint")
     ),
     "checks": ((StepTotals, "finite"),),
     "live sampling": ((core.train.trainer, "generate_sample"),),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 
 from benchmarks.harness import LLMTUI, Figure, home, options, report
-from core.runs.directory import all_runs
+from core.runs.lookup import all_runs
 from core.runs.summary import Summary
 from core.storage.workspace import Workspace
 

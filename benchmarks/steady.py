@@ -28,7 +28,8 @@ from core.events import (
     encode,
 )
 from core.recipe.file import load
-from core.runs.directory import Launched, Run
+from core.runs.directory import Run
+from core.runs.launches import Launched
 from core.runs.summary import Summary
 from core.storage.files import write_atomic
 from core.storage.journal import JournalWriter

@@ -45,9 +45,9 @@ from core.events import (
 from core.hardware import Meter
 from core.parsing import ParseError
 from core.processes.pool import WorkerDiedError
-from core.runs.control import Requests
-from core.runs.directory import GONE, Run
-from core.runs.journal_offset import write_sealed
+from core.runs.control import ControlRequests
+from core.runs.directory import DIRECTORY_GONE, Run
+from core.runs.journal_snapshot import write_snapshot
 from core.storage.files import sweep
 from core.storage.journal import JournalWriter
 from core.storage.locks import Lock
@@ -76,9 +76,9 @@ class Worker:
         self._run, self._attempt, self._lock = run, attempt, lock
         for part in (run.control, run.checkpoints):
             part.mkdir(mode=0o700, exist_ok=True)
-        self._requests = Requests(run)
+        self._requests = ControlRequests(run)
         self._journal = JournalWriter(run.journal)
-        self._curves, rest = run.curves()  # what earlier attempts said
+        self._curves, rest = run.load_curves()  # what earlier attempts said
         for event in rest.iter_events():
             self._curves.absorb(event)
         self._summary = self._curves.summary
@@ -188,7 +188,7 @@ class Worker:
 
         Raises StopRequested where closing is stopping.
         """
-        asked = self._requests.anything()
+        asked = self._requests.pending()
         if asked:
             for _ in self._pauses():
                 self._require_place()
@@ -233,7 +233,7 @@ class Worker:
     def _require_place(self) -> None:
         """Raise ProcessKilledError where nobody can see or reach this worker any more."""
         if not self._lock.stands():
-            raise ProcessKilledError(GONE, where=str(self._run.path))
+            raise ProcessKilledError(DIRECTORY_GONE, where=str(self._run.path))
 
     def _write(self, event: Event) -> bool:
         """Put `event` into the journal; False where not even the reserve made room for it."""
@@ -248,11 +248,11 @@ class Worker:
 
     def _write_status(self) -> None:
         with contextlib.suppress(OSError):  # a full disk: the journal says more, and the next try may work
-            write_sealed(self._run.path / "status.json", self._summary, self._run.journal, self._journal.size)
+            write_snapshot(self._run.path / "status.json", self._summary, self._run.journal, self._journal.size)
 
     def _write_curves(self) -> None:
         with contextlib.suppress(OSError):
-            write_sealed(self._run.path / "curves.json", self._curves, self._run.journal, self._journal.size)
+            write_snapshot(self._run.path / "curves.json", self._curves, self._run.journal, self._journal.size)
 
 
 def processes() -> int:
@@ -260,7 +260,7 @@ def processes() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def accompany(run: Run) -> int:
+def train_along(run: Run) -> int:
     """Do what a process does beside the one that works on `run`. Returns the exit code.
 
     When the others are gone that is 0: whichever died has an exit code that says more.
@@ -289,7 +289,7 @@ def main() -> int:
     try:
         run, attempt = Run.open(Path(sys.argv[1])), int(sys.argv[2])
         if processes() > 1 and os.environ["RANK"] != "0":
-            return accompany(run)
+            return train_along(run)
         lock = Lock.acquire(run.path / "writer.lock")
         if lock is None:
             return BusyError.exit_code

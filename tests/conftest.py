@@ -19,8 +19,8 @@ from hypothesis import settings
 
 from core.recipe import file as recipes
 from core.recipe.schema import Recipe
-from core.runs.directory import Run, State
-from core.runs.launch import kill, start, wait_until_dead
+from core.runs.directory import Run, RunState
+from core.runs.launch import kill, start, wait_until_ended
 from core.storage.workspace import Workspace
 from tests import leftovers, waiting
 from tests.waiting import PATIENCE, wait_for
@@ -148,10 +148,10 @@ def launched(workspace: Workspace) -> Iterator[Callable[[Recipe], Run]]:
         if (pid := run.supervisor()) is not None:
             os.kill(pid, signal.SIGKILL)
         kill(run, sig=signal.SIGKILL)
-        assert wait_until_dead(run, PATIENCE)
+        assert wait_until_ended(run, PATIENCE)
 
 
-def wait_for_state(run: Run, *states: State) -> None:
+def wait_for_state(run: Run, *states: RunState) -> None:
     """Return once the run is in one of `states`; on failure say what it is in instead, and show its log."""
     wanted = [state.value for state in states]
     wait_for(lambda: run.state() in states, what=f"{run.id} is {wanted}", shows=lambda: f"{run.state()}\n{log_of(run)}")

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from core.events import AttemptEnded, encode
-from core.runs.control import Requests
+from core.runs.control import ControlRequests
 from core.runs.directory import Run
 from core.storage.journal import JournalWriter
 from core.storage.locks import Lock
@@ -24,7 +24,7 @@ def main() -> None:
     assert lock is not None
     if stubborn:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    requests, journal = Requests(run), JournalWriter(run.journal)
+    requests, journal = ControlRequests(run), JournalWriter(run.journal)
     for line in lines.read_bytes().splitlines():
         journal.append(line)
     while True:

@@ -36,7 +36,9 @@ from core.events import (
 from core.recipe.file import load
 from core.recipe.sampling import Sampling
 from core.recipe.schema import Recipe, Source
-from core.runs.directory import Exited, Launched, Run, State, all_runs
+from core.runs.directory import Run, RunState
+from core.runs.launches import Exited, Launched
+from core.runs.lookup import all_runs
 from core.runs.summary import Summary
 from core.storage.artifact import write_directory
 from core.storage.files import write_atomic
@@ -101,7 +103,7 @@ def made(workspace: Workspace, events: list[Event], name: str = "tiny") -> Run:
 
 
 @pytest.fixture
-def alive(workspace: Workspace, tmp_path: Path) -> Iterator[Callable[..., Run]]:
+def is_active(workspace: Workspace, tmp_path: Path) -> Iterator[Callable[..., Run]]:
     """Makes runs with a living worker that has said some events."""
     processes: list[subprocess.Popen[bytes]] = []
 
@@ -337,9 +339,9 @@ def test_a_crashed_run_is_told_with_its_signal_and_log(
 
 def test_stop_waits_until_the_run_has_ended(alive: Callable[..., Run], capsys: pytest.CaptureFixture[str]) -> None:
     run = alive()
-    assert run.state() is State.RUNNING
+    assert run.state() is RunState.RUNNING
     assert command_line(["stop"]) == 0
-    assert run.state() is State.STOPPED
+    assert run.state() is RunState.STOPPED
     assert "stopped" in capsys.readouterr().err
 
 
@@ -365,16 +367,16 @@ def test_stop_that_is_not_obeyed_in_time_is_busy(
 def test_pause_and_resume_a_living_run(alive: Callable[..., Run]) -> None:
     run = alive()
     assert command_line(["pause"]) == 0
-    assert run.state() is State.PAUSED
+    assert run.state() is RunState.PAUSED
     assert command_line(["resume"]) == 0
-    assert run.state() is State.RUNNING
+    assert run.state() is RunState.RUNNING
 
 
 def test_a_second_start_of_a_running_run_is_busy(alive: Callable[..., Run], capsys: pytest.CaptureFixture[str]) -> None:
     run = alive()
     assert command_line(["resume"]) == 75
     assert f"{run.id} is running already" in capsys.readouterr().err
-    assert run.state() is State.RUNNING
+    assert run.state() is RunState.RUNNING
 
 
 def test_resume_of_a_finished_run_says_so(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
@@ -424,7 +426,7 @@ def test_ctrl_c_while_watching_leaves_the_run_alone(alive: Callable[..., Run]) -
     _, error = process.communicate()
     assert process.returncode == 130
     assert "Traceback" not in error
-    assert run.state() is State.RUNNING
+    assert run.state() is RunState.RUNNING
 
 
 def test_ctrl_c_while_a_new_run_is_followed_leaves_it_running(workspace: Workspace, corpus: Path) -> None:
@@ -438,10 +440,10 @@ def test_ctrl_c_while_a_new_run_is_followed_leaves_it_running(workspace: Workspa
         assert process.returncode == 130
         assert f"{run.id} continues; llmtui watch {run.id} shows it, llmtui stop {run.id} stops it" in error
         assert "Traceback" not in error
-        assert run.state().alive
+        assert run.state().is_active
     finally:
         assert command_line(["stop", "--now", run.id]) == 0
-    assert not run.state().alive
+    assert not run.state().is_active
 
 
 # -- recipes and sources -----------------------------------------------------------------------------------------------
@@ -580,7 +582,7 @@ def test_a_data_directory_that_cannot_be_made_is_told(
 def test_an_unforeseen_error_is_one_line_and_a_log(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("llmtui.cli.commands.show.look_through", lambda _: [0 / 0])  # any error nobody thought of
+    monkeypatch.setattr("llmtui.cli.commands.show.iter_runs", lambda _: [0 / 0])  # any error nobody thought of
     assert command_line(["ls"]) == 1
     captured = capsys.readouterr()
     log = workspace.state / "llmtui.log"

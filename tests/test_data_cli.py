@@ -14,7 +14,7 @@ import pytest
 
 from core.recipe.file import load
 from core.recipe.schema import Preprocess
-from core.runs.directory import all_runs
+from core.runs.lookup import all_runs
 from core.sources.corpora import CORPORA
 from core.storage.artifact import Artifact
 from core.storage.workspace import Workspace

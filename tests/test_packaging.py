@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from core.runs.directory import all_runs
+from core.runs.lookup import all_runs
 from core.storage.workspace import Workspace
 
 ROOT = Path(__file__).parent.parent

@@ -10,8 +10,10 @@ import pytest
 
 from core.events import AttemptEnded, AttemptStarted, Metric, encode
 from core.recipe.schema import Recipe
-from core.runs.directory import Launched, Run, RunActiveError, State
-from core.runs.recipe_change import change
+from core.runs.directory import Run, RunState
+from core.runs.errors import RunActiveError
+from core.runs.launches import Launched
+from core.runs.recipe_change import change_recipe
 from core.runs.summary import Summary
 from core.storage.files import write_atomic
 from core.storage.journal import JournalReader, JournalWriter
@@ -48,7 +50,7 @@ def test_a_run_that_is_done_goes_on_to_a_later_end_at_another_rate(
     launched: Callable[[Recipe], Run], tiny: Make, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = launched(tiny("train.steps=20"))
-    wait_for_state(run, State.DONE, State.FAILED)
+    wait_for_state(run, RunState.DONE, RunState.FAILED)
     assert command_line(["resume", run.id, "--set", "train.steps=40", "--set", "train.lr=0.004"]) == 0
     told = capsys.readouterr().err
     assert f"{run.id}: train.steps 20 → 40" in told
@@ -59,7 +61,7 @@ def test_a_run_that_is_done_goes_on_to_a_later_end_at_another_rate(
         "train.steps 20 → 40 from step 20 on",
         "train.lr 0.008 → 0.004 from step 20 on",
     ]
-    assert Run.open(run.path).state() is State.DONE
+    assert Run.open(run.path).state() is RunState.DONE
     assert command_line(["resume", run.id]) == 0
     assert "nothing to go on with" in capsys.readouterr().err
 
@@ -84,7 +86,7 @@ def test_what_cannot_change_is_refused_before_anything_is_started(
     assert command_line(["resume", "--set", override, "--set", "train.grad_clip=0.5"]) == 2
     assert told in capsys.readouterr().err
     assert (run.path / "run.json").read_bytes() == before
-    assert run.state() is State.STOPPED
+    assert run.state() is RunState.STOPPED
 
 
 @pytest.mark.parametrize("override", ["train.lr=0.001", "train.steps=15", "train.tokens=2000"])
@@ -112,7 +114,7 @@ def test_settings_of_a_living_run_stay(workspace: Workspace, tiny: Make, capsys:
         assert command_line(["resume", "--set", "train.lr=0.001"]) == 75
         assert "llmtui stop" in capsys.readouterr().err
         with pytest.raises(RunActiveError):
-            change(run, ["train.lr=0.001"])
+            change_recipe(run, ["train.lr=0.001"])
         owner.kill()
     assert reread(run) == run.recipe
 
@@ -130,7 +132,7 @@ def test_what_may_change_is_in_the_recipe_of_the_next_attempt(workspace: Workspa
         "train.keep_checkpoints=5",
         'sample.prompts=["Once"]',
     ]
-    assert [found.field for found in change(run, overrides)] == [
+    assert [found.field for found in change_recipe(run, overrides)] == [
         "train.minutes",
         "train.patience",
         "train.lr",
@@ -152,7 +154,7 @@ def test_a_run_that_is_done_writes_again_with_other_settings_of_its_samples_and_
     launched: Callable[[Recipe], Run], tiny: Make
 ) -> None:
     run = launched(tiny("train.steps=20"))
-    wait_for_state(run, State.DONE, State.FAILED)
+    wait_for_state(run, RunState.DONE, RunState.FAILED)
     assert command_line(["resume", run.id, "--set", 'sample.prompts=["the", "a"]']) == 0
     events = list(JournalReader(run.journal).events())
     assert [event.step for event in events if isinstance(event, Metric)] == list(range(1, 21))

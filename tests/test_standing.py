@@ -10,8 +10,9 @@ import pytest
 from core.events import AttemptEnded, AttemptStarted, Event, Progress, StageFinished, StageStarted
 from core.init.resolve import resolve_init
 from core.recipe.file import load
-from core.runs.control import ask_pause
-from core.runs.directory import Run, State, find_run
+from core.runs.control import request_pause
+from core.runs.directory import Run, RunState
+from core.runs.lookup import find_run
 from core.storage.files import write_atomic
 from core.storage.workspace import Workspace
 from llmtui.cli.commands.lookup import run_with_checkpoint
@@ -144,10 +145,10 @@ def test_stop_and_pause_take_the_living_run_of_a_name_and_resume_what_was_paused
             assert command_line(command) == 0
             said = capsys.readouterr().err
             assert living.id in said and dead.id not in said
-            assert living.state() is (State.PAUSED if command[0] == "pause" else State.RUNNING)
-        ask_pause(living)
+            assert living.state() is (RunState.PAUSED if command[0] == "pause" else RunState.RUNNING)
+        request_pause(living)
         assert command_line(["resume", dead.id, "--set", "train.foo=1"]) == 2, "an id means that run"
-        assert living.state() is State.PAUSED
+        assert living.state() is RunState.PAUSED
 
 
 def test_names_are_found_in_any_case_and_made_in_lower_case(

@@ -26,10 +26,12 @@ from core.events import (
 )
 from core.parsing import ParseError, parse_json, parse_toml, read_toml
 from core.preprocess.shard_index import read_result
-from core.runs.control import Requests
-from core.runs.directory import Exited, InvalidRunError, Launched, Run
+from core.runs.control import ControlRequests
+from core.runs.directory import Run
+from core.runs.errors import InvalidRunError
+from core.runs.launches import Exited, Launched
 from core.runs.summary import Summary
-from core.runs.transcript import Began, Said, said_before
+from core.runs.transcript import ChatMessage, ConversationStart, earlier_messages
 from core.storage.artifact import Artifact, DamagedError, FileFacts, Manifest, seal
 from core.storage.journal import JournalReader
 from core.storage.workspace import Workspace
@@ -77,9 +79,9 @@ def small_summary() -> Summary:
 
 def looked_at(summary: Summary, run: Run) -> None:
     """All that the lists and screens work out of a summary."""
-    from core.runs.directory import State
+    from core.runs.directory import RunState
 
-    snapshot = RunSnapshot(run, State.RUNNING, summary, None, 0.0, 0.0)
+    snapshot = RunSnapshot(run, RunState.RUNNING, summary, None, 0.0, 0.0)
     for say in (run_text.state, run_text.speed, run_text.step, run_text.when):
         say(snapshot)
     run_text.remaining(summary)
@@ -128,7 +130,7 @@ def test_a_journal_line_with_any_byte_changed_is_an_event_or_damage(run: Run) ->
                 for _ in formatter.format(found):
                     pass
             looked_at(history.summary, run)
-            run.state(), run.last_word()
+            run.state(), run.end_event()
 
         every(encode(event), look)
 
@@ -154,7 +156,7 @@ def test_small_files_with_any_byte_changed_raise_what_is_documented(run: Run, tm
 
     def records(raw: bytes) -> None:
         launches.write_bytes(raw)
-        run.state(), run.launches(), run.crash()
+        run.state(), run.launches(), run.exit_record()
 
     every(msgspec.json.encode(Launched(attempt=1)) + b"\n" + msgspec.json.encode(Exited(attempt=1, code=1)), records)
 
@@ -182,14 +184,17 @@ def test_small_files_with_any_byte_changed_raise_what_is_documented(run: Run, tm
 
     def transcript(raw: bytes) -> None:
         (run.path / "transcripts" / "step-00000001.jsonl").write_bytes(raw + b"\n")
-        said_before(run.path, "step-00000002")
+        earlier_messages(run.path, "step-00000002")
 
     (run.path / "transcripts").mkdir()
-    every(msgspec.json.encode(Began()) + b"\n" + msgspec.json.encode(Said(role="user", text="é")), transcript)
+    every(
+        msgspec.json.encode(ConversationStart()) + b"\n" + msgspec.json.encode(ChatMessage(role="user", text="é")),
+        transcript,
+    )
 
     def request(raw: bytes) -> None:
         (run.control / "sample-1.json").write_bytes(raw)
-        Requests(run).take_samples()
+        ControlRequests(run).take_samples()
 
     every(msgspec.json.encode(GenerateSample(prompt="é")), request)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -16,16 +15,14 @@ import msgspec
 from msgspec import Struct
 
 from core.checkpoints import checkpoint_paths, step_of
-from core.errors import did_you_mean
 from core.init.compat import MODEL_FIELDS, check_config, check_vocabulary
 from core.init.config import read_config, read_json
 from core.init.gpt2 import gpt2_tables
 from core.init.spec import PUBLISHED, HubModel, InitError, RunCheckpoint, parse_init
 from core.recipe.checks import RecipeError
 from core.recipe.schema import Model, Recipe, Tokenize
+from core.run_names import RunNotFoundError, match_runs, run_ids
 from core.storage.workspace import Workspace
-
-_RUN_ID = re.compile(r"\d{8}-\d{6}-(.+)-[0-9a-f]{4}\Z")
 
 
 class Resolver:
@@ -109,23 +106,15 @@ def find_run_directory(workspace: Workspace, source: RunCheckpoint) -> Path:
     Raises InitError with the nearest existing name.
     """
     try:
-        ids = sorted((entry.name for entry in os.scandir(workspace.runs) if entry.is_dir()), reverse=True)
-    except OSError:
-        ids = []
-    names = {id_: match[1] for id_ in ids if (match := _RUN_ID.match(id_))}
-    matching = [workspace.runs / id_ for id_, name in names.items() if source.name.lower() in (id_, name)]
-    if not matching:
-        raise InitError(
-            f"there is no run {source.name!r}",
-            where="model.init",
-            todo=did_you_mean(source.name, [*names.values(), *names]) or "`llmtui ls` lists them",
-        )
+        runs = [workspace.runs / run_id for run_id in match_runs(source.name, run_ids(workspace))]
+    except RunNotFoundError as error:
+        raise InitError(error.what, where="model.init", todo=error.todo) from None
 
     def has_checkpoint(run: Path) -> bool:
         steps = [step_of(path) for path in checkpoint_paths(run / "checkpoints")]
         return bool(steps) if source.step is None else source.step in steps
 
-    return next((run for run in matching if has_checkpoint(run)), matching[0])
+    return next((run for run in runs if has_checkpoint(run)), runs[0])
 
 
 class _RunFile(Struct):

@@ -1,6 +1,6 @@
 """Requests to a run, as files in its control directory: they work over any file system and any ssh.
 
-A person's side writes them (`ask_…`), the worker's side takes them (`Requests`).
+A person's side writes them (`ask_…`), the worker's side takes them (`ControlRequests`).
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from core.storage.files import write_atomic
 from core.train.commands import GenerateSample
 
 
-def ask_stop(run: Run) -> None:
+def request_stop(run: Run) -> None:
     """Save a checkpoint at the next step and end."""
     _put(run.control / "stop")
 
 
-def ask_pause(run: Run) -> None:
-    """Wait at the next step, keeping everything in memory, until `ask_go_on`."""
+def request_pause(run: Run) -> None:
+    """Wait at the next step, keeping everything in memory, until `request_unpause`."""
     _put(run.control / "pause")
 
 
-def ask_go_on(run: Run) -> None:
+def request_unpause(run: Run) -> None:
     """End a pause."""
     (run.control / "pause").unlink(missing_ok=True)
 
 
-def ask_checkpoint(run: Run) -> None:
+def request_checkpoint(run: Run) -> None:
     """Save a checkpoint at the next step."""
     _put(run.control / "checkpoint")
 
 
-def ask_sample(run: Run, draw: GenerateSample | None = None) -> None:
+def request_sample(run: Run, draw: GenerateSample | None = None) -> None:
     """Draw a sample at the next step."""
     _put(run.control / f"sample-{secrets.token_hex(4)}.json", msgspec.json.encode(draw or GenerateSample()))
 
@@ -47,13 +47,13 @@ def _put(path: Path, data: bytes = b"") -> None:
     write_atomic(path, data, durable=False)
 
 
-class Requests:
+class ControlRequests:
     """The worker's view: takes each request once."""
 
     def __init__(self, run: Run) -> None:
         self._directory = run.control
 
-    def anything(self) -> bool:
+    def pending(self) -> bool:
         """Whether something may be asked for. One look for all kinds, since the answer at most steps is no."""
         with contextlib.suppress(FileNotFoundError):
             return any(self._directory.iterdir())

@@ -27,11 +27,11 @@ from core.events import (
     StageFinished,
     StageSkipped,
 )
-from core.runs.journal_offset import Place
+from core.runs.journal_snapshot import JournalOffset
 from core.runs.series import Series
 from core.runs.summary import Summary
 
-KEPT = 200
+MAX_EVENTS = 200
 """Events kept of each sort; the journal has them all."""
 
 _KINDS = {Evaluation: "evaluation", GeneratedSample: "sample", CheckpointSaved: "saved", Note: "note", Paused: "pause"}
@@ -45,7 +45,7 @@ class Curves(Struct, kw_only=True):
 
     form: Literal[1] = 1
     """Of the fold. Raise it whenever the same events would make another picture: files of another form are not read."""
-    place: Place | None = None
+    journal_offset: JournalOffset | None = field(default=None, name="place")
     """Of one in curves.json."""
     summary: Summary = field(default_factory=Summary)
     loss: Series = field(default_factory=Series)
@@ -93,7 +93,7 @@ class Curves(Struct, kw_only=True):
 
     def _forget_after(self, step: int) -> None:
         for series in (self.loss, self.val, self.lr, self.grad_norm, self.speed):
-            series.forget_after(step)
+            series.truncate_after(step)
         self.last = None
 
     def _measure(self, metric: Metric) -> None:
@@ -112,7 +112,7 @@ class Curves(Struct, kw_only=True):
         self.noted += 1
         kept = self.events.setdefault(_KINDS.get(type(event), "other"), [])
         kept.append((self.noted, event))
-        if len(kept) > KEPT:
+        if len(kept) > MAX_EVENTS:
             del kept[0]
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from core.runs.directory import Run, State
+from core.runs.directory import Run, RunState
 
-REASON = 300
+MAX_REASON_CHARACTERS = 300
 """Characters of the log that are taken for a reason."""
 
-_TELLING = re.compile(
+_REASON = re.compile(
     r"(process \d+: )?cannot .+|Fatal Python error: .+|memory allocation of .+"
     r"|(?!\S*ChildFailedError)[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt)(: .*)?"
 )
@@ -29,14 +29,14 @@ class Failure(Struct, frozen=True, kw_only=True):
     todo: str = ""
 
 
-def failure(run: Run, state: State | None = None) -> Failure | None:
+def failure(run: Run, state: RunState | None = None) -> Failure | None:
     """Why `run` has failed or was interrupted; None for one in any other state. state: its own, where known."""
-    return told(run) if (state or run.state()) in (State.FAILED, State.INTERRUPTED) else None
+    return describe_failure(run) if (state or run.state()) in (RunState.FAILED, RunState.INTERRUPTED) else None
 
 
-def told(run: Run) -> Failure:
+def describe_failure(run: Run) -> Failure:
     """Why the newest attempt is over: by its own last word, else by what is known of its death."""
-    ended, crash = run.last_word(), run.crash()
+    ended, crash = run.end_event(), run.exit_record()
     again = f"go on: llmtui resume {run.id}"
     if ended and ended.outcome == "failed":
         return Failure(what=ended.what, where=ended.where, kept=ended.kept, todo=ended.todo)
@@ -52,7 +52,7 @@ def told(run: Run) -> Failure:
     return Failure(what="its processes are gone", kept=kept, todo=again)
 
 
-def reason_in(log: Path, start: int, *, killed: bool = False) -> str:
+def find_reason(log: Path, start: int, *, killed: bool = False) -> str:
     """What the bytes of a log from `start` on give as the reason of an end; empty where they say nothing.
 
     killed: by a signal, so that a last line which looks like no reason is none.
@@ -64,5 +64,5 @@ def reason_in(log: Path, start: int, *, killed: bool = False) -> str:
             lines = [line.rstrip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
     except OSError:
         return ""
-    telling = [line for line in lines if _TELLING.fullmatch(line)]
-    return (telling or ([] if killed else lines) or [""])[-1][:REASON]
+    telling = [line for line in lines if _REASON.fullmatch(line)]
+    return (telling or ([] if killed else lines) or [""])[-1][:MAX_REASON_CHARACTERS]

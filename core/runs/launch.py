@@ -11,9 +11,10 @@ import time
 
 from core import ROOT
 from core.errors import BusyError, DiskError, LlmtuiError
-from core.runs.control import Requests
-from core.runs.directory import Run, RunActiveError
-from core.runs.failure import reason_in
+from core.runs.control import ControlRequests
+from core.runs.directory import Run
+from core.runs.errors import RunActiveError
+from core.runs.failure import find_reason
 from core.storage.files import private
 from core.storage.locks import ELSEWHERE
 from core.storage.workspace import Workspace
@@ -71,7 +72,7 @@ def start(run: Run, workspace: Workspace, *, patience: float = 60.0) -> None:
     launches = run.path / "launches.jsonl"
     try:
         if run.writer() is None:  # an orphaned worker may still have to read them
-            Requests(run).clear()
+            ControlRequests(run).clear()
         started = run.log.stat().st_size if run.log.exists() else 0
         before = launches.stat().st_size if launches.exists() else 0
         with open(run.log, "ab", opener=private) as log:
@@ -96,7 +97,7 @@ def start(run: Run, workspace: Workspace, *, patience: float = 60.0) -> None:
         if code is not None and launches.exists() and launches.stat().st_size > before:
             return  # it came and went, and left its record
         if code is not None:
-            reason = reason_in(run.log, started) or f"its supervisor ended at once with code {code}"
+            reason = find_reason(run.log, started) or f"its supervisor ended at once with code {code}"
             raise LaunchError(reason, where=str(run.log), todo="the log says more")
         time.sleep(0.01)
     raise LaunchError(f"its supervisor did not come up within {patience:.0f} s", where=str(run.log))
@@ -112,7 +113,7 @@ def kill(run: Run, *, sig: signal.Signals = signal.SIGTERM) -> bool:
     return True
 
 
-def wait_until_dead(run: Run, seconds: float) -> bool:
+def wait_until_ended(run: Run, seconds: float) -> bool:
     """Whether both processes of the run are gone within `seconds`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

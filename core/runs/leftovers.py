@@ -17,7 +17,7 @@ _LEFT = re.compile(r"\.(?:trash-.+-|.+\.)(\d+)(?:\.tmp)?")
 """Names that `core.storage.files` gives to temporary files and files being deleted; the number is the process id."""
 
 
-def sweep_dead(workspace: Workspace) -> None:
+def remove_leftovers(workspace: Workspace) -> None:
     """Take away what processes that are dead left in runs and among artifacts.
 
     Not in a run that somebody holds, perhaps in a container whose processes have numbers of their own; and never

@@ -10,7 +10,7 @@ from core.errors import UsageError
 from core.init.resolve import Resolver
 from core.plural import plural
 from core.recipe.file import load
-from core.runs.directory import Run, State
+from core.runs.directory import Run, RunState
 from core.storage.workspace import Workspace
 from core.train.resume_compat import RecipeChange, recipe_changes, reject_forbidden
 from core.train.schedule import progress
@@ -20,7 +20,9 @@ class RecipeChangeError(UsageError):
     doing = "go on with a run that is done"
 
 
-def change(run: Run, overrides: Iterable[str], note: Callable[[str], None] = lambda _: None) -> list[RecipeChange]:
+def change_recipe(
+    run: Run, overrides: Iterable[str], note: Callable[[str], None] = lambda _: None
+) -> list[RecipeChange]:
     """Let the next attempt at `run` follow its recipe with `overrides`, `section.field=value` each; what is different.
 
     Raises RecipeError, ResumeConflictError for a field that must stay, RecipeChangeError for a finished run that
@@ -32,7 +34,11 @@ def change(run: Run, overrides: Iterable[str], note: Callable[[str], None] = lam
     reject_forbidden(found, run.id)
     summary = run.summary()
     metric = summary.metric
-    if run.state() is State.DONE and metric and any(change.field.startswith("train.") for change in found):
+    if (
+        run.state() is RunState.DONE
+        and metric
+        and any(change_recipe.field.startswith("train.") for change_recipe in found)
+    ):
         done = progress(recipe.train, steps=metric.step, tokens=metric.tokens, seconds=metric.seconds)
         if done >= 1:
             steps = plural(metric.step, "step")

@@ -43,7 +43,7 @@ class Series(Struct, kw_only=True, eq=False):
         return len(self.index)
 
     def add(self, step: int, value: float) -> None:
-        """One more value; steps rise, or `forget_after` came first."""
+        """One more value; steps rise, or `truncate_after` came first."""
         if not 0 <= step < LAST_STEP:
             return
         self.end = max(self.end, step)
@@ -96,7 +96,7 @@ class Series(Struct, kw_only=True, eq=False):
                 self.total.append(total[i])
                 self.count.append(count[i])
 
-    def forget_after(self, step: int) -> None:
+    def truncate_after(self, step: int) -> None:
         """A resumed run starts again behind `step`: what came later no longer counts.
 
         A bucket that `step` parts goes or stays with the larger part of it.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from msgspec import UNSET, Struct, UnsetType, structs
+from msgspec import UNSET, Struct, UnsetType, field, structs
 
 from core.events import (
     STAGES,
@@ -28,15 +28,15 @@ from core.events import (
     StageStarted,
     TrainingForecast,
 )
-from core.runs.journal_offset import Place
+from core.runs.journal_snapshot import JournalOffset
 
-StageState = Literal["waiting", "working", "done", "skipped"]
+StageStatus = Literal["waiting", "working", "done", "skipped"]
 
 
-class Stage(Struct, kw_only=True):
+class StageProgress(Struct, kw_only=True):
     """One stage of one run."""
 
-    state: StageState = "waiting"
+    state: StageStatus = "waiting"
     artifact: str = ""
     facts: dict[str, int | float | str] = {}
     done: float = 0
@@ -54,7 +54,7 @@ class Stage(Struct, kw_only=True):
         return max(0.0, min(1.0, self.done / self.total)) if self.total and self.total > 0 else None
 
     @property
-    def eta(self) -> float | None:
+    def seconds_left(self) -> float | None:
         """Seconds to go at the present rate; None before there is a rate or a total."""
         if self.state != "working" or not self.total or self.rate <= 0:
             return None
@@ -69,7 +69,7 @@ class Summary(Struct, kw_only=True):
     started_at: float = 0.0
     stage: str = ""
     """The stage that is working, or the last that did."""
-    stages: dict[str, Stage] = {}
+    stages: dict[str, StageProgress] = {}
     paused: bool = False
     shape: ModelInfo | None = None
     plan: TrainingForecast | None = None
@@ -77,7 +77,7 @@ class Summary(Struct, kw_only=True):
     peak: int = 0
     """The most memory the worker had on the device it trains on, in any attempt."""
     report: CleaningReport | None = None
-    evaluating: Stage | None = None
+    evaluating: StageProgress | None = None
     """How far the evaluation under way is, where the training waits for it with nothing else to show: before the first
     step and after the last."""
     metric: Metric | None = None
@@ -97,23 +97,23 @@ class Summary(Struct, kw_only=True):
     ended: AttemptEnded | None = None
     events: int = 0
     """How many have been absorbed: a number that stands still while the worker hangs."""
-    place: Place | None = None
+    journal_offset: JournalOffset | None = field(default=None, name="place")
     """Of one in status.json."""
     _marks: list[tuple[float, float]] = []
     _token_marks: list[tuple[float, float]] = []
 
     def __post_init__(self) -> None:
-        self.stages = {name: Stage() for name in STAGES} | self.stages
+        self.stages = {name: StageProgress() for name in STAGES} | self.stages
         if self.yardsticks is not UNSET:
             self.compression_baselines, self.yardsticks = self.yardsticks, UNSET
 
     @property
-    def at_work(self) -> Stage:
+    def current_stage(self) -> StageProgress:
         """The stage that is working or the last that did; of the train stage the evaluation that it waits for."""
-        return self.evaluating or self.stages.get(self.stage) or Stage()
+        return self.evaluating or self.stages.get(self.stage) or StageProgress()
 
     @property
-    def verdict(self) -> Evaluation | None:
+    def headline_evaluation(self) -> Evaluation | None:
         """The figure to quote: over the held-out text once the training has finished, else the best on the slice."""
         return self.evaluation if self.evaluation and self.evaluation.final else self.best
 
@@ -128,12 +128,12 @@ class Summary(Struct, kw_only=True):
                 self._start(event)
             case StageStarted(stage=name):
                 self.stage = name
-                self.stages[name] = Stage(state="working")
+                self.stages[name] = StageProgress(state="working")
                 self._marks = []
             case StageSkipped(stage=name):
-                self.stages[name] = Stage(state="skipped", artifact=event.artifact, facts=event.facts)
+                self.stages[name] = StageProgress(state="skipped", artifact=event.artifact, facts=event.facts)
             case StageFinished(stage=name):
-                stage = self.stages.setdefault(name, Stage())
+                stage = self.stages.setdefault(name, StageProgress())
                 stage.state, stage.artifact, stage.facts = "done", event.artifact, event.facts
             case Progress():
                 self._progress(event)
@@ -173,7 +173,7 @@ class Summary(Struct, kw_only=True):
         self._marks, self._token_marks = [], []
         for name, stage in self.stages.items():
             if stage.state == "working":
-                self.stages[name] = Stage()
+                self.stages[name] = StageProgress()
 
     def _progress(self, event: Progress) -> None:
         stage = self.stages.get(self.stage)
@@ -181,7 +181,7 @@ class Summary(Struct, kw_only=True):
             if self.metric is not None and event.of != "final evaluation":
                 return  # short and often: the share of the training is what a person wants to see
             if self.evaluating is None:
-                self.evaluating, self._marks = Stage(state="working"), []
+                self.evaluating, self._marks = StageProgress(state="working"), []
             stage = self.evaluating
         if stage is None:
             return

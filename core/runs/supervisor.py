@@ -20,11 +20,12 @@ import msgspec
 from core.checkpoints import checkpoint_paths
 from core.errors import BusyError, ProcessKilledError, log
 from core.hardware import cores
-from core.runs.control import ask_stop
-from core.runs.directory import GONE, Exited, Launched, Run
-from core.runs.failure import reason_in
+from core.runs.control import request_stop
+from core.runs.directory import DIRECTORY_GONE, Run
+from core.runs.failure import find_reason
 from core.runs.launch import python
-from core.runs.leftovers import sweep_dead
+from core.runs.launches import Exited, Launched
+from core.runs.leftovers import remove_leftovers
 from core.storage.files import private
 from core.storage.journal import JournalWriter
 from core.storage.locks import Lock
@@ -46,7 +47,7 @@ def supervise(run: Run) -> int:
     if lock is None:
         return BusyError.exit_code
     with lock:
-        if _adopt(run) and run.last_word():
+        if _adopt(run) and run.end_event():
             return 0
         records = JournalWriter(run.path / "launches.jsonl")
         attempt = max((record.attempt for record in run.launches()), default=0)
@@ -58,10 +59,10 @@ def supervise(run: Run) -> int:
             code, reason = _work(run, attempt)
             _adopt(run)  # where several train, the one that works may outlive what started them
             if not lock.stands():
-                _record(records, Exited(attempt=attempt, code=code, reason=GONE, gave_up=True))
-                log(f"{run.id}: {GONE}; it is not started again")
+                _record(records, Exited(attempt=attempt, code=code, reason=DIRECTORY_GONE, gave_up=True))
+                log(f"{run.id}: {DIRECTORY_GONE}; it is not started again")
                 return 1
-            if run.last_word():
+            if run.end_event():
                 _record(records, Exited(attempt=attempt, code=code))
                 return 0
             out_of_memory = _out_of_memory_kills() > kills
@@ -118,7 +119,7 @@ def _work(run: Run, attempt: int) -> tuple[int, str]:
             ).wait()
     except OSError as error:
         return NOT_FOUND, f"its worker cannot be started: {error}"
-    return code, reason_in(run.log, before, killed=code < 0) if code else ""
+    return code, find_reason(run.log, before, killed=code < 0) if code else ""
 
 
 def command(run: Run, attempt: int) -> list[str]:
@@ -155,8 +156,8 @@ def main() -> int:
     run = Run.open(Path(sys.argv[1]))
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: ask_stop(run))  # the system goes down: save what there is
-    sweep_dead(Workspace())  # before its own lock is held: no other run of this workspace is touched that lives
+    signal.signal(signal.SIGTERM, lambda *_: request_stop(run))  # the system goes down: save what there is
+    remove_leftovers(Workspace())  # before its own lock is held: no other run of this workspace is touched that lives
     return supervise(run)
 
 

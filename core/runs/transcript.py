@@ -23,11 +23,11 @@ from core.storage.locks import Lock
 FILE_LIMIT = 2**22
 """Bytes of a file beyond which it is written anew, with the newest conversation alone."""
 
-REMEMBERED = 2**19
+MAX_CHARACTERS = 2**19
 """Characters of a conversation that are kept, the newest: several times what a context holds."""
 
 
-class Drawn(Struct, frozen=True, kw_only=True):
+class AnswerInfo(Struct, frozen=True, kw_only=True):
     """How an answer came about."""
 
     sampling: Sampling
@@ -39,7 +39,7 @@ class Drawn(Struct, frozen=True, kw_only=True):
     """length, end or stop, as of `core.sample.protocol.Ended`; empty: it broke off."""
 
 
-class Began(Struct, frozen=True, kw_only=True, tag="began"):
+class ConversationStart(Struct, frozen=True, kw_only=True, tag="began"):
     """A conversation, of which what stands above is no part."""
 
     after: str = ""
@@ -47,12 +47,12 @@ class Began(Struct, frozen=True, kw_only=True, tag="began"):
     at: float = msgspec.field(default_factory=time.time)
 
 
-class Said(Struct, frozen=True, kw_only=True, tag="said"):
+class ChatMessage(Struct, frozen=True, kw_only=True, tag="said"):
     """One thing that was said."""
 
     role: Role
     text: str
-    drawn: Drawn | None = None
+    drawn: AnswerInfo | None = None
     """Of an answer."""
     at: float = msgspec.field(default_factory=time.time)
 
@@ -61,14 +61,16 @@ class Said(Struct, frozen=True, kw_only=True, tag="said"):
         return Message(role=self.role, text=self.text)
 
 
-class Withdrawn(Struct, frozen=True, kw_only=True, tag="withdrawn"):
+class MessageWithdrawn(Struct, frozen=True, kw_only=True, tag="withdrawn"):
     """What was said last is not part of the conversation any more: another answer is drawn, or none ever came."""
 
     at: float = msgspec.field(default_factory=time.time)
 
 
 _encode = msgspec.json.Encoder().encode
-_decoder: msgspec.json.Decoder[Began | Said | Withdrawn] = msgspec.json.Decoder(Began | Said | Withdrawn)
+_decoder: msgspec.json.Decoder[ConversationStart | ChatMessage | MessageWithdrawn] = msgspec.json.Decoder(
+    ConversationStart | ChatMessage | MessageWithdrawn
+)
 
 
 class Transcripts:
@@ -87,16 +89,16 @@ class Transcripts:
         self.kept = self._lock is not None
         """Whether what is said is on the disk; no longer when the disk is full, say."""
 
-    def conversation(self, checkpoint: str) -> list[Said]:
+    def conversation(self, checkpoint: str) -> list[ChatMessage]:
         """What the newest conversation with `checkpoint`, a name such as step-00000200, consists of."""
-        return newest(_conversations(self._file(checkpoint))[-1])
+        return newest_messages(_conversations(self._file(checkpoint))[-1])
 
     def last(self, before: str) -> str:
         """The newest checkpoint older than `before` that was talked to, still there or not; empty where none was."""
         there = sorted(path.stem for path in self._folder.glob("step-*.jsonl") if path.stem < before)
         return there[-1] if there else ""
 
-    def add(self, checkpoint: str, *entries: Began | Said | Withdrawn) -> None:
+    def add(self, checkpoint: str, *entries: ConversationStart | ChatMessage | MessageWithdrawn) -> None:
         """Keep what is said to `checkpoint`."""
         if not self.kept:
             return
@@ -124,21 +126,21 @@ class Transcripts:
         return self._folder / f"{checkpoint}.jsonl"
 
 
-def said_before(run: Path, checkpoint: str) -> list[Said]:
+def earlier_messages(run: Path, checkpoint: str) -> list[ChatMessage]:
     """What was said to `checkpoint`, in all conversations, or else to the newest before it that was talked to.
 
-    At most the newest `REMEMBERED` characters. Takes no lock.
+    At most the newest `MAX_CHARACTERS` characters. Takes no lock.
     """
     files = sorted(path for path in (run / "transcripts").glob("step-*.jsonl") if path.stem <= checkpoint)
-    return newest([said for one in _conversations(files[-1], name=True) for said in one]) if files else []
+    return newest_messages([said for one in _conversations(files[-1], name=True) for said in one]) if files else []
 
 
-def _conversations(file: Path, *, name: bool = False) -> list[list[Said]]:
+def _conversations(file: Path, *, name: bool = False) -> list[list[ChatMessage]]:
     """Of one file, the newest last; at least one, which may be empty.
 
     name: put the file's checkpoint to answers of which an earlier version did not write down who gave them.
     """
-    found: list[list[Said]] = [[]]
+    found: list[list[ChatMessage]] = [[]]
     own = True
     try:
         lines = JournalReader(file).lines()
@@ -150,22 +152,22 @@ def _conversations(file: Path, *, name: bool = False) -> list[list[Said]]:
         except ParseError:
             continue
         match entry:
-            case Began():
+            case ConversationStart():
                 own = not entry.after
                 found = [[]] if entry.after else [*found, []]  # what it goes on with was copied: it stands only once
-            case Said(drawn=Drawn(checkpoint="") as drawn) if name and own:
+            case ChatMessage(drawn=AnswerInfo(checkpoint="") as drawn) if name and own:
                 drawn = msgspec.structs.replace(drawn, checkpoint=file.stem)
                 found[-1].append(msgspec.structs.replace(entry, drawn=drawn))
-            case Said():
+            case ChatMessage():
                 found[-1].append(entry)
-            case Withdrawn() if found[-1]:
+            case MessageWithdrawn() if found[-1]:
                 found[-1].pop()
     return found
 
 
-def newest(said: list[Said]) -> list[Said]:
-    """The end of a conversation, `REMEMBERED` characters of it; of a single longer thing its end."""
-    room, kept = REMEMBERED, []
+def newest_messages(said: list[ChatMessage]) -> list[ChatMessage]:
+    """The end of a conversation, `MAX_CHARACTERS` characters of it; of a single longer thing its end."""
+    room, kept = MAX_CHARACTERS, []
     for one in reversed(said):
         if room <= 0:
             break

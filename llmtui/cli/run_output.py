@@ -17,8 +17,8 @@ from core.events import (
     StageFinished,
     StageStarted,
 )
-from core.runs.directory import Run, State
-from core.runs.failure import told
+from core.runs.directory import Run, RunState
+from core.runs.failure import describe_failure
 from core.runs.summary import Summary
 from core.storage.journal import JournalReader, read_backwards
 from llmtui.cli.console import complain, out, say
@@ -87,7 +87,7 @@ def _line(stage: str, text: str) -> str:
 
 def replay(run: Run) -> tuple[EventFormatter, JournalReader]:
     """A formatter that has seen the journal up to its end, and a reader that continues there."""
-    summary, reader = run.folded()
+    summary, reader = run.load_summary()
     formatter = EventFormatter(summary)
     samples: list[GeneratedSample] = []
     for event in read_backwards(run.journal):  # the samples of the last stage, if it got there, are at the end
@@ -105,7 +105,7 @@ def replay(run: Run) -> tuple[EventFormatter, JournalReader]:
 def follow(run: Run, read: Callable[[], Iterable[Item]]) -> Iterator[Item]:
     """Yield what `read` finds new in the journal until the run has ended and everything has been read."""
     while True:
-        alive = run.state().alive  # before reading: what was written before the end is still read
+        alive = run.state().is_active  # before reading: what was written before the end is still read
         yield from read()
         if not alive:
             return
@@ -123,15 +123,15 @@ def follow_run(run: Run, formatter: EventFormatter, reader: JournalReader) -> in
 def print_result(run: Run, formatter: EventFormatter) -> int:
     """Print the result of a run that has ended, or why there is none; returns the exit code."""
     state = run.state()
-    if state is State.DONE:
+    if state is RunState.DONE:
         for line in result_lines(run, formatter.summary, formatter.samples):
             out(line)
         return 0
-    if state is State.STOPPED:
+    if state is RunState.STOPPED:
         say(f"{run.id} was stopped; llmtui resume {run.id} continues it")
     else:
-        complain(f"{run.id} {state.value}: " + "\n        ".join(failure_text(told(run)).lines))
-    ended = run.last_word()
+        complain(f"{run.id} {state.value}: " + "\n        ".join(failure_text(describe_failure(run)).lines))
+    ended = run.end_event()
     return (ended.exit_code if ended else 0) or 1
 
 
@@ -141,7 +141,7 @@ def detach_on_interrupt(run: Run) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        if run.state().alive:
+        if run.state().is_active:
             say(f"\n{run.id} continues; llmtui watch {run.id} shows it, llmtui stop {run.id} stops it")
         else:
             say(f"\n{run.id}: {standing(run)}; {next_step(run)}")

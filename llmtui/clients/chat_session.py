@@ -11,7 +11,14 @@ from msgspec import structs
 from core.plural import plural
 from core.recipe.sampling import Sampling
 from core.runs.directory import Run
-from core.runs.transcript import Began, Drawn, Said, Transcripts, Withdrawn, newest
+from core.runs.transcript import (
+    AnswerInfo,
+    ChatMessage,
+    ConversationStart,
+    MessageWithdrawn,
+    Transcripts,
+    newest_messages,
+)
 from core.sample.conversation import ChatPrompt, apply_chat_template
 from core.sample.protocol import AnyReply, Generate, Loaded, TextDelta, TextEnded
 from llmtui.clients.inference_client import InferenceClient
@@ -26,7 +33,7 @@ class ChatSession:
     def __init__(self, client: InferenceClient, run: Run) -> None:
         self._client, self._run = client, run
         self.transcripts = Transcripts(run.path)
-        self.messages: list[Said] = []
+        self.messages: list[ChatMessage] = []
         """Of the current conversation, oldest first."""
         self.checkpoint = ""
         """Directory name of the checkpoint that replies."""
@@ -49,7 +56,7 @@ class ChatSession:
             self.messages = self.transcripts.conversation(previous) if previous else []
         if not self.messages:
             return ""
-        self._write(Began(after=previous), *self.messages)
+        self._write(ConversationStart(after=previous), *self.messages)
         return f"it continues the conversation with {previous}, {_count(self.messages)}"
 
     @property
@@ -60,13 +67,13 @@ class ChatSession:
     def start_conversation(self) -> None:
         """Start a new conversation."""
         self.messages = []
-        self._write(Began())
+        self._write(ConversationStart())
 
     def add_user_message(self, text: str) -> None:
         """Append a user message, in place of a previous one that got no reply: two in a row fit no template."""
         if self.messages and self.messages[-1].role == "user":
             self._remove_last()
-        self._append(Said(role="user", text=text))
+        self._append(ChatMessage(role="user", text=text))
 
     def remove_reply(self) -> bool:
         """Remove the last message if it is a reply; returns whether a message to reply to is left."""
@@ -88,7 +95,7 @@ class ChatSession:
         The generated text is added to the conversation, complete or not. Raises what `InferenceClient.stream` does.
         """
         start = self._prompt()
-        text, details = "", Drawn(sampling=request.sampling, checkpoint=self.checkpoint)
+        text, details = "", AnswerInfo(sampling=request.sampling, checkpoint=self.checkpoint)
         try:
             async with aclosing(self._client.stream(request)) as replies:
                 async for reply in replies:
@@ -103,22 +110,22 @@ class ChatSession:
                     yield reply
         finally:
             if text or details.ended:
-                self._append(Said(role="assistant", text=text, drawn=details))
+                self._append(ChatMessage(role="assistant", text=text, drawn=details))
 
     def _prompt(self) -> ChatPrompt:
         return apply_chat_template([message.message for message in self.messages], self._run.recipe.chat)
 
-    def _append(self, message: Said) -> None:
-        self.messages = newest([*self.messages, message])
+    def _append(self, message: ChatMessage) -> None:
+        self.messages = newest_messages([*self.messages, message])
         self._write(message)
 
     def _remove_last(self) -> None:
         self.messages.pop()
-        self._write(Withdrawn())
+        self._write(MessageWithdrawn())
 
-    def _write(self, *entries: Began | Said | Withdrawn) -> None:
+    def _write(self, *entries: ConversationStart | ChatMessage | MessageWithdrawn) -> None:
         self.transcripts.add(self.checkpoint, *entries)
 
 
-def _count(messages: list[Said]) -> str:
+def _count(messages: list[ChatMessage]) -> str:
     return plural(len(messages), "message")

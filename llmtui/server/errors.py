@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from core.errors import LlmtuiError, UsageError
-from core.runs.directory import RunNotFoundError
+from core.run_names import RunNotFoundError
 from llmtui.clients.inference_client import InferenceError, InferenceProcessError, InvalidRequestError
 
 _CODES = {401: "invalid_api_key", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}

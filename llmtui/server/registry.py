@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from msgspec import Struct
 
 from core.checkpoints import checkpoint_paths, readable_checkpoints, step_of
-from core.runs.directory import Run, all_runs, find_run, find_runs
+from core.runs.directory import Run
+from core.runs.lookup import all_runs, find_run, find_runs
 from core.storage.artifact import Artifact
 from core.storage.workspace import Workspace
 from llmtui.server.errors import ApiError

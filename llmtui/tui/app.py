@@ -215,7 +215,7 @@ class Workbench(App[None]):
         show_notice(self, "q leaves the workbench; runs continue.")
 
     def action_app_leave(self) -> None:
-        active = [snapshot.run for snapshot in self.session.watcher.snapshots if snapshot.state.alive]
+        active = [snapshot.run for snapshot in self.session.watcher.snapshots if snapshot.state.is_active]
         if not active:
             self.exit()
             return

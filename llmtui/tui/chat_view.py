@@ -14,7 +14,7 @@ from core.errors import LlmtuiError
 from core.plural import plural
 from core.recipe.sampling import Sampling
 from core.runs.directory import Run
-from core.runs.transcript import Said, said_before
+from core.runs.transcript import ChatMessage, earlier_messages
 from core.sample.protocol import AnyReply, DenoisingState, Finished, Generate, Loaded, Span, TextDelta, TextEnded
 from core.storage.artifact import Artifact
 from llmtui.clients.chat_session import ChatSession
@@ -51,7 +51,7 @@ class Turns:
         """checkpoint: the name of the one that answers first; what was said to it before is there already."""
         self._client, self._run = client, run
         self._session: ChatSession | None = None
-        self.all = _kept(said_before(run.path, checkpoint), apart=self.converses)
+        self.all = _kept(earlier_messages(run.path, checkpoint), apart=self.converses)
         self.note = ""
         """What another checkpoint that answers means for the conversation, in words, if anything."""
 
@@ -153,7 +153,7 @@ class Asking:
                 turn.tokens_per_second = reply.tokens / reply.seconds if reply.seconds > 0 else 0.0
 
 
-def _kept(said: list[Said], *, apart: bool) -> list[Turn]:
+def _kept(said: list[ChatMessage], *, apart: bool) -> list[Turn]:
     """Turns of what was said earlier."""
     turns: list[Turn] = []
     for one in said:

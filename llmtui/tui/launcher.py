@@ -9,7 +9,7 @@ from llmtui.tui.terminal import configure_textual
 def run_workbench(workspace: Workspace, open_run: str | None = None) -> int:
     """Show the workbench until the user leaves it; returns the exit code.
 
-    open_run: the run to show first, as `core.runs.directory.find_run` takes it. Raises RunNotFoundError before
+    open_run: the run to show first, as `core.runs.lookup.find_run` takes it. Raises RunNotFoundError before
     the screen changes.
     """
     configure_textual()

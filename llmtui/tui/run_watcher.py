@@ -9,7 +9,9 @@ from pathlib import Path
 
 from textual.message import Message
 
-from core.runs.directory import InvalidRunError, Run, State, run_names
+from core.run_names import run_ids
+from core.runs.directory import Run, RunState
+from core.runs.errors import InvalidRunError
 from core.runs.failure import failure
 from core.runs.summary import Summary
 from core.storage.journal import JournalReader
@@ -85,7 +87,7 @@ class RunWatcher:
     def add(self, run: Run) -> None:
         """Add a snapshot of `run`, which was just created, without waiting for the next tick."""
         others = (snapshot for snapshot in self.snapshots if snapshot.run.id != run.id)
-        snapshots = [RunSnapshot(run, State.CREATED, Summary(), None, 0.0, 0.0), *others]
+        snapshots = [RunSnapshot(run, RunState.CREATED, Summary(), None, 0.0, 0.0), *others]
         self.snapshots = sorted(snapshots, key=lambda snapshot: snapshot.run.id, reverse=True)
         self._added += 1
 
@@ -121,7 +123,7 @@ class RunWatcher:
     async def _read_journal(self) -> None:
         while history := self.history:
             if self._tail is None:
-                curves, tail = await asyncio.to_thread(history.run.curves)
+                curves, tail = await asyncio.to_thread(history.run.load_curves)
                 if history is self.history:
                     history.curves, self._tail = curves, tail
                 continue
@@ -137,7 +139,7 @@ class RunWatcher:
 
     def _read_runs(self) -> list[RunSnapshot]:
         try:
-            names = run_names(self._workspace)
+            names = run_ids(self._workspace)
         except OSError:
             names = []
         self._cache = {name: self._cache[name] for name in names if name in self._cache}
@@ -159,7 +161,7 @@ class RunWatcher:
         """The inactive runs that keep their snapshot this time."""
         refresh_all, self._refresh_all = self._refresh_all, False
         followed = self.history.run.id if self.history else ""
-        inactive = [name for name, (_, known) in self._cache.items() if not known.state.alive and name != followed]
+        inactive = [name for name, (_, known) in self._cache.items() if not known.state.is_active and name != followed]
         if refresh_all or not inactive:
             return set()
         count = max(MIN_INACTIVE_PER_TICK, -(-len(inactive) // TICKS_PER_ROUND))
@@ -175,7 +177,7 @@ class RunWatcher:
         if known is None or key != current_key:
             run = Run.open(run.path)  # `resume --set` changes the recipe
             state, summary = run.state(), run.summary()
-            ended = None if state.alive else run.last_word() or run.crash()
+            ended = None if state.is_active else run.end_event() or run.exit_record()
             ended_at = ended.at if ended else 0.0
             ending = summary.ended is not None and run.is_ending(state)
             known = RunSnapshot(run, state, summary, failure(run, state), ended_at, 0.0, ending)
@@ -186,7 +188,7 @@ class RunWatcher:
         """Seconds without a new event if that is longer than STALLED_AFTER, else 0."""
         now, events = time.monotonic(), snapshot.summary.events
         seen, since = self._last_event.get(snapshot.run.id, (-1, now))
-        if seen != events or snapshot.state is not State.RUNNING:
+        if seen != events or snapshot.state is not RunState.RUNNING:
             self._last_event[snapshot.run.id] = (events, now)
             return 0.0
         return now - since if now - since > STALLED_AFTER else 0.0

@@ -10,7 +10,8 @@ from textual.message import Message
 
 from core.recipe.schema import Recipe
 from core.runs import launch
-from core.runs.directory import Run, find_run
+from core.runs.directory import Run
+from core.runs.lookup import find_run
 from core.sources.corpora import Corpus
 from core.storage.workspace import Workspace
 from llmtui.clients.license_consent import agree, to_agree
@@ -43,7 +44,7 @@ class Session:
     ) -> None:
         """
         post: receives `RunsUpdated` and `HistoryUpdated`.
-        open_run: the run to select, as `core.runs.directory.find_run` takes it. Raises RunNotFoundError.
+        open_run: the run to select, as `core.runs.lookup.find_run` takes it. Raises RunNotFoundError.
         inference_client: generates the replies of the chat; by default one for `workspace`, created on first use.
         """
         self.workspace = workspace

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from core.runs.directory import Run, State
+from core.runs.directory import Run, RunState
 from core.runs.failure import Failure
 from core.runs.summary import Summary
 
@@ -13,7 +13,7 @@ class RunSnapshot(NamedTuple):
     """One run as lists show it."""
 
     run: Run
-    state: State
+    state: RunState
     summary: Summary
     failure: Failure | None
     """Why it failed or was interrupted."""

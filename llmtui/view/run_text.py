@@ -5,7 +5,7 @@ from __future__ import annotations
 from core.events import Evaluation
 from core.plural import plural
 from core.recipe.schema import Train
-from core.runs.directory import State
+from core.runs.directory import RunState
 from core.runs.failure import Failure
 from core.runs.summary import Summary
 from llmtui.view import units
@@ -22,14 +22,14 @@ _DOING = {
 }
 
 _STATES = {
-    State.CREATED: ("◌", "dim"),
-    State.STARTING: ("◌", "accent"),
-    State.RUNNING: ("●", "accent"),
-    State.PAUSED: ("‖", "warn"),
-    State.DONE: ("✓", "good"),
-    State.STOPPED: ("■", "dim"),
-    State.FAILED: ("✗", "bad"),
-    State.INTERRUPTED: ("!", "warn"),
+    RunState.CREATED: ("◌", "dim"),
+    RunState.STARTING: ("◌", "accent"),
+    RunState.RUNNING: ("●", "accent"),
+    RunState.PAUSED: ("‖", "warn"),
+    RunState.DONE: ("✓", "good"),
+    RunState.STOPPED: ("■", "dim"),
+    RunState.FAILED: ("✗", "bad"),
+    RunState.INTERRUPTED: ("!", "warn"),
 }
 
 
@@ -41,7 +41,7 @@ def state(glance: RunSnapshot) -> tuple[str, str, str]:
     word = glance.state.value
     if glance.ending:
         return glyph, "ending", role
-    if glance.state is State.RUNNING:
+    if glance.state is RunState.RUNNING:
         word = "evaluating" if glance.summary.evaluating else _DOING.get(glance.summary.stage, "starting")
     return glyph, word, role
 
@@ -65,7 +65,7 @@ def val(summary: Summary) -> str:
 
 def share(summary: Summary) -> float | None:
     """How much of the stage at work is done, 0 to 1."""
-    stage = summary.at_work
+    stage = summary.current_stage
     if summary.stage == "train" and summary.metric and stage.state == "working" and not summary.evaluating:
         return max(0.0, min(1.0, summary.metric.progress))
     return stage.share
@@ -78,12 +78,12 @@ def percent(value: float) -> str:
 
 def left(summary: Summary) -> float | None:
     """Seconds until the stage at work is done; None while nobody can know."""
-    stage, metric = summary.at_work, summary.metric
+    stage, metric = summary.current_stage, summary.metric
     if summary.evaluating:
-        return stage.eta
+        return stage.seconds_left
     if summary.stage == "train" and stage.state == "working" and metric and metric.progress > 0.002:
         return metric.seconds * (1 - metric.progress) / metric.progress
-    return stage.eta
+    return stage.seconds_left
 
 
 def remaining(summary: Summary) -> str:
@@ -97,7 +97,7 @@ def remaining(summary: Summary) -> str:
 def speed(glance: RunSnapshot) -> str:
     """How fast the stage at work goes."""
     summary = glance.summary
-    if glance.state is not State.RUNNING:
+    if glance.state is not RunState.RUNNING:
         return ""
     if summary.stage == "train":
         return units.rate(summary.tokens_per_second, "tok") if summary.tokens_per_second else ""

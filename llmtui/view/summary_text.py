@@ -14,7 +14,7 @@ from llmtui.view.units import amount, cost, duration, perplexity, rate
 
 def describe_progress(summary: Summary) -> str:
     """The current stage in one line: share done, rate, time left."""
-    stage, metric = summary.at_work, summary.metric
+    stage, metric = summary.current_stage, summary.metric
     parts, speed = [], ""
     if summary.stage == "train":
         if summary.evaluating:
@@ -29,8 +29,8 @@ def describe_progress(summary: Summary) -> str:
     parts += [speed] if speed else []
     if stage.share is not None:
         parts += [f"{stage.share:.0%}"]
-    if stage.eta is not None:
-        parts += [f"{duration(stage.eta)} left"]
+    if stage.seconds_left is not None:
+        parts += [f"{duration(stage.seconds_left)} left"]
     return ", ".join(parts)
 
 

@@ -21,7 +21,7 @@ from core.events import (
     StageStarted,
 )
 from core.recipe.schema import Recipe
-from core.runs.control import ask_stop
+from core.runs.control import request_stop
 from core.runs.directory import Run
 from core.runs.series import Series
 from core.runs.summary import Summary
@@ -119,7 +119,7 @@ def test_a_long_curve_forgets_a_first_attempt_to_its_last_point() -> None:
     for step in range(5000):
         series.add(step, 1.0)
     assert series.span > 1
-    series.forget_after(-1)
+    series.truncate_after(-1)
     assert not series.means()
     series.add(0, 3.0)
     assert series.means()[0][1] == 3
@@ -130,7 +130,7 @@ def test_a_stop_is_heard_before_the_first_step(
     workspace: Workspace, tiny: Make, monkeypatch: pytest.MonkeyPatch, first: AnyEvent
 ) -> None:
     run = Run.create(workspace, tiny())
-    ask_stop(run)
+    request_stop(run)
     assert worked(run, [TRAIN, first, *ATTEMPT[2:]], monkeypatch) == STOPPED
     events = JournalReader(run.journal).events()
     assert isinstance(events[-1], AttemptEnded)
@@ -150,8 +150,8 @@ def test_the_final_evaluation_moves_and_says_how_long_still() -> None:
     summary = Summary()
     for event in (TRAIN, evaluation(0), metric(100), *(evaluating(5 * second, second) for second in range(6))):
         summary.absorb(event)
-    assert summary.at_work.share == pytest.approx(0.25)
-    assert summary.at_work.eta == pytest.approx(15)
+    assert summary.current_stage.share == pytest.approx(0.25)
+    assert summary.current_stage.seconds_left == pytest.approx(15)
     assert "evaluating the held-out text, 25%, 15s left" in describe_progress(summary)
     summary.absorb(evaluation(100, final=True))
     assert summary.evaluating is None
@@ -161,4 +161,4 @@ def test_an_evaluation_between_two_steps_leaves_the_trainings_share_on_the_scree
     summary = Summary()
     for event in (TRAIN, metric(50), evaluating(5, 1, final=False)):
         summary.absorb(event)
-    assert summary.at_work.share == pytest.approx(0.5)
+    assert summary.current_stage.share == pytest.approx(0.5)

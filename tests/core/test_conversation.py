@@ -18,7 +18,7 @@ from core.recipe.file import load
 from core.recipe.sampling import Sampling
 from core.recipe.schema import Chat
 from core.runs import transcript
-from core.runs.transcript import Began, Drawn, Said, Transcripts, Withdrawn
+from core.runs.transcript import AnswerInfo, ChatMessage, ConversationStart, MessageWithdrawn, Transcripts
 from core.sample.conversation import Message, Role, apply_chat_template
 
 ROOT = Path(__file__).parent.parent.parent
@@ -71,8 +71,10 @@ def test_a_template_has_its_text_once(template: str) -> None:
 
 # -- transcripts -------------------------------------------------------------------------------------------------------
 
-ASKED = Said(role="user", text="\x1b[2J\u202eHi\n")
-ANSWER = Said(role="assistant", text="Hello", drawn=Drawn(sampling=Sampling(seed=7), precision="float32", ended="end"))
+ASKED = ChatMessage(role="user", text="\x1b[2J\u202eHi\n")
+ANSWER = ChatMessage(
+    role="assistant", text="Hello", drawn=AnswerInfo(sampling=Sampling(seed=7), precision="float32", ended="end")
+)
 
 
 @pytest.fixture
@@ -96,9 +98,9 @@ def test_what_was_said_to_a_checkpoint_is_there_again(kept: Transcripts, tmp_pat
 
 
 def test_a_new_conversation_hides_the_old_and_a_withdrawn_answer_is_gone(kept: Transcripts) -> None:
-    kept.add("step-1", ASKED, ANSWER, Began(), ASKED, ANSWER, Withdrawn())
+    kept.add("step-1", ASKED, ANSWER, ConversationStart(), ASKED, ANSWER, MessageWithdrawn())
     assert kept.conversation("step-1") == [ASKED]
-    kept.add("step-1", Withdrawn(), Withdrawn())
+    kept.add("step-1", MessageWithdrawn(), MessageWithdrawn())
     assert kept.conversation("step-1") == []
 
 
@@ -127,11 +129,11 @@ def test_a_file_does_not_grow_for_ever_and_a_conversation_keeps_its_end(
     monkeypatch.setattr(transcript, "FILE_LIMIT", 20_000)
     monkeypatch.setattr(transcript, "REMEMBERED", 1_000)
     for number in range(500):
-        kept.add("step-1", Said(role="user", text=f"{number:03d} {'x' * 96}"))
+        kept.add("step-1", ChatMessage(role="user", text=f"{number:03d} {'x' * 96}"))
     assert (tmp_path / "transcripts" / "step-1.jsonl").stat().st_size < 21_000
     said = kept.conversation("step-1")
     assert [int(one.text[:3]) for one in said] == list(range(490, 500))
-    kept.add("step-1", Said(role="user", text="a" * 500 + "z" * 1_000))
+    kept.add("step-1", ChatMessage(role="user", text="a" * 500 + "z" * 1_000))
     assert [one.text for one in kept.conversation("step-1")] == ["z" * 1_000]
 
 

@@ -27,9 +27,9 @@ from core.events import (
 )
 from core.recipe.schema import Recipe
 from core.runs import curves as module
-from core.runs.curves import KEPT, Curves
+from core.runs.curves import MAX_EVENTS, Curves
 from core.runs.directory import Run
-from core.runs.journal_offset import write_sealed
+from core.runs.journal_snapshot import write_snapshot
 from core.runs.series import CAPACITY, Series
 from core.storage.journal import JournalReader, JournalWriter
 from core.storage.workspace import Workspace
@@ -56,7 +56,7 @@ def picture(history: History) -> object:
 def opened(run: Run) -> tuple[History, int]:
     """What a screen makes of the run, and from which byte of the journal on it has read."""
     history = History(run)
-    history.curves, tail = run.curves()
+    history.curves, tail = run.load_curves()
     start = tail.offset
     history.absorb(tail.iter_events())
     return history, start
@@ -67,7 +67,7 @@ def write(run: Run, events: list[AnyEvent], kept_at: int) -> None:
     journal, curves = JournalWriter(run.journal), Curves()
     for number, event in enumerate(events):
         if number == kept_at:
-            write_sealed(run.path / "curves.json", curves, run.journal, journal.size)
+            write_snapshot(run.path / "curves.json", curves, run.journal, journal.size)
         journal.append(encode(event))
         curves.absorb(event)
     journal.close()
@@ -168,7 +168,7 @@ def test_the_file_stays_small_and_old_attempts_are_not_pushed_out_of_it() -> Non
             curves.absorb(CheckpointSaved(step=step, path="c", bytes=1, seconds=1))
     assert len(encode(curves)) < MOST
     kept = curves.newest()
-    assert len(kept) == 3 * KEPT + 1
+    assert len(kept) == 3 * MAX_EVENTS + 1
     assert kept[0] == AttemptStarted(attempt=1, pid=1, host="", device="a machine", at=kept[0].at, tick=kept[0].tick)
     assert [event.step for event in kept[-3:]] == [39_980] * 3  # type: ignore[union-attr]
 
@@ -207,7 +207,7 @@ def test_steps_whose_value_was_no_number_are_remembered_all_along_the_curve() ->
         series.add(step, float("nan"))
     assert len(series.broken) <= CAPACITY
     assert max(b - a for a, b in zip([0, *series.broken], [*series.broken, 10**5], strict=True)) <= series.gap <= 256
-    series.forget_after(5000)
+    series.truncate_after(5000)
     assert max(series.broken) <= 5000
 
 

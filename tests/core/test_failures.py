@@ -17,9 +17,10 @@ from core.checkpoints import readable_checkpoints
 from core.events import AttemptEnded, AttemptStarted, HardwareReading, Note, encode
 from core.recipe.schema import Recipe
 from core.runs import supervisor
-from core.runs.directory import Exited, Launched, Run, State
-from core.runs.failure import failure, reason_in
-from core.runs.leftovers import sweep_dead
+from core.runs.directory import Run, RunState
+from core.runs.failure import failure, find_reason
+from core.runs.launches import Exited, Launched
+from core.runs.leftovers import remove_leftovers
 from core.storage.journal import JournalReader, JournalWriter
 from core.storage.locks import Lock
 from core.storage.workspace import Workspace
@@ -58,7 +59,7 @@ def test_a_device_that_is_not_there_ends_the_run_at_once_with_its_reason_everywh
     assert "cannot train: there is no cuda device" in capsys.readouterr().err
     (path,) = workspace.runs.glob("*-gpu-*")
     run = Run.open(path)
-    assert run.state() is State.FAILED
+    assert run.state() is RunState.FAILED
     assert [type(record) for record in run.launches()] == [Launched, Exited]
     assert isinstance(list(JournalReader(run.journal).events())[-1], AttemptEnded)
     for command in (["ls"], ["ls", "--json"], ["show", run.id]):
@@ -75,15 +76,15 @@ def test_a_last_word_counts_though_something_stands_behind_it(workspace: Workspa
         AttemptEnded(attempt=1, outcome="failed", what="cannot: it"),
     )
     run = over(workspace, tiny(), began, word, READING, Note(text="late"))
-    assert run.last_word() == word
-    assert run.state() is State.FAILED
+    assert run.end_event() == word
+    assert run.state() is RunState.FAILED
 
 
 def test_the_last_word_of_an_attempt_before_the_newest_does_not_count(workspace: Workspace, tiny: Make) -> None:
     first, word = AttemptStarted(attempt=1, pid=1, host="", device=""), AttemptEnded(attempt=1, outcome="done")
-    assert over(workspace, tiny(), first, word, attempts=2).last_word() is None
+    assert over(workspace, tiny(), first, word, attempts=2).end_event() is None
     again = AttemptStarted(attempt=2, pid=1, host="", device="")
-    assert over(workspace, tiny(), first, word, again, READING, attempts=2).last_word() is None
+    assert over(workspace, tiny(), first, word, again, READING, attempts=2).end_event() is None
 
 
 @pytest.mark.parametrize(
@@ -102,7 +103,7 @@ def test_a_worker_that_cannot_begin_is_not_started_again_and_its_reason_is_told(
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     assert supervisor.supervise(run) == 1
     assert len([record for record in run.launches() if isinstance(record, Launched)]) == 1
-    assert run.state() is State.FAILED
+    assert run.state() is RunState.FAILED
     why = failure(run)
     assert why is not None
     assert reason in why.what
@@ -140,10 +141,10 @@ def test_the_reason_is_the_line_of_the_log_that_gives_one(tmp_path: Path) -> Non
         ("", ""),
     ):
         log.write_text(before + text)
-        assert reason_in(log, len(before)).startswith(reason)
+        assert find_reason(log, len(before)).startswith(reason)
     log.write_text(before + "something printed\n")
-    assert reason_in(log, len(before), killed=True) == ""
-    assert reason_in(tmp_path / "none", 0) == ""
+    assert find_reason(log, len(before), killed=True) == ""
+    assert find_reason(tmp_path / "none", 0) == ""
 
 
 def test_a_run_whose_directory_is_taken_away_ends(launched: Launch, tiny: Make, tmp_path: Path) -> None:
@@ -183,7 +184,7 @@ def test_a_run_without_its_control_directory_is_steered_all_the_same(
     assert command_line(["pause", run.id]) == 0
     wait_for(lambda: run.summary().paused)
     assert command_line(["stop", run.id]) == 0
-    assert run.state() is State.STOPPED
+    assert run.state() is RunState.STOPPED
     assert readable_checkpoints(run.checkpoints)
 
 
@@ -195,7 +196,7 @@ def test_a_worker_with_too_little_memory_says_so(workspace: Workspace, tiny: Mak
     for limit in (600_000, 1_000_000):
         command = f"ulimit -v {limit}; exec {' '.join(worker)}"
         subprocess.run(["bash", "-c", command], env=environment, check=False, capture_output=True, timeout=300)
-        word = run.last_word()
+        word = run.end_event()
         assert word is None or "unexpected error" not in word.what
 
 
@@ -222,10 +223,10 @@ def test_what_dead_processes_left_behind_goes_and_what_living_ones_are_at_stays(
             (path / "file").touch()
         else:
             path.touch()
-    sweep_dead(workspace)
+    remove_leftovers(workspace)
     assert not [path for path in dead if path.exists()]
     assert [path for path in alive if path.exists()] == alive
-    assert Run.open(run.path).state() is State.CREATED
+    assert Run.open(run.path).state() is RunState.CREATED
 
 
 def test_a_run_that_is_killed_while_it_is_made_is_absent(

@@ -29,7 +29,7 @@ from core.events import (
 )
 from core.recipe.schema import Recipe
 from core.runs.directory import Run
-from core.runs.journal_offset import write_sealed
+from core.runs.journal_snapshot import write_snapshot
 from core.runs.summary import Summary
 from core.storage.journal import JournalReader, JournalWriter, read_backwards
 from core.storage.workspace import Workspace
@@ -128,10 +128,10 @@ def test_rates_come_from_the_writers_clock_not_from_the_walls() -> None:
         summary.absorb(Progress(done=50 * second, total=1000, unit="bytes", at=at, tick=100.0 + second))
     stage = summary.stages["tokenize"]
     assert stage.rate == pytest.approx(50)
-    assert stage.eta == pytest.approx(15)
+    assert stage.seconds_left == pytest.approx(15)
     assert stage.share == pytest.approx(0.25)
     summary.absorb(StageFinished(stage="tokenize", artifact="", facts={}))
-    assert (summary.stages["tokenize"].share, summary.stages["tokenize"].eta) == (1, None)
+    assert (summary.stages["tokenize"].share, summary.stages["tokenize"].seconds_left) == (1, None)
 
 
 def test_any_event_ends_a_pause() -> None:
@@ -163,7 +163,7 @@ def test_what_a_journal_adds_up_to_is_taken_from_the_status_and_only_the_rest_is
     for event in said[:300]:
         journal.append(encode(event))
         summary.absorb(event)
-    write_sealed(run.path / "status.json", summary, run.journal, journal.size)
+    write_snapshot(run.path / "status.json", summary, run.journal, journal.size)
     status = (run.path / "status.json").read_bytes()
     for event in said[300:]:
         journal.append(encode(event))
@@ -177,7 +177,7 @@ def test_what_a_journal_adds_up_to_is_taken_from_the_status_and_only_the_rest_is
     def figures(summary: Summary) -> object:
         return (summary.metric, summary.evaluation, summary.events, summary.stages, summary.attempt)
 
-    found, rest = run.folded()
+    found, rest = run.load_summary()
     assert rest.offset > 0
     assert figures(found) == figures(msgspec.json.decode(status, type=Summary))
     for event in rest.iter_events():
@@ -191,7 +191,7 @@ def test_what_a_journal_adds_up_to_is_taken_from_the_status_and_only_the_rest_is
         status.replace(b'"check":', b'"check":1', 1),
     ):
         (run.path / "status.json").write_bytes(spoiled)
-        found, rest = run.folded()
+        found, rest = run.load_summary()
         assert (found.events, rest.offset) == (0, 0)
         for event in rest.iter_events():
             found.absorb(event)
@@ -199,9 +199,9 @@ def test_what_a_journal_adds_up_to_is_taken_from_the_status_and_only_the_rest_is
 
     (run.path / "status.json").write_bytes(status)
     os.truncate(run.journal, 5000)  # as a power cut may, which spares the newer file
-    assert run.folded()[1].offset == 0
+    assert run.load_summary()[1].offset == 0
     run.journal.write_bytes(run.journal.read_bytes().replace(b"Metric", b"metric") * 20)  # another journal
-    assert run.folded()[1].offset == 0
+    assert run.load_summary()[1].offset == 0
 
 
 def test_a_damaged_status_is_made_up_for_by_the_journal(workspace: Workspace, tiny: Callable[..., Recipe]) -> None:

@@ -18,7 +18,7 @@ from core.events import CheckpointSaved, Evaluation, Metric, Note, Resumed
 from core.recipe.schema import Recipe
 from core.runs.directory import Run
 from core.runs.launch import environment, python
-from core.runs.recipe_change import change
+from core.runs.recipe_change import change_recipe
 from core.storage.journal import JournalReader
 from core.storage.workspace import Workspace
 from tests.core.training import same, saved_tensors
@@ -146,7 +146,7 @@ def test_killed_while_a_checkpoint_is_being_written_the_one_before_it_is_there(
         process.kill()
         process.wait()
     assert max(run.checkpoints.glob("step-????????")) == whole
-    change(run, [f"train.steps={kept + every}"])
+    change_recipe(run, [f"train.steps={kept + every}"])
     work(run, workspace, 2)
     events = list(JournalReader(run.journal).events())
     assert [event.step for event in events if isinstance(event, Resumed)] == [kept]

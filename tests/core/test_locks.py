@@ -15,7 +15,9 @@ import pytest
 from core import ROOT
 from core.recipe.schema import Recipe
 from core.runs import launch
-from core.runs.directory import Run, RunActiveError, State, remove_directory
+from core.runs.deletion import remove_directory
+from core.runs.directory import Run, RunState
+from core.runs.errors import RunActiveError
 from core.storage import locks
 from core.storage.locks import ELSEWHERE, Lock, holder
 from core.storage.workspace import Workspace
@@ -86,14 +88,14 @@ def test_a_holder_without_a_number_here_holds_all_the_same(
         real = locks._ask
         monkeypatch.setattr(locks, "_ask", lambda fd: (real(fd)[0], said))
         assert run.writer() == run.supervisor() == ELSEWHERE
-        assert run.state() is State.RUNNING
+        assert run.state() is RunState.RUNNING
         killed: list[int] = []
         monkeypatch.setattr(os, "kill", lambda pid, sig: killed.append(pid))
         assert not launch.kill(run)
         assert killed == []
         with pytest.raises(RunActiveError):
             run.remove()
-        assert not launch.wait_until_dead(run, 0.05)
+        assert not launch.wait_until_ended(run, 0.05)
         assert llmtui(["stop", "--now", run.id]) == 75
         assert "another container" in capsys.readouterr().err
         assert (run.control / "stop").exists()
@@ -109,14 +111,17 @@ def test_a_container_that_shares_the_home_sees_a_run_as_running_and_does_not_del
         "run = Run.open(Path(sys.argv[1])); print(run.writer(), run.state().value)"
     )
     remove = (
-        "import sys; from pathlib import Path; from core.runs.directory import RunActiveError, remove_directory\n"
+        "import sys; from pathlib import Path; from core.runs.deletion import remove_directory\n"
+        "from core.runs.errors import RunActiveError\n"
         "try:\n    remove_directory(Path(sys.argv[1]))\nexcept RunActiveError:\n    print('kept')"
     )
     with alive(run):
         assert inside(look, str(run.path)) == "-1 running"
         assert inside(remove, str(run.path)) == "kept"
-        names = "from core.runs.directory import Run; from core.runs.control import ask_stop"
-        inside(f"import sys; from pathlib import Path; {names}; ask_stop(Run.open(Path(sys.argv[1])))", str(run.path))
+        names = "from core.runs.directory import Run; from core.runs.control import request_stop"
+        inside(
+            f"import sys; from pathlib import Path; {names}; request_stop(Run.open(Path(sys.argv[1])))", str(run.path)
+        )
         assert (run.control / "stop").exists()
     assert inside(look, str(run.path)) == "None done"
     inside(remove, str(run.path))
@@ -134,7 +139,7 @@ def test_what_looks_free_is_still_not_deleted_while_its_lock_cannot_be_had(
             with pytest.raises(RunActiveError):
                 remove_directory(run.path)
             monkeypatch.undo()
-    assert run.state() is State.DONE
+    assert run.state() is RunState.DONE
 
 
 def test_a_file_system_without_locks_is_an_error_and_not_a_holder(

@@ -21,7 +21,7 @@ from core.model.weights import load_model
 from core.pipeline import pipeline
 from core.recipe.file import load
 from core.recipe.schema import Model, Recipe
-from core.runs.directory import Run, State, all_runs
+from core.runs.directory import Run, RunState, all_runs
 from core.sources.catalog import source_name
 from core.storage.artifact import Artifact
 from core.storage.journal import JournalReader
@@ -82,7 +82,7 @@ def test_recipe_files_have_their_former_fingerprints(older: Workspace) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_run_is_listed_with_its_recipe_and_journal(older: Workspace, name: str) -> None:
     run = run_named(older, name)
-    assert run.state() is State.DONE
+    assert run.state() is RunState.DONE
     assert run.recipe == load(file=recipe_file(older, name))
     assert (run.recipe.train.grad_clip, run.recipe.preprocess.min_characters) == (0.5, 50)
     events = JournalReader(run.journal).events()

@@ -15,9 +15,12 @@ import pytest
 from core.checkpoints import readable_checkpoints
 from core.events import AttemptStarted, Evaluation, GeneratedSample, Metric, Note, StageSkipped
 from core.recipe.schema import Recipe
-from core.runs.control import ask_checkpoint, ask_go_on, ask_pause, ask_sample, ask_stop
-from core.runs.directory import InvalidRunError, Run, RunActiveError, RunNotFoundError, State, find_run
-from core.runs.launch import kill, start, wait_until_dead
+from core.run_names import RunNotFoundError
+from core.runs.control import request_checkpoint, request_pause, request_sample, request_stop, request_unpause
+from core.runs.directory import Run, RunState
+from core.runs.errors import InvalidRunError, RunActiveError
+from core.runs.launch import kill, start, wait_until_ended
+from core.runs.lookup import find_run
 from core.storage.artifact import Artifact
 from core.storage.journal import JournalReader
 from core.storage.workspace import Workspace
@@ -44,8 +47,8 @@ def reach(run: Run, step: int) -> None:
 
 def test_a_run_goes_through_all_stages_and_a_second_one_skips_the_data(launched: Launch, tiny: Make) -> None:
     first = launched(tiny("train.steps=20"))
-    wait_for_state(first, State.DONE, State.FAILED)
-    assert first.state() is State.DONE
+    wait_for_state(first, RunState.DONE, RunState.FAILED)
+    assert first.state() is RunState.DONE
     summary = first.summary()
     assert {stage.state for stage in summary.stages.values()} == {"done"}
     assert summary.stages["download"].facts["documents"] == 40
@@ -55,7 +58,7 @@ def test_a_run_goes_through_all_stages_and_a_second_one_skips_the_data(launched:
     assert samples.facts == {"samples": 1}
 
     second = launched(tiny("train.steps=20"))
-    wait_for_state(second, State.DONE, State.FAILED)
+    wait_for_state(second, RunState.DONE, RunState.FAILED)
     skipped = [event.stage for event in JournalReader(second.journal).events() if isinstance(event, StageSkipped)]
     assert skipped == ["download", "preprocess", "tokenize"]
 
@@ -63,7 +66,7 @@ def test_a_run_goes_through_all_stages_and_a_second_one_skips_the_data(launched:
 def test_another_learning_rate_does_not_tokenize_again_another_vocabulary_does(launched: Launch, tiny: Make) -> None:
     def skipped(*overrides: str) -> list[str]:
         run = launched(tiny("train.steps=2", *overrides))
-        wait_for_state(run, State.DONE, State.FAILED)
+        wait_for_state(run, RunState.DONE, RunState.FAILED)
         return [event.stage for event in JournalReader(run.journal).events() if isinstance(event, StageSkipped)]
 
     assert skipped() == []
@@ -74,14 +77,14 @@ def test_another_learning_rate_does_not_tokenize_again_another_vocabulary_does(l
 def test_stop_saves_and_resume_finishes(launched: Launch, tiny: Make, workspace: Workspace) -> None:
     run = launched(tiny("train.steps=2000"))
     reach(run, 30)
-    ask_stop(run)
-    wait_for_state(run, State.STOPPED)
+    request_stop(run)
+    wait_for_state(run, RunState.STOPPED)
     stopped_at = steps(run)[-1]
     assert readable_checkpoints(run.checkpoints)[-1].facts["step"] == stopped_at < 2000
     start(run, workspace)
     reach(run, stopped_at + 20)
     assert kill(run, sig=signal.SIGTERM)  # the system's way to ask
-    wait_for_state(run, State.STOPPED)
+    wait_for_state(run, RunState.STOPPED)
     assert readable_checkpoints(run.checkpoints)[-1].facts["step"] == steps(run)[-1]
     assert steps(run) == list(range(1, len(steps(run)) + 1))
 
@@ -89,33 +92,33 @@ def test_stop_saves_and_resume_finishes(launched: Launch, tiny: Make, workspace:
 def test_pause_holds_the_step_and_costs_no_training_time(launched: Launch, tiny: Make) -> None:
     run = launched(tiny("train.steps=100000"))
     reach(run, 10)
-    ask_pause(run)
+    request_pause(run)
     wait_for(lambda: run.summary().paused)
-    assert run.state() is State.PAUSED
+    assert run.state() is RunState.PAUSED
     held = steps(run)
     with pytest.raises(subprocess.TimeoutExpired):  # nothing to await: that nothing happens is the claim
         subprocess.run([sys.executable, "-c", "import time; time.sleep(9)"], timeout=0.5, check=False)
     assert steps(run) == held
-    ask_go_on(run)
+    request_unpause(run)
     reach(run, held[-1] + 10)
-    assert run.state() is State.RUNNING
+    assert run.state() is RunState.RUNNING
 
 
 def test_a_paused_run_heeds_the_system_when_it_goes_down(launched: Launch, tiny: Make) -> None:
     run = launched(tiny("train.steps=100000"))
     reach(run, 10)
-    ask_pause(run)
+    request_pause(run)
     wait_for(lambda: run.summary().paused)
     assert kill(run, sig=signal.SIGTERM)
-    wait_for_state(run, State.STOPPED)
+    wait_for_state(run, RunState.STOPPED)
     assert readable_checkpoints(run.checkpoints)[-1].facts["step"] == steps(run)[-1]
 
 
 def test_checkpoints_and_samples_come_when_asked_for(launched: Launch, tiny: Make) -> None:
     run = launched(tiny("train.steps=100000", "train.checkpoint_every=1000000", "train.sample_every=1000000"))
     reach(run, 5)
-    ask_checkpoint(run)
-    ask_sample(run, GenerateSample(prompt="the old", temperature=0, seed=9))
+    request_checkpoint(run)
+    request_sample(run, GenerateSample(prompt="the old", temperature=0, seed=9))
     wait_for(lambda: readable_checkpoints(run.checkpoints))
     tail = JournalReader(run.journal)
     wait_for(
@@ -151,15 +154,15 @@ def test_kill_9_at_a_random_moment_and_the_run_tells_the_truth_and_finishes(
             os.kill(supervisor, signal.SIGKILL)
             wait_for(lambda: run.supervisor() is None)
         if victims == "supervisor":
-            assert run.state() in (State.RUNNING, State.DONE)  # the orphan goes on
+            assert run.state() in (RunState.RUNNING, RunState.DONE)  # the orphan goes on
         if victims in ("writer", "both") and writer:
             os.kill(writer, signal.SIGKILL)
         if victims == "both":
             wait_for(lambda: run.writer() is None)
-            assert run.state() is State.INTERRUPTED
-        if victims != "writer" and run.state() is not State.DONE:
+            assert run.state() is RunState.INTERRUPTED
+        if victims != "writer" and run.state() is not RunState.DONE:
             start(run, workspace)
-    wait_for_state(run, State.DONE)
+    wait_for_state(run, RunState.DONE)
     seen = steps(run)
     assert set(seen) == set(range(1, 401))
     final = [e for e in JournalReader(run.journal).events() if isinstance(e, Evaluation) and e.final]
@@ -170,19 +173,19 @@ def test_a_worker_that_keeps_dying_is_given_up_and_says_so(launched: Launch, tin
     run = Run.create(workspace, tiny("train.steps=100000", "train.checkpoint_every=100000"))
     start(run, workspace)
     for _ in range(4):
-        wait_for(lambda: run.writer() is not None or run.state() is State.FAILED)
+        wait_for(lambda: run.writer() is not None or run.state() is RunState.FAILED)
         kill(run, sig=signal.SIGKILL)
         wait_for(lambda: run.writer() is None)
-    wait_for_state(run, State.FAILED)
-    crash = run.crash()
+    wait_for_state(run, RunState.FAILED)
+    crash = run.exit_record()
     assert crash is not None
     assert (crash.code, crash.gave_up) == (-9, True)
 
 
 def test_trouble_reaches_the_journal_as_a_sentence(launched: Launch, tiny: Make, corpus: Path) -> None:
     run = launched(tiny("train.steps=20", "model.block_size=1000000"))
-    wait_for_state(run, State.FAILED)
-    ended = run.last_word()
+    wait_for_state(run, RunState.FAILED)
+    ended = run.end_event()
     assert ended is not None
     assert "1,000,001" in ended.what
     assert "block_size" in ended.todo
@@ -195,12 +198,12 @@ def test_the_last_good_checkpoint_is_used_when_the_newest_is_torn(
 ) -> None:
     run = launched(tiny("train.steps=100"))
     reach(run, 50)
-    ask_stop(run)
-    wait_for_state(run, State.STOPPED)
+    request_stop(run)
+    wait_for_state(run, RunState.STOPPED)
     newest = readable_checkpoints(run.checkpoints)[-1]
     os.truncate(newest.path / "model.safetensors", 1000)
     start(run, workspace)
-    wait_for_state(run, State.DONE)
+    wait_for_state(run, RunState.DONE)
     notes = [event.text for event in JournalReader(run.journal).events() if isinstance(event, Note)]
     assert any(newest.path.name in note for note in notes)
 
@@ -227,12 +230,12 @@ time.sleep(60)
     os.waitpid(pid, 0)
     try:
         reach(run, 5)
-        assert run.state() is State.RUNNING
+        assert run.state() is RunState.RUNNING
         attempts = [event.attempt for event in JournalReader(run.journal).events() if isinstance(event, AttemptStarted)]
         assert attempts == [1]
     finally:
-        ask_stop(run)
-        wait_until_dead(run, PATIENCE)
+        request_stop(run)
+        wait_until_ended(run, PATIENCE)
 
 
 def test_runs_are_found_by_id_name_or_beginning_and_bad_ones_do_not_hide_good_ones(
@@ -246,7 +249,7 @@ def test_runs_are_found_by_id_name_or_beginning_and_bad_ones_do_not_hide_good_on
     (workspace.runs / "20990101-000000-newer-ffff" / "run.json").write_text('{"schema": 99}')
     for wanted in (None, run.id, "tiny", "tin", run.id[:20]):
         assert find_run(workspace, wanted).id == run.id
-    assert run.state() is State.CREATED
+    assert run.state() is RunState.CREATED
     with pytest.raises(RunNotFoundError) as caught:
         find_run(workspace, "tinny")
     assert "'tiny'" in caught.value.sentence()

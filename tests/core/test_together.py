@@ -16,9 +16,10 @@ import torch
 from core.checkpoints import readable_checkpoints
 from core.events import AttemptEnded, AttemptStarted, Evaluation, Metric, Resumed
 from core.recipe.schema import Recipe
-from core.runs.control import ask_go_on, ask_pause
-from core.runs.directory import Exited, Run, State
-from core.runs.launch import environment, kill, python, wait_until_dead
+from core.runs.control import request_pause, request_unpause
+from core.runs.directory import Run, RunState
+from core.runs.launch import environment, kill, python, wait_until_ended
+from core.runs.launches import Exited
 from core.storage.artifact import Artifact
 from core.storage.journal import JournalReader
 from core.storage.locks import Lock
@@ -96,7 +97,7 @@ def test_two_processes_lose_as_one_with_twice_the_accumulation_and_only_one_of_t
     two, one = Run.create(workspace, recipe), Run.create(workspace, recipe)
     assert together(two, 1).wait() == 0, two.log.read_text()
     assert alone(one, workspace, 1) == 0
-    assert two.state() is State.DONE
+    assert two.state() is RunState.DONE
     for ours, theirs in zip(said(two), said(one), strict=True):
         assert ours == pytest.approx(theirs, abs=1e-5)
     assert len(said(two)[0]) == 12
@@ -124,7 +125,7 @@ def test_whichever_process_is_killed_all_end_and_the_run_goes_on_with_two_or_wit
         gone, alive = psutil.wait_procs(both, PATIENCE)
         assert len(gone) == 2 and not alive, run.log.read_text()
         assert torchrun.wait() != 0
-        assert run.last_word() is None
+        assert run.end_event() is None
     said = list(JournalReader(run.journal).events())
     assert len(list(of(Resumed, said))) == len(victims) - 1
     assert "exitcode  : -9" in run.log.read_text()  # torchrun names who was killed
@@ -147,7 +148,7 @@ def test_a_data_stage_that_fails_ends_all_of_them_with_its_sentence(
     both = trainers(torchrun.pid)
     assert torchrun.wait() != 0
     assert not psutil.wait_procs(both, PATIENCE)[1]
-    assert run.state() is State.FAILED
+    assert run.state() is RunState.FAILED
     (ended,) = of(AttemptEnded, list(JournalReader(run.journal).events()))
     assert ended.what == "cannot read the source: the folder is empty"
 
@@ -178,17 +179,17 @@ def test_a_run_keeps_its_number_of_processes_waits_without_working_and_changes_i
         supervisor = run.supervisor()
         assert supervisor is not None
         (second,) = (each for each in trainers(supervisor) if each.pid != run.writer())
-        ask_pause(run)
+        request_pause(run)
         wait_for(lambda: run.summary().paused)
         worked = sum(second.cpu_times()[:2])
         time.sleep(1)
         assert sum(second.cpu_times()[:2]) - worked < 0.1
-        ask_go_on(run)
+        request_unpause(run)
         second.kill()
         reach(run, 1, attempt=2)  # its supervisor starts both again
         assert command_line(["resume", run.id, "--processes", "3"]) == 75
         assert command_line(["stop", run.id]) == 0
-        assert run.state() is State.STOPPED
+        assert run.state() is RunState.STOPPED
         events = list(JournalReader(run.journal).events())
         assert [event.device[:13] for event in of(AttemptStarted, events)] == ["2 processes, "] * 2
         assert any(isinstance(record, Exited) and record.code for record in run.launches())
@@ -201,7 +202,7 @@ def test_a_run_keeps_its_number_of_processes_waits_without_working_and_changes_i
         if (pid := run.supervisor()) is not None:
             os.kill(pid, signal.SIGKILL)
         kill(run, sig=signal.SIGKILL)
-        wait_until_dead(run, PATIENCE)
+        wait_until_ended(run, PATIENCE)
 
 
 def test_more_processes_than_gpus_are_refused_on_every_rank(monkeypatch: pytest.MonkeyPatch) -> None:

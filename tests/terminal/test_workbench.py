@@ -8,10 +8,11 @@ from pathlib import Path
 
 from benchmarks.terminal import Terminal
 from core.checkpoints import readable_checkpoints
-from core.runs.control import ask_stop
-from core.runs.directory import Run, State, find_run
-from core.runs.launch import wait_until_dead
-from core.runs.transcript import said_before
+from core.runs.control import request_stop
+from core.runs.directory import Run, RunState
+from core.runs.launch import wait_until_ended
+from core.runs.lookup import find_run
+from core.runs.transcript import earlier_messages
 from core.storage.workspace import Workspace
 from tests.waiting import PATIENCE, wait_for
 
@@ -54,7 +55,7 @@ def test_start_a_run_watch_it_leave_lose_the_terminal_come_back_and_chat(workspa
             until(terminal, lambda: steps(terminal) >= early + 5, "five more steps")
             terminal.send("q")
             assert terminal.wait_for_end() == 0
-        assert run.state() is State.RUNNING
+        assert run.state() is RunState.RUNNING
 
         with Terminal(WORKBENCH) as terminal:  # leaving this block kills the program and hangs up its terminal
             terminal.wait_for("training")
@@ -71,13 +72,13 @@ def test_start_a_run_watch_it_leave_lose_the_terminal_come_back_and_chat(workspa
             terminal.send("5")
             terminal.wait_for("transcript")
             terminal.send("the cat sat\r")
-            until(terminal, lambda: len(said_before(run.path, "step-99999999")) == 2, "an answer that is kept")
+            until(terminal, lambda: len(earlier_messages(run.path, "step-99999999")) == 2, "an answer that is kept")
             terminal.wait_for("tokens, ")  # the line under it
-            asked, answer = said_before(run.path, "step-99999999")
+            asked, answer = earlier_messages(run.path, "step-99999999")
             assert (asked.role, asked.text, answer.role) == ("user", "the cat sat", "assistant") and answer.text
         assert run.writer() == pid
     finally:
         if run is not None:
-            ask_stop(run)
-            assert wait_until_dead(run, PATIENCE)
-    assert run.state() is State.STOPPED
+            request_stop(run)
+            assert wait_until_ended(run, PATIENCE)
+    assert run.state() is RunState.STOPPED

@@ -33,7 +33,8 @@ from core.events import (
 )
 from core.model_size import MemoryEstimate, ParameterCounts
 from core.recipe.file import load
-from core.runs.directory import Exited, Launched, Run
+from core.runs.directory import Run
+from core.runs.launches import Exited, Launched
 from core.runs.summary import Summary
 from core.storage.artifact import write_directory
 from core.storage.files import write_atomic

@@ -64,7 +64,7 @@ def test_smoothing_on_a_logarithmic_axis_averages_logarithms() -> None:
 
 def test_resuming_forgets_what_came_after_the_checkpoint() -> None:
     series = series_of([float(step) for step in range(100)])
-    series.forget_after(49)
+    series.truncate_after(49)
     assert series.end == 49 and series.last == 49.0
     series.add(50, 7.0)
     assert series.means()[-1] == (50.0, 7.0)
@@ -150,7 +150,7 @@ def test_a_chart_that_grows_shows_what_one_drawn_at_once_shows(smoothing: float,
     for first, last in itertools.pairwise([0, *ends]):
         add(first, last)
         assert rows(grows, 90, 20) == drawn_at_once(), last
-    loss.forget_after(1200)  # the run goes on from there
+    loss.truncate_after(1200)  # the run goes on from there
     assert rows(grows, 90, 20) == drawn_at_once()
     add(1201, 1300)
     grows.finished = True

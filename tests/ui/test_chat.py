@@ -13,7 +13,7 @@ from textual.pilot import Pilot
 
 from core import ROOT
 from core.runs.directory import Run
-from core.runs.transcript import said_before
+from core.runs.transcript import earlier_messages
 from core.storage.workspace import Workspace
 from llmtui.clients.inference_client import InferenceClient
 from llmtui.tui.app import Workbench
@@ -274,15 +274,15 @@ async def test_retry_on_another_checkpoint_asks_it_the_same_and_leaves_its_own_a
         await pilot.press("r")
         await until(pilot, lambda: screen_text(bench).count("bee went") == 2)
         await until(pilot, lambda: screen_text(bench).count("20 tokens") == 2)
-    assert [said.text for said in said_before(run.path, "step-00000200")][:1] == ["bee"]
-    assert len(said_before(run.path, "step-00000200")) == 2
-    assert len(said_before(run.path, "step-00000400")) == 2
+    assert [said.text for said in earlier_messages(run.path, "step-00000200")][:1] == ["bee"]
+    assert len(earlier_messages(run.path, "step-00000200")) == 2
+    assert len(earlier_messages(run.path, "step-00000400")) == 2
 
 
 async def test_what_was_written_when_the_workbench_is_left_is_kept(bench: Workbench, run: Run) -> None:
     async with bench.run_test(size=(100, 30)) as pilot:
         await (await ask(pilot, "endless"))("on and on")
-    assert [said.text for said in said_before(run.path, "step-00000200")] == ["endless", "on and on"]
+    assert [said.text for said in earlier_messages(run.path, "step-00000200")] == ["endless", "on and on"]
 
 
 async def test_a_new_conversation_clears_the_screen_and_what_is_sent(workspace: Workspace, bench: Workbench) -> None:

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from core.runs.directory import State
+from core.runs.directory import RunState
 from core.storage.workspace import Workspace
 from llmtui.tui import run_watcher
 from llmtui.tui.app import Workbench
@@ -37,7 +37,7 @@ async def test_runs_that_are_over_are_looked_at_in_turn_and_one_that_comes_to_li
     with alive(oldest):
         for _ in range(TICKS_PER_ROUND):
             await watcher.refresh()
-        assert watcher.snapshots[-1].state is State.RUNNING
+        assert watcher.snapshots[-1].state is RunState.RUNNING
         looked.clear()
         for _ in range(3):
             await watcher.refresh()
@@ -46,7 +46,7 @@ async def test_runs_that_are_over_are_looked_at_in_turn_and_one_that_comes_to_li
     watcher.wake()
     await watcher.refresh()
     assert len(set(looked)) == 41
-    assert watcher.snapshots[-1].state is State.DONE
+    assert watcher.snapshots[-1].state is RunState.DONE
     shutil.rmtree(oldest.path)
     await watcher.refresh()
     assert len(watcher.snapshots) == 40

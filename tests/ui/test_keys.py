@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from core.runs.directory import State, all_runs
+from core.runs.directory import RunState
+from core.runs.lookup import all_runs
 from core.storage.workspace import Workspace
 from llmtui.tui.actions import ACTIONS, actions_in, bindings, checked_keymap, keys_of, to_markdown
 from llmtui.tui.app import Workbench
@@ -246,7 +247,7 @@ async def test_a_start_that_fails_is_one_sentence_and_the_screen_lives_on(
         await until(pilot, lambda: "Cannot start the run: its supervisor ended at once" in screen_text(app))
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, Train))
-        assert all_runs(workspace)[0].state() is State.CREATED
+        assert all_runs(workspace)[0].state() is RunState.CREATED
 
 
 async def test_leaving_says_that_runs_go_on(workspace: Workspace) -> None:
@@ -260,4 +261,4 @@ async def test_leaving_says_that_runs_go_on(workspace: Workspace) -> None:
             await pilot.press("q")
             await until(pilot, lambda: not app.is_running or app._exit)
             assert "live continues" in str(app._exit_renderables[0])
-        assert run.state() is State.RUNNING
+        assert run.state() is RunState.RUNNING

@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from core.runs.directory import State, all_runs
+from core.runs.directory import RunState
+from core.runs.lookup import all_runs
 from core.storage.workspace import Workspace
 from llmtui.tui.app import Workbench
 from llmtui.tui.screens.home import Home
@@ -105,7 +106,7 @@ async def test_when_the_run_shown_is_deleted_elsewhere_keys_act_on_no_other(work
             await until(pilot, lambda: "No run is selected" in screen_text(app))
             await pilot.press("space", "x")
             await until(pilot, lambda: "There is no run to stop" in screen_text(app))
-            assert other.state() is State.RUNNING and not other.pause_requested
+            assert other.state() is RunState.RUNNING and not other.pause_requested
 
 
 async def test_a_deleted_run_leaves_home_and_no_other_run_on_the_screen(workspace: Workspace) -> None:

@@ -15,7 +15,7 @@ from core.errors import LlmtuiError
 from core.events import AttemptEnded, AttemptStarted, Note, Progress, StageStarted
 from core.recipe.sampling import Sampling
 from core.recipe.schema import Sample
-from core.runs.transcript import Began, Drawn, Said, Transcripts
+from core.runs.transcript import AnswerInfo, ChatMessage, ConversationStart, Transcripts
 from core.storage.workspace import Workspace
 from llmtui.tui.app import Workbench
 from llmtui.tui.screens.chat import Chat
@@ -341,11 +341,16 @@ async def test_answers_say_which_checkpoint_gave_them_also_after_reopening(works
     run = finished_run(workspace, "bard", 400)
     checkpoint(run, 200)
     old = Transcripts(run.path)
-    drawn = Drawn(sampling=Sampling(), tokens=20, ended="length")
-    told = Drawn(sampling=Sampling(), tokens=20, ended="length", checkpoint="step-00000200", precision="int8")
-    old.add("step-00000400", Began(after="step-00000200"), Said(role="user", text="a"))
-    old.add("step-00000400", Said(role="assistant", text=" first", drawn=told), Began(), Said(role="user", text="b"))
-    old.add("step-00000400", Said(role="assistant", text=" second", drawn=drawn))
+    drawn = AnswerInfo(sampling=Sampling(), tokens=20, ended="length")
+    told = AnswerInfo(sampling=Sampling(), tokens=20, ended="length", checkpoint="step-00000200", precision="int8")
+    old.add("step-00000400", ConversationStart(after="step-00000200"), ChatMessage(role="user", text="a"))
+    old.add(
+        "step-00000400",
+        ChatMessage(role="assistant", text=" first", drawn=told),
+        ConversationStart(),
+        ChatMessage(role="user", text="b"),
+    )
+    old.add("step-00000400", ChatMessage(role="assistant", text=" second", drawn=drawn))
     old.close()
     app = Workbench(workspace, open_run=run.id)
     async with app.run_test(size=(100, 30)) as pilot:
@@ -445,7 +450,7 @@ async def test_the_first_evaluation_does_not_pass_its_end_for_that_of_the_traini
             await until(pilot, lambda: screen_text(app).splitlines()[-2].startswith(" evaluating  "))
             worker.say(metric(1, 100), metric(4, 100))
             await until(pilot, lambda: " left  " in screen_text(app).splitlines()[-2])
-        eta = worker.summary.at_work.eta
+        eta = worker.summary.current_stage.seconds_left
         assert eta is not None and eta == pytest.approx(96 * SECONDS_A_STEP, rel=0.3)
 
 

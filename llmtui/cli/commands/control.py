@@ -13,19 +13,13 @@ import psutil
 
 from core.errors import UsageError
 from core.runs import launch
-from core.runs.control import ask_go_on, ask_pause, ask_stop
-from core.runs.directory import (
-    InvalidRunError,
-    Run,
-    RunActiveError,
-    State,
-    bytes_in,
-    find_run,
-    find_runs,
-    remove_directory,
-)
-from core.runs.leftovers import sweep_dead
-from core.runs.recipe_change import change
+from core.runs.control import request_pause, request_stop, request_unpause
+from core.runs.deletion import bytes_in, remove_directory
+from core.runs.directory import Run, RunState
+from core.runs.errors import InvalidRunError, RunActiveError
+from core.runs.leftovers import remove_leftovers
+from core.runs.lookup import find_run, find_runs
+from core.runs.recipe_change import change_recipe
 from core.storage.locks import ELSEWHERE
 from core.storage.workspace import Workspace
 from llmtui.cli.commands.options import detach_option, processes_option, run_argument, set_option
@@ -61,10 +55,10 @@ class AlreadyRunningError(RunActiveError):
 def stop(wanted: str | None, now: bool) -> None:
     """Ask RUN to save a checkpoint and end, and wait until it has; `llmtui resume` goes on from there."""
     run = _living(wanted)
-    if not run.state().alive:
+    if not run.state().is_active:
         say(f"{run.id} is not running ({standing(run)})")
         return
-    ask_stop(run)
+    request_stop(run)
     if now:
         _end(run)
     elif not _ended(run):
@@ -78,14 +72,14 @@ def stop(wanted: str | None, now: bool) -> None:
 def _living(wanted: str | None) -> Run:
     """Of the runs that `wanted` may mean the newest that lives, or the newest of all where none does."""
     runs = find_runs(Workspace(), wanted)
-    return next((run for run in runs if run.state().alive), runs[0])
+    return next((run for run in runs if run.state().is_active), runs[0])
 
 
 def _ended(run: Run) -> bool:
     """Wait until the run has ended, however long its step takes; False where it shows no sign of life."""
     began = heard = time.monotonic()
     said, busy, spoke = -1, 0.0, False
-    while not launch.wait_until_dead(run, min(1.0, PATIENCE)):
+    while not launch.wait_until_ended(run, min(1.0, PATIENCE)):
         now, size_, busy_ = time.monotonic(), _journal_size(run), _busy(run)
         if size_ != said or busy_ - busy >= SIGN:
             said, busy, heard = size_, busy_, now
@@ -122,10 +116,10 @@ def _end(run: Run) -> None:
             todo="end it at once: llmtui stop --now, there",
         )
     for signal_, patience in ((signal.SIGTERM, GRACE), (signal.SIGKILL, GRACE)):
-        ask_stop(run)  # again: a worker that took the request and hangs must not be started anew by its supervisor
+        request_stop(run)  # again: a worker that took the request and hangs must not be started anew by its supervisor
         with contextlib.suppress(ProcessLookupError):
             launch.kill(run, sig=signal_)
-        if launch.wait_until_dead(run, patience):
+        if launch.wait_until_ended(run, patience):
             return
     raise launch.StopTimeoutError(
         f"{run.id} survived SIGKILL", where=f"pid {run.writer()}", todo="the system may be stuck"
@@ -137,9 +131,9 @@ def _end(run: Run) -> None:
 def pause(wanted: str | None) -> None:
     """Make RUN wait at its next step, with everything in memory, until `llmtui resume`."""
     run = _living(wanted)
-    if not run.state().alive:
+    if not run.state().is_active:
         raise NotRunningError(f"{run.id} is not running ({standing(run)})", todo=next_step(run))
-    ask_pause(run)
+    request_pause(run)
     say(f"{run.id} waits from its next step on; llmtui resume {run.id} goes on with it")
 
 
@@ -158,29 +152,29 @@ def resume(wanted: str | None, overrides: tuple[str, ...], processes: int | None
     workspace = Workspace().prepare()
     runs = find_runs(workspace, wanted)
     run, state = runs[0], runs[0].state()
-    if state in (State.DONE, State.FAILED):  # `pause` took the living one of that name: what it made wait goes on
-        run = next((run for run in runs if run.state() is State.PAUSED), run)
+    if state in (RunState.DONE, RunState.FAILED):  # `pause` took the living one of that name: what it made wait goes on
+        run = next((run for run in runs if run.state() is RunState.PAUSED), run)
         state = run.state()
     other = processes not in (None, run.processes)
-    if (overrides or other) and state.alive:
+    if (overrides or other) and state.is_active:
         what = f"{run.id} is running, and its settings change only while it is not"
         raise AlreadyRunningError(what, todo=f"llmtui stop {run.id}, then resume it so")
     if overrides:
-        for changed in change(run, overrides, note=say):
+        for changed in change_recipe(run, overrides, note=say):
             say(f"{run.id}: {changed}")
-            state = State.STOPPED  # if it was done, it is no longer
+            state = RunState.STOPPED  # if it was done, it is no longer
     if processes is not None and other:
         before = run.processes
         run.rewrite(run.recipe, processes)
         say(f"{run.id}: processes {before} → {processes}")
-    if state is State.DONE:
+    if state is RunState.DONE:
         say(f"{run.id} is done; there is nothing to go on with unless it gets a later end: --set train.steps=N")
         return 0
-    if state is State.PAUSED:
-        ask_go_on(run)
+    if state is RunState.PAUSED:
+        request_unpause(run)
         say(f"{run.id} goes on")
         return 0
-    if state.alive:
+    if state.is_active:
         raise AlreadyRunningError(f"{run.id} is running already", todo=f"llmtui watch {run.id} shows it")
     formatter, reader = replay(run)
     with detach_on_interrupt(run):
@@ -203,7 +197,7 @@ def rm(wanted: tuple[str, ...], yes: bool) -> None:
             click.confirm(f"Delete {name} ({size(bytes_in(path))})?", abort=True, err=True)
         remove_directory(path)
         say(f"deleted {name}")
-    sweep_dead(workspace)
+    remove_leftovers(workspace)
 
 
 def _directory(workspace: Workspace, wanted: str) -> Path:

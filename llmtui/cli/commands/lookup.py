@@ -8,7 +8,9 @@ from pathlib import Path
 
 from core.checkpoints import readable_checkpoints
 from core.errors import UsageError, did_you_mean
-from core.runs.directory import Run, RunNotFoundError, all_runs, find_runs
+from core.run_names import RunNotFoundError
+from core.runs.directory import Run
+from core.runs.lookup import all_runs, find_runs
 from core.storage.artifact import Artifact, DamagedError
 from core.storage.workspace import Workspace
 from llmtui.cli.console import say

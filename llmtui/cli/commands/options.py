@@ -18,7 +18,7 @@ from core.recipe.fields import fields
 from core.recipe.file import load, presets
 from core.recipe.sampling import Precision
 from core.recipe.schema import Recipe, Sample
-from core.runs.directory import all_runs
+from core.runs.lookup import all_runs
 from core.storage.workspace import Workspace
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]

@@ -113,7 +113,7 @@ def _start(recipe: Recipe, *, detach: bool, workbench: bool, processes: int = 1)
 def _print_state(run: Run) -> None:
     """Print where the run is after the workbench was closed."""
     state = run.state()
-    if state.alive:
+    if state.is_active:
         say(f"{run.id}: {state_word(run, state)}, {describe_progress(run.summary())}")
     else:
         print_result(run, replay(run)[0])

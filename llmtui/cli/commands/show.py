@@ -14,19 +14,13 @@ from core.checkpoints import readable_checkpoints
 from core.errors import did_you_mean
 from core.parsing import ParseError, parse_json
 from core.recipe.file import PRESETS
+from core.run_names import RunNotFoundError
 from core.runs.curves import Curves
-from core.runs.directory import (
-    SOON_READ,
-    UNREADABLE,
-    InvalidRunError,
-    Run,
-    RunNotFoundError,
-    State,
-    find_run,
-    look_through,
-)
-from core.runs.failure import failure, told
-from core.runs.summary import Stage
+from core.runs.directory import QUICK_READ_BYTES, UNREADABLE, Run, RunState
+from core.runs.errors import InvalidRunError
+from core.runs.failure import describe_failure, failure
+from core.runs.lookup import find_run, iter_runs
+from core.runs.summary import StageProgress
 from core.storage.journal import JournalReader
 from core.storage.workspace import Workspace
 from llmtui.cli.commands.options import NAMED, json_option, run_argument
@@ -89,7 +83,7 @@ def _fitting(rows: list[tuple[str, ...]], cells: int) -> list[tuple[str, ...]]:
 
 def _each(workspace: Workspace, describe: Callable[[Run], Described]) -> Iterator[Described | InvalidRunError]:
     """Every run, newest first, as `describe` has it, or why it cannot be read: one never hides the others."""
-    for run in look_through(workspace):
+    for run in iter_runs(workspace):
         try:
             yield describe(run) if isinstance(run, Run) else run
         except OSError as error:
@@ -104,15 +98,15 @@ def _broken(trouble: InvalidRunError) -> dict[str, Any]:
 def _row(run: Run) -> tuple[str, ...]:
     """The columns of one run."""
     summary, state = run.summary(), run.state()
-    stage = summary.at_work
+    stage = summary.current_stage
     return (
         run.id,
         state_word(run, state),
         summary.stage,
         f"{stage.share:.0%}" if stage.share is not None else "",
         cost(summary.evaluation.bits_per_byte, bound=summary.evaluation.bound) if summary.evaluation else "",
-        rate(summary.tokens_per_second, "tok") if state.alive and summary.tokens_per_second else "",
-        duration(stage.eta) if state.alive and stage.eta is not None else "",
+        rate(summary.tokens_per_second, "tok") if state.is_active and summary.tokens_per_second else "",
+        duration(stage.seconds_left) if state.is_active and stage.seconds_left is not None else "",
         clock(run.made_at),
         failure_text(reason).what if (reason := failure(run, state)) else "",
     )
@@ -122,7 +116,7 @@ def _brief(run: Run) -> dict[str, Any]:
     """What `ls --json` says of a run; times in seconds, rates a second, shares 0 to 1."""
     summary, state = run.summary(), run.state()
     metric, evaluation = summary.metric, summary.evaluation
-    stage = summary.at_work
+    stage = summary.current_stage
     return {
         "id": run.id,
         "name": run.name,
@@ -132,10 +126,10 @@ def _brief(run: Run) -> dict[str, Any]:
         "made_at": run.made_at,
         "stage": summary.stage or None,
         "share": stage.share,
-        "seconds_left": stage.eta if state.alive else None,
+        "seconds_left": stage.seconds_left if state.is_active else None,
         "step": metric.step if metric else None,
         "loss": metric.loss if metric else None,
-        "tokens_per_second": (summary.tokens_per_second or None) if state.alive else None,
+        "tokens_per_second": (summary.tokens_per_second or None) if state.is_active else None,
         "validation_loss": evaluation.loss if evaluation else None,
         "bits_per_byte": evaluation.bits_per_byte if evaluation else None,
         "bound": evaluation.bound if evaluation else None,
@@ -158,12 +152,12 @@ def show(wanted: str | None, as_json: bool) -> None:
         out_table(_described(run))
 
 
-def _doing(stage: Stage, state: State) -> str:
+def _doing(stage: StageProgress, state: RunState) -> str:
     """What a stage is doing; one that was at work when the run ended is not any more."""
-    if stage.state != "working" or state.alive:
+    if stage.state != "working" or state.is_active:
         return stage.state
     share = f" at {stage.share:.0%}" if stage.share is not None else ""
-    return ("stopped" if state is State.STOPPED else "broken off") + share
+    return ("stopped" if state is RunState.STOPPED else "broken off") + share
 
 
 def _described(run: Run) -> list[tuple[str, ...]]:
@@ -172,11 +166,13 @@ def _described(run: Run) -> list[tuple[str, ...]]:
         ("run", run.id),
         (
             "state",
-            state_word(run, state) + (f", {describe_progress(summary)}" if state.alive and summary.stage else ""),
+            state_word(run, state) + (f", {describe_progress(summary)}" if state.is_active and summary.stage else ""),
         ),
     ]
-    if state in (State.FAILED, State.INTERRUPTED):
-        rows += [("because" if n == 0 else "", line) for n, line in enumerate(failure_text(told(run)).lines)]
+    if state in (RunState.FAILED, RunState.INTERRUPTED):
+        rows += [
+            ("because" if n == 0 else "", line) for n, line in enumerate(failure_text(describe_failure(run)).lines)
+        ]
     rows += [
         ("made", clock(run.made_at)),
         ("source", run.recipe.source.corpus),
@@ -230,8 +226,8 @@ def watch(wanted: str | None, plain: bool, as_json: bool) -> int:
 
 def _print_past_events(run: Run) -> tuple[EventFormatter, JournalReader]:
     """Print the events so far, of a long journal the newest of each kind; returns what continues after them."""
-    curves, reader = run.curves()
-    if reader.offset <= SOON_READ:
+    curves, reader = run.load_curves()
+    if reader.offset <= QUICK_READ_BYTES:
         curves, reader = Curves(), JournalReader(run.journal)
     formatter, newest = EventFormatter(), curves.newest()
     if curves.noted > len(newest):
@@ -255,7 +251,7 @@ def _watch_json(run: Run) -> int:
             continue  # damage, which every reader of a journal passes over
         if isinstance(event, dict):
             out_json(event)
-    ended = run.last_word()
+    ended = run.end_event()
     return ended.exit_code if ended else 1
 
 

@@ -13,7 +13,7 @@ from core.errors import UsageError
 from core.events import Note
 from core.plural import plural, verb
 from core.recipe.schema import Recipe, Source
-from core.runs.directory import RunNotFoundError
+from core.run_names import RunNotFoundError
 from core.sources.catalog import UnknownSourceError, resolve_corpus
 from core.storage.workspace import Workspace
 from core.vocab.known import MADE_OF, import_files, imported, served_by

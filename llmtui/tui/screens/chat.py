@@ -179,14 +179,14 @@ class Chat(RunScreen):
     def _hint(self) -> str:
         if self.snapshot is None:
             return "There is no run yet: 1 shows the runs, n there starts one."
-        if self.checkpoint is None and not self.snapshot.state.alive:
+        if self.checkpoint is None and not self.snapshot.state.is_active:
             return f"This run has no checkpoint yet ({self.snapshot.state.value}): r in Train goes on with it."
         if self.checkpoint is None:
             return "This run has no checkpoint yet. Training saves the first one soon; c in Train saves one at once."
         if self.snapshot.run.recipe.chat.templated:
             return "Say something and press enter. The recipe's [chat] templates make a conversation of it."
         training = (
-            " Training goes on meanwhile, and is slower while text is drawn." if self.snapshot.state.alive else ""
+            " Training goes on meanwhile, and is slower while text is drawn." if self.snapshot.state.is_active else ""
         )
         return (
             "Type the beginning of a text and press enter: the model goes on from there. It was trained on text alone,"

@@ -13,7 +13,7 @@ from textual.containers import Container
 from textual.widgets import Input
 
 from core.plural import plural
-from core.runs.directory import State
+from core.runs.directory import RunState
 from llmtui.tui.actions import bindings
 from llmtui.tui.run_watcher import RunsUpdated
 from llmtui.tui.screens.run_screen import RunScreen, show_screen
@@ -39,7 +39,9 @@ class Stages(Pane):
     def lines(self, width: int, height: int) -> list[Line]:
         if self.snapshot is None:
             return []
-        return stage_lines(self.snapshot.run.recipe, self.snapshot.summary, width, self.snapshot.state is State.RUNNING)
+        return stage_lines(
+            self.snapshot.run.recipe, self.snapshot.summary, width, self.snapshot.state is RunState.RUNNING
+        )
 
 
 class Next(Pane):
@@ -217,27 +219,27 @@ def _advice(snapshot: RunSnapshot) -> list[tuple[str, str]]:
     lines: list[tuple[str, str]] = []
     if snapshot.silent:
         lines = [("Alive, but no news for a while: the machine may be short of memory or disk.", "warn")]
-    elif snapshot.state in (State.FAILED, State.INTERRUPTED):
+    elif snapshot.state in (RunState.FAILED, RunState.INTERRUPTED):
         what, kept, todo = run_text.failure(snapshot)
         lines = [(part, role) for part, role in ((what, "bad"), (kept, ""), (todo, "")) if part]
         lines.append((f"r goes on from {f'step {saved.step:,}' if saved else 'the last finished stage'}", "dim"))
-    elif snapshot.state is State.CREATED:
+    elif snapshot.state is RunState.CREATED:
         lines = [("Not started yet: r starts it.", "")]
     elif snapshot.ending:
         lines = [("It has come to its end; its process is about to go.", "")]
-    elif snapshot.state is State.STARTING:
+    elif snapshot.state is RunState.STARTING:
         lines = [("Its process is starting.", "")]
-    elif snapshot.state is State.PAUSED:
+    elif snapshot.state is RunState.PAUSED:
         lines = [("Waits with everything in memory; space lets it go on.", "")]
-    elif snapshot.state is State.STOPPED:
+    elif snapshot.state is RunState.STOPPED:
         lines = [(f"r goes on from {f'step {saved.step:,}' if saved else 'the start'}", "")]
-    if summary.verdict:
-        verdict = summary.verdict
+    if summary.headline_evaluation:
+        verdict = summary.headline_evaluation
         needs = [f"{shown(name, 20)} {units.cost(bpb)}" for name, bpb in sorted(summary.compression_baselines.items())]
         beside = f"; {', '.join(needs)}" if needs else ""
         of = "on the held-out text" if verdict.final else f"at best, step {verdict.step:,}"
         lines.append((f"{run_text.bits(verdict)} bits per byte {of}{beside}", ""))
-    if snapshot.state.alive and not snapshot.ending:
+    if snapshot.state.is_active and not snapshot.ending:
         lines.append(("enter shows it" + (f"; {talk} now, training goes on" if talk else ""), "dim"))
     elif talk:
         lines.append((f"enter shows its curves; {talk}", "dim"))

@@ -13,7 +13,7 @@ from core.errors import LlmtuiError
 from core.recipe.file import load
 from core.recipe.schema import Recipe
 from core.runs import control
-from core.runs.directory import Run, State
+from core.runs.directory import Run, RunState
 from llmtui.tui.actions import Scope, actions_in
 from llmtui.tui.session import Session, SessionApp
 from llmtui.tui.widgets.bars import FooterBar, Notice
@@ -22,7 +22,7 @@ from llmtui.view.run_snapshot import RunSnapshot
 from llmtui.view.sanitize import shown
 from llmtui.view.units import size
 
-_RESUMABLE = (State.STOPPED, State.FAILED, State.INTERRUPTED, State.CREATED)
+_RESUMABLE = (RunState.STOPPED, RunState.FAILED, RunState.INTERRUPTED, RunState.CREATED)
 
 
 def show_screen(app: App[Any], name: str) -> None:
@@ -87,9 +87,9 @@ class RunScreen(Screen[None]):
         if action == "run.resume":
             return snapshot is not None and snapshot.state in _RESUMABLE
         if action in ("run.pause", "run.stop"):
-            return snapshot is not None and snapshot.state.alive
+            return snapshot is not None and snapshot.state.is_active
         if action in ("run.checkpoint", "run.sample"):
-            return snapshot is not None and snapshot.state is State.RUNNING and snapshot.summary.stage == "train"
+            return snapshot is not None and snapshot.state is RunState.RUNNING and snapshot.summary.stage == "train"
         if action == "home.open":
             return snapshot is not None
         return True
@@ -155,7 +155,7 @@ class RunScreen(Screen[None]):
         snapshot = self.snapshot
         if snapshot is None:
             self.show_notice(f"There is no run to {verb}.", "warn")
-        elif not snapshot.state.alive:
+        elif not snapshot.state.is_active:
             self.show_notice(f"{snapshot.run.name} is {run_text.state(snapshot)[1]}: nothing to {verb}.", "warn")
             return None
         return snapshot
@@ -174,19 +174,23 @@ class RunScreen(Screen[None]):
     def action_run_pause(self) -> None:
         snapshot = self._active("pause")
         if snapshot and snapshot.run.pause_requested:
-            self.send_request(lambda: control.ask_go_on(snapshot.run), f"{snapshot.run.name} continues.")
+            self.send_request(lambda: control.request_unpause(snapshot.run), f"{snapshot.run.name} continues.")
         elif snapshot:
-            self.send_request(lambda: control.ask_pause(snapshot.run), f"{snapshot.run.name} pauses at its next step.")
+            self.send_request(
+                lambda: control.request_pause(snapshot.run), f"{snapshot.run.name} pauses at its next step."
+            )
 
     def action_run_checkpoint(self) -> None:
         snapshot = self._active("save")
         if snapshot:
-            self.send_request(lambda: control.ask_checkpoint(snapshot.run), "A checkpoint is saved at the next step.")
+            self.send_request(
+                lambda: control.request_checkpoint(snapshot.run), "A checkpoint is saved at the next step."
+            )
 
     def action_run_sample(self) -> None:
         snapshot = self._active("sample")
         if snapshot:
-            self.send_request(lambda: control.ask_sample(snapshot.run), "A sample is generated at the next step.")
+            self.send_request(lambda: control.request_sample(snapshot.run), "A sample is generated at the next step.")
 
     def action_run_stop(self) -> None:
         snapshot = self._active("stop")
@@ -197,7 +201,7 @@ class RunScreen(Screen[None]):
         def on_answer(yes: bool | None) -> None:
             if yes:
                 notice = f"{snapshot.run.name} saves a checkpoint and stops."
-                self.send_request(lambda: control.ask_stop(snapshot.run), notice)
+                self.send_request(lambda: control.request_stop(snapshot.run), notice)
 
         question = f"Stop {run_text.name(snapshot)}? It saves a checkpoint first and can be resumed later."
         self.app.push_screen(Confirm(question, yes="checkpoint, then stop", no="let it run"), on_answer)
@@ -206,7 +210,7 @@ class RunScreen(Screen[None]):
         snapshot = self.snapshot
         if snapshot is None:
             self.show_notice("There is no run to resume.", "warn")
-        elif snapshot.state is State.PAUSED:
+        elif snapshot.state is RunState.PAUSED:
             self.action_run_pause()
         elif snapshot.state not in _RESUMABLE:
             self.show_notice(f"{snapshot.run.name} is {run_text.state(snapshot)[1]}: nothing to resume.", "warn")
@@ -219,7 +223,7 @@ class RunScreen(Screen[None]):
         if snapshot is None:
             self.show_notice("There is no run to delete.", "warn")
             return
-        if snapshot.state.alive:
+        if snapshot.state.is_active:
             self.show_notice(f"{snapshot.run.name} is {run_text.state(snapshot)[1]}: stop it first.", "warn")
             return
         from llmtui.tui.screens.dialogs import ConfirmDelete

@@ -115,7 +115,7 @@ class Train(RunScreen):
             ]
             if entry is LOSS:
                 chart.logarithmic, chart.unit = self.session.memory.log, history.unit
-            chart.finished = not self.snapshot.state.alive
+            chart.finished = not self.snapshot.state.is_active
             chart.placeholder = "no step yet"
             chart.update()
 

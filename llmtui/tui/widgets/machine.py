@@ -30,7 +30,7 @@ class Machine(RunPane):
 
     def _past(self, reading: HardwareReading) -> str:
         """Since when it is no more than a memory, in words; empty while it is how things are."""
-        alive = self.snapshot is not None and self.snapshot.state.alive
+        alive = self.snapshot is not None and self.snapshot.state.is_active
         if alive and time.time() - reading.at < STALE_AFTER:
             return ""
         return f"as of {units.clock(reading.at)}" if alive else f"ended, {units.clock(reading.at)}"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from core.plural import plural
-from core.runs.directory import State
+from core.runs.directory import RunState
 from core.runs.summary import Summary
 from llmtui.tui.widgets.axes import scientific
 from llmtui.tui.widgets.pane import Pane, Scrolling
@@ -109,9 +109,9 @@ class Facts(RunPane):
         if metric:
             clip = f" (clip {train.grad_clip:g})" if train.grad_clip else ""
             pairs += [("lr", scientific(metric.lr)), ("grad", f"{metric.grad_norm:.2f}{clip}")]
-        if summary.verdict:
-            name = "held-out" if summary.verdict.final else "best"
-            pairs.append((name, f"{run_text.bits(summary.verdict)} bpb"))
+        if summary.headline_evaluation:
+            name = "held-out" if summary.headline_evaluation.final else "best"
+            pairs.append((name, f"{run_text.bits(summary.headline_evaluation)} bpb"))
         pairs += [
             (shown(name, 12), f"{units.cost(bpb)} bpb") for name, bpb in sorted(summary.compression_baselines.items())
         ]
@@ -240,34 +240,34 @@ class Progress(RunPane):
             return []
         summary, snapshot = self.summary, self.snapshot._replace(summary=self.summary)
         share = run_text.share(summary)
-        alive = snapshot.state.alive
+        alive = snapshot.state.is_active
         strip = stage_strip(summary, alive) if width >= 70 else []
         left: Line = joined(
             [
-                [(_remaining(summary) if snapshot.state is State.RUNNING else self._ending(snapshot), "")],
+                [(_remaining(summary) if snapshot.state is RunState.RUNNING else self._ending(snapshot), "")],
                 [(self._next_checkpoint(summary), "dim")] if alive else [],
             ],
             width - sum(len(text) for text, _ in strip) - 2,
             " · ",
         )
         detail = spread(left, strip, width)
-        if snapshot.state is State.DONE:
+        if snapshot.state is RunState.DONE:
             share = 1.0
         meter: Line = [("no figure yet", "dim")]
         if share is not None:
             figure = run_text.percent(share)
-            if height == 1 and snapshot.state is State.RUNNING:
+            if height == 1 and snapshot.state is RunState.RUNNING:
                 figure = "  ".join(part for part in (figure, run_text.remaining(summary)) if part)
-            filled = bar(share, width - max(9, len(figure) + 1), "good" if snapshot.state is State.DONE else "bar")
+            filled = bar(share, width - max(9, len(figure) + 1), "good" if snapshot.state is RunState.DONE else "bar")
             meter = spread(filled, [(figure, "")], width)
         return [meter, detail][:height]
 
     @staticmethod
     def _ending(snapshot: RunSnapshot) -> str:
-        if snapshot.state in (State.FAILED, State.INTERRUPTED):
+        if snapshot.state in (RunState.FAILED, RunState.INTERRUPTED):
             what, _, todo = run_text.failure(snapshot)
             return f"{what}: {todo}" if todo else what
-        if snapshot.state.alive or snapshot.state is State.CREATED:
+        if snapshot.state.is_active or snapshot.state is RunState.CREATED:
             return run_text.state(snapshot)[1]
         return f"{snapshot.state.value} {run_text.when(snapshot)}"
 
@@ -295,8 +295,8 @@ class StagesBox(RunPane):
     def lines(self, width: int, height: int) -> list[Line]:
         if self.snapshot is None:
             return [[("No run is selected: 1 shows the runs, n starts one.", "dim")]]
-        lines = stage_lines(self.snapshot.run.recipe, self.summary, width, self.snapshot.state is State.RUNNING)
-        if self.snapshot.state in (State.FAILED, State.INTERRUPTED):
+        lines = stage_lines(self.snapshot.run.recipe, self.summary, width, self.snapshot.state is RunState.RUNNING)
+        if self.snapshot.state in (RunState.FAILED, RunState.INTERRUPTED):
             lines += [
                 [],
                 *([(part, "bad")] for part in wrap(": ".join(filter(None, run_text.failure(self.snapshot))), width)),

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from textual import events
 from textual.message import Message
 
-from core.runs.directory import UNREADABLE, InvalidRunError, State
+from core.runs.directory import UNREADABLE, RunState
+from core.runs.errors import InvalidRunError
 from llmtui.tui.widgets.pane import Pane
 from llmtui.view import run_text
 from llmtui.view.lines import Line, cell, clip, width
@@ -67,7 +68,7 @@ class RunsList(Pane, can_focus=True):
         return next((i for i, snapshot in enumerate(self._shown) if snapshot.run.id == self._cursor), 0)
 
     def heading(self, width: int) -> Line:
-        alive = sum(snapshot.state.alive for snapshot in self._all)
+        alive = sum(snapshot.state.is_active for snapshot in self._all)
         counts = f"  {len(self._all)}" + (f", {alive} at work" if alive else "")
         if self.wanted:
             counts = f"  {len(self._shown)} of {len(self._all)} with “{self.wanted}”"
@@ -128,11 +129,11 @@ def _row(snapshot: RunSnapshot, names: int, states: int, cells: int) -> Line:
         ("  ", ""),
         (cell(word, states), role),
     ]
-    if snapshot.state in (State.FAILED, State.INTERRUPTED):
+    if snapshot.state in (RunState.FAILED, RunState.INTERRUPTED):
         step = run_text.step(snapshot)
         return clip([*line, (f"  {step}" if step else "", ""), (f"  {run_text.failure(snapshot)[0]}", "dim")], cells)
-    share = run_text.share(snapshot.summary) if snapshot.state in (State.RUNNING, State.PAUSED) else None
-    when = run_text.remaining(snapshot.summary) if snapshot.state is State.RUNNING else run_text.when(snapshot)
+    share = run_text.share(snapshot.summary) if snapshot.state in (RunState.RUNNING, RunState.PAUSED) else None
+    when = run_text.remaining(snapshot.summary) if snapshot.state is RunState.RUNNING else run_text.when(snapshot)
     figures = [
         (f"{run_text.percent(share) if share is not None else '':>7}", 7),
         (f"{run_text.val(snapshot.summary):<14}", 14),

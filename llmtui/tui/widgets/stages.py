@@ -5,13 +5,13 @@ from __future__ import annotations
 from core.events import STAGES
 from core.plural import one, plural
 from core.recipe.schema import Recipe
-from core.runs.summary import Stage, Summary
+from core.runs.summary import StageProgress, Summary
 from llmtui.view import run_text, units
 from llmtui.view.lines import Line, bar, cell, clip, joined, spread
 from llmtui.view.sanitize import shown
 
 
-def facts(stage: Stage) -> list[str]:
+def facts(stage: StageProgress) -> list[str]:
     """What an artifact holds, most telling first, in words."""
     values = dict(stage.facts)
     parts: list[str] = []
@@ -64,7 +64,7 @@ def _figure(value: float | str) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
 
 
-def stage_line(stage_name: str, stage: Stage, cells: int, alive: bool, waiting: str, rate: str) -> Line:
+def stage_line(stage_name: str, stage: StageProgress, cells: int, alive: bool, waiting: str, rate: str) -> Line:
     """One stage in one line: name, glyph, and what it holds, or how far it is."""
     head: Line = [(cell(stage_name, 12), "")]
     inner = cells - 15
@@ -78,7 +78,11 @@ def stage_line(stage_name: str, stage: Stage, cells: int, alive: bool, waiting: 
     rate = rate if alive else ""
     if stage.share is None:
         return clip([*head, glyph, (f"{_amount(stage.done, stage.unit)}   {rate}", "")], cells)
-    eta = f"{units.duration(stage.eta)} left" if stage.eta is not None and stage.eta >= 1 and alive else ""
+    eta = (
+        f"{units.duration(stage.seconds_left)} left"
+        if stage.seconds_left is not None and stage.seconds_left >= 1 and alive
+        else ""
+    )
     tail: Line = [(f" {run_text.percent(stage.share):>7}", ""), (f"  {rate:>11}" if inner > 40 else "", "dim")]
     tail += [(f"  {eta:>11}", "dim")] if inner > 60 else []
     taken = sum(len(text) for text, _ in tail)
