@@ -127,7 +127,7 @@ def test_a_file_does_not_grow_for_ever_and_a_conversation_keeps_its_end(
     kept: Transcripts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transcript, "FILE_LIMIT", 20_000)
-    monkeypatch.setattr(transcript, "REMEMBERED", 1_000)
+    monkeypatch.setattr(transcript, "MAX_CHARACTERS", 1_000)
     for number in range(500):
         kept.add("step-1", ChatMessage(role="user", text=f"{number:03d} {'x' * 96}"))
     assert (tmp_path / "transcripts" / "step-1.jsonl").stat().st_size < 21_000
@@ -146,7 +146,7 @@ def test_where_nothing_can_be_written_the_chat_goes_on(tmp_path: Path) -> None:
 def test_a_kill_loses_nothing_that_was_said(tmp_path: Path) -> None:
     code = "import sys; from pathlib import Path; from core.runs.transcript import *\n"
     code += "t, n = Transcripts(Path(sys.argv[1])), 0\n"
-    code += "while True: t.add('step-1', Said(role='user', text=str(n))); n += 1; print(n, flush=True)"
+    code += "while True: t.add('step-1', ChatMessage(role='user', text=str(n))); n += 1; print(n, flush=True)"
     process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE)
     assert process.stdout is not None
     for _ in range(50):

@@ -48,8 +48,8 @@ MOST = 10**6
 def picture(history: History) -> object:
     """All that a screen can show of it."""
     curves = history.curves
-    summary = msgspec.structs.replace(curves.summary, place=None)
-    figures = msgspec.to_builtins(msgspec.structs.replace(curves, place=None, summary=summary))
+    summary = msgspec.structs.replace(curves.summary, journal_offset=None)
+    figures = msgspec.to_builtins(msgspec.structs.replace(curves, journal_offset=None, summary=summary))
     return figures, history.events, history.unit
 
 
@@ -112,7 +112,7 @@ def test_two_readers_see_the_same_with_and_without_what_was_kept(events: list[An
 
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(series, "CAPACITY", 8)  # so that buckets merge
-        patch.setattr(module, "KEPT", 5)
+        patch.setattr(module, "MAX_EVENTS", 5)
         run = Run(Path(folder), None)  # type: ignore[arg-type]
         write(run, events, data.draw(st.integers(0, len(events) - 1)) if events else 0)
         begun, start = opened(run)
@@ -182,7 +182,7 @@ def test_a_long_run_is_told_from_what_was_kept_as_it_is_from_its_journal(
     events = list(JournalReader(run.journal).iter_events())
     run.journal.unlink()
     write(run, events, len(events) - 30)
-    monkeypatch.setattr(show, "SOON_READ", 0)
+    monkeypatch.setattr(show, "QUICK_READ_BYTES", 0)
     read: list[AnyEvent] = []
     real = JournalReader.iter_events
     monkeypatch.setattr(
@@ -191,7 +191,7 @@ def test_a_long_run_is_told_from_what_was_kept_as_it_is_from_its_journal(
     assert llmtui(["watch", "--plain"]) == 0
     assert capsys.readouterr() == whole
     assert len(read) == 30
-    monkeypatch.setattr(module, "KEPT", 2)
+    monkeypatch.setattr(module, "MAX_EVENTS", 2)
     run.journal.unlink()
     write(run, events, len(events) - 30)
     assert llmtui(["watch", "--plain"]) == 0

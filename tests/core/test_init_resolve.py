@@ -113,7 +113,7 @@ def test_a_folder_provides_its_architecture_and_is_found_from_anywhere(
         (f"model.init=/{'x' * 3000}", "file name too long"),
         ('model.init="a\\u0000b"', "embedded null"),
         ("model.init=~nobody-of-that-name/x", "names no weights"),
-        ("model.init=run:nothing", "there is no run 'nothing'"),
+        ("model.init=run:nothing", "there are no runs yet"),
     ],
 )
 def test_an_invalid_init_is_refused_at_once(override: str, says: str) -> None:
