@@ -1,4 +1,4 @@
-"""The bytes of a file as a stream, compressed or not."""
+"""Streams over the bytes of a plain or compressed file."""
 
 from __future__ import annotations
 
@@ -15,73 +15,73 @@ from core.download.discover import UnreadableError, os_error_reason
 from core.download.formats import Compression
 
 _CHUNK = 2**18
-"""Compressed bytes handed to a codec at a time."""
-_ZSTD_STEP = 2**16
-"""Arrow loses what it has unpacked in the call that meets the damage: keep a call small."""
+"""Compressed bytes passed to a decompressor at a time."""
+_ZSTD_READ = 2**16
+"""Bytes per read: Arrow loses the output of the read in which it finds damage."""
 _LZMA_MEMORY = 2**28
-"""`xz -9` needs 65 MiB; a file may claim any amount."""
+"""Limit in bytes: `xz -9` needs 65 MiB, but a header may demand up to 4 GiB."""
 
 TRUNCATED = "it is cut off"
 
 
 class ByteStream(Protocol):
-    """Bytes read in order."""
+    """A stream of bytes that reports damage after the bytes before it, rather than by an exception."""
 
     damage: str
-    """Why nothing follows although the file should go on; empty for a whole file."""
+    """Why the stream ends too early; empty for an intact file."""
 
     @property
     def consumed(self) -> int:
-        """Bytes of the file on the disk used up by now."""
+        """Bytes of the file on the disk that were read so far."""
 
     def read(self, length: int) -> bytes:
-        """The next `length` bytes, fewer only where they end. Raises UnreadableError."""
+        """The next `length` bytes, fewer only at the end. Raises UnreadableError."""
 
     def at_end(self) -> bool:
-        """Whether nothing follows. Raises UnreadableError."""
+        """Whether all bytes were read. Raises UnreadableError."""
 
     def skip(self, length: int) -> None:
-        """Go on `length` bytes further. Raises UnreadableError."""
+        """Skip `length` bytes. Raises UnreadableError."""
 
 
 class BufferedStream:
-    """The part of `ByteStream` that all streams share: whole reads over a source of pieces of any length."""
+    """Reads of an exact length over `_read_some`, which returns any length."""
 
     damage = ""
 
     def __init__(self) -> None:
-        self._ahead = b""
+        self._buffer = b""
 
-    def _more(self, length: int) -> bytes:
-        """Some more bytes, about `length` of them at most; none at the end."""
+    def _read_some(self, length: int) -> bytes:
+        """About `length` bytes at most; none at the end."""
         raise NotImplementedError
 
     def read(self, length: int) -> bytes:
-        if len(self._ahead) >= length:
-            piece, self._ahead = self._ahead[:length], self._ahead[length:]
-            return piece
-        pieces, missing = [self._ahead], length - len(self._ahead)
-        self._ahead = b""
-        while missing > 0 and (piece := self._more(missing)):
-            pieces.append(piece)
-            missing -= len(piece)
-        data = b"".join(pieces)
+        if len(self._buffer) >= length:
+            data, self._buffer = self._buffer[:length], self._buffer[length:]
+            return data
+        chunks, missing = [self._buffer], length - len(self._buffer)
+        self._buffer = b""
+        while missing > 0 and (chunk := self._read_some(missing)):
+            chunks.append(chunk)
+            missing -= len(chunk)
+        data = b"".join(chunks)
         if missing < 0:
-            data, self._ahead = data[:length], data[length:]
+            data, self._buffer = data[:length], data[length:]
         return data
 
     def at_end(self) -> bool:
-        if not self._ahead:
-            self._ahead = self._more(1)
-        return not self._ahead
+        if not self._buffer:
+            self._buffer = self._read_some(1)
+        return not self._buffer
 
     def skip(self, length: int) -> None:
-        while length > 0 and (piece := self.read(min(length, 2**20))):
-            length -= len(piece)
+        while length > 0 and (chunk := self.read(min(length, 2**20))):
+            length -= len(chunk)
 
 
 class FileStream(BufferedStream):
-    """The first `size` bytes of a file, unpacked. What was appended to it meanwhile is left out."""
+    """The first `size` bytes of a file, decompressed. Bytes appended to the file later are ignored."""
 
     def __init__(self, path: Path, size: int, compression: Compression = "") -> None:
         """Raises UnreadableError."""
@@ -94,7 +94,7 @@ class FileStream(BufferedStream):
             )
         except OSError as error:
             raise UnreadableError(os_error_reason(error), where=str(path)) from None
-        self._decoder = _DECODERS[compression]() if compression in _DECODERS else None
+        self._decompressor = _DECOMPRESSORS[compression]() if compression in _DECOMPRESSORS else None
         self._used = 0
         self._started = False
 
@@ -112,61 +112,65 @@ class FileStream(BufferedStream):
         if self._compression:
             super().skip(length)
         else:
-            self._file.seek(length - len(self._ahead), 1)
-            self._used += length - len(self._ahead)
-            self._ahead = b""
+            self._file.seek(length - len(self._buffer), 1)
+            self._used += length - len(self._buffer)
+            self._buffer = b""
 
-    def _more(self, length: int) -> bytes:
+    def _read_some(self, length: int) -> bytes:
         if self.damage:
             return b""
         try:
             if self._zstd is not None:
-                return bytes(self._zstd.read(min(length, _ZSTD_STEP)))
-            return self._unpacked(self._decoder, length) if self._decoder is not None else self._raw(length)
+                return bytes(self._zstd.read(min(length, _ZSTD_READ)))
+            return (
+                self._decompress(self._decompressor, length)
+                if self._decompressor is not None
+                else self._read_file(length)
+            )
         except (zlib.error, lzma.LZMAError, pa.ArrowException, EOFError, ValueError) as error:
             self.damage = f"its compressed data is damaged ({error})"
         except OSError as error:
-            if error.errno is not None:  # the disk's; codecs have none
+            if error.errno is not None:  # of the file system: decompressors set none
                 raise UnreadableError(os_error_reason(error), where=str(self._path)) from None
             cut = "Truncated" in str(error)
             self.damage = TRUNCATED if cut else f"its compressed data is damaged ({error})"
         return b""
 
-    def _raw(self, length: int) -> bytes:
-        wanted = max(0, min(length, self._size - self._used))
-        data = self._file.read(wanted) or b""
-        if wanted and not data and not self._compression:
+    def _read_file(self, length: int) -> bytes:
+        count = max(0, min(length, self._size - self._used))
+        data = self._file.read(count) or b""
+        if count and not data and not self._compression:
             self.damage = f"it ends after {self._used:,} of {self._size:,} bytes"
         self._used += len(data)
         return data
 
-    def _unpacked(self, decoder: _Decoder, length: int) -> bytes:
-        feed, ended = b"", False
+    def _decompress(self, decompressor: _Decompressor, length: int) -> bytes:
+        feed, at_end = b"", False
         while True:
-            if decoder.eof:
-                # members may follow each other, with zeros between them
-                feed = decoder.unused_data.lstrip(b"\0")
-                while not feed and (more := self._raw(_CHUNK)):
-                    feed = more.lstrip(b"\0")
+            if decompressor.eof:
+                # several members may be concatenated, with zero padding between them
+                feed = decompressor.unused_data.lstrip(b"\0")
+                while not feed and (chunk := self._read_file(_CHUNK)):
+                    feed = chunk.lstrip(b"\0")
                 if not feed:
                     return b""
-                self._decoder = decoder = _DECODERS[self._compression]()
-            elif decoder.needs_input and not ended:
-                feed = self._raw(_CHUNK)
-                ended = not feed
-            if ended and not self._started:
+                self._decompressor = decompressor = _DECOMPRESSORS[self._compression]()
+            elif decompressor.needs_input and not at_end:
+                feed = self._read_file(_CHUNK)
+                at_end = not feed
+            if at_end and not self._started:
                 return b""
             self._started = True
-            data = decoder.decompress(feed, length)
+            data = decompressor.decompress(feed, length)
             feed = b""
             if data:
                 return data
-            if ended and not decoder.eof:
+            if at_end and not decompressor.eof:
                 self.damage = TRUNCATED
                 return b""
 
 
-class _Decoder(Protocol):
+class _Decompressor(Protocol):
     @property
     def eof(self) -> bool: ...
     @property
@@ -177,28 +181,28 @@ class _Decoder(Protocol):
 
 
 class _Gzip:
-    """zlib's decoder behind the interface that lzma's and bz2's have."""
+    """`zlib.decompressobj` with the interface of `lzma.LZMADecompressor` and `bz2.BZ2Decompressor`."""
 
     def __init__(self) -> None:
-        self._decoder = zlib.decompressobj(wbits=31)
+        self._decompressor = zlib.decompressobj(wbits=31)
 
     @property
     def eof(self) -> bool:
-        return self._decoder.eof
+        return self._decompressor.eof
 
     @property
     def needs_input(self) -> bool:
-        return not self._decoder.unconsumed_tail
+        return not self._decompressor.unconsumed_tail
 
     @property
     def unused_data(self) -> bytes:
-        return self._decoder.unused_data
+        return self._decompressor.unused_data
 
     def decompress(self, data: bytes, max_length: int = -1, /) -> bytes:
-        return self._decoder.decompress(self._decoder.unconsumed_tail + data, max_length)
+        return self._decompressor.decompress(self._decompressor.unconsumed_tail + data, max_length)
 
 
-_DECODERS: dict[str, Callable[[], _Decoder]] = {
+_DECOMPRESSORS: dict[str, Callable[[], _Decompressor]] = {
     "gz": _Gzip,
     "xz": lambda: lzma.LZMADecompressor(memlimit=_LZMA_MEMORY),
     "bz2": bz2.BZ2Decompressor,

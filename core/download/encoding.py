@@ -1,4 +1,4 @@
-"""Which encoding a text is in, and decoding it piece by piece."""
+"""Detects the encoding of a text, and decodes it incrementally."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from core.download.compression import BufferedStream, ByteStream
 from core.errors import LlmtuiError
 from core.parsing import BYTE_ORDER_MARKS
 
-SAMPLE = 2**16
-"""Bytes looked at, from the beginning and again from the middle."""
-_FEW = 2
-"""Bytes that are not ASCII, among more that are, from which nothing can be concluded."""
+SAMPLE_BYTES = 2**16
+"""Bytes that are examined at the beginning, and again in the middle."""
+_TOO_FEW = 2
+"""Up to this number of non-ASCII bytes among more ASCII ones, statistics do not help."""
 _QUOTES = b"\x85\x91\x92\x93\x94\x95\x96\x97"
-"""The dots, quotation marks and dashes of all of Windows' encodings: where there is little else, it is one of them."""
+"""Ellipsis, quotation marks and dashes in all Windows encodings: if there is little else, it is one of them."""
 _LATIN_9 = re.compile(rb"\xa4|[A-Za-z]\xbd|\xbd[a-z]")
-"""A euro sign or an oe of ISO 8859-15, which are a general currency sign and a half in cp1252."""
-_DAMAGE = 20
-"""Places in a piece of text that may mean nothing whatever their share."""
+"""A euro sign or œ in ISO 8859-15; in cp1252 the same bytes are a currency sign and ½."""
+_MAX_REPLACED = 20
+"""Replaced characters in a chunk that are accepted whatever their share."""
 
 _SUPERSETS = {
     "iso8859-1": "cp1252",
@@ -36,8 +36,8 @@ _SUPERSETS = {
     "euc_kr": "cp949",
     "big5hkscs": "big5",
 }
-"""Where a text says the same in both: the one that more files have, and that gives later bytes a meaning, too."""
-_SIGNS = (
+"""If a sample decodes to the same text in both: the more common encoding, which defines more bytes."""
+_MAGIC = (
     b"%PDF-",
     b"\x1f\x8b\x08",
     b"\x28\xb5\x2f\xfd",
@@ -47,62 +47,62 @@ _SIGNS = (
     b"\x89PNG",
     b"\xff\xd8\xff",
 )
-"""How formats begin that are never text, NUL bytes or not."""
+"""First bytes of binary formats."""
 _WORD = re.compile(rb"\S*[\x80-\xff]\S*")
 _NOT_ASCII = re.compile("[A-Za-z]*[^\0-\x7f][A-Za-z\x80-\U0010ffff]*")
-_ALONE = {"LATIN", "GREEK", "CYRILLIC", "HEBREW", "ARABIC", "THAI"}
+_UNMIXED_SCRIPTS = {"LATIN", "GREEK", "CYRILLIC", "HEBREW", "ARABIC", "THAI"}
 """Scripts that do not mix within a word."""
-_ODD_SHARE = 5
-"""A fifth of such words may be odd: prices, dashes without spaces, abbreviations."""
+_IMPLAUSIBLE_DIVISOR = 5
+"""A fifth of the non-ASCII words may be implausible: prices, dashes without spaces, abbreviations."""
 _HIGH = bytes(range(128, 256))
 _ASCII = bytes(range(128))
 _UNPRINTABLE = re.compile(r"[^\t\n\f\r\x20-\x7e\xa0-\ud7ff\ue000-\ufffc\U00010000-\U0010ffff]")
 
 
 class EncodingError(LlmtuiError):
-    """A text means too little in the encoding it was taken for."""
+    """A text has too many bytes that are undefined in its encoding."""
 
     doing = "read the source"
 
 
-def detect_encoding(head: bytes, middle: bytes = b"", *, nuls: float = 0.0, said: str = "") -> str:
-    """The encoding of a text by its first bytes and some from its middle; "" for what is no text at all.
+def detect_encoding(head: bytes, middle: bytes = b"", *, max_nul_share: float = 0.0, declared: str = "") -> str:
+    """The name of the encoding of a text, from bytes of its beginning and middle; "" for binary data.
 
-    nuls: the share of NUL bytes near the beginning that is still taken for text. said: what a person says it is,
-    which only a byte order mark knows better.
+    max_nul_share: share of NUL bytes near the beginning up to which data counts as text. declared: the encoding given
+    by the user, which only a byte order mark overrides.
     """
     for mark, name in BYTE_ORDER_MARKS:
         if head.startswith(mark):
             return name
-    if head.startswith(_SIGNS):
+    if head.startswith(_MAGIC):
         return ""
-    near = head[:8192]
-    if said in ("utf-16", "utf-32"):  # without a mark, they do not say which byte goes first
-        return _wide(near) or f"{said}-le"
-    if said.startswith(("utf-16", "utf-32")):
-        return said
-    if b"\0" in near and ((wide := _wide(near)) or near.count(0) > nuls * len(near)):
+    start = head[:8192]
+    if declared in ("utf-16", "utf-32"):  # without a byte order mark, the byte order is unknown
+        return _wide(start) or f"{declared}-le"
+    if declared.startswith(("utf-16", "utf-32")):
+        return declared
+    if b"\0" in start and ((wide := _wide(start)) or start.count(0) > max_nul_share * len(start)):
         return wide
-    if said:
-        return said
-    # without the line that was cut, which may end or begin in the middle of a character
+    if declared:
+        return declared
+    # without the first, incomplete line, which may begin in the middle of a character
     middle = middle.partition(b"\n")[2]
     sample = head + middle
-    # one that is ASCII alone says nothing, but would make a guess believe in English
+    # a piece of ASCII only carries no information, but would bias the guess towards English
     pieces = [piece for piece in (head, middle) if not piece.isascii()] or [sample]
     lines = b"".join(piece[: piece.rfind(b"\n") + 1] or piece for piece in pieces)
     if sample.isascii():
-        return _guess(lines) if b"\x1b$" in lines else "utf-8"  # ISO 2022 announces with ESC $ what follows
+        return _guess(lines) if b"\x1b$" in lines else "utf-8"  # ISO 2022 switches character sets with ESC $
     if all(is_utf8(piece) for piece in (head, middle)):
         return "utf-8"
     valid = len(sample.decode("utf-8", "ignore").encode())
-    if 2 * valid - len(sample) >= len(sample.translate(None, _HIGH)):  # more letters are UTF-8 than not:
-        return "utf-8"  # damaged here and there, or two encodings, which is found when it is read
+    if 2 * valid - len(sample) >= len(sample.translate(None, _HIGH)):  # more letters are valid UTF-8 than not:
+        return "utf-8"  # damaged in places, or two encodings: reported when it is read
     return _guess(lines)
 
 
 def is_utf8(piece: bytes) -> bool:
-    """Whether it is valid UTF-8, but for a last character that is cut."""
+    """Whether `piece` is valid UTF-8, apart from an incomplete last character."""
     try:
         codecs.utf_8_decode(piece, "strict", False)
     except UnicodeDecodeError:
@@ -111,20 +111,20 @@ def is_utf8(piece: bytes) -> bool:
 
 
 def first_non_ascii(stream: ByteStream, limit: int) -> bytes:
-    """Some bytes of a stream from the first line on that is not ASCII; none where the next `limit` bytes all are.
+    """Up to SAMPLE_BYTES from the first line with a non-ASCII byte on; none if the next `limit` bytes are ASCII.
 
     Raises UnreadableError.
     """
     while limit > 0 and (piece := stream.read(2**20)):
         if not piece.isascii():
             first = len(piece) - len(piece.lstrip(_ASCII))
-            return piece[piece.rfind(b"\n", 0, first) + 1 :][:SAMPLE]
+            return piece[piece.rfind(b"\n", 0, first) + 1 :][:SAMPLE_BYTES]
         limit -= len(piece)
     return b""
 
 
 def _wide(head: bytes) -> str:
-    """UTF-16 or UTF-32 without a mark: the one in which all is text, and which has the most spaces and line ends."""
+    """UTF-16 or UTF-32 without a byte order mark: the one that gives text with the most spaces and newlines."""
     found: dict[str, int] = {}
     for width, names in ((4, ("utf-32-le", "utf-32-be")), (2, ("utf-16-le", "utf-16-be"))):
         for name in names:
@@ -132,11 +132,13 @@ def _wide(head: bytes) -> str:
                 text = codecs.getincrementaldecoder(name)().decode(head[: len(head) // width * width])
             except UnicodeDecodeError:
                 continue
-            odd = len(_UNPRINTABLE.findall(text)) + sum(unicodedata.category(letter) in ("Cn", "Co") for letter in text)
-            if len(text) < 4 or 200 * odd > len(text):
+            unprintable = len(_UNPRINTABLE.findall(text)) + sum(
+                unicodedata.category(letter) in ("Cn", "Co") for letter in text
+            )
+            if len(text) < 4 or 200 * unprintable > len(text):
                 continue
             if width == 2 and 2 * sum(letter < "\u0100" for letter in text) < head.count(0):
-                continue  # most NULs are halves of spaces, line ends and Latin letters
+                continue  # most NUL bytes are halves of spaces, newlines and Latin letters
             found[name] = 1 + sum(map(text.count, " \n\r"))
         if found:
             break
@@ -145,78 +147,78 @@ def _wide(head: bytes) -> str:
 
 def _guess(sample: bytes) -> str:
     high = len(sample.translate(None, _ASCII))
-    if 0 < high <= _FEW and 2 * high < len(sample) and _says_the_same(sample, "cp1252", "cp1252"):
+    if 0 < high <= _TOO_FEW and 2 * high < len(sample) and _decodes_equally(sample, "cp1252", "cp1252"):
         return "cp1252"
     from chardet import detect, detect_all
     from chardet.enums import EncodingEra
 
-    era = EncodingEra(EncodingEra.ALL & ~EncodingEra.MAINFRAME)  # whose texts are not on disks
+    era = EncodingEra(EncodingEra.ALL & ~EncodingEra.MAINFRAME)  # EBCDIC
     if 2 * (high - len(sample.translate(None, _ASCII + _QUOTES))) >= high > 0:
         era = EncodingEra.MODERN_WEB
-    # the newline keeps it from taking "BM" at the beginning of a text for a picture
+    # the newline prevents chardet from taking "BM" at the beginning for a bitmap
     found = detect(b"\n" + sample, max_bytes=len(sample) + 1, encoding_era=era, compat_names=False)
     if not found["encoding"]:
         return ""
     name = codecs.lookup(found["encoding"]).name
-    if _has_odd_words(sample, name):
-        # ASCII of other columns or of code is read as English: what is said among it is in the other words
+    if _has_implausible_words(sample, name):
+        # ASCII in other columns or in code counts as English for chardet: guess from the other words alone
         words = b" ".join(_WORD.findall(sample))
         guesses = detect_all(b"\n" + words, max_bytes=len(words) + 1, encoding_era=era, compat_names=False)
         others = (codecs.lookup(str(guess["encoding"])).name for guess in guesses if guess["encoding"])
-        name = next((other for other in others if not _has_odd_words(sample, other)), name)
+        name = next((other for other in others if not _has_implausible_words(sample, other)), name)
     if name == "iso8859-15" and not _LATIN_9.search(sample):
         name = "cp1252"
     better = ("cp1252", _SUPERSETS.get(name, name))
-    return next((other for other in better if _says_the_same(sample, name, other)), name)
+    return next((other for other in better if _decodes_equally(sample, name, other)), name)
 
 
-def _has_odd_words(sample: bytes, encoding: str) -> bool:
-    """Whether more than a few of the words that are not ASCII are no words of any language in `encoding`: they have
-    signs or controls in them, letters of two scripts, or Latin ones and not one of ASCII's."""
+def _has_implausible_words(sample: bytes, encoding: str) -> bool:
+    """Whether more than a fifth of the non-ASCII words are implausible in `encoding`: with symbols or control
+    characters inside, letters of two scripts, or Latin letters of which none is ASCII."""
     words = _NOT_ASCII.findall(decode(sample, encoding, final=True).text)
-    return _ODD_SHARE * sum(map(_is_odd, words)) > len(words)
+    return _IMPLAUSIBLE_DIVISOR * sum(map(_is_implausible, words)) > len(words)
 
 
-def _is_odd(word: str) -> bool:
+def _is_implausible(word: str) -> bool:
     if any("\x7f" <= letter < "\xa0" and letter != "\x85" for letter in word) or "\ufffd" in word:
         return True
     if any(unicodedata.category(letter)[0] in "SNC" or letter in "¿¡" for letter in word[1:-1] if not letter.isascii()):
         return True
     scripts = {_script(letter) for letter in word if letter.isalpha()}
     latin = [letter for letter in word if letter.isalpha()] if scripts == {"LATIN"} else []
-    return len(scripts & _ALONE) > 1 or (len(latin) > 2 and not any(map(str.isascii, latin)))
+    return len(scripts & _UNMIXED_SCRIPTS) > 1 or (len(latin) > 2 and not any(map(str.isascii, latin)))
 
 
 def _script(letter: str) -> str:
     return unicodedata.name(letter, "").partition(" ")[0]
 
 
-def _says_the_same(sample: bytes, name: str, other: str) -> bool:
-    """Whether the sample is the same text in both, and every byte of it means something."""
+def _decodes_equally(sample: bytes, name: str, other: str) -> bool:
+    """Whether the sample decodes to the same text in both encodings, without undefined bytes."""
     text = decode(sample, other, final=False)
     return not text.replaced and text.text == decode(sample, name, final=False).text
 
 
 class Decoded(NamedTuple):
-    """A piece of text out of some bytes."""
+    """The text of some bytes."""
 
     text: str
     used: int
-    """Bytes it was made from."""
+    """Bytes that were decoded; the rest is an incomplete character."""
     state: int
-    """What the decoder has to know to go on."""
+    """State of the decoder, to continue from."""
     replaced: int
-    """Characters that stand for bytes which mean nothing."""
+    """Undefined bytes that were replaced by U+FFFD."""
 
 
 def decode(data: bytes, encoding: str, state: int = 0, *, final: bool) -> Decoded:
-    """The text of `data` up to its last whole character. final: nothing follows."""
+    """Decode `data` up to its last complete character. final: no data follows."""
     if encoding == "utf-8":
         text, used = codecs.utf_8_decode(data, "replace", final)
         after = 0
     else:
         decoder = codecs.getincrementaldecoder(encoding)("replace")
-        if state:  # CPython's ISO-2022 decoders crash on a state of 0, which none of theirs is
+        if state:  # CPython's ISO-2022 decoders crash on a state of 0, which they never return
             decoder.setstate((b"", state))
         text = decoder.decode(data, final)
         pending, after = decoder.getstate()
@@ -228,56 +230,55 @@ def decode(data: bytes, encoding: str, state: int = 0, *, final: bool) -> Decode
 
 
 def ensure_decodable(piece: Decoded, encoding: str, where: str) -> None:
-    """Raises EncodingError, naming the file `where`, if more than a small share of the letters of a text, which are
-    not ASCII, mean nothing in its encoding."""
-    if piece.replaced <= _DAMAGE:
+    """Raise EncodingError, naming the file `where`, if more than a tenth of the non-ASCII letters were replaced."""
+    if piece.replaced <= _MAX_REPLACED:
         return
     letters = len(piece.text) - len(piece.text.encode("ascii", "ignore"))
     if 10 * piece.replaced > letters:
         raise EncodingError(
-            f"{piece.replaced:,} of {letters:,} letters in a part of it that are not ASCII mean nothing in {encoding}",
+            f"{piece.replaced:,} of {letters:,} letters in a part of it that are not ASCII are undefined in {encoding}",
             where=where,
             todo="say what it is written in, such as --set source.encoding=cp1250, or take the file out",
         )
 
 
 def last_line_end(data: bytes, encoding: str) -> int:
-    """The offset behind the last line end in `data`; 0 where there is none."""
-    mark = "\n".encode(encoding)
+    """The offset after the last newline in `data`; 0 if there is none."""
+    newline = "\n".encode(encoding)
     end = len(data)
-    while (at := data.rfind(mark, 0, end)) >= 0:
-        if at % len(mark) == 0 or not encoding.startswith("utf"):
-            return at + len(mark)
-        end = at + len(mark) - 1
+    while (at := data.rfind(newline, 0, end)) >= 0:
+        if at % len(newline) == 0 or not encoding.startswith("utf"):
+            return at + len(newline)
+        end = at + len(newline) - 1
     return 0
 
 
 class TranscodedStream(BufferedStream):
-    """A stream in another encoding as UTF-8. Reading raises EncodingError, too."""
+    """A stream in another encoding, as UTF-8. Reading also raises EncodingError."""
 
     def __init__(self, stream: ByteStream, encoding: str, where: str) -> None:
-        """where: the file's name, for people."""
+        """where: name of the file for error messages."""
         super().__init__()
         self.replaced = 0
-        """Characters so far that stand for bytes which mean nothing."""
+        """Undefined bytes replaced by U+FFFD so far."""
         self._where = where
         self._stream, self._encoding = stream, encoding
-        self._waiting, self._state = b"", 0
+        self._pending, self._state = b"", 0
         self._first = True
 
     @property
     def consumed(self) -> int:
         return self._stream.consumed
 
-    def _more(self, length: int) -> bytes:
+    def _read_some(self, length: int) -> bytes:
         while True:
-            data = self._waiting + self._stream.read(2**18)
+            data = self._pending + self._stream.read(2**18)
             final = self._stream.at_end()
             self.damage = self._stream.damage
             piece = decode(data, self._encoding, self._state, final=final)
             ensure_decodable(piece, self._encoding, self._where)
             self.replaced += piece.replaced
-            self._waiting, self._state = data[piece.used :], piece.state
+            self._pending, self._state = data[piece.used :], piece.state
             text = piece.text.removeprefix("\ufeff") if self._first else piece.text
             self._first = self._first and not piece.text
             if text or final:

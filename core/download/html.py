@@ -41,7 +41,7 @@ def declared_encoding(head: bytes, given: str = "") -> str:
 
     given: what a person says it is.
     """
-    looks = detect_encoding(head, nuls=0.1, said=given)
+    looks = detect_encoding(head, max_nul_share=0.1, declared=given)
     said = _DECLARED.search(head[:4096])
     sure = (looks == "utf-8" and not head.isascii() and is_utf8(head)) or looks.startswith(("utf-16", "utf-32"))
     if given or not said or not looks or sure:

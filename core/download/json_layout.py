@@ -194,7 +194,7 @@ class RecordLines(BufferedStream):
     def consumed(self) -> int:
         return self._stream.consumed
 
-    def _more(self, length: int) -> bytes:
+    def _read_some(self, length: int) -> bytes:
         while not self.damage:
             data = self._waiting + self._stream.read(max(_CHUNK, len(self._waiting)))
             ended = self._stream.at_end()

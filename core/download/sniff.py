@@ -20,7 +20,7 @@ from core.download.batches import (
 from core.download.compression import ByteStream, FileStream
 from core.download.csv_tables import TableFormat, parse_rows, read_table, text_lines
 from core.download.discover import SourceFile, UnreadableError
-from core.download.encoding import SAMPLE, TranscodedStream, detect_encoding, first_non_ascii
+from core.download.encoding import SAMPLE_BYTES, TranscodedStream, detect_encoding, first_non_ascii
 from core.download.formats import Format, Kind, format_of
 from core.download.html import HTML_BYTES, TOO_LARGE, declared_encoding, read_html
 from core.download.json_layout import LINES, VALUES, Layout, RecordLines, detect_layout, parse_prefix
@@ -103,7 +103,7 @@ def _with_column(sniffed: SniffedFile, columns: Columns, requested: str, *, alon
 
 def _sniff_text(sniffed: SniffedFile, stream: FileStream, recipe: Source) -> SniffedFile:
     kind, file = sniffed.format.kind, sniffed.file
-    head = stream.read(SAMPLE)
+    head = stream.read(SAMPLE_BYTES)
     if stream.damage and not head:
         return sniffed._replace(refused=stream.damage)
     declared = codec_named(recipe.encoding)
@@ -221,17 +221,17 @@ def _read_second_sample(sniffed: SniffedFile, stream: FileStream, head: bytes) -
     if head.isascii() and (found := first_non_ascii(stream, _ASCII_BYTES)):
         return b"\n" + found
     here, middle = len(head) + (_ASCII_BYTES if head.isascii() else 0), sniffed.file.size // 2
-    if sniffed.format.compression or middle < max(here, 2 * SAMPLE):
+    if sniffed.format.compression or middle < max(here, 2 * SAMPLE_BYTES):
         return b""
     stream.skip(middle - here)
-    return stream.read(SAMPLE)
+    return stream.read(SAMPLE_BYTES)
 
 
 def _encoding(kind: Kind, head: bytes, more: bytes, encoding: str) -> str:
     if kind == "html":
         return declared_encoding(head, encoding)
     # a NUL in a record breaks that record, not the file
-    return detect_encoding(head, more, nuls=0.0 if kind == "text" else 0.1, said=encoding)
+    return detect_encoding(head, more, max_nul_share=0.0 if kind == "text" else 0.1, declared=encoding)
 
 
 def _as_utf8(stream: FileStream, encoding: str, name: str) -> FileStream | TranscodedStream:

@@ -1,4 +1,4 @@
-"""Text in any encoding, compressed or not, comes out whole, wherever it is cut."""
+"""Encodings are detected and decoded, in plain and compressed files, wherever a read ends."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ JAPANESE = "吾輩は猫である。名前はまだ無い。どこで生れた�
         ("나는 유리를 먹을 수 있어요. 그래도 아프지 않아요.\n" * 30, "euc_kr", "cp949"),
     ],
 )
-def test_other_encodings_are_found_and_told(tmp_path: Path, text: str, name: str, told: str) -> None:
+def test_other_encodings_are_detected_and_reported(tmp_path: Path, text: str, name: str, told: str) -> None:
     events: list[Event] = []
     assert read(put(tmp_path / "a.txt", text.encode(name)), tmp_path / "out", events) == [text]
     assert f"1 file read as {told}: a.txt" in notes(events)
@@ -100,7 +100,7 @@ def test_real_sentences_in_the_encodings_of_their_languages_are_read_right() -> 
 
 
 @pytest.mark.parametrize("name", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
-def test_wide_text_without_a_mark_is_read_whatever_its_script(name: str) -> None:
+def test_utf16_and_utf32_without_a_byte_order_mark_are_detected(name: str) -> None:
     for language, sentences in SENTENCES.items():
         assert encoding.detect_encoding("\n".join(sentences).encode(name)) == name, language
 
@@ -124,13 +124,13 @@ def test_english_with_a_few_other_letters_is_cp1252() -> None:
         ("Καλημέρα κόσμε", "cp1253"),
     ],
 )
-def test_words_of_another_language_among_much_english_tell_the_encoding(words: str, name: str) -> None:
+def test_few_words_of_another_language_decide_the_encoding(words: str, name: str) -> None:
     text = f'1;"{words}";The price of all that they had in it was on one and they had it\n'
     for times in (1, 40, 400):
         assert encoding.detect_encoding((text * times).encode(name)) == name
 
 
-def test_a_text_that_begins_like_a_picture_is_text() -> None:
+def test_a_text_that_begins_like_a_bitmap_is_text() -> None:
     assert (
         encoding.detect_encoding("BM: Prüfung der Größe schlug fehl, bitte ändern.\n".encode("cp1252") * 3) == "cp1252"
     )
@@ -139,7 +139,7 @@ def test_a_text_that_begins_like_a_picture_is_text() -> None:
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 @pytest.mark.parametrize("before", [2_000, 20_000, 60_000])
-def test_letters_that_come_late_still_tell_the_encoding(tmp_path: Path, before: int, suffix: str) -> None:
+def test_letters_after_a_long_ascii_beginning_decide_the_encoding(tmp_path: Path, before: int, suffix: str) -> None:
     text = "Nothing but ASCII for a very long time, in every single line.\n" * before
     text += "\n".join(SENTENCES["hu"])
     path = put(tmp_path / f"a.txt{suffix}", PACK[suffix](text.encode("cp1250")))
@@ -149,19 +149,19 @@ def test_letters_that_come_late_still_tell_the_encoding(tmp_path: Path, before: 
 
 
 @pytest.mark.parametrize("kind", ["txt", "html", "csv"])
-def test_text_that_means_nothing_in_its_encoding_is_refused_with_the_file(tmp_path: Path, kind: str) -> None:
+def test_text_with_undefined_bytes_is_an_error_that_names_the_file(tmp_path: Path, kind: str) -> None:
     utf8, other = "".join(f"déjà {n} été\n" for n in range(400)), "Größe, Öl und Ärger\n" * 2000
     mixed = utf8.encode() * 40 + other.encode("cp1252")
     data, said = (mixed, "utf-8") if kind != "csv" else (b"text\n" + b"\xaa is nothing in it\n" * 50, "cp1253")
     path = put(tmp_path / f"a.{kind}", data)
-    with pytest.raises(encoding.EncodingError, match=f"mean nothing in {said}") as caught:
+    with pytest.raises(encoding.EncodingError, match=f"are undefined in {said}") as caught:
         read(path, tmp_path / "out", encoding="" if kind != "csv" else said)
     assert caught.value.where.endswith(f"a.{kind}") and "source.encoding" in caught.value.todo
 
 
 @pytest.mark.parametrize("said", ["cp1250", "windows-1250", " CP1250 "])
 @pytest.mark.parametrize("kind", ["txt", "jsonl", "csv", "html"])
-def test_the_encoding_that_the_recipe_says_is_taken(tmp_path: Path, kind: str, said: str) -> None:
+def test_the_encoding_of_the_recipe_is_used(tmp_path: Path, kind: str, said: str) -> None:
     text = "Zażółć"
     wrapped = {"txt": text, "jsonl": f'{{"text": "{text}"}}', "csv": f"text\n{text}\n", "html": f"<p>{text}</p>"}
     path = put(tmp_path / f"a.{kind}", wrapped[kind].encode("cp1250"))
@@ -171,17 +171,17 @@ def test_the_encoding_that_the_recipe_says_is_taken(tmp_path: Path, kind: str, s
 
 
 @pytest.mark.parametrize(("said", "name"), [("utf-16", "utf-16-be"), ("utf-16", "utf-16-le"), ("utf-32-be",) * 2])
-def test_wide_encodings_may_be_said_with_and_without_their_order(tmp_path: Path, said: str, name: str) -> None:
+def test_utf16_and_utf32_may_be_given_with_or_without_byte_order(tmp_path: Path, said: str, name: str) -> None:
     path = put(tmp_path / "a.txt", JAPANESE.encode(name))
     assert read(path, tmp_path / "out", encoding=said) == [JAPANESE]
 
 
-def test_a_byte_order_mark_knows_better_than_the_recipe(tmp_path: Path) -> None:
+def test_a_byte_order_mark_overrides_the_recipe(tmp_path: Path) -> None:
     path = put(tmp_path / "a.txt", FRENCH.encode("utf-8-sig"))
     assert read(path, tmp_path / "out", encoding="cp1250") == [FRENCH]
 
 
-def test_files_of_one_encoding_are_told_together(tmp_path: Path) -> None:
+def test_files_of_one_encoding_are_reported_together(tmp_path: Path) -> None:
     for n in range(7):
         put(tmp_path / "s" / f"{n}.txt", FRENCH.encode("cp1252"))
     events: list[Event] = []
@@ -189,7 +189,7 @@ def test_files_of_one_encoding_are_told_together(tmp_path: Path) -> None:
     assert "7 files read as cp1252: 0.txt, 1.txt, 2.txt, 3.txt, 4.txt and 2 more" in notes(events)
 
 
-def test_utf8_with_a_few_wrong_bytes_stays_utf8(tmp_path: Path) -> None:
+def test_utf8_with_a_few_invalid_bytes_stays_utf8(tmp_path: Path) -> None:
     data = FRENCH.encode() + b"\xff\n"
     events: list[Event] = []
     assert read(put(tmp_path / "a.txt", data), tmp_path / "out", events) == [FRENCH + "\ufffd\n"]
@@ -217,7 +217,7 @@ def test_records_in_other_encodings_are_read(tmp_path: Path, kind: str, name: st
     packed=st.sampled_from(list(PACK)),
     clean=st.booleans(),
 )
-def test_parts_of_any_text_in_any_encoding_join_to_it(
+def test_parts_of_a_text_in_any_encoding_concatenate_to_it(
     tmp_path_factory: pytest.TempPathFactory, text: str, noise: bytes, name: str, size: int, packed: str, clean: bool
 ) -> None:
     data = text.encode(name, "replace") if clean else text.encode(name, "ignore") + noise
@@ -239,7 +239,7 @@ def test_parts_of_any_text_in_any_encoding_join_to_it(
 @given(
     data=st.binary(max_size=3000), packed=st.sampled_from(list(PACK)), cuts=st.lists(st.integers(1, 400), min_size=1)
 )
-def test_a_stream_gives_its_bytes_however_it_is_read(
+def test_a_stream_returns_its_bytes_for_any_sequence_of_reads(
     tmp_path_factory: pytest.TempPathFactory, data: bytes, packed: str, cuts: list[int]
 ) -> None:
     path = put(tmp_path_factory.getbasetemp() / "stream", PACK[packed](data))
@@ -257,6 +257,6 @@ def test_a_stream_gives_its_bytes_however_it_is_read(
         assert stream.consumed == path.stat().st_size
 
 
-def test_the_codecs_are_those_that_names_can_ask_for() -> None:
-    assert set(compression._DECODERS) | {"zst"} == {packed.removeprefix(".") for packed in PACK if packed}
+def test_every_suffix_has_a_decompressor_and_every_encoding_a_codec() -> None:
+    assert set(compression._DECOMPRESSORS) | {"zst"} == {packed.removeprefix(".") for packed in PACK if packed}
     assert all(encoding.decode(b"a", name, final=True).text == "a" for name in encoding._SUPERSETS.values())
