@@ -21,9 +21,9 @@ from core.recipe.sampling import Sampling  # noqa: E402
 from core.runs.directory import Run  # noqa: E402
 from core.storage.workspace import Workspace  # noqa: E402
 from llmtui.server.errors import ApiError  # noqa: E402
-from llmtui.server.generation import Job  # noqa: E402
-from llmtui.server.registry import Offer  # noqa: E402
-from llmtui.server.schema import ChatCompletion, parse  # noqa: E402
+from llmtui.server.generation import GenerationJob  # noqa: E402
+from llmtui.server.registry import ServedModel  # noqa: E402
+from llmtui.server.schema import ChatCompletionRequest, parse_request  # noqa: E402
 from tests.speaking import LETTERS, TEMPLATES, save, speaking  # noqa: E402
 from tests.test_cli import LLMTUI, ROOT, spawn  # noqa: E402
 from tests.waiting import PATIENCE, wait_for  # noqa: E402
@@ -470,9 +470,9 @@ def test_a_port_in_use_is_a_sentence(room: Workspace, served: Served) -> None:
 ASKED = {"model": "bot", "messages": [{"role": "user", "content": "hi"}]}
 
 
-def parsed(**more: object) -> tuple[ChatCompletion, list[str]]:
+def parsed(**more: object) -> tuple[ChatCompletionRequest, list[str]]:
     ignored: list[str] = []
-    return parse(json.dumps(ASKED | more).encode(), ChatCompletion, ignored.append), ignored
+    return parse_request(json.dumps(ASKED | more).encode(), ChatCompletionRequest, ignored.append), ignored
 
 
 @pytest.mark.parametrize(
@@ -494,7 +494,7 @@ def parsed(**more: object) -> tuple[ChatCompletion, list[str]]:
 def test_what_changes_nothing_is_ignored_and_named(said: dict[str, object], ignored: str) -> None:
     asked, names = parsed(**said)
     assert names == ignored.split()
-    assert [turn.message().text for turn in asked.messages] == ["hi"]
+    assert [turn.to_message().text for turn in asked.messages] == ["hi"]
 
 
 def test_turns_come_as_text_as_parts_and_as_nothing() -> None:
@@ -505,7 +505,7 @@ def test_turns_come_as_text_as_parts_and_as_nothing() -> None:
         {"role": "assistant"},
         {"role": "user", "content": []},
     ]
-    said = [turn.message() for turn in parsed(messages=turns)[0].messages]
+    said = [turn.to_message() for turn in parsed(messages=turns)[0].messages]
     assert [(each.role, each.text) for each in said] == [
         ("system", "ab"),
         ("assistant", ""),
@@ -515,10 +515,10 @@ def test_turns_come_as_text_as_parts_and_as_nothing() -> None:
 
 
 def test_settings_of_other_servers_mean_the_same_here(bot: Run) -> None:
-    offer = Offer(id="bot", run=bot, checkpoint=readable_checkpoints(bot.checkpoints)[0])
+    offer = ServedModel(id="bot", run=bot, checkpoint=readable_checkpoints(bot.checkpoints)[0])
 
     def sampling(**said: object) -> Sampling:
-        return Job.of(parsed(**said)[0], offer).sampling
+        return GenerationJob.of(parsed(**said)[0], offer).sampling
 
     assert (sampling(top_p=0).top_k, sampling(top_p=0).top_p) == (1, 1.0)
     assert sampling(top_k=-1).top_k == 0

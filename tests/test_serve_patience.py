@@ -18,12 +18,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core.checkpoints import readable_checkpoints
 from core.storage.workspace import Workspace
-from llmtui.server import server as running
-from llmtui.server.generation import Delta, Job
-from llmtui.server.registry import Offer
-from llmtui.server.responses import Teller
-from llmtui.server.routes import Events
-from llmtui.server.server import _Server, listening
+from llmtui.server.generation import ChoiceDelta, GenerationJob
+from llmtui.server.registry import ServedModel
+from llmtui.server.responses import ResponseWriter
+from llmtui.server.routes import EventStreamResponse
+from llmtui.server.server import CLIENT_TIMEOUT, HttpServer, bind_socket
 from tests.speaking import speaking
 from tests.test_cli import LLMTUI, ROOT
 from tests.waiting import PATIENCE
@@ -39,7 +38,7 @@ class Endless:
         self.sent = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await Events(self._events(), self._nothing())(scope, receive, send)
+        await EventStreamResponse(self._events(), self._nothing())(scope, receive, send)
         self.ended.set()
 
     async def _events(self) -> AsyncGenerator[bytes, None]:
@@ -48,23 +47,23 @@ class Endless:
             self.sent += 1
             yield b"x" * 2**16
 
-    async def _nothing(self) -> AsyncGenerator[Delta, None]:
-        yield Delta(0, "")
+    async def _nothing(self) -> AsyncGenerator[ChoiceDelta, None]:
+        yield ChoiceDelta(0, "")
 
 
 async def serving(
     app: ASGIApp, port: list[int], wanted: Callable[[], bool] = lambda: False
-) -> tuple[_Server, asyncio.Task[None]]:
+) -> tuple[HttpServer, asyncio.Task[None]]:
     async def closing() -> None: ...
 
-    address = listening("127.0.0.1", 0)
+    address = bind_socket("127.0.0.1", 0)
     port.append(address.getsockname()[1])
-    server = _Server(app, closing, wanted)
+    server = HttpServer(app, closing, wanted)
     return server, asyncio.create_task(server.serve([address]))
 
 
 def test_a_client_that_does_not_read_is_let_go_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "SLOW", 0.2)
+    monkeypatch.setattr("llmtui.server.server.CLIENT_TIMEOUT", 0.2)
 
     async def scene() -> None:
         app, port = Endless(), list[int]()
@@ -80,8 +79,8 @@ def test_a_client_that_does_not_read_is_let_go_of(monkeypatch: pytest.MonkeyPatc
 
 def test_while_others_wait_a_client_that_does_not_read_is_let_go_of_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the other it may take longer than this test waits."""
-    monkeypatch.setattr(running, "UNREAD", 0.2)
-    monkeypatch.setattr(running, "SLOW", 10 * PATIENCE)
+    monkeypatch.setattr("llmtui.server.server.BUSY_CLIENT_TIMEOUT", 0.2)
+    monkeypatch.setattr("llmtui.server.server.CLIENT_TIMEOUT", 10 * PATIENCE)
 
     async def scene() -> None:
         app, port, wanted = Endless(), list[int](), False
@@ -117,7 +116,7 @@ def test_the_system_takes_little_of_an_answer_ahead_of_its_reader(monkeypatch: p
 
 @pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\nhost: loc"])
 def test_a_client_that_does_not_ask_is_let_go_of(monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
-    monkeypatch.setattr(running, "SLOW", 0.2)
+    monkeypatch.setattr("llmtui.server.server.CLIENT_TIMEOUT", 0.2)
 
     async def scene() -> None:
         port = list[int]()
@@ -133,7 +132,7 @@ def test_a_client_that_does_not_ask_is_let_go_of(monkeypatch: pytest.MonkeyPatch
 
 
 def test_more_connections_than_there_is_room_for_are_told_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "CONNECTIONS", 3)
+    monkeypatch.setattr("llmtui.server.server.MAX_CONNECTIONS", 3)
 
     async def scene() -> None:
         port = list[int]()
@@ -156,26 +155,28 @@ class Source:
     def __init__(self) -> None:
         self.closed = False
 
-    async def deltas(self) -> AsyncGenerator[Delta, None]:
+    async def deltas(self) -> AsyncGenerator[ChoiceDelta, None]:
         try:
             for _ in range(3):
-                yield Delta(0, "x")
+                yield ChoiceDelta(0, "x")
         finally:
             self.closed = True
 
 
 @pytest.fixture
-def teller(workspace: Workspace) -> Teller:
+def writer(workspace: Workspace) -> ResponseWriter:
     run = speaking(workspace, 100, name="plain")
-    offer = Offer(id=run.id, run=run, checkpoint=readable_checkpoints(run.checkpoints)[0])
-    return Teller(Job(offer=offer, prompts=[], sampling=run.recipe.sample.sampling(), texts=1), chat=False)
+    model = ServedModel(id=run.id, run=run, checkpoint=readable_checkpoints(run.checkpoints)[0])
+    return ResponseWriter(
+        GenerationJob(model=model, prompts=[], sampling=run.recipe.sample.sampling(), n=1), chat=False
+    )
 
 
-def test_a_client_that_goes_at_the_first_event_ends_its_answer(teller: Teller) -> None:
+def test_a_client_that_goes_at_the_first_event_ends_its_answer(writer: ResponseWriter) -> None:
     async def scene() -> None:
         source = Source()
         deltas = source.deltas()
-        events = teller.events(await anext(deltas), deltas)
+        events = writer.events(await anext(deltas), deltas)
         await anext(events)
         await events.aclose()
         assert source.closed
@@ -183,7 +184,7 @@ def test_a_client_that_goes_at_the_first_event_ends_its_answer(teller: Teller) -
     asyncio.run(scene())
 
 
-def test_a_client_that_goes_before_the_first_event_ends_its_answer(teller: Teller) -> None:
+def test_a_client_that_goes_before_the_first_event_ends_its_answer(writer: ResponseWriter) -> None:
     async def scene() -> None:
         source = Source()
         deltas = source.deltas()
@@ -195,7 +196,7 @@ def test_a_client_that_goes_before_the_first_event_ends_its_answer(teller: Telle
         async def send(message: object) -> None:
             await asyncio.Event().wait()
 
-        await Events(teller.events(first, deltas), deltas)({"type": "http"}, receive, send)
+        await EventStreamResponse(writer.events(first, deltas), deltas)({"type": "http"}, receive, send)
         assert source.closed
 
     asyncio.run(scene())
@@ -253,7 +254,7 @@ def test_streams_that_nobody_reads_make_room_for_who_waits(workspace: Workspace)
             line.connect(("127.0.0.1", port))
             line.sendall(posted(said))
             silent.append(line)
-        with socket.create_connection(("127.0.0.1", port), timeout=running.SLOW) as line:
+        with socket.create_connection(("127.0.0.1", port), timeout=CLIENT_TIMEOUT) as line:
             line.sendall(posted(said | {"stream": False, "max_tokens": 3}))
             assert line.recv(100).startswith(b"HTTP/1.1 200")
         for each in silent:

@@ -17,7 +17,7 @@ from core.storage.files import write_atomic
 from core.storage.workspace import Workspace
 from llmtui.cli.commands.lookup import run_with_checkpoint
 from llmtui.cli.main import run as command_line
-from llmtui.server.registry import Offers
+from llmtui.server.registry import ModelRegistry
 from tests.speaking import speaking
 from tests.test_cli import made
 from tests.ui.making import alive as held
@@ -117,7 +117,7 @@ def test_the_newest_run_of_a_name_that_has_a_checkpoint_is_asked_and_it_is_said(
     assert resolve_init("run:tiny@100", workspace.cache, workspace) == f"run:{good.id}@100"
     newest = newer(newer(speaking(workspace, 200)))
     assert resolve_init("run:tiny@100", workspace.cache, workspace) == f"run:{good.id}@100"
-    offers = Offers(workspace, [])
+    offers = ModelRegistry(workspace, [])
     assert offers.find("tiny").run.id == newest.id and offers.find("tiny@100").run.id == good.id
 
 

@@ -1,4 +1,4 @@
-"""What every request passes: who may ask, under which name, how much; and a line about each."""
+"""Middleware of every request: Host header, bearer token, access log; and the size limit of bodies."""
 
 from __future__ import annotations
 
@@ -17,67 +17,71 @@ from llmtui.view.sanitize import shown
 
 LOG = logging.getLogger(__name__)
 
-BODY_LIMIT = 2**24
-"""Bytes of a request."""
+MAX_BODY_BYTES = 2**24
 
 
-GONE = "nobody waits for the answer any more"
+CLIENT_DISCONNECTED = "nobody waits for the answer any more"
 
 
-class Gate:
-    """Lets through to `app` what has the token and speaks to this machine by one of its own names."""
+class AuthMiddleware:
+    """Passes requests with the bearer token to `app`, if their Host header is an address or a name of this machine.
+
+    The Host check is against DNS rebinding. Starlette's TrustedHostMiddleware cannot allow every IP address, which
+    serving on 0.0.0.0 needs, nor IPv6 literals, and its errors are not JSON.
+    """
 
     def __init__(self, app: ASGIApp, token: str, host: str) -> None:
+        """host: the name the server was bound to."""
         self._app, self._token = app, token.encode()
-        self._names = {"localhost", host.lower(), socket.gethostname().lower()}
+        self._host_names = {"localhost", host.lower(), socket.gethostname().lower()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        began, status = time.monotonic(), 0
-        notes = scope.setdefault("state", {})
+        start, status = time.monotonic(), 0
+        state = scope.setdefault("state", {})
 
-        async def noting(message: Message) -> None:
+        async def send_and_note_status(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
             await send(message)
 
         try:
-            refusal = self._refusal(Headers(scope=scope))
-            app = self._app if refusal is None else refusal.response()
-            await app(scope, receive, noting)
+            error = self._check(Headers(scope=scope))
+            app = self._app if error is None else error.response()
+            await app(scope, receive, send_and_note_status)
         finally:
-            about = notes["told"]() if "told" in notes else ""
+            note = state["log_note"]() if "log_note" in state else ""
             line = f"{time.strftime('%H:%M:%S')} {scope['method']} {shown(scope['path'], 200)} {status or '–'}"
-            LOG.info(f"{line}{about}, {time.monotonic() - began:.1f} s")
+            LOG.info(f"{line}{note}, {time.monotonic() - start:.1f} s")
 
-    def _refusal(self, headers: Headers) -> ApiError | None:
-        if not self._ours(headers.get("host", "")):
-            # a page in a browser can have its own name point to this machine, but cannot ask under another name
+    def _check(self, headers: Headers) -> ApiError | None:
+        if not self._is_own_host(headers.get("host", "")):
             return ApiError(403, "this is not a name of the machine that serves here; use 127.0.0.1 or its address")
-        kind, _, token = headers.get("authorization", "").partition(" ")
-        if kind.lower() != "bearer" or not compare_digest(token.strip().encode(), self._token):
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not compare_digest(token.strip().encode(), self._token):
             return ApiError(401, "the token is missing or another one; `llmtui serve` has printed it when it began")
         return None
 
-    def _ours(self, host: str) -> bool:
+    def _is_own_host(self, host: str) -> bool:
+        """host: as in the header, with or without a port."""
         name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
         try:
             ipaddress.ip_address(name)
         except ValueError:
-            return name.lower() in self._names
+            return name.lower() in self._host_names
         return True
 
 
-async def body(request: Request) -> bytes:
-    """What `request` carries. Raises ApiError when it is too much."""
-    read = bytearray()
+async def read_body(request: Request) -> bytes:
+    """The body of `request`. Raises ApiError if it is too large or the client disconnects."""
+    body = bytearray()
     try:
-        async for piece in request.stream():
-            read += piece
-            if len(read) > BODY_LIMIT:
-                raise ApiError(413, f"a request has at most {BODY_LIMIT // 2**20} MiB")
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_BODY_BYTES:
+                raise ApiError(413, f"a request has at most {MAX_BODY_BYTES // 2**20} MiB")
     except ClientDisconnect:
-        raise ApiError(499, GONE) from None
-    return bytes(read)
+        raise ApiError(499, CLIENT_DISCONNECTED) from None
+    return bytes(body)

@@ -1,4 +1,4 @@
-"""What a request is refused with, in the form in which OpenAI's clients understand it."""
+"""Error responses in the format of OpenAI's API."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CODES = {401: "invalid_api_key", 404: "not_found", 405: "method_not_allowed", 4
 
 
 class ApiError(Exception):
-    """The request cannot be done."""
+    """An error response: HTTP status, message, and the field at fault, if any."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class ApiError(Exception):
 
     @classmethod
     def of(cls, error: Exception) -> ApiError:
-        """What is said of `error`."""
+        """The response to `error`."""
         match error:
             case ApiError():
                 return error
@@ -59,10 +59,10 @@ class ApiError(Exception):
         return Response(self.body(), self.status, self.headers, media_type="application/json")
 
 
-def _sentence(trouble: LlmtuiError) -> str:
-    return trouble.what + (f"; {trouble.todo}" if trouble.todo else "")
+def _sentence(error: LlmtuiError) -> str:
+    return error.what + (f"; {error.todo}" if error.todo else "")
 
 
-async def refused(request: Request, error: Exception) -> Response:
-    """Answer a request that led to `error`."""
+async def error_response(request: Request, error: Exception) -> Response:
+    """Starlette's exception handler."""
     return ApiError.of(error).response()

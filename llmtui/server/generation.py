@@ -1,4 +1,4 @@
-"""What a request comes to: prompts, settings, and the texts that come of them piece by piece."""
+"""From a request to prompts, settings and generated text."""
 
 from __future__ import annotations
 
@@ -12,125 +12,131 @@ from msgspec import Struct, structs
 
 from core.recipe.sampling import Sampling
 from core.sample.conversation import ChatPrompt, apply_chat_template
-from core.sample.protocol import Generate, Loaded, TextDelta, TextEnded
+from core.sample.protocol import MAX_TEXTS, Generate, Loaded, TextDelta, TextEnded
 from llmtui.clients.chat_session import MAX_STOP_STRINGS
 from llmtui.clients.inference_client import InferenceClient
 from llmtui.server.errors import ApiError
-from llmtui.server.registry import Offer
-from llmtui.server.schema import MOST_TEXTS, Asked, ChatCompletion, Completion, wrong
-
-_SETTINGS = (
-    *("temperature", "top_p", "presence_penalty", "frequency_penalty", "logit_bias"),
-    *("top_k", "min_p", "typical_p", "repetition_penalty"),
+from llmtui.server.registry import ServedModel
+from llmtui.server.schema import (
+    ChatCompletionRequest,
+    CompletionRequest,
+    GenerationRequest,
+    SamplingFields,
+    validation_error,
 )
 
 
-class Delta(NamedTuple):
-    """More of one of the texts."""
+class ChoiceDelta(NamedTuple):
+    """More text of one choice."""
 
-    number: int
+    choice: int
     text: str
-    reason: str | None = None
-    """Why it ended, as OpenAI says it, in the last one of a text; its first has none of the text yet."""
+    finish_reason: str | None = None
+    """As in OpenAI's API, in the last delta of a choice. The first delta has none of the generated text."""
 
 
-class Job(Struct, kw_only=True):
-    """One request being answered."""
+class GenerationJob(Struct, kw_only=True):
+    """One request in progress."""
 
-    offer: Offer
+    model: ServedModel
     prompts: list[ChatPrompt]
     sampling: Sampling
-    texts: int
-    """Of each prompt."""
+    n: int
+    """Texts per prompt."""
     echo: bool = False
     suffix: str = ""
     prompt_tokens: int = 0
-    tokens: int = 0
-    """Drawn so far, in texts that have ended."""
+    completion_tokens: int = 0
+    """Of texts that have ended."""
     done: bool = False
 
     @classmethod
-    def of(cls, asked: Completion | ChatCompletion, offer: Offer) -> Job:
+    def of(cls, request: CompletionRequest | ChatCompletionRequest, model: ServedModel) -> GenerationJob:
         """Raises ApiError."""
-        texts = asked.n or 1
-        if isinstance(asked, ChatCompletion):
-            prompts = [apply_chat_template([turn.message() for turn in asked.messages], offer.run.recipe.chat)]
-            return cls(offer=offer, prompts=prompts, sampling=_sampling(asked, offer, prompts[0].stop), texts=texts)
-        several = (asked.prompt or "",) if not isinstance(asked.prompt, tuple) else asked.prompt
-        if len(several) * texts > MOST_TEXTS:
-            raise ApiError(400, f"n: at most {MOST_TEXTS} texts at once, over all prompts", param="n")
-        prompts = [ChatPrompt(prompt, (), False) for prompt in several]
+        n = request.n or 1
+        if isinstance(request, ChatCompletionRequest):
+            prompt = apply_chat_template([each.to_message() for each in request.messages], model.run.recipe.chat)
+            return cls(model=model, prompts=[prompt], sampling=_sampling(request, model, prompt.stop), n=n)
+        texts = request.prompt if isinstance(request.prompt, tuple) else (request.prompt or "",)
+        if len(texts) * n > MAX_TEXTS:
+            raise ApiError(400, f"n: at most {MAX_TEXTS} texts at once, over all prompts", param="n")
         return cls(
-            offer=offer,
-            prompts=prompts,
-            sampling=_sampling(asked, offer, ()),
-            texts=texts,
-            echo=bool(asked.echo),
-            suffix=asked.suffix or "",
+            model=model,
+            prompts=[ChatPrompt(text, (), False) for text in texts],
+            sampling=_sampling(request, model, ()),
+            n=n,
+            echo=bool(request.echo),
+            suffix=request.suffix or "",
         )
 
-    async def deltas(self, client: InferenceClient) -> AsyncGenerator[Delta, None]:
-        """The texts as they come, those of one prompt together. Raises InferenceError, InferenceProcessError."""
+    async def deltas(self, client: InferenceClient) -> AsyncGenerator[ChoiceDelta, None]:
+        """The texts as they are generated, prompt by prompt. Raises InferenceError, InferenceProcessError."""
         for number, prompt in enumerate(self.prompts):
-            first = number * self.texts
+            offset = number * self.n
             request = Generate(
                 id=0,
-                checkpoint=str(self.offer.checkpoint.path),
-                cleaning=self.offer.run.recipe.preprocess.steps,
+                checkpoint=str(self.model.checkpoint.path),
+                cleaning=self.model.run.recipe.preprocess.steps,
                 prompt=prompt.prompt,
                 suffix=self.suffix,
                 sampling=self.sampling,
-                texts=self.texts,
+                texts=self.n,
             )
-            # held back until the first token: up to there it may still be refused
-            heads = [Delta(first + index, prompt.prompt if self.echo else "") for index in range(self.texts)]
-            begun: set[int] = set()
-            async with aclosing(client.stream(request)) as came:
-                async for reply in came:
+            # held back until the first token: until then the request may be refused
+            first_deltas = [ChoiceDelta(offset + index, prompt.prompt if self.echo else "") for index in range(self.n)]
+            started: set[int] = set()
+            async with aclosing(client.stream(request)) as replies:
+                async for reply in replies:
                     if isinstance(reply, Loaded):
                         self.prompt_tokens += reply.prompt_tokens + reply.suffix_tokens
                     elif isinstance(reply, TextDelta | TextEnded):
-                        for head in heads:
-                            yield head
-                        heads = []
+                        for delta in first_deltas:
+                            yield delta
+                        first_deltas = []
                     match reply:
                         case TextDelta(index=index, text=text):
-                            if index not in begun:
+                            if index not in started:
                                 text = prompt.answer_start(text)
                             if text:
-                                begun.add(index)
-                                yield Delta(first + index, text)
+                                started.add(index)
+                                yield ChoiceDelta(offset + index, text)
                         case TextEnded(index=index, reason=reason):
-                            self.tokens += reply.tokens
-                            yield Delta(first + index, "", "length" if reason == "length" else "stop")
+                            self.completion_tokens += reply.tokens
+                            yield ChoiceDelta(offset + index, "", "length" if reason == "length" else "stop")
         self.done = True
 
     def usage(self) -> dict[str, int]:
-        total = self.prompt_tokens + self.tokens
-        return {"prompt_tokens": self.prompt_tokens, "completion_tokens": self.tokens, "total_tokens": total}
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "total_tokens": self.prompt_tokens + self.completion_tokens,
+        }
 
 
-def _sampling(asked: Asked, offer: Offer, stop: tuple[str, ...]) -> Sampling:
-    """The settings: those of the recipe but for what is asked; a seed of chance where none is. Raises ApiError."""
-    usual: dict[str, Any] = structs.asdict(offer.run.recipe.sample.sampling())
-    given = {name: value for name in _SETTINGS if (value := getattr(asked, name)) is not None}
-    newer = asked.max_completion_tokens if isinstance(asked, ChatCompletion) else None
-    if (most := asked.max_tokens if newer is None else newer) is not None:
-        given["tokens"] = most
-    if given.get("top_p") == 0:  # none but the likeliest
+def _sampling(request: GenerationRequest, model: ServedModel, template_stop: tuple[str, ...]) -> Sampling:
+    """The recipe's settings with those of the request; without a seed, a random one. Raises ApiError.
+
+    template_stop: stop strings of the chat template.
+    """
+    defaults: dict[str, Any] = structs.asdict(model.run.recipe.sample.sampling())
+    given = {name: value for name in SamplingFields.__struct_fields__ if (value := getattr(request, name)) is not None}
+    newer = request.max_completion_tokens if isinstance(request, ChatCompletionRequest) else None
+    if (max_tokens := request.max_tokens if newer is None else newer) is not None:
+        given["tokens"] = max_tokens
+    if given.get("top_p") == 0:  # greedy
         given |= {"top_p": 1.0, "top_k": 1}
-    if given.get("top_k") == -1:  # as vLLM has it, where 0 is all here
+    if given.get("top_k") == -1:  # all tokens in vLLM, which is 0 here
         given["top_k"] = 0
-    stops = (asked.stop,) if isinstance(asked.stop, str) else asked.stop
-    stops = stops if stops is None else tuple(filter(None, stops))  # an empty one stops nothing
-    given["stop"] = (*stop, *(usual["stop"] if stops is None else stops))
-    given["seed"] = secrets.randbelow(2**31) if asked.seed is None else asked.seed % 2**62
+    stop = (request.stop,) if isinstance(request.stop, str) else request.stop
+    stop = stop if stop is None else tuple(filter(None, stop))  # an empty string stops nothing
+    given["stop"] = (*template_stop, *(defaults["stop"] if stop is None else stop))
+    given["seed"] = secrets.randbelow(2**31) if request.seed is None else request.seed % 2**62
     if len(given["stop"]) > MAX_STOP_STRINGS:
-        raise ApiError(400, f"stop: at most {MAX_STOP_STRINGS - len(stop)} strings", param="stop")
+        raise ApiError(400, f"stop: at most {MAX_STOP_STRINGS - len(template_stop)} strings", param="stop")
     try:
-        return msgspec.convert(usual | given, Sampling)
+        return msgspec.convert(defaults | given, Sampling)
     except msgspec.ValidationError as error:
-        refusal = wrong(error)
-        if refusal.param == "tokens":
-            refusal = ApiError(400, refusal.message.replace("tokens", "max_tokens", 1), param="max_tokens")
-        raise refusal from None
+        api_error = validation_error(error)
+        if api_error.param == "tokens":
+            api_error = ApiError(400, api_error.message.replace("tokens", "max_tokens", 1), param="max_tokens")
+        raise api_error from None

@@ -1,4 +1,4 @@
-"""The models that are offered: runs with checkpoints, as `RUN` (the newest of them) and `RUN@STEP`."""
+"""The models served: runs with checkpoints, as `RUN` (its newest checkpoint) and `RUN@STEP`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from core.storage.workspace import Workspace
 from llmtui.server.errors import ApiError
 
 
-class Offer(Struct, frozen=True, kw_only=True):
+class ServedModel(Struct, frozen=True, kw_only=True):
     """One model."""
 
     id: str
@@ -22,46 +22,49 @@ class Offer(Struct, frozen=True, kw_only=True):
     checkpoint: Artifact
 
     @property
-    def exact(self) -> str:
-        """Its name with the step, also where the newest was meant."""
+    def id_with_step(self) -> str:
+        """`RUN@STEP`, also for an id without a step."""
         return f"{self.run.id}@{step_of(self.checkpoint.path)}"
 
-    def described(self) -> dict[str, object]:
-        """As OpenAI's clients read it."""
-        made = int(self.checkpoint.manifest.made_at)
-        return {"id": self.id, "object": "model", "created": made, "owned_by": "llmtui"}
+    def to_openai(self) -> dict[str, object]:
+        """The model object of OpenAI's API."""
+        created = int(self.checkpoint.manifest.made_at)
+        return {"id": self.id, "object": "model", "created": created, "owned_by": "llmtui"}
 
 
-class Offers:
-    """Looked up anew each time: training saves checkpoints and lets go of them."""
+class ModelRegistry:
+    """Reads the run directories on each call: training saves and deletes checkpoints meanwhile."""
 
-    def __init__(self, workspace: Workspace, wanted: Sequence[str]) -> None:
-        """wanted: runs as `find_run` takes them; none means all. Raises RunNotFoundError."""
+    def __init__(self, workspace: Workspace, runs: Sequence[str]) -> None:
+        """runs: names as `find_run` takes them; empty: all runs. Raises RunNotFoundError."""
         self._workspace = workspace
-        self._only = {find_run(workspace, name).id for name in wanted}
+        self._only = {find_run(workspace, name).id for name in runs}
 
-    def all(self) -> Iterator[Offer]:
-        """Newest runs first, of each the newest checkpoint first."""
+    def all(self) -> Iterator[ServedModel]:
+        """Newest run first, and for each run the newest checkpoint first."""
         for run in self._runs():
-            saved = readable_checkpoints(run.checkpoints)[::-1]
-            if saved:
-                yield Offer(id=run.id, run=run, checkpoint=saved[0])
-            for checkpoint in saved:
-                yield Offer(id=f"{run.id}@{step_of(checkpoint.path)}", run=run, checkpoint=checkpoint)
+            checkpoints = readable_checkpoints(run.checkpoints)[::-1]
+            if checkpoints:
+                yield ServedModel(id=run.id, run=run, checkpoint=checkpoints[0])
+            for checkpoint in checkpoints:
+                yield ServedModel(id=f"{run.id}@{step_of(checkpoint.path)}", run=run, checkpoint=checkpoint)
 
     def _runs(self) -> list[Run]:
         return [run for run in all_runs(self._workspace) if not self._only or run.id in self._only]
 
-    def find(self, name: str) -> Offer:
-        """The model of that name; for a run also its own name or the beginning of its id.
+    def find(self, name: str) -> ServedModel:
+        """The model with the id `name`; a run's name or the start of its id is enough.
 
         Raises ApiError, RunNotFoundError.
         """
-        wanted, at, step = name.partition("@")
-        there = [run for run in self._runs() if checkpoint_paths(run.checkpoints)]
-        for run in find_runs(self._workspace, wanted, there):
-            saved = readable_checkpoints(run.checkpoints)
-            chosen = [checkpoint for checkpoint in saved if not at or str(step_of(checkpoint.path)) == step]
-            if chosen:
-                return Offer(id=name, run=run, checkpoint=chosen[-1])
+        run_name, at, step = name.partition("@")
+        runs = [run for run in self._runs() if checkpoint_paths(run.checkpoints)]
+        for run in find_runs(self._workspace, run_name, runs):
+            matching = [
+                checkpoint
+                for checkpoint in readable_checkpoints(run.checkpoints)
+                if not at or str(step_of(checkpoint.path)) == step
+            ]
+            if matching:
+                return ServedModel(id=name, run=run, checkpoint=matching[-1])
         raise ApiError(404, f"there is no model {name!r}; /v1/models lists them", param="model", code="model_not_found")

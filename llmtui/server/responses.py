@@ -1,4 +1,4 @@
-"""What is answered: completions and chat completions as OpenAI's clients read them, whole or as a stream of events."""
+"""Responses in the format of OpenAI's API: completions and chat completions, whole or as server-sent events."""
 
 from __future__ import annotations
 
@@ -12,63 +12,66 @@ import msgspec
 
 from core.errors import LlmtuiError
 from llmtui.server.errors import ApiError
-from llmtui.server.generation import Delta, Job
+from llmtui.server.generation import ChoiceDelta, GenerationJob
 
 DONE = b"data: [DONE]\n\n"
 
 
-class Teller:
-    """Puts the texts of one job into words of the interface."""
+class ResponseWriter:
+    """Formats the texts of one job."""
 
-    def __init__(self, job: Job, *, chat: bool, usage: bool = False) -> None:
-        """usage: a stream says at last how many tokens it took, and before that that it does not say so yet."""
-        self._job, self._chat, self._usage = job, chat, usage
-        self._head = {
+    def __init__(self, job: GenerationJob, *, chat: bool, include_usage: bool = False) -> None:
+        """include_usage: the last event of a stream has the usage, the others have null."""
+        self._job, self._chat, self._include_usage = job, chat, include_usage
+        self._common = {
             "id": f"{'chatcmpl' if chat else 'cmpl'}-{secrets.token_hex(12)}",
             "created": int(time.time()),
-            "model": job.offer.exact,
+            "model": job.model.id_with_step,
         }
 
-    async def whole(self, deltas: AsyncGenerator[Delta, None]) -> bytes:
-        """All texts in one object."""
+    async def complete(self, deltas: AsyncGenerator[ChoiceDelta, None]) -> bytes:
+        """All texts in one JSON object."""
         texts: dict[int, list[str]] = {}
         reasons: dict[int, str | None] = {}
         async with aclosing(deltas):
             async for delta in deltas:
-                texts.setdefault(delta.number, []).append(delta.text)
-                reasons[delta.number] = delta.reason
-        choices = [self._whole(number, "".join(pieces), reasons[number]) for number, pieces in sorted(texts.items())]
+                texts.setdefault(delta.choice, []).append(delta.text)
+                reasons[delta.choice] = delta.finish_reason
+        choices = [self._choice(index, "".join(parts), reasons[index]) for index, parts in sorted(texts.items())]
         kind = "chat.completion" if self._chat else "text_completion"
-        return msgspec.json.encode(self._head | {"object": kind, "choices": choices, "usage": self._job.usage()})
+        return msgspec.json.encode(self._common | {"object": kind, "choices": choices, "usage": self._job.usage()})
 
-    async def events(self, first: Delta, deltas: AsyncGenerator[Delta, None]) -> AsyncGenerator[bytes, None]:
-        """Server-sent events, one for each piece of a text. What goes wrong on the way is one, too."""
-        begun: set[int] = set()
+    async def events(
+        self, first: ChoiceDelta, deltas: AsyncGenerator[ChoiceDelta, None]
+    ) -> AsyncGenerator[bytes, None]:
+        """A server-sent event per delta; an error on the way is an event, too."""
+        started: set[int] = set()
         try:
             async with aclosing(deltas):
-                yield self._event([self._piece(first, begun)])
+                yield self._event([self._choice_delta(first, started)])
                 async for delta in deltas:
-                    yield self._event([self._piece(delta, begun)])
-            if self._usage:
+                    yield self._event([self._choice_delta(delta, started)])
+            if self._include_usage:
                 yield self._event([], self._job.usage())
             yield DONE
         except (LlmtuiError, ApiError) as error:
             yield b"data: " + ApiError.of(error).body() + b"\n\n"
 
     def _event(self, choices: list[dict[str, Any]], usage: dict[str, int] | None = None) -> bytes:
-        said = self._head | {"object": "chat.completion.chunk" if self._chat else "text_completion", "choices": choices}
-        if self._usage:
-            said["usage"] = usage
-        return b"data: " + msgspec.json.encode(said) + b"\n\n"
+        kind = "chat.completion.chunk" if self._chat else "text_completion"
+        chunk = self._common | {"object": kind, "choices": choices}
+        if self._include_usage:
+            chunk["usage"] = usage
+        return b"data: " + msgspec.json.encode(chunk) + b"\n\n"
 
-    def _whole(self, number: int, text: str, reason: str | None) -> dict[str, Any]:
-        said = {"message": {"role": "assistant", "content": text, "refusal": None}} if self._chat else {"text": text}
-        return {"index": number, **said, "logprobs": None, "finish_reason": reason}
+    def _choice(self, index: int, text: str, finish_reason: str | None) -> dict[str, Any]:
+        content = {"message": {"role": "assistant", "content": text, "refusal": None}} if self._chat else {"text": text}
+        return {"index": index, **content, "logprobs": None, "finish_reason": finish_reason}
 
-    def _piece(self, delta: Delta, begun: set[int]) -> dict[str, Any]:
-        said: dict[str, Any] = {"text": delta.text}
+    def _choice_delta(self, delta: ChoiceDelta, started: set[int]) -> dict[str, Any]:
+        content: dict[str, Any] = {"text": delta.text}
         if self._chat:
-            part = {"content": delta.text} if delta.text or delta.number not in begun else {}
-            said = {"delta": part if delta.number in begun else {"role": "assistant"} | part}
-        begun.add(delta.number)
-        return {"index": delta.number, **said, "logprobs": None, "finish_reason": delta.reason}
+            part = {"content": delta.text} if delta.text or delta.choice not in started else {}
+            content = {"delta": part if delta.choice in started else {"role": "assistant"} | part}
+        started.add(delta.choice)
+        return {"index": delta.choice, **content, "logprobs": None, "finish_reason": delta.finish_reason}

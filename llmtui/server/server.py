@@ -1,4 +1,4 @@
-"""The server itself: the address taken, requests answered until somebody ends it."""
+"""The HTTP server: binds the address and serves until a signal arrives."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from core.errors import LlmtuiError
 from core.storage.workspace import Workspace
 from llmtui.clients.inference_client import InferenceClient
-from llmtui.server.auth import Gate
-from llmtui.server.registry import Offers
-from llmtui.server.routes import Service
+from llmtui.server.auth import AuthMiddleware
+from llmtui.server.registry import ModelRegistry
+from llmtui.server.routes import Api
 
-PATIENCE = 2
+SHUTDOWN_TIMEOUT = 2
 """Seconds that responses get to be sent at shutdown; the inference process has exited before, so none grows."""
 
 
-SLOW = 60.0
-"""Seconds that a client may take to ask, and to make room for more of an answer."""
-UNREAD = 2.0
-"""The same for an answer while others wait for a place among those that are answered: 20 streams that nobody reads held
-the 8 places for 200 s."""
-AHEAD = 2**13
-"""Bytes of an answer that the system takes before its client reads them. Left to itself it takes megabytes: tens of
-thousands of tokens are drawn before anybody notices that nobody reads."""
-CONNECTIONS = 256
-"""At once; whoever comes then is told to come again."""
+CLIENT_TIMEOUT = 60.0
+"""Seconds that a client may take to send a request, and to read more of a response."""
+BUSY_CLIENT_TIMEOUT = 2.0
+"""The same for reading a response while other requests wait for a slot: 20 streams that nobody read held the 8 slots
+for 200 s."""
+SEND_BUFFER_BYTES = 2**13
+"""SO_SNDBUF. With the default of megabytes, tens of thousands of tokens are generated before it is noticed that the
+client does not read."""
+MAX_CONNECTIONS = 256
+"""Further ones get 503; retry later."""
 
 
 class ServeError(LlmtuiError):
     doing = "serve"
 
 
-def listening(host: str, port: int) -> socket.socket:
-    """A socket bound to that address; port 0 takes a free one. Raises ServeError."""
+def bind_socket(host: str, port: int) -> socket.socket:
+    """A listening socket at that address; port 0 takes a free one. Raises ServeError."""
     where = f"{host}:{port}"
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -53,7 +53,7 @@ def listening(host: str, port: int) -> socket.socket:
     server = socket.socket(family, kind, protocol)
     try:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, AHEAD)  # its connections have the same
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)  # its connections have the same
         server.bind(address)
         server.listen()
     except OSError as error:
@@ -64,26 +64,30 @@ def listening(host: str, port: int) -> socket.socket:
     return server
 
 
-async def serve(workspace: Workspace, offers: Offers, server: socket.socket, host: str, token: str) -> None:
-    """Answer requests at `server` until a signal comes, which then does what it always does."""
-    service = Service(InferenceClient(workspace), offers)
-    await _Server(Gate(service.routes(), token, host), service.close, lambda: service.wanted).serve([server])
+async def serve(workspace: Workspace, models: ModelRegistry, server: socket.socket, host: str, token: str) -> None:
+    """Serve on the socket `server` until a signal arrives, whose usual action follows."""
+    api = Api(InferenceClient(workspace), models)
+    app = AuthMiddleware(api.app(), token, host)
+    await HttpServer(app, api.close, lambda: api.has_waiting_requests).serve([server])
 
 
-class _Server(uvicorn.Server):
-    """uvicorn, which ends what answers before it waits for the answers to end."""
+class HttpServer(uvicorn.Server):
+    """A uvicorn server that at shutdown first ends what generates the responses, then waits for them to be sent."""
 
     def __init__(
-        self, app: ASGIApp, closing: Callable[[], Awaitable[None]], wanted: Callable[[], bool] = lambda: False
+        self,
+        app: ASGIApp,
+        close: Callable[[], Awaitable[None]],
+        has_waiting_requests: Callable[[], bool] = lambda: False,
     ) -> None:
-        """closing: ends what answers. wanted: whether requests wait for others to be answered."""
-        self._closing = closing
+        """close: ends all responses. has_waiting_requests: whether requests wait for others to finish."""
+        self._close = close
         super().__init__(
             uvicorn.Config(
                 app,
                 loop="asyncio",
-                http=partial(_Connection, wanted),  # type: ignore[arg-type]
-                limit_concurrency=CONNECTIONS,
+                http=partial(_Connection, has_waiting_requests),  # type: ignore[arg-type]
+                limit_concurrency=MAX_CONNECTIONS,
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -91,54 +95,55 @@ class _Server(uvicorn.Server):
                 log_level=logging.WARNING,
                 server_header=False,
                 proxy_headers=False,
-                timeout_graceful_shutdown=PATIENCE,
+                timeout_graceful_shutdown=SHUTDOWN_TIMEOUT,
             )
         )
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        await self._closing()
+        await self._close()
         await super().shutdown(sockets)
 
 
 class _Connection(H11Protocol):
-    """uvicorn's, cut off when the client neither asks nor reads: nobody else would get what it holds."""
+    """uvicorn's connection with timeouts for clients that neither send nor read: they keep a slot from others."""
 
-    _asking: asyncio.TimerHandle | None = None
-    _reading: asyncio.TimerHandle | None = None
+    _request_timer: asyncio.TimerHandle | None = None
+    _read_timer: asyncio.TimerHandle | None = None
 
-    def __init__(self, wanted: Callable[[], bool], *arguments: Any, **options: Any) -> None:
+    def __init__(self, has_waiting_requests: Callable[[], bool], *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._wanted = wanted
+        self._has_waiting_requests = has_waiting_requests
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        transport.set_write_buffer_limits(AHEAD)
-        self._await_request()
+        transport.set_write_buffer_limits(SEND_BUFFER_BYTES)
+        self._set_request_timer()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        self._await_request()
+        self._set_request_timer()
 
-    def _await_request(self) -> None:
+    def _set_request_timer(self) -> None:
         if self.cycle is not None and not self.cycle.response_complete:
-            if self._asking is not None:
-                self._asking.cancel()
-            self._asking = None
-        elif self._asking is None:
-            self._asking = self.loop.call_later(SLOW, self.transport.abort)
+            if self._request_timer is not None:
+                self._request_timer.cancel()
+            self._request_timer = None
+        elif self._request_timer is None:
+            self._request_timer = self.loop.call_later(CLIENT_TIMEOUT, self.transport.abort)
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._await_reader(self.loop.time())
+        self._check_reader(self.loop.time())
 
-    def _await_reader(self, since: float) -> None:
-        unread = self.loop.time() - since
-        if unread >= (UNREAD if self._wanted() else SLOW):
+    def _check_reader(self, paused_at: float) -> None:
+        unread_for = self.loop.time() - paused_at
+        if unread_for >= (BUSY_CLIENT_TIMEOUT if self._has_waiting_requests() else CLIENT_TIMEOUT):
             self.transport.abort()
         else:
-            self._reading = self.loop.call_later(min(0.5, UNREAD, SLOW), self._await_reader, since)
+            interval = min(0.5, BUSY_CLIENT_TIMEOUT, CLIENT_TIMEOUT)
+            self._read_timer = self.loop.call_later(interval, self._check_reader, paused_at)
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self._reading is not None:
-            self._reading.cancel()
+        if self._read_timer is not None:
+            self._read_timer.cancel()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, get_args, get_origin
 
 import click
 import msgspec
@@ -16,7 +16,7 @@ from core.parsing import decode_text
 from core.recipe.checks import RecipeError
 from core.recipe.fields import fields
 from core.recipe.file import load, presets
-from core.recipe.sampling import Precision
+from core.recipe.sampling import Precision, Setting, sampling_fields
 from core.recipe.schema import Recipe, Sample
 from core.runs.lookup import all_runs
 from core.storage.workspace import Workspace
@@ -107,14 +107,6 @@ yes_option: Decorator = click.option(
 )
 
 
-_ASKED = (
-    *(("tokens", int), ("temperature", float), ("top_k", int), ("top_p", float), ("min_p", float)),
-    *(("typical_p", float), ("repetition_penalty", float), ("presence_penalty", float)),
-    *(("frequency_penalty", float), ("seed", int)),
-)
-"""The settings of sampling that are one number."""
-
-
 class TextArgumentError(UsageError):
     doing = "read the text"
 
@@ -136,42 +128,44 @@ def _biases(context: click.Context, parameter: click.Parameter, given: tuple[str
 
 
 def sampling_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Settings of sampling, which `sampling_settings` understands; each without a value means the recipe's."""
-    meaning = {field.name: field.description for field in fields() if field.section == "sample"}
-    again = "May be repeated."
-    lists = (
-        click.option("--stop", multiple=True, metavar="TEXT", help=f"{meaning['stop']} {again}"),
-        click.option("--stop-token", type=int, multiple=True, metavar="ID", help=f"{meaning['stop_tokens']} {again}"),
-        click.option(
-            "--logit-bias",
-            multiple=True,
-            metavar="ID=NUMBER",
-            callback=_biases,
-            help=f"Added to the scores of a token, beside what the recipe adds; -100 forbids it. {again}",
-        ),
-    )
-    for option in lists[::-1]:
-        command = option(command)
-    for name, kind in reversed(_ASKED):
-        command = click.option("--" + name.replace("_", "-"), type=kind, help=meaning[name])(command)
+    """An option for each field of `Sampling`, for `sampling_settings`; without a value, the recipe's applies."""
+    for field in reversed(list(sampling_fields())):
+        command = _sampling_option(field)(command)
     return command
 
 
-def sampling_settings(recipe: Recipe, asked: dict[str, Any]) -> Sample:
-    """The recipe's own settings with what the options say. Raises SamplingOptionError."""
-    overrides = [f"sample.{name}={asked[name]}" for name, _ in _ASKED if asked[name] is not None]
-    for name, option in (("stop", "stop"), ("stop_tokens", "stop_token")):
-        if asked[option]:
-            overrides.append(f"sample.{name}={msgspec.json.encode(asked[option]).decode()}")
-    if asked["logit_bias"]:
-        biases = ", ".join(f"{token} = {number}" for token, number in asked["logit_bias"].items())
-        overrides.append(f"sample.logit_bias={{ {biases} }}")
+def _sampling_option(field: Setting) -> Decorator:
+    flag, name, several = f"--{field.option}", field.name, f"{field.description} May be repeated."
+    origin, arguments = get_origin(field.type), get_args(field.type)
+    if origin is dict:
+        text = f"{several} The recipe's apply, too."
+        return click.option(flag, name, multiple=True, metavar="ID=NUMBER", callback=_biases, help=text)
+    if origin is tuple and get_origin(arguments[0]) is Annotated and get_args(arguments[0])[0] is str:
+        return click.option(flag, name, multiple=True, metavar="TEXT", help=several)
+    if origin is tuple:
+        return click.option(flag, name, type=int, multiple=True, metavar="ID", help=several)
+    return click.option(flag, name, type=field.type, help=field.description)
+
+
+def sampling_settings(recipe: Recipe, given: dict[str, Any]) -> Sample:
+    """The recipe's settings, changed by the options in `given`. Raises SamplingOptionError."""
+    overrides = [
+        f"sample.{field.name}={_toml(given[field.name])}"
+        for field in sampling_fields()
+        if given[field.name] not in (None, (), {})
+    ]
     try:
         return load(base=msgspec.to_builtins(recipe, str_keys=True), overrides=overrides).sample
-    except RecipeError as wrong:
-        name = wrong.where.removeprefix("--set sample.").partition("=")[0]
-        option = "--" + name.replace("stop_tokens", "stop_token").replace("_", "-")
-        raise SamplingOptionError(wrong.what, where=option, todo=wrong.todo) from None
+    except RecipeError as error:
+        name = error.where.removeprefix("--set sample.").partition("=")[0]
+        option = next((f"--{field.option}" for field in sampling_fields() if field.name == name), error.where)
+        raise SamplingOptionError(error.what, where=option, todo=error.todo) from None
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {number}" for key, number in value.items()) + " }"
+    return msgspec.json.encode(value).decode() if isinstance(value, tuple) else str(value)
 
 
 def text_of(name: str) -> str:

@@ -54,13 +54,13 @@ def serve(wanted: tuple[str, ...], host: str, port: int, token: str | None) -> N
             "the token has to be 8 to 512 letters, digits or signs, without spaces", todo="or leave it out"
         )
     workspace = Workspace()
-    from llmtui.server.registry import Offers
-    from llmtui.server.server import listening
+    from llmtui.server.registry import ModelRegistry
+    from llmtui.server.server import bind_socket
     from llmtui.server.server import serve as answer
 
-    offers = Offers(workspace, [run_with_checkpoint(workspace, name).id for name in wanted])
+    offers = ModelRegistry(workspace, [run_with_checkpoint(workspace, name).id for name in wanted])
     first = next(offers.all(), None)
-    server = listening(host, port)
+    server = bind_socket(host, port)
     place, port = server.getsockname()[:2]
     address = ipaddress.ip_address(place)
     name = socket.gethostname() if address.is_unspecified else f"[{place}]" if address.version == 6 else place

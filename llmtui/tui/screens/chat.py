@@ -7,7 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
-from msgspec import structs
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -27,7 +26,7 @@ from llmtui.tui.screens.run_screen import RunScreen, show_screen
 from llmtui.tui.widgets.bars import FooterBar, HeaderBar
 from llmtui.tui.widgets.number_input import Dials
 from llmtui.tui.widgets.prompt import Prompt
-from llmtui.tui.widgets.sampling import sampling_dials
+from llmtui.tui.widgets.sampling import sampling_dials, slider_values, with_slider_values
 from llmtui.tui.widgets.transcript import Transcript
 from llmtui.view import run_text, units
 from llmtui.view.sanitize import shown
@@ -118,7 +117,7 @@ class Chat(RunScreen):
         self._shown = run.id if run else ""
         sample = run.recipe.sample if run else Sample()
         fresh = {dial.name: dial.start for dial in sampling_dials()}
-        fresh |= {"T": sample.temperature, "k": sample.top_k, "p": sample.top_p, "seed": sample.seed}
+        fresh |= slider_values(sample.sampling())
         prompt.text, values = self._drafts.pop(self._shown, ("", fresh))
         prompt.move_cursor(prompt.document.end)
         for name, value in values.items():
@@ -216,14 +215,7 @@ class Chat(RunScreen):
         snapshot, said, checkpoint = self.snapshot, self._said, self.checkpoint
         assert snapshot is not None and said is not None and checkpoint is not None
         knobs = self.query_one(Dials)
-        sampling = structs.replace(
-            snapshot.run.recipe.sample.sampling(),
-            tokens=round(knobs["tokens"]),
-            temperature=knobs["T"],
-            top_k=round(knobs["k"]),
-            top_p=knobs["p"],
-            seed=round(knobs["seed"]),
-        )
+        sampling = with_slider_values(snapshot.run.recipe.sample.sampling(), knobs.values)
         newest = checkpoint is self._checkpoints[-1]
         asking = said.ask(checkpoint, prompt, sampling, newest=newest, again=again)
         self._asked = asking.turn

@@ -1,29 +1,49 @@
-"""The sampling settings as numbers that can be stepped."""
+"""The sampling settings as numbers that can be stepped: those of `Sampling` that have a slider."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
+
+from msgspec import structs
+
+from core.recipe.sampling import Sampling, Slider, sampling_fields
 from llmtui.tui.widgets.number_input import Dial
+
+SLIDERS = {field.name: (field, field.slider) for field in sampling_fields() if field.slider is not None}
 
 
 def sampling_dials() -> list[Dial]:
-    """The sampling settings that can be turned, within what the protocol takes."""
+    """In the order in which they are shown."""
+    order = sorted(SLIDERS.values(), key=lambda each: each[0].name == "tokens")
     return [
-        Dial("T", 0.8, lambda v, d: round(min(5.0, max(0.0, v + 0.1 * d)), 2), "{:.1f}".format),
         Dial(
-            "k",
-            50,
-            lambda v, d: _next((0, 1, 5, 10, 20, 50, 100, 200, 500), v, d),
-            lambda v: f"{v:.0f}" if v else "all",
-        ),
-        Dial("p", 1.0, lambda v, d: round(min(1.0, max(0.05, v + 0.05 * d)), 2), "{:.2f}".format),
-        Dial("seed", 1, lambda v, d: max(0, v + d), "{:.0f}".format),
-        Dial("tokens", 200, lambda v, d: _next((20, 50, 100, 200, 400, 800, 1600), v, d), "{:.0f}".format),
+            slider.label,
+            field.default if slider.start is None else slider.start,
+            partial(_step, slider),
+            partial(_format, slider),
+        )
+        for field, slider in order
     ]
 
 
-def _next(rungs: tuple[int, ...], value: float, direction: int) -> float:
-    """The rung above (or below) `value`."""
-    beyond = [rung for rung in rungs if (rung > value if direction > 0 else rung < value)]
-    if not beyond:
-        return value
-    return beyond[0] if direction > 0 else beyond[-1]
+def slider_values(sampling: Sampling) -> dict[str, float]:
+    """The values of `sampling` by label, without those that start at a value of their own."""
+    return {slider.label: getattr(sampling, name) for name, (_, slider) in SLIDERS.items() if slider.start is None}
+
+
+def with_slider_values(sampling: Sampling, values: Mapping[str, float]) -> Sampling:
+    """`sampling` with the values of the sliders, by label."""
+    changes = {name: field.type(values[slider.label]) for name, (field, slider) in SLIDERS.items()}
+    return structs.replace(sampling, **changes)
+
+
+def _step(slider: Slider, value: float, direction: int) -> float:
+    if slider.values:
+        beyond = [each for each in slider.values if (each > value if direction > 0 else each < value)]
+        return (beyond[0] if direction > 0 else beyond[-1]) if beyond else value
+    return round(min(slider.highest, max(slider.lowest, value + slider.step * direction)), 2)
+
+
+def _format(slider: Slider, value: float) -> str:
+    return slider.zero if slider.zero and not value else f"{value:.{slider.decimals}f}"
