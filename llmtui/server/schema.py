@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_origin
 import msgspec
 from msgspec import Meta, Struct
 
+from core.errors import did_you_mean
 from core.parsing import ParseError, parse_json
 from core.plural import many
 from core.recipe.sampling import sampling_fields
