@@ -18,7 +18,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from core.model.gpt import GPT
-from core.model.memory import COEFFICIENTS, activations, sizes
+from core.model.memory import COEFFICIENTS, activations, tensor_bytes
 from core.recipe.schema import Model, Recipe, Train
 
 SHAPES = 60
@@ -95,7 +95,7 @@ def fitted(found: list[Case]) -> dict[str, float]:
     rows = []
     for recipe, vocabulary, sequences, dtype in found:
         whole = needed(recipe, vocabulary, sequences=sequences, dtype=dtype)
-        there = sizes(recipe, vocabulary, sequences=sequences, itemsize=dtype.itemsize)
+        there = tensor_bytes(recipe, vocabulary, sequences=sequences, itemsize=dtype.itemsize)
         rows.append([{name: size / whole for name, size in part.items()} for part in there])
     best = dict(COEFFICIENTS)
     for _ in range(ROUNDS):

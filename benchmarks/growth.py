@@ -26,8 +26,8 @@ from torch import Tensor, nn
 
 from benchmarks.harness import Figure, Measurement, interleaved, limits, options, report
 from core.hardware import cores
-from core.model.count import work
-from core.model.device import keep_memory
+from core.model.count import flops_per_token
+from core.model.device import keep_freed_memory
 from core.model.gpt import GPT, Block
 from core.recipe.schema import Model, Train
 from core.runs.launch import environment, python
@@ -58,7 +58,7 @@ class Shape(Struct, frozen=True):
     @property
     def work(self) -> float:
         """Floating-point operations of a step, forward and backward."""
-        return float(work(self.model, self.vocabulary).training * self.length * self.sequences)
+        return float(flops_per_token(self.model, self.vocabulary).training * self.length * self.sequences)
 
 
 DIALS = {
@@ -173,7 +173,7 @@ class Steps:
 def one(shape: Shape, precision: str, seconds: float) -> dict[str, float]:
     """Seconds of a step by itself and of one that is followed, and what share of the latter each part has."""
     torch.set_num_threads(cores())
-    keep_memory()
+    keep_freed_memory()
     steps = Steps(shape, getattr(torch, precision))
     for _ in range(2):  # for the memory and the libraries to settle
         steps.followed(Clock())

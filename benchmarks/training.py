@@ -29,7 +29,7 @@ from torch import Tensor
 from benchmarks.harness import Figure, Measurement, interleaved, limits, options, report
 from benchmarks.plain import Plain, adamw
 from core.hardware import cores
-from core.model.device import choose, keep_memory
+from core.model.device import choose_device, keep_freed_memory
 from core.model.gpt import GPT
 from core.model.objectives import Objective
 from core.recipe.file import load
@@ -87,7 +87,7 @@ def gpt2(shape: Shape) -> Model:
 
 
 def ours(shape: Shape, precision: str) -> Step:
-    keep_memory()
+    keep_freed_memory()
     model = GPT(gpt2(shape), shape[-1], dtype=getattr(torch, precision))
     made = optimizers(model, Train(optimizer="adamw", lr=1e-3))
 
@@ -134,7 +134,7 @@ def transformers(shape: Shape, precision: str) -> Step:
 
 
 def plain(shape: Shape, precision: str) -> Step:
-    keep_memory()
+    keep_freed_memory()
     layers, heads, width, block, _, vocabulary = shape
     model = Plain(layers, heads, width, block, vocabulary)
     optimizer = adamw(model)
@@ -173,10 +173,10 @@ def one(contender: str, name: str, precision: str, seconds: str) -> None:
 
 def preset(name: str, seconds: str) -> dict[str, float]:
     """Milliseconds of the median step of a preset and of its parts, and tokens a second."""
-    keep_memory()
+    keep_freed_memory()
     recipe = load(preset=name)
     vocabulary, block, batch = PRESETS[name] or recipe.tokenize.size, recipe.model.block_size, recipe.train.batch_size
-    device = choose(recipe.train)
+    device = choose_device(recipe.train)
     model = GPT(recipe.model, vocabulary, dtype=device.dtype).to(device.torch)
     made, objective, group = (
         optimizers(model, recipe.train, device.muon),

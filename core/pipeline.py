@@ -16,7 +16,7 @@ from core.events import Event, GeneratedSample, Progress, StageFinished, StageSk
 from core.init.check import find_weights
 from core.init.weights import check_initial_weights
 from core.jobs.prepare import Stage, prepare, run_stage
-from core.model.device import Device, keep_memory
+from core.model.device import Device, keep_freed_memory
 from core.model.weights import load_model
 from core.preprocess import compression_baselines
 from core.recipe.schema import Recipe
@@ -76,7 +76,7 @@ def _train(
         yield StageSkipped(stage="train", artifact=str(done.path), facts=_verdict(done))
         return done
     yield StageStarted(stage="train")
-    keep_memory()  # not before: the data stages should give back what they no longer need
+    keep_freed_memory()  # not before: the data stages should give back what they no longer need
     trainer = Trainer(recipe, tokens, directory, device, group)
     yield from trainer.run()
     if not trainer.state.finished or not group.is_main:

@@ -140,15 +140,15 @@ class Worker:
 
     def _drive(self) -> None:
         # the heavy imports come only now: the lock is held, so a screen already shows the run as alive
-        from core.model.device import choose
+        from core.model.device import choose_device
         from core.pipeline import pipeline
         from core.train.distributed import ProcessGroup
         from core.train.memory_probe import peak_memory_on
 
         workspace = Workspace().prepare()
         sweep(self._run.checkpoints)
-        device = choose(self._run.recipe.train)
-        words = f"{together} processes, {device.words}" if (together := processes()) > 1 else device.words
+        device = choose_device(self._run.recipe.train)
+        words = f"{together} processes, {device.description}" if (together := processes()) > 1 else device.description
         self._say(AttemptStarted(attempt=self._attempt, pid=os.getpid(), host=socket.gethostname(), device=words))
         with (
             ProcessGroup.join(device.name) as group,
@@ -265,12 +265,12 @@ def train_along(run: Run) -> int:
 
     When the others are gone that is 0: whichever died has an exit code that says more.
     """
-    from core.model.device import choose
+    from core.model.device import choose_device
     from core.pipeline import pipeline
     from core.train.distributed import ProcessGroup
 
     try:
-        device = choose(run.recipe.train)
+        device = choose_device(run.recipe.train)
         with ProcessGroup.join(device.name) as group:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the first one is asked, too, and decides when
             for _ in pipeline(run.recipe, Workspace(), run.path, device, group):

@@ -12,7 +12,7 @@ from core.init.gpt2 import MAX_EXTRA_ROWS, TRANSPOSED, from_gpt2_name
 from core.init.resolve import find_run_directory, implied_tables
 from core.init.safetensors_header import TensorInfo, read_headers
 from core.init.spec import HubModel, InitError, RunCheckpoint, parse_init
-from core.model.count import tensors
+from core.model.count import tensor_shapes
 from core.recipe.schema import Model, Recipe
 from core.storage.workspace import Workspace
 from core.vocab.sizes import expected
@@ -74,7 +74,7 @@ def check_tensors(model: Model, config: ModelConfig, found: Mapping[str, TensorI
     Of a tensor with a row for each token, the rows of both vocabularies are needed; of learned positions those of
     `model`. An untied head may be missing where the weights have theirs tied: it starts as the embedding.
     """
-    expected_sizes = tensors(model, config.vocab_size)
+    expected_shapes = tensor_shapes(model, config.vocab_size)
     if config.gpt2:
         found = {name: _transposed(name, info) for gpt2, info in found.items() if (name := from_gpt2_name(gpt2))}
     head = TOKEN_ROWS[1]
@@ -85,13 +85,13 @@ def check_tensors(model: Model, config: ModelConfig, found: Mapping[str, TensorI
             where=where,
             todo="bring the file that has it; or say true there, if the head really is the embedding",
         )
-    missing = [name for name in expected_sizes if name not in found and name != head]
-    unknown = [name for name in found if name not in expected_sizes and name != head]
+    missing = [name for name in expected_shapes if name not in found and name != head]
+    unknown = [name for name in found if name not in expected_shapes and name != head]
     if missing or unknown:
         clauses = [f"{word} {_listed(names)}" for word, names in (("without", missing), ("with", unknown)) if names]
         raise InitError(f"the weights do not fit the model: they come {' and '.join(clauses)}", where=where)
     masked = config.model.objective == model.objective == "masked"
-    for name, size in expected_sizes.items():
+    for name, size in expected_shapes.items():
         if name not in found:
             continue
         info, needed = found[name], (config.vocab_size + masked, *size[1:]) if name in TOKEN_ROWS else size

@@ -1,6 +1,6 @@
-"""What a model costs before it is there: its parameters and its arithmetic, by part. Imports no torch.
+"""Parameters and FLOPs of a model from its configuration, by part. Imports no torch.
 
-The forms follow `core.model.gpt`, which takes its widths from here; a test holds the two equal for any shape.
+`core.model.gpt` takes its widths from here; a test compares both for any configuration.
 """
 
 from __future__ import annotations
@@ -12,101 +12,104 @@ from msgspec import Struct
 from core.model_size import ParameterCounts
 from core.recipe.schema import Model
 
-
-def embedding_rows(shape: Model, vocabulary: int) -> int:
-    """Rows of the embedding and of the head: the vocabulary, the mark of what is hidden, padding."""
-    used = vocabulary + (shape.objective == "masked")
-    return -(-used // shape.pad_vocabulary_multiple) * shape.pad_vocabulary_multiple
+GATED_ACTIVATIONS = ("swiglu",)
+"""Activations that halve the width; see `core.model.layers.ACTIVATIONS`."""
 
 
-def attention_widths(shape: Model) -> tuple[int, int]:
-    """Numbers of a token's queries, and of its keys (its values have as many)."""
-    size = shape.n_embd // shape.n_head
-    return shape.n_head * size, (shape.n_kv_head or shape.n_head) * size
+def embedding_rows(config: Model, vocab_size: int) -> int:
+    """Rows of embedding and head: vocabulary, mask token of a masked model, padding."""
+    used = vocab_size + (config.objective == "masked")
+    return -(-used // config.pad_vocabulary_multiple) * config.pad_vocabulary_multiple
 
 
-def feed_forward_widths(shape: Model) -> tuple[int, int]:
-    """Numbers of a token that the feed-forward layer's first product makes, and that its second takes.
+def attention_widths(config: Model) -> tuple[int, int]:
+    """Width of the queries of a token and of its keys (values have the width of keys)."""
+    size = config.n_embd // config.n_head
+    return config.n_head * size, (config.n_kv_head or config.n_head) * size
 
-    With SwiGLU two thirds of the width, since it needs two matrices on the way in: as many weights in all.
+
+def mlp_widths(config: Model) -> tuple[int, int]:
+    """Output width of the MLP's c_fc and input width of its c_proj: (expanded, activated).
+
+    A gated activation has two matrices for the expansion, so that two thirds of the width give as many parameters.
     """
-    if shape.activation == "swiglu":
-        wide = 8 * math.ceil(shape.n_embd / 3)
+    if config.activation in GATED_ACTIVATIONS:
+        wide = 8 * math.ceil(config.n_embd / 3)
         return 2 * wide, wide
-    return 4 * shape.n_embd, 4 * shape.n_embd
+    return 4 * config.n_embd, 4 * config.n_embd
 
 
-def tensors(shape: Model, vocabulary: int) -> dict[str, tuple[int, ...]]:
-    """Name and size of every tensor the model learns. A tied head is none of its own."""
-    rows, width = embedding_rows(shape, vocabulary), shape.n_embd
-    queries, keys = attention_widths(shape)
-    first, second = feed_forward_widths(shape)
+def tensor_shapes(config: Model, vocab_size: int) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every parameter tensor. A tied head has none of its own."""
+    rows, width = embedding_rows(config, vocab_size), config.n_embd
+    queries, keys = attention_widths(config)
+    first, second = mlp_widths(config)
 
     def linear(name: str, out: int, into: int, bias: bool) -> dict[str, tuple[int, ...]]:
         weight: dict[str, tuple[int, ...]] = {f"{name}.weight": (out, into)}
         return weight | ({f"{name}.bias": (out,)} if bias else {})
 
     def norm(name: str) -> dict[str, tuple[int, ...]]:
-        parts = ("weight", "bias") if shape.bias and shape.norm == "layer" else ("weight",)
+        parts = ("weight", "bias") if config.bias and config.norm == "layer" else ("weight",)
         return {f"{name}.{part}": (width,) for part in parts}
 
     block = {
         **norm("ln_1"),
-        **linear("attn.c_attn", queries + 2 * keys, width, shape.bias if shape.qkv_bias is None else shape.qkv_bias),
-        **linear("attn.c_proj", width, queries, shape.bias),
+        **linear("attn.c_attn", queries + 2 * keys, width, config.bias if config.qkv_bias is None else config.qkv_bias),
+        **linear("attn.c_proj", width, queries, config.bias),
         **norm("ln_2"),
-        **linear("mlp.c_fc", first, width, shape.bias),
-        **linear("mlp.c_proj", width, second, shape.bias),
+        **linear("mlp.c_fc", first, width, config.bias),
+        **linear("mlp.c_proj", width, second, config.bias),
     }
     found: dict[str, tuple[int, ...]] = {"wte.weight": (rows, width)}
-    if shape.positions == "learned":
-        found["wpe.weight"] = (shape.block_size, width)
-    found |= {f"h.{layer}.{name}": size for layer in range(shape.n_layer) for name, size in block.items()}
+    if config.positions == "learned":
+        found["wpe.weight"] = (config.block_size, width)
+    found |= {f"h.{layer}.{name}": size for layer in range(config.n_layer) for name, size in block.items()}
     found |= norm("ln_f")
-    if not shape.tie_embeddings:
+    if not config.tie_embeddings:
         found["lm_head.weight"] = (rows, width)
     return found
 
 
-def matrices(shape: Model) -> tuple[int, int]:
-    """Parameters of one block that multiply: those of its attention, those of its feed-forward layer."""
-    queries, keys = attention_widths(shape)
-    first, second = feed_forward_widths(shape)
-    return shape.n_embd * (queries + 2 * keys) + queries * shape.n_embd, shape.n_embd * (first + second)
+def matrix_parameters(config: Model) -> tuple[int, int]:
+    """Parameters of the matrices of one block: of its attention, and of its MLP."""
+    queries, keys = attention_widths(config)
+    first, second = mlp_widths(config)
+    return config.n_embd * (queries + 2 * keys) + queries * config.n_embd, config.n_embd * (first + second)
 
 
-def parameters(shape: Model, vocabulary: int) -> ParameterCounts:
-    """Numbers the model learns, by part; biases belong to their layer. A tied head is counted with the embedding."""
-    layers, width, rows = shape.n_layer, shape.n_embd, embedding_rows(shape, vocabulary)
-    attention, feed_forward = matrices(shape)
-    queries, keys = attention_widths(shape)
-    if shape.bias if shape.qkv_bias is None else shape.qkv_bias:
+def parameters(config: Model, vocab_size: int) -> ParameterCounts:
+    """Trainable parameters by part; biases count with their layer, a tied head with the embedding."""
+    layers, width, rows = config.n_layer, config.n_embd, embedding_rows(config, vocab_size)
+    attention, feed_forward = matrix_parameters(config)
+    queries, keys = attention_widths(config)
+    if config.bias if config.qkv_bias is None else config.qkv_bias:
         attention += queries + 2 * keys
-    if shape.bias:
+    if config.bias:
         attention += width
-        feed_forward += feed_forward_widths(shape)[0] + width
-    norm = width * (2 if shape.bias and shape.norm == "layer" else 1)
+        feed_forward += mlp_widths(config)[0] + width
+    norm = width * (2 if config.bias and config.norm == "layer" else 1)
     return ParameterCounts(
         token_embedding=rows * width,
-        positions=shape.block_size * width if shape.positions == "learned" else 0,
+        positions=config.block_size * width if config.positions == "learned" else 0,
         attention=layers * attention,
         feed_forward=layers * feed_forward,
         norms=(2 * layers + 1) * norm,
-        output=0 if shape.tie_embeddings else rows * width,
+        output=0 if config.tie_embeddings else rows * width,
     )
 
 
-BOTH_WAYS = 3
-"""Of the work forward, what forward and backward take: backward makes two products of each."""
+TRAINING_FACTOR = 3
+"""FLOPs of forward and backward pass relative to forward: the backward pass has two products for each."""
 
 
-class Work(Struct, frozen=True, kw_only=True):
-    """Floating-point operations a token, forward, at full context: 2 for each parameter of a matrix product."""
+class TokenFlops(Struct, frozen=True, kw_only=True):
+    """FLOPs of the forward pass for one token at full context: 2 for each parameter of a matrix."""
 
     projections: int
-    """Of queries, keys and values, and of what attention gathers."""
+    """Of queries, keys, values, and of the output of attention."""
     attention: int
-    """Queries with all keys and probabilities with all values; a causal model needs half of it, as nobody counts."""
+    """Queries times all keys and attention weights times all values; causal models are counted in full, as usual."""
     feed_forward: int
     output: int
 
@@ -116,16 +119,16 @@ class Work(Struct, frozen=True, kw_only=True):
 
     @property
     def training(self) -> int:
-        """Forward and backward: 6 per matrix parameter, 12·layers·width·context (PaLM, arXiv 2204.02311, B)."""
-        return BOTH_WAYS * self.forward
+        """Forward and backward: 6 per matrix parameter, 12 · n_layer · n_embd · block_size (arXiv 2204.02311, B)."""
+        return TRAINING_FACTOR * self.forward
 
 
-def work(shape: Model, vocabulary: int) -> Work:
-    """What one token costs to be read."""
-    attention, feed_forward = matrices(shape)
-    return Work(
-        projections=2 * shape.n_layer * attention,
-        attention=4 * shape.n_layer * shape.n_embd * shape.block_size,
-        feed_forward=2 * shape.n_layer * feed_forward,
-        output=2 * embedding_rows(shape, vocabulary) * shape.n_embd,
+def flops_per_token(config: Model, vocab_size: int) -> TokenFlops:
+    """FLOPs of one token by part."""
+    attention, feed_forward = matrix_parameters(config)
+    return TokenFlops(
+        projections=2 * config.n_layer * attention,
+        attention=4 * config.n_layer * config.n_embd * config.block_size,
+        feed_forward=2 * config.n_layer * feed_forward,
+        output=2 * embedding_rows(config, vocab_size) * config.n_embd,
     )

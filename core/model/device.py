@@ -1,4 +1,4 @@
-"""Where the arithmetic happens and in which numbers, chosen for the machine and said in words."""
+"""Device and precision of a training, chosen for the machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from core.errors import LlmtuiError
 from core.hardware import cores
-from core.model.matmul_speed import rates
+from core.model.matmul_speed import measure_speed
 from core.plural import plural
 from core.recipe.schema import Train
 
@@ -22,20 +22,21 @@ class DeviceError(LlmtuiError):
 
 class Device(Struct, frozen=True, kw_only=True):
     name: str
-    """As torch spells it: cpu, cuda, mps."""
+    """cpu, cuda or mps."""
     dtype: torch.dtype
-    """Of the model's products."""
+    """Of the matrix products of the model."""
     muon: torch.dtype = torch.float32
-    """Of Muon's."""
-    words: str
+    """Of the matrix products of Muon."""
+    description: str
+    """For people, such as "2 cores, float32"."""
 
     @property
     def torch(self) -> torch.device:
         return torch.device(self.name)
 
 
-def choose(recipe: Train) -> Device:
-    """The device and precision a recipe asks for, or the best there is. Raises DeviceError."""
+def choose_device(recipe: Train) -> Device:
+    """Device and precision of the recipe, or the best available. Raises DeviceError."""
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     name = recipe.device
     if name == "auto":
@@ -46,9 +47,9 @@ def choose(recipe: Train) -> Device:
     dtype = fast if recipe.precision == "auto" else getattr(torch, recipe.precision)
     count = cores()
     where = torch.cuda.get_device_name() if name == "cuda" else name if name == "mps" else plural(count, "core")
-    # who asks for float32 wants no rounding anywhere; who asks for bfloat16 need not wait for it in Muon
+    # float32 in the recipe means no rounding anywhere; bfloat16 is slow in Muon where it is emulated
     muon = torch.float32 if recipe.precision == "float32" else fast
-    return Device(name=name, dtype=dtype, muon=muon, words=f"{where}, {str(dtype).removeprefix('torch.')}")
+    return Device(name=name, dtype=dtype, muon=muon, description=f"{where}, {str(dtype).removeprefix('torch.')}")
 
 
 def _fast_bfloat16(name: str) -> bool:
@@ -56,14 +57,14 @@ def _fast_bfloat16(name: str) -> bool:
     if name == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     # on mps bfloat16 saves memory but costs time
-    return name == "cpu" and rates().numbers == "bfloat16"
+    return name == "cpu" and measure_speed().fastest == "bfloat16"
 
 
-def keep_memory() -> None:
-    """Tell glibc not to give freed blocks back to the system.
+def keep_freed_memory() -> None:
+    """Keep freed memory in the process instead of returning it to the system (glibc only).
 
-    A training step frees and asks for the same large blocks again and again; touching fresh pages took 15 to 33 %
-    of all processor time (shape 6/6/384). Call before the first large allocation. No effect outside glibc.
+    A training step allocates and frees the same large blocks again and again; page faults took 15 to 33 % of the
+    processor time (6 layers, 6 heads, width 384). Call before the first large allocation.
     """
     if not sys.platform.startswith("linux"):
         return
@@ -71,13 +72,13 @@ def keep_memory() -> None:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):
         return
-    keep(mallopt)
+    raise_malloc_thresholds(mallopt)
 
 
-def keep(mallopt: Callable[[int, int], int]) -> None:
-    """Set the thresholds as high as this glibc takes them; `mallopt` returns 0 where it does not."""
+def raise_malloc_thresholds(mallopt: Callable[[int, int], int]) -> None:
+    """Raise the malloc thresholds as far as this glibc accepts; `mallopt` returns 0 where it does not."""
     m_mmap_threshold, m_trim_threshold = -3, -1
-    # before 2.35 nothing above 32 MiB is taken, and a threshold that is refused stays at 128 KiB
+    # glibc before 2.35 refuses values above 32 MiB and keeps its threshold of 128 KiB
     if not mallopt(m_mmap_threshold, 1 << 30):
         mallopt(m_mmap_threshold, 1 << 25)
     mallopt(m_trim_threshold, (1 << 31) - 1)

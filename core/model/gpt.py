@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from core.model.attention import attend, attend_cached, causal_mask
-from core.model.count import embedding_rows, feed_forward_widths, parameters, work
+from core.model.count import embedding_rows, flops_per_token, mlp_widths, parameters
 from core.model.kv_cache import KeyValues, KVCache
 from core.model.layers import ACTIVATIONS, Linear, Norm, RotaryEmbedding, dropout, rms_norm
 from core.model.loss import Loss, head_loss
@@ -77,7 +77,7 @@ class MLP(nn.Module):
         if config.activation not in ACTIVATIONS:
             raise ValueError(f"unknown activation {config.activation!r}, expected one of {', '.join(ACTIVATIONS)}")
         self.activation = ACTIVATIONS[config.activation]
-        expanded, activated = feed_forward_widths(config)
+        expanded, activated = mlp_widths(config)
         self.c_fc = Linear(config.n_embd, expanded, bias=config.bias)
         self.c_proj = Linear(activated, config.n_embd, bias=config.bias)
         self.dropout = config.dropout
@@ -233,5 +233,5 @@ class GPT(nn.Module):
         return parameters(self.config, self.vocab_size).total
 
     def flops_per_token(self) -> int:
-        """FLOPs of forward and backward pass at full context; see `core.model.count.Work`."""
-        return work(self.config, self.vocab_size).training
+        """FLOPs of forward and backward pass at full context; see `core.model.count.TokenFlops`."""
+        return flops_per_token(self.config, self.vocab_size).training

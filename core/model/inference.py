@@ -1,4 +1,4 @@
-"""Using a model without changing it."""
+"""Inference mode of a model in training."""
 
 from __future__ import annotations
 
@@ -12,21 +12,19 @@ from core.model.gpt import GPT
 
 @contextmanager
 def inference(model: GPT, *, dtype: torch.dtype | None = None) -> Iterator[None]:
-    """Dropout off, and nothing kept for gradients; afterwards the model trains on if it did before.
+    """Evaluation mode without gradients; restores the mode of `model` afterwards.
 
-    dtype: what the arithmetic is done in meanwhile; None leaves it.
-
-    Going there and back takes as long as a tenth of the smallest model's token: what uses a model again and again does
-    it once, and an `inference` within another costs nothing.
+    dtype: of the activations meanwhile; None: unchanged. Entering and leaving takes up to a tenth of the time of a
+    token of the smallest model, so enter it once around many forward passes; nested use costs nothing.
     """
-    training, usual = model.training, model.dtype
+    training, dtype_before = model.training, model.dtype
     if training:
         model.eval()
-    model.dtype = dtype or usual
+    model.dtype = dtype or dtype_before
     try:
         with torch.inference_mode():
             yield
     finally:
-        model.dtype = usual
+        model.dtype = dtype_before
         if training:
             model.train()

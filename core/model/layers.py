@@ -167,4 +167,4 @@ class _ReluSquared(torch.autograd.Function):
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": gelu, "swiglu": swiglu, "relu2": relu_squared}
 """Activations of the MLP by `model.activation`: the output of c_fc (..., expanded) to the input of c_proj. The widths
-of both are `core.model.count.feed_forward_widths`."""
+of both are `core.model.count.mlp_widths`."""

@@ -1,140 +1,139 @@
-"""What a training takes of its device's memory, before there is anything of it: the formula. Imports no torch.
+"""Peak memory of a training, predicted from its recipe. Imports no torch.
 
-Weights, gradients and what the optimisers remember are counted. What a forward pass keeps is a sum of things whose
-sizes are known, each times a coefficient that `python -m benchmarks.activations` fits to what torch really asks for.
+Weights, gradients and optimizer state are exact. Activations are a sum of tensors of known size, each times a
+coefficient that `python -m benchmarks.activations` fits to what torch allocates.
 """
 
 from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from core.model.count import attention_widths, embedding_rows, feed_forward_widths, matrices, parameters
+from core.model.count import attention_widths, embedding_rows, matrix_parameters, mlp_widths, parameters
 from core.model.tiling import ROWS, block_rows, in_blocks
 from core.model_size import MemoryEstimate
 from core.recipe.schema import Recipe
 
 PROCESS: Final = 400 * 2**20
-"""What the worker takes before there is a model, where it cannot be asked; on a GPU nothing."""
+"""Bytes of the worker process before it has a model, where they are not measured; on a GPU 0."""
 
 HEAP: Final = 1.45
-"""How much the C library's heap takes on the CPU for each byte of activations it is asked for: blocks of many sizes
-come and go and leave gaps (1.4 to 1.5 for 112 to 415 MB of them, float32 and bfloat16, two cores)."""
+"""Heap of the C library per byte of activations on the CPU, by fragmentation (1.4 to 1.5 for 112 to 415 MB of
+activations, float32 and bfloat16, two cores)."""
 
 FIRST_USE: Final = 25 * 2**20
-"""What torch takes on the CPU, beside what it is asked for, when it first computes."""
+"""Bytes torch allocates for itself at its first computation on the CPU."""
 
 COEFFICIENTS: Final = {
     "norms": 3.25,
     "queries, keys, values": 0.41,
-    "scaled queries, keys": 1.63,
-    "turned queries, keys": 0.21,
+    "normalised queries, keys": 1.63,
+    "rotated queries, keys": 0.21,
     "feed-forward, first": 3.11,
     "feed-forward, second": 0.34,
-    "probabilities": 1.13,
-    "dropped": 4.16,
-    "dropped probabilities": 1.71,
+    "attention weights": 1.13,
+    "dropout": 4.16,
+    "attention dropout": 1.71,
     "rounded weights": 1.51,
-    "embedded": 3.95,
+    "embeddings": 3.95,
     "loss: head": 0.0,
     "loss: rounded head": 4.58,
-    "loss: scores": 2.43,
+    "loss: logits": 2.43,
     "backward: head": 5.01,
-    "backward: probabilities": 0.45,
+    "backward: attention weights": 0.45,
 }
-"""How often each of `Sizes` is there. Those of a bent feed-forward layer also stand for what always goes with it."""
+"""Number of copies of each of `TensorBytes`. Those of the MLP include tensors that always come with it."""
 
 
-class Sizes(NamedTuple):
-    """Bytes of what a forward and backward pass deals in."""
+class TensorBytes(NamedTuple):
+    """Bytes of the tensors of a forward and backward pass, by name."""
 
-    kept: dict[str, int]
-    """From the forward pass to the backward pass."""
+    saved: dict[str, int]
+    """Saved by the forward pass for the backward pass."""
     loss: dict[str, int]
-    """While the loss is worked out."""
+    """During the loss."""
     backward: dict[str, int]
-    """In the first layer on the way back."""
+    """In the backward pass of the last layer."""
 
 
-def sizes(recipe: Recipe, vocabulary: int, *, sequences: int, itemsize: int, gpu: bool = False) -> Sizes:
-    """What a forward and backward pass of so many sequences deals in.
+def tensor_bytes(recipe: Recipe, vocab_size: int, *, sequences: int, itemsize: int, gpu: bool = False) -> TensorBytes:
+    """Tensors of a forward and backward pass of `sequences`.
 
-    itemsize: bytes of a number between embedding and scores: 4 of float32, 2 of bfloat16.
+    itemsize: bytes per number of the activations: 4 for float32, 2 for bfloat16.
     """
-    shape = recipe.model
-    length, width, rows = shape.block_size, shape.n_embd, embedding_rows(shape, vocabulary)
+    config = recipe.model
+    length, width, rows = config.block_size, config.n_embd, embedding_rows(config, vocab_size)
     tokens = sequences * length
-    queries, keys = attention_widths(shape)
-    first, second = feed_forward_widths(shape)
-    short = itemsize < 4
-    each = shape.n_layer * tokens * itemsize
+    queries, keys = attention_widths(config)
+    first, second = mlp_widths(config)
+    rounded = itemsize < 4
+    each = config.n_layer * tokens * itemsize
     block = min(length, block_rows(length))
-    seen = length if shape.objective == "masked" else (length + block) // 2
-    probabilities = sequences * shape.n_head * length * seen * itemsize
-    if gpu or not in_blocks(length, itemsize=itemsize, dropout=shape.dropout > 0):
-        probabilities = 0
-    return Sizes(
-        kept={
-            "norms": each * width * (shape.norm == "rms"),
+    visible = length if config.objective == "masked" else (length + block) // 2
+    attention_weights = sequences * config.n_head * length * visible * itemsize
+    if gpu or not in_blocks(length, itemsize=itemsize, dropout=config.dropout > 0):
+        attention_weights = 0
+    return TensorBytes(
+        saved={
+            "norms": each * width * (config.norm == "rms"),
             "queries, keys, values": each * (queries + 2 * keys),
-            "scaled queries, keys": each * (queries + keys) * shape.qk_norm,
-            "turned queries, keys": each * (queries + keys) * (shape.positions == "rotary"),
+            "normalised queries, keys": each * (queries + keys) * config.qk_norm,
+            "rotated queries, keys": each * (queries + keys) * (config.positions == "rotary"),
             "feed-forward, first": each * first,
             "feed-forward, second": each * second,
-            "probabilities": shape.n_layer * probabilities,
-            "dropped": each * width * (shape.dropout > 0),
-            "dropped probabilities": shape.n_layer * probabilities * (shape.dropout > 0),
-            "rounded weights": shape.n_layer * sum(matrices(shape)) * itemsize * short,
-            "embedded": 4 * tokens * width,
+            "attention weights": config.n_layer * attention_weights,
+            "dropout": each * width * (config.dropout > 0),
+            "attention dropout": config.n_layer * attention_weights * (config.dropout > 0),
+            "rounded weights": config.n_layer * sum(matrix_parameters(config)) * itemsize * rounded,
+            "embeddings": 4 * tokens * width,
         },
         loss={
             "loss: head": 4 * rows * width,
-            "loss: rounded head": itemsize * rows * width * short,
-            "loss: scores": 4 * rows * min(tokens, ROWS["cuda" if gpu else "cpu"]),
+            "loss: rounded head": itemsize * rows * width * rounded,
+            "loss: logits": 4 * rows * min(tokens, ROWS["cuda" if gpu else "cpu"]),
         },
-        backward={"backward: head": 4 * rows * width, "backward: probabilities": probabilities},
+        backward={"backward: head": 4 * rows * width, "backward: attention weights": attention_weights},
     )
 
 
-def activations(recipe: Recipe, vocabulary: int, *, sequences: int, itemsize: int, gpu: bool = False) -> int:
-    """Bytes that a forward and backward pass takes at most beside weights and gradients. An evaluation takes less:
-    it goes the same way and keeps nothing."""
-    there = sizes(recipe, vocabulary, sequences=sequences, itemsize=itemsize, gpu=gpu)
-    kept, loss, backward = (sum(COEFFICIENTS[name] * size for name, size in part.items()) for part in there)
-    return round(kept + max(loss, backward))
+def activations(recipe: Recipe, vocab_size: int, *, sequences: int, itemsize: int, gpu: bool = False) -> int:
+    """Peak bytes of a forward and backward pass besides weights and gradients; evaluation takes less."""
+    sizes = tensor_bytes(recipe, vocab_size, sequences=sequences, itemsize=itemsize, gpu=gpu)
+    saved, loss, backward = (sum(COEFFICIENTS[name] * size for name, size in part.items()) for part in sizes)
+    return round(saved + max(loss, backward))
 
 
-def saved(recipe: Recipe, vocabulary: int) -> tuple[int, int]:
-    """Bytes of weights and of what the optimisers remember, in memory as in a checkpoint."""
-    shape = recipe.model
-    count = parameters(shape, vocabulary).total
-    turned = shape.n_layer * sum(matrices(shape)) if recipe.train.optimizer == "muon" else 0
-    return 4 * count, 8 * (count - turned) + 4 * turned
+def checkpoint_bytes(recipe: Recipe, vocab_size: int) -> tuple[int, int]:
+    """Bytes of weights and of optimizer state, in memory and in a checkpoint."""
+    config = recipe.model
+    count = parameters(config, vocab_size).total
+    orthogonalised = config.n_layer * sum(matrix_parameters(config)) if recipe.train.optimizer == "muon" else 0
+    return 4 * count, 8 * (count - orthogonalised) + 4 * orthogonalised
 
 
 def memory(
-    recipe: Recipe, vocabulary: int, *, micro_batch: int, itemsize: int, gpu: bool = False, process: int | None = None
+    recipe: Recipe, vocab_size: int, *, micro_batch: int, itemsize: int, gpu: bool = False, process: int | None = None
 ) -> MemoryEstimate:
-    """What a training with `micro_batch` sequences in a forward pass takes of its device at most.
+    """Peak memory of a training with `micro_batch` sequences per forward pass.
 
-    process: bytes the worker takes before there is a model; left out: an estimate.
+    itemsize: bytes per number of the activations. process: bytes of the worker without a model; None: an estimate.
     """
-    weights, optimizer = saved(recipe, vocabulary)
-    kept = activations(recipe, vocabulary, sequences=micro_batch, itemsize=itemsize, gpu=gpu)
-    # what is written is copied before; on a GPU that is main memory's business
+    weights, optimizer = checkpoint_bytes(recipe, vocab_size)
+    activation_bytes = activations(recipe, vocab_size, sequences=micro_batch, itemsize=itemsize, gpu=gpu)
+    # the copy that is written; on a GPU it is in main memory
     checkpoint = 0 if gpu else weights + optimizer
     base = process if process is not None else 0 if gpu else PROCESS
     if gpu:
-        # of one pass the gradients come as the activations go; of several, those of the first are there in the second
-        step = kept + weights if micro_batch < recipe.train.batch_size else max(kept, weights)
+        # in one pass gradients replace activations; in several, the gradients of the first exist during the second
+        step = activation_bytes + weights if micro_batch < recipe.train.batch_size else max(activation_bytes, weights)
     else:
-        kept, base = round(HEAP * kept), base + FIRST_USE
-        step = kept + weights  # what the activations leave is gaps, too small for the gradients
+        activation_bytes, base = round(HEAP * activation_bytes), base + FIRST_USE
+        step = activation_bytes + weights  # activations leave gaps that are too small for gradients
     return MemoryEstimate(
         process=base,
         weights=weights,
         gradients=weights,
         optimizer=optimizer,
-        activations=kept,
+        activations=activation_bytes,
         checkpoint=checkpoint,
         peak=base + weights + optimizer + max(step, checkpoint),
     )

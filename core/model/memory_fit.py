@@ -1,4 +1,4 @@
-"""What fits a memory of a known size, by the formula of `core.model.memory`. Imports no torch."""
+"""What fits in a given memory, by the formula of `core.model.memory`. Imports no torch."""
 
 from __future__ import annotations
 
@@ -11,56 +11,56 @@ from core.model.memory import memory
 from core.recipe.schema import Recipe
 
 MARGIN = 0.9
-"""Share of the free memory that a choice of ours may take: the formula errs by some 10 %, and others need some, too.
-What a recipe asks for may take all of it."""
+"""Share of the free memory for an automatic micro-batch: the formula errs by some 10 %, and other programs need some.
+A micro-batch given in the recipe may take all of it."""
 
 
-class Room(Struct, frozen=True, kw_only=True):
-    """Where a training has to fit in."""
+class MemoryBudget(Struct, frozen=True, kw_only=True):
+    """Memory that a training may take."""
 
     bytes: int
-    """Still to be had."""
+    """Free bytes."""
     itemsize: int
-    """Bytes of a number between embedding and scores: 4 of float32, 2 of bfloat16."""
+    """Bytes per number of the activations: 4 for float32, 2 for bfloat16."""
     gpu: bool = False
 
-    def takes(self, recipe: Recipe, vocabulary: int, micro_batch: int) -> bool:
-        """Whether the training fits with so many sequences in a forward pass."""
-        return self.bytes >= needed(recipe, vocabulary, micro_batch, self)
+    def fits(self, recipe: Recipe, vocab_size: int, micro_batch: int) -> bool:
+        """Whether the training fits with `micro_batch` sequences per forward pass."""
+        return self.bytes >= required_bytes(recipe, vocab_size, micro_batch, self)
 
 
-def needed(recipe: Recipe, vocabulary: int, micro_batch: int, room: Room) -> int:
-    """Bytes a training takes beside the process that is there already."""
-    return memory(recipe, vocabulary, micro_batch=micro_batch, itemsize=room.itemsize, gpu=room.gpu, process=0).peak
+def required_bytes(recipe: Recipe, vocab_size: int, micro_batch: int, budget: MemoryBudget) -> int:
+    """Bytes a training takes in addition to the running process."""
+    return memory(recipe, vocab_size, micro_batch=micro_batch, itemsize=budget.itemsize, gpu=budget.gpu, process=0).peak
 
 
-def largest_micro_batch(recipe: Recipe, vocabulary: int, room: Room) -> int:
-    """The most sequences in one forward pass that fit, at most a step's batch; 0: not even one does.
+def largest_micro_batch(recipe: Recipe, vocab_size: int, budget: MemoryBudget) -> int:
+    """The most sequences per forward pass that fit, at most a step's batch, evened out; 0: not even one fits.
 
-    As even as can be: of 20 sequences, of which 16 fit, 10 each.
+    For example, of 20 sequences, of which 16 fit, 10 each.
     """
     batch = recipe.train.batch_size
-    most = _largest(range(1, batch + 1), lambda sequences: room.takes(recipe, vocabulary, sequences))
+    most = _largest(range(1, batch + 1), lambda sequences: budget.fits(recipe, vocab_size, sequences))
     return -(-batch // -(-batch // most)) if most else 0
 
 
-def what_would_fit(recipe: Recipe, vocabulary: int, room: Room) -> Iterator[str]:
-    """Changes of one field each, as `--set` takes them, with which the training would fit; the mildest of each.
+def suggest_changes(recipe: Recipe, vocab_size: int, budget: MemoryBudget) -> Iterator[str]:
+    """Settings for `--set` with which the training would fit: the smallest change of each field.
 
-    Where no single one is enough: one of several at once.
+    If no single field is enough: one change of several fields.
     """
     model, train = recipe.model, recipe.train
     if train.micro_batch is not None:
-        fitting = largest_micro_batch(recipe, vocabulary, room)
+        fitting = largest_micro_batch(recipe, vocab_size, budget)
         if fitting:
             yield f"train.micro_batch={fitting}"
             return
 
     def fits(**changes: int) -> bool:
         changed = msgspec.structs.replace(recipe, model=msgspec.structs.replace(model, **changes))
-        return room.takes(changed, vocabulary, 1)
+        return budget.fits(changed, vocab_size, 1)
 
-    unit = model.n_head * 2  # rotary positions turn pairs
+    unit = model.n_head * 2  # rotary positions rotate pairs of dimensions
     widths = range(unit, model.n_embd, unit)
     found = False
     for name, values in (
@@ -80,9 +80,9 @@ def what_would_fit(recipe: Recipe, vocabulary: int, room: Room) -> Iterator[str]
 
 
 def _largest(values: Iterable[int], fits: Callable[[int], bool]) -> int:
-    """The last of the rising `values` that fits, given that all before it do, too; 0: none does."""
+    """The last of the increasing `values` that fits, by bisection; 0: none fits."""
     values = list(values)
-    low, high = -1, len(values)  # the last place known to fit, the first known not to
+    low, high = -1, len(values)  # indices of the last value known to fit and the first known not to
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(values[middle]) else (low, middle)

@@ -1,4 +1,4 @@
-"""A model on disk: its shape in JSON, its weights in safetensors under GPT-2's names."""
+"""A model on disk: model.json with its configuration, model.safetensors with its weights under GPT-2's names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 import torch
-from msgspec import Struct
+from msgspec import Struct, field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -28,22 +28,22 @@ class WeightsError(LlmtuiError):
 
 
 class ModelFile(Struct, frozen=True, kw_only=True):
-    """model.json: what the weights fit."""
+    """The contents of model.json."""
 
     schema: int = SCHEMA
-    shape: Model
-    vocabulary: int
-    """Entries, the end-of-text mark included."""
+    config: Model = field(name="shape")
+    vocab_size: int = field(name="vocabulary")
+    """Entries, the end-of-text token included."""
 
 
-def description(model: GPT) -> bytes:
-    """What model.json says of `model`."""
-    file = ModelFile(shape=model.config, vocabulary=model.vocab_size)
+def model_json(model: GPT) -> bytes:
+    """The contents of model.json for `model`."""
+    file = ModelFile(config=model.config, vocab_size=model.vocab_size)
     return msgspec.json.format(msgspec.json.encode(file), indent=1)
 
 
-def weights(model: GPT) -> dict[str, Tensor]:
-    """The tensors of model.safetensors, those the model trains, not copies. A tied head is there only once."""
+def state_tensors(model: GPT) -> dict[str, Tensor]:
+    """The tensors of model.safetensors, which share memory with `model`. A tied head is left out."""
     tensors = {name: tensor.detach() for name, tensor in model.state_dict().items()}
     if model.config.tie_embeddings:
         del tensors["lm_head.weight"]
@@ -51,10 +51,10 @@ def weights(model: GPT) -> dict[str, Tensor]:
 
 
 def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Write a safetensors file. Raises OSError, with the system's own reason where there is one."""
+    """Write a safetensors file. Raises OSError with the errno of the system, EIO if unknown."""
     try:
         save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, path)
-    except SafetensorError as error:  # its only way to say that the disk is full; nothing else can be wrong here
+    except SafetensorError as error:  # such as a full disk; the tensors are always valid
         code = re.search(r"os error (\d+)", str(error))
         number = int(code[1]) if code else errno.EIO
         raise OSError(number, os.strerror(number) if code else str(error)) from None
@@ -62,18 +62,18 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
 
 def save_model(model: GPT, directory: Path) -> None:
     """Write model.json and model.safetensors into `directory`. Raises OSError."""
-    (directory / "model.json").write_bytes(description(model))
-    write_tensors(weights(model), directory / "model.safetensors")
+    (directory / "model.json").write_bytes(model_json(model))
+    write_tensors(state_tensors(model), directory / "model.safetensors")
 
 
 def load_model(directory: Path, *, dtype: torch.dtype = torch.float32) -> GPT:
-    """The model in `directory`, on the CPU, ready to evaluate. Raises WeightsError."""
+    """The model in `directory`, on the CPU in evaluation mode. Raises WeightsError."""
     try:
         file = read_json(directory / "model.json", ModelFile)
         if file.schema > SCHEMA:
             raise WeightsError("a newer version of llmtui wrote it", where=str(directory), todo="update llmtui")
         with torch.device("meta"):
-            model = GPT(file.shape, file.vocabulary, dtype=dtype)
+            model = GPT(file.config, file.vocab_size, dtype=dtype)
         load_weights(model, directory)
     except (OSError, ParseError) as error:
         raise WeightsError(str(error), where=str(directory)) from None
@@ -81,7 +81,7 @@ def load_model(directory: Path, *, dtype: torch.dtype = torch.float32) -> GPT:
 
 
 def load_weights(model: GPT, directory: Path) -> None:
-    """Put the weights in `directory` into `model`, which may lie on the meta device. Raises WeightsError."""
+    """Load the weights in `directory` into `model`, which may be on the meta device. Raises WeightsError."""
     try:
         tensors = load_file(directory / "model.safetensors")
     except (OSError, SafetensorError) as error:

@@ -14,7 +14,7 @@ import torch
 from msgspec.structs import replace
 
 from core.errors import UsageError
-from core.model.cost import Cost
+from core.model.text_loss import TextLoss
 from core.preprocess.steps import clean_prompt
 from core.sample.beam_search import ensure_causal
 from core.sample.diffusion import DENOISING_STEPS, UnmaskingOptions
@@ -151,7 +151,7 @@ def handle_score(request: Score, models: ModelCache) -> AnyReplies:
     for chunk in token_losses(gpt, np.concatenate([[vocabulary.end_of_text], ids])):
         nats, done = nats + chunk.nats, done + chunk.tokens
         yield ScoreProgress(id=request.id, done=done, total=total)
-    cost = Cost(nats, total, size, bound=gpt.mask_token_id is not None)
+    cost = TextLoss(nats, total, size, bound=gpt.mask_token_id is not None)
     yield ScoreResult(
         id=request.id,
         step=found.model.step,

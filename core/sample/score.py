@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from core.model.cost import nats
 from core.model.gpt import GPT
 from core.model.inference import inference
 from core.model.loss import head_loss
 from core.model.objectives import diffusion_masking
+from core.model.text_loss import sum_nats
 from core.sample.kv_decoder import padded_length, tokens_kept_when_full
 from core.sample.samplers import LogitsError
 
@@ -101,7 +101,7 @@ def _masked_losses(model: GPT, ids: Tensor, mask: int) -> Iterator[ChunkLoss]:
         windows = torch.stack([ids[start : start + block_size + 1] for start, _ in batch]).long()
         examples = diffusion_masking(windows, mask, seed=0, step=0, indices=[index for _, index in batch])
         with inference(model, dtype=torch.float32):
-            loss = nats(model, examples, len(batch))
+            loss = sum_nats(model, examples, len(batch))
         yield ChunkLoss(loss / repeats, sum(windows.shape[1] - 1 for _, index in batch if index % repeats == 0))
 
 

@@ -25,7 +25,7 @@ from torch.optim import Optimizer
 
 from core.checkpoints import best_checkpoint, checkpoint_name, checkpoint_paths, select_checkpoint, step_of
 from core.model.gpt import GPT
-from core.model.weights import WeightsError, description, load_weights, weights, write_tensors
+from core.model.weights import WeightsError, load_weights, model_json, state_tensors, write_tensors
 from core.parsing import ParseError, read_json
 from core.recipe.schema import Recipe
 from core.storage.artifact import Artifact, DamagedError, Facts, NewerVersionError, write_directory
@@ -137,8 +137,8 @@ class Snapshot(NamedTuple):
             state=msgspec.structs.replace(state),
             inputs=inputs,
             facts=own | (facts or {}),
-            model=description(model),
-            weights=weights(model),
+            model=model_json(model),
+            weights=state_tensors(model),
             training=optimizer_state | random,
         )
 

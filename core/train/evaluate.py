@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.model.cost import Cost, nats
 from core.model.gpt import GPT
 from core.model.inference import inference
 from core.model.objectives import diffusion_masking, next_token
+from core.model.text_loss import TextLoss, sum_nats
 from core.tokenize.shards import TokenStream
 from core.tokenize.vocabulary import Vocabulary
 
@@ -36,7 +36,7 @@ class EvaluationWindows:
         spare = len(tokens) - 1 - self.tokens
         self._starts = [block_size * index + spare * index // max(1, self.count - 1) for index in range(self.count)]
 
-    def evaluate(self, model: GPT, first: int, count: int) -> tuple[Cost, int]:
+    def evaluate(self, model: GPT, first: int, count: int) -> tuple[TextLoss, int]:
         """The loss of at most `count` windows from number `first` on, and how many they were.
 
         The last window is evaluated on its own if it is shorter.
@@ -51,15 +51,15 @@ class EvaluationWindows:
             else diffusion_masking(windows, model.mask_token_id, seed=0, step=0, indices=indices)
         )
         with inference(model):
-            cost = nats(model, examples, count)
+            cost = sum_nats(model, examples, count)
         size = int(self._lengths[windows[:, 1:]].sum())
-        return Cost(cost, examples.count, size, bound=model.mask_token_id is not None), len(indices)
+        return TextLoss(cost, examples.count, size, bound=model.mask_token_id is not None), len(indices)
 
 
-def evaluate_loss(model: GPT, tokens: TokenStream, lengths: Tensor, *, batch_size: int, limit: int) -> Cost:
+def evaluate_loss(model: GPT, tokens: TokenStream, lengths: Tensor, *, batch_size: int, limit: int) -> TextLoss:
     """The loss on `limit` of `tokens`, `batch_size` windows at a time; see `EvaluationWindows`."""
     windows = EvaluationWindows(tokens, lengths, block_size=model.config.block_size, limit=limit)
-    total, done = Cost(0.0, 0, 0, bound=model.mask_token_id is not None), 0
+    total, done = TextLoss(0.0, 0, 0, bound=model.mask_token_id is not None), 0
     while done < windows.count:
         cost, count = windows.evaluate(model, done, batch_size)
         total, done = total + cost, done + count

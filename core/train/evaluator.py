@@ -9,8 +9,8 @@ from collections.abc import Generator
 from typing import Literal
 
 from core.events import Evaluation, Event, Note, Progress
-from core.model.cost import Cost
 from core.model.gpt import GPT
+from core.model.text_loss import TextLoss
 from core.recipe.schema import Recipe
 from core.storage.artifact import Facts
 from core.tokenize.shards import TokenStream
@@ -106,7 +106,7 @@ class Evaluator:
             windows = EvaluationWindows(tokens, self._lengths, block_size=self._recipe.model.block_size, limit=limit)
             # the first progress of a final evaluation is emitted at once: nothing else is shown meanwhile
             reported = time.monotonic() if kind == "evaluation" else 0.0
-            total, done = Cost(0.0, 0, 0), 0
+            total, done = TextLoss(0.0, 0, 0), 0
             while done < windows.count and not stop:
                 if time.monotonic() - reported >= PROGRESS_EVERY:
                     reported = time.monotonic()

@@ -19,7 +19,7 @@ from core.model.count import parameters
 from core.model.device import Device
 from core.model.gpt import GPT
 from core.model.memory import memory
-from core.model.memory_fit import MARGIN, Room, largest_micro_batch, needed, what_would_fit
+from core.model.memory_fit import MARGIN, MemoryBudget, largest_micro_batch, required_bytes, suggest_changes
 from core.plural import plural
 from core.recipe.schema import Recipe, Train
 from core.train.out_of_memory import TrainingMemoryError, halve_on_out_of_memory
@@ -36,7 +36,7 @@ MIN_PROBE_SECONDS = 0.5
 """Seconds that the measurement may take however short the training is."""
 
 
-def memory_budget(device: Device, share: float = 1.0, processes: int = 1) -> Room:
+def memory_budget(device: Device, share: float = 1.0, processes: int = 1) -> MemoryBudget:
     """Free memory for a training on `device` before its model exists.
 
     share: of the free memory. processes: number of ranks on this machine; they share its memory, but not a GPU.
@@ -47,7 +47,7 @@ def memory_budget(device: Device, share: float = 1.0, processes: int = 1) -> Roo
         free += torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
     else:
         free = available_memory() // processes
-    return Room(bytes=int(share * free), itemsize=device.dtype.itemsize, gpu=gpu)
+    return MemoryBudget(bytes=int(share * free), itemsize=device.dtype.itemsize, gpu=gpu)
 
 
 def choose_micro_batch(recipe: Recipe, vocabulary: int, device: Device, processes: int = 1) -> int:
@@ -59,14 +59,14 @@ def choose_micro_batch(recipe: Recipe, vocabulary: int, device: Device, processe
     free, space = memory_budget(device, processes=processes), memory_budget(device, MARGIN, processes)
     if requested is not None:
         requested = min(requested, batch)
-        if free.takes(recipe, vocabulary, requested):
+        if free.fits(recipe, vocabulary, requested):
             return requested
     else:
         fits = largest_micro_batch(recipe, vocabulary, space)
-        if fits or free.takes(recipe, vocabulary, 1):
+        if fits or free.fits(recipe, vocabulary, 1):
             return fits or 1
-    required = needed(recipe, vocabulary, requested or 1, space)
-    alternatives = list(what_would_fit(recipe, vocabulary, space))
+    required = required_bytes(recipe, vocabulary, requested or 1, space)
+    alternatives = list(suggest_changes(recipe, vocabulary, space))
     raise TrainingMemoryError(
         f"the memory is too small: {requested or 1} of its sequences at a time need about {_gib(required)}, "
         f"and {_gib(free.bytes)} are free",

@@ -16,7 +16,7 @@ from core.events import Event, ModelInfo, Note, Resumed
 from core.init.weights import load_initial_weights
 from core.model.device import Device
 from core.model.gpt import GPT
-from core.model.memory import saved
+from core.model.memory import checkpoint_bytes
 from core.model.objectives import Objective
 from core.plural import plural
 from core.recipe.schema import Recipe
@@ -157,7 +157,7 @@ class Trainer:
             tokens=len(self._train_tokens),
         )
         if self._group.is_main:
-            self._checkpointer.require_room(sum(saved(self.recipe, self.vocabulary.size)))
+            self._checkpointer.require_room(sum(checkpoint_bytes(self.recipe, self.vocabulary.size)))
         if self.state.step == 0:
             yield from self._plan()
         self.state.micro_batch = self._micro_batch()

@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from core.errors import DiskError, LlmtuiError
 from core.hardware import machine
-from core.model.matmul_speed import Arithmetic
+from core.model.matmul_speed import ProcessorReport
 from core.plural import plural
 from core.runs.launch import environment
 from core.storage.locks import holder
@@ -104,7 +104,7 @@ def _machine() -> Finding:
 def _arithmetic(workspace: Workspace) -> Finding:
     """What training would multiply in on the processor, measured by a process that has torch."""
     try:
-        (found,) = run_child_job(workspace, "core.model.matmul_speed", result_type=Arithmetic)
+        (found,) = run_child_job(workspace, "core.model.matmul_speed", result_type=ProcessorReport)
     except OSError as error:
         what, advice = f"could not be measured: {error.strerror or error}", DiskError.from_oserror(error, "").todo
         return Finding(level="fail", about="arithmetic", what=what, advice=advice)
@@ -114,13 +114,13 @@ def _arithmetic(workspace: Workspace) -> Finding:
     return Finding(level="ok", about="arithmetic", what=arithmetic(found))
 
 
-def arithmetic(found: Arithmetic) -> str:
+def arithmetic(found: ProcessorReport) -> str:
     """What was chosen for training on the processor, and why."""
-    short, exact = found.rates.bfloat16, found.rates.float32
+    short, exact = found.speed.bfloat16, found.speed.float32
     times = f"{short / exact:.1f} times as fast" if short >= exact else f"{exact / short:.1f} times as slow"
     threads = plural(found.threads, "thread")
     return (
-        f"trains in {found.numbers} on the processor, Muon's products too: bfloat16 is {times} as float32 here "
+        f"trains in {found.number_format} on the processor, Muon's products too: bfloat16 is {times} as float32 here "
         f"({short:,.3g} and {exact:,.3g} GFLOP/s by {found.library} with {found.instructions}, {threads})"
     )
 

@@ -20,7 +20,7 @@ import torch
 from core.errors import DiskError
 from core.events import CheckpointSaved, Evaluation, Event, Metric, Note, Resumed
 from core.jobs.prepare import prepare
-from core.model.memory import saved
+from core.model.memory import checkpoint_bytes
 from core.recipe.fields import fields
 from core.recipe.schema import Group, Recipe, Train
 from core.storage.artifact import Artifact, seal
@@ -388,7 +388,7 @@ def test_what_is_asked_for_before_the_first_step_is_what_a_checkpoint_takes(
     trainer = Trainer(recipe, tokens, tmp_path, CPU)
     train(trainer)
     taken = sum(file.stat().st_size for file in (tmp_path / "step-00000001").iterdir())
-    assert 0.9 * taken <= sum(saved(recipe, trainer.vocabulary.size)) <= taken
+    assert 0.9 * taken <= sum(checkpoint_bytes(recipe, trainer.vocabulary.size)) <= taken
 
 
 def train_on_a_filling_disk(tokens: str, recipe: str, directory: str) -> None:

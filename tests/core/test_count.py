@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.model.count import embedding_rows, parameters, tensors, work
+from core.model.count import embedding_rows, flops_per_token, parameters, tensor_shapes
 from core.model.gpt import GPT
 from core.recipe.file import load
 from core.recipe.schema import Model
@@ -52,7 +52,7 @@ def test_counted_parameters_are_those_of_the_model_part_by_part(shape: Model, vo
     assert list(found.values()) == list(msgspec.structs.astuple(parameters(shape, vocabulary)))
     assert model.parameter_count() == sum(parameter.numel() for parameter in model.parameters())
     named = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-    assert named == tensors(shape, vocabulary)
+    assert named == tensor_shapes(shape, vocabulary)
 
 
 @given(shapes(), st.integers(1, 300))
@@ -61,7 +61,7 @@ def test_counted_work_is_that_of_the_models_matrices(shape: Model, vocabulary: i
         model = GPT(shape, vocabulary)
     multiplied = sum(p.numel() for p in model.h.parameters() if p.dim() == 2) + model.lm_head.weight.numel()
     attention = 12 * shape.n_layer * shape.n_embd * shape.block_size
-    assert model.flops_per_token() == work(shape, vocabulary).training == 6 * multiplied + attention
+    assert model.flops_per_token() == flops_per_token(shape, vocabulary).training == 6 * multiplied + attention
 
 
 @pytest.mark.parametrize(
@@ -91,11 +91,11 @@ def test_parts_of_the_books_model_are_those_it_gives() -> None:
 
 def test_flops_are_those_of_nanogpts_notebook() -> None:
     shape = msgspec.structs.replace(GPT2, bias=False)
-    assert 1024 * work(shape, 50257).forward == 291_648_307_200  # transformer_sizing.ipynb, forward_total
+    assert 1024 * flops_per_token(shape, 50257).forward == 291_648_307_200  # transformer_sizing.ipynb, forward_total
     # PaLM's 6N counts the norms too, which multiply no matrices
     norms = parameters(shape, 50257).norms
-    assert 1024 * (work(shape, 50257).training + 6 * norms) == 875_062_886_400  # the same, PaLM
-    assert work(shape, 50304).training + 6 * norms == 854_770_176  # nanoGPT's estimate_mfu
+    assert 1024 * (flops_per_token(shape, 50257).training + 6 * norms) == 875_062_886_400  # the same, PaLM
+    assert flops_per_token(shape, 50304).training + 6 * norms == 854_770_176  # nanoGPT's estimate_mfu
 
 
 def test_padding_is_counted_and_a_masked_model_has_a_row_more() -> None:

@@ -8,24 +8,27 @@ import pytest
 import torch
 
 from core.hardware import Meter, machine
-from core.model.device import DeviceError, choose, keep
+from core.model.device import DeviceError, choose_device, raise_malloc_thresholds
 from core.recipe.schema import Train
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is one here")
 def test_a_device_that_is_not_there_is_named() -> None:
     with pytest.raises(DeviceError) as caught:
-        choose(Train(device="cuda"))
+        choose_device(Train(device="cuda"))
     assert "cuda" in caught.value.what
     assert "auto" in caught.value.todo
 
 
 def test_precision_is_as_asked_for_and_said() -> None:
-    exact = choose(Train(device="cpu", precision="float32"))
+    exact = choose_device(Train(device="cpu", precision="float32"))
     assert (exact.dtype, exact.torch.type) == (torch.float32, "cpu")
-    assert "float32" in exact.words
-    assert choose(Train(device="cpu", precision="bfloat16")).dtype == torch.bfloat16
-    assert str(choose(Train(device="cpu")).dtype).removeprefix("torch.") in choose(Train(device="cpu")).words
+    assert "float32" in exact.description
+    assert choose_device(Train(device="cpu", precision="bfloat16")).dtype == torch.bfloat16
+    assert (
+        str(choose_device(Train(device="cpu")).dtype).removeprefix("torch.")
+        in choose_device(Train(device="cpu")).description
+    )
 
 
 @pytest.mark.parametrize(("most", "expected"), [(1 << 31, 1 << 30), (1 << 25, 1 << 25)])
@@ -39,7 +42,7 @@ def test_the_allocator_keeps_as_large_blocks_as_it_can(most: int, expected: int)
         kept[which] = value
         return 1
 
-    keep(mallopt)
+    raise_malloc_thresholds(mallopt)
     assert kept == {-3: expected, -1: (1 << 31) - 1}
 
 

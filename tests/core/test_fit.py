@@ -21,7 +21,7 @@ from core.model.count import parameters
 from core.model.device import Device
 from core.model.gpt import GPT
 from core.model.memory import memory
-from core.model.memory_fit import Room, largest_micro_batch, needed, what_would_fit
+from core.model.memory_fit import MemoryBudget, largest_micro_batch, required_bytes, suggest_changes
 from core.pipeline import pipeline
 from core.recipe.file import load
 from core.recipe.schema import Model, Recipe, Train
@@ -34,7 +34,7 @@ from core.train.optimizer import optimizers
 from core.train.trainer import Trainer
 from core.train.training_estimate import PassTimings, estimate_training
 
-CPU = Device(name="cpu", dtype=torch.float32, words="")
+CPU = Device(name="cpu", dtype=torch.float32, description="")
 SMALL = Recipe(
     model=Model(n_layer=2, n_head=2, n_embd=32, block_size=16, dropout=0.1), train=Train(batch_size=6, minutes=1)
 )
@@ -72,23 +72,23 @@ def test_weights_gradients_and_averages_are_counted_to_the_byte(optimizer: str) 
 @given(st.integers(1, 100), st.integers(20, 34))
 def test_the_largest_micro_batch_fits_and_the_next_would_not_or_is_uneven(batch: int, power: int) -> None:
     recipe = Recipe(train=Train(batch_size=batch))
-    room = Room(bytes=2**power, itemsize=4)
+    room = MemoryBudget(bytes=2**power, itemsize=4)
     chosen = largest_micro_batch(recipe, 4096, room)
     assert chosen <= batch
     if chosen:
-        assert room.takes(recipe, 4096, chosen)
+        assert room.fits(recipe, 4096, chosen)
         # one pass less would need more in each of them
         fewer = -(-batch // chosen) - 1
-        assert not fewer or not room.takes(recipe, 4096, -(-batch // fewer))
+        assert not fewer or not room.fits(recipe, 4096, -(-batch // fewer))
     else:
-        assert not room.takes(recipe, 4096, 1)
+        assert not room.fits(recipe, 4096, 1)
 
 
 @pytest.mark.parametrize("preset", ["small", "gpt2"])
 def test_what_is_said_to_fit_does_and_more_of_it_would_not(preset: str) -> None:
     recipe = load(preset=preset, overrides=["model.block_size=4096"])
-    room = Room(bytes=needed(recipe, 50257, 1, Room(bytes=0, itemsize=4)) - 1, itemsize=4)
-    changes = list(what_would_fit(recipe, 50257, room))
+    room = MemoryBudget(bytes=required_bytes(recipe, 50257, 1, MemoryBudget(bytes=0, itemsize=4)) - 1, itemsize=4)
+    changes = list(suggest_changes(recipe, 50257, room))
     assert [change.partition("=")[0] for change in changes][-1] == "model.n_embd"
     assert len(changes) >= 2
     for change in changes:
@@ -107,7 +107,9 @@ def test_a_recipe_that_cannot_fit_says_what_would_before_anything_is_laid_out() 
 def test_a_micro_batch_that_is_asked_for_is_only_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = load(overrides=["train.micro_batch=3"])
     assert choose_micro_batch(recipe, 4096, CPU) == 3
-    monkeypatch.setattr(memory_probe, "available_memory", lambda: needed(recipe, 4096, 2, Room(bytes=0, itemsize=4)))
+    monkeypatch.setattr(
+        memory_probe, "available_memory", lambda: required_bytes(recipe, 4096, 2, MemoryBudget(bytes=0, itemsize=4))
+    )
     with pytest.raises(TrainingMemoryError) as caught:
         choose_micro_batch(recipe, 4096, CPU)
     assert "--set train.micro_batch=" in caught.value.todo
@@ -164,16 +166,16 @@ def test_a_process_takes_about_as_much_as_is_foretold() -> None:
     code = """
 import torch
 from core.hardware import forget_peak, peak_memory
-from core.model.device import Device, keep_memory
+from core.model.device import Device, keep_freed_memory
 from core.model.gpt import GPT
 from core.recipe.schema import Model, Recipe, Train
 from core.train.memory_probe import make_plan
 from core.train.optimizer import optimizers
-keep_memory()
+keep_freed_memory()
 recipe = Recipe(model=Model(n_layer=4), train=Train(batch_size=8, minutes=0.01))
 model = GPT(recipe.model, 1000)
 made = optimizers(model, recipe.train, torch.float32)
-device = Device(name="cpu", dtype=torch.float32, words="")
+device = Device(name="cpu", dtype=torch.float32, description="")
 told = make_plan(model, made, recipe, device, micro_batch=8, validation=1000)
 ids = torch.randint(1000, (8, 256))
 for _ in range(3):

@@ -18,7 +18,7 @@ from core.init.gpt2 import TRANSPOSED
 from core.init.hub import download_weights, weight_headers
 from core.init.safetensors_header import read_headers
 from core.init.spec import InitError
-from core.model.count import tensors
+from core.model.count import tensor_shapes
 from core.model.device import Device
 from core.pipeline import pipeline
 from core.recipe.file import load
@@ -31,7 +31,7 @@ from tests.core.hub_standin import HubStandIn, closed_port, use
 from tests.core.stages import made, remarks
 
 TOKEN = "hf_abcdefghijklmnopqrstuvwxyz012345"
-CPU = Device(name="cpu", dtype=torch.float32, words="")
+CPU = Device(name="cpu", dtype=torch.float32, description="")
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ def test_a_model_of_the_hub_that_does_not_fit_is_refused_before_the_first_stage(
     shape = {"n_layer": 2, "n_head": 2, "n_embd": 64, "n_positions": 8, "vocab_size": 50257, "model_type": "gpt2"}
     (folder / "config.json").write_text(json.dumps(shape | change))
     form = msgspec.structs.replace(load(preset="gpt2").model, n_layer=2, n_head=2, n_embd=64, block_size=8)
-    named = {name: size[::-1] if TRANSPOSED.match(name) else size for name, size in tensors(form, 50257).items()}
+    named = {name: size[::-1] if TRANSPOSED.match(name) else size for name, size in tensor_shapes(form, 50257).items()}
     save_file({name: torch.zeros(size) for name, size in named.items()}, folder / "model.safetensors")
     hub.add("me/other", folder)
     asked = {name: value for name, value in change.items() if name in ("n_layer", "n_embd")}

@@ -117,7 +117,7 @@ def evaluations(
     recipe = load(base={"name": "leak"}, overrides=(*fixed, "train.device=cpu", *overrides))
     directory = tmp_path / "checkpoints"
     directory.mkdir()
-    trainer = Trainer(recipe, tokens, directory, Device(name="cpu", dtype=torch.float32, words=""))
+    trainer = Trainer(recipe, tokens, directory, Device(name="cpu", dtype=torch.float32, description=""))
     if alter is not None:
         alter(trainer)
     return [event for event in trainer.run() if isinstance(event, Evaluation)]

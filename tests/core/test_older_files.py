@@ -26,8 +26,8 @@ from core.sources.catalog import source_name
 from core.storage.artifact import Artifact
 from core.storage.journal import JournalReader
 from core.storage.workspace import Workspace
-from core.train.distributed import Ranks
-from core.train.trainer import identify
+from core.train.distributed import ProcessGroup
+from core.train.trainer import training_fingerprint
 from tests.core.training import CPU
 
 FINGERPRINTS = {
@@ -74,7 +74,7 @@ def test_recipe_files_have_their_former_fingerprints(older: Workspace) -> None:
         corpus = source_name(recipe.source.corpus)
         assert skipped == [f"{corpus}-{FINGERPRINTS[kind]}" for kind in ("documents", "clean", "tokens")]
         tokens = Artifact.open(older.artifacts / "tokens" / skipped[-1])
-        assert identify(recipe, tokens) == FINGERPRINTS[name]
+        assert training_fingerprint(recipe, tokens) == FINGERPRINTS[name]
     assert any(note.startswith("preprocess.shortest is now called preprocess.min_characters") for note in notes)
     assert any(note.startswith("train.step_back is now called train.rollback_on_nan") for note in notes)
 
@@ -99,7 +99,7 @@ def test_a_run_resumes_and_generates(older: Workspace, name: str) -> None:
     run = run_named(older, name)
     base = msgspec.to_builtins(run.recipe, str_keys=True)
     recipe = load(base=base, overrides=["train.steps=16"], init=Resolver(older))
-    events = list(pipeline(recipe, older, run.path, CPU, Ranks()))
+    events = list(pipeline(recipe, older, run.path, CPU, ProcessGroup()))
     assert [event.step for event in events if isinstance(event, Resumed)] == [12]
     skipped = [event.stage for event in events if isinstance(event, StageSkipped)]
     assert skipped == ["download", "preprocess", "tokenize"]

@@ -12,9 +12,9 @@ import torch
 
 from core.events import Metric
 from core.model import device
-from core.model.device import choose
+from core.model.device import choose_device
 from core.model.matmul import prefers_onednn
-from core.model.matmul_speed import Rates, rates
+from core.model.matmul_speed import MatmulSpeed, measure_speed
 from core.recipe.schema import Recipe, Train
 from core.storage.artifact import Artifact
 from core.train import checkpoint as checkpoints
@@ -31,7 +31,7 @@ Make = Callable[..., Recipe]
 
 
 @pytest.mark.parametrize(
-    ("float32", "bfloat16", "numbers"),
+    ("float32", "bfloat16", "number_format"),
     [
         (120.0, 1.3, "float32"),  # EPYC of the Zen 3 family: AVX2, bfloat16 emulated
         (178.0, 774.0, "bfloat16"),  # Zen 5: AVX512-BF16
@@ -40,17 +40,17 @@ Make = Callable[..., Recipe]
         (100.0, 121.0, "bfloat16"),
     ],
 )
-def test_the_numbers_follow_from_what_was_measured(float32: float, bfloat16: float, numbers: str) -> None:
-    assert Rates(float32=float32, bfloat16=bfloat16).numbers == numbers
+def test_the_fastest_format_follows_from_the_measurement(float32: float, bfloat16: float, number_format: str) -> None:
+    assert MatmulSpeed(float32=float32, bfloat16=bfloat16).fastest == number_format
 
 
 @pytest.mark.parametrize("bfloat16", [1.0, 1000.0])
-def test_muon_multiplies_in_what_is_fast_whatever_was_asked_of_the_model(
+def test_muon_uses_the_fast_format_unless_float32_is_requested(
     monkeypatch: pytest.MonkeyPatch, bfloat16: float
 ) -> None:
-    monkeypatch.setattr(device, "rates", lambda: Rates(float32=100.0, bfloat16=bfloat16))
+    monkeypatch.setattr(device, "measure_speed", lambda: MatmulSpeed(float32=100.0, bfloat16=bfloat16))
     fast = torch.bfloat16 if bfloat16 > 100 else torch.float32
-    chosen = {name: choose(Train(device="cpu", precision=name)) for name in ("auto", "float32", "bfloat16")}
+    chosen = {name: choose_device(Train(device="cpu", precision=name)) for name in ("auto", "float32", "bfloat16")}
     assert {name: (one.dtype, one.muon) for name, one in chosen.items()} == {
         "auto": (fast, fast),
         "float32": (torch.float32, torch.float32),
@@ -58,10 +58,10 @@ def test_muon_multiplies_in_what_is_fast_whatever_was_asked_of_the_model(
     }
 
 
-def test_a_measurement_is_made_once_and_finds_a_rate_for_both() -> None:
-    found = rates()
+def test_speed_is_measured_once_for_both_formats() -> None:
+    found = measure_speed()
     assert found.float32 > 0 < found.bfloat16
-    assert rates() is found
+    assert measure_speed() is found
 
 
 @pytest.mark.parametrize(

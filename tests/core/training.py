@@ -15,7 +15,7 @@ from core.train import checkpoint as checkpoints
 from core.train.commands import Commands
 from core.train.trainer import Trainer
 
-CPU = Device(name="cpu", dtype=torch.float32, words="")
+CPU = Device(name="cpu", dtype=torch.float32, description="")
 
 OBJECTIVES = {
     "causal": (),

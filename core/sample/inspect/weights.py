@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from core.model.count import parameters, tensors, work
+from core.model.count import flops_per_token, parameters, tensor_shapes
 from core.model.gpt import GPT
 from core.sample.inspect.figures import finite_or_none
 from core.sample.inspect_protocol import ModelPart, ModelSummary, WeightSummary
@@ -26,9 +26,9 @@ def inspect_model(model: GPT) -> Iterator[ModelSummary | ModelPart]:
         model=shape,
         vocabulary=model.vocab_size,
         parameters=parameters(shape, model.vocab_size),
-        forward_flops_per_token=work(shape, model.vocab_size).forward,
+        forward_flops_per_token=flops_per_token(shape, model.vocab_size).forward,
     )
-    own, sizes = dict(model.named_parameters()), tensors(shape, model.vocab_size)
+    own, sizes = dict(model.named_parameters()), tensor_shapes(shape, model.vocab_size)
     output = shape.n_layer + 1
     for layer, names in groupby(sizes, lambda name: _layer_of(name, output)):
         weights = [_weight_summary(name, sizes[name], own.get(name)) for name in names]

@@ -10,9 +10,9 @@ from msgspec.structs import asdict
 
 from core.hardware import available_memory, machine
 from core.init.check import find_weights
-from core.model.count import BOTH_WAYS, parameters, work
+from core.model.count import TRAINING_FACTOR, flops_per_token, parameters
 from core.model.memory import memory
-from core.model.memory_fit import MARGIN, Room, largest_micro_batch, what_would_fit
+from core.model.memory_fit import MARGIN, MemoryBudget, largest_micro_batch, suggest_changes
 from core.model_size import MemoryEstimate
 from core.plural import plural
 from core.recipe.schema import Recipe
@@ -35,7 +35,7 @@ class Option(NamedTuple):
     """The training in one of the types its arithmetic may be done in."""
 
     precision: str
-    room: Room
+    budget: MemoryBudget
     micro_batch: int
     """What the recipe asks for, or the most that fits; 0: nothing fits."""
     memory: MemoryEstimate
@@ -60,7 +60,7 @@ def plan(what: str | None, preset: str | None, overrides: tuple[str, ...], as_js
     entries, unsure = expected(recipe.tokenize)
     options = list(_options(recipe, entries))
     if as_json:
-        cost = work(recipe.model, entries)
+        cost = flops_per_token(recipe.model, entries)
         out_json(
             {
                 "vocabulary": entries,
@@ -69,7 +69,7 @@ def plan(what: str | None, preset: str | None, overrides: tuple[str, ...], as_js
                 # the journal's figure under the journal's name, and the parts that add up to it
                 "flops_per_token": cost.training,
                 "flops_are": "forward and backward",
-                "flops_per_token_by_part": {name: BOTH_WAYS * number for name, number in asdict(cost).items()},
+                "flops_per_token_by_part": {name: TRAINING_FACTOR * number for name, number in asdict(cost).items()},
                 "options": [
                     {"precision": one.precision, "micro_batch": one.micro_batch, "memory": one.memory}
                     for one in options
@@ -88,13 +88,13 @@ def _options(recipe: Recipe, vocabulary: int) -> Iterator[Option]:
     for precision, itemsize in ITEM_SIZES.items():
         if recipe.train.precision not in ("auto", precision):
             continue
-        room, asked = Room(bytes=int(MARGIN * free), itemsize=itemsize, gpu=gpu), recipe.train.micro_batch
-        fits = largest_micro_batch(recipe, vocabulary, room)
+        budget, asked = MemoryBudget(bytes=int(MARGIN * free), itemsize=itemsize, gpu=gpu), recipe.train.micro_batch
+        fits = largest_micro_batch(recipe, vocabulary, budget)
         if asked is not None:
             asked = min(asked, recipe.train.batch_size)
             fits = asked if asked <= fits else 0
         taken = memory(recipe, vocabulary, micro_batch=fits or asked or 1, itemsize=itemsize, gpu=gpu)
-        yield Option(precision, room, fits, taken)
+        yield Option(precision, budget, fits, taken)
 
 
 def _rows(recipe: Recipe, vocabulary: int, unsure: str, options: list[Option]) -> Iterator[tuple[str, ...]]:
@@ -108,15 +108,15 @@ def _rows(recipe: Recipe, vocabulary: int, unsure: str, options: list[Option]) -
     yield "parameters", f"{counted.total:,}"
     for name, number in parts(counted):
         yield "", f"{name:<16}{count(number):>9}{number / counted.total:>7.0%}"
-    cost = work(model, vocabulary)
+    cost = flops_per_token(model, vocabulary)
     yield "work", f"{count(cost.training)} FLOP a token, forward and backward"
     for name, number in asdict(cost).items():
-        yield "", f"{name.replace('_', '-'):<16}{count(BOTH_WAYS * number):>9}{number / cost.forward:>7.0%}"
+        yield "", f"{name.replace('_', '-'):<16}{count(TRAINING_FACTOR * number):>9}{number / cost.forward:>7.0%}"
     yield "memory", f"{'':<16}" + "".join(f"{one.precision:>12}" for one in options)
     for named in zip(*(shares(one.memory) for one in options), strict=True):
         yield "", f"{named[0][0]:<16}" + "".join(f"{size(number):>12}" for _, number in named)
     yield "", f"{'at most at once':<16}" + "".join(f"{size(one.memory.peak):>12}" for one in options)
-    yield "machine", f"{machine().words()}, {size(options[0].room.bytes)} of memory to be had"
+    yield "machine", f"{machine().words()}, {size(options[0].budget.bytes)} of memory to be had"
     for one in options:
         yield "", f"in {one.precision}: " + _verdict(recipe, vocabulary, one)
 
@@ -124,5 +124,5 @@ def _rows(recipe: Recipe, vocabulary: int, unsure: str, options: list[Option]) -
 def _verdict(recipe: Recipe, vocabulary: int, one: Option) -> str:
     if one.micro_batch:
         return passes(recipe.train.batch_size, one.micro_batch)
-    would = list(what_would_fit(recipe, vocabulary, one.room))
+    would = list(suggest_changes(recipe, vocabulary, one.budget))
     return "does not fit" + (f"; this would: {', or '.join(f'--set {change}' for change in would)}" if would else "")
