@@ -21,7 +21,8 @@ from core.model.weights import load_model
 from core.pipeline import pipeline
 from core.recipe.file import load
 from core.recipe.schema import Model, Recipe
-from core.runs.directory import Run, RunState, all_runs
+from core.runs.directory import Run, RunState
+from core.runs.lookup import all_runs
 from core.sources.catalog import source_name
 from core.storage.artifact import Artifact
 from core.storage.journal import JournalReader
