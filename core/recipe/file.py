@@ -14,7 +14,7 @@ from core import parsing
 from core.errors import did_you_mean
 from core.recipe.checks import RecipeError, check_together, checked, renamed
 from core.recipe.fields import fields, from_tables
-from core.recipe.scaling import dialled
+from core.recipe.scaling import scale_to_depth
 from core.recipe.schema import Recipe
 from core.sources.corpora import known
 
@@ -112,7 +112,7 @@ def _merge_layer(tables: dict[str, Any], layer: dict[str, Any]) -> None:
     if isinstance(name := layer.get("name"), str):
         layer = layer | {"name": name.lower()}
     if isinstance(depth := layer.get("model", {}).get("depth"), int):
-        _merge(tables, dialled(depth))
+        _merge(tables, scale_to_depth(depth))
     _merge(tables, layer)
 
 

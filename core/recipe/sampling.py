@@ -75,7 +75,7 @@ class Sampling(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tokens: Annotated[
         int,
         _setting(
-            "Tokens drawn for each prompt.",
+            "Tokens to generate for each prompt.",
             transformers="max_new_tokens",
             http="max_tokens",
             slider=Slider("tokens", (20, 50, 100, 200, 400, 800, 1600), start=200),
@@ -108,7 +108,7 @@ class Sampling(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     temperature: Annotated[
         float,
         _setting(
-            "Below 1 more likely text, above 1 wilder; 0 always takes the likeliest token.",
+            "Divides the logits: below 1 more likely text, above 1 more varied; 0: greedy decoding.",
             transformers="temperature",
             slider=Slider("T", step=0.1, highest=5, decimals=1),
             ge=0,
@@ -118,7 +118,7 @@ class Sampling(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     top_k: Annotated[
         int,
         _setting(
-            "Draw among the k likeliest tokens; 0 takes all.",
+            "Sample from the k most likely tokens; 0: from all.",
             transformers="top_k",
             slider=Slider("k", (0, 1, 5, 10, 20, 50, 100, 200, 500), zero="all"),
             ge=0,
@@ -127,7 +127,7 @@ class Sampling(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     top_p: Annotated[
         float,
         _setting(
-            "Draw among the likeliest tokens that together have this probability.",
+            "Sample from the most likely tokens that together have this probability.",
             transformers="top_p",
             slider=Slider("p", step=0.05, lowest=0.05, highest=1, decimals=2),
             gt=0,
@@ -136,18 +136,22 @@ class Sampling(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = 1.0
     min_p: Annotated[
         float,
-        _setting("Drop tokens less likely than this share of the likeliest one's.", transformers="min_p", ge=0, le=1),
+        _setting(
+            "Remove tokens less likely than this share of the most likely one's.", transformers="min_p", ge=0, le=1
+        ),
     ] = 0.0
     typical_p: Annotated[
         float,
         _setting(
-            "Draw among the tokens that are about as surprising as expected, up to this probability.",
+            "Sample from the tokens closest to the expected information content, up to this probability.",
             transformers="typical_p",
             gt=0,
             le=1,
         ),
     ] = 1.0
-    seed: Annotated[int, _setting("The same seed draws the same text.", slider=Slider("seed"), ge=0, le=2**62)] = 1
+    seed: Annotated[
+        int, _setting("Random seed: the same seed gives the same text.", slider=Slider("seed"), ge=0, le=2**62)
+    ] = 1
     stop: Annotated[
         tuple[Annotated[str, Meta(min_length=1, max_length=1000)], ...],
         _setting("The text ends before any of these strings.", transformers="stop_strings", max_length=16),
@@ -155,7 +159,7 @@ class Sampling(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     stop_tokens: Annotated[
         tuple[Annotated[int, Meta(ge=0)], ...],
         _setting(
-            "The text ends before any of these token ids; the end-of-text mark always.",
+            "The text ends before any of these token ids; at the end-of-text token always.",
             transformers="eos_token_id",
             http="",
             option="stop-token",

@@ -11,7 +11,7 @@ import pytest
 from core.recipe.checks import RecipeError
 from core.recipe.fields import fields, from_tables
 from core.recipe.file import load, presets, to_toml
-from core.recipe.schema import Recipe
+from core.recipe.schema import Model, Recipe
 
 
 def test_later_layers_win(tmp_path: Path) -> None:
@@ -148,3 +148,30 @@ def test_former_names_of_fields_are_read_with_a_note(tmp_path: Path) -> None:
 def test_a_recipe_as_json_is_a_layer() -> None:
     recipe = load(overrides=["train.grad_clip=0.5", "model.pad_vocabulary_multiple=64"])
     assert load(base=msgspec.to_builtins(recipe, str_keys=True)) == recipe
+
+
+def test_every_field_has_a_description_that_generated_help_shows() -> None:
+    text = to_toml(Recipe())
+    named = {f"{field.section}.{field.name}" for field in fields()}
+    for section in msgspec.structs.fields(Recipe):
+        struct = section.type
+        for field in msgspec.structs.fields(struct) if hasattr(struct, "__struct_fields__") else ():
+            assert f"{section.name}.{field.name}" in named
+    for field in fields():
+        assert field.description.endswith(".")
+        assert f"# {field.description} ({field.allowed})\n" in text
+
+
+def test_every_activation_of_the_schema_is_in_the_table_with_its_widths() -> None:
+    torch = pytest.importorskip("torch")
+    from core.model.count import mlp_widths
+    from core.model.gpt import MLP
+    from core.model.layers import ACTIVATIONS
+
+    (field,) = (field for field in fields() if field.key == "model.activation")
+    assert field.allowed == "one of " + ", ".join(sorted(ACTIVATIONS, key=field.allowed.index))
+    for name, activation in ACTIVATIONS.items():
+        expanded, activated = mlp_widths(Model(activation=name))  # type: ignore[arg-type]
+        assert activation(torch.ones(2, expanded)).shape == (2, activated)
+    with pytest.raises(ValueError, match="unknown activation 'tanh', expected one of gelu"):
+        MLP(Model(activation="tanh"))  # type: ignore[arg-type]
