@@ -1,4 +1,4 @@
-"""Documents out of tables as Arrow holds them: which columns hold text, and their texts."""
+"""Documents from Arrow tables: which columns contain text, and their texts."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from core.download.text_column import Columns, ColumnStats, InvalidRecordError, 
 
 
 def column_root(names: Iterable[str], column: str) -> str:
-    """The column of a table in which the path `column` begins: one of `names`, which may have dots of their own."""
+    """The table column that the path `column` starts with: one of `names`, which may contain dots."""
     return max((name for name in names if f"{column}.".startswith(f"{name}.")), key=len, default=column)
 
 
 def infer_columns(schema: pa.Schema, samples: Iterable[pa.RecordBatch]) -> Columns:
-    """The columns of a table and what `samples` of its rows hold."""
+    """Statistics of the columns of a table from `samples` of its rows."""
     columns = Columns()
     for field in schema:
         if is_text_type(field.type):
@@ -35,7 +35,7 @@ def infer_columns(schema: pa.Schema, samples: Iterable[pa.RecordBatch]) -> Colum
 
 
 def _values(column: pa.Array) -> list[Any]:
-    """Some rows of a column. Bytes that are no text are numbers here, which nobody takes for one."""
+    """The values of a column; bytes that are not text become 0."""
     if isinstance(column, pa.ExtensionArray):
         column = column.storage
     if is_text_type(column.type):
@@ -60,23 +60,34 @@ def _plain(value: Any) -> Any:
 
 
 def column_to_batches(
-    name: str, values: pa.Array, path: list[str], start: FilePosition, after: FilePosition, consumed: float
+    name: str,
+    values: pa.Array,
+    path: list[str],
+    start: FilePosition,
+    after: FilePosition,
+    consumed: float,
+    *,
+    keep_empty: bool = False,
 ) -> Iterator[DocumentBatch]:
-    """The steps that hand out the texts at `path` in a column, named `name:row`, counted from 1."""
+    """The texts at `path` in a column as documents named `name:row`, rows counted from 1.
+
+    values: the rows from `start.offset` on. start: where its `part` is not 0, that many documents of these rows were
+    returned before. after: the position after `values`. keep_empty: whether an empty text is a document; null is none.
+    """
     if isinstance(values, pa.ExtensionArray):
         values = values.storage
     counts = DocumentBatch(EMPTY_BATCH, after, consumed, records=len(values))
     if path or not (is_text_type(values.type) or is_binary_type(values.type)):
-        found: list[str | None] = []
+        selected: list[str | None] = []
         for value in values.to_pylist():
             try:
-                found.append(text_in(value, path))
+                selected.append(text_in(value, path))
             except InvalidRecordError:
-                found.append(None)
-        values = pa.array(found, pa.string())
+                selected.append(None)
+        values = pa.array(selected, pa.string())
     texts, replaced = to_valid_utf8(values)
     numbers = pa.array(np.arange(start.offset + 1, start.offset + 1 + len(texts)))
-    full = pc.fill_null(pc.greater(pc.binary_length(texts), 0), False)
+    full = pc.is_valid(texts) if keep_empty else pc.fill_null(pc.greater(pc.binary_length(texts), 0), False)
     counts = counts._replace(replaced=replaced, empty=len(texts) - (pc.sum(full).as_py() or 0))
     if counts.empty:
         texts, numbers = texts.filter(full), numbers.filter(full)

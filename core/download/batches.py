@@ -1,4 +1,4 @@
-"""Many documents at a time, without a Python object for each."""
+"""Batches of documents as Arrow record batches, without a Python object per document."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from core.download import text_chunks
 from core.storage.documents import SCHEMA
 
 BATCH_BYTES = 8 * 2**20
-"""Text in a batch, unless a part of one document is longer."""
+"""Bytes of text in a batch, unless a part of one document is longer."""
 
 
 class FilePosition(Struct, kw_only=True):
-    """Where a file goes on."""
+    """A position in a file, from which its reading continues."""
 
     offset: int = 0
-    """In the unpacked file, bytes; in a table, rows."""
+    """Bytes of the decompressed file; in a table, rows."""
     line: int = 0
     """Lines before it."""
     part: int = 0
-    """Parts of the text before it; of records, rows already given of those that begin at `offset`."""
+    """Parts of the text before it; for records, how many documents from `offset` on were already returned."""
     state: int = 0
-    """The decoder's."""
+    """State of the text decoder."""
 
 
 class InvalidRecord(NamedTuple):
@@ -38,39 +38,39 @@ class InvalidRecord(NamedTuple):
 
 
 class DocumentBatch(NamedTuple):
-    """Some documents of a file, and how it went."""
+    """Some documents of a file, and statistics about the records they come from."""
 
     batch: pa.RecordBatch
-    place: FilePosition
-    """Behind them."""
+    position: FilePosition
+    """After these documents."""
     consumed: float
-    """Bytes of the file on the disk used up by now."""
+    """Bytes of the (compressed) file read so far."""
     replaced: int = 0
-    """Characters that stand for bytes which mean nothing."""
+    """Replacement characters (U+FFFD) for undecodable bytes."""
     empty: int = 0
-    """Records without text, which are left out."""
+    """Records without text, which are skipped."""
     broken: int = 0
-    """Records that cannot be read."""
+    """Invalid records."""
     invalid: tuple[InvalidRecord, ...] = ()
     """The first `MAX_REPORTED` of them."""
     records: int = 0
-    """All that were met: with text, without and broken."""
+    """All records: with text, without text and invalid."""
     unbalanced: int = 0
-    """Rows whose quotation marks do not pair, taken as they stand."""
+    """Table rows with unbalanced quotation marks, taken literally."""
     inside: int = 0
-    """Line ends inside quoted cells."""
+    """Line breaks inside quoted cells."""
 
 
 MAX_REPORTED = 1000
-"""Broken records of one step that are described: there may be a million of them in a few MiB."""
+"""Invalid records described per batch: there may be a million of them in a few MiB."""
 
 EMPTY_BATCH = pa.RecordBatch.from_pylist([], schema=SCHEMA)
 
 
 def make_batches(file: str, numbers: Any, texts: Any) -> list[pa.RecordBatch]:
-    """Documents named `file:number` as batches of at most some 8 MiB; what is longer than 4 MiB is cut into parts.
+    """Documents named `file:number` as batches of at most about 8 MiB; longer ones than 4 MiB are split into parts.
 
-    numbers: (N,) integers. texts: (N,) of Arrow's string, none of them null.
+    numbers: (N,) integers. texts: (N,) Arrow strings without nulls.
     """
     if not len(texts):
         return []
@@ -95,14 +95,14 @@ def make_batches(file: str, numbers: Any, texts: Any) -> list[pa.RecordBatch]:
 
 
 def make_part_batch(name: str, number: int, text: str) -> pa.RecordBatch:
-    """One part of a document."""
+    """A batch of one part of a document."""
     return pa.RecordBatch.from_arrays(
         [pa.array([name]), pa.array([number], pa.int32()), pa.array([text])], schema=SCHEMA
     )
 
 
 def split_document(name: str, text: pa.Buffer | bytes) -> Iterator[pa.RecordBatch]:
-    """One long document (UTF-8) as its parts, each at most 4 MiB, at line ends where there are any."""
+    """Split a long document (UTF-8) into parts of at most 4 MiB, at line ends where possible."""
     data = memoryview(text)
     start = number = 0
     while start < len(data) or number == 0:
@@ -114,7 +114,7 @@ def split_document(name: str, text: pa.Buffer | bytes) -> Iterator[pa.RecordBatc
 
 
 def truncate_utf8(piece: bytes) -> bytes:
-    """The beginning of some UTF-8 that may end inside a character: its whole lines, or else whole characters."""
+    """Cut UTF-8 that may end inside a character after its last whole line, or else its last whole character."""
     if end := piece.rfind(b"\n") + 1:
         return piece[:end]
     end = len(piece)
@@ -132,9 +132,9 @@ def skip_emitted(
     consumed: float,
     counts: DocumentBatch | None = None,
 ) -> Iterator[DocumentBatch]:
-    """Give `batches`, all read from `start`, one by one, without the rows that `start` says were given before.
+    """Yield `batches`, all read from `start`, without the first `start.part` rows, which were yielded before.
 
-    behind: the place after the last. said: whose counts go with the first of them.
+    after: the position after the last batch. counts: the statistics to yield with the first batch.
     """
     seen = 0
     fresh = start.part == 0
@@ -143,11 +143,11 @@ def skip_emitted(
         if seen <= start.part:
             continue
         last = index == len(batches) - 1
-        place = after if last else FilePosition(offset=start.offset, line=start.line, part=seen)
-        counts = counts if fresh and counts is not None else DocumentBatch(EMPTY_BATCH, after, consumed)
+        position = after if last else FilePosition(offset=start.offset, line=start.line, part=seen)
+        result = counts if fresh and counts is not None else DocumentBatch(EMPTY_BATCH, after, consumed)
         fresh = False
-        yield counts._replace(batch=batch, place=place, consumed=consumed)
+        yield result._replace(batch=batch, position=position, consumed=consumed)
     if not batches:
         yield (counts or DocumentBatch(EMPTY_BATCH, after, consumed))._replace(
-            batch=EMPTY_BATCH, place=after, consumed=consumed
+            batch=EMPTY_BATCH, position=after, consumed=consumed
         )

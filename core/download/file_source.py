@@ -64,22 +64,22 @@ class _Position(FilePosition, kw_only=True):
     inside: int = 0
     """Line ends inside quoted cells."""
 
-    def place(self) -> FilePosition:
-        """The place in the file, as it is now."""
+    def position(self) -> FilePosition:
+        """The current position in the file."""
         return FilePosition(offset=self.offset, line=self.line, part=self.part, state=self.state)
 
     def add(self, step: DocumentBatch, of_records: bool) -> None:
         """Move behind what was read, and count it."""
-        self.go_on(step.place)
+        self.move_to(step.position)
         self.replaced, self.empty = self.replaced + step.replaced, self.empty + step.empty
         self.broken, self.records = self.broken + step.broken, self.records + step.records
         self.unbalanced, self.inside = self.unbalanced + step.unbalanced, self.inside + step.inside
         if of_records:
             self.documents += pc.sum(pc.equal(step.batch["part"], 0)).as_py() or 0
 
-    def go_on(self, place: FilePosition) -> None:
-        """Move to another place in the file."""
-        self.offset, self.line, self.part, self.state = place.offset, place.line, place.part, place.state
+    def move_to(self, position: FilePosition) -> None:
+        """Set the position in the file."""
+        self.offset, self.line, self.part, self.state = position.offset, position.line, position.part, position.state
 
 
 class FileSource:
@@ -113,7 +113,7 @@ class FileSource:
         for index in range(at.file, len(files)):
             each = files[index]
             try:
-                for step in () if each.refused else sniff.read(each, at.place()):
+                for step in () if each.refused else sniff.read(each, at.position()):
                     before = at.broken
                     at.add(step, each.of_records)
                     if step.replaced:
@@ -133,7 +133,7 @@ class FileSource:
             if not each.refused:
                 _check_length(each.file)
             at.file = index + 1
-            at.go_on(FilePosition())
+            at.move_to(FilePosition())
             done += 0 if each.refused else each.file.size
         self._count(at, refused)
         yield from _about_records(at)

@@ -11,7 +11,8 @@ from msgspec import Struct
 from msgspec.structs import asdict, replace
 
 from core.download import hub_client
-from core.download.arrow_types import cut_rows, to_valid_utf8
+from core.download.arrow_tables import column_to_batches
+from core.download.batches import FilePosition
 from core.download.hub_client import DownloadStoppedError, HubSession
 from core.download.hub_errors import HubError, all_failed, to_hub_error, unreachable
 from core.download.hub_files import DataFile, read_column
@@ -137,16 +138,21 @@ class Hub:
         self, plan: Plan, file: DataFile, done: float, session: HubSession, at: _Position
     ) -> Iterator[SourceBatch]:
         """The rows of one file from `at` on. done: bytes of the files before it."""
-        received, start = session.received, (at.row, at.part)
+        received, row, part = session.received, at.row, at.part
         try:
-            for chunk in read_column(plan.builder, plan.place.split, file, plan.place.column, at.row):
-                column, replaced = to_valid_utf8(chunk.column)
-                at.replaced += replaced if chunk.first >= start[0] else 0  # otherwise counted by an earlier attempt
+            for chunk in read_column(plan.builder, plan.place.split, file, plan.place.column, row):
+                chunk = chunk.after(row)
+                if not len(chunk.column):
+                    continue
                 share = (session.received - received) / max(file.size, 1)
-                for cut in cut_rows(column, file.path, chunk.first, *start):
-                    share = cut.row / chunk.rows if chunk.rows else min(share, 1.0)
-                    at.row, at.part, at.done = cut.row, cut.part, done + share * file.size
-                    yield SourceBatch(cut.batch, at.done, asdict(at))
+                first = FilePosition(offset=chunk.first, part=part if chunk.first == row else 0)
+                end = FilePosition(offset=chunk.first + len(chunk.column))
+                for step in column_to_batches(file.path, chunk.column, [], first, end, 0, keep_empty=True):
+                    read = min(step.position.offset + step.position.part, end.offset)
+                    share = read / chunk.rows if chunk.rows else min(share, 1.0)
+                    at.row, at.part, at.done = step.position.offset, step.position.part, done + share * file.size
+                    at.replaced += step.replaced
+                    yield SourceBatch(step.batch, at.done, asdict(at))
         except DownloadStoppedError:
             raise
         except Exception as exception:  # of any kind: the libraries raise what they like for a damaged file

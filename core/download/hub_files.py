@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from core.download.parquet_column import STREAMING, ColumnChunk, merge_arrays, read_parquet_column
+
 BLOCK_BYTES = 16 * 2**20
 """Size of one range request: the hub redirects each of them to another host, which takes about 0.3 s."""
-DECODE_BYTES = 4 * 2**20
-"""Approximate bytes of text decoded at a time: thousands of rows of 65 bytes, but single books."""
-ROW_GROUP_BYTES = 16 * 2**20
-"""Row groups are read together up to this size: some files have 7,400 groups of 65 kB."""
-_MAX_ROWS = 65_536
 _BATCH_ROWS = 64
 """Rows per table of the formats that `datasets` reads: 64 books of 0.5 MB are 32 MB."""
 _CSV_ROWS = 500
-# no pre-buffering: it would hold a whole row group, which may contain a thousand books
-_STREAMING: dict[str, Any] = {"pre_buffer": False, "buffer_size": 2**20, "page_checksum_verification": True}
 
 
 class DataFile(NamedTuple):
@@ -31,16 +26,6 @@ class DataFile(NamedTuple):
     """hf://datasets/NAME@COMMIT/PATH."""
     size: int
     """Bytes, according to the hub's listing."""
-
-
-class ColumnChunk(NamedTuple):
-    """Consecutive values of a column of a data file."""
-
-    column: pa.Array
-    first: int
-    """Row number of the first value in the file, from 0."""
-    rows: int | None
-    """Rows of the whole file; None if unknown."""
 
 
 def column_types(builder: Any, split: str, file: DataFile) -> dict[str, pa.DataType]:
@@ -65,42 +50,8 @@ def read_column(builder: Any, split: str, file: DataFile, column: str, row: int)
 
 
 def _read_parquet(file: DataFile, column: str, row: int) -> Iterator[ColumnChunk]:
-    with _open(file) as raw, pq.ParquetFile(raw, **_STREAMING) as table:
-        rows = table.metadata.num_rows
-        first = 0
-        for groups, group_rows, size in _row_group_ranges(table.metadata):
-            if first + group_rows <= row:
-                first += group_rows
-                continue
-            batch_rows = max(1, min(_MAX_ROWS, group_rows * DECODE_BYTES // max(size, 1)))
-            end = first + group_rows
-            batches = table.iter_batches(batch_rows, groups, [column], use_threads=False)
-            # a batch ends at the end of its row group, however small that is
-            for values in _merge(batch.column(0) for batch in batches):
-                yield ColumnChunk(values, first, rows)
-                first += len(values)
-            if first != end:
-                raise ValueError(f"{end - first:,} of its {rows:,} rows are missing")
-
-
-def _row_group_ranges(metadata: Any) -> Iterator[tuple[list[int], int, int]]:
-    """Consecutive row groups of about ROW_GROUP_BYTES together: their indices, rows and bytes.
-
-    The bytes are those of all columns: asking a damaged footer for one column aborts the process (pyarrow 26, an
-    uncaught C++ exception).
-    """
-    groups: list[int] = []
-    rows = size = 0
-    for index in range(metadata.num_row_groups):
-        group = metadata.row_group(index)
-        groups.append(index)
-        rows += group.num_rows
-        size += group.total_byte_size
-        if size >= ROW_GROUP_BYTES:
-            yield groups, rows, size
-            groups, rows, size = [], 0, 0
-    if groups:
-        yield groups, rows, size
+    with _open(file) as raw, pq.ParquetFile(raw, **STREAMING, page_checksum_verification=True) as table:
+        yield from read_parquet_column(table, column, row, merge_groups=True)
 
 
 def _read_tables(tables: Iterator[pa.Table], column: str) -> Iterator[ColumnChunk]:
@@ -114,23 +65,9 @@ def _read_tables(tables: Iterator[pa.Table], column: str) -> Iterator[ColumnChun
             yield from table.column(column).chunks
             row += table.num_rows
 
-    for values in _merge(arrays()):
+    for values in merge_arrays(arrays()):
         yield ColumnChunk(values, first, None)
         first += len(values)
-
-
-def _merge(arrays: Iterable[pa.Array]) -> Iterator[pa.Array]:
-    """Concatenate consecutive arrays up to about DECODE_BYTES."""
-    held: list[pa.Array] = []
-    size = 0
-    for array in arrays:
-        held.append(array)
-        size += array.nbytes
-        if size >= DECODE_BYTES:
-            yield pa.concat_arrays(held)
-            held, size = [], 0
-    if held:
-        yield pa.concat_arrays(held)
 
 
 def _tables(builder: Any, split: str, file: DataFile) -> Iterator[pa.Table]:

@@ -77,7 +77,7 @@ def texts_to_batches(
         counts = counts._replace(empty=len(texts) - int(kept.sum()))
         texts, numbers = [text for text in texts if text], numbers[kept]
     return skip_emitted(
-        make_batches(name, numbers, pa.array(texts, pa.string())), start, counts.place, consumed, counts
+        make_batches(name, numbers, pa.array(texts, pa.string())), start, counts.position, consumed, counts
     )
 
 
@@ -108,7 +108,7 @@ def _one_by_one(
     numbers: list[int] = []
     invalid: list[InvalidRecord] = []
     replaced = broken = 0
-    for number, line in enumerate(data.split(b"\n"), waiting.place.line + 1):
+    for number, line in enumerate(data.split(b"\n"), waiting.position.line + 1):
         if number % 2**13 == 0:
             yield waiting
         if not line or line.isspace():

@@ -15,13 +15,12 @@ from core.download.arrow_types import may_contain_text, sample_rows
 from core.download.batches import DocumentBatch, FilePosition
 from core.download.compression import TRUNCATED
 from core.download.discover import UnreadableError, os_error_reason
+from core.download.parquet_column import STREAMING, ColumnChunk, read_parquet_column
 from core.download.text_column import Columns
 
-_BATCH_BYTES = 4 * 2**20
+_SAMPLE_BATCH_BYTES = 4 * 2**20
 """Text aimed at in a batch, by the mean of its row group."""
 _BATCH_ROWS = 2**14
-_PAGE_BYTES = 2**20
-"""Read ahead in a column, instead of all that a row group has of it."""
 _GROUPS, _ROWS = 5, 64
 """Row groups spread over the file, and rows of a batch of each, that are looked at to find the column of text."""
 _SAMPLE_BYTES = 2**26
@@ -52,33 +51,24 @@ def _samples(file: Any) -> Iterator[pa.RecordBatch]:
 
 
 def read_parquet(name: str, path: Path, size: int, column: str, at: FilePosition) -> Iterator[DocumentBatch]:
-    """The texts of a column. Documents are named `name:row`, counted from 1. Raises UnreadableError."""
+    """The texts of a column, as documents named `name:row`, rows counted from 1. Raises UnreadableError.
+
+    size: of the file, in bytes. column: a path, which may lead into structs and lists.
+    """
     with _open(path) as file:
-        meta = file.metadata
+        groups = [file.metadata.row_group(index) for index in range(file.metadata.num_row_groups)]
+        rows = np.cumsum([0, *(group.num_rows for group in groups)])
+        bytes_read = np.cumsum([0.0, *(group.total_byte_size for group in groups)])
         root = column_root(file.schema_arrow.names, column)
         inside = column[len(root) + 1 :].split(".") if column != root else []
-        weights = np.array([meta.row_group(index).total_byte_size for index in range(meta.num_row_groups)], dtype=float)
-        shares = (np.concatenate([[0.0], np.cumsum(weights) / max(1.0, weights.sum())]) * size).tolist()
-        row = 0
-        for index in range(meta.num_row_groups):
-            group = meta.row_group(index)
-            if row + group.num_rows <= at.offset:
-                row += group.num_rows
+        for chunk in _chunks(file, path, root, at.offset):
+            rest = chunk.after(at.offset)
+            if not len(rest.column):
                 continue
-            first = row
-            for batch in _batches(file, path, index, root, _rows(group)):
-                end = row + batch.num_rows
-                consumed = shares[index] + (shares[index + 1] - shares[index]) * (end - first) / group.num_rows
-                if end > at.offset:
-                    start = FilePosition(offset=row, part=at.part if row == at.offset else 0)
-                    yield from column_to_batches(
-                        name, batch.column(0), inside, start, FilePosition(offset=end), consumed
-                    )
-                row = end
-            if row != first + group.num_rows:
-                raise UnreadableError(
-                    f"{first + group.num_rows - row:,} of its rows are missing from row {row:,} on", where=str(path)
-                )
+            end = rest.first + len(rest.column)
+            consumed = float(np.interp(end, rows, bytes_read)) / max(1.0, bytes_read[-1]) * size
+            start = FilePosition(offset=rest.first, part=at.part if rest.first == at.offset else 0)
+            yield from column_to_batches(name, rest.column, inside, start, FilePosition(offset=end), float(consumed))
 
 
 def _rows(group: Any) -> int:
@@ -87,12 +77,12 @@ def _rows(group: Any) -> int:
     Of all columns: asking a damaged footer for one of them ends the process (pyarrow 26, an exception nobody catches).
     """
     mean = group.total_byte_size / max(1, group.num_rows)
-    return int(min(_BATCH_ROWS, max(1, _BATCH_BYTES // max(1, mean))))
+    return int(min(_BATCH_ROWS, max(1, _SAMPLE_BATCH_BYTES // max(1, mean))))
 
 
 def _open(path: Path) -> Any:
     try:
-        return pq.ParquetFile(path, buffer_size=_PAGE_BYTES, pre_buffer=False, memory_map=False)
+        return pq.ParquetFile(path, **STREAMING, memory_map=False)
     except pa.ArrowException as error:
         cut = "Parquet magic bytes not found" in str(error)
         what = "it is no Parquet file, or its end is missing" if cut else f"its Parquet footer is damaged ({error})"
@@ -102,11 +92,13 @@ def _open(path: Path) -> Any:
         raise UnreadableError(what, where=str(path)) from None
 
 
-def _batches(file: Any, path: Path, index: int, column: str, rows: int) -> Iterator[Any]:
+def _chunks(file: Any, path: Path, column: str, row: int) -> Iterator[ColumnChunk]:
     try:
-        yield from file.iter_batches(batch_size=rows, row_groups=[index], columns=[column], use_threads=False)
+        yield from read_parquet_column(file, column, row)
     except pa.ArrowException as error:
         raise UnreadableError(f"its data is damaged ({error})", where=str(path)) from None
     except OSError as error:
         what = os_error_reason(error) if error.errno is not None else f"its data is damaged ({error})"
         raise UnreadableError(TRUNCATED if "end of" in what.lower() else what, where=str(path)) from None
+    except ValueError as error:
+        raise UnreadableError(str(error), where=str(path)) from None

@@ -266,7 +266,7 @@ def read(sniffed: SniffedFile, at: FilePosition) -> Iterator[DocumentBatch]:
             else:
                 return
             for step in batches:
-                at = step.place
+                at = step.position
                 yield step
             if isinstance(utf8, TranscodedStream) and utf8.replaced:
                 yield DocumentBatch(EMPTY_BATCH, at, stream.consumed, utf8.replaced)

@@ -18,10 +18,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from core.download import arrow_types, download, hub_client, identify, text_chunks
+from core.download import download, hub_client, identify, text_chunks
 from core.download.hub import Hub, HubError
 from core.download.hub_errors import redact
 from core.download.source_reader import SourceBatch
@@ -617,26 +615,6 @@ def test_a_card_cannot_send_us_elsewhere(hub: HubStandIn, tmp_path: Path) -> Non
         assert "outside of it" in refused(tmp_path / "out", "hf:me/evil")
         with pytest.raises(TimeoutError):
             private.accept()
-
-
-@settings(max_examples=150, deadline=None)
-@given(rows=st.lists(st.none() | st.text(max_size=60), max_size=30), size=st.integers(4, 60), data=st.data())
-def test_rows_cut_anywhere_are_the_same_rows(rows: list[str | None], size: int, data: st.DataObject) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(arrow_types, "BATCH_BYTES", size * 2)
-        patch.setattr(text_chunks, "PART_BYTES", size)
-        column = pa.array(rows, pa.string())
-        cuts = list(arrow_types.cut_rows(column, "f", 100, 0, 0))
-        texts: dict[str, str] = {}
-        for cut in cuts:
-            for name, _, part in zip(*(values.to_pylist() for values in cut.batch.columns), strict=True):
-                assert len(part.encode()) <= size
-                texts[name] = texts.get(name, "") + part
-        assert texts == {f"f:{101 + n}": row for n, row in enumerate(rows) if row is not None}
-        start = data.draw(st.integers(0, len(cuts)))
-        row, part = (cuts[start - 1].row, cuts[start - 1].part) if start else (0, 0)
-        again = list(arrow_types.cut_rows(column, "f", 100, row, part))
-        assert [cut.batch.to_pylist() for cut in again] == [cut.batch.to_pylist() for cut in cuts[start:]]
 
 
 def test_bytes_that_are_not_utf8_are_replaced_and_counted(hub: HubStandIn, tmp_path: Path) -> None:
