@@ -1,4 +1,4 @@
-"""Counts before there is a model: equal to the model's own, and to those that are published."""
+"""Parameters and FLOPs against the model's own and published counts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def shapes(draw: st.DrawFn) -> Model:
 
 
 @given(shapes(), st.integers(1, 300))
-def test_counted_parameters_are_those_of_the_model_part_by_part(shape: Model, vocabulary: int) -> None:
+def test_parameters_by_part_equal_those_of_the_model(shape: Model, vocabulary: int) -> None:
     with torch.device("meta"):
         model = GPT(shape, vocabulary)
     found = dict.fromkeys(("wte", "wpe", "attn", "mlp", "ln", "lm_head"), 0)
@@ -56,7 +56,7 @@ def test_counted_parameters_are_those_of_the_model_part_by_part(shape: Model, vo
 
 
 @given(shapes(), st.integers(1, 300))
-def test_counted_work_is_that_of_the_models_matrices(shape: Model, vocabulary: int) -> None:
+def test_flops_equal_those_of_the_models_matrices(shape: Model, vocabulary: int) -> None:
     with torch.device("meta"):
         model = GPT(shape, vocabulary)
     multiplied = sum(p.numel() for p in model.h.parameters() if p.dim() == 2) + model.lm_head.weight.numel()
@@ -80,7 +80,7 @@ def test_published_models_have_their_published_number_of_parameters(shape: Model
     assert parameters(shape, vocabulary).total == total
 
 
-def test_parts_of_the_books_model_are_those_it_gives() -> None:
+def test_parameters_by_part_equal_those_of_the_book() -> None:
     one = parameters(msgspec.structs.replace(BOOK, n_layer=1), 50257)
     assert one.feed_forward == 4_722_432  # Raschka, exercise 4.1
     assert one.attention == 2_360_064
@@ -98,7 +98,7 @@ def test_flops_are_those_of_nanogpts_notebook() -> None:
     assert flops_per_token(shape, 50304).training + 6 * norms == 854_770_176  # nanoGPT's estimate_mfu
 
 
-def test_padding_is_counted_and_a_masked_model_has_a_row_more() -> None:
+def test_embedding_rows_include_padding_and_the_mask_token() -> None:
     assert embedding_rows(Model(pad_vocabulary_multiple=64), 50257) == 50304
     assert embedding_rows(Model(objective="masked"), 256) == 257
 

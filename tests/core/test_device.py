@@ -1,4 +1,4 @@
-"""Where the arithmetic happens, and what the machine is doing."""
+"""Device, precision and allocator of a training, and readings of the machine."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from core.recipe.schema import Train
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is one here")
-def test_a_device_that_is_not_there_is_named() -> None:
+def test_an_unavailable_device_is_an_error_that_names_it() -> None:
     with pytest.raises(DeviceError) as caught:
         choose_device(Train(device="cuda"))
     assert "cuda" in caught.value.what
     assert "auto" in caught.value.todo
 
 
-def test_precision_is_as_asked_for_and_said() -> None:
+def test_precision_follows_the_recipe_and_is_described() -> None:
     exact = choose_device(Train(device="cpu", precision="float32"))
     assert (exact.dtype, exact.torch.type) == (torch.float32, "cpu")
     assert "float32" in exact.description
@@ -32,7 +32,7 @@ def test_precision_is_as_asked_for_and_said() -> None:
 
 
 @pytest.mark.parametrize(("most", "expected"), [(1 << 31, 1 << 30), (1 << 25, 1 << 25)])
-def test_the_allocator_keeps_as_large_blocks_as_it_can(most: int, expected: int) -> None:
+def test_malloc_thresholds_are_raised_as_far_as_accepted(most: int, expected: int) -> None:
     kept: dict[int, int] = {}
 
     def mallopt(which: int, value: int) -> int:

@@ -1,4 +1,4 @@
-"""The figures that others publish for the same models: nanoGPT, llm.c, the hub, and the book, to the last digit."""
+"""Figures published for the same models, to the last digit: nanoGPT, llm.c, the hub, and the book."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def count(shape: Model, vocabulary: int = 50257, positions: bool = True) -> int:
     return model.parameter_count() - (0 if positions else model.wpe.weight.numel())
 
 
-def test_gpt2_has_as_many_parameters_as_others_count() -> None:
+def test_gpt2_has_the_parameter_count_of_other_implementations() -> None:
     assert count(GPT2) == 124_439_808  # llm.c num_parameters; openai-community/gpt2
     assert count(PLAIN) == 124_337_664  # nanoGPT transformer_sizing.ipynb
     padded = msgspec.structs.replace(PLAIN, pad_vocabulary_multiple=64)
     assert count(padded, positions=False) == 123_587_328  # nanoGPT prints 123.59M
 
 
-def test_the_books_model_has_as_many_parameters_as_the_book_counts() -> None:
+def test_the_books_model_has_the_books_parameter_count() -> None:
     assert count(BOOK) == 163_009_536  # chapter 4
     assert count(msgspec.structs.replace(BOOK, block_size=256)) == 162_419_712  # chapter 5
     assert count(msgspec.structs.replace(BOOK, tie_embeddings=True)) == 124_412_160  # chapter 4
@@ -64,32 +64,32 @@ def test_the_books_model_has_as_many_parameters_as_the_book_counts() -> None:
         ("gpt2-xl", 1_637_792_000, 1_557_380_800),
     ],
 )
-def test_the_larger_ones_have_as_many_as_exercise_4_2_counts(preset: str, untied: int, tied: int) -> None:
+def test_larger_models_have_the_parameter_counts_of_exercise_4_2(preset: str, untied: int, tied: int) -> None:
     shape = msgspec.structs.replace(load(preset=preset).model, qkv_bias=False)
     assert count(msgspec.structs.replace(shape, tie_embeddings=False)) == untied
     assert count(shape) == tied
 
 
-def test_the_larger_presets_are_those_on_the_hub() -> None:
+def test_larger_presets_have_the_shapes_on_the_hub() -> None:
     sizes = {name: count(load(preset=name).model) for name in ("gpt2-medium", "gpt2-large", "gpt2-xl")}
     assert sizes == {"gpt2-medium": 354_823_168, "gpt2-large": 774_030_080, "gpt2-xl": 1_557_611_200}
 
 
-def test_models_of_shakespeares_characters_have_nanogpts_sizes() -> None:
+def test_character_models_have_the_sizes_of_nanogpt() -> None:
     assert count(CHARACTERS, 65, positions=False) == 10_646_784  # it prints 10.65M
     small = msgspec.structs.replace(PLAIN, n_layer=4, n_head=4, n_embd=128, block_size=64)
     assert count(small, 65, positions=False) == 795_904  # it prints 0.80M
     assert count(small, 65) == 804_096
 
 
-def test_a_forward_pass_multiplies_as_often_as_nanogpts_notebook_counts() -> None:
+def test_forward_flops_equal_nanogpts_notebook() -> None:
     counter = FlopCounterMode(display=False)
     with counter:
         laid_out(PLAIN)(torch.zeros(1, 1024, dtype=torch.int64, device="meta"))
     assert counter.get_total_flops() == 291_648_307_200  # transformer_sizing.ipynb, forward_total
 
 
-def test_palms_estimate_is_nanogpts() -> None:
+def test_palm_estimate_equals_nanogpts() -> None:
     def palm(shape: Model) -> int:  # arXiv 2204.02311, appendix B; nanoGPT leaves the positions out
         return 6 * count(shape, positions=False) + 12 * shape.n_layer * shape.n_embd * shape.block_size
 
@@ -109,7 +109,7 @@ def test_palms_estimate_is_nanogpts() -> None:
         (50304, 10.8258),  # modded-nanogpt's log of track 3 prints 10.82584
     ],
 )
-def test_a_head_that_starts_at_zero_costs_the_logarithm_of_the_vocabulary(vocabulary: int, nats: float) -> None:
+def test_a_zero_head_has_a_loss_of_log_vocab_size(vocabulary: int, nats: float) -> None:
     torch.manual_seed(1)
     model = GPT(Model(n_layer=1, n_head=1, n_embd=8, block_size=16), vocabulary)
     ids = torch.randint(vocabulary, (2, 16))
@@ -119,7 +119,7 @@ def test_a_head_that_starts_at_zero_costs_the_logarithm_of_the_vocabulary(vocabu
 
 
 @pytest.mark.skipif(not (SHARED / "data").is_dir(), reason="the reference texts are not here")
-def test_shakespeares_characters_cost_an_untrained_model_what_nanogpt_prints() -> None:
+def test_untrained_character_model_has_nanogpts_initial_loss() -> None:
     text = (SHARED / "data" / "tinyshakespeare.txt").read_text()
     place = {character: index for index, character in enumerate(sorted(set(text)))}
     ids = torch.tensor([place[character] for character in text])
@@ -141,7 +141,7 @@ def books(shape: Model) -> GPT:
     return model
 
 
-def test_the_books_untrained_model_writes_what_the_book_prints() -> None:
+def test_the_books_untrained_model_generates_the_books_text() -> None:
     model = books(BOOK)
     # LLMs-from-scratch, pkg/llms_from_scratch/tests/test_ch04.py
     expected = [27018, 24086, 47843, 30961, 42348, 7267, 49706, 43231, 47062, 34657]
@@ -156,7 +156,7 @@ def test_the_books_untrained_model_writes_what_the_book_prints() -> None:
     assert ids[4:] == expected
 
 
-def test_the_books_untrained_model_wavers_among_as_many_tokens_as_the_book_says() -> None:
+def test_the_books_untrained_model_has_the_books_perplexity() -> None:
     model = books(msgspec.structs.replace(BOOK, block_size=256))
     # chapter 5: "every effort moves you" and "I really like chocolate"
     texts = [[16833, 3626, 6100, 345], [40, 1107, 588, 11311]]
@@ -167,7 +167,7 @@ def test_the_books_untrained_model_wavers_among_as_many_tokens_as_the_book_says(
 
 @pytest.mark.slow
 @pytest.mark.skipif(not (SHARED / "tiktoken-cache").is_dir(), reason="GPT-2's vocabulary is not here")
-def test_the_verdict_costs_the_books_untrained_model_what_the_book_prints(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_books_untrained_model_has_the_books_loss_on_the_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
     from core.processes.progress import ProgressMeter
     from core.tokenize.encodings import named
 
@@ -186,7 +186,7 @@ def test_the_verdict_costs_the_books_untrained_model_what_the_book_prints(monkey
         assert sum(losses) / len(losses) == pytest.approx(nats, abs=1e-5)
 
 
-def test_a_muon_step_is_an_orthogonal_matrix_and_torchs() -> None:
+def test_a_muon_step_is_orthogonal_and_equals_torchs() -> None:
     """Five Newton-Schulz iterations bring singular values near 1 (Jordan 2024: into 0.7 to 1.2)."""
     from core.recipe.schema import Train
     from core.train.optimizer import optimizers

@@ -1,4 +1,4 @@
-"""Using a model leaves it as it was, however often one use lies within another."""
+"""Inference mode is restored, nested or not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from core.recipe.schema import Model
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_a_use_within_a_use_ends_neither_too_early(training: bool) -> None:
+def test_nested_inference_restores_the_mode_at_the_outer_exit(training: bool) -> None:
     model = GPT(Model(n_layer=1, n_head=1, n_embd=8, block_size=4, dropout=0.5), 5).train(training)
     with inference(model):
         with inference(model):

@@ -1,4 +1,4 @@
-"""Weights that cannot be begun with are said to be so before anything is downloaded, and by the commands at once."""
+"""Invalid initial weights are found before any data is prepared, and reported by the commands at once."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ LIGHT = [
 
 
 @pytest.mark.parametrize(("kind", "says"), [*LIGHT, ("nan", f"{NAME} does not hold finite numbers")])
-def test_spoilt_weights_are_found_before_the_first_stage(
+def test_invalid_weights_are_found_before_the_first_stage(
     recipe: Recipe, workspace: Workspace, tmp_path: Path, kind: str, says: str
 ) -> None:
     spoil(tmp_path / "weights", kind)
@@ -124,7 +124,7 @@ def test_spoilt_weights_are_found_before_the_first_stage(
 
 
 @pytest.mark.parametrize(("kind", "says"), LIGHT)
-def test_the_commands_say_it_at_once_and_make_no_run(
+def test_commands_report_invalid_weights_and_create_no_run(
     recipe: Recipe,
     workspace: Workspace,
     tmp_path: Path,
@@ -140,7 +140,7 @@ def test_the_commands_say_it_at_once_and_make_no_run(
     assert not list(workspace.runs.iterdir())
 
 
-def test_looking_needs_no_torch(recipe: Recipe, tmp_path: Path) -> None:
+def test_checking_initial_weights_imports_no_torch(recipe: Recipe, tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(to_toml(recipe))
     program = (
         "import sys; from llmtui.cli.main import run\n"
@@ -157,13 +157,13 @@ def test_looking_needs_no_torch(recipe: Recipe, tmp_path: Path) -> None:
         ({"vocabulary": "bpe", "size": 256}, "bpe in the recipe, bytes there"),
     ],
 )
-def test_another_vocabulary_is_found_before_there_are_tokens(
+def test_another_vocabulary_is_found_before_tokenizing(
     recipe: Recipe, workspace: Workspace, tmp_path: Path, tokenize: dict[str, object], says: str
 ) -> None:
     assert says in refused(begun(recipe, recipe.model.init, **tokenize), workspace, tmp_path)
 
 
-def test_a_learned_vocabulary_that_must_be_smaller_is_found_before_it_is_learned(
+def test_a_bpe_vocabulary_that_is_too_small_is_found_before_training_it(
     recipe: Recipe, workspace: Workspace, tmp_path: Path
 ) -> None:
     folder = tmp_path / "weights"
@@ -174,7 +174,7 @@ def test_a_learned_vocabulary_that_must_be_smaller_is_found_before_it_is_learned
     assert "bpe of 258 entries here, 259 there" in refused(smaller, workspace, tmp_path)
 
 
-def test_a_model_file_of_another_vocabulary_than_the_one_beside_it_is_refused(
+def test_model_json_and_vocabulary_json_of_different_sizes_are_refused(
     recipe: Recipe, workspace: Workspace, tmp_path: Path
 ) -> None:
     Vocabulary("bytes", "", [*BYTES.ranks, b"th"], kind="bytes").save(tmp_path / "weights" / "vocabulary.json")
@@ -182,14 +182,14 @@ def test_a_model_file_of_another_vocabulary_than_the_one_beside_it_is_refused(
     assert "model.json says 257 entries, vocabulary.json has 258" in said
 
 
-def test_another_shape_than_the_recipes_is_found_before_the_first_stage(
+def test_another_architecture_is_found_before_the_first_stage(
     recipe: Recipe, workspace: Workspace, tmp_path: Path
 ) -> None:
     wider = msgspec.structs.replace(recipe, model=msgspec.structs.replace(recipe.model, n_embd=64))
     assert "model.n_embd: the recipe says 64, the weights have 32" in refused(wider, workspace, tmp_path)
 
 
-def test_a_run_without_a_whole_checkpoint_is_found_before_the_first_stage(
+def test_a_run_without_an_intact_checkpoint_is_found_before_the_first_stage(
     recipe: Recipe, workspace: Workspace, tmp_path: Path
 ) -> None:
     older = Run.create(workspace, msgspec.structs.replace(recipe, name="older"))
@@ -209,7 +209,7 @@ def test_a_run_without_a_whole_checkpoint_is_found_before_the_first_stage(
     assert "there are: step-00000010" in refused(goes_on, workspace, tmp_path)
 
 
-def test_whole_weights_are_begun_with_and_not_looked_for_again_by_a_run_that_goes_on(
+def test_valid_weights_are_loaded_once_and_not_checked_on_resume(
     recipe: Recipe, workspace: Workspace, tmp_path: Path
 ) -> None:
     run = Run.create(workspace, recipe)

@@ -1,4 +1,4 @@
-"""Attention, products and the loss in their fast forms: equal to the plain formulas, gradients included."""
+"""Attention, linear layers and loss against the plain formulas, gradients included."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from core.recipe.schema import Model
 @pytest.mark.parametrize("length", [1, 7, 128, 129, 300, 700])
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("groups", [1, 2, 4])
-def test_attention_is_attention_by_blocks_or_not(length: int, causal: bool, groups: int) -> None:
+def test_attention_in_blocks_equals_the_fused_kernel(length: int, causal: bool, groups: int) -> None:
     torch.manual_seed(1)
     q = torch.randn(2, 4, length, 8, requires_grad=True)
     k, v = (torch.randn(2, groups, length, 8, requires_grad=True) for _ in range(2))
@@ -32,7 +32,7 @@ def test_attention_is_attention_by_blocks_or_not(length: int, causal: bool, grou
         assert torch.allclose(gradient, right, atol=1e-4)
 
 
-def test_attention_drops_the_share_it_is_told() -> None:
+def test_attention_dropout_has_its_probability() -> None:
     torch.manual_seed(1)
     q = k = torch.zeros(4, 2, 200, 200)
     kept = attend(q, k, torch.eye(200, 200).expand(4, 2, 200, 200), causal=False, dropout=0.25)
@@ -43,7 +43,7 @@ def test_attention_drops_the_share_it_is_told() -> None:
 @pytest.mark.parametrize("smoothing", [0, 0.1])
 @pytest.mark.parametrize("z_loss", [0, 0.01])
 @pytest.mark.parametrize("rows", [50, 64])
-def test_the_loss_and_its_gradient_are_those_of_the_plain_formula(
+def test_loss_and_gradient_equal_the_unfused_formula(
     smoothing: float, z_loss: float, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(loss.ROWS, "cpu", 100)  # several pieces, the last one shorter
@@ -63,13 +63,13 @@ def test_the_loss_and_its_gradient_are_those_of_the_plain_formula(
         assert torch.allclose(gradient, right, atol=1e-5)
 
 
-def test_scores_too_large_to_exponentiate_have_a_loss() -> None:
+def test_the_loss_of_large_logits_does_not_overflow() -> None:
     hidden, head = torch.full((3, 1), 1e4), torch.tensor([[1.0], [-1.0]])
     assert head_loss(hidden, head, torch.tensor([0, 0, 1]), vocab_size=2).nats.item() == pytest.approx(2e4)
 
 
 @pytest.mark.skipif(not matmul.ONEDNN, reason="this processor's products are MKL's")
-def test_products_through_onednn_are_products() -> None:
+def test_onednn_linear_equals_torch_linear() -> None:
     torch.manual_seed(1)
     for shape in ((5, 12), (3, 4, 12), (1, 12)):
         x, weight, bias = torch.randn(shape), torch.randn(7, 12), torch.randn(7)
@@ -83,7 +83,7 @@ def test_products_through_onednn_are_products() -> None:
             assert torch.allclose(gradient, right, rtol=1e-4, atol=1e-4)
 
 
-def test_rms_and_relu2_have_the_gradients_of_their_formulas() -> None:
+def test_rms_norm_and_relu_squared_have_correct_gradients() -> None:
     torch.manual_seed(1)
     x = torch.randn(3, 5, 16, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(relu_squared, x)
@@ -96,7 +96,7 @@ def test_rms_and_relu2_have_the_gradients_of_their_formulas() -> None:
     assert torch.equal(rms_norm(torch.zeros(2, 4)), torch.zeros(2, 4))
 
 
-def test_a_turn_has_the_gradient_of_its_formula() -> None:
+def test_rotary_embedding_has_a_correct_gradient() -> None:
     torch.manual_seed(1)
     turn = RotaryEmbedding(8, 6).double()
     assert torch.autograd.gradcheck(turn, torch.randn(2, 3, 6, 8, dtype=torch.float64, requires_grad=True))
@@ -104,7 +104,7 @@ def test_a_turn_has_the_gradient_of_its_formula() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="compiling takes a compiler")
-def test_compiled_blocks_learn_what_others_learn() -> None:
+def test_compiled_blocks_have_the_same_gradients() -> None:
     torch.manual_seed(1)
     shape = Model(n_layer=2, n_head=2, n_embd=32, block_size=16, zero_init=False)
     plain, compiled = GPT(shape, 50), GPT(shape, 50)

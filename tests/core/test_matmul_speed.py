@@ -1,4 +1,4 @@
-"""In which numbers and by which library this processor multiplies, and that a resumed run keeps to it."""
+"""Number format and library of matrix products, and that a resumed run keeps them."""
 
 from __future__ import annotations
 
@@ -74,12 +74,12 @@ def test_speed_is_measured_once_for_both_formats() -> None:
         ("", False),  # macOS
     ],
 )
-def test_onednn_multiplies_where_it_is_faster(processor: str, expected: bool) -> None:
+def test_onednn_is_used_on_processors_where_it_is_faster(processor: str, expected: bool) -> None:
     assert prefers_onednn(processor) == expected
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_muons_step_is_nearly_the_same_in_either_numbers(dtype: torch.dtype) -> None:
+def test_a_muon_step_is_nearly_equal_in_both_formats(dtype: torch.dtype) -> None:
     torch.manual_seed(1)
     matrices = [torch.nn.Parameter(torch.zeros(64, 32)) for _ in range(2)]
     for matrix in matrices:
@@ -102,9 +102,7 @@ def muon_dtypes(trainer: Trainer) -> set[torch.dtype]:
     return {optimizer.dtype for optimizer in trainer.optimizers if isinstance(optimizer, Muon)}
 
 
-def test_a_resumed_training_keeps_muons_numbers_whatever_is_fast_where_it_goes_on(
-    tiny: Make, tokens: Artifact, tmp_path: Path
-) -> None:
+def test_a_resumed_training_keeps_muons_number_format(tiny: Make, tokens: Artifact, tmp_path: Path) -> None:
     for name in ("whole", "moved"):
         (tmp_path / name).mkdir()
     recipe = tiny("train.steps=8")
@@ -119,7 +117,7 @@ def test_a_resumed_training_keeps_muons_numbers_whatever_is_fast_where_it_goes_o
     assert not same(saved_tensors(tmp_path / "whole"), saved_tensors(tmp_path / "exact"))
 
 
-def test_a_checkpoint_of_before_the_choice_goes_on_in_bfloat16(tiny: Make, tokens: Artifact, tmp_path: Path) -> None:
+def test_a_checkpoint_without_a_number_format_resumes_in_bfloat16(tiny: Make, tokens: Artifact, tmp_path: Path) -> None:
     (tmp_path / "whole").mkdir()
     (tmp_path / "old").mkdir()
     train(Trainer(tiny("train.steps=6"), tokens, tmp_path / "whole", ROUNDED))
@@ -147,7 +145,7 @@ def test_a_checkpoint_of_before_the_choice_goes_on_in_bfloat16(tiny: Make, token
     assert same(saved_tensors(tmp_path / "whole"), saved_tensors(tmp_path / "old"))
 
 
-def test_asking_for_another_precision_on_resume_chooses_anew(tiny: Make, tokens: Artifact, tmp_path: Path) -> None:
+def test_another_precision_on_resume_changes_the_number_format(tiny: Make, tokens: Artifact, tmp_path: Path) -> None:
     train(Trainer(tiny("train.steps=2"), tokens, tmp_path, ROUNDED))
     resumed = Trainer(tiny("train.steps=4", "train.precision=float32"), tokens, tmp_path, CPU)
     train(resumed)

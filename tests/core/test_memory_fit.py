@@ -1,4 +1,4 @@
-"""Making a training fit: the memory formula against torch's own count, the choice by it, a try without a trace."""
+"""The memory formula against torch's allocations, the micro-batch it gives, and the measurement of a training."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ def cheap(case: Case) -> bool:
 @pytest.mark.parametrize(
     "case", list(filter(cheap, cases(12, 5)))[:5], ids=lambda case: f"{case[0].model.n_layer} layers"
 )
-def test_activations_are_what_torch_asks_for_within_a_fifth(case: tuple[Recipe, int, int, torch.dtype]) -> None:
+def test_activation_memory_is_within_20_percent_of_torchs(case: tuple[Recipe, int, int, torch.dtype]) -> None:
     # the coefficients are fitted to the kernels of core.model: python -m benchmarks.activations --fit
     assert compared(case) == pytest.approx(1, abs=0.2)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_weights_gradients_and_averages_are_counted_to_the_byte(optimizer: str) -> None:
+def test_weights_gradients_and_optimizer_state_are_exact(optimizer: str) -> None:
     recipe = msgspec.convert(msgspec.to_builtins(SMALL) | {"train": {"optimizer": optimizer}}, Recipe)
     model = GPT(recipe.model, 100)
     made = optimizers(model, recipe.train)
@@ -70,7 +70,7 @@ def test_weights_gradients_and_averages_are_counted_to_the_byte(optimizer: str) 
 
 
 @given(st.integers(1, 100), st.integers(20, 34))
-def test_the_largest_micro_batch_fits_and_the_next_would_not_or_is_uneven(batch: int, power: int) -> None:
+def test_the_largest_micro_batch_fits_and_a_larger_one_does_not(batch: int, power: int) -> None:
     recipe = Recipe(train=Train(batch_size=batch))
     room = MemoryBudget(bytes=2**power, itemsize=4)
     chosen = largest_micro_batch(recipe, 4096, room)
@@ -85,7 +85,7 @@ def test_the_largest_micro_batch_fits_and_the_next_would_not_or_is_uneven(batch:
 
 
 @pytest.mark.parametrize("preset", ["small", "gpt2"])
-def test_what_is_said_to_fit_does_and_more_of_it_would_not(preset: str) -> None:
+def test_suggested_changes_fit_and_smaller_changes_do_not(preset: str) -> None:
     recipe = load(preset=preset, overrides=["model.block_size=4096"])
     room = MemoryBudget(bytes=required_bytes(recipe, 50257, 1, MemoryBudget(bytes=0, itemsize=4)) - 1, itemsize=4)
     changes = list(suggest_changes(recipe, 50257, room))
@@ -95,7 +95,7 @@ def test_what_is_said_to_fit_does_and_more_of_it_would_not(preset: str) -> None:
         assert largest_micro_batch(load(preset=preset, overrides=["model.block_size=4096", change]), 50257, room) >= 1
 
 
-def test_a_recipe_that_cannot_fit_says_what_would_before_anything_is_laid_out() -> None:
+def test_a_recipe_that_does_not_fit_suggests_changes_before_allocation() -> None:
     recipe = load(overrides=["model.n_layer=1000", "model.n_embd=20000", "model.n_head=10"])
     with pytest.raises(TrainingMemoryError) as caught:
         choose_micro_batch(recipe, 4096, CPU)
@@ -104,7 +104,7 @@ def test_a_recipe_that_cannot_fit_says_what_would_before_anything_is_laid_out() 
     assert change.startswith("model.")
 
 
-def test_a_micro_batch_that_is_asked_for_is_only_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_given_micro_batch_is_only_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = load(overrides=["train.micro_batch=3"])
     assert choose_micro_batch(recipe, 4096, CPU) == 3
     monkeypatch.setattr(
@@ -124,7 +124,7 @@ def planned(recipe: Recipe, **given: int) -> tuple[TrainingForecast, GPT]:
     return told, model
 
 
-def test_trying_it_out_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_measurement_leaves_model_and_optimizer_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory_probe, "MIN_PROBE_SECONDS", 60.0)  # whatever else the machine does
     torch.manual_seed(3)
     untouched = GPT(SMALL.model, 100)
@@ -138,7 +138,7 @@ def test_trying_it_out_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
         assert torch.equal(left, right)
 
 
-def test_memory_that_runs_out_in_the_try_halves_the_micro_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_memory_in_the_measurement_halves_the_micro_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = GPT.loss
 
     def small(self: GPT, ids: torch.Tensor, *rest: torch.Tensor) -> object:
@@ -152,7 +152,7 @@ def test_memory_that_runs_out_in_the_try_halves_the_micro_batch(monkeypatch: pyt
     assert planned(asked, micro_batch=4)[0].micro_batch == 2
 
 
-def test_memory_too_small_for_one_sequence_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_memory_for_one_sequence_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def small(self: GPT, *rest: object) -> object:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
@@ -162,10 +162,10 @@ def test_memory_too_small_for_one_sequence_is_said_to_be(monkeypatch: pytest.Mon
     assert "smaller model" in caught.value.todo
 
 
-def test_a_process_takes_about_as_much_as_is_foretold() -> None:
+def test_predicted_peak_memory_is_within_15_percent() -> None:
     code = """
 import torch
-from core.hardware import forget_peak, peak_memory
+from core.hardware import peak_memory
 from core.model.device import Device, keep_freed_memory
 from core.model.gpt import GPT
 from core.recipe.schema import Model, Recipe, Train
@@ -189,7 +189,7 @@ print(peak_memory() / told.memory.peak)
     assert float(ran.stdout) == pytest.approx(1, abs=0.15)  # the issue's aim
 
 
-def test_a_short_training_is_not_tried_out_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_short_training_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory_probe, "MIN_PROBE_SECONDS", 0.0)
     few = msgspec.structs.replace(SMALL, train=Train(batch_size=6, steps=3))
     assert planned(few)[0].step_seconds is None
@@ -198,7 +198,7 @@ def test_a_short_training_is_not_tried_out_for_long(monkeypatch: pytest.MonkeyPa
 TIMING = PassTimings(forward_backward=0.1, update=0.05, forward=0.04, token=0.002)
 
 
-def test_the_forecast_adds_up_what_a_training_does() -> None:
+def test_the_estimate_adds_up_the_parts_of_a_training() -> None:
     recipe = load(
         overrides=[
             *("model.block_size=100", "train.batch_size=8", "train.steps=1000", "sample.tokens=50"),
@@ -212,7 +212,7 @@ def test_the_forecast_adds_up_what_a_training_does() -> None:
     assert told.tokens == 1000 * 800
 
 
-def test_the_first_limit_decides_the_forecast() -> None:
+def test_the_first_limit_decides_the_estimate() -> None:
     def told(*limits: str) -> tuple[float, int]:
         return estimate_training(load(overrides=limits), TIMING, micro_batch=8, validation=10**6)[1:]
 
@@ -222,7 +222,7 @@ def test_the_first_limit_decides_the_forecast() -> None:
     assert told("train.tokens=4096")[1] == 4096
 
 
-def test_the_peak_is_that_of_memory_touched_and_can_be_forgotten() -> None:
+def test_peak_memory_is_that_of_touched_pages_and_can_be_reset() -> None:
     reset_peak_memory()
     before = peak_memory()
     with mmap.mmap(-1, 50_000_000) as block:  # not from the heap, which may have room

@@ -1,4 +1,4 @@
-"""The model: the published counts, no look into the future, and weights that come back as they went."""
+"""The model: published parameter counts, causality, saving and loading."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_flops_follow_the_palm_formula() -> None:
 
 
 @pytest.mark.parametrize("vocabulary", [65, 256, 4096])
-def test_an_untrained_model_knows_nothing(vocabulary: int) -> None:
+def test_an_untrained_model_has_a_loss_near_log_vocab_size(vocabulary: int) -> None:
     torch.manual_seed(1)
     model = GPT(SMALL, vocabulary)
     ids = torch.randint(vocabulary, (16, 8))
@@ -52,7 +52,7 @@ def test_an_untrained_model_knows_nothing(vocabulary: int) -> None:
 MODERN = Model(n_layer=2, n_head=2, n_embd=16, block_size=8)
 
 
-def test_rotary_scores_depend_on_distance_alone() -> None:
+def test_rotary_attention_scores_depend_on_distance_only() -> None:
     torch.manual_seed(1)
     turn = RotaryEmbedding(8, 32)
     q, k = torch.randn(8), torch.randn(8)
@@ -64,14 +64,14 @@ def test_rotary_scores_depend_on_distance_alone() -> None:
     assert torch.allclose(turned_q.norm(dim=-1), q.norm().expand(32))
 
 
-def test_a_model_that_starts_at_zero_gives_every_token_the_same_chance() -> None:
+def test_a_zero_initialised_model_predicts_uniformly() -> None:
     torch.manual_seed(1)
     ids = torch.randint(50, (2, 8))
     assert GPT(MODERN, 50).loss(ids, ids).nats.item() / ids.numel() == pytest.approx(math.log(50), abs=1e-6)
 
 
 @pytest.mark.parametrize("shape", [SMALL, MODERN], ids=["gpt2", "modern"])
-def test_no_token_sees_those_behind_it(shape: Model) -> None:
+def test_causal_logits_do_not_depend_on_later_tokens(shape: Model) -> None:
     torch.manual_seed(1)
     model = GPT(shape, 50).eval()
     torch.nn.init.normal_(model.lm_head.weight)
@@ -101,7 +101,7 @@ def test_bfloat16_stays_near_float32() -> None:
 
 @pytest.mark.parametrize("shape", [SMALL, MODERN], ids=["gpt2", "modern"])
 @pytest.mark.parametrize("tied", [True, False])
-def test_weights_come_back_as_they_went(tmp_path: Path, tied: bool, shape: Model) -> None:
+def test_saved_weights_load_unchanged(tmp_path: Path, tied: bool, shape: Model) -> None:
     torch.manual_seed(1)
     model = GPT(msgspec.structs.replace(shape, tie_embeddings=tied, bias=True), 50).eval()
     save_model(model, tmp_path)
@@ -112,7 +112,7 @@ def test_weights_come_back_as_they_went(tmp_path: Path, tied: bool, shape: Model
     assert loaded.parameter_count() == model.parameter_count()
 
 
-def test_weights_that_are_cut_or_of_another_shape_are_refused(tmp_path: Path) -> None:
+def test_truncated_or_mismatched_weights_are_refused(tmp_path: Path) -> None:
     save_model(GPT(SMALL, 50), tmp_path)
     file = tmp_path / "model.json"
     file.write_text(file.read_text().replace('"n_embd": 16', '"n_embd": 32'))

@@ -1,4 +1,4 @@
-"""What is predicted: masks from (seed, step, index) alone, BERT's shares, and a bound that is one."""
+"""Training objectives: masks from (seed, step, index), BERT's masking, and the variational bound."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_causal_model_predicts_every_token_from_those_before_it() -> None:
 
 
 @pytest.mark.parametrize("recipe", KINDS, ids=["drawn", "fixed"])
-def test_masks_do_not_depend_on_how_a_batch_is_cut_or_spread_over_ranks(recipe: Train) -> None:
+def test_masks_do_not_depend_on_micro_batches_or_ranks(recipe: Train) -> None:
     text, objective = windows(12), Objective(recipe, mask_token_id=MASK)
     whole = objective(text, step=5, indices=range(12))
     for world in (2, 3, 12):
@@ -63,7 +63,7 @@ def test_masks_do_not_depend_on_how_a_batch_is_cut_or_spread_over_ranks(recipe: 
 
 
 @pytest.mark.parametrize("recipe", KINDS, ids=["drawn", "fixed"])
-def test_the_tokens_asked_for_are_those_a_causal_model_is_asked_for(recipe: Train) -> None:
+def test_masked_targets_are_among_the_causal_targets(recipe: Train) -> None:
     text = windows(8)
     examples = Objective(recipe, mask_token_id=MASK)(text, step=1, indices=range(8))
     there, tokens = asked(examples), text[:, 1:]
@@ -73,7 +73,7 @@ def test_the_tokens_asked_for_are_those_a_causal_model_is_asked_for(recipe: Trai
     assert int(examples.ids.max()) == MASK
 
 
-def test_berts_shares_are_80_10_and_10() -> None:
+def test_bert_masking_has_shares_of_80_10_and_10() -> None:
     text = windows(4000)
     examples = Objective(Train(mask="fixed", mask_ratio=0.15), mask_token_id=MASK)(text, step=0, indices=range(4000))
     there, tokens = asked(examples), text[:, 1:]
@@ -93,13 +93,13 @@ def test_berts_shares_are_80_10_and_10() -> None:
     assert ((places - 600).abs() < 5 * math.sqrt(600)).all()
 
 
-def test_even_the_smallest_share_asks_for_one_token() -> None:
+def test_the_smallest_mask_ratio_has_one_target() -> None:
     objective = Objective(Train(mask="fixed", mask_ratio=1e-6), mask_token_id=MASK)
     examples = objective(windows(9, 3), step=0, indices=range(9))
     assert asked(examples).sum(1).tolist() == [1] * 9
 
 
-def test_each_number_of_hidden_tokens_is_as_likely_and_each_choice_of_so_many() -> None:
+def test_mask_counts_and_subsets_are_uniform() -> None:
     examples = diffusion_masking(windows(48_000, 4), MASK, seed=1, step=0, indices=range(48_000))
     hidden = asked(examples)
     assert hidden.sum(1).bincount(minlength=5).tolist() == pytest.approx([0, 12_000, 12_000, 12_000, 12_000], abs=5)
@@ -112,7 +112,7 @@ def test_each_number_of_hidden_tokens_is_as_likely_and_each_choice_of_so_many() 
     assert torch.equal(examples.weights[:, 0] * hidden.sum(1), torch.full((48_000,), 4.0))
 
 
-def test_over_the_steps_the_number_hidden_is_even_and_within_each_it_is_spread() -> None:
+def test_mask_counts_are_uniform_over_steps_and_spread_within_each() -> None:
     numbers = []
     for step in range(2000):
         hidden = asked(diffusion_masking(windows(8), MASK, seed=1, step=step, indices=range(8))).sum(1)
@@ -161,7 +161,7 @@ def any_order(model: GPT, text: Sequence[int]) -> tuple[float, float]:
 
 
 @torch.inference_mode()
-def test_the_estimate_is_the_bound_in_the_mean() -> None:
+def test_the_expected_loss_is_the_variational_bound() -> None:
     model, text, draws = opinionated(), [2, 0, 1, 1], 20_000
     ids = torch.tensor([[0, *text]]).expand(draws, -1)
     examples = diffusion_masking(ids, VOCABULARY, seed=1, step=0, indices=range(draws))
@@ -177,7 +177,7 @@ def test_the_estimate_is_the_bound_in_the_mean() -> None:
     assert loss.nats.item() / examples.count == pytest.approx(each.mean().item() / LENGTH, rel=1e-4)
 
 
-def test_the_bound_is_never_below_the_cost_and_what_it_promises_adds_up_to_less_than_one() -> None:
+def test_the_bound_is_an_upper_bound_of_the_negative_log_likelihood() -> None:
     model = opinionated()
     exact = [any_order(model, text) for text in itertools.product(range(VOCABULARY), repeat=LENGTH)]
     assert sum(probability for probability, _ in exact) == pytest.approx(1, abs=1e-5)
@@ -195,7 +195,7 @@ def stream(path: Path, count: int) -> TokenStream:
 
 
 @pytest.mark.parametrize("objective", ["causal", "masked"])
-def test_a_model_that_knows_nothing_scores_exactly_that_on_the_same_tokens(tmp_path: Path, objective: str) -> None:
+def test_a_uniform_model_has_a_loss_of_log_vocab_size(tmp_path: Path, objective: str) -> None:
     tokens, lengths = stream(tmp_path / "x.tokens", 1000), torch.arange(MASK)
     model = GPT(Model(objective=objective, n_layer=1, n_head=2, n_embd=16, block_size=32), MASK)  # type: ignore[arg-type]
     found = evaluate_loss(model, tokens, lengths, batch_size=5, limit=10**6)
@@ -206,7 +206,7 @@ def test_a_model_that_knows_nothing_scores_exactly_that_on_the_same_tokens(tmp_p
 
 
 @pytest.mark.parametrize("objective", ["causal", "masked"])
-def test_a_score_is_the_same_every_time_whatever_the_batches(tmp_path: Path, objective: str) -> None:
+def test_an_evaluation_does_not_depend_on_the_batch_size(tmp_path: Path, objective: str) -> None:
     torch.manual_seed(1)
     tokens, lengths = stream(tmp_path / "x.tokens", 1000), torch.ones(MASK, dtype=torch.int64)
     shape = Model(objective=objective, n_layer=1, n_head=2, n_embd=16, block_size=32, zero_init=False, dropout=0.5)  # type: ignore[arg-type]
@@ -217,7 +217,7 @@ def test_a_score_is_the_same_every_time_whatever_the_batches(tmp_path: Path, obj
     assert [one.nats for one in found] == pytest.approx([found[0].nats] * 4, rel=1e-5)
 
 
-def test_a_slice_is_spread_over_the_text(tmp_path: Path) -> None:
+def test_evaluation_windows_are_spread_over_the_text(tmp_path: Path) -> None:
     path = tmp_path / "x.tokens"
     write_shard(path, [np.arange(1000, dtype=np.uint16)])
     model = GPT(Model(n_layer=1, n_head=2, n_embd=16, block_size=32), 1000)

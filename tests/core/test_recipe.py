@@ -1,4 +1,4 @@
-"""The recipe: layers, and what is said about mistakes."""
+"""Recipes: layers, renamed fields, and error messages."""
 
 from __future__ import annotations
 
@@ -70,14 +70,14 @@ def test_every_preset_is_a_valid_recipe() -> None:
         ("source.encoding=idna", "is no encoding of text"),
     ],
 )
-def test_a_mistake_names_the_field_what_it_takes_and_the_nearest_right_name(override: str, says: str) -> None:
+def test_errors_name_the_field_its_values_and_the_nearest_name(override: str, says: str) -> None:
     with pytest.raises(RecipeError) as caught:
         load(overrides=[override])
     assert says in caught.value.sentence()
     assert caught.value.exit_code == 2
 
 
-def test_a_mistake_in_a_file_is_told_as_one_in_an_override(tmp_path: Path) -> None:
+def test_errors_in_files_and_overrides_have_the_same_message(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     for content, says in (
         ("[train]\nfoo = 1\n", "[train] has steps"),
@@ -108,14 +108,14 @@ def test_an_unknown_preset_names_the_nearest() -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
-def test_a_recipe_is_read_as_an_editor_or_a_shell_of_windows_saves_it(tmp_path: Path, encoding: str) -> None:
+def test_recipes_with_byte_order_marks_are_read(tmp_path: Path, encoding: str) -> None:
     file = tmp_path / "mine.toml"
     mark = "\ufeff" if encoding.endswith(("-le", "-be")) else ""  # the others write it themselves
     file.write_bytes(f'{mark}# prêt\r\nname = "mine"\r\n[train]\r\nminutes = 7\r\n'.encode(encoding))
     assert (load(file=file).name, load(file=file).train.minutes) == ("mine", 7)
 
 
-def test_what_is_neither_marked_nor_utf_8_is_no_recipe(tmp_path: Path) -> None:
+def test_a_file_without_byte_order_mark_must_be_utf_8(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     for raw in ('name = "é"'.encode("latin-1"), b"\xff\xfen\0a\0x"):
         file.write_bytes(raw)
@@ -123,7 +123,7 @@ def test_what_is_neither_marked_nor_utf_8_is_no_recipe(tmp_path: Path) -> None:
             load(file=file)
 
 
-def test_a_corpus_without_a_name_is_a_mistake_in_words() -> None:
+def test_an_empty_corpus_name_is_a_recipe_error() -> None:
     with pytest.raises(RecipeError, match="corpus"):
         load(base={"source": {"corpus": ""}})
 

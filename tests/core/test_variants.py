@@ -1,4 +1,4 @@
-"""Each variant of the model against the formula it stands for."""
+"""Each variant of the model against its formula."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def gelu(x: Tensor) -> Tensor:  # GPT-2's, gpt-2/src/model.py
 
 
 @pytest.mark.parametrize("bias", [True, False])
-def test_swiglu_is_one_half_opened_by_the_other(bias: bool) -> None:
+def test_swiglu_gates_one_half_with_the_other(bias: bool) -> None:
     torch.manual_seed(1)
     layer = MLP(shape(activation="swiglu", bias=bias, n_embd=48))
     assert layer.c_proj.weight.shape == (48, 128)  # 8/3 of the width: as many weights as 4 times without a gate
@@ -54,7 +54,7 @@ def test_swiglu_is_one_half_opened_by_the_other(bias: bool) -> None:
 
 
 @pytest.mark.parametrize(("name", "bend"), [("gelu", gelu), ("relu2", lambda x: x.clamp(min=0) ** 2)])
-def test_a_feed_forward_layer_is_two_matrices_and_a_bend(name: str, bend: Any) -> None:
+def test_mlp_is_two_matrices_and_an_activation(name: str, bend: Any) -> None:
     torch.manual_seed(1)
     layer = MLP(shape(activation=name))
     x = torch.randn(2, 8, 32)
@@ -90,7 +90,7 @@ def plain_attention(layer: SelfAttention, x: Tensor, *, causal: bool, norm: bool
 
 @pytest.mark.parametrize("norm", [True, False])
 @pytest.mark.parametrize("objective", ["causal", "masked"])
-def test_attention_is_softmax_of_scaled_products(objective: str, norm: bool) -> None:
+def test_attention_is_softmax_of_scaled_dot_products(objective: str, norm: bool) -> None:
     torch.manual_seed(1)
     layer = SelfAttention(shape(objective=objective, qk_norm=norm, positions="learned")).eval()
     x = torch.randn(2, 8, 32) * 3
@@ -99,7 +99,7 @@ def test_attention_is_softmax_of_scaled_products(objective: str, norm: bool) -> 
 
 @pytest.mark.parametrize("kv", [1, 2])
 @pytest.mark.parametrize("positions", ["learned", "rotary"])
-def test_grouped_heads_are_full_heads_with_keys_and_values_repeated(kv: int, positions: str, ids: Tensor) -> None:
+def test_grouped_query_attention_equals_repeated_keys_and_values(kv: int, positions: str, ids: Tensor) -> None:
     grouped = loud(GPT(shape(n_kv_head=kv, positions=positions, bias=True), 50))
     full = GPT(shape(positions=positions, bias=True), 50).eval()
     state = grouped.state_dict()
@@ -118,7 +118,7 @@ def test_grouped_heads_are_full_heads_with_keys_and_values_repeated(kv: int, pos
 @pytest.mark.parametrize(
     ("bias", "qkv_bias", "has"), [(True, None, 1), (False, None, 0), (True, False, 0), (False, True, 1)]
 )
-def test_queries_keys_and_values_have_biases_as_asked(
+def test_queries_keys_and_values_have_biases_by_qkv_bias(
     bias: bool, qkv_bias: bool | None, has: bool, ids: Tensor
 ) -> None:
     model = loud(GPT(shape(bias=bias, qkv_bias=qkv_bias), 50))
@@ -134,7 +134,7 @@ def test_queries_keys_and_values_have_biases_as_asked(
 
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("objective", ["causal", "masked"])
-def test_padding_is_seen_by_nothing_and_trained_by_nothing(tied: bool, objective: str, ids: Tensor) -> None:
+def test_padding_rows_are_neither_used_nor_trained(tied: bool, objective: str, ids: Tensor) -> None:
     padded = loud(GPT(shape(pad_vocabulary_multiple=64, tie_embeddings=tied, objective=objective), 50))
     plain = GPT(shape(tie_embeddings=tied, objective=objective), 50).eval()
     used = len(plain.wte.weight)

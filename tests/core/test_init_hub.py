@@ -80,7 +80,7 @@ def test_config_and_safetensors_are_fetched_and_nothing_else(hub: HubStandIn, tm
     assert all(isinstance(event, Progress) and event.unit == "bytes" for event in said)
 
 
-def test_what_is_here_is_not_asked_for_again(hub: HubStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cached_weights_are_not_requested_again(hub: HubStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = made(download_weights("me/small", "main"))
     asked = len(hub.requests)
     assert made(download_weights("me/small", "main")) == folder
@@ -99,20 +99,18 @@ def test_a_revision_is_that_one(hub: HubStandIn, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["drop", "stall", "status"])
-def test_a_connection_that_breaks_is_made_again(hub: HubStandIn, tmp_path: Path, kind: str) -> None:
+def test_a_broken_connection_is_retried(hub: HubStandIn, tmp_path: Path, kind: str) -> None:
     hub.fail(r"GET .*model-00001.*\.safetensors", kind, times=2)  # type: ignore[arg-type]
     assert weights(made(download_weights("me/small", "main"))) == weights(tmp_path / "repository")
 
 
-def test_bytes_that_are_not_those_of_the_listing_are_thrown_away(hub: HubStandIn, tmp_path: Path) -> None:
+def test_files_with_another_digest_are_deleted(hub: HubStandIn, tmp_path: Path) -> None:
     hub.fail(r"GET .*model-00001.*\.safetensors", "garbage", times=1)
     assert "is not what the hub's listing says" in refused("me/small")
     assert weights(made(download_weights("me/small", "main"))) == weights(tmp_path / "repository")
 
 
-def test_a_hub_that_cannot_be_reached_is_said_with_another_way(
-    hub: HubStandIn, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unreachable_hub_is_an_error_with_an_alternative(hub: HubStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     with closed_port() as nowhere:
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", nowhere)
         said = refused("me/small")
@@ -120,7 +118,7 @@ def test_a_hub_that_cannot_be_reached_is_said_with_another_way(
     assert "name a folder that has the weights as model.init" in said
 
 
-def test_a_model_that_is_not_there_or_not_open_is_told_apart(hub: HubStandIn) -> None:
+def test_missing_and_gated_models_have_different_errors(hub: HubStandIn) -> None:
     assert "there is no such model, or it is private" in refused("me/nothing")
     hub.gated["me/small"] = TOKEN
     said = refused("me/small")
@@ -128,7 +126,7 @@ def test_a_model_that_is_not_there_or_not_open_is_told_apart(hub: HubStandIn) ->
     assert f"{hub.endpoint}/me/small" in said
 
 
-def test_a_repository_with_only_a_pickle_is_refused_before_it_is_fetched(hub: HubStandIn, tmp_path: Path) -> None:
+def test_a_repository_with_only_a_pickle_is_refused_before_download(hub: HubStandIn, tmp_path: Path) -> None:
     old = tmp_path / "old"
     old.mkdir()
     (old / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
@@ -138,7 +136,7 @@ def test_a_repository_with_only_a_pickle_is_refused_before_it_is_fetched(hub: Hu
     assert hub.sent("bin") == 0
 
 
-def test_looking_fetches_the_beginnings_of_the_weights_alone(hub: HubStandIn, tmp_path: Path) -> None:
+def test_checking_downloads_only_the_headers(hub: HubStandIn, tmp_path: Path) -> None:
     folder, found = made(weight_headers("me/small", "main"))
     assert (folder / "config.json").is_file()
     assert found == read_headers(sorted((tmp_path / "repository").glob("*.safetensors")))
@@ -182,7 +180,7 @@ def test_a_model_of_the_hub_that_does_not_fit_is_refused_before_the_first_stage(
     assert hub.sent(r"\.safetensors$") < 20_000
 
 
-def test_closing_it_ends_the_transfer_and_the_next_attempt_goes_on(hub: HubStandIn, tmp_path: Path) -> None:
+def test_closing_stops_the_download_and_the_next_attempt_resumes(hub: HubStandIn, tmp_path: Path) -> None:
     hub.fail(r"GET .*model-00002.*\.safetensors", "stall", times=1)
     talk = download_weights("me/small", "main")
     while not hub.count("GET .*model-00002"):
@@ -198,7 +196,7 @@ def recipe_of(corpus: Path, *overrides: str) -> Recipe:
     return load(base=base, overrides=(*small, *overrides))
 
 
-def test_a_training_begins_with_the_weights_and_resumes_without_them(
+def test_a_training_loads_the_weights_and_resumes_without_them(
     hub: HubStandIn, tmp_path: Path, workspace: Workspace, corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There is no room for 50,257 entries here: the vocabulary of the weights is taken to be the one learned."""
