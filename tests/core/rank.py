@@ -11,7 +11,7 @@ from msgspec import Struct
 from core.events import Evaluation, Metric
 from core.recipe.schema import Recipe
 from core.storage.artifact import Artifact
-from core.train import checkpoint as checkpoints
+from core.train.checkpoint import get_random_states
 from core.train.commands import Stop
 from core.train.distributed import ProcessGroup
 from core.train.trainer import Trainer
@@ -41,7 +41,7 @@ class RankReport(Struct, frozen=True):
 
 def run(job: Job, group: ProcessGroup) -> RankReport:
     trainer = Trainer(job.recipe, Artifact.open(Path(job.tokens)), Path(job.directory), CPU, group)
-    states = {state["torch"].numpy().tobytes() for state in group.gather_random_states(checkpoints.get_random_states())}
+    states = {state["torch"].numpy().tobytes() for state in group.gather_random_states(get_random_states())}
     asked = (Stop(),) if group.is_main else None
     said = train(trainer, lambda metric: asked if metric.step == job.stop else None)
     return RankReport(

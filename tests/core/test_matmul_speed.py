@@ -17,7 +17,7 @@ from core.model.matmul import prefers_onednn
 from core.model.matmul_speed import MatmulSpeed, measure_speed
 from core.recipe.schema import Recipe, Train
 from core.storage.artifact import Artifact
-from core.train import checkpoint as checkpoints
+from core.train.checkpoint import TrainingState
 from core.train.commands import Stop
 from core.train.muon import Muon
 from core.train.optimizer import set_muon_dtype
@@ -130,9 +130,7 @@ def test_a_checkpoint_without_a_number_format_resumes_in_bfloat16(tiny: Make, to
             set_muon_dtype(self.optimizers, torch.bfloat16)
             self.state = OldState(dtype=self.state.dtype)  # type: ignore[assignment]
 
-    fields = {
-        field.name: field for field in msgspec.structs.fields(checkpoints.TrainingState) if field.name != "muon_dtype"
-    }
+    fields = {field.name: field for field in msgspec.structs.fields(TrainingState) if field.name != "muon_dtype"}
     OldState = msgspec.defstruct(
         "OldState", [(field.name, field.type, field.default) for field in fields.values()], kw_only=True
     )

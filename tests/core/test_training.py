@@ -15,7 +15,7 @@ import torch
 from core.events import CheckpointSaved, Evaluation, Event, GeneratedSample, Metric, ModelInfo, Progress, Resumed
 from core.recipe.schema import Recipe
 from core.storage.artifact import Artifact
-from core.train import checkpoint as checkpoints
+from core.train.checkpoint import newest_checkpoint
 from core.train.commands import GenerateSample, SaveCheckpoint, Stop
 from core.train.trainer import NonFiniteError, Trainer, TrainingMemoryError
 from tests.core.training import CPU, OBJECTIVES, of, same, saved_tensors, train
@@ -120,7 +120,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_are_touched(
         train(trainer, poison)
     assert "step 26" in caught.value.what
     assert "step 20" in caught.value.kept
-    assert checkpoints.newest_checkpoint(tmp_path)[0] is not None
+    assert newest_checkpoint(tmp_path)[0] is not None
     assert all(p.isfinite().all() for n, p in trainer.model.named_parameters() if n != "h.0.mlp.c_fc.weight")
 
 

@@ -1,0 +1,222 @@
+"""Saving in the background: the state at the request, one after the other, and a full disk."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+import msgspec
+import pytest
+import torch
+
+from core.errors import DiskError
+from core.events import CheckpointSaved, Event, Metric, Note
+from core.model.memory import checkpoint_bytes
+from core.model.weights import write_tensors
+from core.recipe.schema import Recipe
+from core.storage.artifact import Artifact
+from core.train.checkpoint import Snapshot, TrainingInputs
+from core.train.trainer import Trainer
+from tests.core.stages import ROOT
+from tests.core.training import CPU, of, same, saved_tensors, steps_in, stop_at, tensors, train
+from tests.waiting import wait_for
+
+Make = Callable[..., Recipe]
+
+
+def block_writes(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Whoever saves a checkpoint waits until what is returned is called."""
+    gate, write = threading.Event(), write_tensors
+
+    def waiting(found: dict[str, torch.Tensor], path: Path) -> None:
+        gate.wait()
+        write(found, path)
+
+    monkeypatch.setattr("core.train.checkpoint.write_tensors", waiting)
+    return gate.set
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_what_is_saved_is_the_moment_of_the_request_however_far_training_has_gone_on(
+    make_recipe: Make, shared_tokens: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str
+) -> None:
+    recipe = make_recipe("train.steps=40", f"train.optimizer={optimizer}")
+    for name in ("stopped", "whole"):
+        (tmp_path / name).mkdir()
+    train(Trainer(recipe, shared_tokens, tmp_path / "stopped", CPU), stop_at(20))
+    trainer = Trainer(recipe, shared_tokens, tmp_path / "whole", CPU)
+    release = block_writes(monkeypatch)
+
+    def go_on(metric: Metric) -> None:
+        if metric.step == 35:
+            assert not list((tmp_path / "whole").glob("step-*"))
+            release()
+
+    said = train(trainer, go_on)
+    first, last = of(CheckpointSaved, said)
+    assert (first.step, last.step) == (20, 40)
+    told = [metric.step for metric in of(Metric, said[: said.index(first)])]
+    assert told[-1] >= 35  # said when it was on the disk, not when it was asked for
+    left, right = (tensors(tmp_path / name / "step-00000020") for name in ("stopped", "whole"))
+    assert same(left, right)
+
+
+def test_a_second_checkpoint_waits_for_the_first_and_both_are_saved(
+    make_recipe: Make, shared_tokens: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(make_recipe("train.steps=60"), shared_tokens, tmp_path, CPU)
+    release = block_writes(monkeypatch)
+
+    def go_on(metric: Metric) -> None:
+        if metric.step == 40:
+            threading.Timer(0.3, release).start()  # the loop is about to wait for it
+
+    said = train(trainer, go_on)
+    assert [saved.step for saved in of(CheckpointSaved, said)] == [20, 40, 60]
+
+
+def test_a_trainer_that_is_closed_finishes_what_it_was_writing(
+    make_recipe: Make, shared_tokens: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(make_recipe("train.steps=60"), shared_tokens, tmp_path, CPU)
+    release = block_writes(monkeypatch)
+    talk = trainer.run()
+    for event in talk:
+        if isinstance(event, Metric) and event.step == 21:
+            break
+    threading.Timer(0.2, release).start()
+    talk.close()
+    assert steps_in(tmp_path) == [20]
+
+
+@pytest.mark.parametrize("available", [0, 10**9])
+def test_where_memory_is_short_it_is_written_without_a_copy(
+    make_recipe: Make, shared_tokens: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, available: int
+) -> None:
+    def copied(_: Snapshot) -> NoReturn:
+        assert available, "it was copied"
+        raise MemoryError  # less is there than the system had said
+
+    for name in ("short", "ample"):
+        (tmp_path / name).mkdir()
+    recipe = make_recipe("train.steps=30")
+    train(Trainer(recipe, shared_tokens, tmp_path / "ample", CPU))
+    monkeypatch.setattr("core.train.async_checkpoint.available_memory", lambda: available)
+    monkeypatch.setattr(Snapshot, "copied", copied)
+    said = train(Trainer(recipe, shared_tokens, tmp_path / "short", CPU))
+    steps = [(type(event).__name__, event.step) for event in said if isinstance(event, Metric | CheckpointSaved)]
+    assert steps[19:22] == [("Metric", 20), ("CheckpointSaved", 20), ("Metric", 21)]
+    assert same(saved_tensors(tmp_path / "short"), saved_tensors(tmp_path / "ample"))
+
+
+def test_a_vocabulary_that_is_deleted_meanwhile_costs_no_checkpoint(
+    make_recipe: Make, private_tokens: Artifact, tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+
+    def delete(metric: Metric) -> None:
+        if metric.step == 5:
+            shutil.rmtree(private_tokens.path)
+
+    said = train(Trainer(make_recipe("train.steps=30"), private_tokens, tmp_path / "run", CPU), delete)
+    assert [saved.step for saved in of(CheckpointSaved, said)] == [20, 30]
+    assert not [note for note in of(Note, said) if note.level == "warning"]
+    assert Artifact.open(tmp_path / "run" / "step-00000030", verify=True).facts["finished"]
+
+
+def test_the_room_that_is_asked_for_is_what_a_checkpoint_takes(
+    make_recipe: Make, shared_tokens: Artifact, tmp_path: Path
+) -> None:
+    trainer = Trainer(make_recipe("train.steps=1", "model.n_embd=128"), shared_tokens, tmp_path, CPU)
+    train(trainer)
+    origin = TrainingInputs(trainer.recipe, shared_tokens, "0" * 16)
+    size = Snapshot.take(trainer.model, trainer.optimizers, trainer.state, origin).size
+    taken = sum(file.stat().st_size for file in (tmp_path / "step-00000001").iterdir())
+    assert taken <= size <= 1.1 * taken
+
+
+@pytest.mark.parametrize("full_from", [0, 30])
+def test_too_little_room_skips_a_checkpoint_with_a_warning_but_never_the_last_one(
+    make_recipe: Make, shared_tokens: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full_from: int
+) -> None:
+    recipe, said = make_recipe("train.steps=60"), list[Event]()
+
+    def fill(metric: Metric) -> None:
+        if metric.step >= full_from:
+            monkeypatch.setattr("core.train.async_checkpoint.free_bytes", lambda _: 1000)
+
+    with pytest.raises(DiskError) as caught:
+        train(Trainer(recipe, shared_tokens, tmp_path, CPU), fill, said)
+    saved = [20] if full_from else []
+    kept = "step 20 is kept" if full_from else "no checkpoint had been saved yet"
+    assert [event.step for event in of(CheckpointSaved, said)] == saved
+    warnings = [note for note in of(Note, said) if note.level == "warning"]
+    assert len(warnings) == 2 - len(saved)
+    assert f"no checkpoint at step {40 if full_from else 20}" in warnings[0].text
+    assert "too little room" in warnings[0].text and kept in warnings[0].text
+    assert kept in caught.value.kept
+    monkeypatch.undo()
+    finished = Trainer(recipe, shared_tokens, tmp_path, CPU)
+    train(finished)
+    assert finished.state.finished
+
+
+def test_a_disk_without_room_for_one_checkpoint_is_told_before_the_first_step(
+    make_recipe: Make, shared_tokens: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.train.async_checkpoint.free_bytes", lambda _: 1000)
+    said: list[Event] = []
+    with pytest.raises(DiskError, match="1,000 bytes free of"):
+        train(Trainer(make_recipe("train.steps=30"), shared_tokens, tmp_path, CPU), said=said)
+    assert not list(of(Metric, said))
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_what_is_asked_for_before_the_first_step_is_what_a_checkpoint_takes(
+    make_recipe: Make, shared_tokens: Artifact, tmp_path: Path, optimizer: str
+) -> None:
+    recipe = make_recipe("train.steps=1", "model.n_embd=128", f"train.optimizer={optimizer}")
+    trainer = Trainer(recipe, shared_tokens, tmp_path, CPU)
+    train(trainer)
+    taken = sum(file.stat().st_size for file in (tmp_path / "step-00000001").iterdir())
+    assert 0.9 * taken <= sum(checkpoint_bytes(recipe, trainer.vocabulary.size)) <= taken
+
+
+def train_on_a_filling_disk(shared_tokens: str, recipe: str, directory: str) -> None:
+    """Runs in a process of its own: from step 30 until a checkpoint has failed no file can grow beyond 20 kB."""
+
+    def limit(size: int) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+    trainer = Trainer(
+        msgspec.json.decode(recipe, type=Recipe), Artifact.open(Path(shared_tokens)), Path(directory), CPU
+    )
+    for event in trainer.run():
+        match event:
+            case Metric(step=30):
+                wait_for((Path(directory) / "step-00000020").exists)
+                limit(20_000)
+            case CheckpointSaved(step=step):
+                print(step)
+            case Note(level="warning", text=text):
+                limit(resource.RLIM_INFINITY)
+                print(text)
+
+
+def test_a_write_that_fails_half_way_is_skipped_and_warned_of_and_leaves_nothing(
+    make_recipe: Make, shared_tokens: Artifact, tmp_path: Path
+) -> None:
+    call = "import sys; from tests.core.test_async_checkpoint import train_on_a_filling_disk as t; t(*sys.argv[1:])"
+    recipe = msgspec.json.encode(make_recipe("train.steps=60")).decode()
+    directory = tmp_path / "run"
+    directory.mkdir()
+    command = [sys.executable, "-c", call, str(shared_tokens.path), recipe, str(directory)]
+    said = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
+    assert said == ["20", "no checkpoint at step 40: file too large; the checkpoint of step 20 is kept", "60"]
+    assert sorted(path.name for path in directory.iterdir()) == ["step-00000020", "step-00000060"]
