@@ -39,7 +39,7 @@ def ours(file: Path, size: int) -> float:
     from core.tokenize import bpe
 
     began = time.perf_counter()
-    bpe.learn(bpe.sample([file], 0), size)
+    bpe.train_bpe(bpe.sample_texts([file], 0), size)
     return time.perf_counter() - began
 
 

@@ -41,7 +41,7 @@ from core.sample import precision
 from core.sample.generate import generate
 from core.sample.protocol import AnyReply, Finished, Generate, TextDelta, decode_reply, encode
 from core.storage.workspace import Workspace
-from core.tokenize.bpe import learn
+from core.tokenize.bpe import train_bpe
 
 PROMPT, TOKENS = 16, 256
 VOCABULARY = 50304
@@ -199,7 +199,7 @@ def checkpoint(folder: Path, shape: Model, vocabulary: int) -> str:
     made = folder / "step-00000001"
     made.mkdir()
     save_model(GPT(shape, vocabulary), made)
-    learn(iter(["".join(map(chr, range(32, 500))) * 50]), vocabulary).save(made / "vocabulary.json")
+    train_bpe(iter(["".join(map(chr, range(32, 500))) * 50]), vocabulary).save(made / "vocabulary.json")
     return str(made)
 
 

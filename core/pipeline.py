@@ -22,7 +22,7 @@ from core.preprocess import compression_baselines
 from core.recipe.schema import Recipe
 from core.storage.artifact import Artifact, Facts, Staging, fingerprint
 from core.storage.workspace import Workspace
-from core.tokenize import pattern_of
+from core.tokenize import vocabulary_pattern
 from core.tokenize.vocabulary import Vocabulary
 from core.train import checkpoint as checkpoints
 from core.train.commands import Commands
@@ -61,7 +61,7 @@ def _data(recipe: Recipe, workspace: Workspace, run: Path) -> Generator[Event, C
     if not folders:
         yield from check_initial_weights(recipe, workspace)
         folders = [found] if (found := find_weights(recipe, workspace)) else []
-    pattern = pattern_of(folders if recipe.tokenize.vocabulary == "bpe" else ())
+    pattern = vocabulary_pattern(folders if recipe.tokenize.vocabulary == "bpe" else ())
     prepared = yield from prepare(recipe, workspace, pattern=pattern)
     yield from compression_baselines.measure(prepared.clean)
     return prepared.tokens

@@ -14,7 +14,7 @@ from core.recipe.schema import Chat, Model, Recipe, Sample
 from core.runs.directory import Run
 from core.storage.artifact import write_directory
 from core.storage.workspace import Workspace
-from core.tokenize.bpe import learn
+from core.tokenize.bpe import train_bpe
 
 LETTERS = dict.fromkeys(b"abcdefghij", 100.0)
 TEMPLATES = Chat(user="User: {text}\nBot:", assistant=" {text}\n")
@@ -39,6 +39,6 @@ def save(run: Run, step: int) -> Path:
     def write(path: Path) -> None:
         torch.manual_seed(step)
         save_model(GPT(run.recipe.model, 257), path)
-        learn(iter(["a"]), 257).save(path / "vocabulary.json")
+        train_bpe(iter(["a"]), 257).save(path / "vocabulary.json")
 
     return write_directory(run.checkpoints / f"step-{step:08d}", "train", "f", write, facts={"step": step}).path

@@ -20,12 +20,12 @@ from core.runs.directory import Run
 from core.runs.launch import environment
 from core.storage.artifact import write_directory
 from core.storage.workspace import Workspace
-from core.tokenize.characters import single_bytes
+from core.tokenize.characters import byte_vocabulary
 from llmtui.cli.main import run as command_line
 from tests.waiting import PATIENCE
 
 Out = pytest.CaptureFixture[str]
-BYTES = single_bytes()
+BYTES = byte_vocabulary()
 ROOT = Path(__file__).parent.parent
 
 FAILING = """

@@ -18,8 +18,8 @@ from core.runs.summary import Summary
 from core.storage.artifact import write_directory
 from core.storage.files import write_atomic
 from core.storage.workspace import Workspace
-from core.vocab.known import Published
-from core.vocab.report import FILE, Entry, VocabularyReport
+from core.vocab.known import PublishedFile
+from core.vocab.report import REPORT_FILE, VocabularyEntry, VocabularyReport
 from llmtui.cli.main import run as command_line
 from tests.core.stages import clean_of, make, tokenizing
 
@@ -49,7 +49,7 @@ def test_an_imported_file_is_kept_where_runs_find_it(
 ) -> None:
     (tmp_path / "given").write_bytes(b"IQ== 0\n")
     digest = hashlib.sha256(b"IQ== 0\n").hexdigest()
-    monkeypatch.setattr("core.vocab.known.FILES", (Published("cl100k_base.tiktoken", digest, ""),))
+    monkeypatch.setattr("core.vocab.known.FILES", (PublishedFile("cl100k_base.tiktoken", digest, ""),))
     assert command_line(["vocab", "import", str(tmp_path / "given")]) == 0
     assert capsys.readouterr().out == "cl100k_base.tiktoken is kept; it serves cl100k_base\n"
     assert (workspace.data / "vocabularies" / "cl100k_base.tiktoken").read_bytes() == b"IQ== 0\n"
@@ -81,7 +81,7 @@ def test_the_report_of_a_run_is_a_table(trained: Run, capsys: pytest.CaptureFixt
 
 
 def test_hostile_tokens_are_shown_as_pictures(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
-    entry = Entry(id=1, bytes=9, text=HOSTILE, hex="1b", count=3)
+    entry = VocabularyEntry(id=1, bytes=9, text=HOSTILE, hex="1b", count=3)
     report = VocabularyReport(
         vocabulary=HOSTILE,
         size=9,
@@ -100,7 +100,7 @@ def test_hostile_tokens_are_shown_as_pictures(workspace: Workspace, capsys: pyte
     )
     place = workspace.artifacts / "tokens" / "bad"
     place.parent.mkdir()
-    write_directory(place, "tokenize", "0", lambda path: (path / FILE).write_bytes(encode(report)))
+    write_directory(place, "tokenize", "0", lambda path: (path / REPORT_FILE).write_bytes(encode(report)))
     assert command_line(["vocab", "report", "bad"]) == 0
     told = capsys.readouterr().out
     assert not {"\x1b", "\x07", "\u202e"} & set(told)

@@ -15,7 +15,7 @@ from core.init.spec import HubModel, InitError, RunCheckpoint, parse_init
 from core.model.count import tensor_shapes
 from core.recipe.schema import Model, Recipe
 from core.storage.workspace import Workspace
-from core.vocab.sizes import expected
+from core.vocab.sizes import expected_size
 
 TOKEN_ROWS = ("wte.weight", "lm_head.weight")
 """Tensors with a row for each token."""
@@ -59,7 +59,7 @@ def check_weights(recipe: Recipe, folder: Path, found: Mapping[str, TensorInfo],
         raise InitError("there is no vocabulary.json in it, which says what its tokens are", where=str(folder))
     check_config(recipe.model, config.model)
     check_vocabulary(recipe, implied_tables(str(folder), workspace))
-    entries, unsure = expected(recipe.tokenize)
+    entries, unsure = expected_size(recipe.tokenize)
     fewer = recipe.tokenize.vocabulary == "bpe" and entries < config.vocab_size
     extra = config.vocab_size - entries if config.gpt2 else 0
     if fewer or (entries != config.vocab_size and not unsure and not 0 < extra <= MAX_EXTRA_ROWS):

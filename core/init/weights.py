@@ -18,7 +18,7 @@ from core.init.tensors import check_finite, convert_gpt2, copy_into, read_tensor
 from core.model.gpt import GPT
 from core.recipe.schema import Model, Recipe
 from core.storage.workspace import Workspace
-from core.tokenize.encodings import byte_of_character
+from core.tokenize.encodings import byte_by_character
 from core.tokenize.vocabulary import Vocabulary
 
 CHECKED_BYTES = 2**30
@@ -113,7 +113,7 @@ def _check_vocab_json(folder: Path, vocabulary: Vocabulary) -> None:
     file = folder / "vocab.json"
     if not file.is_file():
         return
-    byte_of = byte_of_character()
+    byte_of = byte_by_character()
     theirs = {id_: token for token, id_ in read_json(file, dict[str, int]).items()}
     for id_, token_bytes in enumerate(vocabulary.ranks):
         if token_bytes and bytes(byte_of.get(character, 0) for character in theirs.get(id_, "")) != token_bytes:

@@ -20,7 +20,7 @@ from core.storage.artifact import AlteredArtifactError, Artifact, DamagedError, 
 from core.storage.files import remove_tree
 from core.storage.workspace import Workspace, free_bytes
 from core.tokenize import bpe
-from core.tokenize.merge_parts import part_name
+from core.tokenize.merge_parts import part_path
 
 MARGIN = 16 * 2**20
 """Free bytes that any stage must find: the journal has to go on."""
@@ -81,7 +81,7 @@ def _prepare(
         mark = fingerprint(stage, version, content, fields)
         place = workspace.artifacts / folder / f"{name}-{mark}"
         if stage == "tokenize" and part is not None:
-            place = part_name(place, part)
+            place = part_path(place, part)
         staging = Staging(place, stage, mark, inputs=made_from, recipe=msgspec.to_builtins(fields))
 
         def checked(out: Staging) -> Stage:
@@ -107,7 +107,7 @@ def _prepare(
     )
     text = sum(int(clean.facts.get(f"{side}_bytes", 0)) for side in ("train", "validation"))
     tokens = yield from stage(
-        *("tokenize", "tokens", tokenize.version(recipe.tokenize, pattern), recipe.tokenize, clean),
+        *("tokenize", "tokens", tokenize.format_version(recipe.tokenize, pattern), recipe.tokenize, clean),
         lambda out: tokenize.tokenize(recipe.tokenize, clean, out, part, pattern),
         text // (3 * (part[1] if part else 1)),  # two bytes for each token of six bytes: few vocabularies do better
     )

@@ -46,7 +46,7 @@ from core.sample.protocol import (
 from core.sample.rerank import beam_search_texts, best_of_n
 from core.sample.score import short_context_tokens, token_losses
 from core.sample.stream import DenoisingProgress, GeneratedToken, TextEnd, stream_text
-from core.tokenize.vocabulary import whole
+from core.tokenize.vocabulary import replace_surrogates
 
 AnyReplies = Iterator[AnyReply | None]
 
@@ -77,8 +77,8 @@ def handle_generate(request: Generate, models: ModelCache) -> AnyReplies:
     gpt, vocabulary = found.model.gpt, found.model.vocabulary
     ensure_memory(gpt, request.texts)
     max_tokens = gpt.config.block_size
-    text, changed = clean_prompt(whole(request.prompt), request.cleaning)
-    suffix_text, suffix_changed = clean_prompt(whole(request.suffix), request.cleaning)
+    text, changed = clean_prompt(replace_surrogates(request.prompt), request.cleaning)
+    suffix_text, suffix_changed = clean_prompt(replace_surrogates(request.suffix), request.cleaning)
     prompt, prompt_tokens = yield from encode_prompt(vocabulary, text, max_tokens)
     suffix, suffix_tokens = yield from encode_truncated(vocabulary, suffix_text, max_tokens, keep_start=True)
     unmasking = _unmasking_options(request, suffix.tolist())
@@ -128,7 +128,7 @@ def handle_ranking(request: BestOfN | BeamSearch, models: ModelCache) -> AnyRepl
     gpt, vocabulary = found.model.gpt, found.model.vocabulary
     ensure_causal(gpt)
     ensure_memory(gpt, request.texts)
-    text, changed = clean_prompt(whole(request.prompt), request.cleaning)
+    text, changed = clean_prompt(replace_surrogates(request.prompt), request.cleaning)
     prompt, prompt_tokens = yield from encode_prompt(vocabulary, text, gpt.config.block_size)
     yield _loaded(request, found, prompt_tokens, dropped=prompt_tokens - len(prompt), changed_by=changed)
     rank = best_of_n if isinstance(request, BestOfN) else beam_search_texts
@@ -141,7 +141,7 @@ def handle_score(request: Score, models: ModelCache) -> AnyReplies:
     if not request.text:
         raise EmptyTextError("there is nothing in it")
     found = yield from models.get(Path(request.checkpoint), "float32")
-    text, changed = clean_prompt(whole(request.text), request.cleaning)
+    text, changed = clean_prompt(replace_surrogates(request.text), request.cleaning)
     if not text:
         raise EmptyTextError("the cleaning of the training text leaves nothing of it")
     gpt, vocabulary, size = found.model.gpt, found.model.vocabulary, len(text.encode())
@@ -167,7 +167,7 @@ def handle_score(request: Score, models: ModelCache) -> AnyReplies:
 def handle_inspect_prompt(request: InspectPrompt, models: ModelCache) -> AnyReplies:
     found = yield from models.get(Path(request.checkpoint), request.precision)
     gpt, vocabulary = found.model.gpt, found.model.vocabulary
-    text, changed = clean_prompt(whole(request.prompt), request.cleaning)
+    text, changed = clean_prompt(replace_surrogates(request.prompt), request.cleaning)
     prompt, prompt_tokens = yield from encode_prompt(vocabulary, text, max(1, prompt_limit(gpt, 1)))
     dropped = prompt_tokens - len(prompt)
     yield _loaded(request, found, prompt_tokens, dropped, changed)

@@ -8,7 +8,7 @@ from collections.abc import Generator
 import numpy as np
 
 from core.tokenize.codecs import Ids
-from core.tokenize.vocabulary import Vocabulary, cut, whole
+from core.tokenize.vocabulary import Vocabulary, replace_surrogates, split_chunks
 
 
 def encode_truncated(
@@ -19,7 +19,7 @@ def encode_truncated(
     Yields after each chunk.
     """
     count, held, parts = 0, 0, deque[Ids]()
-    for chunk in cut(whole(text)):
+    for chunk in split_chunks(replace_surrogates(text)):
         ids = vocabulary.encode_chunk(chunk)
         count += len(ids)
         if not keep_start or held < max_tokens:

@@ -1,4 +1,4 @@
-"""Clean documents become a vocabulary and token shards: the third stage."""
+"""The third stage: make a vocabulary, and encode the clean documents to token shards."""
 
 from __future__ import annotations
 
@@ -12,38 +12,37 @@ from core.processes.threads import run_in_thread
 from core.recipe.schema import Tokenize
 from core.storage.artifact import Artifact, Facts, Staging
 from core.tokenize import bpe
-from core.tokenize.characters import characters, single_bytes
-from core.tokenize.encode import encode_shards, jobs
-from core.tokenize.encodings import ENCODINGS, VocabularyUnavailableError, named
-from core.tokenize.merge_parts import adopt_shards, adopt_vocabulary, part_artifacts
-from core.tokenize.progress_model import COUNTING, SCANNING, Effort, merging
+from core.tokenize.characters import byte_vocabulary, train_characters
+from core.tokenize.encode import encode_shards, shard_jobs
+from core.tokenize.encodings import ENCODINGS, VocabularyUnavailableError, load_encoding
+from core.tokenize.merge_parts import part_artifacts, reuse_shards, reuse_vocabulary
+from core.tokenize.progress_model import COUNT_COST, SCAN_COST, TokenizeProgress, merging_work
 from core.tokenize.report import count_ids, write_report
 from core.tokenize.shards import dtype_for
-from core.tokenize.train_bpe import learned
+from core.tokenize.train_bpe import train_vocabulary
 from core.tokenize.vocabulary import Vocabulary, VocabularyError
-from core.vocab.report import FILE as REPORT
+from core.vocab.report import REPORT_FILE as REPORT
 
 __all__ = ["FORMAT", "VocabularyUnavailableError", "tokenize"]
 
 FORMAT = 2
-"""Changes when the same text and recipe would give other tokens."""
+"""Format version: changes when the same text and recipe give other tokens."""
 _FILE = "vocabulary.json"
 
 
-def version(recipe: Tokenize, pattern: str) -> int | str:
-    """As FORMAT, where only learned vocabularies depend on their pattern: the first one's tokens are as they were."""
-    return f"{FORMAT}: {pattern}" if recipe.vocabulary == "bpe" and pattern != bpe.FIRST_PATTERN else FORMAT
+def format_version(recipe: Tokenize, pattern: str) -> int | str:
+    """Format version of the tokens: FORMAT, with the pattern for BPE if it is not that of older versions."""
+    return f"{FORMAT}: {pattern}" if recipe.vocabulary == "bpe" and pattern != bpe.OLD_PATTERN else FORMAT
 
 
-def pattern_of(folders: Iterable[Path]) -> str:
-    """Of the first learned vocabulary that lies in one of these folders beside weights: with another pattern the same
-    text would give them other tokens. Today's where there is none."""
+def vocabulary_pattern(folders: Iterable[Path]) -> str:
+    """Pattern of the first trained vocabulary in `folders`, whose weights need it; the current pattern by default."""
     for folder in folders:
         try:
             vocabulary = Vocabulary.load(folder / _FILE)
         except VocabularyError:
             continue
-        if vocabulary.pattern in (bpe.FIRST_PATTERN, bpe.PATTERN):
+        if vocabulary.pattern in (bpe.OLD_PATTERN, bpe.PATTERN):
             return vocabulary.pattern
     return bpe.PATTERN
 
@@ -55,37 +54,36 @@ def tokenize(
     part: tuple[int, int] | None = None,
     pattern: str = bpe.PATTERN,
 ) -> Generator[Event, None, Artifact]:
-    """Write `vocabulary.json` and for each shard of clean text one of tokens: `train-00007.tokens` and so on.
+    """Write `vocabulary.json`, and for each shard of clean text one of tokens: `train-00007.tokens` and so on.
 
-    An own vocabulary is learned from the training text alone, cut by `pattern`. After a break it goes on behind the
-    last complete shard. part: (i, n), i from 1, makes only every n-th shard, from the i-th on; without it, shards that
-    complete artifacts of parts beside `out` have are taken over instead of made. Yields Progress in bytes of text, and
-    Notes.
+    A vocabulary of our own is trained on the training text alone, split by `pattern`. Resumes after the last complete
+    shard. part: (i, n), i from 1, makes only every n-th shard, from the i-th on; without it, shards in complete
+    artifacts of parts beside `out` are reused. Yields Progress in bytes of text, and Notes.
 
     Facts: vocabulary (its name), vocabulary_size, train_tokens, validation_tokens, train_bytes, validation_bytes,
-    bytes_per_token (on validation, end-of-text marks counted as tokens), dtype; of a part: part, parts. The whole has
+    bytes_per_token (on validation, counting end-of-text tokens), dtype; of a part: part, parts. The whole artifact has
     `vocabulary_report.json` too. Raises VocabularyUnavailableError.
     """
-    splits = {split: jobs(clean.files(f"{split}-*.parquet")) for split in ("train", "validation")}
+    splits = {split: shard_jobs(clean.files(f"{split}-*.parquet")) for split in ("train", "validation")}
     everything = [job for made in splits.values() for job in made]
     index, count = part or (1, 1)
     mine = everything[index - 1 :: count]
-    effort = _effort(recipe, clean, len(mine) / max(1, len(everything)))
+    progress = _estimate_work(recipe, clean, len(mine) / max(1, len(everything)))
     others = part_artifacts(out) if part is None else []
-    adopt_vocabulary(others, out, _FILE)
+    reuse_vocabulary(others, out, _FILE)
     if _FILE in out.published:
         vocabulary = Vocabulary.load(out.path / _FILE)
     else:
-        vocabulary, facts = yield from _vocabulary(recipe, clean, effort, pattern)
+        vocabulary, facts = yield from _vocabulary(recipe, clean, progress, pattern)
         out.publish(_FILE, vocabulary.save, facts)
-    adopted = yield from adopt_shards(others, out, [job.name for job in mine], _FILE, effort.meter)
-    if adopted:
-        theirs = f"{adopted:,} of {plural(len(mine), 'shard')}"
-        yield Note(text=f"took over {theirs} that {verb(adopted, 'was', 'were')} made in parts")
+    reused = yield from reuse_shards(others, out, [job.name for job in mine], _FILE, progress.meter)
+    if reused:
+        theirs = f"{reused:,} of {plural(len(mine), 'shard')}"
+        yield Note(text=f"took over {theirs} that {verb(reused, 'was', 'were')} made in parts")
     done = out.published
-    effort.ready(sum(int(done[job.name].facts["bytes"]) for job in mine if job.name in done))
-    yield effort.meter.report()
-    yield from encode_shards([job for job in mine if job.name not in done], vocabulary, out, effort)
+    progress.start_encoding(sum(int(done[job.name].facts["bytes"]) for job in mine if job.name in done))
+    yield progress.meter.report()
+    yield from encode_shards([job for job in mine if job.name not in done], vocabulary, out, progress)
     sums: Facts = {
         f"{split}_{what}": sum(int(out.published[job.name].facts[what]) for job in made if job in mine)
         for what in ("tokens", "bytes")
@@ -93,10 +91,12 @@ def tokenize(
     }
     if part is None:
         shards = [out.path / job.name for job in splits["train"]]
-        counts = yield from run_in_thread(lambda: count_ids(shards, vocabulary.size), effort.meter)
-        basis = int(out.published[_FILE].facts.get("learned_bytes", 0))
-        out.publish(REPORT, partial(write_report, vocabulary=vocabulary, counts=counts, sums=sums, learned_from=basis))
-    yield effort.complete()
+        counts = yield from run_in_thread(lambda: count_ids(shards, vocabulary.size), progress.meter)
+        learned_bytes = int(out.published[_FILE].facts.get("learned_bytes", 0))
+        out.publish(
+            REPORT, partial(write_report, vocabulary=vocabulary, counts=counts, sums=sums, learned_from=learned_bytes)
+        )
+    yield progress.complete()
     return out.finish(
         {
             "vocabulary": vocabulary.name,
@@ -109,26 +109,26 @@ def tokenize(
     )
 
 
-def _effort(recipe: Tokenize, clean: Artifact, share: float) -> Effort:
-    """share: of the shards that are to be encoded, 0 to 1."""
+def _estimate_work(recipe: Tokenize, clean: Artifact, share: float) -> TokenizeProgress:
+    """share: of the text that is encoded here, 0 to 1."""
     train, validation = int(clean.facts["train_bytes"]), int(clean.facts["validation_bytes"])
     text = int((train + validation) * share)
     if recipe.vocabulary == "bpe":
         sample = min(bpe.SAMPLE_BYTES, train)
-        return Effort(text, learning=COUNTING * sample, merging=merging(sample, recipe.size))
-    return Effort(text, learning=SCANNING * train if recipe.vocabulary == "characters" else 0)
+        return TokenizeProgress(text, training=COUNT_COST * sample, merging_work=merging_work(sample, recipe.size))
+    return TokenizeProgress(text, training=SCAN_COST * train if recipe.vocabulary == "characters" else 0)
 
 
 def _vocabulary(
-    recipe: Tokenize, clean: Artifact, effort: Effort, pattern: str
+    recipe: Tokenize, clean: Artifact, progress: TokenizeProgress, pattern: str
 ) -> Generator[Event, None, tuple[Vocabulary, Facts]]:
-    """The vocabulary that the recipe asks for; learned_bytes: how much text it was learned from."""
+    """The vocabulary of the recipe, and its facts; learned_bytes: bytes of text it was trained on."""
     train = clean.files("train-*.parquet")
     total = int(clean.facts["train_bytes"])
     if recipe.vocabulary in ENCODINGS:
-        return (yield from named(recipe.vocabulary, effort.meter)), {}
+        return (yield from load_encoding(recipe.vocabulary, progress.meter)), {}
     if recipe.vocabulary == "bytes":
-        return single_bytes(), {}
+        return byte_vocabulary(), {}
     if recipe.vocabulary == "characters":
-        return (yield from characters(train, effort)), {"learned_bytes": total}
-    return (yield from learned(train, total, recipe.size, effort, pattern))
+        return (yield from train_characters(train, progress)), {"learned_bytes": total}
+    return (yield from train_vocabulary(train, total, recipe.size, progress, pattern))

@@ -1,4 +1,4 @@
-"""Learning a byte-pair vocabulary from text."""
+"""Training of byte-pair encoding (BPE) vocabularies (Sennrich et al. 2016), on bytes as in GPT-2."""
 
 from __future__ import annotations
 
@@ -10,89 +10,88 @@ import pyarrow.parquet as pq
 from tokenizers import Regex, Tokenizer
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel, Split
-from tokenizers.pre_tokenizers import Sequence as InTurn
+from tokenizers.pre_tokenizers import Sequence as PreTokenizers
 from tokenizers.trainers import BpeTrainer
 
-from core.tokenize.encodings import byte_of_character
-from core.tokenize.vocabulary import Vocabulary, cut
+from core.tokenize.encodings import byte_by_character
+from core.tokenize.vocabulary import Vocabulary, split_chunks
 
 SAMPLE_BYTES = 64 * 2**20
-"""Text to learn from: more changes few of the merges, and this much takes about ten seconds."""
+"""Bytes of text to train on: more changes few of the merges, and this much takes about ten seconds."""
 SAMPLE_SEED = 0
 _SAMPLE_SHARDS = 64
-"""Shards a sample is drawn from at most, 2 GiB of text: reading a large corpus would take longer than learning."""
+"""Maximum shards that are sampled, 2 GiB of text: reading a large corpus would take longer than training."""
 _SAMPLE_PIECE = 2**16
-"""Characters of a long document that are drawn or left out together; bytes of one that is long."""
+"""Characters of a long document that are sampled together; documents of more bytes are long."""
 _ROWS = 64
-"""Rows read at once: of parts of 4 MiB, a shard's worth."""
+"""Rows read at once: a whole shard, if they are parts of 4 MiB."""
 _ITEM = 5000
-"""Characters learned from at once. Longer words, such as DNA, take the trainer quadratic time: 256 Ki characters of
-them took 100 s, a million in pieces of 5,000 take 0.9. Shorter pieces cost: cutting is not free."""
+"""Maximum characters of a text passed to the trainer, which takes quadratic time for long words such as DNA: 100 s for
+256 Ki characters, 0.9 s for a million in texts of 5,000."""
 
-# GPT-4's pattern with at most two digits (small vocabularies have none to spare for numbers), and without the
-# possessive quantifiers that the trainer's regular expressions lack; grouped for speed as in `encodings`
-FIRST_PATTERN = (
+# GPT-4's pattern with at most two digits, since small vocabularies cannot spend entries on numbers, and without
+# possessive quantifiers, which the trainer's regular expressions lack; grouped for speed as in `encodings`
+OLD_PATTERN = (
     r"(?:'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,2}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+)|\s+(?!\S)|\s+"
 )
-"""Of vocabularies learned by earlier versions, which runs go on with."""
-# and a word goes on over the marks and joiners behind its letters: without, Hindi's vowels are words of their own
-PATTERN = FIRST_PATTERN.replace(r"\p{L}+|", r"\p{L}[\p{L}\p{M}\x{200c}\x{200d}]*|")
+"""Pattern of vocabularies trained by older versions, with which runs continue."""
+# words include combining marks and joiners: otherwise Hindi vowel signs would be separate words
+PATTERN = OLD_PATTERN.replace(r"\p{L}+|", r"\p{L}[\p{L}\p{M}\x{200c}\x{200d}]*|")
 
 
-def sample(files: Sequence[Path], total: int) -> Iterator[str]:
-    """Pieces of at most SAMPLE_BYTES out of the clean shards `files`, spread over them; everything when it is less.
+def sample_texts(files: Sequence[Path], total: int) -> Iterator[str]:
+    """Texts of at most SAMPLE_BYTES in total, sampled evenly from the clean shards `files`; all text if it is less.
 
-    total: bytes of text in all of `files`. The same files give the same pieces. Holds a few documents at a time.
+    total: bytes of text in `files`. Deterministic. Holds a few documents in memory at a time.
     """
     if total <= SAMPLE_BYTES:
         for path in files:
-            for text in _texts(path):
-                yield from cut(text, _ITEM)
+            for text in _read_texts(path):
+                yield from split_chunks(text, _ITEM)
         return
-    chance = random.Random(SAMPLE_SEED)
-    chosen = sorted(chance.sample(files, _SAMPLE_SHARDS)) if len(files) > _SAMPLE_SHARDS else files
-    # a little less than there is room for, so that the last shards hardly ever miss it
+    rng = random.Random(SAMPLE_SEED)
+    chosen = sorted(rng.sample(files, _SAMPLE_SHARDS)) if len(files) > _SAMPLE_SHARDS else files
+    # slightly less than the limit, so that the last shards are rarely cut off
     share = 0.98 * SAMPLE_BYTES * len(files) / (total * len(chosen))
     left = SAMPLE_BYTES
     for path in chosen:
-        for text in _texts(path, chance, share):
+        for text in _read_texts(path, rng, share):
             left -= len(text.encode())
             if left < 0:
                 return
-            yield from cut(text, _ITEM)
+            yield from split_chunks(text, _ITEM)
 
 
-def _texts(path: Path, chance: random.Random | None = None, share: float = 1.0) -> Iterator[str]:
-    """The texts of a shard, or with `chance` a `share` of them and of the pieces of long ones."""
+def _read_texts(path: Path, rng: random.Random | None = None, share: float = 1.0) -> Iterator[str]:
+    """The texts of a shard; with `rng` a random `share` of them, and of the pieces of long ones."""
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(batch_size=_ROWS, columns=["text"]):
             for text in batch.column(0):
-                if chance is None:
+                if rng is None:
                     yield text.as_py()
                 elif text.as_buffer().size > _SAMPLE_PIECE:
-                    yield from (piece for piece in cut(text.as_py(), _SAMPLE_PIECE) if chance.random() < share)
-                elif chance.random() < share:
+                    yield from (piece for piece in split_chunks(text.as_py(), _SAMPLE_PIECE) if rng.random() < share)
+                elif rng.random() < share:
                     yield text.as_py()
 
 
-def learn(texts: Iterable[str], size: int, pattern: str = PATTERN) -> Vocabulary:
-    """A vocabulary of at most `size` entries: 256 bytes, the merges learned from `texts`, the end-of-text mark.
+def train_bpe(texts: Iterable[str], size: int, pattern: str = PATTERN) -> Vocabulary:
+    """Train a vocabulary of `size` entries: 256 bytes, the merges, the end-of-text token.
 
-    texts: pieces as `sample` makes them; much longer ones may take quadratic time. pattern: inside whose pieces bytes
-    are merged.
-
-    Fewer when there are not enough pairs that occur twice.
+    texts: as `sample_texts` yields them; much longer ones may take quadratic time. pattern: regular expression that
+    splits text into the words inside which bytes are merged. The vocabulary is smaller if there are not enough pairs
+    that occur twice.
     """
     tokenizer = Tokenizer(BPE())
-    tokenizer.pre_tokenizer = InTurn(
+    tokenizer.pre_tokenizer = PreTokenizers(
         [Split(Regex(pattern), "isolated"), ByteLevel(add_prefix_space=False, use_regex=False)]
     )
     trainer = BpeTrainer(
         vocab_size=size - 1, min_frequency=2, initial_alphabet=ByteLevel.alphabet(), show_progress=False
     )
     tokenizer.train_from_iterator(iter(texts), trainer)
-    byte_of = byte_of_character()
-    learned = sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1])
-    merges = [bytes(byte_of[character] for character in token) for token, _ in learned if len(token) > 1]
+    byte_of = byte_by_character()
+    entries = sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1])
+    merges = [bytes(byte_of[character] for character in token) for token, _ in entries if len(token) > 1]
     return Vocabulary("bpe", pattern, [*(bytes([byte]) for byte in range(256)), *merges])

@@ -9,16 +9,17 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from core.events import Event
-from core.tokenize.progress_model import SCANNING, Effort
+from core.tokenize.progress_model import SCAN_COST, TokenizeProgress
 from core.tokenize.vocabulary import Vocabulary
 
 _ROWS = 1024
 
 
-def characters(files: Sequence[Path], effort: Effort) -> Generator[Event, None, Vocabulary]:
-    """Ids 0 to n − 1: the n characters of the clean shards `files`, in Unicode's order, as in nanoGPT.
+def train_characters(files: Sequence[Path], progress: TokenizeProgress) -> Generator[Event, None, Vocabulary]:
+    """A vocabulary of the n characters of the clean shards `files`: ids 0 to n − 1 in Unicode order, as in nanoGPT.
 
-    Behind them the single bytes that are no character there, so that any text has ids; then the end-of-text mark.
+    They are followed by the single bytes that are not among them, so that any text can be encoded, and the
+    end-of-text token.
     """
     seen = np.zeros(0x110000, np.bool_)
     for path in files:
@@ -26,18 +27,18 @@ def characters(files: Sequence[Path], effort: Effort) -> Generator[Event, None, 
             for batch in file.iter_batches(batch_size=_ROWS, columns=["text"]):
                 for text in batch.column(0):
                     seen[np.frombuffer(text.as_py().encode("utf-32-le"), "<u4")] = True
-                yield from effort.learned(SCANNING * batch.column(0).nbytes)
-    return of_characters([chr(code) for code in np.flatnonzero(seen)])
+                yield from progress.add_training_work(SCAN_COST * batch.column(0).nbytes)
+    return character_vocabulary([chr(code) for code in np.flatnonzero(seen)])
 
 
-def of_characters(known: Sequence[str]) -> Vocabulary:
-    """The vocabulary of these characters, which are in Unicode's order."""
+def character_vocabulary(known: Sequence[str]) -> Vocabulary:
+    """The vocabulary of the given characters, which are in Unicode order."""
     ranks = [character.encode() for character in known]
     present = set(ranks)
     fallback = [bytes([byte]) for byte in range(256) if bytes([byte]) not in present]
     return Vocabulary("characters", "", [*ranks, *fallback], kind="characters")
 
 
-def single_bytes() -> Vocabulary:
-    """Ids 0 to 255: the bytes; 256: the end-of-text mark."""
+def byte_vocabulary() -> Vocabulary:
+    """A vocabulary of single bytes: ids 0 to 255; 256 is the end-of-text token."""
     return Vocabulary("bytes", "", [bytes([byte]) for byte in range(256)], kind="bytes")

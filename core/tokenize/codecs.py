@@ -1,6 +1,6 @@
-"""The three ways text becomes ids: merged byte pairs (by tiktoken), single characters, single bytes.
+"""Three encoders of text to ids: byte-pair encoding (by tiktoken), single characters, single bytes.
 
-Each can also take many documents in one string, joined by `JOINT`, and puts the end-of-text id where they end: one
+Each also encodes many documents in one string, joined by `DOCUMENT_SEPARATOR`, which becomes the end-of-text id: one
 call for a quarter of a megabyte of short documents instead of thousands.
 """
 
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 Ids = NDArray[np.uint32]
 
-JOINT = "\0llmtui: here ends a document\1"
-"""Stands between joined documents. No beginning of it is also an end of it, so that counting it tells for certain
-whether the documents themselves contain it."""
+DOCUMENT_SEPARATOR = "\0llmtui: here ends a document\1"
+"""Separates joined documents. None of its prefixes is also a suffix, so that counting it shows whether the documents
+themselves contain it."""
 
 
 _UNKNOWN = 2**32 - 1
@@ -27,28 +27,30 @@ class Codec(Protocol):
     def encode(self, text: str, joined: bool) -> Ids:
         """(tokens,) ids of `text`, which has no lone surrogates.
 
-        joined: each JOINT in it becomes the end-of-text id; otherwise it is text like any other.
+        joined: whether each DOCUMENT_SEPARATOR becomes the end-of-text id; otherwise it is encoded as text.
         """
 
 
-class Pairs:
-    """Bytes merged pair by pair, inside the pieces that a pattern cuts."""
+class BytePairCodec:
+    """Byte-pair encoding inside the words that a pattern matches."""
 
     def __init__(self, name: str, pattern: str, ranks: Mapping[bytes, int], end_of_text: int) -> None:
-        """Raises ValueError when tiktoken cannot use them."""
+        """Raises ValueError if tiktoken rejects the arguments."""
         self._encoding = tiktoken.Encoding(
-            name, pat_str=pattern, mergeable_ranks=dict(ranks), special_tokens={JOINT: end_of_text}
+            name, pat_str=pattern, mergeable_ranks=dict(ranks), special_tokens={DOCUMENT_SEPARATOR: end_of_text}
         )
 
     def encode(self, text: str, joined: bool) -> Ids:
-        return self._encoding.encode_to_numpy(text, allowed_special={JOINT} if joined else set(), disallowed_special=())
+        return self._encoding.encode_to_numpy(
+            text, allowed_special={DOCUMENT_SEPARATOR} if joined else set(), disallowed_special=()
+        )
 
 
-class Characters:
-    """One id for each known character; the bytes of any other."""
+class CharacterCodec:
+    """One id for each known character; other characters are encoded as their bytes."""
 
     def __init__(self, ranks: Sequence[bytes], end_of_text: int) -> None:
-        """Raises ValueError when an entry is neither one character nor one byte."""
+        """Raises ValueError if an entry is neither one character nor one byte."""
         self._ids = np.full(0x110000, _UNKNOWN, np.uint32)
         self._bytes = np.zeros(256, np.uint32)
         for token, content in enumerate(ranks):
@@ -59,28 +61,28 @@ class Characters:
                 if len(character) != 1:
                     raise ValueError("it has entries of several characters")
                 self._ids[ord(character)] = token
-        # a code that no valid text has, for the joints
+        # a surrogate, which no valid text contains, stands for the separator
         self._ids[0xDFFF] = end_of_text
 
     def encode(self, text: str, joined: bool) -> Ids:
         if joined:
-            text = text.replace(JOINT, "\udfff")
+            text = text.replace(DOCUMENT_SEPARATOR, "\udfff")
         codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
         ids: Ids = self._ids[codes]
         unknown = ids == _UNKNOWN
         if not unknown.any():
             return ids
         lengths = np.where(unknown, 1 + (codes >= 0x80) + (codes >= 0x800) + (codes >= 0x10000), 1)
-        spread = np.repeat(unknown, lengths)
-        mixed = np.empty(len(spread), np.uint32)
-        mixed[~spread] = ids[~unknown]
-        strange = codes[unknown].tobytes().decode("utf-32-le").encode()
-        mixed[spread] = self._bytes[np.frombuffer(strange, np.uint8)]
-        return mixed
+        byte_positions = np.repeat(unknown, lengths)
+        ids_with_bytes = np.empty(len(byte_positions), np.uint32)
+        ids_with_bytes[~byte_positions] = ids[~unknown]
+        unknown_bytes = codes[unknown].tobytes().decode("utf-32-le").encode()
+        ids_with_bytes[byte_positions] = self._bytes[np.frombuffer(unknown_bytes, np.uint8)]
+        return ids_with_bytes
 
 
-class Bytes:
-    """The bytes of UTF-8 themselves."""
+class ByteCodec:
+    """The bytes of UTF-8."""
 
     def __init__(self, end_of_text: int) -> None:
         self._end_of_text = end_of_text
@@ -89,7 +91,7 @@ class Bytes:
         data = text.encode()
         if not joined:
             return np.frombuffer(data, np.uint8).astype(np.uint32)
-        # a byte that UTF-8 never has
-        ids = np.frombuffer(data.replace(JOINT.encode(), b"\xff"), np.uint8).astype(np.uint32)
+        # a byte that never occurs in UTF-8
+        ids = np.frombuffer(data.replace(DOCUMENT_SEPARATOR.encode(), b"\xff"), np.uint8).astype(np.uint32)
         ids[ids == 0xFF] = self._end_of_text
         return ids

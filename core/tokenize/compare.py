@@ -1,6 +1,6 @@
-"""The comparing process: `python -P -m core.tokenize.compare REQUEST DIRECTORY`, see `core.processes.child_job`.
+"""The child job behind `llmtui vocab compare`: `python -P -m core.tokenize.compare REQUEST DIRECTORY`.
 
-REQUEST is a `Compare` as JSON, DIRECTORY an empty one for what is needed meanwhile.
+REQUEST is a `CompareRequest` as JSON, DIRECTORY an empty directory for temporary files. See `core.processes.child_job`.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from core.recipe.schema import Source
 from core.storage.artifact import Artifact, Staging
 from core.storage.documents import DocumentPart, read_parts, write_parts
 from core.tokenize import bpe
-from core.tokenize.characters import characters, single_bytes
-from core.tokenize.encode import encoded, jobs
-from core.tokenize.encodings import ENCODINGS, named
-from core.tokenize.progress_model import Effort
+from core.tokenize.characters import byte_vocabulary, train_characters
+from core.tokenize.encode import encode_chunks, shard_jobs
+from core.tokenize.encodings import ENCODINGS, load_encoding
+from core.tokenize.progress_model import TokenizeProgress
 from core.tokenize.vocabulary import Vocabulary
-from core.vocab.protocol import Choice, Compare, Compared, Row
+from core.vocab.protocol import CompareRequest, CompareResult, CompareSummary, VocabularyChoice
 
 LIMIT = 64 * 2**20
-"""Bytes of a corpus that are looked at: two vocabularies do not change places behind them."""
+"""Bytes of a corpus that are read: more text does not change the ranking of vocabularies."""
 _EVERY = 10
-"""Of so many documents one is held out from vocabularies that are made of the corpus."""
+"""One of so many documents is held out from training vocabularies."""
 _DOCUMENTS = 20
-"""With fewer, the tail of the text is held out."""
+"""With fewer documents the tail of the text is held out."""
 _SECONDS = 0.5
 
 T = TypeVar("T")
@@ -45,36 +45,39 @@ class CompareError(UsageError):
     doing = "compare the vocabularies"
 
 
-class _Text(NamedTuple):
-    """Clean shards."""
+class _Corpus(NamedTuple):
+    """Files of clean text."""
 
-    learn: list[Path]
-    """What vocabularies are made of."""
+    train: list[Path]
+    """To train vocabularies on."""
     measure: list[Path]
-    """What they are measured on."""
+    """To measure them on."""
 
 
-def compare(request: Compare, home: Path) -> Iterator[Note | Row | Compared]:
-    """Answer a request. home: an empty directory for what is needed meanwhile. Raises LlmtuiError."""
+def compare(request: CompareRequest, home: Path) -> Iterator[Note | CompareResult | CompareSummary]:
+    """Encode the same text with each vocabulary, and measure. home: an empty directory for temporary files.
+
+    Raises LlmtuiError.
+    """
     for choice in request.vocabularies:
         _check(choice)
-    making = any(_is_made(choice) for choice in request.vocabularies)
+    making = any(_is_trained(choice) for choice in request.vocabularies)
     if request.clean:
         clean = Artifact.open(Path(request.corpus))
-        text = _Text(clean.files("train-*.parquet"), clean.files("validation-*.parquet"))
+        text = _Corpus(clean.files("train-*.parquet"), clean.files("validation-*.parquet"))
     else:
         yield Note(text=f"reading {request.corpus}")
         text = yield from _read(request.corpus, home, making)
-    measured = _measured(text.measure, making or request.clean)
+    measured = _measure_text(text.measure, making or request.clean)
     if not measured.bytes:
         raise CompareError("there is no text to compare them on", where=request.corpus)
     for choice in request.vocabularies:
-        if _is_made(choice):
+        if _is_trained(choice):
             yield Note(text=f"making {choice.name} from the rest of the corpus")
-        vocabulary, made_from = _vocabulary(choice, text.learn)
+        vocabulary, made_from = _vocabulary(choice, text.train)
         yield Note(text=f"encoding {measured.bytes:,} bytes with {choice.name}")
-        tokens, seconds = _encoded(vocabulary, text.measure)
-        yield Row(
+        tokens, seconds = _measure_encoding(vocabulary, text.measure)
+        yield CompareResult(
             vocabulary=choice.name,
             entries=vocabulary.size,
             tokens=tokens,
@@ -86,24 +89,24 @@ def compare(request: Compare, home: Path) -> Iterator[Note | Row | Compared]:
     yield measured
 
 
-def _encoded(vocabulary: Vocabulary, files: Sequence[Path]) -> tuple[int, float]:
-    """How many tokens there are, and the seconds it takes to make them: the best of some times if it is quick."""
+def _measure_encoding(vocabulary: Vocabulary, files: Sequence[Path]) -> tuple[int, float]:
+    """Number of tokens, and seconds to encode them: the best of several runs if it is fast."""
     end, best = time.monotonic() + _SECONDS, math.inf
     while True:
         began = time.monotonic()
-        tokens = sum(len(ids) for _, _, ids in encoded(vocabulary, jobs(files)))
+        tokens = sum(len(ids) for _, _, ids in encode_chunks(vocabulary, shard_jobs(files)))
         best = min(best, time.monotonic() - began)
         if time.monotonic() > end:
             return tokens, best
 
 
-def _is_made(choice: Choice) -> bool:
-    """Whether it comes from the corpus at hand."""
+def _is_trained(choice: VocabularyChoice) -> bool:
+    """Whether the vocabulary is trained on the corpus."""
     return not choice.file and (choice.name == "characters" or choice.name.startswith("bpe:"))
 
 
-def _check(choice: Choice) -> None:
-    """Raise CompareError for a name that means nothing."""
+def _check(choice: VocabularyChoice) -> None:
+    """Raise CompareError for an unknown name."""
     name, _, size = choice.name.partition(":")
     known = [*ENCODINGS, "characters", "bytes"]
     if choice.file or choice.name in known:
@@ -119,23 +122,23 @@ def _check(choice: Choice) -> None:
         )
 
 
-def _vocabulary(choice: Choice, learn: Sequence[Path]) -> tuple[Vocabulary, int]:
-    """The vocabulary, and how many bytes of `learn` it was made from."""
+def _vocabulary(choice: VocabularyChoice, train: Sequence[Path]) -> tuple[Vocabulary, int]:
+    """The vocabulary, and the bytes of `train` it was trained on."""
     if choice.file:
         return Vocabulary.load(Path(choice.file)), 0
     if choice.name == "bytes":
-        return single_bytes(), 0
+        return byte_vocabulary(), 0
     if choice.name in ENCODINGS:
-        return _made(named(choice.name, ProgressMeter(None))), 0
-    total = _measured(learn, False).bytes
+        return _return_value(load_encoding(choice.name, ProgressMeter(None))), 0
+    total = _measure_text(train, False).bytes
     if choice.name == "characters":
-        return _made(characters(learn, Effort(total))), total
+        return _return_value(train_characters(train, TokenizeProgress(total))), total
     size = int(choice.name.partition(":")[2])
-    return bpe.learn(bpe.sample(learn, total), size), min(total, bpe.SAMPLE_BYTES)
+    return bpe.train_bpe(bpe.sample_texts(train, total), size), min(total, bpe.SAMPLE_BYTES)
 
 
-def _made(work: Generator[Event, None, T]) -> T:
-    """What a generator returns at its end."""
+def _return_value(work: Generator[Event, None, T]) -> T:
+    """Exhaust a generator; its return value."""
     while True:
         try:
             next(work)
@@ -144,28 +147,28 @@ def _made(work: Generator[Event, None, T]) -> T:
             return result
 
 
-def _measured(files: Sequence[Path], held_out: bool) -> Compared:
+def _measure_text(files: Sequence[Path], held_out: bool) -> CompareSummary:
     documents = size = length = 0
     for part in read_parts(files):
         documents += part.number == 0
         size += len(part.text.encode())
         length += len(part.text)
-    return Compared(documents=documents, bytes=size, characters=length, held_out=held_out)
+    return CompareSummary(documents=documents, bytes=size, characters=length, held_out=held_out)
 
 
-def _read(corpus: str, home: Path, hold_out: bool) -> Generator[Note, None, _Text]:
-    """The beginning of a corpus, divided when something is made of one part and measured on the other."""
+def _read(corpus: str, home: Path, hold_out: bool) -> Generator[Note, None, _Corpus]:
+    """Read the beginning of a corpus; hold_out: split it into text to train on and to measure on."""
     with Staging(home / "documents", "compare", "").open() as out:
-        documents = yield from _notes(download.download(Source(corpus=corpus, max_bytes=LIMIT), out))
+        documents = yield from _only_notes(download.download(Source(corpus=corpus, max_bytes=LIMIT), out))
     parts = list(read_parts(documents.files("documents-*.parquet")))
-    learn, measure = _divided(parts) if hold_out else ([], parts)
-    for name, side in (("learn.parquet", learn), ("measure.parquet", measure)):
+    train, measure = _hold_out(parts) if hold_out else ([], parts)
+    for name, side in (("learn.parquet", train), ("measure.parquet", measure)):
         write_parts(home / name, side)
-    return _Text([home / "learn.parquet"], [home / "measure.parquet"])
+    return _Corpus([home / "learn.parquet"], [home / "measure.parquet"])
 
 
-def _notes(stage: Generator[Event, None, Artifact]) -> Generator[Note, None, Artifact]:
-    """Of what a stage says, only what a person has to know."""
+def _only_notes(stage: Generator[Event, None, Artifact]) -> Generator[Note, None, Artifact]:
+    """Run a stage and yield its Notes alone; returns its artifact."""
     while True:
         try:
             event = next(stage)
@@ -176,8 +179,8 @@ def _notes(stage: Generator[Event, None, Artifact]) -> Generator[Note, None, Art
             yield event
 
 
-def _divided(parts: Sequence[DocumentPart]) -> tuple[list[DocumentPart], list[DocumentPart]]:
-    """What is made use of, and what is held out: every tenth document, of few the tail."""
+def _hold_out(parts: Sequence[DocumentPart]) -> tuple[list[DocumentPart], list[DocumentPart]]:
+    """Documents to train on, and held-out ones: every tenth document, or the tail if there are few."""
     documents = sum(part.number == 0 for part in parts)
     if documents < _DOCUMENTS:
         text = "".join(part.text for part in parts)
@@ -193,5 +196,5 @@ def _divided(parts: Sequence[DocumentPart]) -> tuple[list[DocumentPart], list[Do
 
 
 if __name__ == "__main__":
-    asked, place = sys.argv[1:]
-    sys.exit(run_and_report(lambda: compare(parse_json(asked, Compare), Path(place))))
+    request, directory = sys.argv[1:]
+    sys.exit(run_and_report(lambda: compare(parse_json(request, CompareRequest), Path(directory))))

@@ -1,4 +1,4 @@
-"""Shards that other machines made in parts: taken over when they are what would be made here."""
+"""Merges token shards that several machines made as parts of the same artifact."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from core.storage.artifact import Artifact, DamagedError, Staging
 from core.storage.files import sha256
 
 
-def part_name(final: Path, part: tuple[int, int]) -> Path:
-    """Where the artifact of a part of `final` lies: `tiny-0123456789abcdef.part-2-of-4` beside it."""
+def part_path(final: Path, part: tuple[int, int]) -> Path:
+    """Path of the artifact of a part of `final`: `tiny-0123456789abcdef.part-2-of-4` beside it."""
     return final.with_name(f"{final.name}.part-{part[0]}-of-{part[1]}")
 
 
 def part_artifacts(out: Staging) -> list[Artifact]:
-    """The complete artifacts of parts beside `out`, made from the same text in the same way."""
+    """The complete artifacts of parts beside `out` with the same fingerprint."""
     found = []
-    for path in sorted(out.final.parent.glob(f"{_literal(out.final.name)}.part-*-of-*")):
+    for path in sorted(out.final.parent.glob(f"{_escape_glob(out.final.name)}.part-*-of-*")):
         if path.suffix == ".partial":
             continue
         try:
@@ -33,46 +33,46 @@ def part_artifacts(out: Staging) -> list[Artifact]:
     return found
 
 
-def adopt_vocabulary(others: Sequence[Artifact], out: Staging, name: str) -> None:
-    """Publish the vocabulary file of the first of the parts, when `out` has none."""
+def reuse_vocabulary(others: Sequence[Artifact], out: Staging, name: str) -> None:
+    """Publish the vocabulary file of the first part that has it, unless `out` has it."""
     for other in others:
         if name not in out.published and name in other.manifest.files:
-            _adopt(other, out, name)
+            _publish_copy(other, out, name)
 
 
-def adopt_shards(
-    others: Sequence[Artifact], out: Staging, wanted: Sequence[str], file: str, meter: ProgressMeter
+def reuse_shards(
+    others: Sequence[Artifact], out: Staging, names: Sequence[str], file: str, meter: ProgressMeter
 ) -> Generator[Event, None, int]:
-    """Publish those of the shards `wanted` that `out` lacks and a part has; how many.
+    """Publish the shards of `names` that `out` lacks and a part has; returns their number.
 
-    file: the vocabulary's, with which a part must have been encoded too.
+    file: name of the vocabulary file; parts with another vocabulary are ignored.
     """
-    adopted = 0
+    reused = 0
     for other in others:
         if file in other.manifest.files and other.manifest.files[file].sha256 == out.published[file].sha256:
-            for name in wanted:
+            for name in names:
                 if name not in out.published and name in other.manifest.files:
-                    adopted += _adopt(other, out, name)
+                    reused += _publish_copy(other, out, name)
                     yield meter.report()
-    return adopted
+    return reused
 
 
-def _adopt(other: Artifact, out: Staging, name: str) -> bool:
-    """Publish a file of another artifact by a hard link or a copy, unless it has changed since it was written."""
+def _publish_copy(other: Artifact, out: Staging, name: str) -> bool:
+    """Publish a file of another artifact by a hard link or a copy; False if its digest has changed."""
     facts, source = other.manifest.files[name], other.path / name
     if sha256(source) != facts.sha256:
         return False
-    out.publish(name, lambda staged: _link(source, staged), facts.facts)
+    out.publish(name, lambda staged: _link_or_copy(source, staged), facts.facts)
     return True
 
 
-def _link(source: Path, target: Path) -> None:
+def _link_or_copy(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:  # another file system, or one without links
         shutil.copyfile(source, target)
 
 
-def _literal(name: str) -> str:
-    """A pattern that fits `name` alone."""
+def _escape_glob(name: str) -> str:
+    """A glob pattern that matches only `name`."""
     return "".join(f"[{character}]" if character in "*?[" else character for character in name)

@@ -1,4 +1,4 @@
-"""How far the tokenize stage is, so that its progress is linear in time though its parts differ in speed."""
+"""Progress of the tokenize stage, linear in time although its parts differ in speed."""
 
 from __future__ import annotations
 
@@ -8,61 +8,61 @@ import time
 from core.events import Progress
 from core.processes.progress import ProgressMeter
 
-# Work relative to encoding as many bytes with byte pairs. Measured on two cores with 64 MB of English: 1.9 s to encode
-# them, 7.0 s to count what stands in them; then 0.8 s until merging begins, and to merge 0.6 s for 4,096 entries, 1.7 s
+# Cost per byte relative to encoding it with BPE. Measured on two cores with 64 MB of English: 1.9 s to encode
+# them, 7.0 s to count their words; then 0.8 s until merging begins, and to merge 0.6 s for 4,096 entries, 1.7 s
 # for 16,384, 2.6 s for 65,536.
-COUNTING = 3.7
-"""The sample that merges are learned from, read and counted."""
-SCANNING = 0.2
-"""Text looked through for its characters."""
+COUNT_COST = 3.7
+"""Cost per byte of reading the training sample and counting its words."""
+SCAN_COST = 0.2
+"""Cost per byte of collecting the characters of a text."""
 
 
-def merging(sample: float, size: int) -> float:
-    """The work of merging up to `size` entries, once a sample of so many bytes is counted."""
+def merging_work(sample: float, size: int) -> float:
+    """Work of merging up to `size` entries, after a sample of `sample` bytes was counted; in bytes encoded."""
     return sample * (0.42 + 0.12 * math.log2(max(1.0, size / 256)))
 
 
-class Effort:
-    """Counts work in its parts and tells it as bytes of the text, all of it together as many as the text has."""
+class TokenizeProgress:
+    """Adds up the work of training a vocabulary and encoding, and reports it scaled to the bytes of the text."""
 
-    def __init__(self, text: int, *, learning: float = 0.0, merging: float = 0.0) -> None:
-        """text: bytes to encode; learning, merging: the work before it, in units of a byte encoded."""
-        self._learning, self._merging = learning, merging
-        self._scale = text / max(1.0, text + learning + merging)
+    def __init__(self, text: int, *, training: float = 0.0, merging_work: float = 0.0) -> None:
+        """text: bytes to encode. training, merging_work: work before that, in units of one byte encoded."""
+        self._training, self._merging = training, merging_work
+        self._scale = text / max(1.0, text + training + merging_work)
         self.meter = ProgressMeter(float(text))
         self._done = 0.0
         self._began: float | None = None
         self._counted: float | None = None
 
-    def learned(self, work: float) -> tuple[Progress, ...]:
-        """Count `work` of learning, in units of a byte encoded."""
+    def add_training_work(self, work: float) -> tuple[Progress, ...]:
+        """Add `work` of counting words, in units of one byte encoded."""
         self._began = self._began or time.monotonic()
-        return self._reach(min(self._learning, self._done + work))
+        return self._reach(min(self._training, self._done + work))
 
-    def merging(self) -> None:
-        """All is counted; from now on `wait` guesses how far the merging is, from how long the counting took."""
-        self._done = self._learning
+    def start_merging(self) -> None:
+        """Counting is done, merging starts; `estimate_merging` extrapolates its progress from the time of counting."""
+        self._done = self._training
         self._counted = time.monotonic()
 
-    def wait(self) -> None:
-        """Let time count while the merging says nothing."""
-        if self._counted is None or self._began is None or not self._learning:
+    def estimate_merging(self) -> None:
+        """Update the progress during merging, which reports none."""
+        if self._counted is None or self._began is None or not self._training:
             return
-        pace = (self._counted - self._began) / self._learning  # seconds a unit of work
+        pace = (self._counted - self._began) / self._training  # seconds per unit of work
         passed = (time.monotonic() - self._counted) / max(pace, 1e-9)
-        self._reach(self._learning + min(self._merging, passed))
+        self._reach(self._training + min(self._merging, passed))
 
-    def ready(self, encoded: int) -> None:
-        """There is a vocabulary, and of the text `encoded` bytes were done before or elsewhere."""
-        self._done = self._learning + self._merging + encoded
+    def start_encoding(self, encoded: int) -> None:
+        """The vocabulary is ready; `encoded` bytes of text were encoded by an earlier attempt or elsewhere."""
+        self._done = self._training + self._merging + encoded
         self.meter.done = self._done * self._scale
 
-    def encoded(self, size: int) -> tuple[Progress, ...]:
-        """Count `size` bytes of text as encoded."""
+    def add_encoded(self, size: int) -> tuple[Progress, ...]:
+        """Add `size` bytes of encoded text."""
         return self._reach(self._done + size)
 
     def complete(self) -> Progress:
-        """All is done."""
+        """The last progress event: all work is done."""
         self.meter.done = self.meter.total or 0
         return self.meter.report()
 

@@ -1,10 +1,10 @@
-"""Token shards: files of token ids, and reading them as one long stream.
+"""Token shards: files of token ids, and reading them as one stream.
 
 A file is a header of 256 bytes and then the ids, all little endian:
 
     offset 0    8 bytes   magic "llmtui\\0t"
            8    uint32    version of this layout, 1
-          12    uint32    bytes of an id: 2 (uint16) or 4 (uint32)
+          12    uint32    bytes per id: 2 (uint16) or 4 (uint32)
           16    uint64    number of ids
           24    zeros up to 256
 """
@@ -32,7 +32,7 @@ Tokens = NDArray[np.unsignedinteger[Any]]
 
 
 class ShardError(LlmtuiError):
-    """A file is not a whole token shard."""
+    """A file is not a complete token shard."""
 
     doing = "read the tokens"
 
@@ -43,7 +43,7 @@ def dtype_for(vocabulary_size: int) -> np.dtype[np.unsignedinteger[Any]]:
 
 
 def write_shard(path: Path, pieces: Sequence[Tokens]) -> None:
-    """Write the ids in `pieces`, one behind the other, all of one type; there is at least one piece."""
+    """Write the concatenated ids of `pieces`, which have one dtype; at least one piece."""
     width = pieces[0].dtype.itemsize
     header = _FIELDS.pack(_MAGIC, _VERSION, width, sum(map(len, pieces)))
     with path.open("wb") as file:
@@ -53,7 +53,7 @@ def write_shard(path: Path, pieces: Sequence[Tokens]) -> None:
 
 
 def map_shard(path: Path) -> Tokens:
-    """The ids of one shard (tokens,), mapped, not read. Raises ShardError."""
+    """(tokens,) the ids of one shard, memory-mapped. Raises ShardError if it is not a complete shard."""
     try:
         with path.open("rb") as file:
             header = file.read(HEADER_BYTES)
@@ -89,7 +89,7 @@ class TokenStream:
         return int(self._ends[-1]) if self._shards else 0
 
     def window(self, start: int, length: int) -> NDArray[np.int64]:
-        """(length,) ids from position `start`, across borders of shards. Raises IndexError outside the stream."""
+        """(length,) ids from position `start`, across shards. Raises IndexError outside the stream."""
         if start < 0 or length < 0 or start + length > len(self):
             raise IndexError(f"tokens {start} to {start + length} of a stream of {len(self)}")
         window = np.empty(length, np.int64)

@@ -1,4 +1,4 @@
-"""Learning a vocabulary beside telling how far it is."""
+"""Training of a BPE vocabulary in a thread, with progress events."""
 
 from __future__ import annotations
 
@@ -9,37 +9,39 @@ from core.events import Event, Note
 from core.processes.threads import run_in_thread
 from core.storage.artifact import Facts
 from core.tokenize import bpe
-from core.tokenize.progress_model import COUNTING, Effort
+from core.tokenize.progress_model import COUNT_COST, TokenizeProgress
 from core.tokenize.vocabulary import Vocabulary
 
 
-def learned(
-    files: Sequence[Path], total: int, size: int, effort: Effort, pattern: str
+def train_vocabulary(
+    files: Sequence[Path], total: int, size: int, progress: TokenizeProgress, pattern: str
 ) -> Generator[Event, None, tuple[Vocabulary, Facts]]:
-    """A vocabulary of `size` entries learned from the clean shards `files` with `total` bytes of text, or a sample.
+    """Train a vocabulary of `size` entries on the clean shards `files` with `total` bytes of text, or on a sample.
 
-    Facts: learned_bytes, sample_seed where it is a sample.
+    Yields Progress and Notes. Facts: learned_bytes, and sample_seed if it is a sample.
     """
     sampled = total > bpe.SAMPLE_BYTES
     if sampled:
         yield Note(text=f"the vocabulary is learned from a sample of {bpe.SAMPLE_BYTES:,} of {total:,} bytes")
-    basis = 0
+    trained_bytes = 0
 
     def texts() -> Iterator[str]:
-        nonlocal basis
-        for text in bpe.sample(files, total):
+        nonlocal trained_bytes
+        for text in bpe.sample_texts(files, total):
             length = len(text.encode())
-            basis += length
-            effort.learned(COUNTING * length)
+            trained_bytes += length
+            progress.add_training_work(COUNT_COST * length)
             yield text
-        effort.merging()
+        progress.start_merging()
 
-    vocabulary = yield from run_in_thread(lambda: bpe.learn(texts(), size, pattern), effort.meter, on_wait=effort.wait)
+    vocabulary = yield from run_in_thread(
+        lambda: bpe.train_bpe(texts(), size, pattern), progress.meter, on_wait=progress.estimate_merging
+    )
     if vocabulary.size < size:
         yield Note(
             level="warning",
             text=f"the text has too few pairs that occur twice: the vocabulary has {vocabulary.size:,} entries "
             f"instead of {size:,}",
         )
-    facts: Facts = {"learned_bytes": basis}
+    facts: Facts = {"learned_bytes": trained_bytes}
     return vocabulary, facts | ({"sample_seed": bpe.SAMPLE_SEED} if sampled else {})

@@ -1,4 +1,4 @@
-"""Vocabularies: text to token ids and back, whatever they are made of."""
+"""Vocabularies: encoding text to token ids and decoding ids, for BPE, characters and bytes."""
 
 from __future__ import annotations
 
@@ -14,47 +14,47 @@ from msgspec import Struct
 
 from core.errors import LlmtuiError
 from core.parsing import ParseError, read_json
-from core.tokenize.codecs import Bytes, Characters, Codec, Ids, Pairs
+from core.tokenize.codecs import ByteCodec, BytePairCodec, CharacterCodec, Codec, Ids
 
 END_OF_TEXT = "<|endoftext|>"
-LARGEST = 2**24
-"""Ids a vocabulary may have: a damaged file must not ask for all memory."""
+MAX_SIZE = 2**24
+"""Maximum size of a vocabulary: a damaged file must not exhaust the memory."""
 _SCHEMA = 2
 _CHUNK = 2**18
-"""Characters encoded at once: two threads share even a single long document."""
+"""Maximum characters encoded at once, so that several threads share a long document."""
 
 Kind = Literal["pairs", "characters", "bytes"]
 
 
 class VocabularyError(LlmtuiError):
-    """A vocabulary file is damaged or not one."""
+    """A file is damaged, or no vocabulary."""
 
     doing = "read the vocabulary"
 
 
 class TokenIdError(LlmtuiError):
-    """An id that the vocabulary does not have."""
+    """An id is not in the vocabulary."""
 
     doing = "decode the tokens"
 
 
 class _File(Struct, frozen=True, kw_only=True):
-    """vocabulary.json."""
+    """Content of vocabulary.json."""
 
     schema: int
     name: str
     kind: Kind = "pairs"
     pattern: str
-    """Regular expression that cuts text into the pieces inside which bytes are merged; empty for other kinds."""
+    """Regular expression that splits text into the words inside which bytes are merged; empty for other kinds."""
     special: dict[str, int]
-    """Marks that no text is encoded to, the end-of-text mark among them."""
+    """Ids of the special tokens, to which no text is encoded, including the end-of-text token."""
     ranks: list[bytes]
-    """The bytes of every id, in base64, empty where it has none; of pairs, a lower id is merged first."""
+    """The bytes of each id, in base64; empty for unused ids. In BPE, lower ids are merged first."""
     digest: str
 
 
 class Vocabulary:
-    """Token ids 0 to `size` − 1. One of them marks the end of a text; some may stand for nothing."""
+    """Token ids 0 to `size` − 1, including the end-of-text token; some ids may be unused."""
 
     def __init__(
         self,
@@ -64,10 +64,10 @@ class Vocabulary:
         special: Mapping[str, int] | None = None,
         kind: Kind = "pairs",
     ) -> None:
-        """ranks: the bytes of each id, single bytes among them, empty for an id without any. special: ids of the
-        marks, the end-of-text mark behind all others when not given. kind: how text becomes ids, see `codecs`.
+        """ranks: the bytes of each id, including all single bytes; empty for unused ids. special: ids of the special
+        tokens; by default the end-of-text token after all ranks. kind: the encoder, see `codecs`.
 
-        Raises ValueError when they do not make a vocabulary.
+        Raises ValueError if they are inconsistent.
         """
         self.name, self.pattern, self.kind, self.ranks = name, pattern, kind, tuple(ranks)
         self.special = dict(special if special is not None else {END_OF_TEXT: len(self.ranks)})
@@ -75,9 +75,9 @@ class Vocabulary:
             raise ValueError("a vocabulary needs an end-of-text mark")
         self.end_of_text = self.special[END_OF_TEXT]
         self.size = max(len(self.ranks), *(token + 1 for token in self.special.values()))
-        """Ids, the end-of-text mark and gaps included."""
-        if self.size > LARGEST:
-            raise ValueError(f"a vocabulary has at most {LARGEST:,} ids")
+        """Number of ids, including the end-of-text token and unused ids."""
+        if self.size > MAX_SIZE:
+            raise ValueError(f"a vocabulary has at most {MAX_SIZE:,} ids")
         ids = {token: rank for rank, token in enumerate(self.ranks) if token}
         if len(ids) != sum(map(bool, self.ranks)) or not all(bytes([byte]) in ids for byte in range(256)):
             raise ValueError("a vocabulary needs every single byte, and no entry twice")
@@ -86,50 +86,53 @@ class Vocabulary:
             raise ValueError("two entries have the same id")
         self._codec: Codec
         if kind == "pairs":
-            self._codec = Pairs(name, pattern, ids, self.end_of_text)
+            self._codec = BytePairCodec(name, pattern, ids, self.end_of_text)
         elif kind == "characters":
-            self._codec = Characters(self.ranks, self.end_of_text)
+            self._codec = CharacterCodec(self.ranks, self.end_of_text)
         else:
-            self._codec = Bytes(self.end_of_text)
+            self._codec = ByteCodec(self.end_of_text)
 
     @cached_property
     def _texts(self) -> list[bytes]:
-        """What each id is decoded to."""
+        """The bytes that each id is decoded to."""
         texts = [*self.ranks, *([b""] * (self.size - len(self.ranks)))]
         for mark, token in self.special.items():
             texts[token] = mark.encode()
         return texts
 
     def encode(self, text: str) -> list[int]:
-        """The ids of `text`, in which `<|endoftext|>` is text like any other; lone surrogates become U+FFFD."""
-        return [token for chunk in cut(whole(text)) for token in self.encode_chunk(chunk).tolist()]
+        """The ids of `text`. `<|endoftext|>` in it is encoded as ordinary text; lone surrogates become U+FFFD."""
+        return [
+            token for chunk in split_chunks(replace_surrogates(text)) for token in self.encode_chunk(chunk).tolist()
+        ]
 
     def encode_chunk(self, chunk: str, *, joined: bool = False) -> Ids:
-        """(tokens,) ids of one of the chunks that `cut` makes, without lone surrogates. Other threads run meanwhile.
+        """(tokens,) ids of a chunk of `split_chunks`, without lone surrogates. Releases the GIL.
 
-        joined: it is several documents with `codecs.JOINT` between them, which becomes the end-of-text mark.
+        joined: whether it is several documents separated by `codecs.DOCUMENT_SEPARATOR`, which becomes the end-of-text
+        id.
         """
         return self._codec.encode(chunk, joined)
 
     def decode_bytes(self, ids: Sequence[int]) -> bytes:
-        """The bytes of `ids`, which may begin or end inside a character; none for a gap. Raises TokenIdError."""
+        """The bytes of `ids`, which may begin or end inside a character. Raises TokenIdError for an unknown id."""
         for token in ids:
             if not 0 <= token < self.size:
                 raise TokenIdError(f"there is no token {token}, the vocabulary {self.name} has {self.size:,}")
         return b"".join([self._texts[token] for token in ids])
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of `ids`; bytes that are no UTF-8 become U+FFFD. Raises TokenIdError."""
+        """The text of `ids`; invalid UTF-8 becomes U+FFFD. Raises TokenIdError for an unknown id."""
         return self.decode_bytes(ids).decode("utf-8", "replace")
 
     @property
     def digest(self) -> str:
-        """SHA-256 of everything that decides which ids a text has."""
+        """SHA-256 of everything that determines the ids of a text."""
         content = msgspec.json.encode((self.kind, self.pattern, self.special, self.ranks), order="sorted")
         return hashlib.sha256(content).hexdigest()
 
     def save(self, path: Path) -> None:
-        """Write all of it to one file that needs nothing else."""
+        """Write the vocabulary to one self-contained file."""
         file = _File(
             schema=_SCHEMA,
             name=self.name,
@@ -143,7 +146,7 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path: Path) -> Vocabulary:
-        """Read what `save` wrote, now or in earlier versions. Raises VocabularyError."""
+        """Read a file written by `save`, also of older versions. Raises VocabularyError."""
         try:
             file = read_json(path, _File)
         except OSError as error:
@@ -162,15 +165,15 @@ class Vocabulary:
 
 
 def _first_digest(vocabulary: Vocabulary) -> str:
-    """The digest in files of schema 1, whose end-of-text mark always was the last entry."""
+    """The digest in files of schema 1, in which the end-of-text token is always the last entry."""
     if vocabulary.special != {END_OF_TEXT: len(vocabulary.ranks)}:
         return ""
     content = msgspec.json.encode((vocabulary.pattern, END_OF_TEXT, vocabulary.ranks))
     return hashlib.sha256(content).hexdigest()
 
 
-def whole(text: str) -> str:
-    """`text` without lone surrogates, which no UTF-8 can hold; a pair of them is the character it stands for."""
+def replace_surrogates(text: str) -> str:
+    """`text` with surrogate pairs combined, and lone surrogates, which UTF-8 cannot encode, replaced by U+FFFD."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -178,24 +181,23 @@ def whole(text: str) -> str:
     return text
 
 
-# both begin with the one character they are found by: looking around at every character took ten times as long
+# both patterns begin with the one character to search for: look-around at every character takes ten times as long
 _LINE = re.compile(r"\n(?=[^\s/])(?:(?<=\S\n)|(?<=\S\r\n))")
-"""A line end behind which every pattern here begins a piece: o200k's lets a slash follow its newline."""
+"""A newline after which a new word begins in all supported patterns; in o200k's a slash may follow the newline."""
 _WORD = re.compile(r" (?=[A-Za-z])(?<=[A-Za-z] )")
-"""A space with which every pattern here begins a piece, for text without such lines."""
+"""A space with which a new word begins in all supported patterns, for text without such lines."""
 
 
-def cut(text: str, limit: int = _CHUNK) -> Iterator[str]:
-    """Consecutive chunks of at most `limit` characters; no chunk for an empty text.
+def split_chunks(text: str, limit: int = _CHUNK) -> Iterator[str]:
+    """Split `text` into consecutive chunks of at most `limit` characters; none for an empty text.
 
-    They end where every pattern here ends a piece, behind a line or else before a word, so that the tokens are those
-    of the uncut text. Only where there is neither do they end anywhere: such text would take its pattern or its
-    merges quadratic time.
+    Chunks end after a line, or else before a word, where all supported patterns end a word, so that the tokens are
+    those of the whole text. Text with neither is split anywhere: it would take quadratic time.
     """
     start = 0
     while len(text) - start > limit:
-        line = _last(_LINE, text, start, start + limit)
-        word = _last(_WORD, text, start + 1, start + limit + 1) if line is None else None
+        line = _last_match(_LINE, text, start, start + limit)
+        word = _last_match(_WORD, text, start + 1, start + limit + 1) if line is None else None
         end = line + 1 if line is not None else word if word is not None else start + limit
         yield text[start:end]
         start = end
@@ -203,12 +205,12 @@ def cut(text: str, limit: int = _CHUNK) -> Iterator[str]:
         yield text[start:]
 
 
-def _last(border: re.Pattern[str], text: str, start: int, end: int) -> int | None:
-    """Where the last character of text[start:end] that is a `border` stands, looked for in ever larger steps."""
+def _last_match(border: re.Pattern[str], text: str, start: int, end: int) -> int | None:
+    """Index of the last match of `border` that begins in text[start:end], searched backwards in growing steps."""
     step = 128
     while True:
         begin = max(start, end - step)
-        found = [match.start() for match in border.finditer(text, begin, end + 1)]  # it looks one character ahead
+        found = [match.start() for match in border.finditer(text, begin, end + 1)]  # one character of look-ahead
         if found:
             return found[-1]
         if begin == start:

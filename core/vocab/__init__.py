@@ -1,1 +1,1 @@
-"""What is known of vocabularies without loading one: light enough for the command line."""
+"""Vocabularies without tiktoken or NumPy, for the command line: published files, sizes, reports."""

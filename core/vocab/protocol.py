@@ -1,50 +1,50 @@
-"""What the comparing process is asked, and what it answers: a `Row` for each vocabulary, then one `Compared`."""
+"""Messages of the child job that compares vocabularies: a request, a result for each, a summary."""
 
 from __future__ import annotations
 
 from msgspec import Struct
 
 
-class Choice(Struct, frozen=True, kw_only=True):
+class VocabularyChoice(Struct, frozen=True, kw_only=True):
     """A vocabulary to compare."""
 
     name: str
-    """One of tiktoken's, characters, bytes or bpe:SIZE; with `file`, what to call it."""
+    """An encoding of tiktoken, characters, bytes or bpe:SIZE; with `file`, the name to show."""
     file: str = ""
     """Path of a vocabulary.json."""
 
 
-class Compare(Struct, frozen=True, kw_only=True):
+class CompareRequest(Struct, frozen=True, kw_only=True):
     """Encode the same text with several vocabularies."""
 
-    vocabularies: tuple[Choice, ...]
+    vocabularies: tuple[VocabularyChoice, ...]
     corpus: str
-    """A source as recipes name them; or a directory of clean documents, whose validation text is meant."""
+    """A source as in recipes; or a directory of clean documents, whose validation text is encoded."""
     clean: bool = False
-    """The corpus is a directory of clean documents."""
+    """Whether the corpus is a directory of clean documents."""
 
 
-class Row(Struct, frozen=True, kw_only=True, tag=True):
-    """How one vocabulary did."""
+class CompareResult(Struct, frozen=True, kw_only=True, tag=True):
+    """Measurements of one vocabulary."""
 
     vocabulary: str
     entries: int
-    """Its ids."""
+    """Number of ids."""
     tokens: int
     bytes_per_token: float
     characters_per_token: float
     bytes_per_second: float
     """Of encoding, on all cores."""
     learned_from: int
-    """Bytes of other text of the corpus it was made from; 0 for one that was there before."""
+    """Bytes of the corpus it was trained on; 0 for an existing one."""
 
 
-class Compared(Struct, frozen=True, kw_only=True, tag=True):
-    """All is told."""
+class CompareSummary(Struct, frozen=True, kw_only=True, tag=True):
+    """The text measured; the last message."""
 
     documents: int
     bytes: int
     """Of the text that was encoded."""
     characters: int
     held_out: bool
-    """It is text that no vocabulary made for the comparison was made from."""
+    """Whether no vocabulary was trained on this text."""

@@ -1,4 +1,4 @@
-"""What is told about a vocabulary after a corpus was encoded with it: `vocabulary_report.json`."""
+"""Statistics of a vocabulary on the corpus it has encoded: `vocabulary_report.json`."""
 
 from __future__ import annotations
 
@@ -9,49 +9,51 @@ from msgspec import Struct
 from core.errors import LlmtuiError
 from core.parsing import ParseError, read_json
 
-FILE = "vocabulary_report.json"
+REPORT_FILE = "vocabulary_report.json"
 
 
-class NoReportError(LlmtuiError):
+class ReportError(LlmtuiError):
+    """The report is missing or cannot be read."""
+
     doing = "read the vocabulary report"
 
 
-class Entry(Struct, frozen=True, kw_only=True):
-    """One token."""
+class VocabularyEntry(Struct, frozen=True, kw_only=True):
+    """One entry of a vocabulary."""
 
     id: int
     bytes: int
     text: str
-    """Its bytes as text; those that are no UTF-8 by themselves as U+FFFD."""
+    """Its bytes as text; invalid UTF-8 becomes U+FFFD."""
     hex: str
-    """Its bytes, the first 64 of them."""
+    """Its first 64 bytes."""
     count: int
-    """How often it stands in the training text."""
+    """Occurrences in the training text."""
 
 
 class VocabularyReport(Struct, frozen=True, kw_only=True):
-    """How a vocabulary fits the corpus."""
+    """How well a vocabulary fits the corpus."""
 
     vocabulary: str
     size: int
-    """Ids, the end-of-text mark and gaps included."""
+    """Number of ids, including the end-of-text token and unused ids."""
     entries: int
     """Ids that stand for text."""
     used: int
     """Entries that occur in the training text."""
     unused: int
     learned_from: int
-    """Bytes of training text it was learned from; 0 for a published one, and for bytes."""
+    """Bytes of training text it was trained on; 0 for published ones, and for bytes."""
     train_bytes: int
     train_tokens: int
     validation_bytes: int
     validation_tokens: int
     train_bytes_per_token: float
-    """End-of-text marks are counted as tokens, here and below."""
+    """Counting end-of-text tokens, here and below."""
     bytes_per_token: float
     """On the held-out text."""
-    longest: tuple[Entry, ...]
-    frequent: tuple[Entry, ...]
+    longest: tuple[VocabularyEntry, ...]
+    frequent: tuple[VocabularyEntry, ...]
 
     @property
     def unused_share(self) -> float:
@@ -61,14 +63,14 @@ class VocabularyReport(Struct, frozen=True, kw_only=True):
 
 def read_report(tokens: Path) -> VocabularyReport:
     """The report in the tokens artifact at `tokens`. Raises NoReportError."""
-    path = tokens / FILE
+    path = tokens / REPORT_FILE
     try:
         return read_json(path, VocabularyReport)
     except OSError as error:
-        raise NoReportError(
+        raise ReportError(
             (error.strerror or str(error)).lower(),
             where=str(path),
             todo="the tokens may have been made by an older version; a new run of the same recipe makes them again",
         ) from None
     except ParseError as error:
-        raise NoReportError(f"it cannot be read ({error})", where=str(path)) from None
+        raise ReportError(f"it cannot be read ({error})", where=str(path)) from None

@@ -1,4 +1,4 @@
-"""How many entries a vocabulary will have, before there is one."""
+"""The expected size of a vocabulary before it exists."""
 
 from __future__ import annotations
 
@@ -15,22 +15,24 @@ PUBLISHED = {
     "o200k_base": 200_019,
     "o200k_harmony": 201_088,
 }
-"""Of tiktoken's, the end-of-text mark and other special tokens included."""
+"""Sizes of tiktoken's encodings, including special tokens."""
 
 BYTES = 257
-"""256, and the end-of-text mark."""
+"""256, and the end-of-text token."""
 
 
-class Expected(NamedTuple):
+class ExpectedSize(NamedTuple):
     entries: int
     unsure: str
-    """Why that is an estimate; empty where it is known."""
+    """Why the number is an estimate; empty if it is exact."""
 
 
-def expected(recipe: Tokenize) -> Expected:
-    """What `recipe` will come to, as far as that can be known without its corpus."""
+def expected_size(recipe: Tokenize) -> ExpectedSize:
+    """Number of entries that `recipe` will give, exact or estimated without its corpus."""
     if recipe.vocabulary == "bpe":
-        return Expected(recipe.size, "a small corpus may make fewer")
+        return ExpectedSize(recipe.size, "a small corpus may make fewer")
     if recipe.vocabulary == "characters":
-        return Expected(BYTES, "an estimate: one more for each character beyond ASCII, known when the corpus is read")
-    return Expected(PUBLISHED.get(recipe.vocabulary, BYTES), "")
+        return ExpectedSize(
+            BYTES, "an estimate: one more for each character beyond ASCII, known when the corpus is read"
+        )
+    return ExpectedSize(PUBLISHED.get(recipe.vocabulary, BYTES), "")

@@ -16,7 +16,7 @@ from core.model.gpt import GPT
 from core.recipe.file import load
 from core.recipe.schema import Recipe
 from core.storage.workspace import Workspace
-from core.tokenize.encodings import byte_of_character
+from core.tokenize.encodings import byte_by_character
 from core.tokenize.vocabulary import Vocabulary
 from tests.core.drawing import ids as drawn
 from tests.core.drawing import settings
@@ -64,7 +64,7 @@ def same_logits(model: GPT, theirs: Any, length: int = 8) -> None:
 
 def characters_of(vocabulary: Vocabulary) -> dict[str, int]:
     """Its entries as `transformers` writes them in vocab.json."""
-    character = {byte: letter for letter, byte in byte_of_character().items()}
+    character = {byte: letter for letter, byte in byte_by_character().items()}
     return {"".join(character[byte] for byte in ranks): id_ for id_, ranks in enumerate(vocabulary.ranks)}
 
 

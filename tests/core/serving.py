@@ -27,7 +27,7 @@ from core.sample.protocol import (
 )
 from core.storage.artifact import write_directory
 from core.storage.workspace import Workspace
-from core.tokenize.bpe import learn
+from core.tokenize.bpe import train_bpe
 
 END = 256
 """The end-of-text mark of the models here; the ids before it are bytes."""
@@ -41,7 +41,7 @@ def save(folder: Path, seed: int = 1, width: int = 16) -> Path:
     model = GPT(Model(n_layer=1, n_head=2, n_embd=width, block_size=16), END + 1)
     torch.nn.init.normal_(model.lm_head.weight)  # zero at first: every token would be as likely
     save_model(model, folder)
-    learn(iter(["a"]), END + 1).save(folder / "vocabulary.json")
+    train_bpe(iter(["a"]), END + 1).save(folder / "vocabulary.json")
     return folder
 
 

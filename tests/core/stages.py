@@ -110,7 +110,7 @@ SMALL = (
     ("core.download.arrow_file", "_SLICE_BYTES", 1500),
     ("core.download", "SHARD_BYTES", 5000),
     ("core.preprocess", "SHARD_BYTES", 5000),
-    ("core.tokenize.encode", "_BATCH", 2000),
+    ("core.tokenize.encode", "_CHUNK_BYTES", 2000),
 )
 
 

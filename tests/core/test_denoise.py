@@ -11,7 +11,7 @@ from core.recipe.schema import Model
 from core.sample.generate import prompt_limit
 from core.sample.samplers import LogitsError
 from core.sample.stream import generate_text
-from core.tokenize.characters import single_bytes
+from core.tokenize.characters import byte_vocabulary
 from tests.core.drawing import ids, settings
 
 
@@ -59,7 +59,7 @@ def test_it_ends_at_the_mark_of_an_end() -> None:
     whole = ids(writer, [1], settings(tokens=40))
     stop = whole[25]
     assert ids(writer, [1], settings(tokens=40, stop_tokens=(stop,))) == whole[: whole.index(stop)]
-    assert isinstance(generate_text(model(vocabulary=257), single_bytes(), "a", settings(tokens=20)), str)
+    assert isinstance(generate_text(model(vocabulary=257), byte_vocabulary(), "a", settings(tokens=20)), str)
 
 
 def test_output_that_is_not_finite_is_named_not_drawn_from() -> None:

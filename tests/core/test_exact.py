@@ -169,10 +169,10 @@ def test_the_books_untrained_model_has_the_books_perplexity() -> None:
 @pytest.mark.skipif(not (SHARED / "tiktoken-cache").is_dir(), reason="GPT-2's vocabulary is not here")
 def test_the_books_untrained_model_has_the_books_loss_on_the_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
     from core.processes.progress import ProgressMeter
-    from core.tokenize.encodings import named
+    from core.tokenize.encodings import load_encoding
 
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(SHARED / "tiktoken-cache"))
-    vocabulary: Vocabulary = made(named("gpt2", ProgressMeter(None)))
+    vocabulary: Vocabulary = made(load_encoding("gpt2", ProgressMeter(None)))
     model = books(msgspec.structs.replace(BOOK, block_size=256))
     text = (SHARED / "data" / "the-verdict.txt").read_text()
     border = int(0.9 * len(text))

@@ -23,8 +23,8 @@ from core.model.objectives import Examples, diffusion_masking
 from core.recipe.file import load
 from core.recipe.schema import Model
 from core.storage.artifact import Artifact, Staging
-from core.tokenize.bpe import learn
-from core.tokenize.characters import of_characters
+from core.tokenize.bpe import train_bpe
+from core.tokenize.characters import character_vocabulary
 from core.tokenize.shards import dtype_for, write_shard
 from core.tokenize.vocabulary import Vocabulary
 from core.train.trainer import Trainer
@@ -132,7 +132,7 @@ probability of at most 2^-k, since what it promises for all texts adds up to at 
 def told(tmp_path: Path, size: int = 2048) -> Artifact:
     """1,500 other stories to learn from, in a vocabulary of this size."""
     train = [story(1, number) for number in range(1500)]
-    return artifact(tmp_path / "tokens", learn(iter(train[:300]), size), train, HELD_OUT)
+    return artifact(tmp_path / "tokens", train_bpe(iter(train[:300]), size), train, HELD_OUT)
 
 
 SMALL = ("model.n_layer=2", "model.n_head=2", "model.n_embd=64", "model.block_size=128", "train.batch_size=4")
@@ -202,7 +202,7 @@ def test_a_masked_model_from_which_nothing_is_hidden_crosses_it(
 def test_on_tiny_shakespeare_hidden_characters_cost_less_than_their_frequencies_say(tmp_path: Path) -> None:
     text = SHAKESPEARE.read_text()
     train, held_out = text[: len(text) * 9 // 10], text[-8_000:]
-    vocabulary = of_characters(sorted(set(text)))
+    vocabulary = character_vocabulary(sorted(set(text)))
     counts = np.bincount(vocabulary.encode(train))
     shares = counts[counts > 0] / counts.sum()
     unigram = float(-(shares * np.log(shares)).sum())

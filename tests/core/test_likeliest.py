@@ -19,12 +19,12 @@ from core.recipe.schema import Model
 from core.sample.beam_search import Beam, NotCausalError, beam_search
 from core.sample.rerank import beam_search_texts, best_of_n
 from core.sample.stream import TextEnd, stream_text
-from core.tokenize.characters import single_bytes
+from core.tokenize.characters import byte_vocabulary
 from tests.core.drawing import ids, settings
 from tests.core.gpt2_folders import peer
 
 T = TypeVar("T")
-BYTES = single_bytes()
+BYTES = byte_vocabulary()
 
 
 def end_of(generator: Generator[None, None, T]) -> T:

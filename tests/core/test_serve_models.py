@@ -16,7 +16,7 @@ from core.recipe.schema import Model
 from core.sample.models import ModelMemoryError, ensure_memory
 from core.sample.protocol import Cancel, Finished, Generate, Loaded, TextDelta
 from core.storage.workspace import Workspace
-from core.tokenize.bpe import learn
+from core.tokenize.bpe import train_bpe
 from tests.core.serving import END, Child, endless, loaded, refused, save, saved, serving, text
 from tests.waiting import wait_for
 
@@ -94,7 +94,7 @@ def test_more_texts_than_the_memory_holds_are_refused(monkeypatch: pytest.Monkey
 
 def test_a_vocabulary_of_another_size_than_the_models_is_refused(child: Child, tmp_path: Path) -> None:
     checkpoint = save(tmp_path / "step-00000010")
-    learn(iter(["abab baba abba"]), END + 4).save(checkpoint / "vocabulary.json")
+    train_bpe(iter(["abab baba abba"]), END + 4).save(checkpoint / "vocabulary.json")
     assert "entries" in refused(child.ask(1, checkpoint)).what
 
 

@@ -10,10 +10,10 @@ from core.sample.detokenizer import Detokenizer
 from core.sample.diffusion import DenoisedBlock
 from core.sample.protocol import Span
 from core.sample.unmask_view import denoising_spans
-from core.tokenize.characters import single_bytes
+from core.tokenize.characters import byte_vocabulary
 from core.tokenize.vocabulary import Vocabulary
 
-BYTES = single_bytes()
+BYTES = byte_vocabulary()
 END = BYTES.end_of_text
 
 

@@ -17,8 +17,8 @@ from core.storage.artifact import Artifact, Staging
 from core.storage.documents import DocumentPart, read_parts, write_parts
 from core.storage.workspace import Workspace
 from core.tokenize import bpe, encode
-from core.tokenize.codecs import JOINT
-from core.tokenize.merge_parts import part_name
+from core.tokenize.codecs import DOCUMENT_SEPARATOR
+from core.tokenize.merge_parts import part_path
 from core.tokenize.shards import TokenStream, map_shard
 from core.tokenize.vocabulary import Vocabulary
 from tests.core.stages import ROOT, Make, contents, made, make, notes, small_shards, tokenizing
@@ -90,7 +90,13 @@ def test_a_document_that_goes_on_in_the_next_shard_has_one_mark(tmp_path: Path, 
 
 
 def test_documents_with_our_own_joint_in_them_are_text(tmp_path: Path) -> None:
-    texts = [f"a{JOINT}b", JOINT, f"{JOINT}{JOINT}", "plain", "<|endoftext|>"] * 20
+    texts = [
+        f"a{DOCUMENT_SEPARATOR}b",
+        DOCUMENT_SEPARATOR,
+        f"{DOCUMENT_SEPARATOR}{DOCUMENT_SEPARATOR}",
+        "plain",
+        "<|endoftext|>",
+    ] * 20
     clean = clean_documents(
         tmp_path / "clean", [[DocumentPart("", 0, text) for text in texts]], [DocumentPart("", 0, "x" * 300)]
     )
@@ -145,7 +151,7 @@ def test_the_number_of_cores_changes_nothing(
 def test_shards_made_in_parts_are_taken_over(clean: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = make(tmp_path / "whole", tokenizing(clean))
     place = tmp_path / "together"
-    parts = [make(part_name(place, (number, 3)), part_of(clean, (number, 3))) for number in (1, 2, 3)]
+    parts = [make(part_path(place, (number, 3)), part_of(clean, (number, 3))) for number in (1, 2, 3)]
     assert [len(part.files("*.tokens")) for part in parts] == [4, 4, 4]
     assert parts[1].facts["part"] == 2 and parts[1].facts["parts"] == 3
 
@@ -163,7 +169,7 @@ def test_shards_made_in_parts_are_taken_over(clean: Artifact, tmp_path: Path, mo
 def test_missing_and_damaged_parts_are_made_here(clean: Artifact, tmp_path: Path) -> None:
     whole = make(tmp_path / "whole", tokenizing(clean))
     place = tmp_path / "together"
-    part = make(part_name(place, (2, 3)), part_of(clean, (2, 3)))
+    part = make(part_path(place, (2, 3)), part_of(clean, (2, 3)))
     broken = part.files("*.tokens")[0]
     data = bytearray(broken.read_bytes())
     data[300] ^= 1
@@ -176,7 +182,7 @@ def test_missing_and_damaged_parts_are_made_here(clean: Artifact, tmp_path: Path
 
 def test_parts_of_other_text_or_format_are_left_alone(clean: Artifact, tmp_path: Path) -> None:
     place = tmp_path / "together"
-    with Staging(part_name(place, (1, 2)), "test", "another fingerprint").open() as out:
+    with Staging(part_path(place, (1, 2)), "test", "another fingerprint").open() as out:
         made(tokenize.tokenize(Tokenize(size=300), clean, out, (1, 2)))
     events: list[Event] = []
     make(place, tokenizing(clean), events=events)

@@ -25,10 +25,10 @@ from core.recipe.schema import Preprocess, Tokenize
 from core.storage.artifact import Artifact
 from core.storage.documents import DocumentPart, read_parts, write_parts
 from core.tokenize import VocabularyUnavailableError, bpe, encodings
-from core.tokenize.encodings import named
-from core.tokenize.progress_model import COUNTING, Effort, merging
+from core.tokenize.encodings import load_encoding
+from core.tokenize.progress_model import COUNT_COST, TokenizeProgress, merging_work
 from core.tokenize.shards import TokenStream
-from core.tokenize.vocabulary import TokenIdError, Vocabulary, VocabularyError, cut
+from core.tokenize.vocabulary import TokenIdError, Vocabulary, VocabularyError, split_chunks
 from core.vocab.report import read_report
 from tests.core.stages import (
     break_off,
@@ -50,7 +50,7 @@ needs_texts = pytest.mark.skipif(not (SHARED / "data").is_dir(), reason="the ref
 @pytest.fixture(scope="module")
 def own() -> Vocabulary:
     """A vocabulary of 600 entries learned from this file."""
-    return bpe.learn(cut(Path(__file__).read_text(), 2000), 600)
+    return bpe.train_bpe(split_chunks(Path(__file__).read_text(), 2000), 600)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def gpt2_cache() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def gpt2(gpt2_cache: None) -> Vocabulary:
-    return made(named("gpt2", ProgressMeter(None)))
+    return made(load_encoding("gpt2", ProgressMeter(None)))
 
 
 @pytest.fixture
@@ -161,7 +161,7 @@ def test_an_own_vocabulary_begins_with_the_bytes_and_ends_with_the_mark(own: Voc
 
 
 def test_the_first_merges_are_the_commonest_pairs() -> None:
-    vocabulary = bpe.learn(iter(["abab abab abab", " xyz xyz"]), 1000)
+    vocabulary = bpe.train_bpe(iter(["abab abab abab", " xyz xyz"]), 1000)
     assert vocabulary.ranks[256:258] == (b"ab", b"abab")
     assert vocabulary.encode("abab") == [257]
 
@@ -201,7 +201,7 @@ def test_cutting_at_lines_and_words_does_not_change_the_tokens(
 ) -> None:
     text = "".join(f"{word}{end}" for word, end in zip(words, ends, strict=False)) + "end"
     limit = 40
-    chunks = list(cut(text, limit))
+    chunks = list(split_chunks(text, limit))
     assert "".join(chunks) == text and all(0 < len(chunk) <= limit for chunk in chunks)
     if all(chunk.endswith("\n") or after.startswith(" ") for chunk, after in itertools.pairwise(chunks)):
         assert [token for chunk in chunks for token in own.encode(chunk)] == own.encode(text)
@@ -216,7 +216,7 @@ def test_text_without_spaces_can_be_learned_from(tmp_path: Path) -> None:
     dice = random.Random(1)
     text = "".join(dice.choice("ACGT") for _ in range(300_000))
     write_parts(tmp_path / "train.parquet", [DocumentPart("dna", 0, text), DocumentPart("spaces", 0, " " * 300_000)])
-    assert bpe.learn(bpe.sample([tmp_path / "train.parquet"], 600_000), 500).size == 500
+    assert bpe.train_bpe(bpe.sample_texts([tmp_path / "train.parquet"], 600_000), 500).size == 500
 
 
 @pytest.mark.parametrize("token", [-1, 600, 2**40])
@@ -335,10 +335,10 @@ def test_a_large_text_is_sampled_and_says_so(folder: Path, tmp_path: Path, monke
     tokens = make(tmp_path / "tokens", tokenizing(clean), events=events)
     assert any("a sample of 20,000 of" in note for note in notes(events))
     total, files = int(clean.facts["train_bytes"]), clean.files("train-*")
-    texts = list(bpe.sample(files, total))
+    texts = list(bpe.sample_texts(files, total))
     size = sum(len(text.encode()) for text in texts)
     assert 5_000 < size <= 20_000 < total
-    assert texts == list(bpe.sample(files, total))
+    assert texts == list(bpe.sample_texts(files, total))
     assert read_report(tokens.path).learned_from == size
     assert tokens.manifest.files["vocabulary.json"].facts == {"learned_bytes": size, "sample_seed": bpe.SAMPLE_SEED}
 
@@ -351,7 +351,7 @@ def test_a_sample_is_spread_over_all_shards_and_long_documents(tmp_path: Path, m
     for n, path in enumerate(files):
         write_parts(path, [DocumentPart("long", 0, f"{n}word " * 4_000)])
     total = 10 * 24_000
-    texts = list(bpe.sample(files, total))
+    texts = list(bpe.sample_texts(files, total))
     assert 20_000 < sum(map(len, texts)) <= 40_000
     assert len({text.split("word")[0][-1] for text in texts}) == 5
     assert len(texts) > 20
@@ -372,24 +372,24 @@ def test_progress_counts_learning_and_encoding(folder: Path, tmp_path: Path, mon
 def test_progress_is_linear_in_time_while_nothing_is_heard_of_the_merging(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr("time.monotonic", lambda: now)
-    counting, merges = COUNTING * 1_000, merging(1_000, 4_096)
-    effort = Effort(1_000, learning=counting, merging=merges)
-    effort.learned(0)
+    counting, merges = COUNT_COST * 1_000, merging_work(1_000, 4_096)
+    progress = TokenizeProgress(1_000, training=counting, merging_work=merges)
+    progress.add_training_work(0)
     now += 10 * counting  # at 10 seconds a unit of work
-    effort.learned(counting)
-    effort.merging()
+    progress.add_training_work(counting)
+    progress.start_merging()
     seconds = 10 * (counting + merges + 1_000)
     for part in (0.25, 0.5, 1):
         now = 100.0 + 10 * (counting + part * merges)
-        effort.wait()
-        assert effort.meter.done / 1_000 == pytest.approx((now - 100) / seconds)
+        progress.estimate_merging()
+        assert progress.meter.done / 1_000 == pytest.approx((now - 100) / seconds)
     now += 50 * merges  # slower than was guessed: it waits
-    effort.wait()
-    assert effort.meter.done / 1_000 == pytest.approx((counting + merges) / (counting + merges + 1_000))
-    effort.ready(0)
-    effort.encoded(500)
-    assert effort.meter.done / 1_000 == pytest.approx((counting + merges + 500) / (counting + merges + 1_000))
-    assert effort.complete().done == 1_000
+    progress.estimate_merging()
+    assert progress.meter.done / 1_000 == pytest.approx((counting + merges) / (counting + merges + 1_000))
+    progress.start_encoding(0)
+    progress.add_encoded(500)
+    assert progress.meter.done / 1_000 == pytest.approx((counting + merges + 500) / (counting + merges + 1_000))
+    assert progress.complete().done == 1_000
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -487,7 +487,7 @@ PERSIAN = "می\u200cخواهم کتاب\u200cهای بیشتری بخوانم �
 
 def test_a_word_goes_on_over_the_marks_behind_its_letters() -> None:
     for text, most in ((HINDI * 20, 0.6), (PERSIAN * 20, 0.8)):
-        learned = (bpe.learn([text], 500, pattern) for pattern in (bpe.FIRST_PATTERN, bpe.PATTERN))
+        learned = (bpe.train_bpe([text], 500, pattern) for pattern in (bpe.OLD_PATTERN, bpe.PATTERN))
         before, now = (len(vocabulary.encode(text)) for vocabulary in learned)
         assert now < most * before
 
@@ -495,7 +495,7 @@ def test_a_word_goes_on_over_the_marks_behind_its_letters() -> None:
 def test_text_without_marks_is_cut_as_before(tmp_path: Path) -> None:
     text = Path(__file__).read_text().replace(HINDI, "").replace("\u200c", "") + "👩‍💻 ❤️ 1️⃣ \u0301 x\n\u0301"
     plain = "".join(letter for letter in text if not unicodedata.category(letter).startswith("M"))
-    assert bpe.learn([plain], 600).ranks == bpe.learn([plain], 600, bpe.FIRST_PATTERN).ranks
+    assert bpe.train_bpe([plain], 600).ranks == bpe.train_bpe([plain], 600, bpe.OLD_PATTERN).ranks
 
 
 def test_weights_keep_the_pattern_that_their_vocabulary_was_learned_with(tmp_path: Path) -> None:
@@ -505,7 +505,7 @@ def test_weights_keep_the_pattern_that_their_vocabulary_was_learned_with(tmp_pat
     assert tokenize.pattern_of(folders) == tokenize.pattern_of([]) == bpe.PATTERN
     assert tokenize.version(recipe, bpe.PATTERN) != tokenize.FORMAT
     (folders[1] / "vocabulary.json").write_text("{")
-    bpe.learn(["ab ab"], 300, bpe.FIRST_PATTERN).save(folders[2] / "vocabulary.json")
-    assert tokenize.pattern_of(folders) == bpe.FIRST_PATTERN
-    assert tokenize.version(recipe, bpe.FIRST_PATTERN) == tokenize.FORMAT  # and the tokens made then are found again
+    bpe.train_bpe(["ab ab"], 300, bpe.OLD_PATTERN).save(folders[2] / "vocabulary.json")
+    assert tokenize.pattern_of(folders) == bpe.OLD_PATTERN
+    assert tokenize.version(recipe, bpe.OLD_PATTERN) == tokenize.FORMAT  # and the tokens made then are found again
     assert tokenize.version(Tokenize(vocabulary="gpt2"), bpe.PATTERN) == tokenize.FORMAT

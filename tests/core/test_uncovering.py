@@ -23,7 +23,7 @@ from core.sample.logits_processors import TokenSampler
 from core.sample.models import ModelCache
 from core.sample.protocol import AnyReply, DenoisingState, Generate, Loaded, TextDelta, TextEnded
 from core.sample.samplers import LogitsError
-from core.tokenize.characters import single_bytes
+from core.tokenize.characters import byte_vocabulary
 from tests.core.drawing import settings
 
 ORDERS = get_args(UnmaskingOrder)
@@ -254,7 +254,7 @@ def saved(folder: Path, objective: str) -> str:
     path = folder / f"{objective}-step-00000007"
     path.mkdir()
     save_model(model(257, objective=objective), path)
-    single_bytes().save(path / "vocabulary.json")
+    byte_vocabulary().save(path / "vocabulary.json")
     return str(path)
 
 

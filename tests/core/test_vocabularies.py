@@ -20,12 +20,12 @@ from core.recipe.schema import Preprocess, Tokenize
 from core.storage.artifact import Artifact
 from core.storage.workspace import Workspace
 from core.tokenize import VocabularyUnavailableError, bpe
-from core.tokenize.characters import of_characters, single_bytes
-from core.tokenize.codecs import JOINT
-from core.tokenize.encodings import ENCODINGS, named
-from core.tokenize.vocabulary import END_OF_TEXT, Vocabulary, VocabularyError, cut
+from core.tokenize.characters import byte_vocabulary, character_vocabulary
+from core.tokenize.codecs import DOCUMENT_SEPARATOR
+from core.tokenize.encodings import ENCODINGS, load_encoding
+from core.tokenize.vocabulary import END_OF_TEXT, Vocabulary, VocabularyError, split_chunks
 from core.vocab import known
-from core.vocab.known import FILES, MADE_OF, UnknownVocabularyError, import_files, imported, served_by
+from core.vocab.known import FILES, FILES_OF, UnknownVocabularyError, encodings_of, import_files, imported_directory
 from core.vocab.report import read_report
 from tests.core.stages import clean_of, made, make, tokenizing
 
@@ -42,7 +42,7 @@ TRICKY = st.text() | st.text("<|endoftx> \n\r\t\v\u3000\u0085019é😀'sT/S'Lla�
 
 def made_up_ranks() -> dict[bytes, int]:
     """Five hundred merges learned from this file, with gaps in front of every hundredth id."""
-    entries = bpe.learn(cut(Path(__file__).read_text(), 2000), 757).ranks
+    entries = bpe.train_bpe(split_chunks(Path(__file__).read_text(), 2000), 757).ranks
     return {token: index + index // 100 for index, token in enumerate(entries)}
 
 
@@ -61,9 +61,9 @@ def every(ranks: dict[bytes, int]) -> dict[str, Vocabulary]:
     """One vocabulary of each kind, and one with each of tiktoken's patterns."""
     patterns = {pattern: name for name, (pattern, _) in ENCODINGS.items()}
     found = {name: Vocabulary(name, pattern, dense(ranks), {END_OF_TEXT: 900}) for pattern, name in patterns.items()}
-    found["bpe"] = bpe.learn(cut(Path(__file__).read_text(), 2000), 400)
-    found["characters"] = of_characters(sorted(set("the quick brown fox ☃ é 日本 😀\n")))
-    found["bytes"] = single_bytes()
+    found["bpe"] = bpe.train_bpe(split_chunks(Path(__file__).read_text(), 2000), 400)
+    found["characters"] = character_vocabulary(sorted(set("the quick brown fox ☃ é 日本 😀\n")))
+    found["bytes"] = byte_vocabulary()
     return found
 
 
@@ -115,18 +115,24 @@ def test_a_million_of_one_character_is_no_trouble(every: dict[str, Vocabulary], 
 
 
 @settings(max_examples=100, deadline=None)
-@given(texts=st.lists(TRICKY | st.sampled_from([JOINT[:5], JOINT[-5:], "\0", "\1"]), min_size=1, max_size=8))
+@given(
+    texts=st.lists(
+        TRICKY | st.sampled_from([DOCUMENT_SEPARATOR[:5], DOCUMENT_SEPARATOR[-5:], "\0", "\1"]), min_size=1, max_size=8
+    )
+)
 def test_joined_documents_have_the_ids_of_each(every: dict[str, Vocabulary], texts: list[str]) -> None:
     for vocabulary in every.values():
         expected: list[int] = []
         for text in texts:
             expected += [*vocabulary.encode(text), vocabulary.end_of_text]
-        assert vocabulary.encode_chunk(JOINT.join(texts), joined=True).tolist() == expected[:-1]
-        assert vocabulary.decode(vocabulary.encode(JOINT)) == JOINT
+        assert vocabulary.encode_chunk(DOCUMENT_SEPARATOR.join(texts), joined=True).tolist() == expected[:-1]
+        assert vocabulary.decode(vocabulary.encode(DOCUMENT_SEPARATOR)) == DOCUMENT_SEPARATOR
 
 
 def test_the_joint_cannot_overlap_with_itself() -> None:
-    assert not any(JOINT.endswith(JOINT[:length]) for length in range(1, len(JOINT)))
+    assert not any(
+        DOCUMENT_SEPARATOR.endswith(DOCUMENT_SEPARATOR[:length]) for length in range(1, len(DOCUMENT_SEPARATOR))
+    )
 
 
 # -- tiktoken's -------------------------------------------------------------------------------------------------------
@@ -154,7 +160,7 @@ def theirs(monkeypatch: pytest.MonkeyPatch, ranks: dict[bytes, int]) -> Iterator
 def test_the_tables_agree_with_tiktoken(theirs: dict[str, dict[str, object]]) -> None:
     files = theirs.pop("files")
     assert {entry.file: (entry.url, entry.sha256) for entry in (*FILES, known.ENCODER)} == files
-    assert set(theirs) == set(ENCODINGS) == set(MADE_OF)
+    assert set(theirs) == set(ENCODINGS) == set(FILES_OF)
     for name, encoding in theirs.items():
         special = encoding["special_tokens"]
         assert isinstance(special, dict)
@@ -209,7 +215,7 @@ def test_a_published_file_with_gaps_is_read(
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path / "cache"))
     (tmp_path / "some name").write_bytes(content)
     assert import_files([tmp_path / "some name"], Workspace().prepare()) == [entry]
-    vocabulary = made(named("p50k_edit", ProgressMeter(None)))
+    vocabulary = made(load_encoding("p50k_edit", ProgressMeter(None)))
     assert vocabulary.ranks == tuple(dense(ranks))
     assert (vocabulary.size, vocabulary.end_of_text) == (50_284, 50_256)
 
@@ -220,8 +226,8 @@ def test_both_files_of_gpt2_give_the_same_ids(tmp_path: Path, monkeypatch: pytes
     workspace, found = Workspace().prepare(), []
     for source in (R50K, MERGES):
         (entry,) = import_files([source], workspace)
-        found.append(made(named("gpt2", ProgressMeter(None))))
-        (imported(workspace) / entry.file).unlink()
+        found.append(made(load_encoding("gpt2", ProgressMeter(None))))
+        (imported_directory(workspace) / entry.file).unlink()
     assert found[0].ranks == found[1].ranks and len(found[0].ranks) == 50_256
     assert found[0].encode("Hello, I am") == [15496, 11, 314, 716]
 
@@ -238,7 +244,7 @@ def test_an_imported_file_serves_gpt2_without_a_network(
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     workspace = Workspace().prepare()
     kept = import_files(what, workspace)
-    assert all("gpt2" in served_by(entry) for entry in kept) and known.ENCODER not in kept
+    assert all("gpt2" in encodings_of(entry) for entry in kept) and known.ENCODER not in kept
     (tmp_path / "text").write_text("Hello, I am\n" * 500)
     clean = clean_of(tmp_path, tmp_path / "text", Preprocess(steps=()))
     tokens = make(tmp_path / "tokens", tokenizing(clean, Tokenize(vocabulary="gpt2")))
@@ -251,10 +257,10 @@ def test_an_imported_file_that_was_changed_is_not_used(tmp_path: Path, monkeypat
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     workspace = Workspace().prepare()
     (entry,) = import_files([R50K], workspace)
-    file = imported(workspace) / entry.file
+    file = imported_directory(workspace) / entry.file
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(VocabularyUnavailableError, match="neither in tiktoken's cache nor imported") as trouble:
-        made(named("r50k_base", ProgressMeter(None)))
+        made(load_encoding("r50k_base", ProgressMeter(None)))
     assert "llmtui vocab import r50k_base.tiktoken" in trouble.value.todo
 
 
@@ -275,7 +281,7 @@ def test_an_unknown_file_is_refused_with_what_was_expected(
     with pytest.raises(UnknownVocabularyError) as trouble:
         import_files([tmp_path / name], workspace)
     assert sentence in trouble.value.what
-    assert not imported(workspace).exists()
+    assert not imported_directory(workspace).exists()
 
 
 @needs_files
@@ -303,15 +309,15 @@ def test_the_characters_of_tiny_shakespeare_have_nanogpts_ids(tmp_path: Path) ->
 
 
 def test_what_is_no_known_character_is_written_in_bytes() -> None:
-    vocabulary = of_characters(["a", "é", "日"])
+    vocabulary = character_vocabulary(["a", "é", "日"])
     assert vocabulary.encode("é日a") == [1, 2, 0]
     assert [vocabulary.ranks[token] for token in vocabulary.encode("aö")] == [b"a", b"\xc3", b"\xb6"]
     assert vocabulary.size == 3 + 255 + 1
 
 
 def test_bytes_are_their_own_ids() -> None:
-    assert single_bytes().encode("é\n") == [0xC3, 0xA9, 10]
-    assert (single_bytes().size, single_bytes().end_of_text) == (257, 256)
+    assert byte_vocabulary().encode("é\n") == [0xC3, 0xA9, 10]
+    assert (byte_vocabulary().size, byte_vocabulary().end_of_text) == (257, 256)
 
 
 # -- files ------------------------------------------------------------------------------------------------------------

@@ -42,12 +42,12 @@ from core.sample.prompts import encode_whole_prompt
 from core.sample.protocol import Inspected, decode_reply, encode
 from core.sample.samplers import LogitsError
 from core.sample.stream import generate_text
-from core.tokenize.bpe import learn
+from core.tokenize.bpe import train_bpe
 from core.tokenize.vocabulary import END_OF_TEXT, Vocabulary
 from tests.core.drawing import ids as drawn_ids
 from tests.core.drawing import settings
 
-BYTES = learn(iter(["a"]), 257)
+BYTES = train_bpe(iter(["a"]), 257)
 """256 single bytes and an end-of-text mark."""
 TEXT = list(b"abracadabra")
 

@@ -17,7 +17,7 @@ from core.model_size import MemoryEstimate
 from core.plural import plural
 from core.recipe.schema import Recipe
 from core.storage.workspace import Workspace
-from core.vocab.sizes import expected
+from core.vocab.sizes import expected_size
 from llmtui.cli.commands.options import NAMED, json_option, preset_option, set_option
 from llmtui.cli.commands.recipe_argument import load_recipe, placed, resolve
 from llmtui.cli.console import out, out_json
@@ -57,7 +57,7 @@ def plan(what: str | None, preset: str | None, overrides: tuple[str, ...], as_js
     if what and not what.endswith(".toml"):  # a recipe may be for a machine that has its corpus
         placed(recipe)
     find_weights(recipe, Workspace())
-    entries, unsure = expected(recipe.tokenize)
+    entries, unsure = expected_size(recipe.tokenize)
     options = list(_options(recipe, entries))
     if as_json:
         cost = flops_per_token(recipe.model, entries)

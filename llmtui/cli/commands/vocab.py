@@ -16,9 +16,9 @@ from core.recipe.schema import Recipe, Source
 from core.run_names import RunNotFoundError
 from core.sources.catalog import UnknownSourceError, resolve_corpus
 from core.storage.workspace import Workspace
-from core.vocab.known import MADE_OF, import_files, imported, served_by
-from core.vocab.protocol import Choice, Compare, Compared, Row
-from core.vocab.report import Entry, VocabularyReport, read_report
+from core.vocab.known import FILES_OF, encodings_of, import_files, imported_directory
+from core.vocab.protocol import CompareRequest, CompareResult, CompareSummary, VocabularyChoice
+from core.vocab.report import VocabularyEntry, VocabularyReport, read_report
 from llmtui.cli.commands.group import Commands
 from llmtui.cli.commands.lookup import artifact_of
 from llmtui.cli.commands.options import NAMED, NamedPath, json_option, run_argument, yes_option
@@ -53,11 +53,11 @@ def import_(files: tuple[Path, ...], as_json: bool) -> None:
     """
     workspace = Workspace().prepare()
     for known in import_files(files, workspace):
-        place = imported(workspace) / known.file
+        place = imported_directory(workspace) / known.file
         if as_json:
-            out_json({"file": known.file, "sha256": known.sha256, "path": str(place), "serves": served_by(known)})
+            out_json({"file": known.file, "sha256": known.sha256, "path": str(place), "serves": encodings_of(known)})
         else:
-            out(f"{known.file} is kept; it serves {', '.join(served_by(known))}")
+            out(f"{known.file} is kept; it serves {', '.join(encodings_of(known))}")
 
 
 @vocab.command(short_help="Say how a vocabulary fits its corpus.")
@@ -94,7 +94,7 @@ def _described(told: VocabularyReport) -> list[tuple[str, ...]]:
     ]
 
 
-def _listed(entry: Entry) -> tuple[str, ...]:
+def _listed(entry: VocabularyEntry) -> tuple[str, ...]:
     text = entry.text if "\ufffd" not in entry.text else f"{entry.text} (bytes {entry.hex})"
     return repr(text), str(entry.id), str(entry.bytes), f"{entry.count:,}"
 
@@ -119,25 +119,27 @@ def compare(vocabularies: tuple[str, ...], corpus: str, yes: bool, as_json: bool
     if not clean:
         ensure_agreed(workspace, Recipe(source=Source(corpus=source)), yes)
     with tempfile.TemporaryDirectory(prefix="compare-", dir=workspace.cache) as place:
-        asked = msgspec.json.encode(Compare(vocabularies=choices, corpus=source, clean=clean)).decode()
-        answers = run_child_job(workspace, "core.tokenize.compare", asked, place, result_type=Note | Row | Compared)
+        asked = msgspec.json.encode(CompareRequest(vocabularies=choices, corpus=source, clean=clean)).decode()
+        answers = run_child_job(
+            workspace, "core.tokenize.compare", asked, place, result_type=Note | CompareResult | CompareSummary
+        )
         _tell(answers, as_json)
 
 
-def _tell(answers: Iterator[Note | Row | Compared], as_json: bool) -> None:
+def _tell(answers: Iterator[Note | CompareResult | CompareSummary], as_json: bool) -> None:
     """Print what the comparing process answers."""
-    rows: list[Row] = []
+    rows: list[CompareResult] = []
     for answer in answers:
         match answer:
             case Note(text=text):
                 say(text)
-            case Row() if as_json:
+            case CompareResult() if as_json:
                 out_json(answer)
-            case Row():
+            case CompareResult():
                 rows.append(answer)
-            case Compared() if as_json:
+            case CompareSummary() if as_json:
                 out_json(answer)
-            case Compared():
+            case CompareSummary():
                 head = ("VOCABULARY", "IDS", "TOKENS", "BYTES/TOKEN", "CHARACTERS/TOKEN", "SPEED", "MADE FROM")
                 out(table([head, *map(_row, rows)]))
                 held_out = " held-out" if answer.held_out else ""
@@ -145,7 +147,7 @@ def _tell(answers: Iterator[Note | Row | Compared], as_json: bool) -> None:
                 say(f"on {size(answer.bytes)} of{held_out} text, {many}")
 
 
-def _row(row: Row) -> tuple[str, ...]:
+def _row(row: CompareResult) -> tuple[str, ...]:
     return (
         row.vocabulary,
         f"{row.entries:,}",
@@ -157,16 +159,16 @@ def _row(row: Row) -> tuple[str, ...]:
     )
 
 
-def _choice(workspace: Workspace, name: str) -> Choice:
+def _choice(workspace: Workspace, name: str) -> VocabularyChoice:
     """What `name` means: a vocabulary by itself, or that of a run."""
-    if name in MADE_OF or name in ("characters", "bytes") or name.startswith("bpe:"):
-        return Choice(name=name)
+    if name in FILES_OF or name in ("characters", "bytes") or name.startswith("bpe:"):
+        return VocabularyChoice(name=name)
     try:
-        return Choice(name=name, file=str(artifact_of(workspace, name, "tokenize") / "vocabulary.json"))
+        return VocabularyChoice(name=name, file=str(artifact_of(workspace, name, "tokenize") / "vocabulary.json"))
     except RunNotFoundError as trouble:
         raise NoTokensError(
             f"{name!r} is neither a vocabulary nor a run",
-            todo=f"vocabularies are {', '.join(MADE_OF)}, characters, bytes, bpe:SIZE; {trouble.todo}",
+            todo=f"vocabularies are {', '.join(FILES_OF)}, characters, bytes, bpe:SIZE; {trouble.todo}",
         ) from None
 
 
