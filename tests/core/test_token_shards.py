@@ -111,7 +111,7 @@ def test_a_large_vocabulary_takes_four_bytes_an_id(tmp_path: Path) -> None:
     write_parts(shard, [DocumentPart("", 0, "ab c")])
     bytes_of = [bytes([byte]) for byte in range(256)]
     vocabulary = Vocabulary("wide", bpe.PATTERN, [*bytes_of, *[b""] * 70_000, b"ab"])
-    (ids_,) = [tokens for _, chunk, tokens in encode.encoded(vocabulary, encode.jobs([shard])) if chunk]
+    (ids_,) = [tokens for _, chunk, tokens in encode.encode_chunks(vocabulary, encode.shard_jobs([shard])) if chunk]
     assert (ids_.dtype, ids_.tolist()) == (np.dtype("uint32"), [70_256, 32, 99, 70_257])
 
 
@@ -141,7 +141,7 @@ def test_the_number_of_cores_changes_nothing(
 ) -> None:
     whole = contents(make(tmp_path / "whole", tokenizing(clean)))
     monkeypatch.setattr(encode, "cores", lambda: cores)
-    monkeypatch.setattr(encode, "_BATCH", 700)
+    monkeypatch.setattr(encode, "_CHUNK_BYTES", 700)
     assert contents(make(tmp_path / "tokens", tokenizing(clean))) == whole
 
 
@@ -158,7 +158,7 @@ def test_shards_made_in_parts_are_taken_over(clean: Artifact, tmp_path: Path, mo
     def forbidden(*_: object) -> object:
         raise AssertionError("a shard was encoded again, or a vocabulary learned")
 
-    monkeypatch.setattr(bpe, "learn", forbidden)
+    monkeypatch.setattr(bpe, "train_bpe", forbidden)
     monkeypatch.setattr(Vocabulary, "encode_chunk", forbidden)
     events: list[Event] = []
     together = make(place, tokenizing(clean), events=events)
