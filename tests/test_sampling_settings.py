@@ -12,7 +12,7 @@ from core.recipe.sampling import Sampling, Setting, sampling_fields
 from core.sample.logits_processors import PROCESSORS
 from llmtui.cli.commands.options import sampling_options
 from llmtui.server.schema import ChatCompletionRequest, CompletionRequest, SamplingFields
-from llmtui.tui.widgets.sampling import sampling_dials, slider_values, with_slider_values
+from llmtui.tui.widgets.sampling_inputs import sampling_inputs, slider_values, with_slider_values
 
 NO_PROCESSOR = {
     "tokens": "ends the text",
@@ -73,11 +73,11 @@ def test_each_setting_has_a_slider(field: Setting) -> None:
 
 
 def test_sliders_stay_within_the_bounds_of_their_settings() -> None:
-    dials = sampling_dials()
+    inputs = sampling_inputs()
     for direction in (-1, 1):
-        values = {dial.name: dial.start for dial in dials}
+        values = {number.name: number.default for number in inputs}
         for _ in range(60):
-            values = {dial.name: dial.step(values[dial.name], direction) for dial in dials}
+            values = {number.name: number.step(values[number.name], direction) for number in inputs}
             changed = with_slider_values(Sampling(), values)
             Sampling(**{name: getattr(changed, name) for name in Sampling.__struct_fields__})
     assert slider_values(Sampling(top_k=7)) == {"T": 0.8, "k": 7, "p": 1.0, "seed": 1}

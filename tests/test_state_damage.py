@@ -40,7 +40,7 @@ from core.train.commands import GenerateSample
 from llmtui.cli.commands.show import _described, _row
 from llmtui.cli.main import run as llmtui
 from llmtui.cli.run_output import EventFormatter
-from llmtui.tui.settings import load_memory, load_settings
+from llmtui.tui.settings import load_settings, load_ui_state
 from llmtui.tui.theming import ThemeError, read_theme
 from llmtui.tui.widgets.chart import Chart, Curve
 from llmtui.tui.widgets.stages import stage_lines
@@ -200,7 +200,7 @@ def test_small_files_with_any_byte_changed_raise_what_is_documented(run: Run, tm
 
     def memory(raw: bytes) -> None:
         (tmp_path / "workbench.json").write_bytes(raw)
-        load_memory(tmp_path)
+        load_ui_state(tmp_path)
 
     every(b'{"theme":"a","log":true}', memory)
 

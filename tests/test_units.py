@@ -9,7 +9,7 @@ import pytest
 
 from core.plural import one, plural, verb
 from core.runs.summary import StageProgress
-from llmtui.tui.widgets.stages import facts as stage_facts
+from llmtui.tui.widgets.stages import artifact_facts
 from llmtui.view.units import clock, count, duration, facts, many, perplexity, rate, size
 
 
@@ -94,7 +94,7 @@ def test_plurals_are_made_in_one_place() -> None:
 
 def test_facts_of_one_thing_are_told_in_the_singular() -> None:
     assert facts({"documents": 1, "bytes": 12, "entries": 1}) == "1 document, 12 B, 1 entry"
-    told = stage_facts(
+    parts = artifact_facts(
         StageProgress(state="done", facts={"documents": 1, "bytes": 12, "skipped": 1, "samples": 1, "steps": 2})
     )
-    assert told == ["1 document", "12 B", "1 file skipped", "1 sample", "2 steps"]
+    assert parts == ["1 document", "12 B", "1 file skipped", "1 sample", "2 steps"]

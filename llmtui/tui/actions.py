@@ -1,4 +1,4 @@
-"""Every action of the workbench, once: from here come bindings, key line, help, palette and docs/keys.md.
+"""Every action of the workbench, once: from here come bindings, footer, help, palette and docs/keys.md.
 
 `python -m llmtui.tui.actions` prints docs/keys.md.
 """
@@ -20,19 +20,19 @@ Scope = str
 
 
 class Action(NamedTuple):
-    """Something a person can do with a key."""
+    """Something the user can do with a key."""
 
     id: str
     """`group.verb`: the name in the user's keymap."""
     keys: tuple[str, ...]
     label: str
-    """A word or two, for the key line."""
+    """One or two words for the footer."""
     description: str
     group: str
     scopes: tuple[Scope, ...]
     """The screens where its keys work; "app" is all of them."""
     show: bool = True
-    """Whether the key line shows it."""
+    """Whether the footer shows it."""
 
     screen: str = ""
     """The screen it shows, for the actions of the table of screens."""
@@ -51,11 +51,11 @@ ACTIONS = (
     Action("run.new", ("n",), "new", "Set up and start a run.", "Runs", ("home",)),
     Action("run.demo", ("d",), "demo", "Start the demo: a small model in about two minutes.", "Runs", ("home",)),
     Action("home.open", ("enter",), "open", "Show the selected run.", "Runs", ("home",)),
-    Action("run.pause", ("space",), "pause", "Pause the run, or let it go on.", "Runs", ("home", "train")),
+    Action("run.pause", ("space",), "pause", "Pause the run, or continue it.", "Runs", ("home", "train")),
     Action("run.stop", ("x",), "stop", "Save a checkpoint, then stop the run; asks first.", "Runs", ("home", "train")),
-    Action("run.resume", ("r",), "resume", "Go on with a run that stopped or broke off.", "Runs", ("home", "train")),
+    Action("run.resume", ("r",), "resume", "Resume a run that stopped or was interrupted.", "Runs", ("home", "train")),
     Action("run.checkpoint", ("c",), "checkpoint", "Save a checkpoint at the next step.", "Runs", ("train",)),
-    Action("run.sample", ("s",), "sample", "Draw a sample at the next step.", "Runs", ("train",)),
+    Action("run.sample", ("s",), "sample", "Generate a sample at the next step.", "Runs", ("train",)),
     Action(
         "run.delete",
         ("D",),
@@ -72,8 +72,8 @@ ACTIONS = (
     Action("chat.write", ("i", "enter"), "write", "Go to the prompt.", "Chat", ("chat",)),
     Action("chat.checkpoint", ("c",), "checkpoint", "Choose the checkpoint that answers.", "Chat", ("chat",)),
     Action("chat.retry", ("r",), "retry", "Ask the last prompt again, with the next seed.", "Chat", ("chat",)),
-    Action("chat.new", ("N",), "new", "Begin anew; what was said stays on the disk.", "Chat", ("chat",)),
-    Action("chat.stop", ("ctrl+x",), "stop", "Stop the text that is being written.", "Chat", ("chat",)),
+    Action("chat.new", ("N",), "new", "Start a new conversation; the old one stays on the disk.", "Chat", ("chat",)),
+    Action("chat.stop", ("ctrl+x",), "stop", "Stop generating.", "Chat", ("chat",)),
     Action(
         "app.palette",
         (":", "ctrl+p"),
@@ -83,8 +83,8 @@ ACTIONS = (
         ("app",),
     ),
     Action("app.help", ("?", "f1"), "help", "Show all keys.", "Everywhere", ("app",)),
-    Action("app.theme", ("t",), "theme", "Choose the colours.", "Everywhere", ("app",), show=False),
-    Action("app.back", ("escape",), "back", "One level out.", "Everywhere", ("home", "train", "chat"), show=False),
+    Action("app.theme", ("t",), "theme", "Choose the theme.", "Everywhere", ("app",), show=False),
+    Action("app.back", ("escape",), "back", "Back by one level.", "Everywhere", ("home", "train", "chat"), show=False),
     Action("app.leave", ("q",), "leave", "Leave the workbench; runs continue.", "Everywhere", ("app",)),
 )
 
@@ -96,18 +96,18 @@ _NAMES = {
 }  # fmt: skip
 
 _CONTROL = {"ctrl+h": "Backspace", "ctrl+i": "Tab", "ctrl+j": "a line feed", "ctrl+m": "Enter", "ctrl+[": "Esc"}
-"""What terminals without a key protocol send instead."""
+"""What terminals without an extended keyboard protocol send instead."""
 
 
 def key_name(key: str) -> str:
-    """How a key is written for people: `ctrl+p` as ^p."""
+    """How a key is shown: `ctrl+p` as ^p."""
     if key.startswith("ctrl+"):
         return "^" + key.removeprefix("ctrl+")
     return _NAMES.get(key) or KEY_DISPLAY_ALIASES.get(key) or key
 
 
 def bindings(scope: Scope) -> list[Binding]:
-    """The bindings of a screen (or the application)."""
+    """The bindings of a screen, or of the application."""
     return [
         Binding(",".join(action.keys), action.call, action.label, id=action.id, show=action.show)
         for action in ACTIONS
@@ -116,29 +116,33 @@ def bindings(scope: Scope) -> list[Binding]:
 
 
 def actions_in(scope: Scope) -> list[Action]:
-    """What can be done on a screen, its own actions first."""
+    """The actions available on a screen, its own first."""
     own = [action for action in ACTIONS if scope in action.scopes]
     return own + [action for action in ACTIONS if "app" in action.scopes and action not in own]
 
 
 def keys_of(action: Action, keymap: Mapping[str, str]) -> tuple[str, ...]:
-    """The keys in force: the user's, or the ones above."""
+    """The keys in force: the user's, or the default ones."""
     return tuple(keymap[action.id].split(",")) if action.id in keymap else action.keys
 
 
-def checked_keymap(wanted: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    """The usable part of a user's keymap, and a sentence for each part that is not."""
+def checked_keymap(user_keymap: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """The valid entries of a user's keymap, and a sentence for each invalid one."""
     keymap: dict[str, str] = {}
     problems: list[str] = []
-    for name, text in wanted.items():
+    for name, text in user_keymap.items():
         if name not in BY_ID:
             hint = did_you_mean(name, BY_ID)
             problems.append(f"keymap: there is no action {name!r}" + (f"; {hint}" if hint else ""))
             continue
         keys = [key.strip() for key in text.split(",") if key.strip()]
-        silent = [key for key in keys if key in _CONTROL]
-        if not keys or silent:
-            why = f"{silent[0]} arrives as {_CONTROL[silent[0]]} in most terminals" if silent else "it names no key"
+        ambiguous = [key for key in keys if key in _CONTROL]
+        if not keys or ambiguous:
+            why = (
+                f"{ambiguous[0]} arrives as {_CONTROL[ambiguous[0]]} in most terminals"
+                if ambiguous
+                else "it names no key"
+            )
             problems.append(f"keymap: {name} keeps its keys: {why}")
             continue
         keymap[name] = ",".join(keys)
@@ -151,11 +155,11 @@ def checked_keymap(wanted: Mapping[str, str]) -> tuple[dict[str, str], list[str]
 
 
 def _collision(action: Action, keymap: Mapping[str, str]) -> Action | None:
-    """Another action that shares a key and a screen with `action`."""
+    """Another action with the same key on the same screen."""
     mine = {_long(key) for key in keys_of(action, keymap)}
     for other in ACTIONS:
-        meet = set(action.scopes) & set(other.scopes) or "app" in (*action.scopes, *other.scopes)
-        if other is not action and meet and mine & {_long(key) for key in keys_of(other, keymap)}:
+        overlap = set(action.scopes) & set(other.scopes) or "app" in (*action.scopes, *other.scopes)
+        if other is not action and overlap and mine & {_long(key) for key in keys_of(other, keymap)}:
             return other
     return None
 
@@ -165,15 +169,15 @@ def _long(key: str) -> str:
 
 
 def grouped(actions: Iterable[Action]) -> dict[str, list[Action]]:
-    """`actions` by their group, in order."""
+    """`actions` by their group, in order of first appearance."""
     groups: dict[str, list[Action]] = {}
     for action in actions:
         groups.setdefault(action.group, []).append(action)
     return groups
 
 
-MOVING = (
-    ("tab, shift+tab", "Next pane, pane before."),
+NAVIGATION = (
+    ("tab, shift+tab", "Next pane, previous pane."),
     ("↑ ↓, j k, pgup pgdn, home end", "Move in a list or a text that is longer than its pane."),
     ("← → then ↑ ↓", "In the sampling settings: choose one, then change it."),
     ("enter", "In the prompt: send. Alt+enter, shift+enter or ctrl+j: new line."),
@@ -181,7 +185,7 @@ MOVING = (
 
 
 def to_markdown() -> str:
-    """docs/keys.md."""
+    """The text of docs/keys.md."""
     lines = [
         "# Keys",
         "",
@@ -200,7 +204,7 @@ def to_markdown() -> str:
             where = "everywhere" if "app" in action.scopes else ", ".join(action.scopes)
             lines.append(f"| {keys} | {action.description} | `{action.id}` | {where} |")
     lines += ["", "## Moving", "", "| key | action |", "|---|---|"]
-    lines += [f"| {keys} | {what} |" for keys, what in MOVING]
+    lines += [f"| {keys} | {what} |" for keys, what in NAVIGATION]
     return "\n".join(lines) + "\n"
 
 

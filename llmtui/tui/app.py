@@ -80,7 +80,7 @@ class Workbench(App[None]):
         session.problems += problems
         for theme in themes.values():
             self.register_theme(theme)
-        for name in (session.memory.theme, session.settings.theme):
+        for name in (session.ui_state.theme, session.settings.theme):
             if name in themes:
                 self.theme = name
                 break

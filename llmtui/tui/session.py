@@ -17,7 +17,7 @@ from core.storage.workspace import Workspace
 from llmtui.clients.license_consent import agree, to_agree
 from llmtui.tui.actions import checked_keymap
 from llmtui.tui.run_watcher import RunWatcher
-from llmtui.tui.settings import load_memory, load_settings, save_memory
+from llmtui.tui.settings import load_settings, load_ui_state, save_ui_state
 from llmtui.tui.terminal import over_ssh
 from llmtui.view.run_snapshot import RunSnapshot
 
@@ -52,7 +52,7 @@ class Session:
         """`problems`: a sentence for each setting or theme that is ignored."""
         self.keymap, keymap_problems = checked_keymap(self.settings.keymap)
         self.problems += keymap_problems
-        self.memory = load_memory(workspace.state)
+        self.ui_state = load_ui_state(workspace.state)
         self.over_ssh = over_ssh()
         self._post = post
         self._inference_client = inference_client
@@ -67,10 +67,10 @@ class Session:
         return setting == "on" or (setting == "auto" and not self.over_ssh)
 
     def remember(self, **changes: Any) -> None:
-        """Set fields of `memory` and save it."""
+        """Set fields of `ui_state` and save it."""
         for name, value in changes.items():
-            setattr(self.memory, name, value)
-        save_memory(self.workspace.state, self.memory)
+            setattr(self.ui_state, name, value)
+        save_ui_state(self.workspace.state, self.ui_state)
 
     # -- runs -----------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""The user's config.toml, and what the workbench remembers by itself."""
+"""The user's config.toml, and the state that the workbench restores at its next start."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from core.storage.files import write_atomic
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """What config.toml may say. Nothing in it is needed, and we never write it."""
+    """The settings of config.toml, all optional. The workbench never writes that file."""
 
-    theme: Annotated[str, Meta(description="Name of the theme; the one chosen with `t` goes before it.")] = ""
+    theme: Annotated[str, Meta(description="Name of the theme; one chosen with `t` takes precedence.")] = ""
     keymap: Annotated[dict[str, str], Meta(description="Action to keys, separated by commas.")] = {}
     mouse: Annotated[
         Literal["auto", "on", "off"],
@@ -26,13 +26,13 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = "auto"
     refresh_hz: Annotated[
         Annotated[float, Meta(ge=0.1, le=10)] | None,
-        Meta(description="Updates a second; 2, over SSH 1, when not given."),
+        Meta(description="Updates per second; by default 2, over SSH 1."),
     ] = None
-    smoothing: Annotated[float, Meta(ge=0, lt=1, description="Of the training loss, at the start.")] = 0.9
+    smoothing: Annotated[float, Meta(ge=0, lt=1, description="Smoothing of the training loss at the start.")] = 0.9
 
 
 def load_settings(path: Path) -> tuple[Settings, list[str]]:
-    """The settings in the file `path` and a sentence for each that cannot be used, which keeps its default."""
+    """The settings in the file `path`, and a sentence for each invalid one, which keeps its default."""
     try:
         tables = read_toml(path)
     except FileNotFoundError:
@@ -58,27 +58,27 @@ def load_settings(path: Path) -> tuple[Settings, list[str]]:
 
 
 class SettingsError(UsageError):
-    """Something in config.toml or in a theme file cannot be used."""
+    """A setting in config.toml or a theme file is invalid."""
 
     doing = "use all of your settings"
 
 
-class Memory(Struct, kw_only=True):
-    """What the workbench remembers from one time to the next, apart from the user's own file."""
+class UiState(Struct, kw_only=True):
+    """What the user chose in the workbench, restored at the next start."""
 
     theme: str = ""
     log: bool = False
     """Loss on a logarithmic axis."""
 
 
-def load_memory(state: Path) -> Memory:
-    """The memory in the directory `state`; an empty one when there is none."""
+def load_ui_state(state: Path) -> UiState:
+    """The state saved in the directory `state`; the default one if there is none or it is damaged."""
     with contextlib.suppress(OSError, ParseError):
-        return read_json(state / "workbench.json", Memory)
-    return Memory()
+        return read_json(state / "workbench.json", UiState)
+    return UiState()
 
 
-def save_memory(state: Path, memory: Memory) -> None:
-    """Remember `memory`. A full or read-only disk only means that it will be forgotten."""
+def save_ui_state(state: Path, ui_state: UiState) -> None:
+    """Save `ui_state`. A full or read-only disk only means that it is not restored next time."""
     with contextlib.suppress(OSError):
-        write_atomic(state / "workbench.json", msgspec.json.encode(memory), durable=False)
+        write_atomic(state / "workbench.json", msgspec.json.encode(ui_state), durable=False)

@@ -17,8 +17,8 @@ from core.runs.transcript import earlier_messages
 from core.storage.workspace import Workspace
 from llmtui.clients.inference_client import InferenceClient
 from llmtui.tui.app import Workbench
-from llmtui.tui.widgets.number_input import Dials
-from llmtui.tui.widgets.prompt import Prompt
+from llmtui.tui.widgets.number_input import NumberInputs
+from llmtui.tui.widgets.prompt import PromptInput
 from tests.ui.making import Worker, alive, beginning, checkpoint, launched, make_run, training
 from tests.ui.viewing import screen_text, until
 
@@ -85,10 +85,10 @@ def bench(workspace: Workspace, run: Run, tmp_path: Path) -> Workbench:
 async def ask(pilot: Pilot[Any], prompt: str) -> Callable[[str], Any]:
     """Type `prompt` on the chat screen and send it; returns how to wait for a text."""
     app = pilot.app
-    if not isinstance(app.focused, Prompt):
+    if not isinstance(app.focused, PromptInput):
         await until(pilot, lambda: (app.screen.is_current and "runs" in screen_text(app)) or "loss" in screen_text(app))
         await pilot.press("5")
-        await until(pilot, lambda: isinstance(app.focused, Prompt))
+        await until(pilot, lambda: isinstance(app.focused, PromptInput))
         await until(pilot, lambda: "step 200" in screen_text(app))
     await pilot.press(*prompt, "enter")
     return lambda text: until(pilot, lambda: text in " ".join(screen_text(app).split()))
@@ -99,16 +99,16 @@ async def test_text_streams_behind_the_prompt_with_the_recipes_settings(bench: W
         seen = await ask(pilot, "once")
         await seen("once went T=0.8 k=50 p=1 seed=1 step=200")
         await seen("20 tokens, 200 tok/s")
-        assert bench.screen.query_one(Prompt).text == ""
+        assert bench.screen.query_one(PromptInput).text == ""
 
 
 @pytest.mark.parametrize("key", ["alt+enter", "ctrl+j"])
 async def test_a_new_line_in_the_prompt_does_not_send_it(bench: Workbench, key: str) -> None:
     async with bench.run_test(size=(100, 30)) as pilot:
         await pilot.press("5")
-        await until(pilot, lambda: isinstance(bench.focused, Prompt))
+        await until(pilot, lambda: isinstance(bench.focused, PromptInput))
         await pilot.press("a", key, "b")
-        assert bench.screen.query_one(Prompt).text == "a\nb"
+        assert bench.screen.query_one(PromptInput).text == "a\nb"
 
 
 async def test_settings_are_turned_with_arrows(bench: Workbench) -> None:
@@ -116,7 +116,7 @@ async def test_settings_are_turned_with_arrows(bench: Workbench) -> None:
         seen = await ask(pilot, "once")
         await seen("20 tokens")
         await pilot.press("escape")
-        assert isinstance(bench.focused, Dials)
+        assert isinstance(bench.focused, NumberInputs)
         await pilot.press("up", "up", "right", "down", "right", "down", "right", *["up"] * 6)
         await pilot.press("i")
         seen = await ask(pilot, "then")
@@ -127,9 +127,9 @@ async def test_tab_goes_from_the_prompt_to_the_settings_and_back(bench: Workbenc
     async with bench.run_test(size=(80, 24)) as pilot:
         await ask(pilot, "once")
         await pilot.press("tab")
-        assert isinstance(bench.focused, Dials)
+        assert isinstance(bench.focused, NumberInputs)
         await pilot.press("tab")
-        assert isinstance(bench.focused, Prompt)
+        assert isinstance(bench.focused, PromptInput)
 
 
 async def test_escape_stops_the_text_and_the_next_prompt_is_answered(bench: Workbench) -> None:
@@ -260,7 +260,7 @@ async def test_retry_on_another_checkpoint_asks_it_the_same_and_leaves_its_own_a
     checkpoint(run, 400)
     async with bench.run_test(size=(100, 40)) as pilot:
         await pilot.press("5")
-        await until(pilot, lambda: isinstance(bench.focused, Prompt) and "step 400" in screen_text(bench))
+        await until(pilot, lambda: isinstance(bench.focused, PromptInput) and "step 400" in screen_text(bench))
         await pilot.press("escape", "c")
         await until(pilot, lambda: "Checkpoints of" in screen_text(bench))
         await pilot.press("down", "enter")
@@ -291,6 +291,6 @@ async def test_a_new_conversation_clears_the_screen_and_what_is_sent(workspace: 
         await until(pilot, lambda: bench.screen.is_available("chat.new"))  # type: ignore[attr-defined]
         await pilot.press("escape", "N")
         await until(pilot, lambda: "once went" not in screen_text(bench))
-        assert "the model goes on from there" in screen_text(bench)
+        assert "the model continues it" in screen_text(bench)
         await pilot.press("i")
         await (await ask(pilot, "then"))("then went")

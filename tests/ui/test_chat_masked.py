@@ -67,7 +67,7 @@ async def test_hidden_places_give_way_to_text(bench: Workbench, size: tuple[int,
     async with bench.run_test(size=size) as pilot:
         seen = await ask(pilot, "once")
         await seen("once░░░░░░[bold]one░░")
-        await seen("2 of 200 tokens uncovered")
+        await seen("2 of 200 tokens unmasked")
         (turn,) = bench.screen.query_one(Transcript).turns
         roles = dict(line for line in bench.screen.query_one(Transcript).content(60)[0])
         assert roles == {"once": "dim", "░░░░░░": "dim", "[bold]one": "accent", "░░": "dim"}
@@ -78,7 +78,7 @@ async def test_hidden_places_give_way_to_text(bench: Workbench, size: tuple[int,
         (tmp_path / "last").touch()
         await seen("oncenow [bold]one␛[2J")
         await seen("6 tokens, 60 tok/s")
-        assert (turn.text, turn.uncovering) == ("now [bold]one\x1b[2J", ())
+        assert (turn.text, turn.masked_spans) == ("now [bold]one\x1b[2J", ())
         assert "░" not in screen_text(bench)
 
 
@@ -91,7 +91,7 @@ async def test_what_is_uncovered_when_it_is_stopped_stays(bench: Workbench) -> N
         await seen("stopped")
         assert "hold░░░░░░[bold]one░░" in screen_text(bench)
         (turn,) = bench.screen.query_one(Transcript).turns
-        assert not any(span.new for span in turn.uncovering)
+        assert not any(span.new for span in turn.masked_spans)
 
 
 def test_a_hidden_place_is_as_wide_as_the_prompts_tokens() -> None:

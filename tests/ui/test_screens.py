@@ -13,7 +13,7 @@ from core.storage.workspace import Workspace
 from llmtui.tui.app import Workbench
 from llmtui.tui.run_watcher import HistoryUpdated
 from llmtui.tui.widgets.pane import Pane
-from llmtui.tui.widgets.prompt import Prompt
+from llmtui.tui.widgets.prompt import PromptInput
 from llmtui.tui.widgets.stages import stage_lines
 from llmtui.view import units
 from tests.ui.making import (
@@ -134,7 +134,7 @@ async def test_a_run_that_broke_off_is_called_interrupted(workspace: Workspace) 
     Worker(run).say(*beginning(), *training(1, 200, 4000))
     app = Workbench(workspace)
     async with app.run_test(size=(80, 24)) as pilot:
-        await showing(pilot, "! gone", "interrupted", "r goes on from step 200")
+        await showing(pilot, "! gone", "interrupted", "r resumes from step 200")
 
 
 async def test_a_silent_run_is_called_stalled(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,7 +203,7 @@ async def test_checkpoints_are_offered_newest_first_with_the_best_marked(workspa
     app = Workbench(workspace, open_run=run.id)
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("5")
-        await until(pilot, lambda: isinstance(app.focused, Prompt))
+        await until(pilot, lambda: isinstance(app.focused, PromptInput))
         await pilot.press("escape")
         await showing(pilot, "step 400 (newest")
         await pilot.press("c")

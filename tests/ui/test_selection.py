@@ -46,7 +46,7 @@ async def test_a_new_run_is_shown_and_selected_at_once_and_keys_act_on_it(
             assert "zebra" not in first_line(app)
             await pilot.press("escape", "1")
             await until(pilot, lambda: isinstance(app.screen, Home))
-            current = app.screen.query_one(RunsList).current
+            current = app.screen.query_one(RunsList).highlighted
             assert current is not None and current.run.name == "alpha"
             await pilot.press("space")
             await pilot.pause(0.1)

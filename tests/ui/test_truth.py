@@ -22,11 +22,11 @@ from llmtui.tui.screens.chat import Chat
 from llmtui.tui.screens.run_screen import show_error
 from llmtui.tui.theming import default_variables
 from llmtui.tui.widgets import bars
-from llmtui.tui.widgets.machine import Machine
-from llmtui.tui.widgets.number_input import Dials
+from llmtui.tui.widgets.hardware import HardwarePane
+from llmtui.tui.widgets.number_input import NumberInputs
 from llmtui.tui.widgets.pane import Pane
-from llmtui.tui.widgets.panels import Events, small
-from llmtui.tui.widgets.prompt import Prompt
+from llmtui.tui.widgets.panels import EventLog, figure_in
+from llmtui.tui.widgets.prompt import PromptInput
 from llmtui.tui.widgets.runs_list import RunsList
 from llmtui.tui.widgets.transcript import Transcript
 from llmtui.view.lines import clip, cut
@@ -107,14 +107,14 @@ async def test_a_list_that_was_scrolled_is_at_its_start_for_another_run(workspac
     app = Workbench(workspace, open_run=one.id)
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: "events" in screen_text(app) and "done" in screen_text(app))
-        events = app.screen.query_one("#events", Events)
+        events = app.screen.query_one("#events", EventLog)
         await until(pilot, lambda: events._length > 20)
         events.scroll_lines(5)
-        assert events._away == 5
+        assert events._scrolled == 5
         app.session.select(two)
         app.session.watcher.wake()
         await until(pilot, lambda: "two" in screen_text(app).splitlines()[0])
-        assert events._away == 0
+        assert events._scrolled == 0
 
 
 async def test_copying_takes_the_text_and_no_name_of_ours(workspace: Workspace) -> None:
@@ -196,15 +196,15 @@ async def test_a_filter_leaves_no_row_above_blank_ones(workspace: Workspace) -> 
         runs = app.screen.query_one(RunsList)
         await until(pilot, lambda: len(runs._shown) == 15)
         await pilot.pause(0.1)
-        rows = runs.lines(*runs.room)
-        assert len(rows) == min(15, runs.room[1])
+        rows = runs.lines(*runs.inner_size)
+        assert len(rows) == min(15, runs.inner_size[1])
 
 
 async def test_notices_stand_beside_the_keys_and_go_by_themselves(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bars, "SHOWN_FOR", 3.0)  # a busy machine draws it late
-    monkeypatch.setattr(bars, "LETTERS_A_SECOND", 1000.0)
+    monkeypatch.setattr(bars, "MIN_SECONDS", 3.0)  # a busy machine draws it late
+    monkeypatch.setattr(bars, "LETTERS_PER_SECOND", 1000.0)
     run = finished_run(workspace, "bard", 100)
     app = Workbench(workspace, open_run=run.id)
     async with app.run_test(size=(60, 16)) as pilot:
@@ -249,13 +249,13 @@ async def test_a_machine_pane_is_live_only_while_the_run_is(
     app = Workbench(workspace, open_run=run.id)
 
     def roles() -> set[str]:
-        return {role for line in app.screen.query_one(Machine)._content for text, role in line if text.strip()}
+        return {role for line in app.screen.query_one(HardwarePane)._content for text, role in line if text.strip()}
 
     with alive(run):
         async with app.run_test(size=(120, 40)) as pilot:
             await until(pilot, lambda: "machine" in screen_text(app) and "cpu" in screen_text(app))
             assert "as of" not in screen_text(app) and roles() > {"dim"}
-            monkeypatch.setattr("llmtui.tui.widgets.machine.STALE_AFTER", 0.0)
+            monkeypatch.setattr("llmtui.tui.widgets.hardware.STALE_AFTER", 0.0)
             await until(pilot, lambda: "as of" in screen_text(app))
             assert roles() == {"dim"}
     monkeypatch.undo()
@@ -297,8 +297,8 @@ def test_lines_are_cut_at_the_ends_of_words() -> None:
 
 @pytest.mark.parametrize("size", [(60, 16), (80, 24)])
 async def test_help_is_whole_at_every_width(workspace: Workspace, size: tuple[int, int]) -> None:
-    from llmtui.tui.actions import ACTIONS, MOVING
-    from llmtui.tui.screens.help import Keys
+    from llmtui.tui.actions import ACTIONS, NAVIGATION
+    from llmtui.tui.screens.help import KeyTable
 
     app = Workbench(workspace)
     async with app.run_test(size=size) as pilot:
@@ -307,10 +307,10 @@ async def test_help_is_whole_at_every_width(workspace: Workspace, size: tuple[in
         assert "no network" in text and "come back at any time with `llmtui`." in text
         await pilot.press("question_mark")
         await until(pilot, lambda: "Screens" in screen_text(app))
-        keys = app.screen.query_one(Keys)
-        lines = keys.content(keys.room[0])
+        keys = app.screen.query_one(KeyTable)
+        lines = keys.content(keys.inner_size[0])
         whole = " ".join("".join(text for text, _ in line).strip() for line in lines)
-        for what in [action.description for action in ACTIONS] + [what for _, what in MOVING]:
+        for what in [action.description for action in ACTIONS] + [what for _, what in NAVIGATION]:
             assert what in " ".join(whole.split()), what
         assert "…" not in whole
 
@@ -321,20 +321,20 @@ async def test_a_draft_and_its_settings_belong_to_their_run(workspace: Workspace
     async with app.run_test(size=(100, 30)) as pilot:
         await until(pilot, lambda: "one" in screen_text(app))
         await pilot.press("5")
-        await until(pilot, lambda: isinstance(app.focused, Prompt))
+        await until(pilot, lambda: isinstance(app.focused, PromptInput))
         await pilot.press(*"half a")
-        app.screen.query_one(Dials).set("T", 1.7)
+        app.screen.query_one(NumberInputs).set("T", 1.7)
         app.session.select(two)
         app.session.watcher.wake()
-        await until(pilot, lambda: app.screen.query_one(Prompt).text == "")
-        assert app.screen.query_one(Dials)["T"] == Sample().temperature
+        await until(pilot, lambda: app.screen.query_one(PromptInput).text == "")
+        assert app.screen.query_one(NumberInputs)["T"] == Sample().temperature
         await pilot.press(*"other")
         app.session.select(one)
         app.session.watcher.wake()
-        await until(pilot, lambda: app.screen.query_one(Prompt).text == "half a")
-        assert app.screen.query_one(Dials)["T"] == 1.7
+        await until(pilot, lambda: app.screen.query_one(PromptInput).text == "half a")
+        assert app.screen.query_one(NumberInputs)["T"] == 1.7
         await pilot.press("!")
-        assert app.screen.query_one(Prompt).text == "half a!"
+        assert app.screen.query_one(PromptInput).text == "half a!"
 
 
 async def test_answers_say_which_checkpoint_gave_them_also_after_reopening(workspace: Workspace) -> None:
@@ -386,7 +386,7 @@ async def test_the_cursor_in_a_field_shows_in_every_theme_and_without_colours(
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: "bard" in screen_text(app))
         await pilot.press("5")
-        await until(pilot, lambda: isinstance(app.focused, Prompt))
+        await until(pilot, lambda: isinstance(app.focused, PromptInput))
         await pilot.press(*"xyz", "left")
         await until(pilot, lambda: marked("z"))
         await pilot.press("ctrl+p", *"qr", "left")
@@ -467,4 +467,4 @@ async def test_the_first_evaluation_does_not_pass_its_end_for_that_of_the_traini
     ],
 )
 def test_a_figure_in_little_room_is_never_cut_within_a_thought(name: str, value: str, cells: int, seen: str) -> None:
-    assert "".join(text for text, _ in small(name, value, cells)) == seen
+    assert "".join(text for text, _ in figure_in(name, value, cells)) == seen

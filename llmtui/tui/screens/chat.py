@@ -1,4 +1,4 @@
-"""Chat: prompts for a checkpoint, continued as they come. Works while the run trains on."""
+"""Chat: prompts for a checkpoint, and what it generates. Works while the run is training."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from core.recipe.schema import Sample
 from core.runs.directory import Run
 from core.storage.artifact import Artifact
 from llmtui.tui.actions import bindings
-from llmtui.tui.chat_view import Turn, Turns
+from llmtui.tui.run_chat import RunChat, Turn
 from llmtui.tui.run_watcher import RunsUpdated
 from llmtui.tui.screens.picker import Choice, Picker
 from llmtui.tui.screens.run_screen import RunScreen, show_screen
 from llmtui.tui.widgets.bars import FooterBar, HeaderBar
-from llmtui.tui.widgets.number_input import Dials
-from llmtui.tui.widgets.prompt import Prompt
-from llmtui.tui.widgets.sampling import sampling_dials, slider_values, with_slider_values
+from llmtui.tui.widgets.number_input import NumberInputs
+from llmtui.tui.widgets.prompt import PromptInput
+from llmtui.tui.widgets.sampling_inputs import sampling_inputs, slider_values, with_slider_values
 from llmtui.tui.widgets.transcript import Transcript
 from llmtui.view import run_text, units
 from llmtui.view.sanitize import shown
 
 _REDRAWS = 8.0
-"""A second while text comes; half of it over slow lines."""
+"""Redraws per second while text is generated; half of it over SSH."""
 
 
-_WRITING = (
+_PROMPT_KEYS = (
     ("enter", "send"),
     ("alt+enter", "new line"),
     ("tab", "settings"),
@@ -46,86 +46,88 @@ _WRITING = (
 
 
 class Chat(RunScreen):
-    """Transcript above, settings and prompt below (settings at the side where there is room)."""
+    """Transcript above, settings and prompt below; settings at the side in wide terminals."""
 
     SCOPE = "chat"
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("chat"), Binding("tab", "next_pane")]
     CSS_PATH = "chat.tcss"
-    AUTO_FOCUS: ClassVar[str] = "Prompt"
+    AUTO_FOCUS: ClassVar[str] = "PromptInput"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-normal"), (120, "-side")]  # noqa: RUF012
 
     def __init__(self) -> None:
         super().__init__()
-        self._turns: dict[str, Turns] = {}
-        """By run, what was said to it."""
+        self._chats: dict[str, RunChat] = {}
+        """By run id."""
         self._warned: set[tuple[str, str]] = set()
+        """(run id, warning) that were shown already."""
         self._checkpoints: list[Artifact] = []
         self._chosen: dict[str, str] = {}
-        """By run, the checkpoint picked by hand; without one the newest answers."""
-        self._seen: tuple[str, tuple[str, ...]] = ("", ())
+        """By run id, the checkpoint that the user chose; without one the newest replies."""
+        self._listed: tuple[str, tuple[str, ...]] = ("", ())
+        """Run id and names in its directory of checkpoints when `_checkpoints` was read."""
         self._shown = ""
-        """The run whose prompt and settings are on the screen,"""
+        """Id of the run whose prompt and settings are on the screen."""
         self._drafts: dict[str, tuple[str, dict[str, float]]] = {}
-        """and those of the others."""
-        self._answer: Worker[None] | None = None
-        self._asked: Turn | None = None
-        """What it answers."""
+        """By run id, prompt and settings of the other runs."""
+        self._worker: Worker[None] | None = None
+        """Generates `_pending_turn`."""
+        self._pending_turn: Turn | None = None
         self._timer: Timer | None = None
 
     def compose(self) -> ComposeResult:
         yield HeaderBar(id="top")
         with Container(id="body"):
             yield Transcript(id="transcript")
-            yield Dials(sampling_dials(), id="dials")
-        yield Prompt(id="prompt")
+            yield NumberInputs(sampling_inputs(), id="sampling")
+        yield PromptInput(id="prompt")
         yield from self.compose_footer()
 
-    # -- what is talked to ----------------------------------------------------------------------------------------
+    # -- run and checkpoint ----------------------------------------------------------------------------------------
 
     def entered(self) -> None:
         if self.is_mounted:  # the first time, the focus is set once the prompt is there
-            self.query_one(Prompt).focus()
+            self.query_one(PromptInput).focus()
 
     def on_screen_resume(self) -> None:
-        self._look()
+        self._refresh_checkpoints()
         self._draw()
 
     @on(RunsUpdated)
     def _on_runs_updated(self) -> None:
         if self.is_current:
-            self._look()
+            self._refresh_checkpoints()
             self._draw()
 
-    def _look(self) -> None:
-        """Read the list of checkpoints again when the run or its newest checkpoint is another."""
+    def _refresh_checkpoints(self) -> None:
+        """Read the list of checkpoints again if the run or its checkpoints changed."""
         snapshot = self.snapshot
-        self._turn_to(snapshot.run if snapshot else None)
+        self._switch_run(snapshot.run if snapshot else None)
         if snapshot is None:
-            self._checkpoints, self._seen = [], ("", ())
+            self._checkpoints, self._listed = [], ("", ())
             return
         seen = snapshot.run.id, _names(snapshot.run.checkpoints)
-        if seen != self._seen:
-            self._seen = seen
+        if seen != self._listed:
+            self._listed = seen
             self._checkpoints = readable_checkpoints(snapshot.run.checkpoints)
 
-    def _turn_to(self, run: Run | None) -> None:
-        """Put the run's own prompt and settings on the screen, and lay aside those of the one before."""
+    def _switch_run(self, run: Run | None) -> None:
+        """Show prompt and settings of `run`, and save those of the run before."""
         if self._shown == (run.id if run else ""):
             return
-        prompt, knobs = self.query_one(Prompt), self.query_one(Dials)
-        self._drafts[self._shown] = prompt.text, knobs.values
+        prompt, settings = self.query_one(PromptInput), self.query_one(NumberInputs)
+        self._drafts[self._shown] = prompt.text, settings.values
         self._shown = run.id if run else ""
         sample = run.recipe.sample if run else Sample()
-        fresh = {dial.name: dial.start for dial in sampling_dials()}
-        fresh |= slider_values(sample.sampling())
-        prompt.text, values = self._drafts.pop(self._shown, ("", fresh))
+        defaults = {number.name: number.default for number in sampling_inputs()}
+        defaults |= slider_values(sample.sampling())
+        prompt.text, values = self._drafts.pop(self._shown, ("", defaults))
         prompt.move_cursor(prompt.document.end)
         for name, value in values.items():
-            knobs.set(name, value)
+            settings.set(name, value)
 
     @property
     def checkpoint(self) -> Artifact | None:
-        """The one that answers: the picked one while it exists, else the newest."""
+        """The checkpoint that replies: the chosen one while it exists, else the newest."""
         snapshot = self.snapshot
         if snapshot is None or not self._checkpoints:
             return None
@@ -134,30 +136,30 @@ class Chat(RunScreen):
 
     @property
     def turns(self) -> list[Turn]:
-        """The transcript with this run, what was said before this workbench was opened included."""
-        said = self._said
-        return [] if said is None else said.all
+        """The turns with this run, including those of earlier sessions."""
+        chat = self._chat
+        return [] if chat is None else chat.turns
 
     @property
-    def _said(self) -> Turns | None:
+    def _chat(self) -> RunChat | None:
         snapshot, checkpoint = self.snapshot, self.checkpoint
         if snapshot is None or checkpoint is None:
             return None
-        if snapshot.run.id not in self._turns:
-            self._turns[snapshot.run.id] = Turns(self.session.inference_client, snapshot.run, checkpoint.path.name)
-        return self._turns[snapshot.run.id]
+        if snapshot.run.id not in self._chats:
+            self._chats[snapshot.run.id] = RunChat(self.session.inference_client, snapshot.run, checkpoint.path.name)
+        return self._chats[snapshot.run.id]
 
     def _draw(self) -> None:
         snapshot, checkpoint = self.snapshot, self.checkpoint
-        top = self.query_one(HeaderBar)
-        top.left = [("chat", "title")]
+        header = self.query_one(HeaderBar)
+        header.left = [("chat", "title")]
         if snapshot:
             glyph, word, role = run_text.state(snapshot)
-            top.left += [("  ", ""), (run_text.name(snapshot), "bold"), (f"  {glyph} {word}", role)]
+            header.left += [("  ", ""), (run_text.name(snapshot), "bold"), (f"  {glyph} {word}", role)]
         speed = self.turns[-1].tokens_per_second if self.turns else 0.0
-        top.right = [(self._title_of(checkpoint), "accent")] if checkpoint else []
-        top.right += [(f"  {units.rate(speed, 'tok')}", "dim")] if speed else []
-        top.update()
+        header.right = [(self._title_of(checkpoint), "accent")] if checkpoint else []
+        header.right += [(f"  {units.rate(speed, 'tok')}", "dim")] if speed else []
+        header.update()
         transcript = self.query_one(Transcript)
         transcript.title = [("transcript", "title")]
         transcript.hint = self._hint()
@@ -168,27 +170,30 @@ class Chat(RunScreen):
         self._draw_keys()
 
     def _draw_keys(self) -> None:
-        """In the prompt letters are text, so the key line tells of the other keys."""
+        """While the prompt has the focus letters are text, so the footer shows other keys."""
         line = self.query_one(FooterBar)
-        line.instead = list(_WRITING) if isinstance(self.focused, Prompt) else []
-        if line.instead and any(turn.at_work for turn in self.turns[-1:]):
-            line.instead = [("esc", "stop"), *(each for each in _WRITING if each[0] not in ("enter", "esc"))]
+        line.override = list(_PROMPT_KEYS) if isinstance(self.focused, PromptInput) else []
+        if line.override and any(turn.pending for turn in self.turns[-1:]):
+            line.override = [
+                ("esc", "stop"),
+                *((key, what) for key, what in _PROMPT_KEYS if key not in ("enter", "esc")),
+            ]
         line.update()
 
     def _hint(self) -> str:
         if self.snapshot is None:
             return "There is no run yet: 1 shows the runs, n there starts one."
         if self.checkpoint is None and not self.snapshot.state.is_active:
-            return f"This run has no checkpoint yet ({self.snapshot.state.value}): r in Train goes on with it."
+            return f"This run has no checkpoint yet ({self.snapshot.state.value}): r in Train resumes it."
         if self.checkpoint is None:
             return "This run has no checkpoint yet. Training saves the first one soon; c in Train saves one at once."
         if self.snapshot.run.recipe.chat.templated:
             return "Say something and press enter. The recipe's [chat] templates make a conversation of it."
-        training = (
-            " Training goes on meanwhile, and is slower while text is drawn." if self.snapshot.state.is_active else ""
-        )
+        training = ""
+        if self.snapshot.state.is_active:
+            training = " Training continues meanwhile, and is slower while text is generated."
         return (
-            "Type the beginning of a text and press enter: the model goes on from there. It was trained on text alone,"
+            "Type the beginning of a text and press enter: the model continues it. It was trained on text alone,"
             f" so it continues rather than answers.{training}"
         )
 
@@ -199,46 +204,46 @@ class Chat(RunScreen):
         marks = [mark for mark, holds in (("newest", newest), ("best", best)) if holds]
         return f"step {step:,}" + (f" ({', '.join(marks)})" if marks else "")
 
-    # -- asking ---------------------------------------------------------------------------------------------------
+    # -- generating ---------------------------------------------------------------------------------------------------
 
-    @on(Prompt.Sent)
-    def _sent(self, message: Prompt.Sent) -> None:
+    @on(PromptInput.Submitted)
+    def _send(self, message: PromptInput.Submitted) -> None:
         if self.checkpoint is None:
             self.show_notice("This run has no checkpoint yet.", "warn")
-        elif self._at_work:
-            self.show_notice(self._one_at_a_time, "warn")
+        elif self._busy:
+            self.show_notice(self._busy_notice, "warn")
         else:
-            self.query_one(Prompt).clear()
-            self._ask(message.text)
+            self.query_one(PromptInput).clear()
+            self._generate(message.text)
 
-    def _ask(self, prompt: str, *, again: bool = False) -> None:
-        snapshot, said, checkpoint = self.snapshot, self._said, self.checkpoint
-        assert snapshot is not None and said is not None and checkpoint is not None
-        knobs = self.query_one(Dials)
-        sampling = with_slider_values(snapshot.run.recipe.sample.sampling(), knobs.values)
+    def _generate(self, prompt: str, *, retry: bool = False) -> None:
+        snapshot, chat, checkpoint = self.snapshot, self._chat, self.checkpoint
+        assert snapshot is not None and chat is not None and checkpoint is not None
+        settings = self.query_one(NumberInputs)
+        sampling = with_slider_values(snapshot.run.recipe.sample.sampling(), settings.values)
         newest = checkpoint is self._checkpoints[-1]
-        asking = said.ask(checkpoint, prompt, sampling, newest=newest, again=again)
-        self._asked = asking.turn
-        if said.note:
-            self.show_notice(f"{checkpoint.path.name}: {said.note}.")
-        if said.warning and (snapshot.run.id, said.warning) not in self._warned:
-            self._warned.add((snapshot.run.id, said.warning))
-            self.show_notice(said.warning, "warn")
-        self.query_one(Transcript).to_start()
-        self._answer = self.run_worker(asking.write(self._draw_answer), exit_on_error=False, group="answer")
+        reply = chat.send(checkpoint, prompt, sampling, newest=newest, retry=retry)
+        self._pending_turn = reply.turn
+        if chat.checkpoint_note:
+            self.show_notice(f"{checkpoint.path.name}: {chat.checkpoint_note}.")
+        if chat.storage_warning and (snapshot.run.id, chat.storage_warning) not in self._warned:
+            self._warned.add((snapshot.run.id, chat.storage_warning))
+            self.show_notice(chat.storage_warning, "warn")
+        self.query_one(Transcript).reset_scroll()
+        self._worker = self.run_worker(reply.run(self._draw_reply), exit_on_error=False, group="reply")
         rate = _REDRAWS / 2 if self.session.over_ssh else _REDRAWS
-        self._timer = self.set_interval(1 / rate, self._draw_answer)
+        self._timer = self.set_interval(1 / rate, self._draw_reply)
 
     async def on_unmount(self) -> None:
-        if self._answer and self._answer.is_running:  # what is there of it is kept
-            self._answer.cancel()
+        if self._worker and self._worker.is_running:  # what was generated so far is saved
+            self._worker.cancel()
             with suppress(WorkerCancelled, WorkerFailed):
-                await self._answer.wait()
-        for said in self._turns.values():
-            said.close()
+                await self._worker.wait()
+        for chat in self._chats.values():
+            chat.close()
 
-    def _draw_answer(self) -> None:
-        if self._timer and not (self._asked and self._asked.at_work):
+    def _draw_reply(self) -> None:
+        if self._timer and not (self._pending_turn and self._pending_turn.pending):
             self._timer.stop()
             self._timer = None
         if self.is_mounted:
@@ -248,56 +253,58 @@ class Chat(RunScreen):
 
     def is_available(self, action: str) -> bool:
         if action == "chat.stop":
-            return self._at_work
+            return self._busy
         if action in ("chat.retry", "chat.new"):
-            return bool(self.turns) and not self._at_work
+            return bool(self.turns) and not self._busy
         return True
 
     @property
-    def _at_work(self) -> bool:
-        return self._answer is not None and self._answer.is_running
+    def _busy(self) -> bool:
+        return self._worker is not None and self._worker.is_running
 
     @property
-    def _here(self) -> bool:
-        """Whether what is being written is on the screen, and not said to another run."""
-        return self._at_work and any(turn is self._asked for turn in self.turns[-1:])
+    def _shows_pending_turn(self) -> bool:
+        """Whether the text being generated is of the run shown."""
+        return self._busy and any(turn is self._pending_turn for turn in self.turns[-1:])
 
     @property
-    def _one_at_a_time(self) -> str:
-        where = "the one being written" if self._here else "the one that another run is writing"
+    def _busy_notice(self) -> str:
+        where = "the one being written" if self._shows_pending_turn else "the one that another run is writing"
         return f"One text at a time: ctrl+x stops {where}."
 
     def action_next_pane(self) -> None:
-        if isinstance(self.focused, Prompt):
-            self.query_one(Dials).focus()  # not round to the transcript: the settings belong to the prompt
+        if isinstance(self.focused, PromptInput):
+            self.query_one(
+                NumberInputs
+            ).focus()  # not the transcript, which follows in the focus chain: the settings belong to the prompt
         else:
             self.app.action_focus_next()
 
     def action_chat_write(self) -> None:
-        self.query_one(Prompt).focus()
+        self.query_one(PromptInput).focus()
 
     def action_chat_stop(self) -> None:
-        if self._answer and self._at_work:
-            self._answer.cancel()
+        if self._worker and self._busy:
+            self._worker.cancel()
 
     def action_chat_retry(self) -> None:
-        if self._at_work:
-            self.show_notice(self._one_at_a_time, "warn")
+        if self._busy:
+            self.show_notice(self._busy_notice, "warn")
         elif not self.turns or self.checkpoint is None:
-            self.show_notice("There is nothing to ask again.", "warn")
+            self.show_notice("There is no prompt to repeat.", "warn")
         else:
-            knobs = self.query_one(Dials)
-            knobs.set("seed", knobs["seed"] + 1)
-            self._ask(self.turns[-1].prompt, again=True)
+            settings = self.query_one(NumberInputs)
+            settings.set("seed", settings["seed"] + 1)
+            self._generate(self.turns[-1].prompt, retry=True)
 
     def action_chat_new(self) -> None:
-        said, checkpoint = self._said, self.checkpoint
-        if said is None or checkpoint is None:
+        chat, checkpoint = self._chat, self.checkpoint
+        if chat is None or checkpoint is None:
             self.show_notice("This run has no checkpoint yet.", "warn")
-        elif self._at_work:
-            self.show_notice(self._one_at_a_time, "warn")
+        elif self._busy:
+            self.show_notice(self._busy_notice, "warn")
         else:
-            said.begin(checkpoint)
+            chat.start_new(checkpoint)
             self._draw()
 
     def action_chat_checkpoint(self) -> None:
@@ -307,21 +314,21 @@ class Chat(RunScreen):
             return
         choices = [Choice(c.path.name, self._title_of(c), _about(c)) for c in reversed(self._checkpoints)]
 
-        def chosen(name: str | None) -> None:
+        def on_choice(name: str | None) -> None:
             if name is not None:
                 self._chosen[snapshot.run.id] = name
                 if name == self._checkpoints[-1].path.name:
-                    del self._chosen[snapshot.run.id]  # the newest, and whatever will be newer
+                    del self._chosen[snapshot.run.id]  # follow the newest from now on
                 self._draw()
 
         current = self.checkpoint.path.name if self.checkpoint else ""
-        self.app.push_screen(Picker(f"Checkpoints of {shown(snapshot.run.name)}", choices, current=current), chosen)
+        self.app.push_screen(Picker(f"Checkpoints of {shown(snapshot.run.name)}", choices, current=current), on_choice)
 
     def action_app_back(self) -> None:
-        if self._answer and self._here:
-            self._answer.cancel()
-        elif isinstance(self.focused, Prompt):
-            self.query_one(Dials).focus()
+        if self._worker and self._shows_pending_turn:
+            self._worker.cancel()
+        elif isinstance(self.focused, PromptInput):
+            self.query_one(NumberInputs).focus()
         else:
             show_screen(self.app, "home")
 
@@ -334,7 +341,7 @@ def _names(folder: Path) -> tuple[str, ...]:
 
 
 def _about(checkpoint: Artifact) -> str:
-    """What the list of checkpoints says behind a step: how good it is, when it was saved."""
+    """The detail of a checkpoint in the picker: its loss and when it was saved."""
     bits = checkpoint.facts.get("bits_per_byte")
     bound = bool(checkpoint.facts.get("bound"))
     value = f"{units.cost(bits, bound=bound)} bpb, " if isinstance(bits, float) else ""

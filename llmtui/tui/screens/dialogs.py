@@ -1,4 +1,4 @@
-"""Small modal screens that ask or tell one thing."""
+"""Modal dialogs: confirmations and errors."""
 
 from __future__ import annotations
 
@@ -19,18 +19,21 @@ Answer = TypeVar("Answer")
 
 
 class Dialog(ModalScreen[Answer]):
-    """What is longer than the terminal is high can be scrolled."""
+    """A dialog that scrolls if it is higher than the terminal."""
 
     CSS_PATH = "dialogs.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("pagedown", "turn(1)"), Binding("pageup", "turn(-1)")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("pagedown", "scroll_page(1)"),
+        Binding("pageup", "scroll_page(-1)"),
+    ]
 
-    def action_turn(self, pages: int) -> None:
+    def action_scroll_page(self, pages: int) -> None:
         dialog = self.query_one(".dialog")
         dialog.scroll_relative(y=pages * max(1, dialog.size.height - 1), animate=False)
 
 
 class Confirm(Dialog[bool]):
-    """A question about something with consequences; the harmless answer has the focus."""
+    """A question with two answers; the harmless one has the focus."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,n", "answer(False)"),
@@ -62,13 +65,13 @@ class Confirm(Dialog[bool]):
 
 
 class ConfirmDelete(Dialog[bool]):
-    """Deleting a run: its name has to be typed."""
+    """Confirms that a run is deleted: the user has to type its name."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave")]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "close")]
 
     def __init__(self, displayed: str, name: str) -> None:
         super().__init__()
-        self._displayed, self._typed_name = displayed, name
+        self._displayed, self._name_to_type = displayed, name
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
@@ -78,19 +81,19 @@ class ConfirmDelete(Dialog[bool]):
 
     @on(Input.Submitted)
     def _typed(self, message: Input.Submitted) -> None:
-        if message.value.strip() == self._typed_name:
+        if message.value.strip() == self._name_to_type:
             self.dismiss(True)
         else:
             self.query_one(".problem", Static).update(Content(f"That is not {self._displayed}."))
 
-    def action_leave(self) -> None:
+    def action_close(self) -> None:
         self.dismiss(False)
 
 
 class ErrorDialog(Dialog[None]):
-    """What went wrong, what is safe, what to do."""
+    """What went wrong, where, what was kept and what to do."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,enter,space,q", "leave")]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,enter,space,q", "close")]
 
     def __init__(self, error: LlmtuiError) -> None:
         super().__init__()
@@ -105,5 +108,5 @@ class ErrorDialog(Dialog[None]):
                     yield Static(Content(shown(text, lines=True)), classes="detail")
             yield Static("esc closes this · pgdn pgup where it is longer", classes="hint")
 
-    def action_leave(self) -> None:
+    def action_close(self) -> None:
         self.dismiss(None)

@@ -1,4 +1,4 @@
-"""All keys, from the registry of actions."""
+"""The help: all keys, from the table of actions."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from llmtui.tui.actions import ACTIONS, MOVING, grouped, key_name, keys_of
-from llmtui.tui.widgets.pane import Scrolling
+from llmtui.tui.actions import ACTIONS, NAVIGATION, grouped, key_name, keys_of
+from llmtui.tui.widgets.pane import ScrollPane
 from llmtui.view.lines import Line, cell, hanging, wrap
 
-_KEYS = 10
+_KEY_WIDTH = 10
 """Cells for an action's keys."""
 
 
-class Keys(Scrolling):
-    """The table."""
+class KeyTable(ScrollPane):
+    """Actions with their keys, by group."""
 
     FRAMED: ClassVar[bool] = False
 
@@ -37,23 +37,23 @@ class Keys(Scrolling):
             for action in actions:
                 keys = " ".join(key_name(key) for key in keys_of(action, self._keymap))
                 where = "" if "app" in action.scopes else f"  {', '.join(action.scopes)}"
-                head = f"{keys} " if cell_len(keys) > _KEYS - 2 else cell(keys, _KEYS)
+                head = f"{keys} " if cell_len(keys) > _KEY_WIDTH - 2 else cell(keys, _KEY_WIDTH)
                 lines += hanging([(action.description, ""), (where, "dim")], (head, "key"), width)
         lines += [[], [("Moving", "title")]]
-        for moving, what in MOVING:
+        for moving, what in NAVIGATION:
             lines += [
                 *([(part, "key")] for part in wrap(moving, width)),
-                *hanging([(what, "")], (" " * _KEYS, ""), width),
+                *hanging([(what, "")], (" " * _KEY_WIDTH, ""), width),
             ]
         return lines
 
 
 class Help(ModalScreen[None]):
-    """The keys in force."""
+    """A dialog with the keys in force."""
 
     CSS_PATH = "dialogs.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,question_mark,f1", "leave"),
+        Binding("escape,q,question_mark,f1", "close"),
     ]
 
     def __init__(self, keymap: Mapping[str, str]) -> None:
@@ -62,9 +62,9 @@ class Help(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog -help"):
-            yield Keys(self._keymap)
+            yield KeyTable(self._keymap)
             hint = "↑ ↓ move · esc closes this · your own keys: config.toml, [keymap]"
-            yield Static(Content(hint), classes="hint")  # brackets in a plain string would be markup
+            yield Static(Content(hint), classes="hint")  # in a plain string brackets are markup
 
-    def action_leave(self) -> None:
+    def action_close(self) -> None:
         self.dismiss(None)

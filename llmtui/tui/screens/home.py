@@ -1,4 +1,4 @@
-"""Home: the runs, the stages of the one under the cursor, and what to do next."""
+"""Home: the list of runs, the stages of the highlighted one, and what to do next."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from llmtui.view.run_snapshot import RunSnapshot
 from llmtui.view.sanitize import shown
 
 
-class Stages(Pane):
+class StagesPreview(Pane):
     """The five stages of one run."""
 
     snapshot: RunSnapshot | None = None
@@ -44,8 +44,8 @@ class Stages(Pane):
         )
 
 
-class Next(Pane):
-    """What to do next with the run, or why it failed."""
+class NextSteps(Pane):
+    """What the user can do next with the run, or why it failed."""
 
     snapshot: RunSnapshot | None = None
 
@@ -61,8 +61,8 @@ class Next(Pane):
         return lines
 
 
-class Sampled(Pane):
-    """The last text the model wrote."""
+class SamplePreview(Pane):
+    """The last sample of the model."""
 
     snapshot: RunSnapshot | None = None
 
@@ -77,8 +77,8 @@ class Sampled(Pane):
         return continuation(sample.prompt, sample.text, width)
 
 
-class Welcome(Pane):
-    """What stands here before the first run."""
+class WelcomePane(Pane):
+    """Shown instead of the list before the first run."""
 
     def heading(self, width: int) -> Line:
         return [("welcome", "title")]
@@ -91,7 +91,7 @@ class Welcome(Pane):
         for key, what in _FIRST_KEYS:
             lines += [[]] if key == "d" else []
             lines += hanging([(what, "")], (f"  {key}  ", "key"), cells)
-        return [*lines, [], *([(part, "dim")] for part in wrap(_LEAVING, cells))]
+        return [*lines, [], *([(part, "dim")] for part in wrap(_LEAVING_HINT, cells))]
 
 
 _WELCOME = (
@@ -103,11 +103,11 @@ _FIRST_KEYS = (
     ("n", "a run of your own: a file, a folder, a data set of the hub"),
     ("?", "all keys"),
 )
-_LEAVING = "Runs continue when you leave; come back at any time with `llmtui`."
+_LEAVING_HINT = "Runs continue when you leave; come back at any time with `llmtui`."
 
 
 class Home(RunScreen):
-    """Runs above, the selected one below."""
+    """The list of runs above, the highlighted one below."""
 
     SCOPE = "home"
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("home")]
@@ -116,58 +116,58 @@ class Home(RunScreen):
 
     def compose(self) -> ComposeResult:
         yield HeaderBar(id="top")
-        yield Welcome()
+        yield WelcomePane()
         with Container(id="body"):
             yield RunsList(id="runs")
             with Container(id="below"):
-                yield Stages(id="stages")
-                yield Sampled(id="sampled")
-                yield Next(id="next")
+                yield StagesPreview(id="stages")
+                yield SamplePreview(id="sampled")
+                yield NextSteps(id="next")
         yield Input(placeholder="part of a name; enter keeps it, esc shows all", id="filter")
         yield from self.compose_footer()
 
     def on_mount(self) -> None:
         self.query_one("#filter").display = False
-        self._show_emptiness()
+        self._show_welcome()
 
     @property
     def snapshot(self) -> RunSnapshot | None:
-        return self.query_one(RunsList).current
+        return self.query_one(RunsList).highlighted
 
     def on_screen_resume(self) -> None:
         runs, selected = self.query_one(RunsList), self.session.selected
-        if selected and not runs.shows(selected):
-            self.query_one("#filter", Input).value = runs.wanted = ""
-        runs.point_at(self.session.selected_id)
+        if selected and not runs.matches(selected):
+            self.query_one("#filter", Input).value = runs.filter_text = ""
+        runs.highlight(self.session.selected_id)
         runs.show(self.session.watcher.snapshots, self.session.watcher.unreadable)
         self._show()
 
     @on(RunsUpdated)
     def _on_runs_updated(self, message: RunsUpdated) -> None:
-        self._show_emptiness()
+        self._show_welcome()
         self.query_one(RunsList).show(message.snapshots, self.session.watcher.unreadable)
         self._show()
 
-    @on(RunsList.Pointed)
-    def _pointed(self) -> None:
+    @on(RunsList.Highlighted)
+    def _select_highlighted(self) -> None:
         if self.snapshot:
             self.session.select(self.snapshot.run)
         self._show()
 
-    def _show_emptiness(self) -> None:
+    def _show_welcome(self) -> None:
         empty = not self.session.watcher.snapshots and not self.session.watcher.unreadable
         self.set_class(empty, "-empty")
 
     def _show(self) -> None:
-        top = self.query_one(HeaderBar)
-        top.left = [("llmtui", "title"), ("  " + shown(_tilde(self.session.workspace.data)), "dim")]
-        top.right = [(_machine(self.session.over_ssh), "dim")]
-        top.update()
-        for pane in (self.query_one(Stages), self.query_one(Next), self.query_one(Sampled)):
+        header = self.query_one(HeaderBar)
+        header.left = [("llmtui", "title"), ("  " + shown(_tilde(self.session.workspace.data)), "dim")]
+        header.right = [(_machine(self.session.over_ssh), "dim")]
+        header.update()
+        for pane in (self.query_one(StagesPreview), self.query_one(NextSteps), self.query_one(SamplePreview)):
             pane.snapshot = self.snapshot
             pane.update()
         self.query_one("#keys", Pane).update()
-        self.query_one(Welcome).update()
+        self.query_one(WelcomePane).update()
 
     # -- actions --------------------------------------------------------------------------------------------------
 
@@ -183,7 +183,7 @@ class Home(RunScreen):
 
     @on(Input.Changed, "#filter")
     def _filter(self, message: Input.Changed) -> None:
-        self.query_one(RunsList).filter(message.value)
+        self.query_one(RunsList).set_filter(message.value)
 
     @on(Input.Submitted, "#filter")
     def _keep_filter(self) -> None:
@@ -201,7 +201,7 @@ def _tilde(path: Path) -> str:
 
 
 def _machine(over_ssh: bool) -> str:
-    """Cores and memory of this machine, and whether we are far from it."""
+    """Cores and free memory of this machine, and whether it is reached over SSH."""
     import psutil
 
     memory = psutil.virtual_memory()
@@ -212,35 +212,37 @@ def _machine(over_ssh: bool) -> str:
 
 
 def _advice(snapshot: RunSnapshot) -> list[tuple[str, str]]:
-    """(text, role) lines for the run's state."""
+    """(text, role) of each line for the state of the run."""
     summary = snapshot.summary
     saved = summary.saved
-    talk = f"5 talks to step {saved.step:,}" if saved else ""
+    chat_hint = f"5 talks to step {saved.step:,}" if saved else ""
     lines: list[tuple[str, str]] = []
     if snapshot.silent:
         lines = [("Alive, but no news for a while: the machine may be short of memory or disk.", "warn")]
     elif snapshot.state in (RunState.FAILED, RunState.INTERRUPTED):
         what, kept, todo = run_text.failure(snapshot)
         lines = [(part, role) for part, role in ((what, "bad"), (kept, ""), (todo, "")) if part]
-        lines.append((f"r goes on from {f'step {saved.step:,}' if saved else 'the last finished stage'}", "dim"))
+        lines.append((f"r resumes from {f'step {saved.step:,}' if saved else 'the last finished stage'}", "dim"))
     elif snapshot.state is RunState.CREATED:
         lines = [("Not started yet: r starts it.", "")]
     elif snapshot.ending:
-        lines = [("It has come to its end; its process is about to go.", "")]
+        lines = [("It has ended; its process is about to exit.", "")]
     elif snapshot.state is RunState.STARTING:
         lines = [("Its process is starting.", "")]
     elif snapshot.state is RunState.PAUSED:
-        lines = [("Waits with everything in memory; space lets it go on.", "")]
+        lines = [("Waits with everything in memory; space continues it.", "")]
     elif snapshot.state is RunState.STOPPED:
-        lines = [(f"r goes on from {f'step {saved.step:,}' if saved else 'the start'}", "")]
+        lines = [(f"r resumes from {f'step {saved.step:,}' if saved else 'the start'}", "")]
     if summary.headline_evaluation:
         verdict = summary.headline_evaluation
-        needs = [f"{shown(name, 20)} {units.cost(bpb)}" for name, bpb in sorted(summary.compression_baselines.items())]
-        beside = f"; {', '.join(needs)}" if needs else ""
+        baselines = [
+            f"{shown(name, 20)} {units.cost(bpb)}" for name, bpb in sorted(summary.compression_baselines.items())
+        ]
+        beside = f"; {', '.join(baselines)}" if baselines else ""
         of = "on the held-out text" if verdict.final else f"at best, step {verdict.step:,}"
         lines.append((f"{run_text.bits(verdict)} bits per byte {of}{beside}", ""))
     if snapshot.state.is_active and not snapshot.ending:
-        lines.append(("enter shows it" + (f"; {talk} now, training goes on" if talk else ""), "dim"))
-    elif talk:
-        lines.append((f"enter shows its curves; {talk}", "dim"))
+        lines.append(("enter shows it" + (f"; {chat_hint} now, training continues" if chat_hint else ""), "dim"))
+    elif chat_hint:
+        lines.append((f"enter shows its curves; {chat_hint}", "dim"))
     return lines

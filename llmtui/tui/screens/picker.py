@@ -1,4 +1,4 @@
-"""Choosing one of a list by typing part of it: actions, themes, checkpoints."""
+"""A dialog that chooses from a list, filtered by typing: commands, themes, checkpoints."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from textual.widgets.option_list import Option
 from llmtui.view.lines import cell, cut
 from llmtui.view.sanitize import shown
 
-_INSIDE = 66
-"""Cells for name and detail in a dialog, where the terminal is wide enough."""
+_MAX_WIDTH = 66
+"""Cells for name and detail."""
 
 
-_LONGEST = 16
-"""Rows of the list, where the terminal is high enough."""
+_MAX_ROWS = 16
+"""Rows of the list."""
 
 _CURSOR = Style(reverse=True)
 
@@ -37,26 +37,26 @@ class Choice(NamedTuple):
     value: str
     name: str
     detail: str = ""
-    also: str = ""
-    """What it is found by as well."""
+    keywords: str = ""
+    """Further words that the filter finds it by."""
 
 
-class Lines(OptionList):
-    """A list of options of one line each, the one under the cursor reversed: that shows in every theme and without
-    colours. A style sheet cannot say it, since Textual takes reversing back out of an option's style."""
+class ChoiceList(OptionList):
+    """One line per option, the highlighted one in reverse video, which every theme and NO_COLOR show. A style sheet
+    cannot do that: Textual removes `reverse` from the style of an option."""
 
     def render_line(self, y: int) -> Strip:
         strip = super().render_line(y)
         if self.scroll_offset.y + y != self.highlighted:
             return strip
-        style = next((segment.style for segment in strip if segment.style), _CURSOR)  # of the name, for all of it
+        style = next((segment.style for segment in strip if segment.style), _CURSOR)  # that of the name
         return Strip([Segment(strip.text, style + _CURSOR)], strip.cell_length)
 
 
 class Picker(ModalScreen[str | None]):
-    """A list with a field above it; the answer is the chosen value, or None.
+    """A filter and a list of choices; the result is the value chosen, or None.
 
-    preview: called with the value under the cursor, and with the first one again when nothing is chosen.
+    preview: called with the highlighted value, and with `current` when the dialog is cancelled.
     """
 
     CSS_PATH = "dialogs.tcss"
@@ -81,31 +81,31 @@ class Picker(ModalScreen[str | None]):
         with Vertical(classes="dialog -picker"):
             yield Static(Content(shown(self._title)), classes="title")
             yield Input(placeholder="type to narrow, enter chooses, esc leaves")
-            yield Lines(markup=False)
+            yield ChoiceList(markup=False)
 
     def on_mount(self) -> None:
         self.query_one(OptionList).can_focus = False
-        self._narrow("")
+        self._filter("")
 
     def on_resize(self) -> None:
-        self._narrow(self.query_one(Input).value)
+        self._filter(self.query_one(Input).value)
 
     @on(Input.Changed)
     def _typed(self, message: Input.Changed) -> None:
-        self._narrow(message.value)
+        self._filter(message.value)
 
-    def _narrow(self, text: str) -> None:
+    def _filter(self, text: str) -> None:
         words = text.lower().split()
-        found = [c for c in self._choices if all(word in f"{c.name} {c.detail} {c.also}".lower() for word in words)]
+        found = [c for c in self._choices if all(word in f"{c.name} {c.detail} {c.keywords}".lower() for word in words)]
         options = self.query_one(OptionList)
-        # a dialog takes 96 % of the height at most; were the list higher, its cursor could be outside of it
-        options.styles.max_height = max(1, min(_LONGEST, self.app.size.height * 96 // 100 - 4))
+        # a dialog takes at most 96 % of the height; in a higher list the highlighted line could be outside
+        options.styles.max_height = max(1, min(_MAX_ROWS, self.app.size.height * 96 // 100 - 4))
         options.clear_options()
-        # a dialog takes 96 % of the width at most, of which frame, padding and scrollbar take 8 cells
-        cells = min(_INSIDE, self.app.size.width * 96 // 100 - 8)
+        # a dialog takes at most 96 % of the width, 8 cells of which are border, padding and scrollbar
+        cells = min(_MAX_WIDTH, self.app.size.width * 96 // 100 - 8)
         options.add_options([Option(_line(choice, cells), id=choice.value) for choice in found])
-        places = [i for i, choice in enumerate(found) if choice.value == self._current]
-        options.highlighted = places[0] if places else 0 if found else None
+        current = [i for i, choice in enumerate(found) if choice.value == self._current]
+        options.highlighted = current[0] if current else 0 if found else None
 
     def action_move(self, step: int) -> None:
         options = self.query_one(OptionList)
@@ -136,7 +136,7 @@ class Picker(ModalScreen[str | None]):
 
 
 def _line(choice: Choice, cells: int) -> Content:
-    """The name at the left and the detail at the right end of `cells` cells."""
+    """The name at the left and the detail at the right of `cells` cells."""
     detail = cut(shown(choice.detail, 200), cells // 2)
     name = cell(shown(choice.name, 80), cells - cell_len(detail) - 2 if detail else cells)
     return Content.assemble(name, ("  " + detail if detail else "", "$muted"))

@@ -65,7 +65,7 @@ class RunScreen(Screen[None]):
         """Called when the user comes from another screen; not when a dialog over this one closes."""
 
     def compose_footer(self) -> ComposeResult:
-        """The keys of this screen, and the notices above them."""
+        """The footer, and the notices above it."""
         yield FooterBar(actions_in(self.SCOPE), self.is_available, self.session.keymap)
         yield Notice()
 

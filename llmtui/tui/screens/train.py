@@ -15,8 +15,17 @@ from llmtui.tui.run_watcher import HistoryUpdated, RunsUpdated
 from llmtui.tui.screens.run_screen import RunScreen, show_screen
 from llmtui.tui.widgets.bars import FooterBar
 from llmtui.tui.widgets.chart import SMOOTHING, Chart, Curve
-from llmtui.tui.widgets.machine import Machine
-from llmtui.tui.widgets.panels import Events, Facts, LastSample, Neighbours, Progress, RunPane, StagesBox, Status
+from llmtui.tui.widgets.hardware import HardwarePane
+from llmtui.tui.widgets.panels import (
+    EventLog,
+    LastSample,
+    ProgressLines,
+    RunDetails,
+    RunPane,
+    RunsSidebar,
+    StagesPane,
+    StatusLine,
+)
 from llmtui.view.history import History
 
 
@@ -29,24 +38,24 @@ class Train(RunScreen):
     AUTO_FOCUS = ""
 
     def compose(self) -> ComposeResult:
-        yield Status(id="status")
+        yield StatusLine(id="status")
         with Container(id="body"):
             with Container(id="left"):
-                yield Neighbours(id="neighbours")
-                yield StagesBox(id="stages-left")
-                yield Events(id="events-left")
+                yield RunsSidebar(id="runs-sidebar")
+                yield StagesPane(id="stages-left")
+                yield EventLog(id="events-left")
             with Container(id="centre"):
-                yield StagesBox(id="stages")
+                yield StagesPane(id="stages")
                 yield Chart(LOSS.title, id=LOSS.id)
                 with Container(id="small"):
                     for entry in SMALL_CHARTS:
                         yield Chart(entry.title, id=entry.id)
-                yield Events(id="events")
+                yield EventLog(id="events")
             with Container(id="right"):
-                yield Machine(id="machine")
-                yield Facts(id="facts")
+                yield HardwarePane(id="hardware")
+                yield RunDetails(id="details")
                 yield LastSample(id="sample")
-        yield Progress(id="progress")
+        yield ProgressLines(id="progress")
         yield from self.compose_footer()
 
     def on_mount(self) -> None:
@@ -87,14 +96,14 @@ class Train(RunScreen):
                 history,
                 history.summary.events,
                 self._smoothing,
-                self.session.memory.log,
+                self.session.ui_state.log,
                 self.size,
                 snapshot.state,
             )
             if inputs != self._drawn:
                 self._drawn = inputs
                 self._draw_charts(history)
-        self.query_one(Neighbours).snapshots = tuple(self.session.watcher.snapshots)
+        self.query_one(RunsSidebar).snapshots = tuple(self.session.watcher.snapshots)
         for pane in self.query(RunPane):
             pane.show(snapshot, history)
         self.query_one(FooterBar).update()
@@ -114,7 +123,7 @@ class Train(RunScreen):
                 for curve in entry.curves
             ]
             if entry is LOSS:
-                chart.logarithmic, chart.unit = self.session.memory.log, history.unit
+                chart.logarithmic, chart.unit = self.session.ui_state.log, history.unit
             chart.finished = not self.snapshot.state.is_active
             chart.placeholder = "no step yet"
             chart.update()
@@ -122,8 +131,8 @@ class Train(RunScreen):
     # -- actions --------------------------------------------------------------------------------------------------
 
     def action_chart_log(self) -> None:
-        self.session.remember(log=not self.session.memory.log)
-        self.show_notice("Loss on a logarithmic axis." if self.session.memory.log else "Loss on a linear axis.")
+        self.session.remember(log=not self.session.ui_state.log)
+        self.show_notice("Loss on a logarithmic axis." if self.session.ui_state.log else "Loss on a linear axis.")
         self._draw()
 
     def action_chart_smoother(self) -> None:

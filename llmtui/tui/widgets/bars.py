@@ -1,4 +1,4 @@
-"""The single lines at the top and the bottom of a screen."""
+"""The header, notices and footer of a screen."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from llmtui.tui.actions import Action, key_name, keys_of
 from llmtui.tui.widgets.pane import Pane
 from llmtui.view.lines import Line, clip, joined, spread, width, wrap
 
-SHOWN_FOR = 3.0
-"""Seconds that a notice stands at least,"""
+MIN_SECONDS = 3.0
+"""How long a notice is shown at least."""
 
-LETTERS_A_SECOND = 15.0
-"""and how fast it is read: 3 to 10 s for those there are."""
+LETTERS_PER_SECOND = 15.0
+"""Reading speed, by which long notices are shown for longer: up to 10 s."""
 
 
 class HeaderBar(Pane):
-    """Set `left` and `right`, then `update`."""
+    """The first line of a screen. Set `left` and `right`, then call `update`."""
 
     FRAMED: ClassVar[bool] = False
 
@@ -33,60 +33,60 @@ class HeaderBar(Pane):
 
 
 class Notice(Pane):
-    """What was just done or cannot be done: over the last lines of the screen, never over its keys, for a while."""
+    """A message above the footer that disappears by itself: what was just done, or why it cannot be done."""
 
     FRAMED: ClassVar[bool] = False
 
     def __init__(self) -> None:
         super().__init__()
-        self._said: list[Line] = []
+        self._message: list[Line] = []
         self._timer: Timer | None = None
         self.display = False
 
     def show_text(self, text: str, role: str = "") -> None:
-        """Show `text` as long as it takes to read it, in place of what was said before."""
-        self._said = [[(part, role or "accent")] for part in wrap(text, max(1, self.app.size.width - 2))]
-        self.styles.height = len(self._said)
+        """Show `text` for as long as it takes to read it, instead of the message before."""
+        self._message = [[(part, role or "accent")] for part in wrap(text, max(1, self.app.size.width - 2))]
+        self.styles.height = len(self._message)
         self.display = True
         self.update()
         if self._timer:
             self._timer.stop()
-        self._timer = self.set_timer(SHOWN_FOR + len(text) / LETTERS_A_SECOND, self._leave)
+        self._timer = self.set_timer(MIN_SECONDS + len(text) / LETTERS_PER_SECOND, self._hide)
 
-    def _leave(self) -> None:
+    def _hide(self) -> None:
         self.display = False
 
     def lines(self, width: int, height: int) -> list[Line]:
-        return self._said
+        return self._message
 
 
 class FooterBar(Pane):
-    """What can be done here, as much as fits."""
+    """The keys of the available actions, as many as fit."""
 
     FRAMED: ClassVar[bool] = False
 
-    def __init__(self, actions: list[Action], applicable: Callable[[str], bool], keymap: Mapping[str, str]) -> None:
+    def __init__(self, actions: list[Action], is_available: Callable[[str], bool], keymap: Mapping[str, str]) -> None:
         super().__init__(id="keys")
-        self._actions, self._applicable, self._keymap = actions, applicable, keymap
-        self.instead: list[tuple[str, str]] = []
-        """(key, what it does) pairs that stand for the actions, while a field takes the letters."""
+        self._actions, self._is_available, self._keymap = actions, is_available, keymap
+        self.override: list[tuple[str, str]] = []
+        """(key, what it does) pairs to show instead of the actions, while an input takes the letters."""
 
     def lines(self, width: int, height: int) -> list[Line]:
-        if self.instead:
-            return [joined([[(key, "key"), (f" {what}", "dim")] for key, what in self.instead], width)]
+        if self.override:
+            return [joined([[(key, "key"), (f" {what}", "dim")] for key, what in self.override], width)]
         return [self._keys(width)]
 
     def _keys(self, cells: int) -> Line:
-        usable = [action for action in self._actions if action.show and self._applicable(action.id)]
-        # help and the palette lead to everything else, so they are the last to give way
-        certain = [action for action in usable if action.id in ("app.help", "app.palette", "app.leave")]
-        shown_actions = list(certain)
+        usable = [action for action in self._actions if action.show and self._is_available(action.id)]
+        # help and palette lead to everything else, so they always stay
+        always = [action for action in usable if action.id in ("app.help", "app.palette", "app.leave")]
+        shown_actions = list(always)
         for action in usable:
             if action not in shown_actions:
                 more = [*shown_actions, action]
                 if sum(width(self._entry(a)) for a in more) <= cells + 2:
                     shown_actions = more
-        ordered = [action for action in usable if action in shown_actions and action not in certain] + certain
+        ordered = [action for action in usable if action in shown_actions and action not in always] + always
         return clip([span for action in ordered for span in self._entry(action)], cells)
 
     def _entry(self, action: Action) -> Line:

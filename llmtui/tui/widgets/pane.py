@@ -1,7 +1,7 @@
-"""A pane: rows of text in a frame, of which only those that changed are sent to the terminal.
+"""A pane: rows of text in a border, of which only those that changed are sent to the terminal.
 
-Textual sends a refreshed widget whole: 5.3 kB for a chart of 118x30 cells where the changed rows are 1.4 kB. It can
-send single rows, but not the right end of one, so rows are what is compared.
+Textual sends the whole of a refreshed widget: 5.3 kB for a chart of 118x30 cells, of which the changed rows are 1.4 kB.
+It can refresh single rows, but not the end of one, so rows are compared.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from llmtui.view.lines import Line, clip, cut, width
 from llmtui.view.sanitize import shown
 
 BOXES_FROM = 100
-"""Terminal columns from which panes get boxes; below, a rule above each saves two rows and two columns."""
+"""Terminal columns from which panes have a box; narrower, a rule above each saves one row and two columns."""
 
 ROLES: dict[str, tuple[str, str]] = {
     "dim": ("muted", ""),
@@ -53,7 +53,7 @@ _SELECTED = Style(reverse=True)  # which shows without colours too
 
 
 class Pane(Widget):
-    """Base of everything that draws: subclasses return their content from `lines` and call `update` after a change."""
+    """Base class of our widgets: subclasses return their content from `lines` and call `update` after a change."""
 
     FRAMED: ClassVar[bool] = True
 
@@ -61,13 +61,13 @@ class Pane(Widget):
         super().__init__(id=id, classes=classes)
         self._rows: list[Line] = []
         self._content: list[Line] = []
-        self._drawn_for = _NEVER
+        self._rendered_for = _NEVER
         self._roles: dict[str, Style] = {}
 
     # -- for subclasses -------------------------------------------------------------------------------------------
 
     def heading(self, width: int) -> Line:
-        """The title, at most `width` cells; only framed panes show it."""
+        """The title, at most `width` cells; shown if FRAMED."""
         return []
 
     def lines(self, width: int, height: int) -> list[Line]:
@@ -76,22 +76,22 @@ class Pane(Widget):
 
     @property
     def boxed(self) -> bool:
-        """Whether there is room for a box, or only for a rule above."""
+        """Whether the pane has a box, instead of a rule above it."""
         return self.FRAMED and self.app.size.width >= BOXES_FROM
 
     @property
-    def room(self) -> tuple[int, int]:
-        """Width and height of the content."""
+    def inner_size(self) -> tuple[int, int]:
+        """Width and height of the content, without the border."""
         columns, rows = self.size
         if self.boxed:
             return max(0, columns - 4), max(0, rows - 2)
         return max(0, columns - 2), max(0, rows - (1 if self.FRAMED else 0))
 
     def update(self) -> None:
-        """Draw anew and send the rows that differ."""
+        """Compute the rows again and refresh those that changed."""
         if not self.is_mounted or not self.size or not self.display:
-            if self._drawn_for != _NEVER:  # so that nothing of what it shows now is there when it is shown again
-                self._drawn_for = _NEVER
+            if self._rendered_for != _NEVER:  # so that it is rendered again when it is next displayed
+                self._rendered_for = _NEVER
                 self.refresh()
             return
         old, self._rows = self._rows, self._compose_rows()
@@ -106,8 +106,8 @@ class Pane(Widget):
 
     def _compose_rows(self) -> list[Line]:
         columns, rows = self.size
-        self._drawn_for = (columns, rows, self.has_focus)
-        inner, height = self.room
+        self._rendered_for = (columns, rows, self.has_focus)
+        inner, height = self.inner_size
         content = self._content = [clip(line, inner) for line in self.lines(inner, height)[:height]]
         content += [[]] * (height - len(content))
         edge = "frame-focus" if self.has_focus else "frame"
@@ -127,7 +127,7 @@ class Pane(Widget):
         return [(f"{left} ", edge), *title, (" " + "─" * (columns - 4 - width(title)) + right, edge)]
 
     def render_line(self, y: int) -> Strip:
-        if self._drawn_for != (*self.size, self.has_focus):
+        if self._rendered_for != (*self.size, self.has_focus):
             self._rows = self._compose_rows()
         line = self._rows[y] if y < len(self._rows) else []
         strip = Strip(self._segments(line)).adjust_cell_length(self.size.width, self.rich_style)
@@ -147,7 +147,7 @@ class Pane(Widget):
         return ["".join(text for text, _ in line).rstrip() for line in self._content]
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
-        """The text of the content between two places in it; without the frame."""
+        """The text of a selection, without the border."""
         start, end = (at and Offset(max(0, at.x), max(0, at.y)) for at in selection)
         texts = self._texts()
         if start is not None and start.y >= len(texts):
@@ -165,16 +165,16 @@ class Pane(Widget):
         return Strip.join(parts) if last > first else strip
 
     def _segments(self, line: Line) -> list[Segment]:
-        """Neighbours of one role become one segment: each costs some forty bytes of colour on the wire."""
+        """Adjacent spans of one role become one segment: each costs about forty bytes of colour sequences."""
         merged: list[Segment] = []
         text, role = "", ""
-        for more, its_role in line:
-            blank = not more.strip() and "cursor" not in (role, its_role)
-            if its_role != role and text and not blank:
+        for span_text, span_role in line:
+            blank = not span_text.strip() and "cursor" not in (role, span_role)
+            if span_role != role and text and not blank:
                 merged.append(Segment(text, self._style(role)))
                 text = ""
-            role = role if blank and text else its_role
-            text += more if more.isprintable() else shown(more)
+            role = role if blank and text else span_role
+            text += span_text if span_text.isprintable() else shown(span_text)
         merged.append(Segment(text, self._style(role)))
         return merged
 
@@ -194,45 +194,47 @@ class Pane(Widget):
         self.update()
 
 
-class Scrolling(Pane, can_focus=True):
-    """A pane whose content may be longer than its room; it stays at the end (or the start) until scrolled."""
+class ScrollPane(Pane, can_focus=True):
+    """A pane whose content may be longer than its height; it shows the start, or the end, until it is scrolled."""
 
     FOLLOW: ClassVar[bool] = False
-    """Stay at the end as content grows, instead of at the start."""
+    """Show the end of the content as it grows, instead of the start."""
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id, classes=classes)
-        self._away = 0
+        self._scrolled = 0
+        """Lines between the window and where new content appears."""
         self._length = 0
+        """Number of lines of the content."""
 
     def content(self, width: int) -> list[Line]:
-        """All lines, however many."""
+        """All lines of the content at this width."""
         raise NotImplementedError
 
     def lines(self, width: int, height: int) -> list[Line]:
         content = self.content(width)
         self._length = len(content)
-        self._away = max(0, min(self._away, self._length - height))
-        start = self._length - height - self._away if self.FOLLOW else self._away
+        self._scrolled = max(0, min(self._scrolled, self._length - height))
+        start = self._length - height - self._scrolled if self.FOLLOW else self._scrolled
         start = max(0, start)
         window = content[start : start + height]
         below = self._length - start - height
-        if self.FOLLOW and self._away and window:
+        if self.FOLLOW and self._scrolled and window:
             note = f" {below} more lines below "
             window[-1] = [(cut(note, width), "key")]
         return window
 
     def scroll_lines(self, lines: int) -> None:
-        """Move the window down by so many lines (up, when negative)."""
-        self._away = max(0, self._away + (-lines if self.FOLLOW else lines))
+        """Scroll down by `lines` (up if negative)."""
+        self._scrolled = max(0, self._scrolled + (-lines if self.FOLLOW else lines))
         self.update()
 
-    def to_start(self) -> None:
-        """Go back to where new content shows."""
-        self._away = 0
+    def reset_scroll(self) -> None:
+        """Return to where new content appears."""
+        self._scrolled = 0
 
     def on_key(self, event: events.Key) -> None:
-        page = max(1, self.room[1] - 1)
+        page = max(1, self.inner_size[1] - 1)
         steps = {"up": -1, "k": -1, "down": 1, "j": 1, "pageup": -page, "pagedown": page}
         steps |= {"home": -self._length, "g": -self._length, "end": self._length, "G": self._length}
         if event.key in steps:

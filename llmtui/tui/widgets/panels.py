@@ -1,4 +1,4 @@
-"""The text panes of the Train screen. Each is given the history (and the snapshot) and draws what is in it."""
+"""The text panes of the Train screen. Each shows one aspect of a run's snapshot and history."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from core.plural import plural
 from core.runs.directory import RunState
 from core.runs.summary import Summary
 from llmtui.tui.widgets.axes import scientific
-from llmtui.tui.widgets.pane import Pane, Scrolling
+from llmtui.tui.widgets.pane import Pane, ScrollPane
 from llmtui.tui.widgets.stages import stage_lines, stage_strip
 from llmtui.view import plan_text, run_text, units
 from llmtui.view.history import BITS, History
@@ -21,26 +21,26 @@ from llmtui.view.sanitize import shown
 
 
 class RunPane(Pane):
-    """A pane about one run. `show` gives it the newest picture."""
+    """A pane about one run."""
 
     snapshot: RunSnapshot | None = None
     history: History | None = None
 
     def show(self, snapshot: RunSnapshot | None, history: History | None) -> None:
-        """Draw this run."""
-        another = (snapshot and snapshot.run.id) != (self.snapshot and self.snapshot.run.id)
+        """Show this state of a run."""
+        changed = (snapshot and snapshot.run.id) != (self.snapshot and self.snapshot.run.id)
         self.snapshot, self.history = snapshot, history
-        if another and isinstance(self, Scrolling):
-            self.to_start()
+        if changed and isinstance(self, ScrollPane):
+            self.reset_scroll()
         self.update()
 
     @property
     def summary(self) -> Summary:
-        """The folded journal; an empty summary before there is any."""
+        """Of the history; an empty one before it is read."""
         return self.history.summary if self.history else Summary()
 
 
-class Status(RunPane):
+class StatusLine(RunPane):
     """The first line: run, state, step, loss, speed."""
 
     FRAMED: ClassVar[bool] = False
@@ -49,8 +49,8 @@ class Status(RunPane):
         if self.snapshot is None:
             return [[("No run is selected: 1 shows the runs.", "dim")]]
         summary = self.summary
-        now = self.snapshot._replace(summary=summary) if self.history else self.snapshot
-        glyph, word, role = run_text.state(now)
+        snapshot = self.snapshot._replace(summary=summary) if self.history else self.snapshot
+        glyph, word, role = run_text.state(snapshot)
         left: Line = [(f"{glyph} ", role), (run_text.name(self.snapshot), "bold"), (f"  {word}", role)]
         parts: list[Line] = [left]
         if self.history and not self.history.caught_up:
@@ -64,8 +64,9 @@ class Status(RunPane):
             loss = units.cost(history.cost(summary.metric.loss))
             parts.append([("loss ", "dim"), (loss, "train"), ("" if summary.evaluation else unit, "dim")])
         if summary.evaluation and history:
-            seen = summary.evaluation
-            val = units.cost(seen.bits_per_byte if history.unit == BITS else seen.loss, bound=seen.bound)
+            evaluation = summary.evaluation
+            value = evaluation.bits_per_byte if history.unit == BITS else evaluation.loss
+            val = units.cost(value, bound=evaluation.bound)
             parts.append([("val ", "dim"), (val, "val"), (unit, "dim")])
         speed = run_text.speed(self.snapshot._replace(summary=summary))
         if speed:
@@ -73,11 +74,11 @@ class Status(RunPane):
         return [joined(parts, width)]
 
 
-_FIRST = ("lr", "grad", "best", "held-out", "xz -9", "saved", "seen", "gzip -9")
+_PRIORITY = ("lr", "grad", "best", "held-out", "xz -9", "saved", "seen", "gzip -9")
 
 
-class Facts(RunPane):
-    """Numbers of the run: as many as there is room for, the most telling first."""
+class RunDetails(RunPane):
+    """Figures of the run, the most important first, as many as fit."""
 
     def heading(self, width: int) -> Line:
         shape = self.summary.shape
@@ -90,10 +91,10 @@ class Facts(RunPane):
         pairs = self._pairs()
         if height >= 6:
             return table(pairs, width)
-        # two figures to a line in the small pane, those that change first
-        pairs.sort(key=lambda pair: _FIRST.index(pair[0]) if pair[0] in _FIRST else len(_FIRST))
+        # in a small pane two figures per line, those that change first
+        pairs.sort(key=lambda pair: _PRIORITY.index(pair[0]) if pair[0] in _PRIORITY else len(_PRIORITY))
         half = width // 2
-        cells = [line for line in (small(name, value, half - 1) for name, value in pairs) if line]
+        cells = [line for line in (figure_in(name, value, half - 1) for name, value in pairs) if line]
         lines = []
         for left, right in zip(cells[0::2], [*cells[1::2], []], strict=False):
             gap = " " * max(1, half - sum(len(text) for text, _ in left))
@@ -124,8 +125,9 @@ class Facts(RunPane):
             pairs.append(("planned", expected))
         if summary.plan and summary.peak:
             pairs.append(("memory", plan_text.memory_then(summary)))
-        some = summary.plan and summary.plan.micro_batch < train.batch_size
-        at_once = f", {summary.plan.micro_batch:,} of {train.batch_size:,} at once" if summary.plan and some else ""
+        at_once = ""
+        if summary.plan and summary.plan.micro_batch < train.batch_size:
+            at_once = f", {summary.plan.micro_batch:,} of {train.batch_size:,} at once"
         pairs.append(("batch", f"{units.count(batch)} tok{at_once}"))
         if summary.shape:
             shape = summary.shape
@@ -152,8 +154,8 @@ class Facts(RunPane):
         return pairs
 
 
-def small(name: str, value: str, cells: int) -> Line:
-    """A figure in little room: without what comes after it where that is too much, without its unit, not at all."""
+def figure_in(name: str, value: str, cells: int) -> Line:
+    """A figure in at most `cells` cells, if need be without its details and its unit; empty if it does not fit."""
     if any(digit.isdigit() for digit in value.partition(" ")[0]):
         for end in (" (", ",", " in ", " "):
             while end in value and len(name) + 1 + len(value) > cells:
@@ -161,7 +163,7 @@ def small(name: str, value: str, cells: int) -> Line:
     return [(f"{name} ", "dim"), (value, "")] if len(name) + 1 + len(value) <= cells else []
 
 
-_SHORT = {
+_SHORT_NAMES = {
     "embedding": "emb",
     "positions": "pos",
     "attention": "attn",
@@ -178,21 +180,22 @@ _SHORT = {
 
 
 def _brief(pairs: list[tuple[str, int]], figure: Callable[[float], str]) -> str:
-    """The largest first, in short words: a narrow pane then loses the least."""
+    """Short names and figures, the largest first, since a narrow pane cuts the end."""
     largest = sorted(pairs, key=lambda pair: -pair[1])
-    return " ".join(f"{_SHORT[name]} {figure(number)}" for name, number in largest)
+    return " ".join(f"{_SHORT_NAMES[name]} {figure(number)}" for name, number in largest)
 
 
-class LastSample(RunPane, Scrolling):
-    """The newest text the model wrote."""
+class LastSample(RunPane, ScrollPane):
+    """The newest sample of the model."""
 
-    _drawn = 0.0
+    _shown_at = 0.0
+    """When the sample shown was generated."""
 
     def show(self, snapshot: RunSnapshot | None, history: History | None) -> None:
         sample = history.summary.sample if history else None
-        if sample and sample.at != self._drawn:
-            self._drawn = sample.at
-            self.to_start()
+        if sample and sample.at != self._shown_at:
+            self._shown_at = sample.at
+            self.reset_scroll()
         super().show(snapshot, history)
 
     def heading(self, width: int) -> Line:
@@ -209,15 +212,15 @@ class LastSample(RunPane, Scrolling):
 
 
 def continuation(prompt: str, text: str, width: int) -> list[Line]:
-    """A prompt, dim, and what the model wrote behind it, wrapped together."""
+    """A prompt, dim, and its completion, wrapped together."""
     return wrapped([(shown(prompt, 100_000, lines=True), "dim"), (shown(text, 100_000, lines=True), "")], width)
 
 
 _KINDS = {"warn": "warn", "error": "bad", "end": "bold", "saved": "good", "eval": "val"}
 
 
-class Events(RunPane, Scrolling):
-    """What happened, newest first."""
+class EventLog(RunPane, ScrollPane):
+    """The events of the run, newest first."""
 
     def heading(self, width: int) -> Line:
         return [("events", "title")]
@@ -230,8 +233,8 @@ class Events(RunPane, Scrolling):
         return lines or [[("nothing yet", "dim")]]
 
 
-class Progress(RunPane):
-    """The last lines: how far, how long still, and the five stages where there is room."""
+class ProgressLines(RunPane):
+    """Progress bar, remaining time, and the five stages if they fit."""
 
     FRAMED: ClassVar[bool] = False
 
@@ -244,7 +247,7 @@ class Progress(RunPane):
         strip = stage_strip(summary, alive) if width >= 70 else []
         left: Line = joined(
             [
-                [(_remaining(summary) if snapshot.state is RunState.RUNNING else self._ending(snapshot), "")],
+                [(_remaining(summary) if snapshot.state is RunState.RUNNING else self._outcome(snapshot), "")],
                 [(self._next_checkpoint(summary), "dim")] if alive else [],
             ],
             width - sum(len(text) for text, _ in strip) - 2,
@@ -263,7 +266,7 @@ class Progress(RunPane):
         return [meter, detail][:height]
 
     @staticmethod
-    def _ending(snapshot: RunSnapshot) -> str:
+    def _outcome(snapshot: RunSnapshot) -> str:
         if snapshot.state in (RunState.FAILED, RunState.INTERRUPTED):
             what, _, todo = run_text.failure(snapshot)
             return f"{what}: {todo}" if todo else what
@@ -279,15 +282,15 @@ class Progress(RunPane):
 
 
 def _remaining(summary: Summary) -> str:
-    """The time left, and of what where it is not of the stage: before the first step the training is still to come."""
+    """The remaining time of the stage, or of the evaluation before the first step."""
     left = run_text.remaining(summary)
     if not summary.evaluating:
         return left
     return f"evaluating, {left}" if any(map(str.isdigit, left)) else "evaluating"
 
 
-class StagesBox(RunPane):
-    """The five stages and what was noted, in the place of the chart while there is no training yet."""
+class StagesPane(RunPane):
+    """The five stages and the newest notes, shown instead of the chart before training begins."""
 
     def heading(self, width: int) -> Line:
         return [("stages", "title")]
@@ -302,9 +305,9 @@ class StagesBox(RunPane):
                 *([(part, "bad")] for part in wrap(": ".join(filter(None, run_text.failure(self.snapshot))), width)),
             ]
         elif height > 7:
-            # what was taken for the text, and in which encoding: nobody looks for it before the training went wrong
-            told = [(kind, text) for _, kind, text in self.history.events if kind in _NOTED] if self.history else []
-            shown_notes = [clip([(shown(text), _NOTED[kind])], width) for kind, text in told[6 - height :]]
+            # which column and encoding were detected: worth seeing before the training uses them
+            notes = [(kind, text) for _, kind, text in self.history.events if kind in _NOTED] if self.history else []
+            shown_notes = [clip([(shown(text), _NOTED[kind])], width) for kind, text in notes[6 - height :]]
             lines += [
                 [],
                 *(shown_notes or [[("The loss chart comes with the first training step.", "dim")]]),
@@ -315,8 +318,8 @@ class StagesBox(RunPane):
 _NOTED = {"note": "dim", "warn": "warn"}
 
 
-class Neighbours(RunPane):
-    """The other runs, in the widest layout."""
+class RunsSidebar(RunPane):
+    """All runs, in the widest layout; the one shown is bold."""
 
     snapshots: tuple[RunSnapshot, ...] = ()
 
@@ -325,11 +328,11 @@ class Neighbours(RunPane):
 
     def lines(self, width: int, height: int) -> list[Line]:
         lines: list[Line] = []
-        place = next((i for i, g in enumerate(self.snapshots) if self.snapshot and g.run.id == self.snapshot.run.id), 0)
-        first = max(0, min(place - height // 2, len(self.snapshots) - height))
+        index = next((i for i, g in enumerate(self.snapshots) if self.snapshot and g.run.id == self.snapshot.run.id), 0)
+        first = max(0, min(index - height // 2, len(self.snapshots) - height))
         for snapshot in self.snapshots[first : first + height]:
             glyph, word, role = run_text.state(snapshot)
-            here = self.snapshot is not None and snapshot.run.id == self.snapshot.run.id
-            left: Line = [(f"{glyph} ", role), (run_text.name(snapshot), "bold" if here else "")]
+            selected = self.snapshot is not None and snapshot.run.id == self.snapshot.run.id
+            left: Line = [(f"{glyph} ", role), (run_text.name(snapshot), "bold" if selected else "")]
             lines.append(spread(left, [(run_text.val(snapshot.summary).removeprefix("val ") or word, "dim")], width))
         return lines

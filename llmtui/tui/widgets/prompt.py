@@ -1,4 +1,4 @@
-"""The field a prompt is typed into."""
+"""The text area for prompts."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from textual.message import Message
 from textual.widgets import TextArea
 
 
-class Prompt(TextArea):
+class PromptInput(TextArea):
     """Enter sends; shift+enter, alt+enter and ctrl+j, of which every terminal can send one, start a new line."""
 
-    class Sent(Message):
-        """The text is to be continued."""
+    class Submitted(Message):
+        """Posted when the user sends the text."""
 
         def __init__(self, text: str) -> None:
             super().__init__()
@@ -25,11 +25,11 @@ class Prompt(TextArea):
 
     async def _on_key(self, event: events.Key) -> None:
         if event.key == "enter":
-            self.post_message(self.Sent(self.text))
+            self.post_message(self.Submitted(self.text))
         elif event.key in ("shift+enter", "alt+enter", "ctrl+j"):
             self.insert("\n")
         elif event.key in ("escape", "ctrl+x", "tab", "shift+tab", "ctrl+p", "f1"):
-            return  # the screen's, though a text area would take some of them
+            return  # keys of the screen, some of which a text area would handle
         else:
             await super()._on_key(event)
             return

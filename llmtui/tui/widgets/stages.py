@@ -1,4 +1,4 @@
-"""The five stages in words: what each artifact holds, how far the one at work is."""
+"""The five stages as lines: contents of each artifact, progress of the current stage."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from llmtui.view.lines import Line, bar, cell, clip, joined, spread
 from llmtui.view.sanitize import shown
 
 
-def facts(stage: StageProgress) -> list[str]:
-    """What an artifact holds, most telling first, in words."""
+def artifact_facts(stage: StageProgress) -> list[str]:
+    """The facts of a stage's artifact in words, the most important first."""
     values = dict(stage.facts)
     parts: list[str] = []
     if "vocabulary" in values and "vocabulary_size" in values:
         parts.append(f"{shown(values.pop('vocabulary'), 40)} {_figure(values.pop('vocabulary_size'))}")
-    for sort in ("documents", "tokens", "bytes"):
-        held = [values.pop(f"{part}_{sort}", None) for part in ("train", "validation")]
-        if held[0] is not None and sort != "bytes":
-            parts.append(f"{_amount(held[0], sort)} to train on, {_amount(held[1] or 0)} to validate")
+    for unit in ("documents", "tokens", "bytes"):
+        held = [values.pop(f"{part}_{unit}", None) for part in ("train", "validation")]
+        if held[0] is not None and unit != "bytes":
+            parts.append(f"{_amount(held[0], unit)} to train on, {_amount(held[1] or 0)} to validate")
         elif held[0] is not None and "bytes" not in values and "bytes_per_token" not in values:
             numbers = [number for number in held if isinstance(number, int | float)]
             parts.append(units.size(sum(numbers)))
@@ -65,11 +65,11 @@ def _figure(value: float | str) -> str:
 
 
 def stage_line(stage_name: str, stage: StageProgress, cells: int, alive: bool, waiting: str, rate: str) -> Line:
-    """One stage in one line: name, glyph, and what it holds, or how far it is."""
+    """One stage in one line: name, glyph, and the facts of its artifact, or its progress."""
     head: Line = [(cell(stage_name, 12), "")]
     inner = cells - 15
     if stage.state in ("done", "skipped"):
-        parts: list[Line] = [[(part, "dim")] for part in facts(stage)]
+        parts: list[Line] = [[(part, "dim")] for part in artifact_facts(stage)]
         parts += [[("up to date", "dim")]] if stage.state == "skipped" else []
         return [*head, ("✓  ", "good"), *joined(parts, inner, " · ")]
     if stage.state == "waiting":
@@ -90,7 +90,7 @@ def stage_line(stage_name: str, stage: StageProgress, cells: int, alive: bool, w
 
 
 def stage_lines(recipe: Recipe, summary: Summary, cells: int, alive: bool) -> list[Line]:
-    """All five stages, a line each."""
+    """All five stages, one line each."""
     waiting = {
         "download": shown(recipe.source.corpus, 200),
         "preprocess": plural(len(recipe.preprocess.steps), "cleaning step"),
@@ -101,7 +101,7 @@ def stage_lines(recipe: Recipe, summary: Summary, cells: int, alive: bool) -> li
         "sample": f"at least every {plural(recipe.train.sample_every, 'step')} of training, and at the end",
     }
     rates = {name: units.rate(stage.rate, stage.unit) if stage.rate else "" for name, stage in summary.stages.items()}
-    # its progress is a share of the nearest limit, which says nothing a second
+    # the unit of its progress is the nearest limit, whose rate says nothing
     rates["train"] = units.rate(summary.tokens_per_second, "tok") if summary.tokens_per_second else ""
     stages = dict(summary.stages)
     if summary.evaluating:
@@ -110,7 +110,7 @@ def stage_lines(recipe: Recipe, summary: Summary, cells: int, alive: bool) -> li
 
 
 def stage_strip(summary: Summary, alive: bool) -> Line:
-    """All five stages in half a line."""
+    """All five stages with a glyph for their state, in half a line."""
     line: Line = []
     for name in STAGES:
         state = summary.stages[name].state

@@ -1,4 +1,4 @@
-"""What the machine does: the GPU where there is one, else processor and memory."""
+"""Utilisation of the machine: the GPU if there is one, processor and memory."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from llmtui.view.lines import Line, bar, fits, joined
 from llmtui.view.sanitize import shown
 
 STALE_AFTER = 30.0
-"""Seconds after which a reading is no longer shown as what the machine does now: some come each 2 s."""
+"""Seconds after which a reading is no longer shown as current: a new one comes every 2 s."""
 
 
-class Machine(RunPane):
-    """The GPU where there is one, else processor and memory."""
+class HardwarePane(RunPane):
+    """The last reading of GPU, processor and memory."""
 
     def heading(self, width: int) -> Line:
         reading = self.summary.reading
-        age = [(f"  {self._past(reading)}", "warn")] if reading and self._past(reading) else []
+        age = [(f"  {self._age(reading)}", "warn")] if reading and self._age(reading) else []
         name, detail = "machine", shown(self.summary.device, 60)
         if reading and reading.gpus:
             more = f" of {len(reading.gpus)}" if len(reading.gpus) > 1 else ""
@@ -28,8 +28,8 @@ class Machine(RunPane):
         line: Line = [(name, "title"), *age, (f"  {detail}", "dim")]
         return line if not age or fits(line, width) else line[:-1]
 
-    def _past(self, reading: HardwareReading) -> str:
-        """Since when it is no more than a memory, in words; empty while it is how things are."""
+    def _age(self, reading: HardwareReading) -> str:
+        """Since when the reading is outdated, in words; empty while it is current."""
         alive = self.snapshot is not None and self.snapshot.state.is_active
         if alive and time.time() - reading.at < STALE_AFTER:
             return ""
@@ -40,7 +40,7 @@ class Machine(RunPane):
         if reading is None:
             return [[("no reading yet", "dim")]]
         lines = self._meters(reading, width, height)
-        return [[("".join(text for text, _ in line), "dim")] for line in lines] if self._past(reading) else lines
+        return [[("".join(text for text, _ in line), "dim")] for line in lines] if self._age(reading) else lines
 
     def _meters(self, reading: HardwareReading, width: int, height: int) -> list[Line]:
         cores = f"{reading.process_cpu:.1f}/{plural(reading.cores, 'core')}"
@@ -70,7 +70,7 @@ def _gpu(gpu: Gpu, width: int) -> list[Line]:
 
 
 def _meter(name: str, share: float, text: str, width: int) -> Line:
-    """A bar that gives way to its figure, which has a fixed place."""
+    """A bar and its figure, which is right-aligned; no bar if only the figure fits."""
     figure = max(14, len(text))
     cells = width - 5 - figure - 1
     head: Line = [(f"{name:<5}", "dim")]

@@ -1,4 +1,4 @@
-"""The sampling settings as numbers that can be stepped: those of `Sampling` that have a slider."""
+"""The sampling settings as number inputs: the fields of `Sampling` that have a slider."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from functools import partial
 from msgspec import structs
 
 from core.recipe.sampling import Sampling, Slider, sampling_fields
-from llmtui.tui.widgets.number_input import Dial
+from llmtui.tui.widgets.number_input import NumberInput
 
 SLIDERS = {field.name: (field, field.slider) for field in sampling_fields() if field.slider is not None}
 
 
-def sampling_dials() -> list[Dial]:
-    """In the order in which they are shown."""
+def sampling_inputs() -> list[NumberInput]:
+    """The inputs, in the order in which they are shown."""
     order = sorted(SLIDERS.values(), key=lambda each: each[0].name == "tokens")
     return [
-        Dial(
+        NumberInput(
             slider.label,
             field.default if slider.start is None else slider.start,
             partial(_step, slider),
