@@ -48,8 +48,8 @@ from llmtui.cli.commands import command_line as llmtui_commands
 from llmtui.cli.main import run as command_line
 from llmtui.cli.run_output import EventFormatter
 from tests.speaking import speaking
-from tests.ui.making import PLAN
-from tests.ui.making import alive as held
+from tests.ui.fake_runs import PLAN
+from tests.ui.fake_runs import hold_locks as held
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).parent.parent

@@ -11,7 +11,7 @@ import pytest
 
 from core.storage.workspace import ReadOnlyWorkspaceError, Workspace, WorkspaceError
 from tests.test_cli import LLMTUI, ROOT
-from tests.ui.making import failed_run, finished_run
+from tests.ui.fake_runs import failed_run, finished_run
 
 MOUNTED = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && shift && exec "$@"'
 
@@ -21,7 +21,7 @@ from core.errors import LlmtuiError
 from core.storage.workspace import Workspace
 from llmtui.tui.app import Workbench
 from llmtui.tui.screens.run_screen import show_screen
-from tests.ui.viewing import screen_text, until
+from tests.ui.pilot import screen_text, until
 
 async def main():
     app = Workbench(Workspace().look())

@@ -20,7 +20,7 @@ from llmtui.cli.main import run as command_line
 from llmtui.server.registry import ModelRegistry
 from tests.speaking import speaking
 from tests.test_cli import made
-from tests.ui.making import alive as held
+from tests.ui.fake_runs import hold_locks as held
 
 STARTED = AttemptStarted(tick=0, attempt=1, pid=1, host="here", device="2 cores, float32")
 WORKING = StageStarted(tick=1, stage="download")

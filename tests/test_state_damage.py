@@ -48,7 +48,7 @@ from llmtui.view import run_text
 from llmtui.view.history import History
 from llmtui.view.run_snapshot import RunSnapshot
 from llmtui.view.units import clock, cost, count, duration, facts, perplexity, rate, size
-from tests.ui.making import beginning, finished_run, launched, make_run, training
+from tests.ui.fake_runs import events_before_training, finished_run, make_run, training_events, write_launch
 
 BYTES = (0xB2, 0x00, ord("["), ord('"'), ord("9"), ord("-"))
 """What a byte may become, beside one of its own bits flipped; none is UTF-8 for the first."""
@@ -72,7 +72,7 @@ def every(content: bytes, look: Callable[[bytes], object], *documented: type[Exc
 
 def small_summary() -> Summary:
     summary = Summary()
-    for event in (*beginning(), *training(1, 3, 9), AttemptEnded(attempt=1, outcome="done")):
+    for event in (*events_before_training(), *training_events(1, 3, 9), AttemptEnded(attempt=1, outcome="done")):
         summary.absorb(event)
     return summary
 
@@ -91,7 +91,7 @@ def looked_at(summary: Summary, run: Run) -> None:
 @pytest.fixture
 def run(workspace: Workspace) -> Run:
     run = make_run(workspace, "small")
-    launched(run, code=0)
+    write_launch(run, code=0)
     return run
 
 
@@ -117,7 +117,7 @@ def test_a_journal_line_with_any_byte_changed_is_an_event_or_damage(run: Run) ->
         StageStarted(stage="download"),
         Progress(done=1, total=2, unit="bytes"),
         StageFinished(stage="download", artifact="a", facts={"documents": 1}),
-        *list(training(100, 100, 1000)),
+        *list(training_events(100, 100, 1000)),
         AttemptEnded(attempt=1, outcome="failed", what="w"),
     ]
     for event in events:

@@ -15,7 +15,7 @@ from core.storage.workspace import Workspace, WorkspaceError
 from llmtui.cli.console import out_json
 from llmtui.cli.main import run as llmtui
 from llmtui.clients.child_job import open_log
-from tests.ui.making import finished_run
+from tests.ui.fake_runs import finished_run
 
 
 def sentence(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:

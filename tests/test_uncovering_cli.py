@@ -12,7 +12,7 @@ from benchmarks.terminal import Terminal
 from core.runs.directory import Run
 from core.storage.workspace import Workspace
 from llmtui.cli.main import run as command_line
-from tests.ui.making import checkpoint, make_run
+from tests.ui.fake_runs import make_checkpoint, make_run
 
 ROOT = Path(__file__).parent.parent
 
@@ -52,7 +52,7 @@ PROGRAM = [
 @pytest.fixture
 def masked(workspace: Workspace) -> Run:
     made = make_run(workspace, "masked", "model.objective=masked")
-    checkpoint(made, 7)
+    make_checkpoint(made, 7)
     return made
 
 
@@ -128,6 +128,6 @@ def test_what_only_masked_models_do_is_a_wrong_request_to_a_causal_one(
     workspace: Workspace, option: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     causal = make_run(workspace, "causal")
-    checkpoint(causal, 7)
+    make_checkpoint(causal, 7)
     assert command_line(["sample", causal.id, "ab", *option]) == 2
     assert "is causal" in capsys.readouterr().err

@@ -38,7 +38,7 @@ from llmtui.cli.commands import show
 from llmtui.cli.main import run as llmtui
 from llmtui.view.history import History
 from tests.core.test_attempts import TRAIN, metric, worked
-from tests.ui.making import finished_run
+from tests.ui.fake_runs import finished_run
 
 Make = Callable[..., Recipe]
 MOST = 10**6

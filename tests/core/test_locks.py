@@ -22,7 +22,7 @@ from core.storage import locks
 from core.storage.locks import ELSEWHERE, Lock, holder
 from core.storage.workspace import Workspace
 from llmtui.cli.main import run as llmtui
-from tests.ui.making import alive, finished_run
+from tests.ui.fake_runs import finished_run, hold_locks
 
 HOLD = (
     "import sys; from pathlib import Path; from core.storage.locks import Lock\n"
@@ -84,7 +84,7 @@ def test_a_holder_without_a_number_here_holds_all_the_same(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, said: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = finished_run(workspace, "elsewhere", 5)
-    with alive(run):
+    with hold_locks(run):
         real = locks._ask
         monkeypatch.setattr(locks, "_ask", lambda fd: (real(fd)[0], said))
         assert run.writer() == run.supervisor() == ELSEWHERE
@@ -115,7 +115,7 @@ def test_a_container_that_shares_the_home_sees_a_run_as_running_and_does_not_del
         "from core.runs.errors import RunActiveError\n"
         "try:\n    remove_directory(Path(sys.argv[1]))\nexcept RunActiveError:\n    print('kept')"
     )
-    with alive(run):
+    with hold_locks(run):
         assert inside(look, str(run.path)) == "-1 running"
         assert inside(remove, str(run.path)) == "kept"
         names = "from core.runs.directory import Run; from core.runs.control import request_stop"

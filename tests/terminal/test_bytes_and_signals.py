@@ -15,7 +15,16 @@ from benchmarks.terminal import Terminal
 from core.storage.workspace import Workspace
 from llmtui.tui.driver import Input, Output
 from tests.terminal.test_workbench import WORKBENCH, until
-from tests.ui.making import Worker, alive, beginning, checkpoint, finished_run, launched, make_run, training
+from tests.ui.fake_runs import (
+    FakeWorker,
+    events_before_training,
+    finished_run,
+    hold_locks,
+    make_checkpoint,
+    make_run,
+    training_events,
+    write_launch,
+)
 
 LEFT = b"\x1b[?1049l"
 """Back from the alternate screen."""
@@ -24,7 +33,7 @@ LEFT = b"\x1b[?1049l"
 @pytest.fixture
 def terminal(workspace: Workspace) -> Iterator[Terminal]:
     """The workbench on 120 columns, showing one run."""
-    checkpoint(finished_run(workspace, "bard", 100), 50)
+    make_checkpoint(finished_run(workspace, "bard", 100), 50)
     with Terminal(WORKBENCH, 120, 30) as opened:
         before = opened.settings()
         opened.wait_for("n new")
@@ -122,10 +131,10 @@ def test_stopped_and_continued_it_draws_anew_and_takes_each_key_once(
 
 def test_a_defect_is_a_sentence_a_code_and_a_log_and_runs_go_on(workspace: Workspace) -> None:
     run = make_run(workspace, "live")
-    launched(run)
-    Worker(run).say(*beginning(), *training(1, 20, 400))
+    write_launch(run)
+    FakeWorker(run).write_events(*events_before_training(), *training_events(1, 20, 400))
     broken = "from llmtui.tui.widgets.bars import HeaderBar; HeaderBar.lines = lambda *_: 1 / 0; " + WORKBENCH[-1]
-    with alive(run), Terminal([sys.executable, "-P", "-c", broken]) as terminal:
+    with hold_locks(run), Terminal([sys.executable, "-P", "-c", broken]) as terminal:
         before = terminal.settings()
         assert terminal.wait_for_end() == 1
         assert LEFT in terminal.last and terminal.settings() == before

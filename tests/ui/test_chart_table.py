@@ -13,8 +13,8 @@ from llmtui.tui.chart_table import CHARTS, ChartEntry
 from llmtui.tui.widgets.chart import Chart
 from llmtui.tui.widgets.pane import ROLES
 from llmtui.view.history import History
-from tests.ui.making import finished_run, make_run
-from tests.ui.viewing import screen_text, until
+from tests.ui.fake_runs import finished_run, make_run
+from tests.ui.pilot import screen_text, until
 
 
 @pytest.mark.parametrize("entry", CHARTS, ids=lambda entry: entry.id)

@@ -19,8 +19,16 @@ from llmtui.clients.inference_client import InferenceClient
 from llmtui.tui.app import Workbench
 from llmtui.tui.widgets.number_input import NumberInputs
 from llmtui.tui.widgets.prompt import PromptInput
-from tests.ui.making import Worker, alive, beginning, checkpoint, launched, make_run, training
-from tests.ui.viewing import screen_text, until
+from tests.ui.fake_runs import (
+    FakeWorker,
+    events_before_training,
+    hold_locks,
+    make_checkpoint,
+    make_run,
+    training_events,
+    write_launch,
+)
+from tests.ui.pilot import screen_text, until
 
 SPEAKER = '''
 """Speaks core.sample.protocol; what it writes depends on the prompt."""
@@ -67,9 +75,9 @@ for line in sys.stdin.buffer:
 @pytest.fixture
 def run(workspace: Workspace) -> Run:
     made = make_run(workspace, "live")
-    launched(made)
-    Worker(made).say(*beginning(), *training(1, 230, 400))
-    checkpoint(made, 200)
+    write_launch(made)
+    FakeWorker(made).write_events(*events_before_training(), *training_events(1, 230, 400))
+    make_checkpoint(made, 200)
     return made
 
 
@@ -174,13 +182,13 @@ async def test_a_dead_sampler_is_said_and_started_again(bench: Workbench) -> Non
 
 
 async def test_a_newer_checkpoint_answers_while_training_goes_on(bench: Workbench, run: Run) -> None:
-    with alive(run):
+    with hold_locks(run):
         async with bench.run_test(size=(100, 30)) as pilot:
             seen = await ask(pilot, "once")
             await seen("step=200")
-            checkpoint(run, 400)
-            worker = Worker(run)
-            worker.say(*beginning(), *training(1, 400, 400))
+            make_checkpoint(run, 400)
+            worker = FakeWorker(run)
+            worker.write_events(*events_before_training(), *training_events(1, 400, 400))
             await seen("step 400 (newest")
             seen = await ask(pilot, "then")
             await seen("step=400")
@@ -188,7 +196,7 @@ async def test_a_newer_checkpoint_answers_while_training_goes_on(bench: Workbenc
 
 async def test_transcripts_belong_to_their_run(bench: Workbench, workspace: Workspace) -> None:
     other = make_run(workspace, "other")
-    checkpoint(other, 200)
+    make_checkpoint(other, 200)
     async with bench.run_test(size=(100, 30)) as pilot:
         seen = await ask(pilot, "once")
         await seen("once went")
@@ -223,9 +231,9 @@ async def test_a_conversation_is_gone_on_with_where_the_recipe_has_templates(
     note = f"    open({str(heard)!r}, 'a').write(repr((request.prompt, request.sampling.stop)) + chr(10))\n    drawn ="
     speaker.write_text(SPEAKER.replace("    drawn =", note))
     run = make_run(workspace, "talker", 'chat.user="U: {text}|A:"', 'chat.assistant=" {text}|"')
-    launched(run)
-    Worker(run).say(*beginning(), *training(1, 230, 400))
-    checkpoint(run, 200)
+    write_launch(run)
+    FakeWorker(run).write_events(*events_before_training(), *training_events(1, 230, 400))
+    make_checkpoint(run, 200)
     bench = Workbench(
         workspace, open_run=run.id, inference_client=InferenceClient(workspace, [sys.executable, str(speaker)])
     )
@@ -257,7 +265,7 @@ async def test_two_chats_with_one_run_do_not_write_into_one_transcript(bench: Wo
 async def test_retry_on_another_checkpoint_asks_it_the_same_and_leaves_its_own_answers(
     bench: Workbench, run: Run
 ) -> None:
-    checkpoint(run, 400)
+    make_checkpoint(run, 400)
     async with bench.run_test(size=(100, 40)) as pilot:
         await pilot.press("5")
         await until(pilot, lambda: isinstance(bench.focused, PromptInput) and "step 400" in screen_text(bench))

@@ -14,9 +14,16 @@ from llmtui.tui.app import Workbench
 from llmtui.tui.widgets.transcript import Transcript
 from llmtui.view.lines import wrapped
 from llmtui.view.unmask import cells, styled
-from tests.ui.making import Worker, beginning, checkpoint, launched, make_run, training
+from tests.ui.fake_runs import (
+    FakeWorker,
+    events_before_training,
+    make_checkpoint,
+    make_run,
+    training_events,
+    write_launch,
+)
+from tests.ui.pilot import screen_text
 from tests.ui.test_chat import ask
-from tests.ui.viewing import screen_text
 
 SPEAKER = """
 import os, sys, time
@@ -53,9 +60,9 @@ for line in sys.stdin.buffer:
 @pytest.fixture
 def bench(workspace: Workspace, tmp_path: Path) -> Workbench:
     made = make_run(workspace, "live", "model.objective=masked")
-    launched(made)
-    Worker(made).say(*beginning(), *training(1, 230, 400))
-    checkpoint(made, 200)
+    write_launch(made)
+    FakeWorker(made).write_events(*events_before_training(), *training_events(1, 230, 400))
+    make_checkpoint(made, 200)
     speaker = tmp_path / "speaker.py"
     speaker.write_text(SPEAKER)
     command = [sys.executable, str(speaker), str(tmp_path)]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from rich.cells import cell_len, chop_cells
 
-from llmtui.view.lines import placed, wrap
+from llmtui.view.lines import clip, cut, placed, wrap
 
 
 def plainly(text: str, cells: int) -> Iterator[tuple[int, str]]:
@@ -47,3 +47,13 @@ def test_a_paragraph_as_long_as_a_book_is_broken_in_the_time_that_it_takes_to_re
 
 def test_a_character_wider_than_the_line_stands_in_one_of_its_own() -> None:
     assert [line for line in wrap("\u6f22\u5b57", 1) if line] == ["\u6f22", "\u5b57"]
+
+
+def test_lines_are_cut_at_the_ends_of_words() -> None:
+    assert cut("a checkpoint is saved at the next step", 24) == "a checkpoint is saved…"
+    assert cut("a checkpoint is saved at the next step", 25) == "a checkpoint is saved at…"
+    assert cut("20261128-233741-shakespeare-4f2a", 12) == "20261128-23…"
+    assert cut("漢字 漢字漢字 漢字", 8) == "漢字 漢…" and cut("word", 0) == "" and cut("word", 4) == "word"
+    saved = [("Save a ", "key"), ("checkpoint, then stop", "dim")]
+    assert clip(saved, 20) == [("Save a ", "key"), ("checkpoint…", "dim")]
+    assert clip([("all of it  ", "key"), ("  ", "dim")], 10) == [("all of it ", "key")]

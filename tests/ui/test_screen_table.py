@@ -14,7 +14,7 @@ from llmtui.tui.actions import ACTIONS, to_markdown
 from llmtui.tui.app import Workbench
 from llmtui.tui.screen_table import SCREENS, ScreenEntry
 from llmtui.tui.screens.run_screen import RunScreen
-from tests.ui.viewing import until
+from tests.ui.pilot import until
 
 
 def screen_class(entry: ScreenEntry) -> type[RunScreen]:

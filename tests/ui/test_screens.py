@@ -16,18 +16,18 @@ from llmtui.tui.widgets.pane import Pane
 from llmtui.tui.widgets.prompt import PromptInput
 from llmtui.tui.widgets.stages import stage_lines
 from llmtui.view import units
-from tests.ui.making import (
-    Worker,
-    alive,
-    beginning,
-    checkpoint,
+from tests.ui.fake_runs import (
+    FakeWorker,
+    events_before_training,
     failed_run,
     finished_run,
-    launched,
+    hold_locks,
+    make_checkpoint,
     make_run,
-    training,
+    training_events,
+    write_launch,
 )
-from tests.ui.viewing import SIZES, screen_text, until
+from tests.ui.pilot import SIZES, screen_text, until
 
 
 async def showing(pilot: Pilot[None], *texts: str) -> str:
@@ -60,10 +60,10 @@ async def test_home_lists_runs_with_a_word_for_their_state(workspace: Workspace,
     finished_run(workspace, "bard", 200)
     failed_run(workspace, "books")
     run = make_run(workspace, "live")
-    launched(run)
-    Worker(run).say(*beginning(), *training(1, 300, 1000))
+    write_launch(run)
+    FakeWorker(run).write_events(*events_before_training(), *training_events(1, 300, 1000))
     app = Workbench(workspace)
-    with alive(run):
+    with hold_locks(run):
         async with app.run_test(size=size) as pilot:
             text = await showing(pilot, "● live", "training", "✓ bard", "done", "✗ books", "failed")
             assert_whole(app)
@@ -77,10 +77,10 @@ async def test_home_lists_runs_with_a_word_for_their_state(workspace: Workspace,
 @pytest.mark.parametrize("size", SIZES)
 async def test_train_shows_curve_numbers_and_progress(workspace: Workspace, size: tuple[int, int]) -> None:
     run = make_run(workspace, "live")
-    launched(run)
-    Worker(run).say(*beginning(), *training(1, 1234, 4000))
+    write_launch(run)
+    FakeWorker(run).write_events(*events_before_training(), *training_events(1, 1234, 4000))
     app = Workbench(workspace, open_run="live")
-    with alive(run):
+    with hold_locks(run):
         async with app.run_test(size=size) as pilot:
             text = await showing(pilot, "● live", "training", "step 1,234", "loss", "└0")
             assert_whole(app)
@@ -108,15 +108,15 @@ async def test_chat_without_a_checkpoint_says_so(workspace: Workspace, size: tup
 
 async def test_train_shows_the_data_stages_before_the_first_step(workspace: Workspace) -> None:
     run = make_run(workspace, "live")
-    launched(run)
-    Worker(run).say(
+    write_launch(run)
+    FakeWorker(run).write_events(
         AttemptStarted(attempt=1, pid=1, host="here", device="2 cores"),
         StageStarted(stage="download"),
         Progress(done=3_000_000, total=12_000_000, unit="bytes", tick=1.0),
         Progress(done=6_000_000, total=12_000_000, unit="bytes", tick=2.0),
     )
     app = Workbench(workspace, open_run="live")
-    with alive(run):
+    with hold_locks(run):
         async with app.run_test(size=(80, 24)) as pilot:
             await showing(pilot, "stages", "reading", "50.0 %", "3.00 MB/s", "bpe, 4,096 entries")
 
@@ -130,8 +130,8 @@ async def test_a_failed_run_says_why_and_what_to_do(workspace: Workspace) -> Non
 
 async def test_a_run_that_broke_off_is_called_interrupted(workspace: Workspace) -> None:
     run = make_run(workspace, "gone")
-    launched(run)
-    Worker(run).say(*beginning(), *training(1, 200, 4000))
+    write_launch(run)
+    FakeWorker(run).write_events(*events_before_training(), *training_events(1, 200, 4000))
     app = Workbench(workspace)
     async with app.run_test(size=(80, 24)) as pilot:
         await showing(pilot, "! gone", "interrupted", "r resumes from step 200")
@@ -140,10 +140,10 @@ async def test_a_run_that_broke_off_is_called_interrupted(workspace: Workspace) 
 async def test_a_silent_run_is_called_stalled(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("llmtui.tui.run_watcher.STALLED_AFTER", 0.3)
     run = make_run(workspace, "quiet")
-    launched(run)
-    Worker(run).say(*beginning(), *training(1, 20, 4000))
+    write_launch(run)
+    FakeWorker(run).write_events(*events_before_training(), *training_events(1, 20, 4000))
     app = Workbench(workspace)
-    with alive(run):
+    with hold_locks(run):
         async with app.run_test(size=(80, 24)) as pilot:
             await showing(pilot, "? quiet", "stalled")
 
@@ -161,28 +161,28 @@ async def test_resizing_keeps_the_picture_whole(workspace: Workspace) -> None:
 
 async def test_the_curve_grows_while_the_screen_watches(workspace: Workspace) -> None:
     run = make_run(workspace, "live")
-    launched(run)
-    worker = Worker(run)
-    worker.say(*beginning(), *training(1, 40, 400))
+    write_launch(run)
+    worker = FakeWorker(run)
+    worker.write_events(*events_before_training(), *training_events(1, 40, 400))
     app = Workbench(workspace, open_run="live")
 
     def dots() -> int:
         return sum(0x2800 < ord(char) < 0x2900 for char in screen_text(app))
 
-    with alive(run):
+    with hold_locks(run):
         async with app.run_test(size=(80, 24)) as pilot:
             await showing(pilot, "step 40")
             before = dots()
-            worker.say(*training(41, 50, 400))
+            worker.write_events(*training_events(41, 50, 400))
             await showing(pilot, "step 50")
             assert dots() > before
 
 
 async def test_a_long_journal_opens_while_keys_still_work(workspace: Workspace) -> None:
     run = make_run(workspace, "long")
-    launched(run, code=0)
-    worker = Worker(run)
-    worker.say(*beginning(), *training(1, 1000, 60_000))
+    write_launch(run, code=0)
+    worker = FakeWorker(run)
+    worker.write_events(*events_before_training(), *training_events(1, 1000, 60_000))
     block = run.journal.read_bytes().split(b"\n", 14)[14]
     with run.journal.open("ab") as journal:
         for _ in range(40):
@@ -199,7 +199,7 @@ async def test_a_long_journal_opens_while_keys_still_work(workspace: Workspace) 
 
 async def test_checkpoints_are_offered_newest_first_with_the_best_marked(workspace: Workspace) -> None:
     run = finished_run(workspace, "bard", 400)
-    checkpoint(run, 200)
+    make_checkpoint(run, 200)
     app = Workbench(workspace, open_run=run.id)
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("5")
@@ -215,7 +215,7 @@ async def test_checkpoints_are_offered_newest_first_with_the_best_marked(workspa
 
 def test_the_stage_that_trains_is_told_in_tokens_a_second() -> None:
     summary = Summary()
-    for event in (StageStarted(stage="train"), *training(1, 40, 4000)):
+    for event in (StageStarted(stage="train"), *training_events(1, 40, 4000)):
         summary.absorb(event)
     line = "".join(text for text, _ in stage_lines(Recipe(), summary, 80, True)[3])
     assert f"{units.count(summary.tokens_per_second)} tok/s" in line

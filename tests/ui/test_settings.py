@@ -7,7 +7,7 @@ from pathlib import Path
 from core.storage.workspace import Workspace
 from llmtui.tui.app import Workbench
 from llmtui.tui.settings import Settings, load_settings
-from tests.ui.viewing import screen_text, until
+from tests.ui.pilot import screen_text, until
 
 
 def written(tmp_path: Path, text: str) -> Path:

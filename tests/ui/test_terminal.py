@@ -21,8 +21,16 @@ import pytest
 from core.events import AttemptEnded, GeneratedSample, Note
 from core.storage.workspace import Workspace
 from llmtui.tui.app import Workbench
-from tests.ui.making import Worker, alive, beginning, checkpoint, launched, make_run, training
-from tests.ui.viewing import CountingDriver, screen_text, until
+from tests.ui.fake_runs import (
+    FakeWorker,
+    events_before_training,
+    hold_locks,
+    make_checkpoint,
+    make_run,
+    training_events,
+    write_launch,
+)
+from tests.ui.pilot import CountingDriver, screen_text, until
 from tests.waiting import PATIENCE, wait_for
 
 BUDGETS = {(80, 24): 3_000, (120, 40): 6_000, (200, 60): 12_000}
@@ -36,12 +44,12 @@ async def test_steady_training_sends_little_and_standstill_nothing(
     monkeypatch.setattr(CountingDriver, "sent", 0)
     (workspace.config / "config.toml").write_text("refresh_hz = 10\n")
     run = make_run(workspace, "live")
-    launched(run)
-    worker = Worker(run)
-    worker.say(*beginning(), *training(1, 1500, 4000))
+    write_launch(run)
+    worker = FakeWorker(run)
+    worker.write_events(*events_before_training(), *training_events(1, 1500, 4000))
     app = Workbench(workspace, open_run="live", driver_class=CountingDriver)
     updates = []
-    with alive(run):
+    with hold_locks(run):
         async with app.run_test(size=size) as pilot:
             # run_test puts its own headless class in the place of ours
             app._driver.__class__ = CountingDriver  # type: ignore[union-attr]
@@ -49,7 +57,7 @@ async def test_steady_training_sends_little_and_standstill_nothing(
             await pilot.pause(0.3)
             for step in range(1501, 1517, 2):
                 CountingDriver.sent = 0
-                worker.say(*training(step, step + 1, 4000))
+                worker.write_events(*training_events(step, step + 1, 4000))
                 await until(pilot, lambda step=step: f"step {step + 1:,}" in screen_text(app))
                 await pilot.pause(0.15)
                 updates.append(CountingDriver.sent)
@@ -147,17 +155,17 @@ def test_hostile_text_reaches_the_terminal_as_pictures(
     workspace: Workspace, terminal_of: Callable[[Workspace], Terminal]
 ) -> None:
     run = make_run(workspace, "evil", "source.corpus=x")
-    launched(run, code=1)
-    Worker(run).say(
-        *beginning(),
-        *training(1, 120, 400),
+    write_launch(run, code=1)
+    FakeWorker(run).write_events(
+        *events_before_training(),
+        *training_events(1, 120, 400),
         Note(level="warning", text="note " + EVIL),
         GeneratedSample(step=120, prompt="p" + EVIL, text="s" + EVIL, temperature=1, top_k=0, top_p=1, seed=1),
         AttemptEnded(
             attempt=1, outcome="failed", what="why " + EVIL, where=EVIL, kept="kept " + EVIL, todo="todo " + EVIL
         ),
     )
-    checkpoint(run, 100)
+    make_checkpoint(run, 100)
     content = json.loads((run.path / "run.json").read_text())
     content["recipe"]["source"]["corpus"] = "/data/" + EVIL
     (run.path / "run.json").write_text(json.dumps(content))
@@ -199,10 +207,10 @@ def test_over_ssh_the_mouse_is_left_to_the_terminal_and_ctrl_c_does_not_quit(
 async def test_colours_can_be_switched_off(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     run = make_run(workspace, "live")
-    launched(run)
-    Worker(run).say(*beginning(), *training(1, 200, 400))
+    write_launch(run)
+    FakeWorker(run).write_events(*events_before_training(), *training_events(1, 200, 400))
     app = Workbench(workspace)
-    with alive(run):
+    with hold_locks(run):
         async with app.run_test(size=(80, 24)) as pilot:
             await until(pilot, lambda: "● live  training" in screen_text(app))
             styles = [s.style for strip in app.screen._compositor.render_strips() for s in strip if s.style]

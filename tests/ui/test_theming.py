@@ -14,7 +14,7 @@ from core.storage.workspace import Workspace
 from llmtui.tui.app import Workbench
 from llmtui.tui.theming import VARIABLES, ThemeError, default_variables, load_themes, read_theme, shipped
 from llmtui.tui.widgets.pane import ROLES
-from tests.ui.viewing import screen_text, until
+from tests.ui.pilot import screen_text, until
 
 STYLE_SHEETS = sorted(Path(llmtui.tui.__file__).parent.rglob("*.tcss"))
 

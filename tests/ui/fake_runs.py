@@ -1,4 +1,4 @@
-"""Run directories as a worker would leave them, made without one."""
+"""Run directories as supervisor and worker leave them, written without starting processes."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ TEXT = '''(path, encoding="utf-8"):
         return json.load(file)
 '''
 
-TOKENS_A_STEP = 4096
-SECONDS_A_STEP = 0.23
+TOKENS_PER_STEP = 4096
+SECONDS_PER_STEP = 0.23
 
 
 PLAN = TrainingForecast(
@@ -78,27 +78,27 @@ PLAN = TrainingForecast(
 
 
 def loss_at(step: int) -> float:
-    """A loss as it falls in a real run: ln 4096 at the start, 2.2 at the end, noisy."""
+    """A loss like that of a real run, in nats per token: ln 4096 at the start, 2.2 at the end, with noise."""
     return 2.2 + 6.12 * math.exp(-step / 60) + 1.2 * math.exp(-step / 700) + random.Random(step).gauss(0, 0.09)
 
 
 def metric(step: int, total: int) -> Metric:
-    """One training step of `total`."""
+    """The event of one training step of `total`."""
     share = step / total
     return Metric(
         step=step,
         loss=loss_at(step),
         lr=1e-3 * (share / 0.05 if share < 0.05 else 0.1 + 0.45 * (1 + math.cos(math.pi * share))),
         grad_norm=0.4 + 2.0 * math.exp(-step / 40) + abs(random.Random(~step).gauss(0, 0.08)),
-        tokens=step * TOKENS_A_STEP,
-        seconds=step * SECONDS_A_STEP + 0.3 * math.sin(step / 9),
+        tokens=step * TOKENS_PER_STEP,
+        seconds=step * SECONDS_PER_STEP + 0.3 * math.sin(step / 9),
         progress=share,
-        tick=1000.0 + step * SECONDS_A_STEP,
+        tick=1000.0 + step * SECONDS_PER_STEP,
     )
 
 
 def reading(number: int = 0) -> HardwareReading:
-    """What two busy cores look like."""
+    """A hardware reading of two busy cores."""
     return HardwareReading(
         cpu=0.93 + 0.01 * (number % 5),
         cores=2,
@@ -112,7 +112,7 @@ def reading(number: int = 0) -> HardwareReading:
 
 
 def data_stages() -> Iterator[AnyEvent]:
-    """The three data stages, done."""
+    """The events of the three data stages."""
     facts = {
         "download": {"documents": 734, "bytes": 12_100_000, "skipped": 0},
         "preprocess": {
@@ -140,13 +140,13 @@ def data_stages() -> Iterator[AnyEvent]:
         yield StageFinished(stage=stage, artifact=f"/data/artifacts/{stage}-0", facts=facts[stage])
 
 
-def training(first: int, last: int, total: int) -> Iterator[AnyEvent]:
-    """Steps from `first` to `last` with what a trainer says between them."""
+def training_events(first: int, last: int, total: int) -> Iterator[AnyEvent]:
+    """The events of the steps from `first` to `last`: metrics, readings, evaluations, samples, checkpoints."""
     best = math.inf
     for step in range(first, last + 1):
         yield metric(step, total)
         if step % 10 == 0:
-            yield Progress(done=step, total=total, unit="steps", tick=1000.0 + step * SECONDS_A_STEP)
+            yield Progress(done=step, total=total, unit="steps", tick=1000.0 + step * SECONDS_PER_STEP)
         if step % 5 == 0:
             yield reading(step)
         if step % 100 == 0:
@@ -162,8 +162,8 @@ def training(first: int, last: int, total: int) -> Iterator[AnyEvent]:
             yield CheckpointSaved(step=step, path=f"step-{step:08d}", bytes=51_000_000, seconds=0.4)
 
 
-def beginning() -> Iterator[AnyEvent]:
-    """Everything before the first step."""
+def events_before_training() -> Iterator[AnyEvent]:
+    """The events of an attempt before its first training step."""
     yield AttemptStarted(attempt=1, pid=1, host="here", device="2 cores, bfloat16")
     yield from data_stages()
     yield StageStarted(stage="train")
@@ -173,15 +173,15 @@ def beginning() -> Iterator[AnyEvent]:
     yield CompressionBaseline(name="xz -9", bits_per_byte=1.683)
 
 
-class Worker:
-    """Writes a run's journal and status as a worker does, without being one."""
+class FakeWorker:
+    """Writes journal and status of a run as a worker does."""
 
     def __init__(self, run: Run) -> None:
         self.run, self.summary = run, Summary()
         self._journal = JournalWriter(run.journal)
 
-    def say(self, *events: AnyEvent) -> None:
-        """Append to the journal and renew the status."""
+    def write_events(self, *events: AnyEvent) -> None:
+        """Append to the journal and replace the status."""
         for event in events:
             self._journal.append(encode(event))
             self.summary.absorb(event)
@@ -193,16 +193,16 @@ def make_run(workspace: Workspace, name: str, *overrides: str) -> Run:
     return Run.create(workspace, load(preset="demo", overrides=[f"name={name}", *overrides]))
 
 
-def launched(run: Run, *, gave_up: bool = False, code: int | None = None, attempt: int = 1) -> None:
-    """The supervisor's records of one attempt."""
+def write_launch(run: Run, *, gave_up: bool = False, code: int | None = None, attempt: int = 1) -> None:
+    """Append the supervisor's records of one attempt. code: exit code of the worker, if it has ended."""
     records = JournalWriter(run.path / "launches.jsonl")
     records.append(msgspec.json.encode(Launched(attempt=attempt)))
     if code is not None:
         records.append(msgspec.json.encode(Exited(attempt=attempt, code=code, gave_up=gave_up)))
 
 
-def checkpoint(run: Run, step: int) -> None:
-    """A complete checkpoint without weights in it."""
+def make_checkpoint(run: Run, step: int) -> None:
+    """A complete checkpoint without weights."""
     write_directory(
         run.checkpoints / f"step-{step:08d}",
         "train",
@@ -213,28 +213,28 @@ def checkpoint(run: Run, step: int) -> None:
 
 
 def finished_run(workspace: Workspace, name: str, steps: int = 1200) -> Run:
-    """A run that is done."""
+    """A run that has finished."""
     run = make_run(workspace, name)
-    launched(run, code=0)
-    worker = Worker(run)
-    worker.say(*beginning(), *training(1, steps, steps))
-    worker.say(
+    write_launch(run, code=0)
+    worker = FakeWorker(run)
+    worker.write_events(*events_before_training(), *training_events(1, steps, steps))
+    worker.write_events(
         StageFinished(stage="train", artifact="x", facts={"steps": steps}),
         StageStarted(stage="sample"),
         StageFinished(stage="sample", artifact="x", facts={"samples": 3}),
         AttemptEnded(attempt=1, outcome="done"),
     )
-    checkpoint(run, steps)
+    make_checkpoint(run, steps)
     return run
 
 
 def failed_run(workspace: Workspace, name: str) -> Run:
     """A run that failed with a reason."""
     run = make_run(workspace, name)
-    launched(run, code=1)
-    Worker(run).say(
-        *beginning(),
-        *training(1, 40, 1000),
+    write_launch(run, code=1)
+    FakeWorker(run).write_events(
+        *events_before_training(),
+        *training_events(1, 40, 1000),
         AttemptEnded(
             attempt=1,
             outcome="failed",
@@ -258,8 +258,8 @@ sys.stdin.read()
 
 
 @contextlib.contextmanager
-def alive(run: Run) -> Iterator[subprocess.Popen[str]]:
-    """Another process holds the run's locks, as supervisor and worker would."""
+def hold_locks(run: Run) -> Iterator[subprocess.Popen[str]]:
+    """Another process holds the locks of the run, as supervisor and worker do while it is active."""
     locks = [str(run.path / name) for name in ("supervisor.lock", "writer.lock")]
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD, *locks], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

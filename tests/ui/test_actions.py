@@ -14,8 +14,17 @@ from llmtui.tui.app import Workbench
 from llmtui.tui.screens.chat import Chat
 from llmtui.tui.screens.home import Home
 from llmtui.tui.screens.train import Train
-from tests.ui.making import Worker, alive, beginning, checkpoint, finished_run, launched, make_run, training
-from tests.ui.viewing import screen_text, until
+from tests.ui.fake_runs import (
+    FakeWorker,
+    events_before_training,
+    finished_run,
+    hold_locks,
+    make_checkpoint,
+    make_run,
+    training_events,
+    write_launch,
+)
+from tests.ui.pilot import screen_text, until
 
 SCREENS = {"app": Workbench, "home": Home, "train": Train, "chat": Chat}
 
@@ -122,10 +131,10 @@ async def test_a_theme_is_seen_while_choosing_and_remembered_only_when_chosen(wo
 
 async def test_space_pauses_and_lets_go_on(workspace: Workspace) -> None:
     run = make_run(workspace, "live")
-    launched(run)
-    Worker(run).say(*beginning(), *training(1, 20, 400))
+    write_launch(run)
+    FakeWorker(run).write_events(*events_before_training(), *training_events(1, 20, 400))
     app = Workbench(workspace, open_run=run.id)
-    with alive(run):
+    with hold_locks(run):
         async with app.run_test(size=(80, 24)) as pilot:
             await until(pilot, lambda: "training" in screen_text(app))
             await pilot.press("space")
@@ -138,10 +147,10 @@ async def test_space_pauses_and_lets_go_on(workspace: Workspace) -> None:
 
 async def test_stopping_asks_and_the_harmless_answer_has_the_focus(workspace: Workspace) -> None:
     run = make_run(workspace, "live")
-    launched(run)
-    Worker(run).say(*beginning(), *training(1, 20, 400))
+    write_launch(run)
+    FakeWorker(run).write_events(*events_before_training(), *training_events(1, 20, 400))
     app = Workbench(workspace, open_run=run.id)
-    with alive(run):
+    with hold_locks(run):
         async with app.run_test(size=(80, 24)) as pilot:
             await until(pilot, lambda: "training" in screen_text(app))
             await pilot.press("x")
@@ -157,10 +166,10 @@ async def test_stopping_asks_and_the_harmless_answer_has_the_focus(workspace: Wo
 
 async def test_checkpoint_and_sample_are_asked_of_the_run(workspace: Workspace) -> None:
     run = make_run(workspace, "live")
-    launched(run)
-    Worker(run).say(*beginning(), *training(1, 20, 400))
+    write_launch(run)
+    FakeWorker(run).write_events(*events_before_training(), *training_events(1, 20, 400))
     app = Workbench(workspace, open_run=run.id)
-    with alive(run):
+    with hold_locks(run):
         async with app.run_test(size=(80, 24)) as pilot:
             await until(pilot, lambda: "training" in screen_text(app))
             await pilot.press("c")
@@ -194,7 +203,7 @@ async def test_deleting_needs_the_name_typed(workspace: Workspace) -> None:
 
 async def test_filter_narrows_the_list_and_escape_widens_it(workspace: Workspace) -> None:
     finished_run(workspace, "bard", 100)
-    checkpoint(finished_run(workspace, "stories", 100), 50)
+    make_checkpoint(finished_run(workspace, "stories", 100), 50)
     app = Workbench(workspace)
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: "bard" in screen_text(app))
@@ -252,10 +261,10 @@ async def test_a_start_that_fails_is_one_sentence_and_the_screen_lives_on(
 
 async def test_leaving_says_that_runs_go_on(workspace: Workspace) -> None:
     run = make_run(workspace, "live")
-    launched(run)
-    Worker(run).say(*beginning(), *training(1, 20, 400))
+    write_launch(run)
+    FakeWorker(run).write_events(*events_before_training(), *training_events(1, 20, 400))
     app = Workbench(workspace)
-    with alive(run):
+    with hold_locks(run):
         async with app.run_test(size=(80, 24)) as pilot:
             await until(pilot, lambda: "● live" in screen_text(app))
             await pilot.press("q")

@@ -13,8 +13,16 @@ from llmtui.tui.app import Workbench
 from llmtui.tui.screens.home import Home
 from llmtui.tui.screens.train import Train
 from llmtui.tui.widgets.runs_list import RunsList
-from tests.ui.making import Worker, alive, beginning, finished_run, launched, make_run, training
-from tests.ui.viewing import screen_text, until
+from tests.ui.fake_runs import (
+    FakeWorker,
+    events_before_training,
+    finished_run,
+    hold_locks,
+    make_run,
+    training_events,
+    write_launch,
+)
+from tests.ui.pilot import screen_text, until
 
 
 def first_line(app: Workbench) -> str:
@@ -28,10 +36,10 @@ async def test_a_new_run_is_shown_and_selected_at_once_and_keys_act_on_it(
     monkeypatch.setattr("core.runs.launch.python", lambda *_: ["sleep", "5"])
     (workspace.config / "config.toml").write_text("refresh_hz = 0.1\n")  # the clock comes too late to help
     old = make_run(workspace, "zebra")
-    launched(old)
-    Worker(old).say(*beginning(), *training(1, 20, 400))
+    write_launch(old)
+    FakeWorker(old).write_events(*events_before_training(), *training_events(1, 20, 400))
     app = Workbench(workspace)
-    with alive(old):
+    with hold_locks(old):
         async with app.run_test(size=(100, 30)) as pilot:
             await until(pilot, lambda: "● zebra" in screen_text(app))
             if filtered:
@@ -95,11 +103,11 @@ async def test_a_run_that_another_program_starts_does_not_take_the_place_of_the_
 
 async def test_when_the_run_shown_is_deleted_elsewhere_keys_act_on_no_other(workspace: Workspace) -> None:
     other = make_run(workspace, "other")
-    launched(other)
-    Worker(other).say(*beginning(), *training(1, 20, 400))
+    write_launch(other)
+    FakeWorker(other).write_events(*events_before_training(), *training_events(1, 20, 400))
     run = finished_run(workspace, "gone", 20)
     app = Workbench(workspace, open_run=run.id)
-    with alive(other):
+    with hold_locks(other):
         async with app.run_test(size=(80, 24)) as pilot:
             await until(pilot, lambda: "gone" in first_line(app))
             run.remove()

@@ -11,8 +11,8 @@ from core.storage.workspace import Workspace
 from llmtui.tui import run_watcher
 from llmtui.tui.app import Workbench
 from llmtui.tui.run_watcher import MIN_INACTIVE_PER_TICK, TICKS_PER_ROUND, RunWatcher
-from tests.ui.making import alive, finished_run
-from tests.ui.viewing import screen_text, until
+from tests.ui.fake_runs import finished_run, hold_locks
+from tests.ui.pilot import screen_text, until
 
 
 async def test_runs_that_are_over_are_looked_at_in_turn_and_one_that_comes_to_life_is_seen(
@@ -34,7 +34,7 @@ async def test_runs_that_are_over_are_looked_at_in_turn_and_one_that_comes_to_li
         await watcher.refresh()
     assert len(set(looked)) == 41
     oldest = watcher.snapshots[-1].run
-    with alive(oldest):
+    with hold_locks(oldest):
         for _ in range(TICKS_PER_ROUND):
             await watcher.refresh()
         assert watcher.snapshots[-1].state is RunState.RUNNING

@@ -1,4 +1,4 @@
-"""Looking at the application from a test."""
+"""Helpers to drive the application in a test and to read its screen."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SIZES = ((80, 24), (120, 40), (200, 60), (40, 10))
 
 
 class CountingDriver(HeadlessDriver):
-    """Draws as if for a terminal and counts the bytes instead of sending them."""
+    """Renders as for a terminal and counts the bytes instead of writing them."""
 
     sent = 0
     text = ""
@@ -41,6 +41,6 @@ def screen_text(app: App[Any]) -> str:
 
 
 async def until(pilot: Pilot[Any], condition: Callable[[], object]) -> None:
-    """Let the application work until `condition` holds; on failure show the screen."""
+    """Wait until `condition` holds; the error shows the screen."""
     shows = functools.partial(screen_text, pilot.app)
-    await wait_until(condition, what="the application comes to that", shows=shows, rest=pilot.pause)
+    await wait_until(condition, what="the condition holds in the application", shows=shows, rest=pilot.pause)
