@@ -1,7 +1,7 @@
-"""The terminal: Textual's driver, kept alive through what terminals send and what the system does to them.
+"""Textual's driver for Linux terminals, robust against invalid input, lost terminals and signals.
 
-Textual's own ends the application at the first byte that is not UTF-8, spins at the end of its input, and leaves the
-terminal as it is when it is told to end.
+Textual's own ends the application at the first byte that is not UTF-8, spins at the end of its input, and does not
+restore the terminal when a signal ends the process.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from textual.message import Message
 
 from llmtui.tui.textual_internals import MODE_RESPONSE, MOUSE_EVENT, XTermParser
 
-ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
-"""They end the workbench in order, with the exit code a shell gives them: 128 and their number."""
+EXIT_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+"""Signals that end the workbench and restore the terminal, with the exit code a shell reports: 128 + number."""
 
-PATIENCE = 10.0
-"""Seconds for ending in order, of which closing the inference process may take some; then it is broken off."""
+EXIT_TIMEOUT = 10.0
+"""Seconds for an orderly exit, which closes the inference process; after that the process exits at once."""
 
-SPLIT = 0.5
-"""Seconds until the first bytes of a character are taken for what they are: a slow line may pause within one."""
+PARTIAL_TIMEOUT = 0.5
+"""Seconds to wait for the rest of a UTF-8 character, within which a slow connection may pause."""
 
-LARGEST = 2000
-"""Rows or columns of a terminal beyond which its word about its size is not believed."""
+MAX_SIZE = 2000
+"""Rows or columns; reports of a larger terminal are ignored."""
 
 _X10 = re.compile(rb"\x1b\[M(...)", re.DOTALL)
-_X10_BEGUN = re.compile(rb"\x1b\[(?:M.{0,2})?\Z", re.DOTALL)
+_X10_PARTIAL = re.compile(rb"\x1b\[(?:M.{0,2})?\Z", re.DOTALL)
 _STRING = re.compile(rb"\x1b[\]P_^X][^\x07\x1b]*(?:\x07|\x1b\\)")
-"""What a terminal answers to questions of other programs: titles, colours, its name."""
+"""Replies of a terminal to queries of other programs: titles, colours, its name."""
 
 _CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 _MODIFIED = re.compile(r"\x1b\[27;(\d+);(\d+)~")
@@ -56,31 +56,31 @@ def _windows_1252(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error("llmtui.windows-1252", _windows_1252)
 
 
-class Input:
-    """Bytes from a terminal to text. What is not UTF-8 is read as Windows-1252, which holds Latin-1's letters."""
+class InputDecoder:
+    """Decodes bytes from a terminal. Invalid UTF-8 is read as Windows-1252, which includes the letters of Latin-1."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("llmtui.windows-1252")
         self._held = b""
-        self._came = 0.0
+        self._last_input = 0.0
 
-    def take(self, data: bytes) -> str:
-        """The text of `data`, as far as it is certain what it is."""
-        self._came = time.monotonic()
+    def decode(self, data: bytes) -> str:
+        """The text of `data`, without a partial character or mouse report at its end."""
+        self._last_input = time.monotonic()
         data, self._held = self._held + data, b""
-        if begun := _X10_BEGUN.search(data):
-            data, self._held = data[: begun.start()], begun[0]
-        return self._decoder.decode(_STRING.sub(b"", _X10.sub(_sgr, data)))
+        if partial := _X10_PARTIAL.search(data):
+            data, self._held = data[: partial.start()], partial[0]
+        return self._decoder.decode(_STRING.sub(b"", _X10.sub(_to_sgr, data)))
 
-    def wait(self) -> str:
-        """Nothing more came for a moment: the text of what was held back."""
+    def flush(self) -> str:
+        """The text that was held back, once no more input arrived for a while."""
         held, self._held = self._held, b""
-        final = time.monotonic() - self._came > SPLIT
+        final = time.monotonic() - self._last_input > PARTIAL_TIMEOUT
         return self._decoder.decode(held, final=final) if held or final else ""
 
 
-def _sgr(report: re.Match[bytes]) -> bytes:
-    """A mouse report in xterm's first form, a byte each for buttons, column and row, in the form Textual reads."""
+def _to_sgr(report: re.Match[bytes]) -> bytes:
+    """An X10 mouse report, one byte each for buttons, column and row, as an SGR report, which Textual parses."""
     buttons, column, row = (byte - 32 for byte in report[1])
     if min(buttons, column - 1, row - 1) < 0:
         return b""
@@ -88,8 +88,8 @@ def _sgr(report: re.Match[bytes]) -> bytes:
     return b"\x1b[<%d;%d;%d%c" % (buttons & ~3 if released else buttons, column, row, b"m" if released else b"M")
 
 
-class Parser(XTermParser):
-    """Textual's, with keys it does not know, and without the errors and the typing it makes of unknown sequences."""
+class InputParser(XTermParser):
+    """Textual's parser with further keys; unknown sequences neither raise errors nor type their characters."""
 
     def _sequence_to_key_events(self, sequence: str, alt: bool = False) -> list[events.Key]:
         if sequence in ("\x1b\r", "\x1b\n"):
@@ -98,53 +98,53 @@ class Parser(XTermParser):
             sequence = f"\x1b[{modified[2]};{modified[1]}u"
         try:
             keys = list(super()._sequence_to_key_events(sequence, alt=alt))
-        except (ValueError, OverflowError):  # numbers that are no character
+        except (ValueError, OverflowError):  # code points that are no character
             keys = []
-        ours = MOUSE_EVENT.match(sequence) or MODE_RESPONSE.match(sequence)
-        if not keys and not ours and _CONTROL.fullmatch(sequence):
-            return [events.Key(Keys.Ignore, sequence)]  # else its letters would be typed
+        known = MOUSE_EVENT.match(sequence) or MODE_RESPONSE.match(sequence)
+        if not keys and not known and _CONTROL.fullmatch(sequence):
+            return [events.Key(Keys.Ignore, sequence)]  # else its characters would be typed
         return keys
 
 
-class Output:
-    """What the writing thread writes into. Never raises: `lost` is called once when the terminal is gone."""
+class TerminalOutput:
+    """The file of Textual's writer thread. Never raises: `on_lost` is called once when the terminal is closed."""
 
-    def __init__(self, descriptor: int, encoding: str, lost: Callable[[], None]) -> None:
-        self._descriptor, self._encoding, self._lost = descriptor, encoding, lost
+    def __init__(self, descriptor: int, encoding: str, on_lost: Callable[[], None]) -> None:
+        self._descriptor, self._encoding, self._on_lost = descriptor, encoding, on_lost
         self._pending = b""
-        self._gone = False
+        self._closed = False
 
     def fileno(self) -> int:
         return self._descriptor
 
     def write(self, text: str) -> None:
-        if not self._gone:
+        if not self._closed:
             self._pending += text.encode(self._encoding, "replace")
             if len(self._pending) > 2**16:
                 self.flush()
 
     def flush(self) -> None:
-        while self._pending and not self._gone:
+        while self._pending and not self._closed:
             try:
                 self._pending = self._pending[os.write(self._descriptor, self._pending) :]
-            except BlockingIOError:  # another program that shares the terminal has made it so
+            except BlockingIOError:  # another program that shares the terminal made it non-blocking
                 select.select([], [self._descriptor], [], 1.0)
             except OSError:
-                self._gone = True
-                self._lost()
+                self._closed = True
+                self._on_lost()
 
 
 class TerminalDriver(LinuxDriver):
-    """Textual's driver over the terminal that standard output is."""
+    """Textual's driver on the terminal of standard output."""
 
     def __init__(self, app: Any, **textual: Any) -> None:
         super().__init__(app, **textual)
         screen = cast(Any, sys.__stdout__)
-        self._output = Output(screen.fileno(), screen.encoding or "utf-8", self._hung_up)
+        self._output = TerminalOutput(screen.fileno(), screen.encoding or "utf-8", self._on_hangup)
         self._file = cast(Any, self._output)
-        self._ending = False
-        for number in ENDING:
-            signal.signal(number, self._told_to_end)
+        self._exiting = False
+        for number in EXIT_SIGNALS:
+            signal.signal(number, self._on_exit_signal)
 
     # -- input ----------------------------------------------------------------------------------------------------
 
@@ -155,9 +155,9 @@ class TerminalDriver(LinuxDriver):
             self._loop.call_soon_threadsafe(self._app._handle_exception, error)
 
     def run_input_thread(self) -> None:
-        """Read keys until told to stop, or until the terminal is gone."""
-        parser: XTermParser = Parser(self._debug)
-        decoder = Input()
+        """Read input until the driver stops or the terminal is closed."""
+        parser: XTermParser = InputParser(self._debug)
+        decoder = InputDecoder()
         while not self.exit_event.is_set():
             text = ""
             if select.select([self.fileno], [], [], 0.1)[0]:
@@ -165,31 +165,31 @@ class TerminalDriver(LinuxDriver):
                     data = os.read(self.fileno, 4096)
                 except BlockingIOError:
                     continue
-                except OSError:  # how Linux says that the other end of a pseudo-terminal is closed
+                except OSError:  # on Linux: the other end of the pseudo-terminal is closed
                     data = b""
                 if not data:
-                    self._hung_up()
+                    self._on_hangup()
                     return
-                text = decoder.take(data)
+                text = decoder.decode(data)
             else:
-                text = decoder.wait()
+                text = decoder.flush()
             for character in text:
                 parser = self._parse(parser, character)
             parser = self._parse(parser, "")
 
     def _parse(self, parser: XTermParser, character: str) -> XTermParser:
-        """Take one character, or time passing; the parser to go on with, a new one where it broke."""
+        """Feed one character, or a timer tick for an empty one; returns the parser to use next."""
         try:
             for message in parser.feed(character) if character else parser.tick():
                 self.process_message(message)
-        except Exception:  # a sequence that it or we cannot take is dropped, with what it has left behind
-            return Parser(self._debug)
+        except Exception:  # drop the invalid sequence together with the state of the parser
+            return InputParser(self._debug)
         return parser
 
     def process_message(self, message: Message) -> None:
-        """Pass a message on. Raises ValueError for a size that no terminal has."""
+        """Post a message. Raises ValueError for an invalid terminal size."""
         if isinstance(message, events.Resize) and not (
-            0 < message.size.width <= LARGEST and 0 < message.size.height <= LARGEST
+            0 < message.size.width <= MAX_SIZE and 0 < message.size.height <= MAX_SIZE
         ):
             raise ValueError(message.size)
         super().process_message(message)
@@ -197,42 +197,42 @@ class TerminalDriver(LinuxDriver):
     # -- output ---------------------------------------------------------------------------------------------------
 
     @property
-    def _up(self) -> bool:
+    def _is_running(self) -> bool:
         return self._writer_thread is not None and self._writer_thread.is_alive()
 
     def write(self, data: str) -> None:
-        """Send `data`; nothing while the terminal is somebody else's, when nobody would take it from the queue."""
-        if self._up:
+        """Write `data`; dropped while the application is suspended, when no thread empties the queue."""
+        if self._is_running:
             super().write(data)
 
-    # -- ending ---------------------------------------------------------------------------------------------------
+    # -- exit ---------------------------------------------------------------------------------------------------
 
-    def _told_to_end(self, number: int, _frame: object) -> None:
-        if self._ending:
+    def _on_exit_signal(self, number: int, _frame: object) -> None:
+        if self._exiting:
             return
-        word = None if number == signal.SIGHUP else f"llmtui: ended by {signal.Signals(number).name}; runs continue"
+        message = None if number == signal.SIGHUP else f"llmtui: ended by {signal.Signals(number).name}; runs continue"
         try:
-            self._loop.call_soon_threadsafe(self._end, number, word)
-        except RuntimeError:  # it has ended already
+            self._loop.call_soon_threadsafe(self._exit, number, message)
+        except RuntimeError:  # the event loop has ended already
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
 
-    def _hung_up(self) -> None:
-        if not self._ending:
-            self._loop.call_soon_threadsafe(self._end, signal.SIGHUP, None)
+    def _on_hangup(self) -> None:
+        if not self._exiting:
+            self._loop.call_soon_threadsafe(self._exit, signal.SIGHUP, None)
 
-    def _end(self, number: int, word: str | None) -> None:
-        """End the workbench in order; after a while in any way."""
-        if self._ending:
+    def _exit(self, number: int, message: str | None) -> None:
+        """Exit the application; after EXIT_TIMEOUT exit the process."""
+        if self._exiting:
             return
-        self._ending = True
-        late = threading.Timer(PATIENCE, self._break_off, (128 + number,))
-        late.daemon = True
-        late.start()
-        self._app.exit(return_code=128 + number, message=Text(word) if word else None)
+        self._exiting = True
+        timer = threading.Timer(EXIT_TIMEOUT, self._exit_now, (128 + number,))
+        timer.daemon = True
+        timer.start()
+        self._app.exit(return_code=128 + number, message=Text(message) if message else None)
 
-    def _break_off(self, code: int) -> None:
-        """Give the terminal back and end at once: the event loop hangs, say in a terminal that takes nothing."""
+    def _exit_now(self, code: int) -> None:
+        """Restore the terminal and exit at once: the event loop hangs, say because the terminal reads nothing."""
         try:
             if self.attrs_before is not None:
                 termios.tcsetattr(self.fileno, termios.TCSANOW, self.attrs_before)
@@ -241,27 +241,27 @@ class TerminalDriver(LinuxDriver):
         finally:
             os._exit(code)
 
-    # -- being stopped and going on -------------------------------------------------------------------------------
+    # -- suspend and continue -------------------------------------------------------------------------------
 
-    # Both in the loop, not where the signal arrives: that may be within a queue whose lock they need.
+    # Both run in the event loop, not in the signal handler, which may interrupt code that holds a lock they need.
 
     def _sigtstp_application(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._stop)
+        self._loop.call_soon_threadsafe(self._suspend)
 
     def _sigcont_application(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._go_on)
+        self._loop.call_soon_threadsafe(self._continue)
 
-    def _stop(self) -> None:
-        if self._up:
+    def _suspend(self) -> None:
+        if self._is_running:
             self.suspend_application_mode()
         os.kill(os.getpid(), signal.SIGSTOP)
 
-    def _go_on(self) -> None:
-        if self._ending:
+    def _continue(self) -> None:
+        if self._exiting:
             return
-        if self._up:  # stopped by SIGSTOP, without a word: the shell has changed the terminal's settings meanwhile
+        if self._is_running:  # stopped by SIGSTOP, unhandled: the shell changed the terminal settings
             self.suspend_application_mode()
         self.resume_application_mode()
-        if self._up:
+        if self._is_running:
             self._app.refresh(layout=True)
             self._app.screen.refresh(layout=True)

@@ -1,4 +1,4 @@
-"""Whatever bytes the terminal sends and whatever the system does to it, the workbench lives on or ends in order."""
+"""Invalid input, signals and lost terminals: the workbench continues, or exits and restores the terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.terminal import Terminal
 from core.storage.workspace import Workspace
-from llmtui.tui.driver import Input, Output
+from llmtui.tui.driver import InputDecoder, TerminalOutput
 from tests.terminal.test_workbench import WORKBENCH, until
 from tests.ui.fake_runs import (
     FakeWorker,
@@ -26,8 +26,8 @@ from tests.ui.fake_runs import (
     write_launch,
 )
 
-LEFT = b"\x1b[?1049l"
-"""Back from the alternate screen."""
+LEAVE_ALTERNATE_SCREEN = b"\x1b[?1049l"
+"""What the terminal gets when the workbench leaves."""
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def terminal(workspace: Workspace) -> Iterator[Terminal]:
         before = opened.settings()
         opened.wait_for("n new")
         yield opened
-        if LEFT in opened.last:
+        if LEAVE_ALTERNATE_SCREEN in opened.last:
             assert opened.settings() == before, "the terminal's settings are not as they were"
 
 
@@ -55,7 +55,7 @@ def to_the_prompt(terminal: Terminal) -> None:
     terminal.settle()
 
 
-def test_bytes_that_are_no_text_are_survived_and_what_can_be_read_is_typed(terminal: Terminal) -> None:
+def test_invalid_input_is_ignored_and_readable_text_is_typed(terminal: Terminal) -> None:
     to_the_prompt(terminal)
     for data in (
         b"\x1b[M\x20\xff\xff\x1b[M\x00\x00\x00",  # X10's mouse outside of the screen
@@ -73,7 +73,7 @@ def test_bytes_that_are_no_text_are_survived_and_what_can_be_read_is_typed(termi
     until(terminal, lambda: prompt(terminal) == "café é naïve €é", "the last letter")
 
 
-def test_alt_enter_and_shift_enter_as_terminals_send_them_begin_a_line(terminal: Terminal) -> None:
+def test_alt_enter_and_shift_enter_of_all_terminals_insert_a_line(terminal: Terminal) -> None:
     to_the_prompt(terminal)
     for number, keys in enumerate(("\x1b\r", "\x1b[13;2u", "\x1b[13;3u", "\x1b[27;2;13~", "\n")):
         terminal.send(chr(ord("a") + number) + keys)
@@ -87,30 +87,30 @@ def test_alt_enter_and_shift_enter_as_terminals_send_them_begin_a_line(terminal:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
-def test_a_signal_ends_it_in_order(terminal: Terminal, number: signal.Signals) -> None:
+def test_a_signal_ends_the_workbench_and_restores_the_terminal(terminal: Terminal, number: signal.Signals) -> None:
     terminal.send("3")
     terminal.wait_for("grad")
     terminal.signal(number)
     assert terminal.wait_for_end() == 128 + number
-    assert LEFT in terminal.last and b"\x1b[?25h" in terminal.last and b"\x1b[?1003l" in terminal.last
+    assert LEAVE_ALTERNATE_SCREEN in terminal.last and b"\x1b[?25h" in terminal.last and b"\x1b[?1003l" in terminal.last
     assert f"ended by {number.name}; runs continue".encode() in terminal.last
     assert b"Traceback" not in terminal.last
 
 
-def test_a_terminal_that_is_closed_ends_it_without_a_busy_loop(terminal: Terminal) -> None:
+def test_closing_the_terminal_ends_the_workbench(terminal: Terminal) -> None:
     to_the_prompt(terminal)
     terminal.hang_up()
     assert terminal.wait_for_exit(20) == 128 + signal.SIGHUP
 
 
-def test_a_hangup_ends_it(terminal: Terminal) -> None:
+def test_sighup_ends_the_workbench(terminal: Terminal) -> None:
     terminal.signal(signal.SIGHUP)
     assert terminal.wait_for_end() == 128 + signal.SIGHUP
-    assert LEFT in terminal.last
+    assert LEAVE_ALTERNATE_SCREEN in terminal.last
 
 
 @pytest.mark.parametrize("number", [signal.SIGTSTP, signal.SIGSTOP])
-def test_stopped_and_continued_it_draws_anew_and_takes_each_key_once(
+def test_after_suspend_and_continue_it_redraws_and_reads_each_key_once(
     terminal: Terminal, number: signal.Signals
 ) -> None:
     to_the_prompt(terminal)
@@ -118,7 +118,7 @@ def test_stopped_and_continued_it_draws_anew_and_takes_each_key_once(
     terminal.wait_until_stopped()
     terminal.settle()
     if number == signal.SIGTSTP:
-        assert LEFT in terminal.last, "a shell would draw over it"
+        assert LEAVE_ALTERNATE_SCREEN in terminal.last, "a shell would draw over it"
     terminal.screen.reset()  # what the shell wrote meanwhile
     terminal.signal(signal.SIGCONT)
     terminal.wait_for("transcript")
@@ -129,7 +129,7 @@ def test_stopped_and_continued_it_draws_anew_and_takes_each_key_once(
     assert terminal.wait_for_end() == 128 + signal.SIGTERM
 
 
-def test_a_defect_is_a_sentence_a_code_and_a_log_and_runs_go_on(workspace: Workspace) -> None:
+def test_an_unexpected_exception_is_one_sentence_and_a_log_and_runs_continue(workspace: Workspace) -> None:
     run = make_run(workspace, "live")
     write_launch(run)
     FakeWorker(run).write_events(*events_before_training(), *training_events(1, 20, 400))
@@ -137,32 +137,32 @@ def test_a_defect_is_a_sentence_a_code_and_a_log_and_runs_go_on(workspace: Works
     with hold_locks(run), Terminal([sys.executable, "-P", "-c", broken]) as terminal:
         before = terminal.settings()
         assert terminal.wait_for_end() == 1
-        assert LEFT in terminal.last and terminal.settings() == before
+        assert LEAVE_ALTERNATE_SCREEN in terminal.last and terminal.settings() == before
         assert b"the workbench broke off" in terminal.last and b"runs continue" in terminal.last
         assert b"Traceback" not in terminal.last
         assert "ZeroDivisionError" in (workspace.state / "workbench.log").read_text()
         assert run.writer()
 
 
-def test_bytes_are_held_back_only_while_they_may_begin_something(monkeypatch: pytest.MonkeyPatch) -> None:
-    decoder = Input()
-    assert decoder.take(b"a\xe2\x82") == "a"
-    assert decoder.wait() == "", "a slow line"
-    assert decoder.take(b"\xac") == "€"
-    assert decoder.take(b"\x1b[") == "" and decoder.wait() == "\x1b["
-    assert decoder.take(b"\x1b") == "\x1b", "the escape key does not wait"
-    assert decoder.take(b"\x1b[M\xe0") == "" and decoder.take(b"\xe1\xe2!") == "\x1b[<192;193;194M!"
-    assert decoder.take(b"\xe9") == ""
+def test_only_partial_sequences_are_held_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder = InputDecoder()
+    assert decoder.decode(b"a\xe2\x82") == "a"
+    assert decoder.flush() == "", "a slow line"
+    assert decoder.decode(b"\xac") == "€"
+    assert decoder.decode(b"\x1b[") == "" and decoder.flush() == "\x1b["
+    assert decoder.decode(b"\x1b") == "\x1b", "the escape key does not wait"
+    assert decoder.decode(b"\x1b[M\xe0") == "" and decoder.decode(b"\xe1\xe2!") == "\x1b[<192;193;194M!"
+    assert decoder.decode(b"\xe9") == ""
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now + 1)
-    assert decoder.wait() == "é"
+    assert decoder.flush() == "é"
 
 
-def test_what_is_written_arrives_whole_or_the_loss_is_told_once() -> None:
+def test_output_arrives_complete_or_its_loss_is_reported_once() -> None:
     lost: list[bool] = []
     end, start = os.pipe()
     os.set_blocking(start, False)  # as a program that shares the terminal may leave it
-    output = Output(start, "latin-1", lambda: lost.append(True))
+    output = TerminalOutput(start, "latin-1", lambda: lost.append(True))
     received = bytearray()
     reader = threading.Thread(target=lambda: [received.extend(part) for part in iter(lambda: os.read(end, 4096), b"")])
     reader.start()
