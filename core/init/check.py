@@ -81,9 +81,9 @@ def check_tensors(model: Model, config: ModelConfig, found: Mapping[str, TensorI
     if not config.model.tie_embeddings and head not in found:
         file, field = ("config.json", "tie_word_embeddings") if config.gpt2 else ("model.json", "tied_head")
         raise InitError(
-            f"the weights have a head of their own ({field} is false in {file}), but {head} is missing",
+            f"the weights have an untied head ({field} is false in {file}), but {head} is missing",
             where=where,
-            todo="bring the file that has it; or say true there, if the head really is the embedding",
+            todo="add the file that has it, or set it to true if the head is the embedding",
         )
     missing = [name for name in expected_shapes if name not in found and name != head]
     unknown = [name for name in found if name not in expected_shapes and name != head]

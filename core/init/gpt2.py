@@ -51,7 +51,7 @@ def to_model(config: GPT2Config, folder: Path) -> Model:
     """The [model] section of a config.json. Raises InitError where the model computes otherwise than GPT-2."""
     if config.model_type != "gpt2":
         raise InitError(
-            f"config.json says model_type {config.model_type!r}; only 'gpt2' can be begun with",
+            f"config.json says model_type {config.model_type!r}; only 'gpt2' is supported",
             where=str(folder),
             todo="name a model of the GPT-2 family, such as hf:gpt2",
         )
@@ -66,9 +66,9 @@ def to_model(config: GPT2Config, folder: Path) -> Model:
     for differs, name in unsupported:
         if differs:
             raise InitError(
-                f"it computes otherwise than GPT-2: {name} is {getattr(config, name)} in its config.json",
+                f"its architecture differs from GPT-2: {name} is {getattr(config, name)} in its config.json",
                 where=str(folder),
-                todo="name a model that keeps GPT-2's arithmetic, such as hf:gpt2",
+                todo="name a model with GPT-2's architecture, such as hf:gpt2",
             )
     shape = {name: getattr(config, name) for name in ("n_layer", "n_head", "n_embd")}
     shape |= {"block_size": config.n_positions, "tie_embeddings": config.tie_word_embeddings}

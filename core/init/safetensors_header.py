@@ -62,7 +62,7 @@ def parse_header(name: str, where: str, size: int, read: Callable[[int, int], by
     end = 0
     for start, stop in sorted(entry.data_offsets for entry in entries.values()):
         if start != end or stop < start:
-            raise InitError(f"{name} cannot be read (its tensors do not lie side by side)", where=where)
+            raise InitError(f"{name} cannot be read (its tensors are not contiguous)", where=where)
         end = stop
     if 8 + length + end != size:
         raise InitError(f"{name} has {size:,} bytes where it says {8 + length + end:,}", where=where)

@@ -12,7 +12,7 @@ from core.errors import UsageError, did_you_mean
 class InitError(UsageError):
     """`model.init` names no usable weights, or weights that do not fit the recipe."""
 
-    doing = "begin with these weights"
+    doing = "use these initial weights"
 
 
 class HubModel(NamedTuple):

@@ -64,7 +64,7 @@ def copy_into(model: GPT, tensors: Iterable[tuple[str, Tensor]], *, tokens: int,
         head_missing &= name != "lm_head.weight"
     if head_missing:
         model.lm_head.weight[:used].copy_(model.wte.weight[:used])
-        return "the weights have no head of their own: it begins as a copy of the embedding"
+        return "the weights have no untied head: it starts as a copy of the embedding"
     if left_out is not None and not torch.equal(left_out, model.wte.weight[:used]):
         return "the head in the weights differs from the embedding, to which the model ties it, and is left out"
     return ""

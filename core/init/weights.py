@@ -50,7 +50,7 @@ def load_initial_weights(
     )
     if warning:
         yield Note(level="warning", text=warning)
-    yield Note(text=f"began with the weights of {recipe.init} in {folder}")
+    yield Note(text=f"initialised with the weights of {recipe.init} in {folder}")
 
 
 def check_initial_weights(recipe: Recipe, workspace: Workspace) -> Generator[Event, None, None]:
@@ -95,7 +95,7 @@ def _check_vocabulary(config: ModelConfig, folder: Path, vocabulary: Vocabulary)
         if not 0 <= config.vocab_size - vocabulary.size <= MAX_EXTRA_ROWS:
             what = f"theirs has {config.vocab_size:,} entries, GPT-2's has {vocabulary.size:,}"
             raise wrong_vocabulary(
-                what, "begin with weights that were trained with GPT-2's own vocabulary, such as hf:gpt2"
+                what, "start from weights that were trained with GPT-2's own vocabulary, such as hf:gpt2"
             )
         _check_vocab_json(folder, vocabulary)
         return
@@ -119,7 +119,7 @@ def _check_vocab_json(folder: Path, vocabulary: Vocabulary) -> None:
         if token_bytes and bytes(byte_of.get(character, 0) for character in theirs.get(id_, "")) != token_bytes:
             raise wrong_vocabulary(
                 f"the vocab.json beside the weights is another one than GPT-2's, from token {id_:,} on",
-                "begin with weights that were trained with GPT-2's own vocabulary, such as hf:gpt2",
+                "start from weights that were trained with GPT-2's own vocabulary, such as hf:gpt2",
             )
 
 

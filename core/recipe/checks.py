@@ -40,7 +40,7 @@ def checked(tables: dict[str, Any], where: str, note: Callable[[str], None]) -> 
                 raise RecipeError(
                     f"{section!r} is a section, not a value",
                     where=where,
-                    todo=f"name a field in it, as {example} is: [{section}] stands above its fields in a file",
+                    todo=f"name a field in it, as {example} is: in a file its fields follow a line [{section}]",
                 )
             names = [f"{section}.{name}" for name in content]
         else:
@@ -109,7 +109,7 @@ def _check_value(field: Field, value: Any, where: str) -> None:
         shown = str(value).lower() if isinstance(value, bool) else repr(value)
         todo = f"{field.key}: {field.description}"
         if isinstance(value, str) and value[:1] in ("[", "{"):
-            todo = f'it is no TOML: texts in it stand in quotes, such as ["a", "b"]; {todo}'
+            todo = f'it is not valid TOML: strings need quotes, such as ["a", "b"]; {todo}'
         raise RecipeError(f"{field.key} = {shown} is not {field.allowed}", where=where, todo=todo) from None
 
 
@@ -154,5 +154,5 @@ def check_together(recipe: Recipe, where: str) -> None:
             raise RecipeError(
                 f"chat.{role} has {{text}} {times} times",
                 where=where or "[chat]",
-                todo="it stands once where what is said goes; an empty template puts nothing around it",
+                todo="write it once, in place of the message; an empty template is the message alone",
             )

@@ -1,4 +1,4 @@
-"""The weights of the model in "Build a Large Language Model (From Scratch)", drawn in the order of its chapter 4."""
+"""The weights of the model in "Build a Large Language Model (From Scratch)", sampled in the order of its chapter 4."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from core.recipe.schema import Model
 Tensors = dict[str, Tensor]
 
 
-def drawn(shape: Model, vocabulary: int, seed: int = 123) -> Tensors:
+def random_gpt2(shape: Model, vocabulary: int, seed: int = 123) -> Tensors:
     """GPT-2's tensors by their published names and in their published layout, of the book's untrained model."""
     torch.manual_seed(seed)
     width = shape.n_embd

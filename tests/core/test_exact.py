@@ -17,7 +17,7 @@ from core.recipe.schema import Model
 from core.sample.kv_decoder import KVDecoder
 from core.sample.score import token_losses
 from core.tokenize.vocabulary import Vocabulary
-from tests.core.books import drawn
+from tests.core.books import random_gpt2
 from tests.core.stages import made
 
 SHARED = Path(__file__).parents[3] / "shared"
@@ -137,7 +137,7 @@ def test_untrained_character_model_has_nanogpts_initial_loss() -> None:
 def books(shape: Model) -> GPT:
     """The book's untrained model, its weights through the table that published ones go through."""
     model = laid_out(shape).to_empty(device="cpu").eval()
-    copy_into(model, convert_gpt2(drawn(shape, 50257).items()), tokens=50257, where="the book")
+    copy_into(model, convert_gpt2(random_gpt2(shape, 50257).items()), tokens=50257, where="the book")
     return model
 
 

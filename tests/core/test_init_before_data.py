@@ -105,7 +105,7 @@ LIGHT = [
     ("cut in its JSON", "model.safetensors cannot be read"),
     ("empty", "model.safetensors cannot be read (it is no safetensors file)"),
     ("no JSON", "model.safetensors cannot be read"),
-    ("gap", "its tensors do not lie side by side"),
+    ("gap", "its tensors are not contiguous"),
     ("without", f"without {NAME}"),
     ("unknown", "with h.7.attn.c_attn.weight"),
     ("shape", f"{NAME} has the shape (127, 32) where (128, 32) is needed"),

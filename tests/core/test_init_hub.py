@@ -209,7 +209,7 @@ def test_a_training_loads_the_weights_and_resumes_without_them(
     run = tmp_path / "run"
     (run / "checkpoints").mkdir(parents=True)
     said = list(pipeline(recipe, workspace, run, CPU))
-    assert remarks(said)[-1].startswith("began with the weights of hf:me/s")
+    assert remarks(said)[-1].startswith("initialised with the weights of hf:me/s")
     theirs = peer(vocab_size=300, **SMALL | {"n_embd": 64})
     tokens = Artifact.open(next((workspace.artifacts / "tokens").glob("corpus-*[0-9a-f]")))
     (validation,) = tokens.files("validation-*.tokens")
@@ -222,5 +222,5 @@ def test_a_training_loads_the_weights_and_resumes_without_them(
     more = msgspec.structs.replace(recipe, train=msgspec.structs.replace(recipe.train, steps=3))
     resumed = list(pipeline(more, workspace, run, CPU))
     assert any(isinstance(event, Resumed) for event in resumed)
-    assert not any(isinstance(event, Note) and "began with" in event.text for event in resumed)
+    assert not any(isinstance(event, Note) and "initialised with" in event.text for event in resumed)
     assert len(hub.requests) == asked

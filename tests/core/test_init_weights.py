@@ -114,7 +114,7 @@ def test_a_missing_head_is_the_embedding_only_where_the_weights_say_that_they_ar
 ) -> None:
     written(tmp_path, vocab_size=300, **SMALL)
     assert warnings(tmp_path, workspace) == []
-    assert "begins as a copy of the embedding" in warnings(tmp_path, workspace, tie_embeddings=False)[0]
+    assert "starts as a copy of the embedding" in warnings(tmp_path, workspace, tie_embeddings=False)[0]
     config = tmp_path / "config.json"
     told = config.read_text()
     config.write_text(json.dumps(json.loads(told) | {"tie_word_embeddings": False}))

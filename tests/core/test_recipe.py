@@ -51,7 +51,7 @@ def test_every_preset_is_a_valid_recipe() -> None:
         ("train.LR=1", "did you mean 'train.lr'?"),
         ('train.groups=[{namse="h.*"}]', "unknown field 'namse' in train.groups"),
         ('train.groups=[{namse="h.*"}]', "did you mean 'names'?"),
-        ("preprocess.steps=[urls]", 'stand in quotes, such as ["a", "b"]'),
+        ("preprocess.steps=[urls]", 'strings need quotes, such as ["a", "b"]'),
         ("zzz=1", "sections are chat, model,"),
         ("train.steps=99999999999999999999", "is more than 1,000,000,000,000"),
         ("source.max_bytes=99999999999999999999", "is more than 1,000,000,000,000,000"),
