@@ -1,15 +1,15 @@
-"""A stand-in of the Hugging Face hub on loopback, with every fault a hub can have.
+"""A local server with the API of the Hugging Face hub, which can be told to fail.
 
-Driven by the real `datasets` and `huggingface_hub`, which ask for (seen with datasets 5.2, huggingface_hub 2.4):
+Requests of `datasets` 5.2 and `huggingface_hub` 2.4:
 
-    GET   /api/datasets/NAME[/revision/REVISION]     what it is: commit, files and, with ?blobs=true, their sizes
-    GET   /api/datasets/NAME/tree/REVISION[/FOLDER]  what is in a folder
+    GET   /api/datasets/NAME[/revision/REVISION]     commit, files and, with ?blobs=true, their sizes
+    GET   /api/datasets/NAME/tree/REVISION[/FOLDER]  entries of a folder
     POST  /api/datasets/NAME/paths-info/REVISION     sizes of the paths in the body
     HEAD  /datasets/NAME/resolve/REVISION/PATH       commit and size of a file
     GET   the same, with Range                       its bytes
 
-The same without `datasets/`, or with `models/`, for a model; a name means one repository here, whatever its kind.
-Files that the hub keeps in Xet storage are only fetched from there when a header says so; this one never does.
+Models have the same paths without `datasets/`, or with `models/`; here a name is one repository of either kind. The
+header that announces Xet storage is never sent.
 """
 
 from __future__ import annotations
@@ -30,45 +30,46 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
+from tests.core.hub_listing import etag_of, file_info, list_files, tree_entries
+
 FaultKind = Literal["status", "stall", "drop", "short", "longer", "no_range", "garbage"]
 
 
 @dataclass
 class Fault:
-    """What goes wrong with the requests whose "METHOD /path" matches `where`, `times` times."""
+    """A fault of the requests whose "METHOD /path" matches `where`, `times` times."""
 
     where: str
     kind: FaultKind
     status: int = 503
     times: float = float("inf")
     after: int = 0
-    """Matching requests that are answered well before the first fault."""
+    """Matching requests that succeed before the first fault."""
     headers: dict[str, str] = field(default_factory=dict)
 
 
 class HubStandIn:
-    """A hub on 127.0.0.1. Use as a context manager; `endpoint` is what HF_ENDPOINT has to be.
+    """A hub on 127.0.0.1, as a context manager. `endpoint` is the value for HF_ENDPOINT.
 
-    Faults: status (an error instead of an answer), stall (the connection is accepted, then silence), drop (half of
-    a body, then the connection is gone), short (a body that ends early, its length announced as if that were
-    all), longer (a file with more bytes than the hub's listing says), no_range (the whole file whatever part was
-    asked for), garbage (as many bytes, but others).
+    Faults: status (an error status), stall (no response), drop (the connection closes after half of the body), short
+    (half of the range, with a matching Content-Length), longer (more bytes than in the listing), no_range (the whole
+    file for any range), garbage (zero bytes of the same number).
     """
 
     def __init__(self) -> None:
         self.commits: dict[tuple[str, str], Path] = {}
         self.branches: dict[tuple[str, str], str] = {}
         self.gated: dict[str, str] = {}
-        """Token that opens each gated repository."""
-        self.elsewhere = False
-        """Whether data files lie at a second host, to which requests for them are sent on, as on the real hub."""
+        """Token of each gated repository."""
+        self.redirects_files = False
+        """Whether requests for files are redirected to a second host, as by the real hub."""
         self.faults: list[Fault] = []
         self.requests: list[str] = []
-        """METHOD /path of every request so far."""
+        """METHOD /path of each request."""
         self.ranges: list[tuple[str, int, int]] = []
-        """Path of a file, first byte and number of bytes of every body sent."""
+        """Path, first byte and number of bytes of each body of a file."""
         self.authorizations: set[tuple[str, str]] = set()
-        """Host and header of every request that carried a token."""
+        """Host and Authorization header of each request with a token."""
         self.closing = threading.Event()
         self.lock = threading.Lock()
         self._server: ThreadingHTTPServer | None = None
@@ -92,8 +93,8 @@ class HubStandIn:
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def add(self, repository: str, folder: Path, revision: str = "main") -> str:
-        """Serve the files in `folder` as a commit of `repository`, which `revision` names from now on; its hash."""
-        listing = [(name, path.stat().st_size, path.stat().st_mtime_ns) for name, path in _files(folder)]
+        """Serve the files in `folder` as a new commit of `repository`, move `revision` to it, and return its hash."""
+        listing = [(name, path.stat().st_size, path.stat().st_mtime_ns) for name, path in list_files(folder)]
         commit = hashlib.sha1(json.dumps([repository, revision, listing]).encode()).hexdigest()
         self.commits[repository, commit] = folder
         self.branches[repository, revision] = commit
@@ -104,15 +105,15 @@ class HubStandIn:
         self.faults.append(Fault(where, kind, **more))
 
     def count(self, pattern: str) -> int:
-        """Requests so far that match a regular expression."""
+        """Number of requests that match a regular expression."""
         return sum(1 for request in self.requests if re.search(pattern, request))
 
     def sent(self, pattern: str) -> int:
-        """Bytes of files so far whose path matches."""
+        """Bytes sent of files whose path matches."""
         return sum(length for path, _, length in self.ranges if re.search(pattern, path))
 
     def fault(self, request: str) -> Fault | None:
-        """The fault that hits this request, counted."""
+        """Record a request and return its fault, if it has one."""
         with self.lock:
             self.requests.append(request)
             for fault in self.faults:
@@ -128,19 +129,19 @@ class HubStandIn:
 
 @contextlib.contextmanager
 def closed_port() -> Iterator[str]:
-    """An endpoint at which nobody listens."""
+    """An endpoint without a server."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{taken.getsockname()[1]}"
 
 
 def environment(endpoint: str, home: Path) -> dict[str, str]:
-    """What a process needs to take `endpoint` for the hub, and to keep its cache in `home`."""
+    """Environment variables that make a process use `endpoint` as the hub and `home` for its cache."""
     return {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
 
 
 def use(endpoint: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make this process take `endpoint` for the hub, whether or not the libraries are imported already."""
+    """Make this process use `endpoint` as the hub, whether or not the libraries are imported already."""
     for name, value in environment(endpoint, home).items():
         monkeypatch.setenv(name, value)
     for name in ("HF_TOKEN", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HUGGING_FACE_HUB_TOKEN"):
@@ -157,10 +158,6 @@ def use(endpoint: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets.config, "HF_ENDPOINT", endpoint)
     monkeypatch.setattr(datasets.config, "HUB_DATASETS_URL", endpoint + "/datasets/{repo_id}/resolve/{revision}/{path}")
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
-
-
-def _files(folder: Path) -> list[tuple[str, Path]]:
-    return sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file())
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -187,7 +184,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.hub.closing.wait()
             self.close_connection = True
         elif fault and fault.kind == "status":
-            self._answer(fault.status, json.dumps({"error": "made up"}).encode(), fault.headers)
+            self._respond(fault.status, json.dumps({"error": "injected"}).encode(), fault.headers)
         elif found := re.fullmatch(
             r"/api/(?:datasets|models)/([^/]+/[^/]+)(?:/(revision|tree|paths-info)/(.+))?", path
         ):
@@ -200,7 +197,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(404, "RepoNotFound")
 
     def _commit(self, repository: str, revision: str, stored: bool = False) -> str | None:
-        """The commit that is meant; None after an error was sent."""
+        """The commit of a revision; None after an error was sent."""
         hub = self.hub
         if stored:
             return revision
@@ -222,24 +219,26 @@ class _Handler(BaseHTTPRequestHandler):
         commit = self._commit(repository, found[1])
         if commit is None:
             return
-        files = _files(self.hub.commits[repository, commit])
+        files = list_files(self.hub.commits[repository, commit])
         if what == "revision":
-            siblings = [{"rfilename": name} | (_blob(name, path) if "blobs" in query else {}) for name, path in files]
-            answer: Any = {
+            siblings = [
+                {"rfilename": name} | (file_info(name, path) if "blobs" in query else {}) for name, path in files
+            ]
+            content: Any = {
                 "id": repository, "sha": commit, "private": False, "gated": False, "disabled": False,
                 "downloads": 0, "likes": 0, "tags": [], "siblings": siblings,
             }  # fmt: skip
         elif what == "tree":
             folder = (found[2] or "").strip("/")
-            answer = _tree(files, folder, recursive="true" in query.get("recursive", []))
-            if folder and not answer:
+            content = tree_entries(files, folder, recursive="true" in query.get("recursive", []))
+            if folder and not content:
                 self._refuse(404, "EntryNotFound")
                 return
         else:
-            asked = json.loads(body)["paths"] if body[:1] == b"{" else parse_qs(body.decode()).get("paths", [])
-            every = _tree(files, "", recursive=True)
-            answer = [entry for entry in every if entry["path"] in {path.strip("/") for path in asked}]
-        self._answer(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
+            paths = json.loads(body)["paths"] if body[:1] == b"{" else parse_qs(body.decode()).get("paths", [])
+            entries = tree_entries(files, "", recursive=True)
+            content = [entry for entry in entries if entry["path"] in {path.strip("/") for path in paths}]
+        self._respond(200, json.dumps(content).encode(), {"Content-Type": "application/json"})
 
     def _file(self, repository: str, revision: str, name: str, fault: Fault | None, stored: bool = False) -> None:
         commit = self._commit(repository, revision, stored)
@@ -249,20 +248,20 @@ class _Handler(BaseHTTPRequestHandler):
         if not path.is_file():
             self._refuse(404, "EntryNotFound", {"X-Repo-Commit": commit})
             return
-        if self.hub.elsewhere and self.command == "GET" and not stored:
+        if self.hub.redirects_files and self.command == "GET" and not stored:
             port = self.headers["Host"].partition(":")[2]
-            there = f"http://localhost:{port}/store/{repository}/{commit}/{name}?Signature=secret"
-            self._answer(302, b"", {"Location": there})
+            location = f"http://localhost:{port}/store/{repository}/{commit}/{name}?Signature=secret"
+            self._respond(302, b"", {"Location": location})
             return
         kind = fault.kind if fault else ""
         size = path.stat().st_size
         announced = size + 1000 if kind == "longer" else size
         start, end, status = 0, announced, 200
-        headers = {"X-Repo-Commit": commit, "ETag": f'"{_etag(path)}"', "Accept-Ranges": "bytes"}
-        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
-        if asked and kind != "no_range":
-            start, status = int(asked[1]), 206
-            end = min(announced, int(asked[2]) + 1 if asked[2] else announced)
+        headers = {"X-Repo-Commit": commit, "ETag": f'"{etag_of(path)}"', "Accept-Ranges": "bytes"}
+        requested = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
+        if requested and kind != "no_range":
+            start, status = int(requested[1]), 206
+            end = min(announced, int(requested[2]) + 1 if requested[2] else announced)
             if start >= announced:
                 self._refuse(416, "InvalidRange")
                 return
@@ -295,10 +294,10 @@ class _Handler(BaseHTTPRequestHandler):
                 self.connection.sendfile(file, start, length)
 
     def _refuse(self, status: int, code: str, headers: dict[str, str] | None = None) -> None:
-        more = {"X-Error-Code": code, "X-Error-Message": f"made up: {code}"} | (headers or {})
-        self._answer(status, json.dumps({"error": code}).encode(), more)
+        more = {"X-Error-Code": code, "X-Error-Message": f"injected: {code}"} | (headers or {})
+        self._respond(status, json.dumps({"error": code}).encode(), more)
 
-    def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+    def _respond(self, status: int, body: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)
         for key, value in headers.items():
             self.send_header(key, value)
@@ -306,38 +305,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
-
-
-def _tree(files: list[tuple[str, Path]], folder: str, *, recursive: bool) -> list[dict[str, Any]]:
-    entries: dict[str, dict[str, Any]] = {}
-    prefix = f"{folder}/" if folder else ""
-    for name, path in files:
-        if not name.startswith(prefix):
-            continue
-        steps = name[len(prefix) :].split("/")
-        for depth in range(1, len(steps) if recursive else min(2, len(steps))):
-            above = prefix + "/".join(steps[:depth])
-            entries[above] = {"type": "directory", "oid": _oid(above), "size": 0, "path": above}
-        if recursive or len(steps) == 1:
-            entries[name] = {"type": "file", "oid": _oid(name), "size": path.stat().st_size, "path": name}
-    return [entries[name] for name in sorted(entries)]
-
-
-def _blob(name: str, path: Path) -> dict[str, Any]:
-    """Size of a file, and its digest where the real hub would keep it outside of git."""
-    size = path.stat().st_size
-    if not name.endswith(".safetensors"):
-        return {"size": size}
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return {"size": size, "lfs": {"sha256": digest, "size": size, "pointerSize": 134}}
-
-
-def _oid(name: str) -> str:
-    return hashlib.sha1(name.encode()).hexdigest()
-
-
-def _etag(path: Path) -> str:
-    return hashlib.sha1(f"{path}{path.stat().st_size}{path.stat().st_mtime_ns}".encode()).hexdigest()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A server on loopback that does what a script says, to be asked for a file."""
+"""A local HTTP server whose responses a test scripts."""
 
 from __future__ import annotations
 
@@ -7,13 +7,19 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from core.download.fetch import RetryPolicy
+from core.storage.artifact import Artifact
+from core.storage.documents import read_parts
+
 TEXT = "".join(f"line {n} of the file on the server\n" for n in range(30_000)).encode()
 
-Answer = Callable[["Asked"], None]
+QUICK = RetryPolicy(connect=2, read=0.5, attempts=3, backoff=0.01, max_retry_after=1)
+
+Responder = Callable[["RequestHandler"], None]
 
 
-class Asked(http.server.BaseHTTPRequestHandler):
-    """Answers by the server's script: one function a request, the last of them for all that follow."""
+class RequestHandler(http.server.BaseHTTPRequestHandler):
+    """Responds with the functions of `Server.script` in turn; the last of them responds to all further requests."""
 
     server: Server
 
@@ -38,8 +44,8 @@ class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Asked)
-        self.script: list[Answer] = [whole()]
+        super().__init__(("127.0.0.1", 0), RequestHandler)
+        self.script: list[Responder] = [serve()]
         self.seen: list[tuple[str, dict[str, str]]] = []
 
     def url(self, path: str = "/file.txt") -> str:
@@ -49,39 +55,53 @@ class Server(http.server.ThreadingHTTPServer):
         pass
 
 
-def whole(data: bytes = TEXT, tag: str = '"1"', **headers: str) -> Answer:
-    """A server that does everything right."""
+def serve(data: bytes = TEXT, tag: str = '"1"', **headers: str) -> Responder:
+    """Serve `data`, also in ranges."""
 
-    def answer(asked: Asked) -> None:
-        wanted = asked.headers.get("Range", "")
-        if wanted and asked.headers.get("If-Range") == tag:
-            start = int(wanted.removeprefix("bytes=").rstrip("-"))
-            place = f"bytes {start}-{len(data) - 1}/{len(data)}"
-            asked.head(206, len(data) - start, ETag=tag, Content_Range=place, **headers)
-            asked.wfile.write(data[start:])
+    def handle(request: RequestHandler) -> None:
+        requested = request.headers.get("Range", "")
+        if requested and request.headers.get("If-Range") == tag:
+            start = int(requested.removeprefix("bytes=").rstrip("-"))
+            content_range = f"bytes {start}-{len(data) - 1}/{len(data)}"
+            request.head(206, len(data) - start, ETag=tag, Content_Range=content_range, **headers)
+            request.wfile.write(data[start:])
         else:
-            asked.head(200, len(data), **({"ETag": tag} if tag else {}), **headers)
-            asked.wfile.write(data)
+            request.head(200, len(data), **({"ETag": tag} if tag else {}), **headers)
+            request.wfile.write(data)
 
-    return answer
+    return handle
 
 
-def broken(sent: int, tag: str = '"1"', data: bytes = TEXT) -> Answer:
-    """Drops the connection after so many bytes of what it promised."""
+def drop_after(sent: int, tag: str = '"1"', data: bytes = TEXT) -> Responder:
+    """Close the connection after `sent` bytes of the body."""
 
-    def answer(asked: Asked) -> None:
-        wanted = asked.headers.get("Range", "")
-        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and asked.headers.get("If-Range") == tag else 0
+    def handle(request: RequestHandler) -> None:
+        requested = request.headers.get("Range", "")
+        start = (
+            int(requested.removeprefix("bytes=").rstrip("-"))
+            if requested and request.headers.get("If-Range") == tag
+            else 0
+        )
         if start:
-            asked.head(206, len(data) - start, ETag=tag, Content_Range=f"bytes {start}-{len(data) - 1}/{len(data)}")
+            request.head(206, len(data) - start, ETag=tag, Content_Range=f"bytes {start}-{len(data) - 1}/{len(data)}")
         else:
-            asked.head(200, len(data), **({"ETag": tag} if tag else {}))
-        asked.wfile.write(data[start : start + sent])
-        asked.wfile.flush()
-        asked.connection.shutdown(socket.SHUT_RDWR)
+            request.head(200, len(data), **({"ETag": tag} if tag else {}))
+        request.wfile.write(data[start : start + sent])
+        request.wfile.flush()
+        request.connection.shutdown(socket.SHUT_RDWR)
 
-    return answer
+    return handle
 
 
-def says(status: int, **headers: str) -> Answer:
-    return lambda asked: asked.head(status, 0, **headers)
+def respond(status: int, **headers: str) -> Responder:
+    return lambda request: request.head(status, 0, **headers)
+
+
+def text_of(artifact: Artifact) -> str:
+    """The text of all documents of an artifact."""
+    return "".join(part.text for part in read_parts(artifact.files("documents-*.parquet")))
+
+
+def ranges(server: Server) -> list[str]:
+    """The Range header of each request."""
+    return [headers.get("Range", "") for _, headers in server.seen]
