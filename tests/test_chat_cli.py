@@ -83,7 +83,7 @@ def test_it_goes_on_where_the_last_chat_ended_and_new_begins_another(workspace: 
     talk("a\n")
     _, said, about = talk("b\n/new\nc\n")
     assert said == ["  <a  <a|1|>b|1|>", "  <c|1|>"]
-    assert "continuing its conversation of 2 messages; /new begins another" in about
+    assert "continuing its conversation of 2 messages; /new starts another" in about
     assert talk("d\n", "--new")[1] == ["  <d|1|>"]
 
 
@@ -115,7 +115,7 @@ def test_a_checkpoint_saved_meanwhile_answers_from_the_next_turn_on(
     monkeypatch.setattr(io, "StringIO", Slow)
     _, said, about = talk("a\nb\n")
     assert said == ["  <a|1|>", "  <a  <a|1|>b|1|>"]
-    assert "training has saved step-00000400, which answers from here on" in about
+    assert "training has saved step-00000400, which replies from now on" in about
     assert roles(run, 400) == "u a u a"
 
 
@@ -124,7 +124,7 @@ def test_settings_checkpoints_and_retries_are_lines_with_a_slash(workspace: Work
     lines = "a\n/retry\n/seed 7\n/retry\n/top_k 3\n/set\n/checkpoint\n/checkpoint 200\nb\n/help\n/quit\nunread\n"
     code, said, about = talk(lines)
     assert (code, said) == (0, ["  <a|1|>", "  <a|2|>", "  <a|8|>", "  <b|8|>"])
-    assert "top_k = 3" in about and "kept are the steps 200, 400" in about and "/retry " in about
+    assert "top_k = 3" in about and "steps kept: 200, 400" in about and "/retry " in about
     assert (roles(run, 400), roles(run, 200)) == ("u a", "u a")
 
 
@@ -133,9 +133,9 @@ def test_mistakes_are_sentences_and_the_chat_goes_on(workspace: Workspace, talk:
     code, said, about = talk("/retry\n/seed x\n/temprature 1\n/checkpoint 3\n/set nonsense\nrefuse\n/new\nlong\n")
     assert (code, said) == (0, ["  <long|1|>"])
     for sentence in (
-        "nothing has been said yet",
+        "there is no message to reply to",
         "sample.seed = 'x' is not a whole number",
-        "there is no /temprature",
+        "unknown command /temprature",
         "there is no checkpoint of step 3",
         "--set needs FIELD=VALUE",
         "cannot generate text: no",
@@ -162,14 +162,14 @@ def test_a_damaged_checkpoint_is_passed_over_and_that_is_said_once(workspace: Wo
     (run.checkpoints / "step-00000400" / "model.json").unlink()
     code, said, about = talk("a\nb\n/checkpoint last\nc\n")
     assert (code, len(said)) == (0, 3)
-    assert about.count("passing over step-00000400") == 2  # at the start, and when the last was asked for again
+    assert about.count("skipping step-00000400") == 2  # at the start, and when the last was asked for again
 
 
 def test_a_chat_has_no_prompts_to_set(workspace: Workspace, talk: Talk) -> None:
     speaking(workspace, 200)
     about = talk('/prompts ["a"]\n/set prompts=["a"]\n')[2]
-    assert "there is no /prompts" in about
-    assert "a chat has no prompts" in about
+    assert "unknown command /prompts" in about
+    assert "prompts has no effect in a chat" in about
 
 
 def test_ctrl_c_ends_a_chat_whose_lines_come_from_a_file(workspace: Workspace, tmp_path: Path) -> None:

@@ -348,7 +348,7 @@ def test_stop_waits_until_the_run_has_ended(alive: Callable[..., Run], capsys: p
 def test_stop_now_ends_a_worker_that_ignores_requests_and_sigterm(
     alive: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llmtui.cli.commands.control.GRACE", 1.0)
+    monkeypatch.setattr("llmtui.cli.commands.control.KILL_TIMEOUT", 1.0)
     run = alive(TRAINED[:-5], "--stubborn")
     assert command_line(["stop", "--now"]) == 0
     assert run.writer() is None
@@ -358,7 +358,7 @@ def test_stop_now_ends_a_worker_that_ignores_requests_and_sigterm(
 def test_stop_that_is_not_obeyed_in_time_is_busy(
     alive: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("llmtui.cli.commands.control.PATIENCE", 0.2)
+    monkeypatch.setattr("llmtui.cli.commands.control.STOP_TIMEOUT", 0.2)
     alive(TRAINED[:-5], "--stubborn")
     assert command_line(["stop"]) == 75
     assert "llmtui stop --now" in capsys.readouterr().err
@@ -640,7 +640,7 @@ def test_sample_streams_prompt_and_text_of_the_newest_checkpoint(
     assert capsys.readouterr().out == "once seed 7\x1b[31m, and so on\n"  # a pipe gets what the model wrote
 
 
-def test_sample_json_says_what_was_drawn_and_how(
+def test_sample_json_has_the_text_and_its_settings(
     workspace: Workspace, server: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = made(workspace, DONE)
@@ -649,7 +649,7 @@ def test_sample_json_says_what_was_drawn_and_how(
     assert command_line(["sample", "tiny", "once", "--checkpoint", "best", "--json", "--top-k", "3"]) == 0
     drawn = json.loads(capsys.readouterr().out)
     assert (drawn["step"], drawn["prompt"], drawn["text"]) == (100, "once", " seed 1\x1b[31m, and so on")
-    assert (drawn["top_k"], drawn["temperature"], drawn["reason"], drawn["schema"]) == (3, 0.8, "length", 1)
+    assert (drawn["top_k"], drawn["temperature"], drawn["reason"], drawn["schema"]) == (3, 0.8, "length", 2)
 
 
 def test_sample_passes_over_a_damaged_checkpoint_and_says_so(
@@ -663,7 +663,7 @@ def test_sample_passes_over_a_damaged_checkpoint_and_says_so(
     captured = capsys.readouterr()
     drawn = json.loads(captured.out)
     assert (drawn["step"], drawn["checkpoint"]) == (100, str(run.checkpoints / "step-00000100"))
-    assert captured.err == "passing over step-00000200: model.safetensors has changed since it was written\n"
+    assert captured.err == "skipping step-00000200: model.safetensors has changed since it was written\n"
     assert command_line(["sample", "tiny", "once", "--checkpoint", "200"]) == 1
     assert "cannot generate text: model.safetensors has changed" in capsys.readouterr().err
 
@@ -679,7 +679,7 @@ def test_the_best_checkpoint_is_the_best_of_those_that_are_there_whole(
     assert command_line(["sample", "tiny", "once", "--checkpoint", "200"]) == 1
     assert "model.safetensors is missing" in capsys.readouterr().err
     assert command_line(["sample", "tiny", "once", "--checkpoint", "300"]) == 2
-    assert "kept are: 200, 100" in capsys.readouterr().err
+    assert "checkpoints: 200, 100" in capsys.readouterr().err
 
 
 def test_sample_ends_the_line_of_a_text_that_breaks_off(
@@ -729,7 +729,7 @@ def test_sample_takes_every_setting_of_sampling(
     assert told == [3, {"5": -1.5, "7": 2.0}, 1.5, 0.5, 0.25, 0.5, 4, 0.5, 0.125, 0.75, 9, ["a", "b"], [3, 4]]
     for wrong in ("5", "x=1", "5=x"):
         assert command_line(["sample", "tiny", "once", "--logit-bias", wrong]) == 2
-        assert f"{wrong!r} is no ID=NUMBER" in capsys.readouterr().err
+        assert f"{wrong!r} is not ID=NUMBER" in capsys.readouterr().err
     assert command_line(["sample", "tiny", "once", "--logit-bias", "5=1e9"]) == 2
     assert "sample.logit_bias" in capsys.readouterr().err
 
@@ -748,7 +748,7 @@ def test_sample_settings_are_checked_as_the_recipe_checks_them(
     assert command_line(["data"]) == 2
     assert capsys.readouterr().err.count("Usage:") == 1
     assert command_line(["vocab", "zzzz"]) == 2
-    assert "there is compare, import, report" in capsys.readouterr().err
+    assert "commands are compare, import, report" in capsys.readouterr().err
 
 
 def test_sample_without_checkpoint_says_so(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
@@ -815,7 +815,7 @@ def test_without_a_command_a_dumb_terminal_gets_the_list(workspace: Workspace) -
     run = made(workspace, DONE)
     code, written = in_terminal(TERM="dumb")
     assert code == 0
-    assert "this is no terminal for the workbench" in written
+    assert "the workbench needs a terminal" in written
     assert run.id in written
     assert "\x1b" not in written
 
@@ -870,7 +870,7 @@ def test_whoever_draws_while_the_run_trains_is_told_that_it_costs(
     checkpoint(run, 100, 2.0)
     with held(run):
         assert command_line(["sample", "tiny", "once"]) == 0
-        assert "training goes on meanwhile, and is slower" in capsys.readouterr().err
+        assert "training continues, and is slower" in capsys.readouterr().err
     assert command_line(["sample", "tiny", "once"]) == 0
     assert "training" not in capsys.readouterr().err
 

@@ -152,7 +152,7 @@ def test_export_writes_each_stage_under_its_usual_name(
     assert raw.count("line 0 of document 5   \n") == 2 and clean.count("line 0 of document 5\n") == 1
     assert len(tokens.splitlines()) == 29 and set(tokens) <= set("0123456789 \n")
     assert command_line(["data", "export", "dirty", "--stage", "raw"]) == 2
-    assert "there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
     assert command_line(["data", "export", "dirty", "--stage", "raw", "--force", "--to", "dirty.txt"]) == 0
     assert command_line(["data", "export", "dirtz"]) == 2
     assert "did you mean 'dirty'?" in capsys.readouterr().err
@@ -200,7 +200,7 @@ def test_on_a_terminal_the_notice_is_asked(workspace: Workspace, offline: None, 
     _, error = process.communicate()
     os.close(ours)
     os.close(theirs)
-    assert "Do you agree?" in error.decode() and process.returncode == code
+    assert "Do you accept it?" in error.decode() and process.returncode == code
     assert (workspace.state / "agreed.json").exists() == (answer == b"y\n")
 
 

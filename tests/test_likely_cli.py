@@ -89,7 +89,7 @@ def test_score_reads_a_text_as_the_training_text_was_cleaned_and_says_so(workspa
     assert command_line(["score", "lf", "crlf", "wide"]) == 0
     captured = capsys.readouterr()
     assert [line.split()[1:] for line in captured.out.splitlines()[1:]] == [["14", "5.549", "257", "8.006"]] * 3
-    said = "is read as the training text was cleaned: changed by"
+    said = "is cleaned like the training text: changed by"
     assert f"crlf {said} control_characters, trailing_space\n" in captured.err
     assert f"wide {said} trailing_space\n" in captured.err and f"lf {said}" not in captured.err.replace("crlf", "")
 
@@ -112,9 +112,9 @@ def test_what_a_masked_model_scores_is_a_bound(workspace: Workspace, capsys: Out
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        (b"", "there is nothing in it"),
+        (b"", "the file is empty"),
         (b"ab\xff", "it is not UTF-8 text (byte 2)"),
-        (b"a\0b", "it is no text: there are NUL bytes in it"),
+        (b"a\0b", "not a text file: it contains NUL bytes"),
         (None, "no such file or directory"),
     ],
 )
@@ -175,6 +175,6 @@ def test_both_ways_at_once_and_masked_models_are_refused(workspace: Workspace, c
     assert command_line(["sample", "hidden", "ab", "--beams", "2", "--best-of", "2"]) == 2
     assert "give one of them" in capsys.readouterr().err
     assert command_line(["sample", "hidden", "ab", "--beams", "2", "--precision", "int8"]) == 2
-    assert "likely texts are looked for in float32" in capsys.readouterr().err
+    assert "--best-of and --beams compute in float32" in capsys.readouterr().err
     assert command_line(["sample", "hidden", "ab", "--beams", "2"]) == 1
     assert "a masked model gives no likelihoods" in capsys.readouterr().err

@@ -63,7 +63,7 @@ def test_a_run_that_is_done_goes_on_to_a_later_end_at_another_rate(
     ]
     assert Run.open(run.path).state() is RunState.DONE
     assert command_line(["resume", run.id]) == 0
-    assert "nothing to go on with" in capsys.readouterr().err
+    assert "to train longer" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

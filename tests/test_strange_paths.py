@@ -12,7 +12,7 @@ import pytest
 from core.sources.catalog import UnknownSourceError, resolve_corpus, source_name
 from core.storage.files import private
 from core.storage.workspace import Workspace, WorkspaceError
-from llmtui.cli.console import out_json
+from llmtui.cli.console import print_json
 from llmtui.cli.main import run as llmtui
 from llmtui.clients.child_job import open_log
 from tests.ui.fake_runs import finished_run
@@ -62,7 +62,7 @@ def test_bytes_that_are_no_text_in_a_path_are_shown_and_refused_where_they_would
     monkeypatch.chdir(odd)
     with pytest.raises(UnknownSourceError, match="UTF-8"):
         resolve_corpus("text.txt")
-    out_json({"path": str(odd), "of": [float("nan"), {str(odd): 1}]})
+    print_json({"path": str(odd), "of": [float("nan"), {str(odd): 1}]})
     told = json.loads(capsys.readouterr().out)
     assert told["path"].endswith("caf\ufffd")
     assert told["of"][0] is None

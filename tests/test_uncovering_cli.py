@@ -74,10 +74,12 @@ def server(gate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_middle_is_printed_between_prompt_and_suffix(
     masked: Run, server: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command_line(["sample", masked.id, "ab", "--suffix", "cd", "--order", "entropy", "--looks", "2"]) == 0
+    assert (
+        command_line(["sample", masked.id, "ab", "--suffix", "cd", "--order", "entropy", "--denoising-steps", "2"]) == 0
+    )
     captured = capsys.readouterr()
     assert captured.out == "abone\n\x1b[2Jtwocd\n"
-    assert "the suffix is longer than its room: 1 token was left out" in captured.err
+    assert "the suffix is longer than the context: 1 token was left out" in captured.err
 
 
 def test_elsewhere_than_on_a_terminal_each_state_is_a_line(
@@ -90,11 +92,13 @@ def test_elsewhere_than_on_a_terminal_each_state_is_a_line(
 def test_as_json_each_state_is_an_object_and_so_is_the_text(
     masked: Run, server: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command_line(["sample", masked.id, "ab", "--suffix", "cd", "--looks", "2", "--show", "--json"]) == 0
+    assert (
+        command_line(["sample", masked.id, "ab", "--suffix", "cd", "--denoising-steps", "2", "--show", "--json"]) == 0
+    )
     first, _, last = map(json.loads, capsys.readouterr().out.splitlines())
     assert first["tokens"] == 1
     assert first["state"] == [{"hidden": 1}, {"text": "\x1b[2J", "new": True}, {"hidden": 1}]
-    assert (last["text"], last["suffix"], last["looks"]) == ("one\n\x1b[2Jtwo", "cd", 2)
+    assert (last["text"], last["suffix"], last["denoising_steps"]) == ("one\n\x1b[2Jtwo", "cd", 2)
     assert "order" not in last
 
 
@@ -123,7 +127,7 @@ def test_what_stands_when_it_breaks_off_is_left_on_lines_of_its_own(masked: Run,
     assert lines[:3] == ["breakone", "␛[2Jtwo", "llmtui: cannot generate text: no"]
 
 
-@pytest.mark.parametrize("option", [["--suffix", "cd"], ["--order", "entropy"], ["--looks", "2"], ["--show"]])
+@pytest.mark.parametrize("option", [["--suffix", "cd"], ["--order", "entropy"], ["--denoising-steps", "2"], ["--show"]])
 def test_what_only_masked_models_do_is_a_wrong_request_to_a_causal_one(
     workspace: Workspace, option: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -51,7 +51,7 @@ def test_an_imported_file_is_kept_where_runs_find_it(
     digest = hashlib.sha256(b"IQ== 0\n").hexdigest()
     monkeypatch.setattr("core.vocab.known.FILES", (PublishedFile("cl100k_base.tiktoken", digest, ""),))
     assert command_line(["vocab", "import", str(tmp_path / "given")]) == 0
-    assert capsys.readouterr().out == "cl100k_base.tiktoken is kept; it serves cl100k_base\n"
+    assert capsys.readouterr().out == "cl100k_base.tiktoken imported; it serves cl100k_base\n"
     assert (workspace.data / "vocabularies" / "cl100k_base.tiktoken").read_bytes() == b"IQ== 0\n"
     assert command_line(["vocab", "import", "--json", str(tmp_path / "given")]) == 0
     (told,) = lines(capsys.readouterr().out)

@@ -61,7 +61,7 @@ def objects(out: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in out.splitlines()]
 
 
-EVERYTHING = ("--lens", "--surprise", "--attention", "1", "--attention", "2.2")
+EVERYTHING = ("--logit-lens", "--token-losses", "--attention", "1", "--attention", "2.2")
 LONGER = ("--temperature", "2", "--top-p", "0.9", "--min-p", "0.01", "--frequency-penalty", "0.5", "--tokens", "2")
 
 
@@ -90,7 +90,7 @@ def test_as_json_each_thing_seen_is_an_object(
     run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"from standard input")))
-    out, _ = asked(capsys, "-", "--run", "tiny", "--json", "--tokens", "3", "--seed", "5", "--lens")
+    out, _ = asked(capsys, "-", "--run", "tiny", "--json", "--tokens", "3", "--seed", "5", "--logit-lens")
     told = objects(out)
     each = ["lastrow", "probabilities", "choice", "lens", "lens", "lens", "appended"]
     assert [one["type"] for one in told] == ["loaded", "tokens", "outputs", *3 * each]
@@ -99,7 +99,7 @@ def test_as_json_each_thing_seen_is_an_object(
 
 def test_the_models_picture_adds_up(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     total = parameters(SHAPE, HOSTILE.size).total
-    out, _ = asked(capsys, "--model", "--run", "tiny")
+    out, _ = asked(capsys, "--weights", "--run", "tiny")
     assert out.count(f"{total:,}") == 2
     assert "h.1.mlp.c_proj" in out
     assert max(map(len, out.splitlines())) <= 80
@@ -107,10 +107,10 @@ def test_the_models_picture_adds_up(run: Run, capsys: pytest.CaptureFixture[str]
 
 def test_what_cannot_be_shown_is_said_in_a_sentence(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     for wrong in ("0", "1.0", "x", "1.2.3", "-1"):
-        assert "no LAYER or LAYER.HEAD" in asked(capsys, "a", "--attention", wrong, code=2)[1]
+        assert "is not LAYER or LAYER.HEAD" in asked(capsys, "a", "--attention", wrong, code=2)[1]
     assert "there is no checkpoint of step 8" in asked(capsys, "a", "--checkpoint", "8", code=2)[1]
     _, err = asked(capsys, "a", "--attention", "3", code=1)
-    assert "cannot look into the model: there is no layer 3" in err
+    assert "cannot inspect the model: there is no layer 3" in err
     assert "this model has the layers 1 to 2" in err
 
 
@@ -123,12 +123,20 @@ def test_a_prompt_that_is_no_text_is_refused_in_a_sentence(
 
 @pytest.mark.parametrize(
     "besides",
-    [["a"], ["--lens"], ["--surprise"], ["--attention", "1"], ["--seed", "0"], ["--stop", "a"], ["--tokens", "1"]],
+    [
+        ["a"],
+        ["--logit-lens"],
+        ["--token-losses"],
+        ["--attention", "1"],
+        ["--seed", "0"],
+        ["--stop", "a"],
+        ["--tokens", "1"],
+    ],
 )
 def test_the_models_picture_takes_nothing_that_would_change_nothing_in_it(
     run: Run, capsys: pytest.CaptureFixture[str], besides: list[str]
 ) -> None:
-    assert "--model shows the model alone" in asked(capsys, "--model", *besides, code=2)[1]
+    assert "--weights takes no prompt" in asked(capsys, "--weights", *besides, code=2)[1]
 
 
 def test_the_newest_checkpoint_that_can_be_read_is_looked_into(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
@@ -139,7 +147,7 @@ def test_the_newest_checkpoint_that_can_be_read_is_looked_into(run: Run, capsys:
         file.write(b"\xff")
     out, err = asked(capsys, "a", "--json")
     assert objects(out)[0]["checkpoint"] == str(run.checkpoints / "step-00000007")
-    assert err.count("passing over step-00000009: model.safetensors has changed since it was written") == 1
+    assert err.count("skipping step-00000009: model.safetensors has changed since it was written") == 1
 
 
 def test_the_process_stops_looking_when_it_is_told_to_and_answers_others_meanwhile(

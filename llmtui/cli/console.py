@@ -1,4 +1,4 @@
-"""Where the command line writes: data to standard output, everything said about it to standard error."""
+"""Output of the command line: data to standard output, messages to standard error."""
 
 from __future__ import annotations
 
@@ -16,90 +16,87 @@ from llmtui.view.sanitize import shown, visible
 from llmtui.view.table import table
 
 SCHEMA = 1
-"""Version of what `--json` prints; each command's goes up when a field of it changes its meaning or disappears."""
+"""Default version of the `--json` output; a command whose fields change or disappear has a higher one."""
 
-LEAST = 24
-"""Columns that a text needs beside its label to be wrapped there: narrower, a word a line is hard to read."""
+MIN_WRAP_WIDTH = 24
+"""Columns to the right of an indent that text needs to be wrapped there."""
 
 
-def out(text: str, end: str = "\n", *, indent: int = 0) -> None:
-    """Write data. A terminal gets it sanitised; a pipe or file gets it as it is.
+def print_output(text: str, end: str = "\n", *, indent: int = 0) -> None:
+    """Print data to standard output: sanitised on a terminal, unchanged to a pipe or file.
 
-    indent: columns of the label that a line begins with; a terminal gets what does not fit beside it wrapped there.
+    indent: columns of the label at the beginning of the line; on a terminal, text is wrapped to the right of it.
     """
-    sys.stdout.write((_hung(visible(text), indent, columns()) if sys.stdout.isatty() else text) + end)
+    sys.stdout.write((_wrap_indented(visible(text), indent, columns()) if sys.stdout.isatty() else text) + end)
     sys.stdout.flush()
 
 
 def columns(stream: TextIO | None = None) -> int:
-    """How wide the terminal behind `stream` (standard output) is; a million where it is none."""
+    """Width of the terminal of `stream` (standard output by default); a million if it is not a terminal."""
     try:
         return os.get_terminal_size((stream or sys.stdout).fileno()).columns or 80
     except (OSError, ValueError):
         return 1_000_000
 
 
-def _hung(text: str, indent: int, cells: int) -> str:
-    """Every line of `text` broken at spaces to `cells` cells, its rest behind `indent` spaces, if any."""
-    if not indent or cells - indent < LEAST or all(len(line) <= cells // 2 for line in text.split("\n")):
+def _wrap_indented(text: str, indent: int, cells: int) -> str:
+    """Wrap every line of `text` to `cells` cells, with `indent` spaces before its continuations."""
+    if not indent or cells - indent < MIN_WRAP_WIDTH or all(len(line) <= cells // 2 for line in text.split("\n")):
         return text
-    from llmtui.view.lines import wrap  # needs rich, which most of the command line does without
+    from llmtui.view.lines import wrap  # imports rich, which most commands do not need
 
     end = "\n" + " " * indent
     return "\n".join(line[:indent] + end.join(wrap(line[indent:], cells - indent)) for line in text.split("\n"))
 
 
-def out_json(record: Any, schema: int = SCHEMA) -> None:
-    """Write one object as one line of ASCII, numbers that JSON does not know as null.
-
-    schema: of a command whose fields have changed since.
-    """
+def print_json(record: Any, schema: int = SCHEMA) -> None:
+    """Print one object as a line of ASCII; NaN and infinities become null. schema: see `SCHEMA`."""
     try:
         encoded = msgspec.json.encode(record)
-    except UnicodeEncodeError:  # a path with bytes that are no UTF-8, which Python holds as halves of characters
-        encoded = msgspec.json.encode(_legible(msgspec.to_builtins(record, str_keys=True)))
+    except UnicodeEncodeError:  # lone surrogates: a path that is not UTF-8
+        encoded = msgspec.json.encode(_without_surrogates(msgspec.to_builtins(record, str_keys=True)))
     plain = msgspec.json.decode(encoded)
     sys.stdout.write(json.dumps({"schema": schema, **plain}) + "\n")
     sys.stdout.flush()
 
 
-def _legible(value: Any) -> Any:
-    """`value` with U+FFFD for bytes that are no UTF-8."""
+def _without_surrogates(value: Any) -> Any:
+    """`value` with U+FFFD in place of lone surrogates."""
     match value:
         case str():
             return re.sub("[\ud800-\udfff]", "\ufffd", value)
         case dict():
-            return {_legible(key): _legible(each) for key, each in value.items()}
+            return {_without_surrogates(key): _without_surrogates(each) for key, each in value.items()}
         case list() | tuple():
-            return [_legible(each) for each in value]
+            return [_without_surrogates(each) for each in value]
     return value
 
 
-def say(text: str, *, indent: int = 0) -> None:
-    """Tell the person something; always sanitised, line breaks kept. Raises BrokenPipeError where nobody reads.
+def print_message(text: str, *, indent: int = 0) -> None:
+    """Print a message to standard error, sanitised, with line breaks kept. Raises BrokenPipeError.
 
-    indent: as with `out`.
+    indent: as with `print_output`.
     """
     try:
-        sys.stderr.write(_hung(visible(text), indent, columns(sys.stderr)) + "\n")
+        sys.stderr.write(_wrap_indented(visible(text), indent, columns(sys.stderr)) + "\n")
         sys.stderr.flush()
     except BrokenPipeError:
         raise
-    except OSError:  # a full disk behind it: there is nowhere left to say so
+    except OSError:  # standard error goes to a full disk
         pass
 
 
-def complain(text: str) -> None:
-    """Say what is wrong: sentences whose lines after the first are indented as `LlmtuiError.sentence` does it."""
-    say(f"llmtui: {text}", indent=len("llmtui: "))
+def print_error(text: str) -> None:
+    """Print an error message, indented like `LlmtuiError.sentence`."""
+    print_message(f"llmtui: {text}", indent=len("llmtui: "))
 
 
 _STYLES = {"before": ("[-", "-]", "31"), "after": ("{+", "+}", "32"), "…": (" … ", " … ", "2")}
 
 
-def out_spans(spans: Iterable[tuple[str, str]]) -> None:
-    """Write the spans of `llmtui.view.word_diff`, marked by signs, and by colours where a terminal may have them."""
-    colours = _colours()
+def print_diff(spans: Iterable[tuple[str, str]]) -> None:
+    """Print the spans of `llmtui.view.word_diff`, with markers, and with colours if `_use_colours`."""
+    colours = _use_colours()
     pieces = []
     for kind, text in spans:
         if kind == "both":
@@ -112,18 +109,18 @@ def out_spans(spans: Iterable[tuple[str, str]]) -> None:
     sys.stdout.flush()
 
 
-def _colours() -> bool:
-    """Whether standard output is a terminal that may have them."""
+def _use_colours() -> bool:
+    """Whether standard output is a terminal and NO_COLOR is not set."""
     return can_redraw() and not os.environ.get("NO_COLOR")
 
 
 def can_redraw() -> bool:
-    """Whether standard output is a terminal on which lines can be written over."""
+    """Whether standard output is a terminal that supports cursor movement."""
     return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
-class Redrawn:
-    """Lines at the end of a terminal that are written over, as many of the last as it has room for."""
+class LiveText:
+    """Text at the end of the terminal's output that is redrawn in place; only the last lines if it is too long."""
 
     COLOURS: ClassVar[dict[str, str]] = {"dim": "2", "accent": "36"}
 
@@ -131,26 +128,26 @@ class Redrawn:
         self._rows = 0
 
     @property
-    def stands(self) -> bool:
-        """Whether there are any, in the last of which the cursor stands."""
+    def is_shown(self) -> bool:
+        """Whether any text is shown; the cursor is then at its end."""
         return self._rows > 0
 
     def show(self, spans: Sequence[tuple[str, str]]) -> None:
-        """Write these instead: spans of text that may be shown, and their roles."""
-        from llmtui.view.lines import wrapped  # needs rich, which the rest of the command line does without
+        """Replace the text. spans: sanitised text and its style."""
+        from llmtui.view.lines import wrapped  # imports rich, which most commands do not need
 
         columns, rows = shutil.get_terminal_size()
-        # one column is left free: some terminals go to the next line when the last one is written
+        # the last column stays empty: some terminals wrap after writing it
         lines = wrapped(list(spans), columns - 1)[-max(1, rows - 1) :]
         self.clear()
         self._rows = len(lines)
-        colours = self.COLOURS if _colours() else {}
+        colours = self.COLOURS if _use_colours() else {}
         written = ("".join(_coloured(text, colours.get(role, "")) for text, role in line) for line in lines)
         sys.stdout.write("\n".join(written))
         sys.stdout.flush()
 
     def clear(self) -> None:
-        """Take them away, so that something else can stand there."""
+        """Erase the text."""
         up = f"\x1b[{self._rows - 1}A" if self._rows > 1 else ""
         sys.stdout.write(f"{up}\r\x1b[J" if self._rows else "")
         self._rows = 0
@@ -160,25 +157,25 @@ def _coloured(text: str, colour: str) -> str:
     return f"\x1b[{colour}m{text}\x1b[m" if colour else text
 
 
-def out_table(rows: list[tuple[str, ...]]) -> None:
-    """Write a table. On a terminal that it is too wide for, its last column is wrapped: beside the others where there
-    is room, else below them."""
+def print_table(rows: list[tuple[str, ...]]) -> None:
+    """Print a table; the first row has the headings. If it is too wide for the terminal, the last column is wrapped, or
+    printed below the others."""
     text, cells = table(rows), columns()
     if all(len(line) <= cells for line in text.split("\n")):
-        out(text)
+        print_output(text)
         return
     edge = table([(*row[:-1], "|") for row in rows]).index("|")
-    if cells - edge >= LEAST:
+    if cells - edge >= MIN_WRAP_WIDTH:
         for line in text.split("\n"):
-            out(line, indent=edge)
+            print_output(line, indent=edge)
         return
     for line, row in zip(table([row[:-1] for row in rows]).split("\n"), rows, strict=True):
-        out(line)
+        print_output(line)
         if row[-1] and row is not rows[0]:
-            out("    " + shown(row[-1]), indent=4)
+            print_output("    " + shown(row[-1]), indent=4)
 
 
-def can_draw() -> bool:
-    """Whether the workbench has a terminal to draw on and to read keys from."""
-    here = sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()  # None: closed
-    return here and os.environ.get("TERM", "dumb") != "dumb"
+def is_interactive() -> bool:
+    """Whether standard input and output are a terminal that the workbench can use."""
+    terminal = sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()  # None: closed
+    return terminal and os.environ.get("TERM", "dumb") != "dumb"

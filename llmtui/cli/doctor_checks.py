@@ -1,4 +1,4 @@
-"""What `llmtui doctor` looks at: everything outside the program that has to work for runs to work."""
+"""The checks of `llmtui doctor`: what runs require of the system."""
 
 from __future__ import annotations
 
@@ -24,126 +24,128 @@ from core.plural import plural
 from core.runs.launch import environment
 from core.storage.locks import holder
 from core.storage.workspace import Workspace, free_bytes
-from llmtui.cli.console import can_draw
+from llmtui.cli.console import is_interactive
 from llmtui.clients.child_job import run_child_job
 from llmtui.view.units import size
 
 PACKAGES = ("torch", "textual", "datasets", "tiktoken", "tokenizers", "safetensors", "msgspec")
 INSTALL_AGAIN = "install llmtui again"
 LITTLE_SPACE = 2 * 10**9
-"""Bytes: less than this is used up by the checkpoints of a few runs."""
+"""Bytes; checkpoints of a few runs take as much."""
 LITTLE_MEMORY = 4 * 10**9
-"""Bytes: the demo's processes need up to 2 GiB, and the system wants some too."""
+"""Bytes; the demo's processes take up to 2 GiB, and the system some."""
 
 
-class Finding(Struct, frozen=True, kw_only=True):
+class CheckResult(Struct, frozen=True, kw_only=True):
     level: Literal["ok", "warn", "fail"]
     about: str
     what: str
     advice: str = ""
 
 
-def examine(workspace: Workspace) -> Iterator[Finding]:
-    """Look at everything once, the terminal first. Creates the data directory when it is missing."""
+def run_checks(workspace: Workspace) -> Iterator[CheckResult]:
+    """Run all checks. Creates the data directory if it is missing."""
     yield _terminal()
     if os.environ.get("SSH_CONNECTION"):
         what = "over ssh" + (", in tmux" if os.environ.get("TMUX") else "")
-        yield Finding(level="ok", about="session", what=f"{what}; runs go on when the connection ends")
-    yield Finding(level="ok", about="python", what=f"{platform.python_version()} in {sys.prefix}")
+        yield CheckResult(level="ok", about="session", what=f"{what}; runs continue when the connection ends")
+    yield CheckResult(level="ok", about="python", what=f"{platform.python_version()} in {sys.prefix}")
     yield from _packages()
     yield _machine()
     yield _arithmetic(workspace)
     yield from _workspace(workspace)
     yield from _logout()
     if "microsoft" in platform.release().lower():
-        yield Finding(
+        yield CheckResult(
             level="warn",
             about="wsl",
             what="Windows ends this system soon after its last terminal closes, and runs with it",
-            advice="keep one terminal open while a run works",
+            advice="keep a terminal open while a run is training",
         )
 
 
-def _terminal() -> Finding:
+def _terminal() -> CheckResult:
     term = os.environ.get("TERM", "")
     colour = "no colour (NO_COLOR)" if os.environ.get("NO_COLOR") else os.environ.get("COLORTERM") or "256 colours"
-    if can_draw():
+    if is_interactive():
         columns, rows = os.get_terminal_size()
         if columns < 80 or rows < 24:
             what, advice = f"{term}, {columns}x{rows}", "80x24 shows everything; smaller ones show less"
-            return Finding(level="warn", about="terminal", what=what, advice=advice)
-        return Finding(level="ok", about="terminal", what=f"{term}, {columns}x{rows}, {colour}")
+            return CheckResult(level="warn", about="terminal", what=what, advice=advice)
+        return CheckResult(level="ok", about="terminal", what=f"{term}, {columns}x{rows}, {colour}")
     piped = not (sys.stdin.isatty() and sys.stdout.isatty())
-    what = "input or output is no terminal" if piped else f"TERM is {term or 'not set'}, which cannot draw"
-    return Finding(level="warn", about="terminal", what=what, advice="all commands work, but not the workbench")
+    what = "input or output is not a terminal" if piped else f"TERM is {term or 'not set'}, which is not supported"
+    return CheckResult(level="warn", about="terminal", what=what, advice="all commands work, but not the workbench")
 
 
-def _packages() -> Iterator[Finding]:
-    """Versions from the packages' metadata: importing torch to ask it takes seconds."""
+def _packages() -> Iterator[CheckResult]:
+    """Versions from package metadata: importing torch takes seconds."""
     found, missing = [], []
     for name in PACKAGES:
         try:
             found.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
             missing.append(name)
-    yield Finding(level="ok", about="packages", what=", ".join(found))
+    yield CheckResult(level="ok", about="packages", what=", ".join(found))
     if missing:
         what = f"missing: {', '.join(missing)}"
-        yield Finding(level="fail", about="packages", what=what, advice=INSTALL_AGAIN)
+        yield CheckResult(level="fail", about="packages", what=what, advice=INSTALL_AGAIN)
 
 
-def _machine() -> Finding:
+def _machine() -> CheckResult:
     found = machine()
     gpus = ", ".join(f"{gpu.name} {size(gpu.memory_total)}" for gpu in found.gpus) or "no GPU"
     what = f"{found.system}, {plural(found.cores, 'core')}, {size(found.memory)} memory, {gpus}"
     if found.memory < LITTLE_MEMORY:
-        return Finding(level="warn", about="machine", what=what, advice="expect to train small models only")
-    return Finding(level="ok", about="machine", what=what)
+        return CheckResult(level="warn", about="machine", what=what, advice="expect to train small models only")
+    return CheckResult(level="ok", about="machine", what=what)
 
 
-def _arithmetic(workspace: Workspace) -> Finding:
-    """What training would multiply in on the processor, measured by a process that has torch."""
+def _arithmetic(workspace: Workspace) -> CheckResult:
+    """The number format of matrix products on the CPU, measured by a child process that imports torch."""
     try:
         (found,) = run_child_job(workspace, "core.model.matmul_speed", result_type=ProcessorReport)
     except OSError as error:
         what, advice = f"could not be measured: {error.strerror or error}", DiskError.from_oserror(error, "").todo
-        return Finding(level="fail", about="arithmetic", what=what, advice=advice)
+        return CheckResult(level="fail", about="arithmetic", what=what, advice=advice)
     except (LlmtuiError, ValueError) as error:
         what = error.what if isinstance(error, LlmtuiError) else str(error)
-        return Finding(level="fail", about="arithmetic", what=f"torch does not work: {what}", advice=INSTALL_AGAIN)
-    return Finding(level="ok", about="arithmetic", what=arithmetic(found))
+        return CheckResult(level="fail", about="arithmetic", what=f"torch does not work: {what}", advice=INSTALL_AGAIN)
+    return CheckResult(level="ok", about="arithmetic", what=arithmetic(found))
 
 
 def arithmetic(found: ProcessorReport) -> str:
-    """What was chosen for training on the processor, and why."""
-    short, exact = found.speed.bfloat16, found.speed.float32
-    times = f"{short / exact:.1f} times as fast" if short >= exact else f"{exact / short:.1f} times as slow"
+    """The number format chosen for training on the CPU, with the measured rates."""
+    bfloat16, float32 = found.speed.bfloat16, found.speed.float32
+    times = (
+        f"{bfloat16 / float32:.1f} times as fast" if bfloat16 >= float32 else f"{float32 / bfloat16:.1f} times as slow"
+    )
     threads = plural(found.threads, "thread")
     return (
-        f"trains in {found.number_format} on the processor, Muon's products too: bfloat16 is {times} as float32 here "
-        f"({short:,.3g} and {exact:,.3g} GFLOP/s by {found.library} with {found.instructions}, {threads})"
+        f"trains in {found.number_format} on the CPU, including Muon's products: bfloat16 is {times} as float32 here "
+        f"({bfloat16:,.3g} and {float32:,.3g} GFLOP/s by {found.library} with {found.instructions}, {threads})"
     )
 
 
-def _workspace(workspace: Workspace) -> Iterator[Finding]:
+def _workspace(workspace: Workspace) -> Iterator[CheckResult]:
     try:
         workspace.prepare()
-    except LlmtuiError as trouble:
-        yield Finding(level="fail", about="data", what=f"{trouble.what} ({trouble.where})", advice=trouble.todo)
+    except LlmtuiError as error:
+        yield CheckResult(level="fail", about="data", what=f"{error.what} ({error.where})", advice=error.todo)
         return
     free = free_bytes(workspace.data)
     if free < LITTLE_SPACE:
         advice = "delete runs (llmtui rm), or set LLMTUI_HOME to another disk"
-        yield Finding(level="warn", about="data", what=f"{workspace.data}, only {size(free)} free", advice=advice)
+        yield CheckResult(level="warn", about="data", what=f"{workspace.data}, only {size(free)} free", advice=advice)
     else:
-        yield Finding(level="ok", about="data", what=f"{workspace.data}, {size(free)} free")
+        yield CheckResult(level="ok", about="data", what=f"{workspace.data}, {size(free)} free")
     if locks_work(workspace):
-        yield Finding(level="ok", about="locks", what="record locks work in the data directory")
+        yield CheckResult(level="ok", about="locks", what="record locks work in the data directory")
     else:
-        yield Finding(
+        yield CheckResult(
             level="fail",
             about="locks",
-            what=f"record locks do not work in {workspace.data}, so nobody can tell which runs are alive",
+            what=f"record locks do not work in {workspace.data}, so it is unknown which runs are running",
             advice="set LLMTUI_HOME to a local disk; sshfs and some network file systems lack them",
         )
 
@@ -155,7 +157,7 @@ _HOLD = (
 
 
 def locks_work(workspace: Workspace) -> bool:
-    """Whether a lock that another process holds in the data directory is seen here, and seen to go with it."""
+    """Whether a lock held by another process is visible in the data directory, and released when it is killed."""
     with tempfile.TemporaryDirectory(dir=workspace.data, prefix=".doctor-") as directory:
         lock = Path(directory) / "lock"
         lock.touch()
@@ -177,8 +179,8 @@ def locks_work(workspace: Workspace) -> bool:
     return False
 
 
-def _logout() -> Iterator[Finding]:
-    """Whether the system ends a user's processes when the last session closes (systemd-logind)."""
+def _logout() -> Iterator[CheckResult]:
+    """Whether systemd-logind kills a user's processes when the last session closes."""
     texts = []
     folders = (Path("/usr/lib/systemd"), Path("/etc/systemd"))
     for file in (*(f / "logind.conf" for f in folders), *(p for f in folders for p in f.glob("logind.conf.d/*.conf"))):
@@ -187,9 +189,9 @@ def _logout() -> Iterator[Finding]:
     if not texts:
         return
     if not kills_user_processes("\n".join(texts)) or _lingers():
-        yield Finding(level="ok", about="logout", what="runs go on after logging out")
+        yield CheckResult(level="ok", about="logout", what="runs continue after logging out")
     else:
-        yield Finding(
+        yield CheckResult(
             level="warn",
             about="logout",
             what="this system ends your processes when you log out (KillUserProcesses=yes)",
@@ -198,13 +200,13 @@ def _logout() -> Iterator[Finding]:
 
 
 def kills_user_processes(configuration: str) -> bool:
-    """What logind's configuration files, later ones after earlier ones, say. Without a word of it: no.
+    """KillUserProcesses in logind's configuration files, concatenated in order; False if it is not mentioned.
 
     The default is chosen when systemd is built (upstream: yes, most distributions: no); the commented line in
     logind.conf shows it.
     """
-    said = re.findall(r"^\s*(#?)\s*KillUserProcesses\s*=\s*(\S+)", configuration, flags=re.MULTILINE)
-    values = [value for comment, value in said if not comment] or [value for _, value in said]
+    settings = re.findall(r"^\s*(#?)\s*KillUserProcesses\s*=\s*(\S+)", configuration, flags=re.MULTILINE)
+    values = [value for comment, value in settings if not comment] or [value for _, value in settings]
     return bool(values) and values[-1].lower() in ("yes", "true", "on", "1")
 
 

@@ -21,10 +21,10 @@ from core.runs.directory import Run, RunState
 from core.runs.failure import describe_failure
 from core.runs.summary import Summary
 from core.storage.journal import JournalReader, read_backwards
-from llmtui.cli.console import complain, out, say
+from llmtui.cli.console import print_error, print_message, print_output
 from llmtui.view.event_text import event_text
 from llmtui.view.failure_text import failure_text
-from llmtui.view.run_state import next_step, standing
+from llmtui.view.run_state import next_step_text, state_text
 from llmtui.view.summary_text import describe_progress, result_lines
 from llmtui.view.units import duration
 
@@ -105,9 +105,9 @@ def replay(run: Run) -> tuple[EventFormatter, JournalReader]:
 def follow(run: Run, read: Callable[[], Iterable[Item]]) -> Iterator[Item]:
     """Yield what `read` finds new in the journal until the run has ended and everything has been read."""
     while True:
-        alive = run.state().is_active  # before reading: what was written before the end is still read
+        is_active = run.state().is_active  # before reading: what was written before the end is still read
         yield from read()
-        if not alive:
+        if not is_active:
             return
         time.sleep(POLL_INTERVAL)
 
@@ -116,7 +116,7 @@ def follow_run(run: Run, formatter: EventFormatter, reader: JournalReader) -> in
     """Print the run's events on standard error until it ends, then its result; returns the exit code."""
     for event in follow(run, reader.iter_events):
         for line in formatter.format(event):
-            say(line, indent=INDENT)
+            print_message(line, indent=INDENT)
     return print_result(run, formatter)
 
 
@@ -125,12 +125,12 @@ def print_result(run: Run, formatter: EventFormatter) -> int:
     state = run.state()
     if state is RunState.DONE:
         for line in result_lines(run, formatter.summary, formatter.samples):
-            out(line)
+            print_output(line)
         return 0
     if state is RunState.STOPPED:
-        say(f"{run.id} was stopped; llmtui resume {run.id} continues it")
+        print_message(f"{run.id} was stopped; llmtui resume {run.id} continues it")
     else:
-        complain(f"{run.id} {state.value}: " + "\n        ".join(failure_text(describe_failure(run)).lines))
+        print_error(f"{run.id} {state.value}: " + "\n        ".join(failure_text(describe_failure(run)).lines))
     ended = run.end_event()
     return (ended.exit_code if ended else 0) or 1
 
@@ -142,7 +142,7 @@ def detach_on_interrupt(run: Run) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         if run.state().is_active:
-            say(f"\n{run.id} continues; llmtui watch {run.id} shows it, llmtui stop {run.id} stops it")
+            print_message(f"\n{run.id} continues; llmtui watch {run.id} shows it, llmtui stop {run.id} stops it")
         else:
-            say(f"\n{run.id}: {standing(run)}; {next_step(run)}")
+            print_message(f"\n{run.id}: {state_text(run)}; {next_step_text(run)}")
         raise

@@ -1,4 +1,4 @@
-"""Printing the states of a text that a masked model unmasks."""
+"""Print a text while a masked model unmasks it."""
 
 from __future__ import annotations
 
@@ -7,43 +7,43 @@ import sys
 import msgspec
 
 from core.sample.protocol import DenoisingState, Generate, Loaded
-from llmtui.cli.console import Redrawn, can_redraw, out, out_json
+from llmtui.cli.console import LiveText, can_redraw, print_json, print_output
 from llmtui.view.sanitize import shown, visible
-from llmtui.view.unmask import HIDDEN, cells, styled
+from llmtui.view.unmask import MASK, mask_width, styled
 
 
-class States:
-    """The states of one text on standard output: in place on a terminal, elsewhere a line each, or an object each."""
+class UnmaskingPrinter:
+    """Prints each state of one text: in place on a terminal, otherwise as a line or a JSON object each."""
 
     def __init__(self, request: Generate, *, as_json: bool) -> None:
         self._request, self._as_json = request, as_json
-        self._redrawn = Redrawn() if can_redraw() and not as_json else None
-        self._cells = 1
+        self._live = LiveText() if can_redraw() and not as_json else None
+        self._mask_width = 1
 
-    def loaded(self, reply: Loaded) -> None:
-        """The model begins."""
-        self._cells = cells(self._request.prompt, reply)
+    def start(self, reply: Loaded) -> None:
+        """Call when the model has been loaded."""
+        self._mask_width = mask_width(self._request.prompt, reply)
 
     def show(self, text: str, state: DenoisingState) -> None:
-        """What stands there now; `text` is what came before the stretch that is being uncovered."""
+        """Print `state`. text: the generated text before the part that is being unmasked."""
         if self._as_json:
-            out_json({"state": msgspec.to_builtins(state.spans), "tokens": state.tokens})
+            print_json({"state": msgspec.to_builtins(state.spans), "tokens": state.tokens})
             return
-        before, behind = self._request.prompt + text, self._request.suffix
-        if self._redrawn:
-            middle = styled(state.spans, self._cells)
-            self._redrawn.show([(visible(before), "dim"), *middle, (visible(behind), "dim")])
+        before, after = self._request.prompt + text, self._request.suffix
+        if self._live:
+            middle = styled(state.spans, self._mask_width)
+            self._live.show([(visible(before), "dim"), *middle, (visible(after), "dim")])
         else:
-            written = "".join(HIDDEN * span.masked + span.text for span in state.spans)
-            out(shown(before + written + behind, sys.maxsize))
+            line = "".join(MASK * span.masked + span.text for span in state.spans)
+            print_output(shown(before + line + after, sys.maxsize))
 
-    def end(self, text: str) -> None:
-        """All is there."""
-        if self._redrawn:
-            self._redrawn.clear()
-            out(self._request.prompt + text + self._request.suffix)
+    def finish(self, text: str) -> None:
+        """Replace the last state by the complete text, on a terminal."""
+        if self._live:
+            self._live.clear()
+            print_output(self._request.prompt + text + self._request.suffix)
 
-    def leave(self) -> None:
-        """End the line below what is shown, if anything is: nothing more comes."""
-        if self._redrawn and self._redrawn.stands:
-            out("")
+    def abort(self) -> None:
+        """End the line of the last state, if one is shown."""
+        if self._live and self._live.is_shown:
+            print_output("")

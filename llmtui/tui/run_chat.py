@@ -19,7 +19,7 @@ from core.sample.protocol import AnyReply, DenoisingState, Finished, Generate, L
 from core.storage.artifact import Artifact
 from llmtui.clients.chat_session import ChatSession
 from llmtui.clients.inference_client import InferenceClient
-from llmtui.view.unmask import cells
+from llmtui.view.unmask import mask_width
 
 _ENDS = {"length": "", "end": ", ended by itself", "stop": ", ended at a stop string"}
 
@@ -141,7 +141,7 @@ class PendingReply:
         turn = self.turn
         match reply:
             case Loaded():
-                turn.status, turn.mask_width = "writing", cells(turn.prompt, reply)
+                turn.status, turn.mask_width = "writing", mask_width(turn.prompt, reply)
                 turn.settings += _precision_text(reply.precision)
                 if reply.dropped_tokens:
                     turn.status += f"; the context has no room for the first {plural(reply.dropped_tokens, 'token')}"

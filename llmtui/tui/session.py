@@ -12,9 +12,8 @@ from core.recipe.schema import Recipe
 from core.runs import launch
 from core.runs.directory import Run
 from core.runs.lookup import find_run
-from core.sources.corpora import Corpus
 from core.storage.workspace import Workspace
-from llmtui.clients.license_consent import agree, to_agree
+from llmtui.clients.license_consent import LicenseNotice, required_notice
 from llmtui.tui.actions import checked_keymap
 from llmtui.tui.run_watcher import RunWatcher
 from llmtui.tui.settings import load_settings, load_ui_state, save_ui_state
@@ -88,13 +87,9 @@ class Session:
         if not self.selected_id and self.watcher.snapshots:
             self.selected_id = self.watcher.snapshots[0].run.id
 
-    def corpus_to_accept(self, recipe: Recipe) -> Corpus | None:
-        """The corpus of `recipe` if it has a notice that the user has not accepted yet."""
-        return to_agree(self.workspace, recipe)
-
-    def accept(self, corpus: Corpus) -> None:
-        """Record that the user accepted the notice of `corpus`. Raises LlmtuiError if it cannot be written."""
-        agree(self.workspace, corpus)
+    def required_notice(self, recipe: Recipe) -> LicenseNotice | None:
+        """The licence notice of the recipe's corpus if the user has to accept it first."""
+        return required_notice(self.workspace, recipe)
 
     def create(self, recipe: Recipe) -> Run:
         """Create a run of `recipe` and select it. Raises LlmtuiError if it cannot be written."""

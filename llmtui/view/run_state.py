@@ -1,4 +1,4 @@
-"""Where a run stands, in one wording for all commands: what it is doing or came to, and what to do about it."""
+"""The state of a run as text, and the next command to try, in one wording for all commands."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from core.runs.failure import failure
 
 
 def state_word(run: Run, state: RunState) -> str:
-    """The word for what `run` is doing, in `state`, its own."""
+    """The word for `state`, that of `run`; "ending" if it has finished and its processes are about to exit."""
     return "ending" if run.is_ending(state) else state.value
 
 
-def standing(run: Run) -> str:
-    """What the run is doing or came to: `running`, `failed: out of memory`. Not sanitised."""
+def state_text(run: Run) -> str:
+    """The state of the run with the reason of a failure: `running`, `failed: out of memory`. Not sanitised."""
     state = run.state()
     why = failure(run, state) if state is RunState.FAILED else None
     return state_word(run, state) + (f": {why.what}" if why else "")
 
 
-def next_step(run: Run) -> str:
-    """What a person can do who wants more from the run than it has."""
+def next_step_text(run: Run) -> str:
+    """A command that gets further with the run."""
     match run.state():
         case RunState.STARTING | RunState.RUNNING:
-            return f"llmtui watch {run.id} shows how far it is"
+            return f"llmtui watch {run.id} shows its progress"
         case RunState.CREATED:
             return f"llmtui resume {run.id} starts it"
         case RunState.FAILED:
-            return f"llmtui show {run.id} says why, llmtui resume {run.id} tries again"
+            return f"llmtui show {run.id} shows why, llmtui resume {run.id} tries again"
         case RunState.DONE:
-            return f"llmtui show {run.id} says what it made"
+            return f"llmtui show {run.id} shows its results"
         case _:
-            return f"llmtui resume {run.id} goes on with it"
+            return f"llmtui resume {run.id} continues it"

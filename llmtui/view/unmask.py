@@ -1,4 +1,4 @@
-"""A text that a masked model uncovers, for the eye."""
+"""The text of a masked model while it is being unmasked, as styled spans."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from collections.abc import Iterable, Iterator
 from core.sample.protocol import Loaded, Span
 from llmtui.view.sanitize import visible
 
-HIDDEN = "░"
+MASK = "░"
+"""Shown in place of masked positions."""
 
 
-def cells(prompt: str, loaded: Loaded) -> int:
-    """How wide a hidden place is drawn: as the prompt's tokens are on average, so that the text grows little while it
-    is uncovered."""
+def mask_width(prompt: str, loaded: Loaded) -> int:
+    """Cells to show for a masked position: the prompt's mean token length, so that unmasking changes the text's length
+    little."""
     return min(6, max(1, round(len(prompt) / max(1, loaded.prompt_tokens))))
 
 
 def styled(spans: Iterable[Span], width: int = 1) -> Iterator[tuple[str, str]]:
-    """Text that may be shown, and its role: hidden places, each `width` cells, dim, what is new accented."""
+    """Sanitised text and its style: masked positions of `width` cells each are dim, new text has the accent."""
     for span in spans:
         if span.masked:
-            yield HIDDEN * (span.masked * width), "dim"
+            yield MASK * (span.masked * width), "dim"
         else:
             yield visible(span.text), "accent" if span.new else ""

@@ -234,12 +234,12 @@ async def test_a_corpus_with_a_notice_is_not_taken_before_it_is_agreed_to(
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: "welcome" in screen_text(app))
         await pilot.press("n", *"hf:bookcorpus", "enter")
-        await until(pilot, lambda: "smashwords" in screen_text(app) and "agree and start" in screen_text(app))
+        await until(pilot, lambda: "smashwords" in screen_text(app) and "accept and start" in screen_text(app))
         await pilot.press("enter")  # the harmless answer has the focus
         await until(pilot, lambda: not app.screen.is_modal)
         assert not all_runs(workspace)
         await pilot.press("n", *"hf:bookcorpus", "enter")
-        await until(pilot, lambda: "agree and start" in screen_text(app))
+        await until(pilot, lambda: "accept and start" in screen_text(app))
         await pilot.press("y")
         await until(pilot, lambda: all_runs(workspace))
     assert all_runs(workspace)[0].recipe.source.corpus == "hf:bookcorpus"

@@ -13,7 +13,7 @@ from llmtui.clients.inference_client import InferenceClient
 from llmtui.tui.app import Workbench
 from llmtui.tui.widgets.transcript import Transcript
 from llmtui.view.lines import wrapped
-from llmtui.view.unmask import cells, styled
+from llmtui.view.unmask import mask_width, styled
 from tests.ui.fake_runs import (
     FakeWorker,
     events_before_training,
@@ -105,8 +105,8 @@ def test_a_hidden_place_is_as_wide_as_the_prompts_tokens() -> None:
     def loaded(tokens: int) -> Loaded:
         return Loaded(id=1, checkpoint="", step=1, prompt_tokens=tokens)
 
-    assert [cells("p" * 12, loaded(tokens)) for tokens in (12, 6, 4, 1)] == [1, 2, 3, 6]
-    assert cells("", loaded(1)) == 1
+    assert [mask_width("p" * 12, loaded(tokens)) for tokens in (12, 6, 4, 1)] == [1, 2, 3, 6]
+    assert mask_width("", loaded(1)) == 1
     assert list(styled([Span(masked=2), Span("x")], 3)) == [("░░░░░░", "dim"), ("x", "")]
 
 

@@ -1,4 +1,4 @@
-"""The commands of `llmtui`. What a command returns is the exit code; none is 0."""
+"""The commands of `llmtui`. A command returns its exit code; None means 0."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import click
 
 from core import __version__
 from core.storage.workspace import Workspace
-from llmtui.cli.commands.group import Commands
-from llmtui.cli.console import can_draw, say
+from llmtui.cli.commands.group import SuggestingGroup
+from llmtui.cli.console import is_interactive, print_message
 
 MODULES = {
     "run": ("demo", "run", "recipe"),
@@ -25,21 +25,22 @@ MODULES = {
     "vocab": ("vocab",),
     "doctor": ("doctor", "completion"),
 }
-"""Which module here has which commands."""
+"""Modules of this package, each with the commands it defines."""
 
-WHERE = {command: module for module, commands in MODULES.items() for command in commands}
+_MODULE_OF = {command: module for module, commands in MODULES.items() for command in commands}
 
 
-class Imported(Commands):
-    """Commands that are imported when somebody asks for them: all of them take 0.2 s, and the workbench needs none."""
+class LazyGroup(SuggestingGroup):
+    """Imports the module of a command when it is called: all of them take 0.2 s, and the workbench needs none."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(WHERE)
+        return sorted(_MODULE_OF)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in WHERE:
+        if cmd_name not in _MODULE_OF:
             return None
-        command: click.Command = getattr(importlib.import_module(f"llmtui.cli.commands.{WHERE[cmd_name]}"), cmd_name)
+        module = importlib.import_module(f"{__name__}.{_MODULE_OF[cmd_name]}")
+        command: click.Command = getattr(module, cmd_name)
         return command
 
 
@@ -47,17 +48,17 @@ EXIT_CODES = """\b
 Exit codes:
   0    done
   1    failed
-  2    the request is wrong: an option, a name, a recipe
+  2    usage error: an option, a name, a recipe
   3    the run was stopped on request
-  75   busy: it is running already; try again later
-  129  the terminal was closed under the workbench; runs go on
-  130  interrupted (Ctrl-C); a run that was being followed goes on
+  75   busy: already running; try again later
+  129  the terminal of the workbench was closed; runs continue
+  130  interrupted (Ctrl-C); a run that was being followed continues
   143  terminated
 """
 
 
 @click.group(
-    cls=Imported,
+    cls=LazyGroup,
     invoke_without_command=True,
     epilog=EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -65,16 +66,16 @@ Exit codes:
 @click.version_option(__version__, prog_name="llmtui")
 @click.pass_context
 def command_line(context: click.Context) -> int | None:
-    """Train language models from scratch, and watch it happen.
+    """Train GPT language models from scratch.
 
-    Without a command: the workbench. Runs go on when it is closed. RUN is a run's id, the start of one or its name;
-    without it, the newest run is meant.
+    Without a command, the workbench opens; runs continue when it is closed. RUN is the id of a run, the beginning of
+    an id, or a name; the default is the newest run.
     """
     if context.invoked_subcommand is not None:
         return None
     workspace = Workspace()
-    if not can_draw():
-        say("llmtui: this is no terminal for the workbench; here are the runs instead (llmtui --help for commands)")
+    if not is_interactive():
+        print_message("llmtui: the workbench needs a terminal; listing the runs instead (commands: llmtui --help)")
         from llmtui.cli.commands.show import list_runs
 
         return list_runs(workspace)

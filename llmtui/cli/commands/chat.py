@@ -1,4 +1,4 @@
-"""The command that lets one talk with a run's model, a line at a time."""
+"""`llmtui chat`: chat with a run's model, line by line."""
 
 from __future__ import annotations
 
@@ -24,52 +24,52 @@ from core.runs.directory import Run
 from core.sample.protocol import Finished, Loaded, TextDelta
 from core.storage.artifact import Artifact
 from core.storage.workspace import Workspace
-from llmtui.cli.commands.checkpoint import as_cleaned, checkpoint_option, choose, tell_training
+from llmtui.cli.commands.checkpoint import checkpoint_option, cleaning_message, load_checkpoint, print_if_training
 from llmtui.cli.commands.lookup import run_with_checkpoint
 from llmtui.cli.commands.options import precision_option, run_argument, sampling_options, sampling_settings
-from llmtui.cli.console import out, say
+from llmtui.cli.console import print_message, print_output
 from llmtui.clients.chat_session import ChatSession
 from llmtui.clients.inference_client import InferenceClient
 
 HELP = """\
-/new                 begin a new conversation
-/retry               another answer to what was said last, with the next seed
-/seed N              the same seed draws the same answer; also /temperature X, /top_k N and so on
+/new                 start a new conversation
+/retry               generate the last reply again, with the next seed
+/seed N              the same seed gives the same reply; also /temperature X, /top_k N and so on
 /set NAME=VALUE      change any setting of [sample] in the recipe; /set shows them
-/checkpoint [WHICH]  let another checkpoint answer: a step, best or last
+/checkpoint [WHICH]  switch to another checkpoint: a step, best or last
 /help                this list
-/quit                end, as does Ctrl-D; Ctrl-C stops the answer being written
-What begins with a space is said to the model, even if a slash follows."""
+/quit                end, as does Ctrl-D; Ctrl-C stops the reply that is being generated
+A line that begins with a space is sent to the model even if a slash follows."""
 
 
-@click.command(short_help="ChatSession with a run's model.")
+@click.command(short_help="Chat with a run's model.")
 @run_argument()
 @checkpoint_option
 @sampling_options
 @precision_option
-@click.option("--new", is_flag=True, help="Begin a new conversation instead of going on with the last one.")
-def chat(wanted: str | None, checkpoint: str, precision: Precision, new: bool, **asked: Any) -> int:
-    """ChatSession with the model of RUN, while it still trains or afterwards: each line is a turn, also from a pipe.
+@click.option("--new", is_flag=True, help="Start a new conversation instead of continuing the last one.")
+def chat(run_name: str | None, checkpoint: str, precision: Precision, new: bool, **overrides: Any) -> int:
+    """Chat with the model of RUN, during or after its training: each line of input is a message, also from a pipe.
 
-    How a conversation is written for the model is in the recipe, under [chat]; a model without templates goes on from
-    what was said so far. With --checkpoint last the newest answers, at each turn. What was said is kept in the run's
-    directory, for each checkpoint, and gone on with. /help lists what can be changed meanwhile.
+    The chat templates are in the recipe, under [chat]; a model without templates continues the text of all messages.
+    With --checkpoint last each message goes to the newest checkpoint. The conversation with each checkpoint is kept in
+    the run's directory, and continued the next time. /help lists the commands of the chat.
     """
     workspace = Workspace()
-    run = run_with_checkpoint(workspace, wanted)
-    settings = sampling_settings(run.recipe, asked)
+    run = run_with_checkpoint(workspace, run_name)
+    settings = sampling_settings(run.recipe, overrides)
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")
     with asyncio.Runner() as runner:
         client = InferenceClient(workspace)
         try:
-            return Chat(runner, ChatSession(client, run), run, checkpoint, settings, precision).hold(new)
+            return ChatLoop(runner, ChatSession(client, run), run, checkpoint, settings, precision).run(new)
         finally:
             runner.run(client.close())
 
 
-class Chat:
-    """The conversation as lines: reads them, does what they ask, writes the answers as they come."""
+class ChatLoop:
+    """Reads messages and commands from standard input, and prints the replies as they are generated."""
 
     def __init__(
         self,
@@ -81,57 +81,56 @@ class Chat:
         precision: Precision,
     ) -> None:
         self._runner, self._session, self._run = runner, session, run
-        self._wanted, self._settings, self._precision = checkpoint, settings, precision
+        self._checkpoint_name, self._settings, self._precision = checkpoint, settings, precision
         self._newest: Path | None = None
-        """Of the checkpoints when one was last chosen, which may have passed over it."""
-        self._said = "float32"
-        """The numbers the weights are kept in, as far as it has been said."""
-        self._changed: tuple[str, ...] = ()
-        """The cleaning steps that have been said to change what is said."""
-        self._asks = sys.stdin.isatty() and sys.stdout.isatty()
-        self._kept = True
+        """The newest checkpoint when one was last selected; it may have been skipped as damaged."""
+        self._shown_precision = "float32"
+        self._shown_cleaning: tuple[str, ...] = ()
+        """The cleaning steps in the last message about them."""
+        self._interactive = sys.stdin.isatty() and sys.stdout.isatty()
+        self._transcript_kept = True
 
-    def hold(self, new: bool) -> int:
-        """ChatSession until there is nothing more to read; the exit code."""
-        tell_training(self._run)
-        self._turn(silent=new)
+    def run(self, new: bool) -> int:
+        """Chat until the input ends; returns the exit code."""
+        print_if_training(self._run)
+        self._update_checkpoint(quiet=new)
         if new:
             self._session.start_conversation()
         if self._session.transcripts.taken:
-            say("another chat with this run is open, so what is said here is not kept")
-            self._kept = False
-        if self._asks:
-            import readline  # noqa: F401 `input` edits lines and remembers them once it is imported
+            print_message("another chat with this run is open; this conversation is not kept")
+            self._transcript_kept = False
+        if self._interactive:
+            import readline  # noqa: F401 once it is imported, `input` has line editing and history
 
-            say(f"{self._run.id}, {self._session.checkpoint}; /help lists what can be changed")
-        while (line := self._read()) is not None:
+            print_message(f"{self._run.id}, {self._session.checkpoint}; /help lists the commands")
+        while (line := self._read_line()) is not None:
             if line.startswith("/"):
-                if not self._do(line[1:].strip()):
+                if not self._run_command(line[1:].strip()):
                     break
             elif line.strip():
-                self._turn()
+                self._update_checkpoint()
                 self._session.add_user_message(line)
-                self._answer()
+                self._print_reply()
         return 0
 
-    def _read(self) -> str | None:
-        """The next line, or None when there is none."""
-        if not self._asks:
+    def _read_line(self) -> str | None:
+        """The next line of input; None at its end."""
+        if not self._interactive:
             line = sys.stdin.readline()
             return line.rstrip("\n") if line else None
         try:
             return input("> ")
         except EOFError:
-            out("")
+            print_output("")
             return None
         except KeyboardInterrupt:
-            out("")
+            print_output("")
             raise
 
-    # -- what a line asks for ---------------------------------------------------------------------------------------
+    # -- commands ---------------------------------------------------------------------------------------------------
 
-    def _do(self, command: str) -> bool:
-        """Do what /COMMAND means; False when it ends the chat."""
+    def _run_command(self, command: str) -> bool:
+        """Run /COMMAND; False if it ends the chat."""
         name, _, value = command.partition(" ")
         value = value.strip()
         try:
@@ -139,123 +138,125 @@ class Chat:
                 case "quit" | "exit" | "q":
                     return False
                 case "help" | "":
-                    say(HELP)
+                    print_message(HELP)
                 case "new":
                     self._session.start_conversation()
-                    say("a new conversation")
+                    print_message("new conversation")
                 case "retry":
                     self._retry()
                 case "checkpoint":
-                    self._checkpoint(value)
+                    self._switch_checkpoint(value)
                 case "set":
-                    self._set(value)
+                    self._change_setting(value)
                 case _ if name in Sampling.__struct_fields__:
-                    self._set(f"{name}={value}")
+                    self._change_setting(f"{name}={value}")
                 case _:
-                    say(f"there is no /{name}; /help lists what there is")
-        except LlmtuiError as trouble:
-            say(trouble.sentence())
+                    print_message(f"unknown command /{name}; /help lists the commands")
+        except LlmtuiError as error:
+            print_message(error.sentence())
         return True
 
     def _retry(self) -> None:
         if not self._session.remove_reply():
-            say("nothing has been said yet")
+            print_message("there is no message to reply to")
             return
         self._settings = structs.replace(self._settings, seed=self._settings.seed + 1)
-        say(f"seed {self._settings.seed}")
-        self._turn()
-        self._answer()
+        print_message(f"seed {self._settings.seed}")
+        self._update_checkpoint()
+        self._print_reply()
 
-    def _checkpoint(self, which: str) -> None:
-        if not which:
-            kept = ", ".join(str(step_of(path)) for path in reversed(checkpoint_paths(self._run.checkpoints)))
-            say(f"{self._session.checkpoint} answers; kept are the steps {kept}; /checkpoint last follows the training")
+    def _switch_checkpoint(self, name: str) -> None:
+        if not name:
+            steps = ", ".join(str(step_of(path)) for path in reversed(checkpoint_paths(self._run.checkpoints)))
+            print_message(
+                f"{self._session.checkpoint} replies; steps kept: {steps}; /checkpoint last follows the training"
+            )
             return
-        chosen = self._choose(which)
-        self._wanted = which
-        self._announce(self._session.select_checkpoint(chosen.path, continue_previous=which == "last"))
-        say(f"{self._session.checkpoint} answers")
+        checkpoint = self._load_checkpoint(name)
+        self._checkpoint_name = name
+        self._print_notice(self._session.select_checkpoint(checkpoint.path, continue_previous=name == "last"))
+        print_message(f"{self._session.checkpoint} replies")
 
-    def _set(self, setting: str) -> None:
+    def _change_setting(self, setting: str) -> None:
         if not setting:
-            said = (field for field in fields() if field.section == "sample" and field.name != "prompts")
-            say("\n".join(f"{field.name} = {getattr(self._settings, field.name)}" for field in said))
+            settings = (field for field in fields() if field.section == "sample" and field.name != "prompts")
+            print_message("\n".join(f"{field.name} = {getattr(self._settings, field.name)}" for field in settings))
             return
         if setting.partition("=")[0].strip() == "prompts":
-            say("a chat has no prompts but what is said in it")
+            print_message("prompts has no effect in a chat")
             return
         recipe = structs.replace(self._run.recipe, sample=self._settings)
         base = msgspec.to_builtins(recipe, str_keys=True)
         self._settings = load(base=base, overrides=[f"sample.{setting}"]).sample
 
-    # -- answers ----------------------------------------------------------------------------------------------------
+    # -- replies ----------------------------------------------------------------------------------------------------
 
-    def _turn(self, *, silent: bool = False) -> None:
-        """Let the newest checkpoint answer, where that is wanted and it is another one. Raises NoCheckpointError."""
-        if self._session.checkpoint and (self._wanted != "last" or self._newest_there() == self._newest):
+    def _update_checkpoint(self, *, quiet: bool = False) -> None:
+        """Select the checkpoint, again if it is "last" and a newer one was saved. Raises NoCheckpointError."""
+        if self._session.checkpoint and (self._checkpoint_name != "last" or self._newest_path() == self._newest):
             return
-        before, chosen = self._session.checkpoint, self._choose(self._wanted)
-        words = self._session.select_checkpoint(chosen.path, continue_previous=self._wanted == "last")
-        if before and before != chosen.path.name:
-            say(f"training has saved {chosen.path.name}, which answers from here on")
-        if not silent:
-            self._announce(words)
+        previous, checkpoint = self._session.checkpoint, self._load_checkpoint(self._checkpoint_name)
+        notice = self._session.select_checkpoint(checkpoint.path, continue_previous=self._checkpoint_name == "last")
+        if previous and previous != checkpoint.path.name:
+            print_message(f"training has saved {checkpoint.path.name}, which replies from now on")
+        if not quiet:
+            self._print_notice(notice)
 
-    def _newest_there(self) -> Path | None:
+    def _newest_path(self) -> Path | None:
         return next(iter(checkpoint_paths(self._run.checkpoints)), None)
 
-    def _choose(self, which: str) -> Artifact:
+    def _load_checkpoint(self, name: str) -> Artifact:
         """Raises NoCheckpointError, CheckpointNotFoundError, DamagedError."""
-        self._newest = self._newest_there()
-        return choose(self._run, which)
+        self._newest = self._newest_path()
+        return load_checkpoint(self._run, name)
 
-    def _announce(self, words: str) -> None:
-        if words:
-            say(f"{self._session.checkpoint}: {words}; /new begins another")
+    def _print_notice(self, notice: str) -> None:
+        if notice:
+            print_message(f"{self._session.checkpoint}: {notice}; /new starts another")
 
-    def _answer(self) -> None:
+    def _print_reply(self) -> None:
         try:
-            self._runner.run(self._write())
-        except LlmtuiError as trouble:
-            say(trouble.sentence() + "\n/retry asks again")
-        if self._kept and not self._session.transcripts.kept:
-            say("what is said can no longer be kept on the disk")
-            self._kept = False
+            self._runner.run(self._stream_reply())
+        except LlmtuiError as error:
+            print_message(error.sentence() + "\n/retry tries again")
+        if self._transcript_kept and not self._session.transcripts.kept:
+            print_message("the transcript can no longer be written; the conversation is not kept")
+            self._transcript_kept = False
 
-    async def _write(self) -> None:
-        """Write the answer as it comes. Ctrl-C ends it where somebody can say something else, elsewhere all."""
+    async def _stream_reply(self) -> None:
+        """Print the reply as it is generated. Ctrl+C ends it, and the whole command if the input is no terminal."""
         request = structs.replace(self._session.build_request(self._settings.sampling()), precision=self._precision)
-        open_line = False
+        line_open = False
         try:
-            async with aclosing(self._session.stream_reply(request)) as answer:
-                async for reply in answer:
+            async with aclosing(self._session.stream_reply(request)) as replies:
+                async for reply in replies:
                     match reply:
                         case Loaded():
-                            self._tell(reply)
+                            self._print_loaded(reply)
                         case TextDelta(text=text):
-                            out(text, end="")
-                            open_line = True
+                            print_output(text, end="")
+                            line_open = True
                         case Finished():
-                            out("")
-                            open_line = False
+                            print_output("")
+                            line_open = False
         except asyncio.CancelledError:
-            if not self._asks:
+            if not self._interactive:
                 raise
-            out("")
-            say("stopped")
+            print_output("")
+            print_message("stopped")
         except LlmtuiError:
-            if open_line:  # what is said about it does not belong to it
-                out("")
+            if line_open:  # the error message starts on a new line
+                print_output("")
             raise
 
-    def _tell(self, loaded: Loaded) -> None:
-        """What a person should know before the answer."""
-        if loaded.precision != self._said and not loaded.precision.startswith("float32"):
-            self._said = loaded.precision
-            say(f"weights in {loaded.precision}")
-        if loaded.changed_by and loaded.changed_by != self._changed:
-            self._changed = loaded.changed_by
-            say(as_cleaned(loaded, "what was said"))
+    def _print_loaded(self, loaded: Loaded) -> None:
+        """Print what has changed since the last reply: precision, cleaning; and truncation."""
+        if loaded.precision != self._shown_precision and not loaded.precision.startswith("float32"):
+            self._shown_precision = loaded.precision
+            print_message(f"weights in {loaded.precision}")
+        if loaded.changed_by and loaded.changed_by != self._shown_cleaning:
+            self._shown_cleaning = loaded.changed_by
+            print_message(cleaning_message(loaded, "the conversation"))
         if loaded.dropped_tokens:
-            of = f"{loaded.dropped_tokens:,} of {plural(loaded.prompt_tokens, 'token')}"
-            say(f"this is longer than the context: the first {of} are left out")
+            tokens = f"{loaded.dropped_tokens:,} of {plural(loaded.prompt_tokens, 'token')}"
+            print_message(f"the conversation is longer than the context: the first {tokens} are left out")

@@ -1,4 +1,4 @@
-"""Which checkpoint of a run a command looks at."""
+"""The `--checkpoint` option: selects a checkpoint of a run for a command, and reports what was loaded."""
 
 from __future__ import annotations
 
@@ -12,88 +12,92 @@ from core.plural import plural, verb
 from core.runs.directory import Run
 from core.sample.protocol import Loaded
 from core.storage.artifact import Artifact
-from llmtui.cli.commands.options import NAMED, Decorator
-from llmtui.cli.console import say
-from llmtui.view.run_state import next_step, standing
+from llmtui.cli.commands.options import NAME, Decorator
+from llmtui.cli.console import print_message
+from llmtui.view.run_state import next_step_text, state_text
 
 checkpoint_option: Decorator = click.option(
     "--checkpoint",
-    type=NAMED,
+    type=NAME,
     metavar="STEP|best|last",
     default="last",
     show_default=True,
-    help="best: the lowest validation loss of those kept.",
+    help="Checkpoint to load; best: the lowest validation loss of those kept.",
 )
 
 
 class NoCheckpointError(LlmtuiError):
+    """The run has no readable checkpoint."""
+
     doing = "load the model"
 
 
 class CheckpointNotFoundError(UsageError):
+    """The run has no checkpoint of that name."""
+
     doing = "load the model"
 
 
-def place_of(run: Run, wanted: str) -> Path:
-    """What the inference process, which checks what it reads, is asked for where `wanted` is: the checkpoint, or for
-    "last" the directory of all, of which it takes the newest that it can read.
+def checkpoint_path(run: Run, name: str) -> Path:
+    """The path to request from the inference process for checkpoint `name`: a step, best or last.
 
+    For "last" this is the directory of all checkpoints, of which the process loads the newest readable one.
     Raises CheckpointNotFoundError, NoCheckpointError, DamagedError.
     """
-    tell_training(run)
-    if wanted == "last" and checkpoint_paths(run.checkpoints):
+    print_if_training(run)
+    if name == "last" and checkpoint_paths(run.checkpoints):
         return run.checkpoints
-    return choose(run, wanted, verify=False).path
+    return load_checkpoint(run, name, verify=False).path
 
 
-def tell_training(run: Run) -> None:
-    """Say what it costs to ask a model while its run trains."""
+def print_if_training(run: Run) -> None:
+    """Print that inference slows down the run's training, if it is training."""
     if run.writer() is not None:
-        say("training goes on meanwhile, and is slower: half the cores draw text, at low priority")
+        print_message("training continues, and is slower: half the cores generate text, at low priority")
 
 
-def tell(loaded: Loaded) -> None:
-    """Say what a person should know before what a model writes."""
+def print_loaded(loaded: Loaded) -> None:
+    """Print warnings about the loaded model and prompt: skipped checkpoints, precision, cleaning, truncation."""
     for damage in loaded.passed_over:
-        say(f"passing over {damage}")
+        print_message(f"skipping {damage}")
     if not loaded.precision.startswith("float32"):
-        say(f"weights in {loaded.precision}")
+        print_message(f"weights in {loaded.precision}")
     if loaded.changed_by:
-        say(as_cleaned(loaded))
+        print_message(cleaning_message(loaded))
     if loaded.dropped_tokens:
-        say(f"the prompt is longer than the context: {_lost(loaded.dropped_tokens)}")
+        print_message(f"the prompt is longer than the context: {_left_out(loaded.dropped_tokens)}")
     if loaded.dropped_suffix_tokens:
-        say(f"the suffix is longer than its room: {_lost(loaded.dropped_suffix_tokens)}")
+        print_message(f"the suffix is longer than the context: {_left_out(loaded.dropped_suffix_tokens)}")
 
 
-def _lost(tokens: int) -> str:
+def _left_out(tokens: int) -> str:
     return f"{plural(tokens, 'token')} {verb(tokens, 'was', 'were')} left out"
 
 
-def as_cleaned(loaded: Loaded, what: str = "the prompt") -> str:
-    """What is said of a text that was changed."""
-    return f"{what} is read as the training text was cleaned: changed by {', '.join(loaded.changed_by)}"
+def cleaning_message(loaded: Loaded, what: str = "the prompt") -> str:
+    """The message that `what` was changed by cleaning steps."""
+    return f"{what} is cleaned like the training text: changed by {', '.join(loaded.changed_by)}"
 
 
-def choose(run: Run, wanted: str, *, verify: bool = True) -> Artifact:
-    """The checkpoint `wanted` names: a step, best or last. Damaged ones are passed over, which is said.
+def load_checkpoint(run: Run, name: str, *, verify: bool = True) -> Artifact:
+    """Checkpoint `name` (a step, best or last) of `run`; damaged ones are skipped, with a message.
 
-    verify: read all of it, too (see `Artifact.open`). Raises CheckpointNotFoundError, NoCheckpointError, DamagedError.
+    verify: check all files, see `Artifact.open`. Raises CheckpointNotFoundError, NoCheckpointError, DamagedError.
     """
-    if not wanted.isdecimal() and wanted not in ("best", "last"):
-        raise CheckpointNotFoundError(f"{wanted!r} names no checkpoint", todo="give a step, best or last")
-    which: Which = int(wanted) if wanted.isdecimal() else "best" if wanted == "best" else "last"
+    if not name.isdecimal() and name not in ("best", "last"):
+        raise CheckpointNotFoundError(f"there is no checkpoint {name!r}", todo="give a step, best or last")
+    which: Which = int(name) if name.isdecimal() else "best" if name == "best" else "last"
     checkpoint, skipped = select_checkpoint(run.checkpoints, which, verify=verify)
     if isinstance(which, int) and checkpoint is None:
         if skipped:
             raise skipped[0].error
         kept = ", ".join(str(step_of(path)) for path in checkpoint_paths(run.checkpoints)) or "none yet"
         raise CheckpointNotFoundError(
-            f"there is no checkpoint of step {wanted}", where=run.id, todo=f"kept are: {kept}"
+            f"there is no checkpoint of step {name}", where=run.id, todo=f"checkpoints: {kept}"
         )
     for damaged in skipped:
-        say(f"passing over {damaged}")
+        print_message(f"skipping {damaged}")
     if checkpoint is None:
         what = "no checkpoint can be read" if skipped else "there is no checkpoint yet"
-        raise NoCheckpointError(f"{what} ({standing(run)})", where=run.id, todo=next_step(run))
+        raise NoCheckpointError(f"{what} ({state_text(run)})", where=run.id, todo=next_step_text(run))
     return checkpoint

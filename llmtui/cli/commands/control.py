@@ -1,4 +1,4 @@
-"""Commands that steer runs: stop, pause, resume, rm."""
+"""`llmtui stop`, `pause`, `resume` and `rm`."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from core.runs.recipe_change import change_recipe
 from core.storage.locks import ELSEWHERE
 from core.storage.workspace import Workspace
 from llmtui.cli.commands.options import detach_option, processes_option, run_argument, set_option
-from llmtui.cli.console import say
+from llmtui.cli.console import print_message
 from llmtui.cli.run_output import detach_on_interrupt, follow_run, replay
-from llmtui.view.run_state import next_step, standing
+from llmtui.view.run_state import next_step_text, state_text
 from llmtui.view.units import size
 
-PATIENCE = 60.0
-"""Seconds without a sign of life after which a run is not waited for any more."""
+STOP_TIMEOUT = 60.0
+"""Seconds without activity of the worker after which `stop` gives up."""
 
-SIGN = 1.0
-"""Seconds of processor time that are one: a step of a large model says nothing for minutes."""
+BUSY_SECONDS = 1.0
+"""Seconds of processor time that count as activity: a step of a large model may write no event for minutes."""
 
-SPEAK_AFTER = 10.0
-"""Seconds of waiting after which is said what for."""
+MESSAGE_DELAY = 10.0
+"""Seconds of waiting after which a message says so."""
 
-GRACE = 10.0
+KILL_TIMEOUT = 10.0
 """Seconds between SIGTERM and SIGKILL."""
 
 
@@ -49,45 +49,47 @@ class AlreadyRunningError(RunActiveError):
     doing = "start the run"
 
 
-@click.command(short_help="Save a checkpoint and end a run.")
+@click.command(short_help="Save a checkpoint and stop a run.")
 @run_argument()
-@click.option("--now", is_flag=True, help="Do not wait for a checkpoint: end its processes within seconds.")
-def stop(wanted: str | None, now: bool) -> None:
-    """Ask RUN to save a checkpoint and end, and wait until it has; `llmtui resume` goes on from there."""
-    run = _living(wanted)
+@click.option("--now", is_flag=True, help="Kill the processes within seconds, without a checkpoint.")
+def stop(run_name: str | None, now: bool) -> None:
+    """Save a checkpoint of RUN and stop it; waits until it has stopped. `llmtui resume` continues from there."""
+    run = _find_alive(run_name)
     if not run.state().is_active:
-        say(f"{run.id} is not running ({standing(run)})")
+        print_message(f"{run.id} is not running ({state_text(run)})")
         return
     request_stop(run)
     if now:
-        _end(run)
-    elif not _ended(run):
+        _kill_processes(run)
+    elif not _wait_until_ended(run):
         raise launch.StopTimeoutError(
-            f"{run.id} has not ended, nor done anything for {PATIENCE:.0f} s",
-            todo=f"end it without a checkpoint: llmtui stop --now {run.id}",
+            f"{run.id} has not stopped, and did nothing for {STOP_TIMEOUT:.0f} s",
+            todo=f"stop it without a checkpoint: llmtui stop --now {run.id}",
         )
-    say(f"{run.id}: {standing(run)}; {next_step(run)}")
+    print_message(f"{run.id}: {state_text(run)}; {next_step_text(run)}")
 
 
-def _living(wanted: str | None) -> Run:
-    """Of the runs that `wanted` may mean the newest that lives, or the newest of all where none does."""
-    runs = find_runs(Workspace(), wanted)
+def _find_alive(run_name: str | None) -> Run:
+    """The newest running one of the runs matching `run_name`, or else the newest."""
+    runs = find_runs(Workspace(), run_name)
     return next((run for run in runs if run.state().is_active), runs[0])
 
 
-def _ended(run: Run) -> bool:
-    """Wait until the run has ended, however long its step takes; False where it shows no sign of life."""
-    began = heard = time.monotonic()
-    said, busy, spoke = -1, 0.0, False
-    while not launch.wait_until_ended(run, min(1.0, PATIENCE)):
-        now, size_, busy_ = time.monotonic(), _journal_size(run), _busy(run)
-        if size_ != said or busy_ - busy >= SIGN:
-            said, busy, heard = size_, busy_, now
-        elif now - heard >= PATIENCE:
+def _wait_until_ended(run: Run) -> bool:
+    """Wait until the run has ended, however long its step takes; False if its worker shows no activity."""
+    started = active = time.monotonic()
+    size_before, busy_before, noted = -1, 0.0, False
+    while not launch.wait_until_ended(run, min(1.0, STOP_TIMEOUT)):
+        now, size_now, busy_now = time.monotonic(), _journal_size(run), _processor_seconds(run)
+        if size_now != size_before or busy_now - busy_before >= BUSY_SECONDS:
+            size_before, busy_before, active = size_now, busy_now, now
+        elif now - active >= STOP_TIMEOUT:
             return False
-        if now - began >= SPEAK_AFTER and not spoke:
-            spoke = True
-            say(f"{run.id} ends after what it is at; at once, without a checkpoint: llmtui stop --now {run.id}")
+        if now - started >= MESSAGE_DELAY and not noted:
+            noted = True
+            print_message(
+                f"{run.id} stops after its current step; at once, without a checkpoint: llmtui stop --now {run.id}"
+            )
     return True
 
 
@@ -98,8 +100,8 @@ def _journal_size(run: Run) -> int:
         return 0
 
 
-def _busy(run: Run) -> float:
-    """Seconds of processor time that the worker has had; 0 where that cannot be seen."""
+def _processor_seconds(run: Run) -> float:
+    """Processor time of the worker in seconds; 0 if unknown."""
     try:
         times = psutil.Process(run.writer() or 0).cpu_times()
     except (psutil.Error, ValueError):
@@ -107,16 +109,16 @@ def _busy(run: Run) -> float:
     return float(times.user + times.system)
 
 
-def _end(run: Run) -> None:
-    """End the processes of a run by signals, the polite one first."""
+def _kill_processes(run: Run) -> None:
+    """Kill the processes of a run: SIGTERM, then SIGKILL."""
     if ELSEWHERE in (run.supervisor(), run.writer()):
         raise launch.StopTimeoutError(
             f"the processes of {run.id} run in another container or on another machine, where signals do not reach",
-            kept="it was asked to save a checkpoint and end, which it does at its next step",
-            todo="end it at once: llmtui stop --now, there",
+            kept="it was asked to save a checkpoint and stop at its next step",
+            todo="stop it at once: llmtui stop --now, there",
         )
-    for signal_, patience in ((signal.SIGTERM, GRACE), (signal.SIGKILL, GRACE)):
-        request_stop(run)  # again: a worker that took the request and hangs must not be started anew by its supervisor
+    for signal_, patience in ((signal.SIGTERM, KILL_TIMEOUT), (signal.SIGKILL, KILL_TIMEOUT)):
+        request_stop(run)  # again: if the worker took the request and hangs, its supervisor must not restart it
         with contextlib.suppress(ProcessLookupError):
             launch.kill(run, sig=signal_)
         if launch.wait_until_ended(run, patience):
@@ -126,83 +128,83 @@ def _end(run: Run) -> None:
     )
 
 
-@click.command(short_help="Make a run wait.")
+@click.command(short_help="Pause a run.")
 @run_argument()
-def pause(wanted: str | None) -> None:
-    """Make RUN wait at its next step, with everything in memory, until `llmtui resume`."""
-    run = _living(wanted)
+def pause(run_name: str | None) -> None:
+    """Pause RUN at its next step, with everything kept in memory, until `llmtui resume`."""
+    run = _find_alive(run_name)
     if not run.state().is_active:
-        raise NotRunningError(f"{run.id} is not running ({standing(run)})", todo=next_step(run))
+        raise NotRunningError(f"{run.id} is not running ({state_text(run)})", todo=next_step_text(run))
     request_pause(run)
-    say(f"{run.id} waits from its next step on; llmtui resume {run.id} goes on with it")
+    print_message(f"{run.id} pauses at its next step; llmtui resume {run.id} continues it")
 
 
-@click.command(short_help="Go on with a paused, stopped, failed or interrupted run.")
+@click.command(short_help="Continue a paused, stopped, failed or interrupted run.")
 @run_argument()
 @set_option
 @processes_option
 @detach_option
-def resume(wanted: str | None, overrides: tuple[str, ...], processes: int | None, detach: bool) -> int:
-    """Go on with RUN: end its pause, or start it again from its last checkpoint and tell of it until it ends.
+def resume(run_name: str | None, overrides: tuple[str, ...], processes: int | None, detach: bool) -> int:
+    """Continue RUN: end its pause, or start it again from its last checkpoint and follow it until it ends.
 
-    With --set it goes on with other settings: learning rates, limits, schedule, intervals and the like, and what is
-    drawn. With a later end (train.steps, tokens or minutes) also a run that is done goes on. With --processes it goes
-    on with so many; else with as many as before.
+    --set changes settings that need no new start, such as learning rates, limits, schedule, intervals and sampling.
+    With a higher limit (train.steps, tokens or minutes) a run that is done continues, too. --processes changes the
+    number of processes.
     """
     workspace = Workspace().prepare()
-    runs = find_runs(workspace, wanted)
+    runs = find_runs(workspace, run_name)
     run, state = runs[0], runs[0].state()
-    if state in (RunState.DONE, RunState.FAILED):  # `pause` took the living one of that name: what it made wait goes on
+    if state in (RunState.DONE, RunState.FAILED):  # `pause` prefers a running run of that name: so does this
         run = next((run for run in runs if run.state() is RunState.PAUSED), run)
         state = run.state()
-    other = processes not in (None, run.processes)
-    if (overrides or other) and state.is_active:
-        what = f"{run.id} is running, and its settings change only while it is not"
-        raise AlreadyRunningError(what, todo=f"llmtui stop {run.id}, then resume it so")
+    changes_processes = processes not in (None, run.processes)
+    if (overrides or changes_processes) and state.is_active:
+        what = f"{run.id} is running, and settings cannot be changed meanwhile"
+        raise AlreadyRunningError(what, todo=f"llmtui stop {run.id}, then repeat the command")
     if overrides:
-        for changed in change_recipe(run, overrides, note=say):
-            say(f"{run.id}: {changed}")
-            state = RunState.STOPPED  # if it was done, it is no longer
-    if processes is not None and other:
+        for changed in change_recipe(run, overrides, note=print_message):
+            print_message(f"{run.id}: {changed}")
+            state = RunState.STOPPED  # it may have been done
+    if processes is not None and changes_processes:
         before = run.processes
         run.rewrite(run.recipe, processes)
-        say(f"{run.id}: processes {before} → {processes}")
+        print_message(f"{run.id}: processes {before} → {processes}")
     if state is RunState.DONE:
-        say(f"{run.id} is done; there is nothing to go on with unless it gets a later end: --set train.steps=N")
+        print_message(f"{run.id} is done; to train longer, give a higher limit: --set train.steps=N")
         return 0
     if state is RunState.PAUSED:
         request_unpause(run)
-        say(f"{run.id} goes on")
+        print_message(f"{run.id} continues")
         return 0
     if state.is_active:
         raise AlreadyRunningError(f"{run.id} is running already", todo=f"llmtui watch {run.id} shows it")
     formatter, reader = replay(run)
     with detach_on_interrupt(run):
         launch.start(run, workspace)
-        say(f"{run.id} goes on in the background")
+        print_message(f"{run.id} continues in the background")
         return 0 if detach else follow_run(run, formatter, reader)
 
 
 @click.command(short_help="Delete runs.")
 @run_argument(required=True, nargs=-1)
-@click.option("--yes", is_flag=True, help="Do not ask.")
-def rm(wanted: tuple[str, ...], yes: bool) -> None:
-    """Delete each RUN with its checkpoints and samples. Data that other runs may use stays."""
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+def rm(run_name: tuple[str, ...], yes: bool) -> None:
+    """Delete each RUN with its checkpoints and samples. Data sets are kept, since other runs may use them."""
     workspace = Workspace()
-    runs = {path.name: path for path in (_directory(workspace, name) for name in wanted)}
+    runs = {path.name: path for path in (_directory(workspace, name) for name in run_name)}
     for name, path in runs.items():
         if not yes:
             if not sys.stdin.isatty():
-                raise click.UsageError("nobody can be asked here; repeat it with --yes")
+                raise click.UsageError("standard input is not a terminal to confirm on; repeat it with --yes")
             click.confirm(f"Delete {name} ({size(bytes_in(path))})?", abort=True, err=True)
         remove_directory(path)
-        say(f"deleted {name}")
+        print_message(f"deleted {name}")
     remove_leftovers(workspace)
 
 
-def _directory(workspace: Workspace, wanted: str) -> Path:
-    """Where the run that `wanted` names lies; one that cannot be read by its id only."""
+def _directory(workspace: Workspace, run_name: str) -> Path:
+    """Directory of the run called `run_name`; an unreadable run only by its full id."""
     try:
-        return find_run(workspace, wanted).path
-    except InvalidRunError as trouble:
-        return workspace.runs / trouble.run
+        return find_run(workspace, run_name).path
+    except InvalidRunError as error:
+        return workspace.runs / error.run

@@ -13,11 +13,11 @@ from core.events import AnyEvent, CleaningReport, CleaningStep, Excerpt, Progres
 from core.recipe.fields import fields
 from core.sources.corpora import CORPORA
 from core.storage.workspace import Workspace
-from llmtui.cli.commands.group import Commands
-from llmtui.cli.commands.lookup import artifact_of, title
-from llmtui.cli.commands.options import NAMED, NamedPath, json_option, preset_option, set_option, yes_option
-from llmtui.cli.commands.recipe_argument import ensure_agreed, placed, resolve
-from llmtui.cli.console import out, out_json, out_spans, out_table, say
+from llmtui.cli.commands.group import SuggestingGroup
+from llmtui.cli.commands.lookup import artifact_name, find_artifact
+from llmtui.cli.commands.options import NAME, PathType, json_option, preset_option, set_option, yes_option
+from llmtui.cli.commands.recipe_argument import ensure_license_accepted, resolve, with_absolute_source
+from llmtui.cli.console import print_diff, print_json, print_message, print_output, print_table
 from llmtui.cli.run_output import INDENT, EventFormatter
 from llmtui.clients.child_job import run_child_job
 from llmtui.view.cleaning_report import report_tables
@@ -30,7 +30,7 @@ STAGES = {"raw": "download", "clean": "preprocess", "tokens": "tokenize"}
 FILES = {"raw": "{}.txt", "clean": "{}_preprocessed.txt", "tokens": "tokenized_{}.txt"}
 
 
-BEGINNING = 400
+EXCERPT_LENGTH = 400
 """Characters shown of a document that the cleaning leaves as it is."""
 
 
@@ -38,7 +38,7 @@ class ExportError(UsageError):
     doing = "export"
 
 
-@click.group(cls=Commands, short_help="Look at corpora, clean, prepare and export them.")
+@click.group(cls=SuggestingGroup, short_help="Look at corpora, clean, prepare and export them.")
 def data() -> None:
     """Look at corpora, clean, prepare and export them, without training."""
 
@@ -49,10 +49,10 @@ def corpora(as_json: bool) -> None:
     """List the corpora that `hf:NAME` knows by name, with what they are, their size and their licence."""
     if as_json:
         for corpus in CORPORA.values():
-            out_json(corpus)
+            print_json(corpus)
         return
     for corpus in CORPORA.values():
-        out(f"hf:{corpus.name:<15}  {size(corpus.bytes):>7}  {corpus.licence}\n    {corpus.about}")
+        print_output(f"hf:{corpus.name:<15}  {size(corpus.bytes):>7}  {corpus.licence}\n    {corpus.about}")
 
 
 @data.command(short_help="List the cleaning steps there are.")
@@ -62,18 +62,18 @@ def steps(as_json: bool) -> None:
     default = next(field.default for field in fields() if field.key == "preprocess.steps")
     for step in run_child_job(Workspace().prepare(), "core.jobs.data_commands", "steps", result_type=CleaningStep):
         if as_json:
-            out_json(step)
+            print_json(step)
             continue
-        out(f"{'✓' if step.name in default else '·'} {step.name:<18}  {step.why}")
+        print_output(f"{'✓' if step.name in default else '·'} {step.name:<18}  {step.why}")
         for label, text in (("costs", step.cost), ("heeds", ", ".join(f"preprocess.{p}" for p in step.parameters))):
             if text:
-                out(f"  {'':<18}  {label} {text}")
+                print_output(f"  {'':<18}  {label} {text}")
     if not as_json:
-        say("✓ is done unless a recipe says otherwise")
+        print_message("✓ is done unless a recipe says otherwise")
 
 
 @data.command(short_help="Try the cleaning on the beginning of a corpus.")
-@click.argument("what", type=NAMED, metavar="RECIPE|SOURCE")
+@click.argument("what", type=NAME, metavar="RECIPE|SOURCE")
 @preset_option
 @set_option
 @click.option("--documents", type=click.IntRange(0, 100), default=3, show_default=True, help="Documents to show.")
@@ -97,22 +97,22 @@ def preview(
     all over the corpus, which takes longer.
     """
     workspace = Workspace().prepare()
-    recipe = placed(resolve(what, preset, overrides))
-    ensure_agreed(workspace, recipe, yes)
+    recipe = with_absolute_source(resolve(what, preset, overrides))
+    ensure_license_accepted(workspace, recipe, yes)
     formatter, number = EventFormatter(), 0
     with tempfile.TemporaryDirectory(prefix="preview-", dir=workspace.cache) as place:
         task = ("preview", msgspec.json.encode(recipe).decode(), place, str(documents), str(limit))
         for event in run_child_job(workspace, "core.jobs.data_commands", *task, result_type=AnyEvent):
             if as_json:
                 if isinstance(event, Excerpt | CleaningReport):
-                    out_json(event)
+                    print_json(event)
             elif isinstance(event, Excerpt):
                 number += 1
                 _show(event, number)
             elif isinstance(event, CleaningReport):
                 for rows in report_tables(event):
-                    out_table(rows)
-                    out("")
+                    print_table(rows)
+                    print_output("")
             else:
                 _print_event(formatter, event)
 
@@ -120,36 +120,37 @@ def preview(
 def _show(excerpt: Excerpt, number: int) -> None:
     """Print one document with its differences marked."""
     changed = f"changed by {', '.join(excerpt.changed_by)}" if excerpt.changed_by else "unchanged"
-    out(f"{number}  {excerpt.name}: {f'removed by {excerpt.removed_by}' if excerpt.removed_by else changed}")
+    print_output(f"{number}  {excerpt.name}: {f'removed by {excerpt.removed_by}' if excerpt.removed_by else changed}")
     if excerpt.before == excerpt.after or not (excerpt.changed_by or excerpt.removed_by):
-        text = excerpt.before[:BEGINNING].rstrip()
-        out_spans([("both", text + (" …" if len(excerpt.before) > BEGINNING or not excerpt.whole else ""))])
+        text = excerpt.before[:EXCERPT_LENGTH].rstrip()
+        print_diff([("both", text + (" …" if len(excerpt.before) > EXCERPT_LENGTH or not excerpt.whole else ""))])
     else:
         spans = differences(excerpt.before, excerpt.after)
         while not excerpt.whole and len(spans) > 1 and spans[-1].kind != "both":
             spans.pop()  # what stands at the end of one excerpt only may still come in the other
         before = [("both", "… ")] if excerpt.start and spans[0].kind != "…" else []
-        out_spans([*before, *spans, *([] if excerpt.whole else [("both", " …")])])
-    out("")
+        print_diff([*before, *spans, *([] if excerpt.whole else [("both", " …")])])
+    print_output("")
 
 
 @data.command(short_help="Download, clean and tokenize a corpus, without training.")
-@click.argument("what", type=NAMED, metavar="RECIPE|SOURCE")
+@click.argument("what", type=NAME, metavar="RECIPE|SOURCE")
 @preset_option
 @set_option
-@click.option("--part", type=NAMED, metavar="I/N", help="Tokenize only every N-th shard, from the I-th on; see above.")
+@click.option("--part", type=NAME, metavar="I/N", help="Tokenize every N-th shard, from the I-th; see above.")
 @yes_option
 def prepare(what: str, preset: str | None, overrides: tuple[str, ...], part: str | None, yes: bool) -> None:
-    """Make the token shards of RECIPE or SOURCE and print where they are. A run with the same data then begins at once.
+    """Download, clean and tokenize RECIPE or SOURCE, and print the path of the token shards. A later run with the same
+    data skips these stages.
 
-    With --part 1/3, --part 2/3 and --part 3/3 three machines that share LLMTUI_HOME, or copy the results together
-    into one, do a third of the tokenizing each; without it whatever parts are there are put together and the rest is
-    made. Ctrl-C is safe at any time: the same command goes on.
+    With --part 1/3, --part 2/3 and --part 3/3, three machines that share LLMTUI_HOME, or whose results are copied into
+    one, tokenize a third each; without --part, existing parts are merged and missing ones are made. After Ctrl-C, the
+    same command continues.
     """
     index, count = _part(part)
     workspace = Workspace().prepare()
-    recipe = placed(resolve(what, preset, overrides))
-    ensure_agreed(workspace, recipe, yes)
+    recipe = with_absolute_source(resolve(what, preset, overrides))
+    ensure_license_accepted(workspace, recipe, yes)
     formatter, artifact = EventFormatter(), ""
     task = ("prepare", msgspec.json.encode(recipe).decode(), str(index), str(count))
     try:
@@ -158,67 +159,67 @@ def prepare(what: str, preset: str | None, overrides: tuple[str, ...], part: str
             if isinstance(event, StageFinished | StageSkipped):
                 artifact = event.artifact
     except KeyboardInterrupt:
-        say("\nwhat is complete is kept; the same command goes on")
+        print_message("\ncompleted files are kept; repeat the command to continue")
         raise
-    out(artifact)
+    print_output(artifact)
 
 
 def _part(text: str | None) -> tuple[int, int]:
-    """`2/4` as numbers; 1/1 when not given."""
+    """`2/4` as numbers; 1/1 by default."""
     first, _, second = (text or "1/1").partition("/")
     if not (first.isdecimal() and second.isdecimal() and 1 <= int(first) <= int(second) <= 10_000):
         raise click.BadParameter(f"{text!r} is not I/N with I from 1 to N, such as 2/4", param_hint="--part")
     return int(first), int(second)
 
 
-@data.command(short_help="Write what a stage made as plain text.")
-@click.argument("name", type=NAMED, metavar="RUN|CORPUS")
+@data.command(short_help="Write the output of a data stage as plain text.")
+@click.argument("name", type=NAME, metavar="RUN|CORPUS")
 @click.option(
     "--stage",
     type=click.Choice(list(STAGES)),
     default="clean",
     show_default=True,
-    help="The documents as they came, the cleaned ones, or the token ids.",
+    help="raw: downloaded documents; clean: cleaned documents; tokens: token ids.",
 )
-@click.option("--to", metavar="FILE", type=NamedPath(), help="Where to.")
-@click.option("--force", is_flag=True, help="Replace the file if it is there.")
+@click.option("--to", metavar="FILE", type=PathType(), help="Output file.")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
 def export(name: str, stage: str, to: Path | None, force: bool) -> None:
     """Write the documents or tokens of a run, or of a corpus by the name of its data, as plain text.
 
-    Without --to: NAME.txt, NAME_preprocessed.txt or tokenized_NAME.txt in the current directory. An empty line parts
-    documents, unless they are single lines; of tokens each line is one document.
+    Without --to: NAME.txt, NAME_preprocessed.txt or tokenized_NAME.txt in the current directory. Documents are
+    separated by an empty line, unless each is a single line; of tokens, each line is one document.
     """
     workspace = Workspace().prepare()
-    artifact = artifact_of(workspace, name, STAGES[stage])
-    to = (to or Path(FILES[stage].format(title(artifact)))).absolute()
+    artifact = find_artifact(workspace, name, STAGES[stage])
+    to = (to or Path(FILES[stage].format(artifact_name(artifact)))).absolute()
     if to.exists() and not force:
-        raise ExportError("the file is there already", where=str(to), todo="name another with --to, or add --force")
-    told = _Percent()
+        raise ExportError("the file exists already", where=str(to), todo="name another with --to, or add --force")
+    progress = _ExportProgress()
     for event in run_child_job(
         workspace, "core.jobs.data_commands", "export", str(artifact), stage, str(to), result_type=AnyEvent
     ):
         if isinstance(event, Progress):
-            told.tell(event)
-    out(str(to))
-    say(f"{size(to.stat().st_size)}")
+            progress.show(event)
+    print_output(str(to))
+    print_message(f"{size(to.stat().st_size)}")
 
 
-class _Percent:
-    """Says every few seconds how far an export is."""
+class _ExportProgress:
+    """Prints the progress of an export every few seconds."""
 
     def __init__(self) -> None:
-        self._began = self._spoke = 0.0
+        self._started = self._printed = 0.0
 
-    def tell(self, event: Progress) -> None:
-        self._began = self._began or event.tick
-        if event.total and event.tick - (self._spoke or self._began) >= 5:
-            self._spoke = event.tick
-            seconds = event.tick - self._began
+    def show(self, event: Progress) -> None:
+        self._started = self._started or event.tick
+        if event.total and event.tick - (self._printed or self._started) >= 5:
+            self._printed = event.tick
+            seconds = event.tick - self._started
             speed = event.done / seconds
             left = duration((event.total - event.done) / speed) if speed else "–"
-            say(f"{event.done / event.total:.0%}, {rate(speed, event.unit)}, {left} left")
+            print_message(f"{event.done / event.total:.0%}, {rate(speed, event.unit)}, {left} left")
 
 
 def _print_event(formatter: EventFormatter, event: AnyEvent) -> None:
     for line in formatter.format(event):
-        say(line, indent=INDENT)
+        print_message(line, indent=INDENT)

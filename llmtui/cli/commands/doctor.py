@@ -1,4 +1,4 @@
-"""Commands about the installation: doctor and completion."""
+"""`llmtui doctor` and `completion`."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from click.shell_completion import get_completion_class
 
 from core.storage.workspace import Workspace
 from llmtui.cli.commands.options import json_option
-from llmtui.cli.console import out, out_json
-from llmtui.cli.doctor_checks import examine
+from llmtui.cli.console import print_json, print_output
+from llmtui.cli.doctor_checks import run_checks
 
 
-@click.command(short_help="Check that everything llmtui needs works here.")
+@click.command(short_help="Check the installation and this machine.")
 @json_option
 def doctor(as_json: bool) -> int:
-    """Check terminal, Python, machine, data directory, and what could end a run behind one's back.
+    """Check the terminal, Python packages, the machine, the data directory, and what could end background runs.
 
-    Exits with 1 when something that runs need does not work.
+    Exits with 1 if something required does not work.
     """
-    findings = list(examine(Workspace()))
-    for finding in findings:
+    results = list(run_checks(Workspace()))
+    for result in results:
         if as_json:
-            out_json(msgspec.structs.asdict(finding))
+            print_json(msgspec.structs.asdict(result))
         else:
-            out(f"{finding.level:<4}  {finding.about:<10}  {finding.what}", indent=18)
-            if finding.advice:
-                out(f"{'':<18}{finding.advice}", indent=18)
-    return int(any(finding.level == "fail" for finding in findings))
+            print_output(f"{result.level:<4}  {result.about:<10}  {result.what}", indent=18)
+            if result.advice:
+                print_output(f"{'':<18}{result.advice}", indent=18)
+    return int(any(result.level == "fail" for result in results))
 
 
-@click.command(short_help="Print a script that completes commands in your shell.")
+@click.command(short_help="Print a script for shell completion.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
@@ -42,5 +42,5 @@ def completion(context: click.Context, shell: str) -> None:
     fish:  llmtui completion fish > ~/.config/fish/completions/llmtui.fish
     """
     kind = get_completion_class(shell)
-    assert kind is not None  # click.Choice lets no other through
-    out(kind(context.find_root().command, {}, "llmtui", "_LLMTUI_COMPLETE").source())
+    assert kind is not None  # ensured by click.Choice
+    print_output(kind(context.find_root().command, {}, "llmtui", "_LLMTUI_COMPLETE").source())

@@ -1,4 +1,4 @@
-"""What runs have made, found by their name: a run with a checkpoint, the artifact of a data stage."""
+"""Find a run with a checkpoint, or the artifact of a data stage, by name."""
 
 from __future__ import annotations
 
@@ -13,57 +13,57 @@ from core.runs.directory import Run
 from core.runs.lookup import all_runs, find_runs
 from core.storage.artifact import Artifact, DamagedError
 from core.storage.workspace import Workspace
-from llmtui.cli.console import say
-from llmtui.view.run_state import next_step, standing
+from llmtui.cli.console import print_message
+from llmtui.view.run_state import next_step_text, state_text
 
 FOLDERS = {"download": "documents", "preprocess": "clean", "tokenize": "tokens"}
-"""Of the data stages: where their artifacts lie."""
+"""Directories of the data stages' artifacts."""
 
 
 class ArtifactNotFoundError(UsageError):
     doing = "find the data"
 
 
-def newest_with(workspace: Workspace, wanted: str | None, has: Callable[[Run], bool], what: str) -> Run:
-    """Of the runs that `wanted` may mean the newest that has what is needed; the newest of all where none has.
+def newest_run_with(workspace: Workspace, name: str | None, accept: Callable[[Run], bool], what: str) -> Run:
+    """The newest run matching `name` that `accept` accepts, or else the newest one. Raises RunNotFoundError.
 
-    That a newer one is passed over is said. what: what it lacks, as in "has no checkpoint". Raises RunNotFoundError.
+    what: what the others lack, for the message that newer runs are skipped, such as "checkpoint".
     """
-    runs = find_runs(workspace, wanted)
-    found = next((run for run in runs if has(run)), runs[0])
+    runs = find_runs(workspace, name)
+    found = next((run for run in runs if accept(run)), runs[0])
     if found is not runs[0]:
-        say(f"{runs[0].id} has no {what} ({standing(runs[0])}); taking {found.id}")
+        print_message(f"{runs[0].id} has no {what} ({state_text(runs[0])}); taking {found.id}")
     return found
 
 
-def run_with_checkpoint(workspace: Workspace, wanted: str | None) -> Run:
-    """The run that `wanted` means to a command that asks its model, see `newest_with`."""
-    return newest_with(workspace, wanted, lambda run: bool(readable_checkpoints(run.checkpoints)), "checkpoint")
+def run_with_checkpoint(workspace: Workspace, name: str | None) -> Run:
+    """The newest run matching `name` that has a checkpoint, see `newest_run_with`."""
+    return newest_run_with(workspace, name, lambda run: bool(readable_checkpoints(run.checkpoints)), "checkpoint")
 
 
-def artifact_of(workspace: Workspace, wanted: str | None, stage: str) -> Path:
-    """What that stage made: of a run, see `newest_with`, or else the newest data of that name, with its fingerprint or
-    without. Raises ArtifactNotFoundError, RunNotFoundError."""
+def find_artifact(workspace: Workspace, name: str | None, stage: str) -> Path:
+    """Path of the artifact of `stage`, of a run (see `newest_run_with`) or else the newest one called `name`, with or
+    without its fingerprint. Raises ArtifactNotFoundError, RunNotFoundError."""
     folder = workspace.artifacts / FOLDERS[stage]
-    if wanted and wanted not in (".", "..") and "/" not in wanted and (folder / wanted).is_dir():
-        return folder / wanted
+    if name and name not in (".", "..") and "/" not in name and (folder / name).is_dir():
+        return folder / name
     try:
-        run = newest_with(workspace, wanted, lambda run: _made(run, stage), f"{folder.name} data")
-    except RunNotFoundError as trouble:
-        if wanted is None:
+        run = newest_run_with(workspace, name, lambda run: _made(run, stage), f"{folder.name} data")
+    except RunNotFoundError as error:
+        if name is None:
             raise
-        there = list(_artifacts(folder))
-        matching = [artifact for artifact in there if title(artifact.path) == wanted.lower()]
+        found = list(_artifacts(folder))
+        matching = [artifact for artifact in found if artifact_name(artifact.path) == name.lower()]
         if not matching:
-            names = sorted({title(artifact.path) for artifact in there})
-            hint = did_you_mean(wanted, [*names, *(run.name for run in all_runs(workspace))])
-            todo = hint or (f"there is: {', '.join(names)}" if names else trouble.todo)
-            raise RunNotFoundError(f"there is no run and no {folder.name} data called {wanted!r}", todo=todo) from None
+            titles = sorted({artifact_name(artifact.path) for artifact in found})
+            hint = did_you_mean(name, [*titles, *(run.name for run in all_runs(workspace))])
+            todo = hint or (f"there is: {', '.join(titles)}" if titles else error.todo)
+            raise RunNotFoundError(f"there is no run and no {folder.name} data called {name!r}", todo=todo) from None
         return max(matching, key=lambda artifact: artifact.manifest.made_at).path
     made = run.summary().stages[stage].artifact
     if not made:
-        what = f"its {stage} stage has not finished ({standing(run)})"
-        raise ArtifactNotFoundError(what, where=run.id, todo=next_step(run))
+        what = f"its {stage} stage has not finished ({state_text(run)})"
+        raise ArtifactNotFoundError(what, where=run.id, todo=next_step_text(run))
     if not Path(made).is_dir():
         what = f"what its {stage} stage made is no longer there"
         raise ArtifactNotFoundError(what, where=made, todo="llmtui data prepare with the run's recipe makes it again")
@@ -75,7 +75,7 @@ def _made(run: Run, stage: str) -> bool:
     return bool(made) and Path(made).is_dir()
 
 
-def title(path: Path) -> str:
+def artifact_name(path: Path) -> str:
     """An artifact's name without the fingerprint."""
     return path.name.rpartition("-")[0]
 

@@ -24,27 +24,27 @@ from core.storage.workspace import Workspace
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-class Named(click.types.StringParamType):
-    """Text that names something, which nothing but spaces does: it is a variable of a script that was not set, and
-    would be taken for the newest run, the current folder or all addresses."""
+class NameType(click.types.StringParamType):
+    """A name; blank ones are an error, because an unset variable of a script must not mean the newest run or all
+    addresses."""
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
         if not str(value).strip():
-            self.fail("it is empty", parameter, context)
+            self.fail("the name is empty", parameter, context)
         return super().convert(value, parameter, context)
 
 
-NAMED = Named()
+NAME = NameType()
 
 
-class NamedPath(click.Path):
-    """A path; an empty one would be the current folder."""
+class PathType(click.Path):
+    """A path; a blank one is an error, because it would mean the current directory."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
-        return super().convert(NAMED.convert(value, parameter, context), parameter, context)
+        return super().convert(NAME.convert(value, parameter, context), parameter, context)
 
 
 def _complete_run(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
@@ -60,39 +60,39 @@ def _complete_preset(context: click.Context, parameter: click.Parameter, typed: 
 
 
 def run_argument(*, required: bool = False, nargs: int = 1) -> Decorator:
-    """RUN, whose absence means the newest; with `nargs` -1 as many as are given."""
+    """The RUN argument, by default the newest run; with `nargs` -1 any number of runs."""
     metavar = "RUN" if required else "[RUN]"
     return click.argument(
-        "wanted", type=NAMED, metavar=metavar, required=required, nargs=nargs, shell_complete=_complete_run
+        "run_name", type=NAME, metavar=metavar, required=required, nargs=nargs, shell_complete=_complete_run
     )
 
 
 run_option: Decorator = click.option(
-    "--run", "wanted", type=NAMED, metavar="RUN", shell_complete=_complete_run, help="Left out: the newest run."
+    "--run", "run_name", type=NAME, metavar="RUN", shell_complete=_complete_run, help="Default: the newest run."
 )
 set_option: Decorator = click.option(
     "--set",
     "overrides",
-    type=NAMED,
+    type=NAME,
     metavar="FIELD=VALUE",
     multiple=True,
     shell_complete=_complete_field,
-    help="Change one field of the recipe, such as train.lr=3e-4; may be repeated. `llmtui recipe` prints all fields.",
+    help="Override a field of the recipe, such as train.lr=3e-4; may be repeated. `llmtui recipe` prints all fields.",
 )
 preset_option: Decorator = click.option(
     "--preset",
-    type=NAMED,
+    type=NAME,
     metavar="NAME",
     shell_complete=_complete_preset,
-    help="Start from a recipe that comes with llmtui.",
+    help="Start from a recipe that is included in llmtui.",
 )
-detach_option: Decorator = click.option("--detach", is_flag=True, help="Start it and return at once.")
+detach_option: Decorator = click.option("--detach", is_flag=True, help="Start the run and return.")
 processes_option: Decorator = click.option(
     "--processes",
     type=click.IntRange(1, 1024),
     metavar="N",
-    help="Let N processes train it together, on GPUs each on its own; the losses are those of one, "
-    "but for what dropout draws.",
+    help="Train data-parallel in N processes, each on its own GPU if there are GPUs; losses equal those of one "
+    "process, except for dropout.",
 )
 json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 precision_option: Decorator = click.option(
@@ -100,10 +100,10 @@ precision_option: Decorator = click.option(
     type=click.Choice(get_args(Precision)),
     default="auto",
     show_default=True,
-    help="Numbers the weights are kept in. auto: 16 bits for a large model where they are measured to be faster.",
+    help="Number format of the weights. auto: 16 bits for a large model if measured to be faster.",
 )
 yes_option: Decorator = click.option(
-    "--yes", is_flag=True, help="Agree to what a corpus asks, where it asks for something, without being asked."
+    "--yes", is_flag=True, help="Accept the licence notice of the corpus, if it has one, without a prompt."
 )
 
 
@@ -112,18 +112,18 @@ class TextArgumentError(UsageError):
 
 
 class SamplingOptionError(UsageError):
-    doing = "draw text so"
+    doing = "generate text"
 
 
 def _biases(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, float]:
-    """What ID=NUMBER says, by id."""
+    """Biases by token id, from ID=NUMBER."""
     biases = {}
     for text in given:
         token, _, number = text.partition("=")
         try:
             biases[str(int(token))] = float(number)
         except ValueError:
-            raise click.BadParameter(f"{text!r} is no ID=NUMBER, such as 318=-100") from None
+            raise click.BadParameter(f"{text!r} is not ID=NUMBER, such as 318=-100") from None
     return biases
 
 
@@ -168,8 +168,8 @@ def _toml(value: object) -> str:
     return msgspec.json.encode(value).decode() if isinstance(value, tuple) else str(value)
 
 
-def text_of(name: str) -> str:
-    """The text of a file, or of standard input where `name` is "-". Raises TextArgumentError."""
+def read_text(name: str) -> str:
+    """The text of file `name`, or of standard input if it is "-". Raises TextArgumentError."""
     try:
         return decode_text(sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes())
     except UnicodeDecodeError as error:
@@ -181,8 +181,8 @@ def text_of(name: str) -> str:
         raise TextArgumentError((error.strerror or str(error)).lower(), where=name) from None
 
 
-def prompt_of(prompt: str | None, settings: Sample) -> str:
-    """What PROMPT says: "-" is standard input, none the first of the recipe's. Raises TextArgumentError."""
+def resolve_prompt(prompt: str | None, settings: Sample) -> str:
+    """The PROMPT argument: "-" is standard input, None the first prompt of the recipe. Raises TextArgumentError."""
     if prompt is None:
         return settings.prompts[0]
-    return text_of("-") if prompt == "-" else prompt
+    return read_text("-") if prompt == "-" else prompt

@@ -1,4 +1,4 @@
-"""The command that counts before anything starts: plan."""
+"""`llmtui plan`: parameters, FLOPs and memory of a recipe, before it is run."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from core.plural import plural
 from core.recipe.schema import Recipe
 from core.storage.workspace import Workspace
 from core.vocab.sizes import expected_size
-from llmtui.cli.commands.options import NAMED, json_option, preset_option, set_option
-from llmtui.cli.commands.recipe_argument import load_recipe, placed, resolve
-from llmtui.cli.console import out, out_json
+from llmtui.cli.commands.options import NAME, json_option, preset_option, set_option
+from llmtui.cli.commands.recipe_argument import load_recipe, resolve, with_absolute_source
+from llmtui.cli.console import print_json, print_output
 from llmtui.view.plan_text import parts, passes, shape, shares
 from llmtui.view.table import table
 from llmtui.view.units import count, size
@@ -32,36 +32,36 @@ ITEM_SIZES = {"float32": 4, "bfloat16": 2}
 
 
 class Option(NamedTuple):
-    """The training in one of the types its arithmetic may be done in."""
+    """Training in one precision."""
 
     precision: str
     budget: MemoryBudget
     micro_batch: int
-    """What the recipe asks for, or the most that fits; 0: nothing fits."""
+    """The recipe's, or the largest that fits; 0 if none fits."""
     memory: MemoryEstimate
 
 
-@click.command(short_help="Count what a recipe will take: parameters, work, memory.")
-@click.argument("what", type=NAMED, metavar="[RECIPE|SOURCE]", required=False)
+@click.command(short_help="Compute parameters, FLOPs and memory of a recipe.")
+@click.argument("what", type=NAME, metavar="[RECIPE|SOURCE]", required=False)
 @preset_option
 @set_option
 @json_option
 def plan(what: str | None, preset: str | None, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Count what RECIPE or a training on SOURCE will take, without starting it.
+    """Compute parameters, FLOPs and memory of RECIPE, or of a training on SOURCE, without starting it.
 
-    Parameters and arithmetic by part, memory by part, and how many sequences this machine takes at once. The time is
-    not known before it has been tried: a run tells it before its first step. Weights to begin with (model.init) are
-    looked at where they are on this machine.
+    Lists parameters, FLOPs per token and memory by part of the model, and the largest micro-batch that fits this
+    machine. The time of training has to be measured: a run reports it before its first step. Initial weights
+    (model.init) are checked if they are on this machine.
     """
     recipe = resolve(what, preset, overrides) if what else load_recipe(preset=preset, overrides=overrides)
     if what and not what.endswith(".toml"):  # a recipe may be for a machine that has its corpus
-        placed(recipe)
+        with_absolute_source(recipe)
     find_weights(recipe, Workspace())
     entries, unsure = expected_size(recipe.tokenize)
     options = list(_options(recipe, entries))
     if as_json:
         cost = flops_per_token(recipe.model, entries)
-        out_json(
+        print_json(
             {
                 "vocabulary": entries,
                 "vocabulary_is_known": not unsure,
@@ -71,14 +71,14 @@ def plan(what: str | None, preset: str | None, overrides: tuple[str, ...], as_js
                 "flops_are": "forward and backward",
                 "flops_per_token_by_part": {name: TRAINING_FACTOR * number for name, number in asdict(cost).items()},
                 "options": [
-                    {"precision": one.precision, "micro_batch": one.micro_batch, "memory": one.memory}
-                    for one in options
+                    {"precision": option.precision, "micro_batch": option.micro_batch, "memory": option.memory}
+                    for option in options
                 ],
             },
             schema=SCHEMA,
         )
         return
-    out(table(list(_rows(recipe, entries, unsure, options))))
+    print_output(table(list(_rows(recipe, entries, unsure, options))))
 
 
 def _options(recipe: Recipe, vocabulary: int) -> Iterator[Option]:
@@ -112,17 +112,17 @@ def _rows(recipe: Recipe, vocabulary: int, unsure: str, options: list[Option]) -
     yield "work", f"{count(cost.training)} FLOP a token, forward and backward"
     for name, number in asdict(cost).items():
         yield "", f"{name.replace('_', '-'):<16}{count(TRAINING_FACTOR * number):>9}{number / cost.forward:>7.0%}"
-    yield "memory", f"{'':<16}" + "".join(f"{one.precision:>12}" for one in options)
-    for named in zip(*(shares(one.memory) for one in options), strict=True):
+    yield "memory", f"{'':<16}" + "".join(f"{option.precision:>12}" for option in options)
+    for named in zip(*(shares(option.memory) for option in options), strict=True):
         yield "", f"{named[0][0]:<16}" + "".join(f"{size(number):>12}" for _, number in named)
-    yield "", f"{'at most at once':<16}" + "".join(f"{size(one.memory.peak):>12}" for one in options)
+    yield "", f"{'at most at once':<16}" + "".join(f"{size(option.memory.peak):>12}" for option in options)
     yield "machine", f"{machine().words()}, {size(options[0].budget.bytes)} of memory to be had"
-    for one in options:
-        yield "", f"in {one.precision}: " + _verdict(recipe, vocabulary, one)
+    for option in options:
+        yield "", f"in {option.precision}: " + _verdict(recipe, vocabulary, option)
 
 
-def _verdict(recipe: Recipe, vocabulary: int, one: Option) -> str:
-    if one.micro_batch:
-        return passes(recipe.train.batch_size, one.micro_batch)
-    would = list(suggest_changes(recipe, vocabulary, one.budget))
+def _verdict(recipe: Recipe, vocabulary: int, option: Option) -> str:
+    if option.micro_batch:
+        return passes(recipe.train.batch_size, option.micro_batch)
+    would = list(suggest_changes(recipe, vocabulary, option.budget))
     return "does not fit" + (f"; this would: {', or '.join(f'--set {change}' for change in would)}" if would else "")

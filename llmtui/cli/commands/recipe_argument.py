@@ -1,4 +1,4 @@
-"""What a command was asked to work on: the recipe that a file, a source, a preset and overrides make together."""
+"""The RECIPE|SOURCE argument: a recipe from a file or source, a preset and overrides."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from core.recipe.file import load, read_toml
 from core.recipe.schema import Recipe
 from core.sources.catalog import absolute, resolve_corpus, source_name
 from core.storage.workspace import Workspace, check_name, name_from
-from llmtui.cli.console import say
-from llmtui.clients.license_consent import agree, to_agree
-from llmtui.view.units import size
+from llmtui.cli.console import print_message
+from llmtui.clients.license_consent import required_notice
 
 
 class LicenseNotAcceptedError(UsageError):
-    doing = "take this corpus"
+    """The licence notice of a corpus was not accepted."""
+
+    doing = "use this corpus"
 
 
 def resolve(what: str, preset: str | None, overrides: Sequence[str], name: str | None = None) -> Recipe:
-    """The recipe for `what`: a file that ends in .toml, or a source."""
+    """The recipe for `what`: a file whose name ends in .toml, or a source."""
     named = {"name": check_name(name)} if name is not None else {}
     if what.endswith(".toml"):
         return from_file(Path(what), preset, overrides, named)
@@ -35,7 +36,7 @@ def resolve(what: str, preset: str | None, overrides: Sequence[str], name: str |
 
 
 def from_file(file: Path, preset: str | None, overrides: Sequence[str], base: dict[str, Any] | None = None) -> Recipe:
-    """The recipe in `file`; a relative corpus in it is meant from where the file is."""
+    """The recipe in `file`; a relative path of a corpus is relative to the file's directory."""
     tables = read_toml(file)
     base = dict(base or {})
     source = tables.get("source")
@@ -58,28 +59,31 @@ def load_recipe(
 ) -> Recipe:
     """`core.recipe.file.load` with initial weights resolved, and notes about renamed fields on standard error."""
     resolver = Resolver(Workspace())
-    return load(preset=preset, file=file, overrides=overrides, base=base, init=resolver, note=say)
+    return load(preset=preset, file=file, overrides=overrides, base=base, init=resolver, note=print_message)
 
 
-def placed(recipe: Recipe) -> Recipe:
-    """The same recipe for processes that work in another directory."""
+def with_absolute_source(recipe: Recipe) -> Recipe:
+    """`recipe` with an absolute path as its source, for processes in another working directory."""
     source = msgspec.structs.replace(recipe.source, corpus=resolve_corpus(recipe.source.corpus))
     return msgspec.structs.replace(recipe, source=source)
 
 
-def ensure_agreed(workspace: Workspace, recipe: Recipe, yes: bool) -> None:
-    """Show the notice of the recipe's corpus once and ask.
+def ensure_license_accepted(workspace: Workspace, recipe: Recipe, yes: bool) -> None:
+    """Print the licence notice of the recipe's corpus, if it has one, and ask the user to accept it once.
 
-    Raises LicenseNotAcceptedError where the answer is no or nobody can.
+    yes: accept it without asking. Raises LicenseNotAcceptedError if there is no terminal to ask on, and click.Abort
+    if the answer is no.
     """
-    corpus = to_agree(workspace, recipe)
-    if corpus is None:
+    notice = required_notice(workspace, recipe)
+    if notice is None:
         return
-    say(f"{corpus.name}: {corpus.about} {size(corpus.bytes)} of text, licence: {corpus.licence}.\n{corpus.notice}")
+    print_message(notice.text)
     if not yes:
         if not sys.stdin.isatty():
             raise LicenseNotAcceptedError(
-                "nobody can be asked here", where=corpus.name, todo="repeat it with --yes to agree"
+                "the licence must be accepted, and standard input is not a terminal",
+                where=notice.corpus.name,
+                todo="repeat it with --yes to accept it",
             )
-        click.confirm("Do you agree?", abort=True, err=True)
-    agree(workspace, corpus)
+        click.confirm("Do you accept it?", abort=True, err=True)
+    notice.accept()

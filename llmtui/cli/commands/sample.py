@@ -1,4 +1,4 @@
-"""The command that lets a model write."""
+"""`llmtui sample`: generate text with a run's model."""
 
 from __future__ import annotations
 
@@ -24,174 +24,195 @@ from core.sample.protocol import (
     TextEnded,
 )
 from core.storage.workspace import Workspace
-from llmtui.cli.commands.checkpoint import checkpoint_option, place_of, tell
+from llmtui.cli.commands.checkpoint import checkpoint_option, checkpoint_path, print_loaded
+from llmtui.cli.commands.group import CommandWithRenamedOptions
 from llmtui.cli.commands.lookup import run_with_checkpoint
 from llmtui.cli.commands.options import (
     json_option,
     precision_option,
-    prompt_of,
+    resolve_prompt,
     run_argument,
     sampling_options,
     sampling_settings,
 )
-from llmtui.cli.console import out, out_json, say
-from llmtui.cli.unmask_output import States
+from llmtui.cli.console import print_json, print_message, print_output
+from llmtui.cli.unmask_output import UnmaskingPrinter
 from llmtui.clients.inference_client import InferenceClient
 from llmtui.view.units import cost, perplexity
 
+SCHEMA = 2
+"""In 1, denoising_steps was called looks, and tokens_generated tokens_drawn."""
+
 
 class SampleOptionError(UsageError):
-    doing = "draw text"
+    """The options contradict each other or the model."""
+
+    doing = "generate text"
 
 
-@click.command(short_help="Let a run's model go on from a prompt.")
+@click.command(
+    cls=CommandWithRenamedOptions,
+    renamed={"--looks": "--denoising-steps"},
+    short_help="Generate text with a run's model.",
+)
 @run_argument()
 @click.argument("prompt", required=False)
 @checkpoint_option
 @sampling_options
-@click.option("--suffix", metavar="TEXT", help="What follows: the model fills the middle, --tokens long.")
-@click.option("--order", type=click.Choice(get_args(UnmaskingOrder)), help="Which hidden places are uncovered first.")
+@click.option("--suffix", metavar="TEXT", help="Text after the generated text: fill in the middle, --tokens long.")
 @click.option(
-    "--looks",
+    "--order", type=click.Choice(get_args(UnmaskingOrder)), help="The order in which masked positions are unmasked."
+)
+@click.option(
+    "--denoising-steps",
     type=click.IntRange(1, 1_000_000),
     metavar="N",
-    help="How often the model looks at what it uncovers; fewer is faster, more is better; at most 64 when not given.",
+    help="Forward passes per context of text, at most one per masked position; more are slower and better. "
+    "Default: 64.",
 )
-@click.option("--show", is_flag=True, help="Show how the text is uncovered: its state after each look.")
+@click.option("--show", is_flag=True, help="Show the text after each denoising step.")
 @click.option(
     "--best-of",
     type=click.IntRange(1, 64),
     metavar="N",
-    help="Draw N texts and print them by what their tokens cost on average under the model, the likeliest first.",
+    help="Sample N texts and print them by their mean loss per token, lowest first.",
 )
 @click.option(
     "--beams",
     type=click.IntRange(1, 64),
     metavar="N",
-    help="Draw nothing: look for the N likeliest texts with N beams. What bends the drawing changes nothing here.",
+    help="Beam search with N beams instead of sampling; temperature, top-k and the like have no effect.",
 )
 @precision_option
 @json_option
 def sample(
-    wanted: str | None,
+    run_name: str | None,
     prompt: str | None,
     checkpoint: str,
     suffix: str | None,
     order: UnmaskingOrder | None,
-    looks: int | None,
+    denoising_steps: int | None,
     show: bool,
     best_of: int | None,
     beams: int | None,
     precision: Precision,
     as_json: bool,
-    **asked: Any,
+    **overrides: Any,
 ) -> None:
-    """Let the model of RUN go on from PROMPT ("-" reads it from standard input), while it still trains or afterwards.
+    """Continue PROMPT ("-" reads it from standard input) with the model of RUN, during or after its training.
 
-    What is not given is as in the run's recipe. --suffix, --order, --looks and --show are for masked models.
+    Settings that are not given are those of the run's recipe. --suffix, --order, --denoising-steps and --show require
+    a masked model.
     """
+    for_masked_models = suffix or order or denoising_steps or show
     if best_of and beams:
-        raise SampleOptionError("--best-of and --beams are two ways to find a likely text", todo="give one of them")
-    if (best_of or beams) and (suffix or order or looks or show):
+        raise SampleOptionError("--best-of and --beams exclude each other", todo="give one of them")
+    if (best_of or beams) and for_masked_models:
         raise SampleOptionError(
-            "likely texts are looked for with causal models", todo="leave out what is for masked ones"
+            "--best-of and --beams require a causal model", todo="leave out the options for masked models"
         )
     if (best_of or beams) and precision not in ("auto", "float32"):
-        raise SampleOptionError("likely texts are looked for in float32", todo="leave out --precision")
+        raise SampleOptionError("--best-of and --beams compute in float32", todo="leave out --precision")
     workspace = Workspace()
-    run = run_with_checkpoint(workspace, wanted)
-    if (suffix or order or looks or show) and run.recipe.model.objective != "masked":
+    run = run_with_checkpoint(workspace, run_name)
+    if for_masked_models and run.recipe.model.objective != "masked":
         raise SampleOptionError(
-            f"the model of {run.id} is causal: only a masked one fills a middle or uncovers its text in another order",
-            todo="leave out --suffix, --order, --looks and --show, or train with model.objective = masked",
+            f"the model of {run.id} is causal: only a masked model fills in the middle or unmasks in another order",
+            todo="leave out --suffix, --order, --denoising-steps and --show, or train with model.objective = masked",
         )
-    settings = sampling_settings(run.recipe, asked)
-    text, sampling = prompt_of(prompt, settings), settings.sampling()
-    place, cleaning = str(place_of(run, checkpoint)), run.recipe.preprocess.steps
+    settings = sampling_settings(run.recipe, overrides)
+    text, sampling = resolve_prompt(prompt, settings), settings.sampling()
+    path, cleaning = str(checkpoint_path(run, checkpoint)), run.recipe.preprocess.steps
     if count := best_of or beams:
         kind = BestOfN if best_of else BeamSearch
-        ranking = kind(id=0, checkpoint=place, cleaning=cleaning, prompt=text, sampling=sampling, texts=count)
-        asyncio.run(_rank(workspace, ranking, as_json))
+        ranking = kind(id=0, checkpoint=path, cleaning=cleaning, prompt=text, sampling=sampling, texts=count)
+        asyncio.run(_print_ranked(workspace, ranking, as_json))
     else:
         request = Generate(
             id=0,
-            checkpoint=place,
+            checkpoint=path,
             cleaning=cleaning,
             prompt=text,
             sampling=sampling,
             suffix=suffix or "",
             order=order,
-            denoising_steps=looks,
+            denoising_steps=denoising_steps,
             denoising_states=show,
             precision=precision,
         )
-        asyncio.run(_draw(workspace, request, show=show, as_json=as_json))
+        asyncio.run(_print_generated(workspace, request, show=show, as_json=as_json))
 
 
-async def _draw(workspace: Workspace, request: Generate, *, show: bool, as_json: bool) -> None:
-    """Stream the text, or print all of it as one object. Raises InferenceError, InferenceProcessError."""
+async def _print_generated(workspace: Workspace, request: Generate, *, show: bool, as_json: bool) -> None:
+    """Print the text as it is generated, or all of it as one JSON object.
+
+    Raises InferenceError, InferenceProcessError.
+    """
     client, text = InferenceClient(workspace), ""
-    told: dict[str, Any] = {"prompt": request.prompt} | structs.asdict(request.sampling)
-    told |= {name: given for name in ("suffix", "order") if (given := getattr(request, name))}
-    told |= {"looks": request.denoising_steps} if request.denoising_steps else {}
-    states = States(request, as_json=as_json) if show else None
+    record: dict[str, Any] = {"prompt": request.prompt} | structs.asdict(request.sampling)
+    masked = {"suffix": request.suffix, "order": request.order, "denoising_steps": request.denoising_steps}
+    record |= {name: value for name, value in masked.items() if value}
+    unmasking = UnmaskingPrinter(request, as_json=as_json) if show else None
     streams = not as_json and not show
-    open_line = False
+    line_open = False
     try:
-        async with aclosing(client.stream(request)) as came:
-            async for reply in came:
+        async with aclosing(client.stream(request)) as replies:
+            async for reply in replies:
                 match reply:
                     case Loaded():
-                        told |= {"checkpoint": reply.checkpoint, "step": reply.step, "precision": reply.precision}
-                        tell(reply)
-                        if states:
-                            states.loaded(reply)
+                        record |= {"checkpoint": reply.checkpoint, "step": reply.step, "precision": reply.precision}
+                        print_loaded(reply)
+                        if unmasking:
+                            unmasking.start(reply)
                         if streams:
-                            out(request.prompt, end="")
-                            open_line = bool(request.prompt)
+                            print_output(request.prompt, end="")
+                            line_open = bool(request.prompt)
                     case TextDelta():
                         text += reply.text
                         if streams:
-                            out(reply.text, end="")
-                            open_line = True
-                    case DenoisingState() if states:
-                        states.show(text, reply)
+                            print_output(reply.text, end="")
+                            line_open = True
+                    case DenoisingState() if unmasking:
+                        unmasking.show(text, reply)
                     case TextEnded():
-                        told |= {"reason": reply.reason}
+                        record |= {"reason": reply.reason}
                     case Finished() if as_json:
-                        out_json(told | {"text": text, "tokens_drawn": reply.tokens, "seconds": reply.seconds})
-                    case Finished() if states:
-                        states.end(text)
+                        figures = {"tokens_generated": reply.tokens, "seconds": reply.seconds}
+                        print_json(record | {"text": text} | figures, schema=SCHEMA)
+                    case Finished() if unmasking:
+                        unmasking.finish(text)
                     case Finished():
-                        out(request.suffix)
-                        open_line = False
+                        print_output(request.suffix)
+                        line_open = False
     except LlmtuiError:
-        if open_line:  # what is said about it does not belong to it
-            out("")
-        if states:
-            states.leave()
+        if line_open:  # the error message starts on a new line
+            print_output("")
+        if unmasking:
+            unmasking.abort()
         raise
     finally:
         await client.close()
 
 
-async def _rank(workspace: Workspace, request: BestOfN | BeamSearch, as_json: bool) -> None:
-    """Print the texts, the likeliest first, each behind a line about it or as an object. Raises InferenceError,
-    InferenceProcessError."""
+async def _print_ranked(workspace: Workspace, request: BestOfN | BeamSearch, as_json: bool) -> None:
+    """Print the texts by mean loss, lowest first, each with a line of figures on standard error, or as JSON objects.
+
+    Raises InferenceError, InferenceProcessError.
+    """
     client, checkpoint = InferenceClient(workspace), ""
     try:
-        async with aclosing(client.stream(request)) as came:
-            async for reply in came:
+        async with aclosing(client.stream(request)) as replies:
+            async for reply in replies:
                 match reply:
                     case Loaded(checkpoint=checkpoint):
-                        tell(reply)
+                        print_loaded(reply)
                     case RankedText() if as_json:
-                        told = structs.asdict(reply)
-                        del told["id"]
-                        out_json({"checkpoint": checkpoint, "prompt": request.prompt} | told)
+                        record = structs.asdict(reply)
+                        del record["id"]
+                        print_json({"checkpoint": checkpoint, "prompt": request.prompt} | record)
                     case RankedText(nats_per_token=nats):
                         figures = f"{cost(nats)} nats per token, perplexity {perplexity(nats)}"
-                        say(f"{reply.index + 1}. {figures}, {plural(reply.tokens, 'token')}")
-                        out(request.prompt + reply.text)
+                        print_message(f"{reply.index + 1}. {figures}, {plural(reply.tokens, 'token')}")
+                        print_output(request.prompt + reply.text)
     finally:
         await client.close()

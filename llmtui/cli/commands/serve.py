@@ -14,8 +14,8 @@ import click
 from core.errors import UsageError
 from core.storage.workspace import Workspace
 from llmtui.cli.commands.lookup import run_with_checkpoint
-from llmtui.cli.commands.options import NAMED, run_argument
-from llmtui.cli.console import out, say
+from llmtui.cli.commands.options import NAME, run_argument
+from llmtui.cli.console import print_message, print_output
 
 
 class ApiTokenError(UsageError):
@@ -27,27 +27,33 @@ class _StandardError(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
-        say(record.getMessage().strip().splitlines()[0] + (f": {type(error).__name__}: {error}" if error else ""))
+        print_message(
+            record.getMessage().strip().splitlines()[0] + (f": {type(error).__name__}: {error}" if error else "")
+        )
 
 
-@click.command(short_help="Serve models over HTTP, as OpenAI's interface does.")
+@click.command(short_help="Serve models over an OpenAI-compatible HTTP API.")
 @run_argument(nargs=-1)
 @click.option(
-    "--host", type=NAMED, default="127.0.0.1", show_default=True, help="Address to listen at: this machine alone."
+    "--host",
+    type=NAME,
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on; the default is reachable from this machine only.",
 )
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any free port.")
 @click.option(
     "--token",
-    type=NAMED,
+    type=NAME,
     envvar="LLMTUI_TOKEN",
     show_envvar=True,
-    help="What clients have to know; made at random when not given. Others on this machine can see options.",
+    help="API key that clients must send; random by default. Other users of this machine can see options.",
 )
-def serve(wanted: tuple[str, ...], host: str, port: int, token: str | None) -> None:
-    """Answer /v1/completions, /v1/chat/completions and /v1/models for each RUN, or for all runs that have checkpoints.
+def serve(run_name: tuple[str, ...], host: str, port: int, token: str | None) -> None:
+    """Serve /v1/completions, /v1/chat/completions and /v1/models for each RUN, or for all runs that have checkpoints.
 
-    The model RUN is the newest checkpoint of a run, RUN@STEP one of them. What a request leaves out is as in the run's
-    recipe. It goes on until Ctrl-C, also while runs train.
+    The model name RUN selects the newest checkpoint of a run, RUN@STEP a certain one. Settings that a request does not
+    give are those of the run's recipe. Serves until Ctrl-C, also while runs train.
     """
     if token is not None and not re.fullmatch(r"[!-~]{8,512}", token):
         raise ApiTokenError(
@@ -58,7 +64,7 @@ def serve(wanted: tuple[str, ...], host: str, port: int, token: str | None) -> N
     from llmtui.server.server import bind_socket
     from llmtui.server.server import serve as answer
 
-    offers = ModelRegistry(workspace, [run_with_checkpoint(workspace, name).id for name in wanted])
+    offers = ModelRegistry(workspace, [run_with_checkpoint(workspace, name).id for name in run_name])
     first = next(offers.all(), None)
     server = bind_socket(host, port)
     place, port = server.getsockname()[:2]
@@ -66,16 +72,18 @@ def serve(wanted: tuple[str, ...], host: str, port: int, token: str | None) -> N
     name = socket.gethostname() if address.is_unspecified else f"[{place}]" if address.version == 6 else place
     url = f"http://{name}:{port}/v1"
     if not address.is_loopback:
-        say("everybody who reaches this machine can ask here, and the token and all texts pass the network unencrypted")
+        print_message(
+            "the server is reachable from other machines; the token and all texts are sent over the network unencrypted"
+        )
     known = token or secrets.token_urlsafe(24)
-    out(f"export OPENAI_BASE_URL={url}")
+    print_output(f"export OPENAI_BASE_URL={url}")
     key = known
     if token is not None:  # what was kept from others is not printed
         source = click.get_current_context().get_parameter_source("token")
         key = "$LLMTUI_TOKEN" if source is click.core.ParameterSource.ENVIRONMENT else "YOUR-TOKEN"
-    out(f'export OPENAI_API_KEY="{key}"' if key != known else f"export OPENAI_API_KEY={known}")
+    print_output(f'export OPENAI_API_KEY="{key}"' if key != known else f"export OPENAI_API_KEY={known}")
     model = first.id if first else "RUN"
-    out(
+    print_output(
         f"curl {url}/completions -H 'content-type: application/json' -H \"authorization: Bearer {key}\" "
         f'-d \'{{"model": "{model}", "prompt": "Once"}}\''
     )
@@ -83,7 +91,9 @@ def serve(wanted: tuple[str, ...], host: str, port: int, token: str | None) -> N
         log = logging.getLogger(logger)
         log.handlers, log.propagate = [_StandardError()], False
         log.setLevel(level)
-    say("Ctrl-C ends it" if first else "no run has a checkpoint yet; those that come are served. Ctrl-C ends it")
+    print_message(
+        "Ctrl-C ends it" if first else "no run has a checkpoint yet; those that come are served. Ctrl-C ends it"
+    )
     try:
         asyncio.run(answer(workspace, offers, server, host, known))
     except KeyboardInterrupt:  # click would write a line first, which fails where nobody reads standard error

@@ -1,4 +1,4 @@
-"""Commands that look and change nothing: ls, show, watch, locate."""
+"""`llmtui ls`, `show`, `watch` and `locate`."""
 
 from __future__ import annotations
 
@@ -23,8 +23,16 @@ from core.runs.lookup import find_run, iter_runs
 from core.runs.summary import StageProgress
 from core.storage.journal import JournalReader
 from core.storage.workspace import Workspace
-from llmtui.cli.commands.options import NAMED, json_option, run_argument
-from llmtui.cli.console import can_draw, columns, complain, out, out_json, out_table, say
+from llmtui.cli.commands.options import NAME, json_option, run_argument
+from llmtui.cli.console import (
+    columns,
+    is_interactive,
+    print_error,
+    print_json,
+    print_message,
+    print_output,
+    print_table,
+)
 from llmtui.cli.run_output import INDENT, EventFormatter, follow, print_result
 from llmtui.view.failure_text import failure_text
 from llmtui.view.run_state import state_word
@@ -33,8 +41,8 @@ from llmtui.view.table import table
 from llmtui.view.units import clock, cost, duration, facts, perplexity, rate, size
 
 COLUMNS = ("RUN", "STATE", "STAGE", "DONE", "BITS/BYTE", "SPEED", "LEFT", "MADE", "WHY")
-SPARED = ("MADE", "SPEED", "STAGE")
-"""Columns that a terminal too narrow for all goes without, the first first: a run's id tells when it was made."""
+OPTIONAL_COLUMNS = ("MADE", "SPEED", "STAGE")
+"""Columns left out on narrow terminals, in this order; a run's id has its date."""
 
 Described = TypeVar("Described")
 
@@ -42,47 +50,47 @@ Described = TypeVar("Described")
 @click.command(short_help="List the runs, newest first.")
 @json_option
 def ls(as_json: bool) -> int:
-    """List the runs, newest first, with what they are doing."""
+    """List the runs, newest first, with their state, progress and results."""
     workspace = Workspace()
     if not as_json:
         return list_runs(workspace)
-    for found in _each(workspace, _brief):
-        out_json(_broken(found) if isinstance(found, InvalidRunError) else found)
+    for found in _describe_runs(workspace, _as_record):
+        print_json(_unreadable_record(found) if isinstance(found, InvalidRunError) else found)
     return 0
 
 
 def list_runs(workspace: Workspace) -> int:
-    """Print the table of runs, and what can be done about those that cannot be read; 0."""
-    found = list(_each(workspace, _row))
+    """Print the table of runs, and errors about those that cannot be read; returns 0."""
+    found = list(_describe_runs(workspace, _table_row))
     if not found:
-        say("there are no runs yet; start one: llmtui demo, or llmtui run PATH")
+        print_message("there are no runs yet; start one: llmtui demo, or llmtui run PATH")
         return 0
-    nothing = [""] * (len(COLUMNS) - 3)
-    rows = [(row.run, UNREADABLE, *nothing, row.what) if isinstance(row, InvalidRunError) else row for row in found]
-    out_table(_fitting([COLUMNS, *rows], columns()) if sys.stdout.isatty() else [COLUMNS, *rows])
-    for trouble in found:
-        if isinstance(trouble, InvalidRunError):
-            complain(trouble.sentence())
+    blank = [""] * (len(COLUMNS) - 3)
+    rows = [(row.run, UNREADABLE, *blank, row.what) if isinstance(row, InvalidRunError) else row for row in found]
+    print_table(_fit_width([COLUMNS, *rows], columns()) if sys.stdout.isatty() else [COLUMNS, *rows])
+    for row in found:
+        if isinstance(row, InvalidRunError):
+            print_error(row.sentence())
     return 0
 
 
-def _fitting(rows: list[tuple[str, ...]], cells: int) -> list[tuple[str, ...]]:
+def _fit_width(rows: list[tuple[str, ...]], cells: int) -> list[tuple[str, ...]]:
     """The table for a terminal: without columns that are empty, and without SPARED as far as it is too wide."""
     kept = [name for name, *column in zip(*rows, strict=True) if any(column)]
 
     def without(*names: str) -> list[tuple[str, ...]]:
-        places = [COLUMNS.index(name) for name in kept if name not in names]
-        return [tuple(row[place] for place in places) for row in rows]
+        indices = [COLUMNS.index(name) for name in kept if name not in names]
+        return [tuple(row[index] for index in indices) for row in rows]
 
-    for name in SPARED:
+    for name in OPTIONAL_COLUMNS:
         if len(table(without("WHY")).partition("\n")[0]) <= cells:
             break
         kept = [each for each in kept if each != name]
     return without()
 
 
-def _each(workspace: Workspace, describe: Callable[[Run], Described]) -> Iterator[Described | InvalidRunError]:
-    """Every run, newest first, as `describe` has it, or why it cannot be read: one never hides the others."""
+def _describe_runs(workspace: Workspace, describe: Callable[[Run], Described]) -> Iterator[Described | InvalidRunError]:
+    """`describe` of every run, newest first, or the error of a run that cannot be read."""
     for run in iter_runs(workspace):
         try:
             yield describe(run) if isinstance(run, Run) else run
@@ -90,12 +98,12 @@ def _each(workspace: Workspace, describe: Callable[[Run], Described]) -> Iterato
             yield InvalidRunError.of(error, run.path)
 
 
-def _broken(trouble: InvalidRunError) -> dict[str, Any]:
-    """What `ls --json` says of a run that cannot be read."""
-    return {"id": trouble.run, "path": str(trouble.path), "state": UNREADABLE, "problem": trouble.sentence()}
+def _unreadable_record(error: InvalidRunError) -> dict[str, Any]:
+    """The record of an unreadable run for `ls --json`."""
+    return {"id": error.run, "path": str(error.path), "state": UNREADABLE, "problem": error.sentence()}
 
 
-def _row(run: Run) -> tuple[str, ...]:
+def _table_row(run: Run) -> tuple[str, ...]:
     """The columns of one run."""
     summary, state = run.summary(), run.state()
     stage = summary.current_stage
@@ -112,8 +120,8 @@ def _row(run: Run) -> tuple[str, ...]:
     )
 
 
-def _brief(run: Run) -> dict[str, Any]:
-    """What `ls --json` says of a run; times in seconds, rates a second, shares 0 to 1."""
+def _as_record(run: Run) -> dict[str, Any]:
+    """The record of a run for `ls --json`; times in seconds, rates per second, shares from 0 to 1."""
     summary, state = run.summary(), run.state()
     metric, evaluation = summary.metric, summary.evaluation
     stage = summary.current_stage
@@ -136,31 +144,31 @@ def _brief(run: Run) -> dict[str, Any]:
     }
 
 
-@click.command(short_help="Say what there is to know about a run.")
+@click.command(short_help="Show details of a run.")
 @run_argument()
 @json_option
-def show(wanted: str | None, as_json: bool) -> None:
-    """Say what there is to know about RUN: its state, stages, figures, checkpoints."""
-    run = find_run(Workspace(), wanted)
+def show(run_name: str | None, as_json: bool) -> None:
+    """Show details of RUN: state, stages, losses, checkpoints, size."""
+    run = find_run(Workspace(), run_name)
     if as_json:
         checkpoints = [checkpoint.path.name for checkpoint in readable_checkpoints(run.checkpoints)]
-        out_json(
-            _brief(run)
+        print_json(
+            _as_record(run)
             | {"recipe": run.recipe, "summary": run.summary(), "checkpoints": checkpoints, "bytes": run.bytes()}
         )
     else:
-        out_table(_described(run))
+        print_table(_detail_rows(run))
 
 
-def _doing(stage: StageProgress, state: RunState) -> str:
-    """What a stage is doing; one that was at work when the run ended is not any more."""
+def _stage_state(stage: StageProgress, state: RunState) -> str:
+    """The state of a stage, given the state of its run."""
     if stage.state != "working" or state.is_active:
         return stage.state
     share = f" at {stage.share:.0%}" if stage.share is not None else ""
     return ("stopped" if state is RunState.STOPPED else "broken off") + share
 
 
-def _described(run: Run) -> list[tuple[str, ...]]:
+def _detail_rows(run: Run) -> list[tuple[str, ...]]:
     summary, state = run.summary(), run.state()
     rows = [
         ("run", run.id),
@@ -178,7 +186,7 @@ def _described(run: Run) -> list[tuple[str, ...]]:
         ("source", run.recipe.source.corpus),
     ]
     rows += [
-        (name, ", ".join(filter(None, [_doing(stage, state), facts(stage.facts)])))
+        (name, ", ".join(filter(None, [_stage_state(stage, state), facts(stage.facts)])))
         for name, stage in summary.stages.items()
     ]
     if summary.shape:
@@ -202,25 +210,25 @@ def _described(run: Run) -> list[tuple[str, ...]]:
 
 @click.command(short_help="Watch a run until it ends.")
 @run_argument()
-@click.option("--plain", is_flag=True, help="Lines of text even where the workbench could open.")
-@click.option("--json", "as_json", is_flag=True, help="The run's events as they come, one JSON object per line.")
-def watch(wanted: str | None, plain: bool, as_json: bool) -> int:
+@click.option("--plain", is_flag=True, help="Print lines of text instead of opening the workbench.")
+@click.option("--json", "as_json", is_flag=True, help="Print the run's events as they come, one JSON object per line.")
+def watch(run_name: str | None, plain: bool, as_json: bool) -> int:
     """Watch RUN until it ends: in the workbench on a terminal, otherwise in lines of text.
 
-    The exit code is the run's: 0 done, 3 stopped, else why it failed.
+    The exit code is that of the run: 0 done, 3 stopped, otherwise failed.
     """
     workspace = Workspace()
-    run = find_run(workspace, wanted)
+    run = find_run(workspace, run_name)
     if as_json:
         return _watch_json(run)
-    if can_draw() and not plain:
+    if is_interactive() and not plain:
         from llmtui.tui.launcher import run_workbench
 
         return run_workbench(workspace.look(), run.id)
     formatter, reader = _print_past_events(run)
     for event in follow(run, reader.iter_events):
         for line in formatter.format(event):
-            out(line, indent=INDENT)
+            print_output(line, indent=INDENT)
     return print_result(run, formatter)
 
 
@@ -231,31 +239,33 @@ def _print_past_events(run: Run) -> tuple[EventFormatter, JournalReader]:
         curves, reader = Curves(), JournalReader(run.journal)
     formatter, newest = EventFormatter(), curves.newest()
     if curves.noted > len(newest):
-        say(f"the newest {len(newest):,} of {curves.noted:,} events; llmtui watch --json {run.id} prints the journal")
+        print_message(
+            f"the newest {len(newest):,} of {curves.noted:,} events; llmtui watch --json {run.id} prints the journal"
+        )
     for event in newest:
         for line in formatter.format(event, progress=False):
-            out(line, indent=INDENT)
+            print_output(line, indent=INDENT)
     formatter.summary = curves.summary
     for event in reader.iter_events():
         for line in formatter.format(event, progress=False):
-            out(line, indent=INDENT)
+            print_output(line, indent=INDENT)
     return formatter, reader
 
 
 def _watch_json(run: Run) -> int:
-    """Print the journal as it grows; the run's exit code."""
+    """Print the journal as it grows; returns the run's exit code."""
     for line in follow(run, JournalReader(run.journal).iter_lines):
         try:
             event = parse_json(line, object)
         except ParseError:
-            continue  # damage, which every reader of a journal passes over
+            continue  # a damaged line, which every reader of a journal skips
         if isinstance(event, dict):
-            out_json(event)
+            print_json(event)
     ended = run.end_event()
     return ended.exit_code if ended else 1
 
 
-def _places(workspace: Workspace) -> dict[str, Path]:
+def _directories(workspace: Workspace) -> dict[str, Path]:
     return {
         "data": workspace.data,
         "runs": workspace.runs,
@@ -267,25 +277,28 @@ def _places(workspace: Workspace) -> dict[str, Path]:
     }
 
 
-@click.command(short_help="Print where things are.")
-@click.argument("what", type=NAMED, required=False, metavar="[PLACE|RUN]")
+@click.command(short_help="Print the paths of runs and directories.")
+@click.argument("what", type=NAME, required=False, metavar="[DIRECTORY|RUN]")
 def locate(what: str | None) -> None:
-    """Print a path: of PLACE (data, runs, config, themes, state, cache, presets) or of a run; all places without it.
+    """Print the path of DIRECTORY (data, runs, config, themes, state, cache, presets) or of a run; default: all
+    directories.
 
-    LLMTUI_HOME moves data, config, state and cache. Themes of your own go into `themes`.
+    LLMTUI_HOME moves data, config, state and cache. User-defined themes go into `themes`.
     """
     workspace = Workspace()
-    places = _places(workspace)
+    directories = _directories(workspace)
     if what is None:
-        out(table([(name, str(path)) for name, path in places.items()]))  # one line each: paths are copied
+        print_output(
+            table([(name, str(path)) for name, path in directories.items()])
+        )  # one line each: paths are copied
     else:
-        out(str(places[what] if what in places else _place_of_run(workspace, what, places)))
+        print_output(str(directories[what] if what in directories else _run_directory(workspace, what, directories)))
 
 
-def _place_of_run(workspace: Workspace, wanted: str, places: Iterable[str]) -> Path:
+def _run_directory(workspace: Workspace, run_name: str, directories: Iterable[str]) -> Path:
     try:
-        return find_run(workspace, wanted).path
-    except RunNotFoundError as trouble:
-        hint = did_you_mean(wanted, places) or trouble.todo
-        what = f"{wanted!r} is no place ({', '.join(places)}) and no run"
+        return find_run(workspace, run_name).path
+    except RunNotFoundError as error:
+        hint = did_you_mean(run_name, directories) or error.todo
+        what = f"{run_name!r} is neither a directory ({', '.join(directories)}) nor a run"
         raise RunNotFoundError(what, todo=hint) from None

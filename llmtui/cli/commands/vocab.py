@@ -1,4 +1,4 @@
-"""Commands about vocabularies: import, report, compare."""
+"""`llmtui vocab import`, `report` and `compare`."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from core.storage.workspace import Workspace
 from core.vocab.known import FILES_OF, encodings_of, import_files, imported_directory
 from core.vocab.protocol import CompareRequest, CompareResult, CompareSummary, VocabularyChoice
 from core.vocab.report import VocabularyEntry, VocabularyReport, read_report
-from llmtui.cli.commands.group import Commands
-from llmtui.cli.commands.lookup import artifact_of
-from llmtui.cli.commands.options import NAMED, NamedPath, json_option, run_argument, yes_option
-from llmtui.cli.commands.recipe_argument import ensure_agreed
-from llmtui.cli.console import out, out_json, say
+from llmtui.cli.commands.group import SuggestingGroup
+from llmtui.cli.commands.lookup import find_artifact
+from llmtui.cli.commands.options import NAME, PathType, json_option, run_argument, yes_option
+from llmtui.cli.commands.recipe_argument import ensure_license_accepted
+from llmtui.cli.console import print_json, print_message, print_output
 from llmtui.clients.child_job import run_child_job
 from llmtui.view.table import table
 from llmtui.view.units import size
@@ -36,61 +36,65 @@ class NoTokensError(UsageError):
     doing = "look at the vocabulary"
 
 
-@click.group(cls=Commands, short_help="Look at vocabularies, compare them, bring one along.")
+@click.group(cls=SuggestingGroup, short_help="Import, inspect and compare vocabularies.")
 def vocab() -> None:
-    """Vocabularies: how text becomes numbers."""
+    """Import, inspect and compare the vocabularies of tokenizers."""
 
 
-@vocab.command("import", short_help="Take in a vocabulary file from a machine with a network.")
-@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=NamedPath())
+@vocab.command("import", short_help="Import a published vocabulary file, for use without a network.")
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=PathType())
 @json_option
 def import_(files: tuple[Path, ...], as_json: bool) -> None:
-    """Keep FILE, a published vocabulary file, for runs without a network.
+    """Import FILE, a published vocabulary file, for runs without a network.
 
     FILE is a .tiktoken file (r50k_base, p50k_base, cl100k_base, o200k_base), GPT-2's vocab.bpe with or without its
-    encoder.json, or a folder with any of them, such as a copy of tiktoken's cache. Names do not matter: a file is
-    known by its SHA-256.
+    encoder.json, or a folder with any of them, such as a copy of tiktoken's cache. Files are
+    recognized by SHA-256, not by name.
     """
     workspace = Workspace().prepare()
     for known in import_files(files, workspace):
         place = imported_directory(workspace) / known.file
         if as_json:
-            out_json({"file": known.file, "sha256": known.sha256, "path": str(place), "serves": encodings_of(known)})
+            print_json({"file": known.file, "sha256": known.sha256, "path": str(place), "serves": encodings_of(known)})
         else:
-            out(f"{known.file} is kept; it serves {', '.join(encodings_of(known))}")
+            print_output(f"{known.file} imported; it serves {', '.join(encodings_of(known))}")
 
 
-@vocab.command(short_help="Say how a vocabulary fits its corpus.")
+@vocab.command(short_help="Show how a vocabulary fits its corpus.")
 @run_argument()
 @json_option
-def report(wanted: str | None, as_json: bool) -> None:
-    """Say how the vocabulary of RUN fits its corpus: bytes per token, unused entries, the largest tokens.
+def report(run_name: str | None, as_json: bool) -> None:
+    """Show how the vocabulary of RUN fits its corpus: bytes per token, unused entries, longest and most frequent
+    tokens.
 
-    RUN can also be the name of tokens in the data directory.
+    RUN can also be the name of a tokenized data set.
     """
-    told = read_report(artifact_of(Workspace(), wanted, "tokenize"))
+    statistics = read_report(find_artifact(Workspace(), run_name, "tokenize"))
     if as_json:
-        out_json(msgspec.structs.asdict(told) | {"unused_share": told.unused_share})
+        print_json(msgspec.structs.asdict(statistics) | {"unused_share": statistics.unused_share})
         return
-    out(table(_described(told)))
-    for title, entries in (("LONGEST", told.longest), ("MOST FREQUENT", told.frequent)):
-        out("\n" + table([(title, "ID", "BYTES", "COUNT"), *map(_listed, entries[:SHOWN])]))
+    print_output(table(_detail_rows(statistics)))
+    for heading, entries in (("LONGEST", statistics.longest), ("MOST FREQUENT", statistics.frequent)):
+        print_output("\n" + table([(heading, "ID", "BYTES", "COUNT"), *map(_listed, entries[:SHOWN])]))
 
 
-def _described(told: VocabularyReport) -> list[tuple[str, ...]]:
-    source = f"learned from {size(told.learned_from)} of text" if told.learned_from else "published"
-    if 0 < told.learned_from < told.train_bytes:
-        source += f", a sample of {size(told.train_bytes)}"
-    do = verb(told.unused, "does", "do")
+def _detail_rows(statistics: VocabularyReport) -> list[tuple[str, ...]]:
+    source = f"learned from {size(statistics.learned_from)} of text" if statistics.learned_from else "published"
+    if 0 < statistics.learned_from < statistics.train_bytes:
+        source += f", a sample of {size(statistics.train_bytes)}"
+    do = verb(statistics.unused, "does", "do")
     return [
-        ("vocabulary", f"{told.vocabulary}, {source}" if told.vocabulary != "bytes" else "bytes"),
-        ("ids", f"{told.size:,}, of which {told.entries:,} stand for text"),
+        ("vocabulary", f"{statistics.vocabulary}, {source}" if statistics.vocabulary != "bytes" else "bytes"),
+        ("ids", f"{statistics.size:,}, of which {statistics.entries:,} stand for text"),
         (
             "bytes per token",
-            f"{told.bytes_per_token:.3f} on held-out text, {told.train_bytes_per_token:.3f} in training",
+            f"{statistics.bytes_per_token:.3f} on held-out text, {statistics.train_bytes_per_token:.3f} in training",
         ),
-        ("tokens", f"{told.train_tokens:,} for training, {told.validation_tokens:,} held out"),
-        ("unused", f"{plural(told.unused, 'entry')} ({told.unused_share:.1%}) {do} not occur in the training text"),
+        ("tokens", f"{statistics.train_tokens:,} for training, {statistics.validation_tokens:,} held out"),
+        (
+            "unused",
+            f"{plural(statistics.unused, 'entry')} ({statistics.unused_share:.1%}) {do} not occur in the training text",
+        ),
     ]
 
 
@@ -100,9 +104,9 @@ def _listed(entry: VocabularyEntry) -> tuple[str, ...]:
 
 
 @vocab.command(short_help="Encode the same text with two vocabularies.")
-@click.argument("vocabularies", type=NAMED, metavar="A B", nargs=-1, required=True)
+@click.argument("vocabularies", type=NAME, metavar="A B", nargs=-1, required=True)
 @click.option(
-    "--on", "corpus", type=NAMED, metavar="CORPUS", required=True, help="A source, or a run: its held-out text."
+    "--on", "corpus", type=NAME, metavar="CORPUS", required=True, help="A source, or a run: its held-out text."
 )
 @yes_option
 @json_option
@@ -117,37 +121,37 @@ def compare(vocabularies: tuple[str, ...], corpus: str, yes: bool, as_json: bool
     choices = tuple(_choice(workspace, name) for name in vocabularies)
     source, clean = _corpus(workspace, corpus)
     if not clean:
-        ensure_agreed(workspace, Recipe(source=Source(corpus=source)), yes)
+        ensure_license_accepted(workspace, Recipe(source=Source(corpus=source)), yes)
     with tempfile.TemporaryDirectory(prefix="compare-", dir=workspace.cache) as place:
         asked = msgspec.json.encode(CompareRequest(vocabularies=choices, corpus=source, clean=clean)).decode()
         answers = run_child_job(
             workspace, "core.tokenize.compare", asked, place, result_type=Note | CompareResult | CompareSummary
         )
-        _tell(answers, as_json)
+        _print_loaded(answers, as_json)
 
 
-def _tell(answers: Iterator[Note | CompareResult | CompareSummary], as_json: bool) -> None:
+def _print_loaded(answers: Iterator[Note | CompareResult | CompareSummary], as_json: bool) -> None:
     """Print what the comparing process answers."""
     rows: list[CompareResult] = []
     for answer in answers:
         match answer:
             case Note(text=text):
-                say(text)
+                print_message(text)
             case CompareResult() if as_json:
-                out_json(answer)
+                print_json(answer)
             case CompareResult():
                 rows.append(answer)
             case CompareSummary() if as_json:
-                out_json(answer)
+                print_json(answer)
             case CompareSummary():
                 head = ("VOCABULARY", "IDS", "TOKENS", "BYTES/TOKEN", "CHARACTERS/TOKEN", "SPEED", "MADE FROM")
-                out(table([head, *map(_row, rows)]))
+                print_output(table([head, *map(_table_row, rows)]))
                 held_out = " held-out" if answer.held_out else ""
                 many = plural(answer.documents, "document")
-                say(f"on {size(answer.bytes)} of{held_out} text, {many}")
+                print_message(f"on {size(answer.bytes)} of{held_out} text, {many}")
 
 
-def _row(row: CompareResult) -> tuple[str, ...]:
+def _table_row(row: CompareResult) -> tuple[str, ...]:
     return (
         row.vocabulary,
         f"{row.entries:,}",
@@ -164,7 +168,7 @@ def _choice(workspace: Workspace, name: str) -> VocabularyChoice:
     if name in FILES_OF or name in ("characters", "bytes") or name.startswith("bpe:"):
         return VocabularyChoice(name=name)
     try:
-        return VocabularyChoice(name=name, file=str(artifact_of(workspace, name, "tokenize") / "vocabulary.json"))
+        return VocabularyChoice(name=name, file=str(find_artifact(workspace, name, "tokenize") / "vocabulary.json"))
     except RunNotFoundError as trouble:
         raise NoTokensError(
             f"{name!r} is neither a vocabulary nor a run",
@@ -172,12 +176,12 @@ def _choice(workspace: Workspace, name: str) -> VocabularyChoice:
         ) from None
 
 
-def _corpus(workspace: Workspace, wanted: str) -> tuple[str, bool]:
-    """The source that `wanted` names, or the clean documents of a run; and which of both it is."""
+def _corpus(workspace: Workspace, run_name: str) -> tuple[str, bool]:
+    """The source that `run_name` names, or the clean documents of a run; and which of both it is."""
     try:
-        return resolve_corpus(wanted), False
+        return resolve_corpus(run_name), False
     except UnknownSourceError as unknown:
         try:
-            return str(artifact_of(workspace, wanted, "preprocess")), True
+            return str(find_artifact(workspace, run_name, "preprocess")), True
         except RunNotFoundError:
             raise unknown from None

@@ -1,4 +1,4 @@
-"""The command that shows how a model comes to its words."""
+"""`llmtui xray`: inspect next-token prediction: attention, logit lens, token losses, sampling steps, weights."""
 
 from __future__ import annotations
 
@@ -14,34 +14,43 @@ from core.errors import LlmtuiError, UsageError
 from core.sample.inspect_protocol import AttentionHead, InspectOptions
 from core.sample.protocol import Inspected, InspectModel, InspectPrompt, Loaded
 from core.storage.workspace import Workspace
-from llmtui.cli.commands.checkpoint import checkpoint_option, place_of, tell
+from llmtui.cli.commands.checkpoint import checkpoint_option, checkpoint_path, print_loaded
+from llmtui.cli.commands.group import CommandWithRenamedOptions
 from llmtui.cli.commands.lookup import run_with_checkpoint
-from llmtui.cli.commands.options import json_option, prompt_of, run_option, sampling_options, sampling_settings
-from llmtui.cli.console import out, out_json
+from llmtui.cli.commands.options import json_option, resolve_prompt, run_option, sampling_options, sampling_settings
+from llmtui.cli.console import print_json, print_output
 from llmtui.clients.inference_client import InferenceClient, InferenceError
 from llmtui.view.inspect_report import Teller
 
 
 class InspectError(LlmtuiError):
-    doing = "look into the model"
+    """The inference process refused the request."""
+
+    doing = "inspect the model"
 
 
 class InspectOptionError(UsageError):
-    doing = "look into the model"
+    """The options contradict each other."""
+
+    doing = "inspect the model"
 
 
-def _heads(context: Context, parameter: Parameter, given: tuple[str, ...]) -> tuple[AttentionHead, ...]:
-    """The heads that LAYER or LAYER.HEAD name."""
+def _parse_heads(context: Context, parameter: Parameter, values: tuple[str, ...]) -> tuple[AttentionHead, ...]:
+    """Attention heads, or all heads of a layer, from LAYER.HEAD or LAYER."""
     heads = []
-    for text in given:
+    for text in values:
         layer, point, head = text.partition(".")
         if not (layer.isdecimal() and int(layer) > 0 and (not point or (head.isdecimal() and int(head) > 0))):
-            raise click.BadParameter(f"{text!r} is no LAYER or LAYER.HEAD; both count from 1, as in 3 or 3.2")
+            raise click.BadParameter(f"{text!r} is not LAYER or LAYER.HEAD, both from 1, such as 3 or 3.2")
         heads.append(AttentionHead(int(layer), int(head) if point else None))
     return tuple(heads)
 
 
-@click.command(short_help="Show step by step how a model comes to its next token.")
+@click.command(
+    cls=CommandWithRenamedOptions,
+    renamed={"--lens": "--logit-lens", "--surprise": "--token-losses", "--model": "--weights"},
+    short_help="Inspect a model: attention, logit lens, token losses, weights.",
+)
 @click.argument("prompt", required=False)
 @run_option
 @checkpoint_option
@@ -49,83 +58,85 @@ def _heads(context: Context, parameter: Parameter, given: tuple[str, ...]) -> tu
     "--attention",
     multiple=True,
     metavar="LAYER[.HEAD]",
-    callback=_heads,
-    help="Show what the tokens look at, in one head or all of a layer; both count from 1. May be repeated.",
+    callback=_parse_heads,
+    help="Show the attention weights of one head, or of all heads of a layer; both count from 1. May be repeated.",
 )
-@click.option("--lens", is_flag=True, help="Show what each layer would have said.")
-@click.option("--surprise", is_flag=True, help="Show how surprised the model is by each token of the prompt.")
-@click.option("--model", "picture", is_flag=True, help="Show the model's own picture instead: each weight, its norm.")
+@click.option("--logit-lens", is_flag=True, help="Show the next token that each layer's output predicts.")
+@click.option("--token-losses", is_flag=True, help="Show the loss of each token of the prompt.")
+@click.option("--weights", is_flag=True, help="List the model's tensors and their norms instead; takes no prompt.")
 @sampling_options
 @json_option
 def xray(
-    wanted: str | None,
+    run_name: str | None,
     prompt: str | None,
     checkpoint: str,
     attention: tuple[AttentionHead, ...],
-    lens: bool,
-    surprise: bool,
-    picture: bool,
+    logit_lens: bool,
+    token_losses: bool,
+    weights: bool,
     as_json: bool,
-    **asked: Any,
+    **overrides: Any,
 ) -> None:
-    """Show, from real numbers, how the model goes on from PROMPT ("-" reads it from standard input).
+    """Inspect how the model predicts the next token after PROMPT ("-" reads it from standard input).
 
-    The six steps of generation, as in the book: text to token IDs, the matrix of outputs, its last row, logits to
-    probabilities, the choice, the new token behind the text. One token is drawn where --tokens does not ask for more;
-    settings that are not given are as in the run's recipe. All is worked out in float32; the same seed draws what
-    `llmtui sample` draws in it. A masked model uncovers one hidden place behind the text at a time.
+    Shows the steps of generation with their numbers: token ids, the matrix of logits, its last row, probabilities
+    after each sampling setting, the sampled token, the text with the token appended. Generates one token unless
+    --tokens is given; other settings that are not given are those of the run's recipe. Computes in float32; the same
+    seed samples what `llmtui sample --precision float32` samples. A masked model unmasks one position after the text
+    at a time.
     """
-    settings_given = any(given not in (None, (), {}) for given in asked.values())
-    if picture and (prompt is not None or attention or lens or surprise or settings_given):
+    has_overrides = any(value not in (None, (), {}) for value in overrides.values())
+    if weights and (prompt is not None or attention or logit_lens or token_losses or has_overrides):
         raise InspectOptionError(
-            "--model shows the model alone, not how it goes on from a prompt", todo="leave one of them out"
+            "--weights takes no prompt and no other option", todo="leave out --weights or the rest"
         )
     workspace = Workspace()
-    run = run_with_checkpoint(workspace, wanted)
-    place, width = str(place_of(run, checkpoint)), shutil.get_terminal_size().columns
-    asked["tokens"] = 1 if asked["tokens"] is None else asked["tokens"]
-    settings = sampling_settings(run.recipe, asked)
-    if picture:
-        request: InspectPrompt | InspectModel = InspectModel(id=0, checkpoint=place, precision="float32")
+    run = run_with_checkpoint(workspace, run_name)
+    path, width = str(checkpoint_path(run, checkpoint)), shutil.get_terminal_size().columns
+    overrides["tokens"] = 1 if overrides["tokens"] is None else overrides["tokens"]
+    settings = sampling_settings(run.recipe, overrides)
+    if weights:
+        request: InspectPrompt | InspectModel = InspectModel(id=0, checkpoint=path, precision="float32")
     else:
-        options = InspectOptions(
-            columns=max(3, min(10, (width - 30) // 9)), logit_lens=lens, attention=attention, surprisal=surprise
-        )
+        columns = max(3, min(10, (width - 30) // 9))
+        options = InspectOptions(columns=columns, logit_lens=logit_lens, attention=attention, surprisal=token_losses)
         request = InspectPrompt(
             id=0,
-            checkpoint=place,
+            checkpoint=path,
             cleaning=run.recipe.preprocess.steps,
             precision="float32",
-            prompt=prompt_of(prompt, settings),
+            prompt=resolve_prompt(prompt, settings),
             sampling=settings.sampling(),
             options=options,
         )
-    teller = Teller(width=width, greedy=settings.temperature == 0)
-    asyncio.run(_show(workspace, f"{run.id}, ", request, None if as_json else teller))
+    report = Teller(width=width, greedy=settings.temperature == 0)
+    asyncio.run(_print_report(workspace, run.id, request, None if as_json else report))
 
 
-async def _show(workspace: Workspace, name: str, request: InspectPrompt | InspectModel, teller: Teller | None) -> None:
-    """Print what is seen as it comes, each as an object where there is no teller.
+async def _print_report(
+    workspace: Workspace, run_id: str, request: InspectPrompt | InspectModel, report: Teller | None
+) -> None:
+    """Print the replies as they come, as sections of `report`, or as JSON objects if it is None.
 
     Raises InspectError, InferenceProcessError.
     """
     client = InferenceClient(workspace)
     try:
-        async with aclosing(client.stream(request)) as came:
-            async for reply in came:
+        async with aclosing(client.stream(request)) as replies:
+            async for reply in replies:
                 match reply:
                     case Loaded():
-                        tell(reply)
-                        if teller is None:
-                            out_json({"type": "loaded", "checkpoint": reply.checkpoint, "step": reply.step})
+                        print_loaded(reply)
+                        if report is None:
+                            print_json({"type": "loaded", "checkpoint": reply.checkpoint, "step": reply.step})
                         else:
-                            out(f"{name}step {reply.step:,}, {reply.precision}\n")
-                    case Inspected(result=result) if teller is None:
-                        out_json(result)
-                    case Inspected(result=result) if teller is not None:
-                        for section in teller.tell(result):
-                            out(section + "\n")
-    except InferenceError as refused:
-        raise InspectError(refused.what, where=refused.where, todo=refused.todo) from None
+                            print_output(f"{run_id}, step {reply.step:,}, {reply.precision}\n")
+                    case Inspected(result=result) if report is None:
+                        print_json(result)
+                    case Inspected(result=result) if report is not None:
+                        for section in report.tell(result):
+                            print_output(section + "\n")
+    except InferenceError as error:
+        raise InspectError(error.what, where=error.where, todo=error.todo) from None
     finally:
         await client.close()

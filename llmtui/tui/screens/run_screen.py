@@ -20,7 +20,6 @@ from llmtui.tui.widgets.bars import FooterBar, Notice
 from llmtui.view import run_text
 from llmtui.view.run_snapshot import RunSnapshot
 from llmtui.view.sanitize import shown
-from llmtui.view.units import size
 
 _RESUMABLE = (RunState.STOPPED, RunState.FAILED, RunState.INTERRUPTED, RunState.CREATED)
 
@@ -103,22 +102,20 @@ class RunScreen(Screen[None]):
         """
         if recipe is None:
             return
-        corpus = self.session.corpus_to_accept(recipe)
-        if corpus is not None:
+        notice = self.session.required_notice(recipe)
+        if notice is not None:
             from llmtui.tui.screens.dialogs import Confirm
 
             def on_answer(yes: bool | None) -> None:
                 if yes:
                     try:
-                        self.session.accept(corpus)
+                        notice.accept()
                     except LlmtuiError as error:
                         show_error(self.app, error)
                     else:
                         self.create_run(recipe)
 
-            about = f"{corpus.about} {size(corpus.bytes)} of text, licence: {corpus.licence}."
-            question = f"{corpus.name}: {about}\n\n{corpus.notice}"
-            self.app.push_screen(Confirm(question, yes="agree and start", no="leave it"), on_answer)
+            self.app.push_screen(Confirm(notice.text, yes="accept and start", no="leave it"), on_answer)
             return
         try:
             run = self.session.create(recipe)
