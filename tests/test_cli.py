@@ -103,7 +103,7 @@ def made(workspace: Workspace, events: list[Event], name: str = "tiny") -> Run:
 
 
 @pytest.fixture
-def is_active(workspace: Workspace, tmp_path: Path) -> Iterator[Callable[..., Run]]:
+def alive(workspace: Workspace, tmp_path: Path) -> Iterator[Callable[..., Run]]:
     """Makes runs with a living worker that has said some events."""
     processes: list[subprocess.Popen[bytes]] = []
 
