@@ -1,8 +1,8 @@
-"""The process that works on a run: `python -P -m core.worker RUN_DIR ATTEMPT`, started by the supervisor.
+"""The worker process of a run: `python -P -m core.worker RUN_DIR ATTEMPT`, started by the supervisor.
 
 It drives the pipeline, writes what it says into the journal, and hands in what people ask for. Exit codes: 0 done,
-3 stopped on request, 4 broken off from outside (it can be started again), 75 somebody else is at it, else the code of
-what went wrong.
+3 stopped on request, 4 killed from outside (it can be restarted), 75 another worker is running, else the exit code of
+the error.
 
 Several processes train together where torchrun starts them, which the supervisor of a run with `processes` does:
 
@@ -62,11 +62,11 @@ CURVES_EVERY = 10.0
 READ_EVERY = 2.0
 """Seconds between two readings of the machine."""
 RESERVE = 2**20
-"""Bytes put aside, so that the last word can be written on a full disk."""
+"""Bytes reserved so that the last event can be written on a full disk."""
 
 
 class StopRequested(Exception):
-    """Somebody asked for it."""
+    """A stop was requested where nothing has to be saved."""
 
 
 class Worker:
@@ -84,7 +84,7 @@ class Worker:
         self._summary = self._curves.summary
         self._meter = Meter(run.path)
         self._next_status = self._next_curves = self._next_reading = 0.0
-        self._asked_to_stop = self._stepped = self._spoken_of = False
+        self._stop_requested = self._stepped = self._spoken_of = False
         self._reserve = run.path / "reserve"
         with contextlib.suppress(OSError):
             self._reserve.write_bytes(bytes(RESERVE))
@@ -96,14 +96,14 @@ class Worker:
         try:
             self._drive()
             end = AttemptEnded(attempt=self._attempt, outcome="done")
-        except ProcessKilledError as trouble:  # no last word, as if this one had been killed: it can be started again
-            log(trouble.sentence())
+        except ProcessKilledError as error:  # no last event, as if this process had been killed: it can be restarted
+            log(error.sentence())
             self._journal.sync()
-            return trouble.exit_code
+            return error.exit_code
         except StopRequested:
             end = self._stopped()
-        except WorkerDiedError as trouble:  # a signal to a whole group of processes ends those that help at once
-            end = self._stopped() if self._asked_to_stop else self._failed(trouble)
+        except WorkerDiedError as error:  # a signal to the process group also ends its helper processes
+            end = self._stopped() if self._stop_requested else self._failed(error)
         except Exception as error:
             if not isinstance(error, LlmtuiError):
                 log(traceback.format_exc())
@@ -112,7 +112,7 @@ class Worker:
         return end.exit_code
 
     def _end(self, end: AttemptEnded) -> None:
-        """Have the last word: nothing is written behind it."""
+        """Write the last event of the attempt."""
         if not self._write(end) and end.what:  # then the log has it, where the supervisor looks for a reason
             log(end.what)
         self._journal.sync()
@@ -123,20 +123,20 @@ class Worker:
     def _stopped(self) -> AttemptEnded:
         return AttemptEnded(attempt=self._attempt, outcome="stopped", exit_code=STOPPED)
 
-    def _failed(self, trouble: LlmtuiError) -> AttemptEnded:
-        unforeseen = isinstance(trouble, UnexpectedError)
+    def _failed(self, error: LlmtuiError) -> AttemptEnded:
+        unforeseen = isinstance(error, UnexpectedError)
         return AttemptEnded(
             attempt=self._attempt,
             outcome="failed",
-            what=f"cannot {trouble.doing}: {trouble.what}",
-            where=str(self._run.log) if unforeseen else trouble.where,
-            kept=trouble.kept,
-            todo="the log has the details" if unforeseen else trouble.todo,
-            exit_code=trouble.exit_code,
+            what=f"cannot {error.doing}: {error.what}",
+            where=str(self._run.log) if unforeseen else error.where,
+            kept=error.kept,
+            todo="the log has the details" if unforeseen else error.todo,
+            exit_code=error.exit_code,
         )
 
     def _terminate(self, signum: int, frame: FrameType | None) -> None:
-        self._asked_to_stop = True
+        self._stop_requested = True
 
     def _drive(self) -> None:
         # the heavy imports come only now: the lock is held, so a screen already shows the run as alive
@@ -152,25 +152,25 @@ class Worker:
         self._say(AttemptStarted(attempt=self._attempt, pid=os.getpid(), host=socket.gethostname(), device=words))
         with (
             ProcessGroup.join(device.name) as group,
-            contextlib.closing(pipeline(self._run.recipe, workspace, self._run.path, device, group)) as talk,
+            contextlib.closing(pipeline(self._run.recipe, workspace, self._run.path, device, group)) as events,
         ):
             commands: Commands | None = None
             while True:
                 try:
-                    event = talk.send(commands)
+                    event = events.send(commands)
                 except StopIteration:
                     break
                 if isinstance(event, TrainingForecast | Resumed):
                     self._meter.peak = lambda: peak_memory_on(device.name)
-                self._begin_anew(event)
+                self._report_restart(event)
                 self._say(event)
                 commands = self._commands(event)
-            if self._asked_to_stop:
+            if self._stop_requested:
                 raise StopRequested
             if group.orphaned and self._summary.stages["train"].state == "working":
                 raise ProcessKilledError("what started its processes is gone", todo="resume it")
 
-    def _begin_anew(self, event: Event) -> None:
+    def _report_restart(self, event: Event) -> None:
         """Say so where `event` shows that the training begins without a checkpoint, of which earlier attempts spoke."""
         match event:
             case StageStarted(stage="train"):
@@ -184,18 +184,18 @@ class Worker:
                 self._stepped = True
 
     def _commands(self, event: Event) -> Commands | None:
-        """What to send in after `event`. Waits while a pause is wanted.
+        """The commands to send after `event`. Waits while a pause is requested.
 
-        Raises StopRequested where closing is stopping.
+        Raises StopRequested if nothing has to be saved before stopping.
         """
         asked = self._requests.pending()
         if asked:
             for _ in self._pauses():
-                self._require_place()
+                self._require_directory()
                 time.sleep(0.1)
-            self._asked_to_stop = self._asked_to_stop or self._requests.take_stop()
-        if self._asked_to_stop:
-            if self._summary.stage != "train" or not self._stepped:  # there is nothing that has to be saved
+            self._stop_requested = self._stop_requested or self._requests.take_stop()
+        if self._stop_requested:
+            if self._summary.stage != "train" or not self._stepped:  # nothing to save
                 raise StopRequested
             return (Stop(),)
         if not isinstance(event, Metric):
@@ -205,18 +205,18 @@ class Worker:
         return (*self._requests.take_samples(), *((SaveCheckpoint(),) if self._requests.take_checkpoint() else ()))
 
     def _pauses(self) -> Iterator[None]:
-        """One item for each moment to wait."""
+        """Yields as long as a pause is requested."""
         if not self._requests.pause():
             return
         self._say(Paused())
         self._write_status()
-        while self._requests.pause() and not self._asked_to_stop:
+        while self._requests.pause() and not self._stop_requested:
             yield
             # a signal may have come in meanwhile: never forget it
-            self._asked_to_stop = self._requests.take_stop() or self._asked_to_stop
+            self._stop_requested = self._requests.take_stop() or self._stop_requested
 
     def _say(self, event: Event) -> None:
-        """Write `event` down, and now and then how the machine is and what it all adds up to."""
+        """Write `event`, and at intervals a hardware reading, status.json and curves.json."""
         self._write(event)
         now = time.monotonic()
         if now >= self._next_reading:
@@ -224,19 +224,19 @@ class Worker:
             self._write(self._meter.read())
         if now >= self._next_status:
             self._next_status = now + STATUS_EVERY
-            self._require_place()
+            self._require_directory()
             self._write_status()
         if now >= self._next_curves:
             self._next_curves = now + CURVES_EVERY
             self._write_curves()
 
-    def _require_place(self) -> None:
-        """Raise ProcessKilledError where nobody can see or reach this worker any more."""
+    def _require_directory(self) -> None:
+        """Raise ProcessKilledError if the run directory was deleted or replaced."""
         if not self._lock.stands():
             raise ProcessKilledError(DIRECTORY_GONE, where=str(self._run.path))
 
     def _write(self, event: Event) -> bool:
-        """Put `event` into the journal; False where not even the reserve made room for it."""
+        """Append `event` to the journal; returns False if the disk is full even without the reserve."""
         assert isinstance(event, AnyEvent)
         line = encode(event)
         with contextlib.suppress(ParseError):  # NaN: what no reader of the journal can see must not be here either
@@ -256,14 +256,14 @@ class Worker:
 
 
 def processes() -> int:
-    """How many torchrun has started, this one among them; 1 without it."""
+    """Number of processes started by torchrun, including this one; 1 without torchrun."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def train_along(run: Run) -> int:
-    """Do what a process does beside the one that works on `run`. Returns the exit code.
+    """Run a process of rank 1 or higher, which only trains. Returns the exit code.
 
-    When the others are gone that is 0: whichever died has an exit code that says more.
+    It is 0 if another rank died: the exit code of that one says more.
     """
     from core.model.device import choose_device
     from core.pipeline import pipeline
@@ -272,14 +272,14 @@ def train_along(run: Run) -> int:
     try:
         device = choose_device(run.recipe.train)
         with ProcessGroup.join(device.name) as group:
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the first one is asked, too, and decides when
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # rank 0 receives it, too, and decides when to stop
             for _ in pipeline(run.recipe, Workspace(), run.path, device, group):
                 pass
     except ProcessKilledError:
         return 0
-    except LlmtuiError as trouble:
-        log(f"process {os.environ['RANK']}: {trouble.sentence()}")
-        return trouble.exit_code
+    except LlmtuiError as error:
+        log(f"process {os.environ['RANK']}: {error.sentence()}")
+        return error.exit_code
     return 0
 
 
@@ -298,10 +298,10 @@ def main() -> int:
     except (
         LlmtuiError,
         OSError,
-    ) as error:  # before there is a journal to say it in: the supervisor reads it in the log
-        trouble = as_llmtui_error(error, sys.argv[1])
-        log(trouble.sentence())
-        return trouble.exit_code
+    ) as error:  # there is no journal yet: the supervisor finds it in the log
+        reported = as_llmtui_error(error, sys.argv[1])
+        log(reported.sentence())
+        return reported.exit_code
 
 
 if __name__ == "__main__":

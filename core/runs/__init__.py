@@ -1,1 +1,1 @@
-"""Run directories: the only thing that passes between the process that works and the screens that watch."""
+"""Run directories: the only interface between the process that trains and the programs that watch it."""

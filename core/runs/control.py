@@ -1,6 +1,6 @@
-"""Requests to a run, as files in its control directory: they work over any file system and any ssh.
+"""Requests to a run, as files in its control directory: they work on any file system and over SSH.
 
-A person's side writes them (`ask_…`), the worker's side takes them (`ControlRequests`).
+The user's side writes them (`request_…`), the worker takes them (`ControlRequests`).
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from core.train.commands import GenerateSample
 
 
 def request_stop(run: Run) -> None:
-    """Save a checkpoint at the next step and end."""
+    """Ask the run to save a checkpoint after the current step, and to end."""
     _put(run.control / "stop")
 
 
 def request_pause(run: Run) -> None:
-    """Wait at the next step, keeping everything in memory, until `request_unpause`."""
+    """Ask the run to wait after the current step, with everything in memory, until `request_unpause`."""
     _put(run.control / "pause")
 
 
@@ -33,13 +33,13 @@ def request_unpause(run: Run) -> None:
 
 
 def request_checkpoint(run: Run) -> None:
-    """Save a checkpoint at the next step."""
+    """Ask the run to save a checkpoint after the current step."""
     _put(run.control / "checkpoint")
 
 
-def request_sample(run: Run, draw: GenerateSample | None = None) -> None:
-    """Draw a sample at the next step."""
-    _put(run.control / f"sample-{secrets.token_hex(4)}.json", msgspec.json.encode(draw or GenerateSample()))
+def request_sample(run: Run, sample: GenerateSample | None = None) -> None:
+    """Ask the run to generate a sample after the current step."""
+    _put(run.control / f"sample-{secrets.token_hex(4)}.json", msgspec.json.encode(sample or GenerateSample()))
 
 
 def _put(path: Path, data: bytes = b"") -> None:
@@ -48,19 +48,19 @@ def _put(path: Path, data: bytes = b"") -> None:
 
 
 class ControlRequests:
-    """The worker's view: takes each request once."""
+    """The requests to a run, for its worker: each is taken once."""
 
     def __init__(self, run: Run) -> None:
         self._directory = run.control
 
     def pending(self) -> bool:
-        """Whether something may be asked for. One look for all kinds, since the answer at most steps is no."""
+        """Whether there may be a request: one check for all kinds, since at most steps there is none."""
         with contextlib.suppress(FileNotFoundError):
             return any(self._directory.iterdir())
         return False
 
     def pause(self) -> bool:
-        """Whether a pause is wanted at this moment. It lasts until the file goes."""
+        """Whether a pause is requested. It lasts until its file is removed."""
         return (self._directory / "pause").exists()
 
     def take_stop(self) -> bool:
@@ -70,16 +70,16 @@ class ControlRequests:
         return self._take("checkpoint")
 
     def take_samples(self) -> list[GenerateSample]:
-        """All samples asked for since the last call; what cannot be read is dropped."""
-        draws = []
+        """All samples requested since the last call; unreadable requests are dropped."""
+        samples = []
         for path in sorted(self._directory.glob("sample-*.json")):
             with contextlib.suppress(OSError, ParseError):
-                draws.append(read_json(path, GenerateSample))
+                samples.append(read_json(path, GenerateSample))
             path.unlink(missing_ok=True)
-        return draws
+        return samples
 
     def clear(self) -> None:
-        """Forget what was asked of an earlier attempt."""
+        """Delete the requests to an earlier attempt."""
         self._directory.mkdir(mode=0o700, exist_ok=True)
         for path in self._directory.iterdir():
             path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What a run's journal adds up to for the eye: the summary, the curves, the events worth a line; of bounded size.
+"""The fold of a run's journal for display: summary, curves and the newest events; of bounded size.
 
 The worker keeps it beside the journal, so that a screen that opens a run of a million steps need not
 read its 213 MB (`benchmarks/journal.py`).
@@ -32,19 +32,19 @@ from core.runs.series import Series
 from core.runs.summary import Summary
 
 MAX_EVENTS = 200
-"""Events kept of each sort; the journal has them all."""
+"""Events kept of each kind; the journal has all."""
 
 _KINDS = {Evaluation: "evaluation", GeneratedSample: "sample", CheckpointSaved: "saved", Note: "note", Paused: "pause"}
-"""Events that come again and again, and must not push out those that tell what became of the attempts."""
+"""Frequent events, kept apart so that they do not push out those about attempts and stages."""
 
 _PASSING = Metric | Progress | HardwareReading | Excerpt | CleaningStep
 
 
 class Curves(Struct, kw_only=True):
-    """One run, folded from its journal. `absorb` every event in order."""
+    """The fold of one run's journal. `absorb` takes every event in order."""
 
     form: Literal[1] = 1
-    """Of the fold. Raise it whenever the same events would make another picture: files of another form are not read."""
+    """Version of the fold. Raised when the same events give another result: files of another version are not read."""
     journal_offset: JournalOffset | None = field(default=None, name="place")
     """Of one in curves.json."""
     summary: Summary = field(default_factory=Summary)
@@ -64,7 +64,7 @@ class Curves(Struct, kw_only=True):
     """Step, tokens and seconds of the step before."""
 
     def absorb(self, event: AnyEvent) -> None:
-        """Let one event change the picture."""
+        """Add one event."""
         waited = self.summary.paused
         self.summary.absorb(event)
         match event:

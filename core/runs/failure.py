@@ -1,4 +1,4 @@
-"""Why a run is not done although nobody works on it: one answer for every list, screen and exit message."""
+"""Why a run has failed or was interrupted, in words, for lists, screens and exit messages."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from msgspec import Struct
 from core.runs.directory import Run, RunState
 
 MAX_REASON_CHARACTERS = 300
-"""Characters of the log that are taken for a reason."""
+"""Maximum length of a reason from the log."""
 
 _REASON = re.compile(
     r"(process \d+: )?cannot .+|Fatal Python error: .+|memory allocation of .+"
     r"|(?!\S*ChildFailedError)[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt)(: .*)?"
 )
-"""A line in which something that broke says why: an LlmtuiError, a traceback's last line, a fatal error's first."""
+"""A line of the log that gives a reason: an LlmtuiError, the last line of a traceback, or a fatal error."""
 
 
 class Failure(Struct, frozen=True, kw_only=True):
-    """In parts that read like those of an LlmtuiError; none is sanitised."""
+    """The parts of an error message, as in LlmtuiError; not sanitised."""
 
     what: str
     where: str = ""
@@ -35,27 +35,27 @@ def failure(run: Run, state: RunState | None = None) -> Failure | None:
 
 
 def describe_failure(run: Run) -> Failure:
-    """Why the newest attempt is over: by its own last word, else by what is known of its death."""
-    ended, crash = run.end_event(), run.exit_record()
+    """Why the newest attempt ended: by its last event, else by the supervisor's record."""
+    ended, exited = run.end_event(), run.exit_record()
     again = f"go on: llmtui resume {run.id}"
     if ended and ended.outcome == "failed":
         return Failure(what=ended.what, where=ended.where, kept=ended.kept, todo=ended.todo)
     saved = run.summary().saved
     kept = f"the checkpoint of step {saved.step:,} is kept" if saved else ""
-    if crash and crash.out_of_memory:
+    if exited and exited.out_of_memory:
         todo = "take a smaller batch: --set train.batch_size=…"
         return Failure(what="the system ended it: out of memory", where=str(run.log), kept=kept, todo=todo)
-    if crash:
-        how = f"signal {-crash.code}" if crash.code < 0 else f"code {crash.code}"
-        what = f"its worker ended with {how}" + (f": {crash.reason}" if crash.reason else "")
+    if exited:
+        how = f"signal {-exited.code}" if exited.code < 0 else f"code {exited.code}"
+        what = f"its worker ended with {how}" + (f": {exited.reason}" if exited.reason else "")
         return Failure(what=what, where=str(run.log), kept=kept, todo=again)
     return Failure(what="its processes are gone", kept=kept, todo=again)
 
 
 def find_reason(log: Path, start: int, *, killed: bool = False) -> str:
-    """What the bytes of a log from `start` on give as the reason of an end; empty where they say nothing.
+    """The reason for the end of a process in its log from byte `start` on; empty if there is none.
 
-    killed: by a signal, so that a last line which looks like no reason is none.
+    killed: whether it was killed by a signal; then the last line is a reason only if it looks like one.
     """
     try:
         with log.open("rb") as file:
@@ -64,5 +64,5 @@ def find_reason(log: Path, start: int, *, killed: bool = False) -> str:
             lines = [line.rstrip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
     except OSError:
         return ""
-    telling = [line for line in lines if _REASON.fullmatch(line)]
-    return (telling or ([] if killed else lines) or [""])[-1][:MAX_REASON_CHARACTERS]
+    reasons = [line for line in lines if _REASON.fullmatch(line)]
+    return (reasons or ([] if killed else lines) or [""])[-1][:MAX_REASON_CHARACTERS]

@@ -1,4 +1,4 @@
-"""Starting processes that outlive the terminal they were started from."""
+"""Starting detached processes, which outlive the terminal, and stopping them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from core.storage.workspace import Workspace
 
 _NOT_OURS = (
     *("PYTHONPATH", "PYTHONSTARTUP"),
-    # of a training by several processes inside which somebody works: ours is none of them
+    # set inside a torchrun job, of which our processes are no part
     *("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"),
 )
 
@@ -104,7 +104,7 @@ def start(run: Run, workspace: Workspace, *, patience: float = 60.0) -> None:
 
 
 def kill(run: Run, *, sig: signal.Signals = signal.SIGTERM) -> bool:
-    """Signal the worker, by the pid the kernel names at this moment. False when there is none that can be reached."""
+    """Send `sig` to the worker, whose pid is read from its lock. Returns False if there is none on this machine."""
     pid = run.writer()
     if pid is None or pid == ELSEWHERE:
         return False
@@ -114,7 +114,7 @@ def kill(run: Run, *, sig: signal.Signals = signal.SIGTERM) -> bool:
 
 
 def wait_until_ended(run: Run, seconds: float) -> bool:
-    """Whether both processes of the run are gone within `seconds`."""
+    """Wait up to `seconds` until supervisor and worker have exited; returns whether they have."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if run.supervisor() is None and run.writer() is None:

@@ -1,4 +1,4 @@
-"""What dead processes left behind, taken away where that is safe."""
+"""Deletion of temporary files that dead processes left."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _LEFT = re.compile(r"\.(?:trash-.+-|.+\.)(\d+)(?:\.tmp)?")
 
 
 def remove_leftovers(workspace: Workspace) -> None:
-    """Take away what processes that are dead left in runs and among artifacts.
+    """Delete temporary files of dead processes in runs and artifacts.
 
-    Not in a run that somebody holds, perhaps in a container whose processes have numbers of their own; and never
-    checkpoints, which only the worker that holds their run tidies up.
+    Runs with a held lock are skipped: their processes may be in a container with other pids. Temporary files of
+    checkpoints are left to the worker of their run.
     """
     folders = [workspace.runs, *workspace.artifacts.glob("*")]
     with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Changing the recipe of a run that does not run: what may be different when it goes on."""
+"""Changing the recipe of a stopped run before it is resumed."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class RecipeChangeError(UsageError):
 def change_recipe(
     run: Run, overrides: Iterable[str], note: Callable[[str], None] = lambda _: None
 ) -> list[RecipeChange]:
-    """Let the next attempt at `run` follow its recipe with `overrides`, `section.field=value` each; what is different.
+    """Apply `overrides`, `section.field=value` each, to the recipe of `run`, and return the changes.
 
     Raises RecipeError, ResumeConflictError for a field that must stay, RecipeChangeError for a finished run that
-    would end at once, RunActiveError, DiskError. The run is as it was then.
+    would end at once, RunActiveError, DiskError. The run is then unchanged.
     """
     base = msgspec.to_builtins(run.recipe, str_keys=True)
     recipe = load(base=base, overrides=overrides, init=Resolver(Workspace()), note=note)

@@ -1,4 +1,4 @@
-"""Curves that take millions of points: buckets of 2^k steps, so that what was drawn once never moves."""
+"""Curves of millions of points in buckets of 2^k steps, so that points already plotted do not move."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Callable
 from msgspec import Struct
 
 CAPACITY = 1024
-"""Buckets kept; past it neighbours merge in pairs. A chart 200 cells wide has 400 columns of dots."""
+"""Maximum number of buckets; beyond it they are merged in pairs. A chart of 200 cells has 400 columns of dots."""
 
 LARGEST = 1e30
-"""A value from here on is as good as infinite: no axis can show it beside others."""
+"""Values from here on are treated as infinite: no axis can show them together with others."""
 
 LAST_STEP = 2**40
-"""A step behind this one is damage: at a million a second it would be reached after twelve days."""
+"""Larger steps are damage: at a million steps per second this one is reached after twelve days."""
 
 
 class Series(Struct, kw_only=True, eq=False):
     """One quantity over steps. Values that are not finite leave a gap and are remembered in `broken`.
 
-    eq: two are never the same, however alike: charts keep what they have drawn of each.
+    eq: compared by identity, since charts cache what they have plotted of each.
     """
 
     span: int = 1
@@ -37,7 +37,7 @@ class Series(Struct, kw_only=True, eq=False):
     end: int = 0
     """The largest step seen."""
     revised: int = 0
-    """How often what had been there before the last bucket has changed. Else only the last one changes."""
+    """How often buckets other than the last one have changed."""
 
     def __len__(self) -> int:
         return len(self.index)
@@ -97,9 +97,9 @@ class Series(Struct, kw_only=True, eq=False):
                 self.count.append(count[i])
 
     def truncate_after(self, step: int) -> None:
-        """A resumed run starts again behind `step`: what came later no longer counts.
+        """Remove the values after `step`, from which a run was resumed.
 
-        A bucket that `step` parts goes or stays with the larger part of it.
+        The bucket that contains `step` is kept if at least half of it is before `step`.
         """
         self.revised += 1
         while self.index and self.index[-1] * self.span + self.span // 2 > step:

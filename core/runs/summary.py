@@ -1,4 +1,4 @@
-"""What a run's journal adds up to: one fold over events, used by the worker, the lists and the screens alike."""
+"""The fold of a run's journal into a summary, used by the worker, the commands and the screens."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ class StageProgress(Struct, kw_only=True):
 
     @property
     def seconds_left(self) -> float | None:
-        """Seconds to go at the present rate; None before there is a rate or a total."""
+        """Estimated seconds left at the current rate; None without a rate or a total."""
         if self.state != "working" or not self.total or self.rate <= 0:
             return None
         return max(0.0, self.total - self.done) / self.rate
 
 
 class Summary(Struct, kw_only=True):
-    """The newest of everything. `absorb` every event in order; cheap enough to do it for each."""
+    """The newest of everything. `absorb` takes every event in order; it is cheap."""
 
     attempt: int = 0
     device: str = ""
@@ -73,9 +73,9 @@ class Summary(Struct, kw_only=True):
     paused: bool = False
     shape: ModelInfo | None = None
     plan: TrainingForecast | None = None
-    """What the training was to take; of what it did take tell `metric` and `peak`."""
+    """The forecast; the actual figures are in `metric` and `peak`."""
     peak: int = 0
-    """The most memory the worker had on the device it trains on, in any attempt."""
+    """Peak memory on the training device, in bytes, over all attempts."""
     report: CleaningReport | None = None
     evaluating: StageProgress | None = None
     """How far the evaluation under way is, where the training waits for it with nothing else to show: before the first
@@ -96,7 +96,7 @@ class Summary(Struct, kw_only=True):
     """`compression_baselines` in files of older versions."""
     ended: AttemptEnded | None = None
     events: int = 0
-    """How many have been absorbed: a number that stands still while the worker hangs."""
+    """Number of events absorbed; it does not change while the worker hangs."""
     journal_offset: JournalOffset | None = field(default=None, name="place")
     """Of one in status.json."""
     _marks: list[tuple[float, float]] = []
@@ -109,16 +109,16 @@ class Summary(Struct, kw_only=True):
 
     @property
     def current_stage(self) -> StageProgress:
-        """The stage that is working or the last that did; of the train stage the evaluation that it waits for."""
+        """The running stage or the last one; during an evaluation that the training waits for, the evaluation."""
         return self.evaluating or self.stages.get(self.stage) or StageProgress()
 
     @property
     def headline_evaluation(self) -> Evaluation | None:
-        """The figure to quote: over the held-out text once the training has finished, else the best on the slice."""
+        """The evaluation to report: the final one once the training has finished, else the best so far."""
         return self.evaluation if self.evaluation and self.evaluation.final else self.best
 
     def absorb(self, event: AnyEvent) -> None:
-        """Let one event change the picture."""
+        """Add one event."""
         self.events += 1
         self.paused = isinstance(event, Paused)
         if self.evaluating and not isinstance(event, Progress | HardwareReading | Note | Paused):
@@ -198,7 +198,7 @@ class Summary(Struct, kw_only=True):
         train.rate = _rate(self._marks, event.seconds, event.progress)
 
     def _forget_after(self, step: int, checkpoint: str = "") -> None:
-        """What earlier attempts said of later steps no longer counts. checkpoint: that it goes on from."""
+        """Discard what earlier attempts reported of later steps. checkpoint: the one the run was resumed from."""
         if self.metric and self.metric.step > step:
             self.metric = None
         if self.evaluation and self.evaluation.step > step:

@@ -1,8 +1,8 @@
 """The process that watches a worker: `python -P -m core.runs.supervisor RUN_DIR`.
 
-It exists for three things that nobody else can do: to know how the worker ended (signals and out-of-memory kills
-included), to start it again from its last checkpoint, and to adopt a worker whose supervisor died. What would only fail
-again is not started again. It imports nothing heavy and never touches journal or checkpoints.
+It records how the worker ended (signals and out-of-memory kills included), restarts it from its last checkpoint unless
+it would only fail again, and takes over a worker whose supervisor died. It imports nothing heavy and writes neither
+journal nor checkpoints.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ NOT_FOUND = 127
 
 
 def supervise(run: Run) -> int:
-    """Keep a worker on `run` until one has its last word, crashes too often or was asked to stop."""
+    """Run workers on `run` until one writes its last event, they crash too often, or a stop is requested."""
     lock = Lock.acquire(run.path / "supervisor.lock")
     if lock is None:
         return BusyError.exit_code
@@ -57,7 +57,7 @@ def supervise(run: Run) -> int:
             kills = _out_of_memory_kills()
             _record(records, Launched(attempt=attempt))
             code, reason = _work(run, attempt)
-            _adopt(run)  # where several train, the one that works may outlive what started them
+            _adopt(run)  # with several processes rank 0 may outlive torchrun
             if not lock.stands():
                 _record(records, Exited(attempt=attempt, code=code, reason=DIRECTORY_GONE, gave_up=True))
                 log(f"{run.id}: {DIRECTORY_GONE}; it is not started again")
@@ -67,9 +67,9 @@ def supervise(run: Run) -> int:
                 return 0
             out_of_memory = _out_of_memory_kills() > kills
             newest = _newest_checkpoint(run)
-            came_on, seen = newest != seen, newest
-            crashes = 1 if came_on else crashes + 1
-            gave_up = crashes > RETRIES or out_of_memory or (_would_again(run, code, reason) and not came_on)
+            progressed, seen = newest != seen, newest
+            crashes = 1 if progressed else crashes + 1
+            gave_up = crashes > RETRIES or out_of_memory or (_would_fail_again(run, code, reason) and not progressed)
             _record(
                 records,
                 Exited(attempt=attempt, code=code, reason=reason, out_of_memory=out_of_memory, gave_up=gave_up),
@@ -79,10 +79,10 @@ def supervise(run: Run) -> int:
             time.sleep(min(2.0, 0.1 * 2**crashes))
 
 
-def _would_again(run: Run, code: int, reason: str) -> bool:
-    """Whether the next worker would only come to the same end: it was not killed, it could not go on.
+def _would_fail_again(run: Run, code: int, reason: str) -> bool:
+    """Whether the next worker would fail in the same way: this one was not killed, but exited with an error.
 
-    torchrun ends with 1 whatever happened; there one of the others may have said what it cannot do.
+    torchrun ends with 1 whatever happened; there one of the ranks may have logged its error.
     """
     if run.processes > 1:
         return re.match(r"process \d+: cannot ", reason) is not None
@@ -90,7 +90,7 @@ def _would_again(run: Run, code: int, reason: str) -> bool:
 
 
 def _adopt(run: Run) -> bool:
-    """Wait for a worker whose supervisor died; False when there is none."""
+    """Wait for a worker whose supervisor died; returns False if there is none."""
     if run.writer() is None:
         return False
     while run.writer() is not None:
@@ -123,7 +123,7 @@ def _work(run: Run, attempt: int) -> tuple[int, str]:
 
 
 def command(run: Run, attempt: int) -> list[str]:
-    """The command line that works on `run`."""
+    """The command line of the worker of `run`."""
     worker = ("core.worker", str(run.path), str(attempt))
     if run.processes == 1:
         return python(*worker)
@@ -156,7 +156,7 @@ def main() -> int:
     run = Run.open(Path(sys.argv[1]))
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: request_stop(run))  # the system goes down: save what there is
+    signal.signal(signal.SIGTERM, lambda *_: request_stop(run))  # the system shuts down: save a checkpoint
     remove_leftovers(Workspace())  # before its own lock is held: no other run of this workspace is touched that lives
     return supervise(run)
 

@@ -1,8 +1,8 @@
-"""What was said to the checkpoints of a run: `transcripts/step-00000200.jsonl`, a file for each.
+"""Chats with the checkpoints of a run: `transcripts/step-00000200.jsonl`, a file for each.
 
-A file is added to, a line for each thing that was said, and written anew with the newest conversation alone when it
-passes 4 MiB; a torn last line, and what a later version wrote, are passed over. A chat holds the folder's lock, so
-that two processes do not write into one conversation.
+Each entry is one line. A file of more than 4 MiB is rewritten with the newest conversation alone; a torn last line, and
+entries of a later version, are skipped. A chat holds the lock of the folder, so that two processes do not write to one
+conversation.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from core.storage.journal import JournalReader, JournalWriter
 from core.storage.locks import Lock
 
 FILE_LIMIT = 2**22
-"""Bytes of a file beyond which it is written anew, with the newest conversation alone."""
+"""Size in bytes from which a file is rewritten with the newest conversation alone."""
 
 MAX_CHARACTERS = 2**19
-"""Characters of a conversation that are kept, the newest: several times what a context holds."""
+"""Characters of a conversation that are kept, the newest: several times the size of a context."""
 
 
 class AnswerInfo(Struct, frozen=True, kw_only=True):
-    """How an answer came about."""
+    """How an answer was generated."""
 
     sampling: Sampling
     checkpoint: str = ""
-    """The name of the one that answered; empty where an earlier version kept it and it cannot be told."""
+    """Name of the checkpoint that answered; empty in files of earlier versions."""
     precision: str = ""
     tokens: int = 0
     ended: str = ""
@@ -40,15 +40,15 @@ class AnswerInfo(Struct, frozen=True, kw_only=True):
 
 
 class ConversationStart(Struct, frozen=True, kw_only=True, tag="began"):
-    """A conversation, of which what stands above is no part."""
+    """The start of a conversation; earlier entries of the file belong to others."""
 
     after: str = ""
-    """The checkpoint whose conversation it goes on with; what was said there follows."""
+    """The checkpoint whose conversation is continued; its messages follow."""
     at: float = msgspec.field(default_factory=time.time)
 
 
 class ChatMessage(Struct, frozen=True, kw_only=True, tag="said"):
-    """One thing that was said."""
+    """One message of a conversation."""
 
     role: Role
     text: str
@@ -62,7 +62,7 @@ class ChatMessage(Struct, frozen=True, kw_only=True, tag="said"):
 
 
 class MessageWithdrawn(Struct, frozen=True, kw_only=True, tag="withdrawn"):
-    """What was said last is not part of the conversation any more: another answer is drawn, or none ever came."""
+    """The last message is removed from the conversation: its answer is generated again, or never came."""
 
     at: float = msgspec.field(default_factory=time.time)
 
@@ -83,14 +83,14 @@ class Transcripts:
             self._folder.mkdir(mode=0o700, exist_ok=True)
             self._lock = Lock.acquire(self._folder / "lock")
             self.taken = self._lock is None
-            """Somebody else is chatting with this run, and what is said here is not kept."""
+            """Whether another process is chatting with this run, so that messages are not saved."""
         except OSError:
             self.taken = False
         self.kept = self._lock is not None
-        """Whether what is said is on the disk; no longer when the disk is full, say."""
+        """Whether messages are saved; no longer after a write error such as a full disk."""
 
     def conversation(self, checkpoint: str) -> list[ChatMessage]:
-        """What the newest conversation with `checkpoint`, a name such as step-00000200, consists of."""
+        """The messages of the newest conversation with `checkpoint`, a name such as step-00000200."""
         return newest_messages(_conversations(self._file(checkpoint))[-1])
 
     def last(self, before: str) -> str:
@@ -99,7 +99,7 @@ class Transcripts:
         return there[-1] if there else ""
 
     def add(self, checkpoint: str, *entries: ConversationStart | ChatMessage | MessageWithdrawn) -> None:
-        """Keep what is said to `checkpoint`."""
+        """Append `entries` to the transcript of `checkpoint`."""
         if not self.kept:
             return
         file = self._file(checkpoint)
@@ -116,7 +116,7 @@ class Transcripts:
             self.kept = False
 
     def close(self) -> None:
-        """Let others chat with this run."""
+        """Release the lock, so that another process can chat with this run."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None
@@ -154,7 +154,9 @@ def _conversations(file: Path, *, name: bool = False) -> list[list[ChatMessage]]
         match entry:
             case ConversationStart():
                 own = not entry.after
-                found = [[]] if entry.after else [*found, []]  # what it goes on with was copied: it stands only once
+                found = (
+                    [[]] if entry.after else [*found, []]
+                )  # the continued messages are copied below: count them once
             case ChatMessage(drawn=AnswerInfo(checkpoint="") as drawn) if name and own:
                 drawn = msgspec.structs.replace(drawn, checkpoint=file.stem)
                 found[-1].append(msgspec.structs.replace(entry, drawn=drawn))
