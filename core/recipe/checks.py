@@ -65,7 +65,7 @@ def renamed(tables: Mapping[str, Any], where: str, note: Callable[[str], None]) 
             out[section] = content
             continue
         out[section] = {name: value for name, value in content.items() if (section, name) not in former}
-        for name in content.keys() - out[section].keys():
+        for name in (name for name in content if (section, name) in former):
             field = former[section, name]
             if field.name in content:
                 raise RecipeError(
