@@ -6,6 +6,7 @@ import platform
 from collections.abc import Generator
 from functools import partial
 from pathlib import Path
+from typing import assert_never
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,7 +22,7 @@ from core.download.text_column import TextColumnError
 from core.events import Event
 from core.processes.progress import ProgressMeter
 from core.recipe.schema import Source
-from core.sources.catalog import BUILT_IN, kind_of, resolve_corpus
+from core.sources.catalog import kind_of, resolve_corpus
 from core.storage.artifact import Artifact, Facts, Staging, fingerprint
 from core.storage.documents import SHARD_BYTES, write_batches
 from core.storage.shard_names import published_shards, shard_name
@@ -51,29 +52,38 @@ def identify(recipe: Source) -> str:
     """
     if recipe.corpus == "stories":
         return stories.identify()
-    kind = kind_of(recipe.corpus)
-    if kind == "hub":
-        return hub_fingerprint(recipe)
-    if kind == "url":
-        return fingerprint("url", resolve_corpus(recipe.corpus))
-    files = [(file.name, file.size, file.mtime_ns) for file in list_files(recipe.corpus)]
-    built_in = recipe.corpus in BUILT_IN
-    place = platform.python_version() if built_in else str(Path(recipe.corpus).expanduser().resolve())
-    return fingerprint(place, files)
+    match kind_of(recipe.corpus):
+        case "hub":
+            return hub_fingerprint(recipe)
+        case "url":
+            return fingerprint("url", resolve_corpus(recipe.corpus))
+        case "built in":
+            return fingerprint(platform.python_version(), _files_and_times(recipe.corpus))
+        case "path":
+            return fingerprint(str(Path(recipe.corpus).expanduser().resolve()), _files_and_times(recipe.corpus))
+        case kind:
+            assert_never(kind)
+
+
+def _files_and_times(corpus: str) -> list[tuple[str, int, int]]:
+    return [(file.name, file.size, file.mtime_ns) for file in list_files(corpus)]
 
 
 def open_source(recipe: Source, out: Staging) -> SourceReader:
     """The source that `recipe` names. out: where it may keep what it needs to go on after a break."""
     if recipe.corpus == "stories":
         return stories.Stories(recipe)
-    kind = kind_of(recipe.corpus)
-    if kind == "hub":
-        return Hub(recipe)
-    if kind == "url":
-        from core.download.url import Url  # TLS and all: nobody else should pay for it
+    match kind_of(recipe.corpus):
+        case "hub":
+            return Hub(recipe)
+        case "url":
+            from core.download.url import Url  # it imports TLS, which takes time that no other source needs
 
-        return Url(recipe, out)
-    return FileSource(recipe)
+            return Url(recipe, out)
+        case "built in" | "path":
+            return FileSource(recipe)
+        case kind:
+            assert_never(kind)
 
 
 def download(recipe: Source, out: Staging) -> Generator[Event, None, Artifact]:
