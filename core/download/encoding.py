@@ -238,7 +238,7 @@ def ensure_decodable(piece: Decoded, encoding: str, where: str) -> None:
         raise EncodingError(
             f"{piece.replaced:,} of {letters:,} letters in a part of it that are not ASCII are undefined in {encoding}",
             where=where,
-            todo="say what it is written in, such as --set source.encoding=cp1250, or take the file out",
+            todo="set its encoding, such as --set source.encoding=cp1250, or take the file out",
         )
 
 

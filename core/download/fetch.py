@@ -130,10 +130,10 @@ class _Fetch:
                 wait = self._policy.backoff * 2**failures if error.retry_after is None else error.retry_after
                 exhausted = failures >= self._policy.attempts or wait > self._policy.max_retry_after
                 if exhausted or (error.permanent and not self._responded):
-                    asked = f", and asks to wait {error.retry_after:,.0f} s" if error.retry_after is not None else ""
+                    delay = f", and asks to wait {error.retry_after:,.0f} s" if error.retry_after is not None else ""
                     received = f", after {most:,} of {self._state.length:,} bytes" if self._state.length else ""
                     raise UnreachableError(
-                        f"{error}{asked}{received}",
+                        f"{error}{delay}{received}",
                         where=self._redacted_url,
                         kept=self._kept(),
                         todo="resume when it answers: it continues there" if self._kept() else "try again later",
@@ -181,7 +181,7 @@ class _Fetch:
                     yield from self._meter.advance(0)
             self._sync(file)
             if self._state.length is not None and self._state.synced != self._state.length:
-                raise _RetryError("the server sent another number of bytes than it said")
+                raise _RetryError("the server sent another number of bytes than Content-Length")
             self._state.complete = True
             self._sync(file)
         yield self._meter.report()

@@ -76,9 +76,9 @@ class GuardedClient:
                 url = check_url(urljoin(url, location))
             except UnknownSourceError as error:
                 raise UnreachableError(
-                    f"the server sends us on to where nothing may be read: {error.what}", where=error.where
+                    f"the server redirects to a URL that must not be read: {error.what}", where=error.where
                 ) from None
-        raise UnreachableError(f"the server sends us on more than {MAX_REDIRECTS} times", where=redact_url(url))
+        raise UnreachableError(f"the server redirects more than {MAX_REDIRECTS} times", where=redact_url(url))
 
     def _manager(self, url: str) -> urllib3.PoolManager:
         parts = urlsplit(url)

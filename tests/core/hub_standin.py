@@ -1,4 +1,4 @@
-"""A local server with the API of the Hugging Face hub, which can be told to fail.
+"""A local server with the API of the Hugging Face hub, with faults on demand.
 
 Requests of `datasets` 5.2 and `huggingface_hub` 2.4:
 

@@ -32,7 +32,7 @@ JAPANESE = "吾輩は猫である。名前はまだ無い。どこで生れた�
 
 
 @pytest.mark.parametrize(
-    ("text", "name", "told"),
+    ("text", "name", "reported"),
     [
         (FRENCH, "cp1252", "cp1252"),
         (FRENCH, "utf-16", "utf-16-le"),
@@ -47,10 +47,10 @@ JAPANESE = "吾輩は猫である。名前はまだ無い。どこで生れた�
         ("나는 유리를 먹을 수 있어요. 그래도 아프지 않아요.\n" * 30, "euc_kr", "cp949"),
     ],
 )
-def test_other_encodings_are_detected_and_reported(tmp_path: Path, text: str, name: str, told: str) -> None:
+def test_other_encodings_are_detected_and_reported(tmp_path: Path, text: str, name: str, reported: str) -> None:
     events: list[Event] = []
     assert read(put(tmp_path / "a.txt", text.encode(name)), tmp_path / "out", events) == [text]
-    assert f"1 file read as {told}: a.txt" in notes(events)
+    assert f"1 file read as {reported}: a.txt" in notes(events)
 
 
 SENTENCES: dict[str, list[str]] = json.loads(Path(__file__).with_name("sentences.json").read_text("utf-8"))
@@ -76,7 +76,7 @@ def legacy() -> Iterator[tuple[str, str, str]]:
             text = "\n".join(SENTENCES[language]) + "\n"
             if (language, name) == ("ro", "cp1250"):
                 text = text.translate(str.maketrans("șțȘȚ", "şţŞŢ"))  # it has no comma below
-            if name == "cp1258":  # it writes the tones behind the letters
+            if name == "cp1258":  # it encodes the tone marks after the letters
                 text = "".join(vietnamese(letter) for letter in text)
             yield language, name, text
 
@@ -152,28 +152,28 @@ def test_letters_after_a_long_ascii_beginning_decide_the_encoding(tmp_path: Path
 def test_text_with_undefined_bytes_is_an_error_that_names_the_file(tmp_path: Path, kind: str) -> None:
     utf8, other = "".join(f"déjà {n} été\n" for n in range(400)), "Größe, Öl und Ärger\n" * 2000
     mixed = utf8.encode() * 40 + other.encode("cp1252")
-    data, said = (mixed, "utf-8") if kind != "csv" else (b"text\n" + b"\xaa is nothing in it\n" * 50, "cp1253")
+    data, declared = (mixed, "utf-8") if kind != "csv" else (b"text\n" + b"\xaa is nothing in it\n" * 50, "cp1253")
     path = put(tmp_path / f"a.{kind}", data)
-    with pytest.raises(encoding.EncodingError, match=f"are undefined in {said}") as caught:
-        read(path, tmp_path / "out", encoding="" if kind != "csv" else said)
+    with pytest.raises(encoding.EncodingError, match=f"are undefined in {declared}") as caught:
+        read(path, tmp_path / "out", encoding="" if kind != "csv" else declared)
     assert caught.value.where.endswith(f"a.{kind}") and "source.encoding" in caught.value.todo
 
 
-@pytest.mark.parametrize("said", ["cp1250", "windows-1250", " CP1250 "])
+@pytest.mark.parametrize("declared", ["cp1250", "windows-1250", " CP1250 "])
 @pytest.mark.parametrize("kind", ["txt", "jsonl", "csv", "html"])
-def test_the_encoding_of_the_recipe_is_used(tmp_path: Path, kind: str, said: str) -> None:
+def test_the_encoding_of_the_recipe_is_used(tmp_path: Path, kind: str, declared: str) -> None:
     text = "Zażółć"
     wrapped = {"txt": text, "jsonl": f'{{"text": "{text}"}}', "csv": f"text\n{text}\n", "html": f"<p>{text}</p>"}
     path = put(tmp_path / f"a.{kind}", wrapped[kind].encode("cp1250"))
     events: list[Event] = []
-    assert [found.strip() for found in read(path, tmp_path / "out", events, encoding=said)] == [text]
+    assert [found.strip() for found in read(path, tmp_path / "out", events, encoding=declared)] == [text]
     assert f"1 file read as cp1250: a.{kind}" in notes(events)
 
 
-@pytest.mark.parametrize(("said", "name"), [("utf-16", "utf-16-be"), ("utf-16", "utf-16-le"), ("utf-32-be",) * 2])
-def test_utf16_and_utf32_may_be_given_with_or_without_byte_order(tmp_path: Path, said: str, name: str) -> None:
+@pytest.mark.parametrize(("declared", "name"), [("utf-16", "utf-16-be"), ("utf-16", "utf-16-le"), ("utf-32-be",) * 2])
+def test_utf16_and_utf32_may_be_given_with_or_without_byte_order(tmp_path: Path, declared: str, name: str) -> None:
     path = put(tmp_path / "a.txt", JAPANESE.encode(name))
-    assert read(path, tmp_path / "out", encoding=said) == [JAPANESE]
+    assert read(path, tmp_path / "out", encoding=declared) == [JAPANESE]
 
 
 def test_a_byte_order_mark_overrides_the_recipe(tmp_path: Path) -> None:

@@ -70,9 +70,9 @@ def test_without_a_validator_the_whole_file_is_requested(server: Server, tmp_pat
 
 
 def test_a_server_that_ignores_ranges_is_read_from_the_start(server: Server, tmp_path: Path) -> None:
-    def ignorant(asked: RequestHandler) -> None:
-        asked.head(200, len(TEXT), ETag='"1"')
-        asked.wfile.write(TEXT)
+    def ignorant(request: RequestHandler) -> None:
+        request.head(200, len(TEXT), ETag='"1"')
+        request.wfile.write(TEXT)
 
     server.script = [drop_after(300_000), ignorant]
     assert text_of(make(tmp_path / "out", downloading(server.url()))) == TEXT.decode()
@@ -80,9 +80,9 @@ def test_a_server_that_ignores_ranges_is_read_from_the_start(server: Server, tmp
 
 
 def test_a_wrong_content_range_is_rejected(server: Server, tmp_path: Path) -> None:
-    def elsewhere(asked: RequestHandler) -> None:
-        asked.head(206, 10, ETag='"1"', Content_Range=f"bytes 0-9/{len(TEXT)}")
-        asked.wfile.write(b"0123456789")
+    def elsewhere(request: RequestHandler) -> None:
+        request.head(206, 10, ETag='"1"', Content_Range=f"bytes 0-9/{len(TEXT)}")
+        request.wfile.write(b"0123456789")
 
     server.script = [drop_after(300_000), elsewhere, serve()]
     assert text_of(make(tmp_path / "out", downloading(server.url()))) == TEXT.decode()
@@ -94,10 +94,10 @@ def test_a_wrong_content_range_is_rejected(server: Server, tmp_path: Path) -> No
 )
 def test_a_client_error_is_not_retried(server: Server, tmp_path: Path, status: int, sentence: str) -> None:
     server.script = [respond(status)]
-    with pytest.raises(UnreachableError, match=rf"{sentence}.*\(status {status}\)") as trouble:
+    with pytest.raises(UnreachableError, match=rf"{sentence}.*\(status {status}\)") as caught:
         make(tmp_path / "out", downloading(server.url("/f?token=secret")))
-    assert len(server.seen) == 1 and trouble.value.todo
-    assert "secret" not in trouble.value.sentence()
+    assert len(server.seen) == 1 and caught.value.todo
+    assert "secret" not in caught.value.sentence()
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
@@ -116,33 +116,33 @@ def test_a_server_that_stays_busy_is_an_error(server: Server, tmp_path: Path, st
 
 def test_a_retry_after_beyond_the_limit_is_an_error(server: Server, tmp_path: Path) -> None:
     server.script = [drop_after(300_000), respond(429, Retry_After="3600")]
-    with pytest.raises(UnreachableError, match="asks to wait 3,600 s") as trouble:
+    with pytest.raises(UnreachableError, match="asks to wait 3,600 s") as caught:
         make(tmp_path / "out", downloading(server.url()))
-    assert trouble.value.kept == "the first 300,000 bytes are kept"
+    assert caught.value.kept == "the first 300,000 bytes are kept"
     server.script = [serve()]
     assert text_of(make(tmp_path / "out", downloading(server.url()))) == TEXT.decode()
-    assert ranges(server)[-1] == "bytes=300000-", "the next attempt goes on"
+    assert ranges(server)[-1] == "bytes=300000-", "the next attempt resumes"
 
 
 def test_a_stalled_server_is_retried_and_progress_continues(server: Server, tmp_path: Path) -> None:
-    def stalling(asked: RequestHandler) -> None:
-        asked.head(200, len(TEXT), ETag='"1"')
-        asked.wfile.write(TEXT[:1000])
-        asked.wfile.flush()
+    def stalling(request: RequestHandler) -> None:
+        request.head(200, len(TEXT), ETag='"1"')
+        request.wfile.write(TEXT[:1000])
+        request.wfile.flush()
         time.sleep(1)
 
     server.script = [stalling, serve()]
     events: list[Event] = []
     assert text_of(make(tmp_path / "out", downloading(server.url()), events=events)) == TEXT.decode()
     assert ranges(server) == ["", "bytes=1000-"]
-    told = [event.tick for event in events if isinstance(event, Progress)]
-    assert max(later - earlier for earlier, later in itertools.pairwise(told)) < 1
+    ticks = [event.tick for event in events if isinstance(event, Progress)]
+    assert max(later - earlier for earlier, later in itertools.pairwise(ticks)) < 1
 
 
 def test_a_file_of_the_wrong_length_is_an_error(server: Server, tmp_path: Path) -> None:
-    def short(asked: RequestHandler) -> None:
-        asked.head(200, len(TEXT))
-        asked.wfile.write(TEXT[:1000])
+    def short(request: RequestHandler) -> None:
+        request.head(200, len(TEXT))
+        request.wfile.write(TEXT[:1000])
 
     server.script = [short]
     with pytest.raises(UnreachableError, match="the connection broke, after 1,000 of"):
@@ -151,9 +151,9 @@ def test_a_file_of_the_wrong_length_is_an_error(server: Server, tmp_path: Path) 
 
 
 def test_a_body_without_content_length_is_accepted(server: Server, tmp_path: Path) -> None:
-    def endless(asked: RequestHandler) -> None:
-        asked.head(200)
-        asked.wfile.write(TEXT)
+    def endless(request: RequestHandler) -> None:
+        request.head(200)
+        request.wfile.write(TEXT)
 
     server.script = [endless]
     assert text_of(make(tmp_path / "out", downloading(server.url()))) == TEXT.decode()
@@ -175,9 +175,9 @@ def test_a_file_larger_than_a_third_of_the_free_space_is_refused(
     with pytest.raises(UnreachableError, match="more than a third"):
         make(tmp_path / "out", downloading(server.url()))
 
-    def unsaid(asked: RequestHandler) -> None:
-        asked.head(200)
-        asked.wfile.write(TEXT)
+    def unsaid(request: RequestHandler) -> None:
+        request.head(200)
+        request.wfile.write(TEXT)
 
     server.script = [unsaid]
     monkeypatch.setattr(fetch, "free_bytes", lambda _: len(TEXT))
@@ -202,10 +202,10 @@ def test_a_complete_file_survives_an_interruption_and_needs_no_network(
 
 
 def test_after_sigkill_the_download_resumes(server: Server, tmp_path: Path) -> None:
-    def slow(asked: RequestHandler) -> None:
-        asked.head(200, len(TEXT), ETag='"1"')
+    def slow(request: RequestHandler) -> None:
+        request.head(200, len(TEXT), ETag='"1"')
         for start in range(0, len(TEXT), 50_000):
-            asked.wfile.write(TEXT[start : start + 50_000])
+            request.wfile.write(TEXT[start : start + 50_000])
             time.sleep(0.05)
 
     server.script = [slow]

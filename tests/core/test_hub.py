@@ -183,8 +183,8 @@ def test_a_truncated_parquet_file_is_an_error(hub: HubStandIn, tmp_path: Path) -
     file = parquet(tmp_path / "r" / "train.parquet", lines(0))
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     hub.add("me/cut", tmp_path / "r")
-    said = download_error(tmp_path / "out", "hf:me/cut")
-    assert "me/cut" in said and "Parquet magic bytes not found" in said
+    message = download_error(tmp_path / "out", "hf:me/cut")
+    assert "me/cut" in message and "Parquet magic bytes not found" in message
 
 
 def test_progress_follows_the_bytes_of_the_data_files(

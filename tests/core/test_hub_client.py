@@ -66,8 +66,8 @@ def test_a_permanent_fault_is_an_error_and_complete_shards_are_kept(
     small_shards(monkeypatch)
     hub.add("me/plain", three_files(tmp_path / "r"))
     hub.fail("GET .*resolve.*train-00001", kind, **more)
-    said = download_error(tmp_path / "out", "hf:me/plain")
-    assert sentence in said
+    message = download_error(tmp_path / "out", "hf:me/plain")
+    assert sentence in message
     assert list((tmp_path / "out.partial").glob("documents-*")) and not (tmp_path / "out").exists()
     hub.faults.clear()
     assert contents(fetch(tmp_path / "out", "hf:me/plain")) == contents(fetch(tmp_path / "whole", "hf:me/plain"))
@@ -81,9 +81,9 @@ def test_progress_is_reported_while_the_hub_stalls_and_closing_does_not_block(
     hub.add("me/plain", three_files(tmp_path / "r"))
     hub.fail("GET .*resolve.*train-00001", "stall")
     items = Hub(Source(corpus="hf:me/plain")).read({})
-    said = [item for item in itertools.islice(items, 9) if not isinstance(item, Note)]
-    assert isinstance(said[0], SourceBatch | Progress) and isinstance(said[-1], Progress)
-    assert said[-1].total == sum(file.stat().st_size for file in (tmp_path / "r").rglob("*.parquet"))
+    message = [item for item in itertools.islice(items, 9) if not isinstance(item, Note)]
+    assert isinstance(message[0], SourceBatch | Progress) and isinstance(message[-1], Progress)
+    assert message[-1].total == sum(file.stat().st_size for file in (tmp_path / "r").rglob("*.parquet"))
     items.close()  # type: ignore[attr-defined]
     assert not [thread for thread in threading.enumerate() if thread.name == "ahead"], "it would wait for a minute"
 
@@ -104,9 +104,9 @@ def test_gated_data_is_read_with_a_token_that_is_never_written(
 ) -> None:
     hub.add("me/gated", three_files(tmp_path / "r"))
     hub.gated["me/gated"] = TOKEN
-    said = download_error(tmp_path / "out", "hf:me/gated")
-    assert "its owners give access on request" in said and f"{hub.endpoint}/datasets/me/gated" in said
-    assert "HF_TOKEN" in said and "hf auth login" in said
+    message = download_error(tmp_path / "out", "hf:me/gated")
+    assert "its owners give access on request" in message and f"{hub.endpoint}/datasets/me/gated" in message
+    assert "HF_TOKEN" in message and "hf auth login" in message
     small_shards(monkeypatch)
     monkeypatch.setenv("HF_TOKEN", "hf_thisoneisnolongergood")
     assert "hf auth whoami" in download_error(tmp_path / "out", "hf:me/gated")
@@ -145,9 +145,9 @@ def test_secrets_are_removed_from_messages(secret: str, shown: str) -> None:
 def test_an_unreachable_hub_is_reported_once_and_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with closed_port() as endpoint:
         use(endpoint, tmp_path / "hf", monkeypatch)
-        said = download_error(tmp_path / "out", "hf:bookcorpus")
-    assert f"{endpoint} cannot be reached" in said and said.count("cannot be reached") == 1
-    assert "'stdlib' or 'stories'" in said
+        message = download_error(tmp_path / "out", "hf:bookcorpus")
+    assert f"{endpoint} cannot be reached" in message and message.count("cannot be reached") == 1
+    assert "'stdlib' or 'stories'" in message
 
 
 @pytest.mark.usefixtures("short_retries")
@@ -165,16 +165,16 @@ def test_a_cache_that_cannot_be_written_is_an_error(
     text(tmp_path / "r" / "README.md", "a card")
     parquet(tmp_path / "r" / "train.parquet", ["x"])
     hub.add("me/plain", tmp_path / "r")
-    said = download_error(tmp_path / "out", "hf:me/plain")
-    assert "the cache of `huggingface_hub` cannot be written" in said and "HF_HOME" in said
+    message = download_error(tmp_path / "out", "hf:me/plain")
+    assert "the cache of `huggingface_hub` cannot be written" in message and "HF_HOME" in message
 
 
 def test_offline_mode_makes_no_request(hub: HubStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub.constants
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    said = download_error(tmp_path / "out", "hf:bookcorpus")
-    assert "HF_HUB_OFFLINE is set" in said and "unset it" in said and not hub.requests
+    message = download_error(tmp_path / "out", "hf:bookcorpus")
+    assert "HF_HUB_OFFLINE is set" in message and "unset it" in message and not hub.requests
 
 
 def test_no_other_host_is_contacted_and_no_file_is_left_behind(hub: HubStandIn, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from tests.core.url_server import QUICK, TEXT, Server, drop_after, respond, serv
 
 
 def certificate(folder: Path) -> Path:
-    """A certificate for 127.0.0.1 that nobody else knows, and its key, in one file."""
+    """A certificate for 127.0.0.1 that no authority signed, and its key, in one file."""
     where = folder / "server.pem"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
     command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(where), "-out", str(folder / "cert.pem")]
@@ -55,9 +55,9 @@ def test_redirects_are_followed_up_to_a_limit(server: Server, tmp_path: Path) ->
 @pytest.mark.parametrize("place", ["ftp://example.org/x", "file:///etc/passwd", "http://user:pw@127.0.0.1/"])
 def test_a_redirect_to_a_forbidden_url_is_refused(server: Server, tmp_path: Path, place: str) -> None:
     server.script = [respond(302, Location=place)]
-    with pytest.raises(UnreachableError, match="sends us on to where nothing may be read") as trouble:
+    with pytest.raises(UnreachableError, match="redirects to a URL that must not be read") as caught:
         make(tmp_path / "out", downloading(server.url()))
-    assert "pw" not in trouble.value.sentence()
+    assert "pw" not in caught.value.sentence()
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.1", "0.0.0.0", "[::ffff:127.0.0.1]", "0x7f000001"])
@@ -166,9 +166,9 @@ def test_which_addresses_are_public(monkeypatch: pytest.MonkeyPatch, address: st
 )
 def test_a_forbidden_url_is_refused_at_once(monkeypatch: pytest.MonkeyPatch, url: str, sentence: str) -> None:
     monkeypatch.delenv("LLMTUI_ALLOW_PRIVATE_URLS", raising=False)
-    with pytest.raises(UnknownSourceError, match=sentence) as trouble:
+    with pytest.raises(UnknownSourceError, match=sentence) as caught:
         resolve_corpus(url)
-    assert "secret" not in trouble.value.sentence() and trouble.value.exit_code == 2
+    assert "secret" not in caught.value.sentence() and caught.value.exit_code == 2
 
 
 def test_a_proxy_of_the_environment_is_used(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
