@@ -60,7 +60,8 @@ def identify(recipe: Source) -> str:
         case "built in":
             return fingerprint(platform.python_version(), _files_and_times(recipe.corpus))
         case "path":
-            return fingerprint(str(Path(recipe.corpus).expanduser().resolve()), _files_and_times(recipe.corpus))
+            files = _files_and_times(recipe.corpus)  # first: it names the paths that cannot be resolved
+            return fingerprint(str(Path(recipe.corpus).expanduser().resolve()), files)
         case kind:
             assert_never(kind)
 
