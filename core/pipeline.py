@@ -1,4 +1,4 @@
-"""The order of the stages: what is up to date is skipped, what broke off goes on.
+"""Runs all stages in order; skips what is up to date and resumes what was interrupted.
 
 Several processes can train together. Then one makes the data and draws the samples, and the others join it for the
 training alone.
@@ -40,8 +40,8 @@ def pipeline(
 ) -> Talk:
     """Build what `recipe` says, in the workspace's artifacts and in the directory `run`.
 
-    Yields what the stages say. Commands sent in reach the trainer; closing it stops at a point to go on from.
-    When the trainer was told to stop, the pipeline ends there. Raises the stages' LlmtuiError.
+    Yields what the stages say. Commands sent in reach the trainer; closing it stops it resumably.
+    When the trainer is stopped, the pipeline ends there. Raises the stages' LlmtuiError.
 
     group: the processes that train together, each with a pipeline that it drives to its end. All but the first wait
     for the data, train, and have nothing to say that counts.

@@ -1,4 +1,4 @@
-"""A source becomes documents: the first stage."""
+"""The download stage: reads a source into Parquet shards of documents."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ __all__ = [
 ]
 
 FORMAT = 3
-"""Changes when the same source would give other documents."""
+"""Format version: changes when the same source gives other documents."""
 
 _KEPT = "kept_"
 
 
 def identify(recipe: Source) -> str:
-    """A fingerprint of the source: names, sizes and times of its files, which are not read; or its address.
+    """A fingerprint of the source: names, sizes and modification times of its files, or its address.
 
     Raises UnknownSourceError, UnreadableError, NoTextError.
     """
@@ -71,7 +71,7 @@ def _files_and_times(corpus: str) -> list[tuple[str, int, int]]:
 
 
 def open_source(recipe: Source, out: Staging) -> SourceReader:
-    """The source that `recipe` names. out: where it may keep what it needs to go on after a break."""
+    """The reader of the source that `recipe` names. out: where it may store what it needs to resume."""
     if recipe.corpus == "stories":
         return stories.Stories(recipe)
     match kind_of(recipe.corpus):
@@ -90,15 +90,15 @@ def open_source(recipe: Source, out: Staging) -> SourceReader:
 def download(recipe: Source, out: Staging) -> Generator[Event, None, Artifact]:
     """Copy the text of a source into `documents-*.parquet`.
 
-    Yields Progress in bytes, and Notes about what was left out or repaired. After a break it goes on behind the last
-    complete shard. Facts: documents, bytes (UTF-8), and what the kind of source adds. Raises UnknownSourceError,
+    Yields Progress in bytes, and Notes about what was skipped or repaired. Resumes after the last complete
+    shard. Facts: documents, bytes (UTF-8), and those that the source adds. Raises UnknownSourceError,
     UnreadableError, NoTextError, TextColumnError, TooManyInvalidRecordsError, TruncatedFileError, SubsetError,
     UnreachableError.
     """
     shards, found = published_shards(out, "documents", "parquet")
     position: Facts = {"documents": 0, "bytes": 0} | (found or {})
     documents, size = int(position.pop("documents")), int(position.pop("bytes"))
-    # stories come to an end where they are told to: of a story cut short nobody knows the probability
+    # the stories apply the limits themselves: the probability of a truncated story is not known
     endless = recipe.corpus == "stories"
     limits = SubsetSelector(replace(recipe, max_bytes=None, max_documents=None) if endless else recipe, position)
     meter = ProgressMeter(None)
@@ -109,7 +109,7 @@ def download(recipe: Source, out: Staging) -> Generator[Event, None, Artifact]:
     def publish() -> None:
         nonlocal shards, held, waiting
         about = {**position, **limits.facts(), "documents": documents, "bytes": size}
-        if limits.full:  # the source will not be asked again
+        if limits.full:  # the source will not be read again
             about |= {f"{_KEPT}{name}": value for name, value in facts.items()}
         out.publish(shard_name("documents", shards, "parquet"), partial(write_batches, batches=held), about)
         shards, held, waiting = shards + 1, [], 0

@@ -1,4 +1,4 @@
-"""Documents out of files of Arrow's own format, as `datasets` keeps them: a stream of batches, or with a footer."""
+"""Documents from Arrow IPC files, streaming or with a footer, as `datasets` stores them."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from core.download.text_column import Columns
 from core.parsing import ParseError, read_json
 
 _SAMPLED, _ROWS = 8, 64
-"""Batches spread over the file, and rows of each, that are looked at to find the column of text."""
+"""Batches, evenly spaced, and rows of each that are sampled to find the text column."""
 _SAMPLE_BYTES = 2**28
-"""Of the file in which they are looked for."""
+"""Bytes of the file that are sampled at most."""
 _SLICE_BYTES = 4 * 2**20
 _LISTS = ("state.json", "dataset_info.json", "dataset_dict.json")
-"""What `Dataset.save_to_disk` writes beside its Arrow files."""
+"""Metadata files that `Dataset.save_to_disk` writes."""
 
 
 def arrow_columns(path: Path) -> Columns:
-    """The columns of a table. Raises UnreadableError where the file is none."""
+    """The columns of a table. Raises UnreadableError if it is not an Arrow file."""
     with pa.OSFile(str(path)) as file:
         schema = _open(file, path).schema
         return infer_columns(schema, _samples(path, schema))
@@ -41,11 +41,11 @@ def _samples(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
                 if number % every == 0 and batch.num_rows:
                     yield from sample_rows(batch.select(names), _ROWS)
                 if number >= _SAMPLED * every:
-                    every *= 2  # a stream does not say how many follow
+                    every *= 2  # the number of batches of a stream is unknown
                 if file.tell() > _SAMPLE_BYTES:
                     break
     except UnreadableError:
-        return  # whoever reads it says so
+        return  # reported when the file is read
 
 
 def read_arrow(name: str, path: Path, size: int, column: str, at: FilePosition) -> Iterator[DocumentBatch]:
@@ -96,9 +96,9 @@ def _each(reader: Any, path: Path) -> Iterator[pa.RecordBatch]:
 
 
 def skip_dataset_metadata(found: list[SourceFile], split: str) -> list[SourceFile]:
-    """`found` with everything refused that is not data, of the folders that `Dataset.save_to_disk` made.
+    """Mark what is not data in the folders of `Dataset.save_to_disk` as skipped.
 
-    split: the one that is read where several were saved together.
+    split: the split to read if the folder has several.
     """
     arrow = {file.path.parent for file in found if file.name.lower().endswith(".arrow")}
     saved = {file.path.parent for file in found if file.name.endswith("dataset_dict.json")}
@@ -129,7 +129,7 @@ def _splits(folder: Path) -> list[str]:
 
 
 def _read_list(path: Path, name: str) -> list[Any]:
-    """The list of that name in a JSON file; empty where there is none."""
+    """The list `name` in a JSON file; empty if there is none."""
     try:
         found = read_json(path, dict[str, Any]).get(name)
     except (OSError, ParseError):

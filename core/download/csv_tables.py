@@ -1,4 +1,4 @@
-"""Documents out of tables that are kept as text."""
+"""Documents from CSV and TSV tables."""
 
 from __future__ import annotations
 
@@ -19,43 +19,43 @@ from core.download.line_blocks import LineBlock, read_blocks
 from core.plural import plural
 
 _LOOKED_AT = 2**15
-"""Characters of a line beyond which nobody looks for the right quotation mark: it takes the square of them."""
+"""Longest line, in characters, whose quotation marks are matched: the search is quadratic."""
 
 
 class Dialect(NamedTuple):
-    """How the cells of a table are written."""
+    """Delimiter and quoting of a table."""
 
     delimiter: str = ","
     quoted: bool = True
-    """Whether cells may stand in quotation marks. In a TSV they are letters like any other."""
+    """Whether cells may be quoted. In a TSV quotation marks are ordinary characters."""
     escape: str | None = None
-    """What may stand before a quotation mark inside a quoted cell, besides another one."""
+    """Escape character of quotation marks inside quoted cells, besides doubling them."""
 
 
 class TableRow(NamedTuple):
     """One row of a table."""
 
     line: int
-    """The line it begins on, from 0."""
+    """Line on which the row starts, from 0."""
     cells: list[str]
     lines: int = 1
     unbalanced: bool = False
-    """Its quotation marks do not pair: it was taken as it stands."""
+    """Its quotation marks are unbalanced; it was taken literally."""
 
 
 class ParsedRows(Struct):
-    """What came out of some lines."""
+    """The rows parsed from some lines."""
 
     rows: list[TableRow] = field(default_factory=list)
     used: int = 0
-    """Lines behind the last whole row."""
+    """Number of lines consumed by complete rows."""
 
 
 def parse_rows(found: list[str], dialect: Dialect, width: int, *, final: bool) -> ParsedRows:
-    """The rows in some lines, without blank ones.
+    """Parse some lines into rows, without blank ones.
 
-    A quotation mark that is never closed, or closed where no cell ends, must not swallow the rows behind it: such a
-    line is a row by itself. width: cells of a row; 0: nobody knows. final: no line follows.
+    A quotation mark that is never closed, or closed where no cell ends, must not swallow the rows after it: such a
+    line becomes a row by itself. width: cells per row; 0 if unknown. final: whether no line follows.
     """
     if not dialect.quoted:
         rows = [TableRow(number, line.rstrip("\r\n").split(dialect.delimiter)) for number, line in enumerate(found)]
@@ -94,12 +94,12 @@ def _has_wrong_width(cells: list[str], width: int) -> bool:
 
 
 def _are_separate_rows(taken: list[str], dialect: Dialect, width: int) -> bool:
-    """Whether what was read as one row of several lines are rows by themselves."""
+    """Whether the lines of a multi-line row are rows by themselves."""
     return width > 2 and all(line.rstrip("\r\n").count(dialect.delimiter) == width - 1 for line in taken)
 
 
 def _parse_unbalanced(number: int, line: str, dialect: Dialect, width: int) -> TableRow:
-    """A line whose quotation marks do not pair, as a row."""
+    """Parse a line with unbalanced quotation marks as one row."""
     line = line.rstrip("\r\n")
     cells = _cells(line, dialect.delimiter)
     if _has_wrong_width(cells, width):
@@ -121,21 +121,21 @@ def _cells(line: str, delimiter: str) -> list[str]:
 
 
 def strip_empty_cells(cells: list[str], width: int) -> list[str]:
-    """A row without empty cells behind its last column."""
+    """Remove empty cells after the last column."""
     while len(cells) > width and not cells[-1]:
         cells = cells[:-1]
     return cells
 
 
 class TableFormat(NamedTuple):
-    """What has to be known of a table before its rows are read."""
+    """Columns and dialect of a table."""
 
     names: tuple[str, ...]
     dialect: Dialect
     skip: int = 0
-    """Lines in front of the first row: the names, and what stands before them."""
+    """Lines before the first row: the header, and whatever precedes it."""
     named: bool = True
-    """Whether a row of names was found."""
+    """Whether the table has a header row."""
 
 
 def read_table(
@@ -176,7 +176,7 @@ def _next(found: Generator[LineBlock, int | None, None], kept: int | None) -> Li
 
 
 def text_lines(data: bytes) -> tuple[list[str], bool]:
-    """The lines of some UTF-8, with their ends, and whether there are bytes in it that are none."""
+    """The lines of UTF-8 data with their line ends, and whether it contains invalid UTF-8."""
     try:
         text, doubtful = data.decode(), False
     except UnicodeDecodeError:

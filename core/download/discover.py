@@ -1,4 +1,4 @@
-"""Which files a source consists of."""
+"""Lists the files of a source."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ _NOT_LIBRARY = {"test", "tests", "idle_test", "site-packages", "dist-packages", 
 
 
 class UnreadableError(LlmtuiError):
-    """The source is there but cannot be read."""
+    """The source exists but cannot be read."""
 
     doing = "read the source"
 
 
 class NoTextError(LlmtuiError):
-    """The source holds nothing that could be learned from."""
+    """The source contains no text."""
 
     doing = "read the source"
 
 
 class SourceFile(NamedTuple):
-    """One file of a source."""
+    """A file of a source."""
 
     name: str
-    """Path below the source, valid Unicode whatever the file system holds."""
+    """Path relative to the source, as valid Unicode."""
     path: Path
     size: int
     """Bytes."""
     mtime_ns: int
     refused: str = ""
-    """Why it cannot be used; empty for a good one."""
+    """Why the file is skipped; empty if it is read."""
 
 
 def list_files(corpus: str) -> list[SourceFile]:
@@ -49,7 +49,7 @@ def list_files(corpus: str) -> list[SourceFile]:
 
     A folder is read with everything below it, except what is hidden, also where a pattern without `**` matches it.
     Symbolic links are followed; a folder that can be reached twice is read once. Raises UnknownSourceError,
-    UnreadableError, NoText.
+    UnreadableError, NoTextError.
     """
     if corpus == "stdlib":
         return _stdlib_files()
@@ -74,7 +74,7 @@ def list_files(corpus: str) -> list[SourceFile]:
 
 
 def os_error_reason(error: OSError) -> str:
-    """What went wrong, in the words of the operating system, to follow "…: "."""
+    """The operating system's message for `error`, in lower case."""
     return (error.strerror or str(error)).lower()
 
 
@@ -96,7 +96,7 @@ def _stdlib_files() -> list[SourceFile]:
 def _is_table(file: SourceFile) -> bool:
     try:
         return not file.refused and is_table(file.path.read_bytes())
-    except OSError:  # said when it is read
+    except OSError:  # reported when it is read
         return False
 
 

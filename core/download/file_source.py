@@ -25,51 +25,51 @@ from core.recipe.schema import Source
 from core.storage.artifact import Facts
 
 _SHOWN = 5
-"""Broken records, and names in a list, that are told one by one."""
+"""Invalid records, and names in a list, that are reported individually."""
 
 _REASONS = 10
-"""Reasons for leaving files out that are told, each with its files."""
+"""Reasons for skipping files that are reported, each with its files."""
 
 
 class TooManyInvalidRecordsError(LlmtuiError):
-    """More records cannot be read than the recipe lets pass."""
+    """More records are invalid than the recipe allows."""
 
     doing = "read the source"
 
 
 class TruncatedFileError(LlmtuiError):
-    """A file became shorter while it was read: who knows what else of it is missing."""
+    """A file was truncated while it was read."""
 
     doing = "read the source"
 
 
 class _Position(FilePosition, kw_only=True):
-    """Where the next documents come from, and what was met before them."""
+    """The position in the source, and statistics of what was read before it."""
 
     file: int = 0
     """Index in the listing."""
     replaced: int = 0
     damaged: int = 0
-    """Files that could be opened at first but not read to their end."""
+    """Files that could be opened but not read to their end."""
     broken: int = 0
-    """Records that cannot be read."""
+    """Invalid records."""
     empty: int = 0
     """Records without text."""
     records: int = 0
-    """All that were met."""
+    """All records."""
     documents: int = 0
-    """What came of them."""
+    """Documents made of them."""
     unbalanced: int = 0
-    """Rows of tables whose quotation marks do not pair."""
+    """Table rows with unbalanced quotation marks."""
     inside: int = 0
-    """Line ends inside quoted cells."""
+    """Line breaks inside quoted cells."""
 
     def position(self) -> FilePosition:
         """The current position in the file."""
         return FilePosition(offset=self.offset, line=self.line, part=self.part, state=self.state)
 
     def add(self, step: DocumentBatch, of_records: bool) -> None:
-        """Move behind what was read, and count it."""
+        """Advance past `step` and add its statistics."""
         self.move_to(step.position)
         self.replaced, self.empty = self.replaced + step.replaced, self.empty + step.empty
         self.broken, self.records = self.broken + step.broken, self.records + step.records
@@ -83,19 +83,19 @@ class _Position(FilePosition, kw_only=True):
 
 
 class FileSource:
-    """Every file of a source: one document each, or one for each record in it."""
+    """The files of a source: one document per file, or one per record in it."""
 
     def __init__(self, recipe: Source, found: list[SourceFile] | None = None) -> None:
-        """Look at what there is. found: the files, where they are not what the recipe names.
+        """List the files. found: the files, if they are not the ones that the recipe names.
 
         Raises UnknownSourceError, UnreadableError, NoTextError.
         """
         self._recipe = recipe
-        self._source_file = skip_dataset_metadata(list_files(recipe.corpus) if found is None else found, recipe.split)
+        self._files = skip_dataset_metadata(list_files(recipe.corpus) if found is None else found, recipe.split)
         self.total: float | None = None
         self.facts: Facts = {}
         self._repaired: dict[str, str] = {}
-        """Files in which something meant nothing, and their encodings, since the reading began or went on."""
+        """Files with undecodable bytes, and their encodings, since the reading started or resumed."""
 
     def read(self, position: Facts) -> Iterator[SourceBatch | Event]:
         """See `SourceReader.read`.
@@ -103,7 +103,7 @@ class FileSource:
         Raises UnreadableError, NoTextError, TextColumnError, TooManyInvalidRecordsError, TruncatedFileError,
         EncodingError.
         """
-        files = yield from self._survey()
+        files = yield from self._sniff_files()
         yield from _about(files)
         self.total = float(sum(each.file.size for each in files if not each.refused))
         at = _Position(**position)  # type: ignore[arg-type]
@@ -151,28 +151,28 @@ class FileSource:
             todo="repair the file, or let more pass: --set source.max_invalid_records=NUMBER",
         )
 
-    def _survey(self) -> Generator[Event, None, list[SniffedFile]]:
-        """How each file is to be read. Raises UnreadableError, NoTextError, TextColumnError."""
+    def _sniff_files(self) -> Generator[Event, None, list[SniffedFile]]:
+        """Determine how to read each file. Raises UnreadableError, NoTextError, TextColumnError."""
         meter = ProgressMeter(None, "documents")
         files: list[SniffedFile] = []
-        lacking: TextColumnError | None = None
-        for file in self._source_file:
+        missing_column: TextColumnError | None = None
+        for file in self._files:
             try:
                 files.append(sniff_file(file, self._recipe))
             except TextColumnError as error:
-                lacking = lacking or error
+                missing_column = missing_column or error
                 todo = "" if self._recipe.column or not error.todo else f" ({error.todo})"
                 files.append(SniffedFile(file, format_of(file.name), error.what + todo))
             yield from meter.advance(1)
-        asked_for = bool(self._recipe.column)
-        if lacking is not None and all(each.refused or (asked_for and not each.of_records) for each in files):
-            raise lacking
+        has_column = bool(self._recipe.column)
+        if missing_column is not None and all(each.refused or (has_column and not each.of_records) for each in files):
+            raise missing_column
         _check(self._recipe.corpus, files)
         return files
 
 
 def _check(corpus: str, files: list[SniffedFile]) -> None:
-    """Raise UnreadableError or NoTextError when there is nothing to go on with."""
+    """Raise UnreadableError or NoTextError if no file can be read."""
     good = [each for each in files if not each.refused]
     todo = "name a text file or a folder with text files in it"
     if not good and len(files) == 1 and files[0].refused != "binary":
@@ -188,7 +188,7 @@ def _check(corpus: str, files: list[SniffedFile]) -> None:
 
 
 def _about(files: list[SniffedFile]) -> Iterator[Note]:
-    """What is left out, and what was assumed about the rest, each kind once with the first files it concerns."""
+    """Notes about skipped files and about how the others are read, with the first files of each kind."""
     refused: dict[str, list[str]] = defaultdict(list)
     encodings: dict[str, list[str]] = defaultdict(list)
     columns: dict[tuple[str | None, tuple[str, ...]], list[SniffedFile]] = defaultdict(list)
@@ -230,7 +230,7 @@ def _about_column(column: str | None, there: tuple[str, ...], files: list[Sniffe
 
 
 def _check_length(file: SourceFile) -> None:
-    """Raise TruncatedFileError where a file became shorter after it was listed: its end was not read."""
+    """Raise TruncatedFileError if a file is shorter than when it was listed."""
     try:
         size = file.path.stat().st_size
     except OSError:
@@ -260,7 +260,7 @@ def _about_records(at: _Position) -> Iterator[Note]:
 
 
 def _about_repairs(at: _Position, repaired: dict[str, str]) -> Iterator[Note]:
-    """repaired: files and their encodings; of those read before a break none."""
+    """repaired: files and their encodings, without those read before a resume."""
     if at.replaced:
         meant = " or ".join(sorted(set(repaired.values()))).replace("utf-8", "UTF-8") or "in their encoding"
         were, where = verb(at.replaced, "was", "were"), f": {_list(list(repaired))}" if repaired else ""

@@ -1,4 +1,4 @@
-"""What a document of a grammar has in the mean, exactly: its entropy in bits and its length in bytes."""
+"""Exact expectations over documents of a grammar: entropy in bits and length in bytes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class _Totals:
         self._sets: dict[str, frozenset[str]] = {}
 
     def before(self, step: Step, rest: Sum) -> Sum:
-        """The sum in front of `step`, when `rest` is the one behind it."""
+        """The sum before `step`, given the sum `rest` after it."""
         if isinstance(step, str):
             return _add(rest, {(): {(): Fraction(self._of_text(step))}})
         if isinstance(step, Slot):

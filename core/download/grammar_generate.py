@@ -1,4 +1,4 @@
-"""From bits to the text of a grammar, and, without any of that, from a text to its bits."""
+"""Generates texts of a grammar from random bytes, and computes the bits of a given text independently."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from core.download.grammar import Grammar, Line, Pick, Slot, Values
 
 
 class Teller:
-    """Writes documents of a grammar, some 20 MB/s.
+    """Generates documents of a grammar, about 20 MB/s.
 
     Each choice takes one byte, which decodes to a line: a table of 256 names a line as often as its probability says.
     What variables say is filled in at the end, all at once.
@@ -16,7 +16,7 @@ class Teller:
 
     def __init__(self, grammar: Grammar) -> None:
         self.draws = grammar.most_picks
-        """Bytes that one document needs at most."""
+        """Maximum number of random bytes per document."""
         self._tables: dict[tuple[str, str], Any] = {}
         for pick in (Pick(grammar.start, None, ""), *grammar.picks()):
             for rule in grammar.rules_of(pick):
@@ -45,7 +45,7 @@ class Teller:
         return steps
 
     def tell(self, draws: bytes) -> str:
-        """The document that `draws` decode to; what they have more than it needs is not looked at."""
+        """Decode random bytes to a document; surplus bytes are ignored."""
         values: dict[str, str] = {}
         pieces: list[str] = []
         draw = iter(draws).__next__
@@ -71,7 +71,7 @@ def _said(name: str, line: Line) -> dict[str, str]:
 
 
 Pending = tuple[Any, "Pending"] | None
-"""Steps still to be found: the next one, and those behind it."""
+"""A linked list of the steps that remain to be matched."""
 
 
 def derivations(grammar: Grammar, text: str) -> list[int]:

@@ -1,4 +1,4 @@
-"""How the records lie in a JSON file: lines, one array, an object around one; and that as lines."""
+"""Detects the layout of records in a JSON file (lines, an array, nested in an object) and converts it to lines."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from core.download.compression import TRUNCATED, BufferedStream, ByteStream
 from core.download.text_column import COMMON_NAMES
 
 HEAD_BYTES = 2**21
-"""Bytes that are looked at to find out how a file is laid out."""
+"""Bytes read to detect the layout."""
 _CHUNK = 2**18
 _DEPTH = 6
-"""Objects in objects in which records are looked for."""
+"""Nesting depth up to which records are searched for."""
 _STRING_BYTES = 32 * 2**20
-"""Of a longer string nobody looks for the end."""
+"""Longest string, in bytes, that is supported."""
 _TEXTS = frozenset({*COMMON_NAMES, "texts", "data", "documents", "sentences", "lines"})
-"""What lists of whole documents are called."""
+"""Usual names of lists of documents."""
 _TURNS = ({"role", "content"}, {"from", "value"}, {"speaker", "text"})
 _LONG = 40
-"""Characters on average from which the strings of a list are taken for documents."""
+"""Mean length in characters from which the strings of a list are documents."""
 
 # possessive: a string without an end must not be tried from everywhere in it
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[][{}:,]|"', re.DOTALL)
@@ -33,13 +33,13 @@ Path = tuple[str, ...]
 
 
 class Layout(NamedTuple):
-    """Where the records of a JSON file are."""
+    """Layout of the records in a JSON file."""
 
     inside: frozenset[Path] | None = None
     """Of the arrays and objects whose items they are; the empty path is the outermost. None: they are the outermost
     values themselves."""
     lines: bool = False
-    """Each stands on a line of its own."""
+    """Whether each record is on its own line."""
     columns: bool = False
     """`inside` are columns, each with one text for each record."""
 
@@ -212,7 +212,7 @@ class RecordLines(BufferedStream):
         for token in _TOKEN.finditer(data):
             mark = data[token.start()]
             if mark == 0x22:
-                if token.end() - token.start() == 1:  # it has no end yet
+                if token.end() - token.start() == 1:  # its end has not been read yet
                     self._waiting = data[token.start() :]
                     break
                 self._last = token[0] if len(token[0]) < _CHUNK else b'""'

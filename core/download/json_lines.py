@@ -1,4 +1,4 @@
-"""Documents out of JSON lines."""
+"""Documents from JSON lines."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ TOO_LONG = f"it is longer than {line_blocks.RECORD_BYTES // 2**20} MiB"
 def read_json_lines(
     name: str, stream: ByteStream, field: str | None, at: FilePosition, *, nested: bool = False
 ) -> Iterator[DocumentBatch]:
-    """The texts at `field` of one JSON value a line; a line that is a string is a text itself.
+    """The texts at `field` of JSON lines; a line that is a string is a text itself.
 
-    field: a path, see `text_in`; None: every line is a text. nested: whether it leads into objects or lists.
+    field: a path, see `text_in`; None: every line is a string. nested: whether it leads into objects or lists.
     Documents are named `name:line`. Raises UnreadableError.
     """
     decoder, text_of = _decoder(field, nested)
@@ -52,7 +52,7 @@ def read_json_lines(
         counts = DocumentBatch(EMPTY_BATCH, after, 0)
         try:
             texts: list[str | None] = list(map(text_of, decoder.decode_lines(data)))
-            # blank lines would shift the numbers
+            # blank lines would shift the line numbers
             numbers = np.arange(block.lines + 1, block.lines + 1 + count) if len(texts) == count else None
         except (ValueError, RecursionError, InvalidRecordError):
             numbers = None
@@ -70,7 +70,7 @@ def texts_to_batches(
     start: FilePosition,
     consumed: float,
 ) -> Iterator[DocumentBatch]:
-    """The steps that hand out `texts`, without those that are empty."""
+    """`texts` as batches of documents, without the empty ones. counts: statistics to yield with the first batch."""
     counts = counts._replace(records=len(texts) + counts.broken)
     kept = np.fromiter(map(bool, texts), dtype=bool, count=len(texts))
     if not kept.all():
@@ -82,7 +82,7 @@ def texts_to_batches(
 
 
 def _decoder(field: str | None, nested: bool) -> tuple[msgspec.json.Decoder[Any], Callable[[Any], str | None]]:
-    """Reads only the text of a line, where it can; all else is passed over without becoming an object."""
+    """A JSON decoder that builds objects only for the text where possible, and a function that extracts the text."""
     if field is None:
         return msgspec.json.Decoder(str), str
     if nested or not field or re.search(r'["\\\x00-\x1f]', field):  # msgspec takes no such names
@@ -102,7 +102,7 @@ def _one_by_one(
 ) -> Generator[DocumentBatch, None, tuple[list[str | None], np.ndarray[Any, Any], DocumentBatch]]:
     """The texts of the lines that can be read, their numbers, and `counts` with what is wrong with the others.
 
-    waiting: yielded now and then, as there may be a million lines in a few MiB.
+    waiting: yielded periodically, since there may be a million lines in a few MiB.
     """
     texts: list[str | None] = []
     numbers: list[int] = []
@@ -117,7 +117,7 @@ def _one_by_one(
             text = text_of(decoder.decode(line))
         except (ValueError, RecursionError, InvalidRecordError):
             try:
-                text, changed = _patiently(line, field)
+                text, changed = _decode_leniently(line, field)
             except InvalidRecordError as error:
                 broken += 1
                 if broken <= MAX_REPORTED:
@@ -133,8 +133,8 @@ def _one_by_one(
     )
 
 
-def _patiently(line: bytes, field: str | None) -> tuple[str | None, int]:
-    """The text of a line the strict reader refuses, and how many characters of it had to be replaced.
+def _decode_leniently(line: bytes, field: str | None) -> tuple[str | None, int]:
+    """The text of a line that the strict decoder rejects, and how many characters of it were replaced.
 
     Python writes NaN and lone surrogates into JSON, and some programs bytes that are not UTF-8.
     """

@@ -1,4 +1,4 @@
-"""Whole lines out of a stream, a few MiB at a time, whatever the length of a line."""
+"""Reads whole lines from a byte stream in blocks of a few MiB."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from core.download.compression import ByteStream
 
 BLOCK_BYTES = 4 * 2**20
 RECORD_BYTES = 32 * 2**20
-"""A longer record is not held in memory: it counts as broken."""
+"""Longer records are not held in memory and count as invalid."""
 
 
 class LineBlock(NamedTuple):
-    """Some whole lines."""
+    """Consecutive whole lines."""
 
     data: bytes
-    """Empty for a line that is too long, and while the end of one is looked for."""
+    """Empty for a line that is too long, and while its end is searched for."""
     start: int
     """Offset in the stream, in bytes."""
     end: int
     lines: int
-    """Lines before it."""
+    """Number of lines before it."""
     too_long: bool = False
 
 
 def read_blocks(stream: ByteStream, start: int = 0, lines: int = 0) -> Generator[LineBlock, int | None, None]:
-    """The lines of a stream from offset `start`, which is the beginning of line `lines` (from 0).
+    """Read the lines of a stream from offset `start`, the start of line `lines` (from 0).
 
-    What is sent in is how many bytes at the end of the block, whole lines, are to begin the next one. The last line
-    may lack its end, except that of a damaged stream, which is left out. Raises UnreadableError.
+    The caller may send how many bytes at the end of the block, whole lines, should start the next block. The last
+    line may lack its line end; that of a damaged stream is dropped. Raises UnreadableError.
     """
     stream.skip(start)
     waiting = b""

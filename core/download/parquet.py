@@ -1,4 +1,4 @@
-"""Documents out of Parquet tables, whole batches at a time."""
+"""Documents from local Parquet files."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from core.download.parquet_column import STREAMING, ColumnChunk, read_parquet_co
 from core.download.text_column import Columns
 
 _SAMPLE_BATCH_BYTES = 4 * 2**20
-"""Text aimed at in a batch, by the mean of its row group."""
+"""Approximate bytes of text per sampled batch, by the mean of its row group."""
 _BATCH_ROWS = 2**14
 _GROUPS, _ROWS = 5, 64
-"""Row groups spread over the file, and rows of a batch of each, that are looked at to find the column of text."""
+"""Row groups, evenly spaced, and rows of each that are sampled to find the text column."""
 _SAMPLE_BYTES = 2**26
-"""Beyond which nobody looks further for the values of a column that has only nulls so far."""
+"""Bytes sampled at most to find values of a column that has only nulls so far."""
 
 
 def parquet_columns(path: Path) -> Columns:
-    """The columns of a table. Raises UnreadableError where the file is none or has lost its end."""
+    """The columns of a table. Raises UnreadableError if the file is not Parquet or truncated."""
     with _open(path) as file:
         return infer_columns(file.schema_arrow, _samples(file))
 
@@ -47,7 +47,7 @@ def _samples(file: Any) -> Iterator[pa.RecordBatch]:
                 if not lacking or size > _SAMPLE_BYTES:
                     break
         except (pa.ArrowException, OSError, KeyError):
-            continue  # whoever reads it says so
+            continue  # reported when the file is read
 
 
 def read_parquet(name: str, path: Path, size: int, column: str, at: FilePosition) -> Iterator[DocumentBatch]:
@@ -72,9 +72,9 @@ def read_parquet(name: str, path: Path, size: int, column: str, at: FilePosition
 
 
 def _rows(group: Any) -> int:
-    """Rows of a row group that hold some 4 MiB.
+    """Rows of a row group that hold about 4 MiB.
 
-    Of all columns: asking a damaged footer for one of them ends the process (pyarrow 26, an exception nobody catches).
+    Of all columns: asking a damaged footer for one column aborts the process (pyarrow 26, an uncaught C++ exception).
     """
     mean = group.total_byte_size / max(1, group.num_rows)
     return int(min(_BATCH_ROWS, max(1, _SAMPLE_BATCH_BYTES // max(1, mean))))

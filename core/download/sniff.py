@@ -1,4 +1,4 @@
-"""A look at each file of a source before any is read: is it text, in which encoding, where in it."""
+"""Detects the format, encoding and text column of each file of a source before any is read."""
 
 from __future__ import annotations
 
@@ -36,40 +36,40 @@ from core.recipe.schema import Source
 from core.storage.files import codec_named
 
 _ASCII_BYTES = 8 * 2**20
-"""How far the first letters that tell encodings apart are looked for in a text that begins with ASCII alone."""
+"""Bytes searched for the first non-ASCII text, which tells encodings apart."""
 
 
 class SniffedFile(NamedTuple):
-    """One file of a source, and how to read it."""
+    """A file of a source, and how to read it."""
 
     file: SourceFile
     format: Format
     refused: str = ""
-    """Why it cannot be used; empty for a good one."""
+    """Why the file is skipped; empty if it is read."""
     encoding: str = ""
     columns: tuple[str, ...] = ()
-    """Those the text may be in."""
+    """Columns that may hold the text."""
     column: str | None = None
-    """The one it is in; None for formats without columns, and for records that are texts themselves."""
+    """The text column; None for formats without columns, and for records that are strings."""
     nested: bool = False
-    """Whether that leads into objects or lists."""
+    """Whether `column` leads into objects or lists."""
     listed: bool = False
-    """Whether a record may have several texts there, which become lines of one document."""
+    """Whether a record may have several texts in it, which become lines of one document."""
     first: str = ""
     """The beginning of the first text."""
     table: TableFormat | None = None
-    """How a table's rows are written."""
+    """Format of a CSV or TSV table."""
     layout: Layout = LINES
-    """How the records of a JSON file lie in it."""
+    """Layout of the records of a JSON file."""
 
     @property
     def of_records(self) -> bool:
-        """Whether it holds records."""
+        """Whether the file consists of records."""
         return self.format.kind not in ("text", "html")
 
 
 def sniff_file(file: SourceFile, recipe: Source) -> SniffedFile:
-    """How to read `file`, or why it cannot be. Raises TextColumnError."""
+    """Determine how to read `file`, or why it is skipped. Raises TextColumnError."""
     sniffed = SniffedFile(file, format_of(file.name), file.refused)
     if sniffed.refused:
         return sniffed
@@ -124,7 +124,7 @@ def _sniff_json(sniffed: SniffedFile, requested: str) -> SniffedFile:
         head = stream.read(json_layout.HEAD_BYTES)
         layout = detect_layout(head, whole=stream.at_end(), lines=lines)
         if layout is not None and (layout.columns or layout == VALUES) and not stream.at_end():
-            head += stream.read(RECORD_BYTES)  # a second column may begin far behind
+            head += stream.read(RECORD_BYTES)  # a second column may start much later
             layout = detect_layout(head, whole=stream.at_end(), lines=lines)
         whole = stream.at_end()
     if layout is None:
@@ -137,7 +137,7 @@ def _sniff_json(sniffed: SniffedFile, requested: str) -> SniffedFile:
     sniffed = sniffed._replace(layout=layout)
     with _open_utf8(sniffed) as stream:
         columns = infer_json_columns(_records(sniffed, stream), sniffed.file.size if _is_seekable(sniffed) else None)
-    for path in layout.inside or ():  # it may be said from the outermost object on
+    for path in layout.inside or ():  # the recipe may give the path from the outermost object
         if path and requested not in columns.text_columns and requested.startswith(prefix := f"{'.'.join(path)}."):
             requested = requested.removeprefix(prefix)
             sniffed = sniffed._replace(layout=Layout(frozenset([path])))
@@ -157,7 +157,7 @@ def _sniff_json(sniffed: SniffedFile, requested: str) -> SniffedFile:
 
 
 def _with_text_lists(sniffed: SniffedFile, layout: Layout, value: Any, requested: str) -> SniffedFile:
-    """A file that is one object with a list of texts, or several, of which one is taken."""
+    """A file that is one object with lists of texts, one of which is selected."""
     columns = Columns()
     for path in layout.inside or ():
         held = value.get(path[0])
@@ -186,7 +186,7 @@ def _sniff_table(sniffed: SniffedFile, recipe: Source) -> SniffedFile:
         counted = numbers.text_columns.get(name, ColumnStats())
         if columns.text_columns.setdefault(name, ColumnStats()).texts <= counted.texts // 10 and counted.texts:
             columns.other_columns[name] = None
-    # in a table as text a number is a text, too, where the recipe or its name says so
+    # numbers are text if the recipe or the column name says so
     rest = {name: stats for name, stats in columns.text_columns.items() if name not in columns.other_columns}
     column = choose_column(
         recipe.column, columns.text_columns if recipe.column else rest or numbers.text_columns, (), sniffed.file.name
@@ -200,7 +200,7 @@ def _sniff_table(sniffed: SniffedFile, recipe: Source) -> SniffedFile:
 
 
 def _is_seekable(sniffed: SniffedFile) -> bool:
-    """Whether any place in the file can be gone to at once."""
+    """Whether the file can be read from any offset."""
     return not sniffed.format.compression and sniffed.encoding == "utf-8" and sniffed.layout.lines
 
 
@@ -217,7 +217,7 @@ def _records(sniffed: SniffedFile, stream: ByteStream) -> ByteStream:
 
 
 def _read_second_sample(sniffed: SniffedFile, stream: FileStream, head: bytes) -> bytes:
-    """More of a file, of which `head` has been read: where it is no longer ASCII, or from its middle."""
+    """A second sample of a file after `head`: around the first non-ASCII text, or from the middle."""
     if head.isascii() and (found := first_non_ascii(stream, _ASCII_BYTES)):
         return b"\n" + found
     here, middle = len(head) + (_ASCII_BYTES if head.isascii() else 0), sniffed.file.size // 2
@@ -230,7 +230,7 @@ def _read_second_sample(sniffed: SniffedFile, stream: FileStream, head: bytes) -
 def _encoding(kind: Kind, head: bytes, more: bytes, encoding: str) -> str:
     if kind == "html":
         return declared_encoding(head, encoding)
-    # a NUL in a record breaks that record, not the file
+    # a NUL makes a record invalid, not the file
     return detect_encoding(head, more, max_nul_share=0.0 if kind == "text" else 0.1, declared=encoding)
 
 
@@ -239,9 +239,9 @@ def _as_utf8(stream: FileStream, encoding: str, name: str) -> FileStream | Trans
 
 
 def read(sniffed: SniffedFile, at: FilePosition) -> Iterator[DocumentBatch]:
-    """The documents in a file from `at` on.
+    """Read the documents of a file from position `at`.
 
-    Raises UnreadableError where it cannot be read to its end, EncodingError.
+    Raises UnreadableError if it cannot be read to its end, EncodingError.
     """
     file, kind = sniffed.file, sniffed.format.kind
     if kind in ("parquet", "arrow"):
@@ -287,7 +287,7 @@ def _read_text(sniffed: SniffedFile, stream: FileStream, at: FilePosition) -> It
 
 
 def _read_page(sniffed: SniffedFile, stream: FileStream, at: FilePosition) -> Iterator[DocumentBatch]:
-    # a large page takes seconds, in which a stop has to be heeded
+    # a large page takes seconds; the caller must be able to stop meanwhile
     with ThreadPoolExecutor(1) as pool:
         work = pool.submit(read_html, stream, sniffed.encoding, str(sniffed.file.path))
         while not wait([work], max(PROGRESS_INTERVAL, 0.05)).done:

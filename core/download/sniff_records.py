@@ -1,4 +1,4 @@
-"""Records spread over a file, to find out which of their fields holds the text."""
+"""Samples records of a file to find out which field holds the text."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from core.download.line_blocks import BLOCK_BYTES, RECORD_BYTES
 from core.download.text_column import Columns
 
 _FIRST = 2**20
-"""Bytes looked at from the beginning on."""
+"""Bytes sampled from the start of the file."""
 _SPOTS, _SPOT = 32, 2**17
-"""Places looked at behind them, and bytes of each."""
+"""Positions sampled after them, and bytes of each."""
 _WIDER = 1.1
-"""Times as far from each place to the next, where nobody knows how long the file is: some 120 MiB in all."""
+"""Growth of the distance between positions if the file length is unknown: about 120 MiB in total."""
 _RECORDS = 400
-"""Decoded of each of these."""
+"""Records decoded per position."""
 
 
 def sample_lines(stream: ByteStream, length: int | None) -> Iterator[list[bytes]]:
-    """Whole lines from the beginning of a stream, then from places spread over it.
+    """Whole lines from the start of a stream, then from positions spread over it.
 
-    length: bytes of the stream; None: nobody knows, and what lies between has to be read. Raises UnreadableError.
+    length: bytes of the stream; None if unknown: then everything up to the last position is read. Raises
+    UnreadableError.
     """
     head = stream.read(_FIRST)
     while b"\n" not in head[-BLOCK_BYTES:] and len(head) < RECORD_BYTES and (more := stream.read(BLOCK_BYTES)):
@@ -39,10 +40,10 @@ def sample_lines(stream: ByteStream, length: int | None) -> Iterator[list[bytes]
 
 
 def infer_json_columns(stream: ByteStream, length: int | None) -> Columns:
-    """The fields of JSON lines and what they hold. length: see `sample_lines`. Raises UnreadableError."""
+    """Statistics of the fields of JSON lines. length: see `sample_lines`. Raises UnreadableError."""
     columns = Columns()
     for found in sample_lines(stream, length):
-        # every so many: the first of a file may be all alike
+        # evenly spaced: the first records of a file may be alike
         for line in found[:: max(1, len(found) // _RECORDS)]:
             if not line or line.isspace():
                 continue
@@ -54,7 +55,7 @@ def infer_json_columns(stream: ByteStream, length: int | None) -> Columns:
 
 
 def occurs_anywhere(stream: ByteStream, field: str) -> bool:
-    """Whether some record may have `field`, a path: for a field so rare that no record looked at has it."""
+    """Whether any record may have `field`, a path, although no sampled record has it."""
     name = f'"{field.rpartition(".")[2]}"'.encode()
     waiting = b""
     while data := stream.read(BLOCK_BYTES):

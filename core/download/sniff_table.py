@@ -1,4 +1,4 @@
-"""How a table is written, by its beginning: what separates its cells, and whether its first row names them."""
+"""Infers the delimiter, quoting and header of a table from its first lines."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from core.download.csv_tables import Dialect, TableFormat, TableRow, parse_rows,
 from core.download.text_column import COMMON_NAMES, unique_column_names
 
 _LINES = 200
-"""Of which the dialect is guessed."""
+"""Lines from which the dialect is inferred."""
 _DELIMITERS = (",", ";", "\t", "|")
 _NO_DELIMITER = "\x1f"
 """Of a table with one column."""
 _WORDS, _LETTERS = 6, 80
-"""From which on the cell of a first row is no name of a column."""
+"""Words or characters from which a cell of the first row is not a column name."""
 
 _QUOTED = re.compile(r'"[^"]*"')
 _NUMBER = re.compile(r"\s*[-+]?(\d[\d.,_ ]*|\.\d+)([eE][-+]?\d+)?%?\s*")
@@ -25,7 +25,7 @@ _SEPARATOR = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 def infer_table(found: Sequence[str], *, tsv: bool, requested: str, header: bool | None) -> TableFormat:
     """How the table that begins with the lines `found` is to be read.
 
-    wanted: the column the recipe names, or "". header: whether the first row holds names; None: to be found out.
+    requested: the recipe's column, or "". header: whether the first row is a header; None: infer it.
     """
     lines = list(found[:_LINES])
     before = 0
@@ -59,7 +59,7 @@ def is_number(cell: str) -> bool:
 
 
 def _delimiter(lines: Sequence[str]) -> str:
-    """The mark that stands equally often in most lines, outside of quoted cells."""
+    """The delimiter that occurs equally often in most lines, outside quoted cells."""
     bare = [_QUOTED.sub("", line) for line in lines if line.strip() and line.count('"') % 2 == 0] or list(lines[:1])
 
     def fitness(mark: str) -> tuple[float, int]:
@@ -72,7 +72,7 @@ def _delimiter(lines: Sequence[str]) -> str:
 
 
 def _csv(lines: Sequence[str], delimiter: str) -> Dialect:
-    """With the escape that Spark and MySQL write where the standard's way does not fit and that one does."""
+    """The CSV dialect; with the backslash escape of Spark and MySQL if only that fits."""
     plain, escaped = Dialect(delimiter), Dialect(delimiter, escape="\\")
     if any('\\"' in line for line in lines) and _unbalanced(lines, escaped) < _unbalanced(lines, plain):
         return escaped
@@ -84,7 +84,7 @@ def _unbalanced(lines: Sequence[str], dialect: Dialect) -> int:
 
 
 def _tsv(lines: Sequence[str]) -> Dialect:
-    """Without quoting, as TSV is defined, unless a program that writes CSV has written it with tabs."""
+    """The TSV dialect: without quoting, unless a CSV writer has quoted its cells."""
     plain, quoted = Dialect("\t", quoted=False), Dialect("\t")
     if not any('"' in line for line in lines):
         return plain

@@ -1,4 +1,4 @@
-"""Stories made up from a seed: the one corpus of which it is known how well a model can possibly predict it.
+"""Synthetic stories generated from a seed, a corpus with a known entropy.
 
 They come from a grammar written for this project (`story_words.toml`, `story_plots.toml`; grammar.py says how). Every
 choice shows in the text and every choice costs a whole number of bits, so each story's probability is known exactly,
@@ -33,7 +33,7 @@ from core.storage.documents import DocumentPart, batch_of
 FORMAT = 1
 """Changes when the same grammar and seed would give other stories."""
 BYTES = 16 * 2**20
-"""How much is told where the recipe sets no limit."""
+"""Bytes generated if the recipe sets no limit."""
 _BATCH = 2**19
 
 
@@ -46,7 +46,7 @@ def story(seed: int, number: int) -> str:
 def log2_probability(text: str) -> float:
     """log2 of the probability that a story is exactly `text`: a negative whole number; -inf where none can be.
 
-    Parses the text, and knows nothing of how stories are drawn.
+    Parses the text, independently of how stories are generated.
     """
     for bits in derivations(grammar(), text):
         return -float(bits)  # there is no second way to tell it

@@ -1,4 +1,4 @@
-"""Part of a corpus: its beginning, or a sample spread over it."""
+"""Selects part of a corpus: its beginning, or a random sample."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _PREFIX = "limit_"
 
 
 class SubsetError(LlmtuiError):
-    """A sample cannot be drawn from this source."""
+    """This source cannot be sampled."""
 
-    doing = "draw a sample"
+    doing = "sample the source"
 
 
 class SubsetSelector:
-    """Takes documents until the recipe's limits are reached, and remembers across breaks what it has to know.
+    """Selects documents until the recipe's limits are reached; its state is resumable.
 
     take="first": the documents in their order as long as they fit; the first that does not ends it. The very first
     one, and one of more than 4 MiB whose beginning fits, is cut at the last line end that fits.
 
-    take="sample": each document is taken with the probability (what is still wanted) / (what is still to come),
+    take="sample": each document is taken with the probability (remaining limit) / (remaining source),
     decided by a hash of the seed and its number, so that the sample is spread evenly and comes out at the size that
     was asked for. What is to come is reckoned from the share of the source that has been read. A document that no
     longer fits is left out, one of more than 4 MiB whose beginning fits is cut.
@@ -48,10 +48,10 @@ class SubsetSelector:
         self._seen_bytes = int(mine.get("limit_seen_bytes", 0))
         self._taking = bool(mine.get("limit_taking", 0))
         self.full = bool(mine.get("limit_full", 0))
-        """Nothing more is wanted."""
+        """Whether a limit has been reached."""
 
     def facts(self) -> Facts:
-        """What the next attempt has to know."""
+        """The state that the next attempt needs."""
         if not self._limited:
             return {}
         return {
@@ -62,9 +62,9 @@ class SubsetSelector:
         }
 
     def take(self, batch: Any, documents: int, size: int, done: float, total: float | None) -> Any:
-        """Those rows of `batch` that are wanted, maybe none.
+        """The selected rows of `batch`, possibly none.
 
-        documents, size: taken before, size in bytes of text. done, total: how far the source is read behind `batch`.
+        documents, size: selected before, size in bytes of text. done, total: progress of the source after `batch`.
         Raises SubsetError.
         """
         if not self._limited or not batch.num_rows:
@@ -91,7 +91,7 @@ class SubsetSelector:
         return Progress(done=now.done, total=expected, unit=now.unit)
 
     def nothing(self, corpus: str) -> LlmtuiError:
-        """What to say when not one document was taken."""
+        """The error when no document was selected."""
         if self._seen_documents:
             return SubsetError(
                 f"none of its {plural(self._seen_documents, 'document')} came out within the limits",
@@ -101,7 +101,7 @@ class SubsetSelector:
         return NoTextError("there is not one document in it", where=redact_url(corpus))
 
     def _left(self, documents: int, size: int) -> tuple[float, float]:
-        """Documents and bytes still wanted."""
+        """Documents and bytes until the limits are reached."""
         most_documents, most_bytes = self._recipe.max_documents, self._recipe.max_bytes
         return (
             float("inf") if most_documents is None else most_documents - documents,
@@ -127,9 +127,7 @@ class SubsetSelector:
         self, batch: Any, starts: Any, lengths: Any, documents: int, size: int, done: float, total: float | None
     ) -> Any:
         if total is None:
-            raise SubsetError(
-                "nobody knows how large this source is", todo="take its beginning: --set source.take=first"
-            )
+            raise SubsetError("the size of this source is unknown", todo="take its beginning: --set source.take=first")
         numbers = self._seen_documents - 1 + np.cumsum(starts)
         self._seen_documents += int(starts.sum())
         self._seen_bytes += int(lengths.sum())
@@ -139,7 +137,7 @@ class SubsetSelector:
         coming = (starts.sum() + unread * self._seen_documents, lengths.sum() + unread * self._seen_bytes)
         chance = min(1.0, *(want / max(1.0, have) for want, have in zip(left, coming, strict=True)))
         chosen = _uniform(self._recipe.seed, numbers) < chance
-        # the parts behind the first follow it; those of a document begun in an earlier batch follow that
+        # the parts of a document are selected together, also across batches
         inside = numbers < self._seen_documents - int(starts.sum())
         chosen = np.where(inside, self._taking, chosen)
         self._taking = bool(chosen[-1])

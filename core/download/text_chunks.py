@@ -1,4 +1,4 @@
-"""Plain text out of a stream of any size, in bounded memory."""
+"""Decodes a byte stream of any size to text in bounded memory."""
 
 from __future__ import annotations
 
@@ -9,29 +9,30 @@ from core.download.compression import ByteStream
 from core.download.encoding import decode, ensure_decodable, last_line_end
 
 PART_BYTES = 4 * 2**20
-"""A longer document is cut into parts."""
+"""Longer documents are split into parts of at most this many bytes."""
 
 
 class TextChunk(NamedTuple):
-    """One part of a text."""
+    """A part of a text."""
 
     text: str
     replaced: int
-    """Characters that stand for bytes which mean nothing in its encoding."""
+    """Replacement characters for undecodable bytes."""
     end: int
-    """Offset in the stream behind it, in bytes."""
+    """Offset of the stream after this part, in bytes."""
     state: int
-    """What the decoder has to know to go on there."""
+    """State of the decoder at `end`."""
     last: bool
 
 
 def read_text_chunks(
     stream: ByteStream, encoding: str = "utf-8", start: int = 0, state: int = 0, *, where: str = ""
 ) -> Iterator[TextChunk]:
-    """The text of a stream from offset `start`, where a piece ended, made from at most 4 MiB a piece.
+    """Decode a stream from offset `start`, the `end` of a chunk, at most 4 MiB at a time.
 
-    A piece ends with a line, or where there is no line end in 4 MiB, with a character. An empty stream has one
-    empty piece. where: the file's name, for people. Raises UnreadableError, EncodingError.
+    A chunk ends at a line end if there is one in 4 MiB, else at a character boundary. An empty stream has one empty
+    chunk. state: that of the previous chunk. where: the file name for error messages. Raises UnreadableError,
+    EncodingError.
     """
     stream.skip(start)
     if start and stream.at_end():

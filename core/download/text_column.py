@@ -1,4 +1,4 @@
-"""Which column or field of a record is its text, and taking it out of records that are nested."""
+"""Selects the text column of records, and extracts the text from nested records."""
 
 from __future__ import annotations
 
@@ -10,62 +10,62 @@ from msgspec import Struct
 from core.errors import UsageError
 
 COMMON_NAMES = ("text", "content")
-"""What the text is called nearly everywhere; the first goes before the second."""
+"""The usual names of the text column, in order of preference."""
 
 _TURN = ("content", "value", "text")
-"""What is said in one turn of a conversation, as OpenAI, ShareGPT and others write it."""
+"""Fields with the text of one turn of a conversation, as in the formats of OpenAI, ShareGPT and others."""
 
 _CLEARLY = 2
-"""Times as much text as in any other column, from which a column is taken for its length alone."""
+"""A column with this many times the text of any other is selected by length alone."""
 _LONG = 30
-"""Characters that the texts of such a column have on average."""
+"""Minimum mean length in characters of such a column."""
 _LONG_ALONE = 100
-"""The same in a file that is one JSON object: settings have many short texts."""
+"""The same for a file that is one JSON object: settings have many short texts."""
 _DEPTH = 8
 _MOST = 500
-"""Columns that are told apart: a file may have an object with a field for each of its records."""
+"""Maximum number of columns: a file may have an object with a field per record."""
 _ITEMS = 64
-"""Items of a list that are looked at."""
+"""Items of a list that are inspected."""
 
 
 class TextColumnError(UsageError):
-    """Nobody can tell which column holds the text."""
+    """The text column cannot be determined."""
 
     doing = "find the text"
 
 
 class InvalidRecordError(Exception):
-    """Why a record cannot be read."""
+    """A record is invalid; the message says why."""
 
 
 class ColumnStats(Struct):
-    """What was seen of one column in the records looked at."""
+    """Statistics of one column in the sampled records."""
 
     texts: int = 0
-    """That are not empty."""
+    """Texts that are not empty."""
     characters: int = 0
     first: str = ""
     """The beginning of the first of them."""
     nested: bool = False
     """Whether it lies inside a list or an object."""
     listed: bool = False
-    """Whether a record may have several of them."""
+    """Whether a record may have several texts in it."""
 
 
 class Columns:
-    """The columns of some records and what they hold. A path with dots leads into objects and lists."""
+    """Statistics of the columns of sampled records. A path with dots leads into objects and lists."""
 
     def __init__(self) -> None:
         self.text_columns: dict[str, ColumnStats] = {}
-        """Those that hold text or nothing at all."""
+        """Columns that hold text or only nulls."""
         self.other_columns: dict[str, None] = {}
-        """Those that hold something else."""
+        """Columns that hold something else."""
         self.record_texts = ColumnStats()
-        """Records that are a text themselves."""
+        """Statistics of records that are strings."""
         self.records = 0
 
     def add_record(self, record: Any) -> None:
-        """Take one more record into account."""
+        """Add one record to the statistics."""
         self.records += 1
         if isinstance(record, dict):
             for name, value in record.items():
@@ -82,7 +82,7 @@ class Columns:
                     _count(self.record_texts, item)
 
     def _add_value(self, path: str, value: Any, way: ColumnStats, depth: int) -> None:
-        """way: whether it led into objects and lists so far."""
+        """way: whether `path` led into objects and lists so far."""
         if value is None or isinstance(value, str):
             stats = self.text_columns.get(path)
             if stats is None:
@@ -102,7 +102,7 @@ class Columns:
             self.other_columns[path] = None
 
     def stats(self, column: str | None) -> ColumnStats:
-        """What was seen of the column that was chosen, or of what lies inside it."""
+        """Statistics of the selected column, or of the columns inside it."""
         if column is None:
             return self.record_texts
         if column in self.text_columns:
@@ -113,9 +113,9 @@ class Columns:
         return ColumnStats(first=most.first, nested=True, listed=path == column)
 
     def choose_column(self, requested: str, where: str = "", *, alone: bool = False) -> str | None:
-        """The column to take the text from; None: each record is a text itself.
+        """Select the text column; None if each record is a string.
 
-        wanted: what the recipe names, or "". alone: whether they are the fields of a file that is one object.
+        requested: the recipe's column, or "". alone: whether these are the fields of a file that is one object.
         Raises TextColumnError.
         """
         if not self.text_columns and (self.record_texts.texts or not self.other_columns):
@@ -147,7 +147,7 @@ def choose_column(
 ) -> str:
     """The column to take the text from: by its usual name, or because it has most of the text.
 
-    wanted: what the recipe names, or "". found: the columns that hold text. others: those that hold something else.
+    requested: the recipe's column, or "". found: the columns that hold text. others: those that hold something else.
     long: characters on average below which length says nothing. alone: a name or length has to speak even for the
     only column. Raises TextColumnError with all there are.
     """

@@ -1,4 +1,4 @@
-"""The data stages in their order: what is up to date is skipped, what broke off goes on."""
+"""Runs the data stages in order; skips what is up to date and resumes what was interrupted."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from core.tokenize import bpe
 from core.tokenize.merge_parts import part_path
 
 MARGIN = 16 * 2**20
-"""Free bytes that any stage must find: the journal has to go on."""
+"""Free bytes that every stage requires, so that the journal can be written."""
 
 Stage = Generator[Event, Any, Artifact]
 """Yields what it has to say, returns what it made. Only the trainer listens to what is sent in."""
 
 
 class Prepared(Struct, frozen=True):
-    """What training and everything behind it begin with."""
+    """The inputs of the training stage and the stages after it."""
 
     clean: Artifact
     tokens: Artifact

@@ -1,4 +1,4 @@
-"""A look at a corpus before anything is built from it: the cleaning tried on its beginning."""
+"""Previews a corpus: cleans its beginning and shows documents before and after."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def preview(recipe: Recipe, place: Path, *, documents: int, limit: int) -> Itera
     """
     source = replace(recipe.source, max_bytes=min(limit, recipe.source.max_bytes or limit))
     with Staging(place / "documents", "download", "preview").open() as out:
-        raw = yield from _told("download", download(source, out))
+        raw = yield from _stage_events("download", download(source, out))
     try:
         with Staging(place / "clean", "preprocess", "preview").open() as out:
-            yield from _told("preprocess", preprocess(recipe.preprocess, raw, out))
+            yield from _stage_events("preprocess", preprocess(recipe.preprocess, raw, out))
     except CorpusTooSmallError as trouble:
         yield Note(level="warning", text=f"it is too little to train on: {trouble.what}")
     if documents and (left := corpus_steps(recipe.preprocess)):
@@ -45,7 +45,7 @@ def preview(recipe: Recipe, place: Path, *, documents: int, limit: int) -> Itera
         )
 
 
-def _told(stage: str, work: Generator[Event, None, Artifact]) -> Generator[Event, None, Artifact]:
+def _stage_events(stage: str, work: Generator[Event, None, Artifact]) -> Generator[Event, None, Artifact]:
     yield StageStarted(stage=stage)
     artifact = yield from work
     yield StageFinished(stage=stage, artifact=str(artifact.path), facts=artifact.facts)

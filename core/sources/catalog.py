@@ -50,7 +50,7 @@ def absolute(corpus: str, folder: Path | None = None) -> str:
     """`corpus` for processes that work in another directory; a relative path starts from `folder` or from here."""
     if kind_of(corpus) != "path":
         return corpus
-    # not pathlib's, which raises where there is no such user: then the name is looked for as it stands
+    # not pathlib's, which raises if there is no such user; then the name is used literally
     expanded = os.path.expanduser(corpus)  # noqa: PTH111
     place = os.path.abspath((folder or Path()) / expanded)  # noqa: PTH100 it also resolves ".."
     if _exists(place) or not glob.has_magic(corpus) or Path(corpus).is_absolute():
@@ -83,7 +83,7 @@ def resolve_corpus(corpus: str) -> str:
             "its path is not UTF-8 text, which is all that a recipe can hold", where=place, todo=todo
         )
     if is_pattern(place):
-        # what matches `**` is looked for when the source is listed: it may be everything there is
+        # `**` is matched when the source is listed: it may match the whole file system
         if "**" not in place and next(glob.iglob(place), None) is None:  # noqa: PTH207 the pattern is absolute
             raise UnknownSourceError(f"nothing matches {corpus!r}", where="source.corpus", todo=_KNOWN)
         return place
@@ -91,7 +91,7 @@ def resolve_corpus(corpus: str) -> str:
         Path(place).lstat()
     except (FileNotFoundError, NotADirectoryError, ValueError):
         raise _unknown(corpus, Path(place)) from None
-    except OSError:  # it may be there: whoever reads it says what is wrong with it
+    except OSError:  # it may exist: reading it reports the error
         pass
     return place
 

@@ -19,7 +19,7 @@ _WRITTEN = re.compile(r"hf:(\w[\w.-]*(?:/\w[\w.-]*)?)(?:@(\w[\w./-]*))?\Z", re.A
 
 
 class CorpusError(UsageError):
-    """What is written behind `hf:` names no data set."""
+    """The text after `hf:` is not the name of a data set."""
 
     doing = "find the source"
 
