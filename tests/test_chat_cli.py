@@ -278,7 +278,7 @@ def test_ctrl_c_stops_the_answer_and_at_the_prompt_ends_the_chat(
     assert chat.process.returncode == 130
     said = Transcripts(run.path).conversation("step-00000200")
     assert [one.role[0] for one in said] == ["u", "a", "u", "a"]
-    assert [one.drawn.ended for one in said if one.drawn] == ["", "length"]
+    assert [one.answer_info.ended for one in said if one.answer_info] == ["", "length"]
 
 
 def test_the_end_of_what_is_typed_ends_the_chat(workspace: Workspace, terminal: Callable[..., Terminal]) -> None:

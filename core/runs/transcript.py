@@ -52,7 +52,7 @@ class ChatMessage(Struct, frozen=True, kw_only=True, tag="said"):
 
     role: Role
     text: str
-    drawn: AnswerInfo | None = None
+    answer_info: AnswerInfo | None = msgspec.field(default=None, name="drawn")
     """Of an answer."""
     at: float = msgspec.field(default_factory=time.time)
 
@@ -157,9 +157,9 @@ def _conversations(file: Path, *, name: bool = False) -> list[list[ChatMessage]]
                 found = (
                     [[]] if entry.after else [*found, []]
                 )  # the continued messages are copied below: count them once
-            case ChatMessage(drawn=AnswerInfo(checkpoint="") as drawn) if name and own:
-                drawn = msgspec.structs.replace(drawn, checkpoint=file.stem)
-                found[-1].append(msgspec.structs.replace(entry, drawn=drawn))
+            case ChatMessage(answer_info=AnswerInfo(checkpoint="") as info) if name and own:
+                info = msgspec.structs.replace(info, checkpoint=file.stem)
+                found[-1].append(msgspec.structs.replace(entry, answer_info=info))
             case ChatMessage():
                 found[-1].append(entry)
             case MessageWithdrawn() if found[-1]:

@@ -110,7 +110,7 @@ class ChatSession:
                     yield reply
         finally:
             if text or details.ended:
-                self._append(ChatMessage(role="assistant", text=text, drawn=details))
+                self._append(ChatMessage(role="assistant", text=text, answer_info=details))
 
     def _prompt(self) -> ChatPrompt:
         return apply_chat_template([message.message for message in self.messages], self._run.recipe.chat)

@@ -164,12 +164,12 @@ def _turns_of(messages: list[ChatMessage], *, is_reply: bool) -> list[Turn]:
         if message.role == "user":
             turn = Turn(prompt=message.text, settings="", status="no answer", is_reply=is_reply, pending=False)
             turns.append(turn)
-        elif message.role == "assistant" and turns and message.drawn is not None:
-            drawn, turn = message.drawn, turns[-1]
+        elif message.role == "assistant" and turns and message.answer_info is not None:
+            info, turn = message.answer_info, turns[-1]
             turn.text = message.text
-            turn.settings = _settings_text(drawn.checkpoint, drawn.sampling, drawn.precision)
-            ended = drawn.ended in _ENDS
-            turn.status = plural(drawn.tokens, "token") + _ENDS[drawn.ended] if ended else "stopped"
+            turn.settings = _settings_text(info.checkpoint, info.sampling, info.precision)
+            ended = info.ended in _ENDS
+            turn.status = plural(info.tokens, "token") + _ENDS[info.ended] if ended else "stopped"
     return turns
 
 

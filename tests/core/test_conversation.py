@@ -73,7 +73,7 @@ def test_a_template_has_its_text_once(template: str) -> None:
 
 ASKED = ChatMessage(role="user", text="\x1b[2J\u202eHi\n")
 ANSWER = ChatMessage(
-    role="assistant", text="Hello", drawn=AnswerInfo(sampling=Sampling(seed=7), precision="float32", ended="end")
+    role="assistant", text="Hello", answer_info=AnswerInfo(sampling=Sampling(seed=7), precision="float32", ended="end")
 )
 
 

@@ -82,11 +82,11 @@ def test_two_processes_lose_as_one_with_twice_the_accumulation_and_resume_to_the
 
 def test_alone_every_operation_leaves_things_as_they_are() -> None:
     alone, tensor = ProcessGroup(), torch.tensor([1.0, 2.0])
-    alone.sum([tensor])
+    alone.all_reduce([tensor])
     assert tensor.tolist() == [1, 2]
-    assert alone.exchange(1, 2.5) == [(1, 2.5)]
-    assert alone.gather({"torch": tensor})[0]["torch"] is tensor
-    assert alone.first
+    assert alone.all_gather(1, 2.5) == [(1, 2.5)]
+    assert alone.gather_random_states({"torch": tensor})[0]["torch"] is tensor
+    assert alone.is_main
     assert not alone.orphaned
     before = torch.get_rng_state()
     alone.reseed(1)

@@ -48,11 +48,11 @@ async def test_replies_name_their_checkpoint_also_after_reopening(workspace: Wor
     old.add("step-00000400", ConversationStart(after="step-00000200"), ChatMessage(role="user", text="a"))
     old.add(
         "step-00000400",
-        ChatMessage(role="assistant", text=" first", drawn=told),
+        ChatMessage(role="assistant", text=" first", answer_info=told),
         ConversationStart(),
         ChatMessage(role="user", text="b"),
     )
-    old.add("step-00000400", ChatMessage(role="assistant", text=" second", drawn=drawn))
+    old.add("step-00000400", ChatMessage(role="assistant", text=" second", answer_info=drawn))
     old.close()
     app = Workbench(workspace, open_run=run.id)
     async with app.run_test(size=(100, 30)) as pilot:
