@@ -1,4 +1,4 @@
-"""Artifacts: directories that are complete or absent, with a manifest that says what they are and where from."""
+"""Artifacts: directories that are complete or absent, with a manifest of their content and origin."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ from core.storage.files import (
 from core.storage.locks import Lock
 
 SCHEMA = 2
-"""Of manifests. Since 2 they carry a seal, so that a bit that tips in the manifest itself is seen, too."""
+"""Version of the manifest. Since 2 it has a checksum (`seal`), which detects damage in the manifest itself."""
 
 MANIFEST = "manifest.json"
 _SEAL = re.compile(rb'"seal":"([0-9a-f]{64})"')
 _NO_SEAL = b'"seal":""'
 UNFINISHED = "partial-"
-"""Beginning of the names of files in a staging directory that survive a break without being part of the artifact."""
+"""Prefix of files in a staging directory that survive an interruption without being part of the artifact."""
 
 Facts = dict[str, int | float | str]
 
 
 class DamagedError(LlmtuiError):
-    """An artifact is not what its manifest says."""
+    """An artifact does not match its manifest."""
 
     doing = "read this artifact"
 
 
 class AlteredArtifactError(DamagedError):
-    """A file of an artifact has another content than it was written with, though its size is the same."""
+    """The content of a file has changed since it was written, although its size is the same."""
 
     def __init__(self, artifact: Path, file: str) -> None:
         super().__init__(f"{file} has changed since it was written", where=str(artifact))
@@ -56,7 +56,7 @@ class AlteredArtifactError(DamagedError):
 
 
 class NewerVersionError(DamagedError):
-    """An artifact is whole, but of a version of llmtui yet to come."""
+    """An artifact is complete, but was made by a newer version of llmtui."""
 
 
 class InUseError(BusyError):
@@ -71,38 +71,38 @@ class FileFacts(Struct, frozen=True, kw_only=True):
     bytes: int
     sha256: str
     facts: Facts = {}
-    """What the stage that wrote it wants to remember, such as the documents in a shard."""
+    """Metadata from the stage that wrote it, such as the documents in a shard."""
 
 
 class Manifest(Struct, frozen=True, kw_only=True):
-    """What an artifact is. Written last, so its presence means that everything else is there."""
+    """Metadata of an artifact. Written last, so that its presence means the artifact is complete."""
 
     schema: int = SCHEMA
     stage: str
     fingerprint: str
-    """Of everything that determines the content."""
+    """Fingerprint of everything that determines the content."""
     inputs: dict[str, str] = {}
     """Fingerprints of the artifacts it was made from, by stage."""
     recipe: dict[str, Any] = {}
-    """The part of the recipe that made it."""
+    """The section of the recipe that made it."""
     facts: Facts = {}
     files: dict[str, FileFacts] = {}
     version: str = __version__
     made_at: float = 0.0
     """Seconds since the epoch."""
     seal: str = ""
-    """SHA-256 of the manifest as written with an empty one."""
+    """SHA-256 of the manifest with an empty seal."""
 
 
-class _Head(Struct):
-    """What can be read of a manifest of any version."""
+class _ManifestVersion(Struct):
+    """The fields that manifests of all versions have."""
 
     schema: int = 1
     version: str = "unknown"
 
 
 def seal(manifest: bytes) -> bytes:
-    """A manifest in JSON, with the seal that `Artifact.open` wants to see."""
+    """A manifest in JSON, with its seal filled in."""
     blank = _SEAL.sub(_NO_SEAL, manifest, count=1)
     digest = hashlib.sha256(blank).hexdigest()
     return blank.replace(_NO_SEAL, _NO_SEAL[:-1] + digest.encode() + b'"', 1)
@@ -111,11 +111,11 @@ def seal(manifest: bytes) -> bytes:
 def _read_manifest(path: Path) -> Manifest:
     """The manifest in the directory `path`.
 
-    Raises DamagedError, or NewerVersionError where it is whole but of a later version.
+    Raises DamagedError, or NewerVersionError if it is complete but of a newer version.
     """
     try:
         raw = (path / MANIFEST).read_bytes()
-        head = parse_json(raw, _Head)
+        head = parse_json(raw, _ManifestVersion)
         if raw != seal(raw) if _SEAL.search(raw) else head.schema > 1:
             raise DamagedError("its manifest has changed since it was written", where=str(path))
         if head.schema > SCHEMA:
@@ -133,14 +133,14 @@ def fingerprint(*parts: Any) -> str:
 
 
 class Artifact:
-    """A complete artifact on the disk."""
+    """A complete artifact on disk."""
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path, self.manifest = path, manifest
 
     @classmethod
     def open(cls, path: Path, *, verify: bool = False) -> Artifact:
-        """Read the manifest in `path` and check that its files are there with their sizes.
+        """Read the manifest in `path` and check that its files exist with their sizes.
 
         verify: also read every file and compare its digest (about 1.7 GB/s). Raises DamagedError, NewerVersionError.
         """
@@ -162,7 +162,7 @@ class Artifact:
         return cls(path, manifest)
 
     def verify(self, pattern: str = "*") -> Iterator[int]:
-        """Read the files that match `pattern` and compare their digests; the bytes of each as it is found to be whole.
+        """Read the files that match `pattern` and compare their digests; yields the bytes of each verified file.
 
         Raises AlteredArtifactError, DamagedError.
         """
@@ -194,10 +194,10 @@ class Artifact:
 
 
 class Staging:
-    """An artifact in the making, under a temporary name beside its final one.
+    """An artifact under construction, in a temporary directory beside its final one.
 
-    What has been published in it stays when the process dies; whoever opens the same artifact next goes on from
-    there. `finish` turns it into the artifact. Use as a context manager, which holds the lock on it.
+    Published files survive the death of the process; the next process that opens the same artifact continues from
+    there. `finish` makes it an artifact. `open` is a context manager, which holds its lock.
     """
 
     def __init__(
@@ -214,14 +214,14 @@ class Staging:
         self.stage, self.fingerprint = stage, fingerprint
         self.inputs, self.recipe = dict(inputs or {}), dict(recipe or {})
         self.fresh = False
-        """Whether `finish` has made the artifact of files that were all written, and read back, by this process."""
+        """Whether `finish` was called, and all files were written and read back by this process."""
         self._ledger = self.path / ".published.json"
         self._files: dict[str, FileFacts] = {}
-        self._taken_over = False
+        self._resumed = False
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Staging]:
-        """Create or take over the staging directory. Raises InUseError while another process is at it."""
+        """Create the staging directory, or resume an existing one. Raises InUseError if another process holds it."""
         self.final.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = Lock.acquire(self.final.with_name(f".{self.final.name}.lock"))
         if lock is None:
@@ -230,11 +230,11 @@ class Staging:
             self.path.mkdir(exist_ok=True, mode=0o700)
             sweep(self.path)
             self._files = self._recover()
-            self._taken_over = bool(self._files)
+            self._resumed = bool(self._files)
             yield self
 
     def _recover(self) -> dict[str, FileFacts]:
-        """What an earlier attempt published and the disk still has; all else goes, except what is `UNFINISHED`."""
+        """Files published by an earlier attempt that still exist; deletes all others, except `UNFINISHED` ones."""
         try:
             listed = read_json(self._ledger, dict[str, FileFacts])
         except (OSError, ParseError):
@@ -251,11 +251,11 @@ class Staging:
 
     @property
     def published(self) -> dict[str, FileFacts]:
-        """Files that are complete, by name; after a break this is where to go on."""
+        """The complete files by name, including those of an earlier attempt."""
         return dict(self._files)
 
     def publish(self, name: str, write: Callable[[Path], object], facts: Facts | None = None) -> FileFacts:
-        """Let `write` fill the file `name`, then make it part of the artifact: all of it or nothing."""
+        """Write the file `name` by calling `write`, and add it to the artifact atomically."""
         with replacing(self.path / name) as staged:
             write(staged)
             entry = FileFacts(bytes=staged.stat().st_size, sha256=sha256(staged), facts=facts or {})
@@ -264,7 +264,7 @@ class Staging:
         return entry
 
     def discard(self, *names: str) -> None:
-        """Take files out of the artifact again, such as what only a later step of the same stage needed."""
+        """Remove files from the artifact, such as intermediate ones."""
         for name in names:
             self._files.pop(name, None)
         write_atomic(self._ledger, msgspec.json.encode(self._files))
@@ -272,7 +272,7 @@ class Staging:
             (self.path / name).unlink(missing_ok=True)
 
     def finish(self, facts: Facts | None = None) -> Artifact:
-        """Write the manifest and give the directory its final name; what was there before goes."""
+        """Write the manifest and rename the directory to its final name, replacing an existing one."""
         manifest = Manifest(
             stage=self.stage,
             fingerprint=self.fingerprint,
@@ -289,7 +289,7 @@ class Staging:
         remove_tree(self.final)
         self.path.rename(self.final)
         fsync_directory(self.final.parent)
-        self.fresh = not self._taken_over
+        self.fresh = not self._resumed
         return Artifact(self.final, manifest)
 
 
@@ -303,9 +303,9 @@ def write_directory(
     recipe: Mapping[str, Any] | None = None,
     facts: Facts | None = None,
 ) -> Artifact:
-    """Make an artifact in one go, such as a checkpoint: `write` fills a directory, which then takes the final name.
+    """Write an artifact at once, such as a checkpoint: `write` fills a directory, which is then renamed to `final`.
 
-    A crash at any moment leaves the old directory of that name or the new one, after the next `sweep` at the latest.
+    After a crash, and the next `sweep`, the directory is either the old or the new one.
     """
     staged = final.with_name(f".{final.name}.{os.getpid()}.tmp")
     remove_tree(staged)

@@ -1,4 +1,4 @@
-"""Writing files so that a crash leaves the old content or the new, never half of either."""
+"""Atomic file and directory operations: after a crash a file has either its old or its new content."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 _REPLACED = ".replaced-"
 
 _NO_FILES = ("idna", "punycode", "unicode_escape", "raw-unicode-escape", "raw_unicode_escape")
-"""Python's encodings of text that nobody writes files in."""
+"""Text codecs of Python that are not used for files."""
 
 
 def codec_named(name: str) -> str:
-    """Python's name of an encoding of text that a person names, "" where there is none of that name."""
+    """Python's name of a text encoding given by the user; "" if there is none."""
     try:
         known = codecs.lookup(name.strip()).name
         b"a".decode(known)
@@ -28,7 +28,7 @@ def codec_named(name: str) -> str:
 
 
 def private(name: str, flags: int) -> int:
-    """An `opener` for `open`: files that hold what people write or say are theirs alone, whatever the umask."""
+    """An `opener` for `open` that creates files readable by their owner alone, whatever the umask."""
     return os.open(name, flags | os.O_CLOEXEC, 0o600)
 
 
@@ -42,7 +42,7 @@ def fsync_directory(path: Path) -> None:
 
 
 def fsync_file(path: Path) -> None:
-    """Flush what other code has written to `path` and closed (safetensors and Parquet writers never fsync)."""
+    """Flush a closed file to disk (safetensors and Parquet writers never fsync)."""
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
@@ -52,10 +52,10 @@ def fsync_file(path: Path) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; when the block ends well it takes the place of `path`, else it goes.
+    """Yields a temporary path beside `path`, which replaces it if the block succeeds, and is deleted otherwise.
 
-    durable: also fsync the file and its directory. Without it a power cut may bring the old content back, which
-    is good enough for status files.
+    durable: also fsync the file and its directory. Without it a power cut may restore the old content, which is
+    acceptable for status files.
     """
     staged = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -71,7 +71,7 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
 
 
 def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
-    """Replace the content of `path` by `data`, all of it or nothing."""
+    """Replace the content of `path` by `data` atomically."""
     with replacing(path, durable=durable) as staged:
         staged.write_bytes(data)
 
@@ -83,20 +83,22 @@ def sha256(path: Path) -> str:
 
 
 def remove_tree(path: Path) -> None:
-    """Delete a directory such that nobody ever sees half of it under its own name: rename first, then delete."""
+    """Delete a directory atomically: rename it, then delete."""
     trash = path.with_name(f".trash-{path.name}-{os.getpid()}")
     try:
         path.rename(trash)
     except OSError:
         if os.path.lexists(path):
             raise
-        return  # a read-only disk complains of that first
+        return  # a read-only file system reports EROFS even if nothing exists
     shutil.rmtree(trash, ignore_errors=True)
 
 
 def replace_tree(staged: Path, final: Path) -> None:
-    """Give the directory `staged` the name `final`. Where there is one of that name, a crash half way through leaves
-    it beside, and `sweep` puts it back: a directory cannot be renamed onto another."""
+    """Rename the directory `staged` to `final`, replacing an existing one.
+
+    A directory cannot be renamed onto another: the old one is moved aside first, and `sweep` restores it after a crash.
+    """
     old = final.with_name(f"{_REPLACED}{final.name}")
     shutil.rmtree(old, ignore_errors=True)
     with contextlib.suppress(FileNotFoundError):
@@ -111,9 +113,9 @@ def replace_tree(staged: Path, final: Path) -> None:
 
 
 def sweep(directory: Path) -> None:
-    """Remove what dead processes left behind: `.trash-*` trees and `.*.tmp` files. Only for the lock's holder.
+    """Delete `.trash-*` and `.*.tmp` left by dead processes, and restore directories of interrupted replacements.
 
-    What one of them was about to replace, and has not, is put back.
+    Only for the holder of the lock.
     """
     for old in directory.glob(f"{_REPLACED}*"):
         final = old.with_name(old.name.removeprefix(_REPLACED))

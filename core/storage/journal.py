@@ -12,25 +12,25 @@ from core.events import AnyEvent, decode
 from core.parsing import ParseError
 
 CHECKED = 4096
-"""Bytes before a place in a journal by which it is known again."""
+"""Bytes before an offset in a journal whose checksum identifies it."""
 
 CHUNK = 2**18
-"""Bytes of a journal in memory at a time: all of one of a million steps took 670 MB."""
+"""Bytes of a journal read at a time: the whole journal of a million steps took 670 MB."""
 
 
 class JournalWriter:
-    """Append-only writer of a file of lines: one `write` a line, so that only a full disk can tear one.
+    """Append-only writer of a file of lines: one `write` per line, so that only a full disk can truncate a line.
 
-    Opening it cuts off a torn last line that a crash left. One writer at a time, which the writer's lock ensures.
+    Removes an incomplete last line, as left by a crash, when opened. One writer at a time, which its lock ensures.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        self._size = self._heal()
+        self._size = self._truncate_incomplete_line()
 
-    def _heal(self) -> int:
-        """Cut the file behind its last newline; its size after that."""
+    def _truncate_incomplete_line(self) -> int:
+        """Truncate the file after its last newline; returns its size."""
         end = os.fstat(self._fd).st_size
         while end:
             start = max(0, end - 65536)
@@ -44,11 +44,11 @@ class JournalWriter:
 
     @property
     def size(self) -> int:
-        """Bytes of the file, which end with a complete line."""
+        """Bytes of the file, which ends with a complete line."""
         return self._size
 
     def append(self, line: bytes) -> bool:
-        """Write `line` and a newline; False when the disk is full, and then nothing of it stays."""
+        """Write `line` and a newline; False if the disk is full: then nothing is written."""
         data = line + b"\n"
         try:
             written = os.write(self._fd, data)
@@ -69,9 +69,9 @@ class JournalWriter:
 
 
 def read_backwards(path: Path) -> Iterator[AnyEvent]:
-    """The events in the last MiB or so of a journal, the last one first; what cannot be read is passed over.
+    """The events in the last MiB of a journal, last one first; unreadable lines are skipped.
 
-    Reads as much as is asked for, 2 KiB and then some 16 KiB at a time: whoever lists runs asks for the last line.
+    Reads lazily, first 2 KiB and then 16 KiB at a time: the list of runs needs only the last line.
     """
     try:
         with path.open("rb", buffering=0) as file:
@@ -91,9 +91,9 @@ def read_backwards(path: Path) -> Iterator[AnyEvent]:
 
 
 def checksum_before(path: Path, offset: int) -> int | None:
-    """What tells whether the file of lines at `path` is still the same up to `offset`: a checksum of the lines before.
+    """CRC-32 of the `CHECKED` bytes of the file before `offset`, to detect that the file was replaced.
 
-    None where no line ends there.
+    None if no line ends at `offset`.
     """
     try:
         with path.open("rb") as file:
@@ -105,20 +105,20 @@ def checksum_before(path: Path, offset: int) -> int | None:
 
 
 class JournalReader:
-    """What is new in a file of lines since the last look, safe beside a writer, a crash and a replaced file."""
+    """Reads new lines of a journal while it is written; handles crashes and replaced files."""
 
     def __init__(self, path: Path, offset: int = 0) -> None:
-        """offset: where to begin, behind a complete line."""
+        """offset: where to start, after a complete line."""
         self.path = path
         self.offset = offset
         self.unreadable = 0
-        """Complete lines that were no event: damage, or a newer version's words."""
+        """Complete lines that are no event: damaged, or of a newer version."""
         self._inode = path.stat().st_ino if offset else 0
 
     def lines(self, limit: int = -1) -> list[bytes]:
         """The complete lines since the last call. A file that shrank or was replaced is read from its start.
 
-        limit: read only about so many bytes now; the next call goes on behind them.
+        limit: approximate maximum bytes to read; the next call continues after them.
         """
         try:
             with self.path.open("rb") as file:
@@ -130,7 +130,7 @@ class JournalReader:
                 file.seek(self.offset)
                 data = file.read(limit)
                 if limit >= 0 and b"\n" not in data:
-                    data += file.readline()  # a line longer than the limit must not stop everything behind it
+                    data += file.readline()  # a line longer than the limit must not block later ones
         except FileNotFoundError:
             return []
         end = data.rfind(b"\n") + 1
@@ -138,12 +138,12 @@ class JournalReader:
         return data[:end].splitlines()
 
     def iter_lines(self) -> Iterator[bytes]:
-        """The complete lines since the last call, however many: some hundred kB of them are in memory at a time."""
+        """The complete lines since the last call, read in chunks of `CHUNK` bytes."""
         while lines := self.lines(CHUNK):
             yield from lines
 
     def iter_events(self) -> Iterator[AnyEvent]:
-        """The events since the last call, however many, in as little memory."""
+        """The events since the last call, read in chunks of `CHUNK` bytes."""
         return iter(self._decoded(self.iter_lines()))
 
     def events(self, limit: int = -1) -> list[AnyEvent]:

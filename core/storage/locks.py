@@ -1,6 +1,6 @@
-"""Who is alive: POSIX record locks, which the kernel releases on every kind of death and which name their owner.
+"""POSIX record locks, which show whether a process is alive: the kernel releases them when it ends in any way.
 
-Unlike `flock` they are not kept alive by a forked child, and unlike a pid in a file they cannot lie.
+Unlike `flock` locks they are not inherited by forked children, and unlike a pid file they cannot be stale.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from pathlib import Path
 # struct flock: the order of its fields differs between Linux and macOS
 _MAC = sys.platform == "darwin"
 _LAYOUT = "qqihh" if _MAC else "hhqqi4x"
-_QUESTION = struct.pack("qqihh", 0, 0, 0, fcntl.F_WRLCK, 0) if _MAC else struct.pack(_LAYOUT, fcntl.F_WRLCK, 0, 0, 0, 0)
+_WRITE_LOCK = (
+    struct.pack("qqihh", 0, 0, 0, fcntl.F_WRLCK, 0) if _MAC else struct.pack(_LAYOUT, fcntl.F_WRLCK, 0, 0, 0, 0)
+)
 
 ELSEWHERE = -1
-"""Stands for the pid of a holder that has none here: the kernel says 0 of a process in another pid namespace, as of a
-container that shares the home, and a negative number of one on another machine. Never send it a signal."""
+"""Returned for a holder without a pid on this machine: the kernel reports 0 for a process in another pid namespace,
+such as a container, and a negative number for one on another machine. Never send it a signal."""
 
 _HELD = (errno.EACCES, errno.EAGAIN)
 
@@ -35,9 +37,9 @@ class Lock:
 
     @classmethod
     def acquire(cls, path: Path) -> Lock | None:
-        """Take the lock; None when somebody else has it. Creates the file.
+        """Take the lock, creating its file; None if another process holds it.
 
-        Raises OSError where it cannot be written, or its file system knows no locks.
+        Raises OSError if the file cannot be written, or its file system has no locks.
         """
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
@@ -50,16 +52,16 @@ class Lock:
         return cls(path, fd)
 
     def stands(self) -> bool:
-        """Whether the locked file still lies at its path: not deleted, not moved away, not replaced."""
+        """Whether the locked file is still at its path: not deleted, moved or replaced."""
         try:
             return os.path.samestat(os.fstat(self._fd), self.path.stat())
         except (FileNotFoundError, NotADirectoryError):
             return False
-        except OSError:  # a file system that stalls at this moment is no reason to end
+        except OSError:  # a temporary error of the file system is no reason to stop
             return True
 
     def release(self) -> None:
-        """Give the lock back. The file stays: deleting it would let two owners lock two files of one name."""
+        """Release the lock. The file stays: if it were deleted, two processes could lock two files of one name."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -72,16 +74,16 @@ class Lock:
 
 
 def holder(path: Path) -> int | None:
-    """The pid that holds the lock on `path`, `ELSEWHERE` when it has none here, None when nobody holds it.
+    """The pid of the holder of the lock on `path`, `ELSEWHERE` if it has none on this machine, None if it is free.
 
-    Needs no write access. Never call this in the owner itself. Raises OSError where the file system cannot tell.
+    Needs no write access. Must not be called by the holder itself, which would lose the lock. Raises OSError.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
-        kind, pid = _ask(fd)
+        kind, pid = _conflicting_lock(fd)
     finally:
         os.close(fd)
     if kind == fcntl.F_UNLCK:
@@ -89,7 +91,7 @@ def holder(path: Path) -> int | None:
     return pid if pid > 0 else ELSEWHERE
 
 
-def _ask(fd: int) -> tuple[int, int]:
-    """What the kernel says of the lock that stands in the way of one for writing: its kind and its owner's pid."""
-    answer = struct.unpack(_LAYOUT, fcntl.fcntl(fd, fcntl.F_GETLK, _QUESTION))
+def _conflicting_lock(fd: int) -> tuple[int, int]:
+    """Type and pid of the lock that conflicts with a write lock, from F_GETLK."""
+    answer = struct.unpack(_LAYOUT, fcntl.fcntl(fd, fcntl.F_GETLK, _WRITE_LOCK))
     return (answer[3], answer[2]) if _MAC else (answer[0], answer[4])

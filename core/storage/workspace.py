@@ -1,4 +1,4 @@
-"""Where things are: the per-user directories, the names in them, the space that is left."""
+"""The per-user directories, valid names in them, and free disk space."""
 
 from __future__ import annotations
 
@@ -22,18 +22,20 @@ class WorkspaceError(LlmtuiError):
 
 
 class ReadOnlyWorkspaceError(WorkspaceError):
-    """It can be looked at, perhaps."""
+    """The data directory is read-only."""
 
 
 class InvalidNameError(UsageError):
+    """A name of a run or recipe has characters that file names must not have."""
+
     doing = "use this name"
 
 
 class Workspace:
-    """The four directories of one user. `LLMTUI_HOME` moves them all under one roof.
+    """The four directories of one user; with `LLMTUI_HOME` they are subdirectories of it.
 
-    data: runs and artifacts. config: the user's own files, never rewritten. cache: may be deleted at any time.
-    state: what the workbench remembers.
+    data: runs and artifacts. config: the user's own files, never overwritten. cache: may be deleted at any time.
+    state: state of the workbench.
     """
 
     def __init__(self, home: Path | None = None) -> None:
@@ -59,7 +61,7 @@ class Workspace:
         return self.data / "artifacts"
 
     def prepare(self) -> Workspace:
-        """Create what is missing, private to the user. Raises WorkspaceError where that is impossible or unsafe."""
+        """Create missing directories, private to the user. Raises WorkspaceError if that is impossible or unsafe."""
         os.umask(0o077)
         if not _is_text(self.data):
             raise WorkspaceError(
@@ -87,7 +89,7 @@ class Workspace:
         return self
 
     def look(self) -> Workspace:
-        """The same for whoever only looks: where nothing can be written, it is enough that runs can be read."""
+        """As `prepare`, for read-only commands: a read-only data directory is accepted if runs can be read."""
         try:
             return self.prepare()
         except ReadOnlyWorkspaceError:
@@ -97,12 +99,12 @@ class Workspace:
 
     @property
     def writable(self) -> bool:
-        """Whether runs can be made here."""
+        """Whether runs can be created."""
         return os.access(self.runs, os.W_OK | os.X_OK)
 
 
 def _is_text(path: Path) -> bool:
-    """Whether all of its bytes are UTF-8: Python holds the others as halves of characters."""
+    """Whether the path is valid UTF-8: Python represents other bytes as surrogates."""
     return not any("\ud800" <= character <= "\udfff" for character in str(path))
 
 
@@ -114,13 +116,13 @@ def free_bytes(path: Path) -> int:
 
 
 def name_from(text: str, fallback: str = "untitled") -> str:
-    """A valid name like `text`, in lower case, with dashes for what is not allowed; `fallback` where none is left."""
+    """A valid name made from `text`: lower case, invalid characters replaced by dashes; `fallback` if it is empty."""
     name = re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")[:48].rstrip("-._")
     return re.sub(r"\.{2,}", ".", name) or fallback
 
 
 def check_name(name: str) -> str:
-    """`name` in lower case if it can be a file name everywhere, else InvalidNameError."""
+    """`name` in lower case. Raises InvalidNameError if it is no valid file name on all systems."""
     lower = name.lower()
     if not NAME.match(lower) or ".." in lower or lower.endswith("."):
         todo = f"use a-z, 0-9, dot, dash, underscore; at most 64 characters; such as {name_from(name, 'my-run')}"

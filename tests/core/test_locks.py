@@ -85,8 +85,8 @@ def test_a_holder_without_a_number_here_holds_all_the_same(
 ) -> None:
     run = finished_run(workspace, "elsewhere", 5)
     with hold_locks(run):
-        real = locks._ask
-        monkeypatch.setattr(locks, "_ask", lambda fd: (real(fd)[0], said))
+        real = locks._conflicting_lock
+        monkeypatch.setattr(locks, "_conflicting_lock", lambda fd: (real(fd)[0], said))
         assert run.writer() == run.supervisor() == ELSEWHERE
         assert run.state() is RunState.RUNNING
         killed: list[int] = []
@@ -135,7 +135,7 @@ def test_what_looks_free_is_still_not_deleted_while_its_lock_cannot_be_had(
     run = finished_run(workspace, "kept", 5)
     for name in ("supervisor.lock", "writer.lock"):
         with holding(run.path / name):
-            monkeypatch.setattr(locks, "_ask", lambda fd: (locks.fcntl.F_UNLCK, 0))
+            monkeypatch.setattr(locks, "_conflicting_lock", lambda fd: (locks.fcntl.F_UNLCK, 0))
             with pytest.raises(RunActiveError):
                 remove_directory(run.path)
             monkeypatch.undo()
