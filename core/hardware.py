@@ -1,4 +1,4 @@
-"""What this machine has, and what it is doing at the moment. Imports no torch: screens and `doctor` use it too."""
+"""The hardware of this machine and its current utilisation. Imports no torch: screens and `doctor` use it too."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def cores() -> int:
 
 
 def machine() -> Machine:
-    """Look at the machine once; takes a few milliseconds, more where an NVIDIA driver has to wake."""
+    """Detect the hardware; takes a few milliseconds, more if an NVIDIA driver has to start."""
     return Machine(
         system=f"{platform.system()} {platform.machine()}",
         cores=cores(),
@@ -55,7 +55,7 @@ def machine() -> Machine:
 
 
 def available_memory() -> int:
-    """Bytes of main memory this process can still have: the machine's, its control group's, or what `ulimit` leaves."""
+    """Bytes of main memory available to this process, within its control groups and `ulimit -v`."""
     left = [int(psutil.virtual_memory().available)]
     left += [limit - used for limit, used in _control_groups()]
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
@@ -65,7 +65,7 @@ def available_memory() -> int:
 
 
 def _control_groups() -> Iterator[tuple[int, int]]:
-    """Limit and use of each control group above this process that has a limit, of either version."""
+    """Limit and usage in bytes of each control group (v1 or v2) of this process that has a limit."""
     with contextlib.suppress(OSError, ValueError):
         for line in Path("/proc/self/cgroup").read_text().splitlines():
             _, names, place = line.split(":", 2)
@@ -85,13 +85,13 @@ def _control_groups() -> Iterator[tuple[int, int]]:
 
 
 def _cached(group: Path) -> int:
-    """Bytes of a control group that the kernel gives back when they are needed."""
+    """Bytes of a control group that the kernel can reclaim."""
     stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
     return int(stat.get("total_inactive_file", stat.get("inactive_file", 0)))
 
 
 def reset_peak_memory() -> None:
-    """Let `peak_memory` speak of what comes from now on, where the system can do that."""
+    """Reset what `peak_memory` returns, where the system supports it."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
@@ -107,7 +107,7 @@ def peak_memory() -> int:
 
 
 class Meter:
-    """Reads what the machine does. Shares of processor time are since the reading before."""
+    """Reads the utilisation of the machine. CPU shares are since the previous reading."""
 
     peak: Callable[[], int] | None = None
     """What `HardwareReading.peak` is asked of, once there is a training."""
