@@ -50,7 +50,7 @@ def pipeline(
     tokens = Artifact.open(Path(group.broadcast_text(made)))
     model = yield from _train(recipe, tokens, run / "checkpoints", device, group)
     if group.is_main and model is not None:
-        mark = fingerprint("sample", SAMPLE_FORMAT, model.content(), recipe.sample)
+        mark = fingerprint("sample", SAMPLE_FORMAT, model.content_fingerprint(), recipe.sample)
         samples = Staging(run / "samples", "sample", mark, inputs={"train": model.fingerprint})
         yield from run_stage(samples, lambda out: _sample(recipe, model, out))
 

@@ -77,7 +77,7 @@ def _prepare(
     ) -> Stage:
         """One data stage: what decides its result decides its directory's name. need: bytes it will take at least."""
         made_from = {source.manifest.stage: source.fingerprint} if isinstance(source, Artifact) else {}
-        content = source.content() if isinstance(source, Artifact) else source
+        content = source.content_fingerprint() if isinstance(source, Artifact) else source
         mark = fingerprint(stage, version, content, fields)
         place = workspace.artifacts / folder / f"{name}-{mark}"
         if stage == "tokenize" and part is not None:

@@ -184,8 +184,8 @@ class Artifact:
     def facts(self) -> Facts:
         return self.manifest.facts
 
-    def content(self) -> str:
-        """Fingerprint of the bytes in it, whatever they were made from: equal content needs no new next stage."""
+    def content_fingerprint(self) -> str:
+        """Fingerprint of the content of its files alone: the next stage is skipped if it is equal."""
         return fingerprint({name: facts.sha256 for name, facts in self.manifest.files.items()})
 
     def files(self, pattern: str = "*") -> list[Path]:

@@ -179,7 +179,7 @@ class Snapshot(NamedTuple):
             "train",
             self.inputs.fingerprint,
             fill,
-            inputs={"tokens": self.inputs.tokens.content()},
+            inputs={"tokens": self.inputs.tokens.content_fingerprint()},
             recipe=msgspec.to_builtins({"model": recipe.model, "train": recipe.train}),
             facts=self.facts,
         )

@@ -100,7 +100,7 @@ def changes_since_checkpoint(checkpoint: Artifact, recipe: Recipe, tokens: Artif
     vocabularies = [artifact.manifest.files.get("vocabulary.json") for artifact in (checkpoint, tokens)]
     if len({file.sha256 for file in vocabularies if file}) > 1:
         raise _tokens_changed("the vocabulary is another one than that of its checkpoint", where)
-    if checkpoint.manifest.inputs.get("tokens", tokens.content()) != tokens.content():
+    if checkpoint.manifest.inputs.get("tokens", tokens.content_fingerprint()) != tokens.content_fingerprint():
         raise _tokens_changed(
             "its text has changed: the tokens are not those that its checkpoint was trained on", where
         )

@@ -60,7 +60,7 @@ SINGLE_PROCESS = ProcessGroup()
 
 def training_fingerprint(recipe: Recipe, tokens: Artifact) -> str:
     """Fingerprint of everything that determines a checkpoint: the model, how it is trained, and on what."""
-    return fingerprint("train", FORMAT, recipe.model, recipe.train, tokens.content())
+    return fingerprint("train", FORMAT, recipe.model, recipe.train, tokens.content_fingerprint())
 
 
 class Trainer:
