@@ -29,7 +29,7 @@ from llmtui.clients.inference_client import (
     PromptEncodingError,
     SlowConsumerError,
 )
-from tests.core.serving import saved
+from tests.core.inference_process import saved
 from tests.waiting import PATIENCE
 
 FAKE_PROCESS = """

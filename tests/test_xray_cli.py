@@ -24,7 +24,7 @@ from core.storage.artifact import write_directory
 from core.storage.workspace import Workspace
 from core.tokenize.vocabulary import Vocabulary
 from llmtui.cli.main import run as command_line
-from tests.core.serving import serving
+from tests.core.inference_process import serving
 
 SHAPE = Model(n_layer=2, n_head=2, n_embd=16, block_size=16, zero_init=False)
 MARK = "\x1b[2Jhostile\u202e"

@@ -27,7 +27,7 @@ class AuthMiddleware:
     """Passes requests with the bearer token to `app`, if their Host header is an address or a name of this machine.
 
     The Host check is against DNS rebinding. Starlette's TrustedHostMiddleware cannot allow every IP address, which
-    serving on 0.0.0.0 needs, nor IPv6 literals, and its errors are not JSON.
+    serving on 0.0.0.0 needs, and its errors are not JSON.
     """
 
     def __init__(self, app: ASGIApp, token: str, host: str) -> None:

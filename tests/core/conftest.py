@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from core.download import fetch, hub_client
 from core.jobs.prepare import prepare
@@ -102,3 +103,12 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         threading.Thread(target=serving.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         yield serving
         serving.shutdown()
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Small models take longer on several threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -18,8 +18,8 @@ from core.recipe.schema import Recipe
 from core.storage.workspace import Workspace
 from core.tokenize.encodings import byte_by_character
 from core.tokenize.vocabulary import Vocabulary
-from tests.core.drawing import ids as drawn
-from tests.core.drawing import settings
+from tests.core.generating import ids as drawn
+from tests.core.generating import settings
 
 BYTES = [bytes([byte]) for byte in range(256)]
 

@@ -14,7 +14,7 @@ from core.recipe.schema import Model
 from core.sample import precision
 from core.sample.kv_decoder import KVDecoder
 from core.sample.precision import PrecisionUnavailableError, convert_weights
-from tests.core.drawing import ids, settings
+from tests.core.generating import ids, settings
 
 SHAPE = Model(n_layer=2, n_head=4, n_embd=64, block_size=48, zero_init=False, bias=True)
 

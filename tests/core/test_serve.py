@@ -24,7 +24,7 @@ from core.sample.protocol import (
     TextEnded,
 )
 from core.storage.workspace import Workspace
-from tests.core.serving import END, Child, endless, loaded, refused, save, serving, text
+from tests.core.inference_process import END, Child, endless, loaded, refused, save, serving, text
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from core.sample.models import ModelMemoryError, ensure_memory
 from core.sample.protocol import Cancel, Finished, Generate, Loaded, TextDelta
 from core.storage.workspace import Workspace
 from core.tokenize.bpe import train_bpe
-from tests.core.serving import END, Child, endless, loaded, refused, save, saved, serving, text
+from tests.core.inference_process import END, Child, endless, loaded, refused, save, saved, serving, text
 from tests.waiting import wait_for
 
 

@@ -23,7 +23,7 @@ from core.sample import samplers
 from core.sample.logits_processors import SamplingSettingError, TokenSampler
 from core.sample.protocol import decode_request
 from core.sample.samplers import LogitsError
-from tests.core.drawing import ids, settings
+from tests.core.generating import ids, settings
 
 # "Build a Large Language Model (From Scratch)", section 5.3: scores for what follows "every effort moves you"
 WORDS = "closer every effort forward inches moves pizza toward you".split()

@@ -20,7 +20,7 @@ from core.sample.beam_search import Beam, NotCausalError, beam_search
 from core.sample.rerank import beam_search_texts, best_of_n
 from core.sample.stream import TextEnd, stream_text
 from core.tokenize.characters import byte_vocabulary
-from tests.core.drawing import ids, settings
+from tests.core.generating import ids, settings
 from tests.core.gpt2_folders import peer
 
 T = TypeVar("T")

@@ -12,7 +12,7 @@ from core.recipe.sampling import Sampling
 from core.recipe.schema import Model
 from core.sample.kv_decoder import KVDecoder, tokens_kept_when_full
 from core.sample.samplers import LogitsError
-from tests.core.drawing import ids, settings
+from tests.core.generating import ids, settings
 
 SHAPES = {
     "learned": Model(n_layer=2, n_head=4, n_embd=32, block_size=48, positions="learned", norm="layer", bias=True,

@@ -14,7 +14,7 @@ import pytest
 
 from core.sample.protocol import Cancel, Finished, Loaded, encode
 from core.storage.workspace import Workspace
-from tests.core.serving import Child, endless, loaded, save, serving
+from tests.core.inference_process import Child, endless, loaded, save, serving
 from tests.waiting import PATIENCE, wait_for
 
 

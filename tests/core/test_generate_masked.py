@@ -12,7 +12,7 @@ from core.sample.generate import prompt_limit
 from core.sample.samplers import LogitsError
 from core.sample.stream import generate_text
 from core.tokenize.characters import byte_vocabulary
-from tests.core.drawing import ids, settings
+from tests.core.generating import ids, settings
 
 
 def model(block_size: int = 16, vocabulary: int = 20) -> GPT:

@@ -15,7 +15,7 @@ from core.model.gpt import GPT
 from core.model.weights import save_model
 from core.recipe.sampling import Sampling, UnmaskingOrder
 from core.recipe.schema import Model
-from core.sample import diffusion as denoising
+from core.sample import diffusion
 from core.sample.diffusion import ContextLengthError, DenoisedBlock, UnmaskingOptions, denoise, infill_context
 from core.sample.generate import MaskedOnlyError, generate, truncate_to_context
 from core.sample.handlers import handle
@@ -24,7 +24,7 @@ from core.sample.models import ModelCache
 from core.sample.protocol import AnyReply, DenoisingState, Generate, Loaded, TextDelta, TextEnded
 from core.sample.samplers import LogitsError
 from core.tokenize.characters import byte_vocabulary
-from tests.core.drawing import settings
+from tests.core.generating import settings
 
 ORDERS = get_args(UnmaskingOrder)
 SIZE = 20
@@ -94,7 +94,7 @@ def test_it_writes_what_the_slow_version_writes(
     expected = slowly(writer, [3, 1], sampling, way)
     assert len(expected) == 12 and max(expected) < SIZE
     assert written(writer, [3, 1], sampling, way) == expected
-    monkeypatch.setattr(denoising, "_LOGITS_AT_ONCE", 5 * SIZE)  # however many scores are computed at a time
+    monkeypatch.setattr(diffusion, "_LOGITS_AT_ONCE", 5 * SIZE)  # however many scores are computed at a time
     assert written(writer, [3, 1], sampling, way) == expected
 
 
@@ -179,7 +179,7 @@ def test_where_the_model_is_surest_is_uncovered_first_whatever_the_samplers_do(
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_scores_are_computed_a_bounded_number_at_a_time(order: UnmaskingOrder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(denoising, "_LOGITS_AT_ONCE", 25)
+    monkeypatch.setattr(diffusion, "_LOGITS_AT_ONCE", 25)
     certain = Certain()
     assert len(written(certain, [0], settings(tokens=9), UnmaskingOptions(order=order, denoising_steps=1))) == 9
     assert certain.most == 20

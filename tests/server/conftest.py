@@ -1,0 +1,43 @@
+"""Runs and a server process for the tests of a module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import openai
+import pytest
+
+from core.runs.directory import Run
+from core.storage.workspace import Workspace
+from tests.server.serving import Served
+from tests.speaking import TEMPLATES, speaking
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    return Workspace(tmp_path_factory.mktemp("served")).prepare()
+
+
+@pytest.fixture(scope="module")
+def plain(room: Workspace) -> Run:
+    """Of a base model."""
+    return speaking(room, 100, 200, name="plain")
+
+
+@pytest.fixture(scope="module")
+def bot(room: Workspace) -> Run:
+    """Of a model with templates for a conversation."""
+    return speaking(room, 100, name="bot", chat=TEMPLATES, context=1024)
+
+
+@pytest.fixture(scope="module")
+def served(room: Workspace, plain: Run, bot: Run) -> Iterator[Served]:
+    served = Served(room)
+    yield served
+    served.process.kill()
+    served.process.wait()
+
+
+@pytest.fixture(scope="module")
+def client(served: Served) -> openai.OpenAI:
+    return served.client()

@@ -1,0 +1,66 @@
+"""A server process."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import queue
+import signal
+import subprocess
+import threading
+
+import openai
+
+from core.storage.workspace import Workspace
+from tests.test_cli import LLMTUI, ROOT
+from tests.waiting import PATIENCE
+
+TOKEN = "a-token-for-tests"
+FOREVER = 1_000_000
+
+
+class Served:
+    """A server process with what it says."""
+
+    def __init__(self, workspace: Workspace, *arguments: str, token: str | None = TOKEN) -> None:
+        self.process = subprocess.Popen(
+            [*LLMTUI, "serve", "--port", "0", *(("--token", token) if token else ()), *arguments],
+            env=os.environ | {"PYTHONPATH": str(ROOT), "LLMTUI_HOME": str(workspace.home)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        self.url = self.process.stdout.readline().strip().removeprefix("export OPENAI_BASE_URL=")
+        self.port = int(self.url.rpartition(":")[2].partition("/")[0])
+        self._lines: queue.Queue[str] = queue.Queue()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self._lines.put(line)
+
+    def told(self, what: str) -> str:
+        """Wait for a line of standard error that has `what` in it."""
+        while what not in (line := self._lines.get(timeout=PATIENCE)):
+            pass
+        return line
+
+    def client(self, token: str = TOKEN) -> openai.OpenAI:
+        return openai.OpenAI(base_url=self.url, api_key=token, max_retries=0, timeout=PATIENCE)
+
+    def ask(self, method: str, path: str, body: str | bytes = "", **headers: str) -> tuple[int, str]:
+        """A request that no well-behaved client makes."""
+        line = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        line.request(method, path, body, {"authorization": f"Bearer {TOKEN}"} | named)
+        answer = line.getresponse()
+        status, text = answer.status, answer.read().decode()
+        line.close()
+        return status, text
+
+    def end(self, sig: signal.Signals = signal.SIGINT) -> int:
+        self.process.send_signal(sig)
+        return self.process.wait(timeout=PATIENCE)

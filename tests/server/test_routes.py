@@ -1,0 +1,152 @@
+"""`llmtui serve`, used through OpenAI's client: what it answers."""
+
+from __future__ import annotations
+
+import json
+import socket
+
+import openai
+import pytest
+
+from core.checkpoints import readable_checkpoints
+from core.runs.directory import Run
+from core.storage.workspace import Workspace
+from tests.server.serving import FOREVER, TOKEN, Served
+from tests.speaking import LETTERS, save, speaking
+
+
+def test_models_are_runs_and_their_checkpoints(client: openai.OpenAI, plain: Run, bot: Run) -> None:
+    models = {model.id: model for model in client.models.list()}
+    assert set(models) == {bot.id, f"{bot.id}@100", plain.id, f"{plain.id}@200", f"{plain.id}@100"}
+    assert models[plain.id].created == int(readable_checkpoints(plain.checkpoints)[-1].manifest.made_at) > 0
+    assert client.models.retrieve(f"{plain.id}@100").id == f"{plain.id}@100"
+
+
+def test_a_completion_has_the_text_its_end_and_what_it_took(client: openai.OpenAI, plain: Run) -> None:
+    made = client.completions.create(model="plain", prompt="ab", seed=3, max_tokens=5)
+    [choice] = made.choices
+    assert len(choice.text) == 5 and choice.finish_reason == "length"
+    assert made.model == f"{plain.id}@200"  # the newest, and which one that is
+    assert made.usage and (made.usage.prompt_tokens, made.usage.completion_tokens) == (2, 5)
+    again = client.completions.create(model=f"{plain.id}@200", prompt="ab", seed=3, max_tokens=5)
+    assert again.choices[0].text == choice.text
+    likeliest = {
+        client.completions.create(model=model, prompt="ab", temperature=0).choices[0].text
+        for model in ("plain", "plain@200", "plain@100")
+    }
+    assert len(likeliest) == 2
+
+
+def test_several_texts_of_several_prompts_come_in_order_with_their_prompts(client: openai.OpenAI) -> None:
+    made = client.completions.create(model="plain", prompt=["x", "y"], n=2, echo=True, seed=3, max_tokens=4)
+    assert [(choice.index, choice.text[0], len(choice.text)) for choice in made.choices] == [
+        (0, "x", 5),
+        (1, "x", 5),
+        (2, "y", 5),
+        (3, "y", 5),
+    ]
+    one = client.completions.create(model="plain", prompt="x", echo=True, seed=4, max_tokens=4)
+    assert one.choices[0].text == made.choices[1].text  # each with a seed of its own, one above the one before
+    assert made.usage and made.usage.total_tokens == 4 * 4 + 2
+
+
+def test_a_chat_is_written_by_the_templates_and_stops_where_they_say(client: openai.OpenAI) -> None:
+    said = [{"role": "system", "content": "s"}, {"role": "user", "content": [{"type": "text", "text": "hi"}]}]
+    made = client.chat.completions.create(model="bot", messages=said, max_completion_tokens=3)  # type: ignore[arg-type]
+    assert made.usage and made.usage.prompt_tokens == len("sUser: hi\nBot:")
+    assert made.choices[0].message.role == "assistant" and len(made.choices[0].message.content or "") == 3
+    # a model that can only say what the template says comes next
+    only = dict.fromkeys(map(str, LETTERS), -100) | {"10": 100}
+    begun = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "Well"}]
+    made = client.chat.completions.create(
+        model="bot",
+        messages=begun,
+        logit_bias=only,
+        stop=["\n"],
+        max_tokens=50,  # type: ignore[arg-type]
+    )
+    assert (made.choices[0].finish_reason, made.choices[0].message.content) == ("stop", "")
+
+
+def test_streams_are_the_same_texts_in_pieces(client: openai.OpenAI) -> None:
+    asked = {"model": "plain", "prompt": "ab", "seed": 5, "n": 2, "stop": ["g"], "max_tokens": 30, "echo": True}
+    whole = client.completions.create(**asked)  # type: ignore[call-overload]
+    texts, reasons = ["", ""], ["", ""]
+    for event in client.completions.create(**asked, stream=True):  # type: ignore[call-overload]
+        for choice in event.choices:
+            texts[choice.index] += choice.text
+            reasons[choice.index] = choice.finish_reason
+    assert texts == [choice.text for choice in whole.choices] and all("g" not in text for text in texts)
+    assert reasons == [choice.finish_reason for choice in whole.choices]
+
+
+def test_a_chat_stream_begins_with_the_role_and_ends_with_the_usage_that_was_asked_for(client: openai.OpenAI) -> None:
+    events = list(
+        client.chat.completions.create(
+            model="bot",
+            messages=[{"role": "user", "content": "hi"}],
+            stream=True,
+            stream_options={"include_usage": True},
+            max_tokens=4,
+        )
+    )
+    assert events[0].choices[0].delta.role == "assistant"
+    assert "".join(event.choices[0].delta.content or "" for event in events if event.choices).isalpha()
+    assert events[-2].choices[0].finish_reason == "length"
+    assert events[-1].choices == [] and events[-1].usage and events[-1].usage.completion_tokens == 4
+    assert len({event.id for event in events}) == 1
+
+
+def test_what_is_left_out_is_as_in_the_recipe_but_for_the_seed(client: openai.OpenAI) -> None:
+    texts = {client.completions.create(model="plain", prompt="ab").choices[0].text for _ in range(3)}
+    assert len(texts) > 1 and {len(text) for text in texts} == {12}
+    greedy = {client.completions.create(model="plain", prompt="ab", temperature=0).choices[0].text for _ in range(3)}
+    assert len(greedy) == 1
+
+
+def test_a_masked_model_fills_a_middle_and_another_says_that_it_cannot(served: Served, room: Workspace) -> None:
+    run = speaking(room, 100, name="masked", objective="masked")
+    made = served.client().completions.create(model="masked", prompt="abc", suffix="xyz", max_tokens=4)
+    assert len(made.choices[0].text) == 4 and made.usage and made.usage.prompt_tokens == 6
+    run.remove()
+    with pytest.raises(openai.BadRequestError, match="mask"):
+        served.client().completions.create(model="plain", prompt="abc", suffix="xyz")
+
+
+def test_a_checkpoint_that_training_saves_is_the_newest_from_then_on(served: Served, room: Workspace) -> None:
+    run = speaking(room, 100, name="grows")
+    client = served.client()
+    assert client.completions.create(model="grows", prompt="").model == f"{run.id}@100"
+    save(run, 300)
+    assert client.completions.create(model="grows", prompt="").model == f"{run.id}@300"
+    run.remove()
+    with pytest.raises(openai.NotFoundError):
+        client.completions.create(model="grows", prompt="")
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_client_that_goes_away_ends_its_answer(served: Served, stream: bool) -> None:
+    body = json.dumps({"model": "bot", "prompt": "x", "max_tokens": FOREVER, "stream": stream})
+    line = socket.create_connection(("127.0.0.1", served.port))
+    head = f"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {TOKEN}\r\n"
+    line.sendall(f"{head}content-length: {len(body)}\r\n\r\n{body}".encode())
+    if stream:
+        assert b"200 OK" in line.recv(100)
+    else:
+        served.client().completions.create(model="bot", prompt="x")  # the other is being answered meanwhile
+    line.close()
+    served.told("broken off")
+
+
+def test_two_clients_are_answered_in_turns(client: openai.OpenAI) -> None:
+    long = client.completions.create(model="bot", prompt="x", max_tokens=FOREVER, stream=True)
+    next(long)
+    assert client.completions.create(model="plain", prompt="y", max_tokens=5).choices[0].finish_reason == "length"
+    next(long)
+    long.close()
+
+
+def test_a_line_about_each_request_shows_nothing_that_steers_a_terminal(served: Served) -> None:
+    served.ask("GET", "/%1b%5b2J%e2%80%ae")
+    line = served.told("GET /␛")
+    assert "\x1b" not in line and "\u202e" not in line and " 404" in line
