@@ -61,7 +61,7 @@ def test_invalid_input_is_ignored_and_readable_text_is_typed(terminal: Terminal)
         b"\x1b[M\x20\xff\xff\x1b[M\x00\x00\x00",  # X10's mouse outside of the screen
         b"\x1b[1114112;1u\x1b[97:65;2:1u\x1b[99999999999;5u",  # keys of no character
         b"\x1b[48;0;0;0;0t\x1b[48;99999;99999;9;9t",  # sizes of no terminal
-        b"\x1b[?62;c\x1b]11;rgb:1e/1e/1e\x1b\\\x1bP>|foot(1.2)\x1b\\\x1b[999z",  # answers nobody asked for
+        b"\x1b[?62;c\x1b]11;rgb:1e/1e/1e\x1b\\\x1bP>|foot(1.2)\x1b\\\x1b[999z",  # replies without a query
         b"\x1b[M\x20\x8e\x3b\x1b[M\x23\x8e\x3b",  # a click into the prompt, column 110
         b"caf\xe9 \xc3\xa9 ",  # e acute from a Latin-1 terminal, then from a UTF-8 one
         b"na\xefve \xe2\x82\xac",

@@ -1,4 +1,4 @@
-"""The same near, colourful terminal for every test of the screen."""
+"""Every test of the screen runs as in a local terminal with colours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys do what the registry says, and the registry is the only place that says it."""
+"""Keys do what the table of actions says, which is the only place that says it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_no_key_means_two_things_on_one_screen(scope: str) -> None:
             taken[key] = action.id
 
 
-def test_no_default_key_is_one_that_terminals_or_multiplexers_swallow() -> None:
+def test_no_default_key_is_intercepted_by_terminals_or_multiplexers() -> None:
     swallowed = {f"ctrl+{letter}" for letter in "abhijmqsz"} | {"ctrl+space", "ctrl+backslash"}
     for action in ACTIONS:
         assert not swallowed & set(action.keys), action.id
@@ -72,7 +72,7 @@ def test_two_actions_may_swap_their_keys() -> None:
     assert keymap == {"run.stop": "space", "run.pause": "x"} and not problems
 
 
-def test_keys_that_arrive_as_others_are_refused() -> None:
+def test_keys_that_terminals_send_as_others_are_rejected() -> None:
     _, problems = checked_keymap({"run.stop": "ctrl+m"})
     assert problems == ["keymap: run.stop keeps its keys: ctrl+m arrives as Enter in most terminals"]
 
@@ -96,7 +96,7 @@ async def test_a_users_key_replaces_ours_everywhere(workspace: Workspace) -> Non
         await until(pilot, lambda: "Screens" in screen_text(app))
 
 
-async def test_escape_goes_one_level_out_and_never_quits(workspace: Workspace) -> None:
+async def test_escape_goes_back_one_level_and_never_quits(workspace: Workspace) -> None:
     run = finished_run(workspace, "bard", 100)
     app = Workbench(workspace, open_run=run.id)
     async with app.run_test(size=(80, 24)) as pilot:
@@ -115,7 +115,7 @@ async def test_help_and_palette_show_the_keys_in_force(workspace: Workspace) -> 
         await until(pilot, lambda: "Themes" in screen_text(app))
 
 
-async def test_a_theme_is_seen_while_choosing_and_remembered_only_when_chosen(workspace: Workspace) -> None:
+async def test_a_theme_is_previewed_and_saved_only_when_chosen(workspace: Workspace) -> None:
     app = Workbench(workspace)
     async with app.run_test(size=(80, 24)) as pilot:
         before = app.theme
@@ -129,7 +129,7 @@ async def test_a_theme_is_seen_while_choosing_and_remembered_only_when_chosen(wo
     assert not (workspace.config / "config.toml").exists()
 
 
-async def test_space_pauses_and_lets_go_on(workspace: Workspace) -> None:
+async def test_space_pauses_and_continues(workspace: Workspace) -> None:
     run = make_run(workspace, "live")
     write_launch(run)
     FakeWorker(run).write_events(*events_before_training(), *training_events(1, 20, 400))
@@ -164,7 +164,7 @@ async def test_stopping_asks_and_the_harmless_answer_has_the_focus(workspace: Wo
             await until(pilot, lambda: (run.control / "stop").exists())
 
 
-async def test_checkpoint_and_sample_are_asked_of_the_run(workspace: Workspace) -> None:
+async def test_checkpoint_and_sample_are_requested_from_the_run(workspace: Workspace) -> None:
     run = make_run(workspace, "live")
     write_launch(run)
     FakeWorker(run).write_events(*events_before_training(), *training_events(1, 20, 400))
@@ -178,7 +178,7 @@ async def test_checkpoint_and_sample_are_asked_of_the_run(workspace: Workspace) 
             await until(pilot, lambda: list(run.control.glob("sample-*.json")))
 
 
-async def test_actions_that_cannot_be_done_say_why(workspace: Workspace) -> None:
+async def test_unavailable_actions_say_why(workspace: Workspace) -> None:
     run = finished_run(workspace, "bard", 100)
     app = Workbench(workspace, open_run=run.id)
     async with app.run_test(size=(80, 24)) as pilot:
@@ -201,7 +201,7 @@ async def test_deleting_needs_the_name_typed(workspace: Workspace) -> None:
         assert not run.path.exists()
 
 
-async def test_filter_narrows_the_list_and_escape_widens_it(workspace: Workspace) -> None:
+async def test_the_filter_shortens_the_list_and_escape_clears_it(workspace: Workspace) -> None:
     finished_run(workspace, "bard", 100)
     make_checkpoint(finished_run(workspace, "stories", 100), 50)
     app = Workbench(workspace)
@@ -213,7 +213,7 @@ async def test_filter_narrows_the_list_and_escape_widens_it(workspace: Workspace
         await until(pilot, lambda: "✓ bard" in screen_text(app))
 
 
-async def test_a_new_run_is_refused_in_words_beside_the_field(workspace: Workspace) -> None:
+async def test_an_invalid_field_of_the_form_shows_its_problem(workspace: Workspace) -> None:
     app = Workbench(workspace)
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: "welcome" in screen_text(app))
@@ -226,7 +226,7 @@ async def test_a_new_run_is_refused_in_words_beside_the_field(workspace: Workspa
         assert not all_runs(workspace)
 
 
-async def test_a_corpus_with_a_notice_is_not_taken_before_it_is_agreed_to(
+async def test_a_corpus_with_a_notice_has_to_be_accepted_first(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.runs.launch.python", lambda *_: ["false"])  # what is started is not what this is about
@@ -245,7 +245,7 @@ async def test_a_corpus_with_a_notice_is_not_taken_before_it_is_agreed_to(
     assert all_runs(workspace)[0].recipe.source.corpus == "hf:bookcorpus"
 
 
-async def test_a_start_that_fails_is_one_sentence_and_the_screen_lives_on(
+async def test_a_failed_start_is_one_sentence_and_the_workbench_continues(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.runs.launch.python", lambda *_: ["false"])
@@ -259,7 +259,7 @@ async def test_a_start_that_fails_is_one_sentence_and_the_screen_lives_on(
         assert all_runs(workspace)[0].state() is RunState.CREATED
 
 
-async def test_leaving_says_that_runs_go_on(workspace: Workspace) -> None:
+async def test_leaving_says_that_runs_continue(workspace: Workspace) -> None:
     run = make_run(workspace, "live")
     write_launch(run)
     FakeWorker(run).write_events(*events_before_training(), *training_events(1, 20, 400))

@@ -1,4 +1,4 @@
-"""Curves: what was drawn stays, what is not a number is a gap, and a million points stay cheap."""
+"""Charts: columns stay in place, values that are not finite leave a gap, and a million points fit."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_million_steps_fit_the_capacity() -> None:
     assert len(series) <= CAPACITY
 
 
-def test_old_buckets_never_change_between_mergers() -> None:
+def test_old_buckets_never_change_between_merges() -> None:
     series = series_of([float(step % 7) for step in range(1500)])
     before = list(zip(series.index, series.low, series.high, strict=True))[:-1]
     for step in range(1500, 2000):
@@ -62,7 +62,7 @@ def test_smoothing_on_a_logarithmic_axis_averages_logarithms() -> None:
     assert series_of([1.0, 100.0]).smoothed(0.5, math.log, math.exp)[1] == pytest.approx(100 ** (2 / 3))
 
 
-def test_resuming_forgets_what_came_after_the_checkpoint() -> None:
+def test_resuming_removes_values_after_the_checkpoint() -> None:
     series = series_of([float(step) for step in range(100)])
     series.truncate_after(49)
     assert series.end == 49 and series.last == 49.0
@@ -70,7 +70,7 @@ def test_resuming_forgets_what_came_after_the_checkpoint() -> None:
     assert series.means()[-1] == (50.0, 7.0)
 
 
-def test_values_that_are_no_numbers_leave_a_gap() -> None:
+def test_values_that_are_not_finite_leave_a_gap() -> None:
     series = series_of([1.0, math.nan, math.inf, 2.0])
     assert series.broken == [1, 2] and series.low == [1.0, 2.0]
 
@@ -84,7 +84,7 @@ def test_tick_steps_are_one_two_or_five(raw: float) -> None:
 
 @example([5e-324], False)
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=200), st.booleans())
-def test_ticks_lie_on_the_axis_and_are_no_more_than_asked_for(values: list[float], log: bool) -> None:
+def test_ticks_lie_on_the_axis_and_respect_the_limit(values: list[float], log: bool) -> None:
     scale = scale_for([(value, value) for value in values], log=log)
     ticks = scale.ticks(4)
     assert len(ticks) <= 6
@@ -93,13 +93,13 @@ def test_ticks_lie_on_the_axis_and_are_no_more_than_asked_for(values: list[float
     assert all(0 <= scale.to_dot(value, 40) < 40 for value in values)
 
 
-def test_single_spikes_do_not_flatten_the_rest() -> None:
+def test_single_spikes_do_not_extend_the_axis() -> None:
     pairs = [(2.0, 2.5)] * 100 + [(2.0, 90.0)]
     assert scale_for(pairs, log=False).high < 4
 
 
 @given(st.integers(10, 100_000), st.integers(40, 400))
-def test_the_curve_fits_and_moves_only_when_the_width_is_used_up(end: int, dots: int) -> None:
+def test_the_curve_fits_and_is_compressed_only_at_the_edge(end: int, dots: int) -> None:
     pace = dots_per_step(end, dots, finished=False)
     assert pace * (end + 1) <= dots
     if end >= dots:
@@ -108,7 +108,7 @@ def test_the_curve_fits_and_moves_only_when_the_width_is_used_up(end: int, dots:
         assert dots_per_step(end + 1, dots, finished=False) == pace
 
 
-def test_labels_have_the_digits_their_distance_needs() -> None:
+def test_tick_labels_have_the_decimals_their_distance_needs() -> None:
     assert [tick_label(value, 0.5) for value in (2.0, 2.5)] == ["2.0", "2.5"]
     assert tick_label(5e-4, 1e-4) == "5e-4" and tick_label(0, 1) == "0"
 
@@ -117,7 +117,7 @@ def rows(chart: Chart, width: int = 60, height: int = 12) -> list[str]:
     return ["".join(text for text, _ in line) for line in chart.lines(width, height)]
 
 
-def test_drawn_columns_stay_where_they_are_while_the_curve_grows() -> None:
+def test_columns_stay_in_place_while_the_curve_grows() -> None:
     chart = Chart("loss")
     loss = series_of([8.0 / (1 + step / 50) + 1 for step in range(70)], 1)
     chart.curves = [Curve("train", loss, "train")]
@@ -132,7 +132,7 @@ def test_drawn_columns_stay_where_they_are_while_the_curve_grows() -> None:
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.9])
 @pytest.mark.parametrize("log", [False, True], ids=["linear", "log"])
-def test_a_chart_that_grows_shows_what_one_drawn_at_once_shows(smoothing: float, log: bool) -> None:
+def test_a_growing_chart_equals_one_drawn_at_once(smoothing: float, log: bool) -> None:
     grows, loss, dice = Chart("loss"), Series(), random.Random(1)
     grows.logarithmic = log
 
@@ -150,7 +150,7 @@ def test_a_chart_that_grows_shows_what_one_drawn_at_once_shows(smoothing: float,
     for first, last in itertools.pairwise([0, *ends]):
         add(first, last)
         assert rows(grows, 90, 20) == drawn_at_once(), last
-    loss.truncate_after(1200)  # the run goes on from there
+    loss.truncate_after(1200)  # the run is resumed there
     assert rows(grows, 90, 20) == drawn_at_once()
     add(1201, 1300)
     grows.finished = True
@@ -171,7 +171,7 @@ def test_series_differ_by_shape_not_only_by_colour() -> None:
     assert "━ train" in legend and "• val" in legend
 
 
-def test_the_axis_marks_steps_whose_loss_was_no_number() -> None:
+def test_the_axis_marks_steps_whose_loss_was_not_finite() -> None:
     chart = Chart("loss")
     chart.curves = [Curve("train", series_of([2.0, 3.0, math.nan, 2.0, 1.0]), "train")]
     assert "✗" in rows(chart)[-1]

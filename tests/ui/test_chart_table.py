@@ -1,4 +1,4 @@
-"""Each chart of the table has what the Train screen needs of it."""
+"""Every chart of the table is complete."""
 
 from __future__ import annotations
 

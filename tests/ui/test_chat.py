@@ -1,4 +1,4 @@
-"""Chat: text streams from the inference process, and stops, repeats and fails as a person expects."""
+"""Chat: text streams from the inference process; stopping, retrying and failures."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.ui.fake_runs import (
 )
 from tests.ui.pilot import screen_text, until
 
-SPEAKER = '''
+FAKE_INFERENCE_PROCESS = '''
 """Speaks core.sample.protocol; what it writes depends on the prompt."""
 import os, sys, threading
 from core.sample.protocol import (
@@ -82,11 +82,11 @@ def run(workspace: Workspace) -> Run:
 
 
 @pytest.fixture
-def bench(workspace: Workspace, run: Run, tmp_path: Path) -> Workbench:
-    speaker = tmp_path / "speaker.py"
-    speaker.write_text(SPEAKER)
+def workbench(workspace: Workspace, run: Run, tmp_path: Path) -> Workbench:
+    script = tmp_path / "speaker.py"
+    script.write_text(FAKE_INFERENCE_PROCESS)
     return Workbench(
-        workspace, open_run=run.id, inference_client=InferenceClient(workspace, [sys.executable, str(speaker)])
+        workspace, open_run=run.id, inference_client=InferenceClient(workspace, [sys.executable, str(script)])
     )
 
 
@@ -102,46 +102,46 @@ async def ask(pilot: Pilot[Any], prompt: str) -> Callable[[str], Any]:
     return lambda text: until(pilot, lambda: text in " ".join(screen_text(app).split()))
 
 
-async def test_text_streams_behind_the_prompt_with_the_recipes_settings(bench: Workbench) -> None:
-    async with bench.run_test(size=(100, 30)) as pilot:
+async def test_text_streams_after_the_prompt_with_the_settings_of_the_recipe(workbench: Workbench) -> None:
+    async with workbench.run_test(size=(100, 30)) as pilot:
         seen = await ask(pilot, "once")
         await seen("once went T=0.8 k=50 p=1 seed=1 step=200")
         await seen("20 tokens, 200 tok/s")
-        assert bench.screen.query_one(PromptInput).text == ""
+        assert workbench.screen.query_one(PromptInput).text == ""
 
 
 @pytest.mark.parametrize("key", ["alt+enter", "ctrl+j"])
-async def test_a_new_line_in_the_prompt_does_not_send_it(bench: Workbench, key: str) -> None:
-    async with bench.run_test(size=(100, 30)) as pilot:
+async def test_a_new_line_in_the_prompt_does_not_send_it(workbench: Workbench, key: str) -> None:
+    async with workbench.run_test(size=(100, 30)) as pilot:
         await pilot.press("5")
-        await until(pilot, lambda: isinstance(bench.focused, PromptInput))
+        await until(pilot, lambda: isinstance(workbench.focused, PromptInput))
         await pilot.press("a", key, "b")
-        assert bench.screen.query_one(PromptInput).text == "a\nb"
+        assert workbench.screen.query_one(PromptInput).text == "a\nb"
 
 
-async def test_settings_are_turned_with_arrows(bench: Workbench) -> None:
-    async with bench.run_test(size=(100, 30)) as pilot:
+async def test_arrow_keys_change_the_sampling_settings(workbench: Workbench) -> None:
+    async with workbench.run_test(size=(100, 30)) as pilot:
         seen = await ask(pilot, "once")
         await seen("20 tokens")
         await pilot.press("escape")
-        assert isinstance(bench.focused, NumberInputs)
+        assert isinstance(workbench.focused, NumberInputs)
         await pilot.press("up", "up", "right", "down", "right", "down", "right", *["up"] * 6)
         await pilot.press("i")
         seen = await ask(pilot, "then")
         await seen("then went T=1 k=20 p=0.95 seed=7")
 
 
-async def test_tab_goes_from_the_prompt_to_the_settings_and_back(bench: Workbench) -> None:
-    async with bench.run_test(size=(80, 24)) as pilot:
+async def test_tab_goes_from_the_prompt_to_the_settings_and_back(workbench: Workbench) -> None:
+    async with workbench.run_test(size=(80, 24)) as pilot:
         await ask(pilot, "once")
         await pilot.press("tab")
-        assert isinstance(bench.focused, NumberInputs)
+        assert isinstance(workbench.focused, NumberInputs)
         await pilot.press("tab")
-        assert isinstance(bench.focused, PromptInput)
+        assert isinstance(workbench.focused, PromptInput)
 
 
-async def test_escape_stops_the_text_and_the_next_prompt_is_answered(bench: Workbench) -> None:
-    async with bench.run_test(size=(100, 30)) as pilot:
+async def test_escape_stops_the_text_and_the_next_prompt_is_answered(workbench: Workbench) -> None:
+    async with workbench.run_test(size=(100, 30)) as pilot:
         seen = await ask(pilot, "endless")
         await seen("on and on")
         await pilot.press("escape")
@@ -150,40 +150,40 @@ async def test_escape_stops_the_text_and_the_next_prompt_is_answered(bench: Work
         await seen("once went")
 
 
-async def test_once_the_text_is_there_the_keys_no_longer_tell_of_stopping(bench: Workbench) -> None:
-    async with bench.run_test(size=(100, 30)) as pilot:
+async def test_the_footer_offers_stop_only_while_text_is_generated(workbench: Workbench) -> None:
+    async with workbench.run_test(size=(100, 30)) as pilot:
         seen = await ask(pilot, "once")
         await seen("20 tokens")
-        assert screen_text(bench).splitlines()[-1].split()[:2] == ["enter", "send"]
+        assert screen_text(workbench).splitlines()[-1].split()[:2] == ["enter", "send"]
 
 
-async def test_retry_asks_again_with_the_next_seed(bench: Workbench) -> None:
-    async with bench.run_test(size=(100, 30)) as pilot:
+async def test_retry_asks_again_with_the_next_seed(workbench: Workbench) -> None:
+    async with workbench.run_test(size=(100, 30)) as pilot:
         seen = await ask(pilot, "once")
         await seen("20 tokens")
         await pilot.press("escape", "r")
         await seen("seed=2")
 
 
-async def test_a_refusal_is_shown_and_the_sampler_lives_on(bench: Workbench) -> None:
-    async with bench.run_test(size=(100, 30)) as pilot:
+async def test_a_refusal_is_shown_and_the_inference_process_keeps_running(workbench: Workbench) -> None:
+    async with workbench.run_test(size=(100, 30)) as pilot:
         seen = await ask(pilot, "refuse")
         await seen("the checkpoint is gone; choose another one")
         seen = await ask(pilot, "once")
         await seen("once went")
 
 
-async def test_a_dead_sampler_is_said_and_started_again(bench: Workbench) -> None:
-    async with bench.run_test(size=(100, 30)) as pilot:
+async def test_an_inference_process_that_died_is_reported_and_restarted(workbench: Workbench) -> None:
+    async with workbench.run_test(size=(100, 30)) as pilot:
         seen = await ask(pilot, "die")
         await seen("the inference process exited with code 3")
         seen = await ask(pilot, "once")
         await seen("once went")
 
 
-async def test_a_newer_checkpoint_answers_while_training_goes_on(bench: Workbench, run: Run) -> None:
+async def test_a_newer_checkpoint_replies_while_training_continues(workbench: Workbench, run: Run) -> None:
     with hold_locks(run):
-        async with bench.run_test(size=(100, 30)) as pilot:
+        async with workbench.run_test(size=(100, 30)) as pilot:
             seen = await ask(pilot, "once")
             await seen("step=200")
             make_checkpoint(run, 400)
@@ -194,23 +194,23 @@ async def test_a_newer_checkpoint_answers_while_training_goes_on(bench: Workbenc
             await seen("step=400")
 
 
-async def test_transcripts_belong_to_their_run(bench: Workbench, workspace: Workspace) -> None:
+async def test_transcripts_belong_to_their_run(workbench: Workbench, workspace: Workspace) -> None:
     other = make_run(workspace, "other")
     make_checkpoint(other, 200)
-    async with bench.run_test(size=(100, 30)) as pilot:
+    async with workbench.run_test(size=(100, 30)) as pilot:
         seen = await ask(pilot, "once")
         await seen("once went")
-        bench.session.select(other)
-        await until(pilot, lambda: "once went" not in screen_text(bench))
+        workbench.session.select(other)
+        await until(pilot, lambda: "once went" not in screen_text(workbench))
 
 
-async def test_what_was_said_is_there_when_the_workbench_is_opened_again(
-    bench: Workbench, workspace: Workspace, run: Run, tmp_path: Path
+async def test_the_transcript_is_shown_when_the_workbench_is_reopened(
+    workbench: Workbench, workspace: Workspace, run: Run, tmp_path: Path
 ) -> None:
-    async with bench.run_test(size=(100, 40)) as pilot:
+    async with workbench.run_test(size=(100, 40)) as pilot:
         for prompt in ("once", "then"):
             await (await ask(pilot, prompt))(f"{prompt} went")
-            await until(pilot, lambda: screen_text(bench).count("20 tokens") == 1 + (prompt == "then"))  # noqa: B023
+            await until(pilot, lambda: screen_text(workbench).count("20 tokens") == 1 + (prompt == "then"))  # noqa: B023
     again = Workbench(
         workspace,
         open_run=run.id,
@@ -223,82 +223,80 @@ async def test_what_was_said_is_there_when_the_workbench_is_opened_again(
         assert "going on with" not in screen_text(again)  # each prompt stands alone
 
 
-async def test_a_conversation_is_gone_on_with_where_the_recipe_has_templates(
-    workspace: Workspace, tmp_path: Path
-) -> None:
+async def test_with_chat_templates_a_conversation_is_continued(workspace: Workspace, tmp_path: Path) -> None:
     heard = tmp_path / "heard"
-    speaker = tmp_path / "speaker.py"
+    script = tmp_path / "speaker.py"
     note = f"    open({str(heard)!r}, 'a').write(repr((request.prompt, request.sampling.stop)) + chr(10))\n    drawn ="
-    speaker.write_text(SPEAKER.replace("    drawn =", note))
+    script.write_text(FAKE_INFERENCE_PROCESS.replace("    drawn =", note))
     run = make_run(workspace, "talker", 'chat.user="U: {text}|A:"', 'chat.assistant=" {text}|"')
     write_launch(run)
     FakeWorker(run).write_events(*events_before_training(), *training_events(1, 230, 400))
     make_checkpoint(run, 200)
-    bench = Workbench(
-        workspace, open_run=run.id, inference_client=InferenceClient(workspace, [sys.executable, str(speaker)])
+    workbench = Workbench(
+        workspace, open_run=run.id, inference_client=InferenceClient(workspace, [sys.executable, str(script)])
     )
-    async with bench.run_test(size=(120, 40)) as pilot:
+    async with workbench.run_test(size=(120, 40)) as pilot:
         await (await ask(pilot, "hello"))("hello │")  # the answer stands below
         for number, prompt in enumerate(("more", "and"), 1):
-            await until(pilot, lambda: screen_text(bench).count("20 tokens") == number)  # noqa: B023
+            await until(pilot, lambda: screen_text(workbench).count("20 tokens") == number)  # noqa: B023
             await ask(pilot, prompt)
-        await until(pilot, lambda: screen_text(bench).count("20 tokens") == 3)
+        await until(pilot, lambda: screen_text(workbench).count("20 tokens") == 3)
     answer = "went T=0.8 k=50 p=1 seed=1 step=200"
     prompts = ["U: hello|A:", f"U: hello|A: {answer}|U: more|A:"]
     prompts.append(f"{prompts[1]} {answer}|U: and|A:")
     assert heard.read_text().splitlines() == [repr((prompt, ("|U:",))) for prompt in prompts]
 
 
-async def test_two_chats_with_one_run_do_not_write_into_one_transcript(bench: Workbench, run: Run) -> None:
+async def test_two_chats_with_one_run_do_not_write_into_one_transcript(workbench: Workbench, run: Run) -> None:
     code = "import sys; from pathlib import Path; from core.runs.transcript import Transcripts\n"
     code += "kept = Transcripts(Path(sys.argv[1])); print(kept.kept, flush=True); sys.stdin.read()"
     command = [sys.executable, "-c", code, str(run.path)]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "True\n"
-        async with bench.run_test(size=(100, 30)) as pilot:
+        async with workbench.run_test(size=(100, 30)) as pilot:
             seen = await ask(pilot, "once")
             await seen("is not kept")
             await seen("once went")
 
 
-async def test_retry_on_another_checkpoint_asks_it_the_same_and_leaves_its_own_answers(
-    bench: Workbench, run: Run
-) -> None:
+async def test_retry_with_another_checkpoint_keeps_the_replies_of_the_first(workbench: Workbench, run: Run) -> None:
     make_checkpoint(run, 400)
-    async with bench.run_test(size=(100, 40)) as pilot:
+    async with workbench.run_test(size=(100, 40)) as pilot:
         await pilot.press("5")
-        await until(pilot, lambda: isinstance(bench.focused, PromptInput) and "step 400" in screen_text(bench))
+        await until(pilot, lambda: isinstance(workbench.focused, PromptInput) and "step 400" in screen_text(workbench))
         await pilot.press("escape", "c")
-        await until(pilot, lambda: "Checkpoints of" in screen_text(bench))
+        await until(pilot, lambda: "Checkpoints of" in screen_text(workbench))
         await pilot.press("down", "enter")
-        await until(pilot, lambda: "step 200" in screen_text(bench).splitlines()[0])
+        await until(pilot, lambda: "step 200" in screen_text(workbench).splitlines()[0])
         await pilot.press("i", *"bee", "enter")
-        await until(pilot, lambda: "bee went" in screen_text(bench) and "20 tokens" in screen_text(bench))
+        await until(pilot, lambda: "bee went" in screen_text(workbench) and "20 tokens" in screen_text(workbench))
         await pilot.press("escape", "c")
-        await until(pilot, lambda: "Checkpoints of" in screen_text(bench))
+        await until(pilot, lambda: "Checkpoints of" in screen_text(workbench))
         await pilot.press("up", "enter")
-        await until(pilot, lambda: "step 400" in screen_text(bench).splitlines()[0])
+        await until(pilot, lambda: "step 400" in screen_text(workbench).splitlines()[0])
         await pilot.press("r")
-        await until(pilot, lambda: screen_text(bench).count("bee went") == 2)
-        await until(pilot, lambda: screen_text(bench).count("20 tokens") == 2)
+        await until(pilot, lambda: screen_text(workbench).count("bee went") == 2)
+        await until(pilot, lambda: screen_text(workbench).count("20 tokens") == 2)
     assert [said.text for said in earlier_messages(run.path, "step-00000200")][:1] == ["bee"]
     assert len(earlier_messages(run.path, "step-00000200")) == 2
     assert len(earlier_messages(run.path, "step-00000400")) == 2
 
 
-async def test_what_was_written_when_the_workbench_is_left_is_kept(bench: Workbench, run: Run) -> None:
-    async with bench.run_test(size=(100, 30)) as pilot:
+async def test_text_generated_before_leaving_is_saved(workbench: Workbench, run: Run) -> None:
+    async with workbench.run_test(size=(100, 30)) as pilot:
         await (await ask(pilot, "endless"))("on and on")
     assert [said.text for said in earlier_messages(run.path, "step-00000200")] == ["endless", "on and on"]
 
 
-async def test_a_new_conversation_clears_the_screen_and_what_is_sent(workspace: Workspace, bench: Workbench) -> None:
-    async with bench.run_test(size=(100, 30)) as pilot:
+async def test_a_new_conversation_clears_the_screen_and_what_is_sent(
+    workspace: Workspace, workbench: Workbench
+) -> None:
+    async with workbench.run_test(size=(100, 30)) as pilot:
         await (await ask(pilot, "once"))("20 tokens")
-        await until(pilot, lambda: bench.screen.is_available("chat.new"))  # type: ignore[attr-defined]
+        await until(pilot, lambda: workbench.screen.is_available("chat.new"))  # type: ignore[attr-defined]
         await pilot.press("escape", "N")
-        await until(pilot, lambda: "once went" not in screen_text(bench))
-        assert "the model continues it" in screen_text(bench)
+        await until(pilot, lambda: "once went" not in screen_text(workbench))
+        assert "the model continues it" in screen_text(workbench)
         await pilot.press("i")
         await (await ask(pilot, "then"))("then went")

@@ -1,4 +1,4 @@
-"""Chat with a masked model: the reply is seen coming out of the noise."""
+"""Chat with a masked model: the reply is shown while it is unmasked."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.ui.fake_runs import (
 from tests.ui.pilot import screen_text
 from tests.ui.test_chat import ask
 
-SPEAKER = """
+FAKE_INFERENCE_PROCESS = """
 import os, sys, time
 from core.sample.protocol import *
 
@@ -58,50 +58,52 @@ for line in sys.stdin.buffer:
 
 
 @pytest.fixture
-def bench(workspace: Workspace, tmp_path: Path) -> Workbench:
+def workbench(workspace: Workspace, tmp_path: Path) -> Workbench:
     made = make_run(workspace, "live", "model.objective=masked")
     write_launch(made)
     FakeWorker(made).write_events(*events_before_training(), *training_events(1, 230, 400))
     make_checkpoint(made, 200)
-    speaker = tmp_path / "speaker.py"
-    speaker.write_text(SPEAKER)
-    command = [sys.executable, str(speaker), str(tmp_path)]
+    script = tmp_path / "speaker.py"
+    script.write_text(FAKE_INFERENCE_PROCESS)
+    command = [sys.executable, str(script), str(tmp_path)]
     return Workbench(workspace, open_run=made.id, inference_client=InferenceClient(workspace, command))
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
-async def test_hidden_places_give_way_to_text(bench: Workbench, size: tuple[int, int], tmp_path: Path) -> None:
-    async with bench.run_test(size=size) as pilot:
+async def test_masked_positions_are_replaced_by_text(
+    workbench: Workbench, size: tuple[int, int], tmp_path: Path
+) -> None:
+    async with workbench.run_test(size=size) as pilot:
         seen = await ask(pilot, "once")
         await seen("once░░░░░░[bold]one░░")
         await seen("2 of 200 tokens unmasked")
-        (turn,) = bench.screen.query_one(Transcript).turns
-        roles = dict(line for line in bench.screen.query_one(Transcript).content(60)[0])
+        (turn,) = workbench.screen.query_one(Transcript).turns
+        roles = dict(line for line in workbench.screen.query_one(Transcript).content(60)[0])
         assert roles == {"once": "dim", "░░░░░░": "dim", "[bold]one": "accent", "░░": "dim"}
         (tmp_path / "second").touch()
         await seen("oncenow [bold]one░░░░")
-        roles = dict(line for line in bench.screen.query_one(Transcript).content(60)[0])
+        roles = dict(line for line in workbench.screen.query_one(Transcript).content(60)[0])
         assert (roles["now "], roles["[bold]one"]) == ("accent", "")
         (tmp_path / "last").touch()
         await seen("oncenow [bold]one␛[2J")
         await seen("6 tokens, 60 tok/s")
         assert (turn.text, turn.masked_spans) == ("now [bold]one\x1b[2J", ())
-        assert "░" not in screen_text(bench)
+        assert "░" not in screen_text(workbench)
 
 
-async def test_what_is_uncovered_when_it_is_stopped_stays(bench: Workbench) -> None:
-    async with bench.run_test(size=(100, 30)) as pilot:
+async def test_unmasked_text_stays_when_generating_is_stopped(workbench: Workbench) -> None:
+    async with workbench.run_test(size=(100, 30)) as pilot:
         seen = await ask(pilot, "hold")
         await seen("hold░░░░░░[bold]one░░")
-        assert "stop" in screen_text(bench)
+        assert "stop" in screen_text(workbench)
         await pilot.press("escape")
         await seen("stopped")
-        assert "hold░░░░░░[bold]one░░" in screen_text(bench)
-        (turn,) = bench.screen.query_one(Transcript).turns
+        assert "hold░░░░░░[bold]one░░" in screen_text(workbench)
+        (turn,) = workbench.screen.query_one(Transcript).turns
         assert not any(span.new for span in turn.masked_spans)
 
 
-def test_a_hidden_place_is_as_wide_as_the_prompts_tokens() -> None:
+def test_a_masked_position_is_as_wide_as_the_mean_token_of_the_prompt() -> None:
     def loaded(tokens: int) -> Loaded:
         return Loaded(id=1, checkpoint="", step=1, prompt_tokens=tokens)
 

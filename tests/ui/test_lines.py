@@ -1,4 +1,4 @@
-"""Text broken into lines of a terminal."""
+"""Text wrapped into lines of a terminal."""
 
 from __future__ import annotations
 

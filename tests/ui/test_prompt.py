@@ -27,7 +27,7 @@ async def test_the_cursor_of_inputs_is_visible_in_every_theme_and_without_colour
     app = Workbench(workspace, open_run=run.id)
 
     def marked(text: str) -> bool:
-        """Whether `text`, one cell, stands out from what is behind it."""
+        """Whether the cell `text` differs from its background."""
         strips = app.screen._compositor.render_strips()
         for strip in strips:
             segments = list(strip)

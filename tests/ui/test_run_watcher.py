@@ -1,4 +1,4 @@
-"""The clock: runs that are over cost it next to nothing, and those that cannot be read are shown as such."""
+"""The run watcher: inactive runs cost little, and unreadable ones are listed."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ from tests.ui.fake_runs import finished_run, hold_locks
 from tests.ui.pilot import screen_text, until
 
 
-async def test_runs_that_are_over_are_looked_at_in_turn_and_one_that_comes_to_life_is_seen(
+async def test_inactive_runs_are_read_in_turn_and_one_that_starts_is_noticed(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = finished_run(workspace, "first", 5)
     for number in range(40):
         shutil.copytree(first.path, workspace.runs / f"20200101-0000{number:02d}-old-{number:04x}")
-    looked: list[str] = []
+    read: list[str] = []
     real = run_watcher._change_key
-    monkeypatch.setattr(run_watcher, "_change_key", lambda run: (looked.append(run.id), real(run))[1])
+    monkeypatch.setattr(run_watcher, "_change_key", lambda run: (read.append(run.id), real(run))[1])
     watcher = RunWatcher(workspace, lambda message: None, 0.5)
     await watcher.refresh()
-    assert len(watcher.snapshots) == len(set(looked)) == 41
-    looked.clear()
+    assert len(watcher.snapshots) == len(set(read)) == 41
+    read.clear()
     await watcher.refresh()
-    assert len(looked) == MIN_INACTIVE_PER_TICK
+    assert len(read) == MIN_INACTIVE_PER_TICK
     for _ in range(TICKS_PER_ROUND):
         await watcher.refresh()
-    assert len(set(looked)) == 41
+    assert len(set(read)) == 41
     oldest = watcher.snapshots[-1].run
     with hold_locks(oldest):
         for _ in range(TICKS_PER_ROUND):
             await watcher.refresh()
         assert watcher.snapshots[-1].state is RunState.RUNNING
-        looked.clear()
+        read.clear()
         for _ in range(3):
             await watcher.refresh()
-        assert looked.count(oldest.id) == 3  # who works is looked at every time
-    looked.clear()
+        assert read.count(oldest.id) == 3  # active runs are read at every tick
+    read.clear()
     watcher.wake()
     await watcher.refresh()
-    assert len(set(looked)) == 41
+    assert len(set(read)) == 41
     assert watcher.snapshots[-1].state is RunState.DONE
     shutil.rmtree(oldest.path)
     await watcher.refresh()
@@ -54,7 +54,7 @@ async def test_runs_that_are_over_are_looked_at_in_turn_and_one_that_comes_to_li
 
 
 @pytest.mark.parametrize("others", [0, 1])
-async def test_home_shows_directories_that_are_no_run_and_what_can_be_done(workspace: Workspace, others: int) -> None:
+async def test_home_lists_unreadable_directories_and_what_to_do(workspace: Workspace, others: int) -> None:
     for _ in range(others):
         finished_run(workspace, "healthy", 5)
     (workspace.runs / "20990101-000000-broken-ffff").mkdir(parents=True)

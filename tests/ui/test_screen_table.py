@@ -1,4 +1,4 @@
-"""Each screen of the table has what the workbench needs of it."""
+"""Every screen of the table is complete."""
 
 from __future__ import annotations
 

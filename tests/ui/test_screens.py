@@ -1,4 +1,4 @@
-"""Each screen at each size shows what it promises, whole."""
+"""Every screen shows its contents completely at every size."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def assert_whole(app: Workbench) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-async def test_first_start_offers_the_demo_and_a_run_of_ones_own(workspace: Workspace, size: tuple[int, int]) -> None:
+async def test_the_first_start_offers_the_demo_and_a_new_run(workspace: Workspace, size: tuple[int, int]) -> None:
     app = Workbench(workspace)
     async with app.run_test(size=size) as pilot:
         text = await showing(pilot, "welcome", "llmtui")
@@ -128,7 +128,7 @@ async def test_a_failed_run_says_why_and_what_to_do(workspace: Workspace) -> Non
         await showing(pilot, "out of memory with batches of 8", "try train.batch_size = 4", "no checkpoint yet")
 
 
-async def test_a_run_that_broke_off_is_called_interrupted(workspace: Workspace) -> None:
+async def test_a_run_without_processes_is_shown_as_interrupted(workspace: Workspace) -> None:
     run = make_run(workspace, "gone")
     write_launch(run)
     FakeWorker(run).write_events(*events_before_training(), *training_events(1, 200, 4000))
@@ -137,7 +137,9 @@ async def test_a_run_that_broke_off_is_called_interrupted(workspace: Workspace) 
         await showing(pilot, "! gone", "interrupted", "r resumes from step 200")
 
 
-async def test_a_silent_run_is_called_stalled(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_run_without_new_events_is_shown_as_stalled(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("llmtui.tui.run_watcher.STALLED_AFTER", 0.3)
     run = make_run(workspace, "quiet")
     write_launch(run)
@@ -148,7 +150,7 @@ async def test_a_silent_run_is_called_stalled(workspace: Workspace, monkeypatch:
             await showing(pilot, "? quiet", "stalled")
 
 
-async def test_resizing_keeps_the_picture_whole(workspace: Workspace) -> None:
+async def test_resizing_keeps_every_pane_inside_the_screen(workspace: Workspace) -> None:
     run = finished_run(workspace, "bard", 300)
     app = Workbench(workspace, open_run=run.id)
     async with app.run_test(size=(200, 60)) as pilot:
@@ -159,7 +161,7 @@ async def test_resizing_keeps_the_picture_whole(workspace: Workspace) -> None:
             assert_whole(app)
 
 
-async def test_the_curve_grows_while_the_screen_watches(workspace: Workspace) -> None:
+async def test_the_curve_grows_with_new_events(workspace: Workspace) -> None:
     run = make_run(workspace, "live")
     write_launch(run)
     worker = FakeWorker(run)
@@ -213,7 +215,7 @@ async def test_checkpoints_are_offered_newest_first_with_the_best_marked(workspa
         await showing(pilot, "step 200")
 
 
-def test_the_stage_that_trains_is_told_in_tokens_a_second() -> None:
+def test_the_speed_of_training_is_shown_in_tokens_per_second() -> None:
     summary = Summary()
     for event in (StageStarted(stage="train"), *training_events(1, 40, 4000)):
         summary.absorb(event)

@@ -1,4 +1,4 @@
-"""The run that is shown is the one that was chosen, and keys act on it and on no other."""
+"""The selected run is the one shown, and keys act on no other."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def test_a_new_run_is_shown_and_selected_at_once_and_keys_act_on_it(
         assert not old.pause_requested and not (old.control / "stop").exists()
 
 
-async def test_a_look_that_began_before_the_run_was_made_does_not_take_it_away(
+async def test_a_refresh_begun_before_a_run_was_created_does_not_remove_it(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finished_run(workspace, "bard", 20)
@@ -87,7 +87,7 @@ async def test_a_look_that_began_before_the_run_was_made_does_not_take_it_away(
         monkeypatch.undo()
 
 
-async def test_a_run_that_another_program_starts_does_not_take_the_place_of_the_one_shown(
+async def test_a_run_started_by_another_program_does_not_change_the_selection(
     workspace: Workspace,
 ) -> None:
     app = Workbench(workspace)
@@ -101,7 +101,7 @@ async def test_a_run_that_another_program_starts_does_not_take_the_place_of_the_
         assert "aaa" in first_line(app) and app.session.selected_id == run.id
 
 
-async def test_when_the_run_shown_is_deleted_elsewhere_keys_act_on_no_other(workspace: Workspace) -> None:
+async def test_after_the_selected_run_is_deleted_elsewhere_keys_act_on_no_other_run(workspace: Workspace) -> None:
     other = make_run(workspace, "other")
     write_launch(other)
     FakeWorker(other).write_events(*events_before_training(), *training_events(1, 20, 400))
@@ -117,7 +117,7 @@ async def test_when_the_run_shown_is_deleted_elsewhere_keys_act_on_no_other(work
             assert other.state() is RunState.RUNNING and not other.pause_requested
 
 
-async def test_a_deleted_run_leaves_home_and_no_other_run_on_the_screen(workspace: Workspace) -> None:
+async def test_deleting_the_selected_run_shows_home(workspace: Workspace) -> None:
     finished_run(workspace, "other", 20)
     run = finished_run(workspace, "gone", 20)
     app = Workbench(workspace, open_run=run.id)
@@ -128,7 +128,7 @@ async def test_a_deleted_run_leaves_home_and_no_other_run_on_the_screen(workspac
     assert [run.name for run in all_runs(workspace)] == ["other"]
 
 
-async def test_the_palette_finds_actions_runs_and_themes_by_their_names(workspace: Workspace) -> None:
+async def test_the_palette_finds_actions_runs_and_themes_by_name(workspace: Workspace) -> None:
     finished_run(workspace, "bard", 20)
     finished_run(workspace, "stories", 20)
     app = Workbench(workspace)
@@ -142,7 +142,7 @@ async def test_the_palette_finds_actions_runs_and_themes_by_their_names(workspac
         await until(pilot, lambda: "Screens" in screen_text(app))
 
 
-async def test_a_changed_recipe_is_read_again(workspace: Workspace) -> None:
+async def test_a_changed_recipe_is_reloaded(workspace: Workspace) -> None:
     run = finished_run(workspace, "bard", 20)
     app = Workbench(workspace, open_run=run.id)
     async with app.run_test(size=(120, 40)) as pilot:

@@ -1,4 +1,4 @@
-"""What reaches the terminal: few bytes, and nothing that steers it."""
+"""Output to the terminal: few bytes, and no control characters from data."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ BUDGETS = {(80, 24): 3_000, (120, 40): 6_000, (200, 60): 12_000}
 
 
 @pytest.mark.parametrize("size", BUDGETS)
-async def test_steady_training_sends_little_and_standstill_nothing(
+async def test_steady_training_writes_few_bytes_and_no_change_writes_none(
     workspace: Workspace, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bytes in truecolor: a median of eight updates of two steps each, as at eight steps a second and 2 Hz."""
@@ -151,7 +151,7 @@ TEXTUALS = re.compile(rb"\x1b(\[[0-9;?<>=$]*[ -/]*[@-~]|P[^\x1b]*\x1b\\|\]22;def
 """The escape sequences that Textual itself sends: none of them sets a title or the clipboard."""
 
 
-def test_hostile_text_reaches_the_terminal_as_pictures(
+def test_control_characters_reach_the_terminal_as_visible_symbols(
     workspace: Workspace, terminal_of: Callable[[Workspace], Terminal]
 ) -> None:
     run = make_run(workspace, "evil", "source.corpus=x")
