@@ -111,7 +111,7 @@ async def test_help_and_palette_show_the_keys_in_force(workspace: Workspace) -> 
     async with app.run_test(size=(120, 60)) as pilot:
         await pilot.press("question_mark")
         await until(pilot, lambda: "Save a checkpoint, then stop the run" in screen_text(app))
-        await pilot.press("escape", "colon", *"colours", "enter")
+        await pilot.press("escape", "colon", *"choose the theme", "enter")
         await until(pilot, lambda: "Themes" in screen_text(app))
 
 
