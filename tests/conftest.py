@@ -23,6 +23,7 @@ from core.runs.directory import Run, RunState
 from core.runs.launch import kill, start, wait_until_ended
 from core.storage.workspace import Workspace
 from tests import leftovers, waiting
+from tests.cli_fixtures import alive, in_temporary_directory  # noqa: F401
 from tests.waiting import PATIENCE, wait_for
 
 # the suite gives one answer on one commit; `pytest --hypothesis-profile=search` looks for new counterexamples

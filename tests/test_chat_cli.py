@@ -19,8 +19,8 @@ from core.runs.directory import Run
 from core.runs.transcript import Transcripts
 from core.storage.workspace import Workspace
 from llmtui.cli.main import run as command_line
-from tests.speaking import TEMPLATES, save, speaking
-from tests.test_cli import LLMTUI, ROOT
+from tests.byte_models import TEMPLATES, run_with_checkpoints, save
+from tests.cli_runs import LLMTUI, ROOT
 from tests.waiting import PATIENCE, wait_for
 
 ECHO = """
@@ -65,7 +65,7 @@ def roles(run: Run, step: int) -> str:
 
 
 def test_each_line_is_a_turn_written_by_the_templates(workspace: Workspace, talk: Talk) -> None:
-    run = speaking(workspace, 200, chat=TEMPLATES)
+    run = run_with_checkpoints(workspace, 200, chat=TEMPLATES)
     code, said, _ = talk("hi\n\nthere", "--stop", "END")
     assert code == 0
     assert said[:2] == ["<User: hi", "Bot:|1|"]  # what the template says comes next stops it, and what was asked for
@@ -74,12 +74,12 @@ def test_each_line_is_a_turn_written_by_the_templates(workspace: Workspace, talk
 
 
 def test_without_templates_the_model_goes_on_from_all_that_was_said(workspace: Workspace, talk: Talk) -> None:
-    speaking(workspace, 200)
+    run_with_checkpoints(workspace, 200)
     assert talk("once \nupon\n")[1] == ["  <once |1|>", "  <once   <once |1|>upon|1|>"]
 
 
 def test_it_goes_on_where_the_last_chat_ended_and_new_begins_another(workspace: Workspace, talk: Talk) -> None:
-    speaking(workspace, 200)
+    run_with_checkpoints(workspace, 200)
     talk("a\n")
     _, said, about = talk("b\n/new\nc\n")
     assert said == ["  <a  <a|1|>b|1|>", "  <c|1|>"]
@@ -90,7 +90,7 @@ def test_it_goes_on_where_the_last_chat_ended_and_new_begins_another(workspace: 
 def test_a_newer_checkpoint_takes_the_conversation_over_and_an_older_keeps_its_own(
     workspace: Workspace, talk: Talk
 ) -> None:
-    run = speaking(workspace, 200)
+    run = run_with_checkpoints(workspace, 200)
     talk("a\n")
     save(run, 400)
     _, said, about = talk("b\n")
@@ -103,7 +103,7 @@ def test_a_newer_checkpoint_takes_the_conversation_over_and_an_older_keeps_its_o
 def test_a_checkpoint_saved_meanwhile_answers_from_the_next_turn_on(
     workspace: Workspace, talk: Talk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = speaking(workspace, 200)
+    run = run_with_checkpoints(workspace, 200)
 
     class Slow(io.StringIO):
         def readline(self, *_: object) -> str:
@@ -120,7 +120,7 @@ def test_a_checkpoint_saved_meanwhile_answers_from_the_next_turn_on(
 
 
 def test_settings_checkpoints_and_retries_are_lines_with_a_slash(workspace: Workspace, talk: Talk) -> None:
-    run = speaking(workspace, 200, 400)
+    run = run_with_checkpoints(workspace, 200, 400)
     lines = "a\n/retry\n/seed 7\n/retry\n/top_k 3\n/set\n/checkpoint\n/checkpoint 200\nb\n/help\n/quit\nunread\n"
     code, said, about = talk(lines)
     assert (code, said) == (0, ["  <a|1|>", "  <a|2|>", "  <a|8|>", "  <b|8|>"])
@@ -129,7 +129,7 @@ def test_settings_checkpoints_and_retries_are_lines_with_a_slash(workspace: Work
 
 
 def test_mistakes_are_sentences_and_the_chat_goes_on(workspace: Workspace, talk: Talk) -> None:
-    speaking(workspace, 200)
+    run_with_checkpoints(workspace, 200)
     code, said, about = talk("/retry\n/seed x\n/temprature 1\n/checkpoint 3\n/set nonsense\nrefuse\n/new\nlong\n")
     assert (code, said) == (0, ["  <long|1|>"])
     for sentence in (
@@ -145,20 +145,20 @@ def test_mistakes_are_sentences_and_the_chat_goes_on(workspace: Workspace, talk:
 
 
 def test_an_answer_that_breaks_off_ends_its_line(workspace: Workspace, talk: Talk) -> None:
-    speaking(workspace, 200)
+    run_with_checkpoints(workspace, 200)
     _, said, about = talk("break\n/new\nb\n")
     assert said == ["  <break|1|>", "  <b|1|>"]
     assert "cannot generate text: enough" in about
 
 
 def test_other_numbers_than_float32_are_said_once(workspace: Workspace, talk: Talk) -> None:
-    speaking(workspace, 200)
+    run_with_checkpoints(workspace, 200)
     assert talk("a\nb\n", "--precision", "int8")[2].count("weights in int8") == 1
     assert "weights" not in talk("a\nb\n")[2]
 
 
 def test_a_damaged_checkpoint_is_passed_over_and_that_is_said_once(workspace: Workspace, talk: Talk) -> None:
-    run = speaking(workspace, 200, 400)
+    run = run_with_checkpoints(workspace, 200, 400)
     (run.checkpoints / "step-00000400" / "model.json").unlink()
     code, said, about = talk("a\nb\n/checkpoint last\nc\n")
     assert (code, len(said)) == (0, 3)
@@ -166,14 +166,14 @@ def test_a_damaged_checkpoint_is_passed_over_and_that_is_said_once(workspace: Wo
 
 
 def test_a_chat_has_no_prompts_to_set(workspace: Workspace, talk: Talk) -> None:
-    speaking(workspace, 200)
+    run_with_checkpoints(workspace, 200)
     about = talk('/prompts ["a"]\n/set prompts=["a"]\n')[2]
     assert "unknown command /prompts" in about
     assert "prompts has no effect in a chat" in about
 
 
 def test_ctrl_c_ends_a_chat_whose_lines_come_from_a_file(workspace: Workspace, tmp_path: Path) -> None:
-    run = speaking(workspace, 200)
+    run = run_with_checkpoints(workspace, 200)
     lines = tmp_path / "lines"
     lines.write_text("a\nb\nc\n")
     with lines.open() as stdin:
@@ -193,7 +193,7 @@ def test_ctrl_c_ends_a_chat_whose_lines_come_from_a_file(workspace: Workspace, t
 
 
 def test_a_run_without_checkpoint_says_so(workspace: Workspace, talk: Talk) -> None:
-    speaking(workspace)
+    run_with_checkpoints(workspace)
     code, said, about = talk("a\n")
     assert (code, said) == (1, []) and "there is no checkpoint yet" in about
 
@@ -257,7 +257,7 @@ def terminal(workspace: Workspace) -> Iterator[Callable[..., Terminal]]:
 def test_ctrl_c_stops_the_answer_and_at_the_prompt_ends_the_chat(
     workspace: Workspace, terminal: Callable[..., Terminal]
 ) -> None:
-    run = speaking(workspace, 200)
+    run = run_with_checkpoints(workspace, 200)
     chat = terminal("chat", "--tokens", "1000000")
     chat.until("> ")
     chat.type("hello\n")
@@ -282,7 +282,7 @@ def test_ctrl_c_stops_the_answer_and_at_the_prompt_ends_the_chat(
 
 
 def test_the_end_of_what_is_typed_ends_the_chat(workspace: Workspace, terminal: Callable[..., Terminal]) -> None:
-    speaking(workspace, 200)
+    run_with_checkpoints(workspace, 200)
     chat = terminal("chat")
     chat.until("> ")
     chat.type("\x04")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from core.storage.workspace import ReadOnlyWorkspaceError, Workspace, WorkspaceError
-from tests.test_cli import LLMTUI, ROOT
+from tests.cli_runs import LLMTUI, ROOT
 from tests.ui.fake_runs import failed_run, finished_run
 
 MOUNTED = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && shift && exec "$@"'

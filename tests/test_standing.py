@@ -18,8 +18,8 @@ from core.storage.workspace import Workspace
 from llmtui.cli.commands.lookup import run_with_checkpoint
 from llmtui.cli.main import run as command_line
 from llmtui.server.registry import ModelRegistry
-from tests.speaking import speaking
-from tests.test_cli import made
+from tests.byte_models import run_with_checkpoints
+from tests.cli_runs import made
 from tests.ui.fake_runs import hold_locks as held
 
 STARTED = AttemptStarted(tick=0, attempt=1, pid=1, host="here", device="2 cores, float32")
@@ -105,7 +105,7 @@ def test_a_stage_that_a_person_stopped_is_not_broken_off(
 def test_the_newest_run_of_a_name_that_has_a_checkpoint_is_asked_and_it_is_said(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    good = speaking(workspace, 100)
+    good = run_with_checkpoints(workspace, 100)
     bad = newer(made(workspace, FAILED))
     for wanted in ("tiny", "TINY", None):
         assert run_with_checkpoint(workspace, wanted).id == good.id
@@ -115,7 +115,7 @@ def test_the_newest_run_of_a_name_that_has_a_checkpoint_is_asked_and_it_is_said(
     assert find_run(workspace, "tiny").id == bad.id
     assert resolve_init("run:Tiny", workspace.cache, workspace) == f"run:{good.id}"
     assert resolve_init("run:tiny@100", workspace.cache, workspace) == f"run:{good.id}@100"
-    newest = newer(newer(speaking(workspace, 200)))
+    newest = newer(newer(run_with_checkpoints(workspace, 200)))
     assert resolve_init("run:tiny@100", workspace.cache, workspace) == f"run:{good.id}@100"
     offers = ModelRegistry(workspace, [])
     assert offers.find("tiny").run.id == newest.id and offers.find("tiny@100").run.id == good.id

@@ -9,8 +9,8 @@ import pytest
 
 from core.runs.directory import Run
 from core.storage.workspace import Workspace
+from tests.byte_models import TEMPLATES, run_with_checkpoints
 from tests.server.serving import Served
-from tests.speaking import TEMPLATES, speaking
 
 
 @pytest.fixture(scope="module")
@@ -21,13 +21,13 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 @pytest.fixture(scope="module")
 def plain(room: Workspace) -> Run:
     """Of a base model."""
-    return speaking(room, 100, 200, name="plain")
+    return run_with_checkpoints(room, 100, 200, name="plain")
 
 
 @pytest.fixture(scope="module")
 def bot(room: Workspace) -> Run:
     """Of a model with templates for a conversation."""
-    return speaking(room, 100, name="bot", chat=TEMPLATES, context=1024)
+    return run_with_checkpoints(room, 100, name="bot", chat=TEMPLATES, context=1024)
 
 
 @pytest.fixture(scope="module")

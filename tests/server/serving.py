@@ -12,7 +12,7 @@ import threading
 import openai
 
 from core.storage.workspace import Workspace
-from tests.test_cli import LLMTUI, ROOT
+from tests.cli_runs import LLMTUI, ROOT
 from tests.waiting import PATIENCE
 
 TOKEN = "a-token-for-tests"

@@ -10,8 +10,8 @@ import pytest
 
 from core.checkpoints import readable_checkpoints
 from core.storage.workspace import Workspace
+from tests.byte_models import run_with_checkpoints
 from tests.server.serving import TOKEN, Served
-from tests.speaking import speaking
 from tests.waiting import PATIENCE
 
 
@@ -115,7 +115,7 @@ def test_a_wrong_method_is_told_which_one_is_right(served: Served) -> None:
 
 
 def test_a_checkpoint_that_cannot_be_read_is_no_fault_of_the_request(served: Served, room: Workspace) -> None:
-    run = speaking(room, 100, name="broken")
+    run = run_with_checkpoints(room, 100, name="broken")
     weights = readable_checkpoints(run.checkpoints)[0].path / "model.safetensors"
     weights.chmod(0o600)
     weights.write_bytes(b"x" * weights.stat().st_size)

@@ -11,8 +11,8 @@ import pytest
 from core.checkpoints import readable_checkpoints
 from core.runs.directory import Run
 from core.storage.workspace import Workspace
+from tests.byte_models import LETTERS, run_with_checkpoints, save
 from tests.server.serving import FOREVER, TOKEN, Served
-from tests.speaking import LETTERS, save, speaking
 
 
 def test_models_are_runs_and_their_checkpoints(client: openai.OpenAI, plain: Run, bot: Run) -> None:
@@ -105,7 +105,7 @@ def test_what_is_left_out_is_as_in_the_recipe_but_for_the_seed(client: openai.Op
 
 
 def test_a_masked_model_fills_a_middle_and_another_says_that_it_cannot(served: Served, room: Workspace) -> None:
-    run = speaking(room, 100, name="masked", objective="masked")
+    run = run_with_checkpoints(room, 100, name="masked", objective="masked")
     made = served.client().completions.create(model="masked", prompt="abc", suffix="xyz", max_tokens=4)
     assert len(made.choices[0].text) == 4 and made.usage and made.usage.prompt_tokens == 6
     run.remove()
@@ -114,7 +114,7 @@ def test_a_masked_model_fills_a_middle_and_another_says_that_it_cannot(served: S
 
 
 def test_a_checkpoint_that_training_saves_is_the_newest_from_then_on(served: Served, room: Workspace) -> None:
-    run = speaking(room, 100, name="grows")
+    run = run_with_checkpoints(room, 100, name="grows")
     client = served.client()
     assert client.completions.create(model="grows", prompt="").model == f"{run.id}@100"
     save(run, 300)

@@ -11,9 +11,9 @@ import pytest
 
 from core.runs.directory import Run
 from core.storage.workspace import Workspace
+from tests.byte_models import run_with_checkpoints
+from tests.cli_runs import spawn
 from tests.server.serving import FOREVER, TOKEN, Served
-from tests.speaking import speaking
-from tests.test_cli import spawn
 from tests.waiting import PATIENCE, wait_for
 
 
@@ -64,8 +64,8 @@ def test_a_given_token_is_named_by_where_it_came_from(room: Workspace, environme
 
 
 def test_a_name_means_the_newest_run_of_those_that_are_served(room: Workspace) -> None:
-    old = speaking(room, 100, name="books")
-    newer = speaking(room, 100, name="books")
+    old = run_with_checkpoints(room, 100, name="books")
+    newer = run_with_checkpoints(room, 100, name="books")
     served = Served(room, old.id)
     assert served.client().models.retrieve("books").id == "books"
     assert served.client().completions.create(model="books", prompt="x", max_tokens=1).model == f"{old.id}@100"
@@ -77,8 +77,8 @@ def test_a_name_means_the_newest_run_of_those_that_are_served(room: Workspace) -
 
 
 def test_a_run_without_checkpoints_does_not_hide_another_of_its_name(served: Served, room: Workspace) -> None:
-    old = speaking(room, 100, name="twice")
-    newer = speaking(room, name="twice")
+    old = run_with_checkpoints(room, 100, name="twice")
+    newer = run_with_checkpoints(room, name="twice")
     assert served.client().completions.create(model="twice", prompt="x", max_tokens=1).model == f"{old.id}@100"
     for run in (old, newer):
         run.remove()

@@ -23,8 +23,8 @@ from llmtui.server.registry import ServedModel
 from llmtui.server.responses import ResponseWriter
 from llmtui.server.routes import EventStreamResponse
 from llmtui.server.server import CLIENT_TIMEOUT, HttpServer, bind_socket
-from tests.speaking import speaking
-from tests.test_cli import LLMTUI, ROOT
+from tests.byte_models import run_with_checkpoints
+from tests.cli_runs import LLMTUI, ROOT
 from tests.waiting import PATIENCE
 
 TOKEN = "a-token-for-tests"
@@ -165,7 +165,7 @@ class Source:
 
 @pytest.fixture
 def writer(workspace: Workspace) -> ResponseWriter:
-    run = speaking(workspace, 100, name="plain")
+    run = run_with_checkpoints(workspace, 100, name="plain")
     model = ServedModel(id=run.id, run=run, checkpoint=readable_checkpoints(run.checkpoints)[0])
     return ResponseWriter(
         GenerationJob(model=model, prompts=[], sampling=run.recipe.sample.sampling(), n=1), chat=False
@@ -244,7 +244,7 @@ def test_ctrl_c_ends_it_as_ever_when_nobody_reads_standard_error_any_more(worksp
 
 def test_streams_that_nobody_reads_make_room_for_who_waits(workspace: Workspace) -> None:
     """A dozen take all places and wait for more; what is asked then is answered long before their minute ends."""
-    run = speaking(workspace, 100, name="plain")
+    run = run_with_checkpoints(workspace, 100, name="plain")
     said = {"model": run.id, "prompt": "a", "stream": True, "max_tokens": 1_000_000}
     silent = []
     with started(workspace, subprocess.DEVNULL) as (_, port):

@@ -1,7 +1,7 @@
-"""A stand-in for the worker: takes a run's lock and lets its journal grow as told, without any training.
+"""A fake worker: takes the lock of a run and writes given journal lines, without training.
 
-`python -m tests.living RUN_DIR JOURNAL [--stubborn]` writes the lines of JOURNAL, then waits to be stopped through
-the control directory and says so. Stubborn, it takes the request and ignores it, and SIGTERM too.
+`python -m tests.fake_worker RUN_DIR JOURNAL [--stubborn]` writes the lines of JOURNAL, then waits to be stopped through
+the control directory. --stubborn: ignores the request and SIGTERM.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Runs whose checkpoints can speak: untrained models of 256 bytes and an end-of-text mark, which stay with letters."""
+"""Runs with checkpoints of small untrained byte-level models that generate letters."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LETTERS = dict.fromkeys(b"abcdefghij", 100.0)
 TEMPLATES = Chat(user="User: {text}\nBot:", assistant=" {text}\n")
 
 
-def speaking(
+def run_with_checkpoints(
     workspace: Workspace, *steps: int, name: str = "tiny", chat: Chat | None = None, context: int = 64, **model: Any
 ) -> Run:
     """A run with a checkpoint of each of these steps."""

@@ -1,0 +1,185 @@
+"""`llmtui sample`: its options, output and errors."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+
+import pytest
+
+from core.recipe.sampling import Sampling
+from core.storage.workspace import Workspace
+from llmtui.cli.main import run as command_line
+from tests.byte_models import run_with_checkpoints
+from tests.cli_runs import DONE, ROOT, TRAINED, checkpoint, made
+from tests.ui.making import alive as held
+
+pytestmark = pytest.mark.usefixtures("in_temporary_directory")
+
+
+SERVER = """
+import sys
+from pathlib import Path
+from core.sample.protocol import TextEnded, Finished, Loaded, Refused, TextDelta, decode_request, encode
+for line in sys.stdin.buffer:
+    asked = decode_request(line)
+    place = Path(asked.checkpoint)
+    place = max(place.glob("step-*"), default=place)
+    for reply in (
+        Loaded(id=asked.id, checkpoint=str(place), step=int(place.name[5:]), prompt_tokens=1),
+        TextDelta(id=asked.id, text=f" seed {asked.sampling.seed}"),
+        *([Refused(id=asked.id, what="no")] if asked.prompt == "break off" else []),
+        TextDelta(id=asked.id, text="\\x1b[31m, and so on"),
+        TextEnded(id=asked.id, reason="length", tokens=2),
+        Finished(id=asked.id, tokens=2, seconds=0.5),
+    ):
+        sys.stdout.buffer.write(encode(reply) + b"\\n")
+    sys.stdout.buffer.flush()
+"""
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An inference process that answers without a model."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setattr("llmtui.clients.inference_client.python", lambda module: [sys.executable, "-P", "-c", SERVER])
+
+
+def test_sample_streams_prompt_and_text_of_the_newest_checkpoint(
+    workspace: Workspace, server: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = made(workspace, DONE)
+    checkpoint(run, 100, 2.0)
+    checkpoint(run, 200, 3.0)
+    assert command_line(["sample", "tiny", "once", "--seed", "7"]) == 0
+    assert capsys.readouterr().out == "once seed 7\x1b[31m, and so on\n"  # a pipe gets what the model wrote
+
+
+def test_sample_json_has_the_text_and_its_settings(
+    workspace: Workspace, server: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = made(workspace, DONE)
+    checkpoint(run, 100, 2.0)
+    checkpoint(run, 200, 3.0)
+    assert command_line(["sample", "tiny", "once", "--checkpoint", "best", "--json", "--top-k", "3"]) == 0
+    drawn = json.loads(capsys.readouterr().out)
+    assert (drawn["step"], drawn["prompt"], drawn["text"]) == (100, "once", " seed 1\x1b[31m, and so on")
+    assert (drawn["top_k"], drawn["temperature"], drawn["reason"], drawn["schema"]) == (3, 0.8, "length", 2)
+
+
+def test_sample_passes_over_a_damaged_checkpoint_and_says_so(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = run_with_checkpoints(workspace, 100, 200)
+    damaged = run.checkpoints / "step-00000200" / "model.safetensors"
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))  # same size, other content
+    assert command_line(["sample", "tiny", "once", "--json"]) == 0
+    captured = capsys.readouterr()
+    drawn = json.loads(captured.out)
+    assert (drawn["step"], drawn["checkpoint"]) == (100, str(run.checkpoints / "step-00000100"))
+    assert captured.err == "skipping step-00000200: model.safetensors has changed since it was written\n"
+    assert command_line(["sample", "tiny", "once", "--checkpoint", "200"]) == 1
+    assert "cannot generate text: model.safetensors has changed" in capsys.readouterr().err
+
+
+def test_the_best_checkpoint_is_the_best_of_those_that_are_there_whole(
+    workspace: Workspace, server: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = made(workspace, DONE)
+    checkpoint(run, 100, 2.0)
+    (checkpoint(run, 200, 1.0) / "model.safetensors").unlink()
+    assert command_line(["sample", "tiny", "once", "--checkpoint", "best", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["step"] == 100
+    assert command_line(["sample", "tiny", "once", "--checkpoint", "200"]) == 1
+    assert "model.safetensors is missing" in capsys.readouterr().err
+    assert command_line(["sample", "tiny", "once", "--checkpoint", "300"]) == 2
+    assert "checkpoints: 200, 100" in capsys.readouterr().err
+
+
+def test_sample_ends_the_line_of_a_text_that_breaks_off(
+    workspace: Workspace, server: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint(made(workspace, DONE), 100, 2.0)
+    assert command_line(["sample", "tiny", "break off"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == "break off seed 1\n"
+    assert captured.err.endswith("llmtui: cannot generate text: no\n")
+
+
+def test_sample_refuses_a_prompt_that_is_no_text(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint(made(workspace, DONE), 100, 2.0)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"once \xff")))
+    assert command_line(["sample", "tiny", "-"]) == 2
+    assert "cannot read the text: it is not UTF-8 text (byte 5)   (-)" in capsys.readouterr().err
+
+
+def test_sample_takes_every_setting_of_sampling(
+    workspace: Workspace, server: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: dict[str, list[str]] = {
+        "tokens": ["--tokens", "3"],
+        "logit_bias": ["--logit-bias", "5=-1.5", "--logit-bias", "7=2"],
+        "repetition_penalty": ["--repetition-penalty", "1.5"],
+        "presence_penalty": ["--presence-penalty", "0.5"],
+        "frequency_penalty": ["--frequency-penalty", "0.25"],
+        "temperature": ["--temperature", "0.5"],
+        "top_k": ["--top-k", "4"],
+        "top_p": ["--top-p", "0.5"],
+        "min_p": ["--min-p", "0.125"],
+        "typical_p": ["--typical-p", "0.75"],
+        "seed": ["--seed", "9"],
+        "stop": ["--stop", "a", "--stop", "b"],
+        "stop_tokens": ["--stop-token", "3", "--stop-token", "4"],
+    }
+    assert set(asked) == set(Sampling.__struct_fields__)
+    checkpoint(made(workspace, DONE), 100, 2.0)
+    assert (
+        command_line(["sample", "tiny", "once", "--json", *(word for words in asked.values() for word in words)]) == 0
+    )
+    drawn = json.loads(capsys.readouterr().out)
+    told = [drawn[name] for name in asked]
+    assert told == [3, {"5": -1.5, "7": 2.0}, 1.5, 0.5, 0.25, 0.5, 4, 0.5, 0.125, 0.75, 9, ["a", "b"], [3, 4]]
+    for wrong in ("5", "x=1", "5=x"):
+        assert command_line(["sample", "tiny", "once", "--logit-bias", wrong]) == 2
+        assert f"{wrong!r} is not ID=NUMBER" in capsys.readouterr().err
+    assert command_line(["sample", "tiny", "once", "--logit-bias", "5=1e9"]) == 2
+    assert "sample.logit_bias" in capsys.readouterr().err
+
+
+def test_sample_settings_are_checked_as_the_recipe_checks_them(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made(workspace, DONE)
+    assert command_line(["sample", "tiny", "once", "--top-p", "1.5"]) == 2
+    assert "sample.top_p = 1.5 is not a number above 0, at most 1   (--top-p)" in capsys.readouterr().err
+    assert command_line(["sample", "tiny", "once", "--stop-token", "-1"]) == 2
+    assert "(--stop-token)" in capsys.readouterr().err
+    for wrong, meant in (("lss", "id you mean 'ls'?"), ("a/b.txt", "`llmtui run a/b.txt` trains on it")):
+        assert command_line([wrong]) == 2
+        assert meant in capsys.readouterr().err
+    assert command_line(["data"]) == 2
+    assert capsys.readouterr().err.count("Usage:") == 1
+    assert command_line(["vocab", "zzzz"]) == 2
+    assert "commands are compare, import, report" in capsys.readouterr().err
+
+
+def test_sample_without_checkpoint_says_so(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    made(workspace, TRAINED[:6])
+    assert command_line(["sample"]) == 1
+    assert "there is no checkpoint yet" in capsys.readouterr().err
+
+
+def test_sampling_during_training_prints_that_it_slows_training(
+    workspace: Workspace, server: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = made(workspace, DONE)
+    checkpoint(run, 100, 2.0)
+    with held(run):
+        assert command_line(["sample", "tiny", "once"]) == 0
+        assert "training continues, and is slower" in capsys.readouterr().err
+    assert command_line(["sample", "tiny", "once"]) == 0
+    assert "training" not in capsys.readouterr().err
