@@ -13,7 +13,7 @@ from core.storage.workspace import Workspace
 from llmtui.cli.main import run as command_line
 from tests.byte_models import run_with_checkpoints
 from tests.cli_runs import DONE, ROOT, TRAINED, checkpoint, made
-from tests.ui.making import alive as held
+from tests.ui.fake_runs import hold_locks
 
 pytestmark = pytest.mark.usefixtures("in_temporary_directory")
 
@@ -178,7 +178,7 @@ def test_sampling_during_training_prints_that_it_slows_training(
 ) -> None:
     run = made(workspace, DONE)
     checkpoint(run, 100, 2.0)
-    with held(run):
+    with hold_locks(run):
         assert command_line(["sample", "tiny", "once"]) == 0
         assert "training continues, and is slower" in capsys.readouterr().err
     assert command_line(["sample", "tiny", "once"]) == 0

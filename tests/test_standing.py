@@ -20,7 +20,7 @@ from llmtui.cli.main import run as command_line
 from llmtui.server.registry import ModelRegistry
 from tests.byte_models import run_with_checkpoints
 from tests.cli_runs import made
-from tests.ui.fake_runs import hold_locks as held
+from tests.ui.fake_runs import hold_locks
 
 STARTED = AttemptStarted(tick=0, attempt=1, pid=1, host="here", device="2 cores, float32")
 WORKING = StageStarted(tick=1, stage="download")
@@ -76,7 +76,7 @@ def test_a_run_without_a_checkpoint_is_described_by_its_state(
     assert command_line(["sample"]) == 1
     said = capsys.readouterr().err
     assert f"there is no checkpoint yet ({state})" in said and f"{next_step} {run.id}" in said
-    with held(run):
+    with hold_locks(run):
         assert command_line(["sample"]) == 1
         doing = "running" if state == "interrupted" else "ending"  # it has had its last word
         assert f"({doing})   ({run.id})\n        llmtui watch {run.id} shows" in capsys.readouterr().err
@@ -88,7 +88,7 @@ def test_a_stage_of_a_run_that_does_not_go_on_is_not_at_work(
     run = made(workspace, FAILED)
     assert command_line(["show"]) == 0
     assert "download    broken off\n" in capsys.readouterr().out
-    with held(run):
+    with hold_locks(run):
         assert command_line(["show"]) == 0
         assert "download    working\n" in capsys.readouterr().out
 
@@ -140,7 +140,7 @@ def test_stop_and_pause_take_the_living_run_of_a_name_and_resume_what_was_paused
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     living, dead = made(workspace, [STARTED, WORKING]), newer(made(workspace, FAILED))
-    with held(living):
+    with hold_locks(living):
         for command in (["pause", "tiny"], ["resume", "tiny"], ["pause"], ["resume"]):
             assert command_line(command) == 0
             said = capsys.readouterr().err
