@@ -37,7 +37,7 @@ from core.storage.journal import JournalReader
 from core.storage.workspace import Workspace
 from core.tokenize.vocabulary import Vocabulary, VocabularyError
 from core.train.commands import GenerateSample
-from llmtui.cli.commands.show import _described, _row
+from llmtui.cli.commands.show import _detail_rows, _table_row
 from llmtui.cli.main import run as llmtui
 from llmtui.cli.run_output import EventFormatter
 from llmtui.tui.settings import load_settings, load_ui_state
@@ -102,8 +102,8 @@ def test_status_json_with_any_byte_changed_is_read_as_something_or_as_nothing(ru
         path.write_bytes(raw)
         summary = run.summary()
         looked_at(summary, run)
-        _row(run)
-        _described(run)
+        _table_row(run)
+        _detail_rows(run)
 
     content = msgspec.json.encode(small_summary())
     for at in range(0, len(content), 41):  # each byte would take minutes: all kinds of them are met
