@@ -26,7 +26,7 @@ import core.train.trainer
 import core.worker
 from benchmarks.harness import Figure, home, options, report
 from core.events import Metric
-from core.hardware import Meter
+from core.hardware import HardwareMonitor
 from core.recipe.file import load
 from core.runs.control import ControlRequests
 from core.runs.directory import Run
@@ -57,7 +57,7 @@ CALLS: dict[str, tuple[tuple[Any, str], ...]] = {
         (core.worker, "encode"),
         (core.worker, "write_atomic"),
     ),
-    "meter": ((Meter, "read"),),
+    "meter": ((HardwareMonitor, "read"),),
     "control": tuple(
         (ControlRequests, name) for name in ("pending", "pause", "take_stop", "take_samples", "take_checkpoint")
     ),

@@ -68,7 +68,7 @@ def _control_groups() -> Iterator[tuple[int, int]]:
     """Limit and usage in bytes of each control group (v1 or v2) of this process that has a limit."""
     with contextlib.suppress(OSError, ValueError):
         for line in Path("/proc/self/cgroup").read_text().splitlines():
-            _, names, place = line.split(":", 2)
+            _, names, group_path = line.split(":", 2)
             if names not in ("", "memory"):
                 continue
             root, limit, used = (
@@ -76,8 +76,8 @@ def _control_groups() -> Iterator[tuple[int, int]]:
                 if names
                 else (Path("/sys/fs/cgroup"), "memory.max", "memory.current")
             )
-            inside = root / place.lstrip("/")
-            for group in (inside, *inside.parents):
+            own_group = root / group_path.lstrip("/")
+            for group in (own_group, *own_group.parents):
                 with contextlib.suppress(OSError, ValueError):  # "max", or a group seen from inside a container
                     yield int((group / limit).read_text()), int((group / used).read_text()) - _cached(group)
                 if group == root:
@@ -106,11 +106,11 @@ def peak_memory() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-class Meter:
+class HardwareMonitor:
     """Reads the utilisation of the machine. CPU shares are since the previous reading."""
 
     peak: Callable[[], int] | None = None
-    """What `HardwareReading.peak` is asked of, once there is a training."""
+    """Returns the peak memory of the training, in bytes; set when it starts."""
 
     def __init__(self, disk: Path) -> None:
         self._disk = disk

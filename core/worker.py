@@ -42,7 +42,7 @@ from core.events import (
     decode,
     encode,
 )
-from core.hardware import Meter
+from core.hardware import HardwareMonitor
 from core.parsing import ParseError
 from core.processes.pool import WorkerDiedError
 from core.runs.control import ControlRequests
@@ -82,7 +82,7 @@ class Worker:
         for event in rest.iter_events():
             self._curves.absorb(event)
         self._summary = self._curves.summary
-        self._meter = Meter(run.path)
+        self._hardware_monitor = HardwareMonitor(run.path)
         self._next_status = self._next_curves = self._next_reading = 0.0
         self._stop_requested = self._stepped = self._spoken_of = False
         self._reserve = run.path / "reserve"
@@ -161,7 +161,7 @@ class Worker:
                 except StopIteration:
                     break
                 if isinstance(event, TrainingForecast | Resumed):
-                    self._meter.peak = lambda: peak_memory_on(device.name)
+                    self._hardware_monitor.peak = lambda: peak_memory_on(device.name)
                 self._report_restart(event)
                 self._say(event)
                 commands = self._commands(event)
@@ -221,7 +221,7 @@ class Worker:
         now = time.monotonic()
         if now >= self._next_reading:
             self._next_reading = now + READ_EVERY
-            self._write(self._meter.read())
+            self._write(self._hardware_monitor.read())
         if now >= self._next_status:
             self._next_status = now + STATUS_EVERY
             self._require_directory()

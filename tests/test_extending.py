@@ -30,7 +30,7 @@ def test_each_section_has_steps_and_a_test(section: str) -> None:
         ("cleaning step", "core/preprocess/steps.py", ("STEPS",)),
         ("source", "core/sources/corpora.py", ("CORPORA",)),
         ("source", "core/sources/catalog.py", ("Kind", "kind_of")),
-        ("source", "core/download/__init__.py", ("open_source", "identify")),
+        ("source", "core/download/__init__.py", ("open_source", "source_fingerprint")),
         ("activation of the MLP", "core/model/layers.py", ("ACTIVATIONS",)),
         ("command", "llmtui/cli/commands/__init__.py", ("MODULES",)),
         ("chart", "llmtui/tui/chart_table.py", ("CHARTS",)),

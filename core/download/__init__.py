@@ -36,7 +36,7 @@ __all__ = [
     "TruncatedFileError",
     "UnreadableError",
     "download",
-    "identify",
+    "source_fingerprint",
 ]
 
 FORMAT = 3
@@ -45,13 +45,13 @@ FORMAT = 3
 _KEPT = "kept_"
 
 
-def identify(recipe: Source) -> str:
+def source_fingerprint(recipe: Source) -> str:
     """A fingerprint of the source: names, sizes and modification times of its files, or its address.
 
     Raises UnknownSourceError, UnreadableError, NoTextError.
     """
     if recipe.corpus == "stories":
-        return stories.identify()
+        return stories.grammar_fingerprint()
     match kind_of(recipe.corpus):
         case "hub":
             return hub_fingerprint(recipe)

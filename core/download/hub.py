@@ -23,7 +23,7 @@ from core.events import Event, Note, Progress
 from core.plural import plural, verb
 from core.processes.threads import iterate_in_thread
 from core.recipe.schema import Source
-from core.sources.corpora import EXPORT, Place, places
+from core.sources.corpora import EXPORT, CorpusLocation, corpus_locations
 from core.storage.artifact import Facts, fingerprint
 
 __all__ = ["Hub", "HubError", "hub_fingerprint"]
@@ -34,7 +34,7 @@ def hub_fingerprint(recipe: Source) -> str:
 
     Raises CorpusError.
     """
-    places(recipe.corpus)
+    corpus_locations(recipe.corpus)
     return fingerprint("hub", recipe.corpus, recipe.config, recipe.split, recipe.column)
 
 
@@ -70,17 +70,17 @@ class Hub:
     def __init__(self, recipe: Source) -> None:
         """Make no request yet. Raises CorpusError."""
         self._recipe = recipe
-        self._places = [_with_recipe(place, recipe) for place in places(recipe.corpus)]
+        self._locations = [_with_recipe(location, recipe) for location in corpus_locations(recipe.corpus)]
         self.total: float | None = None
         self.facts: Facts = {}
 
     def read(self, position: Facts) -> Iterator[SourceBatch | Event]:
         """See `core.download.source_reader`. Raises HubError."""
         session = HubSession()
-        at = _Position(**position)  # type: ignore[arg-type]
-        started, done = time.monotonic(), at.done
+        state = _Position(**position)  # type: ignore[arg-type]
+        started, done = time.monotonic(), state.done
         limit = hub_client.FIRST_RESPONSE_SECONDS + hub_client.CONNECT_TIMEOUT
-        with contextlib.closing(iterate_in_thread(self._read(session, at), session.close)) as items:
+        with contextlib.closing(iterate_in_thread(self._read(session, state), session.close)) as items:
             for item in items:
                 if isinstance(item, SourceBatch):
                     done = item.done
@@ -92,55 +92,56 @@ class Hub:
                 if session.opened and not session.responded and time.monotonic() - started > limit:
                     raise unreachable("no answer")
 
-    def _read(self, session: HubSession, at: _Position) -> Generator[SourceBatch | Event, None, None]:
+    def _read(self, session: HubSession, state: _Position) -> Generator[SourceBatch | Event, None, None]:
         """Read in the thread that may wait for the hub."""
         session.open()
         try:
-            yield from self._rows(session, at)
+            yield from self._rows(session, state)
         finally:
             session.release()
 
-    def _rows(self, session: HubSession, at: _Position) -> Iterator[SourceBatch | Event]:
-        plan = yield from self._resolve(session, at)
-        place, files = plan.place, _ordered(plan.files, self._recipe)
+    def _rows(self, session: HubSession, state: _Position) -> Iterator[SourceBatch | Event]:
+        plan = yield from self._resolve(session, state)
+        location, files = plan.location, _ordered(plan.files, self._recipe)
         listing = fingerprint([file.url for file in files])
-        if at.listing and at.listing != listing:
+        if state.listing and state.listing != listing:
             what = "the interrupted download cannot be resumed: the list of its files has changed"
             raise HubError(
-                "damaged", what, where=place.repository, todo="remove the partial artifact, then start again"
+                "damaged", what, where=location.repository, todo="remove the partial artifact, then start again"
             )
-        at.repository, at.branch, at.commit = place.repository, place.revision, plan.commit
-        at.config, at.split, at.column, at.listing = place.config, place.split, place.column, listing
-        self.facts = {"repository": place.repository, "commit": plan.commit, "files": len(files)}
+        state.repository, state.branch, state.commit = location.repository, location.revision, plan.commit
+        state.config, state.split, state.column = location.config, location.split, location.column
+        state.listing = listing
+        self.facts = {"repository": location.repository, "commit": plan.commit, "files": len(files)}
         self.total = float(sum(file.size for file in files))
-        done = float(sum(file.size for file in files[: at.file]))
-        reported = bool(at.file or at.row or at.part)
-        for index in range(at.file, len(files)):
+        done = float(sum(file.size for file in files[: state.file]))
+        reported = bool(state.file or state.row or state.part)
+        for index in range(state.file, len(files)):
             last: SourceBatch | None = None
-            for rows in self._read_file(plan, files[index], done, session, at):
+            for rows in self._read_file(plan, files[index], done, session, state):
                 if not reported and (first := next((text for text in rows.batch["text"].to_pylist() if text), "")):
                     reported = True
-                    yield Note(text=f"the text in {place.column!r} begins: {text_excerpt(first)!r}")
+                    yield Note(text=f"the text in {location.column!r} begins: {text_excerpt(first)!r}")
                 if last is not None:
                     yield last
                 last = rows
             done += files[index].size
-            at.file, at.row, at.part, at.done = index + 1, 0, 0, done
+            state.file, state.row, state.part, state.done = index + 1, 0, 0, done
             if last is not None:
                 # the last rows carry the position of the next file, so that a complete file is not opened again
-                yield SourceBatch(last.batch, done, asdict(at))
-        if at.replaced:
-            were = verb(at.replaced, "was", "were")
-            text = f"{plural(at.replaced, 'place')} {were} not UTF-8 and {were} replaced by \ufffd"
+                yield SourceBatch(last.batch, done, asdict(state))
+        if state.replaced:
+            were = verb(state.replaced, "was", "were")
+            text = f"{plural(state.replaced, 'place')} {were} not UTF-8 and {were} replaced by \ufffd"
             yield Note(level="warning", text=text)
 
     def _read_file(
-        self, plan: Plan, file: DataFile, done: float, session: HubSession, at: _Position
+        self, plan: Plan, file: DataFile, done: float, session: HubSession, state: _Position
     ) -> Iterator[SourceBatch]:
-        """The rows of one file from `at` on. done: bytes of the files before it."""
-        received, row, part = session.received, at.row, at.part
+        """The rows of one file from `state` on. done: bytes of the files before it."""
+        received, row, part = session.received, state.row, state.part
         try:
-            for chunk in read_column(plan.builder, plan.place.split, file, plan.place.column, row):
+            for chunk in read_column(plan.builder, plan.location.split, file, plan.location.column, row):
                 chunk = chunk.after(row)
                 if not len(chunk.column):
                     continue
@@ -150,58 +151,63 @@ class Hub:
                 for step in column_to_batches(file.path, chunk.column, [], first, end, 0, keep_empty=True):
                     read = min(step.position.offset + step.position.part, end.offset)
                     share = read / chunk.rows if chunk.rows else min(share, 1.0)
-                    at.row, at.part, at.done = step.position.offset, step.position.part, done + share * file.size
-                    at.replaced += step.replaced
-                    yield SourceBatch(step.batch, at.done, asdict(at))
+                    state.row, state.part = step.position.offset, step.position.part
+                    state.done = done + share * file.size
+                    state.replaced += step.replaced
+                    yield SourceBatch(step.batch, state.done, asdict(state))
         except DownloadStoppedError:
             raise
         except Exception as exception:  # of any kind: the libraries raise what they like for a damaged file
-            error = to_hub_error(exception, plan.place, file.path)
+            error = to_hub_error(exception, plan.location, file.path)
             error.kept = "what was complete is kept"
             raise error from None
 
-    def _resolve(self, session: HubSession, at: _Position) -> Generator[Event, None, Plan]:
+    def _resolve(self, session: HubSession, state: _Position) -> Generator[Event, None, Plan]:
         """What the first attempt resolved, or the plan of the first repository that can be read."""
-        if at.commit:
-            place = Place(
-                repository=at.repository, revision=at.branch, config=at.config, split=at.split, column=at.column
+        if state.commit:
+            location = CorpusLocation(
+                repository=state.repository,
+                revision=state.branch,
+                config=state.config,
+                split=state.split,
+                column=state.column,
             )
-            return (yield from make_plan(place, session, at.commit))
-        failed: list[tuple[Place, HubError]] = []
-        untried = list(self._places)
+            return (yield from make_plan(location, session, state.commit))
+        failed: list[tuple[CorpusLocation, HubError]] = []
+        untried = list(self._locations)
         while untried:
-            place = untried.pop(0)
+            location = untried.pop(0)
             session.retry_seconds = hub_client.RETRY_SECONDS
             if untried:
                 session.retry_seconds = min(hub_client.FALLBACK_RETRY_SECONDS, hub_client.RETRY_SECONDS)
             try:
-                plan = yield from make_plan(place, session)
+                plan = yield from make_plan(location, session)
             except HubError as error:
-                failed.append((place, error))
+                failed.append((location, error))
                 if error.kind in ("unreachable", "offline mode"):
                     break
-                if error.kind == "scripts" and place.revision != EXPORT:
-                    untried.insert(0, replace(place, revision=EXPORT))
+                if error.kind == "scripts" and location.revision != EXPORT:
+                    untried.insert(0, replace(location, revision=EXPORT))
                 if untried:
-                    text = f"{place.repository}: {error.what}; trying {untried[0].repository}@{untried[0].revision}"
+                    text = f"{location.repository}: {error.what}; trying {untried[0].repository}@{untried[0].revision}"
                     yield Note(level="warning", text=text)
                 continue
             session.retry_seconds = hub_client.RETRY_SECONDS
             if failed:
-                yield Note(text=f"taking {plan.place.repository}@{plan.place.revision}")
-            if place.remark:
-                yield Note(level="warning", text=f"{place.repository}: {place.remark}")
+                yield Note(text=f"taking {plan.location.repository}@{plan.location.revision}")
+            if location.remark:
+                yield Note(level="warning", text=f"{location.repository}: {location.remark}")
             return plan
         raise all_failed(self._recipe.corpus, failed)
 
 
-def _with_recipe(place: Place, recipe: Source) -> Place:
-    """`place` with the recipe's configuration, split and column where the recipe sets them."""
+def _with_recipe(location: CorpusLocation, recipe: Source) -> CorpusLocation:
+    """`location` with the recipe's configuration, split and column where the recipe sets them."""
     return replace(
-        place,
-        config=recipe.config or place.config,
-        split=recipe.split if recipe.split != Source().split else place.split,
-        column=recipe.column or place.column,
+        location,
+        config=recipe.config or location.config,
+        split=recipe.split if recipe.split != Source().split else location.split,
+        column=recipe.column or location.column,
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from core.errors import LlmtuiError
-from core.sources.corpora import Place
+from core.sources.corpora import CorpusLocation
 
 Kind = Literal[
     "unreachable", "offline mode", "gated", "missing", "revision", "scripts", "limited", "failing", "choice", "damaged"
@@ -49,15 +49,15 @@ def redact(text: str) -> str:
     return text
 
 
-def to_hub_error(error: BaseException, place: Place, file: str = "", *, model: bool = False) -> HubError:
+def to_hub_error(error: BaseException, location: CorpusLocation, file: str = "", *, model: bool = False) -> HubError:
     """The HubError for an exception of `datasets`, `huggingface_hub` or Arrow.
 
-    file: the data file that was being read. model: whether `place` is the repository of a model, not of a data set.
+    file: the data file that was being read. model: whether `location` is the repository of a model, not of a data set.
     """
     from datasets.exceptions import DataFilesNotFoundError
     from huggingface_hub import errors
 
-    name, access = place.repository, _access_advice(place.repository, model)
+    name, access = location.repository, _access_advice(location.repository, model)
     for each in _chain(error):
         status = getattr(getattr(each, "response", None), "status_code", 0)
         text = str(each)
@@ -68,7 +68,7 @@ def to_hub_error(error: BaseException, place: Place, file: str = "", *, model: b
         if isinstance(each, errors.GatedRepoError):
             return HubError("gated", "its owners give access on request", where=name, todo=access)
         if isinstance(each, errors.RevisionNotFoundError):
-            return HubError("revision", f"it has no revision {place.revision!r}", where=name, todo="see its page")
+            return HubError("revision", f"it has no revision {location.revision!r}", where=name, todo="see its page")
         if isinstance(each, errors.RepositoryNotFoundError):
             todo = f"look for its name at {_page('', model)}; for a private one, {_token_advice()}"
             what = f"there is no such {'model' if model else 'data set'}, or it is private"
@@ -108,12 +108,12 @@ def unreachable(why: str) -> HubError:
     return HubError("unreachable", what, todo=f"connect to the internet and resume, {OTHER_SOURCES}")
 
 
-def all_failed(corpus: str, failed: list[tuple[Place, HubError]]) -> HubError:
+def all_failed(corpus: str, failed: list[tuple[CorpusLocation, HubError]]) -> HubError:
     """The error for a corpus that could not be read from any repository, with a line for each."""
     last = failed[-1][1]
     if len(failed) == 1 or last.kind in ("unreachable", "offline mode"):
         return last
-    lines = [f"{place.repository}@{place.revision}: {error.what}" for place, error in failed]
+    lines = [f"{location.repository}@{location.revision}: {error.what}" for location, error in failed]
     todo = list(dict.fromkeys(error.todo for _, error in failed if error.todo))
     return HubError(
         last.kind,

@@ -17,13 +17,13 @@ from core.download.hub_files import DataFile, column_types
 from core.download.text_column import COMMON_NAMES
 from core.errors import did_you_mean
 from core.events import Event, Note
-from core.sources.corpora import EXPORT, Place
+from core.sources.corpora import EXPORT, CorpusLocation
 
 
 class Plan(NamedTuple):
     """What is read of a data set."""
 
-    place: Place
+    location: CorpusLocation
     """With the configuration and column resolved."""
     commit: str
     files: tuple[DataFile, ...]
@@ -31,59 +31,59 @@ class Plan(NamedTuple):
     """The `datasets.DatasetBuilder` for the format of the files."""
 
 
-def make_plan(place: Place, session: HubSession, commit: str = "") -> Generator[Event, None, Plan]:
-    """Resolve what to read at `place`; yields Notes about choices that the recipe leaves open.
+def make_plan(location: CorpusLocation, session: HubSession, commit: str = "") -> Generator[Event, None, Plan]:
+    """Resolve what to read at `location`; yields Notes about choices that the recipe leaves open.
 
     commit: its hash, if an earlier attempt resolved it. Raises HubError.
     """
     try:
-        return (yield from _plan(place, session, commit))
+        return (yield from _plan(location, session, commit))
     except HubError:
         raise
     except Exception as error:  # of any kind: the libraries raise what they like for an unexpected response
-        raise to_hub_error(error, place) from None
+        raise to_hub_error(error, location) from None
 
 
-def _plan(place: Place, session: HubSession, commit: str) -> Generator[Event, None, Plan]:
+def _plan(location: CorpusLocation, session: HubSession, commit: str) -> Generator[Event, None, Plan]:
     from huggingface_hub import HfApi
 
     resolved = bool(commit)
-    info = HfApi().dataset_info(place.repository, revision=commit or place.revision, files_metadata=True)
+    info = HfApi().dataset_info(location.repository, revision=commit or location.revision, files_metadata=True)
     commit = str(info.sha)
     sizes = {each.rfilename: each.size or 0 for each in info.siblings or ()}
     session.sizes |= {f"{commit}/{path}": size for path, size in sizes.items() if size}
-    _check_cards(place, commit, sizes)
+    _check_cards(location, commit, sizes)
     # `datasets` writes a lock and a folder for each builder, and would reuse older copies from the cache
     with tempfile.TemporaryDirectory(prefix="llmtui-") as scratch:
-        if place.revision == EXPORT:
-            place, builder = yield from _from_parquet_branch(place, commit, sizes, scratch)
+        if location.revision == EXPORT:
+            location, builder = yield from _from_parquet_branch(location, commit, sizes, scratch)
         else:
-            place, builder = yield from _from_card(place, commit, scratch)
-    urls = [str(url) for url in builder.config.data_files[place.split]]
-    prefix = f"hf://datasets/{place.repository}@{commit}/"
+            location, builder = yield from _from_card(location, commit, scratch)
+    urls = [str(url) for url in builder.config.data_files[location.split]]
+    prefix = f"hf://datasets/{location.repository}@{commit}/"
     for url in urls:
         if not url.startswith(prefix) or url.removeprefix(prefix) not in sizes:
-            raise _outside_error(place, url)
+            raise _outside_error(location, url)
     paths = [url.removeprefix(prefix) for url in urls]
     files = tuple(DataFile(path, url, sizes[path]) for path, url in zip(paths, urls, strict=True))
     if not resolved:
-        column = yield from _choose_column(place, column_types(builder, place.split, files[0]))
-        place = replace(place, column=column)
-    return Plan(place, commit, files, builder)
+        column = yield from _choose_column(location, column_types(builder, location.split, files[0]))
+        location = replace(location, column=column)
+    return Plan(location, commit, files, builder)
 
 
-def _check_cards(place: Place, commit: str, paths: Iterable[str]) -> None:
+def _check_cards(location: CorpusLocation, commit: str, paths: Iterable[str]) -> None:
     """Raise HubError if a card lists data files outside of the repository, before they are requested: their URLs may
     point into a private network."""
     from huggingface_hub import RepoCard, hf_hub_download
 
     for name in {"README.md", ".huggingface.yaml"}.intersection(paths):
-        path = hf_hub_download(place.repository, name, repo_type="dataset", revision=commit)
+        path = hf_hub_download(location.repository, name, repo_type="dataset", revision=commit)
         content = Path(path).read_text("utf-8", "replace")
         card = content if name == "README.md" else f"---\n{content}\n---\n"
         for text in _strings(RepoCard(card, ignore_metadata_errors=True).data.get("configs")):
             if "::" in text or "://" in text:
-                raise _outside_error(place, text)
+                raise _outside_error(location, text)
 
 
 def _strings(value: object) -> Iterator[str]:
@@ -95,39 +95,43 @@ def _strings(value: object) -> Iterator[str]:
             yield from _strings(each)
 
 
-def _outside_error(place: Place, where: str) -> HubError:
+def _outside_error(location: CorpusLocation, where: str) -> HubError:
     todo = "read those files by themselves: an https URL or a path as source.corpus"
-    return HubError("choice", f"some of its data files lie outside of it ({where})", where=place.repository, todo=todo)
+    return HubError(
+        "choice", f"some of its data files lie outside of it ({where})", where=location.repository, todo=todo
+    )
 
 
-def _from_card(place: Place, commit: str, scratch: str) -> Generator[Event, None, tuple[Place, Any]]:
+def _from_card(
+    location: CorpusLocation, commit: str, scratch: str
+) -> Generator[Event, None, tuple[CorpusLocation, Any]]:
     """The builder of the configuration, as the card or the folders of the data set define it."""
     import datasets
 
     try:
         builder = datasets.load_dataset_builder(
-            place.repository, place.config or None, revision=commit, cache_dir=scratch
+            location.repository, location.config or None, revision=commit, cache_dir=scratch
         )
     except ValueError:
-        names = datasets.get_dataset_config_names(place.repository, revision=commit)
-        if place.config and place.config not in names:
-            raise _unknown_name_error("configuration", place.config, names, place) from None
-        if not place.config and len(names) > 1:
-            raise _ambiguous_error(names, place) from None
+        names = datasets.get_dataset_config_names(location.repository, revision=commit)
+        if location.config and location.config not in names:
+            raise _unknown_name_error("configuration", location.config, names, location) from None
+        if not location.config and len(names) > 1:
+            raise _ambiguous_error(names, location) from None
         raise
-    if place.split not in builder.config.data_files:
-        raise _unknown_name_error("split", place.split, map(str, builder.config.data_files), place)
+    if location.split not in builder.config.data_files:
+        raise _unknown_name_error("split", location.split, map(str, builder.config.data_files), location)
     names = list(builder.builder_configs)
-    if not place.config and len(names) > 1:
-        text = f"{place.repository}: configuration {builder.config.name!r} of {len(names):,}; source.config chooses"
+    if not location.config and len(names) > 1:
+        text = f"{location.repository}: configuration {builder.config.name!r} of {len(names):,}; source.config chooses"
         yield Note(text=text)
-        place = replace(place, config=builder.config.name)
-    return place, builder
+        location = replace(location, config=builder.config.name)
+    return location, builder
 
 
 def _from_parquet_branch(
-    place: Place, commit: str, paths: Iterable[str], scratch: str
-) -> Generator[Event, None, tuple[Place, Any]]:
+    location: CorpusLocation, commit: str, paths: Iterable[str], scratch: str
+) -> Generator[Event, None, tuple[CorpusLocation, Any]]:
     """The same for the hub's Parquet branch, which has no card: files are CONFIGURATION/SPLIT/NNNN.parquet."""
     import datasets
 
@@ -136,65 +140,65 @@ def _from_parquet_branch(
         if name.endswith(".parquet"):
             folders.setdefault(config, {}).setdefault(split.removeprefix("partial-"), set()).add(split)
     if not folders:
-        raise HubError("missing", "there are no Parquet files in it", where=place.repository)
+        raise HubError("missing", "there are no Parquet files in it", where=location.repository)
     names = sorted(folders)
-    if place.config and place.config not in names:
-        raise _unknown_name_error("configuration", place.config, names, place)
-    if not place.config and len(names) > 1 and "default" not in names:
-        raise _ambiguous_error(names, place)
-    config = place.config or ("default" if "default" in names else names[0])
-    if place.split not in folders[config]:
-        raise _unknown_name_error("split", place.split, folders[config], place)
-    inside = sorted(folders[config][place.split])
+    if location.config and location.config not in names:
+        raise _unknown_name_error("configuration", location.config, names, location)
+    if not location.config and len(names) > 1 and "default" not in names:
+        raise _ambiguous_error(names, location)
+    config = location.config or ("default" if "default" in names else names[0])
+    if location.split not in folders[config]:
+        raise _unknown_name_error("split", location.split, folders[config], location)
+    inside = sorted(folders[config][location.split])
     if any(folder.startswith("partial-") for folder in inside):
-        yield Note(level="warning", text=f"{place.repository}: the hub keeps only the beginning of it as Parquet")
+        yield Note(level="warning", text=f"{location.repository}: the hub keeps only the beginning of it as Parquet")
     builder = datasets.load_dataset_builder(
-        place.repository,
+        location.repository,
         revision=commit,
-        data_files={place.split: [f"{config}/{folder}/*.parquet" for folder in inside]},
+        data_files={location.split: [f"{config}/{folder}/*.parquet" for folder in inside]},
         cache_dir=scratch,
     )
-    return replace(place, config=config), builder
+    return replace(location, config=config), builder
 
 
-def _choose_column(place: Place, types: dict[str, pa.DataType]) -> Generator[Event, None, str]:
+def _choose_column(location: CorpusLocation, types: dict[str, pa.DataType]) -> Generator[Event, None, str]:
     """The name of the text column. Raises HubError if it is missing or ambiguous."""
     good = [name for name, kind in types.items() if is_text_type(kind)]
     # strings that were written as plain bytes
     good = good or [name for name, kind in types.items() if is_binary_type(kind)]
     todo = f"say which: --set source.column=NAME, one of {', '.join(good)}" if good else "name another data set"
-    if place.column:
-        if place.column in good:
-            return place.column
-        if place.column in types:
-            what = f"its column {place.column!r} holds {types[place.column]}, not text"
-            raise HubError("choice", what, where=place.repository, todo=todo)
-        hint = did_you_mean(place.column, good)
-        what = f"it has no column {place.column!r}"
-        raise HubError("choice", what, where=place.repository, todo=f"{hint}; {todo}" if hint else todo)
+    if location.column:
+        if location.column in good:
+            return location.column
+        if location.column in types:
+            what = f"its column {location.column!r} holds {types[location.column]}, not text"
+            raise HubError("choice", what, where=location.repository, todo=todo)
+        hint = did_you_mean(location.column, good)
+        what = f"it has no column {location.column!r}"
+        raise HubError("choice", what, where=location.repository, todo=f"{hint}; {todo}" if hint else todo)
     if len(good) == 1:
         return good[0]
     for common in COMMON_NAMES:
         if common in good:
             others = ", ".join(name for name in good if name != common)
-            yield Note(text=f"{place.repository}: taking the column {common!r}; there are {others} besides")
+            yield Note(text=f"{location.repository}: taking the column {common!r}; there are {others} besides")
             return common
     what = "several of its columns hold text" if good else f"no column of it holds text (there are {', '.join(types)})"
-    raise HubError("choice", what, where=place.repository, todo=todo)
+    raise HubError("choice", what, where=location.repository, todo=todo)
 
 
-def _unknown_name_error(what: str, name: str, names: Iterable[str], place: Place) -> HubError:
+def _unknown_name_error(what: str, name: str, names: Iterable[str], location: CorpusLocation) -> HubError:
     names = list(names)
     hint = did_you_mean(name, names)
     listed = f"there are {', '.join(names)}" if len(names) != 1 else f"there is only {names[0]}"
     return HubError(
         "choice",
         f"it has no {what} {name!r}",
-        where=place.repository,
+        where=location.repository,
         todo=f"{hint + '; ' if hint else ''}{listed}",
     )
 
 
-def _ambiguous_error(names: list[str], place: Place) -> HubError:
+def _ambiguous_error(names: list[str], location: CorpusLocation) -> HubError:
     todo = f"say which: --set source.config=NAME, one of {', '.join(names)}"
-    return HubError("choice", "it has several configurations", where=place.repository, todo=todo)
+    return HubError("choice", "it has several configurations", where=location.repository, todo=todo)

@@ -76,7 +76,7 @@ def grammar() -> Grammar:
     return Grammar(words["rules"] | plots["rules"], words["forms"])
 
 
-def identify() -> str:
+def grammar_fingerprint() -> str:
     """A fingerprint of the grammar, whatever machine and Python it is read with."""
     return fingerprint(FORMAT, *_tables())
 

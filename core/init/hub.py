@@ -16,7 +16,7 @@ from core.init.config import INDEX, no_weights, weight_files
 from core.init.safetensors_header import TensorInfo, parse_header, read_headers
 from core.init.spec import InitError
 from core.processes.threads import iterate_in_thread
-from core.sources.corpora import Place
+from core.sources.corpora import CorpusLocation
 from core.storage.files import sha256
 from core.storage.workspace import free_bytes
 
@@ -46,13 +46,13 @@ def weight_headers(repository: str, revision: str) -> Generator[Event, None, tup
     return (yield from _run(repository, revision, _download_headers))
 
 
-def _run(repository: str, revision: str, work: Callable[[_ByteCount, Place], T]) -> Generator[Event, None, T]:
+def _run(repository: str, revision: str, work: Callable[[_ByteCount, CorpusLocation], T]) -> Generator[Event, None, T]:
     """Run `work` in a thread with a `HubSession` and return its result, yielding Progress meanwhile."""
     session, count = HubSession(), _ByteCount()
     started = time.monotonic()
-    place = Place(repository=repository, revision=revision)
+    location = CorpusLocation(repository=repository, revision=revision)
     limit = hub_client.FIRST_RESPONSE_SECONDS + hub_client.CONNECT_TIMEOUT
-    with contextlib.closing(iterate_in_thread(_in_session(session, count, place, work), session.close)) as items:
+    with contextlib.closing(iterate_in_thread(_in_session(session, count, location, work), session.close)) as items:
         for item in items:
             if item is not None:
                 return item
@@ -103,17 +103,17 @@ def _cached(repository: str, revision: str) -> Path | None:
 
 
 def _in_session(
-    session: HubSession, count: _ByteCount, place: Place, work: Callable[[_ByteCount, Place], T]
+    session: HubSession, count: _ByteCount, location: CorpusLocation, work: Callable[[_ByteCount, CorpusLocation], T]
 ) -> Generator[T, None, None]:
     try:
         session.open()
-        yield work(count, place)
+        yield work(count, location)
     except (DownloadStoppedError, InitError):
         raise
     except HubError as error:
         raise _with_advice(error) from None
     except Exception as error:  # of any kind: the libraries raise what they like for an unexpected response
-        raise _with_advice(to_hub_error(error, place, model=True)) from None
+        raise _with_advice(to_hub_error(error, location, model=True)) from None
     finally:
         with contextlib.suppress(ImportError):
             session.release()
@@ -129,22 +129,22 @@ class _Listing(NamedTuple):
     """`huggingface_hub.RepoSibling` (size, digest) of each safetensors file, by name."""
 
 
-def _list_files(count: _ByteCount, place: Place) -> _Listing:
+def _list_files(count: _ByteCount, location: CorpusLocation) -> _Listing:
     """List the weights and download the JSON files. Raises InitError without weights, HubError without disk space."""
     from huggingface_hub import HfApi, constants
 
-    info = HfApi().model_info(place.repository, revision=place.revision, files_metadata=True)
+    info = HfApi().model_info(location.repository, revision=location.revision, files_metadata=True)
     siblings = {each.rfilename: each for each in info.siblings or ()}
     for name in (CONFIG, INDEX):
         if name in siblings:
-            folder = _download_file(count, place.repository, name, str(info.sha)).parent
+            folder = _download_file(count, location.repository, name, str(info.sha)).parent
         elif name == CONFIG:
-            raise HubError("missing", f"there is no {CONFIG} in it", where=place.repository)
+            raise HubError("missing", f"there is no {CONFIG} in it", where=location.repository)
     names = ["model.safetensors"] if "model.safetensors" in siblings else []
     if not names and INDEX in siblings:
         names = [path.name for path in weight_files(folder)]
     if not names or not set(names) <= set(siblings):
-        raise no_weights(siblings, place.repository)
+        raise no_weights(siblings, location.repository)
     count.done, count.total = 0.0, float(sum(siblings[name].size or 0 for name in names))
     cache = Path(constants.HF_HUB_CACHE)
     if free_bytes(cache) < count.total:
@@ -153,35 +153,35 @@ def _list_files(count: _ByteCount, place: Place) -> _Listing:
     return _Listing(folder, str(info.sha), {name: siblings[name] for name in names})
 
 
-def _download_headers(count: _ByteCount, place: Place) -> tuple[Path, dict[str, TensorInfo]]:
+def _download_headers(count: _ByteCount, location: CorpusLocation) -> tuple[Path, dict[str, TensorInfo]]:
     from huggingface_hub import HfFileSystem, constants
 
-    listing = _list_files(count, place)
+    listing = _list_files(count, location)
     headers: dict[str, TensorInfo] = {}
     for name, file in listing.weights.items():
-        path = f"{place.repository}@{listing.commit}/{name}"
+        path = f"{location.repository}@{listing.commit}/{name}"
         with HfFileSystem(endpoint=constants.ENDPOINT).open(path, "rb", cache_type="none", size=file.size) as raw:
 
             def read(first: int, last: int, raw: BinaryIO = raw) -> bytes:
                 raw.seek(first)
                 return raw.read(last - first)
 
-            headers |= parse_header(name, place.repository, file.size or 0, read)
+            headers |= parse_header(name, location.repository, file.size or 0, read)
     return listing.folder, headers
 
 
-def _download_files(count: _ByteCount, place: Place) -> Path:
-    listing = _list_files(count, place)
+def _download_files(count: _ByteCount, location: CorpusLocation) -> Path:
+    listing = _list_files(count, location)
     for name, file in listing.weights.items():
-        path = _download_file(count, place.repository, name, listing.commit)
+        path = _download_file(count, location.repository, name, listing.commit)
         if file.lfs is not None and sha256(path) != file.lfs.sha256:
             path.resolve().unlink()
             path.unlink()
             raise HubError(
-                "failing", f"{name} is not what the hub's listing says", where=place.repository, todo=RESUME_LATER
+                "failing", f"{name} is not what the hub's listing says", where=location.repository, todo=RESUME_LATER
             )
     # by its revision, so that the cache records the commit
-    _download_file(count, place.repository, CONFIG, place.revision)
+    _download_file(count, location.repository, CONFIG, location.revision)
     return listing.folder
 
 

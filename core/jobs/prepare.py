@@ -96,7 +96,7 @@ def _prepare(
         return artifact
 
     documents = yield from stage(
-        *("download", "documents", download.FORMAT, recipe.source, download.identify(recipe.source)),
+        *("download", "documents", download.FORMAT, recipe.source, download.source_fingerprint(recipe.source)),
         lambda out: download.download(recipe.source, out),
         0,
     )

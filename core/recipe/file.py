@@ -16,7 +16,7 @@ from core.recipe.checks import RecipeError, check_together, checked, renamed
 from core.recipe.fields import fields, from_tables
 from core.recipe.scaling import scale_to_depth
 from core.recipe.schema import Recipe
-from core.sources.corpora import known
+from core.sources.corpora import known_corpus
 
 PRESETS = Path(__file__).parent / "presets"
 
@@ -92,7 +92,7 @@ def load(
     for override in overrides:
         _merge(settings, checked(_parse_override(override), f"--set {override}", note))
     add(settings)
-    corpus = known(tables.get("source", {}).get("corpus", ""))
+    corpus = known_corpus(tables.get("source", {}).get("corpus", ""))
     implied = init.implied(tables.get("model", {})) if init is not None else {}
     merged: dict[str, Any] = {}
     for layer in (corpus.recipe if corpus is not None else {}, implied, tables):

@@ -1,1 +1,1 @@
-"""Where text comes from: the catalog of well-known corpora, and what a source's name means."""
+"""Sources of text: the well-known corpora, and the resolution of a source's name."""

@@ -1,4 +1,4 @@
-"""Well-known corpora of the Hugging Face hub by name: where each can be had, and what to know before taking it."""
+"""Well-known corpora of the Hugging Face hub: their repositories, licences and default cleaning steps."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from core.errors import UsageError, did_you_mean
 
 PREFIX = "hf:"
 EXPORT = "refs/convert/parquet"
-"""The branch on which the hub keeps a copy of a data set as Parquet, made by itself."""
+"""The branch with the Parquet export of a data set that the hub generates."""
 
-_WRITTEN = re.compile(r"hf:(\w[\w.-]*(?:/\w[\w.-]*)?)(?:@(\w[\w./-]*))?\Z", re.ASCII)
+_HUB_NAME = re.compile(r"hf:(\w[\w.-]*(?:/\w[\w.-]*)?)(?:@(\w[\w./-]*))?\Z", re.ASCII)
 
 
 class CorpusError(UsageError):
@@ -24,8 +24,8 @@ class CorpusError(UsageError):
     doing = "find the source"
 
 
-class Place(Struct, frozen=True, kw_only=True):
-    """One repository of the hub that has a corpus, or a copy of it."""
+class CorpusLocation(Struct, frozen=True, kw_only=True):
+    """A repository of the hub that holds a corpus or a copy of it."""
 
     repository: str
     """namespace/name."""
@@ -33,26 +33,26 @@ class Place(Struct, frozen=True, kw_only=True):
     config: str = ""
     split: str = "train"
     column: str = "text"
-    """Empty: found."""
+    """Empty: detected."""
     remark: str = ""
-    """In which way what is here is another text than at the first place."""
+    """How the text differs from that at the first location."""
 
 
 class Corpus(Struct, frozen=True, kw_only=True):
-    """A corpus people know by name."""
+    """A corpus that a recipe can name without its namespace."""
 
     name: str
     about: str
-    """What it is, one sentence."""
+    """One sentence."""
     bytes: int
-    """Of text, about."""
+    """Approximate size of its text."""
     licence: str
-    places: tuple[Place, ...]
+    locations: tuple[CorpusLocation, ...]
     """In the order in which they are tried."""
     notice: str = ""
-    """What a person has to agree to before the first byte; empty where nothing has to be."""
+    """What the user has to accept before the download; empty if nothing."""
     recipe: Mapping[str, Any] = {}
-    """Tables that stand below everything a person says: what this text needs, such as its cleaning steps."""
+    """Recipe tables for this corpus, such as cleaning steps; presets, files and options take precedence."""
 
 
 _SMASHWORDS = (
@@ -61,7 +61,8 @@ _SMASHWORDS = (
     "what it yields word for word; 'hf:tinystories' and 'hf:fineweb-edu' are free of that."
 )
 
-# rows are sentences or lines, so a mark behind each would come every dozen words, and neighbours in both parts leak
+# rows are sentences or lines: an end-of-text token after each would come every dozen words, and neighbouring rows in
+# both splits would leak
 _LINES = {"steps": ["unicode_nfc", "control_characters", "trailing_space", "empty", "passages", "duplicates"]}
 _SENTENCES = {
     "steps": ["unicode_nfc", "control_characters", "trailing_space", "detokenize", "empty", "passages", "duplicates"]
@@ -73,11 +74,11 @@ _ALL = (
         about="Sentences of 11,038 free novels, lower-cased, with spaces around punctuation: the books of GPT-1.",
         bytes=4_853_859_824,
         licence="none: collected without the authors' consent",
-        places=(
-            Place(repository="bookcorpus/bookcorpus", revision=EXPORT, config="plain_text"),
-            Place(repository="SamuelYang/bookcorpus"),
-            Place(repository="rojagtap/bookcorpus"),
-            Place(
+        locations=(
+            CorpusLocation(repository="bookcorpus/bookcorpus", revision=EXPORT, config="plain_text"),
+            CorpusLocation(repository="SamuelYang/bookcorpus"),
+            CorpusLocation(repository="rojagtap/bookcorpus"),
+            CorpusLocation(
                 repository="lucadiliello/bookcorpusopen",
                 remark="these are whole books gathered later, with capitals and natural spacing, not its sentences",
             ),
@@ -90,7 +91,7 @@ _ALL = (
         about="17,868 whole books from the same site as BookCorpus, with their capitals and punctuation.",
         bytes=6_600_000_000,
         licence="none: collected without the authors' consent",
-        places=(Place(repository="lucadiliello/bookcorpusopen"),),
+        locations=(CorpusLocation(repository="lucadiliello/bookcorpusopen"),),
         notice=_SMASHWORDS,
     ),
     Corpus(
@@ -98,14 +99,14 @@ _ALL = (
         about="2.1 million short stories in the words of a small child, written by GPT-3.5 and GPT-4.",
         bytes=1_910_000_000,
         licence="CDLA-Sharing-1.0",
-        places=(Place(repository="roneneldan/TinyStories"),),
+        locations=(CorpusLocation(repository="roneneldan/TinyStories"),),
     ),
     Corpus(
         name="wikitext-103",
         about="28,475 good and featured articles of the English Wikipedia, one line a row.",
         bytes=540_000_000,
         licence="CC BY-SA 3.0 and GFDL",
-        places=(Place(repository="Salesforce/wikitext", config="wikitext-103-raw-v1"),),
+        locations=(CorpusLocation(repository="Salesforce/wikitext", config="wikitext-103-raw-v1"),),
         recipe={"preprocess": _LINES | {"split": "tail"}},
     ),
     Corpus(
@@ -113,7 +114,7 @@ _ALL = (
         about="600 of the articles of WikiText-103, one line a row: a small one to try things with.",
         bytes=11_000_000,
         licence="CC BY-SA 3.0 and GFDL",
-        places=(Place(repository="Salesforce/wikitext", config="wikitext-2-raw-v1"),),
+        locations=(CorpusLocation(repository="Salesforce/wikitext", config="wikitext-2-raw-v1"),),
         recipe={"preprocess": _LINES | {"split": "tail"}},
     ),
     Corpus(
@@ -121,58 +122,57 @@ _ALL = (
         about="A sample of 10 billion tokens of web pages that a classifier found instructive.",
         bytes=46_000_000_000,
         licence="ODC-By 1.0, and the terms of use of Common Crawl",
-        places=(Place(repository="HuggingFaceFW/fineweb-edu", config="sample-10BT"),),
+        locations=(CorpusLocation(repository="HuggingFaceFW/fineweb-edu", config="sample-10BT"),),
     ),
     Corpus(
         name="openwebtext",
         about="8 million web pages that Reddit linked to: an open copy of GPT-2's training text.",
         bytes=39_769_491_688,
         licence="CC0 for the collection; the pages belong to their authors",
-        places=(Place(repository="Skylion007/openwebtext"),),
+        locations=(CorpusLocation(repository="Skylion007/openwebtext"),),
     ),
     Corpus(
         name="climbmix",
         about="400 billion tokens of filtered web text, mixed by topic, in shuffled order; what nanochat trains on.",
         bytes=1_600_000_000_000,
         licence="see the card of the data set",
-        places=(Place(repository="karpathy/climbmix-400b-shuffle"),),
+        locations=(CorpusLocation(repository="karpathy/climbmix-400b-shuffle"),),
     ),
 )
 
 CORPORA: dict[str, Corpus] = {corpus.name: corpus for corpus in _ALL}
 
 
-def known(corpus: str) -> Corpus | None:
-    """The well-known corpus that a recipe's `hf:NAME` means, also by a repository that has it; None for any other."""
-    found = _WRITTEN.match(corpus)
-    if found is None:
+def known_corpus(corpus: str) -> Corpus | None:
+    """The well-known corpus that `hf:NAME` or `hf:REPOSITORY` means; None for any other."""
+    match = _HUB_NAME.match(corpus)
+    if match is None:
         return None
-    name = found[1].lower()
+    name = match[1].lower()
     if name in CORPORA:
         return CORPORA[name]
-    at = {place.repository.lower(): each for each in reversed(_ALL) for place in reversed(each.places)}
-    first = {each.places[0].repository.lower(): each for each in reversed(_ALL)}
-    by_repository = first.get(name) or at.get(name)
-    # one repository with several corpora is none of them
-    several = sum(name == each.places[0].repository.lower() for each in _ALL) > 1
-    return None if several else by_repository
+    original = [each for each in _ALL if each.locations[0].repository.lower() == name]
+    if len(original) > 1:  # the repository holds several corpora: ambiguous
+        return None
+    copies = [each for each in _ALL if any(location.repository.lower() == name for location in each.locations)]
+    return next(iter([*original, *copies]), None)
 
 
-def places(corpus: str) -> tuple[Place, ...]:
-    """Where to look for `hf:NAME[@REVISION]`, in this order; at least one.
+def corpus_locations(corpus: str) -> tuple[CorpusLocation, ...]:
+    """The repositories to try for `hf:NAME[@REVISION]`, in order; at least one.
 
-    A revision is one of a certain repository, so that a name with one means the first place only. Raises CorpusError.
+    With a revision, only the first location of a well-known corpus. Raises CorpusError.
     """
-    found = _WRITTEN.match(corpus)
-    if found is None:
+    match = _HUB_NAME.match(corpus)
+    if match is None:
         raise CorpusError(
             f"{corpus!r} does not name a data set of the hub",
             where="source.corpus",
             todo=f"write hf:NAMESPACE/NAME or hf:NAMESPACE/NAME@REVISION, or one of {_names()}",
         )
-    name, revision = found[1], found[2]
+    name, revision = match[1], match[2]
     if (by_name := CORPORA.get(name.lower())) is not None:
-        return by_name.places if revision is None else (replace(by_name.places[0], revision=revision),)
+        return by_name.locations if revision is None else (replace(by_name.locations[0], revision=revision),)
     if "/" not in name:
         hint = did_you_mean(name.lower(), CORPORA)
         raise CorpusError(
@@ -180,7 +180,7 @@ def places(corpus: str) -> tuple[Place, ...]:
             where="source.corpus",
             todo=f"{hint + '; ' if hint else ''}known are {_names()}; any other is hf:NAMESPACE/NAME",
         )
-    return (Place(repository=name, revision=revision or "main", column=""),)
+    return (CorpusLocation(repository=name, revision=revision or "main", column=""),)
 
 
 def _names() -> str:

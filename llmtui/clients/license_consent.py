@@ -9,7 +9,7 @@ import msgspec
 from core.errors import DiskError
 from core.parsing import ParseError, read_json
 from core.recipe.schema import Recipe
-from core.sources.corpora import Corpus, known
+from core.sources.corpora import Corpus, known_corpus
 from core.storage.files import write_atomic
 from core.storage.workspace import Workspace
 from llmtui.view.units import size
@@ -39,7 +39,7 @@ class LicenseNotice(NamedTuple):
 
 def required_notice(workspace: Workspace, recipe: Recipe) -> LicenseNotice | None:
     """The notice of the recipe's corpus; None if it has none or the user has accepted it."""
-    corpus = known(recipe.source.corpus)
+    corpus = known_corpus(recipe.source.corpus)
     if corpus and corpus.notice and corpus.name not in _accepted(workspace):
         return LicenseNotice(corpus, workspace)
     return None

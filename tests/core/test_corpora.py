@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from core.sources import corpora
+from core.sources.corpora import CORPORA, known_corpus
 
 
 def test_every_corpus_has_repositories_a_licence_and_a_description() -> None:
-    for corpus in corpora.CORPORA.values():
-        assert corpus.places and corpus.licence and corpus.bytes > 1e6 and corpus.about.endswith(".")
-        assert all(place.repository.count("/") == 1 for place in corpus.places)
-    book = corpora.known("hf:bookcorpus")
+    for corpus in CORPORA.values():
+        assert corpus.locations and corpus.licence and corpus.bytes > 1e6 and corpus.about.endswith(".")
+        assert all(location.repository.count("/") == 1 for location in corpus.locations)
+    book = known_corpus("hf:bookcorpus")
     assert book is not None and "without asking their authors" in book.notice
-    assert corpora.known("hf:BookCorpus@refs/convert/parquet") is corpora.known("hf:bookcorpus/bookcorpus") is book
-    assert corpora.known("hf:SamuelYang/bookcorpus") is book, "a copy needs the same notice"
-    assert corpora.known("hf:lucadiliello/bookcorpusopen") is corpora.CORPORA["bookcorpusopen"]
-    assert corpora.known("hf:me/other") is corpora.known("bookcorpus") is corpora.known("stdlib") is None
+    assert known_corpus("hf:BookCorpus@refs/convert/parquet") is known_corpus("hf:bookcorpus/bookcorpus") is book
+    assert known_corpus("hf:SamuelYang/bookcorpus") is book, "a copy needs the same notice"
+    assert known_corpus("hf:lucadiliello/bookcorpusopen") is CORPORA["bookcorpusopen"]
+    assert known_corpus("hf:me/other") is known_corpus("bookcorpus") is known_corpus("stdlib") is None
 
 
 def test_the_recipe_of_each_corpus_is_valid() -> None:
@@ -22,7 +22,7 @@ def test_the_recipe_of_each_corpus_is_valid() -> None:
 
     from core.recipe.schema import Recipe
 
-    for corpus in corpora.CORPORA.values():
+    for corpus in CORPORA.values():
         msgspec.convert(corpus.recipe, Recipe)
-    steps = corpora.CORPORA["bookcorpus"].recipe["preprocess"]["steps"]
+    steps = CORPORA["bookcorpus"].recipe["preprocess"]["steps"]
     assert steps.index("detokenize") < steps.index("passages") < steps.index("duplicates")

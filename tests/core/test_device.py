@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from core.hardware import Meter, machine
+from core.hardware import HardwareMonitor, machine
 from core.model.device import DeviceError, choose_device, raise_malloc_thresholds
 from core.recipe.schema import Train
 
@@ -48,7 +48,7 @@ def test_malloc_thresholds_are_raised_as_far_as_accepted(most: int, expected: in
 
 def test_readings_stay_within_what_the_machine_has(tmp_path: Path) -> None:
     has = machine()
-    meter = Meter(tmp_path)
+    meter = HardwareMonitor(tmp_path)
     sum(number * number for number in range(300_000))
     reading = meter.read()
     assert 0 <= reading.cpu <= 1

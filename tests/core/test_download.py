@@ -106,16 +106,16 @@ def test_a_library_inside_a_zip_archive_is_said_to_be_there(tmp_path: Path, monk
     archive = write(tmp_path, {"python311.zip": b"PK\x03\x04"}) / "python311.zip"
     monkeypatch.setattr(sysconfig, "get_path", lambda _: str(archive))
     with pytest.raises(NoTextError, match="zip archive"):
-        download.identify(Source(corpus="stdlib"))
+        download.source_fingerprint(Source(corpus="stdlib"))
 
 
 def test_an_unknown_source_is_told_the_nearest_name(tmp_path: Path) -> None:
     with pytest.raises(UnknownSourceError) as trouble:
-        download.identify(Source(corpus="stdlb"))
+        download.source_fingerprint(Source(corpus="stdlb"))
     assert "'stdlib'" in trouble.value.todo and trouble.value.exit_code == 2
     write(tmp_path, {"shakespeare.txt": "To be"})
     with pytest.raises(UnknownSourceError, match="no such file") as trouble:
-        download.identify(Source(corpus=str(tmp_path / "shakespear.txt")))
+        download.source_fingerprint(Source(corpus=str(tmp_path / "shakespear.txt")))
     assert "did you mean 'shakespeare.txt'?" in trouble.value.todo
 
 
@@ -143,7 +143,7 @@ def test_a_bare_name_of_a_well_known_corpus_is_told_how_to_be_said() -> None:
 @pytest.mark.parametrize("corpus", ["a\0b", "x" * 5000, "/dev/null/below"])
 def test_an_impossible_path_is_a_sentence(corpus: str) -> None:
     with pytest.raises((UnknownSourceError, UnreadableError)):
-        download.identify(Source(corpus=corpus))
+        download.source_fingerprint(Source(corpus=corpus))
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_a_file_without_text_is_a_sentence(tmp_path: Path, content: bytes, sente
 def test_a_link_to_itself_is_unreadable(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(UnreadableError, match="symbolic links"):
-        download.identify(Source(corpus=str(tmp_path / "loop")))
+        download.source_fingerprint(Source(corpus=str(tmp_path / "loop")))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
@@ -315,22 +315,22 @@ def test_after_kill_in_the_middle_of_a_shard_the_documents_are_the_same(
 
 def test_identity_follows_names_sizes_and_times(tmp_path: Path) -> None:
     source = write(tmp_path / "s", {"a.txt": "one", "b.txt": "two"})
-    seen = [download.identify(Source(corpus=str(source)))]
-    assert download.identify(Source(corpus=f"{source}/../s/")) == seen[0]
+    seen = [download.source_fingerprint(Source(corpus=str(source)))]
+    assert download.source_fingerprint(Source(corpus=f"{source}/../s/")) == seen[0]
     (source / "a.txt").write_text("three")
-    seen.append(download.identify(Source(corpus=str(source))))
+    seen.append(download.source_fingerprint(Source(corpus=str(source))))
     os.utime(source / "b.txt", ns=(0, 0))
-    seen.append(download.identify(Source(corpus=str(source))))
+    seen.append(download.source_fingerprint(Source(corpus=str(source))))
     (source / "a.txt").rename(source / "c.txt")
-    seen.append(download.identify(Source(corpus=str(source))))
+    seen.append(download.source_fingerprint(Source(corpus=str(source))))
     assert len(set(seen)) == 4
 
 
 def test_identity_of_stdlib_follows_the_python_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    here = download.identify(Source(corpus="stdlib"))
-    assert download.identify(Source(corpus="stdlib")) == here
+    here = download.source_fingerprint(Source(corpus="stdlib"))
+    assert download.source_fingerprint(Source(corpus="stdlib")) == here
     monkeypatch.setattr(download.platform, "python_version", lambda: "3.99.0")
-    assert download.identify(Source(corpus="stdlib")) != here
+    assert download.source_fingerprint(Source(corpus="stdlib")) != here
 
 
 @pytest.mark.parametrize(

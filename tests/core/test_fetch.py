@@ -265,9 +265,9 @@ def test_the_query_of_the_url_is_never_written(server: Server, tmp_path: Path) -
 
 
 def test_the_fingerprint_is_that_of_the_url(monkeypatch: pytest.MonkeyPatch) -> None:
-    one = download.identify(Source(corpus="https://example.org/a.txt"))
-    assert one == download.identify(Source(corpus="https://example.org/a.txt"))
-    assert one != download.identify(Source(corpus="https://example.org/a.txt?v=2"))
+    one = download.source_fingerprint(Source(corpus="https://example.org/a.txt"))
+    assert one == download.source_fingerprint(Source(corpus="https://example.org/a.txt"))
+    assert one != download.source_fingerprint(Source(corpus="https://example.org/a.txt?v=2"))
 
 
 def test_partial_files_survive_an_interruption_but_are_not_in_the_artifact(tmp_path: Path) -> None:

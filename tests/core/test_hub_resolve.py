@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from core.download import identify
+from core.download import source_fingerprint
 from core.events import Event
 from core.recipe.schema import Source
 from core.sources import corpora
@@ -134,7 +134,7 @@ def test_the_requested_revision_is_read(hub: HubStandIn, tmp_path: Path) -> None
 @pytest.mark.parametrize("where", ["hf:", "hf:bookcorp", "hf:a b", "hf://datasets/me/x", "hf:me/x@", "hf:../x"])
 def test_an_invalid_name_is_a_usage_error(where: str) -> None:
     with pytest.raises(corpora.CorpusError) as caught:
-        identify(Source(corpus=where))
+        source_fingerprint(Source(corpus=where))
     assert "hf:bookcorpus" in caught.value.todo and caught.value.exit_code == 2
 
 
@@ -146,8 +146,8 @@ def test_the_fingerprint_depends_on_the_recipe_and_needs_no_network() -> None:
         Source(corpus="hf:me/x", split="test"),
         Source(corpus="hf:me/x", column="c"),
     ]
-    assert len({identify(source) for source in sources}) == len(sources)
-    assert identify(sources[0]) == identify(Source(corpus="hf:me/x"))
+    assert len({source_fingerprint(source) for source in sources}) == len(sources)
+    assert source_fingerprint(sources[0]) == source_fingerprint(Source(corpus="hf:me/x"))
 
 
 def test_a_card_cannot_redirect_to_another_host(hub: HubStandIn, tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_a_pattern_takes_the_files_that_match(
 def test_a_pattern_that_matches_nothing_is_unknown(tmp_path: Path) -> None:
     for pattern in ("*.txt", "**/*.txt"):
         with pytest.raises(UnknownSourceError, match="matches") as trouble:
-            download.identify(Source(corpus=str(tmp_path / pattern)))
+            download.source_fingerprint(Source(corpus=str(tmp_path / pattern)))
         assert trouble.value.todo
 
 
@@ -66,8 +66,8 @@ def test_a_pattern_over_links_in_circles_ends(tmp_path: Path) -> None:
 
 def test_identity_of_a_pattern_follows_its_files(tmp_path: Path) -> None:
     put(tmp_path / "a.txt", "one")
-    before = download.identify(Source(corpus=f"{tmp_path}/*.txt"))
+    before = download.source_fingerprint(Source(corpus=f"{tmp_path}/*.txt"))
     put(tmp_path / "b.md", "no matter")
-    assert download.identify(Source(corpus=f"{tmp_path}/*.txt")) == before
+    assert download.source_fingerprint(Source(corpus=f"{tmp_path}/*.txt")) == before
     put(tmp_path / "b.txt", "two")
-    assert download.identify(Source(corpus=f"{tmp_path}/*.txt")) != before
+    assert download.source_fingerprint(Source(corpus=f"{tmp_path}/*.txt")) != before
