@@ -11,17 +11,14 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
-from core.model.gpt import GPT
-from core.model.weights import save_model
 from core.recipe.schema import Model, Recipe
 from core.runs.directory import Run
 from core.runs.launch import environment
-from core.storage.artifact import write_directory
 from core.storage.workspace import Workspace
 from core.tokenize.characters import byte_vocabulary
 from llmtui.cli.main import run as command_line
+from tests.byte_models import save_checkpoint
 from tests.waiting import PATIENCE
 
 Out = pytest.CaptureFixture[str]
@@ -45,15 +42,9 @@ for line in sys.stdin.buffer:
 
 def written(workspace: Workspace, name: str, **fields: object) -> Run:
     """A run with an untrained model of single bytes."""
-    shape = Model(n_layer=1, n_head=2, n_embd=16, block_size=32, **fields)  # type: ignore[arg-type]
-    run = Run.create(workspace, Recipe(name=name, model=shape))
-
-    def write(staged: Path) -> None:
-        torch.manual_seed(1)
-        save_model(GPT(shape, 257), staged)
-        BYTES.save(staged / "vocabulary.json")
-
-    write_directory(run.checkpoints / "step-00000007", "train", "0", write, facts={"step": 7, "slice_loss": 1.0})
+    config = Model(n_layer=1, n_head=2, n_embd=16, block_size=32, **fields)  # type: ignore[arg-type]
+    run = Run.create(workspace, Recipe(name=name, model=config))
+    save_checkpoint(run.checkpoints, 7, config, slice_loss=1.0)
     return run
 
 

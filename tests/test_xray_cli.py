@@ -6,24 +6,20 @@ import io
 import json
 import re
 import shutil
-from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from core.model.count import parameters
-from core.model.gpt import GPT
-from core.model.weights import save_model
 from core.recipe.sampling import Sampling
 from core.recipe.schema import Model, Preprocess, Recipe
 from core.runs.directory import Run
 from core.sample.inspect_protocol import InspectOptions
 from core.sample.protocol import Cancel, Finished, Inspected, InspectModel, InspectPrompt
-from core.storage.artifact import write_directory
 from core.storage.workspace import Workspace
 from core.tokenize.vocabulary import Vocabulary
 from llmtui.cli.main import run as command_line
+from tests.byte_models import save_checkpoint
 from tests.core.inference_process import serving
 
 SHAPE = Model(n_layer=2, n_head=2, n_embd=16, block_size=16, zero_init=False)
@@ -41,13 +37,7 @@ HOSTILE = Vocabulary(
 def run(workspace: Workspace) -> Run:
     """A run whose one checkpoint is untrained, and whose prompts are read as they come."""
     run = Run.create(workspace, Recipe(name="tiny", preprocess=Preprocess(steps=())))
-
-    def write(folder: Path) -> None:
-        torch.manual_seed(1)
-        save_model(GPT(SHAPE, HOSTILE.size), folder)
-        HOSTILE.save(folder / "vocabulary.json")
-
-    write_directory(run.checkpoints / "step-00000007", "train", "f", write, facts={"step": 7, "slice_loss": 1.0})
+    save_checkpoint(run.checkpoints, 7, SHAPE, HOSTILE, slice_loss=1.0)
     return run
 
 

@@ -7,10 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import torch
-
-from core.model.gpt import GPT
-from core.model.weights import save_model
 from core.recipe.sampling import Sampling
 from core.recipe.schema import Model
 from core.runs.launch import environment, python
@@ -25,9 +21,8 @@ from core.sample.protocol import (
     decode_reply,
     encode,
 )
-from core.storage.artifact import write_directory
 from core.storage.workspace import Workspace
-from core.tokenize.bpe import train_bpe
+from tests.byte_models import save_checkpoint, save_untrained
 
 END = 256
 """The end-of-text mark of the models here; the ids before it are bytes."""
@@ -37,21 +32,18 @@ ENDLESS = Sampling(tokens=1_000_000, logit_bias={END: -1000})
 def save(folder: Path, seed: int = 1, width: int = 16) -> Path:
     """An untrained model of 256 bytes and an end-of-text mark: its text is noise, often no UTF-8 at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(seed)
-    model = GPT(Model(n_layer=1, n_head=2, n_embd=width, block_size=16), END + 1)
-    torch.nn.init.normal_(model.lm_head.weight)  # zero at first: every token would be as likely
-    save_model(model, folder)
-    train_bpe(iter(["a"]), END + 1).save(folder / "vocabulary.json")
+    save_untrained(folder, config(width), seed=seed)
     return folder
 
 
 def saved(directory: Path, step: int, seed: int = 1) -> Path:
     """The same as a training saves it, with its manifest."""
     directory.mkdir(exist_ok=True)
-    return write_directory(directory / f"step-{step:08d}", "train", "f", lambda staged: void(save(staged, seed))).path
+    return save_checkpoint(directory, step, config(), seed=seed)
 
 
-def void(_: object) -> None: ...
+def config(width: int = 16) -> Model:
+    return Model(n_layer=1, n_head=2, n_embd=width, block_size=16, zero_init=False)
 
 
 def endless(number: int, checkpoint: Path) -> Generate:

@@ -11,13 +11,12 @@ import pytest
 import torch
 
 from core.model.gpt import GPT
-from core.model.weights import save_model
 from core.recipe.checks import RecipeError
 from core.recipe.file import load
 from core.recipe.schema import Recipe
 from core.runs.directory import Run
-from core.storage.artifact import write_directory
 from core.storage.workspace import Workspace
+from tests.byte_models import save_checkpoint
 from tests.core.gpt2_folders import SMALL, written
 from tests.core.initial_weights import (
     SHAPE,
@@ -33,14 +32,8 @@ def checkpointed(workspace: Workspace, name: str, losses: dict[int, float], **fi
     shape = msgspec.structs.replace(SHAPE, **fields)
     run = Run.create(workspace, Recipe(name=name, model=shape, tokenize=load(preset="gpt2").tokenize))
 
-    def write(step: int, staged: Path) -> None:
-        torch.manual_seed(step)
-        save_model(GPT(shape, 300), staged)
-        VOCABULARY.save(staged / "vocabulary.json")
-
     for step, loss in losses.items():
-        path = run.checkpoints / f"step-{step:08d}"
-        write_directory(path, "train", "0", lambda staged, step=step: write(step, staged), facts={"slice_loss": loss})
+        save_checkpoint(run.checkpoints, step, shape, VOCABULARY, seed=step, slice_loss=loss)
     return run
 
 
