@@ -124,7 +124,7 @@ def test_settings_checkpoints_and_retries_are_lines_with_a_slash(workspace: Work
     lines = "a\n/retry\n/seed 7\n/retry\n/top_k 3\n/set\n/checkpoint\n/checkpoint 200\nb\n/help\n/quit\nunread\n"
     code, said, about = talk(lines)
     assert (code, said) == (0, ["  <a|1|>", "  <a|2|>", "  <a|8|>", "  <b|8|>"])
-    assert "top_k = 3" in about and "steps kept: 200, 400" in about and "/retry " in about
+    assert "top_k = 3" in about and "checkpoints: 200, 400" in about and "/retry " in about
     assert (roles(run, 400), roles(run, 200)) == ("u a", "u a")
 
 

@@ -15,7 +15,7 @@ from core.sample.kv_decoder import KVDecoder
 class NotCausalError(UsageError):
     """A masked model was asked for likelihoods from left to right."""
 
-    doing = "draw text"
+    doing = "generate text"
 
 
 class Beam(NamedTuple):

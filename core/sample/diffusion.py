@@ -25,7 +25,7 @@ _LOGITS_AT_ONCE = 2**22
 class ContextLengthError(UsageError):
     """The tokens to infill leave no room for prompt and suffix."""
 
-    doing = "draw text"
+    doing = "generate text"
 
 
 class UnmaskingOptions(NamedTuple):
@@ -63,8 +63,7 @@ def infill_context(
     remaining = model.config.block_size - tokens
     if remaining < 2:
         raise ContextLengthError(
-            f"{tokens:,} tokens and what stands before and after them do not fit a context of"
-            f" {model.config.block_size:,}",
+            f"{tokens:,} tokens and the text before and after them do not fit a context of {model.config.block_size:,}",
             todo=f"ask for at most {model.config.block_size - 2:,} tokens"
             if model.config.block_size > 2
             else "ask without a suffix",
@@ -167,11 +166,11 @@ def _unmask_most_confident(
         confidences.append(torch.log_softmax(logits, -1).gather(-1, torch.tensor(tokens)[:, None])[:, 0])
         sampled += tokens
     order = torch.argsort(torch.cat(confidences), descending=True, stable=True)[:count]
-    kept: list[int] = []
+    accepted: list[int] = []
     for index in order.tolist():
         token = sampled[index]
-        if sampler.has_penalties and token in kept:
+        if sampler.has_penalties and token in accepted:
             token = sampler.propose(next(text.logits(masked[index : index + 1]))[0])
         sampler.record(token)
-        kept.append(token)
-    return masked[order], kept
+        accepted.append(token)
+    return masked[order], accepted

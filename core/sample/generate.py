@@ -20,7 +20,7 @@ of the last token."""
 class MaskedOnlyError(UsageError):
     """A causal model was asked for something that only masked models can do."""
 
-    doing = "draw text"
+    doing = "generate text"
 
 
 def generate(
@@ -30,8 +30,8 @@ def generate(
 
     unmasking: options of masked models. The prompt is truncated as in `truncate_to_context`, which also raises.
 
-    Text i is what seed + i alone would give, whatever is generated beside it. Dropout is off, and torch's global random
-    state is not touched. Raises SamplingSettingError, and LogitsError if logits are not finite.
+    Text i is what seed + i alone would give, whatever else is generated in the same batch. Dropout is off, and torch's
+    global random state is not touched. Raises SamplingSettingError, and LogitsError if logits are not finite.
     """
     prompt, suffix = truncate_to_context(model, prompt, sampling.tokens, unmasking)
     samplers = [

@@ -139,11 +139,11 @@ def handle_ranking(request: BestOfN | BeamSearch, models: ModelCache) -> AnyRepl
 
 def handle_score(request: Score, models: ModelCache) -> AnyReplies:
     if not request.text:
-        raise EmptyTextError("there is nothing in it")
+        raise EmptyTextError("it is empty")
     found = yield from models.get(Path(request.checkpoint), "float32")
     text, changed = clean_prompt(replace_surrogates(request.text), request.cleaning)
     if not text:
-        raise EmptyTextError("the cleaning of the training text leaves nothing of it")
+        raise EmptyTextError("cleaning it like the training text removes all of it")
     gpt, vocabulary, size = found.model.gpt, found.model.vocabulary, len(text.encode())
     ids, total = yield from encode_truncated(vocabulary, text, size)
     yield _loaded(request, found, total, changed_by=changed)

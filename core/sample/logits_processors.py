@@ -17,7 +17,7 @@ from core.sample import samplers
 class SamplingSettingError(UsageError):
     """A setting has a token id that the vocabulary lacks."""
 
-    doing = "draw text"
+    doing = "generate text"
 
 
 class LogitsProcessor(NamedTuple):

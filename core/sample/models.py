@@ -34,7 +34,7 @@ CHECKPOINT_FILES = ("model.json", "model.safetensors", "vocabulary.json")
 _LOAD_POLL_INTERVAL = 0.01
 """Seconds to wait for a model that is being loaded before other requests get their turn."""
 _OVERHEAD_BYTES = 2**26
-"""Memory needed beside the weights: KV cache, prompt, intermediate results."""
+"""Memory needed in addition to the weights: KV cache, prompt, intermediate results."""
 
 
 class ModelMemoryError(LlmtuiError):
@@ -118,12 +118,10 @@ class ModelCache:
             self._add(key, model)
             return LoadResult(model, tuple(passed_over))
         if passed_over and path.exists():
-            raise WeightsError(f"no checkpoint here can be read: {'; '.join(passed_over)}", where=str(path))
+            raise WeightsError(f"none of the checkpoints can be read: {'; '.join(passed_over)}", where=str(path))
         if not path.is_dir() or path.name.startswith("step-"):
-            raise WeightsError("this checkpoint is no longer there", where=str(path), todo="choose another one")
-        raise WeightsError(
-            "there is no checkpoint here yet", where=str(path), todo="ask again when its training has saved one"
-        )
+            raise WeightsError("this checkpoint has been deleted", where=str(path), todo="choose another one")
+        raise WeightsError("there is no checkpoint yet", where=str(path), todo="try again once training has saved one")
 
     @property
     def loaded(self) -> bool:
@@ -170,7 +168,7 @@ def ensure_memory(gpt: GPT, texts: int) -> None:
     needed, free = 0 if gpt.mask_token_id is not None else texts * kv_cache_bytes(gpt.config), available_memory()
     if needed > free:
         raise ModelMemoryError(
-            f"{texts} texts at once would take {needed / 2**20:,.0f} MiB of memory, and {free / 2**20:,.0f} are free",
+            f"{texts} texts at once would need {needed / 2**20:,.0f} MiB of memory, and {free / 2**20:,.0f} are free",
             todo="ask for fewer at once",
         )
 

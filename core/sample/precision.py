@@ -33,7 +33,7 @@ _FAST_FLOAT16_ROWS = 4
 class PrecisionUnavailableError(UsageError):
     """The format is not supported here, or cannot represent the weights."""
 
-    doing = "keep the weights in these numbers"
+    doing = "convert the weights"
 
 
 class HalfLinear(nn.Module):
@@ -61,7 +61,7 @@ class HalfLinear(nn.Module):
 class Int8Linear(nn.Module):
     """A linear layer with torch's dynamic int8 quantisation: one scale per row of weights, one per input tensor.
 
-    All rows of the input share its scale, so the logits of a text depend slightly on the texts generated beside it.
+    All rows of the input share its scale, so the logits of a text depend slightly on the other texts of the batch.
     """
 
     def __init__(self, layer: nn.Linear) -> None:

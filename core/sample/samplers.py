@@ -25,7 +25,7 @@ _MIN_TEMPERATURE = 1e-30
 class LogitsError(LlmtuiError):
     """Logits are infinite or NaN."""
 
-    doing = "draw text"
+    doing = "generate text"
 
     def __init__(self) -> None:
         super().__init__("the model's output is not finite", todo="use an earlier checkpoint")

@@ -1,1 +1,1 @@
-"""Models behind OpenAI's interface: completions, chat completions and models, over HTTP on this machine."""
+"""OpenAI-compatible HTTP API: completions, chat completions and models."""

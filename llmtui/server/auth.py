@@ -20,7 +20,7 @@ LOG = logging.getLogger(__name__)
 MAX_BODY_BYTES = 2**24
 
 
-CLIENT_DISCONNECTED = "nobody waits for the answer any more"
+CLIENT_DISCONNECTED = "the client has disconnected"
 
 
 class AuthMiddleware:
@@ -58,10 +58,10 @@ class AuthMiddleware:
 
     def _check(self, headers: Headers) -> ApiError | None:
         if not self._is_own_host(headers.get("host", "")):
-            return ApiError(403, "this is not a name of the machine that serves here; use 127.0.0.1 or its address")
+            return ApiError(403, "the Host header does not name this server; use 127.0.0.1 or its address")
         scheme, _, token = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not compare_digest(token.strip().encode(), self._token):
-            return ApiError(401, "the token is missing or another one; `llmtui serve` has printed it when it began")
+            return ApiError(401, "the API key is missing or wrong; `llmtui serve` printed it when it started")
         return None
 
     def _is_own_host(self, host: str) -> bool:
@@ -81,7 +81,7 @@ async def read_body(request: Request) -> bytes:
         async for chunk in request.stream():
             body += chunk
             if len(body) > MAX_BODY_BYTES:
-                raise ApiError(413, f"a request has at most {MAX_BODY_BYTES // 2**20} MiB")
+                raise ApiError(413, f"a request may have at most {MAX_BODY_BYTES // 2**20} MiB")
     except ClientDisconnect:
         raise ApiError(499, CLIENT_DISCONNECTED) from None
     return bytes(body)

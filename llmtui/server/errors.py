@@ -48,7 +48,7 @@ class ApiError(Exception):
                 return cls(503, _sentence(error))
             case LlmtuiError():
                 return cls(500, _sentence(error))
-        return cls(500, "something went wrong here that nobody foresaw; the server says on its standard error what")
+        return cls(500, "internal error; its traceback is on the server's standard error")
 
     def body(self) -> bytes:
         kind = "invalid_request_error" if self.status < 500 else "server_error"

@@ -128,7 +128,7 @@ def _sampling(request: GenerationRequest, model: ServedModel, template_stop: tup
     if given.get("top_k") == -1:  # all tokens in vLLM, which is 0 here
         given["top_k"] = 0
     stop = (request.stop,) if isinstance(request.stop, str) else request.stop
-    stop = stop if stop is None else tuple(filter(None, stop))  # an empty string stops nothing
+    stop = stop if stop is None else tuple(filter(None, stop))  # an empty string would match everywhere
     given["stop"] = (*template_stop, *(defaults["stop"] if stop is None else stop))
     given["seed"] = secrets.randbelow(2**31) if request.seed is None else request.seed % 2**62
     if len(given["stop"]) > MAX_STOP_STRINGS:

@@ -33,7 +33,7 @@ class ServedModel(Struct, frozen=True, kw_only=True):
 
 
 class ModelRegistry:
-    """Reads the run directories on each call: training saves and deletes checkpoints meanwhile."""
+    """Reads the run directories on each call, since training saves and deletes checkpoints."""
 
     def __init__(self, workspace: Workspace, runs: Sequence[str]) -> None:
         """runs: names as `find_run` takes them; empty: all runs. Raises RunNotFoundError."""

@@ -118,10 +118,10 @@ class Api:
         """Log each ignored field once."""
         if name not in self._logged_fields:
             self._logged_fields.add(name)
-            LOG.info(f"requests say {name}, which changes nothing here and is ignored")
+            LOG.info(f"{name} in requests has no effect here and is ignored")
 
     async def _deltas(self, job: GenerationJob) -> AsyncGenerator[ChoiceDelta, None]:
-        closing = ApiError(503, "the server is ending")
+        closing = ApiError(503, "the server is shutting down")
         async with self._slot(), aclosing(job.deltas(self._client)) as deltas:
             if self._closing:
                 raise closing

@@ -73,11 +73,11 @@ class TextPart(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class ChatMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     role: Literal["system", "developer", "user", "assistant"]
     content: str | tuple[TextPart, ...] | None = None
-    """None: an empty message of the assistant, as beside a tool call."""
+    """None: an empty message of the assistant, as with a tool call."""
 
     def __post_init__(self) -> None:
         if self.content is None and self.role != "assistant":
-            raise ValueError(f"the content of a {self.role}'s turn is missing")
+            raise ValueError(f"the content of a {self.role} message is missing")
 
     def to_message(self) -> Message:
         content = self.content or ""
@@ -99,12 +99,12 @@ _IGNORED = {
 }
 """About accounting, storage, caching and speed: without effect on the text."""
 _IGNORED_WITHOUT_TOOLS = {"tool_choice", "parallel_tool_calls", "function_call"}
-"""About how tools are called: without effect if there are none."""
+"""How tools are called; without effect if there are none."""
 _IGNORED_IN_MESSAGES = {
     *("name", "id", "model", "timestamp", "created_at", "weight", "prefix", "cache_control"),
     *("reasoning", "reasoning_content", "thinking_blocks", "provider_specific_fields", "annotations"),
 }
-"""Metadata that clients keep beside a message."""
+"""Metadata that clients store with a message."""
 
 _UNSUPPORTED = {
     CompletionRequest: {"logprobs", "best_of"},
@@ -138,9 +138,9 @@ def parse_request(raw: bytes, kind: type[RequestT], on_ignored: Callable[[str], 
     try:
         body = parse_json(raw, object)
     except ParseError as error:
-        raise ApiError(400, f"the body is no JSON: {error}") from None
+        raise ApiError(400, f"the body is not JSON: {error}") from None
     if not isinstance(body, dict):
-        raise ApiError(400, "the body is no JSON object")
+        raise ApiError(400, "the body is not a JSON object")
     ignored = set(_IGNORED)
     if body.get("tool_choice") == "none" or body.get("function_call") == "none":
         ignored |= {"tools", "functions"}  # present, but must not be called

@@ -27,7 +27,7 @@ SHUTDOWN_TIMEOUT = 2
 CLIENT_TIMEOUT = 60.0
 """Seconds that a client may take to send a request, and to read more of a response."""
 BUSY_CLIENT_TIMEOUT = 2.0
-"""The same for reading a response while other requests wait for a slot: 20 streams that nobody read held the 8 slots
+"""The same for reading a response while other requests wait for a slot: 20 unread streams held the 8 slots
 for 200 s."""
 SEND_BUFFER_BYTES = 2**13
 """SO_SNDBUF. With the default of megabytes, tens of thousands of tokens are generated before it is noticed that the
@@ -49,7 +49,7 @@ def bind_socket(host: str, port: int) -> socket.socket:
         )[0]
     except (OSError, UnicodeError) as error:
         reason = (getattr(error, "strerror", "") or str(error)).lower()
-        raise ServeError(f"there is no such host: {reason}", where=where, todo="127.0.0.1 is this machine") from None
+        raise ServeError(f"unknown host: {reason}", where=where, todo="use 127.0.0.1 for this machine") from None
     server = socket.socket(family, kind, protocol)
     try:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

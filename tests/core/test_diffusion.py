@@ -218,7 +218,7 @@ def test_prompt_and_suffix_have_half_of_the_room_each_and_what_the_other_does_no
     assert infill_context(writer, long, long, 14) == (long[-1:], long[:1])
     for tokens in (15, 16, 1000):
         with pytest.raises(
-            ContextLengthError, match=f"{tokens:,} tokens and what stands before and after them do not fit"
+            ContextLengthError, match=f"{tokens:,} tokens and the text before and after them do not fit"
         ) as error:
             infill_context(writer, long, long, tokens)
         assert error.value.todo == "ask for at most 14 tokens"

@@ -34,7 +34,7 @@ GREEDY = Sampling(tokens=12, temperature=0, logit_bias={END: -1000})
 def test_the_newest_checkpoint_of_a_directory_answers_each_time(child: Child, tmp_path: Path) -> None:
     run = tmp_path / "checkpoints"
     run.mkdir()
-    assert refused(child.ask(1, run)).what == "there is no checkpoint here yet"
+    assert refused(child.ask(1, run)).what == "there is no checkpoint yet"
     saved(run, 10, seed=1)
     assert loaded(child.ask(2, run)).step == 10
     newer = saved(run, 20, seed=2)
@@ -43,7 +43,7 @@ def test_the_newest_checkpoint_of_a_directory_answers_each_time(child: Child, tm
     shutil.rmtree(newer)
     assert loaded(child.ask(4, run)).step == 10
     shutil.rmtree(run)
-    assert "no longer there" in refused(child.ask(5, run)).what
+    assert "has been deleted" in refused(child.ask(5, run)).what
 
 
 def test_damaged_checkpoints_are_passed_over_and_said(child: Child, tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_damaged_checkpoints_are_passed_over_and_said(child: Child, tmp_path: Pa
     assert "has changed" in refused(child.ask(3, weights.parent)).what  # the same one by its own name
     shutil.rmtree(run / "step-00000010")
     none = refused(child.ask(4, run))
-    assert "no checkpoint here can be read" in none.what
+    assert "none of the checkpoints can be read" in none.what
     assert "step-00000050" in none.what
     saved(run, 50)  # training came by here again
     assert loaded(child.ask(5, run)).passed_over == ()
@@ -108,7 +108,7 @@ def test_a_checkpoint_deleted_at_work_goes_on_and_is_gone_for_the_next_request(c
         assert not isinstance(child.next(), Finished)
     shutil.rmtree(checkpoint)
     said = refused(child.ask(2, checkpoint))
-    assert (said.what, said.todo) == ("this checkpoint is no longer there", "choose another one")
+    assert (said.what, said.todo) == ("this checkpoint has been deleted", "choose another one")
     child.say(Cancel(id=1))
     loaded([*child.ask(3, save(tmp_path / "step-00000008"))])
 

@@ -34,7 +34,7 @@ from tests.waiting import PATIENCE
         ({"stop": ["x"] * 17}, "stop", "at most 15 strings"),
         ({"messages": []}, "messages", ">= 1"),
         ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].role", "tool"),
-        ({"messages": [{"role": "user", "content": None}]}, "messages[0]", "content of a user's turn is missing"),
+        ({"messages": [{"role": "user", "content": None}]}, "messages[0]", "content of a user message is missing"),
         ({"messages": [{"role": "user", "content": "x", "nmae": "me"}]}, "messages[0].nmae", "unknown field"),
         (
             {"messages": [{"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}]},

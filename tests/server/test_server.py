@@ -29,7 +29,7 @@ def test_ctrl_c_in_the_midst_of_an_answer_ends_everything(room: Workspace, bot: 
     next(stream)
     [sampler] = psutil.Process(served.process.pid).children()
     served.process.send_signal(signal.SIGINT)
-    with pytest.raises(openai.APIError, match="the server is ending"):
+    with pytest.raises(openai.APIError, match="the server is shutting down"):
         list(stream)
     assert served.process.wait(timeout=PATIENCE) == 130
     wait_for(lambda: not sampler.is_running())
@@ -87,7 +87,7 @@ def test_a_run_without_checkpoints_does_not_hide_another_of_its_name(served: Ser
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["--host", "no.such.host.invalid"], 1, "no such host"),
+        (["--host", "no.such.host.invalid"], 1, "unknown host"),
         (["--host", "192.0.2.1"], 1, "cannot assign requested address"),
         (["--token", "short"], 2, "8 to 512"),
         (["--token", "has spaces in it"], 2, "without spaces"),

@@ -32,7 +32,7 @@ ATTENTION_DIGITS = 6
 class InspectRequestError(UsageError):
     """The model lacks the requested layer or head."""
 
-    doing = "look into the model"
+    doing = "inspect the model"
 
 
 def inspect_prompt(

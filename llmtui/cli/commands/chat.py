@@ -52,7 +52,7 @@ def chat(run_name: str | None, checkpoint: str, precision: Precision, new: bool,
     """Chat with the model of RUN, during or after its training: each line of input is a message, also from a pipe.
 
     The chat templates are in the recipe, under [chat]; a model without templates continues the text of all messages.
-    With --checkpoint last each message goes to the newest checkpoint. The conversation with each checkpoint is kept in
+    With --checkpoint last each message goes to the newest checkpoint. The conversation with each checkpoint is saved in
     the run's directory, and continued the next time. /help lists the commands of the chat.
     """
     workspace = Workspace()
@@ -97,7 +97,7 @@ class ChatLoop:
         if new:
             self._session.start_conversation()
         if self._session.transcripts.taken:
-            print_message("another chat with this run is open; this conversation is not kept")
+            print_message("another chat with this run is open; this conversation is not saved")
             self._transcript_kept = False
         if self._interactive:
             import readline  # noqa: F401 once it is imported, `input` has line editing and history
@@ -169,7 +169,7 @@ class ChatLoop:
         if not name:
             steps = ", ".join(str(step_of(path)) for path in reversed(checkpoint_paths(self._run.checkpoints)))
             print_message(
-                f"{self._session.checkpoint} replies; steps kept: {steps}; /checkpoint last follows the training"
+                f"{self._session.checkpoint} replies; checkpoints: {steps}; /checkpoint last follows the training"
             )
             return
         checkpoint = self._load_checkpoint(name)
@@ -220,11 +220,11 @@ class ChatLoop:
         except LlmtuiError as error:
             print_message(error.sentence() + "\n/retry tries again")
         if self._transcript_kept and not self._session.transcripts.kept:
-            print_message("the transcript can no longer be written; the conversation is not kept")
+            print_message("the transcript can no longer be written; the conversation is not saved")
             self._transcript_kept = False
 
     async def _stream_reply(self) -> None:
-        """Print the reply as it is generated. Ctrl+C ends it, and the whole command if the input is no terminal."""
+        """Print the reply as it is generated. Ctrl+C ends it, and the whole command if the input is not a terminal."""
         request = structs.replace(self._session.build_request(self._settings.sampling()), precision=self._precision)
         line_open = False
         try:

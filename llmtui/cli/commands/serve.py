@@ -1,4 +1,4 @@
-"""The command that puts models behind OpenAI's interface."""
+"""The command that serves models over an OpenAI-compatible HTTP API."""
 
 from __future__ import annotations
 
@@ -62,26 +62,26 @@ def serve(run_name: tuple[str, ...], host: str, port: int, token: str | None) ->
     workspace = Workspace()
     from llmtui.server.registry import ModelRegistry
     from llmtui.server.server import bind_socket
-    from llmtui.server.server import serve as answer
+    from llmtui.server.server import serve as serve_requests
 
-    offers = ModelRegistry(workspace, [run_with_checkpoint(workspace, name).id for name in run_name])
-    first = next(offers.all(), None)
+    registry = ModelRegistry(workspace, [run_with_checkpoint(workspace, name).id for name in run_name])
+    first = next(registry.all(), None)
     server = bind_socket(host, port)
-    place, port = server.getsockname()[:2]
-    address = ipaddress.ip_address(place)
-    name = socket.gethostname() if address.is_unspecified else f"[{place}]" if address.version == 6 else place
+    bound_host, port = server.getsockname()[:2]
+    address = ipaddress.ip_address(bound_host)
+    name = socket.gethostname() if address.is_unspecified else f"[{bound_host}]" if address.version == 6 else bound_host
     url = f"http://{name}:{port}/v1"
     if not address.is_loopback:
         print_message(
             "the server is reachable from other machines; the token and all texts are sent over the network unencrypted"
         )
-    known = token or secrets.token_urlsafe(24)
+    api_key = token or secrets.token_urlsafe(24)
     print_output(f"export OPENAI_BASE_URL={url}")
-    key = known
-    if token is not None:  # what was kept from others is not printed
+    key = api_key
+    if token is not None:  # a token from the environment or a file is not printed
         source = click.get_current_context().get_parameter_source("token")
         key = "$LLMTUI_TOKEN" if source is click.core.ParameterSource.ENVIRONMENT else "YOUR-TOKEN"
-    print_output(f'export OPENAI_API_KEY="{key}"' if key != known else f"export OPENAI_API_KEY={known}")
+    print_output(f'export OPENAI_API_KEY="{key}"' if key != api_key else f"export OPENAI_API_KEY={api_key}")
     model = first.id if first else "RUN"
     print_output(
         f"curl {url}/completions -H 'content-type: application/json' -H \"authorization: Bearer {key}\" "
@@ -91,10 +91,10 @@ def serve(run_name: tuple[str, ...], host: str, port: int, token: str | None) ->
         log = logging.getLogger(logger)
         log.handlers, log.propagate = [_StandardError()], False
         log.setLevel(level)
-    print_message(
-        "Ctrl-C ends it" if first else "no run has a checkpoint yet; those that come are served. Ctrl-C ends it"
-    )
+    if first is None:
+        print_message("no run has a checkpoint yet; the first one saved will be served")
+    print_message("Ctrl-C stops the server")
     try:
-        asyncio.run(answer(workspace, offers, server, host, known))
-    except KeyboardInterrupt:  # click would write a line first, which fails where nobody reads standard error
+        asyncio.run(serve_requests(workspace, registry, server, host, api_key))
+    except KeyboardInterrupt:  # click would write a line first, which fails if standard error is closed
         raise click.Abort from None
