@@ -1,24 +1,23 @@
-"""Grammars in which every choice costs a whole number of bits, so that a text's probability is a power of two.
+"""Probabilistic context-free grammars whose choices cost a whole number of bits each.
 
-A grammar is a table of rules, each a few lines to choose from. With n lines, 2^k the next power of two, the first
-2^k - n cost k - 1 bits and the rest k: the probabilities 2^-bits add up to one, and the earlier lines are the more
-frequent. A document is thus a string of fair bits, decoded. That makes everything exact: a probability is an
-integer, and the entropy a fraction.
+A grammar is a table of rules, each a list of alternatives. With n alternatives and 2^k the next power of two, the first
+2^k - n cost k - 1 bits and the rest k: the probabilities 2^-bits add up to one, and earlier alternatives are more
+frequent. A document is thus a decoded string of fair bits, its probability a power of two and the entropy a fraction.
 
-What may stand in a line:
+Syntax of an alternative:
 
-    {rule}            one line of a rule, chosen anew
-    {hero=girl}       one line of a rule, remembered as `hero`
-    {hero}            what was remembered, also where a rule has the same name
-    {hero.they}       another form of it: an attribute which that line has
-    {>tool.use}       one line of the rule that an attribute names; {end=>tool.use} remembers it
-    ¶                 a new line
-    text | a=b | @s   attributes follow the text, `@s` all of the set `s`; without a text they are those of all lines
-    one / two         several short lines in one
+    {rule}            an alternative of a rule, sampled
+    {hero=girl}       an alternative of a rule, sampled and bound to the variable `hero`
+    {hero}            the text bound to `hero`; a variable takes precedence over a rule of the same name
+    {hero.they}       an attribute of the alternative bound to `hero`
+    {>tool.use}       an alternative of the rule that an attribute names; {end=>tool.use} binds it
+    ¶                 a newline
+    text | a=b | @s   attributes of the alternative, `@s` all of the set `s`; without a text, those of all alternatives
+    one / two         several short alternatives on one line
 
-A line that is remembered is fixed text. Each variable is set once, before it is used; `totals` finds where it is not.
-Parsing is unique when no line of a rule begins with what another line of it can produce as a whole (then neither does
-any sequence of them); that this holds is checked by `tests/core/prefix_free.py`.
+A bound alternative is literal text. Each variable is bound once, before it is used; `grammar_expectations` checks that.
+Parsing is unique if no alternative of a rule begins with what another alternative of it can produce as a whole;
+`tests/core/grammar_prefix_free.py` checks that.
 """
 
 from __future__ import annotations
@@ -29,168 +28,183 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-_MARK = re.compile(r"\{([^{}]*)\}")
-_REMEMBERED = re.compile(r"\{([^{}=]*)=")
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+_BOUND = re.compile(r"\{([^{}=]*)=")
 
 
-class Slot(NamedTuple):
-    """What a variable says."""
+class VariableReference(NamedTuple):
+    """The text or an attribute of the alternative bound to a variable."""
 
     variable: str
-    form: str
+    attribute: str
     """Empty: the text itself."""
 
 
-class Pick(NamedTuple):
-    """A choice of one line."""
+class Choice(NamedTuple):
+    """A random choice among the alternatives of a rule."""
 
     rule: str
-    """Empty where `by` names it."""
-    by: Slot | None
-    name: str
-    """The variable that remembers the line; empty when none does."""
+    """Empty if `by` names it."""
+    by: VariableReference | None
+    """The attribute that names the rule."""
+    variable: str
+    """The variable that the alternative is bound to, or empty."""
 
 
-Step = str | Slot | Pick
+Symbol = str | VariableReference | Choice
 
 
 @dataclass(frozen=True, eq=False)
-class Line:
-    """One alternative of a rule. Compared by identity."""
+class Alternative:
+    """An alternative of a rule. Compared by identity."""
 
-    steps: tuple[Step, ...]
-    forms: Mapping[str, str]
-    """Its attributes; "" is its text where that is fixed."""
+    symbols: tuple[Symbol, ...]
+    attributes: Mapping[str, str]
+    """Its attributes; "" is its text if that is literal."""
     bits: int
     """Its probability is 2^-bits."""
 
 
-Values = Mapping[str, Line]
-"""The lines that variables remember."""
+Bindings = Mapping[str, Alternative]
+"""Variable → the alternative bound to it."""
 
 
 class Grammar:
-    """The rules by name, and which variables there are."""
+    """The rules by name, and the variables."""
 
-    def __init__(self, rules: Mapping[str, str], forms: Mapping[str, Mapping[str, str]], start: str = "story") -> None:
-        """rules: name → lines; forms: the sets of attributes. Raises ValueError where something is not as above."""
+    def __init__(
+        self, rules: Mapping[str, str], attribute_sets: Mapping[str, Mapping[str, str]], start: str = "story"
+    ) -> None:
+        """rules: name → alternatives in the syntax above. Raises ValueError if a rule is invalid."""
         self.start = start
-        called = set(rules).difference(*map(_REMEMBERED.findall, rules.values()))
-        self.rules = {name: _read(name, text, forms, called) for name, text in rules.items()}
-        for lines in self.rules.values():
-            for line in lines:
-                for step in line.steps:
-                    self._check(step)
+        unbound = set(rules).difference(*map(_BOUND.findall, rules.values()))
+        self.rules = {name: _parse_rule(name, text, attribute_sets, unbound) for name, text in rules.items()}
+        for alternatives in self.rules.values():
+            for alternative in alternatives:
+                for symbol in alternative.symbols:
+                    self._check(symbol)
 
-    def picks(self) -> Iterator[Pick]:
-        """Every choice in every line."""
-        for lines in self.rules.values():
-            for line in lines:
-                yield from (step for step in line.steps if isinstance(step, Pick))
+    def choices(self) -> Iterator[Choice]:
+        """Every choice in every alternative."""
+        for alternatives in self.rules.values():
+            for alternative in alternatives:
+                yield from (symbol for symbol in alternative.symbols if isinstance(symbol, Choice))
 
-    def lines(self, pick: Pick, values: Values) -> tuple[Line, ...]:
-        """What `pick` chooses from."""
-        return self.rules[values[pick.by.variable].forms[pick.by.form] if pick.by else pick.rule]
+    def alternatives(self, choice: Choice, bindings: Bindings) -> tuple[Alternative, ...]:
+        """The alternatives of `choice`."""
+        if choice.by is None:
+            return self.rules[choice.rule]
+        return self.rules[bindings[choice.by.variable].attributes[choice.by.attribute]]
 
     @cached_property
-    def domains(self) -> dict[str, tuple[Line, ...]]:
-        """Every line that each variable can remember."""
-        found: dict[str, dict[Line, None]] = {pick.name: {} for pick in self.picks() if pick.name}
-        grown = True
-        while grown:
-            before = sum(map(len, found.values()))
-            for pick in self.picks():
-                if pick.name:
-                    for rule in self._rules_of(pick, found):
-                        found[pick.name].update(dict.fromkeys(self.rules.get(rule, ())))
-            grown = sum(map(len, found.values())) > before
-        return {name: tuple(lines) for name, lines in found.items()}
+    def domains(self) -> dict[str, tuple[Alternative, ...]]:
+        """Variable → every alternative that can be bound to it."""
+        domains: dict[str, dict[Alternative, None]] = {
+            choice.variable: {} for choice in self.choices() if choice.variable
+        }
+        changed = True
+        while changed:
+            size_before = sum(map(len, domains.values()))
+            for choice in self.choices():
+                if choice.variable:
+                    for rule in self._rules_of(choice, domains):
+                        domains[choice.variable].update(dict.fromkeys(self.rules.get(rule, ())))
+            changed = sum(map(len, domains.values())) > size_before
+        return {name: tuple(alternatives) for name, alternatives in domains.items()}
 
-    def rules_of(self, pick: Pick) -> list[str]:
-        """The rules that `pick` can choose from."""
-        return self._rules_of(pick, self.domains)
+    def rules_of(self, choice: Choice) -> list[str]:
+        """The rules that `choice` can refer to."""
+        return self._rules_of(choice, self.domains)
 
     @staticmethod
-    def _rules_of(pick: Pick, domains: Mapping[str, Iterable[Line]]) -> list[str]:
-        if pick.by is None:
-            return [pick.rule]
-        return sorted({line.forms.get(pick.by.form, "") for line in domains[pick.by.variable]})
+    def _rules_of(choice: Choice, domains: Mapping[str, Iterable[Alternative]]) -> list[str]:
+        if choice.by is None:
+            return [choice.rule]
+        return sorted({bound.attributes.get(choice.by.attribute, "") for bound in domains[choice.by.variable]})
 
     @cached_property
-    def most_picks(self) -> int:
-        """The most choices that one document takes."""
-        known: dict[str, int] = {}
+    def max_choices(self) -> int:
+        """Maximum number of choices in a document."""
+        maxima: dict[str, int] = {}
 
-        def most(rule: str) -> int:
-            if rule not in known:
-                known[rule] = max(
-                    sum(1 + max(map(most, self.rules_of(step))) for step in line.steps if isinstance(step, Pick))
-                    for line in self.rules[rule]
+        def maximum(rule: str) -> int:
+            if rule not in maxima:
+                maxima[rule] = max(
+                    sum(
+                        1 + max(map(maximum, self.rules_of(symbol)))
+                        for symbol in alternative.symbols
+                        if isinstance(symbol, Choice)
+                    )
+                    for alternative in self.rules[rule]
                 )
-            return known[rule]
+            return maxima[rule]
 
-        return 1 + most(self.start)
+        return 1 + maximum(self.start)
 
-    def _check(self, step: Step) -> None:
-        if isinstance(step, str):
+    def _check(self, symbol: Symbol) -> None:
+        if isinstance(symbol, str):
             return
-        slot = step if isinstance(step, Slot) else step.by
-        if slot is not None:
-            if slot.variable not in self.domains:
-                raise ValueError(f"{slot.variable!r} is neither a rule nor ever remembered")
-            for line in self.domains[slot.variable]:
-                if slot.form not in line.forms:
-                    raise ValueError(f"{slot.variable!r} can be {line.forms['']!r}, which has no {slot.form!r}")
-        if isinstance(step, Slot):
+        reference = symbol if isinstance(symbol, VariableReference) else symbol.by
+        if reference is not None:
+            if reference.variable not in self.domains:
+                raise ValueError(f"{reference.variable!r} is neither a rule nor a variable")
+            for bound in self.domains[reference.variable]:
+                if reference.attribute not in bound.attributes:
+                    text = bound.attributes[""]
+                    raise ValueError(f"{reference.variable!r} can be {text!r}, which has no {reference.attribute!r}")
+        if isinstance(symbol, VariableReference):
             return
-        for rule in self.rules_of(step):
+        for rule in self.rules_of(symbol):
             if rule not in self.rules:
                 raise ValueError(f"there is no rule {rule!r}")
-            if step.name and not all("" in line.forms for line in self.rules[rule]):
-                raise ValueError(f"{step.name!r} would remember a line of {rule!r} which is not fixed text")
+            if symbol.variable and not all("" in alternative.attributes for alternative in self.rules[rule]):
+                raise ValueError(
+                    f"{symbol.variable!r} is bound to {rule!r}, an alternative of which is not literal text"
+                )
 
 
-def _read(name: str, text: str, forms: Mapping[str, Mapping[str, str]], rules: set[str]) -> tuple[Line, ...]:
-    """The lines of one rule."""
+def _parse_rule(
+    name: str, text: str, attribute_sets: Mapping[str, Mapping[str, str]], rules: set[str]
+) -> tuple[Alternative, ...]:
     common: dict[str, str] = {}
-    read: list[tuple[str, dict[str, str]]] = []
+    parsed: list[tuple[str, dict[str, str]]] = []
     for line in filter(None, (row.strip() for row in text.replace(" / ", "\n").split("\n"))):
-        words, *attributes = (part.strip() for part in line.split("|"))
-        own: dict[str, str] = {}
-        for attribute in attributes:
-            key, _, value = attribute.partition("=")
-            own |= forms[key[1:]] if key.startswith("@") else {key: value}
+        words, *pairs = (field.strip() for field in line.split("|"))
+        attributes: dict[str, str] = {}
+        for pair in pairs:
+            key, _, value = pair.partition("=")
+            attributes |= attribute_sets[key[1:]] if key.startswith("@") else {key: value}
         if words:
-            read.append((words.replace("¶", "\n"), own))
+            parsed.append((words.replace("¶", "\n"), attributes))
         else:
-            common |= own
-    if not read or len(read) > 256:
-        raise ValueError(f"the rule {name!r} has {len(read)} lines instead of 1 to 256")
-    long = (len(read) - 1).bit_length()
-    short = 2**long - len(read)
-    lines = []
-    for index, (words, own) in enumerate(read):
-        steps = tuple(_steps(words, rules))
-        fixed = {"": words} if steps == (words,) else {}
-        lines.append(Line(steps, common | own | fixed, long - (index < short)))
-    return tuple(lines)
+            common |= attributes
+    if not parsed or len(parsed) > 256:
+        raise ValueError(f"the rule {name!r} has {len(parsed)} lines instead of 1 to 256")
+    max_bits = (len(parsed) - 1).bit_length()
+    cheaper = 2**max_bits - len(parsed)  # alternatives of one bit less
+    alternatives = []
+    for index, (words, attributes) in enumerate(parsed):
+        symbols = tuple(_parse_symbols(words, rules))
+        literal = {"": words} if symbols == (words,) else {}
+        alternatives.append(Alternative(symbols, common | attributes | literal, max_bits - (index < cheaper)))
+    return tuple(alternatives)
 
 
-def _steps(words: str, rules: set[str]) -> Iterator[Step]:
-    for index, piece in enumerate(_MARK.split(words)):
+def _parse_symbols(words: str, rules: set[str]) -> Iterator[Symbol]:
+    for index, token in enumerate(_PLACEHOLDER.split(words)):
         if index % 2 == 0:
-            if piece:
-                yield piece
+            if token:
+                yield token
             continue
-        name, _, what = piece.rpartition("=")
-        if what.startswith(">"):
-            yield Pick("", _slot(what[1:]), name)
-        elif name or what in rules:
-            yield Pick(what, None, name)
+        variable, _, target = token.rpartition("=")
+        if target.startswith(">"):
+            yield Choice("", _parse_reference(target[1:]), variable)
+        elif variable or target in rules:
+            yield Choice(target, None, variable)
         else:
-            yield _slot(what)
+            yield _parse_reference(target)
 
 
-def _slot(what: str) -> Slot:
-    variable, _, form = what.partition(".")
-    return Slot(variable, form)
+def _parse_reference(text: str) -> VariableReference:
+    variable, _, attribute = text.partition(".")
+    return VariableReference(variable, attribute)

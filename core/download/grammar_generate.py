@@ -1,106 +1,114 @@
-"""Generates texts of a grammar from random bytes, and computes the bits of a given text independently."""
+"""Generates documents of a grammar from random bytes, and computes the bits of a given text independently."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from core.download.grammar import Grammar, Line, Pick, Slot, Values
+from core.download.grammar import Alternative, Bindings, Choice, Grammar, VariableReference
 
 
-class Teller:
+class TextGenerator:
     """Generates documents of a grammar, about 20 MB/s.
 
-    Each choice takes one byte, which decodes to a line: a table of 256 names a line as often as its probability says.
-    What variables say is filled in at the end, all at once.
+    Each choice consumes one byte, an index into a table of 256 entries that holds each alternative as often as its
+    probability requires. The values of variables are substituted at the end, all at once.
     """
 
     def __init__(self, grammar: Grammar) -> None:
-        self.draws = grammar.most_picks
+        self.max_random_bytes = grammar.max_choices
         """Maximum number of random bytes per document."""
         self._tables: dict[tuple[str, str], Any] = {}
-        for pick in (Pick(grammar.start, None, ""), *grammar.picks()):
-            for rule in grammar.rules_of(pick):
-                if (rule, pick.name) not in self._tables:
-                    told = [(self._steps(line), _said(pick.name, line)) for line in grammar.rules[rule]]
-                    counts = [256 >> line.bits for line in grammar.rules[rule]]
-                    self._tables[rule, pick.name] = [
-                        entry for entry, count in zip(told, counts, strict=True) for _ in range(count)
+        for choice in (Choice(grammar.start, None, ""), *grammar.choices()):
+            for rule in grammar.rules_of(choice):
+                if (rule, choice.variable) not in self._tables:
+                    self._tables[rule, choice.variable] = [
+                        entry
+                        for alternative in grammar.rules[rule]
+                        for entry in [(self._compile(alternative), _attributes(choice.variable, alternative))]
+                        for _ in range(256 >> alternative.bits)
                     ]
-        self._first = grammar.start
+        self._start = grammar.start
 
     @staticmethod
-    def _steps(line: Line) -> list[Any]:
-        """Text with its slots as one template, and picks; neighbouring texts joined."""
-        steps: list[Any] = []
-        for step in line.steps:
-            if isinstance(step, Pick):
-                by = f"{step.by.variable}.{step.by.form}" if step.by else ""
-                steps.append((step.rule, by, step.name))
+    def _compile(alternative: Alternative) -> list[Any]:
+        """The symbols of `alternative`: choices as tuples; adjacent text and variables joined into a format string."""
+        symbols: list[Any] = []
+        for symbol in alternative.symbols:
+            if isinstance(symbol, Choice):
+                by = f"{symbol.by.variable}.{symbol.by.attribute}" if symbol.by else ""
+                symbols.append((symbol.rule, by, symbol.variable))
                 continue
-            text = f"%({step.variable}.{step.form})s" if isinstance(step, Slot) else step.replace("%", "%%")
-            if steps and isinstance(steps[-1], str):
-                steps[-1] += text
+            if isinstance(symbol, VariableReference):
+                text = f"%({symbol.variable}.{symbol.attribute})s"
             else:
-                steps.append(text)
-        return steps
+                text = symbol.replace("%", "%%")
+            if symbols and isinstance(symbols[-1], str):
+                symbols[-1] += text
+            else:
+                symbols.append(text)
+        return symbols
 
-    def tell(self, draws: bytes) -> str:
+    def generate(self, random_bytes: bytes) -> str:
         """Decode random bytes to a document; surplus bytes are ignored."""
         values: dict[str, str] = {}
-        pieces: list[str] = []
-        draw = iter(draws).__next__
-        tables, add = self._tables, pieces.append
+        fragments: list[str] = []
+        next_byte = iter(random_bytes).__next__
+        tables, add = self._tables, fragments.append
 
-        def expand(steps: list[Any]) -> None:
-            for step in steps:
-                if step.__class__ is str:
-                    add(step)
+        def expand(symbols: list[Any]) -> None:
+            for symbol in symbols:
+                if symbol.__class__ is str:
+                    add(symbol)
                 else:
-                    rule, by, name = step
-                    inner, said = tables[rule or values[by], name][draw()]
-                    if name:
-                        values.update(said)
+                    rule, by, variable = symbol
+                    inner, attributes = tables[rule or values[by], variable][next_byte()]
+                    if variable:
+                        values.update(attributes)
                     expand(inner)
 
-        expand(tables[self._first, ""][draw()][0])
-        return "".join(pieces) % values
+        expand(tables[self._start, ""][next_byte()][0])
+        return "".join(fragments) % values
 
 
-def _said(name: str, line: Line) -> dict[str, str]:
-    return {f"{name}.{form}": value for form, value in line.forms.items()} if name else {}
+def _attributes(variable: str, alternative: Alternative) -> dict[str, str]:
+    """The values of a format string, `variable.attribute` → text, after `alternative` is bound to `variable`."""
+    return {f"{variable}.{name}": value for name, value in alternative.attributes.items()} if variable else {}
 
 
 Pending = tuple[Any, "Pending"] | None
-"""A linked list of the steps that remain to be matched."""
+"""A linked list of the symbols that remain to be matched."""
 
 
-def derivations(grammar: Grammar, text: str) -> list[int]:
-    """The bits of every way in which the grammar can produce `text`, none when it cannot.
+def derivation_bits(grammar: Grammar, text: str) -> list[int]:
+    """The bits of each derivation of `text`; empty if the grammar cannot produce it.
 
-    Tries every line at every choice, so that it would also find a second way.
+    Tries every alternative at every choice, so that a second derivation would be found too.
     """
-    found: list[int] = []
-    values: Values = {}
-    open_ways: list[tuple[int, Pending, Values, int]] = [(0, (Pick(grammar.start, None, ""), None), values, 0)]
-    while open_ways:
-        at, pending, values, bits = open_ways.pop()
+    results: list[int] = []
+    bindings: Bindings = {}
+    stack: list[tuple[int, Pending, Bindings, int]] = [(0, (Choice(grammar.start, None, ""), None), bindings, 0)]
+    while stack:
+        position, pending, bindings, bits = stack.pop()
         if pending is None:
-            if at == len(text):
-                found.append(bits)
+            if position == len(text):
+                results.append(bits)
             continue
-        step, behind = pending
-        if isinstance(step, Pick):
-            for line in grammar.lines(step, values):
-                first = line.steps[0]
-                if isinstance(first, str) and not text.startswith(first, at):
+        symbol, rest = pending
+        if isinstance(symbol, Choice):
+            for alternative in grammar.alternatives(symbol, bindings):
+                first = alternative.symbols[0]
+                if isinstance(first, str) and not text.startswith(first, position):
                     continue
-                ahead = behind
-                for inner in reversed(line.steps):
-                    ahead = (inner, ahead)
-                known = {**values, step.name: line} if step.name else values
-                open_ways.append((at, ahead, known, bits + line.bits))
+                following = rest
+                for inner in reversed(alternative.symbols):
+                    following = (inner, following)
+                extended = {**bindings, symbol.variable: alternative} if symbol.variable else bindings
+                stack.append((position, following, extended, bits + alternative.bits))
             continue
-        said = values[step.variable].forms[step.form] if isinstance(step, Slot) else step
-        if text.startswith(said, at):
-            open_ways.append((at + len(said), behind, values, bits))
-    return found
+        if isinstance(symbol, VariableReference):
+            expected = bindings[symbol.variable].attributes[symbol.attribute]
+        else:
+            expected = symbol
+        if text.startswith(expected, position):
+            stack.append((position + len(expected), rest, bindings, bits))
+    return results

@@ -1,13 +1,12 @@
 """Synthetic stories generated from a seed, a corpus with a known entropy.
 
-They come from a grammar written for this project (`story_words.toml`, `story_plots.toml`; grammar.py says how). Every
-choice shows in the text and every choice costs a whole number of bits, so each story's probability is known exactly,
-and so is the entropy of the source: no model can need fewer bits in the mean over unseen stories. One that seems to
-has seen what it is tested on. Story `number` of a seed is a pure function of the two, the same on every machine.
+They come from a grammar (`story_words.toml`, `story_plots.toml`; syntax in grammar.py). Each choice can be read off the
+text and costs a whole number of bits, so the probability of each story and the entropy of the source are known exactly:
+no model can have a lower mean loss on unseen stories, and a lower loss means that test stories were in the training
+text. Story `number` of a seed is a pure function of the two, the same on every machine.
 
-The probability of a story includes that it ends: nothing that the grammar tells begins another story of it, so where
-the text has come to its end, an end-of-text mark is certain. The floor is therefore the same with and without the mark;
-a model that is asked for the mark pays what it does not know about that.
+The probability of a story includes its end: no story is a prefix of another, so that the end-of-text token is certain
+after a complete story, and the lower bound of the loss is the same with and without that token.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from typing import Any
 
 from core.download.grammar import Grammar
 from core.download.grammar_expectations import mean_bits, mean_bytes
-from core.download.grammar_generate import Teller, derivations
+from core.download.grammar_generate import TextGenerator, derivation_bits
 from core.download.source_reader import SourceBatch
 from core.events import Event
 from core.recipe.schema import Source
@@ -31,58 +30,59 @@ from core.storage.artifact import Facts, fingerprint
 from core.storage.documents import DocumentPart, batch_of
 
 FORMAT = 1
-"""Changes when the same grammar and seed would give other stories."""
+"""Format version: changes when the same grammar and seed give other stories."""
 BYTES = 16 * 2**20
 """Bytes generated if the recipe sets no limit."""
 _BATCH = 2**19
+"""Bytes."""
 
 
 def story(seed: int, number: int) -> str:
-    """Story `number` of `seed`: some 1,000 to 1,500 ASCII characters in paragraphs, one newline at the end."""
-    teller = _teller()
-    return teller.tell(shake_128(f"{seed}/{number}".encode()).digest(teller.draws))
+    """Story `number` of `seed`: about 1,000 to 1,500 ASCII characters in paragraphs, one newline at the end."""
+    generator = _text_generator()
+    return generator.generate(shake_128(f"{seed}/{number}".encode()).digest(generator.max_random_bytes))
 
 
 def log2_probability(text: str) -> float:
-    """log2 of the probability that a story is exactly `text`: a negative whole number; -inf where none can be.
+    """log2 of the probability that a story is exactly `text`, a negative whole number; -inf if it is impossible.
 
     Parses the text, independently of how stories are generated.
     """
-    for bits in derivations(grammar(), text):
-        return -float(bits)  # there is no second way to tell it
+    for bits in derivation_bits(grammar(), text):
+        return -float(bits)  # the derivation is unique
     return -math.inf
 
 
 def entropy() -> float:
-    """Of one story in bits: what a perfect model needs in the mean."""
+    """Entropy of a story in bits."""
     return float(_means()[0])
 
 
 def expected_bytes() -> float:
-    """The expected length of a story in UTF-8."""
+    """Expected length of a story in UTF-8."""
     return float(_means()[1])
 
 
 def bits_per_byte() -> float:
-    """Entropy by length: the floor for the loss of any model on stories it has not seen."""
+    """Entropy per byte: the lower bound of the loss of any model on unseen stories."""
     bits, size = _means()
     return float(bits / size)
 
 
 @cache
 def grammar() -> Grammar:
-    """The rules of the stories."""
+    """The grammar of the stories."""
     words, plots = _tables()
     return Grammar(words["rules"] | plots["rules"], words["forms"])
 
 
 def grammar_fingerprint() -> str:
-    """A fingerprint of the grammar, whatever machine and Python it is read with."""
+    """The fingerprint of the grammar, the same on every machine and Python version."""
     return fingerprint(FORMAT, *_tables())
 
 
 class Stories:
-    """As many stories as the recipe says, the first one always whole."""
+    """As many complete stories as the recipe's limits allow, at least one."""
 
     def __init__(self, recipe: Source) -> None:
         self._seed = recipe.seed
@@ -93,25 +93,26 @@ class Stories:
 
     def read(self, position: Facts) -> Iterator[SourceBatch | Event]:
         """See `SourceReader.read`."""
-        number, told = int(position.get("story", 0)), int(position.get("told", 0))
-        for parts in self._batches(number, told):
+        number, size = int(position.get("story", 0)), int(position.get("told", 0))
+        for parts in self._batches(number, size):
             number += len(parts)
-            told += sum(len(part.text.encode()) for part in parts)
-            yield SourceBatch(batch_of(parts), told, {"story": number, "told": told})
+            size += sum(len(part.text.encode()) for part in parts)
+            yield SourceBatch(batch_of(parts), size, {"story": number, "told": size})
 
-    def _batches(self, number: int, told: int) -> Iterator[list[DocumentPart]]:
+    def _batches(self, number: int, size: int) -> Iterator[list[DocumentPart]]:
+        """Stories from `number` on. size: bytes of those before."""
         parts: list[DocumentPart] = []
-        held = 0
+        batch_size = 0
         while number < self._documents:
             text = story(self._seed, number)
-            told += len(text.encode())
-            if told > self._bytes and number:
+            size += len(text.encode())
+            if size > self._bytes and number:
                 break
             parts.append(DocumentPart(f"story-{number:07d}", 0, text))
-            number, held = number + 1, held + len(text)
-            if held >= _BATCH:
+            number, batch_size = number + 1, batch_size + len(text)
+            if batch_size >= _BATCH:
                 yield parts
-                parts, held = [], 0
+                parts, batch_size = [], 0
         if parts:
             yield parts
 
@@ -124,10 +125,10 @@ def _tables() -> tuple[dict[str, Any], ...]:
 
 @cache
 def _means() -> tuple[Fraction, Fraction]:
-    """Bits and bytes of a story."""
+    """Mean bits and bytes of a story."""
     return mean_bits(grammar()), mean_bytes(grammar())
 
 
 @cache
-def _teller() -> Teller:
-    return Teller(grammar())
+def _text_generator() -> TextGenerator:
+    return TextGenerator(grammar())

@@ -1,4 +1,4 @@
-"""Stories from a grammar: the same everywhere, and of exactly known probability."""
+"""Stories from a grammar: reproducible, and of exactly known probability."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ import pytest
 
 import core.download
 from core.download import stories
-from core.download.grammar import Pick
-from core.download.grammar_generate import Teller, derivations
+from core.download.grammar import Choice
+from core.download.grammar_generate import TextGenerator, derivation_bits
 from core.download.source_reader import SourceBatch
 from core.download.stories import Stories, grammar, log2_probability, story
 from core.events import CleaningReport, Event
 from core.recipe.schema import Source
 from core.storage.artifact import Artifact
 from core.storage.documents import read_parts
-from tests.core.derived import decoded, everything
-from tests.core.prefix_free import clashes
+from tests.core.grammar_derivations import all_derivations, decode
+from tests.core.grammar_prefix_free import prefix_conflicts
 from tests.core.stages import Make, break_off, contents, make, preprocessing, small_shards
 
 BITS, BYTES = 251.85546875, 1211.8001708984375
-"""Of a story in the mean, as the grammar has it."""
+"""Means over stories."""
 
 
 @cache
-def told() -> list[str]:
+def sample_stories() -> list[str]:
     return [story(11, number) for number in range(2000)]
 
 
@@ -50,10 +50,10 @@ def texts_of(artifact: Artifact) -> list[str]:
     return [part.text for part in read_parts(artifact.files("documents-*.parquet"))]
 
 
-# --- the same everywhere ---
+# --- reproducibility ---
 
 
-def test_the_first_megabyte_of_seed_1_is_what_it_always_was() -> None:
+def test_the_first_megabyte_of_seed_1_has_the_recorded_hash() -> None:
     text = "".join(story(1, number) for number in range(900))[: 2**20]
     assert len(text) == 2**20
     assert (
@@ -65,8 +65,8 @@ def test_the_first_megabyte_of_seed_1_is_what_it_always_was() -> None:
     )
 
 
-def test_the_identity_depends_on_the_grammar_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    # a change of the grammar changes it, and the figures in this file
+def test_the_fingerprint_depends_on_the_grammar_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    # a change of the grammar changes it and the figures in this file
     assert stories.grammar_fingerprint() == "5e00e31f1e2d9799"
     monkeypatch.setattr(platform, "python_version", lambda: "3.99")
     for recipe in (Source(corpus="stories"), Source(corpus="stories", seed=5, max_bytes=7)):
@@ -75,11 +75,11 @@ def test_the_identity_depends_on_the_grammar_alone(monkeypatch: pytest.MonkeyPat
     assert core.download.source_fingerprint(Source(corpus="stories")) != "5e00e31f1e2d9799"
 
 
-def test_each_seed_and_number_tells_another_story() -> None:
+def test_each_seed_and_number_gives_another_story() -> None:
     assert len({story(seed, number) for seed in range(40) for number in range(50)}) == 2000
 
 
-def test_a_download_broken_off_anywhere_goes_on_to_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_download_resumes_to_the_same_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stories, "_BATCH", 3000)
     small_shards(monkeypatch)
     whole = make(tmp_path / "whole", downloading(max_bytes=30_000))
@@ -90,22 +90,22 @@ def test_a_download_broken_off_anywhere_goes_on_to_the_same(tmp_path: Path, monk
         assert contents(make(path, downloading(max_bytes=30_000))) == contents(whole)
 
 
-def test_from_each_position_the_same_rows_follow(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_from_each_position_gives_the_same_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stories, "_BATCH", 3000)
-    origin = Stories(Source(corpus="stories", seed=3, max_documents=40))
-    rows = [item for item in origin.read({}) if isinstance(item, SourceBatch)]
+    source = Stories(Source(corpus="stories", seed=3, max_documents=40))
+    rows = [item for item in source.read({}) if isinstance(item, SourceBatch)]
     assert len(rows) > 9
     for index, item in enumerate(rows):
-        following = list(origin.read(item.position))
+        following = list(source.read(item.position))
         assert [row.batch for row in following if isinstance(row, SourceBatch)] == [
             row.batch for row in rows[index + 1 :]
         ]
 
 
-# --- text as the other stages want it ---
+# --- cleanliness ---
 
 
-def test_the_default_cleaning_changes_nothing_and_removes_nothing(tmp_path: Path) -> None:
+def test_the_default_cleaning_changes_nothing(tmp_path: Path) -> None:
     documents = make(tmp_path / "documents", downloading(max_bytes=2**20))
     events: list[Event] = []
     clean = make(tmp_path / "clean", preprocessing(documents), events=events)
@@ -115,26 +115,30 @@ def test_the_default_cleaning_changes_nothing_and_removes_nothing(tmp_path: Path
     assert sorted(both) == sorted(texts_of(documents))
 
 
-def test_two_equal_stories_are_less_likely_than_a_broken_disk() -> None:
-    # the likeliest story of all has 2^-least; 10^11 bytes are 2^27 stories
-    known: dict[str, int] = {}
+def test_two_equal_stories_are_practically_impossible() -> None:
+    # the most probable story has 2^-minimum; 10^11 bytes are 2^27 stories
+    minima: dict[str, int] = {}
 
-    def least(rule: str) -> int:
-        if rule not in known:
-            picks = [[step for step in line.steps if isinstance(step, Pick)] for line in grammar().rules[rule]]
-            known[rule] = min(
-                line.bits + sum(min(map(least, grammar().rules_of(pick))) for pick in inner)
-                for line, inner in zip(grammar().rules[rule], picks, strict=True)
+    def minimum(rule: str) -> int:
+        if rule not in minima:
+            minima[rule] = min(
+                alternative.bits
+                + sum(
+                    min(map(minimum, grammar().rules_of(symbol)))
+                    for symbol in alternative.symbols
+                    if isinstance(symbol, Choice)
+                )
+                for alternative in grammar().rules[rule]
             )
-        return known[rule]
+        return minima[rule]
 
-    assert least("story") >= 120
+    assert minimum("story") >= 120
 
 
 def test_a_story_is_clean_english_of_a_few_words() -> None:
-    words = Counter(word.lower() for text in told() for word in re.findall(r"[A-Za-z'-]+", text))
+    words = Counter(word.lower() for text in sample_stories() for word in re.findall(r"[A-Za-z'-]+", text))
     assert 400 <= len(words) <= 1000
-    for text in told():
+    for text in sample_stories():
         assert text.isascii() and text.endswith(".\n") and 600 < len(text) < 2000
         assert not re.search(
             r"  | \n|\n\n\n|[{}|%¶/]| [.,!?]|,,|\.\.|^[a-z]|[.!?] [a-z]", text.replace('!" ', "").replace('?" ', "")
@@ -143,9 +147,9 @@ def test_a_story_is_clean_english_of_a_few_words() -> None:
         assert not re.search(r"\b[Aa] [aeiou]|\b[Aa]n (?!hon)[^aeiou]", text)
 
 
-def test_what_is_set_up_comes_back() -> None:
+def test_objects_and_names_of_a_story_are_consistent() -> None:
     plots = Counter[str]()
-    for text in told():
+    for text in sample_stories():
         hero = re.search(r"(girl|boy) (?:named|called) (\w+)", text)
         assert hero and text.count(hero[2]) > 3
         assert hero[1] == "girl" or not re.search(r"\b(girl|her)\b", text.replace("herb woman", "").split("\n\n")[0])
@@ -163,50 +167,50 @@ def test_what_is_set_up_comes_back() -> None:
         elif toy := re.search(r"wanted to play with (?:his|her) (.+?) (?:in|at|by|on|behind|near) ", text):
             plots["reach"] += 1
             assert f"the {toy[1]} came" in text
-    assert sum(plots.values()) == len(told()) and min(plots.values()) > 400
+    assert sum(plots.values()) == len(sample_stories()) and min(plots.values()) > 400
 
 
 # --- exact probabilities ---
 
 
-def test_the_scorer_finds_one_derivation_with_the_bits_that_were_drawn() -> None:
-    teller = Teller(grammar())
+def test_parsing_finds_one_derivation_with_the_bits_of_generation() -> None:
+    generator = TextGenerator(grammar())
     for number in range(2000):
-        draws = hashlib.shake_128(f"11/{number}".encode()).digest(teller.draws)
-        text, bits = decoded(grammar(), draws)
+        random_bytes = hashlib.shake_128(f"11/{number}".encode()).digest(generator.max_random_bytes)
+        text, bits = decode(grammar(), random_bytes)
         assert text == story(11, number)
-        assert derivations(grammar(), text) == [bits]
+        assert derivation_bits(grammar(), text) == [bits]
 
 
-def test_no_line_of_a_rule_begins_another() -> None:
-    assert clashes(grammar()) == []
+def test_no_alternative_is_a_prefix_of_another() -> None:
+    assert prefix_conflicts(grammar()) == []
 
 
 def test_the_probabilities_of_each_rule_add_up_to_one() -> None:
-    for lines in grammar().rules.values():
-        assert sum(Fraction(1, 2**line.bits) for line in lines) == 1
+    for alternatives in grammar().rules.values():
+        assert sum(Fraction(1, 2**alternative.bits) for alternative in alternatives) == 1
 
 
-def test_a_part_of_the_story_grammar_has_all_its_texts_once() -> None:
+def test_each_text_of_a_rule_has_one_derivation() -> None:
     day = copy(grammar())
     day.start = "day"
-    texts = everything(day)
+    texts = all_derivations(day)
     assert len(texts) == len(dict(texts)) == 16 * 4 * 2 + 16 * 7 + 16 * 2 * 4 + 16
     assert sum(Fraction(1, 2**bits) for _, bits in texts) == 1
-    assert all(derivations(day, text) == [bits] for text, bits in texts)
+    assert all(derivation_bits(day, text) == [bits] for text, bits in texts)
 
 
 def test_the_mean_over_two_thousand_stories_is_the_entropy() -> None:
-    bits = [-log2_probability(text) for text in told()]
-    sizes = [len(text) for text in told()]
+    bits = [-log2_probability(text) for text in sample_stories()]
+    sizes = [len(text) for text in sample_stories()]
     assert stories.entropy() == BITS and stories.expected_bytes() == BYTES
     assert abs(mean(bits) - BITS) < 4 * stdev(bits) / math.sqrt(len(bits))
     assert abs(mean(sizes) - BYTES) < 4 * stdev(sizes) / math.sqrt(len(sizes))
     assert stories.bits_per_byte() == pytest.approx(BITS / BYTES)
 
 
-def test_what_the_grammar_cannot_tell_has_no_probability() -> None:
-    text = told()[0]
+def test_a_text_that_the_grammar_cannot_generate_has_probability_zero() -> None:
+    text = sample_stories()[0]
     name = re.search(r"(?:girl|boy) (?:named|called) (\w+)", text)
     assert name
     last = text.rindex(name[1])
@@ -227,11 +231,11 @@ def test_what_the_grammar_cannot_tell_has_no_probability() -> None:
     assert {log2_probability(other) for other in tampered} == {-math.inf}
 
 
-# --- sizes ---
+# --- limits ---
 
 
 @pytest.mark.parametrize("limit", [1, 1000, 5000, 300_000])
-def test_as_many_stories_are_told_as_fit_and_at_least_one(tmp_path: Path, limit: int) -> None:
+def test_a_byte_limit_gives_as_many_complete_stories_as_fit_and_at_least_one(tmp_path: Path, limit: int) -> None:
     artifact = make(tmp_path / "documents", downloading(max_bytes=limit, seed=4))
     texts = texts_of(artifact)
     assert texts == [story(4, number) for number in range(len(texts))]
@@ -245,7 +249,7 @@ def test_as_many_stories_are_told_as_fit_and_at_least_one(tmp_path: Path, limit:
     }
 
 
-def test_a_number_of_stories_is_taken_at_its_word(tmp_path: Path) -> None:
+def test_a_document_limit_gives_exactly_that_many_stories(tmp_path: Path) -> None:
     artifact = make(tmp_path / "documents", downloading(max_documents=123))
     names = [part.name for part in read_parts(artifact.files("documents-*.parquet"))]
     assert names == [f"story-{number:07d}" for number in range(123)]
@@ -254,5 +258,5 @@ def test_a_number_of_stories_is_taken_at_its_word(tmp_path: Path) -> None:
     assert sum(row.batch.num_rows for row in Stories(both).read({}) if isinstance(row, SourceBatch)) < 10
 
 
-def test_without_a_limit_there_are_16_mib() -> None:
+def test_the_default_limit_is_16_mib() -> None:
     assert Stories(Source(corpus="stories")).total == 16 * 2**20
