@@ -30,7 +30,7 @@ from core.model.count import flops_per_token
 from core.model.device import keep_freed_memory
 from core.model.gpt import GPT, Block
 from core.recipe.schema import Model, Train
-from core.runs.launch import environment, python
+from core.runs.launch import child_environment, python_command
 from core.storage.workspace import Workspace
 from core.train.distributed import ProcessGroup
 from core.train.optimizer import optimizers
@@ -197,8 +197,8 @@ def one(shape: Shape, precision: str, seconds: float) -> dict[str, float]:
 
 def measured(shape: Shape, precision: str, seconds: float) -> Measurement:
     """One round in a process of its own, with the environment of a worker."""
-    command = python("benchmarks.growth", json.dumps(structs.astuple(shape)), precision, str(seconds))
-    done = subprocess.run(command, env=environment(Workspace()), capture_output=True, check=True)
+    command = python_command("benchmarks.growth", json.dumps(structs.astuple(shape)), precision, str(seconds))
+    done = subprocess.run(command, env=child_environment(Workspace()), capture_output=True, check=True)
     answer: dict[str, float] = json.loads(done.stdout)
     return answer
 

@@ -30,7 +30,7 @@ from core.hardware import HardwareMonitor
 from core.recipe.file import load
 from core.runs.control import ControlRequests
 from core.runs.directory import Run
-from core.runs.launch import environment, python
+from core.runs.launch import child_environment, python_command
 from core.runs.summary import Summary
 from core.storage.journal import JournalWriter
 from core.storage.locks import Lock
@@ -166,7 +166,7 @@ def watched(directory: Path) -> dict[str, float]:
     lock = Lock.acquire(directory / "writer.lock")
     assert lock is not None
     with lock, watch.everywhere(), mock.patch.object(core.pipeline, "Trainer", interleaved(watch, turns)):
-        code = Worker(run, 1, lock).work()
+        code = Worker(run, 1, lock).run()
     if code:
         raise RuntimeError(run.summary().ended)
     bare = sum(turn.bare for turn in turns)
@@ -189,8 +189,8 @@ def main() -> int:
     with home():
         workspace = Workspace().prepare()
         run = Run.create(workspace, load(preset="demo", overrides=overrides))
-        command = python("benchmarks.overhead", str(run.path))
-        done = subprocess.run(command, env=environment(workspace), stdout=subprocess.PIPE, check=True)
+        command = python_command("benchmarks.overhead", str(run.path))
+        done = subprocess.run(command, env=child_environment(workspace), stdout=subprocess.PIPE, check=True)
     found: dict[str, float] = json.loads(done.stdout)
     unit = "% of bare steps"
     together = sum(found[part] for part in CALLS if part not in APART)

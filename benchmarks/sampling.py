@@ -36,7 +36,7 @@ from core.model.weights import save_model
 from core.recipe.file import load
 from core.recipe.sampling import Sampling
 from core.recipe.schema import Model
-from core.runs.launch import environment, python
+from core.runs.launch import child_environment, python_command
 from core.sample import precision
 from core.sample.generate import generate
 from core.sample.protocol import AnyReply, Finished, Generate, TextDelta, decode_reply, encode
@@ -165,7 +165,10 @@ class Child:
 
     def __init__(self, workspace: Workspace) -> None:
         self.process = subprocess.Popen(
-            python("core.sample.serve"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment(workspace)
+            python_command("core.sample.serve"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=child_environment(workspace),
         )
 
     def ask(self, request: Generate) -> Iterator[AnyReply]:

@@ -34,7 +34,7 @@ from core.model.gpt import GPT
 from core.model.objectives import Objective
 from core.recipe.file import load
 from core.recipe.schema import Model, Train
-from core.runs.launch import environment, python
+from core.runs.launch import child_environment, python_command
 from core.storage.workspace import Workspace
 from core.tokenize.shards import TokenStream, write_shard
 from core.train.batches import Batches
@@ -208,7 +208,7 @@ def preset(name: str, seconds: str) -> dict[str, float]:
 
 def measured(*arguments: str) -> Measurement:
     """One round in a process of its own, started as those that train are."""
-    command, env = python("benchmarks.training", *arguments), environment(Workspace())
+    command, env = python_command("benchmarks.training", *arguments), child_environment(Workspace())
     answer: dict[str, float] = json.loads(subprocess.run(command, env=env, capture_output=True, check=True).stdout)
     return answer
 

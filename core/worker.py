@@ -1,17 +1,17 @@
 """The worker process of a run: `python -P -m core.worker RUN_DIR ATTEMPT`, started by the supervisor.
 
-It drives the pipeline, writes what it says into the journal, and hands in what people ask for. Exit codes: 0 done,
-3 stopped on request, 4 killed from outside (it can be restarted), 75 another worker is running, else the exit code of
-the error.
+It drives the pipeline, writes its events to the journal, and passes requests from the control directory to it.
+Exit codes: 0 done, 3 stopped on request, 4 killed from outside (it can be restarted), 75 another worker is running,
+else the exit code of the error.
 
 Several processes train together where torchrun starts them, which the supervisor of a run with `processes` does:
 
     python -m torch.distributed.run --standalone --nproc-per-node 2 -m core.worker RUN_DIR ATTEMPT
 
-The first of them does all of the above. The others hold no lock and write nothing: they wait until the data is there,
-train along, and end when the first does. When one of them dies, all end, and the run is interrupted: it goes on from
-its last checkpoint, with as many processes as before or with another number. torchrun itself ends with 0 when the run
-is done and with 1 otherwise; how it ended stands in the journal.
+The first of them does all of the above. The others hold no lock and write nothing: they wait until the data is ready,
+train along, and exit when the first does. When one of them dies, all end, and the run is interrupted: it resumes from
+its last checkpoint, with the same or another number of processes. torchrun itself exits with 0 when the run is done and
+with 1 otherwise; the journal says how it ended.
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ from core.train.commands import Commands, SaveCheckpoint, Stop
 
 STOPPED = 3
 STATUS_EVERY = 0.5
-"""Seconds between two writings of status.json."""
+"""Seconds between two writes of status.json."""
 CURVES_EVERY = 10.0
-"""Seconds between two writings of curves.json, which is far larger than the status."""
+"""Seconds between two writes of curves.json, which is far larger than the status."""
 READ_EVERY = 2.0
-"""Seconds between two readings of the machine."""
+"""Seconds between two hardware readings."""
 RESERVE = 2**20
 """Bytes reserved so that the last event can be written on a full disk."""
 
@@ -74,25 +74,25 @@ class Worker:
 
     def __init__(self, run: Run, attempt: int, lock: Lock) -> None:
         self._run, self._attempt, self._lock = run, attempt, lock
-        for part in (run.control, run.checkpoints):
-            part.mkdir(mode=0o700, exist_ok=True)
+        for directory in (run.control, run.checkpoints):
+            directory.mkdir(mode=0o700, exist_ok=True)
         self._requests = ControlRequests(run)
         self._journal = JournalWriter(run.journal)
-        self._curves, rest = run.load_curves()  # what earlier attempts said
+        self._curves, rest = run.load_curves()  # from earlier attempts
         for event in rest.iter_events():
             self._curves.absorb(event)
         self._summary = self._curves.summary
         self._hardware_monitor = HardwareMonitor(run.path)
         self._next_status = self._next_curves = self._next_reading = 0.0
-        self._stop_requested = self._stepped = self._spoken_of = False
+        self._stop_requested = self._stepped = self._has_earlier_metrics = False
         self._reserve = run.path / "reserve"
         with contextlib.suppress(OSError):
             self._reserve.write_bytes(bytes(RESERVE))
 
-    def work(self) -> int:
-        """Do the run, to its end or to the next stop. Returns the exit code."""
-        for asks in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(asks, self._terminate)
+    def run(self) -> int:
+        """Run the pipeline to its end or to the next stop. Returns the exit code."""
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, self._terminate)
         try:
             self._drive()
             end = AttemptEnded(attempt=self._attempt, outcome="done")
@@ -113,7 +113,7 @@ class Worker:
 
     def _end(self, end: AttemptEnded) -> None:
         """Write the last event of the attempt."""
-        if not self._write(end) and end.what:  # then the log has it, where the supervisor looks for a reason
+        if not self._write(end) and end.what:  # then it goes to the log, where the supervisor looks for a reason
             log(end.what)
         self._journal.sync()
         self._write_status()
@@ -124,14 +124,14 @@ class Worker:
         return AttemptEnded(attempt=self._attempt, outcome="stopped", exit_code=STOPPED)
 
     def _failed(self, error: LlmtuiError) -> AttemptEnded:
-        unforeseen = isinstance(error, UnexpectedError)
+        unexpected = isinstance(error, UnexpectedError)
         return AttemptEnded(
             attempt=self._attempt,
             outcome="failed",
             what=f"cannot {error.doing}: {error.what}",
-            where=str(self._run.log) if unforeseen else error.where,
+            where=str(self._run.log) if unexpected else error.where,
             kept=error.kept,
-            todo="the log has the details" if unforeseen else error.todo,
+            todo="the log has the details" if unexpected else error.todo,
             exit_code=error.exit_code,
         )
 
@@ -148,8 +148,10 @@ class Worker:
         workspace = Workspace().prepare()
         sweep(self._run.checkpoints)
         device = choose_device(self._run.recipe.train)
-        words = f"{together} processes, {device.description}" if (together := processes()) > 1 else device.description
-        self._say(AttemptStarted(attempt=self._attempt, pid=os.getpid(), host=socket.gethostname(), device=words))
+        description = f"{count} processes, {device.description}" if (count := processes()) > 1 else device.description
+        self._emit(
+            AttemptStarted(attempt=self._attempt, pid=os.getpid(), host=socket.gethostname(), device=description)
+        )
         with (
             ProcessGroup.join(device.name) as group,
             contextlib.closing(pipeline(self._run.recipe, workspace, self._run.path, device, group)) as events,
@@ -163,7 +165,7 @@ class Worker:
                 if isinstance(event, TrainingForecast | Resumed):
                     self._hardware_monitor.peak = lambda: peak_memory_on(device.name)
                 self._report_restart(event)
-                self._say(event)
+                self._emit(event)
                 commands = self._commands(event)
             if self._stop_requested:
                 raise StopRequested
@@ -171,15 +173,15 @@ class Worker:
                 raise ProcessKilledError("what started its processes is gone", todo="resume it")
 
     def _report_restart(self, event: Event) -> None:
-        """Say so where `event` shows that the training begins without a checkpoint, of which earlier attempts spoke."""
+        """Emit Resumed(step=0) if training restarts without a checkpoint although earlier attempts reported steps."""
         match event:
             case StageStarted(stage="train"):
                 self._stepped = False
-                self._spoken_of = self._summary.metric is not None or self._summary.evaluation is not None
+                self._has_earlier_metrics = self._summary.metric is not None or self._summary.evaluation is not None
             case Resumed():
-                self._spoken_of = False
-            case ModelInfo() if self._spoken_of:
-                self._say(Resumed(step=0, checkpoint=""))
+                self._has_earlier_metrics = False
+            case ModelInfo() if self._has_earlier_metrics:
+                self._emit(Resumed(step=0, checkpoint=""))
             case Metric():
                 self._stepped = True
 
@@ -188,8 +190,8 @@ class Worker:
 
         Raises StopRequested if nothing has to be saved before stopping.
         """
-        asked = self._requests.pending()
-        if asked:
+        pending = self._requests.pending()
+        if pending:
             for _ in self._pauses():
                 self._require_directory()
                 time.sleep(0.1)
@@ -200,7 +202,7 @@ class Worker:
             return (Stop(),)
         if not isinstance(event, Metric):
             return None
-        if not asked:
+        if not pending:
             return ()
         return (*self._requests.take_samples(), *((SaveCheckpoint(),) if self._requests.take_checkpoint() else ()))
 
@@ -208,14 +210,14 @@ class Worker:
         """Yields as long as a pause is requested."""
         if not self._requests.pause():
             return
-        self._say(Paused())
+        self._emit(Paused())
         self._write_status()
         while self._requests.pause() and not self._stop_requested:
             yield
-            # a signal may have come in meanwhile: never forget it
+            # a signal may have arrived meanwhile
             self._stop_requested = self._requests.take_stop() or self._stop_requested
 
-    def _say(self, event: Event) -> None:
+    def _emit(self, event: Event) -> None:
         """Write `event`, and at intervals a hardware reading, status.json and curves.json."""
         self._write(event)
         now = time.monotonic()
@@ -239,7 +241,7 @@ class Worker:
         """Append `event` to the journal; returns False if the disk is full even without the reserve."""
         assert isinstance(event, AnyEvent)
         line = encode(event)
-        with contextlib.suppress(ParseError):  # NaN: what no reader of the journal can see must not be here either
+        with contextlib.suppress(ParseError):  # NaN, which readers of the journal ignore, too
             self._curves.absorb(decode(line))
         if self._journal.append(line):
             return True
@@ -247,7 +249,7 @@ class Worker:
         return self._journal.append(line)
 
     def _write_status(self) -> None:
-        with contextlib.suppress(OSError):  # a full disk: the journal says more, and the next try may work
+        with contextlib.suppress(OSError):  # a full disk: the journal has more, and the next write may succeed
             write_snapshot(self._run.path / "status.json", self._summary, self._run.journal, self._journal.size)
 
     def _write_curves(self) -> None:
@@ -263,7 +265,7 @@ def processes() -> int:
 def train_along(run: Run) -> int:
     """Run a process of rank 1 or higher, which only trains. Returns the exit code.
 
-    It is 0 if another rank died: the exit code of that one says more.
+    The code is 0 if another rank died, whose own exit code counts.
     """
     from core.model.device import choose_device
     from core.pipeline import pipeline
@@ -294,7 +296,7 @@ def main() -> int:
         if lock is None:
             return BusyError.exit_code
         with lock:
-            return Worker(run, attempt, lock).work()
+            return Worker(run, attempt, lock).run()
     except (
         LlmtuiError,
         OSError,

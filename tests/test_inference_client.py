@@ -18,7 +18,7 @@ import pytest
 from core import ROOT
 from core.recipe.schema import Recipe
 from core.runs.directory import Run
-from core.runs.launch import environment
+from core.runs.launch import child_environment
 from core.sample.protocol import AnyReply, Cancel, Generate, Loaded, TextDelta, decode_request
 from core.storage.workspace import Workspace
 from llmtui.clients.inference_client import (
@@ -259,7 +259,7 @@ def test_ctrl_c_ends_the_command_and_its_child(workspace: Workspace, tiny: Calla
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,  # as a shell starts it, in a group of its own
-        env=environment(workspace),
+        env=child_environment(workspace),
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None

@@ -14,7 +14,7 @@ import pytest
 
 from core.recipe.schema import Model, Recipe
 from core.runs.directory import Run
-from core.runs.launch import environment
+from core.runs.launch import child_environment
 from core.storage.workspace import Workspace
 from core.tokenize.characters import byte_vocabulary
 from llmtui.cli.main import run as command_line
@@ -123,7 +123,7 @@ def test_scoring_a_long_text_can_be_interrupted(workspace: Workspace) -> None:
     written(workspace, "plain")
     Path("long.txt").write_text("abc\n" * 1_000_000)
     program = [sys.executable, "-P", "-c", "from llmtui.cli.main import main; main()", "score", "long.txt"]
-    child = subprocess.Popen(program, env=environment(workspace), stderr=subprocess.PIPE, text=True)
+    child = subprocess.Popen(program, env=child_environment(workspace), stderr=subprocess.PIPE, text=True)
     assert child.stderr is not None
     said = child.stderr.readline()  # how far it is, again and again
     child.send_signal(signal.SIGINT)
@@ -136,7 +136,9 @@ def test_each_file_has_a_row_even_when_it_is_named_again_or_one_behind_it_fails(
 ) -> None:
     written(workspace, "plain")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setattr("llmtui.clients.inference_client.python", lambda module: [sys.executable, "-P", "-c", FAILING])
+    monkeypatch.setattr(
+        "llmtui.clients.inference_client.python_command", lambda module: [sys.executable, "-P", "-c", FAILING]
+    )
     for name in ("a", "b", "fail"):
         Path(name).write_text(name)
     assert command_line(["score", "a", "b", "a", "fail", "b"]) == 1

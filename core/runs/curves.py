@@ -1,4 +1,4 @@
-"""The fold of a run's journal for display: summary, curves and the newest events; of bounded size.
+"""What a run's journal adds up to for display: summary, curves and the newest events; of bounded size.
 
 The worker keeps it beside the journal, so that a screen that opens a run of a million steps need not
 read its 213 MB (`benchmarks/journal.py`).
@@ -41,46 +41,46 @@ _PASSING = Metric | Progress | HardwareReading | Excerpt | CleaningStep
 
 
 class Curves(Struct, kw_only=True):
-    """The fold of one run's journal. `absorb` takes every event in order."""
+    """Summary, curves and newest events of one run. `absorb` takes every event in order."""
 
     form: Literal[1] = 1
-    """Version of the fold. Raised when the same events give another result: files of another version are not read."""
+    """Version of the format. Raised when the same events give another result: files of another version are not read."""
     journal_offset: JournalOffset | None = field(default=None, name="place")
-    """Of one in curves.json."""
+    """Set when it is written to curves.json."""
     summary: Summary = field(default_factory=Summary)
     loss: Series = field(default_factory=Series)
     val: Series = field(default_factory=Series)
-    """Both in bits per byte where it is known how many bytes a token holds, in nats per token where not."""
+    """`loss` and `val` are in bits per byte if the bytes per token are known, else in nats per token."""
     lr: Series = field(default_factory=Series)
     grad_norm: Series = field(default_factory=Series)
     speed: Series = field(default_factory=Series)
-    """Peak rate so far, norm before clipping, tokens a second of each step."""
+    """As in `Metric`: `grad_norm` is taken before clipping; `speed` is in tokens per second."""
     events: dict[str, list[tuple[int, AnyEvent]]] = {}
-    """The newest by sort, each with its number among all that were worth a line."""
+    """The newest events of each kind, each with its number among all displayed events."""
     noted: int = 0
-    """How many those are."""
+    """Number of displayed events so far."""
     bits_per_nat: float | None = None
     last: tuple[int, int, float] | None = None
-    """Step, tokens and seconds of the step before."""
+    """Step, tokens and seconds of the previous step."""
 
     def absorb(self, event: AnyEvent) -> None:
         """Add one event."""
-        waited = self.summary.paused
+        was_paused = self.summary.paused
         self.summary.absorb(event)
         match event:
             case Metric():
                 self._measure(event)
-            case Evaluation(final=False):  # the final one is of another text: a jump that the model did not make
+            case Evaluation(final=False):  # the final one uses another text: the curve would jump
                 self.val.add(event.step, event.bits_per_byte if self.bits_per_nat else event.loss)
             case Resumed():
                 self._forget_after(event.last)
             case StageFinished(stage="tokenize") | StageSkipped(stage="tokenize"):
                 self._learn_unit(event.facts.get("bytes_per_token"))
-        if not isinstance(event, _PASSING) and not (waited and isinstance(event, Paused)):
+        if not isinstance(event, _PASSING) and not (was_paused and isinstance(event, Paused)):
             self._keep(event)
 
     def newest(self) -> list[AnyEvent]:
-        """The events worth a line, oldest first."""
+        """The displayed events, oldest first."""
         return [event for _, event in sorted((pair for kept in self.events.values() for pair in kept), key=_number)]
 
     def cost(self, loss: float) -> float:
@@ -98,7 +98,7 @@ class Curves(Struct, kw_only=True):
 
     def _measure(self, metric: Metric) -> None:
         if self.last and metric.step <= self.last[0]:
-            self._forget_after(metric.step - 1)  # begun anew by a version that did not say so
+            self._forget_after(metric.step - 1)  # restarted by a version that wrote no Resumed event
         self.loss.add(metric.step, self.cost(metric.loss))
         self.lr.add(metric.step, metric.lr)
         self.grad_norm.add(metric.step, metric.grad_norm)

@@ -49,10 +49,10 @@ from core.storage.workspace import Workspace, check_name
 
 SCHEMA = 1
 
-Fold = TypeVar("Fold", Summary, Curves)
+SnapshotT = TypeVar("SnapshotT", Summary, Curves)
 
 DIRECTORY_GONE = "its directory was deleted, moved or replaced"
-"""Why a worker ends that cannot be reached any more."""
+"""Why a worker exits that can no longer receive requests."""
 
 UNREADABLE = "unreadable"
 """Shown in place of the state of a run that cannot be read."""
@@ -229,13 +229,13 @@ class Run:
 
         If the file cannot be used, an empty summary and a reader of the whole journal.
         """
-        return self._load_fold("status.json", Summary)
+        return self._load_snapshot("status.json", Summary)
 
     def load_curves(self) -> tuple[Curves, JournalReader]:
         """Like `load_summary`, for the curves in curves.json; up to ten seconds of events come after it."""
-        return self._load_fold("curves.json", Curves)
+        return self._load_snapshot("curves.json", Curves)
 
-    def _load_fold(self, name: str, kind: type[Fold]) -> tuple[Fold, JournalReader]:
+    def _load_snapshot(self, name: str, kind: type[SnapshotT]) -> tuple[SnapshotT, JournalReader]:
         with contextlib.suppress(OSError):
             found = read_snapshot(self.path / name, kind, self.journal)
             if found:

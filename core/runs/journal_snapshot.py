@@ -1,4 +1,4 @@
-"""Files that hold the fold of a journal up to an offset, with a checksum: status.json and curves.json."""
+"""What the events of a journal up to an offset add up to, as a file with a checksum: status.json and curves.json."""
 
 from __future__ import annotations
 
@@ -37,25 +37,25 @@ T = TypeVar("T", bound=HasJournalOffset)
 _OFFSET = re.compile(rb'("place":\{"offset":\d+,"check":\d+,"seal":)(\d+)')
 
 
-def write_snapshot(path: Path, fold: HasJournalOffset, journal: Path, offset: int) -> None:
-    """Write `fold`, the fold of the first `offset` bytes of `journal`. Raises OSError."""
-    fold.journal_offset = JournalOffset(offset=offset, check=checksum_before(journal, offset) or 0)
-    unsealed = encode(fold)  # type: ignore[arg-type] # all of them are Structs
+def write_snapshot(path: Path, snapshot: HasJournalOffset, journal: Path, offset: int) -> None:
+    """Write `snapshot`, which has absorbed the first `offset` bytes of `journal`. Raises OSError."""
+    snapshot.journal_offset = JournalOffset(offset=offset, check=checksum_before(journal, offset) or 0)
+    unsealed = encode(snapshot)  # type: ignore[arg-type] # all of them are Structs
     sealed = _OFFSET.sub(rb"\g<1>%d" % zlib.crc32(unsealed), unsealed, count=1)
     write_atomic(path, sealed, durable=False)
 
 
 def read_snapshot(path: Path, kind: type[T], journal: Path) -> tuple[T, int] | None:
-    """The fold in the file at `path`, and the offset in `journal` up to which it goes.
+    """The snapshot in the file at `path`, and the offset in `journal` up to which it has absorbed the events.
 
     None if the file is missing, damaged, of another journal, or written by a version without offsets.
     """
     try:
         raw = path.read_bytes()
-        fold = parse_json(raw, kind)
+        snapshot = parse_json(raw, kind)
     except (OSError, ParseError):
         return None
-    found, offset = _OFFSET.search(raw), fold.journal_offset
+    found, offset = _OFFSET.search(raw), snapshot.journal_offset
     if not found or not offset or zlib.crc32(_OFFSET.sub(rb"\g<1>0", raw, count=1)) != int(found[2]):
         return None
-    return (fold, offset.offset) if checksum_before(journal, offset.offset) == offset.check else None
+    return (snapshot, offset.offset) if checksum_before(journal, offset.offset) == offset.check else None

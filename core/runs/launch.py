@@ -19,9 +19,9 @@ from core.storage.files import private
 from core.storage.locks import ELSEWHERE
 from core.storage.workspace import Workspace
 
-_NOT_OURS = (
+_REMOVED_VARIABLES = (
     *("PYTHONPATH", "PYTHONSTARTUP"),
-    # set inside a torchrun job, of which our processes are no part
+    # set inside a torchrun job, to which our processes do not belong
     *("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"),
 )
 
@@ -34,14 +34,14 @@ class StopTimeoutError(BusyError):
     doing = "stop the run"
 
 
-def python(module: str, *arguments: str) -> list[str]:
-    """The command line that runs one of our modules and no other module of that name (-P: not the current folder's)."""
+def python_command(module: str, *arguments: str) -> list[str]:
+    """The command line that runs `module` in a new interpreter. -P keeps the current folder out of the module path."""
     return [sys.executable, "-P", "-m", module, *arguments]
 
 
-def environment(workspace: Workspace) -> dict[str, str]:
-    """The environment of our processes: our `core` wins, caches are private, nothing is buffered."""
-    env = {key: value for key, value in os.environ.items() if key not in _NOT_OURS}
+def child_environment(workspace: Workspace) -> dict[str, str]:
+    """Environment of child processes: this `core` comes first on the path, caches are private, output is unbuffered."""
+    env = {key: value for key, value in os.environ.items() if key not in _REMOVED_VARIABLES}
     if "site-packages" not in ROOT.parts:
         env["PYTHONPATH"] = str(ROOT)
     env |= {
@@ -54,8 +54,8 @@ def environment(workspace: Workspace) -> dict[str, str]:
     env["TORCHINDUCTOR_CACHE_DIR"] = str(workspace.cache / "inductor")
     env["TRITON_CACHE_DIR"] = str(workspace.cache / "triton")
     if "OMP_WAIT_POLICY" not in env:
-        # threads of one matrix product wait for each other by spinning; for long, when another process has the core:
-        # beside one busy loop on two cores the default trains 2,200 tokens/s, this 3,600, and alone as fast as ever
+        # threads of one matrix product wait for each other by spinning, for long if another process occupies the core:
+        # next to one busy loop on two cores the default trains 2,200 tokens/s, this 3,600; on an idle machine the same
         env.setdefault("GOMP_SPINCOUNT", "10000")
     if workspace.home is not None:
         env["LLMTUI_HOME"] = str(workspace.home)  # absolute: the processes work in another directory
@@ -65,7 +65,7 @@ def environment(workspace: Workspace) -> dict[str, str]:
 def start(run: Run, workspace: Workspace, *, patience: float = 60.0) -> None:
     """Start the run's supervisor, detached, and wait until it holds its lock. Also the way to resume.
 
-    patience: seconds to wait for it, which takes 0.3 on an idle machine. Raises RunActiveError, LaunchError, DiskError.
+    patience: seconds to wait; it takes 0.3 on an idle machine. Raises RunActiveError, LaunchError, DiskError.
     """
     if run.supervisor() is not None:
         raise RunActiveError(f"{run.id} is running already")
@@ -77,9 +77,9 @@ def start(run: Run, workspace: Workspace, *, patience: float = 60.0) -> None:
         before = launches.stat().st_size if launches.exists() else 0
         with open(run.log, "ab", opener=private) as log:
             process = subprocess.Popen(
-                python("core.runs.supervisor", str(run.path)),
+                python_command("core.runs.supervisor", str(run.path)),
                 cwd=run.path,
-                env=environment(workspace),
+                env=child_environment(workspace),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -95,7 +95,7 @@ def start(run: Run, workspace: Workspace, *, patience: float = 60.0) -> None:
         if code == BusyError.exit_code:
             raise RunActiveError(f"{run.id} is running already")
         if code is not None and launches.exists() and launches.stat().st_size > before:
-            return  # it came and went, and left its record
+            return  # it has exited already and left its record
         if code is not None:
             reason = find_reason(run.log, started) or f"its supervisor ended at once with code {code}"
             raise LaunchError(reason, where=str(run.log), todo="the log says more")

@@ -13,7 +13,7 @@ import psutil
 from core.storage.locks import holder
 from core.storage.workspace import Workspace
 
-_LEFT = re.compile(r"\.(?:trash-.+-|.+\.)(\d+)(?:\.tmp)?")
+_LEFTOVER_NAME = re.compile(r"\.(?:trash-.+-|.+\.)(\d+)(?:\.tmp)?")
 """Names that `core.storage.files` gives to temporary files and files being deleted; the number is the process id."""
 
 
@@ -43,7 +43,7 @@ def _held(run: Path) -> bool:
 
 def _leftovers(folder: Path) -> Iterator[Path]:
     for entry in folder.iterdir():
-        found = _LEFT.fullmatch(entry.name)
-        one_kind = entry.name.startswith(".trash-") != entry.name.endswith(".tmp")
-        if found and one_kind and not psutil.pid_exists(int(found[1])):
+        found = _LEFTOVER_NAME.fullmatch(entry.name)
+        has_one_affix = entry.name.startswith(".trash-") != entry.name.endswith(".tmp")
+        if found and has_one_affix and not psutil.pid_exists(int(found[1])):
             yield entry

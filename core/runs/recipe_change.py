@@ -30,15 +30,11 @@ def change_recipe(
     """
     base = msgspec.to_builtins(run.recipe, str_keys=True)
     recipe = load(base=base, overrides=overrides, init=Resolver(Workspace()), note=note)
-    found = recipe_changes(run.recipe, recipe)
-    reject_forbidden(found, run.id)
+    changes = recipe_changes(run.recipe, recipe)
+    reject_forbidden(changes, run.id)
     summary = run.summary()
     metric = summary.metric
-    if (
-        run.state() is RunState.DONE
-        and metric
-        and any(change_recipe.field.startswith("train.") for change_recipe in found)
-    ):
+    if run.state() is RunState.DONE and metric and any(change.field.startswith("train.") for change in changes):
         done = progress(recipe.train, steps=metric.step, tokens=metric.tokens, seconds=metric.seconds)
         if done >= 1:
             steps = plural(metric.step, "step")
@@ -47,6 +43,6 @@ def change_recipe(
                 where=run.id,
                 todo=f"give it a later end, such as --set train.steps={2 * metric.step}",
             )
-    if found:
+    if changes:
         run.rewrite(recipe, run.processes)
-    return found
+    return changes

@@ -31,7 +31,7 @@ class Series(Struct, kw_only=True, eq=False):
     total: list[float] = []
     count: list[int] = []
     broken: list[int] = []
-    """The first such step in every `gap` steps."""
+    """The first step in every `gap` steps whose value is not finite."""
     gap: int = 1
     last: float | None = None
     end: int = 0
@@ -43,7 +43,7 @@ class Series(Struct, kw_only=True, eq=False):
         return len(self.index)
 
     def add(self, step: int, value: float) -> None:
-        """One more value; steps rise, or `truncate_after` came first."""
+        """Add a value. Steps must increase, except after `truncate_after`."""
         if not 0 <= step < LAST_STEP:
             return
         self.end = max(self.end, step)

@@ -1,4 +1,4 @@
-"""The fold of a run's journal into a summary, used by the worker, the commands and the screens."""
+"""The summary of a run's journal, used by the worker, the commands and the screens."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class StageProgress(Struct, kw_only=True):
     artifact: str = ""
     facts: dict[str, int | float | str] = {}
     done: float = 0
-    """Of the train stage: its share of the nearest limit, of a total of 1."""
+    """In `unit`; for the train stage, the share of the nearest limit, of a total of 1."""
     total: float | None = None
     unit: str = ""
     rate: float = 0.0
-    """Units a second, smoothed over the last seconds; 0 before two readings."""
+    """Units per second, smoothed over the last 10 seconds; 0 before there are two readings."""
 
     @property
     def share(self) -> float | None:
@@ -62,13 +62,13 @@ class StageProgress(Struct, kw_only=True):
 
 
 class Summary(Struct, kw_only=True):
-    """The newest of everything. `absorb` takes every event in order; it is cheap."""
+    """The newest event of each kind, and what is derived from them. `absorb` takes every event in order."""
 
     attempt: int = 0
     device: str = ""
     started_at: float = 0.0
     stage: str = ""
-    """The stage that is working, or the last that did."""
+    """The running stage, or the last one that ran."""
     stages: dict[str, StageProgress] = {}
     paused: bool = False
     shape: ModelInfo | None = None
@@ -78,11 +78,10 @@ class Summary(Struct, kw_only=True):
     """Peak memory on the training device, in bytes, over all attempts."""
     report: CleaningReport | None = None
     evaluating: StageProgress | None = None
-    """How far the evaluation under way is, where the training waits for it with nothing else to show: before the first
-    step and after the last."""
+    """Progress of an evaluation before the first step or after the last one, when nothing else can be shown."""
     metric: Metric | None = None
     tokens_per_second: float = 0.0
-    """Of training, smoothed; evaluations, samples and pauses count as time only where they really slow it."""
+    """Training speed, smoothed over the last 10 seconds of training time."""
     evaluation: Evaluation | None = None
     best: Evaluation | None = None
     sample: GeneratedSample | None = None
@@ -98,7 +97,7 @@ class Summary(Struct, kw_only=True):
     events: int = 0
     """Number of events absorbed; it does not change while the worker hangs."""
     journal_offset: JournalOffset | None = field(default=None, name="place")
-    """Of one in status.json."""
+    """Set when it is written to status.json."""
     _marks: list[tuple[float, float]] = []
     _token_marks: list[tuple[float, float]] = []
 
@@ -179,7 +178,7 @@ class Summary(Struct, kw_only=True):
         stage = self.stages.get(self.stage)
         if event.of:
             if self.metric is not None and event.of != "final evaluation":
-                return  # short and often: the share of the training is what a person wants to see
+                return  # short and frequent: the progress of the training is shown instead
             if self.evaluating is None:
                 self.evaluating, self._marks = StageProgress(state="working"), []
             stage = self.evaluating
@@ -190,7 +189,7 @@ class Summary(Struct, kw_only=True):
 
     def _metric(self, event: Metric) -> None:
         if self.metric and event.step <= self.metric.step:
-            self._forget_after(event.step - 1)  # begun anew by a version that did not say so
+            self._forget_after(event.step - 1)  # restarted by a version that wrote no Resumed event
         self.metric = event
         self.tokens_per_second = _rate(self._token_marks, event.seconds, event.tokens)
         train = self.stages["train"]
@@ -214,7 +213,7 @@ class Summary(Struct, kw_only=True):
 
 
 def _rate(marks: list[tuple[float, float]], now: float, done: float, window: float = 10.0) -> float:
-    """Units a second over the last `window` seconds of readings, which `marks` collects; 0 before there are two."""
+    """Units per second over the last `window` seconds of readings, which `marks` collects; 0 before there are two."""
     if not marks or now - marks[-1][0] >= window / 40 or done < marks[-1][1]:
         marks.append((now, done))
     while len(marks) > 2 and now - marks[0][0] > window:

@@ -1,7 +1,7 @@
 """The process that watches a worker: `python -P -m core.runs.supervisor RUN_DIR`.
 
 It records how the worker ended (signals and out-of-memory kills included), restarts it from its last checkpoint unless
-it would only fail again, and takes over a worker whose supervisor died. It imports nothing heavy and writes neither
+it would fail again, and takes over a worker whose supervisor died. It imports nothing heavy and writes neither
 journal nor checkpoints.
 """
 
@@ -23,7 +23,7 @@ from core.hardware import cores
 from core.runs.control import request_stop
 from core.runs.directory import DIRECTORY_GONE, Run
 from core.runs.failure import find_reason
-from core.runs.launch import python
+from core.runs.launch import python_command
 from core.runs.launches import Exited, Launched
 from core.runs.leftovers import remove_leftovers
 from core.storage.files import private
@@ -35,7 +35,7 @@ RETRIES = 3
 """Crashes in a row, without a new checkpoint in between, after which it gives up."""
 
 LOG_LIMIT = 32 * 2**20
-"""Bytes of log.txt beyond which it starts anew."""
+"""Size of log.txt in bytes beyond which it is truncated."""
 
 NOT_FOUND = 127
 """A shell's exit code for a program that cannot be started."""
@@ -56,7 +56,7 @@ def supervise(run: Run) -> int:
             attempt += 1
             kills = _out_of_memory_kills()
             _record(records, Launched(attempt=attempt))
-            code, reason = _work(run, attempt)
+            code, reason = _run_worker(run, attempt)
             _adopt(run)  # with several processes rank 0 may outlive torchrun
             if not lock.stands():
                 _record(records, Exited(attempt=attempt, code=code, reason=DIRECTORY_GONE, gave_up=True))
@@ -98,19 +98,23 @@ def _adopt(run: Run) -> bool:
     return True
 
 
-def _work(run: Run, attempt: int) -> tuple[int, str]:
-    """Run one worker, or several together, to the end; the exit code, or minus the signal that ended it, and what the
-    log gives as the reason."""
+def _run_worker(run: Run, attempt: int) -> tuple[int, str]:
+    """Run a worker, or torchrun with several, to its end.
+
+    Returns its exit code, or minus the signal that ended it, and the reason found in the log.
+    """
     env = dict(os.environ)
     if run.processes > 1:  # torchrun would give each of them one thread
         env.setdefault("OMP_NUM_THREADS", str(max(1, cores() // run.processes)))
     try:
         if run.log.exists() and run.log.stat().st_size > LOG_LIMIT:
             os.truncate(run.log, 0)
-        with open(run.log, "ab", opener=private) as log:  # a file, not a pipe: the worker must not mind if we die
-            before = log.tell()
+        with open(
+            run.log, "ab", opener=private
+        ) as log:  # a file, not a pipe: the worker outlives a supervisor that dies
+            start = log.tell()
             code = subprocess.Popen(
-                command(run, attempt),
+                worker_command(run, attempt),
                 cwd=run.path,
                 env=env,
                 stdin=subprocess.DEVNULL,
@@ -119,16 +123,16 @@ def _work(run: Run, attempt: int) -> tuple[int, str]:
             ).wait()
     except OSError as error:
         return NOT_FOUND, f"its worker cannot be started: {error}"
-    return code, find_reason(run.log, before, killed=code < 0) if code else ""
+    return code, find_reason(run.log, start, killed=code < 0) if code else ""
 
 
-def command(run: Run, attempt: int) -> list[str]:
+def worker_command(run: Run, attempt: int) -> list[str]:
     """The command line of the worker of `run`."""
     worker = ("core.worker", str(run.path), str(attempt))
     if run.processes == 1:
-        return python(*worker)
-    together = ("--standalone", "--nproc-per-node", str(run.processes), "-m")
-    return python("torch.distributed.run", *together, *worker)
+        return python_command(*worker)
+    options = ("--standalone", "--nproc-per-node", str(run.processes), "-m")
+    return python_command("torch.distributed.run", *options, *worker)
 
 
 def _record(records: JournalWriter, record: Launched | Exited) -> None:
@@ -141,7 +145,7 @@ def _newest_checkpoint(run: Run) -> Path | None:
 
 
 def _out_of_memory_kills() -> int:
-    """Processes of our control group that the kernel killed for memory so far; 0 where it does not say."""
+    """Number of processes in our cgroup that the kernel has killed for memory; 0 if unknown."""
     for file in (Path("/sys/fs/cgroup/memory.events"), Path("/sys/fs/cgroup/memory/memory.oom_control")):
         try:
             for line in file.read_text().splitlines():
@@ -157,7 +161,7 @@ def main() -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: request_stop(run))  # the system shuts down: save a checkpoint
-    remove_leftovers(Workspace())  # before its own lock is held: no other run of this workspace is touched that lives
+    remove_leftovers(Workspace())  # before its own lock is held; active runs are skipped
     return supervise(run)
 
 

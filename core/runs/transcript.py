@@ -94,9 +94,9 @@ class Transcripts:
         return newest_messages(_conversations(self._file(checkpoint))[-1])
 
     def last(self, before: str) -> str:
-        """The newest checkpoint older than `before` that was talked to, still there or not; empty where none was."""
-        there = sorted(path.stem for path in self._folder.glob("step-*.jsonl") if path.stem < before)
-        return there[-1] if there else ""
+        """The newest checkpoint older than `before` that has a transcript, deleted or not; empty if there is none."""
+        earlier = sorted(path.stem for path in self._folder.glob("step-*.jsonl") if path.stem < before)
+        return earlier[-1] if earlier else ""
 
     def add(self, checkpoint: str, *entries: ConversationStart | ChatMessage | MessageWithdrawn) -> None:
         """Append `entries` to the transcript of `checkpoint`."""
@@ -105,7 +105,7 @@ class Transcripts:
         file = self._file(checkpoint)
         try:
             if file.exists() and file.stat().st_size > FILE_LIMIT:
-                write_atomic(file, b"".join(_encode(said) + b"\n" for said in self.conversation(checkpoint)))
+                write_atomic(file, b"".join(_encode(message) + b"\n" for message in self.conversation(checkpoint)))
                 file.chmod(0o600)
             lines = JournalWriter(file)
             try:
@@ -127,18 +127,20 @@ class Transcripts:
 
 
 def earlier_messages(run: Path, checkpoint: str) -> list[ChatMessage]:
-    """What was said to `checkpoint`, in all conversations, or else to the newest before it that was talked to.
+    """The messages to and from `checkpoint` in all conversations, or else of the newest checkpoint before it with any.
 
     At most the newest `MAX_CHARACTERS` characters. Takes no lock.
     """
     files = sorted(path for path in (run / "transcripts").glob("step-*.jsonl") if path.stem <= checkpoint)
-    return newest_messages([said for one in _conversations(files[-1], name=True) for said in one]) if files else []
+    return (
+        newest_messages([message for one in _conversations(files[-1], name=True) for message in one]) if files else []
+    )
 
 
 def _conversations(file: Path, *, name: bool = False) -> list[list[ChatMessage]]:
-    """Of one file, the newest last; at least one, which may be empty.
+    """The conversations in `file`, the newest last; at least one, which may be empty.
 
-    name: put the file's checkpoint to answers of which an earlier version did not write down who gave them.
+    name: fill in the file's checkpoint for answers that an earlier version wrote without one.
     """
     found: list[list[ChatMessage]] = [[]]
     own = True
@@ -167,12 +169,12 @@ def _conversations(file: Path, *, name: bool = False) -> list[list[ChatMessage]]
     return found
 
 
-def newest_messages(said: list[ChatMessage]) -> list[ChatMessage]:
-    """The end of a conversation, `MAX_CHARACTERS` characters of it; of a single longer thing its end."""
-    room, kept = MAX_CHARACTERS, []
-    for one in reversed(said):
-        if room <= 0:
+def newest_messages(messages: list[ChatMessage]) -> list[ChatMessage]:
+    """The last `MAX_CHARACTERS` characters of a conversation; of one longer message its end."""
+    remaining, kept = MAX_CHARACTERS, []
+    for one in reversed(messages):
+        if remaining <= 0:
             break
-        kept.append(one if len(one.text) <= room else msgspec.structs.replace(one, text=one.text[-room:]))
-        room -= len(one.text)
+        kept.append(one if len(one.text) <= remaining else msgspec.structs.replace(one, text=one.text[-remaining:]))
+        remaining -= len(one.text)
     return kept[::-1]

@@ -8,12 +8,22 @@ from typing import TypeVar
 import torch
 
 from core.errors import LlmtuiError, is_out_of_memory
+from core.plural import plural
 
 T = TypeVar("T")
 
 
 class TrainingMemoryError(LlmtuiError):
     doing = "train"
+
+    @classmethod
+    def single_sequence(cls, block_size: int, kept: str) -> TrainingMemoryError:
+        """The error if memory runs out even at a micro-batch of one sequence of `block_size` tokens."""
+        return cls(
+            f"the memory is too small for this model, even for one sequence of {plural(block_size, 'token')} at a time",
+            kept=kept,
+            todo="use a smaller model or a shorter model.block_size",
+        )
 
 
 def halve_on_out_of_memory(

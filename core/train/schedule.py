@@ -59,6 +59,15 @@ class Interval:
         self._last = seconds
 
 
+def intervals(recipe: Train, seconds: float) -> tuple[Interval, Interval, Interval]:
+    """Intervals of samples, evaluations and checkpoints, `seconds` into the training."""
+    return (
+        Interval(recipe.sample_every, recipe.sample_minutes, seconds=seconds),
+        Interval(recipe.evaluate_every, recipe.evaluate_minutes, seconds=seconds),
+        Interval(recipe.checkpoint_every, recipe.checkpoint_minutes, seconds=seconds),
+    )
+
+
 def expected_occurrences(every: int, minutes: float | None, *, steps: float, seconds: float) -> float:
     """About how often an action with such an `Interval` is due within `steps` steps of `seconds` each."""
     total, by_steps = steps * seconds, every * seconds

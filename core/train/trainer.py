@@ -45,7 +45,7 @@ from core.train.optimizer import optimizers, set_muon_dtype
 from core.train.out_of_memory import TrainingMemoryError
 from core.train.resume_compat import changes_since_checkpoint
 from core.train.sample_hook import generate_sample, resolve_sample
-from core.train.schedule import Interval, reached_limit
+from core.train.schedule import intervals, reached_limit
 from core.train.step_runner import StepRunner
 from core.train.threads import ThreadTuner, cpu_times, make_thread_tuner
 
@@ -166,7 +166,7 @@ class Trainer:
             yield Note(text="the blocks are being compiled: the first step takes up to a minute")
         self._clock.start(self.state.seconds)
         self.model.train()
-        self._samples, self._evaluations, self._checkpoints = self._intervals()
+        self._samples, self._evaluations, self._checkpoints = intervals(self.recipe.train, self.state.seconds)
         if self.state.step == 0:
             yield from self._evaluate()
         self._tuner = make_thread_tuner(self.recipe.train, self._device.name, self._group.world_size)
@@ -223,14 +223,6 @@ class Trainer:
         compiled = should_compile(self.recipe.train, self._device, plan.seconds)
         self.state.compiled = bool(self._group.all_gather(compiled)[0][0])
         yield plan
-
-    def _intervals(self) -> tuple[Interval, Interval, Interval]:
-        recipe, seconds = self.recipe.train, self.state.seconds
-        return (
-            Interval(recipe.sample_every, recipe.sample_minutes, seconds=seconds),
-            Interval(recipe.evaluate_every, recipe.evaluate_minutes, seconds=seconds),
-            Interval(recipe.checkpoint_every, recipe.checkpoint_minutes, seconds=seconds),
-        )
 
     def _tune_threads(self) -> EventStream:
         if self._tuner is None:
@@ -339,12 +331,7 @@ class Trainer:
         yield from self._clock.emit(Note(level="warning", text=f"{error.what}; {back}"))
 
     def _too_big(self) -> TrainingMemoryError:
-        return TrainingMemoryError(
-            "the memory is too small for this model, even for one sequence of "
-            f"{plural(self.recipe.model.block_size, 'token')} at a time",
-            kept=self._checkpointer.kept(),
-            todo="use a smaller model or a shorter model.block_size",
-        )
+        return TrainingMemoryError.single_sequence(self.recipe.model.block_size, self._checkpointer.kept())
 
 
 def _name(dtype: torch.dtype) -> str:

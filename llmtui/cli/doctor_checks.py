@@ -21,7 +21,7 @@ from core.errors import DiskError, LlmtuiError
 from core.hardware import machine
 from core.model.matmul_speed import ProcessorReport
 from core.plural import plural
-from core.runs.launch import environment
+from core.runs.launch import child_environment
 from core.storage.locks import holder
 from core.storage.workspace import Workspace, free_bytes
 from llmtui.cli.console import is_interactive
@@ -163,7 +163,7 @@ def locks_work(workspace: Workspace) -> bool:
         lock.touch()
         with subprocess.Popen(
             [sys.executable, "-P", "-c", _HOLD, str(lock)],
-            env=environment(workspace),
+            env=child_environment(workspace),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

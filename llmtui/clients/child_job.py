@@ -13,7 +13,7 @@ import msgspec
 from core.errors import LlmtuiError
 from core.parsing import ParseError, parse
 from core.processes.child_job import Failed
-from core.runs.launch import environment, python
+from core.runs.launch import child_environment, python_command
 from core.storage.files import private
 from core.storage.workspace import Workspace
 
@@ -40,8 +40,8 @@ def run_child_job(workspace: Workspace, module: str, *arguments: str, result_typ
     log = workspace.state / LOG_NAME
     with open_log(log) as stderr:
         child = subprocess.Popen(
-            python(module, *arguments),
-            env=environment(workspace),
+            python_command(module, *arguments),
+            env=child_environment(workspace),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,

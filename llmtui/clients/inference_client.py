@@ -13,7 +13,7 @@ from msgspec import structs
 
 from core.errors import LlmtuiError, UsageError
 from core.parsing import parse
-from core.runs.launch import environment, python
+from core.runs.launch import child_environment, python_command
 from core.sample.protocol import (
     MAX_LINE_BYTES,
     AnyModelRequest,
@@ -72,7 +72,7 @@ class InferenceClient:
     def __init__(self, workspace: Workspace, command: Sequence[str] | None = None) -> None:
         """command: a process that speaks `core.sample.protocol`; default: `python -m core.sample.serve`."""
         self._workspace = workspace
-        self._command = list(command or python("core.sample.serve"))
+        self._command = list(command or python_command("core.sample.serve"))
         self._process: _InferenceProcess | None = None
         self._ids = itertools.count(1)
         self._starting = asyncio.Lock()
@@ -143,7 +143,7 @@ class _InferenceProcess:
                     stdin=asyncio.subprocess.PIPE,
                     stdout=asyncio.subprocess.PIPE,
                     stderr=stderr,
-                    env=environment(workspace),
+                    env=child_environment(workspace),
                     limit=MAX_LINE_BYTES,
                     process_group=0,  # Ctrl+C in the terminal must reach this process only
                 )

@@ -27,7 +27,7 @@ MIN_INACTIVE_PER_TICK, TICKS_PER_ROUND = 8, 10
 a dozen system calls; 500 runs at every tick cost an idle workbench 13 to 15 % of a core."""
 
 CHUNK_BYTES = 2**20
-"""Bytes of journal folded at once, so that keys still work while a long journal is read."""
+"""Bytes of journal read at once, so that keys still work while a long journal is read."""
 
 
 class RunsUpdated(Message):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from core.recipe.sampling import Sampling
 from core.recipe.schema import Model
-from core.runs.launch import environment, python
+from core.runs.launch import child_environment, python_command
 from core.sample.protocol import (
     AnyReply,
     AnyRequest,
@@ -54,11 +54,11 @@ def endless(number: int, checkpoint: Path) -> Generate:
 class Child:
     def __init__(self, workspace: Workspace, *arguments: str) -> None:
         self.process = subprocess.Popen(
-            python("core.sample.serve", *arguments),
+            python_command("core.sample.serve", *arguments),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=environment(workspace),
+            env=child_environment(workspace),
         )
 
     def say(self, line: bytes | AnyRequest) -> None:

@@ -68,7 +68,7 @@ def worked(run: Run, events: list[AnyEvent], monkeypatch: pytest.MonkeyPatch, at
     lock = Lock.acquire(run.path / "writer.lock")
     assert lock is not None
     with lock:
-        return Worker(run, attempt, lock).work()
+        return Worker(run, attempt, lock).run()
 
 
 def test_an_attempt_that_begins_without_a_checkpoint_ends_the_one_before(

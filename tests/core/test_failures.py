@@ -99,7 +99,7 @@ def test_a_worker_that_cannot_begin_is_not_started_again_and_its_reason_is_told(
     workspace: Workspace, tiny: Make, monkeypatch: pytest.MonkeyPatch, command: list[str], reason: str
 ) -> None:
     run = Run.create(workspace, tiny())
-    monkeypatch.setattr(supervisor, "command", lambda run, attempt: command)
+    monkeypatch.setattr(supervisor, "worker_command", lambda run, attempt: command)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     assert supervisor.supervise(run) == 1
     assert len([record for record in run.launches() if isinstance(record, Launched)]) == 1
@@ -114,7 +114,7 @@ def test_a_worker_that_was_killed_is_started_again(
 ) -> None:
     run = Run.create(workspace, tiny())
     die = "import os, sys; print('noise', file=sys.stderr); os.kill(os.getpid(), 9)"
-    monkeypatch.setattr(supervisor, "command", lambda run, attempt: [sys.executable, "-c", die])
+    monkeypatch.setattr(supervisor, "worker_command", lambda run, attempt: [sys.executable, "-c", die])
     monkeypatch.setattr(supervisor, "RETRIES", 1)
     assert supervisor.supervise(run) == 1
     assert len([record for record in run.launches() if isinstance(record, Launched)]) == 2

@@ -18,7 +18,7 @@ import pytest
 from core.download.stories import story
 from core.recipe.file import load
 from core.recipe.schema import Recipe
-from core.runs.launch import environment
+from core.runs.launch import child_environment
 from core.storage.artifact import Artifact
 from core.storage.workspace import Workspace
 from tests.core.stages import contents
@@ -57,7 +57,7 @@ def prepare(workspace: Workspace, recipe: Recipe, kill_after: float | None = Non
         "1",
     ]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, env=environment(workspace), **pipes) as process:  # type: ignore[call-overload]
+    with subprocess.Popen(command, env=child_environment(workspace), **pipes) as process:  # type: ignore[call-overload]
         if kill_after is None:
             return bool(process.wait() == 0)
         time.sleep(kill_after)

@@ -17,7 +17,7 @@ import torch
 from core.events import CheckpointSaved, Evaluation, Metric, Note, Resumed
 from core.recipe.schema import Recipe
 from core.runs.directory import Run
-from core.runs.launch import environment, python
+from core.runs.launch import child_environment, python_command
 from core.runs.recipe_change import change_recipe
 from core.storage.journal import JournalReader
 from core.storage.workspace import Workspace
@@ -37,8 +37,8 @@ def dice() -> random.Random:
 
 def worker(run: Run, workspace: Workspace, attempt: int) -> subprocess.Popen[bytes]:
     with run.log.open("ab") as log:
-        command = python("core.worker", str(run.path), str(attempt))
-        return subprocess.Popen(command, cwd=run.path, env=environment(workspace), stdout=log, stderr=log)
+        command = python_command("core.worker", str(run.path), str(attempt))
+        return subprocess.Popen(command, cwd=run.path, env=child_environment(workspace), stdout=log, stderr=log)
 
 
 def work(run: Run, workspace: Workspace, attempt: int) -> None:

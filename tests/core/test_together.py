@@ -18,7 +18,7 @@ from core.events import AttemptEnded, AttemptStarted, Evaluation, Metric, Resume
 from core.recipe.schema import Recipe
 from core.runs.control import request_pause, request_unpause
 from core.runs.directory import Run, RunState
-from core.runs.launch import environment, kill, python, wait_until_ended
+from core.runs.launch import child_environment, kill, python_command, wait_until_ended
 from core.runs.launches import Exited
 from core.storage.artifact import Artifact
 from core.storage.journal import JournalReader
@@ -43,8 +43,8 @@ def together(workspace: Workspace) -> Iterator[Start]:
 
     def start(run: Run, attempt: int) -> subprocess.Popen[bytes]:
         with run.log.open("ab") as log:
-            command = python(*TORCHRUN, "core.worker", str(run.path), str(attempt))
-            env = environment(workspace) | {"OMP_NUM_THREADS": "1"}
+            command = python_command(*TORCHRUN, "core.worker", str(run.path), str(attempt))
+            env = child_environment(workspace) | {"OMP_NUM_THREADS": "1"}
             started.append(subprocess.Popen(command, cwd=run.path, env=env, stdout=log, stderr=log))
         return started[-1]
 
@@ -58,8 +58,10 @@ def together(workspace: Workspace) -> Iterator[Start]:
 
 def alone(run: Run, workspace: Workspace, attempt: int) -> int:
     with run.log.open("ab") as log:
-        command = python("core.worker", str(run.path), str(attempt))
-        return subprocess.run(command, cwd=run.path, env=environment(workspace), stdout=log, stderr=log).returncode
+        command = python_command("core.worker", str(run.path), str(attempt))
+        return subprocess.run(
+            command, cwd=run.path, env=child_environment(workspace), stdout=log, stderr=log
+        ).returncode
 
 
 def reach(run: Run, step: int, attempt: int = 1) -> None:
@@ -223,4 +225,4 @@ def test_processes_of_a_run_belong_to_no_training_around_them(
     """As on a node whose scheduler sets these for a job of its own: a worker would wait for seven others."""
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR"):
         monkeypatch.setenv(name, "8")
-    assert environment(workspace).keys().isdisjoint({"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR"})
+    assert child_environment(workspace).keys().isdisjoint({"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR"})
