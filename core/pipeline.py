@@ -1,7 +1,7 @@
 """Runs all stages in order; skips what is up to date and resumes what was interrupted.
 
-Several processes can train together. Then one makes the data and draws the samples, and the others join it for the
-training alone.
+Several processes can train together. Then the main process prepares the data and generates the samples; the others take
+part in the training only.
 """
 
 from __future__ import annotations
@@ -32,35 +32,36 @@ from core.train.trainer import SINGLE_PROCESS, Trainer, training_fingerprint
 
 SAMPLE_FORMAT = 1
 
-Talk = Generator[Event, Commands | None, None]
+PipelineEvents = Generator[Event, Commands | None, None]
+"""Yields events; accepts commands for the trainer."""
 
 
 def pipeline(
     recipe: Recipe, workspace: Workspace, run: Path, device: Device, group: ProcessGroup = SINGLE_PROCESS
-) -> Talk:
-    """Build what `recipe` says, in the workspace's artifacts and in the directory `run`.
+) -> PipelineEvents:
+    """Run the stages of `recipe`: artifacts in the workspace, checkpoints and samples in the run directory `run`.
 
-    Yields what the stages say. Commands sent in reach the trainer; closing it stops it resumably.
-    When the trainer is stopped, the pipeline ends there. Raises the stages' LlmtuiError.
+    Yields the events of the stages. Commands that are sent in go to the trainer; closing the generator stops it so that
+    it can be resumed. When the trainer is stopped, the pipeline ends. Raises the stages' LlmtuiError.
 
-    group: the processes that train together, each with a pipeline that it drives to its end. All but the first wait
-    for the data, train, and have nothing to say that counts.
+    group: the processes that train together; each runs this generator to its end. All but the main process wait for
+    the data and train; their events are to be ignored.
     """
-    made = str((yield from _data(recipe, workspace, run)).path) if group.is_main else ""
-    tokens = Artifact.open(Path(group.broadcast_text(made)))
+    path = str((yield from _data(recipe, workspace, run)).path) if group.is_main else ""
+    tokens = Artifact.open(Path(group.broadcast_text(path)))
     model = yield from _train(recipe, tokens, run / "checkpoints", device, group)
     if group.is_main and model is not None:
-        mark = fingerprint("sample", SAMPLE_FORMAT, model.content_fingerprint(), recipe.sample)
-        samples = Staging(run / "samples", "sample", mark, inputs={"train": model.fingerprint})
+        sample_fingerprint = fingerprint("sample", SAMPLE_FORMAT, model.content_fingerprint(), recipe.sample)
+        samples = Staging(run / "samples", "sample", sample_fingerprint, inputs={"train": model.fingerprint})
         yield from run_stage(samples, lambda out: _sample(recipe, model, out))
 
 
 def _data(recipe: Recipe, workspace: Workspace, run: Path) -> Generator[Event, Commands | None, Artifact]:
-    """The tokens to train on."""
+    """Prepare the token shards to train on."""
     folders = checkpoint_paths(run / "checkpoints")
     if not folders:
         yield from check_initial_weights(recipe, workspace)
-        folders = [found] if (found := find_weights(recipe, workspace)) else []
+        folders = [weights] if (weights := find_weights(recipe, workspace)) else []
     pattern = vocabulary_pattern(folders if recipe.tokenize.vocabulary == "bpe" else ())
     prepared = yield from prepare(recipe, workspace, pattern=pattern)
     yield from compression_baselines.measure(prepared.clean)
@@ -70,49 +71,53 @@ def _data(recipe: Recipe, workspace: Workspace, run: Path) -> Generator[Event, C
 def _train(
     recipe: Recipe, tokens: Artifact, directory: Path, device: Device, group: ProcessGroup
 ) -> Generator[Event, Commands | None, Artifact | None]:
-    """The checkpoint to draw from when the training has finished, now or before; None when it was stopped."""
-    done, _ = checkpoints.newest_checkpoint(directory)
-    if done is not None and done.facts.get("finished") and done.fingerprint == training_fingerprint(recipe, tokens):
-        yield StageSkipped(stage="train", artifact=str(done.path), facts=_verdict(done))
-        return done
+    """Train. Returns the newest checkpoint, or None if the training was stopped or this is not the main process."""
+    newest, _ = checkpoints.newest_checkpoint(directory)
+    if (
+        newest is not None
+        and newest.facts.get("finished")
+        and newest.fingerprint == training_fingerprint(recipe, tokens)
+    ):
+        yield StageSkipped(stage="train", artifact=str(newest.path), facts=_result_facts(newest))
+        return newest
     yield StageStarted(stage="train")
-    keep_freed_memory()  # not before: the data stages should give back what they no longer need
+    keep_freed_memory()  # not earlier: the data stages should return memory to the system
     trainer = Trainer(recipe, tokens, directory, device, group)
     yield from trainer.run()
     if not trainer.state.finished or not group.is_main:
         return None
-    done, _ = checkpoints.newest_checkpoint(directory)
-    if done is None:
+    newest, _ = checkpoints.newest_checkpoint(directory)
+    if newest is None:
         return None
-    yield StageFinished(stage="train", artifact=str(done.path), facts=_verdict(done))
-    return done
+    yield StageFinished(stage="train", artifact=str(newest.path), facts=_result_facts(newest))
+    return newest
 
 
-def _verdict(checkpoint: Artifact) -> Facts:
-    """What a person wants to know of a finished training."""
+def _result_facts(checkpoint: Artifact) -> Facts:
+    """The facts of a checkpoint that sum up the training."""
     return {
         name: checkpoint.facts[name] for name in ("step", "loss", "bits_per_byte", "bound") if name in checkpoint.facts
     }
 
 
 def _sample(recipe: Recipe, checkpoint: Artifact, out: Staging) -> Stage:
-    """Draw one text for each prompt of the recipe from the finished model."""
+    """Generate one text for each prompt of the recipe with the finished model."""
     model = load_model(checkpoint.path)
     vocabulary = Vocabulary.load(checkpoint.path / "vocabulary.json")
-    wanted = recipe.sample
+    settings = recipe.sample
     samples: list[GeneratedSample] = []
-    for number, prompt in enumerate(wanted.prompts):
-        yield Progress(done=number, total=len(wanted.prompts), unit="samples")
+    for number, prompt in enumerate(settings.prompts):
+        yield Progress(done=number, total=len(settings.prompts), unit="samples")
         sample = GeneratedSample(
             step=int(checkpoint.facts.get("step", 0)),
             prompt=prompt,
             text="",
-            temperature=wanted.temperature,
-            top_k=wanted.top_k,
-            top_p=wanted.top_p,
-            seed=wanted.seed,
+            temperature=settings.temperature,
+            top_k=settings.top_k,
+            top_p=settings.top_p,
+            seed=settings.seed,
         )
-        samples.append(generate_sample(model, vocabulary, sample, wanted.sampling()))
+        samples.append(generate_sample(model, vocabulary, sample, settings.sampling()))
         yield samples[-1]
     data = b"".join(msgspec.json.encode(sample) + b"\n" for sample in samples)
     out.publish("samples.jsonl", lambda path: path.write_bytes(data))

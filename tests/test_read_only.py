@@ -24,7 +24,7 @@ from llmtui.tui.screens.run_screen import show_screen
 from tests.ui.pilot import screen_text, until
 
 async def main():
-    app = Workbench(Workspace().look())
+    app = Workbench(Workspace().prepare_for_reading())
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: "finished" in screen_text(app) and "is read-only: its runs" in screen_text(app))
         app.session.select(next(g.run for g in app.session.watcher.snapshots if g.run.name == "finished"))
@@ -76,8 +76,8 @@ def test_a_read_only_home_is_looked_at_in_the_workbench_which_says_what_cannot_b
 def test_who_cannot_even_read_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "home").write_text("")  # nothing can be made in it
     with pytest.raises(WorkspaceError):
-        Workspace(tmp_path / "home").look()
+        Workspace(tmp_path / "home").prepare_for_reading()
     home = Workspace(tmp_path / "other")
     monkeypatch.setattr("os.access", lambda path, mode: False)
     with pytest.raises(ReadOnlyWorkspaceError):
-        home.look()
+        home.prepare_for_reading()

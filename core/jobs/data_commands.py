@@ -18,10 +18,10 @@ from core.recipe.schema import Recipe
 # each task imports what it needs: only `prepare` has to wait for torch
 
 
-def _preview(recipe: str, place: str, documents: str, limit: str) -> Iterator[Event]:
+def _preview(recipe: str, directory: str, documents: str, limit: str) -> Iterator[Event]:
     from core.jobs.preview import preview
 
-    return preview(_recipe(recipe), Path(place), documents=int(documents), limit=int(limit))
+    return preview(_recipe(recipe), Path(directory), documents=int(documents), limit=int(limit))
 
 
 def _prepare(recipe: str, part: str, parts: str) -> Iterator[Event]:

@@ -26,7 +26,7 @@ MARGIN = 16 * 2**20
 """Free bytes that every stage requires, so that the journal can be written."""
 
 Stage = Generator[Event, Any, Artifact]
-"""Yields what it has to say, returns what it made. Only the trainer listens to what is sent in."""
+"""Yields events, returns the artifact. Values sent in are ignored: only the trainer takes commands."""
 
 
 class Prepared(Struct, frozen=True):
@@ -39,12 +39,12 @@ class Prepared(Struct, frozen=True):
 def prepare(
     recipe: Recipe, workspace: Workspace, part: tuple[int, int] | None = None, pattern: str = bpe.PATTERN
 ) -> Generator[Event, Any, Prepared]:
-    """Download, clean and tokenize what `recipe` says, in the workspace's artifacts. Yields what the stages say.
+    """Download, clean and tokenize the source of `recipe` into the workspace's artifacts. Yields the stages' events.
 
     part: (i, n), i from 1, for several machines that share the tokenizing: each makes the same clean documents, then
-    every n-th shard of tokens from the i-th on, in an artifact of its own, `artifacts/tokens/NAME-MARK.part-i-of-n`.
-    A machine that has the artifacts of other parts beside its own takes their shards over when it makes the whole.
-    pattern: of a vocabulary that is learned. Raises the stages' LlmtuiError.
+    every n-th token shard from the i-th on, in its own artifact, `artifacts/tokens/NAME-FINGERPRINT.part-i-of-n`.
+    A machine that also has the artifacts of other parts uses their shards when it makes the whole.
+    pattern: pre-tokenization pattern of a vocabulary that is trained. Raises the stages' LlmtuiError.
     """
     whole: set[Path] = set()
     while True:
@@ -76,13 +76,13 @@ def _prepare(
         need: int,
     ) -> Stage:
         """One data stage: what decides its result decides its directory's name. need: bytes it will take at least."""
-        made_from = {source.manifest.stage: source.fingerprint} if isinstance(source, Artifact) else {}
+        inputs = {source.manifest.stage: source.fingerprint} if isinstance(source, Artifact) else {}
         content = source.content_fingerprint() if isinstance(source, Artifact) else source
-        mark = fingerprint(stage, version, content, fields)
-        place = workspace.artifacts / folder / f"{name}-{mark}"
+        stage_fingerprint = fingerprint(stage, version, content, fields)
+        path = workspace.artifacts / folder / f"{name}-{stage_fingerprint}"
         if stage == "tokenize" and part is not None:
-            place = part_path(place, part)
-        staging = Staging(place, stage, mark, inputs=made_from, recipe=msgspec.to_builtins(fields))
+            path = part_path(path, part)
+        staging = Staging(path, stage, stage_fingerprint, inputs=inputs, recipe=msgspec.to_builtins(fields))
 
         def checked(out: Staging) -> Stage:
             _require_room(out, need)

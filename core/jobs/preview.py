@@ -16,21 +16,21 @@ from core.recipe.schema import Recipe
 from core.storage.artifact import Artifact, Staging
 
 
-def preview(recipe: Recipe, place: Path, *, documents: int, limit: int) -> Iterator[Event]:
+def preview(recipe: Recipe, directory: Path, *, documents: int, limit: int) -> Iterator[Event]:
     """Read about `limit` bytes of the recipe's source, clean them, show `documents` of them before and after.
 
-    place: an empty directory for what is made on the way. Yields what the stages say, the Report among it, and then
-    an Excerpt for each document shown. Steps that need to know the whole corpus, such as duplicates, see only this
-    much of it. Raises the stages' LlmtuiError.
+    directory: an empty directory for intermediate artifacts. Yields the events of the stages, including the
+    CleaningReport, then an Excerpt for each document shown. Steps that need the whole corpus, such as duplicates, see
+    only this part of it. Raises the stages' LlmtuiError.
     """
     source = replace(recipe.source, max_bytes=min(limit, recipe.source.max_bytes or limit))
-    with Staging(place / "documents", "download", "preview").open() as out:
+    with Staging(directory / "documents", "download", "preview").open() as out:
         raw = yield from _stage_events("download", download(source, out))
     try:
-        with Staging(place / "clean", "preprocess", "preview").open() as out:
+        with Staging(directory / "clean", "preprocess", "preview").open() as out:
             yield from _stage_events("preprocess", preprocess(recipe.preprocess, raw, out))
-    except CorpusTooSmallError as trouble:
-        yield Note(level="warning", text=f"it is too little to train on: {trouble.what}")
+    except CorpusTooSmallError as error:
+        yield Note(level="warning", text=f"it is too little to train on: {error.what}")
     if documents and (left := corpus_steps(recipe.preprocess)):
         yield Note(text=f"single documents do not show what {', '.join(left)} would do; the counts do")
     for shown in previews(raw, recipe.preprocess, documents, recipe.preprocess.seed):

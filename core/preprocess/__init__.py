@@ -81,18 +81,20 @@ class _Preprocessor:
             return (yield from self._run())
 
     def _run(self) -> Generator[Event, None, Artifact]:
-        found: PhaseResult | None = None
+        phase_result: PhaseResult | None = None
         before = left = TextSize()
         lengths: tuple[int, ...] = ()
         for phase in self.phases:
-            found = yield from self._phase(phase, found)
-            read = [sum(numbers) for numbers in zip(*(result.read for result in found.results), strict=True)] or [0] * 3
+            phase_result = yield from self._phase(phase, phase_result)
+            read = [
+                sum(numbers) for numbers in zip(*(result.read for result in phase_result.results), strict=True)
+            ] or [0] * 3
             before = before if phase.number else TextSize(documents=read[0], bytes=read[1], characters=read[2])
-            remaining = RemainingText(found)
+            remaining = RemainingText(phase_result)
             left, lengths = remaining.left, remaining.lengths
             for index, numbers in remaining.counts.items():
                 self.counts[index] = numbers
-        assert found is not None
+        assert phase_result is not None
         if not left.bytes:
             raise EmptyCorpusError(
                 f"the cleaning steps left no text of {plural(before.documents, 'document')}", where="preprocess.steps"
@@ -109,12 +111,12 @@ class _Preprocessor:
             lengths=lengths,
         )
         try:
-            chosen = split_documents(found, left)
+            chosen = split_documents(phase_result, left)
         except CorpusTooSmallError:
             yield report  # it may show why so little is left
             raise
         report = replace(report, split="document" if chosen.by_document else "tail")
-        report = yield from self._write_splits(found, chosen, report)
+        report = yield from self._write_splits(phase_result, chosen, report)
         facts: Facts = {
             "train_documents": report.train.documents,
             "validation_documents": report.validation.documents,
@@ -151,7 +153,7 @@ class _Preprocessor:
         yield from self._progress(phase.number, 1)
         if before is not None:
             self.out.discard(*(path.name for path in before.texts))
-        found = PhaseResult(
+        phase_result = PhaseResult(
             phase,
             self.recipe,
             *(
@@ -159,10 +161,10 @@ class _Preprocessor:
                 for side in (0, 1)
             ),
         )
-        with closing(iterate_in_thread(mark_duplicates(found))) as pauses:
+        with closing(iterate_in_thread(mark_duplicates(phase_result))) as pauses:
             for _ in pauses:
                 yield from self.meter.advance(0)
-        return found
+        return phase_result
 
     def _progress(self, number: int, share: float) -> tuple[Event, ...]:
         """Progress when `share` of phase `number`, of which writing the outputs is the last, is done."""
@@ -170,7 +172,7 @@ class _Preprocessor:
         return self.meter.advance_to(done * (self.meter.total or 0.0))
 
     def _write_splits(
-        self, found: PhaseResult, chosen: Split, report: CleaningReport
+        self, phase_result: PhaseResult, chosen: Split, report: CleaningReport
     ) -> Generator[Event, None, CleaningReport]:
         """Write the two splits, and complete the report with their statistics."""
         samples = LineStatistics()
@@ -180,7 +182,7 @@ class _Preprocessor:
         budget = max(2**16, BUDGET * SHARD_BYTES // max(SHARD_BYTES, report.after.bytes))
 
         def outputs() -> Iterator[OutputShard]:
-            for number, output in enumerate(plan_outputs(found, chosen, SHARD_BYTES)):
+            for number, output in enumerate(plan_outputs(phase_result, chosen, SHARD_BYTES)):
                 output.meter, output.number = str(meter), number
                 name = shard_name(output.side, output.index, "parquet")
                 output.written = name in self.out.published

@@ -27,7 +27,7 @@ class DocumentEffects(NamedTuple):
 def apply_filters(
     steps: Sequence[int],
     recipe: Preprocess,
-    found: DocumentEffects,
+    effects: DocumentEffects,
     counted: NDArray[np.bool_],
     counts: dict[int, list[int]],
 ) -> NDArray[np.bool_]:
@@ -35,17 +35,19 @@ def apply_filters(
 
     Later steps do not count documents that an earlier one removed.
     """
-    alive = counted.copy()
+    remaining = counted.copy()
     for number, index in enumerate(steps):
-        removes = np.zeros(len(alive), np.bool_)
+        removes = np.zeros(len(remaining), np.bool_)
         document_filter = STEPS[recipe.steps[index]].filter
         if document_filter is not None:
-            measures = found.measures[number].T.tolist()
-            removes[:] = [alive[at] and document_filter.removes((a, b), recipe) for at, (a, b) in enumerate(measures)]
+            measures = effects.measures[number].T.tolist()
+            removes[:] = [
+                remaining[at] and document_filter.removes((a, b), recipe) for at, (a, b) in enumerate(measures)
+            ]
         count = counts[index]
-        count[0] += int((found.touched[number] & alive).sum())
+        count[0] += int((effects.touched[number] & remaining).sum())
         count[1] += int(removes.sum())
-        count[2] += int(found.sizes[number][alive].sum())
-        count[2] -= int(found.sizes[number + 1][alive & ~removes].sum())
-        alive &= ~removes
-    return counted & ~alive
+        count[2] += int(effects.sizes[number][remaining].sum())
+        count[2] -= int(effects.sizes[number + 1][remaining & ~removes].sum())
+        remaining &= ~removes
+    return counted & ~remaining

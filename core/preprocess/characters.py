@@ -97,5 +97,5 @@ def punctuation(text: str, _last_flags: bool) -> str:
         return text
     text = _APOSTROPHES.sub("", text)
     # combining marks belong to their letter: Devanagari is unreadable without them
-    text = _PUNCTUATION.sub(lambda found: found[0] if unicodedata.category(found[0])[0] == "M" else " ", text)
+    text = _PUNCTUATION.sub(lambda match: match[0] if unicodedata.category(match[0])[0] == "M" else " ", text)
     return _SPACES.sub(" ", text)

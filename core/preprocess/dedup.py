@@ -22,29 +22,31 @@ _IN_SHARD = 8
 """Maximum documents of one shard with the same band key that are compared with those of other shards."""
 
 
-def mark_duplicates(found: PhaseResult) -> Generator[None, None, None]:
+def mark_duplicates(phase_result: PhaseResult) -> Generator[None, None, None]:
     """Run the de-duplication steps of a phase: set `PhaseResult.removed`. Yields None from time to time."""
-    for index in found.phase.dedup_steps:
-        near = found.recipe.steps[index] == "near_duplicates"
-        yield from _near_duplicates(found, index) if near else _duplicates(found, index)
+    for index in phase_result.phase.dedup_steps:
+        near = phase_result.recipe.steps[index] == "near_duplicates"
+        yield from _near_duplicates(phase_result, index) if near else _duplicates(phase_result, index)
 
 
-def _duplicates(found: PhaseResult, index: int) -> Iterator[None]:
+def _duplicates(phase_result: PhaseResult, index: int) -> Iterator[None]:
     """Remove all but the first of documents with the same text, compared by a 128-bit digest."""
-    mark = index + 1
-    for bucket in key_buckets(found.records("digest") + len(found.spanning)):
+    step_number = index + 1
+    for bucket in key_buckets(phase_result.records("digest") + len(phase_result.spanning)):
         keys, mores, positions = [list[Array]() for _ in range(3)]
-        for shard, (key, more, document) in table_slices(found.keys, "digest", ["key", "more", "document"], bucket):
-            at = found.index(shard, document)
-            alive = found.removed[at] == 0
-            key, more, document, at = key[alive], more[alive], document[alive], at[alive]
+        for shard, (key, more, document) in table_slices(
+            phase_result.keys, "digest", ["key", "more", "document"], bucket
+        ):
+            at = phase_result.index(shard, document)
+            remaining = phase_result.removed[at] == 0
+            key, more, document, at = key[remaining], more[remaining], document[remaining], at[remaining]
             # duplicates within a shard are removed first: a frequent text takes no memory here
             again = _equals_previous(key, more)
-            found.removed[at[again]] = mark
+            phase_result.removed[at[again]] = step_number
             for held, values in zip((keys, mores, positions), (key, more, position(shard, document)), strict=True):
                 held.append(values[~again])
-        if found.spanning:
-            key, more, at_position = found.spanning_keys()
+        if phase_result.spanning:
+            key, more, at_position = phase_result.spanning_keys()
             inside = keys_in_bucket(key, bucket)
             for held, values in zip((keys, mores, positions), (key, more, at_position), strict=True):
                 held.append(values[inside])
@@ -52,7 +54,7 @@ def _duplicates(found: PhaseResult, index: int) -> Iterator[None]:
             key, more, at_position = (np.concatenate(held) for held in (keys, mores, positions))
             order = np.lexsort((at_position, more, key))
             later = order[_equals_previous(key[order], more[order])]
-            found.removed[_document_indices(found, at_position[later])] = mark
+            phase_result.removed[_document_indices(phase_result, at_position[later])] = step_number
         yield
 
 
@@ -65,36 +67,36 @@ def _equals_previous(*columns: Array) -> NDArray[np.bool_]:
     return same
 
 
-def _document_indices(found: PhaseResult, positions: Array) -> Array:
+def _document_indices(phase_result: PhaseResult, positions: Array) -> Array:
     """Indices in the corpus of documents, given their positions."""
     shard = (positions >> np.uint64(32)).astype(np.int64)
-    return found.base[shard] + (positions & np.uint64(0xFFFFFFFF)).astype(np.int64) - 1
+    return phase_result.base[shard] + (positions & np.uint64(0xFFFFFFFF)).astype(np.int64) - 1
 
 
-def _near_duplicates(found: PhaseResult, index: int) -> Iterator[None]:
+def _near_duplicates(phase_result: PhaseResult, index: int) -> Iterator[None]:
     """Remove each document whose estimated similarity to an earlier one, removed or not, is at least the recipe's.
 
     Documents that share a band of their signatures are compared: each with the first and the previous one of the same
     shard, and the first `_IN_SHARD` of each shard with those of other shards.
     """
-    similarity = found.recipe.similarity
-    settled = found.removed != 0
-    spanning = {document.position: document for document in found.spanning if document.signature}
+    similarity = phase_result.recipe.similarity
+    settled = phase_result.removed != 0
+    spanning = {document.position: document for document in phase_result.spanning if document.signature}
     short_signatures = np.frombuffer(b"".join(document.signature for document in spanning.values()), np.uint16)
     spanning_keys = minhash.band_keys(short_signatures.reshape(-1, SIGNATURE_SIZE), similarity)
     spanning_positions = np.repeat(np.array(list(spanning), np.uint64), spanning_keys.shape[1])
     bands = spanning_keys.ravel()
-    for bucket in key_buckets(found.records("near") + len(bands)):
+    for bucket in key_buckets(phase_result.records("near") + len(bands)):
         keys, positions = [list[Array]() for _ in range(2)]
         pairs: list[Array] = []
-        for shard, (key, document) in table_slices(found.keys, "near", ["key", "document"], bucket):
-            alive = ~settled[found.index(shard, document)]
-            key, at_position = key[alive], position(shard, document[alive])
+        for shard, (key, document) in table_slices(phase_result.keys, "near", ["key", "document"], bucket):
+            remaining = ~settled[phase_result.index(shard, document)]
+            key, at_position = key[remaining], position(shard, document[remaining])
             rank = _rank(key)
             pairs.append(_candidate_pairs(key, at_position, rank))
             keys.append(key[rank < _IN_SHARD])
             positions.append(at_position[rank < _IN_SHARD])
-        inside = keys_in_bucket(bands, bucket) & ~settled[_document_indices(found, spanning_positions)]
+        inside = keys_in_bucket(bands, bucket) & ~settled[_document_indices(phase_result, spanning_positions)]
         keys.append(bands[inside])
         positions.append(spanning_positions[inside])
         key, at_position = np.concatenate(keys), np.concatenate(positions)
@@ -103,10 +105,10 @@ def _near_duplicates(found: PhaseResult, index: int) -> Iterator[None]:
         candidates = np.unique(np.concatenate(pairs), axis=0)
         for start in range(0, len(candidates), _PAIRS_AT_ONCE):
             block = candidates[start : start + _PAIRS_AT_ONCE]
-            block = block[found.removed[_document_indices(found, block[:, 1])] == 0]
-            first, later = (_signatures(found, block[:, side]) for side in (0, 1))
+            block = block[phase_result.removed[_document_indices(phase_result, block[:, 1])] == 0]
+            first, later = (_signatures(phase_result, block[:, side]) for side in (0, 1))
             alike = (first == later).mean(axis=1) >= similarity
-            found.removed[_document_indices(found, block[alike, 1])] = index + 1
+            phase_result.removed[_document_indices(phase_result, block[alike, 1])] = index + 1
             yield
         yield
 
@@ -126,15 +128,15 @@ def _candidate_pairs(key: Array, positions: Array, rank: Array) -> Array:
     return np.concatenate([first, np.stack([positions[far - 1], positions[far]], axis=1)])
 
 
-def _signatures(found: PhaseResult, positions: Array) -> NDArray[np.uint16]:
+def _signatures(phase_result: PhaseResult, positions: Array) -> NDArray[np.uint16]:
     """(positions, 128) the short signatures of documents."""
     from safetensors import safe_open
 
     made = np.zeros((len(positions), SIGNATURE_SIZE), np.uint16)
-    spanning = {document.position: document.signature for document in found.spanning}
+    spanning = {document.position: document.signature for document in phase_result.spanning}
     shards = (positions >> np.uint64(32)).astype(np.int64)
     for shard in np.unique(shards).tolist():
-        with safe_open(str(found.keys[shard]), framework="np") as file:
+        with safe_open(str(phase_result.keys[shard]), framework="np") as file:
             stored = file.get_slice("signature")
             for at in np.flatnonzero(shards == shard).tolist():
                 known = spanning.get(int(positions[at]))
@@ -143,16 +145,18 @@ def _signatures(found: PhaseResult, positions: Array) -> NDArray[np.uint16]:
     return made
 
 
-def find_repeated_lines(found: PhaseResult, out: Staging) -> Generator[Path | None, None, None]:
+def find_repeated_lines(phase_result: PhaseResult, out: Staging) -> Generator[Path | None, None, None]:
     """Yields files with the sorted positions of line windows that occurred before, and None from time to time."""
-    window = np.uint64(found.recipe.window)
-    for number, bucket in enumerate(key_buckets(found.records("lines"))):
-        name = f"{found.phase.number}-lines-{number:05d}.npy"
+    window = np.uint64(phase_result.recipe.window)
+    for number, bucket in enumerate(key_buckets(phase_result.records("lines"))):
+        name = f"{phase_result.phase.number}-lines-{number:05d}.npy"
         if name not in out.published:
             keys, positions, repeated_windows = [list[Array]() for _ in range(3)]
-            for shard, (key, document, line) in table_slices(found.keys, "lines", ["key", "document", "line"], bucket):
-                alive = found.removed[found.index(shard, document)] == 0
-                key, at_position = key[alive], position(shard, line[alive])
+            for shard, (key, document, line) in table_slices(
+                phase_result.keys, "lines", ["key", "document", "line"], bucket
+            ):
+                remaining = phase_result.removed[phase_result.index(shard, document)] == 0
+                key, at_position = key[remaining], position(shard, line[remaining])
                 first = at_position[np.arange(len(key)) - _rank(key)]
                 # overlapping windows are not repetitions: a rule of one repeated line keeps its first lines
                 again = at_position >= first + window
@@ -177,18 +181,18 @@ def _save(path: Path, array: Array) -> None:
 class RemainingText:
     """Counts of each step and size of the text that remains after a phase."""
 
-    def __init__(self, found: PhaseResult) -> None:
-        self.counts = {index: list(numbers) for index, numbers in found.counts.items()}
+    def __init__(self, phase_result: PhaseResult) -> None:
+        self.counts = {index: list(numbers) for index, numbers in phase_result.counts.items()}
         documents = size = characters = 0
         lengths = np.zeros(64, np.int64)
         carried = 0
-        for index in found.phase.dedup_steps:
+        for index in phase_result.phase.dedup_steps:
             self.counts[index] = [0, 0, 0]
-        for shard, path in enumerate(found.keys):
+        for shard, path in enumerate(phase_result.keys):
             part, sizes, length = (read_column(path, f"row.{name}") for name in ("part", "size", "characters"))
             number = np.cumsum(part == 0)
-            marks = found.removed_in_shard(shard)[number]
-            for index in found.phase.dedup_steps:
+            marks = phase_result.removed_in_shard(shard)[number]
+            for index in phase_result.phase.dedup_steps:
                 taken = marks == index + 1
                 self.counts[index][1] += int((taken & (part == 0)).sum())
                 self.counts[index][2] += int(sizes[taken].sum())
@@ -196,12 +200,12 @@ class RemainingText:
             documents += int((stays & (part == 0)).sum())
             size += int(sizes[stays].sum())
             characters += int(length[stays].sum())
-            of_document = np.bincount(number, np.where(stays, length, 0), found.results[shard].documents + 1)
-            alive = found.removed_in_shard(shard) == 0
+            of_document = np.bincount(number, np.where(stays, length, 0), phase_result.results[shard].documents + 1)
+            remaining = phase_result.removed_in_shard(shard) == 0
             of_document[0] += carried
             carried = int(of_document[-1])
             # the last document may continue in the next shard
-            lengths += _histogram(of_document[:-1][alive[:-1]])
+            lengths += _histogram(of_document[:-1][remaining[:-1]])
         lengths += _histogram(np.array([carried]))
         self.left = TextSize(documents=documents, bytes=size, characters=characters)
         self.lengths = tuple(np.trim_zeros(lengths, "b").tolist())
@@ -213,23 +217,27 @@ def _histogram(lengths: Array) -> Array:
     return np.bincount(exponents, minlength=64)
 
 
-def split_documents(found: PhaseResult, left: TextSize) -> Split:
+def split_documents(phase_result: PhaseResult, left: TextSize) -> Split:
     """Choose the documents of the last phase to hold out. Raises CorpusTooSmallError if there are too few."""
-    return choose_split(found.recipe, left, _content_keys(found))
+    return choose_split(phase_result.recipe, left, _content_keys(phase_result))
 
 
-def _content_keys(found: PhaseResult) -> Iterator[tuple[Array, Array]]:
+def _content_keys(phase_result: PhaseResult) -> Iterator[tuple[Array, Array]]:
     """Split keys and sizes of the distinct texts that stay, in ascending order of keys."""
-    for bucket in key_buckets(found.records("split") + len(found.spanning)):
+    for bucket in key_buckets(phase_result.records("split") + len(phase_result.spanning)):
         keys, sizes = [list[Array]() for _ in range(2)]
-        for shard, (key, size, document) in table_slices(found.keys, "split", ["key", "size", "document"], bucket):
-            alive = found.removed[found.index(shard, document)] == 0
-            key, size = _sum_by_key(key[alive], size[alive])
+        for shard, (key, size, document) in table_slices(
+            phase_result.keys, "split", ["key", "size", "document"], bucket
+        ):
+            remaining = phase_result.removed[phase_result.index(shard, document)] == 0
+            key, size = _sum_by_key(key[remaining], size[remaining])
             keys.append(key)
             sizes.append(size)
-        if found.spanning:
-            key, size, at_position = found.spanning_split_keys()
-            inside = keys_in_bucket(key, bucket) & (found.removed[_document_indices(found, at_position)] == 0)
+        if phase_result.spanning:
+            key, size, at_position = phase_result.spanning_split_keys()
+            inside = keys_in_bucket(key, bucket) & (
+                phase_result.removed[_document_indices(phase_result, at_position)] == 0
+            )
             keys.append(key[inside])
             sizes.append(size[inside])
         if keys:

@@ -55,8 +55,8 @@ def remove_licence(text: str) -> str:
     Removes text between the end of a book and the beginning of the next if it is no longer than a header and a
     licence can be. Everything else stays.
     """
-    marks = [_Boundary(found.start(), found.end(), True) for found in _BEGINS.finditer(text)]
-    marks += [_Boundary(found.start(), found.start(), False, bool(found["small"])) for found in _ENDS.finditer(text)]
+    marks = [_Boundary(match.start(), match.end(), True) for match in _BEGINS.finditer(text)]
+    marks += [_Boundary(match.start(), match.start(), False, bool(match["small"])) for match in _ENDS.finditer(text)]
     kept: list[str] = []
     at, inside = 0, True
     for mark in sorted(marks):

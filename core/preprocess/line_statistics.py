@@ -61,7 +61,7 @@ def _frequent(batches: Sequence[pa.RecordBatch], dice: random.Random, budget: in
         at = bisect_right(ends, row)
         text = batches[at].column("text")[row - ends[at]].as_py()[:left]  # at most the rest of the budget
         left -= len(text.encode())
-        counts.update(line[:EXCERPT] for found in text.split("\n") if (line := found.strip()))
+        counts.update(line[:EXCERPT] for raw_line in text.split("\n") if (line := raw_line.strip()))
     return most_frequent(counts, _KEPT), budget - left
 
 
@@ -108,13 +108,13 @@ class LineStatistics:
         self.sampled = 0
         self._hashes: dict[str, Array] = {side: np.zeros(0, np.uint64) for side in ("train", "validation")}
 
-    def add(self, side: str, found: LineSample) -> None:
+    def add(self, side: str, sample: LineSample) -> None:
         """Add the sample of one shard."""
-        self._counts.update(dict(found.lines))
-        self.sampled += found.sampled
+        self._counts.update(dict(sample.lines))
+        self.sampled += sample.sampled
         if len(self._counts) > 20 * _KEPT:
             self._counts = Counter(dict(most_frequent(self._counts, 10 * _KEPT)))
-        self._hashes[side] = np.union1d(self._hashes[side], np.frombuffer(found.compared, np.uint64))
+        self._hashes[side] = np.union1d(self._hashes[side], np.frombuffer(sample.compared, np.uint64))
 
     def frequent(self, number: int) -> list[tuple[str, int]]:
         """The most frequent lines that occur at least twice, with their counts."""

@@ -36,7 +36,7 @@ class AnswerInfo(Struct, frozen=True, kw_only=True):
     precision: str = ""
     tokens: int = 0
     ended: str = ""
-    """length, end or stop, as of `core.sample.protocol.Ended`; empty: it broke off."""
+    """length, end or stop, as `core.sample.protocol.FinishReason`; empty: it was interrupted."""
 
 
 class ConversationStart(Struct, frozen=True, kw_only=True, tag="began"):

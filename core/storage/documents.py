@@ -1,6 +1,6 @@
-"""Documents on the disk: Parquet shards with the columns name, part and text.
+"""Parquet shards of documents, with the columns name, part and text.
 
-A document of more than 4 MiB lies in consecutive rows, its parts 0, 1, 2…, which join without a separator.
+A document of more than 4 MiB is stored in consecutive rows, its parts 0, 1, 2…, to be joined without a separator.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ SCHEMA = pa.schema([("name", pa.string()), ("part", pa.int32()), ("text", pa.str
 
 
 class DocumentPart(NamedTuple):
-    """A document, or a piece of a long one."""
+    """A document, or a part of a long one."""
 
     name: str
     number: int
     text: str
     last: bool = True
-    """Whether the document ends with it; not stored, but known when reading."""
+    """Whether it is the last part of the document; not stored, computed when reading."""
 
 
 def batch_of(parts: Sequence[DocumentPart]) -> pa.RecordBatch:
-    """The same rows as Arrow holds them."""
+    """`parts` as an Arrow record batch."""
     columns = {
         "name": [part.name for part in parts],
         "part": [part.number for part in parts],
@@ -39,25 +39,25 @@ def batch_of(parts: Sequence[DocumentPart]) -> pa.RecordBatch:
 
 
 def write_batches(path: Path, batches: Sequence[pa.RecordBatch]) -> None:
-    """Write one shard. The same rows give the same bytes, whatever batches they came in."""
+    """Write one shard. The bytes depend on the rows only, not on how they are divided into batches."""
     table = pa.Table.from_batches(batches, schema=SCHEMA).combine_chunks()
     pq.write_table(table, path, compression="zstd", use_dictionary=["name"])
 
 
 def write_parts(path: Path, parts: Sequence[DocumentPart]) -> None:
-    """Write one shard from rows that are Python's."""
+    """Write one shard of `parts`."""
     write_batches(path, [batch_of(parts)])
 
 
 def read_parts(files: Iterable[Path], start: int = 0) -> Iterator[DocumentPart]:
-    """The parts in `files`, in order, without the first `start` rows; holds a few at a time."""
-    waiting: DocumentPart | None = None
+    """Iterate over the parts in `files` from row `start` on, with at most 16 rows in memory."""
+    previous: DocumentPart | None = None
     for part in _rows(files, start):
-        if waiting is not None:
-            yield waiting._replace(last=part.number == 0)
-        waiting = part
-    if waiting is not None:
-        yield waiting
+        if previous is not None:
+            yield previous._replace(last=part.number == 0)
+        previous = part
+    if previous is not None:
+        yield previous
 
 
 def _rows(files: Iterable[Path], start: int) -> Iterator[DocumentPart]:

@@ -6,12 +6,12 @@ from core.storage.artifact import Facts, Staging
 
 
 def shard_name(stem: str, index: int, suffix: str) -> str:
-    """`train-00003.parquet`: sorts by index up to 100,000 shards."""
+    """Such as `train-00003.parquet`; names sort by index up to 100,000 shards."""
     return f"{stem}-{index:05d}.{suffix}"
 
 
 def published_shards(out: Staging, stem: str, suffix: str) -> tuple[int, Facts | None]:
-    """How many consecutive shards of `stem` an earlier attempt published, and the facts of the last one."""
+    """The number of consecutive shards of `stem` that are published already, and the facts of the last one."""
     count, facts = 0, None
     while (name := shard_name(stem, count, suffix)) in out.published:
         count, facts = count + 1, out.published[name].facts

@@ -88,8 +88,10 @@ class Workspace:
             self.data.chmod(0o700)
         return self
 
-    def look(self) -> Workspace:
-        """As `prepare`, for read-only commands: a read-only data directory is accepted if runs can be read."""
+    def prepare_for_reading(self) -> Workspace:
+        """Like `prepare`, for read-only commands: accepts a read-only data directory.
+
+        Raises ReadOnlyWorkspaceError if runs cannot be read."""
         try:
             return self.prepare()
         except ReadOnlyWorkspaceError:

@@ -20,7 +20,7 @@ def part_path(final: Path, part: tuple[int, int]) -> Path:
 
 def part_artifacts(out: Staging) -> list[Artifact]:
     """The complete artifacts of parts beside `out` with the same fingerprint."""
-    found = []
+    artifacts = []
     for path in sorted(out.final.parent.glob(f"{_escape_glob(out.final.name)}.part-*-of-*")):
         if path.suffix == ".partial":
             continue
@@ -29,8 +29,8 @@ def part_artifacts(out: Staging) -> list[Artifact]:
         except DamagedError:
             continue
         if artifact.fingerprint == out.fingerprint:
-            found.append(artifact)
-    return found
+            artifacts.append(artifact)
+    return artifacts
 
 
 def reuse_vocabulary(others: Sequence[Artifact], out: Staging, name: str) -> None:

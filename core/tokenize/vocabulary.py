@@ -210,9 +210,9 @@ def _last_match(border: re.Pattern[str], text: str, start: int, end: int) -> int
     step = 128
     while True:
         begin = max(start, end - step)
-        found = [match.start() for match in border.finditer(text, begin, end + 1)]  # one character of look-ahead
-        if found:
-            return found[-1]
+        boundaries = [match.start() for match in border.finditer(text, begin, end + 1)]  # one character of look-ahead
+        if boundaries:
+            return boundaries[-1]
         if begin == start:
             return None
         step *= 8

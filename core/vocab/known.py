@@ -172,7 +172,7 @@ def _from_file(path: Path) -> dict[PublishedFile, bytes]:
 
 
 def _from_folder(folder: Path) -> dict[PublishedFile, bytes]:
-    found: dict[PublishedFile, bytes] = {}
+    contents: dict[PublishedFile, bytes] = {}
     try:
         paths = sorted(folder.iterdir())[:_MAX_FILES]
     except OSError as error:
@@ -182,12 +182,12 @@ def _from_folder(folder: Path) -> dict[PublishedFile, bytes]:
             content = _read_file(path)
             known = _with_digest(hashlib.sha256(content).hexdigest()) if content is not None else None
             if known is not None and content is not None:
-                found[known] = content
-    if not found:
+                contents[known] = content
+    if not contents:
         raise UnknownVocabularyError(
             "none of the files in it is a published vocabulary", where=str(folder), todo=_known_files()
         )
-    return found
+    return contents
 
 
 def _with_digest(digest: str) -> PublishedFile | None:

@@ -81,4 +81,4 @@ def command_line(context: click.Context) -> int | None:
         return list_runs(workspace)
     from llmtui.tui.launcher import run_workbench
 
-    return run_workbench(workspace.look())
+    return run_workbench(workspace.prepare_for_reading())

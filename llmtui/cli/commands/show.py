@@ -224,7 +224,7 @@ def watch(run_name: str | None, plain: bool, as_json: bool) -> int:
     if is_interactive() and not plain:
         from llmtui.tui.launcher import run_workbench
 
-        return run_workbench(workspace.look(), run.id)
+        return run_workbench(workspace.prepare_for_reading(), run.id)
     formatter, reader = _print_past_events(run)
     for event in follow(run, reader.iter_events):
         for line in formatter.format(event):
