@@ -1,4 +1,4 @@
-"""docs/extending.md names files and tests that exist, and every registry."""
+"""docs/extending.md has steps and a test for each extension, and names every registry."""
 
 from __future__ import annotations
 
@@ -10,11 +10,6 @@ import pytest
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## (?:An?) ([^\n]+)\n(.*?)(?=^## |\Z)", TEXT, re.MULTILINE | re.DOTALL))
-
-
-@pytest.mark.parametrize("path", sorted(set(re.findall(r"`((?:core|llmtui|tests)/[\w/.]*)`", TEXT))))
-def test_files_that_are_named_exist(path: str) -> None:
-    assert (ROOT / path).exists()
 
 
 @pytest.mark.parametrize("section", SECTIONS)
