@@ -16,7 +16,7 @@ from core.download.hub import Hub
 from core.download.source_reader import SourceBatch
 from core.events import Event
 from core.recipe.schema import Source
-from core.storage.artifact import Artifact
+from core.storage.artifact import Artifact, Facts, fingerprint
 from core.storage.documents import DocumentPart
 from tests.core.hub_data import download_error, fetch, lines, parquet, text, three_files
 from tests.core.hub_standin import HubStandIn
@@ -93,6 +93,29 @@ def test_only_the_text_column_is_downloaded(hub: HubStandIn, tmp_path: Path, mon
     hub.add("me/wide", tmp_path / "r")
     assert texts_of(fetch(tmp_path / "out", "hf:me/wide")) == lines(0, 40)
     assert hub.sent("train.parquet") < file.stat().st_size / 2
+
+
+def test_a_position_of_an_earlier_version_resumes(
+    hub: HubStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_shards(monkeypatch)
+    for file in range(2):
+        texts: list[str | None] = [f"{file} {row}\n" + f"{'x' * 90}\n" * 30 for row in range(4)]
+        parquet(tmp_path / "r" / f"train-{file:05d}-of-00002.parquet", texts)
+    commit = hub.add("me/long", tmp_path / "r")
+    # recorded with the reader that came before `parquet_column`: the second part of row 2 of the second file is next
+    position: Facts = {
+        **{"repository": "me/long", "branch": "main", "commit": commit, "config": "", "split": "train"},
+        **{"column": "text", "file": 1, "row": 2, "part": 1, "done": 2624.8, "replaced": 0},
+        "listing": fingerprint(
+            [f"hf://datasets/me/long@{commit}/train-{file:05d}-of-00002.parquet" for file in range(2)]
+        ),
+    }
+    parts = parts_of(fetch(tmp_path / "whole", "hf:me/long"))
+    start = next(n for n, part in enumerate(parts) if part.name.endswith("00001-of-00002.parquet:3") and part.number)
+    batches = [item.batch for item in Hub(Source(corpus="hf:me/long")).read(position) if isinstance(item, SourceBatch)]
+    resumed = [text for batch in batches for text in batch["text"].to_pylist()]
+    assert resumed == [part.text for part in parts[start:]] and len(resumed) > 2
 
 
 @pytest.mark.usefixtures("short_retries")
