@@ -19,7 +19,7 @@ from core.sources.corpora import CORPORA
 from core.storage.artifact import Artifact
 from core.storage.workspace import Workspace
 from llmtui.cli.main import run as command_line
-from tests.core.stages import contents
+from tests.core.stages import file_digests
 
 LLMTUI = [sys.executable, "-P", "-c", "from llmtui.cli.main import main; main()"]
 ROOT = Path(__file__).parent.parent
@@ -131,7 +131,7 @@ def test_parts_made_apart_are_put_together(
     monkeypatch.setenv("LLMTUI_HOME", str(tmp_path / "another"))
     assert command_line(["data", "prepare", *asked]) == 0
     alone = Artifact.open(Path(capsys.readouterr().out.strip()), verify=True)
-    assert contents(together) == contents(alone)
+    assert file_digests(together) == file_digests(alone)
 
 
 @pytest.mark.parametrize("part", ["3/2", "0/2", "1", "x/y", "1/99999999"])

@@ -21,7 +21,7 @@ from core.storage.workspace import Workspace
 from core.vocab.known import PublishedFile
 from core.vocab.report import REPORT_FILE, VocabularyEntry, VocabularyReport
 from llmtui.cli.main import run as command_line
-from tests.core.stages import clean_of, make, tokenizing
+from tests.core.stages import clean_documents, run_stage, tokenizing
 
 ROOT = Path(__file__).parent.parent
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\u202e"
@@ -30,8 +30,8 @@ HOSTILE = "\x1b]0;owned\x07\x1b[2J\u202e"
 @pytest.fixture
 def trained(workspace: Workspace, corpus: Path, tmp_path: Path) -> Run:
     """A run whose data stages are done."""
-    clean = clean_of(tmp_path, corpus, Preprocess(steps=()))
-    tokens = make(workspace.artifacts / "tokens" / "words-0123456789abcdef", tokenizing(clean))
+    clean = clean_documents(tmp_path, corpus, Preprocess(steps=()))
+    tokens = run_stage(workspace.artifacts / "tokens" / "words-0123456789abcdef", tokenizing(clean))
     made = Run.create(workspace, load(base={"name": "words", "source": {"corpus": str(corpus)}}))
     summary = Summary()
     for stage, artifact in (("preprocess", clean), ("tokenize", tokens)):

@@ -18,7 +18,7 @@ from core.storage.workspace import Workspace
 from core.train.trainer import Trainer
 from tests.conftest import tiny_recipe, write_corpus
 from tests.core.hub_standin import HubStandIn, use
-from tests.core.stages import made
+from tests.core.stages import return_value
 from tests.core.training import CPU, stop_at, train
 from tests.core.url_server import QUICK, Server
 
@@ -28,7 +28,7 @@ Make = Callable[..., Recipe]
 @pytest.fixture
 def tokens(workspace: Workspace, tiny: Callable[..., Recipe]) -> Artifact:
     """The token shards of the small corpus."""
-    return made(prepare(tiny(), workspace)).tokens
+    return return_value(prepare(tiny(), workspace)).tokens
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def make_recipe(shared_home: Path) -> Make:
 
 @pytest.fixture(scope="module")
 def shared_tokens(shared_home: Path, make_recipe: Make) -> Artifact:
-    return made(prepare(make_recipe(), Workspace(shared_home / "home").prepare())).tokens
+    return return_value(prepare(make_recipe(), Workspace(shared_home / "home").prepare())).tokens
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from core.download.hub import HubError
 from core.events import Event
 from core.recipe.schema import Source
 from core.storage.artifact import Artifact
-from tests.core.stages import make
+from tests.core.stages import run_stage
 
 TOKEN = "hf_abcdefghijklmnopqrstuvwxyz012345"
 
@@ -43,7 +43,7 @@ def three_files(folder: Path) -> Path:
 
 
 def fetch(path: Path, corpus: str, *, events: list[Event] | None = None, **source: Any) -> Artifact:
-    return make(path, lambda out: download(Source(corpus=corpus, **source), out), events=events)
+    return run_stage(path, lambda out: download(Source(corpus=corpus, **source), out), events=events)
 
 
 def download_error(path: Path, corpus: str, **source: Any) -> str:

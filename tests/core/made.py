@@ -19,7 +19,7 @@ from core.storage.artifact import Artifact
 from core.storage.documents import DocumentPart, read_parts
 from tests.core.stages import (
     downloading,
-    make,
+    run_stage,
 )
 
 
@@ -104,4 +104,4 @@ def put(path: Path, data: bytes | str) -> Path:
 
 
 def read(path: Path | str, out: Path, events: list[Event] | None = None, **recipe: object) -> list[str]:
-    return texts_of(make(out, downloading(path, **recipe), events=events))
+    return texts_of(run_stage(out, downloading(path, **recipe), events=events))

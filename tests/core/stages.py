@@ -1,4 +1,4 @@
-"""Running the data stages in tests: to their end, up to a point, and in a process that dies on the way."""
+"""Running the data stages in tests: to their end, up to some event, or in a process that is killed."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from core.storage.artifact import Artifact, Staging
 
 T = TypeVar("T")
 Stage = Generator[Event, None, Artifact]
-Make = Callable[[Staging], Stage]
+StageFactory = Callable[[Staging], Stage]
 
 ROOT = Path(__file__).parents[2]
 
 
-def make(path: Path, stage: Make, *, events: list[Event] | None = None) -> Artifact:
-    """Run a stage to its end and return its artifact at `path`; what it says is added to `events`."""
+def run_stage(path: Path, stage: StageFactory, *, events: list[Event] | None = None) -> Artifact:
+    """Run a stage to its end and return its artifact at `path`; its events are appended to `events`."""
     with Staging(path, "test", "0").open() as out:
         generator = stage(out)
         while True:
@@ -40,18 +40,18 @@ def make(path: Path, stage: Make, *, events: list[Event] | None = None) -> Artif
                 events.append(event)
 
 
-def made(work: Generator[Event, None, T]) -> T:
-    """What a generator of events returns at its end."""
+def return_value(generator: Generator[Event, None, T]) -> T:
+    """The return value of a generator, which is run to its end."""
     while True:
         try:
-            next(work)
+            next(generator)
         except StopIteration as end:
             result: T = end.value
             return result
 
 
-def break_off(path: Path, stage: Make, after: int) -> bool:
-    """Close a stage after so many events; False when it came to its end before."""
+def close_after(path: Path, stage: StageFactory, after: int) -> bool:
+    """Close a stage after `after` events. Returns False if it ended before that."""
     with Staging(path, "test", "0").open() as out:
         generator = stage(out)
         for _ in range(after):
@@ -61,39 +61,39 @@ def break_off(path: Path, stage: Make, after: int) -> bool:
     return True
 
 
-def downloading(corpus: Path | str, **recipe: Any) -> Make:
+def downloading(corpus: Path | str, **recipe: Any) -> StageFactory:
     return lambda out: core.download.download(Source(corpus=str(corpus), **recipe), out)
 
 
-def preprocessing(documents: Artifact, recipe: Preprocess | None = None) -> Make:
+def preprocessing(documents: Artifact, recipe: Preprocess | None = None) -> StageFactory:
     return lambda out: core.preprocess.preprocess(recipe or Preprocess(), documents, out)
 
 
-def tokenizing(clean: Artifact, recipe: Tokenize | None = None) -> Make:
+def tokenizing(clean: Artifact, recipe: Tokenize | None = None) -> StageFactory:
     return lambda out: core.tokenize.tokenize(recipe or Tokenize(size=300), clean, out)
 
 
-def clean_of(home: Path, corpus: Path, recipe: Preprocess | None = None) -> Artifact:
-    """The clean documents of a corpus, made in `home`."""
-    return make(home / "clean", preprocessing(make(home / "documents", downloading(corpus)), recipe))
+def clean_documents(home: Path, corpus: Path, recipe: Preprocess | None = None) -> Artifact:
+    """The clean documents of a corpus, written to `home`."""
+    return run_stage(home / "clean", preprocessing(run_stage(home / "documents", downloading(corpus)), recipe))
 
 
-def contents(artifact: Artifact) -> dict[str, str]:
-    """Digest of each file."""
+def file_digests(artifact: Artifact) -> dict[str, str]:
+    """SHA-256 of each file, by name."""
     return {name: facts.sha256 for name, facts in artifact.manifest.files.items()}
 
 
-def notes(events: list[Event]) -> list[str]:
+def note_texts(events: list[Event]) -> list[str]:
     return [event.text for event in events if isinstance(event, Note)]
 
 
 def remarks(events: list[Event]) -> list[str]:
-    """Those that do not say why a training ended."""
-    return [note for note in notes(events) if not note.startswith("the training is finished")]
+    """Texts of the notes, except why training finished."""
+    return [note for note in note_texts(events) if not note.startswith("the training is finished")]
 
 
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make files of a few kB take many shards, and every piece of work a word about progress."""
+    """Make small files fill many shards, and every chunk of work report its progress."""
     for module, name, value in SMALL:
         monkeypatch.setattr(f"{module}.{name}", value)
 
@@ -114,35 +114,39 @@ SMALL = (
 )
 
 
-def killed_while_writing(path: Path, stage: str, source: Path | str, shard: int) -> int:
-    """Run `stage` in a process that kills itself in the middle of writing a shard; its exit status.
+def kill_while_writing(path: Path, stage: str, source: Path | str, shard: int) -> int:
+    """Run `stage` in a process that kills itself while it writes shard number `shard`. Returns its exit code.
 
-    source: the corpus, or the artifact before.
+    source: the corpus, or the artifact of the stage before.
     """
-    command = [sys.executable, "-c", "import sys; from tests.core.stages import die; die(*sys.argv[1:])"]
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; from tests.core.stages import run_and_die; run_and_die(*sys.argv[1:])",
+    ]
     return subprocess.run([*command, str(path), stage, str(source), str(shard)], cwd=ROOT).returncode
 
 
-def die(path: str, stage: str, source: str, shard: str) -> NoReturn:
-    """What `killed_while_writing` runs."""
+def run_and_die(path: str, stage: str, source: str, shard: str) -> NoReturn:
+    """Runs in the process of `kill_while_writing`."""
     for module, name, value in SMALL:
         setattr(sys.modules[module], name, value)
-    makes: dict[str, Callable[[], Make]] = {
+    factories: dict[str, Callable[[], StageFactory]] = {
         "download": lambda: downloading(source),
         "preprocess": lambda: preprocessing(Artifact.open(Path(source))),
         "tokenize": lambda: tokenizing(Artifact.open(Path(source))),
     }
     publish, calls = Staging.publish, [0]
 
-    def deadly(self: Staging, name: str, write: Callable[[Path], None], *rest: object) -> object:
-        def half(staged: Path) -> None:
+    def killing(self: Staging, name: str, write: Callable[[Path], None], *rest: object) -> object:
+        def write_half(staged: Path) -> None:
             write(staged)
             os.truncate(staged, staged.stat().st_size // 2)
             os.kill(os.getpid(), signal.SIGKILL)
 
         calls[0] += 1
-        return publish(self, name, half if calls[0] == int(shard) else write, *rest)  # type: ignore[arg-type]
+        return publish(self, name, write_half if calls[0] == int(shard) else write, *rest)  # type: ignore[arg-type]
 
-    Staging.publish = deadly  # type: ignore[assignment,method-assign]
-    make(Path(path), makes[stage]())
-    sys.exit("it came to its end")
+    Staging.publish = killing  # type: ignore[assignment,method-assign]
+    run_stage(Path(path), factories[stage]())
+    sys.exit("the stage finished before it was killed")

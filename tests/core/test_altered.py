@@ -16,7 +16,7 @@ from core.recipe.schema import Recipe
 from core.storage.artifact import AlteredArtifactError, Artifact
 from core.storage.files import remove_tree
 from core.storage.workspace import Workspace
-from tests.core.stages import made
+from tests.core.stages import return_value
 
 Make = Callable[..., Recipe]
 
@@ -44,7 +44,7 @@ def contents(artifact: Artifact) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("pattern", ["train-*.tokens", "validation-*.tokens", "vocabulary.json"])
 def test_tokens_that_have_changed_are_made_again(workspace: Workspace, tiny: Make, pattern: str) -> None:
-    tokens = made(prepare(tiny(), workspace)).tokens
+    tokens = return_value(prepare(tiny(), workspace)).tokens
     before = contents(tokens)
     flip(tokens.files(pattern)[0])
     again, said = prepared(tiny(), workspace)
@@ -56,7 +56,7 @@ def test_tokens_that_have_changed_are_made_again(workspace: Workspace, tiny: Mak
 
 
 def test_clean_text_that_has_changed_is_made_again_before_it_is_tokenized(workspace: Workspace, tiny: Make) -> None:
-    first = made(prepare(tiny(), workspace))
+    first = return_value(prepare(tiny(), workspace))
     before = contents(first.tokens)
     flip(first.clean.files("train-*")[0])
     remove_tree(first.tokens.path)
@@ -66,7 +66,7 @@ def test_clean_text_that_has_changed_is_made_again_before_it_is_tokenized(worksp
 
 
 def test_documents_that_have_changed_are_made_again_before_they_are_cleaned(workspace: Workspace, tiny: Make) -> None:
-    made(prepare(tiny(), workspace))
+    return_value(prepare(tiny(), workspace))
     (documents,) = (path for path in (workspace.artifacts / "documents").iterdir() if path.is_dir())
     flip(Artifact.open(documents).files()[0])
     other = tiny("preprocess.validation=0.2")
@@ -77,13 +77,13 @@ def test_documents_that_have_changed_are_made_again_before_they_are_cleaned(work
 
 
 def test_what_is_whole_is_not_made_again(workspace: Workspace, tiny: Make) -> None:
-    made(prepare(tiny(), workspace))
+    return_value(prepare(tiny(), workspace))
     _, said = prepared(tiny(), workspace)
     assert not [event for event in said if isinstance(event, StageFinished | Note)]
 
 
 def test_a_changed_file_is_named(workspace: Workspace, tiny: Make) -> None:
-    tokens = made(prepare(tiny(), workspace)).tokens
+    tokens = return_value(prepare(tiny(), workspace)).tokens
     assert sum(tokens.verify()) == sum(file.stat().st_size for file in tokens.files())
     file = tokens.files("train-*")[0]
     flip(file)
@@ -96,14 +96,14 @@ def test_a_stage_that_would_not_fit_the_disk_says_so_first(
 ) -> None:
     monkeypatch.setattr(stages, "free_bytes", lambda _: 5000)
     with pytest.raises(DiskError, match="too little room for the download stage: 5,000 bytes free of at least"):
-        made(prepare(tiny(), workspace))
+        return_value(prepare(tiny(), workspace))
 
 
 @pytest.mark.parametrize("error", [MemoryError(), OSError(5, "Input/output error")])
 def test_compression_baselines_that_cannot_be_measured_are_left_out(
     workspace: Workspace, tiny: Make, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    clean = made(prepare(tiny(), workspace)).clean
+    clean = return_value(prepare(tiny(), workspace)).clean
 
     def fail(*_: object, **__: object) -> None:
         raise error

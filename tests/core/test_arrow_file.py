@@ -14,7 +14,7 @@ from core.download import UnreadableError
 from core.events import Event
 from tests.core.made import put, read
 from tests.core.sample_records import TEXTS
-from tests.core.stages import notes
+from tests.core.stages import note_texts
 
 
 @pytest.mark.parametrize("kind", ["binary", "large_binary", "binary_view"])
@@ -47,7 +47,7 @@ def test_a_saved_data_set_is_read_as_its_data(tmp_path: Path) -> None:
     save_to_disk(tmp_path / "s", TEXTS)
     events: list[Event] = []
     assert read(tmp_path / "s", tmp_path / "out", events) == TEXTS
-    assert any("'text', beside 'title'" in note for note in notes(events))
+    assert any("'text', beside 'title'" in note for note in note_texts(events))
     (tmp_path / "s" / "state.json").unlink()
     (tmp_path / "s" / "cache-0a1b.arrow").unlink()
     assert read(tmp_path / "s", tmp_path / "cache") == TEXTS, "as in the cache of `datasets`, without a state"
@@ -68,7 +68,7 @@ def test_of_a_saved_data_set_with_splits_one_is_read(tmp_path: Path) -> None:
     put(tmp_path / "s" / "dataset_dict.json", json.dumps({"splits": ["train", "test"]}))
     events: list[Event] = []
     assert read(tmp_path / "s", tmp_path / "out", events) == TEXTS[:50]
-    assert any("source.split chooses" in note for note in notes(events))
+    assert any("source.split chooses" in note for note in note_texts(events))
     assert read(tmp_path / "s", tmp_path / "test", split="test") == TEXTS[50:]
     assert read(tmp_path / "s" / "test", tmp_path / "alone") == TEXTS[50:]
 
@@ -80,6 +80,6 @@ def test_a_truncated_arrow_file_gives_its_whole_batches(tmp_path: Path) -> None:
     events: list[Event] = []
     found = read(file, tmp_path / "out", events)
     assert found == TEXTS[: len(found)] and 30 < len(found) < 60
-    assert any("could not be read to its end" in note for note in notes(events))
+    assert any("could not be read to its end" in note for note in note_texts(events))
     with pytest.raises(UnreadableError, match="no Arrow file"):
         read(put(tmp_path / "b.arrow", "no such thing"), tmp_path / "none")

@@ -24,7 +24,16 @@ from core.storage.artifact import Artifact
 from core.train.checkpoint import Snapshot, TrainingInputs
 from core.train.trainer import Trainer
 from tests.core.stages import ROOT
-from tests.core.training import CPU, of, same, saved_tensors, steps_in, stop_at, tensors, train
+from tests.core.training import (
+    CPU,
+    checkpoint_steps,
+    checkpoint_tensors,
+    newest_tensors,
+    of_type,
+    stop_at,
+    tensors_equal,
+    train,
+)
 from tests.waiting import wait_for
 
 Make = Callable[..., Recipe]
@@ -59,12 +68,12 @@ def test_what_is_saved_is_the_moment_of_the_request_however_far_training_has_gon
             release()
 
     said = train(trainer, go_on)
-    first, last = of(CheckpointSaved, said)
+    first, last = of_type(CheckpointSaved, said)
     assert (first.step, last.step) == (20, 40)
-    told = [metric.step for metric in of(Metric, said[: said.index(first)])]
+    told = [metric.step for metric in of_type(Metric, said[: said.index(first)])]
     assert told[-1] >= 35  # said when it was on the disk, not when it was asked for
-    left, right = (tensors(tmp_path / name / "step-00000020") for name in ("stopped", "whole"))
-    assert same(left, right)
+    left, right = (checkpoint_tensors(tmp_path / name / "step-00000020") for name in ("stopped", "whole"))
+    assert tensors_equal(left, right)
 
 
 def test_a_second_checkpoint_waits_for_the_first_and_both_are_saved(
@@ -78,7 +87,7 @@ def test_a_second_checkpoint_waits_for_the_first_and_both_are_saved(
             threading.Timer(0.3, release).start()  # the loop is about to wait for it
 
     said = train(trainer, go_on)
-    assert [saved.step for saved in of(CheckpointSaved, said)] == [20, 40, 60]
+    assert [saved.step for saved in of_type(CheckpointSaved, said)] == [20, 40, 60]
 
 
 def test_a_trainer_that_is_closed_finishes_what_it_was_writing(
@@ -92,7 +101,7 @@ def test_a_trainer_that_is_closed_finishes_what_it_was_writing(
             break
     threading.Timer(0.2, release).start()
     talk.close()
-    assert steps_in(tmp_path) == [20]
+    assert checkpoint_steps(tmp_path) == [20]
 
 
 @pytest.mark.parametrize("available", [0, 10**9])
@@ -112,7 +121,7 @@ def test_where_memory_is_short_it_is_written_without_a_copy(
     said = train(Trainer(recipe, shared_tokens, tmp_path / "short", CPU))
     steps = [(type(event).__name__, event.step) for event in said if isinstance(event, Metric | CheckpointSaved)]
     assert steps[19:22] == [("Metric", 20), ("CheckpointSaved", 20), ("Metric", 21)]
-    assert same(saved_tensors(tmp_path / "short"), saved_tensors(tmp_path / "ample"))
+    assert tensors_equal(newest_tensors(tmp_path / "short"), newest_tensors(tmp_path / "ample"))
 
 
 def test_a_vocabulary_that_is_deleted_meanwhile_costs_no_checkpoint(
@@ -125,8 +134,8 @@ def test_a_vocabulary_that_is_deleted_meanwhile_costs_no_checkpoint(
             shutil.rmtree(private_tokens.path)
 
     said = train(Trainer(make_recipe("train.steps=30"), private_tokens, tmp_path / "run", CPU), delete)
-    assert [saved.step for saved in of(CheckpointSaved, said)] == [20, 30]
-    assert not [note for note in of(Note, said) if note.level == "warning"]
+    assert [saved.step for saved in of_type(CheckpointSaved, said)] == [20, 30]
+    assert not [note for note in of_type(Note, said) if note.level == "warning"]
     assert Artifact.open(tmp_path / "run" / "step-00000030", verify=True).facts["finished"]
 
 
@@ -155,8 +164,8 @@ def test_too_little_room_skips_a_checkpoint_with_a_warning_but_never_the_last_on
         train(Trainer(recipe, shared_tokens, tmp_path, CPU), fill, said)
     saved = [20] if full_from else []
     kept = "step 20 is kept" if full_from else "no checkpoint had been saved yet"
-    assert [event.step for event in of(CheckpointSaved, said)] == saved
-    warnings = [note for note in of(Note, said) if note.level == "warning"]
+    assert [event.step for event in of_type(CheckpointSaved, said)] == saved
+    warnings = [note for note in of_type(Note, said) if note.level == "warning"]
     assert len(warnings) == 2 - len(saved)
     assert f"no checkpoint at step {40 if full_from else 20}" in warnings[0].text
     assert "too little room" in warnings[0].text and kept in warnings[0].text
@@ -173,8 +182,8 @@ def test_a_disk_without_room_for_one_checkpoint_is_told_before_the_first_step(
     monkeypatch.setattr("core.train.async_checkpoint.free_bytes", lambda _: 1000)
     said: list[Event] = []
     with pytest.raises(DiskError, match="1,000 bytes free of"):
-        train(Trainer(make_recipe("train.steps=30"), shared_tokens, tmp_path, CPU), said=said)
-    assert not list(of(Metric, said))
+        train(Trainer(make_recipe("train.steps=30"), shared_tokens, tmp_path, CPU), events=said)
+    assert not list(of_type(Metric, said))
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])

@@ -19,7 +19,7 @@ from core.train.commands import SaveCheckpoint
 from core.train.resume_compat import NewerCheckpointError
 from core.train.trainer import Trainer
 from tests.core.stages import remarks
-from tests.core.training import CPU, flipped, of, rewrite, steps_in, train
+from tests.core.training import CPU, checkpoint_steps, edit_manifest, flip_bit, of_type, train
 
 FILES = ("model.safetensors", "train.safetensors", "state.json", "vocabulary.json", "model.json", "manifest.json")
 
@@ -48,7 +48,7 @@ def test_truncated_flipped_or_deleted_a_checkpoint_is_passed_over_and_its_damage
     bytes_ = range(len(data)) if name == "manifest.json" else [0, len(data) - 1, *dice.sample(range(len(data)), 6)]
     for byte in bytes_:
         bit = 8 * byte + dice.randrange(8)
-        victim.write_bytes(flipped(data, bit))
+        victim.write_bytes(flip_bit(data, bit))
         assert named in damage(), f"bit {bit} flipped"
     victim.unlink()
     assert named in damage()
@@ -61,17 +61,17 @@ def test_training_goes_on_from_the_newest_whole_checkpoint_and_clears_the_damage
     copied_pair: Path, make_recipe: Make, shared_tokens: Artifact
 ) -> None:
     weights = copied_pair / "step-00000030" / "model.safetensors"
-    weights.write_bytes(flipped(weights.read_bytes(), 8000))
+    weights.write_bytes(flip_bit(weights.read_bytes(), 8000))
     recipe = make_recipe("train.steps=40", "train.keep_checkpoints=2")
     said = train(
         Trainer(recipe, shared_tokens, copied_pair, CPU),
         lambda metric: (SaveCheckpoint(),) if metric.step == 25 else None,
     )
     assert any("step-00000030: model.safetensors has changed" in note for note in remarks(said))
-    assert next(of(Resumed, said)).step == 20
+    assert next(of_type(Resumed, said)).step == 20
     # at step 25 the damaged one of step 30 neither pushes a whole one out nor is taken for the newest
-    assert [saved.step for saved in of(CheckpointSaved, said)] == [25, 40]
-    assert steps_in(copied_pair) == [25, 40]
+    assert [saved.step for saved in of_type(CheckpointSaved, said)] == [25, 40]
+    assert checkpoint_steps(copied_pair) == [25, 40]
 
 
 def test_with_no_whole_checkpoint_left_it_is_said_that_training_begins_anew(
@@ -82,7 +82,7 @@ def test_with_no_whole_checkpoint_left_it_is_said_that_training_begins_anew(
     said = train(Trainer(make_recipe("train.steps=3"), shared_tokens, copied_pair, CPU))
     assert [note.count("state.json is missing") for note in remarks(said)] == [1, 1, 0]
     assert "begins anew" in remarks(said)[-1]
-    assert [metric.step for metric in of(Metric, said)] == [1, 2, 3]
+    assert [metric.step for metric in of_type(Metric, said)] == [1, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_with_no_whole_checkpoint_left_it_is_said_that_training_begins_anew(
 def test_a_checkpoint_of_a_newer_version_is_neither_passed_over_nor_deleted(
     copied_pair: Path, make_recipe: Make, shared_tokens: Artifact, change: Callable[[dict[str, object]], None]
 ) -> None:
-    rewrite(copied_pair / "step-00000030", change)
+    edit_manifest(copied_pair / "step-00000030", change)
     with pytest.raises(NewerCheckpointError) as caught:
         train(Trainer(make_recipe("train.steps=40"), shared_tokens, copied_pair, CPU))
     assert "9.1" in caught.value.what
@@ -106,7 +106,7 @@ def test_a_checkpoint_of_a_newer_version_is_neither_passed_over_nor_deleted(
 
 
 def test_retention_leaves_a_newer_versions_checkpoint_alone(copied_pair: Path) -> None:
-    rewrite(copied_pair / "step-00000020", lambda manifest: manifest.update(schema=99))
+    edit_manifest(copied_pair / "step-00000020", lambda manifest: manifest.update(schema=99))
     delete_superseded(Artifact.open(copied_pair / "step-00000030"), keep=2)
     assert len(list(copied_pair.glob("step-*"))) == 2
 
@@ -116,8 +116,8 @@ def test_the_newest_checkpoints_and_the_best_are_kept(
 ) -> None:
     recipe = make_recipe("train.steps=60", "train.lr=0.02", "train.checkpoint_every=5", "train.keep_checkpoints=2")
     train(Trainer(recipe, shared_tokens, tmp_path, CPU))
-    assert steps_in(tmp_path)[-2:] == [55, 60]
-    assert len(steps_in(tmp_path)) <= 3
+    assert checkpoint_steps(tmp_path)[-2:] == [55, 60]
+    assert len(checkpoint_steps(tmp_path)) <= 3
 
 
 @pytest.mark.parametrize(
@@ -134,9 +134,9 @@ def test_of_all_others_only_the_lowest_loss_on_the_slice_is_kept(
     for step, loss in losses.items():
         path = Path(shutil.copytree(saved_pair / "step-00000020", tmp_path / f"step-{step:08d}"))
         facts = {"step": step} | ({"slice_loss": loss} if loss else {})
-        rewrite(path, lambda manifest, facts=facts: manifest.update(facts=facts))  # type: ignore[misc]
+        edit_manifest(path, lambda manifest, facts=facts: manifest.update(facts=facts))  # type: ignore[misc]
     delete_superseded(Artifact.open(path), keep=2)
-    assert steps_in(tmp_path) == kept
+    assert checkpoint_steps(tmp_path) == kept
 
 
 def test_a_checkpoint_says_what_it_is_of(saved_pair: Path, make_recipe: Make, shared_tokens: Artifact) -> None:

@@ -16,7 +16,7 @@ from core.tokenize.characters import byte_vocabulary, character_vocabulary
 from core.tokenize.codecs import DOCUMENT_SEPARATOR
 from core.tokenize.encodings import ENCODINGS
 from core.tokenize.vocabulary import END_OF_TEXT, Vocabulary, VocabularyError, split_chunks
-from tests.core.stages import clean_of, make, tokenizing
+from tests.core.stages import clean_documents, run_stage, tokenizing
 from tests.core.vocabularies import SHARED, TRAINING_TEXT, TRICKY, entries_by_id, made_up_ranks, needs_texts
 
 
@@ -104,8 +104,8 @@ def test_the_joint_cannot_overlap_with_itself() -> None:
 
 @needs_texts
 def test_the_characters_of_tiny_shakespeare_have_nanogpts_ids(tmp_path: Path) -> None:
-    clean = clean_of(tmp_path, SHARED / "data" / "tinyshakespeare.txt", Preprocess(steps=(), validation=0.1))
-    tokens = make(tmp_path / "tokens", tokenizing(clean, Tokenize(vocabulary="characters")))
+    clean = clean_documents(tmp_path, SHARED / "data" / "tinyshakespeare.txt", Preprocess(steps=(), validation=0.1))
+    tokens = run_stage(tmp_path / "tokens", tokenizing(clean, Tokenize(vocabulary="characters")))
     vocabulary = Vocabulary.load(tokens.path / "vocabulary.json")
     # nanoGPT, data/shakespeare_char/prepare.py: 65 characters in their order; Karpathy, "Let's build GPT"
     assert b"".join(vocabulary.ranks[:65]).decode() == (

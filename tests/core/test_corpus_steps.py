@@ -17,7 +17,7 @@ from core.preprocess.minhash import band_keys, banding, minhash_signatures, shor
 from core.recipe.schema import Preprocess
 from core.storage.artifact import Artifact, Staging
 from core.storage.documents import DocumentPart, read_parts, write_parts
-from tests.core.stages import break_off, contents, make, preprocessing, small_shards
+from tests.core.stages import close_after, file_digests, preprocessing, run_stage, small_shards
 
 WORDS = [f"{a}{b}" for a in "bcdfghklmnprst" for b in ("an", "el", "ip", "ox", "um", "ard", "est", "ing")]
 
@@ -41,7 +41,7 @@ def cleaned(home: Path, documents: Artifact, *steps: str, **fields: object) -> t
     """The clean documents by name, and the report."""
     events: list[Event] = []
     recipe = Preprocess(steps=steps, **fields)  # type: ignore[arg-type]
-    clean = make(home, preprocessing(documents, recipe), events=events)
+    clean = run_stage(home, preprocessing(documents, recipe), events=events)
     texts: dict[str, str] = {}
     for part in read_parts(clean.files("train-*")):
         texts[part.name] = texts.get(part.name, "") + part.text
@@ -232,10 +232,10 @@ def test_the_number_of_processes_does_not_matter(
     small_shards(monkeypatch)
     recipe = Preprocess(steps=EVERYTHING[3:], window=3, passage=500)
     one, two = (
-        make(tmp_path / str(count), lambda out, count=count: preprocess(recipe, mixed, out, processes=count))
+        run_stage(tmp_path / str(count), lambda out, count=count: preprocess(recipe, mixed, out, processes=count))
         for count in (1, 2)
     )
-    assert contents(one) == contents(two) and one.facts == two.facts
+    assert file_digests(one) == file_digests(two) and one.facts == two.facts
     assert not [name for name in one.manifest.files if not name.startswith(("train-", "validation-", "report"))]
     sizes = [sum(len(part.text) for part in read_parts([file])) for file in one.files("train-*")]
     assert len(sizes) > 5 and max(sizes) < 5000 + 3000
@@ -247,11 +247,11 @@ def test_after_breaks_between_all_phases_the_result_is_the_same(
 ) -> None:
     small_shards(monkeypatch)
     recipe = Preprocess(steps=EVERYTHING, window=3, passage=500, min_characters=50)
-    whole = make(tmp_path / "whole", preprocessing(mixed, recipe))
+    whole = run_stage(tmp_path / "whole", preprocessing(mixed, recipe))
     after = 3 + seed
-    while break_off(tmp_path / "broken", preprocessing(mixed, recipe), after):
+    while close_after(tmp_path / "broken", preprocessing(mixed, recipe), after):
         after += 5
-    assert contents(Artifact.open(tmp_path / "broken", verify=True)) == contents(whole)
+    assert file_digests(Artifact.open(tmp_path / "broken", verify=True)) == file_digests(whole)
 
 
 def test_the_report_of_all_steps_adds_up(mixed: Artifact, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from core.download import NoTextError
 from core.events import Event
 from tests.core.made import put, read
 from tests.core.sample_records import TEXTS
-from tests.core.stages import notes
+from tests.core.stages import note_texts
 
 
 def test_a_tsv_has_no_quoting(tmp_path: Path) -> None:
@@ -18,7 +18,7 @@ def test_a_tsv_has_no_quoting(tmp_path: Path) -> None:
     path = put(tmp_path / "a.tsv", "id\ttext\n" + "".join(f"{n}\t{text}\n" for n, text in enumerate(texts)))
     events: list[Event] = []
     assert read(path, tmp_path / "out", events) == texts
-    assert "60 records gave 60 documents" in notes(events)
+    assert "60 records gave 60 documents" in note_texts(events)
 
 
 def test_a_tsv_that_a_writer_of_csv_quoted_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -38,7 +38,7 @@ def test_an_unbalanced_quotation_mark_swallows_no_row(tmp_path: Path, columns: s
     events: list[Event] = []
     found = read(path, tmp_path / "out", events)
     assert [text.removeprefix('"') for text in found] == TEXTS
-    assert any(note.startswith("9 rows have a quotation mark that is not closed") for note in notes(events))
+    assert any(note.startswith("9 rows have a quotation mark that is not closed") for note in note_texts(events))
 
 
 def test_quotation_marks_inside_a_quoted_cell_do_not_end_it(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_lines_inside_cells_are_compared_with_the_rows(tmp_path: Path) -> None:
     path = put(tmp_path / "a.csv", 'id,text\r\n1,"one\r\n\r\ntwo, three"\r\n2,\r\n')
     events: list[Event] = []
     assert read(path, tmp_path / "out", events) == ["one\r\n\r\ntwo, three"]
-    assert "2 records gave 1 document; 2 line breaks stand inside quoted cells; 1 without text" in notes(events)
+    assert "2 records gave 1 document; 2 line breaks stand inside quoted cells; 1 without text" in note_texts(events)
 
 
 @pytest.mark.parametrize("kind", ["csv", "tsv"])
@@ -63,8 +63,8 @@ def test_a_table_without_a_header_loses_no_row_and_is_reported(tmp_path: Path, k
     path = put(tmp_path / f"a.{kind}", "".join(f"{label(n)}{mark}{text}\n" for n, text in enumerate(TEXTS)))
     events: list[Event] = []
     assert read(path, tmp_path / "out", events) == TEXTS
-    assert any("without names of columns in the first row" in note for note in notes(events))
-    assert any("'column 2', beside 'column 1'" in note for note in notes(events))
+    assert any("without names of columns in the first row" in note for note in note_texts(events))
+    assert any("'column 2', beside 'column 1'" in note for note in note_texts(events))
     assert read(path, tmp_path / "said", header=True) == TEXTS[1:]
 
 

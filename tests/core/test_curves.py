@@ -37,7 +37,7 @@ from core.worker import Worker
 from llmtui.cli.commands import show
 from llmtui.cli.main import run as llmtui
 from llmtui.view.history import History
-from tests.core.test_attempts import TRAIN, metric, worked
+from tests.core.test_worker import TRAIN, metric, worked
 from tests.ui.fake_runs import finished_run
 
 Make = Callable[..., Recipe]

@@ -28,12 +28,12 @@ from tests.core.made import (
 )
 from tests.core.stages import (
     ROOT,
-    break_off,
-    contents,
+    close_after,
     downloading,
-    killed_while_writing,
-    make,
-    notes,
+    file_digests,
+    kill_while_writing,
+    note_texts,
+    run_stage,
     small_shards,
 )
 
@@ -54,8 +54,8 @@ def test_what_is_left_of_a_cut_off_file_is_kept(tmp_path: Path, kind: str, packe
     found = read(path, tmp_path / "out", events)
     assert found == texts[: len(found)] if kind == "jsonl" else "".join(texts).startswith(found[0])
     assert sum(map(len, found)) > 0.25 * sum(map(len, texts))
-    assert f"{path.name} could not be read to its end: it is cut off" in notes(events)
-    assert not any("passed over" in note for note in notes(events)), "the torn record is part of the damage"
+    assert f"{path.name} could not be read to its end: it is cut off" in note_texts(events)
+    assert not any("passed over" in note for note in note_texts(events)), "the torn record is part of the damage"
 
 
 @pytest.mark.parametrize("packed", [".gz", ".zst", ".xz", ".bz2"])
@@ -71,8 +71,8 @@ def test_a_flipped_bit_ends_the_text_and_is_told(tmp_path: Path, packed: str) ->
     data = bytearray(PACK[packed](b"".join(b"%d and so on\n" % n for n in range(200_000))))
     data[len(data) * 2 // 3] ^= 1
     events: list[Event] = []
-    make(tmp_path / "out", downloading(put(tmp_path / f"a.txt{packed}", bytes(data))), events=events)
-    assert any("could not be read to its end" in note for note in notes(events))
+    run_stage(tmp_path / "out", downloading(put(tmp_path / f"a.txt{packed}", bytes(data))), events=events)
+    assert any("could not be read to its end" in note for note in note_texts(events))
 
 
 def test_a_parquet_table_without_its_end_is_refused(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_a_parquet_table_damaged_inside_is_kept_up_to_there(tmp_path: Path) -> N
     events: list[Event] = []
     found = read(put(tmp_path / "a.parquet", bytes(data)), tmp_path / "out", events)
     assert found == documents()[:25]
-    assert any("a.parquet could not be read to its end: its data is damaged" in note for note in notes(events))
+    assert any("a.parquet could not be read to its end: its data is damaged" in note for note in note_texts(events))
 
 
 def test_many_reasons_are_not_told_one_by_one(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_many_reasons_are_not_told_one_by_one(tmp_path: Path) -> None:
     put(tmp_path / "s" / "a.jsonl", '{"text": "kept"}\n')
     events: list[Event] = []
     assert read(tmp_path / "s", tmp_path / "out", events, column="text") == ["kept"]
-    said = [note for note in notes(events) if note.startswith("left out")]
+    said = [note for note in note_texts(events) if note.startswith("left out")]
     assert len(said) == 11 and said[-1].startswith("left out 5 files for other reasons: 10.csv")
 
 
@@ -110,7 +110,7 @@ def test_binary_inside_a_compression_is_binary(tmp_path: Path) -> None:
     put(tmp_path / "s" / "e.txt", "text")
     events: list[Event] = []
     assert read(tmp_path / "s", tmp_path / "out", events) == ["text"]
-    assert any("left out 4 files, binary: a.gz, b.tar.gz, c.bin, d.pdf" in note for note in notes(events))
+    assert any("left out 4 files, binary: a.gz, b.tar.gz, c.bin, d.pdf" in note for note in note_texts(events))
 
 
 # Going on after a break
@@ -135,13 +135,13 @@ def test_after_breaks_at_any_point_the_documents_are_the_same(
     small_shards(monkeypatch)
     source = put(tmp_path / "s" / name, RESUMED[name])
     put(tmp_path / "s" / "z.jsonl", as_json_lines(documents()))
-    whole = make(tmp_path / "whole", downloading(source.parent))
-    assert len(contents(whole)) > 2
+    whole = run_stage(tmp_path / "whole", downloading(source.parent))
+    assert len(file_digests(whole)) > 2
     after = 3
-    while break_off(tmp_path / "broken", downloading(source.parent), after):
+    while close_after(tmp_path / "broken", downloading(source.parent), after):
         after += 2
     artifact = Artifact.open(tmp_path / "broken", verify=True)
-    assert contents(artifact) == contents(whole)
+    assert file_digests(artifact) == file_digests(whole)
     assert artifact.facts == whole.facts
 
 
@@ -151,9 +151,9 @@ def test_after_kill_in_the_middle_of_a_shard_the_documents_are_the_same(
 ) -> None:
     small_shards(monkeypatch)
     source = put(tmp_path / name, RESUMED[name])
-    assert killed_while_writing(tmp_path / "killed", "download", source, 2) == -9
-    assert contents(make(tmp_path / "killed", downloading(source))) == contents(
-        make(tmp_path / "whole", downloading(source))
+    assert kill_while_writing(tmp_path / "killed", "download", source, 2) == -9
+    assert file_digests(run_stage(tmp_path / "killed", downloading(source))) == file_digests(
+        run_stage(tmp_path / "whole", downloading(source))
     )
 
 
@@ -163,7 +163,7 @@ def test_progress_ends_at_the_bytes_on_the_disk(tmp_path: Path, monkeypatch: pyt
 
     small_shards(monkeypatch)
     events: list[Event] = []
-    make(tmp_path / "out", downloading(put(tmp_path / name, RESUMED[name])), events=events)
+    run_stage(tmp_path / "out", downloading(put(tmp_path / name, RESUMED[name])), events=events)
     told = [event for event in events if isinstance(event, Progress) and event.unit == "bytes"]
     assert told[-1].done == told[-1].total == len(RESUMED[name])
     assert [event.done for event in told] == sorted(event.done for event in told)
@@ -178,12 +178,12 @@ def test_a_full_disk_keeps_what_is_complete_and_the_next_attempt_goes_on(tmp_pat
         "import resource, signal, sys\n"
         "from pathlib import Path\n"
         "import core.download\n"
-        "from tests.core.stages import downloading, make\n"
+        "from tests.core.stages import downloading, run_stage\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
         "core.download.SHARD_BYTES = 50_000\n"
         "try:\n"
-        "    make(Path(sys.argv[2]), downloading(sys.argv[1]))\n"
+        "    run_stage(Path(sys.argv[2]), downloading(sys.argv[1]))\n"
         "except OSError as error:\n"
         "    sys.exit(error.strerror)\n"
     )
@@ -195,9 +195,9 @@ def test_a_full_disk_keeps_what_is_complete_and_the_next_attempt_goes_on(tmp_pat
     assert left == ["documents-00000.parquet", "documents-00001.parquet"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(download, "SHARD_BYTES", 50_000)
-        whole = contents(make(tmp_path / "whole", downloading(source)))
+        whole = file_digests(run_stage(tmp_path / "whole", downloading(source)))
         assert len(whole) == 5
-        assert contents(make(tmp_path / "out", downloading(source))) == whole
+        assert file_digests(run_stage(tmp_path / "out", downloading(source))) == whole
 
 
 # Memory
@@ -208,8 +208,8 @@ def peak(source: Path, out: Path) -> int:
     script = (
         "import resource, sys\n"
         "from pathlib import Path\n"
-        "from tests.core.stages import downloading, make\n"
-        "make(Path(sys.argv[2]), downloading(sys.argv[1]))\n"
+        "from tests.core.stages import downloading, run_stage\n"
+        "run_stage(Path(sys.argv[2]), downloading(sys.argv[1]))\n"
         "status = Path('/proc/self/status')\n"
         # Linux hands the parent's peak on in ru_maxrss
         "peak = status.read_text().partition('VmHWM:')[2].split()[0] if status.exists() else 0\n"

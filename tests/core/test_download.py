@@ -25,12 +25,12 @@ from core.storage.workspace import check_name
 from tests.core.made import parts_of
 from tests.core.stages import (
     Staging,
-    break_off,
-    contents,
+    close_after,
     downloading,
-    killed_while_writing,
-    make,
-    notes,
+    file_digests,
+    kill_while_writing,
+    note_texts,
+    run_stage,
     small_shards,
 )
 
@@ -61,7 +61,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_folder_gives_one_document_a_file_in_the_order_of_names(tmp_path: Path) -> None:
     source = write(tmp_path / "s", {"b.txt": "two\n", "a/z.md": "one\n", "c": "three", ".hidden": "no", ".git/x": "no"})
-    artifact = make(tmp_path / "out", downloading(source))
+    artifact = run_stage(tmp_path / "out", downloading(source))
     assert parts_of(artifact) == [
         DocumentPart("a/z.md", 0, "one\n"),
         DocumentPart("b.txt", 0, "two\n"),
@@ -72,11 +72,11 @@ def test_a_folder_gives_one_document_a_file_in_the_order_of_names(tmp_path: Path
 
 def test_a_single_file_is_one_document(tmp_path: Path) -> None:
     source = write(tmp_path, {"poem.txt": "Ünïcode\r\nkept as it is\n"}) / "poem.txt"
-    assert texts_of(make(tmp_path / "out", downloading(source))) == {"poem.txt": "Ünïcode\r\nkept as it is\n"}
+    assert texts_of(run_stage(tmp_path / "out", downloading(source))) == {"poem.txt": "Ünïcode\r\nkept as it is\n"}
 
 
 def test_stdlib_is_the_python_library_without_its_tests(tmp_path: Path) -> None:
-    artifact = make(tmp_path / "out", downloading("stdlib"))
+    artifact = run_stage(tmp_path / "out", downloading("stdlib"))
     texts = texts_of(artifact)
     assert texts["ast.py"] == (Path(sysconfig.get_path("stdlib")) / "ast.py").read_text("utf-8")
     assert all(name.endswith(".py") for name in texts)
@@ -160,13 +160,13 @@ def test_a_folder_without_text_is_a_sentence(tmp_path: Path, files: dict[str, st
     source = tmp_path / "s"
     source.mkdir()
     with pytest.raises(NoTextError, match=sentence):
-        make(tmp_path / "out", downloading(write(source, files)))
+        run_stage(tmp_path / "out", downloading(write(source, files)))
 
 
 @pytest.mark.parametrize(("content", "sentence"), [(b"\x7fELF\0", "it is binary"), (b"", "only empty files")])
 def test_a_file_without_text_is_a_sentence(tmp_path: Path, content: bytes, sentence: str) -> None:
     with pytest.raises(NoTextError, match=sentence):
-        make(tmp_path / "out", downloading(write(tmp_path, {"f": content}) / "f"))
+        run_stage(tmp_path / "out", downloading(write(tmp_path, {"f": content}) / "f"))
 
 
 def test_a_link_to_itself_is_unreadable(tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_a_file_without_permission_is_unreadable(tmp_path: Path) -> None:
     file = write(tmp_path, {"secret.txt": "text"}) / "secret.txt"
     file.chmod(0)
     with pytest.raises(UnreadableError, match="permission denied"):
-        make(tmp_path / "out", downloading(file))
+        run_stage(tmp_path / "out", downloading(file))
 
 
 def test_what_cannot_be_used_is_left_out_and_named(tmp_path: Path) -> None:
@@ -189,9 +189,9 @@ def test_what_cannot_be_used_is_left_out_and_named(tmp_path: Path) -> None:
     (source / "nowhere").symlink_to("missing")
     os.mkfifo(source / "pipe")
     events: list[Event] = []
-    artifact = make(tmp_path / "out", downloading(source), events=events)
+    artifact = run_stage(tmp_path / "out", downloading(source), events=events)
     assert artifact.facts == {"documents": 1, "bytes": 5, "skipped": 5}
-    said = "\n".join(notes(events))
+    said = "\n".join(note_texts(events))
     assert "left out 2 files, binary: more.bin, picture.png" in said
     assert "not a regular file: pipe" in said
     assert "no such file or directory: nowhere" in said and "symbolic links: loop" in said
@@ -200,7 +200,7 @@ def test_what_cannot_be_used_is_left_out_and_named(tmp_path: Path) -> None:
 def test_links_back_to_a_folder_above_end(tmp_path: Path) -> None:
     source = write(tmp_path / "s", {"a/b/text": "once\n"})
     (source / "a" / "b" / "up").symlink_to(source)
-    assert texts_of(make(tmp_path / "out", downloading(source))) == {"a/b/text": "once\n"}
+    assert texts_of(run_stage(tmp_path / "out", downloading(source))) == {"a/b/text": "once\n"}
 
 
 def test_a_file_that_vanishes_meanwhile_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,7 +211,7 @@ def test_a_file_that_vanishes_meanwhile_is_noted(tmp_path: Path, monkeypatch: py
         looked = [next(stage), next(stage)]
         assert [event.unit for event in looked if isinstance(event, Progress)] == ["documents", "documents"]
         (source / "b.txt").unlink()
-        assert any("b.txt could not be read" in note for note in notes(list(stage)))
+        assert any("b.txt could not be read" in note for note in note_texts(list(stage)))
     artifact = Artifact.open(tmp_path / "out")
     assert artifact.facts == {"documents": 1, "bytes": 5, "skipped": 1}
 
@@ -219,16 +219,16 @@ def test_a_file_that_vanishes_meanwhile_is_noted(tmp_path: Path, monkeypatch: py
 def test_bytes_that_are_not_utf8_are_replaced_and_counted(tmp_path: Path) -> None:
     source = write(tmp_path / "s", {"bom": b"\xef\xbb\xbfmarked", "torn": b"caf\xc3\xa9 \xff\xff", "honest": "\ufffd"})
     events: list[Event] = []
-    artifact = make(tmp_path / "out", downloading(source), events=events)
+    artifact = run_stage(tmp_path / "out", downloading(source), events=events)
     assert texts_of(artifact) == {"bom": "marked", "honest": "\ufffd", "torn": "café \ufffd\ufffd"}
-    assert any(note.startswith("2 places were not UTF-8") for note in notes(events))
+    assert any(note.startswith("2 places were not UTF-8") for note in note_texts(events))
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="its file systems take only Unicode")
 def test_a_file_name_that_is_not_unicode_is_readable(tmp_path: Path) -> None:
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / os.fsdecode(b"caf\xe9")).write_text("text")
-    assert texts_of(make(tmp_path / "out", downloading(tmp_path / "s"))) == {"caf\ufffd": "text"}
+    assert texts_of(run_stage(tmp_path / "out", downloading(tmp_path / "s"))) == {"caf\ufffd": "text"}
 
 
 @settings(max_examples=200, deadline=None)
@@ -251,7 +251,7 @@ def test_parts_of_any_bytes_join_to_their_text(
 def test_a_long_document_is_cut_at_line_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small_shards(monkeypatch)
     text = "".join(f"{n:03d} {'x' * 90}\n" for n in range(100))
-    artifact = make(tmp_path / "out", downloading(write(tmp_path, {"long.txt": text}) / "long.txt"))
+    artifact = run_stage(tmp_path / "out", downloading(write(tmp_path, {"long.txt": text}) / "long.txt"))
     parts = parts_of(artifact)
     assert [part.number for part in parts] == list(range(len(parts)))
     assert all(part.text.endswith("\n") and len(part.text) <= 1000 for part in parts)
@@ -272,7 +272,7 @@ def test_reading_can_begin_at_any_row(tmp_path: Path) -> None:
 
 def test_progress_ends_at_the_size_of_the_listing(folder: Path, tmp_path: Path) -> None:
     events: list[Event] = []
-    make(tmp_path / "out", downloading(folder), events=events)
+    run_stage(tmp_path / "out", downloading(folder), events=events)
     last = [event for event in events if isinstance(event, Progress)][-1]
     assert (
         last.done == last.total == sum(file.stat().st_size for file in folder.rglob("*.txt")) and last.unit == "bytes"
@@ -284,21 +284,21 @@ def test_after_breaks_at_any_point_the_documents_are_the_same(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     small_shards(monkeypatch)
-    whole = contents(make(tmp_path / "whole", downloading(folder)))
+    whole = file_digests(run_stage(tmp_path / "whole", downloading(folder)))
     assert len(whole) > 10
     after = 41 + seed
-    while break_off(tmp_path / "broken", downloading(folder), after):
+    while close_after(tmp_path / "broken", downloading(folder), after):
         after = after * 5 // 4
     artifact = Artifact.open(tmp_path / "broken", verify=True)
-    assert contents(artifact) == whole
+    assert file_digests(artifact) == whole
     assert artifact.facts == Artifact.open(tmp_path / "whole").facts
 
 
 def test_what_is_complete_is_not_written_again(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small_shards(monkeypatch)
-    assert break_off(tmp_path / "out", downloading(folder), 100)
+    assert close_after(tmp_path / "out", downloading(folder), 100)
     before = {file.name: file.stat().st_ino for file in (tmp_path / "out.partial").glob("documents-*")}
-    artifact = make(tmp_path / "out", downloading(folder))
+    artifact = run_stage(tmp_path / "out", downloading(folder))
     assert before and {name: (artifact.path / name).stat().st_ino for name in before} == before
 
 
@@ -306,10 +306,10 @@ def test_after_kill_in_the_middle_of_a_shard_the_documents_are_the_same(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small_shards(monkeypatch)
-    assert killed_while_writing(tmp_path / "killed", "download", folder, 4) == -9
+    assert kill_while_writing(tmp_path / "killed", "download", folder, 4) == -9
     assert not (tmp_path / "killed").exists()
-    assert contents(make(tmp_path / "killed", downloading(folder))) == contents(
-        make(tmp_path / "whole", downloading(folder))
+    assert file_digests(run_stage(tmp_path / "killed", downloading(folder))) == file_digests(
+        run_stage(tmp_path / "whole", downloading(folder))
     )
 
 

@@ -23,7 +23,7 @@ from tests.core.made import (
     read,
 )
 from tests.core.stages import (
-    notes,
+    note_texts,
 )
 
 FRENCH = "L'été dernier, nous étions à la plage. Les élèves français ont reçu leur goûter : «ça suffit».\n" * 30
@@ -50,7 +50,7 @@ JAPANESE = "吾輩は猫である。名前はまだ無い。どこで生れた�
 def test_other_encodings_are_detected_and_reported(tmp_path: Path, text: str, name: str, reported: str) -> None:
     events: list[Event] = []
     assert read(put(tmp_path / "a.txt", text.encode(name)), tmp_path / "out", events) == [text]
-    assert f"1 file read as {reported}: a.txt" in notes(events)
+    assert f"1 file read as {reported}: a.txt" in note_texts(events)
 
 
 SENTENCES: dict[str, list[str]] = json.loads(Path(__file__).with_name("sentences.json").read_text("utf-8"))
@@ -145,7 +145,7 @@ def test_letters_after_a_long_ascii_beginning_decide_the_encoding(tmp_path: Path
     path = put(tmp_path / f"a.txt{suffix}", PACK[suffix](text.encode("cp1250")))
     events: list[Event] = []
     assert "".join(read(path, tmp_path / "out", events)) == text
-    assert f"1 file read as cp1250: a.txt{suffix}" in notes(events)
+    assert f"1 file read as cp1250: a.txt{suffix}" in note_texts(events)
 
 
 @pytest.mark.parametrize("kind", ["txt", "html", "csv"])
@@ -167,7 +167,7 @@ def test_the_encoding_of_the_recipe_is_used(tmp_path: Path, kind: str, declared:
     path = put(tmp_path / f"a.{kind}", wrapped[kind].encode("cp1250"))
     events: list[Event] = []
     assert [found.strip() for found in read(path, tmp_path / "out", events, encoding=declared)] == [text]
-    assert f"1 file read as cp1250: a.{kind}" in notes(events)
+    assert f"1 file read as cp1250: a.{kind}" in note_texts(events)
 
 
 @pytest.mark.parametrize(("declared", "name"), [("utf-16", "utf-16-be"), ("utf-16", "utf-16-le"), ("utf-32-be",) * 2])
@@ -186,14 +186,14 @@ def test_files_of_one_encoding_are_reported_together(tmp_path: Path) -> None:
         put(tmp_path / "s" / f"{n}.txt", FRENCH.encode("cp1252"))
     events: list[Event] = []
     read(tmp_path / "s", tmp_path / "out", events)
-    assert "7 files read as cp1252: 0.txt, 1.txt, 2.txt, 3.txt, 4.txt and 2 more" in notes(events)
+    assert "7 files read as cp1252: 0.txt, 1.txt, 2.txt, 3.txt, 4.txt and 2 more" in note_texts(events)
 
 
 def test_utf8_with_a_few_invalid_bytes_stays_utf8(tmp_path: Path) -> None:
     data = FRENCH.encode() + b"\xff\n"
     events: list[Event] = []
     assert read(put(tmp_path / "a.txt", data), tmp_path / "out", events) == [FRENCH + "\ufffd\n"]
-    assert "1 place was not UTF-8 and was replaced by \ufffd: a.txt" in notes(events)
+    assert "1 place was not UTF-8 and was replaced by \ufffd: a.txt" in note_texts(events)
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv"])

@@ -21,8 +21,8 @@ from core.train.commands import SaveCheckpoint, Stop
 from core.train.non_finite import NonFiniteError
 from core.train.out_of_memory import TrainingMemoryError
 from core.train.trainer import Trainer
-from tests.core.stages import ROOT, notes
-from tests.core.training import CPU, of, same, saved_tensors, train
+from tests.core.stages import ROOT, note_texts
+from tests.core.training import CPU, newest_tensors, of_type, tensors_equal, train
 
 Make = Callable[..., Recipe]
 
@@ -43,7 +43,7 @@ def poison(trainer: Trainer, step: int) -> Callable[[Metric], None]:
 
 def test_a_training_says_which_limit_ended_it(tiny: Make, tokens: Artifact, tmp_path: Path) -> None:
     said = train(Trainer(tiny("train.tokens=2000"), tokens, tmp_path, CPU))
-    assert notes(said)[-1] == "the training is finished after 16 steps: the limit of 2,000 tokens is reached"
+    assert note_texts(said)[-1] == "the training is finished after 16 steps: the limit of 2,000 tokens is reached"
 
 
 def test_patience_ends_a_training_that_gets_no_better_and_a_resumed_one_at_the_same_step(
@@ -53,17 +53,17 @@ def test_patience_ends_a_training_that_gets_no_better_and_a_resumed_one_at_the_s
     (tmp_path / "whole").mkdir()
     (tmp_path / "broken").mkdir()
     whole = train(Trainer(recipe, tokens, tmp_path / "whole", CPU))
-    assert notes(whole)[-1] == "the training is finished after 15 steps: 3 evaluations in a row were no better"
-    assert [(e.step, e.final) for e in of(Evaluation, whole)] == [
+    assert note_texts(whole)[-1] == "the training is finished after 15 steps: 3 evaluations in a row were no better"
+    assert [(e.step, e.final) for e in of_type(Evaluation, whole)] == [
         (0, False),
         *((n, n == 16) for n in (5, 10, 15)),
         (15, True),
     ]
     train(Trainer(recipe, tokens, tmp_path / "broken", CPU), lambda metric: (Stop(),) if metric.step == 12 else None)
     again = Trainer(recipe, tokens, tmp_path / "broken", CPU)
-    assert notes(train(again))[-1] == notes(whole)[-1]
+    assert note_texts(train(again))[-1] == note_texts(whole)[-1]
     assert again.state.finished
-    assert same(saved_tensors(tmp_path / "whole"), saved_tensors(tmp_path / "broken"))
+    assert tensors_equal(newest_tensors(tmp_path / "whole"), newest_tensors(tmp_path / "broken"))
 
 
 def test_checkpoints_that_somebody_asks_for_do_not_use_up_the_patience(
@@ -71,7 +71,7 @@ def test_checkpoints_that_somebody_asks_for_do_not_use_up_the_patience(
 ) -> None:
     trainer = Trainer(tiny("train.steps=1000", "train.patience=2", *IDLE), tokens, tmp_path, CPU)
     said = train(trainer, lambda metric: (SaveCheckpoint(),) if metric.step in (1, 2, 3) else None)
-    assert [e.step for e in of(CheckpointSaved, said)] == [1, 2, 3, 10]
+    assert [e.step for e in of_type(CheckpointSaved, said)] == [1, 2, 3, 10]
     assert trainer.state.step == 10
 
 
@@ -101,15 +101,15 @@ def test_a_step_back_is_taken_once_at_half_the_rate_which_a_resumed_training_kee
 
     train(trainer, once, said)
     assert times == [*range(1, 26), *range(21, 46)]
-    assert [e.step for e in of(Resumed, said)] == [20]
-    note = next(note for note in notes(said) if "back to step 20" in note)
+    assert [e.step for e in of_type(Resumed, said)] == [20]
+    note = next(note for note in note_texts(said) if "back to step 20" in note)
     assert "first in the weights h.0.mlp.c_fc.weight; back to step 20, at 0.5 times the learning rate" in note
-    rates = [metric.lr for metric in of(Metric, said)]
+    rates = [metric.lr for metric in of_type(Metric, said)]
     assert rates == [recipe.train.lr] * 25 + [recipe.train.lr / 2] * 25
     again = Trainer(recipe, tokens, tmp_path, CPU)
     with pytest.raises(NonFiniteError) as caught:
         train(again, poison(again, 50), said := [])
-    assert {metric.lr for metric in of(Metric, said)} == {recipe.train.lr / 2}
+    assert {metric.lr for metric in of_type(Metric, said)} == {recipe.train.lr / 2}
     assert "step 45" in caught.value.kept
 
 
@@ -164,7 +164,7 @@ def confined(recipe: str, tokens: str, directory: str) -> None:
 
     said = train(trainer, confine)
     losses = [event.loss for event in said if isinstance(event, Metric | Evaluation)]
-    print(json.dumps({"micro_batch": trainer.state.micro_batch, "losses": losses, "notes": notes(said)}))
+    print(json.dumps({"micro_batch": trainer.state.micro_batch, "losses": losses, "notes": note_texts(said)}))
 
 
 def test_where_even_one_sequence_does_not_fit_the_training_ends_in_a_sentence(
@@ -201,8 +201,8 @@ def test_an_evaluation_too_large_for_the_memory_is_made_in_smaller_pieces(
         monkeypatch.setattr(trainer.model, "loss", short)
 
     said = train(trainer, shrink)
-    assert [event.text for event in of(Note, said) if event.level == "warning"] == [
+    assert [event.text for event in of_type(Note, said) if event.level == "warning"] == [
         "memory ran out: evaluation goes on with one sequence at a time, to the same result"
     ]
     assert trainer.state.micro_batch == 4
-    assert len(list(of(Evaluation, said))) == 3
+    assert len(list(of_type(Evaluation, said))) == 3

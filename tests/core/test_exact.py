@@ -18,7 +18,7 @@ from core.sample.kv_decoder import KVDecoder
 from core.sample.score import token_losses
 from core.tokenize.vocabulary import Vocabulary
 from tests.core.books import random_gpt2
-from tests.core.stages import made
+from tests.core.stages import return_value
 
 SHARED = Path(__file__).parents[3] / "shared"
 GPT2, BOOK = load(preset="gpt2").model, load(preset="book").model
@@ -172,7 +172,7 @@ def test_the_books_untrained_model_has_the_books_loss_on_the_verdict(monkeypatch
     from core.tokenize.encodings import load_encoding
 
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(SHARED / "tiktoken-cache"))
-    vocabulary: Vocabulary = made(load_encoding("gpt2", ProgressMeter(None)))
+    vocabulary: Vocabulary = return_value(load_encoding("gpt2", ProgressMeter(None)))
     model = books(msgspec.structs.replace(BOOK, block_size=256))
     text = (SHARED / "data" / "the-verdict.txt").read_text()
     border = int(0.9 * len(text))

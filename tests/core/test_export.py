@@ -13,7 +13,7 @@ from core.recipe.schema import Preprocess, Tokenize
 from core.storage.artifact import Artifact
 from core.storage.documents import read_parts
 from core.tokenize.vocabulary import Vocabulary
-from tests.core.stages import clean_of, downloading, make, small_shards, tokenizing
+from tests.core.stages import clean_documents, downloading, run_stage, small_shards, tokenizing
 
 
 def exported(artifact: Artifact, stage: Exported, to: Path) -> str:
@@ -33,7 +33,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_documents_are_parted_by_an_empty_line(tmp_path: Path, folder: Path) -> None:
-    raw = make(tmp_path / "documents", downloading(folder))
+    raw = run_stage(tmp_path / "documents", downloading(folder))
     expected = "\n".join(f"{path.read_text()}\n" for path in sorted(folder.iterdir()))
     assert exported(raw, "raw", tmp_path / "out.txt") == expected
 
@@ -43,12 +43,12 @@ def test_single_lines_stay_single_lines(tmp_path: Path) -> None:
     place.mkdir()
     for n in range(25):
         (place / f"{n:02d}").write_text(f"sentence {n} ." + "\n" * (n % 2))
-    raw = make(tmp_path / "documents", downloading(place))
+    raw = run_stage(tmp_path / "documents", downloading(place))
     assert exported(raw, "raw", tmp_path / "out.txt") == "".join(f"sentence {n} .\n" for n in range(25))
 
 
 def test_clean_text_is_training_then_validation(tmp_path: Path, folder: Path) -> None:
-    clean = clean_of(tmp_path, folder, Preprocess(validation=0.3))
+    clean = clean_documents(tmp_path, folder, Preprocess(validation=0.3))
     texts: dict[str, str] = {}
     for side in ("train", "validation"):
         for part in read_parts(clean.files(f"{side}-*.parquet")):
@@ -62,8 +62,8 @@ def test_tokens_are_a_line_of_numbers_for_each_document(
     tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, ids_at_once: int
 ) -> None:
     monkeypatch.setattr(exporting, "_IDS", ids_at_once)
-    clean = clean_of(tmp_path, folder, Preprocess(validation=0.3))
-    tokens = make(tmp_path / "tokens", tokenizing(clean, Tokenize(size=300)))
+    clean = clean_documents(tmp_path, folder, Preprocess(validation=0.3))
+    tokens = run_stage(tmp_path / "tokens", tokenizing(clean, Tokenize(size=300)))
     vocabulary = Vocabulary.load(tokens.path / "vocabulary.json")
     lines = exported(tokens, "tokens", tmp_path / "out.txt").split("\n")
     documents = [vocabulary.decode([int(word) for word in line.split(" ")]) for line in lines[:-1]]
@@ -72,7 +72,7 @@ def test_tokens_are_a_line_of_numbers_for_each_document(
 
 
 def test_a_broken_export_leaves_nothing(tmp_path: Path, folder: Path) -> None:
-    raw = make(tmp_path / "documents", downloading(folder))
+    raw = run_stage(tmp_path / "documents", downloading(folder))
     work = export(raw, "raw", tmp_path / "out" / "out.txt")
     (tmp_path / "out").mkdir()
     next(iter(work))

@@ -14,7 +14,7 @@ from core.download import TruncatedFileError
 from core.events import Event, Progress, decode, encode
 from tests.core.made import FORMATS, documents, put, read
 from tests.core.sample_records import lines_of
-from tests.core.stages import downloading, make, small_shards
+from tests.core.stages import downloading, run_stage, small_shards
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.csv", "a.txt.gz"])
@@ -41,7 +41,7 @@ def test_a_file_truncated_while_it_is_read_is_an_error(
     with pytest.raises(
         TruncatedFileError, match=f"became shorter while it was read: {whole // 2:,} of {whole:,} bytes"
     ):
-        make(tmp_path / "out", shortening)
+        run_stage(tmp_path / "out", shortening)
     assert not (tmp_path / "out").exists()
 
 

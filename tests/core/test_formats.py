@@ -27,8 +27,8 @@ from tests.core.made import (
 )
 from tests.core.stages import (
     downloading,
-    make,
-    notes,
+    note_texts,
+    run_stage,
 )
 
 
@@ -63,7 +63,7 @@ def test_what_a_server_says_completes_a_name() -> None:
 def test_records_are_documents_named_by_their_line(tmp_path: Path, kind: str, packed: str) -> None:
     texts = documents()
     path = put(tmp_path / f"a.{kind}{packed}", PACK[packed](FORMATS[kind](texts)))
-    artifact = make(tmp_path / "out", downloading(path))
+    artifact = run_stage(tmp_path / "out", downloading(path))
     assert texts_of(artifact) == texts
     names = [part.name for part in parts_of(artifact)]
     if kind == "jsonl":
@@ -75,7 +75,7 @@ def test_records_are_documents_named_by_their_line(tmp_path: Path, kind: str, pa
 def test_a_parquet_table_gives_its_rows(tmp_path: Path) -> None:
     texts = documents()
     path = put(tmp_path / "a.parquet", as_parquet(texts))
-    artifact = make(tmp_path / "out", downloading(path))
+    artifact = run_stage(tmp_path / "out", downloading(path))
     assert texts_of(artifact) == texts
     assert [part.name for part in parts_of(artifact)][-1] == f"a.parquet:{len(texts)}"
 
@@ -89,7 +89,7 @@ def test_any_sort_of_arrow_text_is_read(tmp_path: Path, kind: str) -> None:
     pq.write_table(pa.table({"title": title, "text": pa.nulls(3, column.type), "body": column}), tmp_path / "a.parquet")
     events: list[Event] = []
     assert read(tmp_path / "a.parquet", tmp_path / "out", events, column="body") == texts
-    assert any("it begins: 'ein Text'" in note for note in notes(events))
+    assert any("it begins: 'ein Text'" in note for note in note_texts(events))
 
 
 @pytest.mark.parametrize("packed", PACK)
@@ -121,7 +121,7 @@ def test_a_page_too_large_to_parse_is_refused(tmp_path: Path) -> None:
     put(tmp_path / "s" / "c.txt", "fine")
     events: list[Event] = []
     assert read(tmp_path / "s", tmp_path / "out", events) == ["fine"]
-    said = "\n".join(notes(events))
+    said = "\n".join(note_texts(events))
     assert "HTML of more than 16 MiB: a.html" in said and "b.html.gz could not be read" in said
 
 
@@ -138,7 +138,7 @@ def test_a_column_of_the_usual_name_is_taken_and_told(tmp_path: Path, column: st
     path = put(tmp_path / "a.csv", f"title,{column}\nA,body\n")
     events: list[Event] = []
     assert read(path, tmp_path / "out", events) == ["body"]
-    assert any(f"'{column}', beside 'title'" in note for note in notes(events))
+    assert any(f"'{column}', beside 'title'" in note for note in note_texts(events))
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_a_file_without_the_column_is_left_out_where_others_have_it(tmp_path: Pa
     put(tmp_path / "s" / "meta.csv", "name,size\na,1\n")
     events: list[Event] = []
     assert read(tmp_path / "s", tmp_path / "out", events, column="text") == ["kept"]
-    assert any("there is no column 'text'; it has 'name', 'size': meta.csv" in note for note in notes(events))
+    assert any("there is no column 'text'; it has 'name', 'size': meta.csv" in note for note in note_texts(events))
 
 
 def test_tables_may_be_separated_by_semicolons_and_begin_with_a_mark(tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ BROKEN_JSON = (
 def test_broken_lines_are_counted_shown_and_passed_over(tmp_path: Path) -> None:
     path = put(tmp_path / "a.jsonl", BROKEN_JSON)
     events: list[Event] = []
-    artifact = make(tmp_path / "out", downloading(path), events=events)
+    artifact = run_stage(tmp_path / "out", downloading(path), events=events)
     kept = {part.name: part.text for part in parts_of(artifact)}
     assert kept == {
         "a.jsonl:1": "one",
@@ -220,7 +220,7 @@ def test_broken_lines_are_counted_shown_and_passed_over(tmp_path: Path) -> None:
         "a.jsonl:10": "lone \ufffd surrogate",
     }
     assert artifact.facts["broken"] == 4 and artifact.facts["empty"] == 3
-    said = notes(events)
+    said = note_texts(events)
     assert any(note.startswith("a.jsonl:2 is passed over: it is not JSON") for note in said)
     assert "a.jsonl:4 is passed over: its 'text' is not text" in said
     assert any(note.startswith("a.jsonl:12 is passed over") for note in said)
@@ -239,14 +239,14 @@ def test_only_the_first_broken_records_are_shown_one_by_one(tmp_path: Path) -> N
     path = put(tmp_path / "a.jsonl", "{\n" * 50 + '"fine"\n')
     events: list[Event] = []
     assert read(path, tmp_path / "out", events) == ["fine"]
-    said = [note for note in notes(events) if "passed over" in note]
+    said = [note for note in note_texts(events) if "passed over" in note]
     assert len(said) == 6 and said[-1] == "50 records could not be read and were passed over"
 
 
 def test_records_nested_without_end_and_numbers_without_end_are_broken(tmp_path: Path) -> None:
     hostile = '{"a": ' + "[" * 100_000 + "\n" + '{"text": NaN, "n": ' + "9" * 10_000 + "}\n"
     path = put(tmp_path / "a.jsonl", '"fine"\n' + hostile)
-    artifact = make(tmp_path / "out", downloading(path))
+    artifact = run_stage(tmp_path / "out", downloading(path))
     assert texts_of(artifact) == ["fine"] and artifact.facts["broken"] == 2
 
 
@@ -254,16 +254,16 @@ def test_bytes_that_are_not_utf8_inside_a_record_are_replaced(tmp_path: Path) ->
     path = put(tmp_path / "a.jsonl", b'{"text": "caf\xe9"}\n{"text": "\xc3\xa9 \xc3\xa9 \xc3\xa9 \xc3\xa9"}\n')
     events: list[Event] = []
     assert read(path, tmp_path / "out", events) == ["caf\ufffd", "é é é é"]
-    assert any(note.startswith("1 place was not UTF-8") for note in notes(events))
+    assert any(note.startswith("1 place was not UTF-8") for note in note_texts(events))
 
 
 def test_rows_with_a_wrong_number_of_cells_or_nul_bytes_are_broken(tmp_path: Path) -> None:
     path = put(tmp_path / "a.csv", 'id,text\n1,one\n2\n3,a,b\n4,n\0l\n5,"many\nlines"\n6,\n')
     events: list[Event] = []
-    artifact = make(tmp_path / "out", downloading(path), events=events)
+    artifact = run_stage(tmp_path / "out", downloading(path), events=events)
     assert texts_of(artifact) == ["one", "many\nlines"]
     assert artifact.facts["broken"] == 3 and artifact.facts["empty"] == 1
-    said = notes(events)
+    said = note_texts(events)
     assert "a.csv:3 is passed over: it has 1 cell instead of 2" in said
     assert "a.csv:4 is passed over: it has 3 cells instead of 2" in said
     assert "a.csv:5 is passed over: it has a NUL byte in it" in said
@@ -275,7 +275,7 @@ def test_a_record_too_long_to_hold_is_passed_over(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(line_blocks, "RECORD_BYTES", 1000)
     texts = ["before", "x" * 5000, "y" * 500, "after"]
     data = as_json_lines(texts) if kind == "jsonl" else as_table(texts)
-    artifact = make(tmp_path / "out", downloading(put(tmp_path / f"a.{kind}", data)))
+    artifact = run_stage(tmp_path / "out", downloading(put(tmp_path / f"a.{kind}", data)))
     assert texts_of(artifact) == ["before", "y" * 500, "after"]
     assert artifact.facts["broken"] == 1
 
@@ -290,8 +290,8 @@ def test_a_quote_that_is_never_closed_swallows_no_row(
     path = put(tmp_path / "a.csv", 'id,text\n0,"never closed\n' + rows)
     events: list[Event] = []
     assert read(path, tmp_path / "out", events) == ['"never closed', *(f"row {n}" for n in range(100))]
-    assert "101 records gave 101 documents" in notes(events)
-    assert any(note.startswith("1 row has a quotation mark that is not closed") for note in notes(events))
+    assert "101 records gave 101 documents" in note_texts(events)
+    assert any(note.startswith("1 row has a quotation mark that is not closed") for note in note_texts(events))
 
 
 def test_nothing_but_broken_records_is_a_sentence(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from core.storage.documents import DocumentPart
 from tests.core.hub_data import download_error, fetch, lines, parquet, text, three_files
 from tests.core.hub_standin import HubStandIn
 from tests.core.made import parts_of, texts_of
-from tests.core.stages import break_off, contents, killed_while_writing, make, notes, small_shards
+from tests.core.stages import close_after, file_digests, kill_while_writing, note_texts, run_stage, small_shards
 
 
 def test_each_row_of_a_parquet_data_set_is_a_document(hub: HubStandIn, tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_a_resumed_download_reads_only_what_is_missing(
 ) -> None:
     small_shards(monkeypatch)
     hub.add("me/plain", three_files(tmp_path / "r"))
-    whole = contents(fetch(tmp_path / "whole", "hf:me/plain"))
+    whole = file_digests(fetch(tmp_path / "whole", "hf:me/plain"))
     assert len(whole) > 6
     hub.fail("GET .*train-00002", "status", status=503)
     assert "error 503" in download_error(tmp_path / "broken", "hf:me/plain")
@@ -136,7 +136,7 @@ def test_a_resumed_download_reads_only_what_is_missing(
     parquet(tmp_path / "other" / "data" / "train-00000-of-00001.parquet", ["other"])
     hub.add("me/plain", tmp_path / "other")
     artifact = fetch(tmp_path / "broken", "hf:me/plain")
-    assert contents(artifact) == whole and artifact.facts == Artifact.open(tmp_path / "whole").facts
+    assert file_digests(artifact) == whole and artifact.facts == Artifact.open(tmp_path / "whole").facts
     assert hub.sent("train-00002") > 0 and hub.sent("train-00000") == 0
 
 
@@ -164,13 +164,13 @@ def test_a_download_resumes_in_the_middle_of_a_file(
     noise = [random.Random(row).randbytes(10_000).hex() for row in range(100)]
     file = parquet(tmp_path / "r" / "train.parquet", noise, group=5)  # type: ignore[arg-type]
     hub.add("me/big", tmp_path / "r")
-    whole = contents(fetch(tmp_path / "whole", "hf:me/big"))
+    whole = file_digests(fetch(tmp_path / "whole", "hf:me/big"))
     hub.fail("GET .*train.parquet", "status", status=404, after=16)
     assert "error 404" in download_error(tmp_path / "out", "hf:me/big")
     assert len(list((tmp_path / "out.partial").glob("documents-*"))) > len(whole) / 3
     hub.faults.clear()
     hub.ranges.clear()
-    assert contents(fetch(tmp_path / "out", "hf:me/big")) == whole
+    assert file_digests(fetch(tmp_path / "out", "hf:me/big")) == whole
     assert 0 < hub.sent("train") < file.stat().st_size * 0.7
 
 
@@ -184,12 +184,12 @@ def test_interruptions_at_any_point_do_not_change_the_documents(
     for name in "jp":
         hub.add(f"me/{name}", tmp_path / name)
         stage = lambda out, name=name: download(Source(corpus=f"hf:me/{name}"), out)  # noqa: E731
-        whole = contents(make(tmp_path / f"whole-{name}", stage))
+        whole = file_digests(run_stage(tmp_path / f"whole-{name}", stage))
         assert len(whole) > 4
         after = 5 + 3 * seed
-        while break_off(tmp_path / name, stage, after):
+        while close_after(tmp_path / name, stage, after):
             after = after * 5 // 4
-        assert contents(Artifact.open(tmp_path / name)) == whole
+        assert file_digests(Artifact.open(tmp_path / name)) == whole
 
 
 def test_after_sigkill_the_documents_are_the_same(
@@ -197,9 +197,11 @@ def test_after_sigkill_the_documents_are_the_same(
 ) -> None:
     small_shards(monkeypatch)
     hub.add("me/plain", three_files(tmp_path / "r"))
-    assert killed_while_writing(tmp_path / "killed", "download", "hf:me/plain", 4) == -9
+    assert kill_while_writing(tmp_path / "killed", "download", "hf:me/plain", 4) == -9
     assert not (tmp_path / "killed").exists()
-    assert contents(fetch(tmp_path / "killed", "hf:me/plain")) == contents(fetch(tmp_path / "whole", "hf:me/plain"))
+    assert file_digests(fetch(tmp_path / "killed", "hf:me/plain")) == file_digests(
+        fetch(tmp_path / "whole", "hf:me/plain")
+    )
 
 
 def test_a_truncated_parquet_file_is_an_error(hub: HubStandIn, tmp_path: Path) -> None:
@@ -245,7 +247,7 @@ def test_invalid_utf8_is_replaced_and_counted(hub: HubStandIn, tmp_path: Path) -
         "caf\ufffd",
         "\ufffd\ufffd\ufffd",
     ]
-    assert notes(events)[-1:] == ["4 places were not UTF-8 and were replaced by \ufffd"]
+    assert note_texts(events)[-1:] == ["4 places were not UTF-8 and were replaced by \ufffd"]
     (tmp_path / "t").mkdir()
     (tmp_path / "t" / "train.txt").write_bytes(b"caf\xe9\ngood\n")
     hub.add("me/lines", tmp_path / "t")

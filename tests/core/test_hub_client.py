@@ -22,7 +22,7 @@ from core.storage.artifact import Artifact
 from tests.core.hub_data import TOKEN, download_error, fetch, lines, parquet, text, three_files
 from tests.core.hub_standin import HubStandIn, closed_port, environment, use
 from tests.core.made import texts_of
-from tests.core.stages import ROOT, contents, small_shards
+from tests.core.stages import ROOT, file_digests, small_shards
 
 
 def test_files_redirected_to_another_host_are_checked_as_well(hub: HubStandIn, tmp_path: Path) -> None:
@@ -70,7 +70,9 @@ def test_a_permanent_fault_is_an_error_and_complete_shards_are_kept(
     assert sentence in message
     assert list((tmp_path / "out.partial").glob("documents-*")) and not (tmp_path / "out").exists()
     hub.faults.clear()
-    assert contents(fetch(tmp_path / "out", "hf:me/plain")) == contents(fetch(tmp_path / "whole", "hf:me/plain"))
+    assert file_digests(fetch(tmp_path / "out", "hf:me/plain")) == file_digests(
+        fetch(tmp_path / "whole", "hf:me/plain")
+    )
 
 
 def test_progress_is_reported_while_the_hub_stalls_and_closing_does_not_block(

@@ -14,7 +14,7 @@ from core.sources import corpora
 from tests.core.hub_data import TOKEN, download_error, fetch, parquet, text
 from tests.core.hub_standin import HubStandIn
 from tests.core.made import texts_of
-from tests.core.stages import notes
+from tests.core.stages import note_texts
 
 
 def test_a_repository_that_is_a_script_is_read_from_the_parquet_branch(hub: HubStandIn, tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_a_repository_that_is_a_script_is_read_from_the_parquet_branch(hub: HubS
     hub.add("me/old", tmp_path / "p", "refs/convert/parquet")
     events: list[Event] = []
     assert texts_of(fetch(tmp_path / "out", "hf:me/old", events=events)) == ["a", "b"]
-    assert any("only a script" in note and "refs/convert/parquet" in note for note in notes(events))
+    assert any("only a script" in note and "refs/convert/parquet" in note for note in note_texts(events))
     assert texts_of(fetch(tmp_path / "test", "hf:me/old", split="test")) == ["no"]
     assert "did you mean 'test'?; there are test, train" in download_error(tmp_path / "x", "hf:me/old", split="tests")
 
@@ -53,7 +53,7 @@ def test_if_the_first_repository_fails_the_next_is_used_and_the_reason_reported(
     hub.fail("bookcorpus/bookcorpus", "status", status=503)
     events: list[Event] = []
     assert texts_of(fetch(tmp_path / "out", "hf:bookcorpus", events=events)) == ["second"]
-    assert notes(events)[0].startswith("bookcorpus/bookcorpus: the hub answers with error 503; trying SamuelYang")
+    assert note_texts(events)[0].startswith("bookcorpus/bookcorpus: the hub answers with error 503; trying SamuelYang")
 
 
 def test_a_substitute_for_the_requested_corpus_is_reported(hub: HubStandIn, tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_a_substitute_for_the_requested_corpus_is_reported(hub: HubStandIn, tmp_
     hub.add("lucadiliello/bookcorpusopen", tmp_path / "b")
     events: list[Event] = []
     assert texts_of(fetch(tmp_path / "out", "hf:bookcorpus", events=events)) == ["A Whole Book."]
-    assert any("whole books gathered later" in note for note in notes(events))
+    assert any("whole books gathered later" in note for note in note_texts(events))
 
 
 @pytest.mark.usefixtures("short_retries")
@@ -116,7 +116,7 @@ def test_the_column_text_is_preferred_and_reported(hub: HubStandIn, tmp_path: Pa
     hub.add("me/titled", tmp_path / "r")
     events: list[Event] = []
     assert texts_of(fetch(tmp_path / "out", "hf:me/titled", events=events)) == ["body"]
-    assert notes(events)[0] == "me/titled: taking the column 'text'; there are title besides"
+    assert note_texts(events)[0] == "me/titled: taking the column 'text'; there are title besides"
     assert texts_of(fetch(tmp_path / "title", "hf:me/titled", column="title")) == ["head"]
 
 

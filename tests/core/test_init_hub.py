@@ -28,7 +28,7 @@ from core.storage.workspace import Workspace
 from core.tokenize.shards import map_shard
 from tests.core.gpt2_folders import SMALL, peer, written
 from tests.core.hub_standin import HubStandIn, closed_port, use
-from tests.core.stages import made, remarks
+from tests.core.stages import remarks, return_value
 
 TOKEN = "hf_abcdefghijklmnopqrstuvwxyz012345"
 CPU = Device(name="cpu", dtype=torch.float32, description="")
@@ -62,7 +62,7 @@ def weights(folder: Path) -> dict[str, bytes]:
 
 def refused(repository: str, revision: str = "main") -> str:
     with pytest.raises((HubError, InitError)) as caught:
-        made(download_weights(repository, revision))
+        return_value(download_weights(repository, revision))
     return caught.value.sentence()
 
 
@@ -81,33 +81,33 @@ def test_config_and_safetensors_are_fetched_and_nothing_else(hub: HubStandIn, tm
 
 
 def test_cached_weights_are_not_requested_again(hub: HubStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = made(download_weights("me/small", "main"))
+    folder = return_value(download_weights("me/small", "main"))
     asked = len(hub.requests)
-    assert made(download_weights("me/small", "main")) == folder
+    assert return_value(download_weights("me/small", "main")) == folder
     assert len(hub.requests) == asked
     with closed_port() as nowhere:
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", nowhere)
-        assert made(download_weights("me/small", "main")) == folder
+        assert return_value(download_weights("me/small", "main")) == folder
 
 
 def test_a_revision_is_that_one(hub: HubStandIn, tmp_path: Path) -> None:
     written(tmp_path / "other", vocab_size=300, **SMALL)
     hub.add("me/small", tmp_path / "other", "second")
-    assert weights(made(download_weights("me/small", "second"))) == weights(tmp_path / "other")
-    assert weights(made(download_weights("me/small", "main"))) == weights(tmp_path / "repository")
+    assert weights(return_value(download_weights("me/small", "second"))) == weights(tmp_path / "other")
+    assert weights(return_value(download_weights("me/small", "main"))) == weights(tmp_path / "repository")
     assert "it has no revision 'third'" in refused("me/small", "third")
 
 
 @pytest.mark.parametrize("kind", ["drop", "stall", "status"])
 def test_a_broken_connection_is_retried(hub: HubStandIn, tmp_path: Path, kind: str) -> None:
     hub.fail(r"GET .*model-00001.*\.safetensors", kind, times=2)  # type: ignore[arg-type]
-    assert weights(made(download_weights("me/small", "main"))) == weights(tmp_path / "repository")
+    assert weights(return_value(download_weights("me/small", "main"))) == weights(tmp_path / "repository")
 
 
 def test_files_with_another_digest_are_deleted(hub: HubStandIn, tmp_path: Path) -> None:
     hub.fail(r"GET .*model-00001.*\.safetensors", "garbage", times=1)
     assert "is not what the hub's listing says" in refused("me/small")
-    assert weights(made(download_weights("me/small", "main"))) == weights(tmp_path / "repository")
+    assert weights(return_value(download_weights("me/small", "main"))) == weights(tmp_path / "repository")
 
 
 def test_an_unreachable_hub_is_an_error_with_an_alternative(hub: HubStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,14 +137,14 @@ def test_a_repository_with_only_a_pickle_is_refused_before_download(hub: HubStan
 
 
 def test_checking_downloads_only_the_headers(hub: HubStandIn, tmp_path: Path) -> None:
-    folder, found = made(weight_headers("me/small", "main"))
+    folder, found = return_value(weight_headers("me/small", "main"))
     assert (folder / "config.json").is_file()
     assert found == read_headers(sorted((tmp_path / "repository").glob("*.safetensors")))
     assert found["transformer.h.1.mlp.c_fc.weight"].size == (64, 256)
     headers = [int.from_bytes(data[:8], "little") + 8 for data in weights(tmp_path / "repository").values()]
     assert hub.sent(r"\.safetensors$") == sum(headers)
-    fetched, asked = made(download_weights("me/small", "main")), len(hub.requests)
-    assert made(weight_headers("me/small", "main")) == (fetched, found)
+    fetched, asked = return_value(download_weights("me/small", "main")), len(hub.requests)
+    assert return_value(weight_headers("me/small", "main")) == (fetched, found)
     assert len(hub.requests) == asked
 
 
@@ -186,7 +186,7 @@ def test_closing_stops_the_download_and_the_next_attempt_resumes(hub: HubStandIn
     while not hub.count("GET .*model-00002"):
         next(talk)
     talk.close()
-    assert weights(made(download_weights("me/small", "main"))) == weights(tmp_path / "repository")
+    assert weights(return_value(download_weights("me/small", "main"))) == weights(tmp_path / "repository")
     assert hub.count("GET .*model-00001.*safetensors") == 1
 
 

@@ -14,7 +14,7 @@ from core.download.json_layout import RecordLines
 from core.events import Event
 from tests.core.made import put, read
 from tests.core.sample_records import ROWS, TEXTS, lines_of
-from tests.core.stages import notes
+from tests.core.stages import note_texts
 
 
 @pytest.mark.parametrize("packed", ["", ".gz"])
@@ -47,7 +47,7 @@ def test_json_is_read_by_its_layout(tmp_path: Path, name: str, content: str, pac
     path = put(tmp_path / f"{name}{packed}", gzip.compress(data) if packed else data)
     events: list[Event] = []
     assert read(path, tmp_path / "out", events) == TEXTS
-    assert "60 records gave 60 documents" in notes(events)
+    assert "60 records gave 60 documents" in note_texts(events)
 
 
 def test_wide_json_is_read_too(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_json_without_records_of_text_is_no_document(tmp_path: Path, content: st
     put(tmp_path / "s" / "a.txt", "text")
     events: list[Event] = []
     assert read(tmp_path / "s", tmp_path / "out", events) == ["text"]
-    assert any(note.startswith("left out 1 file") and note.endswith(": a.json") for note in notes(events))
+    assert any(note.startswith("left out 1 file") and note.endswith(": a.json") for note in note_texts(events))
 
 
 def test_a_truncated_array_gives_its_whole_records_and_is_reported(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_a_truncated_array_gives_its_whole_records_and_is_reported(tmp_path: Pat
     events: list[Event] = []
     found = read(path, tmp_path / "out", events)
     assert found == TEXTS[: len(found)] and len(found) > 55
-    assert "a.json could not be read to its end: it is cut off" in notes(events)
+    assert "a.json could not be read to its end: it is cut off" in note_texts(events)
 
 
 class Dripping:

@@ -21,7 +21,7 @@ from core.recipe.schema import Recipe
 from core.runs.launch import child_environment
 from core.storage.artifact import Artifact
 from core.storage.workspace import Workspace
-from tests.core.stages import contents
+from tests.core.stages import file_digests
 from tests.waiting import wait_for
 
 KILLS = 8
@@ -71,7 +71,7 @@ def prepare(workspace: Workspace, recipe: Recipe, kill_after: float | None = Non
 def made(workspace: Workspace) -> dict[str, dict[str, str]]:
     """The digest of every file of every artifact."""
     return {
-        str(path.relative_to(workspace.artifacts)): contents(Artifact.open(path, verify=True))
+        str(path.relative_to(workspace.artifacts)): file_digests(Artifact.open(path, verify=True))
         for path in sorted(workspace.artifacts.glob("*/*"))
         if path.is_dir()
     }

@@ -13,7 +13,7 @@ from core.tokenize import VocabularyUnavailableError
 from core.tokenize.encodings import load_encoding
 from core.vocab import known
 from core.vocab.known import UnknownVocabularyError, encodings_of, import_files, imported_directory
-from tests.core.stages import clean_of, made, make, tokenizing
+from tests.core.stages import clean_documents, return_value, run_stage, tokenizing
 from tests.core.vocabularies import CACHE, ENCODER, MERGES, R50K, needs_files
 
 
@@ -28,8 +28,8 @@ def test_an_imported_file_serves_gpt2_without_a_network(
     kept = import_files(what, workspace)
     assert all("gpt2" in encodings_of(entry) for entry in kept) and known.ENCODER not in kept
     (tmp_path / "text").write_text("Hello, I am\n" * 500)
-    clean = clean_of(tmp_path, tmp_path / "text", Preprocess(steps=()))
-    tokens = make(tmp_path / "tokens", tokenizing(clean, Tokenize(vocabulary="gpt2")))
+    clean = clean_documents(tmp_path, tmp_path / "text", Preprocess(steps=()))
+    tokens = run_stage(tmp_path / "tokens", tokenizing(clean, Tokenize(vocabulary="gpt2")))
     assert tokens.facts["vocabulary_size"] == 50_257
 
 
@@ -42,7 +42,7 @@ def test_an_imported_file_that_was_changed_is_not_used(tmp_path: Path, monkeypat
     file = imported_directory(workspace) / entry.file
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(VocabularyUnavailableError, match="neither in tiktoken's cache nor imported") as trouble:
-        made(load_encoding("r50k_base", ProgressMeter(None)))
+        return_value(load_encoding("r50k_base", ProgressMeter(None)))
     assert "llmtui vocab import r50k_base.tiktoken" in trouble.value.todo
 
 

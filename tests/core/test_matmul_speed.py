@@ -22,7 +22,7 @@ from core.train.commands import Stop
 from core.train.muon import Muon
 from core.train.optimizer import set_muon_dtype
 from core.train.trainer import Trainer
-from tests.core.training import CPU, same, saved_tensors, train
+from tests.core.training import CPU, newest_tensors, tensors_equal, train
 
 ROUNDED = msgspec.structs.replace(CPU, muon=torch.bfloat16)
 """A machine on which bfloat16 is fast, `CPU` being one on which it is not."""
@@ -111,10 +111,10 @@ def test_a_resumed_training_keeps_muons_number_format(tiny: Make, tokens: Artifa
     moved = Trainer(recipe, tokens, tmp_path / "moved", CPU)
     train(moved)
     assert muon_dtypes(moved) == {torch.bfloat16}
-    assert same(saved_tensors(tmp_path / "whole"), saved_tensors(tmp_path / "moved"))
+    assert tensors_equal(newest_tensors(tmp_path / "whole"), newest_tensors(tmp_path / "moved"))
     (tmp_path / "exact").mkdir()
     train(Trainer(recipe, tokens, tmp_path / "exact", CPU))
-    assert not same(saved_tensors(tmp_path / "whole"), saved_tensors(tmp_path / "exact"))
+    assert not tensors_equal(newest_tensors(tmp_path / "whole"), newest_tensors(tmp_path / "exact"))
 
 
 def test_a_checkpoint_without_a_number_format_resumes_in_bfloat16(tiny: Make, tokens: Artifact, tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_a_checkpoint_without_a_number_format_resumes_in_bfloat16(tiny: Make, to
     )
     assert b"muon_dtype" not in (tmp_path / "old" / "step-00000003" / "state.json").read_bytes()
     train(Trainer(tiny("train.steps=6"), tokens, tmp_path / "old", CPU))
-    assert same(saved_tensors(tmp_path / "whole"), saved_tensors(tmp_path / "old"))
+    assert tensors_equal(newest_tensors(tmp_path / "whole"), newest_tensors(tmp_path / "old"))
 
 
 def test_another_precision_on_resume_changes_the_number_format(tiny: Make, tokens: Artifact, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from tests.core.made import (
 )
 from tests.core.stages import (
     downloading,
-    make,
+    run_stage,
 )
 
 
@@ -47,7 +47,7 @@ def test_a_pattern_takes_the_files_that_match(
     place = absolute(pattern)
     monkeypatch.chdir(tmp_path)
     assert absolute(place) == place
-    artifact = make(tmp_path / "out", downloading(place))
+    artifact = run_stage(tmp_path / "out", downloading(place))
     assert [part.name for part in parts_of(artifact)] == names
 
 

@@ -17,13 +17,13 @@ from core.recipe.schema import Preprocess
 from core.storage.artifact import Artifact
 from core.storage.documents import DocumentPart, read_parts
 from tests.core.stages import (
-    break_off,
-    clean_of,
-    contents,
+    clean_documents,
+    close_after,
     downloading,
-    killed_while_writing,
-    make,
+    file_digests,
+    kill_while_writing,
     preprocessing,
+    run_stage,
     small_shards,
 )
 
@@ -64,9 +64,9 @@ def test_the_report_counts_what_each_step_did(tmp_path: Path) -> None:
         "x-blank": " \n",
         "x-open": "no newline at its end, as most files",
     }
-    documents = make(tmp_path / "documents", downloading(write(tmp_path / "s", texts)))
+    documents = run_stage(tmp_path / "documents", downloading(write(tmp_path / "s", texts)))
     events: list[Event] = []
-    clean = make(tmp_path / "clean", preprocessing(documents), events=events)
+    clean = run_stage(tmp_path / "clean", preprocessing(documents), events=events)
     report = events[-1]
     assert isinstance(report, CleaningReport)
     assert report.steps == (
@@ -84,13 +84,13 @@ def test_the_report_counts_what_each_step_did(tmp_path: Path) -> None:
 
 def test_steps_that_are_not_in_the_recipe_do_nothing(tmp_path: Path) -> None:
     texts = {f"{n:02d}": f"\a {n} \r\n" * 99 for n in range(30)} | {"copy": "\a 7 \r\n" * 99, "blank": " "}
-    clean = clean_of(tmp_path, write(tmp_path / "s", texts), Preprocess(steps=()))
+    clean = clean_documents(tmp_path, write(tmp_path / "s", texts), Preprocess(steps=()))
     kept = {part.name: part.text for side in ("train", "validation") for part in parts_of(clean, side)}
     assert kept == texts and clean.facts["removed"] == 0
 
 
 def test_training_and_validation_share_no_document(folder: Path, tmp_path: Path) -> None:
-    clean = clean_of(tmp_path, folder, Preprocess(validation=0.3))
+    clean = clean_documents(tmp_path, folder, Preprocess(validation=0.3))
     train, validation = ({part.text for part in parts_of(clean, side)} for side in ("train", "validation"))
     assert train and validation and not train & validation
 
@@ -98,14 +98,14 @@ def test_training_and_validation_share_no_document(folder: Path, tmp_path: Path)
 def test_copies_go_the_same_way_where_they_are_kept(folder: Path, tmp_path: Path) -> None:
     for seed in range(8):
         recipe = Preprocess(steps=("trailing_space",), validation=0.5, seed=seed)
-        clean = clean_of(tmp_path / str(seed), folder, recipe)
+        clean = clean_documents(tmp_path / str(seed), folder, recipe)
         train, validation = ({part.text for part in parts_of(clean, side)} for side in ("train", "validation"))
         assert not train & validation
 
 
 def test_parts_of_a_document_go_the_same_way(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small_shards(monkeypatch)
-    clean = clean_of(tmp_path, folder, Preprocess(validation=0.3))
+    clean = clean_documents(tmp_path, folder, Preprocess(validation=0.3))
     names = [{part.name for part in parts_of(clean, side)} for side in ("train", "validation")]
     assert not names[0] & names[1]
     for side in ("train", "validation"):
@@ -117,45 +117,47 @@ def test_parts_of_a_document_go_the_same_way(folder: Path, tmp_path: Path, monke
 def test_cleaning_in_parts_removes_the_same_documents(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = clean_of(tmp_path / "whole", folder)
+    whole = clean_documents(tmp_path / "whole", folder)
     small_shards(monkeypatch)
-    parts = clean_of(tmp_path / "parts", folder)
+    parts = clean_documents(tmp_path / "parts", folder)
     assert parts.facts["removed"] == whole.facts["removed"] == 4
     texts = [sorted(text_of(made, side) for side in ("train", "validation")) for made in (parts, whole)]
     assert sum(map(len, texts[0])) == sum(map(len, texts[1]))
 
 
 def test_the_split_depends_on_content_not_on_names(folder: Path, tmp_path: Path) -> None:
-    held_out = {part.text for part in parts_of(clean_of(tmp_path / "a", folder), "validation")}
+    held_out = {part.text for part in parts_of(clean_documents(tmp_path / "a", folder), "validation")}
     for number, file in enumerate(sorted(folder.iterdir(), key=lambda path: path.name[::-1])):
         file.rename(folder / f"renamed-{number:03d}")
-    assert {part.text for part in parts_of(clean_of(tmp_path / "b", folder), "validation")} == held_out
+    assert {part.text for part in parts_of(clean_documents(tmp_path / "b", folder), "validation")} == held_out
 
 
 def test_the_seed_chooses_other_documents(folder: Path, tmp_path: Path) -> None:
-    texts = [text_of(clean_of(tmp_path / str(seed), folder, Preprocess(seed=seed)), "validation") for seed in (1, 2)]
+    texts = [
+        text_of(clean_documents(tmp_path / str(seed), folder, Preprocess(seed=seed)), "validation") for seed in (1, 2)
+    ]
     assert texts[0] != texts[1]
 
 
 @pytest.mark.parametrize("share", [0.05, 0.2, 0.5])
 def test_the_share_held_out_is_the_one_asked_for(folder: Path, tmp_path: Path, share: float) -> None:
-    facts = clean_of(tmp_path, folder, Preprocess(validation=share)).facts
+    facts = clean_documents(tmp_path, folder, Preprocess(validation=share)).facts
     total = int(facts["train_bytes"]) + int(facts["validation_bytes"])
     assert share - 0.01 < int(facts["validation_bytes"]) / total <= share
 
 
 def test_two_documents_are_one_for_each_side(tmp_path: Path) -> None:
     source = write(tmp_path / "s", {"large": "large\n" * 1000, "small": "small\n" * 100})
-    clean = clean_of(tmp_path, source, Preprocess(split="document"))
+    clean = clean_documents(tmp_path, source, Preprocess(split="document"))
     assert (text_of(clean, "train"), text_of(clean, "validation")) == ("large\n" * 1000, "small\n" * 100)
 
 
 def test_auto_holds_out_documents_from_twenty_on(tmp_path: Path) -> None:
     texts = {f"{n:02d}": f"{n:02d} text\n" * 100 for n in range(20)}
-    twenty = clean_of(tmp_path / "20", write(tmp_path / "s", texts), Preprocess(validation=0.1))
+    twenty = clean_documents(tmp_path / "20", write(tmp_path / "s", texts), Preprocess(validation=0.1))
     assert {len(part.text) for part in parts_of(twenty, "validation")} == {800}
     (tmp_path / "s" / "00").unlink()
-    nineteen = clean_of(tmp_path / "19", tmp_path / "s", Preprocess(validation=0.1))
+    nineteen = clean_documents(tmp_path / "19", tmp_path / "s", Preprocess(validation=0.1))
     assert text_of(nineteen, "validation") == "18 text\n" * 90 + "19 text\n" * 100
     assert nineteen.facts["train_documents"] == 18 and nineteen.facts["validation_documents"] == 2
 
@@ -170,7 +172,7 @@ def test_the_tail_is_the_rest_of_the_text(
     with pytest.MonkeyPatch.context() as patch:
         small_shards(patch)
         source = write(home / "s", {"text": text})
-        clean = clean_of(home, source, Preprocess(steps=(), split="tail", validation=share))
+        clean = clean_documents(home, source, Preprocess(steps=(), split="tail", validation=share))
     head, tail = text_of(clean, "train"), text_of(clean, "validation")
     assert head + tail == text
     assert len(tail.encode()) >= int(len(text.encode()) * share)
@@ -187,27 +189,27 @@ def test_cutting_prefers_a_line_end_and_never_splits_a_character() -> None:
 def test_a_corpus_too_small_to_split_says_how_much_is_needed(tmp_path: Path) -> None:
     source = write(tmp_path / "s", {"note": "only a few words\n" * 20})
     with pytest.raises(CorpusTooSmallError, match="of 340 bytes of clean text 17 would be held out") as trouble:
-        clean_of(tmp_path, source)
+        clean_documents(tmp_path, source)
     assert "about 5,121 bytes" in trouble.value.todo
 
 
 def test_one_document_cannot_be_split_by_document(tmp_path: Path) -> None:
     source = write(tmp_path / "s", {"book": "a line\n" * 10_000})
     with pytest.raises(CorpusTooSmallError, match="only one document") as trouble:
-        clean_of(tmp_path, source, Preprocess(split="document"))
+        clean_documents(tmp_path, source, Preprocess(split="document"))
     assert "'tail'" in trouble.value.todo
 
 
 def test_nothing_left_is_a_sentence(tmp_path: Path) -> None:
     source = write(tmp_path / "s", {"a": " \n\t" * 500, "b": "\x01" * 500})
     with pytest.raises(EmptyCorpusError, match="left no text of 2 documents"):
-        clean_of(tmp_path, source)
+        clean_documents(tmp_path, source)
 
 
 def test_hostile_lines_take_no_longer_than_others(tmp_path: Path) -> None:
     # a backtracking pattern takes hours for these
     texts = {f"{n}": character * 2**21 + "x\n" for n, character in enumerate([" ", "\t", "\r", "\x00", "\u0301", "\n"])}
-    clean = clean_of(tmp_path, write(tmp_path / "s", texts))
+    clean = clean_documents(tmp_path, write(tmp_path / "s", texts))
     assert int(clean.facts["train_bytes"]) > 0
 
 
@@ -218,23 +220,23 @@ def test_after_breaks_at_any_point_the_clean_documents_are_the_same(
 ) -> None:
     small_shards(monkeypatch)
     recipe = msgspec.convert({"split": split, "validation": 0.2}, Preprocess)
-    documents = make(tmp_path / "documents", downloading(folder))
+    documents = run_stage(tmp_path / "documents", downloading(folder))
     rows = len(list(read_parts(documents.files("documents-*"))))
-    whole = make(tmp_path / "whole", preprocessing(documents, recipe))
+    whole = run_stage(tmp_path / "whole", preprocessing(documents, recipe))
     assert len(whole.manifest.files) > 10
     after = rows + 5 + seed
-    while break_off(tmp_path / "broken", preprocessing(documents, recipe), after):
+    while close_after(tmp_path / "broken", preprocessing(documents, recipe), after):
         after += 13
     artifact = Artifact.open(tmp_path / "broken", verify=True)
-    assert contents(artifact) == contents(whole) and artifact.facts == whole.facts
+    assert file_digests(artifact) == file_digests(whole) and artifact.facts == whole.facts
 
 
 def test_after_kill_in_the_middle_of_a_shard_the_clean_documents_are_the_same(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small_shards(monkeypatch)
-    documents = make(tmp_path / "documents", downloading(folder))
-    assert killed_while_writing(tmp_path / "killed", "preprocess", documents.path, 5) == -9
+    documents = run_stage(tmp_path / "documents", downloading(folder))
+    assert kill_while_writing(tmp_path / "killed", "preprocess", documents.path, 5) == -9
     assert len(list((tmp_path / "killed.partial").glob("0-keys-*"))) == 2
-    killed = make(tmp_path / "killed", preprocessing(documents))
-    assert contents(killed) == contents(make(tmp_path / "whole", preprocessing(documents)))
+    killed = run_stage(tmp_path / "killed", preprocessing(documents))
+    assert file_digests(killed) == file_digests(run_stage(tmp_path / "whole", preprocessing(documents)))

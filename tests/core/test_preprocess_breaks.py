@@ -18,7 +18,7 @@ from core.errors import LlmtuiError
 from core.recipe.schema import Preprocess
 from core.storage.artifact import Artifact
 from core.storage.documents import DocumentPart
-from tests.core.stages import ROOT, contents, make, preprocessing
+from tests.core.stages import ROOT, file_digests, preprocessing, run_stage
 from tests.core.test_corpus_steps import corpus, prose
 from tests.waiting import PATIENCE
 
@@ -31,7 +31,7 @@ def run(final: Path, source: Path, processes: int, limit: int = 0) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     recipe, documents = Preprocess(steps=STEPS), Artifact.open(source)
     try:
-        make(final, lambda out: core.preprocess.preprocess(recipe, documents, out, processes=processes))
+        run_stage(final, lambda out: core.preprocess.preprocess(recipe, documents, out, processes=processes))
     except (OSError, LlmtuiError) as error:
         sys.exit(f"{type(error).__name__}: {error}")
 
@@ -56,7 +56,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
 
 @pytest.fixture(scope="module")
 def undisturbed(documents: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    return make(tmp_path_factory.mktemp("whole") / "clean", preprocessing(documents, Preprocess(steps=STEPS)))
+    return run_stage(tmp_path_factory.mktemp("whole") / "clean", preprocessing(documents, Preprocess(steps=STEPS)))
 
 
 def test_killed_at_random_moments_it_goes_on_to_the_same_result(
@@ -80,8 +80,8 @@ def test_killed_at_random_moments_it_goes_on_to_the_same_result(
         _, alive = psutil.wait_procs(children, PATIENCE)
         assert not alive
     assert not final.exists()
-    again = make(final, preprocessing(documents, Preprocess(steps=STEPS)))
-    assert contents(again) == contents(undisturbed) and again.facts == undisturbed.facts
+    again = run_stage(final, preprocessing(documents, Preprocess(steps=STEPS)))
+    assert file_digests(again) == file_digests(undisturbed) and again.facts == undisturbed.facts
 
 
 # shard 5 has the largest file of keys, of 0.24 MB; the shards of documents have 0.16 MB, the clean one 1.1 MB
@@ -96,8 +96,8 @@ def test_a_disk_that_fills_is_a_sentence_and_what_is_complete_stays(
     _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1 and b"Traceback" not in said and b"File too large" in said
     assert (final.with_name("clean.partial") / complete).exists()
-    again = make(final, preprocessing(documents, Preprocess(steps=STEPS)))
-    assert contents(again) == contents(undisturbed)
+    again = run_stage(final, preprocessing(documents, Preprocess(steps=STEPS)))
+    assert file_digests(again) == file_digests(undisturbed)
     assert sorted(path.name for path in final.iterdir()) == sorted([*again.manifest.files, "manifest.json"])
 
 

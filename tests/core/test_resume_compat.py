@@ -19,8 +19,8 @@ from core.tokenize.shards import ShardError
 from core.train.resume_compat import FIXED, ResumeConflictError, recipe_changes
 from core.train.trainer import Trainer
 from tests.conftest import tiny_recipe, write_corpus
-from tests.core.stages import made, remarks
-from tests.core.training import CPU, of, stop_at, train
+from tests.core.stages import remarks, return_value
+from tests.core.training import CPU, of_type, stop_at, train
 
 Make = Callable[..., Recipe]
 
@@ -35,8 +35,8 @@ def test_what_may_change_does_and_is_said(copied_pair: Path, make_recipe: Make, 
         "train.lr 0.008 → 0.004 from step 30 on",
         "train.grad_clip 1.0 → 0.5 from step 30 on",
     ]
-    assert [metric.step for metric in of(Metric, said)] == list(range(31, 51))
-    assert max(metric.lr for metric in of(Metric, said)) < 0.004
+    assert [metric.step for metric in of_type(Metric, said)] == list(range(31, 51))
+    assert max(metric.lr for metric in of_type(Metric, said)) < 0.004
     assert not remarks(
         train(Trainer(trainer.recipe, shared_tokens, copied_pair, CPU))
     )  # the last checkpoint has the new recipe
@@ -83,7 +83,7 @@ def test_a_finished_training_goes_on_when_its_end_is_moved(
 ) -> None:
     train(Trainer(make_recipe("train.steps=10"), shared_tokens, tmp_path, CPU))
     said = train(Trainer(make_recipe("train.steps=15"), shared_tokens, tmp_path, CPU))
-    assert [metric.step for metric in of(Metric, said)] == list(range(11, 16))
+    assert [metric.step for metric in of_type(Metric, said)] == list(range(11, 16))
     assert Artifact.open(tmp_path / "step-00000015").facts["finished"] == 1
 
 
@@ -97,7 +97,7 @@ def test_other_text_and_another_vocabulary_are_refused(
     for override, told in (("tokenize.vocabulary=bytes", "vocabulary"), ("tokenize.size=300", "")):
         recipe = tiny_recipe(corpus, "train.steps=40", override)
         with pytest.raises(ResumeConflictError) as caught:
-            train(Trainer(recipe, made(prepare(recipe, space)).tokens, copied_pair, CPU))
+            train(Trainer(recipe, return_value(prepare(recipe, space)).tokens, copied_pair, CPU))
         assert told in caught.value.what
         assert "bring back the text" in caught.value.todo
 
@@ -136,6 +136,6 @@ def test_losses_since_the_last_evaluation_outlive_a_stop(
     whole = train(Trainer(recipe, shared_tokens, tmp_path / "whole", CPU))
     said = train(Trainer(recipe, shared_tokens, tmp_path / "stopped", CPU), stop_at(33))
     said += train(Trainer(recipe, shared_tokens, tmp_path / "stopped", CPU))
-    left, right = ([(e.step, e.train_loss, e.loss) for e in of(Evaluation, events)] for events in (whole, said))
+    left, right = ([(e.step, e.train_loss, e.loss) for e in of_type(Evaluation, events)] for events in (whole, said))
     assert left == right
     assert all(loss is not None and math.isfinite(loss) for _, loss, _ in left[1:])

@@ -12,8 +12,8 @@ from core.jobs.prepare import prepare
 from core.recipe.file import load
 from core.storage.workspace import Workspace
 from core.train.trainer import Trainer
-from tests.core.stages import made
-from tests.core.training import CPU, of, train
+from tests.core.stages import return_value
+from tests.core.training import CPU, of_type, train
 
 SHAKESPEARE = Path(__file__).parents[3] / "shared" / "data" / "tinyshakespeare.txt"
 
@@ -24,8 +24,8 @@ SHAKESPEARE = Path(__file__).parents[3] / "shared" / "data" / "tinyshakespeare.t
 def test_nanogpts_cpu_configuration_reaches_the_loss_of_its_readme(tmp_path: Path, workspace: Workspace) -> None:
     settings = {**AS_NANOGPT, "source.corpus": str(SHAKESPEARE), "train.minutes": 600}
     recipe = load(preset="shakespeare", overrides=[f"{key}={value}" for key, value in settings.items()])
-    said = train(Trainer(recipe, made(prepare(recipe, workspace)).tokens, tmp_path, CPU))
-    *_, last = of(Evaluation, said)
+    said = train(Trainer(recipe, return_value(prepare(recipe, workspace)).tokens, tmp_path, CPU))
+    *_, last = of_type(Evaluation, said)
     assert last.final
     assert last.step == 2000
     assert last.loss <= 1.88

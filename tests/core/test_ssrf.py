@@ -14,7 +14,7 @@ import pytest
 from core.download import fetch, ssrf
 from core.download.ssrf import UnreachableError
 from core.sources.catalog import UnknownSourceError, resolve_corpus
-from tests.core.stages import downloading, make
+from tests.core.stages import downloading, run_stage
 from tests.core.url_server import QUICK, TEXT, Server, drop_after, respond, serve, text_of
 
 
@@ -36,19 +36,19 @@ def test_the_certificate_is_verified(server: Server, tmp_path: Path, monkeypatch
     server.socket = context.wrap_socket(server.socket, server_side=True)
     url = server.url().replace("http:", "https:")
     with pytest.raises(UnreachableError, match="certificate is not valid"):
-        make(tmp_path / "out", downloading(url))
+        run_stage(tmp_path / "out", downloading(url))
     assert not server.seen
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
-    assert text_of(make(tmp_path / "out", downloading(url))) == TEXT.decode()
+    assert text_of(run_stage(tmp_path / "out", downloading(url))) == TEXT.decode()
 
 
 def test_redirects_are_followed_up_to_a_limit(server: Server, tmp_path: Path) -> None:
     server.script = [respond(302, Location="/next"), respond(307, Location=server.url("/there.txt")), serve()]
-    assert text_of(make(tmp_path / "out", downloading(server.url()))) == TEXT.decode()
+    assert text_of(run_stage(tmp_path / "out", downloading(server.url()))) == TEXT.decode()
     server.script = [respond(301, Location="/round")]
     server.seen.clear()
     with pytest.raises(UnreachableError, match="more than 5 times"):
-        make(tmp_path / "out2", downloading(server.url()))
+        run_stage(tmp_path / "out2", downloading(server.url()))
     assert len(server.seen) == 6
 
 
@@ -56,7 +56,7 @@ def test_redirects_are_followed_up_to_a_limit(server: Server, tmp_path: Path) ->
 def test_a_redirect_to_a_forbidden_url_is_refused(server: Server, tmp_path: Path, place: str) -> None:
     server.script = [respond(302, Location=place)]
     with pytest.raises(UnreachableError, match="redirects to a URL that must not be read") as caught:
-        make(tmp_path / "out", downloading(server.url()))
+        run_stage(tmp_path / "out", downloading(server.url()))
     assert "pw" not in caught.value.sentence()
 
 
@@ -67,7 +67,7 @@ def test_a_private_address_is_refused_before_connecting(
     monkeypatch.delenv("LLMTUI_ALLOW_PRIVATE_URLS", raising=False)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         with pytest.raises(UnreachableError, match="inside this machine's own network"):
-            make(tmp_path / "out", downloading(f"https://{host}:{listening.getsockname()[1]}/file.txt"))
+            run_stage(tmp_path / "out", downloading(f"https://{host}:{listening.getsockname()[1]}/file.txt"))
         listening.setblocking(False)
         with pytest.raises(BlockingIOError):
             listening.accept()
@@ -173,12 +173,12 @@ def test_a_forbidden_url_is_refused_at_once(monkeypatch: pytest.MonkeyPatch, url
 
 def test_a_proxy_of_the_environment_is_used(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", f"http://me:word@127.0.0.1:{server.server_port}")
-    assert text_of(make(tmp_path / "out", downloading("http://books.invalid/a.txt"))) == TEXT.decode()
+    assert text_of(run_stage(tmp_path / "out", downloading("http://books.invalid/a.txt"))) == TEXT.decode()
     path, headers = server.seen[0]
     assert path == "http://books.invalid/a.txt"
     assert {name.lower(): value for name, value in headers.items()}["proxy-authorization"] == "Basic bWU6d29yZA=="
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    make(tmp_path / "out2", downloading(server.url("/direct.txt")))
+    run_stage(tmp_path / "out2", downloading(server.url("/direct.txt")))
     assert server.seen[-1][0] == "/direct.txt"
 
 
@@ -190,5 +190,5 @@ def test_a_proxy_is_not_used_for_a_private_name(
     monkeypatch.setenv("no_proxy", "")
     for name in ("localhost", "metadata.internal", "printer", "nas.local"):
         with pytest.raises(UnreachableError, match="inside this machine's own network"):
-            make(tmp_path / "out", downloading(f"https://{name}/file.txt"))
+            run_stage(tmp_path / "out", downloading(f"https://{name}/file.txt"))
     assert not server.seen

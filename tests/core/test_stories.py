@@ -27,7 +27,7 @@ from core.storage.artifact import Artifact
 from core.storage.documents import read_parts
 from tests.core.grammar_derivations import all_derivations, decode
 from tests.core.grammar_prefix_free import prefix_conflicts
-from tests.core.stages import Make, break_off, contents, make, preprocessing, small_shards
+from tests.core.stages import StageFactory, close_after, file_digests, preprocessing, run_stage, small_shards
 
 BITS, BYTES = 251.85546875, 1211.8001708984375
 """Means over stories."""
@@ -42,7 +42,7 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def downloading(**recipe: int) -> Make:
+def downloading(**recipe: int) -> StageFactory:
     return lambda out: core.download.download(Source(corpus="stories", **recipe), out)  # type: ignore[arg-type]
 
 
@@ -82,12 +82,12 @@ def test_each_seed_and_number_gives_another_story() -> None:
 def test_an_interrupted_download_resumes_to_the_same_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stories, "_BATCH", 3000)
     small_shards(monkeypatch)
-    whole = make(tmp_path / "whole", downloading(max_bytes=30_000))
+    whole = run_stage(tmp_path / "whole", downloading(max_bytes=30_000))
     assert len(whole.files("documents-*.parquet")) > 3
     for after in (1, 3, 7):
         path = tmp_path / str(after)
-        assert break_off(path, downloading(max_bytes=30_000), after)
-        assert contents(make(path, downloading(max_bytes=30_000))) == contents(whole)
+        assert close_after(path, downloading(max_bytes=30_000), after)
+        assert file_digests(run_stage(path, downloading(max_bytes=30_000))) == file_digests(whole)
 
 
 def test_reading_from_each_position_gives_the_same_batches(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,9 +106,9 @@ def test_reading_from_each_position_gives_the_same_batches(monkeypatch: pytest.M
 
 
 def test_the_default_cleaning_changes_nothing(tmp_path: Path) -> None:
-    documents = make(tmp_path / "documents", downloading(max_bytes=2**20))
+    documents = run_stage(tmp_path / "documents", downloading(max_bytes=2**20))
     events: list[Event] = []
-    clean = make(tmp_path / "clean", preprocessing(documents), events=events)
+    clean = run_stage(tmp_path / "clean", preprocessing(documents), events=events)
     report = next(event for event in events if isinstance(event, CleaningReport))
     assert [(step.changed, step.removed, step.bytes) for step in report.steps] == [(0, 0, 0)] * 5
     both = [part.text for side in ("train", "validation") for part in read_parts(clean.files(f"{side}-*.parquet"))]
@@ -236,7 +236,7 @@ def test_a_text_that_the_grammar_cannot_generate_has_probability_zero() -> None:
 
 @pytest.mark.parametrize("limit", [1, 1000, 5000, 300_000])
 def test_a_byte_limit_gives_as_many_complete_stories_as_fit_and_at_least_one(tmp_path: Path, limit: int) -> None:
-    artifact = make(tmp_path / "documents", downloading(max_bytes=limit, seed=4))
+    artifact = run_stage(tmp_path / "documents", downloading(max_bytes=limit, seed=4))
     texts = texts_of(artifact)
     assert texts == [story(4, number) for number in range(len(texts))]
     size = sum(map(len, texts))
@@ -250,7 +250,7 @@ def test_a_byte_limit_gives_as_many_complete_stories_as_fit_and_at_least_one(tmp
 
 
 def test_a_document_limit_gives_exactly_that_many_stories(tmp_path: Path) -> None:
-    artifact = make(tmp_path / "documents", downloading(max_documents=123))
+    artifact = run_stage(tmp_path / "documents", downloading(max_documents=123))
     names = [part.name for part in read_parts(artifact.files("documents-*.parquet"))]
     assert names == [f"story-{number:07d}" for number in range(123)]
     assert Stories(Source(corpus="stories", max_documents=10**6)).total == pytest.approx(10**6 * BYTES)

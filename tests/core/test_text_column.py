@@ -14,7 +14,7 @@ from core.download.text_column import InvalidRecordError, text_in
 from core.events import Event
 from tests.core.made import as_zstd, put, read
 from tests.core.sample_records import TEXTS, lines_of
-from tests.core.stages import notes
+from tests.core.stages import note_texts
 
 
 @pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet"])
@@ -52,7 +52,7 @@ def test_a_text_that_begins_late_is_found(tmp_path: Path, kind: str, lacking: st
         put(path, as_zstd(lines_of(rows).encode()) if kind.endswith("zst") else lines_of(rows))
     events: list[Event] = []
     assert read(path, tmp_path / "out", events) == [f"body {n}" for n in range(3000, 3300)]
-    assert "3,300 records gave 300 documents; 3,000 without text" in notes(events)
+    assert "3,300 records gave 300 documents; 3,000 without text" in note_texts(events)
 
 
 def test_the_column_and_the_beginning_of_its_text_are_always_reported(tmp_path: Path) -> None:
@@ -61,10 +61,10 @@ def test_the_column_and_the_beginning_of_its_text_are_always_reported(tmp_path: 
     read(path, tmp_path / "out", events)
     first = "Once upon a time there was a text there was a text there was…"
     told = f"1 file with the text in 'story': a.jsonl; it begins: {first!r}"
-    assert told in notes(events)
+    assert told in note_texts(events)
     events = []
     read(path, tmp_path / "again", events, column="story")
-    assert told in notes(events)
+    assert told in note_texts(events)
 
 
 def test_the_column_with_by_far_the_most_text_is_taken(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_table_that_may_be_read_in_two_ways_does_not_stop_a_folder_of_texts(tm
     put(tmp_path / "s" / "c.txt", "two")
     events: list[Event] = []
     assert read(tmp_path / "s", tmp_path / "out", events) == ["one", "two"]
-    [left] = [note for note in notes(events) if note.startswith("left out")]
+    [left] = [note for note in note_texts(events) if note.startswith("left out")]
     assert "'first', 'second'" in left and "source.column=NAME" in left and left.endswith(": b.csv")
 
 

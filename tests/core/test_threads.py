@@ -13,7 +13,7 @@ from core.recipe.schema import Recipe
 from core.storage.artifact import Artifact
 from core.train.threads import MAX_RETRY_SECONDS, RETRY_SECONDS, CpuTimes, ThreadTuner, cpu_times
 from core.train.trainer import Trainer
-from tests.core.training import CPU, of, train
+from tests.core.training import CPU, of_type, train
 
 Make = Callable[..., Recipe]
 
@@ -131,7 +131,7 @@ def test_a_training_with_a_limit_of_minutes_takes_as_many_as_is_decided_and_says
     recipe = tiny("train.minutes=60", "train.steps=4")
     said = train(Trainer(recipe, tokens, tmp_path, CPU), lambda _: taken.append(torch.get_num_threads()))
     assert taken == [2, 1, 2, 1]
-    assert len([note for note in of(Note, said) if "1 thread of 2" in note.text]) == 2
+    assert len([note for note in of_type(Note, said) if "1 thread of 2" in note.text]) == 2
 
 
 @pytest.mark.usefixtures("two_threads")

@@ -19,7 +19,7 @@ from core.tokenize.encodings import ENCODINGS, load_encoding
 from core.tokenize.vocabulary import Vocabulary
 from core.vocab import known
 from core.vocab.known import FILES, FILES_OF, import_files, imported_directory
-from tests.core.stages import made
+from tests.core.stages import return_value
 from tests.core.vocabularies import MERGES, R50K, TRICKY, entries_by_id, made_up_ranks, needs_files
 
 
@@ -105,7 +105,7 @@ def test_a_published_file_with_gaps_is_read(
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path / "cache"))
     (tmp_path / "some name").write_bytes(content)
     assert import_files([tmp_path / "some name"], Workspace().prepare()) == [entry]
-    vocabulary = made(load_encoding("p50k_edit", ProgressMeter(None)))
+    vocabulary = return_value(load_encoding("p50k_edit", ProgressMeter(None)))
     assert vocabulary.ranks == tuple(entries_by_id(ranks))
     assert (vocabulary.size, vocabulary.end_of_text) == (50_284, 50_256)
 
@@ -116,7 +116,7 @@ def test_both_files_of_gpt2_give_the_same_ids(tmp_path: Path, monkeypatch: pytes
     workspace, found = Workspace().prepare(), []
     for source in (R50K, MERGES):
         (entry,) = import_files([source], workspace)
-        found.append(made(load_encoding("gpt2", ProgressMeter(None))))
+        found.append(return_value(load_encoding("gpt2", ProgressMeter(None))))
         (imported_directory(workspace) / entry.file).unlink()
     assert found[0].ranks == found[1].ranks and len(found[0].ranks) == 50_256
     assert found[0].encode("Hello, I am") == [15496, 11, 314, 716]

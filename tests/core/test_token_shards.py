@@ -21,7 +21,16 @@ from core.tokenize.codecs import DOCUMENT_SEPARATOR
 from core.tokenize.merge_parts import part_path
 from core.tokenize.shards import TokenStream, map_shard
 from core.tokenize.vocabulary import Vocabulary
-from tests.core.stages import ROOT, Make, contents, made, make, notes, small_shards, tokenizing
+from tests.core.stages import (
+    ROOT,
+    StageFactory,
+    file_digests,
+    note_texts,
+    return_value,
+    run_stage,
+    small_shards,
+    tokenizing,
+)
 
 TEXTS = [f"{n}: the {n * n} of a text\n" * (1 + n % 40) for n in range(120)]
 
@@ -43,7 +52,7 @@ def clean(tmp_path: Path) -> Artifact:
     return clean_documents(tmp_path / "clean", shards, [DocumentPart(str(n), 0, TEXTS[n]) for n in range(110, 120)])
 
 
-def part_of(clean: Artifact, part: tuple[int, int]) -> Make:
+def part_of(clean: Artifact, part: tuple[int, int]) -> StageFactory:
     return lambda out: tokenize.tokenize(Tokenize(size=300), clean, out, part)
 
 
@@ -57,7 +66,7 @@ def ids(tokens: Artifact, split: str = "train") -> list[int]:
 
 
 def test_each_shard_of_text_has_its_shard_of_tokens(clean: Artifact, tmp_path: Path) -> None:
-    tokens = make(tmp_path / "tokens", tokenizing(clean))
+    tokens = run_stage(tmp_path / "tokens", tokenizing(clean))
     vocabulary = Vocabulary.load(tokens.path / "vocabulary.json")
     for source in clean.files("*.parquet"):
         expected: list[int] = []
@@ -78,7 +87,7 @@ def test_a_document_that_goes_on_in_the_next_shard_has_one_mark(tmp_path: Path, 
         [DocumentPart("b", 3, "five\n"), DocumentPart("c", 0, ""), DocumentPart("d", 0, "six " * 200)],
     ]
     clean = clean_documents(tmp_path / "clean", shards, [DocumentPart("v", 0, "held out\n" * 30)])
-    tokens = make(tmp_path / "tokens", tokenizing(clean, Tokenize(vocabulary=vocabulary, size=260)))  # type: ignore[arg-type]
+    tokens = run_stage(tmp_path / "tokens", tokenizing(clean, Tokenize(vocabulary=vocabulary, size=260)))  # type: ignore[arg-type]
     known = Vocabulary.load(tokens.path / "vocabulary.json")
     text = known.decode(ids(tokens))
     assert text == "".join(
@@ -100,7 +109,7 @@ def test_documents_with_our_own_joint_in_them_are_text(tmp_path: Path) -> None:
     clean = clean_documents(
         tmp_path / "clean", [[DocumentPart("", 0, text) for text in texts]], [DocumentPart("", 0, "x" * 300)]
     )
-    tokens = make(tmp_path / "tokens", tokenizing(clean))
+    tokens = run_stage(tmp_path / "tokens", tokenizing(clean))
     known = Vocabulary.load(tokens.path / "vocabulary.json")
     assert ids(tokens).count(known.end_of_text) == len(texts)
     assert known.decode(ids(tokens)) == "".join(f"{text}<|endoftext|>" for text in texts)
@@ -122,7 +131,7 @@ def test_dull_text_is_no_trouble(tmp_path: Path, texts: list[str], vocabulary: s
     clean = clean_documents(
         tmp_path / "clean", [parts], [DocumentPart("v", 0, texts[-1]), DocumentPart("w", 0, "a" * 300)]
     )
-    tokens = make(tmp_path / "tokens", tokenizing(clean, Tokenize(vocabulary=vocabulary, size=300)))  # type: ignore[arg-type]
+    tokens = run_stage(tmp_path / "tokens", tokenizing(clean, Tokenize(vocabulary=vocabulary, size=300)))  # type: ignore[arg-type]
     known = Vocabulary.load(tokens.path / "vocabulary.json")
     assert known.decode(ids(tokens)) == "".join(f"{text}<|endoftext|>" for text in texts)
 
@@ -131,7 +140,7 @@ def test_a_side_without_text_has_no_tokens(tmp_path: Path) -> None:
     with Staging(tmp_path / "clean", "preprocess", "0").open() as out:
         out.publish("train-00000.parquet", lambda path: write_parts(path, [DocumentPart("a", 0, TEXTS[9])]))
         clean = out.finish({"train_bytes": len(TEXTS[9]), "validation_bytes": 0})
-    tokens = make(tmp_path / "tokens", tokenizing(clean))
+    tokens = run_stage(tmp_path / "tokens", tokenizing(clean))
     assert tokens.facts["validation_tokens"] == 0 and tokens.files("validation-*") == []
 
 
@@ -139,19 +148,19 @@ def test_a_side_without_text_has_no_tokens(tmp_path: Path) -> None:
 def test_the_number_of_cores_changes_nothing(
     clean: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int
 ) -> None:
-    whole = contents(make(tmp_path / "whole", tokenizing(clean)))
+    whole = file_digests(run_stage(tmp_path / "whole", tokenizing(clean)))
     monkeypatch.setattr(encode, "cores", lambda: cores)
     monkeypatch.setattr(encode, "_CHUNK_BYTES", 700)
-    assert contents(make(tmp_path / "tokens", tokenizing(clean))) == whole
+    assert file_digests(run_stage(tmp_path / "tokens", tokenizing(clean))) == whole
 
 
 # -- in parts ---------------------------------------------------------------------------------------------------------
 
 
 def test_shards_made_in_parts_are_taken_over(clean: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = make(tmp_path / "whole", tokenizing(clean))
+    whole = run_stage(tmp_path / "whole", tokenizing(clean))
     place = tmp_path / "together"
-    parts = [make(part_path(place, (number, 3)), part_of(clean, (number, 3))) for number in (1, 2, 3)]
+    parts = [run_stage(part_path(place, (number, 3)), part_of(clean, (number, 3))) for number in (1, 2, 3)]
     assert [len(part.files("*.tokens")) for part in parts] == [4, 4, 4]
     assert parts[1].facts["part"] == 2 and parts[1].facts["parts"] == 3
 
@@ -161,32 +170,32 @@ def test_shards_made_in_parts_are_taken_over(clean: Artifact, tmp_path: Path, mo
     monkeypatch.setattr(bpe, "train_bpe", forbidden)
     monkeypatch.setattr(Vocabulary, "encode_chunk", forbidden)
     events: list[Event] = []
-    together = make(place, tokenizing(clean), events=events)
-    assert notes(events) == ["took over 12 of 12 shards that were made in parts"]
-    assert contents(together) == contents(whole) and together.facts == whole.facts
+    together = run_stage(place, tokenizing(clean), events=events)
+    assert note_texts(events) == ["took over 12 of 12 shards that were made in parts"]
+    assert file_digests(together) == file_digests(whole) and together.facts == whole.facts
 
 
 def test_missing_and_damaged_parts_are_made_here(clean: Artifact, tmp_path: Path) -> None:
-    whole = make(tmp_path / "whole", tokenizing(clean))
+    whole = run_stage(tmp_path / "whole", tokenizing(clean))
     place = tmp_path / "together"
-    part = make(part_path(place, (2, 3)), part_of(clean, (2, 3)))
+    part = run_stage(part_path(place, (2, 3)), part_of(clean, (2, 3)))
     broken = part.files("*.tokens")[0]
     data = bytearray(broken.read_bytes())
     data[300] ^= 1
     broken.write_bytes(data)
     events: list[Event] = []
-    together = make(place, tokenizing(clean), events=events)
-    assert notes(events) == ["took over 3 of 12 shards that were made in parts"]
-    assert contents(together) == contents(whole)
+    together = run_stage(place, tokenizing(clean), events=events)
+    assert note_texts(events) == ["took over 3 of 12 shards that were made in parts"]
+    assert file_digests(together) == file_digests(whole)
 
 
 def test_parts_of_other_text_or_format_are_left_alone(clean: Artifact, tmp_path: Path) -> None:
     place = tmp_path / "together"
     with Staging(part_path(place, (1, 2)), "test", "another fingerprint").open() as out:
-        made(tokenize.tokenize(Tokenize(size=300), clean, out, (1, 2)))
+        return_value(tokenize.tokenize(Tokenize(size=300), clean, out, (1, 2)))
     events: list[Event] = []
-    make(place, tokenizing(clean), events=events)
-    assert notes(events) == []
+    run_stage(place, tokenizing(clean), events=events)
+    assert note_texts(events) == []
 
 
 def recipe(corpus: Path) -> Recipe:
@@ -212,8 +221,8 @@ def test_two_machines_prepare_a_corpus_together(corpus: Path, tmp_path: Path, mo
     other.path.rename(here.artifacts / "tokens" / other.path.name)
     events, prepared = told(corpus, here)
     assert [event.stage for event in events if isinstance(event, StageSkipped)] == ["download", "preprocess"]
-    assert contents(prepared.tokens) == contents(alone)
-    assert any("shards that were made in parts" in note for note in notes(events))
+    assert file_digests(prepared.tokens) == file_digests(alone)
+    assert any("shards that were made in parts" in note for note in note_texts(events))
     assert [event.stage for event in told(corpus, here)[0] if isinstance(event, StageFinished)] == []
 
 
@@ -233,11 +242,11 @@ FULL = """
 import resource, signal, sys
 from pathlib import Path
 from core.storage.artifact import Artifact
-from tests.core.stages import make, tokenizing
+from tests.core.stages import run_stage, tokenizing
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), int(sys.argv[3])))
 try:
-    make(Path(sys.argv[1]), tokenizing(Artifact.open(Path(sys.argv[2]))))
+    run_stage(Path(sys.argv[1]), tokenizing(Artifact.open(Path(sys.argv[2]))))
 except OSError as error:
     sys.exit(7)
 """
@@ -253,7 +262,9 @@ def test_when_the_disk_is_full_complete_shards_stay_and_the_next_attempt_goes_on
     assert subprocess.run(command, cwd=ROOT).returncode == 7
     left = sorted(path.name for path in (tmp_path / "tokens.partial").iterdir())
     assert left == [".published.json", *(f"train-{n:05d}.tokens" for n in range(3)), "vocabulary.json"]
-    assert contents(make(place, tokenizing(clean))) == contents(make(tmp_path / "whole", tokenizing(clean)))
+    assert file_digests(run_stage(place, tokenizing(clean))) == file_digests(
+        run_stage(tmp_path / "whole", tokenizing(clean))
+    )
 
 
 PEAK = """

@@ -18,12 +18,12 @@ from core.tokenize.shards import TokenStream
 from core.tokenize.vocabulary import Vocabulary
 from core.vocab.report import read_report
 from tests.core.stages import (
-    break_off,
-    clean_of,
-    contents,
-    killed_while_writing,
-    make,
-    notes,
+    clean_documents,
+    close_after,
+    file_digests,
+    kill_while_writing,
+    note_texts,
+    run_stage,
     small_shards,
     tokenizing,
 )
@@ -63,7 +63,7 @@ def everything(tokens: Artifact, split: str) -> list[int]:
 
 @needs_files
 def test_gpt2_stage_says_what_it_made(folder: Path, tmp_path: Path, gpt2_cache: None) -> None:
-    tokens = make(tmp_path / "tokens", tokenizing(clean_of(tmp_path, folder), Tokenize(vocabulary="gpt2")))
+    tokens = run_stage(tmp_path / "tokens", tokenizing(clean_documents(tmp_path, folder), Tokenize(vocabulary="gpt2")))
     assert (tokens.facts["vocabulary"], tokens.facts["vocabulary_size"], tokens.facts["dtype"]) == (
         "gpt2",
         50_257,
@@ -73,8 +73,8 @@ def test_gpt2_stage_says_what_it_made(folder: Path, tmp_path: Path, gpt2_cache: 
 
 def test_every_document_is_followed_by_one_mark(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small_shards(monkeypatch)
-    clean = clean_of(tmp_path, folder, Preprocess(validation=0.3))
-    tokens = make(tmp_path / "tokens", tokenizing(clean))
+    clean = clean_documents(tmp_path, folder, Preprocess(validation=0.3))
+    tokens = run_stage(tmp_path / "tokens", tokenizing(clean))
     vocabulary = Vocabulary.load(tokens.path / "vocabulary.json")
     for split in ("train", "validation"):
         expected: list[int] = []
@@ -94,35 +94,39 @@ def test_every_document_is_followed_by_one_mark(folder: Path, tmp_path: Path, mo
 def test_the_vocabulary_knows_nothing_of_validation(folder: Path, tmp_path: Path) -> None:
     for file in folder.iterdir():
         file.write_text(file.read_text() + f" {file.name * 3}zq" * 20)
-    clean = clean_of(tmp_path, folder, Preprocess(validation=0.2))
+    clean = clean_documents(tmp_path, folder, Preprocess(validation=0.2))
     train = "".join(part.text for part in read_parts(clean.files("train-*"))).encode()
-    tokens = make(tmp_path / "tokens", tokenizing(clean, Tokenize(size=2000)))
+    tokens = run_stage(tmp_path / "tokens", tokenizing(clean, Tokenize(size=2000)))
     merges = Vocabulary.load(tokens.path / "vocabulary.json").ranks[256:]
     assert merges and all(train.count(merge) >= 2 for merge in merges)
 
 
 def test_the_same_text_gives_the_same_files(folder: Path, tmp_path: Path) -> None:
-    clean = clean_of(tmp_path, folder)
-    assert contents(make(tmp_path / "a", tokenizing(clean))) == contents(make(tmp_path / "b", tokenizing(clean)))
+    clean = clean_documents(tmp_path, folder)
+    assert file_digests(run_stage(tmp_path / "a", tokenizing(clean))) == file_digests(
+        run_stage(tmp_path / "b", tokenizing(clean))
+    )
 
 
 def test_a_small_text_gives_a_smaller_vocabulary_and_says_so(tmp_path: Path) -> None:
     source = tmp_path / "text"
     source.write_text("ab cd\n" * 2000)
     events: list[Event] = []
-    tokens = make(tmp_path / "tokens", tokenizing(clean_of(tmp_path, source), Tokenize(size=4096)), events=events)
+    tokens = run_stage(
+        tmp_path / "tokens", tokenizing(clean_documents(tmp_path, source), Tokenize(size=4096)), events=events
+    )
     size = int(tokens.facts["vocabulary_size"])
     assert 257 < size < 300
-    assert any(f"{size} entries instead of 4,096" in note for note in notes(events))
+    assert any(f"{size} entries instead of 4,096" in note for note in note_texts(events))
     assert max(everything(tokens, "train")) < size
 
 
 def test_a_large_text_is_sampled_and_says_so(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    clean = clean_of(tmp_path, folder)
+    clean = clean_documents(tmp_path, folder)
     monkeypatch.setattr(bpe, "SAMPLE_BYTES", 20_000)
     events: list[Event] = []
-    tokens = make(tmp_path / "tokens", tokenizing(clean), events=events)
-    assert any("a sample of 20,000 of" in note for note in notes(events))
+    tokens = run_stage(tmp_path / "tokens", tokenizing(clean), events=events)
+    assert any("a sample of 20,000 of" in note for note in note_texts(events))
     total, files = int(clean.facts["train_bytes"]), clean.files("train-*")
     texts = list(bpe.sample_texts(files, total))
     size = sum(len(text.encode()) for text in texts)
@@ -134,9 +138,9 @@ def test_a_large_text_is_sampled_and_says_so(folder: Path, tmp_path: Path, monke
 
 def test_progress_counts_learning_and_encoding(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small_shards(monkeypatch)
-    clean = clean_of(tmp_path, folder)
+    clean = clean_documents(tmp_path, folder)
     events: list[Event] = []
-    make(tmp_path / "tokens", tokenizing(clean), events=events)
+    run_stage(tmp_path / "tokens", tokenizing(clean), events=events)
     last = [event for event in events if isinstance(event, Progress)][-1]
     train, validation = int(clean.facts["train_bytes"]), int(clean.facts["validation_bytes"])
     assert last.done == last.total == train + validation
@@ -172,14 +176,14 @@ def test_after_breaks_at_any_point_the_tokens_are_the_same(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     small_shards(monkeypatch)
-    clean = clean_of(tmp_path, folder)
-    whole = make(tmp_path / "whole", tokenizing(clean))
+    clean = clean_documents(tmp_path, folder)
+    whole = run_stage(tmp_path / "whole", tokenizing(clean))
     assert len(whole.manifest.files) > 5
     after = 1 + seed
-    while break_off(tmp_path / "broken", tokenizing(clean), after):
+    while close_after(tmp_path / "broken", tokenizing(clean), after):
         after = after * 3 // 2 + 1
     artifact = Artifact.open(tmp_path / "broken", verify=True)
-    assert contents(artifact) == contents(whole) and artifact.facts == whole.facts
+    assert file_digests(artifact) == file_digests(whole) and artifact.facts == whole.facts
 
 
 @pytest.mark.parametrize("file", [1, 3, 6])
@@ -187,10 +191,10 @@ def test_after_kill_in_the_middle_of_a_file_the_tokens_are_the_same(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: int
 ) -> None:
     small_shards(monkeypatch)
-    clean = clean_of(tmp_path, folder)
-    assert killed_while_writing(tmp_path / "killed", "tokenize", clean.path, file) == -9
+    clean = clean_documents(tmp_path, folder)
+    assert kill_while_writing(tmp_path / "killed", "tokenize", clean.path, file) == -9
     complete = [path for path in (tmp_path / "killed.partial").iterdir() if not path.name.startswith(".")]
     assert len(complete) == file - 1
-    assert contents(make(tmp_path / "killed", tokenizing(clean))) == contents(
-        make(tmp_path / "whole", tokenizing(clean))
+    assert file_digests(run_stage(tmp_path / "killed", tokenizing(clean))) == file_digests(
+        run_stage(tmp_path / "whole", tokenizing(clean))
     )

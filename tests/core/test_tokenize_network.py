@@ -16,8 +16,8 @@ from core.recipe.schema import Tokenize
 from core.storage.artifact import Artifact
 from core.tokenize import VocabularyUnavailableError, encodings
 from tests.core.stages import (
-    clean_of,
-    make,
+    clean_documents,
+    run_stage,
     tokenizing,
 )
 
@@ -25,7 +25,7 @@ from tests.core.stages import (
 @pytest.fixture
 def clean(tmp_path: Path) -> Artifact:
     (tmp_path / "text").write_text("Some text.\n" * 1000)
-    return clean_of(tmp_path, tmp_path / "text")
+    return clean_documents(tmp_path, tmp_path / "text")
 
 
 @contextlib.contextmanager
@@ -59,7 +59,7 @@ def test_without_a_network_it_is_said_how_to_get_gpt2(
 ) -> None:
     offline(tmp_path, monkeypatch, "http://127.0.0.1:9")
     with pytest.raises(VocabularyUnavailableError) as trouble:
-        make(tmp_path / "tokens", tokenizing(clean, Tokenize(vocabulary="gpt2")))
+        run_stage(tmp_path / "tokens", tokenizing(clean, Tokenize(vocabulary="gpt2")))
     assert "TIKTOKEN_CACHE_DIR" in trouble.value.todo and "tokenize.vocabulary=bpe" in trouble.value.todo
 
 
@@ -71,5 +71,5 @@ def test_a_network_that_never_answers_is_given_up(
         offline(tmp_path, monkeypatch, proxy)
         events: list[Event] = []
         with pytest.raises(VocabularyUnavailableError, match="no answer"):
-            make(tmp_path / "tokens", tokenizing(clean, Tokenize(vocabulary="gpt2")), events=events)
+            run_stage(tmp_path / "tokens", tokenizing(clean, Tokenize(vocabulary="gpt2")), events=events)
     assert any(isinstance(event, Progress) for event in events), "a stop would have been heeded meanwhile"

@@ -16,7 +16,7 @@ from core.tokenize import bpe
 from core.tokenize.encodings import load_encoding
 from core.tokenize.vocabulary import TokenIdError, Vocabulary, VocabularyError, split_chunks
 from tests.core.stages import (
-    made,
+    return_value,
 )
 from tests.core.vocabularies import SHARED, TRAINING_TEXT, needs_files, needs_texts
 
@@ -36,7 +36,7 @@ def gpt2_cache() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def gpt2(gpt2_cache: None) -> Vocabulary:
-    return made(load_encoding("gpt2", ProgressMeter(None)))
+    return return_value(load_encoding("gpt2", ProgressMeter(None)))
 
 
 @needs_files

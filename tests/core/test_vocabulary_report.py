@@ -7,13 +7,13 @@ from pathlib import Path
 from core.recipe.schema import Preprocess, Tokenize
 from core.storage.artifact import Artifact
 from core.vocab.report import read_report
-from tests.core.stages import clean_of, make, tokenizing
+from tests.core.stages import clean_documents, run_stage, tokenizing
 
 
 def test_the_report_counts_what_the_training_text_uses(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("ab" * 6_000 + "c" * 1_000)
-    clean = clean_of(tmp_path, tmp_path / "text", Preprocess(steps=(), validation=0.05))
-    tokens: Artifact = make(tmp_path / "tokens", tokenizing(clean, Tokenize(vocabulary="bytes")))
+    clean = clean_documents(tmp_path, tmp_path / "text", Preprocess(steps=(), validation=0.05))
+    tokens: Artifact = run_stage(tmp_path / "tokens", tokenizing(clean, Tokenize(vocabulary="bytes")))
     report = read_report(tokens.path)
     assert (report.size, report.entries, report.used, report.unused) == (257, 256, 3, 253)
     assert report.unused_share == 253 / 256
@@ -23,8 +23,9 @@ def test_the_report_counts_what_the_training_text_uses(tmp_path: Path) -> None:
 
 def test_the_report_lists_the_longest_entries_and_whether_they_occur(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("a remarkable sentence\n" * 1000)
-    tokens = make(
-        tmp_path / "tokens", tokenizing(clean_of(tmp_path, tmp_path / "text", Preprocess(steps=())), Tokenize(size=300))
+    tokens = run_stage(
+        tmp_path / "tokens",
+        tokenizing(clean_documents(tmp_path, tmp_path / "text", Preprocess(steps=())), Tokenize(size=300)),
     )
     report = read_report(tokens.path)
     assert (report.longest[0].text, report.longest[0].bytes) == (" remarkable", 11)

@@ -1,4 +1,4 @@
-"""Driving a trainer in tests, and looking at what it has left."""
+"""Driving a trainer in tests, and reading its checkpoints."""
 
 from __future__ import annotations
 
@@ -24,43 +24,48 @@ OBJECTIVES = {
     "masked": ("model.objective=masked",),
     "masked as BERT": ("model.objective=masked", "train.mask=fixed"),
 }
-"""What a recipe can ask a model to learn, as overrides."""
+"""Training objectives, as overrides of a recipe."""
 
 E = TypeVar("E", bound=Event)
 
 
 def train(
-    trainer: Trainer, ask: Callable[[Metric], Commands | None] = lambda _: None, said: list[Event] | None = None
+    trainer: Trainer,
+    on_step: Callable[[Metric], Commands | None] = lambda _: None,
+    events: list[Event] | None = None,
 ) -> list[Event]:
-    """Drive a trainer to its end; `ask` says what to send in after each step. What it says goes into `said`."""
-    said = [] if said is None else said
-    talk, commands = trainer.run(), None
+    """Run a trainer to its end and return its events, which are also appended to `events`.
+
+    on_step: called after each step; returns the commands to send.
+    """
+    events = [] if events is None else events
+    stream, commands = trainer.run(), None
     while True:
         try:
-            event = talk.send(commands)
+            event = stream.send(commands)
         except StopIteration:
-            return said
-        said.append(event)
-        commands = ask(event) if isinstance(event, Metric) else None
+            return events
+        events.append(event)
+        commands = on_step(event) if isinstance(event, Metric) else None
 
 
-def of(kind: type[E], events: list[Event]) -> Iterator[E]:
+def of_type(kind: type[E], events: list[Event]) -> Iterator[E]:
     return (event for event in events if isinstance(event, kind))
 
 
-def saved_tensors(directory: Path) -> dict[str, torch.Tensor]:
-    """Weights, averages and random states of the newest checkpoint."""
+def newest_tensors(directory: Path) -> dict[str, torch.Tensor]:
+    """Weights, optimizer states and random states of the newest checkpoint."""
     found, _ = newest_checkpoint(directory)
     assert found is not None
-    return tensors(found.path)
+    return checkpoint_tensors(found.path)
 
 
-def tensors(checkpoint: Path) -> dict[str, torch.Tensor]:
+def checkpoint_tensors(checkpoint: Path) -> dict[str, torch.Tensor]:
     return {**load_file(checkpoint / "model.safetensors"), **load_file(checkpoint / "train.safetensors")}
 
 
-def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
-    """Whether they are equal to the bit."""
+def tensors_equal(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
+    """Whether both have the same names and bit-identical values."""
     return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
 
 
@@ -68,18 +73,18 @@ def stop_at(step: int) -> Callable[[Metric], tuple[Stop, ...] | None]:
     return lambda metric: (Stop(),) if metric.step == step else None
 
 
-def steps_in(directory: Path) -> list[int]:
+def checkpoint_steps(directory: Path) -> list[int]:
     return [int(Artifact.open(path).facts["step"]) for path in sorted(directory.glob("step-*"))]
 
 
-def flipped(data: bytes, bit: int) -> bytes:
+def flip_bit(data: bytes, bit: int) -> bytes:
     copy = bytearray(data)
     copy[bit // 8] ^= 1 << bit % 8
     return bytes(copy)
 
 
-def rewrite(checkpoint: Path, change: Callable[[dict[str, object]], None]) -> None:
-    """Change the manifest of a checkpoint as another version might have written it."""
+def edit_manifest(checkpoint: Path, change: Callable[[dict[str, object]], None]) -> None:
+    """Apply `change` to the manifest of a checkpoint and write it with a valid seal."""
     manifest = msgspec.json.decode((checkpoint / "manifest.json").read_bytes())
     change(manifest)
     (checkpoint / "manifest.json").write_bytes(seal(msgspec.json.encode(manifest)))

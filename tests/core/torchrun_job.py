@@ -1,4 +1,4 @@
-"""One of the processes of a training in `test_ranks`: python -m torch.distributed.run ... -m tests.core.rank JOBS"""
+"""One of the processes of a training in `test_ranks`: python -m torch.distributed.run ... -m tests.core.torchrun_job JOBS"""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class RankReport(Struct, frozen=True):
     """Whether every rank began with random numbers of its own."""
 
 
-def run(job: Job, group: ProcessGroup) -> RankReport:
+def run_job(job: Job, group: ProcessGroup) -> RankReport:
     trainer = Trainer(job.recipe, Artifact.open(Path(job.tokens)), Path(job.directory), CPU, group)
     states = {state["torch"].numpy().tobytes() for state in group.gather_random_states(get_random_states())}
     asked = (Stop(),) if group.is_main else None
@@ -56,7 +56,7 @@ def run(job: Job, group: ProcessGroup) -> RankReport:
 def main() -> None:
     jobs = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=list[Job])
     with ProcessGroup.join("cpu") as group:
-        told = [run(job, group) for job in jobs]
+        told = [run_job(job, group) for job in jobs]
         Path(f"{sys.argv[1]}.{group.rank}").write_bytes(msgspec.json.encode(told))
 
 

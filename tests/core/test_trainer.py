@@ -18,7 +18,7 @@ from core.storage.artifact import Artifact
 from core.train.checkpoint import newest_checkpoint
 from core.train.commands import GenerateSample, SaveCheckpoint, Stop
 from core.train.trainer import NonFiniteError, Trainer, TrainingMemoryError
-from tests.core.training import CPU, OBJECTIVES, of, same, saved_tensors, train
+from tests.core.training import CPU, OBJECTIVES, newest_tensors, of_type, tensors_equal, train
 
 Make = Callable[..., Recipe]
 
@@ -37,13 +37,13 @@ def test_stopped_and_resumed_anywhere_the_weights_are_those_of_an_undisturbed_ru
     for stop in (7, 20, 33, None):
         trainer = Trainer(recipe, tokens, tmp_path / "broken", CPU)
         said += train(trainer, lambda metric, stop=stop: (Stop(),) if metric.step == stop else None)  # type: ignore[misc]
-    assert same(saved_tensors(tmp_path / "whole"), saved_tensors(tmp_path / "broken"))
+    assert tensors_equal(newest_tensors(tmp_path / "whole"), newest_tensors(tmp_path / "broken"))
 
     def losses(events: list[Event]) -> list[tuple[int, float, float]]:
-        return [(e.step, e.loss, e.grad_norm) for e in of(Metric, events) if isinstance(e, Metric)]
+        return [(e.step, e.loss, e.grad_norm) for e in of_type(Metric, events) if isinstance(e, Metric)]
 
     assert losses(whole) == losses(said)
-    assert [e.step for e in of(Resumed, said) if isinstance(e, Resumed)] == [7, 20, 33]
+    assert [e.step for e in of_type(Resumed, said) if isinstance(e, Resumed)] == [7, 20, 33]
 
 
 def test_the_final_evaluation_says_how_far_it_is_and_hears_a_stop(
@@ -59,13 +59,13 @@ def test_the_final_evaluation_says_how_far_it_is_and_hears_a_stop(
             final = isinstance(said[-1], Progress) and said[-1].of == "final evaluation"
             commands = (Stop(),) if final and said[-1].done else None  # type: ignore[attr-defined]
     assert isinstance(said[-1], CheckpointSaved), "what was trained is kept"
-    assert not any(event.final for event in of(Evaluation, said))
+    assert not any(event.final for event in of_type(Evaluation, said))
     rest = train(Trainer(recipe, tokens, tmp_path, CPU))
-    assert [event.step for event in of(Resumed, rest)] == [3]
-    shares = [event.done for event in of(Progress, rest) if event.of == "final evaluation"]
+    assert [event.step for event in of_type(Resumed, rest)] == [3]
+    shares = [event.done for event in of_type(Progress, rest) if event.of == "final evaluation"]
     assert shares == sorted(set(shares))
     assert shares[0] == 0 < shares[-1]
-    assert [event.step for event in of(Evaluation, rest) if event.final] == [3]
+    assert [event.step for event in of_type(Evaluation, rest) if event.final] == [3]
     assert isinstance(rest[-1], CheckpointSaved)
 
 
@@ -92,17 +92,17 @@ def test_training_says_what_it_does_and_learns(tiny: Make, tokens: Artifact, tmp
         Trainer(tiny("train.steps=60", "train.lr=0.02"), tokens, tmp_path, CPU),
         lambda metric: (SaveCheckpoint(), GenerateSample(prompt="the", seed=3)) if metric.step == 5 else None,
     )
-    shape = next(of(ModelInfo, said))
+    shape = next(of_type(ModelInfo, said))
     assert isinstance(shape, ModelInfo)
     assert shape.vocabulary == 300
-    evaluations = [e for e in of(Evaluation, said) if isinstance(e, Evaluation)]
+    evaluations = [e for e in of_type(Evaluation, said) if isinstance(e, Evaluation)]
     assert evaluations[0].step == 0
     assert evaluations[0].loss == pytest.approx(math.log(300), abs=0.1)
     assert evaluations[-1].final
     assert evaluations[-1].loss < 4
     assert evaluations[-1].bits_per_byte < evaluations[-1].loss / math.log(2)  # a token is more than a byte
-    assert [e.step for e in of(CheckpointSaved, said) if isinstance(e, CheckpointSaved)] == [5, 20, 40, 60]
-    samples = [e for e in of(GeneratedSample, said) if isinstance(e, GeneratedSample)]
+    assert [e.step for e in of_type(CheckpointSaved, said) if isinstance(e, CheckpointSaved)] == [5, 20, 40, 60]
+    samples = [e for e in of_type(GeneratedSample, said) if isinstance(e, GeneratedSample)]
     assert (samples[0].step, samples[0].prompt, samples[0].seed) == (5, "the", 3)
 
 
@@ -159,25 +159,25 @@ def by_clock(recipe: Recipe, tokens: Artifact, directory: Path, tick: float) -> 
 def test_a_slow_training_evaluates_draws_and_saves_by_the_clock(tiny: Make, tokens: Artifact, tmp_path: Path) -> None:
     recipe = tiny("train.steps=40", 'sample.prompts=["a", "b"]', *SELDOM)
     said = by_clock(recipe, tokens, tmp_path / "slow", 5.0)
-    at = {metric.step: metric.seconds for metric in of(Metric, said)}
+    at = {metric.step: metric.seconds for metric in of_type(Metric, said)}
     assert at[40] > 150
-    assert [sample.prompt for sample in of(GeneratedSample, said)][:4] == ["a", "b", "a", "b"]
+    assert [sample.prompt for sample in of_type(GeneratedSample, said)][:4] == ["a", "b", "a", "b"]
     for kind in (Evaluation, GeneratedSample, CheckpointSaved):
-        moments = [at[event.step] for event in of(kind, said) if 0 < event.step < 40]
+        moments = [at[event.step] for event in of_type(kind, said) if 0 < event.step < 40]
         assert len(moments) >= 3, kind
         assert 30 <= moments[0] < 60
     quick = by_clock(recipe, tokens, tmp_path / "quick", 0.001)
-    assert [saved.step for saved in of(CheckpointSaved, quick)] == [40]
-    assert not list(of(GeneratedSample, quick))
-    weights = [saved_tensors(tmp_path / name) for name in ("slow", "quick")]
-    assert same(*weights)  # what came by the clock left no trace in what is learned
+    assert [saved.step for saved in of_type(CheckpointSaved, quick)] == [40]
+    assert not list(of_type(GeneratedSample, quick))
+    weights = [newest_tensors(tmp_path / name) for name in ("slow", "quick")]
+    assert tensors_equal(*weights)  # what came by the clock left no trace in what is learned
 
 
 def test_zero_minutes_leave_it_to_the_steps(tiny: Make, tokens: Artifact, tmp_path: Path) -> None:
     never = ("train.evaluate_minutes=0", "train.sample_minutes=0", "train.checkpoint_minutes=0")
     said = by_clock(tiny("train.steps=40", *SELDOM, *never), tokens, tmp_path / "slow", 5.0)
-    assert [saved.step for saved in of(CheckpointSaved, said)] == [40]
-    assert {evaluation.step for evaluation in of(Evaluation, said)} == {0, 40}
+    assert [saved.step for saved in of_type(CheckpointSaved, said)] == [40]
+    assert {evaluation.step for evaluation in of_type(Evaluation, said)} == {0, 40}
 
 
 def test_evaluations_by_the_clock_do_not_decide_when_patience_is_over(
@@ -187,7 +187,7 @@ def test_evaluations_by_the_clock_do_not_decide_when_patience_is_over(
         "train.steps=60", "train.evaluate_every=10", "train.patience=2", "train.lr=1e-12", "train.muon_lr=1e-12"
     )
     ends = [
-        max(metric.step for metric in of(Metric, by_clock(recipe, tokens, tmp_path / str(tick), tick)))
+        max(metric.step for metric in of_type(Metric, by_clock(recipe, tokens, tmp_path / str(tick), tick)))
         for tick in (0.001, 20.0)
     ]
     assert ends[0] == ends[1] < 60

@@ -27,7 +27,7 @@ from core.storage.workspace import Workspace
 from core.train.distributed import DistributedDeviceError, ProcessGroup
 from llmtui.cli.main import run as command_line
 from tests.conftest import TINY
-from tests.core.training import of, saved_tensors
+from tests.core.training import newest_tensors, of_type
 from tests.waiting import PATIENCE, wait_for
 
 Make = Callable[..., Recipe]
@@ -85,7 +85,7 @@ def trainers(above: int) -> list[psutil.Process]:
 
 def said(run: Run) -> tuple[list[float], list[float]]:
     events = list(JournalReader(run.journal).events())
-    return [event.loss for event in of(Metric, events)], [event.loss for event in of(Evaluation, events)]
+    return [event.loss for event in of_type(Metric, events)], [event.loss for event in of_type(Evaluation, events)]
 
 
 @pytest.mark.slow
@@ -103,9 +103,9 @@ def test_two_processes_lose_as_one_with_twice_the_accumulation_and_only_one_of_t
     for ours, theirs in zip(said(two), said(one), strict=True):
         assert ours == pytest.approx(theirs, abs=1e-5)
     assert len(said(two)[0]) == 12
-    (started,) = of(AttemptStarted, list(JournalReader(two.journal).events()))
+    (started,) = of_type(AttemptStarted, list(JournalReader(two.journal).events()))
     assert started.device.startswith("2 processes, ")
-    assert {"rng.torch.0", "rng.torch.1"} <= saved_tensors(two.checkpoints).keys()
+    assert {"rng.torch.0", "rng.torch.1"} <= newest_tensors(two.checkpoints).keys()
     assert sorted(path.name for path in two.path.iterdir()) == sorted(path.name for path in one.path.iterdir())
     assert Artifact.open(two.path / "samples", verify=True).facts == {"samples": 1}
 
@@ -129,12 +129,12 @@ def test_whichever_process_is_killed_all_end_and_the_run_goes_on_with_two_or_wit
         assert torchrun.wait() != 0
         assert run.end_event() is None
     said = list(JournalReader(run.journal).events())
-    assert len(list(of(Resumed, said))) == len(victims) - 1
+    assert len(list(of_type(Resumed, said))) == len(victims) - 1
     assert "exitcode  : -9" in run.log.read_text()  # torchrun names who was killed
     last = readable_checkpoints(run.checkpoints)[-1].facts["step"]
     assert isinstance(last, int)
     assert command_line(["resume", run.id, "--set", f"train.steps={last + 3}"]) == 0
-    resumed = list(of(Resumed, list(JournalReader(run.journal).events())))[-1]
+    resumed = list(of_type(Resumed, list(JournalReader(run.journal).events())))[-1]
     assert (resumed.step, run.summary().metric.step) == (last, last + 3)  # type: ignore[union-attr]
 
 
@@ -151,7 +151,7 @@ def test_a_data_stage_that_fails_ends_all_of_them_with_its_sentence(
     assert torchrun.wait() != 0
     assert not psutil.wait_procs(both, PATIENCE)[1]
     assert run.state() is RunState.FAILED
-    (ended,) = of(AttemptEnded, list(JournalReader(run.journal).events()))
+    (ended,) = of_type(AttemptEnded, list(JournalReader(run.journal).events()))
     assert ended.what == "cannot read the source: the folder is empty"
 
 
@@ -193,13 +193,13 @@ def test_a_run_keeps_its_number_of_processes_waits_without_working_and_changes_i
         assert command_line(["stop", run.id]) == 0
         assert run.state() is RunState.STOPPED
         events = list(JournalReader(run.journal).events())
-        assert [event.device[:13] for event in of(AttemptStarted, events)] == ["2 processes, "] * 2
+        assert [event.device[:13] for event in of_type(AttemptStarted, events)] == ["2 processes, "] * 2
         assert any(isinstance(record, Exited) and record.code for record in run.launches())
         step = events[-2].step if isinstance(events[-2], Metric) else run.summary().metric.step  # type: ignore[union-attr]
         capsys.readouterr()
         assert command_line(["resume", run.id, "--processes", "1", "--set", f"train.steps={step + 2}"]) == 0
         assert "processes 2 → 1" in capsys.readouterr().err
-        assert "processes" not in list(of(AttemptStarted, list(JournalReader(run.journal).events())))[-1].device
+        assert "processes" not in list(of_type(AttemptStarted, list(JournalReader(run.journal).events())))[-1].device
     finally:
         if (pid := run.supervisor()) is not None:
             os.kill(pid, signal.SIGKILL)

@@ -16,9 +16,9 @@ import torch
 from core.recipe.schema import Recipe
 from core.storage.artifact import Artifact
 from core.train.distributed import ProcessGroup
-from tests.core.rank import Job, RankReport, run
 from tests.core.stages import ROOT
-from tests.core.training import OBJECTIVES, same, saved_tensors
+from tests.core.torchrun_job import Job, RankReport, run_job
+from tests.core.training import OBJECTIVES, newest_tensors, tensors_equal
 
 Make = Callable[..., Recipe]
 MASKED = {name: asked for name, asked in OBJECTIVES.items() if asked}
@@ -29,7 +29,7 @@ def together(jobs: list[Job], place: Path, count: int = 2) -> list[list[RankRepo
     (place / "jobs").write_bytes(msgspec.json.encode(jobs))
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
     done = subprocess.run(
-        [*torchrun, "-m", "tests.core.rank", str(place / "jobs")],
+        [*torchrun, "-m", "tests.core.torchrun_job", str(place / "jobs")],
         cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -63,7 +63,7 @@ def test_two_processes_lose_as_one_with_twice_the_accumulation_and_resume_to_the
         jobs += [job(f"whole-{name}", dropout), *(job(f"broken-{name}", dropout, stop) for stop in stops)]
     first, second = together(jobs, tmp_path)
     for told, (name, (recipe, digits)) in zip(first, recipes.items(), strict=False):
-        alone = run(job(f"alone-{name}", recipe), ProcessGroup())
+        alone = run_job(job(f"alone-{name}", recipe), ProcessGroup())
         assert len(alone.losses) == len(told.losses) == recipe.train.steps
         assert told.losses == pytest.approx(alone.losses, abs=digits)
         assert told.norms == pytest.approx(alone.norms, abs=10 * digits)
@@ -75,8 +75,8 @@ def test_two_processes_lose_as_one_with_twice_the_accumulation_and_resume_to_the
         whole, *broken = itertools.islice(left, 1 + len(stops))
         assert [told.step for told in broken] == [5, 11, 16]
         assert sum((told.losses for told in broken), start=list[float]()) == whole.losses
-        tensors = saved_tensors(tmp_path / f"whole-{name}")
-        assert same(tensors, saved_tensors(tmp_path / f"broken-{name}"))
+        tensors = newest_tensors(tmp_path / f"whole-{name}")
+        assert tensors_equal(tensors, newest_tensors(tmp_path / f"broken-{name}"))
         assert {"rng.torch.0", "rng.torch.1"} <= tensors.keys()
 
 
