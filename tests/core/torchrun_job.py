@@ -1,4 +1,4 @@
-"""One of the processes of a training in `test_ranks`: python -m torch.distributed.run ... -m tests.core.torchrun_job JOBS"""
+"""The program that `test_distributed` starts by torchrun: -m tests.core.torchrun_job JOBS, a file of `Job`s as JSON."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ from tests.core.training import CPU, train
 
 
 class Job(Struct, frozen=True):
-    """A training, or a part of one."""
+    """A training to run, or a part of one."""
 
     recipe: Recipe
     tokens: str
     directory: str
     stop: int = 0
-    """The step after which the first rank is asked to stop; 0: none."""
+    """The step after which rank 0 stops the training; 0: it runs to its end."""
 
 
 class RankReport(Struct, frozen=True):
-    """What a training has said."""
+    """What one rank reports of a training."""
 
     losses: list[float]
     norms: list[float]
     evaluations: list[float]
     step: int
     different: bool
-    """Whether every rank began with random numbers of its own."""
+    """Whether the ranks started with different random states."""
 
 
 def run_job(job: Job, group: ProcessGroup) -> RankReport:
     trainer = Trainer(job.recipe, Artifact.open(Path(job.tokens)), Path(job.directory), CPU, group)
     states = {state["torch"].numpy().tobytes() for state in group.gather_random_states(get_random_states())}
-    asked = (Stop(),) if group.is_main else None
-    said = train(trainer, lambda metric: asked if metric.step == job.stop else None)
+    commands = (Stop(),) if group.is_main else None
+    events = train(trainer, lambda metric: commands if metric.step == job.stop else None)
     return RankReport(
-        losses=[event.loss for event in said if isinstance(event, Metric)],
-        norms=[event.grad_norm for event in said if isinstance(event, Metric)],
-        evaluations=[event.loss for event in said if isinstance(event, Evaluation)],
+        losses=[event.loss for event in events if isinstance(event, Metric)],
+        norms=[event.grad_norm for event in events if isinstance(event, Metric)],
+        evaluations=[event.loss for event in events if isinstance(event, Evaluation)],
         step=trainer.state.step,
         different=len(states) == group.world_size,
     )
@@ -56,8 +56,8 @@ def run_job(job: Job, group: ProcessGroup) -> RankReport:
 def main() -> None:
     jobs = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=list[Job])
     with ProcessGroup.join("cpu") as group:
-        told = [run_job(job, group) for job in jobs]
-        Path(f"{sys.argv[1]}.{group.rank}").write_bytes(msgspec.json.encode(told))
+        reports = [run_job(job, group) for job in jobs]
+        Path(f"{sys.argv[1]}.{group.rank}").write_bytes(msgspec.json.encode(reports))
 
 
 if __name__ == "__main__":
