@@ -23,7 +23,7 @@ def test_plan_counts_a_recipe_without_starting_it(capsys: pytest.CaptureFixture[
     assert command_line(["plan", "--preset", "gpt2", "--set", "train.precision=float32"]) == 0
     text = capsys.readouterr().out
     assert "parameters  124,439,808\n" in text
-    assert "854M FLOP a token" in text
+    assert "854M per token" in text
     assert "512 sequences" in text
     assert command_line(["plan", "--set", "model.n_embd=80000", "--set", "tokenize.vocabulary=characters"]) == 0
     text = capsys.readouterr().out

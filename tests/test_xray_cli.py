@@ -64,11 +64,11 @@ def test_the_steps_are_told_in_order_and_fit_the_terminal_whatever_the_tokens_ar
     headings = [line[:1] for line in out.splitlines() if line[:1].isdigit() and line[1:3] == "  "]
     assert headings == list("1234563456")
     for words in (
-        "SURPRISE",
-        "WHAT EACH LAYER WOULD HAVE SAID",
+        "TOKEN LOSSES",
+        "LOGIT LENS",
         "ATTENTION, LAYER 1, HEAD 1",
         "LAYER 2, HEAD 2",
-        "taken",
+        "sampled",
     ):
         assert words in out
     assert max(map(len, out.splitlines())) <= 80

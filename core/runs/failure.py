@@ -29,6 +29,11 @@ class Failure(Struct, frozen=True, kw_only=True):
     todo: str = ""
 
 
+def resume_advice(run: Run) -> str:
+    """The `todo` of a failure after which the run can be resumed."""
+    return f"to continue: llmtui resume {run.id}"
+
+
 def failure(run: Run, state: RunState | None = None) -> Failure | None:
     """Why `run` has failed or was interrupted; None for one in any other state. state: its own, where known."""
     return describe_failure(run) if (state or run.state()) in (RunState.FAILED, RunState.INTERRUPTED) else None
@@ -37,7 +42,7 @@ def failure(run: Run, state: RunState | None = None) -> Failure | None:
 def describe_failure(run: Run) -> Failure:
     """Why the newest attempt ended: by its last event, else by the supervisor's record."""
     ended, exited = run.end_event(), run.exit_record()
-    again = f"go on: llmtui resume {run.id}"
+
     if ended and ended.outcome == "failed":
         return Failure(what=ended.what, where=ended.where, kept=ended.kept, todo=ended.todo)
     saved = run.summary().saved
@@ -48,8 +53,8 @@ def describe_failure(run: Run) -> Failure:
     if exited:
         how = f"signal {-exited.code}" if exited.code < 0 else f"code {exited.code}"
         what = f"its worker ended with {how}" + (f": {exited.reason}" if exited.reason else "")
-        return Failure(what=what, where=str(run.log), kept=kept, todo=again)
-    return Failure(what="its processes are gone", kept=kept, todo=again)
+        return Failure(what=what, where=str(run.log), kept=kept, todo=resume_advice(run))
+    return Failure(what="its processes are gone", kept=kept, todo=resume_advice(run))
 
 
 def find_reason(log: Path, start: int, *, killed: bool = False) -> str:

@@ -1,4 +1,4 @@
-"""What the cleaning did to a corpus, as tables for people."""
+"""Statistics of cleaning a corpus, as tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ Rows = list[tuple[str, ...]]
 
 
 def report_tables(report: CleaningReport) -> list[Rows]:
-    """The report as tables, each with a line of headings: extent, steps, lengths, frequent lines. Not sanitised."""
+    """Size before and after, steps, document lengths and frequent lines, each with a row of headings. Not
+    sanitised."""
     tables = [_extent(report), _steps(report)]
     if any(report.lengths):
         tables.append(_lengths(report))
@@ -26,12 +27,12 @@ def _extent(report: CleaningReport) -> Rows:
     for name, extent in (("read", report.before), ("clean", report.after)):
         rows.append((name, f"{extent.documents:,}", size(extent.bytes), f"{extent.characters:,}"))
     if report.split:
-        for name, extent in (("to train on", report.train), ("to validate", report.validation)):
+        for name, extent in (("training", report.train), ("validation", report.validation)):
             rows.append((name, f"{extent.documents:,}", size(extent.bytes), ""))
         if report.held_out_lines:
             leaked, lines = report.leaked_lines, report.held_out_lines
-            share = f"{leaked:,} of {lines:,} long held-out lines stand in the training text, too"
-            rows.append(("leakage", "", "", share))
+            sentence = f"{leaked:,} of {lines:,} long held-out lines are also in the training text"
+            rows.append(("leakage", "", "", sentence))
     return rows
 
 
@@ -46,10 +47,10 @@ def _steps(report: CleaningReport) -> Rows:
 def _lengths(report: CleaningReport) -> Rows:
     rows: Rows = [("CHARACTERS", "DOCUMENTS", "")]
     filled = [power for power, documents in enumerate(report.lengths) if documents]
-    most = max(report.lengths)
+    largest = max(report.lengths)
     for power in range(filled[0], filled[-1] + 1):
         documents = report.lengths[power]
-        cells = round(BAR * documents / most)
+        cells = round(BAR * documents / largest)
         bar = "█" * cells or ("▏" if documents else "")
         rows.append((f"from {count(2**power)}", f"{documents:,}", bar))
     return rows

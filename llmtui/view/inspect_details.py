@@ -1,4 +1,4 @@
-"""What is seen inside a model, as text for people: its heads, its layers, its surprise, its weights."""
+"""Tables of a model's internals: attention weights, logit lens, surprisal of tokens, parameters and weights."""
 
 from __future__ import annotations
 
@@ -14,98 +14,116 @@ from core.sample.inspect_protocol import (
     TokenInfo,
     TokenSurprisal,
 )
-from llmtui.view.inspect_tables import NO_FIGURE, Rows, bar, figures, named, number, share
+from llmtui.view.inspect_tables import NOT_FINITE, Rows, aligned_table, bar, decimal, percent, token_label
 from llmtui.view.plan_text import parts, shape
 from llmtui.view.units import count
 
 LEVELS = " ▁▂▃▄▅▆▇█"
-"""From nothing to all."""
+"""Attention weights 0 to 1, in steps of 1/8."""
 
 
-def attention_table(seen: AttentionWeights, tokens: Sequence[TokenInfo], width: int) -> str:
-    """tokens: those of the places, from the first column on. The columns that do not fit `width` are those furthest
-    back."""
-    shown = max(21, width - 54)
-    rows: Rows = [("PLACE", "TOKEN", "TAKES FROM EACH PLACE", "MOST FROM")]
-    first = seen.first + len(tokens) - len(seen.weights)
-    for place, row in enumerate(seen.weights, first):
-        token = tokens[place - seen.first]
-        best = max(range(len(row)), key=lambda at: row[at] or 0.0)
+def attention_table(result: AttentionWeights, tokens: Sequence[TokenInfo], width: int) -> str:
+    """A row per query position. tokens: those of the key positions, from the first column on. If `width` is too
+    small, the first key positions are left out."""
+    shown = max(21, width - 57)
+    rows: Rows = [("POSITION", "TOKEN", "WEIGHT PER POSITION", "LARGEST")]
+    first = result.first + len(tokens) - len(result.weights)
+    for position, row in enumerate(result.weights, first):
+        token = tokens[position - result.first]
+        best = max(range(len(row)), key=lambda index: row[index] or 0.0)
         cells = "".join(LEVELS[min(8, round(8 * (weight or 0.0)))] for weight in row[-shown:])
-        rows.append((str(place), named(token), cells, f"{named(tokens[best])} {share(row[best])}"))
-    return figures(rows, left=(1, 2, 3))
+        rows.append((str(position), token_label(token), cells, f"{token_label(tokens[best])} {percent(row[best])}"))
+    return aligned_table(rows, left=(1, 2, 3))
 
 
-def lens_table(seen: Sequence[LogitLens], width: int) -> str:
-    """What each layer would have said, as many guesses as fit `width`."""
-    most = min(max(len(lens.tokens) for lens in seen), max(1, (width - 30) // 21))
-    rows: Rows = [("BEHIND", *(f"GUESS {n}" for n in range(1, most + 1)), "TAKEN AT", "RANK")]
-    for lens in seen:
-        guesses = [*map(_guessed, lens.tokens), *[""] * most][:most]
+def lens_table(result: Sequence[LogitLens], width: int) -> str:
+    """The most probable next tokens after each layer, as many as fit `width`."""
+    most = min(max(len(lens.tokens) for lens in result), max(1, (width - 30) // 21))
+    rows: Rows = [("AFTER", *(f"TOP {n}" for n in range(1, most + 1)), "SAMPLED", "RANK")]
+    for lens in result:
+        predictions = [*map(_prediction, lens.tokens), *[""] * most][:most]
         layer = f"layer {lens.layer}" if lens.layer else "embedding"
-        rows.append((layer, *guesses, share(lens.probability), NO_FIGURE if lens.rank is None else f"{lens.rank:,}"))
-    return figures(rows, left=(0,))
+        rank = NOT_FINITE if lens.rank is None else f"{lens.rank:,}"
+        rows.append((layer, *predictions, percent(lens.probability), rank))
+    return aligned_table(rows, left=(0,))
 
 
-def _guessed(guess: PredictedToken) -> str:
-    return f"{named(guess.token, 13)} {share(guess.probability):>5}"
+def _prediction(predicted: PredictedToken) -> str:
+    return f"{token_label(predicted.token, 13)} {percent(predicted.probability):>5}"
 
 
-def surprise_table(seen: Sequence[TokenSurprisal]) -> str:
-    """How surprised the model is by each token of a text, and by all of it."""
-    rows: Rows = [("PLACE", "TOKEN", "BITS", "", "RANK", "ENTROPY", "EXPECTED")]
-    most = max((one.bits or 0.0 for one in seen), default=0.0)
-    for one in seen:
-        rank = NO_FIGURE if one.rank is None else f"{one.rank:,}"
-        figure = bar(one.bits / most, 10) if one.bits and most else ""
-        guess = _guessed(one.predicted) if one.predicted else ""
+def surprisal_table(result: Sequence[TokenSurprisal]) -> str:
+    """Surprisal of each token of a text in bits, their mean and sum."""
+    rows: Rows = [("POSITION", "TOKEN", "BITS", "", "RANK", "ENTROPY", "PREDICTED")]
+    most = max((one.bits or 0.0 for one in result), default=0.0)
+    for one in result:
+        rank = NOT_FINITE if one.rank is None else f"{one.rank:,}"
+        figure = bar(one.bits / most, 7) if one.bits and most else ""
+        guess = _prediction(one.predicted) if one.predicted else ""
         rows.append(
-            (str(one.position), named(one.token, 12), number(one.bits), figure, rank, number(one.entropy), guess)
+            (
+                str(one.position),
+                token_label(one.token, 12),
+                decimal(one.bits),
+                figure,
+                rank,
+                decimal(one.entropy),
+                guess,
+            )
         )
-    known = [one.bits for one in seen if one.bits is not None]
-    if known:
-        open_to = [one.entropy for one in seen if one.entropy is not None]
+    bits = [one.bits for one in result if one.bits is not None]
+    if bits:
+        entropies = [one.entropy for one in result if one.entropy is not None]
         mean = (
             "",
-            f"mean of {len(known):,}",
-            number(sum(known) / len(known)),
+            f"mean of {len(bits):,}",
+            decimal(sum(bits) / len(bits)),
             "",
             "",
-            number(sum(open_to) / len(known)),
+            decimal(sum(entropies) / len(bits)),
         )
-        rows += [(*mean, ""), ("", "sum", number(sum(known)), "", "", "", "")]
-    return figures(rows, left=(1, 3))
+        rows += [(*mean, ""), ("", "sum", decimal(sum(bits)), "", "", "", "")]
+    return aligned_table(rows, left=(1, 3))
 
 
-def shape_table(seen: ModelSummary) -> str:
-    """The model as a whole."""
-    model, total = seen.model, seen.parameters.total
+def summary_table(result: ModelSummary) -> str:
+    """Architecture, FLOPs per token and parameters."""
+    model, total = result.model, result.parameters.total
     rows: Rows = [
         ("model", f"{model.objective}, {shape(model)}"),
         ("context", f"{plural(model.block_size, 'token')}, {model.positions} positions"),
-        ("parts", f"{model.norm} norm, {model.activation}" + (", norm of queries and keys" if model.qk_norm else "")),
-        ("vocabulary", plural(seen.vocabulary, "entry")),
-        ("work", f"{count(seen.forward_flops_per_token)} FLOP a token, forward"),
+        ("layers", f"{model.norm} norm, {model.activation}" + (", norm of queries and keys" if model.qk_norm else "")),
+        ("vocabulary", plural(result.vocabulary, "entry")),
+        ("FLOPs", f"{count(result.forward_flops_per_token)} per token, forward"),
         ("parameters", f"{total:,}"),
     ]
-    rows += [("", f"{name:<16}{number:>15,}{number / total:>8.1%}") for name, number in parts(seen.parameters)]
-    return figures(rows, left=(0, 1))
+    rows += [("", f"{name:<16}{size:>15,}{size / total:>8.1%}") for name, size in parts(result.parameters)]
+    return aligned_table(rows, left=(0, 1))
 
 
-def weights_table(seen: Sequence[ModelPart]) -> str:
-    """Each weight, in the order of the forward pass, and their sum."""
-    rows: Rows = [("WEIGHT", "SIZE", "PARAMETERS", "NORM", "RMS", "TYPE")]
-    weights = [weight for part in seen for weight in part.weights]
+def weights_table(result: Sequence[ModelPart]) -> str:
+    """The weights in the order of the forward pass, and their total size."""
+    rows: Rows = [("WEIGHT", "SHAPE", "PARAMETERS", "NORM", "RMS", "DTYPE")]
+    weights = [weight for part in result for weight in part.weights]
     for weight in weights:
         name = weight.name.removesuffix(".weight")
-        size = " × ".join(f"{side:,}" for side in weight.size)
+        shape = " × ".join(f"{dimension:,}" for dimension in weight.size)
         if weight.tied_to:
-            rows.append((name, size, "", "", "", "tied"))
+            rows.append((name, shape, "", "", "", "tied"))
         else:
-            rows.append((name, size, f"{weight.parameters:,}", _fine(weight.norm), _fine(weight.rms), weight.dtype))
+            rows.append(
+                (
+                    name,
+                    shape,
+                    f"{weight.parameters:,}",
+                    _significant(weight.norm),
+                    _significant(weight.rms),
+                    weight.dtype,
+                )
+            )
     rows.append(("sum", "", f"{sum(weight.parameters for weight in weights):,}", "", "", ""))
-    return figures(rows, left=(0, 5))
+    return aligned_table(rows, left=(0, 5))
 
 
-def _fine(value: float | None) -> str:
-    return NO_FIGURE if value is None else f"{value:.4g}"
+def _significant(value: float | None) -> str:
+    return NOT_FINITE if value is None else f"{value:.4g}"

@@ -1,4 +1,4 @@
-"""What is seen of a model at work, told as it comes: sections with a heading, a sentence and a table."""
+"""The report of `llmtui xray`: sections with a heading, an explanation and a table, as the results arrive."""
 
 from __future__ import annotations
 
@@ -22,136 +22,134 @@ from core.sample.inspect_protocol import (
     TokenSurprisal,
 )
 from llmtui.view import inspect_details, inspect_tables
-from llmtui.view.inspect_tables import explained
+from llmtui.view.inspect_tables import section_heading
 
 
-class Teller:
-    """Turns what is seen into text for people; what is said once of the first token is not said again."""
+class InspectReport:
+    """Formats the results of one inspection. The explanations are given for the first generated token only."""
 
     def __init__(self, *, width: int, greedy: bool) -> None:
-        """width: of the terminal. greedy: the likeliest token is taken, none is drawn."""
+        """width: of the terminal, in cells. greedy: whether the most probable token is taken instead of sampled."""
         self._width, self._greedy = width, greedy
         self._tokens: list[TokenInfo] = []
-        """What the model sees, as far as it was told."""
-        self._hidden: list[TokenInfo] = []
-        """The hidden place behind them, in a masked model."""
-        self._surprises: list[TokenSurprisal] = []
-        self._lenses: list[LogitLens] = []
-        self._heads: list[AttentionWeights] = []
+        """Tokens of the context that are known."""
+        self._masked: list[TokenInfo] = []
+        """The masked position after them, for a masked model."""
+        self._surprisals: list[TokenSurprisal] = []
+        self._logit_lenses: list[LogitLens] = []
+        self._attention: list[AttentionWeights] = []
         self._parts: list[ModelPart] = []
         self._probabilities = TokenProbabilities(step=0, processors=(), candidates=())
 
-    def tell(self, sight: AnyInspectResult) -> Iterator[str]:
-        """The sections that are complete with `sight`."""
-        match sight:
+    def sections(self, result: AnyInspectResult) -> Iterator[str]:
+        """The sections that `result` completes."""
+        match result:
             case PromptTokens():
-                yield self._section("1  TEXT TO TOKEN IDS", _TOKENS, 1, inspect_tables.tokens_table(sight)) + _more(
-                    sight
-                )
-                self._hidden = [token for token in sight.tokens[-1:] if token.kind == "hidden"]
-                self._tokens = list(sight.tokens[: len(sight.tokens) - len(self._hidden)])
+                yield self._section(
+                    "1  TEXT TO TOKEN IDS", _TOKENS, 1, inspect_tables.tokens_table(result)
+                ) + _omitted_tokens(result)
+                self._masked = [token for token in result.tokens[-1:] if token.kind == "hidden"]
+                self._tokens = list(result.tokens[: len(result.tokens) - len(self._masked)])
             case LogitsMatrix():
-                yield self._section(
-                    "2  THE MATRIX OF OUTPUTS", self._of_outputs(sight), 1, inspect_tables.outputs_table(sight)
-                )
+                yield self._section("2  LOGITS", self._logits_sentence(result), 1, inspect_tables.logits_table(result))
             case PromptSurprisal():
-                self._surprises += sight.tokens
+                self._surprisals += result.tokens
             case LastLogits():
-                yield from self._of_surprises()
+                yield from self._surprisal_section()
                 yield self._section(
-                    "3  ITS LAST ROW", _of_last_row(sight), sight.step, inspect_tables.last_row_table(sight)
+                    "3  LAST ROW OF THE LOGITS",
+                    _last_logits_sentence(result),
+                    result.step,
+                    inspect_tables.last_logits_table(result),
                 )
             case TokenProbabilities():
-                self._probabilities = sight
+                self._probabilities = result
             case SampledToken():
-                tables = inspect_tables.probabilities_tables(self._probabilities, sight.token.id, self._width)
-                yield self._section("4  LOGITS TO PROBABILITIES", _PROBABILITIES, sight.step, "\n\n".join(tables))
-                words = _TAKEN if self._greedy else _DRAWN
-                yield self._section(
-                    "5  THE CHOICE", words, sight.step, inspect_tables.choice_lines(sight, self._probabilities)
-                )
+                tables = inspect_tables.probability_tables(self._probabilities, result.token.id, self._width)
+                yield self._section("4  LOGITS TO PROBABILITIES", _PROBABILITIES, result.step, "\n\n".join(tables))
+                explanation = _GREEDY if self._greedy else _SAMPLED
+                text = inspect_tables.sampled_token_text(result, self._probabilities)
+                yield self._section("5  SAMPLED TOKEN", explanation, result.step, text)
             case LogitLens():
-                self._lenses.append(sight)
+                self._logit_lenses.append(result)
             case AttentionWeights():
-                self._heads.append(sight)
+                self._attention.append(result)
             case AppendedToken():
-                lines = inspect_tables.appended_lines(sight, [*self._tokens, sight.token])
-                yield self._section("6  APPENDED AND DECODED", _APPENDED, sight.step, lines)
-                yield from self._of_layers(sight)
-                self._tokens.append(sight.token)
+                lines = inspect_tables.appended_token_text(result, [*self._tokens, result.token])
+                yield self._section("6  APPENDED AND DECODED", _APPENDED, result.step, lines)
+                yield from self._layer_sections(result)
+                self._tokens.append(result.token)
             case ModelSummary():
-                yield inspect_details.shape_table(sight)
+                yield inspect_details.summary_table(result)
             case ModelPart():
-                self._parts.append(sight)
-                if sight.name == "output":
+                self._parts.append(result)
+                if result.name == "output":
                     yield inspect_details.weights_table(self._parts)
 
-    def _section(self, title: str, words: str, step: int, table: str) -> str:
+    def _section(self, title: str, explanation: str, step: int, table: str) -> str:
         if step == 1:
-            return explained(title, words, self._width) + "\n" + table
+            return section_heading(title, explanation, self._width) + "\n" + table
         return f"{title}, token {step:,}\n\n{table}"
 
-    def _of_outputs(self, seen: LogitsMatrix) -> str:
-        follows = "stand there" if self._hidden else "follow it"
+    def _logits_sentence(self, result: LogitsMatrix) -> str:
+        predicted = "the token at that position" if self._masked else "the next token"
         return (
-            f"The model turns {seen.positions:,} token IDs into a matrix of {seen.positions:,} × {seen.vocabulary:,} "
-            "numbers: for each token a row with a score, a logit, for every token of the vocabulary that could "
-            f"{follows}."
+            f"The model maps {plural(result.positions, 'token ID')} to a matrix of {result.positions:,} × "
+            f"{result.vocabulary:,} logits: a row for each position, a column for each token of the vocabulary. "
+            f"Each row predicts {predicted}."
         )
 
-    def _of_surprises(self) -> Iterator[str]:
-        if not self._surprises:
+    def _surprisal_section(self) -> Iterator[str]:
+        if not self._surprisals:
             return
-        words = _SURPRISE_HIDDEN if self._hidden else _SURPRISE
-        yield self._section("SURPRISE", words, 1, inspect_details.surprise_table(self._surprises))
-        self._surprises = []
+        explanation = _SURPRISAL_MASKED if self._masked else _SURPRISAL
+        yield self._section("TOKEN LOSSES", explanation, 1, inspect_details.surprisal_table(self._surprisals))
+        self._surprisals = []
 
-    def _of_layers(self, appended: AppendedToken) -> Iterator[str]:
-        if self._lenses:
-            table = inspect_details.lens_table(self._lenses, self._width)
-            yield self._section("WHAT EACH LAYER WOULD HAVE SAID", _LENS, appended.step, table)
-        for head in self._heads:
-            tokens = [*self._tokens, *self._hidden][-len(head.weights[-1]) :]
-            words = _ATTENTION_BOTH if self._hidden else _ATTENTION
+    def _layer_sections(self, appended: AppendedToken) -> Iterator[str]:
+        if self._logit_lenses:
+            table = inspect_details.lens_table(self._logit_lenses, self._width)
+            yield self._section("LOGIT LENS", _LENS, appended.step, table)
+        for head in self._attention:
+            tokens = [*self._tokens, *self._masked][-len(head.weights[-1]) :]
+            explanation = _ATTENTION_MASKED if self._masked else _ATTENTION
             table = inspect_details.attention_table(head, tokens, self._width)
-            yield self._section(f"ATTENTION, LAYER {head.layer}, HEAD {head.head}", words, appended.step, table)
-        self._lenses, self._heads = [], []
+            yield self._section(f"ATTENTION, LAYER {head.layer}, HEAD {head.head}", explanation, appended.step, table)
+        self._logit_lenses, self._attention = [], []
 
 
-def _more(seen: PromptTokens) -> str:
-    left_out = max(0, seen.seen - inspect_tables.TOKENS_SHOWN)
-    return f"\n   {plural(left_out, 'token')} before them {verb(left_out, 'is', 'are')} not listed" if left_out else ""
+def _omitted_tokens(result: PromptTokens) -> str:
+    left_out = max(0, result.seen - inspect_tables.MAX_TOKENS)
+    return f"\n   {plural(left_out, 'earlier token')} {verb(left_out, 'is', 'are')} not listed" if left_out else ""
 
 
-def _of_last_row(seen: LastLogits) -> str:
+def _last_logits_sentence(result: LastLogits) -> str:
     return (
-        f"Only the last row tells what comes next. Its {seen.vocabulary:,} logits lie between {seen.lowest:.2f} and "
-        f"{seen.highest:.2f}; their mean is {seen.mean:.2f}, their standard deviation {seen.deviation:.2f}."
+        f"Only the last row predicts the new token. Its {result.vocabulary:,} logits are between {result.lowest:.2f} "
+        f"and {result.highest:.2f}; their mean is {result.mean:.2f}, their standard deviation {result.deviation:.2f}."
     )
 
 
-_TOKENS = (
-    "The tokenizer cuts the text into tokens and looks up the ID of each. These numbers are all that the model sees."
-)
+_TOKENS = "The tokenizer splits the text into tokens and looks up the ID of each. The IDs are the input of the model."
 _PROBABILITIES = (
-    "Softmax turns the logits into probabilities that add up to 1. Then the samplers change them, from left to right, "
-    "or cut tokens off. The bars show the last column."
+    "Softmax turns the logits into probabilities that add up to 1. The logits processors then change them or remove "
+    "tokens, from left to right. The bars show the last column."
 )
-_DRAWN = "One token is drawn at random, each with its probability in the last column."
-_TAKEN = "The likeliest token is taken; nothing is left to chance."
-_APPENDED = "The ID goes behind the others and is decoded to text. For the next token all begins again."
-_SURPRISE = (
-    "How many bits each token of the prompt surprises the model, that knows only what stands before it; the token's "
-    "rank among all; and the entropy, in bits: how open the model thought it was."
+_SAMPLED = "One token is sampled from the probabilities in the last column."
+_GREEDY = "Greedy decoding: the most probable token is taken."
+_APPENDED = "The ID is appended to the context and decoded to text. These steps are repeated for each new token."
+_SURPRISAL = (
+    "The loss of each token of the prompt in bits, given the tokens before it; the rank of the token by probability; "
+    "and the entropy of the prediction in bits."
 )
-_SURPRISE_HIDDEN = (
-    "How many bits each token of the prompt surprises the model when it alone is hidden and all others are seen; the "
-    "token's rank among all; and the entropy, in bits: how open the model thought it was. The sum is a "
-    "pseudo-likelihood, which cannot be compared with that of a causal model."
+_SURPRISAL_MASKED = (
+    "The loss of each token of the prompt in bits, with this token masked, given all others; the rank of the token by "
+    "probability; and the entropy of the prediction in bits. The sum is a pseudo-log-likelihood, which cannot be "
+    "compared with the loss of a causal model."
 )
 _LENS = (
-    "The output layer reads what each layer leaves, as if it were the last (the logit lens): the answer takes shape "
-    "from layer to layer."
+    "The output layer applied to the output of each layer (the logit lens): how the prediction develops from layer to "
+    "layer."
 )
-_ATTENTION = "How much each token takes from itself and from those before it: a full block is all, a blank nothing."
-_ATTENTION_BOTH = "How much each token takes from itself and all others: a full block is all, a blank nothing."
+_ATTENTION = "Attention weights of each token to itself and the tokens before it: a full block is 1, a blank is 0."
+_ATTENTION_MASKED = "Attention weights of each token to itself and all others: a full block is 1, a blank is 0."

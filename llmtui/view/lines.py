@@ -20,12 +20,12 @@ def width(line: Line) -> int:
 
 
 def fits(line: Line, cells: int) -> bool:
-    """Whether all of `line` has room in `cells` cells."""
+    """Whether `line` fits into `cells` cells."""
     return width(line) <= cells
 
 
 def cut(text: str, cells: int) -> str:
-    """`text` in at most `cells` cells, with an ellipsis where something is missing: at the end of a word if near."""
+    """`text` truncated to at most `cells` cells with an ellipsis, at the end of a word if one is near."""
     if cell_len(text) <= cells:
         return text
     if cells <= 0:
@@ -39,14 +39,14 @@ def cut(text: str, cells: int) -> str:
 
 
 def cell(text: str, cells: int, *, right: bool = False) -> str:
-    """`text` in exactly `cells` cells: padded, or cut with an ellipsis."""
+    """`text` in exactly `cells` cells: padded, or truncated with an ellipsis."""
     text = cut(text, cells)
     padding = " " * (cells - cell_len(text))
     return padding + text if right else text + padding
 
 
 def clip(line: Line, cells: int) -> Line:
-    """`line` in at most `cells` cells, cut as `cut` does."""
+    """`line` truncated to at most `cells` cells as by `cut`."""
     if width(line) <= cells:
         return line
     whole = "".join(text for text, _ in line)
@@ -60,14 +60,15 @@ def clip(line: Line, cells: int) -> Line:
 
 
 def spread(left: Line, right: Line, cells: int) -> Line:
-    """`left` at the left and `right` at the right end of `cells` cells; the left gives way."""
+    """`left` at the left and `right` at the right end of `cells` cells; `left` is truncated if both do not fit."""
     left = clip(left, max(0, cells - width(right) - 1))
     gap = max(1, cells - width(left) - width(right))
     return clip([*left, (" " * gap, ""), *right], cells)
 
 
 def joined(parts: Iterable[Line], cells: int, gap: str = "  ") -> Line:
-    """As many of `parts`, in order, as fit whole into `cells` cells with `gap` between them; the first always."""
+    """The parts that fit whole into `cells` cells, in order, with `gap` between them. The first is truncated if
+    needed."""
     line: Line = []
     for part in parts:
         if not width(part):
@@ -80,40 +81,40 @@ def joined(parts: Iterable[Line], cells: int, gap: str = "  ") -> Line:
 
 
 def table(rows: Iterable[tuple[str, str]], cells: int) -> list[Line]:
-    """Names dim at the left, values behind them in one column."""
+    """Two columns: names (dim) and values."""
     rows = list(rows)
     names = max((cell_len(name) for name, _ in rows), default=0) + 1
     return [clip([(cell(name, names), "dim"), (value, "")], cells) for name, value in rows]
 
 
 def bar(share: float, cells: int, role: str = "bar") -> Line:
-    """A meter `cells` wide, filled to `share` (0 to 1) in steps of half a cell."""
+    """A progress bar of `cells` cells, filled to `share` (0 to 1) in steps of half a cell."""
     halves = round(min(1.0, max(0.0, share)) * cells * 2)
     filled = "━" * (halves // 2) + ("╸" if halves % 2 else "")
     return [(filled, role), ("─" * (cells - len(filled)), "frame")]
 
 
-def placed(text: str, cells: int) -> Iterator[tuple[int, str]]:
-    """`text` in lines of at most `cells` cells, each with its place in `text`.
+def wrap_with_offsets(text: str, cells: int) -> Iterator[tuple[int, str]]:
+    """The lines of `text`, each of at most `cells` cells, with their offsets in `text`.
 
-    Broken at spaces where there are any; the line breaks in `text` are kept.
+    Lines are broken at spaces if possible; line breaks in `text` are kept.
     """
-    cells, place = max(1, cells), 0
+    cells, offset = max(1, cells), 0
     for paragraph in text.split("\n"):
         at = 0
-        while cell_len(part := _ahead(paragraph, at, cells)) > cells:
+        while cell_len(part := _lookahead(paragraph, at, cells)) > cells:
             head = next(filter(None, chop_cells(part, cells)))  # the first is empty where a character is too wide
             space = head.rfind(" ")
             if space > cells // 2:
                 head = head[: space + 1]
-            yield place + at, head.rstrip()
+            yield offset + at, head.rstrip()
             at += len(head)
-        yield place + at, part
-        place += len(paragraph) + 1
+        yield offset + at, part
+        offset += len(paragraph) + 1
 
 
-def _ahead(paragraph: str, at: int, cells: int) -> str:
-    """What stands from `at` on, as far as it must be looked at to see where a line ends: more than one, or all."""
+def _lookahead(paragraph: str, at: int, cells: int) -> str:
+    """The text from `at` on that is needed to find the end of a line: wider than `cells`, or all of the rest."""
     most = 4 * cells
     while at + most < len(paragraph) and cell_len(paragraph[at : at + most]) <= cells:
         most *= 2  # characters that take no cell
@@ -121,25 +122,26 @@ def _ahead(paragraph: str, at: int, cells: int) -> str:
 
 
 def wrapped(spans: Line, cells: int) -> list[Line]:
-    """The spans one after the other, broken as `placed` breaks their text."""
-    borders = list(accumulate((len(text) for text, _ in spans), initial=0))
+    """The spans in sequence, wrapped to lines of at most `cells` cells."""
+    bounds = list(accumulate((len(text) for text, _ in spans), initial=0))
     lines: list[Line] = []
-    for place, part in placed("".join(text for text, _ in spans), cells):
+    for offset, part in wrap_with_offsets("".join(text for text, _ in spans), cells):
         parts = [
-            (part[max(0, begin - place) : max(0, end - place)], role)
-            for begin, end, (_, role) in zip(borders, borders[1:], spans, strict=False)
+            (part[max(0, begin - offset) : max(0, end - offset)], role)
+            for begin, end, (_, role) in zip(bounds, bounds[1:], spans, strict=False)
         ]
         lines.append([(text, role) for text, role in parts if text])
     return lines
 
 
 def hanging(spans: Line, head: Span, cells: int) -> list[Line]:
-    """The spans wrapped behind `head`, which stands in the first line alone."""
+    """The spans wrapped with a hanging indent: `head` precedes the first line, the others are indented by its
+    width."""
     indent = cell_len(head[0])
     lines = wrapped(spans, cells - indent)
     return [[head if number == 0 else (" " * indent, ""), *line] for number, line in enumerate(lines)]
 
 
 def wrap(text: str, cells: int) -> Iterator[str]:
-    """The lines of `placed` alone."""
-    return (line for _, line in placed(text, cells))
+    """The lines of `text`, each of at most `cells` cells."""
+    return (line for _, line in wrap_with_offsets(text, cells))

@@ -1,4 +1,4 @@
-"""What a training was to take, in words, and what it took: for the telling, the Train screen and `llmtui plan`."""
+"""Predicted parameters, memory and time of a training as text, beside the measured ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from llmtui.view.units import count, duration, many, size
 
 
 def parts(parameters: ParameterCounts) -> list[tuple[str, int]]:
-    """The parts of a model that have parameters, in the order they come in."""
+    """Parameters by part of the model, in the order of the forward pass; parts without parameters are left out."""
     named = [
         ("embedding", parameters.token_embedding),
         ("positions", parameters.positions),
@@ -24,9 +24,9 @@ def parts(parameters: ParameterCounts) -> list[tuple[str, int]]:
 
 
 def shares(memory: MemoryEstimate) -> list[tuple[str, int]]:
-    """What memory goes to, in the order it is taken."""
+    """Memory in bytes by use, in the order of allocation; unused ones are left out."""
     named = [
-        ("program", memory.process),
+        ("process", memory.process),
         ("weights", memory.weights),
         ("gradients", memory.gradients),
         ("optimiser", memory.optimizer),
@@ -40,69 +40,70 @@ def shape(model: Model) -> str:
     """A model's shape: `4 layers, 1 head, 128 wide`."""
     heads = plural(model.n_head, "head")
     if model.n_kv_head not in (None, model.n_head):
-        heads += f", keys and values in {model.n_kv_head}"
+        heads += f", {plural(model.n_kv_head, 'key/value head')}"
     return f"{plural(model.n_layer, 'layer')}, {heads}, {model.n_embd:,} wide"
 
 
-def listed(pairs: list[tuple[str, str]]) -> str:
+def _joined(pairs: list[tuple[str, str]]) -> str:
     """`embedding 1.05M, attention 786k`."""
     return ", ".join(f"{name} {figure}" for name, figure in pairs)
 
 
-def passes(batch: int, micro_batch: int) -> str:
-    """How the sequences of a step are worked through: `8 sequences at once`, `16 sequences, 4 at a time`."""
+def micro_batches(batch: int, micro_batch: int) -> str:
+    """How a batch is divided: `8 sequences at once`, `16 sequences, 4 at a time`."""
     sequences = plural(batch, "sequence")
     return f"{sequences}, {micro_batch:,} at a time" if micro_batch < batch else f"{sequences} at once"
 
 
 def lines(plan: TrainingForecast) -> list[tuple[str, str]]:
-    """The plan as a short table."""
+    """Names and values of a short table."""
+    seconds = f", {_milliseconds(plan.step_seconds)}" if plan.step_seconds else ""
     rows = [
-        ("parameters", listed([(name, count(number)) for name, number in parts(plan.parameters)])),
+        ("parameters", _joined([(name, count(number)) for name, number in parts(plan.parameters)])),
         (
             "memory",
             f"{size(plan.memory.peak)} at most: "
-            + listed([(name, size(number)) for name, number in shares(plan.memory)]),
+            + _joined([(name, size(number)) for name, number in shares(plan.memory)]),
         ),
-        ("step", passes(plan.batch, plan.micro_batch) + (f", {_fine(plan.step_seconds)}" if plan.step_seconds else "")),
+        ("step", micro_batches(plan.batch, plan.micro_batch) + seconds),
     ]
     if plan.seconds is not None and plan.tokens is not None:
         rows.append(("expected", f"{many(plan.tokens, 'token')} in {duration(plan.seconds)}"))
     return rows
 
 
-def _fine(seconds: float) -> str:
-    """A short span of time: `38 ms`."""
+def _milliseconds(seconds: float) -> str:
+    """A duration, in milliseconds below one second: `38 ms`."""
     return f"{1000 * seconds:.0f} ms" if seconds < 1 else duration(seconds)
 
 
-def _by_clock(train: Train) -> bool:
-    """Whether the clock ends the training, so that the tokens it sees are what is foretold."""
+def _limited_by_time(train: Train) -> bool:
+    """Whether only train.minutes limits the training, so that its tokens are predicted instead of its time."""
     return train.steps is None and train.tokens is None
 
 
-def memory_then(summary: Summary) -> str:
-    """The most memory there was beside what was expected; empty before there is a figure."""
+def peak_memory(summary: Summary) -> str:
+    """Peak memory and its prediction; empty before it is measured."""
     if not summary.plan or not summary.peak:
         return ""
     return f"{size(summary.peak)}, expected {size(summary.plan.memory.peak)}"
 
 
-def tokens_then(summary: Summary, train: Train) -> str:
-    """The tokens seen, beside what was expected where the clock ends the training; empty before the first step."""
+def tokens_seen(summary: Summary, train: Train) -> str:
+    """Tokens seen, and their prediction if time limits the training; empty before the first step."""
     if not summary.metric:
         return ""
     seen = many(summary.metric.tokens, "token")
-    if summary.plan and summary.plan.tokens is not None and _by_clock(train):
+    if summary.plan and summary.plan.tokens is not None and _limited_by_time(train):
         seen += f", expected {count(summary.plan.tokens)}"
     return seen
 
 
-def time_then(summary: Summary, train: Train) -> str:
-    """The time of training, beside what was expected where the clock does not end it; empty before the first step."""
+def training_time(summary: Summary, train: Train) -> str:
+    """Time of training, and its prediction unless time limits the training; empty before the first step."""
     if not summary.metric:
         return ""
     taken = duration(summary.metric.seconds)
-    if summary.plan and summary.plan.seconds is not None and not _by_clock(train):
+    if summary.plan and summary.plan.seconds is not None and not _limited_by_time(train):
         taken += f", expected {duration(summary.plan.seconds)}"
     return taken

@@ -1,4 +1,4 @@
-"""One run at one moment, as lists and screens show it."""
+"""The state of one run at one moment, as lists and screens show it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from core.runs.summary import Summary
 
 
 class RunSnapshot(NamedTuple):
-    """One run as lists show it."""
+    """The state of one run."""
 
     run: Run
     state: RunState
@@ -18,8 +18,8 @@ class RunSnapshot(NamedTuple):
     failure: Failure | None
     """Why it failed or was interrupted."""
     over_at: float
-    """Seconds since the epoch when its last attempt ended; 0 while it lives or where nobody knows."""
+    """Seconds since the epoch when its last attempt ended; 0 while it is active or if unknown."""
     silent: float
-    """Seconds since a living run had news, once that is too long; else 0."""
+    """Seconds since an active run wrote to its journal, if that is too long ago; else 0."""
     ending: bool = False
-    """It has said its last word, and its processes are about to go."""
+    """Whether it has written its last event while its processes are still running."""

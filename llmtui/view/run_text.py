@@ -1,4 +1,4 @@
-"""Runs in words: the same glyph, word and figure wherever a run is mentioned."""
+"""A run as text: its glyph, state, progress and figures, the same on every screen and in every command."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from core.events import Evaluation
 from core.plural import plural
 from core.recipe.schema import Train
 from core.runs.directory import RunState
-from core.runs.failure import Failure
+from core.runs.failure import Failure, resume_advice
 from core.runs.summary import Summary
 from llmtui.view import units
 from llmtui.view.failure_text import FailureText, failure_text
 from llmtui.view.run_snapshot import RunSnapshot
 from llmtui.view.sanitize import shown
 
-_DOING = {
+_STAGE_VERBS = {
     "download": "reading",
     "preprocess": "cleaning",
     "tokenize": "tokenizing",
@@ -33,38 +33,38 @@ _STATES = {
 }
 
 
-def state(glance: RunSnapshot) -> tuple[str, str, str]:
-    """Glyph, word and role of what the run is doing."""
-    if glance.silent:
-        return "?", f"stalled {units.duration(glance.silent)}", "warn"
-    glyph, role = _STATES[glance.state]
-    word = glance.state.value
-    if glance.ending:
+def state(snapshot: RunSnapshot) -> tuple[str, str, str]:
+    """Glyph, word and colour role of the run's state."""
+    if snapshot.silent:
+        return "?", f"stalled {units.duration(snapshot.silent)}", "warn"
+    glyph, role = _STATES[snapshot.state]
+    word = snapshot.state.value
+    if snapshot.ending:
         return glyph, "ending", role
-    if glance.state is RunState.RUNNING:
-        word = "evaluating" if glance.summary.evaluating else _DOING.get(glance.summary.stage, "starting")
+    if snapshot.state is RunState.RUNNING:
+        word = "evaluating" if snapshot.summary.evaluating else _STAGE_VERBS.get(snapshot.summary.stage, "starting")
     return glyph, word, role
 
 
-def name(glance: RunSnapshot) -> str:
-    """The run's name, fit to be shown."""
-    return shown(glance.run.name, 64)
+def name(snapshot: RunSnapshot) -> str:
+    """The run's name, sanitised."""
+    return shown(snapshot.run.name, 64)
 
 
 def bits(evaluation: Evaluation) -> str:
-    """Bits per byte of held-out text, which compare across vocabularies."""
+    """Bits per byte of held-out text, which are comparable across vocabularies."""
     return units.cost(evaluation.bits_per_byte, bound=evaluation.bound)
 
 
 def val(summary: Summary) -> str:
-    """The newest validation figure."""
+    """The latest validation bits per byte; empty before the first evaluation."""
     if summary.evaluation is None:
         return ""
     return f"val {bits(summary.evaluation)} bpb"
 
 
 def share(summary: Summary) -> float | None:
-    """How much of the stage at work is done, 0 to 1."""
+    """Completed share of the current stage, 0 to 1; None if unknown."""
     stage = summary.current_stage
     if summary.stage == "train" and summary.metric and stage.state == "working" and not summary.evaluating:
         return max(0.0, min(1.0, summary.metric.progress))
@@ -76,8 +76,8 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
-def left(summary: Summary) -> float | None:
-    """Seconds until the stage at work is done; None while nobody can know."""
+def seconds_left(summary: Summary) -> float | None:
+    """Estimated seconds until the current stage is done; None if unknown."""
     stage, metric = summary.current_stage, summary.metric
     if summary.evaluating:
         return stage.seconds_left
@@ -87,17 +87,17 @@ def left(summary: Summary) -> float | None:
 
 
 def remaining(summary: Summary) -> str:
-    """The time left, in whole seconds or more: figures that change twice a second are noise."""
-    seconds = left(summary)
+    """The time left as text, without fractions of seconds, which would only flicker; empty if unknown."""
+    seconds = seconds_left(summary)
     if seconds is None:
         return ""
     return f"{units.duration(max(10.0, seconds)) if seconds >= 10 else 'seconds'} left"
 
 
-def speed(glance: RunSnapshot) -> str:
-    """How fast the stage at work goes."""
-    summary = glance.summary
-    if glance.state is not RunState.RUNNING:
+def speed(snapshot: RunSnapshot) -> str:
+    """Throughput of the current stage; empty if unknown."""
+    summary = snapshot.summary
+    if snapshot.state is not RunState.RUNNING:
         return ""
     if summary.stage == "train":
         return units.rate(summary.tokens_per_second, "tok") if summary.tokens_per_second else ""
@@ -105,30 +105,31 @@ def speed(glance: RunSnapshot) -> str:
     return units.rate(stage.rate, stage.unit) if stage and stage.rate else ""
 
 
-def step(glance: RunSnapshot) -> str:
-    """Where training is."""
-    metric = glance.summary.metric
+def step(snapshot: RunSnapshot) -> str:
+    """The training step; empty before the first one."""
+    metric = snapshot.summary.metric
     if metric is None:
         return ""
-    total = glance.run.recipe.train.steps
+    total = snapshot.run.recipe.train.steps
     return f"step {metric.step:,}/{total:,}" if total else f"step {metric.step:,}"
 
 
 def limits(train: Train) -> str:
-    """What ends the training."""
+    """The limits of the training, as of train.steps, train.tokens and train.minutes."""
     parts = [plural(train.steps, "step")] if train.steps else []
     parts += [units.many(train.tokens, "token")] if train.tokens else []
     parts += [units.duration(60 * train.minutes)] if train.minutes else []
     return " or ".join(parts) or "5m00s"
 
 
-def when(glance: RunSnapshot) -> str:
-    """When a run that is over ended; when one that never ran was made."""
-    return units.clock(glance.over_at or glance.run.made_at)
+def when(snapshot: RunSnapshot) -> str:
+    """When the run ended, or was created if it has not ended."""
+    return units.clock(snapshot.over_at or snapshot.run.made_at)
 
 
-def failure(glance: RunSnapshot) -> FailureText:
-    """Why a run failed or was interrupted, sanitised; without the advice to resume, which the footer gives as a key."""
-    text = failure_text(glance.failure or Failure(what="its processes are gone"))
-    todo = "" if text.todo == f"go on: llmtui resume {glance.run.id}" else text.todo
+def failure(snapshot: RunSnapshot) -> FailureText:
+    """Why a run failed or was interrupted, sanitised; without the advice to resume, which the footer shows as a
+    key."""
+    text = failure_text(snapshot.failure or Failure(what="its processes are gone"))
+    todo = "" if text.todo == resume_advice(snapshot.run) else text.todo
     return FailureText(shown(text.what), shown(text.kept), shown(todo))

@@ -48,10 +48,10 @@ def result_lines(run: Run, summary: Summary, samples: Iterable[GeneratedSample])
         rows.append(("bits per byte", bits + (f"   ({baselines})" if baselines else "")))
     if summary.metric and summary.metric.seconds > 0:
         mean = rate(summary.metric.tokens / summary.metric.seconds, "tok")
-        rows.append(("training", f"{plan_text.time_then(summary, run.recipe.train)}, {mean}"))
-        rows.append(("tokens", plan_text.tokens_then(summary, run.recipe.train)))
+        rows.append(("training", f"{plan_text.training_time(summary, run.recipe.train)}, {mean}"))
+        rows.append(("tokens", plan_text.tokens_seen(summary, run.recipe.train)))
     if summary.plan and summary.peak:
-        rows.append(("memory", plan_text.memory_then(summary)))
+        rows.append(("memory", plan_text.peak_memory(summary)))
     rows.append(("run", str(run.path)))
     rows.append(("try next", f"llmtui sample {run.id} 'PROMPT'"))
     rows.append(("", "llmtui   the workbench: curves, chat with the model"))

@@ -1,4 +1,4 @@
-"""Numbers as a person reads them: three significant digits, the unit beside them."""
+"""Formatting of numbers: three significant digits and a unit."""
 
 from __future__ import annotations
 
@@ -8,42 +8,42 @@ from collections.abc import Mapping
 
 from core.plural import one, plural
 
-_NO_FIGURE = "–"
-"""Stands where a number is not finite: a diverged loss must not pass for a figure."""
+_NOT_FINITE = "–"
+"""Shown for numbers that are infinite, NaN or implausible, such as a diverged loss."""
 
-_LONGEST, _LARGEST = 1e10, 1e24
-"""Seconds, three centuries, and anything else: what is more is no figure but damage."""
+_MAX_SECONDS, _MAX_NUMBER = 1e10, 1e24
+"""Larger values come from damaged files; 1e10 seconds are three centuries."""
 
 
 def count(number: float) -> str:
-    """How many: `3.41M`, `183k`, `4.10k`; below a thousand whole numbers stay whole."""
+    """A count: `3.41M`, `183k`, `4.10k`; integers below 1,000 are unchanged."""
     return _scaled(number, ("", "k", "M", "B", "T"))
 
 
 def many(number: float, noun: str) -> str:
-    """So many of them: `1 token`, `3.41M tokens`."""
+    """A count and its noun: `1 token`, `3.41M tokens`."""
     return plural(number, noun, written=count(number))
 
 
 def amount(number: float, unit: str) -> str:
-    """So much of what is measured in `unit`, a plural: `12.1 MB`, `1 document`, `4.10k files`."""
+    """A number and its `unit`, given as a plural: `12.1 MB`, `1 document`, `4.10k files`."""
     return size(number) if unit == "bytes" else f"{count(number)} {one(unit) if number == 1 else unit}"
 
 
 def size(number: float) -> str:
-    """Bytes in decimal units, as disks and networks are sold: `12.1 MB`."""
+    """Bytes in decimal (SI) units: `12.1 MB`."""
     return _scaled(number, (" B", " kB", " MB", " GB", " TB", " PB"))
 
 
 def rate(number: float, unit: str) -> str:
-    """So many `unit` a second: `183k tok/s`; bytes get their own prefixes: `12.1 MB/s`."""
+    """`unit` per second: `183k tok/s`; bytes in decimal units: `12.1 MB/s`."""
     return f"{size(number)}/s" if unit == "bytes" else f"{count(number)} {unit}/s"
 
 
 def duration(seconds: float) -> str:
-    """A span of time in its two largest units: `0.4s`, `42s`, `2m05s`, `1h42m`, `3d04h`."""
-    if not 0 <= seconds < _LONGEST:
-        return _NO_FIGURE
+    """A duration in its two largest units: `0.4s`, `42s`, `2m05s`, `1h42m`, `3d04h`."""
+    if not 0 <= seconds < _MAX_SECONDS:
+        return _NOT_FINITE
     if seconds < 9.95:
         return f"{seconds:.1f}s"
     whole = round(seconds)
@@ -59,33 +59,33 @@ def duration(seconds: float) -> str:
 
 
 def clock(epoch: float) -> str:
-    """A moment in local time, without the year: `11 Nov 21:04`. epoch: seconds since 1970."""
+    """Local time without the year: `11 Nov 21:04`. epoch: seconds since 1970."""
     try:
         moment = time.localtime(epoch)
-    except (ValueError, OverflowError, OSError):  # no number, or no year that the system knows
-        return _NO_FIGURE
+    except (ValueError, OverflowError, OSError):  # NaN, or out of the range of the system
+        return _NOT_FINITE
     return f"{moment.tm_mday} {_MONTHS[moment.tm_mon - 1]} {moment.tm_hour:02d}:{moment.tm_min:02d}"
 
 
 def cost(value: float, *, bound: bool = False) -> str:
-    """A loss or bits per byte in the digits that mean something: `1.462`; `≤1.462` where it is at most so much."""
-    if not abs(value) < 1e6:  # no cost of anything: diverged, or damage
-        return _NO_FIGURE
+    """A loss or bits per byte with three decimals: `1.462`; `≤1.462` for an upper bound."""
+    if not abs(value) < 1e6:  # diverged or damaged
+        return _NOT_FINITE
     return f"{'≤' if bound else ''}{value:.3f}"
 
 
 def perplexity(loss: float, *, bound: bool = False) -> str:
-    """Among how many equally likely tokens the model wavers at a loss in nats per token: `24.8`, `≤24.8`."""
-    if not -30 < loss < 30:  # diverged, or no number
-        return _NO_FIGURE
+    """exp(loss), for a loss in nats per token: `24.8`; `≤24.8` for an upper bound."""
+    if not -30 < loss < 30:  # diverged, or NaN
+        return _NOT_FINITE
     return f"{'≤' if bound else ''}{count(math.exp(loss))}"
 
 
 def facts(known: Mapping[str, int | float | str]) -> str:
-    """What an artifact holds, in one line: `734 documents, 12.1 MB`. Not sanitised; zeros are left out."""
-    told = {name.replace("_", " "): value for name, value in known.items() if value not in (0, "")}
-    bound = bool(told.pop("bound", False))
-    return ", ".join(_fact(name, value, bound) for name, value in told.items())
+    """The facts of an artifact in one line: `734 documents, 12.1 MB`. Zeros are left out. Not sanitised."""
+    shown = {name.replace("_", " "): value for name, value in known.items() if value not in (0, "")}
+    bound = bool(shown.pop("bound", False))
+    return ", ".join(_fact(name, value, bound) for name, value in shown.items())
 
 
 def _fact(name: str, value: int | float | str, bound: bool) -> str:
@@ -107,15 +107,15 @@ def _fact(name: str, value: int | float | str, bound: bool) -> str:
 
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-"""English whatever the locale, as all other text is."""
+"""Not by the locale: all text of the program is English."""
 
 
 def _scaled(number: float, units: tuple[str, ...]) -> str:
-    """`number` in the largest of `units`, a factor of 1,000 apart, that leaves at least 1, in three digits."""
-    if not abs(number) < _LARGEST:  # compared, not converted: a whole number may be too large for a float
-        return _NO_FIGURE
+    """`number` with three digits in the largest unit in which it is at least 1; units are a factor of 1,000 apart."""
+    if not abs(number) < _MAX_NUMBER:  # an int may be too large to convert to float
+        return _NOT_FINITE
     power = 0
-    # 999.5 of a unit would be written as 1000: it belongs to the next one
+    # 999.5 would be rounded to 1000
     while abs(number) >= 999.5 and power < len(units) - 1:
         number, power = number / 1000, power + 1
     if power == 0 and number == int(number):

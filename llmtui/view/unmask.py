@@ -1,4 +1,4 @@
-"""The text of a masked model while it is being unmasked, as styled spans."""
+"""The text of a masked model while it is unmasked, as styled spans."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two versions of a text, and what differs between them."""
+"""Word-by-word diff of two versions of a text."""
 
 from __future__ import annotations
 
@@ -9,47 +9,50 @@ from typing import Literal, NamedTuple
 
 from core.plural import plural
 
-_PIECE = re.compile(r"\w+|\s|[^\w\s]")
+_WORD = re.compile(r"\w+|\s|[^\w\s]")
 CONTEXT = 60
 """Characters of unchanged text kept on each side of a change."""
 
 
-class Span(NamedTuple):
-    """A stretch of text and where it stands: in both versions, only before, only after; "…": left out."""
+class DiffSpan(NamedTuple):
+    """Text that is in both versions, only before or only after; kind "…": a note about text that is left out."""
 
     kind: Literal["both", "before", "after", "…"]
     text: str
 
 
-def differences(before: str, after: str) -> list[Span]:
-    """The spans that tell one version from the other, in order, long unchanged stretches shortened.
+def differences(before: str, after: str) -> list[DiffSpan]:
+    """The diff of `before` and `after` in order, with long unchanged spans shortened.
 
-    Compares word by word: fit for excerpts of a few thousand characters, not for whole books.
+    Takes quadratic time: meant for excerpts of a few thousand characters.
     """
-    old, new = _PIECE.findall(before), _PIECE.findall(after)
-    spans: list[Span] = []
+    old, new = _WORD.findall(before), _WORD.findall(after)
+    spans: list[DiffSpan] = []
     for kind, a, b, c, d in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         if kind == "equal":
-            spans.append(Span("both", "".join(old[a:b])))
+            spans.append(DiffSpan("both", "".join(old[a:b])))
             continue
         if b > a:
-            spans.append(Span("before", "".join(old[a:b])))
+            spans.append(DiffSpan("before", "".join(old[a:b])))
         if d > c:
-            spans.append(Span("after", "".join(new[c:d])))
+            spans.append(DiffSpan("after", "".join(new[c:d])))
     return [
-        piece for number, span in enumerate(spans) for piece in _shortened(span, number == 0, number == len(spans) - 1)
+        part for number, span in enumerate(spans) for part in _shortened(span, number == 0, number == len(spans) - 1)
     ]
 
 
-def _shortened(span: Span, first: bool, last: bool) -> Iterator[Span]:
-    """An unchanged stretch without its middle; at the ends of the text without what lies far from any change."""
+def _shortened(span: DiffSpan, first: bool, last: bool) -> Iterator[DiffSpan]:
+    """An unchanged span with CONTEXT characters next to each change; other spans as they are.
+
+    first, last: whether it is the first or last span, which has a change on one side only.
+    """
     text = span.text
     kept = CONTEXT * (1 if first or last else 2)
     if span.kind != "both" or len(text) <= kept + 20:
         yield span
         return
     if not first:
-        yield Span("both", text[:CONTEXT])
-    yield Span("…", f"{plural(len(text) - kept, 'character')} the same")
+        yield DiffSpan("both", text[:CONTEXT])
+    yield DiffSpan("…", f"{plural(len(text) - kept, 'character')} the same")
     if not last:
-        yield Span("both", text[-CONTEXT:])
+        yield DiffSpan("both", text[-CONTEXT:])

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from rich.cells import cell_len, chop_cells
 
-from llmtui.view.lines import clip, cut, placed, wrap
+from llmtui.view.lines import clip, cut, wrap, wrap_with_offsets
 
 
 def plainly(text: str, cells: int) -> Iterator[tuple[int, str]]:
@@ -35,7 +35,7 @@ def test_lines_are_those_of_the_definition_whatever_the_characters_are() -> None
         if draw.random() < 0.2:
             text += "x" + "\u0301" * draw.randrange(400) + "y z" * 9
         cells = draw.randrange(2, 40)
-        assert list(placed(text, cells)) == list(plainly(text, cells))
+        assert list(wrap_with_offsets(text, cells)) == list(plainly(text, cells))
 
 
 def test_a_paragraph_as_long_as_a_book_is_broken_in_the_time_that_it_takes_to_read_it() -> None:

@@ -1,4 +1,4 @@
-"""Commands about text before it is trained on: data corpora, steps, preview, prepare, export."""
+"""`llmtui data`: the commands corpora, steps, preview, prepare and export."""
 
 from __future__ import annotations
 
@@ -25,13 +25,12 @@ from llmtui.view.units import duration, rate, size
 from llmtui.view.word_diff import differences
 
 STAGES = {"raw": "download", "clean": "preprocess", "tokens": "tokenize"}
-"""Of what `export` takes: the stage that makes it."""
+"""The data stage of each value of `export --stage`."""
 
 FILES = {"raw": "{}.txt", "clean": "{}_preprocessed.txt", "tokens": "tokenized_{}.txt"}
 
-
 EXCERPT_LENGTH = 400
-"""Characters shown of a document that the cleaning leaves as it is."""
+"""Characters shown of an unchanged document."""
 
 
 class ExportError(UsageError):
@@ -46,7 +45,7 @@ def data() -> None:
 @data.command(short_help="List well-known corpora of the Hugging Face hub.")
 @json_option
 def corpora(as_json: bool) -> None:
-    """List the corpora that `hf:NAME` knows by name, with what they are, their size and their licence."""
+    """List the corpora that `hf:NAME` knows by name, with their size, licence and description."""
     if as_json:
         for corpus in CORPORA.values():
             print_json(corpus)
@@ -55,21 +54,21 @@ def corpora(as_json: bool) -> None:
         print_output(f"hf:{corpus.name:<15}  {size(corpus.bytes):>7}  {corpus.licence}\n    {corpus.about}")
 
 
-@data.command(short_help="List the cleaning steps there are.")
+@data.command(short_help="List the cleaning steps.")
 @json_option
 def steps(as_json: bool) -> None:
-    """List the steps that preprocess.steps takes, why one would want each, and which fields of the recipe it heeds."""
+    """List the steps of preprocess.steps with their purpose, their cost and the recipe fields that configure them."""
     default = next(field.default for field in fields() if field.key == "preprocess.steps")
     for step in run_child_job(Workspace().prepare(), "core.jobs.data_commands", "steps", result_type=CleaningStep):
         if as_json:
             print_json(step)
             continue
         print_output(f"{'✓' if step.name in default else '·'} {step.name:<18}  {step.why}")
-        for label, text in (("costs", step.cost), ("heeds", ", ".join(f"preprocess.{p}" for p in step.parameters))):
+        for label, text in (("costs", step.cost), ("fields", ", ".join(f"preprocess.{p}" for p in step.parameters))):
             if text:
                 print_output(f"  {'':<18}  {label} {text}")
     if not as_json:
-        print_message("✓ is done unless a recipe says otherwise")
+        print_message("✓: enabled by default")
 
 
 @data.command(short_help="Try the cleaning on the beginning of a corpus.")
@@ -78,7 +77,7 @@ def steps(as_json: bool) -> None:
 @set_option
 @click.option("--documents", type=click.IntRange(0, 100), default=3, show_default=True, help="Documents to show.")
 @click.option(
-    "--bytes", "limit", type=click.IntRange(1), default=8_000_000, show_default=True, help="Text to read for it."
+    "--bytes", "limit", type=click.IntRange(1), default=8_000_000, show_default=True, help="Bytes of text to read."
 )
 @yes_option
 @json_option
@@ -91,10 +90,10 @@ def preview(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Show documents of RECIPE or SOURCE before and after the cleaning, and what each step did to all that was read.
+    """Show documents of RECIPE or SOURCE before and after cleaning, and the statistics of each cleaning step.
 
-    What goes stands in [-brackets-], what comes in {+braces+}. Nothing is kept. `--set source.take=sample` reads from
-    all over the corpus, which takes longer.
+    Removed text is in [-brackets-], added text in {+braces+}. No files are written. `--set source.take=sample` reads
+    from the whole corpus instead of its beginning, which takes longer.
     """
     workspace = Workspace().prepare()
     recipe = with_absolute_source(resolve(what, preset, overrides))
@@ -127,7 +126,7 @@ def _show(excerpt: Excerpt, number: int) -> None:
     else:
         spans = differences(excerpt.before, excerpt.after)
         while not excerpt.whole and len(spans) > 1 and spans[-1].kind != "both":
-            spans.pop()  # what stands at the end of one excerpt only may still come in the other
+            spans.pop()  # the other excerpt may have this text after its end
         before = [("both", "… ")] if excerpt.start and spans[0].kind != "…" else []
         print_diff([*before, *spans, *([] if excerpt.whole else [("both", " …")])])
     print_output("")

@@ -21,23 +21,23 @@ from core.vocab.sizes import expected_size
 from llmtui.cli.commands.options import NAME, json_option, preset_option, set_option
 from llmtui.cli.commands.recipe_argument import load_recipe, resolve, with_absolute_source
 from llmtui.cli.console import print_json, print_output
-from llmtui.view.plan_text import parts, passes, shape, shares
+from llmtui.view.plan_text import micro_batches, parts, shape, shares
 from llmtui.view.table import table
 from llmtui.view.units import count, size
 
 SCHEMA = 2
-"""In 1, flops_per_token were the parts, of the forward pass alone."""
+"""In version 1, flops_per_token had the parts, of the forward pass alone."""
 
 ITEM_SIZES = {"float32": 4, "bfloat16": 2}
 
 
-class Option(NamedTuple):
-    """Training in one precision."""
+class PrecisionPlan(NamedTuple):
+    """Memory of training in one precision."""
 
     precision: str
     budget: MemoryBudget
     micro_batch: int
-    """The recipe's, or the largest that fits; 0 if none fits."""
+    """train.micro_batch, or the largest that fits; 0 if none fits."""
     memory: MemoryEstimate
 
 
@@ -66,7 +66,7 @@ def plan(what: str | None, preset: str | None, overrides: tuple[str, ...], as_js
                 "vocabulary": entries,
                 "vocabulary_is_known": not unsure,
                 "parameters": parameters(recipe.model, entries),
-                # the journal's figure under the journal's name, and the parts that add up to it
+                # the name and value of the journal's ModelInfo
                 "flops_per_token": cost.training,
                 "flops_are": "forward and backward",
                 "flops_per_token_by_part": {name: TRAINING_FACTOR * number for name, number in asdict(cost).items()},
@@ -81,23 +81,23 @@ def plan(what: str | None, preset: str | None, overrides: tuple[str, ...], as_js
     print_output(table(list(_rows(recipe, entries, unsure, options))))
 
 
-def _options(recipe: Recipe, vocabulary: int) -> Iterator[Option]:
+def _options(recipe: Recipe, vocabulary: int) -> Iterator[PrecisionPlan]:
     here = machine()
     gpu = bool(here.gpus) and recipe.train.device in ("auto", "cuda")
     free = here.gpus[0].memory_total - here.gpus[0].memory if gpu else available_memory()
     for precision, itemsize in ITEM_SIZES.items():
         if recipe.train.precision not in ("auto", precision):
             continue
-        budget, asked = MemoryBudget(bytes=int(MARGIN * free), itemsize=itemsize, gpu=gpu), recipe.train.micro_batch
-        fits = largest_micro_batch(recipe, vocabulary, budget)
-        if asked is not None:
-            asked = min(asked, recipe.train.batch_size)
-            fits = asked if asked <= fits else 0
-        taken = memory(recipe, vocabulary, micro_batch=fits or asked or 1, itemsize=itemsize, gpu=gpu)
-        yield Option(precision, budget, fits, taken)
+        budget = MemoryBudget(bytes=int(MARGIN * free), itemsize=itemsize, gpu=gpu)
+        micro_batch, largest = recipe.train.micro_batch, largest_micro_batch(recipe, vocabulary, budget)
+        if micro_batch is not None:
+            micro_batch = min(micro_batch, recipe.train.batch_size)
+            largest = micro_batch if micro_batch <= largest else 0
+        estimate = memory(recipe, vocabulary, micro_batch=largest or micro_batch or 1, itemsize=itemsize, gpu=gpu)
+        yield PrecisionPlan(precision, budget, largest, estimate)
 
 
-def _rows(recipe: Recipe, vocabulary: int, unsure: str, options: list[Option]) -> Iterator[tuple[str, ...]]:
+def _rows(recipe: Recipe, vocabulary: int, unsure: str, options: list[PrecisionPlan]) -> Iterator[tuple[str, ...]]:
     model = recipe.model
     yield "model", f"{shape(model)}, context {model.block_size:,}"
     yield (
@@ -109,20 +109,20 @@ def _rows(recipe: Recipe, vocabulary: int, unsure: str, options: list[Option]) -
     for name, number in parts(counted):
         yield "", f"{name:<16}{count(number):>9}{number / counted.total:>7.0%}"
     cost = flops_per_token(model, vocabulary)
-    yield "work", f"{count(cost.training)} FLOP a token, forward and backward"
+    yield "FLOPs", f"{count(cost.training)} per token, forward and backward"
     for name, number in asdict(cost).items():
         yield "", f"{name.replace('_', '-'):<16}{count(TRAINING_FACTOR * number):>9}{number / cost.forward:>7.0%}"
     yield "memory", f"{'':<16}" + "".join(f"{option.precision:>12}" for option in options)
     for named in zip(*(shares(option.memory) for option in options), strict=True):
         yield "", f"{named[0][0]:<16}" + "".join(f"{size(number):>12}" for _, number in named)
-    yield "", f"{'at most at once':<16}" + "".join(f"{size(option.memory.peak):>12}" for option in options)
-    yield "machine", f"{machine().words()}, {size(options[0].budget.bytes)} of memory to be had"
+    yield "", f"{'peak':<16}" + "".join(f"{size(option.memory.peak):>12}" for option in options)
+    yield "machine", f"{machine().words()}, {size(options[0].budget.bytes)} of memory available"
     for option in options:
         yield "", f"in {option.precision}: " + _verdict(recipe, vocabulary, option)
 
 
-def _verdict(recipe: Recipe, vocabulary: int, option: Option) -> str:
+def _verdict(recipe: Recipe, vocabulary: int, option: PrecisionPlan) -> str:
     if option.micro_batch:
-        return passes(recipe.train.batch_size, option.micro_batch)
-    would = list(suggest_changes(recipe, vocabulary, option.budget))
-    return "does not fit" + (f"; this would: {', or '.join(f'--set {change}' for change in would)}" if would else "")
+        return micro_batches(recipe.train.batch_size, option.micro_batch)
+    changes = [f"--set {change}" for change in suggest_changes(recipe, vocabulary, option.budget)]
+    return "does not fit" + (f"; this would: {', or '.join(changes)}" if changes else "")

@@ -20,7 +20,7 @@ from llmtui.cli.commands.lookup import run_with_checkpoint
 from llmtui.cli.commands.options import json_option, resolve_prompt, run_option, sampling_options, sampling_settings
 from llmtui.cli.console import print_json, print_output
 from llmtui.clients.inference_client import InferenceClient, InferenceError
-from llmtui.view.inspect_report import Teller
+from llmtui.view.inspect_report import InspectReport
 
 
 class InspectError(LlmtuiError):
@@ -109,12 +109,12 @@ def xray(
             sampling=settings.sampling(),
             options=options,
         )
-    report = Teller(width=width, greedy=settings.temperature == 0)
+    report = InspectReport(width=width, greedy=settings.temperature == 0)
     asyncio.run(_print_report(workspace, run.id, request, None if as_json else report))
 
 
 async def _print_report(
-    workspace: Workspace, run_id: str, request: InspectPrompt | InspectModel, report: Teller | None
+    workspace: Workspace, run_id: str, request: InspectPrompt | InspectModel, report: InspectReport | None
 ) -> None:
     """Print the replies as they come, as sections of `report`, or as JSON objects if it is None.
 
@@ -134,7 +134,7 @@ async def _print_report(
                     case Inspected(result=result) if report is None:
                         print_json(result)
                     case Inspected(result=result) if report is not None:
-                        for section in report.tell(result):
+                        for section in report.sections(result):
                             print_output(section + "\n")
     except InferenceError as error:
         raise InspectError(error.what, where=error.where, todo=error.todo) from None

@@ -124,7 +124,7 @@ class RunDetails(RunPane):
             expected = f"{units.count(summary.plan.tokens)} tok in {units.duration(summary.plan.seconds)}"
             pairs.append(("planned", expected))
         if summary.plan and summary.peak:
-            pairs.append(("memory", plan_text.memory_then(summary)))
+            pairs.append(("memory", plan_text.peak_memory(summary)))
         at_once = ""
         if summary.plan and summary.plan.micro_batch < train.batch_size:
             at_once = f", {summary.plan.micro_batch:,} of {train.batch_size:,} at once"
@@ -170,7 +170,7 @@ _SHORT_NAMES = {
     "feed-forward": "ffn",
     "norms": "norm",
     "output": "head",
-    "program": "program",
+    "process": "process",
     "weights": "wts",
     "gradients": "grad",
     "optimiser": "optim",

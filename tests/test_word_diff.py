@@ -5,16 +5,16 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmtui.view.word_diff import Span, differences
+from llmtui.view.word_diff import DiffSpan, differences
 
 
 def test_a_changed_word_stands_between_what_stayed() -> None:
     assert differences("to be  or not", "to be or nought") == [
-        Span("both", "to be "),
-        Span("before", " "),
-        Span("both", "or "),
-        Span("before", "not"),
-        Span("after", "nought"),
+        DiffSpan("both", "to be "),
+        DiffSpan("before", " "),
+        DiffSpan("both", "or "),
+        DiffSpan("before", "not"),
+        DiffSpan("after", "nought"),
     ]
 
 
