@@ -1,12 +1,12 @@
-# `make demo` and `make test` do all the set-up: they need Python 3.11 or newer, make and a package index.
+# `make demo` and `make test` set up the environment; they need Python 3.11 or newer, make and a package index.
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-# as pip does for all that it installs but this: where Python may not write, it would compile 0.2 s at each start
+# pip does not compile editable installs: with read-only sources, Python would compile them at each start, for 0.2 s
 COMPILE := $(BIN)/python -m compileall -q core llmtui
 BENCHMARKS := startup screen data bpe training growth overhead journal prediction quality sampling
 
-# the first Python that is new enough; `make PYTHON=/path/to/python3` takes another
+# the first Python of version 3.11 or newer; `make PYTHON=/path/to/python3` takes another
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$python; break; fi; done)
 
@@ -15,10 +15,10 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 demo: .venv/installed
 	@$(BIN)/llmtui demo
 
-# as many tests at once as there are cores; those of a file stay together while there is enough to do for everybody
+# one worker per core; idle workers take tests from others
 PYTEST := $(BIN)/pytest -n logical --dist worksteal
 
-# what needs no process beside the tests' own: for between two edits
+# without the tests that start processes, for use between edits
 check: .venv/installed-test static
 	$(PYTEST) --no-processes
 
@@ -37,15 +37,15 @@ bench: .venv/installed-bench
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
-# the stamps are newer than pyproject.toml exactly when what it asks for is installed
+# these files are newer than pyproject.toml if and only if its dependencies are installed
 .venv/installed: pyproject.toml | $(BIN)/python
-	@echo "installing llmtui and what it needs into .venv; the first time this takes some minutes" >&2
+	@echo "installing llmtui and its dependencies into .venv; the first time this takes some minutes" >&2
 	@$(PIP) --editable .
 	@$(COMPILE)
 	@touch $@
 
 .venv/installed-test .venv/installed-bench: .venv/installed-%: pyproject.toml | $(BIN)/python
-	@echo "installing llmtui, what it needs and what 'make $*' needs into .venv" >&2
+	@echo "installing llmtui, its dependencies and those of 'make $*' into .venv" >&2
 	@$(PIP) --editable '.[test,$*]'
 	@$(COMPILE)
 	@touch .venv/installed $@
