@@ -18,7 +18,7 @@ from core.recipe.schema import Recipe
 from core.storage.workspace import Workspace
 from core.tokenize.encodings import byte_by_character
 from core.tokenize.vocabulary import Vocabulary
-from tests.core.generating import ids as drawn
+from tests.core.generating import ids as generated
 from tests.core.generating import settings
 
 BYTES = [bytes([byte]) for byte in range(256)]
@@ -33,7 +33,7 @@ VOCABULARY = gpt2_like(300)
 SHAPE = msgspec.structs.replace(load(preset="gpt2").model, n_layer=2, n_head=2, n_embd=16, block_size=8)
 
 
-def loaded(folder: Path | str, workspace: Workspace, vocabulary: Vocabulary = VOCABULARY, **fields: Any) -> GPT:
+def load_model(folder: Path | str, workspace: Workspace, vocabulary: Vocabulary = VOCABULARY, **fields: Any) -> GPT:
     """A model of SHAPE with other fields and the weights in `folder`."""
     shape = msgspec.structs.replace(SHAPE, init=str(folder), **fields)
     torch.manual_seed(5)
@@ -43,23 +43,24 @@ def loaded(folder: Path | str, workspace: Workspace, vocabulary: Vocabulary = VO
     return model
 
 
-def refused(folder: Path | str, workspace: Workspace, **more: Any) -> str:
+def load_error(folder: Path | str, workspace: Workspace, **more: Any) -> str:
+    """The message with which these weights are refused."""
     with pytest.raises(LlmtuiError) as caught:
-        loaded(folder, workspace, **more)
+        load_model(folder, workspace, **more)
     return caught.value.sentence()
 
 
-def same_logits(model: GPT, theirs: Any, length: int = 8) -> None:
-    """The same logits, and the same text by greedy decoding."""
+def assert_same_logits(model: GPT, theirs: Any, length: int = 8) -> None:
+    """`model` has the logits of `theirs`, a model of transformers, and generates the same text by greedy decoding."""
     ids = torch.randint(model.vocab_size, (2, length), generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
         assert torch.allclose(model(ids), theirs(ids).logits, atol=1e-4)
-        begin = ids[:1, : length // 2]
+        prompt = ids[:1, : length // 2]
         text = theirs.generate(
-            begin, attention_mask=torch.ones_like(begin), max_length=length, do_sample=False, eos_token_id=None
+            prompt, attention_mask=torch.ones_like(prompt), max_length=length, do_sample=False, eos_token_id=None
         )
     greedy = settings(tokens=length // 2, temperature=0.0)
-    assert drawn(model, begin[0].tolist(), greedy) == text[0, length // 2 :].tolist()
+    assert generated(model, prompt[0].tolist(), greedy) == text[0, length // 2 :].tolist()
 
 
 def characters_of(vocabulary: Vocabulary) -> dict[str, int]:

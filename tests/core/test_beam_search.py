@@ -21,7 +21,7 @@ from core.sample.rerank import beam_search_texts, best_of_n
 from core.sample.stream import TextEnd, stream_text
 from core.tokenize.characters import byte_vocabulary
 from tests.core.generating import ids, settings
-from tests.core.gpt2_folders import peer
+from tests.core.gpt2_folders import transformers_gpt2
 
 T = TypeVar("T")
 BYTES = byte_vocabulary()
@@ -112,7 +112,7 @@ def test_one_beam_is_greedy_text_and_past_the_context_it_goes_on() -> None:
 
 def test_beams_are_those_of_transformers() -> None:
     size, length = 60, 32
-    theirs = peer(vocab_size=size, n_layer=2, n_head=2, n_embd=16, n_positions=length)
+    theirs = transformers_gpt2(vocab_size=size, n_layer=2, n_head=2, n_embd=16, n_positions=length)
     with torch.no_grad():
         theirs.transformer.wte.weight.mul_(25)
     shape = load(preset="gpt2").model

@@ -28,14 +28,14 @@ CHARACTERS = msgspec.structs.replace(PLAIN, n_layer=6, n_head=6, n_embd=384, blo
 """nanoGPT's config/train_shakespeare_char.py."""
 
 
-def laid_out(shape: Model, vocabulary: int = 50257) -> GPT:
-    """The model without memory for its weights."""
+def on_meta_device(shape: Model, vocabulary: int = 50257) -> GPT:
+    """The model on the meta device, without memory for its weights."""
     with torch.device("meta"):
         return GPT(shape, vocabulary)
 
 
 def count(shape: Model, vocabulary: int = 50257, positions: bool = True) -> int:
-    model = laid_out(shape, vocabulary)
+    model = on_meta_device(shape, vocabulary)
     assert model.wpe is not None
     return model.parameter_count() - (0 if positions else model.wpe.weight.numel())
 
@@ -85,16 +85,16 @@ def test_character_models_have_the_sizes_of_nanogpt() -> None:
 def test_forward_flops_equal_nanogpts_notebook() -> None:
     counter = FlopCounterMode(display=False)
     with counter:
-        laid_out(PLAIN)(torch.zeros(1, 1024, dtype=torch.int64, device="meta"))
+        on_meta_device(PLAIN)(torch.zeros(1, 1024, dtype=torch.int64, device="meta"))
     assert counter.get_total_flops() == 291_648_307_200  # transformer_sizing.ipynb, forward_total
 
 
 def test_palm_estimate_equals_nanogpts() -> None:
-    def palm(shape: Model) -> int:  # arXiv 2204.02311, appendix B; nanoGPT leaves the positions out
+    def palm(shape: Model) -> int:  # arXiv 2204.02311, appendix B; nanoGPT excludes the position embeddings
         return 6 * count(shape, positions=False) + 12 * shape.n_layer * shape.n_embd * shape.block_size
 
     assert 1024 * palm(PLAIN) == 875_062_886_400  # transformer_sizing.ipynb
-    assert palm(msgspec.structs.replace(PLAIN, pad_vocabulary_multiple=64)) == 854_770_176  # estimate_mfu, a token
+    assert palm(msgspec.structs.replace(PLAIN, pad_vocabulary_multiple=64)) == 854_770_176  # estimate_mfu, per token
 
 
 @pytest.mark.parametrize(
@@ -118,11 +118,11 @@ def test_a_zero_head_has_a_loss_of_log_vocab_size(vocabulary: int, nats: float) 
     assert loss == pytest.approx(nats, abs=1e-4)
 
 
-@pytest.mark.skipif(not (SHARED / "data").is_dir(), reason="the reference texts are not here")
+@pytest.mark.skipif(not (SHARED / "data").is_dir(), reason="the reference texts are missing")
 def test_untrained_character_model_has_nanogpts_initial_loss() -> None:
     text = (SHARED / "data" / "tinyshakespeare.txt").read_text()
-    place = {character: index for index, character in enumerate(sorted(set(text)))}
-    ids = torch.tensor([place[character] for character in text])
+    token_id = {character: index for index, character in enumerate(sorted(set(text)))}
+    ids = torch.tensor([token_id[character] for character in text])
     train, validation = ids[: len(ids) * 9 // 10], ids[len(ids) * 9 // 10 :]
     torch.manual_seed(1337)
     model = GPT(CHARACTERS, 65).eval()
@@ -134,30 +134,30 @@ def test_untrained_character_model_has_nanogpts_initial_loss() -> None:
         assert loss == pytest.approx(nats, abs=0.02)
 
 
-def books(shape: Model) -> GPT:
-    """The book's untrained model, its weights through the table that published ones go through."""
-    model = laid_out(shape).to_empty(device="cpu").eval()
+def untrained_book_model(shape: Model) -> GPT:
+    """The book's untrained model, converted as published weights are."""
+    model = on_meta_device(shape).to_empty(device="cpu").eval()
     copy_into(model, convert_gpt2(random_gpt2(shape, 50257).items()), tokens=50257, where="the book")
     return model
 
 
 def test_the_books_untrained_model_generates_the_books_text() -> None:
-    model = books(BOOK)
+    model = untrained_book_model(BOOK)
     # LLMs-from-scratch, pkg/llms_from_scratch/tests/test_ch04.py
     expected = [27018, 24086, 47843, 30961, 42348, 7267, 49706, 43231, 47062, 34657]
     ids = [15496, 11, 314, 716]  # "Hello, I am"
-    reader = KVDecoder(model, ids)
+    decoder = KVDecoder(model, ids)
     with torch.no_grad():
-        for kept in expected:
+        for token in expected:
             last = model.hidden_states(torch.tensor([ids]))[0, -1]
             ids.append(int(model.logits(last).argmax()))
-            assert int(reader.logits.argmax()) == kept
-            reader.append([kept])
+            assert int(decoder.logits.argmax()) == token
+            decoder.append([token])
     assert ids[4:] == expected
 
 
 def test_the_books_untrained_model_has_the_books_perplexity() -> None:
-    model = books(msgspec.structs.replace(BOOK, block_size=256))
+    model = untrained_book_model(msgspec.structs.replace(BOOK, block_size=256))
     # chapter 5: "every effort moves you" and "I really like chocolate"
     texts = [[16833, 3626, 6100, 345], [40, 1107, 588, 11311]]
     loss = sum(part.nats for ids in texts for part in token_losses(model, ids)) / 6
@@ -166,22 +166,22 @@ def test_the_books_untrained_model_has_the_books_perplexity() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not (SHARED / "tiktoken-cache").is_dir(), reason="GPT-2's vocabulary is not here")
+@pytest.mark.skipif(not (SHARED / "tiktoken-cache").is_dir(), reason="GPT-2's vocabulary is missing")
 def test_the_books_untrained_model_has_the_books_loss_on_the_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
     from core.processes.progress import ProgressMeter
     from core.tokenize.encodings import load_encoding
 
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(SHARED / "tiktoken-cache"))
     vocabulary: Vocabulary = return_value(load_encoding("gpt2", ProgressMeter(None)))
-    model = books(msgspec.structs.replace(BOOK, block_size=256))
+    model = untrained_book_model(msgspec.structs.replace(BOOK, block_size=256))
     text = (SHARED / "data" / "the-verdict.txt").read_text()
-    border = int(0.9 * len(text))
-    for part, nats in ((text[:border], 10.98758), (text[border:], 10.98111)):  # chapter 5, on a CPU
+    boundary = int(0.9 * len(text))
+    for part, nats in ((text[:boundary], 10.98758), (text[boundary:], 10.98111)):  # chapter 5, on a CPU
         ids = torch.tensor(vocabulary.encode(part))
         windows = torch.stack([ids[start : start + 257] for start in range(0, len(ids) - 256, 256)])
         with torch.no_grad():
             losses = [
-                model.loss(two[:, :-1], two[:, 1:]).nats.item() / 512 for two in windows.split(2) if len(two) == 2
+                model.loss(pair[:, :-1], pair[:, 1:]).nats.item() / 512 for pair in windows.split(2) if len(pair) == 2
             ]
         assert sum(losses) / len(losses) == pytest.approx(nats, abs=1e-5)
 
@@ -197,17 +197,17 @@ def test_a_muon_step_is_orthogonal_and_equals_torchs() -> None:
     recipe = Train(muon_iterations=5, muon_lr=0.02, lr=1e-3)
     weight = model.h[0].attn.c_attn.weight  # type: ignore[union-attr]
     assert isinstance(weight, torch.nn.Parameter)
-    twin = torch.nn.Parameter(weight.detach().clone())
-    theirs = torch.optim.Muon([twin], lr=0.02, weight_decay=0.0, ns_steps=5)
+    reference = torch.nn.Parameter(weight.detach().clone())
+    theirs = torch.optim.Muon([reference], lr=0.02, weight_decay=0.0, ns_steps=5)
     before = weight.detach().clone()
     for parameter in model.parameters():
         parameter.grad = torch.randn_like(parameter)
     assert weight.grad is not None
-    twin.grad = weight.grad.clone()
+    reference.grad = weight.grad.clone()
     for optimizer in optimizers(model, recipe):
         optimizer.step()
     theirs.step()
-    assert torch.allclose(weight, twin, atol=1e-6)
+    assert torch.allclose(weight, reference, atol=1e-6)
     step = (before - weight.detach()) / (0.02 * math.sqrt(max(1, weight.shape[0] / weight.shape[1])))
     values = torch.linalg.svdvals(step.float())
     assert values.min() > 0.6

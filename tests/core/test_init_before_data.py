@@ -35,17 +35,17 @@ Make = Callable[..., Recipe]
 
 @pytest.fixture
 def recipe(tiny: Make, tmp_path: Path) -> Recipe:
-    """A training that begins with the weights of ours in tmp_path/weights, which are whole."""
+    """A training initialised with valid weights of this program in tmp_path/weights."""
     small = tiny("tokenize.vocabulary=bytes", "train.steps=1", 'model.init=""')
     folder = tmp_path / "weights"
     folder.mkdir()
     torch.manual_seed(1)
     save_model(GPT(small.model, BYTES.size), folder)
     BYTES.save(folder / "vocabulary.json")
-    return begun(small, str(folder))
+    return initialised(small, str(folder))
 
 
-def begun(recipe: Recipe, init: str, **tokenize: object) -> Recipe:
+def initialised(recipe: Recipe, init: str, **tokenize: object) -> Recipe:
     return msgspec.structs.replace(
         recipe,
         model=msgspec.structs.replace(recipe.model, init=init),
@@ -53,20 +53,20 @@ def begun(recipe: Recipe, init: str, **tokenize: object) -> Recipe:
     )
 
 
-def refused(recipe: Recipe, workspace: Workspace, tmp_path: Path) -> str:
-    """What the pipeline says before its first stage."""
+def pipeline_error(recipe: Recipe, workspace: Workspace, tmp_path: Path) -> str:
+    """The message with which the pipeline refuses `recipe` before its first stage."""
     (tmp_path / "run" / "checkpoints").mkdir(parents=True, exist_ok=True)
-    said: list[Event] = []
+    events: list[Event] = []
     with pytest.raises(LlmtuiError) as caught:
-        said.extend(pipeline(recipe, workspace, tmp_path / "run", CPU))
-    assert not any(isinstance(event, StageStarted) for event in said)
+        events.extend(pipeline(recipe, workspace, tmp_path / "run", CPU))
+    assert not any(isinstance(event, StageStarted) for event in events)
     assert not list(workspace.artifacts.iterdir())
     return caught.value.sentence()
 
 
-def spoil(folder: Path, kind: str) -> None:
+def damage(folder: Path, kind: str) -> None:
     file = folder / "model.safetensors"
-    whole, raw = load_file(file), file.read_bytes()
+    tensors, raw = load_file(file), file.read_bytes()
     match kind:
         case "missing":
             file.unlink()
@@ -83,22 +83,22 @@ def spoil(folder: Path, kind: str) -> None:
         case "gap":
             file.write_bytes(raw.replace(b'"data_offsets":[0,', b'"data_offsets":[4,', 1))
         case "without":
-            save_file({name: tensor for name, tensor in whole.items() if name != NAME}, file)
+            save_file({name: tensor for name, tensor in tensors.items() if name != NAME}, file)
         case "unknown":
-            save_file({**whole, "h.7.attn.c_attn.weight": torch.ones(1)}, file)
+            save_file({**tensors, "h.7.attn.c_attn.weight": torch.ones(1)}, file)
         case "shape":
-            save_file({**whole, NAME: torch.ones(127, 32)}, file)
+            save_file({**tensors, NAME: torch.ones(127, 32)}, file)
         case "integers":
-            save_file({**whole, NAME: torch.ones(128, 32, dtype=torch.int32)}, file)
+            save_file({**tensors, NAME: torch.ones(128, 32, dtype=torch.int32)}, file)
         case "nan":
-            save_file({**whole, NAME: torch.full((128, 32), float("nan"))}, file)
+            save_file({**tensors, NAME: torch.full((128, 32), float("nan"))}, file)
         case "vocabulary":
             (folder / "vocabulary.json").write_bytes((folder / "vocabulary.json").read_bytes()[:100])
         case "no vocabulary":
             (folder / "vocabulary.json").unlink()
 
 
-LIGHT = [
+FOUND_IN_HEADERS = [
     ("missing", "there is no model.safetensors in it"),
     ("pickle", "pytorch_model.bin, a pickle"),
     ("short", "bytes where it says"),
@@ -115,28 +115,28 @@ LIGHT = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "says"), [*LIGHT, ("nan", f"{NAME} does not hold finite numbers")])
+@pytest.mark.parametrize(("kind", "message"), [*FOUND_IN_HEADERS, ("nan", f"{NAME} does not hold finite numbers")])
 def test_invalid_weights_are_found_before_the_first_stage(
-    recipe: Recipe, workspace: Workspace, tmp_path: Path, kind: str, says: str
+    recipe: Recipe, workspace: Workspace, tmp_path: Path, kind: str, message: str
 ) -> None:
-    spoil(tmp_path / "weights", kind)
-    assert says in refused(recipe, workspace, tmp_path)
+    damage(tmp_path / "weights", kind)
+    assert message in pipeline_error(recipe, workspace, tmp_path)
 
 
-@pytest.mark.parametrize(("kind", "says"), LIGHT)
+@pytest.mark.parametrize(("kind", "message"), FOUND_IN_HEADERS)
 def test_commands_report_invalid_weights_and_create_no_run(
     recipe: Recipe,
     workspace: Workspace,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     kind: str,
-    says: str,
+    message: str,
 ) -> None:
-    spoil(tmp_path / "weights", kind)
+    damage(tmp_path / "weights", kind)
     (tmp_path / "mine.toml").write_text(to_toml(recipe))
     for command in (["plan", str(tmp_path / "mine.toml")], ["run", str(tmp_path / "mine.toml")]):
         assert command_line(command) == 2
-        assert says in capsys.readouterr().err
+        assert message in capsys.readouterr().err
     assert not list(workspace.runs.iterdir())
 
 
@@ -151,62 +151,62 @@ def test_checking_initial_weights_imports_no_torch(recipe: Recipe, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("tokenize", "says"),
+    ("tokenize", "message"),
     [
         ({"vocabulary": "gpt2"}, "gpt2 in the recipe, bytes there"),
         ({"vocabulary": "bpe", "size": 256}, "bpe in the recipe, bytes there"),
     ],
 )
 def test_another_vocabulary_is_found_before_tokenizing(
-    recipe: Recipe, workspace: Workspace, tmp_path: Path, tokenize: dict[str, object], says: str
+    recipe: Recipe, workspace: Workspace, tmp_path: Path, tokenize: dict[str, object], message: str
 ) -> None:
-    assert says in refused(begun(recipe, recipe.model.init, **tokenize), workspace, tmp_path)
+    assert message in pipeline_error(initialised(recipe, recipe.model.init, **tokenize), workspace, tmp_path)
 
 
 def test_a_bpe_vocabulary_that_is_too_small_is_found_before_training_it(
     recipe: Recipe, workspace: Workspace, tmp_path: Path
 ) -> None:
     folder = tmp_path / "weights"
-    learned = Vocabulary("bpe", "", [*BYTES.ranks, b"th", b"he"], kind="pairs")
-    save_model(GPT(recipe.model, learned.size), folder)
-    learned.save(folder / "vocabulary.json")
-    smaller = begun(recipe, recipe.model.init, vocabulary="bpe", size=258)
-    assert "bpe of 258 entries here, 259 there" in refused(smaller, workspace, tmp_path)
+    trained = Vocabulary("bpe", "", [*BYTES.ranks, b"th", b"he"], kind="pairs")
+    save_model(GPT(recipe.model, trained.size), folder)
+    trained.save(folder / "vocabulary.json")
+    smaller = initialised(recipe, recipe.model.init, vocabulary="bpe", size=258)
+    assert "bpe of 258 entries here, 259 there" in pipeline_error(smaller, workspace, tmp_path)
 
 
 def test_model_json_and_vocabulary_json_of_different_sizes_are_refused(
     recipe: Recipe, workspace: Workspace, tmp_path: Path
 ) -> None:
     Vocabulary("bytes", "", [*BYTES.ranks, b"th"], kind="bytes").save(tmp_path / "weights" / "vocabulary.json")
-    said = refused(recipe, workspace, tmp_path)
-    assert "model.json says 257 entries, vocabulary.json has 258" in said
+    error = pipeline_error(recipe, workspace, tmp_path)
+    assert "model.json says 257 entries, vocabulary.json has 258" in error
 
 
 def test_another_architecture_is_found_before_the_first_stage(
     recipe: Recipe, workspace: Workspace, tmp_path: Path
 ) -> None:
     wider = msgspec.structs.replace(recipe, model=msgspec.structs.replace(recipe.model, n_embd=64))
-    assert "model.n_embd: the recipe says 64, the weights have 32" in refused(wider, workspace, tmp_path)
+    assert "model.n_embd: the recipe says 64, the weights have 32" in pipeline_error(wider, workspace, tmp_path)
 
 
 def test_a_run_without_an_intact_checkpoint_is_found_before_the_first_stage(
     recipe: Recipe, workspace: Workspace, tmp_path: Path
 ) -> None:
     older = Run.create(workspace, msgspec.structs.replace(recipe, name="older"))
-    goes_on = begun(recipe, f"run:{older.id}")
-    assert "there are: none" in refused(goes_on, workspace, tmp_path)
+    continued = initialised(recipe, f"run:{older.id}")
+    assert "there are: none" in pipeline_error(continued, workspace, tmp_path)
     with pytest.raises(LlmtuiError, match="it has no checkpoint"):
-        Run.create(workspace, goes_on)
+        Run.create(workspace, continued)
 
     def fill(staged: Path) -> None:
         for file in (tmp_path / "weights").iterdir():
             (staged / file.name).write_bytes(file.read_bytes())
 
     write_directory(older.checkpoints / "step-00000010", "train", "0", fill)
-    Run.create(workspace, goes_on)
+    Run.create(workspace, continued)
     file = older.checkpoints / "step-00000010" / "model.safetensors"
-    file.write_bytes(file.read_bytes()[:-1] + b"\1")  # only its digest can tell
-    assert "there are: step-00000010" in refused(goes_on, workspace, tmp_path)
+    file.write_bytes(file.read_bytes()[:-1] + b"\1")  # found by its digest only
+    assert "there are: step-00000010" in pipeline_error(continued, workspace, tmp_path)
 
 
 def test_valid_weights_are_loaded_once_and_not_checked_on_resume(

@@ -17,18 +17,18 @@ from core.recipe.schema import Recipe
 from core.runs.directory import Run
 from core.storage.workspace import Workspace
 from tests.byte_models import save_checkpoint
-from tests.core.gpt2_folders import SMALL, written
+from tests.core.gpt2_folders import SMALL, save_gpt2
 from tests.core.initial_weights import (
     SHAPE,
     VOCABULARY,
+    load_error,
+    load_model,
     load_resolved,
-    loaded,
-    refused,
 )
 
 
-def checkpointed(workspace: Workspace, name: str, losses: dict[int, float], **fields: Any) -> Run:
-    """A run of SHAPE with a checkpoint of other weights at each step."""
+def run_with_checkpoints(workspace: Workspace, name: str, losses: dict[int, float], **fields: Any) -> Run:
+    """A run of SHAPE with a checkpoint for each step, each with other weights."""
     shape = msgspec.structs.replace(SHAPE, **fields)
     run = Run.create(workspace, Recipe(name=name, model=shape, tokenize=load(preset="gpt2").tokenize))
 
@@ -37,28 +37,28 @@ def checkpointed(workspace: Workspace, name: str, losses: dict[int, float], **fi
     return run
 
 
-def of_step(step: int) -> torch.Tensor:
+def embedding_of_step(step: int) -> torch.Tensor:
     torch.manual_seed(step)
     return GPT(SHAPE, 300).wte.weight
 
 
 def test_a_run_provides_its_best_checkpoint_or_that_of_a_step(workspace: Workspace) -> None:
-    run = checkpointed(workspace, "older", {10: 3.0, 20: 2.0, 30: 2.5})
-    assert torch.equal(loaded("run:older", workspace).wte.weight, of_step(20))
-    assert torch.equal(loaded(f"run:{run.id}@30", workspace).wte.weight, of_step(30))
-    assert "step-00000010, step-00000020" in refused("run:older@15", workspace)
-    assert "did you mean 'older'?" in refused("run:oldr", workspace)
+    run = run_with_checkpoints(workspace, "older", {10: 3.0, 20: 2.0, 30: 2.5})
+    assert torch.equal(load_model("run:older", workspace).wte.weight, embedding_of_step(20))
+    assert torch.equal(load_model(f"run:{run.id}@30", workspace).wte.weight, embedding_of_step(30))
+    assert "step-00000010, step-00000020" in load_error("run:older@15", workspace)
+    assert "did you mean 'older'?" in load_error("run:oldr", workspace)
     weights = run.checkpoints / "step-00000020" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\1")
-    assert torch.equal(loaded("run:older", workspace).wte.weight, of_step(30))
+    assert torch.equal(load_model("run:older", workspace).wte.weight, embedding_of_step(30))
 
 
 def test_a_recipe_takes_architecture_and_vocabulary_from_the_run(workspace: Workspace) -> None:
-    run = checkpointed(workspace, "older", {10: 3.0}, dropout=0.2)
+    run = run_with_checkpoints(workspace, "older", {10: 3.0}, dropout=0.2)
     recipe = load_resolved(overrides=["model.init=run:older", "model.dropout=0.3", "name=older"])
     assert recipe.model == msgspec.structs.replace(SHAPE, dropout=0.3, init=f"run:{run.id}")
     assert recipe.tokenize.vocabulary == "gpt2"
-    checkpointed(workspace, "older", {10: 3.0}, n_layer=1)  # a later run of that name changes nothing
+    run_with_checkpoints(workspace, "older", {10: 3.0}, n_layer=1)  # a later run of that name changes nothing
     assert load_resolved(base=msgspec.to_builtins(recipe)) == recipe
     with pytest.raises(RecipeError, match="tokens from another vocabulary"):
         load_resolved(overrides=[f"model.init=run:{run.id}", "tokenize.vocabulary=bytes"])
@@ -79,10 +79,10 @@ def test_init_alone_makes_a_recipe_of_the_published_architecture(name: str) -> N
     assert (same.model.n_layer, same.train.lr, same.model.dropout) == (known.model.n_layer, 1e-4, 0.1)
 
 
-def test_a_folder_provides_its_architecture_and_is_found_from_anywhere(
+def test_a_folder_provides_its_architecture_and_is_stored_as_an_absolute_path(
     tmp_path: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written(tmp_path / "weights", **SMALL)
+    save_gpt2(tmp_path / "weights", **SMALL)
     (tmp_path / "mine.toml").write_text('[model]\ninit = "weights"\n')
     recipe = load_resolved(file=tmp_path / "mine.toml")
     assert recipe.model == msgspec.structs.replace(SHAPE, init=str(tmp_path / "weights"))
@@ -91,11 +91,11 @@ def test_a_folder_provides_its_architecture_and_is_found_from_anywhere(
     shutil.rmtree(tmp_path / "weights")
     with pytest.raises(RecipeError, match="there is no such folder"):
         load_resolved(file=tmp_path / "mine.toml")
-    assert load_resolved(base=msgspec.to_builtins(recipe)) == recipe  # a finished run can still be looked at
+    assert load_resolved(base=msgspec.to_builtins(recipe)) == recipe  # a finished run can still be shown
 
 
 @pytest.mark.parametrize(
-    ("override", "says"),
+    ("override", "message"),
     [
         ("model.init=hf:gpt3", "did you mean 'gpt2'?"),
         ("model.init=hf:../x", "write hf:NAMESPACE/NAME"),
@@ -109,10 +109,10 @@ def test_a_folder_provides_its_architecture_and_is_found_from_anywhere(
         ("model.init=run:nothing", "there are no runs yet"),
     ],
 )
-def test_an_invalid_init_is_refused_at_once(override: str, says: str) -> None:
+def test_an_invalid_init_is_refused_at_once(override: str, message: str) -> None:
     with pytest.raises(RecipeError) as caught:
         load_resolved(overrides=[override])
-    assert says in caught.value.sentence()
+    assert message in caught.value.sentence()
 
 
 def test_parsing_a_recipe_reads_neither_runs_nor_weights(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,15 +17,15 @@ from core.model.gpt import GPT
 from core.model.weights import save_model
 from core.recipe.file import load
 from core.storage.workspace import Workspace
-from tests.core.gpt2_folders import SMALL, peer, written
+from tests.core.gpt2_folders import SMALL, save_gpt2, transformers_gpt2
 from tests.core.initial_weights import (
     SHAPE,
     VOCABULARY,
+    assert_same_logits,
     characters_of,
     gpt2_like,
-    loaded,
-    refused,
-    same_logits,
+    load_error,
+    load_model,
 )
 
 
@@ -40,9 +40,11 @@ from tests.core.initial_weights import (
     ids=str,
 )
 def test_logits_equal_those_of_transformers(tmp_path: Path, workspace: Workspace, config: dict[str, Any]) -> None:
-    theirs = written(tmp_path, vocab_size=300, **SMALL | config)
+    theirs = save_gpt2(tmp_path, vocab_size=300, **SMALL | config)
     fields = {name: value for name, value in config.items() if name.startswith("n_")}
-    same_logits(loaded(tmp_path, workspace, tie_embeddings=config.get("tie_word_embeddings", True), **fields), theirs)
+    assert_same_logits(
+        load_model(tmp_path, workspace, tie_embeddings=config.get("tie_word_embeddings", True), **fields), theirs
+    )
 
 
 @pytest.mark.parametrize(
@@ -59,21 +61,21 @@ def test_logits_of_the_published_sizes_equal_those_of_transformers(
 ) -> None:
     shape = load(preset=size).model
     assert (shape.n_layer, shape.n_head, shape.n_embd) == (layers, heads, width)
-    theirs = written(tmp_path, n_layer=layers, n_head=heads, n_embd=width)
+    theirs = save_gpt2(tmp_path, n_layer=layers, n_head=heads, n_embd=width)
     assert sum(parameter.numel() for parameter in theirs.parameters()) == count
     with torch.device("meta"):
         model = GPT(msgspec.structs.replace(shape, init=str(tmp_path)), 50257).eval()
     model.to_empty(device="cpu")
     for _ in load_initial_weights(model.config, model, gpt2_like(50257), workspace):
         pass
-    same_logits(model, theirs, 16)
+    assert_same_logits(model, theirs, 16)
 
 
 @pytest.mark.parametrize("prefix", [True, False])
 def test_older_files_with_masks_and_without_the_prefix_are_read(
     tmp_path: Path, workspace: Workspace, prefix: bool
 ) -> None:
-    theirs = written(tmp_path, vocab_size=300, **SMALL)
+    theirs = save_gpt2(tmp_path, vocab_size=300, **SMALL)
     tensors = load_file(tmp_path / "model.safetensors")
     for layer in range(2):
         tensors[f"transformer.h.{layer}.attn.bias"] = torch.tril(torch.ones(1, 1, 8, 8))
@@ -82,28 +84,28 @@ def test_older_files_with_masks_and_without_the_prefix_are_read(
     if not prefix:
         tensors = {name.removeprefix("transformer."): tensor for name, tensor in tensors.items()}
     save_file(tensors, tmp_path / "model.safetensors")
-    same_logits(loaded(tmp_path, workspace), theirs)
+    assert_same_logits(load_model(tmp_path, workspace), theirs)
 
 
 def test_weights_in_several_files_are_one_model(tmp_path: Path, workspace: Workspace) -> None:
-    theirs = written(tmp_path, shard="12KB", vocab_size=300, **SMALL)
+    theirs = save_gpt2(tmp_path, shard="12KB", vocab_size=300, **SMALL)
     assert len(list(tmp_path.glob("model-*.safetensors"))) > 1
-    same_logits(loaded(tmp_path, workspace), theirs)
+    assert_same_logits(load_model(tmp_path, workspace), theirs)
     index = tmp_path / "model.safetensors.index.json"
     index.write_text(index.read_text().replace("model-00001", "../model-00001"))
-    assert "names a file outside of its folder" in refused(tmp_path, workspace)
+    assert "names a file outside of its folder" in load_error(tmp_path, workspace)
 
 
 def test_a_shorter_context_and_an_untied_head_fit(tmp_path: Path, workspace: Workspace) -> None:
-    theirs = written(tmp_path, vocab_size=300, **SMALL)
-    same_logits(loaded(tmp_path, workspace, block_size=4), theirs, 4)
-    loose = loaded(tmp_path, workspace, tie_embeddings=False)
-    same_logits(loose, theirs)
-    assert loose.lm_head.weight is not loose.wte.weight
+    theirs = save_gpt2(tmp_path, vocab_size=300, **SMALL)
+    assert_same_logits(load_model(tmp_path, workspace, block_size=4), theirs, 4)
+    untied = load_model(tmp_path, workspace, tie_embeddings=False)
+    assert_same_logits(untied, theirs)
+    assert untied.lm_head.weight is not untied.wte.weight
 
 
 def warnings(folder: Path, workspace: Workspace, **fields: Any) -> list[str]:
-    """Those on the way to a model of SHAPE with other fields, begun from `folder`."""
+    """The warnings when a model of SHAPE with other fields is initialised from `folder`."""
     shape = msgspec.structs.replace(SHAPE, init=str(folder), **fields)
     notes = load_initial_weights(shape, GPT(shape, VOCABULARY.size), VOCABULARY, workspace)
     return [note.text for note in notes if isinstance(note, Note) and note.level == "warning"]
@@ -112,27 +114,27 @@ def warnings(folder: Path, workspace: Workspace, **fields: Any) -> list[str]:
 def test_a_missing_head_is_the_embedding_only_where_the_weights_say_that_they_are_tied(
     tmp_path: Path, workspace: Workspace
 ) -> None:
-    written(tmp_path, vocab_size=300, **SMALL)
+    save_gpt2(tmp_path, vocab_size=300, **SMALL)
     assert warnings(tmp_path, workspace) == []
     assert "starts as a copy of the embedding" in warnings(tmp_path, workspace, tie_embeddings=False)[0]
     config = tmp_path / "config.json"
-    told = config.read_text()
-    config.write_text(json.dumps(json.loads(told) | {"tie_word_embeddings": False}))
-    assert "but lm_head.weight is missing" in refused(tmp_path, workspace, tie_embeddings=False)
-    config.write_text(told)
+    original = config.read_text()
+    config.write_text(json.dumps(json.loads(original) | {"tie_word_embeddings": False}))
+    assert "but lm_head.weight is missing" in load_error(tmp_path, workspace, tie_embeddings=False)
+    config.write_text(original)
     tensors = load_file(tmp_path / "model.safetensors")
     same = tensors["transformer.wte.weight"].clone()
-    for head, said in ((same, 0), (same + 1, 1)):
+    for head, count in ((same, 0), (same + 1, 1)):
         save_file(tensors | {"lm_head.weight": head}, tmp_path / "model.safetensors")
-        assert len(warnings(tmp_path, workspace)) == said
+        assert len(warnings(tmp_path, workspace)) == count
         assert warnings(tmp_path, workspace, tie_embeddings=False) == []
 
 
 def test_padding_rows_and_the_mask_token_keep_their_random_values(tmp_path: Path, workspace: Workspace) -> None:
-    theirs = written(tmp_path, vocab_size=300, **SMALL)
-    model = loaded(tmp_path, workspace, pad_vocabulary_multiple=64)
-    same_logits(model, theirs)
-    masked = loaded(tmp_path, workspace, objective="masked")
+    theirs = save_gpt2(tmp_path, vocab_size=300, **SMALL)
+    model = load_model(tmp_path, workspace, pad_vocabulary_multiple=64)
+    assert_same_logits(model, theirs)
+    masked = load_model(tmp_path, workspace, objective="masked")
     for each in (model, masked):
         torch.manual_seed(5)
         fresh = GPT(each.config, 300).wte.weight
@@ -146,25 +148,25 @@ def test_a_masked_model_of_ours_keeps_its_mask_token(tmp_path: Path, workspace: 
     model = GPT(msgspec.structs.replace(SHAPE, objective="masked", pad_vocabulary_multiple=64), VOCABULARY.size).eval()
     save_model(model, tmp_path)
     VOCABULARY.save(tmp_path / "vocabulary.json")
-    again = loaded(tmp_path, workspace, objective="masked", pad_vocabulary_multiple=8)
+    again = load_model(tmp_path, workspace, objective="masked", pad_vocabulary_multiple=8)
     ids = torch.tensor([[1, model.mask_token_id, 3, model.mask_token_id]])
     assert torch.equal(model(ids), again(ids))
     assert len(again.wte.weight) < len(model.wte.weight)
 
 
 def test_half_precision_weights_become_float32(tmp_path: Path, workspace: Workspace) -> None:
-    theirs = peer(vocab_size=300, **SMALL).half()
+    theirs = transformers_gpt2(vocab_size=300, **SMALL).half()
     theirs.save_pretrained(tmp_path)
-    model = loaded(tmp_path, workspace)
+    model = load_model(tmp_path, workspace)
     assert model.wte.weight.dtype == torch.float32
-    same_logits(model, theirs.float())
+    assert_same_logits(model, theirs.float())
 
 
 @pytest.mark.parametrize("more", [1, 64])
 def test_rows_beyond_the_tokens_of_gpt2_are_left_out(tmp_path: Path, workspace: Workspace, more: int) -> None:
-    theirs = written(tmp_path, vocab_size=300 + more, **SMALL)
+    theirs = save_gpt2(tmp_path, vocab_size=300 + more, **SMALL)
     (tmp_path / "vocab.json").write_text(json.dumps(characters_of(VOCABULARY) | {"<pad>": 300}))
-    model = loaded(tmp_path, workspace)
+    model = load_model(tmp_path, workspace)
     assert model.wte.weight.shape[0] == 300
     ids = torch.randint(300, (2, 8), generator=torch.Generator().manual_seed(2))
     with torch.no_grad():

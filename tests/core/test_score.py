@@ -22,7 +22,7 @@ from core.sample.samplers import LogitsError
 from core.sample.score import short_context_tokens, token_losses
 from core.tokenize.shards import TokenStream, write_shard
 from core.train.evaluate import evaluate_loss
-from tests.core.gpt2_folders import peer
+from tests.core.gpt2_folders import transformers_gpt2
 
 MASKED: dict[str, Any] = {"objective": "masked"}
 
@@ -115,7 +115,7 @@ def test_output_that_is_not_finite_is_named() -> None:
 
 
 def test_it_is_what_transformers_finds() -> None:
-    theirs = peer(vocab_size=60, n_layer=2, n_head=2, n_embd=16, n_positions=32)
+    theirs = transformers_gpt2(vocab_size=60, n_layer=2, n_head=2, n_embd=16, n_positions=32)
     model = GPT(replace(load(preset="gpt2").model, n_layer=2, n_head=2, n_embd=16, block_size=32), 60).eval()
     copy_into(model, convert_gpt2(theirs.state_dict().items()), tokens=60, where="transformers")
     ids = torch.tensor([text(32, 60)])

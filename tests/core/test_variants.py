@@ -22,8 +22,8 @@ def shape(**fields: Any) -> Model:
     return msgspec.structs.replace(SHAPE, **fields)
 
 
-def loud(model: GPT) -> GPT:
-    """The same with weights so large that nothing in it is nearly nothing."""
+def with_large_weights(model: GPT) -> GPT:
+    """`model` with weights large enough that every part of it affects the logits."""
     torch.manual_seed(1)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
@@ -53,12 +53,12 @@ def test_swiglu_gates_one_half_with_the_other(bias: bool) -> None:
     assert torch.allclose(layer(x), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize(("name", "bend"), [("gelu", gelu), ("relu2", lambda x: x.clamp(min=0) ** 2)])
-def test_mlp_is_two_matrices_and_an_activation(name: str, bend: Any) -> None:
+@pytest.mark.parametrize(("name", "activation"), [("gelu", gelu), ("relu2", lambda x: x.clamp(min=0) ** 2)])
+def test_mlp_is_two_matrices_and_an_activation(name: str, activation: Any) -> None:
     torch.manual_seed(1)
     layer = MLP(shape(activation=name))
     x = torch.randn(2, 8, 32)
-    assert torch.allclose(layer(x), bend(x @ layer.c_fc.weight.T) @ layer.c_proj.weight.T, atol=1e-5)
+    assert torch.allclose(layer(x), activation(x @ layer.c_fc.weight.T) @ layer.c_proj.weight.T, atol=1e-5)
 
 
 def test_layer_norm_centres_and_rms_norm_only_scales() -> None:
@@ -74,11 +74,11 @@ def test_layer_norm_centres_and_rms_norm_only_scales() -> None:
 
 
 def plain_attention(layer: SelfAttention, x: Tensor, *, causal: bool, norm: bool) -> Tensor:
-    """Four heads of 8, one after the other, with nothing but matrix products."""
+    """Four heads of 8, one after the other, by matrix products only."""
     q, k, v = (x @ part.T for part in layer.c_attn.weight.chunk(3))
     heads = []
-    for at in range(0, 32, 8):
-        query, key, value = (part[..., at : at + 8] for part in (q, k, v))
+    for start in range(0, 32, 8):
+        query, key, value = (part[..., start : start + 8] for part in (q, k, v))
         if norm:
             query, key = (part / (part**2).mean(-1, keepdim=True).sqrt() for part in (query, key))
         scores = query @ key.transpose(-1, -2) / math.sqrt(8)
@@ -100,7 +100,7 @@ def test_attention_is_softmax_of_scaled_dot_products(objective: str, norm: bool)
 @pytest.mark.parametrize("kv", [1, 2])
 @pytest.mark.parametrize("positions", ["learned", "rotary"])
 def test_grouped_query_attention_equals_repeated_keys_and_values(kv: int, positions: str, ids: Tensor) -> None:
-    grouped = loud(GPT(shape(n_kv_head=kv, positions=positions, bias=True), 50))
+    grouped = with_large_weights(GPT(shape(n_kv_head=kv, positions=positions, bias=True), 50))
     full = GPT(shape(positions=positions, bias=True), 50).eval()
     state = grouped.state_dict()
     for layer in range(2):
@@ -116,17 +116,17 @@ def test_grouped_query_attention_equals_repeated_keys_and_values(kv: int, positi
 
 
 @pytest.mark.parametrize(
-    ("bias", "qkv_bias", "has"), [(True, None, 1), (False, None, 0), (True, False, 0), (False, True, 1)]
+    ("bias", "qkv_bias", "expected"), [(True, None, 1), (False, None, 0), (True, False, 0), (False, True, 1)]
 )
 def test_queries_keys_and_values_have_biases_by_qkv_bias(
-    bias: bool, qkv_bias: bool | None, has: bool, ids: Tensor
+    bias: bool, qkv_bias: bool | None, expected: bool, ids: Tensor
 ) -> None:
-    model = loud(GPT(shape(bias=bias, qkv_bias=qkv_bias), 50))
+    model = with_large_weights(GPT(shape(bias=bias, qkv_bias=qkv_bias), 50))
     attention = model.h[0].attn
     assert isinstance(attention, SelfAttention)
-    assert (attention.c_attn.bias is not None) == has
+    assert (attention.c_attn.bias is not None) == expected
     assert (attention.c_proj.bias is not None) == bias
-    if has:
+    if expected:
         before = model(ids)
         torch.nn.init.zeros_(attention.c_attn.bias)
         assert not torch.allclose(before, model(ids))
@@ -135,7 +135,7 @@ def test_queries_keys_and_values_have_biases_by_qkv_bias(
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("objective", ["causal", "masked"])
 def test_padding_rows_are_neither_used_nor_trained(tied: bool, objective: str, ids: Tensor) -> None:
-    padded = loud(GPT(shape(pad_vocabulary_multiple=64, tie_embeddings=tied, objective=objective), 50))
+    padded = with_large_weights(GPT(shape(pad_vocabulary_multiple=64, tie_embeddings=tied, objective=objective), 50))
     plain = GPT(shape(tie_embeddings=tied, objective=objective), 50).eval()
     used = len(plain.wte.weight)
     assert (used, len(padded.wte.weight)) == (50 + (objective == "masked"), 64)
@@ -160,12 +160,12 @@ def test_padding_rows_are_neither_used_nor_trained(tied: bool, objective: str, i
 
 
 def test_dropout_acts_while_training_and_not_afterwards(ids: Tensor) -> None:
-    model = loud(GPT(shape(dropout=0.5), 50))
+    model = with_large_weights(GPT(shape(dropout=0.5), 50))
     assert torch.equal(model(ids), model(ids))
     model.train()
     assert not torch.allclose(model(ids), model(ids))
 
 
 def test_a_tied_head_is_the_embedding(ids: Tensor) -> None:
-    model = loud(GPT(shape(tie_embeddings=True), 50))
+    model = with_large_weights(GPT(shape(tie_embeddings=True), 50))
     assert torch.allclose(model(ids), F.linear(model.hidden_states(ids), model.wte.weight), atol=1e-4)
