@@ -1,4 +1,4 @@
-"""The rules of the house that a tool can check."""
+"""Rules for all source files: forbidden calls, light imports, file length, module docstrings."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ SOURCES = sorted(path for package in ("core", "llmtui") for path in (ROOT / pack
 HEAVY = {"torch", "datasets", "pyarrow", "tokenizers", "tiktoken", "numpy"}
 
 FORBIDDEN = {
-    r"\bpickle\b": "runs what it reads",
-    r"\btorch\.(load|save)\b": "pickle in disguise",
-    r"\bshell\s*=\s*True\b": "lets names become commands",
-    r"\byaml\.load\b": "runs what it reads",
-    r"(?<![.\w])(eval|exec)\(": "runs what it reads",
-    r"\bos\.system\b": "lets names become commands",
-    r"\btempfile\.mktemp\b": "a race with whoever guesses the name",
+    r"\bpickle\b": "executes code from data",
+    r"\btorch\.(load|save)\b": "uses pickle",
+    r"\bshell\s*=\s*True\b": "allows shell injection",
+    r"\byaml\.load\b": "executes code from data",
+    r"(?<![.\w])(eval|exec)\(": "executes code from data",
+    r"\bos\.system\b": "allows shell injection",
+    r"\btempfile\.mktemp\b": "race condition",
 }
 
 
 @functools.cache
 def code_of(path: Path) -> str:
-    """The program text of a file, without comments and string literals: those may speak of what is forbidden."""
+    """The code of a file without comments and string literals, which may mention forbidden calls."""
     tokens = tokenize.generate_tokens(io.StringIO(path.read_text("utf-8")).readline)
     kept = [(kind, text) for kind, text, *_ in tokens if kind not in (tokenize.COMMENT, tokenize.STRING)]
-    return re.sub(r"\s*([.=(])\s*", r"\1", tokenize.untokenize(kept))  # which puts spaces between all tokens
+    return re.sub(r"\s*([.=(])\s*", r"\1", tokenize.untokenize(kept))  # untokenize puts spaces between all tokens
 
 
 @pytest.mark.parametrize("pattern", FORBIDDEN)
-def test_dangerous_calls_are_nowhere_in_the_product(pattern: str) -> None:
+def test_no_source_file_has_dangerous_calls(pattern: str) -> None:
     found = [str(path.relative_to(ROOT)) for path in SOURCES if re.search(pattern, code_of(path))]
     assert found == [], FORBIDDEN[pattern]
 
@@ -69,7 +69,7 @@ def test_light_commands_import_neither_torch_nor_textual(arguments: list[str]) -
 
 
 def test_training_and_sampling_do_not_import_the_compiler_unless_they_compile() -> None:
-    """It takes as long as torch itself."""
+    """Importing torch._dynamo takes as long as torch itself."""
     program = (
         "import sys, torch\n"
         "import core.pipeline, core.sample.serve\n"
@@ -79,26 +79,25 @@ def test_training_and_sampling_do_not_import_the_compiler_unless_they_compile() 
         "model = GPT(Model(n_layer=1, n_head=1, n_embd=8, block_size=8), 10)\n"
         "ids = torch.zeros(1, 8, dtype=torch.int64)\n"
         "model.loss(ids, ids).objective.backward()\n"
-        "made = optimizers(model, Train(optimizer='muon'))\n"
-        "for each in made: each.step()\n"
-        "print(len(made), 'torch._dynamo' in sys.modules)"
+        "steps = [optimizer.step() for optimizer in optimizers(model, Train(optimizer='muon'))]\n"
+        "print(len(steps), 'torch._dynamo' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "2 False\n"
 
 
-def test_no_file_is_longer_than_two_ideas() -> None:
-    """House rule 9: about 350 lines; half as much again is certainly a second idea."""
+def test_no_source_file_is_too_long() -> None:
+    """The rule is about 350 lines; this leaves some margin."""
     long = {
         str(path.relative_to(ROOT)): lines for path in SOURCES if (lines := len(path.read_text().splitlines())) > 525
     }
     assert long == {}
 
 
-def test_every_module_says_what_it_is() -> None:
-    silent = [
+def test_every_module_has_a_docstring() -> None:
+    undocumented = [
         str(path.relative_to(ROOT))
         for path in SOURCES
         if path.stat().st_size and not path.read_text("utf-8").startswith(('"""', 'r"""'))
     ]
-    assert silent == []
+    assert undocumented == []

@@ -1,4 +1,4 @@
-"""Paths and names that are no text, no user's, no address: a sentence, or they work."""
+"""Paths, URLs and recipes that are invalid or not UTF-8: they work, or give an error message."""
 
 from __future__ import annotations
 
@@ -18,54 +18,54 @@ from llmtui.clients.child_job import open_log
 from tests.ui.fake_runs import finished_run
 
 
-def sentence(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """What `llmtui` says where it refuses `arguments`."""
+def usage_error(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The error message of `llmtui` for invalid `arguments`."""
     assert llmtui(arguments) == 2
-    told = capsys.readouterr().err
-    assert "should not have happened" not in told
-    return told
+    message = capsys.readouterr().err
+    assert "should not have happened" not in message
+    return message
 
 
 @pytest.mark.parametrize("source", ["~nobody-of-this-name/x", "https://[x]", "https://[x", "https://[::1", "a\x00b"])
 @pytest.mark.parametrize("command", [["run"], ["data", "preview"], ["data", "prepare"]])
-def test_a_source_that_cannot_be_is_a_sentence(
+def test_an_invalid_source_gives_an_error_message(
     workspace: Workspace, source: str, command: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert sentence([*command, source], capsys).startswith("llmtui: cannot")
+    assert usage_error([*command, source], capsys).startswith("llmtui: cannot")
 
 
 @pytest.mark.parametrize(
     "url", ["https://a.b/c/d.txt.gz?x=[#y", "https://a.b/c/d.txt", "https://a.b/d?/e", "https://[::1]/d"]
 )
-def test_an_address_gives_its_last_part_as_a_name(url: str) -> None:
+def test_the_name_of_a_url_is_its_last_path_segment(url: str) -> None:
     assert source_name(url) == "d"
 
 
-def test_a_recipe_nested_ten_thousand_times_is_a_sentence(
+def test_a_deeply_nested_recipe_gives_an_error_message(
     workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "deep.toml").write_text("a = " + "[" * 10_000)
-    assert "nested" in sentence(["run", str(tmp_path / "deep.toml")], capsys)
-    assert "cannot" in sentence(["recipe", "--set", "train.lr=" + "[" * 10_000], capsys)
-    assert "cannot" in sentence(["recipe", "--set", "train.lr=" + "9" * 5000], capsys)
+    assert "nested" in usage_error(["run", str(tmp_path / "deep.toml")], capsys)
+    assert "cannot" in usage_error(["recipe", "--set", "train.lr=" + "[" * 10_000], capsys)
+    assert "cannot" in usage_error(["recipe", "--set", "train.lr=" + "9" * 5000], capsys)
 
 
-def test_bytes_that_are_no_text_in_a_path_are_shown_and_refused_where_they_would_be_kept(
+def test_paths_that_are_not_utf_8_are_shown_but_not_stored(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     odd = tmp_path / os.fsdecode(b"caf\xe9")
     try:
         odd.mkdir()
     except OSError:
-        pytest.skip("this file system knows no such names")
+        pytest.skip("this file system requires UTF-8 names")
     (odd / "text.txt").write_text("some text")
     monkeypatch.chdir(odd)
     with pytest.raises(UnknownSourceError, match="UTF-8"):
         resolve_corpus("text.txt")
     print_json({"path": str(odd), "of": [float("nan"), {str(odd): 1}]})
-    told = json.loads(capsys.readouterr().out)
-    assert told["path"].endswith("caf\ufffd")
-    assert told["of"][0] is None
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["path"].endswith("caf\ufffd")
+    assert printed["of"][0] is None
 
     finished_run(workspace, "moved", 5)
     monkeypatch.setenv("LLMTUI_HOME", str(odd / "home"))

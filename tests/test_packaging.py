@@ -1,4 +1,4 @@
-"""The wheel: what is in it, and that its program runs, whatever lies around where it is started."""
+"""The wheel: its contents, and that the installed program is not affected by files around it."""
 
 from __future__ import annotations
 
@@ -26,22 +26,31 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    [found] = out.glob("llmtui-*.whl")
-    return found
+    [path] = out.glob("llmtui-*.whl")
+    return path
 
 
 @pytest.fixture(scope="session")
 def program(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The `llmtui` script of the wheel in an environment of its own, its dependencies borrowed from this one."""
-    place = tmp_path_factory.mktemp("installed") / "venv"
-    venv.create(place, symlinks=True)
-    borrowed = sysconfig.get_path("purelib")
-    site = Path(sysconfig.get_path("purelib", vars={"base": str(place), "platbase": str(place)}))
-    # a path, not a site directory: the .pth of an editable llmtui in there is not followed
-    (site / "borrowed.pth").write_text(borrowed + "\n")
-    command = [sys.executable, "-m", "pip", "--python", str(place), "install", "--quiet", "--no-deps", "--no-index"]
+    """The `llmtui` script of the wheel in its own environment, which uses the dependencies of this one."""
+    environment = tmp_path_factory.mktemp("installed") / "venv"
+    venv.create(environment, symlinks=True)
+    site = Path(sysconfig.get_path("purelib", vars={"base": str(environment), "platbase": str(environment)}))
+    # a .pth file adds a path, not a site directory: the .pth of an editable llmtui in it is not read
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        str(environment),
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-index",
+    ]
     subprocess.run([*command, "--disable-pip-version-check", str(wheel)], check=True)
-    return place / "bin" / "llmtui"
+    return environment / "bin" / "llmtui"
 
 
 @pytest.fixture
@@ -61,7 +70,7 @@ def installed(program: Path, tmp_path: Path) -> Installed:
     return run
 
 
-def test_wheel_holds_the_product_with_its_data_and_nothing_else(wheel: Path) -> None:
+def test_wheel_contains_the_packages_with_their_data_and_nothing_else(wheel: Path) -> None:
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert {name.partition("/")[0] for name in names} == {"core", "llmtui"}
     expected = {
@@ -76,10 +85,10 @@ def test_wheel_holds_the_product_with_its_data_and_nothing_else(wheel: Path) -> 
 
 
 def test_installed_program_runs_among_hostile_packages(installed: Installed) -> None:
-    for arguments, said in ((["--help"], "Exit codes:"), (["recipe", "--preset", "demo"], 'corpus = "stdlib"')):
+    for arguments, output in ((["--help"], "Exit codes:"), (["recipe", "--preset", "demo"], 'corpus = "stdlib"')):
         done = installed(*arguments)
         assert (done.returncode, done.stderr) == (0, "")
-        assert said in done.stdout and "HOSTILE" not in done.stdout
+        assert output in done.stdout and "HOSTILE" not in done.stdout
     done = installed("ls")
     assert done.returncode == 0
     assert "there are no runs yet" in done.stderr
@@ -91,7 +100,7 @@ def test_installed_program_finds_its_own_files(installed: Installed, program: Pa
     assert (presets / "demo.toml").exists()
 
 
-def test_a_core_package_in_pythonpath_does_not_get_in(installed: Installed, tmp_path: Path) -> None:
+def test_a_core_package_in_pythonpath_is_not_imported(installed: Installed, tmp_path: Path) -> None:
     foreign = tmp_path / "path" / "core"
     foreign.mkdir(parents=True)
     (foreign / "__init__.py").write_text("print('HOSTILE')\n")
@@ -100,14 +109,14 @@ def test_a_core_package_in_pythonpath_does_not_get_in(installed: Installed, tmp_
     assert "HOSTILE" not in done.stdout and 'corpus = "stdlib"' in done.stdout
 
 
-def test_a_core_package_that_got_in_before_is_named_and_refused(program: Path, tmp_path: Path) -> None:
+def test_an_already_imported_foreign_core_package_is_reported(program: Path, tmp_path: Path) -> None:
     foreign = tmp_path / "path" / "core"
     foreign.mkdir(parents=True)
     (foreign / "__init__.py").touch()
-    # as a .pth file or sitecustomize of the environment would: imported before any line of ours
-    ours = "import core; from llmtui.cli.main import main; main()"
-    early = f"import sys; sys.path.insert(0, {str(foreign.parent)!r}); {ours}"
-    done = subprocess.run([program.with_name("python"), "-P", "-c", early], capture_output=True, text=True)
+    # a .pth file or sitecustomize of the environment may import it before llmtui
+    imports = "import core; from llmtui.cli.main import main; main()"
+    code = f"import sys; sys.path.insert(0, {str(foreign.parent)!r}); {imports}"
+    done = subprocess.run([program.with_name("python"), "-P", "-c", code], capture_output=True, text=True)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert str(foreign.parent) in done.stderr

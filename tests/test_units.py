@@ -1,4 +1,4 @@
-"""Numbers as a person reads them."""
+"""Formatting of numbers with units, and plurals."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_sizes_are_decimal_and_rates_name_their_unit() -> None:
         (float("inf"), "–"),
     ],
 )
-def test_durations_have_two_units_and_never_sixty_of_one(seconds: float, text: str) -> None:
+def test_durations_have_two_units_and_carry_over_at_sixty(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
@@ -77,13 +77,13 @@ def test_facts_read_as_one_line_without_zeros() -> None:
     assert facts({"loss": 3.2101, "bits_per_byte": 1.4567, "bound": 1}) == "loss ≤3.210, ≤1.457 bits per byte"
 
 
-def test_perplexity_is_the_books_and_a_diverged_loss_has_none() -> None:
+def test_perplexity_equals_that_of_the_book_and_a_diverged_loss_has_none() -> None:
     assert perplexity(10.7940) == "48.7k"  # Raschka, chapter 5: 48,725.82
     assert perplexity(3.2, bound=True) == "≤24.5"
     assert perplexity(1000.0) == perplexity(math.nan) == "–"
 
 
-def test_plurals_are_made_in_one_place() -> None:
+def test_plurals_of_regular_and_irregular_nouns() -> None:
     documents = [plural(number, "document") for number in (0, 1, 2, 1204)]
     assert documents == ["0 documents", "1 document", "2 documents", "1,204 documents"]
     assert (plural(1, "entry"), plural(2, "entry"), plural(2, "process")) == ("1 entry", "2 entries", "2 processes")
@@ -92,7 +92,7 @@ def test_plurals_are_made_in_one_place() -> None:
     assert [one(nouns) for nouns in ("documents", "entries", "files", "bytes")] == ["document", "entry", "file", "byte"]
 
 
-def test_facts_of_one_thing_are_told_in_the_singular() -> None:
+def test_facts_with_a_count_of_one_are_singular() -> None:
     assert facts({"documents": 1, "bytes": 12, "entries": 1}) == "1 document, 12 B, 1 entry"
     parts = artifact_facts(
         StageProgress(state="done", facts={"documents": 1, "bytes": 12, "skipped": 1, "samples": 1, "steps": 2})

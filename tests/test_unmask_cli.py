@@ -1,4 +1,4 @@
-"""`llmtui sample` with a masked model: a middle is filled, and each state shown."""
+"""`llmtui sample` with a masked model: infilling before a suffix, and --show with each denoising step."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from tests.ui.fake_runs import make_checkpoint, make_run
 
 ROOT = Path(__file__).parent.parent
 
-SERVER = """
+INFERENCE_PROCESS = """
 import os, sys, time
 from core.sample.protocol import *
 for line in sys.stdin.buffer:
-    asked = decode_request(line)
+    request = decode_request(line)
     for reply in (
-        Loaded(id=asked.id, checkpoint=asked.checkpoint, step=7, prompt_tokens=2, suffix_tokens=9,
-               dropped_suffix_tokens=1 if asked.suffix else 0, precision="float32"),
-        *(DenoisingState(id=asked.id, spans=spans, tokens=done) for done, spans in (
+        Loaded(id=request.id, checkpoint=request.checkpoint, step=7, prompt_tokens=2, suffix_tokens=9,
+               dropped_suffix_tokens=1 if request.suffix else 0, precision="float32"),
+        *(DenoisingState(id=request.id, spans=spans, tokens=done) for done, spans in (
             (1, [Span(masked=1), Span("\\x1b[2J", new=True), Span(masked=1)]),
             (3, [Span("one\\n", new=True), Span("\\x1b[2J"), Span("two", new=True)]),
-        ) if asked.denoising_states),
-        *([Refused(id=asked.id, what="no")] if asked.prompt == "break" else []),
-        TextDelta(id=asked.id, text="one\\n\\x1b[2Jtwo"),
-        TextEnded(id=asked.id, reason="length", tokens=3),
-        Finished(id=asked.id, tokens=3, seconds=0.5),
+        ) if request.denoising_states),
+        *([Refused(id=request.id, what="no")] if request.prompt == "break" else []),
+        TextDelta(id=request.id, text="one\\n\\x1b[2Jtwo"),
+        TextEnded(id=request.id, reason="length", tokens=3),
+        Finished(id=request.id, tokens=3, seconds=0.5),
     ):
         sys.stdout.buffer.write(encode(reply) + b"\\n")
         sys.stdout.buffer.flush()
-        while isinstance(reply, DenoisingState) and not os.path.exists(os.environ["GATE"]):
+        while isinstance(reply, DenoisingState) and not os.path.exists(os.environ["CONTINUE_FILE"]):
             time.sleep(0.01)
 """
 
@@ -44,35 +44,37 @@ PROGRAM = [
     sys.executable,
     "-c",
     "import sys, llmtui.clients.inference_client, llmtui.cli.main\n"
-    f"llmtui.clients.inference_client.python = lambda module: [sys.executable, '-P', '-c', {SERVER!r}]\n"
+    f"llmtui.clients.inference_client.python = lambda module: [sys.executable, '-P', '-c', {INFERENCE_PROCESS!r}]\n"
     "llmtui.cli.main.main()",
 ]
 
 
 @pytest.fixture
 def masked(workspace: Workspace) -> Run:
-    made = make_run(workspace, "masked", "model.objective=masked")
-    make_checkpoint(made, 7)
-    return made
+    run = make_run(workspace, "masked", "model.objective=masked")
+    make_checkpoint(run, 7)
+    return run
 
 
 @pytest.fixture
-def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Behind the first state the inference process waits until this is there."""
-    monkeypatch.setenv("GATE", str(tmp_path / "gate"))
-    return tmp_path / "gate"
+def continue_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """After each denoising state, the inference process waits until this file exists."""
+    monkeypatch.setenv("CONTINUE_FILE", str(tmp_path / "continue"))
+    return tmp_path / "continue"
 
 
 @pytest.fixture
-def server(gate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def inference_process(continue_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An inference process that answers without a model."""
-    gate.touch()
+    continue_file.touch()
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setattr("llmtui.clients.inference_client.python", lambda module: [sys.executable, "-P", "-c", SERVER])
+    monkeypatch.setattr(
+        "llmtui.clients.inference_client.python", lambda module: [sys.executable, "-P", "-c", INFERENCE_PROCESS]
+    )
 
 
-def test_a_middle_is_printed_between_prompt_and_suffix(
-    masked: Run, server: None, capsys: pytest.CaptureFixture[str]
+def test_the_infilled_text_is_printed_between_prompt_and_suffix(
+    masked: Run, inference_process: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert (
         command_line(["sample", masked.id, "ab", "--suffix", "cd", "--order", "entropy", "--denoising-steps", "2"]) == 0
@@ -82,15 +84,15 @@ def test_a_middle_is_printed_between_prompt_and_suffix(
     assert "the suffix is longer than the context: 1 token was left out" in captured.err
 
 
-def test_elsewhere_than_on_a_terminal_each_state_is_a_line(
-    masked: Run, server: None, capsys: pytest.CaptureFixture[str]
+def test_without_a_terminal_each_denoising_step_is_a_line(
+    masked: Run, inference_process: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command_line(["sample", masked.id, "ab", "--suffix", "cd", "--show"]) == 0
     assert capsys.readouterr().out.splitlines() == ["ab░␛[2J░cd", "abone␊␛[2Jtwocd"]
 
 
-def test_as_json_each_state_is_an_object_and_so_is_the_text(
-    masked: Run, server: None, capsys: pytest.CaptureFixture[str]
+def test_with_json_each_denoising_step_and_the_text_are_objects(
+    masked: Run, inference_process: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert (
         command_line(["sample", masked.id, "ab", "--suffix", "cd", "--denoising-steps", "2", "--show", "--json"]) == 0
@@ -103,24 +105,24 @@ def test_as_json_each_state_is_an_object_and_so_is_the_text(
 
 
 @pytest.mark.parametrize("rows", [24, 3])
-def test_on_a_terminal_each_state_takes_the_place_of_the_one_before(
-    masked: Run, server: None, gate: Path, rows: int
+def test_on_a_terminal_each_denoising_step_replaces_the_one_before(
+    masked: Run, inference_process: None, continue_file: Path, rows: int
 ) -> None:
-    gate.unlink()
+    continue_file.unlink()
     command = [*PROGRAM, "sample", masked.id, "prompt " * 12, "--suffix", "cd", "--show"]
     with Terminal(command, 30, rows) as terminal:
         terminal.wait_for("␛[2J")
         terminal.settle()
         assert "".join(terminal.screen.display).rstrip().endswith("░░░░░░␛[2J░░░░░░cd")
-        gate.touch()
+        continue_file.touch()
         assert terminal.wait_for_end() == 0
-        left = "".join(line.rstrip() for line in terminal.screen.display)
-    assert left.endswith("one␛[2Jtwocd")
-    assert "░" not in left
-    assert left.count("prompt") == 12 or rows == 3
+        screen = "".join(line.rstrip() for line in terminal.screen.display)
+    assert screen.endswith("one␛[2Jtwocd")
+    assert "░" not in screen
+    assert screen.count("prompt") == 12 or rows == 3
 
 
-def test_what_stands_when_it_breaks_off_is_left_on_lines_of_its_own(masked: Run, server: None) -> None:
+def test_an_error_is_printed_after_the_last_denoising_step(masked: Run, inference_process: None) -> None:
     with Terminal([*PROGRAM, "sample", masked.id, "break", "--show"], 60, 10) as terminal:
         assert terminal.wait_for_end() == 1
         lines = [line.rstrip() for line in terminal.screen.display]
@@ -128,7 +130,7 @@ def test_what_stands_when_it_breaks_off_is_left_on_lines_of_its_own(masked: Run,
 
 
 @pytest.mark.parametrize("option", [["--suffix", "cd"], ["--order", "entropy"], ["--denoising-steps", "2"], ["--show"]])
-def test_what_only_masked_models_do_is_a_wrong_request_to_a_causal_one(
+def test_options_of_masked_models_are_rejected_for_a_causal_one(
     workspace: Workspace, option: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     causal = make_run(workspace, "causal")

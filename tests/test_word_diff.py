@@ -1,4 +1,4 @@
-"""What differs between two versions of a text."""
+"""Word-by-word diff of two texts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from llmtui.view.word_diff import DiffSpan, differences
 
 
-def test_a_changed_word_stands_between_what_stayed() -> None:
+def test_a_changed_word_is_between_unchanged_spans() -> None:
     assert differences("to be  or not", "to be or nought") == [
         DiffSpan("both", "to be "),
         DiffSpan("before", " "),
@@ -18,7 +18,7 @@ def test_a_changed_word_stands_between_what_stayed() -> None:
     ]
 
 
-def test_what_lies_far_from_any_change_is_left_out() -> None:
+def test_text_far_from_any_change_is_left_out() -> None:
     spans = differences("a" + " same" * 100 + "!", "b" + " same" * 100 + "?")
     assert [span.kind for span in spans] == ["before", "after", "both", "…", "both", "before", "after"]
     assert spans[3].text == f"{500 - 120} characters the same"
@@ -27,7 +27,7 @@ def test_what_lies_far_from_any_change_is_left_out() -> None:
 
 @settings(max_examples=200)
 @given(before=st.text("ab .\n", max_size=60), after=st.text("ab .\n", max_size=60))
-def test_both_versions_can_be_read_from_the_spans(before: str, after: str) -> None:
+def test_both_versions_can_be_reconstructed_from_the_spans(before: str, after: str) -> None:
     spans = differences(before, after)
     assert "".join(span.text for span in spans if span.kind in ("both", "before")) == before
     assert "".join(span.text for span in spans if span.kind in ("both", "after")) == after

@@ -158,7 +158,7 @@ def probability_tables(result: TokenProbabilities, taken: int, width: int) -> It
         columns.append([_processor_heading(processor.name, processor.value), *cells, f"{processor.remaining:,}"])
     last = [candidate.probabilities[-1] or 0.0 for candidate in result.candidates]
     side = max(map(len, tokens)) + INDENT
-    for group in _column_groups(columns, width - side - BAR_WIDTH - 10):
+    for group in _column_groups(columns, width - side - BAR_WIDTH - 12):
         bars = [""] * len(tokens)
         if group[-1] is columns[-1]:
             bars = [
@@ -219,7 +219,7 @@ def appended_token_text(result: AppendedToken, tokens: Sequence[TokenInfo]) -> s
     end = text if len(text) <= MAX_CHARACTERS else "…" + text[-MAX_CHARACTERS:]
     lines = [
         f"ID {result.token.id:,} → {decoded}",
-        f"{plural(result.length, 'token')} in the context, ending with {end}",
+        f"context: {plural(result.length, 'token')}, ending in {end}",
     ]
     if result.reason in END_REASONS:
         lines.append(END_REASONS[result.reason])
