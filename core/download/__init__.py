@@ -95,8 +95,8 @@ def download(recipe: Source, out: Staging) -> Generator[Event, None, Artifact]:
     UnreadableError, NoTextError, TextColumnError, TooManyInvalidRecordsError, TruncatedFileError, SubsetError,
     UnreachableError.
     """
-    shards, found = published_shards(out, "documents", "parquet")
-    position: Facts = {"documents": 0, "bytes": 0} | (found or {})
+    shards, last_facts = published_shards(out, "documents", "parquet")
+    position: Facts = {"documents": 0, "bytes": 0} | (last_facts or {})
     documents, size = int(position.pop("documents")), int(position.pop("bytes"))
     # the stories apply the limits themselves: the probability of a truncated story is not known
     endless = recipe.corpus == "stories"

@@ -48,12 +48,12 @@ def _samples(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         return  # reported when the file is read
 
 
-def read_arrow(name: str, path: Path, size: int, column: str, at: FilePosition) -> Iterator[DocumentBatch]:
+def read_arrow(name: str, path: Path, size: int, column: str, position: FilePosition) -> Iterator[DocumentBatch]:
     """The texts of a column. Documents are named `name:row`, counted from 1. Raises UnreadableError."""
     with pa.OSFile(str(path)) as file:
         reader = _open(file, path)
         root = column_root(reader.schema.names, column)
-        inside = column[len(root) + 1 :].split(".") if column != root else []
+        nested_path = column[len(root) + 1 :].split(".") if column != root else []
         index = reader.schema.names.index(root)
         row = 0
         for batch in _each(reader, path):
@@ -62,9 +62,9 @@ def read_arrow(name: str, path: Path, size: int, column: str, at: FilePosition) 
             for first in range(0, batch.num_rows, rows):
                 values = batch.column(index).slice(first, rows)
                 end = row + len(values)
-                if end > at.offset:
-                    start = FilePosition(offset=row, part=at.part if row == at.offset else 0)
-                    yield from column_to_batches(name, values, inside, start, FilePosition(offset=end), consumed)
+                if end > position.offset:
+                    start = FilePosition(offset=row, part=position.part if row == position.offset else 0)
+                    yield from column_to_batches(name, values, nested_path, start, FilePosition(offset=end), consumed)
                 row = end
         yield DocumentBatch(EMPTY_BATCH, FilePosition(offset=row), size)
 
@@ -95,13 +95,13 @@ def _each(reader: Any, path: Path) -> Iterator[pa.RecordBatch]:
         raise UnreadableError(TRUNCATED if cut else f"its data is damaged ({what})", where=str(path)) from None
 
 
-def skip_dataset_metadata(found: list[SourceFile], split: str) -> list[SourceFile]:
+def skip_dataset_metadata(files: list[SourceFile], split: str) -> list[SourceFile]:
     """Mark what is not data in the folders of `Dataset.save_to_disk` as skipped.
 
     split: the split to read if the folder has several.
     """
-    arrow = {file.path.parent for file in found if file.name.lower().endswith(".arrow")}
-    saved = {file.path.parent for file in found if file.name.endswith("dataset_dict.json")}
+    arrow = {file.path.parent for file in files if file.name.lower().endswith(".arrow")}
+    saved = {file.path.parent for file in files if file.name.endswith("dataset_dict.json")}
     listed = {folder: _data_files(folder) for folder in arrow}
     splits = {folder: _splits(folder) for folder in saved}
 
@@ -109,14 +109,14 @@ def skip_dataset_metadata(found: list[SourceFile], split: str) -> list[SourceFil
         folder = file.path.parent
         if file.path.name in _LISTS and (folder in arrow or folder in saved):
             return "it describes the Arrow files beside it"
-        there = splits.get(folder.parent, [])
-        if folder.name in there and split in there and folder.name != split:
+        siblings = splits.get(folder.parent, [])
+        if folder.name in siblings and split in siblings and folder.name != split:
             return "of another split, which source.split chooses"
         if folder in arrow and (names := listed[folder]) and file.path.name not in names:
             return "it is not among the data files of the data set"
         return ""
 
-    return [file if file.refused else file._replace(refused=skip_reason(file)) for file in found]
+    return [file if file.skip_reason else file._replace(skip_reason=skip_reason(file)) for file in files]
 
 
 def _data_files(folder: Path) -> set[str]:
@@ -131,7 +131,7 @@ def _splits(folder: Path) -> list[str]:
 def _read_list(path: Path, name: str) -> list[Any]:
     """The list `name` in a JSON file; empty if there is none."""
     try:
-        found = read_json(path, dict[str, Any]).get(name)
+        value = read_json(path, dict[str, Any]).get(name)
     except (OSError, ParseError):
         return []
-    return found if isinstance(found, list) else []
+    return value if isinstance(value, list) else []

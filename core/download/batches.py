@@ -49,7 +49,7 @@ class DocumentBatch(NamedTuple):
     """Replacement characters (U+FFFD) for undecodable bytes."""
     empty: int = 0
     """Records without text, which are skipped."""
-    broken: int = 0
+    invalid_records: int = 0
     """Invalid records."""
     invalid: tuple[InvalidRecord, ...] = ()
     """The first `MAX_REPORTED` of them."""
@@ -57,7 +57,7 @@ class DocumentBatch(NamedTuple):
     """All records: with text, without text and invalid."""
     unbalanced: int = 0
     """Table rows with unbalanced quotation marks, taken literally."""
-    inside: int = 0
+    quoted_newlines: int = 0
     """Line breaks inside quoted cells."""
 
 

@@ -18,7 +18,7 @@ from core.download.json_lines import BOM, TOO_LONG
 from core.download.line_blocks import LineBlock, read_blocks
 from core.plural import plural
 
-_LOOKED_AT = 2**15
+_MAX_UNBALANCED_LINE = 2**15
 """Longest line, in characters, whose quotation marks are matched: the search is quadratic."""
 
 
@@ -51,24 +51,24 @@ class ParsedRows(Struct):
     """Number of lines consumed by complete rows."""
 
 
-def parse_rows(found: list[str], dialect: Dialect, width: int, *, final: bool) -> ParsedRows:
+def parse_rows(lines: list[str], dialect: Dialect, width: int, *, final: bool) -> ParsedRows:
     """Parse some lines into rows, without blank ones.
 
     A quotation mark that is never closed, or closed where no cell ends, must not swallow the rows after it: such a
     line becomes a row by itself. width: cells per row; 0 if unknown. final: whether no line follows.
     """
     if not dialect.quoted:
-        rows = [TableRow(number, line.rstrip("\r\n").split(dialect.delimiter)) for number, line in enumerate(found)]
-        return ParsedRows([row for row in rows if row.cells != [""]], len(found))
+        rows = [TableRow(number, line.rstrip("\r\n").split(dialect.delimiter)) for number, line in enumerate(lines)]
+        return ParsedRows([row for row in rows if row.cells != [""]], len(lines))
     result = ParsedRows()
-    start, end = 0, len(found)
+    start, end = 0, len(lines)
     while start < end:
-        reader = _reader(map(found.__getitem__, range(start, end)), dialect, strict=True)
+        reader = _reader(map(lines.__getitem__, range(start, end)), dialect, strict=True)
         base = start
         try:
             for cells in reader:
                 after = base + reader.line_num
-                taken = found[start:after] if after - start > 1 else []
+                taken = lines[start:after] if after - start > 1 else []
                 if taken and (_has_wrong_width(cells, width) or _are_separate_rows(taken, dialect, width)):
                     raise csv.Error
                 if cells:
@@ -77,16 +77,16 @@ def parse_rows(found: list[str], dialect: Dialect, width: int, *, final: bool) -
         except csv.Error as error:
             if not final and "unexpected end" in str(error):
                 break
-            result.rows.append(_parse_unbalanced(start, found[start], dialect, width))
+            result.rows.append(_parse_unbalanced(start, lines[start], dialect, width))
             start += 1
     result.used = start
     return result
 
 
-def _reader(found: Iterator[str], dialect: Dialect, *, strict: bool) -> Any:
+def _reader(lines: Iterator[str], dialect: Dialect, *, strict: bool) -> Any:
     # one setting for the whole process; nothing else here uses this reader
     csv.field_size_limit(line_blocks.RECORD_BYTES)
-    return csv.reader(found, delimiter=dialect.delimiter, escapechar=dialect.escape, strict=strict)
+    return csv.reader(lines, delimiter=dialect.delimiter, escapechar=dialect.escape, strict=strict)
 
 
 def _has_wrong_width(cells: list[str], width: int) -> bool:
@@ -113,10 +113,10 @@ def _parse_unbalanced(number: int, line: str, dialect: Dialect, width: int) -> T
 
 def _cells(line: str, delimiter: str) -> list[str]:
     """The cells of a line in which a quotation mark closes a cell only where the cell ends."""
-    if len(line) > _LOOKED_AT:
+    if len(line) > _MAX_UNBALANCED_LINE:
         return line.split(delimiter)
-    mark = re.escape(delimiter)
-    found = re.finditer(rf'(?:^|{mark})(?:"(.*?)"(?={mark}|$)|([^{mark}]*))', line, re.DOTALL)
+    escaped = re.escape(delimiter)
+    found = re.finditer(rf'(?:^|{escaped})(?:"(.*?)"(?={escaped}|$)|([^{escaped}]*))', line, re.DOTALL)
     return [cell[2] if cell[1] is None else cell[1].replace('""', '"') for cell in found]
 
 
@@ -139,18 +139,19 @@ class TableFormat(NamedTuple):
 
 
 def read_table(
-    name: str, stream: ByteStream, table: TableFormat, column: str, at: FilePosition
+    name: str, stream: ByteStream, table: TableFormat, column: str, position: FilePosition
 ) -> Iterator[DocumentBatch]:
     """The texts in `column` of a table. Documents are named `name:line` by where they begin. Raises UnreadableError."""
     index = table.names.index(column)
-    part, kept = at.part, None
-    found = read_blocks(stream, at.offset, at.line)
-    while (block := _next(found, kept)) is not None:
-        start = FilePosition(offset=block.start, line=block.lines, part=part if block.start == at.offset else 0)
-        kept = None
+    part, remainder = position.part, None
+    blocks = read_blocks(stream, position.offset, position.line)
+    while (block := _next(blocks, remainder)) is not None:
+        start = FilePosition(offset=block.start, line=block.lines, part=part if block.start == position.offset else 0)
+        remainder = None
         if block.too_long:
-            counts = DocumentBatch(EMPTY_BATCH, FilePosition(offset=block.end, line=block.lines + 1), 0, broken=1)
-            counts = counts._replace(invalid=(InvalidRecord(block.lines + 1, TOO_LONG),))
+            after = FilePosition(offset=block.end, line=block.lines + 1)
+            invalid = (InvalidRecord(block.lines + 1, TOO_LONG),)
+            counts = DocumentBatch(EMPTY_BATCH, after, 0, invalid_records=1, invalid=invalid)
             yield from json_lines.texts_to_batches(name, [], np.asarray([]), counts, start, stream.consumed)
         elif not block.data:
             yield DocumentBatch(EMPTY_BATCH, start, stream.consumed)
@@ -159,8 +160,9 @@ def read_table(
             text, doubtful = text_lines(data)
             final = stream.at_end() or len(data) > line_blocks.RECORD_BYTES
             parsed = parse_rows(text, table.dialect, len(table.names), final=final)
-            kept = sum(map(len, data.splitlines(keepends=True)[parsed.used :])) if parsed.used < len(text) else 0
-            after = FilePosition(offset=block.end - kept, line=block.lines + data.count(b"\n", 0, len(data) - kept))
+            remainder = sum(map(len, data.splitlines(keepends=True)[parsed.used :])) if parsed.used < len(text) else 0
+            lines = block.lines + data.count(b"\n", 0, len(data) - remainder)
+            after = FilePosition(offset=block.end - remainder, line=lines)
             texts, numbers, counts = _texts(parsed, table, index, block.lines, after)
             counts = counts if doubtful else counts._replace(replaced=0)
             yield from json_lines.texts_to_batches(
@@ -168,9 +170,9 @@ def read_table(
             )
 
 
-def _next(found: Generator[LineBlock, int | None, None], kept: int | None) -> LineBlock | None:
+def _next(blocks: Generator[LineBlock, int | None, None], remainder: int | None) -> LineBlock | None:
     try:
-        return found.send(kept)
+        return blocks.send(remainder)
     except StopIteration:
         return None
 
@@ -192,12 +194,12 @@ def _texts(
     texts: list[str | None] = []
     numbers: list[int] = []
     invalid: list[InvalidRecord] = []
-    replaced = unbalanced = inside = 0
+    replaced = unbalanced = quoted_newlines = 0
     for row in parsed.rows:
         number = first + row.line + 1
         if number <= table.skip:
             continue
-        inside += row.lines - 1
+        quoted_newlines += row.lines - 1
         cells = strip_empty_cells(row.cells, width) if len(row.cells) > width else row.cells
         if len(cells) != width:
             invalid.append(InvalidRecord(number, f"it has {plural(len(cells), 'cell')} instead of {width:,}"))
@@ -214,9 +216,9 @@ def _texts(
         after,
         0,
         replaced=replaced,
-        broken=len(invalid),
+        invalid_records=len(invalid),
         invalid=tuple(invalid[:MAX_REPORTED]),
         unbalanced=unbalanced,
-        inside=inside,
+        quoted_newlines=quoted_newlines,
     )
     return texts, numbers, counts

@@ -40,7 +40,7 @@ class SourceFile(NamedTuple):
     size: int
     """Bytes."""
     mtime_ns: int
-    refused: str = ""
+    skip_reason: str = ""
     """Why the file is skipped; empty if it is read."""
 
 
@@ -65,12 +65,12 @@ def list_files(corpus: str) -> list[SourceFile]:
         return [_source_file(path.name, path, status)]
     if not stat.S_ISDIR(status.st_mode):
         raise UnreadableError("it is neither a file nor a folder", where=corpus)
-    found = _walk(path)
-    if not found:
+    files = _walk(path)
+    if not files:
         raise NoTextError(
             "the folder is empty", where=corpus, todo="name a text file or a folder with text files in it"
         )
-    return found
+    return files
 
 
 def os_error_reason(error: OSError) -> str:
@@ -82,20 +82,20 @@ def _stdlib_files() -> list[SourceFile]:
     """The `.py` files of this Python's standard library, without its tests, tables and what was installed beside it."""
     folder = Path(sysconfig.get_path("stdlib"))
     files = _walk(folder, without=_NOT_LIBRARY) if folder.is_dir() else []
-    found = [file for file in files if file.name.endswith(".py") and not _is_table(file)]
-    if not found:
+    files = [file for file in files if file.name.endswith(".py") and not _is_table(file)]
+    if not files:
         raise NoTextError(
             "the standard library of this Python is not there as files, it may be inside a zip archive",
             where=str(folder),
             todo="name a text file or a folder of them as source.corpus",
         )
-    return found
+    return files
 
 
 @functools.cache  # a run lists its source twice
 def _is_table(file: SourceFile) -> bool:
     try:
-        return not file.refused and is_table(file.path.read_bytes())
+        return not file.skip_reason and is_table(file.path.read_bytes())
     except OSError:  # reported when it is read
         return False
 
@@ -107,26 +107,26 @@ def _glob_files(corpus: str, pattern: Path) -> list[SourceFile]:
     root = Path(*(_unescaped(part) for part in parts[:fixed]))
     if "**" in parts:
         # not glob: it follows links in circles
-        found = [file for file in _walk(root) if _matches(file.name.split("/"), list(parts[fixed:]))]
+        files = [file for file in _walk(root) if _matches(file.name.split("/"), list(parts[fixed:]))]
     else:
-        found = []
+        files = []
         for path in map(Path, sorted(glob.glob(str(pattern)))):  # noqa: PTH207 the pattern is absolute
             try:
                 status = path.stat()
             except OSError as error:
-                found.append(SourceFile(_name(path, root), path, 0, 0, os_error_reason(error)))
+                files.append(SourceFile(_name(path, root), path, 0, 0, os_error_reason(error)))
                 continue
             if stat.S_ISDIR(status.st_mode):
-                found += [file._replace(name=f"{_name(path, root)}/{file.name}") for file in _walk(path)]
+                files += [file._replace(name=f"{_name(path, root)}/{file.name}") for file in _walk(path)]
             else:
-                found.append(_source_file(_name(path, root), path, status))
-    if not found:
+                files.append(_source_file(_name(path, root), path, status))
+    if not files:
         raise UnknownSourceError(
             f"no file matches {corpus!r}",
             where="source.corpus",
             todo="a pattern takes *, ? and [a-z] within a name, and ** for any folders in between",
         )
-    return sorted(found)
+    return sorted(files)
 
 
 def _unescaped(part: str) -> str:
@@ -143,7 +143,7 @@ def _matches(names: list[str], patterns: list[str]) -> bool:
 
 
 def _walk(root: Path, without: Set[str] = frozenset()) -> list[SourceFile]:
-    found: list[SourceFile] = []
+    files: list[SourceFile] = []
     folders = [root]
     visited: set[tuple[int, int]] = set()
     while folders:
@@ -157,9 +157,9 @@ def _walk(root: Path, without: Set[str] = frozenset()) -> list[SourceFile]:
             with os.scandir(folder) as entries:
                 names = sorted(entry.name for entry in entries)
         except OSError as error:
-            found.append(SourceFile(_name(folder, root), folder, 0, 0, os_error_reason(error)))
+            files.append(SourceFile(_name(folder, root), folder, 0, 0, os_error_reason(error)))
             continue
-        inside = []
+        subfolders = []
         for name in names:
             if name.startswith(".") or name in without:
                 continue
@@ -167,14 +167,14 @@ def _walk(root: Path, without: Set[str] = frozenset()) -> list[SourceFile]:
             try:
                 status = path.stat()
             except OSError as error:
-                found.append(SourceFile(_name(path, root), path, 0, 0, os_error_reason(error)))
+                files.append(SourceFile(_name(path, root), path, 0, 0, os_error_reason(error)))
                 continue
             if stat.S_ISDIR(status.st_mode):
-                inside.append(path)
+                subfolders.append(path)
             else:
-                found.append(_source_file(_name(path, root), path, status))
-        folders += reversed(inside)
-    return sorted(found)
+                files.append(_source_file(_name(path, root), path, status))
+        folders += reversed(subfolders)
+    return sorted(files)
 
 
 def _name(path: Path, root: Path) -> str:
@@ -188,5 +188,5 @@ def _unicode(name: str) -> str:
 
 def _source_file(name: str, path: Path, status: os.stat_result) -> SourceFile:
     # a pipe or a device could block for ever or never end
-    refused = "" if stat.S_ISREG(status.st_mode) else "not a regular file"
-    return SourceFile(_unicode(name), path, status.st_size, status.st_mtime_ns, refused)
+    skip_reason = "" if stat.S_ISREG(status.st_mode) else "not a regular file"
+    return SourceFile(_unicode(name), path, status.st_size, status.st_mtime_ns, skip_reason)

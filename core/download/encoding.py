@@ -71,8 +71,8 @@ def detect_encoding(head: bytes, middle: bytes = b"", *, max_nul_share: float = 
     max_nul_share: share of NUL bytes near the beginning up to which data counts as text. declared: the encoding given
     by the user, which only a byte order mark overrides.
     """
-    for mark, name in BYTE_ORDER_MARKS:
-        if head.startswith(mark):
+    for bom, name in BYTE_ORDER_MARKS:
+        if head.startswith(bom):
             return name
     if head.startswith(_MAGIC):
         return ""
@@ -125,7 +125,7 @@ def first_non_ascii(stream: ByteStream, limit: int) -> bytes:
 
 def _wide(head: bytes) -> str:
     """UTF-16 or UTF-32 without a byte order mark: the one that gives text with the most spaces and newlines."""
-    found: dict[str, int] = {}
+    scores: dict[str, int] = {}
     for width, names in ((4, ("utf-32-le", "utf-32-be")), (2, ("utf-16-le", "utf-16-be"))):
         for name in names:
             try:
@@ -139,10 +139,10 @@ def _wide(head: bytes) -> str:
                 continue
             if width == 2 and 2 * sum(letter < "\u0100" for letter in text) < head.count(0):
                 continue  # most NUL bytes are halves of spaces, newlines and Latin letters
-            found[name] = 1 + sum(map(text.count, " \n\r"))
-        if found:
+            scores[name] = 1 + sum(map(text.count, " \n\r"))
+        if scores:
             break
-    return max(found, key=lambda name: found[name], default="")
+    return max(scores, key=lambda name: scores[name], default="")
 
 
 def _guess(sample: bytes) -> str:
@@ -156,10 +156,10 @@ def _guess(sample: bytes) -> str:
     if 2 * (high - len(sample.translate(None, _ASCII + _QUOTES))) >= high > 0:
         era = EncodingEra.MODERN_WEB
     # the newline prevents chardet from taking "BM" at the beginning for a bitmap
-    found = detect(b"\n" + sample, max_bytes=len(sample) + 1, encoding_era=era, compat_names=False)
-    if not found["encoding"]:
+    result = detect(b"\n" + sample, max_bytes=len(sample) + 1, encoding_era=era, compat_names=False)
+    if not result["encoding"]:
         return ""
-    name = codecs.lookup(found["encoding"]).name
+    name = codecs.lookup(result["encoding"]).name
     if _has_implausible_words(sample, name):
         # ASCII in other columns or in code counts as English for chardet: guess from the other words alone
         words = b" ".join(_WORD.findall(sample))
@@ -246,10 +246,10 @@ def last_line_end(data: bytes, encoding: str) -> int:
     """The offset after the last newline in `data`; 0 if there is none."""
     newline = "\n".encode(encoding)
     end = len(data)
-    while (at := data.rfind(newline, 0, end)) >= 0:
-        if at % len(newline) == 0 or not encoding.startswith("utf"):
-            return at + len(newline)
-        end = at + len(newline) - 1
+    while (index := data.rfind(newline, 0, end)) >= 0:
+        if index % len(newline) == 0 or not encoding.startswith("utf"):
+            return index + len(newline)
+        end = index + len(newline) - 1
     return 0
 
 

@@ -44,7 +44,7 @@ class TruncatedFileError(LlmtuiError):
 
 
 class _Position(FilePosition, kw_only=True):
-    """The position in the source, and statistics of what was read before it."""
+    """The position in the source, and statistics of what was read before it. The names of its fields are stored."""
 
     file: int = 0
     """Index in the listing."""
@@ -72,8 +72,8 @@ class _Position(FilePosition, kw_only=True):
         """Advance past `step` and add its statistics."""
         self.move_to(step.position)
         self.replaced, self.empty = self.replaced + step.replaced, self.empty + step.empty
-        self.broken, self.records = self.broken + step.broken, self.records + step.records
-        self.unbalanced, self.inside = self.unbalanced + step.unbalanced, self.inside + step.inside
+        self.broken, self.records = self.broken + step.invalid_records, self.records + step.records
+        self.unbalanced, self.inside = self.unbalanced + step.unbalanced, self.inside + step.quoted_newlines
         if of_records:
             self.documents += pc.sum(pc.equal(step.batch["part"], 0)).as_py() or 0
 
@@ -85,13 +85,13 @@ class _Position(FilePosition, kw_only=True):
 class FileSource:
     """The files of a source: one document per file, or one per record in it."""
 
-    def __init__(self, recipe: Source, found: list[SourceFile] | None = None) -> None:
-        """List the files. found: the files, if they are not the ones that the recipe names.
+    def __init__(self, recipe: Source, listing: list[SourceFile] | None = None) -> None:
+        """List the files. listing: the files, if they are not the ones that the recipe names.
 
         Raises UnknownSourceError, UnreadableError, NoTextError.
         """
         self._recipe = recipe
-        self._files = skip_dataset_metadata(list_files(recipe.corpus) if found is None else found, recipe.split)
+        self._files = skip_dataset_metadata(list_files(recipe.corpus) if listing is None else listing, recipe.split)
         self.total: float | None = None
         self.facts: Facts = {}
         self._repaired: dict[str, str] = {}
@@ -105,43 +105,43 @@ class FileSource:
         """
         files = yield from self._sniff_files()
         yield from _about(files)
-        self.total = float(sum(each.file.size for each in files if not each.refused))
-        at = _Position(**position)  # type: ignore[arg-type]
-        refused = sum(1 for each in files if each.refused)
-        done = sum(each.file.size for each in files[: at.file] if not each.refused)
-        self._count(at, refused)
-        for index in range(at.file, len(files)):
-            each = files[index]
+        self.total = float(sum(sniffed.file.size for sniffed in files if not sniffed.skip_reason))
+        state = _Position(**position)  # type: ignore[arg-type]
+        skipped = sum(1 for sniffed in files if sniffed.skip_reason)
+        done = sum(sniffed.file.size for sniffed in files[: state.file] if not sniffed.skip_reason)
+        self._count(state, skipped)
+        for index in range(state.file, len(files)):
+            sniffed = files[index]
             try:
-                for step in () if each.refused else sniff.read(each, at.position()):
-                    before = at.broken
-                    at.add(step, each.of_records)
+                for step in () if sniffed.skip_reason else sniff.read(sniffed, state.position()):
+                    before = state.broken
+                    state.add(step, sniffed.of_records)
                     if step.replaced:
-                        self._repaired[each.file.name] = each.encoding
+                        self._repaired[sniffed.file.name] = sniffed.encoding
                     for invalid in step.invalid[: max(0, _SHOWN - before)]:
                         yield Note(
-                            level="warning", text=f"{each.file.name}:{invalid.line} is passed over: {invalid.why}"
+                            level="warning", text=f"{sniffed.file.name}:{invalid.line} is passed over: {invalid.why}"
                         )
-                    if at.broken > self._recipe.max_invalid_records:
+                    if state.broken > self._recipe.max_invalid_records:
                         invalid = step.invalid[min(self._recipe.max_invalid_records - before, len(step.invalid) - 1)]
-                        raise self._too_many(f"{each.file.name}:{invalid.line}: {invalid.why}")
-                    self._count(at, refused)
-                    yield SourceBatch(step.batch, done + step.consumed, asdict(at))
+                        raise self._too_many(f"{sniffed.file.name}:{invalid.line}: {invalid.why}")
+                    self._count(state, skipped)
+                    yield SourceBatch(step.batch, done + step.consumed, asdict(state))
             except UnreadableError as error:
-                at.damaged += 1
-                yield Note(level="warning", text=f"{each.file.name} could not be read to its end: {error.what}")
-            if not each.refused:
-                _check_length(each.file)
-            at.file = index + 1
-            at.move_to(FilePosition())
-            done += 0 if each.refused else each.file.size
-        self._count(at, refused)
-        yield from _about_records(at)
-        yield from _about_repairs(at, self._repaired)
+                state.damaged += 1
+                yield Note(level="warning", text=f"{sniffed.file.name} could not be read to its end: {error.what}")
+            if not sniffed.skip_reason:
+                _check_length(sniffed.file)
+            state.file = index + 1
+            state.move_to(FilePosition())
+            done += 0 if sniffed.skip_reason else sniffed.file.size
+        self._count(state, skipped)
+        yield from _about_records(state)
+        yield from _about_repairs(state, self._repaired)
 
-    def _count(self, at: _Position, refused: int) -> None:
-        counts = {"broken": at.broken, "empty": at.empty}
-        self.facts = {"skipped": refused + at.damaged, **{name: count for name, count in counts.items() if count}}
+    def _count(self, state: _Position, skipped: int) -> None:
+        counts = {"broken": state.broken, "empty": state.empty}
+        self.facts = {"skipped": skipped + state.damaged, **{name: count for name, count in counts.items() if count}}
 
     def _too_many(self, where: str) -> TooManyInvalidRecordsError:
         limit = self._recipe.max_invalid_records
@@ -165,7 +165,9 @@ class FileSource:
                 files.append(SniffedFile(file, format_of(file.name), error.what + todo))
             yield from meter.advance(1)
         has_column = bool(self._recipe.column)
-        if missing_column is not None and all(each.refused or (has_column and not each.of_records) for each in files):
+        if missing_column is not None and all(
+            sniffed.skip_reason or (has_column and not sniffed.of_records) for sniffed in files
+        ):
             raise missing_column
         _check(self._recipe.corpus, files)
         return files
@@ -173,59 +175,60 @@ class FileSource:
 
 def _check(corpus: str, files: list[SniffedFile]) -> None:
     """Raise UnreadableError or NoTextError if no file can be read."""
-    good = [each for each in files if not each.refused]
+    good = [sniffed for sniffed in files if not sniffed.skip_reason]
     todo = "name a text file or a folder with text files in it"
-    if not good and len(files) == 1 and files[0].refused != "binary":
-        raise UnreadableError(files[0].refused, where=str(files[0].file.path))
+    if not good and len(files) == 1 and files[0].skip_reason != "binary":
+        raise UnreadableError(files[0].skip_reason, where=str(files[0].file.path))
     if not good:
         first = files[0]
         many = (
-            f"none of the {len(files):,} files in it is readable text (the first, {first.file.name}: {first.refused})"
+            f"none of the {len(files):,} files in it is readable text "
+            f"(the first, {first.file.name}: {first.skip_reason})"
         )
         raise NoTextError("it is binary, not text" if len(files) == 1 else many, where=corpus, todo=todo)
-    if not any(each.file.size for each in good):
+    if not any(sniffed.file.size for sniffed in good):
         raise NoTextError("there is no text in it, only empty files", where=corpus, todo=todo)
 
 
 def _about(files: list[SniffedFile]) -> Iterator[Note]:
     """Notes about skipped files and about how the others are read, with the first files of each kind."""
-    refused: dict[str, list[str]] = defaultdict(list)
+    skipped: dict[str, list[str]] = defaultdict(list)
     encodings: dict[str, list[str]] = defaultdict(list)
     columns: dict[tuple[str | None, tuple[str, ...]], list[SniffedFile]] = defaultdict(list)
     unnamed: list[str] = []
-    for each in files:
-        if each.refused:
-            refused[each.refused].append(each.file.name)
+    for sniffed in files:
+        if sniffed.skip_reason:
+            skipped[sniffed.skip_reason].append(sniffed.file.name)
             continue
-        if each.encoding not in ("", "utf-8"):
-            encodings[each.encoding].append(each.file.name)
-        if each.of_records and (each.first or each.column):
-            columns[each.column, each.columns].append(each)
-        if each.table is not None and not each.table.named:
-            unnamed.append(each.file.name)
-    for why, names in list(refused.items())[:_REASONS]:
+        if sniffed.encoding not in ("", "utf-8"):
+            encodings[sniffed.encoding].append(sniffed.file.name)
+        if sniffed.of_records and (sniffed.first or sniffed.column):
+            columns[sniffed.column, sniffed.columns].append(sniffed)
+        if sniffed.table is not None and not sniffed.table.named:
+            unnamed.append(sniffed.file.name)
+    for why, names in list(skipped.items())[:_REASONS]:
         yield Note(level="warning", text=f"left out {_count(names)}, {why}: {_list(names)}")
-    if left := [name for names in list(refused.values())[_REASONS:] for name in names]:
+    if left := [name for names in list(skipped.values())[_REASONS:] for name in names]:
         yield Note(level="warning", text=f"left out {_count(left)} for other reasons: {_list(left)}")
     for encoding, names in encodings.items():
         yield Note(text=f"{_count(names)} read as {encoding}: {_list(names)}")
-    for (column, there), those in list(columns.items())[:_SHOWN]:
-        yield Note(text=_about_column(column, there, those))
+    for (column, available), those in list(columns.items())[:_SHOWN]:
+        yield Note(text=_about_column(column, available, those))
     if unnamed:
         text = f"{_count(unnamed)} without names of columns in the first row: {_list(unnamed)}"
         yield Note(level="warning", text=f"{text}; if it holds names: --set source.header=true")
 
 
-def _about_column(column: str | None, there: tuple[str, ...], files: list[SniffedFile]) -> str:
-    names = [each.file.name for each in files]
+def _about_column(column: str | None, available: tuple[str, ...], files: list[SniffedFile]) -> str:
+    names = [sniffed.file.name for sniffed in files]
     if column is None:
         what = "each record a text itself"
     else:
-        others = _list([repr(name) for name in there if name != column])
+        others = _list([repr(name) for name in available if name != column])
         what = f"the text in {column!r}" + (f", beside {others}" if others else "")
-    if any(each.listed for each in files):
+    if any(sniffed.listed for sniffed in files):
         what += ", the items of a list as lines of one document"
-    first = next((each.first for each in files if each.first), "")
+    first = next((sniffed.first for sniffed in files if sniffed.first), "")
     return f"{_count(names)} with {what}: {_list(names)}" + (f"; it begins: {first!r}" if first else "")
 
 
@@ -243,32 +246,32 @@ def _check_length(file: SourceFile) -> None:
         )
 
 
-def _about_records(at: _Position) -> Iterator[Note]:
-    if not at.records:
+def _about_records(state: _Position) -> Iterator[Note]:
+    if not state.records:
         return
-    lacking = {"without text": at.empty, "that cannot be read": at.broken}
+    lacking = {"without text": state.empty, "that cannot be read": state.broken}
     why = ", ".join(f"{count:,} {what}" for what, count in lacking.items() if count)
-    text = f"{plural(at.records, 'record')} gave {plural(at.documents, 'document')}"
-    if at.inside:
-        text += f"; {plural(at.inside, 'line break')} {verb(at.inside, 'stands', 'stand')} inside quoted cells"
+    text = f"{plural(state.records, 'record')} gave {plural(state.documents, 'document')}"
+    if state.inside:
+        text += f"; {plural(state.inside, 'line break')} {verb(state.inside, 'stands', 'stand')} inside quoted cells"
     yield Note(text=f"{text}; {why}" if why else text)
-    if at.unbalanced:
-        have = verb(at.unbalanced, "has", "have")
-        taken = verb(at.unbalanced, "it was taken as it stands", "they were taken as they stand")
+    if state.unbalanced:
+        have = verb(state.unbalanced, "has", "have")
+        taken = verb(state.unbalanced, "it was taken as it stands", "they were taken as they stand")
         what = f"{have} a quotation mark that is not closed, or closed too early: {taken}"
-        yield Note(level="warning", text=f"{plural(at.unbalanced, 'row')} {what}")
+        yield Note(level="warning", text=f"{plural(state.unbalanced, 'row')} {what}")
 
 
-def _about_repairs(at: _Position, repaired: dict[str, str]) -> Iterator[Note]:
+def _about_repairs(state: _Position, repaired: dict[str, str]) -> Iterator[Note]:
     """repaired: files and their encodings, without those read before a resume."""
-    if at.replaced:
+    if state.replaced:
         meant = " or ".join(sorted(set(repaired.values()))).replace("utf-8", "UTF-8") or "in their encoding"
-        were, where = verb(at.replaced, "was", "were"), f": {_list(list(repaired))}" if repaired else ""
-        text = f"{plural(at.replaced, 'place')} {were} not {meant} and {were} replaced by \ufffd{where}"
+        were, where = verb(state.replaced, "was", "were"), f": {_list(list(repaired))}" if repaired else ""
+        text = f"{plural(state.replaced, 'place')} {were} not {meant} and {were} replaced by \ufffd{where}"
         yield Note(level="warning", text=text)
-    if at.broken > _SHOWN:
-        were = verb(at.broken, "was", "were")
-        yield Note(level="warning", text=f"{plural(at.broken, 'record')} could not be read and {were} passed over")
+    if state.broken > _SHOWN:
+        were = verb(state.broken, "was", "were")
+        yield Note(level="warning", text=f"{plural(state.broken, 'record')} could not be read and {were} passed over")
 
 
 def _count(names: list[Any]) -> str:

@@ -94,9 +94,9 @@ class HubSession:
     def close(self) -> None:
         """Abort every request at once, also those in progress in another thread."""
         self._closed.set()
-        for each in list(self._sockets):
+        for connection in list(self._sockets):
             with contextlib.suppress(OSError):  # closed already
-                each.shutdown(socket.SHUT_RDWR)
+                connection.shutdown(socket.SHUT_RDWR)
 
     def _client(self) -> Any:
         import httpx2
@@ -150,9 +150,9 @@ class HubSession:
     def _trace(self, event: str, info: dict[str, Any]) -> None:
         """Keep references to the sockets: only a shutdown wakes a thread that reads from one."""
         if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
-            found = info["return_value"].get_extra_info("socket")
-            if isinstance(found, socket.socket):
-                self._sockets.add(found)
+            connection = info["return_value"].get_extra_info("socket")
+            if isinstance(connection, socket.socket):
+                self._sockets.add(connection)
 
     def _check(self, request: Any, response: Any, stream: bool) -> tuple[HubError | None, float]:
         """The error of a response for which a retry may help, or None; and Retry-After in seconds.

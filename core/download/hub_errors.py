@@ -58,25 +58,25 @@ def to_hub_error(error: BaseException, location: CorpusLocation, file: str = "",
     from huggingface_hub import errors
 
     name, access = location.repository, _access_advice(location.repository, model)
-    for each in _chain(error):
-        status = getattr(getattr(each, "response", None), "status_code", 0)
-        text = str(each)
-        if isinstance(each, HubError):
-            return each
-        if isinstance(each, errors.OfflineModeIsEnabled):
+    for cause in _chain(error):
+        status = getattr(getattr(cause, "response", None), "status_code", 0)
+        text = str(cause)
+        if isinstance(cause, HubError):
+            return cause
+        if isinstance(cause, errors.OfflineModeIsEnabled):
             return offline_mode_error()
-        if isinstance(each, errors.GatedRepoError):
+        if isinstance(cause, errors.GatedRepoError):
             return HubError("gated", "its owners give access on request", where=name, todo=access)
-        if isinstance(each, errors.RevisionNotFoundError):
+        if isinstance(cause, errors.RevisionNotFoundError):
             return HubError("revision", f"it has no revision {location.revision!r}", where=name, todo="see its page")
-        if isinstance(each, errors.RepositoryNotFoundError):
+        if isinstance(cause, errors.RepositoryNotFoundError):
             todo = f"look for its name at {_page('', model)}; for a private one, {_token_advice()}"
             what = f"there is no such {'model' if model else 'data set'}, or it is private"
             return HubError("missing", what, where=name, todo=todo)
         if "scripts are no longer supported" in text:
             what = "it is only a script, which `datasets` does not run any more"
             return HubError("scripts", what, where=name, todo="look for a copy of it as Parquet files")
-        if isinstance(each, DataFilesNotFoundError):
+        if isinstance(cause, DataFilesNotFoundError):
             return HubError("missing", "there are no data files in it", where=name, todo="see its page")
         if status in (401, 403):
             return HubError("gated", f"the hub refuses to give it (error {status})", where=name, todo=access)

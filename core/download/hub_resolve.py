@@ -50,7 +50,7 @@ def _plan(location: CorpusLocation, session: HubSession, commit: str) -> Generat
     resolved = bool(commit)
     info = HfApi().dataset_info(location.repository, revision=commit or location.revision, files_metadata=True)
     commit = str(info.sha)
-    sizes = {each.rfilename: each.size or 0 for each in info.siblings or ()}
+    sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
     session.sizes |= {f"{commit}/{path}": size for path, size in sizes.items() if size}
     _check_cards(location, commit, sizes)
     # `datasets` writes a lock and a folder for each builder, and would reuse older copies from the cache
@@ -91,8 +91,8 @@ def _strings(value: object) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict | list):
-        for each in value.values() if isinstance(value, dict) else value:
-            yield from _strings(each)
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _strings(item)
 
 
 def _outside_error(location: CorpusLocation, where: str) -> HubError:
@@ -149,13 +149,13 @@ def _from_parquet_branch(
     config = location.config or ("default" if "default" in names else names[0])
     if location.split not in folders[config]:
         raise _unknown_name_error("split", location.split, folders[config], location)
-    inside = sorted(folders[config][location.split])
-    if any(folder.startswith("partial-") for folder in inside):
+    split_folders = sorted(folders[config][location.split])
+    if any(folder.startswith("partial-") for folder in split_folders):
         yield Note(level="warning", text=f"{location.repository}: the hub keeps only the beginning of it as Parquet")
     builder = datasets.load_dataset_builder(
         location.repository,
         revision=commit,
-        data_files={location.split: [f"{config}/{folder}/*.parquet" for folder in inside]},
+        data_files={location.split: [f"{config}/{folder}/*.parquet" for folder in split_folders]},
         cache_dir=scratch,
     )
     return replace(location, config=config), builder

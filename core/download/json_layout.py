@@ -35,13 +35,13 @@ Path = tuple[str, ...]
 class Layout(NamedTuple):
     """Layout of the records in a JSON file."""
 
-    inside: frozenset[Path] | None = None
-    """Of the arrays and objects whose items they are; the empty path is the outermost. None: they are the outermost
-    values themselves."""
+    containers: frozenset[Path] | None = None
+    """Paths of the arrays and objects whose items are records; the empty path is the outermost. None: the outermost
+    values themselves are records."""
     lines: bool = False
     """Whether each record is on its own line."""
     columns: bool = False
-    """`inside` are columns, each with one text for each record."""
+    """`containers` are columns, each with one text for each record."""
 
 
 LINES = Layout(lines=True)
@@ -102,8 +102,8 @@ def _end_of_value(text: bytes) -> int:
     """Where the first object of `text` ends; 0 where it does not."""
     depth = 0
     for token in _TOKEN.finditer(text):
-        mark = token[0]
-        depth += (mark in (b"{", b"[")) - (mark in (b"}", b"]"))
+        character = token[0]
+        depth += (character in (b"{", b"[")) - (character in (b"}", b"]"))
         if depth == 0:
             return token.end()
     return 0
@@ -116,13 +116,13 @@ def parse_prefix(text: bytes) -> Any:
     open_marks: list[bytes] = []
     cut, left = 0, b""
     for token in _TOKEN.finditer(text):
-        mark = token[0]
-        if mark in (b"{", b"["):
-            open_marks.append(b"}" if mark == b"{" else b"]")
-        elif mark in (b"}", b"]"):
-            if not open_marks or open_marks.pop() != mark:
+        character = token[0]
+        if character in (b"{", b"["):
+            open_marks.append(b"}" if character == b"{" else b"]")
+        elif character in (b"}", b"]"):
+            if not open_marks or open_marks.pop() != character:
                 return None
-        elif mark == b",":
+        elif character == b",":
             cut, left = token.start(), b"".join(reversed(open_marks))
     return _parsed(text[:cut] + left) if cut else None
 
@@ -160,34 +160,34 @@ def _records(value: dict[str, Any], depth: int = _DEPTH - 1) -> list[Path]:
     if any(isinstance(text, str) and text and name.casefold() in COMMON_NAMES for name, text in value.items()):
         return []
     lists = [(name, items) for name, items in value.items() if isinstance(items, list) and items]
-    found: list[Path] = []
+    paths: list[Path] = []
     for name, items in lists:
         rows = isinstance(items[0], list) and (len(lists) == 1 or name.casefold() in _TEXTS)
         if rows or (isinstance(items[0], dict) and not any(turn <= items[0].keys() for turn in _TURNS)):
-            found.append((name,))
-    if found:
-        return found
+            paths.append((name,))
+    if paths:
+        return paths
     inner = [item for item in value.values() if isinstance(item, dict)]
     if len(inner) > 1 and len(inner) == len(value):
         return [()]
     if depth:
         for name, item in value.items():
             if isinstance(item, dict):
-                found += [(name, *path) for path in _records(item, depth - 1)]
-    return found
+                paths += [(name, *path) for path in _records(item, depth - 1)]
+    return paths
 
 
 class RecordLines(BufferedStream):
     """The records of a JSON text, each on a line of its own."""
 
-    def __init__(self, stream: ByteStream, inside: Collection[Path] | None) -> None:
-        """inside: see `Layout.inside`."""
+    def __init__(self, stream: ByteStream, containers: Collection[Path] | None) -> None:
+        """containers: see `Layout.containers`."""
         super().__init__()
-        self._stream, self._inside = stream, inside
+        self._stream, self._containers = stream, containers
         self._waiting = b""
         self._last = b""  # the last string, which may be a name
         self._open: list[str | None] = []  # of each object that is open the name it is at; None for an array
-        self._level = 0 if inside is None else None  # how many are open where records are; None: not inside
+        self._level = 0 if containers is None else None  # how many are open where records are; None: not inside
         self._giving = False  # in a record
 
     @property
@@ -210,39 +210,39 @@ class RecordLines(BufferedStream):
         start = 0
         self._waiting = b""
         for token in _TOKEN.finditer(data):
-            mark = data[token.start()]
-            if mark == 0x22:
+            character = data[token.start()]
+            if character == 0x22:
                 if token.end() - token.start() == 1:  # its end has not been read yet
                     self._waiting = data[token.start() :]
                     break
                 self._last = token[0] if len(token[0]) < _CHUNK else b'""'
                 continue
             here = len(self._open) == self._level
-            if mark in b"{[":
-                if here and self._inside is None:
+            if character in b"{[":
+                if here and self._containers is None:
                     start, self._giving = token.start(), True
-                if self._level is None and len(self._open) <= _DEPTH and self._path() in (self._inside or ()):
+                if self._level is None and len(self._open) <= _DEPTH and self._path() in (self._containers or ()):
                     self._level = len(self._open) + 1
-                    start, self._giving = token.end(), mark == 0x5B
-                self._open.append("" if mark == 0x7B else None)
-            elif mark in b"}]":
+                    start, self._giving = token.end(), character == 0x5B
+                self._open.append("" if character == 0x7B else None)
+            elif character in b"}]":
                 if not self._open:
                     self.damage = self.damage or "its brackets do not match"
                     break
                 self._open.pop()
-                if self._inside is None:
+                if self._containers is None:
                     if not self._open:
                         pieces += [data[start : token.end()].translate(_BREAKS), b"\n"]
                         self._giving = False
                 elif here:
                     pieces += [data[start : token.start()].translate(_BREAKS), b"\n"] if self._giving else []
                     self._giving, self._level = False, None
-            elif mark == 0x3A:
-                if here and self._inside is not None and self._open[-1] is not None:
+            elif character == 0x3A:
+                if here and self._containers is not None and self._open[-1] is not None:
                     start, self._giving = token.end(), True
                 elif self._level is None and self._open and self._open[-1] is not None:
                     self._open[-1] = str(_parsed(self._last))
-            elif here and self._giving and self._inside is not None:
+            elif here and self._giving and self._containers is not None:
                 pieces += [data[start : token.start()].translate(_BREAKS), b"\n"]
                 start, self._giving = token.end(), self._open[-1] is None
         if self._giving:

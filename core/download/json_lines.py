@@ -30,7 +30,7 @@ TOO_LONG = f"it is longer than {line_blocks.RECORD_BYTES // 2**20} MiB"
 
 
 def read_json_lines(
-    name: str, stream: ByteStream, field: str | None, at: FilePosition, *, nested: bool = False
+    name: str, stream: ByteStream, field: str | None, position: FilePosition, *, nested: bool = False
 ) -> Iterator[DocumentBatch]:
     """The texts at `field` of JSON lines; a line that is a string is a text itself.
 
@@ -38,16 +38,17 @@ def read_json_lines(
     Documents are named `name:line`. Raises UnreadableError.
     """
     decoder, text_of = _decoder(field, nested)
-    for block in read_blocks(stream, at.offset, at.line):
+    for block in read_blocks(stream, position.offset, position.line):
         after = FilePosition(offset=block.end, line=block.lines + block.data.count(b"\n") + block.too_long)
         if not block.data:
             invalid = (InvalidRecord(block.lines + 1, TOO_LONG),) if block.too_long else ()
             yield DocumentBatch(
-                EMPTY_BATCH, after, stream.consumed, records=len(invalid), broken=len(invalid), invalid=invalid
+                EMPTY_BATCH, after, stream.consumed, records=len(invalid), invalid_records=len(invalid), invalid=invalid
             )
             continue
         data = block.data.removeprefix(BOM) if block.start == 0 else block.data
-        start = FilePosition(offset=block.start, line=block.lines, part=at.part if block.start == at.offset else 0)
+        part = position.part if block.start == position.offset else 0
+        start = FilePosition(offset=block.start, line=block.lines, part=part)
         count = data.count(b"\n") + (not data.endswith(b"\n"))
         counts = DocumentBatch(EMPTY_BATCH, after, 0)
         try:
@@ -71,11 +72,11 @@ def texts_to_batches(
     consumed: float,
 ) -> Iterator[DocumentBatch]:
     """`texts` as batches of documents, without the empty ones. counts: statistics to yield with the first batch."""
-    counts = counts._replace(records=len(texts) + counts.broken)
-    kept = np.fromiter(map(bool, texts), dtype=bool, count=len(texts))
-    if not kept.all():
-        counts = counts._replace(empty=len(texts) - int(kept.sum()))
-        texts, numbers = [text for text in texts if text], numbers[kept]
+    counts = counts._replace(records=len(texts) + counts.invalid_records)
+    has_text = np.fromiter(map(bool, texts), dtype=bool, count=len(texts))
+    if not has_text.all():
+        counts = counts._replace(empty=len(texts) - int(has_text.sum()))
+        texts, numbers = [text for text in texts if text], numbers[has_text]
     return skip_emitted(
         make_batches(name, numbers, pa.array(texts, pa.string())), start, counts.position, consumed, counts
     )
@@ -107,7 +108,7 @@ def _one_by_one(
     texts: list[str | None] = []
     numbers: list[int] = []
     invalid: list[InvalidRecord] = []
-    replaced = broken = 0
+    replaced = invalid_count = 0
     for number, line in enumerate(data.split(b"\n"), waiting.position.line + 1):
         if number % 2**13 == 0:
             yield waiting
@@ -119,8 +120,8 @@ def _one_by_one(
             try:
                 text, changed = _decode_leniently(line, field)
             except InvalidRecordError as error:
-                broken += 1
-                if broken <= MAX_REPORTED:
+                invalid_count += 1
+                if invalid_count <= MAX_REPORTED:
                     invalid.append(InvalidRecord(number, str(error)))
                 continue
             replaced += changed
@@ -129,7 +130,7 @@ def _one_by_one(
     return (
         texts,
         np.asarray(numbers, dtype=np.int64),
-        counts._replace(broken=broken, invalid=tuple(invalid), replaced=replaced),
+        counts._replace(invalid_records=invalid_count, invalid=tuple(invalid), replaced=replaced),
     )
 
 

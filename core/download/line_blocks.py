@@ -34,8 +34,8 @@ def read_blocks(stream: ByteStream, start: int = 0, lines: int = 0) -> Generator
     stream.skip(start)
     waiting = b""
     while not stream.at_end() or waiting:
-        room = BLOCK_BYTES - len(waiting)
-        data = waiting + stream.read(room if room > 0 else BLOCK_BYTES)
+        missing = BLOCK_BYTES - len(waiting)
+        data = waiting + stream.read(missing if missing > 0 else BLOCK_BYTES)
         last = stream.at_end()
         end = data.rfind(b"\n", len(waiting)) + 1
         if last and not stream.damage:

@@ -50,7 +50,7 @@ def _samples(file: Any) -> Iterator[pa.RecordBatch]:
             continue  # reported when the file is read
 
 
-def read_parquet(name: str, path: Path, size: int, column: str, at: FilePosition) -> Iterator[DocumentBatch]:
+def read_parquet(name: str, path: Path, size: int, column: str, position: FilePosition) -> Iterator[DocumentBatch]:
     """The texts of a column, as documents named `name:row`, rows counted from 1. Raises UnreadableError.
 
     size: of the file, in bytes. column: a path, which may lead into structs and lists.
@@ -60,15 +60,16 @@ def read_parquet(name: str, path: Path, size: int, column: str, at: FilePosition
         rows = np.cumsum([0, *(group.num_rows for group in groups)])
         bytes_read = np.cumsum([0.0, *(group.total_byte_size for group in groups)])
         root = column_root(file.schema_arrow.names, column)
-        inside = column[len(root) + 1 :].split(".") if column != root else []
-        for chunk in _chunks(file, path, root, at.offset):
-            rest = chunk.after(at.offset)
+        nested_path = column[len(root) + 1 :].split(".") if column != root else []
+        for chunk in _chunks(file, path, root, position.offset):
+            rest = chunk.after(position.offset)
             if not len(rest.column):
                 continue
             end = rest.first + len(rest.column)
             consumed = float(np.interp(end, rows, bytes_read)) / max(1.0, bytes_read[-1]) * size
-            start = FilePosition(offset=rest.first, part=at.part if rest.first == at.offset else 0)
-            yield from column_to_batches(name, rest.column, inside, start, FilePosition(offset=end), float(consumed))
+            start = FilePosition(offset=rest.first, part=position.part if rest.first == position.offset else 0)
+            stop = FilePosition(offset=end)
+            yield from column_to_batches(name, rest.column, nested_path, start, stop, float(consumed))
 
 
 def _rows(group: Any) -> int:

@@ -44,7 +44,7 @@ class SniffedFile(NamedTuple):
 
     file: SourceFile
     format: Format
-    refused: str = ""
+    skip_reason: str = ""
     """Why the file is skipped; empty if it is read."""
     encoding: str = ""
     columns: tuple[str, ...] = ()
@@ -70,8 +70,8 @@ class SniffedFile(NamedTuple):
 
 def sniff_file(file: SourceFile, recipe: Source) -> SniffedFile:
     """Determine how to read `file`, or why it is skipped. Raises TextColumnError."""
-    sniffed = SniffedFile(file, format_of(file.name), file.refused)
-    if sniffed.refused:
+    sniffed = SniffedFile(file, format_of(file.name), file.skip_reason)
+    if sniffed.skip_reason:
         return sniffed
     try:
         if sniffed.format.kind in ("parquet", "arrow"):
@@ -79,12 +79,12 @@ def sniff_file(file: SourceFile, recipe: Source) -> SniffedFile:
         with FileStream(file.path, file.size, sniffed.format.compression) as stream:
             return _sniff_text(sniffed, stream, recipe)
     except UnreadableError as error:
-        return sniffed._replace(refused=error.what)
+        return sniffed._replace(skip_reason=error.what)
 
 
 def _sniff_columnar(sniffed: SniffedFile, column: str) -> SniffedFile:
     if sniffed.format.compression:
-        return sniffed._replace(refused="compressed once more than it is by itself: unpack it first")
+        return sniffed._replace(skip_reason="compressed once more than it is by itself: unpack it first")
     if not sniffed.file.size:
         return sniffed
     path = sniffed.file.path
@@ -105,14 +105,14 @@ def _sniff_text(sniffed: SniffedFile, stream: FileStream, recipe: Source) -> Sni
     kind, file = sniffed.format.kind, sniffed.file
     head = stream.read(SAMPLE_BYTES)
     if stream.damage and not head:
-        return sniffed._replace(refused=stream.damage)
+        return sniffed._replace(skip_reason=stream.damage)
     declared = codec_named(recipe.encoding)
     encoding = _encoding(kind, head, b"" if declared else _read_second_sample(sniffed, stream, head), declared)
     if not encoding:
-        return sniffed._replace(refused="binary")
+        return sniffed._replace(skip_reason="binary")
     sniffed = sniffed._replace(encoding=encoding)
     if kind == "html" and not sniffed.format.compression and file.size > HTML_BYTES:
-        return sniffed._replace(refused=TOO_LARGE)
+        return sniffed._replace(skip_reason=TOO_LARGE)
     if not head or not sniffed.of_records:
         return sniffed
     return _sniff_json(sniffed, recipe.column) if kind in ("json", "jsonl") else _sniff_table(sniffed, recipe)
@@ -128,22 +128,22 @@ def _sniff_json(sniffed: SniffedFile, requested: str) -> SniffedFile:
             layout = detect_layout(head, whole=stream.at_end(), lines=lines)
         whole = stream.at_end()
     if layout is None:
-        return sniffed._replace(refused="it is no JSON")
+        return sniffed._replace(skip_reason="it is no JSON")
     if layout.columns and not whole:
         why = f"its columns stand behind each other in more than {RECORD_BYTES // 2**20} MiB: write it as JSON lines"
-        return sniffed._replace(refused=why)
+        return sniffed._replace(skip_reason=why)
     if layout.columns:
         return _with_text_lists(sniffed, layout, parse_prefix(head.removeprefix(BOM)), requested)
     sniffed = sniffed._replace(layout=layout)
     with _open_utf8(sniffed) as stream:
         columns = infer_json_columns(_records(sniffed, stream), sniffed.file.size if _is_seekable(sniffed) else None)
-    for path in layout.inside or ():  # the recipe may give the path from the outermost object
+    for path in layout.containers or ():  # the recipe may give the path from the outermost object
         if path and requested not in columns.text_columns and requested.startswith(prefix := f"{'.'.join(path)}."):
             requested = requested.removeprefix(prefix)
             sniffed = sniffed._replace(layout=Layout(frozenset([path])))
     try:
         return _with_column(
-            sniffed, columns, requested, alone=layout.inside is None and columns.records == 1 and not layout.lines
+            sniffed, columns, requested, alone=layout.containers is None and columns.records == 1 and not layout.lines
         )
     except TextColumnError:
         with _open_utf8(sniffed) as stream:
@@ -159,7 +159,7 @@ def _sniff_json(sniffed: SniffedFile, requested: str) -> SniffedFile:
 def _with_text_lists(sniffed: SniffedFile, layout: Layout, value: Any, requested: str) -> SniffedFile:
     """A file that is one object with lists of texts, one of which is selected."""
     columns = Columns()
-    for path in layout.inside or ():
+    for path in layout.containers or ():
         held = value.get(path[0])
         for text in held.values() if isinstance(held, dict) else held or ():
             columns.add_record({path[0]: text})
@@ -171,8 +171,8 @@ def _sniff_table(sniffed: SniffedFile, recipe: Source) -> SniffedFile:
     columns, numbers = Columns(), Columns()
     table: TableFormat | None = None
     with _open_utf8(sniffed) as stream:
-        for found in sample_lines(stream, sniffed.file.size if _is_seekable(sniffed) else None):
-            text, _ = text_lines(b"\n".join(found).removeprefix(BOM))
+        for sample in sample_lines(stream, sniffed.file.size if _is_seekable(sniffed) else None):
+            text, _ = text_lines(b"\n".join(sample).removeprefix(BOM))
             if table is None:
                 tsv = sniffed.format.kind == "tsv"
                 table = infer_table(text, tsv=tsv, requested=recipe.column, header=recipe.header)
@@ -213,13 +213,13 @@ def _open_utf8(sniffed: SniffedFile) -> Iterator[ByteStream]:
 
 def _records(sniffed: SniffedFile, stream: ByteStream) -> ByteStream:
     """The records of a JSON file, one a line."""
-    return stream if sniffed.layout.lines else RecordLines(stream, sniffed.layout.inside)
+    return stream if sniffed.layout.lines else RecordLines(stream, sniffed.layout.containers)
 
 
 def _read_second_sample(sniffed: SniffedFile, stream: FileStream, head: bytes) -> bytes:
     """A second sample of a file after `head`: around the first non-ASCII text, or from the middle."""
-    if head.isascii() and (found := first_non_ascii(stream, _ASCII_BYTES)):
-        return b"\n" + found
+    if head.isascii() and (sample := first_non_ascii(stream, _ASCII_BYTES)):
+        return b"\n" + sample
     here, middle = len(head) + (_ASCII_BYTES if head.isascii() else 0), sniffed.file.size // 2
     if sniffed.format.compression or middle < max(here, 2 * SAMPLE_BYTES):
         return b""
@@ -238,8 +238,8 @@ def _as_utf8(stream: FileStream, encoding: str, name: str) -> FileStream | Trans
     return stream if encoding == "utf-8" else TranscodedStream(stream, encoding, name)
 
 
-def read(sniffed: SniffedFile, at: FilePosition) -> Iterator[DocumentBatch]:
-    """Read the documents of a file from position `at`.
+def read(sniffed: SniffedFile, position: FilePosition) -> Iterator[DocumentBatch]:
+    """Read the documents of a file from position `position`.
 
     Raises UnreadableError if it cannot be read to its end, EncodingError.
     """
@@ -247,38 +247,38 @@ def read(sniffed: SniffedFile, at: FilePosition) -> Iterator[DocumentBatch]:
     if kind in ("parquet", "arrow"):
         if sniffed.column is not None:
             read_columns = read_parquet if kind == "parquet" else read_arrow
-            yield from read_columns(file.name, file.path, file.size, sniffed.column, at)
+            yield from read_columns(file.name, file.path, file.size, sniffed.column, position)
         return
     with FileStream(file.path, file.size, sniffed.format.compression) as stream:
         if kind == "text":
-            yield from _read_text(sniffed, stream, at)
+            yield from _read_text(sniffed, stream, position)
         elif kind == "html":
-            yield from _read_page(sniffed, stream, at)
+            yield from _read_page(sniffed, stream, position)
         else:
             utf8 = _as_utf8(stream, sniffed.encoding, file.name)
             records: ByteStream = utf8
             if sniffed.table is not None and sniffed.column is not None:
-                batches = read_table(file.name, records, sniffed.table, sniffed.column, at)
+                batches = read_table(file.name, records, sniffed.table, sniffed.column, position)
             elif sniffed.table is None:
                 records = _records(sniffed, records)
                 column = None if sniffed.layout.columns else sniffed.column
-                batches = read_json_lines(file.name, records, column, at, nested=sniffed.nested)
+                batches = read_json_lines(file.name, records, column, position, nested=sniffed.nested)
             else:
                 return
             for step in batches:
-                at = step.position
+                position = step.position
                 yield step
             if isinstance(utf8, TranscodedStream) and utf8.replaced:
-                yield DocumentBatch(EMPTY_BATCH, at, stream.consumed, utf8.replaced)
+                yield DocumentBatch(EMPTY_BATCH, position, stream.consumed, utf8.replaced)
             if records.damage and not stream.damage:
                 raise UnreadableError(records.damage, where=str(file.path))
         if stream.damage:
             raise UnreadableError(stream.damage, where=str(file.path))
 
 
-def _read_text(sniffed: SniffedFile, stream: FileStream, at: FilePosition) -> Iterator[DocumentBatch]:
-    part = at.part
-    for piece in read_text_chunks(stream, sniffed.encoding, at.offset, at.state, where=sniffed.file.name):
+def _read_text(sniffed: SniffedFile, stream: FileStream, position: FilePosition) -> Iterator[DocumentBatch]:
+    part = position.part
+    for piece in read_text_chunks(stream, sniffed.encoding, position.offset, position.state, where=sniffed.file.name):
         batch = make_part_batch(sniffed.file.name, part, piece.text)
         part += 1
         yield DocumentBatch(
@@ -286,14 +286,14 @@ def _read_text(sniffed: SniffedFile, stream: FileStream, at: FilePosition) -> It
         )
 
 
-def _read_page(sniffed: SniffedFile, stream: FileStream, at: FilePosition) -> Iterator[DocumentBatch]:
+def _read_page(sniffed: SniffedFile, stream: FileStream, position: FilePosition) -> Iterator[DocumentBatch]:
     # a large page takes seconds; the caller must be able to stop meanwhile
     with ThreadPoolExecutor(1) as pool:
         work = pool.submit(read_html, stream, sniffed.encoding, str(sniffed.file.path))
         while not wait([work], max(PROGRESS_INTERVAL, 0.05)).done:
-            yield DocumentBatch(EMPTY_BATCH, at, 0)
+            yield DocumentBatch(EMPTY_BATCH, position, 0)
         text, replaced = work.result()
     if text.strip():
         batches = list(split_document(sniffed.file.name, text.encode()))
-        said = DocumentBatch(EMPTY_BATCH, at, 0, replaced)
-        yield from skip_emitted(batches, at, FilePosition(part=len(batches)), stream.consumed, said)
+        counts = DocumentBatch(EMPTY_BATCH, position, 0, replaced)
+        yield from skip_emitted(batches, position, FilePosition(part=len(batches)), stream.consumed, counts)

@@ -28,8 +28,8 @@ def sample_lines(stream: ByteStream, length: int | None) -> Iterator[list[bytes]
     head = stream.read(_FIRST)
     while b"\n" not in head[-BLOCK_BYTES:] and len(head) < RECORD_BYTES and (more := stream.read(BLOCK_BYTES)):
         head += more
-    found = head.split(b"\n")
-    yield found if stream.at_end() else found[:-1]
+    sample = head.split(b"\n")
+    yield sample if stream.at_end() else sample[:-1]
     gap = float(_SPOT) if length is None else max(0, (length - len(head)) // _SPOTS - _SPOT)
     for _ in range(_SPOTS):
         if stream.at_end():
@@ -42,9 +42,9 @@ def sample_lines(stream: ByteStream, length: int | None) -> Iterator[list[bytes]
 def infer_json_columns(stream: ByteStream, length: int | None) -> Columns:
     """Statistics of the fields of JSON lines. length: see `sample_lines`. Raises UnreadableError."""
     columns = Columns()
-    for found in sample_lines(stream, length):
+    for sample in sample_lines(stream, length):
         # evenly spaced: the first records of a file may be alike
-        for line in found[:: max(1, len(found) // _RECORDS)]:
+        for line in sample[:: max(1, len(sample) // _RECORDS)]:
             if not line or line.isspace():
                 continue
             try:

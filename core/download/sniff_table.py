@@ -22,12 +22,12 @@ _NUMBER = re.compile(r"\s*[-+]?(\d[\d.,_ ]*|\.\d+)([eE][-+]?\d+)?%?\s*")
 _SEPARATOR = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 
 
-def infer_table(found: Sequence[str], *, tsv: bool, requested: str, header: bool | None) -> TableFormat:
-    """How the table that begins with the lines `found` is to be read.
+def infer_table(sample: Sequence[str], *, tsv: bool, requested: str, header: bool | None) -> TableFormat:
+    """How the table that begins with the lines `sample` is to be read.
 
     requested: the recipe's column, or "". header: whether the first row is a header; None: infer it.
     """
-    lines = list(found[:_LINES])
+    lines = list(sample[:_LINES])
     before = 0
     separator = ""
     while lines and (not lines[0].strip(' ,;|\t\r\n"') or _SEPARATOR.fullmatch(lines[0].strip())):
@@ -62,9 +62,9 @@ def _delimiter(lines: Sequence[str]) -> str:
     """The delimiter that occurs equally often in most lines, outside quoted cells."""
     bare = [_QUOTED.sub("", line) for line in lines if line.strip() and line.count('"') % 2 == 0] or list(lines[:1])
 
-    def fitness(mark: str) -> tuple[float, int]:
-        counts = Counter(line.count(mark) for line in bare)
-        first = bare[0].count(mark) if bare else 0
+    def fitness(delimiter: str) -> tuple[float, int]:
+        counts = Counter(line.count(delimiter) for line in bare)
+        first = bare[0].count(delimiter) if bare else 0
         return (counts[first] / max(1, len(bare)), first) if first else (0.0, 0)
 
     best = max(_DELIMITERS, key=fitness)

@@ -128,13 +128,13 @@ def _is_public(address: str) -> bool:
 def _check_name(host: str, url: str) -> None:
     """Raise UnreachableError if a proxy, which resolves `host` itself, would connect to a private address."""
     try:
-        found = socket.getaddrinfo(host, None)
+        addresses = socket.getaddrinfo(host, None)
     except (OSError, UnicodeError):
         # unknown here, but perhaps not to the proxy: names that are never public are refused
         if not private_urls_allowed() and ("." not in host.rstrip(".") or host.rstrip(".").endswith(_PRIVATE_SUFFIXES)):
             raise _private_error(host, redact_url(url)) from None
         return
-    for *_, address in found:
+    for *_, address in addresses:
         check_address(str(address[0]), redact_url(url))
 
 
@@ -142,18 +142,18 @@ class _Guarded(HTTPConnection):
     """Checks every address it connects to, each time: a name may resolve to another address (DNS rebinding)."""
 
     def _new_conn(self) -> socket.socket:
-        name, refused, failed = self._dns_host, None, None
+        name, blocked, failed = self._dns_host, None, None
         try:
-            found = socket.getaddrinfo(name.strip("[]"), self.port, type=socket.SOCK_STREAM)
+            addresses = socket.getaddrinfo(name.strip("[]"), self.port, type=socket.SOCK_STREAM)
         except socket.gaierror as error:
             raise NameResolutionError(self.host, self, error) from error
         except UnicodeError:
             raise LocationParseError(f"{name!r}, label empty or too long") from None
-        for *_, address in found:
+        for *_, address in addresses:
             try:
                 check_address(str(address[0]), name)
             except UnreachableError as error:
-                refused = error
+                blocked = error
                 continue
             self._dns_host = str(address[0])  # an address is not resolved again
             try:
@@ -162,7 +162,7 @@ class _Guarded(HTTPConnection):
                 failed = error
             finally:
                 self._dns_host = name
-        raise failed or refused or NewConnectionError(self, "the name has no address")
+        raise failed or blocked or NewConnectionError(self, "the name has no address")
 
 
 class _GuardedHttps(_Guarded, HTTPSConnection):

@@ -138,8 +138,8 @@ class SubsetSelector:
         chance = min(1.0, *(want / max(1.0, have) for want, have in zip(left, coming, strict=True)))
         chosen = _uniform(self._recipe.seed, numbers) < chance
         # the parts of a document are selected together, also across batches
-        inside = numbers < self._seen_documents - int(starts.sum())
-        chosen = np.where(inside, self._taking, chosen)
+        in_current = numbers < self._seen_documents - int(starts.sum())
+        chosen = np.where(in_current, self._taking, chosen)
         self._taking = bool(chosen[-1])
         if lengths[chosen].sum() <= left[1] and (chosen & starts).sum() <= left[0]:
             return batch.filter(pa.array(chosen))
@@ -161,9 +161,9 @@ class SubsetSelector:
         self._taking = self._taking and taking
         return _joined(rows)
 
-    def _shortened(self, batch: Any, row: int, room: int) -> Any:
-        """One row whose text is cut to at most `room` bytes; none where nothing is left of it."""
-        text = truncate_utf8(batch["text"][row].as_buffer().to_pybytes()[: max(0, room)])
+    def _shortened(self, batch: Any, row: int, max_bytes: int) -> Any:
+        """One row whose text is cut to at most `max_bytes` bytes; no row if nothing is left of it."""
+        text = truncate_utf8(batch["text"][row].as_buffer().to_pybytes()[: max(0, max_bytes)])
         if not text:
             return EMPTY_BATCH
         columns = [batch["name"].slice(row, 1), batch["part"].slice(row, 1), pa.array([text.decode()])]

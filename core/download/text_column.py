@@ -81,20 +81,20 @@ class Columns:
                     self.record_texts.nested = self.record_texts.listed = True
                     _count(self.record_texts, item)
 
-    def _add_value(self, path: str, value: Any, way: ColumnStats, depth: int) -> None:
-        """way: whether `path` led into objects and lists so far."""
+    def _add_value(self, path: str, value: Any, parent: ColumnStats, depth: int) -> None:
+        """parent: whether `path` is nested in objects or lists."""
         if value is None or isinstance(value, str):
             stats = self.text_columns.get(path)
             if stats is None:
                 if len(self.text_columns) >= _MOST:
                     return
-                stats = self.text_columns[path] = ColumnStats(nested=way.nested, listed=way.listed)
+                stats = self.text_columns[path] = ColumnStats(nested=parent.nested, listed=parent.listed)
             if value:
                 _count(stats, value)
-                stats.nested, stats.listed = stats.nested or way.nested, stats.listed or way.listed
+                stats.nested, stats.listed = stats.nested or parent.nested, stats.listed or parent.listed
         elif isinstance(value, dict) and depth and value:
             for name, inner in value.items():
-                self._add_value(f"{path}.{name}", inner, ColumnStats(nested=True, listed=way.listed), depth - 1)
+                self._add_value(f"{path}.{name}", inner, ColumnStats(nested=True, listed=parent.listed), depth - 1)
         elif isinstance(value, list) and depth and value:
             for item in value[:_ITEMS]:
                 self._add_value(path, item, ColumnStats(nested=True, listed=True), depth - 1)
@@ -108,8 +108,8 @@ class Columns:
         if column in self.text_columns:
             return self.text_columns[column]
         path = ".".join(part for part in column.split(".") if not part.isdecimal())
-        inside = [stats for name, stats in self.text_columns.items() if f"{name}.".startswith(f"{path}.")]
-        most = max(inside, key=lambda stats: stats.characters, default=ColumnStats())
+        nested = [stats for name, stats in self.text_columns.items() if f"{name}.".startswith(f"{path}.")]
+        most = max(nested, key=lambda stats: stats.characters, default=ColumnStats())
         return ColumnStats(first=most.first, nested=True, listed=path == column)
 
     def choose_column(self, requested: str, where: str = "", *, alone: bool = False) -> str | None:
@@ -138,7 +138,7 @@ def _count(stats: ColumnStats, text: str) -> None:
 
 def choose_column(
     requested: str,
-    found: Mapping[str, ColumnStats],
+    text_columns: Mapping[str, ColumnStats],
     others: Sequence[str] = (),
     where: str = "",
     *,
@@ -147,19 +147,21 @@ def choose_column(
 ) -> str:
     """The column to take the text from: by its usual name, or because it has most of the text.
 
-    requested: the recipe's column, or "". found: the columns that hold text. others: those that hold something else.
-    long: characters on average below which length says nothing. alone: a name or length has to speak even for the
-    only column. Raises TextColumnError with all there are.
+    requested: the recipe's column, or "". text_columns: the columns that hold text. others: the other columns.
+    long: mean length in characters from which a column counts as text. alone: whether even the only column needs a
+    usual name or that length. Raises TextColumnError, which lists the columns.
     """
-    if requested and requested in found:
+    if requested and requested in text_columns:
         return requested
-    there = "it has " + (", ".join(map(repr, [*found, *others][:20])) or "none")
+    available = "it has " + (", ".join(map(repr, [*text_columns, *others][:20])) or "none")
     if requested:
-        what = f"{requested!r} holds no text" if requested in others else f"there is no column {requested!r}; {there}"
+        what = (
+            f"{requested!r} holds no text" if requested in others else f"there is no column {requested!r}; {available}"
+        )
         raise TextColumnError(what, where=where, todo="say which: --set source.column=NAME")
-    full = {name: stats for name, stats in found.items() if stats.texts} or dict(found)
+    full = {name: stats for name, stats in text_columns.items() if stats.texts} or dict(text_columns)
     if not full:
-        raise TextColumnError(f"no column holds text; {there}", where=where)
+        raise TextColumnError(f"no column holds text; {available}", where=where)
     for usual in COMMON_NAMES:
         for name, stats in full.items():
             if name.casefold() == usual and "." not in name and not stats.nested:
@@ -177,9 +179,9 @@ def choose_column(
         return ranked[0]
     if most.characters >= _CLEARLY * next_most.characters and is_long:
         return ranked[0]
-    candidates = ", ".join(map(repr, list(full)[:20])) + (" …" if len(full) > 20 else "")
+    names = ", ".join(map(repr, list(full)[:20])) + (" …" if len(full) > 20 else "")
     raise TextColumnError(
-        f"the text may be in any of several columns: {candidates}" if len(full) > 1 else f"it has only {candidates}",
+        f"the text may be in any of several columns: {names}" if len(full) > 1 else f"it has only {names}",
         where=where,
         todo="say which: --set source.column=NAME",
     )

@@ -19,7 +19,7 @@ from core.tokenize.vocabulary import Vocabulary
 
 Exported = Literal["raw", "clean", "tokens"]
 
-_LOOKED_AT = 1000
+_SAMPLE_DOCUMENTS = 1000
 """Documents that decide whether they are single lines."""
 _IDS = 2**20
 """Token ids turned into digits at once."""
@@ -48,7 +48,7 @@ def _texts(artifact: Artifact, stage: Exported, file: TextIO) -> Iterator[Event]
     sides = ("",) if stage == "raw" else ("train_", "validation_")
     meter = ProgressMeter(float(sum(int(artifact.facts[f"{side}bytes"]) for side in sides)))
     parts = iter(read_parts(_files(artifact, "parquet")))
-    first = list(islice(parts, _LOOKED_AT))
+    first = list(islice(parts, _SAMPLE_DOCUMENTS))
     between = "" if _single_lines(first) else "\n"
     ended = True
     for number, part in enumerate(chain(first, parts)):
