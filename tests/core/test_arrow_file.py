@@ -12,8 +12,8 @@ import pytest
 
 from core.download import UnreadableError
 from core.events import Event
-from tests.core.made import put, read
 from tests.core.sample_records import TEXTS
+from tests.core.source_files import download_texts, write_file
 from tests.core.stages import note_texts
 
 
@@ -22,13 +22,13 @@ def test_binary_columns_with_text_are_text_and_images_are_not(tmp_path: Path, ki
     texts = pa.array([text.encode() for text in TEXTS], getattr(pa, kind)())
     table = pa.table({"image": pa.array([b"\x89PNG\0\xff"] * 60), "body": texts})
     pq.write_table(table, tmp_path / "a.parquet")
-    assert read(tmp_path / "a.parquet", tmp_path / "out") == TEXTS
+    assert download_texts(tmp_path / "a.parquet", tmp_path / "out") == TEXTS
 
 
 @pytest.mark.parametrize("compression", ["uncompressed", "zstd"])
 def test_arrow_files_are_read(tmp_path: Path, compression: str) -> None:
     feather.write_feather(pa.table({"text": TEXTS}), tmp_path / "a.feather", compression=compression)
-    assert read(tmp_path / "a.feather", tmp_path / "out") == TEXTS
+    assert download_texts(tmp_path / "a.feather", tmp_path / "out") == TEXTS
 
 
 def save_to_disk(folder: Path, texts: list[str]) -> None:
@@ -38,19 +38,23 @@ def save_to_disk(folder: Path, texts: list[str]) -> None:
     with pa.OSFile(str(folder / "data-00000-of-00001.arrow"), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
         for text in texts:
             writer.write_batch(pa.record_batch([["T"], [text]], schema=schema))
-    put(folder / "state.json", json.dumps({"_data_files": [{"filename": "data-00000-of-00001.arrow"}], "_split": None}))
-    put(folder / "dataset_info.json", json.dumps({"description": "a long description " * 20, "citation": "text"}))
-    put(folder / "cache-0a1b.arrow", (folder / "data-00000-of-00001.arrow").read_bytes())
+    write_file(
+        folder / "state.json", json.dumps({"_data_files": [{"filename": "data-00000-of-00001.arrow"}], "_split": None})
+    )
+    write_file(
+        folder / "dataset_info.json", json.dumps({"description": "a long description " * 20, "citation": "text"})
+    )
+    write_file(folder / "cache-0a1b.arrow", (folder / "data-00000-of-00001.arrow").read_bytes())
 
 
 def test_a_saved_data_set_is_read_as_its_data(tmp_path: Path) -> None:
     save_to_disk(tmp_path / "s", TEXTS)
     events: list[Event] = []
-    assert read(tmp_path / "s", tmp_path / "out", events) == TEXTS
+    assert download_texts(tmp_path / "s", tmp_path / "out", events) == TEXTS
     assert any("'text', beside 'title'" in note for note in note_texts(events))
     (tmp_path / "s" / "state.json").unlink()
     (tmp_path / "s" / "cache-0a1b.arrow").unlink()
-    assert read(tmp_path / "s", tmp_path / "cache") == TEXTS, "as in the cache of `datasets`, without a state"
+    assert download_texts(tmp_path / "s", tmp_path / "cache") == TEXTS, "as in the cache of `datasets`, without a state"
 
 
 @pytest.mark.parametrize("damage", [b"[" * 10_000, b'{"_data_files": 5, "splits": 5}', b'{"a": "\xb2"}', b"5"])
@@ -59,18 +63,18 @@ def test_a_saved_data_set_with_damaged_metadata_is_read(tmp_path: Path, damage: 
     (tmp_path / "s" / "cache-0a1b.arrow").unlink()
     for name in ("state.json", "dataset_dict.json", "dataset_info.json"):
         (tmp_path / "s" / name).write_bytes(damage)
-    assert read(tmp_path / "s", tmp_path / "out") == TEXTS
+    assert download_texts(tmp_path / "s", tmp_path / "out") == TEXTS
 
 
 def test_of_a_saved_data_set_with_splits_one_is_read(tmp_path: Path) -> None:
     save_to_disk(tmp_path / "s" / "train", TEXTS[:50])
     save_to_disk(tmp_path / "s" / "test", TEXTS[50:])
-    put(tmp_path / "s" / "dataset_dict.json", json.dumps({"splits": ["train", "test"]}))
+    write_file(tmp_path / "s" / "dataset_dict.json", json.dumps({"splits": ["train", "test"]}))
     events: list[Event] = []
-    assert read(tmp_path / "s", tmp_path / "out", events) == TEXTS[:50]
+    assert download_texts(tmp_path / "s", tmp_path / "out", events) == TEXTS[:50]
     assert any("source.split chooses" in note for note in note_texts(events))
-    assert read(tmp_path / "s", tmp_path / "test", split="test") == TEXTS[50:]
-    assert read(tmp_path / "s" / "test", tmp_path / "alone") == TEXTS[50:]
+    assert download_texts(tmp_path / "s", tmp_path / "test", split="test") == TEXTS[50:]
+    assert download_texts(tmp_path / "s" / "test", tmp_path / "alone") == TEXTS[50:]
 
 
 def test_a_truncated_arrow_file_gives_its_whole_batches(tmp_path: Path) -> None:
@@ -78,8 +82,8 @@ def test_a_truncated_arrow_file_gives_its_whole_batches(tmp_path: Path) -> None:
     file = tmp_path / "s" / "data-00000-of-00001.arrow"
     file.write_bytes(file.read_bytes()[: -file.stat().st_size // 3])
     events: list[Event] = []
-    found = read(file, tmp_path / "out", events)
+    found = download_texts(file, tmp_path / "out", events)
     assert found == TEXTS[: len(found)] and 30 < len(found) < 60
     assert any("could not be read to its end" in note for note in note_texts(events))
     with pytest.raises(UnreadableError, match="no Arrow file"):
-        read(put(tmp_path / "b.arrow", "no such thing"), tmp_path / "none")
+        download_texts(write_file(tmp_path / "b.arrow", "no such thing"), tmp_path / "none")

@@ -15,16 +15,16 @@ from core import download
 from core.download import UnreadableError
 from core.events import Event
 from core.storage.artifact import Artifact
-from tests.core.made import (
+from tests.core.source_files import (
+    COMPRESSORS,
     FORMATS,
-    PACK,
     as_json,
     as_json_lines,
     as_parquet,
     as_table,
-    documents,
-    put,
-    read,
+    download_texts,
+    sample_documents,
+    write_file,
 )
 from tests.core.stages import (
     ROOT,
@@ -48,10 +48,10 @@ def test_what_is_left_of_a_cut_off_file_is_kept(tmp_path: Path, kind: str, packe
     words = random.Random(1)
     texts = ["".join(words.choices("abcdefghij \n", k=3000)) for _ in range(400)]
     whole = as_json_lines(texts) if kind == "jsonl" else "".join(texts).encode()
-    data = PACK[packed](whole)
-    path = put(tmp_path / f"a.{kind}{packed}", data[: len(data) * 3 // 4])
+    data = COMPRESSORS[packed](whole)
+    path = write_file(tmp_path / f"a.{kind}{packed}", data[: len(data) * 3 // 4])
     events: list[Event] = []
-    found = read(path, tmp_path / "out", events)
+    found = download_texts(path, tmp_path / "out", events)
     assert found == texts[: len(found)] if kind == "jsonl" else "".join(texts).startswith(found[0])
     assert sum(map(len, found)) > 0.25 * sum(map(len, texts))
     assert f"{path.name} could not be read to its end: it is cut off" in note_texts(events)
@@ -61,70 +61,70 @@ def test_what_is_left_of_a_cut_off_file_is_kept(tmp_path: Path, kind: str, packe
 @pytest.mark.parametrize("packed", [".gz", ".zst", ".xz", ".bz2"])
 @pytest.mark.parametrize("what", ["cut", "other"])
 def test_a_file_damaged_from_its_beginning_is_unreadable(tmp_path: Path, packed: str, what: str) -> None:
-    data = PACK[packed](b"text " * 1000)[:6] if what == "cut" else b"this was never compressed"
+    data = COMPRESSORS[packed](b"text " * 1000)[:6] if what == "cut" else b"this was never compressed"
     with pytest.raises(UnreadableError, match="cut off" if what == "cut" else "damaged"):
-        read(put(tmp_path / f"a.txt{packed}", data), tmp_path / "out")
+        download_texts(write_file(tmp_path / f"a.txt{packed}", data), tmp_path / "out")
 
 
 @pytest.mark.parametrize("packed", [".gz", ".xz", ".bz2"])  # Arrow writes zstd without checksums
 def test_a_flipped_bit_ends_the_text_and_is_told(tmp_path: Path, packed: str) -> None:
-    data = bytearray(PACK[packed](b"".join(b"%d and so on\n" % n for n in range(200_000))))
+    data = bytearray(COMPRESSORS[packed](b"".join(b"%d and so on\n" % n for n in range(200_000))))
     data[len(data) * 2 // 3] ^= 1
     events: list[Event] = []
-    run_stage(tmp_path / "out", downloading(put(tmp_path / f"a.txt{packed}", bytes(data))), events=events)
+    run_stage(tmp_path / "out", downloading(write_file(tmp_path / f"a.txt{packed}", bytes(data))), events=events)
     assert any("could not be read to its end" in note for note in note_texts(events))
 
 
 def test_a_parquet_table_without_its_end_is_refused(tmp_path: Path) -> None:
-    data = as_parquet(documents())
+    data = as_parquet(sample_documents())
     with pytest.raises(UnreadableError, match="no Parquet file, or its end is missing"):
-        read(put(tmp_path / "a.parquet", data[:-10]), tmp_path / "out")
+        download_texts(write_file(tmp_path / "a.parquet", data[:-10]), tmp_path / "out")
 
 
 def test_a_parquet_table_damaged_inside_is_kept_up_to_there(tmp_path: Path) -> None:
-    data = bytearray(as_parquet(documents()))
+    data = bytearray(as_parquet(sample_documents()))
     with pq.ParquetFile(pa.BufferReader(bytes(data))) as file:
         at = file.metadata.row_group(1).column(1).data_page_offset
     data[at : at + 200] = b"\xff" * 200
     events: list[Event] = []
-    found = read(put(tmp_path / "a.parquet", bytes(data)), tmp_path / "out", events)
-    assert found == documents()[:25]
+    found = download_texts(write_file(tmp_path / "a.parquet", bytes(data)), tmp_path / "out", events)
+    assert found == sample_documents()[:25]
     assert any("a.parquet could not be read to its end: its data is damaged" in note for note in note_texts(events))
 
 
 def test_many_reasons_are_not_told_one_by_one(tmp_path: Path) -> None:
     for n in range(15):
-        put(tmp_path / "s" / f"{n:02d}.csv", f"name,size{n}\na,1\n")
-    put(tmp_path / "s" / "a.jsonl", '{"text": "kept"}\n')
+        write_file(tmp_path / "s" / f"{n:02d}.csv", f"name,size{n}\na,1\n")
+    write_file(tmp_path / "s" / "a.jsonl", '{"text": "kept"}\n')
     events: list[Event] = []
-    assert read(tmp_path / "s", tmp_path / "out", events, column="text") == ["kept"]
+    assert download_texts(tmp_path / "s", tmp_path / "out", events, column="text") == ["kept"]
     said = [note for note in note_texts(events) if note.startswith("left out")]
     assert len(said) == 11 and said[-1].startswith("left out 5 files for other reasons: 10.csv")
 
 
 def test_binary_inside_a_compression_is_binary(tmp_path: Path) -> None:
-    put(tmp_path / "s" / "a.gz", gzip.compress(b"\x7fELF\0\0" * 100))
-    put(tmp_path / "s" / "b.tar.gz", gzip.compress(b"name\0" + b"\0" * 508))
-    put(tmp_path / "s" / "c.bin", gzip.compress(b"text"))
-    put(tmp_path / "s" / "d.pdf", b"%PDF-1.7\nno NUL so far")
-    put(tmp_path / "s" / "e.txt", "text")
+    write_file(tmp_path / "s" / "a.gz", gzip.compress(b"\x7fELF\0\0" * 100))
+    write_file(tmp_path / "s" / "b.tar.gz", gzip.compress(b"name\0" + b"\0" * 508))
+    write_file(tmp_path / "s" / "c.bin", gzip.compress(b"text"))
+    write_file(tmp_path / "s" / "d.pdf", b"%PDF-1.7\nno NUL so far")
+    write_file(tmp_path / "s" / "e.txt", "text")
     events: list[Event] = []
-    assert read(tmp_path / "s", tmp_path / "out", events) == ["text"]
+    assert download_texts(tmp_path / "s", tmp_path / "out", events) == ["text"]
     assert any("left out 4 files, binary: a.gz, b.tar.gz, c.bin, d.pdf" in note for note in note_texts(events))
 
 
 # Going on after a break
 
 RESUMED = {
-    **{f"a.{kind}": FORMATS[kind](documents()) for kind in FORMATS},
-    **{f"a.jsonl{packed}": PACK[packed](as_json_lines(documents())) for packed in PACK},
-    "a.json.gz": gzip.compress(as_json(documents())),
-    "unpaired.csv": as_table(documents()) + b'1,"never closed\n' + as_table(documents()),
-    "a.txt.gz": gzip.compress("".join(documents()).encode()),
-    "a.txt": "".join(documents()).encode("utf-16"),
-    "a.html": ("<p>" + "<p>".join(documents())).encode(),
-    "wide.csv": as_table(documents()).decode().encode("utf-16"),
-    "broken.jsonl": b"{\n\n".join(as_json_lines(documents()).splitlines(keepends=True)),
+    **{f"a.{kind}": FORMATS[kind](sample_documents()) for kind in FORMATS},
+    **{f"a.jsonl{packed}": COMPRESSORS[packed](as_json_lines(sample_documents())) for packed in COMPRESSORS},
+    "a.json.gz": gzip.compress(as_json(sample_documents())),
+    "unpaired.csv": as_table(sample_documents()) + b'1,"never closed\n' + as_table(sample_documents()),
+    "a.txt.gz": gzip.compress("".join(sample_documents()).encode()),
+    "a.txt": "".join(sample_documents()).encode("utf-16"),
+    "a.html": ("<p>" + "<p>".join(sample_documents())).encode(),
+    "wide.csv": as_table(sample_documents()).decode().encode("utf-16"),
+    "broken.jsonl": b"{\n\n".join(as_json_lines(sample_documents()).splitlines(keepends=True)),
 }
 
 
@@ -133,8 +133,8 @@ def test_after_breaks_at_any_point_the_documents_are_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     small_shards(monkeypatch)
-    source = put(tmp_path / "s" / name, RESUMED[name])
-    put(tmp_path / "s" / "z.jsonl", as_json_lines(documents()))
+    source = write_file(tmp_path / "s" / name, RESUMED[name])
+    write_file(tmp_path / "s" / "z.jsonl", as_json_lines(sample_documents()))
     whole = run_stage(tmp_path / "whole", downloading(source.parent))
     assert len(file_digests(whole)) > 2
     after = 3
@@ -150,7 +150,7 @@ def test_after_kill_in_the_middle_of_a_shard_the_documents_are_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     small_shards(monkeypatch)
-    source = put(tmp_path / name, RESUMED[name])
+    source = write_file(tmp_path / name, RESUMED[name])
     assert kill_while_writing(tmp_path / "killed", "download", source, 2) == -9
     assert file_digests(run_stage(tmp_path / "killed", downloading(source))) == file_digests(
         run_stage(tmp_path / "whole", downloading(source))
@@ -163,7 +163,7 @@ def test_progress_ends_at_the_bytes_on_the_disk(tmp_path: Path, monkeypatch: pyt
 
     small_shards(monkeypatch)
     events: list[Event] = []
-    run_stage(tmp_path / "out", downloading(put(tmp_path / name, RESUMED[name])), events=events)
+    run_stage(tmp_path / "out", downloading(write_file(tmp_path / name, RESUMED[name])), events=events)
     told = [event for event in events if isinstance(event, Progress) and event.unit == "bytes"]
     assert told[-1].done == told[-1].total == len(RESUMED[name])
     assert [event.done for event in told] == sorted(event.done for event in told)
@@ -173,7 +173,7 @@ def test_a_full_disk_keeps_what_is_complete_and_the_next_attempt_goes_on(tmp_pat
     """A process that may write no file of more than 20 kB meets what a full disk would tell it, at the third shard."""
     source = tmp_path / "s"
     for n in range(5):
-        put(source / f"{n}.txt", "".join(f"{k * (n > 1)}\n" for k in range(30_000)))
+        write_file(source / f"{n}.txt", "".join(f"{k * (n > 1)}\n" for k in range(30_000)))
     script = (
         "import resource, signal, sys\n"
         "from pathlib import Path\n"
@@ -233,7 +233,7 @@ def test_memory_does_not_follow_the_size_of_one_line(tmp_path: Path) -> None:
     large = peak(grow(tmp_path / "b.txt", unit, 160), tmp_path / "2")
     assert large < small + 40
     (tmp_path / "s").mkdir()
-    put(tmp_path / "s" / "a.txt", "something")
+    write_file(tmp_path / "s" / "a.txt", "something")
     grow(tmp_path / "s" / "b.jsonl", b'{"text": "' + unit, 160)
     assert peak(tmp_path / "s", tmp_path / "3") < small + 250
 
@@ -248,12 +248,12 @@ def test_250_mb_are_read_in_400_mb(tmp_path: Path, kind: str) -> None:
         with pq.ParquetWriter(path, table.schema) as writer:
             writer.write_table(pa.concat_tables([table] * 100), row_group_size=100_000)
     elif kind == "csv":
-        put(path, "text\n")
+        write_file(path, "text\n")
         with path.open("ab") as file:
             for _ in range(100):
                 file.write(as_table(texts).split(b"\r\n", 1)[1].replace(b"\r\n", b"\n"))
-        put(path, b"id," + path.read_bytes())
+        write_file(path, b"id," + path.read_bytes())
     else:
         unit = as_json_lines(texts) if kind.startswith("jsonl") else "".join(texts).encode()
-        grow(path, PACK[".zst"](unit) if kind.endswith("zst") else unit, 100)
+        grow(path, COMPRESSORS[".zst"](unit) if kind.endswith("zst") else unit, 100)
     assert peak(path, tmp_path / "out") < 400

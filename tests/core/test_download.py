@@ -1,4 +1,4 @@
-"""The download stage: any source of text becomes the same documents, whatever happens on the way."""
+"""The download stage: files, folders and the standard library become documents; interruptions change nothing."""
 
 from __future__ import annotations
 
@@ -17,12 +17,10 @@ from core.download.compression import FileStream
 from core.download.stdlib_tables import is_table
 from core.events import Event, Progress
 from core.recipe.schema import Source
-from core.sources.catalog import UnknownSourceError, absolute, resolve_corpus, source_name
-from core.sources.corpora import CorpusError
+from core.sources.catalog import UnknownSourceError
 from core.storage.artifact import Artifact
 from core.storage.documents import DocumentPart, read_parts, write_parts
-from core.storage.workspace import check_name
-from tests.core.made import parts_of
+from tests.core.source_files import parts_of
 from tests.core.stages import (
     Staging,
     close_after,
@@ -59,7 +57,7 @@ def folder(tmp_path: Path) -> Path:
     )
 
 
-def test_a_folder_gives_one_document_a_file_in_the_order_of_names(tmp_path: Path) -> None:
+def test_a_folder_gives_one_document_per_file_sorted_by_name(tmp_path: Path) -> None:
     source = write(tmp_path / "s", {"b.txt": "two\n", "a/z.md": "one\n", "c": "three", ".hidden": "no", ".git/x": "no"})
     artifact = run_stage(tmp_path / "out", downloading(source))
     assert parts_of(artifact) == [
@@ -98,50 +96,19 @@ def test_stdlib_is_the_python_library_without_its_tests(tmp_path: Path) -> None:
         ("", False),
     ],
 )
-def test_a_table_is_told_from_a_program(source: str, expected: bool) -> None:
+def test_is_table_distinguishes_data_tables_from_programs(source: str, expected: bool) -> None:
     assert is_table(source.encode()) == expected
 
 
-def test_a_library_inside_a_zip_archive_is_said_to_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_standard_library_in_a_zip_archive_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archive = write(tmp_path, {"python311.zip": b"PK\x03\x04"}) / "python311.zip"
     monkeypatch.setattr(sysconfig, "get_path", lambda _: str(archive))
     with pytest.raises(NoTextError, match="zip archive"):
         download.source_fingerprint(Source(corpus="stdlib"))
 
 
-def test_an_unknown_source_is_told_the_nearest_name(tmp_path: Path) -> None:
-    with pytest.raises(UnknownSourceError) as trouble:
-        download.source_fingerprint(Source(corpus="stdlb"))
-    assert "'stdlib'" in trouble.value.todo and trouble.value.exit_code == 2
-    write(tmp_path, {"shakespeare.txt": "To be"})
-    with pytest.raises(UnknownSourceError, match="no such file") as trouble:
-        download.source_fingerprint(Source(corpus=str(tmp_path / "shakespear.txt")))
-    assert "did you mean 'shakespeare.txt'?" in trouble.value.todo
-
-
-@pytest.mark.parametrize(
-    "corpus", ["stdlib", "stories", "hf:bookcorpus", "hf:user/name@v1", "https://example.org/a.txt"]
-)
-def test_a_source_that_is_no_path_stays_as_it_is(corpus: str, tmp_path: Path) -> None:
-    assert resolve_corpus(corpus) == absolute(corpus, tmp_path) == corpus
-
-
-def test_a_file_called_like_an_address_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(write(tmp_path, {"hf:notes": "text"}))
-    assert resolve_corpus("hf:notes") == str(tmp_path / "hf:notes")
-
-
-def test_a_bare_name_of_a_well_known_corpus_is_told_how_to_be_said() -> None:
-    with pytest.raises(UnknownSourceError) as trouble:
-        resolve_corpus("BookCorpus")
-    assert trouble.value.todo.startswith("did you mean 'hf:bookcorpus'?")
-    assert all(kind in trouble.value.todo for kind in ("'stdlib'", "'stories'", "'hf:NAME'", "https URL", "pattern"))
-    with pytest.raises(CorpusError, match="'hf:' does not name"):
-        resolve_corpus("hf:")
-
-
 @pytest.mark.parametrize("corpus", ["a\0b", "x" * 5000, "/dev/null/below"])
-def test_an_impossible_path_is_a_sentence(corpus: str) -> None:
+def test_an_invalid_path_raises(corpus: str) -> None:
     with pytest.raises((UnknownSourceError, UnreadableError)):
         download.source_fingerprint(Source(corpus=corpus))
 
@@ -156,7 +123,7 @@ def test_an_impossible_path_is_a_sentence(corpus: str) -> None:
         ({"a.txt": b"\0\1"}, "it is binary, not text"),
     ],
 )
-def test_a_folder_without_text_is_a_sentence(tmp_path: Path, files: dict[str, str | bytes], sentence: str) -> None:
+def test_a_folder_without_text_raises(tmp_path: Path, files: dict[str, str | bytes], sentence: str) -> None:
     source = tmp_path / "s"
     source.mkdir()
     with pytest.raises(NoTextError, match=sentence):
@@ -164,7 +131,7 @@ def test_a_folder_without_text_is_a_sentence(tmp_path: Path, files: dict[str, st
 
 
 @pytest.mark.parametrize(("content", "sentence"), [(b"\x7fELF\0", "it is binary"), (b"", "only empty files")])
-def test_a_file_without_text_is_a_sentence(tmp_path: Path, content: bytes, sentence: str) -> None:
+def test_a_file_without_text_raises(tmp_path: Path, content: bytes, sentence: str) -> None:
     with pytest.raises(NoTextError, match=sentence):
         run_stage(tmp_path / "out", downloading(write(tmp_path, {"f": content}) / "f"))
 
@@ -183,7 +150,7 @@ def test_a_file_without_permission_is_unreadable(tmp_path: Path) -> None:
         run_stage(tmp_path / "out", downloading(file))
 
 
-def test_what_cannot_be_used_is_left_out_and_named(tmp_path: Path) -> None:
+def test_unusable_files_are_skipped_and_reported(tmp_path: Path) -> None:
     source = write(tmp_path / "s", {"good.txt": "good\n", "picture.png": b"\x89PNG\0", "more.bin": b"\0"})
     (source / "loop").symlink_to("loop")
     (source / "nowhere").symlink_to("missing")
@@ -191,25 +158,25 @@ def test_what_cannot_be_used_is_left_out_and_named(tmp_path: Path) -> None:
     events: list[Event] = []
     artifact = run_stage(tmp_path / "out", downloading(source), events=events)
     assert artifact.facts == {"documents": 1, "bytes": 5, "skipped": 5}
-    said = "\n".join(note_texts(events))
-    assert "left out 2 files, binary: more.bin, picture.png" in said
-    assert "not a regular file: pipe" in said
-    assert "no such file or directory: nowhere" in said and "symbolic links: loop" in said
+    report = "\n".join(note_texts(events))
+    assert "left out 2 files, binary: more.bin, picture.png" in report
+    assert "not a regular file: pipe" in report
+    assert "no such file or directory: nowhere" in report and "symbolic links: loop" in report
 
 
-def test_links_back_to_a_folder_above_end(tmp_path: Path) -> None:
+def test_links_to_a_parent_folder_are_not_followed_forever(tmp_path: Path) -> None:
     source = write(tmp_path / "s", {"a/b/text": "once\n"})
     (source / "a" / "b" / "up").symlink_to(source)
     assert texts_of(run_stage(tmp_path / "out", downloading(source))) == {"a/b/text": "once\n"}
 
 
-def test_a_file_that_vanishes_meanwhile_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_deleted_during_the_download_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small_shards(monkeypatch)
     source = write(tmp_path / "s", {"a.txt": "here\n", "b.txt": "gone\n"})
     with Staging(tmp_path / "out", "download", "0").open() as out:
         stage = download.download(Source(corpus=str(source)), out)
-        looked = [next(stage), next(stage)]
-        assert [event.unit for event in looked if isinstance(event, Progress)] == ["documents", "documents"]
+        first_events = [next(stage), next(stage)]
+        assert [event.unit for event in first_events if isinstance(event, Progress)] == ["documents", "documents"]
         (source / "b.txt").unlink()
         assert any("b.txt could not be read" in note for note in note_texts(list(stage)))
     artifact = Artifact.open(tmp_path / "out")
@@ -233,7 +200,7 @@ def test_a_file_name_that_is_not_unicode_is_readable(tmp_path: Path) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(data=st.binary(max_size=200) | st.text(max_size=100).map(str.encode), size=st.integers(4, 50))
-def test_parts_of_any_bytes_join_to_their_text(
+def test_chunks_of_any_bytes_join_to_their_text(
     tmp_path_factory: pytest.TempPathFactory, data: bytes, size: int
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "any-bytes"
@@ -241,11 +208,11 @@ def test_parts_of_any_bytes_join_to_their_text(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(text_chunks, "PART_BYTES", size)
         with FileStream(path, len(data)) as stream:
-            pieces = list(text_chunks.read_text_chunks(stream))
+            chunks = list(text_chunks.read_text_chunks(stream))
     text = data.decode("utf-8", "replace")
-    assert "".join(piece.text for piece in pieces) == text.removeprefix("\ufeff")
-    assert [piece.last for piece in pieces] == [False] * (len(pieces) - 1) + [True]
-    assert pieces[-1].end == len(data)
+    assert "".join(chunk.text for chunk in chunks) == text.removeprefix("\ufeff")
+    assert [chunk.last for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
+    assert chunks[-1].end == len(data)
 
 
 def test_a_long_document_is_cut_at_line_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,7 +228,7 @@ def test_a_long_document_is_cut_at_line_ends(tmp_path: Path, monkeypatch: pytest
     assert artifact.facts["documents"] == 1
 
 
-def test_reading_can_begin_at_any_row(tmp_path: Path) -> None:
+def test_read_parts_starts_at_any_row(tmp_path: Path) -> None:
     parts = [DocumentPart(f"d{n}", k, f"{n}.{k}", last=k == n % 3) for n in range(20) for k in range(n % 3 + 1)]
     files = [tmp_path / "a", tmp_path / "b"]
     write_parts(files[0], parts[:25])
@@ -270,7 +237,7 @@ def test_reading_can_begin_at_any_row(tmp_path: Path) -> None:
         assert list(read_parts(files, start)) == parts[start:]
 
 
-def test_progress_ends_at_the_size_of_the_listing(folder: Path, tmp_path: Path) -> None:
+def test_progress_ends_at_the_total_size_of_the_files(folder: Path, tmp_path: Path) -> None:
     events: list[Event] = []
     run_stage(tmp_path / "out", downloading(folder), events=events)
     last = [event for event in events if isinstance(event, Progress)][-1]
@@ -280,7 +247,7 @@ def test_progress_ends_at_the_size_of_the_listing(folder: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_after_breaks_at_any_point_the_documents_are_the_same(
+def test_after_interruptions_at_any_point_the_documents_are_the_same(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     small_shards(monkeypatch)
@@ -294,7 +261,7 @@ def test_after_breaks_at_any_point_the_documents_are_the_same(
     assert artifact.facts == Artifact.open(tmp_path / "whole").facts
 
 
-def test_what_is_complete_is_not_written_again(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_complete_shards_are_not_written_again(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small_shards(monkeypatch)
     assert close_after(tmp_path / "out", downloading(folder), 100)
     before = {file.name: file.stat().st_ino for file in (tmp_path / "out.partial").glob("documents-*")}
@@ -302,7 +269,7 @@ def test_what_is_complete_is_not_written_again(folder: Path, tmp_path: Path, mon
     assert before and {name: (artifact.path / name).stat().st_ino for name in before} == before
 
 
-def test_after_kill_in_the_middle_of_a_shard_the_documents_are_the_same(
+def test_after_a_kill_while_writing_a_shard_the_documents_are_the_same(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small_shards(monkeypatch)
@@ -313,47 +280,21 @@ def test_after_kill_in_the_middle_of_a_shard_the_documents_are_the_same(
     )
 
 
-def test_identity_follows_names_sizes_and_times(tmp_path: Path) -> None:
+def test_the_fingerprint_depends_on_names_sizes_and_times(tmp_path: Path) -> None:
     source = write(tmp_path / "s", {"a.txt": "one", "b.txt": "two"})
-    seen = [download.source_fingerprint(Source(corpus=str(source)))]
-    assert download.source_fingerprint(Source(corpus=f"{source}/../s/")) == seen[0]
+    fingerprints = [download.source_fingerprint(Source(corpus=str(source)))]
+    assert download.source_fingerprint(Source(corpus=f"{source}/../s/")) == fingerprints[0]
     (source / "a.txt").write_text("three")
-    seen.append(download.source_fingerprint(Source(corpus=str(source))))
+    fingerprints.append(download.source_fingerprint(Source(corpus=str(source))))
     os.utime(source / "b.txt", ns=(0, 0))
-    seen.append(download.source_fingerprint(Source(corpus=str(source))))
+    fingerprints.append(download.source_fingerprint(Source(corpus=str(source))))
     (source / "a.txt").rename(source / "c.txt")
-    seen.append(download.source_fingerprint(Source(corpus=str(source))))
-    assert len(set(seen)) == 4
+    fingerprints.append(download.source_fingerprint(Source(corpus=str(source))))
+    assert len(set(fingerprints)) == 4
 
 
-def test_identity_of_stdlib_follows_the_python_version(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fingerprint_of_stdlib_depends_on_the_python_version(monkeypatch: pytest.MonkeyPatch) -> None:
     here = download.source_fingerprint(Source(corpus="stdlib"))
     assert download.source_fingerprint(Source(corpus="stdlib")) == here
     monkeypatch.setattr(download.platform, "python_version", lambda: "3.99.0")
     assert download.source_fingerprint(Source(corpus="stdlib")) != here
-
-
-@pytest.mark.parametrize(
-    ("corpus", "name"),
-    [
-        ("books/**/*.txt", "books"),
-        ("books/[ab]/?.txt", "books"),
-        ("books/part-*.txt.gz", "part"),
-        ("*.txt", "here"),
-        (".", "here"),
-        ("日本.txt", "here"),
-        ("Books.TXT", "books"),
-        ("a..b.txt", "a.b"),
-        ("https://example.org/", "example.org"),
-        ("https://example.org/%E6%97%A5.txt", "example.org"),
-        ("https://example.org/a/Moby%20Dick.txt.gz?x=1", "moby-dick"),
-        ("hf:roneneldan/TinyStories@main", "tinystories"),
-        ("/", "text"),
-    ],
-)
-def test_a_run_is_called_after_its_source(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, corpus: str, name: str
-) -> None:
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    assert check_name(source_name(corpus)) == name

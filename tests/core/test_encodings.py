@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from core.download import compression, encoding, text_chunks
 from core.download.compression import FileStream
 from core.events import Event
-from tests.core.made import (
-    PACK,
+from tests.core.source_files import (
+    COMPRESSORS,
     as_table,
-    put,
-    read,
+    download_texts,
+    write_file,
 )
 from tests.core.stages import (
     note_texts,
@@ -49,7 +49,7 @@ JAPANESE = "吾輩は猫である。名前はまだ無い。どこで生れた�
 )
 def test_other_encodings_are_detected_and_reported(tmp_path: Path, text: str, name: str, reported: str) -> None:
     events: list[Event] = []
-    assert read(put(tmp_path / "a.txt", text.encode(name)), tmp_path / "out", events) == [text]
+    assert download_texts(write_file(tmp_path / "a.txt", text.encode(name)), tmp_path / "out", events) == [text]
     assert f"1 file read as {reported}: a.txt" in note_texts(events)
 
 
@@ -142,9 +142,9 @@ def test_a_text_that_begins_like_a_bitmap_is_text() -> None:
 def test_letters_after_a_long_ascii_beginning_decide_the_encoding(tmp_path: Path, before: int, suffix: str) -> None:
     text = "Nothing but ASCII for a very long time, in every single line.\n" * before
     text += "\n".join(SENTENCES["hu"])
-    path = put(tmp_path / f"a.txt{suffix}", PACK[suffix](text.encode("cp1250")))
+    path = write_file(tmp_path / f"a.txt{suffix}", COMPRESSORS[suffix](text.encode("cp1250")))
     events: list[Event] = []
-    assert "".join(read(path, tmp_path / "out", events)) == text
+    assert "".join(download_texts(path, tmp_path / "out", events)) == text
     assert f"1 file read as cp1250: a.txt{suffix}" in note_texts(events)
 
 
@@ -153,9 +153,9 @@ def test_text_with_undefined_bytes_is_an_error_that_names_the_file(tmp_path: Pat
     utf8, other = "".join(f"déjà {n} été\n" for n in range(400)), "Größe, Öl und Ärger\n" * 2000
     mixed = utf8.encode() * 40 + other.encode("cp1252")
     data, declared = (mixed, "utf-8") if kind != "csv" else (b"text\n" + b"\xaa is nothing in it\n" * 50, "cp1253")
-    path = put(tmp_path / f"a.{kind}", data)
+    path = write_file(tmp_path / f"a.{kind}", data)
     with pytest.raises(encoding.EncodingError, match=f"are undefined in {declared}") as caught:
-        read(path, tmp_path / "out", encoding="" if kind != "csv" else declared)
+        download_texts(path, tmp_path / "out", encoding="" if kind != "csv" else declared)
     assert caught.value.where.endswith(f"a.{kind}") and "source.encoding" in caught.value.todo
 
 
@@ -164,35 +164,35 @@ def test_text_with_undefined_bytes_is_an_error_that_names_the_file(tmp_path: Pat
 def test_the_encoding_of_the_recipe_is_used(tmp_path: Path, kind: str, declared: str) -> None:
     text = "Zażółć"
     wrapped = {"txt": text, "jsonl": f'{{"text": "{text}"}}', "csv": f"text\n{text}\n", "html": f"<p>{text}</p>"}
-    path = put(tmp_path / f"a.{kind}", wrapped[kind].encode("cp1250"))
+    path = write_file(tmp_path / f"a.{kind}", wrapped[kind].encode("cp1250"))
     events: list[Event] = []
-    assert [found.strip() for found in read(path, tmp_path / "out", events, encoding=declared)] == [text]
+    assert [found.strip() for found in download_texts(path, tmp_path / "out", events, encoding=declared)] == [text]
     assert f"1 file read as cp1250: a.{kind}" in note_texts(events)
 
 
 @pytest.mark.parametrize(("declared", "name"), [("utf-16", "utf-16-be"), ("utf-16", "utf-16-le"), ("utf-32-be",) * 2])
 def test_utf16_and_utf32_may_be_given_with_or_without_byte_order(tmp_path: Path, declared: str, name: str) -> None:
-    path = put(tmp_path / "a.txt", JAPANESE.encode(name))
-    assert read(path, tmp_path / "out", encoding=declared) == [JAPANESE]
+    path = write_file(tmp_path / "a.txt", JAPANESE.encode(name))
+    assert download_texts(path, tmp_path / "out", encoding=declared) == [JAPANESE]
 
 
 def test_a_byte_order_mark_overrides_the_recipe(tmp_path: Path) -> None:
-    path = put(tmp_path / "a.txt", FRENCH.encode("utf-8-sig"))
-    assert read(path, tmp_path / "out", encoding="cp1250") == [FRENCH]
+    path = write_file(tmp_path / "a.txt", FRENCH.encode("utf-8-sig"))
+    assert download_texts(path, tmp_path / "out", encoding="cp1250") == [FRENCH]
 
 
 def test_files_of_one_encoding_are_reported_together(tmp_path: Path) -> None:
     for n in range(7):
-        put(tmp_path / "s" / f"{n}.txt", FRENCH.encode("cp1252"))
+        write_file(tmp_path / "s" / f"{n}.txt", FRENCH.encode("cp1252"))
     events: list[Event] = []
-    read(tmp_path / "s", tmp_path / "out", events)
+    download_texts(tmp_path / "s", tmp_path / "out", events)
     assert "7 files read as cp1252: 0.txt, 1.txt, 2.txt, 3.txt, 4.txt and 2 more" in note_texts(events)
 
 
 def test_utf8_with_a_few_invalid_bytes_stays_utf8(tmp_path: Path) -> None:
     data = FRENCH.encode() + b"\xff\n"
     events: list[Event] = []
-    assert read(put(tmp_path / "a.txt", data), tmp_path / "out", events) == [FRENCH + "\ufffd\n"]
+    assert download_texts(write_file(tmp_path / "a.txt", data), tmp_path / "out", events) == [FRENCH + "\ufffd\n"]
     assert "1 place was not UTF-8 and was replaced by \ufffd: a.txt" in note_texts(events)
 
 
@@ -204,8 +204,8 @@ def test_records_in_other_encodings_are_read(tmp_path: Path, kind: str, name: st
         data = "".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts)
     else:
         data = as_table(texts).decode()
-    path = put(tmp_path / f"a.{kind}.gz", gzip.compress(data.encode(name)))
-    assert read(path, tmp_path / "out") == texts
+    path = write_file(tmp_path / f"a.{kind}.gz", gzip.compress(data.encode(name)))
+    assert download_texts(path, tmp_path / "out") == texts
 
 
 @settings(max_examples=300, deadline=None)
@@ -214,14 +214,14 @@ def test_records_in_other_encodings_are_read(tmp_path: Path, kind: str, name: st
     noise=st.binary(max_size=60),
     name=st.sampled_from(["utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "cp1252", "cp932", "gb18030", "euc_jp"]),
     size=st.integers(8, 50),
-    packed=st.sampled_from(list(PACK)),
+    packed=st.sampled_from(list(COMPRESSORS)),
     clean=st.booleans(),
 )
 def test_parts_of_a_text_in_any_encoding_concatenate_to_it(
     tmp_path_factory: pytest.TempPathFactory, text: str, noise: bytes, name: str, size: int, packed: str, clean: bool
 ) -> None:
     data = text.encode(name, "replace") if clean else text.encode(name, "ignore") + noise
-    path = put(tmp_path_factory.getbasetemp() / "any", PACK[packed](data))
+    path = write_file(tmp_path_factory.getbasetemp() / "any", COMPRESSORS[packed](data))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(text_chunks, "PART_BYTES", size)
         with FileStream(path, path.stat().st_size, packed.removeprefix(".")) as stream:  # type: ignore[arg-type]
@@ -237,12 +237,14 @@ def test_parts_of_a_text_in_any_encoding_concatenate_to_it(
 
 @settings(max_examples=200, deadline=None)
 @given(
-    data=st.binary(max_size=3000), packed=st.sampled_from(list(PACK)), cuts=st.lists(st.integers(1, 400), min_size=1)
+    data=st.binary(max_size=3000),
+    packed=st.sampled_from(list(COMPRESSORS)),
+    cuts=st.lists(st.integers(1, 400), min_size=1),
 )
 def test_a_stream_returns_its_bytes_for_any_sequence_of_reads(
     tmp_path_factory: pytest.TempPathFactory, data: bytes, packed: str, cuts: list[int]
 ) -> None:
-    path = put(tmp_path_factory.getbasetemp() / "stream", PACK[packed](data))
+    path = write_file(tmp_path_factory.getbasetemp() / "stream", COMPRESSORS[packed](data))
     with FileStream(path, path.stat().st_size, packed.removeprefix(".")) as stream:  # type: ignore[arg-type]
         skipped = min(cuts[0], len(data))
         stream.skip(skipped)
@@ -258,5 +260,5 @@ def test_a_stream_returns_its_bytes_for_any_sequence_of_reads(
 
 
 def test_every_suffix_has_a_decompressor_and_every_encoding_a_codec() -> None:
-    assert set(compression._DECOMPRESSORS) | {"zst"} == {packed.removeprefix(".") for packed in PACK if packed}
+    assert set(compression._DECOMPRESSORS) | {"zst"} == {packed.removeprefix(".") for packed in COMPRESSORS if packed}
     assert all(encoding.decode(b"a", name, final=True).text == "a" for name in encoding._SUPERSETS.values())

@@ -17,8 +17,8 @@ from core.recipe.schema import Model
 from core.sample.kv_decoder import KVDecoder
 from core.sample.score import token_losses
 from core.tokenize.vocabulary import Vocabulary
-from tests.core.books import random_gpt2
 from tests.core.stages import return_value
+from tests.core.untrained_gpt2 import random_gpt2
 
 SHARED = Path(__file__).parents[3] / "shared"
 GPT2, BOOK = load(preset="gpt2").model, load(preset="book").model

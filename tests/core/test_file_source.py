@@ -12,8 +12,8 @@ import pytest
 
 from core.download import TruncatedFileError
 from core.events import Event, Progress, decode, encode
-from tests.core.made import FORMATS, documents, put, read
 from tests.core.sample_records import lines_of
+from tests.core.source_files import FORMATS, download_texts, sample_documents, write_file
 from tests.core.stages import downloading, run_stage, small_shards
 
 
@@ -26,7 +26,7 @@ def test_a_file_truncated_while_it_is_read_is_an_error(
     texts = ["".join(choose.choices("abcdefghij ", k=4000)) for _ in range(300)]
     rows = {"jsonl": lines_of([{"text": text} for text in texts]), "csv": "text,n\n" + ",1\n".join(texts) + ",1\n"}
     data = rows.get(name.rpartition(".")[2], "\n".join(texts)).encode()
-    path = put(tmp_path / name, gzip.compress(data) if name.endswith("gz") else data)
+    path = write_file(tmp_path / name, gzip.compress(data) if name.endswith("gz") else data)
     whole, events = path.stat().st_size, 0
 
     def shortening(out: Any) -> Any:
@@ -49,16 +49,16 @@ def test_documents_of_every_length_come_out_of_json_as_they_went_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small_shards(monkeypatch)
-    texts = [*documents(), "x" * 5000, 'a "quoted" \\ text']
-    path = put(tmp_path / "a.json", json.dumps([{"text": text} for text in texts], indent=3))
-    assert read(path, tmp_path / "out") == texts
+    texts = [*sample_documents(), "x" * 5000, 'a "quoted" \\ text']
+    path = write_file(tmp_path / "a.json", json.dumps([{"text": text} for text in texts], indent=3))
+    assert download_texts(path, tmp_path / "out") == texts
 
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_every_progress_event_can_be_encoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     small_shards(monkeypatch)
     events: list[Event] = []
-    read(put(tmp_path / f"a.{kind}", FORMATS[kind](documents())), tmp_path / "out", events)
+    download_texts(write_file(tmp_path / f"a.{kind}", FORMATS[kind](sample_documents())), tmp_path / "out", events)
     told = [event for event in events if isinstance(event, Progress)]
     assert len(told) > 3 and all(type(event.done) is float for event in told)
     assert [decode(encode(event)) for event in events] == events

@@ -13,17 +13,17 @@ import pytest
 from core.download import NoTextError, TextColumnError, TooManyInvalidRecordsError, line_blocks
 from core.download.formats import Format, format_of, name_for
 from core.events import Event
-from tests.core.made import (
+from tests.core.source_files import (
+    COMPRESSORS,
     FORMATS,
-    PACK,
     as_json_lines,
     as_parquet,
     as_table,
-    documents,
+    download_texts,
     parts_of,
-    put,
-    read,
+    sample_documents,
     texts_of,
+    write_file,
 )
 from tests.core.stages import (
     downloading,
@@ -58,11 +58,11 @@ def test_what_a_server_says_completes_a_name() -> None:
     assert name_for("a.txt.gz", "text/plain", "gzip") == "a.txt.gz"
 
 
-@pytest.mark.parametrize("packed", PACK)
+@pytest.mark.parametrize("packed", COMPRESSORS)
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "tsv"])
 def test_records_are_documents_named_by_their_line(tmp_path: Path, kind: str, packed: str) -> None:
-    texts = documents()
-    path = put(tmp_path / f"a.{kind}{packed}", PACK[packed](FORMATS[kind](texts)))
+    texts = sample_documents()
+    path = write_file(tmp_path / f"a.{kind}{packed}", COMPRESSORS[packed](FORMATS[kind](texts)))
     artifact = run_stage(tmp_path / "out", downloading(path))
     assert texts_of(artifact) == texts
     names = [part.name for part in parts_of(artifact)]
@@ -73,8 +73,8 @@ def test_records_are_documents_named_by_their_line(tmp_path: Path, kind: str, pa
 
 
 def test_a_parquet_table_gives_its_rows(tmp_path: Path) -> None:
-    texts = documents()
-    path = put(tmp_path / "a.parquet", as_parquet(texts))
+    texts = sample_documents()
+    path = write_file(tmp_path / "a.parquet", as_parquet(texts))
     artifact = run_stage(tmp_path / "out", downloading(path))
     assert texts_of(artifact) == texts
     assert [part.name for part in parts_of(artifact)][-1] == f"a.parquet:{len(texts)}"
@@ -88,39 +88,41 @@ def test_any_sort_of_arrow_text_is_read(tmp_path: Path, kind: str) -> None:
     title = pa.array(["a"] * 3).cast(column.type)
     pq.write_table(pa.table({"title": title, "text": pa.nulls(3, column.type), "body": column}), tmp_path / "a.parquet")
     events: list[Event] = []
-    assert read(tmp_path / "a.parquet", tmp_path / "out", events, column="body") == texts
+    assert download_texts(tmp_path / "a.parquet", tmp_path / "out", events, column="body") == texts
     assert any("it begins: 'ein Text'" in note for note in note_texts(events))
 
 
-@pytest.mark.parametrize("packed", PACK)
+@pytest.mark.parametrize("packed", COMPRESSORS)
 def test_text_is_the_same_out_of_every_compression(tmp_path: Path, packed: str) -> None:
     text = "Ünïcode\r\n\0 in the middle\n" * 1000
-    path = put(tmp_path / f"a.txt{packed}", PACK[packed](("x" * 9000 + "\n" + text).encode()))
-    assert read(path, tmp_path / "out") == ["x" * 9000 + "\n" + text]
+    path = write_file(tmp_path / f"a.txt{packed}", COMPRESSORS[packed](("x" * 9000 + "\n" + text).encode()))
+    assert download_texts(path, tmp_path / "out") == ["x" * 9000 + "\n" + text]
 
 
 @pytest.mark.parametrize("packed", [".gz", ".zst", ".xz", ".bz2"])
 def test_members_that_follow_each_other_are_one_text(tmp_path: Path, packed: str) -> None:
-    pack = PACK[packed]
-    path = put(tmp_path / f"a.txt{packed}", pack(b"one\n") + pack(b"") + pack(b"two\n" * 70_000) + pack(b"three\n"))
-    assert read(path, tmp_path / "out") == ["one\n" + "two\n" * 70_000 + "three\n"]
+    pack = COMPRESSORS[packed]
+    path = write_file(
+        tmp_path / f"a.txt{packed}", pack(b"one\n") + pack(b"") + pack(b"two\n" * 70_000) + pack(b"three\n")
+    )
+    assert download_texts(path, tmp_path / "out") == ["one\n" + "two\n" * 70_000 + "three\n"]
 
 
 def test_a_page_gives_its_text_without_its_markup(tmp_path: Path) -> None:
     page = "<html><head><title>T</title><script>no()</script></head><body><h1>Über</h1><p>eins<p>zwei&amp;</body>"
-    put(tmp_path / "s" / "a.html", page)
-    put(tmp_path / "s" / "b.htm", '<meta charset="iso-8859-1"><p>caf\xe9 au lait'.encode("latin-1"))
-    put(tmp_path / "s" / "c.html", b"")
-    texts = read(tmp_path / "s", tmp_path / "out")
+    write_file(tmp_path / "s" / "a.html", page)
+    write_file(tmp_path / "s" / "b.htm", '<meta charset="iso-8859-1"><p>caf\xe9 au lait'.encode("latin-1"))
+    write_file(tmp_path / "s" / "c.html", b"")
+    texts = download_texts(tmp_path / "s", tmp_path / "out")
     assert [text.split() for text in texts] == [["Über", "eins", "zwei&"], ["café", "au", "lait"]]
 
 
 def test_a_page_too_large_to_parse_is_refused(tmp_path: Path) -> None:
-    put(tmp_path / "s" / "a.html", b"<p>" + b"x" * (16 * 2**20))
-    put(tmp_path / "s" / "b.html.gz", gzip.compress(b"<p>" + b"x" * (16 * 2**20)))
-    put(tmp_path / "s" / "c.txt", "fine")
+    write_file(tmp_path / "s" / "a.html", b"<p>" + b"x" * (16 * 2**20))
+    write_file(tmp_path / "s" / "b.html.gz", gzip.compress(b"<p>" + b"x" * (16 * 2**20)))
+    write_file(tmp_path / "s" / "c.txt", "fine")
     events: list[Event] = []
-    assert read(tmp_path / "s", tmp_path / "out", events) == ["fine"]
+    assert download_texts(tmp_path / "s", tmp_path / "out", events) == ["fine"]
     said = "\n".join(note_texts(events))
     assert "HTML of more than 16 MiB: a.html" in said and "b.html.gz could not be read" in said
 
@@ -129,15 +131,15 @@ def test_a_page_too_large_to_parse_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_only_field_with_text_is_taken(tmp_path: Path) -> None:
-    path = put(tmp_path / "a.jsonl", '{"n": 1, "story": "once"}\n{"n": 2, "story": "twice"}\n')
-    assert read(path, tmp_path / "out") == ["once", "twice"]
+    path = write_file(tmp_path / "a.jsonl", '{"n": 1, "story": "once"}\n{"n": 2, "story": "twice"}\n')
+    assert download_texts(path, tmp_path / "out") == ["once", "twice"]
 
 
 @pytest.mark.parametrize("column", ["text", "content"])
 def test_a_column_of_the_usual_name_is_taken_and_told(tmp_path: Path, column: str) -> None:
-    path = put(tmp_path / "a.csv", f"title,{column}\nA,body\n")
+    path = write_file(tmp_path / "a.csv", f"title,{column}\nA,body\n")
     events: list[Event] = []
-    assert read(path, tmp_path / "out", events) == ["body"]
+    assert download_texts(path, tmp_path / "out", events) == ["body"]
     assert any(f"'{column}', beside 'title'" in note for note in note_texts(events))
 
 
@@ -153,41 +155,41 @@ def test_several_columns_that_may_be_the_text_are_listed(tmp_path: Path, name: s
     if data is None:
         pq.write_table(pa.table({"title": ["A"], "body": ["B"]}), tmp_path / name)
     else:
-        put(tmp_path / name, data)
+        write_file(tmp_path / name, data)
     with pytest.raises(TextColumnError, match="'title', 'body'") as trouble:
-        read(tmp_path / name, tmp_path / "out")
+        download_texts(tmp_path / name, tmp_path / "out")
     assert "--set source.column=NAME" in trouble.value.todo and trouble.value.exit_code == 2
-    assert read(tmp_path / name, tmp_path / "out", column="body") == ["B"]
+    assert download_texts(tmp_path / name, tmp_path / "out", column="body") == ["B"]
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet"])
 def test_a_column_that_is_not_there_is_an_error_that_lists_what_there_is(tmp_path: Path, name: str) -> None:
-    put(tmp_path / name, {"a.csv": b"id,body\n1,B\n", "a.jsonl": b'{"id": 1, "body": "B"}\n'}.get(name, b""))
+    write_file(tmp_path / name, {"a.csv": b"id,body\n1,B\n", "a.jsonl": b'{"id": 1, "body": "B"}\n'}.get(name, b""))
     if name == "a.parquet":
         pq.write_table(pa.table({"id": [1], "body": ["B"]}), tmp_path / name)
     with pytest.raises(TextColumnError, match=r"there is no column 'story'; it has ('id', 'body'|'body', 'id')"):
-        read(tmp_path / name, tmp_path / "out", column="story")
+        download_texts(tmp_path / name, tmp_path / "out", column="story")
     if name != "a.csv":
         with pytest.raises(TextColumnError, match="'id' holds no text"):
-            read(tmp_path / name, tmp_path / "out", column="id")
+            download_texts(tmp_path / name, tmp_path / "out", column="id")
 
 
 def test_a_file_without_the_column_is_left_out_where_others_have_it(tmp_path: Path) -> None:
-    put(tmp_path / "s" / "a.jsonl", '{"text": "kept"}\n')
-    put(tmp_path / "s" / "meta.csv", "name,size\na,1\n")
+    write_file(tmp_path / "s" / "a.jsonl", '{"text": "kept"}\n')
+    write_file(tmp_path / "s" / "meta.csv", "name,size\na,1\n")
     events: list[Event] = []
-    assert read(tmp_path / "s", tmp_path / "out", events, column="text") == ["kept"]
+    assert download_texts(tmp_path / "s", tmp_path / "out", events, column="text") == ["kept"]
     assert any("there is no column 'text'; it has 'name', 'size': meta.csv" in note for note in note_texts(events))
 
 
 def test_tables_may_be_separated_by_semicolons_and_begin_with_a_mark(tmp_path: Path) -> None:
-    path = put(tmp_path / "a.csv", "\ufeffid;text\r\n1;eins, zwei\r\n\r\n2;drei\r\n")
-    assert read(path, tmp_path / "out") == ["eins, zwei", "drei"]
+    path = write_file(tmp_path / "a.csv", "\ufeffid;text\r\n1;eins, zwei\r\n\r\n2;drei\r\n")
+    assert download_texts(path, tmp_path / "out") == ["eins, zwei", "drei"]
 
 
 def test_a_field_name_json_has_to_escape_is_found(tmp_path: Path) -> None:
-    path = put(tmp_path / "a.jsonl", json.dumps({'a "text"': "found"}) + "\n")
-    assert read(path, tmp_path / "out") == ["found"]
+    path = write_file(tmp_path / "a.jsonl", json.dumps({'a "text"': "found"}) + "\n")
+    assert download_texts(path, tmp_path / "out") == ["found"]
 
 
 # Broken records
@@ -209,7 +211,7 @@ BROKEN_JSON = (
 
 
 def test_broken_lines_are_counted_shown_and_passed_over(tmp_path: Path) -> None:
-    path = put(tmp_path / "a.jsonl", BROKEN_JSON)
+    path = write_file(tmp_path / "a.jsonl", BROKEN_JSON)
     events: list[Event] = []
     artifact = run_stage(tmp_path / "out", downloading(path), events=events)
     kept = {part.name: part.text for part in parts_of(artifact)}
@@ -228,37 +230,37 @@ def test_broken_lines_are_counted_shown_and_passed_over(tmp_path: Path) -> None:
 
 
 def test_more_broken_records_than_allowed_are_an_error_that_names_the_place(tmp_path: Path) -> None:
-    path = put(tmp_path / "a.jsonl", BROKEN_JSON)
+    path = write_file(tmp_path / "a.jsonl", BROKEN_JSON)
     with pytest.raises(TooManyInvalidRecordsError, match="more than 2 records") as trouble:
-        read(path, tmp_path / "out", max_invalid_records=2)
+        download_texts(path, tmp_path / "out", max_invalid_records=2)
     assert trouble.value.where.startswith("a.jsonl:11: ") and "source.max_invalid_records" in trouble.value.todo
-    assert len(read(path, tmp_path / "out", max_invalid_records=5)) == 4
+    assert len(download_texts(path, tmp_path / "out", max_invalid_records=5)) == 4
 
 
 def test_only_the_first_broken_records_are_shown_one_by_one(tmp_path: Path) -> None:
-    path = put(tmp_path / "a.jsonl", "{\n" * 50 + '"fine"\n')
+    path = write_file(tmp_path / "a.jsonl", "{\n" * 50 + '"fine"\n')
     events: list[Event] = []
-    assert read(path, tmp_path / "out", events) == ["fine"]
+    assert download_texts(path, tmp_path / "out", events) == ["fine"]
     said = [note for note in note_texts(events) if "passed over" in note]
     assert len(said) == 6 and said[-1] == "50 records could not be read and were passed over"
 
 
 def test_records_nested_without_end_and_numbers_without_end_are_broken(tmp_path: Path) -> None:
     hostile = '{"a": ' + "[" * 100_000 + "\n" + '{"text": NaN, "n": ' + "9" * 10_000 + "}\n"
-    path = put(tmp_path / "a.jsonl", '"fine"\n' + hostile)
+    path = write_file(tmp_path / "a.jsonl", '"fine"\n' + hostile)
     artifact = run_stage(tmp_path / "out", downloading(path))
     assert texts_of(artifact) == ["fine"] and artifact.facts["broken"] == 2
 
 
 def test_bytes_that_are_not_utf8_inside_a_record_are_replaced(tmp_path: Path) -> None:
-    path = put(tmp_path / "a.jsonl", b'{"text": "caf\xe9"}\n{"text": "\xc3\xa9 \xc3\xa9 \xc3\xa9 \xc3\xa9"}\n')
+    path = write_file(tmp_path / "a.jsonl", b'{"text": "caf\xe9"}\n{"text": "\xc3\xa9 \xc3\xa9 \xc3\xa9 \xc3\xa9"}\n')
     events: list[Event] = []
-    assert read(path, tmp_path / "out", events) == ["caf\ufffd", "é é é é"]
+    assert download_texts(path, tmp_path / "out", events) == ["caf\ufffd", "é é é é"]
     assert any(note.startswith("1 place was not UTF-8") for note in note_texts(events))
 
 
 def test_rows_with_a_wrong_number_of_cells_or_nul_bytes_are_broken(tmp_path: Path) -> None:
-    path = put(tmp_path / "a.csv", 'id,text\n1,one\n2\n3,a,b\n4,n\0l\n5,"many\nlines"\n6,\n')
+    path = write_file(tmp_path / "a.csv", 'id,text\n1,one\n2\n3,a,b\n4,n\0l\n5,"many\nlines"\n6,\n')
     events: list[Event] = []
     artifact = run_stage(tmp_path / "out", downloading(path), events=events)
     assert texts_of(artifact) == ["one", "many\nlines"]
@@ -275,7 +277,7 @@ def test_a_record_too_long_to_hold_is_passed_over(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(line_blocks, "RECORD_BYTES", 1000)
     texts = ["before", "x" * 5000, "y" * 500, "after"]
     data = as_json_lines(texts) if kind == "jsonl" else as_table(texts)
-    artifact = run_stage(tmp_path / "out", downloading(put(tmp_path / f"a.{kind}", data)))
+    artifact = run_stage(tmp_path / "out", downloading(write_file(tmp_path / f"a.{kind}", data)))
     assert texts_of(artifact) == ["before", "y" * 500, "after"]
     assert artifact.facts["broken"] == 1
 
@@ -287,13 +289,13 @@ def test_a_quote_that_is_never_closed_swallows_no_row(
     monkeypatch.setattr(line_blocks, "RECORD_BYTES", record_bytes)
     monkeypatch.setattr(line_blocks, "BLOCK_BYTES", 50)
     rows = "".join(f"{n},row {n}\n" for n in range(100))
-    path = put(tmp_path / "a.csv", 'id,text\n0,"never closed\n' + rows)
+    path = write_file(tmp_path / "a.csv", 'id,text\n0,"never closed\n' + rows)
     events: list[Event] = []
-    assert read(path, tmp_path / "out", events) == ['"never closed', *(f"row {n}" for n in range(100))]
+    assert download_texts(path, tmp_path / "out", events) == ['"never closed', *(f"row {n}" for n in range(100))]
     assert "101 records gave 101 documents" in note_texts(events)
     assert any(note.startswith("1 row has a quotation mark that is not closed") for note in note_texts(events))
 
 
 def test_nothing_but_broken_records_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(NoTextError, match="not one document"):
-        read(put(tmp_path / "a.jsonl", "{\n{\n"), tmp_path / "out")
+        download_texts(write_file(tmp_path / "a.jsonl", "{\n{\n"), tmp_path / "out")

@@ -20,7 +20,7 @@ from core.storage.artifact import Artifact, Facts, fingerprint
 from core.storage.documents import DocumentPart
 from tests.core.hub_data import download_error, fetch, lines, parquet, text, three_files
 from tests.core.hub_standin import HubStandIn
-from tests.core.made import parts_of, texts_of
+from tests.core.source_files import parts_of, texts_of
 from tests.core.stages import close_after, file_digests, kill_while_writing, note_texts, run_stage, small_shards
 
 

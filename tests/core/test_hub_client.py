@@ -21,7 +21,7 @@ from core.recipe.schema import Source
 from core.storage.artifact import Artifact
 from tests.core.hub_data import TOKEN, download_error, fetch, lines, parquet, text, three_files
 from tests.core.hub_standin import HubStandIn, closed_port, environment, use
-from tests.core.made import texts_of
+from tests.core.source_files import texts_of
 from tests.core.stages import ROOT, file_digests, small_shards
 
 

@@ -13,7 +13,7 @@ from core.recipe.schema import Source
 from core.sources import corpora
 from tests.core.hub_data import TOKEN, download_error, fetch, parquet, text
 from tests.core.hub_standin import HubStandIn
-from tests.core.made import texts_of
+from tests.core.source_files import texts_of
 from tests.core.stages import note_texts
 
 

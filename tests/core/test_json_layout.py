@@ -12,8 +12,8 @@ import pytest
 from core.download import NoTextError, TextColumnError, UnreadableError, json_layout, sniff
 from core.download.json_layout import RecordLines
 from core.events import Event
-from tests.core.made import put, read
 from tests.core.sample_records import ROWS, TEXTS, lines_of
+from tests.core.source_files import download_texts, write_file
 from tests.core.stages import note_texts
 
 
@@ -44,21 +44,23 @@ from tests.core.stages import note_texts
 )
 def test_json_is_read_by_its_layout(tmp_path: Path, name: str, content: str, packed: str) -> None:
     data = content.encode()
-    path = put(tmp_path / f"{name}{packed}", gzip.compress(data) if packed else data)
+    path = write_file(tmp_path / f"{name}{packed}", gzip.compress(data) if packed else data)
     events: list[Event] = []
-    assert read(path, tmp_path / "out", events) == TEXTS
+    assert download_texts(path, tmp_path / "out", events) == TEXTS
     assert "60 records gave 60 documents" in note_texts(events)
 
 
 def test_wide_json_is_read_too(tmp_path: Path) -> None:
     for name, content in (("a.json", json.dumps(ROWS, indent=1)), ("b.jsonl", lines_of(ROWS))):
-        path = put(tmp_path / name, content.encode("utf-16"))
-        assert read(path, tmp_path / f"{name}.out") == TEXTS
+        path = write_file(tmp_path / name, content.encode("utf-16"))
+        assert download_texts(path, tmp_path / f"{name}.out") == TEXTS
 
 
 def test_a_file_that_is_one_object_is_one_document(tmp_path: Path) -> None:
-    path = put(tmp_path / "a.json", json.dumps({"title": "A", "text": "Once.", "entities": [{"name": "B"}]}, indent=2))
-    assert read(path, tmp_path / "out") == ["Once."]
+    path = write_file(
+        tmp_path / "a.json", json.dumps({"title": "A", "text": "Once.", "entities": [{"name": "B"}]}, indent=2)
+    )
+    assert download_texts(path, tmp_path / "out") == ["Once."]
 
 
 @pytest.mark.parametrize(
@@ -71,19 +73,19 @@ def test_a_file_that_is_one_object_is_one_document(tmp_path: Path) -> None:
     ],
 )
 def test_json_without_records_of_text_is_no_document(tmp_path: Path, content: str) -> None:
-    put(tmp_path / "s" / "a.json", content)
+    write_file(tmp_path / "s" / "a.json", content)
     with pytest.raises((TextColumnError, UnreadableError)):
-        read(tmp_path / "s" / "a.json", tmp_path / "alone")
-    put(tmp_path / "s" / "a.txt", "text")
+        download_texts(tmp_path / "s" / "a.json", tmp_path / "alone")
+    write_file(tmp_path / "s" / "a.txt", "text")
     events: list[Event] = []
-    assert read(tmp_path / "s", tmp_path / "out", events) == ["text"]
+    assert download_texts(tmp_path / "s", tmp_path / "out", events) == ["text"]
     assert any(note.startswith("left out 1 file") and note.endswith(": a.json") for note in note_texts(events))
 
 
 def test_a_truncated_array_gives_its_whole_records_and_is_reported(tmp_path: Path) -> None:
-    path = put(tmp_path / "a.json", json.dumps(ROWS)[:-200])
+    path = write_file(tmp_path / "a.json", json.dumps(ROWS)[:-200])
     events: list[Event] = []
-    found = read(path, tmp_path / "out", events)
+    found = download_texts(path, tmp_path / "out", events)
     assert found == TEXTS[: len(found)] and len(found) > 55
     assert "a.json could not be read to its end: it is cut off" in note_texts(events)
 
@@ -97,7 +99,7 @@ class Dripping:
     def __init__(self, data: bytes, step: int) -> None:
         self._data, self._step = data, step
 
-    def read(self, length: int) -> bytes:
+    def download_texts(self, length: int) -> bytes:
         piece, self._data = self._data[: self._step], self._data[self._step :]
         return piece
 
@@ -127,8 +129,8 @@ def test_records_do_not_depend_on_how_the_text_is_read(value: Any, inside: Any, 
 
 def test_a_long_array_is_read_a_little_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_layout, "HEAD_BYTES", 500)
-    path = put(tmp_path / "a.json", json.dumps([{"id": 1, "text": "x" * 2000}, *ROWS], indent=1))
-    assert read(path, tmp_path / "out") == ["x" * 2000, *TEXTS]
+    path = write_file(tmp_path / "a.json", json.dumps([{"id": 1, "text": "x" * 2000}, *ROWS], indent=1))
+    assert download_texts(path, tmp_path / "out") == ["x" * 2000, *TEXTS]
 
 
 @pytest.mark.parametrize("titles", [["title"] * 60, list(range(60))])
@@ -137,8 +139,8 @@ def test_a_column_far_after_the_beginning_is_found(
 ) -> None:
     monkeypatch.setattr(json_layout, "HEAD_BYTES", 100)
     columns = {"title": dict(enumerate(titles)), "text": dict(enumerate(TEXTS))}
-    path = put(tmp_path / "a.json", json.dumps(columns))
-    assert read(path, tmp_path / "out") == TEXTS
+    path = write_file(tmp_path / "a.json", json.dumps(columns))
+    assert download_texts(path, tmp_path / "out") == TEXTS
     monkeypatch.setattr(sniff, "RECORD_BYTES", 400)
     with pytest.raises((UnreadableError, NoTextError, TextColumnError)):
-        read(path, tmp_path / "large")
+        download_texts(path, tmp_path / "large")

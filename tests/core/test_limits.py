@@ -11,7 +11,7 @@ import pytest
 from core.download import SubsetError
 from core.events import Event, Progress
 from core.storage.artifact import Artifact
-from tests.core.made import parts_of
+from tests.core.source_files import parts_of
 from tests.core.stages import close_after, downloading, file_digests, run_stage, small_shards
 
 

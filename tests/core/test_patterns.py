@@ -9,10 +9,10 @@ import pytest
 from core import download
 from core.recipe.schema import Source
 from core.sources.catalog import UnknownSourceError
-from tests.core.made import (
+from tests.core.source_files import (
+    download_texts,
     parts_of,
-    put,
-    read,
+    write_file,
 )
 from tests.core.stages import (
     downloading,
@@ -23,7 +23,7 @@ from tests.core.stages import (
 @pytest.fixture
 def library(tmp_path: Path) -> Path:
     for name in ("a.txt", "b.md", "sub/c.txt", "sub/deep/d.txt", "sub/.hidden.txt", "other/e.txt"):
-        put(tmp_path / "lib[1]" / name, name)
+        write_file(tmp_path / "lib[1]" / name, name)
     return tmp_path / "lib[1]"
 
 
@@ -59,15 +59,15 @@ def test_a_pattern_that_matches_nothing_is_unknown(tmp_path: Path) -> None:
 
 
 def test_a_pattern_over_links_in_circles_ends(tmp_path: Path) -> None:
-    put(tmp_path / "s" / "a" / "t.txt", "once")
+    write_file(tmp_path / "s" / "a" / "t.txt", "once")
     (tmp_path / "s" / "a" / "up").symlink_to(tmp_path / "s")
-    assert read(f"{tmp_path}/s/**/*.txt", tmp_path / "out") == ["once"]
+    assert download_texts(f"{tmp_path}/s/**/*.txt", tmp_path / "out") == ["once"]
 
 
 def test_identity_of_a_pattern_follows_its_files(tmp_path: Path) -> None:
-    put(tmp_path / "a.txt", "one")
+    write_file(tmp_path / "a.txt", "one")
     before = download.source_fingerprint(Source(corpus=f"{tmp_path}/*.txt"))
-    put(tmp_path / "b.md", "no matter")
+    write_file(tmp_path / "b.md", "no matter")
     assert download.source_fingerprint(Source(corpus=f"{tmp_path}/*.txt")) == before
-    put(tmp_path / "b.txt", "two")
+    write_file(tmp_path / "b.txt", "two")
     assert download.source_fingerprint(Source(corpus=f"{tmp_path}/*.txt")) != before

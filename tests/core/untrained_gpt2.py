@@ -1,4 +1,4 @@
-"""The weights of the model in "Build a Large Language Model (From Scratch)", sampled in the order of its chapter 4."""
+"""GPT-2 with random weights, sampled in the order of "Build a Large Language Model (From Scratch)", chapter 4."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of every format that tests read, and reading them."""
+"""Writes source files of each format, and reads the documents that the download stage makes of them."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from tests.core.stages import (
 )
 
 
-def documents(count: int = 90) -> list[str]:
-    """Short ones, some of several lines, one longer than the small parts of these tests."""
+def sample_documents(count: int = 90) -> list[str]:
+    """Short texts, some of several lines, and one longer than `PART_BYTES` of `small_shards`."""
     texts = [f"Document {n}: “{'mot ' * (n % 9)}”\n" + "second line\n" * (n % 3) for n in range(count)]
     return [*texts[: count // 2], "".join(f"{n:03d} {'x' * 50}\n" for n in range(60)), *texts[count // 2 :]]
 
@@ -66,7 +66,7 @@ def as_zstd(data: bytes) -> bytes:
     return bytes(sink.getvalue())
 
 
-PACK: dict[str, Callable[[bytes], bytes]] = {
+COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
     "": bytes,
     ".gz": gzip.compress,
     ".zst": as_zstd,
@@ -97,11 +97,11 @@ def texts_of(artifact: Artifact) -> list[str]:
     return texts
 
 
-def put(path: Path, data: bytes | str) -> Path:
+def write_file(path: Path, data: bytes | str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data if isinstance(data, bytes) else data.encode())
     return path
 
 
-def read(path: Path | str, out: Path, events: list[Event] | None = None, **recipe: object) -> list[str]:
+def download_texts(path: Path | str, out: Path, events: list[Event] | None = None, **recipe: object) -> list[str]:
     return texts_of(run_stage(out, downloading(path, **recipe), events=events))
