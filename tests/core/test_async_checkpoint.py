@@ -40,19 +40,19 @@ Make = Callable[..., Recipe]
 
 
 def block_writes(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Whoever saves a checkpoint waits until what is returned is called."""
-    gate, write = threading.Event(), write_tensors
+    """Make checkpoint writes wait until the returned function is called."""
+    allowed, write = threading.Event(), write_tensors
 
-    def waiting(found: dict[str, torch.Tensor], path: Path) -> None:
-        gate.wait()
+    def write_when_allowed(found: dict[str, torch.Tensor], path: Path) -> None:
+        allowed.wait()
         write(found, path)
 
-    monkeypatch.setattr("core.train.checkpoint.write_tensors", waiting)
-    return gate.set
+    monkeypatch.setattr("core.train.checkpoint.write_tensors", write_when_allowed)
+    return allowed.set
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_what_is_saved_is_the_moment_of_the_request_however_far_training_has_gone_on(
+def test_a_checkpoint_is_the_state_at_its_step_however_late_it_is_written(
     make_recipe: Make, shared_tokens: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str
 ) -> None:
     recipe = make_recipe("train.steps=40", f"train.optimizer={optimizer}")
@@ -62,16 +62,16 @@ def test_what_is_saved_is_the_moment_of_the_request_however_far_training_has_gon
     trainer = Trainer(recipe, shared_tokens, tmp_path / "whole", CPU)
     release = block_writes(monkeypatch)
 
-    def go_on(metric: Metric) -> None:
+    def on_step(metric: Metric) -> None:
         if metric.step == 35:
             assert not list((tmp_path / "whole").glob("step-*"))
             release()
 
-    said = train(trainer, go_on)
-    first, last = of_type(CheckpointSaved, said)
+    events = train(trainer, on_step)
+    first, last = of_type(CheckpointSaved, events)
     assert (first.step, last.step) == (20, 40)
-    told = [metric.step for metric in of_type(Metric, said[: said.index(first)])]
-    assert told[-1] >= 35  # said when it was on the disk, not when it was asked for
+    earlier_steps = [metric.step for metric in of_type(Metric, events[: events.index(first)])]
+    assert earlier_steps[-1] >= 35  # reported once it is on disk
     left, right = (checkpoint_tensors(tmp_path / name / "step-00000020") for name in ("stopped", "whole"))
     assert tensors_equal(left, right)
 
@@ -82,35 +82,35 @@ def test_a_second_checkpoint_waits_for_the_first_and_both_are_saved(
     trainer = Trainer(make_recipe("train.steps=60"), shared_tokens, tmp_path, CPU)
     release = block_writes(monkeypatch)
 
-    def go_on(metric: Metric) -> None:
+    def on_step(metric: Metric) -> None:
         if metric.step == 40:
             threading.Timer(0.3, release).start()  # the loop is about to wait for it
 
-    said = train(trainer, go_on)
-    assert [saved.step for saved in of_type(CheckpointSaved, said)] == [20, 40, 60]
+    events = train(trainer, on_step)
+    assert [saved.step for saved in of_type(CheckpointSaved, events)] == [20, 40, 60]
 
 
-def test_a_trainer_that_is_closed_finishes_what_it_was_writing(
+def test_closing_a_trainer_finishes_the_checkpoint_being_written(
     make_recipe: Make, shared_tokens: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = Trainer(make_recipe("train.steps=60"), shared_tokens, tmp_path, CPU)
     release = block_writes(monkeypatch)
-    talk = trainer.run()
-    for event in talk:
+    stream = trainer.run()
+    for event in stream:
         if isinstance(event, Metric) and event.step == 21:
             break
     threading.Timer(0.2, release).start()
-    talk.close()
+    stream.close()
     assert checkpoint_steps(tmp_path) == [20]
 
 
 @pytest.mark.parametrize("available", [0, 10**9])
-def test_where_memory_is_short_it_is_written_without_a_copy(
+def test_with_too_little_memory_a_checkpoint_is_written_without_a_copy(
     make_recipe: Make, shared_tokens: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, available: int
 ) -> None:
     def copied(_: Snapshot) -> NoReturn:
         assert available, "it was copied"
-        raise MemoryError  # less is there than the system had said
+        raise MemoryError  # less is available than the system reported
 
     for name in ("short", "ample"):
         (tmp_path / name).mkdir()
@@ -118,13 +118,13 @@ def test_where_memory_is_short_it_is_written_without_a_copy(
     train(Trainer(recipe, shared_tokens, tmp_path / "ample", CPU))
     monkeypatch.setattr("core.train.async_checkpoint.available_memory", lambda: available)
     monkeypatch.setattr(Snapshot, "copied", copied)
-    said = train(Trainer(recipe, shared_tokens, tmp_path / "short", CPU))
-    steps = [(type(event).__name__, event.step) for event in said if isinstance(event, Metric | CheckpointSaved)]
+    events = train(Trainer(recipe, shared_tokens, tmp_path / "short", CPU))
+    steps = [(type(event).__name__, event.step) for event in events if isinstance(event, Metric | CheckpointSaved)]
     assert steps[19:22] == [("Metric", 20), ("CheckpointSaved", 20), ("Metric", 21)]
     assert tensors_equal(newest_tensors(tmp_path / "short"), newest_tensors(tmp_path / "ample"))
 
 
-def test_a_vocabulary_that_is_deleted_meanwhile_costs_no_checkpoint(
+def test_checkpoints_are_saved_after_the_tokens_were_deleted(
     make_recipe: Make, private_tokens: Artifact, tmp_path: Path
 ) -> None:
     (tmp_path / "run").mkdir()
@@ -133,39 +133,39 @@ def test_a_vocabulary_that_is_deleted_meanwhile_costs_no_checkpoint(
         if metric.step == 5:
             shutil.rmtree(private_tokens.path)
 
-    said = train(Trainer(make_recipe("train.steps=30"), private_tokens, tmp_path / "run", CPU), delete)
-    assert [saved.step for saved in of_type(CheckpointSaved, said)] == [20, 30]
-    assert not [note for note in of_type(Note, said) if note.level == "warning"]
+    events = train(Trainer(make_recipe("train.steps=30"), private_tokens, tmp_path / "run", CPU), delete)
+    assert [saved.step for saved in of_type(CheckpointSaved, events)] == [20, 30]
+    assert not [note for note in of_type(Note, events) if note.level == "warning"]
     assert Artifact.open(tmp_path / "run" / "step-00000030", verify=True).facts["finished"]
 
 
-def test_the_room_that_is_asked_for_is_what_a_checkpoint_takes(
+def test_the_size_of_a_snapshot_is_that_of_the_checkpoint(
     make_recipe: Make, shared_tokens: Artifact, tmp_path: Path
 ) -> None:
     trainer = Trainer(make_recipe("train.steps=1", "model.n_embd=128"), shared_tokens, tmp_path, CPU)
     train(trainer)
-    origin = TrainingInputs(trainer.recipe, shared_tokens, "0" * 16)
-    size = Snapshot.take(trainer.model, trainer.optimizers, trainer.state, origin).size
+    inputs = TrainingInputs(trainer.recipe, shared_tokens, "0" * 16)
+    size = Snapshot.take(trainer.model, trainer.optimizers, trainer.state, inputs).size
     taken = sum(file.stat().st_size for file in (tmp_path / "step-00000001").iterdir())
     assert taken <= size <= 1.1 * taken
 
 
 @pytest.mark.parametrize("full_from", [0, 30])
-def test_too_little_room_skips_a_checkpoint_with_a_warning_but_never_the_last_one(
+def test_a_full_disk_skips_a_checkpoint_with_a_warning_but_never_the_last_one(
     make_recipe: Make, shared_tokens: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full_from: int
 ) -> None:
-    recipe, said = make_recipe("train.steps=60"), list[Event]()
+    recipe, events = make_recipe("train.steps=60"), list[Event]()
 
     def fill(metric: Metric) -> None:
         if metric.step >= full_from:
             monkeypatch.setattr("core.train.async_checkpoint.free_bytes", lambda _: 1000)
 
     with pytest.raises(DiskError) as caught:
-        train(Trainer(recipe, shared_tokens, tmp_path, CPU), fill, said)
+        train(Trainer(recipe, shared_tokens, tmp_path, CPU), fill, events)
     saved = [20] if full_from else []
     kept = "step 20 is kept" if full_from else "no checkpoint had been saved yet"
-    assert [event.step for event in of_type(CheckpointSaved, said)] == saved
-    warnings = [note for note in of_type(Note, said) if note.level == "warning"]
+    assert [event.step for event in of_type(CheckpointSaved, events)] == saved
+    warnings = [note for note in of_type(Note, events) if note.level == "warning"]
     assert len(warnings) == 2 - len(saved)
     assert f"no checkpoint at step {40 if full_from else 20}" in warnings[0].text
     assert "too little room" in warnings[0].text and kept in warnings[0].text
@@ -176,18 +176,18 @@ def test_too_little_room_skips_a_checkpoint_with_a_warning_but_never_the_last_on
     assert finished.state.finished
 
 
-def test_a_disk_without_room_for_one_checkpoint_is_told_before_the_first_step(
+def test_a_disk_too_small_for_one_checkpoint_is_an_error_before_the_first_step(
     make_recipe: Make, shared_tokens: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.train.async_checkpoint.free_bytes", lambda _: 1000)
-    said: list[Event] = []
+    events: list[Event] = []
     with pytest.raises(DiskError, match="1,000 bytes free of"):
-        train(Trainer(make_recipe("train.steps=30"), shared_tokens, tmp_path, CPU), events=said)
-    assert not list(of_type(Metric, said))
+        train(Trainer(make_recipe("train.steps=30"), shared_tokens, tmp_path, CPU), events=events)
+    assert not list(of_type(Metric, events))
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_what_is_asked_for_before_the_first_step_is_what_a_checkpoint_takes(
+def test_the_estimate_before_the_first_step_is_the_size_of_a_checkpoint(
     make_recipe: Make, shared_tokens: Artifact, tmp_path: Path, optimizer: str
 ) -> None:
     recipe = make_recipe("train.steps=1", "model.n_embd=128", f"train.optimizer={optimizer}")
@@ -218,7 +218,7 @@ def train_on_a_filling_disk(shared_tokens: str, recipe: str, directory: str) -> 
                 print(text)
 
 
-def test_a_write_that_fails_half_way_is_skipped_and_warned_of_and_leaves_nothing(
+def test_a_write_that_fails_is_skipped_with_a_warning_and_leaves_no_files(
     make_recipe: Make, shared_tokens: Artifact, tmp_path: Path
 ) -> None:
     call = "import sys; from tests.core.test_async_checkpoint import train_on_a_filling_disk as t; t(*sys.argv[1:])"
@@ -226,6 +226,6 @@ def test_a_write_that_fails_half_way_is_skipped_and_warned_of_and_leaves_nothing
     directory = tmp_path / "run"
     directory.mkdir()
     command = [sys.executable, "-c", call, str(shared_tokens.path), recipe, str(directory)]
-    said = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
-    assert said == ["20", "no checkpoint at step 40: file too large; the checkpoint of step 20 is kept", "60"]
+    output = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
+    assert output == ["20", "no checkpoint at step 40: file too large; the checkpoint of step 20 is kept", "60"]
     assert sorted(path.name for path in directory.iterdir()) == ["step-00000020", "step-00000060"]

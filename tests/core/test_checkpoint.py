@@ -27,11 +27,11 @@ Make = Callable[..., Recipe]
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_truncated_flipped_or_deleted_a_checkpoint_is_passed_over_and_its_damage_named(
+def test_a_truncated_altered_or_incomplete_checkpoint_is_skipped_and_its_damage_named(
     copied_pair: Path, name: str
 ) -> None:
     victim = copied_pair / "step-00000030" / name
-    data, dice = victim.read_bytes(), random.Random(name)
+    data, rng = victim.read_bytes(), random.Random(name)
 
     def damage() -> str:
         found, damaged = newest_checkpoint(copied_pair)
@@ -44,10 +44,10 @@ def test_truncated_flipped_or_deleted_a_checkpoint_is_passed_over_and_its_damage
     for sixteenth in range(16):
         victim.write_bytes(data[: len(data) * sixteenth // 16])
         assert named in damage(), f"truncated to {sixteenth}/16"
-    # of the manifest a bit in every byte: nothing else vouches for it
-    bytes_ = range(len(data)) if name == "manifest.json" else [0, len(data) - 1, *dice.sample(range(len(data)), 6)]
+    # a bit in every byte of the manifest, which has only its own seal
+    bytes_ = range(len(data)) if name == "manifest.json" else [0, len(data) - 1, *rng.sample(range(len(data)), 6)]
     for byte in bytes_:
-        bit = 8 * byte + dice.randrange(8)
+        bit = 8 * byte + rng.randrange(8)
         victim.write_bytes(flip_bit(data, bit))
         assert named in damage(), f"bit {bit} flipped"
     victim.unlink()
@@ -57,44 +57,44 @@ def test_truncated_flipped_or_deleted_a_checkpoint_is_passed_over_and_its_damage
     assert found is not None and found.path.name == "step-00000030" and not damaged
 
 
-def test_training_goes_on_from_the_newest_whole_checkpoint_and_clears_the_damaged_one_away(
+def test_training_resumes_from_the_newest_intact_checkpoint_and_deletes_the_damaged_one(
     copied_pair: Path, make_recipe: Make, shared_tokens: Artifact
 ) -> None:
     weights = copied_pair / "step-00000030" / "model.safetensors"
     weights.write_bytes(flip_bit(weights.read_bytes(), 8000))
     recipe = make_recipe("train.steps=40", "train.keep_checkpoints=2")
-    said = train(
+    events = train(
         Trainer(recipe, shared_tokens, copied_pair, CPU),
         lambda metric: (SaveCheckpoint(),) if metric.step == 25 else None,
     )
-    assert any("step-00000030: model.safetensors has changed" in note for note in remarks(said))
-    assert next(of_type(Resumed, said)).step == 20
-    # at step 25 the damaged one of step 30 neither pushes a whole one out nor is taken for the newest
-    assert [saved.step for saved in of_type(CheckpointSaved, said)] == [25, 40]
+    assert any("step-00000030: model.safetensors has changed" in note for note in remarks(events))
+    assert next(of_type(Resumed, events)).step == 20
+    # at step 25 the damaged checkpoint of step 30 counts neither as kept nor as the newest
+    assert [saved.step for saved in of_type(CheckpointSaved, events)] == [25, 40]
     assert checkpoint_steps(copied_pair) == [25, 40]
 
 
-def test_with_no_whole_checkpoint_left_it_is_said_that_training_begins_anew(
+def test_without_an_intact_checkpoint_training_restarts_with_a_warning(
     copied_pair: Path, make_recipe: Make, shared_tokens: Artifact
 ) -> None:
     for path in copied_pair.glob("step-*"):
         (path / "state.json").unlink()
-    said = train(Trainer(make_recipe("train.steps=3"), shared_tokens, copied_pair, CPU))
-    assert [note.count("state.json is missing") for note in remarks(said)] == [1, 1, 0]
-    assert "begins anew" in remarks(said)[-1]
-    assert [metric.step for metric in of_type(Metric, said)] == [1, 2, 3]
+    events = train(Trainer(make_recipe("train.steps=3"), shared_tokens, copied_pair, CPU))
+    assert [note.count("state.json is missing") for note in remarks(events)] == [1, 1, 0]
+    assert "begins anew" in remarks(events)[-1]
+    assert [metric.step for metric in of_type(Metric, events)] == [1, 2, 3]
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        lambda manifest: manifest.update(schema=99, files="told in another way", version="9.1"),
+        lambda manifest: manifest.update(schema=99, files="another format", version="9.1"),
         lambda manifest: (manifest["facts"].update(format=99), manifest.update(version="9.1")),
         lambda manifest: (manifest["recipe"]["train"].update(lookahead=3), manifest.update(version="9.1")),
     ],
     ids=["manifest", "layout", "recipe"],
 )
-def test_a_checkpoint_of_a_newer_version_is_neither_passed_over_nor_deleted(
+def test_a_checkpoint_of_a_newer_version_is_neither_skipped_nor_deleted(
     copied_pair: Path, make_recipe: Make, shared_tokens: Artifact, change: Callable[[dict[str, object]], None]
 ) -> None:
     edit_manifest(copied_pair / "step-00000030", change)
@@ -128,7 +128,7 @@ def test_the_newest_checkpoints_and_the_best_are_kept(
         ({10: 1.0, 20: 2.0}, [10, 20]),
     ],
 )
-def test_of_all_others_only_the_lowest_loss_on_the_slice_is_kept(
+def test_of_older_checkpoints_only_the_one_with_the_lowest_slice_loss_is_kept(
     saved_pair: Path, tmp_path: Path, losses: dict[int, float | None], kept: list[int]
 ) -> None:
     for step, loss in losses.items():
@@ -139,7 +139,9 @@ def test_of_all_others_only_the_lowest_loss_on_the_slice_is_kept(
     assert checkpoint_steps(tmp_path) == kept
 
 
-def test_a_checkpoint_says_what_it_is_of(saved_pair: Path, make_recipe: Make, shared_tokens: Artifact) -> None:
+def test_the_manifest_of_a_checkpoint_records_tokens_recipe_and_step(
+    saved_pair: Path, make_recipe: Make, shared_tokens: Artifact
+) -> None:
     manifest = Artifact.open(saved_pair / "step-00000030").manifest
     assert manifest.inputs == {"tokens": shared_tokens.content_fingerprint()}
     assert msgspec.convert(manifest.recipe["train"], Train) == make_recipe("train.steps=40").train
@@ -147,11 +149,11 @@ def test_a_checkpoint_says_what_it_is_of(saved_pair: Path, make_recipe: Make, sh
     assert manifest.facts.items() >= facts.items()
 
 
-def test_each_rank_gets_its_own_random_state_back(make_recipe: Make, shared_tokens: Artifact, tmp_path: Path) -> None:
+def test_each_rank_restores_its_own_random_state(make_recipe: Make, shared_tokens: Artifact, tmp_path: Path) -> None:
     trainer = Trainer(make_recipe("train.steps=40"), shared_tokens, tmp_path, CPU)
     ranks = [{"torch": torch.Generator().manual_seed(rank).get_state()} for rank in range(2)]
-    origin = TrainingInputs(trainer.recipe, shared_tokens, "0" * 16)
-    snapshot = Snapshot.take(trainer.model, trainer.optimizers, trainer.state, origin, random_states=ranks)
+    inputs = TrainingInputs(trainer.recipe, shared_tokens, "0" * 16)
+    snapshot = Snapshot.take(trainer.model, trainer.optimizers, trainer.state, inputs, random_states=ranks)
     saved = snapshot.write(tmp_path)
     assert saved.facts["world_size"] == 2
     for rank in range(2):

@@ -1,4 +1,4 @@
-"""The curves kept beside the journal: the same picture with and without, of bounded size, damage never believed."""
+"""curves.json: equal to the curves of the whole journal, of bounded size, and ignored if damaged."""
 
 from __future__ import annotations
 
@@ -37,36 +37,35 @@ from core.worker import Worker
 from llmtui.cli.commands import show
 from llmtui.cli.main import run as llmtui
 from llmtui.view.history import History
-from tests.core.test_worker import TRAIN, metric, worked
+from tests.core.test_worker import TRAIN, metric, run_worker
 from tests.ui.fake_runs import finished_run
 
 Make = Callable[..., Recipe]
-MOST = 10**6
-"""Bytes of the file, whatever the journal."""
+MAX_FILE_BYTES = 10**6
 
 
-def picture(history: History) -> object:
-    """All that a screen can show of it."""
+def displayed(history: History) -> object:
+    """All that a screen displays of a run."""
     curves = history.curves
     summary = msgspec.structs.replace(curves.summary, journal_offset=None)
     figures = msgspec.to_builtins(msgspec.structs.replace(curves, journal_offset=None, summary=summary))
     return figures, history.events, history.unit
 
 
-def opened(run: Run) -> tuple[History, int]:
-    """What a screen makes of the run, and from which byte of the journal on it has read."""
+def open_history(run: Run) -> tuple[History, int]:
+    """The history of the run as a screen loads it, and the offset in the journal from which events were read."""
     history = History(run)
-    history.curves, tail = run.load_curves()
-    start = tail.offset
-    history.absorb(tail.iter_events())
+    history.curves, reader = run.load_curves()
+    start = reader.offset
+    history.absorb(reader.iter_events())
     return history, start
 
 
-def write(run: Run, events: list[AnyEvent], kept_at: int) -> None:
-    """A journal of `events`, and the curves of so many of them."""
+def write(run: Run, events: list[AnyEvent], snapshot_at: int) -> None:
+    """Write a journal of `events`, and curves.json of the first `snapshot_at` of them."""
     journal, curves = JournalWriter(run.journal), Curves()
     for number, event in enumerate(events):
-        if number == kept_at:
+        if number == snapshot_at:
             write_snapshot(run.path / "curves.json", curves, run.journal, journal.size)
         journal.append(encode(event))
         curves.absorb(event)
@@ -75,7 +74,7 @@ def write(run: Run, events: list[AnyEvent], kept_at: int) -> None:
 
 numbers = st.floats(0, 1e31)
 steps = st.integers(0, 60)
-said = st.one_of(
+journal_events = st.one_of(
     st.builds(
         Metric,
         step=steps,
@@ -106,8 +105,8 @@ said = st.one_of(
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.lists(said, max_size=80), st.data())
-def test_two_readers_see_the_same_with_and_without_what_was_kept(events: list[AnyEvent], data: st.DataObject) -> None:
+@given(st.lists(journal_events, max_size=80), st.data())
+def test_readers_with_and_without_the_file_display_the_same(events: list[AnyEvent], data: st.DataObject) -> None:
     import core.runs.series as series
 
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
@@ -115,22 +114,22 @@ def test_two_readers_see_the_same_with_and_without_what_was_kept(events: list[An
         patch.setattr(module, "MAX_EVENTS", 5)
         run = Run(Path(folder), None)  # type: ignore[arg-type]
         write(run, events, data.draw(st.integers(0, len(events) - 1)) if events else 0)
-        begun, start = opened(run)
+        begun, start = open_history(run)
         (run.path / "curves.json").unlink(missing_ok=True)
-        whole, first = opened(run)
+        whole, first = open_history(run)
         assert first == 0
         assert start or not events or begun.summary.events == len(events)
-        assert picture(begun) == picture(whole)
+        assert displayed(begun) == displayed(whole)
 
 
-def test_only_what_came_since_is_read_and_damage_is_never_believed(workspace: Workspace, tiny: Make) -> None:
+def test_only_later_events_are_read_and_a_damaged_file_is_ignored(workspace: Workspace, tiny: Make) -> None:
     run = Run.create(workspace, tiny())
     write(run, [TRAIN, *(metric(step) for step in range(1, 3000))], 2500)
     kept = (run.path / "curves.json").read_bytes()
-    begun, start = opened(run)
+    begun, start = open_history(run)
     assert start > run.journal.stat().st_size * 0.8
-    whole = picture(begun)
-    for spoiled in (
+    whole = displayed(begun)
+    for damaged in (
         None,
         b"",
         b"{}",
@@ -141,21 +140,21 @@ def test_only_what_came_since_is_read_and_damage_is_never_believed(workspace: Wo
         kept.replace(b'"count":[3,4', b'"count":[4,4'),
         b'{"form":1,"summary":{}}',
     ):
-        if spoiled is None:
+        if damaged is None:
             (run.path / "curves.json").unlink()
         else:
-            assert spoiled != kept
-            (run.path / "curves.json").write_bytes(spoiled)
-        found, start = opened(run)
+            assert damaged != kept
+            (run.path / "curves.json").write_bytes(damaged)
+        found, start = open_history(run)
         assert start == 0
-        assert picture(found) == whole
+        assert displayed(found) == whole
     other = Run.create(workspace, tiny())
     write(other, [TRAIN, *(metric(step) for step in range(5, 9000))], 0)
     (other.path / "curves.json").write_bytes(kept)  # of another journal
-    assert opened(other)[1] == 0
+    assert open_history(other)[1] == 0
 
 
-def test_the_file_stays_small_and_old_attempts_are_not_pushed_out_of_it() -> None:
+def test_the_file_stays_small_and_keeps_the_events_of_old_attempts() -> None:
     curves = Curves()
     curves.absorb(AttemptStarted(attempt=1, pid=1, host="", device="a machine"))
     for step in range(1, 40_000):
@@ -166,14 +165,14 @@ def test_the_file_stays_small_and_old_attempts_are_not_pushed_out_of_it() -> Non
                 GeneratedSample(step=step, prompt="p", text="t" * 200, temperature=1, top_k=0, top_p=1, seed=0),
             )
             curves.absorb(CheckpointSaved(step=step, path="c", bytes=1, seconds=1))
-    assert len(encode(curves)) < MOST
+    assert len(encode(curves)) < MAX_FILE_BYTES
     kept = curves.newest()
     assert len(kept) == 3 * MAX_EVENTS + 1
     assert kept[0] == AttemptStarted(attempt=1, pid=1, host="", device="a machine", at=kept[0].at, tick=kept[0].tick)
     assert [event.step for event in kept[-3:]] == [39_980] * 3  # type: ignore[union-attr]
 
 
-def test_a_long_run_is_told_from_what_was_kept_as_it_is_from_its_journal(
+def test_watch_prints_the_same_from_the_file_as_from_the_journal(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = finished_run(workspace, "long", 400)
@@ -186,7 +185,7 @@ def test_a_long_run_is_told_from_what_was_kept_as_it_is_from_its_journal(
     read: list[AnyEvent] = []
     real = JournalReader.iter_events
     monkeypatch.setattr(
-        JournalReader, "iter_events", lambda tail: (read.append(event) or event for event in real(tail))
+        JournalReader, "iter_events", lambda reader: (read.append(event) or event for event in real(reader))
     )
     assert llmtui(["watch", "--plain"]) == 0
     assert capsys.readouterr() == whole
@@ -195,13 +194,13 @@ def test_a_long_run_is_told_from_what_was_kept_as_it_is_from_its_journal(
     run.journal.unlink()
     write(run, events, len(events) - 30)
     assert llmtui(["watch", "--plain"]) == 0
-    told = capsys.readouterr()
-    assert "watch --json" in told.err
-    assert told.out.splitlines()[-6:] == whole.out.splitlines()[-6:]
-    assert "train       done, 400 steps" in told.out  # whoever has not heard it begin knows not how long it took
+    output = capsys.readouterr()
+    assert "watch --json" in output.err
+    assert output.out.splitlines()[-6:] == whole.out.splitlines()[-6:]
+    assert "train       done, 400 steps" in output.out  # without its start event the duration is unknown
 
 
-def test_steps_whose_value_was_no_number_are_remembered_all_along_the_curve() -> None:
+def test_non_finite_steps_are_recorded_over_the_whole_curve() -> None:
     series = Series()
     for step in range(10**5):
         series.add(step, float("nan"))
@@ -211,24 +210,24 @@ def test_steps_whose_value_was_no_number_are_remembered_all_along_the_curve() ->
     assert max(series.broken) <= 5000
 
 
-def test_a_worker_keeps_the_curves_and_the_next_one_goes_on_from_them(
+def test_a_worker_writes_the_curves_and_the_next_one_starts_from_them(
     workspace: Workspace, tiny: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Run.create(workspace, tiny())
     bad = Metric(step=3, loss=float("nan"), lr=1, grad_norm=1, tokens=1, seconds=1, progress=0)
-    worked(
+    run_worker(
         run,
         [TRAIN, metric(1), metric(2), bad, metric(4), CheckpointSaved(step=4, path="c", bytes=1, seconds=1)],
         monkeypatch,
     )
-    begun, start = opened(run)
+    begun, start = open_history(run)
     assert start == run.journal.stat().st_size
     read: list[AnyEvent] = []
     monkeypatch.setattr(Curves, "absorb", lambda self, event: read.append(event))
-    with_lock = Worker(run, 2, None)  # type: ignore[arg-type]
-    with_lock._journal.close()
+    worker = Worker(run, 2, None)  # type: ignore[arg-type]
+    worker._journal.close()
     assert read == []
     monkeypatch.undo()
     (run.path / "curves.json").unlink()
-    assert picture(opened(run)[0]) == picture(begun)  # of a line that nobody can read the worker knows no more
+    assert displayed(open_history(run)[0]) == displayed(begun)  # the worker ignores a line that readers cannot decode
     assert begun.loss.index == [1, 2, 4]

@@ -1,4 +1,4 @@
-"""The journal: torn lines, damaged lines, replaced files, and what it all adds up to."""
+"""The journal: torn lines, damaged lines, replaced files; the summary and its snapshot."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_journal_cut_at_any_byte_reads_as_its_complete_lines_and_can_be_contin
 
 
 @given(st.lists(st.integers(0, 60), max_size=20))
-def test_a_reader_that_looks_at_any_moment_sees_every_event_once(chunks: list[int]) -> None:
+def test_a_reader_sees_every_event_once_whenever_it_reads(chunks: list[int]) -> None:
     import tempfile
 
     whole = b"".join(encode(metric(step)) + b"\n" for step in range(10))
@@ -70,7 +70,7 @@ def test_a_reader_that_looks_at_any_moment_sees_every_event_once(chunks: list[in
         assert [event.step for event in seen if isinstance(event, Metric)] == list(range(10))
 
 
-def test_damaged_and_unknown_lines_are_counted_and_passed_over(tmp_path: Path) -> None:
+def test_damaged_and_unknown_lines_are_counted_and_skipped(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     path.write_bytes(b'{"type":"FromTheFuture"}\n\xff\xfe\nnull\n' + encode(Note(text="x")) + b"\n")
     tail = JournalReader(path)
@@ -78,7 +78,7 @@ def test_damaged_and_unknown_lines_are_counted_and_passed_over(tmp_path: Path) -
     assert tail.unreadable == 3
 
 
-def test_numbers_of_numpy_are_written_as_pythons() -> None:
+def test_numpy_numbers_are_written_as_python_numbers() -> None:
     said = Progress(done=np.float64(0.5), total=np.int64(2), unit="bytes")  # type: ignore[arg-type]
     assert decode(encode(said)) == Progress(done=0.5, total=2.0, unit="bytes", at=said.at, tick=said.tick)
 
@@ -108,7 +108,7 @@ def test_the_newest_events_are_found_without_reading_the_rest(tmp_path: Path) ->
     assert list(read_backwards(path)) == [*said[:0:-1], padding, said[0]]
 
 
-def test_an_older_attempts_later_steps_no_longer_count() -> None:
+def test_later_steps_of_an_older_attempt_do_not_count() -> None:
     summary = Summary()
     evaluation = Evaluation(step=60, loss=1, train_loss=1, bits_per_byte=1, best=True)
     for event in (AttemptStarted(attempt=1, pid=1, host="", device=""), metric(60), evaluation):
@@ -120,7 +120,7 @@ def test_an_older_attempts_later_steps_no_longer_count() -> None:
     assert summary.best is None
 
 
-def test_rates_come_from_the_writers_clock_not_from_the_walls() -> None:
+def test_rates_come_from_the_monotonic_clock_of_the_writer() -> None:
     summary = Summary()
     summary.absorb(StageStarted(stage="tokenize", at=5, tick=100))
     for second in range(6):
@@ -154,7 +154,7 @@ def events_of(steps: int) -> list[AnyEvent]:
     return said
 
 
-def test_what_a_journal_adds_up_to_is_taken_from_the_status_and_only_the_rest_is_read(
+def test_the_summary_is_loaded_from_the_status_and_only_later_events_are_read(
     workspace: Workspace, tiny: Callable[..., Recipe]
 ) -> None:
     run = Run.create(workspace, tiny())
@@ -169,10 +169,10 @@ def test_what_a_journal_adds_up_to_is_taken_from_the_status_and_only_the_rest_is
         journal.append(encode(event))
 
     def whole() -> Summary:
-        folded = Summary()
+        summary = Summary()
         for event in JournalReader(run.journal).iter_events():
-            folded.absorb(event)
-        return folded
+            summary.absorb(event)
+        return summary
 
     def figures(summary: Summary) -> object:
         return (summary.metric, summary.evaluation, summary.events, summary.stages, summary.attempt)
@@ -184,13 +184,13 @@ def test_what_a_journal_adds_up_to_is_taken_from_the_status_and_only_the_rest_is
         found.absorb(event)
     assert figures(found) == figures(whole())
 
-    for spoiled in (
+    for damaged in (
         status.replace(b'"step":27', b'"step":28', 1),  # a figure in it
         status[:-5],
         b"",
         status.replace(b'"check":', b'"check":1', 1),
     ):
-        (run.path / "status.json").write_bytes(spoiled)
+        (run.path / "status.json").write_bytes(damaged)
         found, rest = run.load_summary()
         assert (found.events, rest.offset) == (0, 0)
         for event in rest.iter_events():
@@ -198,13 +198,13 @@ def test_what_a_journal_adds_up_to_is_taken_from_the_status_and_only_the_rest_is
         assert figures(found) == figures(whole())
 
     (run.path / "status.json").write_bytes(status)
-    os.truncate(run.journal, 5000)  # as a power cut may, which spares the newer file
+    os.truncate(run.journal, 5000)  # as after a power failure that lost the newest journal blocks
     assert run.load_summary()[1].offset == 0
     run.journal.write_bytes(run.journal.read_bytes().replace(b"Metric", b"metric") * 20)  # another journal
     assert run.load_summary()[1].offset == 0
 
 
-def test_a_damaged_status_is_made_up_for_by_the_journal(workspace: Workspace, tiny: Callable[..., Recipe]) -> None:
+def test_a_damaged_status_is_replaced_by_the_journal(workspace: Workspace, tiny: Callable[..., Recipe]) -> None:
     run = Run.create(workspace, tiny())
     journal = JournalWriter(run.journal)
     for event in events_of(20):

@@ -1,4 +1,4 @@
-"""Killed at any moment while it trains: the next attempt goes on, and nobody can tell afterwards."""
+"""A training killed at random moments: the next attempt resumes, and the result is bit-identical."""
 
 from __future__ import annotations
 
@@ -24,65 +24,65 @@ from core.storage.workspace import Workspace
 from tests.core.training import newest_tensors, tensors_equal
 from tests.waiting import wait_for
 
-STEPS, EVERY = 240, 30
+STEPS, EVERY = 120, 20
 KILLS = 3
 
 Make = Callable[..., Recipe]
 
 
 @pytest.fixture
-def dice() -> random.Random:
+def rng() -> random.Random:
     return random.Random(os.environ.get("LLMTUI_TEST_SEED", "1"))
 
 
-def worker(run: Run, workspace: Workspace, attempt: int) -> subprocess.Popen[bytes]:
+def start_worker(run: Run, workspace: Workspace, attempt: int) -> subprocess.Popen[bytes]:
     with run.log.open("ab") as log:
         command = python_command("core.worker", str(run.path), str(attempt))
         return subprocess.Popen(command, cwd=run.path, env=child_environment(workspace), stdout=log, stderr=log)
 
 
-def work(run: Run, workspace: Workspace, attempt: int) -> None:
-    assert worker(run, workspace, attempt).wait() == 0, run.log.read_text()[-2000:]
+def run_worker(run: Run, workspace: Workspace, attempt: int) -> None:
+    assert start_worker(run, workspace, attempt).wait() == 0, run.log.read_text()[-2000:]
 
 
 def kill_at(run: Run, workspace: Workspace, attempt: int, step: int, after: float) -> None:
-    """Kill -9 a worker so many seconds after it has journalled `step`."""
-    process = worker(run, workspace, attempt)
+    """Send SIGKILL to a worker `after` seconds after it has journalled `step`."""
+    process = start_worker(run, workspace, attempt)
     try:
         reach(run, attempt, step)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(after)
     finally:
         process.kill()
-    assert process.wait() == -signal.SIGKILL, "it came to its end before it could be killed"
+    assert process.wait() == -signal.SIGKILL, "it finished before it could be killed"
 
 
 def reach(run: Run, attempt: int, step: int) -> None:
-    tail, seen = JournalReader(run.journal), [0]
+    reader, seen = JournalReader(run.journal), [0]
 
-    def there() -> bool:
-        for event in tail.events():
+    def reached() -> bool:
+        for event in reader.events():
             seen[0] += getattr(event, "attempt", 0) == attempt
             if seen[0] and isinstance(event, Metric) and event.step >= step:
                 return True
         return False
 
-    wait_for(there, what=f"step {step} of attempt {attempt}")
+    wait_for(reached, what=f"step {step} of attempt {attempt}")
 
 
-def last_said(run: Run) -> dict[tuple[str, int], tuple[float | None, ...]]:
-    """What the newest attempt at each step said of it: losses, rates and norms, and what evaluations found."""
-    said: dict[tuple[str, int], tuple[float | None, ...]] = {}
+def reported_metrics(run: Run) -> dict[tuple[str, int], tuple[float | None, ...]]:
+    """Losses, learning rates, norms and evaluations by step, each of the newest attempt at that step."""
+    metrics: dict[tuple[str, int], tuple[float | None, ...]] = {}
     for event in JournalReader(run.journal).events():
         match event:
             case Resumed(step=step):
-                said = {key: value for key, value in said.items() if key[1] <= step}
+                metrics = {key: value for key, value in metrics.items() if key[1] <= step}
             case Metric():
-                said["step", event.step] = event.loss, event.lr, event.grad_norm, event.tokens
+                metrics["step", event.step] = event.loss, event.lr, event.grad_norm, event.tokens
             case Evaluation():
                 kind = "final" if event.final else "evaluation"
-                said[kind, event.step] = event.loss, event.train_loss, event.bits_per_byte, event.best
-    return said
+                metrics[kind, event.step] = event.loss, event.train_loss, event.bits_per_byte, event.best
+    return metrics
 
 
 def combinations() -> Iterator[object]:
@@ -95,10 +95,10 @@ def combinations() -> Iterator[object]:
 
 
 @pytest.mark.parametrize(("objective", "optimizer", "micro_batch"), combinations())
-def test_killed_three_times_the_end_is_that_of_an_undisturbed_run_to_the_bit(
+def test_a_training_killed_three_times_ends_bit_identical_to_an_uninterrupted_one(
     workspace: Workspace,
     tiny: Make,
-    dice: random.Random,
+    rng: random.Random,
     objective: str,
     optimizer: str,
     micro_batch: int,
@@ -111,35 +111,37 @@ def test_killed_three_times_the_end_is_that_of_an_undisturbed_run_to_the_bit(
         f"train.checkpoint_every={EVERY}",
     )
     assert recipe.model.dropout > 0
-    undisturbed, killed = Run.create(workspace, recipe), Run.create(workspace, recipe)
-    work(undisturbed, workspace, 1)
-    moments = [(step, dice.uniform(0, 0.03)) for step in sorted(dice.sample(range(EVERY, STEPS - 100), KILLS))]
+    uninterrupted, killed = Run.create(workspace, recipe), Run.create(workspace, recipe)
+    run_worker(uninterrupted, workspace, 1)
+    moments = [(step, rng.uniform(0, 0.03)) for step in sorted(rng.sample(range(EVERY, STEPS - 50), KILLS))]
     for attempt, (step, after) in enumerate(moments, 1):
         kill_at(killed, workspace, attempt, step, after)
-    work(killed, workspace, KILLS + 1)
-    told = f"killed at (step, seconds after it) {moments}, LLMTUI_TEST_SEED={os.environ.get('LLMTUI_TEST_SEED', '1')}"
+    run_worker(killed, workspace, KILLS + 1)
+    context = (
+        f"killed at (step, seconds after it) {moments}, LLMTUI_TEST_SEED={os.environ.get('LLMTUI_TEST_SEED', '1')}"
+    )
     resumed = [event.step for event in JournalReader(killed.journal).events() if isinstance(event, Resumed)]
-    assert resumed and all(step % EVERY == 0 for step in resumed), told
-    whole = last_said(undisturbed)
-    assert [step for kind, step in whole if kind == "step"] == list(range(1, STEPS + 1))
-    assert last_said(killed) == whole, told
-    left, right = newest_tensors(undisturbed.checkpoints), newest_tensors(killed.checkpoints)
-    assert tensors_equal(left, right), told
+    assert resumed and all(step % EVERY == 0 for step in resumed), context
+    expected = reported_metrics(uninterrupted)
+    assert [step for kind, step in expected if kind == "step"] == list(range(1, STEPS + 1))
+    assert reported_metrics(killed) == expected, context
+    left, right = newest_tensors(uninterrupted.checkpoints), newest_tensors(killed.checkpoints)
+    assert tensors_equal(left, right), context
     assert any(name.startswith("optim.") for name in left) and "rng.torch.0" in left
     assert all(torch.isfinite(tensor).all() for tensor in left.values() if tensor.is_floating_point())
     leftovers = [path.name for path in killed.checkpoints.iterdir() if not path.name.startswith("step-")]
-    assert not leftovers, told
+    assert not leftovers, context
 
 
-def test_killed_while_a_checkpoint_is_being_written_the_one_before_it_is_there(
+def test_a_worker_killed_while_it_writes_a_checkpoint_resumes_from_the_one_before(
     workspace: Workspace, tiny: Make
 ) -> None:
     every = 50
     run = Run.create(workspace, tiny("train.steps=1000000", f"train.checkpoint_every={every}"))
-    process = worker(run, workspace, 1)
+    process = start_worker(run, workspace, 1)
     try:
         wait_for(lambda: (run.checkpoints / f"step-{every:08d}").exists())
-        staged = stopped_in_a_save(run, process)
+        staged = stop_during_save(run, process)
         whole = max(run.checkpoints.glob("step-????????"))
         kept = int(whole.name.removeprefix("step-"))
     finally:
@@ -147,7 +149,7 @@ def test_killed_while_a_checkpoint_is_being_written_the_one_before_it_is_there(
         process.wait()
     assert max(run.checkpoints.glob("step-????????")) == whole
     change_recipe(run, [f"train.steps={kept + every}"])
-    work(run, workspace, 2)
+    run_worker(run, workspace, 2)
     events = list(JournalReader(run.journal).events())
     assert [event.step for event in events if isinstance(event, Resumed)] == [kept]
     assert not [event for event in events if isinstance(event, Note) and event.level != "info"]
@@ -155,8 +157,8 @@ def test_killed_while_a_checkpoint_is_being_written_the_one_before_it_is_there(
     assert [event.step for event in events if isinstance(event, CheckpointSaved)][-1] == kept + every
 
 
-def stopped_in_a_save(run: Run, process: subprocess.Popen[bytes]) -> Path:
-    """Stop `process` while it writes a checkpoint; the directory that it writes into."""
+def stop_during_save(run: Run, process: subprocess.Popen[bytes]) -> Path:
+    """Stop `process` while it writes a checkpoint. Returns the directory that it writes to."""
     training, found = psutil.Process(process.pid), list[Path]()
 
     def writing() -> bool:
@@ -167,7 +169,7 @@ def stopped_in_a_save(run: Run, process: subprocess.Popen[bytes]) -> Path:
         wait_for(lambda: training.status() == psutil.STATUS_STOPPED, work=lambda: None)
         if found[0].exists():
             return True
-        process.send_signal(signal.SIGCONT)  # it was done with it already
+        process.send_signal(signal.SIGCONT)  # it had finished already
         return False
 
     wait_for(writing, what="a checkpoint being written", work=lambda: None)

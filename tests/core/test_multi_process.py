@@ -37,8 +37,8 @@ TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-
 
 
 @pytest.fixture
-def together(workspace: Workspace) -> Iterator[Start]:
-    """Start two processes on a run as the worker's docstring says; whatever still lives afterwards is killed."""
+def start_two(workspace: Workspace) -> Iterator[Start]:
+    """Start two workers of a run by torchrun; those still running at the end are killed."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start(run: Run, attempt: int) -> subprocess.Popen[bytes]:
@@ -51,12 +51,12 @@ def together(workspace: Workspace) -> Iterator[Start]:
     yield start
     for process in started:
         if process.poll() is None:
-            for each in (*psutil.Process(process.pid).children(recursive=True), process):
-                each.kill()
+            for running in (*psutil.Process(process.pid).children(recursive=True), process):
+                running.kill()
         process.wait()
 
 
-def alone(run: Run, workspace: Workspace, attempt: int) -> int:
+def run_single(run: Run, workspace: Workspace, attempt: int) -> int:
     with run.log.open("ab") as log:
         command = python_command("core.worker", str(run.path), str(attempt))
         return subprocess.run(
@@ -67,42 +67,47 @@ def alone(run: Run, workspace: Workspace, attempt: int) -> int:
 def reach(run: Run, step: int, attempt: int = 1) -> None:
     """Return once `attempt` at the run has journalled `step`."""
 
-    def there() -> bool:
-        said = list(JournalReader(run.journal).events())
-        begun = [
-            place for place, event in enumerate(said) if isinstance(event, AttemptStarted) and event.attempt == attempt
-        ]
-        return bool(begun) and any(isinstance(event, Metric) and event.step >= step for event in said[begun[0] :])
+    def reached() -> bool:
+        started = False
+        for event in JournalReader(run.journal).events():
+            started = started or (isinstance(event, AttemptStarted) and event.attempt == attempt)
+            if started and isinstance(event, Metric) and event.step >= step:
+                return True
+        return False
 
-    wait_for(there, what=f"step {step} of attempt {attempt}")
-
-
-def trainers(above: int) -> list[psutil.Process]:
-    """The processes under `above` that work on a run."""
-    found = psutil.Process(above).children(recursive=True)
-    return [each for each in found if "core.worker" in each.cmdline() and "torch.distributed.run" not in each.cmdline()]
+    wait_for(reached, what=f"step {step} of attempt {attempt}")
 
 
-def said(run: Run) -> tuple[list[float], list[float]]:
+def workers(parent: int) -> list[psutil.Process]:
+    """The worker processes among the descendants of the process `parent`."""
+    children = psutil.Process(parent).children(recursive=True)
+    return [
+        child
+        for child in children
+        if "core.worker" in child.cmdline() and "torch.distributed.run" not in child.cmdline()
+    ]
+
+
+def losses(run: Run) -> tuple[list[float], list[float]]:
     events = list(JournalReader(run.journal).events())
     return [event.loss for event in of_type(Metric, events)], [event.loss for event in of_type(Evaluation, events)]
 
 
 @pytest.mark.slow
-def test_two_processes_lose_as_one_with_twice_the_accumulation_and_only_one_of_them_writes(
-    tiny: Make, workspace: Workspace, together: Start
+def test_two_processes_match_one_with_twice_the_accumulation_and_only_rank_0_writes(
+    tiny: Make, workspace: Workspace, start_two: Start
 ) -> None:
     recipe = tiny(
         *("model.dropout=0", "train.optimizer=adamw", "train.lr=1e-3", "train.precision=float32"),
         *("train.steps=12", "train.evaluate_every=5", "train.micro_batch=2"),
     )
     two, one = Run.create(workspace, recipe), Run.create(workspace, recipe)
-    assert together(two, 1).wait() == 0, two.log.read_text()
-    assert alone(one, workspace, 1) == 0
+    assert start_two(two, 1).wait() == 0, two.log.read_text()
+    assert run_single(one, workspace, 1) == 0
     assert two.state() is RunState.DONE
-    for ours, theirs in zip(said(two), said(one), strict=True):
-        assert ours == pytest.approx(theirs, abs=1e-5)
-    assert len(said(two)[0]) == 12
+    for actual, expected in zip(losses(two), losses(one), strict=True):
+        assert actual == pytest.approx(expected, abs=1e-5)
+    assert len(losses(two)[0]) == 12
     (started,) = of_type(AttemptStarted, list(JournalReader(two.journal).events()))
     assert started.device.startswith("2 processes, ")
     assert {"rng.torch.0", "rng.torch.1"} <= newest_tensors(two.checkpoints).keys()
@@ -113,24 +118,24 @@ def test_two_processes_lose_as_one_with_twice_the_accumulation_and_only_one_of_t
 @pytest.mark.parametrize(
     "victims", [("first",), pytest.param(("second", "torchrun", "first"), marks=pytest.mark.slow)], ids=",".join
 )
-def test_whichever_process_is_killed_all_end_and_the_run_goes_on_with_two_or_with_one(
-    tiny: Make, workspace: Workspace, together: Start, victims: tuple[str, ...]
+def test_when_one_process_is_killed_all_exit_and_the_run_resumes_with_two_or_with_one(
+    tiny: Make, workspace: Workspace, start_two: Start, victims: tuple[str, ...]
 ) -> None:
     run = Run.create(workspace, tiny("train.steps=100000", "train.checkpoint_every=20"))
     for attempt, victim in enumerate(victims, 1):
-        torchrun = together(run, attempt)
+        torchrun = start_two(run, attempt)
         reach(run, 25 * attempt, attempt)
-        first, both = run.writer(), trainers(torchrun.pid)
+        first, both = run.writer(), workers(torchrun.pid)
         assert first is not None and len(both) == 2
-        (second,) = (each.pid for each in both if each.pid != first)
+        (second,) = (worker.pid for worker in both if worker.pid != first)
         os.kill({"first": first, "second": second, "torchrun": torchrun.pid}[victim], signal.SIGKILL)
         gone, alive = psutil.wait_procs(both, PATIENCE)
         assert len(gone) == 2 and not alive, run.log.read_text()
         assert torchrun.wait() != 0
         assert run.end_event() is None
-    said = list(JournalReader(run.journal).events())
-    assert len(list(of_type(Resumed, said))) == len(victims) - 1
-    assert "exitcode  : -9" in run.log.read_text()  # torchrun names who was killed
+    events = list(JournalReader(run.journal).events())
+    assert len(list(of_type(Resumed, events))) == len(victims) - 1
+    assert "exitcode  : -9" in run.log.read_text()  # torchrun reports the signal
     last = readable_checkpoints(run.checkpoints)[-1].facts["step"]
     assert isinstance(last, int)
     assert command_line(["resume", run.id, "--set", f"train.steps={last + 3}"]) == 0
@@ -139,15 +144,15 @@ def test_whichever_process_is_killed_all_end_and_the_run_goes_on_with_two_or_wit
 
 
 @pytest.mark.slow
-def test_a_data_stage_that_fails_ends_all_of_them_with_its_sentence(
-    tiny: Make, corpus: Path, workspace: Workspace, together: Start
+def test_an_error_in_a_data_stage_ends_all_processes(
+    tiny: Make, corpus: Path, workspace: Workspace, start_two: Start
 ) -> None:
     run = Run.create(workspace, tiny("train.steps=5"))
     for file in corpus.iterdir():
         file.unlink()
-    torchrun = together(run, 1)
-    wait_for(lambda: len(trainers(torchrun.pid)) == 2)
-    both = trainers(torchrun.pid)
+    torchrun = start_two(run, 1)
+    wait_for(lambda: len(workers(torchrun.pid)) == 2)
+    both = workers(torchrun.pid)
     assert torchrun.wait() != 0
     assert not psutil.wait_procs(both, PATIENCE)[1]
     assert run.state() is RunState.FAILED
@@ -156,39 +161,39 @@ def test_a_data_stage_that_fails_ends_all_of_them_with_its_sentence(
 
 
 @pytest.mark.slow
-def test_a_run_that_somebody_else_is_at_is_left_alone_by_all_of_them(
-    tiny: Make, workspace: Workspace, together: Start
+def test_a_run_with_another_writer_is_refused_by_all_processes(
+    tiny: Make, workspace: Workspace, start_two: Start
 ) -> None:
     run = Run.create(workspace, tiny("train.steps=5"))
     lock = Lock.acquire(run.path / "writer.lock")
     assert lock is not None
     with lock:
-        assert together(run, 1).wait() != 0
+        assert start_two(run, 1).wait() != 0
     assert not run.journal.exists()
     assert "exitcode  : 75" in run.log.read_text()
 
 
 @pytest.mark.slow
-def test_a_run_keeps_its_number_of_processes_waits_without_working_and_changes_it_when_asked(
+def test_a_run_keeps_its_number_of_processes_idles_while_paused_and_resumes_with_another_number(
     corpus: Path, workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = [part for setting in (*TINY, "train.steps=100000") for part in ("--set", setting)]
-    asked = ["run", str(corpus), "--name", "pair", *settings, "--processes", "2", "--detach"]
-    assert command_line(asked) == 0
+    arguments = ["run", str(corpus), "--name", "pair", *settings, "--processes", "2", "--detach"]
+    assert command_line(arguments) == 0
     run = Run.open(workspace.runs / capsys.readouterr().out.strip())
     try:
         reach(run, 10)
         supervisor = run.supervisor()
         assert supervisor is not None
-        (second,) = (each for each in trainers(supervisor) if each.pid != run.writer())
+        (second,) = (worker for worker in workers(supervisor) if worker.pid != run.writer())
         request_pause(run)
         wait_for(lambda: run.summary().paused)
-        worked = sum(second.cpu_times()[:2])
+        cpu_seconds = sum(second.cpu_times()[:2])
         time.sleep(1)
-        assert sum(second.cpu_times()[:2]) - worked < 0.1
+        assert sum(second.cpu_times()[:2]) - cpu_seconds < 0.1
         request_unpause(run)
         second.kill()
-        reach(run, 1, attempt=2)  # its supervisor starts both again
+        reach(run, 1, attempt=2)  # the supervisor restarts both
         assert command_line(["resume", run.id, "--processes", "3"]) == 75
         assert command_line(["stop", run.id]) == 0
         assert run.state() is RunState.STOPPED
@@ -219,10 +224,10 @@ def test_more_processes_than_gpus_are_refused_on_every_rank(monkeypatch: pytest.
             pass
 
 
-def test_processes_of_a_run_belong_to_no_training_around_them(
+def test_child_processes_do_not_inherit_the_variables_of_a_torchrun_job(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on a node whose scheduler sets these for a job of its own: a worker would wait for seven others."""
+    """A scheduler sets them for its own job; a worker that read them would wait for seven others."""
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR"):
         monkeypatch.setenv(name, "8")
     assert child_environment(workspace).keys().isdisjoint({"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR"})

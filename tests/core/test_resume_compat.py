@@ -25,25 +25,25 @@ from tests.core.training import CPU, of_type, stop_at, train
 Make = Callable[..., Recipe]
 
 
-def test_what_may_change_does_and_is_said(copied_pair: Path, make_recipe: Make, shared_tokens: Artifact) -> None:
+def test_allowed_changes_are_applied_and_noted(copied_pair: Path, make_recipe: Make, shared_tokens: Artifact) -> None:
     trainer = Trainer(
         make_recipe("train.steps=50", "train.lr=0.004", "train.grad_clip=0.5"), shared_tokens, copied_pair, CPU
     )
-    said = train(trainer)
-    assert remarks(said) == [
+    events = train(trainer)
+    assert remarks(events) == [
         "train.steps 40 → 50 from step 30 on",
         "train.lr 0.008 → 0.004 from step 30 on",
         "train.grad_clip 1.0 → 0.5 from step 30 on",
     ]
-    assert [metric.step for metric in of_type(Metric, said)] == list(range(31, 51))
-    assert max(metric.lr for metric in of_type(Metric, said)) < 0.004
+    assert [metric.step for metric in of_type(Metric, events)] == list(range(31, 51))
+    assert max(metric.lr for metric in of_type(Metric, events)) < 0.004
     assert not remarks(
         train(Trainer(trainer.recipe, shared_tokens, copied_pair, CPU))
     )  # the last checkpoint has the new recipe
 
 
 @pytest.mark.parametrize(
-    ("override", "told"),
+    ("override", "expected"),
     [
         ("model.n_layer=2", "model.n_layer 1 → 2"),
         ("model.activation=gelu", "model.activation relu2 → gelu"),
@@ -52,38 +52,38 @@ def test_what_may_change_does_and_is_said(copied_pair: Path, make_recipe: Make, 
         ("train.batch_size=8", "train.batch_size 4 → 8"),
     ],
 )
-def test_what_may_not_change_is_named_with_both_values(
-    copied_pair: Path, make_recipe: Make, shared_tokens: Artifact, override: str, told: str
+def test_forbidden_changes_are_named_with_both_values(
+    copied_pair: Path, make_recipe: Make, shared_tokens: Artifact, override: str, expected: str
 ) -> None:
     with pytest.raises(ResumeConflictError) as caught:
         train(Trainer(make_recipe("train.steps=50", "train.lr=0.004", override), shared_tokens, copied_pair, CPU))
-    assert told in caught.value.what
+    assert expected in caught.value.what
     assert "train.lr" not in caught.value.what
     assert "model.init = run:NAME" in caught.value.todo
 
 
-def test_of_a_group_of_parameters_the_rate_may_change_and_who_is_in_it_may_not() -> None:
-    def why(*groups: Group) -> dict[str, bool]:
+def test_a_parameter_group_may_change_its_learning_rate_but_not_its_members() -> None:
+    def changes(*groups: Group) -> dict[str, bool]:
         found = recipe_changes(Train(groups=(Group(names="h.*", lr=0.1),)), Train(groups=groups), "train")
         return {str(change): not change.why_not for change in found}
 
-    assert why(Group(names="h.*", lr=0.2)) == {"train.groups[0].lr 0.1 → 0.2": True}
-    assert list(why(Group(names="wte.*", lr=0.1)).values()) == [False]
-    assert list(why(Group(names="h.*", optimizer="adamw", lr=0.1)).values()) == [False]
-    assert list(why().values()) == [False]
+    assert changes(Group(names="h.*", lr=0.2)) == {"train.groups[0].lr 0.1 → 0.2": True}
+    assert list(changes(Group(names="wte.*", lr=0.1)).values()) == [False]
+    assert list(changes(Group(names="h.*", optimizer="adamw", lr=0.1)).values()) == [False]
+    assert list(changes().values()) == [False]
 
 
-def test_what_must_not_change_is_a_field_or_a_section_of_the_recipe() -> None:
+def test_every_fixed_name_is_a_field_or_a_section_of_the_recipe() -> None:
     names = {field.key for field in fields()} | {field.section for field in fields()}
     assert set(FIXED) <= names
 
 
-def test_a_finished_training_goes_on_when_its_end_is_moved(
+def test_a_finished_training_continues_with_a_later_limit(
     make_recipe: Make, shared_tokens: Artifact, tmp_path: Path
 ) -> None:
     train(Trainer(make_recipe("train.steps=10"), shared_tokens, tmp_path, CPU))
-    said = train(Trainer(make_recipe("train.steps=15"), shared_tokens, tmp_path, CPU))
-    assert [metric.step for metric in of_type(Metric, said)] == list(range(11, 16))
+    events = train(Trainer(make_recipe("train.steps=15"), shared_tokens, tmp_path, CPU))
+    assert [metric.step for metric in of_type(Metric, events)] == list(range(11, 16))
     assert Artifact.open(tmp_path / "step-00000015").facts["finished"] == 1
 
 
@@ -94,11 +94,11 @@ def test_other_text_and_another_vocabulary_are_refused(
     (corpus / "00.txt").write_text((corpus / "00.txt").read_text().replace("cat", "cow"))
     (corpus / "01.txt").write_text((corpus / "01.txt").read_text() * 2)
     space = Workspace(tmp_path / "home").prepare()
-    for override, told in (("tokenize.vocabulary=bytes", "vocabulary"), ("tokenize.size=300", "")):
+    for override, expected in (("tokenize.vocabulary=bytes", "vocabulary"), ("tokenize.size=300", "")):
         recipe = tiny_recipe(corpus, "train.steps=40", override)
         with pytest.raises(ResumeConflictError) as caught:
             train(Trainer(recipe, return_value(prepare(recipe, space)).tokens, copied_pair, CPU))
-        assert told in caught.value.what
+        assert expected in caught.value.what
         assert "bring back the text" in caught.value.todo
 
 
@@ -114,12 +114,12 @@ def test_the_same_vocabulary_with_other_text_is_refused(
     assert "text has changed" in caught.value.what
 
 
-def test_shards_of_another_layout_are_refused_in_words(
+def test_shards_of_another_format_version_are_refused(
     make_recipe: Make, private_tokens: Artifact, tmp_path: Path
 ) -> None:
     shard = private_tokens.files("train-*.tokens")[0]
     data = bytearray(shard.read_bytes())
-    data[8] = 2  # the layout's version
+    data[8] = 2  # the version of the format
     shard.write_bytes(bytes(data))
     with pytest.raises(ShardError) as caught:
         Trainer(make_recipe(), private_tokens, tmp_path, CPU)
@@ -127,15 +127,17 @@ def test_shards_of_another_layout_are_refused_in_words(
     assert "update" in caught.value.todo
 
 
-def test_losses_since_the_last_evaluation_outlive_a_stop(
+def test_losses_since_the_last_evaluation_survive_a_stop(
     make_recipe: Make, shared_tokens: Artifact, tmp_path: Path
 ) -> None:
     recipe = make_recipe("train.steps=40")
     for name in ("whole", "stopped"):
         (tmp_path / name).mkdir()
     whole = train(Trainer(recipe, shared_tokens, tmp_path / "whole", CPU))
-    said = train(Trainer(recipe, shared_tokens, tmp_path / "stopped", CPU), stop_at(33))
-    said += train(Trainer(recipe, shared_tokens, tmp_path / "stopped", CPU))
-    left, right = ([(e.step, e.train_loss, e.loss) for e in of_type(Evaluation, events)] for events in (whole, said))
+    events = train(Trainer(recipe, shared_tokens, tmp_path / "stopped", CPU), stop_at(33))
+    events += train(Trainer(recipe, shared_tokens, tmp_path / "stopped", CPU))
+    left, right = (
+        [(e.step, e.train_loss, e.loss) for e in of_type(Evaluation, run_events)] for run_events in (whole, events)
+    )
     assert left == right
     assert all(loss is not None and math.isfinite(loss) for _, loss, _ in left[1:])

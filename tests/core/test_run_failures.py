@@ -1,4 +1,4 @@
-"""A run that cannot go on says why, once, wherever it is looked at; and none goes on where nobody can reach it."""
+"""Failed runs: their reasons, restarts by the supervisor, lost directories, and leftovers of dead processes."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ Launch = Callable[[Recipe], Run]
 READING = HardwareReading(cpu=0, cores=1, ram=0, ram_total=1, process_ram=0, process_cpu=0, disk_free=0)
 
 
-def over(
+def ended_run(
     workspace: Workspace,
     recipe: Recipe,
     *events: AttemptStarted | AttemptEnded | HardwareReading | Note,
     attempts: int = 1,
 ) -> Run:
-    """A run after so many attempts, whose journal is these events."""
+    """A run after `attempts` attempts, whose journal holds `events`."""
     run = Run.create(workspace, recipe)
     launches, journal = JournalWriter(run.path / "launches.jsonl"), JournalWriter(run.journal)
     for attempt in range(1, attempts + 1):
@@ -51,10 +51,10 @@ def over(
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_device_that_is_not_there_ends_the_run_at_once_with_its_reason_everywhere(
+def test_a_missing_device_fails_the_run_and_every_command_shows_the_reason(
     corpus: Path, workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = [f"--set={one}" for one in (*TINY, "train.device=cuda")]
+    settings = [f"--set={setting}" for setting in (*TINY, "train.device=cuda")]
     assert command_line(["run", str(corpus), "--name", "gpu", *settings]) == 1
     assert "cannot train: there is no cuda device" in capsys.readouterr().err
     (path,) = workspace.runs.glob("*-gpu-*")
@@ -65,26 +65,26 @@ def test_a_device_that_is_not_there_ends_the_run_at_once_with_its_reason_everywh
     for command in (["ls"], ["ls", "--json"], ["show", run.id]):
         assert command_line(command) == 0
         assert "cannot train: there is no cuda device" in capsys.readouterr().out
-    why = failure(run)
-    assert why is not None
-    assert "auto" in why.todo
+    reason_shown = failure(run)
+    assert reason_shown is not None
+    assert "auto" in reason_shown.todo
 
 
-def test_a_last_word_counts_though_something_stands_behind_it(workspace: Workspace, tiny: Make) -> None:
-    began, word = (
+def test_the_end_event_counts_even_if_others_follow(workspace: Workspace, tiny: Make) -> None:
+    started, ended = (
         AttemptStarted(attempt=1, pid=1, host="", device=""),
         AttemptEnded(attempt=1, outcome="failed", what="cannot: it"),
     )
-    run = over(workspace, tiny(), began, word, READING, Note(text="late"))
-    assert run.end_event() == word
+    run = ended_run(workspace, tiny(), started, ended, READING, Note(text="late"))
+    assert run.end_event() == ended
     assert run.state() is RunState.FAILED
 
 
-def test_the_last_word_of_an_attempt_before_the_newest_does_not_count(workspace: Workspace, tiny: Make) -> None:
-    first, word = AttemptStarted(attempt=1, pid=1, host="", device=""), AttemptEnded(attempt=1, outcome="done")
-    assert over(workspace, tiny(), first, word, attempts=2).end_event() is None
+def test_the_end_event_of_an_earlier_attempt_does_not_count(workspace: Workspace, tiny: Make) -> None:
+    first, ended = AttemptStarted(attempt=1, pid=1, host="", device=""), AttemptEnded(attempt=1, outcome="done")
+    assert ended_run(workspace, tiny(), first, ended, attempts=2).end_event() is None
     again = AttemptStarted(attempt=2, pid=1, host="", device="")
-    assert over(workspace, tiny(), first, word, again, READING, attempts=2).end_event() is None
+    assert ended_run(workspace, tiny(), first, ended, again, READING, attempts=2).end_event() is None
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_the_last_word_of_an_attempt_before_the_newest_does_not_count(workspace:
         ([sys.executable, "-P", "-m", "core.worker", "/no/such/run", "1"], "cannot read the run: run.json"),
     ],
 )
-def test_a_worker_that_cannot_begin_is_not_started_again_and_its_reason_is_told(
+def test_a_worker_that_cannot_start_is_not_restarted_and_its_reason_is_shown(
     workspace: Workspace, tiny: Make, monkeypatch: pytest.MonkeyPatch, command: list[str], reason: str
 ) -> None:
     run = Run.create(workspace, tiny())
@@ -104,26 +104,24 @@ def test_a_worker_that_cannot_begin_is_not_started_again_and_its_reason_is_told(
     assert supervisor.supervise(run) == 1
     assert len([record for record in run.launches() if isinstance(record, Launched)]) == 1
     assert run.state() is RunState.FAILED
-    why = failure(run)
-    assert why is not None
-    assert reason in why.what
+    reason_shown = failure(run)
+    assert reason_shown is not None
+    assert reason in reason_shown.what
 
 
-def test_a_worker_that_was_killed_is_started_again(
-    workspace: Workspace, tiny: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_worker_is_restarted(workspace: Workspace, tiny: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     run = Run.create(workspace, tiny())
     die = "import os, sys; print('noise', file=sys.stderr); os.kill(os.getpid(), 9)"
     monkeypatch.setattr(supervisor, "worker_command", lambda run, attempt: [sys.executable, "-c", die])
     monkeypatch.setattr(supervisor, "RETRIES", 1)
     assert supervisor.supervise(run) == 1
     assert len([record for record in run.launches() if isinstance(record, Launched)]) == 2
-    why = failure(run)
-    assert why is not None
-    assert why.what == "its worker ended with signal 9"
+    reason_shown = failure(run)
+    assert reason_shown is not None
+    assert reason_shown.what == "its worker ended with signal 9"
 
 
-def test_the_reason_is_the_line_of_the_log_that_gives_one(tmp_path: Path) -> None:
+def test_the_reason_is_found_in_the_log(tmp_path: Path) -> None:
     log = tmp_path / "log.txt"
     before = "OSError: of an earlier attempt\n"
     for text, reason in (
@@ -147,7 +145,7 @@ def test_the_reason_is_the_line_of_the_log_that_gives_one(tmp_path: Path) -> Non
     assert find_reason(tmp_path / "none", 0) == ""
 
 
-def test_a_run_whose_directory_is_taken_away_ends(launched: Launch, tiny: Make, tmp_path: Path) -> None:
+def test_a_run_whose_directory_is_moved_ends(launched: Launch, tiny: Make, tmp_path: Path) -> None:
     run = launched(tiny("train.steps=1000000"))
     wait_for(lambda: run.summary().metric is not None)
     processes = [psutil.Process(pid) for pid in (run.supervisor(), run.writer()) if pid]
@@ -172,7 +170,7 @@ def test_a_lock_whose_file_was_deleted_or_replaced_does_not_stand(tmp_path: Path
         assert not lock.stands()
 
 
-def test_a_run_without_its_control_directory_is_steered_all_the_same(
+def test_a_run_without_its_control_directory_still_takes_requests(
     workspace: Workspace, tiny: Make, launched: Launch
 ) -> None:
     run = Run.create(workspace, tiny("train.steps=1000000"))
@@ -188,19 +186,19 @@ def test_a_run_without_its_control_directory_is_steered_all_the_same(
     assert readable_checkpoints(run.checkpoints)
 
 
-def test_a_worker_with_too_little_memory_says_so(workspace: Workspace, tiny: Make) -> None:
-    """Whatever `ulimit -v` leaves, the error is not reported as unexpected."""
+def test_a_worker_with_too_little_memory_reports_no_unexpected_error(workspace: Workspace, tiny: Make) -> None:
+    """Under any `ulimit -v`, the error is not reported as unexpected."""
     run = Run.create(workspace, tiny("train.steps=5"))
     worker = [sys.executable, "-P", "-m", "core.worker", str(run.path), "1"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
     for limit in (600_000, 1_000_000):
         command = f"ulimit -v {limit}; exec {' '.join(worker)}"
         subprocess.run(["bash", "-c", command], env=environment, check=False, capture_output=True, timeout=300)
-        word = run.end_event()
-        assert word is None or "unexpected error" not in word.what
+        ended = run.end_event()
+        assert ended is None or "unexpected error" not in ended.what
 
 
-def test_what_dead_processes_left_behind_goes_and_what_living_ones_are_at_stays(
+def test_leftovers_of_dead_processes_are_deleted_and_files_of_living_ones_kept(
     workspace: Workspace, tiny: Make
 ) -> None:
     run = Run.create(workspace, tiny())
@@ -229,11 +227,11 @@ def test_what_dead_processes_left_behind_goes_and_what_living_ones_are_at_stays(
     assert Run.open(run.path).state() is RunState.CREATED
 
 
-def test_a_run_that_is_killed_while_it_is_made_is_absent(
+def test_a_run_killed_during_its_creation_is_absent(
     workspace: Workspace, tiny: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def die(*_: object) -> None:
-        raise SystemExit  # what a signal leaves is what stands there at this moment
+        raise SystemExit  # leaves the files as a signal at this moment would
 
     monkeypatch.setattr("core.runs.directory.write_atomic", die)
     with pytest.raises(SystemExit):

@@ -1,4 +1,4 @@
-"""Runs as real processes: they tell the truth and go on, whatever is killed."""
+"""Runs as real processes: stages, stop, pause, resume, and recovery from killed processes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 
 from core.checkpoints import readable_checkpoints
 from core.events import AttemptStarted, Evaluation, GeneratedSample, Metric, Note, StageSkipped
+from core.jobs.prepare import prepare
 from core.recipe.schema import Recipe
 from core.run_names import RunNotFoundError
 from core.runs.control import request_checkpoint, request_pause, request_sample, request_stop, request_unpause
@@ -38,9 +39,9 @@ def steps(run: Run) -> list[int]:
 
 def reach(run: Run, step: int) -> None:
     """Return once the run has journalled `step`."""
-    tail = JournalReader(run.journal)
+    reader = JournalReader(run.journal)
     wait_for(
-        lambda: any(isinstance(event, Metric) and event.step >= step for event in tail.events()),
+        lambda: any(isinstance(event, Metric) and event.step >= step for event in reader.events()),
         what=f"{run.id} at step {step}: {run.state()}",
     )
 
@@ -63,11 +64,12 @@ def test_a_run_goes_through_all_stages_and_a_second_one_skips_the_data(launched:
     assert skipped == ["download", "preprocess", "tokenize"]
 
 
-def test_another_learning_rate_does_not_tokenize_again_another_vocabulary_does(launched: Launch, tiny: Make) -> None:
+def test_another_learning_rate_does_not_tokenize_again_another_vocabulary_does(
+    workspace: Workspace, tiny: Make
+) -> None:
     def skipped(*overrides: str) -> list[str]:
-        run = launched(tiny("train.steps=2", *overrides))
-        wait_for_state(run, RunState.DONE, RunState.FAILED)
-        return [event.stage for event in JournalReader(run.journal).events() if isinstance(event, StageSkipped)]
+        events = prepare(tiny("train.steps=2", *overrides), workspace)
+        return [event.stage for event in events if isinstance(event, StageSkipped)]
 
     assert skipped() == []
     assert skipped("train.lr=0.01") == ["download", "preprocess", "tokenize"]
@@ -83,7 +85,7 @@ def test_stop_saves_and_resume_finishes(launched: Launch, tiny: Make, workspace:
     assert readable_checkpoints(run.checkpoints)[-1].facts["step"] == stopped_at < 2000
     start(run, workspace)
     reach(run, stopped_at + 20)
-    assert kill(run, sig=signal.SIGTERM)  # the system's way to ask
+    assert kill(run, sig=signal.SIGTERM)  # as at a system shutdown
     wait_for_state(run, RunState.STOPPED)
     assert readable_checkpoints(run.checkpoints)[-1].facts["step"] == steps(run)[-1]
     assert steps(run) == list(range(1, len(steps(run)) + 1))
@@ -96,7 +98,7 @@ def test_pause_holds_the_step_and_costs_no_training_time(launched: Launch, tiny:
     wait_for(lambda: run.summary().paused)
     assert run.state() is RunState.PAUSED
     held = steps(run)
-    with pytest.raises(subprocess.TimeoutExpired):  # nothing to await: that nothing happens is the claim
+    with pytest.raises(subprocess.TimeoutExpired):  # a fixed wait: the claim is that nothing happens
         subprocess.run([sys.executable, "-c", "import time; time.sleep(9)"], timeout=0.5, check=False)
     assert steps(run) == held
     request_unpause(run)
@@ -104,7 +106,7 @@ def test_pause_holds_the_step_and_costs_no_training_time(launched: Launch, tiny:
     assert run.state() is RunState.RUNNING
 
 
-def test_a_paused_run_heeds_the_system_when_it_goes_down(launched: Launch, tiny: Make) -> None:
+def test_sigterm_stops_a_paused_run_with_a_checkpoint(launched: Launch, tiny: Make) -> None:
     run = launched(tiny("train.steps=100000"))
     reach(run, 10)
     request_pause(run)
@@ -114,15 +116,15 @@ def test_a_paused_run_heeds_the_system_when_it_goes_down(launched: Launch, tiny:
     assert readable_checkpoints(run.checkpoints)[-1].facts["step"] == steps(run)[-1]
 
 
-def test_checkpoints_and_samples_come_when_asked_for(launched: Launch, tiny: Make) -> None:
+def test_requested_checkpoints_and_samples_are_made(launched: Launch, tiny: Make) -> None:
     run = launched(tiny("train.steps=100000", "train.checkpoint_every=1000000", "train.sample_every=1000000"))
     reach(run, 5)
     request_checkpoint(run)
     request_sample(run, GenerateSample(prompt="the old", temperature=0, seed=9))
     wait_for(lambda: readable_checkpoints(run.checkpoints))
-    tail = JournalReader(run.journal)
+    reader = JournalReader(run.journal)
     wait_for(
-        lambda: any(isinstance(e, GeneratedSample) and e.prompt == "the old" and e.seed == 9 for e in tail.events())
+        lambda: any(isinstance(e, GeneratedSample) and e.prompt == "the old" and e.seed == 9 for e in reader.events())
     )
 
 
@@ -142,19 +144,19 @@ def test_a_second_start_of_a_running_run_is_refused(launched: Launch, tiny: Make
 
 
 @pytest.mark.parametrize("victims", ["writer", "supervisor", pytest.param("both", marks=pytest.mark.slow)])
-def test_kill_9_at_a_random_moment_and_the_run_tells_the_truth_and_finishes(
+def test_a_run_whose_processes_are_killed_reports_its_state_and_finishes(
     launched: Launch, tiny: Make, workspace: Workspace, victims: str
 ) -> None:
-    chance = random.Random(victims)
+    rng = random.Random(victims)
     run = launched(tiny("train.steps=400", "train.checkpoint_every=25"))
     for _ in range(2):
-        reach(run, (steps(run) or [0])[-1] + chance.randrange(5, 60))
+        reach(run, (steps(run) or [0])[-1] + rng.randrange(5, 60))
         supervisor, writer = run.supervisor(), run.writer()
         if victims in ("supervisor", "both") and supervisor:
             os.kill(supervisor, signal.SIGKILL)
             wait_for(lambda: run.supervisor() is None)
         if victims == "supervisor":
-            assert run.state() in (RunState.RUNNING, RunState.DONE)  # the orphan goes on
+            assert run.state() in (RunState.RUNNING, RunState.DONE)  # the orphaned worker continues
         if victims in ("writer", "both") and writer:
             os.kill(writer, signal.SIGKILL)
         if victims == "both":
@@ -169,7 +171,7 @@ def test_kill_9_at_a_random_moment_and_the_run_tells_the_truth_and_finishes(
     assert final[-1].step == 400
 
 
-def test_a_worker_that_keeps_dying_is_given_up_and_says_so(launched: Launch, tiny: Make, workspace: Workspace) -> None:
+def test_a_worker_that_keeps_dying_is_not_restarted_forever(launched: Launch, tiny: Make, workspace: Workspace) -> None:
     run = Run.create(workspace, tiny("train.steps=100000", "train.checkpoint_every=100000"))
     start(run, workspace)
     for _ in range(4):
@@ -177,12 +179,12 @@ def test_a_worker_that_keeps_dying_is_given_up_and_says_so(launched: Launch, tin
         kill(run, sig=signal.SIGKILL)
         wait_for(lambda: run.writer() is None)
     wait_for_state(run, RunState.FAILED)
-    crash = run.exit_record()
-    assert crash is not None
-    assert (crash.code, crash.gave_up) == (-9, True)
+    record = run.exit_record()
+    assert record is not None
+    assert (record.code, record.gave_up) == (-9, True)
 
 
-def test_trouble_reaches_the_journal_as_a_sentence(launched: Launch, tiny: Make, corpus: Path) -> None:
+def test_an_error_is_journalled_as_a_sentence_without_traceback(launched: Launch, tiny: Make, corpus: Path) -> None:
     run = launched(tiny("train.steps=20", "model.block_size=1000000"))
     wait_for_state(run, RunState.FAILED)
     ended = run.end_event()
@@ -193,7 +195,7 @@ def test_trouble_reaches_the_journal_as_a_sentence(launched: Launch, tiny: Make,
     assert "Traceback" not in run.log.read_text()
 
 
-def test_the_last_good_checkpoint_is_used_when_the_newest_is_torn(
+def test_the_last_intact_checkpoint_is_used_when_the_newest_is_damaged(
     launched: Launch, tiny: Make, workspace: Workspace
 ) -> None:
     run = launched(tiny("train.steps=100"))
@@ -208,7 +210,7 @@ def test_the_last_good_checkpoint_is_used_when_the_newest_is_torn(
     assert any(newest.path.name in note for note in notes)
 
 
-def test_a_terminal_that_closes_does_not_take_the_run_with_it(tiny: Make, workspace: Workspace, tmp_path: Path) -> None:
+def test_a_run_survives_the_closing_of_its_terminal(tiny: Make, workspace: Workspace, tmp_path: Path) -> None:
     import pty
 
     run = Run.create(workspace, tiny("train.steps=100000"))
@@ -238,7 +240,7 @@ time.sleep(60)
         wait_until_ended(run, PATIENCE)
 
 
-def test_runs_are_found_by_id_name_or_beginning_and_bad_ones_do_not_hide_good_ones(
+def test_runs_are_found_by_id_name_or_prefix_and_unreadable_ones_do_not_hide_others(
     workspace: Workspace, tiny: Make
 ) -> None:
     with pytest.raises(RunNotFoundError, match="no runs yet"):
@@ -247,13 +249,13 @@ def test_runs_are_found_by_id_name_or_beginning_and_bad_ones_do_not_hide_good_on
     (workspace.runs / "20990101-000000-broken-ffff").mkdir()
     (workspace.runs / "20990101-000000-newer-ffff").mkdir()
     (workspace.runs / "20990101-000000-newer-ffff" / "run.json").write_text('{"schema": 99}')
-    for wanted in (None, run.id, "tiny", "tin", run.id[:20]):
-        assert find_run(workspace, wanted).id == run.id
+    for query in (None, run.id, "tiny", "tin", run.id[:20]):
+        assert find_run(workspace, query).id == run.id
     assert run.state() is RunState.CREATED
     with pytest.raises(RunNotFoundError) as caught:
         find_run(workspace, "tinny")
     assert "'tiny'" in caught.value.sentence()
-    for blank in ("", " ", "\t\n"):  # every name begins with nothing
+    for blank in ("", " ", "\t\n"):  # a prefix of every name
         with pytest.raises(RunNotFoundError, match="is empty"):
             find_run(workspace, blank)
     with pytest.raises(InvalidRunError, match="newer version"):

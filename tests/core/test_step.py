@@ -1,4 +1,4 @@
-"""One step: gradients that do not depend on the pieces, memory that runs out, numbers that are no numbers."""
+"""One step: gradients independent of the micro-batch, clipping, and retries when memory runs out."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ from core.model.loss import IGNORE, Loss
 from core.model.objectives import Examples, Objective, next_token
 from core.recipe.schema import Model, Train
 from core.train.distributed import ProcessGroup
-from core.train.non_finite import diagnose
 from core.train.optimizer import optimizers
-from core.train.out_of_memory import halve_on_out_of_memory
 from core.train.step import accumulate_gradients, accumulate_within_memory, optimizer_step, reduce_gradients
 
 SMALL = Model(n_layer=2, n_head=2, n_embd=32, block_size=16, zero_init=False)
@@ -38,8 +36,10 @@ def gradients(model: GPT) -> dict[str, Tensor]:
     return {name: parameter.grad.clone() for name, parameter in model.named_parameters() if parameter.grad is not None}
 
 
-def of_the_mean(model: GPT, learned: Examples, micro_batch: int, recipe: Train) -> tuple[float, dict[str, Tensor]]:
-    """The loss and its gradients, worked out in such pieces."""
+def mean_loss_gradients(
+    model: GPT, learned: Examples, micro_batch: int, recipe: Train
+) -> tuple[float, dict[str, Tensor]]:
+    """The mean loss and its gradients, accumulated over micro-batches."""
     model.zero_grad()
     sums = reduce_gradients(
         model, accumulate_gradients(model, learned, micro_batch, recipe), learned.count, ProcessGroup()
@@ -48,7 +48,7 @@ def of_the_mean(model: GPT, learned: Examples, micro_batch: int, recipe: Train) 
 
 
 def uneven() -> Examples:
-    """Some sequences are asked for nothing, some for one token, some for two in three; weights of all sizes."""
+    """Sequences with no target, with one, and with two in three; random weights."""
     plain = batch(32)
     targets = plain.targets.clone()
     targets[:8] = IGNORE
@@ -73,15 +73,15 @@ def masked(kind: Literal["drawn", "fixed"]) -> Examples:
     ],
     ids=["causal", "uneven", "masked", "masked as BERT"],
 )
-def test_the_micro_batch_changes_no_gradient_even_where_pieces_have_unequally_many_targets(
+def test_gradients_do_not_depend_on_the_micro_batch_even_with_uneven_targets(
     objective: Literal["causal", "masked"], examples: Callable[[], Examples], recipe: Train
 ) -> None:
     torch.manual_seed(1)
     model, learned = GPT(msgspec.structs.replace(SMALL, objective=objective), 50), examples()
-    loss, whole = of_the_mean(model, learned, 32, recipe)
+    loss, whole = mean_loss_gradients(model, learned, 32, recipe)
     assert max(float(gradient.abs().max()) for gradient in whole.values()) > 0.01
     for micro_batch in (8, 7, 1):
-        other, pieces = of_the_mean(model, learned, micro_batch, recipe)
+        other, pieces = mean_loss_gradients(model, learned, micro_batch, recipe)
         assert other == pytest.approx(loss, abs=1e-6)
         for name in whole:
             torch.testing.assert_close(pieces[name], whole[name], rtol=0, atol=1e-6)
@@ -91,7 +91,7 @@ def test_loss_and_gradient_are_those_of_the_mean_over_all_targets() -> None:
     torch.manual_seed(1)
     model = GPT(SMALL, 50)
     learned = batch()
-    loss, found = of_the_mean(model, learned, 3, Train())
+    loss, found = mean_loss_gradients(model, learned, 3, Train())
     model.zero_grad()
     expected = nn.functional.cross_entropy(model(learned.ids).flatten(0, 1), learned.targets.flatten())
     expected.backward()  # type: ignore[no-untyped-call]
@@ -105,15 +105,15 @@ def test_gradients_are_clipped_as_torch_clips_them(clip: float) -> None:
     torch.manual_seed(1)
     model = GPT(SMALL, 50)
     learned = batch()
-    _, mean = of_the_mean(model, learned, 8, Train())
+    _, mean = mean_loss_gradients(model, learned, 8, Train())
     sums = reduce_gradients(model, torch.zeros(()), learned.count, ProcessGroup())
     seen: dict[str, Tensor] = {}
 
-    class Watching(torch.optim.SGD):
+    class RecordingSGD(torch.optim.SGD):
         def step(self, closure: Any = None) -> None:
             seen.update(gradients(model))
 
-    optimizer_step(model, [Watching(model.parameters(), lr=0)], sums, clip)
+    optimizer_step(model, [RecordingSGD(model.parameters(), lr=0)], sums, clip)
     parameters = [nn.Parameter(torch.zeros_like(gradient)) for gradient in mean.values()]
     for parameter, gradient in zip(parameters, mean.values(), strict=True):
         parameter.grad = gradient
@@ -137,7 +137,7 @@ def test_gradients_are_clipped_as_torch_clips_them(clip: float) -> None:
     ],
     ids=["modern", "book", "gpt2", "swiglu"],
 )
-def test_every_kind_of_model_learns_one_batch_by_heart(variant: dict[str, Any], optimizer: Any) -> None:
+def test_every_kind_of_model_overfits_one_batch(variant: dict[str, Any], optimizer: Any) -> None:
     torch.manual_seed(1)
     model = GPT(Model(n_layer=2, n_head=4, n_embd=64, block_size=32, **variant), 65)
     recipe = Train(optimizer=optimizer, lr=3e-3)
@@ -152,7 +152,7 @@ def test_every_kind_of_model_learns_one_batch_by_heart(variant: dict[str, Any], 
     assert loss < 0.1
 
 
-def test_where_memory_runs_out_the_step_is_done_again_in_halves_with_the_same_random_numbers(
+def test_out_of_memory_repeats_the_step_in_halves_with_the_same_random_numbers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     torch.manual_seed(1)
@@ -179,38 +179,3 @@ def test_where_memory_runs_out_the_step_is_done_again_in_halves_with_the_same_ra
     assert torch.equal(again, nats)
     for name, gradient in gradients(model).items():
         assert torch.equal(gradient, expected[name])
-
-
-def test_memory_that_runs_out_with_one_and_other_errors_are_not_hidden() -> None:
-    def fail(error: Exception) -> None:
-        raise error
-
-    told = (torch.OutOfMemoryError("CUDA"), MemoryError(), RuntimeError("x: can't allocate memory: y"))
-    for error in (*told, RuntimeError("shapes differ")):
-        with pytest.raises(type(error)) as caught:
-            halve_on_out_of_memory(lambda _, error=error: fail(error), 8 if error not in told else 1)  # type: ignore[misc]
-        assert caught.value is error
-
-
-def test_the_first_tensor_that_is_not_finite_is_named() -> None:
-    torch.manual_seed(1)
-    learned = batch()
-
-    def fresh() -> Any:
-        return GPT(SMALL, 50)
-
-    with torch.no_grad():
-        model = fresh()
-        model.h[1].attn.c_attn.weight[0, 0] = torch.nan
-        assert diagnose(model, learned)[0] == "the weights h.1.attn.c_attn.weight"
-        model = fresh()
-        model.h[1].mlp.c_fc.weight.fill_(1e25)  # squared by the activation
-        tensor, cause = diagnose(model, learned)
-        assert tensor.startswith("the output of h.1.mlp")
-        assert "learning rate" in cause
-        assert "bfloat16" not in cause
-    model = fresh()
-    accumulate_gradients(model, learned, 8, Train())
-    model.h[0].attn.c_proj.weight.grad[1, 1] = torch.inf
-    model.h[1].ln_1.weight.grad[1] = torch.inf  # gradients come from the end: this one was there first
-    assert diagnose(model, learned)[0] == "the gradient of h.1.ln_1.weight"

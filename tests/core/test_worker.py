@@ -1,4 +1,4 @@
-"""Attempts at one run: what counts of an earlier one, and a stop that is heard before the first step."""
+"""The worker and several attempts at one run: which earlier events count, and stops before the first step."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ ATTEMPT: list[AnyEvent] = [
 ]
 
 
-def worked(run: Run, events: list[AnyEvent], monkeypatch: pytest.MonkeyPatch, attempt: int = 1) -> int:
-    """An attempt at `run` whose pipeline says `events`; the exit code of its worker."""
+def run_worker(run: Run, events: list[AnyEvent], monkeypatch: pytest.MonkeyPatch, attempt: int = 1) -> int:
+    """Run a worker whose pipeline emits `events`. Returns its exit code."""
 
     def pipeline(*_: object) -> Generator[Event, object, None]:
         for event in events:  # noqa: UP028 - a list takes no commands
@@ -71,13 +71,13 @@ def worked(run: Run, events: list[AnyEvent], monkeypatch: pytest.MonkeyPatch, at
         return Worker(run, attempt, lock).run()
 
 
-def test_an_attempt_that_begins_without_a_checkpoint_ends_the_one_before(
+def test_an_attempt_without_a_checkpoint_discards_the_steps_of_the_one_before(
     workspace: Workspace, tiny: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Run.create(workspace, tiny())
-    worked(run, ATTEMPT, monkeypatch)
+    run_worker(run, ATTEMPT, monkeypatch)
     assert not [event for event in JournalReader(run.journal).events() if isinstance(event, Resumed)]
-    worked(run, ATTEMPT[:6], monkeypatch, attempt=2)
+    run_worker(run, ATTEMPT[:6], monkeypatch, attempt=2)
     events = JournalReader(run.journal).events()
     assert [(event.step, event.checkpoint) for event in events if isinstance(event, Resumed)] == [(0, "")]
     history, summary = History(run), Summary()
@@ -91,12 +91,12 @@ def test_an_attempt_that_begins_without_a_checkpoint_ends_the_one_before(
     assert summary.saved is None
 
 
-def test_an_attempt_that_goes_on_from_a_checkpoint_says_no_more_than_that(
+def test_an_attempt_from_a_checkpoint_emits_one_resumed_event(
     workspace: Workspace, tiny: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Run.create(workspace, tiny())
-    worked(run, ATTEMPT, monkeypatch)
-    worked(run, [TRAIN, Resumed(step=4, checkpoint="step-4"), SHAPE, metric(5)], monkeypatch, attempt=2)
+    run_worker(run, ATTEMPT, monkeypatch)
+    run_worker(run, [TRAIN, Resumed(step=4, checkpoint="step-4"), SHAPE, metric(5)], monkeypatch, attempt=2)
     assert [event.step for event in JournalReader(run.journal).events() if isinstance(event, Resumed)] == [4]
     summary = run.summary()
     assert summary.saved is not None
@@ -104,7 +104,7 @@ def test_an_attempt_that_goes_on_from_a_checkpoint_says_no_more_than_that(
     assert summary.sample is None
 
 
-def test_journals_of_versions_that_did_not_say_so_are_read_alike(workspace: Workspace, tiny: Make) -> None:
+def test_a_restart_without_a_resumed_event_is_recognised_in_older_journals(workspace: Workspace, tiny: Make) -> None:
     history = History(Run.create(workspace, tiny()))
     history.absorb(
         [*ATTEMPT, AttemptStarted(attempt=2, pid=1, host="", device=""), TRAIN, SHAPE, evaluation(0), metric(1)]
@@ -114,7 +114,7 @@ def test_journals_of_versions_that_did_not_say_so_are_read_alike(workspace: Work
     assert history.summary.sample is None
 
 
-def test_a_long_curve_forgets_a_first_attempt_to_its_last_point() -> None:
+def test_truncating_a_long_series_removes_all_points() -> None:
     series = Series()
     for step in range(5000):
         series.add(step, 1.0)
@@ -126,27 +126,25 @@ def test_a_long_curve_forgets_a_first_attempt_to_its_last_point() -> None:
 
 
 @pytest.mark.parametrize("first", [evaluation(0), evaluating(5, 1, final=False)])
-def test_a_stop_is_heard_before_the_first_step(
+def test_a_stop_before_the_first_step_ends_the_worker(
     workspace: Workspace, tiny: Make, monkeypatch: pytest.MonkeyPatch, first: AnyEvent
 ) -> None:
     run = Run.create(workspace, tiny())
     request_stop(run)
-    assert worked(run, [TRAIN, first, *ATTEMPT[2:]], monkeypatch) == STOPPED
+    assert run_worker(run, [TRAIN, first, *ATTEMPT[2:]], monkeypatch) == STOPPED
     events = JournalReader(run.journal).events()
     assert isinstance(events[-1], AttemptEnded)
     assert not [event for event in events if isinstance(event, Metric)]
 
 
-def test_nothing_is_written_behind_the_last_word(
-    workspace: Workspace, tiny: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_event_follows_the_end_event(workspace: Workspace, tiny: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("core.worker.READ_EVERY", 0.0)
     run = Run.create(workspace, tiny())
-    worked(run, ATTEMPT, monkeypatch)
+    run_worker(run, ATTEMPT, monkeypatch)
     assert isinstance(JournalReader(run.journal).events()[-1], AttemptEnded)
 
 
-def test_the_final_evaluation_moves_and_says_how_long_still() -> None:
+def test_the_final_evaluation_shows_progress_and_time_left() -> None:
     summary = Summary()
     for event in (TRAIN, evaluation(0), metric(100), *(evaluating(5 * second, second) for second in range(6))):
         summary.absorb(event)
@@ -157,7 +155,7 @@ def test_the_final_evaluation_moves_and_says_how_long_still() -> None:
     assert summary.evaluating is None
 
 
-def test_an_evaluation_between_two_steps_leaves_the_trainings_share_on_the_screen() -> None:
+def test_an_evaluation_between_steps_does_not_replace_the_progress_of_training() -> None:
     summary = Summary()
     for event in (TRAIN, metric(50), evaluating(5, 1, final=False)):
         summary.absorb(event)
