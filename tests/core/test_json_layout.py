@@ -99,7 +99,7 @@ class Dripping:
     def __init__(self, data: bytes, step: int) -> None:
         self._data, self._step = data, step
 
-    def download_texts(self, length: int) -> bytes:
+    def read(self, length: int) -> bytes:
         piece, self._data = self._data[: self._step], self._data[self._step :]
         return piece
 
