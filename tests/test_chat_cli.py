@@ -49,7 +49,9 @@ Talk = Callable[..., tuple[int, list[str], str]]
 def talk(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Talk:
     """Run `llmtui chat` with an inference process that echoes its prompts; exit code, replies, standard error."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setattr("llmtui.clients.inference_client.python", lambda module: [sys.executable, "-P", "-c", ECHO])
+    monkeypatch.setattr(
+        "llmtui.clients.inference_client.python_command", lambda module: [sys.executable, "-P", "-c", ECHO]
+    )
 
     def talk(lines: str, *arguments: str) -> tuple[int, list[str], str]:
         monkeypatch.setattr(sys, "stdin", io.StringIO(lines))

@@ -43,7 +43,9 @@ for line in sys.stdin.buffer:
 def server(monkeypatch: pytest.MonkeyPatch) -> None:
     """An inference process that answers without a model."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setattr("llmtui.clients.inference_client.python", lambda module: [sys.executable, "-P", "-c", SERVER])
+    monkeypatch.setattr(
+        "llmtui.clients.inference_client.python_command", lambda module: [sys.executable, "-P", "-c", SERVER]
+    )
 
 
 def test_sample_streams_prompt_and_text_of_the_newest_checkpoint(

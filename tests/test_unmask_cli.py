@@ -44,7 +44,8 @@ PROGRAM = [
     sys.executable,
     "-c",
     "import sys, llmtui.clients.inference_client, llmtui.cli.main\n"
-    f"llmtui.clients.inference_client.python = lambda module: [sys.executable, '-P', '-c', {INFERENCE_PROCESS!r}]\n"
+    "llmtui.clients.inference_client.python_command = lambda module: "
+    f"[sys.executable, '-P', '-c', {INFERENCE_PROCESS!r}]\n"
     "llmtui.cli.main.main()",
 ]
 
@@ -69,7 +70,7 @@ def inference_process(continue_file: Path, monkeypatch: pytest.MonkeyPatch) -> N
     continue_file.touch()
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setattr(
-        "llmtui.clients.inference_client.python", lambda module: [sys.executable, "-P", "-c", INFERENCE_PROCESS]
+        "llmtui.clients.inference_client.python_command", lambda module: [sys.executable, "-P", "-c", INFERENCE_PROCESS]
     )
 
 

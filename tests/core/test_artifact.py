@@ -1,4 +1,4 @@
-"""Artifacts are complete or absent, and know when they are damaged."""
+"""Artifacts: complete or absent, and checked for damage."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def stage(final: Path) -> Staging:
     return Staging(final, "test", "f" * 16)
 
 
-def test_what_was_published_survives_a_break_and_nothing_else_does(tmp_path: Path) -> None:
-    final = tmp_path / "thing"
+def test_only_published_files_survive_an_interruption(tmp_path: Path) -> None:
+    final = tmp_path / "artifact"
     with pytest.raises(KeyboardInterrupt), stage(final).open() as out:
         out.publish("one", lambda path: path.write_text("1"))
         (out.path / "stray").write_text("half")
@@ -37,7 +37,7 @@ def test_what_was_published_survives_a_break_and_nothing_else_does(tmp_path: Pat
         made = out.finish({"answer": 42})
     assert Artifact.open(final, verify=True).facts == {"answer": 42}
     assert [path.name for path in made.files()] == ["one", "two"]
-    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == ["thing"]
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == ["artifact"]
 
 
 def test_a_failed_write_publishes_nothing(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_a_failed_write_publishes_nothing(tmp_path: Path) -> None:
         path.write_text("half")
         raise OSError("disk full")
 
-    with stage(tmp_path / "thing").open() as out:
+    with stage(tmp_path / "artifact").open() as out:
         with pytest.raises(OSError, match="disk full"):
             out.publish("one", fail)
         assert not out.published
@@ -53,8 +53,8 @@ def test_a_failed_write_publishes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", ["truncate", "flip", "delete", "manifest"])
-def test_damage_is_named(tmp_path: Path, harm: str) -> None:
-    final = tmp_path / "thing"
+def test_the_error_names_the_damaged_file(tmp_path: Path, harm: str) -> None:
+    final = tmp_path / "artifact"
     write_directory(final, "test", "f" * 16, lambda path: (path / "data").write_bytes(bytes(1000)))
     data = final / "data"
     if harm == "truncate":
@@ -70,8 +70,8 @@ def test_damage_is_named(tmp_path: Path, harm: str) -> None:
     assert ("manifest" if harm == "manifest" else "data") in caught.value.what
 
 
-def test_an_interrupted_directory_leaves_the_old_one(tmp_path: Path) -> None:
-    final = tmp_path / "thing"
+def test_an_interrupted_write_keeps_the_old_directory(tmp_path: Path) -> None:
+    final = tmp_path / "artifact"
     write_directory(final, "test", "a" * 16, lambda path: (path / "data").write_text("old"))
 
     def fail(path: Path) -> None:
@@ -81,11 +81,11 @@ def test_an_interrupted_directory_leaves_the_old_one(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         write_directory(final, "test", "b" * 16, fail)
     assert (Artifact.open(final, verify=True).path / "data").read_text() == "old"
-    assert [path.name for path in tmp_path.iterdir()] == ["thing"]
+    assert [path.name for path in tmp_path.iterdir()] == ["artifact"]
 
 
 def test_two_processes_never_make_the_same_artifact_at_once(tmp_path: Path) -> None:
-    final = tmp_path / "thing"
+    final = tmp_path / "artifact"
     code = (
         "import sys; from pathlib import Path; from core.storage.artifact import Staging\n"
         "with Staging(Path(sys.argv[1]), 'test', 'f').open(): print('in', flush=True); sys.stdin.read()"
@@ -118,7 +118,7 @@ def test_an_atomic_write_keeps_the_old_content_when_it_fails(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_a_lock_names_its_owner_and_dies_with_it_though_a_forked_child_lives(tmp_path: Path) -> None:
+def test_a_lock_is_released_when_its_owner_ends_even_if_a_forked_child_lives(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     code = (
         "import os, sys, time; from pathlib import Path; from core.storage.locks import Lock\n"
@@ -137,8 +137,8 @@ def test_a_lock_names_its_owner_and_dies_with_it_though_a_forked_child_lives(tmp
     os.kill(child, signal.SIGKILL)
 
 
-def test_manifests_from_before_they_had_a_seal_are_read_and_later_ones_need_it(tmp_path: Path) -> None:
-    final = tmp_path / "thing"
+def test_manifests_of_schema_1_are_read_without_a_seal_and_later_ones_need_it(tmp_path: Path) -> None:
+    final = tmp_path / "artifact"
     write_directory(final, "test", "f" * 16, lambda path: (path / "data").write_bytes(bytes(1000)))
     manifest = json.loads((final / "manifest.json").read_bytes())
     for change, readable in (
@@ -156,7 +156,7 @@ def test_manifests_from_before_they_had_a_seal_are_read_and_later_ones_need_it(t
 
 
 CALLS = "?rename,?renameat,?renameat2,fsync,?mkdir,mkdirat,?unlink,unlinkat,?rmdir"
-"""Those that change a directory; which of them there are depends on the processor."""
+"""System calls that change a directory; which of them exist depends on the architecture."""
 
 MAKE = """
 import sys
@@ -173,10 +173,8 @@ write_directory(Path(sys.argv[1]), "test", "0", fill)
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
 @pytest.mark.parametrize("harm", ["signal=KILL", "error=ENOSPC"])
-def test_whichever_call_it_dies_or_fails_in_the_old_directory_is_there_or_the_new_one(
-    tmp_path: Path, harm: str
-) -> None:
-    final = tmp_path / "thing"
+def test_if_any_system_call_fails_or_kills_the_old_or_the_new_directory_is_complete(tmp_path: Path, harm: str) -> None:
+    final = tmp_path / "artifact"
 
     def make(text: str, *tracer: str) -> int:
         command = [*tracer, sys.executable, "-c", MAKE, str(final), text]
@@ -193,13 +191,15 @@ def test_whichever_call_it_dies_or_fails_in_the_old_directory_is_there_or_the_ne
     for call, nth in [(call, nth) for call, times in calls.items() for nth in range(1, times + 1)]:
         inject = f"inject={call}:{harm}:when={nth}"
         unharmed = make("new", "strace", "-f", "-o", "/dev/null", "-e", f"trace={call}", "-e", inject) == 0
-        assert not (unharmed and harm == "signal=KILL"), f"there is no {nth}. {call}"
+        assert not (unharmed and harm == "signal=KILL"), f"no {call} number {nth}"
         if harm == "signal=KILL":
-            sweep(tmp_path)  # as the next attempt does; who only failed has to put things right himself
-        there = (Artifact.open(final, verify=True).path / "two").read_text()
-        assert there == "new" or not unharmed, f"{harm} at the {nth}. {call}"
-        found.add(there)
+            sweep(
+                tmp_path
+            )  # as the next attempt does; after an error the writer must have restored the directory itself
+        content = (Artifact.open(final, verify=True).path / "two").read_text()
+        assert content == "new" or not unharmed, f"{harm} at {call} number {nth}"
+        found.add(content)
         sweep(tmp_path)
         assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
-        assert there == "old" or make("old") == 0
+        assert content == "old" or make("old") == 0
     assert found == {"old", "new"}

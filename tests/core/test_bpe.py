@@ -14,20 +14,20 @@ from core.storage.documents import DocumentPart, write_parts
 from core.tokenize import bpe
 
 
-def test_the_first_merges_are_the_commonest_pairs() -> None:
+def test_the_first_merges_are_the_most_frequent_pairs() -> None:
     vocabulary = bpe.train_bpe(iter(["abab abab abab", " xyz xyz"]), 1000)
     assert vocabulary.ranks[256:258] == (b"ab", b"abab")
     assert vocabulary.encode("abab") == [257]
 
 
-def test_text_without_spaces_can_be_learned_from(tmp_path: Path) -> None:
+def test_training_on_text_without_spaces(tmp_path: Path) -> None:
     dice = random.Random(1)
     text = "".join(dice.choice("ACGT") for _ in range(300_000))
     write_parts(tmp_path / "train.parquet", [DocumentPart("dna", 0, text), DocumentPart("spaces", 0, " " * 300_000)])
     assert bpe.train_bpe(bpe.sample_texts([tmp_path / "train.parquet"], 600_000), 500).size == 500
 
 
-def test_a_sample_is_spread_over_all_shards_and_long_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sample_covers_all_shards_and_long_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bpe, "SAMPLE_BYTES", 40_000)
     monkeypatch.setattr(bpe, "_SAMPLE_PIECE", 1_000)
     monkeypatch.setattr(bpe, "_SAMPLE_SHARDS", 5)
@@ -45,20 +45,20 @@ HINDI = "मुझे आपकी सहायता चाहिए। यह 
 PERSIAN = "می\u200cخواهم کتاب\u200cهای بیشتری بخوانم و نمی\u200cدانم کجا می\u200cروند.\n"
 
 
-def test_a_word_goes_on_over_the_marks_behind_its_letters() -> None:
+def test_combining_marks_belong_to_the_word_of_their_letter() -> None:
     for text, most in ((HINDI * 20, 0.6), (PERSIAN * 20, 0.8)):
         learned = (bpe.train_bpe([text], 500, pattern) for pattern in (bpe.OLD_PATTERN, bpe.PATTERN))
         before, now = (len(vocabulary.encode(text)) for vocabulary in learned)
         assert now < most * before
 
 
-def test_text_without_marks_is_cut_as_before(tmp_path: Path) -> None:
+def test_text_without_combining_marks_is_split_as_by_the_old_pattern(tmp_path: Path) -> None:
     text = Path(__file__).read_text().replace(HINDI, "").replace("\u200c", "") + "👩‍💻 ❤️ 1️⃣ \u0301 x\n\u0301"
     plain = "".join(letter for letter in text if not unicodedata.category(letter).startswith("M"))
     assert bpe.train_bpe([plain], 600).ranks == bpe.train_bpe([plain], 600, bpe.OLD_PATTERN).ranks
 
 
-def test_weights_keep_the_pattern_that_their_vocabulary_was_learned_with(tmp_path: Path) -> None:
+def test_weights_keep_the_pattern_of_their_vocabulary(tmp_path: Path) -> None:
     recipe, folders = Tokenize(), [tmp_path / name for name in ("none", "broken", "old")]
     for folder in folders:
         folder.mkdir()

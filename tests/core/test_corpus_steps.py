@@ -1,4 +1,4 @@
-"""Cleaning steps that look at the whole corpus, on real corpora of many shards."""
+"""Cleaning steps over the whole corpus, on corpora of many shards."""
 
 from __future__ import annotations
 
@@ -53,17 +53,17 @@ def cleaned(home: Path, documents: Artifact, *steps: str, **fields: object) -> t
 
 
 def changed(dice: random.Random, text: str, share: float) -> str:
-    """`text` with so many of its words replaced."""
+    """`text` with a `share` of its words replaced."""
     words = text.split(" ")
     for at in dice.sample(range(len(words)), int(share * len(words))):
         words[at] = dice.choice(WORDS)
     return " ".join(words)
 
 
-def test_near_duplicates_go_and_others_stay(tmp_path: Path) -> None:
+def test_near_duplicates_are_removed_and_other_documents_kept(tmp_path: Path) -> None:
     dice = random.Random(3)
     originals = [prose(dice, 600) for _ in range(40)]
-    # of five-word runs, 1 % of the words changed leaves about 0.9 alike, 10 % about 0.42
+    # 1 % of the words changed leaves a similarity of five-word shingles of about 0.9, 10 % of about 0.42
     near = [changed(dice, text, 0.01) for text in originals[:15]]
     far = [changed(dice, text, 0.10) for text in originals[15:30]]
     parts = [
@@ -79,7 +79,7 @@ def test_near_duplicates_go_and_others_stay(tmp_path: Path) -> None:
     assert report.steps[0].bytes == sum(len(part.text) for part in parts if part.name not in texts)
 
 
-def test_a_hundred_versions_of_one_text_leave_the_first(tmp_path: Path) -> None:
+def test_of_a_hundred_versions_of_a_text_only_the_first_is_kept(tmp_path: Path) -> None:
     dice = random.Random(5)
     original = prose(dice, 500)
     versions = [DocumentPart(f"v{n:03d}", 0, original + f"version {n}\n") for n in range(100)]
@@ -91,18 +91,18 @@ def test_a_hundred_versions_of_one_text_leave_the_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("similarity", [0.3, 0.5, 0.8, 0.9, 1.0])
-def test_bands_find_nine_of_ten_at_the_threshold(similarity: float) -> None:
+def test_banding_finds_nine_of_ten_pairs_at_the_threshold(similarity: float) -> None:
     bands, width = banding(similarity)
     assert bands * width <= 128
     assert 1 - (1 - similarity**width) ** bands >= 0.9
 
 
-def test_signatures_estimate_the_similarity_and_join_by_their_minimum() -> None:
+def test_signatures_estimate_similarity_and_are_merged_by_minimum() -> None:
     dice = random.Random(1)
     words = [dice.choice(WORDS) + str(n) for n in range(4000)]
     a, b = " ".join(words[:3000]), " ".join(words[1000:])
     made, worded = minhash_signatures([a, b, "", "!?"])
-    # 2,000 of 4,000 runs are common; a standard error is sqrt(0.25 / 128) = 0.044
+    # 2,000 of 4,000 shingles are common; the standard error is sqrt(0.25 / 128) = 0.044
     assert abs((made[0] == made[1]).mean() - 0.5) < 4 * 0.044
     assert worded.tolist() == [True, True, False, False]
     assert (short_signatures(made[0]) == short_signatures(made[1])).mean() == (made[0] == made[1]).mean()
@@ -121,7 +121,7 @@ def program(number: int) -> str:
 LICENCE = "Permission is granted\nto any person\n\nobtaining a copy\nof this software\nto deal in it\n"
 
 
-def test_a_run_of_lines_that_stood_before_goes(tmp_path: Path) -> None:
+def test_a_run_of_lines_seen_before_is_removed(tmp_path: Path) -> None:
     parts = [DocumentPart(f"{n}", 0, LICENCE + "\n" + program(n)) for n in range(40)]
     parts.append(DocumentPart("part", 0, "begins\n" + "\n".join(LICENCE.split("\n")[:3]) + "\n" + program(99)))
     documents = corpus(tmp_path / "d", [parts[:15], parts[15:16], parts[16:]])
@@ -135,7 +135,7 @@ def test_a_run_of_lines_that_stood_before_goes(tmp_path: Path) -> None:
     assert lines.bytes == 39 * (len(LICENCE) + 1)
 
 
-def test_lines_of_removed_documents_condemn_none(tmp_path: Path) -> None:
+def test_lines_of_removed_documents_do_not_count_as_seen(tmp_path: Path) -> None:
     parts = [
         DocumentPart("long", 0, LICENCE + "x" * 5000),
         DocumentPart("copy", 0, LICENCE),
@@ -149,7 +149,7 @@ def test_lines_of_removed_documents_condemn_none(tmp_path: Path) -> None:
 
 @settings(deadline=None)
 @given(st.lists(st.lists(st.sampled_from(["a", "b", "", " c ", "d"]), max_size=12), max_size=5), st.integers(1, 4))
-def test_windows_condemn_what_a_plain_search_would(rows: list[list[str]], window: int) -> None:
+def test_line_windows_equal_those_of_a_plain_search(rows: list[list[str]], window: int) -> None:
     texts = ["\n".join(lines) for lines in rows]
     key, start, row = line_windows([line_hashes(text) for text in texts], window)
     plain = [[line.strip() for line in lines if line.strip()] for lines in rows]
@@ -166,14 +166,14 @@ def test_windows_condemn_what_a_plain_search_would(rows: list[list[str]], window
     assert lines_in_windows(start, window, total).sum() == sum(len(lines) for lines in plain if len(lines) >= window)
 
 
-def test_columns_of_numbers_are_no_lines_to_compare() -> None:
+def test_columns_of_numbers_are_not_compared() -> None:
     assert (
         len(hashes_of_long_lines("1234567\n" * 100)) == 0
         and len(hashes_of_long_lines("the quick brown\n" * 100)) == 100
     )
 
 
-def test_a_removed_line_takes_the_blank_lines_behind_it_along() -> None:
+def test_blank_lines_after_a_removed_line_are_removed_too() -> None:
     text = "a\n\nb\n \n\nc\n"
     assert remove_lines(text, np.array([False, True, False])) == "a\n\nc\n"
     assert remove_lines(text, np.array([True, True, True])) == ""
@@ -196,7 +196,7 @@ EVERYTHING = (
 
 @pytest.fixture
 def mixed(tmp_path: Path) -> Artifact:
-    """Six shards: documents that lie in several of them, copies of those, near copies, blank ones, common lines."""
+    """Six shards: documents that span several, duplicates, near duplicates, blank documents, common lines."""
     dice = random.Random(11)
     long = [prose(dice, 300) for _ in range(9)]
     parts: list[DocumentPart] = []
@@ -212,7 +212,7 @@ def mixed(tmp_path: Path) -> Artifact:
 
 
 @pytest.mark.parametrize("split", ["document", "tail"])
-def test_documents_in_several_shards_are_one_document(mixed: Artifact, tmp_path: Path, split: str) -> None:
+def test_a_document_in_several_shards_is_one_document(mixed: Artifact, tmp_path: Path, split: str) -> None:
     recipe = {"split": split, "validation": 0.2}
     texts, report = cleaned(tmp_path / "c", mixed, "empty", "duplicates", **recipe)
     removed = {step.step: step.removed for step in report.steps}
@@ -224,7 +224,7 @@ def test_documents_in_several_shards_are_one_document(mixed: Artifact, tmp_path:
     assert report.before.bytes - report.after.bytes == sum(step.bytes for step in report.steps)
 
 
-def test_the_number_of_processes_does_not_matter(
+def test_the_result_does_not_depend_on_the_number_of_processes(
     mixed: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from core.preprocess import preprocess
@@ -242,7 +242,7 @@ def test_the_number_of_processes_does_not_matter(
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_after_breaks_between_all_phases_the_result_is_the_same(
+def test_resuming_in_any_phase_gives_the_same_result(
     mixed: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     small_shards(monkeypatch)
@@ -261,9 +261,9 @@ def test_the_report_of_all_steps_adds_up(mixed: Artifact, tmp_path: Path) -> Non
     assert report.steps[1] == StepEffect(step="empty", changed=0, removed=12, bytes=24)
 
 
-def test_the_report_shows_lines_that_stand_often_and_those_on_both_sides(tmp_path: Path) -> None:
+def test_the_report_shows_frequent_lines_and_those_in_both_splits(tmp_path: Path) -> None:
     dice = random.Random(2)
-    common = "this line of more than forty characters stands in every document"
+    common = "this line of more than forty characters occurs in every document"
     parts = [DocumentPart(f"{n}", 0, f"{prose(dice, 60)}{common}\n") for n in range(100)]
     _, report = cleaned(tmp_path / "c", corpus(tmp_path / "d", [parts]), "duplicates", validation=0.2)
     assert (report.lines[0].line, report.lines[0].count) == (common, report.train.documents)

@@ -1,4 +1,4 @@
-"""Damaged files, breaks, full disks, files of any size: what is readable is kept, in bounded memory."""
+"""Downloads of damaged files, resumption, full disks, and memory."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from tests.core.stages import (
 
 @pytest.mark.parametrize("packed", [".gz", ".zst", ".xz", ".bz2"])
 @pytest.mark.parametrize("kind", ["txt", "jsonl"])
-def test_what_is_left_of_a_cut_off_file_is_kept(tmp_path: Path, kind: str, packed: str) -> None:
+def test_the_readable_part_of_a_truncated_file_is_kept(tmp_path: Path, kind: str, packed: str) -> None:
     import random
 
     words = random.Random(1)
@@ -60,14 +60,14 @@ def test_what_is_left_of_a_cut_off_file_is_kept(tmp_path: Path, kind: str, packe
 
 @pytest.mark.parametrize("packed", [".gz", ".zst", ".xz", ".bz2"])
 @pytest.mark.parametrize("what", ["cut", "other"])
-def test_a_file_damaged_from_its_beginning_is_unreadable(tmp_path: Path, packed: str, what: str) -> None:
+def test_a_file_damaged_at_its_beginning_is_unreadable(tmp_path: Path, packed: str, what: str) -> None:
     data = COMPRESSORS[packed](b"text " * 1000)[:6] if what == "cut" else b"this was never compressed"
     with pytest.raises(UnreadableError, match="cut off" if what == "cut" else "damaged"):
         download_texts(write_file(tmp_path / f"a.txt{packed}", data), tmp_path / "out")
 
 
 @pytest.mark.parametrize("packed", [".gz", ".xz", ".bz2"])  # Arrow writes zstd without checksums
-def test_a_flipped_bit_ends_the_text_and_is_told(tmp_path: Path, packed: str) -> None:
+def test_a_flipped_bit_ends_the_text_and_is_reported(tmp_path: Path, packed: str) -> None:
     data = bytearray(COMPRESSORS[packed](b"".join(b"%d and so on\n" % n for n in range(200_000))))
     data[len(data) * 2 // 3] ^= 1
     events: list[Event] = []
@@ -75,13 +75,13 @@ def test_a_flipped_bit_ends_the_text_and_is_told(tmp_path: Path, packed: str) ->
     assert any("could not be read to its end" in note for note in note_texts(events))
 
 
-def test_a_parquet_table_without_its_end_is_refused(tmp_path: Path) -> None:
+def test_a_parquet_table_without_footer_is_an_error(tmp_path: Path) -> None:
     data = as_parquet(sample_documents())
     with pytest.raises(UnreadableError, match="no Parquet file, or its end is missing"):
         download_texts(write_file(tmp_path / "a.parquet", data[:-10]), tmp_path / "out")
 
 
-def test_a_parquet_table_damaged_inside_is_kept_up_to_there(tmp_path: Path) -> None:
+def test_a_parquet_table_is_kept_up_to_its_damage(tmp_path: Path) -> None:
     data = bytearray(as_parquet(sample_documents()))
     with pq.ParquetFile(pa.BufferReader(bytes(data))) as file:
         at = file.metadata.row_group(1).column(1).data_page_offset
@@ -92,17 +92,17 @@ def test_a_parquet_table_damaged_inside_is_kept_up_to_there(tmp_path: Path) -> N
     assert any("a.parquet could not be read to its end: its data is damaged" in note for note in note_texts(events))
 
 
-def test_many_reasons_are_not_told_one_by_one(tmp_path: Path) -> None:
+def test_of_many_reasons_the_first_ten_are_reported(tmp_path: Path) -> None:
     for n in range(15):
         write_file(tmp_path / "s" / f"{n:02d}.csv", f"name,size{n}\na,1\n")
     write_file(tmp_path / "s" / "a.jsonl", '{"text": "kept"}\n')
     events: list[Event] = []
     assert download_texts(tmp_path / "s", tmp_path / "out", events, column="text") == ["kept"]
-    said = [note for note in note_texts(events) if note.startswith("left out")]
-    assert len(said) == 11 and said[-1].startswith("left out 5 files for other reasons: 10.csv")
+    left_out = [note for note in note_texts(events) if note.startswith("left out")]
+    assert len(left_out) == 11 and left_out[-1].startswith("left out 5 files for other reasons: 10.csv")
 
 
-def test_binary_inside_a_compression_is_binary(tmp_path: Path) -> None:
+def test_compressed_binary_files_are_binary(tmp_path: Path) -> None:
     write_file(tmp_path / "s" / "a.gz", gzip.compress(b"\x7fELF\0\0" * 100))
     write_file(tmp_path / "s" / "b.tar.gz", gzip.compress(b"name\0" + b"\0" * 508))
     write_file(tmp_path / "s" / "c.bin", gzip.compress(b"text"))
@@ -113,7 +113,7 @@ def test_binary_inside_a_compression_is_binary(tmp_path: Path) -> None:
     assert any("left out 4 files, binary: a.gz, b.tar.gz, c.bin, d.pdf" in note for note in note_texts(events))
 
 
-# Going on after a break
+# Resumption
 
 RESUMED = {
     **{f"a.{kind}": FORMATS[kind](sample_documents()) for kind in FORMATS},
@@ -129,7 +129,7 @@ RESUMED = {
 
 
 @pytest.mark.parametrize("name", RESUMED)
-def test_after_breaks_at_any_point_the_documents_are_the_same(
+def test_resuming_from_any_point_gives_the_same_documents(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     small_shards(monkeypatch)
@@ -146,7 +146,7 @@ def test_after_breaks_at_any_point_the_documents_are_the_same(
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.csv", "a.jsonl.zst"])
-def test_after_kill_in_the_middle_of_a_shard_the_documents_are_the_same(
+def test_resuming_after_a_kill_within_a_shard_gives_the_same_documents(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     small_shards(monkeypatch)
@@ -158,19 +158,19 @@ def test_after_kill_in_the_middle_of_a_shard_the_documents_are_the_same(
 
 
 @pytest.mark.parametrize("name", RESUMED)
-def test_progress_ends_at_the_bytes_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_progress_ends_at_the_size_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     from core.events import Progress
 
     small_shards(monkeypatch)
     events: list[Event] = []
     run_stage(tmp_path / "out", downloading(write_file(tmp_path / name, RESUMED[name])), events=events)
-    told = [event for event in events if isinstance(event, Progress) and event.unit == "bytes"]
-    assert told[-1].done == told[-1].total == len(RESUMED[name])
-    assert [event.done for event in told] == sorted(event.done for event in told)
+    progress_events = [event for event in events if isinstance(event, Progress) and event.unit == "bytes"]
+    assert progress_events[-1].done == progress_events[-1].total == len(RESUMED[name])
+    assert [event.done for event in progress_events] == sorted(event.done for event in progress_events)
 
 
-def test_a_full_disk_keeps_what_is_complete_and_the_next_attempt_goes_on(tmp_path: Path) -> None:
-    """A process that may write no file of more than 20 kB meets what a full disk would tell it, at the third shard."""
+def test_when_the_disk_is_full_complete_shards_are_kept_and_the_next_attempt_resumes(tmp_path: Path) -> None:
+    """A file size limit of 20 kB makes the third shard fail as on a full disk."""
     source = tmp_path / "s"
     for n in range(5):
         write_file(source / f"{n}.txt", "".join(f"{k * (n > 1)}\n" for k in range(30_000)))
@@ -204,14 +204,14 @@ def test_a_full_disk_keeps_what_is_complete_and_the_next_attempt_goes_on(tmp_pat
 
 
 def peak(source: Path, out: Path) -> int:
-    """MiB that a process needs to download `source`."""
+    """Peak memory in MiB of a process that downloads `source`."""
     script = (
         "import resource, sys\n"
         "from pathlib import Path\n"
         "from tests.core.stages import downloading, run_stage\n"
         "run_stage(Path(sys.argv[2]), downloading(sys.argv[1]))\n"
         "status = Path('/proc/self/status')\n"
-        # Linux hands the parent's peak on in ru_maxrss
+        # on Linux ru_maxrss includes the parent's peak
         "peak = status.read_text().partition('VmHWM:')[2].split()[0] if status.exists() else 0\n"
         "print(int(peak) or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)\n"
     )
@@ -226,7 +226,7 @@ def grow(path: Path, unit: bytes, times: int) -> Path:
     return path
 
 
-def test_memory_does_not_follow_the_size_of_one_line(tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_the_length_of_a_line(tmp_path: Path) -> None:
     """80 MB of one line as text, and as a JSON line that is too long to be a record, against 10 MB."""
     unit = b"no end in sight " * 2**16
     small = peak(grow(tmp_path / "a.txt", unit, 40), tmp_path / "1")
@@ -240,7 +240,7 @@ def test_memory_does_not_follow_the_size_of_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["txt", "jsonl", "csv", "parquet", "jsonl.zst"])
-def test_250_mb_are_read_in_400_mb(tmp_path: Path, kind: str) -> None:
+def test_250_mb_are_read_with_400_mb_of_memory(tmp_path: Path, kind: str) -> None:
     texts = [f"{n} " + "all work and no play makes Jack a dull boy\n" * 60 for n in range(1000)]
     path = tmp_path / f"a.{kind}"
     if kind == "parquet":

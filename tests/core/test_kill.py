@@ -1,4 +1,4 @@
-"""Killed at any moment, in any of the data stages: the next attempt goes on, and nobody can tell afterwards."""
+"""Data stages killed at random times: the next attempt resumes, and the artifacts are bit-identical."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KILLS = 8
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> Recipe:
-    """60 MB in JSON lines, plain and compressed, of which every stage makes several shards; some stories twice."""
+    """60 MB of JSON lines, plain and compressed, with duplicates; every stage makes several shards of it."""
     folder = tmp_path / "corpus"
     folder.mkdir()
     numbers = [*range(40_000), *range(0, 10_000, 10)]
@@ -45,7 +45,7 @@ def recipe(tmp_path: Path) -> Recipe:
 
 
 def prepare(workspace: Workspace, recipe: Recipe, kill_after: float | None = None) -> bool:
-    """Do the data stages in a process of their own, killed after so many seconds; whether they came to their end."""
+    """Run the data stages in a child process, killed after `kill_after` seconds; returns whether they finished."""
     command = [
         sys.executable,
         "-P",
@@ -64,7 +64,10 @@ def prepare(workspace: Workspace, recipe: Recipe, kill_after: float | None = Non
         family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
         process.kill()
         ended = process.wait() == 0
-    wait_for(lambda: not any(one.is_running() and one.status() != "zombie" for one in family), what="all are gone")
+    wait_for(
+        lambda: not any(one.is_running() and one.status() != "zombie" for one in family),
+        what="the end of all processes",
+    )
     return ended
 
 
@@ -78,7 +81,7 @@ def made(workspace: Workspace) -> dict[str, dict[str, str]]:
 
 
 @pytest.mark.slow
-def test_after_kills_at_random_every_stage_has_made_the_same_bytes(tmp_path: Path, recipe: Recipe) -> None:
+def test_resuming_after_kills_at_random_times_gives_the_same_artifacts(tmp_path: Path, recipe: Recipe) -> None:
     undisturbed, killed = (Workspace(tmp_path / name).prepare() for name in ("undisturbed", "killed"))
     began = time.monotonic()
     assert prepare(undisturbed, recipe)

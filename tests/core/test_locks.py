@@ -1,4 +1,4 @@
-"""Who holds a lock is asked of the kernel, whichever process namespace or machine the holder is in."""
+"""The holder of a lock is asked of the kernel, also if it is in another process namespace or on another machine."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ HOLD = (
 
 
 def namespaces() -> bool:
-    """Whether this machine lets us make a process namespace, as a container is."""
+    """Whether process namespaces can be created here."""
     if shutil.which("unshare") is None:
         return False
     made = subprocess.run(["unshare", "--pid", "--fork", "true"], capture_output=True, check=False)
     return made.returncode == 0
 
 
-contained = pytest.mark.skipif(not namespaces(), reason="this machine makes no process namespaces for us")
+contained = pytest.mark.skipif(not namespaces(), reason="process namespaces cannot be created here")
 
 
 def inside(code: str, *arguments: str) -> str:
-    """What `code` prints in another process namespace, from which the processes here have no number."""
+    """The output of `code` in another process namespace, in which the processes here have no id."""
     command = ["unshare", "--pid", "--fork", sys.executable, "-c", code, *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
@@ -65,7 +65,7 @@ def holding(*paths: Path) -> Iterator[int]:
         process.communicate()
 
 
-def test_a_lock_is_looked_at_without_write_access(tmp_path: Path) -> None:
+def test_the_holder_of_a_lock_is_found_without_write_access(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     path.touch()
     flags: list[int] = []
@@ -79,14 +79,14 @@ def test_a_lock_is_looked_at_without_write_access(tmp_path: Path) -> None:
     assert holder(path / "below a file") is None
 
 
-@pytest.mark.parametrize("said", [0, -1, -4711])
-def test_a_holder_without_a_number_here_holds_all_the_same(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, said: int, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("reported_pid", [0, -1, -4711])
+def test_a_holder_without_process_id_in_this_namespace_is_a_holder(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, reported_pid: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = finished_run(workspace, "elsewhere", 5)
     with hold_locks(run):
         real = locks._conflicting_lock
-        monkeypatch.setattr(locks, "_conflicting_lock", lambda fd: (real(fd)[0], said))
+        monkeypatch.setattr(locks, "_conflicting_lock", lambda fd: (real(fd)[0], reported_pid))
         assert run.writer() == run.supervisor() == ELSEWHERE
         assert run.state() is RunState.RUNNING
         killed: list[int] = []
@@ -104,9 +104,11 @@ def test_a_holder_without_a_number_here_holds_all_the_same(
 
 
 @contained
-def test_a_container_that_shares_the_home_sees_a_run_as_running_and_does_not_delete_it(workspace: Workspace) -> None:
+def test_another_container_with_the_same_home_sees_a_run_as_running_and_does_not_delete_it(
+    workspace: Workspace,
+) -> None:
     run = finished_run(workspace, "outside", 5)
-    look = (
+    show_state = (
         "import sys; from pathlib import Path; from core.runs.directory import Run\n"
         "run = Run.open(Path(sys.argv[1])); print(run.writer(), run.state().value)"
     )
@@ -116,22 +118,22 @@ def test_a_container_that_shares_the_home_sees_a_run_as_running_and_does_not_del
         "try:\n    remove_directory(Path(sys.argv[1]))\nexcept RunActiveError:\n    print('kept')"
     )
     with hold_locks(run):
-        assert inside(look, str(run.path)) == "-1 running"
+        assert inside(show_state, str(run.path)) == "-1 running"
         assert inside(remove, str(run.path)) == "kept"
         names = "from core.runs.directory import Run; from core.runs.control import request_stop"
         inside(
             f"import sys; from pathlib import Path; {names}; request_stop(Run.open(Path(sys.argv[1])))", str(run.path)
         )
         assert (run.control / "stop").exists()
-    assert inside(look, str(run.path)) == "None done"
+    assert inside(show_state, str(run.path)) == "None done"
     inside(remove, str(run.path))
     assert not run.path.exists()
 
 
-def test_what_looks_free_is_still_not_deleted_while_its_lock_cannot_be_had(
+def test_a_run_is_not_deleted_while_its_lock_cannot_be_acquired(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Some file systems answer the question wrongly; taking the lock is what counts."""
+    """Some file systems report holders wrongly; what counts is whether the lock can be acquired."""
     run = finished_run(workspace, "kept", 5)
     for name in ("supervisor.lock", "writer.lock"):
         with holding(run.path / name):
@@ -142,9 +144,7 @@ def test_what_looks_free_is_still_not_deleted_while_its_lock_cannot_be_had(
     assert run.state() is RunState.DONE
 
 
-def test_a_file_system_without_locks_is_an_error_and_not_a_holder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_system_without_locks_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError(37, "No locks available")
 
@@ -153,17 +153,17 @@ def test_a_file_system_without_locks_is_an_error_and_not_a_holder(
         Lock.acquire(tmp_path / "lock")
 
 
-def test_a_directory_that_is_no_run_is_listed_and_can_be_deleted(
+def test_a_directory_that_is_not_a_run_is_listed_and_can_be_deleted(
     workspace: Workspace, tiny: Callable[..., Recipe], capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = Run.create(workspace, tiny())
     broken = workspace.runs / "20990101-000000-broken-ffff"
     broken.mkdir()
     assert llmtui(["ls"]) == 0
-    told = capsys.readouterr()
-    assert "20990101-000000-broken-ffff  unreadable" in told.out
-    assert run.id in told.out
-    assert "llmtui rm 20990101-000000-broken-ffff" in told.err
+    output = capsys.readouterr()
+    assert "20990101-000000-broken-ffff  unreadable" in output.out
+    assert run.id in output.out
+    assert "llmtui rm 20990101-000000-broken-ffff" in output.err
     assert llmtui(["show", broken.name]) == 1
     assert "run.json" in capsys.readouterr().err
     assert llmtui(["rm", "--yes", broken.name]) == 0

@@ -38,7 +38,7 @@ def library(tmp_path: Path) -> Path:
         ("s*", ["sub/c.txt", "sub/deep/d.txt"]),
     ],
 )
-def test_a_pattern_takes_the_files_that_match(
+def test_a_pattern_selects_the_files_that_match(
     library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pattern: str, names: list[str]
 ) -> None:
     monkeypatch.chdir(library)
@@ -51,20 +51,20 @@ def test_a_pattern_takes_the_files_that_match(
     assert [part.name for part in parts_of(artifact)] == names
 
 
-def test_a_pattern_that_matches_nothing_is_unknown(tmp_path: Path) -> None:
+def test_a_pattern_without_matches_is_an_error(tmp_path: Path) -> None:
     for pattern in ("*.txt", "**/*.txt"):
-        with pytest.raises(UnknownSourceError, match="matches") as trouble:
+        with pytest.raises(UnknownSourceError, match="matches") as error:
             download.source_fingerprint(Source(corpus=str(tmp_path / pattern)))
-        assert trouble.value.todo
+        assert error.value.todo
 
 
-def test_a_pattern_over_links_in_circles_ends(tmp_path: Path) -> None:
+def test_circular_links_are_read_once(tmp_path: Path) -> None:
     write_file(tmp_path / "s" / "a" / "t.txt", "once")
     (tmp_path / "s" / "a" / "up").symlink_to(tmp_path / "s")
     assert download_texts(f"{tmp_path}/s/**/*.txt", tmp_path / "out") == ["once"]
 
 
-def test_identity_of_a_pattern_follows_its_files(tmp_path: Path) -> None:
+def test_the_fingerprint_of_a_pattern_depends_on_its_files(tmp_path: Path) -> None:
     write_file(tmp_path / "a.txt", "one")
     before = download.source_fingerprint(Source(corpus=f"{tmp_path}/*.txt"))
     write_file(tmp_path / "b.md", "no matter")

@@ -1,4 +1,4 @@
-"""The cleaning stage: what each step does, and that training and validation share nothing."""
+"""The cleaning stage: its report, the split into training and validation, and resumption."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def write(folder: Path, texts: dict[str, str]) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Sixty different documents of 0.2 to 12 kB, three of them twice, one of white space."""
+    """Sixty different documents of 0.2 to 12 kB, duplicates of three, and one of white space."""
     dice = random.Random(7)
     texts = {
         f"{n:02d}": "".join(f"{dice.random()} of {n}\n" for _ in range(dice.choice([8, 30, 100, 400])))
@@ -95,7 +95,7 @@ def test_training_and_validation_share_no_document(folder: Path, tmp_path: Path)
     assert train and validation and not train & validation
 
 
-def test_copies_go_the_same_way_where_they_are_kept(folder: Path, tmp_path: Path) -> None:
+def test_duplicates_that_are_kept_are_in_the_same_split(folder: Path, tmp_path: Path) -> None:
     for seed in range(8):
         recipe = Preprocess(steps=("trailing_space",), validation=0.5, seed=seed)
         clean = clean_documents(tmp_path / str(seed), folder, recipe)
@@ -103,7 +103,9 @@ def test_copies_go_the_same_way_where_they_are_kept(folder: Path, tmp_path: Path
         assert not train & validation
 
 
-def test_parts_of_a_document_go_the_same_way(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_of_a_document_are_in_the_same_split(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     small_shards(monkeypatch)
     clean = clean_documents(tmp_path, folder, Preprocess(validation=0.3))
     names = [{part.name for part in parts_of(clean, side)} for side in ("train", "validation")]
@@ -114,7 +116,7 @@ def test_parts_of_a_document_go_the_same_way(folder: Path, tmp_path: Path, monke
         assert [part.number == 0 for part in parts[1:]] == [part.last for part in parts[:-1]]
 
 
-def test_cleaning_in_parts_removes_the_same_documents(
+def test_documents_in_parts_are_removed_like_whole_ones(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = clean_documents(tmp_path / "whole", folder)
@@ -132,7 +134,7 @@ def test_the_split_depends_on_content_not_on_names(folder: Path, tmp_path: Path)
     assert {part.text for part in parts_of(clean_documents(tmp_path / "b", folder), "validation")} == held_out
 
 
-def test_the_seed_chooses_other_documents(folder: Path, tmp_path: Path) -> None:
+def test_another_seed_holds_out_other_documents(folder: Path, tmp_path: Path) -> None:
     texts = [
         text_of(clean_documents(tmp_path / str(seed), folder, Preprocess(seed=seed)), "validation") for seed in (1, 2)
     ]
@@ -140,19 +142,19 @@ def test_the_seed_chooses_other_documents(folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("share", [0.05, 0.2, 0.5])
-def test_the_share_held_out_is_the_one_asked_for(folder: Path, tmp_path: Path, share: float) -> None:
+def test_the_held_out_share_is_that_of_the_recipe(folder: Path, tmp_path: Path, share: float) -> None:
     facts = clean_documents(tmp_path, folder, Preprocess(validation=share)).facts
     total = int(facts["train_bytes"]) + int(facts["validation_bytes"])
     assert share - 0.01 < int(facts["validation_bytes"]) / total <= share
 
 
-def test_two_documents_are_one_for_each_side(tmp_path: Path) -> None:
+def test_of_two_documents_each_split_gets_one(tmp_path: Path) -> None:
     source = write(tmp_path / "s", {"large": "large\n" * 1000, "small": "small\n" * 100})
     clean = clean_documents(tmp_path, source, Preprocess(split="document"))
     assert (text_of(clean, "train"), text_of(clean, "validation")) == ("large\n" * 1000, "small\n" * 100)
 
 
-def test_auto_holds_out_documents_from_twenty_on(tmp_path: Path) -> None:
+def test_split_auto_holds_out_whole_documents_if_there_are_at_least_twenty(tmp_path: Path) -> None:
     texts = {f"{n:02d}": f"{n:02d} text\n" * 100 for n in range(20)}
     twenty = clean_documents(tmp_path / "20", write(tmp_path / "s", texts), Preprocess(validation=0.1))
     assert {len(part.text) for part in parts_of(twenty, "validation")} == {800}
@@ -164,7 +166,7 @@ def test_auto_holds_out_documents_from_twenty_on(tmp_path: Path) -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(lines=st.lists(st.text("ab é😀", max_size=60), max_size=60), share=st.floats(0.2, 0.5))
-def test_the_tail_is_the_rest_of_the_text(
+def test_train_and_tail_together_are_the_text(
     tmp_path_factory: pytest.TempPathFactory, lines: list[str], share: float
 ) -> None:
     home = tmp_path_factory.mktemp("tail")
@@ -186,27 +188,27 @@ def test_cutting_prefers_a_line_end_and_never_splits_a_character() -> None:
     assert cut_at_line("one\ntwo", 0, slack=9) == 0
 
 
-def test_a_corpus_too_small_to_split_says_how_much_is_needed(tmp_path: Path) -> None:
+def test_the_error_of_a_corpus_too_small_to_split_says_how_much_is_needed(tmp_path: Path) -> None:
     source = write(tmp_path / "s", {"note": "only a few words\n" * 20})
-    with pytest.raises(CorpusTooSmallError, match="of 340 bytes of clean text 17 would be held out") as trouble:
+    with pytest.raises(CorpusTooSmallError, match="of 340 bytes of clean text 17 would be held out") as error:
         clean_documents(tmp_path, source)
-    assert "about 5,121 bytes" in trouble.value.todo
+    assert "about 5,121 bytes" in error.value.todo
 
 
-def test_one_document_cannot_be_split_by_document(tmp_path: Path) -> None:
+def test_a_single_document_cannot_be_split_by_document(tmp_path: Path) -> None:
     source = write(tmp_path / "s", {"book": "a line\n" * 10_000})
-    with pytest.raises(CorpusTooSmallError, match="only one document") as trouble:
+    with pytest.raises(CorpusTooSmallError, match="only one document") as error:
         clean_documents(tmp_path, source, Preprocess(split="document"))
-    assert "'tail'" in trouble.value.todo
+    assert "'tail'" in error.value.todo
 
 
-def test_nothing_left_is_a_sentence(tmp_path: Path) -> None:
+def test_an_empty_clean_corpus_is_an_error(tmp_path: Path) -> None:
     source = write(tmp_path / "s", {"a": " \n\t" * 500, "b": "\x01" * 500})
     with pytest.raises(EmptyCorpusError, match="left no text of 2 documents"):
         clean_documents(tmp_path, source)
 
 
-def test_hostile_lines_take_no_longer_than_others(tmp_path: Path) -> None:
+def test_long_runs_of_one_character_are_cleaned_in_linear_time(tmp_path: Path) -> None:
     # a backtracking pattern takes hours for these
     texts = {f"{n}": character * 2**21 + "x\n" for n, character in enumerate([" ", "\t", "\r", "\x00", "\u0301", "\n"])}
     clean = clean_documents(tmp_path, write(tmp_path / "s", texts))
@@ -215,7 +217,7 @@ def test_hostile_lines_take_no_longer_than_others(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("split", ["document", "tail"])
 @pytest.mark.parametrize("seed", range(2))
-def test_after_breaks_at_any_point_the_clean_documents_are_the_same(
+def test_resuming_from_any_point_gives_the_same_clean_documents(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, split: str
 ) -> None:
     small_shards(monkeypatch)
@@ -231,7 +233,7 @@ def test_after_breaks_at_any_point_the_clean_documents_are_the_same(
     assert file_digests(artifact) == file_digests(whole) and artifact.facts == whole.facts
 
 
-def test_after_kill_in_the_middle_of_a_shard_the_clean_documents_are_the_same(
+def test_resuming_after_a_kill_within_a_shard_gives_the_same_clean_documents(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small_shards(monkeypatch)

@@ -1,4 +1,4 @@
-"""Cleaning that is killed, or runs out of disk, while several processes are at it; and how much memory they take."""
+"""Cleaning by several processes: after a kill, on a full disk, and its memory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STEPS = ("control_characters", "trailing_space", "duplicates", "duplicate_lines"
 
 
 def run(final: Path, source: Path, processes: int, limit: int = 0) -> None:
-    """Clean `source` into `final`. limit: bytes a file may have at most, by which a full disk is played."""
+    """Clean `source` into `final`. limit: the largest size of a file in bytes, to simulate a full disk."""
     if limit:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     recipe, documents = Preprocess(steps=STEPS), Artifact.open(source)
@@ -59,7 +59,7 @@ def undisturbed(documents: Artifact, tmp_path_factory: pytest.TempPathFactory) -
     return run_stage(tmp_path_factory.mktemp("whole") / "clean", preprocessing(documents, Preprocess(steps=STEPS)))
 
 
-def test_killed_at_random_moments_it_goes_on_to_the_same_result(
+def test_resuming_after_kills_at_random_times_gives_the_same_result(
     documents: Artifact, undisturbed: Artifact, tmp_path: Path
 ) -> None:
     dice = random.Random(9)
@@ -77,8 +77,8 @@ def test_killed_at_random_moments_it_goes_on_to_the_same_result(
         children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
         process.kill()
         process.communicate()
-        _, alive = psutil.wait_procs(children, PATIENCE)
-        assert not alive
+        _, running = psutil.wait_procs(children, PATIENCE)
+        assert not running
     assert not final.exists()
     again = run_stage(final, preprocessing(documents, Preprocess(steps=STEPS)))
     assert file_digests(again) == file_digests(undisturbed) and again.facts == undisturbed.facts
@@ -88,13 +88,13 @@ def test_killed_at_random_moments_it_goes_on_to_the_same_result(
 @pytest.mark.parametrize(
     ("processes", "limit", "complete"), [(2, 230_000, "0-keys-00004"), (1, 500_000, "1-keys-00007")]
 )
-def test_a_disk_that_fills_is_a_sentence_and_what_is_complete_stays(
+def test_a_full_disk_is_an_error_and_complete_files_are_kept(
     documents: Artifact, undisturbed: Artifact, tmp_path: Path, processes: int, limit: int, complete: str
 ) -> None:
     final = tmp_path / "clean"
     process = start(final, documents.path, processes, limit)
-    _, said = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 1 and b"Traceback" not in said and b"File too large" in said
+    _, stderr = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1 and b"Traceback" not in stderr and b"File too large" in stderr
     assert (final.with_name("clean.partial") / complete).exists()
     again = run_stage(final, preprocessing(documents, Preprocess(steps=STEPS)))
     assert file_digests(again) == file_digests(undisturbed)
@@ -103,7 +103,7 @@ def test_a_disk_that_fills_is_a_sentence_and_what_is_complete_stays(
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_corpus(tmp_path: Path) -> None:
-    """All processes together stay under 1 GiB, and eight times the text takes hardly more."""
+    """All processes together use less than 1 GiB, and for eight times the text at most a quarter more."""
     peaks = []
     for shards in (2, 16):
         dice = random.Random(shards)

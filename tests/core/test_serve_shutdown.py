@@ -71,10 +71,10 @@ def test_a_closed_output_ends_it(workspace: Workspace, checkpoint: Path) -> None
 def test_it_ends_when_its_parent_is_killed_while_it_works(workspace: Workspace, checkpoint: Path) -> None:
     code = f"""
 import subprocess, sys
-from core.runs.launch import environment, python
+from core.runs.launch import child_environment, python_command
 from core.storage.workspace import Workspace
-command, pipe = python("core.sample.serve"), subprocess.PIPE
-child = subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment(Workspace()))
+command, pipe = python_command("core.sample.serve"), subprocess.PIPE
+child = subprocess.Popen(command, stdin=pipe, stdout=pipe, env=child_environment(Workspace()))
 child.stdin.write({encode(endless(1, checkpoint))!r} + b"\\n")
 child.stdin.flush()
 child.stdout.readline()

@@ -18,14 +18,14 @@ def shard(path: Path, ids: list[int], dtype: str = "uint16") -> Path:
     return path
 
 
-def test_the_layout_is_the_documented_one(tmp_path: Path) -> None:
+def test_the_file_layout_is_the_documented_one(tmp_path: Path) -> None:
     data = shard(tmp_path / "a", [1, 258, 65535]).read_bytes()
     assert data[:24] == b"llmtui\0t" + struct.pack("<IIQ", 1, 2, 3)
     assert data[24:256] == bytes(232)
     assert data[256:] == b"\x01\x00\x02\x01\xff\xff"
 
 
-def test_large_vocabularies_take_four_bytes(tmp_path: Path) -> None:
+def test_ids_of_large_vocabularies_take_four_bytes(tmp_path: Path) -> None:
     assert [dtype_for(size).name for size in (257, 65_536, 65_537)] == ["uint16", "uint16", "uint32"]
     path = shard(tmp_path / "a", [70_000], "uint32")
     assert path.stat().st_size == 260 and TokenStream([path]).window(0, 1).tolist() == [70_000]
@@ -33,7 +33,7 @@ def test_large_vocabularies_take_four_bytes(tmp_path: Path) -> None:
 
 @settings(deadline=None, max_examples=50)
 @given(sizes=st.lists(st.integers(0, 6), min_size=1, max_size=6), data=st.data())
-def test_any_window_is_that_of_the_joined_shards(
+def test_a_window_may_span_several_shards(
     tmp_path_factory: pytest.TempPathFactory, sizes: list[int], data: st.DataObject
 ) -> None:
     home = tmp_path_factory.mktemp("shards")
@@ -52,13 +52,13 @@ def test_any_window_is_that_of_the_joined_shards(
 
 
 @pytest.mark.parametrize(("start", "length"), [(-1, 2), (0, 6), (5, 1), (3, -1)])
-def test_outside_the_stream_is_an_index_error(tmp_path: Path, start: int, length: int) -> None:
+def test_a_window_outside_the_stream_is_an_index_error(tmp_path: Path, start: int, length: int) -> None:
     stream = TokenStream([shard(tmp_path / "a", [1, 2, 3, 4, 5])])
     with pytest.raises(IndexError):
         stream.window(start, length)
 
 
-def test_no_shards_are_an_empty_stream() -> None:
+def test_a_stream_without_shards_is_empty() -> None:
     assert len(TokenStream([])) == 0
 
 
@@ -75,14 +75,14 @@ def test_no_shards_are_an_empty_stream() -> None:
         (lambda data: data[:16] + struct.pack("<Q", 2**63) + data[24:], "header promises"),
     ],
 )
-def test_a_damaged_shard_is_named(tmp_path: Path, damage, sentence: str) -> None:  # type: ignore[no-untyped-def]
+def test_the_error_names_a_damaged_shard(tmp_path: Path, damage, sentence: str) -> None:  # type: ignore[no-untyped-def]
     path = shard(tmp_path / "train-00000.tokens", [1, 2, 3])
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(ShardError, match=sentence) as trouble:
+    with pytest.raises(ShardError, match=sentence) as error:
         TokenStream([path])
-    assert trouble.value.where == str(path)
+    assert error.value.where == str(path)
 
 
-def test_a_missing_shard_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_missing_shard(tmp_path: Path) -> None:
     with pytest.raises(ShardError, match="no such file"):
         TokenStream([tmp_path / "train-00000.tokens"])

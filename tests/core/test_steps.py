@@ -128,17 +128,17 @@ def test_a_step_rewrites(step: str, before: str, after: str) -> None:
     assert rewriter(step)(before, True) == after
 
 
-def test_a_missing_last_newline_is_no_trailing_space() -> None:
+def test_a_missing_last_newline_does_not_count_as_trailing_space() -> None:
     counts = STEPS["trailing_space"].counts
     assert not counts("ends without one", "ends without one\n") and not counts("as it was\n", "as it was\n")
     assert counts("space \nhere", "space\nhere\n") and counts("end ", "end\n") and counts("lines\n\n", "lines\n")
 
 
-def test_trailing_space_leaves_the_open_end_of_a_part_alone() -> None:
+def test_trailing_space_keeps_the_end_of_a_part_that_is_not_the_last() -> None:
     assert rewriter("trailing_space")("a \n\nb ", False) == "a\n\nb "
 
 
-# letters, marks and pieces of what the steps look for, so that they meet
+# letters, marks and fragments that the steps search for, in random order
 PIECES = st.lists(
     st.one_of(
         st.sampled_from(
@@ -186,7 +186,7 @@ def test_every_rewrite_is_idempotent(name: str, text: str, last: bool) -> None:
 
 @settings(deadline=None)
 @given(text=st.text(), other=st.text())
-def test_measures_add_up_over_parts(text: str, other: str) -> None:
+def test_measures_of_parts_add_up(text: str, other: str) -> None:
     for measure in (count_characters, count_symbols):
         both = zip(measure(text), measure(other), strict=True)
         assert measure(text + other) == tuple(a + b for a, b in both)
@@ -217,7 +217,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("name", REWRITES)
-def test_hostile_text_takes_no_longer_than_other_text(name: str) -> None:
+def test_rewrites_take_linear_time(name: str) -> None:
     # a backtracking pattern takes hours for one of these
     for text in HOSTILE:
         rewriter(name)(text, True)
@@ -262,13 +262,13 @@ def test_every_registered_step_has_a_test() -> None:
             assert f'"{step.name}"' in text
 
 
-def test_an_unknown_step_is_refused_by_name() -> None:
+def test_the_error_names_an_unknown_step() -> None:
     with pytest.raises(RecipeError) as caught:
         load(overrides=['preprocess.steps=["urls", "urlz"]'])
     assert "urlz" in caught.value.sentence() and "urls" in caught.value.sentence()
 
 
-def test_sentences_become_passages() -> None:
+def test_sentences_are_joined_into_passages() -> None:
     rows = ["one .", "two .", "three .\n", "a very long sentence that is enough by itself", "four", "five"]
     batch = batch_of([DocumentPart(str(n), 0, row) for n, row in enumerate(rows)])
     joined = PassageJoiner(batch.column("part").to_numpy(), 12, False)
@@ -293,7 +293,7 @@ def test_a_recipe_is_split_into_phases_at_steps_that_need_the_whole_corpus() -> 
     assert phases("duplicate_lines") == [(None, (), ()), (0, (), ())]
 
 
-def test_a_book_of_any_length_is_not_taken_for_a_licence() -> None:
+def test_a_long_book_is_not_removed_as_a_licence() -> None:
     book = "It was a bright cold day in April.\n" * 2_000
     marks = [
         "*** START OF THE PROJECT GUTENBERG EBOOK X ***\n",

@@ -1,4 +1,4 @@
-"""Shards of tokens follow from the shards of text alone: made in parts or at once, whatever breaks off."""
+"""Token shards: they depend on the text shards only, whether made in parts, at once or after an interruption."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def clean_documents(home: Path, train: list[list[DocumentPart]], validation: lis
 
 @pytest.fixture
 def clean(tmp_path: Path) -> Artifact:
-    """Twelve shards of ten documents each, and a held-out one."""
+    """Twelve shards of ten documents each, and one held-out shard."""
     shards = [[DocumentPart(str(n), 0, TEXTS[n]) for n in range(start, start + 10)] for start in range(0, 110, 10)]
     return clean_documents(tmp_path / "clean", shards, [DocumentPart(str(n), 0, TEXTS[n]) for n in range(110, 120)])
 
@@ -58,14 +58,14 @@ def part_of(clean: Artifact, part: tuple[int, int]) -> StageFactory:
 
 def ids(tokens: Artifact, split: str = "train") -> list[int]:
     stream = TokenStream(tokens.files(f"{split}-*.tokens"))
-    found: list[int] = stream.window(0, len(stream)).tolist()
-    return found
+    token_ids: list[int] = stream.window(0, len(stream)).tolist()
+    return token_ids
 
 
-# -- one for one ------------------------------------------------------------------------------------------------------
+# -- one token shard per text shard ----------------------------------------------------------------------------------
 
 
-def test_each_shard_of_text_has_its_shard_of_tokens(clean: Artifact, tmp_path: Path) -> None:
+def test_each_text_shard_gives_one_token_shard(clean: Artifact, tmp_path: Path) -> None:
     tokens = run_stage(tmp_path / "tokens", tokenizing(clean))
     vocabulary = Vocabulary.load(tokens.path / "vocabulary.json")
     for source in clean.files("*.parquet"):
@@ -79,7 +79,7 @@ def test_each_shard_of_text_has_its_shard_of_tokens(clean: Artifact, tmp_path: P
 
 
 @pytest.mark.parametrize("vocabulary", ["bpe", "characters", "bytes"])
-def test_a_document_that_goes_on_in_the_next_shard_has_one_mark(tmp_path: Path, vocabulary: str) -> None:
+def test_a_document_continued_in_the_next_shard_has_one_end_of_text_token(tmp_path: Path, vocabulary: str) -> None:
     shards = [
         [],
         [DocumentPart("a", 0, "one\n"), DocumentPart("b", 0, "two\n"), DocumentPart("b", 1, "three\n")],
@@ -88,17 +88,17 @@ def test_a_document_that_goes_on_in_the_next_shard_has_one_mark(tmp_path: Path, 
     ]
     clean = clean_documents(tmp_path / "clean", shards, [DocumentPart("v", 0, "held out\n" * 30)])
     tokens = run_stage(tmp_path / "tokens", tokenizing(clean, Tokenize(vocabulary=vocabulary, size=260)))  # type: ignore[arg-type]
-    known = Vocabulary.load(tokens.path / "vocabulary.json")
-    text = known.decode(ids(tokens))
+    saved_vocabulary = Vocabulary.load(tokens.path / "vocabulary.json")
+    text = saved_vocabulary.decode(ids(tokens))
     assert text == "".join(
         ["one\n<|endoftext|>two\nthree\nfour\nfive\n<|endoftext|><|endoftext|>", "six " * 200, "<|endoftext|>"]
     )
-    assert ids(tokens).count(known.end_of_text) == 4
+    assert ids(tokens).count(saved_vocabulary.end_of_text) == 4
     assert len(map_shard(tokens.path / "train-00000.tokens")) == 0
-    assert known.end_of_text not in map_shard(tokens.path / "train-00002.tokens")
+    assert saved_vocabulary.end_of_text not in map_shard(tokens.path / "train-00002.tokens")
 
 
-def test_documents_with_our_own_joint_in_them_are_text(tmp_path: Path) -> None:
+def test_the_document_separator_within_a_document_is_text(tmp_path: Path) -> None:
     texts = [
         f"a{DOCUMENT_SEPARATOR}b",
         DOCUMENT_SEPARATOR,
@@ -110,12 +110,12 @@ def test_documents_with_our_own_joint_in_them_are_text(tmp_path: Path) -> None:
         tmp_path / "clean", [[DocumentPart("", 0, text) for text in texts]], [DocumentPart("", 0, "x" * 300)]
     )
     tokens = run_stage(tmp_path / "tokens", tokenizing(clean))
-    known = Vocabulary.load(tokens.path / "vocabulary.json")
-    assert ids(tokens).count(known.end_of_text) == len(texts)
-    assert known.decode(ids(tokens)) == "".join(f"{text}<|endoftext|>" for text in texts)
+    saved_vocabulary = Vocabulary.load(tokens.path / "vocabulary.json")
+    assert ids(tokens).count(saved_vocabulary.end_of_text) == len(texts)
+    assert saved_vocabulary.decode(ids(tokens)) == "".join(f"{text}<|endoftext|>" for text in texts)
 
 
-def test_a_large_vocabulary_takes_four_bytes_an_id(tmp_path: Path) -> None:
+def test_a_large_vocabulary_takes_four_bytes_per_id(tmp_path: Path) -> None:
     shard = tmp_path / "train-00000.parquet"
     write_parts(shard, [DocumentPart("", 0, "ab c")])
     bytes_of = [bytes([byte]) for byte in range(256)]
@@ -126,17 +126,17 @@ def test_a_large_vocabulary_takes_four_bytes_an_id(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("texts", [["a" * 40_000], ["", "", "a" * 2_000, ""], ["\n" * 5_000]])
 @pytest.mark.parametrize("vocabulary", ["bpe", "characters", "bytes"])
-def test_dull_text_is_no_trouble(tmp_path: Path, texts: list[str], vocabulary: str) -> None:
+def test_repetitive_and_empty_texts_are_encoded(tmp_path: Path, texts: list[str], vocabulary: str) -> None:
     parts = [DocumentPart(str(n), 0, text) for n, text in enumerate(texts)]
     clean = clean_documents(
         tmp_path / "clean", [parts], [DocumentPart("v", 0, texts[-1]), DocumentPart("w", 0, "a" * 300)]
     )
     tokens = run_stage(tmp_path / "tokens", tokenizing(clean, Tokenize(vocabulary=vocabulary, size=300)))  # type: ignore[arg-type]
-    known = Vocabulary.load(tokens.path / "vocabulary.json")
-    assert known.decode(ids(tokens)) == "".join(f"{text}<|endoftext|>" for text in texts)
+    saved_vocabulary = Vocabulary.load(tokens.path / "vocabulary.json")
+    assert saved_vocabulary.decode(ids(tokens)) == "".join(f"{text}<|endoftext|>" for text in texts)
 
 
-def test_a_side_without_text_has_no_tokens(tmp_path: Path) -> None:
+def test_a_split_without_text_has_no_tokens(tmp_path: Path) -> None:
     with Staging(tmp_path / "clean", "preprocess", "0").open() as out:
         out.publish("train-00000.parquet", lambda path: write_parts(path, [DocumentPart("a", 0, TEXTS[9])]))
         clean = out.finish({"train_bytes": len(TEXTS[9]), "validation_bytes": 0})
@@ -145,7 +145,7 @@ def test_a_side_without_text_has_no_tokens(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cores", [1, 3])
-def test_the_number_of_cores_changes_nothing(
+def test_the_tokens_do_not_depend_on_the_number_of_cores(
     clean: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int
 ) -> None:
     whole = file_digests(run_stage(tmp_path / "whole", tokenizing(clean)))
@@ -157,7 +157,7 @@ def test_the_number_of_cores_changes_nothing(
 # -- in parts ---------------------------------------------------------------------------------------------------------
 
 
-def test_shards_made_in_parts_are_taken_over(clean: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shards_of_parts_are_reused(clean: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = run_stage(tmp_path / "whole", tokenizing(clean))
     place = tmp_path / "together"
     parts = [run_stage(part_path(place, (number, 3)), part_of(clean, (number, 3))) for number in (1, 2, 3)]
@@ -165,7 +165,7 @@ def test_shards_made_in_parts_are_taken_over(clean: Artifact, tmp_path: Path, mo
     assert parts[1].facts["part"] == 2 and parts[1].facts["parts"] == 3
 
     def forbidden(*_: object) -> object:
-        raise AssertionError("a shard was encoded again, or a vocabulary learned")
+        raise AssertionError("a shard was encoded again, or a vocabulary trained")
 
     monkeypatch.setattr(bpe, "train_bpe", forbidden)
     monkeypatch.setattr(Vocabulary, "encode_chunk", forbidden)
@@ -175,7 +175,7 @@ def test_shards_made_in_parts_are_taken_over(clean: Artifact, tmp_path: Path, mo
     assert file_digests(together) == file_digests(whole) and together.facts == whole.facts
 
 
-def test_missing_and_damaged_parts_are_made_here(clean: Artifact, tmp_path: Path) -> None:
+def test_missing_and_damaged_shards_of_parts_are_encoded_again(clean: Artifact, tmp_path: Path) -> None:
     whole = run_stage(tmp_path / "whole", tokenizing(clean))
     place = tmp_path / "together"
     part = run_stage(part_path(place, (2, 3)), part_of(clean, (2, 3)))
@@ -189,7 +189,7 @@ def test_missing_and_damaged_parts_are_made_here(clean: Artifact, tmp_path: Path
     assert file_digests(together) == file_digests(whole)
 
 
-def test_parts_of_other_text_or_format_are_left_alone(clean: Artifact, tmp_path: Path) -> None:
+def test_parts_with_another_fingerprint_are_ignored(clean: Artifact, tmp_path: Path) -> None:
     place = tmp_path / "together"
     with Staging(part_path(place, (1, 2)), "test", "another fingerprint").open() as out:
         return_value(tokenize.tokenize(Tokenize(size=300), clean, out, (1, 2)))
@@ -202,7 +202,9 @@ def recipe(corpus: Path) -> Recipe:
     return Recipe(source=Source(corpus=str(corpus)), tokenize=Tokenize(size=300), preprocess=Preprocess(steps=()))
 
 
-def told(corpus: Path, workspace: Workspace, part: tuple[int, int] | None = None) -> tuple[list[Event], Prepared]:
+def prepare_corpus(
+    corpus: Path, workspace: Workspace, part: tuple[int, int] | None = None
+) -> tuple[list[Event], Prepared]:
     events: list[Event] = []
     stage = prepare(recipe(corpus), workspace, part)
     while True:
@@ -214,29 +216,29 @@ def told(corpus: Path, workspace: Workspace, part: tuple[int, int] | None = None
 
 def test_two_machines_prepare_a_corpus_together(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small_shards(monkeypatch)
-    alone = told(corpus, Workspace(tmp_path / "alone").prepare())[1].tokens
-    here, there = Workspace(tmp_path / "here").prepare(), Workspace(tmp_path / "there").prepare()
-    told(corpus, here, (1, 2))
-    other = told(corpus, there, (2, 2))[1].tokens
-    other.path.rename(here.artifacts / "tokens" / other.path.name)
-    events, prepared = told(corpus, here)
+    alone = prepare_corpus(corpus, Workspace(tmp_path / "alone").prepare())[1].tokens
+    first, second = Workspace(tmp_path / "first").prepare(), Workspace(tmp_path / "second").prepare()
+    prepare_corpus(corpus, first, (1, 2))
+    other = prepare_corpus(corpus, second, (2, 2))[1].tokens
+    other.path.rename(first.artifacts / "tokens" / other.path.name)
+    events, prepared = prepare_corpus(corpus, first)
     assert [event.stage for event in events if isinstance(event, StageSkipped)] == ["download", "preprocess"]
     assert file_digests(prepared.tokens) == file_digests(alone)
     assert any("shards that were made in parts" in note for note in note_texts(events))
-    assert [event.stage for event in told(corpus, here)[0] if isinstance(event, StageFinished)] == []
+    assert [event.stage for event in prepare_corpus(corpus, first)[0] if isinstance(event, StageFinished)] == []
 
 
-def test_tokens_of_another_format_are_made_again(
+def test_tokens_of_another_format_version_are_made_again(
     corpus: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = told(corpus, workspace)[1].tokens
+    before = prepare_corpus(corpus, workspace)[1].tokens
     monkeypatch.setattr(tokenize, "FORMAT", tokenize.FORMAT + 1)
-    events, prepared = told(corpus, workspace)
+    events, prepared = prepare_corpus(corpus, workspace)
     assert [event.stage for event in events if isinstance(event, StageFinished)] == ["tokenize"]
     assert prepared.tokens.path != before.path
 
 
-# -- trouble ----------------------------------------------------------------------------------------------------------
+# -- full disk and memory --------------------------------------------------------------------------------------------
 
 FULL = """
 import resource, signal, sys
@@ -252,12 +254,12 @@ except OSError as error:
 """
 
 
-def test_when_the_disk_is_full_complete_shards_stay_and_the_next_attempt_goes_on(tmp_path: Path) -> None:
+def test_when_the_disk_is_full_complete_shards_are_kept_and_the_next_attempt_resumes(tmp_path: Path) -> None:
     small = [[DocumentPart(str(n), 0, TEXTS[n])] for n in range(3)]
     large = [DocumentPart("large", 0, "a different word each time " + " ".join(map(str, range(9_000))))]
     clean = clean_documents(tmp_path / "clean", [*small, large, *small], [DocumentPart("v", 0, TEXTS[9] * 5)])
     place = tmp_path / "tokens"
-    limit = 20_000  # bytes a file may have: more than the vocabulary, less than the large shard
+    limit = 20_000  # largest size of a file in bytes: more than the vocabulary, less than the large shard
     command = [sys.executable, "-c", FULL, str(place), str(clean.path), str(limit)]
     assert subprocess.run(command, cwd=ROOT).returncode == 7
     left = sorted(path.name for path in (tmp_path / "tokens.partial").iterdir())
@@ -281,7 +283,7 @@ print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM"
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's word on memory")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
 @pytest.mark.parametrize("vocabulary", ["bpe", "characters"])
 def test_memory_does_not_grow_with_the_text(tmp_path: Path, vocabulary: str) -> None:
     words = " ".join(f"{(n * 7919) % 5000}" for n in range(400_000))

@@ -229,7 +229,9 @@ async def test_an_invalid_field_of_the_form_shows_its_problem(workspace: Workspa
 async def test_a_corpus_with_a_notice_has_to_be_accepted_first(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.runs.launch.python", lambda *_: ["false"])  # what is started is not what this is about
+    monkeypatch.setattr(
+        "core.runs.launch.python_command", lambda *_: ["false"]
+    )  # what is started is not what this is about
     app = Workbench(workspace)
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: "welcome" in screen_text(app))
@@ -248,7 +250,7 @@ async def test_a_corpus_with_a_notice_has_to_be_accepted_first(
 async def test_a_failed_start_is_one_sentence_and_the_workbench_continues(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.runs.launch.python", lambda *_: ["false"])
+    monkeypatch.setattr("core.runs.launch.python_command", lambda *_: ["false"])
     app = Workbench(workspace)
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: "welcome" in screen_text(app))
