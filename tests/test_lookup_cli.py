@@ -1,4 +1,4 @@
-"""Which run a name means to a command that needs something of it, and how runs are spoken of that do not go on."""
+"""Which run a command takes for a name, and how it describes runs that have ended."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FAILED: list[Event] = [
 
 
 def newer(run: Run) -> Run:
-    """The same run as if it had been made after all others."""
+    """The same run, renamed as if it had been created after all others."""
     return Run.open(run.path.rename(run.path.with_name("2099" + run.id[4:])))
 
 
@@ -49,7 +49,7 @@ def newer(run: Run) -> Run:
         ["vocab", "compare", "bytes", "--on", "tiny"],
     ],
 )
-def test_a_run_that_failed_is_never_said_to_be_on_its_way(
+def test_a_failed_run_is_never_described_as_running(
     workspace: Workspace, command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(workspace.cache)
@@ -78,11 +78,11 @@ def test_a_run_without_a_checkpoint_is_described_by_its_state(
     assert f"there is no checkpoint yet ({state})" in said and f"{next_step} {run.id}" in said
     with hold_locks(run):
         assert command_line(["sample"]) == 1
-        doing = "running" if state == "interrupted" else "ending"  # it has had its last word
+        doing = "running" if state == "interrupted" else "ending"  # its end event is written
         assert f"({doing})   ({run.id})\n        llmtui watch {run.id} shows" in capsys.readouterr().err
 
 
-def test_a_stage_of_a_run_that_does_not_go_on_is_not_at_work(
+def test_a_stage_of_a_failed_run_is_shown_as_broken_off(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = made(workspace, FAILED)
@@ -93,16 +93,14 @@ def test_a_stage_of_a_run_that_does_not_go_on_is_not_at_work(
         assert "download    working\n" in capsys.readouterr().out
 
 
-def test_a_stage_that_a_person_stopped_is_not_broken_off(
-    workspace: Workspace, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_stage_of_a_stopped_run_is_shown_as_stopped(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     begun = [STARTED, StageStarted(tick=1, stage="train"), Progress(tick=2, done=6, total=7, unit="steps")]
     made(workspace, [*begun, AttemptEnded(tick=3, attempt=1, outcome="stopped", exit_code=3)])
     assert command_line(["show"]) == 0
     assert "train       stopped at 86%\n" in capsys.readouterr().out
 
 
-def test_the_newest_run_of_a_name_that_has_a_checkpoint_is_asked_and_it_is_said(
+def test_the_newest_run_of_a_name_with_a_checkpoint_is_taken_and_named(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good = run_with_checkpoints(workspace, 100)
@@ -121,7 +119,7 @@ def test_the_newest_run_of_a_name_that_has_a_checkpoint_is_asked_and_it_is_said(
     assert offers.find("tiny").run.id == newest.id and offers.find("tiny@100").run.id == good.id
 
 
-def test_the_newest_run_of_a_name_that_has_the_data_is_exported_and_it_is_said(
+def test_the_newest_run_of_a_name_with_the_data_is_taken_and_named(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = workspace.artifacts / "tokens" / "words-0123456789abcdef"
@@ -136,7 +134,7 @@ def test_the_newest_run_of_a_name_that_has_the_data_is_exported_and_it_is_said(
     assert "what its tokenize stage made is no longer there" in capsys.readouterr().err
 
 
-def test_stop_and_pause_take_the_living_run_of_a_name_and_resume_what_was_paused(
+def test_pause_and_resume_take_the_active_run_of_a_name(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     living, dead = made(workspace, [STARTED, WORKING]), newer(made(workspace, FAILED))
@@ -151,7 +149,7 @@ def test_stop_and_pause_take_the_living_run_of_a_name_and_resume_what_was_paused
         assert living.state() is RunState.PAUSED
 
 
-def test_names_are_found_in_any_case_and_made_in_lower_case(
+def test_names_match_in_any_case_and_are_stored_in_lower_case(
     workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "Upper.toml"

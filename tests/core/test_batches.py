@@ -1,4 +1,4 @@
-"""Which text each step sees: a pure function of (seed, step, rank, world size)."""
+"""The windows of each step: a pure function of (seed, step, rank, world size)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_the_order_of_an_epoch_is_a_permutation(size: int) -> None:
         assert order.tolist() != permute(np.arange(size, dtype=np.uint64), size, 8).tolist()
 
 
-def test_a_step_sees_the_same_windows_whatever_the_number_of_ranks_and_an_epoch_sees_each_once(
+def test_the_windows_of_a_step_do_not_depend_on_the_world_size_and_an_epoch_has_each_once(
     stream: TokenStream,
 ) -> None:
     def shares(step: int, world: int) -> list[list[int]]:
@@ -44,7 +44,7 @@ def test_a_step_sees_the_same_windows_whatever_the_number_of_ranks_and_an_epoch_
     assert max(first + second) + 33 <= len(stream)
 
 
-def test_windows_are_the_text_and_the_token_after_it(stream: TokenStream) -> None:
+def test_a_window_is_a_block_and_the_token_after_it(stream: TokenStream) -> None:
     batches = Batches(stream, block_size=32, batch_size=4, seed=3)
     windows = batches(9)
     assert (windows.shape, windows.dtype) == ((4, 33), torch.int64)

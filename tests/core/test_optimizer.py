@@ -1,4 +1,4 @@
-"""The optimisers: who is moved by which, and Muon equal to torch's."""
+"""The optimisers: which parameters belong to which, and both equal to torch's."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def ways(recipe: Train, shape: Model = SHAPE) -> dict[str, tuple[str, float, flo
     return made
 
 
-def test_muon_moves_the_matrices_of_the_blocks_and_norms_and_biases_never_decay() -> None:
+def test_muon_gets_the_matrices_of_the_blocks_and_norms_and_biases_never_decay() -> None:
     made = ways(Train(optimizer="muon", lr=0.01, muon_lr=0.02, weight_decay=0.1))
     for name, way in made.items():
         if name.endswith("bias") or "ln_" in name:
@@ -65,7 +65,7 @@ def test_the_first_pattern_that_matches_decides() -> None:
     assert made["h.0.mlp.c_fc.weight"] == ("Muon", 0.02, 0.1)
 
 
-def test_every_parameter_can_be_given_to_one_optimiser() -> None:
+def test_one_pattern_can_match_every_parameter() -> None:
     rms = Model(n_layer=1, n_head=2, n_embd=32, block_size=16)
     assert {way[0] for way in ways(Train(groups=(Group(names="*", optimizer="adamw"),)), rms).values()} == {"AdamW"}
 
@@ -78,20 +78,20 @@ def test_every_parameter_can_be_given_to_one_optimiser() -> None:
         (["h.*", "h.0.*"], "'h.0.*' matches only what earlier ones (h.*)", "before"),
     ],
 )
-def test_a_pattern_that_matches_nothing_is_named_with_what_is_near(groups: list[str], what: str, todo: str) -> None:
+def test_a_pattern_without_a_match_is_an_error_with_suggestions(groups: list[str], what: str, todo: str) -> None:
     with pytest.raises(ParamGroupError) as caught:
         ways(Train(groups=tuple(Group(names=names) for names in groups)))
     assert what in caught.value.what
     assert todo in caught.value.todo
 
 
-def test_muon_refuses_what_is_no_matrix() -> None:
+def test_muon_refuses_parameters_that_are_not_matrices() -> None:
     with pytest.raises(ParamGroupError) as caught:
         ways(Train(groups=(Group(names="h.0.*", optimizer="muon"),)))
     assert "h.0.ln_1.weight has 1 dimension" in caught.value.what
 
 
-def test_the_rate_is_a_share_of_each_groups_peak() -> None:
+def test_the_learning_rate_is_scaled_from_the_peak_of_each_group() -> None:
     made = optimizers(GPT(SHAPE, 50), Train(lr=0.01, muon_lr=0.02, groups=(Group(names="wte.*", lr=0.5),)))
     for share in (0.5, 0.1):
         set_lr_factor(made, share)
@@ -102,7 +102,7 @@ def test_the_rate_is_a_share_of_each_groups_peak() -> None:
 # A23 of the reference: one step of ours equal to torch.optim.Muon on a fixed seed to 1e-6; here also after ten steps,
 # for tall, wide and square matrices, several of a shape, and every option
 @pytest.mark.parametrize("options", [{}, {"ns_steps": 3, "weight_decay": 0.0}, {"lr": 0.02, "momentum": 0.8}])
-def test_muon_is_torchs(options: dict[str, Any]) -> None:
+def test_muon_matches_torch(options: dict[str, Any]) -> None:
     torch.manual_seed(5)
     shapes = [(96, 32), (96, 32), (32, 32), (32, 128), (128, 32), (32, 32), (7, 5)]
     ours, theirs = ([nn.Parameter(torch.empty(shape)) for shape in shapes] for _ in range(2))
@@ -121,7 +121,7 @@ def test_muon_is_torchs(options: dict[str, Any]) -> None:
             assert mine.state[one].keys() == reference.state[other].keys()
 
 
-def test_adamw_is_torchs_to_the_bit() -> None:
+def test_adamw_is_bit_identical_to_torch() -> None:
     torch.manual_seed(5)
     ours, theirs = ([nn.Parameter(torch.ones(shape)) for shape in ((30, 20), (20,), (3, 4, 5))] for _ in range(2))
     options: dict[str, Any] = {"lr": 0.02, "betas": (0.8, 0.95), "weight_decay": 0.1, "fused": True}
@@ -138,7 +138,7 @@ def test_adamw_is_torchs_to_the_bit() -> None:
         )
 
 
-def test_muon_turns_any_gradient_into_a_nearly_orthogonal_step() -> None:
+def test_a_muon_step_is_nearly_orthogonal() -> None:
     torch.manual_seed(5)
     matrix = nn.Parameter(torch.zeros(64, 32))
     matrix.grad = torch.randn(64, 32) * 1000

@@ -1,4 +1,4 @@
-"""How far a training is, when it ends and its learning rate: as declared, at every point."""
+"""Progress, limits, intervals and learning rate of a training."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_the_limit_that_is_reached_is_named() -> None:
     assert reached_limit(Train(), steps=10**9, tokens=10**12, seconds=300) == "the limit of 5 minutes is reached"
 
 
-def test_how_long_a_recipe_without_limits_trains_is_said_in_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_limit_is_defined_in_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schedule, "DEFAULT_MINUTES", 2.0)
     assert progress(Train(), steps=0, tokens=0, seconds=60) == 0.5
     timing = PassTimings(forward_backward=0.1, update=0.1, forward=0.0, token=0.0)
@@ -55,26 +55,26 @@ def test_a_limit_is_reached_exactly_when_nothing_is_left_to_do(steps: int, limit
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_schedule_warms_up_in_a_straight_line_and_never_from_zero(name: Name) -> None:
+def test_every_schedule_warms_up_linearly_and_never_from_zero(name: Name) -> None:
     recipe = Train(schedule=name, warmup=0.1)
     assert 0 < lr_factor(recipe, 0) <= 0.01
     assert lr_factor(recipe, 0.05) == pytest.approx(0.5)
     assert lr_factor(recipe, 0.1) == pytest.approx(1)
 
 
-def test_constant_stays() -> None:
+def test_constant_stays_at_its_peak() -> None:
     recipe = Train(schedule="constant", warmup=0.1, lr_final=0.1)
     assert [lr_factor(recipe, done) for done in (0.1, 0.5, 1)] == [1, 1, 1]
 
 
-def test_cosine_falls_all_along() -> None:
+def test_cosine_decreases_throughout() -> None:
     recipe = Train(schedule="cosine", warmup=0.1, lr_final=0.1)
     assert lr_factor(recipe, 0.55) == pytest.approx(0.1 + 0.9 / 2)
     assert lr_factor(recipe, 0.325) == pytest.approx(0.1 + 0.9 * (1 + math.cos(math.pi / 4)) / 2)
     assert lr_factor(recipe, 1) == pytest.approx(0.1)
 
 
-def test_wsd_stays_and_then_falls_in_a_straight_line() -> None:
+def test_wsd_is_constant_and_then_decays_linearly() -> None:
     recipe = Train(schedule="wsd", warmup=0.1, cooldown=0.4, lr_final=0.2)
     assert [lr_factor(recipe, done) for done in (0.1, 0.3, 0.6)] == [1, 1, 1]
     assert lr_factor(recipe, 0.8) == pytest.approx(0.6)
@@ -91,7 +91,7 @@ def test_wsd_stays_and_then_falls_in_a_straight_line() -> None:
     final=st.floats(0, 1),
     done=st.floats(0, 1),
 )
-def test_no_schedule_leaves_the_range_between_nothing_and_its_peak(
+def test_every_schedule_stays_between_zero_and_its_peak(
     name: Name, warmup: float, cooldown: float, final: float, done: float
 ) -> None:
     recipe = Train(schedule=name, warmup=warmup, cooldown=cooldown, lr_final=final)
@@ -101,7 +101,7 @@ def test_no_schedule_leaves_the_range_between_nothing_and_its_peak(
 
 
 def moments(steps: int, minutes: float | None, *, taken: int, step: float) -> list[float]:
-    """Seconds at which something happens in a training of `taken` steps."""
+    """Seconds at which an action happens in a training of `taken` steps."""
     interval, found = Interval(steps, minutes, seconds=0.0), []
     for number in range(1, taken + 1):
         if interval.due(number, seconds := number * step):
@@ -110,25 +110,25 @@ def moments(steps: int, minutes: float | None, *, taken: int, step: float) -> li
     return found
 
 
-def test_on_a_slow_machine_the_clock_comes_before_the_steps() -> None:
+def test_slow_steps_are_scheduled_by_the_clock() -> None:
     # 81 steps in two minutes: an evaluation every 100 steps never came
     assert moments(100, None, taken=80, step=1.5) == [30, 60, 90, 120]
     assert moments(100, 0.25, taken=40, step=1.5) == [15, 30, 45, 60]
     assert moments(100, 0, taken=80, step=1.5) == []
 
 
-def test_on_a_fast_machine_the_steps_decide() -> None:
+def test_fast_steps_are_scheduled_by_their_number() -> None:
     assert moments(100, None, taken=450, step=0.01) == [1, 2, 3, 4]
     assert moments(100, 0.5, taken=450, step=0.01) == [1, 2, 3, 4]
 
 
-def test_steps_count_from_the_first_whatever_came_by_the_clock() -> None:
+def test_step_intervals_do_not_depend_on_actions_by_the_clock() -> None:
     found = moments(50, 0.5, taken=120, step=1.0)
     assert {50.0, 100.0} <= set(found)
     assert found[0] == 30
 
 
-def test_the_clock_costs_a_long_training_little() -> None:
+def test_intervals_by_the_clock_grow_with_the_training() -> None:
     day = moments(10**9, None, taken=24 * 60, step=60.0)
     assert 20 < len(day) < 40  # 2,880 with half a minute for ever
     assert all(later - earlier >= max(30, 0.25 * earlier) for earlier, later in pairwise(day))
@@ -137,7 +137,7 @@ def test_the_clock_costs_a_long_training_little() -> None:
 @pytest.mark.parametrize("minutes", [None, 0, 0.5, 10])
 @pytest.mark.parametrize("step", [0.01, 0.4, 5.0])
 @pytest.mark.parametrize("steps", [20, 100, 3000])
-def test_how_often_is_foretold_about(steps: int, minutes: float | None, step: float) -> None:
+def test_expected_occurrences_are_close_to_the_actual_number(steps: int, minutes: float | None, step: float) -> None:
     taken = 6000
     expected = len(moments(steps, minutes, taken=taken, step=step))
     # a clock that both set counts a little more: after a step's turn it begins anew
