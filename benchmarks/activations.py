@@ -1,4 +1,4 @@
-"""What a forward and backward pass asks torch for, against the formula: `python -m benchmarks.activations [--fit]`.
+"""Activation memory of a forward and backward pass against its estimate: `python -m benchmarks.activations [--fit]`.
 
 Torch's own count of its allocations, on the CPU and of the smallest models that show every part, so it is the same
 on every machine. With `--fit` it prints the coefficients of `core.model.memory` that come closest.
@@ -26,12 +26,12 @@ ROUNDS = 20
 
 
 def allocated(work: Callable[[], object]) -> int:
-    """The most bytes that `work` had at once on the CPU, by torch's own count."""
-    with profile(profile_memory=True, activities=[ProfilerActivity.CPU]) as told:
+    """Peak bytes allocated on the CPU by `work`, as counted by torch."""
+    with profile(profile_memory=True, activities=[ProfilerActivity.CPU]) as profiler:
         work()
     now = most = 0
-    assert told.profiler is not None and told.profiler.kineto_results is not None
-    for event in told.profiler.kineto_results.events():
+    assert profiler.profiler is not None and profiler.profiler.kineto_results is not None
+    for event in profiler.profiler.kineto_results.events():
         if event.name() == "[memory]":
             now += event.nbytes()
             most = max(most, now)

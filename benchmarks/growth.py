@@ -1,8 +1,8 @@
 """What a step of training costs as model and batch grow, and which part of it: `python -m benchmarks.growth`.
 
-The default kind of model and optimiser, one shape of it, and four dials turned one at a time: layers, width, length,
-sequences. Each row of the table tells its speed and where the time goes, forward and backward together; `back` is what
-of that is backward. A process for each row, in turn, medians of three rounds.
+The default architecture and optimiser, with four dimensions varied one at a time: layers, width, length, sequences.
+Each row of the table has the speed and the share of each part, forward and backward together; `back` is the share of
+the backward pass. Each row is measured in its own process, interleaved, median of three rounds.
 
 The figures hold the time of forward and backward against the arithmetic that `core.model.count` expects, which knows
 nothing of the optimiser.
@@ -43,7 +43,7 @@ HEAD = 64
 
 
 class Shape(Struct, frozen=True):
-    """One row; what is left out is the base that all dials start from."""
+    """One row of the table; the defaults are the base configuration."""
 
     layers: int = 4
     width: int = 256
@@ -61,7 +61,7 @@ class Shape(Struct, frozen=True):
         return float(flops_per_token(self.model, self.vocabulary).training * self.length * self.sequences)
 
 
-DIALS = {
+DIMENSIONS = {
     "layers": (1, 2, 4, 8),
     "width": (128, 256, 512),
     "length": (64, 256, 1024),
@@ -247,14 +247,14 @@ def main() -> int:
     peaks = {name: 1e9 * machine[f"{name} matmul GFLOP/s"] for name in ("float32", "bfloat16")}
     precision = "bfloat16" if peaks["bfloat16"] > 1.2 * peaks["float32"] else "float32"
     seconds, rounds = (0.3, 1) if asked.quick else (SECONDS, 3)
-    rows = {f"{dial} {value}": Shape(**{dial: value}) for dial, values in DIALS.items() for value in values}
+    rows = {f"{dial} {value}": Shape(**{dial: value}) for dial, values in DIMENSIONS.items() for value in values}
     names = {shape: name for name, shape in rows.items()}  # the base is in each dial, and measured once
     medians = interleaved({name: partial(measured, shape, precision, seconds) for shape, name in names.items()}, rounds)
     found = {shape: medians[name] for shape, name in names.items()}
-    speeds = [value / found[Shape(sequences=value)]["seconds"] for value in DIALS["sequences"]]
+    speeds = [value / found[Shape(sequences=value)]["seconds"] for value in DIMENSIONS["sequences"]]
     figures = [
-        *(growth(dial, found, values) for dial, values in DIALS.items()),
-        Figure(name="layers: off a straight line", value=bend(found, DIALS["layers"]), unit="%", at_most=BEND),
+        *(growth(dial, found, values) for dial, values in DIMENSIONS.items()),
+        Figure(name="layers: off a straight line", value=bend(found, DIMENSIONS["layers"]), unit="%", at_most=BEND),
         Figure(
             name="sequences: tokens/s, by those with fewer, at least",
             value=min(more / fewer for fewer, more in itertools.pairwise(speeds)),

@@ -1,4 +1,4 @@
-"""Measuring fairly: a process per contender, contenders in turn, medians, the machine's limits beside them."""
+"""Shared code of the benchmarks: interleaved rounds, medians, targets, and the limits of the machine."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Options(Struct, frozen=True, kw_only=True):
 
 
 def options(about: str | None) -> Options:
-    """What was asked for on the command line."""
+    """The options of the command line."""
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     parser.add_argument("--quick", action="store_true", help="fewer or shorter rounds")

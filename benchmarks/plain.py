@@ -1,7 +1,7 @@
-"""A GPT as nanoGPT has it, in as few lines as it takes: what a plain loop over torch's own parts reaches.
+"""nanoGPT's model in a few lines, as the reference for a plain PyTorch training loop.
 
-Its form (learned places, LayerNorm, biases, GELU, an output layer that is the embedding), its initial weights and its
-optimiser; written anew, so that it can be measured where nanoGPT is not.
+Same architecture (learned position embeddings, LayerNorm, biases, GELU, tied embeddings), initialisation and optimiser
+groups; rewritten so that nanoGPT need not be installed.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ class Plain(nn.Module):
                 nn.init.normal_(parameter, std=0.02)
 
     def forward(self, ids: Tensor, targets: Tensor) -> Tensor:
-        """The mean loss of `targets` (B, T) after `ids` (B, T)."""
+        """Mean cross-entropy of `targets` (B, T) given `ids` (B, T)."""
         x = self.wte(ids) + self.wpe(torch.arange(ids.shape[1]))
         for block in self.h:
             x = block(x)
-        scores = F.linear(self.ln_f(x), self.wte.weight)
-        return F.cross_entropy(scores.view(-1, scores.shape[-1]), targets.view(-1))
+        logits = F.linear(self.ln_f(x), self.wte.weight)
+        return F.cross_entropy(logits.view(-1, logits.shape[-1]), targets.view(-1))
 
 
 def adamw(model: nn.Module) -> torch.optim.AdamW:

@@ -1,4 +1,4 @@
-"""Drawing text beside transformers and litgpt, and the memory's rate: `python -m benchmarks.sampling`.
+"""Text generation compared with transformers, litgpt and the memory bandwidth: `python -m benchmarks.sampling`.
 
 GPT-2 of 124M with random weights, 256 tokens after 16, temperature 0.8, top-k 50. A process for each contender, in
 turn, medians of three rounds. transformers runs its `generate`; litgpt its own, its linear layers in torch's dynamic
@@ -58,24 +58,24 @@ TOGETHER = 2.5
 FIRST = 50.0
 """Milliseconds from a request to the first token of a loaded model of 5M parameters."""
 
-Draw = Callable[[int], int]
-"""Draws so many tokens in each text; returns how many in all."""
+GenerateTokens = Callable[[int], int]
+"""Generates the given number of tokens in each text; returns the total number."""
 
 
-def ours(kept: str, texts: str) -> Draw:
+def ours(kept: str, texts: str) -> GenerateTokens:
     model = GPT(load(preset="gpt2").model, VOCABULARY).eval()
     precision.convert_weights(model, kept, parameters=model.parameter_count())  # type: ignore[arg-type]
 
-    def draw(tokens: int) -> int:
+    def generate_tokens(tokens: int) -> int:
         with inference(model):
             prompt = list(range(100, 100 + PROMPT))
             every = generate(model, prompt, Sampling(tokens=tokens, **SETTINGS), texts=int(texts))
             return sum(1 for one in every if one is not None)
 
-    return draw
+    return generate_tokens
 
 
-def transformers(kept: str, texts: str) -> Draw:
+def transformers(kept: str, texts: str) -> GenerateTokens:
     from transformers import GPT2Config, GPT2LMHeadModel
     from transformers.utils import logging
 
@@ -85,7 +85,7 @@ def transformers(kept: str, texts: str) -> Draw:
     model.to(getattr(torch, kept))
     ids = torch.arange(100, 100 + PROMPT)[None].repeat(int(texts), 1)
 
-    def draw(tokens: int) -> int:
+    def generate_tokens(tokens: int) -> int:
         with torch.inference_mode():
             out = model.generate(
                 ids,
@@ -97,10 +97,10 @@ def transformers(kept: str, texts: str) -> Draw:
             )
         return int((out.shape[1] - PROMPT) * out.shape[0])
 
-    return draw
+    return generate_tokens
 
 
-def litgpt(kept: str, texts: str) -> Draw:
+def litgpt(kept: str, texts: str) -> GenerateTokens:
     from litgpt.config import Config
     from litgpt.generate.base import generate as theirs
     from litgpt.model import GPT as Theirs
@@ -123,7 +123,7 @@ def litgpt(kept: str, texts: str) -> Draw:
         torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, dtype=torch.qint8, inplace=True)  # type: ignore[no-untyped-call]
     prompt = torch.arange(100, 100 + PROMPT)
 
-    def draw(tokens: int) -> int:
+    def generate_tokens(tokens: int) -> int:
         with torch.inference_mode():
             model.max_seq_length = PROMPT + tokens
             model.set_kv_cache(batch_size=1)
@@ -131,20 +131,24 @@ def litgpt(kept: str, texts: str) -> Draw:
             model.clear_kv_cache()
         return len(out) - PROMPT
 
-    return draw
+    return generate_tokens
 
 
-CONTENDERS: dict[str, Callable[[str, str], Draw]] = {"ours": ours, "transformers": transformers, "litgpt": litgpt}
+CONTENDERS: dict[str, Callable[[str, str], GenerateTokens]] = {
+    "ours": ours,
+    "transformers": transformers,
+    "litgpt": litgpt,
+}
 
 
 def one(contender: str, kept: str, texts: str, tokens: str) -> None:
     """What `measured` runs: tokens a second."""
     torch.set_num_threads(cores())
-    draw = CONTENDERS[contender](kept, texts)
-    draw(8)
+    generate_tokens = CONTENDERS[contender](kept, texts)
+    generate_tokens(8)
     began = time.perf_counter()
-    drawn = draw(int(tokens))
-    print(json.dumps({"rate": drawn / (time.perf_counter() - began)}))
+    generated = generate_tokens(int(tokens))
+    print(json.dumps({"rate": generated / (time.perf_counter() - began)}))
 
 
 def measured(tokens: int, contender: str, kept: str, texts: int = 1) -> Measurement:
@@ -259,17 +263,18 @@ def beside_training(seconds: float) -> Measurement:
 def main() -> int:
     asked = options(__doc__)
     tokens, rounds = (32, 1) if asked.quick else (TOKENS, 3)
-    draw = partial(measured, tokens)
+    measure = partial(measured, tokens)
     contenders = {
-        "transformers float32": partial(draw, "transformers", "float32"),
-        "transformers bfloat16": partial(draw, "transformers", "bfloat16"),
-        **{name: partial(draw, "ours", name) for name in ("float32", "bfloat16", "float16", "int8")},
+        "transformers float32": partial(measure, "transformers", "float32"),
+        "transformers bfloat16": partial(measure, "transformers", "bfloat16"),
+        **{name: partial(measure, "ours", name) for name in ("float32", "bfloat16", "float16", "int8")},
         **{
-            f"{name}, four texts": partial(draw, "ours", name, 4) for name in ("float32", "bfloat16", "float16", "int8")
+            f"{name}, four texts": partial(measure, "ours", name, 4)
+            for name in ("float32", "bfloat16", "float16", "int8")
         },
     }
     if "LITGPT_PYTHON" in os.environ:
-        contenders["litgpt"] = partial(draw, "litgpt", "int8")
+        contenders["litgpt"] = partial(measure, "litgpt", "int8")
     rates = {name: values["rate"] for name, values in interleaved(contenders, rounds).items()}
     rates["16 bits"] = max(rates["bfloat16"], rates["float16"])
     figures = [

@@ -1,4 +1,4 @@
-"""`llmtui data`: looking at corpora, preparing them, taking them out again; and what is asked before one is taken."""
+"""`llmtui data`: corpora, steps, preview, prepare, export, and accepting a corpus's notice."""
 
 from __future__ import annotations
 
@@ -27,15 +27,14 @@ HOSTILE = "\x1b]0;owned\x07\u202e"
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Every test works in a folder of its own."""
+def in_own_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run each test in its own directory."""
     monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 @pytest.fixture
 def dirty(tmp_path: Path) -> Path:
-    """Thirty documents, some of which the cleaning has to do with."""
+    """Thirty documents, some of which are changed or removed by cleaning."""
     folder = tmp_path / "dirty"
     folder.mkdir()
     for n in range(28):
@@ -48,7 +47,7 @@ def dirty(tmp_path: Path) -> Path:
 # -- lists -------------------------------------------------------------------------------------------------------------
 
 
-def test_corpora_lists_what_is_known_by_name_with_size_and_licence(capsys: pytest.CaptureFixture[str]) -> None:
+def test_corpora_lists_known_corpora_with_size_and_licence(capsys: pytest.CaptureFixture[str]) -> None:
     assert command_line(["data", "corpora"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 * len(CORPORA) and max(map(len, lines)) < 120
@@ -56,7 +55,7 @@ def test_corpora_lists_what_is_known_by_name_with_size_and_licence(capsys: pytes
     assert "4.85 GB" in books and "without the authors' consent" in books
 
 
-def test_steps_lists_every_step_that_a_recipe_takes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_steps_lists_every_step_a_recipe_accepts(capsys: pytest.CaptureFixture[str]) -> None:
     assert command_line(["data", "steps", "--json"]) == 0
     steps = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     allowed = get_args(get_args(get_type_hints(Preprocess)["steps"])[0])
@@ -66,20 +65,20 @@ def test_steps_lists_every_step_that_a_recipe_takes(capsys: pytest.CaptureFixtur
 # -- preview -----------------------------------------------------------------------------------------------------------
 
 
-def test_preview_marks_what_differs_and_counts_what_each_step_did(
+def test_preview_marks_differences_and_counts_changes_of_each_step(
     dirty: Path, workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command_line(["data", "preview", str(dirty), "--documents", "30"]) == 0
-    said = capsys.readouterr()
-    assert "line 0 of document 3[-   -]" in said.out
-    assert any(line.split() == ["duplicates", "0", "1", "−430"] for line in said.out.splitlines())
-    assert "control_characters" in said.out and "trailing_space" in said.out
-    assert "\x1b" not in said.out and "\u202e" not in said.out
-    assert "download    done" in said.err
+    captured = capsys.readouterr()
+    assert "line 0 of document 3[-   -]" in captured.out
+    assert any(line.split() == ["duplicates", "0", "1", "−430"] for line in captured.out.splitlines())
+    assert "control_characters" in captured.out and "trailing_space" in captured.out
+    assert "\x1b" not in captured.out and "\u202e" not in captured.out
+    assert "download    done" in captured.err
     assert list(workspace.cache.glob("preview-*")) == [] and not list(workspace.artifacts.rglob("*.parquet"))
 
 
-def test_preview_as_json_is_excerpts_and_a_report(
+def test_preview_with_json_prints_a_report_and_excerpts(
     dirty: Path, workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command_line(["data", "preview", str(dirty), "--documents", "2", "--json"]) == 0
@@ -88,16 +87,18 @@ def test_preview_as_json_is_excerpts_and_a_report(
     assert records[0]["before"]["documents"] == 30 and records[1]["before"] != records[1]["after"]
 
 
-def test_preview_of_too_little_text_shows_it_all_the_same(
+def test_preview_shows_text_that_is_too_short_to_train_on(
     tmp_path: Path, workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "note.txt").write_text("only a few words  \n")
     assert command_line(["data", "preview", "note.txt"]) == 0
-    said = capsys.readouterr()
-    assert "only a few words[-  -]" in said.out and "too little to train on" in said.err
+    captured = capsys.readouterr()
+    assert "only a few words[-  -]" in captured.out and "too little to train on" in captured.err
 
 
-def test_preview_of_what_is_not_there_is_a_sentence(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+def test_preview_of_an_unknown_source_gives_an_error_message(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert command_line(["data", "preview", "nowhere"]) == 2
     assert "'nowhere' is not" in capsys.readouterr().err
 
@@ -105,7 +106,9 @@ def test_preview_of_what_is_not_there_is_a_sentence(workspace: Workspace, capsys
 # -- prepare and export ------------------------------------------------------------------------------------------------
 
 
-def test_prepare_makes_the_shards_once(dirty: Path, workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+def test_prepare_writes_the_shards_only_once(
+    dirty: Path, workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert command_line(["data", "prepare", str(dirty), "--set", "tokenize.size=300"]) == 0
     first = capsys.readouterr()
     assert Artifact.open(Path(first.out.strip()), verify=True).manifest.stage == "tokenize"
@@ -115,32 +118,32 @@ def test_prepare_makes_the_shards_once(dirty: Path, workspace: Workspace, capsys
     assert not all_runs(workspace)
 
 
-def test_parts_made_apart_are_put_together(
+def test_parts_prepared_separately_are_merged(
     dirty: Path,
     workspace: Workspace,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked = [str(dirty), "--set", "tokenize.size=300"]
+    arguments = [str(dirty), "--set", "tokenize.size=300"]
     for part in ("1/2", "2/2"):
-        assert command_line(["data", "prepare", *asked, "--part", part]) == 0
+        assert command_line(["data", "prepare", *arguments, "--part", part]) == 0
     capsys.readouterr()
-    assert command_line(["data", "prepare", *asked]) == 0
-    together = Artifact.open(Path(capsys.readouterr().out.strip()), verify=True)
+    assert command_line(["data", "prepare", *arguments]) == 0
+    merged = Artifact.open(Path(capsys.readouterr().out.strip()), verify=True)
     monkeypatch.setenv("LLMTUI_HOME", str(tmp_path / "another"))
-    assert command_line(["data", "prepare", *asked]) == 0
-    alone = Artifact.open(Path(capsys.readouterr().out.strip()), verify=True)
-    assert file_digests(together) == file_digests(alone)
+    assert command_line(["data", "prepare", *arguments]) == 0
+    whole = Artifact.open(Path(capsys.readouterr().out.strip()), verify=True)
+    assert file_digests(merged) == file_digests(whole)
 
 
 @pytest.mark.parametrize("part", ["3/2", "0/2", "1", "x/y", "1/99999999"])
-def test_a_part_that_is_none_is_refused(part: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_part_is_rejected(part: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert command_line(["data", "prepare", "stdlib", "--part", part]) == 2
     assert "is not I/N" in capsys.readouterr().err
 
 
-def test_export_writes_each_stage_under_its_usual_name(
+def test_export_writes_each_stage_to_its_default_file_name(
     dirty: Path, workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command_line(["data", "prepare", str(dirty), "--set", "tokenize.size=300"]) == 0
@@ -158,53 +161,58 @@ def test_export_writes_each_stage_under_its_usual_name(
     assert "did you mean 'dirty'?" in capsys.readouterr().err
 
 
-# -- what is asked before a corpus is taken ----------------------------------------------------------------------------
+# -- accepting a corpus's notice ---------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hub that cannot be reached."""
+    """The hub cannot be reached."""
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("HF_HOME", "hf-home")
 
 
-def test_bookcorpus_is_not_taken_unasked(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bookcorpus_is_not_downloaded_without_consent(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     assert command_line(["run", "hf:bookcorpus"]) == 2
-    said = capsys.readouterr().err
-    assert CORPORA["bookcorpus"].notice in said and "repeat it with --yes" in said
+    captured = capsys.readouterr().err
+    assert CORPORA["bookcorpus"].notice in captured and "repeat it with --yes" in captured
     assert not all_runs(workspace)
 
 
-def test_bookcorpus_without_network_explains_itself(
+def test_bookcorpus_without_network_gives_an_error_message(
     workspace: Workspace, offline: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command_line(["data", "prepare", "hf:bookcorpus", "--yes"]) == 1
-    said = capsys.readouterr().err
-    assert "cannot be reached" in said and "internet" in said and "stdlib" in said and "Traceback" not in said
-    # agreed once, it is not asked again
+    captured = capsys.readouterr().err
+    assert (
+        "cannot be reached" in captured
+        and "internet" in captured
+        and "stdlib" in captured
+        and "Traceback" not in captured
+    )
+    # consent is remembered
     assert command_line(["data", "prepare", "hf:bookcorpus"]) == 1
     assert CORPORA["bookcorpus"].notice not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("answer", "code"), [(b"n\n", 130), (b"y\n", 1)])
-def test_on_a_terminal_the_notice_is_asked(workspace: Workspace, offline: None, answer: bytes, code: int) -> None:
-    ours, theirs = pty.openpty()
+def test_on_a_terminal_consent_is_asked_for(workspace: Workspace, offline: None, answer: bytes, code: int) -> None:
+    master, slave = pty.openpty()
     process = subprocess.Popen(
         [*LLMTUI, "data", "prepare", "hf:bookcorpus"],
-        stdin=theirs,
+        stdin=slave,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
-    os.write(ours, answer)
+    os.write(master, answer)
     _, error = process.communicate()
-    os.close(ours)
-    os.close(theirs)
+    os.close(master)
+    os.close(slave)
     assert "Do you accept it?" in error.decode() and process.returncode == code
     assert (workspace.state / "agreed.json").exists() == (answer == b"y\n")
 
 
-def test_a_known_corpus_brings_what_its_text_needs_and_a_person_has_the_last_word() -> None:
+def test_a_known_corpus_sets_defaults_that_can_be_overridden() -> None:
     books = load(base={"source": {"corpus": "hf:bookcorpus"}})
     assert "passages" in books.preprocess.steps and books.preprocess.split == "tail"
     own = load(base={"source": {"corpus": "hf:bookcorpus"}}, overrides=['preprocess.steps=["empty"]'])

@@ -44,8 +44,7 @@ PROGRAM = [
     sys.executable,
     "-c",
     "import sys, llmtui.clients.inference_client, llmtui.cli.main\n"
-    "llmtui.clients.inference_client.python_command = lambda module: "
-    f"[sys.executable, '-P', '-c', {INFERENCE_PROCESS!r}]\n"
+    f"llmtui.clients.inference_client.python_command = lambda module: [sys.executable, '-P', '-c', {INFERENCE_PROCESS!r}]\n"
     "llmtui.cli.main.main()",
 ]
 

@@ -1,4 +1,4 @@
-"""`llmtui vocab`: bringing a vocabulary along, looking at one, comparing two on the same text."""
+"""`llmtui vocab`: import, report and compare."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HOSTILE = "\x1b]0;owned\x07\x1b[2J\u202e"
 
 @pytest.fixture
 def trained(workspace: Workspace, corpus: Path, tmp_path: Path) -> Run:
-    """A run whose data stages are done."""
+    """A run that has finished its data stages."""
     clean = clean_documents(tmp_path, corpus, Preprocess(steps=()))
     tokens = run_stage(workspace.artifacts / "tokens" / "words-0123456789abcdef", tokenizing(clean))
     made = Run.create(workspace, load(base={"name": "words", "source": {"corpus": str(corpus)}}))
@@ -44,7 +44,7 @@ def lines(text: str) -> list[dict[str, object]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_an_imported_file_is_kept_where_runs_find_it(
+def test_an_imported_file_is_copied_to_the_workspace(
     workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "given").write_bytes(b"IQ== 0\n")
@@ -54,33 +54,33 @@ def test_an_imported_file_is_kept_where_runs_find_it(
     assert capsys.readouterr().out == "cl100k_base.tiktoken imported; it serves cl100k_base\n"
     assert (workspace.data / "vocabularies" / "cl100k_base.tiktoken").read_bytes() == b"IQ== 0\n"
     assert command_line(["vocab", "import", "--json", str(tmp_path / "given")]) == 0
-    (told,) = lines(capsys.readouterr().out)
-    assert told["serves"] == ["cl100k_base"] and told["sha256"] == digest
+    (result,) = lines(capsys.readouterr().out)
+    assert result["serves"] == ["cl100k_base"] and result["sha256"] == digest
 
 
-def test_a_file_that_is_no_vocabulary_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "r50k_base.tiktoken").write_text("not it")
+def test_importing_an_invalid_file_gives_an_error_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "r50k_base.tiktoken").write_text("invalid")
     assert command_line(["vocab", "import", str(tmp_path / "r50k_base.tiktoken")]) == 2
-    told = capsys.readouterr().err
-    assert "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930" in told
-    assert "https://openaipublic.blob.core.windows.net/encodings/r50k_base.tiktoken" in told
+    error = capsys.readouterr().err
+    assert "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930" in error
+    assert "https://openaipublic.blob.core.windows.net/encodings/r50k_base.tiktoken" in error
     assert command_line(["vocab", "import", str(tmp_path / "absent")]) == 2
     assert "no such file" in capsys.readouterr().err
 
 
 def test_the_report_of_a_run_is_a_table(trained: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert command_line(["vocab", "report", "words"]) == 0
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     size = trained.summary().stages["tokenize"].facts["vocabulary_size"]
-    assert f"{size}, of which {int(size) - 1} stand for text" in told
-    assert "LONGEST" in told and "MOST FREQUENT" in told
+    assert f"{size}, of which {int(size) - 1} stand for text" in output
+    assert "LONGEST" in output and "MOST FREQUENT" in output
     assert command_line(["vocab", "report", "words-0123456789abcdef", "--json"]) == 0
     (record,) = lines(capsys.readouterr().out)
     assert record["vocabulary"] == "bpe" and record["schema"] == 1
     assert isinstance(record["unused_share"], float) and 0 <= record["unused_share"] < 1
 
 
-def test_hostile_tokens_are_shown_as_pictures(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+def test_control_characters_in_tokens_are_replaced(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     entry = VocabularyEntry(id=1, bytes=9, text=HOSTILE, hex="1b", count=3)
     report = VocabularyReport(
         vocabulary=HOSTILE,
@@ -98,15 +98,15 @@ def test_hostile_tokens_are_shown_as_pictures(workspace: Workspace, capsys: pyte
         longest=(entry,),
         frequent=(entry,),
     )
-    place = workspace.artifacts / "tokens" / "bad"
-    place.parent.mkdir()
-    write_directory(place, "tokenize", "0", lambda path: (path / REPORT_FILE).write_bytes(encode(report)))
+    path = workspace.artifacts / "tokens" / "bad"
+    path.parent.mkdir()
+    write_directory(path, "tokenize", "0", lambda path: (path / REPORT_FILE).write_bytes(encode(report)))
     assert command_line(["vocab", "report", "bad"]) == 0
-    told = capsys.readouterr().out
-    assert not {"\x1b", "\x07", "\u202e"} & set(told)
+    output = capsys.readouterr().out
+    assert not {"\x1b", "\x07", "\u202e"} & set(output)
 
 
-def test_tokens_without_a_report_are_a_sentence(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_report_gives_an_error_message(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     (workspace.artifacts / "tokens" / "old").mkdir(parents=True)
     assert command_line(["vocab", "report", "old"]) == 1
     assert "cannot read the vocabulary report: no such file" in capsys.readouterr().err
@@ -114,23 +114,25 @@ def test_tokens_without_a_report_are_a_sentence(workspace: Workspace, capsys: py
 
 def test_vocabularies_are_compared_on_a_text(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command_line(["vocab", "compare", "bytes", "bpe:300", "--on", str(corpus)]) == 0
-    told = capsys.readouterr()
-    head, *rows = told.out.splitlines()
+    output = capsys.readouterr()
+    head, *rows = output.out.splitlines()
     assert head.split() == ["VOCABULARY", "IDS", "TOKENS", "BYTES/TOKEN", "CHARACTERS/TOKEN", "SPEED", "MADE", "FROM"]
     assert [row.split()[0:2] for row in rows] == [["bytes", "257"], ["bpe:300", "300"]]
-    assert "of held-out text, 4 documents" in told.err and "making bpe:300 from the rest" in told.err
+    assert "of held-out text, 4 documents" in output.err and "making bpe:300 from the rest" in output.err
 
 
-def test_bytes_are_compared_exactly(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_byte_vocabulary_has_exact_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "text").write_text("é" * 500 + "\n")
     assert command_line(["vocab", "compare", "bytes", "--on", str(tmp_path / "text"), "--json"]) == 0
     row, last = lines(capsys.readouterr().out)
-    # 500 characters of two bytes, a newline, and the end-of-text mark
+    # 500 characters of two bytes, a newline, and the end-of-text token
     assert (row["tokens"], row["entries"], row["learned_from"]) == (1002, 257, 0)
     assert (last["bytes"], last["characters"], last["documents"], last["held_out"]) == (1001, 501, 1, False)
 
 
-def test_a_runs_vocabulary_is_compared_on_its_held_out_text(trained: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_vocabulary_of_a_run_is_compared_on_its_held_out_text(
+    trained: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert command_line(["vocab", "compare", "words", "characters", "--on", "words", "--json"]) == 0
     own, characters, last = lines(capsys.readouterr().out)
     facts = trained.summary().stages["tokenize"].facts
@@ -140,7 +142,7 @@ def test_a_runs_vocabulary_is_compared_on_its_held_out_text(trained: Run, capsys
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "sentence"),
+    ("arguments", "code", "message"),
     [
         (["nonsense", "--on", "stdlib"], 2, "'nonsense' is neither a vocabulary nor a run"),
         (["bpe:12", "--on", "stdlib"], 2, "'bpe:12' has no size"),
@@ -149,10 +151,10 @@ def test_a_runs_vocabulary_is_compared_on_its_held_out_text(trained: Run, capsys
         (["bytes", "--on", "{binary}"], 1, "it is binary, not text"),
     ],
 )
-def test_what_cannot_be_compared_is_a_sentence(
+def test_invalid_comparisons_give_an_error_message(
     arguments: list[str],
     code: int,
-    sentence: str,
+    message: str,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -161,13 +163,13 @@ def test_what_cannot_be_compared_is_a_sentence(
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     (tmp_path / "text").write_text("some text\n" * 100)
     (tmp_path / "binary").write_bytes(b"\0\1\2" * 100)
-    places = {"text": tmp_path / "text", "binary": tmp_path / "binary"}
-    assert command_line(["vocab", "compare", *(argument.format(**places) for argument in arguments)]) == code
-    told = capsys.readouterr()
-    assert sentence in told.err and "Traceback" not in told.err and not told.out
+    paths = {"text": tmp_path / "text", "binary": tmp_path / "binary"}
+    assert command_line(["vocab", "compare", *(argument.format(**paths) for argument in arguments)]) == code
+    captured = capsys.readouterr()
+    assert message in captured.err and "Traceback" not in captured.err and not captured.out
 
 
-def test_the_vocab_commands_import_nothing_heavy(trained: Run) -> None:
+def test_vocab_commands_do_not_import_heavy_libraries(trained: Run) -> None:
     program = (
         "import sys, json\n"
         "from llmtui.cli.main import run\n"

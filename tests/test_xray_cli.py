@@ -1,4 +1,4 @@
-"""`llmtui xray` over a checkpoint that is really there, answered by the real inference process."""
+"""`llmtui xray` on a real checkpoint, with a real inference process."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ HOSTILE = Vocabulary(
     [*(bytes([byte]) for byte in range(256)), MARK.encode() * 2, b"\xf0\x9f\x99"],
     {"<|endoftext|>": 300},
 )
-"""Tokens that would clear a screen, and half of a character; and ids that stand for nothing."""
+"""Has tokens with control characters, one with part of a character, and unused ids."""
 
 
 @pytest.fixture
 def run(workspace: Workspace) -> Run:
-    """A run whose one checkpoint is untrained, and whose prompts are read as they come."""
+    """A run with one untrained checkpoint and no cleaning of prompts."""
     run = Run.create(workspace, Recipe(name="tiny", preprocess=Preprocess(steps=())))
     save_checkpoint(run.checkpoints, 7, SHAPE, HOSTILE, slice_loss=1.0)
     return run
 
 
-def asked(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> tuple[str, str]:
+def xray(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> tuple[str, str]:
     assert command_line(["xray", *arguments]) == code
     captured = capsys.readouterr()
     return captured.out, captured.err
@@ -55,12 +55,12 @@ EVERYTHING = ("--logit-lens", "--token-losses", "--attention", "1", "--attention
 LONGER = ("--temperature", "2", "--top-p", "0.9", "--min-p", "0.01", "--frequency-penalty", "0.5", "--tokens", "2")
 
 
-def test_the_steps_are_told_in_order_and_fit_the_terminal_whatever_the_tokens_are(
+def test_the_steps_are_printed_in_order_and_fit_the_terminal(
     run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     prompt = f"Hello, hello, {MARK * 2} ünd"
-    out, err = asked(capsys, prompt, "--run", "tiny", "--seed", "3", *EVERYTHING, *LONGER)
+    out, err = xray(capsys, prompt, "--run", "tiny", "--seed", "3", *EVERYTHING, *LONGER)
     headings = [line[:1] for line in out.splitlines() if line[:1].isdigit() and line[1:3] == "  "]
     assert headings == list("1234563456")
     for words in (
@@ -76,43 +76,43 @@ def test_the_steps_are_told_in_order_and_fit_the_terminal_whatever_the_tokens_ar
     assert "the prompt is longer than the context: 4 tokens were left out" in err
 
 
-def test_as_json_each_thing_seen_is_an_object(
+def test_with_json_each_result_is_an_object(
     run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"from standard input")))
-    out, _ = asked(capsys, "-", "--run", "tiny", "--json", "--tokens", "3", "--seed", "5", "--logit-lens")
-    told = objects(out)
+    out, _ = xray(capsys, "-", "--run", "tiny", "--json", "--tokens", "3", "--seed", "5", "--logit-lens")
+    results = objects(out)
     each = ["lastrow", "probabilities", "choice", "lens", "lens", "lens", "appended"]
-    assert [one["type"] for one in told] == ["loaded", "tokens", "outputs", *3 * each]
-    assert (told[0]["step"], told[1]["dropped"]) == (7, 3)
+    assert [result["type"] for result in results] == ["loaded", "tokens", "outputs", *3 * each]
+    assert (results[0]["step"], results[1]["dropped"]) == (7, 3)
 
 
-def test_the_models_picture_adds_up(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_weights_adds_up_to_the_parameters_of_the_model(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     total = parameters(SHAPE, HOSTILE.size).total
-    out, _ = asked(capsys, "--weights", "--run", "tiny")
+    out, _ = xray(capsys, "--weights", "--run", "tiny")
     assert out.count(f"{total:,}") == 2
     assert "h.1.mlp.c_proj" in out
     assert max(map(len, out.splitlines())) <= 80
 
 
-def test_what_cannot_be_shown_is_said_in_a_sentence(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    for wrong in ("0", "1.0", "x", "1.2.3", "-1"):
-        assert "is not LAYER or LAYER.HEAD" in asked(capsys, "a", "--attention", wrong, code=2)[1]
-    assert "there is no checkpoint of step 8" in asked(capsys, "a", "--checkpoint", "8", code=2)[1]
-    _, err = asked(capsys, "a", "--attention", "3", code=1)
+def test_invalid_heads_and_checkpoints_give_an_error_message(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    for invalid in ("0", "1.0", "x", "1.2.3", "-1"):
+        assert "is not LAYER or LAYER.HEAD" in xray(capsys, "a", "--attention", invalid, code=2)[1]
+    assert "there is no checkpoint of step 8" in xray(capsys, "a", "--checkpoint", "8", code=2)[1]
+    _, err = xray(capsys, "a", "--attention", "3", code=1)
     assert "cannot inspect the model: there is no layer 3" in err
     assert "this model has the layers 1 to 2" in err
 
 
-def test_a_prompt_that_is_no_text_is_refused_in_a_sentence(
+def test_a_prompt_that_is_not_utf_8_gives_an_error_message(
     run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"ab\xff")))
-    assert "cannot read the text: it is not UTF-8 text (byte 2)" in asked(capsys, "-", code=2)[1]
+    assert "cannot read the text: it is not UTF-8 text (byte 2)" in xray(capsys, "-", code=2)[1]
 
 
 @pytest.mark.parametrize(
-    "besides",
+    "option",
     [
         ["a"],
         ["--logit-lens"],
@@ -123,35 +123,33 @@ def test_a_prompt_that_is_no_text_is_refused_in_a_sentence(
         ["--tokens", "1"],
     ],
 )
-def test_the_models_picture_takes_nothing_that_would_change_nothing_in_it(
-    run: Run, capsys: pytest.CaptureFixture[str], besides: list[str]
+def test_weights_rejects_a_prompt_and_other_options(
+    run: Run, capsys: pytest.CaptureFixture[str], option: list[str]
 ) -> None:
-    assert "--weights takes no prompt" in asked(capsys, "--weights", *besides, code=2)[1]
+    assert "--weights takes no prompt" in xray(capsys, "--weights", *option, code=2)[1]
 
 
-def test_the_newest_checkpoint_that_can_be_read_is_looked_into(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_newest_readable_checkpoint_is_used(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     folder = run.checkpoints / "step-00000009"
     shutil.copytree(run.checkpoints / "step-00000007", folder)
     with (folder / "model.safetensors").open("r+b") as file:
         file.seek(-1, io.SEEK_END)
         file.write(b"\xff")
-    out, err = asked(capsys, "a", "--json")
+    out, err = xray(capsys, "a", "--json")
     assert objects(out)[0]["checkpoint"] == str(run.checkpoints / "step-00000007")
     assert err.count("skipping step-00000009: model.safetensors has changed since it was written") == 1
 
 
-def test_the_process_stops_looking_when_it_is_told_to_and_answers_others_meanwhile(
-    run: Run, workspace: Workspace
-) -> None:
-    place = str(run.checkpoints / "step-00000007")
+def test_a_cancelled_request_ends_and_others_are_answered_meanwhile(run: Run, workspace: Workspace) -> None:
+    path = str(run.checkpoints / "step-00000007")
     endless = Sampling(tokens=1_000_000, logit_bias={300: -1000.0})
     with serving(workspace) as child:
         child.say(
-            InspectPrompt(id=1, checkpoint=place, prompt="a", sampling=endless, options=InspectOptions(logit_lens=True))
+            InspectPrompt(id=1, checkpoint=path, prompt="a", sampling=endless, options=InspectOptions(logit_lens=True))
         )
         while not isinstance(child.next(), Inspected):
             pass
-        child.say(InspectModel(id=2, checkpoint=place))
+        child.say(InspectModel(id=2, checkpoint=path))
         assert isinstance(child.answer(2)[-1], Finished)
         child.say(Cancel(id=1))
         ended = child.answer(1)[-1]
