@@ -44,7 +44,8 @@ PROGRAM = [
     sys.executable,
     "-c",
     "import sys, llmtui.clients.inference_client, llmtui.cli.main\n"
-    f"llmtui.clients.inference_client.python_command = lambda module: [sys.executable, '-P', '-c', {INFERENCE_PROCESS!r}]\n"
+    f"command = [sys.executable, '-P', '-c', {INFERENCE_PROCESS!r}]\n"
+    "llmtui.clients.inference_client.python_command = lambda module: command\n"
     "llmtui.cli.main.main()",
 ]
 
