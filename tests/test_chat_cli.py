@@ -1,4 +1,4 @@
-"""`llmtui chat`: lines in, answers out, and the conversation kept for the next time."""
+"""`llmtui chat`: replies to lines of input, and saved conversations."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ ECHO = """
 import sys
 from core.sample.protocol import TextEnded, Finished, Loaded, Refused, TextDelta, decode_request, encode
 for line in sys.stdin.buffer:
-    asked = decode_request(line)
-    said = (
-        Loaded(id=asked.id, checkpoint="", step=1, prompt_tokens=90, dropped_tokens=26 * ("long" in asked.prompt),
-               precision="float32" if asked.precision == "auto" else asked.precision),
-        TextDelta(id=asked.id, text="  "),
-        TextDelta(id=asked.id, text=f"<{asked.prompt}|{asked.sampling.seed}|{','.join(asked.sampling.stop)}>"),
-        *([Refused(id=asked.id, what="enough")] if "break" in asked.prompt else []),
-        TextEnded(id=asked.id, reason="length", tokens=2),
-        Finished(id=asked.id, tokens=2, seconds=0.5),
+    request = decode_request(line)
+    replies = (
+        Loaded(id=request.id, checkpoint="", step=1, prompt_tokens=90, dropped_tokens=26 * ("long" in request.prompt),
+               precision="float32" if request.precision == "auto" else request.precision),
+        TextDelta(id=request.id, text="  "),
+        TextDelta(id=request.id, text=f"<{request.prompt}|{request.sampling.seed}|{','.join(request.sampling.stop)}>"),
+        *([Refused(id=request.id, what="enough")] if "break" in request.prompt else []),
+        TextEnded(id=request.id, reason="length", tokens=2),
+        Finished(id=request.id, tokens=2, seconds=0.5),
     )
-    for reply in (Refused(id=asked.id, what="no"),) if "refuse" in asked.prompt else said:
+    for reply in (Refused(id=request.id, what="no"),) if "refuse" in request.prompt else replies:
         sys.stdout.buffer.write(encode(reply) + b"\\n")
     sys.stdout.buffer.flush()
 """
@@ -56,53 +56,53 @@ def talk(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     def talk(lines: str, *arguments: str) -> tuple[int, list[str], str]:
         monkeypatch.setattr(sys, "stdin", io.StringIO(lines))
         code = command_line(["chat", *arguments])
-        told = capsys.readouterr()
-        return code, told.out.splitlines(), told.err
+        captured = capsys.readouterr()
+        return code, captured.out.splitlines(), captured.err
 
     return talk
 
 
 def roles(run: Run, step: int) -> str:
-    return " ".join(said.role[0] for said in Transcripts(run.path).conversation(f"step-{step:08d}"))
+    return " ".join(message.role[0] for message in Transcripts(run.path).conversation(f"step-{step:08d}"))
 
 
-def test_each_line_is_a_turn_written_by_the_templates(workspace: Workspace, talk: Talk) -> None:
+def test_each_line_is_a_message_formatted_by_the_templates(workspace: Workspace, talk: Talk) -> None:
     run = run_with_checkpoints(workspace, 200, chat=TEMPLATES)
-    code, said, _ = talk("hi\n\nthere", "--stop", "END")
+    code, replies, _ = talk("hi\n\nthere", "--stop", "END")
     assert code == 0
-    assert said[:2] == ["<User: hi", "Bot:|1|"]  # what the template says comes next stops it, and what was asked for
-    assert "".join(said).endswith("<User: hiBot: <User: hiBot:|1|User:,END>User: thereBot:|1|User:,END>")
+    assert replies[:2] == ["<User: hi", "Bot:|1|"]  # stop strings: the template's and --stop
+    assert "".join(replies).endswith("<User: hiBot: <User: hiBot:|1|User:,END>User: thereBot:|1|User:,END>")
     assert roles(run, 200) == "u a u a"
 
 
-def test_without_templates_the_model_goes_on_from_all_that_was_said(workspace: Workspace, talk: Talk) -> None:
+def test_without_templates_the_model_continues_all_messages(workspace: Workspace, talk: Talk) -> None:
     run_with_checkpoints(workspace, 200)
     assert talk("once \nupon\n")[1] == ["  <once |1|>", "  <once   <once |1|>upon|1|>"]
 
 
-def test_it_goes_on_where_the_last_chat_ended_and_new_begins_another(workspace: Workspace, talk: Talk) -> None:
+def test_the_last_conversation_is_continued_and_new_starts_another(workspace: Workspace, talk: Talk) -> None:
     run_with_checkpoints(workspace, 200)
     talk("a\n")
-    _, said, about = talk("b\n/new\nc\n")
-    assert said == ["  <a  <a|1|>b|1|>", "  <c|1|>"]
-    assert "continuing its conversation of 2 messages; /new starts another" in about
+    _, replies, messages = talk("b\n/new\nc\n")
+    assert replies == ["  <a  <a|1|>b|1|>", "  <c|1|>"]
+    assert "continuing its conversation of 2 messages; /new starts another" in messages
     assert talk("d\n", "--new")[1] == ["  <d|1|>"]
 
 
-def test_a_newer_checkpoint_takes_the_conversation_over_and_an_older_keeps_its_own(
+def test_a_newer_checkpoint_continues_the_conversation_and_an_older_keeps_its_own(
     workspace: Workspace, talk: Talk
 ) -> None:
     run = run_with_checkpoints(workspace, 200)
     talk("a\n")
     save(run, 400)
-    _, said, about = talk("b\n")
-    assert said == ["  <a  <a|1|>b|1|>"]
-    assert "step-00000400: it continues the conversation with step-00000200, 2 messages" in about
+    _, replies, messages = talk("b\n")
+    assert replies == ["  <a  <a|1|>b|1|>"]
+    assert "step-00000400: it continues the conversation with step-00000200, 2 messages" in messages
     assert (roles(run, 200), roles(run, 400)) == ("u a", "u a u a")
     assert talk("c\n", "--checkpoint", "200")[1] == ["  <a  <a|1|>c|1|>"]
 
 
-def test_a_checkpoint_saved_meanwhile_answers_from_the_next_turn_on(
+def test_a_checkpoint_saved_during_the_chat_replies_from_the_next_message(
     workspace: Workspace, talk: Talk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = run_with_checkpoints(workspace, 200)
@@ -115,25 +115,25 @@ def test_a_checkpoint_saved_meanwhile_answers_from_the_next_turn_on(
             return line
 
     monkeypatch.setattr(io, "StringIO", Slow)
-    _, said, about = talk("a\nb\n")
-    assert said == ["  <a|1|>", "  <a  <a|1|>b|1|>"]
-    assert "training has saved step-00000400, which replies from now on" in about
+    _, replies, messages = talk("a\nb\n")
+    assert replies == ["  <a|1|>", "  <a  <a|1|>b|1|>"]
+    assert "training has saved step-00000400, which replies from now on" in messages
     assert roles(run, 400) == "u a u a"
 
 
-def test_settings_checkpoints_and_retries_are_lines_with_a_slash(workspace: Workspace, talk: Talk) -> None:
+def test_slash_commands_set_settings_checkpoints_and_retry(workspace: Workspace, talk: Talk) -> None:
     run = run_with_checkpoints(workspace, 200, 400)
     lines = "a\n/retry\n/seed 7\n/retry\n/top_k 3\n/set\n/checkpoint\n/checkpoint 200\nb\n/help\n/quit\nunread\n"
-    code, said, about = talk(lines)
-    assert (code, said) == (0, ["  <a|1|>", "  <a|2|>", "  <a|8|>", "  <b|8|>"])
-    assert "top_k = 3" in about and "checkpoints: 200, 400" in about and "/retry " in about
+    code, replies, messages = talk(lines)
+    assert (code, replies) == (0, ["  <a|1|>", "  <a|2|>", "  <a|8|>", "  <b|8|>"])
+    assert "top_k = 3" in messages and "checkpoints: 200, 400" in messages and "/retry " in messages
     assert (roles(run, 400), roles(run, 200)) == ("u a", "u a")
 
 
-def test_mistakes_are_sentences_and_the_chat_goes_on(workspace: Workspace, talk: Talk) -> None:
+def test_errors_are_reported_and_the_chat_continues(workspace: Workspace, talk: Talk) -> None:
     run_with_checkpoints(workspace, 200)
-    code, said, about = talk("/retry\n/seed x\n/temprature 1\n/checkpoint 3\n/set nonsense\nrefuse\n/new\nlong\n")
-    assert (code, said) == (0, ["  <long|1|>"])
+    code, replies, messages = talk("/retry\n/seed x\n/temprature 1\n/checkpoint 3\n/set nonsense\nrefuse\n/new\nlong\n")
+    assert (code, replies) == (0, ["  <long|1|>"])
     for sentence in (
         "there is no message to reply to",
         "sample.seed = 'x' is not a whole number",
@@ -143,38 +143,38 @@ def test_mistakes_are_sentences_and_the_chat_goes_on(workspace: Workspace, talk:
         "cannot generate text: no",
         "longer than the context: the first 26 of 90 tokens are left out",
     ):
-        assert sentence in about
+        assert sentence in messages
 
 
-def test_an_answer_that_breaks_off_ends_its_line(workspace: Workspace, talk: Talk) -> None:
+def test_an_aborted_reply_ends_its_line(workspace: Workspace, talk: Talk) -> None:
     run_with_checkpoints(workspace, 200)
-    _, said, about = talk("break\n/new\nb\n")
-    assert said == ["  <break|1|>", "  <b|1|>"]
-    assert "cannot generate text: enough" in about
+    _, replies, messages = talk("break\n/new\nb\n")
+    assert replies == ["  <break|1|>", "  <b|1|>"]
+    assert "cannot generate text: enough" in messages
 
 
-def test_other_numbers_than_float32_are_said_once(workspace: Workspace, talk: Talk) -> None:
+def test_reduced_precision_is_reported_once(workspace: Workspace, talk: Talk) -> None:
     run_with_checkpoints(workspace, 200)
     assert talk("a\nb\n", "--precision", "int8")[2].count("weights in int8") == 1
     assert "weights" not in talk("a\nb\n")[2]
 
 
-def test_a_damaged_checkpoint_is_passed_over_and_that_is_said_once(workspace: Workspace, talk: Talk) -> None:
+def test_a_damaged_checkpoint_is_skipped_and_reported_once(workspace: Workspace, talk: Talk) -> None:
     run = run_with_checkpoints(workspace, 200, 400)
     (run.checkpoints / "step-00000400" / "model.json").unlink()
-    code, said, about = talk("a\nb\n/checkpoint last\nc\n")
-    assert (code, len(said)) == (0, 3)
-    assert about.count("skipping step-00000400") == 2  # at the start, and when the last was asked for again
+    code, replies, messages = talk("a\nb\n/checkpoint last\nc\n")
+    assert (code, len(replies)) == (0, 3)
+    assert messages.count("skipping step-00000400") == 2  # at the start, and after /checkpoint last
 
 
-def test_a_chat_has_no_prompts_to_set(workspace: Workspace, talk: Talk) -> None:
+def test_prompts_cannot_be_set_in_a_chat(workspace: Workspace, talk: Talk) -> None:
     run_with_checkpoints(workspace, 200)
-    about = talk('/prompts ["a"]\n/set prompts=["a"]\n')[2]
-    assert "unknown command /prompts" in about
-    assert "prompts has no effect in a chat" in about
+    messages = talk('/prompts ["a"]\n/set prompts=["a"]\n')[2]
+    assert "unknown command /prompts" in messages
+    assert "prompts has no effect in a chat" in messages
 
 
-def test_ctrl_c_ends_a_chat_whose_lines_come_from_a_file(workspace: Workspace, tmp_path: Path) -> None:
+def test_ctrl_c_ends_a_chat_with_input_from_a_file(workspace: Workspace, tmp_path: Path) -> None:
     run = run_with_checkpoints(workspace, 200)
     lines = tmp_path / "lines"
     lines.write_text("a\nb\nc\n")
@@ -187,17 +187,17 @@ def test_ctrl_c_ends_a_chat_whose_lines_come_from_a_file(workspace: Workspace, t
         )
     assert chat.stdout is not None
     with chat.stdout:
-        chat.stdout.read(10)  # the answer of a model that never ends by itself
+        chat.stdout.read(10)  # a reply that never ends
         chat.send_signal(signal.SIGINT)
         chat.stdout.read()
     assert chat.wait(PATIENCE) == 130
     assert roles(run, 200) == "u a"
 
 
-def test_a_run_without_checkpoint_says_so(workspace: Workspace, talk: Talk) -> None:
+def test_a_run_without_checkpoints_is_an_error(workspace: Workspace, talk: Talk) -> None:
     run_with_checkpoints(workspace)
-    code, said, about = talk("a\n")
-    assert (code, said) == (1, []) and "there is no checkpoint yet" in about
+    code, replies, messages = talk("a\n")
+    assert (code, replies) == (1, []) and "there is no checkpoint yet" in messages
 
 
 class Terminal:
@@ -221,13 +221,13 @@ class Terminal:
         os.write(self._master, keys.encode())
 
     def until(self, text: str) -> str:
-        """Read on until `text` has come; what came up to there."""
+        """Read until `text` appears; returns the output before it."""
         self.read_until(lambda: text in self.seen, f"{text!r} comes")
         before, _, self.seen = self.seen.partition(text)
         return before
 
     def read_until(self, condition: Callable[[], bool], what: str) -> None:
-        """Read on until `condition` holds."""
+        """Read until `condition` holds."""
         wait_for(condition, what=what, work=self._read, shows=lambda: self.seen[-3000:])
 
     def _read(self) -> None:
@@ -264,7 +264,7 @@ def test_ctrl_c_stops_the_answer_and_at_the_prompt_ends_the_chat(
     chat.until("> ")
     chat.type("hello\n")
     chat.until("hello\r\n")
-    chat.read_until(lambda: len(chat.seen) >= 50, "the answer of a model that never ends by itself")
+    chat.read_until(lambda: len(chat.seen) >= 50, "a reply")
     chat.type("\x03")
     chat.until("stopped")
     chat.until("> ")
@@ -273,17 +273,17 @@ def test_ctrl_c_stops_the_answer_and_at_the_prompt_ends_the_chat(
     chat.type("again\n")  # the same process replies
     chat.until("again\r\n")
     assert chat.until("\r\n> ")[-3:].isalpha()
-    while chat.process.poll() is None:  # Python's readline misses one that comes in the instant the prompt does
+    while chat.process.poll() is None:  # Python's readline may miss one at the moment of the prompt
         chat.type("\x03")
         with contextlib.suppress(subprocess.TimeoutExpired):
             chat.process.wait(5)
     assert chat.process.returncode == 130
-    said = Transcripts(run.path).conversation("step-00000200")
-    assert [one.role[0] for one in said] == ["u", "a", "u", "a"]
-    assert [one.answer_info.ended for one in said if one.answer_info] == ["", "length"]
+    messages = Transcripts(run.path).conversation("step-00000200")
+    assert [message.role[0] for message in messages] == ["u", "a", "u", "a"]
+    assert [message.answer_info.ended for message in messages if message.answer_info] == ["", "length"]
 
 
-def test_the_end_of_what_is_typed_ends_the_chat(workspace: Workspace, terminal: Callable[..., Terminal]) -> None:
+def test_end_of_input_ends_the_chat(workspace: Workspace, terminal: Callable[..., Terminal]) -> None:
     run_with_checkpoints(workspace, 200)
     chat = terminal("chat")
     chat.until("> ")

@@ -87,7 +87,7 @@ def test_a_stage_of_a_failed_run_is_shown_as_broken_off(
 ) -> None:
     run = made(workspace, FAILED)
     assert command_line(["show"]) == 0
-    assert "download    broken off\n" in capsys.readouterr().out
+    assert "download    interrupted\n" in capsys.readouterr().out
     with hold_locks(run):
         assert command_line(["show"]) == 0
         assert "download    working\n" in capsys.readouterr().out

@@ -23,16 +23,16 @@ import sys
 from pathlib import Path
 from core.sample.protocol import TextEnded, Finished, Loaded, Refused, TextDelta, decode_request, encode
 for line in sys.stdin.buffer:
-    asked = decode_request(line)
-    place = Path(asked.checkpoint)
-    place = max(place.glob("step-*"), default=place)
+    request = decode_request(line)
+    path = Path(request.checkpoint)
+    path = max(path.glob("step-*"), default=path)
     for reply in (
-        Loaded(id=asked.id, checkpoint=str(place), step=int(place.name[5:]), prompt_tokens=1),
-        TextDelta(id=asked.id, text=f" seed {asked.sampling.seed}"),
-        *([Refused(id=asked.id, what="no")] if asked.prompt == "break off" else []),
-        TextDelta(id=asked.id, text="\\x1b[31m, and so on"),
-        TextEnded(id=asked.id, reason="length", tokens=2),
-        Finished(id=asked.id, tokens=2, seconds=0.5),
+        Loaded(id=request.id, checkpoint=str(path), step=int(path.name[5:]), prompt_tokens=1),
+        TextDelta(id=request.id, text=f" seed {request.sampling.seed}"),
+        *([Refused(id=request.id, what="no")] if request.prompt == "break off" else []),
+        TextDelta(id=request.id, text="\\x1b[31m, and so on"),
+        TextEnded(id=request.id, reason="length", tokens=2),
+        Finished(id=request.id, tokens=2, seconds=0.5),
     ):
         sys.stdout.buffer.write(encode(reply) + b"\\n")
     sys.stdout.buffer.flush()
@@ -65,12 +65,12 @@ def test_sample_json_has_the_text_and_its_settings(
     checkpoint(run, 100, 2.0)
     checkpoint(run, 200, 3.0)
     assert command_line(["sample", "tiny", "once", "--checkpoint", "best", "--json", "--top-k", "3"]) == 0
-    drawn = json.loads(capsys.readouterr().out)
-    assert (drawn["step"], drawn["prompt"], drawn["text"]) == (100, "once", " seed 1\x1b[31m, and so on")
-    assert (drawn["top_k"], drawn["temperature"], drawn["reason"], drawn["schema"]) == (3, 0.8, "length", 2)
+    result = json.loads(capsys.readouterr().out)
+    assert (result["step"], result["prompt"], result["text"]) == (100, "once", " seed 1\x1b[31m, and so on")
+    assert (result["top_k"], result["temperature"], result["reason"], result["schema"]) == (3, 0.8, "length", 2)
 
 
-def test_sample_passes_over_a_damaged_checkpoint_and_says_so(
+def test_sample_skips_a_damaged_checkpoint_and_reports_it(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = run_with_checkpoints(workspace, 100, 200)
@@ -79,14 +79,14 @@ def test_sample_passes_over_a_damaged_checkpoint_and_says_so(
     damaged.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))  # same size, other content
     assert command_line(["sample", "tiny", "once", "--json"]) == 0
     captured = capsys.readouterr()
-    drawn = json.loads(captured.out)
-    assert (drawn["step"], drawn["checkpoint"]) == (100, str(run.checkpoints / "step-00000100"))
+    result = json.loads(captured.out)
+    assert (result["step"], result["checkpoint"]) == (100, str(run.checkpoints / "step-00000100"))
     assert captured.err == "skipping step-00000200: model.safetensors has changed since it was written\n"
     assert command_line(["sample", "tiny", "once", "--checkpoint", "200"]) == 1
     assert "cannot generate text: model.safetensors has changed" in capsys.readouterr().err
 
 
-def test_the_best_checkpoint_is_the_best_of_those_that_are_there_whole(
+def test_the_best_checkpoint_is_the_best_undamaged_one(
     workspace: Workspace, server: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = made(workspace, DONE)
@@ -100,7 +100,7 @@ def test_the_best_checkpoint_is_the_best_of_those_that_are_there_whole(
     assert "checkpoints: 200, 100" in capsys.readouterr().err
 
 
-def test_sample_ends_the_line_of_a_text_that_breaks_off(
+def test_sample_ends_the_line_of_an_aborted_text(
     workspace: Workspace, server: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoint(made(workspace, DONE), 100, 2.0)
@@ -110,7 +110,7 @@ def test_sample_ends_the_line_of_a_text_that_breaks_off(
     assert captured.err.endswith("llmtui: cannot generate text: no\n")
 
 
-def test_sample_refuses_a_prompt_that_is_no_text(
+def test_sample_refuses_a_prompt_that_is_not_utf8(
     workspace: Workspace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkpoint(made(workspace, DONE), 100, 2.0)
@@ -119,10 +119,10 @@ def test_sample_refuses_a_prompt_that_is_no_text(
     assert "cannot read the text: it is not UTF-8 text (byte 5)   (-)" in capsys.readouterr().err
 
 
-def test_sample_takes_every_setting_of_sampling(
+def test_sample_has_an_option_for_every_sampling_setting(
     workspace: Workspace, server: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked: dict[str, list[str]] = {
+    options: dict[str, list[str]] = {
         "tokens": ["--tokens", "3"],
         "logit_bias": ["--logit-bias", "5=-1.5", "--logit-bias", "7=2"],
         "repetition_penalty": ["--repetition-penalty", "1.5"],
@@ -137,14 +137,14 @@ def test_sample_takes_every_setting_of_sampling(
         "stop": ["--stop", "a", "--stop", "b"],
         "stop_tokens": ["--stop-token", "3", "--stop-token", "4"],
     }
-    assert set(asked) == set(Sampling.__struct_fields__)
+    assert set(options) == set(Sampling.__struct_fields__)
     checkpoint(made(workspace, DONE), 100, 2.0)
     assert (
-        command_line(["sample", "tiny", "once", "--json", *(word for words in asked.values() for word in words)]) == 0
+        command_line(["sample", "tiny", "once", "--json", *(word for words in options.values() for word in words)]) == 0
     )
-    drawn = json.loads(capsys.readouterr().out)
-    told = [drawn[name] for name in asked]
-    assert told == [3, {"5": -1.5, "7": 2.0}, 1.5, 0.5, 0.25, 0.5, 4, 0.5, 0.125, 0.75, 9, ["a", "b"], [3, 4]]
+    result = json.loads(capsys.readouterr().out)
+    values = [result[name] for name in options]
+    assert values == [3, {"5": -1.5, "7": 2.0}, 1.5, 0.5, 0.25, 0.5, 4, 0.5, 0.125, 0.75, 9, ["a", "b"], [3, 4]]
     for wrong in ("5", "x=1", "5=x"):
         assert command_line(["sample", "tiny", "once", "--logit-bias", wrong]) == 2
         assert f"{wrong!r} is not ID=NUMBER" in capsys.readouterr().err
@@ -152,7 +152,7 @@ def test_sample_takes_every_setting_of_sampling(
     assert "sample.logit_bias" in capsys.readouterr().err
 
 
-def test_sample_settings_are_checked_as_the_recipe_checks_them(
+def test_sampling_options_are_validated_like_recipe_fields(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made(workspace, DONE)
@@ -160,22 +160,22 @@ def test_sample_settings_are_checked_as_the_recipe_checks_them(
     assert "sample.top_p = 1.5 is not a number above 0, at most 1   (--top-p)" in capsys.readouterr().err
     assert command_line(["sample", "tiny", "once", "--stop-token", "-1"]) == 2
     assert "(--stop-token)" in capsys.readouterr().err
-    for wrong, meant in (("lss", "id you mean 'ls'?"), ("a/b.txt", "`llmtui run a/b.txt` trains on it")):
+    for wrong, hint in (("lss", "id you mean 'ls'?"), ("a/b.txt", "`llmtui run a/b.txt` trains on it")):
         assert command_line([wrong]) == 2
-        assert meant in capsys.readouterr().err
+        assert hint in capsys.readouterr().err
     assert command_line(["data"]) == 2
     assert capsys.readouterr().err.count("Usage:") == 1
     assert command_line(["vocab", "zzzz"]) == 2
     assert "commands are compare, import, report" in capsys.readouterr().err
 
 
-def test_sample_without_checkpoint_says_so(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sample_without_a_checkpoint_is_an_error(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     made(workspace, TRAINED[:6])
     assert command_line(["sample"]) == 1
     assert "there is no checkpoint yet" in capsys.readouterr().err
 
 
-def test_sampling_during_training_prints_that_it_slows_training(
+def test_sampling_during_training_warns_that_training_is_slower(
     workspace: Workspace, server: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = made(workspace, DONE)

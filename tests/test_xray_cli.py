@@ -144,14 +144,14 @@ def test_a_cancelled_request_ends_and_others_are_answered_meanwhile(run: Run, wo
     path = str(run.checkpoints / "step-00000007")
     endless = Sampling(tokens=1_000_000, logit_bias={300: -1000.0})
     with serving(workspace) as child:
-        child.say(
+        child.send(
             InspectPrompt(id=1, checkpoint=path, prompt="a", sampling=endless, options=InspectOptions(logit_lens=True))
         )
         while not isinstance(child.next(), Inspected):
             pass
-        child.say(InspectModel(id=2, checkpoint=path))
-        assert isinstance(child.answer(2)[-1], Finished)
-        child.say(Cancel(id=1))
-        ended = child.answer(1)[-1]
+        child.send(InspectModel(id=2, checkpoint=path))
+        assert isinstance(child.receive(2)[-1], Finished)
+        child.send(Cancel(id=1))
+        ended = child.receive(1)[-1]
         assert isinstance(ended, Finished)
         assert ended.cancelled

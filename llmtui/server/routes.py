@@ -104,7 +104,7 @@ class Api:
             include_usage=bool(options and options.include_usage),
         )
         request.state.log_note = lambda: (
-            f" {job.model.id_with_step}, {f'{job.completion_tokens} tokens' if job.done else 'broken off'}"
+            f" {job.model.id_with_step}, {f'{job.completion_tokens} tokens' if job.done else 'aborted'}"
         )
         deltas = self._deltas(job)
         if not body.stream:

@@ -89,8 +89,8 @@ class RunChat:
         if self._session is None or self._session.transcripts.kept:
             return ""
         if self._session.transcripts.taken:
-            return "Another chat with this run is open: what is said here is not kept."
-        return "The disk takes no more: what is said here is not kept."
+            return "Another chat with this run is open: this conversation is not saved."
+        return "The transcript cannot be written: this conversation is not saved."
 
     def start_new(self, checkpoint: Artifact) -> None:
         """Start a new conversation; the transcript on the disk keeps the old one."""

@@ -21,5 +21,5 @@ class ScreenEntry(NamedTuple):
 SCREENS = (
     ScreenEntry("1", "home", "llmtui.tui.screens.home:Home", "Show the runs."),
     ScreenEntry("3", "train", "llmtui.tui.screens.train:Train", "Show the selected run in training."),
-    ScreenEntry("5", "chat", "llmtui.tui.screens.chat:Chat", "Talk to the selected run's checkpoints."),
+    ScreenEntry("5", "chat", "llmtui.tui.screens.chat:Chat", "Chat with the selected run's checkpoints."),
 )

@@ -1,4 +1,4 @@
-"""Drawing ids without a vocabulary."""
+"""Generated token ids, without a vocabulary."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from core.sample.generate import generate
 
 
 def settings(**other: Any) -> Sampling:
-    """Twelve tokens as the model has them, but for what is said."""
+    """Twelve tokens at temperature 1 without filters, except for the given settings."""
     return Sampling(**{"tokens": 12, "temperature": 1.0, "top_k": 0, "seed": 5, **other})
 
 
-def ids(model: GPT, prompt: Sequence[int], sampling: Sampling) -> list[int]:
-    """The one text that follows, without the stop token that may end it."""
-    drawn = []
-    for each in generate(model, prompt, sampling):
-        if each is None or not isinstance(token := each[1], int):
-            continue  # a text that is being read, or a look, whose tokens follow
+def generate_ids(model: GPT, prompt: Sequence[int], sampling: Sampling) -> list[int]:
+    """Token ids of one continuation of `prompt`, without a stop token."""
+    generated = []
+    for event in generate(model, prompt, sampling):
+        if event is None or not isinstance(token := event[1], int):
+            continue  # prefill, or a denoising step
         if token in sampling.stop_tokens:
             break
-        drawn.append(token)
-    return drawn
+        generated.append(token)
+    return generated

@@ -25,19 +25,19 @@ from core.storage.workspace import Workspace
 from tests.byte_models import save_checkpoint, save_untrained
 
 END = 256
-"""The end-of-text mark of the models here; the ids before it are bytes."""
+"""Id of the end-of-text token of the models here; the ids before it are bytes."""
 ENDLESS = Sampling(tokens=1_000_000, logit_bias={END: -1000})
 
 
 def save(folder: Path, seed: int = 1, width: int = 16) -> Path:
-    """An untrained model of 256 bytes and an end-of-text mark: its text is noise, often no UTF-8 at all."""
+    """Save an untrained model over 256 bytes and an end-of-text token, whose text is random bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     save_untrained(folder, config(width), seed=seed)
     return folder
 
 
 def saved(directory: Path, step: int, seed: int = 1) -> Path:
-    """The same as a training saves it, with its manifest."""
+    """The same as a checkpoint of training, with its manifest."""
     directory.mkdir(exist_ok=True)
     return save_checkpoint(directory, step, config(), seed=seed)
 
@@ -47,11 +47,13 @@ def config(width: int = 16) -> Model:
 
 
 def endless(number: int, checkpoint: Path) -> Generate:
-    """A request for a text that never ends."""
+    """A request whose text never ends."""
     return Generate(id=number, checkpoint=str(checkpoint), prompt="a", sampling=ENDLESS)
 
 
 class Child:
+    """An inference process."""
+
     def __init__(self, workspace: Workspace, *arguments: str) -> None:
         self.process = subprocess.Popen(
             python_command("core.sample.serve", *arguments),
@@ -61,7 +63,7 @@ class Child:
             env=child_environment(workspace),
         )
 
-    def say(self, line: bytes | AnyRequest) -> None:
+    def send(self, line: bytes | AnyRequest) -> None:
         assert self.process.stdin is not None
         self.process.stdin.write((line if isinstance(line, bytes) else encode(line)) + b"\n")
         self.process.stdin.flush()
@@ -71,8 +73,8 @@ class Child:
         reply: AnyReply = decode_reply(self.process.stdout.readline())
         return reply
 
-    def answer(self, number: int | None = None) -> list[AnyReply]:
-        """Replies up to the last one to the request `number`, those of others left out; to any when it is not given."""
+    def receive(self, number: int | None = None) -> list[AnyReply]:
+        """Replies to request `number` until it is finished or refused; None: to any request."""
         replies: list[AnyReply] = []
         while not replies or not isinstance(replies[-1], Finished | Refused):
             reply = self.next()
@@ -80,11 +82,13 @@ class Child:
                 replies.append(reply)
         return replies
 
-    def ask(self, number: int, checkpoint: Path, prompt: str = "a", sampling: Sampling | None = None) -> list[AnyReply]:
-        """All replies to a request to go on from `prompt`, for two tokens when not said otherwise."""
+    def generate(
+        self, number: int, checkpoint: Path, prompt: str = "a", sampling: Sampling | None = None
+    ) -> list[AnyReply]:
+        """All replies to a request to generate from `prompt`, by default two tokens."""
         sampling = sampling or Sampling(tokens=2)
-        self.say(Generate(id=number, checkpoint=str(checkpoint), prompt=prompt, sampling=sampling))
-        return self.answer(number)
+        self.send(Generate(id=number, checkpoint=str(checkpoint), prompt=prompt, sampling=sampling))
+        return self.receive(number)
 
     def memory(self) -> int:
         """Resident bytes."""
@@ -110,7 +114,7 @@ def text(replies: list[AnyReply]) -> str:
 
 
 def loaded(replies: list[AnyReply]) -> Loaded:
-    """The first of replies that are an answer to the end."""
+    """The first reply to a request that was finished."""
     assert isinstance(replies[-1], Finished), replies[-1]
     assert isinstance(replies[0], Loaded)
     return replies[0]

@@ -18,8 +18,7 @@ from core.recipe.schema import Recipe
 from core.storage.workspace import Workspace
 from core.tokenize.encodings import byte_by_character
 from core.tokenize.vocabulary import Vocabulary
-from tests.core.generating import ids as generated
-from tests.core.generating import settings
+from tests.core.generating import generate_ids, settings
 
 BYTES = [bytes([byte]) for byte in range(256)]
 
@@ -60,7 +59,7 @@ def assert_same_logits(model: GPT, theirs: Any, length: int = 8) -> None:
             prompt, attention_mask=torch.ones_like(prompt), max_length=length, do_sample=False, eos_token_id=None
         )
     greedy = settings(tokens=length // 2, temperature=0.0)
-    assert generated(model, prompt[0].tolist(), greedy) == text[0, length // 2 :].tolist()
+    assert generate_ids(model, prompt[0].tolist(), greedy) == text[0, length // 2 :].tolist()
 
 
 def characters_of(vocabulary: Vocabulary) -> dict[str, int]:

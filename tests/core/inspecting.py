@@ -1,4 +1,4 @@
-"""A small random model of each shape, and slow versions of what is inspected."""
+"""Small random models of several shapes, and plain implementations of the figures of inspection."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from core.tokenize.vocabulary import Vocabulary
 from tests.core.generating import settings
 
 BYTES = train_bpe(iter(["a"]), 257)
-"""256 single bytes and an end-of-text mark."""
+"""256 bytes and an end-of-text token."""
 TEXT = list(b"abracadabra")
 
 GPT2 = {"positions": "learned", "norm": "layer", "activation": "gelu", "qk_norm": False, "bias": True}
@@ -41,7 +41,7 @@ S = TypeVar("S", bound=InspectResult)
 
 
 def model_of(name: str = "modern", **other: Any) -> GPT:
-    """A model whose every weight, those of norms and biases too, is at random, and large enough to matter."""
+    """A model with random weights, including norms and biases, of a size that affects all results."""
     shape = {"n_layer": 3, "n_head": 4, "n_embd": 32, "block_size": 16, "dropout": 0.5, **SHAPES[name], **other}
     torch.manual_seed(3)
     model = GPT(Model(**shape), BYTES.size).eval()
@@ -58,16 +58,16 @@ def inspect_results(
     vocabulary: Vocabulary = BYTES,
     **view: Any,
 ) -> list[AnyInspectResult]:
-    found = inspect_prompt(model, vocabulary, prompt, sampling or settings(tokens=1), InspectOptions(**view))
-    return [result for result in found if result is not None]
+    results = inspect_prompt(model, vocabulary, prompt, sampling or settings(tokens=1), InspectOptions(**view))
+    return [result for result in results if result is not None]
 
 
 def of_type(kind: type[S], results: Sequence[AnyInspectResult]) -> list[S]:
     return [result for result in results if isinstance(result, kind)]
 
 
-def softmax(scores: Sequence[float]) -> list[float]:
-    powers = [math.exp(score - max(scores)) for score in scores]
+def softmax(logits: Sequence[float]) -> list[float]:
+    powers = [math.exp(logit - max(logits)) for logit in logits]
     return [power / math.fsum(powers) for power in powers]
 
 
@@ -76,6 +76,6 @@ def bits(probabilities: Sequence[float]) -> float:
 
 
 @torch.no_grad()
-def logits_at(model: GPT, ids: Sequence[int], place: int = -1) -> list[float]:
-    found: list[float] = model(torch.tensor([list(ids)]))[0, place].tolist()
-    return found
+def logits_at(model: GPT, ids: Sequence[int], position: int = -1) -> list[float]:
+    results: list[float] = model(torch.tensor([list(ids)]))[0, position].tolist()
+    return results

@@ -1,4 +1,4 @@
-"""Attention weights and the logit lens, each number against a slow version."""
+"""Attention weights and the logit lens, against plain implementations."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from tests.core.inspecting import (
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def turned(pairs: list[complex], place: int) -> list[complex]:
-    angles = [place * math.pow(10_000, -at / len(pairs)) for at in range(len(pairs))]
+def apply_rope(pairs: list[complex], position: int) -> list[complex]:
+    angles = [position * math.pow(10_000, -at / len(pairs)) for at in range(len(pairs))]
     return [pair * complex(math.cos(angle), math.sin(angle)) for pair, angle in zip(pairs, angles, strict=True)]
 
 
 @torch.no_grad()
 def slow_attention(model: GPT, ids: Sequence[int], layer: int) -> list[list[list[float]]]:
-    """[head][query][key], number by number."""
+    """Attention weights [head][query][key], in plain Python."""
     shape, x = model.config, model.wte(torch.tensor(list(ids)))
     if model.wpe is not None:
         x = x + model.wpe.weight[: len(ids)]
@@ -47,30 +47,30 @@ def slow_attention(model: GPT, ids: Sequence[int], layer: int) -> list[list[list
     size, heads, groups = shape.n_embd // shape.n_head, shape.n_head, shape.n_kv_head or shape.n_head
     rows = block.attn.c_attn(block.ln_1(x)).tolist()
 
-    def vector(place: int, number: int, row: list[float]) -> list[complex]:
+    def vector(position: int, number: int, row: list[float]) -> list[complex]:
         found = row[number * size : (number + 1) * size]
         if shape.qk_norm:
             found = [one / math.sqrt(math.fsum(two * two for two in found) / size + 1e-6) for one in found]
         pairs = [complex(a, b) for a, b in zip(found[: size // 2], found[size // 2 :], strict=True)]
-        return turned(pairs, place) if shape.positions == "rotary" else pairs
+        return apply_rope(pairs, position) if shape.positions == "rotary" else pairs
 
     weights: list[list[list[float]]] = []
     for head in range(heads):
-        queries = [vector(place, head, row) for place, row in enumerate(rows)]
-        keys = [vector(place, heads + head // (heads // groups), row) for place, row in enumerate(rows)]
+        queries = [vector(position, head, row) for position, row in enumerate(rows)]
+        keys = [vector(position, heads + head // (heads // groups), row) for position, row in enumerate(rows)]
         weights.append([])
-        for place, query in enumerate(queries):
-            sees = keys[: place + 1] if model.mask_token_id is None else keys
-            scores = [
+        for position, query in enumerate(queries):
+            sees = keys[: position + 1] if model.mask_token_id is None else keys
+            logits = [
                 math.fsum((a * b.conjugate()).real for a, b in zip(query, key, strict=True)) / math.sqrt(size)
                 for key in sees
             ]
-            weights[head].append(softmax(scores) + [0.0] * (len(keys) - len(sees)))
+            weights[head].append(softmax(logits) + [0.0] * (len(keys) - len(sees)))
     return weights
 
 
 @each_shape
-def test_attention_is_softmax_of_queries_and_keys_in_every_layer_and_head(name: str) -> None:
+def test_attention_weights_match_a_slow_implementation(name: str) -> None:
     model = model_of(name)
     every = tuple(AttentionHead(layer) for layer in (1, 2, 3))
     heads = of_type(AttentionWeights, inspect_results(model, attention=every, attention_positions=128))
@@ -86,7 +86,7 @@ def test_attention_is_softmax_of_queries_and_keys_in_every_layer_and_head(name: 
             assert row == pytest.approx(expected, abs=1e-5)
 
 
-def test_of_a_long_text_the_last_places_are_told_and_what_lies_before_them_in_one_number() -> None:
+def test_attention_is_limited_to_the_last_positions_and_the_sum_before_them() -> None:
     model = model_of()
     (head,) = of_type(AttentionWeights, inspect_results(model, attention=(AttentionHead(2, 3),), attention_positions=4))
     slow = slow_attention(model, TEXT, 2)[2]
@@ -97,7 +97,7 @@ def test_of_a_long_text_the_last_places_are_told_and_what_lies_before_them_in_on
         assert before == pytest.approx(math.fsum(expected[:-4]), abs=1e-5)
 
 
-def test_later_tokens_come_with_their_own_row_of_attention() -> None:
+def test_each_generated_token_has_its_own_row_of_attention() -> None:
     model = model_of()
     results = inspect_results(model, sampling=settings(tokens=3), attention=(AttentionHead(1, 1),))
     heads, choices = of_type(AttentionWeights, results), of_type(SampledToken, results)
@@ -107,7 +107,7 @@ def test_later_tokens_come_with_their_own_row_of_attention() -> None:
 
 
 @each_shape
-def test_the_lens_says_of_each_layer_what_a_model_that_ends_there_says(name: str) -> None:
+def test_logit_lens_equals_a_model_truncated_after_the_layer(name: str) -> None:
     model = model_of(name)
     results = inspect_results(model, logit_lens=True, lens_tokens=2)
     (choice,) = of_type(SampledToken, results)
@@ -118,14 +118,14 @@ def test_the_lens_says_of_each_layer_what_a_model_that_ends_there_says(name: str
         shorter = model_of(name)
         shorter.load_state_dict(model.state_dict())
         del shorter.h[lens.layer :]
-        scores = logits_at(shorter, ids)
-        probabilities = softmax(scores)
-        order = sorted(range(257), key=lambda token: -scores[token])
+        logits = logits_at(shorter, ids)
+        probabilities = softmax(logits)
+        order = sorted(range(257), key=lambda token: -logits[token])
         assert [guess.token.id for guess in lens.tokens] == order[:2]
         assert [guess.probability for guess in lens.tokens] == pytest.approx(
             [probabilities[token] for token in order[:2]], abs=1e-5
         )
-        assert lens.rank == 1 + sum(score > scores[choice.token.id] for score in scores)
+        assert lens.rank == 1 + sum(logit > logits[choice.token.id] for logit in logits)
         assert lens.probability == pytest.approx(probabilities[choice.token.id], abs=1e-5)
     assert lenses[-1].rank == choice.rank
     assert lenses[-1].probability == pytest.approx(choice.before, abs=1e-5)

@@ -1,4 +1,4 @@
-"""The six steps of generation, each number against a slow version."""
+"""The six steps of generation, against plain implementations."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ from core.sample.inspect_protocol import (
 from core.sample.prompts import encode_whole_prompt
 from core.sample.stream import generate_text
 from core.tokenize.vocabulary import END_OF_TEXT, Vocabulary
-from tests.core.generating import ids as drawn_ids
-from tests.core.generating import settings
+from tests.core.generating import generate_ids, settings
 from tests.core.inspecting import (
     BYTES,
     TEXT,
@@ -40,7 +39,7 @@ from tests.core.inspecting import (
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def test_each_token_is_told_with_its_id_and_its_bytes() -> None:
+def test_prompt_tokens_have_ids_and_bytes() -> None:
     (tokens,) = of_type(PromptTokens, inspect_results(model_of(), encode_whole_prompt(BYTES, "né")))
     assert [(token.id, token.kind, token.text, token.bytes) for token in tokens.tokens] == [
         (0x6E, "text", "n", "6e"),
@@ -50,7 +49,7 @@ def test_each_token_is_told_with_its_id_and_its_bytes() -> None:
     assert (tokens.first, tokens.seen, tokens.dropped) == (1, 3, 0)
 
 
-def test_marks_gaps_hidden_places_and_endless_tokens_are_told_as_what_they_are() -> None:
+def test_special_unused_mask_and_very_long_tokens_have_their_kind() -> None:
     long = "🙂".encode() * 100
     ranks = [*(bytes([byte]) for byte in range(256)), b"", long, b"\x1b[2J", b"\x80" * 500]
     vocabulary = Vocabulary("odd", "", ranks, {END_OF_TEXT: 270})
@@ -64,7 +63,7 @@ def test_marks_gaps_hidden_places_and_endless_tokens_are_told_as_what_they_are()
 
 
 @each_shape
-def test_the_matrix_of_outputs_is_the_models_own_and_its_last_row_is_drawn_from(name: str) -> None:
+def test_logits_matrix_matches_the_model(name: str) -> None:
     model = model_of(name)
     results = inspect_results(model, rows=4, columns=5)
     ids = TEXT if model.mask_token_id is None else [*TEXT, model.mask_token_id]
@@ -84,70 +83,74 @@ def test_the_matrix_of_outputs_is_the_models_own_and_its_last_row_is_drawn_from(
     assert last.deviation == pytest.approx(math.sqrt(math.fsum((one - mean) ** 2 for one in whole) / 257), abs=1e-4)
 
 
-def slow_chain(scores: list[float], sampling: Sampling, text: Sequence[int]) -> dict[str, dict[int, float]]:
-    """Probabilities behind each link by id, those left out that are no longer in the draw."""
-    scores = list(scores)
-    links = {"softmax": dict(enumerate(softmax(scores)))}
+def slow_probabilities(logits: list[float], sampling: Sampling, text: Sequence[int]) -> dict[str, dict[int, float]]:
+    """Probabilities after each processor by token id; removed tokens are absent."""
+    logits = list(logits)
+    after_processor = {"softmax": dict(enumerate(softmax(logits)))}
     for token, bias in sampling.logit_bias.items():
-        scores[token] += bias
-    links["logit_bias"] = dict(enumerate(softmax(scores)))
+        logits[token] += bias
+    after_processor["logit_bias"] = dict(enumerate(softmax(logits)))
     for token in set(text):
-        scores[token] *= sampling.repetition_penalty if scores[token] < 0 else 1 / sampling.repetition_penalty
-    links["repetition_penalty"] = dict(enumerate(softmax(scores)))
-    left = links["temperature"] = dict(enumerate(softmax([score / sampling.temperature for score in scores])))
+        logits[token] *= sampling.repetition_penalty if logits[token] < 0 else 1 / sampling.repetition_penalty
+    after_processor["repetition_penalty"] = dict(enumerate(softmax(logits)))
+    left = after_processor["temperature"] = dict(enumerate(softmax([logit / sampling.temperature for logit in logits])))
 
     def kept(tokens: Sequence[int]) -> dict[int, float]:
         total = math.fsum(left[token] for token in tokens)
         return {token: left[token] / total for token in tokens}
 
     order = sorted(left, key=lambda token: -left[token])
-    left = links["top_k"] = kept(order[: sampling.top_k])
+    left = after_processor["top_k"] = kept(order[: sampling.top_k])
     nucleus: list[int] = []
     while math.fsum(left[token] for token in nucleus) < sampling.top_p:
         nucleus.append(order[len(nucleus)])
-    left = links["top_p"] = kept(nucleus)
-    links["min_p"] = kept([token for token in nucleus if left[token] >= sampling.min_p * max(left.values())])
-    return links
+    left = after_processor["top_p"] = kept(nucleus)
+    after_processor["min_p"] = kept([token for token in nucleus if left[token] >= sampling.min_p * max(left.values())])
+    return after_processor
 
 
-def test_each_sampler_is_told_with_what_it_leaves() -> None:
+def test_probabilities_after_each_processor_match_a_slow_implementation() -> None:
     model = model_of()
     sampling = settings(
         tokens=1, logit_bias={7: 1.5}, repetition_penalty=1.3, temperature=3.0, top_k=60, top_p=0.8, min_p=0.1
     )
     results = inspect_results(model, sampling=sampling, candidates=100)
-    (told_all,), (choice,) = of_type(TokenProbabilities, results), of_type(SampledToken, results)
+    (probabilities_result,), (choice,) = of_type(TokenProbabilities, results), of_type(SampledToken, results)
     raw = logits_at(model, TEXT)
-    slow = slow_chain(raw, sampling, TEXT)
-    assert [link.name for link in told_all.processors] == list(slow)
-    assert [link.remaining for link in told_all.processors] == [len(left) for left in slow.values()]
-    for at, (link, left) in enumerate(zip(told_all.processors, slow.values(), strict=True)):
-        assert link.entropy == pytest.approx(bits(list(left.values())), abs=1e-3)
-        for candidate in told_all.candidates:
+    slow = slow_probabilities(raw, sampling, TEXT)
+    assert [processor.name for processor in probabilities_result.processors] == list(slow)
+    assert [processor.remaining for processor in probabilities_result.processors] == [
+        len(left) for left in slow.values()
+    ]
+    for at, (processor, left) in enumerate(zip(probabilities_result.processors, slow.values(), strict=True)):
+        assert processor.entropy == pytest.approx(bits(list(left.values())), abs=1e-3)
+        for candidate in probabilities_result.candidates:
             probability = candidate.probabilities[at]
             assert (probability is None) == (candidate.token.id not in left)
             assert probability is None or probability == pytest.approx(left[candidate.token.id], abs=1e-5)
-    last = [candidate.probabilities[-1] for candidate in told_all.candidates]
+    last = [candidate.probabilities[-1] for candidate in probabilities_result.candidates]
     assert math.fsum(one or 0.0 for one in last) == pytest.approx(1, abs=1e-5)
     assert last == sorted(last, key=lambda one: -(one if one is not None else -1.0))
-    assert [candidate.logit for candidate in told_all.candidates] == pytest.approx(
-        [raw[candidate.token.id] for candidate in told_all.candidates], abs=1e-4
+    assert [candidate.logit for candidate in probabilities_result.candidates] == pytest.approx(
+        [raw[candidate.token.id] for candidate in probabilities_result.candidates], abs=1e-4
     )
     assert choice.probability == pytest.approx(slow["min_p"][choice.token.id], abs=1e-5)
     assert choice.before == pytest.approx(slow["softmax"][choice.token.id], abs=1e-5)
     assert choice.surprise == pytest.approx(-math.log2(choice.before), abs=1e-4)
-    assert choice.rank == 1 + sum(score > raw[choice.token.id] for score in raw)
+    assert choice.rank == 1 + sum(logit > raw[choice.token.id] for logit in raw)
 
 
-def test_without_temperature_the_likeliest_is_all_that_is_left() -> None:
+def test_temperature_zero_leaves_one_token() -> None:
     results = inspect_results(model_of(), sampling=settings(tokens=1, temperature=0, top_k=5))
-    (told_all,), (choice,) = of_type(TokenProbabilities, results), of_type(SampledToken, results)
-    assert [(link.name, link.value, link.remaining) for link in told_all.processors] == [
+    (probabilities_result,), (choice,) = of_type(TokenProbabilities, results), of_type(SampledToken, results)
+    assert [
+        (processor.name, processor.value, processor.remaining) for processor in probabilities_result.processors
+    ] == [
         ("softmax", None, 257),
         ("temperature", 0.0, 1),
     ]
     assert (choice.rank, choice.probability) == (1, 1.0)
-    assert [candidate.probabilities[-1] for candidate in told_all.candidates] == [1.0, *[None] * 7]
+    assert [candidate.probabilities[-1] for candidate in probabilities_result.candidates] == [1.0, *[None] * 7]
 
 
 @pytest.mark.parametrize(
@@ -159,7 +162,7 @@ def test_without_temperature_the_likeliest_is_all_that_is_left() -> None:
         {"typical_p": 0.5, "repetition_penalty": 1.5, "logit_bias": {3: 5.0}},
     ],
 )
-def test_what_is_chosen_is_what_generation_draws_past_the_contexts_edge_too(other: dict[str, Any]) -> None:
+def test_sampled_tokens_are_those_of_generation_also_past_the_context(other: dict[str, Any]) -> None:
     never_ending = {BYTES.end_of_text: -1000.0}
     model, sampling = (
         model_of(),
@@ -167,7 +170,7 @@ def test_what_is_chosen_is_what_generation_draws_past_the_contexts_edge_too(othe
     )
     results = inspect_results(model, sampling=sampling)
     appended = of_type(AppendedToken, results)
-    found = drawn_ids(model, TEXT, sampling)
+    found = generate_ids(model, TEXT, sampling)
     assert [choice.token.id for choice in of_type(SampledToken, results)] == found
     assert [one.length for one in appended] == list(range(12, 30))
     assert [one.position for one in of_type(LastLogits, results)] == [*range(11, 17), *range(8, 17), 8, 9, 10]
@@ -175,26 +178,26 @@ def test_what_is_chosen_is_what_generation_draws_past_the_contexts_edge_too(othe
     assert [one.reason for one in appended] == [None] * 17 + ["length"]
 
 
-def test_a_masked_model_uncovers_the_one_place_as_generation_does() -> None:
+def test_a_masked_model_unmasks_one_position_like_generation() -> None:
     model = model_of("masked")
     for seed in range(5):
         sampling = settings(tokens=1, seed=seed)
-        assert [one.token.id for one in of_type(SampledToken, inspect_results(model, sampling=sampling))] == drawn_ids(
-            model, TEXT, sampling
-        )
+        assert [
+            one.token.id for one in of_type(SampledToken, inspect_results(model, sampling=sampling))
+        ] == generate_ids(model, TEXT, sampling)
     never_ending = settings(tokens=20, logit_bias={BYTES.end_of_text: -1000.0})
     assert len(of_type(SampledToken, inspect_results(model, sampling=never_ending))) == 20  # more than its context
 
 
 def test_the_text_ends_where_generation_ends_it() -> None:
     model, sampling = model_of(), settings(tokens=30)
-    found = drawn_ids(model, TEXT, sampling)
+    found = generate_ids(model, TEXT, sampling)
     ended = inspect_results(model, sampling=msgspec.structs.replace(sampling, stop_tokens=(found[3],)))
     assert [one.reason for one in of_type(AppendedToken, ended)][-1] == "end"
     assert len(of_type(AppendedToken, ended)) == found.index(found[3]) + 1
     whole = generate_text(model, BYTES, bytes(TEXT).decode(), sampling)
-    place = next(at for at in range(8, len(whole)) if whole[at].isascii())
-    stopping = msgspec.structs.replace(sampling, stop=(whole[place : place + 1],))
+    position = next(at for at in range(8, len(whole)) if whole[at].isascii())
+    stopping = msgspec.structs.replace(sampling, stop=(whole[position : position + 1],))
     appended = of_type(AppendedToken, inspect_results(model, sampling=stopping))
     assert appended[-1].reason == "stop"
     assert "".join(one.text for one in appended) == generate_text(model, BYTES, bytes(TEXT).decode(), stopping)

@@ -1,4 +1,4 @@
-"""Inspection changes nothing, and says what it cannot do."""
+"""Inspection of a prompt: no side effects, limits, refused requests."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @each_objective
-def test_looking_changes_nothing_even_when_it_is_broken_off(name: str) -> None:
+def test_inspection_leaves_the_model_unchanged_even_if_cancelled(name: str) -> None:
     model = model_of(name).train()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     state = torch.get_rng_state()
     everything = InspectOptions(logit_lens=True, surprisal=True, attention=(AttentionHead(1), AttentionHead(3, 1)))
     steps = sum(1 for _ in inspect_prompt(model, BYTES, TEXT, settings(tokens=2), everything))
-    for broken_off in range(1, steps, 5):
+    for cancelled_after in range(1, steps, 5):
         results = inspect_prompt(model, BYTES, TEXT, settings(tokens=2), everything)
-        for _ in range(broken_off):
+        for _ in range(cancelled_after):
             next(results)
             assert model.training
             assert not torch.is_inference_mode_enabled()
@@ -59,14 +59,14 @@ def test_looking_changes_nothing_even_when_it_is_broken_off(name: str) -> None:
     assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
 
 
-def test_dropout_plays_no_part() -> None:
+def test_dropout_is_off() -> None:
     assert inspect_results(model_of().train(), logit_lens=True, surprisal=True) == inspect_results(
         model_of().eval(), logit_lens=True, surprisal=True
     )
 
 
 @each_objective
-def test_a_model_that_says_nothing_finite_is_shown_as_far_as_it_can_be(name: str) -> None:
+def test_non_finite_logits_are_shown_as_none_before_sampling_fails(name: str) -> None:
     model = model_of(name)
     with torch.no_grad():
         model.ln_f.weight[0] = math.nan
@@ -75,7 +75,7 @@ def test_a_model_that_says_nothing_finite_is_shown_as_far_as_it_can_be(name: str
     assert isinstance(next(results), PromptTokens)
     outputs = next(results)
     assert isinstance(outputs, LogitsMatrix)
-    assert {score for row in outputs.rows for score in row.logits} == {None}
+    assert {logit for row in outputs.rows for logit in row.logits} == {None}
     assert decode_reply(encode(Inspected(id=1, result=outputs))) == Inspected(id=1, result=outputs)
     with pytest.raises(LogitsError):
         for result in results:
@@ -90,20 +90,20 @@ def test_a_model_that_says_nothing_finite_is_shown_as_far_as_it_can_be(name: str
 
 @each_objective
 @pytest.mark.parametrize("length", [1, 15, 16, 17, 400])
-def test_of_a_prompt_longer_than_the_context_the_end_is_seen_and_the_rest_is_said(name: str, length: int) -> None:
+def test_a_long_prompt_is_truncated_and_the_dropped_tokens_are_reported(name: str, length: int) -> None:
     model = model_of(name)
     prompt = [index % 256 for index in range(length)]
-    room = 16 if model.mask_token_id is None else 15
+    capacity = 16 if model.mask_token_id is None else 15
     results = inspect_results(model, prompt, surprisal=True, logit_lens=True, attention=(AttentionHead(1, 1),))
     (tokens,) = of_type(PromptTokens, results)
     shown = [token.id for token in tokens.tokens if token.kind != "hidden"]
-    assert shown == prompt[-room:]
-    assert tokens.dropped == max(0, length - room)
+    assert shown == prompt[-capacity:]
+    assert tokens.dropped == max(0, length - capacity)
     assert tokens.seen == len(shown) + (model.mask_token_id is not None)
     assert [one.token.id for message in of_type(PromptSurprisal, results) for one in message.tokens] == shown
 
 
-def test_a_context_of_one_token_and_an_empty_prompt_are_looked_at_like_any_other() -> None:
+def test_a_context_of_one_token_and_an_empty_prompt_work() -> None:
     for name in ("modern", "masked"):
         for prompt in ("", "a", "ab"):
             model = model_of(name, block_size=1)
@@ -113,7 +113,7 @@ def test_a_context_of_one_token_and_an_empty_prompt_are_looked_at_like_any_other
             assert len(of_type(AppendedToken, results)) == 3
 
 
-def test_what_the_model_does_not_have_is_refused() -> None:
+def test_missing_layers_heads_and_tokens_are_refused() -> None:
     for head, words in ((AttentionHead(4), "no layer 4"), (AttentionHead(1, 5), "no head 5")):
         with pytest.raises(InspectRequestError, match=words):
             inspect_results(model_of(), attention=(head,))
@@ -121,8 +121,8 @@ def test_what_the_model_does_not_have_is_refused() -> None:
         inspect_results(model_of(), sampling=settings(logit_bias={1000: 1.0}))
 
 
-def test_no_message_is_large_whatever_the_model() -> None:
-    """Tokens as long as they may be, and all of them such that JSON has to spell them out."""
+def test_message_size_is_limited() -> None:
+    """Tokens of maximum length whose bytes JSON has to escape."""
     odd = [bytes([1, byte, second]) + b"\x02" * 300 for byte in range(1, 32) for second in range(1, 32)]
     vocabulary = Vocabulary("odd", "", [*(bytes([byte]) for byte in range(256)), *odd])
     torch.manual_seed(0)

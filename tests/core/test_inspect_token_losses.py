@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @each_objective
-def test_surprise_is_what_the_model_expected_of_each_token(name: str) -> None:
+def test_surprisal_matches_a_slow_implementation(name: str) -> None:
     model = model_of(name)
     found = [
         one for message in of_type(PromptSurprisal, inspect_results(model, surprisal=True)) for one in message.tokens
@@ -35,13 +35,13 @@ def test_surprise_is_what_the_model_expected_of_each_token(name: str) -> None:
     for one in found[1 if model.mask_token_id is None else 0 :]:
         at = one.position - 1
         if model.mask_token_id is None:
-            scores = logits_at(model, TEXT[:at])
+            logits = logits_at(model, TEXT[:at])
         else:
-            scores = logits_at(model, [*TEXT[:at], model.mask_token_id, *TEXT[at + 1 :]], at)
-        probabilities = softmax(scores)
+            logits = logits_at(model, [*TEXT[:at], model.mask_token_id, *TEXT[at + 1 :]], at)
+        probabilities = softmax(logits)
         assert one.bits == pytest.approx(-math.log2(probabilities[TEXT[at]]), abs=1e-4)
-        assert one.rank == 1 + sum(score > scores[TEXT[at]] for score in scores)
+        assert one.rank == 1 + sum(logit > logits[TEXT[at]] for logit in logits)
         assert one.entropy == pytest.approx(bits(probabilities), abs=1e-4)
         assert one.predicted is not None
-        assert one.predicted.token.id == max(range(257), key=scores.__getitem__)
+        assert one.predicted.token.id == max(range(257), key=logits.__getitem__)
         assert one.predicted.probability == pytest.approx(max(probabilities), abs=1e-5)

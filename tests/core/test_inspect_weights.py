@@ -17,8 +17,7 @@ from core.sample.inspect_protocol import (
     SampledToken,
 )
 from core.sample.precision import convert_weights
-from tests.core.generating import ids as drawn_ids
-from tests.core.generating import settings
+from tests.core.generating import generate_ids, settings
 from tests.core.inspecting import (
     BYTES,
     TEXT,
@@ -32,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @each_shape
-def test_the_picture_has_every_weight_once_and_adds_up(name: str) -> None:
+def test_the_summary_lists_each_weight_once_and_adds_up(name: str) -> None:
     model = model_of(name)
     shape, *parts = inspect_model(model)
     assert isinstance(shape, ModelSummary)
@@ -59,12 +58,12 @@ def test_the_picture_has_every_weight_once_and_adds_up(name: str) -> None:
 
 
 @pytest.mark.parametrize("numbers", ["bfloat16", "float16", "int8"])
-def test_a_model_whose_weights_are_kept_in_other_numbers_is_looked_at_all_the_same(numbers: Precision) -> None:
+def test_models_in_other_number_formats_can_be_inspected(numbers: Precision) -> None:
     model = model_of("modern")
     convert_weights(model, numbers, parameters=0)
     sampling = settings(tokens=8, logit_bias={BYTES.end_of_text: -1000.0})
     results = inspect_results(model, sampling=sampling, logit_lens=True, surprisal=True, attention=(AttentionHead(3),))
-    assert [one.token.id for one in of_type(SampledToken, results)] == drawn_ids(model, TEXT, sampling)
+    assert [one.token.id for one in of_type(SampledToken, results)] == generate_ids(model, TEXT, sampling)
     last = [lens for lens in of_type(LogitLens, results) if lens.layer == 3]
     for lens, choice in zip(last, of_type(SampledToken, results), strict=True):
         assert lens.probability == pytest.approx(choice.before, rel=0.2, abs=1e-3)

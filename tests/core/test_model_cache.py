@@ -1,4 +1,4 @@
-"""The inference process and the models on the disk: the newest that can be read, two kept, none when nobody asks."""
+"""Loading models in the inference process: newest checkpoint, cache of two, unloading when idle."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.waiting import wait_for
 
 @pytest.fixture(scope="module")
 def child(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Child]:
-    """One process for all tests here: none of them may break it."""
+    """One process for all tests of this module."""
     with serving(Workspace(tmp_path_factory.mktemp("home")).prepare()) as child:
         yield child
 
@@ -31,144 +31,142 @@ def child(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Child]:
 GREEDY = Sampling(tokens=12, temperature=0, logit_bias={END: -1000})
 
 
-def test_the_newest_checkpoint_of_a_directory_answers_each_time(child: Child, tmp_path: Path) -> None:
+def test_each_request_uses_the_newest_checkpoint_of_a_directory(child: Child, tmp_path: Path) -> None:
     run = tmp_path / "checkpoints"
     run.mkdir()
-    assert refused(child.ask(1, run)).what == "there is no checkpoint yet"
+    assert refused(child.generate(1, run)).what == "there is no checkpoint yet"
     saved(run, 10, seed=1)
-    assert loaded(child.ask(2, run)).step == 10
+    assert loaded(child.generate(2, run)).step == 10
     newer = saved(run, 20, seed=2)
-    said = child.ask(3, run, "a", GREEDY)
-    assert (loaded(said).step, loaded(said).checkpoint, loaded(said).passed_over) == (20, str(newer), ())
+    replies = child.generate(3, run, "a", GREEDY)
+    assert (loaded(replies).step, loaded(replies).checkpoint, loaded(replies).passed_over) == (20, str(newer), ())
     shutil.rmtree(newer)
-    assert loaded(child.ask(4, run)).step == 10
+    assert loaded(child.generate(4, run)).step == 10
     shutil.rmtree(run)
-    assert "has been deleted" in refused(child.ask(5, run)).what
+    assert "has been deleted" in refused(child.generate(5, run)).what
 
 
-def test_damaged_checkpoints_are_passed_over_and_said(child: Child, tmp_path: Path) -> None:
+def test_damaged_checkpoints_are_skipped_and_reported(child: Child, tmp_path: Path) -> None:
     run = tmp_path / "checkpoints"
     for step in (10, 20, 30, 40, 50):
         saved(run, step)
     weights = run / "step-00000050" / "model.safetensors"
-    flipped = bytearray(weights.read_bytes())
-    flipped[-1] ^= 1
-    weights.write_bytes(flipped)
+    damaged = bytearray(weights.read_bytes())
+    damaged[-1] ^= 1
+    weights.write_bytes(damaged)
     (run / "step-00000040" / "model.safetensors").write_bytes(b"torn")
     (run / "step-00000030" / "vocabulary.json").unlink()
     (run / "step-00000020" / "model.safetensors").unlink()
-    for number in (1, 2):  # what was found damaged is not read again, and still said
-        said = loaded(child.ask(number, run))
-        assert said.step == 10
-        assert [words.partition(":")[0] for words in said.passed_over] == [f"step-000000{n}" for n in (50, 40, 30, 20)]
-        assert "model.safetensors has changed since it was written" in said.passed_over[0]
-        assert "bytes instead of" in said.passed_over[1]
-        assert "vocabulary.json is missing" in said.passed_over[2]
-    assert "has changed" in refused(child.ask(3, weights.parent)).what  # the same one by its own name
+    for number in (1, 2):  # damaged checkpoints are not read again, and still reported
+        reply = loaded(child.generate(number, run))
+        assert reply.step == 10
+        assert [words.partition(":")[0] for words in reply.passed_over] == [f"step-000000{n}" for n in (50, 40, 30, 20)]
+        assert "model.safetensors has changed since it was written" in reply.passed_over[0]
+        assert "bytes instead of" in reply.passed_over[1]
+        assert "vocabulary.json is missing" in reply.passed_over[2]
+    assert "has changed" in refused(child.generate(3, weights.parent)).what  # the same checkpoint by its own name
     shutil.rmtree(run / "step-00000010")
-    none = refused(child.ask(4, run))
-    assert "none of the checkpoints can be read" in none.what
-    assert "step-00000050" in none.what
-    saved(run, 50)  # training came by here again
-    assert loaded(child.ask(5, run)).passed_over == ()
+    reply = refused(child.generate(4, run))
+    assert "none of the checkpoints can be read" in reply.what
+    assert "step-00000050" in reply.what
+    saved(run, 50)  # saved again by training
+    assert loaded(child.generate(5, run)).passed_over == ()
 
 
-def test_a_directory_whose_name_is_not_utf8_is_no_checkpoint(child: Child, tmp_path: Path) -> None:
+def test_a_directory_with_a_name_that_is_not_utf8_is_ignored(child: Child, tmp_path: Path) -> None:
     run = tmp_path / "checkpoints"
     saved(run, 10)
-    odd = Path(os.fsdecode(os.fsencode(run) + b"/step-\xff"))
-    odd.mkdir()
-    (odd / "model.safetensors").write_bytes(b"torn")
-    assert loaded(child.ask(1, run)).step == 10
-    assert loaded(child.ask(2, run / "step-00000010")).step == 10
+    not_utf8 = Path(os.fsdecode(os.fsencode(run) + b"/step-\xff"))
+    not_utf8.mkdir()
+    (not_utf8 / "model.safetensors").write_bytes(b"torn")
+    assert loaded(child.generate(1, run)).step == 10
+    assert loaded(child.generate(2, run / "step-00000010")).step == 10
 
 
-def test_more_texts_than_the_memory_holds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_texts_than_fit_the_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     gpt = GPT(Model(n_layer=2, n_head=2, n_embd=16, block_size=1024), 10)
-    texts = 2 * 2 * 16 * 1024 * 4  # bytes of one
+    texts = 2 * 2 * 16 * 1024 * 4  # bytes of one text
     monkeypatch.setattr("core.sample.models.available_memory", lambda: 10 * texts)
     ensure_memory(gpt, 10)
     with pytest.raises(ModelMemoryError, match="11 texts at once"):
         ensure_memory(gpt, 11)
 
 
-def test_a_vocabulary_of_another_size_than_the_models_is_refused(child: Child, tmp_path: Path) -> None:
+def test_a_vocabulary_size_that_differs_from_the_model_is_refused(child: Child, tmp_path: Path) -> None:
     checkpoint = save(tmp_path / "step-00000010")
     train_bpe(iter(["abab baba abba"]), END + 4).save(checkpoint / "vocabulary.json")
-    assert "entries" in refused(child.ask(1, checkpoint)).what
+    assert "entries" in refused(child.generate(1, checkpoint)).what
 
 
-def test_a_checkpoint_deleted_at_work_goes_on_and_is_gone_for_the_next_request(child: Child, tmp_path: Path) -> None:
+def test_a_checkpoint_deleted_during_a_request_serves_it_but_not_the_next_one(child: Child, tmp_path: Path) -> None:
     checkpoint = save(tmp_path / "step-00000007")
-    child.say(endless(1, checkpoint))
+    child.send(endless(1, checkpoint))
     while not isinstance(child.next(), TextDelta):
         pass
-    (checkpoint / "model.safetensors").write_bytes(b"")  # cut off where it lies, as a copy over it begins
+    (checkpoint / "model.safetensors").write_bytes(b"")  # truncated in place
     for _ in range(20):
         assert not isinstance(child.next(), Finished)
     shutil.rmtree(checkpoint)
-    said = refused(child.ask(2, checkpoint))
-    assert (said.what, said.todo) == ("this checkpoint has been deleted", "choose another one")
-    child.say(Cancel(id=1))
-    loaded([*child.ask(3, save(tmp_path / "step-00000008"))])
+    reply = refused(child.generate(2, checkpoint))
+    assert (reply.what, reply.todo) == ("this checkpoint has been deleted", "choose another one")
+    child.send(Cancel(id=1))
+    loaded([*child.generate(3, save(tmp_path / "step-00000008"))])
 
 
-def test_a_checkpoint_that_is_replaced_is_loaded_anew(child: Child, tmp_path: Path) -> None:
+def test_a_replaced_checkpoint_is_reloaded(child: Child, tmp_path: Path) -> None:
     checkpoint = save(tmp_path / "step-00000007", seed=1)
-    first = text(child.ask(1, checkpoint, "a", GREEDY))
+    first = text(child.generate(1, checkpoint, "a", GREEDY))
     shutil.rmtree(checkpoint)
     save(checkpoint, seed=2)
-    second = text(child.ask(2, checkpoint, "a", GREEDY))
+    second = text(child.generate(2, checkpoint, "a", GREEDY))
     assert second != first
-    assert second == text(child.ask(3, save(tmp_path / "other", seed=2), "a", GREEDY))
+    assert second == text(child.generate(3, save(tmp_path / "other", seed=2), "a", GREEDY))
 
 
-def test_a_third_model_at_work_does_not_disturb_the_two_before_it(child: Child, tmp_path: Path) -> None:
-    places = [save(tmp_path / f"step-0000000{seed}", seed) for seed in (1, 2, 3)]
-    alone = [text(child.ask(seed, place, "a", GREEDY)) for seed, place in enumerate(places)]
-    for number, place in enumerate(places):
-        child.say(Generate(id=number, checkpoint=str(place), prompt="a", sampling=GREEDY))
+def test_a_third_model_does_not_change_the_replies_of_two_cached_ones(child: Child, tmp_path: Path) -> None:
+    paths = [save(tmp_path / f"step-0000000{seed}", seed) for seed in (1, 2, 3)]
+    alone = [text(child.generate(seed, path, "a", GREEDY)) for seed, path in enumerate(paths)]
+    for number, path in enumerate(paths):
+        child.send(Generate(id=number, checkpoint=str(path), prompt="a", sampling=GREEDY))
     replies = [child.next()]
-    while sum(isinstance(reply, Finished) for reply in replies) < len(places):
+    while sum(isinstance(reply, Finished) for reply in replies) < len(paths):
         replies.append(child.next())
     assert [text([reply for reply in replies if reply.id == number]) for number in range(3)] == alone
 
 
-def test_a_model_beyond_the_memory_is_refused_before_it_is_read(child: Child, tmp_path: Path) -> None:
+def test_a_model_larger_than_the_memory_is_refused_before_loading(child: Child, tmp_path: Path) -> None:
     huge = save(tmp_path / "step-00000007")
     os.truncate(huge / "model.safetensors", 2**40)  # takes no space on the disk
-    said = refused(child.ask(1, huge))
-    assert re.fullmatch(r"it would take 1,048,640 MiB of memory, and [\d,]+ MiB are free", said.what)
-    assert "choose a smaller model" in said.todo
-    loaded(child.ask(2, save(tmp_path / "step-00000008")))
+    reply = refused(child.generate(1, huge))
+    assert re.fullmatch(r"it would take 1,048,640 MiB of memory, and [\d,]+ MiB are free", reply.what)
+    assert "choose a smaller model" in reply.todo
+    loaded(child.generate(2, save(tmp_path / "step-00000008")))
 
 
-def test_a_cancel_is_heard_while_a_model_is_loaded(child: Child, tmp_path: Path) -> None:
+def test_cancel_works_while_a_model_is_loaded(child: Child, tmp_path: Path) -> None:
     checkpoint = save(tmp_path / "step-00000007", width=1024)  # 50 MB
-    child.say(endless(1, checkpoint))
-    child.say(Cancel(id=1))
-    (last,) = child.answer(1)
+    child.send(endless(1, checkpoint))
+    child.send(Cancel(id=1))
+    (last,) = child.receive(1)
     assert isinstance(last, Finished)
     assert last.cancelled
-    loaded(child.ask(2, checkpoint))
+    loaded(child.generate(2, checkpoint))
 
 
-def test_an_error_of_the_system_is_an_answer_and_the_next_request_gets_its_own(child: Child, tmp_path: Path) -> None:
-    assert refused(child.ask(1, Path("x" * 5000))).what == "file name too long"
-    loaded(child.ask(2, save(tmp_path / "step-00000007")))
+def test_an_os_error_is_a_reply_and_does_not_affect_the_next_request(child: Child, tmp_path: Path) -> None:
+    assert refused(child.generate(1, Path("x" * 5000))).what == "file name too long"
+    loaded(child.generate(2, save(tmp_path / "step-00000007")))
 
 
-def test_memory_is_given_back_when_nobody_asks_and_the_next_request_loads_again(
-    workspace: Workspace, tmp_path: Path
-) -> None:
+def test_idle_models_are_unloaded_and_reloaded_by_the_next_request(workspace: Workspace, tmp_path: Path) -> None:
     checkpoint = save(tmp_path / "step-00000007", width=1024)  # 50 MB
     with serving(workspace, "--idle", "0.2") as child:
-        first = child.ask(1, checkpoint, "a", GREEDY)
+        first = child.generate(1, checkpoint, "a", GREEDY)
         loaded(first)
-        child.say(endless(2, checkpoint))
+        child.send(endless(2, checkpoint))
         assert isinstance(child.next(), Loaded)
         full = child.memory()
-        child.say(Cancel(id=2))
-        child.answer(2)
+        child.send(Cancel(id=2))
+        child.receive(2)
         wait_for(lambda: child.memory() < full - 45 * 2**20, what="memory is given back")
-        assert text(child.ask(3, checkpoint, "a", GREEDY)) == text(first)
+        assert text(child.generate(3, checkpoint, "a", GREEDY)) == text(first)

@@ -1,4 +1,4 @@
-"""The inference process ends with whoever asks it, at once; and it waits for nobody else."""
+"""The inference process ends with its client."""
 
 from __future__ import annotations
 
@@ -23,52 +23,50 @@ def checkpoint(tmp_path: Path) -> Path:
     return save(tmp_path / "step-00000007")
 
 
-def begun(child: Child, checkpoint: Path) -> None:
-    """Let it write a text that never ends."""
-    child.say(endless(1, checkpoint))
+def start_endless(child: Child, checkpoint: Path) -> None:
+    """Start a request whose text never ends."""
+    child.send(endless(1, checkpoint))
     assert isinstance(child.next(), Loaded)
 
 
-def test_while_nobody_reads_it_stands_still_but_can_be_cancelled_and_ended(
-    workspace: Workspace, checkpoint: Path
-) -> None:
+def test_an_unread_output_blocks_generation_but_not_cancel_and_shutdown(workspace: Workspace, checkpoint: Path) -> None:
     with serving(workspace) as child:
-        begun(child, checkpoint)
+        start_endless(child, checkpoint)
         process = psutil.Process(child.process.pid)
 
-        def still() -> bool:
+        def is_idle() -> bool:
             before = process.cpu_times().user
             time.sleep(0.3)
             return process.cpu_times().user == before
 
-        wait_for(still, what="it waits for its reader")
-        held = child.memory()
-        for number in range(2, 1000):  # more than it takes ahead: they wait in the pipe
-            child.say(Cancel(id=number))
-        child.say(Cancel(id=1))
-        wait_for(still, what="it waits for its reader")
-        assert child.memory() < held + 2**22
-        last = child.answer(1)[-1]
+        wait_for(is_idle, what="the process blocks on its output")
+        used = child.memory()
+        for number in range(2, 1000):  # more than it buffers: they wait in the pipe
+            child.send(Cancel(id=number))
+        child.send(Cancel(id=1))
+        wait_for(is_idle, what="the process blocks on its output")
+        assert child.memory() < used + 2**22
+        last = child.receive(1)[-1]
         assert isinstance(last, Finished)
         assert last.cancelled
-        loaded(child.ask(2, checkpoint))
-        begun(child, checkpoint)
-        wait_for(still, what="it waits for its reader")
+        loaded(child.generate(2, checkpoint))
+        start_endless(child, checkpoint)
+        wait_for(is_idle, what="the process blocks on its output")
         assert child.process.stdin is not None
-        child.process.stdin.close()  # with nobody to read, it is gone all the same
+        child.process.stdin.close()  # ends although its output is not read
         assert child.process.wait(PATIENCE) == 0
 
 
-def test_a_closed_output_ends_it(workspace: Workspace, checkpoint: Path) -> None:
+def test_a_closed_output_ends_the_process(workspace: Workspace, checkpoint: Path) -> None:
     with serving(workspace) as child:
-        begun(child, checkpoint)
+        start_endless(child, checkpoint)
         assert child.process.stdout is not None and child.process.stderr is not None
         child.process.stdout.close()
         assert child.process.wait(PATIENCE) == 0
         assert child.process.stderr.read() == b""
 
 
-def test_it_ends_when_its_parent_is_killed_while_it_works(workspace: Workspace, checkpoint: Path) -> None:
+def test_the_process_ends_when_its_parent_is_killed(workspace: Workspace, checkpoint: Path) -> None:
     code = f"""
 import subprocess, sys
 from core.runs.launch import child_environment, python_command
@@ -84,12 +82,12 @@ sys.stdin.read()
     parent = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert parent.stdout is not None
     child = psutil.Process(int(parent.stdout.readline()))
-    assert not gone(child)
+    assert not has_ended(child)
     os.kill(parent.pid, signal.SIGKILL)
     parent.communicate()
-    wait_for(lambda: gone(child), what="the child ends")
+    wait_for(lambda: has_ended(child), what="the child ends")
 
 
-def gone(process: psutil.Process) -> bool:
-    """Ended, whether or not somebody has asked how."""
+def has_ended(process: psutil.Process) -> bool:
+    """Whether the process has ended, reaped or not."""
     return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE

@@ -1,4 +1,4 @@
-"""A text that is being uncovered, as what can be read of it: never half a character, and nothing behind its end."""
+"""Spans of partially unmasked text: no partial characters, nothing after the end of the text."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ BYTES = byte_vocabulary()
 END = BYTES.end_of_text
 
 
-def stretch(text: bytes, hidden: set[int], fresh: tuple[int, ...] = ()) -> DenoisedBlock:
-    return DenoisedBlock(tuple(None if place in hidden else byte for place, byte in enumerate(text)), fresh)
+def block(text: bytes, masked: set[int], unmasked: tuple[int, ...] = ()) -> DenoisedBlock:
+    return DenoisedBlock(tuple(None if position in masked else byte for position, byte in enumerate(text)), unmasked)
 
 
-def test_hidden_places_are_counted_and_new_text_is_marked() -> None:
-    assert denoising_spans(stretch(b"abcdefg", {2, 3}, (5, 0)), BYTES) == [
+def test_masked_positions_are_counted_and_new_text_is_flagged() -> None:
+    assert denoising_spans(block(b"abcdefg", {2, 3}, (5, 0)), BYTES) == [
         Span("a", new=True),
         Span("b"),
         Span(masked=2),
@@ -32,15 +32,15 @@ def test_hidden_places_are_counted_and_new_text_is_marked() -> None:
     ]
 
 
-def test_a_character_is_hidden_until_its_last_byte_is_there_and_new_with_it() -> None:
+def test_a_character_is_masked_until_all_its_bytes_are_unmasked() -> None:
     euro = "x€y".encode()
-    assert denoising_spans(stretch(euro, {1, 3}, (2,)), BYTES) == [Span("x"), Span(masked=3), Span("y")]
-    assert denoising_spans(stretch(euro, {1}, (3,)), BYTES) == [Span("x"), Span(masked=3), Span("y")]
-    assert denoising_spans(stretch(euro, {3}, (1,)), BYTES) == [Span("x"), Span(masked=3), Span("y")]
-    assert denoising_spans(stretch(euro, set(), (1,)), BYTES) == [Span("x"), Span("€", new=True), Span("y")]
+    assert denoising_spans(block(euro, {1, 3}, (2,)), BYTES) == [Span("x"), Span(masked=3), Span("y")]
+    assert denoising_spans(block(euro, {1}, (3,)), BYTES) == [Span("x"), Span(masked=3), Span("y")]
+    assert denoising_spans(block(euro, {3}, (1,)), BYTES) == [Span("x"), Span(masked=3), Span("y")]
+    assert denoising_spans(block(euro, set(), (1,)), BYTES) == [Span("x"), Span("€", new=True), Span("y")]
 
 
-def test_a_token_with_half_a_character_shows_its_whole_ones() -> None:
+def test_whole_characters_of_a_token_are_shown_without_partial_ones() -> None:
     pairs = Vocabulary("pairs", "", [*(bytes([byte]) for byte in range(256)), "a€".encode()[:2], "€b".encode()[1:]])
     assert denoising_spans(DenoisedBlock((256, None), ()), pairs) == [Span("a"), Span(masked=1)]
     assert denoising_spans(DenoisedBlock((None, 257), ()), pairs) == [Span(masked=1), Span("b")]
@@ -49,53 +49,53 @@ def test_a_token_with_half_a_character_shows_its_whole_ones() -> None:
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_of_any_text_and_any_hidden_places_exactly_the_whole_characters_show(seed: int) -> None:
-    drawn = random.Random(seed)
-    text = "".join(drawn.choice("aé€😀 ") for _ in range(8))
+def test_exactly_the_characters_with_all_bytes_are_shown(seed: int) -> None:
+    rng = random.Random(seed)
+    text = "".join(rng.choice("aé€😀 ") for _ in range(8))
     raw = text.encode()
-    hidden = {place for place in range(len(raw)) if drawn.random() < drawn.choice((0.1, 0.5))}
-    expected, place = "", 0
+    masked = {position for position in range(len(raw)) if rng.random() < rng.choice((0.1, 0.5))}
+    expected, position = "", 0
     for character in text:
         size = len(character.encode())
-        expected += "░" * size if hidden & set(range(place, place + size)) else character
-        place += size
-    assert "".join(span.text or "░" * span.masked for span in denoising_spans(stretch(raw, hidden), BYTES)) == expected
+        expected += "░" * size if masked & set(range(position, position + size)) else character
+        position += size
+    assert "".join(span.text or "░" * span.masked for span in denoising_spans(block(raw, masked), BYTES)) == expected
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_when_all_is_uncovered_it_is_the_text(seed: int) -> None:
-    drawn = random.Random(seed)
-    stop = ("ab", "b\ufffd", "c")[: drawn.randrange(4)]
-    ids = [drawn.choice((*b"abc\xe2\x82\xac\xff", END if drawn.random() < 0.2 else 97)) for _ in range(12)]
+def test_a_fully_unmasked_block_equals_the_decoded_text(seed: int) -> None:
+    rng = random.Random(seed)
+    stop = ("ab", "b\ufffd", "c")[: rng.randrange(4)]
+    ids = [rng.choice((*b"abc\xe2\x82\xac\xff", END if rng.random() < 0.2 else 97)) for _ in range(12)]
     text, expected = Detokenizer(BYTES, stop), ""
     for token in ids:
         if token == END or text.stopped:
             break
         expected += text.add_token(token)
     expected += text.flush()
-    seen = denoising_spans(DenoisedBlock(tuple(ids), ()), BYTES, stop_tokens={END}, stop=stop)
-    assert "".join(span.text for span in seen) == expected
-    assert not any(span.masked for span in seen)
+    spans = denoising_spans(DenoisedBlock(tuple(ids), ()), BYTES, stop_tokens={END}, stop=stop)
+    assert "".join(span.text for span in spans) == expected
+    assert not any(span.masked for span in spans)
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_what_shows_is_of_the_text_that_comes_of_it(seed: int) -> None:
-    drawn = random.Random(seed)
-    ids = tuple(drawn.choice(b"abc\xe2\x82\xac\xff") for _ in range(12))
-    order = drawn.sample(range(12), 12)
+def test_partial_text_is_contained_in_the_final_text(seed: int) -> None:
+    rng = random.Random(seed)
+    ids = tuple(rng.choice(b"abc\xe2\x82\xac\xff") for _ in range(12))
+    order = rng.sample(range(12), 12)
     whole = "".join(span.text for span in denoising_spans(DenoisedBlock(ids, ()), BYTES))
     known: tuple[int | None, ...] = (None,) * 12
-    for place in order:
-        known = (*known[:place], ids[place], *known[place + 1 :])
-        seen = denoising_spans(DenoisedBlock(known, (place,)), BYTES)
-        at = 0
-        for number, span in enumerate(seen):
-            found = whole.find(span.text, at)
-            assert found >= 0 if number else found == 0
-            at = found + len(span.text)
+    for position in order:
+        known = (*known[:position], ids[position], *known[position + 1 :])
+        spans = denoising_spans(DenoisedBlock(known, (position,)), BYTES)
+        offset = 0
+        for number, span in enumerate(spans):
+            start = whole.find(span.text, offset)
+            assert start >= 0 if number else start == 0
+            offset = start + len(span.text)
 
 
-def test_the_text_ends_where_a_mark_or_a_stop_string_is_sure_to_end_it() -> None:
+def test_spans_end_at_stop_tokens_and_stop_strings() -> None:
     ids = (97, None, 98, 99, END, None, 100)
     assert denoising_spans(DenoisedBlock(ids, ()), BYTES, stop_tokens={END}) == [Span("a"), Span(masked=1), Span("bc")]
     assert denoising_spans(DenoisedBlock(ids, ()), BYTES, stop_tokens={END}, stop=("c",)) == [
@@ -103,24 +103,24 @@ def test_the_text_ends_where_a_mark_or_a_stop_string_is_sure_to_end_it() -> None
         Span(masked=1),
         Span("b"),
     ]
-    assert denoising_spans(stretch(b"ab\nc", {0}), BYTES, stop=("b\n",)) == [Span(masked=1)]
+    assert denoising_spans(block(b"ab\nc", {0}), BYTES, stop=("b\n",)) == [Span(masked=1)]
 
 
-def test_what_waits_from_the_stretch_before_is_shown_in_front() -> None:
+def test_pending_bytes_of_the_previous_block_come_first() -> None:
     text = Detokenizer(BYTES, ("stop",))
     assert "".join(text.add_token(byte) for byte in b"a st") == "a "
     assert text.pending == b"st"
-    assert denoising_spans(stretch(b"ay", {1}), BYTES, stop=("stop",), pending=text.pending) == [
+    assert denoising_spans(block(b"ay", {1}), BYTES, stop=("stop",), pending=text.pending) == [
         Span("sta"),
         Span(masked=1),
     ]
-    assert denoising_spans(stretch(b"op!", {2}), BYTES, stop=("stop",), pending=text.pending) == []
+    assert denoising_spans(block(b"op!", {2}), BYTES, stop=("stop",), pending=text.pending) == []
     half = Detokenizer(BYTES)
     half.add_token(0xE2)
-    assert denoising_spans(stretch(b"\x82\xac", {1}), BYTES, pending=half.pending) == [Span(masked=3)]
-    assert denoising_spans(stretch(b"\x82\xac", set()), BYTES, pending=half.pending) == [Span("€")]
+    assert denoising_spans(block(b"\x82\xac", {1}), BYTES, pending=half.pending) == [Span(masked=3)]
+    assert denoising_spans(block(b"\x82\xac", set()), BYTES, pending=half.pending) == [Span("€")]
 
 
-def test_half_a_character_at_the_end_waits_for_the_next_stretch_if_there_is_one() -> None:
-    assert denoising_spans(stretch(b"a\xe2", set()), BYTES, last=False) == [Span("a"), Span(masked=1)]
-    assert denoising_spans(stretch(b"a\xe2", set()), BYTES) == [Span("a\ufffd")]
+def test_a_partial_character_at_the_end_waits_for_the_next_block() -> None:
+    assert denoising_spans(block(b"a\xe2", set()), BYTES, last=False) == [Span("a"), Span(masked=1)]
+    assert denoising_spans(block(b"a\xe2", set()), BYTES) == [Span("a\ufffd")]

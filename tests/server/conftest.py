@@ -14,25 +14,25 @@ from tests.server.serving import Served
 
 
 @pytest.fixture(scope="module")
-def room(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return Workspace(tmp_path_factory.mktemp("served")).prepare()
 
 
 @pytest.fixture(scope="module")
-def plain(room: Workspace) -> Run:
-    """Of a base model."""
-    return run_with_checkpoints(room, 100, 200, name="plain")
+def plain(server_workspace: Workspace) -> Run:
+    """A run of a base model."""
+    return run_with_checkpoints(server_workspace, 100, 200, name="plain")
 
 
 @pytest.fixture(scope="module")
-def bot(room: Workspace) -> Run:
-    """Of a model with templates for a conversation."""
-    return run_with_checkpoints(room, 100, name="bot", chat=TEMPLATES, context=1024)
+def bot(server_workspace: Workspace) -> Run:
+    """A run with chat templates."""
+    return run_with_checkpoints(server_workspace, 100, name="bot", chat=TEMPLATES, context=1024)
 
 
 @pytest.fixture(scope="module")
-def served(room: Workspace, plain: Run, bot: Run) -> Iterator[Served]:
-    served = Served(room)
+def served(server_workspace: Workspace, plain: Run, bot: Run) -> Iterator[Served]:
+    served = Served(server_workspace)
     yield served
     served.process.kill()
     served.process.wait()

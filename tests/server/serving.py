@@ -16,11 +16,11 @@ from tests.cli_runs import LLMTUI, ROOT
 from tests.waiting import PATIENCE
 
 TOKEN = "a-token-for-tests"
-FOREVER = 1_000_000
+ENDLESS = 1_000_000
 
 
 class Served:
-    """A server process with what it says."""
+    """A server process and the lines of its standard error."""
 
     def __init__(self, workspace: Workspace, *arguments: str, token: str | None = TOKEN) -> None:
         self.process = subprocess.Popen(
@@ -35,30 +35,30 @@ class Served:
         self.url = self.process.stdout.readline().strip().removeprefix("export OPENAI_BASE_URL=")
         self.port = int(self.url.rpartition(":")[2].partition("/")[0])
         self._lines: queue.Queue[str] = queue.Queue()
-        threading.Thread(target=self._listen, daemon=True).start()
+        threading.Thread(target=self._read_lines, daemon=True).start()
 
-    def _listen(self) -> None:
+    def _read_lines(self) -> None:
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self._lines.put(line)
 
-    def told(self, what: str) -> str:
-        """Wait for a line of standard error that has `what` in it."""
-        while what not in (line := self._lines.get(timeout=PATIENCE)):
+    def wait_for_line(self, text: str) -> str:
+        """Wait for a line of standard error that contains `text`."""
+        while text not in (line := self._lines.get(timeout=PATIENCE)):
             pass
         return line
 
     def client(self, token: str = TOKEN) -> openai.OpenAI:
         return openai.OpenAI(base_url=self.url, api_key=token, max_retries=0, timeout=PATIENCE)
 
-    def ask(self, method: str, path: str, body: str | bytes = "", **headers: str) -> tuple[int, str]:
-        """A request that no well-behaved client makes."""
-        line = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        line.request(method, path, body, {"authorization": f"Bearer {TOKEN}"} | named)
-        answer = line.getresponse()
-        status, text = answer.status, answer.read().decode()
-        line.close()
+    def request(self, method: str, path: str, body: str | bytes = "", **headers: str) -> tuple[int, str]:
+        """Send a raw request; returns status and body."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        extra_headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        connection.request(method, path, body, {"authorization": f"Bearer {TOKEN}"} | extra_headers)
+        response = connection.getresponse()
+        status, text = response.status, response.read().decode()
+        connection.close()
         return status, text
 
     def end(self, sig: signal.Signals = signal.SIGINT) -> int:

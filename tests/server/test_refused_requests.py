@@ -1,4 +1,4 @@
-"""What `llmtui serve` refuses, and how."""
+"""Requests that `llmtui serve` refuses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.waiting import PATIENCE
 
 
 @pytest.mark.parametrize(
-    ("asked", "param", "says"),
+    ("fields", "param", "message"),
     [
         ({"tools": [{"type": "function"}]}, "tools", "not supported here: tools"),
         (
@@ -48,20 +48,26 @@ from tests.waiting import PATIENCE
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
-def test_what_cannot_be_done_is_refused_and_names_the_field(
-    client: openai.OpenAI, asked: dict[str, object], param: str | None, says: str, stream: bool
+def test_unsupported_and_invalid_fields_are_refused_by_name(
+    client: openai.OpenAI, fields: dict[str, object], param: str | None, message: str, stream: bool
 ) -> None:
-    usual = {"model": "bot", "messages": [{"role": "user", "content": "hi"}], "stream": stream}
+    request = {"model": "bot", "messages": [{"role": "user", "content": "hi"}], "stream": stream}
     with pytest.raises(openai.BadRequestError) as caught:
-        client.chat.completions.create(**usual, extra_body=asked)  # type: ignore[call-overload]
-    assert caught.value.param == param and says in caught.value.message
+        client.chat.completions.create(**request, extra_body=fields)  # type: ignore[call-overload]
+    assert caught.value.param == param and message in caught.value.message
 
 
-def test_what_asks_for_nothing_is_taken(client: openai.OpenAI) -> None:
-    nothing = {"user": "me", "tools": [], "logprobs": None, "response_format": {"type": "text"}, "metadata": {"a": "b"}}
-    said = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "x", "refusal": None}]
-    made = client.chat.completions.create(model="bot", messages=said, extra_body=nothing)  # type: ignore[arg-type]
-    assert made.choices[0].message.content
+def test_fields_without_effect_are_accepted(client: openai.OpenAI) -> None:
+    no_effect = {
+        "user": "me",
+        "tools": [],
+        "logprobs": None,
+        "response_format": {"type": "text"},
+        "metadata": {"a": "b"},
+    }
+    messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "x", "refusal": None}]
+    completion = client.chat.completions.create(model="bot", messages=messages, extra_body=no_effect)  # type: ignore[arg-type]
+    assert completion.choices[0].message.content
 
 
 def test_token_ids_as_a_prompt_are_refused(client: openai.OpenAI) -> None:
@@ -69,44 +75,46 @@ def test_token_ids_as_a_prompt_are_refused(client: openai.OpenAI) -> None:
         client.completions.create(model="plain", prompt=[1, 2, 3])
 
 
-def test_models_that_are_not_there_are_404_with_the_nearest_name(client: openai.OpenAI) -> None:
-    for name, says in (("plan", "did you mean 'plain'?"), ("plain@7", "there is no model 'plain@7'")):
+def test_unknown_models_are_404_with_the_nearest_name(client: openai.OpenAI) -> None:
+    for name, message in (("plan", "did you mean 'plain'?"), ("plain@7", "there is no model 'plain@7'")):
         with pytest.raises(openai.NotFoundError, match="there is no") as caught:
             client.completions.create(model=name, prompt="x")
-        assert says in caught.value.message and caught.value.code == "model_not_found"
+        assert message in caught.value.message and caught.value.code == "model_not_found"
     with pytest.raises(openai.NotFoundError):
         client.models.retrieve("plain@7")
 
 
-def test_only_who_has_the_token_is_answered(served: Served) -> None:
+def test_a_valid_token_is_required(served: Served) -> None:
     for token in ("another", TOKEN[:-1], TOKEN + "s"):
         with pytest.raises(openai.AuthenticationError):
             served.client(token).models.list()
-    assert served.ask("GET", "/v1/models", authorization="")[0] == 401
-    assert served.ask("GET", "/v1/models", authorization=f"Basic {TOKEN}")[0] == 401
+    assert served.request("GET", "/v1/models", authorization="")[0] == 401
+    assert served.request("GET", "/v1/models", authorization=f"Basic {TOKEN}")[0] == 401
 
 
-def test_names_that_a_foreign_page_can_bring_along_are_refused(served: Served) -> None:
-    asked = {host: served.ask("GET", "/v1/models", host=host)[0] for host in ("evil.example", "127.0.0.1.evil.example")}
-    assert asked == {"evil.example": 403, "127.0.0.1.evil.example": 403}
+def test_foreign_host_headers_are_refused(served: Served) -> None:
+    statuses = {
+        host: served.request("GET", "/v1/models", host=host)[0] for host in ("evil.example", "127.0.0.1.evil.example")
+    }
+    assert statuses == {"evil.example": 403, "127.0.0.1.evil.example": 403}
     for host in ("localhost:9999", "127.0.0.1", "[::1]:8000"):
-        assert served.ask("GET", "/v1/models", host=host)[0] == 200
+        assert served.request("GET", "/v1/models", host=host)[0] == 200
 
 
 @pytest.mark.parametrize("body", ["", "{", "[]", "7", '"\\ud800"', "[" * 100_000, b"\xff", '{"model":"plain"}x'])
-def test_broken_bodies_are_refused(served: Served, body: str | bytes) -> None:
-    status, text = served.ask("POST", "/v1/completions", body)
+def test_malformed_bodies_are_refused(served: Served, body: str | bytes) -> None:
+    status, text = served.request("POST", "/v1/completions", body)
     assert status == 400 and json.loads(text)["error"]["message"]
 
 
-def test_large_bodies_are_refused_and_10_mb_of_prompt_are_none(served: Served) -> None:
+def test_bodies_over_16_mib_are_refused_and_10_mb_prompts_accepted(served: Served) -> None:
     big = json.dumps({"model": "plain", "prompt": "x" * 10_000_000, "max_tokens": 2})
-    status, text = served.ask("POST", "/v1/completions", big)
+    status, text = served.request("POST", "/v1/completions", big)
     assert status == 200 and json.loads(text)["usage"]["completion_tokens"] == 2
-    assert served.ask("POST", "/v1/completions", "x" * (2**24 + 1))[0] == 413
+    assert served.request("POST", "/v1/completions", "x" * (2**24 + 1))[0] == 413
 
 
-def test_a_wrong_method_is_told_which_one_is_right(served: Served) -> None:
+def test_a_wrong_method_is_405_with_the_allowed_one(served: Served) -> None:
     line = http.client.HTTPConnection("127.0.0.1", served.port, timeout=PATIENCE)
     line.request("GET", "/v1/completions", headers={"authorization": f"Bearer {TOKEN}"})
     answer = line.getresponse()
@@ -114,8 +122,8 @@ def test_a_wrong_method_is_told_which_one_is_right(served: Served) -> None:
     line.close()
 
 
-def test_a_checkpoint_that_cannot_be_read_is_no_fault_of_the_request(served: Served, room: Workspace) -> None:
-    run = run_with_checkpoints(room, 100, name="broken")
+def test_an_unreadable_checkpoint_is_503(served: Served, server_workspace: Workspace) -> None:
+    run = run_with_checkpoints(server_workspace, 100, name="broken")
     weights = readable_checkpoints(run.checkpoints)[0].path / "model.safetensors"
     weights.chmod(0o600)
     weights.write_bytes(b"x" * weights.stat().st_size)
@@ -125,7 +133,7 @@ def test_a_checkpoint_that_cannot_be_read_is_no_fault_of_the_request(served: Ser
     run.remove()
 
 
-def test_other_paths_and_methods_are_refused_in_the_same_form(served: Served) -> None:
+def test_unknown_paths_and_methods_have_the_same_error_format(served: Served) -> None:
     for method, path, status in (("GET", "/", 404), ("GET", "/v1/completions", 405), ("POST", "/v1/embeddings", 404)):
-        got, text = served.ask(method, path)
+        got, text = served.request(method, path)
         assert got == status and json.loads(text)["error"]["type"] == "invalid_request_error"

@@ -1,4 +1,4 @@
-"""`llmtui serve`, used through OpenAI's client: what it answers."""
+"""`llmtui serve`, used through OpenAI's client."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from core.checkpoints import readable_checkpoints
 from core.runs.directory import Run
 from core.storage.workspace import Workspace
 from tests.byte_models import LETTERS, run_with_checkpoints, save
-from tests.server.serving import FOREVER, TOKEN, Served
+from tests.server.serving import ENDLESS, TOKEN, Served
 
 
 def test_models_are_runs_and_their_checkpoints(client: openai.OpenAI, plain: Run, bot: Run) -> None:
@@ -22,57 +22,57 @@ def test_models_are_runs_and_their_checkpoints(client: openai.OpenAI, plain: Run
     assert client.models.retrieve(f"{plain.id}@100").id == f"{plain.id}@100"
 
 
-def test_a_completion_has_the_text_its_end_and_what_it_took(client: openai.OpenAI, plain: Run) -> None:
-    made = client.completions.create(model="plain", prompt="ab", seed=3, max_tokens=5)
-    [choice] = made.choices
+def test_a_completion_has_text_finish_reason_and_usage(client: openai.OpenAI, plain: Run) -> None:
+    completion = client.completions.create(model="plain", prompt="ab", seed=3, max_tokens=5)
+    [choice] = completion.choices
     assert len(choice.text) == 5 and choice.finish_reason == "length"
-    assert made.model == f"{plain.id}@200"  # the newest, and which one that is
-    assert made.usage and (made.usage.prompt_tokens, made.usage.completion_tokens) == (2, 5)
+    assert completion.model == f"{plain.id}@200"  # the newest checkpoint
+    assert completion.usage and (completion.usage.prompt_tokens, completion.usage.completion_tokens) == (2, 5)
     again = client.completions.create(model=f"{plain.id}@200", prompt="ab", seed=3, max_tokens=5)
     assert again.choices[0].text == choice.text
-    likeliest = {
+    greedy_texts = {
         client.completions.create(model=model, prompt="ab", temperature=0).choices[0].text
         for model in ("plain", "plain@200", "plain@100")
     }
-    assert len(likeliest) == 2
+    assert len(greedy_texts) == 2
 
 
-def test_several_texts_of_several_prompts_come_in_order_with_their_prompts(client: openai.OpenAI) -> None:
-    made = client.completions.create(model="plain", prompt=["x", "y"], n=2, echo=True, seed=3, max_tokens=4)
-    assert [(choice.index, choice.text[0], len(choice.text)) for choice in made.choices] == [
+def test_several_choices_of_several_prompts_come_in_order(client: openai.OpenAI) -> None:
+    completion = client.completions.create(model="plain", prompt=["x", "y"], n=2, echo=True, seed=3, max_tokens=4)
+    assert [(choice.index, choice.text[0], len(choice.text)) for choice in completion.choices] == [
         (0, "x", 5),
         (1, "x", 5),
         (2, "y", 5),
         (3, "y", 5),
     ]
     one = client.completions.create(model="plain", prompt="x", echo=True, seed=4, max_tokens=4)
-    assert one.choices[0].text == made.choices[1].text  # each with a seed of its own, one above the one before
-    assert made.usage and made.usage.total_tokens == 4 * 4 + 2
+    assert one.choices[0].text == completion.choices[1].text  # the seed of choice i is seed + i
+    assert completion.usage and completion.usage.total_tokens == 4 * 4 + 2
 
 
-def test_a_chat_is_written_by_the_templates_and_stops_where_they_say(client: openai.OpenAI) -> None:
-    said = [{"role": "system", "content": "s"}, {"role": "user", "content": [{"type": "text", "text": "hi"}]}]
-    made = client.chat.completions.create(model="bot", messages=said, max_completion_tokens=3)  # type: ignore[arg-type]
-    assert made.usage and made.usage.prompt_tokens == len("sUser: hi\nBot:")
-    assert made.choices[0].message.role == "assistant" and len(made.choices[0].message.content or "") == 3
-    # a model that can only say what the template says comes next
+def test_chat_completions_use_the_templates_and_their_stop_strings(client: openai.OpenAI) -> None:
+    messages = [{"role": "system", "content": "s"}, {"role": "user", "content": [{"type": "text", "text": "hi"}]}]
+    completion = client.chat.completions.create(model="bot", messages=messages, max_completion_tokens=3)  # type: ignore[arg-type]
+    assert completion.usage and completion.usage.prompt_tokens == len("sUser: hi\nBot:")
+    assert completion.choices[0].message.role == "assistant" and len(completion.choices[0].message.content or "") == 3
+    # a model that can only generate the template's stop string
     only = dict.fromkeys(map(str, LETTERS), -100) | {"10": 100}
-    begun = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "Well"}]
-    made = client.chat.completions.create(
+    messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "Well"}]
+    completion = client.chat.completions.create(
         model="bot",
-        messages=begun,
+        messages=messages,
         logit_bias=only,
         stop=["\n"],
         max_tokens=50,  # type: ignore[arg-type]
     )
-    assert (made.choices[0].finish_reason, made.choices[0].message.content) == ("stop", "")
+    assert (completion.choices[0].finish_reason, completion.choices[0].message.content) == ("stop", "")
 
 
-def test_streams_are_the_same_texts_in_pieces(client: openai.OpenAI) -> None:
-    asked = {"model": "plain", "prompt": "ab", "seed": 5, "n": 2, "stop": ["g"], "max_tokens": 30, "echo": True}
-    whole = client.completions.create(**asked)  # type: ignore[call-overload]
+def test_streamed_chunks_add_up_to_the_same_texts(client: openai.OpenAI) -> None:
+    request = {"model": "plain", "prompt": "ab", "seed": 5, "n": 2, "stop": ["g"], "max_tokens": 30, "echo": True}
+    whole = client.completions.create(**request)  # type: ignore[call-overload]
     texts, reasons = ["", ""], ["", ""]
-    for event in client.completions.create(**asked, stream=True):  # type: ignore[call-overload]
+    for event in client.completions.create(**request, stream=True):  # type: ignore[call-overload]
         for choice in event.choices:
             texts[choice.index] += choice.text
             reasons[choice.index] = choice.finish_reason
@@ -80,7 +80,7 @@ def test_streams_are_the_same_texts_in_pieces(client: openai.OpenAI) -> None:
     assert reasons == [choice.finish_reason for choice in whole.choices]
 
 
-def test_a_chat_stream_begins_with_the_role_and_ends_with_the_usage_that_was_asked_for(client: openai.OpenAI) -> None:
+def test_a_chat_stream_begins_with_the_role_and_ends_with_the_usage(client: openai.OpenAI) -> None:
     events = list(
         client.chat.completions.create(
             model="bot",
@@ -97,24 +97,24 @@ def test_a_chat_stream_begins_with_the_role_and_ends_with_the_usage_that_was_ask
     assert len({event.id for event in events}) == 1
 
 
-def test_what_is_left_out_is_as_in_the_recipe_but_for_the_seed(client: openai.OpenAI) -> None:
+def test_defaults_are_those_of_the_recipe_with_a_random_seed(client: openai.OpenAI) -> None:
     texts = {client.completions.create(model="plain", prompt="ab").choices[0].text for _ in range(3)}
     assert len(texts) > 1 and {len(text) for text in texts} == {12}
     greedy = {client.completions.create(model="plain", prompt="ab", temperature=0).choices[0].text for _ in range(3)}
     assert len(greedy) == 1
 
 
-def test_a_masked_model_fills_a_middle_and_another_says_that_it_cannot(served: Served, room: Workspace) -> None:
-    run = run_with_checkpoints(room, 100, name="masked", objective="masked")
-    made = served.client().completions.create(model="masked", prompt="abc", suffix="xyz", max_tokens=4)
-    assert len(made.choices[0].text) == 4 and made.usage and made.usage.prompt_tokens == 6
+def test_suffix_is_supported_by_masked_models_only(served: Served, server_workspace: Workspace) -> None:
+    run = run_with_checkpoints(server_workspace, 100, name="masked", objective="masked")
+    completion = served.client().completions.create(model="masked", prompt="abc", suffix="xyz", max_tokens=4)
+    assert len(completion.choices[0].text) == 4 and completion.usage and completion.usage.prompt_tokens == 6
     run.remove()
     with pytest.raises(openai.BadRequestError, match="mask"):
         served.client().completions.create(model="plain", prompt="abc", suffix="xyz")
 
 
-def test_a_checkpoint_that_training_saves_is_the_newest_from_then_on(served: Served, room: Workspace) -> None:
-    run = run_with_checkpoints(room, 100, name="grows")
+def test_new_checkpoints_are_used_from_the_next_request(served: Served, server_workspace: Workspace) -> None:
+    run = run_with_checkpoints(server_workspace, 100, name="grows")
     client = served.client()
     assert client.completions.create(model="grows", prompt="").model == f"{run.id}@100"
     save(run, 300)
@@ -125,28 +125,28 @@ def test_a_checkpoint_that_training_saves_is_the_newest_from_then_on(served: Ser
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_a_client_that_goes_away_ends_its_answer(served: Served, stream: bool) -> None:
-    body = json.dumps({"model": "bot", "prompt": "x", "max_tokens": FOREVER, "stream": stream})
+def test_a_disconnected_client_aborts_generation(served: Served, stream: bool) -> None:
+    body = json.dumps({"model": "bot", "prompt": "x", "max_tokens": ENDLESS, "stream": stream})
     line = socket.create_connection(("127.0.0.1", served.port))
     head = f"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {TOKEN}\r\n"
     line.sendall(f"{head}content-length: {len(body)}\r\n\r\n{body}".encode())
     if stream:
         assert b"200 OK" in line.recv(100)
     else:
-        served.client().completions.create(model="bot", prompt="x")  # the other is being answered meanwhile
+        served.client().completions.create(model="bot", prompt="x")  # while the other request runs
     line.close()
-    served.told("broken off")
+    served.wait_for_line("aborted")
 
 
-def test_two_clients_are_answered_in_turns(client: openai.OpenAI) -> None:
-    long = client.completions.create(model="bot", prompt="x", max_tokens=FOREVER, stream=True)
+def test_requests_of_two_clients_are_interleaved(client: openai.OpenAI) -> None:
+    long = client.completions.create(model="bot", prompt="x", max_tokens=ENDLESS, stream=True)
     next(long)
     assert client.completions.create(model="plain", prompt="y", max_tokens=5).choices[0].finish_reason == "length"
     next(long)
     long.close()
 
 
-def test_a_line_about_each_request_shows_nothing_that_steers_a_terminal(served: Served) -> None:
-    served.ask("GET", "/%1b%5b2J%e2%80%ae")
-    line = served.told("GET /␛")
+def test_request_log_lines_contain_no_control_characters(served: Served) -> None:
+    served.request("GET", "/%1b%5b2J%e2%80%ae")
+    line = served.wait_for_line("GET /␛")
     assert "\x1b" not in line and "\u202e" not in line and " 404" in line

@@ -14,16 +14,16 @@ from llmtui.server.generation import GenerationJob
 from llmtui.server.registry import ServedModel
 from llmtui.server.schema import ChatCompletionRequest, parse_request
 
-ASKED = {"model": "bot", "messages": [{"role": "user", "content": "hi"}]}
+REQUEST = {"model": "bot", "messages": [{"role": "user", "content": "hi"}]}
 
 
 def parsed(**more: object) -> tuple[ChatCompletionRequest, list[str]]:
     ignored: list[str] = []
-    return parse_request(json.dumps(ASKED | more).encode(), ChatCompletionRequest, ignored.append), ignored
+    return parse_request(json.dumps(REQUEST | more).encode(), ChatCompletionRequest, ignored.append), ignored
 
 
 @pytest.mark.parametrize(
-    ("said", "ignored"),
+    ("values", "ignored"),
     [
         (
             {"store": True, "user": "me", "metadata": {"a": "b"}, "service_tier": "auto"},
@@ -38,13 +38,13 @@ def parsed(**more: object) -> tuple[ChatCompletionRequest, list[str]]:
         ({"stream": True, "stream_options": {"include_usage": True, "continuous_usage_stats": False}}, ""),
     ],
 )
-def test_what_changes_nothing_is_ignored_and_named(said: dict[str, object], ignored: str) -> None:
-    asked, names = parsed(**said)
+def test_fields_without_effect_are_ignored_and_reported(values: dict[str, object], ignored: str) -> None:
+    request, names = parsed(**values)
     assert names == ignored.split()
-    assert [turn.to_message().text for turn in asked.messages] == ["hi"]
+    assert [turn.to_message().text for turn in request.messages] == ["hi"]
 
 
-def test_turns_come_as_text_as_parts_and_as_nothing() -> None:
+def test_message_content_may_be_text_parts_or_null() -> None:
     parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b", "cache_control": {"type": "ephemeral"}}]
     turns = [
         {"role": "developer", "content": parts},
@@ -52,8 +52,8 @@ def test_turns_come_as_text_as_parts_and_as_nothing() -> None:
         {"role": "assistant"},
         {"role": "user", "content": []},
     ]
-    said = [turn.to_message() for turn in parsed(messages=turns)[0].messages]
-    assert [(each.role, each.text) for each in said] == [
+    messages = [turn.to_message() for turn in parsed(messages=turns)[0].messages]
+    assert [(message.role, message.text) for message in messages] == [
         ("system", "ab"),
         ("assistant", ""),
         ("assistant", ""),
@@ -61,11 +61,11 @@ def test_turns_come_as_text_as_parts_and_as_nothing() -> None:
     ]
 
 
-def test_settings_of_other_servers_mean_the_same_here(bot: Run) -> None:
-    offer = ServedModel(id="bot", run=bot, checkpoint=readable_checkpoints(bot.checkpoints)[0])
+def test_conventions_of_other_servers_are_understood(bot: Run) -> None:
+    model = ServedModel(id="bot", run=bot, checkpoint=readable_checkpoints(bot.checkpoints)[0])
 
-    def sampling(**said: object) -> Sampling:
-        return GenerationJob.of(parsed(**said)[0], offer).sampling
+    def sampling(**values: object) -> Sampling:
+        return GenerationJob.of(parsed(**values)[0], model).sampling
 
     assert (sampling(top_p=0).top_k, sampling(top_p=0).top_p) == (1, 1.0)
     assert sampling(top_k=-1).top_k == 0

@@ -1,4 +1,4 @@
-"""What `llmtui serve` does about those who connect and then neither ask nor read, or go."""
+"""Clients of `llmtui serve` that send no request, do not read, or disconnect."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TOKEN = "a-token-for-tests"
 
 
 class Endless:
-    """An answer that goes on until nobody waits for it any more."""
+    """A response that lasts until its client disconnects."""
 
     def __init__(self) -> None:
         self.ended = asyncio.Event()
@@ -52,20 +52,20 @@ class Endless:
 
 
 async def serving(
-    app: ASGIApp, port: list[int], wanted: Callable[[], bool] = lambda: False
+    app: ASGIApp, port: list[int], is_busy: Callable[[], bool] = lambda: False
 ) -> tuple[HttpServer, asyncio.Task[None]]:
     async def closing() -> None: ...
 
     address = bind_socket("127.0.0.1", 0)
     port.append(address.getsockname()[1])
-    server = HttpServer(app, closing, wanted)
+    server = HttpServer(app, closing, is_busy)
     return server, asyncio.create_task(server.serve([address]))
 
 
-def test_a_client_that_does_not_read_is_let_go_of(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_does_not_read_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("llmtui.server.server.CLIENT_TIMEOUT", 0.2)
 
-    async def scene() -> None:
+    async def run_server() -> None:
         app, port = Endless(), list[int]()
         server, task = await serving(app, port)
         with socket.create_connection(("127.0.0.1", port[0])) as line:
@@ -74,31 +74,31 @@ def test_a_client_that_does_not_read_is_let_go_of(monkeypatch: pytest.MonkeyPatc
         server.should_exit = True
         await task
 
-    asyncio.run(scene())
+    asyncio.run(run_server())
 
 
-def test_while_others_wait_a_client_that_does_not_read_is_let_go_of_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the other it may take longer than this test waits."""
+def test_a_client_that_does_not_read_is_disconnected_sooner_if_others_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Alone, a slow client has a longer timeout."""
     monkeypatch.setattr("llmtui.server.server.BUSY_CLIENT_TIMEOUT", 0.2)
     monkeypatch.setattr("llmtui.server.server.CLIENT_TIMEOUT", 10 * PATIENCE)
 
-    async def scene() -> None:
-        app, port, wanted = Endless(), list[int](), False
-        server, task = await serving(app, port, lambda: wanted)
+    async def run_server() -> None:
+        app, port, is_busy = Endless(), list[int](), False
+        server, task = await serving(app, port, lambda: is_busy)
         with socket.create_connection(("127.0.0.1", port[0])) as line:
             line.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(app.ended.wait(), 1)
-            wanted = True
+            is_busy = True
             await asyncio.wait_for(app.ended.wait(), PATIENCE)
         server.should_exit = True
         await task
 
-    asyncio.run(scene())
+    asyncio.run(run_server())
 
 
-def test_the_system_takes_little_of_an_answer_ahead_of_its_reader(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scene() -> None:
+def test_little_of_a_response_is_buffered_by_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run_server() -> None:
         app, port = Endless(), list[int]()
         server, task = await serving(app, port)
         with socket.socket() as line:
@@ -107,34 +107,34 @@ def test_the_system_takes_little_of_an_answer_ahead_of_its_reader(monkeypatch: p
             line.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
             await asyncio.sleep(1)
         await asyncio.wait_for(app.ended.wait(), PATIENCE)
-        assert app.sent <= 3, "pieces of 64 KiB; left to itself the system takes 40"
+        assert app.sent <= 3, "chunks of 64 KiB; 40 with the system's default buffer"
         server.should_exit = True
         await task
 
-    asyncio.run(scene())
+    asyncio.run(run_server())
 
 
-@pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\nhost: loc"])
-def test_a_client_that_does_not_ask_is_let_go_of(monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
+@pytest.mark.parametrize("data", [b"", b"GET / HTTP/1.1\r\nhost: loc"])
+def test_a_client_that_sends_no_request_is_disconnected(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
     monkeypatch.setattr("llmtui.server.server.CLIENT_TIMEOUT", 0.2)
 
-    async def scene() -> None:
+    async def run_server() -> None:
         port = list[int]()
         server, task = await serving(Endless(), port)
         reader, writer = await asyncio.open_connection("127.0.0.1", port[0])
-        writer.write(said)
+        writer.write(data)
         assert await asyncio.wait_for(reader.read(), PATIENCE) == b""
         writer.close()
         server.should_exit = True
         await task
 
-    asyncio.run(scene())
+    asyncio.run(run_server())
 
 
-def test_more_connections_than_there_is_room_for_are_told_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connections_over_the_limit_get_503(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("llmtui.server.server.MAX_CONNECTIONS", 3)
 
-    async def scene() -> None:
+    async def run_server() -> None:
         port = list[int]()
         server, task = await serving(Endless(), port)
         idle = [await asyncio.open_connection("127.0.0.1", port[0]) for _ in range(2)]
@@ -146,11 +146,11 @@ def test_more_connections_than_there_is_room_for_are_told_to_come_again(monkeypa
         server.should_exit = True
         await task
 
-    asyncio.run(scene())
+    asyncio.run(run_server())
 
 
 class Source:
-    """Where texts come from, and whether it was closed."""
+    """A source of deltas that records whether it was closed."""
 
     def __init__(self) -> None:
         self.closed = False
@@ -172,8 +172,8 @@ def writer(workspace: Workspace) -> ResponseWriter:
     )
 
 
-def test_a_client_that_goes_at_the_first_event_ends_its_answer(writer: ResponseWriter) -> None:
-    async def scene() -> None:
+def test_disconnecting_at_the_first_event_closes_the_generator(writer: ResponseWriter) -> None:
+    async def run_server() -> None:
         source = Source()
         deltas = source.deltas()
         events = writer.events(await anext(deltas), deltas)
@@ -181,11 +181,11 @@ def test_a_client_that_goes_at_the_first_event_ends_its_answer(writer: ResponseW
         await events.aclose()
         assert source.closed
 
-    asyncio.run(scene())
+    asyncio.run(run_server())
 
 
-def test_a_client_that_goes_before_the_first_event_ends_its_answer(writer: ResponseWriter) -> None:
-    async def scene() -> None:
+def test_disconnecting_before_the_first_event_closes_the_generator(writer: ResponseWriter) -> None:
+    async def run_server() -> None:
         source = Source()
         deltas = source.deltas()
         first = await anext(deltas)
@@ -199,7 +199,7 @@ def test_a_client_that_goes_before_the_first_event_ends_its_answer(writer: Respo
         await EventStreamResponse(writer.events(first, deltas), deltas)({"type": "http"}, receive, send)
         assert source.closed
 
-    asyncio.run(scene())
+    asyncio.run(run_server())
 
 
 # -- the process -------------------------------------------------------------------------------------------------------
@@ -224,44 +224,44 @@ def started(workspace: Workspace, stderr: int) -> Iterator[tuple[Any, int]]:
         process.communicate()
 
 
-def asked(port: int, path: str) -> tuple[int, str]:
+def get(port: int, path: str) -> tuple[int, str]:
     line = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     line.request("GET", path, headers={"authorization": f"Bearer {TOKEN}"})
-    answer = line.getresponse()
-    status, text = answer.status, answer.read().decode()
+    response = line.getresponse()
+    status, text = response.status, response.read().decode()
     line.close()
     return status, text
 
 
-def test_ctrl_c_ends_it_as_ever_when_nobody_reads_standard_error_any_more(workspace: Workspace) -> None:
+def test_ctrl_c_stops_the_server_with_a_closed_standard_error(workspace: Workspace) -> None:
     with started(workspace, subprocess.PIPE) as (process, port):
         assert "Ctrl-C" in process.stderr.readline()
         process.stderr.close()
-        assert [asked(port, "/v1/models")[0] for _ in range(3)] == [200] * 3
+        assert [get(port, "/v1/models")[0] for _ in range(3)] == [200] * 3
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=PATIENCE) == 130
 
 
-def test_streams_that_nobody_reads_make_room_for_who_waits(workspace: Workspace) -> None:
-    """A dozen take all places and wait for more; what is asked then is answered long before their minute ends."""
+def test_unread_streams_do_not_block_other_clients(workspace: Workspace) -> None:
+    """Twelve unread streams use all slots; another request is answered before their timeout."""
     run = run_with_checkpoints(workspace, 100, name="plain")
-    said = {"model": run.id, "prompt": "a", "stream": True, "max_tokens": 1_000_000}
-    silent = []
+    request = {"model": run.id, "prompt": "a", "stream": True, "max_tokens": 1_000_000}
+    connections = []
     with started(workspace, subprocess.DEVNULL) as (_, port):
         for _ in range(12):
             line = socket.socket()
             line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             line.connect(("127.0.0.1", port))
-            line.sendall(posted(said))
-            silent.append(line)
+            line.sendall(post_request(request))
+            connections.append(line)
         with socket.create_connection(("127.0.0.1", port), timeout=CLIENT_TIMEOUT) as line:
-            line.sendall(posted(said | {"stream": False, "max_tokens": 3}))
+            line.sendall(post_request(request | {"stream": False, "max_tokens": 3}))
             assert line.recv(100).startswith(b"HTTP/1.1 200")
-        for each in silent:
+        for each in connections:
             each.close()
 
 
-def posted(said: dict[str, Any]) -> bytes:
-    body = json.dumps(said).encode()
+def post_request(request: dict[str, Any]) -> bytes:
+    body = json.dumps(request).encode()
     head = f"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {TOKEN}\r\n"
     return f"{head}content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body

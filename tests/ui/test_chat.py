@@ -40,27 +40,28 @@ from core.sample.protocol import (
 cancelled = threading.Event()
 asked = []
 
-def say(reply):
+def send(reply):
     sys.stdout.buffer.write(encode(reply) + b"\\n")
     sys.stdout.buffer.flush()
 
-def answer(request):
+def reply_to(request):
     if request.prompt == "die":
         os._exit(3)
     if request.prompt == "refuse":
-        say(Refused(id=request.id, what="the checkpoint is gone", todo="choose another one"))
+        send(Refused(id=request.id, what="the checkpoint is gone", todo="choose another one"))
         return
-    say(Loaded(id=request.id, checkpoint=request.checkpoint, step=int(request.checkpoint[-8:]), prompt_tokens=3))
+    step = int(request.checkpoint[-8:])
+    send(Loaded(id=request.id, checkpoint=request.checkpoint, step=step, prompt_tokens=3))
     if request.prompt == "endless":
-        say(TextDelta(id=request.id, text="on and on"))
+        send(TextDelta(id=request.id, text="on and on"))
         cancelled.wait()
-        say(Finished(id=request.id, cancelled=True, tokens=3, seconds=0.1))
+        send(Finished(id=request.id, cancelled=True, tokens=3, seconds=0.1))
         return
-    drawn = request.sampling
-    say(TextDelta(id=request.id, text=f" went T={drawn.temperature:g} k={drawn.top_k}"))
-    say(TextDelta(id=request.id, text=f" p={drawn.top_p:g} seed={drawn.seed} step={int(request.checkpoint[-8:])}"))
-    say(TextEnded(id=request.id, reason="length", tokens=20))
-    say(Finished(id=request.id, tokens=20, seconds=0.1))
+    sampling = request.sampling
+    send(TextDelta(id=request.id, text=f" went T={sampling.temperature:g} k={sampling.top_k}"))
+    send(TextDelta(id=request.id, text=f" p={sampling.top_p:g} seed={sampling.seed} step={step}"))
+    send(TextEnded(id=request.id, reason="length", tokens=20))
+    send(Finished(id=request.id, tokens=20, seconds=0.1))
 
 for line in sys.stdin.buffer:
     request = decode_request(line)
@@ -68,7 +69,7 @@ for line in sys.stdin.buffer:
         cancelled.set()
     else:
         cancelled.clear()
-        threading.Thread(target=answer, args=(request,)).start()
+        threading.Thread(target=reply_to, args=(request,)).start()
 '''
 
 
@@ -224,10 +225,11 @@ async def test_the_transcript_is_shown_when_the_workbench_is_reopened(
 
 
 async def test_with_chat_templates_a_conversation_is_continued(workspace: Workspace, tmp_path: Path) -> None:
-    heard = tmp_path / "heard"
+    received = tmp_path / "received"
     script = tmp_path / "speaker.py"
-    note = f"    open({str(heard)!r}, 'a').write(repr((request.prompt, request.sampling.stop)) + chr(10))\n    drawn ="
-    script.write_text(FAKE_INFERENCE_PROCESS.replace("    drawn =", note))
+    log = f"open({str(received)!r}, 'a').write(repr((request.prompt, request.sampling.stop)) + chr(10))"
+    note = f"    {log}\n    sampling ="
+    script.write_text(FAKE_INFERENCE_PROCESS.replace("    sampling =", note))
     run = make_run(workspace, "talker", 'chat.user="U: {text}|A:"', 'chat.assistant=" {text}|"')
     write_launch(run)
     FakeWorker(run).write_events(*events_before_training(), *training_events(1, 230, 400))
@@ -244,7 +246,7 @@ async def test_with_chat_templates_a_conversation_is_continued(workspace: Worksp
     answer = "went T=0.8 k=50 p=1 seed=1 step=200"
     prompts = ["U: hello|A:", f"U: hello|A: {answer}|U: more|A:"]
     prompts.append(f"{prompts[1]} {answer}|U: and|A:")
-    assert heard.read_text().splitlines() == [repr((prompt, ("|U:",))) for prompt in prompts]
+    assert received.read_text().splitlines() == [repr((prompt, ("|U:",))) for prompt in prompts]
 
 
 async def test_two_chats_with_one_run_do_not_write_into_one_transcript(workbench: Workbench, run: Run) -> None:
@@ -256,7 +258,7 @@ async def test_two_chats_with_one_run_do_not_write_into_one_transcript(workbench
         assert other.stdout.readline() == "True\n"
         async with workbench.run_test(size=(100, 30)) as pilot:
             seen = await ask(pilot, "once")
-            await seen("is not kept")
+            await seen("is not saved")
             await seen("once went")
 
 

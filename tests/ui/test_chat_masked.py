@@ -29,7 +29,7 @@ FAKE_INFERENCE_PROCESS = """
 import os, sys, time
 from core.sample.protocol import *
 
-def say(*replies):
+def send(*replies):
     for reply in replies:
         sys.stdout.buffer.write(encode(reply) + b"\\n")
     sys.stdout.buffer.flush()
@@ -39,34 +39,34 @@ def until(name):
         time.sleep(0.01)
 
 for line in sys.stdin.buffer:
-    asked = decode_request(line)
-    if isinstance(asked, Cancel):
-        say(Finished(id=asked.id, cancelled=True))
+    request = decode_request(line)
+    if isinstance(request, Cancel):
+        send(Finished(id=request.id, cancelled=True))
         continue
-    assert asked.denoising_states and asked.order is None
-    say(Loaded(id=asked.id, checkpoint=asked.checkpoint, step=200, prompt_tokens=2))
-    say(DenoisingState(id=asked.id, tokens=2, spans=[Span(masked=3), Span("[bold]one", new=True), Span(masked=1)]))
-    if asked.prompt == "hold":
+    assert request.denoising_states and request.order is None
+    send(Loaded(id=request.id, checkpoint=request.checkpoint, step=200, prompt_tokens=2))
+    send(DenoisingState(id=request.id, tokens=2, spans=[Span(masked=3), Span("[bold]one", new=True), Span(masked=1)]))
+    if request.prompt == "hold":
         continue
     until("second")
-    say(DenoisingState(id=asked.id, tokens=4, spans=[Span("now ", new=True), Span("[bold]one"), Span(masked=2)]))
+    send(DenoisingState(id=request.id, tokens=4, spans=[Span("now ", new=True), Span("[bold]one"), Span(masked=2)]))
     until("last")
-    say(DenoisingState(id=asked.id, tokens=6, spans=[Span("now [bold]one"), Span("\\x1b[2J", new=True)]))
-    say(TextDelta(id=asked.id, text="now [bold]one\\x1b[2J"))
-    say(TextEnded(id=asked.id, reason="length", tokens=6), Finished(id=asked.id, tokens=6, seconds=0.1))
+    send(DenoisingState(id=request.id, tokens=6, spans=[Span("now [bold]one"), Span("\\x1b[2J", new=True)]))
+    send(TextDelta(id=request.id, text="now [bold]one\\x1b[2J"))
+    send(TextEnded(id=request.id, reason="length", tokens=6), Finished(id=request.id, tokens=6, seconds=0.1))
 """
 
 
 @pytest.fixture
 def workbench(workspace: Workspace, tmp_path: Path) -> Workbench:
-    made = make_run(workspace, "live", "model.objective=masked")
-    write_launch(made)
-    FakeWorker(made).write_events(*events_before_training(), *training_events(1, 230, 400))
-    make_checkpoint(made, 200)
+    run = make_run(workspace, "live", "model.objective=masked")
+    write_launch(run)
+    FakeWorker(run).write_events(*events_before_training(), *training_events(1, 230, 400))
+    make_checkpoint(run, 200)
     script = tmp_path / "speaker.py"
     script.write_text(FAKE_INFERENCE_PROCESS)
     command = [sys.executable, str(script), str(tmp_path)]
-    return Workbench(workspace, open_run=made.id, inference_client=InferenceClient(workspace, command))
+    return Workbench(workspace, open_run=run.id, inference_client=InferenceClient(workspace, command))
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])

@@ -165,7 +165,7 @@ def _stage_state(stage: StageProgress, state: RunState) -> str:
     if stage.state != "working" or state.is_active:
         return stage.state
     share = f" at {stage.share:.0%}" if stage.share is not None else ""
-    return ("stopped" if state is RunState.STOPPED else "broken off") + share
+    return ("stopped" if state is RunState.STOPPED else "interrupted") + share
 
 
 def _detail_rows(run: Run) -> list[tuple[str, ...]]:

@@ -215,10 +215,10 @@ def _advice(snapshot: RunSnapshot) -> list[tuple[str, str]]:
     """(text, role) of each line for the state of the run."""
     summary = snapshot.summary
     saved = summary.saved
-    chat_hint = f"5 talks to step {saved.step:,}" if saved else ""
+    chat_hint = f"5 chats with step {saved.step:,}" if saved else ""
     lines: list[tuple[str, str]] = []
     if snapshot.silent:
-        lines = [("Alive, but no news for a while: the machine may be short of memory or disk.", "warn")]
+        lines = [("Running, but without events for a while: the machine may be short of memory or disk.", "warn")]
     elif snapshot.state in (RunState.FAILED, RunState.INTERRUPTED):
         what, kept, todo = run_text.failure(snapshot)
         lines = [(part, role) for part, role in ((what, "bad"), (kept, ""), (todo, "")) if part]

@@ -207,7 +207,7 @@ class LastSample(RunPane, ScrollPane):
     def content(self, width: int) -> list[Line]:
         sample = self.history.summary.sample if self.history else None
         if sample is None:
-            return [[("none yet; s asks for one during training", "dim")]]
+            return [[("none yet; s requests one during training", "dim")]]
         return continuation(sample.prompt, sample.text, width)
 
 

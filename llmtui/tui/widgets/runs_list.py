@@ -69,7 +69,7 @@ class RunsList(Pane, can_focus=True):
 
     def heading(self, width: int) -> Line:
         alive = sum(snapshot.state.is_active for snapshot in self._all)
-        counts = f"  {len(self._all)}" + (f", {alive} at work" if alive else "")
+        counts = f"  {len(self._all)}" + (f", {alive} active" if alive else "")
         if self.filter_text:
             counts = f"  {len(self._shown)} of {len(self._all)} with “{self.filter_text}”"
         return [("runs", "title"), (counts, "dim")]
