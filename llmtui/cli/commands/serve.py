@@ -91,9 +91,8 @@ def serve(run_name: tuple[str, ...], host: str, port: int, token: str | None) ->
         log = logging.getLogger(logger)
         log.handlers, log.propagate = [_StandardError()], False
         log.setLevel(level)
-    if first is None:
-        print_message("no run has a checkpoint yet; the first one saved will be served")
-    print_message("Ctrl-C stops the server")
+    waiting = "" if first else "no run has a checkpoint yet; the first one saved will be served. "
+    print_message(f"{waiting}Ctrl-C stops the server")
     try:
         asyncio.run(serve_requests(workspace, registry, server, host, api_key))
     except KeyboardInterrupt:  # click would write a line first, which fails if standard error is closed
