@@ -37,7 +37,15 @@ signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends the su
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--no-processes", action="store_true", help="skip what starts a process")
+    parser.addoption("--quick", action="store_true", help="leave out heavy tests, and those that start a process")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """`--quick` leaves out what is marked as heavy."""
+    if config.getoption("quick"):
+        heavy = [item for item in items if item.get_closest_marker("heavy")]
+        items[:] = [item for item in items if not item.get_closest_marker("heavy")]
+        config.hook.pytest_deselected(items=heavy)
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
@@ -69,9 +77,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixtur
 
 @pytest.fixture(autouse=True, scope="session")
 def processes(request: pytest.FixtureRequest) -> Iterator[None]:
-    """With `--no-processes` a test is skipped as soon as it starts one."""
+    """With `--quick` a test is skipped as soon as it starts one."""
     with pytest.MonkeyPatch.context() as patch:
-        if request.config.getoption("no_processes"):
+        if request.config.getoption("quick"):
             for module, name in leftovers.STARTERS:
                 patch.setattr(f"{module}.{name}", waiting.refuse)
         yield

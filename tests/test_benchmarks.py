@@ -54,6 +54,7 @@ def test_a_table_stands_above_its_figures(capsys: pytest.CaptureFixture[str], mo
     assert "growth  2.01 times  ≥ 1.5 ≤ 2.2         met" in shown
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_every_part_of_a_step_has_its_turn_and_they_add_up(precision: str) -> None:
     found = growth.one(growth.Shape(layers=2, width=64, length=32, sequences=2, vocabulary=65), precision, 0.0)
@@ -62,6 +63,7 @@ def test_every_part_of_a_step_has_its_turn_and_they_add_up(precision: str) -> No
     assert 0 < found["back"] < 1 - found[growth.OPTIMISER]
 
 
+@pytest.mark.heavy
 def test_turns_of_forward_and_backward_come_in_the_order_of_the_layers(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, turns = growth.Clock(), list[tuple[str, bool]]()
     steps = growth.Steps(growth.Shape(layers=2, width=64, length=8, sequences=1, vocabulary=65), torch.float32)
@@ -80,6 +82,7 @@ def test_turns_of_forward_and_backward_come_in_the_order_of_the_layers(monkeypat
     assert len(turns) == before  # nobody follows any longer
 
 
+@pytest.mark.heavy
 def test_following_a_step_changes_nothing_in_it() -> None:
     shape = growth.Shape(layers=1, width=64, length=16, sequences=2, vocabulary=65)
     weights = []

@@ -98,6 +98,7 @@ def private_uses(source: str) -> set[str]:
     }
 
 
+@pytest.mark.heavy
 def test_private_interfaces_are_used_only_in_the_modules_listed_here() -> None:
     for package in ("core", "llmtui"):
         for path in (ROOT / package).rglob("*.py"):
@@ -113,6 +114,7 @@ def test_the_scan_finds_imports_and_attributes() -> None:
     assert private_uses(source) == {"torch._dynamo.x", "datasets.utils._dill", "torch._foreach_add_"}
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("path", "broken"), [(path, broken) for uses in IMPORTED.values() for path, broken in uses.items()]
 )

@@ -23,6 +23,8 @@ from llmtui.cli.main import run as command_line
 from tests.conftest import wait_for_state
 from tests.core.stages import remarks
 
+pytestmark = pytest.mark.heavy
+
 Make = Callable[..., Recipe]
 
 

@@ -83,6 +83,7 @@ def test_sliders_stay_within_the_bounds_of_their_settings() -> None:
     assert slider_values(Sampling(top_k=7)) == {"T": 0.8, "k": 7, "p": 1.0, "seed": 1}
 
 
+@pytest.mark.heavy
 @each_field
 def test_names_in_transformers_exist(field: Setting) -> None:
     config = pytest.importorskip("transformers").GenerationConfig

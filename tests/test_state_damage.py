@@ -95,6 +95,7 @@ def run(workspace: Workspace) -> Run:
     return run
 
 
+@pytest.mark.heavy
 def test_status_json_with_any_byte_changed_is_read_as_something_or_as_nothing(run: Run) -> None:
     path = run.path / "status.json"
 
@@ -111,6 +112,7 @@ def test_status_json_with_any_byte_changed_is_read_as_something_or_as_nothing(ru
             look(changed)
 
 
+@pytest.mark.heavy
 def test_a_journal_line_with_any_byte_changed_is_an_event_or_damage(run: Run) -> None:
     events: list[AnyEvent] = [
         AttemptStarted(attempt=1, pid=1, host="h", device="d"),
@@ -135,6 +137,7 @@ def test_a_journal_line_with_any_byte_changed_is_an_event_or_damage(run: Run) ->
         every(encode(event), look)
 
 
+@pytest.mark.heavy
 def test_small_files_with_any_byte_changed_raise_what_is_documented(run: Run, tmp_path: Path) -> None:
     kept = (run.path / "run.json").read_bytes()
 

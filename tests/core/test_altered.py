@@ -18,6 +18,8 @@ from core.storage.files import remove_tree
 from core.storage.workspace import Workspace
 from tests.core.stages import return_value
 
+pytestmark = pytest.mark.heavy
+
 Make = Callable[..., Recipe]
 
 

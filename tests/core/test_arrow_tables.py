@@ -18,6 +18,7 @@ def converted(column: pa.Array, position: FilePosition) -> list[DocumentBatch]:
     return list(column_to_batches("f", rest, [], position, end, 0.0, keep_empty=True))
 
 
+@pytest.mark.heavy
 @settings(max_examples=150, deadline=None)
 @given(rows=st.lists(st.none() | st.text(max_size=60), max_size=30), size=st.integers(4, 60), data=st.data())
 def test_a_column_gives_the_same_documents_after_an_interruption(

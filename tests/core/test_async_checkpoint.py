@@ -36,6 +36,8 @@ from tests.core.training import (
 )
 from tests.waiting import wait_for
 
+pytestmark = pytest.mark.heavy
+
 Make = Callable[..., Recipe]
 
 

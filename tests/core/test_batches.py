@@ -10,6 +10,8 @@ from core.storage.artifact import Artifact
 from core.tokenize.shards import TokenStream
 from core.train.batches import Batches, TooFewTokensError, permute
 
+pytestmark = pytest.mark.heavy
+
 
 @pytest.fixture
 def stream(tokens: Artifact) -> TokenStream:

@@ -21,6 +21,8 @@ from core.train.trainer import Trainer
 from tests.core.stages import remarks
 from tests.core.training import CPU, checkpoint_steps, edit_manifest, flip_bit, of_type, train
 
+pytestmark = pytest.mark.heavy
+
 FILES = ("model.safetensors", "train.safetensors", "state.json", "vocabulary.json", "model.json", "manifest.json")
 
 Make = Callable[..., Recipe]

@@ -74,6 +74,7 @@ def test_the_end_of_text_mark_in_data_is_text(every: dict[str, Vocabulary], kind
     assert vocabulary.decode([vocabulary.end_of_text]) == END_OF_TEXT
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("kind", ["gpt2", "cl100k", "o200k", "characters", "bytes"])
 @pytest.mark.parametrize("character", [" ", "\n", "a", "A", "-", "7", "'", "\u3000", "😀", "\u0300"])
 def test_a_million_of_one_character_is_no_trouble(every: dict[str, Vocabulary], kind: str, character: str) -> None:
@@ -81,6 +82,7 @@ def test_a_million_of_one_character_is_no_trouble(every: dict[str, Vocabulary], 
     assert vocabulary.decode(vocabulary.encode(character * 1_000_000 + "x")) == character * 1_000_000 + "x"
 
 
+@pytest.mark.heavy
 @settings(max_examples=100, deadline=None)
 @given(
     texts=st.lists(

@@ -42,6 +42,7 @@ def shapes(draw: st.DrawFn) -> Model:
     )
 
 
+@pytest.mark.heavy
 @given(shapes(), st.integers(1, 300))
 def test_parameters_by_part_equal_those_of_the_model(shape: Model, vocabulary: int) -> None:
     with torch.device("meta"):
@@ -55,6 +56,7 @@ def test_parameters_by_part_equal_those_of_the_model(shape: Model, vocabulary: i
     assert named == tensor_shapes(shape, vocabulary)
 
 
+@pytest.mark.heavy
 @given(shapes(), st.integers(1, 300))
 def test_flops_equal_those_of_the_models_matrices(shape: Model, vocabulary: int) -> None:
     with torch.device("meta"):

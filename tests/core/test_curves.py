@@ -40,6 +40,8 @@ from llmtui.view.history import History
 from tests.core.test_worker import TRAIN, metric, run_worker
 from tests.ui.fake_runs import finished_run
 
+pytestmark = pytest.mark.heavy
+
 Make = Callable[..., Recipe]
 MAX_FILE_BYTES = 10**6
 

@@ -73,6 +73,7 @@ def test_a_single_file_is_one_document(tmp_path: Path) -> None:
     assert texts_of(run_stage(tmp_path / "out", downloading(source))) == {"poem.txt": "Ünïcode\r\nkept as it is\n"}
 
 
+@pytest.mark.heavy
 def test_stdlib_is_the_python_library_without_its_tests(tmp_path: Path) -> None:
     artifact = run_stage(tmp_path / "out", downloading("stdlib"))
     texts = texts_of(artifact)

@@ -208,6 +208,7 @@ def test_records_in_other_encodings_are_read(tmp_path: Path, kind: str, name: st
     assert download_texts(path, tmp_path / "out") == texts
 
 
+@pytest.mark.heavy
 @settings(max_examples=300, deadline=None)
 @given(
     text=st.text(st.characters(codec="utf-8"), max_size=80),
@@ -235,6 +236,7 @@ def test_parts_of_a_text_in_any_encoding_concatenate_to_it(
     assert [piece.last for piece in pieces] == [False] * (len(pieces) - 1) + [True]
 
 
+@pytest.mark.heavy
 @settings(max_examples=200, deadline=None)
 @given(
     data=st.binary(max_size=3000),

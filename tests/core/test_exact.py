@@ -56,6 +56,7 @@ def test_the_books_model_has_the_books_parameter_count() -> None:
     assert sizes == {MLP: 4_722_432, SelfAttention: 2_360_064}  # exercise 4.1
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("preset", "untied", "tied"),
     [
@@ -70,6 +71,7 @@ def test_larger_models_have_the_parameter_counts_of_exercise_4_2(preset: str, un
     assert count(shape) == tied
 
 
+@pytest.mark.heavy
 def test_larger_presets_have_the_shapes_on_the_hub() -> None:
     sizes = {name: count(load(preset=name).model) for name in ("gpt2-medium", "gpt2-large", "gpt2-xl")}
     assert sizes == {"gpt2-medium": 354_823_168, "gpt2-large": 774_030_080, "gpt2-xl": 1_557_611_200}
@@ -118,6 +120,7 @@ def test_a_zero_head_has_a_loss_of_log_vocab_size(vocabulary: int, nats: float) 
     assert loss == pytest.approx(nats, abs=1e-4)
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(not (SHARED / "data").is_dir(), reason="the reference texts are missing")
 def test_untrained_character_model_has_nanogpts_initial_loss() -> None:
     text = (SHARED / "data" / "tinyshakespeare.txt").read_text()
@@ -141,6 +144,7 @@ def untrained_book_model(shape: Model) -> GPT:
     return model
 
 
+@pytest.mark.heavy
 def test_the_books_untrained_model_generates_the_books_text() -> None:
     model = untrained_book_model(BOOK)
     # LLMs-from-scratch, pkg/llms_from_scratch/tests/test_ch04.py
@@ -156,6 +160,7 @@ def test_the_books_untrained_model_generates_the_books_text() -> None:
     assert ids[4:] == expected
 
 
+@pytest.mark.heavy
 def test_the_books_untrained_model_has_the_books_perplexity() -> None:
     model = untrained_book_model(msgspec.structs.replace(BOOK, block_size=256))
     # chapter 5: "every effort moves you" and "I really like chocolate"

@@ -185,6 +185,7 @@ def test_a_file_larger_than_a_third_of_the_free_space_is_refused(
         run_stage(tmp_path / "out2", downloading(server.url()))
 
 
+@pytest.mark.heavy
 def test_a_complete_file_survives_an_interruption_and_needs_no_network(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,7 @@ from tests.core.source_files import FORMATS, download_texts, sample_documents, w
 from tests.core.stages import downloading, run_stage, small_shards
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.csv", "a.txt.gz"])
 def test_a_file_truncated_while_it_is_read_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str

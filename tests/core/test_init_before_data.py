@@ -27,6 +27,8 @@ from core.tokenize.vocabulary import Vocabulary
 from llmtui.cli.main import run as command_line
 from tests.core.training import CPU
 
+pytestmark = pytest.mark.heavy
+
 BYTES = Vocabulary("bytes", "", [bytes([byte]) for byte in range(256)], kind="bytes")
 NAME = "h.0.mlp.c_fc.weight"
 

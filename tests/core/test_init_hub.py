@@ -148,6 +148,7 @@ def test_checking_downloads_only_the_headers(hub: HubStandIn, tmp_path: Path) ->
     assert len(hub.requests) == requests
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -199,6 +200,7 @@ def recipe_of(corpus: Path, *overrides: str) -> Recipe:
     return load(base=base, overrides=(*small, *overrides))
 
 
+@pytest.mark.heavy
 def test_a_training_loads_the_weights_and_resumes_without_them(
     hub: HubStandIn, tmp_path: Path, workspace: Workspace, corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

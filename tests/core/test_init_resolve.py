@@ -53,6 +53,7 @@ def test_a_run_provides_its_best_checkpoint_or_that_of_a_step(workspace: Workspa
     assert torch.equal(load_model("run:older", workspace).wte.weight, embedding_of_step(30))
 
 
+@pytest.mark.heavy
 def test_a_recipe_takes_architecture_and_vocabulary_from_the_run(workspace: Workspace) -> None:
     run = run_with_checkpoints(workspace, "older", {10: 3.0}, dropout=0.2)
     recipe = load_resolved(overrides=["model.init=run:older", "model.dropout=0.3", "name=older"])

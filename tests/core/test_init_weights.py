@@ -47,6 +47,7 @@ def test_logits_equal_those_of_transformers(tmp_path: Path, workspace: Workspace
     )
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("size", "layers", "heads", "width", "count"),
     [

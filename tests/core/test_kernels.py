@@ -83,6 +83,7 @@ def test_onednn_linear_equals_torch_linear() -> None:
             assert torch.allclose(gradient, right, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.heavy
 def test_rms_norm_and_relu_squared_have_correct_gradients() -> None:
     torch.manual_seed(1)
     x = torch.randn(3, 5, 16, dtype=torch.float64, requires_grad=True)

@@ -24,6 +24,8 @@ from core.train.optimizer import set_muon_dtype
 from core.train.trainer import Trainer
 from tests.core.training import CPU, newest_tensors, tensors_equal, train
 
+pytestmark = pytest.mark.heavy
+
 ROUNDED = msgspec.structs.replace(CPU, muon=torch.bfloat16)
 """A machine on which bfloat16 is fast, `CPU` being one on which it is not."""
 

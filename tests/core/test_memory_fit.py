@@ -84,6 +84,7 @@ def test_the_largest_micro_batch_fits_and_a_larger_one_does_not(batch: int, powe
         assert not budget.fits(recipe, 4096, 1)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("preset", ["small", "gpt2"])
 def test_suggested_changes_fit_and_smaller_changes_do_not(preset: str) -> None:
     recipe = load(preset=preset, overrides=["model.block_size=4096"])
@@ -240,6 +241,7 @@ def tokens(workspace: Workspace, tiny: Callable[..., Recipe], tmp_path: Path) ->
     return Artifact.open(next((workspace.artifacts / "tokens").glob("corpus-*[0-9a-f]")))
 
 
+@pytest.mark.heavy
 def test_a_training_plans_once_and_a_resumed_one_keeps_the_micro_batch(
     tiny: Callable[..., Recipe], tokens: Artifact, tmp_path: Path
 ) -> None:

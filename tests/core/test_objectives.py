@@ -112,6 +112,7 @@ def test_mask_counts_and_subsets_are_uniform() -> None:
     assert torch.equal(examples.weights[:, 0] * masked.sum(1), torch.full((48_000,), 4.0))
 
 
+@pytest.mark.heavy
 def test_mask_counts_are_uniform_over_steps_and_spread_within_each() -> None:
     numbers = []
     for step in range(2000):
@@ -160,6 +161,7 @@ def any_order(model: GPT, text: Sequence[int]) -> tuple[float, float]:
     return probability[masks[-1]], mean[masks[-1]]
 
 
+@pytest.mark.heavy
 @torch.inference_mode()
 def test_the_expected_loss_is_the_variational_bound() -> None:
     model, text, samples = confident_model(), [2, 0, 1, 1], 20_000

@@ -31,12 +31,14 @@ def test_a_saved_recipe_reads_back_as_itself_and_explains_every_field() -> None:
         assert field.allowed
 
 
+@pytest.mark.heavy
 def test_every_preset_is_a_valid_recipe() -> None:
     for name in presets():
         assert load(preset=name).name == name
     assert load(preset="small", base={"name": "untitled"}) == Recipe()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("override", "says"),
     [

@@ -22,6 +22,8 @@ from tests.conftest import tiny_recipe, write_corpus
 from tests.core.stages import remarks, return_value
 from tests.core.training import CPU, of_type, stop_at, train
 
+pytestmark = pytest.mark.heavy
+
 Make = Callable[..., Recipe]
 
 

@@ -13,6 +13,7 @@ from core.recipe.scaling import scale_to_depth
 from core.recipe.schema import Model, Train
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("depth", range(1, 49))
 def test_every_depth_gives_a_valid_model(depth: int) -> None:
     recipe = load(overrides=[f"model.depth={depth}"])
@@ -39,6 +40,7 @@ def test_learning_rates_fall_and_batches_grow_with_depth() -> None:
     assert batches == sorted(batches)
 
 
+@pytest.mark.heavy
 def test_depth_has_lower_precedence_than_other_fields_of_its_layer(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text("[model]\ndepth = 6\nn_layer = 5\n[train]\nlr = 0.001\n")

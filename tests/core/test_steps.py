@@ -175,6 +175,7 @@ PIECES = st.lists(
 ).map("".join)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", REWRITES)
 @settings(deadline=None, max_examples=60)
 @given(text=st.one_of(PIECES, st.text()), last=st.booleans())

@@ -135,6 +135,7 @@ def test_two_equal_stories_are_practically_impossible() -> None:
     assert minimum("story") >= 120
 
 
+@pytest.mark.heavy
 def test_a_story_is_clean_english_of_a_few_words() -> None:
     words = Counter(word.lower() for text in sample_stories() for word in re.findall(r"[A-Za-z'-]+", text))
     assert 400 <= len(words) <= 1000
@@ -200,6 +201,7 @@ def test_each_text_of_a_rule_has_one_derivation() -> None:
     assert all(derivation_bits(day, text) == [bits] for text, bits in texts)
 
 
+@pytest.mark.heavy
 def test_the_mean_over_two_thousand_stories_is_the_entropy() -> None:
     bits = [-log2_probability(text) for text in sample_stories()]
     sizes = [len(text) for text in sample_stories()]

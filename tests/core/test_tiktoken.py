@@ -62,6 +62,7 @@ def test_the_tables_agree_with_tiktoken(theirs: dict[str, dict[str, object]]) ->
         assert encoding.get("explicit_n_vocab", size) == (50_281 if name == "p50k_base" else size)
 
 
+@pytest.mark.heavy
 @settings(max_examples=150, deadline=None)
 @given(text=TRICKY)
 def test_our_faster_patterns_cut_as_tiktokens(text: str) -> None:
@@ -110,6 +111,7 @@ def test_a_published_file_with_gaps_is_read(
     assert (vocabulary.size, vocabulary.end_of_text) == (50_284, 50_256)
 
 
+@pytest.mark.heavy
 @needs_files
 def test_both_files_of_gpt2_give_the_same_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path / "cache"))

@@ -214,6 +214,7 @@ def prepare_corpus(
             return events, end.value
 
 
+@pytest.mark.heavy
 def test_two_machines_prepare_a_corpus_together(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small_shards(monkeypatch)
     alone = prepare_corpus(corpus, Workspace(tmp_path / "alone").prepare())[1].tokens

@@ -71,6 +71,7 @@ def test_gpt2_stage_says_what_it_made(folder: Path, tmp_path: Path, gpt2_cache: 
     )
 
 
+@pytest.mark.heavy
 def test_every_document_is_followed_by_one_mark(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small_shards(monkeypatch)
     clean = clean_documents(tmp_path, folder, Preprocess(validation=0.3))
@@ -136,6 +137,7 @@ def test_a_large_text_is_sampled_and_says_so(folder: Path, tmp_path: Path, monke
     assert tokens.manifest.files["vocabulary.json"].facts == {"learned_bytes": size, "sample_seed": bpe.SAMPLE_SEED}
 
 
+@pytest.mark.heavy
 def test_progress_counts_learning_and_encoding(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small_shards(monkeypatch)
     clean = clean_documents(tmp_path, folder)
@@ -171,6 +173,7 @@ def test_progress_is_linear_in_time_while_nothing_is_heard_of_the_merging(monkey
     assert progress.complete().done == 1_000
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("seed", range(3))
 def test_after_breaks_at_any_point_the_tokens_are_the_same(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int

@@ -97,6 +97,7 @@ def test_an_own_vocabulary_begins_with_the_bytes_and_ends_with_the_mark(own: Voc
     assert own.decode_bytes([599]) == b"<|endoftext|>"
 
 
+@pytest.mark.heavy
 @settings(max_examples=300, deadline=None)
 @given(text=st.text() | st.text("<|endoftx> \n\t\r019é😀'sT"))
 def test_decoding_gives_any_text_back(own: Vocabulary, text: str) -> None:
@@ -119,6 +120,7 @@ def test_gpt2_gives_any_text_back(gpt2: Vocabulary, text: str) -> None:
     assert gpt2.decode(gpt2.encode(text)) == text
 
 
+@pytest.mark.heavy
 @settings(deadline=None)
 @given(
     words=st.lists(st.sampled_from(["word", "  two", "x = 1", "é", "don't", "(a)", "7", "/y", "."]), max_size=80),
@@ -135,6 +137,7 @@ def test_cutting_at_lines_and_words_does_not_change_the_tokens(
         assert [token for chunk in chunks for token in own.encode(chunk)] == own.encode(text)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("character", [" ", "\n", "a", "-", "7", "é", "\u3000"])
 def test_a_million_times_the_same_character_is_encoded(own: Vocabulary, character: str) -> None:
     assert own.decode(own.encode(character * 1_000_000 + "x")) == character * 1_000_000 + "x"

@@ -96,6 +96,7 @@ async def test_a_users_key_replaces_ours_everywhere(workspace: Workspace) -> Non
         await until(pilot, lambda: "Screens" in screen_text(app))
 
 
+@pytest.mark.heavy
 async def test_escape_goes_back_one_level_and_never_quits(workspace: Workspace) -> None:
     run = finished_run(workspace, "bard", 100)
     app = Workbench(workspace, open_run=run.id)
@@ -106,6 +107,7 @@ async def test_escape_goes_back_one_level_and_never_quits(workspace: Workspace) 
         assert app.is_running and isinstance(app.screen, Home)
 
 
+@pytest.mark.heavy
 async def test_help_and_palette_show_the_keys_in_force(workspace: Workspace) -> None:
     app = Workbench(workspace)
     async with app.run_test(size=(120, 60)) as pilot:
@@ -115,6 +117,7 @@ async def test_help_and_palette_show_the_keys_in_force(workspace: Workspace) -> 
         await until(pilot, lambda: "Themes" in screen_text(app))
 
 
+@pytest.mark.heavy
 async def test_a_theme_is_previewed_and_saved_only_when_chosen(workspace: Workspace) -> None:
     app = Workbench(workspace)
     async with app.run_test(size=(80, 24)) as pilot:
@@ -145,6 +148,7 @@ async def test_space_pauses_and_continues(workspace: Workspace) -> None:
             assert not run.pause_requested
 
 
+@pytest.mark.heavy
 async def test_stopping_asks_and_the_harmless_answer_has_the_focus(workspace: Workspace) -> None:
     run = make_run(workspace, "live")
     write_launch(run)
@@ -164,6 +168,7 @@ async def test_stopping_asks_and_the_harmless_answer_has_the_focus(workspace: Wo
             await until(pilot, lambda: (run.control / "stop").exists())
 
 
+@pytest.mark.heavy
 async def test_checkpoint_and_sample_are_requested_from_the_run(workspace: Workspace) -> None:
     run = make_run(workspace, "live")
     write_launch(run)
@@ -178,6 +183,7 @@ async def test_checkpoint_and_sample_are_requested_from_the_run(workspace: Works
             await until(pilot, lambda: list(run.control.glob("sample-*.json")))
 
 
+@pytest.mark.heavy
 async def test_unavailable_actions_say_why(workspace: Workspace) -> None:
     run = finished_run(workspace, "bard", 100)
     app = Workbench(workspace, open_run=run.id)
@@ -188,6 +194,7 @@ async def test_unavailable_actions_say_why(workspace: Workspace) -> None:
             await until(pilot, lambda why=why: why in screen_text(app))
 
 
+@pytest.mark.heavy
 async def test_deleting_needs_the_name_typed(workspace: Workspace) -> None:
     run = finished_run(workspace, "bard", 100)
     app = Workbench(workspace)
@@ -201,6 +208,7 @@ async def test_deleting_needs_the_name_typed(workspace: Workspace) -> None:
         assert not run.path.exists()
 
 
+@pytest.mark.heavy
 async def test_the_filter_shortens_the_list_and_escape_clears_it(workspace: Workspace) -> None:
     finished_run(workspace, "bard", 100)
     make_checkpoint(finished_run(workspace, "stories", 100), 50)
@@ -213,6 +221,7 @@ async def test_the_filter_shortens_the_list_and_escape_clears_it(workspace: Work
         await until(pilot, lambda: "✓ bard" in screen_text(app))
 
 
+@pytest.mark.heavy
 async def test_an_invalid_field_of_the_form_shows_its_problem(workspace: Workspace) -> None:
     app = Workbench(workspace)
     async with app.run_test(size=(80, 24)) as pilot:
@@ -226,6 +235,7 @@ async def test_an_invalid_field_of_the_form_shows_its_problem(workspace: Workspa
         assert not all_runs(workspace)
 
 
+@pytest.mark.heavy
 async def test_a_corpus_with_a_notice_has_to_be_accepted_first(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,6 +257,7 @@ async def test_a_corpus_with_a_notice_has_to_be_accepted_first(
     assert all_runs(workspace)[0].recipe.source.corpus == "hf:bookcorpus"
 
 
+@pytest.mark.heavy
 async def test_a_failed_start_is_one_sentence_and_the_workbench_continues(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

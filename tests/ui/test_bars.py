@@ -13,6 +13,7 @@ from tests.ui.fake_runs import (
 from tests.ui.pilot import screen_text, until
 
 
+@pytest.mark.heavy
 async def test_notices_do_not_cover_the_keys_and_disappear_by_themselves(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

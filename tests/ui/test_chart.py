@@ -32,6 +32,7 @@ def test_buckets_keep_the_extremes_and_the_mean_of_their_steps() -> None:
         assert mean == pytest.approx(sum(held) / 16) and at == number * 16 + 7.5
 
 
+@pytest.mark.heavy
 def test_a_million_steps_fit_the_capacity() -> None:
     series = Series()
     for step in range(1_000_000):

@@ -33,6 +33,7 @@ def test_ids_of_charts_are_unique() -> None:
     assert not twice, f"two charts have the id {twice[0]!r}"
 
 
+@pytest.mark.heavy
 async def test_every_chart_is_shown_where_there_is_space_for_all(workspace: Workspace) -> None:
     run = finished_run(workspace, "bard", 100)
     app = Workbench(workspace, open_run=run.id)

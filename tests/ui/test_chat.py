@@ -111,6 +111,7 @@ async def test_text_streams_after_the_prompt_with_the_settings_of_the_recipe(wor
         assert workbench.screen.query_one(PromptInput).text == ""
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("key", ["alt+enter", "ctrl+j"])
 async def test_a_new_line_in_the_prompt_does_not_send_it(workbench: Workbench, key: str) -> None:
     async with workbench.run_test(size=(100, 30)) as pilot:

@@ -11,6 +11,8 @@ from llmtui.tui.app import Workbench
 from llmtui.tui.screens.run_screen import show_error
 from tests.ui.pilot import screen_text, until
 
+pytestmark = pytest.mark.heavy
+
 
 @pytest.mark.parametrize("setting", ["NO_COLOR", "ansi-dark", "ink", "paper"])
 async def test_a_picker_shows_its_cursor_in_every_theme_and_without_colours(

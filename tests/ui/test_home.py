@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from core.events import AttemptEnded, AttemptStarted
 from core.storage.workspace import Workspace
 from llmtui.tui.app import Workbench
@@ -18,6 +20,7 @@ from tests.ui.fake_runs import (
 from tests.ui.pilot import screen_text, until
 
 
+@pytest.mark.heavy
 async def test_filtering_a_scrolled_list_leaves_no_blank_rows(workspace: Workspace) -> None:
     for number in range(30):
         make_run(workspace, f"{'even' if number % 2 == 0 else 'odd'}-{number:02d}")

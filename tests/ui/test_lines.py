@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
+import pytest
 from rich.cells import cell_len, chop_cells
 
 from llmtui.view.lines import clip, cut, wrap, wrap_with_offsets
@@ -26,6 +27,7 @@ def plainly(text: str, cells: int) -> Iterator[tuple[int, str]]:
         place += len(rest) + 1
 
 
+@pytest.mark.heavy
 def test_lines_are_those_of_the_definition_whatever_the_characters_are() -> None:
     draw = random.Random(1)
     kinds = ["ab ", "\u6f22\u5b57 ", "a\u0301\u200b\u0308", "\U0001f469\u200d\U0001f467\ufe0f ", "a\n \u6f22\u0301"]
@@ -38,6 +40,7 @@ def test_lines_are_those_of_the_definition_whatever_the_characters_are() -> None
         assert list(wrap_with_offsets(text, cells)) == list(plainly(text, cells))
 
 
+@pytest.mark.heavy
 def test_a_paragraph_as_long_as_a_book_is_broken_in_the_time_that_it_takes_to_read_it() -> None:
     for letter, cells in (("\u6f22", 2), ("a", 1)):
         lines = list(wrap(letter * 500_000, 80))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from textual.app import App
 from textual.geometry import Offset
 from textual.selection import SELECT_ALL, Selection
@@ -43,6 +44,7 @@ async def test_a_pane_updated_while_hidden_shows_its_new_content(workspace: Work
         await until(pilot, lambda: "new" in screen_text(app))
 
 
+@pytest.mark.heavy
 async def test_copying_everything_takes_only_text_of_the_content(workspace: Workspace) -> None:
     run = finished_run(workspace, "bard", 100)
     app = Workbench(workspace, open_run=run.id)
@@ -60,6 +62,7 @@ async def test_copying_everything_takes_only_text_of_the_content(workspace: Work
             screen.clear_selection()
 
 
+@pytest.mark.heavy
 async def test_a_selection_with_the_mouse_is_what_is_copied(workspace: Workspace) -> None:
     run = finished_run(workspace, "bard", 100)
     app = Workbench(workspace, open_run=run.id)

@@ -15,6 +15,7 @@ from tests.ui.fake_runs import (
 from tests.ui.pilot import screen_text, until
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("setting", ["NO_COLOR", "ansi-dark", "ink"])
 async def test_the_cursor_of_inputs_is_visible_in_every_theme_and_without_colours(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, setting: str

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from core.recipe.sampling import Sampling
 from core.recipe.schema import Sample
 from core.runs.transcript import AnswerInfo, ChatMessage, ConversationStart, Transcripts
@@ -17,6 +19,7 @@ from tests.ui.fake_runs import (
 from tests.ui.pilot import screen_text, until
 
 
+@pytest.mark.heavy
 async def test_prompt_and_settings_are_kept_for_each_run(workspace: Workspace) -> None:
     one, two = finished_run(workspace, "one", 100), finished_run(workspace, "two", 100)
     app = Workbench(workspace, open_run=one.id)
@@ -39,6 +42,7 @@ async def test_prompt_and_settings_are_kept_for_each_run(workspace: Workspace) -
         assert app.screen.query_one(PromptInput).text == "half a!"
 
 
+@pytest.mark.heavy
 async def test_replies_name_their_checkpoint_also_after_reopening(workspace: Workspace) -> None:
     run = finished_run(workspace, "bard", 400)
     make_checkpoint(run, 200)

@@ -53,6 +53,7 @@ async def test_inactive_runs_are_read_in_turn_and_one_that_starts_is_noticed(
     assert watcher.unreadable == []
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("others", [0, 1])
 async def test_home_lists_unreadable_directories_and_what_to_do(workspace: Workspace, others: int) -> None:
     for _ in range(others):

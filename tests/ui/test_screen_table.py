@@ -49,6 +49,7 @@ def test_actions_name_screens_of_the_table() -> None:
         assert set(action.scopes) <= scopes, f"{action.id}: {set(action.scopes) - scopes} is not in SCREENS"
 
 
+@pytest.mark.heavy
 async def test_its_number_shows_a_screen_from_every_other(workspace: Workspace) -> None:
     app = Workbench(workspace)
     async with app.run_test(size=(80, 24)) as pilot:

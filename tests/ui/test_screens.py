@@ -55,6 +55,7 @@ async def test_the_first_start_offers_the_demo_and_a_new_run(workspace: Workspac
         assert_whole(app)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("size", SIZES)
 async def test_home_lists_runs_with_a_word_for_their_state(workspace: Workspace, size: tuple[int, int]) -> None:
     finished_run(workspace, "bard", 200)
@@ -74,6 +75,7 @@ async def test_home_lists_runs_with_a_word_for_their_state(workspace: Workspace,
                 assert "val " in text and " bpb" in text
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("size", SIZES)
 async def test_train_shows_curve_numbers_and_progress(workspace: Workspace, size: tuple[int, int]) -> None:
     run = make_run(workspace, "live")
@@ -96,6 +98,7 @@ async def test_train_shows_curve_numbers_and_progress(workspace: Workspace, size
                 assert "events" in text and "grad norm" in text
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("size", SIZES)
 async def test_chat_without_a_checkpoint_says_so(workspace: Workspace, size: tuple[int, int]) -> None:
     run = make_run(workspace, "live")
@@ -150,6 +153,7 @@ async def test_a_run_without_new_events_is_shown_as_stalled(
             await showing(pilot, "? quiet", "stalled")
 
 
+@pytest.mark.heavy
 async def test_resizing_keeps_every_pane_inside_the_screen(workspace: Workspace) -> None:
     run = finished_run(workspace, "bard", 300)
     app = Workbench(workspace, open_run=run.id)

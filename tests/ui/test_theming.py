@@ -49,6 +49,7 @@ def test_shipped_themes_include_dark_light_contrast_and_colour_blind_safe(worksp
     assert not themes["paper"].dark
 
 
+@pytest.mark.heavy
 async def test_every_shipped_theme_can_be_applied(workspace: Workspace) -> None:
     app = Workbench(workspace)
     async with app.run_test(size=(80, 24)) as pilot:

@@ -30,6 +30,7 @@ def braille(app: App[None]) -> list[str]:
     return [row for row in screen_text(app).splitlines() if any(0x2800 < ord(char) < 0x2900 for char in row)]
 
 
+@pytest.mark.heavy
 async def test_the_chart_shows_the_selected_run_also_after_runs_without_a_curve(workspace: Workspace) -> None:
     long, short = finished_run(workspace, "long", 300), finished_run(workspace, "short", 30)
     empty = make_run(workspace, "empty")
@@ -56,6 +57,7 @@ async def test_the_chart_shows_the_selected_run_also_after_runs_without_a_curve(
         assert braille(app) == of_short
 
 
+@pytest.mark.heavy
 async def test_selecting_another_run_resets_the_scroll_position(workspace: Workspace) -> None:
     one, two = finished_run(workspace, "one", 1200), finished_run(workspace, "two", 1200)
     app = Workbench(workspace, open_run=one.id)
