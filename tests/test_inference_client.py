@@ -247,7 +247,7 @@ asyncio.run(main(), debug=True)
             text=True,
             cwd=ROOT,
         )
-        assert (done.stdout, done.stderr, done.returncode) == ("Loaded\nText\nFinished\n", "", 0)
+        assert (done.stdout, done.stderr, done.returncode) == ("Loaded\nTextDelta\nFinished\n", "", 0)
 
 
 def test_ctrl_c_ends_the_command_and_its_child(workspace: Workspace, tiny: Callable[..., Recipe]) -> None:

@@ -186,4 +186,4 @@ def test_without_a_terminal_it_lists_the_runs(workspace: Workspace, closed: str)
     with Terminal(["sh", "-c", f'exec "$0" "$@" {closed}', *WORKBENCH]) as terminal:
         assert terminal.wait_for_end(60) == 0
         assert b"should not have happened" not in terminal.last and b"Traceback" not in terminal.last
-        assert os.fsencode("no terminal for the workbench") in terminal.last
+        assert os.fsencode("the workbench needs a terminal") in terminal.last
