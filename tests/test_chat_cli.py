@@ -23,6 +23,8 @@ from tests.byte_models import TEMPLATES, run_with_checkpoints, save
 from tests.cli_runs import LLMTUI, ROOT
 from tests.waiting import PATIENCE, wait_for
 
+pytestmark = pytest.mark.heavy
+
 ECHO = """
 import sys
 from core.sample.protocol import TextEnded, Finished, Loaded, Refused, TextDelta, decode_request, encode

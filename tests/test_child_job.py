@@ -18,6 +18,8 @@ from core.storage.workspace import Workspace
 from llmtui.clients.child_job import LOG_NAME, run_child_job
 from tests.waiting import wait_for
 
+pytestmark = pytest.mark.heavy
+
 ROOT = Path(__file__).parent.parent
 
 

@@ -37,12 +37,14 @@ def code_of(path: Path) -> str:
     return re.sub(r"\s*([.=(])\s*", r"\1", tokenize.untokenize(kept))  # untokenize puts spaces between all tokens
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("pattern", FORBIDDEN)
 def test_no_source_file_has_dangerous_calls(pattern: str) -> None:
     found = [str(path.relative_to(ROOT)) for path in SOURCES if re.search(pattern, code_of(path))]
     assert found == [], FORBIDDEN[pattern]
 
 
+@pytest.mark.heavy
 def test_core_never_prints() -> None:
     printing = [
         str(p.relative_to(ROOT)) for p in SOURCES if "core" in p.parts and re.search(r"(?<![.\w])print\(", code_of(p))

@@ -12,6 +12,8 @@ from core.storage.workspace import Workspace
 from llmtui.cli.main import run as command_line
 from tests.core.source_files import COMPRESSORS, FORMATS, write_file
 
+pytestmark = pytest.mark.heavy
+
 TEXTS = [f"text {n} with some words in it, and a line\nbehind it" for n in range(200)]
 PLAIN_TEXT = {"txt": "a text ü\n" * 500, "html": "<p>a page</p>" * 500, "py": "print('source')\n" * 500}
 INTERNALLY_COMPRESSED = ("parquet", "arrow")

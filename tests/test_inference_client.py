@@ -32,6 +32,8 @@ from llmtui.clients.inference_client import (
 from tests.core.inference_process import saved
 from tests.waiting import PATIENCE
 
+pytestmark = pytest.mark.heavy
+
 FAKE_PROCESS = """
 import os, sys, threading, time
 from core.sample.protocol import Cancel, Finished, Loaded, TextDelta, decode_request, encode

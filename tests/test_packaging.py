@@ -16,6 +16,8 @@ import pytest
 from core.runs.lookup import all_runs
 from core.storage.workspace import Workspace
 
+pytestmark = pytest.mark.heavy
+
 ROOT = Path(__file__).parent.parent
 Installed = Callable[..., subprocess.CompletedProcess[str]]
 

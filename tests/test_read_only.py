@@ -13,6 +13,8 @@ from core.storage.workspace import ReadOnlyWorkspaceError, Workspace, WorkspaceE
 from tests.cli_runs import LLMTUI, ROOT
 from tests.ui.fake_runs import failed_run, finished_run
 
+pytestmark = pytest.mark.heavy
+
 MOUNTED = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && shift && exec "$@"'
 
 WORKBENCH = """

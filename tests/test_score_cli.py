@@ -21,6 +21,8 @@ from llmtui.cli.main import run as command_line
 from tests.byte_models import save_checkpoint
 from tests.waiting import PATIENCE
 
+pytestmark = pytest.mark.heavy
+
 Out = pytest.CaptureFixture[str]
 BYTES = byte_vocabulary()
 ROOT = Path(__file__).parent.parent

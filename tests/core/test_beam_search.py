@@ -114,6 +114,7 @@ def test_one_beam_is_greedy_decoding_also_past_the_context() -> None:
     assert list(found.tokens) == generate_ids(model, [1, 2], settings(tokens=30, temperature=0.0))
 
 
+@pytest.mark.heavy
 def test_beams_match_transformers() -> None:
     size, length = 60, 32
     hf_model = transformers_gpt2(vocab_size=size, n_layer=2, n_head=2, n_embd=16, n_positions=length)

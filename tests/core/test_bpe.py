@@ -20,6 +20,7 @@ def test_the_first_merges_are_the_most_frequent_pairs() -> None:
     assert vocabulary.encode("abab") == [257]
 
 
+@pytest.mark.heavy
 def test_training_on_text_without_spaces(tmp_path: Path) -> None:
     dice = random.Random(1)
     text = "".join(dice.choice("ACGT") for _ in range(300_000))

@@ -46,6 +46,7 @@ def of(every: dict[str, Vocabulary], kind: str) -> Vocabulary:
     return next(vocabulary for name, vocabulary in every.items() if name.startswith(kind))
 
 
+@pytest.mark.heavy
 @settings(max_examples=150, deadline=None)
 @given(text=TRICKY)
 def test_every_vocabulary_gives_any_text_back(every: dict[str, Vocabulary], text: str) -> None:

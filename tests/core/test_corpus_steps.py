@@ -211,6 +211,7 @@ def mixed(tmp_path: Path) -> Artifact:
     return corpus(tmp_path / "mixed", [parts[a:b] for a, b in pairwise(cuts)])
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("split", ["document", "tail"])
 def test_a_document_in_several_shards_is_one_document(mixed: Artifact, tmp_path: Path, split: str) -> None:
     recipe = {"split": split, "validation": 0.2}
@@ -241,6 +242,7 @@ def test_the_result_does_not_depend_on_the_number_of_processes(
     assert len(sizes) > 5 and max(sizes) < 5000 + 3000
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("seed", range(2))
 def test_resuming_in_any_phase_gives_the_same_result(
     mixed: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int

@@ -40,6 +40,7 @@ from tests.core.stages import (
 # Damage
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("packed", [".gz", ".zst", ".xz", ".bz2"])
 @pytest.mark.parametrize("kind", ["txt", "jsonl"])
 def test_the_readable_part_of_a_truncated_file_is_kept(tmp_path: Path, kind: str, packed: str) -> None:
@@ -66,6 +67,7 @@ def test_a_file_damaged_at_its_beginning_is_unreadable(tmp_path: Path, packed: s
         download_texts(write_file(tmp_path / f"a.txt{packed}", data), tmp_path / "out")
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("packed", [".gz", ".xz", ".bz2"])  # Arrow writes zstd without checksums
 def test_a_flipped_bit_ends_the_text_and_is_reported(tmp_path: Path, packed: str) -> None:
     data = bytearray(COMPRESSORS[packed](b"".join(b"%d and so on\n" % n for n in range(200_000))))

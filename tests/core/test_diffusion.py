@@ -281,6 +281,7 @@ def replies_to(checkpoint: str, **request: object) -> list[AnyReply | None]:
     return list(handle(Generate(id=1, checkpoint=checkpoint, **{"prompt": "ab", **request}), ModelCache()))  # type: ignore[arg-type]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "option", [{"suffix": "x"}, {"order": "random"}, {"denoising_steps": 3}, {"denoising_states": True}]
 )

@@ -20,6 +20,8 @@ from tests.core.stages import ROOT
 from tests.core.torchrun_job import Job, RankReport, run_job
 from tests.core.training import OBJECTIVES, newest_tensors, tensors_equal
 
+pytestmark = pytest.mark.heavy
+
 Make = Callable[..., Recipe]
 MASKED = {name: overrides for name, overrides in OBJECTIVES.items() if overrides}
 

@@ -47,6 +47,7 @@ def test_gpt2_has_the_parameter_count_of_other_implementations() -> None:
     assert count(padded, positions=False) == 123_587_328  # nanoGPT prints 123.59M
 
 
+@pytest.mark.heavy
 def test_the_books_model_has_the_books_parameter_count() -> None:
     assert count(BOOK) == 163_009_536  # chapter 4
     assert count(msgspec.structs.replace(BOOK, block_size=256)) == 162_419_712  # chapter 5

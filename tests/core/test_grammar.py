@@ -38,6 +38,7 @@ def test_the_probabilities_of_all_texts_add_up_to_one_and_give_the_means() -> No
     assert all(derivation_bits(toy, text) == [bits] for text, bits in texts)
 
 
+@pytest.mark.heavy
 def test_generation_gives_each_text_its_exact_probability() -> None:
     toy = Grammar(TOY, FORMS)
     generator = TextGenerator(toy)

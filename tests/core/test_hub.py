@@ -23,8 +23,9 @@ from tests.core.hub_standin import HubStandIn
 from tests.core.source_files import parts_of, texts_of
 from tests.core.stages import close_after, file_digests, kill_while_writing, note_texts, run_stage, small_shards
 
+pytestmark = pytest.mark.heavy
 
-@pytest.mark.heavy
+
 def test_each_row_of_a_parquet_data_set_is_a_document(hub: HubStandIn, tmp_path: Path) -> None:
     commit = hub.add("me/plain", three_files(tmp_path / "r"))
     artifact = fetch(tmp_path / "out", "hf:me/plain")
@@ -156,7 +157,6 @@ def test_a_complete_file_is_not_opened_again(hub: HubStandIn, tmp_path: Path, mo
     assert hub.count("GET .*train-0") == 0 and hub.count("GET .*train-1") > 0
 
 
-@pytest.mark.heavy
 def test_a_download_resumes_in_the_middle_of_a_file(
     hub: HubStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,7 +176,6 @@ def test_a_download_resumes_in_the_middle_of_a_file(
     assert 0 < hub.sent("train") < file.stat().st_size * 0.7
 
 
-@pytest.mark.heavy
 @pytest.mark.parametrize("seed", range(2))
 def test_interruptions_at_any_point_do_not_change_the_documents(
     hub: HubStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
@@ -230,7 +229,6 @@ def test_progress_follows_the_bytes_of_the_data_files(
         assert item.done / total == pytest.approx(read / 600, abs=0.01)
 
 
-@pytest.mark.heavy
 def test_the_order_of_files_of_a_sample_depends_on_the_seed(hub: HubStandIn, tmp_path: Path) -> None:
     for file in range(12):
         parquet(tmp_path / "r" / f"train-{file:05d}-of-00012.parquet", [f"{file}"])

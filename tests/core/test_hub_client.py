@@ -24,6 +24,8 @@ from tests.core.hub_standin import HubStandIn, closed_port, environment, use
 from tests.core.source_files import texts_of
 from tests.core.stages import ROOT, file_digests, small_shards
 
+pytestmark = pytest.mark.heavy
+
 
 def test_files_redirected_to_another_host_are_checked_as_well(hub: HubStandIn, tmp_path: Path) -> None:
     hub.add("me/plain", three_files(tmp_path / "r"))
@@ -34,7 +36,6 @@ def test_files_redirected_to_another_host_are_checked_as_well(hub: HubStandIn, t
     assert all(fault.times == 0 for fault in hub.faults)
 
 
-@pytest.mark.heavy
 @pytest.mark.parametrize("kind", ["status", "drop", "short", "longer", "no_range", "stall"])
 @pytest.mark.parametrize("what", ["data", "tree", "revision"])
 def test_a_transient_fault_is_retried(hub: HubStandIn, tmp_path: Path, kind: Any, what: str) -> None:
@@ -44,7 +45,6 @@ def test_a_transient_fault_is_retried(hub: HubStandIn, tmp_path: Path, kind: Any
     assert texts_of(fetch(tmp_path / "out", "hf:me/plain")) == lines(0) + lines(1) + lines(2)
 
 
-@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("kind", "more", "sentence"),
     [

@@ -16,8 +16,9 @@ from tests.core.hub_standin import HubStandIn
 from tests.core.source_files import texts_of
 from tests.core.stages import note_texts
 
+pytestmark = pytest.mark.heavy
 
-@pytest.mark.heavy
+
 def test_a_repository_that_is_a_script_is_read_from_the_parquet_branch(hub: HubStandIn, tmp_path: Path) -> None:
     text(tmp_path / "s" / "old.py", "raise SystemExit('never run')")
     text(tmp_path / "s" / "README.md", "---\nlicense: mit\n---\n")
@@ -121,7 +122,6 @@ def test_the_column_text_is_preferred_and_reported(hub: HubStandIn, tmp_path: Pa
     assert texts_of(fetch(tmp_path / "title", "hf:me/titled", column="title")) == ["head"]
 
 
-@pytest.mark.heavy
 def test_the_requested_revision_is_read(hub: HubStandIn, tmp_path: Path) -> None:
     parquet(tmp_path / "old" / "train.parquet", ["old"])
     parquet(tmp_path / "new" / "train.parquet", ["new"])

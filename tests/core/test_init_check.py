@@ -26,6 +26,7 @@ from tests.core.initial_weights import (
 )
 
 
+@pytest.mark.heavy
 def test_a_pickle_is_refused_with_instructions(tmp_path: Path, workspace: Workspace) -> None:
     save_gpt2(tmp_path, vocab_size=300, **SMALL)
     (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")

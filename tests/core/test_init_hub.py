@@ -30,6 +30,8 @@ from tests.core.gpt2_folders import SMALL, save_gpt2, transformers_gpt2
 from tests.core.hub_standin import HubStandIn, closed_port, use
 from tests.core.stages import remarks, return_value
 
+pytestmark = pytest.mark.heavy
+
 TOKEN = "hf_abcdefghijklmnopqrstuvwxyz012345"
 CPU = Device(name="cpu", dtype=torch.float32, description="")
 
@@ -148,7 +150,6 @@ def test_checking_downloads_only_the_headers(hub: HubStandIn, tmp_path: Path) ->
     assert len(hub.requests) == requests
 
 
-@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -200,7 +201,6 @@ def recipe_of(corpus: Path, *overrides: str) -> Recipe:
     return load(base=base, overrides=(*small, *overrides))
 
 
-@pytest.mark.heavy
 def test_a_training_loads_the_weights_and_resumes_without_them(
     hub: HubStandIn, tmp_path: Path, workspace: Workspace, corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -154,6 +154,7 @@ def events_of(steps: int) -> list[AnyEvent]:
     return said
 
 
+@pytest.mark.heavy
 def test_the_summary_is_loaded_from_the_status_and_only_later_events_are_read(
     workspace: Workspace, tiny: Callable[..., Recipe]
 ) -> None:
@@ -204,6 +205,7 @@ def test_the_summary_is_loaded_from_the_status_and_only_later_events_are_read(
     assert run.load_summary()[1].offset == 0
 
 
+@pytest.mark.heavy
 def test_a_damaged_status_is_replaced_by_the_journal(workspace: Workspace, tiny: Callable[..., Recipe]) -> None:
     run = Run.create(workspace, tiny())
     journal = JournalWriter(run.journal)

@@ -24,6 +24,8 @@ from core.storage.workspace import Workspace
 from tests.core.training import newest_tensors, tensors_equal
 from tests.waiting import wait_for
 
+pytestmark = pytest.mark.heavy
+
 STEPS, EVERY = 120, 20
 KILLS = 3
 

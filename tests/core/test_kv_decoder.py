@@ -43,6 +43,7 @@ def logits_without_cache(model: GPT, text: list[int], prompt: int) -> Tensor:
         return model(torch.tensor([text[start:]]))[0, -1]
 
 
+@pytest.mark.heavy
 @each_shape
 @pytest.mark.parametrize("prompt", [1, 5, 33, 47, 48, 60])
 @pytest.mark.parametrize("chunk", [32, 128])
@@ -62,6 +63,7 @@ def test_logits_equal_those_without_a_cache_also_past_the_context(
         decoder.append([token])
 
 
+@pytest.mark.heavy
 @each_shape
 def test_a_batch_decodes_like_single_texts(shape: Model) -> None:
     model, prompt = make_model(shape), [3, 1, 4, 1, 5]
@@ -108,6 +110,7 @@ def test_contexts_of_one_to_three_tokens_work(block_size: int) -> None:
         decoder.append([token])
 
 
+@pytest.mark.heavy
 @each_shape
 @pytest.mark.parametrize("sampling", [settings(tokens=80, temperature=0.0), settings(tokens=80, temperature=1.5)])
 def test_generating_several_texts_equals_generating_each_with_its_seed(shape: Model, sampling: Sampling) -> None:

@@ -146,6 +146,7 @@ def remove_causal_mask(trainer: Trainer) -> None:
         block.attn.causal = False
 
 
+@pytest.mark.heavy
 def test_on_stories_the_loss_approaches_the_entropy_and_stays_above_it(tmp_path: Path) -> None:
     results = evaluations(tmp_path, stories_tokens(tmp_path), *SMALL, "train.steps=200", "train.evaluate_every=40")
     assert len(results) >= 6
@@ -154,6 +155,7 @@ def test_on_stories_the_loss_approaches_the_entropy_and_stays_above_it(tmp_path:
     assert results[-1].bits_per_byte < 3.5 * ENTROPY
 
 
+@pytest.mark.heavy
 def test_a_model_that_sees_its_targets_falls_below_the_entropy(tmp_path: Path) -> None:
     short = ("model.block_size=64", "train.batch_size=8", "train.steps=300", "train.evaluate_every=300")
     results = evaluations(tmp_path, stories_tokens(tmp_path, 1024), *SMALL, *short, alter=remove_causal_mask)
@@ -198,6 +200,7 @@ def test_a_masked_model_without_masked_inputs_falls_below_the_entropy(
 # --- a masked model learns ---
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(not SHAKESPEARE.exists(), reason="tiny Shakespeare is not here")
 def test_on_tiny_shakespeare_the_loss_of_masked_characters_is_below_the_unigram_entropy(tmp_path: Path) -> None:
     text = SHAKESPEARE.read_text()

@@ -153,6 +153,7 @@ def test_a_file_system_without_locks_is_an_error(tmp_path: Path, monkeypatch: py
         Lock.acquire(tmp_path / "lock")
 
 
+@pytest.mark.heavy
 def test_a_directory_that_is_not_a_run_is_listed_and_can_be_deleted(
     workspace: Workspace, tiny: Callable[..., Recipe], capsys: pytest.CaptureFixture[str]
 ) -> None:

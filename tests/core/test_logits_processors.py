@@ -93,6 +93,7 @@ def is_smallest_prefix(tokens_kept: list[int], keys: list[float], logits: list[f
     return first and enough and (len(tokens_kept) == 1 or reached - probabilities[tokens_kept[-1]] < p + EPSILON)
 
 
+@pytest.mark.heavy
 @given(rows(), st.integers(1, 40))
 def test_top_k_keeps_the_k_highest(row: Tensor, k: int) -> None:
     tokens_kept = samplers.top_k(row, k).tolist()
@@ -108,6 +109,7 @@ def test_top_p_keeps_the_smallest_set_of_most_probable_tokens_that_reaches_p(row
     assert is_smallest_prefix(samplers.top_p(row, p).tolist(), keys, logits, p)
 
 
+@pytest.mark.heavy
 @given(rows(), st.sampled_from([1e-300, 0.1, 0.5, 0.9, 0.999]))
 def test_typical_p_keeps_the_smallest_set_closest_to_the_entropy(row: Tensor, p: float) -> None:
     logits = row.tolist()
@@ -139,6 +141,7 @@ tokens = st.lists(st.integers(0, 9), max_size=8)
 TEN = torch.tensor([2.5, -1.0, 0.0, 4.0, -3.5, 1.0, 0.5, 2.0, -0.25, 3.0])
 
 
+@pytest.mark.heavy
 @given(tokens, tokens, st.dictionaries(st.integers(0, 9), st.floats(-1000, 1000)))
 def test_bias_and_penalties_match_their_definitions(prompt: list[int], text: list[int], bias: dict[int, float]) -> None:
     sampling = settings(logit_bias=bias, repetition_penalty=1.5, presence_penalty=0.7, frequency_penalty=-0.2)
@@ -220,6 +223,7 @@ def test_token_ids_outside_the_vocabulary_are_refused(invalid_settings: dict[str
 NUMBERS = ("repetition_penalty", "presence_penalty", "frequency_penalty", "temperature", "top_p", "min_p", "typical_p")
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e999"])
 @pytest.mark.parametrize("name", [*NUMBERS, "logit_bias"])
 def test_nan_and_infinity_are_refused(name: str, value: str) -> None:
@@ -232,6 +236,7 @@ def test_nan_and_infinity_are_refused(name: str, value: str) -> None:
         decode_request(line.encode())
 
 
+@pytest.mark.heavy
 def test_processors_match_transformers() -> None:
     pytest.importorskip("transformers")
     from transformers.generation import logits_process as hf_processors

@@ -213,6 +213,7 @@ def test_the_estimate_adds_up_the_parts_of_a_training() -> None:
     assert estimate.tokens == 1000 * 800
 
 
+@pytest.mark.heavy
 def test_the_first_limit_decides_the_estimate() -> None:
     def estimate(*limits: str) -> tuple[float, int]:
         return estimate_training(load(overrides=limits), TIMING, micro_batch=8, validation=10**6)[1:]

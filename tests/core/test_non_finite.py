@@ -21,6 +21,8 @@ from core.train.trainer import Trainer
 from tests.core.stages import note_texts
 from tests.core.training import CPU, of_type, train
 
+pytestmark = pytest.mark.heavy
+
 Make = Callable[..., Recipe]
 
 

@@ -22,6 +22,8 @@ from core.train.trainer import Trainer
 from tests.core.stages import ROOT, note_texts
 from tests.core.training import CPU, of_type, train
 
+pytestmark = pytest.mark.heavy
+
 Make = Callable[..., Recipe]
 
 WIDE = ("model.n_embd=128", "model.block_size=128", "model.dropout=0", "train.batch_size=64")

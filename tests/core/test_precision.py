@@ -84,6 +84,7 @@ def test_a_small_model_stays_in_float32_and_a_large_one_uses_the_fastest_format(
     assert precision.choose_precision(SHAPE, 124_000_000) == ("float32", "float32, as fast here as 16 bits")
 
 
+@pytest.mark.heavy
 def test_each_number_format_is_measured() -> None:
     measured = precision._measure_formats(64)
     assert set(measured) == {"float32", "bfloat16", "float16"}

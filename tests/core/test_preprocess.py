@@ -95,6 +95,7 @@ def test_training_and_validation_share_no_document(folder: Path, tmp_path: Path)
     assert train and validation and not train & validation
 
 
+@pytest.mark.heavy
 def test_duplicates_that_are_kept_are_in_the_same_split(folder: Path, tmp_path: Path) -> None:
     for seed in range(8):
         recipe = Preprocess(steps=("trailing_space",), validation=0.5, seed=seed)
@@ -103,6 +104,7 @@ def test_duplicates_that_are_kept_are_in_the_same_split(folder: Path, tmp_path: 
         assert not train & validation
 
 
+@pytest.mark.heavy
 def test_parts_of_a_document_are_in_the_same_split(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,6 +118,7 @@ def test_parts_of_a_document_are_in_the_same_split(
         assert [part.number == 0 for part in parts[1:]] == [part.last for part in parts[:-1]]
 
 
+@pytest.mark.heavy
 def test_documents_in_parts_are_removed_like_whole_ones(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,6 +167,7 @@ def test_split_auto_holds_out_whole_documents_if_there_are_at_least_twenty(tmp_p
     assert nineteen.facts["train_documents"] == 18 and nineteen.facts["validation_documents"] == 2
 
 
+@pytest.mark.heavy
 @settings(max_examples=20, deadline=None)
 @given(lines=st.lists(st.text("ab é😀", max_size=60), max_size=60), share=st.floats(0.2, 0.5))
 def test_train_and_tail_together_are_the_text(
@@ -208,6 +212,7 @@ def test_an_empty_clean_corpus_is_an_error(tmp_path: Path) -> None:
         clean_documents(tmp_path, source)
 
 
+@pytest.mark.heavy
 def test_long_runs_of_one_character_are_cleaned_in_linear_time(tmp_path: Path) -> None:
     # a backtracking pattern takes hours for these
     texts = {f"{n}": character * 2**21 + "x\n" for n, character in enumerate([" ", "\t", "\r", "\x00", "\u0301", "\n"])}
@@ -215,6 +220,7 @@ def test_long_runs_of_one_character_are_cleaned_in_linear_time(tmp_path: Path) -
     assert int(clean.facts["train_bytes"]) > 0
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("split", ["document", "tail"])
 @pytest.mark.parametrize("seed", range(2))
 def test_resuming_from_any_point_gives_the_same_clean_documents(

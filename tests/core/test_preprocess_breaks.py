@@ -22,6 +22,8 @@ from tests.core.stages import ROOT, file_digests, preprocessing, run_stage
 from tests.core.test_corpus_steps import corpus, prose
 from tests.waiting import PATIENCE
 
+pytestmark = pytest.mark.heavy
+
 STEPS = ("control_characters", "trailing_space", "duplicates", "duplicate_lines", "near_duplicates")
 
 

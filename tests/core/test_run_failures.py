@@ -27,6 +27,8 @@ from core.storage.workspace import Workspace
 from llmtui.cli.main import run as command_line
 from tests.conftest import TINY, wait_for
 
+pytestmark = pytest.mark.heavy
+
 Make = Callable[..., Recipe]
 Launch = Callable[[Recipe], Run]
 

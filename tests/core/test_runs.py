@@ -29,6 +29,8 @@ from core.train.commands import GenerateSample
 from tests.conftest import wait_for_state
 from tests.waiting import PATIENCE, wait_for
 
+pytestmark = pytest.mark.heavy
+
 Make = Callable[..., Recipe]
 Launch = Callable[[Recipe], Run]
 

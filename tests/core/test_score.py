@@ -49,6 +49,7 @@ def evaluation_loss(path: Path, model: GPT, ids: list[int]) -> float:
     return evaluate_loss(model, TokenStream([path]), torch.ones(30, dtype=torch.int64), batch_size=4, limit=10**6).nats
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("block_size", [1, 2, 3, 8, 15, 16])
 @pytest.mark.parametrize("length", [2, 16, 17, 18, 26, 60])
 def test_loss_of_a_text_equals_the_loss_of_decoding_it_token_by_token(block_size: int, length: int) -> None:
@@ -61,6 +62,7 @@ def test_loss_of_a_text_equals_the_loss_of_decoding_it_token_by_token(block_size
         assert loss_of(model, ids, known) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.heavy
 @given(st.integers(1, 40), st.integers(1, 200))
 def test_tokens_predicted_from_less_than_half_a_context_are_counted(block_size: int, tokens: int) -> None:
     start, short = 0, 0
@@ -116,6 +118,7 @@ def test_non_finite_logits_raise_an_error() -> None:
         loss_of(model, [1, 7, 3])
 
 
+@pytest.mark.heavy
 def test_loss_matches_transformers() -> None:
     hf_model = transformers_gpt2(vocab_size=60, n_layer=2, n_head=2, n_embd=16, n_positions=32)
     model = GPT(replace(load(preset="gpt2").model, n_layer=2, n_head=2, n_embd=16, block_size=32), 60).eval()

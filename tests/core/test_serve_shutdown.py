@@ -17,6 +17,8 @@ from core.storage.workspace import Workspace
 from tests.core.inference_process import Child, endless, loaded, save, serving
 from tests.waiting import PATIENCE, wait_for
 
+pytestmark = pytest.mark.heavy
+
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:

@@ -62,6 +62,7 @@ def masked(kind: Literal["drawn", "fixed"]) -> Examples:
 
 
 # B8 of the reference: accumulating 1 x 32 and 4 x 8 sequences gives gradients equal to 1e-6
+@pytest.mark.heavy
 @pytest.mark.parametrize("recipe", [Train(), Train(label_smoothing=0.1, z_loss=1e-3)], ids=["plain", "smoothed"])
 @pytest.mark.parametrize(
     ("objective", "examples"),
@@ -87,6 +88,7 @@ def test_gradients_do_not_depend_on_the_micro_batch_even_with_uneven_targets(
             torch.testing.assert_close(pieces[name], whole[name], rtol=0, atol=1e-6)
 
 
+@pytest.mark.heavy
 def test_loss_and_gradient_are_those_of_the_mean_over_all_targets() -> None:
     torch.manual_seed(1)
     model = GPT(SMALL, 50)
@@ -126,6 +128,7 @@ def test_gradients_are_clipped_as_torch_clips_them(clip: float) -> None:
 
 
 # B6 of the reference: any preset overfits one batch
+@pytest.mark.heavy
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 @pytest.mark.parametrize(
     "variant",

@@ -217,6 +217,7 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", REWRITES)
 def test_rewrites_take_linear_time(name: str) -> None:
     # a backtracking pattern takes hours for one of these

@@ -79,6 +79,7 @@ def test_each_seed_and_number_gives_another_story() -> None:
     assert len({story(seed, number) for seed in range(40) for number in range(50)}) == 2000
 
 
+@pytest.mark.heavy
 def test_an_interrupted_download_resumes_to_the_same_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stories, "_BATCH", 3000)
     small_shards(monkeypatch)
@@ -174,6 +175,7 @@ def test_objects_and_names_of_a_story_are_consistent() -> None:
 # --- exact probabilities ---
 
 
+@pytest.mark.heavy
 def test_parsing_finds_one_derivation_with_the_bits_of_generation() -> None:
     generator = TextGenerator(grammar())
     for number in range(2000):
@@ -183,6 +185,7 @@ def test_parsing_finds_one_derivation_with_the_bits_of_generation() -> None:
         assert derivation_bits(grammar(), text) == [bits]
 
 
+@pytest.mark.heavy
 def test_no_alternative_is_a_prefix_of_another() -> None:
     assert prefix_conflicts(grammar()) == []
 
@@ -211,6 +214,7 @@ def test_the_mean_over_two_thousand_stories_is_the_entropy() -> None:
     assert stories.bits_per_byte() == pytest.approx(BITS / BYTES)
 
 
+@pytest.mark.heavy
 def test_a_text_that_the_grammar_cannot_generate_has_probability_zero() -> None:
     text = sample_stories()[0]
     name = re.search(r"(?:girl|boy) (?:named|called) (\w+)", text)

@@ -32,6 +32,7 @@ def test_a_column_without_a_name_is_not_selected_when_no_column_is_named(tmp_pat
     assert download_texts(path, tmp_path / "out") == TEXTS
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("lacking", ["null", "absent", "empty"])
 @pytest.mark.parametrize("kind", ["jsonl", "jsonl.zst", "json", "csv", "parquet"])
 def test_a_text_that_begins_late_is_found(tmp_path: Path, kind: str, lacking: str) -> None:

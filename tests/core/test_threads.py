@@ -122,6 +122,7 @@ def two_threads() -> Iterator[None]:
     assert left == 2  # restored after the training
 
 
+@pytest.mark.heavy
 @pytest.mark.usefixtures("two_threads")
 def test_a_training_limited_in_minutes_follows_the_tuner_and_notes_it(
     tiny: Make, tokens: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -134,6 +135,7 @@ def test_a_training_limited_in_minutes_follows_the_tuner_and_notes_it(
     assert len([note for note in of_type(Note, events) if "1 thread of 2" in note.text]) == 2
 
 
+@pytest.mark.heavy
 @pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize(("limits", "count"), [(("train.steps=3",), 2), (("train.minutes=60", "train.threads=1"), 1)])
 def test_the_number_stays_fixed_if_steps_are_limited_or_it_is_set(

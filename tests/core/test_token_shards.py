@@ -157,6 +157,7 @@ def test_the_tokens_do_not_depend_on_the_number_of_cores(
 # -- in parts ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.heavy
 def test_shards_of_parts_are_reused(clean: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = run_stage(tmp_path / "whole", tokenizing(clean))
     place = tmp_path / "together"

@@ -20,6 +20,8 @@ from core.train.trainer import Trainer
 from tests.core.stages import note_texts
 from tests.core.training import CPU, OBJECTIVES, newest_tensors, of_type, tensors_equal, train
 
+pytestmark = pytest.mark.heavy
+
 Make = Callable[..., Recipe]
 
 

@@ -32,6 +32,8 @@ from core.worker import STOPPED, Worker
 from llmtui.view.history import History
 from llmtui.view.summary_text import describe_progress
 
+pytestmark = pytest.mark.heavy
+
 Make = Callable[..., Recipe]
 
 SHAPE = ModelInfo(parameters=1, flops_per_token=1, vocabulary=1, tokens=1)

@@ -16,6 +16,8 @@ from tests.cli_runs import spawn
 from tests.server.serving import ENDLESS, TOKEN, Served
 from tests.waiting import PATIENCE, wait_for
 
+pytestmark = pytest.mark.heavy
+
 
 def test_ctrl_c_during_a_response_stops_the_server(server_workspace: Workspace, bot: Run) -> None:
     import psutil

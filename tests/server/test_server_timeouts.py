@@ -27,6 +27,8 @@ from tests.byte_models import run_with_checkpoints
 from tests.cli_runs import LLMTUI, ROOT
 from tests.waiting import PATIENCE
 
+pytestmark = pytest.mark.heavy
+
 TOKEN = "a-token-for-tests"
 
 

@@ -26,6 +26,8 @@ from tests.ui.fake_runs import (
     write_launch,
 )
 
+pytestmark = pytest.mark.heavy
+
 LEAVE_ALTERNATE_SCREEN = b"\x1b[?1049l"
 """What the terminal gets when the workbench leaves."""
 

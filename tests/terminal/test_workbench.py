@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from benchmarks.terminal import Terminal
 from core.checkpoints import readable_checkpoints
 from core.runs.control import request_stop
@@ -15,6 +17,8 @@ from core.runs.lookup import find_run
 from core.runs.transcript import earlier_messages
 from core.storage.workspace import Workspace
 from tests.waiting import PATIENCE, wait_for
+
+pytestmark = pytest.mark.heavy
 
 WORKBENCH = [sys.executable, "-P", "-c", "from llmtui.cli.main import main; main()"]
 

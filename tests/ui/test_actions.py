@@ -132,6 +132,7 @@ async def test_a_theme_is_previewed_and_saved_only_when_chosen(workspace: Worksp
     assert not (workspace.config / "config.toml").exists()
 
 
+@pytest.mark.heavy
 async def test_space_pauses_and_continues(workspace: Workspace) -> None:
     run = make_run(workspace, "live")
     write_launch(run)

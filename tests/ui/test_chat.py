@@ -30,6 +30,8 @@ from tests.ui.fake_runs import (
 )
 from tests.ui.pilot import screen_text, until
 
+pytestmark = pytest.mark.heavy
+
 FAKE_INFERENCE_PROCESS = '''
 """Speaks core.sample.protocol; what it writes depends on the prompt."""
 import os, sys, threading
@@ -111,7 +113,6 @@ async def test_text_streams_after_the_prompt_with_the_settings_of_the_recipe(wor
         assert workbench.screen.query_one(PromptInput).text == ""
 
 
-@pytest.mark.heavy
 @pytest.mark.parametrize("key", ["alt+enter", "ctrl+j"])
 async def test_a_new_line_in_the_prompt_does_not_send_it(workbench: Workbench, key: str) -> None:
     async with workbench.run_test(size=(100, 30)) as pilot:

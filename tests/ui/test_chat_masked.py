@@ -25,6 +25,8 @@ from tests.ui.fake_runs import (
 from tests.ui.pilot import screen_text
 from tests.ui.test_chat import ask
 
+pytestmark = pytest.mark.heavy
+
 FAKE_INFERENCE_PROCESS = """
 import os, sys, time
 from core.sample.protocol import *

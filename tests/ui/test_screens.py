@@ -165,6 +165,7 @@ async def test_resizing_keeps_every_pane_inside_the_screen(workspace: Workspace)
             assert_whole(app)
 
 
+@pytest.mark.heavy
 async def test_the_curve_grows_with_new_events(workspace: Workspace) -> None:
     run = make_run(workspace, "live")
     write_launch(run)
@@ -184,6 +185,7 @@ async def test_the_curve_grows_with_new_events(workspace: Workspace) -> None:
             assert dots() > before
 
 
+@pytest.mark.heavy
 async def test_a_long_journal_opens_while_keys_still_work(workspace: Workspace) -> None:
     run = make_run(workspace, "long")
     write_launch(run, code=0)
@@ -203,6 +205,7 @@ async def test_a_long_journal_opens_while_keys_still_work(workspace: Workspace) 
         assert app.session.watcher.history.summary.events == sum(1 for _ in run.journal.open("rb"))
 
 
+@pytest.mark.heavy
 async def test_checkpoints_are_offered_newest_first_with_the_best_marked(workspace: Workspace) -> None:
     run = finished_run(workspace, "bard", 400)
     make_checkpoint(run, 200)

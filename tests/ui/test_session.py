@@ -24,6 +24,8 @@ from tests.ui.fake_runs import (
 )
 from tests.ui.pilot import screen_text, until
 
+pytestmark = pytest.mark.heavy
+
 
 def first_line(app: Workbench) -> str:
     return screen_text(app).splitlines()[0]

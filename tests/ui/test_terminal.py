@@ -36,6 +36,7 @@ from tests.waiting import PATIENCE, wait_for
 BUDGETS = {(80, 24): 3_000, (120, 40): 6_000, (200, 60): 12_000}
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("size", BUDGETS)
 async def test_steady_training_writes_few_bytes_and_no_change_writes_none(
     workspace: Workspace, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch

@@ -73,6 +73,7 @@ async def test_selecting_another_run_resets_the_scroll_position(workspace: Works
         assert events._scrolled == 0
 
 
+@pytest.mark.heavy
 async def test_hardware_readings_are_dim_once_they_are_outdated(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,6 +103,7 @@ async def test_hardware_readings_are_dim_once_they_are_outdated(
         assert re.search(r"machine  ended, \d+ \w+ \d\d:\d\d ─", screen_text(app))
 
 
+@pytest.mark.heavy
 async def test_all_losses_on_the_screen_have_one_unit(workspace: Workspace) -> None:
     run = finished_run(workspace, "bard", 100)
     app = Workbench(workspace, open_run=run.id)
@@ -135,6 +137,7 @@ async def test_notes_about_columns_and_encodings_are_shown_until_training_begins
             assert taken[:60] in screen_text(app)
 
 
+@pytest.mark.heavy
 async def test_the_remaining_time_of_the_first_evaluation_is_labelled_as_such(workspace: Workspace) -> None:
     run = make_run(workspace, "books")
     with hold_locks(run):
