@@ -20,7 +20,8 @@ from textual.screen import Screen
 
 from core.storage.files import private
 from core.storage.workspace import Workspace
-from llmtui.tui.actions import BY_ID, Scope, actions_in, bindings, key_name, keys_of
+from llmtui.tui.action_table import Scope
+from llmtui.tui.actions import BY_ID, actions_in, bindings, key_name, keys_of
 from llmtui.tui.output_filter import OUTPUT_FILTER
 from llmtui.tui.screen_table import SCREENS
 from llmtui.tui.screens.run_screen import RunScreen, show_error, show_notice, show_screen

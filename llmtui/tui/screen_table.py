@@ -11,7 +11,7 @@ class ScreenEntry(NamedTuple):
     number: str
     """The key that shows it from everywhere."""
     name: str
-    """Its name in the application, and the scope of its actions in `llmtui.tui.actions`."""
+    """Its name in the application, and the scope of its actions in `llmtui.tui.action_table`."""
     class_path: str
     """`module:class`, imported when the screen is first shown. A subclass of `RunScreen`."""
     description: str

@@ -9,7 +9,8 @@ import pytest
 from core.runs.directory import RunState
 from core.runs.lookup import all_runs
 from core.storage.workspace import Workspace
-from llmtui.tui.actions import ACTIONS, actions_in, bindings, checked_keymap, keys_of, to_markdown
+from llmtui.tui.action_table import ACTIONS
+from llmtui.tui.actions import actions_in, bindings, checked_keymap, keys_of, to_markdown
 from llmtui.tui.app import Workbench
 from llmtui.tui.screens.chat import Chat
 from llmtui.tui.screens.home import Home

@@ -71,7 +71,8 @@ async def test_a_long_message_can_be_read_to_its_end(workspace: Workspace) -> No
 
 @pytest.mark.parametrize("size", [(60, 16), (80, 24)])
 async def test_help_is_complete_at_every_width(workspace: Workspace, size: tuple[int, int]) -> None:
-    from llmtui.tui.actions import ACTIONS, NAVIGATION
+    from llmtui.tui.action_table import ACTIONS
+    from llmtui.tui.actions import NAVIGATION
     from llmtui.tui.screens.help import KeyTable
 
     app = Workbench(workspace)

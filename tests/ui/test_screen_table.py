@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from core.storage.workspace import Workspace
-from llmtui.tui.actions import ACTIONS, to_markdown
+from llmtui.tui.action_table import ACTIONS
+from llmtui.tui.actions import to_markdown
 from llmtui.tui.app import Workbench
 from llmtui.tui.screen_table import SCREENS, ScreenEntry
 from llmtui.tui.screens.run_screen import RunScreen

@@ -13,7 +13,8 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from llmtui.tui.actions import ACTIONS, NAVIGATION, grouped, key_name, keys_of
+from llmtui.tui.action_table import ACTIONS
+from llmtui.tui.actions import NAVIGATION, grouped, key_name, keys_of
 from llmtui.tui.widgets.pane import ScrollPane
 from llmtui.view.lines import Line, cell, hanging, wrap
 

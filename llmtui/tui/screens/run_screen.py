@@ -14,7 +14,8 @@ from core.recipe.file import load
 from core.recipe.schema import Recipe
 from core.runs import control
 from core.runs.directory import Run, RunState
-from llmtui.tui.actions import Scope, actions_in
+from llmtui.tui.action_table import Scope
+from llmtui.tui.actions import actions_in
 from llmtui.tui.session import Session, SessionApp
 from llmtui.tui.widgets.bars import FooterBar, Notice
 from llmtui.view import run_text

@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from textual.timer import Timer
 
-from llmtui.tui.actions import Action, key_name, keys_of
+from llmtui.tui.action_table import Action
+from llmtui.tui.actions import key_name, keys_of
 from llmtui.tui.widgets.pane import Pane
 from llmtui.view.lines import Line, clip, joined, spread, width, wrap
 

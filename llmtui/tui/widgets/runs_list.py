@@ -4,56 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from textual import events
-from textual.message import Message
-
 from core.runs.directory import UNREADABLE, RunState
 from core.runs.errors import InvalidRunError
-from llmtui.tui.widgets.pane import Pane
+from llmtui.tui.widgets.list_pane import ListPane
 from llmtui.view import run_text
 from llmtui.view.lines import Line, cell, clip, width
 from llmtui.view.run_snapshot import RunSnapshot
 from llmtui.view.sanitize import shown
 
 
-class RunsList(Pane, can_focus=True):
-    """Runs, newest first, with a cursor."""
-
-    class Highlighted(Message):
-        """Posted when the cursor moved to another run."""
+class RunsList(ListPane[RunSnapshot]):
+    """Runs, newest first; damaged ones below them."""
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
         self._all: list[RunSnapshot] = []
-        self._shown: list[RunSnapshot] = []
         self._unreadable: Sequence[InvalidRunError] = ()
         self.filter_text = ""
         """Only runs whose name contains it are listed."""
-        self._cursor = ""
-        self._top = 0
-        self._page = 1
-
-    @property
-    def highlighted(self) -> RunSnapshot | None:
-        """The run under the cursor."""
-        return next((snapshot for snapshot in self._shown if snapshot.run.id == self._cursor), None)
-
-    def highlight(self, run_id: str) -> None:
-        """Move the cursor to that run."""
-        if run_id and run_id != self._cursor:
-            self._cursor = run_id
-            self.update()
+        self._names = self._states = 0
+        """Cells for the longest name and state."""
 
     def show(self, snapshots: list[RunSnapshot], unreadable: Sequence[InvalidRunError] | None = None) -> None:
         """Show new snapshots; the cursor stays on its run. unreadable: damaged ones, listed below the others."""
-        index = self._index()
         self._unreadable = self._unreadable if unreadable is None else unreadable
         self._all = snapshots
-        self._shown = [snapshot for snapshot in snapshots if self.matches(snapshot)]
-        if self.highlighted is None and self._shown:
-            self._cursor = self._shown[min(index, len(self._shown) - 1)].run.id
-            self.post_message(self.Highlighted())
-        self.update()
+        self.show_items([snapshot for snapshot in snapshots if self.matches(snapshot)])
 
     def matches(self, snapshot: RunSnapshot) -> bool:
         """Whether its name contains the filter text."""
@@ -64,56 +40,28 @@ class RunsList(Pane, can_focus=True):
         self.filter_text = text
         self.show(self._all)
 
-    def _index(self) -> int:
-        return next((i for i, snapshot in enumerate(self._shown) if snapshot.run.id == self._cursor), 0)
-
-    def heading(self, width: int) -> Line:
+    def heading(self, cells: int) -> Line:
         alive = sum(snapshot.state.is_active for snapshot in self._all)
         counts = f"  {len(self._all)}" + (f", {alive} active" if alive else "")
         if self.filter_text:
-            counts = f"  {len(self._shown)} of {len(self._all)} with “{self.filter_text}”"
+            counts = f"  {len(self.items)} of {len(self._all)} with “{self.filter_text}”"
         return [("runs", "title"), (counts, "dim")]
 
-    def lines(self, width: int, height: int) -> list[Line]:
-        if not self._shown and self.filter_text:
+    def lines(self, cells: int, height: int) -> list[Line]:
+        if not self.items and self.filter_text:
             return [[(f"No run's name contains “{self.filter_text}”. Esc shows them all.", "dim")]]
-        unreadable = [_unreadable_row(error, width) for error in self._unreadable][
-            : height if not self._shown else height // 3
-        ]
-        height -= len(unreadable)
-        index = self._index()
-        self._page = max(1, height)
-        self._top = max(0, min(self._top, index, len(self._shown) - height))  # no blank rows below the last run
-        self._top = max(self._top, index - height + 1)
-        window = self._shown[self._top : self._top + height]
-        names = max((len(run_text.name(snapshot)) for snapshot in self._shown), default=0)
-        states = max((len(run_text.state(snapshot)[1]) for snapshot in self._shown), default=0)
-        names = min(names, max(10, width // 4))
-        rows = [_row(snapshot, names, states, width) for snapshot in window]
-        if self._shown:
-            rows[index - self._top] = self._with_cursor(rows[index - self._top], width)
-        return rows + unreadable
+        unreadable = [_unreadable_row(error, cells) for error in self._unreadable]
+        unreadable = unreadable[: height // 3 if self.items else height]
+        names = max((len(run_text.name(snapshot)) for snapshot in self.items), default=0)
+        self._names = min(names, max(10, cells // 4))
+        self._states = max((len(run_text.state(snapshot)[1]) for snapshot in self.items), default=0)
+        return self.window(cells, height - len(unreadable)) + unreadable
 
-    def _with_cursor(self, row: Line, cells: int) -> Line:
-        text = "".join(part for part, _ in row)
-        return [(cell(text, cells), "cursor")] if self.has_focus else [(text, "bold")]
+    def key(self, item: RunSnapshot) -> str:
+        return item.run.id
 
-    def on_key(self, event: events.Key) -> None:
-        steps = {"up": -1, "k": -1, "down": 1, "j": 1, "pageup": -self._page, "pagedown": self._page}
-        steps |= {"home": -len(self._shown), "g": -len(self._shown), "end": len(self._shown), "G": len(self._shown)}
-        if event.key in steps and self._shown:
-            index = max(0, min(len(self._shown) - 1, self._index() + steps[event.key]))
-            self._cursor = self._shown[index].run.id
-            self.post_message(self.Highlighted())
-            self.update()
-            event.stop()
-
-    def on_click(self, event: events.Click) -> None:
-        row = event.y - 1 + self._top
-        if 0 <= row < len(self._shown):
-            self._cursor = self._shown[row].run.id
-            self.post_message(self.Highlighted())
-            self.update()
+    def row(self, item: RunSnapshot, cells: int) -> Line:
+        return _row(item, self._names, self._states, cells)
 
 
 def _unreadable_row(error: InvalidRunError, cells: int) -> Line:

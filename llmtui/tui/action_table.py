@@ -1,0 +1,101 @@
+"""The actions of the workbench by screen, from which `llmtui.tui.actions` makes bindings, footer and help."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from llmtui.tui.screen_table import SCREENS
+
+Scope = str
+"""The name of a screen in `SCREENS`, or "app"."""
+
+
+class Action(NamedTuple):
+    """Something the user can do with a key."""
+
+    id: str
+    """`group.verb`: the name in the user's keymap."""
+    keys: tuple[str, ...]
+    label: str
+    """One or two words for the footer."""
+    description: str
+    group: str
+    scopes: tuple[Scope, ...]
+    """The screens where its keys work; "app" is all of them."""
+    show: bool = True
+    """Whether the footer shows it."""
+
+    screen: str = ""
+    """The screen it shows, for the actions of the table of screens."""
+
+    @property
+    def call(self) -> str:
+        """What Textual calls: by default the method `action_group_verb` of the screen or the application."""
+        return f"show_screen({self.screen!r})" if self.screen else self.id.replace(".", "_")
+
+
+SHOW_SCREEN = tuple(
+    Action(f"app.{s.name}", (s.number,), s.name, s.description, "Screens", ("app",), show=False, screen=s.name)
+    for s in SCREENS
+)
+
+RUNS = (
+    Action("run.new", ("n",), "new", "Set up and start a run.", "Runs", ("home",)),
+    Action("run.demo", ("d",), "demo", "Start the demo: a small model in about two minutes.", "Runs", ("home",)),
+    Action("home.open", ("enter",), "open", "Show the selected run.", "Runs", ("home",)),
+    Action("run.pause", ("space",), "pause", "Pause the run, or continue it.", "Runs", ("home", "train")),
+    Action("run.stop", ("x",), "stop", "Save a checkpoint, then stop the run; asks first.", "Runs", ("home", "train")),
+    Action("run.resume", ("r",), "resume", "Resume a run that stopped or was interrupted.", "Runs", ("home", "train")),
+    Action("run.checkpoint", ("c",), "checkpoint", "Save a checkpoint at the next step.", "Runs", ("train",)),
+    Action("run.sample", ("s",), "sample", "Generate a sample at the next step.", "Runs", ("train",)),
+    Action(
+        "run.delete",
+        ("D",),
+        "delete",
+        "Delete the run; its name has to be typed.",
+        "Runs",
+        ("home", "train"),
+        show=False,
+    ),
+    Action("home.filter", ("/",), "filter", "Show only runs whose name contains a text.", "Runs", ("home",)),
+)
+
+CHARTS = (
+    Action("chart.log", ("y",), "log", "Loss on a logarithmic axis, or a linear one.", "Charts", ("train",)),
+    Action("chart.smoother", ("m",), "smooth", "Smooth the training loss more.", "Charts", ("train",)),
+    Action("chart.rougher", ("M",), "rougher", "Smooth the training loss less.", "Charts", ("train",), show=False),
+)
+
+CHAT = (
+    Action("chat.write", ("i", "enter"), "write", "Go to the prompt.", "Chat", ("chat",)),
+    Action("chat.checkpoint", ("c",), "checkpoint", "Choose the checkpoint that answers.", "Chat", ("chat",)),
+    Action("chat.retry", ("r",), "retry", "Ask the last prompt again, with the next seed.", "Chat", ("chat",)),
+    Action("chat.new", ("N",), "new", "Start a new conversation; the old one stays on the disk.", "Chat", ("chat",)),
+    Action("chat.stop", ("ctrl+x",), "stop", "Stop generating.", "Chat", ("chat",)),
+)
+
+EVERYWHERE = (
+    Action(
+        "app.palette",
+        (":", "ctrl+p"),
+        "commands",
+        "Choose an action, a run or a theme by its name.",
+        "Everywhere",
+        ("app",),
+    ),
+    Action("app.help", ("?", "f1"), "help", "Show all keys.", "Everywhere", ("app",)),
+    Action("app.theme", ("t",), "theme", "Choose the theme.", "Everywhere", ("app",), show=False),
+    Action(
+        "app.back",
+        ("escape",),
+        "back",
+        "Back by one level.",
+        "Everywhere",
+        tuple(screen.name for screen in SCREENS),
+        show=False,
+    ),
+    Action("app.leave", ("q",), "leave", "Leave the workbench; runs continue.", "Everywhere", ("app",)),
+)
+
+ACTIONS = (*SHOW_SCREEN, *RUNS, *CHARTS, *CHAT, *EVERYWHERE)
+"""In the order of the help."""
