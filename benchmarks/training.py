@@ -29,6 +29,7 @@ from torch import Tensor
 from benchmarks.harness import Figure, Measurement, interleaved, limits, options, report
 from benchmarks.plain import Plain, adamw
 from core.hardware import cores
+from core.model.batches import Batches
 from core.model.device import choose_device, keep_freed_memory
 from core.model.gpt import GPT
 from core.model.objectives import Objective
@@ -37,7 +38,6 @@ from core.recipe.schema import Model, Train
 from core.runs.launch import child_environment, python_command
 from core.storage.workspace import Workspace
 from core.tokenize.shards import TokenStream, write_shard
-from core.train.batches import Batches
 from core.train.distributed import ProcessGroup
 from core.train.optimizer import optimizers
 from core.train.step import accumulate_gradients, optimizer_step, reduce_gradients

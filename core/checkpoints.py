@@ -70,6 +70,14 @@ def best_checkpoint(checkpoints: Iterable[Artifact]) -> Artifact | None:
     return min(evaluated, key=_best_first, default=None)
 
 
+def nearest_checkpoint(checkpoints: Iterable[Artifact], step: int) -> Artifact | None:
+    """The checkpoint whose weights are nearest to those that training step `step` starts from: the newest one before
+    it, else the oldest one; None if there is none."""
+    ordered = sorted(checkpoints, key=lambda checkpoint: step_of(checkpoint.path))
+    before = [checkpoint for checkpoint in ordered if step_of(checkpoint.path) < step]
+    return before[-1] if before else next(iter(ordered), None)
+
+
 def select_checkpoint(directory: Path, which: Which, *, verify: bool = False) -> Selection:
     """The checkpoint `which` of those in `directory`. Damaged ones are skipped; "best" prefers evaluated checkpoints.
 

@@ -20,13 +20,15 @@ from core.sample.beam_search import ensure_causal
 from core.sample.diffusion import DENOISING_STEPS, UnmaskingOptions
 from core.sample.generate import prompt_limit, truncate_to_context
 from core.sample.inspect.prompt import inspect_prompt
+from core.sample.inspect.text_tokens import open_vocabulary, tokenize_text
+from core.sample.inspect.training_batch import TrainingExamples
 from core.sample.inspect.weights import inspect_model
 from core.sample.inspect_protocol import AppendedToken
 from core.sample.models import LoadResult, ModelCache, ensure_memory
 from core.sample.prompts import encode_prompt, encode_truncated
 from core.sample.protocol import (
-    AnyModelRequest,
     AnyReply,
+    AnyTask,
     BeamSearch,
     BestOfN,
     DenoisingState,
@@ -37,11 +39,15 @@ from core.sample.protocol import (
     Loaded,
     ModelRequest,
     RankedText,
+    ReadBatch,
     Score,
+    ScoreBatch,
     ScoreProgress,
     ScoreResult,
     TextDelta,
     TextEnded,
+    TokenizeText,
+    Tokens,
 )
 from core.sample.rerank import beam_search_texts, best_of_n
 from core.sample.score import short_context_tokens, token_losses
@@ -55,7 +61,7 @@ class EmptyTextError(UsageError):
     doing = "score the text"
 
 
-def handle(request: AnyModelRequest, models: ModelCache) -> AnyReplies:
+def handle(request: AnyTask, models: ModelCache) -> AnyReplies:
     """The replies to `request`, without the final Finished or Refused. Raises LlmtuiError."""
     match request:
         case Generate():
@@ -68,6 +74,12 @@ def handle(request: AnyModelRequest, models: ModelCache) -> AnyReplies:
             return handle_inspect_prompt(request, models)
         case InspectModel():
             return handle_inspect_model(request, models)
+        case TokenizeText():
+            return handle_tokenize(request)
+        case ReadBatch():
+            return handle_read_batch(request)
+        case ScoreBatch():
+            return handle_score_batch(request, models)
 
 
 def handle_generate(request: Generate, models: ModelCache) -> AnyReplies:
@@ -182,6 +194,27 @@ def handle_inspect_model(request: InspectModel, models: ModelCache) -> AnyReplie
     yield _loaded(request, found)
     for result in inspect_model(found.model.gpt):
         yield Inspected(id=request.id, result=result)
+
+
+def handle_tokenize(request: TokenizeText) -> AnyReplies:
+    vocabulary = open_vocabulary(request.vocabulary)
+    yield None
+    yield Tokens(id=request.id, result=tokenize_text(vocabulary, request.text))
+
+
+def handle_read_batch(request: ReadBatch) -> AnyReplies:
+    examples = TrainingExamples(request.batch)
+    yield None
+    yield Tokens(id=request.id, result=examples.describe())
+
+
+def handle_score_batch(request: ScoreBatch, models: ModelCache) -> AnyReplies:
+    examples = TrainingExamples(request.batch)
+    found = yield from models.get(Path(request.checkpoint), "float32")
+    examples.check_model(found.model.gpt)
+    yield _loaded(request, found)
+    for losses in examples.losses(found.model.gpt):
+        yield Tokens(id=request.id, result=losses)
 
 
 def _loaded(

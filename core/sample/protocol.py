@@ -11,6 +11,9 @@ by token. Each is answered by any number of replies with its id, the last of the
     Score         → Loaded, ScoreProgress repeatedly, ScoreResult, Finished
     InspectPrompt → Loaded, Inspected repeatedly (see `core.sample.inspect_protocol`), TextEnded, Finished
     InspectModel  → Loaded, Inspected repeatedly, Finished
+    TokenizeText,
+    ReadBatch     → Tokens (see `core.sample.token_protocol`), Finished
+    ScoreBatch    → Loaded, Tokens for each row, Finished
 """
 
 from __future__ import annotations
@@ -22,6 +25,8 @@ from msgspec import Meta, Struct
 
 from core.recipe.sampling import Precision, Sampling, UnmaskingOrder
 from core.sample.inspect_protocol import AnyInspectResult, InspectOptions
+from core.sample.token_protocol import MAX_TEXT_LENGTH, AnyTokenResult, BatchSource
+from core.vocab.protocol import VocabularyChoice
 
 MAX_LINE_BYTES = 2**26
 """A longer request is refused; a longer reply is a protocol error."""
@@ -113,6 +118,25 @@ class InspectModel(ModelRequest, frozen=True, kw_only=True, forbid_unknown_field
     precision: Precision = "auto"
 
 
+class TokenizeText(Request, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="tokenize"):
+    """Encode `text`. Nothing is downloaded: refused if the vocabulary is not on this machine."""
+
+    vocabulary: VocabularyChoice
+    text: Annotated[str, Meta(max_length=MAX_TEXT_LENGTH)]
+
+
+class ReadBatch(Request, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="read_batch"):
+    """Show what a training step is trained on."""
+
+    batch: BatchSource
+
+
+class ScoreBatch(ModelRequest, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="score_batch"):
+    """Compute the loss at each target of a training step under the weights of `checkpoint`."""
+
+    batch: BatchSource
+
+
 class Cancel(Request, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="cancel"):
     """Cancel request `id`, which ends with Finished(cancelled=True)."""
 
@@ -184,6 +208,12 @@ class Inspected(Reply, frozen=True, kw_only=True, tag="inspected"):
     result: AnyInspectResult
 
 
+class Tokens(Reply, frozen=True, kw_only=True, tag="tokens"):
+    """One result of TokenizeText, ReadBatch or ScoreBatch."""
+
+    result: AnyTokenResult
+
+
 class TextEnded(Reply, frozen=True, kw_only=True, tag="ended"):
     """One of the texts is complete."""
 
@@ -248,8 +278,9 @@ class Refused(Reply, frozen=True, kw_only=True, tag="refused"):
     """Whether the request is invalid; otherwise a retry may succeed."""
 
 
-AnyModelRequest = Generate | BestOfN | BeamSearch | Score | InspectPrompt | InspectModel
-AnyRequest = AnyModelRequest | Cancel
+AnyModelRequest = Generate | BestOfN | BeamSearch | Score | InspectPrompt | InspectModel | ScoreBatch
+AnyTask = AnyModelRequest | TokenizeText | ReadBatch
+AnyRequest = AnyTask | Cancel
 AnyReply = (
     Loaded
     | TextDelta
@@ -259,6 +290,7 @@ AnyReply = (
     | ScoreProgress
     | ScoreResult
     | Inspected
+    | Tokens
     | Finished
     | Refused
 )

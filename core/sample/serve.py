@@ -26,9 +26,9 @@ from core.sample.handlers import AnyReplies, handle
 from core.sample.models import ModelCache
 from core.sample.protocol import (
     MAX_CONCURRENT_REQUESTS,
-    AnyModelRequest,
     AnyReply,
     AnyRequest,
+    AnyTask,
     Cancel,
     Finished,
     Loaded,
@@ -53,7 +53,7 @@ _HANGUP_POLL_INTERVAL = 0.5
 class RequestTask:
     """One request in progress."""
 
-    def __init__(self, request: AnyModelRequest, models: ModelCache) -> None:
+    def __init__(self, request: AnyTask, models: ModelCache) -> None:
         self.id = request.id
         self._replies: AnyReplies = handle(request, models)
         self._seconds, self._tokens = 0.0, 0

@@ -8,10 +8,10 @@ from collections.abc import Callable, Generator, Sequence
 from torch.optim import Optimizer
 
 from core.events import Event, Metric
+from core.model.batches import Batches
 from core.model.gpt import GPT
 from core.model.objectives import Objective
 from core.recipe.schema import Recipe
-from core.train.batches import Batches
 from core.train.checkpoint import TrainingState
 from core.train.clock import TrainingClock
 from core.train.commands import Commands, GenerateSample, SaveCheckpoint, Stop

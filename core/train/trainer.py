@@ -14,6 +14,7 @@ import torch
 from core.errors import LlmtuiError, is_out_of_memory
 from core.events import Event, ModelInfo, Note, Resumed
 from core.init.weights import load_initial_weights
+from core.model.batches import Batches
 from core.model.device import Device
 from core.model.gpt import GPT
 from core.model.memory import checkpoint_bytes
@@ -26,7 +27,6 @@ from core.storage.workspace import Workspace
 from core.tokenize.shards import TokenStream
 from core.tokenize.vocabulary import Vocabulary
 from core.train.async_checkpoint import AsyncCheckpointer
-from core.train.batches import Batches
 from core.train.checkpoint import (
     Snapshot,
     TrainingInputs,

@@ -16,8 +16,8 @@ from core.parsing import parse
 from core.runs.launch import child_environment, python_command
 from core.sample.protocol import (
     MAX_LINE_BYTES,
-    AnyModelRequest,
     AnyReply,
+    AnyTask,
     Cancel,
     Finished,
     Refused,
@@ -77,7 +77,7 @@ class InferenceClient:
         self._ids = itertools.count(1)
         self._starting = asyncio.Lock()
 
-    async def stream(self, request: AnyModelRequest) -> AsyncGenerator[AnyReply, None]:
+    async def stream(self, request: AnyTask) -> AsyncGenerator[AnyReply, None]:
         """Send `request`, with a new id, and yield its replies; the last one is a Finished.
 
         Closing the generator early cancels the request. A slow consumer does not delay other requests.

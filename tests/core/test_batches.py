@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from core.model.batches import Batches, TooFewTokensError, permute
 from core.storage.artifact import Artifact
 from core.tokenize.shards import TokenStream
-from core.train.batches import Batches, TooFewTokensError, permute
 
 pytestmark = pytest.mark.heavy
 

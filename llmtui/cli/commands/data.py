@@ -1,4 +1,4 @@
-"""`llmtui data`: the commands corpora, steps, preview, prepare and export."""
+"""`llmtui data`: the commands corpora, steps, preview, prepare and export; batch is in `data_batch`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from core.events import AnyEvent, CleaningReport, CleaningStep, Excerpt, Progres
 from core.recipe.fields import fields
 from core.sources.corpora import CORPORA
 from core.storage.workspace import Workspace
+from llmtui.cli.commands.data_batch import batch
 from llmtui.cli.commands.group import SuggestingGroup
 from llmtui.cli.commands.lookup import artifact_name, find_artifact
 from llmtui.cli.commands.options import NAME, PathType, json_option, preset_option, set_option, yes_option
@@ -40,6 +41,9 @@ class ExportError(UsageError):
 @click.group(cls=SuggestingGroup, short_help="Look at corpora, clean, prepare and export them.")
 def data() -> None:
     """Look at corpora, clean, prepare and export them, without training."""
+
+
+data.add_command(batch)
 
 
 @data.command(short_help="List well-known corpora of the Hugging Face hub.")

@@ -86,6 +86,10 @@ class Batches:
             starts[chosen] = order.astype(np.int64) * self._block + offset
         return starts.tolist()
 
+    def epoch(self, step: int) -> int:
+        """The epoch, from 0, of the first window of the `step`-th batch."""
+        return step * self._batch // self._windows
+
     def __call__(self, step: int) -> Tensor:
         """This rank's windows of the `step`-th batch: int64 (share of batch_size, block_size + 1), on the CPU."""
         windows = [self._tokens.window(start, self._block + 1) for start in self.starts(step)]
