@@ -287,7 +287,10 @@ def test_events_with_any_numbers_and_names_are_folded_told_and_drawn(
     chart = Chart("loss")
     for logarithmic in (False, True):
         chart.logarithmic = logarithmic
-        chart.curves = [Curve("a", history.loss, "train", 0.9), Curve("b", history.val, "val", marks=True)]
+        chart.curves = [
+            Curve("a", history.curves.loss, "train", 0.9, convert=history.cost),
+            Curve("b", history.val[0], "val", marks="•", convert=history.val[1]),
+        ]
         for chart.finished in (False, True):
             assert chart.lines(80, 12)
 

@@ -43,23 +43,31 @@ _PASSING = Metric | Progress | HardwareReading | Excerpt | CleaningStep
 class Curves(Struct, kw_only=True):
     """Summary, curves and newest events of one run. `absorb` takes every event in order."""
 
-    form: Literal[1] = 1
+    form: Literal[2] = 2
     """Version of the format. Raised when the same events give another result: files of another version are not read."""
     journal_offset: JournalOffset | None = field(default=None, name="place")
     """Set when it is written to curves.json."""
     summary: Summary = field(default_factory=Summary)
     loss: Series = field(default_factory=Series)
     val: Series = field(default_factory=Series)
-    """`loss` and `val` are in bits per byte if the bytes per token are known, else in nats per token."""
+    """`loss` and `val` are in nats per token."""
+    val_bits: Series = field(default_factory=Series)
+    """`val` in bits per byte, as measured: text with other tokens has another number of bytes per token."""
     lr: Series = field(default_factory=Series)
     grad_norm: Series = field(default_factory=Series)
     speed: Series = field(default_factory=Series)
     """As in `Metric`: `grad_norm` is taken before clipping; `speed` is in tokens per second."""
+    utilisation: Series = field(default_factory=Series)
+    """Of the GPUs, or of the processor where there is none: 0 to 1, at the step before the reading."""
+    tokens: Series = field(default_factory=Series)
+    seconds: Series = field(default_factory=Series)
+    """Trained on, and of training without pauses, since the first step: what the x axis of a chart may show."""
     events: dict[str, list[tuple[int, AnyEvent]]] = {}
     """The newest events of each kind, each with its number among all displayed events."""
     noted: int = 0
     """Number of displayed events so far."""
-    bits_per_nat: float | None = None
+    bytes_per_token: float | None = None
+    """Mean of the held-out text, as the tokenize stage reports it."""
     last: tuple[int, int, float] | None = None
     """Step, tokens and seconds of the previous step."""
 
@@ -71,11 +79,15 @@ class Curves(Struct, kw_only=True):
             case Metric():
                 self._measure(event)
             case Evaluation(final=False):  # the final one uses another text: the curve would jump
-                self.val.add(event.step, event.bits_per_byte if self.bits_per_nat else event.loss)
+                self.val.add(event.step, event.loss)
+                self.val_bits.add(event.step, event.bits_per_byte)
+            case HardwareReading() if self.last:
+                gpus = [gpu.utilisation for gpu in event.gpus]
+                self.utilisation.add(self.last[0], sum(gpus) / len(gpus) if gpus else event.cpu)
             case Resumed():
                 self._forget_after(event.last)
             case StageFinished(stage="tokenize") | StageSkipped(stage="tokenize"):
-                self._learn_unit(event.facts.get("bytes_per_token"))
+                self._learn_bytes(event.facts.get("bytes_per_token"))
         if not isinstance(event, _PASSING) and not (was_paused and isinstance(event, Paused)):
             self._keep(event)
 
@@ -83,25 +95,32 @@ class Curves(Struct, kw_only=True):
         """The displayed events, oldest first."""
         return [event for _, event in sorted((pair for kept in self.events.values() for pair in kept), key=_number)]
 
-    def cost(self, loss: float) -> float:
-        """A loss in nats per token in the unit of the curves."""
-        return loss * (self.bits_per_nat or 1.0)
+    @property
+    def bits_per_nat(self) -> float | None:
+        """Bits per byte for each nat per token, by the mean of the held-out text; None before it is known."""
+        return 1 / (math.log(2) * self.bytes_per_token) if self.bytes_per_token else None
 
-    def _learn_unit(self, bytes_per_token: float | str | None) -> None:
-        if self.bits_per_nat is None and isinstance(bytes_per_token, int | float) and 1e-9 < bytes_per_token < 1e9:
-            self.bits_per_nat = 1 / (math.log(2) * bytes_per_token)
+    def _learn_bytes(self, bytes_per_token: float | str | None) -> None:
+        if isinstance(bytes_per_token, int | float) and 1e-9 < bytes_per_token < 1e9:
+            self.bytes_per_token = self.bytes_per_token or bytes_per_token
+
+    def _all_series(self) -> tuple[Series, ...]:
+        values = (self.loss, self.val, self.val_bits, self.lr, self.grad_norm, self.speed, self.utilisation)
+        return (*values, self.tokens, self.seconds)
 
     def _forget_after(self, step: int) -> None:
-        for series in (self.loss, self.val, self.lr, self.grad_norm, self.speed):
+        for series in self._all_series():
             series.truncate_after(step)
         self.last = None
 
     def _measure(self, metric: Metric) -> None:
         if self.last and metric.step <= self.last[0]:
             self._forget_after(metric.step - 1)  # restarted by a version that wrote no Resumed event
-        self.loss.add(metric.step, self.cost(metric.loss))
+        self.loss.add(metric.step, metric.loss)
         self.lr.add(metric.step, metric.lr)
         self.grad_norm.add(metric.step, metric.grad_norm)
+        self.tokens.add(metric.step, float(metric.tokens))
+        self.seconds.add(metric.step, metric.seconds)
         if self.last:
             _, tokens, seconds = self.last
             if metric.seconds > seconds:

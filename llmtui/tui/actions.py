@@ -18,7 +18,8 @@ BY_ID = {action.id: action for action in ACTIONS}
 
 _NAMES = {
     "escape": "esc", "question_mark": "?", "slash": "/", "colon": ":", "enter": "enter", "up": "↑", "down": "↓",
-    "pageup": "pgup", "pagedown": "pgdn",
+    "pageup": "pgup", "pagedown": "pgdn", "left": "←", "right": "→", "plus": "+", "minus": "-", "equals_sign": "=",
+    "less_than_sign": "<", "greater_than_sign": ">", "comma": ",", "full_stop": ".",
 }  # fmt: skip
 
 _CONTROL = {"ctrl+h": "Backspace", "ctrl+i": "Tab", "ctrl+j": "a line feed", "ctrl+m": "Enter", "ctrl+[": "Esc"}

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from core.runs.series import Series
-from llmtui.tui.widgets.axes import scientific, tick_label
 from llmtui.view import units
+from llmtui.view.axes import scientific, tick_label
 from llmtui.view.history import History
+from llmtui.view.loss_unit import LossUnit
 
 
 class CurveEntry(NamedTuple):
@@ -22,8 +23,12 @@ class CurveEntry(NamedTuple):
     """Its style: a role of `llmtui.tui.widgets.pane.ROLES`."""
     smoothing: float | None = 0.0
     """Weight of the past in its moving average; 0 draws the values, None takes what the user chose."""
-    marks: bool = False
-    """Draw each value as a mark instead of a line."""
+    marks: str = ""
+    """Draw each value as this character instead of a line."""
+    convert: Callable[[History], Callable[[float], float]] = lambda _: float
+    """Gives a value of the series in the unit of the chart."""
+    approximate: Callable[[History], bool] = lambda _: False
+    """Whether that is an approximation."""
 
 
 class ChartEntry(NamedTuple):
@@ -33,7 +38,7 @@ class ChartEntry(NamedTuple):
     title: str
     curves: tuple[CurveEntry, ...]
     format: Callable[[float], str]
-    """How the last value is written in the title."""
+    """How a value is written in the title."""
     tick_format: Callable[[float, float], str] = tick_label
     """How a tick is written, given its value and the distance between ticks."""
 
@@ -42,24 +47,40 @@ LOSS = ChartEntry(
     "loss",
     "loss",
     (
-        CurveEntry("train", lambda history: history.loss, "train", smoothing=None),
-        CurveEntry("val", lambda history: history.val, "val", marks=True),
+        CurveEntry(
+            "train",
+            lambda history: history.curves.loss,
+            "train",
+            smoothing=None,
+            convert=lambda history: history.cost,
+            approximate=lambda history: history.unit is LossUnit.BITS,
+        ),
+        CurveEntry("val", lambda history: history.val[0], "val", marks="•", convert=lambda history: history.val[1]),
     ),
     "{:.3f}".format,
 )
 """The large chart; its axis is logarithmic if the user chose that, and its unit is that of the history."""
 
 SMALL_CHARTS = (
-    ChartEntry("lr", "lr", (CurveEntry("lr", lambda history: history.lr, "extra"),), scientific),
-    ChartEntry("grad", "grad norm", (CurveEntry("grad", lambda history: history.grad_norm, "extra"),), "{:.2f}".format),
+    ChartEntry("lr", "lr", (CurveEntry("lr", lambda history: history.curves.lr, "extra"),), scientific),
+    ChartEntry(
+        "grad", "grad norm", (CurveEntry("grad", lambda history: history.curves.grad_norm, "extra"),), "{:.2f}".format
+    ),
     ChartEntry(
         "speed",
         "tokens/s",
-        (CurveEntry("speed", lambda history: history.speed, "extra", smoothing=0.9),),
+        (CurveEntry("speed", lambda history: history.curves.speed, "extra", smoothing=0.9),),
         units.count,
         lambda value, step: units.count(value),
     ),
+    ChartEntry(
+        "use",
+        "utilisation",
+        (CurveEntry("use", lambda history: history.curves.utilisation, "extra"),),
+        lambda value: f"{100 * value:.0f} %",
+        lambda value, step: f"{100 * value:.0f} %" if step >= 0.01 else f"{100 * value:.1f}",
+    ),
 )
-"""Side by side below the loss."""
+"""Beside or below the loss, in this order."""
 
 CHARTS = (LOSS, *SMALL_CHARTS)

@@ -69,6 +69,14 @@ class UiState(Struct, kw_only=True):
     theme: str = ""
     log: bool = False
     """Loss on a logarithmic axis."""
+    x_log: bool = False
+    """Charts with a logarithmic x axis."""
+    x_axis: str = ""
+    """What the x axis of the charts shows: a value of `llmtui.view.step_axis.XKind`."""
+    unit: str = ""
+    """Of losses: a value of `llmtui.view.loss_unit.LossUnit`."""
+    small_charts: str = ""
+    """How the charts beside the loss are laid out; empty: by the size of the terminal."""
 
 
 def load_ui_state(state: Path) -> UiState:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from core.events import AnyEvent
+from core.events import AnyEvent, Evaluation
 from core.runs.curves import Curves
 from core.runs.directory import Run
 from core.runs.series import Series
 from core.runs.summary import Summary
 from llmtui.view.event_text import event_text
-
-BITS = "bits per byte"
+from llmtui.view.loss_unit import LossUnit
+from llmtui.view.step_axis import Positions, XKind
 
 EventRow = tuple[float, str, str]
 """Seconds since the epoch, kind, text."""
@@ -26,6 +26,8 @@ class History:
         """Replaced by the curves that the worker saved, if there are any."""
         self.caught_up = False
         """Whether the journal has been read to its end."""
+        self.chosen_unit = LossUnit.BITS
+        """Comparable across vocabularies, unlike the others."""
         self._event_rows: tuple[int, list[EventRow]] = (0, [])
 
     def absorb(self, events: Iterable[AnyEvent]) -> None:
@@ -38,33 +40,42 @@ class History:
         return self.curves.summary
 
     @property
-    def loss(self) -> Series:
-        return self.curves.loss
-
-    @property
-    def val(self) -> Series:
-        return self.curves.val
-
-    @property
-    def lr(self) -> Series:
-        return self.curves.lr
-
-    @property
-    def grad_norm(self) -> Series:
-        return self.curves.grad_norm
-
-    @property
-    def speed(self) -> Series:
-        return self.curves.speed
-
-    @property
-    def unit(self) -> str:
-        """Unit of the losses; bits per byte are comparable across vocabularies."""
-        return BITS if self.curves.bits_per_nat else "nats per token"
+    def unit(self) -> LossUnit:
+        """Unit of the losses shown: the chosen one, or nats per token where bits per byte are not known."""
+        known = self.curves.bits_per_nat is not None
+        return LossUnit.NATS if self.chosen_unit is LossUnit.BITS and not known else self.chosen_unit
 
     def cost(self, loss: float) -> float:
-        """Convert a loss in nats per token to `unit`."""
-        return self.curves.cost(loss)
+        """A loss in nats per token in `unit`. In bits per byte it is approximate: tokens have the mean number of bytes
+        of those of the held-out text."""
+        return self.unit.of_nats(loss, self.curves.bits_per_nat)
+
+    @property
+    def val(self) -> tuple[Series, Callable[[float], float]]:
+        """The validation losses and the function that gives them in `unit`; bits per byte are exact."""
+        return (self.curves.val_bits, float) if self.unit is LossUnit.BITS else (self.curves.val, self.cost)
+
+    def evaluation_text(self, evaluation: Evaluation) -> str:
+        """The validation loss of `evaluation` in `unit`."""
+        exact = evaluation.bits_per_byte if self.unit is LossUnit.BITS else self.cost(evaluation.loss)
+        return self.unit.text(exact, bound=evaluation.bound)
+
+    def positions(self, kind: XKind) -> Positions:
+        """Where steps are on an x axis of that kind."""
+        series = {XKind.TOKENS: self.curves.tokens, XKind.TIME: self.curves.seconds}.get(kind)
+        return Positions(series)
+
+    def nearest_event(self, step: float) -> str:
+        """The text of the event about the step nearest to `step`; empty if there is none. Not sanitised."""
+        events = ((getattr(event, "step", None), event) for event in self.curves.newest())
+        found = [(abs(at - step), at, event) for at, event in events if at is not None]
+        for _, at, event in sorted(found, key=lambda entry: entry[0]):
+            text = event_text(event)
+            if text:
+                return (
+                    f"{text.kind} {text.line}" if f"step {at:,}" in text.line else f"{text.kind} at {at:,}: {text.line}"
+                )
+        return ""
 
     @property
     def events(self) -> list[EventRow]:

@@ -137,10 +137,10 @@ def test_only_later_events_are_read_and_a_damaged_file_is_ignored(workspace: Wor
         b"{}",
         b"\xb2" + kept[1:],
         kept[:-9],
-        kept.replace(b'"form":1', b'"form":2'),
+        kept.replace(b'"form":2', b'"form":3'),
         kept.replace(b'"span":4', b'"span":8'),
         kept.replace(b'"count":[3,4', b'"count":[4,4'),
-        b'{"form":1,"summary":{}}',
+        b'{"form":2,"summary":{}}',
     ):
         if damaged is None:
             (run.path / "curves.json").unlink()

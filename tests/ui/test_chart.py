@@ -11,8 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from core.runs.series import CAPACITY, Series
-from llmtui.tui.widgets.axes import dots_per_step, nice_step, scale_for, tick_label
 from llmtui.tui.widgets.chart import Chart, Curve
+from llmtui.view.axes import nice_step, scale_for, tick_label
+from llmtui.view.step_axis import Positions, Window, XKind, whole_axis
 
 
 def series_of(values: list[float], first: int = 0) -> Series:
@@ -20,6 +21,11 @@ def series_of(values: list[float], first: int = 0) -> Series:
     for step, value in enumerate(values, first):
         series.add(step, value)
     return series
+
+
+def pace_of(end: int, dots: int) -> float:
+    """Dots per step of a run that is active."""
+    return whole_axis(XKind.STEP, 1.0, float(end), dots, log=False, finished=False).dots_per_unit
 
 
 def test_buckets_keep_the_extremes_and_the_mean_of_their_steps() -> None:
@@ -101,12 +107,12 @@ def test_single_spikes_do_not_extend_the_axis() -> None:
 
 @given(st.integers(10, 100_000), st.integers(40, 400))
 def test_the_curve_fits_and_is_compressed_only_at_the_edge(end: int, dots: int) -> None:
-    pace = dots_per_step(end, dots, finished=False)
+    pace = pace_of(end, dots)
     assert pace * (end + 1) <= dots
     if end >= dots:
         assert pace * (end + 1) >= dots * 0.6
     if pace * (end + 2) <= dots:
-        assert dots_per_step(end + 1, dots, finished=False) == pace
+        assert pace_of(end + 1, dots) == pace
 
 
 def test_tick_labels_have_the_decimals_their_distance_needs() -> None:
@@ -126,7 +132,7 @@ def test_columns_stay_in_place_while_the_curve_grows() -> None:
     for step in range(71, 78):
         loss.add(step, 8.0 / (1 + step / 50) + 1)
     after = rows(chart)
-    drawn = 7 + int(70 * dots_per_step(70, 106, finished=False)) // 2
+    drawn = 7 + int(70 * pace_of(70, 106)) // 2
     assert [row[:drawn] for row in after[:-1]] == [row[:drawn] for row in before[:-1]]
     assert before != after
 
@@ -146,7 +152,7 @@ def test_a_growing_chart_equals_one_drawn_at_once(smoothing: float, log: bool) -
         fresh.logarithmic, fresh.curves, fresh.finished = log, grows.curves, grows.finished
         return rows(fresh, 90, 20)
 
-    grows.curves = [Curve("train", loss, "train", smoothing), Curve("val", series_of([5.0], 40), "val", marks=True)]
+    grows.curves = [Curve("train", loss, "train", smoothing), Curve("val", series_of([5.0], 40), "val", marks="•")]
     ends = [1, 2, 3, 40, 41, 500, 1023, 1024, 1025, 1026, 1500, 2049, 2300]  # past two mergers of buckets
     for first, last in itertools.pairwise([0, *ends]):
         add(first, last)
@@ -164,7 +170,7 @@ def test_series_differ_by_shape_not_only_by_colour() -> None:
     chart = Chart("loss")
     chart.curves = [
         Curve("train", series_of([3.0 - step / 100 for step in range(100)]), "train", smoothing=0.9),
-        Curve("val", series_of([5.0], 50), "val", marks=True),
+        Curve("val", series_of([5.0], 50), "val", marks="•"),
     ]
     text = "\n".join(rows(chart))
     assert "•" in text and any(0x2800 < ord(char) < 0x2900 for char in text)
@@ -176,6 +182,51 @@ def test_the_axis_marks_steps_whose_loss_was_not_finite() -> None:
     chart = Chart("loss")
     chart.curves = [Curve("train", series_of([2.0, 3.0, math.nan, 2.0, 1.0]), "train")]
     assert "✗" in rows(chart)[-1]
+
+
+def test_the_cursor_shows_the_value_and_the_average_at_its_step_in_the_title() -> None:
+    chart = Chart("loss")
+    chart.curves = [
+        Curve("train", series_of([4.0, 2.0, 3.0, 1.0]), "train", smoothing=0.5),
+        Curve("val", series_of([2.5], 1), "val", marks="•"),
+    ]
+    chart.cursor = 2.0
+    title = "".join(part for part, _ in chart.heading(80))
+    average = series_of([4.0, 2.0, 3.0]).smoothed(0.5, float, float)[-1]
+    assert f"train 3.000 ({average:.3f})" in title and "val 2.500 at 1" in title
+    chart.lines(60, 12)
+    assert chart.axis is not None
+    column = 7 + chart.axis.dot(2.0) // 2
+    assert all(row[column] != " " for row in rows(chart)[:-1]), "the line of the cursor has a gap"
+
+
+def test_a_window_scales_the_y_axis_to_its_own_values() -> None:
+    chart = Chart("loss")
+    chart.curves = [Curve("train", series_of([100.0 / (1 + step) for step in range(200)]), "train")]
+    chart.window, chart.last_step = Window(50.0, 199.0), 199
+    labels = [float(row[:6]) for row in rows(chart)[:-1] if row[:6].strip()]
+    assert labels and max(labels) < 1
+    chart.window = Window()
+    assert max(float(row[:6]) for row in rows(chart)[:-1] if row[:6].strip()) > 5
+
+
+def test_a_curve_drawn_by_tokens_takes_the_place_of_its_tokens() -> None:
+    chart, tokens = Chart("loss"), series_of([step**2 * 100.0 for step in range(100)])
+    chart.curves = [Curve("train", series_of([1.0] * 100), "train", positions=Positions(tokens))]
+    chart.x_kind, chart.finished = XKind.TOKENS, True
+    assert "500k" in rows(chart)[-1]
+    assert chart.axis is not None
+    assert chart.axis.dot(50**2 * 100.0) == pytest.approx(chart.axis.dot(99**2 * 100.0) / 4, rel=0.05)
+
+
+def test_a_change_of_unit_redraws_columns_that_are_kept() -> None:
+    chart, series = Chart("loss"), series_of([1.0 + step / 10 for step in range(50)])
+    chart.curves = [Curve("train", series, "train")]
+    rows(chart)
+    chart.curves = [Curve("train", series, "train", convert=math.exp, unit="perplexity")]
+    fresh = Chart("loss")
+    fresh.curves = chart.curves
+    assert rows(chart) == rows(fresh)
 
 
 @pytest.mark.parametrize("width", range(0, 80, 7))

@@ -201,7 +201,7 @@ async def test_a_long_journal_opens_while_keys_still_work(workspace: Workspace) 
     async with app.run_test(size=(80, 24), message_hook=hook) as pilot:
         await until(pilot, lambda: app.session.watcher.history is not None and app.session.watcher.history.caught_up)
         assert len(parts) >= 3, "read in one go: no key could be pressed meanwhile"
-        assert app.session.watcher.history is not None and len(app.session.watcher.history.loss) <= CAPACITY
+        assert app.session.watcher.history is not None and len(app.session.watcher.history.curves.loss) <= CAPACITY
         assert app.session.watcher.history.summary.events == sum(1 for _ in run.journal.open("rb"))
 
 

@@ -114,10 +114,10 @@ async def test_all_losses_on_the_screen_have_one_unit(workspace: Workspace) -> N
         text = screen_text(app)
         assert f"val {evaluation.bits_per_byte:.3f}" in text and f"{evaluation.loss:.3f}" not in text
         assert "loss, bits per byte" in text
-        assert app.session.watcher.history.val.last == pytest.approx(evaluation.bits_per_byte)  # type: ignore[union-attr]
+        assert app.session.watcher.history.val[0].last == pytest.approx(evaluation.bits_per_byte)  # type: ignore[union-attr]
         loss = app.session.watcher.history.summary.metric.loss  # type: ignore[union-attr]
         per = evaluation.bits_per_byte / evaluation.loss
-        assert app.session.watcher.history.loss.last == pytest.approx(loss * per, rel=0.01)  # type: ignore[union-attr]
+        assert app.session.watcher.history.cost(loss) == pytest.approx(loss * per, rel=0.01)  # type: ignore[union-attr]
 
 
 async def test_notes_about_columns_and_encodings_are_shown_until_training_begins(workspace: Workspace) -> None:

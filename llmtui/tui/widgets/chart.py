@@ -1,4 +1,4 @@
-"""Line charts on a grid of braille dots, 2 wide and 4 high in each cell.
+"""Line charts of braille dots.
 
 Textual's Sparkline and the plotting packages redraw whole widgets, with a truecolor sequence per cell: 7 to 134 kB for
 an update at 118x30, where this sends 1.4 kB.
@@ -7,19 +7,19 @@ an update at 118x30, where this sends 1.4 kB.
 from __future__ import annotations
 
 import itertools
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from core.runs.series import Series
-from llmtui.tui.widgets.axes import Scale, dots_per_step, nice_step, scale_for, tick_label
+from llmtui.tui.widgets.canvas import Canvas, Column, polyline
 from llmtui.tui.widgets.pane import Pane
-from llmtui.view.lines import Line, Span, fits, spread
+from llmtui.view.axes import Scale, scale_for, tick_label
+from llmtui.view.lines import Line, cut, fits, spread
+from llmtui.view.sanitize import shown
+from llmtui.view.step_axis import Positions, Window, XAxis, XKind, whole_axis, window_axis
 
-_DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
-"""Bits of a braille cell: the dots of its left and its right column, from the top."""
-_SPANS = tuple([[sum(side[first : last + 1]) for last in range(4)] for first in range(4)] for side in _DOTS)
-"""Bits of all dots of a column from one row to another, both included: `_SPANS[column][first][last]`."""
 _LABEL_WIDTH = 6
 """Cells for the tick labels of the y axis: fixed, so that a longer label does not move the curve."""
 
@@ -35,64 +35,32 @@ class Curve(NamedTuple):
     role: str
     smoothing: float = 0.0
     """Weight of the past in a moving average, drawn over the values, which are dim then; 0 draws the values only."""
-    marks: bool = False
-    """Draw each value as • instead of a line."""
+    marks: str = ""
+    """Draw each value as this character instead of a line."""
+    convert: Callable[[float], float] = float
+    """Gives a value of the series in the unit of the chart; rising."""
+    unit: str = ""
+    """Names what `convert` does: a curve is drawn anew when it changes."""
+    positions: Positions = Positions()
+    """Of its run, on the x axis of the chart."""
+    raw: bool = True
+    """Draw the values behind the average."""
+    approximate: bool = False
+    """Whether `convert` is an approximation: the title says ≈."""
+
+    def value_at(self, step: float, smoothed: list[float] | None = None) -> tuple[float, float] | None:
+        """The step and the value of the bucket that contains `step`, or of the last one before it; None before the
+        first. smoothed: take the value from there."""
+        series = self.series
+        index = bisect_right(series.index, int(step) // series.span) - 1
+        if index < 0:
+            return None
+        at, mean = series.means(index)[0]
+        return at, smoothed[index] if smoothed else self.convert(mean)
 
 
-class Canvas:
-    """A grid of braille cells, each of one role: where two curves meet, the later one takes the cell."""
-
-    def __init__(self, columns: int, rows: int) -> None:
-        self.columns, self.rows = columns, rows
-        self.width, self.height = columns * 2, rows * 4
-        self._bits = [[0] * columns for _ in range(rows)]
-        self._roles = [[""] * columns for _ in range(rows)]
-        self._glyphs: list[dict[int, str]] = [{} for _ in range(rows)]
-
-    def vertical_line(self, x: int, low: int, high: int, role: str) -> None:
-        """Set the dots from `low` to `high` in column `x`, both included, counted from the bottom."""
-        column, spans = x >> 1, _SPANS[x & 1]
-        first, last = self.height - 1 - high, self.height - 1 - low
-        for row in range(first >> 2, (last >> 2) + 1):
-            if self._roles[row][column] != role:
-                self._roles[row][column] = role
-                self._bits[row][column] = 0
-                self._glyphs[row].pop(column, None)
-            above = 4 * row
-            self._bits[row][column] |= spans[first - above if first > above else 0][min(3, last - above)]
-
-    def glyph(self, x: int, y: int, glyph: str, role: str) -> None:
-        """Put a character into the cell of the dot at (x, y)."""
-        row, column = (self.height - 1 - y) >> 2, x >> 1
-        self._roles[row][column] = role
-        self._bits[row][column] = 0
-        self._glyphs[row][column] = glyph
-
-    def line(self, row: int) -> Line:
-        """One row of cells, counted from the top."""
-        spans: list[Span] = []
-        glyphs, text, role = self._glyphs[row], "", ""
-        for column, (bits, owner) in enumerate(zip(self._bits[row], self._roles[row], strict=True)):
-            cell = chr(0x2800 + bits) if bits else glyphs.get(column, " ")
-            if owner != role and cell != " ":
-                if text:
-                    spans.append((text, role))
-                text, role = "", owner
-            text += cell
-        return [*spans, (text, role)]
-
-
-class Column(NamedTuple):
-    """The values of a series within one column of dots."""
-
-    low: float
-    high: float
-    first: float
-    last: float
-
-
-Buckets = Iterable[tuple[tuple[float, float], float, float]]
-"""((step, mean), lowest, highest) of each bucket of a series."""
+Buckets = Iterable[tuple[float, float, float, float]]
+"""Step, mean, lowest and highest value of each bucket of a series."""
 
 
 class ColumnCache:
@@ -105,22 +73,26 @@ class ColumnCache:
         self._done = 0
         """Number of buckets in `_columns`."""
 
-    def update(self, series: Series, layout: tuple[float, ...], buckets: Callable[[int], Buckets]) -> dict[int, Column]:
-        """The columns of `series` by x, left to right.
+    def update(
+        self, curve: Curve, axis: XAxis, layout: tuple[object, ...], dots: int, buckets: Callable[[int], Buckets]
+    ) -> dict[int, Column]:
+        """The columns of `curve` that are shown, by their dot column, left to right.
 
-        layout: dots per step, dots in all, and what else the values depend on. buckets: the buckets from an index on.
+        layout: what else the values depend on. buckets: the buckets from an index on.
         """
-        key = (series, series.revised, *layout)
+        series, positions = curve.series, curve.positions
+        # on an axis of tokens the place of an old step never changes, but the place of the last one may
+        key = (series, series.revised, curve.unit, positions.identity, axis, layout, dots)
         if key != self._key:
             self._key, self._columns, self._done = key, {}, 0
         last = len(series) - 1
-        pace, width = layout[:2]
-        edge = int(width) - 1
         columns = self._columns
-        for number, ((step, value), low, high) in enumerate(buckets(self._done), self._done):
+        for number, (step, value, low, high) in enumerate(buckets(self._done), self._done):
             if number == last:
                 self._done, columns = last, dict(self._columns)
-            x = min(edge, int(step * pace))
+            x = axis.dot(positions.at(step))
+            if not 0 <= x < dots:
+                continue
             known = columns.get(x)
             if known is None:
                 columns[x] = Column(low, high, value, value)
@@ -129,14 +101,16 @@ class ColumnCache:
         return columns
 
 
-class Chart(Pane):
-    """Curves over training steps. Set `curves` and `finished`, then call `update`."""
+class Chart(Pane, can_focus=True):
+    """Curves over training steps. Set the attributes, then call `update`."""
 
     def __init__(self, title: str, *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id, classes=classes)
         self._title = title
         self.curves: list[Curve] = []
+        """The first one's run is that whose steps `window` and `cursor` mean."""
         self.logarithmic = False
+        """The y axis."""
         self.finished = False
         """Whether the run has ended: the curves then take the whole width."""
         self.unit = ""
@@ -146,52 +120,113 @@ class Chart(Pane):
         self.format: Callable[[float], str] = "{:.3f}".format
         self.tick_format: Callable[[float, float], str] = tick_label
         """How a tick is written, given its value and the distance between ticks."""
+        self.x_kind, self.x_logarithmic = XKind.STEP, False
+        self.window, self.last_step = Window(), 0
+        """The steps shown, and the last one there is."""
+        self.cursor: float | None = None
+        """The step that is inspected: a vertical line, and its values instead of the newest ones in the title."""
+        self.note: Line = []
+        """Shown below the x axis."""
+        self.axis: XAxis | None = None
+        """The x axis as last drawn."""
         self._caches: defaultdict[tuple[str, bool], ColumnCache] = defaultdict(ColumnCache)
         """By name of a curve, and whether for its moving average."""
 
+    # -- title ----------------------------------------------------------------------------------------------------
+
     def heading(self, width: int) -> Line:
         title: Line = [(self._title, "title")]
-        legend: Line = []
-        several = len(self.curves) > 1
-        for curve in self.curves:
-            if curve.series.last is None:
-                continue
-            glyph = "•" if curve.marks else "━" if curve.smoothing else "⠒"
-            name = f" {curve.name}" if several else ""
-            legend.append((f"  {glyph}{name} {self.format(curve.series.last)}" if several else "  ", curve.role))
-            if not several:
-                legend.append((self.format(curve.series.last), curve.role))
+        unit: Line = [(f", {self.unit}", "dim")] if self.unit else []
         smoothing = next((curve.smoothing for curve in self.curves if curve.smoothing), 0.0)
         marks = [f"smooth {smoothing:g}"] if smoothing else []
+        marks += [f"by {self.x_kind}"] if self.x_kind is not XKind.STEP else []
+        marks += ["log x"] if self.x_logarithmic else []
         marks += ["log"] if self.logarithmic else []
+        marks += [] if self.window.width is None else ["zoom, newest" if self.window.end is None else "zoom"]
         options: Line = [(" · ".join(marks), "dim")]
-        unit: Line = [(f", {self.unit}", "dim")] if self.unit else []
-        # never cut: values first, then their unit, then smoothing and axis, as far as they fit
+        entries = self._legend()
+        legend = [span for entry in entries for span in entry]
+        # never cut: values first, then their unit, then smoothing and axes, as far as they fit
         if not fits([*title, *unit, *legend], width):
             unit = []
+        while entries[1:] and not fits([*title, *legend], width):
+            entries.pop()
+            legend = [span for entry in entries for span in entry]
         line = [*title, *unit, *legend]
-        return spread(line, options, width) if marks and width > 40 and fits([*line, *options], width - 1) else line
+        return spread(line, options, width) if marks and width > 40 and fits([*line, *options], width - 3) else line
+
+    def _legend(self) -> list[Line]:
+        """A part of the title for each curve: its glyph, its name, its newest value or that at the cursor."""
+        drawn = [curve for curve in self.curves if curve.series.last is not None]
+        entries: list[Line] = []
+        for curve in drawn:
+            glyph = curve.marks or ("━" if curve.smoothing else "⠒")
+            text = self._value(curve)
+            name = f"{glyph} {cut(shown(curve.name), 16)} " if len(self.curves) > 1 else ""
+            entries.append([("  ", ""), (f"{name}{text}", curve.role)])
+        return entries
+
+    def _value(self, curve: Curve) -> str:
+        about = "≈" if curve.approximate else ""
+        if self.cursor is None:
+            return about + self.format(curve.convert(curve.series.last or 0.0))
+        found = curve.value_at(self.cursor)
+        if found is None:
+            return "–"
+        step, value = found
+        text = about + self.format(value)
+        if curve.smoothing and curve.raw:
+            average = curve.value_at(self.cursor, self._smoothed(curve, self.logarithmic))
+            text += f" ({self.format(average[1])})" if average else ""
+        return f"{text} at {step:,.0f}" if curve.marks and abs(step - self.cursor) >= curve.series.span else text
+
+    # -- drawing --------------------------------------------------------------------------------------------------
 
     def lines(self, width: int, height: int) -> list[Line]:
         drawn = [curve for curve in self.curves if len(curve.series)]
         if not drawn:
             return [[], [(self.placeholder, "dim")]] if height > 1 else [[(self.placeholder, "dim")]]
         if width < 20 or height < 4:
-            return [[(f"{c.name} {self.format(c.series.last)}", c.role)] for c in drawn if c.series.last is not None]
-        rows, columns = height - 1, width - _LABEL_WIDTH - 1
-        canvas = Canvas(columns, rows)
-        end = max(curve.series.end for curve in drawn)
-        pace = dots_per_step(end, canvas.width, finished=self.finished)
-        scale = scale_for(
-            ((low, high) for c in drawn for low, high in zip(c.series.low, c.series.high, strict=True)),
-            log=self.logarithmic,
-        )
+            return [[(f"{curve.name} {self._value(curve)}", curve.role)] for curve in drawn]
+        below = [self.note] if self.note and height > 5 else []
+        canvas = Canvas(width - _LABEL_WIDTH - 1, height - 1 - len(below))
+        axis = self.axis = self._x_axis(drawn, canvas.width)
+        pairs = self._values_shown(drawn, axis) or [(0.0, 1.0)]
+        # a logarithmic x axis is for the first steps, which would be the outliers of the y axis
+        scale = scale_for(pairs, log=self.logarithmic, robust=not self.x_logarithmic)
         for curve in drawn:
-            self._draw(canvas, curve, scale, pace)
-        return [
-            *self._rows_with_axis(canvas, scale),
-            _x_axis(canvas, pace, {s for c in drawn for s in c.series.broken}),
-        ]
+            self._draw(canvas, curve, scale, axis)
+        if self.cursor is not None:
+            x = axis.dot(self.curves[0].positions.at(self.cursor))
+            if 0 <= x < canvas.width:
+                canvas.rule(x, "accent")
+        broken = {axis.dot(curve.positions.at(step)) for curve in drawn for step in curve.series.broken}
+        return [*self._rows_with_axis(canvas, scale), _x_axis(canvas, axis, broken), *below]
+
+    def _x_axis(self, drawn: list[Curve], dots: int) -> XAxis:
+        if self.window.width is not None:
+            positions = self.curves[0].positions
+            first, end = (positions.at(step) for step in self.window.bounds(self.last_step))
+            return window_axis(self.x_kind, first, end, dots, log=self.x_logarithmic)
+        end = max(curve.positions.at(curve.series.end) for curve in drawn)
+        steps = [(curve, step) for curve in drawn for step, _ in curve.series.means()[:2] if step > 0]
+        first = min((curve.positions.at(step) for curve, step in steps), default=end)
+        return whole_axis(self.x_kind, first, end, dots, log=self.x_logarithmic, finished=self.finished)
+
+    def _values_shown(self, drawn: list[Curve], axis: XAxis) -> list[tuple[float, float]]:
+        """(lowest, highest) of each bucket within the window."""
+        pairs: list[tuple[float, float]] = []
+        for curve in drawn:
+            series, positions, convert = curve.series, curve.positions, curve.convert
+            first, last = 0, len(series)
+            if self.window.width is not None:
+                first = bisect_left(series.index, int(positions.step_at(axis.low)) // series.span)
+                last = bisect_right(series.index, int(positions.step_at(axis.high)) // series.span)
+            if curve.smoothing and not curve.raw:
+                pairs += [(value, value) for value in self._smoothed(curve, self.logarithmic)[first:last]]
+            else:
+                pairs += zip(map(convert, series.low[first:last]), map(convert, series.high[first:last]), strict=True)
+        return pairs
 
     def _rows_with_axis(self, canvas: Canvas, scale: Scale) -> Iterable[Line]:
         ticks = scale.ticks(max(5, canvas.rows // 3))
@@ -203,80 +238,59 @@ class Chart(Pane):
             label = labels.get(row, "")
             yield [(label.rjust(_LABEL_WIDTH) + ("┤" if label else "│"), "dim"), *canvas.line(row)]
 
-    def _draw(self, canvas: Canvas, curve: Curve, scale: Scale, pace: float) -> None:
-        series, to_dot = curve.series, scale.dot_mapper(canvas.height)
+    def _draw(self, canvas: Canvas, curve: Curve, scale: Scale, axis: XAxis) -> None:
+        series, convert, to_dot = curve.series, curve.convert, scale.dot_mapper(canvas.height)
         if curve.marks:
             for step, value in series.means():
-                canvas.glyph(_x(step, pace, canvas), to_dot(value), "•", curve.role)
+                x = axis.dot(curve.positions.at(step))
+                if 0 <= x < canvas.width:
+                    canvas.glyph(x, to_dot(convert(value)), curve.marks, curve.role)
             return
-        gaps = {_x(step, pace, canvas) for step in series.broken}
-        layout = pace, canvas.width
+        gaps = {axis.dot(curve.positions.at(step)) for step in series.broken}
 
         def buckets(start: int) -> Buckets:
-            return zip(series.means(start), series.low[start:], series.high[start:], strict=True)
+            means = series.means(start)
+            for (step, mean), low, high in zip(means, series.low[start:], series.high[start:], strict=True):
+                yield step, convert(mean), convert(low), convert(high)
 
-        columns = self._caches[curve.name, False].update(series, layout, buckets)
-        _polyline(canvas, columns, to_dot, "raw" if curve.smoothing else curve.role, gaps)
-        for x, column in columns.items():
-            if column.high > scale.high:
-                canvas.glyph(x, canvas.height - 1, "▲", "warn")
+        if curve.raw or not curve.smoothing:
+            columns = self._caches[curve.name, False].update(curve, axis, (), canvas.width, buckets)
+            polyline(canvas, columns, to_dot, "raw" if curve.smoothing else curve.role, gaps)
+            for x, column in columns.items():
+                if column.high > scale.high:
+                    canvas.glyph(x, canvas.height - 1, "▲", "warn")
         if curve.smoothing:
-            smooth = series.smoothed(curve.smoothing, scale.transform, scale.inverse)
+            smooth = self._smoothed(curve, scale.log)
 
             def smoothed_buckets(start: int) -> Buckets:
-                steps = (step for step, _ in series.means(start))
-                return zip(zip(steps, smooth[start:], strict=True), smooth[start:], smooth[start:], strict=True)
+                for (step, _), value in zip(series.means(start), smooth[start:], strict=True):
+                    yield step, value, value, value
 
-            columns = self._caches[curve.name, True].update(
-                series, (*layout, curve.smoothing, scale.log), smoothed_buckets
-            )
-            _polyline(canvas, columns, to_dot, curve.role, gaps)
+            layout = curve.smoothing, scale.log
+            columns = self._caches[curve.name, True].update(curve, axis, layout, canvas.width, smoothed_buckets)
+            polyline(canvas, columns, to_dot, curve.role, gaps)
 
-
-def _x(step: float, pace: float, canvas: Canvas) -> int:
-    return max(0, min(canvas.width - 1, int(step * pace)))
-
-
-def _polyline(
-    canvas: Canvas, columns: dict[int, Column], to_dot: Callable[[float], int], role: str, gaps: set[int]
-) -> None:
-    """Draw each column from its lowest to its highest value and join neighbours, except across `gaps`."""
-    before: tuple[int, int] | None = None
-    for x, column in columns.items():
-        low, high = to_dot(column.low), to_dot(column.high)
-        if before:
-            start, level = before
-            first = to_dot(column.first)
-            if x == start + 1:
-                # each takes half of the distance, so that a steep curve stays one line
-                middle = (level + first) // 2
-                low, high = min(low, middle), max(high, middle)
-                if start not in gaps:
-                    canvas.vertical_line(start, min(level, middle), max(level, middle), role)
-            elif gaps.isdisjoint(range(start, x + 1)):
-                for between in range(start + 1, x):
-                    y = level + round((first - level) * (between - start) / (x - start))
-                    canvas.vertical_line(between, y, y, role)
-        if x not in gaps:
-            canvas.vertical_line(x, low, high, role)
-        before = (x, to_dot(column.last))
+    @staticmethod
+    def _smoothed(curve: Curve, log: bool) -> list[float]:
+        """The moving average of a curve in the unit of the chart, taken in its scale."""
+        scale, convert = Scale(1.0, 2.0, log), curve.convert
+        return curve.series.smoothed(curve.smoothing, lambda value: scale.transform(convert(value)), scale.inverse)
 
 
-def _x_axis(canvas: Canvas, pace: float, broken: set[int]) -> Line:
-    """The x axis: round steps as labels, and a cross where values were not finite."""
-    step = nice_step(max(1.0, min(14, canvas.columns / 3) / (pace / 2)))
+def _x_axis(canvas: Canvas, axis: XAxis, broken: set[int]) -> Line:
+    """The x axis: round positions as labels, and a cross where values were not finite."""
     cells = ["─"] * canvas.columns
-    label, at = "0", 0
-    number = 0
-    while at + len(label) <= canvas.columns:
-        cells[at : at + len(label)] = label
-        number += 1
-        label = f"{number * step:,.0f}"
-        at = int(number * step * pace) // 2 - len(label) // 2
-    for bad_step in broken:
-        cells[_x(bad_step, pace, canvas) // 2] = "✗"
-    axis = "".join(cells)
+    free = 0
+    for at, label in axis.ticks(max(3, min(canvas.columns // 11, 12))):
+        start = axis.dot(at) // 2 - (len(label) // 2 if at > axis.low else 0)
+        if free <= start and start + len(label) <= canvas.columns:
+            cells[start : start + len(label)] = label
+            free = start + len(label) + 1
+    for dot in broken:
+        if 0 <= dot < canvas.width:
+            cells[dot // 2] = "✗"
+    text = "".join(cells)
     spans: Line = [(" " * _LABEL_WIDTH + "└", "dim")]
-    for i, part in enumerate(axis.split("✗")):
+    for i, part in enumerate(text.split("✗")):
         spans += [("✗", "bad"), (part, "dim")] if i else [(part, "dim")]
     return spans

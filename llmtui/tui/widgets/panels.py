@@ -10,11 +10,11 @@ from typing import ClassVar
 from core.plural import plural
 from core.runs.directory import RunState
 from core.runs.summary import Summary
-from llmtui.tui.widgets.axes import scientific
 from llmtui.tui.widgets.pane import Pane, ScrollPane
 from llmtui.tui.widgets.stages import stage_lines, stage_strip
 from llmtui.view import plan_text, run_text, units
-from llmtui.view.history import BITS, History
+from llmtui.view.axes import scientific
+from llmtui.view.history import History
 from llmtui.view.lines import Line, bar, clip, joined, spread, table, wrap, wrapped
 from llmtui.view.run_snapshot import RunSnapshot
 from llmtui.view.sanitize import shown
@@ -55,19 +55,16 @@ class StatusLine(RunPane):
         parts: list[Line] = [left]
         if self.history and not self.history.caught_up:
             parts.append([(f"reading its journal, {plural(summary.events, 'event')}", "dim")])
-        history, unit = self.history, ""
-        if history:
-            unit = " bpb" if history.unit == BITS else f" {history.unit}"
+        history = self.history
         if summary.metric:
             parts.append([(run_text.step(self.snapshot._replace(summary=summary)), "")])
         if summary.metric and history:
-            loss = units.cost(history.cost(summary.metric.loss))
-            parts.append([("loss ", "dim"), (loss, "train"), ("" if summary.evaluation else unit, "dim")])
+            loss = history.unit.text(history.cost(summary.metric.loss))
+            unit = "" if summary.evaluation else f" {history.unit.short}"
+            parts.append([("loss ", "dim"), (loss, "train"), (unit, "dim")])
         if summary.evaluation and history:
-            evaluation = summary.evaluation
-            value = evaluation.bits_per_byte if history.unit == BITS else evaluation.loss
-            val = units.cost(value, bound=evaluation.bound)
-            parts.append([("val ", "dim"), (val, "val"), (unit, "dim")])
+            val = history.evaluation_text(summary.evaluation)
+            parts.append([("val ", "dim"), (val, "val"), (f" {history.unit.short}", "dim")])
         speed = run_text.speed(self.snapshot._replace(summary=summary))
         if speed:
             parts.append([(speed, "")])

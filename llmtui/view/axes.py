@@ -60,16 +60,16 @@ class Scale(NamedTuple):
         return [i * step for i in range(first, math.floor(self.high / step + 1e-9) + 1)]
 
 
-def scale_for(values: Iterable[tuple[float, float]], *, log: bool) -> Scale:
+def scale_for(values: Iterable[tuple[float, float]], *, log: bool, robust: bool = True) -> Scale:
     """An axis for (low, high) pairs. Its ends are rounded, so that new values rarely change it.
 
-    A few values far above the rest (spikes) do not extend it: the chart marks them at its edge instead.
+    robust: a few values far above the rest (spikes) do not extend it: the chart marks them at its edge instead.
     """
     pairs = list(values)
     low = min(pair[0] for pair in pairs)
     highs = sorted(pair[1] for pair in pairs)
     high, usual = highs[-1], highs[int(0.98 * (len(highs) - 1))]
-    if len(highs) >= 50 and high > usual + 1.5 * (usual - low):
+    if robust and len(highs) >= 50 and high > usual + 1.5 * (usual - low):
         high = usual + 0.1 * (usual - low)
     if log:
         low, high = max(low, SMALLEST), max(high, SMALLEST)
@@ -85,19 +85,6 @@ def scale_for(values: Iterable[tuple[float, float]], *, log: bool) -> Scale:
     step = nice_step((high - low) / 20)
     bottom, top = math.floor(low / step), math.ceil(high / step)
     return Scale(bottom * step, top * step, log=False)
-
-
-def dots_per_step(end: int, dots: int, *, finished: bool) -> float:
-    """The width of one step in dots so that steps 0 to `end` fit into `dots`.
-
-    While the run is active (not finished) the width is a power of two or 4/3 of one: the curve grows into free space
-    and its points stay where they are, until it reaches the edge and is compressed once.
-    """
-    exact = dots / max(1, end + 1)
-    if finished:
-        return exact
-    power = 2.0 ** math.floor(math.log2(exact))
-    return min(8.0, power * 4 / 3 if power * 4 / 3 <= exact else power)
 
 
 def scientific(value: float) -> str:

@@ -1,0 +1,299 @@
+"""The charts of a run's screen: what they show, and the keys that change it."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TypeVar
+
+from core.runs.series import Series
+from llmtui.tui.chart_table import CHARTS, LOSS, SMALL_CHARTS, ChartEntry
+from llmtui.tui.screens.run_screen import RunScreen
+from llmtui.tui.widgets.chart import SMOOTHING, Chart, Curve
+from llmtui.view.history import History
+from llmtui.view.lines import Line, joined
+from llmtui.view.loss_unit import LossUnit
+from llmtui.view.sanitize import shown
+from llmtui.view.step_axis import Window, XKind, containing, next_step, panned, zoomed
+
+LAYOUTS = ("none", "row", "grid")
+"""Of the charts beside the loss; each is a class of the style sheet."""
+
+MIN_WIDTH = 26
+"""Cells of the narrowest chart of a row."""
+
+FAR = 10
+"""Cells by which the cursor moves at once with the keys for larger steps."""
+
+Choice = TypeVar("Choice", bound=Enum)
+
+
+class ChartedScreen(RunScreen):
+    """A screen with the charts of `llmtui.tui.chart_table`. They share x axis, window and cursor."""
+
+    def on_mount(self) -> None:
+        self._drawn: tuple[object, ...] = ()
+        """What the charts were last drawn from; while it stays the same they are not drawn again."""
+        self._window = Window()
+        self._cursor: float | None = None
+        self._charted = ""
+        """Id of the run whose window and cursor these are."""
+        self._smoothing = self.session.settings.smoothing
+        for entry in CHARTS:
+            chart = self._chart(entry)
+            chart.format, chart.tick_format = entry.format, entry.tick_format
+            chart.placeholder = "no step yet"
+        self._set_layout()
+
+    @property
+    def history(self) -> History | None:
+        """The history of the run shown, once its journal is being read."""
+        history, snapshot = self.session.watcher.history, self.snapshot
+        return history if history and snapshot and history.run.id == snapshot.run.id else None
+
+    def redraw(self) -> None:
+        """Draw the screen again after a change of what the charts show."""
+        raise NotImplementedError
+
+    # -- drawing --------------------------------------------------------------------------------------------------
+
+    def draw_charts(self, history: History, *, finished: bool) -> None:
+        """Draw the charts of `history` if they have changed. finished: whether the run has ended."""
+        ui_state = self.session.ui_state
+        if history.run.id != self._charted:
+            self._charted, self._window, self._cursor = history.run.id, Window(), None
+        history.chosen_unit = _choice(LossUnit, ui_state.unit, LossUnit.BITS)
+        settings = (self._smoothing, ui_state.log, self._x_kind, ui_state.x_log, history.chosen_unit)
+        shape = self.size, self.has_class("-full"), self._layout
+        inputs = (history, history.summary.events, settings, self._window, self._cursor, shape, finished)
+        if inputs == self._drawn:
+            return
+        self._drawn = inputs
+        positions = history.positions(self._x_kind)
+        for entry in CHARTS:
+            chart = self._chart(entry)
+            chart.curves = [
+                Curve(
+                    curve.name,
+                    curve.series(history),
+                    curve.role,
+                    self._smoothing if curve.smoothing is None else curve.smoothing,
+                    curve.marks,
+                    curve.convert(history),
+                    history.unit,
+                    positions,
+                    approximate=curve.approximate(history),
+                )
+                for curve in entry.curves
+            ]
+            chart.x_kind, chart.x_logarithmic = self._x_kind, ui_state.x_log
+            chart.window, chart.cursor, chart.last_step = self._window, self._cursor, history.curves.loss.end
+            chart.finished = finished
+            if entry is LOSS:
+                chart.logarithmic, chart.unit, chart.format = ui_state.log, history.unit, history.unit.text
+                chart.note = self._cursor_note(history)
+            chart.update()
+
+    def _cursor_note(self, history: History) -> Line:
+        """Step, tokens and time at the cursor, and the event nearest to it."""
+        if self._cursor is None:
+            return []
+        loss = history.curves.loss
+        step = f"step {self._cursor:,.0f}"
+        if loss.span > 1:
+            first = int(self._cursor) // loss.span * loss.span
+            step = f"mean of steps {first:,} to {min(loss.end, first + loss.span - 1):,}"
+        places = [
+            f"{kind.label(history.positions(kind).at(self._cursor))}{' tokens' if kind is XKind.TOKENS else ''}"
+            for kind in (XKind.TOKENS, XKind.TIME)
+        ]
+        event = shown(history.nearest_event(self._cursor), 200)
+        parts: list[Line] = [[(step, "accent")], *([(place, "")] for place in places), [(event, "dim")]]
+        cells = self._chart(LOSS).inner_size[0]
+        line = joined(parts[:-1], cells, " · ")
+        return [*line, ("   ", ""), *parts[-1]] if event else line
+
+    def _chart(self, entry: ChartEntry) -> Chart:
+        return self.query_one(f"#{entry.id}", Chart)
+
+    @property
+    def _x_kind(self) -> XKind:
+        return _choice(XKind, self.session.ui_state.x_axis, XKind.STEP)
+
+    @property
+    def _chart_in_focus(self) -> Chart:
+        """The focused chart, else that of the loss."""
+        return self.focused if isinstance(self.focused, Chart) else self._chart(LOSS)
+
+    # -- what the charts show -------------------------------------------------------------------------------------
+
+    def action_chart_unit(self) -> None:
+        history = self.history
+        known = history is not None and history.curves.bits_per_nat is not None
+        unit = (history.unit if history else LossUnit.NATS).next(bits_known=known)
+        self.session.remember(unit=unit.value)
+        text = f"Losses in {unit}."
+        if history and unit is LossUnit.BITS:
+            text = (
+                f"Losses in bits per byte; that of training is approximate, at {history.curves.bytes_per_token:.2f} "
+                "bytes per token, the mean of the held-out text."
+            )
+        elif not known:
+            text += " Bits per byte are not known: the run has not reported its bytes per token."
+        self.show_notice(text)
+        self.redraw()
+
+    def action_chart_axis(self) -> None:
+        kind = self._x_kind.next
+        self.session.remember(x_axis=kind.value)
+        words = {XKind.STEP: "steps", XKind.TOKENS: "tokens", XKind.TIME: "training time, without pauses"}
+        self.show_notice(f"The x axis shows {words[kind]}.")
+        self.redraw()
+
+    def action_chart_log(self) -> None:
+        self.session.remember(log=not self.session.ui_state.log)
+        self.show_notice(f"Loss on a {_scale(self.session.ui_state.log)} axis.")
+        self.redraw()
+
+    def action_chart_log_x(self) -> None:
+        self.session.remember(x_log=not self.session.ui_state.x_log)
+        self.show_notice(f"The x axis is {_scale(self.session.ui_state.x_log)}.")
+        self.redraw()
+
+    def action_chart_smoother(self) -> None:
+        self._smooth(next((value for value in SMOOTHING if value > self._smoothing), SMOOTHING[-1]))
+
+    def action_chart_rougher(self) -> None:
+        self._smooth(next((value for value in reversed(SMOOTHING) if value < self._smoothing), SMOOTHING[0]))
+
+    def _smooth(self, value: float) -> None:
+        self._smoothing = value
+        self.show_notice(
+            f"Training loss smoothed by {value:g} a step." if value else "Training loss without smoothing."
+        )
+        self.redraw()
+
+    # -- window and cursor ----------------------------------------------------------------------------------------
+
+    @property
+    def _last_step(self) -> float:
+        return float(self.history.curves.loss.end) if self.history else 0.0
+
+    def _show_window(self, window: Window) -> None:
+        self._window = window
+        self.redraw()
+
+    def action_chart_zoom_in(self) -> None:
+        self._show_window(zoomed(self._window, 0.5, self._last_step, self._cursor))
+
+    def action_chart_zoom_out(self) -> None:
+        self._show_window(zoomed(self._window, 2.0, self._last_step, self._cursor))
+
+    def action_chart_left(self) -> None:
+        self._pan(-0.25)
+
+    def action_chart_right(self) -> None:
+        self._pan(0.25)
+
+    def _pan(self, share: float) -> None:
+        if self._window.width is None:
+            self.show_notice("All steps are shown: + zooms in.")
+        self._show_window(panned(self._window, share, self._last_step))
+
+    def action_chart_reset(self) -> None:
+        self._cursor = None
+        self._show_window(Window())
+
+    def action_chart_cursor(self) -> None:
+        if self._cursor is not None:
+            self._cursor = None
+        elif self.history and len(self.history.curves.loss):
+            steps = self._cursor_steps(self.history.curves.loss)
+            first, last = self._window.bounds(self._last_step)
+            self._cursor = next((step for step in reversed(steps) if first <= step <= last), steps[-1])
+        else:
+            self.show_notice("There is no step to inspect yet.", "warn")
+        self.redraw()
+
+    def action_chart_cursor_left(self) -> None:
+        self._move_cursor(-1)
+
+    def action_chart_cursor_right(self) -> None:
+        self._move_cursor(1)
+
+    def action_chart_cursor_far_left(self) -> None:
+        self._move_cursor(-FAR)
+
+    def action_chart_cursor_far_right(self) -> None:
+        self._move_cursor(FAR)
+
+    def _move_cursor(self, cells: int) -> None:
+        history, axis = self.history, self._chart(LOSS).axis
+        if self._cursor is None or history is None or axis is None:
+            return
+        positions = history.positions(self._x_kind)
+        steps = self._cursor_steps(history.curves.loss)
+        self._cursor = next_step(steps, self._cursor, cells, lambda step: axis.dot(positions.at(step)))
+        self._show_window(containing(self._window, self._cursor, self._last_step))
+
+    @staticmethod
+    def _cursor_steps(series: Series) -> list[float]:
+        return [step for step, _ in series.means()]
+
+    # -- layout ---------------------------------------------------------------------------------------------------
+
+    def action_chart_grid(self) -> None:
+        layout = LAYOUTS[(LAYOUTS.index(self._layout) + 1) % len(LAYOUTS)]
+        self.session.remember(small_charts=layout)
+        self._set_layout()
+        words = {"none": "Only the loss.", "row": "The other charts in a row.", "grid": "The other charts two by two."}
+        self.show_notice(words[layout])
+        self.call_after_refresh(self.arrange_charts)
+
+    @property
+    def _layout(self) -> str:
+        """The layout in force: the user's, or that of the style sheet for this size."""
+        chosen = self.session.ui_state.small_charts
+        if chosen in LAYOUTS:
+            return chosen
+        if self.has_class("-narrow") or not self.has_class("-tall"):
+            return "none"
+        return "grid" if self.has_class("-wide") else "row"
+
+    def _set_layout(self) -> None:
+        for name in LAYOUTS:
+            self.set_class(self.session.ui_state.small_charts == name, f"-charts-{name}")
+
+    def arrange_charts(self) -> None:
+        """Leave out the charts for which a row has no space, then draw. Called after a change of the layout."""
+        small = self.query_one("#small")
+        fitting = max(2, small.size.width // MIN_WIDTH) if self._layout == "row" else len(SMALL_CHARTS)
+        for number, entry in enumerate(SMALL_CHARTS):
+            self._chart(entry).set_class(number >= fitting, "-left-out")
+        self.call_after_refresh(self.redraw)
+
+    def action_chart_full(self) -> None:
+        full, chosen = not self.has_class("-full"), self._chart_in_focus
+        for entry in CHARTS:
+            self._chart(entry).set_class(full and self._chart(entry) is chosen, "-shown")
+        self.query_one("#small").set_class(full and chosen.id != LOSS.id, "-shown")
+        self.set_class(full, "-full")
+        self.call_after_refresh(self.redraw)
+
+    def leave_chart(self) -> bool:
+        """Close the cursor or the full-screen chart; False if there is neither."""
+        if self._cursor is not None:
+            self.action_chart_cursor()
+        elif self.has_class("-full"):
+            self.action_chart_full()
+        else:
+            return False
+        return True
+
+
+def _choice(kind: type[Choice], value: str, default: Choice) -> Choice:
+    """`value` as a member of `kind`; the file it comes from may be of another version."""
+    return next((member for member in kind if member.value == value), default)
+
+
+def _scale(log: bool) -> str:
+    return "logarithmic" if log else "linear"

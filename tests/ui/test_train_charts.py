@@ -1,0 +1,71 @@
+"""The keys of the charts on the Train screen."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.storage.workspace import Workspace
+from llmtui.tui.app import Workbench
+from llmtui.tui.settings import load_ui_state
+from llmtui.tui.widgets.chart import Chart
+from tests.ui.fake_runs import finished_run
+from tests.ui.pilot import screen_text, until
+from tests.ui.test_screens import assert_whole
+
+
+def charts(app: Workbench) -> list[str]:
+    """Ids of the charts that are shown."""
+    return [str(chart.id) for chart in app.screen.query(Chart) if chart.region.area]
+
+
+async def test_the_keys_of_the_charts(workspace: Workspace) -> None:
+    run = finished_run(workspace, "bard", 300)
+    app = Workbench(workspace, open_run=run.id)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "loss, bits per byte" in screen_text(app))
+        assert "train ≈" in screen_text(app)
+        await pilot.press("u")
+        await until(pilot, lambda: "loss, nats per token" in screen_text(app) and "train ≈" not in screen_text(app))
+        await pilot.press("u")
+        await until(pilot, lambda: "loss, perplexity" in screen_text(app))
+        await pilot.press("a")
+        await until(pilot, lambda: "1.00M" in screen_text(app))
+        await pilot.press("v", "left", "pageup")
+        await until(pilot, lambda: " tokens · 1m" in screen_text(app))
+        loss = app.screen.query_one("#loss", Chart)
+        assert loss.cursor is not None and loss.cursor < 280
+        await pilot.press("plus", "plus")
+        await until(pilot, lambda: loss.window.width is not None)
+        first, last = loss.window.bounds(300)
+        assert first <= loss.cursor <= last and last - first == pytest.approx(75)
+        await pilot.press("escape")
+        assert loss.cursor is None and loss.window.width is not None
+        await pilot.press("0")
+        assert loss.window.width is None
+    saved = load_ui_state(workspace.state)
+    assert (saved.unit, saved.x_axis) == ("perplexity", "tokens")
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("size", [(60, 16), (80, 24), (120, 40), (200, 60)])
+async def test_every_layout_of_the_charts_is_whole(workspace: Workspace, size: tuple[int, int]) -> None:
+    run = finished_run(workspace, "bard", 300)
+    app = Workbench(workspace, open_run=run.id)
+    seen = set()
+    async with app.run_test(size=size) as pilot:
+        await until(pilot, lambda: charts(app))
+        for _ in range(3):
+            await pilot.press("w")
+            await pilot.pause(0.3)
+            seen.add(tuple(charts(app)))
+            assert_whole(app)
+        assert ("loss",) in seen and len(seen) == 3
+        await pilot.press("tab")
+        while not isinstance(app.focused, Chart) or app.focused.id == "loss":
+            await pilot.press("tab")
+        focused = app.focused.id
+        await pilot.press("f")
+        await until(pilot, lambda: charts(app) == [focused])
+        assert_whole(app)
+        await pilot.press("escape")
+        await until(pilot, lambda: len(charts(app)) > 1)
