@@ -78,7 +78,7 @@ SMALL_CHARTS = (
         "utilisation",
         (CurveEntry("use", lambda history: history.curves.utilisation, "extra"),),
         lambda value: f"{100 * value:.0f} %",
-        lambda value, step: f"{100 * value:.0f} %" if step >= 0.01 else f"{100 * value:.1f}",
+        lambda value, step: f"{units.count(round(100 * value, 1))} %",
     ),
 )
 """Beside or below the loss, in this order."""
