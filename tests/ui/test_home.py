@@ -30,7 +30,7 @@ async def test_filtering_a_scrolled_list_leaves_no_blank_rows(workspace: Workspa
         await pilot.press("G")
         await pilot.press("slash", *"odd")
         runs = app.screen.query_one(RunsList)
-        await until(pilot, lambda: len(runs._shown) == 15)
+        await until(pilot, lambda: len(runs.items) == 15)
         await pilot.pause(0.1)
         rows = runs.lines(*runs.inner_size)
         assert len(rows) == min(15, runs.inner_size[1])
