@@ -100,6 +100,7 @@ CHARTS = (
     Action("chart.left", ("less_than_sign", "comma"), "left", "Earlier steps.", "Charts", ("train",), False),
     Action("chart.right", ("greater_than_sign", "full_stop"), "right", "Later steps.", "Charts", ("train",), False),
     Action("chart.reset", ("0",), "all", "Show all steps, and new ones as they come.", "Charts", ("train",), False),
+    Action("chart.overlay", ("o",), "overlay", "Lay other runs over this one.", "Charts", ("train",)),
     Action("chart.grid", ("w",), "charts", "Other charts: none, in a row, two by two.", "Charts", ("train",)),
     Action("chart.full", ("f",), "full", "Only the focused chart, on the whole screen.", "Charts", ("train",)),
 )

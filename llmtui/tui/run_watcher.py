@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from textual.message import Message
@@ -52,6 +53,35 @@ class HistoryUpdated(Message):
         return isinstance(message, HistoryUpdated)
 
 
+class FollowedRun:
+    """The history of a run and the place in its journal up to which it has been read."""
+
+    def __init__(self, run: Run) -> None:
+        self.history = History(run)
+        self._tail: JournalReader | None = None
+
+    async def read(self, wanted: Callable[[], bool], on_chunk: Callable[[History], None]) -> None:
+        """Read the journal to its end, a chunk at a time, while it is `wanted`.
+
+        on_chunk: called after each chunk of the first time.
+        """
+        history = self.history
+        tail = self._tail or await self._open()
+        while wanted():
+            events = await asyncio.to_thread(tail.events, CHUNK_BYTES)
+            history.absorb(events)
+            if not events:
+                history.caught_up = True
+                return
+            if not history.caught_up:
+                on_chunk(history)
+
+    async def _open(self) -> JournalReader:
+        self.history.curves, tail = await asyncio.to_thread(self.history.run.load_curves)
+        self._tail = tail
+        return tail
+
+
 class RunWatcher:
     """Keeps a snapshot of every run and the history of the followed one. Its state belongs to the event loop."""
 
@@ -63,9 +93,9 @@ class RunWatcher:
         """Newest run first."""
         self.unreadable: list[InvalidRunError] = []
         """Run directories that cannot be read."""
-        self.history: History | None = None
-        """Of the followed run."""
-        self._tail: JournalReader | None = None
+        self._followed: FollowedRun | None = None
+        self._overlays: dict[str, FollowedRun] = {}
+        """By run id."""
         self._wake = asyncio.Event()
         self._cache: dict[str, tuple[object, RunSnapshot]] = {}
         """By directory name, the `_change_key` of a run and its snapshot then."""
@@ -77,12 +107,25 @@ class RunWatcher:
         self._last_event: dict[str, tuple[int, float]] = {}
         """By run id, the number of its events and when it was first seen (`time.monotonic`)."""
 
+    @property
+    def history(self) -> History | None:
+        """Of the followed run."""
+        return self._followed.history if self._followed else None
+
     def follow(self, run: Run) -> None:
         """Read the journal of `run` from now on."""
         if self.history is None or self.history.run.id != run.id:
-            self.history, self._tail = History(run), None
-            self._post(HistoryUpdated(self.history))
+            self._followed = FollowedRun(run)
+            self._post(HistoryUpdated(self._followed.history))
             self.wake()
+
+    def overlay(self, runs: Iterable[Run]) -> list[History]:
+        """Read the journals of `runs`, too, from now on, and of no others; returns their histories."""
+        overlays = {run.id: self._overlays.get(run.id) or FollowedRun(run) for run in runs}
+        if overlays.keys() - self._overlays.keys():
+            self.wake()
+        self._overlays = overlays
+        return [followed.history for followed in overlays.values()]
 
     def add(self, run: Run) -> None:
         """Add a snapshot of `run`, which was just created, without waiting for the next tick."""
@@ -103,7 +146,7 @@ class RunWatcher:
             self._wake.clear()
             if not output_waiting():
                 await self.refresh()
-                await self._read_journal()
+                await self._read_journals()
                 self._post(RunsUpdated(self.snapshots))
             rest = self.period - (time.monotonic() - started)
             try:
@@ -120,22 +163,22 @@ class RunWatcher:
                 self.snapshots = snapshots
                 return
 
-    async def _read_journal(self) -> None:
-        while history := self.history:
-            if self._tail is None:
-                curves, tail = await asyncio.to_thread(history.run.load_curves)
-                if history is self.history:
-                    history.curves, self._tail = curves, tail
-                continue
-            events = await asyncio.to_thread(self._tail.events, CHUNK_BYTES)
-            if history is not self.history:
-                continue  # another run was selected while this chunk was read
-            history.absorb(events)
-            if not events:
-                history.caught_up = True
-                return
-            if not history.caught_up:
-                self._post(HistoryUpdated(history))
+    async def _read_journals(self) -> None:
+        followed = None
+        while followed is not self._followed:  # else another run was selected while this one was read
+            followed = self._followed
+            if followed:
+                await followed.read(partial(self._is_wanted, followed), self._post_history)
+        for name, other in list(self._overlays.items()):
+            active = self._cache[name][1].state.is_active if name in self._cache else False
+            if active or not other.history.caught_up:
+                await other.read(partial(self._is_wanted, other), lambda _: None)
+
+    def _is_wanted(self, run: FollowedRun) -> bool:
+        return run is self._followed or run in self._overlays.values()
+
+    def _post_history(self, history: History) -> None:
+        self._post(HistoryUpdated(history))
 
     def _read_runs(self) -> list[RunSnapshot]:
         try:

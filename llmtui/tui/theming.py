@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -75,6 +76,21 @@ class ThemeVariable(NamedTuple):
     """Its colour if the theme file has none, given the variables before it."""
 
 
+RUN_COLORS = 6
+"""Number of runs that charts can lay over another one, each in a colour of its own."""
+
+_RUNS = {
+    "dark": ("#4cc38a", "#e88aa8", "#e0d561", "#4fc4cf", "#d0915f", "#b3b9c4"),
+    "light": ("#18794e", "#b0306a", "#7a6a00", "#0b7285", "#8a4b1a", "#5b6270"),
+    "ansi": ("ansi_green", "ansi_red", "ansi_bright_white", "ansi_cyan", "ansi_yellow", "ansi_magenta"),
+}
+
+
+def _run_color(palette: Palette, _: Mapping[str, str], number: int) -> str:
+    kind = "ansi" if palette.theme.ansi else "dark" if palette.theme.dark else "light"
+    return _RUNS[kind][number - 1]
+
+
 VARIABLES = (
     ThemeVariable("muted", "muted", lambda p, _: p.blend(p.foreground, p.background, 0.38)),  # less important text
     ThemeVariable("frame", "frame", lambda p, _: p.blend(p.foreground, p.background, 0.76)),  # borders of panes
@@ -84,6 +100,11 @@ VARIABLES = (
     ThemeVariable("chart-raw", "chart.raw", lambda p, done: p.blend(done["chart-train"], p.background, 0.5)),
     # learning rate, gradient norm, speed
     ThemeVariable("chart-extra", "chart.extra", lambda p, _: p.theme.secondary or p.theme.primary),
+    # runs laid over another one
+    *(
+        ThemeVariable(f"chart-run-{n + 1}", f"chart.run-{n + 1}", partial(_run_color, number=n))
+        for n in range(RUN_COLORS)
+    ),
     ThemeVariable("ink-background", "", lambda p, _: p.background),
 )
 

@@ -6,10 +6,13 @@ import pytest
 
 from core.storage.workspace import Workspace
 from llmtui.tui.app import Workbench
+from llmtui.tui.screens.overlaid_screen import set_unit
 from llmtui.tui.settings import load_ui_state
 from llmtui.tui.widgets.bars import Notice
 from llmtui.tui.widgets.chart import Chart
-from tests.ui.fake_runs import finished_run
+from llmtui.view.history import History
+from llmtui.view.loss_unit import LossUnit
+from tests.ui.fake_runs import finished_run, make_run
 from tests.ui.pilot import screen_text, until
 from tests.ui.test_screens import assert_whole
 
@@ -76,3 +79,30 @@ async def test_every_layout_of_the_charts_is_whole(workspace: Workspace, size: t
         assert_whole(app)
         await pilot.press("escape")
         await until(pilot, lambda: len(charts(app)) > 1)
+
+
+async def test_runs_are_laid_over_the_one_shown_in_one_unit(workspace: Workspace) -> None:
+    finished_run(workspace, "other", 200)
+    run = finished_run(workspace, "bard", 100)
+    app = Workbench(workspace, open_run=run.id)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "loss, bits per byte" in screen_text(app))
+        await pilot.press("o", "enter")
+        await until(pilot, lambda: "✓ other" in screen_text(app))
+        await pilot.press("escape")
+        await until(pilot, lambda: "1 other ≈" in screen_text(app) and "└0" in screen_text(app))
+        loss = app.screen.query_one("#loss", Chart)
+        await until(pilot, lambda: loss.axis is not None and loss.axis.high >= 200)
+        roles = {role for line in loss._content for text, role in line if "1" in text}
+        assert "run-1" in roles, "no digit on the curve: only its colour tells it from others"
+        await pilot.press("o", "enter", "escape")
+        await until(pilot, lambda: "1 other" not in screen_text(app))
+
+
+def test_a_run_without_bits_per_byte_puts_all_losses_into_nats(workspace: Workspace) -> None:
+    known, unknown = (History(make_run(workspace, name)) for name in ("known", "unknown"))
+    known.curves.bytes_per_token = 3.5
+    set_unit([known, unknown], LossUnit.BITS)
+    assert known.unit is unknown.unit is LossUnit.NATS
+    set_unit([known], LossUnit.BITS)
+    assert known.unit is LossUnit.BITS

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from core.runs.series import Series
 from llmtui.tui.chart_table import CHARTS, LOSS, SMALL_CHARTS, ChartEntry
-from llmtui.tui.screens.run_screen import RunScreen
+from llmtui.tui.screens.overlaid_screen import OverlaidScreen, set_unit
 from llmtui.tui.widgets.chart import SMOOTHING, Chart, Curve
 from llmtui.view.history import History
 from llmtui.view.lines import Line, joined
@@ -27,7 +27,7 @@ FAR = 10
 Choice = TypeVar("Choice", bound=Enum)
 
 
-class ChartedScreen(RunScreen):
+class ChartedScreen(OverlaidScreen):
     """A screen with the charts of `llmtui.tui.chart_table`. They share x axis, window and cursor."""
 
     def on_mount(self) -> None:
@@ -44,16 +44,6 @@ class ChartedScreen(RunScreen):
             chart.placeholder = "no step yet"
         self._set_layout()
 
-    @property
-    def history(self) -> History | None:
-        """The history of the run shown, once its journal is being read."""
-        history, snapshot = self.session.watcher.history, self.snapshot
-        return history if history and snapshot and history.run.id == snapshot.run.id else None
-
-    def redraw(self) -> None:
-        """Draw the screen again after a change of what the charts show."""
-        raise NotImplementedError
-
     # -- drawing --------------------------------------------------------------------------------------------------
 
     def draw_charts(self, history: History, *, finished: bool) -> None:
@@ -61,37 +51,54 @@ class ChartedScreen(RunScreen):
         ui_state = self.session.ui_state
         if history.run.id != self._charted:
             self._charted, self._window, self._cursor = history.run.id, Window(), None
-        history.chosen_unit = _choice(LossUnit, ui_state.unit, LossUnit.BITS)
+        others = self.other_histories()
+        set_unit([history, *(other for _, other in others)], _choice(LossUnit, ui_state.unit, LossUnit.BITS))
         settings = (self._smoothing, ui_state.log, self._x_kind, ui_state.x_log, history.chosen_unit)
         shape = self.size, self.has_class("-full"), self._layout
-        inputs = (history, history.summary.events, settings, self._window, self._cursor, shape, finished)
+        read = [(known, known.summary.events) for known in (history, *(other for _, other in others))]
+        inputs = (read, settings, self._window, self._cursor, shape, finished)
         if inputs == self._drawn:
             return
         self._drawn = inputs
-        positions = history.positions(self._x_kind)
         for entry in CHARTS:
             chart = self._chart(entry)
             chart.curves = [
-                Curve(
-                    curve.name,
-                    curve.series(history),
-                    curve.role,
-                    self._smoothing if curve.smoothing is None else curve.smoothing,
-                    curve.marks,
-                    curve.convert(history),
-                    history.unit,
-                    positions,
-                    approximate=curve.approximate(history),
-                )
-                for curve in entry.curves
+                *self._curves(entry, history),
+                *(curve for number, other in others for curve in self._curves(entry, other, number)),
             ]
             chart.x_kind, chart.x_logarithmic = self._x_kind, ui_state.x_log
-            chart.window, chart.cursor, chart.last_step = self._window, self._cursor, history.curves.loss.end
+            chart.window, chart.cursor, chart.last_step = self._window, self._cursor, self._end_of(history)
             chart.finished = finished
             if entry is LOSS:
                 chart.logarithmic, chart.unit, chart.format = ui_state.log, history.unit, history.unit.text
                 chart.note = self._cursor_note(history)
             chart.update()
+
+    def _curves(self, entry: ChartEntry, history: History, number: int = 0) -> list[Curve]:
+        """The curves of a chart. number: of the run that is laid over the other one, 0 for that one."""
+        positions = history.positions(self._x_kind)
+        return [
+            Curve(
+                history.run.name if number else curve.name,
+                curve.series(history),
+                f"run-{number}" if number else curve.role,
+                self._smoothing if curve.smoothing is None else curve.smoothing,
+                curve.marks and (str(number) if number else curve.marks),
+                curve.convert(history),
+                history.unit,
+                positions,
+                raw=not number,
+                approximate=curve.approximate(history),
+                glyph=str(number) if number else "",
+                in_legend=not (number and curve.marks),
+                history=history,
+            )
+            for curve in entry.curves
+        ]
+
+    def _end_of(self, history: History) -> int:
+        """The last step of all runs shown."""
+        return max(known.curves.loss.end for known in (history, *(other for _, other in self.other_histories())))
 
     def _cursor_note(self, history: History) -> Line:
         """Step, tokens and time at the cursor, and the event nearest to it."""
@@ -176,7 +183,7 @@ class ChartedScreen(RunScreen):
 
     @property
     def _last_step(self) -> float:
-        return float(self.history.curves.loss.end) if self.history else 0.0
+        return float(self._end_of(self.history)) if self.history else 0.0
 
     def _show_window(self, window: Window) -> None:
         self._window = window

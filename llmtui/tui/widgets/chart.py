@@ -16,6 +16,7 @@ from core.runs.series import Series
 from llmtui.tui.widgets.canvas import Canvas, Column, polyline
 from llmtui.tui.widgets.pane import Pane
 from llmtui.view.axes import Scale, scale_for, tick_label
+from llmtui.view.history import History
 from llmtui.view.lines import Line, cut, fits, spread
 from llmtui.view.sanitize import shown
 from llmtui.view.step_axis import Positions, Window, XAxis, XKind, whole_axis, window_axis
@@ -47,6 +48,12 @@ class Curve(NamedTuple):
     """Draw the values behind the average."""
     approximate: bool = False
     """Whether `convert` is an approximation: the title says ≈."""
+    glyph: str = ""
+    """Of another run: stands for it in the title and at the end of the line."""
+    in_legend: bool = True
+    """Whether the title names it."""
+    history: History | None = None
+    """Of its run."""
 
     def value_at(self, step: float, smoothed: list[float] | None = None) -> tuple[float, float] | None:
         """The step and the value of the bucket that contains `step`, or of the last one before it; None before the
@@ -129,8 +136,9 @@ class Chart(Pane, can_focus=True):
         """Shown below the x axis."""
         self.axis: XAxis | None = None
         """The x axis as last drawn."""
-        self._caches: defaultdict[tuple[str, bool], ColumnCache] = defaultdict(ColumnCache)
-        """By name of a curve, and whether for its moving average."""
+        self._caches: defaultdict[str, tuple[ColumnCache, ColumnCache]]
+        self._caches = defaultdict(lambda: (ColumnCache(), ColumnCache()))
+        """By name of a curve: for its values and for their moving average."""
 
     # -- title ----------------------------------------------------------------------------------------------------
 
@@ -157,10 +165,10 @@ class Chart(Pane, can_focus=True):
 
     def _legend(self) -> list[Line]:
         """A part of the title for each curve: its glyph, its name, its newest value or that at the cursor."""
-        drawn = [curve for curve in self.curves if curve.series.last is not None]
+        drawn = [curve for curve in self.curves if curve.series.last is not None and curve.in_legend]
         entries: list[Line] = []
         for curve in drawn:
-            glyph = curve.marks or ("━" if curve.smoothing else "⠒")
+            glyph = curve.glyph or curve.marks or ("━" if curve.smoothing else "⠒")
             text = self._value(curve)
             name = f"{glyph} {cut(shown(curve.name), 16)} " if len(self.curves) > 1 else ""
             entries.append([("  ", ""), (f"{name}{text}", curve.role)])
@@ -253,8 +261,10 @@ class Chart(Pane, can_focus=True):
             for (step, mean), low, high in zip(means, series.low[start:], series.high[start:], strict=True):
                 yield step, convert(mean), convert(low), convert(high)
 
+        columns: dict[int, Column] = {}
+        caches = self._caches[curve.glyph + curve.name]
         if curve.raw or not curve.smoothing:
-            columns = self._caches[curve.name, False].update(curve, axis, (), canvas.width, buckets)
+            columns = caches[0].update(curve, axis, (), canvas.width, buckets)
             polyline(canvas, columns, to_dot, "raw" if curve.smoothing else curve.role, gaps)
             for x, column in columns.items():
                 if column.high > scale.high:
@@ -267,8 +277,11 @@ class Chart(Pane, can_focus=True):
                     yield step, value, value, value
 
             layout = curve.smoothing, scale.log
-            columns = self._caches[curve.name, True].update(curve, axis, layout, canvas.width, smoothed_buckets)
+            columns = caches[1].update(curve, axis, layout, canvas.width, smoothed_buckets)
             polyline(canvas, columns, to_dot, curve.role, gaps)
+        if curve.glyph and columns:
+            x = max(columns)
+            canvas.glyph(x, to_dot(columns[x].last), curve.glyph, curve.role)
 
     @staticmethod
     def _smoothed(curve: Curve, log: bool) -> list[float]:

@@ -41,6 +41,7 @@ ROLES: dict[str, tuple[str, str]] = {
     "train": ("chart-train", ""),
     "val": ("chart-val", ""),
     "extra": ("chart-extra", ""),
+    **{f"run-{number}": (f"chart-run-{number}", "") for number in range(1, 7)},
 }
 """Theme variable and text style of each role that a span of a line may have (see `llmtui.view.lines`).
 
