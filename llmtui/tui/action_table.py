@@ -102,6 +102,7 @@ CHARTS = (
     Action("chart.reset", ("0",), "all", "Show all steps, and new ones as they come.", "Charts", ("train",), False),
     Action("chart.overlay", ("o",), "overlay", "Lay other runs over this one.", "Charts", ("train",)),
     Action("chart.grid", ("w",), "charts", "Other charts: none, in a row, two by two.", "Charts", ("train",)),
+    Action("chart.export", ("e",), "export", "Save the focused chart: CSV, JSON, SVG.", "Charts", ("train",), False),
     Action("chart.full", ("f",), "full", "Only the focused chart, on the whole screen.", "Charts", ("train",)),
 )
 

@@ -106,12 +106,11 @@ class XAxis(NamedTuple):
 
     def dot(self, position: float) -> int:
         """The column of `position`; below 0 or beyond the last column if it is not shown."""
-        return math.floor((self._transform(position) - self._transform(self.low)) * self.dots_per_unit)
+        return math.floor(self.place(position))
 
-    def position(self, dot: float) -> float:
-        """The position at a column."""
-        value = self._transform(self.low) + dot / self.dots_per_unit
-        return math.exp(value) if self.log else value
+    def place(self, position: float) -> float:
+        """The distance of `position` from the start of the axis, in columns."""
+        return (self._transform(position) - self._transform(self.low)) * self.dots_per_unit
 
     def _transform(self, value: float) -> float:
         return math.log(max(value, SMALLEST)) if self.log else value

@@ -232,4 +232,4 @@ def test_a_worker_writes_the_curves_and_the_next_one_starts_from_them(
     monkeypatch.undo()
     (run.path / "curves.json").unlink()
     assert displayed(open_history(run)[0]) == displayed(begun)  # the worker ignores a line that readers cannot decode
-    assert begun.loss.index == [1, 2, 4]
+    assert begun.curves.loss.index == [1, 2, 4]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from enum import Enum
 from typing import TypeVar
 
+from core.errors import LlmtuiError
 from core.runs.series import Series
 from llmtui.tui.chart_table import CHARTS, LOSS, SMALL_CHARTS, ChartEntry
+from llmtui.tui.screens.chart_files import exported, write_chart
 from llmtui.tui.screens.overlaid_screen import OverlaidScreen, set_unit
+from llmtui.tui.screens.run_screen import show_error
 from llmtui.tui.widgets.chart import SMOOTHING, Chart, Curve
 from llmtui.view.history import History
 from llmtui.view.lines import Line, joined
@@ -285,6 +289,26 @@ class ChartedScreen(OverlaidScreen):
         self.query_one("#small").set_class(full and chosen.id != LOSS.id, "-shown")
         self.set_class(full, "-full")
         self.call_after_refresh(self.redraw)
+
+    async def action_chart_export(self) -> None:
+        chart, history = self._chart_in_focus, self.history
+        entry = next(entry for entry in CHARTS if entry.id == chart.id)
+        name = history.run.name if history else ""
+        data = exported(chart, f"{name}: {entry.title}")
+        if history is None or data is None:
+            self.show_notice("There is no curve to save yet.", "warn")
+            return
+        folder = self.session.workspace.data / "exports"
+        first, last = (max(0.0, bound) for bound in self._window.bounds(self._last_step))
+        stem = f"{history.run.id}-{entry.id}-steps-{first:.0f}-{last:.0f}"
+        try:
+            await asyncio.to_thread(write_chart, data, folder, stem)
+        except OSError as error:
+            what = (error.strerror or str(error)).lower()
+            todo = "make room or choose another data directory with LLMTUI_HOME"
+            show_error(self.app, LlmtuiError(what, where=str(error.filename or folder), todo=todo))
+        else:
+            self.show_notice(f"The {entry.title} is saved in {folder} as {stem}.csv, .json and .svg.")
 
     def leave_chart(self) -> bool:
         """Close the cursor or the full-screen chart; False if there is neither."""

@@ -135,7 +135,9 @@ class Chart(Pane, can_focus=True):
         self.note: Line = []
         """Shown below the x axis."""
         self.axis: XAxis | None = None
-        """The x axis as last drawn."""
+        self.scale: Scale | None = None
+        self.dots = 0
+        """The x axis, the y axis and the columns of dots as last drawn."""
         self._caches: defaultdict[str, tuple[ColumnCache, ColumnCache]]
         self._caches = defaultdict(lambda: (ColumnCache(), ColumnCache()))
         """By name of a curve: for its values and for their moving average."""
@@ -184,7 +186,7 @@ class Chart(Pane, can_focus=True):
         step, value = found
         text = about + self.format(value)
         if curve.smoothing and curve.raw:
-            average = curve.value_at(self.cursor, self._smoothed(curve, self.logarithmic))
+            average = curve.value_at(self.cursor, self.smoothed(curve))
             text += f" ({self.format(average[1])})" if average else ""
         return f"{text} at {step:,.0f}" if curve.marks and abs(step - self.cursor) >= curve.series.span else text
 
@@ -198,10 +200,11 @@ class Chart(Pane, can_focus=True):
             return [[(f"{curve.name} {self._value(curve)}", curve.role)] for curve in drawn]
         below = [self.note] if self.note and height > 5 else []
         canvas = Canvas(width - _LABEL_WIDTH - 1, height - 1 - len(below))
+        self.dots = canvas.width
         axis = self.axis = self._x_axis(drawn, canvas.width)
         pairs = self._values_shown(drawn, axis) or [(0.0, 1.0)]
         # a logarithmic x axis is for the first steps, which would be the outliers of the y axis
-        scale = scale_for(pairs, log=self.logarithmic, robust=not self.x_logarithmic)
+        scale = self.scale = scale_for(pairs, log=self.logarithmic, robust=not self.x_logarithmic)
         for curve in drawn:
             self._draw(canvas, curve, scale, axis)
         if self.cursor is not None:
@@ -231,7 +234,7 @@ class Chart(Pane, can_focus=True):
                 first = bisect_left(series.index, int(positions.step_at(axis.low)) // series.span)
                 last = bisect_right(series.index, int(positions.step_at(axis.high)) // series.span)
             if curve.smoothing and not curve.raw:
-                pairs += [(value, value) for value in self._smoothed(curve, self.logarithmic)[first:last]]
+                pairs += [(value, value) for value in self.smoothed(curve)[first:last]]
             else:
                 pairs += zip(map(convert, series.low[first:last]), map(convert, series.high[first:last]), strict=True)
         return pairs
@@ -270,7 +273,7 @@ class Chart(Pane, can_focus=True):
                 if column.high > scale.high:
                     canvas.glyph(x, canvas.height - 1, "▲", "warn")
         if curve.smoothing:
-            smooth = self._smoothed(curve, scale.log)
+            smooth = self.smoothed(curve)
 
             def smoothed_buckets(start: int) -> Buckets:
                 for (step, _), value in zip(series.means(start), smooth[start:], strict=True):
@@ -283,10 +286,9 @@ class Chart(Pane, can_focus=True):
             x = max(columns)
             canvas.glyph(x, to_dot(columns[x].last), curve.glyph, curve.role)
 
-    @staticmethod
-    def _smoothed(curve: Curve, log: bool) -> list[float]:
-        """The moving average of a curve in the unit of the chart, taken in its scale."""
-        scale, convert = Scale(1.0, 2.0, log), curve.convert
+    def smoothed(self, curve: Curve) -> list[float]:
+        """The moving average of a curve by bucket, in the unit of the chart and taken in its scale."""
+        scale, convert = Scale(1.0, 2.0, self.logarithmic), curve.convert
         return curve.series.smoothed(curve.smoothing, lambda value: scale.transform(convert(value)), scale.inverse)
 
 
