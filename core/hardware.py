@@ -145,12 +145,21 @@ def _nvml() -> bool:
     return True
 
 
+def gpu_count() -> int:
+    """Number of NVIDIA GPUs in this machine."""
+    if not _nvml():
+        return 0
+    import pynvml
+
+    return int(pynvml.nvmlDeviceGetCount())
+
+
 def _gpus() -> Iterator[Gpu]:
     if not _nvml():
         return
     import pynvml
 
-    for index in range(pynvml.nvmlDeviceGetCount()):
+    for index in range(gpu_count()):
         with contextlib.suppress(pynvml.NVMLError):
             handle = pynvml.nvmlDeviceGetHandleByIndex(index)
             memory = pynvml.nvmlDeviceGetMemoryInfo(handle)

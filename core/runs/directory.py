@@ -76,6 +76,7 @@ class RunState(enum.Enum):
     """What a run is doing. The value is the word shown to the user."""
 
     CREATED = "not started"
+    QUEUED = "queued"
     STARTING = "starting"
     RUNNING = "running"
     PAUSED = "paused"
@@ -86,7 +87,13 @@ class RunState(enum.Enum):
 
     @property
     def is_active(self) -> bool:
-        return self in (RunState.STARTING, RunState.RUNNING, RunState.PAUSED)
+        """Whether it has a process."""
+        return self in (RunState.QUEUED, RunState.STARTING, RunState.RUNNING, RunState.PAUSED)
+
+
+def queue_entry(run_directory: Path) -> Path:
+    """The file that exists while the run waits for a device, see `core.runs.queue`."""
+    return run_directory.parent.parent / "queue" / "waiting" / run_directory.name
 
 
 class Run:
@@ -267,7 +274,7 @@ class Run:
         if writer is not None:
             return RunState.PAUSED if self.pause_requested else RunState.RUNNING
         if supervisor is not None:
-            return RunState.STARTING
+            return RunState.QUEUED if queue_entry(self.path).exists() else RunState.STARTING
         ended = self.end_event()
         if ended:
             return RunState(ended.outcome)

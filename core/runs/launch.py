@@ -62,10 +62,11 @@ def child_environment(workspace: Workspace) -> dict[str, str]:
     return env
 
 
-def start(run: Run, workspace: Workspace, *, patience: float = 60.0) -> None:
+def start(run: Run, workspace: Workspace, *, share: bool = False, patience: float = 60.0) -> None:
     """Start the run's supervisor, detached, and wait until it holds its lock. Also the way to resume.
 
-    patience: seconds to wait; it takes 0.3 on an idle machine. Raises RunActiveError, LaunchError, DiskError.
+    share: do not wait until no other run uses the device. patience: seconds to wait for the supervisor; it takes 0.3 on
+    an idle machine. Raises RunActiveError, LaunchError, DiskError.
     """
     if run.supervisor() is not None:
         raise RunActiveError(f"{run.id} is running already")
@@ -77,7 +78,7 @@ def start(run: Run, workspace: Workspace, *, patience: float = 60.0) -> None:
         before = launches.stat().st_size if launches.exists() else 0
         with open(run.log, "ab", opener=private) as log:
             process = subprocess.Popen(
-                python_command("core.runs.supervisor", str(run.path)),
+                python_command("core.runs.supervisor", str(run.path), *(["--share"] if share else [])),
                 cwd=run.path,
                 env=child_environment(workspace),
                 stdin=subprocess.DEVNULL,

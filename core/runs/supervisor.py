@@ -1,8 +1,8 @@
-"""The process that watches a worker: `python -P -m core.runs.supervisor RUN_DIR`.
+"""The process that watches a worker: `python -P -m core.runs.supervisor RUN_DIR [--share]`.
 
-It records how the worker ended (signals and out-of-memory kills included), restarts it from its last checkpoint unless
-it would fail again, and takes over a worker whose supervisor died. It imports nothing heavy and writes neither
-journal nor checkpoints.
+It waits until the run has a device of its own (`core.runs.queue`), records how the worker ended (signals and
+out-of-memory kills included), restarts it from its last checkpoint unless it would fail again, and takes over a worker
+whose supervisor died. It imports nothing heavy and writes neither journal nor checkpoints.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from core.runs.failure import find_reason
 from core.runs.launch import python_command
 from core.runs.launches import Exited, Launched
 from core.runs.leftovers import remove_leftovers
+from core.runs.queue import Devices, wait_for_devices
 from core.storage.files import private
 from core.storage.journal import JournalWriter
 from core.storage.locks import Lock
@@ -41,13 +42,19 @@ NOT_FOUND = 127
 """A shell's exit code for a program that cannot be started."""
 
 
-def supervise(run: Run) -> int:
-    """Run workers on `run` until one writes its last event, they crash too often, or a stop is requested."""
+def supervise(run: Run, *, share: bool = False) -> int:
+    """Run workers on `run` until one writes its last event, they crash too often, or a stop is requested.
+
+    share: start at once, even if another run uses the device.
+    """
     lock = Lock.acquire(run.path / "supervisor.lock")
     if lock is None:
         return BusyError.exit_code
     with lock:
         if _adopt(run) and run.end_event():
+            return 0
+        devices = Devices() if share else wait_for_devices(run)
+        if devices is None:
             return 0
         records = JournalWriter(run.path / "launches.jsonl")
         attempt = max((record.attempt for record in run.launches()), default=0)
@@ -56,7 +63,7 @@ def supervise(run: Run) -> int:
             attempt += 1
             kills = _out_of_memory_kills()
             _record(records, Launched(attempt=attempt))
-            code, reason = _run_worker(run, attempt)
+            code, reason = _run_worker(run, attempt, devices)
             _adopt(run)  # with several processes rank 0 may outlive torchrun
             if not lock.stands():
                 _record(records, Exited(attempt=attempt, code=code, reason=DIRECTORY_GONE, gave_up=True))
@@ -98,12 +105,12 @@ def _adopt(run: Run) -> bool:
     return True
 
 
-def _run_worker(run: Run, attempt: int) -> tuple[int, str]:
+def _run_worker(run: Run, attempt: int, devices: Devices) -> tuple[int, str]:
     """Run a worker, or torchrun with several, to its end.
 
     Returns its exit code, or minus the signal that ended it, and the reason found in the log.
     """
-    env = dict(os.environ)
+    env = os.environ | devices.environment()
     if run.processes > 1:  # torchrun would give each of them one thread
         env.setdefault("OMP_NUM_THREADS", str(max(1, cores() // run.processes)))
     try:
@@ -162,7 +169,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: request_stop(run))  # the system shuts down: save a checkpoint
     remove_leftovers(Workspace())  # before its own lock is held; active runs are skipped
-    return supervise(run)
+    return supervise(run, share="--share" in sys.argv[2:])
 
 
 if __name__ == "__main__":

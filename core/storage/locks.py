@@ -60,6 +60,15 @@ class Lock:
         except OSError:  # a temporary error of the file system is no reason to stop
             return True
 
+    def write(self, text: str) -> None:
+        """Replace the content of the locked file. Raises OSError."""
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, text.encode(), 0)
+
+    def read(self) -> str:
+        """The first 4,096 bytes of the locked file. Opening and closing it again would drop the lock."""
+        return os.pread(self._fd, 4096, 0).decode(errors="replace")
+
     def release(self) -> None:
         """Release the lock. The file stays: if it were deleted, two processes could lock two files of one name."""
         if self._fd >= 0:

@@ -114,6 +114,8 @@ def follow(run: Run, read: Callable[[], Iterable[Item]]) -> Iterator[Item]:
 
 def follow_run(run: Run, formatter: EventFormatter, reader: JournalReader) -> int:
     """Print the run's events on standard error until it ends, then its result; returns the exit code."""
+    if run.state() is RunState.QUEUED:
+        print_message(f"{run.id} waits until no other run uses its device; llmtui queue shows the order")
     for event in follow(run, reader.iter_events):
         for line in formatter.format(event):
             print_message(line, indent=INDENT)

@@ -57,6 +57,9 @@ RUNS = (
         ("home", "train"),
         show=False,
     ),
+    Action("run.earlier", ("K",), "earlier", "Let a queued run start one run earlier.", "Runs", ("home",)),
+    Action("run.later", ("J",), "later", "Let a queued run start one run later.", "Runs", ("home",)),
+    Action("run.start", ("S",), "start now", "Start a queued run beside the running one.", "Runs", ("home", "train")),
     Action("home.filter", ("/",), "filter", "Show only runs whose name contains a text.", "Runs", ("home",)),
 )
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from textual.message import Message
 
 from core.run_names import run_ids
-from core.runs.directory import Run, RunState
+from core.runs.directory import Run, RunState, queue_entry
 from core.runs.errors import InvalidRunError
 from core.runs.failure import failure
+from core.runs.queue import waiting
 from core.runs.summary import Summary
 from core.storage.journal import JournalReader
 from core.storage.workspace import Workspace
@@ -197,6 +198,8 @@ class RunWatcher:
                 unreadable.append(error)
             except OSError as error:
                 unreadable.append(InvalidRunError.of(error, path))
+        places = {entry.run_id: place for place, entry in enumerate(waiting(self._workspace.runs), 1)}
+        snapshots = [snapshot._replace(queue_place=places.get(snapshot.run.id, 0)) for snapshot in snapshots]
         self.unreadable = [error for error in unreadable if error.path.is_dir()]  # else deleted meanwhile
         return snapshots
 
@@ -253,4 +256,5 @@ def _change_key(run: Run) -> tuple[object, ...]:
             sizes.append((0, 0))
     alive = (run.supervisor(), run.writer())
     # the journal of an active run grows all the time; lists show its summary, which is in status.json
-    return (*alive, run.pause_requested, sizes[1:] if all(alive) else sizes)
+    queued = alive[0] is not None and queue_entry(run.path).exists()
+    return (*alive, queued, run.pause_requested, sizes[1:] if all(alive) else sizes)

@@ -23,3 +23,5 @@ class RunSnapshot(NamedTuple):
     """Seconds since an active run wrote to its journal, if that is too long ago; else 0."""
     ending: bool = False
     """Whether it has written its last event while its processes are still running."""
+    queue_place: int = 0
+    """1 for the first of the runs that wait for a device; 0 for a run that does not wait."""

@@ -21,6 +21,8 @@ def state_text(run: Run) -> str:
 def next_step_text(run: Run) -> str:
     """A command that gets further with the run."""
     match run.state():
+        case RunState.QUEUED:
+            return f"llmtui queue {run.id} --now starts it now"
         case RunState.STARTING | RunState.RUNNING:
             return f"llmtui watch {run.id} shows its progress"
         case RunState.CREATED:

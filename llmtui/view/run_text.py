@@ -23,6 +23,7 @@ _STAGE_VERBS = {
 
 _STATES = {
     RunState.CREATED: ("◌", "dim"),
+    RunState.QUEUED: ("◌", "warn"),
     RunState.STARTING: ("◌", "accent"),
     RunState.RUNNING: ("●", "accent"),
     RunState.PAUSED: ("‖", "warn"),
@@ -41,6 +42,8 @@ def state(snapshot: RunSnapshot) -> tuple[str, str, str]:
     word = snapshot.state.value
     if snapshot.ending:
         return glyph, "ending", role
+    if snapshot.queue_place:
+        word = f"queued {snapshot.queue_place}"
     if snapshot.state is RunState.RUNNING:
         word = "evaluating" if snapshot.summary.evaluating else _STAGE_VERBS.get(snapshot.summary.stage, "starting")
     return glyph, word, role

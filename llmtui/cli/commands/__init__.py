@@ -15,6 +15,7 @@ MODULES = {
     "run": ("demo", "run", "recipe"),
     "plan": ("plan",),
     "show": ("ls", "show", "watch", "locate"),
+    "queue": ("queue",),
     "control": ("stop", "pause", "resume", "rm"),
     "sample": ("sample",),
     "chat": ("chat",),

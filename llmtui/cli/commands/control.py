@@ -22,7 +22,7 @@ from core.runs.lookup import find_run, find_runs
 from core.runs.recipe_change import change_recipe
 from core.storage.locks import ELSEWHERE
 from core.storage.workspace import Workspace
-from llmtui.cli.commands.options import detach_option, processes_option, run_argument, set_option
+from llmtui.cli.commands.options import detach_option, processes_option, run_argument, set_option, share_option
 from llmtui.cli.console import print_message
 from llmtui.cli.run_output import detach_on_interrupt, follow_run, replay
 from llmtui.view.run_state import next_step_text, state_text
@@ -144,7 +144,8 @@ def pause(run_name: str | None) -> None:
 @set_option
 @processes_option
 @detach_option
-def resume(run_name: str | None, overrides: tuple[str, ...], processes: int | None, detach: bool) -> int:
+@share_option
+def resume(run_name: str | None, overrides: tuple[str, ...], processes: int | None, detach: bool, share: bool) -> int:
     """Continue RUN: end its pause, or start it again from its last checkpoint and follow it until it ends.
 
     --set changes settings that need no new start, such as learning rates, limits, schedule, intervals and sampling.
@@ -180,7 +181,7 @@ def resume(run_name: str | None, overrides: tuple[str, ...], processes: int | No
         raise AlreadyRunningError(f"{run.id} is running already", todo=f"llmtui watch {run.id} shows it")
     formatter, reader = replay(run)
     with detach_on_interrupt(run):
-        launch.start(run, workspace)
+        launch.start(run, workspace, share=share)
         print_message(f"{run.id} continues in the background")
         return 0 if detach else follow_run(run, formatter, reader)
 

@@ -94,6 +94,9 @@ processes_option: Decorator = click.option(
     help="Train data-parallel in N processes, each on its own GPU if there are GPUs; losses equal those of one "
     "process, except for dropout.",
 )
+share_option: Decorator = click.option(
+    "--share", is_flag=True, help="Start at once, even if another run uses the processor or the GPU."
+)
 json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 precision_option: Decorator = click.option(
     "--precision",

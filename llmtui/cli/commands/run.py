@@ -20,6 +20,7 @@ from llmtui.cli.commands.options import (
     preset_option,
     processes_option,
     set_option,
+    share_option,
     yes_option,
 )
 from llmtui.cli.commands.recipe_argument import (
@@ -42,15 +43,15 @@ class NoTerminalError(UsageError):
 @click.command(short_help="Train a small model on Python's standard library; takes a few minutes.")
 @set_option
 @detach_option
+@share_option
 @click.option("--plain", is_flag=True, help="Print lines of text instead of opening the workbench.")
-def demo(overrides: tuple[str, ...], detach: bool, plain: bool) -> int:
+def demo(overrides: tuple[str, ...], detach: bool, share: bool, plain: bool) -> int:
     """Train a small model on the standard library of this Python, and sample from it.
 
     Takes a few minutes on two cores and needs no network. On a terminal, the workbench opens and shows the run.
     """
-    return _start(
-        load_recipe(preset="demo", overrides=overrides), detach=detach, workbench=is_interactive() and not plain
-    )
+    recipe = load_recipe(preset="demo", overrides=overrides)
+    return _start(recipe, detach=detach, workbench=is_interactive() and not plain, share=share)
 
 
 @click.command(short_help="Train a model by a recipe, or on a text.")
@@ -60,6 +61,7 @@ def demo(overrides: tuple[str, ...], detach: bool, plain: bool) -> int:
 @click.option("--name", type=NAME, help="Name of the run; default: derived from the recipe or source.")
 @processes_option
 @detach_option
+@share_option
 @click.option("--workbench", is_flag=True, help="Open the workbench and show the run.")
 @yes_option
 def run(
@@ -69,6 +71,7 @@ def run(
     name: str | None,
     processes: int | None,
     detach: bool,
+    share: bool,
     workbench: bool,
     yes: bool,
 ) -> int:
@@ -83,7 +86,7 @@ def run(
         raise NoTerminalError("standard output is not a terminal", todo="leave out --workbench")
     recipe = with_absolute_source(resolve(what, preset, overrides, name))
     ensure_license_accepted(Workspace().prepare(), recipe, yes)
-    return _start(recipe, detach=detach, workbench=workbench, processes=processes or 1)
+    return _start(recipe, detach=detach, workbench=workbench, share=share, processes=processes or 1)
 
 
 @click.command(short_help="Print a recipe with all its fields, as TOML.")
@@ -98,12 +101,12 @@ def recipe(file: Path | None, preset: str | None, overrides: tuple[str, ...]) ->
         print_output(to_toml(load_recipe(preset=preset, overrides=overrides)), end="")
 
 
-def _start(recipe: Recipe, *, detach: bool, workbench: bool, processes: int = 1) -> int:
+def _start(recipe: Recipe, *, detach: bool, workbench: bool, share: bool, processes: int = 1) -> int:
     """Create and start a run, and follow it unless `detach`; returns the exit code."""
     workspace = Workspace().prepare()
     created = Run.create(workspace, recipe, processes)
     with detach_on_interrupt(created):
-        launch.start(created, workspace)
+        launch.start(created, workspace, share=share)
         if detach:
             print_output(created.id)
             print_message(f"{created.id} runs in the background; llmtui watch shows it")

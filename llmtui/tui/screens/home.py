@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -24,6 +25,7 @@ from llmtui.tui.widgets.runs_list import RunsList
 from llmtui.tui.widgets.stages import stage_lines
 from llmtui.view import run_text, units
 from llmtui.view.lines import Line, hanging, wrap
+from llmtui.view.queue_text import queue_reason
 from llmtui.view.run_snapshot import RunSnapshot
 from llmtui.view.sanitize import shown
 
@@ -48,6 +50,8 @@ class NextSteps(Pane):
     """What the user can do next with the run, or why it failed."""
 
     snapshot: RunSnapshot | None = None
+    snapshots: Sequence[RunSnapshot] = ()
+    """Of all runs."""
 
     def heading(self, width: int) -> Line:
         return [("next", "title")]
@@ -56,7 +60,7 @@ class NextSteps(Pane):
         if self.snapshot is None:
             return []
         lines: list[Line] = []
-        for text, role in _advice(self.snapshot):
+        for text, role in _advice(self.snapshot, self.snapshots):
             lines += [[(part, role)] for part in wrap(text, width)]
         return lines
 
@@ -163,6 +167,7 @@ class Home(RunScreen):
         header.left = [("llmtui", "title"), ("  " + shown(_tilde(self.session.workspace.data)), "dim")]
         header.right = [(_machine(self.session.over_ssh), "dim")]
         header.update()
+        self.query_one(NextSteps).snapshots = self.session.watcher.snapshots
         for pane in (self.query_one(StagesPreview), self.query_one(NextSteps), self.query_one(SamplePreview)):
             pane.snapshot = self.snapshot
             pane.update()
@@ -211,8 +216,8 @@ def _machine(over_ssh: bool) -> str:
     return " · ".join(parts)
 
 
-def _advice(snapshot: RunSnapshot) -> list[tuple[str, str]]:
-    """(text, role) of each line for the state of the run."""
+def _advice(snapshot: RunSnapshot, snapshots: Sequence[RunSnapshot]) -> list[tuple[str, str]]:
+    """(text, role) of each line for the state of the run, which is one of `snapshots`."""
     summary = snapshot.summary
     saved = summary.saved
     chat_hint = f"5 chats with step {saved.step:,}" if saved else ""
@@ -223,6 +228,9 @@ def _advice(snapshot: RunSnapshot) -> list[tuple[str, str]]:
         what, kept, todo = run_text.failure(snapshot)
         lines = [(part, role) for part, role in ((what, "bad"), (kept, ""), (todo, "")) if part]
         lines.append((f"r resumes from {f'step {saved.step:,}' if saved else 'the last finished stage'}", "dim"))
+    elif snapshot.state is RunState.QUEUED:
+        lines = [(f"Waits in the queue: {queue_reason(snapshot, snapshots)}.", "")]
+        lines.append(("K and J change its place, S starts it now beside the others", "dim"))
     elif snapshot.state is RunState.CREATED:
         lines = [("Not started yet: r starts it.", "")]
     elif snapshot.ending:

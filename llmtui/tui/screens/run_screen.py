@@ -14,6 +14,7 @@ from core.recipe.file import load
 from core.recipe.schema import Recipe
 from core.runs import control
 from core.runs.directory import Run, RunState
+from core.runs.queue import NotQueuedError, move, request_start
 from llmtui.tui.action_table import Scope
 from llmtui.tui.actions import actions_in
 from llmtui.tui.session import Session, SessionApp
@@ -86,7 +87,11 @@ class RunScreen(Screen[None]):
         snapshot = self.snapshot
         if action == "run.resume":
             return snapshot is not None and snapshot.state in _RESUMABLE
-        if action in ("run.pause", "run.stop"):
+        if action in ("run.earlier", "run.later", "run.start"):
+            return snapshot is not None and snapshot.state is RunState.QUEUED
+        if action == "run.pause":
+            return snapshot is not None and snapshot.state.is_active and snapshot.state is not RunState.QUEUED
+        if action == "run.stop":
             return snapshot is not None and snapshot.state.is_active
         if action in ("run.checkpoint", "run.sample"):
             return snapshot is not None and snapshot.state is RunState.RUNNING and snapshot.summary.stage == "train"
@@ -162,6 +167,8 @@ class RunScreen(Screen[None]):
         """Write a request into the run's control directory, then show `notice`."""
         try:
             request()
+        except NotQueuedError as error:
+            self.show_notice(error.what, "warn")
         except OSError as error:
             message = (error.strerror or str(error)).lower()
             show_error(self.app, LlmtuiError(message, where=str(error.filename or "")))
@@ -177,6 +184,22 @@ class RunScreen(Screen[None]):
             self.send_request(
                 lambda: control.request_pause(snapshot.run), f"{snapshot.run.name} pauses at its next step."
             )
+
+    def action_run_earlier(self) -> None:
+        self._move_in_queue(-1, "one run earlier")
+
+    def action_run_later(self) -> None:
+        self._move_in_queue(1, "one run later")
+
+    def _move_in_queue(self, places: int, what: str) -> None:
+        snapshot = self._active("move")
+        if snapshot:
+            self.send_request(lambda: move(snapshot.run, places), f"{snapshot.run.name} starts {what}.")
+
+    def action_run_start(self) -> None:
+        snapshot = self._active("start")
+        if snapshot:
+            self.send_request(lambda: request_start(snapshot.run), f"{snapshot.run.name} starts now.")
 
     def action_run_checkpoint(self) -> None:
         snapshot = self._active("save")
@@ -198,11 +221,16 @@ class RunScreen(Screen[None]):
 
         def on_answer(yes: bool | None) -> None:
             if yes:
-                notice = f"{snapshot.run.name} saves a checkpoint and stops."
+                queued = snapshot.state is RunState.QUEUED
+                notice = f"{snapshot.run.name} {'waits no longer' if queued else 'saves a checkpoint and stops'}."
                 self.send_request(lambda: control.request_stop(snapshot.run), notice)
 
         question = f"Stop {run_text.name(snapshot)}? It saves a checkpoint first and can be resumed later."
-        self.app.push_screen(Confirm(question, yes="checkpoint, then stop", no="let it run"), on_answer)
+        answers = {"yes": "checkpoint, then stop", "no": "let it run"}
+        if snapshot.state is RunState.QUEUED:
+            question = f"Take {run_text.name(snapshot)} out of the queue? It can be resumed later."
+            answers = {"yes": "take it out", "no": "let it wait"}
+        self.app.push_screen(Confirm(question, **answers), on_answer)
 
     def action_run_resume(self) -> None:
         snapshot = self.snapshot

@@ -1,0 +1,130 @@
+"""The queue of runs, with real supervisors: who waits, in which order, and what frees a device."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from core.recipe.schema import Recipe
+from core.runs.control import request_stop
+from core.runs.directory import Run, RunState, queue_entry
+from core.runs.launch import start
+from core.runs.queue import Devices, Entry, NotQueuedError, move, occupants, request_start, waiting
+from core.storage.workspace import Workspace
+from tests.conftest import wait_for_state
+from tests.waiting import wait_for
+
+Make = Callable[..., Recipe]
+Launch = Callable[[Recipe], Run]
+
+HOLD = """
+import sys
+from pathlib import Path
+from core.storage.locks import Lock
+lock = Lock.acquire(Path(sys.argv[1]))
+lock.write("20260101-000000-other-0000")
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def busy_processor(workspace: Workspace) -> Iterator[subprocess.Popen[bytes]]:
+    """Another process uses the processor until its standard input is closed."""
+    workspace.prepare()
+    lock = workspace.data / "queue" / "device-cpu.lock"
+    lock.parent.mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"held\n"
+    yield process
+    process.kill()
+    process.wait()
+    for stream in (process.stdin, process.stdout):
+        assert stream is not None
+        stream.close()
+
+
+def ids(workspace: Workspace) -> list[str]:
+    return [entry.run_id for entry in waiting(workspace.runs)]
+
+
+@pytest.mark.heavy
+def test_runs_wait_in_order_and_the_order_can_be_changed(
+    busy_processor: subprocess.Popen[bytes], launched: Launch, tiny: Make, workspace: Workspace
+) -> None:
+    runs = []
+    for _ in range(3):
+        runs.append(launched(tiny("train.steps=2")))
+        wait_for_state(runs[-1], RunState.QUEUED)
+    first, second, third = runs
+    assert occupants(workspace.runs) == {"cpu": "20260101-000000-other-0000"}
+    assert ids(workspace) == [first.id, second.id, third.id]
+    move(third, -1)
+    assert ids(workspace) == [first.id, third.id, second.id]
+    move(third, -1000)
+    assert ids(workspace) == [third.id, first.id, second.id]
+    move(third, 1000)
+    assert ids(workspace) == [first.id, second.id, third.id]
+
+    request_stop(second)  # a stopped run leaves the queue as if it had not been started
+    wait_for_state(second, RunState.CREATED)
+    assert ids(workspace) == [first.id, third.id]
+    pid = third.supervisor()
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)  # nobody waits for a run whose supervisor was killed
+    wait_for(lambda: ids(workspace) == [first.id])
+    with pytest.raises(NotQueuedError, match="does not wait"):
+        move(third, -1)
+
+    assert busy_processor.stdin is not None
+    busy_processor.stdin.close()
+    wait_for_state(first, RunState.DONE)
+    assert not list(queue_entry(first.path).parent.glob(first.id))
+
+
+@pytest.mark.heavy
+def test_a_queued_run_can_start_beside_the_one_that_trains(
+    busy_processor: subprocess.Popen[bytes], launched: Launch, tiny: Make
+) -> None:
+    run = launched(tiny("train.steps=2"))
+    wait_for_state(run, RunState.QUEUED)
+    request_start(run)
+    wait_for_state(run, RunState.DONE)
+    with pytest.raises(NotQueuedError, match="done"):
+        request_start(run)
+
+
+@pytest.mark.heavy
+def test_a_run_that_shares_does_not_wait(
+    busy_processor: subprocess.Popen[bytes], tiny: Make, workspace: Workspace
+) -> None:
+    run = Run.create(workspace, tiny("train.steps=2"))
+    start(run, workspace, share=True)
+    wait_for_state(run, RunState.DONE)
+
+
+def test_only_runs_that_compete_for_a_device_wait_for_each_other(workspace: Workspace, tiny: Make) -> None:
+    """An entry without a living supervisor is not in the queue; damaged ones are ignored."""
+    run = Run.create(workspace.prepare(), tiny())
+    entry = queue_entry(run.path)
+    entry.parent.mkdir(parents=True)
+    entry.write_bytes(msgspec.json.encode(Entry(run_id=run.id, order=1.0, devices=("0", "1"))))
+    entry.with_name("damaged").write_text("{")
+    assert waiting(workspace.runs) == []
+
+
+def test_a_worker_sees_only_the_gpus_of_its_run() -> None:
+    assert Devices(("2", "5")).environment() == {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": "2,5"}
+    assert Devices(("cpu",)).environment() == {}
+    assert Devices().environment() == {}
