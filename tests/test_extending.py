@@ -30,6 +30,7 @@ def test_each_section_has_steps_and_a_test(section: str) -> None:
         ("command", "llmtui/cli/commands/__init__.py", ("MODULES",)),
         ("chart", "llmtui/tui/chart_table.py", ("CHARTS",)),
         ("screen", "llmtui/tui/screen_table.py", ("SCREENS",)),
+        ("view of the Data screen", "llmtui/tui/screen_table.py", ("DATA_VIEWS",)),
         ("theme key", "llmtui/tui/theming.py", ("VARIABLES",)),
     ],
 )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from llmtui.tui.screen_table import SCREENS
+from llmtui.tui.screen_table import DATA_VIEWS, SCREENS
 
 Scope = str
-"""The name of a screen in `SCREENS`, or "app"."""
+"""The name of a screen in `SCREENS`, of a view in `DATA_VIEWS`, or "app"."""
 
 
 class Action(NamedTuple):
@@ -27,10 +27,14 @@ class Action(NamedTuple):
 
     screen: str = ""
     """The screen it shows, for the actions of the table of screens."""
+    view: str = ""
+    """The view of the Data screen it shows."""
 
     @property
     def call(self) -> str:
         """What Textual calls: by default the method `action_group_verb` of the screen or the application."""
+        if self.view:
+            return f"show_view({self.view!r})"
         return f"show_screen({self.screen!r})" if self.screen else self.id.replace(".", "_")
 
 
@@ -109,6 +113,15 @@ CHARTS = (
     Action("chart.full", ("f",), "full", "Only the focused chart, on the whole screen.", "Charts", ("train",)),
 )
 
+DATA_SCOPES = tuple(view.name for view in DATA_VIEWS)
+
+SHOW_VIEW = tuple(
+    Action(f"data.{v.label}", (v.key,), v.label, v.description, "Data", DATA_SCOPES, show=False, view=v.name)
+    for v in DATA_VIEWS
+)
+
+DATA = (Action("data.delete", ("D",), "delete", "Delete an artifact that no run uses; asks first.", "Data", ("data",)),)
+
 CHAT = (
     Action("chat.write", ("i", "enter"), "write", "Go to the prompt.", "Chat", ("chat",)),
     Action("chat.checkpoint", ("c",), "checkpoint", "Choose the checkpoint that answers.", "Chat", ("chat",)),
@@ -134,11 +147,11 @@ EVERYWHERE = (
         "back",
         "Back by one level.",
         "Everywhere",
-        tuple(screen.name for screen in SCREENS),
+        tuple({entry.name: None for entry in (*SCREENS, *DATA_VIEWS)}),
         show=False,
     ),
     Action("app.leave", ("q",), "leave", "Leave the workbench; runs continue.", "Everywhere", ("app",)),
 )
 
-ACTIONS = (*SHOW_SCREEN, *RUNS, *CHARTS, *CHAT, *EVERYWHERE)
+ACTIONS = (*SHOW_SCREEN, *RUNS, *CHARTS, *SHOW_VIEW, *DATA, *CHAT, *EVERYWHERE)
 """In the order of the help."""

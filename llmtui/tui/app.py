@@ -23,7 +23,7 @@ from core.storage.workspace import Workspace
 from llmtui.tui.action_table import Scope
 from llmtui.tui.actions import BY_ID, actions_in, bindings, key_name, keys_of
 from llmtui.tui.output_filter import OUTPUT_FILTER
-from llmtui.tui.screen_table import SCREENS
+from llmtui.tui.screen_table import DATA_VIEWS, SCREENS
 from llmtui.tui.screens.run_screen import RunScreen, show_error, show_notice, show_screen
 from llmtui.tui.session import Session
 from llmtui.tui.settings import SettingsError
@@ -50,7 +50,7 @@ class Workbench(App[None]):
     ENABLE_COMMAND_PALETTE = False
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("app")]
     SCREENS: ClassVar[dict[str, Callable[[], Screen[Any]]]] = {
-        entry.name: partial(load_screen, entry.class_path) for entry in SCREENS
+        entry.name: partial(load_screen, entry.class_path) for entry in (*SCREENS, *DATA_VIEWS)
     }
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-normal"), (160, "-wide")]  # noqa: RUF012
     VERTICAL_BREAKPOINTS = [(0, "-tiny"), (16, "-short"), (22, "-medium"), (36, "-tall")]  # noqa: RUF012
@@ -152,7 +152,7 @@ class Workbench(App[None]):
     # -- actions --------------------------------------------------------------------------------------------------
 
     def action_show_screen(self, name: str) -> None:
-        show_screen(self, name)
+        show_screen(self, self.session.shown_views.get(name, name))
 
     def action_app_help(self) -> None:
         from llmtui.tui.screens.help import Help

@@ -20,6 +20,34 @@ class ScreenEntry(NamedTuple):
 
 SCREENS = (
     ScreenEntry("1", "home", "llmtui.tui.screens.home:Home", "Show the runs."),
+    ScreenEntry("2", "data", "llmtui.tui.screens.data_corpora:Corpora", "Show corpora, documents and their cleaning."),
     ScreenEntry("3", "train", "llmtui.tui.screens.train:Train", "Show the selected run in training."),
     ScreenEntry("5", "chat", "llmtui.tui.screens.chat:Chat", "Chat with the selected run's checkpoints."),
 )
+
+
+class ViewEntry(NamedTuple):
+    """One view of the Data screen, a screen of its own."""
+
+    key: str
+    """The key that shows it from the other views."""
+    label: str
+    """What the header calls it."""
+    name: str
+    """Its name in the application, and the scope of its actions; the first view has the name of the screen."""
+    class_path: str
+    """`module:class`, imported when the view is first shown. A subclass of `DataScreen`."""
+    description: str
+    """What its key does, for help and palette."""
+
+
+DATA_VIEWS = (
+    ViewEntry(
+        "c",
+        "corpora",
+        "data",
+        "llmtui.tui.screens.data_corpora:Corpora",
+        "Show the corpora and artifacts on this machine.",
+    ),
+)
+"""In the order of the header."""

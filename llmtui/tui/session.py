@@ -52,6 +52,8 @@ class Session:
         self.keymap, keymap_problems = checked_keymap(self.settings.keymap)
         self.problems += keymap_problems
         self.ui_state = load_ui_state(workspace.state)
+        self.shown_views: dict[str, str] = {}
+        """By screen that has views, the view that was shown last."""
         self.over_ssh = over_ssh()
         self._post = post
         self._inference_client = inference_client

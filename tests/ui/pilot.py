@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from textual.app import App
 from textual.drivers.headless_driver import HeadlessDriver
 from textual.pilot import Pilot
 
+from llmtui.tui.screen_table import ScreenEntry, ViewEntry
+from llmtui.tui.screens.run_screen import RunScreen
 from tests.waiting import wait_until
 
 SIZES = ((80, 24), (120, 40), (200, 60), (40, 10))
+
+
+def screen_class(entry: ScreenEntry | ViewEntry) -> type[RunScreen]:
+    """The class that an entry of the tables of screens names."""
+    module, _, name = entry.class_path.partition(":")
+    return getattr(import_module(module), name)  # type: ignore[no-any-return]
 
 
 class CountingDriver(HeadlessDriver):

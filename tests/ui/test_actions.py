@@ -12,7 +12,7 @@ from core.storage.workspace import Workspace
 from llmtui.tui.action_table import ACTIONS
 from llmtui.tui.actions import actions_in, bindings, checked_keymap, keys_of, to_markdown
 from llmtui.tui.app import Workbench
-from llmtui.tui.screens.chat import Chat
+from llmtui.tui.screen_table import DATA_VIEWS, SCREENS
 from llmtui.tui.screens.home import Home
 from llmtui.tui.screens.train import Train
 from tests.ui.fake_runs import (
@@ -25,22 +25,22 @@ from tests.ui.fake_runs import (
     training_events,
     write_launch,
 )
-from tests.ui.pilot import screen_text, until
+from tests.ui.pilot import screen_class, screen_text, until
 
-SCREENS = {"app": Workbench, "home": Home, "train": Train, "chat": Chat}
+CLASSES = {"app": Workbench} | {entry.name: screen_class(entry) for entry in (*SCREENS, *DATA_VIEWS)}
 
 
 def test_every_action_has_a_method_where_it_can_be_pressed() -> None:
     for action in ACTIONS:
         for scope in action.scopes:
             method = f"action_{action.call.partition('(')[0]}"
-            assert callable(getattr(SCREENS[scope], method, None)), f"{action.id}: {scope} has no method {method}"
+            assert callable(getattr(CLASSES[scope], method, None)), f"{action.id}: {scope} has no method {method}"
 
 
-@pytest.mark.parametrize("scope", ["home", "train", "chat"])
+@pytest.mark.parametrize("scope", [name for name in CLASSES if name != "app"])
 def test_no_key_means_two_things_on_one_screen(scope: str) -> None:
     taken: dict[str, str] = {}
-    for action in actions_in(scope):  # type: ignore[arg-type]
+    for action in actions_in(scope):
         for key in keys_of(action, {}):
             assert key not in taken, f"{key}: {taken.get(key)} and {action.id}"
             taken[key] = action.id

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -13,23 +12,20 @@ from core.storage.workspace import Workspace
 from llmtui.tui.action_table import ACTIONS
 from llmtui.tui.actions import to_markdown
 from llmtui.tui.app import Workbench
-from llmtui.tui.screen_table import SCREENS, ScreenEntry
+from llmtui.tui.screen_table import DATA_VIEWS, SCREENS, ScreenEntry, ViewEntry
+from llmtui.tui.screens.data import DataScreen
 from llmtui.tui.screens.run_screen import RunScreen
-from tests.ui.pilot import until
+from tests.ui.pilot import screen_class, screen_text, until
 
 
-def screen_class(entry: ScreenEntry) -> type[RunScreen]:
-    module, _, name = entry.class_path.partition(":")
-    return getattr(import_module(module), name)  # type: ignore[no-any-return]
-
-
-@pytest.mark.parametrize("entry", SCREENS, ids=lambda entry: entry.name)
-def test_every_screen_is_complete(entry: ScreenEntry) -> None:
+@pytest.mark.parametrize("entry", (*SCREENS, *DATA_VIEWS), ids=lambda entry: entry.name)
+def test_every_screen_is_complete(entry: ScreenEntry | ViewEntry) -> None:
     screen = screen_class(entry)
     assert issubclass(screen, RunScreen), f"{entry.class_path} is not a subclass of RunScreen"
     assert entry.name == screen.SCOPE, f"{screen.__name__}.SCOPE is {screen.SCOPE!r}, not {entry.name!r}"
     style_sheet = Path(inspect.getfile(screen)).with_suffix(".tcss")
-    assert style_sheet.name == screen.CSS_PATH, f"{screen.__name__}.CSS_PATH is not {style_sheet.name!r}"
+    style_sheets = [screen.CSS_PATH] if isinstance(screen.CSS_PATH, str) else screen.CSS_PATH
+    assert style_sheets and style_sheet.name in style_sheets, f"{screen.__name__}.CSS_PATH lacks {style_sheet.name!r}"
     assert style_sheet.exists(), f"{entry.name} has no style sheet {style_sheet.name}"
     own = {action.id for action in ACTIONS if entry.name in action.scopes}
     assert "app.back" in own, f"esc does nothing in {entry.name}: add it to the scopes of app.back in ACTIONS"
@@ -39,15 +35,20 @@ def test_every_screen_is_complete(entry: ScreenEntry) -> None:
 
 
 def test_numbers_and_names_of_screens_are_unique() -> None:
-    for field in ("number", "name"):
-        twice = [value for value, count in Counter(getattr(entry, field) for entry in SCREENS).items() if count > 1]
-        assert not twice, f"two screens have the {field} {twice[0]!r}"
+    names = [entry.name for entry in (*SCREENS, *DATA_VIEWS[1:])]
+    for values in ([entry.number for entry in SCREENS], [view.key for view in DATA_VIEWS], names):
+        twice = [value for value, count in Counter(values).items() if count > 1]
+        assert not twice, f"two screens have {twice[0]!r}"
+
+
+def test_views_of_the_data_screen_share_its_first_line() -> None:
+    assert all(issubclass(screen_class(view), DataScreen) for view in DATA_VIEWS)
 
 
 def test_actions_name_screens_of_the_table() -> None:
-    scopes = {"app"} | {entry.name for entry in SCREENS}
+    scopes = {"app"} | {entry.name for entry in (*SCREENS, *DATA_VIEWS)}
     for action in ACTIONS:
-        assert set(action.scopes) <= scopes, f"{action.id}: {set(action.scopes) - scopes} is not in SCREENS"
+        assert set(action.scopes) <= scopes, f"{action.id}: {set(action.scopes) - scopes} is no screen"
 
 
 @pytest.mark.heavy
@@ -59,3 +60,17 @@ async def test_its_number_shows_a_screen_from_every_other(workspace: Workspace) 
                 for entry in (first, second):
                     await pilot.press("escape", entry.number)
                     await until(pilot, lambda entry=entry: type(app.screen) is screen_class(entry))
+
+
+@pytest.mark.heavy
+async def test_the_key_of_a_view_shows_it_and_the_number_returns_to_it(workspace: Workspace) -> None:
+    app = Workbench(workspace)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("2")
+        for view in DATA_VIEWS:
+            await pilot.press(view.key)
+            await until(pilot, lambda view=view: type(app.screen) is screen_class(view))
+            header = screen_text(app).splitlines()[0]
+            assert all(f"{other.key} {other.label}" in header for other in DATA_VIEWS)
+            await pilot.press("1", "2")
+            await until(pilot, lambda view=view: type(app.screen) is screen_class(view))

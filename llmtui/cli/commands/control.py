@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import sys
 import time
 from pathlib import Path
 
@@ -22,7 +21,15 @@ from core.runs.lookup import find_run, find_runs
 from core.runs.recipe_change import change_recipe
 from core.storage.locks import ELSEWHERE
 from core.storage.workspace import Workspace
-from llmtui.cli.commands.options import detach_option, processes_option, run_argument, set_option, share_option
+from llmtui.cli.commands.options import (
+    confirm,
+    detach_option,
+    no_confirmation_option,
+    processes_option,
+    run_argument,
+    set_option,
+    share_option,
+)
 from llmtui.cli.console import print_message
 from llmtui.cli.run_output import detach_on_interrupt, follow_run, replay
 from llmtui.view.run_state import next_step_text, state_text
@@ -188,16 +195,14 @@ def resume(run_name: str | None, overrides: tuple[str, ...], processes: int | No
 
 @click.command(short_help="Delete runs.")
 @run_argument(required=True, nargs=-1)
-@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@no_confirmation_option
 def rm(run_name: tuple[str, ...], yes: bool) -> None:
     """Delete each RUN with its checkpoints and samples. Data sets are kept, since other runs may use them."""
     workspace = Workspace()
     runs = {path.name: path for path in (_directory(workspace, name) for name in run_name)}
     for name, path in runs.items():
         if not yes:
-            if not sys.stdin.isatty():
-                raise click.UsageError("standard input is not a terminal to confirm on; repeat it with --yes")
-            click.confirm(f"Delete {name} ({size(bytes_in(path))})?", abort=True, err=True)
+            confirm(f"Delete {name} ({size(bytes_in(path))})?")
         remove_directory(path)
         print_message(f"deleted {name}")
     remove_leftovers(workspace)

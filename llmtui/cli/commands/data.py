@@ -1,4 +1,4 @@
-"""`llmtui data`: the commands corpora, steps, preview, prepare and export; batch is in `data_batch`."""
+"""`llmtui data`: the commands corpora, artifacts, rm, steps, preview, prepare and export; batch is in `data_batch`."""
 
 from __future__ import annotations
 
@@ -8,21 +8,33 @@ from pathlib import Path
 import click
 import msgspec
 
-from core.errors import UsageError
+from core.errors import UsageError, did_you_mean
 from core.events import AnyEvent, CleaningReport, CleaningStep, Excerpt, Progress, StageFinished, StageSkipped
 from core.recipe.fields import fields
+from core.runs.artifacts import artifact_name, list_artifacts, remove_artifact, users_of
+from core.runs.lookup import all_runs
 from core.sources.corpora import CORPORA
 from core.storage.workspace import Workspace
 from llmtui.cli.commands.data_batch import batch
 from llmtui.cli.commands.group import SuggestingGroup
-from llmtui.cli.commands.lookup import artifact_name, find_artifact
-from llmtui.cli.commands.options import NAME, PathType, json_option, preset_option, set_option, yes_option
+from llmtui.cli.commands.lookup import ArtifactNotFoundError, find_artifact
+from llmtui.cli.commands.options import (
+    NAME,
+    PathType,
+    confirm,
+    json_option,
+    no_confirmation_option,
+    preset_option,
+    set_option,
+    yes_option,
+)
 from llmtui.cli.commands.recipe_argument import ensure_license_accepted, resolve, with_absolute_source
 from llmtui.cli.console import print_diff, print_json, print_message, print_output, print_table
 from llmtui.cli.run_output import INDENT, EventFormatter
 from llmtui.clients.child_job import run_child_job
+from llmtui.view import artifact_text
 from llmtui.view.cleaning_report import report_tables
-from llmtui.view.units import duration, rate, size
+from llmtui.view.units import clock, duration, rate, size
 from llmtui.view.word_diff import differences
 
 STAGES = {"raw": "download", "clean": "preprocess", "tokens": "tokenize"}
@@ -56,6 +68,46 @@ def corpora(as_json: bool) -> None:
         return
     for corpus in CORPORA.values():
         print_output(f"hf:{corpus.name:<15}  {size(corpus.bytes):>7}  {corpus.licence}\n    {corpus.about}")
+
+
+@data.command(short_help="List the data on this machine, and the runs that use it.")
+@json_option
+def artifacts(as_json: bool) -> None:
+    """List what the data stages have made on this machine: raw and cleaned documents, and tokens."""
+    workspace = Workspace().prepare_for_reading()
+    rows = [("NAME", "", "SIZE", "", "MADE", "")]
+    for artifact in list_artifacts(workspace, users_of((run.name, run.summary()) for run in all_runs(workspace))):
+        if as_json:
+            print_json(artifact)
+        made = clock(artifact.made_at) if artifact.made_at else ""
+        word = artifact_text.STAGES[artifact.stage]
+        name = Path(artifact.path).name
+        content, users = artifact_text.content(artifact), artifact_text.users(artifact)
+        rows.append((name, word, size(artifact.bytes), content, made, users))
+    if as_json:
+        return
+    if len(rows) > 1:
+        print_table(rows)
+    else:
+        print_message("there is none yet; a run makes it before it trains, and so does llmtui data prepare SOURCE")
+
+
+@data.command(short_help="Delete data that no run uses.")
+@click.argument("names", type=NAME, metavar="NAME…", nargs=-1, required=True)
+@no_confirmation_option
+def rm(names: tuple[str, ...], yes: bool) -> None:
+    """Delete the artifacts called NAME in `llmtui data artifacts`, if no run uses them."""
+    workspace = Workspace().prepare()
+    found = {Path(artifact.path).name: artifact for artifact in list_artifacts(workspace)}
+    if unknown := [name for name in names if name not in found]:
+        todo = did_you_mean(unknown[0], found) or "llmtui data artifacts lists them"
+        raise ArtifactNotFoundError(f"there is no artifact {unknown[0]!r}", todo=todo)
+    for name in names:
+        artifact = found[name]
+        if not yes:
+            confirm(f"Delete {name}, {artifact_text.STAGES[artifact.stage]} ({size(artifact.bytes)})?")
+        remove_artifact(workspace, artifact)
+        print_message(f"deleted {name}")
 
 
 @data.command(short_help="List the cleaning steps.")

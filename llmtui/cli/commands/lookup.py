@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from core.checkpoints import readable_checkpoints
 from core.errors import UsageError, did_you_mean
 from core.run_names import RunNotFoundError
+from core.runs.artifacts import FOLDERS, list_artifacts
 from core.runs.directory import Run
 from core.runs.lookup import all_runs, find_runs
-from core.storage.artifact import Artifact, DamagedError
 from core.storage.workspace import Workspace
 from llmtui.cli.console import print_message
 from llmtui.view.run_state import next_step_text, state_text
-
-FOLDERS = {"download": "documents", "preprocess": "clean", "tokenize": "tokens"}
-"""Directories of the data stages' artifacts."""
 
 
 class ArtifactNotFoundError(UsageError):
@@ -52,14 +48,14 @@ def find_artifact(workspace: Workspace, name: str | None, stage: str) -> Path:
     except RunNotFoundError as error:
         if name is None:
             raise
-        found = list(_artifacts(folder))
-        matching = [artifact for artifact in found if artifact_name(artifact.path) == name.lower()]
+        found = [a for a in list_artifacts(workspace) if a.stage == stage and a.state == "complete"]
+        matching = [artifact for artifact in found if artifact.name == name.lower()]
         if not matching:
-            titles = sorted({artifact_name(artifact.path) for artifact in found})
+            titles = sorted({artifact.name for artifact in found})
             hint = did_you_mean(name, [*titles, *(run.name for run in all_runs(workspace))])
             todo = hint or (f"there is: {', '.join(titles)}" if titles else error.todo)
             raise RunNotFoundError(f"there is no run and no {folder.name} data called {name!r}", todo=todo) from None
-        return max(matching, key=lambda artifact: artifact.manifest.made_at).path
+        return Path(max(matching, key=lambda artifact: artifact.made_at).path)
     made = run.summary().stages[stage].artifact
     if not made:
         what = f"its {stage} stage has not finished ({state_text(run)})"
@@ -73,15 +69,3 @@ def find_artifact(workspace: Workspace, name: str | None, stage: str) -> Path:
 def _made(run: Run, stage: str) -> bool:
     made = run.summary().stages[stage].artifact
     return bool(made) and Path(made).is_dir()
-
-
-def artifact_name(path: Path) -> str:
-    """An artifact's name without the fingerprint."""
-    return path.name.rpartition("-")[0]
-
-
-def _artifacts(folder: Path) -> Iterator[Artifact]:
-    for path in folder.iterdir() if folder.is_dir() else ():
-        if path.is_dir() and not path.name.endswith(".partial"):
-            with contextlib.suppress(DamagedError):
-                yield Artifact.open(path)

@@ -108,6 +108,14 @@ precision_option: Decorator = click.option(
 yes_option: Decorator = click.option(
     "--yes", is_flag=True, help="Accept the licence notice of the corpus, if it has one, without a prompt."
 )
+no_confirmation_option: Decorator = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+
+
+def confirm(question: str) -> None:
+    """Ask on the terminal. Raises click.Abort unless the answer is yes, click.UsageError without a terminal."""
+    if not sys.stdin.isatty():
+        raise click.UsageError("standard input is not a terminal to confirm on; repeat it with --yes")
+    click.confirm(question, abort=True, err=True)
 
 
 class TextArgumentError(UsageError):

@@ -1,0 +1,65 @@
+"""Data: what its views have in common. Each view is a screen of its own, in `llmtui/tui/screens/data_….py`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from textual.app import ComposeResult
+from textual.containers import Container
+from textual.widget import Widget
+
+from llmtui.tui.screen_table import DATA_VIEWS
+from llmtui.tui.screens.run_screen import RunScreen, show_screen
+from llmtui.tui.widgets.bars import FooterBar, HeaderBar
+from llmtui.view import run_text
+from llmtui.view.lines import Line, width
+
+
+class DataScreen(RunScreen):
+    """One view of the Data screen, below a line that names all of them.
+
+    Subclasses name their own style sheet beside data.tcss in CSS_PATH, and define `compose_view`. The line shows the
+    selected run unless `subject` says otherwise; `show_header` draws it again.
+    """
+
+    def compose(self) -> ComposeResult:
+        yield HeaderBar(id="top")
+        with Container(id="body"):
+            yield from self.compose_view()
+        yield from self.compose_footer()
+
+    def compose_view(self) -> Iterable[Widget]:
+        """The panes of the view."""
+        raise NotImplementedError
+
+    def subject(self) -> Line:
+        """What the view is about, at the right end of the first line."""
+        return [(run_text.name(self.snapshot), "dim")] if self.snapshot else []
+
+    def show_header(self) -> None:
+        """Draw the first line and the footer again."""
+        header, right = self.query_one(HeaderBar), self.subject()
+        header.left = [("Data", "title")]
+        for view in DATA_VIEWS:
+            current = view.name == self.SCOPE
+            header.left += [("  ", ""), (view.key, "cursor" if current else "key")]
+            header.left += [(f" {view.label}", "cursor" if current else "dim")]
+        free = header.inner_size[0] - width(header.left) - 1
+        header.right = right if width(right) <= free else []
+        header.update()
+        self.query_one(FooterBar).update()
+
+    def on_screen_resume(self) -> None:
+        self.session.shown_views[DATA_VIEWS[0].name] = self.SCOPE
+        self.show_header()
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self.show_header)
+
+    # -- actions --------------------------------------------------------------------------------------------------
+
+    def action_show_view(self, name: str) -> None:
+        show_screen(self.app, name)
+
+    def action_app_back(self) -> None:
+        show_screen(self.app, "home")
