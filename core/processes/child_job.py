@@ -29,6 +29,18 @@ class Failed(Struct, frozen=True, kw_only=True, tag=True):
     exit_code: int = 1
 
 
+def failed(error: LlmtuiError) -> Failed:
+    """The message that reports `error`."""
+    return Failed(
+        doing=error.doing,
+        what=error.what,
+        where=error.where,
+        kept=error.kept,
+        todo=error.todo,
+        exit_code=error.exit_code,
+    )
+
+
 def run_and_report(job: Callable[[], Iterator[Struct]]) -> int:
     """Run `job` and write each struct it yields as a JSON line. Returns the exit code."""
     out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
@@ -47,15 +59,7 @@ def run_and_report(job: Callable[[], Iterator[Struct]]) -> int:
         if not isinstance(caught, LlmtuiError):
             log(traceback.format_exc())
         error = as_llmtui_error(caught)
-    failed = Failed(
-        doing=error.doing,
-        what=error.what,
-        where=error.where,
-        kept=error.kept,
-        todo=error.todo,
-        exit_code=error.exit_code,
-    )
-    out.write(encode(failed) + b"\n")
+    out.write(encode(failed(error)) + b"\n")
     out.flush()
     return error.exit_code
 

@@ -54,7 +54,7 @@ def run_child_job(workspace: Workspace, module: str, *arguments: str, result_typ
             except ParseError as error:
                 raise LlmtuiError(f"the child process printed an invalid line: {error}", where=str(log)) from None
             if isinstance(result, Failed):
-                raise _as_error(result)
+                raise error_of(result)
             yield result
         code = child.wait()
         if code:
@@ -70,7 +70,7 @@ def run_child_job(workspace: Workspace, module: str, *arguments: str, result_typ
         child.wait()
 
 
-def _as_error(failed: Failed) -> LlmtuiError:
+def error_of(failed: Failed) -> LlmtuiError:
     """The exception of the child process, with its exit code."""
 
     class ChildJobError(LlmtuiError):
