@@ -148,6 +148,8 @@ class CleaningStep(Event, frozen=True, kw_only=True):
     """What the text loses, if anything."""
     parameters: tuple[str, ...] = ()
     """Fields of [preprocess] that it reads."""
+    compares: bool = False
+    """Whether its result depends on other documents, so that a single one does not show it."""
 
 
 class CompressionBaseline(Event, frozen=True, kw_only=True):

@@ -148,6 +148,6 @@ async def test_the_process_is_started_again_and_a_missing_corpus_is_an_error(wor
         assert isinstance(await documents.ask(question), DocumentPage)
         await documents.close()
         assert isinstance(await documents.ask(question), DocumentPage)
-        with pytest.raises(LlmtuiError, match="manifest cannot be read"):
+        with pytest.raises(LlmtuiError, match="no longer on this machine"):
             await documents.ask(ReadDocument(artifact=f"{corpus}-gone", side="documents"))
         assert isinstance(await documents.ask(question), DocumentPage)

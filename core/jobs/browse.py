@@ -27,6 +27,7 @@ from core.jobs.browse_protocol import (
     CleanedDocument,
     DocumentNames,
     DocumentPage,
+    EndSearch,
     FindChanged,
     FindText,
     ListNames,
@@ -66,12 +67,21 @@ def answers(question: Question) -> Iterator[Answer | None]:
             return _list_names(question)
         case FindChanged():
             return _find_changed(question)
+        case EndSearch():
+            return iter((Superseded(),))
         case _:
             assert_never(question)
 
 
+class DocumentsGoneError(LlmtuiError):
+    doing = "read the documents"
+
+
 @lru_cache(2)
 def _reader(artifact: str, side: Side) -> DocumentReader:
+    if not Path(artifact).is_dir():
+        todo = "`llmtui data prepare` with the run's recipe makes them again"
+        raise DocumentsGoneError("they are no longer on this machine", where=artifact, todo=todo)
     return DocumentReader(Artifact.open(Path(artifact)), side)
 
 

@@ -80,7 +80,11 @@ class FindChanged(Struct, frozen=True, kw_only=True, tag=True):
     backwards: bool = False
 
 
-Question = ReadDocument | FindText | ListNames | FindChanged
+class EndSearch(Struct, frozen=True, tag=True):
+    """Ends the search that is being answered; answered by Superseded itself."""
+
+
+Question = ReadDocument | FindText | ListNames | FindChanged | EndSearch
 
 
 class DocumentPage(Struct, frozen=True, kw_only=True, tag=True):

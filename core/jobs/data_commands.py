@@ -42,7 +42,13 @@ def list_steps() -> Iterator[Event]:
     from core.preprocess.steps import STEPS
 
     for step in STEPS.values():
-        yield CleaningStep(name=step.name, why=step.why, cost=step.cost, parameters=step.parameters)
+        yield CleaningStep(
+            name=step.name,
+            why=step.why,
+            cost=step.cost,
+            parameters=step.parameters,
+            compares=step.scope != "document",
+        )
 
 
 def _recipe(text: str) -> Recipe:

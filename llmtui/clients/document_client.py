@@ -13,6 +13,7 @@ from core.jobs.browse_protocol import (
     Answer,
     Answered,
     Asked,
+    EndSearch,
     Question,
     SearchProgress,
     Superseded,
@@ -70,6 +71,12 @@ class DocumentClient:
                         raise error_of(answered.answer)
                     case answer:
                         return answer
+
+    def end_search(self) -> None:
+        """End the search that is being answered, if any: its `ask` returns None."""
+        process = self._running()
+        if process is not None and self._turn.locked():
+            _send(process, Asked(next(self._ids), EndSearch()))
 
     async def close(self) -> None:
         """End the process. It also exits by itself when this process does, because its input closes."""

@@ -120,7 +120,35 @@ SHOW_VIEW = tuple(
     for v in DATA_VIEWS
 )
 
-DATA = (Action("data.delete", ("D",), "delete", "Delete an artifact that no run uses; asks first.", "Data", ("data",)),)
+DATA = (
+    Action("data.open", ("enter",), "open", "Show the documents of the artifact.", "Data", ("data",)),
+    Action("data.delete", ("D",), "delete", "Delete an artifact that no run uses; asks first.", "Data", ("data",)),
+)
+
+DOCUMENTS = tuple(
+    Action(f"documents.{verb}", (key,), label, description, "Documents", ("documents",), show)
+    for verb, key, label, description, show in (
+        ("next", "right", "next", "Next document.", True),
+        ("previous", "left", "previous", "Previous document.", False),
+        ("more", "]", "more", "What follows in a long document.", True),
+        ("less", "[", "less", "What comes before in a long document.", False),
+        ("jump", "#", "number", "Go to a document by its number.", True),
+        ("search", "/", "search", "Search for a text in all documents.", True),
+        ("again", "n", "again", "Next place where the text was found.", True),
+        ("before", "N", "before", "Previous place where the text was found.", False),
+        ("stage", "s", "raw/cleaned", "Turn to the raw documents, or to the cleaned ones.", True),
+        ("split", "v", "split", "Turn to the validation documents, or to the training ones.", True),
+    )
+)
+
+CLEANING = tuple(
+    Action(f"cleaning.{verb}", (key,), label, description, "Cleaning", ("cleaning",))
+    for verb, key, label, description in (
+        ("next", "right", "next", "Next document that the highlighted step changes or removes."),
+        ("previous", "left", "previous", "Previous document that the highlighted step changes or removes."),
+        ("report", "r", "report", "Turn to the report of the cleaning, or back to the document."),
+    )
+)
 
 CHAT = (
     Action("chat.write", ("i", "enter"), "write", "Go to the prompt.", "Chat", ("chat",)),
@@ -153,5 +181,5 @@ EVERYWHERE = (
     Action("app.leave", ("q",), "leave", "Leave the workbench; runs continue.", "Everywhere", ("app",)),
 )
 
-ACTIONS = (*SHOW_SCREEN, *RUNS, *CHARTS, *SHOW_VIEW, *DATA, *CHAT, *EVERYWHERE)
+ACTIONS = (*SHOW_SCREEN, *RUNS, *CHARTS, *SHOW_VIEW, *DATA, *DOCUMENTS, *CLEANING, *CHAT, *EVERYWHERE)
 """In the order of the help."""

@@ -49,5 +49,19 @@ DATA_VIEWS = (
         "llmtui.tui.screens.data_corpora:Corpora",
         "Show the corpora and artifacts on this machine.",
     ),
+    ViewEntry(
+        "d",
+        "documents",
+        "documents",
+        "llmtui.tui.screens.data_documents:Documents",
+        "Show the documents of the selected run's corpus, raw and cleaned.",
+    ),
+    ViewEntry(
+        "l",
+        "cleaning",
+        "cleaning",
+        "llmtui.tui.screens.data_cleaning:Cleaning",
+        "Show what each cleaning step changed and removed, and documents before and after.",
+    ),
 )
 """In the order of the header."""

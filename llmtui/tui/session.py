@@ -21,6 +21,7 @@ from llmtui.tui.terminal import over_ssh
 from llmtui.view.run_snapshot import RunSnapshot
 
 if TYPE_CHECKING:
+    from llmtui.clients.document_client import DocumentClient
     from llmtui.clients.inference_client import InferenceClient
 
 
@@ -57,6 +58,7 @@ class Session:
         self.over_ssh = over_ssh()
         self._post = post
         self._inference_client = inference_client
+        self._document_client: DocumentClient | None = None
         rate = self.settings.refresh_hz or (1.0 if self.over_ssh else 2.0)
         self.watcher = RunWatcher(workspace, self._post_update, 1 / rate)
         self.selected_id = find_run(workspace, open_run).id if open_run else ""
@@ -123,7 +125,17 @@ class Session:
             self._inference_client = InferenceClient(self.workspace)
         return self._inference_client
 
+    @property
+    def document_client(self) -> DocumentClient:
+        """Reads documents for the Data screen."""
+        if self._document_client is None:
+            from llmtui.clients.document_client import DocumentClient
+
+            self._document_client = DocumentClient(self.workspace)
+        return self._document_client
+
     async def close(self) -> None:
-        """End the inference process."""
-        if self._inference_client:
-            await self._inference_client.close()
+        """End the child processes."""
+        for client in (self._inference_client, self._document_client):
+            if client:
+                await client.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.events import CleaningReport
+from core.events import CleaningReport, StepEffect
 from llmtui.view.units import count, size
 
 BAR = 30
@@ -38,10 +38,13 @@ def _extent(report: CleaningReport) -> Rows:
 
 def _steps(report: CleaningReport) -> Rows:
     rows: Rows = [("STEP", "CHANGED", "REMOVED", "BYTES")]
-    for step in report.steps:
-        change = f"{'−' if step.bytes > 0 else '+'}{abs(step.bytes):,}" if step.bytes else "0"
-        rows.append((step.step, f"{step.changed:,}", f"{step.removed:,}", change))
+    rows += [(step.step, f"{step.changed:,}", f"{step.removed:,}", byte_change(step)) for step in report.steps]
     return rows
+
+
+def byte_change(step: StepEffect) -> str:
+    """By how many bytes the text became shorter (`−1,204`) or longer (`+7`)."""
+    return f"{'−' if step.bytes > 0 else '+'}{abs(step.bytes):,}" if step.bytes else "0"
 
 
 def _lengths(report: CleaningReport) -> Rows:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
+from core.events import Excerpt
 from core.plural import plural
 
 _WORD = re.compile(r"\w+|\s|[^\w\s]")
@@ -39,6 +40,22 @@ def differences(before: str, after: str) -> list[DiffSpan]:
     return [
         part for number, span in enumerate(spans) for part in _shortened(span, number == 0, number == len(spans) - 1)
     ]
+
+
+def excerpt_spans(excerpt: Excerpt, limit: int | None = None) -> list[DiffSpan]:
+    """The differences of an excerpt, or the beginning of the text if it stays as it is; "…" where the document goes on.
+
+    limit: characters of an unchanged text.
+    """
+    if excerpt.before == excerpt.after or not (excerpt.changed_by or excerpt.removed_by):
+        text = excerpt.before[:limit].rstrip()
+        whole = excerpt.whole and len(text) >= len(excerpt.before.rstrip())
+        return [DiffSpan("both", text if whole else f"{text} …")]
+    spans = differences(excerpt.before, excerpt.after)
+    while not excerpt.whole and len(spans) > 1 and spans[-1].kind != "both":
+        spans.pop()  # the other text may have this after the end of the excerpt
+    before = [DiffSpan("both", "… ")] if excerpt.start and spans[0].kind != "…" else []
+    return [*before, *spans, *([] if excerpt.whole else [DiffSpan("both", " …")])]
 
 
 def _shortened(span: DiffSpan, first: bool, last: bool) -> Iterator[DiffSpan]:

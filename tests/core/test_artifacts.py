@@ -32,7 +32,7 @@ def make_artifact(workspace: Workspace, folder: str, stage: str, name: str = "bo
 
 def using(workspace: Workspace, path: Path, name: str = "bard") -> Run:
     run = make_run(workspace, name)
-    FakeWorker(run).write_events(StageFinished(stage="download", artifact=str(path)))
+    FakeWorker(run).write_events(StageFinished(stage="download", artifact=str(path), facts={}))
     return run
 
 

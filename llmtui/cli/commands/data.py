@@ -35,7 +35,7 @@ from llmtui.clients.child_job import run_child_job
 from llmtui.view import artifact_text
 from llmtui.view.cleaning_report import report_tables
 from llmtui.view.units import clock, duration, rate, size
-from llmtui.view.word_diff import differences
+from llmtui.view.word_diff import excerpt_spans
 
 STAGES = {"raw": "download", "clean": "preprocess", "tokens": "tokenize"}
 """The data stage of each value of `export --stage`."""
@@ -75,7 +75,7 @@ def corpora(as_json: bool) -> None:
 def artifacts(as_json: bool) -> None:
     """List what the data stages have made on this machine: raw and cleaned documents, and tokens."""
     workspace = Workspace().prepare_for_reading()
-    rows = [("NAME", "", "SIZE", "", "MADE", "")]
+    rows: list[tuple[str, ...]] = [("NAME", "", "SIZE", "", "MADE", "")]
     for artifact in list_artifacts(workspace, users_of((run.name, run.summary()) for run in all_runs(workspace))):
         if as_json:
             print_json(artifact)
@@ -176,15 +176,7 @@ def _show(excerpt: Excerpt, number: int) -> None:
     """Print one document with its differences marked."""
     changed = f"changed by {', '.join(excerpt.changed_by)}" if excerpt.changed_by else "unchanged"
     print_output(f"{number}  {excerpt.name}: {f'removed by {excerpt.removed_by}' if excerpt.removed_by else changed}")
-    if excerpt.before == excerpt.after or not (excerpt.changed_by or excerpt.removed_by):
-        text = excerpt.before[:EXCERPT_LENGTH].rstrip()
-        print_diff([("both", text + (" …" if len(excerpt.before) > EXCERPT_LENGTH or not excerpt.whole else ""))])
-    else:
-        spans = differences(excerpt.before, excerpt.after)
-        while not excerpt.whole and len(spans) > 1 and spans[-1].kind != "both":
-            spans.pop()  # the other excerpt may have this text after its end
-        before = [("both", "… ")] if excerpt.start and spans[0].kind != "…" else []
-        print_diff([*before, *spans, *([] if excerpt.whole else [("both", " …")])])
+    print_diff(excerpt_spans(excerpt, EXCERPT_LENGTH))
     print_output("")
 
 

@@ -8,6 +8,7 @@ from textual.app import ComposeResult
 from textual.containers import Container
 from textual.widget import Widget
 
+from core.jobs.browse_protocol import Answer, FindChanged, FindText, Question, SearchProgress
 from llmtui.tui.screen_table import DATA_VIEWS
 from llmtui.tui.screens.run_screen import RunScreen, show_screen
 from llmtui.tui.widgets.bars import FooterBar, HeaderBar
@@ -21,6 +22,9 @@ class DataScreen(RunScreen):
     Subclasses name their own style sheet beside data.tcss in CSS_PATH, and define `compose_view`. The line shows the
     selected run unless `subject` says otherwise; `show_header` draws it again.
     """
+
+    searching = False
+    """Whether a search of the corpus is going on."""
 
     def compose(self) -> ComposeResult:
         yield HeaderBar(id="top")
@@ -49,9 +53,32 @@ class DataScreen(RunScreen):
         header.update()
         self.query_one(FooterBar).update()
 
+    async def ask(self, question: Question) -> Answer | None:
+        """The answer of the process that reads documents; the first line shows how far a search is.
+
+        None if a newer question came first, or the search was ended. Raises LlmtuiError.
+        """
+        self.searching = isinstance(question, FindText | FindChanged)
+        try:
+            return await self.session.document_client.ask(question, self._show_progress)
+        finally:
+            self.searching = False
+            if self.is_current:
+                self.show_header()
+
+    def _show_progress(self, progress: SearchProgress) -> None:
+        if self.is_current:
+            header = self.query_one(HeaderBar)
+            header.right = [(f"searched {progress.done:,} of {progress.documents:,}, esc ends it", "accent")]
+            header.update()
+
     def on_screen_resume(self) -> None:
         self.session.shown_views[DATA_VIEWS[0].name] = self.SCOPE
         self.show_header()
+
+    def on_screen_suspend(self) -> None:
+        if self.searching and not self.app.screen.is_modal:
+            self.session.document_client.end_search()
 
     def on_resize(self) -> None:
         self.call_after_refresh(self.show_header)
@@ -62,4 +89,8 @@ class DataScreen(RunScreen):
         show_screen(self.app, name)
 
     def action_app_back(self) -> None:
-        show_screen(self.app, "home")
+        if self.searching:
+            self.session.document_client.end_search()
+            self.show_notice("The search was ended.")
+        else:
+            show_screen(self.app, "home")

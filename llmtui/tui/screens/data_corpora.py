@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from textual import on
+from textual.app import CSSPathType
 from textual.binding import BindingType
 from textual.widget import Widget
 
@@ -17,7 +18,8 @@ from core.runs.artifacts import StoredArtifact, list_artifacts, remove_artifact,
 from llmtui.tui.actions import bindings
 from llmtui.tui.run_watcher import RunsUpdated
 from llmtui.tui.screens.data import DataScreen
-from llmtui.tui.screens.run_screen import show_error
+from llmtui.tui.screens.data_documents import Documents
+from llmtui.tui.screens.run_screen import show_error, show_screen
 from llmtui.tui.widgets.list_pane import ListPane
 from llmtui.tui.widgets.pane import ScrollPane
 from llmtui.view import artifact_text, units
@@ -114,7 +116,7 @@ class Corpora(DataScreen):
 
     SCOPE = "data"
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("data")]
-    CSS_PATH: ClassVar[list[str]] = ["data.tcss", "data_corpora.tcss"]
+    CSS_PATH: ClassVar[CSSPathType] = ["data.tcss", "data_corpora.tcss"]
     AUTO_FOCUS: ClassVar[str] = "ArtifactList"
 
     def __init__(self) -> None:
@@ -135,12 +137,13 @@ class Corpora(DataScreen):
         return []
 
     def is_available(self, action: str) -> bool:
+        if action == "data.open":
+            return self.artifact is not None
         if action == "data.delete":
             return self.artifact is not None and not self.artifact.runs
         return super().is_available(action)
 
     def on_screen_resume(self) -> None:
-        super().on_screen_resume()
         self._read_disk()
 
     @on(RunsUpdated)
@@ -172,17 +175,35 @@ class Corpora(DataScreen):
         details, artifact = self.query_one(ArtifactDetails), self.artifact
         if (artifact and artifact.path) != (details.artifact and details.artifact.path):
             details.reset_scroll()
-        inputs = artifact.inputs if artifact else {}
-        details.sources = tuple(
-            other
-            for other in self.query_one(ArtifactList).items
-            if Path(other.path).name.endswith(inputs.get(other.stage, "/"))
-        )
+        details.sources = self._sources(artifact) if artifact else ()
         details.artifact = artifact
         details.update()
         self.show_header()
 
+    def _sources(self, artifact: StoredArtifact) -> tuple[StoredArtifact, ...]:
+        """The artifacts that `artifact` was made from, if they are still here, the first stage last."""
+        sources = [
+            other
+            for other in self.query_one(ArtifactList).items
+            if Path(other.path).name.endswith(artifact.inputs.get(other.stage, "/"))
+        ]
+        return tuple(found for source in sources for found in (source, *self._sources(source)))
+
     # -- actions --------------------------------------------------------------------------------------------------
+
+    def action_data_open(self) -> None:
+        artifact = self.artifact
+        if artifact is None:
+            return
+        whole = [a for a in (artifact, *self._sources(artifact)) if a.state == "complete" and a.stage != "tokenize"]
+        if not whole:
+            why = artifact_text.content(artifact) if artifact.state != "complete" else "its documents are not here"
+            self.show_notice(f"There are no documents to show: {why}.", "warn")
+            return
+        documents = self.app.get_screen("documents")
+        assert isinstance(documents, Documents)
+        documents.open({a.stage: a.path for a in whole})
+        show_screen(self.app, "documents")
 
     def action_data_delete(self) -> None:
         artifact = self.artifact

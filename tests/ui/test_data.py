@@ -1,0 +1,115 @@
+"""The Data screen shows what the data stages made, and says what is missing and what to press."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from core.events import StageFinished
+from core.jobs.prepare import prepare
+from core.recipe.file import load
+from core.runs.directory import Run
+from core.storage.workspace import Workspace
+from llmtui.tui.app import Workbench
+from llmtui.tui.widgets.bars import Notice
+from tests.core.stages import return_value
+from tests.ui.fake_runs import FakeWorker, make_run
+from tests.ui.pilot import screen_text, until
+from tests.ui.test_screens import assert_whole
+
+HOSTILE = "\x1b[31mred\x1b]52;c;aGk=\x07 \u202egnihtyna"
+
+
+@pytest.fixture
+def run(workspace: Workspace, tmp_path: Path) -> Run:
+    """A run whose data stages are done: 24 documents, one with control characters, and one twice."""
+    folder = tmp_path / "books"
+    folder.mkdir()
+    for number in range(22):
+        (folder / f"{number:02d}.txt").write_text(f"chapter {number}\n" + f"a line of number {number}\n" * 20)
+    (folder / "22.txt").write_text(f"an odd one: {HOSTILE}\n" + "and it goes on \n" * 20)
+    (folder / "23.txt").write_text((folder / "00.txt").read_text())
+    recipe = load(base={"name": "books", "source": {"corpus": str(folder)}}, overrides=["tokenize.size=300"])
+    prepared = return_value(prepare(recipe, workspace))
+    run = Run.create(workspace, recipe)
+    documents = next((workspace.artifacts / "documents").glob("books-*[0-9a-f]"))
+    FakeWorker(run).write_events(
+        StageFinished(stage="download", artifact=str(documents), facts={"documents": 24}),
+        StageFinished(stage="preprocess", artifact=str(prepared.clean.path), facts={}),
+        StageFinished(stage="tokenize", artifact=str(prepared.tokens.path), facts={}),
+    )
+    return run
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("size", [(60, 16), (80, 24), (200, 60)])
+async def test_corpora_documents_and_cleaning_of_a_run(workspace: Workspace, run: Run, size: tuple[int, int]) -> None:
+    app = Workbench(workspace, open_run=run.id)
+    async with app.run_test(size=size) as pilot:
+
+        async def shows(*texts: str) -> None:
+            await until(pilot, lambda: all(text in screen_text(app) for text in texts))
+            if not app.screen.query_one(Notice).display:
+                assert_whole(app)
+            assert not {"\x1b", "\x07", "\u202e"} & set(screen_text(app))
+
+        await pilot.press("2")
+        await shows("3 artifacts", "books  raw", "books  cleaned", "books  tokens", "24 documents")
+        await pilot.press("enter")
+        await shows("raw", "document 1 of 24", "00.txt", "chapter 0")
+        await pilot.press("right")
+        await shows("document 2 of 24", "chapter 1")
+        await pilot.press("/", *"odd one", "enter")
+        await shows("document 23 of 24", "␛[31mred␛]52;c;aGk=␇ <U+202E>gnihtyna")
+        await pilot.press("#", "3", "enter")
+        await shows("document 3 of 24", "chapter 2")
+        await pilot.press("#", "9", "9", "enter")
+        await shows("The documents have the numbers 1 to 24.")
+        await pilot.press("s")
+        await shows("Its cleaned documents are not on this machine: s shows the others")
+        await pilot.press("l")
+        await shows("24 → 23 documents", "control_characters", "1 changed", "document 23 of 24", "[-␛-]")
+        await pilot.press("G")
+        await shows("It depends on other documents")
+        await pilot.press("1", "2")
+        await shows("24 → 23 documents")
+
+
+@pytest.mark.heavy
+async def test_the_data_screen_says_what_is_missing_and_what_to_press(workspace: Workspace) -> None:
+    app = Workbench(workspace)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("2")
+        await until(pilot, lambda: "Nothing has been downloaded" in screen_text(app))
+        for key in ("d", "l"):
+            await pilot.press(key)
+            await until(pilot, lambda: "No run is selected: 1 shows the runs" in screen_text(app))
+        run = make_run(workspace, "empty")
+        app.session.watcher.wake()
+        await until(pilot, lambda: "empty has no documents yet: download is its first stage" in screen_text(app))
+        await pilot.press("d")
+        await until(pilot, lambda: "empty has no cleaned documents yet: preprocess comes after" in screen_text(app))
+        FakeWorker(run).write_events(
+            StageFinished(stage="preprocess", artifact=str(workspace.artifacts / "gone-0"), facts={})
+        )
+        app.session.watcher.wake()
+        await until(pilot, lambda: "they are no longer on this machine" in screen_text(app))
+
+
+@pytest.mark.heavy
+async def test_only_an_artifact_that_no_run_uses_is_deleted(workspace: Workspace, run: Run) -> None:
+    app = Workbench(workspace, open_run=run.id)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("2")
+        await until(pilot, lambda: "3 artifacts" in screen_text(app))
+        await pilot.press("D")
+        await until(pilot, lambda: "used by books: delete its runs first" in screen_text(app))
+        run.remove()
+        app.session.watcher.wake()
+        await until(pilot, lambda: "used by no run" in screen_text(app))
+        await pilot.press("D")
+        await until(pilot, lambda: "Delete books, raw" in screen_text(app))
+        await pilot.press("y")
+        await until(pilot, lambda: "2 artifacts" in screen_text(app))
+        assert not list((workspace.artifacts / "documents").glob("books-*"))
