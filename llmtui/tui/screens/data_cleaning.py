@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import ClassVar
 
 from textual import on
-from textual.app import CSSPathType
 from textual.binding import BindingType
 from textual.widget import Widget
 
@@ -33,7 +32,7 @@ class Cleaning(DataScreen):
 
     SCOPE = "cleaning"
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("cleaning")]
-    CSS_PATH: ClassVar[CSSPathType] = ["data.tcss", "data_cleaning.tcss"]
+    CSS_PATH: ClassVar[list[str | PurePath]] = ["data.tcss", "data_cleaning.tcss"]
     AUTO_FOCUS: ClassVar[str] = "StepList"
 
     def __init__(self) -> None:

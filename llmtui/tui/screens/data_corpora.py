@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import ClassVar
 
 from textual import on
-from textual.app import CSSPathType
 from textual.binding import BindingType
 from textual.widget import Widget
 
@@ -116,7 +115,7 @@ class Corpora(DataScreen):
 
     SCOPE = "data"
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("data")]
-    CSS_PATH: ClassVar[CSSPathType] = ["data.tcss", "data_corpora.tcss"]
+    CSS_PATH: ClassVar[list[str | PurePath]] = ["data.tcss", "data_corpora.tcss"]
     AUTO_FOCUS: ClassVar[str] = "ArtifactList"
 
     def __init__(self) -> None:

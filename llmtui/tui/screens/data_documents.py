@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import ClassVar, Literal, NamedTuple
 
 from msgspec import structs
 from textual import on
-from textual.app import CSSPathType
 from textual.binding import BindingType
 from textual.containers import Container
 from textual.widget import Widget
@@ -89,7 +88,7 @@ class Documents(DataScreen):
 
     SCOPE = "documents"
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("documents")]
-    CSS_PATH: ClassVar[CSSPathType] = ["data.tcss", "data_documents.tcss"]
+    CSS_PATH: ClassVar[list[str | PurePath]] = ["data.tcss", "data_documents.tcss"]
     AUTO_FOCUS: ClassVar[str] = "DocumentText"
 
     def __init__(self) -> None:
