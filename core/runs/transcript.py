@@ -7,8 +7,11 @@ conversation.
 
 from __future__ import annotations
 
+import secrets
 import time
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -37,6 +40,18 @@ class AnswerInfo(Struct, frozen=True, kw_only=True):
     tokens: int = 0
     ended: str = ""
     """length, end or stop, as `core.sample.protocol.FinishReason`; empty: it was interrupted."""
+    surprise: tuple[tuple[int, float], ...] = ()
+    """Characters and surprise, -log2 p, of each part of the text that tokens completed, up to its end. p is that of the
+    model before logits processors. Empty: not recorded."""
+
+
+class ComparedAnswer(Struct, frozen=True, kw_only=True, tag="compared"):
+    """What another checkpoint answered to the same prompt with the same seed; no part of the conversation."""
+
+    text: str
+    answer_info: AnswerInfo
+    run: str
+    """Id of the run of the checkpoint."""
 
 
 class ConversationStart(Struct, frozen=True, kw_only=True, tag="began"):
@@ -44,6 +59,9 @@ class ConversationStart(Struct, frozen=True, kw_only=True, tag="began"):
 
     after: str = ""
     """The checkpoint whose conversation is continued; its messages follow."""
+    session: str = ""
+    """Conversations of one session are shown together: those of several checkpoints, or prompts that a model without
+    chat templates continues independently. Empty: a session of its own, or that of `after`."""
     at: float = msgspec.field(default_factory=time.time)
 
 
@@ -54,6 +72,8 @@ class ChatMessage(Struct, frozen=True, kw_only=True, tag="said"):
     text: str
     answer_info: AnswerInfo | None = msgspec.field(default=None, name="drawn")
     """Of an answer."""
+    compared: ComparedAnswer | None = None
+    """Of an answer; written after it, as an entry of its own."""
     at: float = msgspec.field(default_factory=time.time)
 
     @property
@@ -67,10 +87,22 @@ class MessageWithdrawn(Struct, frozen=True, kw_only=True, tag="withdrawn"):
     at: float = msgspec.field(default_factory=time.time)
 
 
+Entry = ConversationStart | ChatMessage | MessageWithdrawn | ComparedAnswer
+
 _encode = msgspec.json.Encoder().encode
-_decoder: msgspec.json.Decoder[ConversationStart | ChatMessage | MessageWithdrawn] = msgspec.json.Decoder(
-    ConversationStart | ChatMessage | MessageWithdrawn
-)
+_decoder: msgspec.json.Decoder[Entry] = msgspec.json.Decoder(Entry)
+
+
+class Conversation(NamedTuple):
+    """One conversation of a file."""
+
+    start: ConversationStart
+    messages: list[ChatMessage]
+
+
+def new_session() -> str:
+    """The id of a new session."""
+    return secrets.token_hex(6)
 
 
 class Transcripts:
@@ -91,14 +123,18 @@ class Transcripts:
 
     def conversation(self, checkpoint: str) -> list[ChatMessage]:
         """The messages of the newest conversation with `checkpoint`, a name such as step-00000200."""
-        return newest_messages(_conversations(self._file(checkpoint))[-1])
+        return newest_messages(conversations(self._file(checkpoint))[-1].messages)
 
     def last(self, before: str) -> str:
         """The newest checkpoint older than `before` that has a transcript, deleted or not; empty if there is none."""
         earlier = sorted(path.stem for path in self._folder.glob("step-*.jsonl") if path.stem < before)
         return earlier[-1] if earlier else ""
 
-    def add(self, checkpoint: str, *entries: ConversationStart | ChatMessage | MessageWithdrawn) -> None:
+    def session(self, checkpoint: str) -> str:
+        """The session of that conversation; empty if it has none."""
+        return conversations(self._file(checkpoint))[-1].start.session
+
+    def add(self, checkpoint: str, *entries: Entry) -> None:
         """Append `entries` to the transcript of `checkpoint`."""
         if not self.kept:
             return
@@ -132,18 +168,26 @@ def earlier_messages(run: Path, checkpoint: str) -> list[ChatMessage]:
     At most the newest `MAX_CHARACTERS` characters. Takes no lock.
     """
     files = sorted(path for path in (run / "transcripts").glob("step-*.jsonl") if path.stem <= checkpoint)
-    return (
-        newest_messages([message for one in _conversations(files[-1], name=True) for message in one]) if files else []
-    )
+    if not files:
+        return []
+    found = conversations(files[-1], name=True)
+    continued = [number for number, conversation in enumerate(found) if conversation.start.after]
+    if continued:  # the continued messages are copied below: count them once
+        found = found[continued[-1] :]
+    return newest_messages(without_copies(message for conversation in found for message in conversation.messages))
 
 
-def _conversations(file: Path, *, name: bool = False) -> list[list[ChatMessage]]:
+def without_copies(messages: Iterable[ChatMessage]) -> list[ChatMessage]:
+    """`messages` without those that a branch or another checkpoint copied from an earlier conversation."""
+    return list({(message.at, message.role, message.text): message for message in messages}.values())
+
+
+def conversations(file: Path, *, name: bool = False) -> list[Conversation]:
     """The conversations in `file`, the newest last; at least one, which may be empty.
 
     name: fill in the file's checkpoint for answers that an earlier version wrote without one.
     """
-    found: list[list[ChatMessage]] = [[]]
-    own = True
+    found = [Conversation(ConversationStart(at=0), [])]
     try:
         lines = JournalReader(file).lines()
     except OSError:
@@ -155,17 +199,16 @@ def _conversations(file: Path, *, name: bool = False) -> list[list[ChatMessage]]
             continue
         match entry:
             case ConversationStart():
-                own = not entry.after
-                found = (
-                    [[]] if entry.after else [*found, []]
-                )  # the continued messages are copied below: count them once
-            case ChatMessage(answer_info=AnswerInfo(checkpoint="") as info) if name and own:
+                found.append(Conversation(entry, []))
+            case ChatMessage(answer_info=AnswerInfo(checkpoint="") as info) if name and not found[-1].start.after:
                 info = msgspec.structs.replace(info, checkpoint=file.stem)
-                found[-1].append(msgspec.structs.replace(entry, answer_info=info))
+                found[-1].messages.append(msgspec.structs.replace(entry, answer_info=info))
             case ChatMessage():
-                found[-1].append(entry)
-            case MessageWithdrawn() if found[-1]:
-                found[-1].pop()
+                found[-1].messages.append(entry)
+            case MessageWithdrawn() if found[-1].messages:
+                found[-1].messages.pop()
+            case ComparedAnswer() if found[-1].messages:
+                found[-1].messages[-1] = msgspec.structs.replace(found[-1].messages[-1], compared=entry)
     return found
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 
+import torch
+
 from core.errors import UsageError
 from core.model.gpt import GPT
 from core.recipe.sampling import Sampling
@@ -24,11 +26,19 @@ class MaskedOnlyError(UsageError):
 
 
 def generate(
-    model: GPT, prompt: Sequence[int], sampling: Sampling, *, texts: int = 1, unmasking: UnmaskingOptions | None = None
+    model: GPT,
+    prompt: Sequence[int],
+    sampling: Sampling,
+    *,
+    texts: int = 1,
+    unmasking: UnmaskingOptions | None = None,
+    logprobs: dict[int, float] | None = None,
 ) -> GeneratedIds:
     """Generate up to `sampling.tokens` token ids for each of `texts` continuations of `prompt`, at least one id.
 
     unmasking: options of masked models. The prompt is truncated as in `truncate_to_context`, which also raises.
+    logprobs: gets, by text, the log-probability (nats) of the token that is yielded next, under the model before
+    logits processors. Causal models only.
 
     Text i is what seed + i alone would give, whatever else is generated in the same batch. Dropout is off, and torch's
     global random state is not touched. Raises SamplingSettingError, and LogitsError if logits are not finite.
@@ -38,7 +48,7 @@ def generate(
         TokenSampler(sampling, model.vocab_size, prompt=(*prompt, *suffix), seed_offset=text) for text in range(texts)
     ]
     if model.mask_token_id is None:
-        return _generate_causal(model, prompt, samplers, sampling.tokens)
+        return _generate_causal(model, prompt, samplers, sampling.tokens, logprobs)
     options = (unmasking or UnmaskingOptions())._replace(suffix=suffix)
     return _generate_masked(model, prompt, samplers, sampling.tokens, options)
 
@@ -65,7 +75,13 @@ def truncate_to_context(
     return prompt[max(0, len(prompt) - prompt_limit(model, tokens)) :], ()
 
 
-def _generate_causal(model: GPT, prompt: Sequence[int], samplers: list[TokenSampler], tokens: int) -> GeneratedIds:
+def _generate_causal(
+    model: GPT,
+    prompt: Sequence[int],
+    samplers: list[TokenSampler],
+    tokens: int,
+    logprobs: dict[int, float] | None,
+) -> GeneratedIds:
     """The prompt is read once; then each forward pass gives a token of every text that has not ended."""
     active = list(range(len(samplers)))
     decoder = yield from KVDecoder.prefill(model, prompt)
@@ -73,7 +89,10 @@ def _generate_causal(model: GPT, prompt: Sequence[int], samplers: list[TokenSamp
     for number in range(tokens):
         sampled, rows = [], []
         for row, text in enumerate(active):
-            token = samplers[text].sample(decoder.logits[row])
+            logits = decoder.logits[row]
+            token = samplers[text].sample(logits)
+            if logprobs is not None:
+                logprobs[text] = float(logits[token] - torch.logsumexp(logits, -1))
             if not (yield text, token):
                 sampled.append(token)
                 rows.append(row)

@@ -104,6 +104,7 @@ def handle_generate(request: Generate, models: ModelCache) -> AnyReplies:
     )
     yield replace(loaded, suffix_tokens=suffix_tokens, dropped_suffix_tokens=suffix_tokens - len(visible_suffix))
     pending = ""
+    logprobs: list[list[float]] = [[] for _ in range(request.texts)]
     for event in stream_text(
         gpt,
         vocabulary,
@@ -112,13 +113,17 @@ def handle_generate(request: Generate, models: ModelCache) -> AnyReplies:
         texts=request.texts,
         unmasking=unmasking,
         denoising_spans=request.denoising_states,
+        with_logprobs=request.logprobs,
     ):
         if isinstance(event, GeneratedToken | TextEnd):
             pending += event.characters
+        if isinstance(event, GeneratedToken) and event.logprob is not None:
+            logprobs[event.text].append(event.logprob)
         # all tokens of a block of a masked model arrive together: one TextDelta for them
         if pending and event is not None and (gpt.mask_token_id is None or not isinstance(event, GeneratedToken)):
-            yield TextDelta(id=request.id, index=event.text, text=pending)
+            yield TextDelta(id=request.id, index=event.text, text=pending, logprobs=tuple(logprobs[event.text]))
             pending = ""
+            logprobs[event.text].clear()
         match event:
             case TextEnd():
                 yield TextEnded(id=request.id, index=event.text, reason=event.reason, tokens=event.tokens)

@@ -63,6 +63,8 @@ class Generate(ModelRequest, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     sampling: Sampling = Sampling()
     texts: Annotated[int, Meta(ge=1, le=MAX_TEXTS)] = 1
     """Continuations (`num_return_sequences` in transformers). The i-th has seed `sampling.seed` + i."""
+    logprobs: bool = False
+    """Whether each TextDelta has the log-probabilities of its tokens. Causal models; masked ones send none."""
 
     # masked models only; refused for causal ones
     suffix: str = ""
@@ -177,6 +179,9 @@ class TextDelta(Reply, frozen=True, kw_only=True, tag="text"):
     text: str
     index: int = 0
     """Which of the requested texts."""
+    logprobs: tuple[float, ...] = ()
+    """Log-probabilities (nats) of the tokens that complete this text, under the model before logits processors, if
+    requested: one, or more if earlier tokens end within a character or at what may become a stop string."""
 
 
 class Span(Struct, frozen=True, omit_defaults=True, rename={"masked": "hidden"}):

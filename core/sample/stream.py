@@ -25,6 +25,8 @@ class GeneratedToken(NamedTuple):
     token: int
     characters: str
     """Characters completed by it; may be empty."""
+    logprob: float | None = None
+    """Its log-probability (nats) under the model before logits processors, if requested and known."""
 
 
 class DenoisingProgress(NamedTuple):
@@ -83,13 +85,23 @@ def stream_text(
     texts: int = 1,
     unmasking: UnmaskingOptions | None = None,
     denoising_spans: bool = False,
+    with_logprobs: bool = False,
 ) -> Iterator[GeneratedToken | DenoisingProgress | TextEnd | None]:
     """Continuations of `prompt` as they are generated; each ends with a TextEnd. None: a long prompt is being read.
 
-    denoising_spans: whether each DenoisingProgress has spans. Raises as `generate` does.
+    denoising_spans: whether each DenoisingProgress has spans. with_logprobs: whether the tokens of a causal model have
+    their log-probabilities. Raises as `generate` does.
     """
     builders = [TextBuilder(vocabulary, sampling) for _ in range(texts)]
-    generated = generate(model, prompt, sampling, texts=texts, unmasking=unmasking)
+    logprobs: dict[int, float] = {}
+    generated = generate(
+        model,
+        prompt,
+        sampling,
+        texts=texts,
+        unmasking=unmasking,
+        logprobs=logprobs if with_logprobs else None,
+    )
     ended: bool | None = None
     while True:
         try:
@@ -112,7 +124,7 @@ def stream_text(
         characters, reason = builder.add(token)
         stop_token = token if token in builder.stop_tokens else None
         if stop_token is None:
-            yield GeneratedToken(text, token, characters)
+            yield GeneratedToken(text, token, characters, logprobs.get(text))
             characters = ""
         if reason is not None:
             yield TextEnd(text, characters, reason, builder.tokens, stop_token)

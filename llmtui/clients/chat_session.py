@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import math
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 
@@ -14,9 +15,12 @@ from core.runs.directory import Run
 from core.runs.transcript import (
     AnswerInfo,
     ChatMessage,
+    ComparedAnswer,
     ConversationStart,
+    Entry,
     MessageWithdrawn,
     Transcripts,
+    new_session,
     newest_messages,
 )
 from core.sample.conversation import ChatPrompt, apply_chat_template
@@ -37,6 +41,8 @@ class ChatSession:
         """Of the current conversation, oldest first."""
         self.checkpoint = ""
         """Directory name of the checkpoint that replies."""
+        self.session = ""
+        """The session of the conversation (`ConversationStart.session`), if it is known."""
         self._path = Path()
 
     def select_checkpoint(self, checkpoint: Path, *, continue_previous: bool) -> str:
@@ -49,14 +55,15 @@ class ChatSession:
             return ""
         own = self.transcripts.conversation(checkpoint.name)
         if own or not (previous and continue_previous):
-            self.messages = own
+            self.messages, self.session = own, self.transcripts.session(checkpoint.name)
             if self.messages or not continue_previous:
                 return f"continuing its conversation of {_count(self.messages)}" if self.messages else ""
             previous = self.transcripts.last(before=checkpoint.name)
             self.messages = self.transcripts.conversation(previous) if previous else []
+            self.session = self.transcripts.session(previous) if previous else ""
         if not self.messages:
             return ""
-        self._write(ConversationStart(after=previous), *self.messages)
+        self._write(ConversationStart(after=previous, session=self.session), *self.messages)
         return f"it continues the conversation with {previous}, {_count(self.messages)}"
 
     @property
@@ -64,10 +71,18 @@ class ChatSession:
         """Text of the newest user message."""
         return next((message.text for message in reversed(self.messages) if message.role == "user"), None)
 
-    def start_conversation(self) -> None:
-        """Start a new conversation."""
-        self.messages = []
-        self._write(ConversationStart())
+    def start_conversation(self, session: str = "", messages: Sequence[ChatMessage] = ()) -> None:
+        """Start a new conversation.
+
+        session: the one that it belongs to; by default a new one. messages: of an earlier conversation, to go on with.
+        """
+        self.session, self.messages = session or new_session(), list(messages)
+        self._write(ConversationStart(session=self.session), *self.messages)
+
+    def branch(self) -> None:
+        """Continue in a new session from before the last user message; the old one keeps it and its reply."""
+        users = [number for number, message in enumerate(self.messages) if message.role == "user"]
+        self.start_conversation(messages=self.messages[: users[-1]] if users else [])
 
     def add_user_message(self, text: str) -> None:
         """Append a user message, in place of a previous one that got no reply: two in a row fit no template."""
@@ -87,7 +102,14 @@ class ChatSession:
         stop = (*start.stop, *sampling.stop)[:MAX_STOP_STRINGS]
         sampling = structs.replace(sampling, stop=stop)
         cleaning = self._run.recipe.preprocess.steps
-        return Generate(id=0, checkpoint=str(self._path), prompt=start.prompt, sampling=sampling, cleaning=cleaning)
+        return Generate(
+            id=0,
+            checkpoint=str(self._path),
+            prompt=start.prompt,
+            sampling=sampling,
+            cleaning=cleaning,
+            logprobs=True,
+        )
 
     async def stream_reply(self, request: Generate) -> AsyncGenerator[AnyReply, None]:
         """Yield the inference process's replies to `request`, made by `build_request`.
@@ -95,6 +117,7 @@ class ChatSession:
         The generated text is added to the conversation, complete or not. Raises what `InferenceClient.stream` does.
         """
         start = self._prompt()
+        surprise: list[tuple[int, float]] = []
         text, details = "", AnswerInfo(sampling=request.sampling, checkpoint=self.checkpoint)
         try:
             async with aclosing(self._client.stream(request)) as replies:
@@ -105,12 +128,18 @@ class ChatSession:
                         case TextDelta():
                             added = reply.text if text else start.answer_start(reply.text)
                             reply, text = structs.replace(reply, text=added), text + added
+                            surprise += surprise_of(reply)
                         case TextEnded():
                             details = structs.replace(details, tokens=reply.tokens, ended=reply.reason)
                     yield reply
         finally:
             if text or details.ended:
+                details = structs.replace(details, surprise=tuple(surprise))
                 self._append(ChatMessage(role="assistant", text=text, answer_info=details))
+
+    def add_compared(self, answer: ComparedAnswer) -> None:
+        """Save what another checkpoint answered, with the last reply."""
+        self._write(answer)
 
     def _prompt(self) -> ChatPrompt:
         return apply_chat_template([message.message for message in self.messages], self._run.recipe.chat)
@@ -123,8 +152,14 @@ class ChatSession:
         self.messages.pop()
         self._write(MessageWithdrawn())
 
-    def _write(self, *entries: ConversationStart | ChatMessage | MessageWithdrawn) -> None:
+    def _write(self, *entries: Entry) -> None:
         self.transcripts.add(self.checkpoint, *entries)
+
+
+def surprise_of(delta: TextDelta) -> list[tuple[int, float]]:
+    """Characters and surprise in bits of the text of `delta`, as in `AnswerInfo.surprise`; empty if it is unknown."""
+    bits = -sum(delta.logprobs) / math.log(2)
+    return [(len(delta.text), round(bits, 2))] if delta.logprobs else []
 
 
 def _count(messages: list[ChatMessage]) -> str:

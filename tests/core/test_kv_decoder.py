@@ -161,3 +161,17 @@ def test_non_finite_logits_raise_an_error() -> None:
     decoder = KVDecoder(model, [1])
     with pytest.raises(LogitsError, match="not finite"):
         decoder.append([7])
+
+
+def test_log_probabilities_are_those_of_the_model_before_logits_processors() -> None:
+    from core.sample.generate import generate
+    from core.sample.score import token_losses
+
+    model, prompt = make_model(SHAPES["rotary"]), [3, 1, 4]
+    logprobs: dict[int, float] = {}
+    ids, total = [], 0.0
+    for _, token in generate(model, prompt, settings(tokens=60, temperature=0.4, top_k=3), logprobs=logprobs):
+        ids.append(token)
+        total += logprobs[0]
+    nats = sum(chunk.nats for chunk in token_losses(model, [*prompt, *ids], known=len(prompt)))
+    assert total == pytest.approx(-nats, rel=1e-4)

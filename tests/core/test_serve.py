@@ -21,6 +21,7 @@ from core.sample.protocol import (
     InspectPrompt,
     Score,
     ScoreResult,
+    TextDelta,
     TextEnded,
 )
 from core.storage.workspace import Workspace
@@ -51,6 +52,16 @@ def test_text_is_streamed_in_whole_characters_and_determined_by_the_seed(child: 
     assert end.tokens == last.tokens <= 30
     assert len(first) > 3
     assert text(child.generate(2, checkpoint, "ab", Sampling(tokens=30, seed=5))) == text(first) != ""
+
+
+def test_log_probabilities_come_with_the_text_that_their_tokens_complete(child: Child, checkpoint: Path) -> None:
+    sampling = Sampling(tokens=30, seed=5, logit_bias={END: -1000})
+    request = Generate(id=1, checkpoint=str(checkpoint), prompt="ab", sampling=sampling, texts=2, logprobs=True)
+    child.send(request)
+    deltas = [reply for reply in child.receive(1) if isinstance(reply, TextDelta)]
+    for index in (0, 1):
+        logprobs = [logprob for delta in deltas if delta.index == index for logprob in delta.logprobs]
+        assert len(logprobs) == 30 and all(logprob < 0 for logprob in logprobs)
 
 
 def test_requests_are_interleaved_and_cancelled_individually(child: Child, checkpoint: Path) -> None:
