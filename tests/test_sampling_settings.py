@@ -8,11 +8,11 @@ import inspect
 import click
 import pytest
 
-from core.recipe.sampling import Sampling, Setting, sampling_fields
+from core.recipe.sampling import Setting, sampling_fields
 from core.sample.logits_processors import PROCESSORS
 from llmtui.cli.commands.options import sampling_options
 from llmtui.server.schema import ChatCompletionRequest, CompletionRequest, SamplingFields
-from llmtui.tui.widgets.sampling_inputs import sampling_inputs, slider_values, with_slider_values
+from llmtui.view.sampler_settings import SamplerSettings, rows, stepped
 
 NO_PROCESSOR = {
     "tokens": "ends the text",
@@ -30,11 +30,6 @@ NO_SLIDER = {
     "logit_bias": "not a number",
     "stop": "not a number",
     "stop_tokens": "not a number",
-    "repetition_penalty": "set in the recipe: no room beside the others in 80 columns",
-    "presence_penalty": "set in the recipe",
-    "frequency_penalty": "set in the recipe",
-    "min_p": "set in the recipe",
-    "typical_p": "set in the recipe",
 }
 
 each_field = pytest.mark.parametrize("field", list(sampling_fields()), ids=lambda field: field.name)
@@ -73,14 +68,11 @@ def test_each_setting_has_a_slider(field: Setting) -> None:
 
 
 def test_sliders_stay_within_the_bounds_of_their_settings() -> None:
-    inputs = sampling_inputs()
     for direction in (-1, 1):
-        values = {number.name: number.default for number in inputs}
-        for _ in range(60):
-            values = {number.name: number.step(values[number.name], direction) for number in inputs}
-            changed = with_slider_values(Sampling(), values)
-            Sampling(**{name: getattr(changed, name) for name in Sampling.__struct_fields__})
-    assert slider_values(Sampling(top_k=7)) == {"T": 0.8, "k": 7, "p": 1.0, "seed": 1}
+        settings = SamplerSettings()
+        for row in rows(masked=True):
+            for _ in range(60):
+                settings = stepped(settings, row.name, direction)  # raises for a value out of bounds
 
 
 @pytest.mark.heavy

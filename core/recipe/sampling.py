@@ -15,6 +15,9 @@ from msgspec.structs import fields as struct_fields
 Precision = Literal["auto", "float32", "bfloat16", "float16", "int8"]
 """Number format of the weights during inference; auto: the fastest here, never int8."""
 
+DENOISING_STEPS = 64
+"""Default number of denoising steps per block of a masked model."""
+
 UnmaskingOrder = Literal["random", "confidence", "entropy"]
 """Which positions a masked model unmasks first: any; where the sampled token is most likely; where the entropy is
 lowest."""
@@ -33,8 +36,6 @@ class Slider(NamedTuple):
     decimals: int = 0
     zero: str = ""
     """Text in place of 0."""
-    start: float | None = None
-    """Initial value; None: the recipe's."""
 
 
 class Setting(NamedTuple):
@@ -78,7 +79,7 @@ class Sampling(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "Tokens to generate for each prompt.",
             transformers="max_new_tokens",
             http="max_tokens",
-            slider=Slider("tokens", (20, 50, 100, 200, 400, 800, 1600), start=200),
+            slider=Slider("tokens", (20, 50, 100, 200, 400, 800, 1600)),
             ge=1,
             le=1_000_000,
         ),
@@ -94,16 +95,28 @@ class Sampling(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         _setting(
             "Logits of tokens that prompt or text have are divided by this, negative ones multiplied.",
             transformers="repetition_penalty",
+            slider=Slider("repetition", step=0.05, lowest=0.05, highest=100, decimals=2),
             ge=0.01,
             le=100,
         ),
     ] = 1.0
     presence_penalty: Annotated[
-        float, _setting("Subtracted from the logits of tokens that the text already has.", ge=-100, le=100)
+        float,
+        _setting(
+            "Subtracted from the logits of tokens that the text already has.",
+            slider=Slider("presence", step=0.1, lowest=-100, highest=100, decimals=1),
+            ge=-100,
+            le=100,
+        ),
     ] = 0.0
     frequency_penalty: Annotated[
         float,
-        _setting("Subtracted from a token's logit for each time the text already has it.", ge=-100, le=100),
+        _setting(
+            "Subtracted from a token's logit for each time the text already has it.",
+            slider=Slider("frequency", step=0.1, lowest=-100, highest=100, decimals=1),
+            ge=-100,
+            le=100,
+        ),
     ] = 0.0
     temperature: Annotated[
         float,
@@ -137,7 +150,11 @@ class Sampling(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     min_p: Annotated[
         float,
         _setting(
-            "Remove tokens less likely than this share of the most likely one's.", transformers="min_p", ge=0, le=1
+            "Remove tokens less likely than this share of the most likely one's.",
+            transformers="min_p",
+            slider=Slider("min p", step=0.01, highest=1, decimals=2),
+            ge=0,
+            le=1,
         ),
     ] = 0.0
     typical_p: Annotated[
@@ -145,12 +162,14 @@ class Sampling(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         _setting(
             "Sample from the tokens closest to the expected information content, up to this probability.",
             transformers="typical_p",
+            slider=Slider("typical p", step=0.05, lowest=0.05, highest=1, decimals=2),
             gt=0,
             le=1,
         ),
     ] = 1.0
     seed: Annotated[
-        int, _setting("Random seed: the same seed gives the same text.", slider=Slider("seed"), ge=0, le=2**62)
+        int,
+        _setting("Random seed: the same seed gives the same text.", slider=Slider("seed"), ge=0, le=2**62),
     ] = 1
     stop: Annotated[
         tuple[Annotated[str, Meta(min_length=1, max_length=1000)], ...],

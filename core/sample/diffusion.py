@@ -11,12 +11,9 @@ from torch import Tensor
 from core.errors import UsageError
 from core.model.gpt import GPT
 from core.model.inference import inference
-from core.recipe.sampling import UnmaskingOrder
+from core.recipe.sampling import DENOISING_STEPS, UnmaskingOrder
 from core.sample.logits_processors import TokenSampler
 from core.sample.samplers import check_finite
-
-DENOISING_STEPS = 64
-"""Default number of denoising steps per block."""
 
 _LOGITS_AT_ONCE = 2**22
 """Logits computed at a time, 16 MiB: with GPT-2's vocabulary those of 83 positions."""

@@ -16,8 +16,9 @@ from msgspec.structs import replace
 from core.errors import UsageError
 from core.model.text_loss import TextLoss
 from core.preprocess.steps import clean_prompt
+from core.recipe.sampling import DENOISING_STEPS
 from core.sample.beam_search import ensure_causal
-from core.sample.diffusion import DENOISING_STEPS, UnmaskingOptions
+from core.sample.diffusion import UnmaskingOptions
 from core.sample.generate import prompt_limit, truncate_to_context
 from core.sample.inspect.prompt import inspect_prompt
 from core.sample.inspect.text_tokens import open_vocabulary, tokenize_text

@@ -72,7 +72,7 @@ class Generate(ModelRequest, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     order: UnmaskingOrder | None = None
     """Which masked positions are unmasked first; None: random."""
     denoising_steps: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
-    """Forward passes per block of text, at most one per position; None: `diffusion.DENOISING_STEPS`."""
+    """Forward passes per block of text, at most one per position; None: `DENOISING_STEPS`."""
     denoising_states: bool = False
     """Whether to send a DenoisingState after each denoising step."""
 

@@ -98,44 +98,39 @@ class ChatSession:
 
     def build_request(self, sampling: Sampling) -> Generate:
         """The request for a reply to the last message, with the chat template's stop strings added to `sampling`."""
-        start = self._prompt()
-        stop = (*start.stop, *sampling.stop)[:MAX_STOP_STRINGS]
-        sampling = structs.replace(sampling, stop=stop)
-        cleaning = self._run.recipe.preprocess.steps
-        return Generate(
-            id=0,
-            checkpoint=str(self._path),
-            prompt=start.prompt,
-            sampling=sampling,
-            cleaning=cleaning,
-            logprobs=True,
-        )
+        return build_request(self._run, self._path, self._prompt(), sampling)
+
+    def compared_request(self, run: Run, checkpoint: Path, sampling: Sampling) -> tuple[ChatPrompt, Generate]:
+        """The same for a checkpoint of `run`, another or the same, to be streamed by `stream_answer`."""
+        start = apply_chat_template([message.message for message in self.messages], run.recipe.chat)
+        return start, build_request(run, checkpoint, start, sampling)
+
+    async def stream_answer(self, start: ChatPrompt, request: Generate) -> AsyncGenerator[AnyReply, None]:
+        """Yield the inference process's replies; the answer begins as its template says.
+
+        Raises what `InferenceClient.stream` does.
+        """
+        begun = False
+        async with aclosing(self._client.stream(request)) as replies:
+            async for reply in replies:
+                if isinstance(reply, TextDelta) and not begun:
+                    reply, begun = structs.replace(reply, text=start.answer_start(reply.text)), True
+                yield reply
 
     async def stream_reply(self, request: Generate) -> AsyncGenerator[AnyReply, None]:
         """Yield the inference process's replies to `request`, made by `build_request`.
 
         The generated text is added to the conversation, complete or not. Raises what `InferenceClient.stream` does.
         """
-        start = self._prompt()
-        surprise: list[tuple[int, float]] = []
-        text, details = "", AnswerInfo(sampling=request.sampling, checkpoint=self.checkpoint)
+        recorder = AnswerRecorder(request, self.checkpoint)
         try:
-            async with aclosing(self._client.stream(request)) as replies:
+            async with aclosing(self.stream_answer(self._prompt(), request)) as replies:
                 async for reply in replies:
-                    match reply:
-                        case Loaded():
-                            details = structs.replace(details, precision=reply.precision)
-                        case TextDelta():
-                            added = reply.text if text else start.answer_start(reply.text)
-                            reply, text = structs.replace(reply, text=added), text + added
-                            surprise += surprise_of(reply)
-                        case TextEnded():
-                            details = structs.replace(details, tokens=reply.tokens, ended=reply.reason)
+                    recorder.record(reply)
                     yield reply
         finally:
-            if text or details.ended:
-                details = structs.replace(details, surprise=tuple(surprise))
-                self._append(ChatMessage(role="assistant", text=text, answer_info=details))
+            if recorder.text or recorder.info.ended:
+                self._append(ChatMessage(role="assistant", text=recorder.text, answer_info=recorder.info))
 
     def add_compared(self, answer: ComparedAnswer) -> None:
         """Save what another checkpoint answered, with the last reply."""
@@ -156,10 +151,45 @@ class ChatSession:
         self.transcripts.add(self.checkpoint, *entries)
 
 
-def surprise_of(delta: TextDelta) -> list[tuple[int, float]]:
+class AnswerRecorder:
+    """What a transcript keeps of the replies to one request."""
+
+    def __init__(self, request: Generate, checkpoint: str) -> None:
+        self.text = ""
+        self._info = AnswerInfo(sampling=request.sampling, checkpoint=checkpoint)
+        self._surprise: list[tuple[int, float]] = []
+
+    @property
+    def info(self) -> AnswerInfo:
+        return structs.replace(self._info, surprise=tuple(self._surprise))
+
+    def record(self, reply: AnyReply) -> None:
+        match reply:
+            case Loaded():
+                self._info = structs.replace(self._info, precision=reply.precision)
+            case TextDelta():
+                self.text += reply.text
+                self._surprise += surprise_of(reply)
+            case TextEnded():
+                self._info = structs.replace(self._info, tokens=reply.tokens, ended=reply.reason)
+
+
+def build_request(run: Run, checkpoint: Path, start: ChatPrompt, sampling: Sampling) -> Generate:
+    """The request for the answer of a checkpoint of `run`."""
+    return Generate(
+        id=0,
+        checkpoint=str(checkpoint),
+        prompt=start.prompt,
+        sampling=structs.replace(sampling, stop=(*start.stop, *sampling.stop)[:MAX_STOP_STRINGS]),
+        cleaning=run.recipe.preprocess.steps,
+        logprobs=True,
+    )
+
+
+def surprise_of(delta: TextDelta) -> tuple[tuple[int, float], ...]:
     """Characters and surprise in bits of the text of `delta`, as in `AnswerInfo.surprise`; empty if it is unknown."""
     bits = -sum(delta.logprobs) / math.log(2)
-    return [(len(delta.text), round(bits, 2))] if delta.logprobs else []
+    return ((len(delta.text), round(bits, 2)),) if delta.logprobs else ()
 
 
 def _count(messages: list[ChatMessage]) -> str:

@@ -154,6 +154,32 @@ CHAT = (
     Action("chat.write", ("i", "enter"), "write", "Go to the prompt.", "Chat", ("chat",)),
     Action("chat.checkpoint", ("c",), "checkpoint", "Choose the checkpoint that answers.", "Chat", ("chat",)),
     Action("chat.retry", ("r",), "retry", "Ask the last prompt again, with the next seed.", "Chat", ("chat",)),
+    Action("chat.edit", ("e",), "edit", "Change the last prompt and ask again.", "Chat", ("chat",)),
+    Action(
+        "chat.compare",
+        ("b",),
+        "beside",
+        "Let another checkpoint answer beside it from the same seed, or no longer.",
+        "Chat",
+        ("chat",),
+    ),
+    Action("chat.surprise", ("s",), "surprise", "Shade each token by its surprise, -log2 p.", "Chat", ("chat",)),
+    Action("chat.copy", ("y",), "copy", "Copy the last text, or that of the chosen turn.", "Chat", ("chat",)),
+    Action("chat.save", ("w",), "save", "Save the transcript as a Markdown file.", "Chat", ("chat",)),
+    Action("chat.sessions", ("o",), "open", "List the earlier conversations, and open one.", "Chat", ("chat",)),
+    Action(
+        "chat.earlier", ("left_square_bracket",), "earlier", "Choose the turn before.", "Chat", ("chat",), show=False
+    ),
+    Action("chat.later", ("right_square_bracket",), "later", "Choose the turn after.", "Chat", ("chat",), show=False),
+    Action(
+        "chat.reset",
+        ("R",),
+        "reset",
+        "Return to the sampler settings of the recipe.",
+        "Chat",
+        ("chat",),
+        show=False,
+    ),
     Action("chat.new", ("N",), "new", "Start a new conversation; the old one stays on the disk.", "Chat", ("chat",)),
     Action("chat.stop", ("ctrl+x",), "stop", "Stop generating.", "Chat", ("chat",)),
 )

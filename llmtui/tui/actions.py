@@ -19,7 +19,8 @@ BY_ID = {action.id: action for action in ACTIONS}
 _NAMES = {
     "escape": "esc", "question_mark": "?", "slash": "/", "colon": ":", "enter": "enter", "up": "↑", "down": "↓",
     "pageup": "pgup", "pagedown": "pgdn", "left": "←", "right": "→", "plus": "+", "minus": "-", "equals_sign": "=",
-    "less_than_sign": "<", "greater_than_sign": ">", "comma": ",", "full_stop": ".",
+    "less_than_sign": "<", "greater_than_sign": ">", "comma": ",", "full_stop": ".", "left_square_bracket": "[",
+    "right_square_bracket": "]",
 }  # fmt: skip
 
 _CONTROL = {"ctrl+h": "Backspace", "ctrl+i": "Tab", "ctrl+j": "a line feed", "ctrl+m": "Enter", "ctrl+[": "Esc"}
@@ -106,8 +107,13 @@ def grouped(actions: Iterable[Action]) -> dict[str, list[Action]]:
 NAVIGATION = (
     ("tab, shift+tab", "Next pane, previous pane."),
     ("↑ ↓, j k, pgup pgdn, home end", "Move in a list or a text that is longer than its pane."),
-    ("← → then ↑ ↓", "In the sampling settings: choose one, then change it."),
+    (
+        "← →, + -",
+        "In the sampling settings: change the chosen one. Digits, or enter, type a value; backspace: the recipe's.",
+    ),
     ("enter", "In the prompt: send. Alt+enter, shift+enter or ctrl+j: new line."),
+    ("↑ ↓", "In the first or last line of the prompt: earlier and later prompts."),
+    ("pgup pgdn, ctrl+↑ ctrl+↓", "In the prompt: scroll the transcript."),
 )
 
 

@@ -3,45 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from pathlib import Path
+from typing import NamedTuple
 
-from msgspec import Struct, structs
+from msgspec import structs
 
-from core.checkpoints import step_of
 from core.errors import LlmtuiError
 from core.plural import plural
-from core.recipe.sampling import Sampling
+from core.runs.chat_sessions import SavedSession
 from core.runs.directory import Run
-from core.runs.transcript import ChatMessage, earlier_messages
-from core.sample.protocol import AnyReply, DenoisingState, Finished, Generate, Loaded, Span, TextDelta, TextEnded
+from core.runs.transcript import ComparedAnswer, earlier_messages, new_session
+from core.sample.conversation import ChatPrompt
+from core.sample.protocol import AnyReply, DenoisingState, Finished, Generate, Loaded, TextDelta, TextEnded
 from core.storage.artifact import Artifact
-from llmtui.clients.chat_session import ChatSession
+from llmtui.clients.chat_session import AnswerRecorder, ChatSession, surprise_of
 from llmtui.clients.inference_client import InferenceClient
+from llmtui.view.chat_turn import ENDS, Turn, precision_text, settings_text, split_gap, turns_of
+from llmtui.view.sampler_settings import SamplerSettings
 from llmtui.view.unmask import mask_width
 
-_ENDS = {"length": "", "end": ", ended by itself", "stop": ", ended at a stop string"}
 
+class ComparedCheckpoint(NamedTuple):
+    """A checkpoint that answers beside the chosen one."""
 
-class Turn(Struct, kw_only=True):
-    """One prompt and its completion or reply."""
-
-    prompt: str
-    settings: str
-    """Checkpoint, sampling settings and precision, in words."""
-    is_reply: bool = False
-    """Whether the text replies to the prompt in a conversation, instead of continuing it."""
-    text: str = ""
-    masked_spans: tuple[Span, ...] = ()
-    """The text after `text` that a masked model is still unmasking."""
-    mask_width: int = 1
-    """Cells of one masked position."""
-    status: str = "loading the checkpoint"
-    """How generating it proceeds, or how it ended."""
-    tokens_per_second: float = 0.0
-    pending: bool = True
-    failed: bool = False
+    run: Run
+    path: Path
 
 
 class RunChat:
@@ -51,7 +39,12 @@ class RunChat:
         """checkpoint: name of the checkpoint that replies first; the turns begin with those of its transcript."""
         self._client, self._run = client, run
         self._session: ChatSession | None = None
-        self.turns = _turns_of(earlier_messages(run.path, checkpoint), is_reply=self.is_conversation)
+        self._session_id = new_session()
+        """Of the turns of a model without chat templates."""
+        self._opened: SavedSession | None = None
+        """The session to go on with at the next prompt."""
+        messages = earlier_messages(run.path, checkpoint)
+        self.turns = turns_of(messages, run.id, is_reply=self.is_conversation, masked=is_masked(run))
         self.checkpoint_note = ""
         """What the last change of the checkpoint means for the conversation, in words, if anything."""
 
@@ -60,28 +53,63 @@ class RunChat:
         """Whether the recipe has chat templates; without them each prompt is continued independently."""
         return self._run.recipe.chat.templated
 
-    def send(self, checkpoint: Artifact, prompt: str, sampling: Sampling, *, newest: bool, retry: bool) -> PendingReply:
-        """Add a turn for `prompt`, which `PendingReply.run` generates.
+    def send(
+        self,
+        checkpoint: Artifact,
+        typed: str,
+        settings: SamplerSettings,
+        *,
+        newest: bool,
+        branch: bool = False,
+        compared: ComparedCheckpoint | None = None,
+    ) -> PendingReply:
+        """Add a turn for the prompt `typed`, which `PendingReply.run` generates.
 
-        newest: whether `checkpoint` is the newest, which continues the conversation with the one before it.
-        retry: replace the reply to the last prompt.
+        newest: whether `checkpoint` is the newest, which continues the conversation with the one before it. branch: the
+        prompt takes the place of the last one; the conversation with that stays in the list of sessions.
         """
+        session = self._open_session(checkpoint, newest=newest)
+        if not self.is_conversation:
+            session.start_conversation(self._session_id)
+        elif branch and self.turns and session.last_user_message == self.turns[-1].typed:
+            session.branch()
+        session.add_user_message(typed)
+        turn = self._new_turn(typed, self._run, checkpoint.path, settings)
+        self.turns.append(turn)
+        reply = PendingReply(
+            session,
+            turn,
+            _with_options(session.build_request(settings.sampling), turn, settings, masked=is_masked(self._run)),
+        )
+        if compared is not None:
+            turn.compared = self._new_turn(typed, compared.run, compared.path, settings)
+            start, request = session.compared_request(compared.run, compared.path, settings.sampling)
+            reply.compare(start, _with_options(request, turn.compared, settings, masked=is_masked(compared.run)))
+        return reply
+
+    def _open_session(self, checkpoint: Artifact, *, newest: bool) -> ChatSession:
         if self._session is None or self._session.transcripts.taken:  # the other chat may have ended since
             self._session = ChatSession(self._client, self._run)
         note = self._session.select_checkpoint(checkpoint.path, continue_previous=newest and self.is_conversation)
         self.checkpoint_note = note if self.is_conversation else ""
-        if retry and self._session.last_user_message == prompt:
-            self._session.remove_reply()
-        else:
-            if not self.is_conversation:
-                self._session.start_conversation()
-            self._session.add_user_message(prompt)
-        settings = _settings_text(checkpoint.path.name, sampling)
-        turn = Turn(prompt=prompt, settings=settings, is_reply=self.is_conversation)
-        self.turns.append(turn)
-        masked = self._run.recipe.model.objective == "masked"
-        request = structs.replace(self._session.build_request(sampling), denoising_states=masked)
-        return PendingReply(self._session, turn, request)
+        if self._opened is not None:
+            self._session_id = self._opened.id
+            if self.is_conversation:
+                self._session.start_conversation(self._opened.id, self._opened.messages)
+            self._opened, self.checkpoint_note = None, ""
+        return self._session
+
+    def _new_turn(self, typed: str, run: Run, checkpoint: Path, settings: SamplerSettings) -> Turn:
+        prompt, suffix = split_gap(typed, masked=is_masked(self._run) and not self.is_conversation)
+        return Turn(
+            prompt=prompt,
+            suffix=suffix,
+            settings=settings_text(checkpoint.name, settings.sampling),
+            checkpoint=checkpoint.name,
+            run=run.id,
+            sampling=settings.sampling,
+            is_reply=self.is_conversation,
+        )
 
     @property
     def storage_warning(self) -> str:
@@ -92,13 +120,17 @@ class RunChat:
             return "Another chat with this run is open: this conversation is not saved."
         return "The transcript cannot be written: this conversation is not saved."
 
-    def start_new(self, checkpoint: Artifact) -> None:
-        """Start a new conversation; the transcript on the disk keeps the old one."""
-        if self._session is None:
-            self._session = ChatSession(self._client, self._run)
-            self._session.select_checkpoint(checkpoint.path, continue_previous=False)
-        self._session.start_conversation()
+    def start_new(self) -> None:
+        """Start a new conversation with the next prompt; the transcript on the disk keeps the old one."""
+        self._opened = SavedSession(id=new_session(), messages=[])
         self.turns = []
+
+    def open(self, session: SavedSession) -> None:
+        """Show an earlier session; the next prompt goes on with it."""
+        self._opened = session
+        self.turns = turns_of(
+            session.messages, self._run.id, is_reply=self.is_conversation, masked=is_masked(self._run)
+        )
 
     def close(self) -> None:
         """Release the transcript, so that another program can chat with this run."""
@@ -107,79 +139,101 @@ class RunChat:
 
 
 class PendingReply:
-    """One turn while its text is generated."""
+    """One turn while its text is generated, and that of the compared checkpoint."""
 
     def __init__(self, session: ChatSession, turn: Turn, request: Generate) -> None:
         self._session, self.turn, self._request = session, turn, request
+        self._compared: tuple[ChatPrompt, Generate] | None = None
+
+    def compare(self, start: ChatPrompt, request: Generate) -> None:
+        """Also generate the text of `turn.compared`, with `request`."""
+        self._compared = start, request
 
     async def run(self, on_end: Callable[[], None]) -> None:
         """Generate the text into `turn`. Errors become the status of the turn; `on_end` is called in every case."""
-        turn, started, count = self.turn, 0.0, 0
-        loop = asyncio.get_running_loop()
+        streams = [_generate(self.turn, self._request, self._session.stream_reply(self._request))]
+        recorder = None
+        if self._compared is not None and self.turn.compared is not None:
+            start, request = self._compared
+            recorder = AnswerRecorder(request, self.turn.compared.checkpoint)
+            streams.append(_generate(self.turn.compared, request, self._recorded(recorder, start, request)))
         try:
-            async with aclosing(self._session.stream_reply(self._request)) as replies:
-                async for reply in replies:
-                    if isinstance(reply, Loaded):
-                        started = loop.time()
-                    if isinstance(reply, DenoisingState):
-                        count = reply.tokens
-                    elif isinstance(reply, TextDelta) and not self._request.denoising_states:
-                        count += 1
-                    self._apply(reply)
-                    if isinstance(reply, TextDelta | DenoisingState) and loop.time() > started:
-                        turn.tokens_per_second = count / (loop.time() - started)
-        except LlmtuiError as error:
-            turn.failed, turn.status = True, error.what + (f"; {error.todo}" if error.todo else "")
-        except asyncio.CancelledError:
-            turn.status = "stopped"
+            await asyncio.gather(*streams)
         finally:
-            turn.pending = False
-            turn.masked_spans = tuple(structs.replace(span, new=False) for span in turn.masked_spans)
+            if recorder is not None and self.turn.compared is not None and recorder.text:
+                answer = ComparedAnswer(text=recorder.text, answer_info=recorder.info, run=self.turn.compared.run)
+                self._session.add_compared(answer)
             on_end()
 
-    def _apply(self, reply: AnyReply) -> None:
-        turn = self.turn
-        match reply:
-            case Loaded():
-                turn.status, turn.mask_width = "writing", mask_width(turn.prompt, reply)
-                turn.settings += _precision_text(reply.precision)
-                if reply.dropped_tokens:
-                    turn.status += f"; the context has no room for the first {plural(reply.dropped_tokens, 'token')}"
-            case TextDelta():
-                turn.text += reply.text
-                turn.masked_spans = ()
-            case DenoisingState():
-                turn.masked_spans = tuple(reply.spans)
-                turn.status = f"{reply.tokens:,} of {plural(self._request.sampling.tokens, 'token')} unmasked"
-            case TextEnded():
-                turn.status = plural(reply.tokens, "token") + _ENDS[reply.reason]
-            case Finished():
-                turn.tokens_per_second = reply.tokens / reply.seconds if reply.seconds > 0 else 0.0
+    async def _recorded(
+        self, recorder: AnswerRecorder, start: ChatPrompt, request: Generate
+    ) -> AsyncGenerator[AnyReply, None]:
+        async with aclosing(self._session.stream_answer(start, request)) as replies:
+            async for reply in replies:
+                recorder.record(reply)
+                yield reply
 
 
-def _turns_of(messages: list[ChatMessage], *, is_reply: bool) -> list[Turn]:
-    """The turns of a transcript."""
-    turns: list[Turn] = []
-    for message in messages:
-        if message.role == "user":
-            turn = Turn(prompt=message.text, settings="", status="no answer", is_reply=is_reply, pending=False)
-            turns.append(turn)
-        elif message.role == "assistant" and turns and message.answer_info is not None:
-            info, turn = message.answer_info, turns[-1]
-            turn.text = message.text
-            turn.settings = _settings_text(info.checkpoint, info.sampling, info.precision)
-            ended = info.ended in _ENDS
-            turn.status = plural(info.tokens, "token") + _ENDS[info.ended] if ended else "stopped"
-    return turns
+async def _generate(turn: Turn, request: Generate, stream: AsyncGenerator[AnyReply, None]) -> None:
+    """Add what `stream` yields to `turn`."""
+    started, count = 0.0, 0
+    loop = asyncio.get_running_loop()
+    try:
+        async with aclosing(stream) as replies:
+            async for reply in replies:
+                if isinstance(reply, Loaded):
+                    started = loop.time()
+                if isinstance(reply, DenoisingState):
+                    count = reply.tokens
+                elif isinstance(reply, TextDelta) and not request.denoising_states:
+                    count += 1
+                _apply(turn, request, reply)
+                if isinstance(reply, TextDelta | DenoisingState) and loop.time() > started:
+                    turn.tokens_per_second = count / (loop.time() - started)
+    except LlmtuiError as error:
+        turn.failed, turn.status = True, error.what + (f"; {error.todo}" if error.todo else "")
+    except asyncio.CancelledError:
+        turn.status = "stopped"
+    finally:
+        turn.pending = False
+        turn.masked_spans = tuple(structs.replace(span, new=False) for span in turn.masked_spans)
 
 
-def _settings_text(checkpoint: str, sampling: Sampling, precision: str = "") -> str:
-    """checkpoint: its name; empty in transcripts that do not say it."""
-    step = f"step {step_of(Path(checkpoint)):,} · " if checkpoint else ""
-    settings = f"T {sampling.temperature:g} · k {sampling.top_k} · p {sampling.top_p:g} · seed {sampling.seed}"
-    return step + settings + _precision_text(precision)
+def _apply(turn: Turn, request: Generate, reply: AnyReply) -> None:
+    match reply:
+        case Loaded():
+            turn.status, turn.mask_width = "writing", mask_width(turn.prompt, reply)
+            turn.settings += precision_text(reply.precision)
+            if reply.dropped_tokens:
+                turn.status += f"; the context has no room for the first {plural(reply.dropped_tokens, 'token')}"
+        case TextDelta():
+            turn.text += reply.text
+            turn.surprise += surprise_of(reply)
+            turn.masked_spans = ()
+        case DenoisingState():
+            turn.masked_spans = tuple(reply.spans)
+            turn.status = f"{reply.tokens:,} of {plural(request.sampling.tokens, 'token')} unmasked"
+        case TextEnded():
+            turn.status = plural(reply.tokens, "token") + ENDS[reply.reason]
+        case Finished():
+            turn.tokens_per_second = reply.tokens / reply.seconds if reply.seconds > 0 else 0.0
 
 
-def _precision_text(precision: str) -> str:
-    """The precision of the weights, unless it is the usual float32."""
-    return "" if not precision or precision.startswith("float32") else f" · {precision.partition(',')[0]}"
+def is_masked(run: Run) -> bool:
+    """Whether the run trains a masked model."""
+    return run.recipe.model.objective == "masked"
+
+
+def _with_options(request: Generate, turn: Turn, settings: SamplerSettings, *, masked: bool) -> Generate:
+    """`request` with the options of masked models, if it is for one."""
+    if turn.suffix:
+        request = structs.replace(request, prompt=turn.prompt)
+    if not masked:
+        return request
+    return structs.replace(
+        request,
+        suffix=turn.suffix,
+        order=settings.order,
+        denoising_steps=settings.denoising_steps,
+        denoising_states=True,
+    )

@@ -17,8 +17,8 @@ from core.runs.transcript import earlier_messages
 from core.storage.workspace import Workspace
 from llmtui.clients.inference_client import InferenceClient
 from llmtui.tui.app import Workbench
-from llmtui.tui.widgets.number_input import NumberInputs
 from llmtui.tui.widgets.prompt import PromptInput
+from llmtui.tui.widgets.sampler_pane import SamplerPane
 from tests.ui.fake_runs import (
     FakeWorker,
     events_before_training,
@@ -126,19 +126,25 @@ async def test_arrow_keys_change_the_sampling_settings(workbench: Workbench) -> 
     async with workbench.run_test(size=(100, 30)) as pilot:
         seen = await ask(pilot, "once")
         await seen("20 tokens")
-        await pilot.press("escape")
-        assert isinstance(workbench.focused, NumberInputs)
-        await pilot.press("up", "up", "right", "down", "right", "down", "right", *["up"] * 6)
-        await pilot.press("i")
+        await pilot.press("tab")
+        assert isinstance(workbench.focused, SamplerPane)
+        await pilot.press("right", "plus", "down", "left", "down", "minus", "down", *"1357", "enter")
+        assert "recipe 50" in screen_text(workbench)
+        await pilot.press("down", "enter", *"bogus", "enter")
+        await until(pilot, lambda: "bogus is no value of tokens; type a number" in screen_text(workbench))
+        await pilot.press("escape", "i")
         seen = await ask(pilot, "then")
-        await seen("then went T=1 k=20 p=0.95 seed=7")
+        await seen("then went T=1 k=20 p=0.95 seed=1357")
+        assert "T 1.0*" in screen_text(workbench)
+        await pilot.press("escape", "R")
+        await until(pilot, lambda: "T 0.8   k 50" in screen_text(workbench))
 
 
 async def test_tab_goes_from_the_prompt_to_the_settings_and_back(workbench: Workbench) -> None:
     async with workbench.run_test(size=(80, 24)) as pilot:
         await ask(pilot, "once")
         await pilot.press("tab")
-        assert isinstance(workbench.focused, NumberInputs)
+        assert isinstance(workbench.focused, SamplerPane)
         await pilot.press("tab")
         assert isinstance(workbench.focused, PromptInput)
 
@@ -271,13 +277,13 @@ async def test_retry_with_another_checkpoint_keeps_the_replies_of_the_first(work
         await until(pilot, lambda: isinstance(workbench.focused, PromptInput) and "step 400" in screen_text(workbench))
         await pilot.press("escape", "c")
         await until(pilot, lambda: "Checkpoints of" in screen_text(workbench))
-        await pilot.press("down", "enter")
+        await pilot.press("down", "down", "enter")
         await until(pilot, lambda: "step 200" in screen_text(workbench).splitlines()[0])
         await pilot.press("i", *"bee", "enter")
         await until(pilot, lambda: "bee went" in screen_text(workbench) and "20 tokens" in screen_text(workbench))
         await pilot.press("escape", "c")
         await until(pilot, lambda: "Checkpoints of" in screen_text(workbench))
-        await pilot.press("up", "enter")
+        await pilot.press("up", "enter")  # of the list: newest, step 400, step 200
         await until(pilot, lambda: "step 400" in screen_text(workbench).splitlines()[0])
         await pilot.press("r")
         await until(pilot, lambda: screen_text(workbench).count("bee went") == 2)

@@ -45,7 +45,7 @@ for line in sys.stdin.buffer:
     if isinstance(request, Cancel):
         send(Finished(id=request.id, cancelled=True))
         continue
-    assert request.denoising_states and request.order is None
+    assert request.denoising_states and request.order == "random"
     send(Loaded(id=request.id, checkpoint=request.checkpoint, step=200, prompt_tokens=2))
     send(DenoisingState(id=request.id, tokens=2, spans=[Span(masked=3), Span("[bold]one", new=True), Span(masked=1)]))
     if request.prompt == "hold":
@@ -78,7 +78,7 @@ async def test_masked_positions_are_replaced_by_text(
     async with workbench.run_test(size=size) as pilot:
         seen = await ask(pilot, "once")
         await seen("once░░░░░░[bold]one░░")
-        await seen("2 of 200 tokens unmasked")
+        await seen("2 of 100 tokens unmasked")
         (turn,) = workbench.screen.query_one(Transcript).turns
         roles = dict(line for line in workbench.screen.query_one(Transcript).content(60)[0])
         assert roles == {"once": "dim", "░░░░░░": "dim", "[bold]one": "accent", "░░": "dim"}

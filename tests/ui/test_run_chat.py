@@ -10,8 +10,9 @@ from core.runs.transcript import AnswerInfo, ChatMessage, ConversationStart, Tra
 from core.storage.workspace import Workspace
 from llmtui.tui.app import Workbench
 from llmtui.tui.screens.chat import Chat
-from llmtui.tui.widgets.number_input import NumberInputs
 from llmtui.tui.widgets.prompt import PromptInput
+from llmtui.tui.widgets.sampler_pane import SamplerPane
+from llmtui.view.sampler_settings import parsed
 from tests.ui.fake_runs import (
     finished_run,
     make_checkpoint,
@@ -28,18 +29,25 @@ async def test_prompt_and_settings_are_kept_for_each_run(workspace: Workspace) -
         await pilot.press("5")
         await until(pilot, lambda: isinstance(app.focused, PromptInput))
         await pilot.press(*"half a")
-        app.screen.query_one(NumberInputs).set("T", 1.7)
+        sampler = app.screen.query_one(SamplerPane)
+        sampler.change(parsed(sampler.settings, "temperature", "1.7"))
         app.session.select(two)
         app.session.watcher.wake()
         await until(pilot, lambda: app.screen.query_one(PromptInput).text == "")
-        assert app.screen.query_one(NumberInputs)["T"] == Sample().temperature
+        assert sampler.settings.sampling.temperature == Sample().temperature
         await pilot.press(*"other")
         app.session.select(one)
         app.session.watcher.wake()
         await until(pilot, lambda: app.screen.query_one(PromptInput).text == "half a")
-        assert app.screen.query_one(NumberInputs)["T"] == 1.7
+        assert sampler.settings.sampling.temperature == 1.7
         await pilot.press("!")
         assert app.screen.query_one(PromptInput).text == "half a!"
+    again = Workbench(workspace, open_run=one.id)
+    async with again.run_test(size=(100, 30)) as pilot:
+        await until(pilot, lambda: "one" in screen_text(again))
+        await pilot.press("5")
+        await until(pilot, lambda: isinstance(again.screen, Chat) and "half a!" in screen_text(again))
+        assert again.screen.query_one(SamplerPane).settings.sampling.temperature == 1.7
 
 
 @pytest.mark.heavy

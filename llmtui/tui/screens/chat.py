@@ -2,50 +2,53 @@
 
 from __future__ import annotations
 
-import os
+import asyncio
 from contextlib import suppress
-from pathlib import Path
 from typing import ClassVar
 
+from msgspec import structs
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.timer import Timer
+from textual.widgets import TextArea
 from textual.worker import Worker, WorkerCancelled, WorkerFailed
 
-from core.checkpoints import best_checkpoint, readable_checkpoints, step_of
-from core.recipe.schema import Sample
+from core.runs.chat_sessions import saved_prompts
 from core.runs.directory import Run
 from core.storage.artifact import Artifact
 from llmtui.tui.actions import bindings
-from llmtui.tui.run_chat import RunChat, Turn
+from llmtui.tui.run_chat import RunChat, is_masked
 from llmtui.tui.run_watcher import RunsUpdated
-from llmtui.tui.screens.picker import Choice, Picker
-from llmtui.tui.screens.run_screen import RunScreen, show_screen
+from llmtui.tui.screens.chat_actions import ChatActions
+from llmtui.tui.screens.chat_checkpoints import CheckpointChoice, compared_checkpoint
+from llmtui.tui.screens.chat_drafts import ChatDrafts
 from llmtui.tui.widgets.bars import FooterBar, HeaderBar
-from llmtui.tui.widgets.number_input import NumberInputs
-from llmtui.tui.widgets.prompt import PromptInput
-from llmtui.tui.widgets.sampling_inputs import sampling_inputs, slider_values, with_slider_values
+from llmtui.tui.widgets.prompt import PromptHistory, PromptInput
+from llmtui.tui.widgets.sampler_pane import SamplerPane
 from llmtui.tui.widgets.transcript import Transcript
-from llmtui.view import run_text, units
-from llmtui.view.sanitize import shown
+from llmtui.view import run_text, sampler_settings, units
+from llmtui.view.chat_hint import hint
+from llmtui.view.chat_turn import Turn
+from llmtui.view.sampler_settings import SamplerSettings
 
 _REDRAWS = 8.0
 """Redraws per second while text is generated; half of it over SSH."""
-
 
 _PROMPT_KEYS = (
     ("enter", "send"),
     ("alt+enter", "new line"),
     ("tab", "settings"),
-    ("esc", "out"),
+    ("esc", "keys"),
+    ("↑", "earlier"),
+    ("pgup", "scroll"),
     ("^p", "commands"),
     ("f1", "help"),
 )
 
 
-class Chat(RunScreen):
+class Chat(ChatActions):
     """Transcript above, settings and prompt below; settings at the side in wide terminals."""
 
     SCOPE = "chat"
@@ -60,15 +63,10 @@ class Chat(RunScreen):
         """By run id."""
         self._warned: set[tuple[str, str]] = set()
         """(run id, warning) that were shown already."""
-        self._checkpoints: list[Artifact] = []
-        self._chosen: dict[str, str] = {}
-        """By run id, the checkpoint that the user chose; without one the newest replies."""
-        self._listed: tuple[str, tuple[str, ...]] = ("", ())
-        """Run id and names in its directory of checkpoints when `_checkpoints` was read."""
-        self._shown = ""
-        """Id of the run whose prompt and settings are on the screen."""
-        self._drafts: dict[str, tuple[str, dict[str, float]]] = {}
-        """By run id, prompt and settings of the other runs."""
+        self.choice = CheckpointChoice()
+        self.drafts = ChatDrafts()
+        self._shown: Run | None = None
+        """The run whose prompt and settings are on the screen."""
         self._worker: Worker[None] | None = None
         """Generates `_pending_turn`."""
         self._pending_turn: Turn | None = None
@@ -78,7 +76,7 @@ class Chat(RunScreen):
         yield HeaderBar(id="top")
         with Container(id="body"):
             yield Transcript(id="transcript")
-            yield NumberInputs(sampling_inputs(), id="sampling")
+            yield SamplerPane(id="sampling")
         yield PromptInput(id="prompt")
         yield from self.compose_footer()
 
@@ -89,59 +87,66 @@ class Chat(RunScreen):
             self.query_one(PromptInput).focus()
 
     def on_screen_resume(self) -> None:
-        self._refresh_checkpoints()
-        self._draw()
+        self._refresh_run()
+        self.redraw()
 
     @on(RunsUpdated)
     def _on_runs_updated(self) -> None:
         if self.is_current:
-            self._refresh_checkpoints()
-            self._draw()
+            self._refresh_run()
+            self.redraw()
 
-    def _refresh_checkpoints(self) -> None:
-        """Read the list of checkpoints again if the run or its checkpoints changed."""
-        snapshot = self.snapshot
-        self._switch_run(snapshot.run if snapshot else None)
-        if snapshot is None:
-            self._checkpoints, self._listed = [], ("", ())
-            return
-        seen = snapshot.run.id, _names(snapshot.run.checkpoints)
-        if seen != self._listed:
-            self._listed = seen
-            self._checkpoints = readable_checkpoints(snapshot.run.checkpoints)
+    def _refresh_run(self) -> None:
+        run = self.snapshot.run if self.snapshot else None
+        if (self._shown.id if self._shown else "") != (run.id if run else ""):
+            self._switch_run(run)
+        self.choice.refresh(run)
 
     def _switch_run(self, run: Run | None) -> None:
-        """Show prompt and settings of `run`, and save those of the run before."""
-        if self._shown == (run.id if run else ""):
+        """Show prompt and settings of `run`, and keep those of the run before."""
+        self._keep_draft()
+        self._shown = run
+        prompt = self.query_one(PromptInput)
+        prompt.history_of_prompts = PromptHistory()
+        if run is None:
+            prompt.replace_text("")
             return
-        prompt, settings = self.query_one(PromptInput), self.query_one(NumberInputs)
-        self._drafts[self._shown] = prompt.text, settings.values
-        self._shown = run.id if run else ""
-        sample = run.recipe.sample if run else Sample()
-        defaults = {number.name: number.default for number in sampling_inputs()}
-        defaults |= slider_values(sample.sampling())
-        prompt.text, values = self._drafts.pop(self._shown, ("", defaults))
-        prompt.move_cursor(prompt.document.end)
-        for name, value in values.items():
-            settings.set(name, value)
+        state = self.drafts.get(run)
+        recipe = SamplerSettings(sampling=run.recipe.sample.sampling())
+        settings = sampler_settings.with_differences(recipe, state.settings)
+        self.query_one(SamplerPane).show_settings(settings, recipe, masked=is_masked(run))
+        prompt.replace_text(state.draft)
+        self.run_worker(self._read_history(run), group="history", exclusive=True)
+
+    async def _read_history(self, run: Run) -> None:
+        """Read the prompts of earlier sessions, which up recalls."""
+        prompts = await asyncio.to_thread(saved_prompts, run.path)
+        if self._shown is run:
+            self.query_one(PromptInput).history_of_prompts = PromptHistory(prompts)
+
+    @on(TextArea.Changed)
+    @on(SamplerPane.Changed)
+    def _keep_draft(self) -> None:
+        """Keep prompt and settings of the run shown, and save them soon."""
+        if self._shown is None:
+            return
+        sampler = self.query_one(SamplerPane)
+        state = structs.replace(
+            self.drafts.get(self._shown),
+            draft=self.query_one(PromptInput).text,
+            settings=sampler_settings.differences(sampler.settings, sampler.recipe),
+        )
+        if self.drafts.set(self._shown, state):
+            self.save_drafts()
 
     @property
     def checkpoint(self) -> Artifact | None:
         """The checkpoint that replies: the chosen one while it exists, else the newest."""
-        snapshot = self.snapshot
-        if snapshot is None or not self._checkpoints:
-            return None
-        chosen = self._chosen.get(snapshot.run.id)
-        return next((c for c in self._checkpoints if c.path.name == chosen), self._checkpoints[-1])
+        return self.choice.current(self.snapshot.run) if self.snapshot else None
 
     @property
-    def turns(self) -> list[Turn]:
-        """The turns with this run, including those of earlier sessions."""
-        chat = self._chat
-        return [] if chat is None else chat.turns
-
-    @property
-    def _chat(self) -> RunChat | None:
+    def chat(self) -> RunChat | None:
+        """The chat with the run, if it has a checkpoint."""
         snapshot, checkpoint = self.snapshot, self.checkpoint
         if snapshot is None or checkpoint is None:
             return None
@@ -149,21 +154,24 @@ class Chat(RunScreen):
             self._chats[snapshot.run.id] = RunChat(self.session.inference_client, snapshot.run, checkpoint.path.name)
         return self._chats[snapshot.run.id]
 
-    def _draw(self) -> None:
-        snapshot, checkpoint = self.snapshot, self.checkpoint
+    # -- drawing ------------------------------------------------------------------------------------------------------
+
+    def redraw(self) -> None:
+        snapshot, checkpoint, turns = self.snapshot, self.checkpoint, self.turns
         header = self.query_one(HeaderBar)
         header.left = [("chat", "title")]
         if snapshot:
             glyph, word, role = run_text.state(snapshot)
             header.left += [("  ", ""), (run_text.name(snapshot), "bold"), (f"  {glyph} {word}", role)]
-        speed = self.turns[-1].tokens_per_second if self.turns else 0.0
-        header.right = [(self._title_of(checkpoint), "accent")] if checkpoint else []
+        speed = turns[-1].tokens_per_second if turns else 0.0
+        header.right = [(self.choice.title(checkpoint), "accent")] if checkpoint else []
+        header.right += [(f"  beside {self.compared_name}", "bold")] if self.compared_name else []
         header.right += [(f"  {units.rate(speed, 'tok')}", "dim")] if speed else []
         header.update()
         transcript = self.query_one(Transcript)
         transcript.title = [("transcript", "title")]
-        transcript.hint = self._hint()
-        transcript.show(self.turns)
+        transcript.hint = hint(snapshot, has_checkpoint=checkpoint is not None)
+        transcript.show(turns)
         self._draw_keys()
 
     def on_descendant_focus(self) -> None:
@@ -180,49 +188,43 @@ class Chat(RunScreen):
             ]
         line.update()
 
-    def _hint(self) -> str:
-        if self.snapshot is None:
-            return "There is no run yet: 1 shows the runs, n there starts one."
-        if self.checkpoint is None and not self.snapshot.state.is_active:
-            return f"This run has no checkpoint yet ({self.snapshot.state.value}): r in Train resumes it."
-        if self.checkpoint is None:
-            return "This run has no checkpoint yet. Training saves the first one soon; c in Train saves one at once."
-        if self.snapshot.run.recipe.chat.templated:
-            return "Say something and press enter. The recipe's [chat] templates make a conversation of it."
-        training = ""
-        if self.snapshot.state.is_active:
-            training = " Training continues meanwhile, and is slower while text is generated."
-        return (
-            "Type the beginning of a text and press enter: the model continues it. It was trained on text alone,"
-            f" so it continues rather than answers.{training}"
-        )
-
-    def _title_of(self, checkpoint: Artifact) -> str:
-        step = step_of(checkpoint.path)
-        best = checkpoint is best_checkpoint(self._checkpoints)
-        newest = checkpoint is self._checkpoints[-1]
-        marks = [mark for mark, holds in (("newest", newest), ("best", best)) if holds]
-        return f"step {step:,}" + (f" ({', '.join(marks)})" if marks else "")
-
     # -- generating ---------------------------------------------------------------------------------------------------
+
+    @on(PromptInput.Scrolled)
+    def _scroll(self, message: PromptInput.Scrolled) -> None:
+        self.query_one(Transcript).scroll_by(message.direction, page=message.page)
 
     @on(PromptInput.Submitted)
     def _send(self, message: PromptInput.Submitted) -> None:
         if self.checkpoint is None:
             self.show_notice("This run has no checkpoint yet.", "warn")
-        elif self._busy:
-            self.show_notice(self._busy_notice, "warn")
+        elif self.busy:
+            self.show_notice(self.busy_notice, "warn")
         else:
-            self.query_one(PromptInput).clear()
-            self._generate(message.text)
+            prompt = self.query_one(PromptInput)
+            prompt.clear()
+            prompt.history_of_prompts.add(message.text)
+            self.generate(message.text)
 
-    def _generate(self, prompt: str, *, retry: bool = False) -> None:
-        snapshot, chat, checkpoint = self.snapshot, self._chat, self.checkpoint
+    def generate(self, typed: str, *, branch: bool = False) -> None:
+        """Send a prompt; see `RunChat.send`."""
+        snapshot, chat, checkpoint = self.snapshot, self.chat, self.checkpoint
         assert snapshot is not None and chat is not None and checkpoint is not None
-        settings = self.query_one(NumberInputs)
-        sampling = with_slider_values(snapshot.run.recipe.sample.sampling(), settings.values)
-        newest = checkpoint is self._checkpoints[-1]
-        reply = chat.send(checkpoint, prompt, sampling, newest=newest, retry=retry)
+        state = self.drafts.get(snapshot.run)
+        compared = None
+        if state.comparing:
+            runs = [other.run for other in self.session.watcher.snapshots]
+            compared = compared_checkpoint(runs, state.compared_run, state.compared_checkpoint)
+            if compared is None:
+                self.show_notice("The checkpoint to compare with is gone: b chooses another one.", "warn")
+        reply = chat.send(
+            checkpoint,
+            typed,
+            self.query_one(SamplerPane).settings,
+            newest=checkpoint is self.choice.checkpoints[-1],
+            branch=branch or self.takes_edit(),
+            compared=compared,
+        )
         self._pending_turn = reply.turn
         if chat.checkpoint_note:
             self.show_notice(f"{checkpoint.path.name}: {chat.checkpoint_note}.")
@@ -234,6 +236,13 @@ class Chat(RunScreen):
         rate = _REDRAWS / 2 if self.session.over_ssh else _REDRAWS
         self._timer = self.set_interval(1 / rate, self._draw_reply)
 
+    def _draw_reply(self) -> None:
+        if self._timer and not (self._pending_turn and self._pending_turn.pending):
+            self._timer.stop()
+            self._timer = None
+        if self.is_mounted:
+            self.redraw()
+
     async def on_unmount(self) -> None:
         if self._worker and self._worker.is_running:  # what was generated so far is saved
             self._worker.cancel()
@@ -241,108 +250,19 @@ class Chat(RunScreen):
                 await self._worker.wait()
         for chat in self._chats.values():
             chat.close()
-
-    def _draw_reply(self) -> None:
-        if self._timer and not (self._pending_turn and self._pending_turn.pending):
-            self._timer.stop()
-            self._timer = None
-        if self.is_mounted:
-            self._draw()
-
-    # -- actions --------------------------------------------------------------------------------------------------
-
-    def is_available(self, action: str) -> bool:
-        if action == "chat.stop":
-            return self._busy
-        if action in ("chat.retry", "chat.new"):
-            return bool(self.turns) and not self._busy
-        return True
+        await self.drafts.save()
 
     @property
-    def _busy(self) -> bool:
+    def busy(self) -> bool:
+        """Whether text is being generated, of this run or another one."""
         return self._worker is not None and self._worker.is_running
 
     @property
-    def _shows_pending_turn(self) -> bool:
+    def shows_pending_turn(self) -> bool:
         """Whether the text being generated is of the run shown."""
-        return self._busy and any(turn is self._pending_turn for turn in self.turns[-1:])
+        return self.busy and any(turn is self._pending_turn for turn in self.turns[-1:])
 
-    @property
-    def _busy_notice(self) -> str:
-        where = "the one being written" if self._shows_pending_turn else "the one that another run is writing"
-        return f"One text at a time: ctrl+x stops {where}."
-
-    def action_next_pane(self) -> None:
-        if isinstance(self.focused, PromptInput):
-            self.query_one(
-                NumberInputs
-            ).focus()  # not the transcript, which follows in the focus chain: the settings belong to the prompt
-        else:
-            self.app.action_focus_next()
-
-    def action_chat_write(self) -> None:
-        self.query_one(PromptInput).focus()
-
-    def action_chat_stop(self) -> None:
-        if self._worker and self._busy:
+    def stop(self) -> None:
+        """Stop generating."""
+        if self._worker and self.busy:
             self._worker.cancel()
-
-    def action_chat_retry(self) -> None:
-        if self._busy:
-            self.show_notice(self._busy_notice, "warn")
-        elif not self.turns or self.checkpoint is None:
-            self.show_notice("There is no prompt to repeat.", "warn")
-        else:
-            settings = self.query_one(NumberInputs)
-            settings.set("seed", settings["seed"] + 1)
-            self._generate(self.turns[-1].prompt, retry=True)
-
-    def action_chat_new(self) -> None:
-        chat, checkpoint = self._chat, self.checkpoint
-        if chat is None or checkpoint is None:
-            self.show_notice("This run has no checkpoint yet.", "warn")
-        elif self._busy:
-            self.show_notice(self._busy_notice, "warn")
-        else:
-            chat.start_new(checkpoint)
-            self._draw()
-
-    def action_chat_checkpoint(self) -> None:
-        snapshot = self.snapshot
-        if snapshot is None or not self._checkpoints:
-            self.show_notice("This run has no checkpoint yet.", "warn")
-            return
-        choices = [Choice(c.path.name, self._title_of(c), _about(c)) for c in reversed(self._checkpoints)]
-
-        def on_choice(name: str | None) -> None:
-            if name is not None:
-                self._chosen[snapshot.run.id] = name
-                if name == self._checkpoints[-1].path.name:
-                    del self._chosen[snapshot.run.id]  # follow the newest from now on
-                self._draw()
-
-        current = self.checkpoint.path.name if self.checkpoint else ""
-        self.app.push_screen(Picker(f"Checkpoints of {shown(snapshot.run.name)}", choices, current=current), on_choice)
-
-    def action_app_back(self) -> None:
-        if self._worker and self._shows_pending_turn:
-            self._worker.cancel()
-        elif isinstance(self.focused, PromptInput):
-            self.query_one(NumberInputs).focus()
-        else:
-            show_screen(self.app, "home")
-
-
-def _names(folder: Path) -> tuple[str, ...]:
-    try:
-        return tuple(sorted(entry.name for entry in os.scandir(folder)))
-    except OSError:
-        return ()
-
-
-def _about(checkpoint: Artifact) -> str:
-    """The detail of a checkpoint in the picker: its loss and when it was saved."""
-    bits = checkpoint.facts.get("bits_per_byte")
-    bound = bool(checkpoint.facts.get("bound"))
-    value = f"{units.cost(bits, bound=bound)} bpb, " if isinstance(bits, float) else ""
-    return f"{value}saved {units.clock(checkpoint.manifest.made_at)}"

@@ -18,6 +18,7 @@ from textual.strip import Strip
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
+from llmtui.tui.run_watcher import RunsUpdated
 from llmtui.view.lines import cell, cut
 from llmtui.view.sanitize import shown
 
@@ -56,7 +57,8 @@ class ChoiceList(OptionList):
 class Picker(ModalScreen[str | None]):
     """A filter and a list of choices; the result is the value chosen, or None.
 
-    preview: called with the highlighted value, and with `current` when the dialog is cancelled.
+    preview: called with the highlighted value, and with `current` when the dialog is cancelled. refreshed: returns the
+    choices as they are now, whenever the runs were looked at; the highlighted one stays highlighted.
     """
 
     CSS_PATH = "dialogs.tcss"
@@ -73,9 +75,11 @@ class Picker(ModalScreen[str | None]):
         *,
         current: str = "",
         preview: Callable[[str], None] | None = None,
+        refreshed: Callable[[], Sequence[Choice]] | None = None,
     ) -> None:
         super().__init__()
         self._title, self._choices, self._current, self._preview = title, choices, current, preview
+        self._refreshed = refreshed
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog -picker"):
@@ -93,6 +97,16 @@ class Picker(ModalScreen[str | None]):
     @on(Input.Changed)
     def _typed(self, message: Input.Changed) -> None:
         self._filter(message.value)
+
+    @on(RunsUpdated)
+    def _on_runs_updated(self) -> None:
+        choices = self._refreshed() if self._refreshed else self._choices
+        if choices != self._choices:
+            self._choices = choices
+            options = self.query_one(OptionList)
+            if options.highlighted is not None:
+                self._current = options.get_option_at_index(options.highlighted).id or ""
+            self._filter(self.query_one(Input).value)
 
     def _filter(self, text: str) -> None:
         words = text.lower().split()

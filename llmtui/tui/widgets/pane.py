@@ -42,6 +42,11 @@ ROLES: dict[str, tuple[str, str]] = {
     "val": ("chart-val", ""),
     "extra": ("chart-extra", ""),
     **{f"run-{number}": (f"chart-run-{number}", "") for number in range(1, 7)},
+    "surprise-1": ("muted", ""),
+    "surprise-2": ("", ""),
+    "surprise-3": ("warning", ""),
+    "surprise-4": ("warning", "underline"),
+    "surprise-5": ("error", "bold underline"),
 }
 """Theme variable and text style of each role that a span of a line may have (see `llmtui.view.lines`).
 
