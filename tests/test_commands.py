@@ -12,7 +12,7 @@ import pytest
 from core import ROOT
 from core.storage.workspace import Workspace
 from llmtui.cli import commands
-from llmtui.cli.commands import MODULES, command_line
+from llmtui.cli.commands import command_line
 from llmtui.cli.commands.group import CommandWithRenamedOptions
 from llmtui.cli.main import run as run_command_line
 
