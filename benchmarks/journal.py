@@ -22,9 +22,14 @@ from core.recipe.file import load
 from core.runs.curves import Curves
 from core.runs.directory import Run
 from core.runs.journal_snapshot import write_snapshot
+from core.runs.journal_window import StepWindow
 from core.storage.journal import JournalWriter
 from core.storage.workspace import Workspace
+from llmtui.tui.chart_table import CHARTS
 from llmtui.tui.run_watcher import RunWatcher
+from llmtui.tui.widgets.chart import Chart, Curve
+from llmtui.view.history import History
+from llmtui.view.step_axis import Window
 
 RUNS = 500
 LOOKS = 20
@@ -93,6 +98,27 @@ def opened(run: Run, kept: str) -> dict[str, float]:
     return found
 
 
+def drawn_charts(run: Run, steps: int) -> tuple[float, float]:
+    """Seconds of processor time to read the steps of a part of the run, and to draw its charts after moving on."""
+    started = time.process_time()
+    assert StepWindow(run.journal, steps // 2, steps // 2 + min(steps // 4, 20_000)).read()
+    read = time.process_time() - started
+    history = History(run)
+    history.curves, rest = run.load_curves()
+    history.absorb(rest.iter_events())
+    charts = [(entry, Chart(entry.title)) for entry in CHARTS]
+    for end in (0.7 * steps, 0.8 * steps):
+        started = time.process_time()
+        for entry, chart in charts:
+            chart.curves = [
+                Curve(c.name, c.series(history), c.role, c.smoothing or 0.9, c.marks, c.convert(history))
+                for c in entry.curves
+            ]
+            chart.window, chart.last_step = Window(steps / 2, end), steps
+            chart.lines(100, 30)
+    return read, time.process_time() - started
+
+
 def watching(workspace: Workspace) -> float:
     """The share of a core, in percent, that looking at all runs takes."""
     watcher = RunWatcher(workspace, lambda message: None, 1 / HERTZ)
@@ -113,6 +139,7 @@ def main() -> int:
     with home():
         workspace = Workspace().prepare()
         run = long_journal(workspace, 20_000 if asked.quick else 1_000_000)
+        read, moved = drawn_charts(run, 20_000 if asked.quick else 1_000_000)
         size, begun, drawn = run.journal.stat().st_size, opened(run, "status"), opened(run, "curves")
         (run.path / "curves.json").unlink()
         whole = opened(run, "curves")
@@ -130,6 +157,8 @@ def main() -> int:
             Figure(name="begin with the status, memory", value=begun["MB"], unit="MB", at_most=10),
             Figure(name="begin with the curves", value=drawn["seconds"], unit="s", at_most=0.1),
             Figure(name="begin with the curves, memory", value=drawn["MB"], unit="MB", at_most=20),
+            Figure(name="steps of a part of it", value=read, unit="s", at_most=0.5),
+            Figure(name="draw all charts after moving on", value=moved, unit="s", at_most=0.1),
             Figure(name="all of it", value=whole["seconds"], unit="s"),
             Figure(name="all of it, memory", value=whole["MB"], unit="MB", at_most=20),
             Figure(name=f"{RUNS} runs that are over, of a core", value=share, unit="%", at_most=4),

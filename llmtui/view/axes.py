@@ -89,6 +89,8 @@ def scale_for(values: Iterable[tuple[float, float]], *, log: bool, robust: bool 
 
 def scientific(value: float) -> str:
     """`value` with two significant digits: 4.4e-4."""
+    if value == 0:
+        return "0"
     mantissa, exponent = f"{value:.1e}".split("e")
     return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from core.events import AnyEvent, Evaluation
 from core.runs.curves import Curves
 from core.runs.directory import Run
+from core.runs.journal_window import StepWindow
 from core.runs.series import Series
 from core.runs.summary import Summary
 from llmtui.view.event_text import event_text
@@ -26,6 +27,10 @@ class History:
         """Replaced by the curves that the worker saved, if there are any."""
         self.caught_up = False
         """Whether the journal has been read to its end."""
+        self.detail: StepWindow | None = None
+        """Steps of the part of the curves that is shown, where the curves are too coarse for it."""
+        self.detail_revised = 0
+        """`revised` of the loss when it was read."""
         self.chosen_unit = LossUnit.BITS
         """Comparable across vocabularies, unlike the others."""
         self._event_rows: tuple[int, list[EventRow]] = (0, [])
@@ -59,6 +64,11 @@ class History:
         """The validation loss of `evaluation` in `unit`."""
         exact = evaluation.bits_per_byte if self.unit is LossUnit.BITS else self.cost(evaluation.loss)
         return self.unit.text(exact, bound=evaluation.bound)
+
+    def finest(self, series: Series) -> Series:
+        """`series` of the curves as it is in `detail`, if that has it."""
+        found = self.detail.series.items() if self.detail else ()
+        return next((fine for name, fine in found if getattr(self.curves, name) is series), series)
 
     def positions(self, kind: XKind) -> Positions:
         """Where steps are on an x axis of that kind."""

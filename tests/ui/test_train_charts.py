@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from core.runs.journal_window import StepWindow
+from core.runs.series import Series
 from core.storage.workspace import Workspace
 from llmtui.tui.app import Workbench
+from llmtui.tui.screens.chart_detail import covers, wanted_steps
 from llmtui.tui.screens.overlaid_screen import set_unit
 from llmtui.tui.settings import load_ui_state
 from llmtui.tui.widgets.bars import Notice
 from llmtui.tui.widgets.chart import Chart
 from llmtui.view.history import History
 from llmtui.view.loss_unit import LossUnit
+from llmtui.view.step_axis import Window
 from tests.ui.fake_runs import finished_run, make_run
 from tests.ui.pilot import screen_text, until
 from tests.ui.test_screens import assert_whole
@@ -106,3 +112,32 @@ def test_a_run_without_bits_per_byte_puts_all_losses_into_nats(workspace: Worksp
     assert known.unit is unknown.unit is LossUnit.NATS
     set_unit([known], LossUnit.BITS)
     assert known.unit is LossUnit.BITS
+
+
+def test_steps_are_read_where_the_curves_are_too_coarse(tmp_path: Path) -> None:
+    series = Series()
+    for step in range(10_000):
+        series.add(step, 1.0)
+    assert wanted_steps(series, Window(), 9999) is None
+    assert wanted_steps(series, Window(9000.0, 9500.0), 9999) is None
+    assert wanted_steps(series, Window(1000.0, 5000.0), 9999) == (3750, 5250)
+    assert wanted_steps(series, Window(1000.0, 1000.0), 9999) == (0, 1250)
+    detail = StepWindow(tmp_path, 3750, 5250)
+    assert covers(detail, Window(1000.0, 5200.0), 9999) and not covers(detail, Window(1000.0, 5300.0), 9999)
+    assert not covers(detail, Window(100.0, 4000.0), 9999), "its buckets are too large"
+
+
+@pytest.mark.heavy
+async def test_zooming_into_a_long_run_shows_its_single_steps(workspace: Workspace) -> None:
+    run = finished_run(workspace, "long", 3000)
+    app = Workbench(workspace, open_run=run.id)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "loss, bits per byte" in screen_text(app))
+        loss = app.screen.query_one("#loss", Chart)
+        assert loss.curves[0].series.span == 4
+        await pilot.press("plus", "plus", "plus")
+        await until(pilot, lambda: loss.curves[0].series.span == 1)
+        await pilot.press("v", "left")
+        assert "mean of steps" not in screen_text(app)
+        await pilot.press("0")
+        await until(pilot, lambda: loss.curves[0].series.span == 4)

@@ -7,8 +7,8 @@ from enum import Enum
 from typing import TypeVar
 
 from core.errors import LlmtuiError
-from core.runs.series import Series
 from llmtui.tui.chart_table import CHARTS, LOSS, SMALL_CHARTS, ChartEntry
+from llmtui.tui.screens.chart_detail import ChartDetail
 from llmtui.tui.screens.chart_files import exported, write_chart
 from llmtui.tui.screens.overlaid_screen import OverlaidScreen, set_unit
 from llmtui.tui.screens.run_screen import show_error
@@ -38,6 +38,7 @@ class ChartedScreen(OverlaidScreen):
         self._drawn: tuple[object, ...] = ()
         """What the charts were last drawn from; while it stays the same they are not drawn again."""
         self._window = Window()
+        self._detail = ChartDetail(self, self.redraw)
         self._cursor: float | None = None
         self._charted = ""
         """Id of the run whose window and cursor these are."""
@@ -59,7 +60,9 @@ class ChartedScreen(OverlaidScreen):
         set_unit([history, *(other for _, other in others)], _choice(LossUnit, ui_state.unit, LossUnit.BITS))
         settings = (self._smoothing, ui_state.log, self._x_kind, ui_state.x_log, history.chosen_unit)
         shape = self.size, self.has_class("-full"), self._layout
-        read = [(known, known.summary.events) for known in (history, *(other for _, other in others))]
+        histories = [history, *(other for _, other in others)]
+        self._detail.update(histories, self._window, self._last_step)
+        read = [(known, known.summary.events, known.detail and known.detail.series) for known in histories]
         inputs = (read, settings, self._window, self._cursor, shape, finished)
         if inputs == self._drawn:
             return
@@ -84,7 +87,7 @@ class ChartedScreen(OverlaidScreen):
         return [
             Curve(
                 history.run.name if number else curve.name,
-                curve.series(history),
+                history.finest(curve.series(history)),
                 f"run-{number}" if number else curve.role,
                 self._smoothing if curve.smoothing is None else curve.smoothing,
                 curve.marks and (str(number) if number else curve.marks),
@@ -96,6 +99,7 @@ class ChartedScreen(OverlaidScreen):
                 glyph=str(number) if number else "",
                 in_legend=not (number and curve.marks),
                 history=history,
+                newest=curve.series(history).last,
             )
             for curve in entry.curves
         ]
@@ -108,7 +112,7 @@ class ChartedScreen(OverlaidScreen):
         """Step, tokens and time at the cursor, and the event nearest to it."""
         if self._cursor is None:
             return []
-        loss = history.curves.loss
+        loss = history.finest(history.curves.loss)
         step = f"step {self._cursor:,.0f}"
         if loss.span > 1:
             first = int(self._cursor) // loss.span * loss.span
@@ -218,7 +222,7 @@ class ChartedScreen(OverlaidScreen):
         if self._cursor is not None:
             self._cursor = None
         elif self.history and len(self.history.curves.loss):
-            steps = self._cursor_steps(self.history.curves.loss)
+            steps = self._cursor_steps(self.history)
             first, last = self._window.bounds(self._last_step)
             self._cursor = next((step for step in reversed(steps) if first <= step <= last), steps[-1])
         else:
@@ -242,13 +246,13 @@ class ChartedScreen(OverlaidScreen):
         if self._cursor is None or history is None or axis is None:
             return
         positions = history.positions(self._x_kind)
-        steps = self._cursor_steps(history.curves.loss)
+        steps = self._cursor_steps(history)
         self._cursor = next_step(steps, self._cursor, cells, lambda step: axis.dot(positions.at(step)))
         self._show_window(containing(self._window, self._cursor, self._last_step))
 
     @staticmethod
-    def _cursor_steps(series: Series) -> list[float]:
-        return [step for step, _ in series.means()]
+    def _cursor_steps(history: History) -> list[float]:
+        return [step for step, _ in history.finest(history.curves.loss).means()]
 
     # -- layout ---------------------------------------------------------------------------------------------------
 

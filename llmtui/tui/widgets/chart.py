@@ -54,6 +54,8 @@ class Curve(NamedTuple):
     """Whether the title names it."""
     history: History | None = None
     """Of its run."""
+    newest: float | None = None
+    """The newest value of its run, if `series` is only a part of it."""
 
     def value_at(self, step: float, smoothed: list[float] | None = None) -> tuple[float, float] | None:
         """The step and the value of the bucket that contains `step`, or of the last one before it; None before the
@@ -179,7 +181,7 @@ class Chart(Pane, can_focus=True):
     def _value(self, curve: Curve) -> str:
         about = "≈" if curve.approximate else ""
         if self.cursor is None:
-            return about + self.format(curve.convert(curve.series.last or 0.0))
+            return about + self.format(curve.convert(curve.newest or curve.series.last or 0.0))
         found = curve.value_at(self.cursor)
         if found is None:
             return "–"
