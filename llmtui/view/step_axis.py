@@ -112,6 +112,11 @@ class XAxis(NamedTuple):
         """The distance of `position` from the start of the axis, in columns."""
         return (self._transform(position) - self._transform(self.low)) * self.dots_per_unit
 
+    def position(self, dot: float) -> float:
+        """The position at a distance of `dot` columns from the start."""
+        value = self._transform(self.low) + dot / self.dots_per_unit
+        return math.exp(value) if self.log else value
+
     def _transform(self, value: float) -> float:
         return math.log(max(value, SMALLEST)) if self.log else value
 

@@ -52,6 +52,9 @@ async def test_the_keys_of_the_charts(workspace: Workspace) -> None:
         assert loss.cursor is None and loss.window.width is not None
         await pilot.press("0")
         assert loss.window.width is None
+        await pilot.click(loss, offset=(40, 5))
+        assert loss.cursor is not None and loss.axis is not None
+        assert loss.axis.dot(loss.curves[0].positions.at(loss.cursor)) // 2 == 40 - 9
     saved = load_ui_state(workspace.state)
     assert (saved.unit, saved.x_axis) == ("perplexity", "tokens")
 

@@ -6,6 +6,8 @@ import asyncio
 from enum import Enum
 from typing import TypeVar
 
+from textual import on
+
 from core.errors import LlmtuiError
 from llmtui.tui.chart_table import CHARTS, LOSS, SMALL_CHARTS, ChartEntry
 from llmtui.tui.screens.chart_detail import ChartDetail
@@ -228,6 +230,13 @@ class ChartedScreen(OverlaidScreen):
         else:
             self.show_notice("There is no step to inspect yet.", "warn")
         self.redraw()
+
+    @on(Chart.Clicked)
+    def _inspect(self, message: Chart.Clicked) -> None:
+        steps = self._cursor_steps(self.history) if self.history else []
+        if steps:
+            self._cursor = min(steps, key=lambda step: abs(step - message.step))
+            self.redraw()
 
     def action_chart_cursor_left(self) -> None:
         self._move_cursor(-1)

@@ -12,6 +12,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from textual import events
+from textual.message import Message
+
 from core.runs.series import Series
 from llmtui.tui.widgets.canvas import Canvas, Column, polyline
 from llmtui.tui.widgets.pane import Pane
@@ -144,6 +147,19 @@ class Chart(Pane, can_focus=True):
         self._caches = defaultdict(lambda: (ColumnCache(), ColumnCache()))
         """By name of a curve: for its values and for their moving average."""
 
+    class Clicked(Message):
+        """Posted when the place of a step was clicked."""
+
+        def __init__(self, step: float) -> None:
+            super().__init__()
+            self.step = step
+
+    def on_click(self, event: events.Click) -> None:
+        left = (2 if self.boxed else 1) + _LABEL_WIDTH + 1
+        dot = 2 * (event.x - left)
+        if self.axis is not None and self.curves and 0 <= dot < self.dots:
+            self.post_message(self.Clicked(self.curves[0].positions.step_at(self.axis.position(dot + 1))))
+
     # -- title ----------------------------------------------------------------------------------------------------
 
     def heading(self, width: int) -> Line:
@@ -156,10 +172,16 @@ class Chart(Pane, can_focus=True):
         marks += ["log"] if self.logarithmic else []
         marks += [] if self.window.width is None else ["zoom, newest" if self.window.end is None else "zoom"]
         options: Line = [(" · ".join(marks), "dim")]
-        entries = self._legend()
-        legend = [span for entry in entries for span in entry]
-        # never cut: values first, then their unit, then smoothing and axes, as far as they fit
-        if not fits([*title, *unit, *legend], width):
+        # never cut: values first, then names, their unit, smoothing and axes, as far as they fit
+        for cells in (16, 8, 4, 0):
+            entries = self._legend(cells)
+            legend = [span for entry in entries for span in entry]
+            if fits([*title, *unit, *legend], width):
+                break
+            if fits([*title, *legend], width):
+                unit = []
+                break
+        else:
             unit = []
         while entries[1:] and not fits([*title, *legend], width):
             entries.pop()
@@ -167,14 +189,18 @@ class Chart(Pane, can_focus=True):
         line = [*title, *unit, *legend]
         return spread(line, options, width) if marks and width > 40 and fits([*line, *options], width - 3) else line
 
-    def _legend(self) -> list[Line]:
-        """A part of the title for each curve: its glyph, its name, its newest value or that at the cursor."""
+    def _legend(self, cells: int) -> list[Line]:
+        """A part of the title for each curve: its glyph, its name, its newest value or that at the cursor.
+
+        cells: of the longest name of another run.
+        """
         drawn = [curve for curve in self.curves if curve.series.last is not None and curve.in_legend]
         entries: list[Line] = []
         for curve in drawn:
             glyph = curve.glyph or curve.marks or ("━" if curve.smoothing else "⠒")
             text = self._value(curve)
-            name = f"{glyph} {cut(shown(curve.name), 16)} " if len(self.curves) > 1 else ""
+            name = cut(shown(curve.name), cells) if curve.glyph else curve.name
+            name = f"{glyph} {name} ".replace("  ", " ") if len(self.curves) > 1 else ""
             entries.append([("  ", ""), (f"{name}{text}", curve.role)])
         return entries
 

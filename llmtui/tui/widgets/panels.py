@@ -16,6 +16,7 @@ from llmtui.view import plan_text, run_text, units
 from llmtui.view.axes import scientific
 from llmtui.view.history import History
 from llmtui.view.lines import Line, bar, clip, joined, spread, table, wrap, wrapped
+from llmtui.view.loss_unit import LossUnit
 from llmtui.view.run_snapshot import RunSnapshot
 from llmtui.view.sanitize import shown
 
@@ -59,7 +60,8 @@ class StatusLine(RunPane):
         if summary.metric:
             parts.append([(run_text.step(self.snapshot._replace(summary=summary)), "")])
         if summary.metric and history:
-            loss = history.unit.text(history.cost(summary.metric.loss))
+            about = "≈" if history.unit is LossUnit.BITS else ""
+            loss = about + history.unit.text(history.cost(summary.metric.loss))
             unit = "" if summary.evaluation else f" {history.unit.short}"
             parts.append([("loss ", "dim"), (loss, "train"), (unit, "dim")])
         if summary.evaluation and history:
