@@ -42,6 +42,8 @@ class DenoisedBlock(NamedTuple):
     """None: still masked. The next block begins once all are unmasked."""
     unmasked: tuple[int, ...]
     """Positions in the block that this step unmasked, in this order."""
+    probabilities: tuple[float, ...] = ()
+    """Of the tokens at `unmasked`, before logits processors."""
 
 
 def prompt_capacity(model: GPT, tokens: int) -> int:
@@ -94,13 +96,16 @@ def _denoise_block(
     masked = torch.arange(start, end)
     for steps_left in range(min(options.denoising_steps, length), 0, -1):
         count = -(-len(masked) // steps_left)
-        unmasked, tokens = _denoising_step(_MaskedText(model, ids), masked, count, sampler, options.order)
+        unmasked, tokens, probabilities = _denoising_step(
+            _MaskedText(model, ids), masked, count, sampler, options.order
+        )
         ids[unmasked] = torch.tensor(tokens)
         masked = masked[~torch.isin(masked, unmasked)]
         still_masked = set(masked.tolist())
         yield DenoisedBlock(
             tuple(None if position in still_masked else int(ids[position]) for position in range(start, end)),
             tuple((unmasked - start).tolist()),
+            tuple(probabilities),
         )
     block: list[int] = ids[start:end].tolist()
     return block
@@ -125,8 +130,9 @@ class _MaskedText:
 
 def _denoising_step(
     text: _MaskedText, masked: Tensor, count: int, sampler: TokenSampler, order: UnmaskingOrder
-) -> tuple[Tensor, list[int]]:
-    """The `count` positions of `masked` to unmask, in this order, and a token for each, which `sampler` records.
+) -> tuple[Tensor, list[int], list[float]]:
+    """The `count` positions of `masked` to unmask, in this order, a token for each, which `sampler` records, and its
+    probability before logits processors.
 
     random: the process whose likelihood the training loss bounds. entropy: where the entropy of the model's own
     distribution is lowest. Penalties count tokens at earlier positions, including those of the same step.
@@ -138,7 +144,17 @@ def _denoising_step(
     else:
         entropies = [_entropy(logits) for logits in text.logits(masked)]
         positions = masked[torch.argsort(torch.cat(entropies), stable=True)[:count]]
-    return positions, [sampler.sample(row) for logits in text.logits(positions) for row in logits]
+    tokens, probabilities = [], []
+    for logits in text.logits(positions):
+        sampled = [sampler.sample(row) for row in logits]
+        tokens += sampled
+        probabilities += _log_probabilities(logits, sampled).exp().tolist()
+    return positions, tokens, probabilities
+
+
+def _log_probabilities(logits: Tensor, tokens: list[int]) -> Tensor:
+    """(n,) of one of `tokens` each, from logits (n, V)."""
+    return torch.log_softmax(logits, -1).gather(-1, torch.tensor(tokens)[:, None])[:, 0]
 
 
 def _entropy(logits: Tensor) -> Tensor:
@@ -149,7 +165,7 @@ def _entropy(logits: Tensor) -> Tensor:
 
 def _unmask_most_confident(
     text: _MaskedText, masked: Tensor, count: int, sampler: TokenSampler
-) -> tuple[Tensor, list[int]]:
+) -> tuple[Tensor, list[int], list[float]]:
     """Sample a token at each masked position and keep the most probable ones, in order of probability.
 
     MaskGIT, arXiv 2202.04200, and LLaDA. As in LLaDA, the probability is the model's own, before logits processors:
@@ -160,14 +176,19 @@ def _unmask_most_confident(
     confidences = []
     for logits in text.logits(masked):
         tokens = [sampler.propose(row) for row in logits]
-        confidences.append(torch.log_softmax(logits, -1).gather(-1, torch.tensor(tokens)[:, None])[:, 0])
+        confidences.append(_log_probabilities(logits, tokens))
         sampled += tokens
-    order = torch.argsort(torch.cat(confidences), descending=True, stable=True)[:count]
+    log_probabilities = torch.cat(confidences)
+    order = torch.argsort(log_probabilities, descending=True, stable=True)[:count]
     accepted: list[int] = []
+    probabilities: list[float] = []
     for index in order.tolist():
-        token = sampled[index]
+        token, log_probability = sampled[index], log_probabilities[index]
         if sampler.has_penalties and token in accepted:
-            token = sampler.propose(next(text.logits(masked[index : index + 1]))[0])
+            logits = next(text.logits(masked[index : index + 1]))
+            token = sampler.propose(logits[0])
+            log_probability = _log_probabilities(logits, [token])[0]
         sampler.record(token)
         accepted.append(token)
-    return masked[order], accepted
+        probabilities.append(float(log_probability.exp()))
+    return masked[order], accepted, probabilities

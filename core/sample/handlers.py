@@ -20,7 +20,9 @@ from core.recipe.sampling import DENOISING_STEPS
 from core.sample.beam_search import ensure_causal
 from core.sample.diffusion import UnmaskingOptions
 from core.sample.generate import prompt_limit, truncate_to_context
-from core.sample.inspect.prompt import inspect_prompt
+from core.sample.inspect.figures import token_info
+from core.sample.inspect.next_token import next_token_context
+from core.sample.inspect.prompt import inspect_context, inspect_prompt
 from core.sample.inspect.text_tokens import open_vocabulary, tokenize_text
 from core.sample.inspect.training_batch import TrainingExamples
 from core.sample.inspect.weights import inspect_model
@@ -34,6 +36,7 @@ from core.sample.protocol import (
     BestOfN,
     DenoisingState,
     Generate,
+    InspectContext,
     Inspected,
     InspectModel,
     InspectPrompt,
@@ -48,17 +51,23 @@ from core.sample.protocol import (
     TextDelta,
     TextEnded,
     TokenizeText,
+    TokenLosses,
     Tokens,
+    UnmaskedToken,
 )
 from core.sample.rerank import beam_search_texts, best_of_n
 from core.sample.score import short_context_tokens, token_losses
 from core.sample.stream import DenoisingProgress, GeneratedToken, TextEnd, stream_text
-from core.tokenize.vocabulary import replace_surrogates
+from core.tokenize.vocabulary import Vocabulary, replace_surrogates
 
 AnyReplies = Iterator[AnyReply | None]
 
 
 class EmptyTextError(UsageError):
+    doing = "score the text"
+
+
+class MaskedLossesError(UsageError):
     doing = "score the text"
 
 
@@ -73,6 +82,8 @@ def handle(request: AnyTask, models: ModelCache) -> AnyReplies:
             return handle_score(request, models)
         case InspectPrompt():
             return handle_inspect_prompt(request, models)
+        case InspectContext():
+            return handle_inspect_context(request, models)
         case InspectModel():
             return handle_inspect_model(request, models)
         case TokenizeText():
@@ -129,9 +140,22 @@ def handle_generate(request: Generate, models: ModelCache) -> AnyReplies:
             case TextEnd():
                 yield TextEnded(id=request.id, index=event.text, reason=event.reason, tokens=event.tokens)
             case DenoisingProgress() if request.denoising_states:
-                yield DenoisingState(id=request.id, index=event.text, spans=event.spans, tokens=event.tokens)
+                yield DenoisingState(
+                    id=request.id,
+                    index=event.text,
+                    spans=event.spans,
+                    tokens=event.tokens,
+                    unmasked=list(_unmasked_tokens(vocabulary, event)),
+                )
             case _:
                 yield None
+
+
+def _unmasked_tokens(vocabulary: Vocabulary, progress: DenoisingProgress) -> Iterator[UnmaskedToken]:
+    for position, probability in zip(progress.block.unmasked, progress.block.probabilities, strict=True):
+        token = progress.block.ids[position]
+        assert token is not None
+        yield UnmaskedToken(progress.first + position + 1, token_info(vocabulary, token), probability)
 
 
 def _unmasking_options(request: Generate, suffix: list[int]) -> UnmaskingOptions | None:
@@ -163,10 +187,15 @@ def handle_score(request: Score, models: ModelCache) -> AnyReplies:
     if not text:
         raise EmptyTextError("cleaning it like the training text removes all of it")
     gpt, vocabulary, size = found.model.gpt, found.model.vocabulary, len(text.encode())
+    if request.each_token and gpt.mask_token_id is not None:
+        raise MaskedLossesError("a masked model has no loss of single tokens", todo="choose causal models")
     ids, total = yield from encode_truncated(vocabulary, text, size)
     yield _loaded(request, found, total, changed_by=changed)
     nats, done = 0.0, 0
-    for chunk in token_losses(gpt, np.concatenate([[vocabulary.end_of_text], ids])):
+    for chunk in token_losses(gpt, np.concatenate([[vocabulary.end_of_text], ids]), each=request.each_token):
+        if request.each_token:
+            tokens = tuple(token_info(vocabulary, int(token)) for token in ids[done : done + chunk.tokens])
+            yield TokenLosses(id=request.id, tokens=tokens, nats=chunk.each)
         nats, done = nats + chunk.nats, done + chunk.tokens
         yield ScoreProgress(id=request.id, done=done, total=total)
     cost = TextLoss(nats, total, size, bound=gpt.mask_token_id is not None)
@@ -189,10 +218,26 @@ def handle_inspect_prompt(request: InspectPrompt, models: ModelCache) -> AnyRepl
     prompt, prompt_tokens = yield from encode_prompt(vocabulary, text, max(1, prompt_limit(gpt, 1)))
     dropped = prompt_tokens - len(prompt)
     yield _loaded(request, found, prompt_tokens, dropped, changed)
-    for result in inspect_prompt(gpt, vocabulary, prompt, request.sampling, request.options, dropped=dropped):
+    for result in inspect_prompt(
+        gpt, vocabulary, prompt, request.sampling, request.options, forced=request.forced, dropped=dropped
+    ):
         yield None if result is None else Inspected(id=request.id, result=result)
         if isinstance(result, AppendedToken) and result.reason is not None:
             yield TextEnded(id=request.id, reason=result.reason, tokens=result.step)
+
+
+def handle_inspect_context(request: InspectContext, models: ModelCache) -> AnyReplies:
+    found = yield from models.get(Path(request.checkpoint), request.precision)
+    gpt, vocabulary = found.model.gpt, found.model.vocabulary
+    text, changed = clean_prompt(replace_surrogates(request.prompt), request.cleaning)
+    limit = max(1, prompt_limit(gpt, 1))
+    prompt, prompt_tokens = yield from encode_prompt(vocabulary, text, limit)
+    total = prompt_tokens + len(request.generated)
+    ids = [*prompt, *request.generated][-min(limit, request.positions or limit) :]
+    yield _loaded(request, found, prompt_tokens, total - len(ids), changed)
+    context = next_token_context(gpt, ids)
+    for result in inspect_context(gpt, vocabulary, context, request.options, dropped=total - len(ids)):
+        yield None if result is None else Inspected(id=request.id, result=result)
 
 
 def handle_inspect_model(request: InspectModel, models: ModelCache) -> AnyReplies:

@@ -3,6 +3,8 @@
     InspectPrompt  PromptTokens, LogitsMatrix, then for each generated token LastLogits, TokenProbabilities,
                    SampledToken, AppendedToken; if requested also PromptSurprisal, and for each token
                    AttentionWeights of the selected heads and a LogitLens per layer
+    InspectContext PromptTokens, LogitsMatrix; if requested, for each layer a LensRow, and AttentionWeights of the
+                   selected heads
     InspectModel   ModelSummary, then a ModelPart for the embedding, for each block and for the output
 
 Positions, layers and heads count from 1; layer 0 is the embedding, layer n the n-th block. A number that is not
@@ -54,9 +56,11 @@ class InspectOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     attention: Annotated[tuple[AttentionHead, ...], Meta(max_length=1000)] = ()
     """Heads to include AttentionWeights of."""
     attention_positions: Annotated[int, Meta(ge=1, le=128)] = 32
-    """Rows and columns of AttentionWeights: the last positions."""
+    """Rows and columns of AttentionWeights, cells of a LensRow: the last positions."""
     surprisal: bool = False
     """Whether to include PromptSurprisal."""
+    first_token: Annotated[int, Meta(ge=1)] = 1
+    """The first generated token with results; those before it are generated without."""
 
 
 class InspectResult(Struct, frozen=True, kw_only=True):
@@ -146,6 +150,9 @@ class TokenCandidate(Struct, frozen=True):
     logit: float = field(name="score")
     probabilities: tuple[float | None, ...]
     """After each of `TokenProbabilities.processors`; None: filtered out."""
+    random: float | None = None
+    """The random number of this token, of an exponential distribution with mean 1: the token with the highest
+    probability / random is sampled. None: filtered out, or greedy decoding."""
 
 
 class TokenProbabilities(InspectResult, frozen=True, kw_only=True, tag="probabilities"):
@@ -172,6 +179,8 @@ class SampledToken(InspectResult, frozen=True, kw_only=True, tag="choice"):
     """Surprisal in bits: -log2 of `before`."""
     rank: int
     """By the model's own probabilities, from 1."""
+    instead_of: TokenInfo | None = None
+    """The token that the seed samples here, if `InspectPrompt.forced` has another."""
 
 
 class AppendedToken(InspectResult, frozen=True, kw_only=True, tag="appended"):
@@ -190,8 +199,8 @@ class AppendedToken(InspectResult, frozen=True, kw_only=True, tag="appended"):
 class AttentionWeights(InspectResult, frozen=True, kw_only=True, tag="attention"):
     """Attention weights of one head. Each row of `weights`, plus its entry in `before`, sums to 1.
 
-    Step 1 has a row for each of the last `InspectOptions.attention_positions` positions, later steps only for the
-    newest.
+    Step 1, and an InspectContext, have a row for each of the last `InspectOptions.attention_positions` positions, later
+    steps only for the newest.
     """
 
     step: int
@@ -224,6 +233,16 @@ class LogitLens(InspectResult, frozen=True, kw_only=True, tag="lens"):
     """Of the sampled token."""
     rank: int | None
     """Of the sampled token; None if logits are not finite."""
+
+
+class LensRow(InspectResult, frozen=True, kw_only=True, tag="lensrow"):
+    """The logit lens of one layer at the last positions."""
+
+    layer: int
+    first: int
+    """Position of `predictions[0]`."""
+    predictions: tuple[PredictedToken | None, ...]
+    """The most likely next token at each position; None: logits are not finite."""
 
 
 class TokenSurprisal(Struct, frozen=True):
@@ -297,6 +316,7 @@ AnyInspectResult = (
     | AppendedToken
     | AttentionWeights
     | LogitLens
+    | LensRow
     | PromptSurprisal
     | ModelSummary
     | ModelPart

@@ -8,8 +8,9 @@ by token. Each is answered by any number of replies with its id, the last of the
                     requested
     BestOfN,
     BeamSearch    → Loaded, a RankedText for each text, Finished
-    Score         → Loaded, ScoreProgress repeatedly, ScoreResult, Finished
+    Score         → Loaded, ScoreProgress repeatedly, with TokenLosses if requested, ScoreResult, Finished
     InspectPrompt → Loaded, Inspected repeatedly (see `core.sample.inspect_protocol`), TextEnded, Finished
+    InspectContext,
     InspectModel  → Loaded, Inspected repeatedly, Finished
     TokenizeText,
     ReadBatch     → Tokens (see `core.sample.token_protocol`), Finished
@@ -24,7 +25,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from core.recipe.sampling import Precision, Sampling, UnmaskingOrder
-from core.sample.inspect_protocol import AnyInspectResult, InspectOptions
+from core.sample.inspect_protocol import AnyInspectResult, InspectOptions, TokenInfo
 from core.sample.token_protocol import MAX_TEXT_LENGTH, AnyTokenResult, BatchSource
 from core.vocab.protocol import VocabularyChoice
 
@@ -103,6 +104,8 @@ class Score(ModelRequest, frozen=True, kw_only=True, forbid_unknown_fields=True,
     """Compute the loss of `text` in float32, starting from an end-of-text token (`core.sample.score`)."""
 
     text: str
+    each_token: bool = False
+    """Whether to send the loss of each token. Causal models only."""
 
 
 class InspectPrompt(ModelRequest, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="inspect_prompt"):
@@ -111,6 +114,20 @@ class InspectPrompt(ModelRequest, frozen=True, kw_only=True, forbid_unknown_fiel
     precision: Precision = "auto"
     prompt: str
     sampling: Sampling = Sampling(tokens=1)
+    options: InspectOptions = InspectOptions()
+    forced: tuple[int, ...] = ()
+    """Ids of the first tokens, taken instead of the sampled ones, which use up their random numbers all the same."""
+
+
+class InspectContext(ModelRequest, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="inspect_context"):
+    """Show how the model reads `prompt` and the generated tokens after it."""
+
+    precision: Precision = "auto"
+    prompt: str
+    generated: tuple[int, ...] = ()
+    """Ids of tokens after the prompt."""
+    positions: Annotated[int, Meta(ge=1)] | None = None
+    """Tokens in the context, the last ones: `LastLogits.position` of the next token. None: as many as fit."""
     options: InspectOptions = InspectOptions()
 
 
@@ -194,6 +211,16 @@ class Span(Struct, frozen=True, omit_defaults=True, rename={"masked": "hidden"})
     """Unmasked by the latest denoising step."""
 
 
+class UnmaskedToken(Struct, frozen=True):
+    """One token that a denoising step unmasked."""
+
+    position: int
+    """In the generated text, from 1."""
+    token: TokenInfo
+    probability: float
+    """Before logits processors."""
+
+
 class DenoisingState(Reply, frozen=True, kw_only=True, tag="denoising_state"):
     """The block that is being denoised, after one denoising step."""
 
@@ -205,10 +232,12 @@ class DenoisingState(Reply, frozen=True, kw_only=True, tag="denoising_state"):
     block."""
     tokens: int
     """Tokens of this text unmasked so far."""
+    unmasked: list[UnmaskedToken] = []
+    """The tokens that this step unmasked, in this order."""
 
 
 class Inspected(Reply, frozen=True, kw_only=True, tag="inspected"):
-    """One result of InspectPrompt or InspectModel."""
+    """One result of InspectPrompt, InspectContext or InspectModel."""
 
     result: AnyInspectResult
 
@@ -244,6 +273,13 @@ class ScoreProgress(Reply, frozen=True, kw_only=True, tag="scoring"):
 
     done: int
     total: int
+
+
+class TokenLosses(Reply, frozen=True, kw_only=True, tag="token_losses"):
+    """The loss of the next tokens of a text."""
+
+    tokens: tuple[TokenInfo, ...]
+    nats: tuple[float, ...]
 
 
 class ScoreResult(Reply, frozen=True, kw_only=True, tag="scored"):
@@ -283,7 +319,7 @@ class Refused(Reply, frozen=True, kw_only=True, tag="refused"):
     """Whether the request is invalid; otherwise a retry may succeed."""
 
 
-AnyModelRequest = Generate | BestOfN | BeamSearch | Score | InspectPrompt | InspectModel | ScoreBatch
+AnyModelRequest = Generate | BestOfN | BeamSearch | Score | InspectPrompt | InspectContext | InspectModel | ScoreBatch
 AnyTask = AnyModelRequest | TokenizeText | ReadBatch
 AnyRequest = AnyTask | Cancel
 AnyReply = (
@@ -293,6 +329,7 @@ AnyReply = (
     | TextEnded
     | RankedText
     | ScoreProgress
+    | TokenLosses
     | ScoreResult
     | Inspected
     | Tokens

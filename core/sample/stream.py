@@ -37,6 +37,9 @@ class DenoisingProgress(NamedTuple):
     """As in `core.sample.protocol.DenoisingState`; empty if not requested."""
     tokens: int
     """Tokens of the text unmasked so far."""
+    first: int
+    """Tokens of the text before the block."""
+    block: DenoisedBlock
 
 
 class TextEnd(NamedTuple):
@@ -119,6 +122,8 @@ def stream_text(
                 text,
                 _spans(token, builder, vocabulary, sampling) if denoising_spans else [],
                 builder.tokens + len(token.ids) - token.ids.count(None),
+                builder.tokens,
+                token,
             )
             continue
         characters, reason = builder.add(token)

@@ -50,13 +50,14 @@ def _padded_input(model: GPT, ids: Sequence[int]) -> Tensor:
     return torch.tensor([[*ids, *[0] * (length - len(ids))]], device=model.device)
 
 
-def logit_lens(model: GPT, layer: LayerActivations) -> Tensor:
-    """Logits (vocabulary,) at the last position, on the CPU, from the output of `layer` through final norm and head.
+def logit_lens(model: GPT, layer: LayerActivations, rows: int = 1) -> Tensor:
+    """Logits (rows, vocabulary) at the last `rows` positions, or at all if there are fewer, on the CPU, from the output
+    of `layer` through final norm and head.
 
     For the last block they are the model's own.
     """
     with inference(model, dtype=torch.float32):
-        return model.logits(model.final_norm(layer.output)[:, -1]).cpu()[0]
+        return model.logits(model.final_norm(layer.output)[0, -rows:]).cpu()
 
 
 def attention_weights(model: GPT, layer: LayerActivations, rows: int) -> Tensor:

@@ -83,8 +83,11 @@ def _columns(vocabulary: int, options: InspectOptions) -> list[int]:
 class SamplingTrace:
     """Samples one token and keeps the probabilities after each logits processor."""
 
-    def __init__(self, logits: Tensor, sampler: TokenSampler, step: int) -> None:
-        """Samples a token, which `sampler` records. logits: (vocabulary,), finite."""
+    def __init__(self, logits: Tensor, sampler: TokenSampler, step: int, forced: int | None = None) -> None:
+        """Samples a token, which `sampler` records. logits: (vocabulary,), finite.
+
+        forced: the token to take instead; the random numbers are used up all the same.
+        """
         self._logits, self._step = logits, step
         settings = sampler.sampling
         outputs: list[tuple[float | None, ProcessedLogits]] = [
@@ -93,7 +96,15 @@ class SamplingTrace:
         for output in sampler.process(logits):
             value = getattr(settings, output.name)
             outputs.append((None if isinstance(value, dict) else float(value), output))
-        self.token = sampler.sample(logits)
+        last = outputs[-1][1]
+        random = _random_numbers(sampler.generator, len(last.ids))
+        self._sampled = sampler.propose(logits)
+        self.token = self._sampled if forced is None else forced
+        sampler.record(self.token)
+        self._random = torch.full((len(logits),), -1.0)
+        """(vocabulary,) -1 where there is none; all if the sampled token does not follow from them."""
+        if not sampler.greedy and int(last.ids[(last.logits.softmax(-1) / random).argmax()]) == self._sampled:
+            self._random[last.ids] = random
         if sampler.greedy:  # no processor: the most likely token is taken
             outputs.append((0.0, ProcessedLogits("temperature", torch.tensor([self.token]), torch.zeros(1))))
         self._processors = [
@@ -110,7 +121,12 @@ class SamplingTrace:
             step=self._step,
             processors=tuple(self._processors),
             candidates=tuple(
-                TokenCandidate(token_info(vocabulary, token), float(self._logits[token]), self._column(token))
+                TokenCandidate(
+                    token_info(vocabulary, token),
+                    float(self._logits[token]),
+                    self._column(token),
+                    None if self._random[token] < 0 else float(self._random[token]),
+                )
                 for token in sorted(shown, key=lambda token: (-float(last[token]), -float(first[token]), token))
             ),
         )
@@ -121,15 +137,23 @@ class SamplingTrace:
         return SampledToken(
             step=self._step,
             token=token_info(vocabulary, self.token),
-            probability=float(self._probabilities[-1][self.token]),
+            probability=max(0.0, float(self._probabilities[-1][self.token])),
             before=float(self._probabilities[0][self.token]),
             surprise=-float(log_probabilities[self.token]) / math.log(2),
             rank=rank(self._logits, self.token),
+            instead_of=None if self.token == self._sampled else token_info(vocabulary, self._sampled),
         )
 
     def _column(self, token: int) -> tuple[float | None, ...]:
         values = [float(probabilities[token]) for probabilities in self._probabilities]
         return tuple(None if value < 0 else value for value in values)
+
+
+def _random_numbers(generator: torch.Generator, count: int) -> Tensor:
+    """(count,) what `torch.multinomial` will draw to sample one of `count`: the highest probability / number wins."""
+    copy = torch.Generator()
+    copy.set_state(generator.get_state())
+    return torch.empty(count).exponential_(1, generator=copy)
 
 
 def _probabilities(output: ProcessedLogits, vocabulary: int) -> Tensor:

@@ -19,6 +19,7 @@ from core.sample.inspect_protocol import (
     AttentionHead,
     AttentionWeights,
     InspectOptions,
+    LensRow,
     LogitLens,
 )
 from core.sample.logits_processors import TokenSampler
@@ -42,17 +43,20 @@ def inspect_prompt(
     sampling: Sampling,
     options: InspectOptions,
     *,
+    forced: Sequence[int] = (),
     dropped: int = 0,
 ) -> Iterator[AnyInspectResult | None]:
     """The steps of continuing `prompt`, at least one id, by up to `sampling.tokens` tokens; None after other work.
 
-    dropped: tokens before `prompt` that were left out already.
+    forced: ids of the first tokens, taken instead of the sampled ones. dropped: tokens before `prompt` that were left
+    out already.
 
     A causal model generates the tokens that `generate` does with the same seed. A masked model unmasks one position at
     a time, from left to right. Neither the model nor torch's global random state changes. Raises InspectRequestError,
     SamplingSettingError, and, after the LogitsMatrix, LogitsError if logits to sample from are not finite.
     """
     _check_heads(options.attention, model.config)
+    _check_tokens(forced, model.vocab_size)
     ids = next_token_context(model, prompt)
     text = ids if model.mask_token_id is None else ids[:-1]
     sampler = TokenSampler(sampling, model.vocab_size, prompt=text)
@@ -63,8 +67,18 @@ def inspect_prompt(
     next_token = (CausalNextToken if model.mask_token_id is None else MaskedNextToken)(model, text)
     builder = TextBuilder(vocabulary, sampling)
     for step in range(1, sampling.tokens + 1):
+        given = forced[step - 1] if step <= len(forced) else None
+        if step < options.first_token:
+            sampled = sampler.propose(next_token.logits)
+            token = sampled if given is None else given
+            sampler.record(token)
+            yield None
+            if builder.add(token)[1] is not None:
+                return
+            next_token.append(token)
+            continue
         yield generation_steps.last_logits(next_token.logits, len(next_token.ids), step, options)
-        trace = generation_steps.SamplingTrace(next_token.logits, sampler, step)
+        trace = generation_steps.SamplingTrace(next_token.logits, sampler, step, given)
         yield trace.probabilities(vocabulary, options)
         yield trace.sampled_token(vocabulary)
         yield from _inspect_layers(model, vocabulary, next_token.ids, trace.token, step, options)
@@ -93,20 +107,57 @@ def _check_heads(heads: Sequence[AttentionHead], shape: Model) -> None:
             )
 
 
+def _check_tokens(ids: Sequence[int], vocabulary: int) -> None:
+    unknown = [token for token in ids if not 0 <= token < vocabulary]
+    if unknown:
+        raise InspectRequestError(
+            f"there is no token {unknown[0]}", todo=f"this vocabulary has the ids 0 to {vocabulary - 1:,}"
+        )
+
+
+def inspect_context(
+    model: GPT, vocabulary: Vocabulary, ids: Sequence[int], options: InspectOptions, *, dropped: int = 0
+) -> Iterator[AnyInspectResult | None]:
+    """How the model reads `ids`, a context: its tokens and outputs, and the requested layers; None after other work.
+
+    dropped: tokens before `ids`. Raises InspectRequestError.
+    """
+    _check_heads(options.attention, model.config)
+    _check_tokens(ids, model.vocab_size + (model.mask_token_id is not None))
+    yield generation_steps.prompt_tokens(model, vocabulary, ids, dropped)
+    yield generation_steps.logits_matrix(model, vocabulary, ids, options)
+    if not (options.logit_lens or options.attention):
+        return
+    heads = _heads_by_layer(options.attention, model.config)
+    for layer in activations.layer_activations(model, ids):
+        if options.logit_lens:
+            logits = activations.logit_lens(model, layer, options.attention_positions)
+            predictions = tuple(next(top_tokens(vocabulary, row, 1), None) for row in logits)
+            yield LensRow(layer=layer.number, first=len(ids) - len(logits) + 1, predictions=predictions)
+        if layer.number in heads:
+            yield from _attention_weights(model, layer, sorted(heads[layer.number]), 1, options)
+        yield None
+
+
+def _heads_by_layer(heads: Sequence[AttentionHead], shape: Model) -> dict[int, set[int]]:
+    by_layer: dict[int, set[int]] = {}
+    for head in heads:
+        all_heads = range(1, shape.n_head + 1)
+        by_layer.setdefault(head.layer, set()).update(all_heads if head.head is None else (head.head,))
+    return by_layer
+
+
 def _inspect_layers(
     model: GPT, vocabulary: Vocabulary, ids: Sequence[int], sampled: int, step: int, options: InspectOptions
 ) -> Iterator[LogitLens | AttentionWeights | None]:
     """Logit lens of each layer and attention weights of the requested heads."""
     if not (options.logit_lens or options.attention):
         return
-    heads_by_layer: dict[int, set[int]] = {}
-    for head in options.attention:
-        all_heads = range(1, model.config.n_head + 1)
-        heads_by_layer.setdefault(head.layer, set()).update(all_heads if head.head is None else (head.head,))
+    heads_by_layer = _heads_by_layer(options.attention, model.config)
     deepest = model.config.n_layer if options.logit_lens else max(heads_by_layer)
     for layer in activations.layer_activations(model, ids):
         if options.logit_lens:
-            logits = activations.logit_lens(model, layer)
+            logits = activations.logit_lens(model, layer)[0]
             yield LogitLens(
                 step=step,
                 layer=layer.number,
