@@ -7,7 +7,10 @@ from typing import NamedTuple
 from llmtui.tui.screen_table import DATA_VIEWS, SCREENS
 
 Scope = str
-"""The name of a screen in `SCREENS`, of a view in `DATA_VIEWS`, or "app"."""
+"""The name of a screen in `SCREENS`, of a view in `DATA_VIEWS`, one of `OVER_CHAT`, or "app"."""
+
+OVER_CHAT = ("xray", "denoising")
+"""The screens over the chat, for causal and for masked models."""
 
 
 class Action(NamedTuple):
@@ -180,8 +183,36 @@ CHAT = (
         ("chat",),
         show=False,
     ),
+    Action(
+        "chat.xray", ("X", "ctrl+g"), "x-ray", "Show how each token of the last text was generated.", "Chat", ("chat",)
+    ),
     Action("chat.new", ("N",), "new", "Start a new conversation; the old one stays on the disk.", "Chat", ("chat",)),
     Action("chat.stop", ("ctrl+x",), "stop", "Stop generating.", "Chat", ("chat",)),
+)
+
+XRAY = (
+    Action("xray.earlier", ("left",), "token", "The token before.", "X-ray", OVER_CHAT, show=False),
+    Action("xray.later", ("right",), "token", "The token after; of masked models the step.", "X-ray", OVER_CHAT),
+    Action("xray.first", ("home",), "first", "The first token.", "X-ray", OVER_CHAT, show=False),
+    Action("xray.last", ("end",), "last", "The last token.", "X-ray", OVER_CHAT, show=False),
+    Action("xray.up", ("up",), "step", "The step before; of attention the layer.", "X-ray", ("xray",), show=False),
+    Action("xray.down", ("down",), "step", "The step after; of attention the layer.", "X-ray", ("xray",)),
+    Action(
+        "xray.previous", ("k",), "above", "The candidate above; of attention the head.", "X-ray", ("xray",), show=False
+    ),
+    Action("xray.next", ("j",), "pick", "The candidate below; of attention the head.", "X-ray", ("xray",)),
+    Action("xray.take", ("enter",), "take", "Take the candidate instead and go on from it.", "X-ray", ("xray",)),
+    Action("xray.attention", ("a",), "attention", "Show the attention of a head, and all heads.", "X-ray", ("xray",)),
+    Action("xray.lens", ("l",), "lens", "Show what each layer would predict (logit lens).", "X-ray", ("xray",)),
+    Action("xray.branches", ("b",), "branches", "Show the branches as a tree, and go to one.", "X-ray", ("xray",)),
+    Action(
+        "xray.difference",
+        ("d",),
+        "difference",
+        "Compare the loss of each token with another checkpoint.",
+        "X-ray",
+        ("xray",),
+    ),
 )
 
 EVERYWHERE = (
@@ -201,11 +232,11 @@ EVERYWHERE = (
         "back",
         "Back by one level.",
         "Everywhere",
-        tuple({entry.name: None for entry in (*SCREENS, *DATA_VIEWS)}),
+        (*{entry.name: None for entry in (*SCREENS, *DATA_VIEWS)}, *OVER_CHAT),
         show=False,
     ),
     Action("app.leave", ("q",), "leave", "Leave the workbench; runs continue.", "Everywhere", ("app",)),
 )
 
-ACTIONS = (*SHOW_SCREEN, *RUNS, *CHARTS, *SHOW_VIEW, *DATA, *DOCUMENTS, *CLEANING, *CHAT, *EVERYWHERE)
+ACTIONS = (*SHOW_SCREEN, *RUNS, *CHARTS, *SHOW_VIEW, *DATA, *DOCUMENTS, *CLEANING, *CHAT, *XRAY, *EVERYWHERE)
 """In the order of the help."""

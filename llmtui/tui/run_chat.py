@@ -76,11 +76,10 @@ class RunChat:
         session.add_user_message(typed)
         turn = self._new_turn(typed, self._run, checkpoint.path, settings)
         self.turns.append(turn)
-        reply = PendingReply(
-            session,
-            turn,
-            _with_options(session.build_request(settings.sampling), turn, settings, masked=is_masked(self._run)),
+        turn.request = _with_options(
+            session.build_request(settings.sampling), turn, settings, masked=is_masked(self._run)
         )
+        reply = PendingReply(session, turn, turn.request)
         if compared is not None:
             turn.compared = self._new_turn(typed, compared.run, compared.path, settings)
             start, request = session.compared_request(compared.run, compared.path, settings.sampling)
@@ -110,6 +109,14 @@ class RunChat:
             sampling=settings.sampling,
             is_reply=self.is_conversation,
         )
+
+    def request_of(self, turn: Turn) -> Generate | None:
+        """The request that generates the text of `turn` again; None if its transcript does not say enough."""
+        if turn.request is not None or self.is_conversation or is_masked(self._run) or turn.sampling is None:
+            return turn.request
+        checkpoint = self._run.checkpoints / turn.checkpoint
+        cleaning = self._run.recipe.preprocess.steps
+        return Generate(id=0, checkpoint=str(checkpoint), prompt=turn.prompt, sampling=turn.sampling, cleaning=cleaning)
 
     @property
     def storage_warning(self) -> str:

@@ -23,6 +23,7 @@ from llmtui.view.run_snapshot import RunSnapshot
 if TYPE_CHECKING:
     from llmtui.clients.document_client import DocumentClient
     from llmtui.clients.inference_client import InferenceClient
+    from llmtui.clients.reply_inspection import ReplyInspection
 
 
 class SessionApp(Protocol):
@@ -59,6 +60,8 @@ class Session:
         self._post = post
         self._inference_client = inference_client
         self._document_client: DocumentClient | None = None
+        self.inspections: dict[bytes, ReplyInspection] = {}
+        """X-rays of replies with their branches, by request."""
         rate = self.settings.refresh_hz or (1.0 if self.over_ssh else 2.0)
         self.watcher = RunWatcher(workspace, self._post_update, 1 / rate)
         self.selected_id = find_run(workspace, open_run).id if open_run else ""

@@ -11,7 +11,7 @@ from core.checkpoints import step_of
 from core.plural import plural
 from core.recipe.sampling import Sampling
 from core.runs.transcript import AnswerInfo, ChatMessage, ComparedAnswer
-from core.sample.protocol import Span
+from core.sample.protocol import Generate, Span
 from llmtui.view import units
 
 GAP = "___"
@@ -49,6 +49,8 @@ class Turn(Struct, kw_only=True):
     tokens_per_second: float = 0.0
     pending: bool = True
     failed: bool = False
+    request: Generate | None = None
+    """The request that generates the text; None in turns of a transcript."""
     compared: Turn | None = None
     """What another checkpoint generates from the same prompt and seed."""
 

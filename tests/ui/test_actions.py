@@ -15,6 +15,8 @@ from llmtui.tui.app import Workbench
 from llmtui.tui.screen_table import DATA_VIEWS, SCREENS
 from llmtui.tui.screens.home import Home
 from llmtui.tui.screens.train import Train
+from llmtui.tui.screens.xray import Xray
+from llmtui.tui.screens.xray_masked import Denoising
 from tests.ui.fake_runs import (
     FakeWorker,
     events_before_training,
@@ -28,6 +30,7 @@ from tests.ui.fake_runs import (
 from tests.ui.pilot import screen_class, screen_text, until
 
 CLASSES = {"app": Workbench} | {entry.name: screen_class(entry) for entry in (*SCREENS, *DATA_VIEWS)}
+CLASSES |= {"xray": Xray, "denoising": Denoising}
 
 
 def test_every_action_has_a_method_where_it_can_be_pressed() -> None:

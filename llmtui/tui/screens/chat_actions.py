@@ -101,7 +101,7 @@ class ChatActions(RunScreen):
     def is_available(self, action: str) -> bool:
         if action == "chat.stop":
             return self.busy
-        if action in ("chat.retry", "chat.edit", "chat.new"):
+        if action in ("chat.retry", "chat.edit", "chat.new", "chat.xray"):
             return bool(self.turns) and not self.busy
         if action in ("chat.copy", "chat.save", "chat.earlier", "chat.later"):
             return bool(self.turns)
@@ -272,6 +272,18 @@ class ChatActions(RunScreen):
             return
         self.app.copy_to_clipboard(turn.text)
         self.show_notice(f"Copied {plural(len(turn.text), 'character')} of the text after {shown(turn.prompt, 40)!r}.")
+
+    def action_chat_xray(self) -> None:
+        chat, turn = self._idle_chat(with_turns=True), self.query_one(Transcript).chosen
+        if chat is None or turn is None:
+            return
+        request = chat.request_of(turn)
+        if request is None or not turn.text:
+            self.show_notice("How this text was generated is not known any more: ask the prompt again.", "warn")
+            return
+        from llmtui.tui.screens.xray import open_xray
+
+        open_xray(self.app, self, request, turn.text)
 
     async def action_chat_save(self) -> None:
         snapshot = self.snapshot

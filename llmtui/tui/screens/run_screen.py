@@ -23,12 +23,17 @@ from llmtui.view import run_text
 from llmtui.view.run_snapshot import RunSnapshot
 from llmtui.view.sanitize import shown
 
+_SWITCHED = 2
+"""Screens at the bottom of the stack: Textual's own, and the one that is switched."""
+
 _RESUMABLE = (RunState.STOPPED, RunState.FAILED, RunState.INTERRUPTED, RunState.CREATED)
 
 
 def show_screen(app: App[Any], name: str) -> None:
-    """Switch to the screen of that name in `llmtui.tui.screen_table`."""
+    """Switch to the screen of that name in `llmtui.tui.screen_table`, and close those over the present one."""
     screen = app.get_screen(name)
+    while len(app.screen_stack) > _SWITCHED and isinstance(app.screen, RunScreen):
+        app.pop_screen()
     if app.screen is not screen:
         app.switch_screen(name)
         if isinstance(screen, RunScreen):
