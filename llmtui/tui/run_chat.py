@@ -44,7 +44,7 @@ class RunChat:
         self._opened: SavedSession | None = None
         """The session to go on with at the next prompt."""
         messages = earlier_messages(run.path, checkpoint)
-        self.turns = turns_of(messages, run.id, is_reply=self.is_conversation, masked=is_masked(run))
+        self.turns = turns_of(messages, run.id, is_reply=self.is_conversation, masked=self.fills_gaps)
         self.checkpoint_note = ""
         """What the last change of the checkpoint means for the conversation, in words, if anything."""
 
@@ -52,6 +52,11 @@ class RunChat:
     def is_conversation(self) -> bool:
         """Whether the recipe has chat templates; without them each prompt is continued independently."""
         return self._run.recipe.chat.templated
+
+    @property
+    def fills_gaps(self) -> bool:
+        """Whether a prompt may have a gap."""
+        return is_masked(self._run) and not self.is_conversation
 
     def send(
         self,
@@ -73,6 +78,7 @@ class RunChat:
             session.start_conversation(self._session_id)
         elif branch and self.turns and session.last_user_message == self.turns[-1].typed:
             session.branch()
+            self.turns[-1].status += ", no longer part of the conversation"
         session.add_user_message(typed)
         turn = self._new_turn(typed, self._run, checkpoint.path, settings)
         self.turns.append(turn)
@@ -99,7 +105,7 @@ class RunChat:
         return self._session
 
     def _new_turn(self, typed: str, run: Run, checkpoint: Path, settings: SamplerSettings) -> Turn:
-        prompt, suffix = split_gap(typed, masked=is_masked(self._run) and not self.is_conversation)
+        prompt, suffix = split_gap(typed, masked=self.fills_gaps)
         return Turn(
             prompt=prompt,
             suffix=suffix,
@@ -135,9 +141,7 @@ class RunChat:
     def open(self, session: SavedSession) -> None:
         """Show an earlier session; the next prompt goes on with it."""
         self._opened = session
-        self.turns = turns_of(
-            session.messages, self._run.id, is_reply=self.is_conversation, masked=is_masked(self._run)
-        )
+        self.turns = turns_of(session.messages, self._run.id, is_reply=self.is_conversation, masked=self.fills_gaps)
 
     def close(self) -> None:
         """Release the transcript, so that another program can chat with this run."""

@@ -60,7 +60,8 @@ def reply_to(request):
         send(Finished(id=request.id, cancelled=True, tokens=3, seconds=0.1))
         return
     sampling = request.sampling
-    send(TextDelta(id=request.id, text=f" went T={sampling.temperature:g} k={sampling.top_k}"))
+    logprobs = (-8.0,) if request.logprobs else ()
+    send(TextDelta(id=request.id, text=f" went T={sampling.temperature:g} k={sampling.top_k}", logprobs=logprobs))
     send(TextDelta(id=request.id, text=f" p={sampling.top_p:g} seed={sampling.seed} step={step}"))
     send(TextEnded(id=request.id, reason="length", tokens=20))
     send(Finished(id=request.id, tokens=20, seconds=0.1))

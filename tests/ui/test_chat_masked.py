@@ -105,6 +105,14 @@ async def test_unmasked_text_stays_when_generating_is_stopped(workbench: Workben
         assert not any(span.new for span in turn.masked_spans)
 
 
+async def test_a_gap_in_the_prompt_is_filled(workbench: Workbench) -> None:
+    async with workbench.run_test(size=(80, 24)) as pilot:
+        seen = await ask(pilot, "hold___the end")
+        await seen("hold░░░░░░[bold]one░░the end")
+        await pilot.press("escape")
+        await seen("stopped")
+
+
 def test_a_masked_position_is_as_wide_as_the_mean_token_of_the_prompt() -> None:
     def loaded(tokens: int) -> Loaded:
         return Loaded(id=1, checkpoint="", step=1, prompt_tokens=tokens)

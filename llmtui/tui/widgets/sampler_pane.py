@@ -70,20 +70,25 @@ class SamplerPane(ListPane[Row]):
     def lines(self, cells: int, height: int) -> list[Line]:
         if height < 3:
             return [summary(self.settings, self.recipe, cells)]
-        if height >= len(self.items) * (1 + _DESCRIPTION_ROWS):
-            explained = [(row.name, self._explained(row, cells)) for row in self.items]
+        each = min(_DESCRIPTION_ROWS, (height - 1) // len(self.items) - 1)
+        if each > 0:
+            explained = [(row.name, self._explained(row, cells, each)) for row in self.items]
             self._names = [name for name, lines in explained for _ in lines]
-            return [line for _, lines in explained for line in lines] + self._about(cells)[-1:]
+            return [line for _, lines in explained for line in lines] + (
+                self._about(cells)[-1:] if self.has_focus else []
+            )
         self._names = []
         about = self._about(cells) if self.has_focus and height > 6 else []
         return [*self.window(cells, height - len(about)), *about]
 
-    def _explained(self, row: Row, cells: int) -> list[Line]:
-        """A setting and what it does."""
+    def _explained(self, row: Row, cells: int, height: int) -> list[Line]:
+        """A setting and what it does, in at most `height` lines."""
         line = self.row(row, cells)
         if row is self.highlighted:
             line = self._with_cursor(line, cells)
-        parts = list(wrap(row.description, max(1, cells - 2)))[:_DESCRIPTION_ROWS]
+        parts = list(wrap(row.description, max(1, cells - 2)))
+        if len(parts) > height:
+            parts[height - 1 :] = [cut(" ".join(parts[height - 1 :]), max(1, cells - 2))]
         return [line, *([("  " + part, "dim")] for part in parts)]
 
     def _about(self, cells: int) -> list[Line]:
