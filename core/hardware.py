@@ -64,6 +64,12 @@ def available_memory() -> int:
     return max(0, min(left))
 
 
+def memory_for(device: str) -> tuple[int, bool]:
+    """Free bytes for a training with train.device `device`, and whether they are those of a GPU."""
+    gpus = machine().gpus if device in ("auto", "cuda") else ()
+    return (gpus[0].memory_total - gpus[0].memory, True) if gpus else (available_memory(), False)
+
+
 def _control_groups() -> Iterator[tuple[int, int]]:
     """Limit and usage in bytes of each control group (v1 or v2) of this process that has a limit."""
     with contextlib.suppress(OSError, ValueError):

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Final, NamedTuple
 
 import msgspec
 from msgspec import Struct
 
 from core.model.memory import memory
+from core.model_size import MemoryEstimate
 from core.recipe.schema import Recipe
 
 MARGIN = 0.9
 """Share of the free memory for an automatic micro-batch: the formula errs by some 10 %, and other programs need some.
 A micro-batch given in the recipe may take all of it."""
+
+
+ITEM_SIZES: Final = {"float32": 4, "bfloat16": 2}
+"""Bytes per number of the activations by train.precision."""
 
 
 class MemoryBudget(Struct, frozen=True, kw_only=True):
@@ -27,6 +33,33 @@ class MemoryBudget(Struct, frozen=True, kw_only=True):
     def fits(self, recipe: Recipe, vocab_size: int, micro_batch: int) -> bool:
         """Whether the training fits with `micro_batch` sequences per forward pass."""
         return self.bytes >= required_bytes(recipe, vocab_size, micro_batch, self)
+
+
+class PrecisionPlan(NamedTuple):
+    """Memory of training in one precision."""
+
+    precision: str
+    budget: MemoryBudget
+    micro_batch: int
+    """train.micro_batch, or the largest that fits; 0 if none fits."""
+    memory: MemoryEstimate
+    """With that micro-batch; with that of the recipe, or 1, if none fits."""
+
+
+def precision_plans(recipe: Recipe, vocab_size: int, free: int, gpu: bool) -> list[PrecisionPlan]:
+    """Memory in each precision that the recipe allows. free: bytes of memory that are not in use."""
+    plans = []
+    for precision, itemsize in ITEM_SIZES.items():
+        if recipe.train.precision not in ("auto", precision):
+            continue
+        budget = MemoryBudget(bytes=int(MARGIN * free), itemsize=itemsize, gpu=gpu)
+        micro_batch, largest = recipe.train.micro_batch, largest_micro_batch(recipe, vocab_size, budget)
+        if micro_batch is not None:
+            micro_batch = min(micro_batch, recipe.train.batch_size)
+            largest = micro_batch if micro_batch <= largest else 0
+        estimate = memory(recipe, vocab_size, micro_batch=largest or micro_batch or 1, itemsize=itemsize, gpu=gpu)
+        plans.append(PrecisionPlan(precision, budget, largest, estimate))
+    return plans
 
 
 def required_bytes(recipe: Recipe, vocab_size: int, micro_batch: int, budget: MemoryBudget) -> int:

@@ -153,6 +153,28 @@ CLEANING = tuple(
     )
 )
 
+MODEL = (
+    Action("model.next", ("right",), "change", "Change the field to its next value.", "Model", ("model",)),
+    Action("model.previous", ("left",), "back", "Change it to its previous value.", "Model", ("model",), show=False),
+    Action("model.field", ("f",), "field", "Go to the next field of the part.", "Model", ("model",)),
+    Action("model.undo", ("u",), "undo", "Take the last change back.", "Model", ("model",)),
+    Action("model.weights", ("enter",), "weights", "Look inside: the weights of the part.", "Model", ("model",)),
+    Action("model.block_after", ("]",), "block", "The next block's weights.", "Model", ("model",)),
+    Action(
+        "model.block_before",
+        ("[",),
+        "block",
+        "The previous block's weights.",
+        "Model",
+        ("model",),
+        show=False,
+    ),
+    Action("model.checkpoint", ("c",), "checkpoint", "Choose whose weights are shown.", "Model", ("model",)),
+    Action("model.train", ("n",), "train this", "Start a run with this model; asks first.", "Model", ("model",)),
+    Action("model.save", ("s",), "save", "Save it as a recipe file.", "Model", ("model",)),
+    Action("model.preset", ("p",), "preset", "Look at a preset, or at the run again.", "Model", ("model",)),
+)
+
 CHAT = (
     Action("chat.write", ("i", "enter"), "write", "Go to the prompt.", "Chat", ("chat",)),
     Action("chat.checkpoint", ("c",), "checkpoint", "Choose the checkpoint that answers.", "Chat", ("chat",)),
@@ -238,5 +260,5 @@ EVERYWHERE = (
     Action("app.leave", ("q",), "leave", "Leave the workbench; runs continue.", "Everywhere", ("app",)),
 )
 
-ACTIONS = (*SHOW_SCREEN, *RUNS, *CHARTS, *SHOW_VIEW, *DATA, *DOCUMENTS, *CLEANING, *CHAT, *XRAY, *EVERYWHERE)
+ACTIONS = (*SHOW_SCREEN, *RUNS, *CHARTS, *MODEL, *SHOW_VIEW, *DATA, *DOCUMENTS, *CLEANING, *CHAT, *XRAY, *EVERYWHERE)
 """In the order of the help."""

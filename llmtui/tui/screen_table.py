@@ -22,6 +22,7 @@ SCREENS = (
     ScreenEntry("1", "home", "llmtui.tui.screens.home:Home", "Show the runs."),
     ScreenEntry("2", "data", "llmtui.tui.screens.data_corpora:Corpora", "Show corpora, documents and their cleaning."),
     ScreenEntry("3", "train", "llmtui.tui.screens.train:Train", "Show the selected run in training."),
+    ScreenEntry("4", "model", "llmtui.tui.screens.model:Model", "Show the architecture of the selected run's model."),
     ScreenEntry("5", "chat", "llmtui.tui.screens.chat:Chat", "Chat with the selected run's checkpoints."),
 )
 

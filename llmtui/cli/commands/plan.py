@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import click
 from msgspec.structs import asdict
 
-from core.hardware import available_memory, machine
+from core.hardware import machine, memory_for
 from core.init.check import find_weights
 from core.model.count import TRAINING_FACTOR, flops_per_token, parameters
-from core.model.memory import memory
-from core.model.memory_fit import MARGIN, MemoryBudget, largest_micro_batch, suggest_changes
-from core.model_size import MemoryEstimate
+from core.model.memory_fit import PrecisionPlan, precision_plans, suggest_changes
 from core.plural import plural
 from core.recipe.schema import Recipe
 from core.storage.workspace import Workspace
@@ -27,18 +24,6 @@ from llmtui.view.units import count, size
 
 SCHEMA = 2
 """In version 1, flops_per_token had the parts, of the forward pass alone."""
-
-ITEM_SIZES = {"float32": 4, "bfloat16": 2}
-
-
-class PrecisionPlan(NamedTuple):
-    """Memory of training in one precision."""
-
-    precision: str
-    budget: MemoryBudget
-    micro_batch: int
-    """train.micro_batch, or the largest that fits; 0 if none fits."""
-    memory: MemoryEstimate
 
 
 @click.command(short_help="Compute parameters, FLOPs and memory of a recipe.")
@@ -58,7 +43,7 @@ def plan(what: str | None, preset: str | None, overrides: tuple[str, ...], as_js
         with_absolute_source(recipe)
     find_weights(recipe, Workspace())
     entries, unsure = expected_size(recipe.tokenize)
-    options = list(_options(recipe, entries))
+    options = precision_plans(recipe, entries, *memory_for(recipe.train.device))
     if as_json:
         cost = flops_per_token(recipe.model, entries)
         print_json(
@@ -79,22 +64,6 @@ def plan(what: str | None, preset: str | None, overrides: tuple[str, ...], as_js
         )
         return
     print_output(table(list(_rows(recipe, entries, unsure, options))))
-
-
-def _options(recipe: Recipe, vocabulary: int) -> Iterator[PrecisionPlan]:
-    here = machine()
-    gpu = bool(here.gpus) and recipe.train.device in ("auto", "cuda")
-    free = here.gpus[0].memory_total - here.gpus[0].memory if gpu else available_memory()
-    for precision, itemsize in ITEM_SIZES.items():
-        if recipe.train.precision not in ("auto", precision):
-            continue
-        budget = MemoryBudget(bytes=int(MARGIN * free), itemsize=itemsize, gpu=gpu)
-        micro_batch, largest = recipe.train.micro_batch, largest_micro_batch(recipe, vocabulary, budget)
-        if micro_batch is not None:
-            micro_batch = min(micro_batch, recipe.train.batch_size)
-            largest = micro_batch if micro_batch <= largest else 0
-        estimate = memory(recipe, vocabulary, micro_batch=largest or micro_batch or 1, itemsize=itemsize, gpu=gpu)
-        yield PrecisionPlan(precision, budget, largest, estimate)
 
 
 def _rows(recipe: Recipe, vocabulary: int, unsure: str, options: list[PrecisionPlan]) -> Iterator[tuple[str, ...]]:
