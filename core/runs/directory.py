@@ -12,6 +12,7 @@
     checkpoints/        step-00000500/: artifacts
     samples/            the texts of the last stage: an artifact
     transcripts/        chats with each checkpoint, see `core.runs.transcript`
+    annotations.json    the user's tags and notes, see `core.runs.annotations`
 
 The state is computed from locks and journals, never stored.
 """

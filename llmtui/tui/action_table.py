@@ -67,7 +67,26 @@ RUNS = (
     Action("run.earlier", ("K",), "earlier", "Let a queued run start one run earlier.", "Runs", ("home",)),
     Action("run.later", ("J",), "later", "Let a queued run start one run later.", "Runs", ("home",)),
     Action("run.start", ("S",), "start now", "Start a queued run beside the running one.", "Runs", ("home", "train")),
-    Action("home.filter", ("/",), "filter", "Show only runs whose name contains a text.", "Runs", ("home",)),
+    Action("run.tag", ("T",), "tag", "Change the tags of the run.", "Runs", ("home", "train"), show=False),
+    Action("run.note", ("N",), "note", "Write a note on the run or on a step.", "Runs", ("home", "train"), show=False),
+    Action("run.archive", ("a",), "archive", "Leave the run out of the list, or list it again.", "Runs", ("home",)),
+)
+
+RUN_LIST = (
+    Action(
+        "home.filter",
+        ("/",),
+        "filter",
+        "Show only some runs: `bard val<1.6 lr>=1e-3 tag:baseline state:failed -word`.",
+        "List of runs",
+        ("home",),
+    ),
+    Action("home.sort", ("o",), "sort", "Choose the column by which the runs are sorted.", "List of runs", ("home",)),
+    Action("home.reverse", ("O",), "reverse", "Reverse the order of the runs.", "List of runs", ("home",), show=False),
+    Action("home.columns", ("v",), "columns", "Choose the columns.", "List of runs", ("home",), show=False),
+    Action(
+        "home.archived", ("A",), "archived", "Show archived runs, or hide them.", "List of runs", ("home",), show=False
+    ),
 )
 
 CHARTS = (
@@ -260,5 +279,18 @@ EVERYWHERE = (
     Action("app.leave", ("q",), "leave", "Leave the workbench; runs continue.", "Everywhere", ("app",)),
 )
 
-ACTIONS = (*SHOW_SCREEN, *RUNS, *CHARTS, *MODEL, *SHOW_VIEW, *DATA, *DOCUMENTS, *CLEANING, *CHAT, *XRAY, *EVERYWHERE)
+ACTIONS = (
+    *SHOW_SCREEN,
+    *RUNS,
+    *RUN_LIST,
+    *CHARTS,
+    *MODEL,
+    *SHOW_VIEW,
+    *DATA,
+    *DOCUMENTS,
+    *CLEANING,
+    *CHAT,
+    *XRAY,
+    *EVERYWHERE,
+)
 """In the order of the help."""

@@ -11,15 +11,16 @@ from pathlib import Path
 from textual.message import Message
 
 from core.run_names import run_ids
+from core.runs.annotations import FILE as ANNOTATIONS_FILE
 from core.runs.directory import Run, RunState, queue_entry
 from core.runs.errors import InvalidRunError
-from core.runs.failure import failure
 from core.runs.queue import waiting
 from core.runs.summary import Summary
 from core.storage.journal import JournalReader
 from core.storage.workspace import Workspace
+from llmtui.tui.measurements import Measurements
 from llmtui.view.history import History
-from llmtui.view.run_snapshot import RunSnapshot
+from llmtui.view.run_snapshot import RunSnapshot, take_snapshot
 
 STALLED_AFTER = 60.0
 """Seconds without a new event after which a running run is shown as stalled."""
@@ -86,8 +87,15 @@ class FollowedRun:
 class RunWatcher:
     """Keeps a snapshot of every run and the history of the followed one. Its state belongs to the event loop."""
 
-    def __init__(self, workspace: Workspace, post: Callable[[Message], None], period: float) -> None:
+    def __init__(
+        self, workspace: Workspace, post: Callable[[Message], None], period: float, smoothing: float = 0.9
+    ) -> None:
+        """
+        post: receives `RunsUpdated` and `HistoryUpdated`. period: seconds between ticks.
+        smoothing: of the training losses in the snapshots, see `llmtui.view.run_snapshot.measure`.
+        """
         self._workspace, self._post = workspace, post
+        self._measurements = Measurements(smoothing)
         self.period = period
         """Seconds between ticks."""
         self.snapshots: list[RunSnapshot] = []
@@ -149,6 +157,7 @@ class RunWatcher:
                 await self.refresh()
                 await self._read_journals()
                 self._post(RunsUpdated(self.snapshots))
+                await asyncio.to_thread(self._measurements.update, self.snapshots)
             rest = self.period - (time.monotonic() - started)
             try:
                 await asyncio.wait_for(self._wake.wait(), max(0.02, rest))
@@ -161,7 +170,7 @@ class RunWatcher:
             added = self._added
             snapshots = await asyncio.to_thread(self._read_runs)
             if added == self._added:  # else a run was created meanwhile, which may be missing here
-                self.snapshots = snapshots
+                self.snapshots = self._measurements.added_to(snapshots)
                 return
 
     async def _read_journals(self) -> None:
@@ -221,12 +230,7 @@ class RunWatcher:
         run = known.run if known else Run.open(path)
         current_key = _change_key(run)
         if known is None or key != current_key:
-            run = Run.open(run.path)  # `resume --set` changes the recipe
-            state, summary = run.state(), run.summary()
-            ended = None if state.is_active else run.end_event() or run.exit_record()
-            ended_at = ended.at if ended else 0.0
-            ending = summary.ended is not None and run.is_ending(state)
-            known = RunSnapshot(run, state, summary, failure(run, state), ended_at, 0.0, ending)
+            known = take_snapshot(Run.open(run.path))  # again: `resume --set` changes the recipe
             self._cache[name] = (current_key, known)
         return known._replace(silent=self._seconds_silent(known))
 
@@ -248,7 +252,7 @@ def _change_key(run: Run) -> tuple[object, ...]:
     if not run.path.is_dir():
         raise InvalidRunError("it is gone", path=run.path)
     sizes = []
-    for name in ("journal.jsonl", "launches.jsonl", "status.json", "run.json"):
+    for name in ("journal.jsonl", "launches.jsonl", "status.json", "run.json", ANNOTATIONS_FILE):
         try:
             status = (run.path / name).stat()
             sizes.append((status.st_size, status.st_mtime_ns))

@@ -10,6 +10,7 @@ from textual.message import Message
 
 from core.recipe.schema import Recipe
 from core.runs import launch
+from core.runs.annotations import Annotations, change_annotations
 from core.runs.directory import Run
 from core.runs.lookup import find_run
 from core.storage.workspace import Workspace
@@ -63,7 +64,7 @@ class Session:
         self.inspections: dict[bytes, ReplyInspection] = {}
         """X-rays of replies with their branches, by request."""
         rate = self.settings.refresh_hz or (1.0 if self.over_ssh else 2.0)
-        self.watcher = RunWatcher(workspace, self._post_update, 1 / rate)
+        self.watcher = RunWatcher(workspace, self._post_update, 1 / rate, self.settings.smoothing)
         self.selected_id = find_run(workspace, open_run).id if open_run else ""
 
     @property
@@ -109,6 +110,13 @@ class Session:
         """Start or resume `run` in processes of its own. Raises LlmtuiError if they do not start."""
         try:
             await asyncio.to_thread(launch.start, run, self.workspace)
+        finally:
+            self.watcher.wake()
+
+    async def annotate(self, run: Run, change: Callable[[Annotations], Annotations]) -> None:
+        """Change the annotations of `run`. Raises LlmtuiError if they cannot be written."""
+        try:
+            await asyncio.to_thread(change_annotations, run.path, change)
         finally:
             self.watcher.wake()
 

@@ -77,6 +77,13 @@ class UiState(Struct, kw_only=True):
     """Of losses: a value of `llmtui.view.loss_unit.LossUnit`."""
     small_charts: str = ""
     """How the charts beside the loss are laid out; empty: by the size of the terminal."""
+    columns: tuple[str, ...] = ()
+    """Of the list of runs, see `llmtui.view.run_columns`; empty: the default ones."""
+    sort: str = ""
+    """The column by which it is sorted; empty: the newest run first."""
+    sort_reversed: bool = False
+    archived: bool = False
+    """Whether it shows archived runs."""
 
 
 def load_ui_state(state: Path) -> UiState:

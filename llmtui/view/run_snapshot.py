@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from core.parsing import ParseError, read_json
+from core.runs.annotations import Annotations, read_annotations
+from core.runs.curves import Curves
 from core.runs.directory import Run, RunState
-from core.runs.failure import Failure
+from core.runs.failure import Failure, failure
 from core.runs.summary import Summary
 
 
@@ -25,3 +28,57 @@ class RunSnapshot(NamedTuple):
     """Whether it has written its last event while its processes are still running."""
     queue_place: int = 0
     """1 for the first of the runs that wait for a device; 0 for a run that does not wait."""
+    annotations: Annotations = Annotations()
+    size: int | None = None
+    """Bytes on disk; None until it is measured."""
+    train_loss: float | None = None
+    """Smoothed training loss in bits per byte; None until it is read, or if unknown."""
+
+    def with_measurement(self, measurement: Measurement) -> RunSnapshot:
+        """With the size and the training loss of `measurement`."""
+        return self._replace(size=measurement.size, train_loss=measurement.train_loss)
+
+
+class Measurement(NamedTuple):
+    """What takes longer to read than a snapshot; see the fields of that name of `RunSnapshot`."""
+
+    size: int
+    train_loss: float | None
+
+
+def take_snapshot(run: Run) -> RunSnapshot:
+    """The present state of `run`, without what `measure` reads. Raises OSError."""
+    state, summary = run.state(), run.summary()
+    ended = None if state.is_active else run.end_event() or run.exit_record()
+    return RunSnapshot(
+        run,
+        state,
+        summary,
+        failure(run, state),
+        ended.at if ended else 0.0,
+        silent=0.0,
+        ending=summary.ended is not None and run.is_ending(state),
+        annotations=read_annotations(run.path),
+    )
+
+
+def measure(run: Run, smoothing: float) -> Measurement:
+    """Read the curves of `run` and the sizes of its files, which takes a few milliseconds.
+
+    smoothing: weight of the past in the training loss, per step.
+    """
+    return Measurement(run.bytes(), _train_loss(run, smoothing))
+
+
+def _train_loss(run: Run, smoothing: float) -> float | None:
+    try:
+        curves = read_json(run.path / "curves.json", Curves)
+    except (OSError, ParseError):
+        return None
+    if curves.bits_per_nat is None or not curves.loss:
+        return None
+    return curves.bits_per_nat * curves.loss.smoothed(smoothing, _unchanged, _unchanged)[-1]
+
+
+def _unchanged(value: float) -> float:
+    return value

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from textual.widgets import Input
 
 from core.events import AttemptEnded, AttemptStarted
+from core.runs.annotations import change_annotations, read_annotations, with_note, with_tags
 from core.storage.workspace import Workspace
 from llmtui.tui.app import Workbench
 from llmtui.tui.widgets.runs_list import RunsList
@@ -12,6 +14,8 @@ from llmtui.view.run_state import state_word
 from tests.ui.fake_runs import (
     FakeWorker,
     events_before_training,
+    failed_run,
+    finished_run,
     hold_locks,
     make_run,
     training_events,
@@ -31,9 +35,8 @@ async def test_filtering_a_scrolled_list_leaves_no_blank_rows(workspace: Workspa
         await pilot.press("slash", *"odd")
         runs = app.screen.query_one(RunsList)
         await until(pilot, lambda: len(runs.items) == 15)
-        await pilot.pause(0.1)
         rows = runs.lines(*runs.inner_size)
-        assert len(rows) == min(15, runs.inner_size[1])
+        assert len(rows) == min(16, runs.inner_size[1])  # with the headings of the columns
 
 
 async def test_an_active_run_with_a_final_event_is_ending_and_not_starting(workspace: Workspace) -> None:
@@ -52,3 +55,81 @@ async def test_an_active_run_with_a_final_event_is_ending_and_not_starting(works
             assert state_word(run, run.state()) == run.state().value
             worker.write_events(AttemptStarted(attempt=2, pid=1, host="here", device="2 cores"))
             await until(pilot, lambda: "● live" in screen_text(app))
+
+
+def names(app: Workbench) -> list[str]:
+    """The listed runs from above."""
+    return [snapshot.run.name for snapshot in app.screen.query_one(RunsList).items]
+
+
+@pytest.mark.heavy
+async def test_the_filter_compares_figures_and_says_at_once_what_is_wrong_with_it(workspace: Workspace) -> None:
+    finished_run(workspace, "bard", 300)
+    failed_run(workspace, "broken")
+    app = Workbench(workspace)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: "out of memory" in screen_text(app) and "val bpb" in screen_text(app))
+        await pilot.press("slash")
+        app.screen.query_one("#filter", Input).value = "state:failed val<1.x"
+        await until(pilot, lambda: "'1.x' is not a number that val can have" in screen_text(app))
+        assert names(app) == ["broken"]
+        app.screen.query_one("#filter", Input).value = "val<9"
+        await until(pilot, lambda: names(app) == ["bard"] and "enter keeps it" in screen_text(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: "1 of 2 with" in screen_text(app))
+        await pilot.press("escape")
+        await until(pilot, lambda: len(names(app)) == 2)
+
+
+@pytest.mark.heavy
+async def test_sorting_columns_and_archived_runs_are_remembered(workspace: Workspace) -> None:
+    for name in ("ccc", "aaa", "bbb"):
+        finished_run(workspace, name, 100)
+    app = Workbench(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: len(names(app)) == 3)
+        await pilot.press("o", *"name", "enter")
+        await until(pilot, lambda: names(app) == ["aaa", "bbb", "ccc"] and "name↑" in screen_text(app))
+        await pilot.press("O")
+        await until(pilot, lambda: names(app) == ["ccc", "bbb", "aaa"] and "name↓" in screen_text(app))
+        await pilot.press("v", *"train.lr", "enter")
+        await until(pilot, lambda: app.session.ui_state.columns[-1:] == ("train.lr",))
+        await pilot.press("escape", "home", "a")
+        await until(pilot, lambda: len(names(app)) == 2 and "1 archived" in screen_text(app))
+    app = Workbench(workspace)
+    async with app.run_test(size=(200, 60)) as pilot:
+        await until(pilot, lambda: len(names(app)) == 2 and "lr" in screen_text(app).split())
+        await pilot.press("A")
+        await until(pilot, lambda: len(names(app)) == 3)
+        assert names(app) == sorted(names(app), reverse=True)
+
+
+@pytest.mark.heavy
+async def test_tags_and_notes_are_written_from_the_list_and_shown(workspace: Workspace) -> None:
+    run = finished_run(workspace, "bard", 100)
+    change_annotations(run.path, lambda known: with_note(with_tags(known, ["old"]), "the first", 50))
+    app = Workbench(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "note on step 50: the first" in screen_text(app))
+        await pilot.press("T")
+        await until(pilot, lambda: "Tags of bard" in screen_text(app))
+        await pilot.press(*" -x")
+        await until(pilot, lambda: "is not a tag" in screen_text(app))
+        await pilot.press("backspace", "backspace", *"new", "enter")
+        await until(pilot, lambda: read_annotations(run.path).tags == ("new", "old"))
+        await pilot.press("N", *"it works", "enter")
+        await until(pilot, lambda: "note: it works" in screen_text(app))
+        await pilot.press("N", "tab", *"50", "tab")
+        await until(pilot, lambda: "the first" in str(app.screen.query("PromptInput").first().text))  # type: ignore[attr-defined]
+        await pilot.press("escape")
+        assert read_annotations(run.path).note == "it works"
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("size", [(60, 16), (80, 24), (120, 40), (200, 60)])
+async def test_after_the_demo_home_says_what_to_do_next(workspace: Workspace, size: tuple[int, int]) -> None:
+    finished_run(workspace, "demo", 200)
+    app = Workbench(workspace)
+    async with app.run_test(size=size) as pilot:
+        await until(pilot, lambda: "✓ demo" in screen_text(app))
+        assert size[1] < 24 or "n starts a run of your own" in " ".join(screen_text(app).split())

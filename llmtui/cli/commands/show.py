@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
 import click
 
@@ -14,11 +14,12 @@ from core.checkpoints import readable_checkpoints
 from core.errors import did_you_mean
 from core.parsing import ParseError, parse_json
 from core.recipe.file import PRESETS
-from core.run_names import RunNotFoundError
+from core.run_names import RunNotFoundError, run_ids
+from core.runs.annotations import read_annotations
 from core.runs.curves import Curves
 from core.runs.directory import QUICK_READ_BYTES, UNREADABLE, Run, RunState
 from core.runs.errors import InvalidRunError
-from core.runs.failure import describe_failure, failure
+from core.runs.failure import describe_failure
 from core.runs.lookup import find_run, iter_runs
 from core.runs.summary import StageProgress
 from core.storage.journal import JournalReader
@@ -35,38 +36,75 @@ from llmtui.cli.console import (
 )
 from llmtui.cli.run_output import INDENT, EventFormatter, follow, print_result
 from llmtui.view.failure_text import failure_text
+from llmtui.view.run_filter import EXAMPLE, RunFilter, checked_filter
+from llmtui.view.run_snapshot import RunSnapshot, measure, take_snapshot
 from llmtui.view.run_state import state_word
 from llmtui.view.summary_text import describe_progress
 from llmtui.view.table import table
 from llmtui.view.units import clock, cost, duration, facts, perplexity, rate, size
 
-COLUMNS = ("RUN", "STATE", "STAGE", "DONE", "BITS/BYTE", "SPEED", "LEFT", "MADE", "WHY")
-OPTIONAL_COLUMNS = ("MADE", "SPEED", "STAGE")
+COLUMNS = ("RUN", "STATE", "STAGE", "DONE", "BITS/BYTE", "SPEED", "LEFT", "MADE", "TAGS", "WHY")
+OPTIONAL_COLUMNS = ("MADE", "SPEED", "STAGE", "TAGS")
 """Columns left out on narrow terminals, in this order; a run's id has its date."""
 
-Described = TypeVar("Described")
+SMOOTHING = 0.9
+"""Of the training loss that `ls --filter` compares."""
+
+
+class Selection(NamedTuple):
+    """Which runs are listed."""
+
+    filter: RunFilter = RunFilter((), ())
+    archived: bool = False
+    """Whether archived ones are, too."""
+
+    def select(self, run: Run) -> RunSnapshot | None:
+        """A snapshot of `run` if it is listed. Raises OSError."""
+        snapshot = take_snapshot(run)
+        if snapshot.annotations.archived and not self.archived:
+            return None
+        if self.filter.measured:
+            snapshot = snapshot.with_measurement(measure(run, SMOOTHING))
+        return snapshot if self.filter.matches(snapshot) else None
 
 
 @click.command(short_help="List the runs, newest first.")
+@click.option(
+    "--filter",
+    "filter_text",
+    metavar="TERMS",
+    default="",
+    help=f"Only runs that match, such as '{EXAMPLE}': parts of names, columns of the workbench, fields of the recipe.",
+)
+@click.option("--archived", is_flag=True, help="Archived runs, too.")
 @json_option
-def ls(as_json: bool) -> int:
+def ls(filter_text: str, archived: bool, as_json: bool) -> int:
     """List the runs, newest first, with their state, progress and results."""
-    workspace = Workspace()
+    workspace, selection = Workspace(), Selection(checked_filter(filter_text), archived)
     if not as_json:
-        return list_runs(workspace)
-    for found in _describe_runs(workspace, _as_record):
-        print_json(_unreadable_record(found) if isinstance(found, InvalidRunError) else found)
+        return list_runs(workspace, selection)
+    for found in _snapshots(workspace, selection):
+        print_json(_unreadable_record(found) if isinstance(found, InvalidRunError) else _as_record(found))
     return 0
 
 
-def list_runs(workspace: Workspace) -> int:
+def list_runs(workspace: Workspace, selection: Selection | None = None) -> int:
     """Print the table of runs, and errors about those that cannot be read; returns 0."""
-    found = list(_describe_runs(workspace, _table_row))
+    selection = selection or Selection()
+    found = list(_snapshots(workspace, selection))
     if not found:
-        print_message("there are no runs yet; start one: llmtui demo, or llmtui run PATH")
+        if not run_ids(workspace):
+            print_message("there are no runs yet; start one: llmtui demo, or llmtui run PATH")
+        elif selection.filter.terms:
+            print_message("no run matches the filter")
+        else:
+            print_message("all runs are archived; llmtui ls --archived lists them")
         return 0
     blank = [""] * (len(COLUMNS) - 3)
-    rows = [(row.run, UNREADABLE, *blank, row.what) if isinstance(row, InvalidRunError) else row for row in found]
+    rows = [
+        (row.run, UNREADABLE, *blank, row.what) if isinstance(row, InvalidRunError) else _table_row(row)
+        for row in found
+    ]
     print_table(_fit_width([COLUMNS, *rows], columns()) if sys.stdout.isatty() else [COLUMNS, *rows])
     for row in found:
         if isinstance(row, InvalidRunError):
@@ -89,13 +127,19 @@ def _fit_width(rows: list[tuple[str, ...]], cells: int) -> list[tuple[str, ...]]
     return without()
 
 
-def _describe_runs(workspace: Workspace, describe: Callable[[Run], Described]) -> Iterator[Described | InvalidRunError]:
-    """`describe` of every run, newest first, or the error of a run that cannot be read."""
+def _snapshots(workspace: Workspace, selection: Selection) -> Iterator[RunSnapshot | InvalidRunError]:
+    """The selected runs, newest first, and the errors of runs that cannot be read."""
     for run in iter_runs(workspace):
+        if isinstance(run, InvalidRunError):
+            yield run
+            continue
         try:
-            yield describe(run) if isinstance(run, Run) else run
+            snapshot = selection.select(run)
         except OSError as error:
             yield InvalidRunError.of(error, run.path)
+        else:
+            if snapshot:
+                yield snapshot
 
 
 def _unreadable_record(error: InvalidRunError) -> dict[str, Any]:
@@ -103,9 +147,9 @@ def _unreadable_record(error: InvalidRunError) -> dict[str, Any]:
     return {"id": error.run, "path": str(error.path), "state": UNREADABLE, "problem": error.sentence()}
 
 
-def _table_row(run: Run) -> tuple[str, ...]:
+def _table_row(snapshot: RunSnapshot) -> tuple[str, ...]:
     """The columns of one run."""
-    summary, state = run.summary(), run.state()
+    run, state, summary = snapshot.run, snapshot.state, snapshot.summary
     stage = summary.current_stage
     return (
         run.id,
@@ -116,13 +160,14 @@ def _table_row(run: Run) -> tuple[str, ...]:
         rate(summary.tokens_per_second, "tok") if state.is_active and summary.tokens_per_second else "",
         duration(stage.seconds_left) if state.is_active and stage.seconds_left is not None else "",
         clock(run.made_at),
-        failure_text(reason).what if (reason := failure(run, state)) else "",
+        " ".join(snapshot.annotations.tags),
+        failure_text(snapshot.failure).what if snapshot.failure else "",
     )
 
 
-def _as_record(run: Run) -> dict[str, Any]:
+def _as_record(snapshot: RunSnapshot) -> dict[str, Any]:
     """The record of a run for `ls --json`; times in seconds, rates per second, shares from 0 to 1."""
-    summary, state = run.summary(), run.state()
+    run, state, summary = snapshot.run, snapshot.state, snapshot.summary
     metric, evaluation = summary.metric, summary.evaluation
     stage = summary.current_stage
     return {
@@ -130,7 +175,7 @@ def _as_record(run: Run) -> dict[str, Any]:
         "name": run.name,
         "path": str(run.path),
         "state": state.value,
-        "why": failure(run, state),
+        "why": snapshot.failure,
         "made_at": run.made_at,
         "stage": summary.stage or None,
         "share": stage.share,
@@ -141,6 +186,10 @@ def _as_record(run: Run) -> dict[str, Any]:
         "validation_loss": evaluation.loss if evaluation else None,
         "bits_per_byte": evaluation.bits_per_byte if evaluation else None,
         "bound": evaluation.bound if evaluation else None,
+        "tags": snapshot.annotations.tags,
+        "note": snapshot.annotations.note or None,
+        "step_notes": snapshot.annotations.step_notes,
+        "archived": snapshot.annotations.archived,
     }
 
 
@@ -153,7 +202,7 @@ def show(run_name: str | None, as_json: bool) -> None:
     if as_json:
         checkpoints = [checkpoint.path.name for checkpoint in readable_checkpoints(run.checkpoints)]
         print_json(
-            _as_record(run)
+            _as_record(take_snapshot(run))
             | {"recipe": run.recipe, "summary": run.summary(), "checkpoints": checkpoints, "bytes": run.bytes()}
         )
     else:
@@ -205,6 +254,14 @@ def _detail_rows(run: Run) -> list[tuple[str, ...]]:
         rows += [("checkpoints", ", ".join(checkpoints))]
     if summary.note:
         rows += [(summary.note.level, summary.note.text)]
+    annotations = read_annotations(run.path)
+    if annotations.tags:
+        rows += [("tags", ", ".join(annotations.tags))]
+    if annotations.note:
+        rows += [("note", annotations.note)]
+    rows += [(f"note on step {step:,}", text) for step, text in annotations.step_notes.items()]
+    if annotations.archived:
+        rows += [("archived", f"llmtui archive --undo {run.id} lists it again")]
     return [*rows, ("takes", f"{size(run.bytes())} in {run.path}")]
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -13,101 +13,28 @@ from textual.binding import BindingType
 from textual.containers import Container
 from textual.widgets import Input
 
+from core.hardware import available_memory, machine
 from core.plural import plural
-from core.runs.directory import RunState
+from core.storage.workspace import Workspace, free_bytes
 from llmtui.tui.actions import bindings
 from llmtui.tui.run_watcher import RunsUpdated
 from llmtui.tui.screens.run_screen import RunScreen, show_screen
 from llmtui.tui.widgets.bars import HeaderBar
+from llmtui.tui.widgets.home_panes import (
+    FilterHint,
+    NextSteps,
+    PreviewPane,
+    SamplePreview,
+    StagesPreview,
+    WelcomePane,
+)
 from llmtui.tui.widgets.pane import Pane
-from llmtui.tui.widgets.panels import continuation
 from llmtui.tui.widgets.runs_list import RunsList
-from llmtui.tui.widgets.stages import stage_lines
-from llmtui.view import run_text, units
-from llmtui.view.lines import Line, hanging, wrap
-from llmtui.view.queue_text import queue_reason
+from llmtui.view.run_columns import DEFAULT, all_columns
+from llmtui.view.run_filter import EXAMPLE
 from llmtui.view.run_snapshot import RunSnapshot
 from llmtui.view.sanitize import shown
-
-
-class StagesPreview(Pane):
-    """The five stages of one run."""
-
-    snapshot: RunSnapshot | None = None
-
-    def heading(self, width: int) -> Line:
-        return [(run_text.name(self.snapshot), "title")] if self.snapshot else [("stages", "title")]
-
-    def lines(self, width: int, height: int) -> list[Line]:
-        if self.snapshot is None:
-            return []
-        return stage_lines(
-            self.snapshot.run.recipe, self.snapshot.summary, width, self.snapshot.state is RunState.RUNNING
-        )
-
-
-class NextSteps(Pane):
-    """What the user can do next with the run, or why it failed."""
-
-    snapshot: RunSnapshot | None = None
-    snapshots: Sequence[RunSnapshot] = ()
-    """Of all runs."""
-
-    def heading(self, width: int) -> Line:
-        return [("next", "title")]
-
-    def lines(self, width: int, height: int) -> list[Line]:
-        if self.snapshot is None:
-            return []
-        lines: list[Line] = []
-        for text, role in _advice(self.snapshot, self.snapshots):
-            lines += [[(part, role)] for part in wrap(text, width)]
-        return lines
-
-
-class SamplePreview(Pane):
-    """The last sample of the model."""
-
-    snapshot: RunSnapshot | None = None
-
-    def heading(self, width: int) -> Line:
-        sample = self.snapshot.summary.sample if self.snapshot else None
-        return [("last sample", "title"), (f"  step {sample.step:,}" if sample else "", "dim")]
-
-    def lines(self, width: int, height: int) -> list[Line]:
-        sample = self.snapshot.summary.sample if self.snapshot else None
-        if sample is None:
-            return [[("No sample yet: the first comes during training.", "dim")]]
-        return continuation(sample.prompt, sample.text, width)
-
-
-class WelcomePane(Pane):
-    """Shown instead of the list before the first run."""
-
-    def heading(self, width: int) -> Line:
-        return [("welcome", "title")]
-
-    def lines(self, width: int, height: int) -> list[Line]:
-        cells = min(width, 76)
-        lines: list[Line] = [[(part, "")] for part in wrap(_WELCOME, cells)]
-        if height > 14:
-            lines = [[], *lines]
-        for key, what in _FIRST_KEYS:
-            lines += [[]] if key == "d" else []
-            lines += hanging([(what, "")], (f"  {key}  ", "key"), cells)
-        return [*lines, [], *([(part, "dim")] for part in wrap(_LEAVING_HINT, cells))]
-
-
-_WELCOME = (
-    "llmtui trains a GPT-style language model from scratch, on this machine, and shows it happening:"
-    " real text becomes tokens, tokens train a Transformer, the Transformer writes text."
-)
-_FIRST_KEYS = (
-    ("d", "start the demo: the Python standard library, a small GPT, about two minutes of training, no network"),
-    ("n", "a run of your own: a file, a folder, a data set of the hub"),
-    ("?", "all keys"),
-)
-_LEAVING_HINT = "Runs continue when you leave; come back at any time with `llmtui`."
+from llmtui.view.welcome import machine_text
 
 
 class Home(RunScreen):
@@ -127,12 +54,17 @@ class Home(RunScreen):
                 yield StagesPreview(id="stages")
                 yield SamplePreview(id="sampled")
                 yield NextSteps(id="next")
-        yield Input(placeholder="part of a name; enter keeps it, esc shows all", id="filter")
+        yield Input(placeholder=EXAMPLE, id="filter")
+        yield FilterHint(id="filter-hint")
         yield from self.compose_footer()
 
     def on_mount(self) -> None:
-        self.query_one("#filter").display = False
+        self._show_filter(False)
         self._show_welcome()
+        self.run_worker(self._read_machine(), exit_on_error=True)
+        state, runs = self.session.ui_state, self.query_one(RunsList)
+        runs.column_names, runs.sort = state.columns, state.sort
+        runs.reverse, runs.archived = state.sort_reversed, state.archived
 
     @property
     def snapshot(self) -> RunSnapshot | None:
@@ -140,8 +72,9 @@ class Home(RunScreen):
 
     def on_screen_resume(self) -> None:
         runs, selected = self.query_one(RunsList), self.session.selected
-        if selected and not runs.matches(selected):
-            self.query_one("#filter", Input).value = runs.filter_text = ""
+        if selected and not runs.filter.matches(selected):
+            self.query_one("#filter", Input).value = ""
+            runs.set_filter("")
         runs.highlight(self.session.selected_id)
         runs.show(self.session.watcher.snapshots, self.session.watcher.unreadable)
         self._show()
@@ -162,13 +95,19 @@ class Home(RunScreen):
         empty = not self.session.watcher.snapshots and not self.session.watcher.unreadable
         self.set_class(empty, "-empty")
 
+    async def _read_machine(self) -> None:
+        """Tell the welcome pane about this machine; a driver of GPUs may take a second to answer."""
+        pane = self.query_one(WelcomePane)
+        pane.machine = await asyncio.to_thread(_described_machine, self.session.workspace)
+        pane.update()
+
     def _show(self) -> None:
         header = self.query_one(HeaderBar)
         header.left = [("llmtui", "title"), ("  " + shown(_tilde(self.session.workspace.data)), "dim")]
         header.right = [(_machine(self.session.over_ssh), "dim")]
         header.update()
         self.query_one(NextSteps).snapshots = self.session.watcher.snapshots
-        for pane in (self.query_one(StagesPreview), self.query_one(NextSteps), self.query_one(SamplePreview)):
+        for pane in self.query(PreviewPane):
             pane.snapshot = self.snapshot
             pane.update()
         self.query_one("#keys", Pane).update()
@@ -182,22 +121,92 @@ class Home(RunScreen):
             show_screen(self.app, "train")
 
     def action_home_filter(self) -> None:
-        field = self.query_one("#filter", Input)
-        field.display = True
-        field.focus()
+        self._show_filter(True)
+        self.query_one("#filter").focus()
+
+    def _show_filter(self, visible: bool) -> None:
+        self.query_one("#filter").display = self.query_one(FilterHint).display = visible
 
     @on(Input.Changed, "#filter")
     def _filter(self, message: Input.Changed) -> None:
-        self.query_one(RunsList).set_filter(message.value)
+        runs, hint = self.query_one(RunsList), self.query_one(FilterHint)
+        runs.set_filter(message.value)
+        hint.problems = runs.filter.problems
+        hint.update()
 
     @on(Input.Submitted, "#filter")
     def _keep_filter(self) -> None:
-        self.query_one("#filter").display = False
+        self._show_filter(False)
         self.query_one(RunsList).focus()
 
     def action_app_back(self) -> None:
         self.query_one("#filter", Input).value = ""
         self._keep_filter()
+
+    def _arrange(self, **changes: Any) -> None:
+        """Remember fields of the `UiState` about the list, and apply them."""
+        self.session.remember(**changes)
+        self.query_one(RunsList).rearrange()
+        self._show()
+
+    def action_home_sort(self) -> None:
+        from llmtui.tui.screens.picker import Choice, Picker
+
+        runs = self.query_one(RunsList)
+        choices = [Choice("", "newest first", "as they were created")]
+        choices += [Choice(column.name, column.heading, column.description, column.name) for column in all_columns()]
+
+        def on_choice(name: str | None) -> None:
+            if name is not None:
+                runs.sort, runs.reverse = name, False
+                self._arrange(sort=name, sort_reversed=False)
+
+        self.app.push_screen(Picker("Sort by", choices, current=runs.sort), on_choice)
+
+    def action_home_reverse(self) -> None:
+        runs = self.query_one(RunsList)
+        runs.reverse = not runs.reverse
+        self._arrange(sort_reversed=runs.reverse)
+
+    def action_home_columns(self, current: str = "") -> None:
+        from llmtui.tui.screens.picker import Choice, Picker
+
+        runs = self.query_one(RunsList)
+        chosen = runs.column_names or DEFAULT
+        ordered = sorted(all_columns(), key=lambda c: chosen.index(c.name) if c.name in chosen else len(chosen))
+        choices = [
+            Choice(
+                column.name,
+                f"{'●' if column.name in chosen else '○'} {column.heading}",
+                column.description,
+                column.name,
+            )
+            for column in ordered
+            if column.name != "name"
+        ]
+
+        def on_choice(name: str | None) -> None:
+            if name is None:
+                return
+            kept = tuple(each for each in chosen if each != name)
+            runs.column_names = kept if name in chosen else (*kept, name)
+            self._arrange(columns=runs.column_names)
+            self.action_home_columns(name)
+
+        self.app.push_screen(
+            Picker("Columns; enter shows or hides one, esc leaves", choices, current=current), on_choice
+        )
+
+    def action_home_archived(self) -> None:
+        runs = self.query_one(RunsList)
+        runs.archived = not runs.archived
+        self._arrange(archived=runs.archived)
+        count = plural(runs.archived_count, "archived run")
+        self.show_notice(f"{count} {'shown' if runs.archived else 'hidden'}.")
+
+
+def _described_machine(workspace: Workspace) -> str:
+    return machine_text(machine(), available_memory(), free_bytes(workspace.data))
 
 
 def _tilde(path: Path) -> str:
@@ -214,43 +223,3 @@ def _machine(over_ssh: bool) -> str:
     if over_ssh:
         parts.append("ssh")
     return " · ".join(parts)
-
-
-def _advice(snapshot: RunSnapshot, snapshots: Sequence[RunSnapshot]) -> list[tuple[str, str]]:
-    """(text, role) of each line for the state of the run, which is one of `snapshots`."""
-    summary = snapshot.summary
-    saved = summary.saved
-    chat_hint = f"5 chats with step {saved.step:,}" if saved else ""
-    lines: list[tuple[str, str]] = []
-    if snapshot.silent:
-        lines = [("Running, but without events for a while: the machine may be short of memory or disk.", "warn")]
-    elif snapshot.state in (RunState.FAILED, RunState.INTERRUPTED):
-        what, kept, todo = run_text.failure(snapshot)
-        lines = [(part, role) for part, role in ((what, "bad"), (kept, ""), (todo, "")) if part]
-        lines.append((f"r resumes from {f'step {saved.step:,}' if saved else 'the last finished stage'}", "dim"))
-    elif snapshot.state is RunState.QUEUED:
-        lines = [(f"Waits in the queue: {queue_reason(snapshot, snapshots)}.", "")]
-        lines.append(("K and J change its place, S starts it now beside the others", "dim"))
-    elif snapshot.state is RunState.CREATED:
-        lines = [("Not started yet: r starts it.", "")]
-    elif snapshot.ending:
-        lines = [("It has ended; its process is about to exit.", "")]
-    elif snapshot.state is RunState.STARTING:
-        lines = [("Its process is starting.", "")]
-    elif snapshot.state is RunState.PAUSED:
-        lines = [("Waits with everything in memory; space continues it.", "")]
-    elif snapshot.state is RunState.STOPPED:
-        lines = [(f"r resumes from {f'step {saved.step:,}' if saved else 'the start'}", "")]
-    if summary.headline_evaluation:
-        verdict = summary.headline_evaluation
-        baselines = [
-            f"{shown(name, 20)} {units.cost(bpb)}" for name, bpb in sorted(summary.compression_baselines.items())
-        ]
-        beside = f"; {', '.join(baselines)}" if baselines else ""
-        of = "on the held-out text" if verdict.final else f"at best, step {verdict.step:,}"
-        lines.append((f"{run_text.bits(verdict)} bits per byte {of}{beside}", ""))
-    if snapshot.state.is_active and not snapshot.ending:
-        lines.append(("enter shows it" + (f"; {chat_hint} now, training continues" if chat_hint else ""), "dim"))
-    elif chat_hint:
-        lines.append((f"enter shows its curves; {chat_hint}", "dim"))
-    return lines

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, ClassVar, cast
 
+from msgspec.structs import replace
 from textual.app import App, ComposeResult
 from textual.screen import Screen
 
@@ -13,6 +14,7 @@ from core.errors import LlmtuiError
 from core.recipe.file import load
 from core.recipe.schema import Recipe
 from core.runs import control
+from core.runs.annotations import Annotations, with_note, with_tags
 from core.runs.directory import Run, RunState
 from core.runs.queue import NotQueuedError, move, request_start
 from llmtui.tui.action_table import Scope
@@ -100,7 +102,7 @@ class RunScreen(Screen[None]):
             return snapshot is not None and snapshot.state.is_active
         if action in ("run.checkpoint", "run.sample"):
             return snapshot is not None and snapshot.state is RunState.RUNNING and snapshot.summary.stage == "train"
-        if action == "home.open":
+        if action in ("home.open", "run.tag", "run.note", "run.archive"):
             return snapshot is not None
         return True
 
@@ -271,3 +273,58 @@ class RunScreen(Screen[None]):
                     show_notice(self.app, f"{snapshot.run.name} is deleted.")
 
         self.app.push_screen(ConfirmDelete(run_text.name(snapshot), snapshot.run.name), on_answer)
+
+    # -- annotations ----------------------------------------------------------------------------------------------
+
+    def annotate(self, snapshot: RunSnapshot, change: Callable[[Annotations], Annotations], notice: str) -> None:
+        """Change the annotations of the run, then show `notice`."""
+
+        async def write() -> None:
+            try:
+                await self.session.annotate(snapshot.run, change)
+            except LlmtuiError as error:
+                show_error(self.app, error)
+            else:
+                show_notice(self.app, notice)
+
+        self.app.run_worker(write(), exit_on_error=True)
+
+    def action_run_tag(self) -> None:
+        snapshot = self.snapshot
+        if snapshot is None:
+            self.show_notice("There is no run to tag.", "warn")
+            return
+        from llmtui.tui.screens.annotation_dialogs import TagsDialog
+
+        before = snapshot.annotations.tags
+
+        def on_answer(tags: tuple[str, ...] | None) -> None:
+            if tags is not None and set(tags) != set(before):
+                notice = f"{snapshot.run.name}: {' '.join(tags) or 'no tags'}"
+                self.annotate(snapshot, lambda known: with_tags(known, tags, set(before) - set(tags)), notice)
+
+        self.app.push_screen(TagsDialog(snapshot.run.name, before), on_answer)
+
+    def action_run_note(self) -> None:
+        snapshot = self.snapshot
+        if snapshot is None:
+            self.show_notice("There is no run to write a note on.", "warn")
+            return
+        from llmtui.tui.screens.annotation_dialogs import Note, NoteDialog
+
+        def on_answer(note: Note | None) -> None:
+            if note is not None:
+                on = snapshot.run.name if note.step is None else f"step {note.step:,} of {snapshot.run.name}"
+                notice = f"Noted on {on}." if note.text.strip() else f"The note on {on} is removed."
+                self.annotate(snapshot, lambda known: with_note(known, note.text, note.step), notice)
+
+        self.app.push_screen(NoteDialog(snapshot.run.name, snapshot.annotations), on_answer)
+
+    def action_run_archive(self) -> None:
+        snapshot = self.snapshot
+        if snapshot is None:
+            self.show_notice("There is no run to archive.", "warn")
+            return
+        archived = not snapshot.annotations.archived
+        notice = f"{snapshot.run.name} is {'archived; A shows archived runs' if archived else 'listed again'}."
+        self.annotate(snapshot, lambda known: replace(known, archived=archived), notice)

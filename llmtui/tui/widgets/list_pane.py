@@ -41,6 +41,8 @@ class ListPane(Pane, Generic[Item], can_focus=True):
         """Index of the first item shown."""
         self._page = 1
         """Number of items that fit."""
+        self.header_rows = 0
+        """Lines of the content above the first item."""
 
     # -- for subclasses -------------------------------------------------------------------------------------------
 
@@ -118,9 +120,9 @@ class ListPane(Pane, Generic[Item], can_focus=True):
             event.stop()
 
     def on_click(self, event: events.Click) -> None:
-        index = event.y - 1 + self._top
-        if 0 <= index < len(self.items) and 0 <= event.y - 1 < self._page:
-            self._move_to(index)
+        row = event.y - 1 - self.header_rows
+        if 0 <= row < self._page and row + self._top < len(self.items):
+            self._move_to(row + self._top)
 
     def on_mouse_scroll_down(self) -> None:
         if self.items:

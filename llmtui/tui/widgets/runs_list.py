@@ -8,97 +8,137 @@ from core.runs.directory import UNREADABLE, RunState
 from core.runs.errors import InvalidRunError
 from llmtui.tui.widgets.list_pane import ListPane
 from llmtui.view import run_text
-from llmtui.view.lines import Line, cell, clip, width
+from llmtui.view.lines import Line, cell, clip
+from llmtui.view.run_columns import DEFAULT, GAP, Column, find_column, fitting, sorted_runs
+from llmtui.view.run_filter import RunFilter, parse_filter
 from llmtui.view.run_snapshot import RunSnapshot
 from llmtui.view.sanitize import shown
 
+HEADINGS_FROM = 24
+"""Terminal rows from which the columns have headings; in lower ones each figure has its label."""
+
 
 class RunsList(ListPane[RunSnapshot]):
-    """Runs, newest first; damaged ones below them."""
+    """Runs in columns; damaged ones below them. After a change of its settings call `rearrange`."""
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
         self._all: list[RunSnapshot] = []
         self._unreadable: Sequence[InvalidRunError] = ()
         self.filter_text = ""
-        """Only runs whose name contains it are listed."""
-        self._names = self._states = 0
-        """Cells for the longest name and state."""
+        self.filter: RunFilter = parse_filter("")
+        self.column_names: tuple[str, ...] = ()
+        """Empty: the default ones."""
+        self.sort = ""
+        """Name of the column; empty: newest first."""
+        self.reverse = False
+        self.archived = False
+        """Whether archived runs are listed, too."""
+        self._columns: list[Column] = []
+        """Those that any listed run has a value in."""
+        self._fitting: list[Column] = []
+        self._labelled = False
+        self._names = 0
+        """Cells of the longest name."""
 
     def show(self, snapshots: list[RunSnapshot], unreadable: Sequence[InvalidRunError] | None = None) -> None:
         """Show new snapshots; the cursor stays on its run. unreadable: damaged ones, listed below the others."""
         self._unreadable = self._unreadable if unreadable is None else unreadable
         self._all = snapshots
-        self.show_items([snapshot for snapshot in snapshots if self.matches(snapshot)])
+        self.rearrange()
 
-    def matches(self, snapshot: RunSnapshot) -> bool:
-        """Whether its name contains the filter text."""
-        return self.filter_text.lower() in snapshot.run.name.lower()
+    def rearrange(self) -> None:
+        """Filter and sort the runs."""
+        listed = sorted_runs([snapshot for snapshot in self._all if self.lists(snapshot)], self.sort, self.reverse)
+        chosen = [column for name in self.column_names or DEFAULT if (column := find_column(name))]
+        self._columns = [
+            column for column in chosen if any(column.value(snapshot) not in (None, ()) for snapshot in listed)
+        ]
+        self._names = max((len(snapshot.run.name) for snapshot in listed), default=0)
+        self.show_items(listed)
+
+    def lists(self, snapshot: RunSnapshot) -> bool:
+        """Whether the run is listed."""
+        return (self.archived or not snapshot.annotations.archived) and self.filter.matches(snapshot)
 
     def set_filter(self, text: str) -> None:
-        """List only runs whose name contains `text`."""
-        self.filter_text = text
-        self.show(self._all)
+        """List only runs that match `text`, as far as it is valid."""
+        self.filter_text, self.filter = text, parse_filter(text)
+        self.rearrange()
+
+    @property
+    def archived_count(self) -> int:
+        """Number of archived runs."""
+        return sum(snapshot.annotations.archived for snapshot in self._all)
+
+    # -- drawing --------------------------------------------------------------------------------------------------
 
     def heading(self, cells: int) -> Line:
         alive = sum(snapshot.state.is_active for snapshot in self._all)
-        counts = f"  {len(self._all)}" + (f", {alive} active" if alive else "")
+        hidden = 0 if self.archived else self.archived_count
+        counts = f"  {len(self._all) - hidden}" + (f", {alive} active" if alive else "")
         if self.filter_text:
-            counts = f"  {len(self.items)} of {len(self._all)} with “{self.filter_text}”"
-        return [("runs", "title"), (counts, "dim")]
+            counts = f"  {len(self.items)} of {len(self._all) - hidden} with “{shown(self.filter_text, 200)}”"
+        counts += f", {hidden} archived" if hidden else ""
+        column = find_column(self.sort) if self.sort else None
+        order = f"  by {column.heading}" if column else ""
+        if self.reverse:
+            order += ", reversed" if order else "  oldest first"
+        return [("runs", "title"), (counts, "dim"), (order, "dim")]
 
     def lines(self, cells: int, height: int) -> list[Line]:
-        if not self.items and self.filter_text:
-            return [[(f"No run's name contains “{self.filter_text}”. Esc shows them all.", "dim")]]
         unreadable = [_unreadable_row(error, cells) for error in self._unreadable]
         unreadable = unreadable[: height // 3 if self.items else height]
-        names = max((len(run_text.name(snapshot)) for snapshot in self.items), default=0)
-        self._names = min(names, max(10, cells // 4))
-        self._states = max((len(run_text.state(snapshot)[1]) for snapshot in self.items), default=0)
-        return self.window(cells, height - len(unreadable)) + unreadable
+        self._labelled = self.app.size.height < HEADINGS_FROM
+        names = self._name_cells(cells)
+        self._fitting = fitting(self._columns, cells - 2 - names, labelled=self._labelled)
+        headings = [] if self._labelled or not self.items else [self._headings(names)]
+        self.header_rows = len(headings)
+        rows = self.window(cells, height - len(unreadable) - len(headings)) if self.items else self.placeholder(cells)
+        return headings + rows + unreadable
+
+    def placeholder(self, cells: int) -> list[Line]:
+        if self.filter_text:
+            return [[("No run matches the filter. Esc shows them all.", "dim")]]
+        return [[("All runs are archived. A shows them.", "dim")]] if self.archived_count else []
 
     def key(self, item: RunSnapshot) -> str:
         return item.run.id
 
+    def _name_cells(self, cells: int) -> int:
+        return min(max(self._names, len("name↑")), max(10, cells // 4))
+
+    def _headings(self, names: int) -> Line:
+        sorted_by = find_column(self.sort) if self.sort else None
+        line: Line = [("  " + cell(self._marked("name", "name", sorted_by), names), "dim")]
+        for column in self._fitting:
+            text = self._marked(column.name, column.heading, sorted_by)
+            line.append((" " * GAP + cell(text, column.cells, right=column.right), "dim"))
+        return line
+
+    def _marked(self, name: str, heading: str, sorted_by: Column | None) -> str:
+        """The heading, with an arrow if the runs are sorted by it: ↑ the smallest first."""
+        if sorted_by is None or sorted_by.name != name:
+            return heading
+        return heading + ("↓" if sorted_by.largest_first != self.reverse else "↑")
+
     def row(self, item: RunSnapshot, cells: int) -> Line:
-        return _row(item, self._names, self._states, cells)
+        glyph, _, role = run_text.state(item)
+        name_role = "dim" if item.annotations.archived else "bold"
+        line: Line = [(f"{glyph} ", role), (cell(run_text.name(item), self._name_cells(cells)), name_role)]
+        failed = item.state in (RunState.FAILED, RunState.INTERRUPTED) and item.summary.evaluation is None
+        for column in self._fitting:
+            if failed and column.name not in ("state", "step"):
+                continue
+            text = column.text(item)
+            if self._labelled and text:
+                text = column.labelled.format(text)
+            aligned = cell(text, column.width(self._labelled), right=column.right)
+            line += [(" " * GAP, ""), (aligned, role if column.name == "state" else column.role)]
+        return clip([*line, (" " * GAP + run_text.failure(item)[0], "dim")] if failed else line, cells)
 
 
 def _unreadable_row(error: InvalidRunError, cells: int) -> Line:
     """A run directory that cannot be read: why, and what to do."""
     reason = f"{UNREADABLE}  {shown(error.todo)}: {shown(error.what)}"
     return clip([("✗ ", "bad"), (shown(error.run, max(10, cells // 3)), "bold"), ("  ", ""), (reason, "dim")], cells)
-
-
-def _row(snapshot: RunSnapshot, names: int, states: int, cells: int) -> Line:
-    """One run: state, name, then as many figures as fit, the most important first."""
-    glyph, word, role = run_text.state(snapshot)
-    line: Line = [
-        (f"{glyph} ", role),
-        (cell(run_text.name(snapshot), names), "bold"),
-        ("  ", ""),
-        (cell(word, states), role),
-    ]
-    if snapshot.state in (RunState.FAILED, RunState.INTERRUPTED):
-        step = run_text.step(snapshot)
-        return clip([*line, (f"  {step}" if step else "", ""), (f"  {run_text.failure(snapshot)[0]}", "dim")], cells)
-    share = run_text.share(snapshot.summary) if snapshot.state in (RunState.RUNNING, RunState.PAUSED) else None
-    when = run_text.remaining(snapshot.summary) if snapshot.state is RunState.RUNNING else run_text.when(snapshot)
-    figures = [
-        (f"{run_text.percent(share) if share is not None else '':>7}", 7),
-        (f"{run_text.val(snapshot.summary):<14}", 14),
-        (f"{when:>13}", 13),
-        (f"{run_text.speed(snapshot):>12}", 12),
-        (f"{run_text.step(snapshot):<16}", 16),
-    ]
-    order = (4, 0, 1, 3, 2)
-    free = cells - width(line)
-    fitting: set[int] = set()
-    for i, (_, need) in enumerate(figures):
-        if need + 2 <= free:
-            fitting.add(i)
-            free -= need + 2
-    for i in order:
-        if i in fitting:
-            line += [("  ", ""), (figures[i][0], "dim" if i in (2, 4) else "")]
-    return line

@@ -1,0 +1,88 @@
+"""What the user can do next with a run, or why it failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from core.runs.directory import RunState
+from llmtui.view import run_text, units
+from llmtui.view.queue_text import queue_reason
+from llmtui.view.run_snapshot import RunSnapshot
+from llmtui.view.sanitize import shown
+
+Advice = list[tuple[str, str]]
+"""Sentences, each with its role."""
+
+
+def next_steps(snapshot: RunSnapshot, screens: Mapping[str, str], snapshots: Sequence[RunSnapshot] = ()) -> Advice:
+    """What matters most first.
+
+    screens: the keys that show the screens, by the names of the screens. snapshots: of all runs, for one that waits.
+    """
+    if snapshot.state is RunState.QUEUED:
+        return [
+            (f"Waits in the queue: {queue_reason(snapshot, snapshots)}.", ""),
+            ("K and J change its place, S starts it now beside the others", "dim"),
+            *_notes(snapshot),
+        ]
+    return [*_of_state(snapshot, screens), *_results(snapshot), *_screens(snapshot, screens), *_notes(snapshot)]
+
+
+def _of_state(snapshot: RunSnapshot, screens: Mapping[str, str]) -> Advice:
+    saved = snapshot.summary.saved
+    if snapshot.silent:
+        return [("Running, but without events for a while: the machine may be short of memory or disk.", "warn")]
+    if snapshot.state in (RunState.FAILED, RunState.INTERRUPTED):
+        what, kept, todo = run_text.failure(snapshot)
+        lines = [(part, role) for part, role in ((what, "bad"), (kept, ""), (todo, "")) if part]
+        resume = f"r resumes from {f'step {saved.step:,}' if saved else 'the last finished stage'}"
+        return [*lines, (resume + (f"; {screens['logs']} shows its log" if "logs" in screens else ""), "dim")]
+    if snapshot.state is RunState.CREATED:
+        return [("Not started yet: r starts it.", "")]
+    if snapshot.ending:
+        return [("It has ended; its process is about to exit.", "")]
+    if snapshot.state is RunState.STARTING:
+        return [("Its process is starting.", "")]
+    if snapshot.state is RunState.PAUSED:
+        return [("Waits with everything in memory; space continues it.", "")]
+    if snapshot.state is RunState.STOPPED:
+        return [(f"r resumes from {f'step {saved.step:,}' if saved else 'the start'}", "")]
+    return []
+
+
+def _results(snapshot: RunSnapshot) -> Advice:
+    evaluation = snapshot.summary.headline_evaluation
+    if evaluation is None:
+        return []
+    baselines = [
+        f"{shown(name, 20)} {units.cost(bits)}" for name, bits in sorted(snapshot.summary.compression_baselines.items())
+    ]
+    beside = f"; {', '.join(baselines)}" if baselines else ""
+    of = "on the held-out text" if evaluation.final else f"at best, step {evaluation.step:,}"
+    return [(f"{run_text.bits(evaluation)} bits per byte {of}{beside}", "")]
+
+
+def _screens(snapshot: RunSnapshot, screens: Mapping[str, str]) -> Advice:
+    saved, active = snapshot.summary.saved, snapshot.state.is_active and not snapshot.ending
+    if not saved and not active:
+        return []
+    parts = ["enter shows it" if active else "enter shows its curves"]
+    if saved:
+        parts.append(
+            f"{screens['chat']} chats with step {saved.step:,}" + (" now, training continues" if active else "")
+        )
+    if saved and not active and "model" in screens:
+        parts.append(f"{screens['model']} shows the model")
+    if snapshot.state is RunState.DONE:
+        parts.append("n starts a run of your own")
+    return [("; ".join(parts), "dim")]
+
+
+def _notes(snapshot: RunSnapshot) -> Advice:
+    annotations = snapshot.annotations
+    notes = [(f"note: {_one_line(annotations.note)}", "")] if annotations.note else []
+    return notes + [(f"note on step {step:,}: {_one_line(text)}", "") for step, text in annotations.step_notes.items()]
+
+
+def _one_line(text: str) -> str:
+    return shown(" ".join(text.split()))
