@@ -220,7 +220,7 @@ def test_a_histogram_has_its_range_and_what_is_outside() -> None:
     lines = histogram_lines(weights("w", 1.0, size=(5, 5)), 60, 2)
     assert [len(text([line])) for line in lines[:2]] == [6, 6]
     assert text(lines[:1]) == "  █▅  " and text(lines[1:2]) == "▂▆██▂ "
-    assert "1 outside, -3 to 3" in text(lines)
+    assert "1 beyond, to -3 and 3" in text(lines)
     assert text(histogram_lines(weights("w", 1.0, histogram=(), mean=1.0), 60, 2)) == "all values are 1"
 
 

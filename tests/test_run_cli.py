@@ -47,6 +47,19 @@ def test_plan_json_has_the_parts(capsys: pytest.CaptureFixture[str]) -> None:
     assert told["schema"] == 2  # in 1 flops_per_token was a table
 
 
+def test_plan_draws_the_architecture_and_explains_its_steps(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command_line(["plan", "--preset", "gpt2", "--picture"]) == 0
+    text = capsys.readouterr().out
+    assert "[ masked multi-head attention            ] │ │  28.3M   23%   283M   33%" in text
+    assert "  softmax(q kᵀ / sqrt(64) + mask) v\n  q: (512, 12, 1,024, 64)\n" in text
+    assert max(map(len, text.splitlines())) <= 100
+    assert command_line(["plan", "--preset", "gpt2", "--picture", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    parts = {step["name"]: step for step in record["steps"]}
+    assert parts["h"]["parameters"] == sum(parts[name]["parameters"] for name in ("ln_1", "attn", "ln_2", "mlp"))
+    assert sum(step["flops"] for name, step in parts.items() if name != "h") == 854_438_400
+
+
 def test_a_home_that_is_a_file_is_told_with_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -61,6 +61,15 @@ def test_show_tells_why_a_run_failed_and_what_to_do(workspace: Workspace, capsys
     assert "take less" in text
 
 
+def test_show_draws_the_model_of_a_run(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    run = made(workspace, DONE)
+    assert command_line(["show", run.id, "--model"]) == 0
+    assert f"{run.recipe.model.n_layer} × block" in capsys.readouterr().out
+    assert command_line(["show", run.id, "--model", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["steps"][0]["name"] == "ids" and record["vocabulary"]
+
+
 def test_show_json_holds_recipe_summary_and_checkpoints(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -111,7 +111,7 @@ def histogram_lines(tensor: WeightStatistics, cells: int, rows: int) -> list[Lin
     ]
     left, right = number(tensor.first), number(tensor.last)
     beyond = (
-        f"{tensor.outside:,} outside, {number(tensor.lowest)} to {number(tensor.highest)}" if tensor.outside else ""
+        f"{tensor.outside:,} beyond, to {number(tensor.lowest)} and {number(tensor.highest)}" if tensor.outside else ""
     )
     line = left + " " * max(2, len(counts) - len(left) - len(right)) + right
     if beyond and len(line) + len(beyond) + 2 <= cells:

@@ -15,6 +15,7 @@ from core.plural import plural
 from core.recipe.schema import Recipe
 from core.storage.workspace import Workspace
 from core.vocab.sizes import expected_size
+from llmtui.cli.architecture_output import print_architecture
 from llmtui.cli.commands.options import NAME, json_option, preset_option, set_option
 from llmtui.cli.commands.recipe_argument import load_recipe, resolve, with_absolute_source
 from llmtui.cli.console import print_json, print_output
@@ -30,8 +31,9 @@ SCHEMA = 2
 @click.argument("what", type=NAME, metavar="[RECIPE|SOURCE]", required=False)
 @preset_option
 @set_option
+@click.option("--picture", is_flag=True, help="Draw the architecture, and explain each of its steps.")
 @json_option
-def plan(what: str | None, preset: str | None, overrides: tuple[str, ...], as_json: bool) -> None:
+def plan(what: str | None, preset: str | None, overrides: tuple[str, ...], picture: bool, as_json: bool) -> None:
     """Compute parameters, FLOPs and memory of RECIPE, or of a training on SOURCE, without starting it.
 
     Lists parameters, FLOPs per token and memory by part of the model, and the largest micro-batch that fits this
@@ -43,6 +45,9 @@ def plan(what: str | None, preset: str | None, overrides: tuple[str, ...], as_js
         with_absolute_source(recipe)
     find_weights(recipe, Workspace())
     entries, unsure = expected_size(recipe.tokenize)
+    if picture:
+        print_architecture(recipe, entries, as_json)
+        return
     options = precision_plans(recipe, entries, *memory_for(recipe.train.device))
     if as_json:
         cost = flops_per_token(recipe.model, entries)

@@ -24,6 +24,8 @@ from core.runs.lookup import find_run, iter_runs
 from core.runs.summary import StageProgress
 from core.storage.journal import JournalReader
 from core.storage.workspace import Workspace
+from core.vocab.sizes import expected_size
+from llmtui.cli.architecture_output import print_architecture
 from llmtui.cli.commands.options import NAME, json_option, run_argument
 from llmtui.cli.console import (
     columns,
@@ -195,11 +197,16 @@ def _as_record(snapshot: RunSnapshot) -> dict[str, Any]:
 
 @click.command(short_help="Show details of a run.")
 @run_argument()
+@click.option("--model", "model_alone", is_flag=True, help="Draw its model instead, and explain each of its steps.")
 @json_option
-def show(run_name: str | None, as_json: bool) -> None:
+def show(run_name: str | None, model_alone: bool, as_json: bool) -> None:
     """Show details of RUN: state, stages, losses, checkpoints, size."""
     run = find_run(Workspace(), run_name)
-    if as_json:
+    if model_alone:
+        info = run.summary().shape
+        vocabulary = info.vocabulary if info else expected_size(run.recipe.tokenize).entries
+        print_architecture(run.recipe, vocabulary, as_json)
+    elif as_json:
         checkpoints = [checkpoint.path.name for checkpoint in readable_checkpoints(run.checkpoints)]
         print_json(
             _as_record(take_snapshot(run))

@@ -14,18 +14,10 @@ from core.recipe.schema import Recipe
 from core.runs.summary import Summary
 from llmtui.tui.model_draft import ModelDraft
 from llmtui.tui.widgets.pane import Pane, ScrollPane
-from llmtui.view.architecture_figures import (
-    column_cells,
-    column_titles,
-    columns,
-    columns_width,
-    memory_lines,
-    share,
-    speed_lines,
-    total_cells,
-)
+from llmtui.view.architecture_figures import columns, columns_width, memory_lines, share, speed_lines
 from llmtui.view.architecture_picture import MIN_WIDTH, Row, draw, window
-from llmtui.view.lines import Line, cell, joined, width, wrap
+from llmtui.view.architecture_report import titles_line, total_line, with_figures
+from llmtui.view.lines import Line, cell, joined, wrap
 
 _CONDENSED = 12
 """Rows below which the fields of a step share one."""
@@ -52,22 +44,11 @@ class PicturePane(Pane, can_focus=True):
         total = 2 if indices and height > 10 else 0
         rows = draw(draft.steps, draft.hidden, picture, height - total, draft.selected)
         self._drawn = window(rows, height - total, draft.selected)
-        lines = [
-            self._with_figures(row.line, picture)
-            + (column_cells(row.step, draft.figures, draft.before, indices) if row.head else [])
-            for row in self._drawn
-        ]
+        lines = with_figures(self._drawn, picture, draft.figures, draft.before, indices)
         if not total:
             return lines
-        whole = [
-            *self._with_figures([("  the whole model", "")], picture),
-            *total_cells(draft.figures, draft.before, indices),
-        ]
-        return [[(" " * picture, ""), *column_titles(indices)], *lines, whole]
-
-    @staticmethod
-    def _with_figures(line: Line, cells: int) -> Line:
-        return [*line, (" " * max(0, cells - width(line)), "")]
+        whole = total_line(picture, draft.figures, draft.before, indices)
+        return [titles_line(picture, indices), *lines, whole]
 
     def _move(self, by: int) -> None:
         if self.draft:
