@@ -16,14 +16,10 @@ def exported(chart: Chart, title: str) -> ExportedChart | None:
     if axis is None or scale is None:
         return None
     curves = [
-        ExportedCurve(_name(curve), curve.role, bool(curve.marks), _points(chart, curve)) for curve in chart.curves
+        ExportedCurve(f"{curve.name} {curve.quantity}".rstrip(), curve.role, bool(curve.marks), _points(chart, curve))
+        for curve in chart.curves
     ]
     return ExportedChart(title, chart.unit, axis, chart.dots, scale, chart.tick_format, curves)
-
-
-def _name(curve: Curve) -> str:
-    """In files every curve says of what it is: values of another run have that run's name."""
-    return f"{curve.name} {'val' if curve.marks else 'train'}" if curve.glyph else curve.name
 
 
 def _points(chart: Chart, curve: Curve) -> list[ExportedPoint]:

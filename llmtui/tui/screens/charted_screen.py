@@ -99,6 +99,7 @@ class ChartedScreen(OverlaidScreen):
                 raw=not number,
                 approximate=curve.approximate(history),
                 glyph=str(number) if number else "",
+                quantity=curve.name if number else "",
                 in_legend=not (number and curve.marks),
                 history=history,
                 newest=curve.series(history).last,

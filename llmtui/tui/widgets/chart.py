@@ -53,6 +53,8 @@ class Curve(NamedTuple):
     """Whether `convert` is an approximation: the title says ≈."""
     glyph: str = ""
     """Of another run: stands for it in the title and at the end of the line."""
+    quantity: str = ""
+    """Of another run: what its values are, which the title does not say again."""
     in_legend: bool = True
     """Whether the title names it."""
     history: History | None = None
