@@ -46,6 +46,11 @@ class Scale(NamedTuple):
         """The inverse of `transform`."""
         return math.exp(transformed) if self.log else transformed
 
+    def at(self, share: float) -> float:
+        """The value at a share of the axis, 0 at `low`."""
+        low, high = self.transform(self.low), self.transform(self.high)
+        return self.inverse(low + share * (high - low))
+
     def ticks(self, limit: int) -> list[float]:
         """About `limit` round values on the axis; on a wide logarithmic one 1, 2, 5 times powers of ten."""
         if self.log and self.high / self.low > 5:

@@ -20,7 +20,7 @@ NARROWEST = 8.0
 class XKind(StrEnum):
     """What the x axis shows."""
 
-    STEP = "step"
+    STEP = "steps"
     TOKENS = "tokens"
     TIME = "time"
 

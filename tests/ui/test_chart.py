@@ -210,6 +210,15 @@ def test_a_window_scales_the_y_axis_to_its_own_values() -> None:
     assert max(float(row[:6]) for row in rows(chart)[:-1] if row[:6].strip()) > 5
 
 
+def test_the_lower_part_of_the_values_is_shown_and_higher_ones_are_marked() -> None:
+    chart = Chart("loss")
+    chart.curves = [Curve("train", series_of([2.0 + 6.0 / (1 + step) for step in range(60)]), "train")]
+    chart.y_share = 0.25
+    drawn = rows(chart)
+    assert max(float(row[:6]) for row in drawn[:-1] if row[:6].strip()) < 4
+    assert "▲" in drawn[0]
+
+
 def test_a_curve_drawn_by_tokens_takes_the_place_of_its_tokens() -> None:
     chart, tokens = Chart("loss"), series_of([step**2 * 100.0 for step in range(100)])
     chart.curves = [Curve("train", series_of([1.0] * 100), "train", positions=Positions(tokens))]

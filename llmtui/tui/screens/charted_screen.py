@@ -41,6 +41,7 @@ class ChartedScreen(OverlaidScreen):
         """What the charts were last drawn from; while it stays the same they are not drawn again."""
         self._window = Window()
         self._detail = ChartDetail(self, self.redraw)
+        self._y_share = 1.0
         self._cursor: float | None = None
         self._charted = ""
         """Id of the run whose window and cursor these are."""
@@ -57,7 +58,7 @@ class ChartedScreen(OverlaidScreen):
         """Draw the charts of `history` if they have changed. finished: whether the run has ended."""
         ui_state = self.session.ui_state
         if history.run.id != self._charted:
-            self._charted, self._window, self._cursor = history.run.id, Window(), None
+            self._charted, self._window, self._cursor, self._y_share = history.run.id, Window(), None, 1.0
         others = self.other_histories()
         set_unit([history, *(other for _, other in others)], _choice(LossUnit, ui_state.unit, LossUnit.BITS))
         settings = (self._smoothing, ui_state.log, self._x_kind, ui_state.x_log, history.chosen_unit)
@@ -65,7 +66,7 @@ class ChartedScreen(OverlaidScreen):
         histories = [history, *(other for _, other in others)]
         self._detail.update(histories, self._window, self._last_step)
         read = [(known, known.summary.events, known.detail and known.detail.series) for known in histories]
-        inputs = (read, settings, self._window, self._cursor, shape, finished)
+        inputs = (read, settings, self._window, self._cursor, self._y_share, shape, finished)
         if inputs == self._drawn:
             return
         self._drawn = inputs
@@ -77,7 +78,7 @@ class ChartedScreen(OverlaidScreen):
             ]
             chart.x_kind, chart.x_logarithmic = self._x_kind, ui_state.x_log
             chart.window, chart.cursor, chart.last_step = self._window, self._cursor, self._end_of(history)
-            chart.finished = finished
+            chart.finished, chart.y_share = finished, self._y_share
             if entry is LOSS:
                 chart.logarithmic, chart.unit, chart.format = ui_state.log, history.unit, history.unit.text
                 chart.note = self._cursor_note(history)
@@ -163,8 +164,7 @@ class ChartedScreen(OverlaidScreen):
     def action_chart_axis(self) -> None:
         kind = self._x_kind.next
         self.session.remember(x_axis=kind.value)
-        words = {XKind.STEP: "steps", XKind.TOKENS: "tokens", XKind.TIME: "training time, without pauses"}
-        self.show_notice(f"The x axis shows {words[kind]}.")
+        self.show_notice(f"The x axis shows {'training time, without pauses' if kind is XKind.TIME else kind}.")
         self.redraw()
 
     def action_chart_log(self) -> None:
@@ -217,8 +217,18 @@ class ChartedScreen(OverlaidScreen):
             self.show_notice("All steps are shown: + zooms in.")
         self._show_window(panned(self._window, share, self._last_step))
 
+    def action_chart_lower(self) -> None:
+        self._show_share(self._y_share / 2)
+
+    def action_chart_higher(self) -> None:
+        self._show_share(self._y_share * 2)
+
+    def _show_share(self, share: float) -> None:
+        self._y_share = max(1 / 64, min(1.0, share))
+        self.redraw()
+
     def action_chart_reset(self) -> None:
-        self._cursor = None
+        self._cursor, self._y_share = None, 1.0
         self._show_window(Window())
 
     def action_chart_cursor(self) -> None:

@@ -137,6 +137,8 @@ class Chart(Pane, can_focus=True):
         self.x_kind, self.x_logarithmic = XKind.STEP, False
         self.window, self.last_step = Window(), 0
         """The steps shown, and the last one there is."""
+        self.y_share = 1.0
+        """Part of the range of values, from the lowest up, that the y axis shows; higher values are marked."""
         self.cursor: float | None = None
         """The step that is inspected: a vertical line, and its values instead of the newest ones in the title."""
         self.note: Line = []
@@ -172,6 +174,7 @@ class Chart(Pane, can_focus=True):
         marks += [f"by {self.x_kind}"] if self.x_kind is not XKind.STEP else []
         marks += ["log x"] if self.x_logarithmic else []
         marks += ["log"] if self.logarithmic else []
+        marks += ["low part"] if self.y_share < 1 else []
         marks += [] if self.window.width is None else ["zoom, newest" if self.window.end is None else "zoom"]
         options: Line = [(" · ".join(marks), "dim")]
         # never cut: values first, then names, their unit, smoothing and axes, as far as they fit
@@ -234,7 +237,10 @@ class Chart(Pane, can_focus=True):
         axis = self.axis = self._x_axis(drawn, canvas.width)
         pairs = self._values_shown(drawn, axis) or [(0.0, 1.0)]
         # a logarithmic x axis is for the first steps, which would be the outliers of the y axis
-        scale = self.scale = scale_for(pairs, log=self.logarithmic, robust=not self.x_logarithmic)
+        scale = scale_for(pairs, log=self.logarithmic, robust=not self.x_logarithmic)
+        if self.y_share < 1:
+            scale = scale_for([(scale.low, scale.at(self.y_share))], log=self.logarithmic)
+        self.scale = scale
         for curve in drawn:
             self._draw(canvas, curve, scale, axis)
         if self.cursor is not None:
