@@ -15,6 +15,7 @@ from llmtui.tui.app import Workbench
 from llmtui.tui.screen_table import DATA_VIEWS, SCREENS, ScreenEntry, ViewEntry
 from llmtui.tui.screens.data import DataScreen
 from llmtui.tui.screens.run_screen import RunScreen
+from llmtui.tui.widgets.bars import FooterBar
 from tests.ui.pilot import screen_class, screen_text, until
 
 
@@ -49,6 +50,15 @@ def test_actions_name_screens_of_the_table() -> None:
     scopes = {"app", *OVER_CHAT} | {entry.name for entry in (*SCREENS, *DATA_VIEWS)}
     for action in ACTIONS:
         assert set(action.scopes) <= scopes, f"{action.id}: {set(action.scopes) - scopes} is no screen"
+
+
+@pytest.mark.parametrize(("cells", "named"), [(60, {"chat"}), (80, {"chat"}), (160, {s.name for s in SCREENS})])
+def test_the_footer_says_where_one_is(cells: int, named: set[str]) -> None:
+    footer = FooterBar("chat", lambda _: True, {})
+    text = "".join(text for text, _ in footer.lines(cells, 1)[0])
+    screens = text.partition("│")[0].split()
+    assert [word for word in screens if word.isdigit()] == [entry.number for entry in SCREENS]
+    assert {word for word in screens if not word.isdigit()} == named
 
 
 @pytest.mark.heavy

@@ -18,7 +18,6 @@ from core.runs.annotations import Annotations, with_note, with_tags
 from core.runs.directory import Run, RunState
 from core.runs.queue import NotQueuedError, move, request_start
 from llmtui.tui.action_table import Scope
-from llmtui.tui.actions import actions_in
 from llmtui.tui.session import Session, SessionApp
 from llmtui.tui.widgets.bars import FooterBar, Notice
 from llmtui.view import run_text
@@ -74,7 +73,7 @@ class RunScreen(Screen[None]):
 
     def compose_footer(self) -> ComposeResult:
         """The footer, and the notices above it."""
-        yield FooterBar(actions_in(self.SCOPE), self.is_available, self.session.keymap)
+        yield FooterBar(self.SCOPE, self.is_available, self.session.keymap)
         yield Notice()
 
     def show_notice(self, text: str, role: str = "") -> None:

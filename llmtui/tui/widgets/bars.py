@@ -7,8 +7,9 @@ from typing import ClassVar
 
 from textual.timer import Timer
 
-from llmtui.tui.action_table import Action
-from llmtui.tui.actions import key_name, keys_of
+from llmtui.tui.action_table import Action, Scope
+from llmtui.tui.actions import actions_in, key_name, keys_of
+from llmtui.tui.screen_table import DATA_VIEWS
 from llmtui.tui.widgets.pane import Pane
 from llmtui.view.lines import Line, clip, joined, spread, width, wrap
 
@@ -61,14 +62,19 @@ class Notice(Pane):
         return self._message
 
 
+ALL_NAMES_FROM, NUMBERS_FROM = 160, 60
+"""Columns from which the footer names all screens, and from which it has their numbers."""
+
+
 class FooterBar(Pane):
-    """The keys of the available actions, as many as fit."""
+    """The screens, with the current one by name, and the keys of the available actions, as many as fit."""
 
     FRAMED: ClassVar[bool] = False
 
-    def __init__(self, actions: list[Action], is_available: Callable[[str], bool], keymap: Mapping[str, str]) -> None:
+    def __init__(self, scope: Scope, is_available: Callable[[str], bool], keymap: Mapping[str, str]) -> None:
         super().__init__(id="keys")
-        self._actions, self._is_available, self._keymap = actions, is_available, keymap
+        self._scope, self._is_available, self._keymap = scope, is_available, keymap
+        self._actions = actions_in(scope)
         self.override: list[tuple[str, str]] = []
         """(key, what it does) pairs to show instead of the actions, while an input takes the letters."""
 
@@ -78,6 +84,7 @@ class FooterBar(Pane):
         return [self._keys(width)]
 
     def _keys(self, cells: int) -> Line:
+        screens = self._screens(cells)
         usable = [action for action in self._actions if action.show and self._is_available(action.id)]
         # help and palette lead to everything else, so they always stay
         always = [action for action in usable if action.id in ("app.help", "app.palette", "app.leave")]
@@ -85,10 +92,24 @@ class FooterBar(Pane):
         for action in usable:
             if action not in shown_actions:
                 more = [*shown_actions, action]
-                if sum(width(self._entry(a)) for a in more) <= cells + 2:
+                if sum(width(self._entry(a)) for a in more) <= cells - width(screens) + 2:
                     shown_actions = more
         ordered = [action for action in usable if action in shown_actions and action not in always] + always
-        return clip([span for action in ordered for span in self._entry(action)], cells)
+        return clip(screens + [span for action in ordered for span in self._entry(action)], cells)
+
+    def _screens(self, cells: int) -> Line:
+        """Where one is and where one can go; empty if there is no space for it."""
+        if cells < NUMBERS_FROM:
+            return []
+        line: Line = []
+        current = "data" if self._scope in {view.name for view in DATA_VIEWS} else self._scope
+        for action in self._actions:
+            if action.screen:
+                here = action.screen == current
+                name = f" {action.label}" if here or cells >= ALL_NAMES_FROM else ""
+                key = key_name(keys_of(action, self._keymap)[0])
+                line += [(key, "bold" if here else "key"), (f"{name} ", "bold" if here else "dim")]
+        return [*line, ("│ ", "frame")]
 
     def _entry(self, action: Action) -> Line:
         return [(key_name(keys_of(action, self._keymap)[0]), "key"), (f" {action.label}  ", "dim")]
