@@ -9,10 +9,11 @@ from typing import TypeVar
 from textual import on
 
 from core.errors import LlmtuiError
-from llmtui.tui.chart_table import CHARTS, LOSS, SMALL_CHARTS, ChartEntry
+from llmtui.tui.chart_table import CHARTS, LOSS, ChartEntry
 from llmtui.tui.screens.chart_detail import ChartDetail
 from llmtui.tui.screens.chart_files import exported, write_chart
-from llmtui.tui.screens.overlaid_screen import OverlaidScreen, set_unit
+from llmtui.tui.screens.chart_layout import ArrangedScreen
+from llmtui.tui.screens.overlaid_screen import set_unit
 from llmtui.tui.screens.run_screen import show_error
 from llmtui.tui.widgets.chart import SMOOTHING, Chart, Curve
 from llmtui.view.history import History
@@ -21,19 +22,13 @@ from llmtui.view.loss_unit import LossUnit
 from llmtui.view.sanitize import shown
 from llmtui.view.step_axis import Window, XKind, containing, next_step, panned, zoomed
 
-LAYOUTS = ("none", "row", "grid")
-"""Of the charts beside the loss; each is a class of the style sheet."""
-
-MIN_WIDTH = 26
-"""Cells of the narrowest chart of a row."""
-
 FAR = 10
 """Cells by which the cursor moves at once with the keys for larger steps."""
 
 Choice = TypeVar("Choice", bound=Enum)
 
 
-class ChartedScreen(OverlaidScreen):
+class ChartedScreen(ArrangedScreen):
     """A screen with the charts of `llmtui.tui.chart_table`. They share x axis, window and cursor."""
 
     def on_mount(self) -> None:
@@ -47,10 +42,9 @@ class ChartedScreen(OverlaidScreen):
         """Id of the run whose window and cursor these are."""
         self._smoothing = self.session.settings.smoothing
         for entry in CHARTS:
-            chart = self._chart(entry)
+            chart = self.chart(entry)
             chart.format, chart.tick_format = entry.format, entry.tick_format
             chart.placeholder = "no step yet"
-        self._set_layout()
 
     # -- drawing --------------------------------------------------------------------------------------------------
 
@@ -62,7 +56,7 @@ class ChartedScreen(OverlaidScreen):
         others = self.other_histories()
         set_unit([history, *(other for _, other in others)], _choice(LossUnit, ui_state.unit, LossUnit.BITS))
         settings = (self._smoothing, ui_state.log, self._x_kind, ui_state.x_log, history.chosen_unit)
-        shape = self.size, self.has_class("-full"), self._layout
+        shape = self.size, self.has_class("-full"), self.chart_layout
         histories = [history, *(other for _, other in others)]
         self._detail.update(histories, self._window, self._last_step)
         read = [(known, known.summary.events, known.detail and known.detail.series) for known in histories]
@@ -71,7 +65,7 @@ class ChartedScreen(OverlaidScreen):
             return
         self._drawn = inputs
         for entry in CHARTS:
-            chart = self._chart(entry)
+            chart = self.chart(entry)
             chart.curves = [
                 *self._curves(entry, history),
                 *(curve for number, other in others for curve in self._curves(entry, other, number)),
@@ -127,21 +121,13 @@ class ChartedScreen(OverlaidScreen):
         ]
         event = shown(history.nearest_event(self._cursor), 200)
         parts: list[Line] = [[(step, "accent")], *([(place, "")] for place in places), [(event, "dim")]]
-        cells = self._chart(LOSS).inner_size[0]
+        cells = self.chart(LOSS).inner_size[0]
         line = joined(parts[:-1], cells, " · ")
         return [*line, ("   ", ""), *parts[-1]] if event else line
-
-    def _chart(self, entry: ChartEntry) -> Chart:
-        return self.query_one(f"#{entry.id}", Chart)
 
     @property
     def _x_kind(self) -> XKind:
         return _choice(XKind, self.session.ui_state.x_axis, XKind.STEP)
-
-    @property
-    def _chart_in_focus(self) -> Chart:
-        """The focused chart, else that of the loss."""
-        return self.focused if isinstance(self.focused, Chart) else self._chart(LOSS)
 
     # -- what the charts show -------------------------------------------------------------------------------------
 
@@ -262,7 +248,7 @@ class ChartedScreen(OverlaidScreen):
         self._move_cursor(FAR)
 
     def _move_cursor(self, cells: int) -> None:
-        history, axis = self.history, self._chart(LOSS).axis
+        history, axis = self.history, self.chart(LOSS).axis
         if self._cursor is None or history is None or axis is None:
             return
         positions = history.positions(self._x_kind)
@@ -274,48 +260,10 @@ class ChartedScreen(OverlaidScreen):
     def _cursor_steps(history: History) -> list[float]:
         return [step for step, _ in history.finest(history.curves.loss).means()]
 
-    # -- layout ---------------------------------------------------------------------------------------------------
-
-    def action_chart_grid(self) -> None:
-        layout = LAYOUTS[(LAYOUTS.index(self._layout) + 1) % len(LAYOUTS)]
-        self.session.remember(small_charts=layout)
-        self._set_layout()
-        words = {"none": "Only the loss.", "row": "The other charts in a row.", "grid": "The other charts two by two."}
-        self.show_notice(words[layout])
-        self.call_after_refresh(self.arrange_charts)
-
-    @property
-    def _layout(self) -> str:
-        """The layout in force: the user's, or that of the style sheet for this size."""
-        chosen = self.session.ui_state.small_charts
-        if chosen in LAYOUTS:
-            return chosen
-        if self.has_class("-narrow") or not self.has_class("-tall"):
-            return "none"
-        return "grid" if self.has_class("-wide") else "row"
-
-    def _set_layout(self) -> None:
-        for name in LAYOUTS:
-            self.set_class(self.session.ui_state.small_charts == name, f"-charts-{name}")
-
-    def arrange_charts(self) -> None:
-        """Leave out the charts for which a row has no space, then draw. Called after a change of the layout."""
-        small = self.query_one("#small")
-        fitting = max(2, small.size.width // MIN_WIDTH) if self._layout == "row" else len(SMALL_CHARTS)
-        for number, entry in enumerate(SMALL_CHARTS):
-            self._chart(entry).set_class(number >= fitting, "-left-out")
-        self.call_after_refresh(self.redraw)
-
-    def action_chart_full(self) -> None:
-        full, chosen = not self.has_class("-full"), self._chart_in_focus
-        for entry in CHARTS:
-            self._chart(entry).set_class(full and self._chart(entry) is chosen, "-shown")
-        self.query_one("#small").set_class(full and chosen.id != LOSS.id, "-shown")
-        self.set_class(full, "-full")
-        self.call_after_refresh(self.redraw)
+    # -- files ----------------------------------------------------------------------------------------------------
 
     async def action_chart_export(self) -> None:
-        chart, history = self._chart_in_focus, self.history
+        chart, history = self.chart_in_focus, self.history
         entry = next(entry for entry in CHARTS if entry.id == chart.id)
         name = history.run.name if history else ""
         data = exported(chart, f"{name}: {entry.title}")
