@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from core.jobs.weight_statistics import WeightStatistics
 from core.model.count import TRAINING_FACTOR, embedding_rows, flops_per_token, mlp_widths, parameters
 from core.model.memory_fit import precision_plans
+from core.recipe.choices import values
 from core.recipe.file import load, presets
 from core.recipe.schema import Model, Recipe
 from core.runs.summary import Summary
 from core.vocab.sizes import expected_size
-from llmtui.view.architecture import Step, hidden_shape, steps
+from llmtui.view.architecture import ACTIVATIONS, Step, hidden_shape, steps
 from llmtui.view.architecture_figures import (
     ModelFigures,
     change,
@@ -96,7 +97,7 @@ def test_the_selected_step_is_in_every_window(shape: Model, height: int, data: s
         ({"activation": "swiglu"}, "mlp", "gated", "ReLU"),
         ({"norm": "layer", "bias": True}, "ln_1", "+ b", "mean(x²)"),
         ({"norm": "layer", "bias": False}, "ln_1", "var(x)", "+ b"),
-        ({"objective": "masked"}, "ln_f", "moved on by one position", ""),
+        ({"objective": "masked"}, "ln_f", "shift by 1", ""),
         ({"objective": "masked"}, "logits", "Only masked positions have a loss", "next token"),
         ({"tie_embeddings": True}, "lm_head", "those of the token embedding", "untied"),
         ({"objective": "masked", "pad_vocabulary_multiple": 64}, "wte", "19 rows of padding", "tied"),
@@ -108,6 +109,14 @@ def test_each_variant_is_explained(fields: dict[str, Any], name: str, says: str,
     everything = " ".join((own.title, *own.details, *own.formula, own.explanation))
     assert says in everything
     assert not says_not or says_not not in everything
+
+
+def test_every_activation_of_the_schema_is_explained() -> None:
+    names = values(Recipe(), "activation")
+    assert set(names) == set(ACTIVATIONS)
+    for name in names:
+        own = step(Model(activation=name), "mlp")
+        assert ACTIVATIONS[name].title in own.title and "{" not in own.explanation
 
 
 @given(shapes())

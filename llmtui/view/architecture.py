@@ -4,11 +4,38 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from core.model.count import embedding_rows, mlp_widths
+from core.model.count import GATED_ACTIVATIONS, embedding_rows, mlp_widths
 from core.plural import plural
 from core.recipe.schema import Model
 
-ACTIVATIONS = {"gelu": "GELU", "relu2": "ReLU²", "swiglu": "SwiGLU"}
+
+class ActivationText(NamedTuple):
+    """What is said about an activation of the MLP."""
+
+    title: str
+    formula: tuple[str, ...]
+    """Of the feed forward layer."""
+    effect: str
+    """What becomes of a vector; {width}: the width that it is expanded to."""
+
+
+ACTIVATIONS = {
+    "gelu": ActivationText(
+        "GELU",
+        ("W2 GELU(W1 x)    GELU(a) = a · Φ(a)",),
+        "expanded to {width} numbers, each passed through GELU, a smooth max(a, 0), by its tanh formula",
+    ),
+    "relu2": ActivationText(
+        "ReLU²",
+        ("W2 ReLU(W1 x)²    ReLU(a) = max(a, 0)",),
+        "expanded to {width} numbers, of which the negative become 0 and the others are squared",
+    ),
+    "swiglu": ActivationText(
+        "SwiGLU",
+        ("a, b = split(W1 x)", "W2 (SiLU(a) · b)    SiLU(a) = a / (1 + e^-a)"),
+        "expanded to two vectors of {width} numbers, one of which gates the other",
+    ),
+}
 NORMS = {"layer": "LayerNorm", "rms": "RMSNorm"}
 
 
@@ -149,7 +176,8 @@ def _norm(model: Model, name: str, of: str) -> Step:
     else:
         text += f"The shortcut around it is not normalised (pre-norm); {learned}."
     title = NORMS[model.norm] + {"ln_1": " 1", "ln_2": " 2", "ln_f": ", final"}[name]
-    return Step(name, title, (f"{model.n_embd:,}",), (formula,), text, ("norm", "bias"))
+    shifted = ("shift by 1",) if name == "ln_f" and model.objective == "masked" else ()
+    return Step(name, title, (f"{model.n_embd:,}", *shifted), (formula,), text, ("norm", "bias"))
 
 
 def _attention(model: Model, batch: int) -> Step:
@@ -208,33 +236,26 @@ def _heads_sentence(heads: int, width: int) -> str:
 
 def _feed_forward(model: Model) -> Step:
     expanded, activated = mlp_widths(model)
-    width, name = model.n_embd, ACTIVATIONS[model.activation]
-    details = [f"{width:,} → {expanded:,} → {width:,}"]
-    formula: tuple[str, ...]
-    if model.activation == "swiglu":
-        details = [f"{width:,} → 2 × {activated:,} → {width:,}", "gated"]
-        formula = ("a, b = split(W1 x)", "W2 (SiLU(a) · b)    SiLU(a) = a / (1 + e^-a)")
-        what = f"expanded to two vectors of {activated:,} numbers, one of which gates the other"
-    elif model.activation == "relu2":
-        formula = ("W2 ReLU(W1 x)²    ReLU(a) = max(a, 0)",)
-        what = f"expanded to {expanded:,} numbers, of which the negative become 0 and the others are squared"
-    else:
-        formula = ("W2 GELU(W1 x)    GELU(a) = a · Φ(a)",)
-        what = f"expanded to {expanded:,} numbers, each passed through GELU, a smooth max(a, 0), by its tanh formula"
+    width, activation = model.n_embd, ACTIVATIONS[model.activation]
+    gated = model.activation in GATED_ACTIVATIONS
+    details = [f"{width:,} → {f'2 × {activated:,}' if gated else f'{expanded:,}'} → {width:,}"]
+    if gated:
+        details.append("gated")
     if model.bias:
         details.append("bias")
     if model.dropout:
         details.append(f"dropout {model.dropout:g}")
+    effect = activation.effect.format(width=f"{activated:,}")
     text = (
-        f"Each vector by itself is {what}, and projected back to {width:,}. Without the activation between them, two "
+        f"Each vector by itself is {effect}, and projected back to {width:,}. Without the activation between them, two "
         "matrices would do no more than one. In most models it has more weights than attention."
     )
     sizes = f"W1: {shape(expanded, width)}, W2: {shape(width, activated)}"
     return Step(
         "mlp",
-        f"feed forward, {name}",
+        f"feed forward, {activation.title}",
         tuple(details),
-        (*formula, sizes),
+        (*activation.formula, sizes),
         text,
         ("activation", "n_embd", "bias", "dropout"),
     )

@@ -273,7 +273,8 @@ class Model(RunScreen):
         if self._run is None:
             self.show_notice("A preset has no weights: select a run, on screen 1.")
             return
-        self.toggle_class("-inside")
+        if not self.has_class("-wide"):  # where they are shown anyway
+            self.toggle_class("-inside")
         self._opened.setdefault(self._run.id, -1)
         self._show()
 
@@ -341,7 +342,7 @@ class Model(RunScreen):
         self.app.push_screen(Picker("Weights of which checkpoint", choices, current=current), on_choice)
 
     def action_app_back(self) -> None:
-        if self.has_class("-inside"):
+        if self.has_class("-inside") and not self.has_class("-wide"):
             self.remove_class("-inside")
             self._show()
         else:
