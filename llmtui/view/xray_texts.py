@@ -55,7 +55,7 @@ def difference_lines(
             ]
         )
         shaded = [
-            NumberedToken(token_chip(token), f"{difference:+.1f}", _difference_role(difference))
+            NumberedToken(token_chip(token), _signed(difference), _difference_role(difference))
             for token, difference in zip(tokens, differences, strict=False)
         ]
         lines += token_rows(shaded, cells, rows - len(lines), at)
@@ -65,6 +65,10 @@ def difference_lines(
 _LEGEND = (
     "Below each token: its loss under the second checkpoint minus that under the first, in bits. Negative is better."
 )
+
+
+def _signed(bits: float) -> str:
+    return "0.0" if abs(bits) < 0.05 else f"{bits:+.1f}"
 
 
 def _difference_role(bits: float) -> str:
