@@ -41,6 +41,7 @@ _PROMPT_KEYS = (
     ("alt+enter", "new line"),
     ("tab", "settings"),
     ("esc", "keys"),
+    ("^g", "x-ray"),
     ("↑", "earlier"),
     ("pgup", "scroll"),
     ("^p", "commands"),

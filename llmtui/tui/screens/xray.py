@@ -104,6 +104,8 @@ class Xray(XrayActions):
             self._missing = False
             self.select_candidate()
             self.load_context()
+        if self.inspection.error and self.token is not None:  # else the pane shows it
+            self.show_notice(self.inspection.error, "bad")
         self.redraw()
 
     def load_context(self) -> None:
