@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from core.events import StageFinished
+from core.jobs.browse_protocol import DocumentPage, Position
 from core.jobs.prepare import prepare
 from core.recipe.file import load
 from core.runs.directory import Run
 from core.storage.workspace import Workspace
 from llmtui.tui.app import Workbench
 from llmtui.tui.widgets.bars import Notice
+from llmtui.tui.widgets.document_text import DocumentText
 from tests.core.stages import return_value
 from tests.ui.fake_runs import FakeWorker, make_run
 from tests.ui.pilot import screen_text, until
@@ -74,6 +76,32 @@ async def test_corpora_documents_and_cleaning_of_a_run(workspace: Workspace, run
         await shows("It depends on other documents")
         await pilot.press("1", "2")
         await shows("24 → 23 documents")
+
+
+def rows(page: DocumentPage, query: str = "") -> list[str]:
+    text = DocumentText()
+    text.page, text.query_text = page, query
+    return ["".join(f"<{part}>" if role == "cursor" else part for part, role in line) for line in text.content(60)]
+
+
+def page(text: str, position: Position, characters: int, last_part: bool, **rest: tuple[int, int]) -> DocumentPage:
+    return DocumentPage(
+        position=position, documents=1, name="a", text=text, characters=characters, last_part=last_part, **rest
+    )
+
+
+def test_a_page_of_a_long_document_says_where_it_is_and_what_shows_the_rest() -> None:
+    assert rows(page("whole", Position(), 5, True)) == ["whole"]
+    first = page("some", Position(), 9, True)
+    assert rows(first)[-1] == "characters 1 to 4 of 9; ] shows what follows"
+    last = page("end", Position(0, 2, 6), 9, True)
+    assert rows(last)[-1] == "characters 7 to 9 of 9 in part 3; [ shows what comes before"
+
+
+def test_what_was_found_is_marked_among_the_other_occurrences_even_if_it_overlaps_one() -> None:
+    assert rows(page("Tom and tom", Position(), 11, True, match=(8, 11)), "tom") == ["Tom and <tom>"]
+    assert rows(page("aaa", Position(), 3, True, match=(1, 3)), "aa") == ["a<aa>"]
+    assert rows(page("\x1b[2J", Position(), 4, True)) == ["␛[2J"]
 
 
 @pytest.mark.heavy

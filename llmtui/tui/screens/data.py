@@ -43,15 +43,21 @@ class DataScreen(RunScreen):
     def show_header(self) -> None:
         """Draw the first line and the footer again."""
         header, right = self.query_one(HeaderBar), self.subject()
-        header.left = [("Data", "title")]
-        for view in DATA_VIEWS:
-            current = view.name == self.SCOPE
-            header.left += [("  ", ""), (view.key, "cursor" if current else "key")]
-            header.left += [(f" {view.label}", "cursor" if current else "dim")]
-        free = header.inner_size[0] - width(header.left) - 1
+        cells = header.inner_size[0]
+        header.left = next((line for line in map(self._views, ("  ", " ")) if width(line) <= cells), self._views(" "))
+        free = cells - width(header.left) - 1
         header.right = right if width(right) <= free else []
         header.update()
         self.query_one(FooterBar).update()
+
+    def _views(self, gap: str) -> Line:
+        """The name of the screen, and its views with their keys; the current one is marked."""
+        line: Line = [("Data", "title")]
+        for view in DATA_VIEWS:
+            current = view.name == self.SCOPE
+            line += [(gap, ""), (view.key, "cursor" if current else "key")]
+            line += [(f" {view.label}", "cursor" if current else "dim")]
+        return line
 
     async def ask(self, question: Question) -> Answer | None:
         """The answer of the process that reads documents; the first line shows how far a search is.
@@ -63,7 +69,7 @@ class DataScreen(RunScreen):
             return await self.session.document_client.ask(question, self._show_progress)
         finally:
             self.searching = False
-            if self.is_current:
+            if self.is_current and self.query(HeaderBar):  # not while the application ends
                 self.show_header()
 
     def _show_progress(self, progress: SearchProgress) -> None:

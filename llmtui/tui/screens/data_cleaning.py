@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path, PurePath
 from typing import ClassVar
 
@@ -71,7 +72,7 @@ class Cleaning(DataScreen):
         now = (stages["download"].artifact, stages["preprocess"].artifact, recipe)
         if now != self._shown:
             self._shown = now
-            self.run_worker(self._read(*now), exclusive=True, group="cleaning", exit_on_error=True)
+            self.run_worker(partial(self._read, *now), exclusive=True, group="cleaning", exit_on_error=True)
 
     async def _read(self, raw: str, clean: str, recipe: Preprocess) -> None:
         """Read the report, then find the first document that was changed."""
@@ -121,7 +122,8 @@ class Cleaning(DataScreen):
             self._start_search(0)
 
     def _start_search(self, number: int, *, backwards: bool = False) -> None:
-        self.run_worker(self._find(number, backwards=backwards), exclusive=True, group="cleaning", exit_on_error=True)
+        find = partial(self._find, number, backwards=backwards)
+        self.run_worker(find, exclusive=True, group="cleaning", exit_on_error=True)
 
     async def _find(self, number: int, *, backwards: bool = False) -> None:
         """Show the next document from `number` on, or before it, that the highlighted step changes or removes."""
@@ -138,7 +140,9 @@ class Cleaning(DataScreen):
         except LlmtuiError as error:
             change.show_message(shown(error.sentence(), lines=True))
             return
-        if isinstance(answer, NotFound):
+        if answer is None and change.document is None:
+            change.show_message("The search was ended: → begins it again.")
+        elif isinstance(answer, NotFound):
             change.show_message(f"No document is changed or removed by {shown(self.step or 'a single step')}.")
         elif isinstance(answer, CleanedDocument):
             spans = await asyncio.to_thread(excerpt_spans, answer.excerpt)
@@ -148,12 +152,12 @@ class Cleaning(DataScreen):
     # -- actions --------------------------------------------------------------------------------------------------
 
     def action_cleaning_next(self) -> None:
-        self._move(self._number + 1, backwards=False)
+        self._move(self._number + 1)
 
     def action_cleaning_previous(self) -> None:
         self._move(self._number - 1, backwards=True)
 
-    def _move(self, number: int, *, backwards: bool) -> None:
+    def _move(self, number: int, *, backwards: bool = False) -> None:
         if self._shown and self._shown[0]:
             self._start_search(number, backwards=backwards)
         else:

@@ -9,9 +9,11 @@ from typing import ClassVar
 
 from textual import on
 from textual.binding import BindingType
+from textual.containers import Container
 from textual.widget import Widget
 
 from core.errors import LlmtuiError
+from core.jobs.browse_protocol import DocumentPage, ReadDocument, Side
 from core.plural import plural
 from core.runs.artifacts import StoredArtifact, list_artifacts, remove_artifact, users_of
 from llmtui.tui.actions import bindings
@@ -19,6 +21,7 @@ from llmtui.tui.run_watcher import RunsUpdated
 from llmtui.tui.screens.data import DataScreen
 from llmtui.tui.screens.data_documents import Documents
 from llmtui.tui.screens.run_screen import show_error, show_screen
+from llmtui.tui.widgets.document_text import DocumentText
 from llmtui.tui.widgets.list_pane import ListPane
 from llmtui.tui.widgets.pane import ScrollPane
 from llmtui.view import artifact_text, units
@@ -75,8 +78,9 @@ class ArtifactList(ListPane[StoredArtifact]):
             (f"  {artifact_text.users(item)}", "" if item.runs else "dim"),
             (f"  {artifact_text.vocabulary(item)}", "dim"),
         ):
-            if width(line) + len(text) <= cells:
-                line.append((text, role))
+            if width(line) + len(text) > cells:
+                break
+            line.append((text, role))
         return clip(line, cells)
 
 
@@ -105,13 +109,19 @@ class ArtifactDetails(ScrollPane):
         if artifact.made_at:
             rows.append(("made", units.clock(artifact.made_at)))
         rows.append(("path", shown(artifact.path)))
-        rows += artifact_text.settings(artifact)
-        names = max(len(name) for name, _ in rows) + 2
-        return [line for name, value in rows for line in hanging([(value, "")], (name.ljust(names), "dim"), width)]
+        settings = artifact_text.settings(artifact)
+        return [*_rows(rows, width), *([[]] if settings else []), *_rows(settings, width)]
+
+
+def _rows(rows: list[tuple[str, str]], width: int) -> list[Line]:
+    """Names and values in two columns, long values in several lines."""
+    names = max((len(name) for name, _ in rows), default=0) + 2
+    return [line for name, value in rows for line in hanging([(value, "")], (name.ljust(names), "dim"), width)]
 
 
 class Corpora(DataScreen):
-    """The list above, the highlighted artifact below; beside each other in wide terminals."""
+    """The list above, the highlighted artifact below; beside each other in wide terminals. In tall ones, the first of
+    its documents."""
 
     SCOPE = "data"
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("data")]
@@ -122,10 +132,14 @@ class Corpora(DataScreen):
         super().__init__()
         self._read_for: object = None
         """What the runs used when the disk was last read."""
+        self._first_of = ""
+        """Directory of the artifact whose first document is shown."""
 
     def compose_view(self) -> Iterable[Widget]:
-        yield ArtifactList(id="artifacts")
-        yield ArtifactDetails(id="artifact")
+        with Container(id="upper"):
+            yield ArtifactList(id="artifacts")
+            yield ArtifactDetails(id="artifact")
+        yield DocumentText(id="first")
 
     @property
     def artifact(self) -> StoredArtifact | None:
@@ -159,7 +173,7 @@ class Corpora(DataScreen):
 
     def _read_disk(self) -> None:
         self._read_for = self._used()
-        self.run_worker(self._read(), exclusive=True, group="artifacts", exit_on_error=True)
+        self.run_worker(self._read, exclusive=True, group="artifacts", exit_on_error=True)
 
     async def _read(self) -> None:
         users = users_of((snapshot.run.name, snapshot.summary) for snapshot in self.session.watcher.snapshots)
@@ -178,6 +192,37 @@ class Corpora(DataScreen):
         details.artifact = artifact
         details.update()
         self.show_header()
+        self.run_worker(self._show_first_document, exclusive=True, group="first document", exit_on_error=True)
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._show_details)
+
+    async def _show_first_document(self) -> None:
+        """Read the beginning of the highlighted artifact, if there is a place for it."""
+        text, artifact = self.query_one(DocumentText), self.artifact
+        if not text.display:
+            return
+        source = self._with_documents(artifact) if artifact else []
+        if not source:
+            text.show_message("No documents of it are on this machine." if artifact else "")
+            return
+        if text.page is not None and self._first_of == source[0].path:
+            return
+        self._first_of = source[0].path
+        side: Side = "documents" if source[0].stage == "download" else "train"
+        text.title = [(artifact_text.STAGES[source[0].stage], "title")]
+        try:
+            page = await self.ask(ReadDocument(artifact=source[0].path, side=side))
+        except LlmtuiError as error:
+            text.show_message(shown(error.sentence(), lines=True))
+            return
+        if isinstance(page, DocumentPage):
+            text.show_page(page)
+
+    def _with_documents(self, artifact: StoredArtifact) -> list[StoredArtifact]:
+        """`artifact` and its sources, as far as they are complete and hold documents."""
+        found = (artifact, *self._sources(artifact))
+        return [a for a in found if a.state == "complete" and a.stage != "tokenize"]
 
     def _sources(self, artifact: StoredArtifact) -> tuple[StoredArtifact, ...]:
         """The artifacts that `artifact` was made from, if they are still here, the first stage last."""
@@ -194,7 +239,7 @@ class Corpora(DataScreen):
         artifact = self.artifact
         if artifact is None:
             return
-        whole = [a for a in (artifact, *self._sources(artifact)) if a.state == "complete" and a.stage != "tokenize"]
+        whole = self._with_documents(artifact)
         if not whole:
             why = artifact_text.content(artifact) if artifact.state != "complete" else "its documents are not here"
             self.show_notice(f"There are no documents to show: {why}.", "warn")
