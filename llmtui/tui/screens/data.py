@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Coroutine, Iterable
 
 from textual.app import ComposeResult
 from textual.containers import Container
 from textual.widget import Widget
+from textual.worker import Worker
 
 from core.jobs.browse_protocol import Answer, FindChanged, FindText, Question, SearchProgress
 from llmtui.tui.screen_table import DATA_VIEWS
@@ -58,6 +59,11 @@ class DataScreen(RunScreen):
             line += [(gap, ""), (view.key, "cursor" if current else "key")]
             line += [(f" {view.label}", "cursor" if current else "dim")]
         return line
+
+    def run_latest(self, work: Callable[[], Coroutine[None, None, None]], group: str) -> None:
+        """Run `work` in the background instead of what was started before in the same group."""
+        # not a coroutine: one that is cancelled before it starts is reported as never awaited
+        _: Worker[None] = self.run_worker(work, exclusive=True, group=group, exit_on_error=True)
 
     async def ask(self, question: Question) -> Answer | None:
         """The answer of the process that reads documents; the first line shows how far a search is.

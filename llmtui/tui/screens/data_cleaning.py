@@ -72,7 +72,7 @@ class Cleaning(DataScreen):
         now = (stages["download"].artifact, stages["preprocess"].artifact, recipe)
         if now != self._shown:
             self._shown = now
-            self.run_worker(partial(self._read, *now), exclusive=True, group="cleaning", exit_on_error=True)
+            self.run_latest(partial(self._read, *now), "cleaning")
 
     async def _read(self, raw: str, clean: str, recipe: Preprocess) -> None:
         """Read the report, then find the first document that was changed."""
@@ -123,7 +123,7 @@ class Cleaning(DataScreen):
 
     def _start_search(self, number: int, *, backwards: bool = False) -> None:
         find = partial(self._find, number, backwards=backwards)
-        self.run_worker(find, exclusive=True, group="cleaning", exit_on_error=True)
+        self.run_latest(find, "cleaning")
 
     async def _find(self, number: int, *, backwards: bool = False) -> None:
         """Show the next document from `number` on, or before it, that the highlighted step changes or removes."""

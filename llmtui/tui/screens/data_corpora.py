@@ -173,7 +173,7 @@ class Corpora(DataScreen):
 
     def _read_disk(self) -> None:
         self._read_for = self._used()
-        self.run_worker(self._read, exclusive=True, group="artifacts", exit_on_error=True)
+        self.run_latest(self._read, "artifacts")
 
     async def _read(self) -> None:
         users = users_of((snapshot.run.name, snapshot.summary) for snapshot in self.session.watcher.snapshots)
@@ -192,7 +192,7 @@ class Corpora(DataScreen):
         details.artifact = artifact
         details.update()
         self.show_header()
-        self.run_worker(self._show_first_document, exclusive=True, group="first document", exit_on_error=True)
+        self.run_latest(self._show_first_document, "first document")
 
     def on_resize(self) -> None:
         self.call_after_refresh(self._show_details)

@@ -162,7 +162,7 @@ class Documents(DataScreen):
         """Read the names if the list has just been given a place."""
         names = self.query_one(NameList)
         if names.display and not names.items and self.query_one(DocumentText).page:
-            self.run_worker(self._show_names, exclusive=True, group="documents", exit_on_error=True)
+            self.run_latest(self._show_names, "documents")
 
     def _artifact_of(self, side: Side) -> str:
         """The directory of the documents of that side; empty if there is none."""
@@ -204,7 +204,7 @@ class Documents(DataScreen):
         self._ask(question)
 
     def _ask(self, question: ReadDocument | FindText) -> None:
-        self.run_worker(partial(self._answer, question), exclusive=True, group="documents", exit_on_error=True)
+        self.run_latest(partial(self._answer, question), "documents")
 
     async def _answer(self, question: ReadDocument | FindText) -> None:
         source = self._source
