@@ -42,9 +42,8 @@ from core.jobs.browse_protocol import (
     encode_line,
 )
 from core.jobs.document_reader import DocumentReader
-from core.jobs.preview import excerpt_of
 from core.parsing import parse
-from core.preprocess.preview import preview_document
+from core.preprocess.preview import excerpt_of, preview_document
 from core.processes.child_job import failed
 from core.storage.artifact import Artifact
 from core.storage.documents import DocumentPart

@@ -8,9 +8,9 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from core.download import download
-from core.events import Event, Excerpt, Note, StageFinished, StageStarted
+from core.events import Event, Note, StageFinished, StageStarted
 from core.preprocess import CorpusTooSmallError, preprocess
-from core.preprocess.preview import Preview, corpus_steps
+from core.preprocess.preview import corpus_steps, excerpt_of
 from core.preprocess.preview import preview as previews
 from core.recipe.schema import Recipe
 from core.storage.artifact import Artifact, Staging
@@ -35,19 +35,6 @@ def preview(recipe: Recipe, directory: Path, *, documents: int, limit: int) -> I
         yield Note(text=f"single documents do not show what {', '.join(left)} would do; the counts do")
     for shown in previews(raw, recipe.preprocess, documents, recipe.preprocess.seed):
         yield excerpt_of(shown)
-
-
-def excerpt_of(shown: Preview) -> Excerpt:
-    """The event that reports `shown`."""
-    return Excerpt(
-        name=shown.name,
-        before=shown.before,
-        after=shown.after,
-        changed_by=shown.changed,
-        removed_by=shown.removed_by,
-        start=shown.start,
-        whole=shown.whole,
-    )
 
 
 def _stage_events(stage: str, work: Generator[Event, None, Artifact]) -> Generator[Event, None, Artifact]:

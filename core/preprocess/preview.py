@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from msgspec import Struct
 
+from core.events import Excerpt
 from core.preprocess.shard import row_batches
 from core.preprocess.steps import DEDUP_STEPS, RESHAPE_STEPS, STEPS
 from core.recipe.schema import Preprocess
@@ -95,4 +96,17 @@ def preview_document(name: str, text: str, recipe: Preprocess) -> Preview:
         whole=start == 0 and max(len(text), len(cleaned)) <= EXCERPT,
         changed=tuple(changed),
         removed_by=removed_by,
+    )
+
+
+def excerpt_of(shown: Preview) -> Excerpt:
+    """The event that reports `shown`."""
+    return Excerpt(
+        name=shown.name,
+        before=shown.before,
+        after=shown.after,
+        changed_by=shown.changed,
+        removed_by=shown.removed_by,
+        start=shown.start,
+        whole=shown.whole,
     )
