@@ -39,6 +39,8 @@ class Cleaning(DataScreen):
     def __init__(self) -> None:
         super().__init__()
         self._descriptions: dict[str, CleaningStep] = {}
+        self._described = asyncio.Event()
+        """Set once `_descriptions` has been read."""
         self._shown: tuple[str, str, Preprocess] | None = None
         """Directories of raw and clean documents, and the recipe's section, of what is shown."""
         self._number = -1
@@ -48,6 +50,13 @@ class Cleaning(DataScreen):
         yield StepList(id="steps")
         yield DocumentChange(id="change")
         yield CleaningTables(id="report")
+
+    def on_mount(self) -> None:
+        self.run_latest(self._describe, "descriptions")
+
+    async def _describe(self) -> None:
+        self._descriptions = await asyncio.to_thread(_describe_steps, self.session.workspace)
+        self._described.set()
 
     # -- what is shown ----------------------------------------------------------------------------------------------
 
@@ -81,8 +90,6 @@ class Cleaning(DataScreen):
             report = self.snapshot.summary.report
         self._show_steps(recipe.steps, report)
         self.show_header()
-        if not self._descriptions:
-            self._descriptions = await asyncio.to_thread(_describe_steps, self.session.workspace)
         if raw:
             await self._find(0)
         else:
@@ -129,6 +136,7 @@ class Cleaning(DataScreen):
         """Show the next document from `number` on, or before it, that the highlighted step changes or removes."""
         assert self._shown is not None
         raw, _, recipe = self._shown
+        await self._described.wait()
         change, row = self.query_one(DocumentChange), self.query_one(StepList).highlighted
         change.step = self._descriptions.get(self.step)
         if reason := _no_document(row, change.step):
