@@ -18,7 +18,7 @@ SCREENS = {"chat": "5", "model": "4", "logs": "7"}
 def test_a_finished_run_leads_on_to_chat_model_and_a_run_of_ones_own(workspace: Workspace) -> None:
     snapshot = take_snapshot(finished_run(workspace, "demo", 200))
     text = " ".join(text for text, _ in next_steps(snapshot, SCREENS))
-    assert "5 chats with step 200" in text and "4 shows the model" in text and "n starts a run of your own" in text
+    assert "5 chats with step 200" in text and "4 shows the model" in text and "n a run of your own" in text
     without = " ".join(text for text, _ in next_steps(snapshot, {"chat": "5"}))
     assert "shows the model" not in without
 

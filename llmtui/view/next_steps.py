@@ -74,7 +74,7 @@ def _screens(snapshot: RunSnapshot, screens: Mapping[str, str]) -> Advice:
     if saved and not active and "model" in screens:
         parts.append(f"{screens['model']} shows the model")
     if snapshot.state is RunState.DONE:
-        parts.append("n starts a run of your own")
+        parts.append("n a run of your own")
     return [("; ".join(parts), "dim")]
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from core.events import AttemptEnded
 from core.parsing import ParseError, read_json
 from core.runs.annotations import Annotations, read_annotations
 from core.runs.curves import Curves
 from core.runs.directory import Run, RunState
 from core.runs.failure import Failure, failure
+from core.runs.launches import Exited
 from core.runs.summary import Summary
 
 
@@ -49,7 +51,11 @@ class Measurement(NamedTuple):
 def take_snapshot(run: Run) -> RunSnapshot:
     """The present state of `run`, without what `measure` reads. Raises OSError."""
     state, summary = run.state(), run.summary()
-    ended = None if state.is_active else run.end_event() or run.exit_record()
+    ended: AttemptEnded | Exited | None = None
+    if not state.is_active:
+        # the summary has the last event; only after a crash has the journal to be read again
+        known = summary.ended if summary.ended and summary.ended.outcome == state.value else None
+        ended = known or run.end_event() or run.exit_record()
     return RunSnapshot(
         run,
         state,

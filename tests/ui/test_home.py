@@ -132,4 +132,4 @@ async def test_after_the_demo_home_says_what_to_do_next(workspace: Workspace, si
     app = Workbench(workspace)
     async with app.run_test(size=size) as pilot:
         await until(pilot, lambda: "✓ demo" in screen_text(app))
-        assert size[1] < 24 or "n starts a run of your own" in " ".join(screen_text(app).split())
+        assert size[1] < 24 or "n a run of your own" in " ".join(screen_text(app).split())

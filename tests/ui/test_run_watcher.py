@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+from core.events import encode
 from core.runs.directory import RunState
 from core.storage.workspace import Workspace
 from llmtui.tui import run_watcher
@@ -67,3 +68,33 @@ async def test_home_lists_unreadable_directories_and_what_to_do(workspace: Works
         assert "llmtui rm 20990101" in text
         assert ("healthy" in text) == bool(others)
         await pilot.press("down", "up", "enter")
+
+
+async def test_of_many_runs_the_newest_are_read_first_and_then_all(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_watcher, "FIRST_RUNS", 2)
+    for name in ("a", "b", "c"):
+        finished_run(workspace, name, 5)
+    watcher = RunWatcher(workspace, lambda message: None, 0.5)
+    await watcher.refresh()
+    first = [snapshot.run.id for snapshot in watcher.snapshots]
+    await watcher.refresh()
+    ids = [snapshot.run.id for snapshot in watcher.snapshots]
+    assert len(ids) == 3 and ids[:2] == first
+
+
+async def test_sizes_and_training_losses_are_measured_after_the_runs_are_listed(workspace: Workspace) -> None:
+    run = finished_run(workspace, "bard", 50)
+    history = run.load_curves()
+    for event in history[1].iter_events():
+        history[0].absorb(event)
+    (run.path / "curves.json").write_bytes(encode(history[0]))
+    watcher = RunWatcher(workspace, lambda message: None, 0.5)
+    await watcher.refresh()
+    assert watcher.snapshots[0].size is None
+    watcher._measurements.update(watcher.snapshots)
+    await watcher.refresh()
+    [snapshot] = watcher.snapshots
+    assert snapshot.size == run.bytes()
+    assert snapshot.train_loss is not None and 0.5 < snapshot.train_loss < 4
