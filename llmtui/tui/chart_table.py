@@ -52,7 +52,7 @@ LOSS = ChartEntry(
             lambda history: history.curves.loss,
             "train",
             smoothing=None,
-            convert=lambda history: history.cost,
+            convert=lambda history: history.converter,
             approximate=lambda history: history.unit is LossUnit.BITS,
         ),
         CurveEntry("val", lambda history: history.val[0], "val", marks="•", convert=lambda history: history.val[1]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from core.events import AnyEvent, Evaluation
 from core.runs.curves import Curves
@@ -56,9 +57,19 @@ class History:
         return self.unit.of_nats(loss, self.curves.bits_per_nat)
 
     @property
+    def converter(self) -> Callable[[float], float]:
+        """`cost` for many values: asking for the unit at each took as long as drawing the curve."""
+        unit, bits_per_nat = self.unit, self.curves.bits_per_nat
+        if unit is LossUnit.NATS:
+            return float
+        return (
+            bits_per_nat.__mul__ if unit is LossUnit.BITS and bits_per_nat else partial(unit.of_nats, bits_per_nat=None)
+        )
+
+    @property
     def val(self) -> tuple[Series, Callable[[float], float]]:
         """The validation losses and the function that gives them in `unit`; bits per byte are exact."""
-        return (self.curves.val_bits, float) if self.unit is LossUnit.BITS else (self.curves.val, self.cost)
+        return (self.curves.val_bits, float) if self.unit is LossUnit.BITS else (self.curves.val, self.converter)
 
     def evaluation_text(self, evaluation: Evaluation) -> str:
         """The validation loss of `evaluation` in `unit`."""

@@ -324,7 +324,10 @@ class Chart(Pane, can_focus=True):
 
     def smoothed(self, curve: Curve) -> list[float]:
         """The moving average of a curve by bucket, in the unit of the chart and taken in its scale."""
-        scale, convert = Scale(1.0, 2.0, self.logarithmic), curve.convert
+        convert = curve.convert
+        if not self.logarithmic:
+            return curve.series.smoothed(curve.smoothing, convert, float)
+        scale = Scale(1.0, 2.0, log=True)
         return curve.series.smoothed(curve.smoothing, lambda value: scale.transform(convert(value)), scale.inverse)
 
 
