@@ -165,6 +165,8 @@ def test_memory_is_that_of_the_plan() -> None:
     shows = text(memory_lines(recipe, plans, plans))
     assert "float32    bfloat16" in shows and "activations" in shows and "at once" in shows
     assert "%" not in shows
+    brief = text(memory_lines(recipe, plans, plans, brief=True))
+    assert "peak" in brief and "activations" not in brief and "at once" in brief
     none = precision_plans(recipe, 4096, 10**6, gpu=False)
     assert "does not fit here" in text(memory_lines(recipe, none, none))
 
@@ -180,7 +182,7 @@ def test_speed_is_the_measured_one_or_follows_from_the_flops() -> None:
     measured = text(speed_lines(recipe, figures, summary, figures))
     assert "10.0k tok/s  measured" in measured and "about 2m00s" in measured
     half = figures._replace(total=figures.total._replace(flops=figures.total.flops // 2))
-    assert "20.0k tok/s  by FLOPs" in text(speed_lines(recipe, half, summary, figures))
+    assert "20.0k tok/s  estimated by FLOPs" in text(speed_lines(recipe, half, summary, figures))
 
 
 def test_a_recipe_of_steps_has_tokens_and_flops_before_it_runs() -> None:

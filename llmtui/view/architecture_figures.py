@@ -110,16 +110,18 @@ def _cells(now: Figures, was: Figures, total: Figures, indices: Sequence[int]) -
     return [(cell(texts[index][0], COLUMNS[index][1], right=True), texts[index][1]) for index in indices]
 
 
-def memory_lines(recipe: Recipe, plans: Sequence[PrecisionPlan], before: Sequence[PrecisionPlan]) -> list[Line]:
+def memory_lines(
+    recipe: Recipe, plans: Sequence[PrecisionPlan], before: Sequence[PrecisionPlan], *, brief: bool = False
+) -> list[Line]:
     """Memory of a training step by use, a column per precision, and the micro-batch that fits.
 
     before: the plans of the recipe that `recipe` is compared with, in the same order if they are for the same
-    precisions.
+    precisions. brief: only the peak of the memory.
     """
     if not plans:
         return []
     lines: list[Line] = [[(cell("", 16), ""), *((cell(plan.precision, 12, right=True), "dim") for plan in plans)]]
-    for named in zip(*(shares(plan.memory) for plan in plans), strict=True):
+    for named in zip(*(shares(plan.memory) for plan in plans if not brief), strict=True):
         lines.append(
             [(cell(named[0][0], 16), "dim"), *((cell(size(number), 12, right=True), "") for _, number in named)]
         )
@@ -150,7 +152,7 @@ def speed_lines(recipe: Recipe, figures: ModelFigures, measured: Summary | None,
     if ends:
         rows.append(("training", f"{many(min(ends), 'token')}, {count(min(ends) * flops)} FLOPs", ""))
     if speed:
-        basis = "measured" if figures.total == before.total else "by FLOPs, from the speed measured"
+        basis = "measured" if figures.total == before.total else "estimated by FLOPs"
         rows.append(("speed", rate(speed, "tok"), basis))
         rows.append(("time", f"about {duration(min(ends) / speed)}", ""))
     else:

@@ -39,6 +39,11 @@ from llmtui.view.weights_text import CheckpointWeights
 STACKED_BELOW = 72
 """Columns below which the parts of the screen are below one another."""
 
+ROOMY_COLUMNS = 80
+"""Columns from which the header has the FLOPs, too."""
+ROOMY_ROWS = 30
+"""Rows from which memory and time fit below the step, in brief; all of them in a high terminal."""
+
 SMALLEST = "demo"
 """The preset that is shown before there is a run."""
 
@@ -95,6 +100,7 @@ class Model(RunScreen):
 
     def on_resize(self) -> None:
         self.set_class(self.app.size.width < STACKED_BELOW, "-stacked")
+        self.set_class(self.app.size.height >= ROOMY_ROWS, "-roomy")
         self.call_after_refresh(self._show)
 
     @on(RunsUpdated)
@@ -146,7 +152,8 @@ class Model(RunScreen):
         changed = change(total.parameters, before.parameters)
         header.left = [("model ", "dim"), (draft.title, "title"), ("  changed" if draft.is_changed else "", "accent")]
         header.right = [(f"{total.parameters:,} parameters", ""), (f" {changed}" if changed else "", "accent")]
-        header.right += [(f" · {count(total.flops)} FLOPs per token", "dim")]
+        if self.app.size.width >= ROOMY_COLUMNS:
+            header.right += [(f" · {count(total.flops)} FLOPs per token", "dim")]
         header.update()
 
     def _show_figures(self, draft: ModelDraft) -> None:

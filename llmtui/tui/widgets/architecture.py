@@ -162,6 +162,8 @@ class FiguresPane(Pane):
             return []
         speed = speed_lines(self.draft.recipe, self.draft.figures, self.summary, self.draft.before)
         memory = memory_lines(self.draft.recipe, self.plans, self.before)
+        if len(speed) + len(memory) > height:
+            memory = memory_lines(self.draft.recipe, self.plans, self.before, brief=True)
         gap: list[Line] = [[]] if len(speed) + len(memory) < height else []
         return [*speed, *gap, *memory]
 
