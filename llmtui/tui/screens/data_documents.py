@@ -117,8 +117,10 @@ class Documents(DataScreen):
         self.query_one("#entry").display = False
 
     def open(self, artifacts: dict[str, str]) -> None:
-        """Browse other artifacts than the run's when the view is shown: their directories, by stage."""
-        self._opened = artifacts
+        """Browse these artifacts when the view is shown: their directories, by stage."""
+        stages = self.snapshot.summary.stages if self.snapshot else {}
+        of_the_run = all(stage in stages and stages[stage].artifact == path for stage, path in artifacts.items())
+        self._opened = {} if of_the_run else artifacts
         self._run_id = self.session.selected_id
         self._side = "train" if "preprocess" in artifacts else "documents"
 
