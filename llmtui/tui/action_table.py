@@ -68,8 +68,24 @@ RUNS = (
     Action("run.later", ("J",), "later", "Let a queued run start one run later.", "Runs", ("home",)),
     Action("run.start", ("S",), "start now", "Start a queued run beside the running one.", "Runs", ("home", "train")),
     Action("run.tag", ("T",), "tag", "Change the tags of the run.", "Runs", ("home", "train"), show=False),
-    Action("run.note", ("N",), "note", "Write a note on the run or on a step.", "Runs", ("home", "train"), show=False),
-    Action("run.archive", ("a",), "archive", "Leave the run out of the list, or list it again.", "Runs", ("home",)),
+    Action(
+        "run.note",
+        ("N",),
+        "note",
+        "Write a note on the run, or on the step at the cursor.",
+        "Runs",
+        ("home", "train"),
+        show=False,
+    ),
+    Action(
+        "run.archive",
+        ("a",),
+        "archive",
+        "Leave the run out of the list, or list it again.",
+        "Runs",
+        ("home",),
+        show=False,
+    ),
 )
 
 RUN_LIST = (

@@ -23,9 +23,15 @@ def next_steps(snapshot: RunSnapshot, screens: Mapping[str, str], snapshots: Seq
         return [
             (f"Waits in the queue: {queue_reason(snapshot, snapshots)}.", ""),
             ("K and J change its place, S starts it now beside the others", "dim"),
-            *_notes(snapshot),
+            *_note(snapshot),
         ]
-    return [*_of_state(snapshot, screens), *_results(snapshot), *_screens(snapshot, screens), *_notes(snapshot)]
+    return [
+        *_of_state(snapshot, screens),
+        *_results(snapshot),
+        *_note(snapshot),
+        *_screens(snapshot, screens),
+        *_step_notes(snapshot),
+    ]
 
 
 def _of_state(snapshot: RunSnapshot, screens: Mapping[str, str]) -> Advice:
@@ -78,10 +84,14 @@ def _screens(snapshot: RunSnapshot, screens: Mapping[str, str]) -> Advice:
     return [("; ".join(parts), "dim")]
 
 
-def _notes(snapshot: RunSnapshot) -> Advice:
-    annotations = snapshot.annotations
-    notes = [(f"note: {_one_line(annotations.note)}", "")] if annotations.note else []
-    return notes + [(f"note on step {step:,}: {_one_line(text)}", "") for step, text in annotations.step_notes.items()]
+def _note(snapshot: RunSnapshot) -> Advice:
+    note = snapshot.annotations.note
+    return [(f"note: {_one_line(note)}", "")] if note else []
+
+
+def _step_notes(snapshot: RunSnapshot) -> Advice:
+    notes = snapshot.annotations.step_notes
+    return [(f"note on step {step:,}: {_one_line(text)}", "") for step, text in notes.items()]
 
 
 def _one_line(text: str) -> str:

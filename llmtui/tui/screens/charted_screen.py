@@ -106,6 +106,10 @@ class ChartedScreen(ArrangedScreen):
         """The last step of all runs shown."""
         return max(known.curves.loss.end for known in (history, *(other for _, other in self.other_histories())))
 
+    @property
+    def marked_step(self) -> int | None:
+        return None if self._cursor is None else round(self._cursor)
+
     def _cursor_note(self, history: History) -> Line:
         """Step, tokens and time at the cursor, and the event nearest to it."""
         if self._cursor is None:

@@ -168,34 +168,24 @@ class Home(RunScreen):
         runs.reverse = not runs.reverse
         self._arrange(sort_reversed=runs.reverse)
 
-    def action_home_columns(self, current: str = "") -> None:
-        from llmtui.tui.screens.picker import Choice, Picker
+    def action_home_columns(self) -> None:
+        from llmtui.tui.screens.picker import Choice
+        from llmtui.tui.screens.toggles import Toggles
 
         runs = self.query_one(RunsList)
         chosen = runs.column_names or DEFAULT
-        ordered = sorted(all_columns(), key=lambda c: chosen.index(c.name) if c.name in chosen else len(chosen))
-        choices = [
-            Choice(
-                column.name,
-                f"{'●' if column.name in chosen else '○'} {column.heading}",
-                column.description,
-                column.name,
-            )
-            for column in ordered
-            if column.name != "name"
-        ]
+        columns = [column for column in all_columns() if column.name != "name"]
+        columns.sort(key=lambda column: chosen.index(column.name) if column.name in chosen else len(chosen))
 
-        def on_choice(name: str | None) -> None:
-            if name is None:
-                return
-            kept = tuple(each for each in chosen if each != name)
-            runs.column_names = kept if name in chosen else (*kept, name)
+        def toggle(name: str) -> tuple[str, ...]:
+            before = runs.column_names or DEFAULT
+            kept = tuple(each for each in before if each != name)
+            runs.column_names = kept if name in before else (*kept, name)
             self._arrange(columns=runs.column_names)
-            self.action_home_columns(name)
+            return runs.column_names
 
-        self.app.push_screen(
-            Picker("Columns; enter shows or hides one, esc leaves", choices, current=current), on_choice
-        )
+        choices = [Choice(column.name, column.heading, column.description, column.name) for column in columns]
+        self.app.push_screen(Toggles("Columns", choices, chosen, toggle))
 
     def action_home_archived(self) -> None:
         runs = self.query_one(RunsList)

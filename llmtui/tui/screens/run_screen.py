@@ -68,6 +68,11 @@ class RunScreen(Screen[None]):
         """The run that this screen and its actions are about."""
         return self.session.selected
 
+    @property
+    def marked_step(self) -> int | None:
+        """The training step that a new note is about; None: the whole run."""
+        return None
+
     def entered(self) -> None:
         """Called when the user comes from another screen; not when a dialog over this one closes."""
 
@@ -317,7 +322,7 @@ class RunScreen(Screen[None]):
                 notice = f"Noted on {on}." if note.text.strip() else f"The note on {on} is removed."
                 self.annotate(snapshot, lambda known: with_note(known, note.text, note.step), notice)
 
-        self.app.push_screen(NoteDialog(snapshot.run.name, snapshot.annotations), on_answer)
+        self.app.push_screen(NoteDialog(snapshot.run.name, snapshot.annotations, self.marked_step), on_answer)
 
     def action_run_archive(self) -> None:
         snapshot = self.snapshot

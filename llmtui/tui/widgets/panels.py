@@ -119,6 +119,9 @@ class RunDetails(RunPane):
             pairs.append(("seen", f"{units.count(metric.tokens)} tok"))
         if summary.saved:
             pairs.append(("saved", f"step {summary.saved.step:,}"))
+        annotations = self.snapshot.annotations
+        pairs += [("tags", shown(" ".join(annotations.tags)))] if annotations.tags else []
+        pairs += [("note", shown(" ".join(annotations.note.split()), 200))] if annotations.note else []
         if summary.plan and summary.plan.seconds is not None and summary.plan.tokens is not None:
             expected = f"{units.count(summary.plan.tokens)} tok in {units.duration(summary.plan.seconds)}"
             pairs.append(("planned", expected))
