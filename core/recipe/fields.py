@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -23,6 +24,12 @@ class Field(NamedTuple):
     allowed: str
     """The values it takes, in words."""
     default: Any
+    choices: tuple[str, ...]
+    """The values of a field with a few: words, `true` and `false`; else empty."""
+    is_text: bool
+    """Whether its values are any text, rather than numbers, words of a choice or lists."""
+    optional: bool
+    """Whether it may be left out, as None."""
 
     @property
     def key(self) -> str:
@@ -32,10 +39,16 @@ class Field(NamedTuple):
 
 def fields() -> list[Field]:
     """Every field of a recipe, in the order of the file."""
-    return [*_fields_of(Recipe, ""), *(f for name, struct in sections().items() for f in _fields_of(struct, name))]
+    return list(_all_fields())
 
 
-def sections() -> dict[str, type[Struct]]:
+@functools.cache
+def _all_fields() -> tuple[Field, ...]:
+    return (*_fields_of(Recipe, ""), *(f for name, struct in sections().items() for f in _fields_of(struct, name)))
+
+
+@functools.cache
+def sections() -> Mapping[str, type[Struct]]:
     """The sections of a recipe by name."""
     defaults = msgspec.structs.asdict(Recipe())
     return {name: type(default) for name, default in defaults.items() if isinstance(default, Struct)}
@@ -46,7 +59,17 @@ def _fields_of(struct: type[Struct], section: str) -> Iterator[Field]:
         if isinstance(_bare(field.type), msgspec.inspect.StructType):
             continue
         description = field.type.extra_json_schema["description"]
-        yield Field(section, field.name, field.encode_name, description, allowed(field.type), field.default)
+        yield Field(
+            section,
+            field.name,
+            field.encode_name,
+            description,
+            allowed(field.type),
+            field.default,
+            _choices(field.type),
+            isinstance(_bare(field.type), msgspec.inspect.StrType),
+            any(isinstance(part, msgspec.inspect.NoneType) for part in _alternatives(field.type)),
+        )
 
 
 def from_tables(tables: Mapping[str, Any]) -> Recipe:
@@ -63,6 +86,21 @@ def from_tables(tables: Mapping[str, Any]) -> Recipe:
 
 def _bare(kind: msgspec.inspect.Type) -> msgspec.inspect.Type:
     return _bare(kind.type) if isinstance(kind, msgspec.inspect.Metadata) else kind
+
+
+def _alternatives(kind: msgspec.inspect.Type) -> tuple[msgspec.inspect.Type, ...]:
+    """The types of a union, or the type itself."""
+    kind = _bare(kind)
+    return kind.types if isinstance(kind, msgspec.inspect.UnionType) else (kind,)
+
+
+def _choices(kind: msgspec.inspect.Type) -> tuple[str, ...]:
+    for part in map(_bare, _alternatives(kind)):
+        if isinstance(part, msgspec.inspect.LiteralType):
+            return tuple(map(str, part.values))
+        if isinstance(part, msgspec.inspect.BoolType):
+            return "true", "false"
+    return ()
 
 
 def allowed(kind: msgspec.inspect.Type) -> str:

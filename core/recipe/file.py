@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -39,6 +40,12 @@ def presets() -> dict[str, Path]:
     return {path.stem: path for path in sorted(PRESETS.glob("*.toml"))}
 
 
+def preset_about(path: Path) -> str:
+    """The first sentence of the comment at the top of a preset, on one line."""
+    comment = [line.removeprefix("#").strip() for line in path.read_text("utf-8").splitlines() if line.startswith("#")]
+    return re.split(r"(?<=[.])\s", " ".join(comment))[0]
+
+
 def read_toml(path: Path) -> dict[str, Any]:
     """The tables of a recipe file. Raises RecipeError, naming the file and the line."""
     try:
@@ -62,7 +69,8 @@ def load(
 ) -> Recipe:
     """The recipe of all layers: default < corpus and initial weights < preset < file < base < overrides.
 
-    preset: a name from `presets()`. overrides: `section.field=value` strings, the value in TOML or a bare word.
+    preset: a name from `presets()`. overrides: `section.field=value` strings, the value in TOML or a bare word; the
+    word none leaves out a field that may be left out.
     base: tables from the caller, such as the source named on the command line, or a recipe as JSON.
     init: resolves `model.init`; without it no run is looked up and no weights are read, and `model.init` stays as is.
     note: called with a message about each field that is given under its former name.
@@ -128,7 +136,14 @@ def _parse_override(text: str) -> dict[str, Any]:
     except parsing.ParseError:
         pass  # a bare word: --set tokenize.vocabulary=gpt2
     section, dot, name = key.strip().partition(".")
+    if parsed == "none" and value.strip() == "none" and key.strip() in _optional():
+        parsed = None
     return {section: {name: parsed}} if dot else {section: parsed}
+
+
+def _optional() -> set[str]:
+    """The fields that may be left out."""
+    return {field.key for field in fields() if field.optional}
 
 
 def _merge(into: dict[str, Any], layer: Mapping[str, Any]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,6 +22,10 @@ LOG_NAME = "child-jobs.log"
 """File in the workspace's state directory that gets the standard error of child jobs."""
 LOG_LIMIT = 2**20
 """Bytes of a log beyond which it is started anew."""
+
+
+LINE_LIMIT = 2**24
+"""Bytes of one result at most, where an event loop reads them."""
 
 
 def open_log(log: Path) -> BinaryIO:
@@ -49,18 +54,8 @@ def run_child_job(workspace: Workspace, module: str, *arguments: str, result_typ
     assert child.stdout is not None and child.stdin is not None
     try:
         for line in child.stdout:
-            try:
-                result = parse(decoder.decode, line)
-            except ParseError as error:
-                raise LlmtuiError(f"the child process printed an invalid line: {error}", where=str(log)) from None
-            if isinstance(result, Failed):
-                raise error_of(result)
-            yield result
-        code = child.wait()
-        if code:
-            raise LlmtuiError(
-                f"the child process exited with code {code}", where=str(log), todo="see the log for details"
-            )
+            yield _decoded(decoder, line, log)
+        _check_exit(child.wait(), log)
     finally:
         with suppress(OSError):
             child.stdin.close()  # the child exits when its standard input closes
@@ -68,6 +63,50 @@ def run_child_job(workspace: Workspace, module: str, *arguments: str, result_typ
         if child.poll() is None:
             child.terminate()
         child.wait()
+
+
+async def stream_child_job(
+    workspace: Workspace, module: str, *arguments: str, result_type: Any
+) -> AsyncGenerator[Any, None]:
+    """`run_child_job` for an event loop: cancelling the task that reads it, or closing it, ends the child."""
+    decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(result_type | Failed)
+    log = workspace.state / LOG_NAME
+    with await asyncio.to_thread(open_log, log) as stderr:
+        child = await asyncio.create_subprocess_exec(
+            *python_command(module, *arguments),
+            env=child_environment(workspace),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=stderr,
+            limit=LINE_LIMIT,
+        )
+    assert child.stdout is not None and child.stdin is not None
+    try:
+        async for line in child.stdout:
+            yield _decoded(decoder, line, log)
+        _check_exit(await child.wait(), log)
+    finally:
+        child.stdin.close()
+        if child.returncode is None:
+            with suppress(ProcessLookupError):
+                child.terminate()
+        await child.wait()
+
+
+def _decoded(decoder: msgspec.json.Decoder[Any], line: bytes, log: Path) -> Any:
+    """The result in a line of a child's output. Raises LlmtuiError: that of the child, or because it is invalid."""
+    try:
+        result = parse(decoder.decode, line)
+    except ParseError as error:
+        raise LlmtuiError(f"the child process printed an invalid line: {error}", where=str(log)) from None
+    if isinstance(result, Failed):
+        raise error_of(result)
+    return result
+
+
+def _check_exit(code: int, log: Path) -> None:
+    if code:
+        raise LlmtuiError(f"the child process exited with code {code}", where=str(log), todo="see the log for details")
 
 
 def error_of(failed: Failed) -> LlmtuiError:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from llmtui.tui.screen_table import DATA_VIEWS, SCREENS
+from llmtui.tui.screen_table import DATA_VIEWS, NEW_RUN, SCREENS
 
 Scope = str
-"""The name of a screen in `SCREENS`, of a view in `DATA_VIEWS`, one of `OVER_CHAT`, or "app"."""
+"""The name of a screen in `SCREENS`, of a view in `DATA_VIEWS`, one of `OVER_CHAT`, `NEW_RUN`, or "app"."""
 
 OVER_CHAT = ("xray", "denoising")
 """The screens over the chat, for causal and for masked models."""
@@ -48,11 +48,13 @@ SHOW_SCREEN = tuple(
 
 RUNS = (
     Action("run.new", ("n",), "new", "Set up and start a run.", "Runs", ("home",)),
+    Action("run.like", ("L",), "new like it", "Set up a run like this one.", "Runs", ("home", "train"), show=False),
     Action("run.demo", ("d",), "demo", "Start the demo: a small model in about two minutes.", "Runs", ("home",)),
     Action("home.open", ("enter",), "open", "Show the selected run.", "Runs", ("home",)),
     Action("run.pause", ("space",), "pause", "Pause the run, or continue it.", "Runs", ("home", "train")),
     Action("run.stop", ("x",), "stop", "Save a checkpoint, then stop the run; asks first.", "Runs", ("home", "train")),
     Action("run.resume", ("r",), "resume", "Resume a run that stopped or was interrupted.", "Runs", ("home", "train")),
+    Action("run.adjust", ("R",), "resume with", "Resume with other settings.", "Runs", ("home", "train"), show=False),
     Action("run.checkpoint", ("c",), "checkpoint", "Save a checkpoint at the next step.", "Runs", ("train",)),
     Action("run.sample", ("s",), "sample", "Generate a sample at the next step.", "Runs", ("train",)),
     Action(
@@ -282,6 +284,20 @@ XRAY = (
     ),
 )
 
+FORM = (
+    Action("form.edit", ("enter",), "edit", "Edit the field under the cursor.", "New run", (NEW_RUN,)),
+    Action("form.next", ("right",), "next value", "Next value of a choice.", "New run", (NEW_RUN,), show=False),
+    Action("form.previous", ("left",), "previous", "Previous value of a choice.", "New run", (NEW_RUN,), show=False),
+    Action("form.start", ("ctrl+r",), "start", "Start the run.", "New run", (NEW_RUN,)),
+    Action("form.search", ("/",), "search", "Find fields by name or description.", "New run", (NEW_RUN,)),
+    Action("form.documents", ("p",), "documents", "Read the first documents of the source.", "New run", (NEW_RUN,)),
+    Action("form.reset", ("r",), "reset", "Set the field back.", "New run", (NEW_RUN,)),
+    Action("form.clear", ("C",), "reset all", "Set all fields back.", "New run", (NEW_RUN,), show=False),
+    Action("form.copy", ("y",), "command", "Copy the command that does the same.", "New run", (NEW_RUN,)),
+    Action("form.save", ("w",), "save", "Save the recipe as a TOML file.", "New run", (NEW_RUN,)),
+    Action("form.leave", ("escape",), "leave", "Leave the form; what was typed is kept.", "New run", (NEW_RUN,)),
+)
+
 EVERYWHERE = (
     Action(
         "app.palette",
@@ -309,6 +325,7 @@ ACTIONS = (
     *SHOW_SCREEN,
     *RUNS,
     *RUN_LIST,
+    *FORM,
     *CHARTS,
     *MODEL,
     *SHOW_VIEW,

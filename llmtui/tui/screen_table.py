@@ -66,3 +66,6 @@ DATA_VIEWS = (
     ),
 )
 """In the order of the header."""
+
+NEW_RUN = "new run"
+"""The scope of the actions of the new-run form, which is a dialog: no number shows it."""

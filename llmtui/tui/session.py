@@ -16,6 +16,7 @@ from core.runs.lookup import find_run
 from core.storage.workspace import Workspace
 from llmtui.clients.license_consent import LicenseNotice, required_notice
 from llmtui.tui.actions import checked_keymap
+from llmtui.tui.recipe_form import Purpose, RecipeForm
 from llmtui.tui.run_watcher import RunWatcher
 from llmtui.tui.settings import load_settings, load_ui_state, save_ui_state
 from llmtui.tui.terminal import over_ssh
@@ -65,6 +66,8 @@ class Session:
         """X-rays of replies with their branches, by request."""
         rate = self.settings.refresh_hz or (1.0 if self.over_ssh else 2.0)
         self.watcher = RunWatcher(workspace, self._post_update, 1 / rate, self.settings.smoothing)
+        self.drafts: dict[str, RecipeForm] = {}
+        """Forms that were left before their run was started, by `RecipeForm.draft_key`."""
         self.selected_id = find_run(workspace, open_run).id if open_run else ""
 
     @property
@@ -94,6 +97,11 @@ class Session:
         """Select the newest run unless one is selected already."""
         if not self.selected_id and self.watcher.snapshots:
             self.selected_id = self.watcher.snapshots[0].run.id
+
+    def draft(self, purpose: Purpose, run: Run | None = None) -> RecipeForm:
+        """The form for that purpose as it was left, or a new one."""
+        form = RecipeForm(purpose, run)
+        return self.drafts.setdefault(form.draft_key, form)
 
     def required_notice(self, recipe: Recipe) -> LicenseNotice | None:
         """The licence notice of the recipe's corpus if the user has to accept it first."""

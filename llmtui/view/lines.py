@@ -38,6 +38,16 @@ def cut(text: str, cells: int) -> str:
     return head.rstrip(" ,;:·") + "…"
 
 
+def cut_start(text: str, cells: int) -> str:
+    """`text` truncated at its start to at most `cells` cells, as suits paths: `…/books/text.txt`."""
+    if cell_len(text) <= cells:
+        return text
+    start = len(text)
+    while start and cell_len(text[start - 1 :]) < cells:
+        start -= 1
+    return "…" + text[start:] if cells > 0 else ""
+
+
 def cell(text: str, cells: int, *, right: bool = False) -> str:
     """`text` in exactly `cells` cells: padded, or truncated with an ellipsis."""
     text = cut(text, cells)

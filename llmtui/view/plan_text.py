@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from core.events import TrainingForecast
+from core.model.memory_fit import PrecisionPlan, suggest_changes
 from core.model_size import MemoryEstimate, ParameterCounts
 from core.plural import plural
-from core.recipe.schema import Model, Train
+from core.recipe.schema import Model, Recipe, Train
 from core.runs.summary import Summary
 from llmtui.view.units import count, duration, many, size
 
@@ -53,6 +54,17 @@ def micro_batches(batch: int, micro_batch: int) -> str:
     """How a batch is divided: `8 sequences at once`, `16 sequences, 4 at a time`."""
     sequences = plural(batch, "sequence")
     return f"{sequences}, {micro_batch:,} at a time" if micro_batch < batch else f"{sequences} at once"
+
+
+def verdict(recipe: Recipe, vocabulary: int, plan: PrecisionPlan, prefix: str = "") -> str:
+    """How a batch is divided in that precision, or that it does not fit and which changes would make it fit.
+
+    prefix: stands before each change, such as `--set `.
+    """
+    if plan.micro_batch:
+        return micro_batches(recipe.train.batch_size, plan.micro_batch)
+    changes = [f"{prefix}{change}" for change in suggest_changes(recipe, vocabulary, plan.budget)]
+    return "does not fit" + (f"; this would: {', or '.join(changes)}" if changes else "")
 
 
 def lines(plan: TrainingForecast) -> list[tuple[str, str]]:

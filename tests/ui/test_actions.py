@@ -12,8 +12,9 @@ from core.storage.workspace import Workspace
 from llmtui.tui.action_table import ACTIONS
 from llmtui.tui.actions import actions_in, bindings, checked_keymap, keys_of, to_markdown
 from llmtui.tui.app import Workbench
-from llmtui.tui.screen_table import DATA_VIEWS, SCREENS
+from llmtui.tui.screen_table import DATA_VIEWS, NEW_RUN, SCREENS
 from llmtui.tui.screens.home import Home
+from llmtui.tui.screens.new_run import NewRun
 from llmtui.tui.screens.train import Train
 from llmtui.tui.screens.xray import Xray
 from llmtui.tui.screens.xray_masked import Denoising
@@ -30,7 +31,7 @@ from tests.ui.fake_runs import (
 from tests.ui.pilot import screen_class, screen_text, until
 
 CLASSES = {"app": Workbench} | {entry.name: screen_class(entry) for entry in (*SCREENS, *DATA_VIEWS)}
-CLASSES |= {"xray": Xray, "denoising": Denoising}
+CLASSES |= {"xray": Xray, "denoising": Denoising, NEW_RUN: NewRun}
 
 
 def test_every_action_has_a_method_where_it_can_be_pressed() -> None:
@@ -227,20 +228,6 @@ async def test_the_filter_shortens_the_list_and_escape_clears_it(workspace: Work
 
 
 @pytest.mark.heavy
-async def test_an_invalid_field_of_the_form_shows_its_problem(workspace: Workspace) -> None:
-    app = Workbench(workspace)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await until(pilot, lambda: "welcome" in screen_text(app))
-        await pilot.press("n", *"/no/such/place", "enter")
-        await until(pilot, lambda: "'/no/such/place' is not" in screen_text(app))
-        await pilot.press(*["backspace"] * 14, "down", "down", *"-3", "enter")
-        await until(pilot, lambda: "train.minutes = -3 is not a number above 0" in screen_text(app))
-        await pilot.press(*["backspace"] * 2, "down", *"No Name", "enter")
-        await until(pilot, lambda: "is not a name" in screen_text(app))
-        assert not all_runs(workspace)
-
-
-@pytest.mark.heavy
 async def test_a_corpus_with_a_notice_has_to_be_accepted_first(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -250,12 +237,14 @@ async def test_a_corpus_with_a_notice_has_to_be_accepted_first(
     app = Workbench(workspace)
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: "welcome" in screen_text(app))
-        await pilot.press("n", *"hf:bookcorpus", "enter")
+        await pilot.press("n", "enter", *"hf:bookcorpus", "enter", "ctrl+r")
         await until(pilot, lambda: "smashwords" in screen_text(app) and "accept and start" in screen_text(app))
         await pilot.press("enter")  # the harmless answer has the focus
         await until(pilot, lambda: not app.screen.is_modal)
         assert not all_runs(workspace)
-        await pilot.press("n", *"hf:bookcorpus", "enter")
+        await pilot.press("n")
+        await until(pilot, lambda: "Your draft" in screen_text(app))
+        await pilot.press("ctrl+r")
         await until(pilot, lambda: "accept and start" in screen_text(app))
         await pilot.press("y")
         await until(pilot, lambda: all_runs(workspace))

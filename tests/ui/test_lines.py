@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from rich.cells import cell_len, chop_cells
 
-from llmtui.view.lines import clip, cut, wrap, wrap_with_offsets
+from llmtui.view.lines import clip, cut, cut_start, wrap, wrap_with_offsets
 
 
 def plainly(text: str, cells: int) -> Iterator[tuple[int, str]]:
@@ -60,3 +60,8 @@ def test_lines_are_cut_at_the_ends_of_words() -> None:
     saved = [("Save a ", "key"), ("checkpoint, then stop", "dim")]
     assert clip(saved, 20) == [("Save a ", "key"), ("checkpoint…", "dim")]
     assert clip([("all of it  ", "key"), ("  ", "dim")], 10) == [("all of it ", "key")]
+
+
+def test_a_path_is_cut_at_its_start() -> None:
+    assert cut_start("/a/books/text.txt", 10) == "…/text.txt"
+    assert cut_start("short", 5) == "short" and cut_start("日本語", 3) == "…語" and cut_start("long", 0) == ""

@@ -12,7 +12,7 @@ from core.storage.workspace import Workspace
 from llmtui.tui.action_table import ACTIONS, OVER_CHAT
 from llmtui.tui.actions import to_markdown
 from llmtui.tui.app import Workbench
-from llmtui.tui.screen_table import DATA_VIEWS, SCREENS, ScreenEntry, ViewEntry
+from llmtui.tui.screen_table import DATA_VIEWS, NEW_RUN, SCREENS, ScreenEntry, ViewEntry
 from llmtui.tui.screens.data import DataScreen
 from llmtui.tui.screens.run_screen import RunScreen
 from llmtui.tui.widgets.bars import FooterBar
@@ -47,7 +47,7 @@ def test_views_of_the_data_screen_share_its_first_line() -> None:
 
 
 def test_actions_name_screens_of_the_table() -> None:
-    scopes = {"app", *OVER_CHAT} | {entry.name for entry in (*SCREENS, *DATA_VIEWS)}
+    scopes = {"app", NEW_RUN, *OVER_CHAT} | {entry.name for entry in (*SCREENS, *DATA_VIEWS)}
     for action in ACTIONS:
         assert set(action.scopes) <= scopes, f"{action.id}: {set(action.scopes) - scopes} is no screen"
 

@@ -47,7 +47,7 @@ async def test_a_new_run_is_shown_and_selected_at_once_and_keys_act_on_it(
             if filtered:
                 await pilot.press("slash", *"zeb", "enter")
                 await until(pilot, lambda: "1 of 1" in screen_text(app))
-            await pilot.press("n", "down", "down", "down", *"alpha", "enter")
+            await pilot.press("n", "down", "down", "enter", *"alpha", "enter", "ctrl+r")
             await until(pilot, lambda: isinstance(app.screen, Train))
             assert app.session.selected is not None and app.session.selected.run.name == "alpha"
             await until(pilot, lambda: "alpha" in first_line(app))

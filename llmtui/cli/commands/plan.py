@@ -10,7 +10,7 @@ from msgspec.structs import asdict
 from core.hardware import machine, memory_for
 from core.init.check import find_weights
 from core.model.count import TRAINING_FACTOR, flops_per_token, parameters
-from core.model.memory_fit import PrecisionPlan, precision_plans, suggest_changes
+from core.model.memory_fit import PrecisionPlan, precision_plans
 from core.plural import plural
 from core.recipe.schema import Recipe
 from core.storage.workspace import Workspace
@@ -19,7 +19,7 @@ from llmtui.cli.architecture_output import print_architecture
 from llmtui.cli.commands.options import NAME, json_option, preset_option, set_option
 from llmtui.cli.commands.recipe_argument import load_recipe, resolve, with_absolute_source
 from llmtui.cli.console import print_json, print_output
-from llmtui.view.plan_text import micro_batches, parts, shape, shares
+from llmtui.view.plan_text import parts, shape, shares, verdict
 from llmtui.view.table import table
 from llmtui.view.units import count, size
 
@@ -92,11 +92,4 @@ def _rows(recipe: Recipe, vocabulary: int, unsure: str, options: list[PrecisionP
     yield "", f"{'peak':<16}" + "".join(f"{size(option.memory.peak):>12}" for option in options)
     yield "machine", f"{machine().words()}, {size(options[0].budget.bytes)} of memory available"
     for option in options:
-        yield "", f"in {option.precision}: " + _verdict(recipe, vocabulary, option)
-
-
-def _verdict(recipe: Recipe, vocabulary: int, option: PrecisionPlan) -> str:
-    if option.micro_batch:
-        return micro_batches(recipe.train.batch_size, option.micro_batch)
-    changes = [f"--set {change}" for change in suggest_changes(recipe, vocabulary, option.budget)]
-    return "does not fit" + (f"; this would: {', or '.join(changes)}" if changes else "")
+        yield "", f"in {option.precision}: " + verdict(recipe, vocabulary, option, prefix="--set ")

@@ -18,6 +18,7 @@ from core.runs.annotations import Annotations, with_note, with_tags
 from core.runs.directory import Run, RunState
 from core.runs.queue import NotQueuedError, move, request_start
 from llmtui.tui.action_table import Scope
+from llmtui.tui.recipe_form import RecipeForm
 from llmtui.tui.session import Session, SessionApp
 from llmtui.tui.widgets.bars import FooterBar, Notice
 from llmtui.view import run_text
@@ -106,16 +107,19 @@ class RunScreen(Screen[None]):
             return snapshot is not None and snapshot.state.is_active
         if action in ("run.checkpoint", "run.sample"):
             return snapshot is not None and snapshot.state is RunState.RUNNING and snapshot.summary.stage == "train"
-        if action in ("home.open", "run.tag", "run.note", "run.archive"):
+        if action == "run.adjust":
+            return snapshot is not None and not snapshot.state.is_active
+        if action in ("home.open", "run.like", "run.tag", "run.note", "run.archive"):
             return snapshot is not None
         return True
 
     # -- creating and starting runs -------------------------------------------------------------------------------
 
-    def create_run(self, recipe: Recipe | None) -> None:
+    def create_run(self, recipe: Recipe | None, draft: str = "") -> None:
         """Create a run of `recipe`, start it and show it. Does nothing for None.
 
-        If its corpus has a notice, the user has to accept it first, once.
+        If its corpus has a notice, the user has to accept it first, once. draft: key of the form that it comes from,
+        which is no longer kept once the run exists.
         """
         if recipe is None:
             return
@@ -130,7 +134,7 @@ class RunScreen(Screen[None]):
                     except LlmtuiError as error:
                         show_error(self.app, error)
                     else:
-                        self.create_run(recipe)
+                        self.create_run(recipe, draft)
 
             self.app.push_screen(Confirm(notice.text, yes="accept and start", no="leave it"), on_answer)
             return
@@ -139,6 +143,7 @@ class RunScreen(Screen[None]):
         except LlmtuiError as error:
             show_error(self.app, error)
             return
+        self.session.drafts.pop(draft, None)
         self.start_run(run)
         show_screen(self.app, "train")
 
@@ -155,9 +160,40 @@ class RunScreen(Screen[None]):
         self.app.run_worker(start(), exit_on_error=True)
 
     def action_run_new(self) -> None:
+        self._show_form(self.session.draft("new"))
+
+    def action_run_like(self) -> None:
+        snapshot = self.snapshot
+        if snapshot is None:
+            self.show_notice("There is no run to start another one like it.", "warn")
+        else:
+            self._show_form(self.session.draft("like", snapshot.run))
+
+    def _show_form(self, form: RecipeForm) -> None:
         from llmtui.tui.screens.new_run import NewRun
 
-        self.app.push_screen(NewRun(), self.create_run)
+        self.app.push_screen(NewRun(form), lambda recipe: self.create_run(recipe, form.draft_key))
+
+    def action_run_adjust(self) -> None:
+        snapshot = self.snapshot
+        if snapshot is None:
+            self.show_notice("There is no run to resume.", "warn")
+            return
+        if snapshot.state.is_active:
+            what = f"{snapshot.run.name} is {run_text.state(snapshot)[1]}: stop it first, then change its settings."
+            self.show_notice(what, "warn")
+            return
+        from llmtui.tui.screens.new_run import NewRun
+
+        form = self.session.draft("resume", snapshot.run)
+
+        def on_changed(recipe: Recipe | None) -> None:
+            if recipe is not None:
+                self.session.drafts.pop(form.draft_key, None)
+                self.start_run(snapshot.run)
+                show_screen(self.app, "train")
+
+        self.app.push_screen(NewRun(form), on_changed)
 
     def action_run_demo(self) -> None:
         self.create_run(load(preset="demo"))

@@ -104,12 +104,12 @@ class FooterBar(Pane):
         line: Line = []
         current = "data" if self._scope in {view.name for view in DATA_VIEWS} else self._scope
         for action in self._actions:
-            if action.screen:
+            if action.screen and self._is_available(action.id):
                 here = action.screen == current
                 name = f" {action.label}" if here or cells >= ALL_NAMES_FROM else ""
                 key = key_name(keys_of(action, self._keymap)[0])
                 line += [(key, "bold" if here else "key"), (f"{name} ", "bold" if here else "dim")]
-        return [*line, ("│ ", "frame")]
+        return [*line, ("│ ", "frame")] if line else []
 
     def _entry(self, action: Action) -> Line:
         return [(key_name(keys_of(action, self._keymap)[0]), "key"), (f" {action.label}  ", "dim")]

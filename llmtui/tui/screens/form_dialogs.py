@@ -1,0 +1,155 @@
+"""Dialogs of the new-run form: the first documents of a source, the equivalent command, the name of a recipe file."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from typing import ClassVar
+
+import msgspec
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.widgets import Input, Static
+
+from core.errors import LlmtuiError
+from core.events import AnyEvent, Excerpt, Note, Progress
+from core.recipe.schema import Recipe
+from core.storage.workspace import Workspace
+from llmtui.clients.child_job import stream_child_job
+from llmtui.tui.recipe_export import save_recipe
+from llmtui.tui.screens.dialogs import Dialog
+from llmtui.tui.widgets.pane import ScrollPane
+from llmtui.view.lines import Line, hanging, wrap
+from llmtui.view.preview_text import excerpt_lines
+from llmtui.view.sanitize import shown
+from llmtui.view.units import amount
+
+DOCUMENTS, READ_BYTES = 5, 2_000_000
+"""How many documents are shown, of the first so many bytes of text."""
+
+
+class DocumentsPane(ScrollPane):
+    """Documents before and after cleaning, or what the reading is doing."""
+
+    FRAMED: ClassVar[bool] = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.excerpts: list[Excerpt] = []
+        self.notes: list[tuple[str, str]] = []
+        self.status = "reading …"
+
+    def content(self, width: int) -> list[Line]:
+        lines: list[Line] = [[(part, "dim")] for part in wrap(self.status, width)] if self.status else []
+        for text, role in self.notes:
+            lines += hanging([(shown(text, 600), role)], ("", ""), width)
+        for number, excerpt in enumerate(self.excerpts, 1):
+            lines += [*([[]] if lines else []), *excerpt_lines(excerpt, number, width)]
+        return lines
+
+
+class Documents(Dialog[None]):
+    """The first documents of a source, read and cleaned by a child process that ends with the dialog."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,p", "close")]
+
+    def __init__(self, workspace: Workspace, recipe: Recipe) -> None:
+        super().__init__()
+        self._workspace, self._recipe = workspace, recipe
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog -documents"):
+            yield Static(Content(f"first documents of {shown(self._recipe.source.corpus, 200)}"), classes="title")
+            yield DocumentsPane()
+            yield Static("↑ ↓ pgup pgdn move · esc closes this, and ends the reading", classes="hint")
+
+    def on_mount(self) -> None:
+        self.query_one(DocumentsPane).focus()
+        self.run_worker(self._read(), exit_on_error=True)
+
+    async def _read(self) -> None:
+        pane = self.query_one(DocumentsPane)
+        try:
+            place = await asyncio.to_thread(tempfile.TemporaryDirectory, prefix="preview-", dir=self._workspace.cache)
+            try:
+                await self._show_events(place.name, pane)
+            finally:
+                await asyncio.to_thread(place.cleanup)
+        except (LlmtuiError, OSError) as error:
+            problem = error if isinstance(error, LlmtuiError) else LlmtuiError(str(error))
+            pane.notes += [
+                (f"Cannot {problem.doing}: {problem.what}", "bad"),
+                (problem.where, "dim"),
+                (problem.todo, ""),
+            ]
+        else:
+            pane.notes += [] if pane.excerpts else [("There is no document in what was read.", "warn")]
+        pane.status = ""
+        pane.update()
+
+    async def _show_events(self, directory: str, pane: DocumentsPane) -> None:
+        task = ("preview", msgspec.json.encode(self._recipe).decode(), directory, str(DOCUMENTS), str(READ_BYTES))
+        async for event in stream_child_job(self._workspace, "core.jobs.data_commands", *task, result_type=AnyEvent):
+            match event:
+                case Excerpt():
+                    pane.excerpts.append(event)
+                case Note(level="warning" | "error"):
+                    pane.notes.append((event.text, "warn"))
+                case Progress(done=done, unit=unit):
+                    pane.status = f"reading … {amount(done, unit)}"
+            pane.update()
+
+    def action_close(self) -> None:
+        self.dismiss(None)
+
+
+class CommandDialog(Dialog[None]):
+    """A command line, which has been copied."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,enter,q,y", "close")]
+
+    def __init__(self, command: str) -> None:
+        super().__init__()
+        self._command = command
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Static("The same as a command", classes="title")
+            yield Static(Content(shown(self._command, 20_000)))
+            yield Static("copied, where the terminal allows it (OSC 52) · esc closes this", classes="hint")
+
+    def action_close(self) -> None:
+        self.dismiss(None)
+
+
+class SaveRecipe(Dialog[str | None]):
+    """Asks for the name of a recipe file and writes it; the result is its path."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "close")]
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        self._recipe = recipe
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Static("Save the recipe as a TOML file", classes="title")
+            yield Input(f"{self._recipe.name}.toml", placeholder="name of the file; enter saves it, esc leaves")
+            yield Static("", classes="problem")
+            yield Static("enter saves it · esc leaves", classes="hint")
+
+    @on(Input.Submitted)
+    async def _save(self, message: Input.Submitted) -> None:
+        try:
+            file = await asyncio.to_thread(save_recipe, self._recipe, message.value.strip())
+        except LlmtuiError as error:
+            text = error.what + (f"; {error.todo}" if error.todo else "")
+            self.query_one(".problem", Static).update(Content(shown(text, 600)))
+        else:
+            self.dismiss(str(file))
+
+    def action_close(self) -> None:
+        self.dismiss(None)
