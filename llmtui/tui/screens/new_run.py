@@ -341,6 +341,7 @@ class NewRun(ModalScreen[Recipe | None]):
             self.query_one("#search", Input).value = ""
             self._end_search()
         else:
+            self.workers.cancel_node(self)  # what they compute has no panes any more
             self.dismiss(None)
 
     def action_form_start(self) -> None:
