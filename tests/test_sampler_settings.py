@@ -61,6 +61,7 @@ def test_what_is_shown_can_be_typed(row: object) -> None:
         ("stop", "none", ()),
         ("stop_tokens", "1, 2 3", (1, 2, 3)),
         ("logit_bias", "318=-100, 5=1", {318: -100.0, 5: 1.0}),
+        ("logit_bias", "{ 318 = -100 }", {318: -100.0}),
         ("order", "conf", "confidence"),
         ("denoising_steps", "12", 12),
     ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Generator, Sequence
 
 import torch
@@ -38,7 +40,7 @@ def generate(
 
     unmasking: options of masked models. The prompt is truncated as in `truncate_to_context`, which also raises.
     logprobs: gets, by text, the log-probability (nats) of the token that is yielded next, under the model before
-    logits processors. Causal models only.
+    logits processors; of a masked model at the denoising step that unmasked it.
 
     Text i is what seed + i alone would give, whatever else is generated in the same batch. Dropout is off, and torch's
     global random state is not touched. Raises SamplingSettingError, and LogitsError if logits are not finite.
@@ -50,7 +52,7 @@ def generate(
     if model.mask_token_id is None:
         return _generate_causal(model, prompt, samplers, sampling.tokens, logprobs)
     options = (unmasking or UnmaskingOptions())._replace(suffix=suffix)
-    return _generate_masked(model, prompt, samplers, sampling.tokens, options)
+    return _generate_masked(model, prompt, samplers, sampling.tokens, options, logprobs)
 
 
 def prompt_limit(model: GPT, tokens: int) -> int:
@@ -104,17 +106,27 @@ def _generate_causal(
 
 
 def _generate_masked(
-    model: GPT, prompt: Sequence[int], samplers: list[TokenSampler], tokens: int, options: UnmaskingOptions
+    model: GPT,
+    prompt: Sequence[int],
+    samplers: list[TokenSampler],
+    tokens: int,
+    options: UnmaskingOptions,
+    logprobs: dict[int, float] | None,
 ) -> GeneratedIds:
     """One text after the other."""
+    probabilities: dict[int, float] = {}
+    """By position in the block."""
     for text, sampler in enumerate(samplers):
         ended: bool | None = None
         for block in denoise(model, prompt, sampler, tokens=tokens, options=options):
             yield text, block
+            probabilities |= dict(zip(block.unmasked, block.probabilities, strict=True))
             ids = [token for token in block.ids if token is not None]
             if len(ids) < len(block.ids):
                 continue
-            for token in ids:
+            for position, token in enumerate(ids):
+                if logprobs is not None:
+                    logprobs[text] = math.log(max(probabilities[position], sys.float_info.min))
                 if ended := (yield text, token):
                     break
             if ended:

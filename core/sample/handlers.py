@@ -131,8 +131,9 @@ def handle_generate(request: Generate, models: ModelCache) -> AnyReplies:
             pending += event.characters
         if isinstance(event, GeneratedToken) and event.logprob is not None:
             logprobs[event.text].append(event.logprob)
-        # all tokens of a block of a masked model arrive together: one TextDelta for them
-        if pending and event is not None and (gpt.mask_token_id is None or not isinstance(event, GeneratedToken)):
+        # all tokens of a block of a masked model arrive together: one TextDelta for them, unless each has a figure
+        each = gpt.mask_token_id is None or request.logprobs
+        if pending and event is not None and (each or not isinstance(event, GeneratedToken)):
             yield TextDelta(id=request.id, index=event.text, text=pending, logprobs=tuple(logprobs[event.text]))
             pending = ""
             logprobs[event.text].clear()

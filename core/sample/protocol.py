@@ -4,7 +4,7 @@ A client may send any number of requests, each with its own id, without waiting:
 by token. Each is answered by any number of replies with its id, the last of them Finished or Refused.
 
     Generate      → Loaded, TextDelta as text is generated, a TextEnded for each text, Finished
-                    masked models: TextDelta whenever a block is complete; DenoisingState after each denoising step, if
+                    masked models: TextDeltas whenever a block is complete; DenoisingState after each denoising step, if
                     requested
     BestOfN,
     BeamSearch    → Loaded, a RankedText for each text, Finished
@@ -65,7 +65,7 @@ class Generate(ModelRequest, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     texts: Annotated[int, Meta(ge=1, le=MAX_TEXTS)] = 1
     """Continuations (`num_return_sequences` in transformers). The i-th has seed `sampling.seed` + i."""
     logprobs: bool = False
-    """Whether each TextDelta has the log-probabilities of its tokens. Causal models; masked ones send none."""
+    """Whether each TextDelta has the log-probabilities of its tokens."""
 
     # masked models only; refused for causal ones
     suffix: str = ""
@@ -198,7 +198,8 @@ class TextDelta(Reply, frozen=True, kw_only=True, tag="text"):
     """Which of the requested texts."""
     logprobs: tuple[float, ...] = ()
     """Log-probabilities (nats) of the tokens that complete this text, under the model before logits processors, if
-    requested: one, or more if earlier tokens end within a character or at what may become a stop string."""
+    requested: one, or more if earlier tokens end within a character or at what may become a stop string. Of a masked
+    model at the denoising step that unmasked the token."""
 
 
 class Span(Struct, frozen=True, omit_defaults=True, rename={"masked": "hidden"}):

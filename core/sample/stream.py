@@ -92,8 +92,8 @@ def stream_text(
 ) -> Iterator[GeneratedToken | DenoisingProgress | TextEnd | None]:
     """Continuations of `prompt` as they are generated; each ends with a TextEnd. None: a long prompt is being read.
 
-    denoising_spans: whether each DenoisingProgress has spans. with_logprobs: whether the tokens of a causal model have
-    their log-probabilities. Raises as `generate` does.
+    denoising_spans: whether each DenoisingProgress has spans. with_logprobs: whether the tokens have their
+    log-probabilities. Raises as `generate` does.
     """
     builders = [TextBuilder(vocabulary, sampling) for _ in range(texts)]
     logprobs: dict[int, float] = {}

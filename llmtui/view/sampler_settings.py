@@ -176,7 +176,8 @@ def _read(name: str, text: str) -> Any:
         case "stop_tokens":
             return tuple(int(part) for part in re.split(r"[\s,]+", text))
         case "logit_bias":
-            pairs = (part.split("=") for part in re.split(r"[\s,]+", text))
+            joined_pairs = re.sub(r"\s*=\s*", "=", text.strip("{} "))  # as in the recipe, too
+            pairs = (part.split("=") for part in re.split(r"[\s,]+", joined_pairs))
             return {int(token): float(bias) for token, bias in pairs}
     slider = _slider(name)
     if slider is not None and slider.zero and text == slider.zero:

@@ -335,3 +335,18 @@ def test_dropped_tokens_of_prompt_and_suffix_are_reported(masked: str) -> None:
     assert (loaded.suffix_tokens, loaded.dropped_suffix_tokens) == (50, 40)
     with pytest.raises(ContextLengthError):
         replies_to(masked, suffix="s", sampling=Sampling(tokens=24))
+
+
+def test_log_probabilities_are_those_of_the_step_that_unmasked_each_token() -> None:
+    gpt, prompt, sampling = model(), [3, 1], settings(tokens=6, temperature=0.5, top_k=4)
+    logprobs: dict[int, float] = {}
+    found, ids = [], []
+    generated = generate(gpt, prompt, sampling, unmasking=UnmaskingOptions(denoising_steps=1), logprobs=logprobs)
+    for _, token in generated:  # type: ignore[misc]
+        if isinstance(token, int):
+            ids.append(token)
+            found.append(logprobs[0])
+    with torch.no_grad():
+        logits = gpt(torch.tensor([[*prompt, *[gpt.vocab_size] * 6]]))[0, 2:]
+    expected = torch.log_softmax(logits, -1).gather(-1, torch.tensor(ids)[:, None])[:, 0]
+    assert found == pytest.approx(expected.tolist(), rel=1e-4)

@@ -142,6 +142,8 @@ class ChatActions(RunScreen):
             self.stop()
         elif isinstance(self.focused, PromptInput):
             self.query_one(Transcript).focus()
+        elif isinstance(self.focused, SamplerPane):
+            self.query_one(PromptInput).focus()
         else:
             show_screen(self.app, "home")
 
@@ -192,7 +194,7 @@ class ChatActions(RunScreen):
         transcript.shades = not transcript.shades
         self.redraw()
         if transcript.shades and self.turns and not any(turn.surprise for turn in self.turns):
-            self.show_notice("No surprise is recorded of these texts; it is of what a causal model generates now.")
+            self.show_notice("No surprise is recorded of these texts; it is of those generated from now on.")
 
     # -- choosing -----------------------------------------------------------------------------------------------------
 

@@ -79,6 +79,8 @@ class SamplerPane(ListPane[Row]):
             )
         self._names = []
         about = self._about(cells) if self.has_focus and height > 6 else []
+        if self._problem and not about:
+            about = [[(self._problem, "bad")]]
         return [*self.window(cells, height - len(about)), *about]
 
     def _explained(self, row: Row, cells: int, height: int) -> list[Line]:
