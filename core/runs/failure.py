@@ -57,6 +57,11 @@ def describe_failure(run: Run) -> Failure:
     return Failure(what="its processes are gone", kept=kept, todo=resume_advice(run))
 
 
+def is_reason(line: str) -> bool:
+    """Whether a line of a log says why a process failed."""
+    return _REASON.fullmatch(line) is not None
+
+
 def find_reason(log: Path, start: int, *, killed: bool = False) -> str:
     """The reason for the end of a process in its log from byte `start` on; empty if there is none.
 
@@ -69,5 +74,5 @@ def find_reason(log: Path, start: int, *, killed: bool = False) -> str:
             lines = [line.rstrip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
     except OSError:
         return ""
-    reasons = [line for line in lines if _REASON.fullmatch(line)]
+    reasons = [line for line in lines if is_reason(line)]
     return (reasons or ([] if killed else lines) or [""])[-1][:MAX_REASON_CHARACTERS]

@@ -104,6 +104,20 @@ def checksum_before(path: Path, offset: int) -> int | None:
     return zlib.crc32(before) if len(before) == min(offset, CHECKED) and before.endswith(b"\n") else None
 
 
+def tail_offset(path: Path, limit: int) -> int:
+    """Where a line of the file begins from which about `limit` bytes are left; 0 for a shorter file or none."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            if size <= limit:
+                return 0
+            file.seek(size - limit)
+            file.readline()
+            return file.tell()
+    except OSError:
+        return 0
+
+
 class JournalReader:
     """Reads new lines of a journal while it is written; handles crashes and replaced files."""
 

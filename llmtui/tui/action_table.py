@@ -80,6 +80,15 @@ RUNS = (
         show=False,
     ),
     Action(
+        "run.log",
+        ("l",),
+        "log",
+        "Show the log, at the reason if the run has failed.",
+        "Runs",
+        ("home", "train"),
+        show=False,
+    ),
+    Action(
         "run.archive",
         ("a",),
         "archive",
@@ -298,6 +307,15 @@ FORM = (
     Action("form.leave", ("escape",), "leave", "Leave the form; what was typed is kept.", "New run", (NEW_RUN,)),
 )
 
+LOGS = (
+    Action("logs.search", ("/",), "search", "Search for a text.", "Logs", ("logs",)),
+    Action("logs.next", ("n",), "next", "Go to the next line with the text.", "Logs", ("logs",)),
+    Action("logs.previous", ("N",), "previous", "Go to the line with the text before this one.", "Logs", ("logs",)),
+    Action("logs.only", ("f",), "only these", "Show only the lines with the text, or all.", "Logs", ("logs",)),
+    Action("logs.source", ("o",), "log/journal", "Show the journal instead of the log, or the log.", "Logs", ("logs",)),
+    Action("logs.failure", ("e",), "error", "Go to the line that says why the run failed.", "Logs", ("logs",)),
+)
+
 EVERYWHERE = (
     Action(
         "app.palette",
@@ -334,6 +352,7 @@ ACTIONS = (
     *CLEANING,
     *CHAT,
     *XRAY,
+    *LOGS,
     *EVERYWHERE,
 )
 """In the order of the help."""

@@ -55,6 +55,17 @@ def show_error(app: App[Any], error: LlmtuiError) -> None:
     app.push_screen(ErrorDialog(error))
 
 
+def show_log(app: App[Any]) -> None:
+    """Show the selected run's log, at the reason if it has failed."""
+    from llmtui.tui.screens.logs import Logs
+
+    screen = cast(Logs, app.get_screen("logs"))
+    snapshot = cast(SessionApp, app).session.selected
+    if snapshot and snapshot.failure:
+        screen.show_failure()
+    show_screen(app, "logs")
+
+
 class RunScreen(Screen[None]):
     """A screen about one run, with the keys of its actions in the last line."""
 
@@ -290,6 +301,9 @@ class RunScreen(Screen[None]):
         else:
             self.show_notice(f"Starting {snapshot.run.name} …")
             self.start_run(snapshot.run)
+
+    def action_run_log(self) -> None:
+        show_log(self.app)
 
     def action_run_delete(self) -> None:
         snapshot = self.snapshot

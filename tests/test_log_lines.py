@@ -1,0 +1,47 @@
+"""Lines of logs and journals as text, and the search in them."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from core.events import AttemptEnded, GeneratedSample, HardwareReading, Metric, Note, encode
+from llmtui.view.log_lines import LogLine, find, journal_lines, last_failure, log_lines
+
+
+def test_a_reason_in_the_log_is_marked() -> None:
+    lines = log_lines([b"step 1", b'  File "x.py", line 3', b"ValueError: no such column", b"llmtui: bye"])
+    assert [line.is_failure for line in lines] == [False, False, True, False]
+    assert last_failure(lines) == 2
+    assert last_failure(lines[:1]) is None
+
+
+def test_the_journal_has_every_event_in_words() -> None:
+    at = time.mktime((2026, 11, 29, 14, 0, 27, 0, 0, -1))
+    metric = Metric(at=at, step=109, loss=5.138, lr=0.05, grad_norm=0.25, tokens=2048, seconds=1.5, progress=0.1)
+    ended = AttemptEnded(at=at, attempt=1, outcome="failed", what="cannot train: it is full", exit_code=1)
+    lines = journal_lines([encode(metric), encode(Note(at=at, text="a note")), encode(ended), b"{damaged"])
+    assert lines[0].text.startswith("29 Nov 14:00:27  step      109 loss 5.138 lr 0.05 grad_norm 0.25")
+    assert lines[1].text == "29 Nov 14:00:27  note      a note"
+    assert lines[2].is_failure and "it is full" in lines[2].text
+    assert lines[3] == LogLine("{damaged", "warn")
+
+
+@pytest.mark.parametrize("text", ["\x1b[2J\x1b]0;owned\x07", "\u202eevil", "a\rb\x00"])
+def test_hostile_text_is_shown_as_text(text: str) -> None:
+    sample = GeneratedSample(step=1, prompt=text, text=text, temperature=1.0, top_k=0, top_p=1.0, seed=1)
+    for line in (*log_lines([text.encode()]), *journal_lines([encode(sample), text.encode()])):
+        assert line.text.isprintable()
+
+
+def test_readings_without_a_sentence_show_their_fields() -> None:
+    reading = HardwareReading(cpu=0.5, cores=2, ram=1, ram_total=2, process_ram=1, process_cpu=1.0, disk_free=3)
+    assert "hardware  cpu 0.5 cores 2" in journal_lines([encode(reading)])[0].text
+
+
+def test_a_search_ignores_case_unless_it_has_upper_case_letters() -> None:
+    lines = log_lines([b"Loss is NaN", b"loss 3.2", b"nothing"])
+    assert find(lines, "loss") == [0, 1]
+    assert find(lines, "Loss") == [0]
+    assert find(lines, "") == []
