@@ -8,18 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from core.events import Metric, StageFinished, encode
-from core.jobs.prepare import prepare
 from core.recipe.schema import Recipe
 from core.runs.directory import Run
-from core.runs.summary import Summary
-from core.storage.files import write_atomic
-from core.storage.journal import JournalWriter
 from core.storage.workspace import Workspace
-from core.tokenize.vocabulary import Vocabulary
 from llmtui.cli.main import run as command_line
-from tests.byte_models import save_checkpoint
-from tests.core.stages import return_value
+from tests.tokenized_runs import tokenized_run
 
 pytestmark = pytest.mark.heavy
 
@@ -28,23 +21,7 @@ Out = pytest.CaptureFixture[str]
 
 @pytest.fixture
 def trained(workspace: Workspace, tiny: Callable[..., Recipe]) -> Run:
-    """A run with token shards, a checkpoint of step 2, and two steps in its journal."""
-    recipe = tiny("name=words")
-    tokens = return_value(prepare(recipe, workspace)).tokens
-    run = Run.create(workspace, recipe)
-    summary, journal = Summary(), JournalWriter(run.journal)
-    finished = StageFinished(stage="tokenize", artifact=str(tokens.path), facts=tokens.facts)
-    steps = [
-        Metric(step=step, loss=loss, lr=1e-3, grad_norm=1.0, tokens=128 * step, seconds=step, progress=0.1)
-        for step, loss in ((2, 9.125), (3, 8.5), (3, 8.25))  # resumed from step 2
-    ]
-    for event in (finished, *steps):
-        journal.append(encode(event))
-        summary.absorb(event)
-    journal.close()
-    write_atomic(run.path / "status.json", encode(summary))
-    save_checkpoint(run.checkpoints, 2, recipe.model, Vocabulary.load(tokens.path / "vocabulary.json"))
-    return run
+    return tokenized_run(workspace, tiny("name=words"))
 
 
 def test_the_rows_of_a_step_and_the_loss_of_each_token(trained: Run, capsys: Out) -> None:

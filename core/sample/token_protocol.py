@@ -71,8 +71,6 @@ class TrainingBatch(Struct, frozen=True, kw_only=True, tag="batch"):
     """How often the text was begun, counting this time, when the first row was taken from it."""
     rows: tuple[BatchRow, ...]
     count: int
-    vocabulary: int
-    """Number of ids, without the mask token."""
     end_of_text: int
     """Id of the token after each document."""
     masked: bool

@@ -231,6 +231,35 @@ MODEL = (
     Action("model.preset", ("p",), "preset", "Look at a preset, or at the run again.", "Model", ("model",)),
 )
 
+TOKENS = (
+    Action("tokens.write", ("i", "enter"), "write", "Go to the text.", "Tokens", ("tokens",)),
+    Action(
+        "tokens.vocabulary",
+        ("o",),
+        "vocabulary",
+        "Choose another vocabulary for the pane with the focus.",
+        "Tokens",
+        ("tokens",),
+    ),
+)
+
+BATCH = (
+    Action("batch.earlier", ("[",), "earlier", "Show the batch of the step before.", "Batch", ("batch",)),
+    Action("batch.later", ("]",), "later", "Show the batch of the step after.", "Batch", ("batch",)),
+    Action("batch.step", ("s",), "step", "Show the batch of a step by its number.", "Batch", ("batch",)),
+    Action(
+        "batch.losses",
+        ("space",),
+        "losses",
+        "Compute the loss of each token under the nearest checkpoint, or hide it.",
+        "Batch",
+        ("batch",),
+    ),
+    Action("batch.sort", ("o",), "order", "Sort the rows by loss, or as in the batch.", "Batch", ("batch",)),
+    Action("batch.surprise", ("n",), "next", "Go to the token with the next lower loss.", "Batch", ("batch",)),
+    Action("batch.numbers", ("m",), "numbers", "Numbers below the tokens, or running text.", "Batch", ("batch",)),
+)
+
 CHAT = (
     Action("chat.write", ("i", "enter"), "write", "Go to the prompt.", "Chat", ("chat",)),
     Action("chat.checkpoint", ("c",), "checkpoint", "Choose the checkpoint that answers.", "Chat", ("chat",)),
@@ -350,6 +379,8 @@ ACTIONS = (
     *DATA,
     *DOCUMENTS,
     *CLEANING,
+    *TOKENS,
+    *BATCH,
     *CHAT,
     *XRAY,
     *LOGS,

@@ -65,6 +65,20 @@ DATA_VIEWS = (
         "llmtui.tui.screens.data_cleaning:Cleaning",
         "Show what each cleaning step changed and removed, and documents before and after.",
     ),
+    ViewEntry(
+        "e",
+        "tokens",
+        "tokens",
+        "llmtui.tui.screens.data_tokens:TokensView",
+        "Encode a text with two vocabularies and show the tokens.",
+    ),
+    ViewEntry(
+        "b",
+        "batch",
+        "batch",
+        "llmtui.tui.screens.data_batch:BatchScreen",
+        "Show what the run is trained on at a step, and the loss of each token.",
+    ),
 )
 """In the order of the header."""
 

@@ -13,13 +13,13 @@ from core.sample.token_protocol import NO_TARGET, RowLosses, TrainingBatch
 from llmtui.view import units
 from llmtui.view.inspect_tables import token_label
 from llmtui.view.sanitize import shown
+from llmtui.view.surprise import MOST, role_of
 from llmtui.view.token_grid import GridToken, hex_bytes, token_text
-
-LEVELS = ((0.15, "loss-1"), (0.4, "loss-2"), (0.7, "loss-3"), (1.0, "loss-4"), (math.inf, "loss-5"))
-"""Roles of losses up to a share of that of a uniform guess, ln(vocabulary size)."""
 
 EXCERPT_TOKENS = 3
 """Tokens of an excerpt before the one that it is about."""
+EXCERPT_LENGTH = 200
+"""Characters of an excerpt at most."""
 
 
 class TokenLoss(NamedTuple):
@@ -34,37 +34,63 @@ class TokenLoss(NamedTuple):
     """None without a target, before the losses are computed, and if it is not finite."""
 
 
+class RowText(NamedTuple):
+    """What a row is about."""
+
+    documents: int
+    """Documents that it has a part of."""
+    excerpt: str
+    """Sanitised, in one line."""
+
+
 class BatchView:
     """A batch, and the losses of those rows that are computed so far."""
 
     def __init__(self, batch: TrainingBatch) -> None:
         self.batch = batch
-        self.losses: dict[int, RowLosses] = {}
-        """By row."""
+        self._losses: dict[int, RowLosses] = {}
+        self._nats: dict[int, float] = {}
+        """By row, the sum of its losses."""
+        self._texts: dict[tuple[int, bool], RowText] = {}
+        """By row, and whether its losses are known."""
 
     @cached_property
     def infos(self) -> Mapping[int, TokenInfo]:
         """What each id stands for."""
         return {token.id: token for token in self.batch.tokens}
 
+    # -- losses ---------------------------------------------------------------------------------------------------
+
+    def add(self, losses: RowLosses) -> None:
+        """Take the losses of one row."""
+        self._losses[losses.row] = losses
+        pairs = zip(losses.nats, self.batch.rows[losses.row].targets, strict=True)
+        known = (math.nan if nats is None else nats for nats, target in pairs if target != NO_TARGET)
+        self._nats[losses.row] = math.fsum(known)
+
+    @property
+    def scored(self) -> int:
+        """Number of rows whose losses are known."""
+        return len(self._losses)
+
     @property
     def loss(self) -> float | None:
         """The loss of the batch in nats, as `Metric.loss` has it; None until the losses of all rows are known."""
-        if len(self.losses) < len(self.batch.rows):
+        if self.scored < len(self.batch.rows):
             return None
-        nats = (row.weight * self._nats(number) for number, row in enumerate(self.batch.rows))
+        nats = (row.weight * self._nats[number] for number, row in enumerate(self.batch.rows))
         return math.fsum(nats) / self.batch.count
 
     def row_loss(self, row: int) -> float | None:
-        """Mean loss of the row's targets in nats; None until it is computed. NaN if one is not finite."""
-        if row not in self.losses:
+        """Mean loss of the row's targets in nats; None until it is known. NaN if one is not finite."""
+        if row not in self._nats:
             return None
-        targets = sum(target != NO_TARGET for target in self.batch.rows[row].targets)
-        return self._nats(row) / max(1, targets)
+        targets = self.batch.rows[row].targets
+        return self._nats[row] / max(1, len(targets) - targets.count(NO_TARGET))
 
-    def _nats(self, row: int) -> float:
-        pairs = zip(self.losses[row].nats, self.batch.rows[row].targets, strict=True)
-        return math.fsum(math.nan if nats is None else nats for nats, target in pairs if target != NO_TARGET)
+    def nats(self, row: int) -> tuple[float | None, ...]:
+        """The loss at each position of a row, see `RowLosses`; all None until they are known."""
+        return self._losses[row].nats if row in self._losses else (None,) * len(self.batch.rows[row].targets)
 
     def by_loss(self) -> list[int]:
         """The rows, highest loss first; those without one last."""
@@ -73,8 +99,7 @@ class BatchView:
 
     def tokens(self, row: int) -> list[TokenLoss]:
         """The tokens of a row: T + 1 of a causal model, whose first is context alone; T of a masked one."""
-        nats = self.losses[row].nats if row in self.losses else (None,) * len(self.batch.rows[row].targets)
-        found = self.batch.rows[row]
+        found, nats = self.batch.rows[row], self.nats(row)
         if not self.batch.masked:
             first = TokenLoss(found.inputs[0], None, found.inputs[0], None)
             rest = zip(found.targets, nats, strict=True)
@@ -85,23 +110,21 @@ class BatchView:
             for position, (read, target, n) in enumerate(parts)
         ]
 
-    def documents(self, row: int) -> int:
-        """Documents that the row has a part of."""
-        tokens = [token.token for token in self.tokens(row)]
-        return tokens[:-1].count(self.batch.end_of_text) + 1
-
-    def excerpt(self, row: int, characters: int) -> str:
-        """The beginning of the row, or from shortly before its highest loss on. Sanitised, in one line."""
-        tokens = self.tokens(row)
-        worst = max(range(len(tokens)), key=lambda number: tokens[number].nats or -1.0)
-        start = max(0, worst - EXCERPT_TOKENS) if row in self.losses else 0
-        content = b""
-        for token in tokens[start:]:
-            content += bytes.fromhex(self.infos[token.token].bytes)
-            if len(content) >= 4 * characters:
-                break
-        text = shown(" ".join(content.decode("utf-8", "replace").split()), characters)
-        return f"…{text}" if start else text
+    def text(self, row: int) -> RowText:
+        """The documents of a row, and how its text begins; or, once its losses are known, the text around the highest
+        of them."""
+        key = row, row in self._losses
+        if key not in self._texts:
+            tokens = self.tokens(row)
+            worst = max(range(len(tokens)), key=lambda number: tokens[number].nats or -1.0)
+            start = max(0, worst - EXCERPT_TOKENS) if key[1] else 0
+            content = b"".join(
+                bytes.fromhex(self.infos[token.token].bytes) for token in tokens[start : start + EXCERPT_LENGTH]
+            )
+            excerpt = shown(" ".join(content.decode("utf-8", "replace").split()), EXCERPT_LENGTH)
+            ends = [token.token for token in tokens[:-1]].count(self.batch.end_of_text)
+            self._texts[key] = RowText(ends + 1, f"…{excerpt}" if start else excerpt)
+        return self._texts[key]
 
     def worst_tokens(self, row: int) -> list[int]:
         """Numbers of the row's tokens with a loss, highest first."""
@@ -114,7 +137,9 @@ class BatchView:
     def grid(self, row: int) -> list[GridToken]:
         """The tokens of a row with their losses, or their ids before these are computed."""
         tokens = self.tokens(row)
-        return [self._grid_token(number, token, len(tokens), row in self.losses) for number, token in enumerate(tokens)]
+        return [
+            self._grid_token(number, token, len(tokens), row in self._losses) for number, token in enumerate(tokens)
+        ]
 
     def _grid_token(self, number: int, token: TokenLoss, count: int, scored: bool) -> GridToken:
         info = self.infos[token.token]
@@ -140,9 +165,8 @@ class BatchView:
         if not scored:
             return "accent" if self.batch.masked else ""
         if token.nats is None:
-            return "loss-5"
-        share = token.nats / math.log(self.batch.vocabulary)
-        return next(role for limit, role in LEVELS if share <= limit)
+            return MOST
+        return role_of(token.nats / math.log(2))
 
     def _detail(self, number: int, token: TokenLoss, count: int, scored: bool) -> str:
         info = self.infos[token.token]
@@ -168,11 +192,6 @@ def surprise(nats: float) -> str:
     """A loss in words: `loss 4.605 nats, 1 in 100`."""
     chance = units.count(math.exp(nats)) if nats < 50 else "e^" + units.count(nats)
     return f"loss {units.cost(nats)} nats, 1 in {chance}"
-
-
-def legend(batch: TrainingBatch) -> str:
-    """What the highest level stands for."""
-    return f"reversed: above {math.log(batch.vocabulary):.1f} nats, worse than guessing any token alike"
 
 
 def summary(batch: TrainingBatch) -> str:

@@ -18,6 +18,9 @@ from llmtui.view.inspect_tables import MASKED
 from llmtui.view.lines import Line, cell, cut
 from llmtui.view.sanitize import shown
 
+SPACE = "·"
+"""A space of a token with a number below."""
+
 
 class GridToken(NamedTuple):
     """One token of a grid."""
@@ -44,7 +47,7 @@ class GridLine(NamedTuple):
 
 
 def token_text(token: TokenInfo) -> str:
-    """What a token stands for, every character visible; spaces are spaces."""
+    """What a token stands for, every character visible but spaces."""
     if token.kind == "hidden":
         return MASKED
     if token.kind == "gap":
@@ -113,7 +116,8 @@ def draw(tokens: Sequence[GridToken], line: GridLine, cells: int, *, numbers: bo
         role = "cursor" if number == cursor else token.role
         size = min(cells, token_cells(token, numbers=numbers))
         if numbers:
-            above += [(cell(token.label, size - 1), role), ("│", "frame")]
+            # blanks are padding there
+            above += [(cell(token.label.replace(" ", SPACE), size - 1), role), ("│", "frame")]
             below.append((cell(token.below, size), "dim"))
         else:
             above.append((cut(token.label, size), role))

@@ -74,7 +74,6 @@ class TrainingExamples:
             epoch=self._batches.epoch(self.step - 1) + 1,
             rows=rows,
             count=examples.count,
-            vocabulary=self._vocabulary.size,
             end_of_text=self._vocabulary.end_of_text,
             masked=self._mask is not None,
             tokens=tuple(token_info(self._vocabulary, token, mask=self._mask) for token in sorted(used)),

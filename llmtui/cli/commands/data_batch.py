@@ -25,11 +25,12 @@ from llmtui.clients.inference_client import InferenceClient, InferenceError
 from llmtui.view import units
 from llmtui.view.batch_text import BatchView, summary
 from llmtui.view.inspect_tables import token_label
+from llmtui.view.lines import cut
 from llmtui.view.run_state import next_step_text, state_text
 from llmtui.view.table import table
 
 EXCERPT = 48
-"""Characters shown of each row."""
+"""Cells of the text shown of each row."""
 
 
 class BatchError(LlmtuiError):
@@ -99,7 +100,7 @@ async def _read(workspace: Workspace, source: BatchSource, checkpoint: Artifact 
                         case Tokens(result=TrainingBatch() as found):
                             view = BatchView(found)
                         case Tokens(result=RowLosses() as losses) if view is not None:
-                            view.losses[losses.row] = losses
+                            view.add(losses)
     finally:
         await client.close()
     assert view is not None
@@ -108,6 +109,7 @@ async def _read(workspace: Workspace, source: BatchSource, checkpoint: Artifact 
 
 def _record(view: BatchView, row: int) -> dict[str, object]:
     found = view.batch.rows[row]
+    loss = view.row_loss(row)
     text = b"".join(bytes.fromhex(view.infos[token.token].bytes) for token in view.tokens(row))
     record: dict[str, object] = {
         "step": view.batch.step,
@@ -118,25 +120,25 @@ def _record(view: BatchView, row: int) -> dict[str, object]:
         "weight": found.weight,
         "text": text.decode("utf-8", "replace"),
     }
-    if row in view.losses:
-        record |= {"loss": view.row_loss(row), "losses": view.losses[row].nats, "batch_loss": view.loss}
+    if loss is not None:
+        record |= {"loss": loss, "losses": view.nats(row), "batch_loss": view.loss}
     return record
 
 
 def _rows_table(view: BatchView) -> str:
-    rows = [("ROW", "FROM TOKEN", "DOCUMENTS", *(["LOSS"] if view.losses else []), "TEXT")]
+    rows = [("ROW", "FROM TOKEN", "DOCUMENTS", *(["LOSS"] if view.scored else []), "TEXT")]
     for row in range(len(view.batch.rows)):
         loss = view.row_loss(row)
         figures = [units.cost(loss)] if loss is not None else []
-        start, documents = f"{view.batch.rows[row].start:,}", str(view.documents(row))
-        rows.append((str(row + 1), start, documents, *figures, view.excerpt(row, EXCERPT)))
+        start, text = f"{view.batch.rows[row].start:,}", view.text(row)
+        rows.append((str(row + 1), start, str(text.documents), *figures, cut(text.excerpt, EXCERPT)))
     return table(rows)
 
 
 def _tokens_table(view: BatchView, row: int) -> str:
-    rows = [("TOKEN", "ID", "TEXT", *(["LOSS"] if row in view.losses else []), "")]
+    rows = [("TOKEN", "ID", "TEXT", *(["LOSS"] if view.scored else []), "")]
     for number, token in enumerate(view.tokens(row), 1):
-        figures = [] if row not in view.losses else ["" if token.nats is None else units.cost(token.nats)]
+        figures = [] if not view.scored else ["" if token.nats is None else units.cost(token.nats)]
         label = token_label(view.infos[token.token], 24)
         rows.append((str(number), str(token.token), label, *figures, view.target(token)))
     return table(rows)

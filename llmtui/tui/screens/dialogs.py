@@ -110,3 +110,30 @@ class ErrorDialog(Dialog[None]):
 
     def action_close(self) -> None:
         self.dismiss(None)
+
+
+class AskNumber(Dialog[int | None]):
+    """Asks for a whole number from `lowest` on; None if it is cancelled."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "close")]
+
+    def __init__(self, question: str, *, lowest: int) -> None:
+        super().__init__()
+        self._question, self._lowest = question, lowest
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Static(Content(shown(self._question)))
+            yield Input(placeholder="a number, then enter; esc leaves")
+            yield Static("", classes="problem")
+
+    @on(Input.Submitted)
+    def _typed(self, message: Input.Submitted) -> None:
+        digits = message.value.strip().replace(",", "")
+        if digits.isdecimal() and self._lowest <= int(digits) < 2**50:
+            self.dismiss(int(digits))
+        else:
+            self.query_one(".problem", Static).update(Content(f"That is no number from {self._lowest:,} on."))
+
+    def action_close(self) -> None:
+        self.dismiss(None)
