@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from core.model.count import parameters
 from core.model.parts import BLOCK, BLOCK_PARTS
 from core.recipe import choices
+from core.recipe.file import load, presets
 from core.recipe.schema import Recipe
 from core.vocab.sizes import expected_size
 from llmtui.view.architecture import Step, hidden_shape, steps
@@ -109,3 +111,10 @@ class ModelDraft:
         self._history.pop()
         self._compute()
         return True
+
+
+def presets_by_size() -> list[tuple[str, int]]:
+    """Names of the presets and their parameters, the smallest first."""
+    recipes = {name: load(preset=name) for name in presets()}
+    sizes = {name: parameters(r.model, expected_size(r.tokenize).entries).total for name, r in recipes.items()}
+    return sorted(sizes.items(), key=lambda pair: pair[1])

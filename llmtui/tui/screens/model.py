@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,15 +15,13 @@ from textual.worker import get_current_worker
 
 from core.errors import LlmtuiError
 from core.hardware import memory_for
-from core.model.count import parameters
 from core.model.memory_fit import precision_plans
-from core.recipe.file import load, presets
+from core.recipe.file import load
 from core.runs.directory import Run
 from core.sources.catalog import BUILT_IN
-from core.vocab.sizes import expected_size
 from llmtui.clients.checkpoint_weights import read_weights
 from llmtui.tui.actions import bindings
-from llmtui.tui.model_draft import ModelDraft
+from llmtui.tui.model_draft import ModelDraft, presets_by_size
 from llmtui.tui.run_watcher import RunsUpdated
 from llmtui.tui.screens.dialogs import Confirm
 from llmtui.tui.screens.picker import Choice, Picker
@@ -137,7 +136,7 @@ class Model(RunScreen):
         self._show_header(draft)
         self._show_figures(draft)
         weights = self.query_one(WeightsPane)
-        checkpoints = sorted(self._weights.get(run.id, {}).values(), key=_by_step) if run else []
+        checkpoints = sorted(self._weights.get(run.id, {}).values(), key=attrgetter("step")) if run else []
         weights.checkpoints, weights.status = checkpoints, self._weights_status(run)
         weights.step = self._step_shown(checkpoints)
         weights.block = self._block = min(self._block, draft.base.model.n_layer - 1)
@@ -217,13 +216,8 @@ class Model(RunScreen):
             self.show_notice("Nothing has been changed.")
 
     def action_model_preset(self) -> None:
-        found = [(name, load(preset=name)) for name in presets()]
-        sizes = {name: parameters(r.model, expected_size(r.tokenize).entries).total for name, r in found}
         choices = [Choice("preset", f"run {self.snapshot.run.name}", "selected")] if self.snapshot else []
-        choices += [
-            Choice(f"preset {name}", name, f"{count(size)} parameters")
-            for name, size in sorted(sizes.items(), key=lambda pair: pair[1])
-        ]
+        choices += [Choice(f"preset {n}", n, f"{count(size)} parameters") for n, size in presets_by_size()]
 
         def on_choice(choice: str | None) -> None:
             if choice is not None:
@@ -323,18 +317,16 @@ class Model(RunScreen):
         self._show()
 
     def action_model_block_after(self) -> None:
-        self._show_block(self._block + 1)
+        self._block += 1
+        self._show()
 
     def action_model_block_before(self) -> None:
-        self._show_block(self._block - 1)
-
-    def _show_block(self, block: int) -> None:
-        self._block = max(0, block)
+        self._block = max(0, self._block - 1)
         self._show()
 
     def action_model_checkpoint(self) -> None:
         run = self._run
-        found = sorted(self._weights.get(run.id, {}).values(), key=_by_step, reverse=True) if run else []
+        found = sorted(self._weights.get(run.id, {}).values(), key=attrgetter("step"), reverse=True) if run else []
         if run is None or not found:
             self.show_notice("No checkpoint has been read: enter reads them.")
             return
@@ -354,7 +346,3 @@ class Model(RunScreen):
             self._show()
         else:
             show_screen(self.app, "home")
-
-
-def _by_step(checkpoint: CheckpointWeights) -> int:
-    return checkpoint.step
