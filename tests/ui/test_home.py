@@ -9,6 +9,7 @@ from core.events import AttemptEnded, AttemptStarted
 from core.runs.annotations import change_annotations, read_annotations, with_note, with_tags
 from core.storage.workspace import Workspace
 from llmtui.tui.app import Workbench
+from llmtui.tui.widgets.home_panes import NextSteps
 from llmtui.tui.widgets.runs_list import RunsList
 from llmtui.view.run_state import state_word
 from tests.ui.fake_runs import (
@@ -132,4 +133,6 @@ async def test_after_the_demo_home_says_what_to_do_next(workspace: Workspace, si
     app = Workbench(workspace)
     async with app.run_test(size=size) as pilot:
         await until(pilot, lambda: "✓ demo" in screen_text(app))
-        assert size[1] < 24 or "n a run of your own" in " ".join(screen_text(app).split())
+        pane = app.screen.query_one(NextSteps)
+        texts = ["".join(text for text, _ in line) for line in pane.lines(*pane.inner_size)] if pane.display else []
+        assert size[1] < 24 or "n a run of your own" in " ".join(texts)
