@@ -131,6 +131,7 @@ CHARTS = (
         "Charts",
         ("train",),
     ),
+    Action("chart.batch", ("enter",), "batch", "Open the batch of the cursor's step.", "Charts", ("train",), False),
     Action("chart.cursor_left", ("left",), "earlier", "Cursor to an earlier step.", "Charts", ("train",), False),
     Action("chart.cursor_right", ("right",), "later", "Cursor to a later step.", "Charts", ("train",), False),
     Action(

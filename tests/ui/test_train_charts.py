@@ -11,6 +11,7 @@ from core.runs.series import Series
 from core.storage.workspace import Workspace
 from llmtui.tui.app import Workbench
 from llmtui.tui.screens.chart_detail import covers, wanted_steps
+from llmtui.tui.screens.data_batch import BatchScreen
 from llmtui.tui.screens.overlaid_screen import set_unit
 from llmtui.tui.settings import load_ui_state
 from llmtui.tui.widgets.bars import Notice
@@ -115,6 +116,20 @@ def test_a_run_without_bits_per_byte_puts_all_losses_into_nats(workspace: Worksp
     assert known.unit is unknown.unit is LossUnit.NATS
     set_unit([known], LossUnit.BITS)
     assert known.unit is LossUnit.BITS
+
+
+async def test_enter_opens_the_batch_of_the_step_at_the_cursor(workspace: Workspace) -> None:
+    run = finished_run(workspace, "bard", 60)
+    app = Workbench(workspace, open_run=run.id)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "loss, bits per byte" in screen_text(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: "v shows a cursor first" in screen_text(app))
+        await pilot.press("v", "left", "left")
+        step = app.screen.query_one("#loss", Chart).cursor
+        assert step is not None
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, BatchScreen) and app.screen.step == step)
 
 
 def test_steps_are_read_where_the_curves_are_too_coarse(tmp_path: Path) -> None:

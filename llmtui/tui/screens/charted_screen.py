@@ -14,7 +14,7 @@ from llmtui.tui.screens.chart_detail import ChartDetail
 from llmtui.tui.screens.chart_files import exported, write_chart
 from llmtui.tui.screens.chart_layout import ArrangedScreen
 from llmtui.tui.screens.overlaid_screen import set_unit
-from llmtui.tui.screens.run_screen import show_error
+from llmtui.tui.screens.run_screen import show_error, show_screen
 from llmtui.tui.widgets.chart import SMOOTHING, Chart, Curve
 from llmtui.view.history import History
 from llmtui.view.lines import Line, joined
@@ -238,6 +238,17 @@ class ChartedScreen(ArrangedScreen):
         if steps:
             self._cursor = min(steps, key=lambda step: abs(step - message.step))
             self.redraw()
+
+    def action_chart_batch(self) -> None:
+        from llmtui.tui.screens.data_batch import BatchScreen
+
+        if self._cursor is None:
+            self.show_notice("v shows a cursor first; enter then opens the batch of its step.")
+            return
+        screen = self.app.get_screen("batch")
+        assert isinstance(screen, BatchScreen)
+        screen.show_step(round(self._cursor))
+        show_screen(self.app, "batch")
 
     def action_chart_cursor_left(self) -> None:
         self._move_cursor(-1)
