@@ -75,7 +75,8 @@ def _outputs(token: TokenSteps, cells: int) -> _Step:
 def _matrix(outputs: LogitsMatrix | None, cells: int, rows: int) -> list[Line]:
     if outputs is None:
         return [[("reading the context …", "dim")]]
-    side = 5 + 12
+    note = " ◀ the last row" if cells >= 60 else " ◀"
+    side = 5 + 12 + cell_len(note)
     columns = max(1, min(len(outputs.columns), (cells - side) // 9))
     kept = [*range(columns - 1), len(outputs.columns) - 1] if columns > 1 else [0]
     head: Line = [(cell("row", 5, right=True) + " " + cell("token", 11), "dim")]
@@ -91,7 +92,7 @@ def _matrix(outputs: LogitsMatrix | None, cells: int, rows: int) -> list[Line]:
         line: Line = [(cell(str(row.position), 5, right=True) + " ", "dim")]
         line.append((cell(token_chip(row.token, 11), 11), "accent" if last else ""))
         line += [(cell(decimal(row.logits[each]), 9, right=True), "accent" if last else "") for each in kept]
-        body.append(line + ([(" ◀ the last row", "accent")] if last else []))
+        body.append(line + ([(note, "accent")] if last else []))
     return [head, *body]
 
 
