@@ -204,7 +204,9 @@ class Corpora(DataScreen):
             return
         source = self._with_documents(artifact) if artifact else []
         if not source:
-            text.show_message("No documents of it are on this machine." if artifact else "")
+            text.show_message(
+                "No documents of it are on this machine." if artifact else "There is nothing to show yet."
+            )
             return
         if text.page is not None and self._first_of == source[0].path:
             return

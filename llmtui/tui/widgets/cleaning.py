@@ -69,7 +69,7 @@ class DocumentChange(ScrollPane):
 
     document: CleanedDocument | None = None
     spans: tuple[DiffSpan, ...] = ()
-    message = ""
+    message = "reading …"
     """Shown instead of a document."""
     step: CleaningStep | None = None
     """The step that documents are chosen by, described above the text."""

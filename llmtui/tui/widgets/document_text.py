@@ -50,7 +50,8 @@ class DocumentText(ScrollPane):
 
     def content(self, width: int) -> list[Line]:
         if self.page is None:
-            return [[(part, "")] for part in wrap(self.message, min(width, 76))]
+            text, role = (self.message, "") if self.message else ("reading …", "dim")
+            return [[(part, role)] for part in wrap(text, min(width, 76))]
         key = (self.page, self.query_text, width)
         if self._wrapped[0] != key:
             self._wrapped = (key, self._lines(self.page, width))
