@@ -91,8 +91,6 @@ class TokensView(DataScreen):
 
     def on_mount(self) -> None:
         self.query_one(TokenInput).select_all()  # so that typing replaces the example
-        for grid in self.query(VocabularyGrid):
-            grid.show_problem("starting the process that encodes …")
 
     def on_screen_resume(self) -> None:
         super().on_screen_resume()
@@ -120,6 +118,7 @@ class TokensView(DataScreen):
             choice = self._chosen.get(grid.id or "") or defaults[grid.id or ""]
             if choice != grid.vocabulary:
                 grid.vocabulary, changed = choice, True
+                grid.show_problem("starting the process that encodes …")
         if changed:
             self._encode_soon()
 
