@@ -74,15 +74,15 @@ class Selection(NamedTuple):
 @click.option(
     "--filter",
     "filter_text",
+    type=NAME,
     metavar="TERMS",
-    default="",
     help=f"Only runs that match, such as '{EXAMPLE}': parts of names, columns of the workbench, fields of the recipe.",
 )
 @click.option("--archived", is_flag=True, help="Archived runs, too.")
 @json_option
-def ls(filter_text: str, archived: bool, as_json: bool) -> int:
+def ls(filter_text: str | None, archived: bool, as_json: bool) -> int:
     """List the runs, newest first, with their state, progress and results."""
-    workspace, selection = Workspace(), Selection(checked_filter(filter_text), archived)
+    workspace, selection = Workspace(), Selection(checked_filter(filter_text or ""), archived)
     if not as_json:
         return list_runs(workspace, selection)
     for found in _snapshots(workspace, selection):
