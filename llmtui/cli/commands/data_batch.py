@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from typing import TYPE_CHECKING
 
 import click
 
@@ -23,11 +24,12 @@ from llmtui.cli.commands.options import json_option, run_argument
 from llmtui.cli.console import print_json, print_message, print_output
 from llmtui.clients.inference_client import InferenceClient, InferenceError
 from llmtui.view import units
-from llmtui.view.batch_text import BatchView, summary
 from llmtui.view.inspect_tables import token_label
-from llmtui.view.lines import cut
 from llmtui.view.run_state import next_step_text, state_text
 from llmtui.view.table import table
+
+if TYPE_CHECKING:
+    from llmtui.view.batch_text import BatchView  # imports rich, which `llmtui --help` does without
 
 EXCERPT = 48
 """Cells of the text shown of each row."""
@@ -54,6 +56,8 @@ def batch(run_name: str | None, step: int, row: int | None, loss: bool, as_json:
     text caused a spike. Losses are in nats, in float32 and without dropout; under the weights that the step started
     from, their mean is the loss that the training recorded.
     """
+    from llmtui.view.batch_text import summary
+
     workspace = Workspace()
     run = find_run(workspace, run_name)
     tokens = find_artifact(workspace, run.id, "tokenize")
@@ -87,6 +91,8 @@ def _checkpoint(run: Run, step: int) -> Artifact:
 
 async def _read(workspace: Workspace, source: BatchSource, checkpoint: Artifact | None) -> BatchView:
     """The batch, with its losses if `checkpoint` is given. Raises InferenceError, InferenceProcessError."""
+    from llmtui.view.batch_text import BatchView
+
     client = InferenceClient(workspace)
     requests: list[AnyTask] = [ReadBatch(id=0, batch=source)]
     if checkpoint is not None:
@@ -126,6 +132,8 @@ def _record(view: BatchView, row: int) -> dict[str, object]:
 
 
 def _rows_table(view: BatchView) -> str:
+    from llmtui.view.lines import cut
+
     rows = [("ROW", "FROM TOKEN", "DOCUMENTS", *(["LOSS"] if view.scored else []), "TEXT")]
     for row in range(len(view.batch.rows)):
         loss = view.row_loss(row)
