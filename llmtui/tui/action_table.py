@@ -227,7 +227,7 @@ MODEL = (
         show=False,
     ),
     Action("model.checkpoint", ("c",), "checkpoint", "Choose whose weights are shown.", "Model", ("model",)),
-    Action("model.train", ("n",), "train this", "Start a run with this model; asks first.", "Model", ("model",)),
+    Action("model.train", ("n",), "train this", "Set up a run with this model.", "Model", ("model",)),
     Action("model.save", ("s",), "save", "Save it as a recipe file.", "Model", ("model",)),
     Action("model.preset", ("p",), "preset", "Look at a preset, or at the run again.", "Model", ("model",)),
 )

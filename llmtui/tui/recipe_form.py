@@ -14,7 +14,7 @@ from core.model.preset_table import preset_table
 from core.recipe.checks import RecipeError
 from core.recipe.fields import Field, fields
 from core.recipe.file import load, presets
-from core.recipe.overrides import override, toml_value, value_of
+from core.recipe.overrides import override, overrides_to, toml_value, value_of
 from core.recipe.schema import Recipe
 from core.runs.directory import Run
 from core.sources.catalog import BUILT_IN, resolve_corpus, source_name
@@ -28,6 +28,9 @@ FIRST = (
 """The fields that matter first: where the form begins."""
 
 DEFAULT_PRESET = "small"
+
+_OF_THE_MODEL = ("model", "tokenize")
+"""Sections whose fields the Model screen changes."""
 
 PRESET = Field(
     section="",
@@ -120,6 +123,19 @@ class RecipeForm:
             self.preset = text
         else:
             self.texts[key] = text
+
+    def set_model(self, recipe: Recipe, preset: str) -> None:
+        """Give the fields of the model and its vocabulary the values of `recipe`, a variant of `preset`, or of the run
+        that this form is like. What was typed into other fields is kept."""
+        by_key = {field.key: field for field in fields()}
+        if self.run:
+            before = self.run.recipe
+            changed = [key for key, field in by_key.items() if value_of(before, field) != value_of(recipe, field)]
+        else:
+            self.preset = preset
+            changed = [entry.partition("=")[0] for entry in overrides_to(recipe, preset=preset)]
+        self.texts = {key: text for key, text in self.texts.items() if by_key[key].section not in _OF_THE_MODEL}
+        self.texts |= {key: self.value_in(by_key[key], recipe) for key in changed}
 
     def reset(self, key: str) -> bool:
         """Take back what was typed into a field; whether there was anything."""

@@ -14,6 +14,7 @@ from core.storage.workspace import Workspace
 from llmtui.tui.app import Workbench
 from llmtui.tui.model_draft import ModelDraft
 from llmtui.tui.screens.model import Model
+from llmtui.tui.screens.new_run import NewRun
 from llmtui.tui.widgets.architecture import FiguresPane
 from tests.core.inspecting import model_of
 from tests.ui.fake_runs import finished_run
@@ -84,10 +85,13 @@ async def test_arrows_change_a_field_and_what_changed_is_marked(
         await pilot.press("s", "home", *"deep-", "enter")
         await until(pilot, lambda: "Saved: llmtui run" in screen_text(app))
         saved = tmp_path / "deep-demo.toml"
-        assert load(file=saved).model.n_layer == 3
+        saved_recipe = load(file=saved)
+        assert saved_recipe.model.n_layer == 3
         await pilot.press("n")
-        await until(pilot, lambda: "Train preset demo as changed, 1,639,296 parameters" in screen_text(app))
-        await pilot.press("n", "u")
+        await until(pilot, lambda: isinstance(app.screen, NewRun) and app.screen.result.resolved.recipe)
+        form = app.screen.result.resolved
+        assert not form.problems and form.recipe and form.recipe.model == saved_recipe.model
+        await pilot.press("escape", "u")
         await until(pilot, lambda: "2 × block" in screen_text(app) and "was 2" not in screen_text(app))
         assert not all_runs(workspace)
         await pilot.press("p", *"gpt2 124", "enter")

@@ -9,6 +9,7 @@ import pytest
 
 from core.errors import LlmtuiError
 from core.recipe.checks import RecipeError
+from core.recipe.choices import with_value
 from core.recipe.fields import fields
 from core.recipe.file import load
 from core.storage.workspace import Workspace
@@ -156,3 +157,20 @@ def test_a_saved_recipe_is_the_recipe_and_no_file_is_replaced(tmp_path: Path) ->
         save_recipe(recipe, str(tmp_path))
     with pytest.raises(LlmtuiError, match="no such file"):
         save_recipe(recipe, f"{tmp_path}/absent/mine.toml")
+
+
+def test_a_model_is_put_into_a_form_without_what_was_typed_elsewhere_being_lost(workspace: Workspace) -> None:
+    deeper = with_value(with_value(load(preset="demo"), "n_layer", 3), "block_size", 128)
+    form = RecipeForm("new")
+    form.set("train.minutes", "7")
+    form.set("model.n_head", "999")
+    form.set_model(deeper, "demo")
+    resolved = resolve_form(form.inputs, workspace)
+    assert not resolved.problems and resolved.recipe and resolved.recipe.model == deeper.model
+    assert resolved.recipe.train.minutes == 7
+    run = make_run(workspace, "bard")
+    changed = with_value(run.recipe, "n_layer", run.recipe.model.n_layer + 1)
+    like = RecipeForm("like", run)
+    like.set_model(changed, "")
+    resolved = resolve_form(like.inputs, workspace)
+    assert not resolved.problems and resolved.recipe and resolved.recipe.model == changed.model

@@ -6,7 +6,6 @@ from operator import attrgetter
 from pathlib import Path
 from typing import ClassVar
 
-import msgspec
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -18,12 +17,10 @@ from core.hardware import memory_for
 from core.model.memory_fit import precision_plans
 from core.recipe.file import load
 from core.runs.directory import Run
-from core.sources.catalog import BUILT_IN
 from llmtui.clients.checkpoint_weights import read_weights
 from llmtui.tui.actions import bindings
 from llmtui.tui.model_draft import ModelDraft, presets_by_size
 from llmtui.tui.run_watcher import RunsUpdated
-from llmtui.tui.screens.dialogs import Confirm
 from llmtui.tui.screens.picker import Choice, Picker
 from llmtui.tui.screens.run_screen import RunScreen, show_screen
 from llmtui.tui.screens.save_recipe import SaveRecipe
@@ -236,20 +233,10 @@ class Model(RunScreen):
         self.app.push_screen(SaveRecipe(self.draft.recipe), on_saved)
 
     def action_model_train(self) -> None:
-        draft = self.draft
-        recipe = draft.recipe
-        if not recipe.source.corpus:
-            recipe = msgspec.structs.replace(recipe, source=msgspec.structs.replace(recipe.source, corpus=BUILT_IN[0]))
-        question = (
-            f"Train {draft.title}{' as changed' if draft.is_changed else ''}, {draft.figures.total.parameters:,} "
-            f"parameters, on {recipe.source.corpus} for {run_text.limits(recipe.train)}?"
-        )
-
-        def on_answer(yes: bool | None) -> None:
-            if yes:
-                self.create_run(recipe)
-
-        self.app.push_screen(Confirm(question, yes="start it", no="not now"), on_answer)
+        run = self._run
+        form = self.session.draft("like", run) if run else self.session.draft("new")
+        form.set_model(self.draft.recipe, self._preset or SMALLEST)
+        self.show_form(form)
 
     # -- weights --------------------------------------------------------------------------------------------------
 

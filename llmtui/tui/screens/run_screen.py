@@ -171,16 +171,17 @@ class RunScreen(Screen[None]):
         self.app.run_worker(start(), exit_on_error=True)
 
     def action_run_new(self) -> None:
-        self._show_form(self.session.draft("new"))
+        self.show_form(self.session.draft("new"))
 
     def action_run_like(self) -> None:
         snapshot = self.snapshot
         if snapshot is None:
             self.show_notice("There is no run to start another one like it.", "warn")
         else:
-            self._show_form(self.session.draft("like", snapshot.run))
+            self.show_form(self.session.draft("like", snapshot.run))
 
-    def _show_form(self, form: RecipeForm) -> None:
+    def show_form(self, form: RecipeForm) -> None:
+        """Show the form; the run that it starts is created and shown."""
         from llmtui.tui.screens.new_run import NewRun
 
         self.app.push_screen(NewRun(form), lambda recipe: self.create_run(recipe, form.draft_key))
