@@ -25,6 +25,7 @@ import enum
 import os
 import secrets
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -62,6 +63,14 @@ QUICK_READ_BYTES = 2**23
 """Size of a journal that is read in a fraction of a second."""
 
 
+class Parent(Struct, frozen=True, kw_only=True):
+    """The checkpoint that a branch began with, see `core.runs.branch`."""
+
+    run: str
+    """Id of the run; it may have been deleted."""
+    step: int
+
+
 class RunFile(Struct, frozen=True, kw_only=True):
     """run.json: the recipe of the run."""
 
@@ -70,6 +79,7 @@ class RunFile(Struct, frozen=True, kw_only=True):
     made_at: float
     processes: int = 1
     """Number of processes that train it."""
+    parent: Parent | None = None
     version: str = __version__
 
 
@@ -106,24 +116,36 @@ class Run:
     # -- creation -------------------------------------------------------------------------------------------------
 
     @classmethod
-    def create(cls, workspace: Workspace, recipe: Recipe, processes: int = 1) -> Run:
+    def create(
+        cls,
+        workspace: Workspace,
+        recipe: Recipe,
+        processes: int = 1,
+        *,
+        parent: Parent | None = None,
+        add_checkpoint: Callable[[Path], None] | None = None,
+    ) -> Run:
         """Create a run for `recipe`, to be trained by `processes` processes, without starting it.
 
-        Raises InvalidNameError, DiskError; InitError if the local weights named by `model.init` do not fit.
+        add_checkpoint: puts the checkpoint of `parent` into the directory of the run's checkpoints. Raises
+        InvalidNameError, DiskError; InitError if the local weights named by `model.init` do not fit.
         """
         check_name(recipe.name)
-        find_weights(recipe, workspace)
+        if add_checkpoint is None:
+            find_weights(recipe, workspace)
         now = time.time()
         stamp = datetime.datetime.fromtimestamp(now).strftime("%Y%m%d-%H%M%S")
         path = workspace.runs / f"{stamp}-{recipe.name}-{secrets.token_hex(2)}"
         staged = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        file = RunFile(recipe=recipe, made_at=now, processes=processes)
+        file = RunFile(recipe=recipe, made_at=now, processes=processes, parent=parent)
         try:
             staged.mkdir(mode=0o700)
             for part in ("control", "checkpoints"):
                 (staged / part).mkdir(mode=0o700)
             for lock in ("supervisor.lock", "writer.lock"):
                 (staged / lock).touch(0o600)
+            if add_checkpoint is not None:
+                add_checkpoint(staged / "checkpoints")
             write_atomic(staged / "run.json", _formatted(file))
             staged.rename(path)
             fsync_directory(workspace.runs)
@@ -186,6 +208,10 @@ class Run:
     @property
     def processes(self) -> int:
         return self.file.processes
+
+    @property
+    def parent(self) -> Parent | None:
+        return self.file.parent
 
     @property
     def made_at(self) -> float:

@@ -113,8 +113,10 @@ class Summary(Struct, kw_only=True):
 
     @property
     def headline_evaluation(self) -> Evaluation | None:
-        """The evaluation to report: the final one once the training has finished, else the best so far."""
-        return self.evaluation if self.evaluation and self.evaluation.final else self.best
+        """The evaluation to report: the final one once the training has finished, else the best so far.
+
+        In a branch that has not got better than its parent was, there is no best one yet: the newest."""
+        return self.evaluation if self.evaluation and self.evaluation.final else self.best or self.evaluation
 
     def absorb(self, event: AnyEvent) -> None:
         """Add one event."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from core.events import Evaluation
 from core.plural import plural
 from core.recipe.schema import Train
-from core.runs.directory import RunState
+from core.run_names import name_of_run
+from core.runs.directory import Parent, RunState
 from core.runs.failure import Failure, resume_advice
 from core.runs.summary import Summary
 from llmtui.view import units
@@ -52,6 +53,11 @@ def state(snapshot: RunSnapshot) -> tuple[str, str, str]:
 def name(snapshot: RunSnapshot) -> str:
     """The run's name, sanitised."""
     return shown(snapshot.run.name, 64)
+
+
+def parent_text(parent: Parent) -> str:
+    """What a branch continues."""
+    return f"of {shown(name_of_run(parent.run), 64)} from step {parent.step:,}"
 
 
 def bits(evaluation: Evaluation) -> str:

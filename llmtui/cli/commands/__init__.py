@@ -17,6 +17,7 @@ MODULES = {
     "show": ("ls", "show", "watch", "locate"),
     "queue": ("queue",),
     "control": ("stop", "pause", "resume", "rm"),
+    "branch": ("branch",),
     "annotate": ("note", "tag", "archive"),
     "sample": ("sample",),
     "chat": ("chat",),

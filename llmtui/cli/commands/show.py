@@ -41,6 +41,7 @@ from llmtui.view.failure_text import failure_text
 from llmtui.view.run_filter import EXAMPLE, RunFilter, checked_filter
 from llmtui.view.run_snapshot import RunSnapshot, measure, take_snapshot
 from llmtui.view.run_state import state_word
+from llmtui.view.run_text import parent_text
 from llmtui.view.summary_text import describe_progress
 from llmtui.view.table import table
 from llmtui.view.units import clock, cost, duration, facts, perplexity, rate, size
@@ -179,6 +180,7 @@ def _as_record(snapshot: RunSnapshot) -> dict[str, Any]:
         "state": state.value,
         "why": snapshot.failure,
         "made_at": run.made_at,
+        "parent": run.parent,
         "stage": summary.stage or None,
         "share": stage.share,
         "seconds_left": stage.seconds_left if state.is_active else None,
@@ -239,6 +241,7 @@ def _detail_rows(run: Run) -> list[tuple[str, ...]]:
         ]
     rows += [
         ("made", clock(run.made_at)),
+        *([("branch", parent_text(run.parent))] if run.parent else []),
         ("source", run.recipe.source.corpus),
     ]
     rows += [

@@ -119,6 +119,8 @@ class RunDetails(RunPane):
             pairs.append(("seen", f"{units.count(metric.tokens)} tok"))
         if summary.saved:
             pairs.append(("saved", f"step {summary.saved.step:,}"))
+        parent = self.snapshot.run.parent
+        pairs += [("branch", run_text.parent_text(parent))] if parent else []
         annotations = self.snapshot.annotations
         pairs += [("tags", shown(" ".join(annotations.tags)))] if annotations.tags else []
         pairs += [("note", shown(" ".join(annotations.note.split()), 200))] if annotations.note else []
