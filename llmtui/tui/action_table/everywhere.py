@@ -1,0 +1,34 @@
+"""What works on all screens."""
+
+from __future__ import annotations
+
+from llmtui.tui.action_table.action import OVER_CHAT, Action
+from llmtui.tui.screen_table import DATA_VIEWS, SCREENS
+
+SHOW_SCREEN = tuple(
+    Action(f"app.{s.name}", (s.number,), s.name, s.description, "Screens", ("app",), show=False, screen=s.name)
+    for s in SCREENS
+)
+
+EVERYWHERE = (
+    Action(
+        "app.palette",
+        (":", "ctrl+p"),
+        "commands",
+        "Choose an action, a run or a theme by its name.",
+        "Everywhere",
+        ("app",),
+    ),
+    Action("app.help", ("?", "f1"), "help", "Show all keys.", "Everywhere", ("app",)),
+    Action("app.theme", ("t",), "theme", "Choose the theme.", "Everywhere", ("app",), show=False),
+    Action(
+        "app.back",
+        ("escape",),
+        "back",
+        "Back by one level.",
+        "Everywhere",
+        (*{entry.name: None for entry in (*SCREENS, *DATA_VIEWS)}, *OVER_CHAT),
+        show=False,
+    ),
+    Action("app.leave", ("q",), "leave", "Leave the workbench; runs continue.", "Everywhere", ("app",)),
+)
