@@ -38,6 +38,11 @@ class AttemptStarted(Event, frozen=True, kw_only=True, tag="Started"):
     host: str
     device: str
     """Compute device and precision, such as "2 cores, bfloat16"."""
+    version: str = ""
+    commit: str = ""
+    """Of the code: its commit if it runs from a checkout, see `core.git_commit`."""
+    torch: str = ""
+    """Version of PyTorch. Older journals have none of these three."""
 
 
 class StageStarted(Event, frozen=True, kw_only=True):

@@ -27,6 +27,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
+from core import __version__
 from core.errors import BusyError, LlmtuiError, ProcessKilledError, UnexpectedError, as_llmtui_error, log
 from core.events import (
     AnyEvent,
@@ -42,6 +43,7 @@ from core.events import (
     decode,
     encode,
 )
+from core.git_commit import code_commit
 from core.hardware import HardwareMonitor
 from core.parsing import ParseError
 from core.processes.pool import WorkerDiedError
@@ -140,6 +142,8 @@ class Worker:
 
     def _drive(self) -> None:
         # the heavy imports come only now: the lock is held, so a screen already shows the run as alive
+        import torch
+
         from core.model.device import choose_device
         from core.pipeline import pipeline
         from core.train.distributed import ProcessGroup
@@ -150,7 +154,15 @@ class Worker:
         device = choose_device(self._run.recipe.train)
         description = f"{count} processes, {device.description}" if (count := processes()) > 1 else device.description
         self._emit(
-            AttemptStarted(attempt=self._attempt, pid=os.getpid(), host=socket.gethostname(), device=description)
+            AttemptStarted(
+                attempt=self._attempt,
+                pid=os.getpid(),
+                host=socket.gethostname(),
+                device=description,
+                version=__version__,
+                commit=code_commit(),
+                torch=str(torch.__version__),
+            )
         )
         with (
             ProcessGroup.join(device.name) as group,

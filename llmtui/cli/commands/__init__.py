@@ -15,6 +15,7 @@ MODULES = {
     "run": ("demo", "run", "recipe"),
     "plan": ("plan",),
     "show": ("ls", "show", "watch", "locate"),
+    "compare": ("compare",),
     "queue": ("queue",),
     "control": ("stop", "pause", "resume", "rm"),
     "branch": ("branch",),
