@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from core.events import AttemptEnded, GeneratedSample, HardwareReading, Metric, Note, encode
+from core.events import AttemptEnded, GeneratedSample, HardwareReading, Metric, Note, Progress, encode
 from llmtui.view.log_lines import LogLine, find, journal_lines, last_failure, log_lines
 
 
@@ -38,6 +38,8 @@ def test_hostile_text_is_shown_as_text(text: str) -> None:
 def test_readings_without_a_sentence_show_their_fields() -> None:
     reading = HardwareReading(cpu=0.5, cores=2, ram=1, ram_total=2, process_ram=1, process_cpu=1.0, disk_free=3)
     assert "hardware  cpu 0.5 cores 2" in journal_lines([encode(reading)])[0].text
+    progress = Progress(done=36_864.0, total=132_700.5, unit="tokens", tick=1.0)
+    assert "done 36,864 total 1.327e+05" in journal_lines([encode(progress)])[0].text
 
 
 def test_a_search_ignores_case_unless_it_has_upper_case_letters() -> None:

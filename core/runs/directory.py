@@ -313,7 +313,10 @@ class Run:
 
     def is_ending(self, state: RunState) -> bool:
         """Whether the run, which is in `state`, has written its last event while its processes still exist."""
-        return state.is_active and self.end_event() is not None
+        if state is RunState.QUEUED or not state.is_active:
+            return False
+        # after the record of its exit only the supervisor of the next attempt can be there
+        return (state is not RunState.STARTING or self.exit_record() is None) and self.end_event() is not None
 
     @property
     def pause_requested(self) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from core.runs.directory import queue_entry
 from core.storage.locks import holder
 from core.storage.workspace import Workspace
 
@@ -18,11 +19,14 @@ _LEFTOVER_NAME = re.compile(r"\.(?:trash-.+-|.+\.)(\d+)(?:\.tmp)?")
 
 
 def remove_leftovers(workspace: Workspace) -> None:
-    """Delete temporary files of dead processes in runs and artifacts.
+    """Delete temporary files of dead processes in runs and artifacts, and the places of deleted runs in the queue.
 
     Runs with a held lock are skipped: their processes may be in a container with other pids. Temporary files of
     checkpoints are left to the worker of their run.
     """
+    for entry in queue_entry(workspace.runs / "-").parent.glob("[!.]*"):
+        if not (workspace.runs / entry.name).is_dir():  # it waited when it was deleted
+            entry.unlink(missing_ok=True)
     folders = [workspace.runs, *workspace.artifacts.glob("*")]
     with contextlib.suppress(OSError):
         for run in workspace.runs.iterdir():

@@ -65,7 +65,8 @@ class Devices:
 
 
 def wait_for_devices(run: Run) -> Devices | None:
-    """Wait until the devices of `run` are free and every earlier run has its own; None if a stop is requested.
+    """Wait until the devices of `run` are free and every earlier run has its own; None if a stop is requested or the
+    run was deleted.
 
     The caller holds the run's `supervisor.lock`. A request to start now ends the wait: the run then shares devices.
     """
@@ -82,7 +83,7 @@ def wait_for_devices(run: Run) -> Devices | None:
                 devices = _acquire(directory, entry)
                 if devices:
                     return devices
-            if (run.control / "stop").exists():
+            if (run.control / "stop").exists() or not run.path.is_dir():
                 return None
             if (run.control / "start").exists():
                 return Devices()

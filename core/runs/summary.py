@@ -171,6 +171,7 @@ class Summary(Struct, kw_only=True):
     def _start(self, event: AttemptStarted) -> None:
         self.attempt, self.device, self.ended = event.attempt, event.device, None
         self.started_at = self.started_at or event.at
+        self.tokens_per_second = 0.0
         self._marks, self._token_marks = [], []
         for name, stage in self.stages.items():
             if stage.state == "working":

@@ -21,7 +21,7 @@ from core.checkpoints import checkpoint_paths
 from core.errors import BusyError, ProcessKilledError, log
 from core.hardware import cores
 from core.runs.control import request_stop
-from core.runs.directory import DIRECTORY_GONE, Run
+from core.runs.directory import DIRECTORY_GONE, Run, queue_entry
 from core.runs.failure import find_reason
 from core.runs.launch import python_command
 from core.runs.launches import Exited, Launched
@@ -53,6 +53,8 @@ def supervise(run: Run, *, share: bool = False) -> int:
     with lock:
         if _adopt(run) and run.end_event():
             return 0
+        if share:
+            queue_entry(run.path).unlink(missing_ok=True)  # of a supervisor that was killed while it waited
         devices = Devices() if share else wait_for_devices(run)
         if devices is None:
             return 0

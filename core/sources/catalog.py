@@ -88,6 +88,9 @@ def resolve_corpus(corpus: str) -> str:
             raise UnknownSourceError(f"nothing matches {corpus!r}", where="source.corpus", todo=_KINDS_HELP)
         return path
     try:
+        if Path(path).is_dir() and next(Path(path).iterdir(), None) is None:
+            todo = "name a text file or a folder with text files in it"
+            raise UnknownSourceError("the folder is empty", where=path, todo=todo)
         Path(path).lstat()
     except (FileNotFoundError, NotADirectoryError, ValueError):
         raise _unknown(corpus, Path(path)) from None

@@ -111,6 +111,15 @@ class RecipeForm:
             and (words or not self.why_fixed(field.key))
         ]
 
+    def best_match(self, text: str) -> Field | None:
+        """Of the fields that `search` finds, the one named `text`, else one whose name contains it, else the first."""
+        text = text.strip().lower()
+        return min(
+            self.search(text),
+            key=lambda field: (field.key.rpartition(".")[2] != text, text not in field.key),
+            default=None,
+        )
+
     def why_fixed(self, key: str) -> str:
         """Why a field must not change; empty where it may."""
         if self.purpose != "resume":

@@ -77,7 +77,9 @@ def _fields(event: Event) -> tuple[str, str]:
 
 
 def _figure(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value.is_integer() and abs(value) < 1e15 else f"{value:.4g}"
+    return str(value)
 
 
 def find(lines: Sequence[LogLine], search: str) -> list[int]:

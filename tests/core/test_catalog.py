@@ -23,6 +23,13 @@ def test_an_unknown_source_raises_with_the_nearest_name(tmp_path: Path) -> None:
     assert "did you mean 'shakespeare.txt'?" in caught.value.todo
 
 
+def test_an_empty_folder_is_refused_before_a_run_waits_for_it(tmp_path: Path) -> None:
+    with pytest.raises(UnknownSourceError, match="the folder is empty"):
+        resolve_corpus(str(tmp_path))
+    (tmp_path / "text.txt").write_text("To be")
+    assert resolve_corpus(str(tmp_path)) == str(tmp_path)
+
+
 @pytest.mark.parametrize(
     "corpus", ["stdlib", "stories", "hf:bookcorpus", "hf:user/name@v1", "https://example.org/a.txt"]
 )

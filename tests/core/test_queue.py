@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,12 +11,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
+import psutil
 import pytest
 
 from core.recipe.schema import Recipe
 from core.runs.control import request_stop
 from core.runs.directory import Run, RunState, queue_entry
 from core.runs.launch import start
+from core.runs.leftovers import remove_leftovers
 from core.runs.queue import Devices, Entry, NotQueuedError, move, occupants, request_start, waiting
 from core.storage.workspace import Workspace
 from tests.conftest import wait_for_state
@@ -112,6 +115,29 @@ def test_a_run_that_shares_does_not_wait(
     run = Run.create(workspace, tiny("train.steps=2"))
     start(run, workspace, share=True)
     wait_for_state(run, RunState.DONE)
+
+
+@pytest.mark.heavy
+def test_nothing_waits_for_a_deleted_run(
+    busy_processor: subprocess.Popen[bytes], launched: Launch, tiny: Make, workspace: Workspace
+) -> None:
+    run = launched(tiny("train.steps=2"))
+    wait_for_state(run, RunState.QUEUED)
+    pid = run.supervisor()
+    assert pid is not None
+    shutil.rmtree(run.path)
+    wait_for(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    assert not queue_entry(run.path).exists()
+
+
+def test_the_place_of_a_deleted_run_is_forgotten(workspace: Workspace, tiny: Make) -> None:
+    kept, deleted = (Run.create(workspace.prepare(), tiny()) for _ in range(2))
+    queue_entry(kept.path).parent.mkdir(parents=True)
+    for run in (kept, deleted):
+        queue_entry(run.path).write_bytes(b"")
+    deleted.remove()
+    remove_leftovers(workspace)
+    assert queue_entry(kept.path).exists() and not queue_entry(deleted.path).exists()
 
 
 def test_only_runs_that_compete_for_a_device_wait_for_each_other(workspace: Workspace, tiny: Make) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from textual.widgets import Input
 
 from core.events import AttemptEnded, AttemptStarted
 from core.runs.annotations import change_annotations, read_annotations, with_note, with_tags
+from core.runs.directory import RunState
+from core.runs.summary import Summary
 from core.storage.workspace import Workspace
 from llmtui.tui.app import Workbench
 from llmtui.tui.widgets.home_panes import NextSteps
@@ -56,6 +59,39 @@ async def test_an_active_run_with_a_final_event_is_ending_and_not_starting(works
             assert state_word(run, run.state()) == run.state().value
             worker.write_events(AttemptStarted(attempt=2, pid=1, host="here", device="2 cores"))
             await until(pilot, lambda: "● live" in screen_text(app))
+
+
+def test_a_run_that_is_resumed_and_waits_or_starts_is_not_ending(workspace: Workspace) -> None:
+    run = finished_run(workspace, "again", 20)
+    assert not run.is_ending(RunState.QUEUED) and not run.is_ending(RunState.STARTING)
+    assert run.is_ending(RunState.RUNNING)
+    assert state_word(run, RunState.QUEUED) == "queued"
+
+
+async def test_columns_stay_while_a_run_is_active(workspace: Workspace) -> None:
+    """The time left is unknown during an evaluation; the other columns do not jump then."""
+    finished_run(workspace, "done", 20)
+    app = Workbench(workspace)
+    async with app.run_test(size=(120, 24)) as pilot:
+        await until(pilot, lambda: "done" in screen_text(app))
+        runs = app.screen.query_one(RunsList)
+        snapshot = runs.items[0]
+        summary = msgspec.json.decode(msgspec.json.encode(snapshot.summary), type=Summary)
+        summary.stage, summary.stages["train"].state = "train", "working"
+        assert summary.metric is not None
+        summary.metric = msgspec.structs.replace(summary.metric, progress=0.5)
+        training = snapshot._replace(state=RunState.RUNNING, summary=summary)
+        runs.show([training])
+        assert "left" in text_of(runs)
+        runs.show([training._replace(summary=Summary())])
+        assert "left" in text_of(runs)
+        runs.show([snapshot])
+        assert "left" not in text_of(runs)
+
+
+def text_of(runs: RunsList) -> str:
+    """The headings and rows."""
+    return "\n".join("".join(part for part, _ in line) for line in runs.lines(*runs.inner_size))
 
 
 def names(app: Workbench) -> list[str]:

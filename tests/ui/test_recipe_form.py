@@ -28,6 +28,16 @@ def test_every_field_of_the_recipe_is_in_the_form_and_found_by_its_name_and_its_
 
 
 @pytest.mark.parametrize(
+    ("search", "key"),
+    [("lr", "train.lr"), ("LR ", "train.lr"), ("muon", "train.muon_lr"), ("train.lr_final", "train.lr_final")],
+)
+def test_a_search_leads_to_the_field_of_that_name_before_those_that_mention_it(search: str, key: str) -> None:
+    best = RecipeForm().best_match(search)
+    assert best is not None and best.key == key
+    assert RecipeForm().best_match("no such field") is None
+
+
+@pytest.mark.parametrize(
     ("key", "text"),
     [("train.lr", "fast"), ("model.n_head", "0"), ("model.norm", "rsm"), ("train.minutes", "-3"), ("model.bias", "x")],
 )

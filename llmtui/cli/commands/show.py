@@ -153,15 +153,15 @@ def _unreadable_record(error: InvalidRunError) -> dict[str, Any]:
 def _table_row(snapshot: RunSnapshot) -> tuple[str, ...]:
     """The columns of one run."""
     run, state, summary = snapshot.run, snapshot.state, snapshot.summary
-    stage = summary.current_stage
+    stage, works = summary.current_stage, state is RunState.RUNNING
     return (
         run.id,
         state_word(run, state),
         summary.stage,
         f"{stage.share:.0%}" if stage.share is not None else "",
         cost(summary.evaluation.bits_per_byte, bound=summary.evaluation.bound) if summary.evaluation else "",
-        rate(summary.tokens_per_second, "tok") if state.is_active and summary.tokens_per_second else "",
-        duration(stage.seconds_left) if state.is_active and stage.seconds_left is not None else "",
+        rate(summary.tokens_per_second, "tok") if works and summary.tokens_per_second else "",
+        duration(stage.seconds_left) if works and stage.seconds_left is not None else "",
         clock(run.made_at),
         " ".join(snapshot.annotations.tags),
         failure_text(snapshot.failure).what if snapshot.failure else "",
@@ -172,7 +172,7 @@ def _as_record(snapshot: RunSnapshot) -> dict[str, Any]:
     """The record of a run for `ls --json`; times in seconds, rates per second, shares from 0 to 1."""
     run, state, summary = snapshot.run, snapshot.state, snapshot.summary
     metric, evaluation = summary.metric, summary.evaluation
-    stage = summary.current_stage
+    stage, works = summary.current_stage, state is RunState.RUNNING
     return {
         "id": run.id,
         "name": run.name,
@@ -183,10 +183,10 @@ def _as_record(snapshot: RunSnapshot) -> dict[str, Any]:
         "parent": run.parent,
         "stage": summary.stage or None,
         "share": stage.share,
-        "seconds_left": stage.seconds_left if state.is_active else None,
+        "seconds_left": stage.seconds_left if works else None,
         "step": metric.step if metric else None,
         "loss": metric.loss if metric else None,
-        "tokens_per_second": (summary.tokens_per_second or None) if state.is_active else None,
+        "tokens_per_second": (summary.tokens_per_second or None) if works else None,
         "validation_loss": evaluation.loss if evaluation else None,
         "bits_per_byte": evaluation.bits_per_byte if evaluation else None,
         "bound": evaluation.bound if evaluation else None,

@@ -322,6 +322,9 @@ class NewRun(ModalScreen[Recipe | None]):
     def _search(self, message: Input.Changed) -> None:
         self.fields.searched = message.value.strip()
         self.fields.show_fields(self.form.search(message.value))
+        best = self.form.best_match(message.value) if self.fields.searched else None
+        if best is not None:
+            self.fields.highlight(best.key)
         self._suggest()
         self._draw()
 

@@ -10,6 +10,7 @@ from textual.binding import BindingType
 from textual.containers import Container
 from textual.timer import Timer
 
+from core.checkpoints import step_of
 from core.sample.protocol import Generate, encode
 from llmtui.clients.reply_inspection import ReplyInspection
 from llmtui.tui.actions import BY_ID, bindings, key_name, keys_of
@@ -134,7 +135,7 @@ class Xray(XrayActions):
         inspection, token = self.inspection, self.token
         tokens = inspection.branch.tokens
         header = self.query_one(HeaderBar)
-        header.left = [("x-ray", "title"), ("  ", ""), (shown(Path(inspection.request.checkpoint).name), "accent")]
+        header.left = [("x-ray", "title"), ("  ", ""), (_step_text(Path(inspection.request.checkpoint)), "accent")]
         if len(inspection.branches) > 1:
             header.left.append((f"  branch {inspection.current + 1} of {len(inspection.branches)}", "warn"))
         if inspection.differs:
@@ -242,7 +243,7 @@ class Xray(XrayActions):
         error = inspection.error
         if self.mode == "difference" and self.difference is not None:
             pair = self.difference
-            names = pair.first.checkpoint.name, pair.second.checkpoint.name
+            names = _step_text(pair.first.checkpoint), _step_text(pair.second.checkpoint)
             lines = xray_texts.difference_lines(
                 pair.first.tokens, pair.first.nats, pair.second.nats, names, self.at, cells, rows
             )
@@ -265,3 +266,8 @@ class Xray(XrayActions):
     def _draw_maps(self, cells: int, rows: int) -> list[Line]:
         heads = self.inspection.context(self.number).attention
         return xray_layers.head_maps(heads, (self.layer_number, self.head_number), cells, rows)
+
+
+def _step_text(checkpoint: Path) -> str:
+    """A checkpoint as the chat names it."""
+    return f"step {step_of(checkpoint):,}"

@@ -25,7 +25,7 @@ class HardwarePane(RunPane):
         if reading and reading.gpus:
             more = f" of {len(reading.gpus)}" if len(reading.gpus) > 1 else ""
             name, detail = f"gpu 0{more}", shown(reading.gpus[0].name, 40)
-        line: Line = [(name, "title"), *age, (f"  {detail}", "dim")]
+        line: Line = [(name, "title"), *age, (f"  {detail}" if detail else "", "dim")]
         return line if not age or fits(line, width) else line[:-1]
 
     def _age(self, reading: HardwareReading) -> str:

@@ -7,8 +7,9 @@ from bisect import bisect_left, bisect_right
 from textual import events
 
 from llmtui.tui.widgets.pane import Pane
-from llmtui.view.lines import Line, cut, width
+from llmtui.view.lines import Line, cut, width, wrap
 from llmtui.view.log_lines import LogLine, find, last_failure
+from llmtui.view.sanitize import shown
 
 SIDEWAYS = 20
 """Cells by which ← and → move."""
@@ -99,7 +100,8 @@ class LogPane(Pane, can_focus=True):
     def lines(self, cells: int, height: int) -> list[Line]:
         rows = self._shown_indices()
         if not rows:
-            return [[(f"No line has “{self.search}”." if self.search and self._lines else self.hint, "dim")]]
+            hint = f"No line has “{shown(self.search, 60)}”." if self.search and self._lines else self.hint
+            return [[(part, "dim")] for part in wrap(hint, cells)]
         self._page = max(1, height)
         row = self._row_of_cursor(rows)
         self._top = max(0, min(self._top, row, len(rows) - height))

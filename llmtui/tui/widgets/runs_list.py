@@ -51,8 +51,12 @@ class RunsList(ListPane[RunSnapshot]):
         """Filter and sort the runs."""
         listed = sorted_runs([snapshot for snapshot in self._all if self.lists(snapshot)], self.sort, self.reverse)
         chosen = [column for name in self.column_names or DEFAULT if (column := find_column(name))]
+        # one whose values come and go while a run is active stays, so that the others do not jump
+        stay = self._columns if any(snapshot.state.is_active for snapshot in listed) else []
         self._columns = [
-            column for column in chosen if any(column.value(snapshot) not in (None, ()) for snapshot in listed)
+            column
+            for column in chosen
+            if column in stay or any(column.value(snapshot) not in (None, ()) for snapshot in listed)
         ]
         self._names = max((len(snapshot.run.name) for snapshot in listed), default=0)
         self.show_items(listed)
