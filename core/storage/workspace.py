@@ -60,6 +60,11 @@ class Workspace:
     def artifacts(self) -> Path:
         return self.data / "artifacts"
 
+    @property
+    def exports(self) -> Path:
+        """Charts and texts that the user saved; created with the first of them."""
+        return self.data / "exports"
+
     def prepare(self) -> Workspace:
         """Create missing directories, private to the user. Raises WorkspaceError if that is impossible or unsafe."""
         os.umask(0o077)

@@ -22,7 +22,7 @@ from core.storage.files import private
 from core.storage.workspace import Workspace
 from llmtui.tui.action_table import Scope
 from llmtui.tui.actions import BY_ID, actions_in, bindings, key_name, keys_of
-from llmtui.tui.output_filter import ASCII_FILTER, OUTPUT_FILTER
+from llmtui.tui.output_filter import OUTPUT_FILTER
 from llmtui.tui.screen_table import DATA_VIEWS, SCREENS
 from llmtui.tui.screens.run_screen import RunScreen, show_error, show_notice, show_screen
 from llmtui.tui.session import Session
@@ -96,9 +96,8 @@ class Workbench(App[None]):
         return default_variables()
 
     def get_line_filters(self) -> list[LineFilter]:
-        """Textual's own filters, then ours, so that nothing is added after them."""
-        ours = [OUTPUT_FILTER, ASCII_FILTER] if self.session.ascii else [OUTPUT_FILTER]
-        return [*super().get_line_filters(), *ours]
+        """Textual's own filters, then ours, so that nothing is added after it."""
+        return [*super().get_line_filters(), OUTPUT_FILTER]
 
     # -- start and end --------------------------------------------------------------------------------------------
 
@@ -150,6 +149,28 @@ class Workbench(App[None]):
         self._return_code = self._return_code or 1
         super().panic(*renderables)
 
+    def write_to_terminal(self, data: str) -> None:
+        """Send a sequence to the terminal, past everything that is drawn; nothing while there is no terminal."""
+        if self._driver is not None and not self._driver.is_headless:
+            self._driver.write(data)
+
+    def copy_to_clipboard(self, text: str) -> None:
+        """Copy what was selected with the mouse or in a field; Textual's has only OSC 52, which tmux drops."""
+        self.copy(text)
+
+    def copy(self, text: str, what: str = "", say: Callable[[str], None] | None = None) -> None:
+        """See `SessionApp.copy`."""
+        from llmtui.tui import clipboard
+
+        self._clipboard = text
+        workspace = self.session.workspace
+
+        async def work() -> None:
+            folder = workspace.exports if workspace.writable else None
+            (say or partial(show_notice, self))(await clipboard.copy(text, what, self.write_to_terminal, folder))
+
+        self.run_worker(work(), exit_on_error=True)
+
     # -- actions --------------------------------------------------------------------------------------------------
 
     def action_show_screen(self, name: str) -> None:
@@ -194,6 +215,11 @@ class Workbench(App[None]):
                 self._choose_theme(name)
 
         self.push_screen(Picker("Commands", choices), on_choice)
+
+    def action_app_notices(self) -> None:
+        from llmtui.tui.screens.notices import Notices
+
+        self.push_screen(Notices(list(self.session.notices)))
 
     def action_app_theme(self) -> None:
         from llmtui.tui.screens.picker import Choice, Picker

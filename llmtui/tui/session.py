@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from textual.message import Message
 
 from core.recipe.schema import Recipe
 from core.runs import launch
 from core.runs.annotations import Annotations, change_annotations
-from core.runs.branch import create_branch
 from core.runs.directory import Run
 from core.runs.lookup import find_run
-from core.storage.artifact import Artifact
 from core.storage.workspace import Workspace
 from llmtui.clients.license_consent import LicenseNotice, required_notice
 from llmtui.tui.actions import checked_keymap
 from llmtui.tui.recipe_form import Purpose, RecipeForm
 from llmtui.tui.run_watcher import RunWatcher
 from llmtui.tui.settings import load_settings, load_ui_state, save_ui_state
-from llmtui.tui.terminal import ascii_only, over_ssh
+from llmtui.tui.terminal import over_ssh
 from llmtui.view.run_snapshot import RunSnapshot
 
 if TYPE_CHECKING:
@@ -31,10 +29,30 @@ if TYPE_CHECKING:
     from llmtui.clients.reply_inspection import ReplyInspection
 
 
+KEPT_NOTICES = 100
+"""Notices that can be read again."""
+
+
 class SessionApp(Protocol):
     """The application as screens see it."""
 
     session: Session
+
+    def copy(self, text: str, what: str = "", say: Callable[[str], None] | None = None) -> None:
+        """Copy `text` by every way there is, then say where it is now.
+
+        what: the text in words, as `llmtui.tui.clipboard.copy` takes it. say: takes the sentence; by default a notice.
+        """
+
+
+class PastNotice(NamedTuple):
+    """A notice that was shown."""
+
+    at: float
+    """Seconds since the epoch."""
+    text: str
+    """Not sanitised."""
+    role: str
 
 
 class Session:
@@ -62,7 +80,6 @@ class Session:
         self.shown_views: dict[str, str] = {}
         """By screen that has views, the view that was shown last."""
         self.over_ssh = over_ssh()
-        self._ascii_terminal = ascii_only()
         self._post = post
         self._inference_client = inference_client
         self._document_client: DocumentClient | None = None
@@ -70,6 +87,8 @@ class Session:
         """X-rays of replies with their branches, by request."""
         rate = self.settings.refresh_hz or (1.0 if self.over_ssh else 2.0)
         self.watcher = RunWatcher(workspace, self._post_update, 1 / rate, self.settings.smoothing)
+        self.notices: deque[PastNotice] = deque(maxlen=KEPT_NOTICES)
+        """The last ones, oldest first."""
         self.drafts: dict[str, RecipeForm] = {}
         """Forms that were left before their run was started, by `RecipeForm.draft_key`."""
         self.selected_id = find_run(workspace, open_run).id if open_run else ""
@@ -79,12 +98,6 @@ class Session:
         """Whether the workbench takes the mouse from the terminal."""
         setting = self.settings.mouse
         return setting == "on" or (setting == "auto" and not self.over_ssh)
-
-    @property
-    def ascii(self) -> bool:
-        """Whether the terminal gets ASCII characters alone."""
-        setting = self.settings.ascii
-        return setting == "on" or (setting == "auto" and self._ascii_terminal)
 
     def remember(self, **changes: Any) -> None:
         """Set fields of `ui_state` and save it."""
@@ -108,9 +121,9 @@ class Session:
         if not self.selected_id and self.watcher.snapshots:
             self.selected_id = self.watcher.snapshots[0].run.id
 
-    def draft(self, purpose: Purpose, run: Run | None = None, checkpoint: Path | None = None) -> RecipeForm:
+    def draft(self, purpose: Purpose, run: Run | None = None) -> RecipeForm:
         """The form for that purpose as it was left, or a new one."""
-        form = RecipeForm(purpose, run, checkpoint)
+        form = RecipeForm(purpose, run)
         return self.drafts.setdefault(form.draft_key, form)
 
     def required_notice(self, recipe: Recipe) -> LicenseNotice | None:
@@ -123,17 +136,6 @@ class Session:
         self.watcher.add(run)
         self.select(run)
         return run
-
-    async def create_branch(self, run: Run, checkpoint: Path, recipe: Recipe) -> Run:
-        """Create a branch of `run` from `checkpoint` and select it. Raises LlmtuiError."""
-
-        def create() -> Run:
-            return create_branch(self.workspace, run, Artifact.open(checkpoint, verify=True), recipe)
-
-        branch = await asyncio.to_thread(create)
-        self.watcher.add(branch)
-        self.select(branch)
-        return branch
 
     async def start(self, run: Run) -> None:
         """Start or resume `run` in processes of its own. Raises LlmtuiError if they do not start."""

@@ -19,6 +19,11 @@ def width(line: Line) -> int:
     return sum(cell_len(text) for text, _ in line)
 
 
+def plain(lines: Iterable[Line]) -> str:
+    """The lines as text, without their styles and without blanks at their ends."""
+    return "\n".join("".join(text for text, _ in line).rstrip() for line in lines).strip("\n")
+
+
 def fits(line: Line, cells: int) -> bool:
     """Whether `line` fits into `cells` cells."""
     return width(line) <= cells

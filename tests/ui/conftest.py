@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+CLIPBOARDS = ("TMUX", "STY", "DISPLAY", "WAYLAND_DISPLAY", "TERM_PROGRAM", "WT_SESSION")
+"""Variables that lead to a clipboard of the one who runs the tests."""
+
 
 @pytest.fixture(autouse=True)
 def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("SSH_CONNECTION", "SSH_TTY", "NO_COLOR", "LLMTUI_ASCII", "LC_ALL", "LC_CTYPE", "LANG"):
+    for name in ("SSH_CONNECTION", "SSH_TTY", "NO_COLOR", *CLIPBOARDS):
         monkeypatch.delenv(name, raising=False)

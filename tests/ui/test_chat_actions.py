@@ -117,7 +117,7 @@ async def test_history_surprise_choosing_copying_and_saving(
         roles = {role for line in app.screen.query_one(Transcript).content(90) for _, role in line}
         assert "surprise-5" in roles  # 8 nats are 11.5 bits
         await pilot.press("left_square_bracket", "left_square_bracket", "y")
-        await until(pilot, lambda: "Copied" in screen_text(app))
+        await until(pilot, lambda: "characters of the text" in screen_text(app))
         assert "▌ one went" in screen_text(app)
         assert app.clipboard == " went T=0.8 k=50 p=1 seed=1 step=200"
         await pilot.press("w")

@@ -10,6 +10,9 @@ SHOW_SCREEN = tuple(
     for s in SCREENS
 )
 
+ALL_SCREENS = (*{entry.name: None for entry in (*SCREENS, *DATA_VIEWS)}, *OVER_CHAT)
+"""Without the dialogs."""
+
 EVERYWHERE = (
     Action(
         "app.palette",
@@ -20,6 +23,16 @@ EVERYWHERE = (
         ("app",),
     ),
     Action("app.help", ("?", "f1"), "help", "Show all keys.", "Everywhere", ("app",)),
+    Action(
+        "app.copy",
+        ("ctrl+y",),
+        "copy",
+        "Copy what has the focus: the row of a list, the values of a chart, the text of a pane.",
+        "Everywhere",
+        ALL_SCREENS,
+        show=False,
+    ),
+    Action("app.notices", ("!",), "notices", "Show the last notices again.", "Everywhere", ("app",), show=False),
     Action("app.theme", ("t",), "theme", "Choose the theme.", "Everywhere", ("app",), show=False),
     Action(
         "app.back",
@@ -27,7 +40,7 @@ EVERYWHERE = (
         "back",
         "Back by one level.",
         "Everywhere",
-        (*{entry.name: None for entry in (*SCREENS, *DATA_VIEWS)}, *OVER_CHAT),
+        ALL_SCREENS,
         show=False,
     ),
     Action("app.leave", ("q",), "leave", "Leave the workbench; runs continue.", "Everywhere", ("app",)),

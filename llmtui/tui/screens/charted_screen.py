@@ -22,9 +22,6 @@ from llmtui.view.loss_unit import LossUnit
 from llmtui.view.sanitize import shown
 from llmtui.view.step_axis import Window, XKind, containing, next_step, panned, zoomed
 
-ANCESTOR = "↑"
-"""Stands for the run that the one shown branches from."""
-
 FAR = 10
 """Cells by which the cursor moves at once with the keys for larger steps."""
 
@@ -81,25 +78,24 @@ class ChartedScreen(ArrangedScreen):
                 chart.note = self._cursor_note(history)
             chart.update()
 
-    def _curves(self, entry: ChartEntry, history: History, number: int | None = None) -> list[Curve]:
-        """The curves of a chart. number: of another run, see `other_histories`; None for the run shown."""
+    def _curves(self, entry: ChartEntry, history: History, number: int = 0) -> list[Curve]:
+        """The curves of a chart. number: of the run that is laid over the other one, 0 for that one."""
         positions = history.positions(self._x_kind)
-        own, glyph = number is None, str(number) if number else ANCESTOR
         return [
             Curve(
-                curve.name if own else history.run.name,
+                history.run.name if number else curve.name,
                 history.finest(curve.series(history)),
-                curve.role if own else f"run-{number}" if number else "dim",
+                f"run-{number}" if number else curve.role,
                 self._smoothing if curve.smoothing is None else curve.smoothing,
-                curve.marks and (curve.marks if own else glyph),
+                curve.marks and (str(number) if number else curve.marks),
                 curve.convert(history),
                 history.unit,
                 positions,
-                raw=own,
+                raw=not number,
                 approximate=curve.approximate(history),
-                glyph="" if own else glyph,
-                quantity="" if own else curve.name,
-                in_legend=own or not curve.marks,
+                glyph=str(number) if number else "",
+                quantity=curve.name if number else "",
+                in_legend=not (number and curve.marks),
                 history=history,
                 newest=curve.series(history).last,
             )
@@ -289,7 +285,7 @@ class ChartedScreen(ArrangedScreen):
         if history is None or data is None:
             self.show_notice("There is no curve to save yet.", "warn")
             return
-        folder = self.session.workspace.data / "exports"
+        folder = self.session.workspace.exports
         first, last = (max(0.0, bound) for bound in self._window.bounds(self._last_step))
         stem = f"{history.run.id}-{entry.id}-steps-{first:.0f}-{last:.0f}"
         try:

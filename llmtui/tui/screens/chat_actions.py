@@ -18,7 +18,7 @@ from llmtui.tui.run_chat import RunChat
 from llmtui.tui.screens.chat_checkpoints import CheckpointChoice, compared_choices
 from llmtui.tui.screens.chat_drafts import ChatDrafts
 from llmtui.tui.screens.picker import Choice, Picker
-from llmtui.tui.screens.run_screen import RunScreen, show_error, show_screen
+from llmtui.tui.screens.run_screen import RunScreen, copy_text, show_error, show_screen
 from llmtui.tui.widgets.prompt import PromptInput
 from llmtui.tui.widgets.sampler_pane import SamplerPane
 from llmtui.tui.widgets.transcript import Transcript
@@ -272,8 +272,8 @@ class ChatActions(RunScreen):
         if turn is None:
             self.show_notice("There is no text to copy yet.", "warn")
             return
-        self.app.copy_to_clipboard(turn.text)
-        self.show_notice(f"Copied {plural(len(turn.text), 'character')} of the text after {shown(turn.prompt, 40)!r}.")
+        what = f"{plural(len(turn.text), 'character')} of the text after {shown(turn.prompt, 40)!r}"
+        copy_text(self.app, turn.text, what)
 
     def action_chat_xray(self) -> None:
         chat, turn = self._idle_chat(with_turns=True), self.query_one(Transcript).chosen

@@ -13,6 +13,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
 from core.errors import LlmtuiError
+from llmtui.tui.screens.run_screen import copy_text
 from llmtui.view.sanitize import shown
 
 Answer = TypeVar("Answer")
@@ -90,26 +91,48 @@ class ConfirmDelete(Dialog[bool]):
         self.dismiss(False)
 
 
-class ErrorDialog(Dialog[None]):
-    """What went wrong, where, what was kept and what to do."""
+class ErrorDialog(Dialog[str | None]):
+    """What went wrong, where, what was kept and what to try. The result is "log" if the user wants to see the log."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,enter,space,q", "close")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,enter,space,q", "close"),
+        Binding("y,ctrl+y", "copy"),
+        Binding("l", "log"),
+    ]
 
-    def __init__(self, error: LlmtuiError) -> None:
+    def __init__(self, error: LlmtuiError, *, has_log: bool = False) -> None:
+        """has_log: whether the error belongs to a run, whose log may say more."""
         super().__init__()
-        self._error = error
+        self._error, self._has_log = error, has_log
 
     def compose(self) -> ComposeResult:
         error = self._error
         with Vertical(classes="dialog -error"):
             yield Static(Content(shown(f"Cannot {error.doing}: {error.what}")))
-            for text in (error.where, error.kept, error.todo):
+            for label, text in (("where", error.where), ("kept", error.kept), ("try", error.todo)):
                 if text:
-                    yield Static(Content(shown(text, lines=True)), classes="detail")
-            yield Static("esc closes this · pgdn pgup where it is longer", classes="hint")
+                    with Horizontal(classes="labelled"):
+                        yield Static(label, classes="label")
+                        yield Static(Content(shown(text, lines=True)), classes="detail")
+            yield Static("", classes="detail said")
+            log = " · l log" if self._has_log else ""
+            yield Static(f"esc close · y copy{log} · pgdn pgup scroll", classes="hint")
 
     def action_close(self) -> None:
         self.dismiss(None)
+
+    def action_log(self) -> None:
+        if self._has_log:
+            self.dismiss("log")
+
+    def action_copy(self) -> None:
+        copy_text(self.app, self._error.sentence(), "the error", self._say)
+
+    def _say(self, text: str) -> None:
+        if self.is_mounted:
+            said = self.query_one(".said", Static)
+            said.display = True
+            said.update(Content(shown(text)))
 
 
 class AskNumber(Dialog[int | None]):

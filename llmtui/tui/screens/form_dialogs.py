@@ -107,7 +107,7 @@ class Documents(Dialog[None]):
 
 
 class CommandDialog(Dialog[None]):
-    """A command line, which has been copied."""
+    """A command line, which is being copied."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,enter,q,y", "close")]
 
@@ -119,7 +119,13 @@ class CommandDialog(Dialog[None]):
         with Vertical(classes="dialog"):
             yield Static("The same as a command", classes="title")
             yield Static(Content(shown(self._command, 20_000)))
-            yield Static("copied, where the terminal allows it (OSC 52) · esc closes this", classes="hint")
+            yield Static("", classes="detail")
+            yield Static("esc closes this", classes="hint")
+
+    def say(self, text: str) -> None:
+        """Show where the command has been copied to."""
+        if self.is_mounted:
+            self.query_one(".detail", Static).update(Content(shown(text)))
 
     def action_close(self) -> None:
         self.dismiss(None)

@@ -13,7 +13,6 @@ from textual.containers import Container
 from textual.screen import ModalScreen
 from textual.widgets import Input
 
-from core.checkpoints import step_of
 from core.errors import LlmtuiError
 from core.init.spec import PUBLISHED
 from core.model.preset_table import preset_table
@@ -27,7 +26,7 @@ from llmtui.tui.actions import bindings
 from llmtui.tui.recipe_export import FormResult, form_result
 from llmtui.tui.recipe_form import PRESET, RecipeForm, Resolved, typed_overrides
 from llmtui.tui.screen_table import NEW_RUN
-from llmtui.tui.screens.run_screen import show_error
+from llmtui.tui.screens.run_screen import copy_text, show_error
 from llmtui.tui.session import Session, SessionApp
 from llmtui.tui.widgets.bars import FooterBar, HeaderBar, Notice
 from llmtui.tui.widgets.form_panes import CommandPane, FieldDetail, FieldList, ForecastPane, Suggestion, problem_text
@@ -39,12 +38,7 @@ from llmtui.view.units import count, size
 PAUSE = 0.08
 """Seconds without a key before a form is computed."""
 
-_TITLES = {
-    "new": "New run",
-    "like": "New run like",
-    "resume": "Resume with other settings:",
-    "branch": "Branch of",
-}
+_TITLES = {"new": "New run", "like": "New run like", "resume": "Resume with other settings:"}
 
 
 class NewRun(ModalScreen[Recipe | None]):
@@ -107,7 +101,7 @@ class NewRun(ModalScreen[Recipe | None]):
 
     def _is_available(self, action: str) -> bool:
         if action == "form.documents":
-            return self.form.purpose in ("new", "like")
+            return self.form.purpose != "resume"
         return action.startswith("form.") or action == "app.help"  # a dialog: no key leads elsewhere
 
     def _notice(self, text: str, role: str = "") -> None:
@@ -140,9 +134,7 @@ class NewRun(ModalScreen[Recipe | None]):
         self.detail.field = self.fields.field
         header = self.query_one(HeaderBar)
         run = self.form.run
-        about = f" {shown(run.name, 80)}" if run else ""
-        about += f", from step {step_of(self.form.checkpoint):,}" if self.form.checkpoint else ""
-        header.left = [(_TITLES[self.form.purpose], "title"), (about, "")]
+        header.left = [(_TITLES[self.form.purpose], "title"), (f" {shown(run.name, 80)}" if run else "", "")]
         header.right = self._state()
         for pane in (header, self.fields, self.detail, self.query_one(ForecastPane), self.query_one(CommandPane)):
             pane.update()
@@ -414,8 +406,9 @@ class NewRun(ModalScreen[Recipe | None]):
 
         command = shlex.join(self.result.command)
         if command:
-            self.app.copy_to_clipboard(command)
-            self.app.push_screen(CommandDialog(command))
+            dialog = CommandDialog(command)
+            self.app.push_screen(dialog)
+            copy_text(self.app, command, "the command", dialog.say)
         else:
             self._notice("There is no command before the fields marked ✗ are right.", "warn")
 

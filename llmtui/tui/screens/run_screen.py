@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any, ClassVar, cast
 
 from msgspec.structs import replace
 from textual.app import App, ComposeResult
 from textual.screen import Screen
+from textual.widgets import Input
 
 from core.errors import LlmtuiError
 from core.recipe.file import load
@@ -19,8 +21,9 @@ from core.runs.directory import Run, RunState
 from core.runs.queue import NotQueuedError, move, request_start
 from llmtui.tui.action_table import Scope
 from llmtui.tui.recipe_form import RecipeForm
-from llmtui.tui.session import Session, SessionApp
+from llmtui.tui.session import PastNotice, Session, SessionApp
 from llmtui.tui.widgets.bars import FooterBar, Notice
+from llmtui.tui.widgets.pane import Pane
 from llmtui.view import run_text
 from llmtui.view.run_snapshot import RunSnapshot
 from llmtui.view.sanitize import shown
@@ -42,17 +45,28 @@ def show_screen(app: App[Any], name: str) -> None:
             screen.entered()
 
 
-def show_notice(app: App[Any], text: str) -> None:
-    """Show a sentence at the bottom of the current screen, unless that is a dialog."""
-    if isinstance(app.screen, RunScreen):
-        app.screen.show_notice(text)
+def show_notice(app: App[Any], text: str, role: str = "") -> None:
+    """Show a sentence at the bottom of the current screen, or of the one below the dialogs."""
+    screen = next((screen for screen in reversed(app.screen_stack) if isinstance(screen, RunScreen)), None)
+    if screen is not None:
+        screen.show_notice(text, role)
 
 
-def show_error(app: App[Any], error: LlmtuiError) -> None:
-    """Show `error` in a dialog over the current screen."""
+def show_error(app: App[Any], error: LlmtuiError, run: Run | None = None) -> None:
+    """Show `error` in a dialog over the current screen. run: whose log may say more."""
     from llmtui.tui.screens.dialogs import ErrorDialog
 
-    app.push_screen(ErrorDialog(error))
+    def on_closed(answer: str | None) -> None:
+        if answer == "log" and run is not None:
+            cast(SessionApp, app).session.select(run)
+            show_log(app)
+
+    app.push_screen(ErrorDialog(error, has_log=run is not None), on_closed)
+
+
+def copy_text(app: App[Any], text: str, what: str = "", say: Callable[[str], None] | None = None) -> None:
+    """See `SessionApp.copy`."""
+    cast(SessionApp, app).copy(text, what, say)
 
 
 def show_log(app: App[Any]) -> None:
@@ -97,13 +111,18 @@ class RunScreen(Screen[None]):
         """Show a sentence for some seconds: what was just done, or why it cannot be done."""
         if self.is_mounted:
             self.query_one(Notice).show_text(shown(text), role)
+            self.session.notices.append(PastNotice(time.time(), text, role))
         else:
             self.call_after_refresh(self.show_notice, text, role)
 
-    def action_copy_text(self) -> None:
-        """Textual's, with a notice."""
-        super().action_copy_text()
-        self.show_notice("Copied.")
+    def action_app_copy(self) -> None:
+        """Copy what has the focus: the row of a list, the values of a chart, the text of a pane or a field."""
+        focused = self.focused or next((pane for pane in self.query(Pane) if pane.focusable), None)
+        text = focused.value if isinstance(focused, Input) else focused.copied if isinstance(focused, Pane) else ""
+        if text:
+            copy_text(self.app, text)
+        else:
+            self.show_notice("There is nothing to copy here.", "warn")
 
     def is_available(self, action: str) -> bool:
         """Whether footer and palette offer the action with that id now."""
@@ -166,7 +185,7 @@ class RunScreen(Screen[None]):
             try:
                 await self.session.start(run)
             except LlmtuiError as error:
-                show_error(self.app, error)
+                show_error(self.app, error, run)
 
         self.app.run_worker(start(), exit_on_error=True)
 

@@ -223,6 +223,15 @@ class Chart(Pane, can_focus=True):
             text += f" ({self.format(average[1])})" if average else ""
         return f"{text} at {step:,.0f}" if curve.marks and abs(step - self.cursor) >= curve.series.span else text
 
+    @property
+    def copied(self) -> str:
+        """The values of the curves: at the cursor, or the newest ones."""
+        place = "newest" if self.cursor is None else f"step {self.cursor:,.0f}"
+        drawn = [curve for curve in self.curves if curve.series.last is not None]
+        unit = f", {self.unit}" if self.unit else ""
+        values = "; ".join(f"{curve.name} {self._value(curve)}" for curve in drawn)
+        return f"{self._title}{unit}, {place}: {values}" if drawn else ""
+
     # -- drawing --------------------------------------------------------------------------------------------------
 
     def lines(self, width: int, height: int) -> list[Line]:
@@ -241,7 +250,7 @@ class Chart(Pane, can_focus=True):
         if self.y_share < 1:
             scale = scale_for([(scale.low, scale.at(self.y_share))], log=self.logarithmic)
         self.scale = scale
-        for curve in sorted(drawn, key=lambda curve: curve.role != "dim"):  # dim ones lie behind the others
+        for curve in drawn:
             self._draw(canvas, curve, scale, axis)
         if self.cursor is not None:
             x = axis.dot(self.curves[0].positions.at(self.cursor))

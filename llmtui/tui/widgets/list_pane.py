@@ -9,9 +9,12 @@ from textual import events
 from textual.message import Message
 
 from llmtui.tui.widgets.pane import Pane
-from llmtui.view.lines import Line, width
+from llmtui.view.lines import Line, plain, width
 
 Item = TypeVar("Item")
+
+_COPIED_CELLS = 200
+"""Width at which a row is copied, so that its texts are not cut."""
 
 _STATES = ("good", "warn", "bad", "accent")
 """Roles that keep their colour under the cursor."""
@@ -71,6 +74,12 @@ class ListPane(Pane, Generic[Item], can_focus=True):
         if rows:
             rows[index - self._top] = self._with_cursor(rows[index - self._top], cells)
         return rows
+
+    @property
+    def copied(self) -> str:
+        """The highlighted item, as wide as its texts are."""
+        item = self.highlighted
+        return "" if item is None else plain([self.row(item, max(_COPIED_CELLS, self.inner_size[0]))])
 
     # -- cursor ---------------------------------------------------------------------------------------------------
 

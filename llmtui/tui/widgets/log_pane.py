@@ -92,6 +92,11 @@ class LogPane(Pane, can_focus=True):
         on_match = place and self._matches[place - 1] == self._cursor
         return f"{place if on_match else '–'}/{len(self._matches)}"
 
+    @property
+    def copied(self) -> str:
+        """The line under the cursor, all of it."""
+        return self._lines[self._cursor].text if self._lines else ""
+
     # -- drawing --------------------------------------------------------------------------------------------------
 
     def heading(self, cells: int) -> Line:

@@ -18,7 +18,7 @@ from textual.selection import Selection
 from textual.strip import Strip
 from textual.widget import Widget
 
-from llmtui.view.lines import Line, clip, cut, width
+from llmtui.view.lines import Line, clip, cut, plain, width
 from llmtui.view.sanitize import shown
 
 BOXES_FROM = 100
@@ -149,6 +149,11 @@ class Pane(Widget):
         """Cells to the left of the content."""
         return 2 if self.boxed else 1
 
+    @property
+    def copied(self) -> str:
+        """What the copy key takes: the text that is shown."""
+        return plain(self._content)
+
     def _texts(self) -> list[str]:
         return ["".join(text for text, _ in line).rstrip() for line in self._content]
 
@@ -216,6 +221,11 @@ class ScrollPane(Pane, can_focus=True):
     def content(self, width: int) -> list[Line]:
         """All lines of the content at this width."""
         raise NotImplementedError
+
+    @property
+    def copied(self) -> str:
+        """All of the content, also what is scrolled away."""
+        return plain(self.content(self.inner_size[0]))
 
     def lines(self, width: int, height: int) -> list[Line]:
         content = self.content(width)

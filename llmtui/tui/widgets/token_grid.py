@@ -38,6 +38,11 @@ class TokenGrid(Pane, can_focus=True):
         self.cursor = max(0, min(len(tokens) - 1, self.cursor if cursor is None else cursor))
         self.update()
 
+    @property
+    def copied(self) -> str:
+        """What is known of the token under the cursor."""
+        return self.tokens[self.cursor].detail if self.tokens else ""
+
     def heading(self, width: int) -> Line:
         return joined(self.title, width)
 

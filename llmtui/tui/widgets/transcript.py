@@ -50,6 +50,11 @@ class Transcript(ScrollPane):
             return None
         return self.turns[-1 if self._chosen is None else min(self._chosen, len(self.turns) - 1)]
 
+    @property
+    def copied(self) -> str:
+        """The text of the chosen turn."""
+        return self.chosen.text if self.chosen else ""
+
     def choose(self, step: int) -> None:
         """Choose the turn after (1) or before (-1) the chosen one, and scroll to it; after the last: none in
         particular."""
