@@ -25,6 +25,8 @@ class Terminal:
         self.screen = pyte.Screen(columns, rows)
         self.last = b""
         """The newest 4 KiB that the program wrote."""
+        self.read_at = 0.0
+        """When it was read (`time.perf_counter`)."""
         self._stream = pyte.ByteStream(self.screen)
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
@@ -52,6 +54,7 @@ class Terminal:
         data = b""
         with contextlib.suppress(OSError):  # how Linux says that the program has ended
             data = os.read(self._master, 2**20)
+        self.read_at = time.perf_counter()
         if not data:
             raise EOFError("the program has ended; the screen shows\n" + "\n".join(self.screen.display).rstrip())
         self._stream.feed(data)

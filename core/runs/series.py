@@ -136,12 +136,14 @@ class Series(Struct, kw_only=True, eq=False):
         self.end = min(self.end, step)
         self.last = self.total[-1] / self.count[-1] if self.index else None
 
-    def means(self, start: int = 0) -> list[tuple[float, float]]:
-        """(step, mean) of each bucket from the one numbered `start` on."""
+    def means(self, start: int = 0, stop: int | None = None) -> list[tuple[float, float]]:
+        """(step, mean) of each bucket from the one numbered `start` on, or up to the one before `stop`."""
         half = (self.span - 1) / 2
         return [
             (number * self.span + half, total / count)
-            for number, total, count in zip(self.index[start:], self.total[start:], self.count[start:], strict=True)
+            for number, total, count in zip(
+                self.index[start:stop], self.total[start:stop], self.count[start:stop], strict=True
+            )
         ]
 
     def smoothed(self, beta: float, scale: Callable[[float], float], back: Callable[[float], float]) -> list[float]:

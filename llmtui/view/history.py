@@ -35,6 +35,8 @@ class History:
         self.chosen_unit = LossUnit.BITS
         """Comparable across vocabularies, unlike the others."""
         self._event_rows: tuple[int, list[EventRow]] = (0, [])
+        self._positions: dict[XKind, tuple[object, Positions]] = {}
+        """By kind, what they were made of and the positions."""
 
     def absorb(self, events: Iterable[AnyEvent]) -> None:
         """Add `events` to the curves."""
@@ -84,7 +86,10 @@ class History:
     def positions(self, kind: XKind) -> Positions:
         """Where steps are on an x axis of that kind."""
         series = {XKind.TOKENS: self.curves.tokens, XKind.TIME: self.curves.seconds}.get(kind)
-        return Positions(series)
+        made_of = series and (series, series.revised, len(series), series.end, series.high[-1:])
+        if kind not in self._positions or self._positions[kind][0] != made_of:
+            self._positions[kind] = made_of, Positions(series)
+        return self._positions[kind][1]
 
     def nearest_event(self, step: float) -> str:
         """The text of the event about the step nearest to `step`; empty if there is none. Not sanitised."""

@@ -45,6 +45,9 @@ async def test_the_keys_of_the_charts(workspace: Workspace) -> None:
         await until(pilot, lambda: " tokens · " in screen_text(app))
         loss = app.screen.query_one("#loss", Chart)
         assert loss.cursor is not None and loss.cursor < 280
+        curves, before = loss.curves, loss.cursor
+        await pilot.press("left")
+        assert loss.cursor < before and loss.curves is curves, "the cursor moved, and the curves were made again"
         await pilot.press("plus", "plus")
         await until(pilot, lambda: loss.window.width is not None)
         first, last = loss.window.bounds(300)

@@ -33,7 +33,8 @@ class ChartedScreen(ArrangedScreen):
 
     def on_mount(self) -> None:
         self._drawn: tuple[object, ...] = ()
-        """What the charts were last drawn from; while it stays the same they are not drawn again."""
+        """What the charts were last drawn from, but for the cursor; while it stays the same so do their curves."""
+        self._drawn_cursor: float | None = None
         self._window = Window()
         self._detail = ChartDetail(self, self.redraw)
         self._y_share = 1.0
@@ -60,23 +61,26 @@ class ChartedScreen(ArrangedScreen):
         histories = [history, *(other for _, other in others)]
         self._detail.update(histories, self._window, self._last_step)
         read = [(known, known.summary.events, known.detail and known.detail.series) for known in histories]
-        inputs = (read, settings, self._window, self._cursor, self._y_share, shape, finished)
-        if inputs == self._drawn:
+        inputs = (read, settings, self._window, self._y_share, shape, finished)
+        if (inputs, self._cursor) == (self._drawn, self._drawn_cursor):
             return
-        self._drawn = inputs
         for entry in CHARTS:
             chart = self.chart(entry)
-            chart.curves = [
-                *self._curves(entry, history),
-                *(curve for number, other in others for curve in self._curves(entry, other, number)),
-            ]
-            chart.x_kind, chart.x_logarithmic = self._x_kind, ui_state.x_log
-            chart.window, chart.cursor, chart.last_step = self._window, self._cursor, self._end_of(history)
-            chart.finished, chart.y_share = finished, self._y_share
+            if inputs != self._drawn:
+                chart.curves = [
+                    *self._curves(entry, history),
+                    *(curve for number, other in others for curve in self._curves(entry, other, number)),
+                ]
+                chart.x_kind, chart.x_logarithmic = self._x_kind, ui_state.x_log
+                chart.window, chart.last_step = self._window, self._end_of(history)
+                chart.finished, chart.y_share = finished, self._y_share
+                if entry is LOSS:
+                    chart.logarithmic, chart.unit, chart.format = ui_state.log, history.unit, history.unit.text
+            chart.cursor = self._cursor
             if entry is LOSS:
-                chart.logarithmic, chart.unit, chart.format = ui_state.log, history.unit, history.unit.text
                 chart.note = self._cursor_note(history)
             chart.update()
+        self._drawn, self._drawn_cursor = inputs, self._cursor
 
     def _curves(self, entry: ChartEntry, history: History, number: int = 0) -> list[Curve]:
         """The curves of a chart. number: of the run that is laid over the other one, 0 for that one."""
@@ -269,7 +273,11 @@ class ChartedScreen(ArrangedScreen):
         positions = history.positions(self._x_kind)
         steps = self._cursor_steps(history)
         self._cursor = next_step(steps, self._cursor, cells, lambda step: axis.dot(positions.at(step)))
-        self._show_window(containing(self._window, self._cursor, self._last_step))
+        window, snapshot = containing(self._window, self._cursor, self._last_step), self.snapshot
+        if window == self._window and snapshot:
+            self.draw_charts(history, finished=not snapshot.state.is_active)  # nothing else shows the cursor
+        else:
+            self._show_window(window)
 
     @staticmethod
     def _cursor_steps(history: History) -> list[float]:

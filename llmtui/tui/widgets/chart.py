@@ -69,7 +69,7 @@ class Curve(NamedTuple):
         index = bisect_right(series.index, int(step) // series.span) - 1
         if index < 0:
             return None
-        at, mean = series.means(index)[0]
+        at, mean = series.means(index, index + 1)[0]
         return at, smoothed[index] if smoothed else self.convert(mean)
 
 
@@ -150,6 +150,8 @@ class Chart(Pane, can_focus=True):
         self._caches: defaultdict[str, tuple[ColumnCache, ColumnCache]]
         self._caches = defaultdict(lambda: (ColumnCache(), ColumnCache()))
         """By name of a curve: for its values and for their moving average."""
+        self._averages: dict[str, tuple[object, list[float]]] = {}
+        """By name of a curve, what its moving average was made of, and the average."""
 
     class Clicked(Message):
         """Posted when the place of a step was clicked."""
@@ -265,7 +267,7 @@ class Chart(Pane, can_focus=True):
             first, end = (positions.at(step) for step in self.window.bounds(self.last_step))
             return window_axis(self.x_kind, first, end, dots, log=self.x_logarithmic)
         end = max(curve.positions.at(curve.series.end) for curve in drawn)
-        steps = [(curve, step) for curve in drawn for step, _ in curve.series.means()[:2] if step > 0]
+        steps = [(curve, step) for curve in drawn for step, _ in curve.series.means(0, 2) if step > 0]
         first = min((curve.positions.at(step) for curve, step in steps), default=end)
         return whole_axis(self.x_kind, first, end, dots, log=self.x_logarithmic, finished=self.finished)
 
@@ -333,11 +335,16 @@ class Chart(Pane, can_focus=True):
 
     def smoothed(self, curve: Curve) -> list[float]:
         """The moving average of a curve by bucket, in the unit of the chart and taken in its scale."""
-        convert = curve.convert
-        if not self.logarithmic:
-            return curve.series.smoothed(curve.smoothing, convert, float)
-        scale = Scale(1.0, 2.0, log=True)
-        return curve.series.smoothed(curve.smoothing, lambda value: scale.transform(convert(value)), scale.inverse)
+        series, convert, name = curve.series, curve.convert, curve.glyph + curve.name
+        made_of = series, series.revised, len(series), series.total[-1:], curve.smoothing, convert, self.logarithmic
+        if name not in self._averages or self._averages[name][0] != made_of:
+            if self.logarithmic:
+                scale = Scale(1.0, 2.0, log=True)
+                found = series.smoothed(curve.smoothing, lambda value: scale.transform(convert(value)), scale.inverse)
+            else:
+                found = series.smoothed(curve.smoothing, convert, float)
+            self._averages[name] = made_of, found
+        return self._averages[name][1]
 
 
 def _x_axis(canvas: Canvas, axis: XAxis, broken: set[int]) -> Line:

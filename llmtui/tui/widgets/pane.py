@@ -136,7 +136,7 @@ class Pane(Widget):
         if self._rendered_for != (*self.size, self.has_focus):
             self._rows = self._compose_rows()
         line = self._rows[y] if y < len(self._rows) else []
-        strip = Strip(self._segments(line)).adjust_cell_length(self.size.width, self.rich_style)
+        strip = Strip(self._segments(line)).adjust_cell_length(self.size.width, self._style(""))
         row = y - self.FRAMED
         if not 0 <= row < len(self._content):
             return strip
@@ -190,7 +190,7 @@ class Pane(Widget):
         return merged
 
     def _style(self, role: str) -> Style:
-        if role not in self._roles:
+        if role not in self._roles:  # Textual's `rich_style` asks all ancestors, each time
             variable, text_style = ROLES.get(role, ("", ""))
             colour = Color.parse(self.app.theme_variables[variable]).rich_color if variable else None
             self._roles[role] = self.rich_style + Style.parse(text_style) + Style(color=colour)
