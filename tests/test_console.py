@@ -71,7 +71,7 @@ def test_in_a_pipe_ls_keeps_its_columns_and_a_line_for_each_run(
     made(workspace, [*TRAINED[:-2], AttemptEnded(tick=18, attempt=1, outcome="failed", what="long " * 60, exit_code=1)])
     assert command_line(["ls"]) == 0
     head, row = capsys.readouterr().out.splitlines()
-    assert head.split()[-2:] == ["MADE", "WHY"] and row.endswith("long")
+    assert head.split()[-3:] == ["MADE", "TAGS", "WHY"] and row.endswith("long")
 
 
 def test_without_a_command_a_dumb_terminal_gets_the_list(workspace: Workspace) -> None:

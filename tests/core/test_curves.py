@@ -34,7 +34,7 @@ from core.runs.series import CAPACITY, Series
 from core.storage.journal import JournalReader, JournalWriter
 from core.storage.workspace import Workspace
 from core.worker import Worker
-from llmtui.cli.commands import show
+from llmtui.cli.commands import watch
 from llmtui.cli.main import run as llmtui
 from llmtui.view.history import History
 from tests.core.test_worker import TRAIN, metric, run_worker
@@ -183,7 +183,7 @@ def test_watch_prints_the_same_from_the_file_as_from_the_journal(
     events = list(JournalReader(run.journal).iter_events())
     run.journal.unlink()
     write(run, events, len(events) - 30)
-    monkeypatch.setattr(show, "QUICK_READ_BYTES", 0)
+    monkeypatch.setattr(watch, "QUICK_READ_BYTES", 0)
     read: list[AnyEvent] = []
     real = JournalReader.iter_events
     monkeypatch.setattr(

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from textual.widgets import TextArea
 
 from core.storage.workspace import Workspace
 from llmtui.tui.action_table import ACTIONS, OVER_CHAT
@@ -82,5 +83,7 @@ async def test_the_key_of_a_view_shows_it_and_the_number_returns_to_it(workspace
             await until(pilot, lambda view=view: type(app.screen) is screen_class(view))
             header = screen_text(app).splitlines()[0]
             assert all(f"{other.key} {other.label}" in header for other in DATA_VIEWS)
+            if isinstance(app.focused, TextArea):
+                await pilot.press("escape")  # in which digits are text
             await pilot.press("1", "2")
             await until(pilot, lambda view=view: type(app.screen) is screen_class(view))

@@ -14,7 +14,8 @@ from llmtui.cli.console import is_interactive, print_message
 MODULES = {
     "run": ("demo", "run", "recipe"),
     "plan": ("plan",),
-    "show": ("ls", "show", "watch", "locate"),
+    "show": ("ls", "show", "locate"),
+    "watch": ("watch",),
     "compare": ("compare",),
     "queue": ("queue",),
     "control": ("stop", "pause", "resume", "rm"),

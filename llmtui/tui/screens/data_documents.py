@@ -31,16 +31,13 @@ from core.runs.artifacts import artifact_name
 from llmtui.tui.actions import bindings
 from llmtui.tui.run_watcher import RunsUpdated
 from llmtui.tui.screens.data import DataScreen
+from llmtui.tui.widgets.document_names import NameList
 from llmtui.tui.widgets.document_text import DocumentText
-from llmtui.tui.widgets.list_pane import ListPane
 from llmtui.view import run_text
-from llmtui.view.lines import Line, cell
+from llmtui.view.lines import Line
 from llmtui.view.sanitize import shown
 
 _SIDES: dict[Side, str] = {"documents": "raw", "train": "cleaned, training", "validation": "cleaned, validation"}
-
-_MARGIN = 50
-"""Documents whose names are known before and after the one shown."""
 
 _QUERY_LIMIT = 500
 """Characters of a text to search for."""
@@ -52,36 +49,6 @@ class Source(NamedTuple):
     artifact: str
     """Its directory; empty if there is none."""
     side: Side
-
-
-class NameList(ListPane[tuple[int, str]]):
-    """Numbers and names of the documents around the one that is shown."""
-
-    documents = 0
-
-    def clear(self) -> None:
-        """Forget the names of another corpus."""
-        self.documents = 0
-        self.show_items(())
-
-    def has_around(self, number: int) -> bool:
-        """Whether the names before and after that of document `number` are known."""
-        known = range(self.items[0][0], self.items[-1][0] + 1) if self.items else range(0)
-        return max(0, number - _MARGIN) in known and min(self.documents - 1, number + _MARGIN) in known
-
-    def heading(self, cells: int) -> Line:
-        return [("documents", "title"), (f"  {self.documents:,}" if self.documents else "", "dim")]
-
-    def key(self, item: tuple[int, str]) -> str:
-        return str(item[0])
-
-    def row(self, item: tuple[int, str], cells: int) -> Line:
-        number = f"{item[0] + 1:>{len(str(self.documents))}}  "
-        name = shown(item[1], 400)
-        room = cells - len(number)
-        if len(name) > room > 1:  # the end of a path says more than its beginning
-            name = "…" + name[-(room - 1) :]
-        return [(number, "dim"), (cell(name, room), "")]
 
 
 class Documents(DataScreen):

@@ -15,10 +15,12 @@ from textual.widgets import Input
 
 from core.hardware import available_memory, machine
 from core.plural import plural
+from core.runs.queue import move
 from core.storage.workspace import Workspace, free_bytes
 from llmtui.tui.actions import bindings
 from llmtui.tui.run_watcher import RunsUpdated
-from llmtui.tui.screens.run_screen import RunScreen, show_screen
+from llmtui.tui.screens.annotated_screen import AnnotatedScreen
+from llmtui.tui.screens.run_screen import show_screen
 from llmtui.tui.widgets.bars import HeaderBar
 from llmtui.tui.widgets.home_panes import (
     FilterHint,
@@ -37,7 +39,7 @@ from llmtui.view.sanitize import shown
 from llmtui.view.welcome import machine_text
 
 
-class Home(RunScreen):
+class Home(AnnotatedScreen):
     """The list of runs above, the highlighted one below."""
 
     SCOPE = "home"
@@ -193,6 +195,19 @@ class Home(RunScreen):
         self._arrange(archived=runs.archived)
         count = plural(runs.archived_count, "archived run")
         self.show_notice(f"{count} {'shown' if runs.archived else 'hidden'}.")
+
+    # -- queue ---------------------------------------------------------------------------------------------------------
+
+    def action_run_earlier(self) -> None:
+        self._move_in_queue(-1, "one run earlier")
+
+    def action_run_later(self) -> None:
+        self._move_in_queue(1, "one run later")
+
+    def _move_in_queue(self, places: int, what: str) -> None:
+        snapshot = self.active_run("move")
+        if snapshot:
+            self.send_request(lambda: move(snapshot.run, places), f"{snapshot.run.name} starts {what}.")
 
 
 def _described_machine(workspace: Workspace) -> str:

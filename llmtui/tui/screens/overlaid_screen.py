@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from llmtui.tui.screens.run_screen import RunScreen
+from llmtui.tui.screens.annotated_screen import AnnotatedScreen
 from llmtui.tui.theming import RUN_COLORS
 from llmtui.view import run_text
 from llmtui.view.history import History
 from llmtui.view.loss_unit import LossUnit
 
 
-class OverlaidScreen(RunScreen):
+class OverlaidScreen(AnnotatedScreen):
     """A screen about a run that other runs can be laid over; each has a number and the colour of that number."""
 
     def on_mount(self) -> None:

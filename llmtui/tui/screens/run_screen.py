@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from typing import Any, ClassVar, cast
 
-from msgspec.structs import replace
 from textual.app import App, ComposeResult
 from textual.screen import Screen
 from textual.widgets import Input
@@ -16,9 +15,8 @@ from core.errors import LlmtuiError
 from core.recipe.file import load
 from core.recipe.schema import Recipe
 from core.runs import control
-from core.runs.annotations import Annotations, with_note, with_tags
 from core.runs.directory import Run, RunState
-from core.runs.queue import NotQueuedError, move, request_start
+from core.runs.queue import NotQueuedError, request_start
 from llmtui.tui.action_table import Scope
 from llmtui.tui.recipe_form import RecipeForm
 from llmtui.tui.session import PastNotice, Session, SessionApp
@@ -93,11 +91,6 @@ class RunScreen(Screen[None]):
     def snapshot(self) -> RunSnapshot | None:
         """The run that this screen and its actions are about."""
         return self.session.selected
-
-    @property
-    def marked_step(self) -> int | None:
-        """The training step that a new note is about; None: the whole run."""
-        return None
 
     def entered(self) -> None:
         """Called when the user comes from another screen; not when a dialog over this one closes."""
@@ -231,7 +224,7 @@ class RunScreen(Screen[None]):
 
     # -- actions on the run ---------------------------------------------------------------------------------------
 
-    def _active(self, verb: str) -> RunSnapshot | None:
+    def active_run(self, verb: str) -> RunSnapshot | None:
         """The run if its processes live; otherwise a notice says why `verb` cannot be done."""
         snapshot = self.snapshot
         if snapshot is None:
@@ -255,7 +248,7 @@ class RunScreen(Screen[None]):
             self.session.watcher.wake()
 
     def action_run_pause(self) -> None:
-        snapshot = self._active("pause")
+        snapshot = self.active_run("pause")
         if snapshot and snapshot.run.pause_requested:
             self.send_request(lambda: control.request_unpause(snapshot.run), f"{snapshot.run.name} continues.")
         elif snapshot:
@@ -263,36 +256,25 @@ class RunScreen(Screen[None]):
                 lambda: control.request_pause(snapshot.run), f"{snapshot.run.name} pauses at its next step."
             )
 
-    def action_run_earlier(self) -> None:
-        self._move_in_queue(-1, "one run earlier")
-
-    def action_run_later(self) -> None:
-        self._move_in_queue(1, "one run later")
-
-    def _move_in_queue(self, places: int, what: str) -> None:
-        snapshot = self._active("move")
-        if snapshot:
-            self.send_request(lambda: move(snapshot.run, places), f"{snapshot.run.name} starts {what}.")
-
     def action_run_start(self) -> None:
-        snapshot = self._active("start")
+        snapshot = self.active_run("start")
         if snapshot:
             self.send_request(lambda: request_start(snapshot.run), f"{snapshot.run.name} starts now.")
 
     def action_run_checkpoint(self) -> None:
-        snapshot = self._active("save")
+        snapshot = self.active_run("save")
         if snapshot:
             self.send_request(
                 lambda: control.request_checkpoint(snapshot.run), "A checkpoint is saved at the next step."
             )
 
     def action_run_sample(self) -> None:
-        snapshot = self._active("sample")
+        snapshot = self.active_run("sample")
         if snapshot:
             self.send_request(lambda: control.request_sample(snapshot.run), "A sample is generated at the next step.")
 
     def action_run_stop(self) -> None:
-        snapshot = self._active("stop")
+        snapshot = self.active_run("stop")
         if snapshot is None:
             return
         from llmtui.tui.screens.dialogs import Confirm
@@ -347,58 +329,3 @@ class RunScreen(Screen[None]):
                     show_notice(self.app, f"{snapshot.run.name} is deleted.")
 
         self.app.push_screen(ConfirmDelete(run_text.name(snapshot), snapshot.run.name), on_answer)
-
-    # -- annotations ----------------------------------------------------------------------------------------------
-
-    def annotate(self, snapshot: RunSnapshot, change: Callable[[Annotations], Annotations], notice: str) -> None:
-        """Change the annotations of the run, then show `notice`."""
-
-        async def write() -> None:
-            try:
-                await self.session.annotate(snapshot.run, change)
-            except LlmtuiError as error:
-                show_error(self.app, error)
-            else:
-                show_notice(self.app, notice)
-
-        self.app.run_worker(write(), exit_on_error=True)
-
-    def action_run_tag(self) -> None:
-        snapshot = self.snapshot
-        if snapshot is None:
-            self.show_notice("There is no run to tag.", "warn")
-            return
-        from llmtui.tui.screens.annotation_dialogs import TagsDialog
-
-        before = snapshot.annotations.tags
-
-        def on_answer(tags: tuple[str, ...] | None) -> None:
-            if tags is not None and set(tags) != set(before):
-                notice = f"{snapshot.run.name}: {' '.join(tags) or 'no tags'}"
-                self.annotate(snapshot, lambda known: with_tags(known, tags, set(before) - set(tags)), notice)
-
-        self.app.push_screen(TagsDialog(snapshot.run.name, before), on_answer)
-
-    def action_run_note(self) -> None:
-        snapshot = self.snapshot
-        if snapshot is None:
-            self.show_notice("There is no run to write a note on.", "warn")
-            return
-        from llmtui.tui.screens.annotation_dialogs import Note, NoteDialog
-
-        def on_answer(note: Note | None) -> None:
-            if note is not None:
-                on = snapshot.run.name if note.step is None else f"step {note.step:,} of {snapshot.run.name}"
-                notice = f"Noted on {on}." if note.text.strip() else f"The note on {on} is removed."
-                self.annotate(snapshot, lambda known: with_note(known, note.text, note.step), notice)
-
-        self.app.push_screen(NoteDialog(snapshot.run.name, snapshot.annotations, self.marked_step), on_answer)
-
-    def action_run_archive(self) -> None:
-        snapshot = self.snapshot
-        if snapshot is None:
-            self.show_notice("There is no run to archive.", "warn")
-            return
-        archived = not snapshot.annotations.archived
-        notice = f"{snapshot.run.name} is {'archived; A shows archived runs' if archived else 'listed again'}."
-        self.annotate(snapshot, lambda known: replace(known, archived=archived), notice)
