@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from core.runs.directory import RunState
 from llmtui.view.chat_turn import GAP
 from llmtui.view.run_snapshot import RunSnapshot
 
@@ -11,6 +12,8 @@ def hint(snapshot: RunSnapshot | None, *, has_checkpoint: bool) -> str:
     if snapshot is None:
         return "There is no run yet: 1 shows the runs, n there starts one."
     recipe = snapshot.run.recipe
+    if not has_checkpoint and snapshot.state is RunState.DONE:
+        return "All checkpoints of this run were deleted, so nothing can answer. L in Train starts a run like it."
     if not has_checkpoint and not snapshot.state.is_active:
         return f"This run has no checkpoint yet ({snapshot.state.value}): r in Train resumes it."
     if not has_checkpoint:

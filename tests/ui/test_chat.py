@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -189,6 +190,18 @@ async def test_an_inference_process_that_died_is_reported_and_restarted(workbenc
         await seen("the inference process exited with code 3")
         seen = await ask(pilot, "once")
         await seen("once went")
+
+
+async def test_the_turns_stay_when_the_checkpoints_are_deleted(workbench: Workbench, run: Run) -> None:
+    async with workbench.run_test(size=(100, 30)) as pilot:
+        seen = await ask(pilot, "once")
+        await seen("20 tokens")
+        shutil.rmtree(run.checkpoints / "step-00000200")
+        await until(pilot, lambda: "(newest" not in screen_text(workbench))
+        assert "once went" in screen_text(workbench)
+        await pilot.press("escape", "r")
+        await seen("This run has no checkpoint")
+        assert "once went" in screen_text(workbench)
 
 
 async def test_a_newer_checkpoint_replies_while_training_continues(workbench: Workbench, run: Run) -> None:

@@ -21,7 +21,7 @@ from core.storage.artifact import Artifact
 from llmtui.tui.actions import bindings
 from llmtui.tui.run_chat import RunChat, is_masked
 from llmtui.tui.run_watcher import RunsUpdated
-from llmtui.tui.screens.chat_actions import ChatActions
+from llmtui.tui.screens.chat_actions import NO_CHECKPOINT, ChatActions
 from llmtui.tui.screens.chat_checkpoints import CheckpointChoice, compared_checkpoint
 from llmtui.tui.screens.chat_drafts import ChatDrafts
 from llmtui.tui.widgets.bars import FooterBar, HeaderBar
@@ -147,13 +147,13 @@ class Chat(ChatActions):
 
     @property
     def chat(self) -> RunChat | None:
-        """The chat with the run, if it has a checkpoint."""
+        """The chat with the run, if it has a checkpoint, or had one: the turns stay when that is deleted."""
         snapshot, checkpoint = self.snapshot, self.checkpoint
-        if snapshot is None or checkpoint is None:
+        if snapshot is None:
             return None
-        if snapshot.run.id not in self._chats:
+        if snapshot.run.id not in self._chats and checkpoint is not None:
             self._chats[snapshot.run.id] = RunChat(self.session.inference_client, snapshot.run, checkpoint.path.name)
-        return self._chats[snapshot.run.id]
+        return self._chats.get(snapshot.run.id)
 
     # -- drawing ------------------------------------------------------------------------------------------------------
 
@@ -198,7 +198,7 @@ class Chat(ChatActions):
     @on(PromptInput.Submitted)
     def _send(self, message: PromptInput.Submitted) -> None:
         if self.checkpoint is None:
-            self.show_notice("This run has no checkpoint yet.", "warn")
+            self.show_notice(NO_CHECKPOINT, "warn")
         elif self.busy:
             self.show_notice(self.busy_notice, "warn")
         else:

@@ -27,7 +27,7 @@ from llmtui.view.chat_turn import Turn, to_markdown
 from llmtui.view.sampler_settings import stepped
 from llmtui.view.sanitize import shown
 
-_NO_CHECKPOINT = "This run has no checkpoint yet."
+NO_CHECKPOINT = "This run has no checkpoint, which would answer."
 
 
 class SaveTranscriptError(LlmtuiError):
@@ -111,7 +111,7 @@ class ChatActions(RunScreen):
         """The chat, if it can be changed now; otherwise a notice says why not."""
         chat = self.chat
         if chat is None:
-            self.show_notice(_NO_CHECKPOINT, "warn")
+            self.show_notice(NO_CHECKPOINT, "warn")
         elif self.busy:
             self.show_notice(self.busy_notice, "warn")
         elif with_turns and not chat.turns:
@@ -154,7 +154,9 @@ class ChatActions(RunScreen):
 
     def action_chat_retry(self) -> None:
         chat = self._idle_chat(with_turns=True)
-        if chat is not None:
+        if chat is not None and self.checkpoint is None:
+            self.show_notice(NO_CHECKPOINT, "warn")
+        elif chat is not None:
             sampler = self.query_one(SamplerPane)
             sampler.change(stepped(sampler.settings, "seed", 1))
             self.generate(chat.turns[-1].typed, branch=True)
@@ -201,7 +203,7 @@ class ChatActions(RunScreen):
     def action_chat_checkpoint(self) -> None:
         snapshot = self.snapshot
         if snapshot is None or self.checkpoint is None:
-            self.show_notice(_NO_CHECKPOINT, "warn")
+            self.show_notice(NO_CHECKPOINT, "warn")
             return
         run = snapshot.run
 
@@ -221,7 +223,7 @@ class ChatActions(RunScreen):
     async def action_chat_compare(self) -> None:
         snapshot = self.snapshot
         if snapshot is None or self.checkpoint is None:
-            self.show_notice(_NO_CHECKPOINT, "warn")
+            self.show_notice(NO_CHECKPOINT, "warn")
             return
         run, state = snapshot.run, self.drafts.get(snapshot.run)
         if state.comparing:
