@@ -123,7 +123,10 @@ def _read_manifest(path: Path) -> Manifest:
                 f"it was made by a newer version of llmtui ({head.version})", where=str(path), todo="update llmtui"
             )
         return parse_json(raw, Manifest)
-    except (OSError, ParseError) as error:
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise DamagedError(f"its manifest cannot be read ({reason})", where=str(path)) from None
+    except ParseError as error:
         raise DamagedError(f"its manifest cannot be read ({error})", where=str(path)) from None
 
 

@@ -165,10 +165,22 @@ def test_the_tokens_of_a_text_under_a_file_and_under_the_byte_vocabulary(
     assert b"".join(content[token] for token in found.ids) == written
 
 
+def test_a_deleted_vocabulary_is_named_as_such(tmp_path: Path) -> None:
+    with pytest.raises(LlmtuiError, match="the vocabulary is no longer on this machine"):
+        open_vocabulary(VocabularyChoice(name="demo", file=str(tmp_path / "vocabulary.json")))
+
+
+def test_deleted_tokens_are_named_as_such(make_recipe: Make, tmp_path: Path) -> None:
+    recipe = make_recipe()
+    source = BatchSource(tokens=str(tmp_path / "gone"), model=recipe.model, train=recipe.train, step=1)
+    with pytest.raises(LlmtuiError, match="its tokens are no longer on this machine"):
+        TrainingExamples(source)
+
+
 @pytest.mark.parametrize("choice", [VocabularyChoice(name="o200k_base"), VocabularyChoice(name="x", file="/nowhere")])
 def test_a_vocabulary_that_is_not_on_the_machine_is_not_fetched(
     choice: VocabularyChoice, monkeypatch: pytest.MonkeyPatch, workspace: Workspace, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path / "empty"))
-    with pytest.raises(LlmtuiError, match=r"not on this machine|no such file"):
+    with pytest.raises(LlmtuiError, match=r"not on this machine|no longer on this machine"):
         open_vocabulary(choice)

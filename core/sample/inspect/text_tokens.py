@@ -36,6 +36,10 @@ def open_vocabulary(choice: VocabularyChoice) -> Vocabulary:
     path = Path(choice.file)
     try:
         return _from_file(path, path.stat().st_mtime_ns)
+    except FileNotFoundError:
+        raise VocabularyMissingError(
+            "the vocabulary is no longer on this machine", where=choice.file, todo="choose another one"
+        ) from None
     except OSError as error:
         raise VocabularyMissingError((error.strerror or str(error)).lower(), where=choice.file) from None
 

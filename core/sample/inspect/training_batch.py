@@ -29,6 +29,12 @@ LOGIT_ROWS = 256
 assert NO_TARGET == IGNORE
 
 
+class TokensGoneError(UsageError):
+    """The token shards were deleted."""
+
+    doing = "read the batch"
+
+
 class BatchModelError(UsageError):
     """The checkpoint was not trained on these tokens."""
 
@@ -39,7 +45,10 @@ class TrainingExamples:
     """The examples of one training step over all processes, as `core.train.step_runner` makes them."""
 
     def __init__(self, source: BatchSource) -> None:
-        """Raises DamagedError, ShardError, VocabularyError, TooFewTokensError."""
+        """Raises TokensGoneError, DamagedError, ShardError, VocabularyError, TooFewTokensError."""
+        if not Path(source.tokens).is_dir():
+            todo = "`llmtui data prepare` with the run's recipe makes them again"
+            raise TokensGoneError("its tokens are no longer on this machine", where=source.tokens, todo=todo)
         artifact = Artifact.open(Path(source.tokens))
         self.step = source.step
         self._vocabulary = Vocabulary.load(artifact.path / "vocabulary.json")

@@ -127,7 +127,9 @@ class BatchScreen(DataScreen):
                 await self._score(snapshot, source)
         except LlmtuiError as error:
             self._shown = "", 0
-            self._show_nothing(shown(f"The batch cannot be read: {error.what}. {error.where} {error.todo}"))
+            where = f" ({error.where})" if error.where else ""
+            todo = f"; {error.todo}" if error.todo else ""
+            self._show_nothing(shown(f"The batch cannot be read: {error.what}{where}{todo}"))
 
     async def _ask(self, request: AnyTask) -> AsyncIterator[AnyTokenResult]:
         async with aclosing(self.session.inference_client.stream(request)) as replies:

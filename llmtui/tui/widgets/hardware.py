@@ -14,6 +14,9 @@ from llmtui.view.sanitize import shown
 STALE_AFTER = 30.0
 """Seconds after which a reading is no longer shown as current: a new one comes every 2 s."""
 
+SHORT_OF_DISK = 10**9
+"""Free bytes below which the figure is a warning: a few checkpoints fill it."""
+
 
 class HardwarePane(RunPane):
     """The last reading of GPU, processor and memory."""
@@ -48,7 +51,8 @@ class HardwarePane(RunPane):
         processor = _meter("cpu", reading.cpu, cores, width)
         memory = _meter("ram", reading.ram / max(1, reading.ram_total), ram, width)
         worker: Line = [("worker ", "dim"), (units.size(reading.process_ram), "")]
-        rest = joined([worker, [("disk ", "dim"), (f"{units.size(reading.disk_free)} free", "")]], width)
+        disk = "warn" if reading.disk_free < SHORT_OF_DISK else ""
+        rest = joined([worker, [("disk ", "dim"), (f"{units.size(reading.disk_free)} free", disk)]], width)
         if not reading.gpus:
             return [processor, memory, rest]
         lines = [line for gpu in reading.gpus[:1] for line in _gpu(gpu, width)]

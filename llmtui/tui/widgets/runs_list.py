@@ -144,5 +144,6 @@ class RunsList(ListPane[RunSnapshot]):
 
 def _unreadable_row(error: InvalidRunError, cells: int) -> Line:
     """A run directory that cannot be read: why, and what to do."""
-    reason = f"{UNREADABLE}  {shown(error.todo)}: {shown(error.what)}"
+    todo = error.todo.replace(f" {error.run}`", "`")  # its name is in the row
+    reason = f"{UNREADABLE}: {shown(error.what)}; {shown(todo)}"
     return clip([("✗ ", "bad"), (shown(error.run, max(10, cells // 3)), "bold"), ("  ", ""), (reason, "dim")], cells)
