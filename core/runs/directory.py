@@ -169,6 +169,8 @@ class Run:
             if file is None or file.schema > SCHEMA:
                 raise InvalidRunError("it was made by a newer version of llmtui", path=path, todo="update llmtui")
             return cls(path, file)
+        except FileNotFoundError:
+            raise InvalidRunError("it has no run.json", path=path) from None
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise InvalidRunError(f"run.json cannot be read ({reason})", path=path) from None

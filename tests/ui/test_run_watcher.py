@@ -65,7 +65,7 @@ async def test_home_lists_unreadable_directories_and_what_to_do(workspace: Works
         await until(pilot, lambda: "20990101-000000-broken-ffff" in screen_text(app))
         text = screen_text(app)
         assert "unreadable" in text
-        assert "run.json cannot be read" in text and "`llmtui rm` deletes it" in text
+        assert "it has no run.json" in text and "`llmtui rm` deletes it" in text
         assert ("healthy" in text) == bool(others)
         await pilot.press("down", "up", "enter")
 
