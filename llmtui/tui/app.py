@@ -179,7 +179,8 @@ class Workbench(App[None]):
     def action_app_help(self) -> None:
         from llmtui.tui.screens.help import Help
 
-        self.push_screen(Help(self.session.keymap))
+        scope: Scope = getattr(self.screen, "SCOPE", "app")
+        self.push_screen(Help(scope, self.session.keymap, self.focused))
 
     def action_app_palette(self) -> None:
         from llmtui.tui.screens.picker import Choice, Picker

@@ -98,7 +98,7 @@ async def test_a_users_key_replaces_ours_everywhere(workspace: Workspace) -> Non
         await pilot.press("f1")
         assert isinstance(app.screen, Home)
         await pilot.press("f2")
-        await until(pilot, lambda: "Screens" in screen_text(app))
+        await until(pilot, lambda: "on this screen" in screen_text(app))
 
 
 @pytest.mark.heavy

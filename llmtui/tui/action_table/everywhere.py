@@ -22,7 +22,14 @@ EVERYWHERE = (
         "Everywhere",
         ("app",),
     ),
-    Action("app.help", ("?", "f1"), "help", "Show all keys.", "Everywhere", ("app",)),
+    Action(
+        "app.help",
+        ("?", "f1"),
+        "help",
+        "Show what has the focus, and all keys; / searches them.",
+        "Everywhere",
+        ("app",),
+    ),
     Action(
         "app.copy",
         ("ctrl+y",),

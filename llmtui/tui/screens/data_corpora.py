@@ -39,6 +39,10 @@ _STATES = {
 class ArtifactList(ListPane[StoredArtifact]):
     """One line for each artifact, those of one corpus together."""
 
+    HELP: ClassVar[str] = (
+        "Everything that is stored on this machine, by corpus: downloads, cleaned documents, tokens. One artifact "
+        "is shared by all runs that need the same one."
+    )
     read = False
     """Whether the disk has been read."""
 
@@ -87,6 +91,9 @@ class ArtifactList(ListPane[StoredArtifact]):
 class ArtifactDetails(ScrollPane):
     """Everything that is known about one artifact."""
 
+    HELP: ClassVar[str] = (
+        "What is known about the highlighted artifact: where it comes from, what made it, which runs use it."
+    )
     artifact: StoredArtifact | None = None
     sources: tuple[StoredArtifact, ...] = ()
     """The artifacts it was made from, of those on this machine."""

@@ -34,6 +34,7 @@ DOCUMENTS, READ_BYTES = 5, 2_000_000
 class DocumentsPane(ScrollPane):
     """Documents before and after cleaning, or what the reading is doing."""
 
+    HELP: ClassVar[str] = "The first documents of the source, before and after the cleaning steps of the recipe."
     FRAMED: ClassVar[bool] = False
 
     def __init__(self) -> None:

@@ -22,6 +22,7 @@ from core.recipe.schema import Recipe
 from core.runs.measured_speed import MeasuredSpeed, measured_speeds
 from core.runs.recipe_change import change_recipe
 from core.sources.complete import complete_source
+from llmtui.tui.action_table import Scope
 from llmtui.tui.actions import bindings
 from llmtui.tui.recipe_export import FormResult, form_result
 from llmtui.tui.recipe_form import PRESET, RecipeForm, Resolved, typed_overrides
@@ -44,6 +45,7 @@ _TITLES = {"new": "New run", "like": "New run like", "resume": "Resume with othe
 class NewRun(ModalScreen[Recipe | None]):
     """A form over a preset or the recipe of a run. The result is the recipe to start, or None."""
 
+    SCOPE: ClassVar[Scope] = NEW_RUN
     CSS_PATH = "new_run.tcss"
     AUTO_FOCUS = "FieldList"
     BINDINGS: ClassVar[list[BindingType]] = [

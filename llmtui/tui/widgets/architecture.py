@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from textual import events
 from textual.message import Message
@@ -26,6 +27,15 @@ _CONDENSED = 12
 class PicturePane(Pane, can_focus=True):
     """The architecture with a cursor on one of its steps, and the figures of each beside it."""
 
+    HELP: ClassVar[str] = (
+        "The model as a picture, tokens at the bottom, logits at the top. The cursor is on a part; ← → change a "
+        "field of it, and every figure follows."
+    )
+    KEYS: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("↑ ↓, j k", "The part above, below."),
+        ("pgup pgdn", "Four parts up, down."),
+        ("home end, g G", "To the logits, to the tokens."),
+    )
     draft: ModelDraft | None = None
 
     class Moved(Message):
@@ -79,6 +89,7 @@ class PicturePane(Pane, can_focus=True):
 class StepPane(ScrollPane):
     """The highlighted step: the fields that change it, its figures, its formula, what it does."""
 
+    HELP: ClassVar[str] = "The highlighted part: its fields, parameters and FLOPs, its formula, and what it does."
     draft: ModelDraft | None = None
 
     def heading(self, width: int) -> Line:

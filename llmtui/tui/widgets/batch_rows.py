@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from llmtui.tui.widgets.list_pane import ListPane
 from llmtui.view import units
 from llmtui.view.batch_text import BatchView, summary
@@ -14,6 +16,9 @@ _BAR = 8
 class BatchRows(ListPane[int]):
     """One line for each row of the batch: number, loss, documents, text. The items are numbers of rows, from 0."""
 
+    HELP: ClassVar[str] = (
+        "The rows of the batch: each is one window of the training text. The highlighted one is shown as tokens."
+    )
     view: BatchView | None = None
     step_loss: float | None = None
     """What the training recorded as the loss of this step."""

@@ -10,7 +10,7 @@ import itertools
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from textual import events
 from textual.message import Message
@@ -117,6 +117,10 @@ class ColumnCache:
 
 class Chart(Pane, can_focus=True):
     """Curves over training steps. Set the attributes, then call `update`."""
+
+    HELP: ClassVar[str] = (
+        "Curves over the training of a run: each value dim, their moving average bright. ▲ marks values above it."
+    )
 
     def __init__(self, title: str, *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id, classes=classes)

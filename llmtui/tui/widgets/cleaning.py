@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from core.events import CleaningReport, CleaningStep, StepEffect
 from core.jobs.browse_protocol import CleanedDocument
@@ -38,6 +38,10 @@ _BYTES: tuple[Figure, str] = (byte_change, "bytes")
 class StepList(ListPane[StepRow]):
     """The steps of a recipe in their order, below the sum of all."""
 
+    HELP: ClassVar[str] = (
+        "The cleaning steps of the recipe in their order, with what each changed and removed. The highlighted one "
+        "chooses which documents ← → show."
+    )
     report: CleaningReport | None = None
 
     def heading(self, cells: int) -> Line:
@@ -67,6 +71,7 @@ class StepList(ListPane[StepRow]):
 class DocumentChange(ScrollPane):
     """One document before and after cleaning, with the differences marked."""
 
+    HELP: ClassVar[str] = "A document before and after cleaning, with what was removed and inserted marked."
     document: CleanedDocument | None = None
     spans: tuple[DiffSpan, ...] = ()
     message = "reading …"
@@ -116,6 +121,7 @@ class DocumentChange(ScrollPane):
 class CleaningTables(ScrollPane):
     """The statistics of a cleaned corpus, except those of the steps."""
 
+    HELP: ClassVar[str] = "What the cleaning did to the whole corpus, apart from its single steps."
     report: CleaningReport | None = None
 
     def heading(self, width: int) -> Line:

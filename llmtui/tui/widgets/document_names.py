@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from llmtui.tui.widgets.list_pane import ListPane
 from llmtui.view.lines import Line, cell
 from llmtui.view.sanitize import shown
@@ -13,6 +15,7 @@ _MARGIN = 50
 class NameList(ListPane[tuple[int, str]]):
     """Numbers and names of the documents around the one that is shown."""
 
+    HELP: ClassVar[str] = "The documents of the corpus by number and name; the highlighted one is shown."
     documents = 0
 
     def clear(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import ClassVar
 
 from core.jobs.browse_protocol import DocumentPage
 from llmtui.tui.widgets.pane import ScrollPane
@@ -12,6 +13,8 @@ from llmtui.view.sanitize import shown, visible
 
 class DocumentText(ScrollPane):
     """The text of one page; `message` instead of it if there is none."""
+
+    HELP: ClassVar[str] = "The text of one document, raw or cleaned. Places where a search found something are marked."
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)

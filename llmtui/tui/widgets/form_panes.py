@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from rich.cells import cell_len
 
@@ -29,6 +29,11 @@ def problem_text(error: LlmtuiError) -> str:
 
 class FieldList(ListPane[FieldRow]):
     """The fields by section, with their values; changed ones are marked."""
+
+    HELP: ClassVar[str] = (
+        "Every field of the recipe. Changed ones are marked; those with a problem say so. Enter types a value, ← "
+        "→ step through a choice."
+    )
 
     def __init__(self, form: RecipeForm, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
@@ -194,6 +199,8 @@ class ForecastPane(Pane):
 
 class CommandPane(ScrollPane):
     """The command line that does the same as the form."""
+
+    HELP: ClassVar[str] = "The command that starts the same run from a shell."
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from textual import events
 from textual.message import Message
@@ -22,6 +22,12 @@ _STATES = ("good", "warn", "bad", "accent")
 
 class ListPane(Pane, Generic[Item], can_focus=True):
     """Items, a line each. The cursor stays on its item when the list changes. Subclasses define `key` and `row`."""
+
+    KEYS: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("↑ ↓, j k", "Move the cursor by a line."),
+        ("pgup pgdn", "Move it by a page."),
+        ("home end, g G", "To the first line, to the last."),
+    )
 
     class Highlighted(Message):
         """Posted when the cursor moved to another item."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from typing import ClassVar
 
 from textual import events
 
@@ -17,6 +18,16 @@ SIDEWAYS = 20
 
 class LogPane(Pane, can_focus=True):
     """Lines that are as long as they are: ← → show their rest. At the last line, the cursor follows new ones."""
+
+    HELP: ClassVar[str] = (
+        "The lines of the log or the journal. While the cursor is on the last line, it follows new ones."
+    )
+    KEYS: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("↑ ↓, j k", "Move the cursor by a line."),
+        ("← →", "Show the rest of lines that are too long."),
+        ("pgup pgdn", "By a page."),
+        ("home end, g G", "To the first line, to the last."),
+    )
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)

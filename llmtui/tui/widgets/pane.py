@@ -62,6 +62,10 @@ class Pane(Widget):
     """Base class of our widgets: subclasses return their content from `lines` and call `update` after a change."""
 
     FRAMED: ClassVar[bool] = True
+    HELP: ClassVar[str] = ""
+    """For the help while the pane has the focus: what it is."""
+    KEYS: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """Its own keys, and what they do."""
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id, classes=classes)
@@ -210,6 +214,11 @@ class ScrollPane(Pane, can_focus=True):
 
     FOLLOW: ClassVar[bool] = False
     """Show the end of the content as it grows, instead of the start."""
+    KEYS: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("↑ ↓, j k", "Scroll by a line."),
+        ("pgup pgdn", "Scroll by a page."),
+        ("home end, g G", "To the beginning, to the end."),
+    )
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id, classes=classes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from core.runs.directory import UNREADABLE, RunState
 from core.runs.errors import InvalidRunError
@@ -20,6 +21,11 @@ HEADINGS_FROM = 24
 
 class RunsList(ListPane[RunSnapshot]):
     """Runs in columns; damaged ones below them. After a change of its settings call `rearrange`."""
+
+    HELP: ClassVar[str] = (
+        "Your runs with their state and figures. Keys act on the highlighted one, which is also what the other "
+        "screens show."
+    )
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)

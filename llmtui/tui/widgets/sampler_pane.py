@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from textual import events
 from textual.message import Message
 
@@ -30,6 +32,14 @@ class SamplerPane(ListPane[Row]):
 
     ← → - + change the chosen one; typing a value, then enter, sets it; backspace returns to the recipe's.
     """
+
+    HELP: ClassVar[str] = "The settings that the next reply is sampled with, in the order in which they are applied."
+    KEYS: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("↑ ↓, j k", "Choose a setting."),
+        ("← →, - +", "Change it by a step."),
+        ("0 to 9, enter", "Type a value; enter sets it."),
+        ("backspace", "Return to the recipe's value."),
+    )
 
     class Changed(Message):
         """Posted when the user changed a setting."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from textual import events
 
@@ -13,6 +14,14 @@ from llmtui.view.token_grid import GridLine, GridToken, draw, layout, moved, row
 
 class TokenGrid(Pane, can_focus=True):
     """Tokens, wrapped to the width of the pane; longer ones scroll with the cursor."""
+
+    HELP: ClassVar[str] = "A text as tokens. What is known about the token at the cursor stands beside or below it."
+    KEYS: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("← →, h", "The token before, after."),
+        ("↑ ↓, j k", "The token above, below."),
+        ("pgup pgdn", "By a page."),
+        ("home end", "To the first token, to the last."),
+    )
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)

@@ -23,6 +23,9 @@ _LIMIT = 100_000
 class Transcript(ScrollPane):
     """The turns with one run, the newest at the bottom. One of them may be chosen."""
 
+    HELP: ClassVar[str] = (
+        "The conversation with the selected run. A turn can be chosen: it is then what is copied, edited, explained."
+    )
     FOLLOW: ClassVar[bool] = True
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002

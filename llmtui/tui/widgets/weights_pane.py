@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from llmtui.tui.model_draft import ModelDraft
 from llmtui.tui.widgets.pane import ScrollPane
@@ -13,6 +14,10 @@ from llmtui.view.weights_text import CheckpointWeights, weight_lines
 class WeightsPane(ScrollPane):
     """Norms and histograms; what is being read, or how to read it, before they are there."""
 
+    HELP: ClassVar[str] = (
+        "The weights of the highlighted part in each checkpoint: norms over the steps, and the distribution of "
+        "their values."
+    )
     draft: ModelDraft | None = None
     checkpoints: Sequence[CheckpointWeights] = ()
     """In order of their steps."""
