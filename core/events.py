@@ -305,6 +305,16 @@ class Note(Event, frozen=True, kw_only=True):
     text: str
 
 
+class RuleActed(Event, frozen=True, kw_only=True):
+    """A rule of the recipe acted: `rules.below`, `train.patience`, or that a loss which is not finite ends the run."""
+
+    rule: Literal["below", "patience", "not finite"]
+    step: Int64
+    what: str
+    """What was found, a clause of numbers and fixed words."""
+    action: Literal["checkpoint", "stop", "finish", "fail"]
+
+
 class Paused(Event, frozen=True, kw_only=True):
     """The worker waits; the next event of any kind ends the pause."""
 
@@ -315,7 +325,7 @@ class AttemptEnded(Event, frozen=True, kw_only=True, tag="Ended"):
     attempt: Int64
     outcome: Outcome
     what: str = ""
-    """Why it failed; this and the next three are the fields of `LlmtuiError`."""
+    """Why it failed, or which rule ended it; this and the next three are the fields of `LlmtuiError`."""
     where: str = ""
     kept: str = ""
     todo: str = ""

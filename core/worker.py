@@ -36,8 +36,10 @@ from core.events import (
     Event,
     Metric,
     ModelInfo,
+    Note,
     Paused,
     Resumed,
+    RuleActed,
     StageStarted,
     TrainingForecast,
     decode,
@@ -50,6 +52,7 @@ from core.processes.pool import WorkerDiedError
 from core.runs.control import ControlRequests
 from core.runs.directory import DIRECTORY_GONE, Run
 from core.runs.journal_snapshot import write_snapshot
+from core.runs.rule_command import start_rule_command
 from core.storage.files import sweep
 from core.storage.journal import JournalWriter
 from core.storage.locks import Lock
@@ -68,7 +71,7 @@ RESERVE = 2**20
 
 
 class StopRequested(Exception):
-    """A stop was requested where nothing has to be saved."""
+    """A stop was requested where nothing has to be saved, or a rule of the recipe has stopped the training."""
 
 
 class Worker:
@@ -87,6 +90,9 @@ class Worker:
         self._hardware_monitor = HardwareMonitor(run.path)
         self._next_status = self._next_curves = self._next_reading = 0.0
         self._stop_requested = self._stepped = self._has_earlier_metrics = False
+        self._ended_by = ""
+        """What the rule found that has ended the training."""
+        self._stopped_by_rule = False
         self._reserve = run.path / "reserve"
         with contextlib.suppress(OSError):
             self._reserve.write_bytes(bytes(RESERVE))
@@ -97,7 +103,7 @@ class Worker:
             signal.signal(signum, self._terminate)
         try:
             self._drive()
-            end = AttemptEnded(attempt=self._attempt, outcome="done")
+            end = AttemptEnded(attempt=self._attempt, outcome="done", what=self._ended_by)
         except ProcessKilledError as error:  # no last event, as if this process had been killed: it can be restarted
             log(error.sentence())
             self._journal.sync()
@@ -123,7 +129,8 @@ class Worker:
         self._reserve.unlink(missing_ok=True)
 
     def _stopped(self) -> AttemptEnded:
-        return AttemptEnded(attempt=self._attempt, outcome="stopped", exit_code=STOPPED)
+        what = "" if self._stop_requested else self._ended_by
+        return AttemptEnded(attempt=self._attempt, outcome="stopped", what=what, exit_code=STOPPED)
 
     def _failed(self, error: LlmtuiError) -> AttemptEnded:
         unexpected = isinstance(error, UnexpectedError)
@@ -178,8 +185,10 @@ class Worker:
                     self._hardware_monitor.peak = lambda: peak_memory_on(device.name)
                 self._report_restart(event)
                 self._emit(event)
+                if isinstance(event, RuleActed):
+                    self._on_rule(event)
                 commands = self._commands(event)
-            if self._stop_requested:
+            if self._stop_requested or self._stopped_by_rule:
                 raise StopRequested
             if group.orphaned and self._summary.stages["train"].state == "working":
                 raise ProcessKilledError("what started its processes is gone", todo="resume it")
@@ -196,6 +205,19 @@ class Worker:
                 self._emit(Resumed(step=0, checkpoint=""))
             case Metric():
                 self._stepped = True
+
+    def _on_rule(self, event: RuleActed) -> None:
+        """Remember what ends the training, and start the recipe's command."""
+        self._ended_by = event.what if event.action in ("stop", "finish") else self._ended_by
+        self._stopped_by_rule = self._stopped_by_rule or event.action == "stop"
+        if not self._run.recipe.rules.command:
+            return
+        evaluation = self._summary.evaluation
+        try:
+            start_rule_command(self._run, event, evaluation.bits_per_byte if evaluation else None)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            self._emit(Note(level="warning", text=f"rules.command was not started: {reason}"))
 
     def _commands(self, event: Event) -> Commands | None:
         """The commands to send after `event`. Waits while a pause is requested.

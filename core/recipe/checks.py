@@ -142,6 +142,12 @@ def check_together(recipe: Recipe, where: str) -> None:
             where=where or "[train]",
             todo=f"train.cooldown = {1 - train.warmup:g} at most",
         )
+    if recipe.rules.stop and recipe.rules.below is None:
+        raise RecipeError(
+            "rules.stop = true says nothing without rules.below",
+            where=where or "[rules]",
+            todo="give the loss at which to stop, such as rules.below = 1.5; train.patience ends a run by itself",
+        )
     if width % heads:
         near = sorted({max(1, width // heads) * heads, (width // heads + 1) * heads})
         raise RecipeError(

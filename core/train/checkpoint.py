@@ -47,6 +47,8 @@ class TrainingState(Struct, kw_only=True):
     """Lowest validation loss so far, in nats per token."""
     stale: int = 0
     """Scheduled evaluations in a row that were no better than `best`."""
+    below: float | None = None
+    """The value of `rules.below` at which that rule has acted; None before."""
     finished: bool = False
     micro_batch: int = 0
     """Sequences in one forward pass that fit the memory; 0: not measured yet."""

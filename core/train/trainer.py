@@ -12,7 +12,7 @@ import msgspec
 import torch
 
 from core.errors import LlmtuiError, is_out_of_memory
-from core.events import Event, ModelInfo, Note, Resumed
+from core.events import Event, ModelInfo, Note, Resumed, RuleActed
 from core.init.weights import load_initial_weights
 from core.model.batches import Batches
 from core.model.device import Device
@@ -44,8 +44,9 @@ from core.train.non_finite import NonFiniteError
 from core.train.optimizer import optimizers, set_muon_dtype
 from core.train.out_of_memory import TrainingMemoryError
 from core.train.resume_compat import changes_since_checkpoint
+from core.train.rules import fell_below, finished_reason, lost_patience
 from core.train.sample_hook import generate_sample, resolve_sample
-from core.train.schedule import intervals, reached_limit
+from core.train.schedule import intervals
 from core.train.step_runner import StepRunner
 from core.train.threads import ThreadTuner, cpu_times, make_thread_tuner
 
@@ -122,6 +123,8 @@ class Trainer:
             recipe, self.model, self.optimizers, self._batches, self._objective, group=group, clock=self._clock
         )
         self._tuner: ThreadTuner | None = None
+        self._fell_below = False
+        """Whether `rules.below` acted, and its checkpoint is still to be saved."""
 
     def run(self) -> EventStream:
         """Train until a limit is reached or `Stop` is sent. The last checkpoint is saved before it returns.
@@ -171,7 +174,7 @@ class Trainer:
             yield from self._evaluate()
         self._tuner = make_thread_tuner(self.recipe.train, self._device.name, self._group.world_size)
         prompts, frozen = itertools.cycle(self.recipe.sample.prompts), False
-        while not (reason := self._finished_reason()):
+        while not (reason := finished_reason(self.recipe.train, self.state)):
             try:
                 commands = yield from self._step.run(self.state, self._checkpointer.kept)
             except NonFiniteError as error:
@@ -188,21 +191,30 @@ class Trainer:
                 return
             for request in [command for command in commands if isinstance(command, GenerateSample)]:
                 yield from self._sample(request)
-            if self._finished_reason():
+            if finished_reason(self.recipe.train, self.state):
                 continue
             if self._samples.due(step, self.state.seconds):
                 by_clock = not self._samples.by_steps(step)
                 yield from self._sample(GenerateSample(prompt=next(prompts)) if by_clock else GenerateSample())
                 self._samples.happened(self.state.seconds)
+            best = False
             if self._evaluations.due(step, self.state.seconds):
                 scheduled = self._evaluations.by_steps(step)
                 better = yield from self._evaluate(scheduled=scheduled)
                 self.state.stale += scheduled and not better
-            if self._checkpoints.due(step, self.state.seconds) or SaveCheckpoint() in commands:
+                best = better and self.recipe.train.patience is not None  # what early stopping is to leave
+            if self._checkpoints.due(step, self.state.seconds) or SaveCheckpoint() in commands or best:
                 yield from self._save()
                 self._checkpoints.happened(self.state.seconds)
+            if self._fell_below:
+                self._fell_below = False
+                yield from self._save(last=self.recipe.rules.stop)
+                if self.recipe.rules.stop:
+                    return
         text = f"the training is finished after {plural(self.state.step, 'step')}: {reason}"
         yield from self._clock.emit(Note(text=text))
+        if lost_patience(self.recipe.train, self.state):
+            yield from self._clock.emit(RuleActed(rule="patience", step=self.state.step, what=reason, action="finish"))
         if self._evaluator.step != self.state.step:
             yield from self._evaluate()
         yield from self._evaluate(final=True)
@@ -238,19 +250,16 @@ class Trainer:
         share = -(-recipe.batch_size // self._group.world_size)
         return min(recipe.micro_batch or share, self.state.micro_batch or self._micro_batch_limit, share)
 
-    def _finished_reason(self) -> str:
-        """Why the training is finished, in words; empty while it is not."""
-        state, recipe = self.state, self.recipe.train
-        if recipe.patience and state.stale >= recipe.patience:
-            return f"{state.stale} evaluations in a row were no better"
-        return reached_limit(recipe, steps=state.step, tokens=state.tokens, seconds=state.seconds)
-
     # -- between steps --------------------------------------------------------------------------------------------
 
     def _evaluate(self, *, final: bool = False, scheduled: bool = True) -> Generator[Event, Commands | None, bool]:
         """See `Evaluator.run`."""
         best = yield from self._evaluator.run(self.state, final=final, scheduled=scheduled)
         self._evaluations.happened(self.state.seconds)
+        acted = None if final else fell_below(self.recipe, self.state, float(self._evaluator.facts["bits_per_byte"]))
+        if acted:
+            self._fell_below = True
+            yield from self._clock.emit(acted)
         return best
 
     def _sample(self, request: GenerateSample) -> EventStream:
@@ -320,10 +329,13 @@ class Trainer:
         """
         self._checkpointer.settle()
         newest = self._group.all_gather(self._checkpointer.step)[0][0]
-        if not self.recipe.train.rollback_on_nan or self.state.rate_factor < 1 or newest < 0:
-            raise error
-        self.model.zero_grad(set_to_none=True)
-        if not (yield from self._resume()):
+        may_go_back = self.recipe.train.rollback_on_nan and self.state.rate_factor == 1 and newest >= 0
+        step = self.state.step + 1
+        if may_go_back:
+            self.model.zero_grad(set_to_none=True)
+        if not may_go_back or not (yield from self._resume()):
+            what = "its loss or a gradient is not finite"
+            yield from self._clock.emit(RuleActed(rule="not finite", step=step, what=what, action="fail"))
             raise error
         self.state.rate_factor = STEP_BACK_LR_FACTOR
         self._clock.start(self.state.seconds)

@@ -130,7 +130,9 @@ def print_result(run: Run, formatter: EventFormatter) -> int:
             print_output(line)
         return 0
     if state is RunState.STOPPED:
-        print_message(f"{run.id} was stopped; llmtui resume {run.id} continues it")
+        ended = run.end_event()
+        by = f" by a rule of its recipe: {ended.what}" if ended and ended.what else ""
+        print_message(f"{run.id} was stopped{by}; llmtui resume {run.id} continues it")
     else:
         print_error(f"{run.id} {state.value}: " + "\n        ".join(failure_text(describe_failure(run)).lines))
     ended = run.end_event()

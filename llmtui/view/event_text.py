@@ -23,6 +23,7 @@ from core.events import (
     Paused,
     Progress,
     Resumed,
+    RuleActed,
     StageFinished,
     StageSkipped,
     StageStarted,
@@ -38,6 +39,14 @@ EXCERPT_LENGTH = 100
 """Characters of a generated sample that are shown in its line."""
 
 _NOTE_KINDS = {"info": "note", "warning": "warn", "error": "error"}
+
+
+_RULE_ACTIONS = {
+    "checkpoint": "; a checkpoint is saved",
+    "stop": "; the run saves a checkpoint and stops",
+    "finish": "; the training is finished",
+    "fail": "; the run fails",
+}
 
 
 class EventText(NamedTuple):
@@ -173,11 +182,16 @@ def _(event: Note) -> EventText:
 
 
 @event_text.register
+def _(event: RuleActed) -> EventText:
+    return EventText("rule", f"step {event.step:,}: {event.what}{_RULE_ACTIONS[event.action]}")
+
+
+@event_text.register
 def _(event: Paused) -> EventText:
     return EventText("pause", "paused")
 
 
 @event_text.register
 def _(event: AttemptEnded) -> EventText:
-    outcome = "stopped on request" if event.outcome == "stopped" else event.outcome
+    outcome = "stopped on request" if event.outcome == "stopped" and not event.what else event.outcome
     return EventText("end", outcome + (f": {event.what}" if event.what else ""))

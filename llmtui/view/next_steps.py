@@ -52,8 +52,14 @@ def _of_state(snapshot: RunSnapshot, screens: Mapping[str, str]) -> Advice:
     if snapshot.state is RunState.PAUSED:
         return [("Waits with everything in memory; space continues it.", "")]
     if snapshot.state is RunState.STOPPED:
-        return [(f"r resumes from {f'step {saved.step:,}' if saved else 'the start'}", "")]
-    return []
+        resumes = f"r resumes from {f'step {saved.step:,}' if saved else 'the start'}"
+        return [*_ended_by(snapshot), (resumes, "")]
+    return _ended_by(snapshot)
+
+
+def _ended_by(snapshot: RunSnapshot) -> Advice:
+    by = run_text.ended_by(snapshot)
+    return [(f"A rule of its recipe ended it: {by}.", "warn")] if by else []
 
 
 def _results(snapshot: RunSnapshot) -> Advice:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from core.events import AttemptEnded
 from core.runs.directory import Run, RunState
-from core.runs.failure import failure
+from core.runs.failure import Failure, failure
 
 
 def state_word(run: Run, state: RunState) -> str:
@@ -12,10 +13,13 @@ def state_word(run: Run, state: RunState) -> str:
 
 
 def state_text(run: Run) -> str:
-    """The state of the run with the reason of a failure: `running`, `failed: out of memory`. Not sanitised."""
+    """The state of the run, with the reason of its end if there is one: `running`, `failed: out of memory`. Not
+    sanitised."""
     state = run.state()
-    why = failure(run, state) if state is RunState.FAILED else None
-    return state_word(run, state) + (f": {why.what}" if why else "")
+    why: Failure | AttemptEnded | None = failure(run, state) if state is RunState.FAILED else None
+    if state in (RunState.STOPPED, RunState.DONE):
+        why = run.end_event()
+    return state_word(run, state) + (f": {why.what}" if why and why.what else "")
 
 
 def next_step_text(run: Run) -> str:

@@ -136,6 +136,14 @@ def when(snapshot: RunSnapshot) -> str:
     return units.clock(snapshot.over_at or snapshot.run.made_at)
 
 
+def ended_by(snapshot: RunSnapshot) -> str:
+    """What the rule of the recipe found that stopped or finished the run, sanitised; empty if none did."""
+    ended = snapshot.summary.ended
+    if ended is None or snapshot.state not in (RunState.STOPPED, RunState.DONE):
+        return ""
+    return shown(ended.what, 200)
+
+
 def failure(snapshot: RunSnapshot) -> FailureText:
     """Why a run failed or was interrupted, sanitised; without the advice to resume, which the footer shows as a
     key."""

@@ -86,7 +86,7 @@ def test_an_attempt_without_a_checkpoint_discards_the_steps_of_the_one_before(
     history.absorb(events)
     for event in events:
         summary.absorb(event)
-    assert (history.loss.index, history.val.index) == ([1, 2, 3], [0])
+    assert (history.curves.loss.index, history.curves.val.index) == ([1, 2, 3], [0])
     assert summary.metric is not None
     assert (summary.metric.step, summary.metric.tokens, summary.metric.seconds) == (3, 300, 3)
     assert summary.sample is None
@@ -111,8 +111,8 @@ def test_a_restart_without_a_resumed_event_is_recognised_in_older_journals(works
     history.absorb(
         [*ATTEMPT, AttemptStarted(attempt=2, pid=1, host="", device=""), TRAIN, SHAPE, evaluation(0), metric(1)]
     )
-    assert history.loss.index == [1]
-    assert history.val.index == [0]
+    assert history.curves.loss.index == [1]
+    assert history.curves.val.index == [0]
     assert history.summary.sample is None
 
 

@@ -14,12 +14,13 @@ from msgspec import Meta, Struct
 from core.recipe.schema.chat import Chat
 from core.recipe.schema.model import Model
 from core.recipe.schema.preprocess import Preprocess
+from core.recipe.schema.rules import Rules
 from core.recipe.schema.sample import Sample
 from core.recipe.schema.source import Source
 from core.recipe.schema.tokenize import Tokenize
 from core.recipe.schema.train import Group, Train
 
-__all__ = ["Chat", "Group", "Model", "Preprocess", "Recipe", "Sample", "Source", "Tokenize", "Train"]
+__all__ = ["Chat", "Group", "Model", "Preprocess", "Recipe", "Rules", "Sample", "Source", "Tokenize", "Train"]
 
 
 class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -37,5 +38,6 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tokenize: Tokenize = Tokenize()
     model: Model = Model()
     train: Train = Train()
+    rules: Rules = Rules()
     sample: Sample = Sample()
     chat: Chat = Chat()

@@ -105,6 +105,8 @@ def _start(recipe: Recipe, *, detach: bool, workbench: bool, share: bool, proces
     """Create and start a run, and follow it unless `detach`; returns the exit code."""
     workspace = Workspace().prepare()
     created = Run.create(workspace, recipe, processes)
+    if recipe.rules.command:  # a recipe may come from somebody else
+        print_message(f"when a rule of the recipe acts, this command runs: {recipe.rules.command}")
     with detach_on_interrupt(created):
         launch.start(created, workspace, share=share)
         if detach:

@@ -36,7 +36,7 @@ from llmtui.view.failure_text import failure_text
 from llmtui.view.run_filter import EXAMPLE, RunFilter, checked_filter
 from llmtui.view.run_snapshot import RunSnapshot, measure, take_snapshot
 from llmtui.view.run_state import state_word
-from llmtui.view.run_text import parent_text
+from llmtui.view.run_text import ended_by, parent_text
 from llmtui.view.summary_text import describe_progress
 from llmtui.view.table import table
 from llmtui.view.units import clock, cost, duration, facts, perplexity, rate, size
@@ -159,7 +159,7 @@ def _table_row(snapshot: RunSnapshot) -> tuple[str, ...]:
         duration(stage.seconds_left) if works and stage.seconds_left is not None else "",
         clock(run.made_at),
         " ".join(snapshot.annotations.tags),
-        failure_text(snapshot.failure).what if snapshot.failure else "",
+        failure_text(snapshot.failure).what if snapshot.failure else ended_by(snapshot),
     )
 
 
@@ -230,6 +230,8 @@ def _detail_rows(run: Run) -> list[tuple[str, ...]]:
             state_word(run, state) + (f", {describe_progress(summary)}" if state.is_active and summary.stage else ""),
         ),
     ]
+    if state in (RunState.STOPPED, RunState.DONE) and summary.ended and summary.ended.what:
+        rows.append(("because", f"of a rule of its recipe: {summary.ended.what}"))
     if state in (RunState.FAILED, RunState.INTERRUPTED):
         rows += [
             ("because" if n == 0 else "", line) for n, line in enumerate(failure_text(describe_failure(run)).lines)

@@ -276,7 +276,8 @@ class ProgressLines(RunPane):
             return f"{what}: {todo}" if todo else what
         if snapshot.state.is_active or snapshot.state is RunState.CREATED:
             return run_text.state(snapshot)[1]
-        return f"{snapshot.state.value} {run_text.when(snapshot)}"
+        by = run_text.ended_by(snapshot)
+        return f"{snapshot.state.value} {run_text.when(snapshot)}" + (f": {by}" if by else "")
 
     def _next_checkpoint(self, summary: Summary) -> str:
         if summary.stage != "train" or not summary.metric or not self.snapshot:
