@@ -76,6 +76,11 @@ def renamed(tables: Mapping[str, Any], where: str, note: Callable[[str], None]) 
     return out
 
 
+def check_field(key: str, value: Any) -> None:
+    """Check the value of one field, whatever the others are. Raises RecipeError."""
+    _check_value(next(field for field in fields() if field.key == key), value, "")
+
+
 def _suggestion(key: str, known: Mapping[str, Field], sections: Collection[str]) -> str:
     """The field or section that a wrong `key` is likely to mean, or where the right ones are listed."""
     section, dot, name = key.partition(".")

@@ -27,7 +27,7 @@ import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -71,6 +71,15 @@ class Parent(Struct, frozen=True, kw_only=True):
     step: int
 
 
+class StudyTrial(Struct, frozen=True, kw_only=True):
+    """Which trial of which study a run is, see `core.tune.study`."""
+
+    id: str
+    """Of the study."""
+    number: int
+    origin: Literal["sampled", "inserted", "retried"] = "sampled"
+
+
 class RunFile(Struct, frozen=True, kw_only=True):
     """run.json: the recipe of the run."""
 
@@ -81,6 +90,7 @@ class RunFile(Struct, frozen=True, kw_only=True):
     """Number of processes that train it."""
     parent: Parent | None = None
     version: str = __version__
+    study: StudyTrial | None = None
 
 
 class RunState(enum.Enum):
@@ -123,6 +133,7 @@ class Run:
         processes: int = 1,
         *,
         parent: Parent | None = None,
+        study: StudyTrial | None = None,
         add_checkpoint: Callable[[Path], None] | None = None,
     ) -> Run:
         """Create a run for `recipe`, to be trained by `processes` processes, without starting it.
@@ -137,7 +148,7 @@ class Run:
         stamp = datetime.datetime.fromtimestamp(now).strftime("%Y%m%d-%H%M%S")
         path = workspace.runs / f"{stamp}-{recipe.name}-{secrets.token_hex(2)}"
         staged = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        file = RunFile(recipe=recipe, made_at=now, processes=processes, parent=parent)
+        file = RunFile(recipe=recipe, made_at=now, processes=processes, parent=parent, study=study)
         try:
             staged.mkdir(mode=0o700)
             for part in ("control", "checkpoints"):

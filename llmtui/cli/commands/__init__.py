@@ -18,6 +18,7 @@ MODULES = {
     "watch": ("watch",),
     "compare": ("compare",),
     "queue": ("queue",),
+    "tune": ("tune",),
     "control": ("stop", "pause", "resume", "rm"),
     "branch": ("branch",),
     "annotate": ("note", "tag", "archive"),

@@ -1,0 +1,1 @@
+"""Studies: searches for better values of a recipe's fields, whose trials are ordinary runs."""

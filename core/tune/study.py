@@ -1,0 +1,283 @@
+"""The directory of a study, and the trials in its journal.
+
+    <data>/studies/YYYYMMDD-HHMMSS-NAME-XXXX/
+      recipe.toml        the recipe of the trials, but for the fields that vary
+      study.toml         settings and search space; may be edited while the study runs
+      journal.jsonl      what the controller decided: trials, results; append-only
+      controller.lock    held by the controller while it lives
+      control/           requests: pause, stop, add-*.json
+      log.txt            output of the controller
+
+Trials are ordinary runs; their run.json names the study. What a trial is doing is computed from its run.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+from core.errors import DiskError, LlmtuiError, UsageError, did_you_mean
+from core.parsing import ParseError, parse
+from core.recipe.file import load, to_toml
+from core.recipe.schema import Recipe
+from core.run_names import name_of_run
+from core.runs.directory import Run, RunState
+from core.runs.failure import failure
+from core.storage.files import fsync_directory, remove_tree, write_atomic
+from core.storage.journal import JournalReader
+from core.storage.locks import holder
+from core.storage.workspace import Workspace, check_name
+from core.tune import study_file
+from core.tune.space import Space, Values
+from core.tune.study_file import StudyFile
+
+Origin = Literal["sampled", "inserted", "retried"]
+Outcome = Literal["done", "failed", "stopped", "lost", "dropped"]
+
+
+class InvalidStudyError(LlmtuiError):
+    doing = "read the study"
+
+
+class StudyNotFoundError(UsageError):
+    doing = "find the study"
+
+
+# -- the journal ----------------------------------------------------------------------------------------------------
+
+
+class TrialCreated(Struct, frozen=True, kw_only=True, tag=True):
+    """A run was created for a combination of values."""
+
+    number: int
+    run_id: str
+    values: Values
+    seed: int
+    """train.seed of the run."""
+    origin: Origin = "sampled"
+    at: float = msgspec.field(default_factory=time.time)
+
+
+class TrialEnded(Struct, frozen=True, kw_only=True, tag=True):
+    """A trial has its result, or will never have one."""
+
+    number: int
+    outcome: Outcome
+    bits_per_byte: float | None = None
+    """On the held-out text."""
+    seconds: float = 0.0
+    """Of training."""
+    tokens_per_second: float | None = None
+    parameters: int | None = None
+    reason: str = ""
+    at: float = msgspec.field(default_factory=time.time)
+
+
+class SettingsChanged(Struct, frozen=True, kw_only=True, tag=True):
+    """study.toml was edited; trials from now on follow it."""
+
+    text: str
+    at: float = msgspec.field(default_factory=time.time)
+
+
+class StudyEnded(Struct, frozen=True, kw_only=True, tag=True):
+    """All trials have ended."""
+
+    at: float = msgspec.field(default_factory=time.time)
+
+
+StudyEvent = TrialCreated | TrialEnded | SettingsChanged | StudyEnded
+_decoder: msgspec.json.Decoder[StudyEvent] = msgspec.json.Decoder(StudyEvent)
+
+
+class Trial(Struct, kw_only=True):
+    """One run of a study."""
+
+    number: int
+    """From 1."""
+    run_id: str
+    values: Values
+    seed: int
+    origin: Origin
+    ended: TrialEnded | None = None
+
+    @property
+    def bits_per_byte(self) -> float | None:
+        """Of a trial that is done."""
+        return self.ended.bits_per_byte if self.ended and self.ended.outcome == "done" else None
+
+
+class Study:
+    """A study on disk. The object holds settings and recipe as they were when it was opened."""
+
+    def __init__(self, path: Path, recipe: Recipe, file: StudyFile, space: Space) -> None:
+        self.path, self.recipe, self.file, self.space = path, recipe, file, space
+
+    @classmethod
+    def create(cls, workspace: Workspace, recipe: Recipe, file: StudyFile) -> Study:
+        """Create the directory of a study without starting it. Raises SpaceError, InvalidNameError, DiskError."""
+        check_name(recipe.name)
+        file, space = study_file.convert(_tables(file), recipe, "study.toml")
+        stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+        path = studies_directory(workspace) / f"{stamp}-{recipe.name}-{secrets.token_hex(2)}"
+        staged = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            staged.mkdir(mode=0o700)
+            (staged / "control").mkdir(mode=0o700)
+            (staged / "controller.lock").touch(0o600)
+            write_atomic(staged / "recipe.toml", to_toml(recipe).encode())
+            write_atomic(staged / "study.toml", study_file.to_toml(file).encode())
+            staged.rename(path)
+            fsync_directory(path.parent)
+        except OSError as error:
+            remove_tree(staged)
+            raise DiskError.from_oserror(error, path) from None
+        return cls(path, recipe, file, space)
+
+    @classmethod
+    def open(cls, path: Path) -> Study:
+        """The study in `path`. Raises InvalidStudyError, and SpaceError if study.toml was edited into nonsense."""
+        try:
+            text = (path / "study.toml").read_text("utf-8")
+            recipe = load(file=path / "recipe.toml")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise InvalidStudyError(f"{path.name}: {reason.lower()}", where=str(path)) from None
+        file, space = study_file.parse_study(text, recipe, str(path / "study.toml"))
+        return cls(path, recipe, file, space)
+
+    # -- contents -------------------------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    @property
+    def name(self) -> str:
+        return self.recipe.name
+
+    @property
+    def journal(self) -> Path:
+        return self.path / "journal.jsonl"
+
+    @property
+    def control(self) -> Path:
+        return self.path / "control"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log.txt"
+
+    def controller(self) -> int | None:
+        """Pid of the running controller; None: not running."""
+        return holder(self.path / "controller.lock")
+
+    @property
+    def pause_requested(self) -> bool:
+        return (self.control / "pause").exists()
+
+    def events(self) -> Iterator[StudyEvent]:
+        """The events of the journal; unreadable lines, such as one cut by a power failure, are skipped."""
+        for line in JournalReader(self.journal).iter_lines():
+            try:
+                yield parse(_decoder.decode, line)
+            except ParseError:
+                continue
+
+    def trials(self) -> list[Trial]:
+        """All trials, by number."""
+        trials: dict[int, Trial] = {}
+        for event in self.events():
+            match event:
+                case TrialCreated():
+                    trials[event.number] = Trial(
+                        number=event.number,
+                        run_id=event.run_id,
+                        values=event.values,
+                        seed=event.seed,
+                        origin=event.origin,
+                    )
+                case TrialEnded() if event.number in trials:
+                    trials[event.number].ended = event
+        return [trials[number] for number in sorted(trials)]
+
+    def is_done(self) -> bool:
+        """Whether the last thing that the controller wrote is that all trials have ended."""
+        last: StudyEvent | None = None
+        for event in self.events():
+            last = event
+        return isinstance(last, StudyEnded)
+
+
+def best_trial(trials: list[Trial]) -> Trial | None:
+    """The trial with the fewest bits per byte; None before one is done."""
+    done = [trial for trial in trials if trial.bits_per_byte is not None]
+    return min(done, key=lambda trial: trial.bits_per_byte or 0.0, default=None)
+
+
+def result_of(run: Run, state: RunState, number: int) -> TrialEnded | None:
+    """The result of a trial whose run is in `state`; None while it has none."""
+    summary = run.summary()
+    metric, evaluation = summary.metric, summary.headline_evaluation
+    facts: dict[str, Any] = {
+        "seconds": metric.seconds if metric else 0.0,
+        "tokens_per_second": metric.tokens / metric.seconds if metric and metric.seconds else None,
+        "parameters": summary.shape.parameters if summary.shape else None,
+    }
+    if state is RunState.DONE and evaluation is not None:
+        return TrialEnded(number=number, outcome="done", bits_per_byte=evaluation.bits_per_byte, **facts)
+    if state is RunState.DONE:
+        return TrialEnded(number=number, outcome="failed", reason="it ended without an evaluation", **facts)
+    if state is RunState.FAILED:
+        why = failure(run, state)
+        return TrialEnded(number=number, outcome="failed", reason=why.what if why else "", **facts)
+    if state is RunState.STOPPED:
+        return TrialEnded(number=number, outcome="stopped", reason="it was stopped", **facts)
+    return None
+
+
+# -- finding studies --------------------------------------------------------------------------------------------------
+
+
+def studies_directory(workspace: Workspace) -> Path:
+    """Where the studies of a workspace are."""
+    return workspace.data / "studies"
+
+
+def study_ids(workspace: Workspace) -> list[str]:
+    """The names of all directories of studies, newest first."""
+    try:
+        found = [path.name for path in studies_directory(workspace).iterdir() if path.is_dir()]
+    except OSError:
+        return []
+    return sorted((name for name in found if not name.startswith(".")), reverse=True)
+
+
+def find_study(workspace: Workspace, query: str | None = None) -> Path:
+    """The directory of the newest study that `query` means: an id, a name, or the start of either.
+
+    None: the newest of all. Raises StudyNotFoundError.
+    """
+    ids = study_ids(workspace)
+    if not ids:
+        raise StudyNotFoundError("there are no studies yet", todo="start one: llmtui tune RECIPE --trials 20")
+    wanted = (query or "").lower()
+    found = [each for each in ids if each.startswith(wanted) or name_of_run(each).startswith(wanted)]
+    exact = [each for each in found if wanted in (each, name_of_run(each))]
+    if not found:
+        todo = did_you_mean(wanted, [name_of_run(each) for each in ids]) or "`llmtui tune ls` lists them"
+        raise StudyNotFoundError(f"there is no study {query!r}", todo=todo)
+    return studies_directory(workspace) / (exact or found)[0]
+
+
+def _tables(file: StudyFile) -> dict[str, Any]:
+    return {key: value for key, value in msgspec.to_builtins(file).items() if value is not None}

@@ -1,0 +1,91 @@
+"""study.toml: the settings and the search space of a study."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import msgspec
+import tomli_w
+from msgspec import Meta, Struct
+
+from core.errors import did_you_mean
+from core.parsing import ParseError, parse_toml
+from core.recipe.schema import Recipe
+from core.tune.space import Space, SpaceError, read_space
+
+Sampler = Literal["tpe", "random", "grid"]
+
+
+class StudyFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The content of study.toml. Beside it, recipe.toml has the values of all fields that do not vary."""
+
+    sampler: Annotated[
+        Sampler,
+        Meta(
+            description="tpe: values that were better so far are more likely (Optuna's TPE; needs the extra `tune`). "
+            "random: all values alike. grid: every combination."
+        ),
+    ] = "random"
+    trials: Annotated[
+        Annotated[int, Meta(ge=1, le=100_000)] | None, Meta(description="Start at most so many trials.")
+    ] = None
+    minutes: Annotated[
+        Annotated[float, Meta(gt=0, le=1e7)] | None,
+        Meta(description="Minutes of training of all trials together; none is started that would exceed it."),
+    ] = None
+    parallel: Annotated[int, Meta(ge=1, le=1024, description="Trials at once.")] = 1
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1, description="Random seed of the sampler.")] = 1
+    repeats: Annotated[
+        int, Meta(ge=1, le=100, description="Trials of each combination, with seeds that follow the recipe's.")
+    ] = 1
+    max_parameters: Annotated[
+        Annotated[int, Meta(ge=1)] | None, Meta(description="Leave out combinations whose model has more parameters.")
+    ] = None
+    space: Annotated[dict[str, Any], Meta(description="Fields of the recipe and their values.")] = {}
+
+
+class StudyFileError(SpaceError):
+    doing = "use this study"
+
+
+def parse_study(text: str, recipe: Recipe, where: str) -> tuple[StudyFile, Space]:
+    """Settings and search space in the text of study.toml. Raises StudyFileError, SpaceError."""
+    try:
+        tables = parse_toml(text)
+    except ParseError as error:
+        raise StudyFileError(str(error), where=where) from None
+    return convert(tables, recipe, where)
+
+
+def convert(tables: Mapping[str, Any], recipe: Recipe, where: str) -> tuple[StudyFile, Space]:
+    """Settings and search space in the tables of study.toml. Raises StudyFileError, SpaceError."""
+    for key in tables:
+        if key not in StudyFile.__struct_fields__:
+            todo = (
+                did_you_mean(key, StudyFile.__struct_fields__) or f"there is {', '.join(StudyFile.__struct_fields__)}"
+            )
+            raise StudyFileError(f"a study has no setting {key!r}", where=where, todo=todo)
+    try:
+        file = msgspec.convert(dict(tables), StudyFile, str_keys=True)
+    except msgspec.ValidationError as error:
+        raise StudyFileError(str(error), where=where) from None
+    if file.trials is None and file.minutes is None and file.sampler != "grid":
+        raise StudyFileError(
+            "it has no end", where=where, todo="limit it by trials, or by minutes of training of all trials together"
+        )
+    space = read_space(file.space, recipe, where)
+    limit = recipe.train.minutes
+    if file.minutes is not None and limit is not None and limit > file.minutes:
+        raise StudyFileError(
+            f"one trial may take {limit:g} minutes (train.minutes), and the study ends after {file.minutes:g}",
+            where=where,
+            todo="shorten the trials, such as with --set train.minutes=0.5, or give the study more minutes",
+        )
+    return file, space
+
+
+def to_toml(file: StudyFile) -> str:
+    """The text of study.toml."""
+    tables = {key: value for key, value in msgspec.to_builtins(file).items() if value is not None}
+    return tomli_w.dumps(tables)

@@ -1,0 +1,121 @@
+"""A study as text: its state, and its trials as rows of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from core.plural import plural
+from core.runs.directory import RunState
+from core.storage.workspace import Workspace
+from core.tune.start import open_trial
+from core.tune.study import Study, Trial, best_trial
+from llmtui.view import units
+from llmtui.view.sanitize import shown
+
+
+class TrialRow(NamedTuple):
+    """A trial with what its run is doing."""
+
+    trial: Trial
+    state: str
+    """done, failed, running, …"""
+    bits_per_byte: float | None
+    """Of a trial that has not ended, the best so far."""
+    seconds: float
+    """Of training."""
+
+
+def trial_rows(study: Study, workspace: Workspace) -> list[TrialRow]:
+    """The trials with the states of their runs, by number."""
+    return [_row(trial, workspace) for trial in study.trials()]
+
+
+def _row(trial: Trial, workspace: Workspace) -> TrialRow:
+    if trial.ended is not None:
+        return TrialRow(trial, trial.ended.outcome, trial.bits_per_byte, trial.ended.seconds)
+    run = open_trial(trial, workspace)
+    if run is None:
+        return TrialRow(trial, "unreadable", None, 0.0)
+    summary, state = run.summary(), run.state()
+    best = summary.headline_evaluation
+    word = summary.stage if state is RunState.RUNNING and summary.stage else state.value
+    seconds = summary.metric.seconds if summary.metric else 0.0
+    return TrialRow(trial, word, best.bits_per_byte if best else None, seconds)
+
+
+def study_state(study: Study) -> str:
+    """running, paused, done or stopped."""
+    if study.controller() is not None:
+        return "paused" if study.pause_requested else "running"
+    return "done" if study.is_done() else "stopped"
+
+
+def counts_text(rows: Sequence[TrialRow]) -> str:
+    """How many trials are in which state: "7 done, 1 failed, 1 train"."""
+    states = [row.state for row in rows]
+    counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    return f"{plural(len(rows), 'trial')}: {counts}" if rows else "no trial yet"
+
+
+def varying_fields(trials: Sequence[Trial]) -> list[str]:
+    """The fields whose values are not the same in all trials; of a single trial, all."""
+    keys = list(dict.fromkeys(key for trial in trials for key in trial.values))
+    if len(trials) < 2:
+        return keys
+    return [key for key in keys if len({msgspec.json.encode(trial.values.get(key)) for trial in trials}) > 1]
+
+
+def value_text(value: Any) -> str:
+    """A value of a field."""
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return shown(value if isinstance(value, str) else msgspec.json.encode(value).decode(), 40)
+
+
+def trials_table(rows: Sequence[TrialRow]) -> list[tuple[str, ...]]:
+    """Heading and rows of a table, the best trial first, then those without a result by number."""
+    best = best_trial([row.trial for row in rows])
+    keys = varying_fields([row.trial for row in rows])
+    names = short_names(keys)
+    table: list[tuple[str, ...]] = [("TRIAL", "STATE", "BPB", "TIME", *(names[key] for key in keys), "WHY")]
+    ranked = sorted(rows, key=lambda row: (row.trial.bits_per_byte is None, row.trial.bits_per_byte or 0.0))
+    for row in ranked:
+        mark = "*" if row.trial is best else ""
+        bits = "" if row.bits_per_byte is None else units.cost(row.bits_per_byte)
+        values = (value_text(row.trial.values.get(key)) for key in keys)
+        why = shown(row.trial.ended.reason, 200) if row.trial.ended else ""
+        time = units.duration(row.seconds) if row.seconds else ""
+        table.append((f"{row.trial.number}{mark}", row.state, bits, time, *values, why))
+    return table
+
+
+def short_names(keys: Sequence[str]) -> dict[str, str]:
+    """Fields without their section where that is unambiguous."""
+    last = [key.rpartition(".")[2] for key in keys]
+    return {key: name if last.count(name) == 1 else key for key, name in zip(keys, last, strict=True)}
+
+
+def seeds_text(trials: Sequence[Trial]) -> str:
+    """Mean and spread of the best values over seeds, and whether the second best differs by more; empty without
+    repeats."""
+    groups: dict[bytes, list[float]] = {}
+    for trial in trials:
+        if trial.bits_per_byte is not None:
+            key = msgspec.json.encode(sorted(trial.values.items(), key=lambda pair: pair[0]))
+            groups.setdefault(key, []).append(trial.bits_per_byte)
+    repeated = sorted((values for values in groups.values() if len(values) > 1), key=lambda v: sum(v) / len(v))
+    if not repeated:
+        return ""
+    first = repeated[0]
+    mean, spread = sum(first) / len(first), max(first) - min(first)
+    text = f"best over {plural(len(first), 'seed')}: {units.cost(mean)} bits per byte, spread {spread:.3f}"
+    if len(repeated) > 1:
+        second = sum(repeated[1]) / len(repeated[1])
+        differs = second - mean > max(spread, max(repeated[1]) - min(repeated[1]))
+        text += f"; the next, {units.cost(second)}, " + ("is worse" if differs else "is not worse by more than that")
+    return text

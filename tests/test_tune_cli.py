@@ -1,0 +1,117 @@
+"""`llmtui tune`: starting, showing and changing studies."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.recipe.schema import Recipe
+from core.storage.workspace import Workspace
+from core.tune.start import start
+from core.tune.study import Study, TrialEnded
+from core.tune.study_file import StudyFile
+from llmtui.cli.main import run as command_line
+from llmtui.view.study_text import seeds_text
+from tests.conftest import tiny_recipe
+from tests.core.test_tune_controller import new_study, run_to_end
+from tests.waiting import wait_for
+
+pytestmark = pytest.mark.usefixtures("in_temporary_directory")
+
+
+def output(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    code = command_line([*arguments])
+    captured = capsys.readouterr()
+    assert code == 0, captured.err
+    return captured.out
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert command_line([*arguments]) == 2
+    return capsys.readouterr().err
+
+
+def test_a_study_is_listed_shown_exported_and_its_best_trial_saved(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    study = new_study(workspace)
+    run_to_end(study, workspace)
+    assert study.id in output(capsys, "tune", "ls")
+    shown = output(capsys, "tune", "show").splitlines()
+    assert shown[0].split() == ["TRIAL", "STATE", "BPB", "TIME", "lr", "WHY"]
+    assert shown[1].split()[0].endswith("*") and len(shown) == 7
+    bits = [float(line.split()[2]) for line in shown[1:]]
+    assert bits == sorted(bits)
+    records = [json.loads(line) for line in output(capsys, "tune", "show", "--json").splitlines()]
+    assert {record["state"] for record in records} == {"done"}
+    table = output(capsys, "tune", "export", study.name).splitlines()
+    assert table[0].startswith("number,run,state,bits_per_byte") and table[0].endswith(",train.lr") and len(table) == 7
+    output(capsys, "tune", "best", "--save", "best.toml")
+    best = min(study.trials(), key=lambda trial: trial.bits_per_byte or 9)
+    assert f"lr = {best.values['train.lr']}" in Path("best.toml").read_text()
+    assert "the file exists" in refused(capsys, "tune", "best", "--save", "best.toml")
+
+
+def test_a_trial_is_inserted_with_checked_values(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    study = new_study(workspace)
+    assert "not a number above 0, at most 1" in refused(capsys, "tune", "add", "--set", "train.lr=7")
+    assert "did you mean" in refused(capsys, "tune", "add", "--set", "train.lrr=0.1")
+    output(capsys, "tune", "add", "--set", "train.lr=0.02")
+    run_to_end(study, workspace)
+    assert study.trials()[0].values == {"train.lr": 0.02}
+    assert "no trial 99" in refused(capsys, "tune", "drop", "99")
+    assert "has ended" in refused(capsys, "tune", "drop", "1")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("tune", "show"), "there are no studies yet"),
+        (("tune", "shwo"), "Did you mean"),
+        (("tune", "stdlib", "--space", "missing.toml"), "no such file"),
+        (("tune", "stdlib", "--space", "space.toml", "--trials", "3"), "low 0.1 is above high 0.01"),
+        (("tune", "stdlib", "--minutes", "0.1"), "one trial may take"),
+        (("tune", "stdlib", "--trials", "0"), "Invalid value"),
+    ],
+)
+def test_what_cannot_work_is_refused(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
+) -> None:
+    Path("space.toml").write_text("[space]\ntrain.lr = { low = 0.1, high = 0.01 }\n")
+    if "--minutes" in arguments:
+        arguments = (*arguments, "--set", "train.minutes=1")
+    assert message in refused(capsys, *arguments)
+
+
+def test_a_difference_within_the_spread_of_seeds_is_called_so(workspace: Workspace) -> None:
+    study = new_study(workspace, trials=4, repeats=2, space={"train.lr": [0.003, 0.0031]})
+    run_to_end(study, workspace)
+    assert "is not worse by more than that" in seeds_text(study.trials())
+    study = new_study(workspace, trials=4, repeats=2, space={"train.lr": [0.003, 0.1]})
+    run_to_end(study, workspace)
+    assert seeds_text(study.trials()).endswith("is worse")
+
+
+@pytest.mark.heavy
+def test_a_real_study_survives_the_death_of_its_controller(workspace: Workspace, tiny: Any) -> None:
+    recipe: Recipe = tiny("train.steps=3")
+    assert recipe.name == tiny_recipe(Path(recipe.source.corpus)).name
+    file = StudyFile(space={"train.lr": [0.001, 0.01]}, trials=2)
+    study = Study.create(workspace.prepare(), recipe, file)
+    start(study, workspace)
+    wait_for(study.trials)
+    pid = study.controller()
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: study.controller() is None)
+    start(study, workspace)
+    wait_for(study.is_done)
+    trials = study.trials()
+    assert sorted(trial.values["train.lr"] for trial in trials) == [0.001, 0.01]
+    assert all(isinstance(trial.ended, TrialEnded) and trial.ended.outcome == "done" for trial in trials)
+    assert len(list(workspace.runs.iterdir())) == 2
