@@ -22,7 +22,7 @@ from core.storage.files import private
 from core.storage.workspace import Workspace
 from llmtui.tui.action_table import Scope
 from llmtui.tui.actions import BY_ID, actions_in, bindings, key_name, keys_of
-from llmtui.tui.output_filter import OUTPUT_FILTER
+from llmtui.tui.output_filter import ASCII_FILTER, OUTPUT_FILTER
 from llmtui.tui.screen_table import DATA_VIEWS, SCREENS
 from llmtui.tui.screens.run_screen import RunScreen, show_error, show_notice, show_screen
 from llmtui.tui.session import Session
@@ -96,8 +96,9 @@ class Workbench(App[None]):
         return default_variables()
 
     def get_line_filters(self) -> list[LineFilter]:
-        """Textual's own filters, then ours, so that nothing is added after it."""
-        return [*super().get_line_filters(), OUTPUT_FILTER]
+        """Textual's own filters, then ours, so that nothing is added after them."""
+        ours = [OUTPUT_FILTER, ASCII_FILTER] if self.session.ascii else [OUTPUT_FILTER]
+        return [*super().get_line_filters(), *ours]
 
     # -- start and end --------------------------------------------------------------------------------------------
 

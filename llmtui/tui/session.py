@@ -20,7 +20,7 @@ from llmtui.tui.actions import checked_keymap
 from llmtui.tui.recipe_form import Purpose, RecipeForm
 from llmtui.tui.run_watcher import RunWatcher
 from llmtui.tui.settings import load_settings, load_ui_state, save_ui_state
-from llmtui.tui.terminal import over_ssh
+from llmtui.tui.terminal import ascii_only, over_ssh
 from llmtui.view.run_snapshot import RunSnapshot
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ class Session:
         self.shown_views: dict[str, str] = {}
         """By screen that has views, the view that was shown last."""
         self.over_ssh = over_ssh()
+        self._ascii_terminal = ascii_only()
         self._post = post
         self._inference_client = inference_client
         self._document_client: DocumentClient | None = None
@@ -98,6 +99,12 @@ class Session:
         """Whether the workbench takes the mouse from the terminal."""
         setting = self.settings.mouse
         return setting == "on" or (setting == "auto" and not self.over_ssh)
+
+    @property
+    def ascii(self) -> bool:
+        """Whether the terminal gets ASCII characters alone."""
+        setting = self.settings.ascii
+        return setting == "on" or (setting == "auto" and self._ascii_terminal)
 
     def remember(self, **changes: Any) -> None:
         """Set fields of `ui_state` and save it."""

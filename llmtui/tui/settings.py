@@ -28,6 +28,10 @@ class Settings(Struct, frozen=True, kw_only=True):
         Annotated[float, Meta(ge=0.1, le=10)] | None,
         Meta(description="Updates per second; by default 2, over SSH 1."),
     ] = None
+    ascii: Annotated[
+        Literal["auto", "on", "off"],
+        Meta(description="Draw with ASCII characters alone. auto: where LLMTUI_ASCII=1 or the locale is not UTF-8."),
+    ] = "auto"
     smoothing: Annotated[float, Meta(ge=0, lt=1, description="Smoothing of the training loss at the start.")] = 0.9
 
 

@@ -31,6 +31,18 @@ def passed_through(sequence: str, environment: Mapping[str, str] = os.environ) -
     return sequence
 
 
+def ascii_only() -> bool:
+    """Whether the terminal is to be sent ASCII alone: `LLMTUI_ASCII=1`, or a locale whose characters are not UTF-8.
+
+    Without a locale, as in many containers, terminals are taken to know UTF-8.
+    """
+    asked = os.environ.get("LLMTUI_ASCII", "")
+    if asked:
+        return asked != "0"
+    locale = next((value for name in ("LC_ALL", "LC_CTYPE", "LANG") if (value := os.environ.get(name))), "UTF-8")
+    return "utf8" not in locale.lower().replace("-", "")
+
+
 def configure_textual() -> None:
     """Reduce what Textual sends over SSH. Has no effect once Textual is imported."""
     if over_ssh():

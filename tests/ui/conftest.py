@@ -10,5 +10,5 @@ CLIPBOARDS = ("TMUX", "STY", "DISPLAY", "WAYLAND_DISPLAY", "TERM_PROGRAM", "WT_S
 
 @pytest.fixture(autouse=True)
 def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("SSH_CONNECTION", "SSH_TTY", "NO_COLOR", *CLIPBOARDS):
+    for name in ("SSH_CONNECTION", "SSH_TTY", "NO_COLOR", "LLMTUI_ASCII", "LC_ALL", "LC_CTYPE", "LANG", *CLIPBOARDS):
         monkeypatch.delenv(name, raising=False)
