@@ -71,17 +71,7 @@ def create_branch(
     """
     step = step_of(checkpoint.path)
     reject_forbidden(branch_changes(run, recipe), run.id)
-    try:
-        at = read_json(checkpoint.path / "state.json", _Position)
-    except (OSError, ParseError) as error:
-        raise BranchError(f"its training state cannot be read ({error})", where=str(checkpoint.path)) from None
-    reached = reached_limit(recipe.train, steps=at.step, tokens=at.tokens, seconds=at.seconds)
-    if reached:
-        raise BranchError(
-            f"a branch from step {step:,} would end at once: {reached}",
-            where=run.id,
-            todo=f"branch from an earlier checkpoint, or set a later end, such as train.steps={2 * step}",
-        )
+    check_limit(checkpoint.path, recipe)
 
     def add_checkpoint(directory: Path) -> None:
         copy = directory / checkpoint.path.name
@@ -97,6 +87,21 @@ def create_branch(
             raise
         what = f"its checkpoint of step {step:,} has just been deleted: a run keeps the newest ones, and the best"
         raise BranchError(what, where=run.id, todo="branch from a later one") from None
+
+
+def check_limit(checkpoint: Path, recipe: Recipe) -> None:
+    """Raise BranchError if a training by `recipe` that continues from `checkpoint` has reached its limit already."""
+    try:
+        at = read_json(checkpoint / "state.json", _Position)
+    except (OSError, ParseError) as error:
+        raise BranchError(f"its training state cannot be read ({error})", where=str(checkpoint)) from None
+    reached = reached_limit(recipe.train, steps=at.step, tokens=at.tokens, seconds=at.seconds)
+    if reached:
+        raise BranchError(
+            f"a branch from step {at.step:,} would end at once: {reached}",
+            where=str(checkpoint),
+            todo=f"branch from an earlier checkpoint, or set a later end, such as train.steps={2 * at.step}",
+        )
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

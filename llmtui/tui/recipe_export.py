@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from core.checkpoints import step_of
 from core.errors import DiskError, LlmtuiError, UsageError
 from core.init.resolve import Resolver
 from core.recipe.file import to_toml
@@ -49,6 +50,11 @@ def command_words(inputs: FormInputs, recipe: Recipe, workspace: Workspace) -> l
     """The words of the command that does the same as the form. Raises RecipeError."""
     if inputs.purpose == "resume" and inputs.run:
         return ["llmtui", "resume", inputs.run.id, *_options(typed_overrides(inputs.texts).values())]
+    if inputs.checkpoint and inputs.run:
+        words = ["llmtui", "branch", inputs.run.id, "--checkpoint", str(step_of(inputs.checkpoint))]
+        words += ["--name", recipe.name] if "name" in inputs.texts else []
+        typed = {key: text for key, text in inputs.texts.items() if key != "name"}
+        return [*words, *_options(typed_overrides(typed).values())]
     preset = inputs.preset if inputs.purpose == "new" and inputs.preset != DEFAULT_PRESET else None
     words = ["llmtui", "run", recipe.source.corpus]
     words += ["--preset", preset] if preset else []

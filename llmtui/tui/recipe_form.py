@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from core.checkpoints import step_of
 from core.errors import LlmtuiError
 from core.init.resolve import Resolver
 from core.model.preset_table import preset_table
@@ -16,10 +18,12 @@ from core.recipe.fields import Field, fields
 from core.recipe.file import load, presets
 from core.recipe.overrides import override, overrides_to, toml_value, value_of
 from core.recipe.schema import Recipe
+from core.runs.branch import BranchError, branch_changes, branch_name, check_limit
 from core.runs.directory import Run
 from core.sources.catalog import BUILT_IN, resolve_corpus, source_name
 from core.storage.workspace import Workspace, check_name
 from core.train.resume_compat import FIXED, recipe_changes
+from core.train.schedule import limits
 
 FIRST = (
     "source.corpus", "name", "model.depth", "model.block_size", "train.minutes", "train.batch_size", "train.lr",
@@ -45,8 +49,9 @@ PRESET = Field(
 )
 """No field of a recipe, but one of the form."""
 
-Purpose = Literal["new", "like", "resume"]
-"""A new run of a preset; a new run with the recipe of another; the same run with other settings."""
+Purpose = Literal["new", "like", "resume", "branch"]
+"""A new run of a preset; a new run with the recipe of another; the same run with other settings; a new run that
+continues from a checkpoint of another."""
 
 
 class Resolved(NamedTuple):
@@ -67,14 +72,15 @@ class FormInputs(NamedTuple):
     run: Run | None
     purpose: Purpose
     texts: Mapping[str, str]
+    checkpoint: Path | None = None
 
 
 class RecipeForm:
     """The texts that the user gave to fields, over a preset or the recipe of a run."""
 
-    def __init__(self, purpose: Purpose = "new", run: Run | None = None) -> None:
-        """run: for the purposes other than "new"."""
-        self.purpose, self.run = purpose, run
+    def __init__(self, purpose: Purpose = "new", run: Run | None = None, checkpoint: Path | None = None) -> None:
+        """run: for the purposes other than "new". checkpoint: where a branch begins."""
+        self.purpose, self.run, self.checkpoint = purpose, run, checkpoint
         self.preset = DEFAULT_PRESET
         self.texts: dict[str, str] = {}
         """What was typed, by the key of the field, whether it is valid or not."""
@@ -82,11 +88,12 @@ class RecipeForm:
     @property
     def draft_key(self) -> str:
         """Under which the session keeps it."""
-        return self.purpose + (f" {self.run.id}" if self.run else "")
+        run = f" {self.run.id}" if self.run else ""
+        return self.purpose + run + (f" {self.checkpoint.name}" if self.checkpoint else "")
 
     @property
     def inputs(self) -> FormInputs:
-        return FormInputs(self.preset, self.run, self.purpose, dict(self.texts))
+        return FormInputs(self.preset, self.run, self.purpose, dict(self.texts), self.checkpoint)
 
     @property
     def first(self) -> list[Field]:
@@ -122,7 +129,7 @@ class RecipeForm:
 
     def why_fixed(self, key: str) -> str:
         """Why a field must not change; empty where it may."""
-        if self.purpose != "resume":
+        if self.purpose not in ("resume", "branch") or (self.purpose == "branch" and key == "name"):
             return ""
         return FIXED.get(key) or FIXED.get(key.partition(".")[0], "")
 
@@ -245,10 +252,16 @@ def resolve_form(inputs: FormInputs, workspace: Workspace) -> Resolved:
         unchanged = load(preset=preset, base=start, init=resolver)
     except LlmtuiError:
         unchanged = None
-    if inputs.purpose == "resume" and inputs.run and recipe:
-        for change in recipe_changes(inputs.run.recipe, recipe):
+    if inputs.run and recipe and inputs.purpose in ("resume", "branch"):
+        branch = inputs.checkpoint is not None
+        for change in branch_changes(inputs.run, recipe) if branch else recipe_changes(inputs.run.recipe, recipe):
             if change.why_not:
                 problems.setdefault(change.field, RecipeError(f"{change.field} must stay: {change.why_not}"))
+    if inputs.checkpoint and recipe:
+        try:
+            check_limit(inputs.checkpoint, recipe)
+        except BranchError as error:
+            problems.setdefault(f"train.{next(iter(limits(recipe.train)))}", error)
     return Resolved(recipe, unchanged, problems)
 
 
@@ -273,6 +286,8 @@ def _start(inputs: FormInputs, corpus: str | None) -> dict[str, Any]:
         tables["name"] = next_name(inputs.run.name)
         if corpus:
             tables["source"]["corpus"] = corpus
+    if inputs.checkpoint:
+        tables["name"] = branch_name(inputs.run, step_of(inputs.checkpoint))
     return tables
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from textual.message import Message
@@ -12,8 +13,10 @@ from textual.message import Message
 from core.recipe.schema import Recipe
 from core.runs import launch
 from core.runs.annotations import Annotations, change_annotations
+from core.runs.branch import create_branch
 from core.runs.directory import Run
 from core.runs.lookup import find_run
+from core.storage.artifact import Artifact
 from core.storage.workspace import Workspace
 from llmtui.clients.license_consent import LicenseNotice, required_notice
 from llmtui.tui.actions import checked_keymap
@@ -128,9 +131,9 @@ class Session:
         if not self.selected_id and self.watcher.snapshots:
             self.selected_id = self.watcher.snapshots[0].run.id
 
-    def draft(self, purpose: Purpose, run: Run | None = None) -> RecipeForm:
+    def draft(self, purpose: Purpose, run: Run | None = None, checkpoint: Path | None = None) -> RecipeForm:
         """The form for that purpose as it was left, or a new one."""
-        form = RecipeForm(purpose, run)
+        form = RecipeForm(purpose, run, checkpoint)
         return self.drafts.setdefault(form.draft_key, form)
 
     def required_notice(self, recipe: Recipe) -> LicenseNotice | None:
@@ -143,6 +146,17 @@ class Session:
         self.watcher.add(run)
         self.select(run)
         return run
+
+    async def create_branch(self, run: Run, checkpoint: Path, recipe: Recipe) -> Run:
+        """Create a branch of `run` from `checkpoint` and select it. Raises LlmtuiError."""
+
+        def create() -> Run:
+            return create_branch(self.workspace, run, Artifact.open(checkpoint, verify=True), recipe)
+
+        branch = await asyncio.to_thread(create)
+        self.watcher.add(branch)
+        self.select(branch)
+        return branch
 
     async def start(self, run: Run) -> None:
         """Start or resume `run` in processes of its own. Raises LlmtuiError if they do not start."""

@@ -14,6 +14,14 @@ RUNS = (
     Action("run.stop", ("x",), "stop", "Save a checkpoint, then stop the run; asks first.", "Runs", ("home", "train")),
     Action("run.resume", ("r",), "resume", "Resume a run that stopped or was interrupted.", "Runs", ("home", "train")),
     Action("run.adjust", ("R",), "resume with", "Resume with other settings.", "Runs", ("home", "train"), show=False),
+    Action(
+        "run.branch",
+        ("b",),
+        "branch",
+        "Start a run that continues from a checkpoint of this one.",
+        "Runs",
+        ("train",),
+    ),
     Action("run.checkpoint", ("c",), "checkpoint", "Save a checkpoint at the next step.", "Runs", ("train",)),
     Action("run.sample", ("s",), "sample", "Generate a sample at the next step.", "Runs", ("train",)),
     Action(

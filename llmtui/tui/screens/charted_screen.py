@@ -22,6 +22,9 @@ from llmtui.view.loss_unit import LossUnit
 from llmtui.view.sanitize import shown
 from llmtui.view.step_axis import Window, XKind, containing, next_step, panned, zoomed
 
+ANCESTOR = "↑"
+"""Stands for the run that the one shown branches from."""
+
 FAR = 10
 """Cells by which the cursor moves at once with the keys for larger steps."""
 
@@ -82,24 +85,25 @@ class ChartedScreen(ArrangedScreen):
             chart.update()
         self._drawn, self._drawn_cursor = inputs, self._cursor
 
-    def _curves(self, entry: ChartEntry, history: History, number: int = 0) -> list[Curve]:
-        """The curves of a chart. number: of the run that is laid over the other one, 0 for that one."""
+    def _curves(self, entry: ChartEntry, history: History, number: int | None = None) -> list[Curve]:
+        """The curves of a chart. number: of another run, see `other_histories`; None for the run shown."""
         positions = history.positions(self._x_kind)
+        own, glyph = number is None, str(number) if number else ANCESTOR
         return [
             Curve(
-                history.run.name if number else curve.name,
+                curve.name if own else history.run.name,
                 history.finest(curve.series(history)),
-                f"run-{number}" if number else curve.role,
+                curve.role if own else f"run-{number}" if number else "dim",
                 self._smoothing if curve.smoothing is None else curve.smoothing,
-                curve.marks and (str(number) if number else curve.marks),
+                curve.marks and (curve.marks if own else glyph),
                 curve.convert(history),
                 history.unit,
                 positions,
-                raw=not number,
+                raw=own,
                 approximate=curve.approximate(history),
-                glyph=str(number) if number else "",
-                quantity=curve.name if number else "",
-                in_legend=not (number and curve.marks),
+                glyph="" if own else glyph,
+                quantity="" if own else curve.name,
+                in_legend=own or not curve.marks,
                 history=history,
                 newest=curve.series(history).last,
             )

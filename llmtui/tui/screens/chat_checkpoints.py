@@ -56,7 +56,7 @@ class CheckpointChoice:
         """The newest, then each checkpoint, the newest first."""
         self.refresh(run)
         newest = [Choice(NEWEST, "newest", "follows the training")] if self.checkpoints else []
-        return newest + [Choice(c.path.name, self.title(c), _about(c)) for c in reversed(self.checkpoints)]
+        return newest + [Choice(c.path.name, self.title(c), about_checkpoint(c)) for c in reversed(self.checkpoints)]
 
     def value(self, run: Run) -> str:
         """The choice in force, as `choices` names it."""
@@ -100,7 +100,7 @@ def _names(folder: Path) -> tuple[str, ...]:
         return ()
 
 
-def _about(checkpoint: Artifact) -> str:
+def about_checkpoint(checkpoint: Artifact) -> str:
     """The detail of a checkpoint in the picker: its loss and when it was saved."""
     bits = checkpoint.facts.get("bits_per_byte")
     bound = bool(checkpoint.facts.get("bound"))

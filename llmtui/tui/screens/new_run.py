@@ -13,6 +13,7 @@ from textual.containers import Container
 from textual.screen import ModalScreen
 from textual.widgets import Input
 
+from core.checkpoints import step_of
 from core.errors import LlmtuiError
 from core.init.spec import PUBLISHED
 from core.model.preset_table import preset_table
@@ -39,7 +40,12 @@ from llmtui.view.units import count, size
 PAUSE = 0.08
 """Seconds without a key before a form is computed."""
 
-_TITLES = {"new": "New run", "like": "New run like", "resume": "Resume with other settings:"}
+_TITLES = {
+    "new": "New run",
+    "like": "New run like",
+    "resume": "Resume with other settings:",
+    "branch": "Branch of",
+}
 
 
 class NewRun(ModalScreen[Recipe | None]):
@@ -103,7 +109,7 @@ class NewRun(ModalScreen[Recipe | None]):
 
     def _is_available(self, action: str) -> bool:
         if action == "form.documents":
-            return self.form.purpose != "resume"
+            return self.form.purpose in ("new", "like")
         return action.startswith("form.") or action == "app.help"  # a dialog: no key leads elsewhere
 
     def _notice(self, text: str, role: str = "") -> None:
@@ -136,7 +142,9 @@ class NewRun(ModalScreen[Recipe | None]):
         self.detail.field = self.fields.field
         header = self.query_one(HeaderBar)
         run = self.form.run
-        header.left = [(_TITLES[self.form.purpose], "title"), (f" {shown(run.name, 80)}" if run else "", "")]
+        about = f" {shown(run.name, 80)}" if run else ""
+        about += f", from step {step_of(self.form.checkpoint):,}" if self.form.checkpoint else ""
+        header.left = [(_TITLES[self.form.purpose], "title"), (about, "")]
         header.right = self._state()
         for pane in (header, self.fields, self.detail, self.query_one(ForecastPane), self.query_one(CommandPane)):
             pane.update()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 
+from core.runs.directory import Run
 from llmtui.tui.screens.annotated_screen import AnnotatedScreen
 from llmtui.tui.theming import RUN_COLORS
 from llmtui.view import run_text
@@ -29,13 +30,14 @@ class OverlaidScreen(AnnotatedScreen):
         raise NotImplementedError
 
     def other_histories(self) -> list[tuple[int, History]]:
-        """The runs laid over the one shown, each with its number."""
+        """The runs laid over the one shown, each with its number; those that it branches from have the number 0."""
         shown_id = self.history.run.id if self.history else ""
-        runs = {s.run.id: s.run for s in self.session.watcher.snapshots if s.run.id in self._overlays}
+        runs = {s.run.id: s.run for s in self.session.watcher.snapshots}
         self._overlays = {name: number for name, number in self._overlays.items() if name in runs}  # else deleted
-        wanted = [runs[name] for name in self._overlays if name != shown_id]
-        found = self.session.watcher.overlay(wanted)
-        return sorted((self._overlays[other.run.id], other) for other in found) if found else []
+        numbers = dict.fromkeys(_ancestors(shown_id, runs), 0) | self._overlays
+        numbers.pop(shown_id, None)
+        found = self.session.watcher.overlay(runs[name] for name in numbers)
+        return sorted(((numbers[other.run.id], other) for other in found), key=lambda pair: pair[0])
 
     def action_chart_overlay(self) -> None:
         from llmtui.tui.screens.picker import Choice
@@ -59,6 +61,16 @@ class OverlaidScreen(AnnotatedScreen):
         ]
         title = f"Runs to lay over {self.snapshot.run.name if self.snapshot else 'it'}, up to {RUN_COLORS}"
         self.app.push_screen(Toggles(title, choices, self._overlays, toggle), lambda _: self.redraw())
+
+
+def _ancestors(run_id: str, runs: Mapping[str, Run]) -> Iterator[str]:
+    """Ids of the runs that a run branches from, directly or not, as far as they exist. A run is older than its
+    branches, so this ends."""
+    run = runs.get(run_id)
+    while run is not None and run.parent is not None and run.parent.run < run.id:
+        run = runs.get(run.parent.run)
+        if run is not None:
+            yield run.id
 
 
 def set_unit(histories: list[History], unit: LossUnit) -> None:

@@ -256,7 +256,7 @@ class Chart(Pane, can_focus=True):
         if self.y_share < 1:
             scale = scale_for([(scale.low, scale.at(self.y_share))], log=self.logarithmic)
         self.scale = scale
-        for curve in drawn:
+        for curve in sorted(drawn, key=lambda curve: curve.role != "dim"):  # dim ones lie behind the others
             self._draw(canvas, curve, scale, axis)
         if self.cursor is not None:
             x = axis.dot(self.curves[0].positions.at(self.cursor))

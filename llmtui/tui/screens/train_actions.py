@@ -1,0 +1,73 @@
+"""What the keys of the Train screen do, apart from those of the charts and of every screen about a run."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from core.checkpoints import nearest_checkpoint, readable_checkpoints, step_of
+from core.errors import LlmtuiError
+from core.recipe.schema import Recipe
+from core.runs.directory import Run
+from llmtui.tui.screens.charted_screen import ChartedScreen
+from llmtui.tui.screens.run_screen import show_error, show_screen
+
+
+class TrainActions(ChartedScreen):
+    """Branches of the run that is shown."""
+
+    def action_run_branch(self) -> None:
+        snapshot = self.snapshot
+        if snapshot is None:
+            self.show_notice("There is no run to branch.", "warn")
+        else:
+            self.run_worker(self._choose_checkpoint(snapshot.run), group="branch", exclusive=True)
+
+    async def _choose_checkpoint(self, run: Run) -> None:
+        """Ask where the branch begins; the choice is first at the checkpoint before the cursor of the chart."""
+        from llmtui.tui.screens.chat_checkpoints import about_checkpoint
+        from llmtui.tui.screens.picker import Choice, Picker
+
+        found = await asyncio.to_thread(readable_checkpoints, run.checkpoints)
+        if not found:
+            self.show_notice(f"{run.name} has no checkpoint yet: c saves one at the next step.", "warn")
+            return
+        paths = {checkpoint.path.name: checkpoint.path for checkpoint in reversed(found)}
+        if len(found) == 1:
+            self._show_branch_form(run, found[0].path)
+            return
+        step = self.marked_step
+        current = found[-1] if step is None else nearest_checkpoint(found, step + 1) or found[-1]
+        choices = [
+            Choice(checkpoint.path.name, f"step {step_of(checkpoint.path):,}", about_checkpoint(checkpoint))
+            for checkpoint in reversed(found)
+        ]
+
+        def on_chosen(name: str | None) -> None:
+            if name is not None:
+                self._show_branch_form(run, paths[name])
+
+        title = f"Branch of {run.name}: the checkpoint that it begins with"
+        self.app.push_screen(Picker(title, choices, current=current.path.name), on_chosen)
+
+    def _show_branch_form(self, run: Run, checkpoint: Path) -> None:
+        from llmtui.tui.screens.new_run import NewRun
+
+        form = self.session.draft("branch", run, checkpoint)
+
+        def on_recipe(recipe: Recipe | None) -> None:
+            if recipe is not None:
+                self.app.run_worker(self._start_branch(run, checkpoint, recipe, form.draft_key), exit_on_error=True)
+
+        self.app.push_screen(NewRun(form), on_recipe)
+
+    async def _start_branch(self, run: Run, checkpoint: Path, recipe: Recipe, draft: str) -> None:
+        self.show_notice(f"Checking the checkpoint of step {step_of(checkpoint):,} …")
+        try:
+            branch = await self.session.create_branch(run, checkpoint, recipe)
+        except LlmtuiError as error:
+            show_error(self.app, error)
+            return
+        self.session.drafts.pop(draft, None)
+        self.start_run(branch)
+        show_screen(self.app, "train")
