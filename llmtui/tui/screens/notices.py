@@ -21,6 +21,8 @@ from llmtui.view.sanitize import shown
 class NoticeLines(ScrollPane):
     """Notices with the time of each, the newest first."""
 
+    HELP: ClassVar[str] = "What was said at the bottom of the screen, the newest first."
+
     FRAMED: ClassVar[bool] = False
 
     def __init__(self, notices: Sequence[PastNotice]) -> None:
