@@ -27,7 +27,8 @@ from core.storage.journal import JournalWriter
 from core.storage.workspace import Workspace
 from llmtui.tui.chart_table import CHARTS
 from llmtui.tui.run_watcher import RunWatcher
-from llmtui.tui.widgets.chart import Chart, Curve
+from llmtui.tui.widgets.chart import Chart
+from llmtui.tui.widgets.curve import Curve
 from llmtui.view.history import History
 from llmtui.view.step_axis import Window
 

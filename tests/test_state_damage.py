@@ -42,7 +42,8 @@ from llmtui.cli.main import run as llmtui
 from llmtui.cli.run_output import EventFormatter
 from llmtui.tui.settings import load_settings, load_ui_state
 from llmtui.tui.theming import ThemeError, read_theme
-from llmtui.tui.widgets.chart import Chart, Curve
+from llmtui.tui.widgets.chart import Chart
+from llmtui.tui.widgets.curve import Curve
 from llmtui.tui.widgets.stages import stage_lines
 from llmtui.view import run_text
 from llmtui.view.history import History

@@ -24,6 +24,7 @@ SCREENS = (
     ScreenEntry("3", "train", "llmtui.tui.screens.train:Train", "Show the selected run in training."),
     ScreenEntry("4", "model", "llmtui.tui.screens.model:Model", "Show the architecture of the selected run's model."),
     ScreenEntry("5", "chat", "llmtui.tui.screens.chat:Chat", "Chat with the selected run's checkpoints."),
+    ScreenEntry("6", "compare", "llmtui.tui.screens.compare:Compare", "Compare runs: curves, recipes and results."),
     ScreenEntry("7", "logs", "llmtui.tui.screens.logs:Logs", "Show the log and the journal of the selected run."),
 )
 

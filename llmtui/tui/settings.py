@@ -88,6 +88,13 @@ class UiState(Struct, kw_only=True):
     sort_reversed: bool = False
     archived: bool = False
     """Whether it shows archived runs."""
+    compared: tuple[str, ...] = ()
+    """Ids of the runs marked for the Compare screen."""
+    baseline: str = ""
+    """Id of the run there to which differences are given; empty: the first."""
+    compare_sort: str = ""
+    compare_reversed: bool = False
+    """Its order, see `llmtui.view.comparison`."""
 
 
 def load_ui_state(state: Path) -> UiState:

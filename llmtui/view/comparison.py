@@ -43,8 +43,9 @@ class RunGroup(NamedTuple):
 
     @property
     def key(self) -> str:
-        """Identifies it: the id of its first run."""
-        return self.runs[0].snapshot.run.id
+        """Identifies it: the id of a single run, another text of several."""
+        run_id = self.runs[0].snapshot.run.id
+        return run_id if len(self.runs) == 1 else f"group {run_id}"
 
     @property
     def number(self) -> int:
@@ -119,6 +120,15 @@ class Comparison:
         """The name of `run`, with the end of its id if another one has the same; sanitised."""
         twice = sum(other.snapshot.run.name == run.snapshot.run.name for other in self.runs) > 1
         return _with_id(run) if twice else run_text.name(run.snapshot)
+
+    def alone(self, run: ComparedRun) -> RunGroup:
+        """`run` without those that differ only in the seed."""
+        return RunGroup((run,), self.name(run))
+
+    def found(self, key: str) -> RunGroup | None:
+        """The group, or the run by itself, with that key; None if there is none."""
+        groups = (*self.groups, *map(self.alone, self.runs))
+        return next((group for group in groups if group.key == key), None)
 
     # -- order ----------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from core.recipe.fields import Field
@@ -28,8 +28,8 @@ class CursorColumn(NamedTuple):
     """A column with the values at the cursor of a chart."""
 
     heading: str
-    text: Callable[[str], str]
-    """Given the key of a group, or the id of one of its runs."""
+    texts: Mapping[str, str]
+    """By key of a group, or of one of its runs."""
 
 
 def color_role(number: int) -> str:
@@ -54,7 +54,7 @@ def comparison_table(
     columns += [TableColumn("cursor", cursor.heading)] if cursor else []
     first = dict.fromkeys([comparison.sort, comparison.measure.name])
     columns += [_column(comparison, name) for name in first]
-    columns.append(TableColumn("difference", f"to {comparison.baseline.glyph}"))
+    columns.append(TableColumn("difference", f"vs {comparison.baseline.glyph}"))
     if any(len(group.runs) > 1 for group in comparison.groups):
         columns.append(TableColumn("spread", "spread"))
     rest = [name for name in (*(field.key for field in comparison.fields), *RESULTS) if name not in first]
@@ -66,9 +66,8 @@ def comparison_table(
         rows.append(TableRow(group.key, tuple(cells.of_group(group, column.name) for column in columns)))
         if group.key in expanded and len(group.runs) > 1:
             for run in group.runs:
-                alone = RunGroup((run,), comparison.name(run))
-                spans = tuple(cells.of_member(alone, column.name) for column in columns)
-                rows.append(TableRow(f"run {run.snapshot.run.id}", spans))
+                alone = comparison.alone(run)
+                rows.append(TableRow(alone.key, tuple(cells.of_member(alone, column.name) for column in columns)))
     return DataTable(columns, rows, frozen=4 if cursor else 3)
 
 
@@ -101,7 +100,9 @@ class _Cells:
         """A cell of a run of an expanded group."""
         if column == "name":
             return f"  {alone.name}", "dim"
-        if column in ("number", "difference", "spread"):
+        if column == "number":
+            return alone.glyph, color_role(alone.number)
+        if column in ("difference", "spread"):
             return "", ""
         return self.of_group(alone, column)[0].removeprefix(BEST), "dim"
 
@@ -113,7 +114,7 @@ class _Cells:
                 opened = "▾" if group.key in self._expanded else "▸"
                 return (f"{opened} {group.name} ×{len(group.runs)}" if len(group.runs) > 1 else group.name), "bold"
             case "cursor":
-                return (self._cursor.text(group.key) if self._cursor else ""), ""
+                return (self._cursor.texts.get(group.key, "") if self._cursor else ""), ""
             case "difference":
                 return self._difference(group)
             case "spread":

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from core.runs.origin import OriginDifference, origin_differences
+from core.runs.origin import origin_differences
+from llmtui.view import units
 from llmtui.view.comparison import Comparison, RunGroup
 from llmtui.view.lines import Line, hanging, wrapped
 from llmtui.view.sanitize import shown
@@ -47,17 +48,29 @@ def verdict(comparison: Comparison, group: RunGroup) -> str:
     return f"{text}, {relation} the spread of {seeds} ({measure.text(found.spread.width)} from lowest to highest)."
 
 
-def origin_sentences(comparison: Comparison) -> list[tuple[str, str]]:
-    """What differs besides the recipe: its name, and its values with the numbers of the runs. Sanitised."""
+def other_differences(comparison: Comparison) -> list[tuple[str, str]]:
+    """What differs besides recipe and results: its name, and its values with the numbers of the runs. Sanitised."""
     differences = origin_differences([run.origin for run in comparison.runs])
+    length = length_sentence(comparison)
     glyphs = [run.glyph for run in comparison.runs]
-    sentences = [(found.what, _values(found, glyphs)) for found in differences]
-    return [(what, f"{text}. {CONSEQUENCES.get(what, '')}".strip()) for what, text in sentences]
+    sentences = [(found.what, _values(found.values, glyphs)) for found in differences]
+    found = [(what, f"{text}. {CONSEQUENCES.get(what, '')}".strip()) for what, text in sentences]
+    return [("tokens trained on", length), *found] if length else found
 
 
-def _values(found: OriginDifference, glyphs: Sequence[str]) -> str:
+def length_sentence(comparison: Comparison) -> str:
+    """How long runs have trained, if that differs by more than a hundredth; else empty."""
+    metrics = [run.snapshot.summary.metric for run in comparison.runs]
+    tokens = [metric.tokens if metric else 0 for metric in metrics]
+    if max(tokens) - min(tokens) <= max(tokens) / 100:
+        return ""
+    values = _values([units.count(number) for number in tokens], [run.glyph for run in comparison.runs])
+    return f"{values}. Their losses are not those of equally long trainings: look at the curves."
+
+
+def _values(values: Sequence[str], glyphs: Sequence[str]) -> str:
     by_value: dict[str, list[str]] = {}
-    for value, glyph in zip(found.values, glyphs, strict=True):
+    for value, glyph in zip(values, glyphs, strict=True):
         by_value.setdefault(value, []).append(glyph)
     return "; ".join(f"{shown(value, 200)} ({' '.join(which)})" for value, which in by_value.items())
 
@@ -68,9 +81,11 @@ def difference_lines(comparison: Comparison, cells: int) -> list[Line]:
     for group in comparison.groups:
         lines += hanging([(verdict(comparison, group), "")], ("· ", "dim"), cells)
     lines.append([])
-    sentences = origin_sentences(comparison)
+    sentences = other_differences(comparison)
     if len(comparison.runs) > 1 and not sentences:
-        lines += wrapped([("Code, PyTorch, machine and data are the same, as far as the runs record them.", "")], cells)
+        lines += wrapped(
+            [("Length, code, PyTorch, machine and data are the same, as far as the runs record them.", "")], cells
+        )
     for what, text in sentences:
         lines += hanging([(f"{what}: ", "bold"), (text, "")], ("· ", "dim"), cells)
     return lines

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Sequence
+from functools import cached_property
 from typing import NamedTuple
 
+import msgspec
 from rich.cells import cell_len
 
 from llmtui.view.lines import Line, Span, cell
@@ -33,14 +37,14 @@ class TableRow(NamedTuple):
     cells: tuple[Span, ...]
 
 
-class DataTable(NamedTuple):
+class DataTable:
     """Columns and rows."""
 
-    columns: Sequence[TableColumn] = ()
-    rows: Sequence[TableRow] = ()
-    frozen: int = 0
-    """How many of the first columns stay."""
+    def __init__(self, columns: Sequence[TableColumn] = (), rows: Sequence[TableRow] = (), frozen: int = 0) -> None:
+        """frozen: how many of the first columns stay."""
+        self.columns, self.rows, self.frozen = columns, rows, frozen
 
+    @cached_property
     def widths(self) -> list[int]:
         """Cells of each column."""
         return [
@@ -51,7 +55,7 @@ class DataTable(NamedTuple):
     def shown(self, scrolled: int, cells: int) -> list[int]:
         """The indices of the columns that fit into `cells` cells: the frozen ones, and others after `scrolled` of
         those."""
-        widths, kept = self.widths(), list[int]()
+        widths, kept = self.widths, list[int]()
         for index in [*range(self.frozen), *range(self.frozen + scrolled, len(self.columns))]:
             need = widths[index] + (GAP if kept else 0)
             if need > cells and kept:
@@ -68,15 +72,30 @@ class DataTable(NamedTuple):
 
     def headings(self, shown: Sequence[int]) -> Line:
         """The line of headings."""
-        widths = self.widths()
+        widths = self.widths
         parts = [cell(self.columns[n].heading, widths[n], right=self.columns[n].right) for n in shown]
         return [((" " * GAP).join(parts), "dim")]
 
     def line(self, row: TableRow, shown: Sequence[int]) -> Line:
         """The line of `row`."""
-        widths, line = self.widths(), Line()
+        widths, line = self.widths, Line()
         for n in shown:
             text, role = row.cells[n]
             line += [(" " * GAP, "")] if line else []
             line.append((cell(text, widths[n], right=self.columns[n].right), role))
         return line
+
+
+def table_csv(table: DataTable) -> str:
+    """A line of headings, and one for each row."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([column.heading for column in table.columns])
+    writer.writerows([text for text, _ in row.cells] for row in table.rows)
+    return out.getvalue()
+
+
+def table_json(table: DataTable) -> bytes:
+    """An array with an object for each row: its texts by the names of the columns."""
+    names = [column.name for column in table.columns]
+    return msgspec.json.encode([dict(zip(names, (text for text, _ in row.cells), strict=True)) for row in table.rows])

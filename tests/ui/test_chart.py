@@ -11,7 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from core.runs.series import CAPACITY, Series
-from llmtui.tui.widgets.chart import Chart, Curve
+from llmtui.tui.widgets.chart import Chart
+from llmtui.tui.widgets.curve import Curve
 from llmtui.view.axes import nice_step, scale_for, tick_label
 from llmtui.view.step_axis import Positions, Window, XKind, whole_axis
 

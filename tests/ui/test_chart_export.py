@@ -12,7 +12,8 @@ from core.runs.series import Series
 from core.storage.workspace import Workspace
 from llmtui.tui.app import Workbench
 from llmtui.tui.screens.chart_files import exported, write_chart
-from llmtui.tui.widgets.chart import Chart, Curve
+from llmtui.tui.widgets.chart import Chart
+from llmtui.tui.widgets.curve import Curve
 from llmtui.view.step_axis import Window
 from tests.ui.fake_runs import finished_run
 from tests.ui.pilot import screen_text, until

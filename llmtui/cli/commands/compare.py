@@ -19,7 +19,7 @@ from llmtui.cli.commands.options import NAME, json_option, run_argument
 from llmtui.cli.console import columns, print_json, print_message, print_output, print_table
 from llmtui.view.comparison import MAX_RUNS, ComparedRun, Comparison, RunGroup
 from llmtui.view.comparison_table import comparison_table
-from llmtui.view.comparison_text import origin_sentences, verdict
+from llmtui.view.comparison_text import other_differences, verdict
 from llmtui.view.run_filter import EXAMPLE, checked_filter
 from llmtui.view.run_results import RESULTS
 from llmtui.view.run_snapshot import RunSnapshot, measure, take_snapshot
@@ -100,7 +100,7 @@ def _print(comparison: Comparison) -> None:
     print_output("")
     for group in comparison.groups:
         print_output(verdict(comparison, group), indent=4)
-    for what, text in origin_sentences(comparison):
+    for what, text in other_differences(comparison):
         print_output(f"{what}: {text}", indent=4)
 
 
@@ -108,7 +108,7 @@ def _record(comparison: Comparison) -> dict[str, Any]:
     """The comparison for `--json`; times in seconds, losses in bits per byte."""
     ids = [run.snapshot.run.id for run in comparison.runs]
     return {
-        "baseline": comparison.baseline.key,
+        "baseline": [run.snapshot.run.id for run in comparison.baseline.runs],
         "measure": comparison.measure.name,
         "groups": [_group_record(comparison, group) for group in comparison.groups],
         "differences": {

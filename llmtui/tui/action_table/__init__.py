@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llmtui.tui.action_table.action import OVER_CHAT, Action, Scope
-from llmtui.tui.action_table.charts import CHARTS
+from llmtui.tui.action_table.charts import CHARTS, COMPARE
 from llmtui.tui.action_table.chat import CHAT, XRAY
 from llmtui.tui.action_table.data import BATCH, CLEANING, DATA, DOCUMENTS, SHOW_VIEW, TOKENS
 from llmtui.tui.action_table.everywhere import EVERYWHERE, SHOW_SCREEN
@@ -17,6 +17,7 @@ ACTIONS = (
     *RUNS,
     *RUN_LIST,
     *FORM,
+    *COMPARE,
     *CHARTS,
     *MODEL,
     *SHOW_VIEW,

@@ -76,6 +76,7 @@ RUN_LIST = (
         ("home",),
     ),
     Action("home.sort", ("o",), "sort", "Choose the column by which the runs are sorted.", "List of runs", ("home",)),
+    Action("home.mark", ("m",), "mark", "Mark the run for Compare, or no longer.", "List of runs", ("home",)),
     Action("home.reverse", ("O",), "reverse", "Reverse the order of the runs.", "List of runs", ("home",), show=False),
     Action("home.columns", ("v",), "columns", "Choose the columns.", "List of runs", ("home",), show=False),
     Action(

@@ -1,12 +1,14 @@
-"""Writing what a chart shows to files."""
+"""Writing what a chart or a table shows to files."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from core.storage.files import write_atomic
-from llmtui.tui.widgets.chart import Chart, Curve
+from llmtui.tui.widgets.chart import Chart
+from llmtui.tui.widgets.curve import Curve
 from llmtui.view.chart_export import ExportedChart, ExportedCurve, ExportedPoint, to_csv, to_json, to_svg
+from llmtui.view.data_table import DataTable, table_csv, table_json
 from llmtui.view.step_axis import XKind
 
 
@@ -38,6 +40,16 @@ def _points(chart: Chart, curve: Curve) -> list[ExportedPoint]:
 
 def write_chart(chart: ExportedChart, folder: Path, name: str) -> None:
     """Write `name`.csv, .json and .svg into `folder`, which is created. Raises OSError."""
+    _write(folder, name, csv=to_csv(chart).encode(), json=to_json(chart), svg=to_svg(chart).encode())
+
+
+def write_table(table: DataTable, folder: Path, name: str) -> None:
+    """Write `name`.csv and .json into `folder`, which is created. Raises OSError."""
+    _write(folder, name, csv=table_csv(table).encode(), json=table_json(table))
+
+
+def _write(folder: Path, name: str, **files: bytes) -> None:
+    """files: contents by suffix."""
     folder.mkdir(parents=True, exist_ok=True)
-    for suffix, data in (("csv", to_csv(chart).encode()), ("json", to_json(chart)), ("svg", to_svg(chart).encode())):
+    for suffix, data in files.items():
         write_atomic(folder / f"{name}.{suffix}", data, durable=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from llmtui.tui.chart_table import CHARTS, LOSS, SMALL_CHARTS, ChartEntry
 from llmtui.tui.screens.overlaid_screen import OverlaidScreen
 from llmtui.tui.widgets.chart import Chart
@@ -14,7 +16,9 @@ MIN_WIDTH = 26
 
 
 class ArrangedScreen(OverlaidScreen):
-    """A screen with a widget for each entry of `llmtui.tui.chart_table`."""
+    """A screen with a widget for each of `ENTRIES`."""
+
+    ENTRIES: ClassVar[tuple[ChartEntry, ...]] = CHARTS
 
     def on_mount(self) -> None:
         self._set_layout()
@@ -60,8 +64,8 @@ class ArrangedScreen(OverlaidScreen):
 
     def action_chart_full(self) -> None:
         full, chosen = not self.has_class("-full"), self.chart_in_focus
-        for entry in CHARTS:
+        for entry in self.ENTRIES:
             self.chart(entry).set_class(full and self.chart(entry) is chosen, "-shown")
-        self.query_one("#small").set_class(full and chosen.id != LOSS.id, "-shown")
+        self.query("#small").set_class(full and chosen.id != LOSS.id, "-shown")
         self.set_class(full, "-full")
         self.call_after_refresh(self.redraw)

@@ -9,13 +9,14 @@ from typing import TypeVar
 from textual import on
 
 from core.errors import LlmtuiError
-from llmtui.tui.chart_table import CHARTS, LOSS, ChartEntry
+from llmtui.tui.chart_table import LOSS, ChartEntry
 from llmtui.tui.screens.chart_detail import ChartDetail
 from llmtui.tui.screens.chart_files import exported, write_chart
 from llmtui.tui.screens.chart_layout import ArrangedScreen
 from llmtui.tui.screens.overlaid_screen import set_unit
 from llmtui.tui.screens.run_screen import show_error, show_screen
-from llmtui.tui.widgets.chart import SMOOTHING, Chart, Curve
+from llmtui.tui.widgets.chart import SMOOTHING, Chart
+from llmtui.tui.widgets.curve import Curve
 from llmtui.view.history import History
 from llmtui.view.lines import Line, joined
 from llmtui.view.loss_unit import LossUnit
@@ -43,9 +44,9 @@ class ChartedScreen(ArrangedScreen):
         self._y_share = 1.0
         self._cursor: float | None = None
         self._charted = ""
-        """Id of the run whose window and cursor these are."""
+        """The `charted_subject` whose window and cursor these are."""
         self._smoothing = self.session.settings.smoothing
-        for entry in CHARTS:
+        for entry in self.ENTRIES:
             chart = self.chart(entry)
             chart.format, chart.tick_format = entry.format, entry.tick_format
             chart.placeholder = "no step yet"
@@ -55,8 +56,8 @@ class ChartedScreen(ArrangedScreen):
     def draw_charts(self, history: History, *, finished: bool) -> None:
         """Draw the charts of `history` if they have changed. finished: whether the run has ended."""
         ui_state = self.session.ui_state
-        if history.run.id != self._charted:
-            self._charted, self._window, self._cursor, self._y_share = history.run.id, Window(), None, 1.0
+        if (subject := self.charted_subject(history)) != self._charted:
+            self._charted, self._window, self._cursor, self._y_share = subject, Window(), None, 1.0
         others = self.other_histories()
         set_unit([history, *(other for _, other in others)], _choice(LossUnit, ui_state.unit, LossUnit.BITS))
         settings = (self._smoothing, ui_state.log, self._x_kind, ui_state.x_log, history.chosen_unit)
@@ -67,23 +68,33 @@ class ChartedScreen(ArrangedScreen):
         inputs = (read, settings, self._window, self._y_share, shape, finished)
         if (inputs, self._cursor) == (self._drawn, self._drawn_cursor):
             return
-        for entry in CHARTS:
+        for entry in self.ENTRIES:
             chart = self.chart(entry)
             if inputs != self._drawn:
-                chart.curves = [
-                    *self._curves(entry, history),
-                    *(curve for number, other in others for curve in self._curves(entry, other, number)),
-                ]
+                chart.curves, chart.positions = self.curves(entry, history), history.positions(self._x_kind)
                 chart.x_kind, chart.x_logarithmic = self._x_kind, ui_state.x_log
                 chart.window, chart.last_step = self._window, self._end_of(history)
                 chart.finished, chart.y_share = finished, self._y_share
                 if entry is LOSS:
-                    chart.logarithmic, chart.unit, chart.format = ui_state.log, history.unit, history.unit.text
+                    chart.logarithmic, chart.unit = ui_state.log, self.unit_text(history)
+                    chart.format = history.unit.text
             chart.cursor = self._cursor
             if entry is LOSS:
-                chart.note = self._cursor_note(history)
+                chart.note = self.chart_note(history)
             chart.update()
         self._drawn, self._drawn_cursor = inputs, self._cursor
+
+    def charted_subject(self, history: History) -> str:
+        """What the charts are about; window and cursor are kept until it changes."""
+        return history.run.id
+
+    def curves(self, entry: ChartEntry, history: History) -> list[Curve]:
+        """The curves of a chart: those of `history`, and of `other_histories`."""
+        others = self.other_histories()
+        return [
+            *self._curves(entry, history),
+            *(curve for number, other in others for curve in self._curves(entry, other, number)),
+        ]
 
     def _curves(self, entry: ChartEntry, history: History, number: int | None = None) -> list[Curve]:
         """The curves of a chart. number: of another run, see `other_histories`; None for the run shown."""
@@ -118,7 +129,7 @@ class ChartedScreen(ArrangedScreen):
     def marked_step(self) -> int | None:
         return None if self._cursor is None else round(self._cursor)
 
-    def _cursor_note(self, history: History) -> Line:
+    def chart_note(self, history: History) -> Line:
         """Step, tokens and time at the cursor, and the event nearest to it."""
         if self._cursor is None:
             return []
@@ -131,11 +142,19 @@ class ChartedScreen(ArrangedScreen):
             f"{kind.label(history.positions(kind).at(self._cursor))}{' tokens' if kind is XKind.TOKENS else ''}"
             for kind in (XKind.TOKENS, XKind.TIME)
         ]
-        event = shown(history.nearest_event(self._cursor), 200)
+        event = shown(self.event_at_cursor(history), 200)
         parts: list[Line] = [[(step, "accent")], *([(place, "")] for place in places), [(event, "dim")]]
         cells = self.chart(LOSS).inner_size[0]
         line = joined(parts[:-1], cells, " · ")
         return [*line, ("   ", ""), *parts[-1]] if event else line
+
+    def unit_text(self, history: History) -> str:
+        """The unit of the losses in the title of their chart."""
+        return history.unit
+
+    def event_at_cursor(self, history: History) -> str:
+        """The text of an event shown with the values at the cursor; not sanitised."""
+        return history.nearest_event(self._cursor or 0.0)
 
     @property
     def _x_kind(self) -> XKind:
@@ -291,15 +310,15 @@ class ChartedScreen(ArrangedScreen):
 
     async def action_chart_export(self) -> None:
         chart, history = self.chart_in_focus, self.history
-        entry = next(entry for entry in CHARTS if entry.id == chart.id)
-        name = history.run.name if history else ""
-        data = exported(chart, f"{name}: {entry.title}")
+        entry = next(entry for entry in self.ENTRIES if entry.id == chart.id)
+        subject, title = self.exported_subject(history) if history else ("", "")
+        data = exported(chart, f"{title}: {entry.title}")
         if history is None or data is None:
             self.show_notice("There is no curve to save yet.", "warn")
             return
         folder = self.session.workspace.exports
         first, last = (max(0.0, bound) for bound in self._window.bounds(self._last_step))
-        stem = f"{history.run.id}-{entry.id}-steps-{first:.0f}-{last:.0f}"
+        stem = f"{subject}-{entry.id}-steps-{first:.0f}-{last:.0f}"
         try:
             await asyncio.to_thread(write_chart, data, folder, stem)
         except OSError as error:
@@ -308,6 +327,10 @@ class ChartedScreen(ArrangedScreen):
             show_error(self.app, LlmtuiError(what, where=str(error.filename or folder), todo=todo))
         else:
             self.show_notice(f"The {entry.title} is saved in {folder} as {stem}.csv, .json and .svg.")
+
+    def exported_subject(self, history: History) -> tuple[str, str]:
+        """What the name of an exported file begins with, and the title of its chart; not sanitised."""
+        return history.run.id, history.run.name
 
     def leave_chart(self) -> bool:
         """Close the cursor or the full-screen chart; False if there is neither."""

@@ -32,6 +32,7 @@ from llmtui.tui.widgets.home_panes import (
 )
 from llmtui.tui.widgets.pane import Pane
 from llmtui.tui.widgets.runs_list import RunsList
+from llmtui.view.comparison import MAX_RUNS
 from llmtui.view.run_columns import DEFAULT, all_columns
 from llmtui.view.run_filter import EXAMPLE
 from llmtui.view.run_snapshot import RunSnapshot
@@ -78,6 +79,7 @@ class Home(AnnotatedScreen):
             self.query_one("#filter", Input).value = ""
             runs.set_filter("")
         runs.highlight(self.session.selected_id)
+        self._show_marks()
         runs.show(self.session.watcher.snapshots, self.session.watcher.unreadable)
         self._show()
 
@@ -164,6 +166,25 @@ class Home(AnnotatedScreen):
                 self._arrange(sort=name, sort_reversed=False)
 
         self.app.push_screen(Picker("Sort by", choices, current=runs.sort), on_choice)
+
+    def action_home_mark(self) -> None:
+        snapshot, marked = self.snapshot, self.session.ui_state.compared
+        if snapshot is None:
+            self.show_notice("There is no run to mark.", "warn")
+            return
+        name = snapshot.run.id
+        if name not in marked and len(marked) >= MAX_RUNS:
+            self.show_notice(f"{MAX_RUNS} runs are marked, which is the limit.", "warn")
+            return
+        marked = tuple(each for each in marked if each != name) if name in marked else (*marked, name)
+        self.session.remember(compared=marked)
+        self._show_marks()
+        self.show_notice(f"{plural(len(marked), 'run')} marked; 6 compares them." if marked else "No run is marked.")
+
+    def _show_marks(self) -> None:
+        runs = self.query_one(RunsList)
+        runs.marked = frozenset(self.session.ui_state.compared)
+        runs.update()
 
     def action_home_reverse(self) -> None:
         runs = self.query_one(RunsList)

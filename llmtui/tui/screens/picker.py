@@ -109,8 +109,7 @@ class Picker(ModalScreen[str | None]):
             self._filter(self.query_one(Input).value)
 
     def _filter(self, text: str) -> None:
-        words = text.lower().split()
-        found = [c for c in self._choices if all(word in f"{c.name} {c.detail} {c.keywords}".lower() for word in words)]
+        found = self.matching(text)
         options = self.query_one(OptionList)
         # a dialog takes at most 96 % of the height; in a higher list the highlighted line could be outside
         options.styles.max_height = max(1, min(_MAX_ROWS, self.app.size.height * 96 // 100 - 4))
@@ -120,6 +119,11 @@ class Picker(ModalScreen[str | None]):
         options.add_options([Option(_line(choice, cells), id=choice.value) for choice in found])
         current = [i for i, choice in enumerate(found) if choice.value == self._current]
         options.highlighted = current[0] if current else 0 if found else None
+
+    def matching(self, text: str) -> Sequence[Choice]:
+        """The choices that are listed when `text` is typed."""
+        words = text.lower().split()
+        return [c for c in self._choices if all(word in f"{c.name} {c.detail} {c.keywords}".lower() for word in words)]
 
     def action_move(self, step: int) -> None:
         options = self.query_one(OptionList)

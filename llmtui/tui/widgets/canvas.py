@@ -21,6 +21,11 @@ class Column(NamedTuple):
     first: float
     last: float
 
+    @property
+    def mean(self) -> Column:
+        """The same without the range: where the means of its buckets are."""
+        return self._replace(low=min(self.first, self.last), high=max(self.first, self.last))
+
 
 class Canvas:
     """A grid of braille cells, each of one role: where two curves meet, the later one takes the cell."""
@@ -96,3 +101,18 @@ def polyline(
         if x not in gaps:
             canvas.vertical_line(x, low, high, role)
         before = (x, to_dot(column.last))
+
+
+def dotted_band(canvas: Canvas, columns: Mapping[int, Column], to_dot: Callable[[float], int], role: str) -> None:
+    """Fill the range from the lowest to the highest value with every fourth dot, between columns, too."""
+    before: tuple[int, int, int] | None = None
+    for x, column in columns.items():
+        low, high = to_dot(column.low), to_dot(column.high)
+        start, first_low, first_high = before or (x - 1, low, high)
+        for at in range(start + 1, x + 1):
+            share = (at - start) / (x - start)
+            bottom, top = (round(a + (b - a) * share) for a, b in ((first_low, low), (first_high, high)))
+            for y in range(bottom, top + 1):
+                if at % 2 == 0 and (y + at // 2) % 2 == 0:
+                    canvas.vertical_line(at, y, y, role)
+        before = (x, low, high)

@@ -10,16 +10,15 @@ import itertools
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from textual import events
 from textual.message import Message
 
-from core.runs.series import Series
-from llmtui.tui.widgets.canvas import Canvas, Column, polyline
+from llmtui.tui.widgets.canvas import Canvas, Column, dotted_band, polyline
+from llmtui.tui.widgets.curve import Buckets, ColumnCache, Curve
 from llmtui.tui.widgets.pane import Pane
 from llmtui.view.axes import Scale, scale_for, tick_label
-from llmtui.view.history import History
 from llmtui.view.lines import Line, cut, fits, spread
 from llmtui.view.sanitize import shown
 from llmtui.view.step_axis import Positions, Window, XAxis, XKind, whole_axis, window_axis
@@ -29,90 +28,6 @@ _LABEL_WIDTH = 6
 
 SMOOTHING = (0.0, 0.6, 0.9, 0.98)
 """Weights of the past that the user can choose; 0 draws the values themselves."""
-
-
-class Curve(NamedTuple):
-    """One series as a chart shows it."""
-
-    name: str
-    series: Series
-    role: str
-    smoothing: float = 0.0
-    """Weight of the past in a moving average, drawn over the values, which are dim then; 0 draws the values only."""
-    marks: str = ""
-    """Draw each value as this character instead of a line."""
-    convert: Callable[[float], float] = float
-    """Gives a value of the series in the unit of the chart; rising."""
-    unit: str = ""
-    """Names what `convert` does: a curve is drawn anew when it changes."""
-    positions: Positions = Positions()
-    """Of its run, on the x axis of the chart."""
-    raw: bool = True
-    """Draw the values behind the average."""
-    approximate: bool = False
-    """Whether `convert` is an approximation: the title says ≈."""
-    glyph: str = ""
-    """Of another run: stands for it in the title and at the end of the line."""
-    quantity: str = ""
-    """Of another run: what its values are, which the title does not say again."""
-    in_legend: bool = True
-    """Whether the title names it."""
-    history: History | None = None
-    """Of its run."""
-    newest: float | None = None
-    """The newest value of its run, if `series` is only a part of it."""
-
-    def value_at(self, step: float, smoothed: list[float] | None = None) -> tuple[float, float] | None:
-        """The step and the value of the bucket that contains `step`, or of the last one before it; None before the
-        first. smoothed: take the value from there."""
-        series = self.series
-        index = bisect_right(series.index, int(step) // series.span) - 1
-        if index < 0:
-            return None
-        at, mean = series.means(index, index + 1)[0]
-        return at, smoothed[index] if smoothed else self.convert(mean)
-
-
-Buckets = Iterable[tuple[float, float, float, float]]
-"""Step, mean, lowest and highest value of each bucket of a series."""
-
-
-class ColumnCache:
-    """The columns of a curve, kept between two draws: while a run is active only the last bucket changes, and sorting
-    a thousand buckets into columns for each of five curves took most of a tick."""
-
-    def __init__(self) -> None:
-        self._key: tuple[object, ...] = ()
-        self._columns: dict[int, Column] = {}
-        self._done = 0
-        """Number of buckets in `_columns`."""
-
-    def update(
-        self, curve: Curve, axis: XAxis, layout: tuple[object, ...], dots: int, buckets: Callable[[int], Buckets]
-    ) -> dict[int, Column]:
-        """The columns of `curve` that are shown, by their dot column, left to right.
-
-        layout: what else the values depend on. buckets: the buckets from an index on.
-        """
-        series, positions = curve.series, curve.positions
-        # on an axis of tokens the place of an old step never changes, but the place of the last one may
-        key = (series, series.revised, curve.unit, positions.identity, axis, layout, dots)
-        if key != self._key:
-            self._key, self._columns, self._done = key, {}, 0
-        last = len(series) - 1
-        columns = self._columns
-        for number, (step, value, low, high) in enumerate(buckets(self._done), self._done):
-            if number == last:
-                self._done, columns = last, dict(self._columns)
-            x = axis.dot(positions.at(step))
-            if not 0 <= x < dots:
-                continue
-            known = columns.get(x)
-            if known is None:
-                columns[x] = Column(low, high, value, value)
-            else:
-                columns[x] = Column(min(low, known.low), max(high, known.high), known.first, value)
-        return columns
 
 
 class Chart(Pane, can_focus=True):
@@ -126,13 +41,16 @@ class Chart(Pane, can_focus=True):
         super().__init__(id=id, classes=classes)
         self._title = title
         self.curves: list[Curve] = []
-        """The first one's run is that whose steps `window` and `cursor` mean."""
+        self.positions = Positions()
+        """Where the steps of `window` and `cursor` are on the x axis: those of one of the runs."""
         self.logarithmic = False
         """The y axis."""
         self.finished = False
         """Whether the run has ended: the curves then take the whole width."""
         self.unit = ""
         """Unit of the values, if the title does not say it."""
+        self.names_runs = True
+        """Whether the title names other runs, instead of their glyphs alone."""
         self.placeholder = ""
         """Shown while there is nothing to draw."""
         self.format: Callable[[float], str] = "{:.3f}".format
@@ -168,7 +86,7 @@ class Chart(Pane, can_focus=True):
         left = (2 if self.boxed else 1) + _LABEL_WIDTH + 1
         dot = 2 * (event.x - left)
         if self.axis is not None and self.curves and 0 <= dot < self.dots:
-            self.post_message(self.Clicked(self.curves[0].positions.step_at(self.axis.position(dot + 1))))
+            self.post_message(self.Clicked(self.positions.step_at(self.axis.position(dot + 1))))
 
     # -- title ----------------------------------------------------------------------------------------------------
 
@@ -184,7 +102,7 @@ class Chart(Pane, can_focus=True):
         marks += [] if self.window.width is None else ["zoom, newest" if self.window.end is None else "zoom"]
         options: Line = [(" · ".join(marks), "dim")]
         # never cut: values first, then names, their unit, smoothing and axes, as far as they fit
-        for cells in (16, 8, 4, 0):
+        for cells in (16, 8, 4, 0) if self.names_runs else (0,):
             entries = self._legend(cells)
             legend = [span for entry in entries for span in entry]
             if fits([*title, *unit, *legend], width):
@@ -219,7 +137,7 @@ class Chart(Pane, can_focus=True):
         about = "≈" if curve.approximate else ""
         if self.cursor is None:
             return about + self.format(curve.convert(curve.newest or curve.series.last or 0.0))
-        found = curve.value_at(self.cursor)
+        found = curve.value_at(self.cursor, self.smoothed(curve) if curve.smoothing and not curve.raw else None)
         if found is None:
             return "–"
         step, value = found
@@ -256,10 +174,11 @@ class Chart(Pane, can_focus=True):
         if self.y_share < 1:
             scale = scale_for([(scale.low, scale.at(self.y_share))], log=self.logarithmic)
         self.scale = scale
-        for curve in sorted(drawn, key=lambda curve: curve.role != "dim"):  # dim ones lie behind the others
+        # dim ones lie behind the others, bands behind all
+        for curve in sorted(drawn, key=lambda curve: (not curve.band, curve.role != "dim")):
             self._draw(canvas, curve, scale, axis)
         if self.cursor is not None:
-            x = axis.dot(self.curves[0].positions.at(self.cursor))
+            x = axis.dot(self.positions.at(self.cursor))
             if 0 <= x < canvas.width:
                 canvas.rule(x, "accent")
         broken = {axis.dot(curve.positions.at(step)) for curve in drawn for step in curve.series.broken}
@@ -267,8 +186,7 @@ class Chart(Pane, can_focus=True):
 
     def _x_axis(self, drawn: list[Curve], dots: int) -> XAxis:
         if self.window.width is not None:
-            positions = self.curves[0].positions
-            first, end = (positions.at(step) for step in self.window.bounds(self.last_step))
+            first, end = (self.positions.at(step) for step in self.window.bounds(self.last_step))
             return window_axis(self.x_kind, first, end, dots, log=self.x_logarithmic)
         end = max(curve.positions.at(curve.series.end) for curve in drawn)
         steps = [(curve, step) for curve in drawn for step, _ in curve.series.means(0, 2) if step > 0]
@@ -319,6 +237,9 @@ class Chart(Pane, can_focus=True):
         caches = self._caches[curve.glyph + curve.name]
         if curve.raw or not curve.smoothing:
             columns = caches[0].update(curve, axis, (), canvas.width, buckets)
+            if curve.band:
+                dotted_band(canvas, columns, to_dot, curve.role)
+                columns = {x: column.mean for x, column in columns.items()}
             polyline(canvas, columns, to_dot, "raw" if curve.smoothing else curve.role, gaps)
             for x, column in columns.items():
                 if column.high > scale.high:

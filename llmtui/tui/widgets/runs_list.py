@@ -18,6 +18,9 @@ from llmtui.view.sanitize import shown
 HEADINGS_FROM = 24
 """Terminal rows from which the columns have headings; in lower ones each figure has its label."""
 
+MARK = "◆ "
+"""Before the name of a run that is marked for the Compare screen."""
+
 
 class RunsList(ListPane[RunSnapshot]):
     """Runs in columns; damaged ones below them. After a change of its settings call `rearrange`."""
@@ -40,6 +43,8 @@ class RunsList(ListPane[RunSnapshot]):
         self.reverse = False
         self.archived = False
         """Whether archived runs are listed, too."""
+        self.marked: frozenset[str] = frozenset()
+        """Ids of the runs marked for the Compare screen."""
         self._columns: list[Column] = []
         """Those that any listed run has a value in."""
         self._fitting: list[Column] = []
@@ -116,7 +121,8 @@ class RunsList(ListPane[RunSnapshot]):
         return item.run.id
 
     def _name_cells(self, cells: int) -> int:
-        return min(max(self._names, len("name↑")), max(10, cells // 4))
+        names = self._names + (len(MARK) if self.marked else 0)
+        return min(max(names, len("name↑")), max(10, cells // 4))
 
     def _headings(self, names: int) -> Line:
         sorted_by = find_column(self.sort) if self.sort else None
@@ -135,7 +141,8 @@ class RunsList(ListPane[RunSnapshot]):
     def row(self, item: RunSnapshot, cells: int) -> Line:
         glyph, _, role = run_text.state(item)
         name_role = "dim" if item.annotations.archived else "bold"
-        line: Line = [(f"{glyph} ", role), (cell(run_text.name(item), self._name_cells(cells)), name_role)]
+        mark = MARK if item.run.id in self.marked else ""
+        line: Line = [(f"{glyph} ", role), (cell(mark + run_text.name(item), self._name_cells(cells)), name_role)]
         failed = item.state in (RunState.FAILED, RunState.INTERRUPTED) and item.summary.evaluation is None
         for column in self._fitting:
             if failed and column.name not in ("state", "step"):
