@@ -22,13 +22,16 @@ from core.storage.files import private
 from core.storage.workspace import Workspace
 from llmtui.tui.action_table import Scope
 from llmtui.tui.actions import BY_ID, actions_in, bindings, key_name, keys_of
+from llmtui.tui.alerts import Alerts
 from llmtui.tui.output_filter import ASCII_FILTER, OUTPUT_FILTER
+from llmtui.tui.run_watcher import RunsUpdated
 from llmtui.tui.screen_table import DATA_VIEWS, SCREENS
 from llmtui.tui.screens.run_screen import RunScreen, show_error, show_notice, show_screen
 from llmtui.tui.session import Session
 from llmtui.tui.settings import SettingsError
 from llmtui.tui.textual_internals import output_waiting
 from llmtui.tui.theming import DEFAULT, default_variables, load_themes
+from llmtui.view.ascii_text import to_ascii
 from llmtui.view.sanitize import shown
 from llmtui.view.units import clock
 
@@ -72,6 +75,7 @@ class Workbench(App[None]):
         super().__init__(**textual)
         self.session = Session(workspace, self._post_to_screen, open_run=open_run, inference_client=inference_client)
         self.set_keymap(self.session.keymap)
+        self._alerts = Alerts(lambda: self.session.settings, self.write_to_terminal, partial(show_notice, self))
         self._first_screen = "train" if open_run else "home"
         self._load_themes()
 
@@ -125,6 +129,8 @@ class Workbench(App[None]):
         return output_waiting(self._driver)
 
     def _post_to_screen(self, message: Message) -> None:
+        if isinstance(message, RunsUpdated):
+            self._alerts.update(message.snapshots, self.session.selected_id)
         # only to the top screen: one below it repaints the whole terminal at each message; it is redrawn when it
         # comes back instead
         if self.screen_stack:
@@ -153,7 +159,7 @@ class Workbench(App[None]):
     def write_to_terminal(self, data: str) -> None:
         """Send a sequence to the terminal, past everything that is drawn; nothing while there is no terminal."""
         if self._driver is not None and not self._driver.is_headless:
-            self._driver.write(data)
+            self._driver.write(to_ascii(data) if self.session.ascii else data)
 
     def copy_to_clipboard(self, text: str) -> None:
         """Copy what was selected with the mouse or in a field; Textual's has only OSC 52, which tmux drops."""

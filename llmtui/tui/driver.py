@@ -24,6 +24,7 @@ from textual.drivers.linux_driver import LinuxDriver
 from textual.keys import Keys
 from textual.message import Message
 
+from llmtui.tui.terminal import RESTORE_TITLE, SAVE_TITLE
 from llmtui.tui.textual_internals import MODE_RESPONSE, MOUSE_EVENT, XTermParser
 
 EXIT_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
@@ -142,7 +143,7 @@ class TerminalDriver(LinuxDriver):
         screen = cast(Any, sys.__stdout__)
         self._output = TerminalOutput(screen.fileno(), screen.encoding or "utf-8", self._on_hangup)
         self._file = cast(Any, self._output)
-        self._exiting = False
+        self._exiting = self._has_title = False
         for number in EXIT_SIGNALS:
             signal.signal(number, self._on_exit_signal)
 
@@ -203,7 +204,15 @@ class TerminalDriver(LinuxDriver):
     def write(self, data: str) -> None:
         """Write `data`; dropped while the application is suspended, when no thread empties the queue."""
         if self._is_running:
+            self._has_title = self._has_title or data.startswith(SAVE_TITLE)
             super().write(data)
+
+    def stop_application_mode(self) -> None:
+        """Give the terminal back as it was, with its title."""
+        if self._has_title:
+            self.write(RESTORE_TITLE)
+            self._has_title = False
+        super().stop_application_mode()
 
     # -- exit ---------------------------------------------------------------------------------------------------
 
@@ -238,6 +247,8 @@ class TerminalDriver(LinuxDriver):
                 termios.tcsetattr(self.fileno, termios.TCSANOW, self.attrs_before)
             if select.select([], [self._output.fileno()], [], 0.5)[1]:
                 os.write(self._output.fileno(), b"\x1b[?2004l\x1b[?1000l\x1b[?1003l\x1b[<u\x1b[?1049l\x1b[?25h\x1b[?7h")
+                if self._has_title:
+                    os.write(self._output.fileno(), RESTORE_TITLE.encode())
         finally:
             os._exit(code)
 

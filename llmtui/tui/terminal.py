@@ -43,6 +43,36 @@ def ascii_only() -> bool:
     return "utf8" not in locale.lower().replace("-", "")
 
 
+BELL = "\x07"
+
+SAVE_TITLE = "\x1b[22;2t"
+RESTORE_TITLE = "\x1b]2;\x07\x1b[23;2t"
+"""Clears the title, for terminals that do not keep the one before, then brings that back."""
+
+
+def set_title(text: str, *, first: bool) -> str:
+    """The sequence that makes `text`, which is sanitised, the title of the terminal; of the pane in tmux.
+
+    first: save the title before, for `RESTORE_TITLE`.
+    """
+    return (SAVE_TITLE if first else "") + f"\x1b]2;{text}\x07"
+
+
+def desktop_notice(text: str, environment: Mapping[str, str] = os.environ) -> str:
+    """The sequence for a desktop notice of `text`, which is sanitised; empty where the terminal is not known to show
+    them, as others print a part of it."""
+    term, program = environment.get("TERM", ""), environment.get("TERM_PROGRAM", "")
+    text = text.replace(";", ",")  # which separates the parts of a notice
+    if term.startswith("xterm-kitty") or "KITTY_WINDOW_ID" in environment:
+        return passed_through(f"\x1b]99;;llmtui: {text}\x1b\\", environment)
+    if term.startswith(("foot", "rxvt-unicode")):
+        return passed_through(f"\x1b]777;notify;llmtui;{text}\x07", environment)
+    others = ("LC_TERMINAL", "WEZTERM_PANE", "GHOSTTY_RESOURCES_DIR")  # known inside of tmux, too
+    if program in ("iTerm.app", "WezTerm", "ghostty") or any(environment.get(name) for name in others):
+        return passed_through(f"\x1b]9;llmtui: {text}\x07", environment)
+    return ""
+
+
 def configure_textual() -> None:
     """Reduce what Textual sends over SSH. Has no effect once Textual is imported."""
     if over_ssh():

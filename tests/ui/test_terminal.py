@@ -213,7 +213,7 @@ async def test_colours_can_be_switched_off(workspace: Workspace, monkeypatch: py
     app = Workbench(workspace)
     with hold_locks(run):
         async with app.run_test(size=(80, 24)) as pilot:
-            await until(pilot, lambda: "● live  training" in screen_text(app))
+            await until(pilot, lambda: "● live   training" in screen_text(app))
             styles = [s.style for strip in app.screen._compositor.render_strips() for s in strip if s.style]
             colours = [colour for style in styles for colour in (style.color, style.bgcolor) if colour]
             assert all(colour.is_default for colour in colours)

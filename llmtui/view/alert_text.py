@@ -1,0 +1,39 @@
+"""What the terminal's title and notices say about runs, sanitised."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from core.runs.directory import RunState
+from llmtui.view import run_text
+from llmtui.view.run_snapshot import RunSnapshot
+from llmtui.view.sanitize import shown
+
+
+def title(snapshots: Sequence[RunSnapshot], selected_id: str, ended: RunSnapshot | None) -> str:
+    """The title: the progress of the selected run, or else of the newest active one; when none is active any more, how
+    `ended` went; empty if there is neither.
+
+    snapshots: newest first. In whole percent, so that it changes a hundred times in a run.
+    """
+    active = [snapshot for snapshot in snapshots if snapshot.state.is_active and not snapshot.ending]
+    selected = next((snapshot for snapshot in active if snapshot.run.id == selected_id), None)
+    snapshot = selected or next(iter(active), None) or ended
+    if snapshot is None:
+        return ""
+    glyph, word, _ = run_text.state(snapshot)
+    if not snapshot.state.is_active:
+        return f"{glyph} {run_text.name(snapshot)} {word}"
+    share = run_text.share(snapshot.summary)
+    progress = word if share is None or snapshot.state is not RunState.RUNNING else f"{int(100 * share)} %"
+    return f"{glyph} {progress} {run_text.name(snapshot)}"
+
+
+def end_notice(snapshot: RunSnapshot) -> str:
+    """How a run ended, in one line: why it failed, which rule ended it, or its validation loss."""
+    glyph, word, _ = run_text.state(snapshot)
+    if snapshot.state in (RunState.FAILED, RunState.INTERRUPTED):
+        why = run_text.failure(snapshot)[0]
+    else:
+        why = ", ".join(filter(None, (run_text.ended_by(snapshot), run_text.val(snapshot.summary))))
+    return shown(f"{glyph} {run_text.name(snapshot)} {word}" + (f": {why}" if why else ""), 200)
