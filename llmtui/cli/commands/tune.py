@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,11 +34,9 @@ from llmtui.cli.commands.options import (
 )
 from llmtui.cli.commands.recipe_argument import ensure_license_accepted, resolve, with_absolute_source
 from llmtui.cli.console import print_error, print_json, print_message, print_output, print_table
-from llmtui.view.study_text import TrialRow, counts_text, seeds_text, study_state, trial_rows, trials_table, value_text
+from llmtui.cli.study_output import follow_study, print_study, trials_csv
+from llmtui.view.study_text import study_state, trial_rows
 from llmtui.view.units import cost
-
-POLL_SECONDS = 1.0
-"""How often a study that is followed is read."""
 
 
 class StudyCommandError(UsageError):
@@ -125,7 +121,7 @@ def start_study(
         print_message(f"{study.id} runs in the background; llmtui tune show shows it")
         return 0
     print_message(f"{study.id} runs in the background; Ctrl-C stops following it, not the study")
-    return _follow(study, workspace)
+    return follow_study(study, workspace)
 
 
 def _read_settings(space_file: Path | None, recipe: Recipe) -> dict[str, Any]:
@@ -142,43 +138,6 @@ def _has_optuna() -> bool:
     from importlib.util import find_spec
 
     return find_spec("optuna") is not None
-
-
-def _follow(study: Study, workspace: Workspace) -> int:
-    """Print trials as they end, until the study does; returns the exit code."""
-    printed = {trial.number for trial in study.trials() if trial.ended}
-    while True:
-        is_active = study.controller() is not None
-        rows = trial_rows(study, workspace)
-        for row in rows:
-            if row.trial.ended and row.trial.number not in printed:
-                printed.add(row.trial.number)
-                print_message(_ended_text(row))
-        if not is_active:
-            break
-        time.sleep(POLL_SECONDS)
-    _print_study(study, workspace)
-    if study.is_done():
-        return 0
-    print_message(f"{study.id} has stopped; llmtui tune resume continues it; the log says more: {study.log}")
-    return 3
-
-
-def _ended_text(row: TrialRow) -> str:
-    values = ", ".join(f"{key} {value_text(value)}" for key, value in row.trial.values.items())
-    ended = row.trial.ended
-    bits = "" if row.trial.bits_per_byte is None else f"{cost(row.trial.bits_per_byte)} bits per byte"
-    return f"trial {row.trial.number}  {bits or row.state}  {values}" + (f"  {ended.reason}" if ended else "").rstrip()
-
-
-def _print_study(study: Study, workspace: Workspace) -> None:
-    rows = trial_rows(study, workspace)
-    print_table(trials_table(rows))
-    print_message(f"{study.id}: {study_state(study)}; {counts_text(rows)}")
-    if seeds := seeds_text([row.trial for row in rows]):
-        print_message(seeds)
-    if best_trial([row.trial for row in rows]):
-        print_message(f"the best as a recipe: llmtui tune best {study.id} --save best.toml")
 
 
 @tune.command("ls", short_help="List the studies.")
@@ -209,7 +168,7 @@ def show_study(study_name: str | None, as_json: bool) -> None:
     """Show STUDY: its trials, the best first, with the values that differ."""
     workspace, study = _open(study_name)
     if not as_json:
-        _print_study(study, workspace)
+        print_study(study, workspace)
         return
     for row in trial_rows(study, workspace):
         print_json({"study": study.id, "state": row.state, **(_record_of(row.trial) or {})})
@@ -224,7 +183,7 @@ def _record_of(trial: Any) -> dict[str, Any] | None:
 def watch_study(study_name: str | None) -> int:
     """Print the trials of STUDY as they end."""
     workspace, study = _open(study_name)
-    return _follow(study, workspace)
+    return follow_study(study, workspace)
 
 
 @tune.command("pause", short_help="Pause a study and its trials.")
@@ -249,7 +208,7 @@ def resume_study(study_name: str | None, detach: bool) -> int:
         return 0
     start(study, workspace)
     print_message(f"{study.id} continues in the background")
-    return 0 if detach else _follow(study, workspace)
+    return 0 if detach else follow_study(study, workspace)
 
 
 @tune.command("stop", short_help="Stop a study and its trials.")
@@ -355,30 +314,7 @@ def export_study(study_name: str | None) -> None:
     """Print the trials of STUDY as CSV: number, run, state, result and all values."""
     workspace, study = _open(study_name)
     rows = trial_rows(study, workspace)
-    keys = list(dict.fromkeys(key for row in rows for key in row.trial.values))
-    heading = [
-        "number",
-        "run",
-        "state",
-        "bits_per_byte",
-        "seconds",
-        "tokens_per_second",
-        "parameters",
-        "seed",
-        "reason",
-    ]
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*heading, *keys])
-    for row in rows:
-        ended = row.trial.ended
-        facts = [ended.tokens_per_second, ended.parameters] if ended else [None, None]
-        writer.writerow(
-            [row.trial.number, row.trial.run_id, row.state, row.bits_per_byte, row.seconds, *facts, row.trial.seed]
-            + [ended.reason if ended else ""]
-            + [row.trial.values.get(key) for key in keys]
-        )
-    print_output(out.getvalue(), end="")
+    print_output(trials_csv(rows), end="")
 
 
 def _open(study_name: str | None) -> tuple[Workspace, Study]:

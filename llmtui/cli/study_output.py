@@ -1,0 +1,83 @@
+"""Print a study and its trials, and follow it until it ends."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections.abc import Sequence
+
+from core.storage.workspace import Workspace
+from core.tune.study import Study, best_trial
+from llmtui.cli.console import print_message, print_table
+from llmtui.view.study_text import TrialRow, counts_text, seeds_text, study_state, trial_rows, trials_table, value_text
+from llmtui.view.units import cost
+
+POLL_SECONDS = 1.0
+"""How often a study that is followed is read."""
+
+
+def follow_study(study: Study, workspace: Workspace) -> int:
+    """Print the trials of a study as they end, until it does; returns the exit code."""
+    printed = {trial.number for trial in study.trials() if trial.ended}
+    while True:
+        is_active = study.controller() is not None
+        rows = trial_rows(study, workspace)
+        for row in rows:
+            if row.trial.ended and row.trial.number not in printed:
+                printed.add(row.trial.number)
+                print_message(_ended_text(row))
+        if not is_active:
+            break
+        time.sleep(POLL_SECONDS)
+    print_study(study, workspace)
+    if study.is_done():
+        return 0
+    print_message(f"{study.id} has stopped; llmtui tune resume continues it; the log says more: {study.log}")
+    return 3
+
+
+def _ended_text(row: TrialRow) -> str:
+    values = ", ".join(f"{key} {value_text(value)}" for key, value in row.trial.values.items())
+    ended = row.trial.ended
+    bits = "" if row.trial.bits_per_byte is None else f"{cost(row.trial.bits_per_byte)} bits per byte"
+    return f"trial {row.trial.number}  {bits or row.state}  {values}" + (f"  {ended.reason}" if ended else "").rstrip()
+
+
+def print_study(study: Study, workspace: Workspace) -> None:
+    """Print the trials, the best first, and the state of the study."""
+    rows = trial_rows(study, workspace)
+    print_table(trials_table(rows))
+    print_message(f"{study.id}: {study_state(study)}; {counts_text(rows)}")
+    if seeds := seeds_text([row.trial for row in rows]):
+        print_message(seeds)
+    if best_trial([row.trial for row in rows]):
+        print_message(f"the best as a recipe: llmtui tune best {study.id} --save best.toml")
+
+
+def trials_csv(rows: Sequence[TrialRow]) -> str:
+    """The trials as CSV, with a column for each field that varies."""
+    keys = list(dict.fromkeys(key for row in rows for key in row.trial.values))
+    heading = [
+        "number",
+        "run",
+        "state",
+        "bits_per_byte",
+        "seconds",
+        "tokens_per_second",
+        "parameters",
+        "seed",
+        "reason",
+    ]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([*heading, *keys])
+    for row in rows:
+        ended = row.trial.ended
+        facts = [ended.tokens_per_second, ended.parameters] if ended else [None, None]
+        writer.writerow(
+            [row.trial.number, row.trial.run_id, row.state, row.bits_per_byte, row.seconds, *facts, row.trial.seed]
+            + [ended.reason if ended else ""]
+            + [row.trial.values.get(key) for key in keys]
+        )
+    return out.getvalue()
