@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 import traceback
@@ -17,6 +18,7 @@ from textual.binding import BindingType
 from textual.filter import LineFilter
 from textual.message import Message
 from textual.screen import Screen
+from textual.widget import Widget
 
 from core.storage.files import private
 from core.storage.workspace import Workspace
@@ -30,13 +32,17 @@ from llmtui.tui.screens.run_screen import RunScreen, show_error, show_notice, sh
 from llmtui.tui.session import Session
 from llmtui.tui.settings import SettingsError
 from llmtui.tui.textual_internals import output_waiting
-from llmtui.tui.theming import DEFAULT, default_variables, load_themes
+from llmtui.tui.theming import DEFAULT, default_variables, load_themes, user_files
 from llmtui.view.ascii_text import to_ascii
 from llmtui.view.sanitize import shown
 from llmtui.view.units import clock
 
 if TYPE_CHECKING:
     from llmtui.clients.inference_client import InferenceClient
+
+
+THEME_PERIOD = 0.5
+"""Seconds between two looks at the user's theme files."""
 
 
 def load_screen(class_path: str) -> RunScreen:
@@ -95,6 +101,24 @@ class Workbench(App[None]):
             self.theme = DEFAULT
         self.theme_names = list(themes)
 
+    async def _watch_themes(self) -> None:
+        """Load the themes again when one of the user's files changed."""
+        workspace = self.session.workspace
+        before = await asyncio.to_thread(user_files, workspace)
+        while True:
+            await asyncio.sleep(THEME_PERIOD)
+            stamps = await asyncio.to_thread(user_files, workspace)
+            if stamps == before:
+                continue
+            before = stamps
+            themes, problems = await asyncio.to_thread(load_themes, workspace)
+            for theme in themes.values():
+                self.register_theme(theme)
+            self.theme_names = list(themes)
+            self.mutate_reactive(Workbench.theme)
+            if problems:
+                show_notice(self, " ".join(f"{problem}." for problem in problems), "warn")
+
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """For Textual's own themes, which do not have our variables."""
         return default_variables()
@@ -111,6 +135,7 @@ class Workbench(App[None]):
         self.session.select_newest()
         self.push_screen(self._first_screen)
         self.run_worker(self.session.watcher.watch(self._output_waiting), name="run watcher", exit_on_error=True)
+        self.run_worker(self._watch_themes(), name="themes", exit_on_error=True)
         if self.session.problems:
             self.call_after_refresh(self._show_problems)
         if not self.session.workspace.writable:
@@ -208,6 +233,11 @@ class Workbench(App[None]):
         choices += [
             Choice(f"run {name}", f"Run {run.name}", clock(run.made_at), f"show {name}") for name, run in runs.items()
         ]
+        choices += [
+            Choice(f"view {view.name}", view.description, "", f"data {view.label}")
+            for view in DATA_VIEWS
+            if scope not in {view.name for view in DATA_VIEWS}  # where they are actions
+        ]
         choices += [Choice(f"theme {name}", f"Theme {name}", "", "colours") for name in self.theme_names]
 
         async def on_choice(choice: str | None) -> None:
@@ -219,10 +249,26 @@ class Workbench(App[None]):
                 self.session.select(runs[name])
                 show_screen(self, "chat" if scope == "chat" else "train")
                 self.session.watcher.wake()
+            elif kind == "view":
+                show_screen(self, name)
             elif kind == "theme":
                 self._choose_theme(name)
 
         self.push_screen(Picker("Commands", choices), on_choice)
+
+    def action_app_jump(self) -> None:
+        if not isinstance(self.screen, RunScreen):  # a dialog
+            return
+        from llmtui.tui.screens.jump import Jump
+
+        screen = self.screen
+        panes = [pane for pane in screen.focus_chain if pane.region.area]
+
+        def on_choice(pane: Widget | None) -> None:
+            if pane is not None:
+                screen.set_focus(pane)
+
+        self.push_screen(Jump(panes), on_choice)
 
     def action_app_notices(self) -> None:
         from llmtui.tui.screens.notices import Notices

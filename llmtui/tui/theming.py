@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib.resources import files
@@ -204,6 +205,16 @@ def shipped() -> Path:
     """The directory of the themes that are part of llmtui: in the package, or beside it in a checkout."""
     packaged = Path(str(files("llmtui") / "themes"))
     return packaged if packaged.is_dir() else ROOT / "themes"
+
+
+def user_files(workspace: Workspace) -> dict[Path, tuple[int, int]]:
+    """The user's theme files with what changes when they do: time of the change and size."""
+    stamps: dict[Path, tuple[int, int]] = {}
+    for path in (workspace.config / "themes").glob("*.toml"):
+        with contextlib.suppress(OSError):  # deleted meanwhile
+            status = path.stat()
+            stamps[path] = status.st_mtime_ns, status.st_size
+    return stamps
 
 
 def _theme_files(workspace: Workspace) -> Iterator[Path]:

@@ -18,7 +18,7 @@ EVERYWHERE = (
         "app.palette",
         (":", "ctrl+p"),
         "commands",
-        "Choose an action, a run or a theme by its name.",
+        "Choose an action, a screen, a run, a setting or a theme by its name.",
         "Everywhere",
         ("app",),
     ),
@@ -38,6 +38,9 @@ EVERYWHERE = (
         "Everywhere",
         ALL_SCREENS,
         show=False,
+    ),
+    Action(
+        "app.jump", (";",), "jump", "Put a letter on each pane; the letter goes to it.", "Everywhere", ("app",), False
     ),
     Action("app.notices", ("!",), "notices", "Show the last notices again.", "Everywhere", ("app",), show=False),
     Action("app.theme", ("t",), "theme", "Choose the theme.", "Everywhere", ("app",), show=False),
