@@ -21,6 +21,7 @@ from core.tune.controller import Controller, Request
 from core.tune.space import SpaceError
 from core.tune.study import Study, best_trial, find_study, study_ids
 from core.tune.study_file import StudyFile
+from core.tune.tpe import importances
 from tests.ui.fake_runs import FakeWorker, write_launch
 
 SPACE = {"train.lr": {"low": 1e-4, "high": 1e-1, "log": True}}
@@ -267,6 +268,19 @@ def test_tpe_finds_better_values_than_random_search(workspace: Workspace) -> Non
             assert trial is not None and trial.bits_per_byte is not None
             found.append(trial.bits_per_byte)
     assert sum(best["tpe"]) <= sum(best["random"])
+
+
+def test_the_field_that_matters_is_the_most_important(workspace: Workspace) -> None:
+    pytest.importorskip("optuna")
+    space = SPACE | {"train.weight_decay": {"low": 0.0, "high": 0.1}}
+    study = new_study(workspace, space=space, trials=7)
+    run_to_end(study, workspace)
+    assert importances(study) == {}
+    study = new_study(workspace, space=space, trials=40)
+    run_to_end(study, workspace)
+    found = importances(study)
+    assert next(iter(found)) == "train.lr" and sum(found.values()) == pytest.approx(1)
+    assert found["train.lr"] > 2 * found["train.weight_decay"]
 
 
 def test_two_controllers_cannot_run_one_study(workspace: Workspace, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from core.tune.space import Values, with_values
 from core.tune.start import open_trial, request_pause, request_stop, request_trial, start, unpause
 from core.tune.study import Study, best_trial, find_study, study_ids
 from core.tune.study_file import convert, parse_study
+from core.tune.tpe import MIN_TRIALS, importances
 from llmtui.cli.commands.group import SuggestingGroup
 from llmtui.cli.commands.options import (
     NAME,
@@ -305,6 +306,20 @@ def best_values(study_name: str | None, save: Path | None) -> int:
         raise StudyCommandError("the file exists", where=str(save), todo="give another name")
     write_atomic(save.absolute(), text.encode())
     print_message(f"saved {save}; train it longer: llmtui run {save} --set train.minutes=N")
+    return 0
+
+
+@tune.command("importance", short_help="Print which fields matter most.")
+@study_argument
+def field_importance(study_name: str | None) -> int:
+    """Print the share of each field in what makes trials of STUDY good, by PED-ANOVA. Needs llmtui[tune]."""
+    _, study = _open(study_name)
+    found = importances(study)
+    if not found:
+        print_error(f"{study.id} has fewer than {MIN_TRIALS} results")
+        return 1
+    for key, share in found.items():
+        print_output(f"{key:<24} {100 * share:5.1f} %  {'#' * round(40 * share)}")
     return 0
 
 

@@ -1,0 +1,122 @@
+"""Optuna, an optional dependency: TPE by ask and tell, and the importance of fields.
+
+Optuna stores nothing: it is told all trials anew each time.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from core.errors import LlmtuiError
+from core.recipe.schema import Recipe
+from core.tune.space import Choice, Parameter, Space, Values
+from core.tune.study import Study, Trial
+from core.tune.study_file import StudyFile
+
+
+class OptunaMissingError(LlmtuiError):
+    doing = "search with TPE"
+
+
+_TPE_ATTEMPTS = 20
+"""Proposals of TPE that may be impossible before values are sampled at random."""
+
+
+def tpe_values(file: StudyFile, space: Space, recipe: Recipe, trials: Sequence[Trial], number: int) -> Iterator[Values]:
+    optuna = _load_optuna()
+    for attempt in range(_TPE_ATTEMPTS):
+        seed = random.Random(f"{file.seed} {number} {attempt}").getrandbits(32)
+        sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+        study = optuna.create_study(sampler=sampler, direction="minimize")
+        for trial in trials:
+            study.add_trial(_as_optuna(optuna, space, recipe, trial, trials))
+        asked = study.ask()
+        values: Values = {}
+        for parameter in space.parameters:
+            if parameter in space.applying(recipe, values):
+                values[parameter.key] = _suggest(asked, parameter)
+        yield values
+
+
+def _load_optuna() -> Any:
+    try:
+        import optuna
+    except ImportError:
+        raise OptunaMissingError(
+            "Optuna is not installed", todo='install llmtui[tune], or search with sampler = "random"'
+        ) from None
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna
+
+
+def _distribution(optuna: Any, parameter: Parameter) -> Any:
+    domain = parameter.domain
+    if isinstance(domain, Choice):
+        return optuna.distributions.CategoricalDistribution([_scalar(value) for value in domain.values])
+    if parameter.integer:
+        step = int(domain.step or 1)
+        return optuna.distributions.IntDistribution(int(domain.low), int(domain.high), log=domain.log, step=step)
+    return optuna.distributions.FloatDistribution(domain.low, domain.high, log=domain.log, step=domain.step)
+
+
+def _scalar(value: Any) -> Any:
+    """A choice as Optuna takes it: lists and tables as JSON."""
+    return value if isinstance(value, bool | int | float | str) else msgspec.json.encode(value).decode()
+
+
+def _suggest(asked: Any, parameter: Parameter) -> Any:
+    domain = parameter.domain
+    if isinstance(domain, Choice):
+        chosen = asked.suggest_categorical(parameter.key, [_scalar(value) for value in domain.values])
+        return next(value for value in domain.values if _scalar(value) == chosen)
+    if parameter.integer:
+        step = int(domain.step or 1)
+        return asked.suggest_int(parameter.key, int(domain.low), int(domain.high), log=domain.log, step=step)
+    number = asked.suggest_float(parameter.key, domain.low, domain.high, log=domain.log, step=domain.step)
+    return parameter.rounded(number)
+
+
+def _as_optuna(optuna: Any, space: Space, recipe: Recipe, trial: Trial, trials: Sequence[Trial]) -> Any:
+    """A trial as TPE learns from it. One that failed is worse than all others, so that its neighbourhood is avoided."""
+    states = optuna.trial.TrialState
+    varied = [  # an edited space may not have a value any more
+        parameter
+        for parameter in space.applying(recipe, trial.values)
+        if parameter.key in trial.values and parameter.contains(trial.values[parameter.key])
+    ]
+    bits = trial.bits_per_byte
+    failed = trial.ended is not None and trial.ended.outcome == "failed"
+    if bits is None and failed:
+        bits = max((other.bits_per_byte or 0.0 for other in trials), default=0.0) + 1.0
+    state = states.COMPLETE if bits is not None else states.FAIL if trial.ended else states.RUNNING
+    return optuna.trial.create_trial(
+        state=state,
+        value=bits,
+        params={parameter.key: _scalar(trial.values[parameter.key]) for parameter in varied},
+        distributions={parameter.key: _distribution(optuna, parameter) for parameter in varied},
+    )
+
+
+MIN_TRIALS = 8
+"""Trials with a result from which an importance says something."""
+
+
+def importances(study: Study) -> dict[str, float]:
+    """The share of each field in what makes trials good, by PED-ANOVA (Watanabe et al., 2023, arXiv:2304.10255).
+
+    The largest first; the sum is 1. Empty with fewer than `MIN_TRIALS` results. Raises OptunaMissingError.
+    """
+    trials = [trial for trial in study.trials() if trial.bits_per_byte is not None]
+    if len(trials) < MIN_TRIALS:
+        return {}
+    optuna = _load_optuna()
+    known = optuna.create_study()
+    for trial in trials:
+        known.add_trial(_as_optuna(optuna, study.space, study.recipe, trial, trials))
+    evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+    found: dict[str, float] = optuna.importance.get_param_importances(known, evaluator=evaluator)
+    return found
