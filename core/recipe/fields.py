@@ -44,7 +44,7 @@ def fields() -> list[Field]:
 
 @functools.cache
 def _all_fields() -> tuple[Field, ...]:
-    return (*_fields_of(Recipe, ""), *(f for name, struct in sections().items() for f in _fields_of(struct, name)))
+    return (*fields_of(Recipe, ""), *(f for name, struct in sections().items() for f in fields_of(struct, name)))
 
 
 @functools.cache
@@ -54,7 +54,8 @@ def sections() -> Mapping[str, type[Struct]]:
     return {name: type(default) for name, default in defaults.items() if isinstance(default, Struct)}
 
 
-def _fields_of(struct: type[Struct], section: str) -> Iterator[Field]:
+def fields_of(struct: type[Struct], section: str) -> Iterator[Field]:
+    """The fields of `struct`, a section of a recipe, or of others that are annotated in the same way."""
     for field in msgspec.inspect.type_info(struct).fields:  # type: ignore[attr-defined]
         if isinstance(_bare(field.type), msgspec.inspect.StructType):
             continue

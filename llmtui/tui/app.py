@@ -30,7 +30,7 @@ from llmtui.tui.run_watcher import RunsUpdated
 from llmtui.tui.screen_table import DATA_VIEWS, SCREENS
 from llmtui.tui.screens.run_screen import RunScreen, show_error, show_notice, show_screen
 from llmtui.tui.session import Session
-from llmtui.tui.settings import SettingsError
+from llmtui.tui.settings import SettingsError, setting_fields
 from llmtui.tui.textual_internals import output_waiting
 from llmtui.tui.theming import DEFAULT, default_variables, load_themes, user_files
 from llmtui.view.ascii_text import to_ascii
@@ -238,6 +238,10 @@ class Workbench(App[None]):
             for view in DATA_VIEWS
             if scope not in {view.name for view in DATA_VIEWS}  # where they are actions
         ]
+        choices += [
+            Choice(f"setting {field.name}", f"Setting {field.name}", "", field.description)
+            for field in setting_fields()
+        ]
         choices += [Choice(f"theme {name}", f"Theme {name}", "", "colours") for name in self.theme_names]
 
         async def on_choice(choice: str | None) -> None:
@@ -249,12 +253,27 @@ class Workbench(App[None]):
                 self.session.select(runs[name])
                 show_screen(self, "chat" if scope == "chat" else "train")
                 self.session.watcher.wake()
+            elif kind == "setting":
+                self.action_app_settings(name)
             elif kind == "view":
                 show_screen(self, name)
             elif kind == "theme":
                 self._choose_theme(name)
 
         self.push_screen(Picker("Commands", choices), on_choice)
+
+    def action_app_settings(self, name: str = "") -> None:
+        """Show the settings, with the cursor on the one called `name`."""
+        from llmtui.tui.screens.settings_dialog import SettingsDialog
+
+        def apply(changed: str) -> None:
+            if changed == "theme":
+                self.session.remember(theme="")  # one that was chosen with `t`
+                self.theme = self.session.settings.theme or DEFAULT
+            elif changed == "ascii":
+                self.mutate_reactive(Workbench.theme)  # draws everything again
+
+        self.push_screen(SettingsDialog(self.session, self.theme_names, self.theme, apply, name))
 
     def action_app_jump(self) -> None:
         if not isinstance(self.screen, RunScreen):  # a dialog

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from msgspec.structs import replace
 from textual.message import Message
 
 from core.recipe.schema import Recipe
@@ -22,7 +23,7 @@ from llmtui.clients.license_consent import LicenseNotice, required_notice
 from llmtui.tui.actions import checked_keymap
 from llmtui.tui.recipe_form import Purpose, RecipeForm
 from llmtui.tui.run_watcher import RunWatcher
-from llmtui.tui.settings import load_settings, load_ui_state, save_ui_state
+from llmtui.tui.settings import Settings, load_settings, load_ui_state, save_ui_state, write_setting
 from llmtui.tui.terminal import ascii_only, over_ssh
 from llmtui.view.run_snapshot import RunSnapshot
 
@@ -89,8 +90,7 @@ class Session:
         self._document_client: DocumentClient | None = None
         self.inspections: dict[bytes, ReplyInspection] = {}
         """X-rays of replies with their branches, by request."""
-        rate = self.settings.refresh_hz or (1.0 if self.over_ssh else 2.0)
-        self.watcher = RunWatcher(workspace, self._post_update, 1 / rate, self.settings.smoothing)
+        self.watcher = RunWatcher(workspace, self._post_update, self._period, self.settings.smoothing)
         self.notices: deque[PastNotice] = deque(maxlen=KEPT_NOTICES)
         """The last ones, oldest first."""
         self.drafts: dict[str, RecipeForm] = {}
@@ -108,6 +108,17 @@ class Session:
         """Whether the terminal gets ASCII characters alone."""
         setting = self.settings.ascii
         return setting == "on" or (setting == "auto" and self._ascii_terminal)
+
+    @property
+    def _period(self) -> float:
+        """Seconds between two updates."""
+        return 1 / (self.settings.refresh_hz or (1.0 if self.over_ssh else 2.0))
+
+    async def change_setting(self, name: str, value: Any) -> None:
+        """Give a setting its value, here and in config.toml; None: its default. Raises SettingNotChanged."""
+        await asyncio.to_thread(write_setting, self.workspace.config / "config.toml", name, value)
+        self.settings = replace(self.settings, **{name: getattr(Settings(), name) if value is None else value})
+        self.watcher.period = self._period
 
     def remember(self, **changes: Any) -> None:
         """Set fields of `ui_state` and save it."""

@@ -11,12 +11,12 @@ from msgspec import Meta, Struct
 
 from core.errors import UsageError, did_you_mean
 from core.parsing import ParseError, read_json, read_toml
-from core.recipe.fields import allowed
+from core.recipe.fields import Field, allowed, fields_of
 from core.storage.files import write_atomic
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """The settings of config.toml, all optional. The workbench never writes that file."""
+    """The settings of config.toml, all optional. The Settings dialog follows from the annotations."""
 
     theme: Annotated[str, Meta(description="Name of the theme; one chosen with `t` takes precedence.")] = ""
     keymap: Annotated[dict[str, str], Meta(description="Action to keys, separated by commas.")] = {}
@@ -70,6 +70,53 @@ class SettingsError(UsageError):
     """A setting in config.toml or a theme file is invalid."""
 
     doing = "use all of your settings"
+
+
+class SettingNotChanged(UsageError):
+    """A setting was not changed."""
+
+    doing = "change the setting"
+
+
+def setting_fields() -> list[Field]:
+    """The settings that a text can be typed for: without the keymap, a table."""
+    return [field for field in fields_of(Settings, "") if field.name != "keymap"]
+
+
+def typed_setting(field: Field, text: str) -> Any:
+    """The value of a setting that was typed; None: it is left out. Raises SettingNotChanged."""
+    text = text.strip()
+    if field.optional and not text:
+        return None
+    try:
+        return getattr(msgspec.convert({field.name: text}, Settings, strict=False), field.name)
+    except msgspec.ValidationError:
+        raise SettingNotChanged(f"{field.name} = {text!r} is not {field.allowed}") from None
+
+
+def write_setting(path: Path, name: str, value: Any) -> None:
+    """Give one setting in the file `path` its value, or take it out if that is None; comments and all else stay.
+
+    Raises SettingNotChanged if the file cannot be read or written, or is not TOML.
+    """
+    import tomlkit
+    from tomlkit.exceptions import TOMLKitError
+
+    kept = "the file is as it was"
+    try:
+        path = path.resolve()  # a link, as in a repository of dotfiles, stays one
+        text = path.read_text("utf-8") if path.exists() else ""
+        tables = tomlkit.parse(text if text.endswith("\n") or not text else text + "\n")
+        if value is not None:
+            tables[name] = value
+        elif name in tables:
+            tables.remove(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, tomlkit.dumps(tables).encode())
+    except (TOMLKitError, UnicodeDecodeError) as error:
+        raise SettingNotChanged(f"it is not valid TOML: {error}", where=str(path), kept=kept) from None
+    except OSError as error:
+        raise SettingNotChanged((error.strerror or str(error)).lower(), where=str(path), kept=kept) from None
 
 
 class UiState(Struct, kw_only=True):

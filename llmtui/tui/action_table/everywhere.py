@@ -43,6 +43,9 @@ EVERYWHERE = (
         "app.jump", (";",), "jump", "Put a letter on each pane; the letter goes to it.", "Everywhere", ("app",), False
     ),
     Action("app.notices", ("!",), "notices", "Show the last notices again.", "Everywhere", ("app",), show=False),
+    Action(
+        "app.settings", ("P",), "settings", "Show the settings, and change them.", "Everywhere", ("app",), show=False
+    ),
     Action("app.theme", ("t",), "theme", "Choose the theme.", "Everywhere", ("app",), show=False),
     Action(
         "app.back",
