@@ -25,15 +25,15 @@ def differing_fields(recipes: Sequence[Recipe]) -> list[Field]:
     ]
 
 
-def seed_groups(recipes: Sequence[Recipe], data: Sequence[object]) -> list[list[int]]:
+def seed_groups(recipes: Sequence[Recipe], inputs: Sequence[object]) -> list[list[int]]:
     """The indices of `recipes` in groups that differ only in name and train.seed, each in order.
 
-    data: what each was trained on; a group has the same.
+    inputs: what each began with, such as its data; a group has the same.
     """
     groups: dict[tuple[bytes, object], list[int]] = {}
-    for index, (recipe, trained_on) in enumerate(zip(recipes, data, strict=True)):
+    for index, (recipe, began_with) in enumerate(zip(recipes, inputs, strict=True)):
         same = replace(recipe, name=Recipe().name, train=replace(recipe.train, seed=0))
-        groups.setdefault((msgspec.json.encode(same), trained_on), []).append(index)
+        groups.setdefault((msgspec.json.encode(same), began_with), []).append(index)
     return list(groups.values())
 
 

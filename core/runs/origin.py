@@ -23,6 +23,8 @@ class Origin(NamedTuple):
     torch: str
     host: str
     device: str
+    parent: str
+    """The checkpoint that the run branches from; empty if it does not."""
     data: tuple[str, ...]
     """Names of the artifacts of the data stages, with their fingerprints; empty for a stage that has not finished."""
 
@@ -44,6 +46,7 @@ def origin_of(run: Run, summary: Summary, events: Iterable[AnyEvent]) -> Origin:
         _values(attempts, lambda attempt: attempt.torch),
         _values(attempts, lambda attempt: attempt.host),
         _values(attempts, lambda attempt: attempt.device),
+        f"{run.parent.run} at step {run.parent.step:,}" if run.parent else "",
         tuple(Path(summary.stages[stage].artifact).name for stage in FOLDERS),
     )
 
@@ -61,6 +64,7 @@ def origin_differences(origins: Sequence[Origin]) -> list[OriginDifference]:
         ("torch", [origin.torch for origin in origins]),
         ("machine", [origin.host for origin in origins]),
         ("device", [origin.device for origin in origins]),
+        ("branch of", [origin.parent or "none" for origin in origins]),
         *((folder, [origin.data[n] for origin in origins]) for n, folder in enumerate(FOLDERS.values())),
     ]
     return [

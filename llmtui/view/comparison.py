@@ -99,7 +99,7 @@ class Comparison:
         recipes = [run.snapshot.run.recipe for run in self.runs]
         self.fields = differing_fields(recipes)
         """Of the recipe, in its order."""
-        grouped = seed_groups(recipes, [run.origin.data for run in self.runs])
+        grouped = seed_groups(recipes, [(run.origin.data, run.origin.parent) for run in self.runs])
         self.groups = [self._group([self.runs[index] for index in indices]) for indices in grouped]
         self.baseline = next((group for group in self.groups if _has(group, baseline)), self.groups[0])
         known = {*RESULTS, *(field.key for field in self.fields)}

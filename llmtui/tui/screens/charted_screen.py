@@ -296,11 +296,16 @@ class ChartedScreen(ArrangedScreen):
         positions = history.positions(self._x_kind)
         steps = self._cursor_steps(history)
         self._cursor = next_step(steps, self._cursor, cells, lambda step: axis.dot(positions.at(step)))
-        window, snapshot = containing(self._window, self._cursor, self._last_step), self.snapshot
-        if window == self._window and snapshot:
-            self.draw_charts(history, finished=not snapshot.state.is_active)  # nothing else shows the cursor
+        window = containing(self._window, self._cursor, self._last_step)
+        if window == self._window:
+            self.draw_cursor(history)
         else:
             self._show_window(window)
+
+    def draw_cursor(self, history: History) -> None:
+        """Draw what shows the cursor, which has moved: the charts alone."""
+        snapshot = self.snapshot
+        self.draw_charts(history, finished=not (snapshot and snapshot.state.is_active))
 
     @staticmethod
     def _cursor_steps(history: History) -> list[float]:

@@ -18,13 +18,14 @@ from llmtui.tui.chart_table import LOSS, ChartEntry
 from llmtui.tui.run_watcher import HistoryUpdated, RunsUpdated
 from llmtui.tui.screens.chart_files import write_table
 from llmtui.tui.screens.charted_screen import ChartedScreen
-from llmtui.tui.screens.compare_curves import CurveSettings, Losses, comparison_curves
+from llmtui.tui.screens.compare_curves import ComparisonCurves, CurveSettings, Losses
 from llmtui.tui.screens.run_screen import show_error, show_screen
 from llmtui.tui.widgets.bars import FooterBar, HeaderBar
 from llmtui.tui.widgets.chart import Chart
 from llmtui.tui.widgets.curve import Curve
 from llmtui.tui.widgets.figure_pane import ScrollFigure
 from llmtui.tui.widgets.table_pane import TablePane
+from llmtui.view import run_text
 from llmtui.view.comparison import MAX_RUNS, SORT, ComparedRun, Comparison, RunGroup
 from llmtui.view.comparison_table import CursorColumn, comparison_table, sort_columns
 from llmtui.view.comparison_text import difference_lines, verdict
@@ -60,7 +61,10 @@ class Compare(ChartedScreen):
         """Keys of the groups whose runs are shown, too."""
         self._losses: Losses = "training"
         self._view = VIEWS[0]
+        self._maker = ComparisonCurves()
         self._curves_drawn: list[tuple[str, Curve]] = []
+        self._shown_state: tuple[object, ...] = ()
+        """The state of the runs as last drawn: while it stays the same, a tick draws nothing."""
         self._drawn_with: tuple[object, ...] = ()
         """What the curves were last made with, besides what every chart depends on."""
 
@@ -77,14 +81,14 @@ class Compare(ChartedScreen):
         self.chart(LOSS).names_runs = False  # the table has their names
 
     def on_screen_resume(self) -> None:
-        self._drawn = ()
+        self._drawn, self._shown_state = (), ()
         self.redraw()
 
     @on(RunsUpdated)
     @on(HistoryUpdated)
     def _draw_if_current(self) -> None:
         if self.is_current:
-            self.redraw()
+            self._draw_if_changed()
 
     def on_resize(self) -> None:
         self.call_after_refresh(self.redraw)
@@ -151,7 +155,7 @@ class Compare(ChartedScreen):
     def curves(self, entry: ChartEntry, history: History) -> list[Curve]:
         settings = CurveSettings(self._losses, self._smoothing, self._x_kind, self._expanded)
         if self._comparison:
-            self._curves_drawn = comparison_curves(entry, self._comparison, self._histories, settings)
+            self._curves_drawn = self._maker.made(entry, self._comparison, self._histories, settings)
         return [curve for _, curve in self._curves_drawn]
 
     def chart_note(self, history: History) -> Line:
@@ -161,9 +165,18 @@ class Compare(ChartedScreen):
         return [("line: mean of the seeds; dotted: from the lowest to the highest", "dim")]
 
     def redraw(self) -> None:
+        self._shown_state = ()
+        self._draw_if_changed()
+
+    def _draw_if_changed(self) -> None:
         snapshots = self._chosen()
         histories = self.session.watcher.overlay(snapshot.run for snapshot in snapshots)
         self._histories = {history.run.id: history for history in histories}
+        runs = [(s.run, s.state, s.summary.events, s.train_loss, run_text.state(s)) for s in snapshots]
+        state = runs, [(history, history.summary.events, history.detail) for history in histories]
+        if state == self._shown_state:
+            return
+        self._shown_state = state
         self._comparison = self._compared(snapshots)
         header = self.query_one(HeaderBar)
         hint = "" if self.session.ui_state.compared or not snapshots else "  the newest ones; c chooses others"
@@ -173,6 +186,10 @@ class Compare(ChartedScreen):
         self._draw_texts()
         self._arrange()
         self.query_one(FooterBar).update()
+
+    def draw_cursor(self, history: History) -> None:
+        self._draw_chart(self._chosen())
+        self._draw_texts()
 
     def _draw_chart(self, snapshots: list[RunSnapshot]) -> None:
         history = self.history

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from core.runs.comparison import mean_series
 from core.runs.series import Series
 from llmtui.tui.chart_table import ChartEntry, CurveEntry
 from llmtui.tui.widgets.curve import Curve
-from llmtui.view.comparison import ComparedRun, Comparison
+from llmtui.view.comparison import ComparedRun, Comparison, RunGroup
 from llmtui.view.comparison_table import color_role
 from llmtui.view.history import History
 from llmtui.view.step_axis import XKind
@@ -27,47 +27,76 @@ class CurveSettings(NamedTuple):
     """Groups whose runs have curves of their own."""
 
 
-def comparison_curves(
-    entry: ChartEntry, comparison: Comparison, histories: Mapping[str, History], settings: CurveSettings
-) -> list[tuple[str, Curve]]:
-    """A curve for each run or group that has values, with its key (see `llmtui.view.comparison.RunGroup`).
+class ComparisonCurves:
+    """Makes the curves, and keeps means that have not changed: those of twelve long runs take a fifth of a second."""
 
-    histories: by run id. The order is that of the numbers.
-    """
-    curve = entry.curves[settings.losses == "validation"]
-    found: list[tuple[str, Curve]] = []
-    for group in sorted(comparison.groups, key=lambda group: group.number):
-        known = [(run, histories[run.snapshot.run.id]) for run in group.runs if run.snapshot.run.id in histories]
-        if len(known) > 1 and group.key not in settings.expanded:
-            found.append((group.key, _mean(curve, [history for _, history in known], group.runs[0], settings)))
-            continue
-        for run, history in known:
-            series = history.finest(curve.series(history))
-            smoothing = settings.smoothing if curve.smoothing is None else 0.0
-            smooth = series.smoothed(smoothing, float, float) if smoothing else []
-            drawn = _curve(curve, run, history, series, settings)
-            newest = smooth[-1] if smooth else curve.series(history).last
-            found.append((run.snapshot.run.id, drawn._replace(smoothing=smoothing, raw=False, newest=newest)))
-    return found
+    def __init__(self) -> None:
+        self._means: dict[str, tuple[object, Series]] = {}
+        """By key of a group, what its mean was made of, and the mean."""
+        self._newest: dict[str, tuple[object, float | None]] = {}
+        """By run id, what its newest average was made of, and the average."""
+
+    def made(
+        self,
+        entry: ChartEntry,
+        comparison: Comparison,
+        histories: Mapping[str, History],
+        settings: CurveSettings,
+    ) -> list[tuple[str, Curve]]:
+        """A curve for each run or group, with its key (see `llmtui.view.comparison.RunGroup`), by number.
+
+        histories: by run id.
+        """
+        curve = entry.curves[settings.losses == "validation"]
+        smoothing = settings.smoothing if curve.smoothing is None else 0.0
+        found: list[tuple[str, Curve]] = []
+        for group in sorted(comparison.groups, key=lambda group: group.number):
+            if len(group.runs) > 1 and group.key not in settings.expanded:
+                members = [histories[run.snapshot.run.id] for run in group.runs]
+                found.append((group.key, self._mean(curve, group, members, smoothing, settings.x_kind)))
+                continue
+            for run in group.runs:
+                history = histories[run.snapshot.run.id]
+                series = history.finest(curve.series(history))
+                drawn = _curve(curve, run, history, series, settings.x_kind)
+                newest = self._newest_average(run.snapshot.run.id, series, smoothing)
+                found.append((run.snapshot.run.id, drawn._replace(smoothing=smoothing, raw=False, newest=newest)))
+        return found
+
+    def _mean(
+        self, curve: CurveEntry, group: RunGroup, histories: Sequence[History], smoothing: float, x_kind: XKind
+    ) -> Curve:
+        all_series = [history.finest(curve.series(history)) for history in histories]
+        made_of = smoothing, [_state(series) for series in all_series]
+        if group.key not in self._means or self._means[group.key][0] != made_of:
+            self._means[group.key] = made_of, mean_series(all_series, smoothing)
+        series = self._means[group.key][1]
+        longest = max(histories, key=lambda history: history.curves.loss.end)
+        drawn = _curve(curve, group.runs[0], longest, series, x_kind)
+        name = f"{group.runs[0].snapshot.run.name} ×{len(histories)}"
+        return drawn._replace(name=name, band=True, newest=series.last)
+
+    def _newest_average(self, run_id: str, series: Series, smoothing: float) -> float | None:
+        made_of = smoothing, _state(series)
+        if run_id not in self._newest or self._newest[run_id][0] != made_of:
+            newest = series.smoothed(smoothing, float, float)[-1] if smoothing and series.index else series.last
+            self._newest[run_id] = made_of, newest
+        return self._newest[run_id][1]
 
 
-def _mean(curve: CurveEntry, histories: list[History], first: ComparedRun, settings: CurveSettings) -> Curve:
-    smoothing = settings.smoothing if curve.smoothing is None else 0.0
-    series = mean_series([history.finest(curve.series(history)) for history in histories], smoothing)
-    longest = max(histories, key=lambda history: history.curves.loss.end)
-    return _curve(curve, first, longest, series, settings)._replace(
-        name=f"{first.snapshot.run.name} ×{len(histories)}", band=True, newest=series.last
-    )
+def _state(series: Series) -> object:
+    """Changes whenever the values of `series` do."""
+    return series, series.revised, len(series), series.total[-1:]
 
 
-def _curve(curve: CurveEntry, run: ComparedRun, history: History, series: Series, settings: CurveSettings) -> Curve:
+def _curve(curve: CurveEntry, run: ComparedRun, history: History, series: Series, x_kind: XKind) -> Curve:
     return Curve(
         run.snapshot.run.name,
         series,
         color_role(run.number),
         convert=curve.convert(history),
         unit=history.unit,
-        positions=history.positions(settings.x_kind),
+        positions=history.positions(x_kind),
         approximate=curve.approximate(history),
         glyph=run.glyph,
         quantity=curve.name,

@@ -41,6 +41,11 @@ class FigureBar(FigurePane):
 class ScrollFigure(ScrollPane):
     """The same for content that may be longer than the pane."""
 
+    HELP: ClassVar[str] = (
+        "How each run compares with the baseline, whether other seeds differ as much, and what else is not the same: "
+        "length, code, PyTorch, machine, device and data. Numbers in brackets are those of the runs."
+    )
+
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
         self._title: Line = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 from llmtui.tui.widgets.list_pane import ListPane
 from llmtui.view.data_table import DataTable, TableRow
@@ -11,6 +12,11 @@ from llmtui.view.lines import Line, wrap
 
 class TablePane(ListPane[TableRow]):
     """The rows of a `DataTable`, and below them a sentence about the highlighted one."""
+
+    HELP: ClassVar[str] = (
+        "A row for each run; those that differ only in the seed share one, with their mean. ★ marks the best value of "
+        "a column, ≈ a difference that is within the spread of seeds. The sentence below is about the highlighted row."
+    )
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
@@ -50,6 +56,16 @@ class TablePane(ListPane[TableRow]):
 
     def key(self, item: TableRow) -> str:
         return item.key
+
+    @property
+    def copied(self) -> str:
+        """The highlighted row with the headings of its columns, and the sentence about it."""
+        item = self.highlighted
+        if item is None:
+            return ""
+        pairs = zip(self._table.columns, item.cells, strict=True)
+        values = "; ".join(f"{column.heading} {text.strip()}" for column, (text, _) in pairs if text.strip())
+        return f"{values}\n{self._explain(item.key)}"
 
     def row(self, item: TableRow, cells: int) -> Line:
         return self._table.line(item, self._shown)
