@@ -16,6 +16,7 @@ MODULES = {
     "plan": ("plan",),
     "show": ("ls", "show", "locate"),
     "watch": ("watch",),
+    "logs": ("logs",),
     "compare": ("compare",),
     "queue": ("queue",),
     "tune": ("tune",),
