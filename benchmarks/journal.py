@@ -13,10 +13,9 @@ import shutil
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 from benchmarks.harness import Figure, home, options, report
-from benchmarks.steady import make_runs
+from benchmarks.runs import make_copies
 from core.events import AttemptStarted, Metric, StageStarted, encode
 from core.recipe.file import load
 from core.runs.curves import Curves
@@ -145,10 +144,7 @@ def main() -> int:
         (run.path / "curves.json").unlink()
         whole = opened(run, "curves")
         shutil.rmtree(run.path)
-        make_runs(workspace, 1)
-        (done,) = workspace.runs.iterdir()
-        for number in range(RUNS - 1):
-            shutil.copytree(done, Path(f"{workspace.runs / '20200101-000000-copy'}-{number:04x}"))
+        make_copies(workspace, RUNS)
         share = watching(workspace)
     assert begun["step"] == drawn["step"] == whole["step"]
     return report(

@@ -29,9 +29,9 @@ from core.events import (
 )
 from core.recipe.file import load
 from core.runs.directory import Run
+from core.runs.journal_snapshot import write_snapshot
 from core.runs.launches import Launched
 from core.runs.summary import Summary
-from core.storage.files import write_atomic
 from core.storage.journal import JournalWriter
 from core.storage.locks import Lock
 from core.storage.workspace import Workspace
@@ -99,7 +99,7 @@ class Writer:
             self._summary.absorb(event)
 
     def write_status(self) -> None:
-        write_atomic(self._status, encode(self._summary), durable=False)
+        write_snapshot(self._status, self._summary, self._journal.path, self._journal.size)
 
 
 def make_runs(workspace: Workspace, number: int) -> list[str]:

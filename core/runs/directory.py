@@ -248,11 +248,11 @@ class Run:
 
     def supervisor(self) -> int | None:
         """Pid of the running supervisor, or `ELSEWHERE` if it has none on this machine; None: not running."""
-        return holder(self.path / "supervisor.lock")
+        return holder(f"{self.path}/supervisor.lock")
 
     def writer(self) -> int | None:
         """Pid of the running worker, or `ELSEWHERE` if it has none on this machine; None: not running."""
-        return holder(self.path / "writer.lock")
+        return holder(f"{self.path}/writer.lock")
 
     def summary(self) -> Summary:
         """The summary in status.json, at most half a second old; an empty one before there is any.
@@ -293,9 +293,14 @@ class Run:
         """The supervisor's records, oldest first."""
         return read_launches(self.path / "launches.jsonl")
 
-    def end_event(self) -> AttemptEnded | None:
-        """The last event of the newest attempt; None if it is running or died without one."""
+    def end_event(self, summary: Summary | None = None) -> AttemptEnded | None:
+        """The last event of the newest attempt; None if it is running or died without one.
+
+        summary: its summary, where known: if that covers the whole journal, which is then not read.
+        """
         attempt = max((record.attempt for record in self.launches()), default=0)
+        if summary and self._is_whole(summary):
+            return summary.ended if summary.ended and summary.ended.attempt >= attempt else None
         for event in read_backwards(self.journal):  # a reading of the hardware may follow it
             if isinstance(event, AttemptEnded):
                 return event if event.attempt >= attempt else None
@@ -303,19 +308,25 @@ class Run:
                 return None
         return None
 
+    def _is_whole(self, summary: Summary) -> bool:
+        try:
+            return summary.journal_offset is not None and summary.journal_offset.offset == self.journal.stat().st_size
+        except OSError:
+            return False
+
     def exit_record(self) -> Exited | None:
         """The supervisor's record of how the newest attempt exited; None if there is none."""
         records = self.launches()
         return records[-1] if records and isinstance(records[-1], Exited) else None
 
-    def state(self) -> RunState:
-        """What the run is doing, by its locks first and its records second."""
+    def state(self, summary: Summary | None = None) -> RunState:
+        """What the run is doing, by its locks first and its records second. summary: as `end_event` takes it."""
         supervisor, writer = self.supervisor(), self.writer()
         if writer is not None:
             return RunState.PAUSED if self.pause_requested else RunState.RUNNING
         if supervisor is not None:
             return RunState.QUEUED if queue_entry(self.path).exists() else RunState.STARTING
-        ended = self.end_event()
+        ended = self.end_event(summary)
         if ended:
             return RunState(ended.outcome)
         records = self.launches()

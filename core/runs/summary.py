@@ -30,6 +30,8 @@ from core.events import (
 )
 from core.runs.journal_snapshot import JournalOffset
 
+_STAGES = set(STAGES)
+
 StageStatus = Literal["waiting", "working", "done", "skipped"]
 
 
@@ -102,7 +104,8 @@ class Summary(Struct, kw_only=True):
     _token_marks: list[tuple[float, float]] = []
 
     def __post_init__(self) -> None:
-        self.stages = {name: StageProgress() for name in STAGES} | self.stages
+        if self.stages.keys() != _STAGES:
+            self.stages = {name: StageProgress() for name in STAGES} | self.stages
         if self.yardsticks is not UNSET:
             self.compression_baselines, self.yardsticks = self.yardsticks, UNSET
 

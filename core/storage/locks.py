@@ -82,7 +82,7 @@ class Lock:
         self.release()
 
 
-def holder(path: Path) -> int | None:
+def holder(path: Path | str) -> int | None:
     """The pid of the holder of the lock on `path`, `ELSEWHERE` if it has none on this machine, None if it is free.
 
     Needs no write access. Must not be called by the holder itself, which would lose the lock. Raises OSError.

@@ -18,6 +18,7 @@ from core.runs.errors import InvalidRunError
 from core.runs.queue import waiting
 from core.runs.summary import Summary
 from core.storage.journal import JournalReader
+from core.storage.locks import holder
 from core.storage.workspace import Workspace
 from llmtui.tui.measurements import Measurements
 from llmtui.view.history import History
@@ -214,7 +215,10 @@ class RunWatcher:
             except OSError as error:
                 unreadable.append(InvalidRunError.of(error, path))
         places = {entry.run_id: place for place, entry in enumerate(waiting(self._workspace.runs), 1)}
-        snapshots = [snapshot._replace(queue_place=places.get(snapshot.run.id, 0)) for snapshot in snapshots]
+        for number, snapshot in enumerate(snapshots):
+            place = places.get(snapshot.run.id, 0)
+            if place != snapshot.queue_place:
+                snapshots[number] = snapshot._replace(queue_place=place)
         self.unreadable = [error for error in unreadable if error.path.is_dir()]  # else deleted meanwhile
         return snapshots
 
@@ -233,12 +237,12 @@ class RunWatcher:
     def _snapshot_of(self, path: Path) -> RunSnapshot:
         name = path.name
         key, known = self._cache.get(name, (None, None))
-        run = known.run if known else Run.open(path)
-        current_key = _change_key(run)
+        current_key = _change_key(path)
         if known is None or key != current_key:
-            known = take_snapshot(Run.open(run.path))  # again: `resume --set` changes the recipe
+            known = take_snapshot(Run.open(path))
             self._cache[name] = (current_key, known)
-        return known._replace(silent=self._seconds_silent(known))
+        silent = self._seconds_silent(known)
+        return known._replace(silent=silent) if silent != known.silent else known
 
     def _seconds_silent(self, snapshot: RunSnapshot) -> float:
         """Seconds without a new event if that is longer than STALLED_AFTER, else 0."""
@@ -250,22 +254,23 @@ class RunWatcher:
         return now - since if now - since > STALLED_AFTER else 0.0
 
 
-def _change_key(run: Run) -> tuple[object, ...]:
-    """Changes whenever the run's state or summary may have changed; cheaper than computing those.
+def _change_key(run: Path) -> tuple[object, ...]:
+    """Changes whenever the state or the summary of the run in that directory may have changed; cheaper than they are.
 
     Raises InvalidRunError if the directory was deleted.
     """
-    if not run.path.is_dir():
-        raise InvalidRunError("it is gone", path=run.path)
     sizes = []
-    folder = str(run.path)  # paths as text: making each a Path takes as long as asking for it
     for name in ("journal.jsonl", "launches.jsonl", "status.json", "run.json", ANNOTATIONS_FILE):
-        try:
-            status = os.stat(f"{folder}/{name}")  # noqa: PTH116
+        try:  # paths as text: making each a Path takes as long as asking for it
+            status = os.stat(f"{run}/{name}")  # noqa: PTH116
             sizes.append((status.st_size, status.st_mtime_ns))
         except FileNotFoundError:
             sizes.append((0, 0))
-    alive = (run.supervisor(), run.writer())
+    if not any(size for size, _ in sizes) and not run.is_dir():
+        raise InvalidRunError("it is gone", path=run)
+    supervisor, writer = holder(f"{run}/supervisor.lock"), holder(f"{run}/writer.lock")
+    queued = supervisor is not None and queue_entry(run).exists()
+    paused = writer is not None and (run / "control" / "pause").exists()
     # the journal of an active run grows all the time; lists show its summary, which is in status.json
-    queued = alive[0] is not None and queue_entry(run.path).exists()
-    return (*alive, queued, run.pause_requested, sizes[1:] if all(alive) else sizes)
+    active = supervisor is not None and writer is not None
+    return (supervisor, writer, queued, paused, sizes[1:] if active else sizes)

@@ -50,12 +50,13 @@ class Measurement(NamedTuple):
 
 def take_snapshot(run: Run) -> RunSnapshot:
     """The present state of `run`, without what `measure` reads. Raises OSError."""
-    state, summary = run.state(), run.summary()
+    summary = run.summary()
+    state = run.state(summary)
     ended: AttemptEnded | Exited | None = None
     if not state.is_active:
         # the summary has the last event; only after a crash has the journal to be read again
         known = summary.ended if summary.ended and summary.ended.outcome == state.value else None
-        ended = known or run.end_event() or run.exit_record()
+        ended = known or run.end_event(summary) or run.exit_record()
     return RunSnapshot(
         run,
         state,

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import pytest
 
-from core.events import encode
+from core.events import AttemptEnded, AttemptStarted, encode
+from core.runs import directory
 from core.runs.directory import RunState
+from core.runs.journal_snapshot import write_snapshot
+from core.storage.journal import JournalWriter
 from core.storage.workspace import Workspace
 from llmtui.tui import run_watcher
 from llmtui.tui.app import Workbench
 from llmtui.tui.run_watcher import MIN_INACTIVE_PER_TICK, TICKS_PER_ROUND, RunWatcher
-from tests.ui.fake_runs import finished_run, hold_locks
+from llmtui.view.run_snapshot import take_snapshot
+from tests.ui.fake_runs import finished_run, hold_locks, write_launch
 from tests.ui.pilot import screen_text, until
 
 
@@ -24,7 +29,7 @@ async def test_inactive_runs_are_read_in_turn_and_one_that_starts_is_noticed(
         shutil.copytree(first.path, workspace.runs / f"20200101-0000{number:02d}-old-{number:04x}")
     read: list[str] = []
     real = run_watcher._change_key
-    monkeypatch.setattr(run_watcher, "_change_key", lambda run: (read.append(run.id), real(run))[1])
+    monkeypatch.setattr(run_watcher, "_change_key", lambda path: (read.append(path.name), real(path))[1])
     watcher = RunWatcher(workspace, lambda message: None, 0.5)
     await watcher.refresh()
     assert len(watcher.snapshots) == len(set(read)) == 41
@@ -98,3 +103,26 @@ async def test_sizes_and_training_losses_are_measured_after_the_runs_are_listed(
     [snapshot] = watcher.snapshots
     assert snapshot.size == run.bytes()
     assert snapshot.train_loss is not None and 0.5 < snapshot.train_loss < 4
+
+
+def test_the_state_of_a_run_is_that_of_its_journal_where_its_status_covers_it_and_where_it_does_not(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = finished_run(workspace, "bard", 5)
+    read: list[Path] = []
+    real = directory.read_backwards
+    monkeypatch.setattr(directory, "read_backwards", lambda path: (read.append(path), real(path))[1])
+    before = take_snapshot(run)
+    assert before.state is RunState.DONE and read, "its status says nothing about the journal"
+    write_snapshot(run.path / "status.json", run.summary(), run.journal, run.journal.stat().st_size)
+    read.clear()
+    covered = take_snapshot(run)
+    assert (covered.state, covered.over_at) == (before.state, before.over_at)
+    assert read == [], "the journal was read although the status covers it"
+    write_launch(run, attempt=2)
+    assert take_snapshot(run).state is RunState.INTERRUPTED, "an attempt that wrote nothing"
+    writer = JournalWriter(run.journal)
+    writer.append(encode(AttemptStarted(attempt=2, pid=1, host="here", device="cpu")))
+    writer.append(encode(AttemptEnded(attempt=2, outcome="stopped")))
+    writer.close()
+    assert take_snapshot(run).state is RunState.STOPPED, "the journal has grown"
