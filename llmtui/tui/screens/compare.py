@@ -180,6 +180,7 @@ class Compare(ChartedScreen):
         self._comparison = self._compared(snapshots)
         header = self.query_one(HeaderBar)
         hint = "" if self.session.ui_state.compared or not snapshots else "  the newest ones; c chooses others"
+        hint = "  c chooses more of them" if len(snapshots) == 1 else hint
         header.left = [("compare", "title"), (f"  {plural(len(snapshots), 'run')}", ""), (hint, "dim")]
         header.update()
         self._draw_chart(snapshots)
@@ -270,8 +271,13 @@ class Compare(ChartedScreen):
         if not self.session.watcher.snapshots:
             self.show_notice("There is no run to compare.", "warn")
             return
-        chosen = [snapshot.run.id for snapshot in self._chosen()]
-        chooser = RunChooser(self.session.watcher.snapshots, chosen, lambda ids: self.session.remember(compared=ids))
+        chosen, archived = [snapshot.run.id for snapshot in self._chosen()], self.session.ui_state.archived
+        listed = [
+            snapshot
+            for snapshot in self.session.watcher.snapshots
+            if archived or not snapshot.annotations.archived or snapshot.run.id in chosen
+        ]
+        chooser = RunChooser(listed, chosen, lambda ids: self.session.remember(compared=ids))
         self.app.push_screen(chooser, lambda _: self.redraw())
 
     def action_compare_open(self) -> None:

@@ -179,7 +179,8 @@ class Home(AnnotatedScreen):
         marked = tuple(each for each in marked if each != name) if name in marked else (*marked, name)
         self.session.remember(compared=marked)
         self._show_marks()
-        self.show_notice(f"{plural(len(marked), 'run')} marked; 6 compares them." if marked else "No run is marked.")
+        counts = {0: "No run is marked.", 1: "1 run is marked; mark another, and 6 compares them."}
+        self.show_notice(counts.get(len(marked), f"{len(marked)} runs are marked; 6 compares them."))
 
     def _show_marks(self) -> None:
         runs = self.query_one(RunsList)

@@ -141,7 +141,7 @@ class RunsList(ListPane[RunSnapshot]):
     def row(self, item: RunSnapshot, cells: int) -> Line:
         glyph, _, role = run_text.state(item)
         name_role = "dim" if item.annotations.archived else "bold"
-        mark = MARK if item.run.id in self.marked else ""
+        mark = MARK if item.run.id in self.marked else " " * len(MARK) if self.marked else ""
         line: Line = [(f"{glyph} ", role), (cell(mark + run_text.name(item), self._name_cells(cells)), name_role)]
         failed = item.state in (RunState.FAILED, RunState.INTERRUPTED) and item.summary.evaluation is None
         for column in self._fitting:
