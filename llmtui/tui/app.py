@@ -35,10 +35,11 @@ from llmtui.tui.textual_internals import output_waiting
 from llmtui.tui.theming import DEFAULT, default_variables, load_themes, user_files
 from llmtui.view.ascii_text import to_ascii
 from llmtui.view.sanitize import shown
-from llmtui.view.units import clock
+from llmtui.view.units import clock, size
 
 if TYPE_CHECKING:
     from llmtui.clients.inference_client import InferenceClient
+    from llmtui.tui.driver import Traffic
 
 
 THEME_PERIOD = 0.5
@@ -274,6 +275,15 @@ class Workbench(App[None]):
                 self.mutate_reactive(Workbench.theme)  # draws everything again
 
         self.push_screen(SettingsDialog(self.session, self.theme_names, self.theme, apply, name))
+
+    def action_app_traffic(self) -> None:
+        """Say how much the terminal is sent: what a slow connection has to carry."""
+        traffic: Traffic | None = getattr(self._driver, "traffic", None)
+        if traffic is None:
+            show_notice(self, "What this terminal is sent is not counted.", "warn")
+            return
+        rates = ", ".join(f"{size(round(traffic.rate(each)))}/s in the last {each} s" for each in (10, 60))
+        show_notice(self, f"Sent to the terminal: {rates}, {size(traffic.total)} since the start.")
 
     def action_app_jump(self) -> None:
         if not isinstance(self.screen, RunScreen):  # a dialog

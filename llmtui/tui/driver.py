@@ -15,6 +15,7 @@ import sys
 import termios
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -107,10 +108,37 @@ class InputParser(XTermParser):
         return keys
 
 
+class Traffic:
+    """How many bytes the terminal was sent: counted in the writer thread, read in the event loop."""
+
+    WINDOW = 60.0
+    """Seconds for which single writes are remembered."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.started = time.monotonic()
+        self._recent: deque[tuple[float, int]] = deque()
+
+    def add(self, count: int) -> None:
+        """Count bytes that are sent now."""
+        now = time.monotonic()
+        self.total += count
+        self._recent.append((now, count))
+        while self._recent[0][0] < now - self.WINDOW:
+            self._recent.popleft()
+
+    def rate(self, seconds: float) -> float:
+        """Bytes per second over the last `seconds`, at most WINDOW; since the start if that was later."""
+        now = time.monotonic()
+        seconds = min(seconds, max(now - self.started, 0.001))
+        return sum(count for at, count in list(self._recent) if at >= now - seconds) / seconds
+
+
 class TerminalOutput:
     """The file of Textual's writer thread. Never raises: `on_lost` is called once when the terminal is closed."""
 
     def __init__(self, descriptor: int, encoding: str, on_lost: Callable[[], None]) -> None:
+        self.traffic = Traffic()
         self._descriptor, self._encoding, self._on_lost = descriptor, encoding, on_lost
         self._pending = b""
         self._closed = False
@@ -127,7 +155,9 @@ class TerminalOutput:
     def flush(self) -> None:
         while self._pending and not self._closed:
             try:
-                self._pending = self._pending[os.write(self._descriptor, self._pending) :]
+                sent = os.write(self._descriptor, self._pending)
+                self._pending = self._pending[sent:]
+                self.traffic.add(sent)
             except BlockingIOError:  # another program that shares the terminal made it non-blocking
                 select.select([], [self._descriptor], [], 1.0)
             except OSError:
@@ -143,6 +173,7 @@ class TerminalDriver(LinuxDriver):
         screen = cast(Any, sys.__stdout__)
         self._output = TerminalOutput(screen.fileno(), screen.encoding or "utf-8", self._on_hangup)
         self._file = cast(Any, self._output)
+        self.traffic = self._output.traffic
         self._exiting = self._has_title = False
         for number in EXIT_SIGNALS:
             signal.signal(number, self._on_exit_signal)

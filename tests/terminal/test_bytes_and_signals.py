@@ -174,6 +174,7 @@ def test_output_arrives_complete_or_its_loss_is_reported_once() -> None:
     os.close(start)
     reader.join()
     assert bytes(received) == b"\xe9?" * 300_000 and not lost
+    assert output.traffic.total == 600_000 and output.traffic.rate(60) > 600_000 / 60
     os.close(end)
     output.write("more")
     output.flush()
