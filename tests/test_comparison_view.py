@@ -102,6 +102,15 @@ def test_runs_without_a_result_are_last_and_said_to_have_none(workspace: Workspa
         Comparison([])
 
 
+def test_losses_on_other_held_out_texts_are_not_said_to_be_better(workspace: Workspace) -> None:
+    first, second = compared(workspace, ("a", 1.3, ""), ("b", 1.2, "train.lr=1e-4"))
+    second = second._replace(origin=second.origin._replace(data=("text", "other", "tokens")))
+    comparison = Comparison([first, second])
+    assert verdict(comparison, comparison.groups[0]) == (
+        "2 b: best bpb 0.100 below 1 a, on another held-out text, which may account for it."
+    )
+
+
 def test_differences_besides_the_recipe_are_said_in_words(workspace: Workspace) -> None:
     runs = compared(workspace, ("a", 1.3, ""), ("b", 1.2, "train.lr=1e-4"), device=f"gpu{HOSTILE}")
     comparison = Comparison(runs)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from core.recipe.overrides import value_of
+from core.runs.artifacts import FOLDERS
 from core.runs.comparison import Spread, SpreadDifference, difference, differing_fields, seed_groups
 from core.runs.origin import Origin
 from llmtui.view import run_text
@@ -63,6 +64,11 @@ class RunGroup(NamedTuple):
     def spread(self, result: Result) -> Spread | None:
         """Of `result` over the runs that have it."""
         return result.spread(run.snapshot for run in self.runs)
+
+    @property
+    def held_out(self) -> str:
+        """Name of the artifact with its held-out text; empty before it is known."""
+        return self.runs[0].origin.data[tuple(FOLDERS).index("preprocess")]
 
     @property
     def bound(self) -> bool:

@@ -41,6 +41,8 @@ def verdict(comparison: Comparison, group: RunGroup) -> str:
     amount = measure.text(abs(found.value))
     side = "above" if found.value > 0 else "below"
     text = f"{name}: {measure.heading} {amount} {side} {baseline.glyph} {baseline.name}"
+    if measure.name in ("best", "val") and group.held_out != baseline.held_out:
+        return text + ", on another held-out text, which may account for it."
     if found.spread is None:
         return text + ". One run of each: other seeds would tell whether that is chance."
     seeds = (group if found.spread == one else baseline).seeds(found.spread.n)
