@@ -46,6 +46,15 @@ EVERYWHERE = (
     Action(
         "app.settings", ("P",), "settings", "Show the settings, and change them.", "Everywhere", ("app",), show=False
     ),
+    Action(
+        "app.traffic",
+        ("B",),
+        "bytes",
+        "Say how many bytes a second the terminal is sent.",
+        "Everywhere",
+        ("app",),
+        show=False,
+    ),
     Action("app.theme", ("t",), "theme", "Choose the theme.", "Everywhere", ("app",), show=False),
     Action(
         "app.back",
