@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any, ClassVar
 
-from textual import on
+from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container
@@ -64,7 +64,10 @@ class Home(AnnotatedScreen):
     def on_mount(self) -> None:
         self._show_filter(False)
         self._show_welcome()
+        self._machine = ""
+        """Shown at the end of the first line; empty until it has been read."""
         self.run_worker(self._read_machine(), exit_on_error=True)
+        self._read_memory()
         state, runs = self.session.ui_state, self.query_one(RunsList)
         runs.column_names, runs.sort = state.columns, state.sort
         runs.reverse, runs.archived = state.sort_reversed, state.archived
@@ -85,6 +88,7 @@ class Home(AnnotatedScreen):
 
     @on(RunsUpdated)
     def _on_runs_updated(self, message: RunsUpdated) -> None:
+        self._read_memory()
         self._show_welcome()
         self.query_one(RunsList).show(message.snapshots, self.session.watcher.unreadable)
         self._show()
@@ -105,10 +109,17 @@ class Home(AnnotatedScreen):
         pane.machine = await asyncio.to_thread(_described_machine, self.session.workspace)
         pane.update()
 
+    @work(exclusive=True, group="memory", exit_on_error=True)
+    async def _read_memory(self) -> None:
+        """Read how much memory is free, which the event loop must not wait for; the next update shows it."""
+        before, self._machine = self._machine, await asyncio.to_thread(_machine, self.session.over_ssh)
+        if not before:
+            self._show()
+
     def _show(self) -> None:
         header = self.query_one(HeaderBar)
         header.left = [("llmtui", "title"), ("  " + shown(_tilde(self.session.workspace.data)), "dim")]
-        header.right = [(_machine(self.session.over_ssh), "dim")]
+        header.right = [(self._machine, "dim")]
         header.update()
         self.query_one(NextSteps).snapshots = self.session.watcher.snapshots
         for pane in self.query(PreviewPane):
