@@ -280,6 +280,18 @@ class Gpu(Struct, frozen=True, kw_only=True):
     celsius: float | None = None
 
 
+class LearningRateChanged(Event, frozen=True, kw_only=True):
+    """The learning rate was changed on request while training, see `core.train.lr_changes`."""
+
+    step: Int64
+    """The last step at the old rate; its checkpoint is kept."""
+    factor: float
+    """Of every learning rate of the recipe, from the next step on."""
+    before: float
+    lr: float
+    """The peak learning rate before and after."""
+
+
 class HardwareReading(Event, frozen=True, kw_only=True, tag="Reading"):
     """Load of the machine. Shares are 0 to 1, sizes in bytes."""
 

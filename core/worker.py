@@ -57,7 +57,7 @@ from core.storage.files import sweep
 from core.storage.journal import JournalWriter
 from core.storage.locks import Lock
 from core.storage.workspace import Workspace
-from core.train.commands import Commands, SaveCheckpoint, Stop
+from core.train.commands import Command, Commands, SaveCheckpoint, Stop
 
 STOPPED = 3
 STATUS_EVERY = 0.5
@@ -238,7 +238,10 @@ class Worker:
             return None
         if not pending:
             return ()
-        return (*self._requests.take_samples(), *((SaveCheckpoint(),) if self._requests.take_checkpoint() else ()))
+        commands: list[Command] = [*self._requests.take_samples()]
+        commands += [SaveCheckpoint()] if self._requests.take_checkpoint() else []
+        change = self._requests.take_learning_rate()
+        return (*commands, change) if change else tuple(commands)
 
     def _pauses(self) -> Iterator[None]:
         """Yields as long as a pause is requested."""

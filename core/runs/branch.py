@@ -23,6 +23,7 @@ from core.recipe.schema import Recipe
 from core.runs.directory import Parent, Run
 from core.storage.artifact import Artifact
 from core.storage.workspace import Workspace
+from core.train.lr_changes import changes_before, read_lr_changes, write_lr_changes
 from core.train.resume_compat import RecipeChange, recipe_changes, reject_forbidden
 from core.train.schedule import reached_limit
 
@@ -72,12 +73,15 @@ def create_branch(
     step = step_of(checkpoint.path)
     reject_forbidden(branch_changes(run, recipe), run.id)
     check_limit(checkpoint.path, recipe)
+    lr_changes = changes_before(read_lr_changes(run.checkpoints), step)
 
     def add_checkpoint(directory: Path) -> None:
         copy = directory / checkpoint.path.name
         copy.mkdir(mode=0o700)
         for file in checkpoint.path.iterdir():
             _link_or_copy(file, copy / file.name)
+        if lr_changes:
+            write_lr_changes(directory, lr_changes)
 
     processes, parent = processes or run.processes, Parent(run=run.id, step=step)
     try:

@@ -6,6 +6,7 @@ The user's side writes them (`request_…`), the worker takes them (`ControlRequ
 from __future__ import annotations
 
 import contextlib
+import math
 import secrets
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import msgspec
 from core.parsing import ParseError, read_json
 from core.runs.directory import Run
 from core.storage.files import write_atomic
-from core.train.commands import GenerateSample
+from core.train.commands import ChangeLearningRate, GenerateSample
 
 
 def request_stop(run: Run) -> None:
@@ -40,6 +41,12 @@ def request_checkpoint(run: Run) -> None:
 def request_sample(run: Run, sample: GenerateSample | None = None) -> None:
     """Ask the run to generate a sample after the current step."""
     _put(run.control / f"sample-{secrets.token_hex(4)}.json", msgspec.json.encode(sample or GenerateSample()))
+
+
+def request_learning_rate(run: Run, factor: float) -> None:
+    """Ask the run to save a checkpoint after the current step, and to go on with `factor` times the learning rates of
+    its recipe, see `core.train.lr_changes`. A later request replaces one that was not taken yet."""
+    _put(run.control / "learning-rate.json", msgspec.json.encode(ChangeLearningRate(factor)))
 
 
 def _put(path: Path, data: bytes = b"") -> None:
@@ -68,6 +75,14 @@ class ControlRequests:
 
     def take_checkpoint(self) -> bool:
         return self._take("checkpoint")
+
+    def take_learning_rate(self) -> ChangeLearningRate | None:
+        """The newest request since the last call; an unreadable one is dropped."""
+        path, request = self._directory / "learning-rate.json", None
+        with contextlib.suppress(OSError, ParseError):
+            request = read_json(path, ChangeLearningRate)
+        path.unlink(missing_ok=True)
+        return request if request and 0 < request.factor < math.inf else None
 
     def take_samples(self) -> list[GenerateSample]:
         """All samples requested since the last call; unreadable requests are dropped."""

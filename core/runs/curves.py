@@ -19,6 +19,7 @@ from core.events import (
     Excerpt,
     GeneratedSample,
     HardwareReading,
+    LearningRateChanged,
     Metric,
     Note,
     Paused,
@@ -34,7 +35,14 @@ from core.runs.summary import Summary
 MAX_EVENTS = 200
 """Events kept of each kind; the journal has all."""
 
-_KINDS = {Evaluation: "evaluation", GeneratedSample: "sample", CheckpointSaved: "saved", Note: "note", Paused: "pause"}
+_KINDS = {
+    Evaluation: "evaluation",
+    GeneratedSample: "sample",
+    CheckpointSaved: "saved",
+    LearningRateChanged: "lr",
+    Note: "note",
+    Paused: "pause",
+}
 """Frequent events, kept apart so that they do not push out those about attempts and stages."""
 
 _PASSING = Metric | Progress | HardwareReading | Excerpt | CleaningStep

@@ -8,7 +8,7 @@
     status.json         the summary of the journal, written by the worker twice a second
     curves.json         the curves and events of the journal, written by the worker every ten seconds
     log.txt             output of the worker and its libraries
-    control/            requests: stop, pause, checkpoint, sample-*.json
+    control/            requests: stop, pause, checkpoint, learning-rate.json, sample-*.json
     checkpoints/        step-00000500/: artifacts
     samples/            the texts of the last stage: an artifact
     transcripts/        chats with each checkpoint, see `core.runs.transcript`

@@ -21,7 +21,9 @@ COPY_HEADROOM = 1.2
 
 
 class AsyncCheckpointer:
-    """Saves the checkpoints of a training in `directory`, one at a time, and keeps the newest `keep` and the best.
+    """Saves the checkpoints of a training in `directory`, one at a time.
+
+    The newest `keep` are kept, the best, and those that are `pinned`.
 
     Its events are returned by `begin`, `poll` and `finish`. As a context manager it waits for the thread on exit.
     """
@@ -31,6 +33,8 @@ class AsyncCheckpointer:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._writing: tuple[int, Future[CheckpointSaved]] | None = None
         self._events: list[Event] = []
+        self.pinned: frozenset[int] = frozenset()
+        """Steps whose checkpoints are kept, too."""
         self.step = -1
         """Of the newest intact checkpoint; -1 before there is one."""
 
@@ -116,7 +120,7 @@ class AsyncCheckpointer:
 
     def _write(self, snapshot: Snapshot, began: float) -> CheckpointSaved:
         saved = snapshot.write(self._directory)
-        delete_superseded(saved, self._keep)
+        delete_superseded(saved, self._keep, self.pinned)
         size = sum(file.bytes for file in saved.manifest.files.values())
         seconds = time.monotonic() - began
         return CheckpointSaved(step=snapshot.state.step, path=str(saved.path), bytes=size, seconds=seconds)

@@ -11,7 +11,7 @@ A checkpoint is staged under a temporary name and renamed. `core.checkpoints` fi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -245,8 +245,9 @@ def restore(checkpoint: Artifact, model: GPT, optimizers: Sequence[Optimizer], r
     return state
 
 
-def delete_superseded(saved: Artifact, keep: int) -> None:
-    """Delete all checkpoints but the newest `keep`, up to and including `saved`, and the best one.
+def delete_superseded(saved: Artifact, keep: int, pinned: Collection[int] = ()) -> None:
+    """Delete all checkpoints but the newest `keep`, up to and including `saved`, the best one, and those of the steps
+    `pinned`.
 
     Checkpoints of later steps are deleted, too: the training could not resume from them, or it would not have saved
     this step again. Those of a later version of llmtui are kept.
@@ -266,5 +267,5 @@ def delete_superseded(saved: Artifact, keep: int) -> None:
             found.append(checkpoint)
     best = best_checkpoint(found)
     for checkpoint in found[keep:]:
-        if checkpoint is not best:
+        if checkpoint is not best and step_of(checkpoint.path) not in pinned:
             remove_tree(checkpoint.path)

@@ -17,6 +17,13 @@ class SaveCheckpoint(Struct, frozen=True):
     """Save a checkpoint after the current step."""
 
 
+class ChangeLearningRate(Struct, frozen=True):
+    """Save a checkpoint after the current step, then train with `factor` times the learning rates of the recipe."""
+
+    factor: float
+    """Positive."""
+
+
 class GenerateSample(Struct, frozen=True, kw_only=True):
     """Generate a sample after the current step. A field that is None takes the recipe's value."""
 
@@ -27,7 +34,7 @@ class GenerateSample(Struct, frozen=True, kw_only=True):
     seed: int | None = None
 
 
-Command = Stop | SaveCheckpoint | GenerateSample
+Command = Stop | SaveCheckpoint | ChangeLearningRate | GenerateSample
 Commands = tuple[Command, ...]
 
 EventStream = Generator[Event, Commands | None, None]

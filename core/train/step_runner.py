@@ -14,9 +14,10 @@ from core.model.objectives import Objective
 from core.recipe.schema import Recipe
 from core.train.checkpoint import TrainingState
 from core.train.clock import TrainingClock
-from core.train.commands import Commands, GenerateSample, SaveCheckpoint, Stop
+from core.train.commands import ChangeLearningRate, Command, Commands, GenerateSample, SaveCheckpoint, Stop
 from core.train.distributed import ProcessGroup
 from core.train.evaluator import smaller_batch_note
+from core.train.lr_changes import LrChange, lr_change_factor
 from core.train.non_finite import non_finite_error
 from core.train.optimizer import set_lr_factor
 from core.train.schedule import lr_factor, progress
@@ -39,6 +40,7 @@ class StepRunner:
     ) -> None:
         self._recipe, self._model, self._optimizers = recipe, model, optimizers
         self._batches, self._objective, self._group, self._clock = batches, objective, group, clock
+        self.lr_changes: tuple[LrChange, ...] = ()
         self.seconds = 0.0
         """Duration of the last step, without the time spent at its events."""
 
@@ -50,6 +52,7 @@ class StepRunner:
         recipe = self._recipe.train
         began = time.monotonic()
         factor = lr_factor(recipe, self._progress(state)) * state.rate_factor
+        factor *= lr_change_factor(self.lr_changes, state.step)
         set_lr_factor(self._optimizers, factor)
         indices = range(self._group.rank, recipe.batch_size, self._group.world_size)
         batch = self._objective(self._batches(state.step), step=state.step, indices=indices)
@@ -85,8 +88,12 @@ class StepRunner:
     def _agree(self, state: TrainingState, commands: Commands) -> Commands:
         """The commands for every rank. All ranks take the clock of rank 0 and the smallest micro-batch."""
         stop, save = Stop() in commands or self._group.orphaned, SaveCheckpoint() in commands
-        gathered = self._group.all_gather(state.seconds, state.micro_batch, stop, save)
-        seconds, micro_batches, stops, saves = zip(*gathered, strict=True)
+        change = next((command.factor for command in commands if isinstance(command, ChangeLearningRate)), 0.0)
+        gathered = self._group.all_gather(state.seconds, state.micro_batch, stop, save, change)
+        seconds, micro_batches, stops, saves, changes = zip(*gathered, strict=True)
         state.seconds, state.micro_batch = seconds[0], int(min(micro_batches))
-        samples = (command for command in commands if isinstance(command, GenerateSample))
-        return (*samples, *((Stop(),) if any(stops) else ()), *((SaveCheckpoint(),) if any(saves) else ()))
+        agreed: list[Command] = [command for command in commands if isinstance(command, GenerateSample)]
+        agreed += [Stop()] if any(stops) else []
+        agreed += [SaveCheckpoint()] if any(saves) else []
+        agreed += [ChangeLearningRate(changes[0])] if changes[0] else []
+        return tuple(agreed)

@@ -11,8 +11,8 @@ from pathlib import Path
 import msgspec
 import torch
 
-from core.errors import LlmtuiError, is_out_of_memory
-from core.events import Event, ModelInfo, Note, Resumed, RuleActed
+from core.errors import DiskError, LlmtuiError, is_out_of_memory
+from core.events import Event, LearningRateChanged, ModelInfo, Note, Resumed, RuleActed
 from core.init.weights import load_initial_weights
 from core.model.batches import Batches
 from core.model.device import Device
@@ -36,9 +36,10 @@ from core.train.checkpoint import (
     restore,
 )
 from core.train.clock import TrainingClock
-from core.train.commands import Commands, EventStream, GenerateSample, SaveCheckpoint, Stop
+from core.train.commands import ChangeLearningRate, Commands, EventStream, GenerateSample, SaveCheckpoint, Stop
 from core.train.distributed import ProcessGroup
 from core.train.evaluator import EvaluationStopped, Evaluator
+from core.train.lr_changes import LrChange, lr_change_factor, read_lr_changes, with_lr_change, write_lr_changes
 from core.train.memory_probe import choose_micro_batch, make_plan, should_compile
 from core.train.non_finite import NonFiniteError
 from core.train.optimizer import optimizers, set_muon_dtype
@@ -211,6 +212,8 @@ class Trainer:
                 yield from self._save(last=self.recipe.rules.stop)
                 if self.recipe.rules.stop:
                     return
+            for change in [command for command in commands if isinstance(command, ChangeLearningRate)]:
+                yield from self._change_lr(change.factor)
         text = f"the training is finished after {plural(self.state.step, 'step')}: {reason}"
         yield from self._clock.emit(Note(text=text))
         if lost_patience(self.recipe.train, self.state):
@@ -290,12 +293,39 @@ class Trainer:
         for event in self._checkpointer.finish(snapshot) if last else self._checkpointer.begin(snapshot):
             yield from self._clock.emit(event)
 
+    def _change_lr(self, factor: float) -> EventStream:
+        """Save a checkpoint, record the change, and train with it from the next step on; if the disk is full, without
+        it."""
+        step, failed = self.state.step, False
+        changes = with_lr_change(self._step.lr_changes, LrChange(step=step, factor=factor))
+        try:
+            yield from self._save(last=True)
+            if self._group.is_main:
+                write_lr_changes(self.directory, changes)
+        except (DiskError, OSError) as error:
+            failed = True
+            what = error.what if isinstance(error, DiskError) else (error.strerror or str(error)).lower()
+            yield from self._clock.emit(Note(level="warning", text=f"the learning rate stays as it is: {what}"))
+        if any(failures for (failures,) in self._group.all_gather(failed)):
+            return
+        yield from self._clock.emit(self._lr_event(step, factor))
+        self._set_lr_changes(changes)
+
+    def _lr_event(self, step: int, factor: float) -> LearningRateChanged:
+        lr, before = self.recipe.train.lr, lr_change_factor(self._step.lr_changes, step)
+        return LearningRateChanged(step=step, factor=factor, before=before * lr, lr=factor * lr)
+
+    def _set_lr_changes(self, changes: tuple[LrChange, ...]) -> None:
+        self._step.lr_changes = changes
+        self._checkpointer.pinned = frozenset(change.step for change in changes)
+
     def _emit_saved(self) -> EventStream:
         for event in self._checkpointer.poll():
             yield from self._clock.emit(event)
 
     def _resume(self) -> Generator[Event, Commands | None, bool]:
         """Restore the newest intact checkpoint, or start from initial weights. Returns whether there was one."""
+        self._set_lr_changes(read_lr_changes(self.directory))
         checkpoint, damaged = newest_checkpoint(self.directory)
         for damage in damaged:
             yield Note(level="warning", text=f"checkpoint {damage}; going back to the one before it")
@@ -318,7 +348,23 @@ class Trainer:
         yield Resumed(step=self.state.step, checkpoint=str(checkpoint.path))
         for change in changes:
             yield Note(text=f"{change} from step {self.state.step:,} on")
+        if any(change.field.rpartition(".")[2] in ("lr", "muon_lr") for change in changes):
+            yield from self._reset_lr()
         return True
+
+    def _reset_lr(self) -> EventStream:
+        """Let the recipe's learning rates count, since they were changed after the changes while training."""
+        step = self.state.step
+        if lr_change_factor(self._step.lr_changes, step) == 1:
+            return
+        changes = with_lr_change(self._step.lr_changes, LrChange(step=step, factor=1.0))
+        if self._group.is_main:
+            try:
+                write_lr_changes(self.directory, changes)
+            except OSError as error:
+                raise DiskError.from_oserror(error, self.directory, kept=self._checkpointer.kept()) from None
+        yield self._lr_event(step, 1.0)
+        self._set_lr_changes(changes)
 
     # -- errors ---------------------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from core.events import (
     Excerpt,
     GeneratedSample,
     HardwareReading,
+    LearningRateChanged,
     Metric,
     ModelInfo,
     Note,
@@ -168,6 +169,11 @@ def _(event: CheckpointSaved) -> EventText:
     return EventText(
         "saved", f"step {event.step:,}: checkpoint of {size(event.bytes)} saved in {duration(event.seconds)}"
     )
+
+
+@event_text.register
+def _(event: LearningRateChanged) -> EventText:
+    return EventText("lr", f"step {event.step:,}: peak learning rate {event.before:.3g} → {event.lr:.3g} from here on")
 
 
 @event_text.register

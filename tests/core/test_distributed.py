@@ -89,6 +89,13 @@ def test_two_processes_match_one_with_twice_the_accumulation_and_resume_bit_iden
         assert {"rng.torch.0", "rng.torch.1"} <= tensors.keys()
 
 
+def test_all_processes_change_the_learning_rate_at_the_same_step(tiny: Make, tokens: Artifact, tmp_path: Path) -> None:
+    recipe = tiny("train.steps=6", "train.schedule=constant", "train.warmup=0", "train.lr=1e-3")
+    reports = run_by_torchrun([Job(recipe, str(tokens.path), str(tmp_path), halve_lr=3)], tmp_path)
+    assert [rank[0].rates for rank in reports] == [[1e-3] * 3 + [5e-4] * 3] * 2
+    assert len({tuple(rank[0].losses) for rank in reports}) == 1
+
+
 def test_with_one_process_every_collective_is_the_identity() -> None:
     group, tensor = ProcessGroup(), torch.tensor([1.0, 2.0])
     group.all_reduce([tensor])

@@ -12,7 +12,7 @@ from core.events import Evaluation, Metric
 from core.recipe.schema import Recipe
 from core.storage.artifact import Artifact
 from core.train.checkpoint import get_random_states
-from core.train.commands import Stop
+from core.train.commands import ChangeLearningRate, Commands, Stop
 from core.train.distributed import ProcessGroup
 from core.train.trainer import Trainer
 from tests.core.training import CPU, train
@@ -26,6 +26,8 @@ class Job(Struct, frozen=True):
     directory: str
     stop: int = 0
     """The step after which rank 0 stops the training; 0: it runs to its end."""
+    halve_lr: int = 0
+    """The step after which rank 0 halves the learning rate; 0: never."""
 
 
 class RankReport(Struct, frozen=True):
@@ -33,6 +35,7 @@ class RankReport(Struct, frozen=True):
 
     losses: list[float]
     norms: list[float]
+    rates: list[float]
     evaluations: list[float]
     step: int
     different: bool
@@ -42,11 +45,12 @@ class RankReport(Struct, frozen=True):
 def run_job(job: Job, group: ProcessGroup) -> RankReport:
     trainer = Trainer(job.recipe, Artifact.open(Path(job.tokens)), Path(job.directory), CPU, group)
     states = {state["torch"].numpy().tobytes() for state in group.gather_random_states(get_random_states())}
-    commands = (Stop(),) if group.is_main else None
-    events = train(trainer, lambda metric: commands if metric.step == job.stop else None)
+    commands: dict[int, Commands] = {job.halve_lr: (ChangeLearningRate(0.5),), job.stop: (Stop(),)}
+    events = train(trainer, lambda metric: commands.get(metric.step) if group.is_main else None)
     return RankReport(
         losses=[event.loss for event in events if isinstance(event, Metric)],
         norms=[event.grad_norm for event in events if isinstance(event, Metric)],
+        rates=[event.lr for event in events if isinstance(event, Metric)],
         evaluations=[event.loss for event in events if isinstance(event, Evaluation)],
         step=trainer.state.step,
         different=len(states) == group.world_size,

@@ -22,6 +22,7 @@ MODULES = {
     "tune": ("tune",),
     "control": ("stop", "pause", "resume", "rm"),
     "branch": ("branch",),
+    "learning_rate": ("lr",),
     "annotate": ("note", "tag", "archive"),
     "sample": ("sample",),
     "chat": ("chat",),

@@ -22,6 +22,7 @@ RUNS = (
         "Runs",
         ("train",),
     ),
+    Action("run.rate", ("p",), "peak lr", "Change the learning rate while the run trains.", "Runs", ("train",)),
     Action("run.checkpoint", ("c",), "checkpoint", "Save a checkpoint at the next step.", "Runs", ("train",)),
     Action("run.sample", ("s",), "sample", "Generate a sample at the next step.", "Runs", ("train",)),
     Action(

@@ -22,6 +22,7 @@ from llmtui.view.lines import Line, joined
 from llmtui.view.loss_unit import LossUnit
 from llmtui.view.sanitize import shown
 from llmtui.view.step_axis import Window, XKind, containing, next_step, panned, zoomed
+from llmtui.view.step_marks import StepMark
 
 ANCESTOR = "↑"
 """Stands for the run that the one shown branches from."""
@@ -65,7 +66,8 @@ class ChartedScreen(ArrangedScreen):
         histories = [history, *(other for _, other in others)]
         self._detail.update(histories, self._window, self._last_step)
         read = [(known, known.summary.events, known.detail and known.detail.series) for known in histories]
-        inputs = (read, settings, self._window, self._y_share, shape, finished)
+        marks = self.marks(history)
+        inputs = (read, marks, settings, self._window, self._y_share, shape, finished)
         if (inputs, self._cursor) == (self._drawn, self._drawn_cursor):
             return
         for entry in self.ENTRIES:
@@ -74,7 +76,7 @@ class ChartedScreen(ArrangedScreen):
                 chart.curves, chart.positions = self.curves(entry, history), history.positions(self._x_kind)
                 chart.x_kind, chart.x_logarithmic = self._x_kind, ui_state.x_log
                 chart.window, chart.last_step = self._window, self._end_of(history)
-                chart.finished, chart.y_share = finished, self._y_share
+                chart.finished, chart.y_share, chart.marks = finished, self._y_share, marks
                 if entry is LOSS:
                     chart.logarithmic, chart.unit = ui_state.log, self.unit_text(history)
                     chart.format = history.unit.text
@@ -151,6 +153,10 @@ class ChartedScreen(ArrangedScreen):
     def unit_text(self, history: History) -> str:
         """The unit of the losses in the title of their chart."""
         return history.unit
+
+    def marks(self, history: History) -> list[StepMark]:
+        """What is marked on the charts."""
+        return []
 
     def event_at_cursor(self, history: History) -> str:
         """The text of an event shown with the values at the cursor; not sanitised."""

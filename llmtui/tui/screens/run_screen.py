@@ -128,7 +128,7 @@ class RunScreen(Screen[None]):
             return snapshot is not None and snapshot.state.is_active and snapshot.state is not RunState.QUEUED
         if action == "run.stop":
             return snapshot is not None and snapshot.state.is_active
-        if action in ("run.checkpoint", "run.sample"):
+        if action in ("run.checkpoint", "run.sample", "run.rate"):
             return snapshot is not None and snapshot.state is RunState.RUNNING and snapshot.summary.stage == "train"
         if action == "run.adjust":
             return snapshot is not None and not snapshot.state.is_active

@@ -8,13 +8,31 @@ from pathlib import Path
 from core.checkpoints import nearest_checkpoint, readable_checkpoints, step_of
 from core.errors import LlmtuiError
 from core.recipe.schema import Recipe
+from core.runs.control import request_learning_rate
 from core.runs.directory import Run
+from core.train.lr_changes import lr_change_factor, read_lr_changes
+from llmtui.tui.chart_table import LOSS
 from llmtui.tui.screens.charted_screen import ChartedScreen
 from llmtui.tui.screens.run_screen import show_error, show_screen
+from llmtui.view.axes import scientific
+from llmtui.view.history import History
+from llmtui.view.step_marks import StepMark, step_marks
 
 
 class TrainActions(ChartedScreen):
-    """Branches of the run that is shown."""
+    """Branches of the run that is shown, its learning rate, and the marks on its charts."""
+
+    def marks(self, history: History) -> list[StepMark]:
+        return step_marks(history, self.snapshot.annotations) if self.snapshot else []
+
+    def event_at_cursor(self, history: History) -> str:
+        """What is marked in the column of the cursor, else the nearest event."""
+        chart, at = self.chart(LOSS), history.positions(self._x_kind).at
+        if chart.axis is None or self._cursor is None:
+            return ""
+        column = chart.axis.dot(at(self._cursor)) // 2
+        found = [mark for mark in chart.marks if chart.axis.dot(at(mark.step)) // 2 == column]
+        return f"{found[-1].glyph} {found[-1].text}" if found else super().event_at_cursor(history)
 
     def action_run_branch(self) -> None:
         snapshot = self.snapshot
@@ -71,3 +89,26 @@ class TrainActions(ChartedScreen):
         self.session.drafts.pop(draft, None)
         self.start_run(branch)
         show_screen(self.app, "train")
+
+    def action_run_rate(self) -> None:
+        snapshot = self.active_run("change the learning rate of")
+        if snapshot:
+            self.run_worker(self._ask_rate(snapshot.run), group="rate", exclusive=True)
+
+    async def _ask_rate(self, run: Run) -> None:
+        from llmtui.tui.screens.learning_rate import LearningRateDialog
+
+        try:
+            changes = await asyncio.to_thread(read_lr_changes, run.checkpoints)
+        except LlmtuiError as error:
+            show_error(self.app, error)
+            return
+        present = lr_change_factor(changes, changes[-1].step) if changes else 1.0
+
+        def on_factor(factor: float | None) -> None:
+            if factor is not None and factor != present:
+                peak = scientific(factor * run.recipe.train.lr)
+                notice = f"{run.name} saves a checkpoint, then goes on at a peak of {peak}."
+                self.send_request(lambda: request_learning_rate(run, factor), notice)
+
+        self.app.push_screen(LearningRateDialog(run.name, run.recipe.train, present), on_factor)

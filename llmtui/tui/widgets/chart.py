@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar
 
 from textual import events
@@ -22,6 +22,7 @@ from llmtui.view.axes import Scale, scale_for, tick_label
 from llmtui.view.lines import Line, cut, fits, spread
 from llmtui.view.sanitize import shown
 from llmtui.view.step_axis import Positions, Window, XAxis, XKind, whole_axis, window_axis
+from llmtui.view.step_marks import StepMark
 
 _LABEL_WIDTH = 6
 """Cells for the tick labels of the y axis: fixed, so that a longer label does not move the curve."""
@@ -63,6 +64,8 @@ class Chart(Pane, can_focus=True):
         """Part of the range of values, from the lowest up, that the y axis shows; higher values are marked."""
         self.cursor: float | None = None
         """The step that is inspected: a vertical line, and its values instead of the newest ones in the title."""
+        self.marks: Sequence[StepMark] = ()
+        """Above the x axis."""
         self.note: Line = []
         """Shown below the x axis."""
         self.axis: XAxis | None = None
@@ -177,6 +180,10 @@ class Chart(Pane, can_focus=True):
         # dim ones lie behind the others, bands behind all
         for curve in sorted(drawn, key=lambda curve: (not curve.band, curve.role != "dim")):
             self._draw(canvas, curve, scale, axis)
+        for mark in self.marks:
+            x = axis.dot(self.positions.at(mark.step))
+            if 0 <= x < canvas.width:
+                canvas.glyph(x, 0, mark.glyph, mark.role)
         if self.cursor is not None:
             x = axis.dot(self.positions.at(self.cursor))
             if 0 <= x < canvas.width:
