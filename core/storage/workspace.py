@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import stat
+import unicodedata
 from pathlib import Path
 
 import platformdirs
@@ -123,8 +124,10 @@ def free_bytes(path: Path) -> int:
 
 
 def name_from(text: str, fallback: str = "untitled") -> str:
-    """A valid name made from `text`: lower case, invalid characters replaced by dashes; `fallback` if it is empty."""
-    name = re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")[:48].rstrip("-._")
+    """A valid name made from `text`: lower case without accents, other characters replaced by dashes; `fallback` if it
+    is empty."""
+    plain = "".join(c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c))
+    name = re.sub(r"[^a-z0-9._-]+", "-", plain).strip("-._")[:48].rstrip("-._")
     return re.sub(r"\.{2,}", ".", name) or fallback
 
 

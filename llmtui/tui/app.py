@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from rich.text import Text
-from textual.app import App
 from textual.binding import BindingType
 from textual.filter import LineFilter
 from textual.message import Message
@@ -25,6 +24,7 @@ from core.storage.workspace import Workspace
 from llmtui.tui.action_table import Scope
 from llmtui.tui.actions import BY_ID, actions_in, bindings, key_name, keys_of
 from llmtui.tui.alerts import Alerts
+from llmtui.tui.key_order import OrderedKeys
 from llmtui.tui.output_filter import ASCII_FILTER, OUTPUT_FILTER
 from llmtui.tui.run_watcher import RunsUpdated
 from llmtui.tui.screen_table import DATA_VIEWS, SCREENS
@@ -52,7 +52,7 @@ def load_screen(class_path: str) -> RunScreen:
     return cast(RunScreen, getattr(import_module(module), name)())
 
 
-class Workbench(App[None]):
+class Workbench(OrderedKeys):
     """The workbench over one workspace. Leaving it, or losing it, affects no run."""
 
     TITLE = "llmtui"

@@ -63,6 +63,7 @@ def test_a_well_known_corpus_without_its_prefix_raises_with_the_full_name() -> N
         ("日本.txt", "here"),
         ("Books.TXT", "books"),
         ("a..b.txt", "a.b"),
+        ("Größe é.txt", "grosse-e"),
         ("https://example.org/", "example.org"),
         ("https://example.org/%E6%97%A5.txt", "example.org"),
         ("https://example.org/a/Moby%20Dick.txt.gz?x=1", "moby-dick"),

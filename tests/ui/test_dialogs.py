@@ -66,7 +66,7 @@ async def test_a_long_message_can_be_read_to_its_end(workspace: Workspace) -> No
         await until(pilot, lambda: "it broke" in screen_text(app))
         assert "try again" not in screen_text(app)
         await pilot.press("pagedown", "pagedown")
-        await until(pilot, lambda: "try again" in screen_text(app) and "esc closes this" in screen_text(app))
+        await until(pilot, lambda: "try again" in screen_text(app) and "esc close" in screen_text(app))
 
 
 @pytest.mark.parametrize("size", [(60, 16), (80, 24)])

@@ -218,8 +218,8 @@ async def test_checkpoints_are_offered_newest_first_with_the_best_marked(workspa
         await pilot.press("c")
         text = await showing(pilot, "Checkpoints of bard")
         assert text.index("step 400 (newest, best)") < text.index("step 200")
-        await pilot.press("down", "enter")
-        await showing(pilot, "step 200")
+        await pilot.press("down", "down", "enter")
+        await until(pilot, lambda: screen_text(app).splitlines()[0].rstrip().endswith("step 200"))
 
 
 def test_the_speed_of_training_is_shown_in_tokens_per_second() -> None:

@@ -200,7 +200,8 @@ class Documents(DataScreen):
 
     def _show_nothing(self, answer: NotFound) -> None:
         if answer.documents:
-            self.show_notice(f"“{self._query}” is in none of the {answer.documents:,} documents.", "warn")
+            where = "the document" if answer.documents == 1 else f"any of the {answer.documents:,} documents"
+            self.show_notice(f"“{self._query}” is not in {where}.", "warn")
         else:
             self.query_one(DocumentText).show_message("There are no documents here.")
 

@@ -126,7 +126,9 @@ class NewRun(ModalScreen[Recipe | None]):
     async def _compute(self) -> None:
         await asyncio.sleep(PAUSE)
         await asyncio.to_thread(preset_table)
-        self._show(await asyncio.to_thread(form_result, self.form.inputs, self.session.workspace, self._speeds()))
+        result = await asyncio.to_thread(form_result, self.form.inputs, self.session.workspace, self._speeds())
+        if self in self.app.screen_stack:  # else it was left meanwhile
+            self._show(result)
 
     def _show(self, result: FormResult) -> None:
         self.result = result

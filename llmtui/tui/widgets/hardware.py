@@ -46,13 +46,15 @@ class HardwarePane(RunPane):
         return [[("".join(text for text, _ in line), "dim")] for line in lines] if self._age(reading) else lines
 
     def _meters(self, reading: HardwareReading, width: int, height: int) -> list[Line]:
-        cores = f"{reading.process_cpu:.1f}/{plural(reading.cores, 'core')}"
+        cores = f"{reading.cpu * reading.cores:.1f}/{plural(reading.cores, 'core')}"
         ram = f"{reading.ram / 2**30:.1f}/{reading.ram_total / 2**30:.1f} GiB"
         processor = _meter("cpu", reading.cpu, cores, width)
         memory = _meter("ram", reading.ram / max(1, reading.ram_total), ram, width)
         worker: Line = [("worker ", "dim"), (units.size(reading.process_ram), "")]
         disk = "warn" if reading.disk_free < SHORT_OF_DISK else ""
-        rest = joined([worker, [("disk ", "dim"), (f"{units.size(reading.disk_free)} free", disk)]], width)
+        free: Line = [("disk ", "dim"), (f"{units.size(reading.disk_free)} free", disk)]
+        own: Line = [("worker uses ", "dim"), (f"{reading.process_cpu:.1f} cores", "")]
+        rest = joined([worker, free, own], width)
         if not reading.gpus:
             return [processor, memory, rest]
         lines = [line for gpu in reading.gpus[:1] for line in _gpu(gpu, width)]
