@@ -179,3 +179,20 @@ def test_vocab_commands_do_not_import_heavy_libraries(trained: Run) -> None:
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     imported = set(json.loads(done.stderr.splitlines()[-1]))
     assert imported & {"torch", "datasets", "pyarrow", "tokenizers", "tiktoken", "numpy", "textual", "rich"} == set()
+
+
+@pytest.mark.heavy
+def test_a_text_is_encoded_with_the_vocabulary_of_a_run(trained: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command_line(["vocab", "encode", "words", "some words\x1b", "--json"]) == 0
+    tokens = lines(capsys.readouterr().out)
+    assert b"".join(bytes.fromhex(str(token["bytes"])) for token in tokens) == b"some words\x1b"
+    assert command_line(["vocab", "encode", "bytes", "é\x1b"]) == 0
+    output = capsys.readouterr()
+    assert [row.split()[0] for row in output.out.splitlines()[1:]] == ["195", "169", "27"] and "\x1b" not in output.out
+    assert "3 tokens of 257 ids, 1.00 bytes per token" in output.err
+
+
+@pytest.mark.parametrize("name", ["characters", "bpe:512", "absent"])
+def test_what_is_no_vocabulary_by_itself_encodes_nothing(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command_line(["vocab", "encode", name, "text"]) == 2
+    assert "cannot look at the vocabulary" in capsys.readouterr().err

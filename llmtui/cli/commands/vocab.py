@@ -1,9 +1,11 @@
-"""`llmtui vocab import`, `report` and `compare`."""
+"""`llmtui vocab import`, `report`, `encode` and `compare`."""
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from collections.abc import Iterator
+from contextlib import aclosing
 from pathlib import Path
 
 import click
@@ -14,6 +16,8 @@ from core.events import Note
 from core.plural import plural, verb
 from core.recipe.schema import Recipe, Source
 from core.run_names import RunNotFoundError
+from core.sample.protocol import TokenizeText, Tokens
+from core.sample.token_protocol import MAX_TEXT_LENGTH, TokenizedText
 from core.sources.catalog import UnknownSourceError, resolve_corpus
 from core.storage.workspace import Workspace
 from core.vocab.known import FILES_OF, encodings_of, import_files, imported_directory
@@ -21,10 +25,11 @@ from core.vocab.protocol import CompareRequest, CompareResult, CompareSummary, V
 from core.vocab.report import VocabularyEntry, VocabularyReport, read_report
 from llmtui.cli.commands.group import SuggestingGroup
 from llmtui.cli.commands.lookup import find_artifact
-from llmtui.cli.commands.options import NAME, PathType, json_option, run_argument, yes_option
+from llmtui.cli.commands.options import NAME, PathType, json_option, read_text, run_argument, yes_option
 from llmtui.cli.commands.recipe_argument import ensure_license_accepted
 from llmtui.cli.console import print_json, print_message, print_output
 from llmtui.clients.child_job import run_child_job
+from llmtui.clients.inference_client import InferenceClient, InferenceError
 from llmtui.view.table import table
 from llmtui.view.units import size
 
@@ -128,6 +133,49 @@ def compare(vocabularies: tuple[str, ...], corpus: str, yes: bool, as_json: bool
             workspace, "core.tokenize.compare", asked, place, result_type=Note | CompareResult | CompareSummary
         )
         _print_loaded(answers, as_json)
+
+
+@vocab.command(short_help="Show the tokens of a text.")
+@click.argument("vocabulary", type=NAME, metavar="VOCABULARY")
+@click.argument("text", required=False)
+@json_option
+def encode(vocabulary: str, text: str | None, as_json: bool) -> None:
+    """Show the tokens of TEXT ("-" or nothing: standard input) under VOCABULARY: a name of tiktoken's, bytes, or a
+    run, whose own is taken. Nothing is downloaded."""
+    workspace = Workspace()
+    if vocabulary == "characters" or vocabulary.startswith("bpe:"):
+        raise NoTokensError(f"{vocabulary} is made from a corpus", todo="name a run that has it")
+    raw = read_text("-") if text in (None, "-") else text or ""
+    if len(raw) > MAX_TEXT_LENGTH:
+        raise NoTokensError(f"the text is longer than {MAX_TEXT_LENGTH:,} characters", todo="give a part of it")
+    encoded = asyncio.run(_encode(workspace, TokenizeText(id=0, vocabulary=_choice(workspace, vocabulary), text=raw)))
+    tokens = {token.id: token for token in encoded.tokens}
+    if as_json:
+        for number in encoded.ids:
+            print_json({"id": number, "text": tokens[number].text, "bytes": tokens[number].bytes})
+        return
+    rows = [
+        (str(number), repr(tokens[number].text) if tokens[number].text else "", tokens[number].bytes)
+        for number in encoded.ids
+    ]
+    print_output(table([("ID", "TEXT", "BYTES"), *rows]))
+    per_token = f", {encoded.bytes / len(encoded.ids):.2f} bytes per token" if encoded.ids else ""
+    print_message(f"{plural(len(encoded.ids), 'token')} of {encoded.entries:,} ids{per_token}")
+
+
+async def _encode(workspace: Workspace, request: TokenizeText) -> TokenizedText:
+    """Raises NoTokensError, InferenceProcessError."""
+    client = InferenceClient(workspace)
+    try:
+        async with aclosing(client.stream(request)) as replies:
+            async for reply in replies:
+                if isinstance(reply, Tokens) and isinstance(reply.result, TokenizedText):
+                    return reply.result
+    except InferenceError as error:
+        raise NoTokensError(error.what, where=error.where, todo=error.todo) from None
+    finally:
+        await client.close()
+    raise NoTokensError("the process that encodes ended without an answer")
 
 
 def _print_loaded(answers: Iterator[Note | CompareResult | CompareSummary], as_json: bool) -> None:
