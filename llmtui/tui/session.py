@@ -23,7 +23,14 @@ from llmtui.clients.license_consent import LicenseNotice, required_notice
 from llmtui.tui.actions import checked_keymap
 from llmtui.tui.recipe_form import Purpose, RecipeForm
 from llmtui.tui.run_watcher import RunWatcher
-from llmtui.tui.settings import Settings, load_settings, load_ui_state, save_ui_state, write_setting
+from llmtui.tui.settings import (
+    Settings,
+    load_settings,
+    load_ui_state,
+    save_ui_state,
+    with_default_rules,
+    write_setting,
+)
 from llmtui.tui.terminal import ascii_only, over_ssh
 from llmtui.view.run_snapshot import RunSnapshot
 
@@ -152,8 +159,11 @@ class Session:
         return required_notice(self.workspace, recipe)
 
     def create(self, recipe: Recipe) -> Run:
-        """Create a run of `recipe` and select it. Raises LlmtuiError if it cannot be written."""
-        run = Run.create(self.workspace, recipe)
+        """Create a run of `recipe`, with the user's rules if it has none, and select it.
+
+        Raises LlmtuiError if it cannot be written.
+        """
+        run = Run.create(self.workspace, with_default_rules(recipe, self.settings))
         self.watcher.add(run)
         self.select(run)
         return run

@@ -11,7 +11,9 @@ from msgspec import Meta, Struct
 
 from core.errors import UsageError, did_you_mean
 from core.parsing import ParseError, read_json, read_toml
+from core.recipe.checks import check_together
 from core.recipe.fields import Field, allowed, fields_of
+from core.recipe.schema import Recipe, Rules
 from core.storage.files import write_atomic
 
 
@@ -37,6 +39,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     desktop_notices: Annotated[
         bool, Meta(description="Desktop notice when a run ends by itself, in terminals that are known to show them.")
     ] = True
+    rules: Annotated[Rules, Meta(description="[rules] of new runs whose recipe has none, as in a recipe.")] = Rules()
     smoothing: Annotated[float, Meta(ge=0, lt=1, description="Smoothing of the training loss at the start.")] = 0.9
 
 
@@ -66,6 +69,15 @@ def load_settings(path: Path) -> tuple[Settings, list[str]]:
     return msgspec.convert(good, Settings), problems
 
 
+def with_default_rules(recipe: Recipe, settings: Settings) -> Recipe:
+    """`recipe` with the rules of the settings if it has none. Raises RecipeError if these do not fit together."""
+    if recipe.rules != Rules() or settings.rules == Rules():
+        return recipe
+    changed = msgspec.structs.replace(recipe, rules=settings.rules)
+    check_together(changed, "config.toml")
+    return changed
+
+
 class SettingsError(UsageError):
     """A setting in config.toml or a theme file is invalid."""
 
@@ -79,8 +91,8 @@ class SettingNotChanged(UsageError):
 
 
 def setting_fields() -> list[Field]:
-    """The settings that a text can be typed for: without the keymap, a table."""
-    return [field for field in fields_of(Settings, "") if field.name != "keymap"]
+    """The settings that a text can be typed for: without the keymap and the rules, which are tables."""
+    return [field for field in fields_of(Settings, "") if field.name not in ("keymap", "rules")]
 
 
 def typed_setting(field: Field, text: str) -> Any:

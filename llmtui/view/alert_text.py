@@ -11,8 +11,8 @@ from llmtui.view.sanitize import shown
 
 
 def title(snapshots: Sequence[RunSnapshot], selected_id: str, ended: RunSnapshot | None) -> str:
-    """The title: the progress of the selected run, or else of the newest active one; when none is active any more, how
-    `ended` went; empty if there is neither.
+    """The title: the share of the training, or the stage, of the selected run, or else of the newest active one; when
+    none is active any more, how `ended` went; empty if there is neither.
 
     snapshots: newest first. In whole percent, so that it changes a hundred times in a run.
     """
@@ -24,8 +24,9 @@ def title(snapshots: Sequence[RunSnapshot], selected_id: str, ended: RunSnapshot
     glyph, word, _ = run_text.state(snapshot)
     if not snapshot.state.is_active:
         return f"{glyph} {run_text.name(snapshot)} {word}"
-    share = run_text.share(snapshot.summary)
-    progress = word if share is None or snapshot.state is not RunState.RUNNING else f"{int(100 * share)} %"
+    summary, share = snapshot.summary, run_text.share(snapshot.summary)
+    trains = snapshot.state is RunState.RUNNING and summary.stage == "train" and not summary.evaluating
+    progress = f"{int(100 * share)} %" if trains and share is not None else word
     return f"{glyph} {progress} {run_text.name(snapshot)}"
 
 

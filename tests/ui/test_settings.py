@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from core.recipe.checks import RecipeError
+from core.recipe.file import load
+from core.recipe.schema import Rules
 from core.storage.workspace import Workspace
 from llmtui.tui.app import Workbench
 from llmtui.tui.screens.settings_dialog import SettingsDialog
@@ -15,6 +18,7 @@ from llmtui.tui.settings import (
     load_settings,
     setting_fields,
     typed_setting,
+    with_default_rules,
     write_setting,
 )
 from tests.ui.pilot import screen_text, until
@@ -91,7 +95,7 @@ def test_a_file_that_is_not_toml_is_not_written(tmp_path: Path) -> None:
 
 def test_what_is_typed_is_checked_as_in_the_file() -> None:
     fields = {field.name: field for field in setting_fields()}
-    assert fields.keys() == set(Settings.__struct_fields__) - {"keymap"}
+    assert fields.keys() == set(Settings.__struct_fields__) - {"keymap", "rules"}
     assert typed_setting(fields["refresh_hz"], " 4 ") == 4 and typed_setting(fields["refresh_hz"], "") is None
     assert typed_setting(fields["bell"], "false") is False
     with pytest.raises(SettingNotChanged, match="is not a number at least 0"):
@@ -120,3 +124,20 @@ async def test_settings_are_changed_in_a_dialog_and_apply_at_once(workspace: Wor
         await until(pilot, lambda: app.session.settings.ascii == "auto" and "ascii" not in config.read_text())
         await pilot.press("escape")
         await until(pilot, lambda: not app.screen.is_modal)
+
+
+def test_rules_of_the_settings_are_those_of_new_runs_whose_recipe_has_none(workspace: Workspace) -> None:
+    (workspace.config / "config.toml").write_text('[rules]\nbelow = 1.5\ncommand = "true"\n')
+    session = Workbench(workspace).session
+    assert session.problems == []
+    assert session.create(load(preset="demo")).recipe.rules == Rules(below=1.5, command="true")
+    own = load(preset="demo", overrides=["rules.below=1.2"])
+    assert session.create(own).recipe.rules == own.rules
+    with pytest.raises(RecipeError, match=r"without rules\.below"):
+        with_default_rules(load(preset="demo"), Settings(rules=Rules(stop=True)))
+
+
+def test_invalid_rules_are_reported(tmp_path: Path) -> None:
+    settings, problems = load_settings(written(tmp_path, "[rules]\nbellow = 1\n"))
+    assert settings == Settings()
+    assert problems == ["config.toml: rules = {'bellow': 1} is not a table of below, stop, command"]

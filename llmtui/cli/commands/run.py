@@ -32,6 +32,7 @@ from llmtui.cli.commands.recipe_argument import (
 )
 from llmtui.cli.console import is_interactive, print_message, print_output
 from llmtui.cli.run_output import EventFormatter, detach_on_interrupt, follow_run, print_result, replay
+from llmtui.tui.settings import load_settings, with_default_rules
 from llmtui.view.run_state import state_word
 from llmtui.view.summary_text import describe_progress
 
@@ -104,9 +105,10 @@ def recipe(file: Path | None, preset: str | None, overrides: tuple[str, ...]) ->
 def _start(recipe: Recipe, *, detach: bool, workbench: bool, share: bool, processes: int = 1) -> int:
     """Create and start a run, and follow it unless `detach`; returns the exit code."""
     workspace = Workspace().prepare()
+    recipe = with_default_rules(recipe, load_settings(workspace.config / "config.toml")[0])
     created = Run.create(workspace, recipe, processes)
     if recipe.rules.command:  # a recipe may come from somebody else
-        print_message(f"when a rule of the recipe acts, this command runs: {recipe.rules.command}")
+        print_message(f"when a rule of the run acts, this command runs: {recipe.rules.command}")
     with detach_on_interrupt(created):
         launch.start(created, workspace, share=share)
         if detach:
