@@ -203,6 +203,16 @@ def test_a_slow_consumer_delays_no_other_request_and_is_cancelled(check: Check, 
     assert b'{"type":"cancel","id":1}' in requests_file.read_bytes().splitlines()
 
 
+def test_a_process_started_before_there_is_a_request_answers_the_first_one(check: Check) -> None:
+    async def test(client: InferenceClient) -> None:
+        await client.start()
+        [child] = psutil.Process().children()
+        await client.start()
+        assert await complete(client, "hello") == ("hello!", child.pid)
+
+    check(test)
+
+
 def test_a_lone_surrogate_raises_prompt_encoding_error(check: Check) -> None:
     async def test(client: InferenceClient) -> None:
         with pytest.raises(PromptEncodingError):

@@ -48,6 +48,9 @@ class DirectClient(InferenceClient):
         super().__init__(workspace)
         self._models = ModelCache()
 
+    async def start(self) -> None:
+        """There is no process."""
+
     async def stream(self, request: AnyTask) -> AsyncGenerator[AnyReply, None]:
         try:
             for reply in handle(request, self._models):

@@ -91,10 +91,7 @@ class InferenceClient:
             raise PromptEncodingError(
                 "the text has a lone surrogate (half of a character)", todo="give text that UTF-8 can encode"
             ) from None
-        async with self._starting:
-            if self._process is None or self._process.ended:
-                self._process = await _InferenceProcess.start(self._command, self._workspace)
-            process = self._process
+        process = await self._running_process()
         replies = process.queues[request.id] = asyncio.Queue[AnyReply | LlmtuiError]()
         finished = False
         try:
@@ -112,6 +109,20 @@ class InferenceClient:
             process.queues.pop(request.id, None)
             if not finished:
                 process.send(encode(Cancel(id=request.id)))
+
+    async def start(self) -> None:
+        """Start the process, whose imports take seconds, before there is a request.
+
+        An error is not reported here, but by the first request, which tries again.
+        """
+        with contextlib.suppress(InferenceProcessError):
+            await self._running_process()
+
+    async def _running_process(self) -> _InferenceProcess:
+        async with self._starting:
+            if self._process is None or self._process.ended:
+                self._process = await _InferenceProcess.start(self._command, self._workspace)
+            return self._process
 
     async def close(self) -> None:
         """Kill the inference process. It also exits by itself when this process does, because its input closes."""

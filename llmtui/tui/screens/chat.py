@@ -90,6 +90,8 @@ class Chat(ChatActions):
     def on_screen_resume(self) -> None:
         self._refresh_run()
         self.redraw()
+        if self.checkpoint is not None:  # a prompt will follow
+            self.run_worker(self.session.inference_client.start(), group="start", exit_on_error=True)
 
     @on(RunsUpdated)
     def _on_runs_updated(self) -> None:
