@@ -76,7 +76,7 @@ def keys_by_name(finished: Sequence[str], run: str) -> dict[str, Keys]:
         "echo": Keys(command=ECHO, ready="ready", keys="ab", watched=text(r"ready.*\S")),
         "another run": Keys(command=workbench, ready=finished[0], keys=[down, up], watched=marked_rows),
         "cursor of the charts": Keys(
-            command=train, ready=run, opening=["v"], keys=[left, left, left, right], watched=text(r"│ step [\d,]+ ·")
+            command=train, ready=run, opening=["v"], keys=[left, right], watched=text(r"│ step [\d,]+ ·")
         ),
         "other screen": Keys(command=workbench, ready=finished[0], keys="31", watched=text(r"\A.*\n.*\n")),
         "letter in the chat": Keys(
@@ -112,7 +112,7 @@ def training(workspace: Workspace) -> Iterator[Run]:
     run = Run.create(workspace, load(preset="demo", overrides=["name=busy", f"train.minutes={MINUTES}"]))
     launch.start(run, workspace)
     try:
-        while run.summary().metric is None:
+        while (metric := run.summary().metric) is None or metric.step < 20:  # the cursor needs steps to move over
             time.sleep(0.5)
             if not run.state().is_active:
                 raise SystemExit(f"the training ended: {run.log.read_text() or run.end_event()}")
