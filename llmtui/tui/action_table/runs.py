@@ -23,6 +23,15 @@ RUNS = (
         ("train",),
     ),
     Action("run.rate", ("p",), "peak lr", "Change the learning rate while the run trains.", "Runs", ("train",)),
+    Action(
+        "run.film",
+        ("G",),
+        "film",
+        "Turn the newest samples of a prompt over, step by step (growth film).",
+        "Runs",
+        ("train",),
+        show=False,
+    ),
     Action("run.checkpoint", ("c",), "checkpoint", "Save a checkpoint at the next step.", "Runs", ("train",)),
     Action("run.sample", ("s",), "sample", "Generate a sample at the next step.", "Runs", ("train",)),
     Action(

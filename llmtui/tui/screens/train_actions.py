@@ -7,6 +7,7 @@ from pathlib import Path
 
 from core.checkpoints import nearest_checkpoint, readable_checkpoints, step_of
 from core.errors import LlmtuiError
+from core.events import GeneratedSample
 from core.recipe.schema import Recipe
 from core.runs.control import request_learning_rate
 from core.runs.directory import Run
@@ -112,3 +113,14 @@ class TrainActions(ChartedScreen):
                 self.send_request(lambda: request_learning_rate(run, factor), notice)
 
         self.app.push_screen(LearningRateDialog(run.name, run.recipe.train, present), on_factor)
+
+    def action_run_film(self) -> None:
+        history = self.history
+        kept = history.curves.events.get("sample", ()) if history else ()
+        samples = [event for _, event in kept if isinstance(event, GeneratedSample)]
+        if not samples:
+            self.show_notice("There is no sample yet; s requests one during training.", "warn")
+            return
+        from llmtui.tui.screens.growth_film import GrowthFilm
+
+        self.app.push_screen(GrowthFilm(samples))
