@@ -11,7 +11,7 @@ import struct
 import subprocess
 import termios
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import psutil
@@ -27,6 +27,8 @@ class Terminal:
         """The newest 4 KiB that the program wrote."""
         self.read_at = 0.0
         """When it was read (`time.perf_counter`)."""
+        self.listener: Callable[[bytes], object] = lambda _: None
+        """Called with everything that it writes."""
         self._stream = pyte.ByteStream(self.screen)
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
@@ -57,6 +59,7 @@ class Terminal:
         self.read_at = time.perf_counter()
         if not data:
             raise EOFError("the program has ended; the screen shows\n" + "\n".join(self.screen.display).rstrip())
+        self.listener(data)
         self._stream.feed(data)
         self.last = (self.last + data)[-4096:]
         return len(data)

@@ -38,6 +38,7 @@ signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends the su
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--quick", action="store_true", help="leave out heavy tests, and those that start a process")
+    parser.addoption("--update-snapshots", action="store_true", help="write tests/ui/snapshots anew")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -29,7 +29,14 @@ from tests.ui.fake_runs import FakeWorker, training_events, write_launch
 
 STEPS = 400
 
-FAILURE = {"what": "out of memory with batches of 8", "kept": "step 400", "todo": "try train.batch_size = 4"}
+FAILURE = AttemptEnded(
+    attempt=1,
+    outcome="failed",
+    what="out of memory with batches of 8",
+    kept="step 400",
+    todo="try train.batch_size = 4",
+    exit_code=1,
+)
 
 
 def complete_run(
@@ -37,7 +44,8 @@ def complete_run(
 ) -> Run:
     """A run of `recipe` with artifacts, curves of 400 steps, an untrained checkpoint, a log, a chat, tags and notes.
 
-    written: changes every text that a user, a model or another program has written.
+    written: changes every text that a user, a model or another program has written; names of runs are checked when
+    they are read.
     """
     stages = prepare(recipe, workspace)
     data_events: list[AnyEvent] = []
@@ -48,9 +56,7 @@ def complete_run(
             tokens = end.value.tokens
             break
     run = Run.create(workspace, recipe)
-    run.rewrite(replace(recipe, name=written(recipe.name)), 1)
     write_launch(run, code=int(failed))
-    end_of_attempt = AttemptEnded(attempt=1, outcome="failed", exit_code=1, **FAILURE)
     FakeWorker(run).write_events(
         *(
             _with_texts(event, written)
@@ -63,7 +69,7 @@ def complete_run(
                 *training_events(1, STEPS, STEPS),
                 Note(text="the loss falls"),
                 *([] if failed else [StageFinished(stage="train", artifact="x", facts={"steps": STEPS})]),
-                end_of_attempt if failed else AttemptEnded(attempt=1, outcome="done"),
+                FAILURE if failed else AttemptEnded(attempt=1, outcome="done"),
             )
         )
     )

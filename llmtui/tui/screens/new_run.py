@@ -228,7 +228,7 @@ class NewRun(ModalScreen[Recipe | None]):
         with self.prevent(Input.Changed):
             self.editor.value = text
         self.editor.placeholder = f"{field.allowed}; {'empty: left out' if field.optional else ''}".rstrip("; ")
-        self.editor.focus()
+        self.set_focus(self.editor)  # at once: what is typed next is for it
         self._suggest()
         self._draw()
 
@@ -273,7 +273,7 @@ class NewRun(ModalScreen[Recipe | None]):
         self.workers.cancel_group(self, "complete")
         self.editor.display = False
         self.remove_class("-editing")
-        self.fields.focus()
+        self.set_focus(self.fields)
         self._suggest()
         self._changed()
 
@@ -284,7 +284,7 @@ class NewRun(ModalScreen[Recipe | None]):
             self.detail.chosen = max(-1, min(last, self.detail.chosen + step))
             self.detail.update()
         else:
-            self.fields.focus()
+            self.set_focus(self.fields)
 
     def action_complete(self) -> None:
         """Put a suggestion into the editor; elsewhere go to the next pane."""
@@ -343,7 +343,7 @@ class NewRun(ModalScreen[Recipe | None]):
     @on(Input.Submitted, "#search")
     def _end_search(self) -> None:
         self.query_one("#search").display = False
-        self.fields.focus()
+        self.set_focus(self.fields)
 
     # -- leaving, starting and the rest ---------------------------------------------------------------------------
 
