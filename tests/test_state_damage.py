@@ -38,6 +38,7 @@ from core.storage.workspace import Workspace
 from core.tokenize.vocabulary import Vocabulary, VocabularyError
 from core.train.commands import GenerateSample
 from llmtui.cli.commands.show import _detail_rows, _table_row
+from llmtui.view.run_snapshot import take_snapshot
 from llmtui.cli.main import run as llmtui
 from llmtui.cli.run_output import EventFormatter
 from llmtui.tui.settings import load_settings, load_ui_state
@@ -104,7 +105,7 @@ def test_status_json_with_any_byte_changed_is_read_as_something_or_as_nothing(ru
         path.write_bytes(raw)
         summary = run.summary()
         looked_at(summary, run)
-        _table_row(run)
+        _table_row(take_snapshot(run))
         _detail_rows(run)
 
     content = msgspec.json.encode(small_summary())

@@ -118,7 +118,7 @@ def draw(tokens: Sequence[GridToken], line: GridLine, cells: int, *, numbers: bo
         if numbers:
             # blanks are padding there
             above += [(cell(token.label.replace(" ", SPACE), size - 1), role), ("│", "frame")]
-            below.append((cell(token.below, size), "dim"))
+            below.append((cell(token.below, size), "bold" if number == cursor else "dim"))
         else:
             above.append((cut(token.label, size), role))
     rows = [above, below] if numbers else [above]

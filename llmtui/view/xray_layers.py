@@ -8,7 +8,8 @@ from core.sample.inspect_protocol import AttentionWeights, LensRow, TokenInfo
 from llmtui.view.inspect_details import LEVELS
 from llmtui.view.inspect_tables import NOT_FINITE
 from llmtui.view.lines import Line, cell, wrap
-from llmtui.view.xray_tokens import NumberedToken, token_chip, token_rows
+from llmtui.view.token_grid import GridToken
+from llmtui.view.xray_tokens import token_chip, token_rows
 
 _SHADES = " ░▒▓█"
 """Weights of a small map, in quarters of the row's highest one."""
@@ -29,7 +30,7 @@ def attention_lines(weights: AttentionWeights, context: Sequence[TokenInfo], cel
     if before > 0.0005:
         lines.append([(f"{before:.1%} on earlier positions", "dim")])
     shaded = [
-        NumberedToken(token_chip(token), _weight(weight), _weight_role(weight))
+        GridToken(token_chip(token), _weight_role(weight), _weight(weight))
         for token, weight in zip(tokens, row, strict=True)
     ]
     return [*lines, *token_rows(shaded, cells, rows - len(lines))][:rows]

@@ -20,7 +20,8 @@ from core.sample.inspect_protocol import (
 )
 from llmtui.view.inspect_tables import END_REASONS, NOT_FINITE, PROCESSOR_HEADINGS, bar, decimal
 from llmtui.view.lines import Line, cell, clip, wrap
-from llmtui.view.xray_tokens import NumberedToken, token_chip, token_rows
+from llmtui.view.token_grid import GridToken
+from llmtui.view.xray_tokens import token_chip, token_rows
 
 STEPS = ("ids", "outputs", "last row", "probabilities", "choice", "append")
 """Short names of the steps, in order."""
@@ -59,7 +60,7 @@ def _ids(token: TokenSteps, cells: int) -> _Step:
     length = token.last.position
     so_far = plural(length, "token")
     explanation = f"Prompt and text so far are {so_far}; the model's input is their ids, of shape (1, {length:,})."
-    shown = [NumberedToken(token_chip(each), f"{each.id}") for each in token.context]
+    shown = [GridToken(token_chip(each), below=str(each.id)) for each in token.context]
     return explanation, lambda rows: token_rows(shown, cells, rows)
 
 
@@ -267,8 +268,8 @@ def _append(token: TokenSteps, cells: int) -> _Step:
         lines.append([(END_REASONS.get(appended.reason, "the text has as many tokens as were asked for"), "dim")])
 
     def table(rows: int) -> list[Line]:
-        after = [NumberedToken(token_chip(each), str(each.id)) for each in token.context]
-        after.append(NumberedToken(token_chip(appended.token), str(appended.token.id), "good"))
+        after = [GridToken(token_chip(each), below=str(each.id)) for each in token.context]
+        after.append(GridToken(token_chip(appended.token), "good", str(appended.token.id)))
         return [*lines, *token_rows(after, cells, max(2, min(4, rows - len(lines))))]
 
     return explanation, table

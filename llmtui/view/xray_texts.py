@@ -10,8 +10,9 @@ from core.sample.inspect_protocol import TokenInfo
 from core.sample.protocol import DenoisingState
 from llmtui.view.lines import Line, clip, cut, wrap, wrapped
 from llmtui.view.sanitize import shown, visible
+from llmtui.view.token_grid import GridToken
 from llmtui.view.unmask import styled
-from llmtui.view.xray_tokens import NumberedToken, token_chip, token_rows
+from llmtui.view.xray_tokens import token_chip, token_rows
 
 _CLEAR_BITS = 0.5
 """Differences from which a token is shaded."""
@@ -55,7 +56,7 @@ def difference_lines(
             ]
         )
         shaded = [
-            NumberedToken(token_chip(token), _signed(difference), _difference_role(difference))
+            GridToken(token_chip(token), _difference_role(difference), _signed(difference))
             for token, difference in zip(tokens, differences, strict=False)
         ]
         lines += token_rows(shaded, cells, rows - len(lines), at)

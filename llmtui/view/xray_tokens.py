@@ -3,37 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from rich.cells import cell_len
 
 from core.sample.inspect_protocol import TokenInfo
-from llmtui.view.inspect_tables import MASKED
-from llmtui.view.lines import Line, cell, cut
-from llmtui.view.sanitize import shown
+from llmtui.view.lines import Line, cut
+from llmtui.view.token_grid import SPACE, GridToken, draw, layout, token_text
 
 _LABEL_CELLS = 18
 
 
-class NumberedToken(NamedTuple):
-    """A token, what is below it, and its role."""
-
-    label: str
-    below: str
-    role: str = ""
-
-
 def token_chip(token: TokenInfo, cells: int = _LABEL_CELLS) -> str:
-    """A token without quotes, in at most `cells` cells: spaces as dots, bytes that are no characters in hexadecimal."""
-    match token.kind:
-        case "hidden":
-            return MASKED
-        case "gap":
-            return "(unused)"
-        case "bytes":
-            return cut(f"<{token.bytes}>", cells)
-        case _:
-            return cut(shown(token.text).replace(" ", "·") + "…" * token.cut, cells)
+    """A token without quotes, in at most `cells` cells: as from `token_text`, but spaces as dots."""
+    return cut(token_text(token).replace(" ", SPACE), cells)
 
 
 def token_strip(tokens: Sequence[TokenInfo], cursor: int, cells: int) -> Line:
@@ -60,31 +42,15 @@ def token_strip(tokens: Sequence[TokenInfo], cursor: int, cells: int) -> Line:
     return [*line, ("…", "dim")] if last + 1 < len(chips) else line
 
 
-def token_rows(tokens: Sequence[NumberedToken], cells: int, rows: int, cursor: int = -1) -> list[Line]:
-    """The tokens in columns, two lines for each row of them, around number `cursor`, or else at the end.
+def token_rows(tokens: Sequence[GridToken], cells: int, rows: int, cursor: int = -1) -> list[Line]:
+    """The tokens as a grid with numbers, around number `cursor`, or else its end.
 
     cells, rows: the room. The start of a text that does not fit is left out.
     """
-    lines: list[list[int]] = [[]]
-    widths = [min(cells, max(cell_len(token.label), cell_len(token.below))) for token in tokens]
-    used = 0
-    for index, width in enumerate(widths):
-        if lines[-1] and used + width > cells:
-            lines.append([])
-            used = 0
-        lines[-1].append(index)
-        used += width + 1
+    lines = layout(tokens, cells, numbers=True)
     fit = max(1, rows // 2)
-    at = next((number for number, line in enumerate(lines) if cursor in line), len(lines) - 1)
+    at = next((number for number, line in enumerate(lines) if line.first <= cursor < line.end), len(lines) - 1)
     start = max(0, min(at - fit // 2, len(lines) - fit))
-    drawn: list[Line] = []
-    for line in lines[start : start + fit]:
-        above: Line = []
-        below: Line = []
-        for index in line:
-            token = tokens[index]
-            marked = index == cursor
-            above += [(cell(token.label, widths[index]), "cursor" if marked else token.role), (" ", "")]
-            below += [(cell(token.below, widths[index]), "bold" if marked else "dim"), (" ", "")]
-        drawn += [above, below]
-    return drawn
+    return [
+        row for line in lines[start : start + fit] for row in draw(tokens, line, cells, numbers=True, cursor=cursor)
+    ]
