@@ -32,7 +32,7 @@ async def main():
         app.session.select(next(g.run for g in app.session.watcher.snapshots if g.run.name == "finished"))
         show_screen(app, "train")
         await until(pilot, lambda: app.session.watcher.history and app.session.watcher.history.caught_up)
-        assert len(app.session.watcher.history.loss)
+        assert len(app.session.watcher.history.curves.loss)
         failed = next(g.run for g in app.session.watcher.snapshots if g.run.name == "failed")
         app.session.remember(log=True)
         for attempt in (lambda: app.screen.start_run(failed), app.screen.action_run_demo):

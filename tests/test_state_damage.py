@@ -38,7 +38,6 @@ from core.storage.workspace import Workspace
 from core.tokenize.vocabulary import Vocabulary, VocabularyError
 from core.train.commands import GenerateSample
 from llmtui.cli.commands.show import _detail_rows, _table_row
-from llmtui.view.run_snapshot import take_snapshot
 from llmtui.cli.main import run as llmtui
 from llmtui.cli.run_output import EventFormatter
 from llmtui.tui.settings import load_settings, load_ui_state
@@ -48,7 +47,7 @@ from llmtui.tui.widgets.curve import Curve
 from llmtui.tui.widgets.stages import stage_lines
 from llmtui.view import run_text
 from llmtui.view.history import History
-from llmtui.view.run_snapshot import RunSnapshot
+from llmtui.view.run_snapshot import RunSnapshot, take_snapshot
 from llmtui.view.units import clock, cost, count, duration, facts, perplexity, rate, size
 from tests.ui.fake_runs import events_before_training, finished_run, make_run, training_events, write_launch
 

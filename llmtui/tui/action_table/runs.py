@@ -81,7 +81,7 @@ RUN_LIST = (
         "home.filter",
         ("/",),
         "filter",
-        "Show only some runs: `bard val<1.6 lr>=1e-3 tag:baseline state:failed -word`.",
+        "Show only runs with words in their names, and with given results or settings.",
         "List of runs",
         ("home",),
     ),
