@@ -141,7 +141,7 @@ async def test_the_palette_finds_actions_runs_and_themes_by_name(workspace: Work
         await pilot.press("colon", *"moss", "enter")
         await until(pilot, lambda: app.theme == "moss")
         await pilot.press("colon", *"app.help", "enter")
-        await until(pilot, lambda: "Screens" in screen_text(app))
+        await until(pilot, lambda: "on this screen" in screen_text(app))
 
 
 async def test_a_changed_recipe_is_reloaded(workspace: Workspace) -> None:
