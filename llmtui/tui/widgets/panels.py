@@ -189,7 +189,7 @@ def _brief(pairs: list[tuple[str, int]], figure: Callable[[float], str]) -> str:
     return " ".join(f"{_SHORT_NAMES[name]} {figure(number)}" for name, number in largest)
 
 
-class LastSample(RunPane, ScrollPane):
+class LastSample(RunPane, ScrollPane, can_focus=True):
     """The newest sample of the model."""
 
     _shown_at = 0.0
@@ -223,7 +223,7 @@ def continuation(prompt: str, text: str, width: int) -> list[Line]:
 _KINDS = {"warn": "warn", "error": "bad", "end": "bold", "saved": "good", "eval": "val"}
 
 
-class EventLog(RunPane, ScrollPane):
+class EventLog(RunPane, ScrollPane, can_focus=True):
     """The events of the run, newest first."""
 
     def heading(self, width: int) -> Line:
