@@ -18,8 +18,6 @@ from core.storage.workspace import Workspace
 from llmtui.cli.commands.options import NAME, json_option, run_argument
 from llmtui.cli.console import columns, print_json, print_message, print_output, print_table
 from llmtui.view.comparison import MAX_RUNS, ComparedRun, Comparison, RunGroup
-from llmtui.view.comparison_table import comparison_table
-from llmtui.view.comparison_text import other_differences, verdict
 from llmtui.view.run_filter import EXAMPLE, checked_filter
 from llmtui.view.run_results import RESULTS
 from llmtui.view.run_snapshot import RunSnapshot, measure, take_snapshot
@@ -89,6 +87,9 @@ def _origin(snapshot: RunSnapshot) -> Origin:
 
 
 def _print(comparison: Comparison) -> None:
+    from llmtui.view.comparison_table import comparison_table  # imports rich, which `llmtui --help` does without
+    from llmtui.view.comparison_text import other_differences, verdict
+
     table = comparison_table(comparison)
     fitting = table.shown(0, columns()) if sys.stdout.isatty() else range(len(table.columns))
     headings = [column.heading.upper() for column in table.columns]
@@ -119,6 +120,8 @@ def _record(comparison: Comparison) -> dict[str, Any]:
 
 
 def _group_record(comparison: Comparison, group: RunGroup) -> dict[str, Any]:
+    from llmtui.view.comparison_text import verdict  # imports rich, which `llmtui --help` does without
+
     found = comparison.difference(group)
     return {
         "name": group.name,
