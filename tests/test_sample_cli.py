@@ -166,7 +166,7 @@ def test_sampling_options_are_validated_like_recipe_fields(
     assert command_line(["data"]) == 2
     assert capsys.readouterr().err.count("Usage:") == 1
     assert command_line(["vocab", "zzzz"]) == 2
-    assert "commands are compare, import, report" in capsys.readouterr().err
+    assert "commands are compare, encode, import, report" in capsys.readouterr().err
 
 
 def test_sample_without_a_checkpoint_is_an_error(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:

@@ -117,7 +117,6 @@ def test_an_invalid_path_raises(corpus: str) -> None:
 @pytest.mark.parametrize(
     ("files", "sentence"),
     [
-        ({}, "the folder is empty"),
         ({".hidden": "text"}, "the folder is empty"),
         ({"a.png": b"\x89PNG\0\0", "b.bin": b"\0"}, "none of the 2 files in it is readable text"),
         ({"a.txt": "", "b.txt": ""}, "only empty files"),

@@ -94,7 +94,7 @@ def test_the_end_event_of_an_earlier_attempt_does_not_count(workspace: Workspace
     [
         ([sys.executable, "-c", "import no_such_module"], "No module named 'no_such_module'"),
         (["/no/such/python"], "/no/such/python"),
-        ([sys.executable, "-P", "-m", "core.worker", "/no/such/run", "1"], "cannot read the run: run.json"),
+        ([sys.executable, "-P", "-m", "core.worker", "/no/such/run", "1"], "cannot read the run: it has no run.json"),
     ],
 )
 def test_a_worker_that_cannot_start_is_not_restarted_and_its_reason_is_shown(

@@ -73,7 +73,7 @@ async def test_a_long_message_can_be_read_to_its_end(workspace: Workspace) -> No
 async def test_help_is_complete_at_every_width(workspace: Workspace, size: tuple[int, int]) -> None:
     from llmtui.tui.action_table import ACTIONS
     from llmtui.tui.actions import NAVIGATION
-    from llmtui.tui.screens.help import KeyTable
+    from llmtui.tui.screens.help import HelpText
 
     app = Workbench(workspace)
     async with app.run_test(size=size) as pilot:
@@ -82,7 +82,7 @@ async def test_help_is_complete_at_every_width(workspace: Workspace, size: tuple
         assert "no network" in text and "come back at any time with `llmtui`." in text
         await pilot.press("question_mark")
         await until(pilot, lambda: "Screens" in screen_text(app))
-        keys = app.screen.query_one(KeyTable)
+        keys = app.screen.query_one(HelpText)
         lines = keys.content(keys.inner_size[0])
         whole = " ".join("".join(text for text, _ in line).strip() for line in lines)
         for what in [action.description for action in ACTIONS] + [what for _, what in NAVIGATION]:

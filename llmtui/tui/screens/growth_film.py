@@ -22,6 +22,7 @@ class SamplePane(ScrollPane):
     """One sample."""
 
     FRAMED: ClassVar[bool] = False
+    HELP: ClassVar[str] = "A text that the model generated at this step, after its prompt."
     sample: GeneratedSample | None = None
 
     def content(self, width: int) -> list[Line]:

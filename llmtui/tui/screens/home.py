@@ -113,7 +113,7 @@ class Home(AnnotatedScreen):
     async def _read_memory(self) -> None:
         """Read how much memory is free, which the event loop must not wait for; the next update shows it."""
         before, self._machine = self._machine, await asyncio.to_thread(_machine, self.session.over_ssh)
-        if not before:
+        if not before and self.is_mounted and self.is_current:  # else it is drawn when it comes back
             self._show()
 
     def _show(self) -> None:

@@ -192,6 +192,8 @@ def _brief(pairs: list[tuple[str, int]], figure: Callable[[float], str]) -> str:
 class LastSample(RunPane, ScrollPane, can_focus=True):
     """The newest sample of the model."""
 
+    HELP: ClassVar[str] = "The newest text that the model generated, after its prompt."
+
     _shown_at = 0.0
     """When the sample shown was generated."""
 
@@ -225,6 +227,8 @@ _KINDS = {"warn": "warn", "error": "bad", "end": "bold", "saved": "good", "eval"
 
 class EventLog(RunPane, ScrollPane, can_focus=True):
     """The events of the run, newest first."""
+
+    HELP: ClassVar[str] = "What happened in the run, newest first; the Logs screen has all of it."
 
     def heading(self, width: int) -> Line:
         return [("events", "title")]
