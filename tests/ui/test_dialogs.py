@@ -81,7 +81,7 @@ async def test_help_is_complete_at_every_width(workspace: Workspace, size: tuple
         text = " ".join(screen_text(app).split())
         assert "no network" in text and "come back at any time with `llmtui`." in text
         await pilot.press("question_mark")
-        await until(pilot, lambda: "Screens" in screen_text(app))
+        await until(pilot, lambda: "on this screen" in screen_text(app))
         keys = app.screen.query_one(HelpText)
         lines = keys.content(keys.inner_size[0])
         whole = " ".join("".join(text for text, _ in line).strip() for line in lines)
