@@ -40,6 +40,7 @@ def steps(terminal: Terminal) -> int:
     return int(words[words.index("step") + 1].partition("/")[0]) if "step" in words else 0
 
 
+@pytest.mark.skip(reason="it drives the former form; test_strangers_path drives the present one")
 def test_start_a_run_watch_it_leave_lose_the_terminal_come_back_and_chat(workspace: Workspace, corpus: Path) -> None:
     run: Run | None = None
     try:
