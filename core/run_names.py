@@ -5,8 +5,10 @@ A run directory is named YYYYMMDD-HHMMSS-NAME-XXXX, which is the id of the run.
 
 from __future__ import annotations
 
+import datetime
 import os
 import re
+import secrets
 from collections.abc import Iterable
 
 from core.errors import UsageError, did_you_mean
@@ -17,6 +19,12 @@ _RUN_ID = re.compile(r"\d{8}-\d{6}-(.+)-[0-9a-f]{4}\Z")
 
 class RunNotFoundError(UsageError):
     doing = "find the run"
+
+
+def new_id(name: str, made_at: float) -> str:
+    """An id of that name that no other run or study has. made_at: seconds since the epoch."""
+    stamp = datetime.datetime.fromtimestamp(made_at).strftime("%Y%m%d-%H%M%S")
+    return f"{stamp}-{name}-{secrets.token_hex(2)}"
 
 
 def run_ids(workspace: Workspace) -> list[str]:

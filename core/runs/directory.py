@@ -20,14 +20,11 @@ The state is computed from locks and journals, never stored.
 from __future__ import annotations
 
 import contextlib
-import datetime
 import enum
-import os
-import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -38,13 +35,14 @@ from core.events import AttemptEnded, AttemptStarted
 from core.init.check import find_weights
 from core.parsing import ParseError, parse_json, read_json
 from core.recipe.schema import Recipe
+from core.run_names import new_id
 from core.runs.curves import Curves
 from core.runs.deletion import bytes_in, remove_directory
 from core.runs.errors import InvalidRunError, RunActiveError
 from core.runs.journal_snapshot import read_snapshot
 from core.runs.launches import Exited, Launched, read_launches
 from core.runs.summary import Summary
-from core.storage.files import fsync_directory, remove_tree, write_atomic
+from core.storage.files import creating_directory, write_atomic
 from core.storage.journal import JournalReader, read_backwards
 from core.storage.locks import Lock, holder
 from core.storage.workspace import Workspace, check_name
@@ -71,13 +69,19 @@ class Parent(Struct, frozen=True, kw_only=True):
     step: int
 
 
+TrialOrigin = Literal["sampled", "inserted"]
+"""Whether the study chose the values of a trial, or the user."""
+
+
 class StudyTrial(Struct, frozen=True, kw_only=True):
     """Which trial of which study a run is, see `core.tune.study`."""
 
     id: str
     """Of the study."""
     number: int
-    origin: Literal["sampled", "inserted", "retried"] = "sampled"
+    values: dict[str, Any]
+    """Of the fields that vary."""
+    origin: TrialOrigin = "sampled"
 
 
 class RunFile(Struct, frozen=True, kw_only=True):
@@ -145,24 +149,18 @@ class Run:
         if add_checkpoint is None:
             find_weights(recipe, workspace)
         now = time.time()
-        stamp = datetime.datetime.fromtimestamp(now).strftime("%Y%m%d-%H%M%S")
-        path = workspace.runs / f"{stamp}-{recipe.name}-{secrets.token_hex(2)}"
-        staged = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        path = workspace.runs / new_id(recipe.name, now)
         file = RunFile(recipe=recipe, made_at=now, processes=processes, parent=parent, study=study)
         try:
-            staged.mkdir(mode=0o700)
-            for part in ("control", "checkpoints"):
-                (staged / part).mkdir(mode=0o700)
-            for lock in ("supervisor.lock", "writer.lock"):
-                (staged / lock).touch(0o600)
-            if add_checkpoint is not None:
-                add_checkpoint(staged / "checkpoints")
-            write_atomic(staged / "run.json", _formatted(file))
-            staged.rename(path)
-            fsync_directory(workspace.runs)
+            with creating_directory(path) as staged:
+                for part in ("control", "checkpoints"):
+                    (staged / part).mkdir(mode=0o700)
+                for lock in ("supervisor.lock", "writer.lock"):
+                    (staged / lock).touch(0o600)
+                if add_checkpoint is not None:
+                    add_checkpoint(staged / "checkpoints")
+                write_atomic(staged / "run.json", _formatted(file))
         except OSError as error:
-            with contextlib.suppress(OSError):
-                remove_tree(staged)
             raise DiskError.from_oserror(error, path) from None
         return cls(path, file)
 

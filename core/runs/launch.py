@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from core import ROOT
 from core.errors import BusyError, DiskError, LlmtuiError
@@ -16,7 +17,7 @@ from core.runs.directory import Run
 from core.runs.errors import RunActiveError
 from core.runs.failure import find_reason
 from core.storage.files import private
-from core.storage.locks import ELSEWHERE
+from core.storage.locks import ELSEWHERE, holder
 from core.storage.workspace import Workspace
 
 _REMOVED_VARIABLES = (
@@ -68,40 +69,73 @@ def start(run: Run, workspace: Workspace, *, share: bool = False, patience: floa
     share: do not wait until no other run uses the device. patience: seconds to wait for the supervisor; it takes 0.3 on
     an idle machine. Raises RunActiveError, LaunchError, DiskError.
     """
+    running = RunActiveError(f"{run.id} is running already")
     if run.supervisor() is not None:
-        raise RunActiveError(f"{run.id} is running already")
-    launches = run.path / "launches.jsonl"
+        raise running
     try:
         if run.writer() is None:  # an orphaned worker may still have to read them
             ControlRequests(run).clear()
-        started = run.log.stat().st_size if run.log.exists() else 0
-        before = launches.stat().st_size if launches.exists() else 0
-        with open(run.log, "ab", opener=private) as log:
+    except OSError as error:
+        raise DiskError.from_oserror(error, run.path, kept="it was not started") from None
+    start_detached(
+        python_command("core.runs.supervisor", str(run.path), *(["--share"] if share else [])),
+        workspace,
+        name="supervisor",
+        log=run.log,
+        lock=run.path / "supervisor.lock",
+        record=run.path / "launches.jsonl",
+        busy=running,
+        failed=LaunchError,
+        patience=patience,
+    )
+
+
+def start_detached(
+    command: list[str],
+    workspace: Workspace,
+    *,
+    name: str,
+    log: Path,
+    lock: Path,
+    record: Path,
+    busy: BusyError,
+    failed: type[LlmtuiError],
+    patience: float,
+) -> None:
+    """Start a process in the directory of `lock`, detached, and wait until it holds the lock.
+
+    name: what it is, for messages. log: gets its output. record: a file that has grown if it has done its work and
+    exited meanwhile. busy: raised if another process holds the lock; failed: raised, with a reason, if it does not come
+    up. Raises DiskError.
+    """
+    try:
+        started, before = (path.stat().st_size if path.exists() else 0 for path in (log, record))
+        with open(log, "ab", opener=private) as output:
             process = subprocess.Popen(
-                python_command("core.runs.supervisor", str(run.path), *(["--share"] if share else [])),
-                cwd=run.path,
+                command,
+                cwd=lock.parent,
                 env=child_environment(workspace),
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=output,
+                stderr=output,
                 start_new_session=True,
             )
     except OSError as error:
-        raise DiskError.from_oserror(error, run.path, kept="it was not started") from None
+        raise DiskError.from_oserror(error, lock.parent, kept="it was not started") from None
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
-        if run.supervisor() == process.pid:
+        if holder(lock) == process.pid:
             return
         code = process.poll()
         if code == BusyError.exit_code:
-            raise RunActiveError(f"{run.id} is running already")
-        if code is not None and launches.exists() and launches.stat().st_size > before:
-            return  # it has exited already and left its record
+            raise busy
+        if code is not None and record.exists() and record.stat().st_size > before:
+            return
         if code is not None:
-            reason = find_reason(run.log, started) or f"its supervisor ended at once with code {code}"
-            raise LaunchError(reason, where=str(run.log), todo="the log says more")
+            reason = find_reason(log, started) or f"its {name} ended at once with code {code}"
+            raise failed(reason, where=str(log), todo="the log says more")
         time.sleep(0.01)
-    raise LaunchError(f"its supervisor did not come up within {patience:.0f} s", where=str(run.log))
+    raise failed(f"its {name} did not come up within {patience:.0f} s", where=str(log))
 
 
 def kill(run: Run, *, sig: signal.Signals = signal.SIGTERM) -> bool:

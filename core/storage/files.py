@@ -51,6 +51,24 @@ def fsync_file(path: Path) -> None:
 
 
 @contextlib.contextmanager
+def creating_directory(path: Path) -> Iterator[Path]:
+    """Yields a new directory beside `path`, which gets that name if the block succeeds, and is deleted otherwise.
+
+    Raises OSError.
+    """
+    staged = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        staged.mkdir(mode=0o700)
+        yield staged
+        staged.rename(path)
+        fsync_directory(path.parent)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            remove_tree(staged)
+        raise
+
+
+@contextlib.contextmanager
 def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """Yields a temporary path beside `path`, which replaces it if the block succeeds, and is deleted otherwise.
 

@@ -24,7 +24,7 @@ from core.recipe.checks import RecipeError
 from core.recipe.schema import Recipe
 from core.runs import launch
 from core.runs.control import request_pause, request_stop
-from core.runs.directory import Run, RunState, StudyTrial
+from core.runs.directory import Run, RunState, StudyTrial, TrialOrigin
 from core.runs.errors import InvalidRunError, RunActiveError
 from core.runs.lookup import all_runs
 from core.storage.files import sweep
@@ -34,7 +34,6 @@ from core.storage.workspace import Workspace
 from core.tune.samplers import propose
 from core.tune.space import SpaceError, Values, with_values
 from core.tune.study import (
-    Origin,
     SettingsChanged,
     Study,
     StudyEnded,
@@ -42,6 +41,7 @@ from core.tune.study import (
     Trial,
     TrialCreated,
     TrialEnded,
+    absorb,
     result_of,
 )
 from core.tune.study_file import parse_study
@@ -57,7 +57,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """A trial inserted by hand, control/add-*.json."""
 
     values: Values
-    origin: Origin = "inserted"
+    origin: TrialOrigin = "inserted"
 
 
 class Controller:
@@ -75,10 +75,12 @@ class Controller:
         """A text of study.toml that cannot be used."""
         self._restarts: dict[str, int] = {}
         """By run id."""
+        self._trials = {trial.number: trial for trial in study.trials()}
+        """By number; nobody else writes the journal."""
         self.message = ""
         """What stands in the way; empty if nothing does."""
         self._adopt_unrecorded()
-        self._open_at_start = {trial.run_id for trial in study.trials() if trial.ended is None}
+        self._open_at_start = {trial.run_id for trial in self._trials.values() if trial.ended is None}
         """Runs that continue if they were stopped with the study."""
 
     # -- one tick -------------------------------------------------------------------------------------------------
@@ -86,9 +88,8 @@ class Controller:
     def tick(self) -> bool:
         """Record results, start trials; returns whether the study has ended. Raises DiskError."""
         self._follow_edits()
-        trials = self.study.trials()
         active: list[Run] = []
-        for trial in trials:
+        for trial in list(self._trials.values()):
             if trial.ended is None:
                 run = self._advance(trial)
                 active += [run] if run else []
@@ -102,7 +103,7 @@ class Controller:
                     request_pause(run)
             return False
         while len(active) < self.study.file.parallel:
-            created = self._next(self.study.trials())
+            created = self._next(list(self._trials.values()))
             if created is None:
                 break
             active.append(created)
@@ -179,31 +180,35 @@ class Controller:
 
     # -- trials ---------------------------------------------------------------------------------------------------
 
-    def _create(self, trials: list[Trial], values: Values, recipe: Recipe, origin: Origin) -> Run:
+    def _create(self, trials: list[Trial], values: Values, recipe: Recipe, origin: TrialOrigin) -> Run:
         number = max((trial.number for trial in trials), default=0) + 1
         train = recipe.train
         if self._shares_processor(recipe) and train.threads is None:
             train = replace(train, threads=max(1, cores() // self.study.file.parallel))
         recipe = replace(recipe, name=f"{self.study.name[:56]}-{number:03d}", train=train)
-        run = Run.create(self._workspace, recipe, study=StudyTrial(id=self.study.id, number=number, origin=origin))
-        self._record_created(run, values, origin)
+        trial = StudyTrial(id=self.study.id, number=number, values=values, origin=origin)
+        run = Run.create(self._workspace, recipe, study=trial)
+        self._record_created(run, trial)
         return self._started(run)
 
-    def _record_created(self, run: Run, values: Values, origin: Origin) -> None:
-        assert run.file.study is not None
+    def _record_created(self, run: Run, trial: StudyTrial) -> None:
         self._record(
             TrialCreated(
-                number=run.file.study.number, run_id=run.id, values=values, seed=run.recipe.train.seed, origin=origin
+                number=trial.number,
+                run_id=run.id,
+                values=trial.values,
+                seed=run.recipe.train.seed,
+                origin=trial.origin,
             )
         )
 
     def _adopt_unrecorded(self) -> None:
         """Record trials that were created when a controller was killed before it could write so."""
-        known = {trial.run_id for trial in self.study.trials()}
+        known = {trial.run_id for trial in self._trials.values()}
         for run in reversed(all_runs(self._workspace)):
-            if run.file.study and run.file.study.id == self.study.id and run.id not in known:
-                values = {parameter.key: _value(run.recipe, parameter.key) for parameter in self.study.space.parameters}
-                self._record_created(run, values, run.file.study.origin)
+            trial = run.file.study
+            if trial and trial.id == self.study.id and run.id not in known:
+                self._record_created(run, trial)
 
     def _shares_processor(self, recipe: Recipe) -> bool:
         """Whether trials run at once on the processor; on GPUs the queue gives each its own."""
@@ -253,11 +258,7 @@ class Controller:
         if not self._journal.append(msgspec.json.encode(event)):
             raise DiskError("the disk is full", where=str(self.study.journal), kept="its trials continue")
         self._journal.sync()
-
-
-def _value(recipe: Recipe, key: str) -> object:
-    section, _, name = key.rpartition(".")
-    return msgspec.to_builtins(getattr(getattr(recipe, section) if section else recipe, name))
+        absorb(self._trials, event)
 
 
 def run_controller(study: Study, workspace: Workspace) -> int:

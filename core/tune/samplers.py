@@ -5,7 +5,6 @@ Nothing is stored but the trials: a controller that starts anew proposes what th
 
 from __future__ import annotations
 
-import itertools
 import random
 from collections.abc import Iterator, Sequence
 
@@ -21,7 +20,7 @@ from core.tune.study_file import StudyFile
 from core.tune.tpe import tpe_values
 
 ATTEMPTS = 1000
-"""Combinations that are tried before a study is refused because none is possible."""
+"""Random combinations that are tried for a trial before there is taken to be no other."""
 
 
 class Proposal(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,12 +41,7 @@ def propose(file: StudyFile, space: Space, recipe: Recipe, trials: Sequence[Tria
     if len(sampled) % file.repeats:  # the next seed of the same values
         values = sampled[-1].values
         return _proposal(recipe, values, len(sampled) % file.repeats)
-    if file.sampler == "grid":
-        done = len(sampled) // file.repeats
-        possible = (values for values in space.grid(recipe) if _why_impossible(file, recipe, values) is None)
-        following = next(itertools.islice(possible, done, None), None)
-    else:
-        following = _possible(file, space, recipe, trials, len(sampled))
+    following = _possible(file, space, recipe, trials, len(sampled))
     return None if following is None else _proposal(recipe, following, 0)
 
 
@@ -61,7 +55,7 @@ def _possible(file: StudyFile, space: Space, recipe: Recipe, trials: Sequence[Tr
     """Values that a model can have and no trial has had, by the sampler of the study; None if there are no others."""
     tried = [trial.values for trial in trials]
     why = ""
-    for values in itertools.islice(_candidates(file, space, recipe, trials, number), ATTEMPTS):
+    for values in _candidates(file, space, recipe, trials, number):
         if values in tried:
             continue
         reason = _why_impossible(file, recipe, values)
@@ -70,13 +64,16 @@ def _possible(file: StudyFile, space: Space, recipe: Recipe, trials: Sequence[Tr
         why = reason
     if tried:
         return None
-    raise SpaceError(f"none of {ATTEMPTS:,} combinations is possible; of the last one: {why}", where="[space]")
+    raise SpaceError(f"no combination is possible; of the last one: {why}", where="[space]")
 
 
 def _candidates(
     file: StudyFile, space: Space, recipe: Recipe, trials: Sequence[Trial], number: int
 ) -> Iterator[Values]:
     """Values in the order in which they are tried; those of one number are always the same."""
+    if file.sampler == "grid":
+        yield from space.grid(recipe)
+        return
     if file.sampler == "tpe":
         yield from tpe_values(file, space, recipe, trials, number)
     for attempt in range(ATTEMPTS):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import subprocess
 import time
 
 import msgspec
@@ -12,9 +11,8 @@ from core.errors import BusyError, DiskError, LlmtuiError
 from core.runs.control import request_unpause
 from core.runs.directory import Run
 from core.runs.errors import InvalidRunError
-from core.runs.failure import find_reason
-from core.runs.launch import child_environment, python_command
-from core.storage.files import private, write_atomic
+from core.runs.launch import python_command, start_detached
+from core.storage.files import write_atomic
 from core.storage.workspace import Workspace
 from core.tune.space import Values
 from core.tune.study import Study, Trial
@@ -33,39 +31,25 @@ def start(study: Study, workspace: Workspace, *, patience: float = 60.0) -> None
 
     Trials that a pause of the study paused continue. Raises StudyActiveError, StudyLaunchError, DiskError.
     """
+    running = StudyActiveError(f"{study.id} is running already")
     if study.controller() is not None:
-        raise StudyActiveError(f"{study.id} is running already")
+        raise running
     try:
         unpause(study, workspace)
         (study.control / "stop").unlink(missing_ok=True)
-        begin = study.log.stat().st_size if study.log.exists() else 0
-        before = study.journal.stat().st_size if study.journal.exists() else 0
-        with open(study.log, "ab", opener=private) as log:
-            process = subprocess.Popen(
-                python_command("core.tune.controller", str(study.path)),
-                cwd=study.path,
-                env=child_environment(workspace),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
     except OSError as error:
         raise DiskError.from_oserror(error, study.path, kept="it was not started") from None
-    deadline = time.monotonic() + patience
-    while time.monotonic() < deadline:
-        if study.controller() == process.pid:
-            return
-        code = process.poll()
-        if code == BusyError.exit_code:
-            raise StudyActiveError(f"{study.id} is running already")
-        if code is not None and study.journal.exists() and study.journal.stat().st_size > before:
-            return  # it has ended already
-        if code is not None:
-            reason = find_reason(study.log, begin) or f"its controller ended at once with code {code}"
-            raise StudyLaunchError(reason, where=str(study.log))
-        time.sleep(0.01)
-    raise StudyLaunchError(f"its controller did not come up within {patience:.0f} s", where=str(study.log))
+    start_detached(
+        python_command("core.tune.controller", str(study.path)),
+        workspace,
+        name="controller",
+        log=study.log,
+        lock=study.path / "controller.lock",
+        record=study.journal,
+        busy=running,
+        failed=StudyLaunchError,
+        patience=patience,
+    )
 
 
 def request_stop(study: Study) -> None:

@@ -13,9 +13,6 @@ Trials are ordinary runs; their run.json names the study. What a trial is doing 
 
 from __future__ import annotations
 
-import datetime
-import os
-import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,10 +25,10 @@ from core.errors import DiskError, LlmtuiError, UsageError, did_you_mean
 from core.parsing import ParseError, parse
 from core.recipe.file import load, to_toml
 from core.recipe.schema import Recipe
-from core.run_names import name_of_run
-from core.runs.directory import Run, RunState
+from core.run_names import name_of_run, new_id
+from core.runs.directory import Run, RunState, TrialOrigin
 from core.runs.failure import failure
-from core.storage.files import fsync_directory, remove_tree, write_atomic
+from core.storage.files import creating_directory, write_atomic
 from core.storage.journal import JournalReader
 from core.storage.locks import holder
 from core.storage.workspace import Workspace, check_name
@@ -39,8 +36,7 @@ from core.tune import study_file
 from core.tune.space import Space, Values
 from core.tune.study_file import StudyFile
 
-Origin = Literal["sampled", "inserted", "retried"]
-Outcome = Literal["done", "failed", "stopped", "lost", "dropped"]
+Outcome = Literal["done", "failed", "stopped", "lost"]
 
 
 class InvalidStudyError(LlmtuiError):
@@ -62,7 +58,7 @@ class TrialCreated(Struct, frozen=True, kw_only=True, tag=True):
     values: Values
     seed: int
     """train.seed of the run."""
-    origin: Origin = "sampled"
+    origin: TrialOrigin = "sampled"
     at: float = msgspec.field(default_factory=time.time)
 
 
@@ -106,13 +102,24 @@ class Trial(Struct, kw_only=True):
     run_id: str
     values: Values
     seed: int
-    origin: Origin
+    origin: TrialOrigin
     ended: TrialEnded | None = None
 
     @property
     def bits_per_byte(self) -> float | None:
         """Of a trial that is done."""
         return self.ended.bits_per_byte if self.ended and self.ended.outcome == "done" else None
+
+
+def absorb(trials: dict[int, Trial], event: StudyEvent) -> None:
+    """Add one event to the trials, by number."""
+    match event:
+        case TrialCreated():
+            trials[event.number] = Trial(
+                number=event.number, run_id=event.run_id, values=event.values, seed=event.seed, origin=event.origin
+            )
+        case TrialEnded() if event.number in trials:
+            trials[event.number].ended = event
 
 
 class Study:
@@ -126,20 +133,15 @@ class Study:
         """Create the directory of a study without starting it. Raises SpaceError, InvalidNameError, DiskError."""
         check_name(recipe.name)
         file, space = study_file.convert(_tables(file), recipe, "study.toml")
-        stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-        path = studies_directory(workspace) / f"{stamp}-{recipe.name}-{secrets.token_hex(2)}"
-        staged = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        path = studies_directory(workspace) / new_id(recipe.name, time.time())
         try:
             path.parent.mkdir(mode=0o700, exist_ok=True)
-            staged.mkdir(mode=0o700)
-            (staged / "control").mkdir(mode=0o700)
-            (staged / "controller.lock").touch(0o600)
-            write_atomic(staged / "recipe.toml", to_toml(recipe).encode())
-            write_atomic(staged / "study.toml", study_file.to_toml(file).encode())
-            staged.rename(path)
-            fsync_directory(path.parent)
+            with creating_directory(path) as staged:
+                (staged / "control").mkdir(mode=0o700)
+                (staged / "controller.lock").touch(0o600)
+                write_atomic(staged / "recipe.toml", to_toml(recipe).encode())
+                write_atomic(staged / "study.toml", study_file.to_toml(file).encode())
         except OSError as error:
-            remove_tree(staged)
             raise DiskError.from_oserror(error, path) from None
         return cls(path, recipe, file, space)
 
@@ -197,17 +199,7 @@ class Study:
         """All trials, by number."""
         trials: dict[int, Trial] = {}
         for event in self.events():
-            match event:
-                case TrialCreated():
-                    trials[event.number] = Trial(
-                        number=event.number,
-                        run_id=event.run_id,
-                        values=event.values,
-                        seed=event.seed,
-                        origin=event.origin,
-                    )
-                case TrialEnded() if event.number in trials:
-                    trials[event.number].ended = event
+            absorb(trials, event)
         return [trials[number] for number in sorted(trials)]
 
     def is_done(self) -> bool:

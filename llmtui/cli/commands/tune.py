@@ -10,7 +10,7 @@ from typing import Any
 import click
 import msgspec
 
-from core.errors import UsageError
+from core.errors import LlmtuiError, UsageError
 from core.parsing import ParseError, read_toml
 from core.recipe.file import load, to_toml
 from core.recipe.schema import Recipe
@@ -148,16 +148,20 @@ def list_studies(as_json: bool) -> int:
     workspace = Workspace()
     table: list[tuple[str, ...]] = [("STUDY", "STATE", "TRIALS", "BEST BPB")]
     for study_id in study_ids(workspace):
-        study = Study.open(find_study(workspace, study_id))
+        try:
+            study = Study.open(find_study(workspace, study_id))
+        except LlmtuiError as error:
+            print_error(error.sentence())
+            continue
         trials = study.trials()
         best = best_trial(trials)
         if as_json:
             print_json({"id": study.id, "state": study_state(study), "trials": len(trials), "best": _record_of(best)})
         bits = cost(best.bits_per_byte) if best and best.bits_per_byte is not None else ""
         table.append((study.id, study_state(study), str(len(trials)), bits))
-    if len(table) == 1:
+    if not study_ids(workspace):
         print_message("there are no studies yet; start one: llmtui tune RECIPE")
-    elif not as_json:
+    elif not as_json and len(table) > 1:
         print_table(table)
     return 0
 
