@@ -15,27 +15,24 @@ from textual.widgets import Input
 
 from core.checkpoints import step_of
 from core.errors import LlmtuiError
-from core.init.spec import PUBLISHED
 from core.model.preset_table import preset_table
 from core.plural import plural
 from core.recipe.fields import Field
 from core.recipe.schema import Recipe
 from core.runs.measured_speed import MeasuredSpeed, measured_speeds
 from core.runs.recipe_change import change_recipe
-from core.sources.complete import complete_source
 from llmtui.tui.action_table import Scope
 from llmtui.tui.actions import bindings
 from llmtui.tui.recipe_export import FormResult, form_result
 from llmtui.tui.recipe_form import PRESET, RecipeForm, Resolved, typed_overrides
 from llmtui.tui.screen_table import NEW_RUN
+from llmtui.tui.screens.form_values import known_values, source_values
 from llmtui.tui.screens.run_screen import copy_text, show_error
 from llmtui.tui.session import Session, SessionApp
 from llmtui.tui.widgets.bars import FooterBar, HeaderBar, Notice
 from llmtui.tui.widgets.form_panes import CommandPane, FieldDetail, FieldList, ForecastPane, Suggestion, problem_text
-from llmtui.view.forecast_text import rough_time
 from llmtui.view.lines import Line
 from llmtui.view.sanitize import shown
-from llmtui.view.units import count, size
 
 PAUSE = 0.08
 """Seconds without a key before a form is computed."""
@@ -169,42 +166,19 @@ class NewRun(ModalScreen[Recipe | None]):
         self._draw()
 
     def _suggest(self) -> None:
-        """Values for the field under the cursor that are known at once; those of a source are looked for."""
+        """Offer values for the field under the cursor: those known at once; those of a source are looked for."""
         field, typed = self.fields.field, self.editor.value if self.detail.editing else ""
         typed = "" if typed == self._before[1] else typed.lower()
-        found: list[Suggestion] = []
-        if field is None:
-            pass
-        elif field.key == PRESET.key:
-            speeds = self._speeds()
-            found = [
-                Suggestion(
-                    each.name, f"{count(each.parameters):>5}  {rough_time(each.recipe, speeds):<17}  {each.about}"
-                )
-                for each in preset_table()
-            ]
-        elif field.key == "source.corpus":
+        if field is not None and field.key == "source.corpus":
             if self.detail.editing:
                 self.run_worker(self._complete_source(typed and self.editor.value), group="complete", exclusive=True)
             return
-        elif field.key == "model.init":
-            found = [Suggestion(f"hf:{name}", "published weights") for name in PUBLISHED]
-            found += [Suggestion(f"run:{each.run.id}") for each in self.session.watcher.snapshots]
-        else:
-            found = [Suggestion(""), *map(Suggestion, field.choices)] if field.optional else []
-            found = (found or [*map(Suggestion, field.choices)]) if field.choices else []
+        runs = [each.run.id for each in self.session.watcher.snapshots]
+        found = known_values(field, runs, self._speeds()) if field is not None else []
         self._offer([each for each in found if typed in each.value.lower()])
 
     async def _complete_source(self, text: str) -> None:
-        found = await asyncio.to_thread(complete_source, text, self.session.workspace)
-        self._offer(
-            [
-                Suggestion(each.value, f"{size(each.bytes) if each.bytes else '':>7}  {each.about}".rstrip())
-                if each.about
-                else Suggestion(each.value)
-                for each in found
-            ]
-        )
+        self._offer(await asyncio.to_thread(source_values, text, self.session.workspace))
 
     def _offer(self, suggestions: list[Suggestion]) -> None:
         detail = self.detail
