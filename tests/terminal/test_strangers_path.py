@@ -22,7 +22,7 @@ from core.runs.lookup import all_runs
 from core.storage.workspace import Workspace
 from llmtui.tui.settings import load_ui_state
 from tests.conftest import wait_for_state
-from tests.terminal.test_workbench import WORKBENCH, drawn_dots, steps, until
+from tests.terminal.test_workbench import WORKBENCH, drawn_dots, fill_in, press, steps, until
 from tests.ui.fake_runs import finished_run
 from tests.waiting import PATIENCE, wait_for
 
@@ -36,27 +36,6 @@ def ended(workspace: Workspace) -> Iterator[None]:
     for run in all_runs(workspace):
         request_stop(run)
         assert wait_until_ended(run, PATIENCE)
-
-
-def press(terminal: Terminal, keys: str, shows: str) -> None:
-    """Press `keys`, and wait until `shows` is on the screen."""
-    terminal.settle()
-    terminal.send(keys)
-    until(terminal, lambda: shows in "\n".join(terminal.screen.display), f"{shows!r} after {keys!r}")
-
-
-def fill_in(terminal: Terminal, field: str, value: str) -> None:
-    """In the form, find `field` by its name and give it `value`."""
-    press(terminal, "/", "words of a name")
-    press(terminal, field, f"with “{field}”")
-    press(terminal, "\r", "enter edit")
-    press(terminal, "\r", "enter take it")
-    terminal.send("\x15\x0b")  # ctrl+u, ctrl+k
-    press(terminal, value, value[-20:])
-    press(terminal, "\r", "enter edit")
-    until(terminal, lambda: f"● {field}" in "\n".join(terminal.screen.display), f"{field} is changed")
-    terminal.send("\x1b")
-    until(terminal, lambda: "with “" not in "\n".join(terminal.screen.display), "all fields")
 
 
 def loss(terminal: Terminal) -> float:

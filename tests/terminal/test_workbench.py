@@ -40,19 +40,36 @@ def steps(terminal: Terminal) -> int:
     return int(words[words.index("step") + 1].partition("/")[0]) if "step" in words else 0
 
 
-@pytest.mark.skip(reason="it drives the former form; test_strangers_path drives the present one")
+def press(terminal: Terminal, keys: str, shows: str) -> None:
+    """Press `keys`, and wait until `shows` is on the screen."""
+    terminal.settle()
+    terminal.send(keys)
+    until(terminal, lambda: shows in "\n".join(terminal.screen.display), f"{shows!r} after {keys!r}")
+
+
+def fill_in(terminal: Terminal, field: str, value: str) -> None:
+    """In the form, find `field` by its name and give it `value`."""
+    press(terminal, "/", "words of a name")
+    press(terminal, field, f"with “{field}”")
+    press(terminal, "\r", "enter edit")
+    press(terminal, "\r", "enter take it")
+    terminal.send("\x15\x0b")  # ctrl+u, ctrl+k
+    press(terminal, value, value[-20:])
+    press(terminal, "\r", "enter edit")
+    until(terminal, lambda: f"● {field}" in "\n".join(terminal.screen.display), f"{field} is changed")
+    terminal.send("\x1b")
+    until(terminal, lambda: "with “" not in "\n".join(terminal.screen.display), "all fields")
+
+
 def test_start_a_run_watch_it_leave_lose_the_terminal_come_back_and_chat(workspace: Workspace, corpus: Path) -> None:
     run: Run | None = None
     try:
         with Terminal(WORKBENCH) as terminal:
-            terminal.wait_for("n new")
-            terminal.send("n")
-            terminal.wait_for("source")
-            terminal.send(str(corpus))
-            terminal.wait_for(corpus.name)
-            for key in ("\t", "\t", "30", "\r"):  # over the preset to the minutes
-                terminal.send(key)
-                terminal.settle()
+            terminal.wait_for("start the demo")
+            press(terminal, "n", "what matters first")
+            for field, value in (("source.corpus", str(corpus)), ("model.depth", "1"), ("train.minutes", "30")):
+                fill_in(terminal, field, value)
+            terminal.send("\x12")  # ctrl+r
             until(terminal, lambda: steps(terminal) >= 3, "the third step")
             until(terminal, lambda: drawn_dots(terminal) > 10, "a curve")
             run = find_run(workspace)
