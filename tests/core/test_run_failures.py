@@ -232,12 +232,14 @@ def test_leftovers_of_dead_processes_are_deleted_and_files_of_living_ones_kept(
 def test_a_run_killed_during_its_creation_is_absent(
     workspace: Workspace, tiny: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def die(*_: object) -> None:
-        raise SystemExit  # leaves the files as a signal at this moment would
-
-    monkeypatch.setattr("core.runs.directory.write_atomic", die)
-    with pytest.raises(SystemExit):
-        Run.create(workspace, tiny())
+    child = os.fork()
+    if not child:
+        monkeypatch.setattr("core.runs.directory.write_atomic", lambda *_: os._exit(9))
+        try:
+            Run.create(workspace, tiny())
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
     assert list(workspace.runs.iterdir())
     assert command_line(["ls"]) == 0
     assert "there are no runs yet" in capsys.readouterr().err
