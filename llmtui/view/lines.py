@@ -16,7 +16,7 @@ Line = list[Span]
 
 def width(line: Line) -> int:
     """Cells that `line` takes."""
-    return sum(cell_len(text) for text, _ in line)
+    return sum([cell_len(text) for text, _ in line])
 
 
 def plain(lines: Iterable[Line]) -> str:

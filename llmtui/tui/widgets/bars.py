@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
 from textual.timer import Timer
@@ -77,15 +77,22 @@ class FooterBar(Pane):
         self._actions = actions_in(scope)
         self.override: list[tuple[str, str]] = []
         """(key, what it does) pairs to show instead of the actions, while an input takes the letters."""
+        self._shown: Line = []
+        self._shown_for: tuple[int, Sequence[Action]] = 0, ()
+        """The width and the available actions that `_shown` was made for."""
 
     def lines(self, width: int, height: int) -> list[Line]:
         if self.override:
             return [joined([[(key, "key"), (f" {what}", "dim")] for key, what in self.override], width)]
-        return [self._keys(width)]
+        available = [action for action in self._actions if self._is_available(action.id)]
+        # they change with what the user does, not with every tick
+        if self._shown_for != (width, available):
+            self._shown_for, self._shown = (width, available), self._entries(available, width)
+        return [self._shown]
 
-    def _keys(self, cells: int) -> Line:
-        screens = self._screens(cells)
-        usable = [action for action in self._actions if action.show and self._is_available(action.id)]
+    def _entries(self, available: Sequence[Action], cells: int) -> Line:
+        screens = self._screens(available, cells)
+        usable = [action for action in available if action.show]
         # help and palette lead to everything else, so they always stay
         always = [action for action in usable if action.id in ("app.help", "app.palette", "app.leave")]
         shown_actions = list(always)
@@ -97,14 +104,14 @@ class FooterBar(Pane):
         ordered = [action for action in usable if action in shown_actions and action not in always] + always
         return clip(screens + [span for action in ordered for span in self._entry(action)], cells)
 
-    def _screens(self, cells: int) -> Line:
+    def _screens(self, available: Sequence[Action], cells: int) -> Line:
         """Where one is and where one can go; empty if there is no space for it."""
         if cells < NUMBERS_FROM:
             return []
         line: Line = []
         current = "data" if self._scope in {view.name for view in DATA_VIEWS} else self._scope
-        for action in self._actions:
-            if action.screen and self._is_available(action.id):
+        for action in available:
+            if action.screen:
                 here = action.screen == current
                 name = f" {action.label}" if here or cells >= ALL_NAMES_FROM else ""
                 key = key_name(keys_of(action, self._keymap)[0])

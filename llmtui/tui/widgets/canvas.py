@@ -82,25 +82,27 @@ def polyline(
     canvas: Canvas, columns: Mapping[int, Column], to_dot: Callable[[float], int], role: str, gaps: set[int]
 ) -> None:
     """Draw each column from its lowest to its highest value and join neighbours, except across `gaps`."""
-    before: tuple[int, int] | None = None
-    for x, column in columns.items():
-        low, high = to_dot(column.low), to_dot(column.high)
-        if before:
-            start, level = before
-            first = to_dot(column.first)
-            if x == start + 1:
-                # each takes half of the distance, so that a steep curve stays one line
-                middle = (level + first) // 2
-                low, high = min(low, middle), max(high, middle)
-                if start not in gaps:
-                    canvas.vertical_line(start, min(level, middle), max(level, middle), role)
-            elif gaps.isdisjoint(range(start, x + 1)):
-                for between in range(start + 1, x):
-                    y = level + round((first - level) * (between - start) / (x - start))
-                    canvas.vertical_line(between, y, y, role)
-        if x not in gaps:
-            canvas.vertical_line(x, low, high, role)
-        before = (x, to_dot(column.last))
+    start = -2
+    bottom = top = level = 0  # of the column at `start`, which is drawn once the next one is known
+    for x, (lowest, highest, first, last) in columns.items():
+        low = to_dot(lowest)
+        high = low if highest == lowest else to_dot(highest)
+        # most columns hold one value or a few in order, and finding dots took a quarter of the time of drawing
+        entry = low if first == lowest else high if first == highest else to_dot(first)
+        if x == start + 1:
+            # each takes half of the distance, so that a steep curve stays one line
+            middle = (level + entry) // 2
+            low, high = min(low, middle), max(high, middle)
+            bottom, top = min(bottom, middle), max(top, middle)
+        elif start >= 0 and gaps.isdisjoint(range(start, x + 1)):
+            for between in range(start + 1, x):
+                y = level + round((entry - level) * (between - start) / (x - start))
+                canvas.vertical_line(between, y, y, role)
+        if start >= 0 and start not in gaps:
+            canvas.vertical_line(start, bottom, top, role)
+        start, bottom, top, level = x, low, high, entry if last == first else to_dot(last)
+    if start >= 0 and start not in gaps:
+        canvas.vertical_line(start, bottom, top, role)
 
 
 def dotted_band(canvas: Canvas, columns: Mapping[int, Column], to_dot: Callable[[float], int], role: str) -> None:

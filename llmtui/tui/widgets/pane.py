@@ -118,14 +118,20 @@ class Pane(Widget):
         columns, rows = self.size
         self._rendered_for = (columns, rows, self.has_focus)
         inner, height = self.inner_size
-        content = self._content = [clip(line, inner) for line in self.lines(inner, height)[:height]]
+        content = self._content = [*self.lines(inner, height)[:height]]
         content += [[]] * (height - len(content))
+        widths = [width(line) for line in content]
+        for y, cells in enumerate(widths):
+            if cells > inner:
+                content[y] = clip(content[y], inner)
+                widths[y] = width(content[y])
         edge = "frame-focus" if self.has_focus else "frame"
         if not self.boxed:
             framed = [[(" ", ""), *line] for line in content]
             return [self._rule(columns, edge, "─", "─"), *framed][:rows] if self.FRAMED else framed
         sides = [
-            [("│ ", edge), *line, (" " * (inner - width(line)), ""), (" │", edge)] if inner else [] for line in content
+            [("│ ", edge), *line, (" " * (inner - cells), ""), (" │", edge)] if inner else []
+            for line, cells in zip(content, widths, strict=True)
         ]
         return [self._rule(columns, edge, "╭", "╮"), *sides, [("╰" + "─" * (columns - 2) + "╯", edge)]][:rows]
 
