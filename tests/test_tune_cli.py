@@ -68,6 +68,20 @@ def test_a_trial_is_inserted_with_checked_values(workspace: Workspace, capsys: p
     assert "has ended" in refused(capsys, "tune", "drop", "1")
 
 
+def test_slices_are_printed_for_each_field(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    study = new_study(workspace)
+    assert command_line(["tune", "slices"]) == 1 and "no result yet" in capsys.readouterr().err
+    run_to_end(study, workspace)
+    lines = output(capsys, "tune", "slices").splitlines()
+    assert lines[0].split() == ["train.lr", "TRIALS", "BEST", "BPB", "MEDIAN"]
+    groups = lines[1 : next(n for n, line in enumerate(lines) if line.startswith("BEST SO FAR"))]
+    assert sum(int(line.split()[-3]) for line in groups) == 6
+    records = [json.loads(line) for line in output(capsys, "tune", "slices", "--json").splitlines()]
+    assert len(records[0]["slice"]["points"]) == 6
+    assert records[-1]["improvement"]["bits_per_byte"] == min(trial.bits_per_byte or 9 for trial in study.trials())
+    assert "did you mean train.lr?" in refused(capsys, "tune", "slices", "--field", "train.lrr")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

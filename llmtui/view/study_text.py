@@ -10,6 +10,7 @@ import msgspec
 from core.plural import plural
 from core.runs.directory import RunState
 from core.storage.workspace import Workspace
+from core.tune.slices import Improvement, Slice, SliceGroup
 from core.tune.start import open_trial
 from core.tune.study import Study, Trial, best_trial
 from llmtui.view import units
@@ -98,6 +99,28 @@ def short_names(keys: Sequence[str]) -> dict[str, str]:
     """Fields without their section where that is unambiguous."""
     last = [key.rpartition(".")[2] for key in keys]
     return {key: name if last.count(name) == 1 else key for key, name in zip(keys, last, strict=True)}
+
+
+def slice_table(found: Slice) -> list[tuple[str, ...]]:
+    """Heading and rows of a table: the results by the values of one field."""
+    table: list[tuple[str, ...]] = [(found.key, "TRIALS", "BEST BPB", "MEDIAN")]
+    for group in found.groups:
+        table.append((_group_text(group), str(group.n), units.cost(group.best), units.cost(group.median)))
+    return table
+
+
+def _group_text(group: SliceGroup) -> str:
+    low, high = value_text(group.low), value_text(group.high)
+    return low if low == high else f"{low} … {high}"
+
+
+def improvements_table(found: Sequence[Improvement]) -> list[tuple[str, ...]]:
+    """Heading and rows of a table: the best result so far over time."""
+    table: list[tuple[str, ...]] = [("BEST SO FAR", "TRIAL", "ENDED TRIALS", "TRAINING")]
+    for one in found:
+        time = units.duration(one.training_seconds)
+        table.append((units.cost(one.bits_per_byte), str(one.number), str(one.ended), time))
+    return table
 
 
 def seeds_text(trials: Sequence[Trial]) -> str:

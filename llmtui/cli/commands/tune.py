@@ -1,28 +1,25 @@
-"""`llmtui tune`: studies, which search for better values of a recipe's fields."""
+"""`llmtui tune`: studies, which search for better values of a recipe's fields.
+
+The commands that change a study are in `tune_trials`, those about its results in `tune_results`.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 
-from core.errors import LlmtuiError, UsageError
+from core.errors import LlmtuiError
 from core.parsing import ParseError, read_toml
-from core.recipe.file import load, to_toml
 from core.recipe.schema import Recipe
-from core.runs.control import request_stop as request_stop_of_run
-from core.storage.files import write_atomic
 from core.storage.workspace import Workspace
 from core.tune.default_space import default_space
-from core.tune.space import Values, with_values
-from core.tune.start import open_trial, request_pause, request_stop, request_trial, start, unpause
+from core.tune.start import request_pause, request_stop, start, unpause
 from core.tune.study import Study, best_trial, find_study, study_ids
-from core.tune.study_file import convert, parse_study
-from core.tune.tpe import MIN_TRIALS, importances
+from core.tune.study_file import convert
 from llmtui.cli.commands.group import SuggestingGroup
 from llmtui.cli.commands.options import (
     NAME,
@@ -34,14 +31,13 @@ from llmtui.cli.commands.options import (
     yes_option,
 )
 from llmtui.cli.commands.recipe_argument import ensure_license_accepted, resolve, with_absolute_source
+from llmtui.cli.commands.study_argument import StudyCommandError, open_active_study, open_study, study_argument
+from llmtui.cli.commands.tune_results import best_values, export_study, field_importance, field_slices
+from llmtui.cli.commands.tune_trials import add_trial, drop_trial, edit_study
 from llmtui.cli.console import print_error, print_json, print_message, print_output, print_table
-from llmtui.cli.study_output import follow_study, print_study, trials_csv
+from llmtui.cli.study_output import follow_study, print_study
 from llmtui.view.study_text import study_state, trial_rows
 from llmtui.view.units import cost
-
-
-class StudyCommandError(UsageError):
-    doing = "change the study"
 
 
 class _StudyGroup(SuggestingGroup):
@@ -56,9 +52,6 @@ class _StudyGroup(SuggestingGroup):
 def _is_source(word: str) -> bool:
     """Whether a word is a recipe or a source rather than a mistyped command."""
     return word in ("stdlib", "stories") or any(mark in word for mark in "./:") or Path(word).exists()
-
-
-study_argument = click.argument("study_name", type=NAME, metavar="[STUDY]", required=False)
 
 
 @click.group(cls=_StudyGroup, short_help="Search for better values of a recipe's fields.")
@@ -171,7 +164,7 @@ def list_studies(as_json: bool) -> int:
 @json_option
 def show_study(study_name: str | None, as_json: bool) -> None:
     """Show STUDY: its trials, the best first, with the values that differ."""
-    workspace, study = _open(study_name)
+    workspace, study = open_study(study_name)
     if not as_json:
         print_study(study, workspace)
         return
@@ -187,7 +180,7 @@ def _record_of(trial: Any) -> dict[str, Any] | None:
 @study_argument
 def watch_study(study_name: str | None) -> int:
     """Print the trials of STUDY as they end."""
-    workspace, study = _open(study_name)
+    workspace, study = open_study(study_name)
     return follow_study(study, workspace)
 
 
@@ -195,7 +188,7 @@ def watch_study(study_name: str | None) -> int:
 @study_argument
 def pause_study(study_name: str | None) -> None:
     """Pause the trials of STUDY, with everything in memory, and start no others, until `llmtui tune resume`."""
-    _, study = _open_active(study_name)
+    _, study = open_active_study(study_name)
     request_pause(study)
     print_message(f"{study.id} pauses; llmtui tune resume continues it")
 
@@ -205,7 +198,7 @@ def pause_study(study_name: str | None) -> None:
 @detach_option
 def resume_study(study_name: str | None, detach: bool) -> int:
     """Continue STUDY: end its pause, or start it again with the trials that have not ended."""
-    workspace, study = _open(study_name)
+    workspace, study = open_study(study_name)
     workspace.prepare()
     if study.controller() is not None:
         unpause(study, workspace)
@@ -220,7 +213,7 @@ def resume_study(study_name: str | None, detach: bool) -> int:
 @study_argument
 def stop_study(study_name: str | None) -> None:
     """Stop the trials of STUDY, each with a checkpoint; `llmtui tune resume` continues them."""
-    workspace, study = _open_active(study_name)
+    workspace, study = open_active_study(study_name)
     unpause(study, workspace)
     request_stop(study)
     while study.controller() is not None:
@@ -228,122 +221,8 @@ def stop_study(study_name: str | None) -> None:
     print_message(f"{study.id} has stopped; llmtui tune resume continues it")
 
 
-@tune.command("add", short_help="Insert a trial with given values.")
-@study_argument
-@click.option("--set", "overrides", type=NAME, metavar="FIELD=VALUE", multiple=True, required=True, help="Its values.")
-def add_trial(study_name: str | None, overrides: tuple[str, ...]) -> None:
-    """Insert a trial into STUDY: it is the next one to start, whatever the limits of the study."""
-    _, study = _open(study_name)
-    values = _values(study, overrides)
-    request_trial(study, values)
-    print_message(f"the trial is the next one of {study.id}" + _unless_running(study))
-
-
-def _values(study: Study, overrides: Sequence[str]) -> Values:
-    """The values in `FIELD=VALUE` strings, checked. Raises RecipeError."""
-    base = msgspec.to_builtins(study.recipe, str_keys=True)
-    changed = msgspec.to_builtins(load(base=base, overrides=overrides), str_keys=True)
-    values: Values = {}
-    for override in overrides:
-        key = override.partition("=")[0].strip()
-        section, _, name = key.rpartition(".")
-        table = changed[section] if section else changed
-        values[key] = table[name]
-    with_values(study.recipe, values)
-    return values
-
-
-def _unless_running(study: Study) -> str:
-    return "" if study.controller() is not None else f"; start it: llmtui tune resume {study.id}"
-
-
-@tune.command("edit", short_help="Edit settings and search space of a study.")
-@study_argument
-def edit_study(study_name: str | None) -> None:
-    """Open study.toml of STUDY in your editor. A running study follows the new settings with its next trial."""
-    _, study = _open(study_name)
-    path = study.path / "study.toml"
-    before = text = path.read_text("utf-8")
-    edited = click.edit(text, extension=".toml")
-    if edited is None or edited == before:
-        print_message("nothing has changed")
-        return
-    parse_study(edited, study.recipe, str(path))
-    write_atomic(path, edited.encode())
-    print_message(f"{study.id} has new settings" + _unless_running(study))
-
-
-@tune.command("drop", short_help="Stop one trial of a study.")
-@click.argument("number", type=click.IntRange(1))
-@click.option("--study", "study_name", type=NAME, metavar="STUDY", help="Default: the newest study.")
-def drop_trial(number: int, study_name: str | None) -> None:
-    """Stop trial NUMBER, whose result then does not count; the study continues with the next one."""
-    workspace, study = _open(study_name)
-    trial = next((trial for trial in study.trials() if trial.number == number), None)
-    if trial is None:
-        raise StudyCommandError(f"{study.id} has no trial {number}", todo="`llmtui tune show` lists them")
-    if trial.ended is not None:
-        raise StudyCommandError(f"trial {number} has ended ({trial.ended.outcome})", where=trial.run_id)
-    run = open_trial(trial, workspace)
-    if run is not None:
-        request_stop_of_run(run)
-    print_message(f"trial {number} stops")
-
-
-@tune.command("best", short_help="Print the best values, or save them as a recipe.")
-@study_argument
-@click.option("--save", type=PathType(), metavar="FILE", help="Write the recipe of the best trial to FILE.")
-def best_values(study_name: str | None, save: Path | None) -> int:
-    """Print the recipe of the best trial of STUDY as TOML."""
-    _, study = _open(study_name)
-    best = best_trial(study.trials())
-    if best is None:
-        print_error(f"{study.id} has no result yet")
-        return 1
-    recipe = msgspec.structs.replace(with_values(study.recipe, best.values), name=study.recipe.name)
-    result = f"{cost(best.bits_per_byte or 0.0)} bits per byte"
-    text = f"# Trial {best.number} of study {study.id}, run {best.run_id}: {result}.\n{to_toml(recipe)}"
-    if save is None:
-        print_output(text, end="")
-        return 0
-    if save.exists():
-        raise StudyCommandError("the file exists", where=str(save), todo="give another name")
-    write_atomic(save.absolute(), text.encode())
-    print_message(f"saved {save}; train it longer: llmtui run {save} --set train.minutes=N")
-    return 0
-
-
-@tune.command("importance", short_help="Print which fields matter most.")
-@study_argument
-def field_importance(study_name: str | None) -> int:
-    """Print the share of each field in what makes trials of STUDY good, by PED-ANOVA. Needs llmtui[tune]."""
-    _, study = _open(study_name)
-    found = importances(study)
-    if not found:
-        print_error(f"{study.id} has fewer than {MIN_TRIALS} results")
-        return 1
-    for key, share in found.items():
-        print_output(f"{key:<24} {100 * share:5.1f} %  {'#' * round(40 * share)}")
-    return 0
-
-
-@tune.command("export", short_help="Print all trials as CSV.")
-@study_argument
-def export_study(study_name: str | None) -> None:
-    """Print the trials of STUDY as CSV: number, run, state, result and all values."""
-    workspace, study = _open(study_name)
-    rows = trial_rows(study, workspace)
-    print_output(trials_csv(rows), end="")
-
-
-def _open(study_name: str | None) -> tuple[Workspace, Study]:
-    workspace = Workspace()
-    return workspace, Study.open(find_study(workspace, study_name))
-
-
-def _open_active(study_name: str | None) -> tuple[Workspace, Study]:
-    workspace, study = _open(study_name)
-    if study.controller() is None:
-        state = study_state(study)
-        raise StudyCommandError(f"{study.id} is {state}", todo=f"llmtui tune resume {study.id} continues it")
-    return workspace, study
+for _command in (
+    *(add_trial, drop_trial, edit_study),
+    *(best_values, field_importance, field_slices, export_study),
+):
+    tune.add_command(_command)

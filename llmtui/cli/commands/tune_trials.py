@@ -1,0 +1,82 @@
+"""`llmtui tune add`, `drop` and `edit`: changes of a study, also while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+import msgspec
+
+from core.recipe.file import load
+from core.runs.control import request_stop as request_stop_of_run
+from core.storage.files import write_atomic
+from core.tune.space import Values, with_values
+from core.tune.start import open_trial, request_trial
+from core.tune.study import Study
+from core.tune.study_file import parse_study
+from llmtui.cli.commands.options import NAME
+from llmtui.cli.commands.study_argument import (
+    StudyCommandError,
+    open_study,
+    study_argument,
+    study_option,
+    trial_numbered,
+    unless_running,
+)
+from llmtui.cli.console import print_message
+
+
+@click.command("add", short_help="Insert a trial with given values.")
+@study_argument
+@click.option("--set", "overrides", type=NAME, metavar="FIELD=VALUE", multiple=True, required=True, help="Its values.")
+def add_trial(study_name: str | None, overrides: tuple[str, ...]) -> None:
+    """Insert a trial into STUDY: it is the next one to start, whatever the limits of the study."""
+    _, study = open_study(study_name)
+    values = _values(study, overrides)
+    request_trial(study, values)
+    print_message(f"the trial is the next one of {study.id}" + unless_running(study))
+
+
+def _values(study: Study, overrides: Sequence[str]) -> Values:
+    """The values in `FIELD=VALUE` strings, checked. Raises RecipeError."""
+    base = msgspec.to_builtins(study.recipe, str_keys=True)
+    changed = msgspec.to_builtins(load(base=base, overrides=overrides), str_keys=True)
+    values: Values = {}
+    for override in overrides:
+        key = override.partition("=")[0].strip()
+        section, _, name = key.rpartition(".")
+        table = changed[section] if section else changed
+        values[key] = table[name]
+    with_values(study.recipe, values)
+    return values
+
+
+@click.command("edit", short_help="Edit settings and search space of a study.")
+@study_argument
+def edit_study(study_name: str | None) -> None:
+    """Open study.toml of STUDY in your editor. A running study follows the new settings with its next trial."""
+    _, study = open_study(study_name)
+    path = study.path / "study.toml"
+    before = text = path.read_text("utf-8")
+    edited = click.edit(text, extension=".toml")
+    if edited is None or edited == before:
+        print_message("nothing has changed")
+        return
+    parse_study(edited, study.recipe, str(path))
+    write_atomic(path, edited.encode())
+    print_message(f"{study.id} has new settings" + unless_running(study))
+
+
+@click.command("drop", short_help="Stop one trial of a study.")
+@click.argument("number", type=click.IntRange(1))
+@study_option
+def drop_trial(number: int, study_name: str | None) -> None:
+    """Stop trial NUMBER, whose result then does not count; the study continues with the next one."""
+    workspace, study = open_study(study_name)
+    trial = trial_numbered(study, number)
+    if trial.ended is not None:
+        raise StudyCommandError(f"trial {number} has ended ({trial.ended.outcome})", where=trial.run_id)
+    run = open_trial(trial, workspace)
+    if run is not None:
+        request_stop_of_run(run)
+    print_message(f"trial {number} stops")
