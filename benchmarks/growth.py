@@ -32,7 +32,7 @@ from core.model.gpt import GPT, Block
 from core.recipe.schema import Model, Train
 from core.runs.launch import child_environment, python_command
 from core.storage.workspace import Workspace
-from core.train.distributed import ProcessGroup
+from core.train.data_parallel import DataParallel
 from core.train.optimizer import optimizers
 from core.train.step import optimizer_step, reduce_gradients
 
@@ -143,6 +143,7 @@ class Steps:
 
     def __init__(self, shape: Shape, dtype: torch.dtype) -> None:
         self.model = GPT(shape.model, shape.vocabulary, dtype=dtype)
+        self._parallel = DataParallel(self.model)
         self._optimizers = optimizers(self.model, Train())
         self._ids = torch.randint(shape.vocabulary, (shape.sequences, shape.length))
 
@@ -156,9 +157,9 @@ class Steps:
         loss.objective.backward()  # type: ignore[no-untyped-call]
         clock.turn(OPTIMISER)
         optimizer_step(
-            self.model,
+            self._parallel,
             self._optimizers,
-            reduce_gradients(self.model, loss.nats, self._ids.numel(), ProcessGroup()),
+            reduce_gradients(self._parallel, loss.nats, self._ids.numel()),
             Train().grad_clip,
         )
         clock.turn(REST)

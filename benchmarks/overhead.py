@@ -37,7 +37,6 @@ from core.storage.locks import Lock
 from core.storage.workspace import Workspace
 from core.train.async_checkpoint import AsyncCheckpointer
 from core.train.commands import EventStream
-from core.train.distributed import ProcessGroup
 from core.train.evaluate import EvaluationWindows
 from core.train.step import StepTotals, accumulate_gradients, optimizer_step, reduce_gradients
 from core.train.trainer import Trainer
@@ -148,11 +147,11 @@ def interleaved(watch: Watch, turns: list[Turn]) -> type[Trainer]:
             for number in range(step, step + BARE):
                 indices = range(self.recipe.train.batch_size)
                 batch = self._objective(self._batches(number), step=number, indices=indices)
-                nats = accumulate_gradients(self.model, batch, self.state.micro_batch, self.recipe.train)
+                nats = accumulate_gradients(self._parallel, batch, self.state.micro_batch, self.recipe.train)
                 optimizer_step(
-                    self.model,
+                    self._parallel,
                     self.optimizers,
-                    reduce_gradients(self.model, nats, batch.count, ProcessGroup()),
+                    reduce_gradients(self._parallel, nats, batch.count),
                     self.recipe.train.grad_clip,
                 )
             return time.perf_counter() - began

@@ -38,7 +38,7 @@ from core.recipe.schema import Model, Train
 from core.runs.launch import child_environment, python_command
 from core.storage.workspace import Workspace
 from core.tokenize.shards import TokenStream, write_shard
-from core.train.distributed import ProcessGroup
+from core.train.data_parallel import DataParallel
 from core.train.optimizer import optimizers
 from core.train.step import accumulate_gradients, optimizer_step, reduce_gradients
 
@@ -178,11 +178,8 @@ def preset(name: str, seconds: str) -> dict[str, float]:
     vocabulary, block, batch = PRESETS[name] or recipe.tokenize.size, recipe.model.block_size, recipe.train.batch_size
     device = choose_device(recipe.train)
     model = GPT(recipe.model, vocabulary, dtype=device.dtype).to(device.torch)
-    made, objective, group = (
-        optimizers(model, recipe.train, device.muon),
-        Objective(recipe.train, mask_token_id=None),
-        ProcessGroup(),
-    )
+    made, objective = optimizers(model, recipe.train, device.muon), Objective(recipe.train, mask_token_id=None)
+    parallel = DataParallel(model)
     took: list[tuple[float, ...]] = []
     with tempfile.TemporaryDirectory() as folder:
         write_shard(Path(folder) / "tokens", [np.random.default_rng(0).integers(vocabulary, size=10**6).astype("u2")])
@@ -193,11 +190,11 @@ def preset(name: str, seconds: str) -> dict[str, float]:
             began = time.perf_counter()
             examples = objective(batches(len(took)), step=len(took), indices=range(batch))
             ready = time.perf_counter()
-            nats = accumulate_gradients(model, examples, batch, recipe.train)
+            nats = accumulate_gradients(parallel, examples, batch, recipe.train)
             passed = time.perf_counter()
-            sums = reduce_gradients(model, nats, examples.count, group)
+            sums = reduce_gradients(parallel, nats, examples.count)
             added = time.perf_counter()
-            optimizer_step(model, made, sums, recipe.train.grad_clip)
+            optimizer_step(parallel, made, sums, recipe.train.grad_clip)
             now = time.perf_counter()
             took.append((now - began, passed - ready, now - added, ready - began + added - passed))
     medians = [1000 * float(median) for median in np.median(took[2:], axis=0)]

@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -68,6 +69,10 @@ class ProcessGroup:
         return self.rank == 0
 
     @property
+    def ranks(self) -> range:
+        return range(self.world_size)
+
+    @property
     def orphaned(self) -> bool:
         """Whether torchrun, which started this process and could restart all of them, is gone."""
         return self.world_size > 1 and os.getppid() != self._parent
@@ -80,13 +85,14 @@ class ProcessGroup:
 
     def all_reduce(self, tensors: Sequence[Tensor]) -> None:
         """Replace each of `tensors` by its sum over all ranks, in one operation. They share dtype and device."""
-        if self.world_size == 1:
-            return
+        if self.world_size > 1:
+            foreach.copy_(tensors, self.start_all_reduce(tensors).wait())
+
+    def start_all_reduce(self, tensors: Sequence[Tensor]) -> PendingReduction:
+        """Start to sum `tensors` over all ranks, in one operation. They share dtype and device, and are not changed."""
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
         with _peer_errors():
-            dist.all_reduce(flat)
-        parts = torch.split(flat, [tensor.numel() for tensor in tensors])
-        foreach.copy_(tensors, [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)])
+            return PendingReduction(dist.all_reduce(flat, async_op=True), flat, [tensor.shape for tensor in tensors])
 
     def broadcast(self, tensors: Iterable[Tensor]) -> None:
         """Replace each of `tensors` by its value on rank 0."""
@@ -113,6 +119,25 @@ class ProcessGroup:
         gathered = self._gather(torch.tensor(numbers, dtype=torch.float64))
         return [tuple(values.tolist()) for values in gathered]
 
+    def all_gather_uneven(self, tensor: Tensor, sizes: Sequence[int]) -> list[Tensor]:
+        """The `tensor` of every rank, in the order of the ranks. sizes: of each rank's, which has one dimension."""
+        longest = max(sizes)
+        gathered = tensor.new_empty(self.world_size * longest)
+        padded = torch.cat([tensor, tensor.new_zeros(longest - len(tensor))])
+        with _peer_errors():
+            dist.all_gather_into_tensor(gathered, padded)
+        return [piece[:size] for piece, size in zip(torch.split(gathered, longest), sizes, strict=True)]
+
+    def all_to_all(self, tensor: Tensor, sent: Sequence[int], received: Sequence[int]) -> Tensor:
+        """What all ranks have for this one, in the order of the ranks.
+
+        tensor: of one dimension, the first `sent[0]` numbers of it for rank 0, and so on. received: numbers from each.
+        """
+        result = tensor.new_empty(sum(received))
+        with _peer_errors():
+            dist.all_to_all_single(result, tensor, list(received), list(sent))
+        return result
+
     def gather_random_states(self, states: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
         """The random states of every rank, in the order of the ranks."""
         if self.world_size == 1:
@@ -126,6 +151,33 @@ class ProcessGroup:
         with _peer_errors():
             dist.all_gather(gathered, tensor)
         return gathered
+
+
+def rows_of_rank(rows: int, rank: int, world_size: int) -> int:
+    """Rows that `rank` has of a tensor of `rows` which FSDP2 shards: equal parts, the last ones smaller or empty."""
+    size = -(-rows // world_size)
+    return min(size, max(0, rows - rank * size))
+
+
+def local(tensor: Tensor) -> Tensor:
+    """This rank's part of a sharded tensor, which shares its memory; any other tensor as it is."""
+    to_local = getattr(tensor, "to_local", None)  # of DTensor, whose import takes a second
+    return tensor if to_local is None else to_local()
+
+
+class PendingReduction(NamedTuple):
+    """A sum over all ranks that is being computed."""
+
+    work: dist.Work
+    flat: Tensor
+    shapes: list[torch.Size]
+
+    def wait(self) -> list[Tensor]:
+        """The sums, in the shapes of the summands. Raises ProcessKilledError."""
+        with _peer_errors():
+            self.work.wait()
+        parts = torch.split(self.flat, [shape.numel() for shape in self.shapes])
+        return [part.view(shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from core.model.gpt import GPT
 from core.plural import plural
 from core.recipe.schema import Group, Train
 from core.train.adamw import AdamW
+from core.train.distributed import ProcessGroup
 from core.train.muon import Muon
 
 
@@ -35,8 +36,12 @@ class ParamGroup(NamedTuple):
     weight_decay: float
 
 
-def optimizers(model: GPT, recipe: Train, muon_dtype: torch.dtype = torch.bfloat16) -> list[Optimizer]:
-    """Optimizers that together update every parameter of `model` once. muon_dtype: of Muon's matrix products.
+def optimizers(
+    model: GPT, recipe: Train, muon_dtype: torch.dtype = torch.bfloat16, group: ProcessGroup | None = None
+) -> list[Optimizer]:
+    """Optimizers that together update every parameter of `model` once.
+
+    muon_dtype: of Muon's matrix products. group: the processes that train together.
 
     Each parameter group has its `peak` learning rate, which `set_lr_factor` scales. Raises ParamGroupError.
     """
@@ -57,7 +62,7 @@ def optimizers(model: GPT, recipe: Train, muon_dtype: torch.dtype = torch.bfloat
     if adamw:  # fused saves 2 to 5 % of a step on the CPU, too (shape 6/6/384)
         made.append(AdamW(adamw, betas=(recipe.beta1, recipe.beta2), fused=True))
     if muon:
-        made.append(Muon(muon, ns_steps=recipe.muon_iterations, dtype=muon_dtype))
+        made.append(Muon(muon, ns_steps=recipe.muon_iterations, dtype=muon_dtype, group=group))
     for param_group in (group for optimizer in made for group in optimizer.param_groups):
         param_group["peak"] = param_group["lr"]
     return made

@@ -9,12 +9,12 @@ from torch.optim import Optimizer
 
 from core.events import Event, Metric
 from core.model.batches import Batches
-from core.model.gpt import GPT
 from core.model.objectives import Objective
 from core.recipe.schema import Recipe
 from core.train.checkpoint import TrainingState
 from core.train.clock import TrainingClock
 from core.train.commands import ChangeLearningRate, Command, Commands, GenerateSample, SaveCheckpoint, Stop
+from core.train.data_parallel import DataParallel
 from core.train.distributed import ProcessGroup
 from core.train.evaluator import smaller_batch_note
 from core.train.lr_changes import LrChange, lr_change_factor
@@ -30,7 +30,7 @@ class StepRunner:
     def __init__(
         self,
         recipe: Recipe,
-        model: GPT,
+        parallel: DataParallel,
         optimizers: Sequence[Optimizer],
         batches: Batches,
         objective: Objective,
@@ -38,7 +38,7 @@ class StepRunner:
         group: ProcessGroup,
         clock: TrainingClock,
     ) -> None:
-        self._recipe, self._model, self._optimizers = recipe, model, optimizers
+        self._recipe, self._parallel, self._optimizers = recipe, parallel, optimizers
         self._batches, self._objective, self._group, self._clock = batches, objective, group, clock
         self.lr_changes: tuple[LrChange, ...] = ()
         self.seconds = 0.0
@@ -56,15 +56,15 @@ class StepRunner:
         set_lr_factor(self._optimizers, factor)
         indices = range(self._group.rank, recipe.batch_size, self._group.world_size)
         batch = self._objective(self._batches(state.step), step=state.step, indices=indices)
-        nats, fits = accumulate_within_memory(self._model, batch, state.micro_batch, recipe)
+        nats, fits = accumulate_within_memory(self._parallel, batch, state.micro_batch, recipe)
         if fits < state.micro_batch:
             state.micro_batch = fits
             yield from self._clock.emit(smaller_batch_note(f"step {state.step + 1:,} goes on", fits))
-        totals = reduce_gradients(self._model, nats, batch.count, self._group)
+        totals = reduce_gradients(self._parallel, nats, batch.count)
         if not totals.finite:
             lr = factor * recipe.lr
-            raise non_finite_error(self._model, batch, totals, step=state.step + 1, lr=lr, kept=kept())
-        optimizer_step(self._model, self._optimizers, totals, recipe.grad_clip)
+            raise non_finite_error(self._parallel.model, batch, totals, step=state.step + 1, lr=lr, kept=kept())
+        optimizer_step(self._parallel, self._optimizers, totals, recipe.grad_clip)
         self.seconds = time.monotonic() - began
         state.step += 1
         state.tokens += recipe.batch_size * self._recipe.model.block_size

@@ -37,6 +37,7 @@ from core.train.checkpoint import (
 )
 from core.train.clock import TrainingClock
 from core.train.commands import ChangeLearningRate, Commands, EventStream, GenerateSample, SaveCheckpoint, Stop
+from core.train.data_parallel import DataParallel
 from core.train.distributed import ProcessGroup
 from core.train.evaluator import EvaluationStopped, Evaluator
 from core.train.lr_changes import LrChange, lr_change_factor, read_lr_changes, with_lr_change, write_lr_changes
@@ -109,7 +110,7 @@ class Trainer:
             raise self._too_big() if is_out_of_memory(error) else error from None
         self._objective = Objective(recipe.train, mask_token_id=self.model.mask_token_id)
         group.reseed(recipe.train.seed)
-        self.optimizers = optimizers(self.model, recipe.train, device.muon)
+        self.optimizers = optimizers(self.model, recipe.train, device.muon, group)
         self.state = TrainingState(dtype=dtype, muon_dtype=muon_dtype)
         self._evaluator = Evaluator(
             recipe,
@@ -120,8 +121,15 @@ class Trainer:
             group=group,
             clock=self._clock,
         )
+        self._parallel = DataParallel(self.model, group)
         self._step = StepRunner(
-            recipe, self.model, self.optimizers, self._batches, self._objective, group=group, clock=self._clock
+            recipe,
+            self._parallel,
+            self.optimizers,
+            self._batches,
+            self._objective,
+            group=group,
+            clock=self._clock,
         )
         self._tuner: ThreadTuner | None = None
         self._fell_below = False

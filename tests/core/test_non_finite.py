@@ -15,6 +15,7 @@ from core.model.objectives import next_token
 from core.recipe.schema import Model, Recipe, Train
 from core.storage.artifact import Artifact
 from core.train.commands import Stop
+from core.train.data_parallel import DataParallel
 from core.train.non_finite import NonFiniteError, diagnose
 from core.train.step import accumulate_gradients
 from core.train.trainer import Trainer
@@ -100,7 +101,7 @@ def test_the_first_non_finite_tensor_is_named() -> None:
         assert "learning rate" in cause
         assert "bfloat16" not in cause
     model = fresh()
-    accumulate_gradients(model, examples, 8, Train())
+    accumulate_gradients(DataParallel(model), examples, 8, Train())
     model.h[0].attn.c_proj.weight.grad[1, 1] = torch.inf
     model.h[1].ln_1.weight.grad[1] = torch.inf  # the backward pass reaches this one first
     assert diagnose(model, examples)[0] == "the gradient of h.1.ln_1.weight"

@@ -15,7 +15,7 @@ from core.model.gpt import GPT
 from core.model.loss import IGNORE, Loss
 from core.model.objectives import Examples, Objective, next_token
 from core.recipe.schema import Model, Train
-from core.train.distributed import ProcessGroup
+from core.train.data_parallel import DataParallel
 from core.train.optimizer import optimizers
 from core.train.step import accumulate_gradients, accumulate_within_memory, optimizer_step, reduce_gradients
 
@@ -41,9 +41,8 @@ def mean_loss_gradients(
 ) -> tuple[float, dict[str, Tensor]]:
     """The mean loss and its gradients, accumulated over micro-batches."""
     model.zero_grad()
-    sums = reduce_gradients(
-        model, accumulate_gradients(model, learned, micro_batch, recipe), learned.count, ProcessGroup()
-    )
+    parallel = DataParallel(model)
+    sums = reduce_gradients(parallel, accumulate_gradients(parallel, learned, micro_batch, recipe), learned.count)
     return sums.loss, {name: gradient / sums.positions for name, gradient in gradients(model).items()}
 
 
@@ -108,14 +107,14 @@ def test_gradients_are_clipped_as_torch_clips_them(clip: float) -> None:
     model = GPT(SMALL, 50)
     learned = batch()
     _, mean = mean_loss_gradients(model, learned, 8, Train())
-    sums = reduce_gradients(model, torch.zeros(()), learned.count, ProcessGroup())
+    sums = reduce_gradients(DataParallel(model), torch.zeros(()), learned.count)
     seen: dict[str, Tensor] = {}
 
     class RecordingSGD(torch.optim.SGD):
         def step(self, closure: Any = None) -> None:
             seen.update(gradients(model))
 
-    optimizer_step(model, [RecordingSGD(model.parameters(), lr=0)], sums, clip)
+    optimizer_step(DataParallel(model), [RecordingSGD(model.parameters(), lr=0)], sums, clip)
     parameters = [nn.Parameter(torch.zeros_like(gradient)) for gradient in mean.values()]
     for parameter, gradient in zip(parameters, mean.values(), strict=True):
         parameter.grad = gradient
@@ -145,10 +144,10 @@ def test_every_kind_of_model_overfits_one_batch(variant: dict[str, Any], optimiz
     model = GPT(Model(n_layer=2, n_head=4, n_embd=64, block_size=32, **variant), 65)
     recipe = Train(optimizer=optimizer, lr=3e-3)
     learned, made = batch(4, 65, 32), optimizers(model, recipe)
-    loss = math.inf
+    loss, parallel = math.inf, DataParallel(model)
     for _ in range(200):
-        sums = reduce_gradients(model, accumulate_gradients(model, learned, 4, recipe), learned.count, ProcessGroup())
-        optimizer_step(model, made, sums, recipe.grad_clip)
+        sums = reduce_gradients(parallel, accumulate_gradients(parallel, learned, 4, recipe), learned.count)
+        optimizer_step(parallel, made, sums, recipe.grad_clip)
         loss = sums.loss
         if loss < 0.1:
             break
@@ -162,7 +161,7 @@ def test_out_of_memory_repeats_the_step_in_halves_with_the_same_random_numbers(
     model = GPT(Model(n_layer=1, n_head=2, n_embd=32, block_size=16, dropout=0.2), 50)
     learned, real = batch(8), model.loss
     before = torch.get_rng_state()
-    nats = accumulate_gradients(model, learned, 2, Train())
+    nats = accumulate_gradients(DataParallel(model), learned, 2, Train())
     expected = gradients(model)
     model.zero_grad()
 
@@ -177,7 +176,9 @@ def test_out_of_memory_repeats_the_step_in_halves_with_the_same_random_numbers(
     short.calls = 0  # type: ignore[attr-defined]
     monkeypatch.setattr(model, "loss", short)
     torch.set_rng_state(before)
-    again, fits = accumulate_within_memory(model, learned, 4, Train())  # the first piece of four still fits
+    again, fits = accumulate_within_memory(
+        DataParallel(model), learned, 4, Train()
+    )  # the first piece of four still fits
     assert fits == 2
     assert torch.equal(again, nats)
     for name, gradient in gradients(model).items():

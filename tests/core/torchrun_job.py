@@ -11,6 +11,7 @@ from msgspec import Struct
 from core.events import Evaluation, Metric
 from core.recipe.schema import Recipe
 from core.storage.artifact import Artifact
+from core.train import data_parallel
 from core.train.checkpoint import get_random_states
 from core.train.commands import ChangeLearningRate, Commands, Stop
 from core.train.distributed import ProcessGroup
@@ -59,6 +60,7 @@ def run_job(job: Job, group: ProcessGroup) -> RankReport:
 
 def main() -> None:
     jobs = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=list[Job])
+    data_parallel.BUCKET_BYTES = 2**14  # a tiny model has several buckets
     with ProcessGroup.join("cpu") as group:
         reports = [run_job(job, group) for job in jobs]
         Path(f"{sys.argv[1]}.{group.rank}").write_bytes(msgspec.json.encode(reports))
