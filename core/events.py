@@ -327,6 +327,19 @@ class RuleActed(Event, frozen=True, kw_only=True):
     action: Literal["checkpoint", "stop", "finish", "fail"]
 
 
+class RungReached(Event, frozen=True, kw_only=True):
+    """A trial of a study was evaluated and saved at the share of its training at which it stops, see
+    `core.tune.halving`."""
+
+    step: Int64
+    share: float
+    """Of the training, 0 to 1: where it was to stop. A step may be a little later."""
+    bits_per_byte: float
+    """Of the evaluation at this step."""
+    seconds: float
+    """Of training."""
+
+
 class Paused(Event, frozen=True, kw_only=True):
     """The worker waits; the next event of any kind ends the pause."""
 

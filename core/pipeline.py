@@ -37,7 +37,13 @@ PipelineEvents = Generator[Event, Commands | None, None]
 
 
 def pipeline(
-    recipe: Recipe, workspace: Workspace, run: Path, device: Device, group: ProcessGroup = SINGLE_PROCESS
+    recipe: Recipe,
+    workspace: Workspace,
+    run: Path,
+    device: Device,
+    group: ProcessGroup = SINGLE_PROCESS,
+    *,
+    stop_at: float = 1.0,
 ) -> PipelineEvents:
     """Run the stages of `recipe`: artifacts in the workspace, checkpoints and samples in the run directory `run`.
 
@@ -45,11 +51,11 @@ def pipeline(
     it can be resumed. When the trainer is stopped, the pipeline ends. Raises the stages' LlmtuiError.
 
     group: the processes that train together; each runs this generator to its end. All but the main process wait for
-    the data and train; their events are to be ignored.
+    the data and train; their events are to be ignored. stop_at: see `Trainer`.
     """
     path = str((yield from _data(recipe, workspace, run)).path) if group.is_main else ""
     tokens = Artifact.open(Path(group.broadcast_text(path)))
-    model = yield from _train(recipe, tokens, run / "checkpoints", device, group)
+    model = yield from _train(recipe, tokens, run / "checkpoints", device, group, stop_at)
     if group.is_main and model is not None:
         sample_fingerprint = fingerprint("sample", SAMPLE_FORMAT, model.content_fingerprint(), recipe.sample)
         samples = Staging(run / "samples", "sample", sample_fingerprint, inputs={"train": model.fingerprint})
@@ -69,7 +75,7 @@ def _data(recipe: Recipe, workspace: Workspace, run: Path) -> Generator[Event, C
 
 
 def _train(
-    recipe: Recipe, tokens: Artifact, directory: Path, device: Device, group: ProcessGroup
+    recipe: Recipe, tokens: Artifact, directory: Path, device: Device, group: ProcessGroup, stop_at: float
 ) -> Generator[Event, Commands | None, Artifact | None]:
     """Train. Returns the newest checkpoint, or None if the training was stopped or this is not the main process."""
     newest, _ = checkpoints.newest_checkpoint(directory)
@@ -82,7 +88,7 @@ def _train(
         return newest
     yield StageStarted(stage="train")
     keep_freed_memory()  # not earlier: the data stages should return memory to the system
-    trainer = Trainer(recipe, tokens, directory, device, group)
+    trainer = Trainer(recipe, tokens, directory, device, group, stop_at=stop_at)
     yield from trainer.run()
     if not trainer.state.finished or not group.is_main:
         return None

@@ -40,6 +40,7 @@ from core.events import (
     Paused,
     Resumed,
     RuleActed,
+    RungReached,
     StageStarted,
     TrainingForecast,
     decode,
@@ -71,7 +72,7 @@ RESERVE = 2**20
 
 
 class StopRequested(Exception):
-    """A stop was requested where nothing has to be saved, or a rule of the recipe has stopped the training."""
+    """A stop was requested where nothing has to be saved, or the trainer has stopped by a rule or at a rung."""
 
 
 class Worker:
@@ -91,8 +92,8 @@ class Worker:
         self._next_status = self._next_curves = self._next_reading = 0.0
         self._stop_requested = self._stepped = self._has_earlier_metrics = False
         self._ended_by = ""
-        """What the rule found that has ended the training."""
-        self._stopped_by_rule = False
+        """Why the trainer has ended the training: what a rule found, or a rung."""
+        self._stopped_by_trainer = False
         self._reserve = run.path / "reserve"
         with contextlib.suppress(OSError):
             self._reserve.write_bytes(bytes(RESERVE))
@@ -173,7 +174,9 @@ class Worker:
         )
         with (
             ProcessGroup.join(device.name) as group,
-            contextlib.closing(pipeline(self._run.recipe, workspace, self._run.path, device, group)) as events,
+            contextlib.closing(
+                pipeline(self._run.recipe, workspace, self._run.path, device, group, stop_at=self._run.file.stop_at)
+            ) as events,
         ):
             commands: Commands | None = None
             while True:
@@ -187,8 +190,11 @@ class Worker:
                 self._emit(event)
                 if isinstance(event, RuleActed):
                     self._on_rule(event)
+                if isinstance(event, RungReached):
+                    self._ended_by = f"it waits after {event.share:.0%} of its training"
+                    self._stopped_by_trainer = True
                 commands = self._commands(event)
-            if self._stop_requested or self._stopped_by_rule:
+            if self._stop_requested or self._stopped_by_trainer:
                 raise StopRequested
             if group.orphaned and self._summary.stages["train"].state == "working":
                 raise ProcessKilledError("what started its processes is gone", todo="resume it")
@@ -209,7 +215,7 @@ class Worker:
     def _on_rule(self, event: RuleActed) -> None:
         """Remember what ends the training, and start the recipe's command."""
         self._ended_by = event.what if event.action in ("stop", "finish") else self._ended_by
-        self._stopped_by_rule = self._stopped_by_rule or event.action == "stop"
+        self._stopped_by_trainer = self._stopped_by_trainer or event.action == "stop"
         if not self._run.recipe.rules.command:
             return
         evaluation = self._summary.evaluation
@@ -312,7 +318,7 @@ def train_along(run: Run) -> int:
         device = choose_device(run.recipe.train)
         with ProcessGroup.join(device.name) as group:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # rank 0 receives it, too, and decides when to stop
-            for _ in pipeline(run.recipe, Workspace(), run.path, device, group):
+            for _ in pipeline(run.recipe, Workspace(), run.path, device, group, stop_at=run.file.stop_at):
                 pass
     except ProcessKilledError:
         return 0

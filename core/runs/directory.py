@@ -95,6 +95,8 @@ class RunFile(Struct, frozen=True, kw_only=True):
     parent: Parent | None = None
     version: str = __version__
     study: StudyTrial | None = None
+    stop_at: float = 1.0
+    """Share of its training after which it is evaluated, saved and stopped; 1: at its end."""
 
 
 class RunState(enum.Enum):
@@ -138,19 +140,21 @@ class Run:
         *,
         parent: Parent | None = None,
         study: StudyTrial | None = None,
+        stop_at: float = 1.0,
         add_checkpoint: Callable[[Path], None] | None = None,
     ) -> Run:
         """Create a run for `recipe`, to be trained by `processes` processes, without starting it.
 
-        add_checkpoint: puts the checkpoint of `parent` into the directory of the run's checkpoints. Raises
-        InvalidNameError, DiskError; InitError if the local weights named by `model.init` do not fit.
+        stop_at: see `RunFile`. add_checkpoint: puts the checkpoint of `parent` into the directory of the run's
+        checkpoints. Raises InvalidNameError, DiskError; InitError if the local weights named by `model.init` do not
+        fit.
         """
         check_name(recipe.name)
         if add_checkpoint is None:
             find_weights(recipe, workspace)
         now = time.time()
         path = workspace.runs / new_id(recipe.name, now)
-        file = RunFile(recipe=recipe, made_at=now, processes=processes, parent=parent, study=study)
+        file = RunFile(recipe=recipe, made_at=now, processes=processes, parent=parent, study=study, stop_at=stop_at)
         try:
             with creating_directory(path) as staged:
                 for part in ("control", "checkpoints"):
@@ -188,6 +192,14 @@ class Run:
 
     def rewrite(self, recipe: Recipe, processes: int) -> None:
         """Set recipe and number of processes of the next attempt. Raises RunActiveError, DiskError."""
+        self._replace(msgspec.structs.replace(self.file, recipe=recipe, processes=processes))
+
+    def train_until(self, share: float) -> None:
+        """Set the share of the training after which the next attempt stops. Raises RunActiveError, DiskError."""
+        self._replace(msgspec.structs.replace(self.file, stop_at=share))
+
+    def _replace(self, file: RunFile) -> None:
+        """Replace run.json. Raises RunActiveError, DiskError."""
         try:
             lock = None if self.writer() is not None else Lock.acquire(self.path / "supervisor.lock")
         except OSError as error:
@@ -195,7 +207,6 @@ class Run:
         if lock is None:
             raise RunActiveError(f"{self.id} is running", todo=f"stop it first: llmtui stop {self.id}")
         with lock:
-            file = msgspec.structs.replace(self.file, recipe=recipe, processes=processes)
             try:
                 write_atomic(self.path / "run.json", _formatted(file))
             except OSError as error:

@@ -66,12 +66,16 @@ def child_environment(workspace: Workspace) -> dict[str, str]:
 def start(run: Run, workspace: Workspace, *, share: bool = False, patience: float = 60.0) -> None:
     """Start the run's supervisor, detached, and wait until it holds its lock. Also the way to resume.
 
-    share: do not wait until no other run uses the device. patience: seconds to wait for the supervisor; it takes 0.3 on
-    an idle machine. Raises RunActiveError, LaunchError, DiskError.
+    A trial that waits at a rung of its study, see `core.tune.halving`, continues to its end. share: do not wait until
+    no other run uses the device. patience: seconds to wait for the supervisor; it takes 0.3 on an idle machine. Raises
+    RunActiveError, LaunchError, DiskError.
     """
     running = RunActiveError(f"{run.id} is running already")
     if run.supervisor() is not None:
         raise running
+    rung = run.summary().waiting_rung if run.file.stop_at < 1 else None
+    if rung and rung.share >= run.file.stop_at:
+        run.train_until(1.0)
     try:
         if run.writer() is None:  # an orphaned worker may still have to read them
             ControlRequests(run).clear()

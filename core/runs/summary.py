@@ -23,6 +23,7 @@ from core.events import (
     Paused,
     Progress,
     Resumed,
+    RungReached,
     StageFinished,
     StageSkipped,
     StageStarted,
@@ -88,6 +89,8 @@ class Summary(Struct, kw_only=True):
     best: Evaluation | None = None
     sample: GeneratedSample | None = None
     saved: CheckpointSaved | None = None
+    rungs: list[RungReached] = []
+    """Of a trial of a study, those it has reached, the first one first."""
     reading: HardwareReading | None = None
     note: Note | None = None
     """The last warning or error."""
@@ -113,6 +116,12 @@ class Summary(Struct, kw_only=True):
     def current_stage(self) -> StageProgress:
         """The running stage or the last one; during an evaluation that the training waits for, the evaluation."""
         return self.evaluating or self.stages.get(self.stage) or StageProgress()
+
+    @property
+    def waiting_rung(self) -> RungReached | None:
+        """The rung at which it has stopped; None once it has trained further."""
+        rung = self.rungs[-1] if self.rungs else None
+        return rung if rung and (self.metric is None or self.metric.step <= rung.step) else None
 
     @property
     def headline_evaluation(self) -> Evaluation | None:
@@ -162,6 +171,8 @@ class Summary(Struct, kw_only=True):
                 self.sample = event
             case CheckpointSaved():
                 self.saved = event
+            case RungReached():
+                self.rungs = [*(rung for rung in self.rungs if rung.share < event.share), event]
             case HardwareReading():
                 self.reading, self.peak = event, max(self.peak, event.peak)
             case CompressionBaseline():
@@ -214,6 +225,7 @@ class Summary(Struct, kw_only=True):
             self.sample = None
         if self.saved and self.saved.step > step:  # all checkpoints of a run are of one size
             self.saved = structs.replace(self.saved, step=step, path=checkpoint) if checkpoint else None
+        self.rungs = [rung for rung in self.rungs if rung.step <= step]
         self.tokens_per_second = 0.0
         self._marks, self._token_marks = [], []
 

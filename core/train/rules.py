@@ -5,13 +5,18 @@ from __future__ import annotations
 from core.events import RuleActed
 from core.recipe.schema import Recipe, Train
 from core.train.checkpoint import TrainingState
-from core.train.schedule import reached_limit
+from core.train.schedule import progress, reached_limit
 
 
 def finished_reason(recipe: Train, state: TrainingState) -> str:
     """Why the training is finished, in words; empty while it is not."""
     limits = reached_limit(recipe, steps=state.step, tokens=state.tokens, seconds=state.seconds)
     return lost_patience(recipe, state) or limits
+
+
+def reached_share(recipe: Train, state: TrainingState, share: float) -> bool:
+    """Whether that share of the training is done, at which a trial of a study stops; never at its end."""
+    return share < 1 and progress(recipe, steps=state.step, tokens=state.tokens, seconds=state.seconds) >= share
 
 
 def lost_patience(recipe: Train, state: TrainingState) -> str:

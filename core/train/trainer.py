@@ -12,7 +12,7 @@ import msgspec
 import torch
 
 from core.errors import DiskError, LlmtuiError, is_out_of_memory
-from core.events import Event, LearningRateChanged, ModelInfo, Note, Resumed, RuleActed
+from core.events import Event, LearningRateChanged, ModelInfo, Note, Resumed, RuleActed, RungReached
 from core.init.weights import load_initial_weights
 from core.model.batches import Batches
 from core.model.device import Device
@@ -46,7 +46,7 @@ from core.train.non_finite import NonFiniteError
 from core.train.optimizer import optimizers, set_muon_dtype
 from core.train.out_of_memory import TrainingMemoryError
 from core.train.resume_compat import changes_since_checkpoint
-from core.train.rules import fell_below, finished_reason, lost_patience
+from core.train.rules import fell_below, finished_reason, lost_patience, reached_share
 from core.train.sample_hook import generate_sample, resolve_sample
 from core.train.schedule import intervals
 from core.train.step_runner import StepRunner
@@ -70,7 +70,8 @@ class Trainer:
     """Trains one model in `directory`, from its newest checkpoint or from the beginning.
 
     group: the processes that train it together. Each has a Trainer and runs it to its end; events and commands pass
-    through the one of rank 0. now: a monotonic clock in seconds.
+    through the one of rank 0. stop_at: share of the training after which it is evaluated, saved and stopped, to be
+    continued later; 1: at its end. now: a monotonic clock in seconds.
     """
 
     def __init__(
@@ -80,9 +81,12 @@ class Trainer:
         directory: Path,
         device: Device,
         group: ProcessGroup = SINGLE_PROCESS,
+        *,
+        stop_at: float = 1.0,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.recipe, self.directory, self._group, self._clock = recipe, directory, group, TrainingClock(now)
+        self._stop_at = stop_at
         # each rank may have measured another one
         dtype, muon_dtype = (group.broadcast_text(_name(kind)) for kind in (device.dtype, device.muon))
         device = msgspec.structs.replace(device, dtype=getattr(torch, dtype), muon=getattr(torch, muon_dtype))
@@ -184,6 +188,9 @@ class Trainer:
         self._tuner = make_thread_tuner(self.recipe.train, self._device.name, self._group.world_size)
         prompts, frozen = itertools.cycle(self.recipe.sample.prompts), False
         while not (reason := finished_reason(self.recipe.train, self.state)):
+            if reached_share(self.recipe.train, self.state, self._stop_at):
+                yield from self._stop_at_rung()
+                return
             try:
                 commands = yield from self._step.run(self.state, self._checkpointer.kept)
             except NonFiniteError as error:
@@ -300,6 +307,16 @@ class Trainer:
         snapshot = Snapshot.take(self.model, self.optimizers, state, self._inputs, facts, random_states)
         for event in self._checkpointer.finish(snapshot) if last else self._checkpointer.begin(snapshot):
             yield from self._clock.emit(event)
+
+    def _stop_at_rung(self) -> EventStream:
+        """Evaluate and save what continues later as if it had not stopped: neither changes weights or random states."""
+        state = self.state
+        if self._evaluator.step != state.step:
+            yield from self._evaluate(scheduled=False)
+        yield from self._save(last=True)
+        bits_per_byte = float(self._evaluator.facts["bits_per_byte"])
+        rung = RungReached(step=state.step, share=self._stop_at, bits_per_byte=bits_per_byte, seconds=state.seconds)
+        yield from self._clock.emit(rung)
 
     def _change_lr(self, factor: float) -> EventStream:
         """Save a checkpoint, record the change, and train with it from the next step on; if the disk is full, without

@@ -59,6 +59,30 @@ class TrialCreated(Struct, frozen=True, kw_only=True, tag=True):
     seed: int
     """train.seed of the run."""
     origin: TrialOrigin = "sampled"
+    stop_at: float = 1.0
+    """Share of its training after which it waits; 1: at its end."""
+    at: float = msgspec.field(default_factory=time.time)
+
+
+class TrialPaused(Struct, frozen=True, kw_only=True, tag=True):
+    """A trial has reached a rung: it waits there with a checkpoint, and may be promoted."""
+
+    number: int
+    share: float
+    """Of its training, 0 to 1."""
+    bits_per_byte: float
+    """On the held-out text of an evaluation. The result of a trial that is done is on more text."""
+    seconds: float = 0.0
+    """Of training."""
+    at: float = msgspec.field(default_factory=time.time)
+
+
+class TrialPromoted(Struct, frozen=True, kw_only=True, tag=True):
+    """A trial that waited at a rung trains further, from its checkpoint."""
+
+    number: int
+    stop_at: float
+    """Share of its training after which it waits again; 1: it trains to its end."""
     at: float = msgspec.field(default_factory=time.time)
 
 
@@ -90,7 +114,7 @@ class StudyEnded(Struct, frozen=True, kw_only=True, tag=True):
     at: float = msgspec.field(default_factory=time.time)
 
 
-StudyEvent = TrialCreated | TrialEnded | SettingsChanged | StudyEnded
+StudyEvent = TrialCreated | TrialPaused | TrialPromoted | TrialEnded | SettingsChanged | StudyEnded
 _decoder: msgspec.json.Decoder[StudyEvent] = msgspec.json.Decoder(StudyEvent)
 
 
@@ -103,7 +127,22 @@ class Trial(Struct, kw_only=True):
     values: Values
     seed: int
     origin: TrialOrigin
+    stop_at: float = 1.0
+    """Share of its training to which it trains, or at which it waits; 1: to its end."""
+    rungs: list[TrialPaused] = []
+    """Its results at the rungs it has reached, the first one first."""
     ended: TrialEnded | None = None
+
+    @property
+    def paused(self) -> TrialPaused | None:
+        """The rung at which it waits; None while it trains, or once it has ended."""
+        waits = self.ended is None and self.rungs and self.rungs[-1].share >= self.stop_at
+        return self.rungs[-1] if waits else None
+
+    @property
+    def promotions(self) -> int:
+        """How often it was promoted."""
+        return sum(rung.share < self.stop_at for rung in self.rungs)
 
     @property
     def bits_per_byte(self) -> float | None:
@@ -116,8 +155,19 @@ def absorb(trials: dict[int, Trial], event: StudyEvent) -> None:
     match event:
         case TrialCreated():
             trials[event.number] = Trial(
-                number=event.number, run_id=event.run_id, values=event.values, seed=event.seed, origin=event.origin
+                number=event.number,
+                run_id=event.run_id,
+                values=event.values,
+                seed=event.seed,
+                origin=event.origin,
+                stop_at=event.stop_at,
             )
+        case TrialPaused() if trial := trials.get(event.number):
+            trial.rungs = sorted(
+                (*(rung for rung in trial.rungs if rung.share != event.share), event), key=lambda rung: rung.share
+            )
+        case TrialPromoted() if event.number in trials:
+            trials[event.number].stop_at = event.stop_at
         case TrialEnded() if event.number in trials:
             trials[event.number].ended = event
 

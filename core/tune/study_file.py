@@ -17,6 +17,29 @@ from core.tune.space import Space, SpaceError, read_space
 Sampler = Literal["tpe", "random", "grid"]
 
 
+class Scheduler(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[scheduler]: which trials train to their end, see `core.tune.halving`."""
+
+    kind: Annotated[
+        Literal["none", "asha"],
+        Meta(
+            description="none: every trial trains to its end. asha: trials wait at rungs, and the best are promoted "
+            "(asynchronous successive halving)."
+        ),
+    ] = "none"
+    eta: Annotated[
+        int,
+        Meta(
+            ge=2,
+            le=100,
+            description="One in so many of the trials at a rung is promoted, and trains so many times as long.",
+        ),
+    ] = 3
+    minimum: Annotated[
+        float, Meta(gt=0, lt=1, description="Share of a trial's training before which there is no rung.")
+    ] = 0.1
+
+
 class StudyFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The content of study.toml. Beside it, recipe.toml has the values of all fields that do not vary."""
 
@@ -42,6 +65,7 @@ class StudyFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_parameters: Annotated[
         Annotated[int, Meta(ge=1)] | None, Meta(description="Leave out combinations whose model has more parameters.")
     ] = None
+    scheduler: Annotated[Scheduler, Meta(description="Which trials train to their end.")] = Scheduler()
     space: Annotated[dict[str, Any], Meta(description="Fields of the recipe and their values.")] = {}
 
 

@@ -25,6 +25,7 @@ from core.events import (
     Progress,
     Resumed,
     RuleActed,
+    RungReached,
     StageFinished,
     StageSkipped,
     StageStarted,
@@ -190,6 +191,12 @@ def _(event: Note) -> EventText:
 @event_text.register
 def _(event: RuleActed) -> EventText:
     return EventText("rule", f"step {event.step:,}: {event.what}{_RULE_ACTIONS[event.action]}")
+
+
+@event_text.register
+def _(event: RungReached) -> EventText:
+    done = f"{event.share:.0%} of the training is done"
+    return EventText("rung", f"step {event.step:,}: {done}, {cost(event.bits_per_byte)} bits per byte")
 
 
 @event_text.register

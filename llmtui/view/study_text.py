@@ -22,9 +22,9 @@ class TrialRow(NamedTuple):
 
     trial: Trial
     state: str
-    """done, failed, running, …"""
+    """done, failed, running, paused, …"""
     bits_per_byte: float | None
-    """Of a trial that has not ended, the best so far."""
+    """Of a trial that has not ended, the best so far; of one that waits at a rung, its result there."""
     seconds: float
     """Of training."""
 
@@ -37,6 +37,8 @@ def trial_rows(study: Study, workspace: Workspace) -> list[TrialRow]:
 def _row(trial: Trial, workspace: Workspace) -> TrialRow:
     if trial.ended is not None:
         return TrialRow(trial, trial.ended.outcome, trial.bits_per_byte, trial.ended.seconds)
+    if trial.paused is not None:
+        return TrialRow(trial, "paused", trial.paused.bits_per_byte, trial.paused.seconds)
     run = open_trial(trial, workspace)
     if run is None:
         return TrialRow(trial, "unreadable", None, 0.0)
@@ -61,6 +63,16 @@ def counts_text(rows: Sequence[TrialRow]) -> str:
     return f"{plural(len(rows), 'trial')}: {counts}" if rows else "no trial yet"
 
 
+def rung_text(trial: Trial) -> str:
+    """The rung at which a trial waits, or from which to which it trains: "11 %", "11 → 33 %"; empty without rungs."""
+    if trial.paused:
+        return f"{100 * trial.paused.share:.0f} %"
+    if trial.ended or (not trial.rungs and trial.stop_at == 1):
+        return ""
+    start = trial.rungs[-1].share if trial.rungs else 0.0
+    return f"{100 * start:.0f} → {100 * trial.stop_at:.0f} %"
+
+
 def varying_fields(trials: Sequence[Trial]) -> list[str]:
     """The fields whose values are not the same in all trials; of a single trial, all."""
     keys = list(dict.fromkeys(key for trial in trials for key in trial.values))
@@ -79,20 +91,29 @@ def value_text(value: Any) -> str:
 
 
 def trials_table(rows: Sequence[TrialRow]) -> list[tuple[str, ...]]:
-    """Heading and rows of a table, the best trial first, then those without a result by number."""
+    """Heading and rows of a table, the best trial first, then those at rungs, then the others by number."""
     best = best_trial([row.trial for row in rows])
     keys = varying_fields([row.trial for row in rows])
     names = short_names(keys)
-    table: list[tuple[str, ...]] = [("TRIAL", "STATE", "BPB", "TIME", *(names[key] for key in keys), "WHY")]
-    ranked = sorted(rows, key=lambda row: (row.trial.bits_per_byte is None, row.trial.bits_per_byte or 0.0))
-    for row in ranked:
+    rung = ("RUNG",) if any(rung_text(row.trial) for row in rows) else ()
+    table: list[tuple[str, ...]] = [("TRIAL", "STATE", *rung, "BPB", "TIME", *(names[key] for key in keys), "WHY")]
+    for row in sorted(rows, key=_rank):
         mark = "*" if row.trial is best else ""
         bits = "" if row.bits_per_byte is None else units.cost(row.bits_per_byte)
         values = (value_text(row.trial.values.get(key)) for key in keys)
         why = shown(row.trial.ended.reason, 200) if row.trial.ended else ""
         time = units.duration(row.seconds) if row.seconds else ""
-        table.append((f"{row.trial.number}{mark}", row.state, bits, time, *values, why))
+        where = (rung_text(row.trial),) if rung else ()
+        table.append((f"{row.trial.number}{mark}", row.state, *where, bits, time, *values, why))
     return table
+
+
+def _rank(row: TrialRow) -> tuple[float, float]:
+    """Those that are done by their results, then those at rungs, the highest first, then the others."""
+    if row.trial.bits_per_byte is not None:
+        return -2.0, row.trial.bits_per_byte
+    rung = row.trial.rungs[-1] if row.trial.rungs and row.trial.ended is None else None
+    return (-rung.share, rung.bits_per_byte) if rung else (0.0, 0.0)
 
 
 def short_names(keys: Sequence[str]) -> dict[str, str]:

@@ -11,7 +11,17 @@ from pathlib import Path
 import psutil
 import pytest
 
-from core.events import CheckpointSaved, Evaluation, Event, GeneratedSample, Metric, ModelInfo, Progress, Resumed
+from core.events import (
+    CheckpointSaved,
+    Evaluation,
+    Event,
+    GeneratedSample,
+    Metric,
+    ModelInfo,
+    Progress,
+    Resumed,
+    RungReached,
+)
 from core.recipe.schema import Recipe
 from core.storage.artifact import Artifact
 from core.train.commands import GenerateSample, SaveCheckpoint, Stop
@@ -211,3 +221,24 @@ def test_requested_checkpoints_do_not_count_towards_patience(tiny: Make, tokens:
     events = train(trainer, lambda metric: (SaveCheckpoint(),) if metric.step in (1, 2, 3) else None)
     assert [e.step for e in of_type(CheckpointSaved, events)] == [1, 2, 3, 10]
     assert trainer.state.step == 10
+
+
+def test_a_training_that_waits_at_rungs_has_the_losses_and_weights_of_one_that_does_not(
+    tiny: Make, tokens: Artifact, tmp_path: Path
+) -> None:
+    recipe = tiny("train.steps=9", "model.dropout=0.1", "train.schedule=cosine", "train.evaluate_every=4")
+    for name in ("whole", "rungs"):
+        (tmp_path / name).mkdir()
+    whole = list(of_type(Metric, train(Trainer(recipe, tokens, tmp_path / "whole", CPU))))
+    parts: list[Event] = []
+    for stop in (1 / 9, 1 / 3, 1 / 3, 0.5, 1.0):  # the second time at 1/3 there is nothing to train
+        parts += train(Trainer(recipe, tokens, tmp_path / "rungs", CPU, stop_at=stop))
+    rungs = list(of_type(RungReached, parts))
+    assert [(rung.step, rung.share) for rung in rungs] == [(1, 1 / 9), (3, 1 / 3), (3, 1 / 3), (5, 0.5)]
+    evaluations = {evaluation.step: evaluation.bits_per_byte for evaluation in of_type(Evaluation, parts)}
+    assert all(rung.bits_per_byte == evaluations[rung.step] for rung in rungs)
+    steps = list(of_type(Metric, parts))
+    assert [(metric.step, metric.loss, metric.lr) for metric in steps] == [
+        (metric.step, metric.loss, metric.lr) for metric in whole
+    ]
+    assert tensors_equal(newest_tensors(tmp_path / "rungs"), newest_tensors(tmp_path / "whole"))

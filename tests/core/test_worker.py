@@ -62,7 +62,7 @@ ATTEMPT: list[AnyEvent] = [
 def run_worker(run: Run, events: list[AnyEvent], monkeypatch: pytest.MonkeyPatch, attempt: int = 1) -> int:
     """Run a worker whose pipeline emits `events`. Returns its exit code."""
 
-    def pipeline(*_: object) -> Generator[Event, object, None]:
+    def pipeline(*_: object, **__: object) -> Generator[Event, object, None]:
         for event in events:  # noqa: UP028 - a list takes no commands
             yield event
 
