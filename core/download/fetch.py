@@ -22,6 +22,7 @@ from core.download.formats import name_for
 from core.download.ssrf import GuardedClient, UnreachableError
 from core.events import Event
 from core.parsing import ParseError, read_json
+from core.plural import size_text
 from core.processes.progress import ProgressMeter
 from core.processes.threads import iterate_in_thread
 from core.sources.catalog import redact_url
@@ -131,7 +132,9 @@ class _Fetch:
                 exhausted = failures >= self._policy.attempts or wait > self._policy.max_retry_after
                 if exhausted or (error.permanent and not self._responded):
                     delay = f", and asks to wait {error.retry_after:,.0f} s" if error.retry_after is not None else ""
-                    received = f", after {most:,} of {self._state.length:,} bytes" if self._state.length else ""
+                    received = (
+                        f", after {size_text(most)} of {size_text(self._state.length)}" if self._state.length else ""
+                    )
                     raise UnreachableError(
                         f"{error}{delay}{received}",
                         where=self._redacted_url,
@@ -258,15 +261,17 @@ class _Fetch:
         free = free_bytes(self._path.parent) + (self._path.stat().st_size if self._path.exists() else 0)
         if length * _DISK_DIVISOR > free:
             raise UnreachableError(
-                f"the file has {'at least ' if self._state.length is None else ''}{length:,} bytes, "
-                f"more than a third of the {free:,} bytes free, and every stage makes about as much of it",
+                f"the file has {'at least ' if self._state.length is None else ''}{size_text(length)}, "
+                f"more than a third of the {size_text(free)} free, and every stage makes about as much of it",
                 where=self._redacted_url,
                 todo="free some space, or set LLMTUI_HOME to another place",
             )
 
     def _kept(self) -> str:
         return (
-            f"the first {self._state.synced:,} bytes are kept" if self._state.synced and self._state.validator else ""
+            f"the first {size_text(self._state.synced)} are kept"
+            if self._state.synced and self._state.validator
+            else ""
         )
 
     def _sleep(self, seconds: float) -> Iterator[Event]:

@@ -15,6 +15,7 @@ from core.events import Event, Progress
 from core.init.config import INDEX, no_weights, weight_files
 from core.init.safetensors_header import TensorInfo, parse_header, read_headers
 from core.init.spec import InitError
+from core.plural import size_text
 from core.processes.threads import iterate_in_thread
 from core.sources.corpora import CorpusLocation
 from core.storage.files import sha256
@@ -148,7 +149,7 @@ def _list_files(count: _ByteCount, location: CorpusLocation) -> _Listing:
     count.done, count.total = 0.0, float(sum(siblings[name].size or 0 for name in names))
     cache = Path(constants.HF_HUB_CACHE)
     if free_bytes(cache) < count.total:
-        what = f"its weights take {count.total:,.0f} bytes, and the disk has less"
+        what = f"its weights take {size_text(count.total)}, and the disk has less"
         raise HubError("failing", what, where=str(cache), todo="free some space or move the cache by HF_HOME")
     return _Listing(folder, str(info.sha), {name: siblings[name] for name in names})
 

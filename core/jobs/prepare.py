@@ -14,6 +14,7 @@ from msgspec import Struct
 from core import download, preprocess, tokenize
 from core.errors import DiskError
 from core.events import Event, Note, Progress, StageFinished, StageSkipped, StageStarted
+from core.plural import size_text
 from core.recipe.schema import Recipe
 from core.sources.catalog import source_name
 from core.storage.artifact import AlteredArtifactError, Artifact, DamagedError, InUseError, Staging, fingerprint
@@ -138,8 +139,9 @@ def _require_room(out: Staging, need: int) -> None:
     free = free_bytes(out.path)
     if free < need:
         raise DiskError(
-            f"the disk has too little room for the {out.stage} stage: {free:,} bytes free of at least {need:,}",
-            where=str(out.path),
+            f"the disk has too little room for the {out.stage} stage: "
+            f"{size_text(free)} free of at least {size_text(need)}",
+            where=str(out.path.parents[2]),  # the data directory: which disk
             kept="what was complete is kept",
             todo="free some space or set LLMTUI_HOME to another place, then resume",
         )

@@ -29,6 +29,9 @@ from core.storage.locks import Lock, holder
 POLL_SECONDS = 0.5
 """How often a waiting supervisor reads the queue."""
 
+DECISION_SECONDS = 2.0
+"""How long `begins_to_wait` gives a supervisor that has its lock to take its devices, which takes it milliseconds."""
+
 
 class NotQueuedError(UsageError):
     doing = "change the queue"
@@ -176,6 +179,21 @@ def occupants(runs: Path) -> dict[str, str]:
             if holder(path) is not None or _trains(directory, run_id):
                 using[path.stem.removeprefix("device-")] = run_id
     return using
+
+
+def begins_to_wait(run: Run) -> bool:
+    """Whether `run`, whose supervisor has just been started, waits for a device that another run uses or waits for."""
+    runs = run.path.parent
+    deadline = time.monotonic() + DECISION_SECONDS
+    while time.monotonic() < deadline and run.supervisor() is not None and run.writer() is None:
+        using = occupants(runs)
+        if run.id in using.values():
+            return False
+        entry = _read(queue_entry(run.path))
+        if entry and (len(set(entry.devices) - set(using)) < entry.count or _is_behind_another(run, entry)):
+            return True
+        time.sleep(0.01)
+    return False
 
 
 def move(run: Run, places: int) -> None:

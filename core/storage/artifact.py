@@ -224,7 +224,10 @@ class Staging:
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Staging]:
-        """Create the staging directory, or resume an existing one. Raises InUseError if another process holds it."""
+        """Create the staging directory, or resume an existing one. Raises InUseError if another process holds it.
+
+        A directory that is still empty at the end, as after a download that failed at once, is removed.
+        """
         self.final.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = Lock.acquire(self.final.with_name(f".{self.final.name}.lock"))
         if lock is None:
@@ -234,7 +237,11 @@ class Staging:
             sweep(self.path)
             self._files = self._recover()
             self._resumed = bool(self._files)
-            yield self
+            try:
+                yield self
+            finally:
+                with contextlib.suppress(OSError):  # it is not empty, or has its final name
+                    self.path.rmdir()
 
     def _recover(self) -> dict[str, FileFacts]:
         """Files published by an earlier attempt that still exist; deletes all others, except `UNFINISHED` ones."""

@@ -16,6 +16,7 @@ from core import download
 from core.errors import UsageError, did_you_mean
 from core.events import Event, Note
 from core.parsing import parse_json
+from core.plural import size_text
 from core.preprocess.split import cut_at_line
 from core.processes.child_job import run_and_report
 from core.processes.progress import ProgressMeter
@@ -75,7 +76,7 @@ def compare(request: CompareRequest, home: Path) -> Iterator[Note | CompareResul
         if _is_trained(choice):
             yield Note(text=f"making {choice.name} from the rest of the corpus")
         vocabulary, made_from = _vocabulary(choice, text.train)
-        yield Note(text=f"encoding {measured.bytes:,} bytes with {choice.name}")
+        yield Note(text=f"encoding {size_text(measured.bytes)} with {choice.name}")
         tokens, seconds = _measure_encoding(vocabulary, text.measure)
         yield CompareResult(
             vocabulary=choice.name,

@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 from core.events import Event, Note
+from core.plural import size_text
 from core.processes.threads import run_in_thread
 from core.storage.artifact import Facts
 from core.tokenize import bpe
@@ -22,7 +23,9 @@ def train_vocabulary(
     """
     sampled = total > bpe.SAMPLE_BYTES
     if sampled:
-        yield Note(text=f"the vocabulary is learned from a sample of {bpe.SAMPLE_BYTES:,} of {total:,} bytes")
+        yield Note(
+            text=f"the vocabulary is learned from a sample of {size_text(bpe.SAMPLE_BYTES)} of {size_text(total)}"
+        )
     trained_bytes = 0
 
     def texts() -> Iterator[str]:

@@ -10,6 +10,7 @@ from types import TracebackType
 from core.errors import DiskError
 from core.events import CheckpointSaved, Event, Note
 from core.hardware import available_memory
+from core.plural import size_text
 from core.storage.workspace import free_bytes
 from core.train.checkpoint import Snapshot, delete_superseded
 
@@ -49,7 +50,7 @@ class AsyncCheckpointer:
         required, free = size + MIN_FREE_BYTES, free_bytes(self._directory)
         if free < required:
             raise DiskError(
-                f"the disk has too little room for a checkpoint: {free:,} bytes free of {required:,}",
+                f"the disk has too little room for a checkpoint: {size_text(free)} free of {size_text(required)}",
                 where=str(self._directory),
                 kept=self.kept(),
                 todo="free some space or set LLMTUI_HOME to another place, then resume",

@@ -19,6 +19,7 @@ from core.events import (
 )
 from core.runs.directory import Run, RunState
 from core.runs.failure import describe_failure
+from core.runs.queue import begins_to_wait
 from core.runs.summary import Summary
 from core.storage.journal import JournalReader, read_backwards
 from llmtui.cli.console import print_error, print_message, print_output
@@ -112,10 +113,21 @@ def follow(run: Run, read: Callable[[], Iterable[Item]]) -> Iterator[Item]:
         time.sleep(POLL_INTERVAL)
 
 
+def print_started(run: Run, *, share: bool, detach: bool) -> None:
+    """Print whether `run`, whose supervisor was started, trains or waits for a device.
+
+    share: as `core.runs.launch.start` took it. detach: whether it is not followed.
+    """
+    waits = not share and begins_to_wait(run)
+    does = "waits in the background until no other run uses its device" if waits else "runs in the background"
+    if detach:
+        print_message(f"{run.id} {does}; llmtui {'queue shows the order' if waits else 'watch shows it'}")
+    else:
+        print_message(f"{run.id} {does}; Ctrl-C stops following it, not the run")
+
+
 def follow_run(run: Run, formatter: EventFormatter, reader: JournalReader) -> int:
     """Print the run's events on standard error until it ends, then its result; returns the exit code."""
-    if run.state() is RunState.QUEUED:
-        print_message(f"{run.id} waits until no other run uses its device; llmtui queue shows the order")
     for event in follow(run, reader.iter_events):
         for line in formatter.format(event):
             print_message(line, indent=INDENT)

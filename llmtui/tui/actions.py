@@ -34,6 +34,14 @@ def key_name(key: str) -> str:
     return _NAMES.get(key) or KEY_DISPLAY_ALIASES.get(key) or key
 
 
+def named_key(name: str) -> str:
+    """The key that is shown as `name`; "" if that stands for several, such as ↑ ↓."""
+    if name.startswith("^") and len(name) > 1:
+        return "ctrl+" + name[1:]
+    key = next((key for key, shown in _NAMES.items() if shown == name), name)
+    return "" if " " in key else _long(key)
+
+
 def bindings(scope: Scope) -> list[Binding]:
     """The bindings of a screen, or of the application."""
     return [

@@ -249,7 +249,8 @@ class Workbench(OrderedKeys):
             kind, _, name = (choice or "").partition(" ")
             if kind == "do":
                 call = BY_ID[name].call
-                await self.run_action(call, screen if hasattr(screen, f"action_{call}") else self)
+                method = f"action_{call.partition('(')[0]}"
+                await self.run_action(call, screen if hasattr(screen, method) else self)
             elif kind == "run":
                 self.session.select(runs[name])
                 show_screen(self, "chat" if scope == "chat" else "train")

@@ -6,18 +6,17 @@ import math
 import time
 from collections.abc import Mapping
 
-from core.plural import one, plural
+from core.plural import NOT_FINITE, one, plural, scaled, size_text
 
-_NOT_FINITE = "–"
-"""Shown for numbers that are infinite, NaN or implausible, such as a diverged loss."""
+_MAX_SECONDS = 1e10
+"""Larger values, of three centuries, come from damaged files."""
 
-_MAX_SECONDS, _MAX_NUMBER = 1e10, 1e24
-"""Larger values come from damaged files; 1e10 seconds are three centuries."""
+size = size_text
 
 
 def count(number: float) -> str:
     """A count: `3.41M`, `183k`, `4.10k`; integers below 1,000 are unchanged."""
-    return _scaled(number, ("", "k", "M", "B", "T"))
+    return scaled(number, ("", "k", "M", "B", "T"))
 
 
 def many(number: float, noun: str) -> str:
@@ -30,11 +29,6 @@ def amount(number: float, unit: str) -> str:
     return size(number) if unit == "bytes" else f"{count(number)} {one(unit) if number == 1 else unit}"
 
 
-def size(number: float) -> str:
-    """Bytes in decimal (SI) units: `12.1 MB`."""
-    return _scaled(number, (" B", " kB", " MB", " GB", " TB", " PB"))
-
-
 def rate(number: float, unit: str) -> str:
     """`unit` per second: `183k tok/s`; bytes in decimal units: `12.1 MB/s`."""
     return f"{size(number)}/s" if unit == "bytes" else f"{count(number)} {unit}/s"
@@ -43,7 +37,7 @@ def rate(number: float, unit: str) -> str:
 def duration(seconds: float) -> str:
     """A duration in its two largest units: `0.4s`, `42s`, `2m05s`, `1h42m`, `3d04h`."""
     if not 0 <= seconds < _MAX_SECONDS:
-        return _NOT_FINITE
+        return NOT_FINITE
     if seconds < 9.95:
         return f"{seconds:.1f}s"
     whole = round(seconds)
@@ -63,21 +57,21 @@ def clock(epoch: float) -> str:
     try:
         moment = time.localtime(epoch)
     except (ValueError, OverflowError, OSError):  # NaN, or out of the range of the system
-        return _NOT_FINITE
+        return NOT_FINITE
     return f"{moment.tm_mday} {_MONTHS[moment.tm_mon - 1]} {moment.tm_hour:02d}:{moment.tm_min:02d}"
 
 
 def cost(value: float, *, bound: bool = False) -> str:
     """A loss or bits per byte with three decimals: `1.462`; `≤1.462` for an upper bound."""
     if not abs(value) < 1e6:  # diverged or damaged
-        return _NOT_FINITE
+        return NOT_FINITE
     return f"{'≤' if bound else ''}{value:.3f}"
 
 
 def perplexity(loss: float, *, bound: bool = False) -> str:
     """exp(loss), for a loss in nats per token: `24.8`; `≤24.8` for an upper bound."""
     if not -30 < loss < 30:  # diverged, or NaN
-        return _NOT_FINITE
+        return NOT_FINITE
     return f"{'≤' if bound else ''}{count(math.exp(loss))}"
 
 
@@ -108,17 +102,3 @@ def _fact(name: str, value: int | float | str, bound: bool) -> str:
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 """Not by the locale: all text of the program is English."""
-
-
-def _scaled(number: float, units: tuple[str, ...]) -> str:
-    """`number` with three digits in the largest unit in which it is at least 1; units are a factor of 1,000 apart."""
-    if not abs(number) < _MAX_NUMBER:  # an int may be too large to convert to float
-        return _NOT_FINITE
-    power = 0
-    # 999.5 would be rounded to 1000
-    while abs(number) >= 999.5 and power < len(units) - 1:
-        number, power = number / 1000, power + 1
-    if power == 0 and number == int(number):
-        return f"{int(number)}{units[0]}"
-    digits = 2 if abs(number) < 9.995 else 1 if abs(number) < 99.95 else 0
-    return f"{number:.{digits}f}{units[power]}"

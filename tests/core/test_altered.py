@@ -13,6 +13,7 @@ from core.jobs import prepare as prepare_module
 from core.jobs.prepare import Prepared, prepare
 from core.preprocess import compression_baselines
 from core.recipe.schema import Recipe
+from core.runs.artifacts import list_artifacts
 from core.storage.artifact import AlteredArtifactError, Artifact
 from core.storage.files import remove_tree
 from core.storage.workspace import Workspace
@@ -97,8 +98,10 @@ def test_a_stage_that_does_not_fit_the_disk_is_an_error_before_it_starts(
     workspace: Workspace, tiny: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(prepare_module, "free_bytes", lambda _: 5000)
-    with pytest.raises(DiskError, match="too little room for the download stage: 5,000 bytes free of at least"):
+    with pytest.raises(DiskError, match=r"too little room for the download stage: 5\.00 kB free of at least") as caught:
         return_value(prepare(tiny(), workspace))
+    assert caught.value.where == str(workspace.data)
+    assert not list_artifacts(workspace)  # no empty one that is unfinished
 
 
 @pytest.mark.parametrize("error", [MemoryError(), OSError(5, "Input/output error")])

@@ -183,7 +183,7 @@ def test_a_disk_too_small_for_one_checkpoint_is_an_error_before_the_first_step(
 ) -> None:
     monkeypatch.setattr("core.train.async_checkpoint.free_bytes", lambda _: 1000)
     events: list[Event] = []
-    with pytest.raises(DiskError, match="1,000 bytes free of"):
+    with pytest.raises(DiskError, match=r"1\.00 kB free of"):
         train(Trainer(make_recipe("train.steps=30"), shared_tokens, tmp_path, CPU), events=events)
     assert not list(of_type(Metric, events))
 

@@ -21,6 +21,7 @@ from core.runs.launch import start
 from core.runs.leftovers import remove_leftovers
 from core.runs.queue import Devices, Entry, NotQueuedError, move, occupants, request_start, waiting
 from core.storage.workspace import Workspace
+from llmtui.cli.run_output import print_started
 from tests.conftest import wait_for_state
 from tests.waiting import wait_for
 
@@ -64,12 +65,17 @@ def ids(workspace: Workspace) -> list[str]:
 
 @pytest.mark.heavy
 def test_runs_wait_in_order_and_the_order_can_be_changed(
-    busy_processor: subprocess.Popen[bytes], launched: Launch, tiny: Make, workspace: Workspace
+    busy_processor: subprocess.Popen[bytes],
+    launched: Launch,
+    tiny: Make,
+    workspace: Workspace,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     runs = []
     for _ in range(3):
         runs.append(launched(tiny("train.steps=2")))
-        wait_for_state(runs[-1], RunState.QUEUED)
+        print_started(runs[-1], share=False, detach=True)
+        assert "waits in the background until no other run uses its device" in capsys.readouterr().err
     first, second, third = runs
     assert occupants(workspace.runs) == {"cpu": "20260101-000000-other-0000"}
     assert ids(workspace) == [first.id, second.id, third.id]
@@ -110,10 +116,12 @@ def test_a_queued_run_can_start_beside_the_one_that_trains(
 
 @pytest.mark.heavy
 def test_a_run_that_shares_does_not_wait(
-    busy_processor: subprocess.Popen[bytes], tiny: Make, workspace: Workspace
+    busy_processor: subprocess.Popen[bytes], tiny: Make, workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = Run.create(workspace, tiny("train.steps=2"))
     start(run, workspace, share=True)
+    print_started(run, share=True, detach=True)
+    assert "runs in the background" in capsys.readouterr().err
     wait_for_state(run, RunState.DONE)
 
 

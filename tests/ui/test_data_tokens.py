@@ -10,7 +10,7 @@ from core.recipe.schema import Recipe
 from core.storage.workspace import Workspace
 from core.vocab.available import available_vocabularies
 from llmtui.tui.app import Workbench
-from llmtui.tui.screens.data_tokens import EXAMPLE, TokenInput, VocabularyGrid
+from llmtui.tui.screens.data_tokens import EXAMPLE, TokenInput, TokensView, VocabularyGrid
 from llmtui.tui.screens.picker import Picker
 from tests.tokenized_runs import DirectClient, tokenized_run
 from tests.ui.pilot import SIZES, screen_text, until
@@ -34,7 +34,7 @@ async def test_a_text_is_shown_under_both_vocabularies_while_it_is_typed(
         app.action_show_screen("tokens")
         await until(pilot, lambda: "words · bpe 300" in screen_text(app) and "1.00 bytes per token" in screen_text(app))
         assert EXAMPLE in screen_text(app)
-        await pilot.press(*"theq")  # replaces the example: letters are text, not keys
+        await pilot.press("b", "e", "i", *"theq")  # keys of the screens, then a text that replaces the example
         second = app.screen.query_one("#second", VocabularyGrid)
         await until(pilot, lambda: "".join(token.label for token in second.tokens) == "theq")
         assert [token.below for token in second.tokens] == ["116", "104", "101", "113"]
@@ -59,3 +59,22 @@ def test_a_vocabulary_of_several_token_shards_is_listed_once(workspace: Workspac
     tokenized_run(workspace, tiny("name=words"))
     (workspace.artifacts / "tokens" / "words-0000.partial").mkdir()
     assert [choice.name for choice in available_vocabularies(workspace)] == ["corpus · bpe 300", "bytes"]
+
+
+async def test_a_click_on_a_screen_a_view_or_a_key_presses_that_key(workspace: Workspace) -> None:
+    app = Workbench(workspace, inference_client=DirectClient(workspace))
+    async with app.run_test(size=(120, 40)) as pilot:
+
+        async def click(bar: str, text: str) -> None:
+            row = 0 if bar == "#top" else -1
+            await pilot.click(bar, offset=(screen_text(app).splitlines()[row].index(text), 0))
+
+        await until(pilot, lambda: "1 home 2 " in screen_text(app))
+        await click("#keys", "2")
+        await until(pilot, lambda: "2 data" in screen_text(app))
+        await click("#top", "tokens")
+        await until(pilot, lambda: isinstance(app.screen, TokensView))
+        await click("#keys", "write")
+        await until(pilot, lambda: isinstance(app.focused, TokenInput))
+        await click("#keys", "esc")
+        await until(pilot, lambda: isinstance(app.focused, VocabularyGrid))

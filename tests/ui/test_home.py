@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 import msgspec
 import pytest
 from textual.widgets import Input
@@ -142,7 +145,12 @@ async def test_sorting_columns_and_archived_runs_are_remembered(workspace: Works
 
 
 @pytest.mark.heavy
-async def test_tags_and_notes_are_written_from_the_list_and_shown(workspace: Workspace) -> None:
+async def test_tags_and_notes_are_written_from_the_list_and_shown(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
     run = finished_run(workspace, "bard", 100)
     change_annotations(run.path, lambda known: with_note(with_tags(known, ["old"]), "the first", 50))
     app = Workbench(workspace)
@@ -154,7 +162,11 @@ async def test_tags_and_notes_are_written_from_the_list_and_shown(workspace: Wor
         await until(pilot, lambda: "is not a tag" in screen_text(app))
         await pilot.press("backspace", "backspace", *"new", "enter")
         await until(pilot, lambda: read_annotations(run.path).tags == ("new", "old"))
-        await pilot.press("N", *"it works", "enter")
+        with monkeypatch.context() as full_disk:
+            full_disk.setattr("core.runs.annotations.write_atomic", fail)
+            await pilot.press("N", *"it works", "enter")
+            await until(pilot, lambda: "cannot write: no space left on device" in screen_text(app))
+        await pilot.press("enter")  # what was typed is still there
         await until(pilot, lambda: "note: it works" in screen_text(app))
         await pilot.press("N", "tab", *"50", "tab")
         await until(pilot, lambda: "the first" in str(app.screen.query("PromptInput").first().text))  # type: ignore[attr-defined]

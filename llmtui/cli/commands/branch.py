@@ -20,7 +20,7 @@ from llmtui.cli.commands.options import (
     share_option,
 )
 from llmtui.cli.console import print_message, print_output
-from llmtui.cli.run_output import detach_on_interrupt, follow_run, replay
+from llmtui.cli.run_output import detach_on_interrupt, follow_run, print_started, replay
 
 
 @click.command(short_help="Start a run that continues from a checkpoint of another.")
@@ -61,5 +61,5 @@ def branch(
         launch.start(created, workspace, share=share)
         if detach:
             print_output(created.id)
-            return 0
-        return follow_run(created, formatter, reader)
+        print_started(created, share=share, detach=detach)
+        return 0 if detach else follow_run(created, formatter, reader)

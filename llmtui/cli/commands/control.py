@@ -31,7 +31,7 @@ from llmtui.cli.commands.options import (
     share_option,
 )
 from llmtui.cli.console import print_message
-from llmtui.cli.run_output import detach_on_interrupt, follow_run, replay
+from llmtui.cli.run_output import detach_on_interrupt, follow_run, print_started, replay
 from llmtui.view.run_state import next_step_text, state_text
 from llmtui.view.units import size
 
@@ -189,7 +189,7 @@ def resume(run_name: str | None, overrides: tuple[str, ...], processes: int | No
     formatter, reader = replay(run)
     with detach_on_interrupt(run):
         launch.start(run, workspace, share=share)
-        print_message(f"{run.id} continues in the background")
+        print_started(run, share=share, detach=detach)
         return 0 if detach else follow_run(run, formatter, reader)
 
 

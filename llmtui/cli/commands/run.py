@@ -31,7 +31,7 @@ from llmtui.cli.commands.recipe_argument import (
     with_absolute_source,
 )
 from llmtui.cli.console import is_interactive, print_message, print_output
-from llmtui.cli.run_output import EventFormatter, detach_on_interrupt, follow_run, print_result, replay
+from llmtui.cli.run_output import EventFormatter, detach_on_interrupt, follow_run, print_result, print_started, replay
 from llmtui.tui.settings import load_settings, with_default_rules
 from llmtui.view.run_state import state_word
 from llmtui.view.summary_text import describe_progress
@@ -113,7 +113,7 @@ def _start(recipe: Recipe, *, detach: bool, workbench: bool, share: bool, proces
         launch.start(created, workspace, share=share)
         if detach:
             print_output(created.id)
-            print_message(f"{created.id} runs in the background; llmtui watch shows it")
+            print_started(created, share=share, detach=True)
             return 0
         if workbench:
             from llmtui.tui.launcher import run_workbench
@@ -121,7 +121,7 @@ def _start(recipe: Recipe, *, detach: bool, workbench: bool, share: bool, proces
             code = run_workbench(workspace, created.id)
             _print_state(created)
             return code
-        print_message(f"{created.id} runs in the background; Ctrl-C stops following it, not the run")
+        print_started(created, share=share, detach=False)
         return follow_run(created, EventFormatter(), JournalReader(created.journal))
 
 

@@ -20,18 +20,10 @@ class AnnotatedScreen(RunScreen):
         """The training step that a new note is about; None: the whole run."""
         return None
 
-    def annotate(self, snapshot: RunSnapshot, change: Callable[[Annotations], Annotations], notice: str) -> None:
-        """Change the annotations of the run, then show `notice`."""
-
-        async def write() -> None:
-            try:
-                await self.session.annotate(snapshot.run, change)
-            except LlmtuiError as error:
-                show_error(self.app, error)
-            else:
-                show_notice(self.app, notice)
-
-        self.app.run_worker(write(), exit_on_error=True)
+    async def annotate(self, snapshot: RunSnapshot, change: Callable[[Annotations], Annotations], notice: str) -> None:
+        """Change the annotations of the run, then show `notice`. Raises LlmtuiError if they cannot be written."""
+        await self.session.annotate(snapshot.run, change)
+        show_notice(self.app, notice)
 
     def action_run_tag(self) -> None:
         snapshot = self.snapshot
@@ -42,12 +34,12 @@ class AnnotatedScreen(RunScreen):
 
         before = snapshot.annotations.tags
 
-        def on_answer(tags: tuple[str, ...] | None) -> None:
-            if tags is not None and set(tags) != set(before):
+        async def save(tags: tuple[str, ...]) -> None:
+            if set(tags) != set(before):
                 notice = f"{snapshot.run.name}: {' '.join(tags) or 'no tags'}"
-                self.annotate(snapshot, lambda known: with_tags(known, tags, set(before) - set(tags)), notice)
+                await self.annotate(snapshot, lambda known: with_tags(known, tags, set(before) - set(tags)), notice)
 
-        self.app.push_screen(TagsDialog(snapshot.run.name, before), on_answer)
+        self.app.push_screen(TagsDialog(snapshot.run.name, before, save))
 
     def action_run_note(self) -> None:
         snapshot = self.snapshot
@@ -56,13 +48,12 @@ class AnnotatedScreen(RunScreen):
             return
         from llmtui.tui.screens.annotation_dialogs import Note, NoteDialog
 
-        def on_answer(note: Note | None) -> None:
-            if note is not None:
-                on = snapshot.run.name if note.step is None else f"step {note.step:,} of {snapshot.run.name}"
-                notice = f"Noted on {on}." if note.text.strip() else f"The note on {on} is removed."
-                self.annotate(snapshot, lambda known: with_note(known, note.text, note.step), notice)
+        async def save(note: Note) -> None:
+            on = snapshot.run.name if note.step is None else f"step {note.step:,} of {snapshot.run.name}"
+            notice = f"Noted on {on}." if note.text.strip() else f"The note on {on} is removed."
+            await self.annotate(snapshot, lambda known: with_note(known, note.text, note.step), notice)
 
-        self.app.push_screen(NoteDialog(snapshot.run.name, snapshot.annotations, self.marked_step), on_answer)
+        self.app.push_screen(NoteDialog(snapshot.run.name, snapshot.annotations, self.marked_step, save))
 
     def action_run_archive(self) -> None:
         snapshot = self.snapshot
@@ -71,4 +62,11 @@ class AnnotatedScreen(RunScreen):
             return
         archived = not snapshot.annotations.archived
         notice = f"{snapshot.run.name} is {'archived; A shows archived runs' if archived else 'listed again'}."
-        self.annotate(snapshot, lambda known: replace(known, archived=archived), notice)
+
+        async def write() -> None:
+            try:
+                await self.annotate(snapshot, lambda known: replace(known, archived=archived), notice)
+            except LlmtuiError as error:
+                show_error(self.app, error)
+
+        self.app.run_worker(write(), exit_on_error=True)

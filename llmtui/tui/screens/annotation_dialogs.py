@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import ClassVar, NamedTuple
 
 from textual import on
@@ -11,20 +12,40 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Input, Static
 
+from core.errors import LlmtuiError
 from core.runs.annotations import AnnotationError, Annotations, checked_tag, with_note
 from llmtui.tui.screens.dialogs import Dialog
 from llmtui.tui.widgets.prompt import PromptInput
 from llmtui.view.sanitize import shown
 
 
-class TagsDialog(Dialog[tuple[str, ...] | None]):
-    """All tags of a run in one line; the result is the new ones, or None."""
+class AnnotationDialog(Dialog[None]):
+    """A dialog that is open until what was typed is on the disk: a full disk loses none of it."""
+
+    def _show_problem(self, text: str) -> None:
+        self.query_one(".problem", Static).update(Content(shown(text, 400, lines=True)))
+
+    async def _close_after(self, saving: Awaitable[None]) -> None:
+        try:
+            await saving
+        except LlmtuiError as error:
+            self._show_problem(error.sentence())
+        else:
+            self.dismiss(None)
+
+    def action_close(self) -> None:
+        self.dismiss(None)
+
+
+class TagsDialog(AnnotationDialog):
+    """All tags of a run in one line."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "close")]
 
-    def __init__(self, name: str, tags: tuple[str, ...]) -> None:
+    def __init__(self, name: str, tags: tuple[str, ...], save: Callable[[tuple[str, ...]], Awaitable[None]]) -> None:
+        """save: takes the new tags, and raises LlmtuiError if they cannot be written."""
         super().__init__()
-        self._run_name, self._tags = name, tags
+        self._run_name, self._tags, self._save_tags = name, tags, save
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
@@ -36,16 +57,13 @@ class TagsDialog(Dialog[tuple[str, ...] | None]):
     @on(Input.Changed)
     def _check(self, message: Input.Changed) -> None:
         _, problem = _parsed(message.value)
-        self.query_one(".problem", Static).update(Content(shown(problem, 400)))
+        self._show_problem(problem)
 
     @on(Input.Submitted)
-    def _save(self, message: Input.Submitted) -> None:
+    async def _save(self, message: Input.Submitted) -> None:
         tags, problem = _parsed(message.value)
         if not problem:
-            self.dismiss(tags)
-
-    def action_close(self) -> None:
-        self.dismiss(None)
+            await self._close_after(self._save_tags(tags))
 
 
 def _parsed(text: str) -> tuple[tuple[str, ...], str]:
@@ -65,17 +83,20 @@ class Note(NamedTuple):
     """None: it is on the whole run."""
 
 
-class NoteDialog(Dialog[Note | None]):
-    """A note on a run, or on the step in the upper field; the result is None if nothing is to be changed."""
+class NoteDialog(AnnotationDialog):
+    """A note on a run, or on the step in the upper field."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "close"),
         Binding("tab,shift+tab", "app.focus_next"),
     ]
 
-    def __init__(self, name: str, annotations: Annotations, step: int | None = None) -> None:
+    def __init__(
+        self, name: str, annotations: Annotations, step: int | None, save: Callable[[Note], Awaitable[None]]
+    ) -> None:
+        """step: that the note is on at first; None: the run. save: raises LlmtuiError if it cannot be written."""
         super().__init__()
-        self._run_name, self._annotations, self._step = name, annotations, step
+        self._run_name, self._annotations, self._step, self._save_note = name, annotations, step, save
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog -form"):
@@ -116,17 +137,13 @@ class NoteDialog(Dialog[Note | None]):
         self.query_one(PromptInput).focus()
 
     @on(PromptInput.Submitted)
-    def _save(self, message: PromptInput.Submitted) -> None:
+    async def _save(self, message: PromptInput.Submitted) -> None:
         typed = self.query_one(Input).value
         try:
             if typed and not typed.isdecimal():
                 raise AnnotationError(f"{typed} is not a step")
             with_note(self._annotations, message.text, self._step)
         except AnnotationError as error:
-            problem = error.what + (f": {error.todo}" if error.todo else "")
-            self.query_one(".problem", Static).update(Content(shown(problem, 400)))
+            self._show_problem(error.what + (f": {error.todo}" if error.todo else ""))
         else:
-            self.dismiss(Note(message.text, self._step))
-
-    def action_close(self) -> None:
-        self.dismiss(None)
+            await self._close_after(self._save_note(Note(message.text, self._step)))

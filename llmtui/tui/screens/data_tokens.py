@@ -74,7 +74,7 @@ class TokensView(DataScreen):
     SCOPE = "tokens"
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("tokens")]
     CSS_PATH: ClassVar[list[str | PurePath]] = ["data.tcss", "data_tokens.tcss"]
-    AUTO_FOCUS: ClassVar[str] = "TokenInput"
+    AUTO_FOCUS: ClassVar[str] = "#first"  # not the text, where the keys of the screens and views are letters
 
     def __init__(self) -> None:
         super().__init__()

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
+from rich.cells import cell_len
+from textual import events
 from textual.timer import Timer
 
 from llmtui.tui.action_table import Action, Scope
-from llmtui.tui.actions import actions_in, key_name, keys_of
+from llmtui.tui.actions import actions_in, key_name, keys_of, named_key
 from llmtui.tui.screen_table import DATA_VIEWS
 from llmtui.tui.widgets.pane import Pane
 from llmtui.view.lines import Line, clip, joined, spread, width, wrap
@@ -20,10 +22,24 @@ LETTERS_PER_SECOND = 15.0
 """Reading speed, by which long notices are shown for longer: up to 10 s."""
 
 
-class HeaderBar(Pane):
-    """The first line of a screen. Set `left` and `right`, then call `update`."""
+class KeyBar(Pane):
+    """One line that names keys and what they do. A click on either presses the key."""
 
     FRAMED: ClassVar[bool] = False
+
+    def on_click(self, event: events.Click) -> None:
+        at, name = 0, ""
+        for text, role in self._rows[0] if self._rows else ():
+            name = text if role == "key" else name if role == "dim" else ""
+            at += cell_len(text)
+            if event.x < at:
+                if key := named_key(name):
+                    self.app.simulate_key(key)
+                return
+
+
+class HeaderBar(KeyBar):
+    """The first line of a screen. Set `left` and `right`, then call `update`."""
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
@@ -66,10 +82,8 @@ ALL_NAMES_FROM, NUMBERS_FROM = 160, 60
 """Columns from which the footer names all screens, and from which it has their numbers."""
 
 
-class FooterBar(Pane):
+class FooterBar(KeyBar):
     """The screens, with the current one by name, and the keys of the available actions, as many as fit."""
-
-    FRAMED: ClassVar[bool] = False
 
     def __init__(self, scope: Scope, is_available: Callable[[str], bool], keymap: Mapping[str, str]) -> None:
         super().__init__(id="keys")
