@@ -27,6 +27,7 @@ def test_each_section_has_steps_and_a_test(section: str) -> None:
         ("source", "core/sources/catalog.py", ("Kind", "kind_of")),
         ("source", "core/download/__init__.py", ("open_source", "source_fingerprint")),
         ("activation of the MLP", "core/model/layers.py", ("ACTIVATIONS",)),
+        ("format of exported models", "core/export/request.py", ("FORMATS",)),
         ("command", "llmtui/cli/commands/__init__.py", ("MODULES",)),
         ("chart", "llmtui/tui/chart_table.py", ("CHARTS",)),
         ("screen", "llmtui/tui/screen_table.py", ("SCREENS",)),

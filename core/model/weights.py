@@ -50,10 +50,10 @@ def state_tensors(model: GPT) -> dict[str, Tensor]:
     return tensors
 
 
-def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+def write_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
     """Write a safetensors file. Raises OSError with the errno of the system, EIO if unknown."""
     try:
-        save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, path)
+        save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, path, metadata)
     except SafetensorError as error:  # such as a full disk; the tensors are always valid
         code = re.search(r"os error (\d+)", str(error))
         number = int(code[1]) if code else errno.EIO

@@ -41,20 +41,14 @@ def apply_chat_template(messages: Sequence[Message], chat: Chat) -> ChatPrompt:
     of a token.
     """
     *earlier, last = messages
-    before, after = _split_template(getattr(chat, last.role))
-    tail = "" if last.role == "assistant" else after + _split_template(chat.assistant)[0]
+    before, after = chat.around(last.role)
+    tail = "" if last.role == "assistant" else after + chat.around("assistant")[0]
     stripped = tail.rstrip(" ")
     prompt = "".join(_format(message, chat) for message in earlier) + before + last.text + stripped
-    stop = (_split_template(chat.assistant)[1] + _split_template(chat.user)[0]).rstrip(" ")
+    stop = (chat.around("assistant")[1] + chat.around("user")[0]).rstrip(" ")
     return ChatPrompt(prompt, (stop,) if stop else (), stripped != tail)
 
 
 def _format(message: Message, chat: Chat) -> str:
-    before, after = _split_template(getattr(chat, message.role))
+    before, after = chat.around(message.role)
     return before + message.text + after
-
-
-def _split_template(template: str) -> tuple[str, str]:
-    """The parts of a template before and after {text}."""
-    before, _, after = template.partition("{text}")
-    return before, after

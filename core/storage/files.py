@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import glob
 import hashlib
 import os
 import shutil
@@ -66,6 +67,24 @@ def creating_directory(path: Path) -> Iterator[Path]:
         with contextlib.suppress(OSError):
             remove_tree(staged)
         raise
+
+
+def remove_unfinished(path: Path) -> None:
+    """Delete what `creating_directory(path)` has left in processes that were killed. Raises OSError."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        pid = left.name.removesuffix(".tmp").rpartition(".")[2]
+        if pid.isdecimal() and left.is_dir() and not _exists(int(pid)):
+            remove_tree(left)
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True
 
 
 @contextlib.contextmanager

@@ -32,6 +32,12 @@ class Chat(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = ""
 
+    def around(self, role: str) -> tuple[str, str]:
+        """What the template of `role` has before and after the message."""
+        template: str = getattr(self, role)
+        before, _, after = template.partition("{text}")
+        return before, after
+
     @property
     def templated(self) -> bool:
         """Whether messages have templates, rather than being texts to continue."""

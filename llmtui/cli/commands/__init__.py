@@ -28,6 +28,7 @@ MODULES = {
     "chat": ("chat",),
     "score": ("score",),
     "serve": ("serve",),
+    "export": ("export",),
     "xray": ("xray",),
     "data": ("data",),
     "vocab": ("vocab",),

@@ -30,11 +30,12 @@ from llmtui.cli.commands.options import (
 )
 from llmtui.cli.commands.recipe_argument import ensure_license_accepted, resolve, with_absolute_source
 from llmtui.cli.console import print_diff, print_json, print_message, print_output, print_table
+from llmtui.cli.export_progress import ExportProgress
 from llmtui.cli.run_output import INDENT, EventFormatter
 from llmtui.clients.child_job import run_child_job
 from llmtui.view import artifact_text
 from llmtui.view.cleaning_report import report_tables
-from llmtui.view.units import clock, duration, rate, size
+from llmtui.view.units import clock, size
 from llmtui.view.word_diff import excerpt_spans
 
 STAGES = {"raw": "download", "clean": "preprocess", "tokens": "tokenize"}
@@ -241,7 +242,7 @@ def export(name: str, stage: str, to: Path | None, force: bool) -> None:
     to = (to or Path(FILES[stage].format(artifact_name(artifact)))).absolute()
     if to.exists() and not force:
         raise ExportError("the file exists already", where=str(to), todo="name another with --to, or add --force")
-    progress = _ExportProgress()
+    progress = ExportProgress()
     for event in run_child_job(
         workspace, "core.jobs.data_commands", "export", str(artifact), stage, str(to), result_type=AnyEvent
     ):
@@ -249,22 +250,6 @@ def export(name: str, stage: str, to: Path | None, force: bool) -> None:
             progress.show(event)
     print_output(str(to))
     print_message(f"{size(to.stat().st_size)}")
-
-
-class _ExportProgress:
-    """Prints the progress of an export every few seconds."""
-
-    def __init__(self) -> None:
-        self._started = self._printed = 0.0
-
-    def show(self, event: Progress) -> None:
-        self._started = self._started or event.tick
-        if event.total and event.tick - (self._printed or self._started) >= 5:
-            self._printed = event.tick
-            seconds = event.tick - self._started
-            speed = event.done / seconds
-            left = duration((event.total - event.done) / speed) if speed else "–"
-            print_message(f"{event.done / event.total:.0%}, {rate(speed, event.unit)}, {left} left")
 
 
 def _print_event(formatter: EventFormatter, event: AnyEvent) -> None:

@@ -47,7 +47,8 @@ class PathType(click.Path):
         return super().convert(NAME.convert(value, parameter, context), parameter, context)
 
 
-def _complete_run(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
+def complete_run(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
+    """Completion of the id of a run."""
     return [CompletionItem(run.id) for run in all_runs(Workspace()) if run.id.startswith(typed)]
 
 
@@ -63,12 +64,12 @@ def run_argument(*, required: bool = False, nargs: int = 1) -> Decorator:
     """The RUN argument, by default the newest run; with `nargs` -1 any number of runs."""
     metavar = "RUN" if required else "[RUN]"
     return click.argument(
-        "run_name", type=NAME, metavar=metavar, required=required, nargs=nargs, shell_complete=_complete_run
+        "run_name", type=NAME, metavar=metavar, required=required, nargs=nargs, shell_complete=complete_run
     )
 
 
 run_option: Decorator = click.option(
-    "--run", "run_name", type=NAME, metavar="RUN", shell_complete=_complete_run, help="Default: the newest run."
+    "--run", "run_name", type=NAME, metavar="RUN", shell_complete=complete_run, help="Default: the newest run."
 )
 set_option: Decorator = click.option(
     "--set",
