@@ -11,30 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.recipe.schema import Preprocess, Tokenize
-from core.tokenize import bpe
 from core.tokenize.characters import byte_vocabulary, character_vocabulary
 from core.tokenize.codecs import DOCUMENT_SEPARATOR
-from core.tokenize.encodings import ENCODINGS
-from core.tokenize.vocabulary import END_OF_TEXT, Vocabulary, VocabularyError, split_chunks
+from core.tokenize.vocabulary import END_OF_TEXT, Vocabulary, VocabularyError
 from tests.core.stages import clean_documents, run_stage, tokenizing
-from tests.core.vocabularies import SHARED, TRAINING_TEXT, TRICKY, entries_by_id, made_up_ranks, needs_texts
+from tests.core.vocabularies import SHARED, TRAINING_TEXT, TRICKY, needs_texts, vocabularies_of_each_kind
 
 
 @pytest.fixture(scope="module")
-def ranks() -> dict[bytes, int]:
-    return made_up_ranks()
-
-
-@pytest.fixture(scope="module")
-def every(ranks: dict[bytes, int]) -> dict[str, Vocabulary]:
-    """One vocabulary of each kind, and one with each of tiktoken's patterns."""
-    patterns = {pattern: name for name, (pattern, _) in ENCODINGS.items()}
-    entries = entries_by_id(ranks)
-    found = {name: Vocabulary(name, pattern, entries, {END_OF_TEXT: 900}) for pattern, name in patterns.items()}
-    found["bpe"] = bpe.train_bpe(split_chunks(TRAINING_TEXT, 2000), 400)
-    found["characters"] = character_vocabulary(sorted(set("the quick brown fox ☃ é 日本 😀\n")))
-    found["bytes"] = byte_vocabulary()
-    return found
+def every() -> dict[str, Vocabulary]:
+    return vocabularies_of_each_kind()
 
 
 KINDS = ("gpt2", "r50k", "cl100k", "o200k", "bpe", "characters", "bytes")

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import strategies as st
 
 from core.tokenize import bpe
-from core.tokenize.vocabulary import split_chunks
+from core.tokenize.characters import byte_vocabulary, character_vocabulary
+from core.tokenize.encodings import ENCODINGS
+from core.tokenize.vocabulary import END_OF_TEXT, Vocabulary, split_chunks
 
 SHARED = Path(__file__).parents[3] / "shared"
 CACHE = SHARED / "tiktoken-cache"
@@ -33,3 +35,14 @@ def entries_by_id(ranks: dict[bytes, int]) -> list[bytes]:
     """The entries in the order of their ids, empty in the gaps."""
     entries = {index: token for token, index in ranks.items()}
     return [entries.get(index, b"") for index in range(max(entries) + 1)]
+
+
+def vocabularies_of_each_kind() -> dict[str, Vocabulary]:
+    """By name: one of each kind, and one with each of tiktoken's patterns, with the entries of `made_up_ranks`."""
+    patterns = {pattern: name for name, (pattern, _) in ENCODINGS.items()}
+    entries = entries_by_id(made_up_ranks())
+    found = {name: Vocabulary(name, pattern, entries, {END_OF_TEXT: 900}) for pattern, name in patterns.items()}
+    found["bpe"] = bpe.train_bpe(split_chunks(TRAINING_TEXT, 2000), 400)
+    found["characters"] = character_vocabulary(sorted(set("the quick brown fox ☃ é 日本 😀\n")))
+    found["bytes"] = byte_vocabulary()
+    return found
