@@ -349,6 +349,8 @@ class AttemptEnded(Event, frozen=True, kw_only=True, tag="Ended"):
 
     attempt: Int64
     outcome: Outcome
+    cause: Literal["", "disk"] = ""
+    """disk: it failed because the disk is full, read-only or failing."""
     what: str = ""
     """Why it failed, or which rule ended it; this and the next three are the fields of `LlmtuiError`."""
     where: str = ""

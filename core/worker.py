@@ -28,7 +28,7 @@ from pathlib import Path
 from types import FrameType
 
 from core import __version__
-from core.errors import BusyError, LlmtuiError, ProcessKilledError, UnexpectedError, as_llmtui_error, log
+from core.errors import BusyError, DiskError, LlmtuiError, ProcessKilledError, UnexpectedError, as_llmtui_error, log
 from core.events import (
     AnyEvent,
     AttemptEnded,
@@ -138,6 +138,7 @@ class Worker:
         return AttemptEnded(
             attempt=self._attempt,
             outcome="failed",
+            cause="disk" if isinstance(error, DiskError) else "",
             what=f"cannot {error.doing}: {error.what}",
             where=str(self._run.log) if unexpected else error.where,
             kept=error.kept,

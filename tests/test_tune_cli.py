@@ -10,15 +10,18 @@ from typing import Any
 
 import pytest
 
+from core.events import Metric
 from core.recipe.schema import Recipe
+from core.storage.journal import JournalReader
 from core.storage.workspace import Workspace
 from core.tune.start import start
-from core.tune.study import Study, TrialEnded
-from core.tune.study_file import StudyFile
+from core.tune.study import Study
+from core.tune.study_file import Scheduler, StudyFile
 from llmtui.cli.main import run as command_line
 from llmtui.view.study_text import seeds_text
 from tests.conftest import tiny_recipe
 from tests.core.test_tune_controller import new_study, run_to_end
+from tests.core.test_tune_halving import train as train_to_rung
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.usefixtures("in_temporary_directory")
@@ -91,6 +94,7 @@ def test_slices_are_printed_for_each_field(workspace: Workspace, capsys: pytest.
         (("tune", "stdlib", "--space", "space.toml", "--trials", "3"), "low 0.1 is above high 0.01"),
         (("tune", "stdlib", "--minutes", "0.1"), "one trial may take"),
         (("tune", "stdlib", "--trials", "0"), "Invalid value"),
+        (("tune", "stdlib", "--trials", "3", "--set", "train.steps=9"), "too small for one evaluation: 10% of 9 steps"),
     ],
 )
 def test_what_cannot_work_is_refused(
@@ -111,11 +115,36 @@ def test_a_difference_within_the_spread_of_seeds_is_called_so(workspace: Workspa
     assert seeds_text(study.trials()).endswith("is worse")
 
 
+def test_waiting_trials_are_shown_promoted_and_dropped(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = new_study(workspace, trials=3, scheduler=Scheduler(kind="asha"))
+    run_to_end(study, workspace, train_to_rung)
+    shown = output(capsys, "tune", "show").splitlines()
+    assert shown[0].split() == ["TRIAL", "STATE", "RUNG", "BPB", "TIME", "lr", "WHY"]
+    assert [line.split()[1:4] for line in shown[2:]] == [["paused", "11", "%"]] * 2
+    numbers = [line.split()[0] for line in shown[2:]]
+    assert capsys.readouterr().err == ""
+    output(capsys, "tune", "promote", numbers[0])
+    output(capsys, "tune", "drop", numbers[1])
+    assert "has ended" in refused(capsys, "tune", "promote", shown[1].split("*")[0])
+    run_to_end(study, workspace, train_to_rung)
+    shown = output(capsys, "tune", "show").splitlines()
+    assert [line.split()[:4] for line in shown[2:]] == [
+        [numbers[0], "paused", "33", "%"],
+        [numbers[1], "stopped", *shown[3].split()[2:4]],
+    ]
+    assert "has ended" in refused(capsys, "tune", "promote", numbers[1])
+    (study.path / "problem.txt").write_text("the disk is full")
+    assert command_line(["tune", "show"]) == 0 and "the disk is full" in capsys.readouterr().err
+
+
 @pytest.mark.heavy
 def test_a_real_study_survives_the_death_of_its_controller(workspace: Workspace, tiny: Any) -> None:
-    recipe: Recipe = tiny("train.steps=3")
+    recipe: Recipe = tiny("train.steps=4")
     assert recipe.name == tiny_recipe(Path(recipe.source.corpus)).name
-    file = StudyFile(space={"train.lr": [0.001, 0.01]}, trials=2)
+    halving = Scheduler(kind="asha", eta=2, minimum=0.5)
+    file = StudyFile(space={"train.lr": [0.001, 0.01]}, trials=2, scheduler=halving)
     study = Study.create(workspace.prepare(), recipe, file)
     start(study, workspace)
     wait_for(study.trials)
@@ -123,9 +152,16 @@ def test_a_real_study_survives_the_death_of_its_controller(workspace: Workspace,
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     wait_for(lambda: study.controller() is None)
+    study.journal.write_bytes(b"")  # as if a power failure had cut it off
     start(study, workspace)
     wait_for(study.is_done)
     trials = study.trials()
     assert sorted(trial.values["train.lr"] for trial in trials) == [0.001, 0.01]
-    assert all(isinstance(trial.ended, TrialEnded) and trial.ended.outcome == "done" for trial in trials)
+    assert sorted(trial.stop_at for trial in trials) == [0.5, 1.0]
+    waits, done = sorted(trials, key=lambda trial: trial.stop_at)
+    assert waits.paused and waits.paused.share == 0.5
+    assert done.bits_per_byte is not None and done.rungs[0].bits_per_byte < waits.paused.bits_per_byte
     assert len(list(workspace.runs.iterdir())) == 2
+    for trial, steps in ((waits, [1, 2]), (done, [1, 2, 3, 4])):  # each step once
+        events = JournalReader(workspace.runs / trial.run_id / "journal.jsonl").events()
+        assert [event.step for event in events if isinstance(event, Metric)] == steps

@@ -57,6 +57,12 @@ def describe_failure(run: Run) -> Failure:
     return Failure(what="its processes are gone", kept=kept, todo=resume_advice(run))
 
 
+def failed_on_disk(run: Run) -> bool:
+    """Whether the newest attempt failed because of the disk, which a later one need not."""
+    ended = run.end_event()
+    return ended is not None and ended.cause == "disk"
+
+
 def is_reason(line: str) -> bool:
     """Whether a line of a log says why a process failed."""
     return _REASON.fullmatch(line) is not None

@@ -7,6 +7,7 @@ under their supervisors, and the next controller reads from the journal and the 
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 import sys
 import time
@@ -19,18 +20,21 @@ from msgspec.structs import replace
 
 from core.errors import BusyError, DiskError, LlmtuiError, log
 from core.hardware import cores, gpu_count
-from core.parsing import ParseError, read_json
 from core.recipe.checks import RecipeError
 from core.recipe.schema import Recipe
 from core.runs import launch
 from core.runs.control import request_pause, request_stop
 from core.runs.directory import Run, RunState, StudyTrial, TrialOrigin
 from core.runs.errors import InvalidRunError, RunActiveError
+from core.runs.failure import failed_on_disk
 from core.runs.lookup import all_runs
 from core.storage.files import sweep
 from core.storage.journal import JournalWriter
 from core.storage.locks import Lock
-from core.storage.workspace import Workspace
+from core.storage.workspace import Workspace, free_bytes
+from core.tune.budget import is_affordable
+from core.tune.halving import finalist, next_stop, promotable
+from core.tune.requests import StudyRequests
 from core.tune.samplers import propose
 from core.tune.space import SpaceError, Values, with_values
 from core.tune.study import (
@@ -41,7 +45,9 @@ from core.tune.study import (
     Trial,
     TrialCreated,
     TrialEnded,
+    TrialPromoted,
     absorb,
+    paused_at,
     result_of,
 )
 from core.tune.study_file import parse_study
@@ -49,147 +55,214 @@ from core.tune.study_file import parse_study
 POLL_SECONDS = 1.0
 """How often the controller looks at its trials."""
 
+WAITING_TICKS = 10
+"""Ticks between two looks at the trials that wait at rungs: there may be hundreds, and seldom does somebody delete or
+resume one."""
+
 RESTARTS = 3
 """How often a trial that was interrupted is started again."""
 
+DISK_RETRY_SECONDS = 30.0
+"""When a trial that failed for want of disk space is tried again."""
 
-class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """A trial inserted by hand, control/add-*.json."""
-
-    values: Values
-    origin: TrialOrigin = "inserted"
+MIN_FREE_BYTES = 32 * 2**20
+"""Disk space without which no trial is started: a training needs some for its checkpoint, see `AsyncCheckpointer`."""
 
 
 class Controller:
     """One study, whose `controller.lock` is held. `tick` does what there is to do now."""
 
     def __init__(
-        self, study: Study, workspace: Workspace, start: Callable[[Run, Workspace, bool], None] | None = None
+        self,
+        study: Study,
+        workspace: Workspace,
+        start: Callable[[Run, Workspace, bool], None] | None = None,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """start: starts a run, sharing its device or not; by default detached processes."""
+        """start: starts a run, sharing its device or not; by default detached processes. now: a clock in seconds."""
         self.study, self._workspace = study, workspace
         self._start_run = start or (lambda run, where, share: launch.start(run, where, share=share))
-        self._journal = JournalWriter(study.journal)
-        self._text = self._settings_text()
-        self._rejected = ""
-        """A text of study.toml that cannot be used."""
+        self._journal, self._requests = JournalWriter(study.journal), StudyRequests(study.control)
+        self._now, self._begun, self._look_in = now, False, 0
+        self._text = study.text
+        self._rejected, self._rejection = "", ""
+        """A text of study.toml that cannot be used, and why."""
+        self._disk_retries: dict[str, float] = {}
+        """By run id: when a trial that failed for want of disk space is tried again."""
+        self._disk_problem = ""
         self._restarts: dict[str, int] = {}
         """By run id."""
         self._trials = {trial.number: trial for trial in study.trials()}
         """By number; nobody else writes the journal."""
         self.message = ""
         """What stands in the way; empty if nothing does."""
-        self._adopt_unrecorded()
-        self._open_at_start = {trial.run_id for trial in self._trials.values() if trial.ended is None}
+        self._open_at_start: set[str] = set()
         """Runs that continue if they were stopped with the study."""
+
+    @property
+    def problem(self) -> str:
+        """What the user is to be told; empty if nothing is wrong."""
+        return self.message or self._rejection
 
     # -- one tick -------------------------------------------------------------------------------------------------
 
     def tick(self) -> bool:
-        """Record results, start trials; returns whether the study has ended. Raises DiskError."""
+        """Record results, promote and start trials; returns whether the study has ended. Raises DiskError."""
+        if not self._begun:
+            self._begin()
         self._follow_edits()
+        self._drop_waiting()
+        self._disk_problem, looks = "", self._look_in <= 0
+        self._look_in = WAITING_TICKS if looks else self._look_in - 1
         active: list[Run] = []
         for trial in list(self._trials.values()):
-            if trial.ended is None:
+            if trial.ended is None and (looks or trial.paused is None):
                 run = self._advance(trial)
                 active += [run] if run else []
-        if (self.study.control / "stop").exists():
+        if self._requests.stop:
             for run in active:
                 request_stop(run)
             return not active
-        if self.study.pause_requested:
+        if self._requests.pause:
             for run in active:
                 if not run.pause_requested:
                     request_pause(run)
             return False
+        if self._disk_problem:
+            raise DiskError(self._disk_problem, where=str(self._workspace.data), kept="the study waits for space")
         while len(active) < self.study.file.parallel:
-            created = self._next(list(self._trials.values()))
-            if created is None:
+            started = self._next(alone=not active)
+            if started is None:
                 break
-            active.append(created)
+            active.append(started)
         if active:
+            return False
+        if not looks:  # it ends after a look at all
+            self._look_in = 0
             return False
         if not self.message:
             self._record(StudyEnded())
         return True
 
     def _advance(self, trial: Trial) -> Run | None:
-        """Record the result of a trial, or start it again; returns its run if it is active then."""
+        """Record what has become of a trial, or start it again; returns its run if it is active then."""
         try:
             run = Run.open(self._workspace.runs / trial.run_id)
             state = run.state()
         except (InvalidRunError, OSError) as error:
             what = getattr(error, "what", "") or str(error)
-            self._record(TrialEnded(number=trial.number, outcome="lost", reason=f"its run cannot be read: {what}"))
+            seconds = trial.rungs[-1].seconds if trial.rungs else 0.0
+            reason = f"its run cannot be read: {what}"
+            self._record(TrialEnded(number=trial.number, outcome="lost", reason=reason, seconds=seconds))
             return None
+        if run.file.stop_at > trial.stop_at:  # resumed by hand; or a power failure has cut the journal
+            self._record(TrialPromoted(number=trial.number, stop_at=run.file.stop_at))
         if state.is_active:
             return run
-        if state is RunState.STOPPED and (self.study.control / "stop").exists():
-            return None  # it continues when the study does
-        was_stopped = state is RunState.STOPPED and run.id in self._open_at_start
-        self._open_at_start.discard(run.id)
-        result = None if was_stopped else result_of(run, state, trial.number)
-        if result is not None:
-            self._record(result)
+        summary, known = run.summary(), [rung.share for rung in trial.rungs]
+        for rung in summary.rungs:
+            if rung.share not in known:
+                self._record(paused_at(rung, trial.number))
+        if trial.paused:
             return None
+        waited = state is RunState.STOPPED and (run.id in self._open_at_start or summary.waiting_rung is not None)
+        if state in (RunState.STOPPED, RunState.INTERRUPTED) and self._requests.stop:
+            return None  # it continues when the study does
+        if (waited or state is RunState.INTERRUPTED) and self._requests.pause:
+            return None
+        self._open_at_start.discard(run.id)
+        result = None if waited else result_of(run, state, trial.number)
+        if result is None:
+            return self._start_again(trial, run)
+        if result.outcome == "failed" and failed_on_disk(run):
+            return self._try_disk_again(trial, run, result.reason)
+        self._record(result)
+        return None
+
+    def _start_again(self, trial: Trial, run: Run) -> Run | None:
+        """Start a trial that was promoted, or interrupted, from its checkpoint."""
         restarts = self._restarts.get(run.id, 0)
         if restarts >= RESTARTS:
-            self._record(
-                TrialEnded(number=trial.number, outcome="failed", reason=f"it was interrupted {restarts} times")
-            )
+            reason = f"it was interrupted {restarts} times"
+            self._record(TrialEnded(number=trial.number, outcome="failed", reason=reason))
             return None
         self._restarts[run.id] = restarts + 1
-        return self._started(run)
+        return self._started(run, trial.stop_at)
 
-    def _next(self, trials: list[Trial]) -> Run | None:
-        """Create and start the next trial; None if there is none now."""
-        if request := self._take_request():
-            path, inserted = request
+    def _try_disk_again(self, trial: Trial, run: Run, reason: str) -> Run | None:
+        """Start a trial again that failed for want of disk space, after a while: it is no result."""
+        if self._now() < self._disk_retries.setdefault(run.id, self._now() + DISK_RETRY_SECONDS):
+            self._disk_problem = reason
+            return None
+        started = self._started(run, trial.stop_at)
+        del self._disk_retries[run.id]
+        return started
+
+    def _next(self, *, alone: bool) -> Run | None:
+        """Promote or create the next trial, and start it; None if there is none now. alone: no other one trains."""
+        file, recipe, trials = self.study.file, self.study.recipe, list(self._trials.values())
+        if wanted := self._requested():
+            return wanted
+        best = promotable(file.scheduler, trials)
+        if best and best.paused:
+            stop = self._next_stop(best)
+            if is_affordable(file, recipe, trials, best.paused.share, stop):
+                return self._promote(best, stop) or self._next(alone=alone)
+        sampled = sum(trial.origin == "sampled" for trial in trials)
+        first = next_stop(file.scheduler)
+        if sampled < (file.trials or math.inf) and is_affordable(file, recipe, trials, 0.0, first):
             try:
-                recipe = with_values(self.study.recipe, inserted.values)
+                proposal = propose(file, self.study.space, recipe, trials)
+            except LlmtuiError as error:
+                self.message = error.sentence()
+                return None
+            self.message = ""
+            if proposal:
+                return self._create(proposal.values, proposal.recipe, "sampled")
+        last = finalist(trials) if alone else None
+        return (self._promote(last, 1.0) or self._next(alone=alone)) if last else None
+
+    def _requested(self) -> Run | None:
+        """Start what the user has promoted or inserted, one trial at a time."""
+        for path, trial in self._requests.about("promote", self._trials):
+            run = self._promote(trial, self._next_stop(trial)) if trial.paused else None
+            path.unlink(missing_ok=True)
+            if run:
+                return run
+        for path, inserted in self._requests.insertions():
+            try:
+                run = self._create(inserted.values, with_values(self.study.recipe, inserted.values), inserted.origin)
             except RecipeError as error:
                 log(f"{path.name} is not a trial: {error.sentence()}")
-                path.unlink(missing_ok=True)
-                return self._next(trials)
-            run = self._create(trials, inserted.values, recipe, inserted.origin)
+                run = None
             path.unlink(missing_ok=True)
-            return run
-        if not self._has_budget(trials):
-            return None
-        try:
-            proposal = propose(self.study.file, self.study.space, self.study.recipe, trials)
-        except LlmtuiError as error:
-            self.message = error.sentence()
-            log(self.message)
-            return None
-        self.message = ""
-        return self._create(trials, proposal.values, proposal.recipe, "sampled") if proposal else None
+            if run:
+                return run
+        return None
 
-    def _has_budget(self, trials: list[Trial]) -> bool:
-        """Whether one more sampled trial is within the limits of the study."""
-        file = self.study.file
-        sampled = [trial for trial in trials if trial.origin == "sampled"]
-        if file.trials is not None and len(sampled) >= file.trials:
-            return False
-        if file.minutes is None:
-            return True
-        of_one = 60 * (self.study.recipe.train.minutes or 0.0)
-        spent = sum(trial.ended.seconds if trial.ended else of_one for trial in trials)
-        # a hundredth: a training stops at the step after its limit
-        return spent + of_one <= 60 * file.minutes * 1.01 and spent < 60 * file.minutes
+    def _next_stop(self, trial: Trial) -> float:
+        return next_stop(self.study.file.scheduler, trial.stop_at)
+
+    def _promote(self, trial: Trial, stop: float) -> Run | None:
+        """Let a trial that waits at a rung train further; None if it cannot, which is its end."""
+        self._record(TrialPromoted(number=trial.number, stop_at=stop))
+        self._restarts.pop(trial.run_id, None)
+        return self._advance(trial)
 
     # -- trials ---------------------------------------------------------------------------------------------------
 
-    def _create(self, trials: list[Trial], values: Values, recipe: Recipe, origin: TrialOrigin) -> Run:
-        number = max((trial.number for trial in trials), default=0) + 1
+    def _create(self, values: Values, recipe: Recipe, origin: TrialOrigin) -> Run:
+        number = max(self._trials, default=0) + 1
         train = recipe.train
         if self._shares_processor(recipe) and train.threads is None:
             train = replace(train, threads=max(1, cores() // self.study.file.parallel))
         recipe = replace(recipe, name=f"{self.study.name[:56]}-{number:03d}", train=train)
         trial = StudyTrial(id=self.study.id, number=number, values=values, origin=origin)
-        run = Run.create(self._workspace, recipe, study=trial)
+        stop = next_stop(self.study.file.scheduler)
+        self._require_space()
+        run = Run.create(self._workspace, recipe, study=trial, stop_at=stop)
         self._record_created(run, trial)
-        return self._started(run)
+        return self._started(run, stop)
 
     def _record_created(self, run: Run, trial: StudyTrial) -> None:
         self._record(
@@ -199,8 +272,18 @@ class Controller:
                 values=trial.values,
                 seed=run.recipe.train.seed,
                 origin=trial.origin,
+                stop_at=run.file.stop_at,
             )
         )
+
+    def _begin(self) -> None:
+        """Record the settings in force, and what an earlier controller was killed before it could write."""
+        settings = [event.text for event in self.study.events() if isinstance(event, SettingsChanged)]
+        if settings[-1:] != [self._text]:
+            self._record(SettingsChanged(text=self._text))
+        self._adopt_unrecorded()
+        self._open_at_start = {trial.run_id for trial in self._trials.values() if trial.ended is None}
+        self._begun = True
 
     def _adopt_unrecorded(self) -> None:
         """Record trials that were created when a controller was killed before it could write so."""
@@ -215,8 +298,18 @@ class Controller:
         on_processor = recipe.train.device == "cpu" or (recipe.train.device == "auto" and not gpu_count())
         return self.study.file.parallel > 1 and on_processor
 
-    def _started(self, run: Run) -> Run:
+    def _require_space(self) -> None:
+        """Raise DiskError if the disk is about to be full."""
+        if (free := free_bytes(self._workspace.data)) < MIN_FREE_BYTES:
+            what = f"the disk is full: {free / 2**20:.0f} MiB are free"
+            raise DiskError(what, where=str(self._workspace.data), kept="the study waits for space")
+
+    def _started(self, run: Run, stop: float) -> Run:
+        """Start a run that is to train until the share `stop` of its training."""
+        self._require_space()
         try:
+            if run.file.stop_at != stop:
+                run.train_until(stop)
             self._start_run(run, self._workspace, self._shares_processor(run.recipe))
         except RunActiveError:
             pass
@@ -224,14 +317,13 @@ class Controller:
             log(error.sentence())
         return run
 
-    def _take_request(self) -> tuple[Path, Request] | None:
-        for path in sorted(self.study.control.glob("add-*.json")):
-            try:
-                return path, read_json(path, Request)
-            except (OSError, ParseError) as error:
-                log(f"{path.name} cannot be read: {error}")
-                path.unlink(missing_ok=True)
-        return None
+    def _drop_waiting(self) -> None:
+        """End the trials at rungs that the user has dropped."""
+        for path, trial in self._requests.about("drop", self._trials):
+            if rung := trial.paused:
+                reason = "it was dropped"
+                self._record(TrialEnded(number=trial.number, outcome="stopped", reason=reason, seconds=rung.seconds))
+            path.unlink(missing_ok=True)
 
     # -- settings and journal -------------------------------------------------------------------------------------
 
@@ -248,10 +340,9 @@ class Controller:
         try:
             file, space = parse_study(text, self.study.recipe, str(self.study.path / "study.toml"))
         except SpaceError as error:
-            self._rejected = text
-            log(error.sentence())
+            self._rejected, self._rejection = text, error.sentence()
             return
-        self.study.file, self.study.space, self._text, self._rejected = file, space, text, ""
+        self.study.file, self.study.space, self._text, self._rejected, self._rejection = file, space, text, "", ""
         self._record(SettingsChanged(text=text))
 
     def _record(self, event: StudyEvent) -> None:
@@ -268,14 +359,19 @@ def run_controller(study: Study, workspace: Workspace) -> int:
         return BusyError.exit_code
     with lock:
         sweep(study.path)
+        told: str | None = None
         (study.control / "stop").unlink(missing_ok=True)
         controller = Controller(study, workspace)
         while True:
             try:
-                if controller.tick():
-                    return 1 if controller.message else 0
+                ended, problem = controller.tick(), controller.problem
             except DiskError as error:  # nothing is lost: it tries again until there is space
-                log(error.sentence())
+                ended, problem = False, error.sentence()
+            if problem != told:
+                study.tell_problem(problem)
+                told = problem
+            if ended:
+                return 1 if controller.message else 0
             if not lock.stands():
                 return 1
             time.sleep(POLL_SECONDS)

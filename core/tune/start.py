@@ -78,6 +78,16 @@ def request_trial(study: Study, values: Values) -> None:
     write_atomic(path, msgspec.json.encode({"values": values}), durable=False)
 
 
+def request_promotion(study: Study, number: int) -> None:
+    """Let a trial that waits at a rung train to the next one: it is the next one to start."""
+    write_atomic(study.control / f"promote-{number}", b"", durable=False)
+
+
+def request_drop(study: Study, number: int) -> None:
+    """End a trial that waits at a rung. One that trains is stopped like any run."""
+    write_atomic(study.control / f"drop-{number}", b"", durable=False)
+
+
 def open_trial(trial: Trial, workspace: Workspace) -> Run | None:
     """The run of a trial; None if it cannot be read."""
     try:

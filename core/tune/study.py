@@ -3,9 +3,11 @@
     <data>/studies/YYYYMMDD-HHMMSS-NAME-XXXX/
       recipe.toml        the recipe of the trials, but for the fields that vary
       study.toml         settings and search space; may be edited while the study runs
-      journal.jsonl      what the controller decided: trials, results; append-only
+      journal.jsonl      what the controller decided: trials, rungs, promotions, results; append-only
+      problem.txt        what keeps the controller from going on, or from following an edit; absent if nothing does
       controller.lock    held by the controller while it lives
-      control/           requests: pause, stop, add-*.json
+      reserve            64 KiB, deleted on a full disk so that problem.txt can still be written
+      control/           requests, see `core.tune.requests`
       log.txt            output of the controller
 
 Trials are ordinary runs; their run.json names the study. What a trial is doing is computed from its run.
@@ -13,6 +15,7 @@ Trials are ordinary runs; their run.json names the study. What a trial is doing 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +24,8 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from core.errors import DiskError, LlmtuiError, UsageError, did_you_mean
+from core.errors import DiskError, LlmtuiError, UsageError, did_you_mean, log
+from core.events import RungReached
 from core.parsing import ParseError, parse
 from core.recipe.file import load, to_toml
 from core.recipe.schema import Recipe
@@ -33,10 +37,14 @@ from core.storage.journal import JournalReader
 from core.storage.locks import holder
 from core.storage.workspace import Workspace, check_name
 from core.tune import study_file
-from core.tune.space import Space, Values
+from core.tune.space import Space, SpaceError, Values
 from core.tune.study_file import StudyFile
 
 Outcome = Literal["done", "failed", "stopped", "lost"]
+
+
+RESERVE = 2**16
+"""Bytes reserved so that a full disk can be told."""
 
 
 class InvalidStudyError(LlmtuiError):
@@ -102,7 +110,7 @@ class TrialEnded(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class SettingsChanged(Struct, frozen=True, kw_only=True, tag=True):
-    """study.toml was edited; trials from now on follow it."""
+    """The text of study.toml that trials from now on follow."""
 
     text: str
     at: float = msgspec.field(default_factory=time.time)
@@ -175,14 +183,16 @@ def absorb(trials: dict[int, Trial], event: StudyEvent) -> None:
 class Study:
     """A study on disk. The object holds settings and recipe as they were when it was opened."""
 
-    def __init__(self, path: Path, recipe: Recipe, file: StudyFile, space: Space) -> None:
-        self.path, self.recipe, self.file, self.space = path, recipe, file, space
+    def __init__(self, path: Path, recipe: Recipe, file: StudyFile, space: Space, text: str) -> None:
+        """text: that of study.toml with these settings."""
+        self.path, self.recipe, self.file, self.space, self.text = path, recipe, file, space, text
 
     @classmethod
     def create(cls, workspace: Workspace, recipe: Recipe, file: StudyFile) -> Study:
         """Create the directory of a study without starting it. Raises SpaceError, InvalidNameError, DiskError."""
         check_name(recipe.name)
         file, space = study_file.convert(_tables(file), recipe, "study.toml")
+        text = study_file.to_toml(file)
         path = studies_directory(workspace) / new_id(recipe.name, time.time())
         try:
             path.parent.mkdir(mode=0o700, exist_ok=True)
@@ -190,22 +200,32 @@ class Study:
                 (staged / "control").mkdir(mode=0o700)
                 (staged / "controller.lock").touch(0o600)
                 write_atomic(staged / "recipe.toml", to_toml(recipe).encode())
-                write_atomic(staged / "study.toml", study_file.to_toml(file).encode())
+                write_atomic(staged / "study.toml", text.encode())
         except OSError as error:
             raise DiskError.from_oserror(error, path) from None
-        return cls(path, recipe, file, space)
+        return cls(path, recipe, file, space, text)
 
     @classmethod
     def open(cls, path: Path) -> Study:
-        """The study in `path`. Raises InvalidStudyError, and SpaceError if study.toml was edited into nonsense."""
+        """The study in `path`; with the settings that were in force last if study.toml was edited into nonsense.
+
+        Raises InvalidStudyError, and SpaceError if no settings were in force before.
+        """
         try:
             text = (path / "study.toml").read_text("utf-8")
             recipe = load(file=path / "recipe.toml")
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise InvalidStudyError(f"{path.name}: {reason.lower()}", where=str(path)) from None
-        file, space = study_file.parse_study(text, recipe, str(path / "study.toml"))
-        return cls(path, recipe, file, space)
+        try:
+            file, space = study_file.parse_study(text, recipe, str(path / "study.toml"))
+        except SpaceError:
+            texts = [event.text for event in _events(path / "journal.jsonl") if isinstance(event, SettingsChanged)]
+            if not texts:
+                raise
+            text = texts[-1]
+            file, space = study_file.parse_study(text, recipe, str(path / "journal.jsonl"))
+        return cls(path, recipe, file, space, text)
 
     # -- contents -------------------------------------------------------------------------------------------------
 
@@ -239,11 +259,27 @@ class Study:
 
     def events(self) -> Iterator[StudyEvent]:
         """The events of the journal; unreadable lines, such as one cut by a power failure, are skipped."""
-        for line in JournalReader(self.journal).iter_lines():
-            try:
-                yield parse(_decoder.decode, line)
-            except ParseError:
-                continue
+        return _events(self.journal)
+
+    @property
+    def problem(self) -> str:
+        """What keeps the controller from going on, or from following an edit, in words; empty if nothing does."""
+        with contextlib.suppress(OSError):
+            return (self.path / "problem.txt").read_text("utf-8", errors="replace")
+        return ""
+
+    def tell_problem(self, text: str) -> None:
+        """Set `problem`, also on a full disk, and log it. For the controller."""
+        path = self.path / "problem.txt"
+        if text:
+            log(text)
+            (self.path / "reserve").unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                write_atomic(path, text.encode(), durable=False)
+        else:
+            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                write_atomic(self.path / "reserve", bytes(RESERVE), durable=False)
 
     def trials(self) -> list[Trial]:
         """All trials, by number."""
@@ -260,10 +296,23 @@ class Study:
         return isinstance(last, StudyEnded)
 
 
+def _events(journal: Path) -> Iterator[StudyEvent]:
+    for line in JournalReader(journal).iter_lines():
+        try:
+            yield parse(_decoder.decode, line)
+        except ParseError:
+            continue
+
+
 def best_trial(trials: list[Trial]) -> Trial | None:
     """The trial with the fewest bits per byte; None before one is done."""
     done = [trial for trial in trials if trial.bits_per_byte is not None]
     return min(done, key=lambda trial: trial.bits_per_byte or 0.0, default=None)
+
+
+def paused_at(rung: RungReached, number: int) -> TrialPaused:
+    """The pause of a trial at a rung that its run has reached."""
+    return TrialPaused(number=number, share=rung.share, bits_per_byte=rung.bits_per_byte, seconds=rung.seconds)
 
 
 def result_of(run: Run, state: RunState, number: int) -> TrialEnded | None:

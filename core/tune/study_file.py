@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -12,7 +13,11 @@ from msgspec import Meta, Struct
 from core.errors import did_you_mean
 from core.parsing import ParseError, parse_toml
 from core.recipe.schema import Recipe
+from core.train.schedule import limits
 from core.tune.space import Space, SpaceError, read_space
+
+MIN_RUNG_MINUTES = 1 / 60
+"""Training before the first rung at least: on two cores the first evaluation takes some tenths of a second."""
 
 Sampler = Literal["tpe", "random", "grid"]
 
@@ -99,6 +104,7 @@ def convert(tables: Mapping[str, Any], recipe: Recipe, where: str) -> tuple[Stud
             "it has no end", where=where, todo="limit it by trials, or by minutes of training of all trials together"
         )
     space = read_space(file.space, recipe, where)
+    _check_rungs(file.scheduler, recipe, where)
     limit = recipe.train.minutes
     if file.minutes is not None and limit is not None and limit > file.minutes:
         raise StudyFileError(
@@ -107,6 +113,28 @@ def convert(tables: Mapping[str, Any], recipe: Recipe, where: str) -> tuple[Stud
             todo="shorten the trials, such as with --set train.minutes=0.5, or give the study more minutes",
         )
     return file, space
+
+
+def _check_rungs(scheduler: Scheduler, recipe: Recipe, where: str) -> None:
+    """Raise StudyFileError if a trial has nothing to be evaluated at its first rung."""
+    if scheduler.kind == "none":
+        return
+    if scheduler.minimum > 1 / scheduler.eta:
+        raise StudyFileError(
+            f"no rung lies between scheduler.minimum = {scheduler.minimum:g} and the end of a trial",
+            where=where,
+            todo=f'a minimum of at most {1 / scheduler.eta:.3g}, or scheduler.kind = "none"',
+        )
+    of_step = {"steps": 1, "tokens": recipe.train.batch_size * recipe.model.block_size, "minutes": MIN_RUNG_MINUTES}
+    for unit, limit in limits(recipe.train).items():
+        share = scheduler.minimum
+        if share * limit < of_step[unit]:
+            raise StudyFileError(
+                f"the budget of a trial is too small for one evaluation: {share:.0%} of {limit:g} {unit}",
+                where=where,
+                todo=f"longer trials, such as --set train.{unit}={math.ceil(100 * of_step[unit] / share) / 100:g}; "
+                'a larger scheduler.minimum; or scheduler.kind = "none"',
+            )
 
 
 def to_toml(file: StudyFile) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from core.storage.workspace import Workspace
 from core.tune.study import Study, best_trial
-from llmtui.cli.console import print_message, print_table
+from llmtui.cli.console import print_error, print_message, print_table
 from llmtui.view.study_text import TrialRow, counts_text, seeds_text, study_state, trial_rows, trials_table, value_text
 from llmtui.view.units import cost
 
@@ -49,6 +49,8 @@ def print_study(study: Study, workspace: Workspace) -> None:
     rows = trial_rows(study, workspace)
     print_table(trials_table(rows))
     print_message(f"{study.id}: {study_state(study)}; {counts_text(rows)}")
+    if study.problem:
+        print_error(study.problem)
     if seeds := seeds_text([row.trial for row in rows]):
         print_message(seeds)
     if best_trial([row.trial for row in rows]):

@@ -17,7 +17,8 @@ from core.recipe.file import load
 from core.recipe.schema import Recipe
 from core.runs.directory import Run, RunState
 from core.storage.workspace import Workspace
-from core.tune.controller import Controller, Request
+from core.tune.controller import Controller
+from core.tune.requests import Request
 from core.tune.space import SpaceError
 from core.tune.study import Study, best_trial, find_study, study_ids
 from core.tune.study_file import StudyFile
@@ -171,7 +172,7 @@ def test_no_combination_is_tried_twice_and_one_that_fails_has_a_reason(workspace
     assert sorted(trial.values["train.lr"] for trial in study.trials()) == [0.001, 0.01, 0.1]  # there are no others
 
 
-def test_an_edited_study_is_followed_and_nonsense_is_not(workspace: Workspace, capsys: Any) -> None:
+def test_an_edited_study_is_followed_and_nonsense_is_not(workspace: Workspace) -> None:
     study = new_study(workspace, trials=1)
     controller = Controller(study, workspace, finish)
     file = study.path / "study.toml"
@@ -179,7 +180,7 @@ def test_an_edited_study_is_followed_and_nonsense_is_not(workspace: Workspace, c
     file.write_text("trials = [")
     controller.tick()
     controller.tick()
-    assert study.file.trials == 1 and capsys.readouterr().err.count("study.toml") == 1
+    assert study.file.trials == 1 and "study.toml" in controller.problem
     file.write_text(good.replace("trials = 1", "trials = 3"))
     while not controller.tick():
         pass

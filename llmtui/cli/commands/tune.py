@@ -33,7 +33,7 @@ from llmtui.cli.commands.options import (
 from llmtui.cli.commands.recipe_argument import ensure_license_accepted, resolve, with_absolute_source
 from llmtui.cli.commands.study_argument import StudyCommandError, open_active_study, open_study, study_argument
 from llmtui.cli.commands.tune_results import best_values, export_study, field_importance, field_slices
-from llmtui.cli.commands.tune_trials import add_trial, drop_trial, edit_study
+from llmtui.cli.commands.tune_trials import add_trial, drop_trial, edit_study, promote_trial
 from llmtui.cli.console import print_error, print_json, print_message, print_output, print_table
 from llmtui.cli.study_output import follow_study, print_study
 from llmtui.view.study_text import study_state, trial_rows
@@ -80,6 +80,12 @@ def tune() -> None:
     type=click.Choice(["tpe", "random", "grid"]),
     help="How values are chosen: tpe learns from earlier trials (default if Optuna is installed), random, or grid.",
 )
+@click.option(
+    "--scheduler",
+    type=click.Choice(["asha", "none"]),
+    help="asha: trials wait at shares of their training, and the best are promoted (default, but for a grid); none: "
+    "every trial trains to its end.",
+)
 @click.option("--seed", type=click.IntRange(0), metavar="N", help="Random seed of the sampler; default 1.")
 @detach_option
 @yes_option
@@ -89,6 +95,7 @@ def start_study(
     overrides: tuple[str, ...],
     name: str | None,
     space_file: Path | None,
+    scheduler: str | None,
     detach: bool,
     yes: bool,
     **settings: Any,
@@ -99,6 +106,9 @@ def start_study(
     line for each field that varies, such as `train.lr = { low = 1e-4, high = 3e-3, log = true }` or
     `model.n_layer = [4, 6, 8]`. Without it, learning rates, batch size, warm-up, weight decay, dropout and depth vary
     around the recipe's values.
+
+    Trials wait after a ninth and after a third of their training, and the best third of them goes on each time; in FILE
+    a table [scheduler] sets `eta` (3) and `minimum` (0.1, the share before which none waits), or `kind = "none"`.
     """
     recipe = with_absolute_source(resolve(what, preset, overrides, name))
     workspace = Workspace().prepare()
@@ -107,6 +117,10 @@ def start_study(
     tables.setdefault("sampler", "tpe" if _has_optuna() else "random")
     if "trials" not in tables and "minutes" not in tables and tables["sampler"] != "grid":
         tables["trials"] = 20
+    given = tables.get("scheduler", {})
+    if isinstance(given, dict):
+        kind = scheduler or given.get("kind") or ("none" if tables["sampler"] == "grid" else "asha")
+        tables["scheduler"] = given | {"kind": kind}
     file, _ = convert(tables, recipe, str(space_file or "the options"))
     study = Study.create(workspace, recipe, file)
     start(study, workspace)
@@ -222,7 +236,7 @@ def stop_study(study_name: str | None) -> None:
 
 
 for _command in (
-    *(add_trial, drop_trial, edit_study),
+    *(add_trial, promote_trial, drop_trial, edit_study),
     *(best_values, field_importance, field_slices, export_study),
 ):
     tune.add_command(_command)

@@ -10,9 +10,10 @@ import msgspec
 from core.recipe.file import load
 from core.runs.control import request_stop as request_stop_of_run
 from core.storage.files import write_atomic
+from core.tune.halving import next_stop
 from core.tune.space import Values, with_values
-from core.tune.start import open_trial, request_trial
-from core.tune.study import Study
+from core.tune.start import open_trial, request_drop, request_promotion, request_trial
+from core.tune.study import Study, Trial
 from core.tune.study_file import parse_study
 from llmtui.cli.commands.options import NAME
 from llmtui.cli.commands.study_argument import (
@@ -74,9 +75,32 @@ def drop_trial(number: int, study_name: str | None) -> None:
     """Stop trial NUMBER, whose result then does not count; the study continues with the next one."""
     workspace, study = open_study(study_name)
     trial = trial_numbered(study, number)
-    if trial.ended is not None:
-        raise StudyCommandError(f"trial {number} has ended ({trial.ended.outcome})", where=trial.run_id)
+    _require_open(trial)
     run = open_trial(trial, workspace)
+    if trial.paused:
+        request_drop(study, number)
+        print_message(f"trial {number} is dropped" + unless_running(study))
+        return
     if run is not None:
         request_stop_of_run(run)
     print_message(f"trial {number} stops")
+
+
+def _require_open(trial: Trial) -> None:
+    if trial.ended is not None:
+        raise StudyCommandError(f"trial {trial.number} has ended ({trial.ended.outcome})", where=trial.run_id)
+
+
+@click.command("promote", short_help="Let a trial that waits at a rung train further.")
+@click.argument("number", type=click.IntRange(1))
+@study_option
+def promote_trial(number: int, study_name: str | None) -> None:
+    """Continue trial NUMBER, which waits at a rung, to the next one: it is the next one to start."""
+    _, study = open_study(study_name)
+    trial = trial_numbered(study, number)
+    _require_open(trial)
+    if trial.paused is None:
+        raise StudyCommandError(f"trial {number} waits at no rung", todo="`llmtui tune show` lists those that do")
+    request_promotion(study, number)
+    stop = 100 * next_stop(study.file.scheduler, trial.stop_at)
+    print_message(f"trial {number} trains to {stop:.0f} % of its training" + unless_running(study))
