@@ -13,6 +13,7 @@ from core.events import Event
 from core.export.chat_template import chat_template
 from core.export.config import config_json, generation_config_json
 from core.export.source import ExportSource
+from core.export.tokenizer_json import tokenizer_files
 from core.model.weights import write_tensors
 from core.processes.progress import ProgressMeter
 
@@ -47,6 +48,8 @@ def write_hf(source: ExportSource, folder: Path) -> Iterator[Event]:
         contents["model.safetensors.index.json"] = index
     for file, content in contents.items():
         (folder / file).write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
+    for file, encoded in tokenizer_files(vocabulary, model.block_size).items():
+        (folder / file).write_bytes(encoded)
     (folder / "chat_template.jinja").write_text(chat_template(source.request.chat), encoding="utf-8")
     (folder / "README.md").write_text(source.request.card, encoding="utf-8")
     # ours, with which `model.init` knows that tokens mean the same

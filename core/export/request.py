@@ -59,6 +59,12 @@ def _write_hf(source: ExportSource, folder: Path) -> Iterator[Event]:
     return write_hf(source, folder)
 
 
+def _write_gguf(source: ExportSource, folder: Path) -> Iterator[Event]:
+    from core.export.gguf import write_gguf
+
+    return write_gguf(source, folder)
+
+
 FORMATS = {
     each.name: each
     for each in (
@@ -67,6 +73,12 @@ FORMATS = {
             "a folder of safetensors and JSON, for transformers, vLLM, lm-eval",
             ("float32", "bfloat16", "float16"),
             _write_hf,
+        ),
+        Format(
+            "gguf",
+            "one file for llama.cpp, Ollama, LM Studio; needs llmtui[export]",
+            ("f32", "bf16", "f16", "q8_0"),
+            _write_gguf,
         ),
     )
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from core.checkpoints import step_of
-from core.events import Progress
+from core.events import Note, Progress
 from core.export.architectures import architecture_of
 from core.export.request import FORMATS
 from core.runs.directory import Run
@@ -55,6 +55,8 @@ def export(which: str | None, to: Path, format_name: str, dtype: str | None) -> 
     for event in run_export(workspace, request):
         if isinstance(event, Progress):
             progress.show(event)
+        elif isinstance(event, Note):
+            print_message(event.text)
     print_output(request.to)
     bytes_ = sum(file.stat().st_size for file in Path(request.to).iterdir())
     print_message(
