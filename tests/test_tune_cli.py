@@ -14,13 +14,14 @@ from core.events import Metric
 from core.recipe.schema import Recipe
 from core.storage.journal import JournalReader
 from core.storage.workspace import Workspace
+from core.tune.controller import Controller
 from core.tune.start import start
 from core.tune.study import Study
 from core.tune.study_file import Scheduler, StudyFile
 from llmtui.cli.main import run as command_line
 from llmtui.view.study_text import seeds_text
 from tests.conftest import tiny_recipe
-from tests.core.test_tune_controller import new_study, run_to_end
+from tests.core.test_tune_controller import finish, new_study, run_to_end
 from tests.core.test_tune_halving import train as train_to_rung
 from tests.waiting import wait_for
 
@@ -82,7 +83,17 @@ def test_slices_are_printed_for_each_field(workspace: Workspace, capsys: pytest.
     records = [json.loads(line) for line in output(capsys, "tune", "slices", "--json").splitlines()]
     assert len(records[0]["slice"]["points"]) == 6
     assert records[-1]["improvement"]["bits_per_byte"] == min(trial.bits_per_byte or 9 for trial in study.trials())
-    assert "did you mean train.lr?" in refused(capsys, "tune", "slices", "--field", "train.lrr")
+    assert "did you mean 'train.lr'" in refused(capsys, "tune", "slices", "--field", "train.lrr")
+
+
+def test_what_is_left_of_a_study_is_forecast(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    study = new_study(workspace, trials=3)
+    controller = Controller(study, workspace, finish)
+    controller.tick()
+    controller.tick()
+    assert output(capsys, "tune", "forecast").startswith("2 trials left, about 30s of training, done in about")
+    record = json.loads(output(capsys, "tune", "forecast", "--json"))
+    assert record["remaining"]["training_seconds"] == 30.0
 
 
 @pytest.mark.parametrize(

@@ -291,6 +291,13 @@ class Run:
         """Like `load_summary`, for the curves in curves.json; up to ten seconds of events come after it."""
         return self._load_snapshot("curves.json", Curves)
 
+    def curves(self) -> Curves:
+        """The curves up to the last event of the journal."""
+        curves, reader = self.load_curves()
+        for event in reader.iter_events():
+            curves.absorb(event)
+        return curves
+
     def _load_snapshot(self, name: str, kind: type[SnapshotT]) -> tuple[SnapshotT, JournalReader]:
         with contextlib.suppress(OSError):
             found = read_snapshot(self.path / name, kind, self.journal)

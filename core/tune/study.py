@@ -105,6 +105,10 @@ class TrialEnded(Struct, frozen=True, kw_only=True, tag=True):
     """Of training."""
     tokens_per_second: float | None = None
     parameters: int | None = None
+    flops: float | None = None
+    """Of training, forward and backward."""
+    tokens: int | None = None
+    """Trained on."""
     reason: str = ""
     at: float = msgspec.field(default_factory=time.time)
 
@@ -139,6 +143,8 @@ class Trial(Struct, kw_only=True):
     """Share of its training to which it trains, or at which it waits; 1: to its end."""
     rungs: list[TrialPaused] = []
     """Its results at the rungs it has reached, the first one first."""
+    created_at: float = 0.0
+    """In seconds since the epoch."""
     ended: TrialEnded | None = None
 
     @property
@@ -169,6 +175,7 @@ def absorb(trials: dict[int, Trial], event: StudyEvent) -> None:
                 seed=event.seed,
                 origin=event.origin,
                 stop_at=event.stop_at,
+                created_at=event.at,
             )
         case TrialPaused() if trial := trials.get(event.number):
             trial.rungs = sorted(
@@ -318,11 +325,13 @@ def paused_at(rung: RungReached, number: int) -> TrialPaused:
 def result_of(run: Run, state: RunState, number: int) -> TrialEnded | None:
     """The result of a trial whose run is in `state`; None while it has none."""
     summary = run.summary()
-    metric, evaluation = summary.metric, summary.headline_evaluation
+    metric, evaluation, shape = summary.metric, summary.headline_evaluation, summary.shape
     facts: dict[str, Any] = {
         "seconds": metric.seconds if metric else 0.0,
         "tokens_per_second": metric.tokens / metric.seconds if metric and metric.seconds else None,
-        "parameters": summary.shape.parameters if summary.shape else None,
+        "parameters": shape.parameters if shape else None,
+        "flops": float(shape.flops_per_token * metric.tokens) if shape and metric else None,
+        "tokens": metric.tokens if metric else None,
     }
     if state is RunState.DONE and evaluation is not None:
         return TrialEnded(number=number, outcome="done", bits_per_byte=evaluation.bits_per_byte, **facts)

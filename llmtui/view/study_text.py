@@ -10,6 +10,8 @@ import msgspec
 from core.plural import plural
 from core.runs.directory import RunState
 from core.storage.workspace import Workspace
+from core.tune.curve_fit import Interval
+from core.tune.forecast import Remaining
 from core.tune.slices import Improvement, Slice, SliceGroup
 from core.tune.start import open_trial
 from core.tune.study import Study, Trial, best_trial
@@ -142,6 +144,20 @@ def improvements_table(found: Sequence[Improvement]) -> list[tuple[str, ...]]:
         time = units.duration(one.training_seconds)
         table.append((units.cost(one.bits_per_byte), str(one.number), str(one.ended), time))
     return table
+
+
+def interval_text(interval: Interval) -> str:
+    """A predicted loss with its interval: `1.462 (1.440 – 1.481)`."""
+    return f"{units.cost(interval.value)} ({units.cost(interval.low)} – {units.cost(interval.high)})"
+
+
+def remaining_text(left: Remaining) -> str:
+    """Time and cost of what is left of a study: `12 trials, about 8m20s of training, done in about 9m10s`."""
+    flops = f" ({units.count(left.flops)} FLOPs)" if left.flops is not None else ""
+    return (
+        f"{plural(left.trials, 'trial')} left, about {units.duration(left.training_seconds)} of training{flops}, "
+        f"done in about {units.duration(left.wall_seconds)}"
+    )
 
 
 def seeds_text(trials: Sequence[Trial]) -> str:

@@ -80,10 +80,7 @@ def _with_results(run: Run) -> RunSnapshot:
 
 
 def _origin(snapshot: RunSnapshot) -> Origin:
-    curves, reader = snapshot.run.load_curves()
-    for event in reader.iter_events():
-        curves.absorb(event)
-    return origin_of(snapshot.run, snapshot.summary, curves.newest())
+    return origin_of(snapshot.run, snapshot.summary, snapshot.run.curves().newest())
 
 
 def _print(comparison: Comparison) -> None:

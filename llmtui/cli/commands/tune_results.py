@@ -1,4 +1,4 @@
-"""`llmtui tune best`, `importance`, `slices` and `export`: what the trials of a study have shown."""
+"""`llmtui tune best`, `importance`, `slices`, `forecast` and `export`: what the trials of a study have shown."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ import msgspec
 
 from core.errors import did_you_mean
 from core.recipe.file import to_toml
+from core.runs.summary import Summary
 from core.storage.files import write_atomic
+from core.tune.forecast import forecast_final, remaining
 from core.tune.slices import improvements, slices
 from core.tune.space import with_values
+from core.tune.start import open_trial
 from core.tune.study import best_trial
 from core.tune.tpe import MIN_TRIALS, importances
 from llmtui.cli.commands.options import NAME, PathType, json_option
 from llmtui.cli.commands.study_argument import StudyCommandError, open_study, study_argument
 from llmtui.cli.console import print_error, print_json, print_message, print_output, print_table
 from llmtui.cli.study_output import trials_csv
-from llmtui.view.study_text import improvements_table, slice_table, trial_rows
+from llmtui.view.study_text import improvements_table, interval_text, remaining_text, slice_table, trial_rows
 from llmtui.view.units import cost
 
 
@@ -89,6 +92,45 @@ def field_slices(study_name: str | None, field_name: str | None, as_json: bool) 
     for each in found:
         print_table(slice_table(each))
     print_table(improvements_table(improvements(trials)))
+    return 0
+
+
+@click.command("forecast", short_help="Predict the final losses, and the time that is left.")
+@study_argument
+@json_option
+def forecast_study(study_name: str | None, as_json: bool) -> int:
+    """Predict the final loss of each running trial of STUDY, and the time and cost of what is left.
+
+    The power law L∞ + A·n^−α of the steps is fitted to the evaluations so far, with a 90 % interval. It knows nothing
+    of the learning-rate schedule: one that decays ends below it.
+    """
+    workspace, study = open_study(study_name)
+    trials = study.trials()
+    table: list[tuple[str, ...]] = [("TRIAL", "PROGRESS", "BPB", "FORECAST (90 %)")]
+    active: list[Summary] = []
+    for trial in trials:
+        run = open_trial(trial, workspace) if trial.ended is None else None
+        if run is None:
+            continue
+        curves = run.curves()
+        active.append(curves.summary)
+        if not run.state().is_active:
+            continue
+        found, metric, best = forecast_final(curves), curves.summary.metric, curves.summary.headline_evaluation
+        if as_json:
+            final = found and {"final": found.final, "source": found.source, "law": found.fit.law._asdict()}
+            progress = metric.progress if metric else None
+            print_json({"study": study.id, "trial": trial.number, "progress": progress, "forecast": final})
+        share = f"{metric.progress:.0%}" if metric else ""
+        bits = cost(best.bits_per_byte) if best else ""
+        table.append((str(trial.number), share, bits, interval_text(found.final) if found else "not yet"))
+    left = remaining(study, trials, active)
+    if as_json:
+        print_json({"study": study.id, "remaining": left and left._asdict()})
+        return 0
+    if len(table) > 1:
+        print_table(table)
+    print_output(remaining_text(left) if left else "how long a trial takes is not known yet")
     return 0
 
 

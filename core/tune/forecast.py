@@ -1,0 +1,137 @@
+"""What is to be expected of a study while it runs: the final loss of each trial, and time and cost of what is left."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from msgspec import Struct
+
+from core.runs.curves import Curves
+from core.runs.summary import Summary
+from core.train.schedule import limits
+from core.tune.curve_fit import MIN_POINTS, Interval, PowerLawFit, fit_power_law
+from core.tune.study import Study, Trial
+
+SKIPPED = 0.1
+"""Share of the steps so far whose losses are not fitted: warm-up and the first fall from the uniform distribution
+follow no power law."""
+
+GROUPS = 60
+"""Means of the training loss to which the law is fitted where there are too few evaluations."""
+
+MIN_PROGRESS = 0.15
+"""Share of the training before which there is no forecast."""
+
+COUNTED_COMBINATIONS = 100_000
+"""Combinations of a grid that are counted at most."""
+
+
+class LossForecast(Struct, frozen=True, kw_only=True):
+    """The loss at the end of a training that is going on."""
+
+    final: Interval
+    """Bits per byte on the held-out text, with a 90 % interval."""
+    source: Literal["evaluations", "training loss"]
+    """What the power law was fitted to. The training loss is moved by its mean distance to the evaluations."""
+    progress: float
+    """Share of the training so far, 0 to 1."""
+    end: float
+    """The step at which the training will end."""
+    fit: PowerLawFit
+    """In bits per byte over steps; of the training loss before it is moved."""
+
+
+class Remaining(NamedTuple):
+    """What a study will still take."""
+
+    trials: int
+    """That have not ended, or not started yet."""
+    training_seconds: float
+    """Of training, of all of them together: what a device is busy for."""
+    wall_seconds: float
+    """Until the last one has ended, with the time between two trials, and `parallel` trials at once."""
+    flops: float | None
+    """Forward and backward; None before a trial has ended."""
+
+
+def forecast_final(curves: Curves, *, seed: int = 0) -> LossForecast | None:
+    """The final loss of a training from its curves so far; None before there is enough to go by.
+
+    The law is fitted to the evaluations, or to the training loss where there are fewer than `MIN_POINTS` of them. It
+    knows nothing of the schedule: where the learning rate falls at the end, the loss falls faster than any power law
+    (docs/decisions.md says by how much).
+    """
+    metric = curves.summary.metric
+    if metric is None or not MIN_PROGRESS <= metric.progress <= 1:
+        return None
+    end = metric.step / metric.progress
+    evaluations = [(step, bits) for step, bits in curves.val_bits.means() if step >= SKIPPED * metric.step]
+    if len(evaluations) >= MIN_POINTS:
+        fit = fit_power_law([step for step, _ in evaluations], [bits for _, bits in evaluations], seed=seed)
+        if fit is None:
+            return None
+        return LossForecast(final=fit.at(end), source="evaluations", progress=metric.progress, end=end, fit=fit)
+    if not evaluations or curves.bits_per_nat is None:
+        return None
+    steps, losses = _training_loss(curves, curves.bits_per_nat, metric.step)
+    fit = fit_power_law(steps, losses, seed=seed)
+    if fit is None:
+        return None
+    distance = statistics.fmean(bits - fit.law.at(step) for step, bits in evaluations)
+    final = fit.at(end, noise=False)
+    moved = Interval(value=final.value + distance, low=final.low + distance, high=final.high + distance)
+    return LossForecast(final=moved, source="training loss", progress=metric.progress, end=end, fit=fit)
+
+
+def _training_loss(curves: Curves, bits_per_nat: float, last: int) -> tuple[list[float], list[float]]:
+    """Steps and means in bits per byte of about `GROUPS` groups of buckets after the first steps."""
+    points = [(step, loss * bits_per_nat) for step, loss in curves.loss.means() if step >= SKIPPED * last and step > 0]
+    size = -(-len(points) // GROUPS) or 1
+    groups = [points[start : start + size] for start in range(0, len(points), size)]
+    return [statistics.fmean(s for s, _ in group) for group in groups], [
+        statistics.fmean(loss for _, loss in group) for group in groups
+    ]
+
+
+def remaining(study: Study, trials: Sequence[Trial], active: Sequence[Summary]) -> Remaining | None:
+    """What the study will still take; None while nothing says how long a trial takes.
+
+    active: the summaries of the runs of the trials that have not ended.
+    """
+    done = [(trial, trial.ended) for trial in trials if trial.ended and trial.ended.outcome == "done"]
+    progress = [(summary.metric.progress, summary.metric.seconds) for summary in active if summary.metric]
+    expected = {index: seconds / share for index, (share, seconds) in enumerate(progress) if share > 0.05}
+    limit = limits(study.recipe.train).get("minutes")
+    known = [ended.seconds for _, ended in done] or list(expected.values()) or ([60 * limit] if limit else [])
+    if not known:
+        return None
+    of_one = statistics.fmean(known)
+    gaps = [max(0.0, ended.at - trial.created_at - ended.seconds) for trial, ended in done if trial.created_at]
+    gap = statistics.median(gaps) if gaps else 0.0
+    running = [max(0.0, expected[index] - progress[index][1]) for index in expected]
+    running += [of_one] * (len(active) - len(running))
+    waiting = _not_started(study, trials, of_one)
+    training = sum(running) + waiting * of_one
+    wall = max(max(running, default=0.0), (training + waiting * gap) / study.file.parallel)
+    rates = [ended.flops / ended.seconds for _, ended in done if ended.flops and ended.seconds]
+    flops = statistics.fmean(rates) * training if rates else None
+    return Remaining(len(active) + waiting, training, wall, flops)
+
+
+def _not_started(study: Study, trials: Sequence[Trial], of_one: float) -> int:
+    """How many more trials the study will start, each of so many seconds."""
+    file = study.file
+    sampled = sum(trial.origin == "sampled" for trial in trials)
+    bounds: list[float] = []
+    if file.trials is not None:
+        bounds.append(file.trials - sampled)
+    if file.minutes is not None and of_one > 0:
+        spent = sum(trial.ended.seconds if trial.ended else of_one for trial in trials)
+        bounds.append((60 * file.minutes - spent) / of_one + 0.01)  # a training stops at the step after its limit
+    if file.sampler == "grid":
+        combinations = sum(1 for _ in itertools.islice(study.space.grid(study.recipe), COUNTED_COMBINATIONS))
+        bounds.append(file.repeats * combinations - sampled)
+    return max(0, int(min(bounds, default=0)))
