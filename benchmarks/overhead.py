@@ -147,11 +147,11 @@ def interleaved(watch: Watch, turns: list[Turn]) -> type[Trainer]:
             for number in range(step, step + BARE):
                 indices = range(self.recipe.train.batch_size)
                 batch = self._objective(self._batches(number), step=number, indices=indices)
-                nats = accumulate_gradients(self._parallel, batch, self.state.micro_batch, self.recipe.train)
+                nats = accumulate_gradients(self.parallel, batch, self.state.micro_batch, self.recipe.train)
                 optimizer_step(
-                    self._parallel,
+                    self.parallel,
                     self.optimizers,
-                    reduce_gradients(self._parallel, nats, batch.count),
+                    reduce_gradients(self.parallel, nats, batch.count),
                     self.recipe.train.grad_clip,
                 )
             return time.perf_counter() - began

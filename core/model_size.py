@@ -36,5 +36,7 @@ class MemoryEstimate(Struct, frozen=True, kw_only=True):
     """Activations saved for the backward pass and temporary buffers, at the micro-batch size."""
     checkpoint: Int64
     """Copy of the state while a checkpoint is being written."""
+    gathered: Int64 = 0
+    """Of a sharded model, whole weights and gradients of the layers that are being computed."""
     peak: Int64
     """Most memory in use at one time: less than the sum of the parts, which are not all in use at once."""

@@ -110,17 +110,42 @@ def checkpoint_bytes(recipe: Recipe, vocab_size: int) -> tuple[int, int]:
     return 4 * count, 8 * (count - orthogonalised) + 4 * orthogonalised
 
 
+def gathered_bytes(recipe: Recipe, vocab_size: int, *, itemsize: int) -> tuple[int, int]:
+    """Bytes of whole weights that a rank has beside its part of a sharded model: in a pass, and with all of them.
+
+    In a pass these are the embeddings, positions and head with their gradients, in float32, and two blocks, one of
+    which is gathered while the other is computed, with the gradients of one.
+    """
+    config = recipe.model
+    block = sum(matrix_parameters(config))
+    rest = parameters(config, vocab_size).total - config.n_layer * block
+    return 2 * 4 * rest + 3 * itemsize * block, 4 * rest + itemsize * config.n_layer * block
+
+
 def memory(
-    recipe: Recipe, vocab_size: int, *, micro_batch: int, itemsize: int, gpu: bool = False, process: int | None = None
+    recipe: Recipe,
+    vocab_size: int,
+    *,
+    micro_batch: int,
+    itemsize: int,
+    gpu: bool = False,
+    process: int | None = None,
+    shards: int = 1,
 ) -> MemoryEstimate:
     """Peak memory of a training with `micro_batch` sequences per forward pass.
 
     itemsize: bytes per number of the activations. process: bytes of the worker without a model; None: an estimate.
+    shards: number of processes that have a part of the model each; the memory is that of rank 0, which gathers
+    checkpoints in main memory.
     """
     weights, optimizer = checkpoint_bytes(recipe, vocab_size)
     activation_bytes = activations(recipe, vocab_size, sequences=micro_batch, itemsize=itemsize, gpu=gpu)
     # the copy that is written; on a GPU it is in main memory
     checkpoint = 0 if gpu else weights + optimizer
+    gathered = whole = 0
+    if shards > 1:
+        gathered, whole = gathered_bytes(recipe, vocab_size, itemsize=itemsize)
+        weights, optimizer = -(-weights // shards), -(-optimizer // shards)
     base = process if process is not None else 0 if gpu else PROCESS
     if gpu:
         # in one pass gradients replace activations; in several, the gradients of the first exist during the second
@@ -135,5 +160,6 @@ def memory(
         optimizer=optimizer,
         activations=activation_bytes,
         checkpoint=checkpoint,
-        peak=base + weights + optimizer + max(step, checkpoint),
+        gathered=gathered,
+        peak=base + weights + optimizer + max(step + gathered, checkpoint, whole),
     )

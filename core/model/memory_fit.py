@@ -29,6 +29,8 @@ class MemoryBudget(Struct, frozen=True, kw_only=True):
     itemsize: int
     """Bytes per number of the activations: 4 for float32, 2 for bfloat16."""
     gpu: bool = False
+    shards: int = 1
+    """Number of processes that have a part of the model each."""
 
     def fits(self, recipe: Recipe, vocab_size: int, micro_batch: int) -> bool:
         """Whether the training fits with `micro_batch` sequences per forward pass."""
@@ -64,7 +66,15 @@ def precision_plans(recipe: Recipe, vocab_size: int, free: int, gpu: bool) -> li
 
 def required_bytes(recipe: Recipe, vocab_size: int, micro_batch: int, budget: MemoryBudget) -> int:
     """Bytes a training takes in addition to the running process."""
-    return memory(recipe, vocab_size, micro_batch=micro_batch, itemsize=budget.itemsize, gpu=budget.gpu, process=0).peak
+    return memory(
+        recipe,
+        vocab_size,
+        micro_batch=micro_batch,
+        itemsize=budget.itemsize,
+        gpu=budget.gpu,
+        process=0,
+        shards=budget.shards,
+    ).peak
 
 
 def largest_micro_batch(recipe: Recipe, vocab_size: int, budget: MemoryBudget) -> int:

@@ -18,18 +18,17 @@ from typing import NamedTuple
 import msgspec
 import torch
 from msgspec import Struct
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.optim import Optimizer
 
 from core.checkpoints import best_checkpoint, checkpoint_name, checkpoint_paths, select_checkpoint, step_of
-from core.model.gpt import GPT
-from core.model.weights import WeightsError, load_weights, model_json, state_tensors, write_tensors
+from core.model.weights import WeightsError, model_json, state_tensors, write_tensors
 from core.parsing import ParseError, read_json
 from core.recipe.schema import Recipe
 from core.storage.artifact import Artifact, DamagedError, Facts, NewerVersionError, write_directory
 from core.storage.files import remove_tree
+from core.train.data_parallel import DataParallel
 from core.train.resume_compat import NewerCheckpointError
 
 FORMAT = 1
@@ -112,18 +111,22 @@ class Snapshot(NamedTuple):
     @classmethod
     def take(
         cls,
-        model: GPT,
+        parallel: DataParallel,
         optimizers: Sequence[Optimizer],
         state: TrainingState,
         inputs: TrainingInputs,
         facts: Facts | None = None,
         random_states: Sequence[RandomStates] | None = None,
     ) -> Snapshot:
-        """The current state of a training. random_states: of every rank; default: of this process alone."""
+        """The current state of a training, whole on rank 0. Collective.
+
+        random_states: of every rank; default: of this process alone.
+        """
+        model = parallel.model
         random_states = [get_random_states()] if random_states is None else random_states
         names = {id(parameter): name for name, parameter in model.named_parameters()}
         optimizer_state = {
-            f"optim.{names[id(parameter)]}.{key}": value.detach()
+            f"optim.{names[id(parameter)]}.{key}": parallel.gather(value.detach())
             for optimizer in optimizers
             for parameter, values in optimizer.state.items()
             for key, value in values.items()
@@ -140,7 +143,7 @@ class Snapshot(NamedTuple):
             inputs=inputs,
             facts=own | (facts or {}),
             model=model_json(model),
-            weights=state_tensors(model),
+            weights={name: parallel.gather(tensor) for name, tensor in state_tensors(model).items()},
             training=optimizer_state | random,
         )
 
@@ -218,30 +221,34 @@ def _newer(path: Path, what: str) -> NewerCheckpointError:
     )
 
 
-def restore(checkpoint: Artifact, model: GPT, optimizers: Sequence[Optimizer], rank: int = 0) -> TrainingState:
-    """Load a checkpoint into `model`, `optimizers` and torch's random state. Raises WeightsError.
+def restore(
+    checkpoint: Artifact, parallel: DataParallel, optimizers: Sequence[Optimizer], rank: int = 0
+) -> TrainingState:
+    """Load a checkpoint into a model, its `optimizers` and torch's random state. Raises WeightsError.
 
     rank: whose random states are restored; a rank without saved ones keeps its own.
     """
-    load_weights(model, checkpoint.path)
+    parallel.load_weights(checkpoint.path)
+    names = {id(parameter): name for name, parameter in parallel.model.named_parameters()}
     try:
-        tensors = load_file(checkpoint.path / "train.safetensors")
         state = read_json(checkpoint.path / "state.json", TrainingState)
+        with safe_open(checkpoint.path / "train.safetensors", framework="pt") as file:  # one tensor in memory at a time
+            saved = list(file.keys())
+            unused = {name for name in saved if name.startswith("optim.")}
+            for optimizer in optimizers:
+                for parameter in (one for group in optimizer.param_groups for one in group["params"]):
+                    prefix = f"optim.{names[id(parameter)]}."
+                    for name in [name for name in saved if name.startswith(prefix) and name in unused]:
+                        key = name.removeprefix(prefix)
+                        optimizer.state[parameter][key] = parallel.place(file.get_tensor(name), parameter)
+                        unused.remove(name)
+            names_of_states = ((generator, f"rng.{generator}.{rank}") for generator in ("torch", "cuda"))
+            random_states = {generator: file.get_tensor(name) for generator, name in names_of_states if name in saved}
     except (OSError, SafetensorError, ParseError) as error:
         raise WeightsError(f"its training state cannot be read ({error})", where=str(checkpoint.path)) from None
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    unused = {name for name in tensors if name.startswith("optim.")}
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            for parameter in group["params"]:
-                prefix = f"optim.{names[id(parameter)]}."
-                for name in [name for name in unused if name.startswith(prefix)]:
-                    optimizer.state[parameter][name.removeprefix(prefix)] = tensors[name].to(parameter.device)
-                    unused.remove(name)
     if unused:
         raise WeightsError(f"no trained parameter belongs to {min(unused)}", where=str(checkpoint.path))
-    names_of_states = ((generator, f"rng.{generator}.{rank}") for generator in ("torch", "cuda"))
-    set_random_states({generator: tensors[name] for generator, name in names_of_states if name in tensors})
+    set_random_states(random_states)
     return state
 
 

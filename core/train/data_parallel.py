@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from core.model.gpt import GPT
 from core.model.objectives import Examples
+from core.model.weights import load_weights
 from core.train.distributed import PendingReduction, ProcessGroup
 
 BUCKET_BYTES = 25 * 2**20
@@ -25,6 +28,9 @@ class DataParallel:
     torch's DistributedDataParallel divides by the number of ranks, waits for ever if memory runs out on one rank, and
     needs a backward pass on a rank without sequences.
     """
+
+    repeatable = True
+    """Whether one rank may repeat the passes of a step, without the others."""
 
     def __init__(self, model: GPT, group: ProcessGroup | None = None) -> None:
         self.model, self._group = model, group or ProcessGroup()
@@ -61,6 +67,36 @@ class DataParallel:
     def gradients(self) -> list[Tensor]:
         """Gradients of all parameters; zeros on a rank that had no target for one."""
         return [_gradient(parameter) for parameter in self.model.parameters()]
+
+    def named_gradients(self) -> dict[str, Tensor]:
+        """The gradients that `gradients` returns, by the name of the parameter."""
+        names = [name for name, _ in self.model.named_parameters()]
+        return dict(zip(names, self.gradients(), strict=True))
+
+    @contextlib.contextmanager
+    def whole_model(self) -> Iterator[None]:
+        """Within it each rank can use the model by itself, in inference mode. Collective."""
+        yield
+
+    def initial_model(self) -> GPT | None:
+        """The model with its random weights, for rank 0 to load others."""
+        return self.model
+
+    def set_weights(self, initial: GPT | None) -> None:
+        """Give each rank the weights of `initial` on rank 0. Collective."""
+        self._group.broadcast(self.model.parameters())
+
+    def load_weights(self, directory: Path) -> None:
+        """Load the weights in `directory`. Raises WeightsError."""
+        load_weights(self.model, directory)
+
+    def place(self, full: Tensor, parameter: nn.Parameter) -> Tensor:
+        """Optimizer state `full` from a checkpoint in the form in which this rank has that of `parameter`."""
+        return full.to(parameter.device)
+
+    def gather(self, tensor: Tensor) -> Tensor:
+        """The tensor that a checkpoint contains for `tensor`, on rank 0. Collective."""
+        return tensor
 
     def _on_gradient(self, parameter: Tensor) -> None:
         if not self._missing:

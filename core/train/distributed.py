@@ -33,6 +33,8 @@ class ProcessGroup:
 
     def __init__(self, rank: int = 0, world_size: int = 1) -> None:
         self.rank, self.world_size = rank, world_size
+        self.local_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if world_size > 1 else 1
+        """Number of ranks on this machine."""
         self._parent = os.getppid()
 
     @classmethod

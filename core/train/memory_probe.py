@@ -22,6 +22,7 @@ from core.model.memory import memory
 from core.model.memory_fit import MARGIN, MemoryBudget, largest_micro_batch, required_bytes, suggest_changes
 from core.plural import plural
 from core.recipe.schema import Recipe, Train
+from core.train.distributed import ProcessGroup
 from core.train.out_of_memory import TrainingMemoryError, halve_on_out_of_memory
 from core.train.schedule import limits
 from core.train.training_estimate import PassTimings, estimate_training
@@ -36,10 +37,11 @@ MIN_PROBE_SECONDS = 0.5
 """Seconds that the measurement may take however short the training is."""
 
 
-def memory_budget(device: Device, share: float = 1.0, processes: int = 1) -> MemoryBudget:
+def memory_budget(device: Device, share: float = 1.0, processes: int = 1, shards: int = 1) -> MemoryBudget:
     """Free memory for a training on `device` before its model exists.
 
     share: of the free memory. processes: number of ranks on this machine; they share its memory, but not a GPU.
+    shards: number of ranks that have a part of the model each.
     """
     gpu = device.name == "cuda"
     if gpu:
@@ -47,16 +49,29 @@ def memory_budget(device: Device, share: float = 1.0, processes: int = 1) -> Mem
         free += torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
     else:
         free = available_memory() // processes
-    return MemoryBudget(bytes=int(share * free), itemsize=device.dtype.itemsize, gpu=gpu)
+    return MemoryBudget(bytes=int(share * free), itemsize=device.dtype.itemsize, gpu=gpu, shards=shards)
 
 
-def choose_micro_batch(recipe: Recipe, vocabulary: int, device: Device, processes: int = 1) -> int:
+def is_sharded(recipe: Recipe, vocabulary: int, device: Device, group: ProcessGroup) -> bool:
+    """Whether each rank has a part of the model only: by `train.sharding`, or if a whole one does not fit on each."""
+    if group.world_size == 1 or recipe.train.sharding == "none":
+        return False
+    fits = memory_budget(device, processes=group.local_size).fits(recipe, vocabulary, 1)
+    return recipe.train.sharding == "full" or not all(everywhere for (everywhere,) in group.all_gather(fits))
+
+
+def choose_micro_batch(
+    recipe: Recipe, vocabulary: int, device: Device, group: ProcessGroup | None = None, *, sharded: bool = False
+) -> int:
     """Sequences in one forward pass: the recipe's micro_batch, or as many as fit according to `core.model.memory`.
 
     Called before the model is created. Raises TrainingMemoryError if it does not fit, with settings that would.
     """
+    group = group or ProcessGroup()
     requested, batch = recipe.train.micro_batch, recipe.train.batch_size
-    free, space = memory_budget(device, processes=processes), memory_budget(device, MARGIN, processes)
+    free, space = (
+        memory_budget(device, share, group.local_size, group.world_size if sharded else 1) for share in (1.0, MARGIN)
+    )
     if requested is not None:
         requested = min(requested, batch)
         if free.fits(recipe, vocabulary, requested):
@@ -85,11 +100,13 @@ def make_plan(
     *,
     micro_batch: int,
     validation: int,
+    shards: int = 1,
 ) -> TrainingForecast:
     """Measure the training of `model` without changing weights, optimizer state or random states.
 
     micro_batch: from `choose_micro_batch`; halved if the memory is too small for it after all. validation: tokens of
-    the validation text. Raises TrainingMemoryError.
+    the validation text. shards: number of ranks with a part of the model; of more than one only the memory is
+    predicted, since passes are collective. Raises TrainingMemoryError.
     """
     weights = 4 * parameters(recipe.model, model.vocab_size).total
     process = 0 if device.name == "cuda" else max(0, psutil.Process().memory_info().rss - weights)
@@ -100,7 +117,9 @@ def make_plan(
             return _measure(model, optimizers, recipe, size)
 
     try:
-        timings, micro_batch = halve_on_out_of_memory(measure, micro_batch)
+        timings: PassTimings | None = None
+        if shards == 1:
+            timings, micro_batch = halve_on_out_of_memory(measure, micro_batch)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -118,6 +137,7 @@ def make_plan(
             itemsize=device.dtype.itemsize,
             gpu=device.name == "cuda",
             process=process,
+            shards=shards,
         ),
         micro_batch=micro_batch,
         batch=recipe.train.batch_size,

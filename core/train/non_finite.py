@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +20,20 @@ class NonFiniteError(LlmtuiError):
 
 
 def non_finite_error(
-    model: GPT, batch: Examples, totals: StepTotals, *, step: int, lr: float, kept: str
+    model: GPT,
+    batch: Examples,
+    totals: StepTotals,
+    *,
+    step: int,
+    lr: float,
+    kept: str,
+    gradients: Mapping[str, Tensor],
 ) -> NonFiniteError:
-    """The error for a step that was not taken. lr: learning rate of AdamW; kept: which checkpoint is safe."""
-    tensor, cause = diagnose(model, batch)
+    """The error for a step that was not taken.
+
+    lr: learning rate of AdamW; kept: which checkpoint is safe; gradients: by parameter, in the order of the model.
+    """
+    tensor, cause = diagnose(model, batch, gradients)
     return NonFiniteError(
         f"loss {totals.loss:g} and gradient norm {totals.grad_norm:g} at step {step:,}, first in {tensor}",
         where=f"learning rate {lr:.2g}",
@@ -32,7 +42,7 @@ def non_finite_error(
     )
 
 
-def diagnose(model: GPT, batch: Examples) -> tuple[str, str]:
+def diagnose(model: GPT, batch: Examples, gradients: Mapping[str, Tensor]) -> tuple[str, str]:
     """The first tensor that is not finite, and the likely cause, both in words.
 
     Checks the weights, then the output of each layer for `batch`, one sequence at a time, then the gradients in the
@@ -48,8 +58,8 @@ def diagnose(model: GPT, batch: Examples) -> tuple[str, str]:
     if layer:
         coarse = ", or bfloat16 is too coarse for it (train.precision)" if model.dtype == torch.bfloat16 else ""
         return f"the output of {layer}", f"numbers have grown too large there: the learning rate is too high{coarse}"
-    for name, parameter in reversed(list(model.named_parameters())):
-        if parameter.grad is not None and not _finite(parameter.grad):
+    for name, gradient in reversed(list(gradients.items())):
+        if not _finite(gradient):
             return f"the gradient of {name}", "it is this layer that is too steep: the learning rate is too high"
     return "the loss", "a sum has overflowed: the learning rate is too high, or the text has an unusual stretch here"
 

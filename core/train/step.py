@@ -53,8 +53,11 @@ def accumulate_within_memory(
 ) -> tuple[Tensor, int]:
     """`accumulate_gradients`, halving `micro_batch` each time memory runs out; also returns the micro-batch used.
 
-    Each attempt starts from zero gradients and the same random state. Raises the out-of-memory error of one sequence.
+    Each attempt starts from zero gradients and the same random state. Raises the out-of-memory error of one sequence,
+    or the first one where a rank cannot repeat its passes.
     """
+    if not parallel.repeatable:
+        return accumulate_gradients(parallel, batch, micro_batch, recipe), micro_batch
     random_states = get_random_states()
 
     def reset() -> None:

@@ -62,8 +62,10 @@ class StepRunner:
             yield from self._clock.emit(smaller_batch_note(f"step {state.step + 1:,} goes on", fits))
         totals = reduce_gradients(self._parallel, nats, batch.count)
         if not totals.finite:
-            lr = factor * recipe.lr
-            raise non_finite_error(self._parallel.model, batch, totals, step=state.step + 1, lr=lr, kept=kept())
+            lr, gradients = factor * recipe.lr, self._parallel.named_gradients()
+            with self._parallel.whole_model():
+                model, step = self._parallel.model, state.step + 1
+                raise non_finite_error(model, batch, totals, step=step, lr=lr, kept=kept(), gradients=gradients)
         optimizer_step(self._parallel, self._optimizers, totals, recipe.grad_clip)
         self.seconds = time.monotonic() - began
         state.step += 1
@@ -89,10 +91,12 @@ class StepRunner:
         """The commands for every rank. All ranks take the clock of rank 0 and the smallest micro-batch."""
         stop, save = Stop() in commands or self._group.orphaned, SaveCheckpoint() in commands
         change = next((command.factor for command in commands if isinstance(command, ChangeLearningRate)), 0.0)
-        gathered = self._group.all_gather(state.seconds, state.micro_batch, stop, save, change)
-        seconds, micro_batches, stops, saves, changes = zip(*gathered, strict=True)
+        samples = [command for command in commands if isinstance(command, GenerateSample)]
+        gathered = self._group.all_gather(state.seconds, state.micro_batch, stop, save, change, len(samples))
+        seconds, micro_batches, stops, saves, changes, requests = zip(*gathered, strict=True)
         state.seconds, state.micro_batch = seconds[0], int(min(micro_batches))
-        agreed: list[Command] = [command for command in commands if isinstance(command, GenerateSample)]
+        # what they ask for is known to rank 0 alone, which generates them
+        agreed: list[Command] = [*(samples or [GenerateSample()] * int(requests[0]))]
         agreed += [Stop()] if any(stops) else []
         agreed += [SaveCheckpoint()] if any(saves) else []
         agreed += [ChangeLearningRate(changes[0])] if changes[0] else []

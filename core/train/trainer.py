@@ -41,7 +41,7 @@ from core.train.data_parallel import DataParallel
 from core.train.distributed import ProcessGroup
 from core.train.evaluator import EvaluationStopped, Evaluator
 from core.train.lr_changes import LrChange, lr_change_factor, read_lr_changes, with_lr_change, write_lr_changes
-from core.train.memory_probe import choose_micro_batch, make_plan, should_compile
+from core.train.memory_probe import choose_micro_batch, is_sharded, make_plan, should_compile
 from core.train.non_finite import NonFiniteError
 from core.train.optimizer import optimizers, set_muon_dtype
 from core.train.out_of_memory import TrainingMemoryError
@@ -106,12 +106,8 @@ class Trainer:
             world=group.world_size,
         )
         self._device = device
-        self._micro_batch_limit = choose_micro_batch(recipe, self.vocabulary.size, device, group.world_size)
-        torch.manual_seed(recipe.train.seed)
-        try:
-            self.model = GPT(recipe.model, self.vocabulary.size, dtype=device.dtype).to(device.torch)
-        except (RuntimeError, MemoryError) as error:
-            raise self._too_big() if is_out_of_memory(error) else error from None
+        self.parallel = self._make_parallel()
+        self.model = self.parallel.model
         self._objective = Objective(recipe.train, mask_token_id=self.model.mask_token_id)
         group.reseed(recipe.train.seed)
         self.optimizers = optimizers(self.model, recipe.train, device.muon, group)
@@ -125,10 +121,9 @@ class Trainer:
             group=group,
             clock=self._clock,
         )
-        self._parallel = DataParallel(self.model, group)
         self._step = StepRunner(
             recipe,
-            self._parallel,
+            self.parallel,
             self.optimizers,
             self._batches,
             self._objective,
@@ -138,6 +133,22 @@ class Trainer:
         self._tuner: ThreadTuner | None = None
         self._fell_below = False
         """Whether `rules.below` acted, and its checkpoint is still to be saved."""
+
+    def _make_parallel(self) -> DataParallel:
+        """The new model, whole or this rank's part of it."""
+        recipe, vocabulary, device, group = self.recipe, self.vocabulary.size, self._device, self._group
+        sharded = is_sharded(recipe, vocabulary, device, group)
+        limit = choose_micro_batch(recipe, vocabulary, device, group, sharded=sharded)
+        self._micro_batch_limit = int(min(limit for (limit,) in group.all_gather(limit)))
+        torch.manual_seed(recipe.train.seed)
+        try:
+            if sharded:
+                from core.train.fully_sharded import FullyShardedDataParallel  # imports torch's compiler, in a second
+
+                return FullyShardedDataParallel(recipe, vocabulary, device, group)
+            return DataParallel(GPT(recipe.model, vocabulary, dtype=device.dtype).to(device.torch), group)
+        except (RuntimeError, MemoryError) as error:
+            raise self._too_big() if is_out_of_memory(error) else error from None
 
     def run(self) -> EventStream:
         """Train until a limit is reached or `Stop` is sent. The last checkpoint is saved before it returns.
@@ -172,6 +183,9 @@ class Trainer:
             vocabulary=self.vocabulary.size,
             tokens=len(self._train_tokens),
         )
+        if not self.parallel.repeatable:
+            count = plural(self._group.world_size, "process")
+            yield Note(text=f"weights, gradients and optimizer state are sharded over {count}")
         if self._group.is_main:
             self._checkpointer.require_room(sum(checkpoint_bytes(self.recipe, self.vocabulary.size)))
         if self.state.step == 0:
@@ -248,6 +262,7 @@ class Trainer:
             self._device,
             micro_batch=self._micro_batch(),
             validation=len(self._validation_tokens),
+            shards=1 if self.parallel.repeatable else self._group.world_size,
         )
         self.state.micro_batch = plan.micro_batch
         compiled = should_compile(self.recipe.train, self._device, plan.seconds)
@@ -272,7 +287,8 @@ class Trainer:
 
     def _evaluate(self, *, final: bool = False, scheduled: bool = True) -> Generator[Event, Commands | None, bool]:
         """See `Evaluator.run`."""
-        best = yield from self._evaluator.run(self.state, final=final, scheduled=scheduled)
+        with self.parallel.whole_model():
+            best = yield from self._evaluator.run(self.state, final=final, scheduled=scheduled)
         self._evaluations.happened(self.state.seconds)
         acted = None if final else fell_below(self.recipe, self.state, float(self._evaluator.facts["bits_per_byte"]))
         if acted:
@@ -281,10 +297,11 @@ class Trainer:
         return best
 
     def _sample(self, request: GenerateSample) -> EventStream:
-        if self._group.is_main:
-            sample = resolve_sample(self.recipe, self.state.step, request)
-            sampling = self.recipe.sample.sampling()
-            yield from self._clock.emit(generate_sample(self.model, self.vocabulary, sample, sampling))
+        with self.parallel.whole_model():
+            if self._group.is_main:
+                sample = resolve_sample(self.recipe, self.state.step, request)
+                sampling = self.recipe.sample.sampling()
+                yield from self._clock.emit(generate_sample(self.model, self.vocabulary, sample, sampling))
 
     def _save(self, *, last: bool = False) -> EventStream:
         """Save a checkpoint in the background, or the last one in the foreground; with its validation loss if not last.
@@ -302,9 +319,9 @@ class Trainer:
             yield from self._evaluate(scheduled=False)
         facts = self._evaluator.facts if self._evaluator.step == state.step else {}
         random_states = self._group.gather_random_states(get_random_states())
+        snapshot = Snapshot.take(self.parallel, self.optimizers, state, self._inputs, facts, random_states)
         if not self._group.is_main:
             return
-        snapshot = Snapshot.take(self.model, self.optimizers, state, self._inputs, facts, random_states)
         for event in self._checkpointer.finish(snapshot) if last else self._checkpointer.begin(snapshot):
             yield from self._clock.emit(event)
 
@@ -357,12 +374,13 @@ class Trainer:
         if checkpoint is None:
             if damaged:
                 yield Note(level="warning", text="no checkpoint is whole: the training begins anew")
-            if self._group.is_main:
-                yield from load_initial_weights(self.recipe.model, self.model, self.vocabulary, Workspace())
-            self._group.broadcast(self.model.parameters())
+            initial = self.parallel.initial_model()
+            if self._group.is_main and initial is not None:
+                yield from load_initial_weights(self.recipe.model, initial, self.vocabulary, Workspace())
+            self.parallel.set_weights(initial)
             return False
         changes = changes_since_checkpoint(checkpoint, self.recipe, self._inputs.tokens)
-        self.state = restore(checkpoint, self.model, self.optimizers, self._group.rank)
+        self.state = restore(checkpoint, self.parallel, self.optimizers, self._group.rank)
         self._evaluator.step = -1
         self.state.finished = False  # if the limit has not moved, it is reached at once
         if any(change.field == "train.precision" for change in changes):
@@ -414,6 +432,12 @@ class Trainer:
         yield from self._clock.emit(Note(level="warning", text=f"{error.what}; {back}"))
 
     def _too_big(self) -> TrainingMemoryError:
+        if self._group.world_size > 1 and self.state.micro_batch > 1:
+            return TrainingMemoryError(
+                f"memory ran out with {self.state.micro_batch} sequences at a time",
+                kept=self._checkpointer.kept(),
+                todo=f"resume with --set train.micro_batch={self.state.micro_batch // 2}",
+            )
         return TrainingMemoryError.single_sequence(self.recipe.model.block_size, self._checkpointer.kept())
 
 

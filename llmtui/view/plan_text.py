@@ -32,6 +32,7 @@ def shares(memory: MemoryEstimate) -> list[tuple[str, int]]:
         ("gradients", memory.gradients),
         ("optimiser", memory.optimizer),
         ("activations", memory.activations),
+        ("gathered", memory.gathered),
         ("checkpoint copy", memory.checkpoint),
     ]
     return [(name, number) for name, number in named if number]

@@ -147,7 +147,7 @@ def test_the_size_of_a_snapshot_is_that_of_the_checkpoint(
     trainer = Trainer(make_recipe("train.steps=1", "model.n_embd=128"), shared_tokens, tmp_path, CPU)
     train(trainer)
     inputs = TrainingInputs(trainer.recipe, shared_tokens, "0" * 16)
-    size = Snapshot.take(trainer.model, trainer.optimizers, trainer.state, inputs).size
+    size = Snapshot.take(trainer.parallel, trainer.optimizers, trainer.state, inputs).size
     taken = sum(file.stat().st_size for file in (tmp_path / "step-00000001").iterdir())
     assert taken <= size <= 1.1 * taken
 

@@ -155,9 +155,9 @@ def test_each_rank_restores_its_own_random_state(make_recipe: Make, shared_token
     trainer = Trainer(make_recipe("train.steps=40"), shared_tokens, tmp_path, CPU)
     ranks = [{"torch": torch.Generator().manual_seed(rank).get_state()} for rank in range(2)]
     inputs = TrainingInputs(trainer.recipe, shared_tokens, "0" * 16)
-    snapshot = Snapshot.take(trainer.model, trainer.optimizers, trainer.state, inputs, random_states=ranks)
+    snapshot = Snapshot.take(trainer.parallel, trainer.optimizers, trainer.state, inputs, random_states=ranks)
     saved = snapshot.write(tmp_path)
     assert saved.facts["world_size"] == 2
     for rank in range(2):
-        restore(saved, trainer.model, trainer.optimizers, rank)
+        restore(saved, trainer.parallel, trainer.optimizers, rank)
         assert torch.equal(torch.get_rng_state(), ranks[rank]["torch"])

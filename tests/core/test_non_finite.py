@@ -93,15 +93,16 @@ def test_the_first_non_finite_tensor_is_named() -> None:
     with torch.no_grad():
         model = fresh()
         model.h[1].attn.c_attn.weight[0, 0] = torch.nan
-        assert diagnose(model, examples)[0] == "the weights h.1.attn.c_attn.weight"
+        assert diagnose(model, examples, {})[0] == "the weights h.1.attn.c_attn.weight"
         model = fresh()
         model.h[1].mlp.c_fc.weight.fill_(1e25)  # squared by the activation
-        tensor, cause = diagnose(model, examples)
+        tensor, cause = diagnose(model, examples, {})
         assert tensor.startswith("the output of h.1.mlp")
         assert "learning rate" in cause
         assert "bfloat16" not in cause
     model = fresh()
-    accumulate_gradients(DataParallel(model), examples, 8, Train())
+    parallel = DataParallel(model)
+    accumulate_gradients(parallel, examples, 8, Train())
     model.h[0].attn.c_proj.weight.grad[1, 1] = torch.inf
     model.h[1].ln_1.weight.grad[1] = torch.inf  # the backward pass reaches this one first
-    assert diagnose(model, examples)[0] == "the gradient of h.1.ln_1.weight"
+    assert diagnose(model, examples, parallel.named_gradients())[0] == "the gradient of h.1.ln_1.weight"

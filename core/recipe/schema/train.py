@@ -139,6 +139,16 @@ class Train(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Literal["auto", "float32", "bfloat16"],
         Meta(description="Number format of matrix products; weights stay float32. auto: bfloat16 where it is fast."),
     ] = "auto"
+    sharding: Annotated[
+        Literal["auto", "none", "full"],
+        Meta(
+            description=(
+                "With several processes. none: each has the whole model. full: each has a part of weights, gradients "
+                "and optimizer state (FSDP), which takes less memory and more communication. auto: full where a whole "
+                "model does not fit."
+            )
+        ),
+    ] = "auto"
     threads: Annotated[
         Annotated[int, Meta(ge=1, le=4096)] | None,
         Meta(
