@@ -55,3 +55,19 @@ def finalist(trials: Sequence[Trial]) -> Trial | None:
 def _order(trial: Trial) -> tuple[float, float, int]:
     assert trial.paused is not None
     return -trial.paused.share, trial.paused.bits_per_byte, trial.number
+
+
+def comparable(trials: Sequence[Trial]) -> tuple[float, dict[int, float]]:
+    """The share of their training that most trials have done, the furthest of several; their results there by number.
+
+    1: the results of the trials that are done. Results further on are of the best alone, and say less of the fields
+    that made them so.
+    """
+    results: dict[float, dict[int, float]] = {1.0: {}}
+    for trial in trials:
+        if trial.bits_per_byte is not None:
+            results[1.0][trial.number] = trial.bits_per_byte
+        for rung in trial.rungs:
+            results.setdefault(rung.share, {})[trial.number] = rung.bits_per_byte
+    share = max(results, key=lambda share: (len(results[share]), share))
+    return share, results[share]

@@ -10,11 +10,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from core.errors import LlmtuiError
 from core.recipe.schema import Recipe
+from core.tune.halving import comparable
 from core.tune.space import Choice, Parameter, Space, Values
-from core.tune.study import Study, Trial
+from core.tune.study import Study, Trial, TrialEnded
 from core.tune.study_file import StudyFile
 
 
@@ -33,7 +35,7 @@ def tpe_values(file: StudyFile, space: Space, recipe: Recipe, trials: Sequence[T
         sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
         study = optuna.create_study(sampler=sampler, direction="minimize")
         for trial in trials:
-            study.add_trial(_as_optuna(optuna, space, recipe, trial, trials))
+            study.add_trial(_as_optuna(optuna, space, recipe, trial))
         asked = study.ask()
         values: Values = {}
         for parameter in space.parameters:
@@ -80,22 +82,30 @@ def _suggest(asked: Any, parameter: Parameter) -> Any:
     return parameter.rounded(number)
 
 
-def _as_optuna(optuna: Any, space: Space, recipe: Recipe, trial: Trial, trials: Sequence[Trial]) -> Any:
-    """A trial as TPE learns from it. One that failed is worse than all others, so that its neighbourhood is avoided."""
+def _as_optuna(optuna: Any, space: Space, recipe: Recipe, trial: Trial) -> Any:
+    """A trial as TPE learns from it.
+
+    Pruned trials rank below those that are done, by the rung they have reached and their result there; one that failed
+    has no rung and is worse than all others, so that its neighbourhood is avoided.
+    """
     states = optuna.trial.TrialState
     varied = [  # an edited space may not have a value any more
         parameter
         for parameter in space.applying(recipe, trial.values)
         if parameter.key in trial.values and parameter.contains(trial.values[parameter.key])
     ]
-    bits = trial.bits_per_byte
     failed = trial.ended is not None and trial.ended.outcome == "failed"
-    if bits is None and failed:
-        bits = max((other.bits_per_byte or 0.0 for other in trials), default=0.0) + 1.0
-    state = states.COMPLETE if bits is not None else states.FAIL if trial.ended else states.RUNNING
+    if trial.bits_per_byte is not None:
+        state = states.COMPLETE
+    elif failed or trial.rungs:
+        state = states.PRUNED
+    else:
+        state = states.FAIL if trial.ended else states.RUNNING
+    results = {round(1000 * rung.share): rung.bits_per_byte for rung in trial.rungs}
     return optuna.trial.create_trial(
         state=state,
-        value=bits,
+        value=trial.bits_per_byte,
+        intermediate_values={} if failed else results,
         params={parameter.key: _scalar(trial.values[parameter.key]) for parameter in varied},
         distributions={parameter.key: _distribution(optuna, parameter) for parameter in varied},
     )
@@ -108,15 +118,19 @@ MIN_TRIALS = 8
 def importances(study: Study) -> dict[str, float]:
     """The share of each field in what makes trials good, by PED-ANOVA (Watanabe et al., 2023, arXiv:2304.10255).
 
-    The largest first; the sum is 1. Empty with fewer than `MIN_TRIALS` results. Raises OptunaMissingError.
+    Results at a rung count where more trials have one than are done. The largest first; the sum is 1. Empty with fewer
+    than `MIN_TRIALS` results. Raises OptunaMissingError.
     """
-    trials = [trial for trial in study.trials() if trial.bits_per_byte is not None]
-    if len(trials) < MIN_TRIALS:
+    trials = study.trials()
+    _, results = comparable(trials)
+    if len(results) < MIN_TRIALS:
         return {}
     optuna = _load_optuna()
     known = optuna.create_study()
     for trial in trials:
-        known.add_trial(_as_optuna(optuna, study.space, study.recipe, trial, trials))
+        if trial.number in results:
+            done = TrialEnded(number=trial.number, outcome="done", bits_per_byte=results[trial.number])
+            known.add_trial(_as_optuna(optuna, study.space, study.recipe, replace(trial, ended=done)))
     evaluator = optuna.importance.PedAnovaImportanceEvaluator()
     found: dict[str, float] = optuna.importance.get_param_importances(known, evaluator=evaluator)
     return found

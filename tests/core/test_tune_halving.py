@@ -17,12 +17,13 @@ from core.runs.directory import Run
 from core.storage.workspace import Workspace
 from core.tune import controller as controller_module
 from core.tune.controller import Controller
-from core.tune.halving import finalist, next_stop, promotable, rungs
+from core.tune.halving import comparable, finalist, next_stop, promotable, rungs
 from core.tune.space import SpaceError
 from core.tune.start import request_drop, request_promotion
-from core.tune.study import Study, Trial, TrialPaused
+from core.tune.study import Study, Trial, TrialEnded, TrialPaused
 from core.tune.study_file import Scheduler, parse_study
-from tests.core.test_tune_controller import Killed, bits_of, new_study, run_to_end, runs_of
+from core.tune.tpe import importances
+from tests.core.test_tune_controller import SPACE, Killed, bits_of, new_study, run_to_end, runs_of
 from tests.ui.fake_runs import FakeWorker, write_launch
 
 ASHA = Scheduler(kind="asha")
@@ -107,6 +108,29 @@ def test_a_study_promotes_the_best_and_leaves_the_others_waiting(workspace: Work
         assert (trial.paused is None) == bool(trial.ended)
         assert run.file.stop_at == trial.stop_at
         assert attempts(run) == len(trial.rungs) + bool(trial.ended)  # nothing ran twice
+
+
+def test_results_are_compared_where_most_trials_have_one() -> None:
+    trials = [waiting(1, 2.0), waiting(2, 1.9, 1.5), waiting(3, 1.8, 1.4)]
+    trials[2].ended = TrialEnded(number=3, outcome="done", bits_per_byte=1.2)
+    assert comparable(trials) == (pytest.approx(1 / 9), {1: 2.0, 2: 1.9, 3: 1.8})
+    assert comparable(trials[1:]) == (pytest.approx(1 / 3), {2: 1.5, 3: 1.4})
+    assert comparable(trials[2:]) == (1.0, {3: 1.2})
+    assert comparable([]) == (1.0, {})
+
+
+def test_tpe_learns_from_waiting_trials_and_their_importances_are_known(workspace: Workspace) -> None:
+    pytest.importorskip("optuna")
+    space = SPACE | {"train.weight_decay": {"low": 0.0, "high": 0.1}}
+    best = []
+    for sampler in ("random", "tpe"):
+        study = new_study(workspace, sampler=sampler, trials=27, scheduler=ASHA, space=space)
+        run_to_end(study, workspace, train)
+        late = study.trials()[12:]
+        best.append(sum(trial.rungs[0].bits_per_byte for trial in late) / len(late))
+    assert best[1] < best[0] - 0.05
+    found = importances(study)
+    assert found["train.lr"] > 2 * found["train.weight_decay"]
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])
