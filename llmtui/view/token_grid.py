@@ -62,10 +62,10 @@ def _visible(character: str) -> str:
     code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:  # a byte that is no part of a whole character
         return f"<{code - 0xDC00:02X}>"
-    if character == " " or character.isprintable():
-        return character
     symbol = shown(character)
-    return symbol if symbol != character else f"<U+{code:04X}>"
+    if symbol == character and character.isprintable():
+        return character
+    return symbol if symbol not in ("", character) else f"<U+{code:04X}>"
 
 
 def hex_bytes(token: TokenInfo) -> str:
