@@ -24,7 +24,7 @@ from core.storage.workspace import Workspace
 from llmtui.tui.action_table import Scope
 from llmtui.tui.actions import BY_ID, actions_in, bindings, key_name, keys_of
 from llmtui.tui.alerts import Alerts
-from llmtui.tui.key_order import OrderedKeys
+from llmtui.tui.key_order import MAX_PASTED, OrderedKeys
 from llmtui.tui.output_filter import ASCII_FILTER, OUTPUT_FILTER
 from llmtui.tui.run_watcher import RunsUpdated
 from llmtui.tui.screen_table import DATA_VIEWS, SCREENS
@@ -143,6 +143,9 @@ class Workbench(OrderedKeys):
             where = shown(str(self.session.workspace.data))
             first = cast(RunScreen, self.get_screen(self._first_screen))
             first.show_notice(f"{where} is read-only: its runs can be looked at, not changed.")
+
+    def paste_shortened(self, characters: int) -> None:
+        show_notice(self, f"The first {MAX_PASTED:,} of {characters:,} characters are pasted.", "warn")
 
     def _show_problems(self) -> None:
         first, *rest = self.session.problems

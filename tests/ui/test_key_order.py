@@ -33,3 +33,6 @@ async def test_a_word_typed_at_once_goes_to_the_field_that_its_first_key_opens(w
         await pilot.press("escape")
         type_at_once(app, "5hello")
         await until(pilot, lambda: any(field.text == "hello" for field in app.screen.query(PromptInput)))
+        app.post_message(events.Paste("word\n" * 20_000))
+        await until(pilot, lambda: len(app.screen.query_one(PromptInput).text) == len("hello") + 50_000)
+        assert "The first 50,000 of 100,000 characters are pasted." in screen_text(app)
