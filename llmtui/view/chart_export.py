@@ -54,6 +54,8 @@ class ExportedCurve(NamedTuple):
     marks: bool
     """Single values, without a line."""
     points: Sequence[ExportedPoint]
+    band: bool = False
+    """A range from the lowest to the highest value around the mean."""
 
 
 class ExportedChart(NamedTuple):
@@ -128,6 +130,10 @@ def to_svg(chart: ExportedChart) -> str:
         if curve.marks:
             parts += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3.5" fill="{color}"/>' for a, b in raw]
         else:
+            if curve.band:
+                edges = [(x(point.x), y(point.highest)) for point in curve.points]
+                edges += [(x(point.x), y(point.lowest)) for point in reversed(curve.points)]
+                parts.append(_path(edges, "none", f'fill="{color}" fill-opacity="0.18"'))
             parts += [_path(raw, color, 'stroke-opacity="0.3"')] if smooth else []
             parts.append(_path(smooth or raw, color, 'stroke-width="1.8"'))
     parts.append("</g>")

@@ -8,6 +8,7 @@ import math
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+from core.runs.comparison import mean_series
 from core.runs.series import Series
 from core.storage.workspace import Workspace
 from llmtui.tui.app import Workbench
@@ -32,6 +33,8 @@ def drawn() -> Chart:
         Curve("train", series_of([5.0 - step / 50 for step in range(200)]), "train", smoothing=0.9, convert=math.exp),
         Curve("<b>&\x1b[31m", series_of([4.0, 3.0]), "val", marks="•"),
     ]
+    seeds = mean_series([series_of([4.0] * 99), series_of([4.5] * 99)])
+    chart.curves.append(Curve("seeds", seeds, "run-1", band=True))
     chart.unit, chart.window, chart.last_step = "perplexity", Window(50.0, 100.0), 200
     chart.lines(80, 20)
     return chart
@@ -59,6 +62,8 @@ def test_the_picture_is_valid_and_without_control_characters(tmp_path: Path) -> 
     text = (tmp_path / "loss.svg").read_text()
     tags = {element.tag.partition("}")[2] for element in ET.fromstring(text).iter()}
     assert tags == {"svg", "rect", "text", "clipPath", "path", "g"} and "\x1b" not in text
+    (band,) = (line for line in text.splitlines() if "fill-opacity" in line)
+    assert band.count("L") == 2 * 50 - 1, "the highest values of the 50 steps in the window and back along the lowest"
 
 
 def test_an_empty_chart_has_nothing_to_save() -> None:

@@ -44,6 +44,7 @@ async def test_runs_marked_on_home_are_compared_with_seeds_as_one_curve(workspac
         await until(pilot, lambda: len(chart.curves) == 2 and chart.axis is not None)
         assert [curve.band for curve in chart.curves].count(True) == 1
         text = screen_text(app)
+        assert "mean of the seeds up to step 100, which all have" in text
         assert "n_embd" in text and "512" in text and "spread of 2 seeds" in text and "n_head" not in text
         table.highlight(next(row.key for row in table.items if row.key.startswith("group")))
         await pilot.press("enter", "v", "left")

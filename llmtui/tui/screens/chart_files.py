@@ -18,7 +18,13 @@ def exported(chart: Chart, title: str) -> ExportedChart | None:
     if axis is None or scale is None:
         return None
     curves = [
-        ExportedCurve(f"{curve.name} {curve.quantity}".rstrip(), curve.role, bool(curve.marks), _points(chart, curve))
+        ExportedCurve(
+            f"{curve.name} {curve.quantity}".rstrip(),
+            curve.role,
+            bool(curve.marks),
+            _points(chart, curve),
+            curve.band,
+        )
         for curve in chart.curves
     ]
     return ExportedChart(title, chart.unit, axis, chart.dots, scale, chart.tick_format, curves)

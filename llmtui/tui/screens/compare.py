@@ -162,7 +162,9 @@ class Compare(ChartedScreen):
         note = super().chart_note(history)
         if note or not any(curve.band for _, curve in self._curves_drawn):
             return note
-        return [("line: mean of the seeds; dotted: from the lowest to the highest", "dim")]
+        end = self._maker.common_end
+        until = "" if end is None else f" up to step {end:,}, which all have"
+        return [(f"line: mean of the seeds{until}; dotted: from the lowest to the highest", "dim")]
 
     def redraw(self) -> None:
         self._shown_state = ()

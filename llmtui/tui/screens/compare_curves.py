@@ -35,6 +35,8 @@ class ComparisonCurves:
         """By key of a group, what its mean was made of, and the mean."""
         self._newest: dict[str, tuple[object, float | None]] = {}
         """By run id, what its newest average was made of, and the average."""
+        self.common_end: int | None = None
+        """The last step of a mean whose runs are not all of one length: it ends with the shortest of them."""
 
     def made(
         self,
@@ -50,6 +52,7 @@ class ComparisonCurves:
         curve = entry.curves[settings.losses == "validation"]
         smoothing = settings.smoothing if curve.smoothing is None else 0.0
         found: list[tuple[str, Curve]] = []
+        self.common_end = None
         for group in sorted(comparison.groups, key=lambda group: group.number):
             if len(group.runs) > 1 and group.key not in settings.expanded:
                 members = [histories[run.snapshot.run.id] for run in group.runs]
@@ -71,6 +74,8 @@ class ComparisonCurves:
         if group.key not in self._means or self._means[group.key][0] != made_of:
             self._means[group.key] = made_of, mean_series(all_series, smoothing)
         series = self._means[group.key][1]
+        if max(each.end for each in all_series) >= series.end + 2 * series.span and series.index:
+            self.common_end = min(series.end, series.end if self.common_end is None else self.common_end)
         longest = max(histories, key=lambda history: history.curves.loss.end)
         drawn = _curve(curve, group.runs[0], longest, series, x_kind)
         name = f"{group.runs[0].snapshot.run.name} ×{len(histories)}"
