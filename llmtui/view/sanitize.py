@@ -2,7 +2,8 @@
 
 Control characters, characters that reorder text, and invisible ones that no language needs are replaced by visible
 symbols. Characters that merge others into one glyph are left out, because terminals differ in its width. Combining
-marks, and the zero-width characters of Persian (U+200C), Thai and Khmer (U+200B), take no cell in any terminal and stay.
+marks, and the zero-width characters of Persian (U+200C), Thai and Khmer (U+200B) take no cell in any terminal: they
+stay.
 As a second line of defence, the workbench does the same to its output (`llmtui.tui.output_filter`).
 """
 
@@ -21,14 +22,13 @@ characters, with which text hides in text: word joiner, byte order mark, fillers
 
 JOINERS = (0x200D, 0xFE0E, 0xFE0F, *range(0x1F3FB, 0x1F400))
 """Zero-width joiner, variation selectors of emoji, skin tones. With them a heart takes 1 cell or 2, a thumb 2 or 4, a
-family 2 or 6: in xterm, VTE and tmux other numbers than in kitty and in Rich, so that the rest of the row is shifted."""
+family 2 or 6: other numbers in xterm, VTE and tmux than in kitty and in Rich, and the rest of the row is shifted."""
 
 SOFT_HYPHEN = 0xAD
 """Takes a cell in Rich and xterm, none in others."""
 
 DANGEROUS = dict.fromkeys((*_REMOVED_BY_FILTER, *JOINERS, SOFT_HYPHEN))
 """What must not reach a terminal, as a translation table that removes it."""
-
 
 
 def _symbol(code: int) -> str:
