@@ -8,7 +8,8 @@ from pathlib import Path
 from core.checkpoints import checkpoint_paths, select_checkpoint
 from core.init.compat import check_config, check_vocabulary, wrong_vocabulary
 from core.init.config import ModelConfig, read_config, weight_files
-from core.init.gpt2 import MAX_EXTRA_ROWS, TRANSPOSED, from_gpt2_name
+from core.init.gpt2 import MAX_EXTRA_ROWS
+from core.init.names import imported_headers
 from core.init.resolve import find_run_directory, implied_tables
 from core.init.safetensors_header import TensorInfo, read_headers
 from core.init.spec import HubModel, InitError, RunCheckpoint, parse_init
@@ -55,17 +56,32 @@ def find_checkpoint(run: Path, step: int | None, *, verify: bool = False) -> tup
 def check_weights(recipe: Recipe, folder: Path, found: Mapping[str, TensorInfo], workspace: Workspace) -> None:
     """Raises InitError where the weights in `folder`, whose files contain the tensors `found`, do not fit `recipe`."""
     config = read_config(folder)
-    if not config.gpt2 and not (folder / "vocabulary.json").is_file():
-        raise InitError("there is no vocabulary.json in it, which says what its tokens are", where=str(folder))
+    if not has_vocabulary(folder) and not config.published_gpt2:
+        raise no_vocabulary(folder)
     check_config(recipe.model, config.model)
     check_vocabulary(recipe, implied_tables(str(folder), workspace))
     entries, unsure = expected_size(recipe.tokenize)
     fewer = recipe.tokenize.vocabulary == "bpe" and entries < config.vocab_size
-    extra = config.vocab_size - entries if config.gpt2 else 0
+    extra = config.vocab_size - entries if not has_vocabulary(folder) else 0
     if fewer or (entries != config.vocab_size and not unsure and not 0 < extra <= MAX_EXTRA_ROWS):
         what = f"{recipe.tokenize.vocabulary} of {entries:,} entries here, {config.vocab_size:,} there"
         raise wrong_vocabulary(what, "take the tokenize section that the weights were trained with")
     check_tensors(recipe.model, config, found, str(folder))
+
+
+def has_vocabulary(folder: Path) -> bool:
+    """Whether a vocabulary of ours lies beside the weights."""
+    return (folder / "vocabulary.json").is_file()
+
+
+def no_vocabulary(folder: Path) -> InitError:
+    """The error for weights of which nobody can say what their tokens are."""
+    return InitError(
+        "there is no vocabulary.json in it, which says what its tokens are",
+        where=str(folder),
+        todo="`llmtui export` and checkpoints have one; a tokenizer of other programs cannot be trained on, except "
+        "GPT-2's",
+    )
 
 
 def check_tensors(model: Model, config: ModelConfig, found: Mapping[str, TensorInfo], where: str) -> None:
@@ -75,11 +91,12 @@ def check_tensors(model: Model, config: ModelConfig, found: Mapping[str, TensorI
     `model`. An untied head may be missing where the weights have theirs tied: it starts as the embedding.
     """
     expected_shapes = tensor_shapes(model, config.vocab_size)
-    if config.gpt2:
-        found = {name: _transposed(name, info) for gpt2, info in found.items() if (name := from_gpt2_name(gpt2))}
+    theirs = config.architecture
+    if theirs is not None:
+        found = imported_headers(config.mappings, found, theirs)
     head = TOKEN_ROWS[1]
     if not config.model.tie_embeddings and head not in found:
-        file, field = ("config.json", "tie_word_embeddings") if config.gpt2 else ("model.json", "tied_head")
+        file, field = ("config.json", "tie_word_embeddings") if theirs else ("model.json", "tied_head")
         raise InitError(
             f"the weights have an untied head ({field} is false in {file}), but {head} is missing",
             where=where,
@@ -105,10 +122,6 @@ def check_tensors(model: Model, config: ModelConfig, found: Mapping[str, TensorI
 def not_finite(name: str, where: str) -> InitError:
     """The error for a tensor with NaN or infinity, or of integers."""
     return InitError(f"{name} does not hold finite numbers", where=where)
-
-
-def _transposed(name: str, info: TensorInfo) -> TensorInfo:
-    return info._replace(size=info.size[::-1]) if TRANSPOSED.match(name) and len(info.size) == 2 else info
 
 
 def _listed(names: list[str]) -> str:

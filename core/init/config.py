@@ -1,4 +1,4 @@
-"""A folder with a model, ours or a GPT-2 of `transformers`: its JSON and the names of its weight files. No torch."""
+"""A folder with a model, ours or one of `transformers`: its JSON and the names of its weight files. No torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from typing import TypeVar
 from msgspec import Struct
 
 from core import parsing
+from core.export.architectures import ARCHITECTURES, Architecture
+from core.export.mappings import TensorMapping, tensor_mappings
 from core.init.gpt2 import GPT2Config, to_model
+from core.init.rotary import RotaryConfig, rotary_to_model
 from core.init.spec import InitError
 from core.recipe.schema import Model
 
@@ -17,7 +20,10 @@ T = TypeVar("T")
 
 _MAX_BYTES = 16 * 2**20
 """Of a JSON file; a vocabulary.json of 200,000 entries has 4 MB."""
-_FOLDER = "model.init takes hf:NAME, run:NAME, or a folder with a checkpoint of ours or a GPT-2 of `transformers`"
+_FOLDER = (
+    "model.init takes hf:NAME, run:NAME, or a folder with a checkpoint of ours or a GPT-2, an Apertus or a Qwen3 of "
+    "`transformers`"
+)
 _PICKLE = "pytorch_model.bin"
 _SINGLE_FILE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -30,8 +36,19 @@ class ModelConfig(Struct, frozen=True, kw_only=True):
     model: Model
     vocab_size: int
     """Rows of the embedding that stand for tokens."""
-    gpt2: bool
-    """In the format of `transformers`: some matrices transposed, names with a prefix."""
+    architecture: Architecture | None
+    """In the format of `transformers`; None: in ours."""
+
+    @property
+    def published_gpt2(self) -> bool:
+        """Whether its tokens are those of the published GPT-2 where nothing says otherwise."""
+        return self.architecture is not None and self.architecture.name == "gpt2"
+
+    @property
+    def mappings(self) -> list[TensorMapping]:
+        """The tensors of a folder of `transformers`."""
+        assert self.architecture is not None
+        return tensor_mappings(self.model, self.vocab_size, self.architecture)
 
 
 def read_config(folder: Path) -> ModelConfig:
@@ -41,11 +58,31 @@ def read_config(folder: Path) -> ModelConfig:
         ours = read_json(folder / "model.json", _ModelFile)
         if ours.schema > 1:
             raise InitError("a newer version of llmtui wrote it", where=str(folder), todo="update llmtui")
-        return ModelConfig(model=ours.shape, vocab_size=ours.vocabulary, gpt2=False)
+        return ModelConfig(model=ours.shape, vocab_size=ours.vocabulary, architecture=None)
     if "config.json" in names:
-        config = read_json(folder / "config.json", GPT2Config)
-        return ModelConfig(model=to_model(config, folder), vocab_size=config.vocab_size, gpt2=True)
+        return _transformers_config(folder)
     raise InitError("there is no model.json or config.json in it", where=str(folder), todo=_FOLDER)
+
+
+def _transformers_config(folder: Path) -> ModelConfig:
+    file = folder / "config.json"
+    kind = read_json(file, _ModelType).model_type
+    architecture = next((each for each in ARCHITECTURES if each.name == kind), None)
+    if architecture is None:
+        names = [repr(each.name) for each in sorted(ARCHITECTURES, reverse=True)]
+        raise InitError(
+            f"config.json says model_type {kind!r}; only {', '.join(names)} can be used",
+            where=str(folder),
+            todo="name a model of the GPT-2 family, such as hf:gpt2, or a folder that `llmtui export` wrote",
+        )
+    config: GPT2Config | RotaryConfig
+    if architecture.name == "gpt2":
+        config = read_json(file, GPT2Config)
+        model = to_model(config, folder)
+    else:
+        config = read_json(file, RotaryConfig)
+        model = rotary_to_model(config, folder)
+    return ModelConfig(model=model, vocab_size=config.vocab_size, architecture=architecture)
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -78,6 +115,10 @@ class _ModelFile(Struct):
     shape: Model
     vocabulary: int
     schema: int = 1
+
+
+class _ModelType(Struct):
+    model_type: str = ""
 
 
 class _Index(Struct):

@@ -1,8 +1,7 @@
-"""GPT-2 as `transformers` stores it: its config.json, its recipe, and its tensor names in our model. No torch."""
+"""GPT-2 as `transformers` stores it: its config.json and its recipe. No torch."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +18,15 @@ GPT2_VOCABULARIES = (GPT2, "r50k_base")
 MAX_EXTRA_ROWS = 128
 """Rows an embedding may have beyond GPT-2's 50,257 tokens: a pad token, a few special tokens, a multiple of 128."""
 
-TRANSPOSED = re.compile(r"h\.\d+\.(attn\.c_attn|attn\.c_proj|mlp\.c_fc|mlp\.c_proj)\.weight\Z")
-"""Weights that GPT-2's Conv1D stores as (in, out) and `nn.Linear` as (out, in)."""
-_PREFIX = "transformer."
-_BUFFERS = re.compile(r"h\.\d+\.attn\.(masked_)?bias\Z")
-"""The causal mask, which older files contain."""
-
 # learning rates for training from scratch destroy good weights; these are nanoGPT's, config/finetune_shakespeare.py
 _FINE_TUNING = {"optimizer": "adamw", "lr": 3e-5, "schedule": "constant", "weight_decay": 0.1}
+
+
+class ExportedBiases(Struct):
+    """Which biases are zeros that `core.export.config` has added; `Model` has the fields."""
+
+    bias: bool = True
+    qkv_bias: bool | None = None
 
 
 class GPT2Config(Struct):
@@ -45,16 +45,11 @@ class GPT2Config(Struct):
     scale_attn_by_inverse_layer_idx: bool = False
     add_cross_attention: bool = False
     tie_word_embeddings: bool = True
+    llmtui: ExportedBiases = msgspec.field(default_factory=ExportedBiases)
 
 
 def to_model(config: GPT2Config, folder: Path) -> Model:
     """The [model] section of a config.json. Raises InitError where the model computes otherwise than GPT-2."""
-    if config.model_type != "gpt2":
-        raise InitError(
-            f"config.json says model_type {config.model_type!r}; only 'gpt2' is supported",
-            where=str(folder),
-            todo="name a model of the GPT-2 family, such as hf:gpt2",
-        )
     unsupported = [
         (config.activation_function not in ("gelu_new", "gelu_pytorch_tanh"), "activation_function"),
         (config.layer_norm_epsilon != 1e-5, "layer_norm_epsilon"),
@@ -72,6 +67,7 @@ def to_model(config: GPT2Config, folder: Path) -> Model:
             )
     shape = {name: getattr(config, name) for name in ("n_layer", "n_head", "n_embd")}
     shape |= {"block_size": config.n_positions, "tie_embeddings": config.tie_word_embeddings}
+    shape |= {"bias": config.llmtui.bias, "qkv_bias": config.llmtui.qkv_bias}
     model = Model(**gpt2_tables(shape)["model"])
     try:
         return msgspec.convert(msgspec.to_builtins(model), Model)  # checks the limits of the fields
@@ -92,9 +88,3 @@ def gpt2_tables(shape: dict[str, Any]) -> dict[str, Any]:
         "tie_embeddings": True,
     }
     return {"model": architecture | shape, "tokenize": {"vocabulary": GPT2}, "train": dict(_FINE_TUNING)}
-
-
-def from_gpt2_name(published: str) -> str:
-    """The name in our model of a tensor of a published GPT-2; empty for buffers."""
-    name = published.removeprefix(_PREFIX)
-    return "" if _BUFFERS.match(name) else name

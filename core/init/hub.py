@@ -136,7 +136,7 @@ def _list_files(count: _ByteCount, location: CorpusLocation) -> _Listing:
 
     info = HfApi().model_info(location.repository, revision=location.revision, files_metadata=True)
     siblings = {each.rfilename: each for each in info.siblings or ()}
-    for name in (CONFIG, INDEX):
+    for name in ("vocabulary.json", CONFIG, INDEX):  # the first is in what `llmtui export` writes
         if name in siblings:
             folder = _download_file(count, location.repository, name, str(info.sha)).parent
         elif name == CONFIG:

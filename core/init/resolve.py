@@ -95,7 +95,7 @@ def implied_tables(init: str, workspace: Workspace) -> dict[str, Any]:
         recipe = read_json(find_run_directory(workspace, source) / "run.json", _RunFile).recipe
         return {"model": _architecture(recipe.model), "tokenize": msgspec.structs.asdict(recipe.tokenize)}
     config = read_config(source)
-    if config.gpt2:
+    if config.published_gpt2 and not (source / "vocabulary.json").is_file():
         return gpt2_tables({name: getattr(config.model, name) for name in MODEL_FIELDS})
     return {"model": _architecture(config.model), "tokenize": _tokenize_table(source)}
 

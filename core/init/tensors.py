@@ -1,8 +1,9 @@
-"""Tensors from safetensors files into a model, ours or GPT-2's as they were published."""
+"""Tensors from safetensors files into a model, ours or those of `transformers`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -10,7 +11,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from core.init.check import TOKEN_ROWS, not_finite
-from core.init.gpt2 import TRANSPOSED, from_gpt2_name
+from core.init.config import ModelConfig
+from core.init.names import full_names, pieces_by_source
 from core.init.spec import InitError
 from core.model.gpt import GPT
 
@@ -26,11 +28,41 @@ def read_tensors(files: Iterable[Path]) -> Iterator[tuple[str, Tensor]]:
             raise InitError(f"{path.name} cannot be read ({error})", where=str(path.parent)) from None
 
 
-def convert_gpt2(tensors: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
-    """Tensors of a published GPT-2 with our names and layout, buffers left out."""
-    for published, tensor in tensors:
-        if name := from_gpt2_name(published):
-            yield name, tensor.T if TRANSPOSED.match(name) and tensor.dim() == 2 else tensor
+def read_transformers(config: ModelConfig, files: Iterable[Path], where: str) -> Iterator[tuple[str, Tensor]]:
+    """The tensors in the safetensors files of a folder of `transformers`, as `from_transformers`. Raises InitError."""
+    with contextlib.ExitStack() as stack:
+        try:
+            opened = [stack.enter_context(safe_open(path, framework="pt")) for path in files]
+            file_of = {name: file for file in opened for name in file.keys()}  # noqa: SIM118 it is no dictionary
+            yield from from_transformers(config, file_of, lambda name: file_of[name].get_tensor(name), where)
+        except (OSError, SafetensorError) as error:
+            raise InitError(f"its weights cannot be read ({error})", where=where) from None
+
+
+def from_transformers(
+    config: ModelConfig, names: Iterable[str], read: Callable[[str], Tensor], where: str
+) -> Iterator[tuple[str, Tensor]]:
+    """Name and tensor of ours, one in memory at a time, made of the tensors called `names`, which `read` returns.
+
+    A head that `config` has tied comes under its own name. Raises InitError where a tensor that our model does not have
+    is not what it computes: norms of queries and keys other than 1, biases other than 0.
+    """
+    assert config.architecture is not None
+    found, mappings = full_names(names, config.architecture), config.mappings
+    for constant in (mapping for mapping in mappings if not mapping.source and mapping.name in found):
+        tensor = read(found[constant.name])
+        if not (tensor == constant.constant).all():
+            raise InitError(
+                f"{constant.name} is not {constant.constant:g} throughout, and our model has no weights there",
+                where=where,
+                todo="name weights without them, such as those that `llmtui export` writes",
+            )
+    for source, pieces in pieces_by_source(mappings).items():
+        tensors = [read(found[piece.name]) for piece in pieces]
+        yield source, torch.cat(tensors) if len(tensors) > 1 else tensors[0].T if pieces[0].transposed else tensors[0]
+    head = TOKEN_ROWS[1]
+    if config.model.tie_embeddings and head in found:
+        yield head, read(found[head])
 
 
 def check_finite(tensors: Iterable[tuple[str, Tensor]], where: str) -> None:

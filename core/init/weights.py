@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+
+from torch import Tensor
 
 from core.events import Event, Note
 from core.init import hub
-from core.init.check import check_tensors, check_weights, find_checkpoint, find_weights
+from core.init.check import check_tensors, check_weights, find_checkpoint, find_weights, has_vocabulary, no_vocabulary
 from core.init.compat import check_config, wrong_vocabulary
 from core.init.config import ModelConfig, read_config, read_json, weight_files
 from core.init.gpt2 import GPT2, GPT2_VOCABULARIES, MAX_EXTRA_ROWS
 from core.init.resolve import find_run_directory
 from core.init.safetensors_header import read_headers
 from core.init.spec import HubModel, RunCheckpoint, parse_init
-from core.init.tensors import check_finite, convert_gpt2, copy_into, read_tensors
+from core.init.tensors import check_finite, copy_into, read_tensors, read_transformers
 from core.model.gpt import GPT
 from core.recipe.schema import Model, Recipe
 from core.storage.workspace import Workspace
@@ -40,11 +42,10 @@ def load_initial_weights(
     _check_vocabulary(config, folder, vocabulary)
     check_config(recipe, config.model)
     check_tensors(recipe, config, read_headers(weight_files(folder)), str(folder))
-    tensors = read_tensors(weight_files(folder))
     has_mask_token = config.model.objective == "masked"
     warning = copy_into(
         model,
-        convert_gpt2(tensors) if config.gpt2 else tensors,
+        _tensors(config, folder),
         tokens=config.vocab_size + has_mask_token,
         where=str(folder),
     )
@@ -68,11 +69,17 @@ def check_initial_weights(recipe: Recipe, workspace: Workspace) -> Generator[Eve
     folder = find_weights(recipe, workspace, verify=True)
     assert folder is not None
     config = read_config(folder)
-    if not config.gpt2:
+    if has_vocabulary(folder):
         _stored_vocabulary(config, folder)
     files = weight_files(folder)
     if sum(file.stat().st_size for file in files) <= CHECKED_BYTES:
-        check_finite(read_tensors(files), str(folder))
+        check_finite(_tensors(config, folder), str(folder))
+
+
+def _tensors(config: ModelConfig, folder: Path) -> Iterator[tuple[str, Tensor]]:
+    """The tensors in `folder` under our names."""
+    files = weight_files(folder)
+    return read_transformers(config, files, str(folder)) if config.architecture else read_tensors(files)
 
 
 def _folder(init: str, workspace: Workspace) -> Generator[Event, None, Path]:
@@ -89,7 +96,9 @@ def _folder(init: str, workspace: Workspace) -> Generator[Event, None, Path]:
 
 def _check_vocabulary(config: ModelConfig, folder: Path, vocabulary: Vocabulary) -> None:
     """Raises InitError where token ids have another meaning than those the weights were trained on."""
-    if config.gpt2:
+    if not has_vocabulary(folder):
+        if not config.published_gpt2:
+            raise no_vocabulary(folder)
         if vocabulary.name not in GPT2_VOCABULARIES:
             raise wrong_vocabulary(f"{vocabulary.name}, not GPT-2's", f"--set tokenize.vocabulary={GPT2}")
         if not 0 <= config.vocab_size - vocabulary.size <= MAX_EXTRA_ROWS:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
+from core.export.architectures import ARCHITECTURES
+from core.init.config import ModelConfig
+from core.init.tensors import copy_into, from_transformers
+from core.model.gpt import GPT
+
+ARCHITECTURE = next(each for each in ARCHITECTURES if each.name == "gpt2")
 SMALL = {"n_layer": 2, "n_head": 2, "n_embd": 16, "n_positions": 8}
 
 
@@ -33,3 +41,10 @@ def save_gpt2(folder: Path, shard: str = "5GB", **config: Any) -> Any:
     model = transformers_gpt2(**config)
     model.save_pretrained(folder, max_shard_size=shard)
     return model
+
+
+def copy_gpt2(model: GPT, tensors: Mapping[str, Tensor]) -> None:
+    """Copy the tensors of a GPT-2, under the names of `transformers`, into `model`."""
+    config = ModelConfig(model=model.config, vocab_size=model.vocab_size, architecture=ARCHITECTURE)
+    converted = from_transformers(config, tensors, tensors.__getitem__, "transformers")
+    copy_into(model, converted, tokens=model.vocab_size, where="transformers")

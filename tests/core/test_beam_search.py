@@ -11,7 +11,6 @@ import pytest
 import torch
 from msgspec.structs import replace
 
-from core.init.tensors import convert_gpt2, copy_into
 from core.model.gpt import GPT
 from core.model.inference import inference
 from core.recipe.file import load
@@ -21,7 +20,7 @@ from core.sample.rerank import beam_search_texts, best_of_n
 from core.sample.stream import TextEnd, stream_text
 from core.tokenize.characters import byte_vocabulary
 from tests.core.generating import generate_ids, settings
-from tests.core.gpt2_folders import transformers_gpt2
+from tests.core.gpt2_folders import copy_gpt2, transformers_gpt2
 
 T = TypeVar("T")
 BYTES = byte_vocabulary()
@@ -122,7 +121,7 @@ def test_beams_match_transformers() -> None:
         hf_model.transformer.wte.weight.mul_(25)
     shape = load(preset="gpt2").model
     model = GPT(replace(shape, n_layer=2, n_head=2, n_embd=16, block_size=length), size).eval()
-    copy_into(model, convert_gpt2(hf_model.state_dict().items()), tokens=size, where="transformers")
+    copy_gpt2(model, hf_model.state_dict())
     stopped_early, prompt = 0, [5, 7, 9]
     for width, penalty in ((1, 1.0), (3, 1.0), (5, 0.0), (4, 2.0)):
         for end in return_value(beam_search(model, prompt, num_beams=1, tokens=10, stop_tokens=()))[0].tokens[2::5]:

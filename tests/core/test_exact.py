@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from core.init.tensors import convert_gpt2, copy_into
 from core.model.gpt import GPT, MLP, SelfAttention
 from core.recipe.file import load
 from core.recipe.schema import Model
 from core.sample.kv_decoder import KVDecoder
 from core.sample.score import token_losses
 from core.tokenize.vocabulary import Vocabulary
+from tests.core.gpt2_folders import copy_gpt2
 from tests.core.stages import return_value
 from tests.core.untrained_gpt2 import random_gpt2
 
@@ -141,7 +141,7 @@ def test_untrained_character_model_has_nanogpts_initial_loss() -> None:
 def untrained_book_model(shape: Model) -> GPT:
     """The book's untrained model, converted as published weights are."""
     model = on_meta_device(shape).to_empty(device="cpu").eval()
-    copy_into(model, convert_gpt2(random_gpt2(shape, 50257).items()), tokens=50257, where="the book")
+    copy_gpt2(model, random_gpt2(shape, 50257))
     return model
 
 

@@ -14,11 +14,10 @@ from safetensors.torch import save_file
 from core.download import hub_client
 from core.download.hub_errors import HubError
 from core.events import Evaluation, Event, Note, Progress, Resumed, StageStarted
-from core.init.gpt2 import TRANSPOSED
+from core.export.mappings import tensor_mappings
 from core.init.hub import download_weights, weight_headers
 from core.init.safetensors_header import read_headers
 from core.init.spec import InitError
-from core.model.count import tensor_shapes
 from core.model.device import Device
 from core.pipeline import pipeline
 from core.recipe.file import load
@@ -26,7 +25,7 @@ from core.recipe.schema import Recipe
 from core.storage.artifact import Artifact
 from core.storage.workspace import Workspace
 from core.tokenize.shards import map_shard
-from tests.core.gpt2_folders import SMALL, save_gpt2, transformers_gpt2
+from tests.core.gpt2_folders import ARCHITECTURE, SMALL, save_gpt2, transformers_gpt2
 from tests.core.hub_standin import HubStandIn, closed_port, use
 from tests.core.stages import remarks, return_value
 
@@ -168,11 +167,8 @@ def test_a_model_of_the_hub_that_does_not_fit_is_refused_before_the_first_stage(
     shape = {"n_layer": 2, "n_head": 2, "n_embd": 64, "n_positions": 8, "vocab_size": 50257, "model_type": "gpt2"}
     (folder / "config.json").write_text(json.dumps(shape | change))
     architecture = msgspec.structs.replace(load(preset="gpt2").model, n_layer=2, n_head=2, n_embd=64, block_size=8)
-    shapes = {
-        name: size[::-1] if TRANSPOSED.match(name) else size
-        for name, size in tensor_shapes(architecture, 50257).items()
-    }
-    save_file({name: torch.zeros(size) for name, size in shapes.items()}, folder / "model.safetensors")
+    mappings = tensor_mappings(architecture, 50257, ARCHITECTURE)
+    save_file({mapping.name: torch.zeros(mapping.size) for mapping in mappings}, folder / "model.safetensors")
     hub.add("me/other", folder)
     overridden = {name: value for name, value in change.items() if name in ("n_layer", "n_embd")}
     recipe = recipe_of(corpus, "tokenize.vocabulary=gpt2")

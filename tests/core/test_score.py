@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from core.init.tensors import convert_gpt2, copy_into
 from core.model.gpt import GPT
 from core.recipe.file import load
 from core.recipe.schema import Model
@@ -22,7 +21,7 @@ from core.sample.samplers import LogitsError
 from core.sample.score import short_context_tokens, token_losses
 from core.tokenize.shards import TokenStream, write_shard
 from core.train.evaluate import evaluate_loss
-from tests.core.gpt2_folders import transformers_gpt2
+from tests.core.gpt2_folders import copy_gpt2, transformers_gpt2
 
 MASKED: dict[str, Any] = {"objective": "masked"}
 
@@ -122,7 +121,7 @@ def test_non_finite_logits_raise_an_error() -> None:
 def test_loss_matches_transformers() -> None:
     hf_model = transformers_gpt2(vocab_size=60, n_layer=2, n_head=2, n_embd=16, n_positions=32)
     model = GPT(replace(load(preset="gpt2").model, n_layer=2, n_head=2, n_embd=16, block_size=32), 60).eval()
-    copy_into(model, convert_gpt2(hf_model.state_dict().items()), tokens=60, where="transformers")
+    copy_gpt2(model, hf_model.state_dict())
     ids = torch.tensor([random_ids(32, 60)])
     with torch.no_grad():
         expected = hf_model(ids, labels=ids).loss.item()
