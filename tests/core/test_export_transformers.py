@@ -11,7 +11,10 @@ import torch
 
 from core.recipe.file import load, presets
 from core.recipe.schema import Model
+from core.sample.conversation import Message, apply_chat_template
+from tests.byte_models import TEMPLATES
 from tests.core.exporting import GPT2, MODERN, VOCABULARY, export, model_with_large_weights, save_checkpoint
+from tests.core.generating import generate_ids, settings
 
 pytestmark = pytest.mark.heavy
 
@@ -56,3 +59,21 @@ def test_logits_equal_those_of_transformers(tmp_path: Path, name: str) -> None:
     assert logits.shape == ours.shape and ours.std() > 0.5
     assert torch.allclose(logits, ours, atol=1e-4)
     assert theirs.config.eos_token_id == VOCABULARY.end_of_text
+
+
+def test_a_folder_has_all_that_a_chat_needs(tmp_path: Path) -> None:
+    model = model_with_large_weights(MODERN)
+    export(save_checkpoint(tmp_path, model), tmp_path / "out", chat=TEMPLATES)
+    theirs = load_exported(tmp_path / "out")
+    tokenizer = pytest.importorskip("transformers").AutoTokenizer.from_pretrained(tmp_path / "out")
+    messages = [Message(role="user", text="Hi é!")]
+    prompt = apply_chat_template(messages, TEMPLATES).prompt
+    ids = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Hi é!"}], add_generation_prompt=True, return_tensors="pt", return_dict=False
+    )
+    assert ids[0].tolist() == VOCABULARY.encode(prompt)
+    ids = ids[:, -8:]
+    text = theirs.generate(ids, attention_mask=torch.ones_like(ids), max_length=16, do_sample=False, eos_token_id=None)
+    greedy = settings(tokens=8, temperature=0.0)
+    assert generate_ids(model, ids[0].tolist(), greedy) == text[0, 8:].tolist()
+    assert tokenizer.decode(text[0]) == VOCABULARY.decode(text[0].tolist())

@@ -87,7 +87,7 @@ class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             max_length=4096,
             description=(
                 "Initial weights: hf:NAME for published GPT-2 weights, run:NAME for the best checkpoint of another "
-                "run, or a folder; empty: random."
+                "run, or a folder, such as one that `llmtui export` wrote; empty: random."
             ),
         ),
     ] = ""
