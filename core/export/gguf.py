@@ -20,18 +20,13 @@ from core.export.config import LAYER_NORM_EPS, RMS_NORM_EPS, ROPE_THETA
 from core.export.gguf_vocabulary import gguf_vocabulary
 from core.export.mappings import TensorMapping
 from core.export.request import ExportError
+from core.export.xielu import XIELU, scaled_for_xielu
 from core.model.count import mlp_widths
 from core.processes.progress import ProgressMeter
 
 if TYPE_CHECKING:
     from core.export.source import ExportSource
 
-UP_SCALE: Final = 1 / 8
-XIELU: Final = {"alpha_n": -16384.0, "alpha_p": 64.0, "beta": 0.0, "eps": -1e-6}
-"""xIELU (arXiv 2411.13010) is softplus(alpha_p) · x² + beta · x above zero, and beta · x + (beta + softplus(alpha_n)) ·
-(exp(min(x, eps)) - 1 - x) below. Softplus of 64 is 64 and of -16384 is 0, so that of x / 8 it is ReLU(x)², exactly:
-powers of two round nothing. (A factor below 20 would not be exact; with the scale in ffn_down instead, 32 · x² would
-leave float16's range where x² does not.)"""
 FLOAT16_MAX: Final = 65504.0
 
 
@@ -136,13 +131,14 @@ def _tensors(gguf: Any, source: ExportSource) -> Iterator[_WrittenTensor]:
     architecture = getattr(gguf.MODEL_ARCH, source.architecture.name.upper())
     names = gguf.get_tensor_name_map(architecture, source.model.n_layer)
     kind = getattr(gguf.GGMLQuantizationType, source.request.dtype.upper())
-    for mapping in source.mappings:
+    apertus = source.architecture.name == "apertus"
+    for mapping in scaled_for_xielu(source.mappings) if apertus else source.mappings:
         # nn.Linear and ggml alike have (out, in)
         plain = mapping._replace(size=mapping.size[::-1], transposed=False) if mapping.transposed else mapping
         name = names.get_name(mapping.name, try_suffixes=(".weight", ".bias"))
         yield _WrittenTensor(plain, name, _type(gguf, name, plain.size, kind))
     embedding = next(mapping for mapping in source.mappings if mapping.source == "wte.weight")
-    if source.architecture.name == "apertus" and source.model.tie_embeddings:  # it has no tied head there
+    if apertus and source.model.tie_embeddings:  # it has no tied head there
         yield _WrittenTensor(embedding, "output.weight", _type(gguf, "output.weight", embedding.size, kind))
 
 
@@ -165,8 +161,6 @@ def _add_info(gguf: Any, writer: Any, tensor: _WrittenTensor) -> int:
 def _values(gguf: Any, source: ExportSource, tensor: _WrittenTensor) -> NDArray[np.float32]:
     """Float32 values of a tensor. Raises ExportError where its number format cannot hold them."""
     values = source.tensor(tensor.mapping, torch.float32)
-    if source.architecture.name == "apertus" and tensor.name.endswith("ffn_up.weight"):
-        values = values * UP_SCALE
     if tensor.type == gguf.GGMLQuantizationType.F16 and values.abs().max() > FLOAT16_MAX:
         raise ExportError(
             f"{tensor.mapping.source} has numbers that f16 cannot hold",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import torch
@@ -21,8 +22,11 @@ MAX_SHARD_BYTES = 4 * 2**30
 """Of a file with weights, and of the main memory that writing one takes."""
 
 
-def write_hf(source: ExportSource, folder: Path) -> Iterator[Event]:
-    """Write the files into `folder`; yields Progress in bytes. Raises ExportError, OSError."""
+def write_hf(source: ExportSource, folder: Path, config: Mapping[str, Any] | None = None) -> Iterator[Event]:
+    """Write the files into `folder`; yields Progress in bytes. config: fields of config.json that differ.
+
+    Raises ExportError, TokenizerExportError, OSError.
+    """
     dtype: torch.dtype = getattr(torch, source.request.dtype)
     by_name = {mapping.name: mapping for mapping in source.mappings}
     empty = {name: torch.empty(each.size, dtype=dtype, device="meta") for name, each in by_name.items()}
@@ -40,7 +44,8 @@ def write_hf(source: ExportSource, folder: Path) -> Iterator[Event]:
     contents = {
         "config.json": config_json(
             model, vocabulary.size, source.architecture, end_of_text=end, dtype=source.request.dtype
-        ),
+        )
+        | dict(config or {}),
         "generation_config.json": generation_config_json(end),
     }
     if split.is_sharded:

@@ -25,6 +25,8 @@ class TensorMapping(NamedTuple):
     """First row of `source` and the one after the last; None: all."""
     transposed: bool = False
     """Whether the exported matrix is (in, out), as in GPT-2's Conv1D, where ours is (out, in)."""
+    scale: float = 1.0
+    """Factor of every element, a power of two."""
     constant: float = 0.0
     """Every element, where there is no source: 0 for a bias, 1 for a norm that our model computes without weights."""
 

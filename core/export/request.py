@@ -65,6 +65,12 @@ def _write_gguf(source: ExportSource, folder: Path) -> Iterator[Event]:
     return write_gguf(source, folder)
 
 
+def _write_mlx(source: ExportSource, folder: Path) -> Iterator[Event]:
+    from core.export.mlx import write_mlx
+
+    return write_mlx(source, folder)
+
+
 FORMATS = {
     each.name: each
     for each in (
@@ -79,6 +85,12 @@ FORMATS = {
             "one file for llama.cpp, Ollama, LM Studio; needs llmtui[export]",
             ("f32", "bf16", "f16", "q8_0"),
             _write_gguf,
+        ),
+        Format(
+            "mlx",
+            "the folder of hf as mlx-lm reads it, on Apple's processors",
+            ("float32", "bfloat16", "float16"),
+            _write_mlx,
         ),
     )
 }

@@ -32,4 +32,6 @@ def exported_tensor(
         tensor = tensor[slice(*mapping.rows)]
     if mapping.transposed:
         tensor = tensor.T
+    if mapping.scale != 1:
+        tensor = tensor * mapping.scale
     return tensor.to(dtype).contiguous()

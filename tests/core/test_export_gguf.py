@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 
 from core.events import Note
-from core.export.gguf import UP_SCALE, XIELU
 from core.export.gguf_vocabulary import CONTROL, NORMAL, UNUSED, gguf_vocabulary
 from core.export.request import ExportError
+from core.export.xielu import UP_SCALE, XIELU
 from core.model.gpt import GPT
 from core.recipe.schema import Model
 from core.tokenize import bpe
