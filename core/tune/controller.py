@@ -56,8 +56,7 @@ POLL_SECONDS = 1.0
 """How often the controller looks at its trials."""
 
 WAITING_TICKS = 10
-"""Ticks between two looks at the trials that wait at rungs: there may be hundreds, and seldom does somebody delete or
-resume one."""
+"""Ticks between two looks at the trials that wait at rungs: somebody may have resumed or deleted one of hundreds."""
 
 RESTARTS = 3
 """How often a trial that was interrupted is started again."""
@@ -96,6 +95,8 @@ class Controller:
         """By number; nobody else writes the journal."""
         self.message = ""
         """What stands in the way; empty if nothing does."""
+        self._seen: dict[str, tuple[int, int]] = {}
+        """By id of a run that waits at a rung: which file run.json was at the last look."""
         self._open_at_start: set[str] = set()
         """Runs that continue if they were stopped with the study."""
 
@@ -116,7 +117,7 @@ class Controller:
         self._look_in = WAITING_TICKS if looks else self._look_in - 1
         active: list[Run] = []
         for trial in list(self._trials.values()):
-            if trial.ended is None and (looks or trial.paused is None):
+            if trial.ended is None and (trial.paused is None or (looks and self._has_changed(trial))):
                 run = self._advance(trial)
                 active += [run] if run else []
         if self._requests.stop:
@@ -143,6 +144,16 @@ class Controller:
         if not self.message:
             self._record(StudyEnded())
         return True
+
+    def _has_changed(self, trial: Trial) -> bool:
+        """Whether the run of a trial that waits at a rung was resumed or deleted since the last look."""
+        try:
+            status = (self._workspace.runs / trial.run_id / "run.json").stat()
+        except OSError:
+            return True
+        seen = self._seen.get(trial.run_id)
+        self._seen[trial.run_id] = status.st_ino, status.st_mtime_ns
+        return seen != self._seen[trial.run_id]
 
     def _advance(self, trial: Trial) -> Run | None:
         """Record what has become of a trial, or start it again; returns its run if it is active then."""
