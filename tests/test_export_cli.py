@@ -55,6 +55,18 @@ def test_what_cannot_be_exported_is_said_before_a_process_starts(
     assert not (tmp_path / "out").exists()
 
 
+def test_plan_says_what_a_model_is_exported_as(in_temporary_directory: None, capsys: Out) -> None:
+    assert command_line(["plan", "--preset", "book"]) == 0
+    assert "export      GPT2LMHeadModel of transformers, by llmtui export" in capsys.readouterr().out
+    refused = ["plan", "--preset", "demo", "--set", "model.qk_norm=false"]
+    assert command_line(refused) == 0
+    assert "impossible with model.qk_norm = false; the nearest" in capsys.readouterr().out
+    assert command_line([*refused, "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)["export"]
+    obstacle = {"field": "qk_norm", "value": False, "needed": True}
+    assert record == {"architecture": "ApertusForCausalLM", "obstacles": [obstacle]}
+
+
 def trained_run(workspace: Workspace, corpus: str) -> Run:
     run = Run.create(workspace, Recipe(name="tiny", source=Source(corpus=corpus), model=MODERN))
     journal = JournalWriter(run.journal)

@@ -17,6 +17,7 @@ from llmtui.view.architecture_figures import (
     total_cells,
 )
 from llmtui.view.architecture_picture import MIN_WIDTH, Row, draw
+from llmtui.view.export_text import export_sentence
 from llmtui.view.lines import Line, width, wrap
 
 _ROOMY: Final = 36
@@ -55,6 +56,8 @@ def architecture_report(recipe: Recipe, vocabulary: int, cells: int) -> Iterator
     lines = [titles_line(picture, indices), *with_figures(rows, picture, figures, figures, indices)]
     for line in [*lines, total_line(picture, figures, figures, indices)]:
         yield "".join(text for text, _ in line).rstrip()
+    yield ""
+    yield from wrap(f"export: {export_sentence(model)}", cells)
     for step in every:
         yield ""
         yield " · ".join((step.title, *step.details))

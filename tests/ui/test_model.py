@@ -57,6 +57,22 @@ def test_a_vocabulary_has_a_size_to_change_only_if_it_is_made_for_the_corpus() -
     assert small.change(1) and small.vocabulary == 8_192
 
 
+async def test_the_heading_says_what_the_model_is_exported_as(workspace: Workspace) -> None:
+    app = Workbench(workspace)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("4")
+        await until(pilot, lambda: "exports as apertus" in screen_text(app))
+        model = app.screen
+        assert isinstance(model, Model)
+        model.draft.selected = "attn"
+        while model.draft.field != "qk_norm":
+            await pilot.press("f")
+        await pilot.press("right")
+        await until(pilot, lambda: "no export: qk_norm" in screen_text(app))
+        await pilot.press("u")
+        await until(pilot, lambda: "exports as apertus" in screen_text(app))
+
+
 @pytest.mark.parametrize("size", [(60, 16), (80, 24), (120, 40), (200, 60)])
 async def test_every_size_shows_the_selected_part_and_what_it_does(workspace: Workspace, size: tuple[int, int]) -> None:
     finished_run(workspace, "bard", 100)

@@ -19,6 +19,7 @@ from llmtui.cli.architecture_output import print_architecture
 from llmtui.cli.commands.options import NAME, json_option, preset_option, set_option
 from llmtui.cli.commands.recipe_argument import load_recipe, resolve, with_absolute_source
 from llmtui.cli.console import print_json, print_output
+from llmtui.view.export_text import export_record, export_sentence
 from llmtui.view.plan_text import parts, shape, shares, verdict
 from llmtui.view.table import table
 from llmtui.view.units import count, size
@@ -38,7 +39,7 @@ def plan(what: str | None, preset: str | None, overrides: tuple[str, ...], pictu
 
     Lists parameters, FLOPs per token and memory by part of the model, and the largest micro-batch that fits this
     machine. The time of training has to be measured: a run reports it before its first step. Initial weights
-    (model.init) are checked if they are on this machine.
+    (model.init) are checked if they are on this machine. Says whether the model can be exported to other programs.
     """
     recipe = resolve(what, preset, overrides) if what else load_recipe(preset=preset, overrides=overrides)
     if what and not what.endswith(".toml"):  # a recipe may be for a machine that has its corpus
@@ -60,6 +61,7 @@ def plan(what: str | None, preset: str | None, overrides: tuple[str, ...], pictu
                 "flops_per_token": cost.training,
                 "flops_are": "forward and backward",
                 "flops_per_token_by_part": {name: TRAINING_FACTOR * number for name, number in asdict(cost).items()},
+                "export": export_record(recipe.model),
                 "options": [
                     {"precision": option.precision, "micro_batch": option.micro_batch, "memory": option.memory}
                     for option in options
@@ -90,6 +92,7 @@ def _rows(recipe: Recipe, vocabulary: int, unsure: str, options: list[PrecisionP
     for named in zip(*(shares(option.memory) for option in options), strict=True):
         yield "", f"{named[0][0]:<16}" + "".join(f"{size(number):>12}" for _, number in named)
     yield "", f"{'peak':<16}" + "".join(f"{size(option.memory.peak):>12}" for option in options)
+    yield "export", export_sentence(model)
     yield "machine", f"{machine().words()}, {size(options[0].budget.bytes)} of memory available"
     for option in options:
         yield "", f"in {option.precision}: " + verdict(recipe, vocabulary, option, prefix="--set ")

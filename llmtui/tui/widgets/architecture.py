@@ -18,6 +18,7 @@ from llmtui.tui.widgets.pane import Pane, ScrollPane
 from llmtui.view.architecture_figures import columns, columns_width, memory_lines, share, speed_lines
 from llmtui.view.architecture_picture import MIN_WIDTH, Row, draw, window
 from llmtui.view.architecture_report import titles_line, total_line, with_figures
+from llmtui.view.export_text import export_words
 from llmtui.view.lines import Line, cell, joined, wrap
 
 _CONDENSED = 12
@@ -29,7 +30,8 @@ class PicturePane(Pane, can_focus=True):
 
     HELP: ClassVar[str] = (
         "The model as a picture, tokens at the bottom, logits at the top. The cursor is on a part; ← → change a "
-        "field of it, and every figure follows."
+        "field of it, and every figure follows. The heading says what llmtui export makes of it, or which fields "
+        "prevent that."
     )
     KEYS: ClassVar[tuple[tuple[str, str], ...]] = (
         ("↑ ↓, j k", "The part above, below."),
@@ -42,7 +44,8 @@ class PicturePane(Pane, can_focus=True):
         """Posted when the cursor moved to another step."""
 
     def heading(self, width: int) -> Line:
-        return [("architecture", "title")]
+        text, role = export_words(self.draft.recipe.model) if self.draft else ("", "")
+        return [("architecture", "title"), (f"  {text}", role)]
 
     def lines(self, width: int, height: int) -> list[Line]:
         self._drawn: Sequence[Row] = ()
