@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import Any
 
 import msgspec
 
 from core.errors import BusyError, DiskError, LlmtuiError
+from core.recipe.schema import Recipe
 from core.runs.control import request_unpause
 from core.runs.directory import Run
 from core.runs.errors import InvalidRunError
 from core.runs.launch import python_command, start_detached
 from core.storage.files import write_atomic
 from core.storage.workspace import Workspace
+from core.tune.default_space import default_space
 from core.tune.space import Values
 from core.tune.study import Study, Trial
+from core.tune.study_file import StudyFile, convert
 
 
 class StudyActiveError(BusyError):
@@ -24,6 +30,28 @@ class StudyActiveError(BusyError):
 
 class StudyLaunchError(LlmtuiError):
     doing = "start the study"
+
+
+DEFAULT_TRIALS = 20
+"""Trials of a study that is given no limit."""
+
+
+def complete_settings(tables: Mapping[str, Any], recipe: Recipe, where: str) -> StudyFile:
+    """The settings of a new study in `tables`, as study.toml has them, with what they leave out.
+
+    The space around the values of `recipe`, TPE if Optuna is installed, `DEFAULT_TRIALS` trials if nothing limits them,
+    successive halving unless it is a grid.
+    where: for errors. Raises StudyFileError, SpaceError.
+    """
+    tables = {"sampler": "tpe" if find_spec("optuna") else "random", **tables}
+    if "space" not in tables:
+        tables["space"] = default_space(recipe)
+    if "trials" not in tables and "minutes" not in tables and tables["sampler"] != "grid":
+        tables["trials"] = DEFAULT_TRIALS
+    scheduler = tables.get("scheduler", {})
+    if isinstance(scheduler, Mapping):
+        tables["scheduler"] = {"kind": "none" if tables["sampler"] == "grid" else "asha", **scheduler}
+    return convert(tables, recipe, where)[0]
 
 
 def start(study: Study, workspace: Workspace, *, patience: float = 60.0) -> None:

@@ -49,7 +49,7 @@ def _load_optuna() -> Any:
         import optuna
     except ImportError:
         raise OptunaMissingError(
-            "Optuna is not installed", todo='install llmtui[tune], or search with sampler = "random"'
+            "Optuna is not installed", todo='pip install "llmtui[tune]"; sampler = "random" needs nothing'
         ) from None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna

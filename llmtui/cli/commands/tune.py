@@ -14,12 +14,9 @@ import msgspec
 
 from core.errors import LlmtuiError
 from core.parsing import ParseError, read_toml
-from core.recipe.schema import Recipe
 from core.storage.workspace import Workspace
-from core.tune.default_space import default_space
-from core.tune.start import request_pause, request_stop, start, unpause
+from core.tune.start import complete_settings, request_pause, request_stop, start, unpause
 from core.tune.study import Study, best_trial, find_study, study_ids
-from core.tune.study_file import convert
 from llmtui.cli.commands.group import SuggestingGroup
 from llmtui.cli.commands.options import (
     NAME,
@@ -113,16 +110,10 @@ def start_study(
     recipe = with_absolute_source(resolve(what, preset, overrides, name))
     workspace = Workspace().prepare()
     ensure_license_accepted(workspace, recipe, yes)
-    tables = _read_settings(space_file, recipe) | {key: value for key, value in settings.items() if value is not None}
-    tables.setdefault("sampler", "tpe" if _has_optuna() else "random")
-    if "trials" not in tables and "minutes" not in tables and tables["sampler"] != "grid":
-        tables["trials"] = 20
-    given = tables.get("scheduler", {})
-    if isinstance(given, dict):
-        kind = scheduler or given.get("kind") or ("none" if tables["sampler"] == "grid" else "asha")
-        tables["scheduler"] = given | {"kind": kind}
-    file, _ = convert(tables, recipe, str(space_file or "the options"))
-    study = Study.create(workspace, recipe, file)
+    tables = _read_settings(space_file) | {key: value for key, value in settings.items() if value is not None}
+    if scheduler and isinstance(given := tables.get("scheduler", {}), dict):
+        tables["scheduler"] = given | {"kind": scheduler}
+    study = Study.create(workspace, recipe, complete_settings(tables, recipe, str(space_file or "the options")))
     start(study, workspace)
     if detach:
         print_output(study.id)
@@ -132,20 +123,14 @@ def start_study(
     return follow_study(study, workspace)
 
 
-def _read_settings(space_file: Path | None, recipe: Recipe) -> dict[str, Any]:
+def _read_settings(space_file: Path | None) -> dict[str, Any]:
     if space_file is None:
-        return {"space": default_space(recipe)}
+        return {}
     try:
         return dict(read_toml(space_file))
     except (OSError, ParseError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise StudyCommandError(reason.lower(), where=str(space_file)) from None
-
-
-def _has_optuna() -> bool:
-    from importlib.util import find_spec
-
-    return find_spec("optuna") is not None
 
 
 @tune.command("ls", short_help="List the studies.")

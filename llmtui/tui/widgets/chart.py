@@ -6,10 +6,9 @@ an update at 118x30, where this sends 1.4 kB.
 
 from __future__ import annotations
 
-import itertools
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from textual import events
@@ -18,14 +17,12 @@ from textual.message import Message
 from llmtui.tui.widgets.canvas import Canvas, Column, dotted_band, polyline
 from llmtui.tui.widgets.curve import Buckets, ColumnCache, Curve
 from llmtui.tui.widgets.pane import Pane
+from llmtui.tui.widgets.plot_axes import LABEL_WIDTH, x_axis_row, y_axis_rows
 from llmtui.view.axes import Scale, scale_for, tick_label
 from llmtui.view.lines import Line, cut, fits, spread
 from llmtui.view.sanitize import shown
 from llmtui.view.step_axis import Positions, Window, XAxis, XKind, whole_axis, window_axis
 from llmtui.view.step_marks import StepMark
-
-_LABEL_WIDTH = 6
-"""Cells for the tick labels of the y axis: fixed, so that a longer label does not move the curve."""
 
 SMOOTHING = (0.0, 0.6, 0.9, 0.98)
 """Weights of the past that the user can choose; 0 draws the values themselves."""
@@ -86,7 +83,7 @@ class Chart(Pane, can_focus=True):
             self.step = step
 
     def on_click(self, event: events.Click) -> None:
-        left = (2 if self.boxed else 1) + _LABEL_WIDTH + 1
+        left = (2 if self.boxed else 1) + LABEL_WIDTH + 1
         dot = 2 * (event.x - left)
         if self.axis is not None and self.curves and 0 <= dot < self.dots:
             self.post_message(self.Clicked(self.positions.step_at(self.axis.position(dot + 1))))
@@ -168,7 +165,7 @@ class Chart(Pane, can_focus=True):
         if width < 20 or height < 4:
             return [[(f"{curve.name} {self._value(curve)}", curve.role)] for curve in drawn]
         below = [self.note] if self.note and height > 5 else []
-        canvas = Canvas(width - _LABEL_WIDTH - 1, height - 1 - len(below))
+        canvas = Canvas(width - LABEL_WIDTH - 1, height - 1 - len(below))
         self.dots = canvas.width
         axis = self.axis = self._x_axis(drawn, canvas.width)
         pairs = self._values_shown(drawn, axis) or [(0.0, 1.0)]
@@ -189,7 +186,7 @@ class Chart(Pane, can_focus=True):
             if 0 <= x < canvas.width:
                 canvas.rule(x, "accent")
         broken = {axis.dot(curve.positions.at(step)) for curve in drawn for step in curve.series.broken}
-        return [*self._rows_with_axis(canvas, scale), _x_axis(canvas, axis, broken), *below]
+        return [*y_axis_rows(canvas, scale, self.tick_format), _x_axis(canvas, axis, broken), *below]
 
     def _x_axis(self, drawn: list[Curve], dots: int) -> XAxis:
         if self.window.width is not None:
@@ -214,16 +211,6 @@ class Chart(Pane, can_focus=True):
             else:
                 pairs += zip(map(convert, series.low[first:last]), map(convert, series.high[first:last]), strict=True)
         return pairs
-
-    def _rows_with_axis(self, canvas: Canvas, scale: Scale) -> Iterable[Line]:
-        ticks = scale.ticks(max(5, canvas.rows // 3))
-        step = min((b - a for a, b in itertools.pairwise(ticks)), default=abs(ticks[0]) if ticks else 1.0)
-        labels = {
-            canvas.rows - 1 - scale.to_dot(tick, canvas.height) // 4: self.tick_format(tick, step) for tick in ticks
-        }
-        for row in range(canvas.rows):
-            label = labels.get(row, "")
-            yield [(label.rjust(_LABEL_WIDTH) + ("┤" if label else "│"), "dim"), *canvas.line(row)]
 
     def _draw(self, canvas: Canvas, curve: Curve, scale: Scale, axis: XAxis) -> None:
         series, convert, to_dot = curve.series, curve.convert, scale.dot_mapper(canvas.height)
@@ -281,18 +268,6 @@ class Chart(Pane, can_focus=True):
 
 def _x_axis(canvas: Canvas, axis: XAxis, broken: set[int]) -> Line:
     """The x axis: round positions as labels, and a cross where values were not finite."""
-    cells = ["─"] * canvas.columns
-    free = 0
-    for at, label in axis.ticks(max(3, min(canvas.columns // 11, 12))):
-        start = axis.dot(at) // 2 - (len(label) // 2 if at > axis.low else 0)
-        if free <= start and start + len(label) <= canvas.columns:
-            cells[start : start + len(label)] = label
-            free = start + len(label) + 1
-    for dot in broken:
-        if 0 <= dot < canvas.width:
-            cells[dot // 2] = "✗"
-    text = "".join(cells)
-    spans: Line = [(" " * _LABEL_WIDTH + "└", "dim")]
-    for i, part in enumerate(text.split("✗")):
-        spans += [("✗", "bad"), (part, "dim")] if i else [(part, "dim")]
-    return spans
+    ticks = axis.ticks(max(3, min(canvas.columns // 11, 12)))
+    labels = [(axis.dot(at) // 2 - (len(label) // 2 if at > axis.low else 0), label) for at, label in ticks]
+    return x_axis_row(canvas.columns, labels, {dot // 2 for dot in broken if 0 <= dot < canvas.width})
