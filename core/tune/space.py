@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -163,6 +163,20 @@ def with_values(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
     """`recipe` with these values. Raises RecipeError if they do not fit together."""
     overrides = [f"{key}={msgspec.json.encode(value).decode()}" for key, value in values.items()]
     return load(base=msgspec.to_builtins(recipe, str_keys=True), overrides=overrides)
+
+
+def typed_values(recipe: Recipe, overrides: Sequence[str]) -> Values:
+    """The values in `FIELD=VALUE` strings, checked as a change of `recipe`. Raises RecipeError."""
+    base = msgspec.to_builtins(recipe, str_keys=True)
+    changed = msgspec.to_builtins(load(base=base, overrides=overrides), str_keys=True)
+    values: Values = {}
+    for override in overrides:
+        key = override.partition("=")[0].strip()
+        section, _, name = key.rpartition(".")
+        table = changed[section] if section else changed
+        values[key] = table[name]
+    with_values(recipe, values)
+    return values
 
 
 def field_value(recipe: Recipe, key: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -12,6 +13,7 @@ from msgspec import Meta, Struct
 
 from core.errors import did_you_mean
 from core.parsing import ParseError, parse_toml
+from core.recipe.overrides import toml_value
 from core.recipe.schema import Recipe
 from core.train.schedule import limits
 from core.tune.space import Space, SpaceError, read_space
@@ -138,6 +140,25 @@ def _check_rungs(scheduler: Scheduler, recipe: Recipe, where: str) -> None:
 
 
 def to_toml(file: StudyFile) -> str:
-    """The text of study.toml."""
+    """The text of study.toml, with a line for each field that varies."""
     tables = {key: value for key, value in msgspec.to_builtins(file).items() if value is not None}
-    return tomli_w.dumps(tables)
+    space = tables.pop("space")
+    return f"{tomli_w.dumps(tables)}\n[space]\n{space_text(space)}"
+
+
+def space_text(space: Mapping[str, Any]) -> str:
+    """The lines of the table [space]."""
+    lines: list[str] = []
+    for key, value in space.items():
+        is_section = isinstance(value, Mapping) and not {"low", "high", "values"} & value.keys()
+        fields = {f"{key}.{name}": each for name, each in value.items()} if is_section else {key: value}
+        lines += [f"{name} = {_inline(each)}\n" for name, each in fields.items()]
+    return "".join(lines)
+
+
+def _inline(value: Any) -> str:
+    """A value on one line, with bare keys where TOML takes them."""
+    if not isinstance(value, Mapping):
+        return toml_value(value)
+    keys = {key: key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else toml_value(key) for key in value}
+    return f"{{ {', '.join(f'{keys[key]} = {_inline(each)}' for key, each in value.items())} }}"

@@ -27,7 +27,7 @@ from llmtui.tui.alerts import Alerts
 from llmtui.tui.key_order import MAX_PASTED, OrderedKeys
 from llmtui.tui.output_filter import ASCII_FILTER, OUTPUT_FILTER
 from llmtui.tui.run_watcher import RunsUpdated
-from llmtui.tui.screen_table import DATA_VIEWS, SCREENS
+from llmtui.tui.screen_table import DATA_VIEWS, SCREENS, STUDY
 from llmtui.tui.screens.run_screen import RunScreen, show_error, show_notice, show_screen
 from llmtui.tui.session import Session
 from llmtui.tui.settings import SettingsError, setting_fields
@@ -60,7 +60,7 @@ class Workbench(OrderedKeys):
     ENABLE_COMMAND_PALETTE = False
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("app")]
     SCREENS: ClassVar[dict[str, Callable[[], Screen[Any]]]] = {
-        entry.name: partial(load_screen, entry.class_path) for entry in (*SCREENS, *DATA_VIEWS)
+        entry.name: partial(load_screen, entry.class_path) for entry in (*SCREENS, *DATA_VIEWS, STUDY)
     }
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-normal"), (160, "-wide")]  # noqa: RUF012
     VERTICAL_BREAKPOINTS = [(0, "-tiny"), (16, "-short"), (22, "-medium"), (36, "-tall")]  # noqa: RUF012
@@ -242,6 +242,8 @@ class Workbench(OrderedKeys):
             for view in DATA_VIEWS
             if scope not in {view.name for view in DATA_VIEWS}  # where they are actions
         ]
+        if scope not in ("compare", STUDY.name):
+            choices.append(Choice(f"view {STUDY.name}", STUDY.description, "", f"compare {STUDY.label}"))
         choices += [
             Choice(f"setting {field.name}", f"Setting {field.name}", "", field.description)
             for field in setting_fields()

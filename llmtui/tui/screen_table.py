@@ -30,16 +30,17 @@ SCREENS = (
 
 
 class ViewEntry(NamedTuple):
-    """One view of the Data screen, a screen of its own."""
+    """One view of a screen of `SCREENS`, a screen of its own."""
 
     key: str
-    """The key that shows it from the other views."""
+    """The key that shows it from the other views of that screen."""
     label: str
     """What the header calls it."""
     name: str
-    """Its name in the application, and the scope of its actions; the first view has the name of the screen."""
+    """Its name in the application, and the scope of its actions; the first view has the name of the
+    screen."""
     class_path: str
-    """`module:class`, imported when the view is first shown. A subclass of `DataScreen`."""
+    """`module:class`, imported when the view is first shown. A subclass of `RunScreen`, or `DataScreen`."""
     description: str
     """What its key does, for help and palette."""
 
@@ -82,6 +83,15 @@ DATA_VIEWS = (
     ),
 )
 """In the order of the header."""
+
+STUDY = ViewEntry(
+    "S",
+    "studies",
+    "study",
+    "llmtui.tui.screens.study:StudyScreen",
+    "Show a study: its trials, their curves, which fields matter.",
+)
+"""A view of the Compare screen."""
 
 NEW_RUN = "new run"
 """The scope of the actions of the new-run form, which is a dialog: no number shows it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -19,6 +19,9 @@ from core.runs.directory import Run
 from core.runs.lookup import find_run
 from core.storage.artifact import Artifact
 from core.storage.workspace import Workspace
+from core.tune.start import complete_settings
+from core.tune.start import start as start_controller
+from core.tune.study import Study
 from llmtui.clients.license_consent import LicenseNotice, required_notice
 from llmtui.tui.actions import checked_keymap
 from llmtui.tui.recipe_form import Purpose, RecipeForm
@@ -31,8 +34,10 @@ from llmtui.tui.settings import (
     with_default_rules,
     write_setting,
 )
+from llmtui.tui.study_reader import StudyReader
 from llmtui.tui.terminal import ascii_only, over_ssh
 from llmtui.view.run_snapshot import RunSnapshot
+from llmtui.view.study_snapshot import StudySnapshot
 
 if TYPE_CHECKING:
     from llmtui.clients.document_client import DocumentClient
@@ -98,6 +103,9 @@ class Session:
         self.inspections: dict[bytes, ReplyInspection] = {}
         """X-rays of replies with their branches, by request."""
         self.watcher = RunWatcher(workspace, self._post_update, self._period, self.settings.smoothing)
+        self.studies: list[StudySnapshot] | None = None
+        """The newest first, see `read_studies`; None before they have been read."""
+        self._study_reader = StudyReader(workspace)
         self.notices: deque[PastNotice] = deque(maxlen=KEPT_NOTICES)
         """The last ones, oldest first."""
         self.drafts: dict[str, RecipeForm] = {}
@@ -192,6 +200,36 @@ class Session:
             await asyncio.to_thread(change_annotations, run.path, change)
         finally:
             self.watcher.wake()
+
+    # -- studies --------------------------------------------------------------------------------------------------
+
+    async def read_studies(self) -> None:
+        """Read the studies that have changed."""
+        self.studies = await asyncio.to_thread(self._study_reader.read)
+
+    @property
+    def selected_study(self) -> StudySnapshot | None:
+        """The one that was chosen, else the newest; None if there is none."""
+        studies = self.studies or []
+        return next((each for each in studies if each.id == self.ui_state.study), next(iter(studies), None))
+
+    async def create_study(self, recipe: Recipe, settings: Mapping[str, Any]) -> Study:
+        """Create a study of `recipe`, start it and select it. settings: see `core.tune.start.complete_settings`.
+
+        Raises LlmtuiError.
+        """
+
+        def create() -> Study:
+            study = Study.create(self.workspace, recipe, complete_settings(settings, recipe, "the settings"))
+            start_controller(study, self.workspace)
+            return study
+
+        try:
+            study = await asyncio.to_thread(create)
+        finally:
+            await self.read_studies()
+        self.remember(study=study.id)
+        return study
 
     def _post_update(self, message: Message) -> None:
         self.select_newest()

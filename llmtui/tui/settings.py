@@ -159,6 +159,11 @@ class UiState(Struct, kw_only=True):
     compare_sort: str = ""
     compare_reversed: bool = False
     """Its order, see `llmtui.view.comparison`."""
+    study: str = ""
+    """Id of the study shown; empty: the newest."""
+    study_sort: str = ""
+    study_reversed: bool = False
+    """The order of its trials, see `llmtui.view.study_table`."""
 
 
 def load_ui_state(state: Path) -> UiState:

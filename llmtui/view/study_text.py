@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from core.plural import plural
-from core.runs.directory import RunState
+from core.runs.directory import UNREADABLE, RunState
+from core.runs.summary import Summary
 from core.storage.workspace import Workspace
 from core.tune.curve_fit import Interval
 from core.tune.forecast import Remaining
@@ -37,22 +38,29 @@ def trial_rows(study: Study, workspace: Workspace) -> list[TrialRow]:
 
 
 def _row(trial: Trial, workspace: Workspace) -> TrialRow:
+    run = None if trial.ended else open_trial(trial, workspace)
+    return row_of(trial, run.state() if run else None, run.summary() if run else None)
+
+
+def row_of(trial: Trial, state: RunState | None, summary: Summary | None) -> TrialRow:
+    """A trial with state and summary of its run; None where that cannot be read."""
     if trial.ended is not None:
         return TrialRow(trial, trial.ended.outcome, trial.bits_per_byte, trial.ended.seconds)
     if trial.paused is not None:
         return TrialRow(trial, "paused", trial.paused.bits_per_byte, trial.paused.seconds)
-    run = open_trial(trial, workspace)
-    if run is None:
-        return TrialRow(trial, "unreadable", None, 0.0)
-    summary, state = run.summary(), run.state()
+    if state is None or summary is None:
+        return TrialRow(trial, UNREADABLE, None, 0.0)
     best = summary.headline_evaluation
     word = summary.stage if state is RunState.RUNNING and summary.stage else state.value
     seconds = summary.metric.seconds if summary.metric else 0.0
     return TrialRow(trial, word, best.bits_per_byte if best else None, seconds)
 
 
-def study_state(study: Study) -> str:
-    """running, paused, done or stopped."""
+StudyState = Literal["running", "paused", "done", "stopped"]
+
+
+def study_state(study: Study) -> StudyState:
+    """What it is doing, or how it ended."""
     if study.controller() is not None:
         return "paused" if study.pause_requested else "running"
     return "done" if study.is_done() else "stopped"

@@ -12,7 +12,7 @@ from core.storage.workspace import Workspace
 from llmtui.tui.action_table import ACTIONS
 from llmtui.tui.actions import actions_in, bindings, checked_keymap, keys_of, to_markdown
 from llmtui.tui.app import Workbench
-from llmtui.tui.screen_table import DATA_VIEWS, NEW_RUN, SCREENS
+from llmtui.tui.screen_table import DATA_VIEWS, NEW_RUN, SCREENS, STUDY
 from llmtui.tui.screens.home import Home
 from llmtui.tui.screens.new_run import NewRun
 from llmtui.tui.screens.train import Train
@@ -30,7 +30,7 @@ from tests.ui.fake_runs import (
 )
 from tests.ui.pilot import screen_class, screen_text, until
 
-CLASSES = {"app": Workbench} | {entry.name: screen_class(entry) for entry in (*SCREENS, *DATA_VIEWS)}
+CLASSES = {"app": Workbench} | {entry.name: screen_class(entry) for entry in (*SCREENS, *DATA_VIEWS, STUDY)}
 CLASSES |= {"xray": Xray, "denoising": Denoising, NEW_RUN: NewRun}
 
 

@@ -12,7 +12,7 @@ from textual.pilot import Pilot
 from core.recipe.schema import Recipe
 from core.storage.workspace import Workspace
 from llmtui.tui.app import Workbench
-from llmtui.tui.screen_table import DATA_VIEWS, SCREENS
+from llmtui.tui.screen_table import DATA_VIEWS, SCREENS, STUDY
 from llmtui.tui.screens.new_run import NewRun
 from llmtui.tui.screens.run_screen import RunScreen
 from llmtui.tui.widgets.bars import FooterBar
@@ -20,6 +20,7 @@ from llmtui.tui.widgets.pane import Pane
 from llmtui.view.lines import width
 from tests.tokenized_runs import DirectClient
 from tests.ui.complete_run import complete_run
+from tests.ui.fake_studies import fail, finish, make_study
 from tests.ui.pilot import screen_text, until
 from tests.waiting import wait_until
 
@@ -81,9 +82,10 @@ ENTRANCES = {"home": "llmtui", "train": "✓ tiny", **{view.name: "data" for vie
 
 async def test_no_screen_clips_its_first_line_or_its_keys(workspace: Workspace, tiny: Callable[..., Recipe]) -> None:
     run = complete_run(workspace, tiny())
+    make_study(workspace, endings=(finish, fail))
     app = Workbench(workspace, open_run=run.id, inference_client=DirectClient(workspace))
     async with app.run_test(size=EVERY_SIZE[0]) as pilot:
-        for entry in (*SCREENS, *DATA_VIEWS[1:]):
+        for entry in (*SCREENS, *DATA_VIEWS[1:], STUDY):
             app.action_show_screen(entry.name)
             await until(pilot, functools.partial(is_shown, app, entry.name))
             await assert_whole_at_every_size(pilot, app, ENTRANCES.get(entry.name, entry.name))

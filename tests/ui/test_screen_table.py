@@ -13,14 +13,14 @@ from core.storage.workspace import Workspace
 from llmtui.tui.action_table import ACTIONS, OVER_CHAT
 from llmtui.tui.actions import to_markdown
 from llmtui.tui.app import Workbench
-from llmtui.tui.screen_table import DATA_VIEWS, NEW_RUN, SCREENS, ScreenEntry, ViewEntry
+from llmtui.tui.screen_table import DATA_VIEWS, NEW_RUN, SCREENS, STUDY, ScreenEntry, ViewEntry
 from llmtui.tui.screens.data import DataScreen
 from llmtui.tui.screens.run_screen import RunScreen
 from llmtui.tui.widgets.bars import FooterBar
 from tests.ui.pilot import screen_class, screen_text, until
 
 
-@pytest.mark.parametrize("entry", (*SCREENS, *DATA_VIEWS), ids=lambda entry: entry.name)
+@pytest.mark.parametrize("entry", (*SCREENS, *DATA_VIEWS, STUDY), ids=lambda entry: entry.name)
 def test_every_screen_is_complete(entry: ScreenEntry | ViewEntry) -> None:
     screen = screen_class(entry)
     assert issubclass(screen, RunScreen), f"{entry.class_path} is not a subclass of RunScreen"
@@ -37,7 +37,7 @@ def test_every_screen_is_complete(entry: ScreenEntry | ViewEntry) -> None:
 
 
 def test_numbers_and_names_of_screens_are_unique() -> None:
-    names = [entry.name for entry in (*SCREENS, *DATA_VIEWS[1:])]
+    names = [entry.name for entry in (*SCREENS, *DATA_VIEWS[1:], STUDY)]
     for values in ([entry.number for entry in SCREENS], [view.key for view in DATA_VIEWS], names):
         twice = [value for value, count in Counter(values).items() if count > 1]
         assert not twice, f"two screens have {twice[0]!r}"
@@ -48,7 +48,7 @@ def test_views_of_the_data_screen_share_its_first_line() -> None:
 
 
 def test_actions_name_screens_of_the_table() -> None:
-    scopes = {"app", NEW_RUN, *OVER_CHAT} | {entry.name for entry in (*SCREENS, *DATA_VIEWS)}
+    scopes = {"app", NEW_RUN, *OVER_CHAT} | {entry.name for entry in (*SCREENS, *DATA_VIEWS, STUDY)}
     for action in ACTIONS:
         assert set(action.scopes) <= scopes, f"{action.id}: {set(action.scopes) - scopes} is no screen"
 

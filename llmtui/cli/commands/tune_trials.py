@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import click
-import msgspec
 
-from core.recipe.file import load
 from core.runs.control import request_stop as request_stop_of_run
 from core.storage.files import write_atomic
 from core.tune.halving import next_stop
-from core.tune.space import Values, with_values
+from core.tune.space import typed_values
 from core.tune.start import open_trial, request_drop, request_promotion, request_trial
 from core.tune.study import Study, Trial
 from core.tune.study_file import parse_study
@@ -33,23 +29,8 @@ from llmtui.cli.console import print_message
 def add_trial(study_name: str | None, overrides: tuple[str, ...]) -> None:
     """Insert a trial into STUDY: it is the next one to start, whatever the limits of the study."""
     _, study = open_study(study_name)
-    values = _values(study, overrides)
-    request_trial(study, values)
+    request_trial(study, typed_values(study.recipe, overrides))
     print_message(f"the trial is the next one of {study.id}" + unless_running(study))
-
-
-def _values(study: Study, overrides: Sequence[str]) -> Values:
-    """The values in `FIELD=VALUE` strings, checked. Raises RecipeError."""
-    base = msgspec.to_builtins(study.recipe, str_keys=True)
-    changed = msgspec.to_builtins(load(base=base, overrides=overrides), str_keys=True)
-    values: Values = {}
-    for override in overrides:
-        key = override.partition("=")[0].strip()
-        section, _, name = key.rpartition(".")
-        table = changed[section] if section else changed
-        values[key] = table[name]
-    with_values(study.recipe, values)
-    return values
 
 
 @click.command("edit", short_help="Edit settings and search space of a study.")

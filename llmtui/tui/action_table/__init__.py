@@ -9,6 +9,7 @@ from llmtui.tui.action_table.data import BATCH, CLEANING, DATA, DOCUMENTS, SHOW_
 from llmtui.tui.action_table.everywhere import EVERYWHERE, SHOW_SCREEN
 from llmtui.tui.action_table.model import MODEL
 from llmtui.tui.action_table.runs import FORM, LOGS, RUN_LIST, RUNS
+from llmtui.tui.action_table.study import STUDY
 
 __all__ = ["ACTIONS", "OVER_CHAT", "Action", "Scope"]
 
@@ -18,6 +19,7 @@ ACTIONS = (
     *RUN_LIST,
     *FORM,
     *COMPARE,
+    *STUDY,
     *CHARTS,
     *MODEL,
     *SHOW_VIEW,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 Scope = str
-"""The name of a screen in `SCREENS`, of a view in `DATA_VIEWS`, one of `OVER_CHAT`, `NEW_RUN`, or "app"."""
+"""The name of a screen in `SCREENS`, of a view in `DATA_VIEWS`, `STUDY`, one of `OVER_CHAT`, `NEW_RUN`, or "app"."""
 
 OVER_CHAT = ("xray", "denoising")
 """The screens over the chat, for causal and for masked models."""

@@ -1,10 +1,11 @@
-"""The charts of the Train and Compare screens, and the table of the latter."""
+"""The charts of the Train, Compare and study screens, and the table of Compare."""
 
 from __future__ import annotations
 
 from llmtui.tui.action_table.action import Action
+from llmtui.tui.screen_table import STUDY
 
-ON = ("train", "compare")
+ON = ("train", "compare", "study")
 """The screens with charts."""
 
 CHARTS = (
@@ -75,6 +76,7 @@ COMPARE = (
     ),
     Action("compare.open", ("enter",), "open", "Show the runs of a group, or open the run.", "Compare", ("compare",)),
     Action("compare.baseline", ("b",), "baseline", "Give differences to the highlighted row.", "Compare", ("compare",)),
+    Action("compare.studies", ("S",), "studies", STUDY.description, "Compare", ("compare",)),
     Action(
         "compare.losses", ("s",), "train/val", "Curves of the training or validation loss.", "Compare", ("compare",)
     ),

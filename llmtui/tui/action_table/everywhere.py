@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from llmtui.tui.action_table.action import OVER_CHAT, Action
-from llmtui.tui.screen_table import DATA_VIEWS, SCREENS
+from llmtui.tui.screen_table import DATA_VIEWS, SCREENS, STUDY
 
 SHOW_SCREEN = tuple(
     Action(f"app.{s.name}", (s.number,), s.name, s.description, "Screens", ("app",), show=False, screen=s.name)
     for s in SCREENS
 )
 
-ALL_SCREENS = (*{entry.name: None for entry in (*SCREENS, *DATA_VIEWS)}, *OVER_CHAT)
+ALL_SCREENS = (*{entry.name: None for entry in (*SCREENS, *DATA_VIEWS, STUDY)}, *OVER_CHAT)
 """Without the dialogs."""
 
 EVERYWHERE = (

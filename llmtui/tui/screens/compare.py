@@ -328,6 +328,9 @@ class Compare(ChartedScreen):
     def action_compare_left(self) -> None:
         self.query_one(TablePane).scroll_columns(-1)
 
+    def action_compare_studies(self) -> None:
+        show_screen(self.app, "study")
+
     async def action_compare_export(self) -> None:
         if self._comparison is None:
             self.show_notice("There is no table to save yet.", "warn")

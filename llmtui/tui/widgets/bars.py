@@ -11,7 +11,7 @@ from textual.timer import Timer
 
 from llmtui.tui.action_table import Action, Scope
 from llmtui.tui.actions import actions_in, key_name, keys_of, named_key
-from llmtui.tui.screen_table import DATA_VIEWS
+from llmtui.tui.screen_table import DATA_VIEWS, STUDY
 from llmtui.tui.widgets.pane import Pane
 from llmtui.view.lines import Line, clip, joined, spread, width, wrap
 
@@ -124,6 +124,7 @@ class FooterBar(KeyBar):
             return []
         line: Line = []
         current = "data" if self._scope in {view.name for view in DATA_VIEWS} else self._scope
+        current = "compare" if current == STUDY.name else current
         for action in available:
             if action.screen:
                 here = action.screen == current

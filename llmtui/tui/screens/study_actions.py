@@ -1,0 +1,341 @@
+"""What the keys of the screen of a study do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from msgspec.structs import replace
+from textual import work
+
+from core.errors import DiskError, LlmtuiError
+from core.runs.control import request_stop as request_stop_of_run
+from core.runs.directory import Run
+from core.tune.importance import FieldImportance
+from core.tune.space import Values, with_values
+from core.tune.start import request_pause, request_stop, request_trial, start, unpause
+from core.tune.study import Study, best_trial
+from core.tune.tpe import MIN_TRIALS
+from llmtui.clients.child_job import stream_child_job
+from llmtui.tui.screens.chart_files import write_table
+from llmtui.tui.screens.charted_screen import ChartedScreen
+from llmtui.tui.screens.run_screen import show_error, show_screen
+from llmtui.tui.widgets.study_panes import ImportancePane, TrialsTable
+from llmtui.view.sanitize import shown
+from llmtui.view.study_snapshot import StudySnapshot
+from llmtui.view.study_table import BY_RESULT, Order, is_active, sort_columns, trials_table
+from llmtui.view.study_text import TrialRow
+
+
+class StudyActions(ChartedScreen):
+    """Subclasses have a `TrialsTable` of the `rows`, and an `ImportancePane`."""
+
+    rows: Sequence[TrialRow] = ()
+    """All trials, by number."""
+    _importance_of: tuple[str, int] = "", -1
+    """Of which study, and of how many of its results, the importance was measured last."""
+
+    @property
+    def study(self) -> StudySnapshot | None:
+        """The study shown."""
+        return self.session.selected_study
+
+    @property
+    def highlighted(self) -> TrialRow | None:
+        """The trial under the cursor."""
+        row = self.query_one(TrialsTable).highlighted
+        return next((each for each in self.rows if row and str(each.trial.number) == row.key), None)
+
+    @property
+    def order(self) -> Order:
+        """Of the table."""
+        state = self.session.ui_state
+        return Order(state.study_sort or BY_RESULT.column, state.study_reversed)
+
+    def is_available(self, action: str) -> bool:
+        study, row = self.study, self.highlighted
+        if not action.startswith("study."):
+            return super().is_available(action)
+        if action == "study.choose":
+            return len(self.session.studies or ()) > 1
+        if study is None or study.study is None:
+            return False
+        match action.removeprefix("study."):
+            case "pause" | "stop":
+                return study.state in ("running", "paused")
+            case "resume":
+                return study.state == "stopped"
+            case "best":
+                return any(each.trial.bits_per_byte is not None for each in self.rows)
+            case "drop":
+                return row is not None and is_active(row, self.snapshot)
+            case "open" | "clone":
+                return row is not None
+        return True
+
+    # -- the study ------------------------------------------------------------------------------------------------
+
+    def _known_study(self, verb: str) -> Study | None:
+        """The study; a notice says why `verb` cannot be done if there is none."""
+        study = self.study.study if self.study else None
+        if study is None:
+            self.show_notice(f"There is no study to {verb}.", "warn")
+        return study
+
+    @work(group="change study", exit_on_error=True)
+    async def change(self, action: Callable[[], None], notice: str) -> None:
+        """Do `action` in a thread, then show `notice`."""
+        try:
+            await asyncio.to_thread(action)
+        except LlmtuiError as error:
+            show_error(self.app, error)
+        except OSError as error:
+            show_error(self.app, DiskError.from_oserror(error, self.session.workspace.data))
+        else:
+            self.show_notice(notice)
+            self.session.watcher.wake()
+
+    def action_study_pause(self) -> None:
+        study, workspace = self._known_study("pause"), self.session.workspace
+        state = self.study.state if self.study else ""
+        if study is None:
+            return
+        if state == "paused":
+            self.change(lambda: unpause(study, workspace), f"{study.name} continues.")
+        elif state == "running":
+            self.change(lambda: request_pause(study), f"{study.name} pauses: its trials keep everything in memory.")
+        else:
+            self.show_notice(f"{study.name} is {state}: nothing to pause.", "warn")
+
+    def action_study_stop(self) -> None:
+        study, workspace = self._known_study("stop"), self.session.workspace
+        if study is None:
+            return
+        if self.study and self.study.state not in ("running", "paused"):
+            self.show_notice(f"{study.name} is {self.study.state}: nothing to stop.", "warn")
+            return
+        from llmtui.tui.screens.dialogs import Confirm
+
+        def stop() -> None:
+            unpause(study, workspace)
+            request_stop(study)
+
+        def on_answer(yes: bool | None) -> None:
+            if yes:
+                self.change(stop, f"{study.name} stops: its trials save a checkpoint each. r continues it.")
+
+        question = f"Stop {study.name}? Its trials save checkpoints, with which it can be continued later."
+        self.app.push_screen(Confirm(question, yes="stop the study", no="let it run"), on_answer)
+
+    def action_study_resume(self) -> None:
+        study, workspace = self._known_study("continue"), self.session.workspace
+        state = self.study.state if self.study else ""
+        if study is None:
+            return
+        if state == "paused":
+            self.action_study_pause()
+        elif state == "running":
+            self.show_notice(f"{study.name} is running.", "warn")
+        else:
+            self.show_notice(f"Starting {study.name} …")
+            self.change(lambda: start(study, workspace), f"{study.name} continues.")
+
+    @work(exit_on_error=True)
+    async def action_study_edit(self) -> None:
+        from llmtui.tui.screens.study_dialogs import StudySettings
+
+        study = self._known_study("edit")
+        if study is None:
+            return
+        path = study.path / "study.toml"
+        try:
+            text = (await asyncio.to_thread(path.read_bytes)).decode(errors="replace")
+        except OSError as error:
+            show_error(self.app, DiskError.from_oserror(error, path))
+            return
+
+        def on_saved(saved: bool | None) -> None:
+            if saved:
+                running = self.study is not None and self.study.state in ("running", "paused")
+                more = "the next trial follows them" if running else "r continues the study with them"
+                self.show_notice(f"{study.name} has new settings: {more}.")
+                self.session.watcher.wake()
+
+        self.app.push_screen(StudySettings(path, study.recipe, text), on_saved)
+
+    def action_study_choose(self) -> None:
+        from llmtui.tui.screens.picker import Choice, Picker
+
+        def choices() -> list[Choice]:
+            found: list[Choice] = []
+            for each in self.session.studies or ():
+                best = best_trial(list(each.trials))
+                bits = "" if best is None or best.bits_per_byte is None else f"best {best.bits_per_byte:.3f}  "
+                state = "unreadable" if each.study is None else each.state
+                found.append(Choice(each.id, each.name, f"{bits}{len(each.trials)} trials  {state}", each.id))
+            return found
+
+        def on_choice(name: str | None) -> None:
+            if name is not None:
+                self.session.remember(study=name)
+                self.redraw()
+
+        if not self.session.studies:
+            self.show_notice("There is no study yet.", "warn")
+            return
+        current = self.study.id if self.study else ""
+        self.app.push_screen(Picker("Studies", choices(), current=current, refreshed=choices), on_choice)
+
+    # -- trials ---------------------------------------------------------------------------------------------------
+
+    def action_study_open(self) -> None:
+        row, snapshot = self.highlighted, self.snapshot
+        if row is not None and snapshot is not None:
+            self.session.select(snapshot.run)
+            show_screen(self.app, "train")
+        elif row is not None:
+            self.show_notice(f"The run of trial {row.trial.number} is gone or cannot be read.", "warn")
+
+    def action_study_insert(self) -> None:
+        self._ask_for_trial("Insert a trial", {})
+
+    def action_study_clone(self) -> None:
+        row = self.highlighted
+        if row is None:
+            self.show_notice("There is no trial to clone.", "warn")
+        else:
+            self._ask_for_trial(f"Insert a trial like trial {row.trial.number}", row.trial.values)
+
+    def _ask_for_trial(self, title: str, values: Values) -> None:
+        from llmtui.tui.screens.study_dialogs import TrialValues
+
+        study = self._known_study("insert a trial into")
+        if study is None:
+            return
+
+        def on_values(chosen: Values | None) -> None:
+            if chosen is not None:
+                running = self.study is not None and self.study.state in ("running", "paused")
+                notice = (
+                    "The trial is the next one." if running else "The trial is the next one; r continues the study."
+                )
+                self.change(lambda: request_trial(study, chosen), notice)
+
+        self.app.push_screen(TrialValues(title, study.recipe, values), on_values)
+
+    def action_study_drop(self) -> None:
+        row, snapshot = self.highlighted, self.snapshot
+        if row is None:
+            self.show_notice("There is no trial to drop.", "warn")
+            return
+        if snapshot is None or not is_active(row, snapshot):
+            self.show_notice(f"Trial {row.trial.number} is not running: nothing to drop.", "warn")
+            return
+        from llmtui.tui.screens.dialogs import Confirm
+
+        run: Run = snapshot.run
+
+        def on_answer(yes: bool | None) -> None:
+            if yes:
+                self.change(lambda: request_stop_of_run(run), f"Trial {row.trial.number} stops.")
+
+        question = f"Stop trial {row.trial.number}? Its result will not count; the study goes on with the next one."
+        self.app.push_screen(Confirm(question, yes="drop it", no="let it run"), on_answer)
+
+    def action_study_best(self) -> None:
+        study, best = self._known_study("take the best trial of"), best_trial([row.trial for row in self.rows])
+        if study is None:
+            return
+        if best is None:
+            self.show_notice(f"{study.name} has no result yet.", "warn")
+            return
+        from llmtui.tui.screens.save_recipe import SaveRecipe
+
+        recipe = replace(with_values(study.recipe, best.values), name=study.name)
+        self.app.push_screen(SaveRecipe(recipe), lambda path: self._set_up_best(best.run_id) if path else None)
+
+    def _set_up_best(self, run_id: str) -> None:
+        """Show the form of a run like the best trial, with as many threads as usual and its limit to be chosen."""
+        run = next((each.run for each in self.session.watcher.snapshots if each.run.id == run_id), None)
+        if run is None:
+            self.show_notice("Saved. The run of the best trial is gone: `llmtui run` takes the file.", "warn")
+            return
+        form = self.session.draft("like", run)
+        if run.recipe.train.threads is not None:
+            form.texts.setdefault("train.threads", "")
+        self.show_form(form)
+        self.show_notice("Saved. Give the run more time than a trial, then start it.")
+
+    # -- table and panes ------------------------------------------------------------------------------------------
+
+    def action_study_sort(self) -> None:
+        from llmtui.tui.screens.picker import Choice, Picker
+
+        def on_choice(name: str | None) -> None:
+            if name is not None:
+                self.session.remember(study_sort=name, study_reversed=False)
+                self.redraw()
+
+        choices = [Choice(name, shown(heading, 64), about, name) for name, heading, about in sort_columns(self.rows)]
+        self.app.push_screen(Picker("Sort by", choices, current=self.order.column), on_choice)
+
+    def action_study_reverse(self) -> None:
+        self.session.remember(study_reversed=not self.session.ui_state.study_reversed)
+        self.redraw()
+
+    def action_study_right(self) -> None:
+        self.query_one(TrialsTable).scroll_columns(1)
+
+    def action_study_left(self) -> None:
+        self.query_one(TrialsTable).scroll_columns(-1)
+
+    @work(exit_on_error=True)
+    async def action_study_export(self) -> None:
+        if not self.rows or self.study is None:
+            self.show_notice("There is no table to save yet.", "warn")
+            return
+        runs = {snapshot.run.id: snapshot for snapshot in self.session.watcher.snapshots}
+        table, folder = trials_table(self.rows, runs, self.order), self.session.workspace.exports
+        name = f"{self.study.id}-trials"
+        try:
+            await asyncio.to_thread(write_table, table, folder, name)
+        except OSError as error:
+            show_error(self.app, DiskError.from_oserror(error, folder))
+        else:
+            self.show_notice(f"The table is saved in {folder} as {name}.csv and .json.")
+
+    def measure_importance(self, study: StudySnapshot) -> None:
+        """Measure the importance of fields anew if there are results that it was not measured with."""
+        results = sum(row.trial.bits_per_byte is not None for row in self.rows)
+        pane = self.query_one(ImportancePane)
+        if (study.id, results) == self._importance_of:
+            return
+        self._importance_of = study.id, results
+        if results < MIN_TRIALS:
+            pane.show((), 0, f"Known from {MIN_TRIALS} results on; there are {results}.")
+        elif study.study is not None:
+            pane.show((), 0, "computing …")
+            self._compute_importance(study.study, results)
+
+    @work(exclusive=True, group="importance", exit_on_error=True)
+    async def _compute_importance(self, study: Study, results: int) -> None:
+        pane, found = self.query_one(ImportancePane), list[FieldImportance]()
+        job = stream_child_job(
+            self.session.workspace, "core.tune.importance", str(study.path), result_type=FieldImportance
+        )
+        try:
+            async for each in job:
+                found.append(each)
+        except LlmtuiError as error:
+            pane.show((), 0, error=error)
+        except OSError as error:
+            pane.show((), 0, error=LlmtuiError((error.strerror or str(error)).lower()))
+        else:
+            pane.show(found, results)
+
+    def action_app_back(self) -> None:
+        if self.leave_chart():
+            self.redraw()
+        else:
+            self.session.shown_views.pop("compare", None)
+            show_screen(self.app, "compare")

@@ -1,0 +1,137 @@
+"""The screen of a study."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from core.storage.workspace import Workspace
+from core.tune.study import best_trial
+from llmtui.tui.app import Workbench
+from llmtui.tui.screens.compare import Compare
+from llmtui.tui.screens.new_run import NewRun
+from llmtui.tui.screens.study import StudyScreen
+from llmtui.tui.screens.study_dialogs import TextEditor
+from llmtui.tui.screens.train import Train
+from llmtui.tui.settings import load_ui_state
+from llmtui.tui.widgets.bars import Notice
+from llmtui.tui.widgets.chart import Chart
+from llmtui.tui.widgets.study_panes import TrialsTable
+from tests.ui.fake_studies import fail, finish, make_study
+from tests.ui.pilot import screen_text, until
+from tests.ui.test_screens import assert_whole, showing
+
+
+async def test_a_study_shows_its_trials_and_its_keys_act_on_them(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = make_study(workspace, endings=(finish, finish, fail))
+    trials = study.trials()
+    best = best_trial(trials)
+    assert best is not None
+    app = Workbench(workspace)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("6", "S")
+        text = await showing(pilot, "study bard", "✓ done", f"trial {best.number}", "8 of 8 trials", "batch_size")
+        assert "6 done · 2 failed" in text and f"★{best.bits_per_byte:.3f}" in text
+        table, chart = app.screen.query_one(TrialsTable), app.screen.query_one(Chart)
+        assert [row.key for row in table.items][:1] == [str(best.number)], "the best one first"
+        await until(pilot, lambda: len(chart.curves) == 8)
+        assert [curve.role for curve in chart.curves].count("dim") == 2, "those that failed"
+        assert chart.curves[-1].name == f"trial {best.number}" and chart.curves[-1].glyph == "★"
+        table.highlight("3")
+        await showing(pilot, "Trial 3 failed: the loss is not finite")
+        await pilot.press("O")
+        await until(pilot, lambda: table.items[-1].key != table.items[0].key and "reversed" in screen_text(app))
+        await pilot.press("O", "d")  # a trial that has ended
+        await showing(pilot, "not running: nothing to drop")
+        await pilot.press("c")
+        await showing(pilot, "Insert a trial like trial 3", "train.lr=")
+        await pilot.press(*" train.lr=7", "enter")
+        await showing(pilot, "not a number above 0")
+        await pilot.press("escape", "i", *"train.lr=0.02 model.n_layer=5", "enter")
+        await showing(pilot, "The trial is the next one; r continues the study.")
+        requests = list(study.control.glob("add-*.json"))
+        assert len(requests) == 1 and b'"train.lr":0.02' in requests[0].read_bytes()
+        await pilot.press("b")
+        await showing(pilot, "Save as a recipe file")
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, NewRun))
+        assert f"lr = {best.values['train.lr']}" in (tmp_path / "bard.toml").read_text()
+        await pilot.press("escape", "enter")
+        await until(pilot, lambda: isinstance(app.screen, Train))
+        assert app.session.selected_id == trials[2].run_id
+        await pilot.press("6")
+        await until(pilot, lambda: isinstance(app.screen, StudyScreen))
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, Compare))
+    assert load_ui_state(workspace.state).study_reversed is False
+
+
+@pytest.mark.heavy
+async def test_every_view_is_whole_at_every_size(workspace: Workspace) -> None:
+    make_study(workspace, endings=(finish, finish, finish, fail), trials=11)
+    app = Workbench(workspace)
+    async with app.run_test(size=(60, 16)) as pilot:
+        await pilot.press("6", "S")
+        for size in ((60, 16), (80, 24), (120, 40), (200, 60), (40, 10)):
+            await pilot.resize_terminal(*size)
+            await showing(pilot, "study bard")
+            for _ in range(5):
+                app.screen.query_one(Notice).display = False  # it lies over the panes
+                await pilot.pause(0.05)
+                assert_whole(app)
+                await pilot.press("w")
+
+
+async def test_settings_are_edited_and_nonsense_is_refused(workspace: Workspace) -> None:
+    study = make_study(workspace, trials=2)
+    file = study.path / "study.toml"
+    before = file.read_text()
+    app = Workbench(workspace)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("6", "S")
+        await showing(pilot, "2 of 2 trials")
+        await pilot.press("R")
+        await showing(pilot, "study.toml", "trials = 2")
+        await pilot.press(*"zz", "ctrl+r")
+        await showing(pilot, "has no setting 'zzsampler'")
+        assert file.read_text() == before
+        await pilot.press("escape")
+        file.write_text(before.replace("trials = 2", "trials = "))
+        await showing(pilot, "study.toml cannot be used", "2 done", "best", "R edits it")
+        await pilot.press("R")
+        await showing(pilot, "ctrl+r saves it")
+        app.screen.query_one(TextEditor).text = before.replace("trials = 2", "trials = 20")
+        await pilot.press("ctrl+r")
+        await showing(pilot, "bard has new settings: r continues the study with them.", "2 of 20 trials")
+        file.write_text(before.replace("trials = 2", "trials = 30"))
+        await showing(pilot, "2 of 30 trials")
+
+
+async def test_damaged_studies_and_missing_runs_say_so(workspace: Workspace) -> None:
+    app = Workbench(workspace)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("6", "S")
+        await showing(pilot, "There is no study yet", "llmtui tune RECIPE")
+        await pilot.press("space", "x", "r", "b", "i", "c", "d", "R", "o", "O", "E", "enter", "w", "z", "s")
+        assert isinstance(app.screen, StudyScreen)
+        study = make_study(workspace, trials=4)
+        await showing(pilot, "4 of 4 trials")
+        journal = study.journal.read_bytes()
+        study.journal.write_bytes(journal[: len(journal) // 2])
+        await until(pilot, lambda: "4 done" not in screen_text(app) and " done" in screen_text(app))
+        study.journal.write_bytes(journal)
+        first = study.trials()[0]
+        shutil.rmtree(workspace.runs / first.run_id)
+        await until(pilot, lambda: len(app.screen.query_one(Chart).curves) == 3)
+        app.screen.query_one(TrialsTable).highlight("1")
+        await pilot.press("enter")
+        await showing(pilot, "The run of trial 1 is gone")
+        (study.path / "recipe.toml").write_text("name = [")
+        await showing(pilot, "Cannot", "recipe.toml")
+        shutil.rmtree(study.path)
+        await showing(pilot, "There is no study yet")
