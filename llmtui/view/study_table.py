@@ -171,7 +171,8 @@ def state_lines(snapshot: StudySnapshot, rows: Sequence[TrialRow], cells: int) -
     problem, why = snapshot.problem, ""
     if problem is not None:
         in_force = "; the settings before it stay in force" if snapshot.state in ("running", "paused") else ""
-        why = f"✗ study.toml cannot be used: {shown(problem.what, 300)}{in_force}. R edits it."
+        file, todo = ("recipe.toml", "") if "recipe.toml" in problem.where else ("study.toml", " R edits it.")
+        why = f"✗ {file} cannot be used: {shown(problem.what, 300)}{in_force}.{todo}"
     elif snapshot.state == "stopped" and snapshot.last_words:
         why = f"Its controller ended: {shown(snapshot.last_words, 300)}"
     return [*lines, *([(part, "warn")] for part in wrap(why, cells) if why)]

@@ -116,7 +116,7 @@ async def test_damaged_studies_and_missing_runs_say_so(workspace: Workspace) -> 
     app = Workbench(workspace)
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("6", "S")
-        await showing(pilot, "There is no study yet", "llmtui tune RECIPE")
+        await showing(pilot, "There is no study yet", "finds the best values")
         await pilot.press("space", "x", "r", "b", "i", "c", "d", "R", "o", "O", "E", "enter", "w", "z", "s")
         assert isinstance(app.screen, StudyScreen)
         study = make_study(workspace, trials=4)
@@ -132,6 +132,6 @@ async def test_damaged_studies_and_missing_runs_say_so(workspace: Workspace) -> 
         await pilot.press("enter")
         await showing(pilot, "The run of trial 1 is gone")
         (study.path / "recipe.toml").write_text("name = [")
-        await showing(pilot, "Cannot", "recipe.toml")
+        await showing(pilot, "recipe.toml cannot be used", "4 of 4 trials")
         shutil.rmtree(study.path)
         await showing(pilot, "There is no study yet")
