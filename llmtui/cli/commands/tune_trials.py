@@ -9,7 +9,7 @@ from core.storage.files import write_atomic
 from core.tune.halving import next_stop
 from core.tune.space import typed_values
 from core.tune.start import open_trial, request_drop, request_promotion, request_trial
-from core.tune.study import Study, Trial
+from core.tune.study import Trial
 from core.tune.study_file import parse_study
 from llmtui.cli.commands.options import NAME
 from llmtui.cli.commands.study_argument import (
