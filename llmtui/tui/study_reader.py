@@ -29,7 +29,7 @@ class StudyReader:
             key_before, before = self._known.get(name, (None, None))
             try:
                 key = change_key(path)
-                found[name] = key, before if before and key == key_before else take_study_snapshot(path, before)
+                found[name] = key, before if before and key == key_before else take_study_snapshot(path)
             except FileNotFoundError:
                 continue  # deleted meanwhile
             except OSError as error:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from core.plural import plural
-from core.tune.study import best_trial
+from core.tune.study import Study, best_trial
 from llmtui.view import run_text, units
 from llmtui.view.data_table import DataTable, TableColumn, TableRow
 from llmtui.view.lines import Line, Span, bar, wrap
@@ -167,20 +167,15 @@ def header_parts(snapshot: StudySnapshot, rows: Sequence[TrialRow], runs: Mappin
 
 def state_lines(snapshot: StudySnapshot, rows: Sequence[TrialRow], cells: int) -> list[Line]:
     """What is used of the budget and what remains; then what is wrong with the study, if anything is."""
-    lines = [_budget_line(snapshot, rows, cells)] if snapshot.settings else []
-    problem, why = snapshot.problem, ""
-    if problem is not None:
-        in_force = "; the settings before it stay in force" if snapshot.state in ("running", "paused") else ""
-        file, todo = ("recipe.toml", "") if "recipe.toml" in problem.where else ("study.toml", " R edits it.")
-        why = f"✗ {file} cannot be used: {shown(problem.what, 300)}{in_force}.{todo}"
-    elif snapshot.state == "stopped" and snapshot.last_words:
-        why = f"Its controller ended: {shown(snapshot.last_words, 300)}"
-    return [*lines, *([(part, "warn")] for part in wrap(why, cells) if why)]
+    if snapshot.study is None:
+        return []
+    problem = " ".join(shown(snapshot.problem, 600, lines=True).removeprefix("llmtui: ").split())
+    warning: list[Line] = [[(part, "warn")] for part in wrap(f"✗ {problem}", cells)] if problem else []
+    return [_budget_line(snapshot.study, rows, cells), *warning]
 
 
-def _budget_line(snapshot: StudySnapshot, rows: Sequence[TrialRow], cells: int) -> Line:
-    settings = snapshot.settings
-    assert settings is not None
+def _budget_line(study: Study, rows: Sequence[TrialRow], cells: int) -> Line:
+    settings = study.file
     sampled = sum(row.trial.origin == "sampled" for row in rows)
     minutes = sum(row.seconds for row in rows) / 60
     parts: list[str] = []

@@ -163,7 +163,7 @@ class StudyScreen(StudyActions):
             parts = header_parts(study, self.rows, self._runs)
             header.left = joined(parts, header.inner_size[0])
         header.update()
-        lines = state_lines(study, self.rows, header.inner_size[0]) if study and study.study else []
+        lines = state_lines(study, self.rows, header.inner_size[0]) if study else []
         budget.styles.height = min(3, max(1, len(lines)))
         budget.show([], lambda cells, height: lines)
 

@@ -74,8 +74,8 @@ class StudyMessage(Pane):
 
     def show_problem(self, study: StudySnapshot | None, read: bool) -> None:
         """read: whether the studies have been read."""
-        if study is not None and study.problem is not None:
-            problem = study.problem
+        if study is not None and study.error is not None:
+            problem = study.error
             texts = [(f"Cannot {problem.doing}: {problem.what}", "bad"), (problem.where, "dim"), (problem.todo, "")]
             self._lines = [(shown(text, 2000), role) for text, role in texts if text]
             self._lines.append(("S shows the other studies.", "dim"))
