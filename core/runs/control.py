@@ -8,50 +8,92 @@ from __future__ import annotations
 import contextlib
 import math
 import secrets
-from pathlib import Path
 
 import msgspec
+from msgspec import Struct
 
 from core.parsing import ParseError, read_json
 from core.runs.directory import Run
 from core.storage.files import write_atomic
 from core.train.commands import ChangeLearningRate, GenerateSample
 
+PAUSE, RESUME, FETCH = "pause", "resume", "fetch-"
+"""Files of the control directory with a meaning for the mirror of a run of another machine, too, see `core.remote`."""
+
 
 def request_stop(run: Run) -> None:
     """Ask the run to save a checkpoint after the current step, and to end."""
-    _put(run.control / "stop")
+    put_request(run, "stop")
 
 
 def request_pause(run: Run) -> None:
     """Ask the run to wait after the current step, with everything in memory, until `request_unpause`."""
-    _put(run.control / "pause")
+    put_request(run, PAUSE)
 
 
 def request_unpause(run: Run) -> None:
     """End a pause."""
-    (run.control / "pause").unlink(missing_ok=True)
+    (run.control / PAUSE).unlink(missing_ok=True)
 
 
 def request_checkpoint(run: Run) -> None:
     """Ask the run to save a checkpoint after the current step."""
-    _put(run.control / "checkpoint")
+    put_request(run, "checkpoint")
 
 
 def request_sample(run: Run, sample: GenerateSample | None = None) -> None:
     """Ask the run to generate a sample after the current step."""
-    _put(run.control / f"sample-{secrets.token_hex(4)}.json", msgspec.json.encode(sample or GenerateSample()))
+    put_request(run, f"sample-{secrets.token_hex(4)}.json", msgspec.json.encode(sample or GenerateSample()))
 
 
 def request_learning_rate(run: Run, factor: float) -> None:
     """Ask the run to save a checkpoint after the current step, and to go on with `factor` times the learning rates of
     its recipe, see `core.train.lr_changes`. A later request replaces one that was not taken yet."""
-    _put(run.control / "learning-rate.json", msgspec.json.encode(ChangeLearningRate(factor)))
+    put_request(run, "learning-rate.json", msgspec.json.encode(ChangeLearningRate(factor)))
 
 
-def _put(path: Path, data: bytes = b"") -> None:
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    write_atomic(path, data, durable=False)
+class Answer(Struct, frozen=True, kw_only=True):
+    """What the host of a mirrored run did about the last request that it answers."""
+
+    error: str = ""
+    """Why it failed. Not sanitised."""
+    checkpoint: str = ""
+    """Name of the checkpoint that was fetched."""
+
+
+def request_resume(run: Run) -> None:
+    """Ask the host of a mirrored run to start it again. It answers only if it cannot."""
+    write_answer(run, None)
+    put_request(run, RESUME)
+
+
+def request_fetch(run: Run, which: str) -> None:
+    """Ask the host of a mirrored run for a checkpoint: "last", "best", or a step. It answers."""
+    write_answer(run, None)
+    put_request(run, FETCH + which)
+
+
+def read_answer(run: Run) -> Answer | None:
+    """The answer to the last request; None while there is none."""
+    try:
+        return read_json(run.path / "answer.json", Answer)
+    except (OSError, ParseError):
+        return None
+
+
+def write_answer(run: Run, answer: Answer | None) -> None:
+    """Write the answer to a request, or remove the one to an earlier request. Raises OSError."""
+    path = run.path / "answer.json"
+    if answer is None:
+        path.unlink(missing_ok=True)
+    else:
+        write_atomic(path, msgspec.json.encode(answer), durable=False)
+
+
+def put_request(run: Run, name: str, data: bytes = b"") -> None:
+    """Write a file into the control directory."""
+    run.control.mkdir(mode=0o700, exist_ok=True)
+    write_atomic(run.control / name, data, durable=False)
 
 
 class ControlRequests:

@@ -13,6 +13,7 @@
     samples/            the texts of the last stage: an artifact
     transcripts/        chats with each checkpoint, see `core.runs.transcript`
     annotations.json    the user's tags and notes, see `core.runs.annotations`
+    answer.json         of the mirror of a run of another machine, see `core.runs.control`
 
 The state is computed from locks and journals, never stored.
 """
@@ -38,7 +39,7 @@ from core.recipe.schema import Recipe
 from core.run_names import new_id
 from core.runs.curves import Curves
 from core.runs.deletion import bytes_in, remove_directory
-from core.runs.errors import InvalidRunError, RunActiveError
+from core.runs.errors import InvalidRunError, RemoteRunError, RunActiveError
 from core.runs.journal_snapshot import read_snapshot
 from core.runs.launches import Exited, Launched, read_launches
 from core.runs.summary import Summary
@@ -95,6 +96,8 @@ class RunFile(Struct, frozen=True, kw_only=True):
     parent: Parent | None = None
     version: str = __version__
     study: StudyTrial | None = None
+    host: str = ""
+    """Of the mirror of a run of another machine: the name of that host, see `core.remote`."""
     stop_at: float = 1.0
     """Share of its training after which it is evaluated, saved and stopped; 1: at its end."""
 
@@ -111,6 +114,8 @@ class RunState(enum.Enum):
     STOPPED = "stopped"
     FAILED = "failed"
     INTERRUPTED = "interrupted"
+    UNREACHABLE = "no connection"
+    """Of a mirror: what the run does is not known."""
 
     @property
     def is_active(self) -> bool:
@@ -191,7 +196,8 @@ class Run:
             raise InvalidRunError(f"run.json cannot be read ({error})", path=path) from None
 
     def rewrite(self, recipe: Recipe, processes: int) -> None:
-        """Set recipe and number of processes of the next attempt. Raises RunActiveError, DiskError."""
+        """Set recipe and number of processes of the next attempt. Raises RunActiveError, RemoteRunError, DiskError."""
+        self.require_local()
         self._replace(msgspec.structs.replace(self.file, recipe=recipe, processes=processes))
 
     def train_until(self, share: float) -> None:
@@ -234,6 +240,11 @@ class Run:
     @property
     def parent(self) -> Parent | None:
         return self.file.parent
+
+    @property
+    def host(self) -> str:
+        """Of the mirror of a run of another machine: the name of that host; empty for a run of this machine."""
+        return self.file.host
 
     @property
     def made_at(self) -> float:
@@ -349,6 +360,8 @@ class Run:
         if not records:
             return RunState.CREATED
         last = records[-1]
+        if self.host and not (isinstance(last, Exited) and last.gave_up):
+            return RunState.UNREACHABLE
         return RunState.FAILED if isinstance(last, Exited) and last.gave_up else RunState.INTERRUPTED
 
     def is_ending(self, state: RunState) -> bool:
@@ -361,6 +374,13 @@ class Run:
     @property
     def pause_requested(self) -> bool:
         return (self.control / "pause").exists()
+
+    def require_local(self) -> None:
+        """Raise RemoteRunError for the mirror of a run of another machine."""
+        if self.host:
+            raise RemoteRunError(
+                f"{self.id} is on {self.host}", todo=f"do it there; `llmtui hosts show {self.host}` says how"
+            )
 
     def bytes(self) -> int:
         """Size on disk."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from core.errors import BusyError, LlmtuiError
+from core.errors import BusyError, LlmtuiError, UsageError
 
 
 class InvalidRunError(LlmtuiError):
@@ -21,6 +21,12 @@ class InvalidRunError(LlmtuiError):
     def of(cls, error: OSError, path: Path) -> InvalidRunError:
         """The error for a run directory whose file system raised `error`."""
         return cls((error.strerror or str(error)).lower(), path=path, todo="`llmtui doctor` looks at the file system")
+
+
+class RemoteRunError(UsageError):
+    """It can be done only on the machine that the run is on."""
+
+    doing = "do that to a run of another machine"
 
 
 class RunActiveError(BusyError):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from core import ROOT
 from core.errors import BusyError, DiskError, LlmtuiError
-from core.runs.control import ControlRequests
+from core.runs.control import RESUME, ControlRequests, read_answer, request_resume
 from core.runs.directory import Run
 from core.runs.errors import RunActiveError
 from core.runs.failure import find_reason
@@ -73,6 +73,9 @@ def start(run: Run, workspace: Workspace, *, share: bool = False, patience: floa
     running = RunActiveError(f"{run.id} is running already")
     if run.supervisor() is not None:
         raise running
+    if run.host:
+        _start_on_host(run, workspace, patience)
+        return
     rung = run.summary().waiting_rung if run.file.stop_at < 1 else None
     if rung and rung.share >= run.file.stop_at:
         run.train_until(1.0)
@@ -92,6 +95,22 @@ def start(run: Run, workspace: Workspace, *, share: bool = False, patience: floa
         failed=LaunchError,
         patience=patience,
     )
+
+
+def _start_on_host(run: Run, workspace: Workspace, patience: float) -> None:
+    """Let the mirror of a run ask its host to start it, and wait until the host says that it has."""
+    if holder(workspace.hosts / run.host / "mirror.lock") is None:
+        raise LaunchError(f"{run.host} is not connected", todo=f"connect to it: llmtui hosts connect {run.host}")
+    request_resume(run)
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        if run.supervisor() is not None:
+            return
+        if answer := read_answer(run):
+            raise LaunchError(answer.error, where=run.host)
+        time.sleep(0.05)
+    (run.control / RESUME).unlink(missing_ok=True)
+    raise LaunchError(f"{run.host} does not answer", todo=f"llmtui hosts show {run.host} says more")
 
 
 def start_detached(
@@ -143,7 +162,11 @@ def start_detached(
 
 
 def kill(run: Run, *, sig: signal.Signals = signal.SIGTERM) -> bool:
-    """Send `sig` to the worker, whose pid is read from its lock. Returns False if there is none on this machine."""
+    """Send `sig` to the worker, whose pid is read from its lock. Returns False if there is none on this machine.
+
+    Raises RemoteRunError for the mirror of a run of another machine, whose locks the mirroring process holds.
+    """
+    run.require_local()
     pid = run.writer()
     if pid is None or pid == ELSEWHERE:
         return False

@@ -58,6 +58,11 @@ class Workspace:
         return self.data / "runs"
 
     @property
+    def hosts(self) -> Path:
+        """Machines whose runs are mirrored, see `core.remote.hosts`."""
+        return self.data / "hosts"
+
+    @property
     def artifacts(self) -> Path:
         return self.data / "artifacts"
 

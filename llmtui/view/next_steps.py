@@ -43,6 +43,12 @@ def _of_state(snapshot: RunSnapshot, screens: Mapping[str, str]) -> Advice:
         lines = [(part, role) for part, role in ((what, "bad"), (kept, ""), (todo, "")) if part]
         resume = f"r resumes from {f'step {saved.step:,}' if saved else 'the last finished stage'}"
         return [*lines, (resume + (f"; {screens['logs']} shows its log" if "logs" in screens else ""), "dim")]
+    if snapshot.state is RunState.UNREACHABLE:
+        host = snapshot.run.host
+        return [
+            (f"No connection to {host}: what it does is not known. What is shown is from before.", "warn"),
+            (f"llmtui hosts show {host} says why; llmtui hosts connect {host} connects again", "dim"),
+        ]
     if snapshot.state is RunState.CREATED:
         return [("Not started yet: r starts it.", "")]
     if snapshot.ending:

@@ -35,5 +35,7 @@ def next_step_text(run: Run) -> str:
             return f"llmtui show {run.id} shows why, llmtui resume {run.id} tries again"
         case RunState.DONE:
             return f"llmtui show {run.id} shows its results"
+        case RunState.UNREACHABLE:
+            return f"llmtui hosts show {run.host} says why; llmtui hosts connect {run.host} connects again"
         case _:
             return f"llmtui resume {run.id} continues it"

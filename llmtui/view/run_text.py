@@ -32,6 +32,7 @@ _STATES = {
     RunState.STOPPED: ("■", "dim"),
     RunState.FAILED: ("✗", "bad"),
     RunState.INTERRUPTED: ("!", "warn"),
+    RunState.UNREACHABLE: ("?", "warn"),
 }
 
 
@@ -51,8 +52,9 @@ def state(snapshot: RunSnapshot) -> tuple[str, str, str]:
 
 
 def name(snapshot: RunSnapshot) -> str:
-    """The run's name, sanitised."""
-    return shown(snapshot.run.name, 64)
+    """The run's name, sanitised; of a run of another machine with its host."""
+    host = snapshot.run.host
+    return shown(snapshot.run.name, 64) + (f" @{shown(host, 20)}" if host else "")
 
 
 def parent_text(parent: Parent) -> str:

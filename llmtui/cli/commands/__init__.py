@@ -19,6 +19,7 @@ MODULES = {
     "logs": ("logs",),
     "compare": ("compare",),
     "queue": ("queue",),
+    "hosts": ("hosts",),
     "tune": ("tune",),
     "control": ("stop", "pause", "resume", "rm"),
     "branch": ("branch",),

@@ -117,7 +117,8 @@ def _processor_seconds(run: Run) -> float:
 
 
 def _kill_processes(run: Run) -> None:
-    """Kill the processes of a run: SIGTERM, then SIGKILL."""
+    """Kill the processes of a run: SIGTERM, then SIGKILL. Raises RemoteRunError, StopTimeoutError."""
+    run.require_local()
     if ELSEWHERE in (run.supervisor(), run.writer()):
         raise launch.StopTimeoutError(
             f"the processes of {run.id} run in another container or on another machine, where signals do not reach",
@@ -203,9 +204,17 @@ def rm(run_name: tuple[str, ...], yes: bool) -> None:
     for name, path in runs.items():
         if not yes:
             confirm(f"Delete {name} ({size(bytes_in(path))})?")
+        host = _host_of(path)
         remove_directory(path)
-        print_message(f"deleted {name}")
+        print_message(f"deleted {name}" + (f" on this machine; the run itself is on {host}" if host else ""))
     remove_leftovers(workspace)
+
+
+def _host_of(path: Path) -> str:
+    try:
+        return Run.open(path).host
+    except InvalidRunError:
+        return ""
 
 
 def _directory(workspace: Workspace, run_name: str) -> Path:
