@@ -65,7 +65,7 @@ def sshd(folder: Path) -> Iterator[tuple[str, ...]]:
 def processor_seconds(process: psutil.Process) -> float:
     """Of a process and those it has started."""
     times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
-    return sum(one.user + one.system for one in times)
+    return float(sum(one.user + one.system for one in times))
 
 
 def transferred(log: str) -> int:
