@@ -73,15 +73,20 @@ def test_light_commands_import_neither_torch_nor_textual(arguments: list[str]) -
 def test_training_and_sampling_do_not_import_the_compiler_unless_they_compile() -> None:
     """Importing torch._dynamo takes as long as torch itself."""
     program = (
-        "import sys, torch\n"
+        "import sys, tempfile, torch\n"
+        "from pathlib import Path\n"
         "import core.pipeline, core.sample.serve\n"
         "from core.model.gpt import GPT\n"
+        "from core.model.weights import load_model, save_model\n"
         "from core.recipe.schema import Model, Train\n"
         "from core.train.optimizer import optimizers\n"
         "model = GPT(Model(n_layer=1, n_head=1, n_embd=8, block_size=8), 10)\n"
         "ids = torch.zeros(1, 8, dtype=torch.int64)\n"
         "model.loss(ids, ids).objective.backward()\n"
         "steps = [optimizer.step() for optimizer in optimizers(model, Train(optimizer='muon'))]\n"
+        "with tempfile.TemporaryDirectory() as folder:\n"
+        "    save_model(model, Path(folder))\n"
+        "    load_model(Path(folder))(ids)\n"
         "print(len(steps), 'torch._dynamo' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)

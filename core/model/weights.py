@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import torch
@@ -14,6 +15,7 @@ from msgspec import Struct, field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from core.errors import LlmtuiError
 from core.model.gpt import GPT
@@ -66,13 +68,25 @@ def save_model(model: GPT, directory: Path) -> None:
     write_tensors(state_tensors(model), directory / "model.safetensors")
 
 
+class _WithoutInit(TorchFunctionMode):
+    """`nn.init` does nothing. On the meta device its functions import torch._dynamo, which takes as long as torch."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
+
+
 def load_model(directory: Path, *, dtype: torch.dtype = torch.float32) -> GPT:
     """The model in `directory`, on the CPU in evaluation mode. Raises WeightsError."""
     try:
         file = read_json(directory / "model.json", ModelFile)
         if file.schema > SCHEMA:
             raise WeightsError("a newer version of llmtui wrote it", where=str(directory), todo="update llmtui")
-        with torch.device("meta"):
+        with torch.device("meta"), _WithoutInit():
             model = GPT(file.config, file.vocab_size, dtype=dtype)
         load_weights(model, directory)
     except (OSError, ParseError) as error:
