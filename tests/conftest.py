@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import signal
@@ -24,6 +25,7 @@ from core.runs.launch import kill, start, wait_until_ended
 from core.storage.workspace import Workspace
 from tests import leftovers, waiting
 from tests.cli_fixtures import alive, in_temporary_directory  # noqa: F401
+from tests.preloaded import preloaded
 from tests.waiting import PATIENCE, wait_for
 
 # the suite gives one answer on one commit; `pytest --hypothesis-profile=search` looks for new counterexamples
@@ -38,6 +40,7 @@ signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends the su
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--quick", action="store_true", help="leave out heavy tests, and those that start a process")
+    parser.addoption("--fresh", action="store_true", help="start each process in an interpreter of its own")
     parser.addoption("--update-snapshots", action="store_true", help="write tests/ui/snapshots anew")
 
 
@@ -78,11 +81,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixtur
 
 @pytest.fixture(autouse=True, scope="session")
 def processes(request: pytest.FixtureRequest) -> Iterator[None]:
-    """With `--quick` a test is skipped as soon as it starts one."""
-    with pytest.MonkeyPatch.context() as patch:
+    """With `--quick` a test is skipped as soon as it starts one; without `--fresh`, what imports torch is forked."""
+    with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as stack:
         if request.config.getoption("quick"):
             for module, name in leftovers.STARTERS:
                 patch.setattr(f"{module}.{name}", waiting.refuse)
+        elif not request.config.getoption("fresh"):
+            stack.enter_context(preloaded())
         yield
 
 

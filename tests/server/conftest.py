@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-import openai
 import pytest
 
 from core.runs.directory import Run
 from core.storage.workspace import Workspace
 from tests.byte_models import TEMPLATES, run_with_checkpoints
 from tests.server.serving import Served
+
+if TYPE_CHECKING:
+    import openai
 
 
 @pytest.fixture(scope="module")

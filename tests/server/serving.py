@@ -8,12 +8,14 @@ import queue
 import signal
 import subprocess
 import threading
-
-import openai
+from typing import TYPE_CHECKING
 
 from core.storage.workspace import Workspace
 from tests.cli_runs import LLMTUI, ROOT
 from tests.waiting import PATIENCE
+
+if TYPE_CHECKING:
+    import openai
 
 TOKEN = "a-token-for-tests"
 ENDLESS = 1_000_000
@@ -49,6 +51,8 @@ class Served:
         return line
 
     def client(self, token: str = TOKEN) -> openai.OpenAI:
+        import openai
+
         return openai.OpenAI(base_url=self.url, api_key=token, max_retries=0, timeout=PATIENCE)
 
     def request(self, method: str, path: str, body: str | bytes = "", **headers: str) -> tuple[int, str]:

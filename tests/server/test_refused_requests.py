@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
+from typing import TYPE_CHECKING
 
-import openai
 import pytest
 
 from core.checkpoints import readable_checkpoints
@@ -13,6 +13,9 @@ from core.storage.workspace import Workspace
 from tests.byte_models import run_with_checkpoints
 from tests.server.serving import TOKEN, Served
 from tests.waiting import PATIENCE
+
+if TYPE_CHECKING:
+    import openai
 
 
 @pytest.mark.parametrize(
@@ -51,6 +54,8 @@ from tests.waiting import PATIENCE
 def test_unsupported_and_invalid_fields_are_refused_by_name(
     client: openai.OpenAI, fields: dict[str, object], param: str | None, message: str, stream: bool
 ) -> None:
+    import openai
+
     request = {"model": "bot", "messages": [{"role": "user", "content": "hi"}], "stream": stream}
     with pytest.raises(openai.BadRequestError) as caught:
         client.chat.completions.create(**request, extra_body=fields)  # type: ignore[call-overload]
@@ -71,11 +76,15 @@ def test_fields_without_effect_are_accepted(client: openai.OpenAI) -> None:
 
 
 def test_token_ids_as_a_prompt_are_refused(client: openai.OpenAI) -> None:
+    import openai
+
     with pytest.raises(openai.BadRequestError, match="send the text"):
         client.completions.create(model="plain", prompt=[1, 2, 3])
 
 
 def test_unknown_models_are_404_with_the_nearest_name(client: openai.OpenAI) -> None:
+    import openai
+
     for name, message in (("plan", "did you mean 'plain'?"), ("plain@7", "there is no model 'plain@7'")):
         with pytest.raises(openai.NotFoundError, match="there is no") as caught:
             client.completions.create(model=name, prompt="x")
@@ -85,6 +94,8 @@ def test_unknown_models_are_404_with_the_nearest_name(client: openai.OpenAI) -> 
 
 
 def test_a_valid_token_is_required(served: Served) -> None:
+    import openai
+
     for token in ("another", TOKEN[:-1], TOKEN + "s"):
         with pytest.raises(openai.AuthenticationError):
             served.client(token).models.list()
@@ -123,6 +134,8 @@ def test_a_wrong_method_is_405_with_the_allowed_one(served: Served) -> None:
 
 
 def test_an_unreadable_checkpoint_is_503(served: Served, server_workspace: Workspace) -> None:
+    import openai
+
     run = run_with_checkpoints(server_workspace, 100, name="broken")
     weights = readable_checkpoints(run.checkpoints)[0].path / "model.safetensors"
     weights.chmod(0o600)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+from typing import TYPE_CHECKING
 
-import openai
 import pytest
 
 from core.checkpoints import readable_checkpoints
@@ -13,6 +13,9 @@ from core.runs.directory import Run
 from core.storage.workspace import Workspace
 from tests.byte_models import LETTERS, run_with_checkpoints, save
 from tests.server.serving import ENDLESS, TOKEN, Served
+
+if TYPE_CHECKING:
+    import openai
 
 
 def test_models_are_runs_and_their_checkpoints(client: openai.OpenAI, plain: Run, bot: Run) -> None:
@@ -105,6 +108,8 @@ def test_defaults_are_those_of_the_recipe_with_a_random_seed(client: openai.Open
 
 
 def test_suffix_is_supported_by_masked_models_only(served: Served, server_workspace: Workspace) -> None:
+    import openai
+
     run = run_with_checkpoints(server_workspace, 100, name="masked", objective="masked")
     completion = served.client().completions.create(model="masked", prompt="abc", suffix="xyz", max_tokens=4)
     assert len(completion.choices[0].text) == 4 and completion.usage and completion.usage.prompt_tokens == 6
@@ -114,6 +119,8 @@ def test_suffix_is_supported_by_masked_models_only(served: Served, server_worksp
 
 
 def test_new_checkpoints_are_used_from_the_next_request(served: Served, server_workspace: Workspace) -> None:
+    import openai
+
     run = run_with_checkpoints(server_workspace, 100, name="grows")
     client = served.client()
     assert client.completions.create(model="grows", prompt="").model == f"{run.id}@100"

@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 
-import openai
 import pytest
 
 from core.runs.directory import Run
@@ -20,6 +19,7 @@ pytestmark = pytest.mark.heavy
 
 
 def test_ctrl_c_during_a_response_stops_the_server(server_workspace: Workspace, bot: Run) -> None:
+    import openai
     import psutil
 
     served = Served(server_workspace, bot.id)
@@ -66,6 +66,8 @@ def test_a_given_token_is_not_printed(server_workspace: Workspace, environment: 
 
 
 def test_a_name_selects_the_newest_of_the_served_runs(server_workspace: Workspace) -> None:
+    import openai
+
     old = run_with_checkpoints(server_workspace, 100, name="books")
     newer = run_with_checkpoints(server_workspace, 100, name="books")
     served = Served(server_workspace, old.id)
