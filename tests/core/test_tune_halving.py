@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from core.errors import DiskError
 from core.events import AttemptEnded, AttemptStarted, Evaluation, Metric, RungReached, StageStarted
+from core.runs import launch
 from core.runs.directory import Run
 from core.storage.workspace import Workspace
 from core.tune import controller as controller_module
@@ -24,7 +25,7 @@ from core.tune.study import Study, Trial, TrialEnded, TrialPaused
 from core.tune.study_file import Scheduler, parse_study
 from core.tune.tpe import importances
 from tests.core.test_tune_controller import SPACE, Killed, bits_of, new_study, run_to_end, runs_of
-from tests.ui.fake_runs import FakeWorker, write_launch
+from tests.ui.fake_runs import FakeWorker, hold_locks, write_launch
 
 ASHA = Scheduler(kind="asha")
 SECONDS = 30.0
@@ -179,6 +180,20 @@ def test_a_trial_that_is_resumed_by_hand_trains_to_its_end(workspace: Workspace)
     assert study.trials()[trial.number - 1].bits_per_byte == bits_of(run)
 
 
+def test_resuming_a_run_that_waits_at_a_rung_lets_it_train_to_its_end(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "start_detached", lambda *_, **__: None)
+    study = new_study(workspace, trials=1, scheduler=ASHA)
+    Controller(study, workspace, lambda run, where, share: None).tick()
+    (run,) = runs_of(workspace)
+    launch.start(run, workspace)  # interrupted before the rung
+    assert Run.open(run.path).file.stop_at == 1 / 9
+    train(run, workspace, False)
+    launch.start(run, workspace)
+    assert Run.open(run.path).file.stop_at == 1.0
+
+
 def test_a_waiting_trial_whose_directory_is_deleted_is_lost_and_never_promoted(workspace: Workspace) -> None:
     study = new_study(workspace, trials=3, scheduler=ASHA)
     controller = Controller(study, workspace, train)
@@ -250,6 +265,23 @@ def test_a_journal_cut_at_any_byte_is_rebuilt_from_the_runs(
     run_to_end(Study.open(study.path), workspace, start)
     assert outcome(study) == before and study.is_done()
     assert len(runs_of(workspace)) == 7
+
+
+def test_a_trial_that_trains_is_adopted_after_its_controller_is_killed(workspace: Workspace) -> None:
+    """Also if nothing is left of the journal."""
+    study = new_study(workspace, trials=1, scheduler=ASHA)
+    Controller(study, workspace, lambda run, where, share: None).tick()
+    (run,) = runs_of(workspace)
+
+    def start(run: Run, where: Workspace, share: bool) -> None:
+        raise AssertionError("it runs already")
+
+    with hold_locks(run):
+        study.journal.write_bytes(b"")
+        again = Controller(Study.open(study.path), workspace, start)
+        assert not again.tick() and not again.tick()
+        assert [trial.run_id for trial in study.trials()] == [run.id]
+    assert len(runs_of(workspace)) == 1
 
 
 def test_a_full_disk_pauses_the_study_and_ends_no_trial(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

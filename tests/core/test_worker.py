@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator
 
 import pytest
 
+from core.errors import DiskError, LlmtuiError
 from core.events import (
     AnyEvent,
     AttemptEnded,
@@ -162,3 +163,21 @@ def test_an_evaluation_between_steps_does_not_replace_the_progress_of_training()
     for event in (TRAIN, metric(50), evaluating(5, 1, final=False)):
         summary.absorb(event)
     assert summary.current_stage.share == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(("error", "cause"), [(DiskError("no space left"), "disk"), (LlmtuiError("no"), "")])
+def test_the_last_event_says_whether_the_disk_was_the_cause(
+    error: LlmtuiError, cause: str, workspace: Workspace, tiny: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pipeline(*_: object, **__: object) -> Generator[Event, object, None]:
+        yield TRAIN
+        raise error
+
+    monkeypatch.setattr("core.pipeline.pipeline", pipeline)
+    run = Run.create(workspace, tiny())
+    lock = Lock.acquire(run.path / "writer.lock")
+    assert lock is not None
+    with lock:
+        assert Worker(run, 1, lock).run() == 1
+    ended = run.end_event()
+    assert ended is not None and (ended.outcome, ended.cause) == ("failed", cause)
