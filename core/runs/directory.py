@@ -83,6 +83,8 @@ class StudyTrial(Struct, frozen=True, kw_only=True):
     values: dict[str, Any]
     """Of the fields that vary."""
     origin: TrialOrigin = "sampled"
+    request: str = ""
+    """Id of the request of an inserted trial, see `core.tune.requests`."""
 
 
 class RunFile(Struct, frozen=True, kw_only=True):

@@ -241,8 +241,14 @@ class Controller:
             if run:
                 return run
         for path, inserted in self._requests.insertions():
+            if inserted.id and any(trial.request == inserted.id for trial in self._trials.values()):
+                path.unlink(missing_ok=True)  # the controller before was killed just then
+                continue
             try:
-                run = self._create(inserted.values, with_values(self.study.recipe, inserted.values), inserted.origin)
+                recipe = with_values(self.study.recipe, inserted.values)
+                if inserted.seed is not None:
+                    recipe = replace(recipe, train=replace(recipe.train, seed=inserted.seed))
+                run = self._create(inserted.values, recipe, inserted.origin, inserted.id)
             except RecipeError as error:
                 log(f"{path.name} is not a trial: {error.sentence()}")
                 run = None
@@ -262,13 +268,13 @@ class Controller:
 
     # -- trials ---------------------------------------------------------------------------------------------------
 
-    def _create(self, values: Values, recipe: Recipe, origin: TrialOrigin) -> Run:
+    def _create(self, values: Values, recipe: Recipe, origin: TrialOrigin, request: str = "") -> Run:
         number = max(self._trials, default=0) + 1
         train = recipe.train
         if self._shares_processor(recipe) and train.threads is None:
             train = replace(train, threads=max(1, cores() // self.study.file.parallel))
         recipe = replace(recipe, name=f"{self.study.name[:56]}-{number:03d}", train=train)
-        trial = StudyTrial(id=self.study.id, number=number, values=values, origin=origin)
+        trial = StudyTrial(id=self.study.id, number=number, values=values, origin=origin, request=request)
         stop = next_stop(self.study.file.scheduler)
         self._require_space()
         run = Run.create(self._workspace, recipe, study=trial, stop_at=stop)
@@ -283,6 +289,7 @@ class Controller:
                 values=trial.values,
                 seed=run.recipe.train.seed,
                 origin=trial.origin,
+                request=trial.request,
                 stop_at=run.file.stop_at,
             )
         )

@@ -24,6 +24,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     values: Values
     origin: TrialOrigin = "inserted"
+    seed: int | None = None
+    """train.seed; None: that of the recipe."""
+    id: str = ""
+    """Recorded with its trial: a request that is read twice, or moved in the queue meanwhile, is one trial."""
 
 
 class StudyRequests:

@@ -38,9 +38,9 @@ def propose(file: StudyFile, space: Space, recipe: Recipe, trials: Sequence[Tria
     OptunaMissingError.
     """
     sampled = [trial for trial in trials if trial.origin == "sampled"]
-    if len(sampled) % file.repeats:  # the next seed of the same values
-        values = sampled[-1].values
-        return _proposal(recipe, values, len(sampled) % file.repeats)
+    same = [trial for trial in sampled if trial.values == sampled[-1].values]
+    if 0 < len(same) < file.repeats and not any(trial.failed for trial in same):  # the next seed of the same values
+        return _proposal(recipe, sampled[-1].values, len(same))
     following = _possible(file, space, recipe, trials, len(sampled))
     return None if following is None else _proposal(recipe, following, 0)
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import time
 from collections.abc import Mapping
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from core.errors import BusyError, DiskError, LlmtuiError
+from core.parsing import ParseError, read_json
 from core.recipe.schema import Recipe
 from core.runs.control import request_unpause
 from core.runs.directory import Run
@@ -19,6 +22,7 @@ from core.runs.launch import python_command, start_detached
 from core.storage.files import write_atomic
 from core.storage.workspace import Workspace
 from core.tune.default_space import default_space
+from core.tune.requests import Request
 from core.tune.space import Values
 from core.tune.study import Study, Trial
 from core.tune.study_file import StudyFile, convert
@@ -100,10 +104,37 @@ def unpause(study: Study, workspace: Workspace) -> None:
             request_unpause(run)
 
 
-def request_trial(study: Study, values: Values) -> None:
-    """Insert a trial with these values: it is the next one to start."""
-    path = study.control / f"add-{time.time_ns():020d}-{secrets.token_hex(2)}.json"
-    write_atomic(path, msgspec.json.encode({"values": values}), durable=False)
+def request_trial(study: Study, values: Values, seed: int | None = None) -> None:
+    """Insert a trial with these values, the last one of those that wait. seed: train.seed; None: the recipe's."""
+    wanted = Request(values=values, seed=seed, id=secrets.token_hex(8))
+    write_atomic(study.control / f"add-{time.time_ns():020d}-{wanted.id}.json", msgspec.json.encode(wanted))
+
+
+def waiting_trials(study: Study) -> list[tuple[Path, Request]]:
+    """The inserted trials that have not started, the next one first; files that cannot be read are left out."""
+    found: list[tuple[Path, Request]] = []
+    for path in sorted(study.control.glob("add-*.json")):
+        with contextlib.suppress(OSError, ParseError):
+            found.append((path, read_json(path, Request)))
+    return found
+
+
+def move_waiting(waiting: list[tuple[Path, Request]], index: int, to: int) -> None:
+    """Move the waiting trial at `index` to the place `to`, both from 0. Raises DiskError.
+
+    Their files change names one after the other; one that has started meanwhile stays as it is.
+    """
+    stamps = [path.name.split("-")[1] for path, _ in waiting]
+    order = [*waiting[:index], *waiting[index + 1 :]]
+    order.insert(to, waiting[index])
+    for stamp, (path, _) in zip(stamps, order, strict=True):
+        name = "-".join(("add", stamp, *path.name.split("-")[2:]))
+        try:
+            path.rename(path.with_name(name))
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise DiskError.from_oserror(error, path, kept="the trials wait in their order") from None
 
 
 def request_promotion(study: Study, number: int) -> None:

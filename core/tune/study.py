@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal
 
 import msgspec
@@ -67,6 +68,8 @@ class TrialCreated(Struct, frozen=True, kw_only=True, tag=True):
     seed: int
     """train.seed of the run."""
     origin: TrialOrigin = "sampled"
+    request: str = ""
+    """Id of the request of an inserted trial."""
     stop_at: float = 1.0
     """Share of its training after which it waits; 1: at its end."""
     at: float = msgspec.field(default_factory=time.time)
@@ -145,6 +148,8 @@ class Trial(Struct, kw_only=True):
     """Its results at the rungs it has reached, the first one first."""
     created_at: float = 0.0
     """In seconds since the epoch."""
+    request: str = ""
+    """Id of the request of an inserted trial."""
     ended: TrialEnded | None = None
 
     @property
@@ -157,6 +162,11 @@ class Trial(Struct, kw_only=True):
     def promotions(self) -> int:
         """How often it was promoted."""
         return sum(rung.share < self.stop_at for rung in self.rungs)
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended without a result for a reason of its own, such as a loss that is not finite."""
+        return self.ended is not None and self.ended.outcome == "failed"
 
     @property
     def bits_per_byte(self) -> float | None:
@@ -176,6 +186,7 @@ def absorb(trials: dict[int, Trial], event: StudyEvent) -> None:
                 origin=event.origin,
                 stop_at=event.stop_at,
                 created_at=event.at,
+                request=event.request,
             )
         case TrialPaused() if trial := trials.get(event.number):
             trial.rungs = sorted(
@@ -311,10 +322,20 @@ def _events(journal: Path) -> Iterator[StudyEvent]:
             continue
 
 
-def best_trial(trials: list[Trial]) -> Trial | None:
-    """The trial with the fewest bits per byte; None before one is done."""
-    done = [trial for trial in trials if trial.bits_per_byte is not None]
-    return min(done, key=lambda trial: trial.bits_per_byte or 0.0, default=None)
+def by_values(trials: Sequence[Trial]) -> list[list[Trial]]:
+    """The trials that are done, those with the same values together, the lowest mean over seeds first."""
+    groups: dict[bytes, list[Trial]] = {}
+    for trial in trials:
+        if trial.bits_per_byte is not None:
+            key = msgspec.json.encode(sorted(trial.values.items(), key=lambda pair: pair[0]))
+            groups.setdefault(key, []).append(trial)
+    return sorted(groups.values(), key=lambda group: fmean(trial.bits_per_byte or 0.0 for trial in group))
+
+
+def best_trial(trials: Sequence[Trial]) -> Trial | None:
+    """The best trial of the values with the lowest mean over seeds, in bits per byte; None before one is done."""
+    groups = by_values(trials)
+    return min(groups[0], key=lambda trial: trial.bits_per_byte or 0.0) if groups else None
 
 
 def paused_at(rung: RungReached, number: int) -> TrialPaused:

@@ -94,10 +94,9 @@ def _as_optuna(optuna: Any, space: Space, recipe: Recipe, trial: Trial) -> Any:
         for parameter in space.applying(recipe, trial.values)
         if parameter.key in trial.values and parameter.contains(trial.values[parameter.key])
     ]
-    failed = trial.ended is not None and trial.ended.outcome == "failed"
     if trial.bits_per_byte is not None:
         state = states.COMPLETE
-    elif failed or trial.rungs:
+    elif trial.failed or trial.rungs:
         state = states.PRUNED
     else:
         state = states.FAIL if trial.ended else states.RUNNING
@@ -105,7 +104,7 @@ def _as_optuna(optuna: Any, space: Space, recipe: Recipe, trial: Trial) -> Any:
     return optuna.trial.create_trial(
         state=state,
         value=trial.bits_per_byte,
-        intermediate_values={} if failed else results,
+        intermediate_values={} if trial.failed else results,
         params={parameter.key: _scalar(trial.values[parameter.key]) for parameter in varied},
         distributions={parameter.key: _distribution(optuna, parameter) for parameter in varied},
     )

@@ -8,9 +8,10 @@ import time
 from collections.abc import Sequence
 
 from core.storage.workspace import Workspace
+from core.tune.repeats import lead
 from core.tune.study import Study, best_trial
 from llmtui.cli.console import print_error, print_message, print_table
-from llmtui.view.study_text import TrialRow, counts_text, seeds_text, study_state, trial_rows, trials_table, value_text
+from llmtui.view.study_text import TrialRow, counts_text, lead_text, study_state, trial_rows, trials_table, values_text
 from llmtui.view.units import cost
 
 POLL_SECONDS = 1.0
@@ -38,7 +39,7 @@ def follow_study(study: Study, workspace: Workspace) -> int:
 
 
 def _ended_text(row: TrialRow) -> str:
-    values = ", ".join(f"{key} {value_text(value)}" for key, value in row.trial.values.items())
+    values = values_text(row.trial.values)
     ended = row.trial.ended
     bits = "" if row.trial.bits_per_byte is None else f"{cost(row.trial.bits_per_byte)} bits per byte"
     return f"trial {row.trial.number}  {bits or row.state}  {values}" + (f"  {ended.reason}" if ended else "").rstrip()
@@ -51,8 +52,8 @@ def print_study(study: Study, workspace: Workspace) -> None:
     print_message(f"{study.id}: {study_state(study)}; {counts_text(rows)}")
     if study.problem:
         print_error(study.problem)
-    if seeds := seeds_text([row.trial for row in rows]):
-        print_message(seeds)
+    if found := lead([row.trial for row in rows]):
+        print_message(lead_text(found))
     if best_trial([row.trial for row in rows]):
         print_message(f"the best as a recipe: llmtui tune best {study.id} --save best.toml")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -13,6 +13,7 @@ from core.runs.summary import Summary
 from core.storage.workspace import Workspace
 from core.tune.curve_fit import Interval
 from core.tune.forecast import Remaining
+from core.tune.repeats import Lead
 from core.tune.slices import Improvement, Slice, SliceGroup
 from core.tune.start import open_trial
 from core.tune.study import Study, Trial, best_trial
@@ -100,6 +101,11 @@ def value_text(value: Any) -> str:
     return shown(value if isinstance(value, str) else msgspec.json.encode(value).decode(), 40)
 
 
+def values_text(values: Mapping[str, Any]) -> str:
+    """The values of a trial on one line: `train.lr 0.003, model.n_layer 4`."""
+    return ", ".join(f"{key} {value_text(value)}" for key, value in values.items())
+
+
 def trials_table(rows: Sequence[TrialRow]) -> list[tuple[str, ...]]:
     """Heading and rows of a table, the best trial first, then those at rungs, then the others by number."""
     best = best_trial([row.trial for row in rows])
@@ -168,22 +174,18 @@ def remaining_text(left: Remaining) -> str:
     )
 
 
-def seeds_text(trials: Sequence[Trial]) -> str:
-    """Mean and spread of the best values over seeds, and whether the second best differs by more; empty without
-    repeats."""
-    groups: dict[bytes, list[float]] = {}
-    for trial in trials:
-        if trial.bits_per_byte is not None:
-            key = msgspec.json.encode(sorted(trial.values.items(), key=lambda pair: pair[0]))
-            groups.setdefault(key, []).append(trial.bits_per_byte)
-    repeated = sorted((values for values in groups.values() if len(values) > 1), key=lambda v: sum(v) / len(v))
-    if not repeated:
-        return ""
-    first = repeated[0]
-    mean, spread = sum(first) / len(first), max(first) - min(first)
-    text = f"best over {plural(len(first), 'seed')}: {units.cost(mean)} bits per byte, spread {spread:.3f}"
-    if len(repeated) > 1:
-        second = sum(repeated[1]) / len(repeated[1])
-        differs = second - mean > max(spread, max(repeated[1]) - min(repeated[1]))
-        text += f"; the next, {units.cost(second)}, " + ("is worse" if differs else "is not worse by more than that")
-    return text
+def lead_text(found: Lead) -> str:
+    """The best result over its seeds, and whether it is ahead of the next one by more than another seed changes."""
+    spread = found.best.spread
+    text = f"best: {units.cost(spread.mean)} bits per byte"
+    if spread.n > 1:
+        text += f", the mean of {plural(spread.n, 'seed')}, spread {spread.width:.3f}"
+    if found.second is None:
+        return text
+    text += f"; the next, trial {found.second.trials[0].number}, is {found.difference:.3f} worse"
+    if found.noise is None:
+        number = found.best.trials[0].number
+        return f"{text}; what another seed changes is not known: llmtui tune clone {number} tries one"
+    if found.is_noise:
+        return f"{text}: a difference smaller than the noise, {found.noise:.3f} over seeds"
+    return f"{text}, more than the noise, {found.noise:.3f} over seeds"

@@ -156,6 +156,14 @@ def test_each_combination_is_repeated_with_other_seeds(workspace: Workspace) -> 
     assert trials[0].values == trials[1].values == trials[2].values != trials[3].values
 
 
+def test_values_that_failed_are_not_repeated_with_other_seeds(workspace: Workspace) -> None:
+    study = new_study(workspace, space={"train.lr": [0.001, 0.1]}, trials=6, repeats=3)
+    run_to_end(study, workspace, lambda run, *rest: fail(run) if run.recipe.train.lr == 0.1 else finish(run, *rest))
+    trials = study.trials()
+    assert [trial.seed for trial in trials if trial.values["train.lr"] == 0.1] == [1]
+    assert sorted(trial.seed for trial in trials if trial.values["train.lr"] == 0.001) == [1, 2, 3]
+
+
 def test_no_combination_is_tried_twice_and_one_that_fails_has_a_reason(workspace: Workspace) -> None:
     study = new_study(workspace, space={"train.lr": [0.001, 0.01, 0.1]}, trials=8)
 

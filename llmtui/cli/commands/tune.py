@@ -30,7 +30,15 @@ from llmtui.cli.commands.options import (
 from llmtui.cli.commands.recipe_argument import ensure_license_accepted, resolve, with_absolute_source
 from llmtui.cli.commands.study_argument import StudyCommandError, open_active_study, open_study, study_argument
 from llmtui.cli.commands.tune_results import best_values, export_study, field_importance, field_slices, forecast_study
-from llmtui.cli.commands.tune_trials import add_trial, drop_trial, edit_study, promote_trial
+from llmtui.cli.commands.tune_trials import (
+    add_trial,
+    clone_trial,
+    drop_trial,
+    edit_study,
+    promote_trial,
+    queue_trials,
+    retry_trial,
+)
 from llmtui.cli.console import print_error, print_json, print_message, print_output, print_table
 from llmtui.cli.study_output import follow_study, print_study
 from llmtui.view.study_text import study_state, trial_rows
@@ -221,7 +229,7 @@ def stop_study(study_name: str | None) -> None:
 
 
 for _command in (
-    *(add_trial, promote_trial, drop_trial, edit_study),
+    *(add_trial, clone_trial, retry_trial, queue_trials, promote_trial, drop_trial, edit_study),
     *(best_values, field_importance, field_slices, forecast_study, export_study),
 ):
     tune.add_command(_command)

@@ -12,6 +12,7 @@ from core.recipe.file import to_toml
 from core.runs.summary import Summary
 from core.storage.files import write_atomic
 from core.tune.forecast import forecast_final, remaining
+from core.tune.repeats import lead
 from core.tune.slices import improvements, slices
 from core.tune.space import with_values
 from core.tune.start import open_trial
@@ -21,7 +22,7 @@ from llmtui.cli.commands.options import NAME, PathType, json_option
 from llmtui.cli.commands.study_argument import StudyCommandError, open_study, study_argument
 from llmtui.cli.console import print_error, print_json, print_message, print_output, print_table
 from llmtui.cli.study_output import trials_csv
-from llmtui.view.study_text import improvements_table, interval_text, remaining_text, slice_table, trial_rows
+from llmtui.view.study_text import improvements_table, interval_text, lead_text, remaining_text, slice_table, trial_rows
 from llmtui.view.units import cost
 
 
@@ -31,12 +32,14 @@ from llmtui.view.units import cost
 def best_values(study_name: str | None, save: Path | None) -> int:
     """Print the recipe of the best trial of STUDY as TOML."""
     _, study = open_study(study_name)
-    best = best_trial(study.trials())
-    if best is None:
+    trials = study.trials()
+    best, found = best_trial(trials), lead(trials)
+    if best is None or found is None:
         print_error(f"{study.id} has no result yet")
         return 1
     recipe = msgspec.structs.replace(with_values(study.recipe, best.values), name=study.recipe.name)
     result = f"{cost(best.bits_per_byte or 0.0)} bits per byte"
+    print_message(lead_text(found))
     text = f"# Trial {best.number} of study {study.id}, run {best.run_id}: {result}.\n{to_toml(recipe)}"
     if save is None:
         print_output(text, end="")

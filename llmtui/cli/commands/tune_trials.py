@@ -1,17 +1,25 @@
-"""`llmtui tune add`, `drop` and `edit`: changes of a study, also while it runs."""
+"""`llmtui tune add`, `clone`, `retry`, `queue`, `promote`, `drop`, `edit`: changes of a study, also while it runs."""
 
 from __future__ import annotations
 
 import click
 
+from core.plural import plural
 from core.runs.control import request_stop as request_stop_of_run
 from core.storage.files import write_atomic
 from core.tune.halving import next_stop
-from core.tune.space import typed_values
-from core.tune.start import open_trial, request_drop, request_promotion, request_trial
-from core.tune.study import Trial
+from core.tune.space import Values, typed_values, with_values
+from core.tune.start import (
+    move_waiting,
+    open_trial,
+    request_drop,
+    request_promotion,
+    request_trial,
+    waiting_trials,
+)
+from core.tune.study import Study, Trial
 from core.tune.study_file import parse_study
-from llmtui.cli.commands.options import NAME
+from llmtui.cli.commands.options import NAME, json_option
 from llmtui.cli.commands.study_argument import (
     StudyCommandError,
     open_study,
@@ -20,17 +28,90 @@ from llmtui.cli.commands.study_argument import (
     trial_numbered,
     unless_running,
 )
-from llmtui.cli.console import print_message
+from llmtui.cli.console import print_json, print_message, print_table
+from llmtui.view.study_text import values_text
 
 
 @click.command("add", short_help="Insert a trial with given values.")
 @study_argument
 @click.option("--set", "overrides", type=NAME, metavar="FIELD=VALUE", multiple=True, required=True, help="Its values.")
 def add_trial(study_name: str | None, overrides: tuple[str, ...]) -> None:
-    """Insert a trial into STUDY: it is the next one to start, whatever the limits of the study."""
+    """Insert a trial into STUDY, whatever its limits: it starts before all that the sampler chooses."""
     _, study = open_study(study_name)
-    request_trial(study, typed_values(study.recipe, overrides))
-    print_message(f"the trial is the next one of {study.id}" + unless_running(study))
+    _insert(study, typed_values(study.recipe, overrides), None)
+
+
+def _insert(study: Study, values: Values, seed: int | None) -> None:
+    """Request a trial, and say when it starts."""
+    before = len(waiting_trials(study))
+    request_trial(study, values, seed)
+    when = f"waits behind {plural(before, 'other')}" if before else "is the next one"
+    print_message(f"the trial {when} of {study.id}" + unless_running(study))
+
+
+@click.command("clone", short_help="Insert a trial like another one, with changes.")
+@click.argument("number", type=click.IntRange(1))
+@click.argument("overrides", type=NAME, metavar="[FIELD=VALUE]...", nargs=-1)
+@study_option
+def clone_trial(number: int, overrides: tuple[str, ...], study_name: str | None) -> None:
+    """Insert a trial with the values of trial NUMBER but for those given, such as `llmtui tune clone 7 train.lr=3e-3`.
+
+    Without changes it gets another seed: the difference of the two results is then noise.
+    """
+    _, study = open_study(study_name)
+    trial = trial_numbered(study, number)
+    if not overrides:
+        seeds = [other.seed for other in study.trials() if other.values == trial.values]
+        seeds += [each.seed or 0 for _, each in waiting_trials(study) if each.values == trial.values]
+        _insert(study, trial.values, max(seeds) + 1)
+        return
+    values = trial.values | typed_values(study.recipe, overrides)
+    with_values(study.recipe, values)
+    _insert(study, values, None)
+
+
+@click.command("retry", short_help="Insert a trial that has no result once more.")
+@click.argument("number", type=click.IntRange(1))
+@study_option
+def retry_trial(number: int, study_name: str | None) -> None:
+    """Insert a trial with the values and the seed of trial NUMBER, which failed, was stopped or is lost.
+
+    A study does not repeat a trial that failed by itself. One whose reason has gone, such as a lack of memory, is worth
+    another attempt.
+    """
+    _, study = open_study(study_name)
+    trial = trial_numbered(study, number)
+    if trial.ended is None or trial.ended.outcome == "done":
+        what = "has not ended" if trial.ended is None else "is done"
+        todo = f"llmtui tune clone {number} trains it with another seed"
+        raise StudyCommandError(f"trial {number} {what}", todo=todo)
+    _insert(study, trial.values, trial.seed)
+
+
+@click.command("queue", short_help="List and reorder the inserted trials that wait.")
+@study_argument
+@click.option("--move", type=(click.IntRange(1), click.IntRange(1)), metavar="PLACE PLACE", help="From … to.")
+@click.option("--drop", type=click.IntRange(1), metavar="PLACE", help="Take a trial out of the queue.")
+@json_option
+def queue_trials(study_name: str | None, move: tuple[int, int] | None, drop: int | None, as_json: bool) -> None:
+    """List the trials inserted into STUDY that have not started, the next one first."""
+    _, study = open_study(study_name)
+    waiting = waiting_trials(study)
+    for place in (*(move or ()), *([drop] if drop else [])):
+        if place > len(waiting):
+            raise StudyCommandError(f"{plural(len(waiting), 'trial')} wait, there is no place {place}", where=study.id)
+    if move:
+        move_waiting(waiting, move[0] - 1, move[1] - 1)
+    if drop:
+        waiting[drop - 1][0].unlink(missing_ok=True)
+    rows = [request for _, request in waiting_trials(study)]
+    if as_json:
+        for place, request in enumerate(rows, 1):
+            print_json({"study": study.id, "place": place, "values": request.values, "seed": request.seed})
+    elif rows:
+        print_table([("PLACE", "VALUES"), *((str(n), values_text(each.values)) for n, each in enumerate(rows, 1))])
+    else:
+        print_message(f"no inserted trial of {study.id} waits")
 
 
 @click.command("edit", short_help="Edit settings and search space of a study.")
