@@ -87,13 +87,13 @@ def compared(case: Case) -> float:
     return predicted / needed(recipe, vocabulary, sequences=sequences, dtype=dtype)
 
 
-def fitted(found: list[Case]) -> dict[str, float]:
+def fitted(measured_cases: list[Case]) -> dict[str, float]:
     """Coefficients, none below zero, with the least sum of squared relative errors.
 
     Whether the loss or the way back takes more decides which of the two counts, so it is fitted in rounds.
     """
     rows = []
-    for recipe, vocabulary, sequences, dtype in found:
+    for recipe, vocabulary, sequences, dtype in measured_cases:
         whole = needed(recipe, vocabulary, sequences=sequences, dtype=dtype)
         there = tensor_bytes(recipe, vocabulary, sequences=sequences, itemsize=dtype.itemsize)
         rows.append([{name: size / whole for name, size in part.items()} for part in there])

@@ -95,24 +95,24 @@ def one(name: str, file: str, size: str) -> None:
 
 
 def main() -> int:
-    asked = options(__doc__)
+    chosen = options(__doc__)
     figures = []
     with tempfile.TemporaryDirectory(prefix="llmtui-benchmark-") as home:
         file = Path(home) / "train-00000.parquet"
-        texts = list(documents(BYTES // 16 if asked.quick else BYTES))
+        texts = list(documents(BYTES // 16 if chosen.quick else BYTES))
         columns = {"name": [""] * len(texts), "part": [0] * len(texts), "text": texts}
         pq.write_table(pa.table(columns, schema=SCHEMA), file, compression="zstd", row_group_size=2**20)
         for size in SIZES:
             contenders = {name: partial(measured, name, file, size) for name in CONTENDERS}
-            found = interleaved(contenders, 1 if asked.quick else 3)
-            library = found["tokenizers"]["seconds"]
+            medians = interleaved(contenders, 1 if chosen.quick else 3)
+            library = medians["tokenizers"]["seconds"]
             for name in CONTENDERS:
-                seconds = found[name]["seconds"]
+                seconds = medians[name]["seconds"]
                 limit = AT_MOST * library if name == "ours" else None
                 about = f"{size:,} entries, {name}"
                 figures.append(Figure(name=about, value=seconds, unit="s", at_most=limit, ratio=seconds / library))
-                figures.append(Figure(name=f"{about}, peak memory", value=found[name]["peak"], unit="MB"))
-    return report(figures, asked)
+                figures.append(Figure(name=f"{about}, peak memory", value=medians[name]["peak"], unit="MB"))
+    return report(figures, chosen)
 
 
 if __name__ == "__main__":

@@ -102,10 +102,10 @@ def measured(size: int, names: Sequence[str], rounds: int) -> tuple[float, dict[
 
 
 def main() -> int:
-    asked = options(__doc__)
-    size = MEGABYTES // 8 if asked.quick else MEGABYTES
-    megabytes, found = measured(size, (*OURS, *OTHERS), 1 if asked.quick else 3)
-    speed = {name: megabytes / one["seconds"] for name, one in found.items()}
+    chosen = options(__doc__)
+    size = MEGABYTES // 8 if chosen.quick else MEGABYTES
+    megabytes, medians = measured(size, (*OURS, *OTHERS), 1 if chosen.quick else 3)
+    speed = {name: megabytes / one["seconds"] for name, one in medians.items()}
     _, large = measured(8 * size, OURS, 1)
     return report(
         [
@@ -123,10 +123,10 @@ def main() -> int:
                     ("two processes of tiktoken", "tokenize_pool", 1.0),
                 )
             ),
-            Figure(name="… in memory", value=found["tokenize_ours"]["peak"] / 1e6, unit="MB", at_most=400),
-            *(figure for name in OURS for figure in _about(name, found[name], large[name])),
+            Figure(name="… in memory", value=medians["tokenize_ours"]["peak"] / 1e6, unit="MB", at_most=400),
+            *(figure for name in OURS for figure in _about(name, medians[name], large[name])),
         ],
-        asked,
+        chosen,
     )
 
 

@@ -31,7 +31,7 @@ def made(work: Callable[[Staging], Made], *, keep: Path | None = None) -> Found:
     seconds: all of it. silence: the longest time between two words. eta_error: how far what it promised was from the
     truth, as a share of the whole time, at worst in nine of ten moments after the first fifth.
     """
-    summary, said = Summary(), []
+    summary, estimates = Summary(), []
     with tempfile.TemporaryDirectory() as scratch, Staging(keep or Path(scratch) / "made", "x", "0").open() as out:
         began = time.perf_counter()
         summary.absorb(StageStarted(stage="download"))
@@ -39,11 +39,15 @@ def made(work: Callable[[Staging], Made], *, keep: Path | None = None) -> Found:
             if isinstance(event, Progress):
                 summary.absorb(event)
                 eta = summary.stages["download"].seconds_left
-                said.append((time.perf_counter() - began, eta))
+                estimates.append((time.perf_counter() - began, eta))
         seconds = time.perf_counter() - began
-    moments = [0.0, *(at for at, _ in said), seconds]
+    moments = [0.0, *(elapsed for elapsed, _ in estimates), seconds]
     silence = max(later - earlier for earlier, later in itertools.pairwise(moments))
-    errors = sorted(abs(at + eta - seconds) / seconds for at, eta in said if eta is not None and seconds / 5 < at)
+    errors = sorted(
+        abs(elapsed + eta - seconds) / seconds
+        for elapsed, eta in estimates
+        if eta is not None and seconds / 5 < elapsed
+    )
     return {"seconds": seconds, "silence": silence, "eta_error": errors[len(errors) * 9 // 10] if errors else 1.0}
 
 

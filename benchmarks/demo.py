@@ -29,19 +29,19 @@ def peak_memory(process: psutil.Process) -> int:
 
 def ours(home_directory: Path) -> list[psutil.Process]:
     """The processes of this benchmark's runs: detached ones are nobody's children, but they work in its home."""
-    found = []
+    processes = []
     for process in psutil.process_iter():
         try:
             if Path(process.cwd()).is_relative_to(home_directory):
-                found.append(process)
+                processes.append(process)
         except psutil.Error:
             continue
-    return found
+    return processes
 
 
 def main() -> int:
-    asked = options(__doc__)
-    shorter = ["--set", "train.minutes=0.17"] if asked.quick else []
+    chosen = options(__doc__)
+    shorter = ["--set", "train.minutes=0.17"] if chosen.quick else []
     with home() as directory:
         began, peak = time.perf_counter(), 0
         demo = subprocess.Popen([*LLMTUI, "demo", "--plain", *shorter], cwd=directory, stdout=subprocess.DEVNULL)
@@ -70,12 +70,12 @@ def main() -> int:
                 name="the demo's model",
                 value=bits,
                 unit="bits/byte",
-                at_most=None if asked.quick else XZ * compression_baselines["xz -9"],
+                at_most=None if chosen.quick else XZ * compression_baselines["xz -9"],
                 ratio=bits / compression_baselines["xz -9"],
             ),
             Figure(name="training", value=metric["tokens"] / metric["seconds"], unit="tokens/s"),
         ],
-        asked,
+        chosen,
     )
 
 

@@ -204,26 +204,26 @@ def measured(shape: Shape, precision: str, seconds: float) -> Measurement:
     return answer
 
 
-def row(shape: Shape, found: Measurement, peak: float) -> Measurement:
+def row(shape: Shape, measurement: Measurement, peak: float) -> Measurement:
     """What the table tells of one shape. peak: FLOP/s of products."""
-    seconds = found["seconds"]
+    seconds = measurement["seconds"]
     return {
         "tokens/s": shape.length * shape.sequences / seconds,
         "ms/step": 1000 * seconds,
         "% of products": 100 * shape.work / seconds / peak,
-        **{f"{part} %": 100 * found[part] for part in (*PARTS, "back")},
+        **{f"{part} %": 100 * measurement[part] for part in (*PARTS, "back")},
     }
 
 
-def passes(found: Measurement) -> float:
+def passes(measurement: Measurement) -> float:
     """Seconds forward and backward."""
-    return found["seconds"] * (1 - found[OPTIMISER])
+    return measurement["seconds"] * (1 - measurement[OPTIMISER])
 
 
-def growth(dial: str, found: Mapping[Shape, Measurement], values: Sequence[int]) -> Figure:
+def growth(dial: str, measurements: Mapping[Shape, Measurement], values: Sequence[int]) -> Figure:
     """How the time of forward and backward grows when `dial` is turned from its lowest to its highest value."""
     low, high = (Shape(**{dial: value}) for value in (values[0], values[-1]))
-    measured, expected = passes(found[high]) / passes(found[low]), high.work / low.work
+    measured, expected = passes(measurements[high]) / passes(measurements[low]), high.work / low.work
     return Figure(
         name=f"{dial} {values[0]} to {values[-1]}: time, by {expected:.3g} times the work",
         value=measured,
@@ -234,28 +234,30 @@ def growth(dial: str, found: Mapping[Shape, Measurement], values: Sequence[int])
     )
 
 
-def bend(found: Mapping[Shape, Measurement], layers: Sequence[int]) -> float:
+def bend(measurements: Mapping[Shape, Measurement], layers: Sequence[int]) -> float:
     """How far the time of a step is at most from growing by as much with each layer, in percent."""
-    times = {number: found[Shape(layers=number)]["seconds"] for number in layers}
+    times = {number: measurements[Shape(layers=number)]["seconds"] for number in layers}
     first, last = layers[0], layers[-1]
     each = (times[last] - times[first]) / (last - first)
     return 100 * max(abs(time / (times[first] + each * (number - first)) - 1) for number, time in times.items())
 
 
 def main() -> int:
-    asked = options(__doc__)
+    chosen = options(__doc__)
     machine = limits()
     peaks = {name: 1e9 * machine[f"{name} matmul GFLOP/s"] for name in ("float32", "bfloat16")}
     precision = "bfloat16" if peaks["bfloat16"] > 1.2 * peaks["float32"] else "float32"
-    seconds, rounds = (0.3, 1) if asked.quick else (SECONDS, 3)
+    seconds, rounds = (0.3, 1) if chosen.quick else (SECONDS, 3)
     rows = {f"{dial} {value}": Shape(**{dial: value}) for dial, values in DIMENSIONS.items() for value in values}
     names = {shape: name for name, shape in rows.items()}  # the base is in each dial, and measured once
     medians = interleaved({name: partial(measured, shape, precision, seconds) for shape, name in names.items()}, rounds)
-    found = {shape: medians[name] for shape, name in names.items()}
-    speeds = [value / found[Shape(sequences=value)]["seconds"] for value in DIMENSIONS["sequences"]]
+    measurements = {shape: medians[name] for shape, name in names.items()}
+    speeds = [value / measurements[Shape(sequences=value)]["seconds"] for value in DIMENSIONS["sequences"]]
     figures = [
-        *(growth(dial, found, values) for dial, values in DIMENSIONS.items()),
-        Figure(name="layers: off a straight line", value=bend(found, DIMENSIONS["layers"]), unit="%", at_most=BEND),
+        *(growth(dial, measurements, values) for dial, values in DIMENSIONS.items()),
+        Figure(
+            name="layers: off a straight line", value=bend(measurements, DIMENSIONS["layers"]), unit="%", at_most=BEND
+        ),
         Figure(
             name="sequences: tokens/s, by those with fewer, at least",
             value=min(more / fewer for fewer, more in itertools.pairwise(speeds)),
@@ -264,13 +266,13 @@ def main() -> int:
         ),
         Figure(
             name="steps that are followed, by those that are not",
-            value=statistics.median(each["followed"] / each["seconds"] for each in found.values()),
+            value=statistics.median(each["followed"] / each["seconds"] for each in measurements.values()),
             unit="times",
             at_most=FOLLOWED,
         ),
     ]
-    table = {name: row(shape, found[shape], peaks[precision]) for name, shape in rows.items()}
-    return report(figures, asked, table)
+    table = {name: row(shape, measurements[shape], peaks[precision]) for name, shape in rows.items()}
+    return report(figures, chosen, table)
 
 
 if __name__ == "__main__":

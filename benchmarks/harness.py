@@ -59,8 +59,8 @@ def options(about: str | None) -> Options:
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     parser.add_argument("--quick", action="store_true", help="fewer or shorter rounds")
     parser.add_argument("--text", type=Path, help="tiny Shakespeare (input.txt of char-rnn), where it is measured")
-    asked = parser.parse_args()
-    return Options(as_json=asked.json, quick=asked.quick, text=asked.text)
+    chosen = parser.parse_args()
+    return Options(as_json=chosen.json, quick=chosen.quick, text=chosen.text)
 
 
 def interleaved(contenders: Mapping[str, Callable[[], Measurement]], rounds: int) -> dict[str, dict[str, float]]:
@@ -68,13 +68,13 @@ def interleaved(contenders: Mapping[str, Callable[[], Measurement]], rounds: int
 
     A contender is a call that starts a process of its own and measures it.
     """
-    found: dict[str, list[Measurement]] = {name: [] for name in contenders}
+    measurements: dict[str, list[Measurement]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, measure in contenders.items():
-            found[name].append(measure())
+            measurements[name].append(measure())
     return {
         name: {key: statistics.median(one[key] for one in measured) for key in measured[0]}
-        for name, measured in found.items()
+        for name, measured in measurements.items()
     }
 
 
@@ -100,16 +100,16 @@ def home() -> Iterator[Path]:
                 os.environ["LLMTUI_HOME"] = before
 
 
-def report(figures: Sequence[Figure], asked: Options, table: Mapping[str, Measurement] | None = None) -> int:
+def report(figures: Sequence[Figure], chosen: Options, table: Mapping[str, Measurement] | None = None) -> int:
     """Print the figures beside the machine's limits; the exit code: 1 when one falls short of its target.
 
     table: what the figures come from, to be shown above them: of each row's name its values by column, the same in all.
     """
     machine = limits()
-    if asked.as_json:
-        told = [structs.asdict(figure) | {"met": figure.met} for figure in figures]
+    if chosen.as_json:
+        rows_of_figures = [structs.asdict(figure) | {"met": figure.met} for figure in figures]
         rows = {"table": table} if table else {}
-        print(json.dumps({"schema": 1, "quick": asked.quick, "machine": machine, "figures": told} | rows))
+        print(json.dumps({"schema": 1, "quick": chosen.quick, "machine": machine, "figures": rows_of_figures} | rows))
     else:
         if table:
             columns = list(next(iter(table.values())))

@@ -84,8 +84,8 @@ def long_journal(workspace: Workspace, steps: int) -> Run:
             )
             file.write(encode(metric) + b"\n")
             curves.absorb(metric)
-            for name, kept, behind in (("curves", curves, 700), ("status", curves.summary, 50)):
-                if step == steps - behind:
+            for name, kept, steps_behind in (("curves", curves, 700), ("status", curves.summary, 50)):
+                if step == steps - steps_behind:
                     file.flush()
                     write_snapshot(run.path / f"{name}.json", kept, run.journal, file.tell())
     return run
@@ -94,8 +94,8 @@ def long_journal(workspace: Workspace, steps: int) -> Run:
 def opened(run: Run, kept: str) -> dict[str, float]:
     """What it costs another process to know what the journal adds up to, if it begins with what is kept."""
     done = subprocess.run([sys.executable, "-c", OPEN, str(run.path), kept], capture_output=True, check=True)
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
+    seconds_and_bytes: dict[str, float] = json.loads(done.stdout)
+    return seconds_and_bytes
 
 
 def drawn_charts(run: Run, steps: int) -> tuple[float, float]:
@@ -135,32 +135,32 @@ def watching(workspace: Workspace) -> float:
 
 
 def main() -> int:
-    asked = options(__doc__)
+    chosen = options(__doc__)
     with home():
         workspace = Workspace().prepare()
-        run = long_journal(workspace, 20_000 if asked.quick else 1_000_000)
-        read, moved = drawn_charts(run, 20_000 if asked.quick else 1_000_000)
-        size, begun, drawn = run.journal.stat().st_size, opened(run, "status"), opened(run, "curves")
+        run = long_journal(workspace, 20_000 if chosen.quick else 1_000_000)
+        read, moved = drawn_charts(run, 20_000 if chosen.quick else 1_000_000)
+        size, with_status, with_curves = run.journal.stat().st_size, opened(run, "status"), opened(run, "curves")
         (run.path / "curves.json").unlink()
         whole = opened(run, "curves")
         shutil.rmtree(run.path)
         make_copies(workspace, RUNS)
         share = watching(workspace)
-    assert begun["step"] == drawn["step"] == whole["step"]
+    assert with_status["step"] == with_curves["step"] == whole["step"]
     return report(
         [
             Figure(name="journal", value=size / 1e6, unit="MB"),
-            Figure(name="begin with the status", value=begun["seconds"], unit="s", at_most=0.1),
-            Figure(name="begin with the status, memory", value=begun["MB"], unit="MB", at_most=10),
-            Figure(name="begin with the curves", value=drawn["seconds"], unit="s", at_most=0.1),
-            Figure(name="begin with the curves, memory", value=drawn["MB"], unit="MB", at_most=20),
+            Figure(name="begin with the status", value=with_status["seconds"], unit="s", at_most=0.1),
+            Figure(name="begin with the status, memory", value=with_status["MB"], unit="MB", at_most=10),
+            Figure(name="begin with the curves", value=with_curves["seconds"], unit="s", at_most=0.1),
+            Figure(name="begin with the curves, memory", value=with_curves["MB"], unit="MB", at_most=20),
             Figure(name="steps of a part of it", value=read, unit="s", at_most=0.5),
             Figure(name="draw all charts after moving on", value=moved, unit="s", at_most=0.1),
             Figure(name="all of it", value=whole["seconds"], unit="s"),
             Figure(name="all of it, memory", value=whole["MB"], unit="MB", at_most=20),
             Figure(name=f"{RUNS} runs that are over, of a core", value=share, unit="%", at_most=4),
         ],
-        asked,
+        chosen,
     )
 
 

@@ -147,15 +147,15 @@ def figures(measured: dict[str, list[float]], where: str, at_most: float | None)
 
 
 def main() -> int:
-    asked = options(__doc__)
-    count, noise = 10 if asked.quick else 60, random.Random(1)
+    chosen = options(__doc__)
+    count, noise = 10 if chosen.quick else 60, random.Random(1)
     with home():
         workspace = Workspace().prepare()
         names = make_runs(workspace, 5)
         alone = {name: pressed(keys, count, noise) for name, keys in keys_by_name(names, names[0]).items()}
         with training(workspace) as run:
             beside = {name: pressed(keys, count, noise) for name, keys in keys_by_name(names, run.name).items()}
-    return report([*figures(alone, "alone", None), *figures(beside, "beside training", TARGET)], asked)
+    return report([*figures(alone, "alone", None), *figures(beside, "beside training", TARGET)], chosen)
 
 
 if __name__ == "__main__":

@@ -78,8 +78,8 @@ def transferred(log: str) -> int:
 
 
 def main() -> int:
-    asked = options(__doc__)
-    seconds = 5.0 if asked.quick else 30.0
+    chosen = options(__doc__)
+    seconds = 5.0 if chosen.quick else 30.0
     with home() as near, sshd(near) as ssh:
         far = Workspace(near / "far").prepare()
         make_runs(far, FINISHED)
@@ -130,7 +130,7 @@ def main() -> int:
             ),
             Figure(name="mirror and ssh, of one core", value=100 * spent / seconds, unit="%", at_most=PERCENT_TARGET),
         ],
-        asked,
+        chosen,
     )
 
 

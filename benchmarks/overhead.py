@@ -180,27 +180,27 @@ def watched(directory: Path) -> dict[str, float]:
 
 
 def main() -> int:
-    asked = options(__doc__)
-    steps = STEPS // 10 if asked.quick else STEPS
+    chosen = options(__doc__)
+    steps = STEPS // 10 if chosen.quick else STEPS
     overrides = [f"train.steps={steps}"]
-    if asked.quick:
+    if chosen.quick:
         overrides += ["train.sample_every=20", "source.max_bytes=2_000_000"]
     with home():
         workspace = Workspace().prepare()
         run = Run.create(workspace, load(preset="demo", overrides=overrides))
         command = python_command("benchmarks.overhead", str(run.path))
         done = subprocess.run(command, env=child_environment(workspace), stdout=subprocess.PIPE, check=True)
-    found: dict[str, float] = json.loads(done.stdout)
+    milliseconds: dict[str, float] = json.loads(done.stdout)
     unit = "% of bare steps"
-    together = sum(found[part] for part in CALLS if part not in APART)
-    compared = found["steps"] + found["live sampling"]
+    together = sum(milliseconds[part] for part in CALLS if part not in APART)
+    compared = milliseconds["steps"] + milliseconds["live sampling"]
     parts = [
-        Figure(name="a bare step", value=found["ms"], unit="ms"),
-        *(Figure(name=part, value=found[part], unit=unit) for part in CALLS),
+        Figure(name="a bare step", value=milliseconds["ms"], unit="ms"),
+        *(Figure(name=part, value=milliseconds[part], unit=unit) for part in CALLS),
         Figure(name="all but the last two, as timed", value=together, unit=unit, at_most=AT_MOST),
         Figure(name="the run's steps more than bare ones, and sampling", value=compared, unit=unit, at_most=AT_MOST),
     ]
-    return report(parts, asked)
+    return report(parts, chosen)
 
 
 if __name__ == "__main__":

@@ -38,21 +38,21 @@ def ran(overrides: tuple[str, ...]) -> Summary:
     return all_runs(Workspace())[0].summary()
 
 
-def figures(name: str, found: Summary) -> list[Figure]:
-    plan, metric = found.plan, found.metric
+def figures(name: str, finished: Summary) -> list[Figure]:
+    plan, metric = finished.plan, finished.metric
     assert plan is not None
-    told = [
+    result = [
         Figure(
             name=f"{name}: memory",
-            value=found.peak / 2**20,
+            value=finished.peak / 2**20,
             unit="MiB",
-            ratio=found.peak / plan.memory.peak,
+            ratio=finished.peak / plan.memory.peak,
             at_least=0.85 * plan.memory.peak / 2**20,
             at_most=1.15 * plan.memory.peak / 2**20,
         )
     ]
     if plan.tokens is not None and metric is not None:  # neither is there where a machine is too busy to be timed
-        told.append(
+        result.append(
             Figure(
                 name=f"{name}: tokens",
                 value=metric.tokens,
@@ -62,12 +62,12 @@ def figures(name: str, found: Summary) -> list[Figure]:
                 at_most=1.2 * plan.tokens,
             )
         )
-    return told
+    return result
 
 
 def main() -> int:
-    asked = options(__doc__)
-    minutes = MINUTES / 3 if asked.quick else MINUTES
+    chosen = options(__doc__)
+    minutes = MINUTES / 3 if chosen.quick else MINUTES
     with home():
         return report(
             [
@@ -75,7 +75,7 @@ def main() -> int:
                 for name, overrides in SHAPES.items()
                 for figure in figures(name, ran((*overrides, f"train.minutes={minutes}")))
             ],
-            asked,
+            chosen,
         )
 
 

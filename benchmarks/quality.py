@@ -60,8 +60,8 @@ def ran(*arguments: str | Path, **overrides: Any) -> dict[str, Any]:
     if done.returncode:
         raise RuntimeError(done.stderr)
     shown = subprocess.run([*LLMTUI, "show", "--json"], env=os.environ, capture_output=True, check=True)
-    told: dict[str, Any] = json.loads(shown.stdout)
-    return told
+    summary: dict[str, Any] = json.loads(shown.stdout)
+    return summary
 
 
 def nats(run: dict[str, Any]) -> float:
@@ -98,14 +98,14 @@ def demo(quick: bool) -> Figure:
 
 
 def main() -> int:
-    asked = options(__doc__)
+    chosen = options(__doc__)
     with home():
-        figures = [demo(asked.quick)]
-        if asked.text is not None:
-            figures += shakespeare(asked.text.resolve(), asked.quick)
+        figures = [demo(chosen.quick)]
+        if chosen.text is not None:
+            figures += shakespeare(chosen.text.resolve(), chosen.quick)
         else:
             print("without --text, tiny Shakespeare is left out", file=sys.stderr)
-    return report(figures, asked)
+    return report(figures, chosen)
 
 
 if __name__ == "__main__":

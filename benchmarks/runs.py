@@ -44,24 +44,24 @@ def make_copies(workspace: Workspace, number: int) -> None:
 
 def read() -> Measurement:
     done = subprocess.run([sys.executable, "-c", READ], capture_output=True, check=True)
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
+    medians: dict[str, float] = json.loads(done.stdout)
+    return medians
 
 
 def main() -> int:
-    asked = options(__doc__)
-    runs = 50 if asked.quick else 1_000
+    chosen = options(__doc__)
+    runs = 50 if chosen.quick else 1_000
     with home():
         make_copies(Workspace().prepare(), runs)
-        found = interleaved({"read": read}, rounds=1 if asked.quick else 5)["read"]
-    assert found["runs"] == runs
+        medians = interleaved({"read": read}, rounds=1 if chosen.quick else 5)["read"]
+    assert medians["runs"] == runs
     return report(
         [
-            Figure(name="newest runs, before the first frame", value=found["first"], unit="s"),
-            Figure(name=f"all {runs} runs", value=found["all"], unit="s", at_most=0.5),
-            Figure(name="a tick after that", value=1000 * found["tick"], unit="ms", at_most=25),
+            Figure(name="newest runs, before the first frame", value=medians["first"], unit="s"),
+            Figure(name=f"all {runs} runs", value=medians["all"], unit="s", at_most=0.5),
+            Figure(name="a tick after that", value=1000 * medians["tick"], unit="ms", at_most=25),
         ],
-        asked,
+        chosen,
     )
 
 

@@ -261,8 +261,8 @@ def beside_training(seconds: float) -> Measurement:
 
 
 def main() -> int:
-    asked = options(__doc__)
-    tokens, rounds = (32, 1) if asked.quick else (TOKENS, 3)
+    chosen = options(__doc__)
+    tokens, rounds = (32, 1) if chosen.quick else (TOKENS, 3)
     measure = partial(measured, tokens)
     contenders = {
         "transformers float32": partial(measure, "transformers", "float32"),
@@ -317,7 +317,7 @@ def main() -> int:
             )
         )
     figures.append(Figure(name="first token, 5M parameters", value=first_token(), unit="ms", at_most=FIRST))
-    beside = beside_training(2.0 if asked.quick else 10.0)
+    beside = beside_training(2.0 if chosen.quick else 10.0)
     figures.append(
         Figure(
             name="training beside endless sampling, slower by",
@@ -326,7 +326,7 @@ def main() -> int:
             at_most=beside["share"],
         )
     )
-    return report(figures, asked)
+    return report(figures, chosen)
 
 
 if __name__ == "__main__":

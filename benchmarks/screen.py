@@ -33,28 +33,28 @@ def cost(run: Run, size: tuple[int, int], seconds: float) -> Measurement:
 
 
 def main() -> int:
-    asked = options(__doc__)
-    seconds = 5.0 if asked.quick else 20.0
+    chosen = options(__doc__)
+    seconds = 5.0 if chosen.quick else 20.0
     with home():
         run = Run.create(Workspace().prepare(), load(preset="demo", overrides=["name=steady"]))
         worker = subprocess.Popen([sys.executable, "-m", "benchmarks.steady", str(run.path)])
         try:
-            found = interleaved(
+            medians = interleaved(
                 {f"{size[0]}x{size[1]}": lambda size=size: cost(run, size, seconds) for size in TARGETS},  # type: ignore[misc]
-                rounds=1 if asked.quick else 3,
+                rounds=1 if chosen.quick else 3,
             )
         finally:
             worker.kill()
             worker.wait()
     figures = [
-        Figure(name=f"{name}, output per update", value=found[name]["bytes"], unit="B", at_most=target)
-        for name, target in zip(found, TARGETS.values(), strict=True)
+        Figure(name=f"{name}, output per update", value=medians[name]["bytes"], unit="B", at_most=target)
+        for name, target in zip(medians, TARGETS.values(), strict=True)
     ]
     figures += [
-        Figure(name=f"{name}, of one core", value=found[name]["percent"], unit="%", at_most=CPU_TARGET)
-        for name in found
+        Figure(name=f"{name}, of one core", value=medians[name]["percent"], unit="%", at_most=CPU_TARGET)
+        for name in medians
     ]
-    return report(figures, asked)
+    return report(figures, chosen)
 
 
 if __name__ == "__main__":

@@ -137,18 +137,18 @@ def main() -> int:
     parser.add_argument("--home", type=Path, help="home directory of the recording; by default a temporary one")
     parser.add_argument("--to", type=Path, default=Path("docs/screens"), help="where the pictures go")
     parser.add_argument("--only", default="", help="only screens whose name contains this")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="llmtui-screens-") as temporary:
-        home: Path = (asked.home or Path(temporary)).absolute()
+        home: Path = (arguments.home or Path(temporary)).absolute()
         home.mkdir(parents=True, exist_ok=True)
-        asked.to.mkdir(parents=True, exist_ok=True)
+        arguments.to.mkdir(parents=True, exist_ok=True)
         for name in ("LLMTUI_HOME", "NO_COLOR", "SSH_CONNECTION", "SSH_TTY"):
             os.environ.pop(name, None)
         for name in [name for name in os.environ if name.startswith("XDG_")]:
             del os.environ[name]
         os.environ |= {"HOME": str(home), "COLORTERM": "truecolor"}
         record(home)
-        asyncio.run(take(asked.to, asked.only))
+        asyncio.run(take(arguments.to, arguments.only))
     return 0
 
 

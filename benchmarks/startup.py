@@ -24,20 +24,20 @@ def seconds_until(text: str, command: Sequence[str]) -> Measurement:
 
 
 def main() -> int:
-    asked = options(__doc__)
+    chosen = options(__doc__)
     with home():
         names = make_runs(Workspace().prepare(), RUNS)
-        found = interleaved(
+        medians = interleaved(
             {
                 "import": lambda: seconds_until("ready", [sys.executable, "-c", "import textual; print('ready')"]),
                 "python": lambda: seconds_until("ready", [sys.executable, "-c", "print('ready')"]),
                 "workbench": lambda: seconds_until(names[0], LLMTUI),
                 "ls": lambda: seconds_until(names[0], [*LLMTUI, "ls"]),
             },
-            rounds=1 if asked.quick else 7,
+            rounds=1 if chosen.quick else 7,
         )
-    seconds = {name: measured["text"] for name, measured in found.items()}
-    first, listed, textual = found["workbench"]["anything"], seconds["workbench"], seconds["import"]
+    seconds = {name: measured["text"] for name, measured in medians.items()}
+    first, listed, textual = medians["workbench"]["anything"], seconds["workbench"], seconds["import"]
     return report(
         [
             Figure(name="python, nothing imported", value=seconds["python"], unit="s"),
@@ -49,7 +49,7 @@ def main() -> int:
                 name="llmtui ls", value=seconds["ls"], unit="s", at_most=0.5, ratio=seconds["ls"] / seconds["python"]
             ),
         ],
-        asked,
+        chosen,
     )
 
 

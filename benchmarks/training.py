@@ -211,13 +211,13 @@ def measured(*arguments: str) -> Measurement:
 
 
 def main() -> int:
-    asked = options(__doc__)
-    seconds, rounds = (1.0, 1) if asked.quick else (SECONDS, 3)
+    chosen = options(__doc__)
+    seconds, rounds = (1.0, 1) if chosen.quick else (SECONDS, 3)
     figures = []
     for (name, precision), at_least in AT_LEAST.items():
         contenders = {each: partial(measured, each, name, precision, str(seconds)) for each in ("ours", "transformers")}
-        found = interleaved(contenders, rounds)
-        rate, theirs = found["ours"]["rate"], found["transformers"]["rate"]
+        results = interleaved(contenders, rounds)
+        rate, theirs = results["ours"]["rate"], results["transformers"]["rate"]
         figures += [
             Figure(name=f"({name}) {precision}, transformers", value=theirs, unit="tokens/s"),
             Figure(
@@ -236,12 +236,12 @@ def main() -> int:
                 Figure(name="(b) of the rate of products", value=100 * share, unit="%", at_least=100 * SHARE)
             )
     contenders = {each: partial(measured, each, "a", "float32", str(seconds)) for each in ("ours", "plain")}
-    found = interleaved(contenders, rounds)
-    rate, theirs = found["ours"]["rate"], found["plain"]["rate"]
+    results = interleaved(contenders, rounds)
+    rate, theirs = results["ours"]["rate"], results["plain"]["rate"]
     name = "(a) float32, ours beside a plain loop"
     figures.append(Figure(name=name, value=rate / theirs, unit="times", at_least=PLAIN, ratio=rate / theirs))
     table = interleaved({name: partial(measured, "preset", name, str(seconds)) for name in PRESETS}, rounds)
-    return report(figures, asked, table)
+    return report(figures, chosen, table)
 
 
 if __name__ == "__main__":

@@ -71,8 +71,8 @@ def test_a_masked_row_shows_what_is_masked_replaced_or_left_to_be_predicted() ->
     grid = view.grid(0)
     assert [token.label for token in grid] == ["a", "▒b▒", "▒c▒", "c"]
     assert [token.role for token in grid] == ["dim", "accent", "accent", "accent"]
-    said = [view.target(token) for token in view.tokens(0)]
-    assert said == ["not a target", "masked", "a target, read as 'd'", "a target, not masked"]
+    named = [view.target(token) for token in view.tokens(0)]
+    assert named == ["not a target", "masked", "a target, read as 'd'", "a target, not masked"]
     view.add(RowLosses(row=0, nats=(None, 1.0, 2.0, 3.0)))
     assert (view.row_loss(0), view.loss) == (2.0, pytest.approx(2.0 * 6 / 4))
 

@@ -21,9 +21,9 @@ def test_contenders_take_turns_and_medians_come_back() -> None:
         order.append(name)
         return {"seconds": next(readings[name])}
 
-    found = interleaved({"a": lambda: contender("a"), "b": lambda: contender("b")}, rounds=3)
+    medians = interleaved({"a": lambda: contender("a"), "b": lambda: contender("b")}, rounds=3)
     assert order == ["a", "b"] * 3
-    assert found == {"a": {"seconds": 3.0}, "b": {"seconds": 8.0}}
+    assert medians == {"a": {"seconds": 3.0}, "b": {"seconds": 8.0}}
 
 
 @pytest.mark.parametrize(("value", "code"), [(0.5, 0), (0.51, 1)])
@@ -34,10 +34,10 @@ def test_report_ends_with_one_when_a_figure_falls_short(
         monkeypatch.setattr(harness, "limits", lambda: LIMITS)
     figures = [Figure(name="start", value=value, unit="s", at_most=0.5), Figure(name="told", value=1e9, unit="B")]
     assert report(figures, Options(as_json=True, quick=True, text=None)) == code
-    told = json.loads(capsys.readouterr().out)
-    assert [figure["met"] for figure in told["figures"]] == [code == 0, True]
-    assert told["machine"]["float32 matmul GFLOP/s"] > 0.1
-    assert told["machine"]["memory copy GB/s"] > 0.1
+    report_json = json.loads(capsys.readouterr().out)
+    assert [figure["met"] for figure in report_json["figures"]] == [code == 0, True]
+    assert report_json["machine"]["float32 matmul GFLOP/s"] > 0.1
+    assert report_json["machine"]["memory copy GB/s"] > 0.1
 
 
 def test_a_table_stands_above_its_figures(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,10 +57,10 @@ def test_a_table_stands_above_its_figures(capsys: pytest.CaptureFixture[str], mo
 @pytest.mark.heavy
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_every_part_of_a_step_has_its_turn_and_they_add_up(precision: str) -> None:
-    found = growth.one(growth.Shape(layers=2, width=64, length=32, sequences=2, vocabulary=65), precision, 0.0)
-    assert all(found[part] > 0 for part in growth.PARTS)
-    assert sum(found[part] for part in growth.PARTS) == pytest.approx(1)
-    assert 0 < found["back"] < 1 - found[growth.OPTIMISER]
+    medians = growth.one(growth.Shape(layers=2, width=64, length=32, sequences=2, vocabulary=65), precision, 0.0)
+    assert all(medians[part] > 0 for part in growth.PARTS)
+    assert sum(medians[part] for part in growth.PARTS) == pytest.approx(1)
+    assert 0 < medians["back"] < 1 - medians[growth.OPTIMISER]
 
 
 @pytest.mark.heavy

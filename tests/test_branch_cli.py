@@ -65,7 +65,7 @@ def test_an_unchanged_branch_has_the_losses_of_its_parent_and_a_changed_one_says
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--set", "model.n_embd=64"], "the weights are of that model"),
         (["--set", "train.seed=7"], "the order of the text depends on it"),
@@ -75,12 +75,12 @@ def test_an_unchanged_branch_has_the_losses_of_its_parent_and_a_changed_one_says
     ],
 )
 def test_a_branch_that_cannot_go_on_is_refused_and_leaves_nothing(
-    workspace: Workspace, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+    workspace: Workspace, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     run = made(workspace, DONE)
     state(checkpoint(run, 3, 2.0))
     assert command_line(["branch", run.id, "--set", "train.steps=10", *arguments]) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert [path.name for path in workspace.runs.iterdir()] == [run.id]
 
 

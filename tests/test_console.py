@@ -61,8 +61,8 @@ def test_on_a_terminal_no_line_of_ls_show_or_watch_is_wider_than_it(workspace: W
     assert run.id in listed and "LEFT" not in listed  # a column that says nothing
     assert long in " ".join(listed.split())
     for command in (["show", run.id], ["watch", "--plain", run.id]):
-        _, told = in_terminal(*command)
-        assert cells(told) <= 80 and long in " ".join(told.split()), told
+        _, output = in_terminal(*command)
+        assert cells(output) <= 80 and long in " ".join(output.split()), output
 
 
 def test_in_a_pipe_ls_keeps_its_columns_and_a_line_for_each_run(
@@ -94,13 +94,13 @@ def test_a_terminal_gets_a_models_text_sanitised_and_no_colour(workspace: Worksp
 
 def test_doctor_checks_locks_and_data_and_says_ok(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     assert command_line(["doctor", "--json"]) == 0
-    found = {record["about"]: record for record in map(json.loads, capsys.readouterr().out.splitlines())}
-    assert found["locks"]["level"] == "ok"
-    assert found["terminal"]["level"] == "warn"  # a test has none
-    assert "torch 2." in found["packages"]["what"]
-    assert found["arithmetic"]["level"] == "ok"
+    records = {record["about"]: record for record in map(json.loads, capsys.readouterr().out.splitlines())}
+    assert records["locks"]["level"] == "ok"
+    assert records["terminal"]["level"] == "warn"  # a test has none
+    assert "torch 2." in records["packages"]["what"]
+    assert records["arithmetic"]["level"] == "ok"
     assert re.search(
-        r"trains in (float32|bfloat16) .*bfloat16 is .* as float32 here .* GFLOP/s", found["arithmetic"]["what"]
+        r"trains in (float32|bfloat16) .*bfloat16 is .* as float32 here .* GFLOP/s", records["arithmetic"]["what"]
     )
 
 

@@ -81,8 +81,8 @@ def test_rm_of_a_run_that_is_a_link_deletes_nothing_and_says_where_it_lies(
     run.path.rename(tmp_path / "elsewhere")
     run.path.symlink_to(tmp_path / "elsewhere")
     assert command_line(["rm", "--yes", "moved"]) == 1
-    said = capsys.readouterr().err
-    assert "link to" in said and "nothing was deleted" in said and str(tmp_path / "elsewhere") in said
+    message = capsys.readouterr().err
+    assert "link to" in message and "nothing was deleted" in message and str(tmp_path / "elsewhere") in message
     assert run.path.is_symlink() and (tmp_path / "elsewhere" / "run.json").exists()
 
 

@@ -66,9 +66,9 @@ async def client(workspace: Workspace) -> AsyncIterator[DocumentClient]:
 
 
 async def answer(kind: type[Answered], asking: Awaitable[object]) -> Answered:
-    found = await asking
-    assert isinstance(found, kind), found
-    return found
+    answered = await asking
+    assert isinstance(answered, kind), answered
+    return answered
 
 
 async def test_pages_names_and_searches_of_a_corpus(workspace: Workspace, corpus: str) -> None:
@@ -119,8 +119,8 @@ async def test_documents_that_a_step_changes_or_removes(workspace: Workspace, co
 
         async def changed(number: int, step: str = "", *, backwards: bool = False) -> tuple[int, str]:
             question = FindChanged(artifact=corpus, recipe=Preprocess(), number=number, step=step, backwards=backwards)
-            found = await answer(CleanedDocument, documents.ask(question))
-            return found.number, found.excerpt.removed_by or ", ".join(found.excerpt.changed_by)
+            answered = await answer(CleanedDocument, documents.ask(question))
+            return answered.number, answered.excerpt.removed_by or ", ".join(answered.excerpt.changed_by)
 
         assert await changed(0) == (0, "trailing_space")
         assert await changed(3) == (4, "control_characters, trailing_space")

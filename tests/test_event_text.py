@@ -64,8 +64,8 @@ def test_an_event_class_that_is_not_registered_is_an_error() -> None:
     ],
 )
 def test_the_short_form_is_one_line(event: Event, text: tuple[str, str]) -> None:
-    found = event_text(event)
-    assert found and (found.kind, found.line) == text
+    one_line = event_text(event)
+    assert one_line and (one_line.kind, one_line.line) == text
 
 
 def test_an_evaluation_of_a_masked_model_is_written_as_a_bound() -> None:

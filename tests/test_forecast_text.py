@@ -26,9 +26,9 @@ def test_without_an_earlier_run_no_time_is_made_up() -> None:
 
 def test_what_does_not_fit_is_named_with_changes_that_would() -> None:
     recipe = load(overrides=["model.n_layer=900", "model.n_embd=8000", "train.precision=float32"])
-    found = forecast(recipe, [])
-    assert len(found.problems) == 1 and "does not fit; this would: model." in found.problems[0]
-    assert "does not fit" in found.short and "not one fits" in dict(found.rows)["batch"]
+    predicted = forecast(recipe, [])
+    assert len(predicted.problems) == 1 and "does not fit; this would: model." in predicted.problems[0]
+    assert "does not fit" in predicted.short and "not one fits" in dict(predicted.rows)["batch"]
 
 
 def test_times_of_years_are_said_in_years() -> None:

@@ -18,10 +18,12 @@ def test_a_reason_in_the_log_is_marked() -> None:
 
 
 def test_the_journal_has_every_event_in_words() -> None:
-    at = time.mktime((2026, 11, 29, 14, 0, 27, 0, 0, -1))
-    metric = Metric(at=at, step=109, loss=5.138, lr=0.05, grad_norm=0.25, tokens=2048, seconds=1.5, progress=0.1)
-    ended = AttemptEnded(at=at, attempt=1, outcome="failed", what="cannot train: it is full", exit_code=1)
-    lines = journal_lines([encode(metric), encode(Note(at=at, text="a note")), encode(ended), b"{damaged"])
+    time_of_line = time.mktime((2026, 11, 29, 14, 0, 27, 0, 0, -1))
+    metric = Metric(
+        at=time_of_line, step=109, loss=5.138, lr=0.05, grad_norm=0.25, tokens=2048, seconds=1.5, progress=0.1
+    )
+    ended = AttemptEnded(at=time_of_line, attempt=1, outcome="failed", what="cannot train: it is full", exit_code=1)
+    lines = journal_lines([encode(metric), encode(Note(at=time_of_line, text="a note")), encode(ended), b"{damaged"])
     assert lines[0].text.startswith("29 Nov 14:00:27  step      109 loss 5.138 lr 0.05 grad_norm 0.25")
     assert lines[1].text == "29 Nov 14:00:27  note      a note"
     assert lines[2].is_failure and "it is full" in lines[2].text

@@ -41,10 +41,10 @@ def test_following_prints_what_is_added_until_the_run_ends(
 ) -> None:
     run = made(workspace, DONE)
     run.log.write_bytes(b"first\nhalf")
-    looks = iter([True, True, False])
+    still_running = iter([True, True, False])
 
     class State:
-        is_active = property(lambda _: next(looks))
+        is_active = property(lambda _: next(still_running))
 
     def pause(_: float) -> None:
         with run.log.open("ab") as file:

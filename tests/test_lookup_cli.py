@@ -56,9 +56,9 @@ def test_a_failed_run_is_never_described_as_running(
     Path("text.txt").write_text("some text\n")
     run = made(workspace, FAILED)
     assert command_line(command) in (1, 2)
-    said = capsys.readouterr().err
-    assert "(failed: the source is gone)" in said and f"llmtui resume {run.id} tries again" in said
-    assert "llmtui watch" not in said and "how far it is" not in said
+    message = capsys.readouterr().err
+    assert "(failed: the source is gone)" in message and f"llmtui resume {run.id} tries again" in message
+    assert "llmtui watch" not in message and "how far it is" not in message
 
 
 @pytest.mark.parametrize(
@@ -74,8 +74,8 @@ def test_a_run_without_a_checkpoint_is_described_by_its_state(
 ) -> None:
     run = made(workspace, events)
     assert command_line(["sample"]) == 1
-    said = capsys.readouterr().err
-    assert f"there is no checkpoint yet ({state})" in said and f"{next_step} {run.id}" in said
+    message = capsys.readouterr().err
+    assert f"there is no checkpoint yet ({state})" in message and f"{next_step} {run.id}" in message
     with hold_locks(run):
         assert command_line(["sample"]) == 1
         doing = "running" if state == "interrupted" else "ending"  # its end event is written
@@ -107,8 +107,8 @@ def test_the_newest_run_of_a_name_with_a_checkpoint_is_taken_and_named(
     bad = newer(made(workspace, FAILED))
     for wanted in ("tiny", "TINY", None):
         assert run_with_checkpoint(workspace, wanted).id == good.id
-        said = capsys.readouterr().err
-        assert said == f"{bad.id} has no checkpoint (failed: the source is gone); taking {good.id}\n"
+        message = capsys.readouterr().err
+        assert message == f"{bad.id} has no checkpoint (failed: the source is gone); taking {good.id}\n"
     assert run_with_checkpoint(workspace, bad.id).id == bad.id, "an id means that run"
     assert find_run(workspace, "tiny").id == bad.id
     assert resolve_init("run:Tiny", workspace.cache, workspace) == f"run:{good.id}"
@@ -127,8 +127,8 @@ def test_the_newest_run_of_a_name_with_the_data_is_taken_and_named(
     good = made(workspace, [STARTED, StageFinished(stage="tokenize", artifact=str(place), facts={})])
     newer(made(workspace, FAILED))
     assert command_line(["vocab", "report", "tiny"]) == 1, "there is no report in it"
-    said = capsys.readouterr().err
-    assert f"has no tokens data (failed: the source is gone); taking {good.id}" in said and str(place) in said
+    message = capsys.readouterr().err
+    assert f"has no tokens data (failed: the source is gone); taking {good.id}" in message and str(place) in message
     place.rmdir()
     assert command_line(["vocab", "report", good.id]) == 2
     assert "what its tokenize stage made is no longer there" in capsys.readouterr().err
@@ -141,8 +141,8 @@ def test_pause_and_resume_take_the_active_run_of_a_name(
     with hold_locks(living):
         for command in (["pause", "tiny"], ["resume", "tiny"], ["pause"], ["resume"]):
             assert command_line(command) == 0
-            said = capsys.readouterr().err
-            assert living.id in said and dead.id not in said
+            message = capsys.readouterr().err
+            assert living.id in message and dead.id not in message
             assert living.state() is (RunState.PAUSED if command[0] == "pause" else RunState.RUNNING)
         request_pause(living)
         assert command_line(["resume", dead.id, "--set", "train.foo=1"]) == 2, "an id means that run"
@@ -162,7 +162,7 @@ def test_names_match_in_any_case_and_are_stored_in_lower_case(
     assert command_line(["data", "export", "BART"]) == 2
     assert "did you mean 'bard'?" in capsys.readouterr().err
     assert command_line(["run", "stdlib", "--name", "My Run"]) == 2
-    assert "'My Run' is not a name" in (said := capsys.readouterr().err) and "such as my-run" in said
+    assert "'My Run' is not a name" in (message := capsys.readouterr().err) and "such as my-run" in message
 
 
 def test_a_run_that_has_ended_has_no_speed(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:

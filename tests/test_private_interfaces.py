@@ -61,12 +61,12 @@ def attribute_of(path: str) -> object:
     parts = path.split(".")
     for length in range(len(parts), 0, -1):
         try:
-            found: object = importlib.import_module(".".join(parts[:length]))
+            value: object = importlib.import_module(".".join(parts[:length]))
         except ImportError:
             continue
         for name in parts[length:]:
-            found = getattr(found, name)
-        return found
+            value = getattr(value, name)
+        return value
     raise AttributeError(path)
 
 
@@ -74,25 +74,25 @@ def private_uses(source: str) -> set[str]:
     """Dotted paths of the private names of libraries that a program imports or reads from a module it has imported."""
     tree = ast.parse(source)
     modules: dict[str, str] = {}
-    found: set[str] = set()
+    value: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 bound = alias.asname or alias.name.partition(".")[0]
                 modules[bound] = alias.name if alias.asname else bound
-                found.add(alias.name)
+                value.add(alias.name)
         elif isinstance(node, ast.ImportFrom) and node.module:
             for alias in node.names:
                 modules[alias.asname or alias.name] = f"{node.module}.{alias.name}"
-                found.add(f"{node.module}.{alias.name}")
+                value.add(f"{node.module}.{alias.name}")
         elif isinstance(node, ast.Attribute):
             path = ast.unparse(node)
             first, _, rest = path.partition(".")
             if first in modules and path.replace(".", "").replace("_", "").isalnum():
-                found.add(f"{modules[first]}.{rest}")
+                value.add(f"{modules[first]}.{rest}")
     return {
         path
-        for path in found
+        for path in value
         if path.partition(".")[0] in LIBRARIES
         and any(name.startswith("_") and not name.startswith("__") for name in path.split("."))
     }

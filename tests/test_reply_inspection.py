@@ -54,11 +54,11 @@ async def test_the_x_ray_has_the_tokens_that_were_generated_and_their_contexts(
     assert len(inspection.branch.tokens) == 30
     for number in (1, 12, 13, 30):
         await inspection.load_context(number, layers=1, on_change=nothing)
-        found, last = inspection.context(number), inspection.branch.tokens[number - 1].last
-        assert found.outputs is not None and found.prompt is not None
-        assert list(found.prompt.tokens) == inspection.context_tokens(number)
-        assert found.outputs.rows[-1].logits[:5] == pytest.approx(last.logits[:5], abs=1e-4)
-        assert set(found.attention) == {(1, 1), (1, 2)} and [row.layer for row in found.lens] == [0, 1]
+        inspected, last = inspection.context(number), inspection.branch.tokens[number - 1].last
+        assert inspected.outputs is not None and inspected.prompt is not None
+        assert list(inspected.prompt.tokens) == inspection.context_tokens(number)
+        assert inspected.outputs.rows[-1].logits[:5] == pytest.approx(last.logits[:5], abs=1e-4)
+        assert set(inspected.attention) == {(1, 1), (1, 2)} and [row.layer for row in inspected.lens] == [0, 1]
 
 
 async def test_a_stopped_text_is_followed_as_far_as_it_goes_and_another_text_is_noticed(

@@ -54,9 +54,9 @@ def test_a_run_that_is_done_goes_on_to_a_later_end_at_another_rate(
     run = launched(tiny("train.steps=20"))
     wait_for_state(run, RunState.DONE, RunState.FAILED)
     assert command_line(["resume", run.id, "--set", "train.steps=40", "--set", "train.lr=0.004"]) == 0
-    told = capsys.readouterr().err
-    assert f"{run.id}: train.steps 20 → 40" in told
-    assert f"{run.id}: train.lr 0.008 → 0.004" in told
+    message = capsys.readouterr().err
+    assert f"{run.id}: train.steps 20 → 40" in message
+    assert f"{run.id}: train.lr 0.008 → 0.004" in message
     events = list(JournalReader(run.journal).events())
     assert [event.step for event in events if isinstance(event, Metric)] == list(range(1, 41))
     assert remarks(events) == [
@@ -69,7 +69,7 @@ def test_a_run_that_is_done_goes_on_to_a_later_end_at_another_rate(
 
 
 @pytest.mark.parametrize(
-    ("override", "told"),
+    ("override", "message"),
     [
         ("model.n_embd=64", "model.n_embd 32 → 64 (the weights are of that model)"),
         ("tokenize.size=400", "tokenize.size 300 → 400"),
@@ -81,12 +81,12 @@ def test_a_run_that_is_done_goes_on_to_a_later_end_at_another_rate(
     ],
 )
 def test_what_cannot_change_is_refused_before_anything_is_started(
-    workspace: Workspace, tiny: Make, capsys: pytest.CaptureFixture[str], override: str, told: str
+    workspace: Workspace, tiny: Make, capsys: pytest.CaptureFixture[str], override: str, message: str
 ) -> None:
     run = left(workspace, tiny("train.steps=100"), "stopped")
     before = (run.path / "run.json").read_bytes()
     assert command_line(["resume", "--set", override, "--set", "train.grad_clip=0.5"]) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert (run.path / "run.json").read_bytes() == before
     assert run.state() is RunState.STOPPED
 
@@ -97,9 +97,9 @@ def test_a_run_that_is_done_and_would_end_at_once_is_told_how_to_go_on(
 ) -> None:
     run = left(workspace, tiny("train.steps=20"))
     assert command_line(["resume", "--set", override]) == 2
-    told = capsys.readouterr().err
-    assert "its end after 20 steps" in told
-    assert "--set train.steps=40" in told
+    message = capsys.readouterr().err
+    assert "its end after 20 steps" in message
+    assert "--set train.steps=40" in message
     assert reread(run) == run.recipe
 
 

@@ -39,12 +39,12 @@ def test_plan_of_a_source_that_is_not_there_says_so(capsys: pytest.CaptureFixtur
 
 def test_plan_json_has_the_parts(capsys: pytest.CaptureFixture[str]) -> None:
     assert command_line(["plan", "--preset", "gpt2", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert sum(told["parameters"].values()) == 124_439_808
-    assert {one["precision"] for one in told["options"]} == {"float32", "bfloat16"}
-    assert told["flops_per_token"] == sum(told["flops_per_token_by_part"].values()) == 854_438_400
-    assert told["flops_are"] == "forward and backward"
-    assert told["schema"] == 2  # in 1 flops_per_token was a table
+    result = json.loads(capsys.readouterr().out)
+    assert sum(result["parameters"].values()) == 124_439_808
+    assert {one["precision"] for one in result["options"]} == {"float32", "bfloat16"}
+    assert result["flops_per_token"] == sum(result["flops_per_token_by_part"].values()) == 854_438_400
+    assert result["flops_are"] == "forward and backward"
+    assert result["schema"] == 2  # in 1 flops_per_token was a table
 
 
 def test_plan_draws_the_architecture_and_explains_its_steps(capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,8 +66,8 @@ def test_a_home_that_is_a_file_is_told_with_what_to_do(
     (tmp_path / "file").touch()
     monkeypatch.setenv("LLMTUI_HOME", str(tmp_path / "file"))
     assert command_line(["ls"]) == 1
-    said = capsys.readouterr().err
-    assert "not a directory" in said and "LLMTUI_HOME" in said and "free some space" not in said
+    message = capsys.readouterr().err
+    assert "not a directory" in message and "LLMTUI_HOME" in message and "free some space" not in message
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_relative_corpus_in_a_recipe_is_meant_from_the_recipes_folder(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["run", "stdlyb"], ["there is no such file or folder", "did you mean 'stdlib'?"]),
         (["run", "missing.toml"], ["there is no such file", "missing.toml"]),
@@ -136,7 +136,7 @@ def test_relative_corpus_in_a_recipe_is_meant_from_the_recipes_folder(
     ],
 )
 def test_wrong_requests_are_told_in_sentences_and_start_nothing(
-    workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: list[str]
+    workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: list[str]
 ) -> None:
     (tmp_path / "wrong.toml").write_text("[train]\nlrr = 1\n")
     (tmp_path / "typed.toml").write_text('[train]\nsteps = "many"\n')
@@ -144,7 +144,7 @@ def test_wrong_requests_are_told_in_sentences_and_start_nothing(
     assert command_line(arguments) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    for part in ["llmtui: ", *said]:
+    for part in ["llmtui: ", *message]:
         assert part in captured.err
     assert "Traceback" not in captured.err
     assert list(workspace.runs.iterdir()) == []

@@ -112,10 +112,10 @@ def test_ls_names_runs_that_cannot_be_read_beside_the_good_ones(
     run = made(workspace, DONE)
     (workspace.runs / "20200101-000000-torn-ffff").mkdir()
     assert command_line(["ls"]) == 0
-    told = capsys.readouterr()
-    assert run.id in told.out
-    assert "torn" in told.err
-    assert "run.json" in told.err
+    output = capsys.readouterr()
+    assert run.id in output.out
+    assert "torn" in output.err
+    assert "run.json" in output.err
 
 
 def test_watch_json_prints_the_journal_and_ends_with_the_run(

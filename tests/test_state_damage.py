@@ -55,18 +55,22 @@ BYTES = (0xB2, 0x00, ord("["), ord('"'), ord("9"), ord("-"))
 """What a byte may become, beside one of its own bits flipped; none is UTF-8 for the first."""
 
 
-def damaged(content: bytes, at: int) -> list[bytes]:
-    """`content` with the byte `at` another one."""
-    flips = {content[at] ^ 1 << bit for bit in range(8)}
-    return [content[:at] + bytes([other]) + content[at + 1 :] for other in sorted(flips | {*BYTES} - {content[at]})]
+def damaged(content: bytes, offset: int) -> list[bytes]:
+    """`content` with the byte at `offset` another one."""
+    flips = {content[offset] ^ 1 << bit for bit in range(8)}
+    return [
+        content[:offset] + bytes([other]) + content[offset + 1 :]
+        for other in sorted(flips | {*BYTES} - {content[offset]})
+    ]
 
 
-def every(content: bytes, look: Callable[[bytes], object], *documented: type[Exception]) -> None:
+def every(content: bytes, read: Callable[[bytes], object], *documented: type[Exception]) -> None:
     """Look at `content` with each of its bytes changed in each way: nothing but what is documented is raised."""
-    for at in range(len(content)):
-        for changed in damaged(content, at)[at % 3 :: 3]:  # every change of some byte, some change of every byte
+    for offset in range(len(content)):
+        # every change of some byte, some change of every byte
+        for changed in damaged(content, offset)[offset % 3 :: 3]:
             try:
-                look(changed)
+                read(changed)
             except documented:
                 continue
 
@@ -100,7 +104,7 @@ def run(workspace: Workspace) -> Run:
 def test_status_json_with_any_byte_changed_is_read_as_something_or_as_nothing(run: Run) -> None:
     path = run.path / "status.json"
 
-    def look(raw: bytes) -> None:
+    def read(raw: bytes) -> None:
         path.write_bytes(raw)
         summary = run.summary()
         looked_at(summary, run)
@@ -108,9 +112,9 @@ def test_status_json_with_any_byte_changed_is_read_as_something_or_as_nothing(ru
         _detail_rows(run)
 
     content = msgspec.json.encode(small_summary())
-    for at in range(0, len(content), 41):  # each byte would take minutes: all kinds of them are met
-        for changed in damaged(content, at)[:: 1 + at % 3]:
-            look(changed)
+    for offset in range(0, len(content), 41):  # each byte would take minutes: all kinds of them are met
+        for changed in damaged(content, offset)[:: 1 + offset % 3]:
+            read(changed)
 
 
 @pytest.mark.heavy
@@ -125,7 +129,7 @@ def test_a_journal_line_with_any_byte_changed_is_an_event_or_damage(run: Run) ->
     ]
     for event in events:
 
-        def look(raw: bytes) -> None:
+        def read(raw: bytes) -> None:
             run.journal.write_bytes(raw + b"\n")
             history, formatter = History(run), EventFormatter()
             for found in JournalReader(run.journal).events():
@@ -135,7 +139,7 @@ def test_a_journal_line_with_any_byte_changed_is_an_event_or_damage(run: Run) ->
             looked_at(history.summary, run)
             run.state(), run.end_event()
 
-        every(encode(event), look)
+        every(encode(event), read)
 
 
 @pytest.mark.heavy
@@ -148,8 +152,8 @@ def test_small_files_with_any_byte_changed_raise_what_is_documented(run: Run, tm
         clock(again.made_at)
 
     content = kept
-    for at in range(0, len(content), 23):
-        for changed in damaged(content, at)[:: 1 + at % 3]:
+    for offset in range(0, len(content), 23):
+        for changed in damaged(content, offset)[:: 1 + offset % 3]:
             try:
                 opened(changed)
             except InvalidRunError:
@@ -178,8 +182,8 @@ def test_small_files_with_any_byte_changed_raise_what_is_documented(run: Run, tm
     vocabulary = tmp_path / "vocabulary.json"
     Vocabulary("v", "", [bytes([n]) for n in range(256)], {"<|endoftext|>": 256}, "bytes").save(vocabulary)
     content = vocabulary.read_bytes()
-    for at in range(0, len(content), 97):
-        for changed in damaged(content, at)[:: 1 + at % 3]:
+    for offset in range(0, len(content), 97):
+        for changed in damaged(content, offset)[:: 1 + offset % 3]:
             vocabulary.write_bytes(changed)
             try:
                 Vocabulary.load(vocabulary)
@@ -272,7 +276,7 @@ def test_events_with_any_numbers_and_names_are_folded_told_and_drawn(
     """As damage, or a later version, may leave them in a journal."""
     history, formatter = History(run), EventFormatter()
     for step, a, b, c, d, name in values:
-        said: list[AnyEvent] = [
+        events_written: list[AnyEvent] = [
             StageStarted(stage=name, at=a, tick=b),
             Progress(done=a, total=b, unit="bytes", tick=c),
             Metric(step=step, loss=a, lr=b, grad_norm=c, tokens=step, seconds=d, progress=a, at=b, tick=c),
@@ -280,7 +284,7 @@ def test_events_with_any_numbers_and_names_are_folded_told_and_drawn(
             StageFinished(stage=name + "!", artifact=name, facts={name: a, "loss": b}, at=c, tick=d),
             AttemptEnded(attempt=step, outcome="failed", what=name, at=a),
         ]
-        for event in said:
+        for event in events_written:
             history.absorb([event])
             for _ in formatter.format(event):
                 pass

@@ -185,14 +185,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         elif fault and fault.kind == "status":
             self._respond(fault.status, json.dumps({"error": "injected"}).encode(), fault.headers)
-        elif found := re.fullmatch(
+        elif match := re.fullmatch(
             r"/api/(?:datasets|models)/([^/]+/[^/]+)(?:/(revision|tree|paths-info)/(.+))?", path
         ):
-            self._api(found[1], found[2] or "revision", found[3] or "main", parse_qs(url.query), body)
-        elif found := re.fullmatch(r"(?:/datasets)?/([^/]+/[^/]+)/resolve/(refs/[^/]+/[^/]+|[^/]+)/(.+)", path):
-            self._file(found[1], found[2], found[3], fault)
-        elif found := re.fullmatch(r"/store/([^/]+/[^/]+)/([^/]+)/(.+)", path):
-            self._file(found[1], found[2], found[3], fault, stored=True)
+            self._api(match[1], match[2] or "revision", match[3] or "main", parse_qs(url.query), body)
+        elif match := re.fullmatch(r"(?:/datasets)?/([^/]+/[^/]+)/resolve/(refs/[^/]+/[^/]+|[^/]+)/(.+)", path):
+            self._file(match[1], match[2], match[3], fault)
+        elif match := re.fullmatch(r"/store/([^/]+/[^/]+)/([^/]+)/(.+)", path):
+            self._file(match[1], match[2], match[3], fault, stored=True)
         else:
             self._refuse(404, "RepoNotFound")
 
@@ -214,9 +214,9 @@ class _Handler(BaseHTTPRequestHandler):
         return None
 
     def _api(self, repository: str, what: str, rest: str, query: dict[str, list[str]], body: bytes) -> None:
-        found = re.fullmatch(r"(refs/[^/]+/[^/]+|[^/]+)(?:/(.*))?", rest)
-        assert found is not None
-        commit = self._commit(repository, found[1])
+        match = re.fullmatch(r"(refs/[^/]+/[^/]+|[^/]+)(?:/(.*))?", rest)
+        assert match is not None
+        commit = self._commit(repository, match[1])
         if commit is None:
             return
         files = list_files(self.hub.commits[repository, commit])
@@ -229,7 +229,7 @@ class _Handler(BaseHTTPRequestHandler):
                 "downloads": 0, "likes": 0, "tags": [], "siblings": siblings,
             }  # fmt: skip
         elif what == "tree":
-            folder = (found[2] or "").strip("/")
+            folder = (match[2] or "").strip("/")
             content = tree_entries(files, folder, recursive="true" in query.get("recursive", []))
             if folder and not content:
                 self._refuse(404, "EntryNotFound")

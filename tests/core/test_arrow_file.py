@@ -82,8 +82,8 @@ def test_a_truncated_arrow_file_gives_its_whole_batches(tmp_path: Path) -> None:
     file = tmp_path / "s" / "data-00000-of-00001.arrow"
     file.write_bytes(file.read_bytes()[: -file.stat().st_size // 3])
     events: list[Event] = []
-    found = download_texts(file, tmp_path / "out", events)
-    assert found == TEXTS[: len(found)] and 30 < len(found) < 60
+    downloaded = download_texts(file, tmp_path / "out", events)
+    assert downloaded == TEXTS[: len(downloaded)] and 30 < len(downloaded) < 60
     assert any("could not be read to its end" in note for note in note_texts(events))
     with pytest.raises(UnreadableError, match="no Arrow file"):
         download_texts(write_file(tmp_path / "b.arrow", "no such thing"), tmp_path / "none")

@@ -45,9 +45,9 @@ def block_writes(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Make checkpoint writes wait until the returned function is called."""
     allowed, write = threading.Event(), write_tensors
 
-    def write_when_allowed(found: dict[str, torch.Tensor], path: Path) -> None:
+    def write_when_allowed(tensors: dict[str, torch.Tensor], path: Path) -> None:
         allowed.wait()
-        write(found, path)
+        write(tensors, path)
 
     monkeypatch.setattr("core.train.checkpoint.write_tensors", write_when_allowed)
     return allowed.set

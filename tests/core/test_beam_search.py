@@ -32,8 +32,8 @@ def return_value(generator: Generator[None, None, T]) -> T:
         try:
             next(generator)
         except StopIteration as stopped:
-            found: T = stopped.value
-            return found
+            result: T = stopped.value
+            return result
 
 
 def make_model(vocabulary: int, block_size: int = 32, **fields: Any) -> GPT:
@@ -84,33 +84,33 @@ def test_beams_match_a_slow_search(width: int, penalty: float) -> None:
     model, stopped_early = make_model(20), 0
     # stop tokens from the most probable text, so that some texts end early
     for end in return_value(beam_search(model, [1, 2], num_beams=1, tokens=7, stop_tokens=()))[0].tokens[::2]:
-        found = return_value(
+        result = return_value(
             beam_search(model, [1, 2], num_beams=width, tokens=8, stop_tokens={end}, length_penalty=penalty)
         )
         expected = slow_beam_search(model, [1, 2], width, 8, {end}, penalty)
-        assert [list(beam.tokens) for beam in found] == [text for text, _ in expected]
-        assert [beam.log_probability for beam in found] == pytest.approx([total for _, total in expected], abs=1e-4)
-        assert all(beam.stopped == (beam.tokens[-1] == end) for beam in found)
-        stopped_early += any(beam.stopped for beam in found)
+        assert [list(beam.tokens) for beam in result] == [text for text, _ in expected]
+        assert [beam.log_probability for beam in result] == pytest.approx([total for _, total in expected], abs=1e-4)
+        assert all(beam.stopped == (beam.tokens[-1] == end) for beam in result)
+        stopped_early += any(beam.stopped for beam in result)
     assert stopped_early
 
 
 def test_exhaustive_beams_find_all_texts_by_probability() -> None:
     model = make_model(5)
-    found = return_value(beam_search(model, [1], num_beams=125, tokens=3, stop_tokens=(), length_penalty=1.0))
+    result = return_value(beam_search(model, [1], num_beams=125, tokens=3, stop_tokens=(), length_penalty=1.0))
     all_texts = {}
     for text in itertools.product(range(5), repeat=3):
         all_texts[text] = sum(
             log_probabilities(model, [[1, *text[:position]]])[0][token] for position, token in enumerate(text)
         )
-    assert [beam.tokens for beam in found] == sorted(all_texts, key=lambda text: -all_texts[text])
-    assert sum(math.exp(beam.log_probability) for beam in found) == pytest.approx(1)
+    assert [beam.tokens for beam in result] == sorted(all_texts, key=lambda text: -all_texts[text])
+    assert sum(math.exp(beam.log_probability) for beam in result) == pytest.approx(1)
 
 
 def test_one_beam_is_greedy_decoding_also_past_the_context() -> None:
     model = make_model(20, block_size=8)
-    (found,) = return_value(beam_search(model, [1, 2], num_beams=1, tokens=30, stop_tokens=()))
-    assert list(found.tokens) == generate_ids(model, [1, 2], settings(tokens=30, temperature=0.0))
+    (result,) = return_value(beam_search(model, [1, 2], num_beams=1, tokens=30, stop_tokens=()))
+    assert list(result.tokens) == generate_ids(model, [1, 2], settings(tokens=30, temperature=0.0))
 
 
 @pytest.mark.heavy
@@ -125,7 +125,7 @@ def test_beams_match_transformers() -> None:
     stopped_early, prompt = 0, [5, 7, 9]
     for width, penalty in ((1, 1.0), (3, 1.0), (5, 0.0), (4, 2.0)):
         for end in return_value(beam_search(model, prompt, num_beams=1, tokens=10, stop_tokens=()))[0].tokens[2::5]:
-            found = return_value(
+            result = return_value(
                 beam_search(model, prompt, num_beams=width, tokens=12, stop_tokens={end}, length_penalty=penalty)
             )
             hf_output = hf_model.generate(
@@ -141,15 +141,15 @@ def test_beams_match_transformers() -> None:
                 return_dict_in_generate=True,
                 output_scores=True,
             )
-            assert len(found) == width
+            assert len(result) == width
             rows = [
-                row[3 : 3 + len(beam.tokens)] for row, beam in zip(hf_output.sequences.tolist(), found, strict=True)
+                row[3 : 3 + len(beam.tokens)] for row, beam in zip(hf_output.sequences.tolist(), result, strict=True)
             ]
-            assert rows == [list(beam.tokens) for beam in found]
+            assert rows == [list(beam.tokens) for beam in result]
             if width > 1:
-                ranks = [beam.normalised(penalty) for beam in found]
+                ranks = [beam.normalised(penalty) for beam in result]
                 assert ranks == pytest.approx(hf_output.sequences_scores.tolist(), rel=1e-3)
-            stopped_early += any(beam.stopped for beam in found)
+            stopped_early += any(beam.stopped for beam in result)
     assert stopped_early
 
 
@@ -174,7 +174,7 @@ def test_beam_search_can_be_cancelled_after_each_token_and_batches_its_beams(
 def test_best_of_n_ranks_the_texts_of_generation_by_their_loss() -> None:
     model, prompt = make_model(257, block_size=16), [5, 6, 7]
     sampling = settings(tokens=40, temperature=1.3, top_k=40, repetition_penalty=1.2, logit_bias={256: 1.5})
-    found = return_value(best_of_n(model, BYTES, prompt, sampling, 5))
+    result = return_value(best_of_n(model, BYTES, prompt, sampling, 5))
     texts, tokens = [""] * 5, [list[int]() for _ in range(5)]
     reasons = [""] * 5
     for event in stream_text(model, BYTES, prompt, sampling, texts=5):
@@ -194,10 +194,10 @@ def test_best_of_n_ranks_the_texts_of_generation_by_their_loss() -> None:
         expected.append((total / len(generated), text, len(generated), reason))
     expected.sort()
     assert {"end", "length"} == set(reasons)
-    assert [(text_result.text, text_result.tokens, text_result.reason) for text_result in found] == [
+    assert [(text_result.text, text_result.tokens, text_result.reason) for text_result in result] == [
         text_result[1:] for text_result in expected
     ]
-    assert [text_result.nats for text_result in found] == pytest.approx(
+    assert [text_result.nats for text_result in result] == pytest.approx(
         [text_result[0] for text_result in expected], abs=1e-4
     )
 

@@ -18,13 +18,13 @@ from core.runs.transcript import (
 )
 
 
-def said(text: str, at: float) -> ChatMessage:
-    return ChatMessage(role="user", text=text, at=at)
+def user_message(text: str, time: float) -> ChatMessage:
+    return ChatMessage(role="user", text=text, at=time)
 
 
-def answered(text: str, at: float, checkpoint: str) -> ChatMessage:
+def answer_message(text: str, time: float, checkpoint: str) -> ChatMessage:
     info = AnswerInfo(sampling=Sampling(), checkpoint=checkpoint)
-    return ChatMessage(role="assistant", text=text, at=at, answer_info=info)
+    return ChatMessage(role="assistant", text=text, at=time, answer_info=info)
 
 
 @pytest.fixture
@@ -36,9 +36,9 @@ def test_prompts_of_one_session_are_shown_together_whichever_checkpoint_answered
     transcripts: Transcripts, tmp_path: Path
 ) -> None:
     start = ConversationStart(session="one")
-    transcripts.add("step-1", start, said("a", 1), answered("A", 2, "step-1"))
-    transcripts.add("step-2", start, said("b", 3), answered("B", 4, "step-2"))
-    transcripts.add("step-1", start, said("c", 5), ConversationStart(session="two"), said("a", 6))
+    transcripts.add("step-1", start, user_message("a", 1), answer_message("A", 2, "step-1"))
+    transcripts.add("step-2", start, user_message("b", 3), answer_message("B", 4, "step-2"))
+    transcripts.add("step-1", start, user_message("c", 5), ConversationStart(session="two"), user_message("a", 6))
     two, one = saved_sessions(tmp_path)
     assert [message.text for message in one.messages] == ["a", "A", "b", "B", "c"]
     assert (one.checkpoint, one.prompts, one.at) == ("step-2", ["a", "b", "c"], 5)
@@ -47,9 +47,11 @@ def test_prompts_of_one_session_are_shown_together_whichever_checkpoint_answered
 
 
 def test_a_branch_is_a_session_and_its_copied_messages_are_shown_once(transcripts: Transcripts, tmp_path: Path) -> None:
-    first, reply = said("a", 1), answered("A", 2, "step-1")
-    transcripts.add("step-1", ConversationStart(session="one"), first, reply, said("b", 3), answered("B", 4, "step-1"))
-    transcripts.add("step-1", ConversationStart(session="two"), first, reply, said("c", 5))
+    first, reply = user_message("a", 1), answer_message("A", 2, "step-1")
+    transcripts.add(
+        "step-1", ConversationStart(session="one"), first, reply, user_message("b", 3), answer_message("B", 4, "step-1")
+    )
+    transcripts.add("step-1", ConversationStart(session="two"), first, reply, user_message("c", 5))
     assert [session.prompts for session in saved_sessions(tmp_path)] == [["a", "c"], ["a", "b"]]
     assert [message.text for message in earlier_messages(tmp_path, "step-1")] == ["a", "A", "b", "B", "c"]
 
@@ -57,9 +59,9 @@ def test_a_branch_is_a_session_and_its_copied_messages_are_shown_once(transcript
 def test_a_conversation_that_a_newer_checkpoint_continues_is_listed_once(
     transcripts: Transcripts, tmp_path: Path
 ) -> None:
-    first, reply = said("a", 1), answered("A", 2, "step-1")
+    first, reply = user_message("a", 1), answer_message("A", 2, "step-1")
     transcripts.add("step-1", first, reply)  # as an earlier version wrote it, without a session
-    transcripts.add("step-2", ConversationStart(after="step-1"), first, reply, said("b", 3))
+    transcripts.add("step-2", ConversationStart(after="step-1"), first, reply, user_message("b", 3))
     (session,) = saved_sessions(tmp_path)
     assert [message.text for message in session.messages] == ["a", "A", "b"]
 
@@ -67,9 +69,9 @@ def test_a_conversation_that_a_newer_checkpoint_continues_is_listed_once(
 def test_the_answer_of_another_checkpoint_belongs_to_the_one_before_it(
     transcripts: Transcripts, tmp_path: Path
 ) -> None:
-    reply = answered("A", 2, "step-1")
+    reply = answer_message("A", 2, "step-1")
     other = ComparedAnswer(text="other", answer_info=AnswerInfo(sampling=Sampling(), checkpoint="step-9"), run="r")
-    transcripts.add("step-1", said("a", 1), reply, other)
+    transcripts.add("step-1", user_message("a", 1), reply, other)
     assert transcripts.conversation("step-1")[-1].compared == other
     assert saved_sessions(tmp_path)[0].messages[-1].compared == other
 

@@ -36,8 +36,8 @@ def test_a_truncated_altered_or_incomplete_checkpoint_is_skipped_and_its_damage_
     data, rng = victim.read_bytes(), random.Random(name)
 
     def damage() -> str:
-        found, damaged = newest_checkpoint(copied_pair)
-        assert found is not None and found.path.name == "step-00000020"
+        newest, damaged = newest_checkpoint(copied_pair)
+        assert newest is not None and newest.path.name == "step-00000020"
         (only,) = damaged
         assert only.startswith("step-00000030: ")
         return only
@@ -55,8 +55,8 @@ def test_a_truncated_altered_or_incomplete_checkpoint_is_skipped_and_its_damage_
     victim.unlink()
     assert named in damage()
     victim.write_bytes(data)
-    found, damaged = newest_checkpoint(copied_pair)
-    assert found is not None and found.path.name == "step-00000030" and not damaged
+    newest, damaged = newest_checkpoint(copied_pair)
+    assert newest is not None and newest.path.name == "step-00000030" and not damaged
 
 
 def test_training_resumes_from_the_newest_intact_checkpoint_and_deletes_the_damaged_one(

@@ -28,14 +28,14 @@ def recipe(**model: Any) -> Recipe:
 @given(shapes(), st.sampled_from(FIELDS))
 def test_every_value_gives_a_valid_recipe_and_the_present_one_is_among_them(shape: Model, name: str) -> None:
     given = Recipe(model=shape)
-    found = values(given, name)
-    assert value_of(given, name) in found and len(set(found)) == len(found)
-    for value in found:
+    offered = values(given, name)
+    assert value_of(given, name) in offered and len(set(offered)) == len(offered)
+    for value in offered:
         changed = with_value(given, name, value)
         check_together(changed, "")
         assert value_of(changed, name) == value
     if name in ORDERED:
-        assert found == sorted(found)
+        assert offered == sorted(offered)
 
 
 @pytest.mark.parametrize("preset", presets())

@@ -34,7 +34,7 @@ def corpus(path: Path, shards: list[list[DocumentPart]]) -> Artifact:
 
 def prose(dice: random.Random, words: int) -> str:
     text = dice.choices(WORDS, k=words)
-    return "\n".join(" ".join(text[at : at + 10]) for at in range(0, words, 10)) + "\n"
+    return "\n".join(" ".join(text[position : position + 10]) for position in range(0, words, 10)) + "\n"
 
 
 def cleaned(home: Path, documents: Artifact, *steps: str, **fields: object) -> tuple[dict[str, str], CleaningReport]:
@@ -55,8 +55,8 @@ def cleaned(home: Path, documents: Artifact, *steps: str, **fields: object) -> t
 def changed(dice: random.Random, text: str, share: float) -> str:
     """`text` with a `share` of its words replaced."""
     words = text.split(" ")
-    for at in dice.sample(range(len(words)), int(share * len(words))):
-        words[at] = dice.choice(WORDS)
+    for position in dice.sample(range(len(words)), int(share * len(words))):
+        words[position] = dice.choice(WORDS)
     return " ".join(words)
 
 
@@ -71,7 +71,7 @@ def test_near_duplicates_are_removed_and_other_documents_kept(tmp_path: Path) ->
         for kind, texts in zip("onf", (originals, near, far), strict=True)
         for n, text in enumerate(texts)
     ]
-    shards = [parts[at : at + 7] for at in range(0, len(parts), 7)]
+    shards = [parts[position : position + 7] for position in range(0, len(parts), 7)]
     texts, report = cleaned(tmp_path / "c", corpus(tmp_path / "d", shards), "near_duplicates")
     assert {name for name in texts if name[0] != "n"} == {part.name for part in parts if part.name[0] != "n"}
     assert len([name for name in texts if name[0] == "n"]) <= 1  # 0.95 is found with a probability of 0.9999
@@ -85,7 +85,7 @@ def test_of_a_hundred_versions_of_a_text_only_the_first_is_kept(tmp_path: Path) 
     versions = [DocumentPart(f"v{n:03d}", 0, original + f"version {n}\n") for n in range(100)]
     others = [DocumentPart(f"x{n}", 0, prose(dice, 200)) for n in range(30)]
     mixed = [*others[:10], *versions[:60], *others[10:20], *versions[60:], *others[20:]]
-    shards = [mixed[at : at + 20] for at in range(0, len(mixed), 20)]
+    shards = [mixed[position : position + 20] for position in range(0, len(mixed), 20)]
     texts, _ = cleaned(tmp_path / "c", corpus(tmp_path / "d", shards), "near_duplicates")
     assert sorted(texts) == sorted(["v000", *(part.name for part in others)])
 
@@ -154,9 +154,9 @@ def test_line_windows_equal_those_of_a_plain_search(rows: list[list[str]], windo
     key, start, row = line_windows([line_hashes(text) for text in texts], window)
     plain = [[line.strip() for line in lines if line.strip()] for lines in rows]
     expected = [
-        (tuple(lines[at : at + window]), number)
+        (tuple(lines[position : position + window]), number)
         for number, lines in enumerate(plain)
-        for at in range(len(lines) - window + 1)
+        for position in range(len(lines) - window + 1)
     ]
     assert [(place, found) for (place, _), found in zip(expected, row.tolist(), strict=True)] == [
         (place, number) for place, number in expected

@@ -36,8 +36,8 @@ def test_an_unbalanced_quotation_mark_swallows_no_row(tmp_path: Path, columns: s
 
     path = write_file(tmp_path / "a.csv", f"{columns}\n" + "".join(row(n, text) for n, text in enumerate(TEXTS)))
     events: list[Event] = []
-    found = download_texts(path, tmp_path / "out", events)
-    assert [text.removeprefix('"') for text in found] == TEXTS
+    downloaded = download_texts(path, tmp_path / "out", events)
+    assert [text.removeprefix('"') for text in downloaded] == TEXTS
     assert any(note.startswith("9 rows have a quotation mark that is not closed") for note in note_texts(events))
 
 
@@ -97,8 +97,8 @@ def test_cells_longer_than_the_sample_do_not_confuse_the_header(tmp_path: Path, 
     mark = {"csv": ",", "tsv": "\t"}[kind]
     long = "".join(f'a, ""b"" and\tsome{mark}more words\n' for _ in range(5000))
     rows = f'1{mark}"{long}"\n2{mark}"{"x" * 300_000}"\n3{mark}"a ""text"""\n'
-    found = download_texts(write_file(tmp_path / f"a.{kind}", f"id{mark}text\n{rows}"), tmp_path / "out")
-    assert found == [long.replace('""', '"'), "x" * 300_000, 'a "text"']
+    downloaded = download_texts(write_file(tmp_path / f"a.{kind}", f"id{mark}text\n{rows}"), tmp_path / "out")
+    assert downloaded == [long.replace('""', '"'), "x" * 300_000, 'a "text"']
 
 
 def test_a_table_with_names_and_no_rows_has_no_text(tmp_path: Path) -> None:

@@ -147,9 +147,9 @@ def test_only_later_events_are_read_and_a_damaged_file_is_ignored(workspace: Wor
         else:
             assert damaged != kept
             (run.path / "curves.json").write_bytes(damaged)
-        found, start = open_history(run)
+        opened, start = open_history(run)
         assert start == 0
-        assert displayed(found) == whole
+        assert displayed(opened) == whole
     other = Run.create(workspace, tiny())
     write(other, [TRAIN, *(metric(step) for step in range(5, 9000))], 0)
     (other.path / "curves.json").write_bytes(kept)  # of another journal

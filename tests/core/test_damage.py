@@ -52,9 +52,9 @@ def test_the_readable_part_of_a_truncated_file_is_kept(tmp_path: Path, kind: str
     data = COMPRESSORS[packed](whole)
     path = write_file(tmp_path / f"a.{kind}{packed}", data[: len(data) * 3 // 4])
     events: list[Event] = []
-    found = download_texts(path, tmp_path / "out", events)
-    assert found == texts[: len(found)] if kind == "jsonl" else "".join(texts).startswith(found[0])
-    assert sum(map(len, found)) > 0.25 * sum(map(len, texts))
+    downloaded = download_texts(path, tmp_path / "out", events)
+    assert downloaded == texts[: len(downloaded)] if kind == "jsonl" else "".join(texts).startswith(downloaded[0])
+    assert sum(map(len, downloaded)) > 0.25 * sum(map(len, texts))
     assert f"{path.name} could not be read to its end: it is cut off" in note_texts(events)
     assert not any("passed over" in note for note in note_texts(events)), "the torn record is part of the damage"
 
@@ -86,11 +86,11 @@ def test_a_parquet_table_without_footer_is_an_error(tmp_path: Path) -> None:
 def test_a_parquet_table_is_kept_up_to_its_damage(tmp_path: Path) -> None:
     data = bytearray(as_parquet(sample_documents()))
     with pq.ParquetFile(pa.BufferReader(bytes(data))) as file:
-        at = file.metadata.row_group(1).column(1).data_page_offset
-    data[at : at + 200] = b"\xff" * 200
+        position = file.metadata.row_group(1).column(1).data_page_offset
+    data[position : position + 200] = b"\xff" * 200
     events: list[Event] = []
-    found = download_texts(write_file(tmp_path / "a.parquet", bytes(data)), tmp_path / "out", events)
-    assert found == sample_documents()[:25]
+    downloaded = download_texts(write_file(tmp_path / "a.parquet", bytes(data)), tmp_path / "out", events)
+    assert downloaded == sample_documents()[:25]
     assert any("a.parquet could not be read to its end: its data is damaged" in note for note in note_texts(events))
 
 

@@ -67,8 +67,8 @@ def generate_slowly(model: GPT, prompt: list[int], sampling: Sampling, options: 
         candidates: dict[int, int] = {}
         if options.order == "random":
             masked_positions = [
-                masked_positions[at]
-                for at in torch.randperm(len(masked_positions), generator=sampler.generator).tolist()
+                masked_positions[index]
+                for index in torch.randperm(len(masked_positions), generator=sampler.generator).tolist()
             ]
         elif options.order == "entropy":
             masked_positions.sort(
@@ -118,8 +118,8 @@ def test_each_position_is_unmasked_once_and_then_unchanged(order: UnmaskingOrder
     assert len(blocks) == min(steps, 12)
     previous: tuple[int | None, ...] = (None,) * 12
     for state in blocks:
-        changed = {at for at, (old, new) in enumerate(zip(previous, state.ids, strict=True)) if old != new}
-        assert changed == set(state.unmasked) and all(previous[at] is None for at in changed)
+        changed = {index for index, (old, new) in enumerate(zip(previous, state.ids, strict=True)) if old != new}
+        assert changed == set(state.unmasked) and all(previous[index] is None for index in changed)
         previous = state.ids
     assert list(previous) == [event for event in events if isinstance(event, int)]
     sizes = [len(state.unmasked) for state in blocks]
@@ -340,13 +340,13 @@ def test_dropped_tokens_of_prompt_and_suffix_are_reported(masked: str) -> None:
 def test_log_probabilities_are_those_of_the_step_that_unmasked_each_token() -> None:
     gpt, prompt, sampling = model(), [3, 1], settings(tokens=6, temperature=0.5, top_k=4)
     logprobs: dict[int, float] = {}
-    found, ids = [], []
+    log_probabilities, ids = [], []
     generated = generate(gpt, prompt, sampling, unmasking=UnmaskingOptions(denoising_steps=1), logprobs=logprobs)
     for _, token in generated:  # type: ignore[misc]
         if isinstance(token, int):
             ids.append(token)
-            found.append(logprobs[0])
+            log_probabilities.append(logprobs[0])
     with torch.no_grad():
         logits = gpt(torch.tensor([[*prompt, *[gpt.vocab_size] * 6]]))[0, 2:]
     expected = torch.log_softmax(logits, -1).gather(-1, torch.tensor(ids)[:, None])[:, 0]
-    assert found == pytest.approx(expected.tolist(), rel=1e-4)
+    assert log_probabilities == pytest.approx(expected.tolist(), rel=1e-4)

@@ -141,10 +141,10 @@ def test_matrices_are_rounded_and_vectors_are_not(tmp_path: Path, dtype: str, ki
     model = model_with_large_weights(GPT2)
     file = written(tmp_path, model, dtype=dtype)
     for name, tensor in expected(model, GPT2).items():
-        found = file.tensors[name]
+        stored = file.tensors[name]
         matrix = tensor.dim() == 2 and name != "position_embd.weight"
-        assert found.tensor_type.name == (kind if matrix else "F32"), name
-        values = gguf.dequantize(found.data, found.tensor_type)
+        assert stored.tensor_type.name == (kind if matrix else "F32"), name
+        values = gguf.dequantize(stored.data, stored.tensor_type)
         assert np.abs(values - tensor.numpy()).max() <= (error * tensor.abs().max().item() if matrix else 0)
 
 
@@ -194,15 +194,15 @@ def test_the_vocabulary_is_inside(tmp_path: Path) -> None:
 
 def test_unused_ids_stay_where_they_are() -> None:
     vocabulary = Vocabulary("gaps", ENCODINGS["gpt2"].pattern, [*BYTES, b"", b"ab"], {END_OF_TEXT: 259})
-    found = gguf_vocabulary(vocabulary)
-    assert found.entries[256:] == ["<|unused_256|>", "ab", "<|unused_258|>", END_OF_TEXT]
-    assert found.types[256:] == [UNUSED, NORMAL, UNUSED, CONTROL]
-    assert (found.splitter, found.merges, found.differs) == ("gpt-2", ["a b"], "")
+    stored = gguf_vocabulary(vocabulary)
+    assert stored.entries[256:] == ["<|unused_256|>", "ab", "<|unused_258|>", END_OF_TEXT]
+    assert stored.types[256:] == [UNUSED, NORMAL, UNUSED, CONTROL]
+    assert (stored.splitter, stored.merges, stored.differs) == ("gpt-2", ["a b"], "")
 
 
 def test_entries_that_no_merge_makes_are_told() -> None:
-    found = gguf_vocabulary(Vocabulary("gaps", ENCODINGS["gpt2"].pattern, [*BYTES, b"abc"]))
-    assert found.differs == "1 entries that no merge makes"
+    stored = gguf_vocabulary(Vocabulary("gaps", ENCODINGS["gpt2"].pattern, [*BYTES, b"abc"]))
+    assert stored.differs == "1 entries that no merge makes"
 
 
 def test_words_with_marks_have_another_splitter() -> None:
@@ -211,7 +211,7 @@ def test_words_with_marks_have_another_splitter() -> None:
 
 
 def test_characters_are_entries_in_bytes() -> None:
-    found = gguf_vocabulary(character_vocabulary(["\n", "\\", "a", "é"]))
-    assert found.model == "rwkv" and found.differs == ""
-    assert found.entries[:5] == ["\\x0a", "\\x5c", "a", "\\xc3\\xa9", "\\x00"]
-    assert len(set(found.entries)) == len(found.entries) == 4 + 253 + 1
+    stored = gguf_vocabulary(character_vocabulary(["\n", "\\", "a", "é"]))
+    assert stored.model == "rwkv" and stored.differs == ""
+    assert stored.entries[:5] == ["\\x0a", "\\x5c", "a", "\\xc3\\xa9", "\\x00"]
+    assert len(set(stored.entries)) == len(stored.entries) == 4 + 253 + 1

@@ -60,6 +60,6 @@ def test_every_progress_event_can_be_encoded(tmp_path: Path, monkeypatch: pytest
     small_shards(monkeypatch)
     events: list[Event] = []
     download_texts(write_file(tmp_path / f"a.{kind}", FORMATS[kind](sample_documents())), tmp_path / "out", events)
-    told = [event for event in events if isinstance(event, Progress)]
-    assert len(told) > 3 and all(type(event.done) is float for event in told)
+    progress = [event for event in events if isinstance(event, Progress)]
+    assert len(progress) > 3 and all(type(event.done) is float for event in progress)
     assert [decode(encode(event)) for event in events] == events

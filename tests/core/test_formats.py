@@ -123,8 +123,8 @@ def test_a_page_too_large_to_parse_is_refused(tmp_path: Path) -> None:
     write_file(tmp_path / "s" / "c.txt", "fine")
     events: list[Event] = []
     assert download_texts(tmp_path / "s", tmp_path / "out", events) == ["fine"]
-    said = "\n".join(note_texts(events))
-    assert "HTML of more than 16 MiB: a.html" in said and "b.html.gz could not be read" in said
+    notes = "\n".join(note_texts(events))
+    assert "HTML of more than 16 MiB: a.html" in notes and "b.html.gz could not be read" in notes
 
 
 # Which column
@@ -222,11 +222,11 @@ def test_broken_lines_are_counted_shown_and_passed_over(tmp_path: Path) -> None:
         "a.jsonl:10": "lone \ufffd surrogate",
     }
     assert artifact.facts["broken"] == 4 and artifact.facts["empty"] == 3
-    said = note_texts(events)
-    assert any(note.startswith("a.jsonl:2 is passed over: it is not JSON") for note in said)
-    assert "a.jsonl:4 is passed over: its 'text' is not text" in said
-    assert any(note.startswith("a.jsonl:12 is passed over") for note in said)
-    assert "11 records gave 4 documents; 3 without text, 4 that cannot be read" in said
+    notes = note_texts(events)
+    assert any(note.startswith("a.jsonl:2 is passed over: it is not JSON") for note in notes)
+    assert "a.jsonl:4 is passed over: its 'text' is not text" in notes
+    assert any(note.startswith("a.jsonl:12 is passed over") for note in notes)
+    assert "11 records gave 4 documents; 3 without text, 4 that cannot be read" in notes
 
 
 def test_more_broken_records_than_allowed_are_an_error_that_names_the_place(tmp_path: Path) -> None:
@@ -241,8 +241,8 @@ def test_only_the_first_broken_records_are_shown_one_by_one(tmp_path: Path) -> N
     path = write_file(tmp_path / "a.jsonl", "{\n" * 50 + '"fine"\n')
     events: list[Event] = []
     assert download_texts(path, tmp_path / "out", events) == ["fine"]
-    said = [note for note in note_texts(events) if "passed over" in note]
-    assert len(said) == 6 and said[-1] == "50 records could not be read and were passed over"
+    notes = [note for note in note_texts(events) if "passed over" in note]
+    assert len(notes) == 6 and notes[-1] == "50 records could not be read and were passed over"
 
 
 def test_records_nested_without_end_and_numbers_without_end_are_broken(tmp_path: Path) -> None:
@@ -265,10 +265,10 @@ def test_rows_with_a_wrong_number_of_cells_or_nul_bytes_are_broken(tmp_path: Pat
     artifact = run_stage(tmp_path / "out", downloading(path), events=events)
     assert texts_of(artifact) == ["one", "many\nlines"]
     assert artifact.facts["broken"] == 3 and artifact.facts["empty"] == 1
-    said = note_texts(events)
-    assert "a.csv:3 is passed over: it has 1 cell instead of 2" in said
-    assert "a.csv:4 is passed over: it has 3 cells instead of 2" in said
-    assert "a.csv:5 is passed over: it has a NUL byte in it" in said
+    notes = note_texts(events)
+    assert "a.csv:3 is passed over: it has 1 cell instead of 2" in notes
+    assert "a.csv:4 is passed over: it has 3 cells instead of 2" in notes
+    assert "a.csv:5 is passed over: it has a NUL byte in it" in notes
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv"])

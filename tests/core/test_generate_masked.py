@@ -81,9 +81,9 @@ class Counter(GPT):
         ids = ids[0].tolist()
         self.inputs.append(ids)
         expected = list(ids)
-        for at in range(1, len(ids)):
-            if ids[at] == 10:
-                expected[at] = (expected[at - 1] + 1) % 10
+        for position in range(1, len(ids)):
+            if ids[position] == 10:
+                expected[position] = (expected[position - 1] + 1) % 10
         return 50 * torch.nn.functional.one_hot(torch.tensor(expected), 10).float()[None]
 
     def logits(self, hidden: Tensor) -> Tensor:

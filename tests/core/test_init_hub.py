@@ -138,14 +138,14 @@ def test_a_repository_with_only_a_pickle_is_refused_before_download(hub: HubStan
 
 
 def test_checking_downloads_only_the_headers(hub: HubStandIn, tmp_path: Path) -> None:
-    folder, found = return_value(weight_headers("me/small", "main"))
+    folder, header = return_value(weight_headers("me/small", "main"))
     assert (folder / "config.json").is_file()
-    assert found == read_headers(sorted((tmp_path / "repository").glob("*.safetensors")))
-    assert found["transformer.h.1.mlp.c_fc.weight"].size == (64, 256)
+    assert header == read_headers(sorted((tmp_path / "repository").glob("*.safetensors")))
+    assert header["transformer.h.1.mlp.c_fc.weight"].size == (64, 256)
     headers = [int.from_bytes(data[:8], "little") + 8 for data in weights(tmp_path / "repository").values()]
     assert hub.sent(r"\.safetensors$") == sum(headers)
     fetched, requests = return_value(download_weights("me/small", "main")), len(hub.requests)
-    assert return_value(weight_headers("me/small", "main")) == (fetched, found)
+    assert return_value(weight_headers("me/small", "main")) == (fetched, header)
     assert len(hub.requests) == requests
 
 

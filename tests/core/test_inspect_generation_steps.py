@@ -122,10 +122,10 @@ def test_probabilities_after_each_processor_match_a_slow_implementation() -> Non
     assert [processor.remaining for processor in probabilities_result.processors] == [
         len(left) for left in slow.values()
     ]
-    for at, (processor, left) in enumerate(zip(probabilities_result.processors, slow.values(), strict=True)):
+    for number, (processor, left) in enumerate(zip(probabilities_result.processors, slow.values(), strict=True)):
         assert processor.entropy == pytest.approx(bits(list(left.values())), abs=1e-3)
         for candidate in probabilities_result.candidates:
-            probability = candidate.probabilities[at]
+            probability = candidate.probabilities[number]
             assert (probability is None) == (candidate.token.id not in left)
             assert probability is None or probability == pytest.approx(left[candidate.token.id], abs=1e-5)
     last = [candidate.probabilities[-1] for candidate in probabilities_result.candidates]
@@ -170,8 +170,8 @@ def test_sampled_tokens_are_those_of_generation_also_past_the_context(other: dic
     )
     results = inspect_results(model, sampling=sampling)
     appended = of_type(AppendedToken, results)
-    found = generate_ids(model, TEXT, sampling)
-    assert [choice.token.id for choice in of_type(SampledToken, results)] == found
+    ids_generated = generate_ids(model, TEXT, sampling)
+    assert [choice.token.id for choice in of_type(SampledToken, results)] == ids_generated
     assert [one.length for one in appended] == list(range(12, 30))
     assert [one.position for one in of_type(LastLogits, results)] == [*range(11, 17), *range(8, 17), 8, 9, 10]
     assert "".join(one.text for one in appended) == generate_text(model, BYTES, bytes(TEXT).decode(), sampling)
@@ -191,12 +191,12 @@ def test_a_masked_model_unmasks_one_position_like_generation() -> None:
 
 def test_the_text_ends_where_generation_ends_it() -> None:
     model, sampling = model_of(), settings(tokens=30)
-    found = generate_ids(model, TEXT, sampling)
-    ended = inspect_results(model, sampling=msgspec.structs.replace(sampling, stop_tokens=(found[3],)))
+    ids_generated = generate_ids(model, TEXT, sampling)
+    ended = inspect_results(model, sampling=msgspec.structs.replace(sampling, stop_tokens=(ids_generated[3],)))
     assert [one.reason for one in of_type(AppendedToken, ended)][-1] == "end"
-    assert len(of_type(AppendedToken, ended)) == found.index(found[3]) + 1
+    assert len(of_type(AppendedToken, ended)) == ids_generated.index(ids_generated[3]) + 1
     whole = generate_text(model, BYTES, bytes(TEXT).decode(), sampling)
-    position = next(at for at in range(8, len(whole)) if whole[at].isascii())
+    position = next(number for number in range(8, len(whole)) if whole[number].isascii())
     stopping = msgspec.structs.replace(sampling, stop=(whole[position : position + 1],))
     appended = of_type(AppendedToken, inspect_results(model, sampling=stopping))
     assert appended[-1].reason == "stop"

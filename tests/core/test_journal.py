@@ -61,11 +61,11 @@ def test_a_reader_sees_every_event_once_whenever_it_reads(chunks: list[int]) -> 
     whole = b"".join(encode(metric(step)) + b"\n" for step in range(10))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "journal.jsonl"
-        tail, seen, at = JournalReader(path), [], 0
+        tail, seen, read_to = JournalReader(path), [], 0
         for size in [*chunks, len(whole)]:
             with path.open("ab") as file:
-                file.write(whole[at : at + size])
-            at += size
+                file.write(whole[read_to : read_to + size])
+            read_to += size
             seen += tail.events()
         assert [event.step for event in seen if isinstance(event, Metric)] == list(range(10))
 
@@ -79,8 +79,8 @@ def test_damaged_and_unknown_lines_are_counted_and_skipped(tmp_path: Path) -> No
 
 
 def test_numpy_numbers_are_written_as_python_numbers() -> None:
-    said = Progress(done=np.float64(0.5), total=np.int64(2), unit="bytes")  # type: ignore[arg-type]
-    assert decode(encode(said)) == Progress(done=0.5, total=2.0, unit="bytes", at=said.at, tick=said.tick)
+    written = Progress(done=np.float64(0.5), total=np.int64(2), unit="bytes")  # type: ignore[arg-type]
+    assert decode(encode(written)) == Progress(done=0.5, total=2.0, unit="bytes", at=written.at, tick=written.tick)
 
 
 def test_a_file_that_was_replaced_or_cut_is_read_from_its_start(tmp_path: Path) -> None:
@@ -99,13 +99,13 @@ def test_a_file_that_was_replaced_or_cut_is_read_from_its_start(tmp_path: Path) 
 def test_the_newest_events_are_found_without_reading_the_rest(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     assert list(read_backwards(path)) == []
-    said = [metric(1), AttemptEnded(attempt=3, outcome="done"), metric(2)]
+    written = [metric(1), AttemptEnded(attempt=3, outcome="done"), metric(2)]
     padding = Note(text="x" * 20_000)  # longer than what is read at once
-    lines = [encode(event) + b"\n" for event in (said[0], padding, *said[1:])]
+    lines = [encode(event) + b"\n" for event in (written[0], padding, *written[1:])]
     path.write_bytes(b"x" * 2**21 + b"\n" + b"".join(lines) + b"{torn")
-    assert list(read_backwards(path)) == [*said[:0:-1], padding, said[0]]
+    assert list(read_backwards(path)) == [*written[:0:-1], padding, written[0]]
     path.write_bytes(b"".join(lines))
-    assert list(read_backwards(path)) == [*said[:0:-1], padding, said[0]]
+    assert list(read_backwards(path)) == [*written[:0:-1], padding, written[0]]
 
 
 def test_later_steps_of_an_older_attempt_do_not_count() -> None:
@@ -124,8 +124,8 @@ def test_rates_come_from_the_monotonic_clock_of_the_writer() -> None:
     summary = Summary()
     summary.absorb(StageStarted(stage="tokenize", at=5, tick=100))
     for second in range(6):
-        at = -1000.0 * second  # the wall clock jumps
-        summary.absorb(Progress(done=50 * second, total=1000, unit="bytes", at=at, tick=100.0 + second))
+        clock = -1000.0 * second  # the wall clock jumps
+        summary.absorb(Progress(done=50 * second, total=1000, unit="bytes", at=clock, tick=100.0 + second))
     stage = summary.stages["tokenize"]
     assert stage.rate == pytest.approx(50)
     assert stage.seconds_left == pytest.approx(15)
@@ -143,15 +143,15 @@ def test_any_event_ends_a_pause() -> None:
 
 
 def events_of(steps: int) -> list[AnyEvent]:
-    said: list[AnyEvent] = [
+    written: list[AnyEvent] = [
         AttemptStarted(attempt=1, pid=1, host="h", device="d", tick=0),
         StageStarted(stage="train", tick=0),
     ]
     for step in range(1, steps + 1):
-        said.append(metric(step, loss=1 / step))
+        written.append(metric(step, loss=1 / step))
         if step % 10 == 0:
-            said.append(Evaluation(step=step, loss=2, train_loss=None, bits_per_byte=1 / step, best=True))
-    return said
+            written.append(Evaluation(step=step, loss=2, train_loss=None, bits_per_byte=1 / step, best=True))
+    return written
 
 
 @pytest.mark.heavy
@@ -160,13 +160,13 @@ def test_the_summary_is_loaded_from_the_status_and_only_later_events_are_read(
 ) -> None:
     run = Run.create(workspace, tiny())
     journal, summary = JournalWriter(run.journal), Summary()
-    said = events_of(400)
-    for event in said[:300]:
+    written = events_of(400)
+    for event in written[:300]:
         journal.append(encode(event))
         summary.absorb(event)
     write_snapshot(run.path / "status.json", summary, run.journal, journal.size)
     status = (run.path / "status.json").read_bytes()
-    for event in said[300:]:
+    for event in written[300:]:
         journal.append(encode(event))
 
     def whole() -> Summary:
@@ -178,12 +178,12 @@ def test_the_summary_is_loaded_from_the_status_and_only_later_events_are_read(
     def figures(summary: Summary) -> object:
         return (summary.metric, summary.evaluation, summary.events, summary.stages, summary.attempt)
 
-    found, rest = run.load_summary()
+    loaded, rest = run.load_summary()
     assert rest.offset > 0
-    assert figures(found) == figures(msgspec.json.decode(status, type=Summary))
+    assert figures(loaded) == figures(msgspec.json.decode(status, type=Summary))
     for event in rest.iter_events():
-        found.absorb(event)
-    assert figures(found) == figures(whole())
+        loaded.absorb(event)
+    assert figures(loaded) == figures(whole())
 
     for damaged in (
         status.replace(b'"step":27', b'"step":28', 1),  # a figure in it
@@ -192,11 +192,11 @@ def test_the_summary_is_loaded_from_the_status_and_only_later_events_are_read(
         status.replace(b'"check":', b'"check":1', 1),
     ):
         (run.path / "status.json").write_bytes(damaged)
-        found, rest = run.load_summary()
-        assert (found.events, rest.offset) == (0, 0)
+        loaded, rest = run.load_summary()
+        assert (loaded.events, rest.offset) == (0, 0)
         for event in rest.iter_events():
-            found.absorb(event)
-        assert figures(found) == figures(whole())
+            loaded.absorb(event)
+        assert figures(loaded) == figures(whole())
 
     (run.path / "status.json").write_bytes(status)
     os.truncate(run.journal, 5000)  # as after a power failure that lost the newest journal blocks
@@ -213,5 +213,5 @@ def test_a_damaged_status_is_replaced_by_the_journal(workspace: Workspace, tiny:
         journal.append(encode(event))
     assert run.summary().metric is None
     (run.path / "status.json").write_bytes(b'{"device":"\xb2"}')
-    found = run.summary().metric
-    assert found is not None and found.step == 20
+    loaded = run.summary().metric
+    assert loaded is not None and loaded.step == 20

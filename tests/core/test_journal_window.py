@@ -49,13 +49,13 @@ def restarted(*attempts: tuple[int, int]) -> list[AnyEvent]:
 
 def whole(events: list[AnyEvent]) -> dict[int, float]:
     """The loss of each step that counts."""
-    found: dict[int, float] = {}
+    losses: dict[int, float] = {}
     for event in events:
         if isinstance(event, Resumed):
-            found = {step: loss for step, loss in found.items() if step <= event.step}
+            losses = {step: loss for step, loss in losses.items() if step <= event.step}
         if isinstance(event, Metric):
-            found[event.step] = event.loss
-    return found
+            losses[event.step] = event.loss
+    return losses
 
 
 @settings(max_examples=25, deadline=None)

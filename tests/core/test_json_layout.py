@@ -85,8 +85,8 @@ def test_json_without_records_of_text_is_no_document(tmp_path: Path, content: st
 def test_a_truncated_array_gives_its_whole_records_and_is_reported(tmp_path: Path) -> None:
     path = write_file(tmp_path / "a.json", json.dumps(ROWS)[:-200])
     events: list[Event] = []
-    found = download_texts(path, tmp_path / "out", events)
-    assert found == TEXTS[: len(found)] and len(found) > 55
+    texts = download_texts(path, tmp_path / "out", events)
+    assert texts == TEXTS[: len(texts)] and len(texts) > 55
     assert "a.json could not be read to its end: it is cut off" in note_texts(events)
 
 
@@ -123,8 +123,8 @@ def test_records_do_not_depend_on_how_the_text_is_read(value: Any, inside: Any, 
     expected = value["data"]["rows"] if "data" in value else list(value.values()) if isinstance(value, dict) else value
     for indent in (None, 2):
         stream = RecordLines(Dripping(json.dumps(value, indent=indent).encode(), step), inside)
-        found = stream.read(10**6).split(b"\n")
-        assert [json.loads(line) for line in found if line.strip()] == expected and not stream.damage
+        texts = stream.read(10**6).split(b"\n")
+        assert [json.loads(line) for line in texts if line.strip()] == expected and not stream.damage
 
 
 def test_a_long_array_is_read_a_little_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -161,18 +161,18 @@ def test_a_worker_killed_while_it_writes_a_checkpoint_resumes_from_the_one_befor
 
 def stop_during_save(run: Run, process: subprocess.Popen[bytes]) -> Path:
     """Stop `process` while it writes a checkpoint. Returns the directory that it writes to."""
-    training, found = psutil.Process(process.pid), list[Path]()
+    training, temporary = psutil.Process(process.pid), list[Path]()
 
     def writing() -> bool:
-        found[:] = run.checkpoints.glob("*.tmp")
-        if not found:
+        temporary[:] = run.checkpoints.glob("*.tmp")
+        if not temporary:
             return False
         process.send_signal(signal.SIGSTOP)
         wait_for(lambda: training.status() == psutil.STATUS_STOPPED, work=lambda: None)
-        if found[0].exists():
+        if temporary[0].exists():
             return True
         process.send_signal(signal.SIGCONT)  # it had finished already
         return False
 
     wait_for(writing, what="a checkpoint being written", work=lambda: None)
-    return found[0]
+    return temporary[0]

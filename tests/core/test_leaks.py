@@ -57,12 +57,12 @@ def random_model(shape: Model, dtype: torch.dtype, objective: str) -> GPT:
 def test_a_causal_model_does_not_see_the_token_it_is_asked_for(shape: Model, dtype: torch.dtype) -> None:
     model, ids = random_model(shape, dtype, "causal"), torch.randint(50, (2, 80))
     before = model(ids)
-    for at in (1, 2, 15, 16, 31, 32, 63, 64, 79):
+    for position in (1, 2, 15, 16, 31, 32, 63, 64, 79):
         changed = ids.clone()
-        changed[:, at] = (changed[:, at] + 1) % 50
+        changed[:, position] = (changed[:, position] + 1) % 50
         after = model(changed)
-        assert torch.equal(before[:, :at], after[:, :at])
-        differs = (before[:, at:] != after[:, at:]).any(-1)
+        assert torch.equal(before[:, :position], after[:, :position])
+        differs = (before[:, position:] != after[:, position:]).any(-1)
         assert bool(differs.all())
 
 
@@ -73,9 +73,9 @@ def test_a_masked_model_sees_both_sides_of_masked_tokens(shape: Model, dtype: to
     model, ids = random_model(shape, dtype, "masked"), torch.randint(50, (2, 80))
     ids[:, 40:44] = 50
     before = model(ids)
-    for at in (0, 39, 44, 79):
+    for position in (0, 39, 44, 79):
         changed = ids.clone()
-        changed[:, at] = (changed[:, at] + 1) % 50
+        changed[:, position] = (changed[:, position] + 1) % 50
         differs = (before != model(changed)).any(-1)
         assert bool(differs.all())
 
@@ -86,11 +86,11 @@ def test_a_masked_token_is_predicted_at_the_position_before_it_and_the_first_at_
     model = GPT(Model(objective="masked", n_layer=1, n_head=2, n_embd=32, block_size=8), 50)
     torch.nn.init.normal_(model.lm_head.weight)  # the output projections of the blocks start at zero
     masked = torch.full((1, 8), 50)
-    for at in range(8):
+    for position in range(8):
         ids = masked.clone()
-        ids[0, at] = 7
+        ids[0, position] = 7
         differs = (model(ids) != model(masked)).any(-1)[0]
-        assert differs.nonzero().flatten().tolist() == [(at + 1) % 8]
+        assert differs.nonzero().flatten().tolist() == [(position + 1) % 8]
 
 
 # --- a corpus of known entropy: a loss below it needs a leak ---

@@ -161,8 +161,8 @@ def test_progress_towards_a_limit_is_even(
     path = corpus(tmp_path / "a.jsonl", [f"{n:099d}\n" for n in range(2000)])
     events: list[Event] = []
     run_stage(tmp_path / "out", downloading(path, **limits), events=events)
-    told = [event for event in events if isinstance(event, Progress) and event.unit == "bytes"]
-    end = told[-1]
+    progress = [event for event in events if isinstance(event, Progress) and event.unit == "bytes"]
+    end = progress[-1]
     assert end.done == end.total
-    after_a_fifth = [event for event in told if event.done > end.done / 5]
+    after_a_fifth = [event for event in progress if event.done > end.done / 5]
     assert all(event.total == pytest.approx(end.done, rel=0.1) for event in after_a_fifth)

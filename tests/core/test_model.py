@@ -79,12 +79,12 @@ def test_causal_logits_do_not_depend_on_later_tokens(shape: Model) -> None:
         torch.nn.init.normal_(block.attn.c_proj.weight)  # type: ignore[union-attr, arg-type]
     ids = torch.randint(50, (1, 8))
     before = model(ids)
-    for at in range(8):
+    for position in range(8):
         changed = ids.clone()
-        changed[0, at] = (changed[0, at] + 1) % 50
+        changed[0, position] = (changed[0, position] + 1) % 50
         after = model(changed)
-        assert torch.equal(before[:, :at], after[:, :at])
-        assert not torch.allclose(before[:, at:], after[:, at:])
+        assert torch.equal(before[:, :position], after[:, :position])
+        assert not torch.allclose(before[:, position:], after[:, position:])
 
 
 def test_bfloat16_stays_near_float32() -> None:

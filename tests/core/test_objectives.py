@@ -150,12 +150,17 @@ def subsets() -> Iterator[tuple[int, ...]]:
 def any_order(model: GPT, text: Sequence[int]) -> tuple[float, float]:
     """For `text` unmasked in uniformly random order: its probability, and the mean over orders of its cost in nats."""
     masks = list(subsets())
-    ids = torch.tensor([[VOCABULARY if at in masked else text[at] for at in range(LENGTH)] for masked in masks])
+    ids = torch.tensor(
+        [[VOCABULARY if position in masked else text[position] for position in range(LENGTH)] for masked in masks]
+    )
     costs = -torch.log_softmax(model(ids).double(), -1)
     probability: dict[tuple[int, ...], float] = {(): 1.0}
     mean: dict[tuple[int, ...], float] = {(): 0.0}
     for masked, cost in zip(masks, costs, strict=True):
-        each = [(float(cost[at, text[at]]), tuple(other for other in masked if other != at)) for at in masked]
+        each = [
+            (float(cost[position, text[position]]), tuple(other for other in masked if other != position))
+            for position in masked
+        ]
         probability[masked] = sum(math.exp(-nats) * probability[rest] for nats, rest in each) / len(each)
         mean[masked] = sum(nats + mean[rest] for nats, rest in each) / len(each)
     return probability[masks[-1]], mean[masks[-1]]
@@ -200,10 +205,10 @@ def stream(path: Path, count: int) -> TokenStream:
 def test_a_uniform_model_has_a_loss_of_log_vocab_size(tmp_path: Path, objective: str) -> None:
     tokens, lengths = stream(tmp_path / "x.tokens", 1000), torch.arange(MASK)
     model = GPT(Model(objective=objective, n_layer=1, n_head=2, n_embd=16, block_size=32), MASK)  # type: ignore[arg-type]
-    found = evaluate_loss(model, tokens, lengths, batch_size=5, limit=10**6)
-    assert found.loss == pytest.approx(math.log(MASK), rel=1e-5)  # its head is zero: every target has the same loss
-    assert (found.tokens, found.bytes) == (999, int(tokens.window(1, 999).sum()))
-    assert found.bound == (objective == "masked")
+    losses = evaluate_loss(model, tokens, lengths, batch_size=5, limit=10**6)
+    assert losses.loss == pytest.approx(math.log(MASK), rel=1e-5)  # its head is zero: every target has the same loss
+    assert (losses.tokens, losses.bytes) == (999, int(tokens.window(1, 999).sum()))
+    assert losses.bound == (objective == "masked")
     assert model.training
 
 
@@ -213,10 +218,10 @@ def test_an_evaluation_does_not_depend_on_the_batch_size(tmp_path: Path, objecti
     tokens, lengths = stream(tmp_path / "x.tokens", 1000), torch.ones(MASK, dtype=torch.int64)
     shape = Model(objective=objective, n_layer=1, n_head=2, n_embd=16, block_size=32, zero_init=False, dropout=0.5)  # type: ignore[arg-type]
     model = GPT(shape, MASK)
-    found = [evaluate_loss(model, tokens, lengths, batch_size=size, limit=700) for size in (1, 5, 5, 100)]
-    assert found[1] == found[2]
-    assert [one.tokens for one in found] == [700] * 4
-    assert [one.nats for one in found] == pytest.approx([found[0].nats] * 4, rel=1e-5)
+    losses = [evaluate_loss(model, tokens, lengths, batch_size=size, limit=700) for size in (1, 5, 5, 100)]
+    assert losses[1] == losses[2]
+    assert [one.tokens for one in losses] == [700] * 4
+    assert [one.nats for one in losses] == pytest.approx([losses[0].nats] * 4, rel=1e-5)
 
 
 def test_evaluation_windows_are_spread_over_the_text(tmp_path: Path) -> None:
@@ -224,6 +229,6 @@ def test_evaluation_windows_are_spread_over_the_text(tmp_path: Path) -> None:
     write_shard(path, [np.arange(1000, dtype=np.uint16)])
     model = GPT(Model(n_layer=1, n_head=2, n_embd=16, block_size=32), 1000)
     # the bytes show which tokens were evaluated: 3 windows, at the beginning, in the middle, at the end
-    found = evaluate_loss(model, TokenStream([path]), torch.arange(1000), batch_size=2, limit=96)
+    losses = evaluate_loss(model, TokenStream([path]), torch.arange(1000), batch_size=2, limit=96)
     expected = sum(sum(range(start + 1, start + 33)) for start in (0, 483, 967))
-    assert (found.tokens, found.bytes) == (96, expected)
+    assert (losses.tokens, losses.bytes) == (96, expected)

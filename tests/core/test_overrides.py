@@ -24,9 +24,9 @@ CHANGES = [
 def test_the_overrides_to_a_recipe_give_the_same_recipe(preset: str | None, changes: list[str]) -> None:
     base = {"name": "mine", "source": {"corpus": "stories"}}
     recipe = load(preset=preset, base=base, overrides=changes)
-    found = overrides_to(recipe, preset=preset)
-    assert load(preset=preset, base=base, overrides=found) == recipe
-    assert len(found) <= len(changes) + 1
+    shortest = overrides_to(recipe, preset=preset)
+    assert load(preset=preset, base=base, overrides=shortest) == recipe
+    assert len(shortest) <= len(changes) + 1
 
 
 def test_a_derived_field_is_not_named() -> None:

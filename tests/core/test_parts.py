@@ -13,14 +13,14 @@ from tests.core.test_count import shapes
 
 @given(shapes(), st.integers(1, 300))
 def test_parts_add_up_to_parameters_and_flops(shape: Model, vocabulary: int) -> None:
-    found = {part.name: part for part in parts(shape, vocabulary)}
+    by_name = {part.name: part for part in parts(shape, vocabulary)}
     counted, cost = parameters(shape, vocabulary), flops_per_token(shape, vocabulary)
-    assert sum(part.parameters for part in found.values()) == counted.total
-    assert sum(part.flops for part in found.values()) == cost.forward
-    assert found["attn"].parameters == counted.attention and found["mlp"].parameters == counted.feed_forward
-    assert sum(found[name].parameters for name in ("ln_1", "ln_2", "ln_f")) == counted.norms
-    assert found["lm_head"].parameters == counted.output
-    assert ("wpe" in found) == (shape.positions == "learned")
+    assert sum(part.parameters for part in by_name.values()) == counted.total
+    assert sum(part.flops for part in by_name.values()) == cost.forward
+    assert by_name["attn"].parameters == counted.attention and by_name["mlp"].parameters == counted.feed_forward
+    assert sum(by_name[name].parameters for name in ("ln_1", "ln_2", "ln_f")) == counted.norms
+    assert by_name["lm_head"].parameters == counted.output
+    assert ("wpe" in by_name) == (shape.positions == "learned")
 
 
 def test_tensors_name_their_part_and_block() -> None:

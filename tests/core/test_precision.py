@@ -37,8 +37,8 @@ def test_logits_are_close_to_float32(precision_name: Precision, tolerance: float
         for decoder in decoders:
             decoder.select([0] * texts)
             decoder.append([9] * texts)
-        expected, found = (decoder.logits for decoder in decoders)
-        assert (expected - found).abs().max() <= tolerance * expected.std()
+        expected, computed = (decoder.logits for decoder in decoders)
+        assert (expected - computed).abs().max() <= tolerance * expected.std()
     assert len(generate_ids(converted, [3], settings(tokens=100))) == 100
 
 

@@ -66,8 +66,8 @@ def test_forbidden_changes_are_named_with_both_values(
 
 def test_a_parameter_group_may_change_its_learning_rate_but_not_its_members() -> None:
     def changes(*groups: Group) -> dict[str, bool]:
-        found = recipe_changes(Train(groups=(Group(names="h.*", lr=0.1),)), Train(groups=groups), "train")
-        return {str(change): not change.why_not for change in found}
+        differences = recipe_changes(Train(groups=(Group(names="h.*", lr=0.1),)), Train(groups=groups), "train")
+        return {str(change): not change.why_not for change in differences}
 
     assert changes(Group(names="h.*", lr=0.2)) == {"train.groups[0].lr 0.1 → 0.2": True}
     assert list(changes(Group(names="wte.*", lr=0.1)).values()) == [False]

@@ -155,9 +155,9 @@ def test_a_real_run_stops_by_its_rule_says_why_and_runs_the_command(
     assert summary.saved is not None and summary.evaluation is not None
     assert summary.saved.step == summary.evaluation.step > 0
     wait_for(lambda: "\nend\n" in run.log.read_text(), what="the end of the command")
-    said = run.log.read_text()
+    log_text = run.log.read_text()
     bits = f"{summary.evaluation.bits_per_byte:.6f}"
-    assert f"below tiny {summary.evaluation.step} {bits}\n" in said and f"in {run.path}\n" in said
+    assert f"below tiny {summary.evaluation.step} {bits}\n" in log_text and f"in {run.path}\n" in log_text
     assert state_text(run) == f"stopped: {ended.what}"
     text = "\n".join(text for text, _ in next_steps(take_snapshot(run), {"chat": "5", "model": "4", "logs": "7"}))
     assert ended.what in text and "r resumes from step" in text

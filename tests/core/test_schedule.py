@@ -102,12 +102,12 @@ def test_every_schedule_stays_between_zero_and_its_peak(
 
 def moments(steps: int, minutes: float | None, *, taken: int, step: float) -> list[float]:
     """Seconds at which an action happens in a training of `taken` steps."""
-    interval, found = Interval(steps, minutes, seconds=0.0), []
+    interval, triggered = Interval(steps, minutes, seconds=0.0), []
     for number in range(1, taken + 1):
         if interval.due(number, seconds := number * step):
             interval.happened(seconds)
-            found.append(seconds)
-    return found
+            triggered.append(seconds)
+    return triggered
 
 
 def test_slow_steps_are_scheduled_by_the_clock() -> None:
@@ -123,9 +123,9 @@ def test_fast_steps_are_scheduled_by_their_number() -> None:
 
 
 def test_step_intervals_do_not_depend_on_actions_by_the_clock() -> None:
-    found = moments(50, 0.5, taken=120, step=1.0)
-    assert {50.0, 100.0} <= set(found)
-    assert found[0] == 30
+    triggered = moments(50, 0.5, taken=120, step=1.0)
+    assert {50.0, 100.0} <= set(triggered)
+    assert triggered[0] == 30
 
 
 def test_intervals_by_the_clock_grow_with_the_training() -> None:

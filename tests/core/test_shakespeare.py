@@ -24,8 +24,8 @@ SHAKESPEARE = Path(__file__).parents[3] / "shared" / "data" / "tinyshakespeare.t
 def test_nanogpts_cpu_configuration_reaches_the_loss_of_its_readme(tmp_path: Path, workspace: Workspace) -> None:
     settings = {**AS_NANOGPT, "source.corpus": str(SHAKESPEARE), "train.minutes": 600}
     recipe = load(preset="shakespeare", overrides=[f"{key}={value}" for key, value in settings.items()])
-    said = train(Trainer(recipe, return_value(prepare(recipe, workspace)).tokens, tmp_path, CPU))
-    *_, last = of_type(Evaluation, said)
+    reported = train(Trainer(recipe, return_value(prepare(recipe, workspace)).tokens, tmp_path, CPU))
+    *_, last = of_type(Evaluation, reported)
     assert last.final
     assert last.step == 2000
     assert last.loss <= 1.88

@@ -77,13 +77,13 @@ def test_a_name_that_rebinds_to_a_private_address_is_refused(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first answer of the server breaks off; the retry finds the name pointing elsewhere."""
-    found, looked = socket.getaddrinfo, list[str]()
+    original, looked = socket.getaddrinfo, list[str]()
 
     def rebinding(host: str, *arguments: Any, **options: Any) -> Any:
         if host != "books.example":
-            return found(host, *arguments, **options)
+            return original(host, *arguments, **options)
         looked.append(host)
-        return found("127.0.0.1" if len(looked) == 1 else "127.0.0.2", *arguments, **options)
+        return original("127.0.0.1" if len(looked) == 1 else "127.0.0.2", *arguments, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", rebinding)
     monkeypatch.delenv("LLMTUI_ALLOW_PRIVATE_URLS")

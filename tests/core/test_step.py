@@ -92,13 +92,13 @@ def test_loss_and_gradient_are_those_of_the_mean_over_all_targets() -> None:
     torch.manual_seed(1)
     model = GPT(SMALL, 50)
     learned = batch()
-    loss, found = mean_loss_gradients(model, learned, 3, Train())
+    loss, computed = mean_loss_gradients(model, learned, 3, Train())
     model.zero_grad()
     expected = nn.functional.cross_entropy(model(learned.ids).flatten(0, 1), learned.targets.flatten())
     expected.backward()  # type: ignore[no-untyped-call]
     assert loss == pytest.approx(expected.item(), abs=1e-6)
     for name, gradient in gradients(model).items():
-        torch.testing.assert_close(found[name], gradient, rtol=0, atol=1e-6)
+        torch.testing.assert_close(computed[name], gradient, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("clip", [0.0, 0.1, 100.0])

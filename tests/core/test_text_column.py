@@ -63,11 +63,11 @@ def test_the_column_and_the_beginning_of_its_text_are_always_reported(tmp_path: 
     events: list[Event] = []
     download_texts(path, tmp_path / "out", events)
     first = "Once upon a time there was a text there was a text there was…"
-    told = f"1 file with the text in 'story': a.jsonl; it begins: {first!r}"
-    assert told in note_texts(events)
+    expected_note = f"1 file with the text in 'story': a.jsonl; it begins: {first!r}"
+    assert expected_note in note_texts(events)
     events = []
     download_texts(path, tmp_path / "again", events, column="story")
-    assert told in note_texts(events)
+    assert expected_note in note_texts(events)
 
 
 def test_the_column_with_by_far_the_most_text_is_taken(tmp_path: Path) -> None:

@@ -153,11 +153,11 @@ def by_clock(recipe: Recipe, tokens: Artifact, directory: Path, tick: float) -> 
 def test_a_slow_training_evaluates_samples_and_saves_by_the_clock(tiny: Make, tokens: Artifact, tmp_path: Path) -> None:
     recipe = tiny("train.steps=40", 'sample.prompts=["a", "b"]', *RARELY)
     events = by_clock(recipe, tokens, tmp_path / "slow", 5.0)
-    at = {metric.step: metric.seconds for metric in of_type(Metric, events)}
-    assert at[40] > 150
+    seconds_at_step = {metric.step: metric.seconds for metric in of_type(Metric, events)}
+    assert seconds_at_step[40] > 150
     assert [sample.prompt for sample in of_type(GeneratedSample, events)][:4] == ["a", "b", "a", "b"]
     for kind in (Evaluation, GeneratedSample, CheckpointSaved):
-        moments = [at[event.step] for event in of_type(kind, events) if 0 < event.step < 40]
+        moments = [seconds_at_step[event.step] for event in of_type(kind, events) if 0 < event.step < 40]
         assert len(moments) >= 3, kind
         assert 30 <= moments[0] < 60
     quick = by_clock(recipe, tokens, tmp_path / "quick", 0.001)

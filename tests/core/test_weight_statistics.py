@@ -18,7 +18,11 @@ from tests.core.inspecting import each_shape, model_of
 def of_tensors(directory: Path, **tensors: torch.Tensor) -> dict[str, WeightStatistics]:
     directory.mkdir(exist_ok=True)
     write_tensors(tensors, directory / "model.safetensors")
-    return {found.name: found for found in weight_statistics([directory]) if isinstance(found, WeightStatistics)}
+    return {
+        statistics.name: statistics
+        for statistics in weight_statistics([directory])
+        if isinstance(statistics, WeightStatistics)
+    }
 
 
 @each_shape
@@ -26,11 +30,11 @@ def test_every_figure_is_that_of_torch(name: str, tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(job, "_CHUNK", 100)  # several chunks for most tensors
     model = model_of(name)
     save_model(model, tmp_path)
-    *found, last = weight_statistics([tmp_path])
+    *statistics, last = weight_statistics([tmp_path])
     assert last == CheckpointRead(checkpoint=tmp_path.name)
     tensors = state_tensors(model)
-    assert {one.name for one in found if isinstance(one, WeightStatistics)} == set(tensors)
-    for one in found:
+    assert {one.name for one in statistics if isinstance(one, WeightStatistics)} == set(tensors)
+    for one in statistics:
         assert isinstance(one, WeightStatistics)
         values = tensors[one.name].double()
         assert one.size == tuple(values.shape)
@@ -45,23 +49,23 @@ def test_every_figure_is_that_of_torch(name: str, tmp_path: Path, monkeypatch: p
 
 
 def test_equal_values_have_no_histogram_and_no_deviation(tmp_path: Path) -> None:
-    found = of_tensors(tmp_path, zeros=torch.zeros(3, 4), ones=torch.ones(5))
-    assert (found["zeros"].norm, found["zeros"].histogram, found["zeros"].outside) == (0.0, (), 0)
-    assert (found["ones"].mean, found["ones"].deviation) == (1.0, 0.0)
+    statistics = of_tensors(tmp_path, zeros=torch.zeros(3, 4), ones=torch.ones(5))
+    assert (statistics["zeros"].norm, statistics["zeros"].histogram, statistics["zeros"].outside) == (0.0, (), 0)
+    assert (statistics["ones"].mean, statistics["ones"].deviation) == (1.0, 0.0)
 
 
 def test_values_that_are_not_finite_are_counted_and_left_out(tmp_path: Path) -> None:
     values = torch.tensor([3.0, math.nan, 4.0, math.inf])
-    found = of_tensors(tmp_path, some=values, none=torch.full((2,), math.nan))
-    assert (found["some"].norm, found["some"].not_finite) == (5.0, 2)
-    assert (found["none"].norm, found["none"].not_finite, found["none"].histogram) == (0.0, 2, ())
+    statistics = of_tensors(tmp_path, some=values, none=torch.full((2,), math.nan))
+    assert (statistics["some"].norm, statistics["some"].not_finite) == (5.0, 2)
+    assert (statistics["none"].norm, statistics["none"].not_finite, statistics["none"].histogram) == (0.0, 2, ())
 
 
 def test_few_values_far_away_do_not_squash_the_histogram(tmp_path: Path) -> None:
     torch.manual_seed(1)
-    found = of_tensors(tmp_path, w=torch.cat([torch.randn(10_000), torch.tensor([50.0, -60.0])]))["w"]
-    assert found.outside >= 2 and found.highest == 50.0
-    assert sum(count > 0 for count in found.histogram) > BINS / 2
+    statistics = of_tensors(tmp_path, w=torch.cat([torch.randn(10_000), torch.tensor([50.0, -60.0])]))["w"]
+    assert statistics.outside >= 2 and statistics.highest == 50.0
+    assert sum(count > 0 for count in statistics.histogram) > BINS / 2
 
 
 def test_a_deleted_checkpoint_is_left_out_and_a_damaged_one_named(tmp_path: Path) -> None:

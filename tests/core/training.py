@@ -55,9 +55,9 @@ def of_type(kind: type[E], events: list[Event]) -> Iterator[E]:
 
 def newest_tensors(directory: Path) -> dict[str, torch.Tensor]:
     """Weights, optimizer states and random states of the newest checkpoint."""
-    found, _ = newest_checkpoint(directory)
-    assert found is not None
-    return checkpoint_tensors(found.path)
+    newest, _ = newest_checkpoint(directory)
+    assert newest is not None
+    return checkpoint_tensors(newest.path)
 
 
 def checkpoint_tensors(checkpoint: Path) -> dict[str, torch.Tensor]:

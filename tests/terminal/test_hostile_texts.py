@@ -62,9 +62,9 @@ def not_text(written: bytes) -> str:
 
 def assert_harmless(written: bytes) -> None:
     text = not_text(written)
-    for found in re.finditer(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", text):
-        at = found.start()
-        pytest.fail(f"{text[at]!r} reaches the terminal: {text[max(0, at - 80) : at + 40]!r}")
+    for match in re.finditer(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", text):
+        position = match.start()
+        pytest.fail(f"{text[position]!r} reaches the terminal: {text[max(0, position - 80) : position + 40]!r}")
     assert not set(map(ord, text)) & set(DANGEROUS)
     for attack in ATTACKS:
         allowed = int(attack == "\x1b[?1049l")  # once, at the end

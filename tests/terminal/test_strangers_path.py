@@ -40,8 +40,8 @@ def ended(workspace: Workspace) -> Iterator[None]:
 
 def loss(terminal: Terminal) -> float:
     """The loss in the status line; infinite before there is one."""
-    found = re.search(r"loss ≈?([\d.]+)", terminal.screen.display[0])
-    return float(found[1]) if found else float("inf")
+    match = re.search(r"loss ≈?([\d.]+)", terminal.screen.display[0])
+    return float(match[1]) if match else float("inf")
 
 
 def test_from_an_empty_directory_through_the_first_day(workspace: Workspace, corpus: Path, ended: None) -> None:

@@ -96,8 +96,8 @@ def test_start_a_run_watch_it_leave_lose_the_terminal_come_back_and_chat(workspa
             terminal.send("the cat sat\r")
             until(terminal, lambda: len(earlier_messages(run.path, "step-99999999")) == 2, "an answer that is kept")
             terminal.wait_for("tokens, ")  # the line under it
-            asked, answer = earlier_messages(run.path, "step-99999999")
-            assert (asked.role, asked.text, answer.role) == ("user", "the cat sat", "assistant") and answer.text
+            question, answer = earlier_messages(run.path, "step-99999999")
+            assert (question.role, question.text, answer.role) == ("user", "the cat sat", "assistant") and answer.text
         assert run.writer() == pid
     finally:
         if run is not None:

@@ -57,26 +57,26 @@ def test_the_title_says_how_far_a_run_is_and_how_the_last_one_ended(workspace: W
 
 def test_an_alert_comes_once_when_a_run_ends_by_itself(workspace: Workspace) -> None:
     running = snapshot(workspace, "books", RunState.RUNNING)
-    said = Said()
+    recorded = Said()
     failed = running._replace(state=RunState.FAILED, failure=Failure(what="no \x1b]0;room\x07; none"))
-    assert said.after(failed) == ""  # at the start it is old
-    assert said.after(running) == "\x1b[22;2t\x1b]2;● 57 % books\x07"
-    assert said.after(running) == ""
-    assert said.after(failed) == "\x07\x1b]2;✗ books failed\x07"
-    assert said.notices == [("✗ books failed: no ␛]0;room␇; none", "bad")]
-    assert said.after(failed) == ""
+    assert recorded.after(failed) == ""  # at the start it is old
+    assert recorded.after(running) == "\x1b[22;2t\x1b]2;● 57 % books\x07"
+    assert recorded.after(running) == ""
+    assert recorded.after(failed) == "\x07\x1b]2;✗ books failed\x07"
+    assert recorded.notices == [("✗ books failed: no ␛]0;room␇; none", "bad")]
+    assert recorded.after(failed) == ""
 
 
 def test_no_alert_for_a_run_that_the_user_stopped_and_no_notice_on_its_own_screen(workspace: Workspace) -> None:
     running = snapshot(workspace, "books", RunState.RUNNING)
-    said = Said()
-    said.after(running)
-    assert said.after(running._replace(state=RunState.STOPPED)) == "\x1b]2;■ books stopped\x07"
-    said.after(running)
+    recorded = Said()
+    recorded.after(running)
+    assert recorded.after(running._replace(state=RunState.STOPPED)) == "\x1b]2;■ books stopped\x07"
+    recorded.after(running)
     running.summary.ended = AttemptEnded(attempt=1, outcome="stopped", what="1.4 bits per byte are below 1.5")
     by_rule = running._replace(state=RunState.STOPPED)
-    assert said.after(by_rule, selected=by_rule.run.id).startswith("\x07")
-    assert said.notices == []
+    assert recorded.after(by_rule, selected=by_rule.run.id).startswith("\x07")
+    assert recorded.notices == []
     assert end_notice(by_rule) == "■ books stopped: 1.4 bits per byte are below 1.5"
 
 
@@ -89,9 +89,9 @@ def test_each_of_them_can_be_switched_off(workspace: Workspace, monkeypatch: pyt
         ({"desktop_notices": False, "terminal_title": False}, "\x07"),
         ({"bell": False, "terminal_title": False, "desktop_notices": False}, ""),
     ):
-        said = Said(**settings)
-        said.after(running)
-        assert said.after(done) == expected
+        recorded = Said(**settings)
+        recorded.after(running)
+        assert recorded.after(done) == expected
 
 
 @pytest.mark.parametrize(

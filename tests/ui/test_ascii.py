@@ -28,8 +28,8 @@ def test_any_text_becomes_ascii_of_the_same_number_of_cells(text: str) -> None:
 
 
 def test_every_character_we_draw_has_a_replacement() -> None:
-    drawn = [path for folder in ("view", "tui") for path in (Path(llmtui.__file__).parent / folder).rglob("*.py")]
-    for path in drawn:
+    files = [path for folder in ("view", "tui") for path in (Path(llmtui.__file__).parent / folder).rglob("*.py")]
+    for path in files:
         texts = [n.value for n in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(n, ast.Constant)]
         for character in {c for text in texts if isinstance(text, str) for c in text if ord(c) > 0xA0}:
             if character.isprintable() and not character.isalpha():

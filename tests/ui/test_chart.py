@@ -33,10 +33,10 @@ def test_buckets_keep_the_extremes_and_the_mean_of_their_steps() -> None:
     values = [math.sin(step) for step in range(10_000)]
     series = series_of(values)
     assert series.span == 16 and len(series) == 625
-    for number, low, high, (at, mean) in zip(series.index, series.low, series.high, series.means(), strict=True):
+    for number, low, high, (x, mean) in zip(series.index, series.low, series.high, series.means(), strict=True):
         held = values[number * 16 : number * 16 + 16]
         assert (low, high) == (min(held), max(held))
-        assert mean == pytest.approx(sum(held) / 16) and at == number * 16 + 7.5
+        assert mean == pytest.approx(sum(held) / 16) and x == number * 16 + 7.5
 
 
 @pytest.mark.heavy
@@ -133,8 +133,8 @@ def test_columns_stay_in_place_while_the_curve_grows() -> None:
     for step in range(71, 78):
         loss.add(step, 8.0 / (1 + step / 50) + 1)
     after = rows(chart)
-    drawn = 7 + int(70 * pace_of(70, 106)) // 2
-    assert [row[:drawn] for row in after[:-1]] == [row[:drawn] for row in before[:-1]]
+    plotted = 7 + int(70 * pace_of(70, 106)) // 2
+    assert [row[:plotted] for row in after[:-1]] == [row[:plotted] for row in before[:-1]]
     assert before != after
 
 
@@ -215,9 +215,9 @@ def test_the_lower_part_of_the_values_is_shown_and_higher_ones_are_marked() -> N
     chart = Chart("loss")
     chart.curves = [Curve("train", series_of([2.0 + 6.0 / (1 + step) for step in range(60)]), "train")]
     chart.y_share = 0.25
-    drawn = rows(chart)
-    assert max(float(row[:6]) for row in drawn[:-1] if row[:6].strip()) < 4
-    assert "▲" in drawn[0]
+    plotted = rows(chart)
+    assert max(float(row[:6]) for row in plotted[:-1] if row[:6].strip()) < 4
+    assert "▲" in plotted[0]
 
 
 def test_a_curve_drawn_by_tokens_takes_the_place_of_its_tokens() -> None:

@@ -302,7 +302,7 @@ async def test_retry_with_another_checkpoint_keeps_the_replies_of_the_first(work
         await pilot.press("r")
         await until(pilot, lambda: screen_text(workbench).count("bee went") == 2)
         await until(pilot, lambda: screen_text(workbench).count("20 tokens") == 2)
-    assert [said.text for said in earlier_messages(run.path, "step-00000200")][:1] == ["bee"]
+    assert [message.text for message in earlier_messages(run.path, "step-00000200")][:1] == ["bee"]
     assert len(earlier_messages(run.path, "step-00000200")) == 2
     assert len(earlier_messages(run.path, "step-00000400")) == 2
 
@@ -310,7 +310,7 @@ async def test_retry_with_another_checkpoint_keeps_the_replies_of_the_first(work
 async def test_text_generated_before_leaving_is_saved(workbench: Workbench, run: Run) -> None:
     async with workbench.run_test(size=(100, 30)) as pilot:
         await (await ask(pilot, "endless"))("on and on")
-    assert [said.text for said in earlier_messages(run.path, "step-00000200")] == ["endless", "on and on"]
+    assert [message.text for message in earlier_messages(run.path, "step-00000200")] == ["endless", "on and on"]
 
 
 async def test_a_new_conversation_clears_the_screen_and_what_is_sent(

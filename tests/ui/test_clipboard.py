@@ -67,9 +67,9 @@ async def test_a_program_of_this_machine_takes_the_text_without_control_characte
     program("wl-copy", "exit 1")
     taken = program("xclip", 'while IFS= read -r line || [ "$line" ]; do echo "$line" >> $out; done')
     sent: list[str] = []
-    said = await clipboard.copy("a\x1b[201~rm\x07\nb\t\u202ec", "", sent.append, tmp_path / "exports")
+    message = await clipboard.copy("a\x1b[201~rm\x07\nb\t\u202ec", "", sent.append, tmp_path / "exports")
     assert taken.read_text() == "a[201~rm\nb\tc\n"
-    assert said == "Copied by xclip: 2 lines."
+    assert message == "Copied by xclip: 2 lines."
     assert len(sent) == 1 and not (tmp_path / "exports").exists()
 
 
@@ -79,9 +79,9 @@ async def test_a_program_that_hangs_is_ended_and_the_text_saved(
     monkeypatch.setenv("DISPLAY", ":0")
     monkeypatch.setattr(clipboard, "PROGRAM_TIMEOUT", 0.05)
     program("xsel", "while :; do :; done")
-    said = await clipboard.copy("lost?", "", lambda _: None, tmp_path / "exports")
+    message = await clipboard.copy("lost?", "", lambda _: None, tmp_path / "exports")
     assert (tmp_path / "exports/copied.txt").read_text() == "lost?"
-    assert said.endswith("exports/copied.txt: “lost?”.") and "OSC 52" in said
+    assert message.endswith("exports/copied.txt: “lost?”.") and "OSC 52" in message
 
 
 async def test_over_ssh_no_program_of_this_machine_is_asked(program: Programs, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,10 +97,10 @@ async def test_over_ssh_no_program_of_this_machine_is_asked(program: Programs, m
 
 async def test_a_text_too_long_for_the_terminal_is_saved(tmp_path: Path) -> None:
     sent: list[str] = []
-    said = await clipboard.copy("x" * 74_995, "", sent.append, tmp_path)
+    message = await clipboard.copy("x" * 74_995, "", sent.append, tmp_path)
     assert (
         sent == []
-        and said == f"Too long for the terminal's clipboard: 74,995 characters saved in {tmp_path}/copied.txt."
+        and message == f"Too long for the terminal's clipboard: 74,995 characters saved in {tmp_path}/copied.txt."
     )
     assert (tmp_path / "copied.txt").stat().st_size == 74_995
     tmp_path.chmod(0o500)

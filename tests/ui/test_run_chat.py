@@ -55,16 +55,16 @@ async def test_replies_name_their_checkpoint_also_after_reopening(workspace: Wor
     run = finished_run(workspace, "bard", 400)
     make_checkpoint(run, 200)
     old = Transcripts(run.path)
-    drawn = AnswerInfo(sampling=Sampling(), tokens=20, ended="length")
-    told = AnswerInfo(sampling=Sampling(), tokens=20, ended="length", checkpoint="step-00000200", precision="int8")
+    short = AnswerInfo(sampling=Sampling(), tokens=20, ended="length")
+    full = AnswerInfo(sampling=Sampling(), tokens=20, ended="length", checkpoint="step-00000200", precision="int8")
     old.add("step-00000400", ConversationStart(after="step-00000200"), ChatMessage(role="user", text="a"))
     old.add(
         "step-00000400",
-        ChatMessage(role="assistant", text=" first", answer_info=told),
+        ChatMessage(role="assistant", text=" first", answer_info=full),
         ConversationStart(),
         ChatMessage(role="user", text="b"),
     )
-    old.add("step-00000400", ChatMessage(role="assistant", text=" second", answer_info=drawn))
+    old.add("step-00000400", ChatMessage(role="assistant", text=" second", answer_info=short))
     old.close()
     app = Workbench(workspace, open_run=run.id)
     async with app.run_test(size=(100, 30)) as pilot:

@@ -70,10 +70,10 @@ async def test_a_refresh_begun_before_a_run_was_created_does_not_remove_it(
     app = Workbench(workspace)
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: "✓ bard" in screen_text(app))
-        look = app.session.watcher._read_runs
+        read_runs = app.session.watcher._read_runs
 
         def slowly() -> object:
-            found = look()
+            found = read_runs()
             time.sleep(0.4)
             return found
 
