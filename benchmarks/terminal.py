@@ -115,7 +115,7 @@ class Terminal:
         deadline = time.perf_counter() + seconds
         while psutil.Process(self._process.pid).status() != psutil.STATUS_STOPPED:
             if time.perf_counter() > deadline:
-                raise TimeoutError("it goes on")
+                raise TimeoutError("it does not end")
             self.read(0.05)
 
     def watch(self, seconds: float) -> tuple[int, float]:

@@ -22,7 +22,7 @@ class LlmtuiError(Exception):
     """
 
     exit_code: ClassVar[int] = 1
-    doing: ClassVar[str] = "go on"
+    doing: ClassVar[str] = "continue"
     """The failed operation, an infinitive: "cannot {doing}: {what}"."""
 
     def __init__(self, what: str, *, where: str = "", kept: str = "", todo: str = "") -> None:

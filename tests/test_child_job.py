@@ -32,7 +32,7 @@ def test_results_are_yielded_and_printed_text_goes_to_the_log(workspace: Workspa
 @pytest.mark.parametrize(
     ("task", "sentence", "code"),
     [
-        ("busy", "cannot go on: it is taken   (here)\n        all of it\n        wait", 75),
+        ("busy", "cannot continue: it is taken   (here)\n        all of it\n        wait", 75),
         ("unexpected", "an unexpected error: ZeroDivisionError: by zero", 1),
         ("invalid", "the child process printed an invalid line: Expected `str`, got `int`", 1),
         ("full", "cannot write: no space left on device   (/somewhere)", 1),

@@ -1,4 +1,4 @@
-"""`llmtui resume --set`: a run goes on with other settings where that is possible, and is as it was where not."""
+"""`llmtui resume --set`: a run continues with other settings where that is possible, and is unchanged where not."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ async def wait_until(
     shows: Callable[[], str] | None = None,
     rest: Callable[[float], Awaitable[object]] = asyncio.sleep,
 ) -> None:
-    """As `wait_for`, while an event loop goes on. rest: how it does so for some seconds."""
+    """As `wait_for`, while an event loop runs. rest: lets it run for some seconds."""
     deadline = time.monotonic() + seconds
     while not condition():
         _check(deadline, what or repr(condition), seconds, shows)

@@ -45,7 +45,7 @@ class ReadDocument(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class FindText(Struct, frozen=True, kw_only=True, tag=True):
-    """Find the next occurrence of `text` after `position`, or the last one before it; goes on at the other end.
+    """Find the next occurrence of `text` after `position`, or the last one before it; continues at the other end.
 
     Ignores case unless `text` has a capital letter. Answered by DocumentPage or NotFound.
     """
@@ -68,7 +68,7 @@ class ListNames(Struct, frozen=True, kw_only=True, tag=True):
 
 class FindChanged(Struct, frozen=True, kw_only=True, tag=True):
     """Find the next document from `number` on, or the last one up to it, that the cleaning steps of `recipe` change or
-    remove; goes on at the other end. Steps that compare documents are not applied. Answered by CleanedDocument or
+    remove; continues at the other end. Steps that compare documents are not applied. Answered by CleanedDocument or
     NotFound."""
 
     artifact: str

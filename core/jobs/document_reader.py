@@ -86,7 +86,7 @@ class DocumentReader:
         shard = bisect_right(self._starts, number) - 1
         self._open(shard)
         row = int(np.searchsorted(self._numbers, number)) + part
-        while row >= len(self._parts):  # its parts go on in the next shard
+        while row >= len(self._parts):  # its parts continue in the next shard
             row -= len(self._parts)
             shard += 1
             if shard == len(self._files):

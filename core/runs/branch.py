@@ -1,6 +1,6 @@
 """Branches: new runs that continue from a checkpoint of another one.
 
-A branch starts with the checkpoint of its parent in its own directory, so it goes on as a resumed run does: with the
+A branch starts with the checkpoint of its parent in its own directory, so it continues as a resumed run does: with the
 weights, the state of the optimizer, the random states, the step, and the place in the text.
 """
 

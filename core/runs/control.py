@@ -47,8 +47,8 @@ def request_sample(run: Run, sample: GenerateSample | None = None) -> None:
 
 
 def request_learning_rate(run: Run, factor: float) -> None:
-    """Ask the run to save a checkpoint after the current step, and to go on with `factor` times the learning rates of
-    its recipe, see `core.train.lr_changes`. A later request replaces one that was not taken yet."""
+    """Ask the run to save a checkpoint after the current step, and to continue with `factor` times the learning rates
+    of its recipe, see `core.train.lr_changes`. A later request replaces one that was not taken yet."""
     put_request(run, "learning-rate.json", msgspec.json.encode(ChangeLearningRate(factor)))
 
 

@@ -105,7 +105,7 @@ class StepWindow:
         """Whether a part of the journal from step `low` to `high`, of at most so many lines, may have such steps."""
         if high is None:
             return low <= self.last
-        # the run may have been resumed in between: it went on from `low`, and later came to `high`
+        # the run may have been resumed in between: it continued from `low`, and later came to `high`
         parts = (low, max(high, low + lines)), (high - lines, high)
         return any(first <= self.last and self.first <= last for first, last in parts)
 

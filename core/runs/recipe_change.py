@@ -17,7 +17,7 @@ from core.train.schedule import progress
 
 
 class RecipeChangeError(UsageError):
-    doing = "go on with a run that is done"
+    doing = "continue a run that is done"
 
 
 def change_recipe(

@@ -217,7 +217,7 @@ def _newer(path: Path, what: str) -> NewerCheckpointError:
         f"of its newest checkpoint, {what}",
         where=str(path),
         kept="no checkpoint was touched",
-        todo="update llmtui; or move this checkpoint away to go on from the one before it",
+        todo="update llmtui; or move this checkpoint away to continue from the one before it",
     )
 
 

@@ -1,4 +1,4 @@
-"""Data-parallel training with a whole model on each rank; gradients are summed while the backward pass goes on."""
+"""Data-parallel training with a whole model on each rank; gradients are summed during the backward pass."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ class Evaluator:
                 total, done = total + cost, done + count
                 if fits < batch_size:
                     self._batch_size = fits
-                    yield from self._clock.emit(smaller_batch_note("evaluation goes on", fits))
+                    yield from self._clock.emit(smaller_batch_note("evaluation continues", fits))
             loss, bits_per_byte = total.loss, total.bits_per_byte
         *losses, stopped = self._group.all_gather(loss, bits_per_byte, stop)[0]
         if stopped:

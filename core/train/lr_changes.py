@@ -2,7 +2,7 @@
 
 They are kept in a file beside the checkpoints, so that the learning rate stays a pure function of the step, and a
 training that resumes from any checkpoint takes the same steps again. A change is a factor of every learning rate of the
-recipe: warm-up and schedule go on, and parameter groups keep their proportions.
+recipe: warm-up and schedule continue, and parameter groups keep their proportions.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class LearningRateError(UsageError):
 
 
 class LearningRateFileError(LlmtuiError):
-    doing = "go on at the learning rate it had"
+    doing = "continue at the learning rate it had"
 
 
 class LrChange(Struct, frozen=True, kw_only=True):
@@ -46,7 +46,7 @@ def read_lr_changes(checkpoints: Path) -> tuple[LrChange, ...]:
     except FileNotFoundError:
         return ()
     except (OSError, ParseError) as error:
-        todo = "mend it; without it, the run goes on at the learning rate of its recipe"
+        todo = "mend it; without it, the run continues at the learning rate of its recipe"
         raise LearningRateFileError(f"{FILE} cannot be read ({error})", where=str(checkpoints), todo=todo) from None
 
 

@@ -16,7 +16,7 @@ from core.train.step import StepTotals
 class NonFiniteError(LlmtuiError):
     """The loss or a gradient became infinite or NaN."""
 
-    doing = "go on training"
+    doing = "continue training"
 
 
 def non_finite_error(

@@ -32,13 +32,13 @@ FIXED = {
 class ResumeConflictError(UsageError):
     """Text, vocabulary or a field in `FIXED` has changed since the checkpoint was saved."""
 
-    doing = "go on with this run"
+    doing = "continue this run"
 
 
 class NewerCheckpointError(NewerVersionError):
     """The newest checkpoint was saved by a later version: skipping it would lose its progress."""
 
-    doing = "go on with this run"
+    doing = "continue this run"
 
 
 class RecipeChange(Struct, frozen=True, kw_only=True):

@@ -59,7 +59,7 @@ class StepRunner:
         nats, fits = accumulate_within_memory(self._parallel, batch, state.micro_batch, recipe)
         if fits < state.micro_batch:
             state.micro_batch = fits
-            yield from self._clock.emit(smaller_batch_note(f"step {state.step + 1:,} goes on", fits))
+            yield from self._clock.emit(smaller_batch_note(f"step {state.step + 1:,} continues", fits))
         totals = reduce_gradients(self._parallel, nats, batch.count)
         if not totals.finite:
             lr, gradients = factor * recipe.lr, self._parallel.named_gradients()

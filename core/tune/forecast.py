@@ -35,7 +35,7 @@ COUNTED_COMBINATIONS = 100_000
 
 
 class LossForecast(Struct, frozen=True, kw_only=True):
-    """The loss at the end of a training that is going on."""
+    """The loss at the end of a training in progress."""
 
     final: Interval
     """Bits per byte on the held-out text, with a 90 % interval."""

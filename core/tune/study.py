@@ -4,7 +4,7 @@
       recipe.toml        the recipe of the trials, but for the fields that vary
       study.toml         settings and search space; may be edited while the study runs
       journal.jsonl      what the controller decided: trials, rungs, promotions, results; append-only
-      problem.txt        what keeps the controller from going on, or from following an edit; absent if nothing does
+      problem.txt        what keeps the controller from continuing, or from following an edit; absent if nothing does
       controller.lock    held by the controller while it lives
       reserve            64 KiB, deleted on a full disk so that problem.txt can still be written
       control/           requests, see `core.tune.requests`
@@ -281,7 +281,7 @@ class Study:
 
     @property
     def problem(self) -> str:
-        """What keeps the controller from going on, or from following an edit, in words; empty if nothing does."""
+        """What keeps the controller from continuing, or from following an edit, in words; empty if nothing does."""
         with contextlib.suppress(OSError):
             return (self.path / "problem.txt").read_text("utf-8", errors="replace")
         return ""

@@ -74,7 +74,7 @@ class ChatSession:
     def start_conversation(self, session: str = "", messages: Sequence[ChatMessage] = ()) -> None:
         """Start a new conversation.
 
-        session: the one that it belongs to; by default a new one. messages: of an earlier conversation, to go on with.
+        session: the one that it belongs to; by default a new one. messages: of an earlier conversation, to continue.
         """
         self.session, self.messages = session or new_session(), list(messages)
         self._write(ConversationStart(session=self.session), *self.messages)

@@ -74,7 +74,7 @@ class OrderedKeys(App[None]):
             self.call_later(self._end, message.number)
 
     def _end(self, number: int) -> None:
-        """Go on to the next key, unless that has been done."""
+        """Continue with the next key, unless that has been done."""
         if number != self._number or not self._typed:
             return
         if self._limit is not None:

@@ -42,7 +42,7 @@ class RunChat:
         self._session_id = new_session()
         """Of the turns of a model without chat templates."""
         self._opened: SavedSession | None = None
-        """The session to go on with at the next prompt."""
+        """The session that the next prompt continues."""
         messages = earlier_messages(run.path, checkpoint)
         self.turns = turns_of(messages, run.id, is_reply=self.is_conversation, masked=self.fills_gaps)
         self.checkpoint_note = ""
@@ -139,7 +139,7 @@ class RunChat:
         self.turns = []
 
     def open(self, session: SavedSession) -> None:
-        """Show an earlier session; the next prompt goes on with it."""
+        """Show an earlier session; the next prompt continues it."""
         self._opened = session
         self.turns = turns_of(session.messages, self._run.id, is_reply=self.is_conversation, masked=self.fills_gaps)
 

@@ -61,7 +61,7 @@ class Positions:
 
 
 def _interpolated(xs: Sequence[float], ys: Sequence[float], x: float) -> float:
-    """The height at `x` of the line through the points (xs, ys); before and after them it goes on straight."""
+    """The height at `x` of the line through the points (xs, ys), which is extended before and after them."""
     if len(xs) < 2:
         return 0.0
     right = min(max(1, bisect_right(xs, x)), len(xs) - 1)

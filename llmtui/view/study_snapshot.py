@@ -27,7 +27,7 @@ class StudySnapshot(NamedTuple):
     """By number."""
     state: StudyState = "stopped"
     problem: str = ""
-    """What keeps its controller from going on, or from following an edit of study.toml; not sanitised."""
+    """What keeps its controller from continuing, or from following an edit of study.toml; not sanitised."""
 
     @property
     def name(self) -> str:

@@ -64,7 +64,7 @@ _VALUES: dict[str, tuple[str, Callable[[TrialRow], float | None], Callable[[floa
 def sort_columns(rows: Sequence[TrialRow]) -> list[tuple[str, str, str]]:
     """Name, heading and description of each column that the table can be sorted by."""
     figures = [
-        ("bpb", "bpb", "Validation bits per byte; the best so far of a trial that goes on."),
+        ("bpb", "bpb", "Validation bits per byte; the best so far of a trial that continues."),
         ("number", "number", "In the order in which they were started."),
         ("time", "time", "Time of training."),
         ("params", "params", "Parameters of the model."),

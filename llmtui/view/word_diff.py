@@ -43,7 +43,7 @@ def differences(before: str, after: str) -> list[DiffSpan]:
 
 
 def excerpt_spans(excerpt: Excerpt, limit: int | None = None) -> list[DiffSpan]:
-    """The differences of an excerpt, or the beginning of the text if it stays as it is; "…" where the document goes on.
+    """The differences of an excerpt, or the beginning of the text if it is unchanged; "…" where the document continues.
 
     limit: characters of an unchanged text.
     """

@@ -54,7 +54,7 @@ def test_a_training_whose_memory_shrinks_continues_with_smaller_micro_batches_to
     assert done.returncode == 0, done.stderr
     tight = json.loads(done.stdout)
     assert 1 <= tight["micro_batch"] < 64
-    assert any("memory ran out: step 2 goes on with" in note for note in tight["notes"])
+    assert any("memory ran out: step 2 continues with" in note for note in tight["notes"])
     assert tight["losses"] == pytest.approx(losses, abs=1e-5)
     resumed = Trainer(recipe, tokens, tmp_path / "tight", CPU)
     train(resumed)
@@ -110,7 +110,7 @@ def test_an_evaluation_that_runs_out_of_memory_continues_with_smaller_batches(
 
     events = train(trainer, shrink)
     assert [event.text for event in of_type(Note, events) if event.level == "warning"] == [
-        "memory ran out: evaluation goes on with one sequence at a time, to the same result"
+        "memory ran out: evaluation continues with one sequence at a time, to the same result"
     ]
     assert trainer.state.micro_batch == 4
     assert len(list(of_type(Evaluation, events))) == 3

@@ -95,7 +95,7 @@ def test_a_run_below_its_limit_saves_a_checkpoint_and_stops_also_when_resumed_be
     assert checkpoint_steps(tmp_path / "whole") == [step]
     train(Trainer(recipe, tokens, tmp_path / "resumed", CPU), stop_at(step - 2))
     assert [e.step for e in of_type(RuleActed, train(Trainer(recipe, tokens, tmp_path / "resumed", CPU)))] == [step]
-    # resumed after it acted, the run goes on to its end
+    # resumed after it acted, the run continues to its end
     events = train(again := Trainer(recipe, tokens, tmp_path / "resumed", CPU))
     assert [e.step for e in of_type(Resumed, events)] == [step]
     assert not list(of_type(RuleActed, events)) and again.state.finished and again.state.step == 60

@@ -243,7 +243,7 @@ async def test_the_transcript_is_shown_when_the_workbench_is_reopened(
         await pilot.press("5")
         await until(pilot, lambda: "once went" in screen_text(again) and "then went" in screen_text(again))
         await (await ask(pilot, "now"))("now went")
-        assert "going on with" not in screen_text(again)  # each prompt stands alone
+        assert "continuing" not in screen_text(again)  # each prompt stands alone
 
 
 async def test_with_chat_templates_a_conversation_is_continued(workspace: Workspace, tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ async def test_an_error_says_all_it_knows_can_be_copied_and_leads_to_the_log(wor
         show_error(app, error, run)
         await until(pilot, lambda: "make room" in screen_text(app))
         text = screen_text(app)
-        assert "Cannot go on: no ␛[2J room" in text and "where  /a/b" in text and "kept   step 40 is kept" in text
+        assert "Cannot continue: no ␛[2J room" in text and "where  /a/b" in text and "kept   step 40 is kept" in text
         assert "l log" in text
         await pilot.press("y")
         await until(pilot, lambda: "copied.txt" in screen_text(app))

@@ -49,5 +49,5 @@ async def test_a_change_is_asked_for_with_its_effect_and_marked_with_the_notes(w
             await pilot.press("enter", *["backspace"] * 4, *"x0.25")
             await until(pilot, lambda: "8e-3 → 2e-3, 0.25 times the present one" in screen_text(app))
             await pilot.press("enter")
-            await until(pilot, lambda: "then goes on at a peak of 2e-3" in screen_text(app))
+            await until(pilot, lambda: "then continues at a peak of 2e-3" in screen_text(app))
     assert ControlRequests(run).take_learning_rate() == ChangeLearningRate(0.25)

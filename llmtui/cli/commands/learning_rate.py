@@ -18,12 +18,12 @@ from llmtui.view.run_state import state_text
 @run_argument(required=True)
 @click.argument("value", type=NAME, metavar="LR|xFACTOR")
 def lr(run_name: str, value: str) -> None:
-    """Let RUN, which is training, go on at another learning rate after its current step.
+    """Let RUN, which is training, continue at another learning rate after its current step.
 
     LR is a peak as train.lr, such as 4e-4; xFACTOR, such as x0.5, is that times the present one. Warm-up and schedule
-    go on, and the rates of Muon and of parameter groups change in proportion. A checkpoint is saved first and kept:
-    `llmtui branch RUN --checkpoint STEP` goes on from there without the change. `llmtui resume --set train.lr` replaces
-    the change.
+    continue, and the rates of Muon and of parameter groups change in proportion. A checkpoint is saved first and kept:
+    `llmtui branch RUN --checkpoint STEP` continues from there without the change. `llmtui resume --set train.lr`
+    replaces the change.
     """
     run = find_run(Workspace(), run_name)
     state = run.state()

@@ -112,8 +112,8 @@ def start_study(
     `model.n_layer = [4, 6, 8]`. Without it, learning rates, batch size, warm-up, weight decay, dropout and depth vary
     around the recipe's values.
 
-    Trials wait after a ninth and after a third of their training, and the best third of them goes on each time; in FILE
-    a table [scheduler] sets `eta` (3) and `minimum` (0.1, the share before which none waits), or `kind = "none"`.
+    Trials wait after a ninth and after a third of their training, and the best third of them continues each time; in
+    FILE a table [scheduler] sets `eta` (3) and `minimum` (0.1, the share before which none waits), or `kind = "none"`.
     """
     recipe = with_absolute_source(resolve(what, preset, overrides, name))
     workspace = Workspace().prepare()

@@ -52,7 +52,7 @@ XRAY = (
         "xray.previous", ("k",), "above", "The candidate above; of attention the head.", "X-ray", ("xray",), show=False
     ),
     Action("xray.next", ("j",), "pick", "The candidate below; of attention the head.", "X-ray", ("xray",)),
-    Action("xray.take", ("enter",), "take", "Take the candidate instead and go on from it.", "X-ray", ("xray",)),
+    Action("xray.take", ("enter",), "take", "Take the candidate instead and continue from it.", "X-ray", ("xray",)),
     Action("xray.attention", ("a",), "attention", "Show the attention of a head, and all heads.", "X-ray", ("xray",)),
     Action("xray.lens", ("l",), "lens", "Show what each layer would predict (logit lens).", "X-ray", ("xray",)),
     Action("xray.branches", ("b",), "branches", "Show the branches as a tree, and go to one.", "X-ray", ("xray",)),

@@ -25,7 +25,7 @@ class DataScreen(RunScreen):
     """
 
     searching = False
-    """Whether a search of the corpus is going on."""
+    """Whether the corpus is being searched."""
 
     def compose(self) -> ComposeResult:
         yield HeaderBar(id="top")

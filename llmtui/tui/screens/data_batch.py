@@ -84,7 +84,7 @@ class BatchScreen(DataScreen):
 
     @on(RunsUpdated)
     def _read_if_changed(self) -> None:
-        """Read the batch if the run or the step is another one. A batch that is shown stays while training goes on."""
+        """Read the batch if the run or the step is another one. A batch that is shown stays during training."""
         snapshot = self.snapshot
         run_id = snapshot.run.id if snapshot else ""
         wanted = run_id, self.step

@@ -39,8 +39,8 @@ class LearningRateDialog(Dialog[float | None]):
             yield Static("", classes="problem")
             yield Static("", id="effect")
             yield Static(
-                "It counts from the next step on; warm-up and schedule go on, and Muon and parameter groups change in "
-                "proportion. A checkpoint is saved first: b branches from it without the change.",
+                "It counts from the next step on; warm-up and schedule continue, and Muon and parameter groups change "
+                "in proportion. A checkpoint is saved first: b branches from it without the change.",
                 classes="detail",
             )
             yield Static("enter changes it · esc leaves it as it is", classes="hint")

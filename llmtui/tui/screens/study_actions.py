@@ -239,7 +239,7 @@ class StudyActions(ChartedScreen):
             if yes:
                 self.change(lambda: request_stop_of_run(run), f"Trial {row.trial.number} stops.")
 
-        question = f"Stop trial {row.trial.number}? Its result will not count; the study goes on with the next one."
+        question = f"Stop trial {row.trial.number}? Its result will not count; the study continues with the next one."
         self.app.push_screen(Confirm(question, yes="drop it", no="let it run"), on_answer)
 
     def action_study_best(self) -> None:

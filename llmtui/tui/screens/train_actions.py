@@ -109,7 +109,7 @@ class TrainActions(ChartedScreen):
         def on_factor(factor: float | None) -> None:
             if factor is not None and factor != present:
                 peak = scientific(factor * run.recipe.train.lr)
-                notice = f"{run.name} saves a checkpoint, then goes on at a peak of {peak}."
+                notice = f"{run.name} saves a checkpoint, then continues at a peak of {peak}."
                 self.send_request(lambda: request_learning_rate(run, factor), notice)
 
         self.app.push_screen(LearningRateDialog(run.name, run.recipe.train, present), on_factor)

@@ -164,7 +164,7 @@ class XrayActions(RunScreen):
             return
         new = self.inspection.take(self.number, candidate.id)
         self.load_branch()
-        what = "The text goes on from" if new else "Back at the branch with"
+        what = "The text continues from" if new else "Back at the branch with"
         self.show_notice(f"{what} {token_chip(candidate)}; b shows the branches, kept until the workbench ends.")
         self.redraw()
 
