@@ -42,9 +42,9 @@ def branch(
 ) -> int:
     """Start a new run that continues from a checkpoint of RUN, which may be running and is not changed.
 
-    The branch has the recipe of RUN with the settings of --set, and continues with the weights, the optimizer state, the step
-    and the position in the text of the checkpoint: without --set, its losses are those of RUN. --set changes what
-    `llmtui resume --set` changes. Set a later train.steps, tokens or minutes if RUN has reached its limit there.
+    The branch has the recipe of RUN with the settings of --set, and continues with the weights, the optimizer state,
+    the step and the position in the text of the checkpoint: without --set, its losses are those of RUN. --set changes
+    what `llmtui resume --set` changes. Set a later train.steps, tokens or minutes if RUN has reached its limit there.
     """
     workspace = Workspace().prepare()
     run = find_run(workspace, run_name)
