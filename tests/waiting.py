@@ -14,7 +14,7 @@ PATIENCE = 300.0
 suites on two cores, starting a training has taken 50."""
 
 EVERY = 0.02
-"""Seconds between two looks."""
+"""Seconds between two polls."""
 
 refused: list[str] = []
 """Why what is waited for will not come: an application may have taken the word of it for a trouble of its own."""
@@ -37,7 +37,7 @@ def wait_for(
     """Return as soon as `condition` holds; the test fails when it never does.
 
     what: what is waited for, and shows: a screen or a log, for whoever reads of the failure. work: what is done
-    between two looks, such as reading from a terminal.
+    between two polls, such as reading from a terminal.
     """
     deadline = time.monotonic() + seconds
     while not condition():

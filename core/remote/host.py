@@ -53,7 +53,7 @@ from core.storage.locks import holder
 from core.storage.workspace import Workspace
 
 TICK = 0.5
-"""Seconds between two looks at the run directories."""
+"""Seconds between two polls of the run directories."""
 
 LOAD_EVERY = 5.0
 """Seconds between two `HostLoad`."""

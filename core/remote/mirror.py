@@ -47,7 +47,7 @@ from core.storage.locks import Lock
 from core.storage.workspace import Workspace
 
 TICK = 0.5
-"""Seconds between two looks at the requests."""
+"""Seconds between two polls of the requests."""
 
 GREETING_SECONDS = 60.0
 """How long a host may take to log in and to start llmtui."""

@@ -1,4 +1,4 @@
-"""Telling the user that a run has ended while he looks at something else: bell, title, desktop notice."""
+"""Notifying the user that a run has ended: bell, title, desktop notice."""
 
 from __future__ import annotations
 

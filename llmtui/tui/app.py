@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 THEME_PERIOD = 0.5
-"""Seconds between two looks at the user's theme files."""
+"""Seconds between two polls of the user's theme files."""
 
 
 def load_screen(class_path: str) -> RunScreen:

@@ -18,7 +18,7 @@ from llmtui.cli.console import print_message, print_output
 from llmtui.view.log_lines import journal_lines, log_lines
 
 PERIOD = 0.5
-"""Seconds between two looks at a file that is followed."""
+"""Seconds between two polls of a file that is followed."""
 
 
 class LogError(LlmtuiError):
