@@ -11,8 +11,9 @@ from core.checkpoints import checkpoint_paths
 from core.events import Metric, Resumed
 from core.recipe.schema import Recipe
 from core.runs.branch import branch_name
-from core.runs.directory import Parent, Run, RunState
+from core.runs.directory import Run, RunState
 from core.runs.lookup import find_run
+from core.runs.run_file import Parent
 from core.storage.journal import JournalReader
 from core.storage.workspace import Workspace
 from llmtui.cli.main import run as command_line

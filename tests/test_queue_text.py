@@ -10,7 +10,8 @@ import pytest
 
 from core.events import Metric
 from core.recipe.file import load
-from core.runs.directory import Run, RunFile, RunState
+from core.runs.directory import Run, RunState
+from core.runs.run_file import RunFile
 from core.runs.summary import Summary
 from llmtui.view.queue_text import ordinal, queue_reason
 from llmtui.view.run_snapshot import RunSnapshot

@@ -11,7 +11,8 @@ import pytest
 from core.events import Evaluation, Metric, ModelInfo
 from core.recipe.file import load
 from core.runs.annotations import Annotations
-from core.runs.directory import Run, RunFile, RunState
+from core.runs.directory import Run, RunState
+from core.runs.run_file import RunFile
 from core.runs.summary import Summary
 from core.storage.workspace import Workspace
 from llmtui.view.run_columns import COLUMNS, DEFAULT, age_text, column_names, find_column, sorted_runs

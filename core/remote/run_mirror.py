@@ -30,9 +30,10 @@ from core.remote.messages import (
 )
 from core.runs.control import FETCH, PAUSE, RESUME, Answer, write_answer
 from core.runs.curves import Curves
-from core.runs.directory import SCHEMA, Run, RunFile
+from core.runs.directory import Run
 from core.runs.errors import InvalidRunError
 from core.runs.journal_snapshot import write_snapshot
+from core.runs.run_file import SCHEMA, RunFile
 from core.runs.summary import Summary
 from core.storage.artifact import Artifact, DamagedError
 from core.storage.files import creating_directory, remove_tree, write_atomic

@@ -20,7 +20,8 @@ from core.init.resolve import Resolver
 from core.parsing import ParseError, read_json
 from core.recipe.file import load
 from core.recipe.schema import Recipe
-from core.runs.directory import Parent, Run
+from core.runs.directory import Run
+from core.runs.run_file import Parent
 from core.storage.artifact import Artifact
 from core.storage.workspace import Workspace
 from core.train.lr_changes import changes_before, read_lr_changes, write_lr_changes

@@ -25,12 +25,11 @@ import enum
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
 
-from core import __version__
 from core.errors import DiskError
 from core.events import AttemptEnded, AttemptStarted
 from core.init.check import find_weights
@@ -42,13 +41,12 @@ from core.runs.deletion import bytes_in, remove_directory
 from core.runs.errors import InvalidRunError, RemoteRunError, RunActiveError
 from core.runs.journal_snapshot import read_snapshot
 from core.runs.launches import Exited, Launched, read_launches
+from core.runs.run_file import SCHEMA, Parent, RunFile, StudyTrial
 from core.runs.summary import Summary
 from core.storage.files import creating_directory, write_atomic
 from core.storage.journal import JournalReader, read_backwards
 from core.storage.locks import Lock, holder
 from core.storage.workspace import Workspace, check_name
-
-SCHEMA = 1
 
 SnapshotT = TypeVar("SnapshotT", Summary, Curves)
 
@@ -60,48 +58,6 @@ UNREADABLE = "unreadable"
 
 QUICK_READ_BYTES = 2**23
 """Size of a journal that is read in a fraction of a second."""
-
-
-class Parent(Struct, frozen=True, kw_only=True):
-    """The checkpoint that a branch began with, see `core.runs.branch`."""
-
-    run: str
-    """Id of the run; it may have been deleted."""
-    step: int
-
-
-TrialOrigin = Literal["sampled", "inserted"]
-"""Whether the study chose the values of a trial, or the user."""
-
-
-class StudyTrial(Struct, frozen=True, kw_only=True):
-    """Which trial of which study a run is, see `core.tune.study`."""
-
-    id: str
-    """Of the study."""
-    number: int
-    values: dict[str, Any]
-    """Of the fields that vary."""
-    origin: TrialOrigin = "sampled"
-    request: str = ""
-    """Id of the request of an inserted trial, see `core.tune.requests`."""
-
-
-class RunFile(Struct, frozen=True, kw_only=True):
-    """run.json: the recipe of the run."""
-
-    schema: int = SCHEMA
-    recipe: Recipe
-    made_at: float
-    processes: int = 1
-    """Number of processes that train it."""
-    parent: Parent | None = None
-    version: str = __version__
-    study: StudyTrial | None = None
-    host: str = ""
-    """Of the mirror of a run of another machine: the name of that host, see `core.remote`."""
-    stop_at: float = 1.0
-    """Share of its training after which it is evaluated, saved and stopped; 1: at its end."""
 
 
 class RunState(enum.Enum):

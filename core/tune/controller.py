@@ -24,10 +24,11 @@ from core.recipe.checks import RecipeError
 from core.recipe.schema import Recipe
 from core.runs import launch
 from core.runs.control import request_pause, request_stop
-from core.runs.directory import Run, RunState, StudyTrial, TrialOrigin
+from core.runs.directory import Run, RunState
 from core.runs.errors import InvalidRunError, RunActiveError
 from core.runs.failure import failed_on_disk
 from core.runs.lookup import all_runs
+from core.runs.run_file import StudyTrial, TrialOrigin
 from core.storage.files import sweep
 from core.storage.journal import JournalWriter
 from core.storage.locks import Lock

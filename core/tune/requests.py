@@ -14,7 +14,7 @@ import msgspec
 
 from core.errors import log
 from core.parsing import ParseError, read_json
-from core.runs.directory import TrialOrigin
+from core.runs.run_file import TrialOrigin
 from core.tune.space import Values
 from core.tune.study import Trial
 

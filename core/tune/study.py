@@ -31,8 +31,9 @@ from core.parsing import ParseError, parse
 from core.recipe.file import load, to_toml
 from core.recipe.schema import Recipe
 from core.run_names import name_of_run, new_id
-from core.runs.directory import Run, RunState, TrialOrigin
+from core.runs.directory import Run, RunState
 from core.runs.failure import failure
+from core.runs.run_file import TrialOrigin
 from core.storage.files import creating_directory, write_atomic
 from core.storage.journal import JournalReader
 from core.storage.locks import holder

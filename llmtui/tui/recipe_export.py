@@ -46,6 +46,10 @@ class RecipeFileError(UsageError):
     doing = "save the recipe"
 
 
+class RecipeExistsError(RecipeFileError):
+    """There is a file of that name."""
+
+
 def command_words(inputs: FormInputs, recipe: Recipe, workspace: Workspace) -> list[str]:
     """The words of the command that does the same as the form. Raises RecipeError."""
     if inputs.purpose == "resume" and inputs.run:
@@ -66,8 +70,11 @@ def _options(overrides: Iterable[str]) -> list[str]:
     return [word for override in overrides for word in ("--set", override)]
 
 
-def save_recipe(recipe: Recipe, path: str) -> Path:
-    """Write `recipe` as a TOML file, which must not exist, and return its path. Raises RecipeFileError, DiskError."""
+def save_recipe(recipe: Recipe, path: str, *, replace: bool = False) -> Path:
+    """Write `recipe` as a TOML file and return its path. Raises RecipeFileError, RecipeExistsError, DiskError.
+
+    replace: an existing file.
+    """
     # not pathlib's, which raises if there is no such user
     file = Path(os.path.expanduser(path)).absolute()  # noqa: PTH111
     if not file.name.endswith(".toml"):
@@ -75,9 +82,9 @@ def save_recipe(recipe: Recipe, path: str) -> Path:
             "the name of a recipe file ends in .toml", where=str(file), todo=f"such as {file.name or 'recipe'}.toml"
         )
     try:
-        if file.exists():
-            raise RecipeFileError("the file exists already", where=str(file), todo="name another")
+        if file.exists() and not replace:
+            raise RecipeExistsError("the file exists already", where=str(file), todo="name another")
         write_atomic(file, to_toml(recipe).encode())
     except OSError as error:
-        raise DiskError.from_oserror(error, file, kept="the form is as it was") from None
+        raise DiskError.from_oserror(error, file, kept="nothing was written") from None
     return file

@@ -6,8 +6,9 @@ from core.events import Evaluation
 from core.plural import plural
 from core.recipe.schema import Train
 from core.run_names import name_of_run
-from core.runs.directory import Parent, RunState
+from core.runs.directory import RunState
 from core.runs.failure import Failure, resume_advice
+from core.runs.run_file import Parent
 from core.runs.summary import Summary
 from llmtui.view import units
 from llmtui.view.failure_text import FailureText, failure_text

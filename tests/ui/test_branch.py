@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from core.runs.directory import Parent, Run
+from core.runs.directory import Run
+from core.runs.run_file import Parent
 from core.storage.workspace import Workspace
 from llmtui.tui.app import Workbench
 from llmtui.tui.recipe_export import command_words

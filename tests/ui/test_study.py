@@ -57,7 +57,7 @@ async def test_a_study_shows_its_trials_and_its_keys_act_on_them(
         requests = list(study.control.glob("add-*.json"))
         assert len(requests) == 1 and b'"train.lr":0.02' in requests[0].read_bytes()
         await pilot.press("b")
-        await showing(pilot, "Save as a recipe file")
+        await showing(pilot, "Save the recipe as a TOML file")
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, NewRun))
         assert f"lr = {best.values['train.lr']}" in (tmp_path / "bard.toml").read_text()

@@ -1,4 +1,4 @@
-"""Dialogs of the new-run form: the first documents of a source, the equivalent command, the name of a recipe file."""
+"""Dialogs of the new-run form: the first documents of a source, the equivalent command."""
 
 from __future__ import annotations
 
@@ -7,19 +7,17 @@ import tempfile
 from typing import ClassVar
 
 import msgspec
-from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.widgets import Input, Static
+from textual.widgets import Static
 
 from core.errors import LlmtuiError
 from core.events import AnyEvent, Excerpt, Note, Progress
 from core.recipe.schema import Recipe
 from core.storage.workspace import Workspace
 from llmtui.clients.child_job import stream_child_job
-from llmtui.tui.recipe_export import save_recipe
 from llmtui.tui.screens.dialogs import Dialog
 from llmtui.tui.widgets.pane import ScrollPane
 from llmtui.view.lines import Line, hanging, wrap
@@ -127,36 +125,6 @@ class CommandDialog(Dialog[None]):
         """Show where the command has been copied to."""
         if self.is_mounted:
             self.query_one(".detail", Static).update(Content(shown(text)))
-
-    def action_close(self) -> None:
-        self.dismiss(None)
-
-
-class SaveRecipe(Dialog[str | None]):
-    """Asks for the name of a recipe file and writes it; the result is its path."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "close")]
-
-    def __init__(self, recipe: Recipe) -> None:
-        super().__init__()
-        self._recipe = recipe
-
-    def compose(self) -> ComposeResult:
-        with Vertical(classes="dialog"):
-            yield Static("Save the recipe as a TOML file", classes="title")
-            yield Input(f"{self._recipe.name}.toml", placeholder="name of the file; enter saves it, esc leaves")
-            yield Static("", classes="problem")
-            yield Static("enter saves it · esc leaves", classes="hint")
-
-    @on(Input.Submitted)
-    async def _save(self, message: Input.Submitted) -> None:
-        try:
-            file = await asyncio.to_thread(save_recipe, self._recipe, message.value.strip())
-        except LlmtuiError as error:
-            text = error.what + (f"; {error.todo}" if error.todo else "")
-            self.query_one(".problem", Static).update(Content(shown(text, 600)))
-        else:
-            self.dismiss(str(file))
 
     def action_close(self) -> None:
         self.dismiss(None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+from pathlib import Path
 from typing import ClassVar, cast
 
 from textual import on
@@ -399,14 +400,14 @@ class NewRun(ModalScreen[Recipe | None]):
             self._notice("There is no command before the fields marked ✗ are right.", "warn")
 
     def action_form_save(self) -> None:
-        from llmtui.tui.screens.form_dialogs import SaveRecipe
+        from llmtui.tui.screens.save_recipe import SaveRecipe
 
         recipe, problems = self.result.resolved.recipe, self.result.resolved.problems
         if recipe is None or problems:
             self._notice("Not saved: the fields marked ✗ have to be right first.", "warn")
             return
 
-        def on_saved(path: str | None) -> None:
+        def on_saved(path: Path | None) -> None:
             if path:
                 self._notice(f"Saved as {path}; `llmtui run` takes it.")
 

@@ -13,9 +13,9 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Input, Static
 
-from core.recipe.file import to_toml
+from core.errors import LlmtuiError
 from core.recipe.schema import Recipe
-from core.storage.files import write_atomic
+from llmtui.tui.recipe_export import RecipeExistsError, save_recipe
 from llmtui.tui.screens.dialogs import Dialog
 from llmtui.view.sanitize import shown
 
@@ -29,11 +29,11 @@ class SaveRecipe(Dialog[Path | None]):
         super().__init__()
         self._recipe = recipe
         self._replace = ""
-        """The path that has been confirmed to be replaced."""
+        """The name that has been confirmed to be replaced."""
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
-            yield Static("Save as a recipe file", classes="title")
+            yield Static("Save the recipe as a TOML file", classes="title")
             yield Input(f"{self._recipe.name}.toml", placeholder="a file whose name ends in .toml")
             yield Static("", classes="problem")
             yield Static("enter saves it · esc leaves", classes="hint")
@@ -45,24 +45,19 @@ class SaveRecipe(Dialog[Path | None]):
     @on(Input.Submitted)
     async def _save(self, message: Input.Submitted) -> None:
         name = message.value.strip()
-        if not name.endswith(".toml"):
-            self._show("Its name has to end in .toml: that is how commands tell a recipe from a source.")
-            return
-        path = Path(name).expanduser().absolute()
         try:
-            if await asyncio.to_thread(path.exists) and self._replace != name:
-                self._show("There is such a file: enter again replaces it.")
-                self._replace = name
-                return
-            await asyncio.to_thread(write_atomic, path, to_toml(self._recipe).encode())
-        except OSError as error:
-            self._show(f"It cannot be written: {(error.strerror or str(error)).lower()}.")
+            path = await asyncio.to_thread(save_recipe, self._recipe, name, replace=self._replace == name)
+        except RecipeExistsError:
+            self._show("The file exists already: enter again replaces it.")
+            self._replace = name
+        except LlmtuiError as error:
+            self._show(error.what + (f"; {error.todo}" if error.todo else ""))
         else:
             self.dismiss(path)
 
     def _show(self, problem: str) -> None:
         self._replace = ""
-        self.query_one(".problem", Static).update(Content(shown(problem)))
+        self.query_one(".problem", Static).update(Content(shown(problem, 600)))
 
     def action_close(self) -> None:
         self.dismiss(None)

@@ -1,0 +1,54 @@
+"""The contents of run.json: the recipe of a run, and what the run is part of."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from core import __version__
+from core.recipe.schema import Recipe
+
+SCHEMA = 1
+
+
+class Parent(Struct, frozen=True, kw_only=True):
+    """The checkpoint that a branch began with, see `core.runs.branch`."""
+
+    run: str
+    """Id of the run; it may have been deleted."""
+    step: int
+
+
+TrialOrigin = Literal["sampled", "inserted"]
+"""Whether the study chose the values of a trial, or the user."""
+
+
+class StudyTrial(Struct, frozen=True, kw_only=True):
+    """Which trial of which study a run is, see `core.tune.study`."""
+
+    id: str
+    """Of the study."""
+    number: int
+    values: dict[str, Any]
+    """Of the fields that vary."""
+    origin: TrialOrigin = "sampled"
+    request: str = ""
+    """Id of the request of an inserted trial, see `core.tune.requests`."""
+
+
+class RunFile(Struct, frozen=True, kw_only=True):
+    """run.json: the recipe of the run."""
+
+    schema: int = SCHEMA
+    recipe: Recipe
+    made_at: float
+    processes: int = 1
+    """Number of processes that train it."""
+    parent: Parent | None = None
+    version: str = __version__
+    study: StudyTrial | None = None
+    host: str = ""
+    """Of the mirror of a run of another machine: the name of that host, see `core.remote`."""
+    stop_at: float = 1.0
+    """Share of its training after which it is evaluated, saved and stopped; 1: at its end."""
