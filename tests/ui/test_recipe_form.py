@@ -157,12 +157,14 @@ def test_the_command_that_resumes_has_what_was_changed(workspace: Workspace) -> 
     assert command_words(form.inputs, run.recipe, workspace) == ["llmtui", "resume", run.id, "--set", "train.lr=1e-3"]
 
 
-def test_a_saved_recipe_is_the_recipe_and_no_file_is_replaced(tmp_path: Path) -> None:
+def test_a_saved_recipe_is_the_recipe_and_a_file_is_replaced_only_on_request(tmp_path: Path) -> None:
     recipe = load(preset="demo", overrides=["train.minutes=none"])
     file = save_recipe(recipe, f"{tmp_path}/mine.toml")
     assert load(file=file) == recipe
     with pytest.raises(RecipeFileError, match="exists already"):
         save_recipe(recipe, str(file))
+    other = load(preset="gpt2", overrides=["train.minutes=none"])
+    assert load(file=save_recipe(other, str(file), replace=True)) == other
     with pytest.raises(RecipeFileError, match=r"ends in \.toml"):
         save_recipe(recipe, str(tmp_path))
     with pytest.raises(LlmtuiError, match="no such file"):
