@@ -64,7 +64,7 @@ def outcomes(run: Run) -> Iterator[Outcome]:
         curves.absorb(event)
         if not (isinstance(event, Metric) and shares and event.progress >= shares[0]):
             continue
-        share, found = shares.pop(0), forecast_final(curves)
+        share, found = shares.pop(0), forecast_final(curves, run.recipe.train.evaluate_tokens)
         if found is not None and curves.val_bits.last is not None:
             low, high = found.final.low, found.final.high
             present = curves.val_bits.last - final

@@ -38,7 +38,7 @@ def is_affordable(file: StudyFile, recipe: Recipe, trials: Sequence[Trial], star
     """
     if file.minutes is None:
         return True
-    whole, limit = seconds_of(recipe), 60 * file.minutes
+    whole, limit = 0.0 if file.flops else seconds_of(recipe), 60 * file.minutes
     furthest = max(trial.stop_at for trial in trials if trial.ended is None) if any(not t.ended for t in trials) else 0
     is_done = any(trial.bits_per_byte is not None for trial in trials)
     reserve = 0.0 if is_done else (1 - max(furthest, stop)) * whole

@@ -34,10 +34,11 @@ from core.storage.journal import JournalWriter
 from core.storage.locks import Lock
 from core.storage.workspace import Workspace, free_bytes
 from core.tune.budget import is_affordable
+from core.tune.constraints import trial_recipe
 from core.tune.halving import finalist, next_stop, promotable
 from core.tune.requests import StudyRequests
 from core.tune.samplers import propose
-from core.tune.space import SpaceError, Values, with_values
+from core.tune.space import SpaceError, Values
 from core.tune.study import (
     SettingsChanged,
     Study,
@@ -246,7 +247,7 @@ class Controller:
                 path.unlink(missing_ok=True)  # the controller before was killed just then
                 continue
             try:
-                recipe = with_values(self.study.recipe, inserted.values)
+                recipe = trial_recipe(self.study.file, self.study.recipe, inserted.values)
                 if inserted.seed is not None:
                     recipe = replace(recipe, train=replace(recipe.train, seed=inserted.seed))
                 run = self._create(inserted.values, recipe, inserted.origin, inserted.id)

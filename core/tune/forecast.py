@@ -24,6 +24,10 @@ FASTER, SLOWER = 1.0, 0.4
 """How much further and how much less far than forecast the loss may still fall, as shares of the forecast fall: what a
 decay of the learning rate and a law that does not hold add to the interval (docs/decisions.md)."""
 
+SLICE_ERROR = 2.0
+"""Half the width of the interval that the evaluations while training add, times the square root of their tokens, as a
+share of the loss: the final evaluation is over more text."""
+
 GROUPS = 60
 """Means of the training loss to which the law is fitted where there are too few evaluations."""
 
@@ -62,8 +66,10 @@ class Remaining(NamedTuple):
     """Forward and backward; None before a trial has ended."""
 
 
-def forecast_final(curves: Curves, *, seed: int = 0) -> LossForecast | None:
+def forecast_final(curves: Curves, evaluate_tokens: int, *, seed: int = 0) -> LossForecast | None:
     """The final loss of a training from its curves so far; None before there is enough to go by.
+
+    evaluate_tokens: train.evaluate_tokens of its recipe.
 
     The law is fitted to the evaluations, or to the training loss where there are fewer than `MIN_POINTS` of them. It
     knows nothing of the schedule: where the learning rate decays, the loss falls faster. The interval is wider than
@@ -87,7 +93,7 @@ def forecast_final(curves: Curves, *, seed: int = 0) -> LossForecast | None:
     by_evaluations = len(evaluations) >= MIN_POINTS
     distance = 0.0 if by_evaluations else statistics.fmean(bits - fit.law.at(step) for step, bits in evaluations)
     return LossForecast(
-        final=_widened(fit.at(end, noise=by_evaluations), fit.law.at(metric.step), distance),
+        final=_widened(fit.at(end, noise=by_evaluations), fit.law.at(metric.step), distance, evaluate_tokens),
         source="evaluations" if by_evaluations else "training loss",
         progress=metric.progress,
         end=end,
@@ -95,14 +101,12 @@ def forecast_final(curves: Curves, *, seed: int = 0) -> LossForecast | None:
     )
 
 
-def _widened(found: Interval, present: float, distance: float) -> Interval:
-    """The interval with what the law itself may be wrong by, moved by `distance`. present: the law at this step."""
-    fall = max(0.0, present - found.value)
-    below, above = (
-        math.hypot(found.value - found.low, FASTER * fall),
-        math.hypot(found.high - found.value, SLOWER * fall),
-    )
-    value = found.value + distance
+def _widened(found: Interval, present: float, distance: float, evaluate_tokens: int) -> Interval:
+    """The interval with what law and slice may be wrong by, moved by `distance`. present: the law at this step."""
+    value, fall = found.value + distance, max(0.0, present - found.value)
+    of_slice = SLICE_ERROR * value / math.sqrt(evaluate_tokens)
+    below = math.hypot(found.value - found.low, FASTER * fall, of_slice)
+    above = math.hypot(found.high - found.value, SLOWER * fall, of_slice)
     return Interval(value=value, low=value - below, high=value + above)
 
 
@@ -124,7 +128,7 @@ def remaining(study: Study, trials: Sequence[Trial], active: Sequence[Summary]) 
     done = [(trial, trial.ended) for trial in trials if trial.ended and trial.ended.outcome == "done"]
     progress = [(summary.metric.progress, summary.metric.seconds) for summary in active if summary.metric]
     expected = {index: seconds / share for index, (share, seconds) in enumerate(progress) if share > 0.05}
-    limit = limits(study.recipe.train).get("minutes")
+    limit = limits(study.recipe.train).get("minutes") if study.file.flops is None else None
     known = [ended.seconds for _, ended in done] or list(expected.values()) or ([60 * limit] if limit else [])
     if not known:
         return None

@@ -11,10 +11,9 @@ from collections.abc import Iterator, Sequence
 import msgspec
 from msgspec.structs import replace
 
-from core.model.count import parameters
-from core.recipe.checks import RecipeError
 from core.recipe.schema import Recipe
-from core.tune.space import Space, SpaceError, Values, with_values
+from core.tune.constraints import trial_recipe, why_left_out
+from core.tune.space import Space, SpaceError, Values
 from core.tune.study import Trial
 from core.tune.study_file import StudyFile
 from core.tune.tpe import tpe_values
@@ -40,13 +39,13 @@ def propose(file: StudyFile, space: Space, recipe: Recipe, trials: Sequence[Tria
     sampled = [trial for trial in trials if trial.origin == "sampled"]
     same = [trial for trial in sampled if trial.values == sampled[-1].values]
     if 0 < len(same) < file.repeats and not any(trial.failed for trial in same):  # the next seed of the same values
-        return _proposal(recipe, sampled[-1].values, len(same))
+        return _proposal(file, recipe, sampled[-1].values, len(same))
     following = _possible(file, space, recipe, trials, len(sampled))
-    return None if following is None else _proposal(recipe, following, 0)
+    return None if following is None else _proposal(file, recipe, following, 0)
 
 
-def _proposal(recipe: Recipe, values: Values, repeat: int) -> Proposal:
-    changed = with_values(recipe, values)
+def _proposal(file: StudyFile, recipe: Recipe, values: Values, repeat: int) -> Proposal:
+    changed = trial_recipe(file, recipe, values)
     seed = recipe.train.seed + repeat
     return Proposal(values=values, recipe=replace(changed, train=replace(changed.train, seed=seed)))
 
@@ -58,7 +57,7 @@ def _possible(file: StudyFile, space: Space, recipe: Recipe, trials: Sequence[Tr
     for values in _candidates(file, space, recipe, trials, number):
         if values in tried:
             continue
-        reason = _why_impossible(file, recipe, values)
+        reason = why_left_out(file, recipe, values)
         if reason is None:
             return values
         why = reason
@@ -79,16 +78,3 @@ def _candidates(
     for attempt in range(ATTEMPTS):
         rng = random.Random(f"{file.seed} {number} {attempt}")
         yield space.sample(rng, recipe)
-
-
-def _why_impossible(file: StudyFile, recipe: Recipe, values: Values) -> str | None:
-    """Why a combination cannot be trained, or is left out; None if it can."""
-    try:
-        changed = with_values(recipe, values)
-    except RecipeError as error:
-        return error.what
-    if file.max_parameters is not None:
-        count = parameters(changed.model, changed.tokenize.size).total
-        if count > file.max_parameters:
-            return f"{count:,} parameters are more than {file.max_parameters:,}"
-    return None

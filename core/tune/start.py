@@ -44,7 +44,7 @@ def complete_settings(tables: Mapping[str, Any], recipe: Recipe, where: str) -> 
     """The settings of a new study in `tables`, as study.toml has them, with what they leave out.
 
     The space around the values of `recipe`, TPE if Optuna is installed, `DEFAULT_TRIALS` trials if nothing limits them,
-    successive halving unless it is a grid.
+    successive halving unless it is a grid or has two objectives.
     where: for errors. Raises StudyFileError, SpaceError.
     """
     tables = {"sampler": "tpe" if find_spec("optuna") else "random", **tables}
@@ -54,7 +54,8 @@ def complete_settings(tables: Mapping[str, Any], recipe: Recipe, where: str) -> 
         tables["trials"] = DEFAULT_TRIALS
     scheduler = tables.get("scheduler", {})
     if isinstance(scheduler, Mapping):
-        tables["scheduler"] = {"kind": "none" if tables["sampler"] == "grid" else "asha", **scheduler}
+        whole = tables["sampler"] == "grid" or "second_objective" in tables
+        tables["scheduler"] = {"kind": "none" if whole else "asha", **scheduler}
     return convert(tables, recipe, where)[0]
 
 

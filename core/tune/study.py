@@ -39,6 +39,7 @@ from core.storage.journal import JournalReader
 from core.storage.locks import holder
 from core.storage.workspace import Workspace, check_name
 from core.tune import study_file
+from core.tune.constraints import require_possible
 from core.tune.space import Space, SpaceError, Values
 from core.tune.study_file import StudyFile
 
@@ -211,6 +212,7 @@ class Study:
         """Create the directory of a study without starting it. Raises SpaceError, InvalidNameError, DiskError."""
         check_name(recipe.name)
         file, space = study_file.convert(_tables(file), recipe, "study.toml")
+        require_possible(file, space, recipe, "study.toml")
         text = study_file.to_toml(file)
         path = studies_directory(workspace) / new_id(recipe.name, time.time())
         try:

@@ -22,6 +22,7 @@ MIN_RUNG_MINUTES = 1 / 60
 """Training before the first rung at least: on two cores the first evaluation takes some tenths of a second."""
 
 Sampler = Literal["tpe", "random", "grid"]
+SecondObjective = Literal["tokens_per_second", "parameters"]
 
 
 class Scheduler(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -72,6 +73,27 @@ class StudyFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_parameters: Annotated[
         Annotated[int, Meta(ge=1)] | None, Meta(description="Leave out combinations whose model has more parameters.")
     ] = None
+    fits_memory: Annotated[
+        bool,
+        Meta(
+            description="Leave out combinations of which not one sequence fits in the memory that is free, by the "
+            "prediction of `llmtui plan`."
+        ),
+    ] = False
+    flops: Annotated[
+        Annotated[float, Meta(gt=0, le=1e30)] | None,
+        Meta(
+            description="Train each trial with so many FLOPs, forward and backward, whatever its size: train.tokens "
+            "follows from its model, in place of the recipe's limits."
+        ),
+    ] = None
+    second_objective: Annotated[
+        SecondObjective | None,
+        Meta(
+            description="Besides few bits per byte, search for many tokens_per_second or few parameters: the result is "
+            "a front of trials that no other beats in both."
+        ),
+    ] = None
     scheduler: Annotated[Scheduler, Meta(description="Which trials train to their end.")] = Scheduler()
     space: Annotated[dict[str, Any], Meta(description="Fields of the recipe and their values.")] = {}
 
@@ -106,8 +128,15 @@ def convert(tables: Mapping[str, Any], recipe: Recipe, where: str) -> tuple[Stud
             "it has no end", where=where, todo="limit it by trials, or by minutes of training of all trials together"
         )
     space = read_space(file.space, recipe, where)
-    _check_rungs(file.scheduler, recipe, where)
-    limit = recipe.train.minutes
+    if file.flops is None:
+        _check_rungs(file.scheduler, recipe, where)
+    if file.second_objective and file.scheduler.kind != "none":
+        raise StudyFileError(
+            f"a trial that waits at a rung has no {file.second_objective} to be compared",
+            where=where,
+            todo='scheduler.kind = "none", or no second_objective',
+        )
+    limit = recipe.train.minutes if file.flops is None else None
     if file.minutes is not None and limit is not None and limit > file.minutes:
         raise StudyFileError(
             f"one trial may take {limit:g} minutes (train.minutes), and the study ends after {file.minutes:g}",

@@ -14,10 +14,11 @@ from msgspec.structs import replace
 
 from core.errors import LlmtuiError
 from core.recipe.schema import Recipe
+from core.tune.front import second_value
 from core.tune.halving import comparable
 from core.tune.space import Choice, Parameter, Space, Values
 from core.tune.study import Study, Trial, TrialEnded
-from core.tune.study_file import StudyFile
+from core.tune.study_file import SecondObjective, StudyFile
 
 
 class OptunaMissingError(LlmtuiError):
@@ -29,22 +30,27 @@ _TPE_ATTEMPTS = 20
 
 
 def tpe_values(file: StudyFile, space: Space, recipe: Recipe, trials: Sequence[Trial], number: int) -> Iterator[Values]:
-    optuna = _load_optuna()
+    """Proposals for the trial of that number. One after which another is asked for was refused, and TPE is told so."""
+    optuna = load_optuna()
+    refused: list[Values] = []
     for attempt in range(_TPE_ATTEMPTS):
         seed = random.Random(f"{file.seed} {number} {attempt}").getrandbits(32)
         sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
-        study = optuna.create_study(sampler=sampler, direction="minimize")
+        study = optuna.create_study(sampler=sampler, directions=directions(file.second_objective))
         for trial in trials:
-            study.add_trial(_as_optuna(optuna, space, recipe, trial))
+            study.add_trial(as_optuna(optuna, space, recipe, trial, file.second_objective))
+        for values in refused:  # as one that failed
+            study.add_trial(_frozen(optuna, space, recipe, values, optuna.trial.TrialState.PRUNED))
         asked = study.ask()
-        values: Values = {}
+        proposed: Values = {}
         for parameter in space.parameters:
-            if parameter in space.applying(recipe, values):
-                values[parameter.key] = _suggest(asked, parameter)
-        yield values
+            if parameter in space.applying(recipe, proposed):
+                proposed[parameter.key] = _suggest(asked, parameter)
+        yield proposed
+        refused.append(proposed)
 
 
-def _load_optuna() -> Any:
+def load_optuna() -> Any:
     try:
         import optuna
     except ImportError:
@@ -82,32 +88,54 @@ def _suggest(asked: Any, parameter: Parameter) -> Any:
     return parameter.rounded(number)
 
 
-def _as_optuna(optuna: Any, space: Space, recipe: Recipe, trial: Trial) -> Any:
+def as_optuna(optuna: Any, space: Space, recipe: Recipe, trial: Trial, second: SecondObjective | None = None) -> Any:
     """A trial as TPE learns from it.
 
     Pruned trials rank below those that are done, by the rung they have reached and their result there; one that failed
     has no rung and is worse than all others, so that its neighbourhood is avoided.
     """
     states = optuna.trial.TrialState
-    varied = [  # an edited space may not have a value any more
-        parameter
-        for parameter in space.applying(recipe, trial.values)
-        if parameter.key in trial.values and parameter.contains(trial.values[parameter.key])
-    ]
-    if trial.bits_per_byte is not None:
+    objectives = [trial.bits_per_byte] + ([second_value(trial, second)] if second else [])
+    if None not in objectives:
         state = states.COMPLETE
     elif trial.failed or trial.rungs:
         state = states.PRUNED
     else:
         state = states.FAIL if trial.ended else states.RUNNING
     results = {round(1000 * rung.share): rung.bits_per_byte for rung in trial.rungs}
+    results = {} if trial.failed or second else results
+    return _frozen(
+        optuna, space, recipe, trial.values, state, objectives if state == states.COMPLETE else None, results
+    )
+
+
+def _frozen(
+    optuna: Any,
+    space: Space,
+    recipe: Recipe,
+    values: Values,
+    state: Any,
+    objectives: Sequence[float | None] | None = None,
+    results: dict[int, float] | None = None,
+) -> Any:
+    """A trial of Optuna with those of `values` that the space, which may have been edited, still has."""
+    varied = [
+        parameter
+        for parameter in space.applying(recipe, values)
+        if parameter.key in values and parameter.contains(values[parameter.key])
+    ]
     return optuna.trial.create_trial(
         state=state,
-        value=trial.bits_per_byte,
-        intermediate_values={} if trial.failed else results,
-        params={parameter.key: _scalar(trial.values[parameter.key]) for parameter in varied},
+        params={parameter.key: _scalar(values[parameter.key]) for parameter in varied},
         distributions={parameter.key: _distribution(optuna, parameter) for parameter in varied},
+        values=objectives,
+        intermediate_values=results or {},
     )
+
+
+def directions(second: SecondObjective | None) -> list[str]:
+    """Optuna's directions: of tokens per second the negative is minimised, see `core.tune.front.second_value`."""
+    return ["minimize", "minimize"] if second else ["minimize"]
 
 
 MIN_TRIALS = 8
@@ -124,12 +152,12 @@ def importances(study: Study) -> dict[str, float]:
     _, results = comparable(trials)
     if len(results) < MIN_TRIALS:
         return {}
-    optuna = _load_optuna()
+    optuna = load_optuna()
     known = optuna.create_study()
     for trial in trials:
         if trial.number in results:
             done = TrialEnded(number=trial.number, outcome="done", bits_per_byte=results[trial.number])
-            known.add_trial(_as_optuna(optuna, study.space, study.recipe, replace(trial, ended=done)))
+            known.add_trial(as_optuna(optuna, study.space, study.recipe, replace(trial, ended=done)))
     evaluator = optuna.importance.PedAnovaImportanceEvaluator()
     found: dict[str, float] = optuna.importance.get_param_importances(known, evaluator=evaluator)
     return found

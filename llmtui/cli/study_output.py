@@ -48,7 +48,7 @@ def _ended_text(row: TrialRow) -> str:
 def print_study(study: Study, workspace: Workspace) -> None:
     """Print the trials, the best first, and the state of the study."""
     rows = trial_rows(study, workspace)
-    print_table(trials_table(rows))
+    print_table(trials_table(rows, study.file.second_objective))
     print_message(f"{study.id}: {study_state(study)}; {counts_text(rows)}")
     if study.problem:
         print_error(study.problem)

@@ -13,10 +13,12 @@ from core.runs.summary import Summary
 from core.storage.workspace import Workspace
 from core.tune.curve_fit import Interval
 from core.tune.forecast import Remaining
+from core.tune.front import front, second_value
 from core.tune.repeats import Lead
 from core.tune.slices import Improvement, Slice, SliceGroup
 from core.tune.start import open_trial
 from core.tune.study import Study, Trial, best_trial
+from core.tune.study_file import SecondObjective
 from llmtui.view import units
 from llmtui.view.sanitize import shown
 
@@ -106,21 +108,29 @@ def values_text(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{key} {value_text(value)}" for key, value in values.items())
 
 
-def trials_table(rows: Sequence[TrialRow]) -> list[tuple[str, ...]]:
-    """Heading and rows of a table, the best trial first, then those at rungs, then the others by number."""
-    best = best_trial([row.trial for row in rows])
+def trials_table(rows: Sequence[TrialRow], second: SecondObjective | None = None) -> list[tuple[str, ...]]:
+    """Heading and rows of a table, the best trial first, then those at rungs, then the others by number.
+
+    The best trial has a star; with a `second` objective, which has a column, all of the front.
+    """
+    trials = [row.trial for row in rows]
+    starred = [each.number for each in (front(trials, second) if second else [best_trial(trials)]) if each]
     keys = varying_fields([row.trial for row in rows])
     names = short_names(keys)
     rung = ("RUNG",) if any(rung_text(row.trial) for row in rows) else ()
-    table: list[tuple[str, ...]] = [("TRIAL", "STATE", *rung, "BPB", "TIME", *(names[key] for key in keys), "WHY")]
+    column = (SECOND_HEADINGS[second],) if second else ()
+    table: list[tuple[str, ...]] = [
+        ("TRIAL", "STATE", *rung, "BPB", *column, "TIME", *(names[key] for key in keys), "WHY")
+    ]
     for row in sorted(rows, key=_rank):
-        mark = "*" if row.trial is best else ""
+        mark = "*" if row.trial.number in starred else ""
         bits = "" if row.bits_per_byte is None else units.cost(row.bits_per_byte)
         values = (value_text(row.trial.values.get(key)) for key in keys)
         why = shown(row.trial.ended.reason, 200) if row.trial.ended else ""
         time = units.duration(row.seconds) if row.seconds else ""
         where = (rung_text(row.trial),) if rung else ()
-        table.append((f"{row.trial.number}{mark}", row.state, *where, bits, time, *values, why))
+        other = (objective_text(row.trial, second),) if second else ()
+        table.append((f"{row.trial.number}{mark}", row.state, *where, bits, *other, time, *values, why))
     return table
 
 
@@ -136,6 +146,28 @@ def short_names(keys: Sequence[str]) -> dict[str, str]:
     """Fields without their section where that is unambiguous."""
     last = [key.rpartition(".")[2] for key in keys]
     return {key: name if last.count(name) == 1 else key for key, name in zip(keys, last, strict=True)}
+
+
+def objective_text(trial: Trial, objective: SecondObjective) -> str:
+    """The second objective of a trial; empty before it is done."""
+    value = second_value(trial, objective)
+    return "" if value is None else units.count(abs(value))
+
+
+SECOND_HEADINGS: dict[SecondObjective, str] = {"tokens_per_second": "TOK/S", "parameters": "PARAMETERS"}
+
+
+def front_table(members: Sequence[Trial], objective: SecondObjective) -> list[tuple[str, ...]]:
+    """Heading and rows of a table: the front of a study with two objectives."""
+    keys = varying_fields(members)
+    names = short_names(keys)
+    table: list[tuple[str, ...]] = [("FRONT", "BPB", SECOND_HEADINGS[objective], *(names[key] for key in keys))]
+    for trial in members:
+        values = (value_text(trial.values.get(key)) for key in keys)
+        table.append(
+            (str(trial.number), units.cost(trial.bits_per_byte or 0.0), objective_text(trial, objective), *values)
+        )
+    return table
 
 
 def slice_table(found: Slice) -> list[tuple[str, ...]]:

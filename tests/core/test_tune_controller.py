@@ -258,9 +258,11 @@ def test_a_study_that_cannot_work_is_refused(workspace: Workspace, settings: dic
     assert study_ids(workspace) == []
 
 
-def test_a_space_without_a_possible_model_ends_with_the_reason(workspace: Workspace) -> None:
-    study = new_study(workspace, space={"model.n_head": [3]}, trials=2)
-    controller = Controller(study, workspace, finish)
+def test_a_space_that_an_edit_leaves_without_a_possible_model_ends_with_the_reason(workspace: Workspace) -> None:
+    study = new_study(workspace, space={"model.n_head": [4]}, trials=2)
+    file = study.path / "study.toml"
+    file.write_text(file.read_text().replace("[4]", "[3]"))
+    controller = Controller(Study.open(study.path), workspace, finish)
     assert controller.tick()
     assert "no combination is possible" in controller.message
     assert not study.is_done()

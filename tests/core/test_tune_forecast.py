@@ -76,7 +76,7 @@ def curves_of(events: Iterator[AnyEvent]) -> Curves:
 
 @pytest.mark.parametrize(("evaluations", "source"), [(20, "evaluations"), (2, "training loss")])
 def test_the_final_loss_of_a_training_is_forecast(evaluations: int, source: str) -> None:
-    found = forecast_final(curves_of(training(evaluations, 400, 1000)))
+    found = forecast_final(curves_of(training(evaluations, 400, 1000)), 16_384)
     assert found is not None and found.source == source
     assert found.end == pytest.approx(1000) and found.progress == pytest.approx(0.4)
     assert found.final.value == pytest.approx(LAW.at(1000), abs=0.01)
@@ -84,10 +84,10 @@ def test_the_final_loss_of_a_training_is_forecast(evaluations: int, source: str)
 
 
 def test_there_is_no_forecast_at_the_beginning_and_without_an_evaluation() -> None:
-    assert forecast_final(Curves()) is None
-    assert forecast_final(curves_of(training(10, 100, 1000))) is None
+    assert forecast_final(Curves(), 16_384) is None
+    assert forecast_final(curves_of(training(10, 100, 1000)), 16_384) is None
     curves = curves_of(event for event in training(5, 400, 1000) if not isinstance(event, Evaluation))
-    assert forecast_final(curves) is None
+    assert forecast_final(curves, 16_384) is None
 
 
 def ended(number: int, seconds: float) -> Trial:

@@ -78,6 +78,12 @@ def tune() -> None:
 )
 @click.option("--trials", type=click.IntRange(1), metavar="N", help="Start at most so many trials.")
 @click.option("--minutes", type=float, metavar="N", help="Minutes of training of all trials together.")
+@click.option("--flops", type=float, metavar="X", help="FLOPs of each trial, whatever the size of its model.")
+@click.option(
+    "--second-objective",
+    type=click.Choice(["tokens_per_second", "parameters"]),
+    help="Search for trials that are good in this, too: the result is a front.",
+)
 @click.option("--parallel", type=click.IntRange(1), metavar="N", help="Trials at once; default 1.")
 @click.option("--repeats", type=click.IntRange(1), metavar="N", help="Trials of each combination, with other seeds.")
 @click.option(

@@ -12,6 +12,7 @@ from core.recipe.file import to_toml
 from core.runs.summary import Summary
 from core.storage.files import write_atomic
 from core.tune.forecast import forecast_final, remaining
+from core.tune.front import front
 from core.tune.repeats import lead
 from core.tune.slices import improvements, slices
 from core.tune.space import with_values
@@ -19,27 +20,56 @@ from core.tune.start import open_trial
 from core.tune.study import best_trial
 from core.tune.tpe import MIN_TRIALS, importances
 from llmtui.cli.commands.options import NAME, PathType, json_option
-from llmtui.cli.commands.study_argument import StudyCommandError, open_study, study_argument
+from llmtui.cli.commands.study_argument import StudyCommandError, open_study, study_argument, trial_numbered
 from llmtui.cli.console import print_error, print_json, print_message, print_output, print_table
 from llmtui.cli.study_output import trials_csv
-from llmtui.view.study_text import improvements_table, interval_text, lead_text, remaining_text, slice_table, trial_rows
+from llmtui.view.study_text import (
+    front_table,
+    improvements_table,
+    interval_text,
+    lead_text,
+    remaining_text,
+    slice_table,
+    trial_rows,
+)
+from llmtui.view.table import table
 from llmtui.view.units import cost
 
 
 @click.command("best", short_help="Print the best values, or save them as a recipe.")
 @study_argument
 @click.option("--save", type=PathType(), metavar="FILE", help="Write the recipe of the best trial to FILE.")
-def best_values(study_name: str | None, save: Path | None) -> int:
-    """Print the recipe of the best trial of STUDY as TOML."""
+@click.option("--trial", "number", type=click.IntRange(1), metavar="N", help="Another trial than the best one.")
+@json_option
+def best_values(study_name: str | None, save: Path | None, number: int | None, as_json: bool) -> int:
+    """Print the recipe of the best trial of STUDY as TOML.
+
+    The best values are those with the lowest mean over their seeds. A lead over the next ones that is smaller than what
+    another seed changes is said to be noise. Of a study with two objectives the front is listed, too: the trials that
+    no other beats in both; --trial chooses another one than that with the fewest bits per byte.
+    """
     _, study = open_study(study_name)
     trials = study.trials()
     best, found = best_trial(trials), lead(trials)
     if best is None or found is None:
         print_error(f"{study.id} has no result yet")
         return 1
+    members = front(trials, study.file.second_objective) if study.file.second_objective else []
+    if number is not None:
+        best = trial_numbered(study, number)
+        if best.bits_per_byte is None:
+            raise StudyCommandError(f"trial {number} has no result", where=best.run_id)
+    if as_json:
+        noise = {"difference": found.difference if found.second else None, "noise": found.noise}
+        record = {"study": study.id, "best": best, "mean": found.best.spread.mean, "seeds": found.best.spread.n}
+        print_json(record | noise | {"is_noise": found.is_noise, "front": members})
+        return 0
     recipe = msgspec.structs.replace(with_values(study.recipe, best.values), name=study.recipe.name)
     result = f"{cost(best.bits_per_byte or 0.0)} bits per byte"
-    print_message(lead_text(found))
+    if study.file.second_objective:
+        print_message(table(front_table(members, study.file.second_objective)))
+    else:
+        print_message(lead_text(found))
     text = f"# Trial {best.number} of study {study.id}, run {best.run_id}: {result}.\n{to_toml(recipe)}"
     if save is None:
         print_output(text, end="")
@@ -109,7 +139,7 @@ def forecast_study(study_name: str | None, as_json: bool) -> int:
     """
     workspace, study = open_study(study_name)
     trials = study.trials()
-    table: list[tuple[str, ...]] = [("TRIAL", "PROGRESS", "BPB", "FORECAST (90 %)")]
+    rows: list[tuple[str, ...]] = [("TRIAL", "PROGRESS", "BPB", "FORECAST (90 %)")]
     active: list[Summary] = []
     for trial in trials:
         run = open_trial(trial, workspace) if trial.ended is None else None
@@ -119,20 +149,21 @@ def forecast_study(study_name: str | None, as_json: bool) -> int:
         active.append(curves.summary)
         if not run.state().is_active:
             continue
-        found, metric, best = forecast_final(curves), curves.summary.metric, curves.summary.headline_evaluation
+        metric, best = curves.summary.metric, curves.summary.headline_evaluation
+        found = forecast_final(curves, run.recipe.train.evaluate_tokens)
         if as_json:
             final = found and {"final": found.final, "source": found.source, "law": found.fit.law._asdict()}
             progress = metric.progress if metric else None
             print_json({"study": study.id, "trial": trial.number, "progress": progress, "forecast": final})
         share = f"{metric.progress:.0%}" if metric else ""
         bits = cost(best.bits_per_byte) if best else ""
-        table.append((str(trial.number), share, bits, interval_text(found.final) if found else "not yet"))
+        rows.append((str(trial.number), share, bits, interval_text(found.final) if found else "not yet"))
     left = remaining(study, trials, active)
     if as_json:
         print_json({"study": study.id, "remaining": left and left._asdict()})
         return 0
-    if len(table) > 1:
-        print_table(table)
+    if len(rows) > 1:
+        print_table(rows)
     print_output(remaining_text(left) if left else "how long a trial takes is not known yet")
     return 0
 

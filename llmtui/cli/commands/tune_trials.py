@@ -7,6 +7,7 @@ import click
 from core.plural import plural
 from core.runs.control import request_stop as request_stop_of_run
 from core.storage.files import write_atomic
+from core.tune.constraints import require_possible
 from core.tune.halving import next_stop
 from core.tune.space import Values, typed_values, with_values
 from core.tune.start import (
@@ -125,7 +126,8 @@ def edit_study(study_name: str | None) -> None:
     if edited is None or edited == before:
         print_message("nothing has changed")
         return
-    parse_study(edited, study.recipe, str(path))
+    file, space = parse_study(edited, study.recipe, str(path))
+    require_possible(file, space, study.recipe, str(path))
     write_atomic(path, edited.encode())
     print_message(f"{study.id} has new settings" + unless_running(study))
 
