@@ -1,24 +1,20 @@
-"""The process that runs a study: `python -P -m core.tune.controller STUDY_DIR`.
+"""The controller of a study: it starts trials, which are detached runs, promotes them, and records their results.
 
-It starts trials, which are detached runs, and records their results. If it is killed, nothing is lost: trials continue
-under their supervisors, and the next controller reads from the journal and the runs what there is to do.
+If its process (`core.tune.run_study`) is killed, nothing is lost: trials continue under their supervisors, and the next
+controller reads from the journal and the runs what there is to do.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
-import signal
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
-from types import FrameType
 
 import msgspec
 from msgspec.structs import replace
 
-from core.errors import BusyError, DiskError, LlmtuiError, log
+from core.errors import DiskError, LlmtuiError, log
 from core.hardware import cores, gpu_count
 from core.recipe.checks import RecipeError
 from core.recipe.schema import Recipe
@@ -29,9 +25,7 @@ from core.runs.errors import InvalidRunError, RunActiveError
 from core.runs.failure import failed_on_disk
 from core.runs.lookup import all_runs
 from core.runs.run_file import StudyTrial, TrialOrigin
-from core.storage.files import sweep
 from core.storage.journal import JournalWriter
-from core.storage.locks import Lock
 from core.storage.workspace import Workspace, free_bytes
 from core.tune.budget import is_affordable
 from core.tune.constraints import trial_recipe
@@ -53,9 +47,6 @@ from core.tune.study import (
     result_of,
 )
 from core.tune.study_file import parse_study
-
-POLL_SECONDS = 1.0
-"""How often the controller looks at its trials."""
 
 WAITING_TICKS = 10
 """Ticks between two looks at the trials that wait at rungs: somebody may have resumed or deleted one of hundreds."""
@@ -370,44 +361,3 @@ class Controller:
             raise DiskError("the disk is full", where=str(self.study.journal), kept="its trials continue")
         self._journal.sync()
         absorb(self._trials, event)
-
-
-def run_controller(study: Study, workspace: Workspace) -> int:
-    """Run the study to its end, or until a stop is requested; returns the exit code."""
-    lock = Lock.acquire(study.path / "controller.lock")
-    if lock is None:
-        return BusyError.exit_code
-    with lock:
-        sweep(study.path)
-        told: str | None = None
-        (study.control / "stop").unlink(missing_ok=True)
-        controller = Controller(study, workspace)
-        while True:
-            try:
-                ended, problem = controller.tick(), controller.problem
-            except DiskError as error:  # nothing is lost: it tries again until there is space
-                ended, problem = False, error.sentence()
-            if problem != told:
-                study.tell_problem(problem)
-                told = problem
-            if ended:
-                return 1 if controller.message else 0
-            if not lock.stands():
-                return 1
-            time.sleep(POLL_SECONDS)
-
-
-def main() -> int:
-    study = Study.open(Path(sys.argv[1]))
-
-    def stop(signum: int, frame: FrameType | None) -> None:
-        sys.exit(0)  # trials continue; the next controller continues the study
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    return run_controller(study, Workspace().prepare())
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -73,7 +73,7 @@ def start(study: Study, workspace: Workspace, *, patience: float = 60.0) -> None
     except OSError as error:
         raise DiskError.from_oserror(error, study.path, kept="it was not started") from None
     start_detached(
-        python_command("core.tune.controller", str(study.path)),
+        python_command("core.tune.run_study", str(study.path)),
         workspace,
         name="controller",
         log=study.log,

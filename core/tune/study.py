@@ -25,12 +25,12 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from core.errors import DiskError, LlmtuiError, UsageError, did_you_mean, log
+from core.errors import DiskError, LlmtuiError, log
 from core.events import RungReached
 from core.parsing import ParseError, parse
 from core.recipe.file import load, to_toml
 from core.recipe.schema import Recipe
-from core.run_names import name_of_run, new_id
+from core.run_names import new_id
 from core.runs.directory import Run, RunState
 from core.runs.failure import failure
 from core.runs.run_file import TrialOrigin
@@ -52,10 +52,6 @@ RESERVE = 2**16
 
 class InvalidStudyError(LlmtuiError):
     doing = "read the study"
-
-
-class StudyNotFoundError(UsageError):
-    doing = "find the study"
 
 
 # -- the journal ----------------------------------------------------------------------------------------------------
@@ -159,11 +155,6 @@ class Trial(Struct, kw_only=True):
         """The rung at which it waits; None while it trains, or once it has ended."""
         waits = self.ended is None and self.rungs and self.rungs[-1].share >= self.stop_at
         return self.rungs[-1] if waits else None
-
-    @property
-    def promotions(self) -> int:
-        """How often it was promoted."""
-        return sum(rung.share < self.stop_at for rung in self.rungs)
 
     @property
     def failed(self) -> bool:
@@ -369,38 +360,9 @@ def result_of(run: Run, state: RunState, number: int) -> TrialEnded | None:
     return None
 
 
-# -- finding studies --------------------------------------------------------------------------------------------------
-
-
 def studies_directory(workspace: Workspace) -> Path:
     """Where the studies of a workspace are."""
     return workspace.data / "studies"
-
-
-def study_ids(workspace: Workspace) -> list[str]:
-    """The names of all directories of studies, newest first."""
-    try:
-        found = [path.name for path in studies_directory(workspace).iterdir() if path.is_dir()]
-    except OSError:
-        return []
-    return sorted((name for name in found if not name.startswith(".")), reverse=True)
-
-
-def find_study(workspace: Workspace, query: str | None = None) -> Path:
-    """The directory of the newest study that `query` means: an id, a name, or the start of either.
-
-    None: the newest of all. Raises StudyNotFoundError.
-    """
-    ids = study_ids(workspace)
-    if not ids:
-        raise StudyNotFoundError("there are no studies yet", todo="start one: llmtui tune RECIPE --trials 20")
-    wanted = (query or "").lower()
-    found = [each for each in ids if each.startswith(wanted) or name_of_run(each).startswith(wanted)]
-    exact = [each for each in found if wanted in (each, name_of_run(each))]
-    if not found:
-        todo = did_you_mean(wanted, [name_of_run(each) for each in ids]) or "`llmtui tune ls` lists them"
-        raise StudyNotFoundError(f"there is no study {query!r}", todo=todo)
-    return studies_directory(workspace) / (exact or found)[0]
 
 
 def _tables(file: StudyFile) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 
 from core.storage.workspace import Workspace
-from core.tune.study import InvalidStudyError, studies_directory, study_ids
+from core.tune.lookup import study_ids
+from core.tune.study import InvalidStudyError, studies_directory
 from llmtui.view.study_snapshot import StudySnapshot, change_key, take_study_snapshot
 
 

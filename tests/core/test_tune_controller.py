@@ -18,9 +18,10 @@ from core.recipe.schema import Recipe
 from core.runs.directory import Run, RunState
 from core.storage.workspace import Workspace
 from core.tune.controller import Controller
+from core.tune.lookup import find_study, study_ids
 from core.tune.requests import Request
 from core.tune.space import SpaceError
-from core.tune.study import Study, best_trial, find_study, study_ids
+from core.tune.study import Study, best_trial
 from core.tune.study_file import StudyFile
 from core.tune.tpe import importances
 from tests.ui.fake_runs import FakeWorker, write_launch
@@ -295,7 +296,7 @@ def test_the_field_that_matters_is_the_most_important(workspace: Workspace) -> N
 
 
 def test_two_controllers_cannot_run_one_study(workspace: Workspace, tmp_path: Path) -> None:
-    from core.tune.controller import run_controller
+    from core.tune.run_study import run_controller
 
     study = new_study(workspace, trials=1)
     # a lock is not held against its own process: another one holds it

@@ -6,7 +6,8 @@ import click
 
 from core.errors import UsageError
 from core.storage.workspace import Workspace
-from core.tune.study import Study, Trial, find_study
+from core.tune.lookup import find_study
+from core.tune.study import Study, Trial
 from llmtui.cli.commands.options import NAME
 from llmtui.view.study_text import study_state
 

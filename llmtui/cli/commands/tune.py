@@ -15,8 +15,9 @@ import msgspec
 from core.errors import LlmtuiError
 from core.parsing import ParseError, read_toml
 from core.storage.workspace import Workspace
+from core.tune.lookup import find_study, study_ids
 from core.tune.start import complete_settings, request_pause, request_stop, start, unpause
-from core.tune.study import Study, best_trial, find_study, study_ids
+from core.tune.study import Study, best_trial
 from llmtui.cli.commands.group import SuggestingGroup
 from llmtui.cli.commands.options import (
     NAME,
