@@ -322,7 +322,8 @@ def test_a_study_file_edited_into_nonsense_leaves_the_settings_in_force(workspac
     good = file.read_text()
     file.write_text(good.replace('kind = "asha"', 'kind = "halving"'))
     assert not controller.tick() and "halving" in controller.problem
-    assert Study.open(study.path).file == study.file  # it can still be shown, and continued
+    again = Study.open(study.path)  # it can still be shown, and continued
+    assert (again.space, again.file.scheduler, again.file.trials) == (study.space, ASHA, 1)
     file.write_text(good.replace("trials = 1", "trials = 2"))
     while not controller.tick():
         pass
