@@ -21,7 +21,9 @@ from core.tune.start import request_trial, start, waiting_trials
 from core.tune.study import Study
 from core.tune.study_file import Scheduler, StudyFile
 from llmtui.cli.main import run as command_line
+from llmtui.cli.study_output import follow_study
 from llmtui.view.study_text import lead_text
+from llmtui.view.units import cost
 from tests.conftest import tiny_recipe
 from tests.core.test_tune_controller import fail, finish, new_study, run_to_end
 from tests.core.test_tune_halving import train as train_to_rung
@@ -200,6 +202,21 @@ def test_waiting_trials_are_shown_promoted_and_dropped(
     assert "has ended" in refused(capsys, "tune", "promote", numbers[1])
     (study.path / "problem.txt").write_text("the disk is full")
     assert command_line(["tune", "show"]) == 0 and "the disk is full" in capsys.readouterr().err
+
+
+def test_a_study_that_is_followed_prints_results_at_rungs_and_at_the_end(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = new_study(workspace, trials=2, scheduler=Scheduler(kind="asha"))
+    alive = iter([1, None])
+    monkeypatch.setattr(Study, "controller", lambda self: next(alive, None))
+    monkeypatch.setattr("llmtui.cli.study_output.time.sleep", lambda _: run_to_end(study, workspace, train_to_rung))
+    assert follow_study(study, workspace) == 0
+    first, second, third, *_ = capsys.readouterr().err.splitlines()
+    results = [cost(trial.rungs[0].bits_per_byte) for trial in study.trials()]
+    lines = sorted((first, second, third))
+    assert sum("bits per byte after 11 %" in line for line in lines) == 2
+    assert all(any(result in line for line in lines) for result in results)
 
 
 @pytest.mark.heavy

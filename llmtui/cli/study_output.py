@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from core.storage.workspace import Workspace
 from core.tune.repeats import lead
-from core.tune.study import Study, best_trial
+from core.tune.study import Study, Trial, TrialPaused, best_trial
 from llmtui.cli.console import print_error, print_message, print_table
 from llmtui.view.study_text import TrialRow, counts_text, lead_text, study_state, trial_rows, trials_table, values_text
 from llmtui.view.units import cost
@@ -19,12 +19,18 @@ POLL_SECONDS = 1.0
 
 
 def follow_study(study: Study, workspace: Workspace) -> int:
-    """Print the trials of a study as they end, until it does; returns the exit code."""
-    printed = {trial.number for trial in study.trials() if trial.ended}
+    """Print the trials of a study as they reach rungs and end, until it does; returns the exit code."""
+    trials = study.trials()
+    printed = {trial.number for trial in trials if trial.ended}
+    rungs = {(trial.number, rung.share) for trial in trials for rung in trial.rungs}
     while True:
         is_active = study.controller() is not None
         rows = trial_rows(study, workspace)
         for row in rows:
+            for rung in row.trial.rungs:
+                if (row.trial.number, rung.share) not in rungs:
+                    rungs.add((row.trial.number, rung.share))
+                    print_message(_rung_text(row.trial, rung))
             if row.trial.ended and row.trial.number not in printed:
                 printed.add(row.trial.number)
                 print_message(_ended_text(row))
@@ -36,6 +42,11 @@ def follow_study(study: Study, workspace: Workspace) -> int:
         return 0
     print_message(f"{study.id} has stopped; llmtui tune resume continues it; the log says more: {study.log}")
     return 3
+
+
+def _rung_text(trial: Trial, rung: TrialPaused) -> str:
+    result = f"{cost(rung.bits_per_byte)} bits per byte after {100 * rung.share:.0f} %"
+    return f"trial {trial.number}  {result}  {values_text(trial.values)}"
 
 
 def _ended_text(row: TrialRow) -> str:
