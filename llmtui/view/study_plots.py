@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from core.plural import plural
+from core.tune.front import front, second_value
+from core.tune.slices import Slice, improvements
+from core.tune.study import Study, Trial, best_trial
+from core.tune.study_file import SecondObjective
 from llmtui.view.axes import tick_label
 from llmtui.view.lines import Line
+from llmtui.view.sanitize import shown
+from llmtui.view.study_text import BEST, HIGHLIGHTED, value_text
+from llmtui.view.units import cost, count
 
 
 class PlotPoint(NamedTuple):
@@ -33,5 +41,98 @@ class Plot(NamedTuple):
     """What x = 0, 1, … stand for, where they are no numbers; sanitised."""
     placeholder: str = ""
     """Shown instead of a plot without points."""
-    note: Line = []  # noqa: RUF012
-    """Below the x axis."""
+    note: str = ""
+    """Below the x axis; sanitised."""
+
+
+def _point(trial: Trial, x: float, best: Trial | None, highlighted: int) -> PlotPoint:
+    glyph, role = (BEST, "good") if trial is best else ("•", "train")
+    if trial.number == highlighted and trial is not best:
+        glyph, role = HIGHLIGHTED, "accent"
+    return PlotPoint(x, trial.bits_per_byte or 0.0, role, glyph)
+
+
+def _ordered(points: list[PlotPoint]) -> list[PlotPoint]:
+    """The best and the highlighted one last, over the others."""
+    return sorted(points, key=lambda point: ("•", HIGHLIGHTED, BEST).index(point.glyph))
+
+
+def progress_plot(trials: Sequence[Trial], highlighted: int) -> Plot:
+    """The best result so far as trials end. highlighted: number of a trial."""
+    ended = sorted((t for t in trials if t.ended), key=lambda t: (t.ended.at if t.ended else 0.0, t.number))
+    best = best_trial(list(trials))
+    points = [
+        _point(trial, float(place), best, highlighted)
+        for place, trial in enumerate(ended, 1)
+        if trial.bits_per_byte is not None
+    ]
+    found = improvements(trials)
+    title: Line = [("best so far", "title"), (", bits per byte by trials that have ended", "dim")]
+    note = ""
+    if found:
+        last = found[-1]
+        since = len(ended) - last.ended
+        better = f"better {plural(len(found), 'time')}" if len(found) > 1 else "the first one"
+        note = f"{BEST} trial {last.number}; {better}, {plural(since, 'trial')} since then"
+    return Plot(
+        title,
+        _ordered(points),
+        steps=[(float(one.ended), one.bits_per_byte) for one in found],
+        x_tick=lambda at, _: f"{at:.0f}" if at == int(at) else "",
+        placeholder="No trial is done yet.",
+        note=note,
+    )
+
+
+def slice_plot(found: Slice | None, trials: Sequence[Trial], highlighted: int) -> Plot:
+    """The results against the values of one field; None: there is none yet. highlighted: number of a trial."""
+    if found is None:
+        return Plot([("results by field", "title")], placeholder="No trial is done yet.")
+    by_number, best = {trial.number: trial for trial in trials}, best_trial(list(trials))
+    names = [] if found.is_numeric else list(dict.fromkeys(value_text(point.value) for point in found.points))
+    points = [
+        _point(
+            by_number[point.number],
+            float(point.value) if found.is_numeric else float(names.index(value_text(point.value))),
+            best,
+            highlighted,
+        )
+        for point in found.points
+    ]
+    first = min(found.groups, key=lambda group: group.median)
+    values = value_text(first.low) + (f" … {value_text(first.high)}" if first.high != first.low else "")
+    of = plural(first.n, "trial")
+    return Plot(
+        [("results by ", "title"), (shown(found.key, 64), "title"), (", bits per byte", "dim")],
+        _ordered(points),
+        x_log=found.log,
+        x_tick=lambda at, step: count(at) if at >= 1000 else tick_label(at, step),
+        names=[shown(name, 16) for name in names],
+        note=f"lowest median {cost(first.median)} at {values}, {of}; z the next field",
+    )
+
+
+def front_objective(study: Study, trials: Sequence[Trial]) -> SecondObjective | None:
+    """What a front shows besides bits per byte: the study's second objective, else the size of models that differ."""
+    sizes = {second_value(trial, "parameters") for trial in trials if trial.bits_per_byte is not None}
+    return study.file.second_objective or ("parameters" if len(sizes - {None}) > 1 else None)
+
+
+def front_plot(trials: Sequence[Trial], objective: SecondObjective, highlighted: int) -> Plot:
+    """The results against a second objective, and the trials that none beats in both. highlighted: a number."""
+    best, members = best_trial(list(trials)), front(trials, objective)
+    known = [(trial, abs(value)) for trial in trials if (value := second_value(trial, objective)) is not None]
+    points = [_point(trial, value, best, highlighted) for trial, value in known if trial.bits_per_byte is not None]
+    steps = sorted((value, trial.bits_per_byte or 0.0) for trial, value in known if trial in members)
+    if objective == "tokens_per_second":  # between two members the one to the right is the fastest of those as good
+        steps = [(x, after[1]) for (x, _), after in zip(steps, [*steps[1:], steps[-1]], strict=True)]
+    what = {"parameters": "smaller", "tokens_per_second": "faster"}[objective]
+    return Plot(
+        [("front", "title"), (f", bits per byte by {objective.replace('_', ' ')}", "dim")],
+        _ordered(points),
+        steps,
+        x_log=True,
+        x_tick=lambda at, _: count(at),
+        placeholder="No trial is done yet.",
+        note=f"none is better and {what} than trials {', '.join(str(trial.number) for trial in members)}",
+    )

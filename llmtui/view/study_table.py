@@ -6,16 +6,25 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from core.plural import plural
+from core.tune.curve_fit import Interval
+from core.tune.forecast import Remaining
 from core.tune.study import Study, best_trial
 from llmtui.view import run_text, units
 from llmtui.view.data_table import DataTable, TableColumn, TableRow
-from llmtui.view.lines import Line, Span, bar, wrap
+from llmtui.view.lines import Line, Span, bar, joined, width, wrap
 from llmtui.view.run_snapshot import RunSnapshot
 from llmtui.view.sanitize import shown
 from llmtui.view.study_snapshot import StudySnapshot
-from llmtui.view.study_text import TrialRow, short_names, value_text, varying_fields
-
-BEST = "★"
+from llmtui.view.study_text import (
+    BEST,
+    TrialRow,
+    interval_text,
+    rank,
+    rung_text,
+    short_names,
+    value_text,
+    varying_fields,
+)
 
 _OUTCOMES = {
     "done": ("✓", "good"),
@@ -23,6 +32,7 @@ _OUTCOMES = {
     "stopped": ("■", "dim"),
     "lost": ("?", "warn"),
     "unreadable": ("?", "warn"),
+    "paused": ("‖", "dim"),
 }
 """Glyph and role of the states of trials that have no run to take them from."""
 
@@ -41,15 +51,16 @@ BY_RESULT = Order("bpb")
 
 def state_of(row: TrialRow, run: RunSnapshot | None) -> tuple[str, str, str]:
     """Glyph, word and role of what a trial is doing, or how it ended."""
-    if row.trial.ended is None and run is not None:
+    if row.trial.ended is None and row.trial.paused is None and run is not None:
         return run_text.state(run)
     glyph, role = _OUTCOMES.get(row.state, ("·", "dim"))
     return glyph, row.state, role
 
 
 def is_active(row: TrialRow, run: RunSnapshot | None) -> bool:
-    """Whether a trial has a process."""
-    return row.trial.ended is None and run is not None and run.state.is_active
+    """Whether a trial is training, or about to."""
+    open_ = row.trial.ended is None and row.trial.paused is None
+    return open_ and run is not None and run.state.is_active
 
 
 _VALUES: dict[str, tuple[str, Callable[[TrialRow], float | None], Callable[[float], str]]] = {
@@ -75,7 +86,9 @@ def sort_columns(rows: Sequence[TrialRow]) -> list[tuple[str, str, str]]:
 
 
 def sorted_rows(rows: Sequence[TrialRow], order: Order) -> list[TrialRow]:
-    """The rows in that order, those without a value last."""
+    """The rows in that order, those without a value last; by result those that are done before those at rungs."""
+    if order == BY_RESULT:
+        return sorted(rows, key=rank)
     if order.column == "number":
         return sorted(rows, key=lambda row: row.trial.number, reverse=order.reverse)
 
@@ -88,16 +101,29 @@ def sorted_rows(rows: Sequence[TrialRow], order: Order) -> list[TrialRow]:
     return known + [row for row in rows if value(row) is None]
 
 
-def trials_table(rows: Sequence[TrialRow], runs: Mapping[str, RunSnapshot], order: Order = BY_RESULT) -> DataTable:
-    """Number, state, result, the fields that differ, and what else is known. runs: by id."""
+def trials_table(
+    rows: Sequence[TrialRow],
+    runs: Mapping[str, RunSnapshot],
+    forecasts: Mapping[str, Interval],
+    order: Order = BY_RESULT,
+) -> DataTable:
+    """Number, state, result, forecast, the fields that differ, and what else is known.
+
+    runs: by id. forecasts: of the results of trials that train, by id of the run.
+    """
     trials = [row.trial for row in rows]
     best, keys = best_trial(trials), varying_fields(trials)
     names = short_names(keys)
     figures = [name for name in _VALUES if name == "bpb" or any(_VALUES[name][1](row) for row in rows)]
     numeric = {key: all(isinstance(t.values.get(key), int | float | None) for t in trials) for key in keys}
     columns = [TableColumn("number", "#"), TableColumn("state", "state", right=False), TableColumn("bpb", "bpb")]
+    forecasts = {
+        row.trial.run_id: f for row in rows if row.trial.ended is None and (f := forecasts.get(row.trial.run_id))
+    }
+    columns += [TableColumn("forecast", "forecast")] if forecasts else []
+    rungs = [TableColumn("rung", "rung", right=False)] if any(rung_text(trial) for trial in trials) else []
     columns += [TableColumn(key, shown(names[key], 24), right=numeric[key]) for key in keys]
-    columns += [TableColumn(name, _VALUES[name][0]) for name in figures[1:]]
+    columns += [*rungs, *(TableColumn(name, _VALUES[name][0]) for name in figures[1:])]
     if any(trial.origin != "sampled" for trial in trials):
         columns.append(TableColumn("origin", "origin", right=False))
     table_rows: list[TableRow] = []
@@ -108,7 +134,11 @@ def trials_table(rows: Sequence[TrialRow], runs: Mapping[str, RunSnapshot], orde
         bits = "" if row.bits_per_byte is None else units.cost(row.bits_per_byte)
         cells: list[Span] = [(str(row.trial.number), "dim"), (f"{glyph} {word}", role)]
         cells.append((BEST + bits if is_best else bits, "good" if is_best else faded))
+        if forecasts:
+            found = forecasts.get(row.trial.run_id)
+            cells.append((f"{units.cost(found.value)} ±{(found.high - found.low) / 2:.3f}" if found else "", "accent"))
         cells += [(value_text(row.trial.values.get(key)), faded) for key in keys]
+        cells += [(rung_text(row.trial), "dim")] if rungs else []
         for name in figures[1:]:
             value = _VALUES[name][1](row)
             cells.append(("" if value is None else _VALUES[name][2](value), "dim"))
@@ -117,7 +147,7 @@ def trials_table(rows: Sequence[TrialRow], runs: Mapping[str, RunSnapshot], orde
     return DataTable(columns, table_rows, frozen=3)
 
 
-def explanation(row: TrialRow, rows: Sequence[TrialRow]) -> str:
+def explanation(row: TrialRow, rows: Sequence[TrialRow], forecast: Interval | None) -> str:
     """A sentence about a trial. Sanitised."""
     trial, best = row.trial, best_trial([row.trial for row in rows])
     if trial.ended is not None and trial.ended.reason:
@@ -125,6 +155,13 @@ def explanation(row: TrialRow, rows: Sequence[TrialRow]) -> str:
             trial.ended.reason, 400
         )
     values = ", ".join(f"{shown(key, 64)} {value_text(value)}" for key, value in trial.values.items())
+    if trial.paused is not None:
+        share = f"{100 * trial.paused.share:.0f} % of its training"
+        return (
+            f"Trial {trial.number} waits after {share}, and is promoted if it is among the best; p does so: {values}."
+        )
+    if forecast is not None and trial.ended is None:
+        return f"Trial {trial.number} ends at about {interval_text(forecast)} (90 %) bits per byte: {values}."
     if trial is best:
         return f"Trial {trial.number} is the best so far: {values}."
     if trial.bits_per_byte is not None and best is not None and best.bits_per_byte is not None:
@@ -165,16 +202,16 @@ def header_parts(snapshot: StudySnapshot, rows: Sequence[TrialRow], runs: Mappin
     return [*parts, states]
 
 
-def state_lines(snapshot: StudySnapshot, rows: Sequence[TrialRow], cells: int) -> list[Line]:
+def state_lines(snapshot: StudySnapshot, rows: Sequence[TrialRow], left: Remaining | None, cells: int) -> list[Line]:
     """What is used of the budget and what remains; then what is wrong with the study, if anything is."""
     if snapshot.study is None:
         return []
     problem = " ".join(shown(snapshot.problem, 600, lines=True).removeprefix("llmtui: ").split())
     warning: list[Line] = [[(part, "warn")] for part in wrap(f"✗ {problem}", cells)] if problem else []
-    return [_budget_line(snapshot.study, rows, cells), *warning]
+    return [_budget_line(snapshot.study, rows, left, cells), *warning]
 
 
-def _budget_line(study: Study, rows: Sequence[TrialRow], cells: int) -> Line:
+def _budget_line(study: Study, rows: Sequence[TrialRow], left: Remaining | None, cells: int) -> Line:
     settings = study.file
     sampled = sum(row.trial.origin == "sampled" for row in rows)
     minutes = sum(row.seconds for row in rows) / 60
@@ -189,7 +226,9 @@ def _budget_line(study: Study, rows: Sequence[TrialRow], cells: int) -> Line:
     else:
         parts.append(f"{units.duration(60 * minutes)} of training")
     how = f"{settings.sampler}, {settings.parallel} at once" if settings.parallel > 1 else settings.sampler
-    line: Line = [("  ".join(parts), ""), (f"  {how}", "dim")]
-    if shares and cells > 60:
-        return [*bar(max(shares), 16), ("  ", ""), *line]
-    return line
+    line: list[Line] = [[("  ".join(parts), "")]]
+    if left is not None and left.trials:
+        line.append([(f"about {units.duration(left.wall_seconds)} left", "accent")])
+    line.append([(how, "dim")])
+    meter = [*bar(max(shares), 16), ("  ", "")] if shares and cells > 60 else []
+    return [*meter, *joined(line, cells - width(meter))]

@@ -22,6 +22,9 @@ from core.tune.study_file import SecondObjective
 from llmtui.view import units
 from llmtui.view.sanitize import shown
 
+BEST, HIGHLIGHTED = "★", "◆"
+"""Stand for the best trial and for the highlighted one."""
+
 
 class TrialRow(NamedTuple):
     """A trial with what its run is doing."""
@@ -122,7 +125,7 @@ def trials_table(rows: Sequence[TrialRow], second: SecondObjective | None = None
     table: list[tuple[str, ...]] = [
         ("TRIAL", "STATE", *rung, "BPB", *column, "TIME", *(names[key] for key in keys), "WHY")
     ]
-    for row in sorted(rows, key=_rank):
+    for row in sorted(rows, key=rank):
         mark = "*" if row.trial.number in starred else ""
         bits = "" if row.bits_per_byte is None else units.cost(row.bits_per_byte)
         values = (value_text(row.trial.values.get(key)) for key in keys)
@@ -134,7 +137,7 @@ def trials_table(rows: Sequence[TrialRow], second: SecondObjective | None = None
     return table
 
 
-def _rank(row: TrialRow) -> tuple[float, float]:
+def rank(row: TrialRow) -> tuple[float, float]:
     """Those that are done by their results, then those at rungs, the highest first, then the others."""
     if row.trial.bits_per_byte is not None:
         return -2.0, row.trial.bits_per_byte

@@ -42,6 +42,15 @@ async def test_a_study_shows_its_trials_and_its_keys_act_on_them(
         await until(pilot, lambda: len(chart.curves) == 8)
         assert [curve.role for curve in chart.curves].count("dim") == 2, "those that failed"
         assert chart.curves[-1].name == f"trial {best.number}" and chart.curves[-1].glyph == "★"
+        await pilot.press("w")
+        await showing(pilot, "Known from 8 results on; there are 6.")
+        await pilot.press("w")
+        await showing(pilot, "best so far", f"★ trial {best.number}; better")
+        await pilot.press("w", "z")
+        await showing(pilot, "results by train.batch_size", "lowest median")
+        await pilot.press("w")
+        await showing(pilot, "none is better and smaller than trial")
+        await pilot.press("w")
         table.highlight("3")
         await showing(pilot, "Trial 3 failed: the loss is not finite")
         await pilot.press("O")
@@ -80,11 +89,16 @@ async def test_every_view_is_whole_at_every_size(workspace: Workspace) -> None:
         for size in ((60, 16), (80, 24), (120, 40), (200, 60), (40, 10)):
             await pilot.resize_terminal(*size)
             await showing(pilot, "study bard")
-            for _ in range(5):
+            seen = ""
+            for _ in range(6):
                 app.screen.query_one(Notice).display = False  # it lies over the panes
                 await pilot.pause(0.05)
                 assert_whole(app)
+                seen += screen_text(app)
                 await pilot.press("w")
+            if size[0] > 40:
+                titles = ("loss", "importance", "best so far", "results by train.lr", "front", "trials")
+                assert all(f"─ {title}" in seen or f"╭ {title}" in seen for title in titles), "every view"
 
 
 async def test_settings_are_edited_and_nonsense_is_refused(workspace: Workspace) -> None:

@@ -8,7 +8,7 @@ _ON = ("study",)
 
 STUDY = (
     Action("study.open", ("enter",), "open", "Show the highlighted trial in training.", "Study", _ON),
-    Action("study.view", ("w",), "view", "Curves, best so far, importance of fields, results by field.", "Study", _ON),
+    Action("study.view", ("w",), "view", "Curves, importance, best so far, results by field, front.", "Study", _ON),
     Action("study.pause", ("space",), "pause", "Pause the study and its trials, or continue them.", "Study", _ON),
     Action("study.stop", ("x",), "stop", "Stop the study, each trial with a checkpoint; asks first.", "Study", _ON),
     Action("study.resume", ("r",), "resume", "Continue a study that has stopped.", "Study", _ON),
@@ -22,6 +22,7 @@ STUDY = (
     ),
     Action("study.insert", ("i",), "insert", "Insert a trial with values by hand; it is the next one.", "Study", _ON),
     Action("study.clone", ("c",), "clone", "Insert a trial like the highlighted one.", "Study", _ON),
+    Action("study.promote", ("p",), "promote", "Let a trial that waits at a rung train further.", "Study", _ON),
     Action("study.drop", ("d",), "drop", "Stop the highlighted trial; its result does not count.", "Study", _ON),
     Action("study.edit", ("R",), "settings", "Edit study.toml: limits, space, trials at once.", "Study", _ON),
     Action("study.choose", ("S",), "studies", "Choose another study.", "Study", _ON),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import ClassVar
 
 from textual import on, work
@@ -9,8 +10,13 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container
 
+from core.tune.curve_fit import Interval
+from core.tune.forecast import Remaining, remaining
+from core.tune.slices import slices
+from core.tune.study_file import SecondObjective
 from llmtui.tui.actions import bindings
 from llmtui.tui.chart_table import LOSS, ChartEntry
+from llmtui.tui.forecaster import Forecaster
 from llmtui.tui.run_watcher import HistoryUpdated, RunsUpdated
 from llmtui.tui.screens.study_actions import StudyActions
 from llmtui.tui.screens.study_curves import CurveSettings, Losses, charted_trials, trial_curves
@@ -23,12 +29,12 @@ from llmtui.tui.widgets.study_panes import ImportancePane, StudyMessage, TrialsT
 from llmtui.view.history import History
 from llmtui.view.lines import Line, joined
 from llmtui.view.run_snapshot import RunSnapshot
-from llmtui.view.study_plots import Plot
+from llmtui.view.study_plots import front_objective, front_plot, progress_plot, slice_plot
 from llmtui.view.study_snapshot import StudySnapshot
-from llmtui.view.study_table import explanation, header_parts, state_lines, trials_table
+from llmtui.view.study_table import explanation, header_parts, is_active, state_lines, trials_table
 from llmtui.view.study_text import TrialRow
 
-VIEWS = ("curves", "importance", "progress", "slices")
+VIEWS = ("curves", "importance", "progress", "slices", "front")
 """What is shown above the table; each is a class of the style sheet."""
 
 
@@ -48,6 +54,11 @@ class StudyScreen(StudyActions):
         """By run id, of the trials whose curves are drawn."""
         self._losses: Losses = "training"
         self._view = "table"
+        self._field = 0
+        """Of the slices, which one is shown."""
+        self._forecasts: dict[str, Interval] = {}
+        """Of trials that train, by id of the run."""
+        self._forecaster = Forecaster()
         self._shown_state: tuple[object, ...] = ()
         """What was drawn last: while it stays the same, a tick draws nothing."""
         self._drawn_with: tuple[object, ...] = ()
@@ -88,6 +99,9 @@ class StudyScreen(StudyActions):
     async def read_studies(self) -> None:
         """Read what has changed, which the event loop must not wait for, and draw it."""
         await self.session.read_studies()
+        runs = self._runs
+        active = [run for row in self.rows if is_active(row, run := runs.get(row.trial.run_id)) and run]
+        self._forecasts = await asyncio.to_thread(self._forecaster.update, active)
         if self.is_mounted and self.is_current:
             self._draw_if_changed()
 
@@ -143,7 +157,7 @@ class StudyScreen(StudyActions):
         self._histories = {history.run.id: history for history in self.session.watcher.overlay(wanted)}
         states = [(runs[row.trial.run_id].state, runs[row.trial.run_id].queue_place) for row in self._charted_rows]
         read = [(history, history.summary.events, history.detail) for history in self._histories.values()]
-        state = study, self.rows, states, read, self.session.studies is None
+        state = study, self.rows, states, read, self._forecasts, self.session.studies is None
         if state == self._shown_state:
             return
         self._shown_state = state
@@ -163,20 +177,30 @@ class StudyScreen(StudyActions):
             parts = header_parts(study, self.rows, self._runs)
             header.left = joined(parts, header.inner_size[0])
         header.update()
-        lines = state_lines(study, self.rows, header.inner_size[0]) if study else []
+        lines = state_lines(study, self.rows, self._remaining(study), header.inner_size[0]) if study else []
         budget.styles.height = min(3, max(1, len(lines)))
         budget.show([], lambda cells, height: lines)
+
+    def _remaining(self, study: StudySnapshot) -> Remaining | None:
+        """What a study that runs will still take."""
+        if study.study is None or study.state != "running":
+            return None
+        runs = self._runs
+        active = [runs[row.trial.run_id].summary for row in self.rows if is_active(row, runs.get(row.trial.run_id))]
+        return remaining(study.study, study.trials, active)
 
     def _draw_table(self, study: StudySnapshot) -> None:
         rows, order = self.rows, self.order
         by_key = {str(row.trial.number): row for row in rows}
-        table = trials_table(rows, self._runs, order)
+        table = trials_table(rows, self._runs, self._forecasts, order)
         heading = next((column.heading for column in table.columns if column.name == order.column), order.column)
         title: Line = [("trials", "title"), (f"  {len(rows)}", "dim")]
         title += [(f"  by {heading}{', reversed' if order.reverse else ''}", "dim")]
 
         def explain(key: str) -> str:
-            return explanation(by_key[key], rows) if key in by_key else "No trial yet: the controller starts the first."
+            if key not in by_key:
+                return "No trial yet: the controller starts the first."
+            return explanation(by_key[key], rows, self._forecasts.get(by_key[key].trial.run_id))
 
         self.query_one(TrialsTable).show(table, title, explain)
 
@@ -200,8 +224,16 @@ class StudyScreen(StudyActions):
         importance, plot = self.query_one(ImportancePane), self.query_one(ScatterPane)
         if importance.display:
             self.measure_importance(study)
-        if plot.display:
-            plot.show(Plot([]))
+        if plot.display and study.study is not None:
+            row = self.highlighted
+            number, trials = row.trial.number if row else 0, study.trials
+            if self._shown_view == "progress":
+                plot.show(progress_plot(trials, number))
+            elif self._shown_view == "front" and self._front_objective:
+                plot.show(front_plot(trials, self._front_objective, number))
+            else:
+                found = slices(study.study.space, study.study.recipe, trials)
+                plot.show(slice_plot(found[self._field % len(found)] if found else None, trials, number))
 
     @on(TrialsTable.Highlighted)
     def _highlight(self) -> None:
@@ -225,24 +257,33 @@ class StudyScreen(StudyActions):
     @property
     def _views(self) -> tuple[str, ...]:
         """The views that the key turns over at this size."""
+        views = VIEWS if self._front_objective else VIEWS[:-1]
         if self._only_one:
-            return ("table", *VIEWS)
-        return VIEWS[1:] if self._beside else VIEWS
+            return ("table", *views)
+        return views[1:] if self._beside else views
+
+    @property
+    def _front_objective(self) -> SecondObjective | None:
+        study = self.study
+        return front_objective(study.study, study.trials) if study and study.study else None
+
+    @property
+    def _shown_view(self) -> str:
+        return self._view if self._view in self._views else self._views[0]
 
     def _arrange(self, study: StudySnapshot | None) -> None:
         message = self.query_one(StudyMessage)
         self.set_class(study is None or study.study is None, "-message")
         message.show_problem(study, self.session.studies is not None)
-        view = self._view if self._view in self._views else self._views[0]
         for name in ("table", *VIEWS):
-            self.set_class(name == view, f"-view-{name}")
+            self.set_class(name == self._shown_view, f"-view-{name}")
         table = self.query_one(TrialsTable)
         rows = min(table.rows_wanted, self.query_one("#body").size.height // 2)
         table.styles.height = "1fr" if self._only_one else max(4, rows)
 
     def action_study_view(self) -> None:
         views = self._views
-        self._view = views[(views.index(self._view) + 1) % len(views)] if self._view in views else views[1]
+        self._view = views[(views.index(self._shown_view) + 1) % len(views)]
         self._arrange(self.study)
         self.call_after_refresh(self._focus_view)
 
@@ -258,4 +299,10 @@ class StudyScreen(StudyActions):
         self.redraw()
 
     def action_study_field(self) -> None:
-        self.redraw()
+        if self._shown_view == "slices":
+            self._field += 1
+            self.redraw()
+        else:
+            self._view = "slices"
+            self._arrange(self.study)
+            self.call_after_refresh(self._focus_view)

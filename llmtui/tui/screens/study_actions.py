@@ -10,10 +10,9 @@ from textual import work
 
 from core.errors import DiskError, LlmtuiError
 from core.runs.control import request_stop as request_stop_of_run
-from core.runs.directory import Run
 from core.tune.importance import FieldImportance
 from core.tune.space import Values, with_values
-from core.tune.start import request_pause, request_stop, request_trial, start, unpause
+from core.tune.start import request_drop, request_pause, request_promotion, request_stop, request_trial, start, unpause
 from core.tune.study import Study, best_trial
 from core.tune.tpe import MIN_TRIALS
 from llmtui.clients.child_job import stream_child_job
@@ -52,6 +51,11 @@ class StudyActions(ChartedScreen):
         state = self.session.ui_state
         return Order(state.study_sort or BY_RESULT.column, state.study_reversed)
 
+    @property
+    def _is_running(self) -> bool:
+        """Whether the study has a controller."""
+        return self.study is not None and self.study.state in ("running", "paused")
+
     def is_available(self, action: str) -> bool:
         study, row = self.study, self.highlighted
         if not action.startswith("study."):
@@ -62,13 +66,15 @@ class StudyActions(ChartedScreen):
             return False
         match action.removeprefix("study."):
             case "pause" | "stop":
-                return study.state in ("running", "paused")
+                return self._is_running
             case "resume":
                 return study.state == "stopped"
             case "best":
                 return any(each.trial.bits_per_byte is not None for each in self.rows)
             case "drop":
-                return row is not None and is_active(row, self.snapshot)
+                return row is not None and (row.trial.paused is not None or is_active(row, self.snapshot))
+            case "promote":
+                return row is not None and row.trial.paused is not None
             case "open" | "clone":
                 return row is not None
         return True
@@ -111,7 +117,7 @@ class StudyActions(ChartedScreen):
         study, workspace = self._known_study("stop"), self.session.workspace
         if study is None:
             return
-        if self.study and self.study.state not in ("running", "paused"):
+        if self.study and not self._is_running:
             self.show_notice(f"{study.name} is {self.study.state}: nothing to stop.", "warn")
             return
         from llmtui.tui.screens.dialogs import Confirm
@@ -156,8 +162,7 @@ class StudyActions(ChartedScreen):
 
         def on_saved(saved: bool | None) -> None:
             if saved:
-                running = self.study is not None and self.study.state in ("running", "paused")
-                more = "the next trial follows them" if running else "r continues the study with them"
+                more = "the next trial follows them" if self._is_running else "r continues the study with them"
                 self.show_notice(f"{study.name} has new settings: {more}.")
                 self.session.watcher.wake()
 
@@ -223,24 +228,40 @@ class StudyActions(ChartedScreen):
 
         self.app.push_screen(TrialValues(title, study.recipe, values), on_values)
 
+    def action_study_promote(self) -> None:
+        row, study = self.highlighted, self._known_study("promote a trial of")
+        if study is None:
+            return
+        if row is None or row.trial.paused is None:
+            self.show_notice("Only a trial that waits at a rung can be promoted.", "warn")
+            return
+        number = row.trial.number
+        notice = f"Trial {number} is the next one to train further" + ("." if self._is_running else "; r continues it.")
+        self.change(lambda: request_promotion(study, number), notice)
+
     def action_study_drop(self) -> None:
-        row, snapshot = self.highlighted, self.snapshot
-        if row is None:
+        row, snapshot, study = self.highlighted, self.snapshot, self._known_study("drop a trial of")
+        if row is None or study is None:
             self.show_notice("There is no trial to drop.", "warn")
             return
-        if snapshot is None or not is_active(row, snapshot):
-            self.show_notice(f"Trial {row.trial.number} is not running: nothing to drop.", "warn")
+        number, waits = row.trial.number, row.trial.paused is not None
+        if not waits and (snapshot is None or not is_active(row, snapshot)):
+            self.show_notice(f"Trial {number} is not running: nothing to drop.", "warn")
             return
         from llmtui.tui.screens.dialogs import Confirm
 
-        run: Run = snapshot.run
+        def drop() -> None:
+            if waits or snapshot is None:
+                request_drop(study, number)
+            else:
+                request_stop_of_run(snapshot.run)
 
         def on_answer(yes: bool | None) -> None:
             if yes:
-                self.change(lambda: request_stop_of_run(run), f"Trial {row.trial.number} stops.")
+                self.change(drop, f"Trial {number} {'is dropped' if waits else 'stops'}.")
 
-        question = f"Stop trial {row.trial.number}? Its result will not count; the study continues with the next one."
-        self.app.push_screen(Confirm(question, yes="drop it", no="let it run"), on_answer)
+        question = f"Drop trial {number}? Its result will not count; the study continues with the next one."
+        self.app.push_screen(Confirm(question, yes="drop it", no="keep it"), on_answer)
 
     def action_study_best(self) -> None:
         study, best = self._known_study("take the best trial of"), best_trial([row.trial for row in self.rows])
@@ -295,7 +316,7 @@ class StudyActions(ChartedScreen):
             self.show_notice("There is no table to save yet.", "warn")
             return
         runs = {snapshot.run.id: snapshot for snapshot in self.session.watcher.snapshots}
-        table, folder = trials_table(self.rows, runs, self.order), self.session.workspace.exports
+        table, folder = trials_table(self.rows, runs, {}, self.order), self.session.workspace.exports
         name = f"{self.study.id}-trials"
         try:
             await asyncio.to_thread(write_table, table, folder, name)

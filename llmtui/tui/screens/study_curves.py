@@ -11,13 +11,11 @@ from llmtui.tui.widgets.curve import Curve
 from llmtui.view.history import History
 from llmtui.view.run_snapshot import RunSnapshot
 from llmtui.view.step_axis import XKind
-from llmtui.view.study_table import BEST, is_active
-from llmtui.view.study_text import TrialRow
+from llmtui.view.study_table import is_active
+from llmtui.view.study_text import BEST, HIGHLIGHTED, TrialRow
 
 MAX_CURVES = 40
 """Trials whose curves are read and drawn: forty of a thousand buckets take 60 MB and 30 ms."""
-
-HIGHLIGHTED = "◆"
 
 Losses = Literal["training", "validation"]
 
@@ -50,8 +48,11 @@ def charted_trials(rows: Sequence[TrialRow], runs: Mapping[str, RunSnapshot]) ->
 def trial_curves(
     entry: ChartEntry, rows: Sequence[TrialRow], histories: Mapping[str, History], settings: CurveSettings
 ) -> list[Curve]:
-    """A curve for each of `rows` that has a history, by run id. Trials that did not end well are dim; the best one and
-    the highlighted one are drawn last, over the others."""
+    """A curve for each of `rows` that has a history, by run id.
+
+    Trials that wait at a rung, or did not end well, are dim; the best one and the highlighted one are drawn last, over
+    the others.
+    """
     best = best_trial([row.trial for row in rows])
     curve = entry.curves[settings.losses == "validation"]
     smoothing = settings.smoothing if curve.smoothing is None else 0.0
@@ -60,7 +61,8 @@ def trial_curves(
         history = histories.get(row.trial.run_id)
         if history is None:
             continue
-        counts = row.trial.ended is None or row.trial.bits_per_byte is not None
+        trains = row.trial.ended is None and row.trial.paused is None
+        counts = trains or row.trial.bits_per_byte is not None
         place, role, glyph = (1, "raw", "") if counts else (0, "dim", "")
         if row.trial.number == settings.highlighted:
             place, role, glyph = 2, "accent", HIGHLIGHTED

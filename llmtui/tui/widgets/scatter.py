@@ -40,7 +40,7 @@ class ScatterPane(Pane, can_focus=True):
         plot = self._plot
         if not plot.points:
             return [[(part, "dim")] for part in wrap(plot.placeholder, width)]
-        below = [plot.note] if plot.note and height > 5 else []
+        below: list[Line] = [[(part, "dim")] for part in wrap(plot.note, width)][:2] if height > 5 else []
         if width < 20 or height < 4:
             return below
         canvas = Canvas(width - LABEL_WIDTH - 1, height - 1 - len(below))

@@ -1,0 +1,42 @@
+"""Forecasts of the final losses of trials that train, computed now and then in a thread."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+
+from core.tune.curve_fit import Interval
+from core.tune.forecast import forecast_final
+from llmtui.view.run_snapshot import RunSnapshot
+
+PERIOD = 10.0
+"""Seconds between two forecasts of a trial, each of which takes 0.2 s of the processor."""
+
+
+class Forecaster:
+    """Remembers the forecasts between two calls."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[float, int, Interval | None]] = {}
+        """By run id: when it was forecast, after how many of its events, and the forecast."""
+        self._lock = threading.Lock()
+
+    def update(self, runs: Sequence[RunSnapshot]) -> dict[str, Interval]:
+        """The forecasts of those of `runs` that have enough of a curve, by id. For any thread."""
+        with self._lock:
+            known = {run.run.id: self._known[run.run.id] for run in runs if run.run.id in self._known}
+            for snapshot in runs:
+                at, events, _ = known.get(snapshot.run.id, (-PERIOD, -1, None))
+                if events != snapshot.summary.events and time.monotonic() - at >= PERIOD:
+                    known[snapshot.run.id] = time.monotonic(), snapshot.summary.events, _final(snapshot)
+            self._known = known
+            return {run_id: final for run_id, (_, _, final) in known.items() if final}
+
+
+def _final(snapshot: RunSnapshot) -> Interval | None:
+    try:
+        found = forecast_final(snapshot.run.curves())
+    except OSError:  # deleted meanwhile
+        return None
+    return found.final if found else None
