@@ -36,7 +36,7 @@ class Forecaster:
 
 def _final(snapshot: RunSnapshot) -> Interval | None:
     try:
-        found = forecast_final(snapshot.run.curves())
+        found = forecast_final(snapshot.run.curves(), snapshot.run.recipe.train.evaluate_tokens)
     except OSError:  # deleted meanwhile
         return None
     return found.final if found else None
