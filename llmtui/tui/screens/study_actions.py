@@ -290,6 +290,9 @@ class StudyActions(ChartedScreen):
     # -- table and panes ------------------------------------------------------------------------------------------
 
     def action_study_sort(self) -> None:
+        if not self.rows:
+            self.show_notice("There is no trial to sort.", "warn")
+            return
         from llmtui.tui.screens.picker import Choice, Picker
 
         def on_choice(name: str | None) -> None:
