@@ -2,47 +2,23 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
 from core.runs.chat_sessions import saved_sessions
-from core.runs.directory import Run
 from core.storage.workspace import Workspace
-from llmtui.clients.inference_client import InferenceClient
-from llmtui.tui.app import Workbench
 from llmtui.tui.screens.picker import Picker
 from llmtui.tui.widgets.prompt import PromptInput
 from llmtui.tui.widgets.transcript import Transcript
+from tests.ui.chatting import ask, prepared_run, workbench_of
 from tests.ui.fake_runs import (
-    FakeWorker,
-    events_before_training,
     hold_locks,
     make_checkpoint,
-    make_run,
-    training_events,
-    write_launch,
 )
 from tests.ui.pilot import screen_text, until
-from tests.ui.test_chat import FAKE_INFERENCE_PROCESS, ask
 
 pytestmark = pytest.mark.heavy
-
-
-def prepared_run(workspace: Workspace, *overrides: str) -> Run:
-    run = make_run(workspace, "live", *overrides)
-    write_launch(run)
-    FakeWorker(run).write_events(*events_before_training(), *training_events(1, 230, 400))
-    make_checkpoint(run, 200)
-    return run
-
-
-def workbench_of(workspace: Workspace, run: Run, tmp_path: Path) -> Workbench:
-    script = tmp_path / "speaker.py"
-    script.write_text(FAKE_INFERENCE_PROCESS)
-    client = InferenceClient(workspace, [sys.executable, str(script)])
-    return Workbench(workspace, open_run=run.id, inference_client=client)
 
 
 async def test_two_checkpoints_answer_side_by_side_until_the_key_is_pressed_again(

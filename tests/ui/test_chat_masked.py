@@ -14,6 +14,7 @@ from llmtui.tui.app import Workbench
 from llmtui.tui.widgets.transcript import Transcript
 from llmtui.view.lines import wrapped
 from llmtui.view.unmask import mask_width, styled
+from tests.ui.chatting import ask
 from tests.ui.fake_runs import (
     FakeWorker,
     events_before_training,
@@ -23,7 +24,6 @@ from tests.ui.fake_runs import (
     write_launch,
 )
 from tests.ui.pilot import screen_text
-from tests.ui.test_chat import ask
 
 pytestmark = pytest.mark.heavy
 
