@@ -18,14 +18,14 @@ from llmtui.cli.main import run as run_command_line
 
 
 def all_commands(group: click.Group, *words: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """Every command that is not a group, with the words that call it."""
+    """Every command for people that is not a group, with the words that call it."""
     context = click.Context(group)
     for name in group.list_commands(context):
         command = group.get_command(context, name)
         assert command is not None
         if isinstance(command, click.Group):
             yield from all_commands(command, *words, name)
-        else:
+        elif not command.hidden:
             yield (*words, name), command
 
 

@@ -80,6 +80,8 @@ class Mirror:
         self._host, self._workspace = host, workspace
         self._mirrors: dict[str, RunMirror] = {}
         self._connection = Connection(since=time.time(), why="connecting")
+        self._current: Lock | None = None
+        """Held while the mirrors are up to date."""
         self._deleted: set[str] = set()
         """Ids of the runs whose mirrors the user has deleted."""
         self.stopping = False
@@ -92,6 +94,9 @@ class Mirror:
             why = self._connect()
             if self._connection.connected:
                 attempt = 0
+            if self._current:
+                self._current.release()
+                self._current = None
             for mirror in self._mirrors.values():
                 mirror.disconnect()
             self._mirrors.clear()
@@ -201,6 +206,8 @@ class Mirror:
 
     def _take(self, message: FromHost) -> None:
         if isinstance(message, HostLoad):
+            if self._current is None:  # it comes after all that was new
+                self._current = Lock.acquire(self._host.path / "connection.lock")
             self._say(replace(self._connection, reading=message.reading, active=message.active))
             return
         if isinstance(message, Welcome):

@@ -8,14 +8,22 @@ from __future__ import annotations
 import contextlib
 import math
 import secrets
+import time
+from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
+from core.errors import LlmtuiError
 from core.parsing import ParseError, read_json
-from core.runs.directory import Run
+from core.runs.deletion import bytes_in
+from core.runs.directory import Run, connection_lock
 from core.storage.files import write_atomic
+from core.storage.locks import holder
 from core.train.commands import ChangeLearningRate, GenerateSample
+
+FETCH_SECONDS = 60.0
+"""Without a byte of a checkpoint, after which it is given up."""
 
 PAUSE, RESUME, FETCH = "pause", "resume", "fetch-"
 """Files of the control directory with a meaning for the mirror of a run of another machine, too, see `core.remote`."""
@@ -71,6 +79,33 @@ def request_fetch(run: Run, which: str) -> None:
     """Ask the host of a mirrored run for a checkpoint: "last", "best", or a step. It answers."""
     write_answer(run, None)
     put_request(run, FETCH + which)
+
+
+class FetchError(LlmtuiError):
+    doing = "fetch the checkpoint"
+
+
+def fetched_checkpoint(run: Run, which: str) -> Path:
+    """Ask the host of a mirrored run for a checkpoint, see `request_fetch`, and wait until it is here.
+
+    Returns its directory. Raises FetchError if the host has none, is not connected, or sends nothing for
+    `FETCH_SECONDS`; OSError.
+    """
+    request_fetch(run, which)
+    size, heard = -1, time.monotonic()
+    while time.monotonic() < heard + FETCH_SECONDS:
+        answer = read_answer(run)
+        if answer and answer.error:
+            raise FetchError(answer.error, where=run.host)
+        if answer:
+            return run.checkpoints / answer.checkpoint
+        if holder(connection_lock(run.path, run.host)) is None:
+            (run.control / (FETCH + which)).unlink(missing_ok=True)
+            raise FetchError(f"{run.host} is not connected", todo=f"connect to it: llmtui hosts connect {run.host}")
+        if (now := bytes_in(run.checkpoints)) != size:
+            size, heard = now, time.monotonic()
+        time.sleep(0.1)
+    raise FetchError(f"{run.host} has sent nothing for {FETCH_SECONDS:.0f} s", todo=f"llmtui hosts show {run.host}")
 
 
 def read_answer(run: Run) -> Answer | None:

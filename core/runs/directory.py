@@ -72,7 +72,7 @@ class RunState(enum.Enum):
     STOPPED = "stopped"
     FAILED = "failed"
     INTERRUPTED = "interrupted"
-    UNREACHABLE = "no connection"
+    UNREACHABLE = "unreachable"
     """Of a mirror: what the run does is not known."""
 
     @property
@@ -84,6 +84,11 @@ class RunState(enum.Enum):
 def queue_entry(run_directory: Path) -> Path:
     """The file that exists while the run waits for a device, see `core.runs.queue`."""
     return run_directory.parent.parent / "queue" / "waiting" / run_directory.name
+
+
+def connection_lock(run_directory: Path, host: str) -> Path:
+    """The file that is locked while the mirrors of the runs of `host` are up to date, see `core.remote.hosts`."""
+    return run_directory.parent.parent / "hosts" / host / "connection.lock"
 
 
 class Run:
@@ -318,7 +323,7 @@ class Run:
         if not records:
             return RunState.CREATED
         last = records[-1]
-        if self.host and not (isinstance(last, Exited) and last.gave_up):
+        if self.host and holder(connection_lock(self.path, self.host)) is None:
             return RunState.UNREACHABLE
         return RunState.FAILED if isinstance(last, Exited) and last.gave_up else RunState.INTERRUPTED
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from core import ROOT
 from core.errors import BusyError, DiskError, LlmtuiError
 from core.runs.control import RESUME, ControlRequests, read_answer, request_resume
-from core.runs.directory import Run
+from core.runs.directory import Run, connection_lock
 from core.runs.errors import RunActiveError
 from core.runs.failure import find_reason
 from core.storage.files import private
@@ -74,7 +74,7 @@ def start(run: Run, workspace: Workspace, *, share: bool = False, patience: floa
     if run.supervisor() is not None:
         raise running
     if run.host:
-        _start_on_host(run, workspace, patience)
+        _start_on_host(run, patience)
         return
     rung = run.summary().waiting_rung if run.file.stop_at < 1 else None
     if rung and rung.share >= run.file.stop_at:
@@ -97,9 +97,9 @@ def start(run: Run, workspace: Workspace, *, share: bool = False, patience: floa
     )
 
 
-def _start_on_host(run: Run, workspace: Workspace, patience: float) -> None:
+def _start_on_host(run: Run, patience: float) -> None:
     """Let the mirror of a run ask its host to start it, and wait until the host says that it has."""
-    if holder(workspace.hosts / run.host / "mirror.lock") is None:
+    if holder(connection_lock(run.path, run.host)) is None:
         raise LaunchError(f"{run.host} is not connected", todo=f"connect to it: llmtui hosts connect {run.host}")
     request_resume(run)
     deadline = time.monotonic() + patience

@@ -305,6 +305,11 @@ class Workbench(OrderedKeys):
 
         self.push_screen(Jump(panes), on_choice)
 
+    def action_app_hosts(self) -> None:
+        from llmtui.tui.screens.hosts import Hosts
+
+        self.push_screen(Hosts(self.session.workspace))
+
     def action_app_notices(self) -> None:
         from llmtui.tui.screens.notices import Notices
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from core.runs.directory import RunState
 from llmtui.view.chat_turn import GAP
 from llmtui.view.run_snapshot import RunSnapshot
+from llmtui.view.sanitize import shown
 
 
 def hint(snapshot: RunSnapshot | None, *, has_checkpoint: bool) -> str:
     """What can be done, or why nothing can."""
     if snapshot is None:
         return "There is no run yet: 1 shows the runs, n there starts one."
-    recipe = snapshot.run.recipe
+    recipe, host = snapshot.run.recipe, shown(snapshot.run.host, 20)
+    if not has_checkpoint and host:
+        return f"The checkpoints of this run are on {host}: F copies the newest one here."
     if not has_checkpoint and snapshot.state is RunState.DONE:
         return "All checkpoints of this run were deleted, so nothing can answer. L in Train starts a run like it."
     if not has_checkpoint and not snapshot.state.is_active:

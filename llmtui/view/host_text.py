@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from core.remote.hosts import Connection, MirroredHost
 from llmtui.view import units
+from llmtui.view.lines import Line, hanging
 from llmtui.view.sanitize import shown
 
 CLOCK_TOLERANCE = 5.0
@@ -12,9 +15,28 @@ CLOCK_TOLERANCE = 5.0
 HEADINGS = ("host", "connection", "runs", "processor", "memory free", "GPUs", "disk free")
 
 
-def connection_text(connection: Connection, *, mirrored: bool) -> str:
+class HostFacts(NamedTuple):
+    """A host and its connection at one moment."""
+
+    host: MirroredHost
+    mirrored: bool
+    """Whether a process mirrors it."""
+    connection: Connection
+
+    @property
+    def is_connected(self) -> bool:
+        return self.mirrored and self.connection.connected
+
+
+def host_facts(host: MirroredHost) -> HostFacts:
+    """What is known of a host now; reads files."""
+    return HostFacts(host, host.is_mirrored, host.connection())
+
+
+def connection_text(facts: HostFacts) -> str:
     """Whether the host is connected, or why not; sanitised."""
-    if not mirrored:
+    connection = facts.connection
+    if not facts.mirrored:
         return "not connected"
     since = f"since {units.clock(connection.since)}" if connection.since else ""
     if connection.connected:
@@ -23,18 +45,16 @@ def connection_text(connection: Connection, *, mirrored: bool) -> str:
     return f"no connection {since}: {why}" if why else "connecting"
 
 
-def host_row(host: MirroredHost) -> tuple[str, ...]:
+def host_row(facts: HostFacts) -> tuple[str, ...]:
     """The cells of a host under `HEADINGS`."""
-    connection, mirrored = host.connection(), host.is_mirrored
-    reading = connection.reading if mirrored and connection.connected else None
-    state = connection_text(connection, mirrored=mirrored)
+    reading = facts.connection.reading if facts.is_connected else None
+    start = facts.host.name, connection_text(facts)
     if reading is None:
-        return (host.name, state, "", "", "", "", "")
+        return (*start, "", "", "", "", "")
     gpus = [f"{100 * gpu.utilisation:.0f} %, {units.size(gpu.memory_total - gpu.memory)} free" for gpu in reading.gpus]
     return (
-        host.name,
-        state,
-        f"{connection.active} active",
+        *start,
+        f"{facts.connection.active} active",
         f"{100 * reading.cpu:.0f} % of {reading.cores} cores",
         f"{units.size(reading.ram_total - reading.ram)} of {units.size(reading.ram_total)}",
         "; ".join(gpus) or "none",
@@ -42,20 +62,34 @@ def host_row(host: MirroredHost) -> tuple[str, ...]:
     )
 
 
-def host_lines(host: MirroredHost) -> list[str]:
+def short_lines(facts: HostFacts, width: int) -> list[Line]:
+    """A host in a few lines of at most `width` cells; sanitised."""
+    role = "good" if facts.is_connected else "warn" if facts.mirrored else "dim"
+    name = facts.host.name
+    lines = hanging([(connection_text(facts), role)], (f"{name}  ", "bold"), width)
+    if facts.is_connected and facts.connection.reading:
+        named = zip(HEADINGS[2:], host_row(facts)[2:], strict=True)
+        text = " · ".join(value if heading == "runs" else f"{heading} {value}" for heading, value in named)
+        lines += hanging([(text, "")], ("  ", ""), width)
+    if not facts.mirrored:
+        lines += hanging([(f"llmtui hosts connect {name}", "dim")], ("  ", ""), width)
+    return lines
+
+
+def host_lines(facts: HostFacts) -> list[str]:
     """All that is known about a host, a line each; sanitised."""
-    connection, mirrored = host.connection(), host.is_mirrored
+    host, connection = facts.host, facts.connection
     lines = [
         f"{host.name}: {shown(host.file.address, 200)}, command {shown(host.file.command, 200)}",
-        connection_text(connection, mirrored=mirrored),
+        connection_text(facts),
     ]
     if connection.machine:
         lines.append(f"{shown(connection.machine, 200)}; llmtui {shown(connection.version, 40)}")
     if abs(connection.clock) > CLOCK_TOLERANCE:
         side = "ahead of" if connection.clock > 0 else "behind"
         lines.append(f"its clock is {units.duration(abs(connection.clock))} {side} this one: times of its runs are its")
-    if connection.connected and connection.reading and mirrored:
-        names = dict(zip(HEADINGS, host_row(host), strict=True))
-        lines += [f"{name}: {names[name]}" for name in HEADINGS[2:]]
+    if facts.is_connected and connection.reading:
+        named = zip(HEADINGS[2:], host_row(facts)[2:], strict=True)
+        lines += [f"{heading}: {value}" for heading, value in named]
     lines.append(f"its log: {host.log}; a command there: {shown(host.shell_command('ls'), 300)}")
     return lines

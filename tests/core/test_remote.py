@@ -42,7 +42,7 @@ from core.runs.directory import Run, RunState
 from core.runs.errors import RemoteRunError
 from core.runs.launch import LaunchError, kill, start
 from core.storage.workspace import Workspace
-from tests.ui.fake_runs import FakeWorker, finished_run, make_checkpoint, make_run, metric, write_launch
+from tests.ui.fake_runs import FakeWorker, finished_run, hold, make_checkpoint, make_run, metric, write_launch
 
 
 @pytest.fixture
@@ -96,7 +96,11 @@ def test_a_run_that_ends_where_nobody_sees_it_has_no_connection(far: Workspace, 
     mirror = delivered(list(RunSender(original.path, {}).news()), None, workspace)
     mirror.set_processes(RunProcesses(original.id, True, True, False, ()))
     mirror.disconnect()
-    assert Run.open(workspace.runs / original.id).state() is RunState.UNREACHABLE
+    run = Run.open(workspace.runs / original.id)
+    assert run.state() is RunState.UNREACHABLE
+    workspace.hosts.joinpath("gpu1").mkdir(parents=True)
+    with hold(workspace.hosts / "gpu1" / "connection.lock"):
+        assert run.state() is RunState.INTERRUPTED, "its processes were killed on the host"
 
 
 @pytest.fixture(scope="module")

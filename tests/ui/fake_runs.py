@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 
@@ -260,7 +261,13 @@ sys.stdin.read()
 @contextlib.contextmanager
 def hold_locks(run: Run) -> Iterator[subprocess.Popen[str]]:
     """Another process holds the locks of the run, as supervisor and worker do while it is active."""
-    locks = [str(run.path / name) for name in ("supervisor.lock", "writer.lock")]
+    with hold(*(run.path / name for name in ("supervisor.lock", "writer.lock"))) as process:
+        yield process
+
+
+@contextlib.contextmanager
+def hold(*locks: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process holds these locks."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD, *locks], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

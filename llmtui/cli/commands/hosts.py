@@ -5,33 +5,21 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from pathlib import Path
 
 import click
 
-from core.errors import UsageError
 from core.remote.hosts import SSH, HostFile, MirroredHost, all_hosts
 from core.remote.messages import MirrorProtocolError
-from core.runs.control import read_answer, request_fetch
-from core.runs.deletion import bytes_in
-from core.runs.directory import Run
+from core.runs.control import fetched_checkpoint
 from core.runs.lookup import find_run
 from core.storage.workspace import Workspace
 from llmtui.cli.commands.group import SuggestingGroup
 from llmtui.cli.commands.options import NAME, complete_run
 from llmtui.cli.console import print_error, print_json, print_message, print_output, print_table
-from llmtui.view.host_text import HEADINGS, host_lines, host_row
+from llmtui.view.host_text import HEADINGS, HostFacts, host_facts, host_lines, host_row
 
 PATIENCE = 60.0
 """Seconds to wait for a connection."""
-
-SILENCE = 60.0
-"""Seconds without a byte after which a checkpoint is given up."""
-
-
-class HostNotConnectedError(UsageError):
-    doing = "fetch the checkpoint"
-
 
 host_argument = click.argument("name", type=NAME, metavar="HOST")
 
@@ -48,27 +36,27 @@ def hosts(context: click.Context, as_json: bool) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    known = all_hosts(Workspace())
+    known = [host_facts(host) for host in all_hosts(Workspace())]
     if as_json:
-        print_json([_record(host) for host in known])
+        print_json([_record(facts) for facts in known])
     elif known:
         print_table([HEADINGS, *map(host_row, known)])
     else:
         print_message("there are no hosts; llmtui hosts add ADDRESS adds one")
 
 
-def _record(host: MirroredHost) -> dict[str, object]:
-    connection, mirrored = host.connection(), host.is_mirrored
+def _record(facts: HostFacts) -> dict[str, object]:
+    host, connection = facts.host, facts.connection
     return {
         "name": host.name,
         "address": host.file.address,
-        "connected": mirrored and connection.connected,
+        "connected": facts.is_connected,
         "since": connection.since,
         "why": connection.why,
         "machine": connection.machine,
         "version": connection.version,
         "active": connection.active,
-        "reading": connection.reading if mirrored and connection.connected else None,
+        "reading": connection.reading if facts.is_connected else None,
     }
 
 
@@ -105,7 +93,7 @@ def _connect(host: MirroredHost, workspace: Workspace) -> int:
     while time.monotonic() < deadline and host.is_mirrored:
         connection = host.connection()
         if connection.reading is not None:
-            print_message("\n".join(host_lines(host)))
+            print_message("\n".join(host_lines(host_facts(host))))
             return 0
         if not connection.connected and connection.why not in ("", "connecting"):
             break
@@ -134,7 +122,7 @@ def disconnect_host(name: str) -> int:
 @host_argument
 def show_host(name: str) -> None:
     """Show the connection to HOST, its load, and where the log of the connection is."""
-    for line in host_lines(MirroredHost.find(Workspace(), name)):
+    for line in host_lines(host_facts(MirroredHost.find(Workspace(), name))):
         print_output(line)
 
 
@@ -161,34 +149,8 @@ def fetch(which: str) -> int:
     if not run.host:
         print_message(f"{run.id} is a run of this machine")
         return 0
-    if not MirroredHost.find(workspace, run.host).is_mirrored:
-        raise HostNotConnectedError(
-            f"{run.host} is not connected", todo=f"llmtui hosts connect {run.host}, then repeat the command"
-        )
-    path = _fetched(run, checkpoint or "last")
-    if path is None:
-        return 1
-    print_output(str(path))
+    print_output(str(fetched_checkpoint(run, checkpoint or "last")))
     return 0
-
-
-def _fetched(run: Run, which: str) -> Path | None:
-    """Ask for a checkpoint and wait for it; its directory, or None after an error message."""
-    request_fetch(run, which)
-    size, moved = -1, time.monotonic()
-    while time.monotonic() - moved < SILENCE:
-        answer = read_answer(run)
-        if answer and answer.error:
-            print_error(f"cannot fetch the checkpoint: {answer.error}")
-            return None
-        if answer:
-            return run.checkpoints / answer.checkpoint
-        now = bytes_in(run.checkpoints)
-        if now != size:
-            size, moved = now, time.monotonic()
-        time.sleep(0.1)
-    print_error(f"cannot fetch the checkpoint: {run.host} has sent nothing for {SILENCE:.0f} s")
-    return None
 
 
 @hosts.command("serve", hidden=True)

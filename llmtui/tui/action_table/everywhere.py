@@ -47,6 +47,15 @@ EVERYWHERE = (
         "app.settings", ("P",), "settings", "Show the settings, and change them.", "Everywhere", ("app",), show=False
     ),
     Action(
+        "app.hosts",
+        ("H",),
+        "hosts",
+        "Show the other machines whose runs are followed, with their load.",
+        "Everywhere",
+        ("app",),
+        show=False,
+    ),
+    Action(
         "app.traffic",
         ("B",),
         "bytes",

@@ -35,6 +35,14 @@ RUNS = (
     Action("run.checkpoint", ("c",), "checkpoint", "Save a checkpoint at the next step.", "Runs", ("train",)),
     Action("run.sample", ("s",), "sample", "Generate a sample at the next step.", "Runs", ("train",)),
     Action(
+        "run.fetch",
+        ("F",),
+        "fetch",
+        "Copy the newest checkpoint of a run of another machine to this one.",
+        "Runs",
+        ("home", "train", "chat"),
+    ),
+    Action(
         "run.delete",
         ("D",),
         "delete",

@@ -11,6 +11,7 @@ from textual.app import App, ComposeResult
 from textual.screen import Screen
 from textual.widgets import Input
 
+from core.checkpoints import step_of
 from core.errors import LlmtuiError
 from core.recipe.file import load
 from core.recipe.schema import Recipe
@@ -131,7 +132,9 @@ class RunScreen(Screen[None]):
         if action in ("run.checkpoint", "run.sample", "run.rate"):
             return snapshot is not None and snapshot.state is RunState.RUNNING and snapshot.summary.stage == "train"
         if action == "run.adjust":
-            return snapshot is not None and not snapshot.state.is_active
+            return snapshot is not None and not snapshot.state.is_active and not snapshot.run.host
+        if action == "run.fetch":
+            return snapshot is not None and bool(snapshot.run.host)
         if action in ("home.open", "run.like", "run.tag", "run.note", "run.archive"):
             return snapshot is not None
         return True
@@ -202,6 +205,9 @@ class RunScreen(Screen[None]):
         snapshot = self.snapshot
         if snapshot is None:
             self.show_notice("There is no run to resume.", "warn")
+            return
+        if snapshot.run.host:
+            self.show_notice(f"The settings of {snapshot.run.name} can be changed on {snapshot.run.host} only.", "warn")
             return
         if snapshot.state.is_active:
             what = f"{snapshot.run.name} is {run_text.state(snapshot)[1]}: stop it first, then change its settings."
@@ -303,6 +309,24 @@ class RunScreen(Screen[None]):
         else:
             self.show_notice(f"Starting {snapshot.run.name} …")
             self.start_run(snapshot.run)
+
+    def action_run_fetch(self) -> None:
+        snapshot = self.snapshot
+        if snapshot is None or not snapshot.run.host:
+            self.show_notice("Only checkpoints of runs of other machines have to be fetched.", "warn")
+            return
+        run = snapshot.run
+
+        async def fetch() -> None:
+            try:
+                checkpoint = await asyncio.to_thread(control.fetched_checkpoint, run, "last")
+            except LlmtuiError as error:
+                show_error(self.app, error, run)
+            else:
+                show_notice(self.app, f"Step {step_of(checkpoint):,} of {run.name} is here: the chat can use it.")
+
+        self.show_notice(f"Fetching the newest checkpoint from {run.host} …")
+        self.app.run_worker(fetch(), exit_on_error=True)
 
     def action_run_log(self) -> None:
         show_log(self.app)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from rich.cells import cell_len
+
 from core.runs.directory import UNREADABLE, RunState
 from core.runs.errors import InvalidRunError
 from llmtui.tui.widgets.list_pane import ListPane
@@ -69,7 +71,7 @@ class RunsList(ListPane[RunSnapshot]):
             for column in chosen
             if column in stay or any(column.value(snapshot) not in (None, ()) for snapshot in listed)
         ]
-        self._names = max((len(snapshot.run.name) for snapshot in listed), default=0)
+        self._names = max((cell_len(run_text.name(snapshot)) for snapshot in listed), default=0)
         self.show_items(listed)
 
     def lists(self, snapshot: RunSnapshot) -> bool:
