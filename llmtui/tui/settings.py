@@ -152,6 +152,8 @@ class UiState(Struct, kw_only=True):
     sort_reversed: bool = False
     archived: bool = False
     """Whether it shows archived runs."""
+    trials: bool = False
+    """Whether it shows trials of studies that have ended."""
     compared: tuple[str, ...] = ()
     """Ids of the runs marked for the Compare screen."""
     baseline: str = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from core.run_names import name_of_run
 from core.runs.directory import RunState
 from llmtui.view import run_text, units
 from llmtui.view.queue_text import queue_reason
@@ -28,6 +29,7 @@ def next_steps(snapshot: RunSnapshot, screens: Mapping[str, str], snapshots: Seq
     return [
         *_of_state(snapshot, screens),
         *_results(snapshot),
+        *_trial(snapshot, screens),
         *_note(snapshot),
         *_screens(snapshot, screens),
         *_step_notes(snapshot),
@@ -78,6 +80,14 @@ def _results(snapshot: RunSnapshot) -> Advice:
     beside = f"; {', '.join(baselines)}" if baselines else ""
     of = "on the held-out text" if evaluation.final else f"at best, step {evaluation.step:,}"
     return [(f"{run_text.bits(evaluation)} bits per byte {of}{beside}", "")]
+
+
+def _trial(snapshot: RunSnapshot, screens: Mapping[str, str]) -> Advice:
+    trial = snapshot.run.file.study
+    if trial is None:
+        return []
+    where = f"; {screens['compare']} and S show it" if "compare" in screens else ""
+    return [(f"Trial {trial.number} of the study {shown(name_of_run(trial.id), 64)}{where}", "")]
 
 
 def _screens(snapshot: RunSnapshot, screens: Mapping[str, str]) -> Advice:

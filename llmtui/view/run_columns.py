@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from core.events import Evaluation
 from core.recipe.fields import Field, fields
+from core.run_names import name_of_run
 from core.runs.directory import RunState
 from llmtui.view import run_text, units
 from llmtui.view.run_snapshot import RunSnapshot
@@ -102,6 +103,12 @@ def _parameters(snapshot: RunSnapshot) -> float | None:
     return snapshot.summary.shape.parameters if snapshot.summary.shape else None
 
 
+def _study(snapshot: RunSnapshot) -> tuple[str, ...]:
+    """Name and id of the study of a trial."""
+    trial = snapshot.run.file.study
+    return (name_of_run(trial.id), trial.id) if trial else ()
+
+
 def _tokens(snapshot: RunSnapshot) -> float | None:
     return snapshot.summary.metric.tokens if snapshot.summary.metric else None
 
@@ -185,6 +192,10 @@ COLUMNS = {
         Column(
             "tokens", "tokens", 7, "Tokens trained on.", "number", _tokens, _formatted(_tokens, units.count),
             "{} tok", True,
+        ),
+        Column(
+            "study", "study", 20, "Study that the run is a trial of.", "text", _study,
+            lambda s: shown(_study(s)[0]) if _study(s) else "",
         ),
         Column(
             "note", "note", 32, "The note on the run.", "text",

@@ -6,9 +6,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from textual.widgets import Input, Static
 
 from core.storage.workspace import Workspace
-from core.tune.study import best_trial
+from core.tune.study import Study, best_trial
 from llmtui.tui.app import Workbench
 from llmtui.tui.screens.compare import Compare
 from llmtui.tui.screens.new_run import NewRun
@@ -18,7 +19,9 @@ from llmtui.tui.screens.train import Train
 from llmtui.tui.settings import load_ui_state
 from llmtui.tui.widgets.bars import Notice
 from llmtui.tui.widgets.chart import Chart
+from llmtui.tui.widgets.runs_list import RunsList
 from llmtui.tui.widgets.study_panes import TrialsTable
+from tests.ui.fake_runs import make_run
 from tests.ui.fake_studies import fail, finish, make_study
 from tests.ui.pilot import screen_text, until
 from tests.ui.test_screens import assert_whole, showing
@@ -149,3 +152,47 @@ async def test_damaged_studies_and_missing_runs_say_so(workspace: Workspace) -> 
         await showing(pilot, "Cannot", "recipe.toml")
         shutil.rmtree(study.path)
         await showing(pilot, "There is no study yet")
+
+
+async def test_trials_do_not_drown_home_and_a_study_starts_from_there(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Study] = []
+    monkeypatch.setattr("llmtui.tui.session.start_controller", lambda study, _: started.append(study))
+    plain = make_run(workspace, "plain")
+    make_study(workspace, trials=12)
+    app = Workbench(workspace, open_run=plain.id)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("1")
+        await showing(pilot, "runs  13, 12 trials hidden", "plain")
+        assert "bard-003" not in screen_text(app)
+        await pilot.press("slash", *"study:bard", "enter")
+        await showing(pilot, "12 of 13 with", "bard-003")
+        await pilot.press("escape", "z")
+        await showing(pilot, "bard-003", "plain", "Trials of studies are listed.")
+        assert load_ui_state(workspace.state).trials
+        await pilot.press("z")
+        app.screen.query_one(RunsList).highlight(plain.id)
+        await until(pilot, lambda: "bard-003" not in screen_text(app))
+        await pilot.press("s")
+        await showing(pilot, "Study of plain", "train.batch_size = [")
+        for name, value in (("trials", "0"), ("minutes", ""), ("parallel", "2")):
+            app.screen.query_one(f"#{name}", Input).value = value
+        await pilot.press("ctrl+r")
+        await until(pilot, lambda: "trials" in str(app.screen.query_one(".problem", Static).content))
+        app.screen.query_one("#trials", Input).value = "6"
+        app.screen.query_one(TextEditor).text = "train.lr = { low = 0.1, high = 0.01 }"
+        await pilot.press("ctrl+r")
+        await showing(pilot, "low 0.1 is above high 0.01")
+        app.screen.query_one(TextEditor).text = "train.lr = [0.001, 0.002]"
+        await pilot.press("ctrl+r")
+        await until(pilot, lambda: isinstance(app.screen, StudyScreen))
+        await showing(pilot, "study plain", "0 of 6 trials")
+        assert [(study.file.trials, study.file.parallel) for study in started] == [(6, 2)]
+        await pilot.press("1", "n")
+        await until(pilot, lambda: isinstance(app.screen, NewRun) and app.screen.result.resolved.recipe is not None)
+        await pilot.press("s")
+        await showing(pilot, "Study of stdlib")
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, NewRun))
+    assert len(started) == 1

@@ -9,6 +9,15 @@ RUNS = (
     Action("run.new", ("n",), "new", "Set up and start a run.", "Runs", ("home",)),
     Action("run.like", ("L",), "new like it", "Set up a run like this one.", "Runs", ("home", "train"), show=False),
     Action("run.demo", ("d",), "demo", "Start the demo: a small model in about two minutes.", "Runs", ("home",)),
+    Action(
+        "run.study",
+        ("s",),
+        "study",
+        "Start a study of the run's recipe: many trials that look for better values of its fields.",
+        "Runs",
+        ("home",),
+        show=False,
+    ),
     Action("home.open", ("enter",), "open", "Show the selected run.", "Runs", ("home",)),
     Action("run.pause", ("space",), "pause", "Pause the run, or continue it.", "Runs", ("home", "train")),
     Action("run.stop", ("x",), "stop", "Save a checkpoint, then stop the run; asks first.", "Runs", ("home", "train")),
@@ -98,6 +107,15 @@ RUN_LIST = (
     Action("home.reverse", ("O",), "reverse", "Reverse the order of the runs.", "List of runs", ("home",), show=False),
     Action("home.columns", ("v",), "columns", "Choose the columns.", "List of runs", ("home",), show=False),
     Action(
+        "home.trials",
+        ("z",),
+        "trials",
+        "Show the trials of studies that have ended, or hide them.",
+        "List of runs",
+        ("home",),
+        show=False,
+    ),
+    Action(
         "home.archived", ("A",), "archived", "Show archived runs, or hide them.", "List of runs", ("home",), show=False
     ),
 )
@@ -107,6 +125,7 @@ FORM = (
     Action("form.next", ("right",), "next value", "Next value of a choice.", "New run", (NEW_RUN,), show=False),
     Action("form.previous", ("left",), "previous", "Previous value of a choice.", "New run", (NEW_RUN,), show=False),
     Action("form.start", ("ctrl+r",), "start", "Start the run.", "New run", (NEW_RUN,)),
+    Action("form.study", ("s",), "study", "Start a study of this recipe instead.", "New run", (NEW_RUN,)),
     Action("form.search", ("/",), "search", "Find fields by name or description.", "New run", (NEW_RUN,)),
     Action("form.documents", ("p",), "documents", "Read the first documents of the source.", "New run", (NEW_RUN,)),
     Action("form.reset", ("r",), "reset", "Set the field back.", "New run", (NEW_RUN,)),

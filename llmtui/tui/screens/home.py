@@ -70,7 +70,7 @@ class Home(AnnotatedScreen):
         self._read_memory()
         state, runs = self.session.ui_state, self.query_one(RunsList)
         runs.column_names, runs.sort = state.columns, state.sort
-        runs.reverse, runs.archived = state.sort_reversed, state.archived
+        runs.reverse, runs.archived, runs.trials = state.sort_reversed, state.archived, state.trials
 
     @property
     def snapshot(self) -> RunSnapshot | None:
@@ -228,6 +228,22 @@ class Home(AnnotatedScreen):
         self._arrange(archived=runs.archived)
         count = plural(runs.archived_count, "archived run")
         self.show_notice(f"{count} {'shown' if runs.archived else 'hidden'}.")
+
+    def action_home_trials(self) -> None:
+        runs = self.query_one(RunsList)
+        runs.trials = not runs.trials
+        self._arrange(trials=runs.trials)
+        self.show_notice(
+            "Trials of studies are listed." if runs.trials else "Trials are listed while they are active, or found."
+        )
+
+    def action_run_study(self) -> None:
+        if self.snapshot is None:
+            self.show_notice("There is no run whose recipe a study could start with: n sets one up.", "warn")
+            return
+        from llmtui.tui.screens.new_study import ask_for_study
+
+        ask_for_study(self.app, self.snapshot.run.recipe)
 
     # -- queue ---------------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shlex
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -24,11 +24,14 @@ from llmtui.tui.recipe_export import FormResult, form_result
 from llmtui.tui.recipe_form import typed_overrides
 from llmtui.tui.screen_table import NEW_RUN
 from llmtui.tui.screens.field_editing import FieldEditing
-from llmtui.tui.screens.run_screen import copy_text, show_error
+from llmtui.tui.screens.run_screen import after_notice, copy_text, show_error
 from llmtui.tui.widgets.bars import FooterBar, HeaderBar, Notice
 from llmtui.tui.widgets.form_panes import CommandPane, FieldDetail, FieldList, ForecastPane, problem_text
 from llmtui.view.lines import Line
 from llmtui.view.sanitize import shown
+
+if TYPE_CHECKING:
+    from llmtui.tui.screens.form_dialogs import Documents
 
 PAUSE = 0.08
 """Seconds without a key before a form is computed."""
@@ -78,7 +81,7 @@ class NewRun(FieldEditing):
     # -- panes ----------------------------------------------------------------------------------------------------
 
     def _is_available(self, action: str) -> bool:
-        if action == "form.documents":
+        if action in ("form.documents", "form.study"):
             return self.form.purpose in ("new", "like")
         return action.startswith("form.") or action == "app.help"  # a dialog: no key leads elsewhere
 
@@ -194,26 +197,27 @@ class NewRun(FieldEditing):
         if problem or recipe is None:
             self._notice(problem_text(problem) if problem else "There is no recipe yet.", "bad")
             return
-        from llmtui.tui.screens.dialogs import Confirm
         from llmtui.tui.screens.form_dialogs import Documents
 
-        notice = self.session.required_notice(recipe)
+        documents = Documents(self.session.workspace, recipe)
+        after_notice(self.app, recipe, lambda: self._read(documents), "accept and read")
 
-        def show(yes: bool | None) -> None:
-            if not yes:
-                return
-            try:
-                if notice is not None:
-                    notice.accept()
-            except LlmtuiError as error:
-                show_error(self.app, error)
-            else:
-                self.app.push_screen(Documents(self.session.workspace, recipe))
+    def _read(self, documents: Documents) -> None:
+        self.app.push_screen(documents)
 
-        if notice is None:
-            show(True)
-        else:
-            self.app.push_screen(Confirm(notice.text, yes="accept and read", no="leave it"), show)
+    def action_form_study(self) -> None:
+        recipe, problems = self.result.resolved.recipe, self.result.resolved.problems
+        if recipe is None or problems:
+            self._notice("There is no study before the fields marked ✗ are right.", "warn")
+            return
+        from llmtui.tui.screens.new_study import ask_for_study
+
+        ask_for_study(self.app, recipe, self._leave)
+
+    def _leave(self) -> None:
+        self.session.drafts.pop(self.form.draft_key, None)
+        self.workers.cancel_node(self)  # what they compute has no panes any more
+        self.dismiss(None)
 
     def action_form_copy(self) -> None:
         from llmtui.tui.screens.form_dialogs import CommandDialog

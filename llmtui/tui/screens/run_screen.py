@@ -63,6 +63,29 @@ def show_error(app: App[Any], error: LlmtuiError, run: Run | None = None) -> Non
     app.push_screen(ErrorDialog(error, has_log=run is not None), on_closed)
 
 
+def after_notice(app: App[Any], recipe: Recipe, then: Callable[[], None], yes: str = "accept and start") -> None:
+    """Call `then`; if the corpus of `recipe` has a notice, once the user has accepted it, which is asked once.
+
+    yes: the answer that accepts it.
+    """
+    notice = cast(SessionApp, app).session.required_notice(recipe)
+    if notice is None:
+        then()
+        return
+    from llmtui.tui.screens.dialogs import Confirm
+
+    def on_answer(accepted: bool | None) -> None:
+        if accepted:
+            try:
+                notice.accept()
+            except LlmtuiError as error:
+                show_error(app, error)
+            else:
+                then()
+
+    app.push_screen(Confirm(notice.text, yes=yes, no="leave it"), on_answer)
+
+
 def copy_text(app: App[Any], text: str, what: str = "", say: Callable[[str], None] | None = None) -> None:
     """See `SessionApp.copy`."""
     cast(SessionApp, app).copy(text, what, say)
@@ -149,21 +172,9 @@ class RunScreen(Screen[None]):
         """
         if recipe is None:
             return
-        notice = self.session.required_notice(recipe)
-        if notice is not None:
-            from llmtui.tui.screens.dialogs import Confirm
+        after_notice(self.app, recipe, lambda: self._create(recipe, draft))
 
-            def on_answer(yes: bool | None) -> None:
-                if yes:
-                    try:
-                        notice.accept()
-                    except LlmtuiError as error:
-                        show_error(self.app, error)
-                    else:
-                        self.create_run(recipe, draft)
-
-            self.app.push_screen(Confirm(notice.text, yes="accept and start", no="leave it"), on_answer)
-            return
+    def _create(self, recipe: Recipe, draft: str) -> None:
         try:
             run = self.session.create(recipe)
         except LlmtuiError as error:

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from rich.cells import cell_len
 
+from core.plural import plural
 from core.runs.directory import UNREADABLE, RunState
 from core.runs.errors import InvalidRunError
 from llmtui.tui.widgets.list_pane import ListPane
@@ -45,6 +46,8 @@ class RunsList(ListPane[RunSnapshot]):
         self.reverse = False
         self.archived = False
         """Whether archived runs are listed, too."""
+        self.trials = False
+        """Whether trials of studies that have ended are listed without a filter."""
         self.marked: frozenset[str] = frozenset()
         """Ids of the runs marked for the Compare screen."""
         self._columns: list[Column] = []
@@ -76,7 +79,15 @@ class RunsList(ListPane[RunSnapshot]):
 
     def lists(self, snapshot: RunSnapshot) -> bool:
         """Whether the run is listed."""
-        return (self.archived or not snapshot.annotations.archived) and self.filter.matches(snapshot)
+        if snapshot.annotations.archived and not self.archived:
+            return False
+        return self.filter.matches(snapshot) and not self._is_hidden_trial(snapshot)
+
+    def _is_hidden_trial(self, snapshot: RunSnapshot) -> bool:
+        """Whether it is a trial of a study that has ended: there may be hundreds. The highlighted run is listed."""
+        if self.trials or self.filter_text or snapshot.run.file.study is None:
+            return False
+        return not snapshot.state.is_active and self.key(snapshot) != self._cursor
 
     def set_filter(self, text: str) -> None:
         """List only runs that match `text`, as far as it is valid."""
@@ -97,6 +108,8 @@ class RunsList(ListPane[RunSnapshot]):
         if self.filter_text:
             counts = f"  {len(self.items)} of {len(self._all) - hidden} with “{shown(self.filter_text, 200)}”"
         counts += f", {hidden} archived" if hidden else ""
+        trials = sum(self._is_hidden_trial(snapshot) for snapshot in self._all)
+        counts += f", {plural(trials, 'trial')} hidden" if trials else ""
         column = find_column(self.sort) if self.sort else None
         order = f"  by {column.heading}" if column else ""
         if self.reverse:
@@ -117,6 +130,8 @@ class RunsList(ListPane[RunSnapshot]):
     def placeholder(self, cells: int) -> list[Line]:
         if self.filter_text:
             return [[("No run matches the filter. Esc shows them all.", "dim")]]
+        if any(map(self._is_hidden_trial, self._all)):
+            return [[("All runs are trials of studies. z shows them.", "dim")]]
         return [[("All runs are archived. A shows them.", "dim")]] if self.archived_count else []
 
     def key(self, item: RunSnapshot) -> str:
