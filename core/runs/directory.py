@@ -32,7 +32,6 @@ from msgspec import Struct
 
 from core.errors import DiskError
 from core.events import AttemptEnded, AttemptStarted
-from core.init.check import find_weights
 from core.parsing import ParseError, parse_json, read_json
 from core.recipe.schema import Recipe
 from core.run_names import new_id
@@ -119,6 +118,8 @@ class Run:
         """
         check_name(recipe.name)
         if add_checkpoint is None:
+            from core.init.check import find_weights  # needed by no reader of runs, and slow to import
+
             find_weights(recipe, workspace)
         now = time.time()
         path = workspace.runs / new_id(recipe.name, now)

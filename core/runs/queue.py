@@ -20,7 +20,6 @@ import msgspec
 from msgspec import Struct
 
 from core.errors import UsageError
-from core.hardware import gpu_count
 from core.parsing import ParseError, parse_json
 from core.runs.directory import Run, RunState, queue_entry
 from core.storage.files import write_atomic
@@ -101,6 +100,8 @@ def _usable_devices(run: Run) -> tuple[tuple[str, ...], int]:
     wanted = run.recipe.train.device
     if wanted in ("cpu", "mps"):
         return (wanted,), 1
+    from core.hardware import gpu_count  # needed by supervisors alone, and slow to import
+
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     gpus = [str(index) for index in range(gpu_count())]
     if visible is not None:

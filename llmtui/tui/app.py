@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import time
 import traceback
@@ -52,11 +53,17 @@ def load_screen(class_path: str) -> RunScreen:
     return cast(RunScreen, getattr(import_module(module), name)())
 
 
+def _collect_garbage() -> None:
+    """Let Python collect garbage, of what is made from now on, if `llmtui.tui.launcher` has turned it off."""
+    if not gc.isenabled():
+        gc.freeze()  # modules and the first screen stay; looking through them takes 30 ms each time
+        gc.enable()
+
+
 class Workbench(OrderedKeys):
     """The workbench over one workspace. Leaving it, or losing it, affects no run."""
 
     TITLE = "llmtui"
-    CSS_PATH = "app.tcss"
     ENABLE_COMMAND_PALETTE = False
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("app")]
     SCREENS: ClassVar[dict[str, Callable[[], Screen[Any]]]] = {
@@ -79,11 +86,12 @@ class Workbench(OrderedKeys):
         """
         if "NO_COLOR" in os.environ:
             textual.setdefault("ansi_color", True)  # else Textual sends greys instead of no colours
-        super().__init__(**textual)
+        self._first_screen = "train" if open_run else "home"
+        # with the style sheet of the first screen, for which Textual would parse all of them again
+        super().__init__(css_path=["app.tcss", f"screens/{self._first_screen}.tcss"], **textual)
         self.session = Session(workspace, self._post_to_screen, open_run=open_run, inference_client=inference_client)
         self.set_keymap(self.session.keymap)
         self._alerts = Alerts(lambda: self.session.settings, self.write_to_terminal, partial(show_notice, self))
-        self._first_screen = "train" if open_run else "home"
         self._load_themes()
 
     def _load_themes(self) -> None:
@@ -135,6 +143,7 @@ class Workbench(OrderedKeys):
         await self.session.watcher.refresh()  # so that the first frame shows the runs, not an empty list
         self.session.select_newest()
         self.push_screen(self._first_screen)
+        self.call_after_refresh(_collect_garbage)
         self.run_worker(self.session.watcher.watch(self._output_waiting), name="run watcher", exit_on_error=True)
         self.run_worker(self._watch_themes(), name="themes", exit_on_error=True)
         if self.session.problems:

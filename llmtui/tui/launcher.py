@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 from core.storage.workspace import Workspace
 from llmtui.tui.terminal import configure_textual
 
@@ -12,6 +14,7 @@ def run_workbench(workspace: Workspace, open_run: str | None = None) -> int:
     open_run: the run to show first, as `core.runs.lookup.find_run` takes it. Raises RunNotFoundError before
     the screen changes.
     """
+    gc.disable()  # until the first frame: it takes a tenth of the time to there, and finds nothing
     configure_textual()
     from llmtui.tui.app import Workbench
     from llmtui.tui.driver import TerminalDriver

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from textual.message import Message
 
@@ -21,8 +22,10 @@ from core.storage.journal import JournalReader
 from core.storage.locks import holder
 from core.storage.workspace import Workspace
 from llmtui.tui.measurements import Measurements
-from llmtui.view.history import History
 from llmtui.view.run_snapshot import RunSnapshot, take_snapshot
+
+if TYPE_CHECKING:
+    from llmtui.view.history import History
 
 STALLED_AFTER = 60.0
 """Seconds without a new event after which a running run is shown as stalled."""
@@ -64,6 +67,8 @@ class FollowedRun:
     """The history of a run and the place in its journal up to which it has been read."""
 
     def __init__(self, run: Run) -> None:
+        from llmtui.view.history import History  # Home needs none, and it is slow to import
+
         self.history = History(run)
         self._tail: JournalReader | None = None
 

@@ -14,17 +14,10 @@ from textual.message import Message
 from core.recipe.schema import Recipe
 from core.runs import launch
 from core.runs.annotations import Annotations, change_annotations
-from core.runs.branch import create_branch
 from core.runs.directory import Run
 from core.runs.lookup import find_run
-from core.storage.artifact import Artifact
 from core.storage.workspace import Workspace
-from core.tune.start import complete_settings
-from core.tune.start import start as start_controller
-from core.tune.study import Study
-from llmtui.clients.license_consent import LicenseNotice, required_notice
 from llmtui.tui.actions import checked_keymap
-from llmtui.tui.recipe_form import Purpose, RecipeForm
 from llmtui.tui.run_watcher import RunWatcher
 from llmtui.tui.settings import (
     Settings,
@@ -34,15 +27,18 @@ from llmtui.tui.settings import (
     with_default_rules,
     write_setting,
 )
-from llmtui.tui.study_reader import StudyReader
 from llmtui.tui.terminal import ascii_only, over_ssh
 from llmtui.view.run_snapshot import RunSnapshot
-from llmtui.view.study_snapshot import StudySnapshot
 
 if TYPE_CHECKING:
+    from core.tune.study import Study
     from llmtui.clients.document_client import DocumentClient
     from llmtui.clients.inference_client import InferenceClient
+    from llmtui.clients.license_consent import LicenseNotice
     from llmtui.clients.reply_inspection import ReplyInspection
+    from llmtui.tui.recipe_form import Purpose, RecipeForm
+    from llmtui.tui.study_reader import StudyReader
+    from llmtui.view.study_snapshot import StudySnapshot
 
 
 KEPT_NOTICES = 100
@@ -105,7 +101,7 @@ class Session:
         self.watcher = RunWatcher(workspace, self._post_update, self._period, self.settings.smoothing)
         self.studies: list[StudySnapshot] | None = None
         """The newest first, see `read_studies`; None before they have been read."""
-        self._study_reader = StudyReader(workspace)
+        self._study_reader: StudyReader | None = None
         self.notices: deque[PastNotice] = deque(maxlen=KEPT_NOTICES)
         """The last ones, oldest first."""
         self.drafts: dict[str, RecipeForm] = {}
@@ -159,11 +155,15 @@ class Session:
 
     def draft(self, purpose: Purpose, run: Run | None = None, checkpoint: Path | None = None) -> RecipeForm:
         """The form for that purpose as it was left, or a new one."""
+        from llmtui.tui.recipe_form import RecipeForm
+
         form = RecipeForm(purpose, run, checkpoint)
         return self.drafts.setdefault(form.draft_key, form)
 
     def required_notice(self, recipe: Recipe) -> LicenseNotice | None:
         """The licence notice of the recipe's corpus if the user has to accept it first."""
+        from llmtui.clients.license_consent import required_notice
+
         return required_notice(self.workspace, recipe)
 
     def create(self, recipe: Recipe) -> Run:
@@ -178,6 +178,8 @@ class Session:
 
     async def create_branch(self, run: Run, checkpoint: Path, recipe: Recipe) -> Run:
         """Create a branch of `run` from `checkpoint` and select it. Raises LlmtuiError."""
+        from core.runs.branch import create_branch
+        from core.storage.artifact import Artifact
 
         def create() -> Run:
             return create_branch(self.workspace, run, Artifact.open(checkpoint, verify=True), recipe)
@@ -205,7 +207,10 @@ class Session:
 
     async def read_studies(self) -> None:
         """Read the studies that have changed."""
-        self.studies = await asyncio.to_thread(self._study_reader.read)
+        from llmtui.tui.study_reader import StudyReader
+
+        reader = self._study_reader = self._study_reader or StudyReader(self.workspace)
+        self.studies = await asyncio.to_thread(reader.read)
 
     @property
     def selected_study(self) -> StudySnapshot | None:
@@ -218,6 +223,9 @@ class Session:
 
         Raises LlmtuiError.
         """
+        from core.tune.start import complete_settings
+        from core.tune.start import start as start_controller
+        from core.tune.study import Study
 
         def create() -> Study:
             study = Study.create(self.workspace, recipe, complete_settings(settings, recipe, "the settings"))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from core.hardware import Machine
+from typing import TYPE_CHECKING
+
 from llmtui.view import units
 from llmtui.view.lines import Line, hanging, wrap
 from llmtui.view.sanitize import shown
+
+if TYPE_CHECKING:
+    from core.hardware import Machine
 
 MAX_CELLS = 92
 """Longer lines are hard to read."""

@@ -14,8 +14,8 @@ from textual.widgets import Static
 from core.events import GeneratedSample
 from llmtui.tui.screens.dialogs import Dialog
 from llmtui.tui.widgets.pane import ScrollPane
-from llmtui.tui.widgets.panels import continuation
 from llmtui.view.lines import Line
+from llmtui.view.sample_text import continuation
 
 
 class SamplePane(ScrollPane):

@@ -13,7 +13,6 @@ from textual.binding import BindingType
 from textual.containers import Container
 from textual.widgets import Input
 
-from core.hardware import available_memory, machine
 from core.plural import plural
 from core.runs.queue import move
 from core.storage.workspace import Workspace, free_bytes
@@ -32,12 +31,10 @@ from llmtui.tui.widgets.home_panes import (
 )
 from llmtui.tui.widgets.pane import Pane
 from llmtui.tui.widgets.runs_list import RunsList
-from llmtui.view.comparison import MAX_RUNS
 from llmtui.view.run_columns import DEFAULT, all_columns
 from llmtui.view.run_filter import EXAMPLE
 from llmtui.view.run_snapshot import RunSnapshot
 from llmtui.view.sanitize import shown
-from llmtui.view.welcome import machine_text
 
 
 class Home(AnnotatedScreen):
@@ -66,8 +63,7 @@ class Home(AnnotatedScreen):
         self._show_welcome()
         self._machine = ""
         """Shown at the end of the first line; empty until it has been read."""
-        self.run_worker(self._read_machine(), exit_on_error=True)
-        self._read_memory()
+        self.call_after_refresh(self._read_hardware)  # the first frame does not wait for it
         state, runs = self.session.ui_state, self.query_one(RunsList)
         runs.column_names, runs.sort = state.columns, state.sort
         runs.reverse, runs.archived, runs.trials = state.sort_reversed, state.archived, state.trials
@@ -102,6 +98,10 @@ class Home(AnnotatedScreen):
     def _show_welcome(self) -> None:
         empty = not self.session.watcher.snapshots and not self.session.watcher.unreadable
         self.set_class(empty, "-empty")
+
+    def _read_hardware(self) -> None:
+        self.run_worker(self._read_machine(), exit_on_error=True)
+        self._read_memory()
 
     async def _read_machine(self) -> None:
         """Tell the welcome pane about this machine; a driver of GPUs may take a second to answer."""
@@ -183,6 +183,8 @@ class Home(AnnotatedScreen):
         if snapshot is None:
             self.show_notice("There is no run to mark.", "warn")
             return
+        from llmtui.view.comparison import MAX_RUNS
+
         name = snapshot.run.id
         if name not in marked and len(marked) >= MAX_RUNS:
             self.show_notice(f"{MAX_RUNS} runs are marked, which is the limit.", "warn")
@@ -260,6 +262,9 @@ class Home(AnnotatedScreen):
 
 
 def _described_machine(workspace: Workspace) -> str:
+    from core.hardware import available_memory, machine
+    from llmtui.view.welcome import machine_text
+
     return machine_text(machine(), available_memory(), free_bytes(workspace.data))
 
 

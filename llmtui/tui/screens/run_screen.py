@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from textual.app import App, ComposeResult
 from textual.screen import Screen
@@ -13,19 +13,20 @@ from textual.widgets import Input
 
 from core.checkpoints import step_of
 from core.errors import LlmtuiError
-from core.recipe.file import load
 from core.recipe.schema import Recipe
 from core.runs import control
 from core.runs.directory import Run, RunState
 from core.runs.queue import NotQueuedError, request_start
 from llmtui.tui.action_table import Scope
-from llmtui.tui.recipe_form import RecipeForm
 from llmtui.tui.session import PastNotice, Session, SessionApp
 from llmtui.tui.widgets.bars import FooterBar, Notice
 from llmtui.tui.widgets.pane import Pane
 from llmtui.view import run_text
 from llmtui.view.run_snapshot import RunSnapshot
 from llmtui.view.sanitize import shown
+
+if TYPE_CHECKING:
+    from llmtui.tui.recipe_form import RecipeForm
 
 _SWITCHED = 2
 """Screens at the bottom of the stack: Textual's own, and the one that is switched."""
@@ -237,6 +238,8 @@ class RunScreen(Screen[None]):
         self.app.push_screen(NewRun(form), on_changed)
 
     def action_run_demo(self) -> None:
+        from core.recipe.file import load
+
         self.create_run(load(preset="demo"))
 
     # -- actions on the run ---------------------------------------------------------------------------------------

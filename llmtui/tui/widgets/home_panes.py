@@ -8,12 +8,12 @@ from typing import ClassVar
 from core.runs.directory import RunState
 from llmtui.tui.screen_table import SCREENS
 from llmtui.tui.widgets.pane import Pane
-from llmtui.tui.widgets.panels import continuation
 from llmtui.tui.widgets.stages import stage_lines
 from llmtui.view import run_text
 from llmtui.view.lines import Line, wrap
 from llmtui.view.next_steps import next_steps
 from llmtui.view.run_snapshot import RunSnapshot
+from llmtui.view.sample_text import continuation
 from llmtui.view.sanitize import shown
 from llmtui.view.welcome import welcome_lines
 

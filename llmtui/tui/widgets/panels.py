@@ -15,9 +15,10 @@ from llmtui.tui.widgets.stages import stage_lines, stage_strip
 from llmtui.view import plan_text, run_text, units
 from llmtui.view.axes import scientific
 from llmtui.view.history import History
-from llmtui.view.lines import Line, bar, clip, joined, spread, table, wrap, wrapped
+from llmtui.view.lines import Line, bar, clip, joined, spread, table, wrap
 from llmtui.view.loss_unit import LossUnit
 from llmtui.view.run_snapshot import RunSnapshot
+from llmtui.view.sample_text import continuation
 from llmtui.view.sanitize import shown
 
 
@@ -215,11 +216,6 @@ class LastSample(RunPane, ScrollPane, can_focus=True):
         if sample is None:
             return [[("none yet; s requests one during training", "dim")]]
         return continuation(sample.prompt, sample.text, width)
-
-
-def continuation(prompt: str, text: str, width: int) -> list[Line]:
-    """A prompt, dim, and its completion, wrapped together."""
-    return wrapped([(shown(prompt, 100_000, lines=True), "dim"), (shown(text, 100_000, lines=True), "")], width)
 
 
 _KINDS = {"warn": "warn", "error": "bad", "end": "bold", "saved": "good", "eval": "val"}
