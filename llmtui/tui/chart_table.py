@@ -41,6 +41,8 @@ class ChartEntry(NamedTuple):
     """How a value is written in the title."""
     tick_format: Callable[[float, float], str] = tick_label
     """How a tick is written, given its value and the distance between ticks."""
+    whole: tuple[float, float] | None = None
+    """Lowest and highest value that the y axis always has, of a share."""
 
 
 LOSS = ChartEntry(
@@ -79,6 +81,7 @@ SMALL_CHARTS = (
         (CurveEntry("use", lambda history: history.curves.utilisation, "extra"),),
         lambda value: f"{100 * value:.0f} %",
         lambda value, step: f"{units.count(round(100 * value, 1))} %",
+        (0.0, 1.0),  # else 99.7 and 99.8 % would be far apart
     ),
 )
 """Beside or below the loss, in this order."""

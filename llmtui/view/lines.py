@@ -109,6 +109,11 @@ def bar(share: float, cells: int, role: str = "bar") -> Line:
     return [(filled, role), ("─" * (cells - len(filled)), "frame")]
 
 
+def sparkline(shares: Iterable[float]) -> str:
+    """A bar of one cell for each of `shares` (0 to 1)."""
+    return "".join("▁▂▃▄▅▆▇█"[round(7 * min(1.0, max(0.0, share)))] for share in shares)
+
+
 def wrap_with_offsets(text: str, cells: int) -> Iterator[tuple[int, str]]:
     """The lines of `text`, each of at most `cells` cells, with their offsets in `text`.
 

@@ -89,6 +89,7 @@ async def test_hardware_readings_are_dim_once_they_are_outdated(
         async with app.run_test(size=(120, 40)) as pilot:
             await until(pilot, lambda: "machine" in screen_text(app) and "cpu" in screen_text(app))
             assert "as of" not in screen_text(app) and roles() > {"dim"}
+            await until(pilot, lambda: re.search(r"past +[▁-█]{2,} +\d+ to \d+ %", screen_text(app)))
             monkeypatch.setattr("llmtui.tui.widgets.hardware.STALE_AFTER", 0.0)
             await until(pilot, lambda: "as of" in screen_text(app))
             assert roles() == {"dim"}

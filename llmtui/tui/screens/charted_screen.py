@@ -49,7 +49,7 @@ class ChartedScreen(ArrangedScreen):
         self._smoothing = self.session.settings.smoothing
         for entry in self.ENTRIES:
             chart = self.chart(entry)
-            chart.format, chart.tick_format = entry.format, entry.tick_format
+            chart.format, chart.tick_format, chart.whole = entry.format, entry.tick_format, entry.whole
             chart.placeholder = "no step yet"
 
     # -- drawing --------------------------------------------------------------------------------------------------

@@ -54,6 +54,8 @@ class Chart(Pane, can_focus=True):
         self.format: Callable[[float], str] = "{:.3f}".format
         self.tick_format: Callable[[float, float], str] = tick_label
         """How a tick is written, given its value and the distance between ticks."""
+        self.whole: tuple[float, float] | None = None
+        """Lowest and highest value that the y axis always has."""
         self.x_kind, self.x_logarithmic = XKind.STEP, False
         self.window, self.last_step = Window(), 0
         """The steps shown, and the last one there is."""
@@ -168,7 +170,7 @@ class Chart(Pane, can_focus=True):
         canvas = Canvas(width - LABEL_WIDTH - 1, height - 1 - len(below))
         self.dots = canvas.width
         axis = self.axis = self._x_axis(drawn, canvas.width)
-        pairs = self._values_shown(drawn, axis) or [(0.0, 1.0)]
+        pairs = [self.whole] if self.whole else self._values_shown(drawn, axis) or [(0.0, 1.0)]
         # a logarithmic x axis is for the first steps, which would be the outliers of the y axis
         scale = scale_for(pairs, log=self.logarithmic, robust=not self.x_logarithmic)
         if self.y_share < 1:

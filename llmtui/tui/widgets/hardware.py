@@ -8,7 +8,7 @@ from core.events import Gpu, HardwareReading
 from core.plural import plural
 from llmtui.tui.widgets.panels import RunPane
 from llmtui.view import units
-from llmtui.view.lines import Line, bar, fits, joined
+from llmtui.view.lines import Line, bar, fits, joined, sparkline
 from llmtui.view.sanitize import shown
 
 STALE_AFTER = 30.0
@@ -43,7 +43,18 @@ class HardwarePane(RunPane):
         if reading is None:
             return [[("no reading yet", "dim")]]
         lines = self._meters(reading, width, height)
+        if len(lines) < height:
+            lines += self._past(width)
         return [[("".join(text for text, _ in line), "dim")] for line in lines] if self._age(reading) else lines
+
+    def _past(self, width: int) -> list[Line]:
+        """The newest utilisation of the GPUs, or of the processor, with its range; none before there are two values."""
+        series = self.history.curves.utilisation if self.history else None
+        shares = [share for _, share in series.means(-max(8, width - 22))] if series else []
+        if len(shares) < 2:
+            return []
+        span = f"{100 * min(shares):.0f} to {100 * max(shares):.0f} %"
+        return [[("past ", "dim"), (sparkline(shares), "bar"), (f" {span:>14}", "")]]
 
     def _meters(self, reading: HardwareReading, width: int, height: int) -> list[Line]:
         cores = f"{reading.cpu * reading.cores:.1f}/{plural(reading.cores, 'core')}"
