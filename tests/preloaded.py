@@ -32,7 +32,7 @@ import msgspec
 
 from tests import leftovers
 
-STARTING = frozenset({"core.runs.supervisor", "core.tune.controller"})
+STARTING = frozenset({"core.runs.supervisor", "core.tune.controller", "torch.distributed.run"})
 """Modules that start others of MODULES."""
 
 MODULES = STARTING | {
@@ -52,10 +52,11 @@ IMPORTED = (
     "core.runs.branch",
     "core.sample.handlers",
     "core.train.trainer",
+    "torch.distributed.launcher.api",
 )
 """What is imported before forking, with all that it imports; none of MODULES, each of which runs as `__main__`."""
 
-READ_AT_START = ("PYTHON", "OMP_", "MKL_", "OPENBLAS_", "KMP_", "GOMP_", "TORCH_", "LD_", "MALLOC_")
+READ_AT_START = ("PYTHON", "OMP_", "MKL_", "OPENBLAS_", "KMP_", "GOMP_", "LD_", "MALLOC_")
 """How the variables begin that an interpreter or a library reads when it starts."""
 
 _ROOM = 4000
@@ -141,8 +142,7 @@ def _popen_that_forks(connect: Any) -> Iterator[None]:
         nonlocal forking
         given = signature.bind(self, *positional, **named).arguments
         command, environment = given["args"], given["env"]
-        known = not isinstance(command, str | bytes) and [*command[:3]] == [sys.executable, "-P", "-m"]
-        if not known or command[3] not in MODULES or environment is None:
+        if environment is None or not _runs_module(command):
             original(self, *positional, **named)
             return
         forking = forking or connect(environment)
@@ -168,6 +168,14 @@ def _popen_that_forks(connect: Any) -> Iterator[None]:
     subprocess.Popen._execute_child = execute_child  # type: ignore[attr-defined]
     yield
     subprocess.Popen._execute_child = original  # type: ignore[attr-defined]
+
+
+def _runs_module(command: Any) -> bool:
+    """Whether this is `python -P -m MODULE` for one of MODULES, or with -u, as torchrun starts it."""
+    if isinstance(command, str | bytes) or command[3:4] == []:
+        return False
+    python, option, flag, module = command[:4]
+    return python == sys.executable and option in ("-P", "-u") and flag == "-m" and module in MODULES
 
 
 def _read_at_start(environment: dict[str, str]) -> dict[str, str]:
