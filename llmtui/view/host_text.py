@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from core.remote.hosts import Connection, MirroredHost
 from llmtui.view import units
-from llmtui.view.lines import Line, hanging
 from llmtui.view.sanitize import shown
 
 CLOCK_TOLERANCE = 5.0
@@ -62,18 +61,12 @@ def host_row(facts: HostFacts) -> tuple[str, ...]:
     )
 
 
-def short_lines(facts: HostFacts, width: int) -> list[Line]:
-    """A host in a few lines of at most `width` cells; sanitised."""
-    role = "good" if facts.is_connected else "warn" if facts.mirrored else "dim"
-    name = facts.host.name
-    lines = hanging([(connection_text(facts), role)], (f"{name}  ", "bold"), width)
-    if facts.is_connected and facts.connection.reading:
-        named = zip(HEADINGS[2:], host_row(facts)[2:], strict=True)
-        text = " · ".join(value if heading == "runs" else f"{heading} {value}" for heading, value in named)
-        lines += hanging([(text, "")], ("  ", ""), width)
-    if not facts.mirrored:
-        lines += hanging([(f"llmtui hosts connect {name}", "dim")], ("  ", ""), width)
-    return lines
+def load_text(facts: HostFacts) -> str:
+    """The load of a connected host on one line; empty for others."""
+    if not facts.is_connected or facts.connection.reading is None:
+        return ""
+    named = zip(HEADINGS[2:], host_row(facts)[2:], strict=True)
+    return " · ".join(value if heading == "runs" else f"{heading} {value}" for heading, value in named)
 
 
 def host_lines(facts: HostFacts) -> list[str]:

@@ -15,8 +15,8 @@ from core.remote.hosts import all_hosts
 from core.storage.workspace import Workspace
 from llmtui.tui.screens.dialogs import Dialog
 from llmtui.tui.widgets.pane import ScrollPane
-from llmtui.view.host_text import HostFacts, host_facts, short_lines
-from llmtui.view.lines import Line
+from llmtui.view.host_text import HostFacts, connection_text, host_facts, load_text
+from llmtui.view.lines import Line, hanging
 
 EVERY = 1.0
 """Seconds between two looks at the connections."""
@@ -38,7 +38,7 @@ class HostLines(ScrollPane):
             return [[("reading …", "dim")]]
         lines: list[Line] = []
         for facts in self.hosts:
-            lines += [[], *short_lines(facts, width)] if lines else short_lines(facts, width)
+            lines += [[], *_host_lines(facts, width)] if lines else _host_lines(facts, width)
         if not lines:
             return [
                 [("There are no other machines yet.", "")],
@@ -81,3 +81,15 @@ class Hosts(Dialog[None]):
 
     def action_close(self) -> None:
         self.dismiss(None)
+
+
+def _host_lines(facts: HostFacts, width: int) -> list[Line]:
+    """A host in a few lines of at most `width` cells."""
+    role = "good" if facts.is_connected else "warn" if facts.mirrored else "dim"
+    name = facts.host.name
+    lines = hanging([(connection_text(facts), role)], (f"{name}  ", "bold"), width)
+    if load := load_text(facts):
+        lines += hanging([(load, "")], ("  ", ""), width)
+    if not facts.mirrored:
+        lines += hanging([(f"llmtui hosts connect {name}", "dim")], ("  ", ""), width)
+    return lines
