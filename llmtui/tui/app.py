@@ -39,6 +39,7 @@ from llmtui.view.sanitize import shown
 from llmtui.view.units import clock, size
 
 if TYPE_CHECKING:
+    from core.runs.directory import Run
     from llmtui.clients.inference_client import InferenceClient
     from llmtui.tui.driver import Traffic
 
@@ -227,10 +228,12 @@ class Workbench(OrderedKeys):
         scope: Scope = getattr(self.screen, "SCOPE", "app")
         self.push_screen(Help(scope, self.session.keymap, self.focused))
 
-    def action_app_palette(self) -> None:
+    async def action_app_palette(self) -> None:
+        from core.checkpoints import checkpoint_paths, step_of
         from llmtui.tui.screens.picker import Choice, Picker
 
-        screen = self.screen
+        screen, selected = self.screen, self.session.selected
+        checkpoints = await asyncio.to_thread(checkpoint_paths, selected.run.checkpoints) if selected else []
         scope: Scope = screen.SCOPE if isinstance(screen, RunScreen) else "app"
         choices = [
             Choice(
@@ -245,6 +248,13 @@ class Workbench(OrderedKeys):
         runs = {snapshot.run.id: snapshot.run for snapshot in self.session.watcher.snapshots}
         choices += [
             Choice(f"run {name}", f"Run {run.name}", clock(run.made_at), f"show {name}") for name, run in runs.items()
+        ]
+        choices += [
+            Choice(
+                f"checkpoint {path.name}", f"Chat with step {step_of(path):,} of {selected.run.name}", "", "checkpoint"
+            )
+            for path in checkpoints
+            if selected
         ]
         choices += [
             Choice(f"view {view.name}", view.description, "", f"data {view.label}")
@@ -269,6 +279,8 @@ class Workbench(OrderedKeys):
                 self.session.select(runs[name])
                 show_screen(self, "chat" if scope == "chat" else "train")
                 self.session.watcher.wake()
+            elif kind == "checkpoint" and selected:
+                self._chat_with(selected.run, name)
             elif kind == "setting":
                 self.action_app_settings(name)
             elif kind == "view":
@@ -277,6 +289,17 @@ class Workbench(OrderedKeys):
                 self._choose_theme(name)
 
         self.push_screen(Picker("Commands", choices), on_choice)
+
+    def _chat_with(self, run: Run, checkpoint: str) -> None:
+        """Show the chat with the checkpoint of that name."""
+        from llmtui.tui.screens.chat import Chat
+
+        chat = cast(Chat, self.get_screen("chat"))
+        self.session.select(run)
+        chat.choice.choose(run, checkpoint)
+        show_screen(self, "chat")
+        if chat.is_mounted:
+            chat.redraw()
 
     def action_app_settings(self, name: str = "") -> None:
         """Show the settings, with the cursor on the one called `name`."""

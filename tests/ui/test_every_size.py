@@ -71,6 +71,20 @@ async def assert_whole_at_every_size(pilot: Pilot[None], app: Workbench, entranc
         )
 
 
+async def assert_dialog_whole_at_every_size(pilot: Pilot[None], app: Workbench, hint: str) -> None:
+    """hint: of the keys that close it, which has to be on the screen."""
+    for size in EVERY_SIZE:
+        await pilot.resize_terminal(*size)
+
+        def is_whole(size: tuple[int, int] = size) -> bool:
+            dialog = app.screen.query_one(".dialog")
+            return app.size == size and app.size.region.contains_region(dialog.region) and hint in screen_text(app)
+
+        await wait_until(
+            is_whole, what=f"a whole dialog at {size[0]}x{size[1]}", shows=lambda: screen_text(app), rest=pilot.pause
+        )
+
+
 def is_shown(app: Workbench, name: str) -> bool:
     """Whether that screen is on top and composed."""
     return app.screen is app.get_screen(name) and bool(app.screen.query(FooterBar))

@@ -18,6 +18,7 @@ from tests.ui.fake_runs import (
     events_before_training,
     finished_run,
     hold_locks,
+    make_checkpoint,
     make_run,
     training_events,
     write_launch,
@@ -130,15 +131,19 @@ async def test_deleting_the_selected_run_shows_home(workspace: Workspace) -> Non
     assert [run.name for run in all_runs(workspace)] == ["other"]
 
 
-async def test_the_palette_finds_actions_runs_and_themes_by_name(workspace: Workspace) -> None:
-    finished_run(workspace, "bard", 20)
+async def test_the_palette_finds_actions_runs_checkpoints_and_themes_by_name(workspace: Workspace) -> None:
+    bard = finished_run(workspace, "bard", 20)
     finished_run(workspace, "stories", 20)
+    for step in (10, 20):
+        make_checkpoint(bard, step)
     app = Workbench(workspace)
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: "✓ bard" in screen_text(app))
         await pilot.press("colon", *"bard", "enter")
         await until(pilot, lambda: isinstance(app.screen, Train) and "bard" in first_line(app))
-        await pilot.press("colon", *"moss", "enter")
+        await pilot.press("colon", *"chat with step 10", "enter")
+        await until(pilot, lambda: first_line(app).startswith(" chat") and "step 10 " in first_line(app))
+        await pilot.press("escape", "colon", *"moss", "enter")
         await until(pilot, lambda: app.theme == "moss")
         await pilot.press("colon", *"app.help", "enter")
         await until(pilot, lambda: "on this screen" in screen_text(app))

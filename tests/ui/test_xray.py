@@ -17,6 +17,7 @@ from llmtui.tui.screens.xray_masked import Denoising
 from llmtui.tui.widgets.prompt import PromptInput
 from tests.byte_models import run_with_checkpoints
 from tests.ui.pilot import screen_text, until
+from tests.ui.test_every_size import assert_dialog_whole_at_every_size, assert_whole_at_every_size
 
 pytestmark = pytest.mark.heavy
 
@@ -41,6 +42,11 @@ async def test_walking_taking_another_token_and_going_back(workspace: Workspace)
         assert isinstance(screen, Xray)
         await until(pilot, lambda: screen.inspection.branch.complete and "token 1 of 12" in screen_text(app))
         text = screen.inspection.branch.text
+        await assert_whole_at_every_size(pilot, app, "x-ray")
+        await pilot.press("question_mark")
+        await assert_dialog_whole_at_every_size(pilot, app, "esc closes")
+        await pilot.press("escape")
+        await pilot.resize_terminal(80, 24)
         await pilot.press("right", "right")
         await until(pilot, lambda: "token 3 of 12" in screen_text(app) and "◀ taken" in screen_text(app))
         for key, words in (("down", "surprise"), ("down", "8 tokens so far")):

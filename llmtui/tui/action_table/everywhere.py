@@ -18,7 +18,7 @@ EVERYWHERE = (
         "app.palette",
         (":", "ctrl+p"),
         "commands",
-        "Choose an action, a screen, a run, a setting or a theme by its name.",
+        "Choose an action, a screen, a run, a checkpoint, a setting or a theme by its name.",
         "Everywhere",
         ("app",),
     ),
