@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from core.recipe.schema import Recipe
+from core.train.schedule import limits
 from core.tune.study import Trial
 from core.tune.study_file import StudyFile
 
@@ -14,7 +15,7 @@ TOLERANCE = 1.01
 
 def seconds_of(recipe: Recipe) -> float:
     """Seconds of training of a trial that trains to its end; 0 if time does not limit it."""
-    return 60 * (recipe.train.minutes or 0.0)
+    return 60 * limits(recipe.train).get("minutes", 0.0)
 
 
 def spent(trials: Sequence[Trial], whole: float) -> float:
@@ -39,7 +40,7 @@ def is_affordable(file: StudyFile, recipe: Recipe, trials: Sequence[Trial], star
     if file.minutes is None:
         return True
     whole, limit = 0.0 if file.flops else seconds_of(recipe), 60 * file.minutes
-    furthest = max(trial.stop_at for trial in trials if trial.ended is None) if any(not t.ended for t in trials) else 0
+    furthest = max((trial.stop_at for trial in trials if trial.ended is None), default=0.0)
     is_done = any(trial.bits_per_byte is not None for trial in trials)
     reserve = 0.0 if is_done else (1 - max(furthest, stop)) * whole
     so_far = spent(trials, whole)

@@ -136,7 +136,7 @@ def convert(tables: Mapping[str, Any], recipe: Recipe, where: str) -> tuple[Stud
             where=where,
             todo='scheduler.kind = "none", or no second_objective',
         )
-    limit = recipe.train.minutes if file.flops is None else None
+    limit = limits(recipe.train).get("minutes") if file.flops is None else None
     if file.minutes is not None and limit is not None and limit > file.minutes:
         raise StudyFileError(
             f"one trial may take {limit:g} minutes (train.minutes), and the study ends after {file.minutes:g}",

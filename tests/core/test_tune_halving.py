@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 
 from core.errors import DiskError
 from core.events import AttemptEnded, AttemptStarted, Evaluation, Metric, RungReached, StageStarted
+from core.recipe.file import load
 from core.runs import launch
 from core.runs.directory import Run
 from core.storage.workspace import Workspace
 from core.tune import controller as controller_module
+from core.tune.budget import seconds_of
 from core.tune.controller import Controller
 from core.tune.halving import comparable, finalist, next_stop, promotable, rungs
 from core.tune.space import SpaceError
@@ -152,6 +154,13 @@ def test_minutes_of_training_suffice_for_one_trial_to_reach_its_end(workspace: W
         spent = sum(trial.ended.seconds if trial.ended else trial.rungs[-1].seconds for trial in trials)
         assert any(trial.bits_per_byte is not None for trial in trials)
         assert 60 * minutes - SECONDS / 3 < spent <= 60 * minutes * 1.01
+
+
+def test_a_recipe_without_a_limit_costs_the_five_minutes_that_it_trains() -> None:
+    tables = {"name": "study", "source": {"corpus": "stdlib"}}
+    assert seconds_of(load(base=tables)) == 300
+    assert seconds_of(load(base=tables, overrides=["train.minutes=0.5", "train.steps=9"])) == 30
+    assert seconds_of(load(base=tables, overrides=["train.steps=9"])) == 0
 
 
 def test_a_trial_is_promoted_or_dropped_by_hand(workspace: Workspace) -> None:
