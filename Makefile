@@ -10,7 +10,7 @@ BENCHMARKS := startup screen data bpe training growth overhead journal predictio
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$python; break; fi; done)
 
-.PHONY: demo check static test bench clean
+.PHONY: demo check static test interop bench clean
 
 demo: .venv/installed
 	@$(BIN)/llmtui demo
@@ -26,6 +26,12 @@ check: .venv/installed-test static
 
 test: .venv/installed-test static
 	$(PYTEST) -n $(shell expr $(CORES) \* 3 / 2)
+
+# what other programs make of exports; installing them compiles llama.cpp, which takes ten minutes: without its image
+# models, and without instructions that a virtual machine may report and not have
+.venv/installed-interop: export CMAKE_ARGS ?= -DLLAVA_BUILD=OFF -DGGML_NATIVE=OFF
+interop: .venv/installed-interop
+	$(PYTEST) -m interop tests/interop
 
 static: .venv/installed-test
 	$(BIN)/ruff check
@@ -46,7 +52,7 @@ clean:
 	@$(COMPILE)
 	@touch $@
 
-.venv/installed-test .venv/installed-bench: .venv/installed-%: pyproject.toml | $(BIN)/python
+.venv/installed-test .venv/installed-bench .venv/installed-interop: .venv/installed-%: pyproject.toml | $(BIN)/python
 	@echo "installing llmtui, its dependencies and those of 'make $*' into .venv" >&2
 	@$(PIP) --editable '.[test,$*]'
 	@$(COMPILE)

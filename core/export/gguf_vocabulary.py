@@ -62,7 +62,7 @@ class GgufVocabulary(NamedTuple):
 def gguf_vocabulary(vocabulary: Vocabulary) -> GgufVocabulary:
     """`vocabulary` as llama.cpp reads it. Raises TokenizerExportError for a pattern that is unknown."""
     check_pattern(vocabulary)
-    pairs = vocabulary.kind == "pairs"
+    pairs = any(len(entry) > 1 for entry in vocabulary.ranks) and vocabulary.kind == "pairs"  # or else bytes
     entries, types = [f"<|unused_{token}|>" for token in range(vocabulary.size)], [UNUSED] * vocabulary.size
     for token, entry in enumerate(vocabulary.ranks):
         if entry:

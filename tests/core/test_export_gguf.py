@@ -205,6 +205,12 @@ def test_entries_that_no_merge_makes_are_told() -> None:
     assert stored.differs == "1 entries that no merge makes"
 
 
+def test_bpe_without_merges_is_bytes() -> None:
+    # llama.cpp does not load BPE without merges; a vocabulary of 257 entries has none
+    found = gguf_vocabulary(Vocabulary("bpe", bpe.PATTERN, BYTES))
+    assert (found.model, found.merges, found.differs) == ("rwkv", [], "")
+
+
 def test_words_with_marks_have_another_splitter() -> None:
     plain, hindi = (Vocabulary("bpe", bpe.PATTERN, [*BYTES, word.encode()]) for word in ("ab", "का"))
     assert [gguf_vocabulary(each).splitter for each in (plain, hindi)] == ["llama-bpe", "qwen35"]
