@@ -56,7 +56,8 @@ def test_a_table_stands_above_its_figures(capsys: pytest.CaptureFixture[str], mo
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_every_part_of_a_step_has_its_turn_and_they_add_up(precision: str) -> None:
+def test_every_part_of_a_step_has_its_turn_and_they_add_up(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(growth, "cores", lambda: 1)  # this process keeps its number of threads
     medians = growth.one(growth.Shape(layers=2, width=64, length=32, sequences=2, vocabulary=65), precision, 0.0)
     assert all(medians[part] > 0 for part in growth.PARTS)
     assert sum(medians[part] for part in growth.PARTS) == pytest.approx(1)
