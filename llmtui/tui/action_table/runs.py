@@ -36,7 +36,7 @@ RUNS = (
         "run.film",
         ("G",),
         "film",
-        "Turn the newest samples of a prompt over, step by step (growth film).",
+        "Turn the samples of a prompt over, step by step, or what each kept checkpoint makes of it (growth film).",
         "Runs",
         ("train",),
         show=False,

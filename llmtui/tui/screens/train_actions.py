@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
-from core.checkpoints import nearest_checkpoint, readable_checkpoints, step_of
+from core.checkpoints import checkpoint_paths, nearest_checkpoint, readable_checkpoints, step_of
 from core.errors import LlmtuiError
 from core.events import GeneratedSample
 from core.recipe.schema import Recipe
@@ -118,9 +119,11 @@ class TrainActions(ChartedScreen):
         history = self.history
         kept = history.curves.events.get("sample", ()) if history else ()
         samples = [event for _, event in kept if isinstance(event, GeneratedSample)]
-        if not samples:
+        if history is None or (not samples and not checkpoint_paths(history.run.checkpoints)):
             self.show_notice("There is no sample yet; s requests one during training.", "warn")
             return
+        from llmtui.clients.checkpoint_samples import sample_checkpoints, sample_templates
         from llmtui.tui.screens.growth_film import GrowthFilm
 
-        self.app.push_screen(GrowthFilm(samples))
+        generate = partial(sample_checkpoints, self.session.inference_client, history.run)
+        self.app.push_screen(GrowthFilm(samples, sample_templates(history.run.recipe.sample), generate))
