@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import signal
@@ -18,15 +19,18 @@ from core.storage.workspace import Workspace
 from core.tune.controller import Controller
 from core.tune.repeats import lead
 from core.tune.start import request_trial, start, waiting_trials
-from core.tune.study import Study
+from core.tune.study import Study, best_trial
 from core.tune.study_file import Scheduler, StudyFile
+from llmtui.cli.commands.tune_lr import bracket
 from llmtui.cli.main import run as command_line
 from llmtui.cli.study_output import follow_study
-from llmtui.view.study_text import lead_text
+from llmtui.view.study_text import bracket_table, bracket_text, lead_text
 from llmtui.view.units import cost
 from tests.conftest import tiny_recipe
 from tests.core.test_tune_controller import fail, finish, new_study, run_to_end
+from tests.core.test_tune_controller import recipe as tune_recipe
 from tests.core.test_tune_halving import train as train_to_rung
+from tests.core.test_tune_scaling import trial as sized_trial
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.usefixtures("in_temporary_directory")
@@ -57,8 +61,9 @@ def test_a_study_is_listed_shown_exported_and_its_best_trial_saved(
     assert bits == sorted(bits)
     records = [json.loads(line) for line in output(capsys, "tune", "show", "--json").splitlines()]
     assert {record["state"] for record in records} == {"done"}
-    table = output(capsys, "tune", "export", study.name).splitlines()
-    assert table[0].startswith("number,run,state,bits_per_byte") and table[0].endswith(",train.lr") and len(table) == 7
+    table = list(csv.DictReader(output(capsys, "tune", "export", study.name).splitlines()))
+    assert len(table) == 6 and {row["machine"] for row in table} == {"here"}
+    assert [float(row["train.lr"]) for row in table] == [trial.values["train.lr"] for trial in study.trials()]
     output(capsys, "tune", "best", "--save", "best.toml")
     best = min(study.trials(), key=lambda trial: trial.bits_per_byte or 9)
     assert f"lr = {best.values['train.lr']}" in Path("best.toml").read_text()
@@ -76,13 +81,61 @@ def test_a_trial_is_inserted_with_checked_values(workspace: Workspace, capsys: p
     assert "has ended" in refused(capsys, "tune", "drop", "1")
 
 
+def test_optuna_opens_what_is_exported_for_it(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    optuna = pytest.importorskip("optuna")
+    from optuna.storages.journal import JournalFileBackend
+
+    study = new_study(workspace, trials=3)
+    run_to_end(study, workspace)
+    assert "--output study.log" in refused(capsys, "tune", "export", "--format", "optuna")
+    output(capsys, "tune", "export", "--format", "optuna", "--output", "study.log")
+    storage = optuna.storages.JournalStorage(JournalFileBackend("study.log"))
+    opened = optuna.load_study(study_name=study.id, storage=storage)
+    assert [trial.value for trial in opened.trials] == [trial.bits_per_byte for trial in study.trials()]
+    assert opened.best_trial.params == (best_trial(study.trials()) or study.trials()[0]).values
+    assert opened.trials[0].user_attrs["seed"] == 1 and opened.trials[0].user_attrs["machine"] == "here"
+    assert "the file exists" in refused(capsys, "tune", "export", "--output", "study.log")
+
+
+def test_loss_against_compute_is_fitted_over_studies(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = new_study(workspace, trials=2)
+    run_to_end(study, workspace)
+    assert command_line(["tune", "scaling"]) == 1 and "whose compute is known" in capsys.readouterr().err
+    trials = [sized_trial(n, 10.0**n, 10.0 ** (n - 8 + n % 3 / 10), 1 + 30 * 10 ** (-n / 10)) for n in range(10, 18)]
+    monkeypatch.setattr(Study, "trials", lambda study: trials)
+    shown = output(capsys, "tune", "scaling", "--flops", "1e18").splitlines()
+    assert len(shown) == 11 and all("*" in line for line in shown[1:9])
+    assert shown[9].startswith("bits per byte = L∞ + A·C^−α: L∞ 1.0") and shown[10].startswith("1000000T FLOPs: 1.4")
+    assert "parameters and" in shown[10]
+    records = [json.loads(line) for line in output(capsys, "tune", "scaling", "--json").splitlines()]
+    assert records[8]["law"]["exponent"] == pytest.approx(0.1, rel=0.1)
+    assert records[-1]["suggestion"]["flops"] == 1e18
+
+
+def test_five_learning_rates_are_compared(workspace: Workspace) -> None:
+    settings = bracket(tune_recipe("train.optimizer=adamw", "train.lr=0.003", "train.minutes=9"), "train.lr", 0.5)
+    study = Study.create(workspace.prepare(), *settings)
+    run_to_end(study, workspace)
+    trials = study.trials()
+    assert sorted(trial.values["train.lr"] for trial in trials) == [0.0003, 0.0009487, 0.003, 0.009487, 0.03]
+    assert study.recipe.train.minutes == 0.5
+    table = bracket_table(trials, "train.lr")
+    assert [row[0] for row in table] == ["train.lr", "0.0003", "0.0009487", "0.003*", "0.009487", "0.03"]
+    assert bracket_text(trials, "train.lr") == "the best of 5: --set train.lr=0.003"
+    high = Study.create(workspace, *bracket(tune_recipe("train.optimizer=adamw", "train.lr=1e-5"), "train.lr", 0.5))
+    run_to_end(high, workspace)
+    assert bracket_text(high.trials(), "train.lr").endswith("it is the highest: try again from there")
+
+
 def test_slices_are_printed_for_each_field(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     study = new_study(workspace)
     assert command_line(["tune", "slices"]) == 1 and "no result yet" in capsys.readouterr().err
     run_to_end(study, workspace)
     lines = output(capsys, "tune", "slices").splitlines()
     assert lines[0].split() == ["train.lr", "TRIALS", "BEST", "BPB", "MEDIAN"]
-    groups = lines[1 : next(n for n, line in enumerate(lines) if line.startswith("BEST SO FAR"))]
+    groups = lines[1 : next(n for n, line in enumerate(lines) if line.startswith("BEST SO FAR")) - 1]
     assert sum(int(line.split()[-3]) for line in groups) == 6
     records = [json.loads(line) for line in output(capsys, "tune", "slices", "--json").splitlines()]
     assert len(records[0]["slice"]["points"]) == 6

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from statistics import fmean, median
 from typing import Literal, NamedTuple
 
 from msgspec import Struct
@@ -13,7 +13,9 @@ from msgspec import Struct
 from core.runs.curves import Curves
 from core.runs.summary import Summary
 from core.train.schedule import limits
+from core.tune.budget import TOLERANCE, spent
 from core.tune.curve_fit import MIN_POINTS, Interval, PowerLawFit, fit_power_law
+from core.tune.halving import mean_share
 from core.tune.study import Study, Trial
 
 SKIPPED = 0.3
@@ -33,6 +35,9 @@ GROUPS = 60
 
 MIN_PROGRESS = 0.15
 """Share of the training before which there is no forecast."""
+
+MIN_PROGRESS_OF_TIME = 0.05
+"""Share of the training from which its time says how long it takes."""
 
 COUNTED_COMBINATIONS = 100_000
 """Combinations of a grid that are counted at most."""
@@ -91,7 +96,7 @@ def forecast_final(curves: Curves, evaluate_tokens: int, *, seed: int = 0) -> Lo
     if fit is None:
         return None
     by_evaluations = len(evaluations) >= MIN_POINTS
-    distance = 0.0 if by_evaluations else statistics.fmean(bits - fit.law.at(step) for step, bits in evaluations)
+    distance = 0.0 if by_evaluations else fmean(bits - fit.law.at(step) for step, bits in evaluations)
     return LossForecast(
         final=_widened(fit.at(end, noise=by_evaluations), fit.law.at(metric.step), distance, evaluate_tokens),
         source="evaluations" if by_evaluations else "training loss",
@@ -115,46 +120,50 @@ def _training_loss(curves: Curves, bits_per_nat: float, last: int) -> tuple[list
     points = [(step, loss * bits_per_nat) for step, loss in curves.loss.means() if step >= SKIPPED * last and step > 0]
     size = -(-len(points) // GROUPS) or 1
     groups = [points[start : start + size] for start in range(0, len(points), size)]
-    return [statistics.fmean(s for s, _ in group) for group in groups], [
-        statistics.fmean(loss for _, loss in group) for group in groups
-    ]
+    return [fmean(s for s, _ in group) for group in groups], [fmean(loss for _, loss in group) for group in groups]
 
 
-def remaining(study: Study, trials: Sequence[Trial], active: Sequence[Summary]) -> Remaining | None:
+def remaining(study: Study, trials: Sequence[Trial], training: Mapping[int, Summary]) -> Remaining | None:
     """What the study will still take; None while nothing says how long a trial takes.
 
-    active: the summaries of the runs of the trials that have not ended.
+    training: by number, the summaries of the runs of trials that have neither ended nor wait at a rung. Of those that
+    wait, and of those to come, as many are promoted as the scheduler promotes on average.
     """
+    file = study.file
     done = [(trial, trial.ended) for trial in trials if trial.ended and trial.ended.outcome == "done"]
-    progress = [(summary.metric.progress, summary.metric.seconds) for summary in active if summary.metric]
-    expected = {index: seconds / share for index, (share, seconds) in enumerate(progress) if share > 0.05}
-    limit = limits(study.recipe.train).get("minutes") if study.file.flops is None else None
-    known = [ended.seconds for _, ended in done] or list(expected.values()) or ([60 * limit] if limit else [])
+    whole: dict[int, float] = {}  # expected seconds of a training to its end, by the number of the trial
+    for number, summary in training.items():
+        if summary.metric and summary.metric.progress > MIN_PROGRESS_OF_TIME:
+            whole[number] = summary.metric.seconds / summary.metric.progress
+    limit = limits(study.recipe.train).get("minutes") if file.flops is None else None
+    known = [ended.seconds for _, ended in done] or list(whole.values()) or ([60 * limit] if limit else [])
     if not known:
         return None
-    of_one = statistics.fmean(known)
+    of_one = fmean(known)
     gaps = [max(0.0, ended.at - trial.created_at - ended.seconds) for trial, ended in done if trial.created_at]
-    gap = statistics.median(gaps) if gaps else 0.0
-    running = [max(0.0, expected[index] - progress[index][1]) for index in expected]
-    running += [of_one] * (len(active) - len(running))
-    waiting = _not_started(study, trials, of_one)
-    training = sum(running) + waiting * of_one
-    wall = max(max(running, default=0.0), (training + waiting * gap) / study.file.parallel)
+    gap = median(gaps) if gaps else 0.0
+    stops = {trial.number: trial.stop_at for trial in trials}
+    running = []
+    for number, summary in training.items():
+        seconds = summary.metric.seconds if summary.metric else 0.0
+        running.append(max(0.0, stops.get(number, 1.0) * whole.get(number, of_one) - seconds))
+    of_next = of_one * mean_share(file.scheduler)
+    waiting = _not_started(study, trials, of_one, of_next)
+    total = sum(running) + waiting * of_next
+    wall = max(max(running, default=0.0), (total + waiting * gap) / file.parallel)
     rates = [ended.flops / ended.seconds for _, ended in done if ended.flops and ended.seconds]
-    flops = statistics.fmean(rates) * training if rates else None
-    return Remaining(len(active) + waiting, training, wall, flops)
+    return Remaining(len(training) + waiting, total, wall, fmean(rates) * total if rates else None)
 
 
-def _not_started(study: Study, trials: Sequence[Trial], of_one: float) -> int:
-    """How many more trials the study will start, each of so many seconds."""
+def _not_started(study: Study, trials: Sequence[Trial], of_one: float, of_next: float) -> int:
+    """How many more trials the study will start. of_one: seconds of a whole training; of_next: of one on average."""
     file = study.file
     sampled = sum(trial.origin == "sampled" for trial in trials)
     bounds: list[float] = []
     if file.trials is not None:
         bounds.append(file.trials - sampled)
-    if file.minutes is not None and of_one > 0:
-        spent = sum(trial.ended.seconds if trial.ended else of_one for trial in trials)
-        bounds.append((60 * file.minutes - spent) / of_one + 0.01)  # a training stops at the step after its limit
+    if file.minutes is not None and of_next > 0:
+        bounds.append((TOLERANCE * 60 * file.minutes - spent(trials, of_one)) / of_next)
     if file.sampler == "grid":
         combinations = sum(1 for _ in itertools.islice(study.space.grid(study.recipe), COUNTED_COMBINATIONS))
         bounds.append(file.repeats * combinations - sampled)

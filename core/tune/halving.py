@@ -10,6 +10,7 @@ Trials are compared at the same share of the same schedule, without a decay of t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from core.tune.study import Trial
 from core.tune.study_file import Scheduler
@@ -26,6 +27,12 @@ def rungs(scheduler: Scheduler) -> tuple[float, ...]:
 def next_stop(scheduler: Scheduler, share: float = 0.0) -> float:
     """The share at which a trial stops next that has done `share` of its training; 1: its end."""
     return next((rung for rung in rungs(scheduler) if rung > share), 1.0)
+
+
+def mean_share(scheduler: Scheduler) -> float:
+    """The share of a training that a trial does on average: one in `eta` of those at a rung trains to the next."""
+    shares = (0.0, *rungs(scheduler), 1.0)
+    return sum((end - start) / float(scheduler.eta) ** index for index, (start, end) in enumerate(pairwise(shares)))
 
 
 def promotable(scheduler: Scheduler, trials: Sequence[Trial]) -> Trial | None:

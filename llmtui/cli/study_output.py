@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 
 from core.storage.workspace import Workspace
+from core.tune.optuna_export import origin_of_trial
 from core.tune.repeats import lead
 from core.tune.study import Study, Trial, TrialPaused, best_trial
 from llmtui.cli.console import print_error, print_message, print_table
@@ -19,6 +20,15 @@ POLL_SECONDS = 1.0
 
 
 def follow_study(study: Study, workspace: Workspace) -> int:
+    """Print the trials of a study as they reach rungs and end, until it does, and then all; returns the exit code."""
+    code = wait_for_study(study, workspace)
+    print_study(study, workspace)
+    if code:
+        print_message(f"{study.id} has stopped; llmtui tune resume continues it; the log says more: {study.log}")
+    return code
+
+
+def wait_for_study(study: Study, workspace: Workspace) -> int:
     """Print the trials of a study as they reach rungs and end, until it does; returns the exit code."""
     trials = study.trials()
     printed = {trial.number for trial in trials if trial.ended}
@@ -37,11 +47,7 @@ def follow_study(study: Study, workspace: Workspace) -> int:
         if not is_active:
             break
         time.sleep(POLL_SECONDS)
-    print_study(study, workspace)
-    if study.is_done():
-        return 0
-    print_message(f"{study.id} has stopped; llmtui tune resume continues it; the log says more: {study.log}")
-    return 3
+    return 0 if study.is_done() else 3
 
 
 def _rung_text(trial: Trial, rung: TrialPaused) -> str:
@@ -69,29 +75,23 @@ def print_study(study: Study, workspace: Workspace) -> None:
         print_message(f"the best as a recipe: llmtui tune best {study.id} --save best.toml")
 
 
-def trials_csv(rows: Sequence[TrialRow]) -> str:
-    """The trials as CSV, with a column for each field that varies."""
+_FACTS = ("number", "run", "state", "bits_per_byte", "seconds", "tokens_per_second", "parameters", "tokens", "flops")
+_ORIGIN = ("machine", "device", "torch", "version", "commit")
+
+
+def trials_csv(rows: Sequence[TrialRow], workspace: Workspace) -> str:
+    """The trials as CSV: results, seed, machine and versions, and a column for each field that varies."""
     keys = list(dict.fromkeys(key for row in rows for key in row.trial.values))
-    heading = [
-        "number",
-        "run",
-        "state",
-        "bits_per_byte",
-        "seconds",
-        "tokens_per_second",
-        "parameters",
-        "seed",
-        "reason",
-    ]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*heading, *keys])
+    writer.writerow([*_FACTS, "seed", "reason", *_ORIGIN, *keys])
     for row in rows:
-        ended = row.trial.ended
-        facts = [ended.tokens_per_second, ended.parameters] if ended else [None, None]
+        ended, origin = row.trial.ended, origin_of_trial(row.trial, workspace)
+        facts = [ended.tokens_per_second, ended.parameters, ended.tokens, ended.flops] if ended else [None] * 4
+        where = [origin.host, origin.device, origin.torch, origin.version, origin.commit] if origin else [None] * 5
         writer.writerow(
             [row.trial.number, row.trial.run_id, row.state, row.bits_per_byte, row.seconds, *facts, row.trial.seed]
-            + [ended.reason if ended else ""]
+            + [ended.reason if ended else "", *where]
             + [row.trial.values.get(key) for key in keys]
         )
     return out.getvalue()

@@ -200,8 +200,38 @@ def interval_text(interval: Interval) -> str:
     return f"{units.cost(interval.value)} ({units.cost(interval.low)} – {units.cost(interval.high)})"
 
 
+def count_interval(interval: Interval) -> str:
+    """A predicted count with its interval: `1.20M (900k – 1.60M)`."""
+    return f"{units.count(interval.value)} ({units.count(interval.low)} – {units.count(interval.high)})"
+
+
+def bracket_table(trials: Sequence[Trial], field: str) -> list[tuple[str, ...]]:
+    """Heading and rows of a table: the results of some learning rates, the lowest rate first."""
+    best = best_trial(trials)
+    rows: list[tuple[str, ...]] = [(field, "BPB", "WHY")]
+    for trial in sorted(trials, key=lambda trial: float(trial.values[field])):
+        bits = "" if trial.bits_per_byte is None else units.cost(trial.bits_per_byte)
+        why = shown(trial.ended.reason, 200) if trial.ended else ""
+        rows.append((value_text(trial.values[field]) + ("*" if trial is best else ""), bits, why))
+    return rows
+
+
+def bracket_text(trials: Sequence[Trial], field: str) -> str:
+    """The chosen learning rate, and whether a still higher or lower one may be better; of at least one result."""
+    best = best_trial(trials)
+    assert best is not None
+    rates = sorted(float(trial.values[field]) for trial in trials)
+    chosen = float(best.values[field])
+    text = f"the best of {len(trials)}: --set {field}={value_text(chosen)}"
+    if chosen in (rates[0], rates[-1]):
+        text += f"; it is the {'lowest' if chosen == rates[0] else 'highest'}: try again from there"
+    return text
+
+
 def remaining_text(left: Remaining) -> str:
     """Time and cost of what is left of a study: `12 trials, about 8m20s of training, done in about 9m10s`."""
+    if not left.trials:
+        return "no trial is left"
     flops = f" ({units.count(left.flops)} FLOPs)" if left.flops is not None else ""
     return (
         f"{plural(left.trials, 'trial')} left, about {units.duration(left.training_seconds)} of training{flops}, "

@@ -14,7 +14,9 @@ from core.runs.summary import Summary
 from core.storage.workspace import Workspace
 from core.tune.curve_fit import PowerLaw, fit_power_law
 from core.tune.forecast import forecast_final, remaining
-from core.tune.study import Trial, TrialEnded
+from core.tune.halving import mean_share
+from core.tune.study import Trial, TrialEnded, TrialPaused
+from core.tune.study_file import Scheduler
 from tests.core.test_tune_controller import new_study
 
 LAW = PowerLaw(1.25, 6.0, 0.5)
@@ -107,9 +109,9 @@ def running(progress: float, seconds: float) -> Summary:
 def test_what_a_study_will_still_take(workspace: Workspace) -> None:
     study = new_study(workspace, trials=6, parallel=2)
     trials = [ended(1, 30.0), ended(2, 50.0)]
-    assert remaining(study, trials, []) == (4, 160.0, (160.0 + 4 * 5) / 2, 160e9)
+    assert remaining(study, trials, {}) == (4, 160.0, (160.0 + 4 * 5) / 2, 160e9)
     open_trial = Trial(number=3, run_id="run-3", values={}, seed=1, origin="sampled")
-    assert remaining(study, [*trials, open_trial], [running(0.25, 10.0)]) == (4, 150.0, (150.0 + 3 * 5) / 2, 150e9)
+    assert remaining(study, [*trials, open_trial], {3: running(0.25, 10.0)}) == (4, 150.0, (150.0 + 3 * 5) / 2, 150e9)
 
 
 @pytest.mark.parametrize(
@@ -118,14 +120,26 @@ def test_what_a_study_will_still_take(workspace: Workspace) -> None:
 )
 def test_the_nearest_limit_counts(workspace: Workspace, settings: dict[str, Any], left: int) -> None:
     study = new_study(workspace, **settings)
-    found = remaining(study, [ended(1, 30.0), ended(2, 50.0)], [])
+    found = remaining(study, [ended(1, 30.0), ended(2, 50.0)], {})
     assert found is not None and found.trials == left
 
 
 def test_a_grid_ends_with_its_combinations_and_nothing_is_known_of_steps(workspace: Workspace) -> None:
     space = {"train.lr": [0.001, 0.01], "model.n_layer": [1, 2, 3]}
     study = new_study(workspace, sampler="grid", trials=None, repeats=2, space=space)
-    found = remaining(study, [ended(1, 30.0)], [])
+    found = remaining(study, [ended(1, 30.0)], {})
     assert found is not None and found.trials == 11
     by_steps = new_study(workspace, "train.steps=10", "train.minutes=none")
-    assert remaining(by_steps, [], []) is None
+    assert remaining(by_steps, [], {}) is None
+
+
+def test_trials_of_successive_halving_take_the_share_that_they_train_on_average(workspace: Workspace) -> None:
+    assert mean_share(Scheduler(kind="asha")) == pytest.approx(1 / 9 + (2 / 9) / 3 + (2 / 3) / 9)
+    assert mean_share(Scheduler()) == 1.0
+    study = new_study(workspace, trials=6, scheduler=Scheduler(kind="asha"))
+    waits = Trial(number=2, run_id="run-2", values={}, seed=1, origin="sampled", stop_at=1 / 9)
+    waits.rungs = [TrialPaused(number=2, share=1 / 9, bits_per_byte=2.0, seconds=3.0)]
+    trains = Trial(number=3, run_id="run-3", values={}, seed=1, origin="sampled", stop_at=1 / 3)
+    found = remaining(study, [ended(1, 27.0), waits, trains], {3: running(0.2, 6.0)})
+    assert found is not None and found.trials == 4
+    assert found.training_seconds == pytest.approx(10.0 - 6.0 + 3 * 7.0)

@@ -30,7 +30,9 @@ from llmtui.cli.commands.options import (
 )
 from llmtui.cli.commands.recipe_argument import ensure_license_accepted, resolve, with_absolute_source
 from llmtui.cli.commands.study_argument import StudyCommandError, open_active_study, open_study, study_argument
+from llmtui.cli.commands.tune_lr import bracket_lr
 from llmtui.cli.commands.tune_results import best_values, export_study, field_importance, field_slices, forecast_study
+from llmtui.cli.commands.tune_scaling import scaling_law
 from llmtui.cli.commands.tune_trials import (
     add_trial,
     clone_trial,
@@ -237,6 +239,6 @@ def stop_study(study_name: str | None) -> None:
 
 for _command in (
     *(add_trial, clone_trial, retry_trial, queue_trials, promote_trial, drop_trial, edit_study),
-    *(best_values, field_importance, field_slices, forecast_study, export_study),
+    *(best_values, field_importance, field_slices, forecast_study, scaling_law, export_study, bracket_lr),
 ):
     tune.add_command(_command)

@@ -7,12 +7,13 @@ from pathlib import Path
 import click
 import msgspec
 
-from core.errors import did_you_mean
+from core.errors import DiskError, did_you_mean
 from core.recipe.file import to_toml
 from core.runs.summary import Summary
 from core.storage.files import write_atomic
 from core.tune.forecast import forecast_final, remaining
 from core.tune.front import front
+from core.tune.optuna_export import write_optuna_journal
 from core.tune.repeats import lead
 from core.tune.slices import improvements, slices
 from core.tune.space import with_values
@@ -124,6 +125,7 @@ def field_slices(study_name: str | None, field_name: str | None, as_json: bool) 
         return 0
     for each in found:
         print_table(slice_table(each))
+        print_output("")
     print_table(improvements_table(improvements(trials)))
     return 0
 
@@ -140,13 +142,13 @@ def forecast_study(study_name: str | None, as_json: bool) -> int:
     workspace, study = open_study(study_name)
     trials = study.trials()
     rows: list[tuple[str, ...]] = [("TRIAL", "PROGRESS", "BPB", "FORECAST (90 %)")]
-    active: list[Summary] = []
+    training: dict[int, Summary] = {}
     for trial in trials:
-        run = open_trial(trial, workspace) if trial.ended is None else None
+        run = open_trial(trial, workspace) if trial.ended is None and trial.paused is None else None
         if run is None:
             continue
         curves = run.curves()
-        active.append(curves.summary)
+        training[trial.number] = curves.summary
         if not run.state().is_active:
             continue
         metric, best = curves.summary.metric, curves.summary.headline_evaluation
@@ -158,7 +160,7 @@ def forecast_study(study_name: str | None, as_json: bool) -> int:
         share = f"{metric.progress:.0%}" if metric else ""
         bits = cost(best.bits_per_byte) if best else ""
         rows.append((str(trial.number), share, bits, interval_text(found.final) if found else "not yet"))
-    left = remaining(study, trials, active)
+    left = remaining(study, trials, training)
     if as_json:
         print_json({"study": study.id, "remaining": left and left._asdict()})
         return 0
@@ -168,10 +170,33 @@ def forecast_study(study_name: str | None, as_json: bool) -> int:
     return 0
 
 
-@click.command("export", short_help="Print all trials as CSV.")
+@click.command("export", short_help="Write all trials as CSV, or for optuna-dashboard.")
 @study_argument
-def export_study(study_name: str | None) -> None:
-    """Print the trials of STUDY as CSV: number, run, state, result and all values."""
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["csv", "optuna"]),
+    default="csv",
+    help="csv: a line for each trial. optuna: a journal storage, which `optuna-dashboard FILE` opens.",
+)
+@click.option("--output", type=PathType(), metavar="FILE", help="Default: standard output; needed for optuna.")
+def export_study(study_name: str | None, kind: str, output: Path | None) -> None:
+    """Write the trials of STUDY: result, values, seed, machine and versions of each."""
     workspace, study = open_study(study_name)
-    rows = trial_rows(study, workspace)
-    print_output(trials_csv(rows), end="")
+    if output is not None and output.exists():
+        raise StudyCommandError("the file exists", where=str(output), todo="give another name")
+    if kind == "optuna":
+        if output is None:
+            raise StudyCommandError("a storage of Optuna is a file", todo="give its name: --output study.log")
+        try:
+            write_optuna_journal(study, workspace, output.absolute())
+        except OSError as error:
+            raise DiskError.from_oserror(error, output) from None
+        print_message(f"wrote {output}; optuna-dashboard {output} shows it")
+        return
+    text = trials_csv(trial_rows(study, workspace), workspace)
+    if output is None:
+        print_output(text, end="")
+        return
+    write_atomic(output.absolute(), text.encode())
+    print_message(f"wrote {output}")
