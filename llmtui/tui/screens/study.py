@@ -186,8 +186,12 @@ class StudyScreen(StudyActions):
         if study.study is None or study.state != "running":
             return None
         runs = self._runs
-        active = [runs[row.trial.run_id].summary for row in self.rows if is_active(row, runs.get(row.trial.run_id))]
-        return remaining(study.study, study.trials, active)
+        training = {
+            row.trial.number: runs[row.trial.run_id].summary
+            for row in self.rows
+            if is_active(row, runs.get(row.trial.run_id))
+        }
+        return remaining(study.study, study.trials, training)
 
     def _draw_table(self, study: StudySnapshot) -> None:
         rows, order = self.rows, self.order
