@@ -111,6 +111,13 @@ def request_trial(study: Study, values: Values, seed: int | None = None) -> None
     write_atomic(study.control / f"add-{time.time_ns():020d}-{wanted.id}.json", msgspec.json.encode(wanted))
 
 
+def another_seed(study: Study, values: Values) -> int:
+    """A seed that no trial with these values has, and none that waits: the difference of results is then noise."""
+    seeds = [trial.seed for trial in study.trials() if trial.values == values]
+    seeds += [request.seed or 0 for _, request in waiting_trials(study) if request.values == values]
+    return max(seeds, default=study.recipe.train.seed - 1) + 1
+
+
 def waiting_trials(study: Study) -> list[tuple[Path, Request]]:
     """The inserted trials that have not started, the next one first; files that cannot be read are left out."""
     found: list[tuple[Path, Request]] = []

@@ -9,6 +9,8 @@ from typing import NamedTuple
 from core.errors import LlmtuiError
 from core.recipe.checks import RecipeError
 from core.storage.locks import holder
+from core.tune.requests import Request
+from core.tune.start import waiting_trials
 from core.tune.study import InvalidStudyError, Study, Trial
 from core.tune.study_file import parse_study
 from llmtui.view.run_snapshot import RunSnapshot
@@ -25,6 +27,8 @@ class StudySnapshot(NamedTuple):
     """Why it cannot be read."""
     trials: tuple[Trial, ...] = ()
     """By number."""
+    waiting: tuple[tuple[Path, Request], ...] = ()
+    """Inserted trials that have not started, the next one first, see `core.tune.start.waiting_trials`."""
     state: StudyState = "stopped"
     problem: str = ""
     """What keeps its controller from continuing, or from following an edit of study.toml; not sanitised."""
@@ -59,7 +63,8 @@ def take_study_snapshot(path: Path) -> StudySnapshot:
     try:
         study = Study.open(path)
         trials, state = tuple(study.trials()), study_state(study)
-        return StudySnapshot(path.name, study, None, trials, state, study.problem or _problem_of_edit(study))
+        problem = study.problem or _problem_of_edit(study)
+        return StudySnapshot(path.name, study, None, trials, tuple(waiting_trials(study)), state, problem)
     except LlmtuiError as error:
         return StudySnapshot(path.name, None, error)
     except OSError as error:

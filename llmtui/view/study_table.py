@@ -8,6 +8,7 @@ from typing import NamedTuple
 from core.plural import plural
 from core.tune.curve_fit import Interval
 from core.tune.forecast import Remaining
+from core.tune.requests import Request
 from core.tune.study import Study, best_trial
 from llmtui.view import run_text, units
 from llmtui.view.data_table import DataTable, TableColumn, TableRow
@@ -106,13 +107,16 @@ def trials_table(
     runs: Mapping[str, RunSnapshot],
     forecasts: Mapping[str, Interval],
     order: Order = BY_RESULT,
+    waiting: Sequence[Request] = (),
 ) -> DataTable:
     """Number, state, result, forecast, the fields that differ, and what else is known.
 
-    runs: by id. forecasts: of the results of trials that train, by id of the run.
+    runs: by id. forecasts: of the results of trials that train, by id of the run. waiting: inserted trials that have
+    not started, which come last.
     """
     trials = [row.trial for row in rows]
     best, keys = best_trial(trials), varying_fields(trials)
+    keys += [key for key in dict.fromkeys(key for request in waiting for key in request.values) if key not in keys]
     names = short_names(keys)
     figures = [name for name in _VALUES if name == "bpb" or any(_VALUES[name][1](row) for row in rows)]
     numeric = {key: all(isinstance(t.values.get(key), int | float | None) for t in trials) for key in keys}
@@ -124,7 +128,7 @@ def trials_table(
     rungs = [TableColumn("rung", "rung", right=False)] if any(rung_text(trial) for trial in trials) else []
     columns += [TableColumn(key, shown(names[key], 24), right=numeric[key]) for key in keys]
     columns += [*rungs, *(TableColumn(name, _VALUES[name][0]) for name in figures[1:])]
-    if any(trial.origin != "sampled" for trial in trials):
+    if waiting or any(trial.origin != "sampled" for trial in trials):
         columns.append(TableColumn("origin", "origin", right=False))
     table_rows: list[TableRow] = []
     for row in sorted_rows(rows, order):
@@ -144,7 +148,21 @@ def trials_table(
             cells.append(("" if value is None else _VALUES[name][2](value), "dim"))
         cells += [(row.trial.origin, "dim")] if columns[-1].name == "origin" else []
         table_rows.append(TableRow(str(row.trial.number), tuple(cells)))
+    for place, request in enumerate(waiting, 1):
+        texts = {key: (value_text(value), "dim") for key, value in request.values.items()}
+        texts |= {"state": (f"◌ waits {place}", "warn"), "origin": (request.origin, "dim")}
+        table_rows.append(TableRow(request.id, tuple(texts.get(column.name, ("", "")) for column in columns)))
     return DataTable(columns, table_rows, frozen=3)
+
+
+def waiting_sentence(waiting: Sequence[Request], key: str) -> str:
+    """A sentence about the waiting trial with that id; empty if there is none."""
+    place = next((place for place, request in enumerate(waiting) if request.id == key), None)
+    if place is None:
+        return ""
+    values = ", ".join(f"{shown(name, 64)} {value_text(value)}" for name, value in waiting[place].values.items())
+    when = f"waits behind {plural(place, 'other')}" if place else "is the next one to start"
+    return f"This trial {when}: {values}. K and J change its place, d takes it out."
 
 
 def explanation(row: TrialRow, rows: Sequence[TrialRow], forecast: Interval | None) -> str:
@@ -192,14 +210,13 @@ def header_parts(snapshot: StudySnapshot, rows: Sequence[TrialRow], runs: Mappin
         bits = units.cost(best.bits_per_byte)
         parts.append([("best ", "dim"), (bits, "good"), (f" bpb, trial {best.number}", "dim")])
     counts: dict[tuple[str, str], int] = {}
-    for row in rows:
+    for row in sorted(rows, key=lambda row: (row.trial.ended is not None, row.trial.paused is not None)):
         _, word, state_role = state_of(row, runs.get(row.trial.run_id))
         word = word.split()[0]  # without the place in the queue
         counts[word, state_role] = counts.get((word, state_role), 0) + 1
-    states: Line = []
-    for (word, state_role), count in counts.items():
-        states += [(" · " if states else "", "dim"), (f"{count} {word}", state_role)]
-    return [*parts, states]
+    if snapshot.waiting:
+        counts["waiting", "warn"] = len(snapshot.waiting)
+    return [*parts, *([(f"{count} {word}", state_role)] for (word, state_role), count in counts.items())]
 
 
 def state_lines(snapshot: StudySnapshot, rows: Sequence[TrialRow], left: Remaining | None, cells: int) -> list[Line]:

@@ -6,6 +6,9 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import msgspec
+from msgspec.structs import replace
+
 from core.events import (
     AnyEvent,
     AttemptEnded,
@@ -18,9 +21,12 @@ from core.events import (
 )
 from core.recipe.file import load
 from core.runs.directory import Run
+from core.runs.run_file import StudyTrial
+from core.storage.journal import JournalWriter
 from core.storage.workspace import Workspace
 from core.tune.controller import Controller
-from core.tune.study import Study
+from core.tune.space import with_values
+from core.tune.study import Study, TrialCreated
 from core.tune.study_file import StudyFile
 from tests.ui.fake_runs import FakeWorker, write_launch
 
@@ -97,3 +103,13 @@ def make_study(
     while not controller.tick():
         pass
     return study
+
+
+def add_trial(study: Study, workspace: Workspace, values: dict[str, Any]) -> Run:
+    """One more trial, which has not ended: its run, without any event."""
+    number = len(study.trials()) + 1
+    recipe = replace(with_values(study.recipe, values), name=f"{study.name}-{number:03d}")
+    run = Run.create(workspace, recipe, study=StudyTrial(id=study.id, number=number, values=values))
+    created = TrialCreated(number=number, run_id=run.id, values=values, seed=1)
+    JournalWriter(study.journal).append(msgspec.json.encode(created))
+    return run

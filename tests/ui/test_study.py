@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import statistics
 from pathlib import Path
 
 import pytest
 from textual.widgets import Input, Static
 
+from core.events import Metric
 from core.storage.workspace import Workspace
+from core.tune.start import waiting_trials
 from core.tune.study import Study, best_trial
 from llmtui.tui.app import Workbench
 from llmtui.tui.screens.compare import Compare
@@ -21,10 +24,11 @@ from llmtui.tui.widgets.bars import Notice
 from llmtui.tui.widgets.chart import Chart
 from llmtui.tui.widgets.runs_list import RunsList
 from llmtui.tui.widgets.study_panes import TrialsTable
-from tests.ui.fake_runs import make_run
-from tests.ui.fake_studies import fail, finish, make_study
-from tests.ui.pilot import screen_text, until
+from tests.ui.fake_runs import FakeWorker, hold_locks, make_run, write_launch
+from tests.ui.fake_studies import add_trial, fail, finish, make_study, trial_events
+from tests.ui.pilot import CountingDriver, screen_text, until
 from tests.ui.test_screens import assert_whole, showing
+from tests.ui.test_terminal import BUDGETS
 
 
 async def test_a_study_shows_its_trials_and_its_keys_act_on_them(
@@ -39,7 +43,7 @@ async def test_a_study_shows_its_trials_and_its_keys_act_on_them(
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("6", "S")
         text = await showing(pilot, "study bard", "✓ done", f"trial {best.number}", "8 of 8 trials", "batch_size")
-        assert "6 done · 2 failed" in text and f"★{best.bits_per_byte:.3f}" in text
+        assert "6 done  2 failed" in text and f"★{best.bits_per_byte:.3f}" in text
         table, chart = app.screen.query_one(TrialsTable), app.screen.query_one(Chart)
         assert [row.key for row in table.items][:1] == [str(best.number)], "the best one first"
         await until(pilot, lambda: len(chart.curves) == 8)
@@ -68,6 +72,23 @@ async def test_a_study_shows_its_trials_and_its_keys_act_on_them(
         await showing(pilot, "The trial is the next one; r continues the study.")
         requests = list(study.control.glob("add-*.json"))
         assert len(requests) == 1 and b'"train.lr":0.02' in requests[0].read_bytes()
+        await showing(pilot, "1 waiting")
+        await pilot.press("i", *"train.lr=0.03", "enter")
+        await showing(pilot, "The trial waits behind 1 other", "2 waiting")
+        table.highlight(table.items[-1].key)
+        await showing(pilot, "◌ waits 2")
+        await pilot.press("K")
+        await showing(pilot, "It has place 1.")
+        await until(pilot, lambda: table.index == len(table.items) - 2)
+        assert [request.values["train.lr"] for _, request in waiting_trials(study)] == [0.03, 0.02]
+        await pilot.press("d")
+        await until(pilot, lambda: len(waiting_trials(study)) == 1)
+        table.highlight("3")
+        await pilot.press("A")
+        await until(pilot, lambda: len(waiting_trials(study)) == 2)
+        assert waiting_trials(study)[1][1].values == trials[2].values
+        await pilot.press("p")
+        await showing(pilot, "Only a trial that waits at a rung can be promoted.")
         await pilot.press("b")
         await showing(pilot, "Save the recipe as a TOML file")
         await pilot.press("enter")
@@ -196,3 +217,38 @@ async def test_trials_do_not_drown_home_and_a_study_starts_from_there(
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, NewRun))
     assert len(started) == 1
+
+
+@pytest.mark.heavy
+async def test_a_running_trial_sends_few_bytes_at_each_tick(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bytes in truecolor, of an update of two steps; and none where nothing changes."""
+    monkeypatch.setattr(CountingDriver, "sent", 0)
+    (workspace.config / "config.toml").write_text("refresh_hz = 10\n")
+    study = make_study(workspace, trials=12, endings=(finish, finish, fail))
+    run = add_trial(study, workspace, {"train.lr": 0.003, "train.batch_size": 16, "model.n_layer": 4})
+    worker, events = FakeWorker(run), list(trial_events(run))
+    at = {event.step: place for place, event in enumerate(events) if isinstance(event, Metric)}
+    worker.write_events(*events[: at[20]])
+    write_launch(run)
+    app, step = Workbench(workspace, driver_class=CountingDriver), 20
+    with hold_locks(run):
+        async with app.run_test(size=(80, 24)) as pilot:
+            app._driver.__class__ = CountingDriver
+            await pilot.press("6", "S")
+            for size, budget in BUDGETS.items():
+                await pilot.resize_terminal(*size)
+                await showing(pilot, "study bard", "1 training")
+                await pilot.pause(1.0)
+                updates = []
+                for _ in range(4):
+                    CountingDriver.sent = 0
+                    worker.write_events(*events[at[step] : at[step + 2]])
+                    step += 2
+                    await pilot.pause(0.35)
+                    updates.append(CountingDriver.sent)
+                assert 0 < statistics.median(updates) <= budget, (size, updates)
+                CountingDriver.sent = 0
+                await pilot.pause(0.5)
+                assert CountingDriver.sent <= 200, "nothing changed"

@@ -11,6 +11,7 @@ from core.tune.constraints import require_possible
 from core.tune.halving import next_stop
 from core.tune.space import Values, typed_values, with_values
 from core.tune.start import (
+    another_seed,
     move_waiting,
     open_trial,
     request_drop,
@@ -62,9 +63,7 @@ def clone_trial(number: int, overrides: tuple[str, ...], study_name: str | None)
     _, study = open_study(study_name)
     trial = trial_numbered(study, number)
     if not overrides:
-        seeds = [other.seed for other in study.trials() if other.values == trial.values]
-        seeds += [each.seed or 0 for _, each in waiting_trials(study) if each.values == trial.values]
-        _insert(study, trial.values, max(seeds) + 1)
+        _insert(study, trial.values, another_seed(study, trial.values))
         return
     values = trial.values | typed_values(study.recipe, overrides)
     with_values(study.recipe, values)

@@ -18,8 +18,8 @@ from llmtui.tui.actions import bindings
 from llmtui.tui.chart_table import LOSS, ChartEntry
 from llmtui.tui.forecaster import Forecaster
 from llmtui.tui.run_watcher import HistoryUpdated, RunsUpdated
-from llmtui.tui.screens.study_actions import StudyActions
 from llmtui.tui.screens.study_curves import CurveSettings, Losses, charted_trials, trial_curves
+from llmtui.tui.screens.trial_actions import TrialActions
 from llmtui.tui.widgets.bars import FooterBar, HeaderBar
 from llmtui.tui.widgets.chart import Chart
 from llmtui.tui.widgets.curve import Curve
@@ -31,14 +31,14 @@ from llmtui.view.lines import Line, joined
 from llmtui.view.run_snapshot import RunSnapshot
 from llmtui.view.study_plots import front_objective, front_plot, progress_plot, slice_plot
 from llmtui.view.study_snapshot import StudySnapshot
-from llmtui.view.study_table import explanation, header_parts, is_active, state_lines, trials_table
+from llmtui.view.study_table import explanation, header_parts, is_active, state_lines, trials_table, waiting_sentence
 from llmtui.view.study_text import TrialRow
 
 VIEWS = ("curves", "importance", "progress", "slices", "front")
 """What is shown above the table; each is a class of the style sheet."""
 
 
-class StudyScreen(StudyActions):
+class StudyScreen(TrialActions):
     """The study that was chosen, or the newest one."""
 
     SCOPE = "study"
@@ -59,6 +59,8 @@ class StudyScreen(StudyActions):
         self._forecasts: dict[str, Interval] = {}
         """Of trials that train, by id of the run."""
         self._forecaster = Forecaster()
+        self._reading = False
+        """Whether the studies are being read."""
         self._shown_state: tuple[object, ...] = ()
         """What was drawn last: while it stays the same, a tick draws nothing."""
         self._drawn_with: tuple[object, ...] = ()
@@ -95,13 +97,21 @@ class StudyScreen(StudyActions):
     def on_resize(self) -> None:
         self.call_after_refresh(self.redraw)
 
-    @work(exclusive=True, group="studies", exit_on_error=True)
-    async def read_studies(self) -> None:
-        """Read what has changed, which the event loop must not wait for, and draw it."""
-        await self.session.read_studies()
-        runs = self._runs
-        active = [run for row in self.rows if is_active(row, run := runs.get(row.trial.run_id)) and run]
-        self._forecasts = await asyncio.to_thread(self._forecaster.update, active)
+    def read_studies(self) -> None:
+        """Read what has changed, which the event loop must not wait for, and draw it; unless that is going on."""
+        if not self._reading:
+            self._reading = True
+            self._read_studies()
+
+    @work(exit_on_error=True)
+    async def _read_studies(self) -> None:
+        try:
+            await self.session.read_studies()
+            runs = self._runs
+            active = [run for row in self.rows if is_active(row, run := runs.get(row.trial.run_id)) and run]
+            self._forecasts = await asyncio.to_thread(self._forecaster.update, active)
+        finally:
+            self._reading = False
         if self.is_mounted and self.is_current:
             self._draw_if_changed()
 
@@ -175,7 +185,7 @@ class StudyScreen(StudyActions):
             header.left = [("study", "title")]
         else:
             parts = header_parts(study, self.rows, self._runs)
-            header.left = joined(parts, header.inner_size[0])
+            header.left = joined(parts, header.inner_size[0] - 1)
         header.update()
         lines = state_lines(study, self.rows, self._remaining(study), header.inner_size[0]) if study else []
         budget.styles.height = min(3, max(1, len(lines)))
@@ -196,14 +206,15 @@ class StudyScreen(StudyActions):
     def _draw_table(self, study: StudySnapshot) -> None:
         rows, order = self.rows, self.order
         by_key = {str(row.trial.number): row for row in rows}
-        table = trials_table(rows, self._runs, self._forecasts, order)
+        waiting = [request for _, request in study.waiting]
+        table = trials_table(rows, self._runs, self._forecasts, order, waiting)
         heading = next((column.heading for column in table.columns if column.name == order.column), order.column)
         title: Line = [("trials", "title"), (f"  {len(rows)}", "dim")]
         title += [(f"  by {heading}{', reversed' if order.reverse else ''}", "dim")]
 
         def explain(key: str) -> str:
             if key not in by_key:
-                return "No trial yet: the controller starts the first."
+                return waiting_sentence(waiting, key) or "No trial yet: the controller starts the first."
             return explanation(by_key[key], rows, self._forecasts.get(by_key[key].trial.run_id))
 
         self.query_one(TrialsTable).show(table, title, explain)

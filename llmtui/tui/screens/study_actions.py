@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from msgspec.structs import replace
 from textual import work
 
 from core.errors import DiskError, LlmtuiError
-from core.runs.control import request_stop as request_stop_of_run
 from core.tune.importance import FieldImportance
-from core.tune.space import Values, with_values
-from core.tune.start import request_drop, request_pause, request_promotion, request_stop, request_trial, start, unpause
+from core.tune.start import request_pause, request_stop, start, unpause
 from core.tune.study import Study, best_trial
 from core.tune.tpe import MIN_TRIALS
 from llmtui.clients.child_job import stream_child_job
@@ -52,9 +49,15 @@ class StudyActions(ChartedScreen):
         return Order(state.study_sort or BY_RESULT.column, state.study_reversed)
 
     @property
-    def _is_running(self) -> bool:
+    def has_controller(self) -> bool:
         """Whether the study has a controller."""
         return self.study is not None and self.study.state in ("running", "paused")
+
+    @property
+    def waiting_place(self) -> int | None:
+        """The place in the queue, from 0, of the waiting trial under the cursor."""
+        row, waiting = self.query_one(TrialsTable).highlighted, self.study.waiting if self.study else ()
+        return next((n for n, (_, request) in enumerate(waiting) if row and request.id == row.key), None)
 
     def is_available(self, action: str) -> bool:
         study, row = self.study, self.highlighted
@@ -66,13 +69,19 @@ class StudyActions(ChartedScreen):
             return False
         match action.removeprefix("study."):
             case "pause" | "stop":
-                return self._is_running
+                return self.has_controller
             case "resume":
                 return study.state == "stopped"
             case "best":
                 return any(each.trial.bits_per_byte is not None for each in self.rows)
             case "drop":
-                return row is not None and (row.trial.paused is not None or is_active(row, self.snapshot))
+                if row is None:
+                    return self.waiting_place is not None
+                return row.trial.paused is not None or is_active(row, self.snapshot)
+            case "earlier" | "later":
+                return self.waiting_place is not None
+            case "retry":
+                return row is not None and row.trial.ended is not None and row.trial.bits_per_byte is None
             case "promote":
                 return row is not None and row.trial.paused is not None
             case "open" | "clone":
@@ -81,7 +90,7 @@ class StudyActions(ChartedScreen):
 
     # -- the study ------------------------------------------------------------------------------------------------
 
-    def _known_study(self, verb: str) -> Study | None:
+    def known_study(self, verb: str) -> Study | None:
         """The study; a notice says why `verb` cannot be done if there is none."""
         study = self.study.study if self.study else None
         if study is None:
@@ -89,20 +98,20 @@ class StudyActions(ChartedScreen):
         return study
 
     @work(group="change study", exit_on_error=True)
-    async def change(self, action: Callable[[], None], notice: str) -> None:
-        """Do `action` in a thread, then show `notice`."""
+    async def change(self, action: Callable[[], object], notice: str = "") -> None:
+        """Do `action` in a thread, then show `notice`, or what it returns."""
         try:
-            await asyncio.to_thread(action)
+            done = await asyncio.to_thread(action)
         except LlmtuiError as error:
             show_error(self.app, error)
         except OSError as error:
             show_error(self.app, DiskError.from_oserror(error, self.session.workspace.data))
         else:
-            self.show_notice(notice)
+            self.show_notice(notice or str(done))
             self.session.watcher.wake()
 
     def action_study_pause(self) -> None:
-        study, workspace = self._known_study("pause"), self.session.workspace
+        study, workspace = self.known_study("pause"), self.session.workspace
         state = self.study.state if self.study else ""
         if study is None:
             return
@@ -114,10 +123,10 @@ class StudyActions(ChartedScreen):
             self.show_notice(f"{study.name} is {state}: nothing to pause.", "warn")
 
     def action_study_stop(self) -> None:
-        study, workspace = self._known_study("stop"), self.session.workspace
+        study, workspace = self.known_study("stop"), self.session.workspace
         if study is None:
             return
-        if self.study and not self._is_running:
+        if self.study and not self.has_controller:
             self.show_notice(f"{study.name} is {self.study.state}: nothing to stop.", "warn")
             return
         from llmtui.tui.screens.dialogs import Confirm
@@ -134,7 +143,7 @@ class StudyActions(ChartedScreen):
         self.app.push_screen(Confirm(question, yes="stop the study", no="let it run"), on_answer)
 
     def action_study_resume(self) -> None:
-        study, workspace = self._known_study("continue"), self.session.workspace
+        study, workspace = self.known_study("continue"), self.session.workspace
         state = self.study.state if self.study else ""
         if study is None:
             return
@@ -150,7 +159,7 @@ class StudyActions(ChartedScreen):
     async def action_study_edit(self) -> None:
         from llmtui.tui.screens.study_dialogs import StudySettings
 
-        study = self._known_study("edit")
+        study = self.known_study("edit")
         if study is None:
             return
         path = study.path / "study.toml"
@@ -162,7 +171,7 @@ class StudyActions(ChartedScreen):
 
         def on_saved(saved: bool | None) -> None:
             if saved:
-                more = "the next trial follows them" if self._is_running else "r continues the study with them"
+                more = "the next trial follows them" if self.has_controller else "r continues the study with them"
                 self.show_notice(f"{study.name} has new settings: {more}.")
                 self.session.watcher.wake()
 
@@ -190,102 +199,6 @@ class StudyActions(ChartedScreen):
             return
         current = self.study.id if self.study else ""
         self.app.push_screen(Picker("Studies", choices(), current=current, refreshed=choices), on_choice)
-
-    # -- trials ---------------------------------------------------------------------------------------------------
-
-    def action_study_open(self) -> None:
-        row, snapshot = self.highlighted, self.snapshot
-        if row is not None and snapshot is not None:
-            self.session.select(snapshot.run)
-            show_screen(self.app, "train")
-        elif row is not None:
-            self.show_notice(f"The run of trial {row.trial.number} is gone or cannot be read.", "warn")
-
-    def action_study_insert(self) -> None:
-        self._ask_for_trial("Insert a trial", {})
-
-    def action_study_clone(self) -> None:
-        row = self.highlighted
-        if row is None:
-            self.show_notice("There is no trial to clone.", "warn")
-        else:
-            self._ask_for_trial(f"Insert a trial like trial {row.trial.number}", row.trial.values)
-
-    def _ask_for_trial(self, title: str, values: Values) -> None:
-        from llmtui.tui.screens.study_dialogs import TrialValues
-
-        study = self._known_study("insert a trial into")
-        if study is None:
-            return
-
-        def on_values(chosen: Values | None) -> None:
-            if chosen is not None:
-                running = self.study is not None and self.study.state in ("running", "paused")
-                notice = (
-                    "The trial is the next one." if running else "The trial is the next one; r continues the study."
-                )
-                self.change(lambda: request_trial(study, chosen), notice)
-
-        self.app.push_screen(TrialValues(title, study.recipe, values), on_values)
-
-    def action_study_promote(self) -> None:
-        row, study = self.highlighted, self._known_study("promote a trial of")
-        if study is None:
-            return
-        if row is None or row.trial.paused is None:
-            self.show_notice("Only a trial that waits at a rung can be promoted.", "warn")
-            return
-        number = row.trial.number
-        notice = f"Trial {number} is the next one to train further" + ("." if self._is_running else "; r continues it.")
-        self.change(lambda: request_promotion(study, number), notice)
-
-    def action_study_drop(self) -> None:
-        row, snapshot, study = self.highlighted, self.snapshot, self._known_study("drop a trial of")
-        if row is None or study is None:
-            self.show_notice("There is no trial to drop.", "warn")
-            return
-        number, waits = row.trial.number, row.trial.paused is not None
-        if not waits and (snapshot is None or not is_active(row, snapshot)):
-            self.show_notice(f"Trial {number} is not running: nothing to drop.", "warn")
-            return
-        from llmtui.tui.screens.dialogs import Confirm
-
-        def drop() -> None:
-            if waits or snapshot is None:
-                request_drop(study, number)
-            else:
-                request_stop_of_run(snapshot.run)
-
-        def on_answer(yes: bool | None) -> None:
-            if yes:
-                self.change(drop, f"Trial {number} {'is dropped' if waits else 'stops'}.")
-
-        question = f"Drop trial {number}? Its result will not count; the study continues with the next one."
-        self.app.push_screen(Confirm(question, yes="drop it", no="keep it"), on_answer)
-
-    def action_study_best(self) -> None:
-        study, best = self._known_study("take the best trial of"), best_trial([row.trial for row in self.rows])
-        if study is None:
-            return
-        if best is None:
-            self.show_notice(f"{study.name} has no result yet.", "warn")
-            return
-        from llmtui.tui.screens.save_recipe import SaveRecipe
-
-        recipe = replace(with_values(study.recipe, best.values), name=study.name)
-        self.app.push_screen(SaveRecipe(recipe), lambda path: self._set_up_best(best.run_id) if path else None)
-
-    def _set_up_best(self, run_id: str) -> None:
-        """Show the form of a run like the best trial, with as many threads as usual and its limit to be chosen."""
-        run = next((each.run for each in self.session.watcher.snapshots if each.run.id == run_id), None)
-        if run is None:
-            self.show_notice("Saved. The run of the best trial is gone: `llmtui run` takes the file.", "warn")
-            return
-        form = self.session.draft("like", run)
-        if run.recipe.train.threads is not None:
-            form.texts.setdefault("train.threads", "")
-        self.show_form(form)
-        self.show_notice("Saved. Give the run more time than a trial, then start it.")
 
     # -- table and panes ------------------------------------------------------------------------------------------
 
