@@ -10,7 +10,7 @@ BENCHMARKS := startup screen data bpe training growth overhead journal predictio
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$python; break; fi; done)
 
-.PHONY: demo check static test interop bench clean
+.PHONY: demo check cluster static test interop bench clean
 
 demo: .venv/installed
 	@$(BIN)/llmtui demo
@@ -32,6 +32,11 @@ test: .venv/installed-test static
 .venv/installed-interop: export CMAKE_ARGS ?= -DLLAVA_BUILD=OFF -DGGML_NATIVE=OFF
 interop: .venv/installed-interop
 	$(PYTEST) -m interop tests/interop
+
+# sshd on two addresses and a Slurm of one node, set up as root on Debian or Ubuntu; takes some ten minutes
+cluster: .venv/installed-test
+	tests/cluster/setup.sh
+	$(PYTEST) -m cluster; code=$$?; tests/cluster/setup.sh stop; exit $$code
 
 static: .venv/installed-test
 	$(BIN)/ruff check

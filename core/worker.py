@@ -17,6 +17,7 @@ with 1 otherwise; the journal says how it ended.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import socket
@@ -28,7 +29,16 @@ from pathlib import Path
 from types import FrameType
 
 from core import __version__
-from core.errors import BusyError, DiskError, LlmtuiError, ProcessKilledError, UnexpectedError, as_llmtui_error, log
+from core.errors import (
+    BusyError,
+    DiskError,
+    LlmtuiError,
+    ProcessKilledError,
+    UnexpectedError,
+    UsageError,
+    as_llmtui_error,
+    log,
+)
 from core.events import (
     AnyEvent,
     AttemptEnded,
@@ -50,6 +60,7 @@ from core.git_commit import code_commit
 from core.hardware import HardwareMonitor
 from core.parsing import ParseError
 from core.processes.pool import WorkerDiedError
+from core.recipe.deadline import deadline_time
 from core.runs.control import ControlRequests
 from core.runs.directory import DIRECTORY_GONE, Run
 from core.runs.journal_snapshot import write_snapshot
@@ -67,12 +78,18 @@ CURVES_EVERY = 10.0
 """Seconds between two writes of curves.json, which is far larger than the status."""
 READ_EVERY = 2.0
 """Seconds between two hardware readings."""
+SAVE_MARGIN = 5.0
+"""Seconds that a step and its checkpoint take beside twice those of the last checkpoint, before `train.deadline`."""
 RESERVE = 2**20
 """Bytes reserved so that the last event can be written on a full disk."""
 
 
 class StopRequested(Exception):
     """A stop was requested where nothing has to be saved, or the trainer has stopped by a rule or at a rung."""
+
+
+class DeadlineError(UsageError):
+    doing = "train"
 
 
 class Worker:
@@ -94,6 +111,9 @@ class Worker:
         self._ended_by = ""
         """Why the trainer has ended the training: what a rule found, or a rung."""
         self._stopped_by_trainer = False
+        self._deadline = math.inf
+        self._requeue = False
+        """Whether the run makes room: it ends without a last event, so that it is started again."""
         self._reserve = run.path / "reserve"
         with contextlib.suppress(OSError):
             self._reserve.write_bytes(bytes(RESERVE))
@@ -110,6 +130,10 @@ class Worker:
             self._journal.sync()
             return error.exit_code
         except StopRequested:
+            if self._requeue:
+                log("the run makes room, and continues from its checkpoint when it is started again")
+                self._journal.sync()
+                return ProcessKilledError.exit_code
             end = self._stopped()
         except WorkerDiedError as error:  # a signal to the process group also ends its helper processes
             end = self._stopped() if self._stop_requested else self._failed(error)
@@ -158,6 +182,13 @@ class Worker:
         from core.train.distributed import ProcessGroup
         from core.train.memory_probe import peak_memory_on
 
+        self._deadline = deadline_time(self._run.recipe.train.deadline, time.time())
+        if self._deadline < time.time():
+            raise DeadlineError(
+                f"train.deadline = {self._run.recipe.train.deadline} has passed",
+                kept="its checkpoints are untouched",
+                todo=f"give it more time: llmtui resume {self._run.id} --set train.deadline=none",
+            )
         workspace = Workspace().prepare()
         sweep(self._run.checkpoints)
         device = choose_device(self._run.recipe.train)
@@ -237,7 +268,11 @@ class Worker:
                 self._require_directory()
                 time.sleep(0.1)
             self._stop_requested = self._stop_requested or self._requests.take_stop()
-        if self._stop_requested:
+            if self._requests.take_requeue():
+                self._requeue = self._stop_requested = True
+        if late := time.time() >= self._deadline - self._saving_seconds():
+            self._ended_by, self._stopped_by_trainer = f"train.deadline = {self._run.recipe.train.deadline}", True
+        if self._stop_requested or late:
             if self._summary.stage != "train" or not self._stepped:  # nothing to save
                 raise StopRequested
             return (Stop(),)
@@ -249,6 +284,10 @@ class Worker:
         commands += [SaveCheckpoint()] if self._requests.take_checkpoint() else []
         change = self._requests.take_learning_rate()
         return (*commands, change) if change else tuple(commands)
+
+    def _saving_seconds(self) -> float:
+        """Seconds before the deadline at which the last checkpoint is begun."""
+        return SAVE_MARGIN + 2 * (self._summary.saved.seconds if self._summary.saved else 0.0)
 
     def _pauses(self) -> Iterator[None]:
         """Yields as long as a pause is requested."""

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from core.errors import UsageError, did_you_mean
+from core.recipe.deadline import deadline_time
 from core.recipe.fields import Field, fields, sections
 from core.recipe.schema import Recipe
 from core.storage.files import codec_named
@@ -141,6 +142,14 @@ def check_together(recipe: Recipe, where: str) -> None:
             todo=f"one of {', '.join(str(n) for n in range(1, heads + 1) if heads % n == 0)}",
         )
     train = recipe.train
+    try:
+        deadline_time(train.deadline, 0.0)
+    except ValueError:
+        raise RecipeError(
+            f"train.deadline = {train.deadline!r} is not a time",
+            where=where or "[train]",
+            todo="a date and time, such as 2026-11-30T08:00, or a time, such as 08:00",
+        ) from None
     if train.schedule == "wsd" and train.warmup + train.cooldown > 1:
         raise RecipeError(
             f"train.warmup {train.warmup:g} and train.cooldown {train.cooldown:g} are more than the whole training",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -132,7 +133,10 @@ def _parse_override(text: str) -> dict[str, Any]:
     parsed: Any = value.strip()
     try:
         document = parsing.parse_toml(f"value = {value}")
-        parsed = document["value"] if len(document) == 1 else parsed
+        if len(document) == 1 and not isinstance(
+            document["value"], datetime.date | datetime.time
+        ):  # those are texts here
+            parsed = document["value"]
     except parsing.ParseError:
         pass  # a bare word: --set tokenize.vocabulary=gpt2
     section, dot, name = key.strip().partition(".")

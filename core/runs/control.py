@@ -44,6 +44,11 @@ def request_unpause(run: Run) -> None:
     (run.control / PAUSE).unlink(missing_ok=True)
 
 
+def request_requeue(run: Run) -> None:
+    """Ask the run to save a checkpoint and to end as if it had been killed, so that it is started again."""
+    _put(run.control / "requeue")
+
+
 def request_checkpoint(run: Run) -> None:
     """Ask the run to save a checkpoint after the current step."""
     put_request(run, "checkpoint")
@@ -149,6 +154,9 @@ class ControlRequests:
 
     def take_stop(self) -> bool:
         return self._take("stop")
+
+    def take_requeue(self) -> bool:
+        return self._take("requeue")
 
     def take_checkpoint(self) -> bool:
         return self._take("checkpoint")

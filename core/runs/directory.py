@@ -108,13 +108,15 @@ class Run:
         parent: Parent | None = None,
         study: StudyTrial | None = None,
         stop_at: float = 1.0,
+        target: str = "",
+        nodes: int = 1,
         add_checkpoint: Callable[[Path], None] | None = None,
     ) -> Run:
         """Create a run for `recipe`, to be trained by `processes` processes, without starting it.
 
-        stop_at: see `RunFile`. add_checkpoint: puts the checkpoint of `parent` into the directory of the run's
-        checkpoints. Raises InvalidNameError, DiskError; InitError if the local weights named by `model.init` do not
-        fit.
+        stop_at, target, nodes: see `RunFile`. add_checkpoint: puts the checkpoint of `parent` into the directory of the
+        run's checkpoints. Raises InvalidNameError, DiskError; InitError if the local weights named by `model.init` do
+        not fit.
         """
         check_name(recipe.name)
         if add_checkpoint is None:
@@ -123,7 +125,16 @@ class Run:
             find_weights(recipe, workspace)
         now = time.time()
         path = workspace.runs / new_id(recipe.name, now)
-        file = RunFile(recipe=recipe, made_at=now, processes=processes, parent=parent, study=study, stop_at=stop_at)
+        file = RunFile(
+            recipe=recipe,
+            made_at=now,
+            processes=processes,
+            target=target,
+            nodes=nodes,
+            parent=parent,
+            study=study,
+            stop_at=stop_at,
+        )
         try:
             with creating_directory(path) as staged:
                 for part in ("control", "checkpoints"):

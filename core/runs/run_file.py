@@ -45,6 +45,10 @@ class RunFile(Struct, frozen=True, kw_only=True):
     made_at: float
     processes: int = 1
     """Number of processes that train it."""
+    target: str = ""
+    """Where they are started, as `core.targets.template.find_target` takes it; empty: on this machine."""
+    nodes: int = 1
+    """Of the target; `processes` are those of all nodes together."""
     parent: Parent | None = None
     version: str = __version__
     study: StudyTrial | None = None

@@ -31,6 +31,8 @@ from core.storage.files import private
 from core.storage.journal import JournalWriter
 from core.storage.locks import Lock
 from core.storage.workspace import Workspace
+from core.targets.start import plan_start, run_on_target
+from core.targets.template import TargetError, find_target
 
 RETRIES = 3
 """Crashes in a row, without a new checkpoint in between, after which it gives up."""
@@ -53,9 +55,10 @@ def supervise(run: Run, *, share: bool = False) -> int:
     with lock:
         if _adopt(run) and run.end_event():
             return 0
-        if share:
+        elsewhere = bool(run.file.target)
+        if share or elsewhere:
             queue_entry(run.path).unlink(missing_ok=True)  # of a supervisor that was killed while it waited
-        devices = Devices() if share else wait_for_devices(run)
+        devices = Devices() if share or elsewhere else wait_for_devices(run)
         if devices is None:
             return 0
         records = JournalWriter(run.path / "launches.jsonl")
@@ -108,11 +111,15 @@ def _adopt(run: Run) -> bool:
 
 
 def _run_worker(run: Run, attempt: int, devices: Devices) -> tuple[int, str]:
-    """Run a worker, or torchrun with several, to its end.
+    """Run a worker, or torchrun with several, here or on the run's target, to its end.
 
     Returns its exit code, or minus the signal that ended it, and the reason found in the log.
     """
     env = os.environ | devices.environment()
+    try:
+        target = find_target(run.file.target, Workspace()) if run.file.target else None
+    except TargetError as error:
+        return NOT_FOUND, error.sentence()
     if run.processes > 1:  # torchrun would give each of them one thread
         env.setdefault("OMP_NUM_THREADS", str(max(1, cores() // run.processes)))
     try:
@@ -122,17 +129,30 @@ def _run_worker(run: Run, attempt: int, devices: Devices) -> tuple[int, str]:
             run.log, "ab", opener=private
         ) as log:  # a file, not a pipe: the worker outlives a supervisor that dies
             start = log.tell()
-            code = subprocess.Popen(
-                worker_command(run, attempt),
-                cwd=run.path,
-                env=env,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            ).wait()
+            if target is not None:
+                plan = plan_start(
+                    target, run.path, attempt, nodes=run.file.nodes, processes=run.processes, environment=env
+                )
+                code = run_on_target(plan, log, lambda: _stops_before_it_starts(run))
+            else:
+                code = subprocess.Popen(
+                    worker_command(run, attempt),
+                    cwd=run.path,
+                    env=env,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                ).wait()
+    except TargetError as error:
+        return NOT_FOUND, error.sentence()
     except OSError as error:
         return NOT_FOUND, f"its worker cannot be started: {error}"
     return code, find_reason(run.log, start, killed=code < 0) if code else ""
+
+
+def _stops_before_it_starts(run: Run) -> bool:
+    """Whether a stop is requested and no worker is there to carry it out."""
+    return (run.control / "stop").exists() and run.writer() is None
 
 
 def worker_command(run: Run, attempt: int) -> list[str]:

@@ -124,11 +124,10 @@ class ProcessGroup:
     def all_gather_uneven(self, tensor: Tensor, sizes: Sequence[int]) -> list[Tensor]:
         """The `tensor` of every rank, in the order of the ranks. sizes: of each rank's, which has one dimension."""
         longest = max(sizes)
-        gathered = tensor.new_empty(self.world_size * longest)
-        padded = torch.cat([tensor, tensor.new_zeros(longest - len(tensor))])
+        gathered = [tensor.new_empty(longest) for _ in self.ranks]
         with _peer_errors():
-            dist.all_gather_into_tensor(gathered, padded)
-        return [piece[:size] for piece, size in zip(torch.split(gathered, longest), sizes, strict=True)]
+            dist.all_gather(gathered, torch.cat([tensor, tensor.new_zeros(longest - len(tensor))]))
+        return [piece[:size] for piece, size in zip(gathered, sizes, strict=True)]
 
     def all_to_all(self, tensor: Tensor, sent: Sequence[int], received: Sequence[int]) -> Tensor:
         """What all ranks have for this one, in the order of the ranks.

@@ -43,6 +43,15 @@ class Train(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Annotated[float, Meta(gt=0, le=1e7)] | None,
         Meta(description="Stop after so many minutes of training; evaluations and samples count, pauses do not."),
     ] = None
+    deadline: Annotated[
+        str | None,
+        Meta(
+            description=(
+                "Save a checkpoint and stop at this local time: 2026-11-30T08:00, or 08:00 for the next one after each "
+                "start."
+            )
+        ),
+    ] = None
     patience: Annotated[
         Annotated[int, Meta(ge=1)] | None,
         Meta(description="Early stopping: evaluations in a row without a new best loss."),

@@ -14,6 +14,7 @@ from llmtui.cli.console import is_interactive, print_message
 MODULES = {
     "run": ("demo", "run", "recipe"),
     "plan": ("plan",),
+    "targets": ("targets",),
     "show": ("ls", "show", "locate"),
     "watch": ("watch",),
     "logs": ("logs",),

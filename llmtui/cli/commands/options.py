@@ -95,6 +95,20 @@ processes_option: Decorator = click.option(
     help="Train data-parallel in N processes, each on its own GPU if there are GPUs; losses equal those of one "
     "process, except for dropout.",
 )
+target_option: Decorator = click.option(
+    "--on",
+    "target",
+    type=NAME,
+    metavar="TARGET",
+    default="local",
+    help="Where to train: local, ssh:HOST,HOST, slurm[:PARTITION]; `llmtui targets` lists and checks them.",
+)
+nodes_option: Decorator = click.option(
+    "--nodes",
+    type=click.IntRange(1, 1024),
+    metavar="N",
+    help="Number of nodes of the target, among which --processes are divided; with ssh the number of hosts.",
+)
 share_option: Decorator = click.option(
     "--share", is_flag=True, help="Start at once, even if another run uses the processor or the GPU."
 )

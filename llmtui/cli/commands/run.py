@@ -17,12 +17,15 @@ from llmtui.cli.commands.options import (
     NAME,
     PathType,
     detach_option,
+    nodes_option,
     preset_option,
     processes_option,
     set_option,
     share_option,
+    target_option,
     yes_option,
 )
+from llmtui.cli.commands.placement import Placement, resolve_placement
 from llmtui.cli.commands.recipe_argument import (
     ensure_license_accepted,
     from_file,
@@ -61,6 +64,8 @@ def demo(overrides: tuple[str, ...], detach: bool, share: bool, plain: bool) -> 
 @set_option
 @click.option("--name", type=NAME, help="Name of the run; default: derived from the recipe or source.")
 @processes_option
+@target_option
+@nodes_option
 @detach_option
 @share_option
 @click.option("--workbench", is_flag=True, help="Open the workbench and show the run.")
@@ -71,6 +76,8 @@ def run(
     overrides: tuple[str, ...],
     name: str | None,
     processes: int | None,
+    target: str,
+    nodes: int | None,
     detach: bool,
     share: bool,
     workbench: bool,
@@ -87,7 +94,8 @@ def run(
         raise NoTerminalError("standard output is not a terminal", todo="leave out --workbench")
     recipe = with_absolute_source(resolve(what, preset, overrides, name))
     ensure_license_accepted(Workspace().prepare(), recipe, yes)
-    return _start(recipe, detach=detach, workbench=workbench, share=share, processes=processes or 1)
+    place = resolve_placement(target, nodes, processes, Workspace())
+    return _start(recipe, detach=detach, workbench=workbench, share=share, place=place)
 
 
 @click.command(short_help="Print a recipe with all its fields, as TOML.")
@@ -102,11 +110,12 @@ def recipe(file: Path | None, preset: str | None, overrides: tuple[str, ...]) ->
         print_output(to_toml(load_recipe(preset=preset, overrides=overrides)), end="")
 
 
-def _start(recipe: Recipe, *, detach: bool, workbench: bool, share: bool, processes: int = 1) -> int:
+def _start(recipe: Recipe, *, detach: bool, workbench: bool, share: bool, place: Placement | None = None) -> int:
     """Create and start a run, and follow it unless `detach`; returns the exit code."""
     workspace = Workspace().prepare()
     recipe = with_default_rules(recipe, load_settings(workspace.config / "config.toml")[0])
-    created = Run.create(workspace, recipe, processes)
+    place = place or Placement()
+    created = Run.create(workspace, recipe, place.processes, target=place.target, nodes=place.nodes)
     if recipe.rules.command:  # a recipe may come from somebody else
         print_message(f"when a rule of the run acts, this command runs: {recipe.rules.command}")
     with detach_on_interrupt(created):
