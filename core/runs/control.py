@@ -46,7 +46,7 @@ def request_unpause(run: Run) -> None:
 
 def request_requeue(run: Run) -> None:
     """Ask the run to save a checkpoint and to end as if it had been killed, so that it is started again."""
-    _put(run.control / "requeue")
+    put_request(run, "requeue")
 
 
 def request_checkpoint(run: Run) -> None:
