@@ -26,7 +26,7 @@ from core.storage.workspace import Workspace
 from core.tune.forecast import forecast_final
 
 STEPS = 500
-RATES = (1e-3, 4e-3, 1.6e-2)
+RATES = (2e-3, 8e-3)
 SCHEDULES = ("cosine", "wsd", "constant")
 SHARES = (0.3, 0.5, 0.7, 0.9)
 MODEL = (

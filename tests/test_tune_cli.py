@@ -107,7 +107,7 @@ def test_loss_against_compute_is_fitted_over_studies(
     monkeypatch.setattr(Study, "trials", lambda study: trials)
     shown = output(capsys, "tune", "scaling", "--flops", "1e18").splitlines()
     assert len(shown) == 11 and all("*" in line for line in shown[1:9])
-    assert shown[9].startswith("bits per byte = L∞ + A·C^−α: L∞ 1.0") and shown[10].startswith("1000000T FLOPs: 1.4")
+    assert shown[9].startswith("bits per byte = L∞ + A·C^−α: L∞ 1.0") and shown[10].startswith("1e+18 FLOPs: 1.4")
     assert "parameters and" in shown[10]
     records = [json.loads(line) for line in output(capsys, "tune", "scaling", "--json").splitlines()]
     assert records[8]["law"]["exponent"] == pytest.approx(0.1, rel=0.1)

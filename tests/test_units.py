@@ -10,7 +10,14 @@ import pytest
 from core.plural import one, plural, verb
 from core.runs.summary import StageProgress
 from llmtui.tui.widgets.stages import artifact_facts
-from llmtui.view.units import clock, count, duration, facts, many, perplexity, rate, size
+from llmtui.view.units import clock, count, duration, facts, flops, many, perplexity, rate, size
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(3e17, "3e+17"), (1.254e18, "1.25e+18"), (950.0, "950"), (math.inf, "–"), (math.nan, "–")]
+)
+def test_flops_are_in_powers_of_ten(number: float, text: str) -> None:
+    assert flops(number) == text
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from core.tune.space import Space, SpaceError, Values, with_values
 from core.tune.study_file import StudyFile
 from core.vocab.sizes import expected_size
 
-SEARCHED = 1000
+SEARCHED = 200
 """Points of a grid, and as many random ones, of which one has to be possible before a study starts."""
 
 

@@ -22,9 +22,9 @@ SKIPPED = 0.3
 """Share of the steps so far whose losses are not fitted: warm-up, the first fall from the uniform distribution and the
 plateau after it follow no power law. With a tenth, the loss fell up to ten times as far as forecast."""
 
-FASTER, SLOWER = 1.0, 0.4
-"""How much further and how much less far than forecast the loss may still fall, as shares of the forecast fall: what a
-decay of the learning rate and a law that does not hold add to the interval (docs/decisions.md)."""
+LAW_ERROR = 1.0
+"""How far from the forecast the loss may end, as a share of the fall that is forecast: it stays, or falls twice as far.
+While the learning rate decays it falls faster than any power law, and at the end of the decay not at all."""
 
 SLICE_ERROR = 2.0
 """Half the width of the interval that the evaluations while training add, times the square root of their tokens, as a
@@ -78,8 +78,8 @@ def forecast_final(curves: Curves, evaluate_tokens: int, *, seed: int = 0) -> Lo
 
     The law is fitted to the evaluations, or to the training loss where there are fewer than `MIN_POINTS` of them. It
     knows nothing of the schedule: where the learning rate decays, the loss falls faster. The interval is wider than
-    that of the bootstrap by what this came to in recorded runs, see `FASTER`; `python -m benchmarks.forecast` measures
-    how often it holds.
+    that of the bootstrap by what this came to in recorded runs, see `LAW_ERROR`; `python -m benchmarks.forecast`
+    measures how often it holds.
     """
     metric = curves.summary.metric
     if metric is None or not MIN_PROGRESS <= metric.progress <= 1:
@@ -110,8 +110,8 @@ def _widened(found: Interval, present: float, distance: float, evaluate_tokens: 
     """The interval with what law and slice may be wrong by, moved by `distance`. present: the law at this step."""
     value, fall = found.value + distance, max(0.0, present - found.value)
     of_slice = SLICE_ERROR * value / math.sqrt(evaluate_tokens)
-    below = math.hypot(found.value - found.low, FASTER * fall, of_slice)
-    above = math.hypot(found.high - found.value, SLOWER * fall, of_slice)
+    below = math.hypot(found.value - found.low, LAW_ERROR * fall, of_slice)
+    above = math.hypot(found.high - found.value, LAW_ERROR * fall, of_slice)
     return Interval(value=value, low=value - below, high=value + above)
 
 

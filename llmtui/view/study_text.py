@@ -232,7 +232,7 @@ def remaining_text(left: Remaining) -> str:
     """Time and cost of what is left of a study: `12 trials, about 8m20s of training, done in about 9m10s`."""
     if not left.trials:
         return "no trial is left"
-    flops = f" ({units.count(left.flops)} FLOPs)" if left.flops is not None else ""
+    flops = f" ({units.flops(left.flops)} FLOPs)" if left.flops is not None else ""
     return (
         f"{plural(left.trials, 'trial')} left, about {units.duration(left.training_seconds)} of training{flops}, "
         f"done in about {units.duration(left.wall_seconds)}"

@@ -19,6 +19,11 @@ def count(number: float) -> str:
     return scaled(number, ("", "k", "M", "B", "T"))
 
 
+def flops(number: float) -> str:
+    """Floating-point operations of a training, in powers of ten as papers have them: `3e+17`, `1.25e+18`."""
+    return f"{number:.3g}" if 0 < number < math.inf else NOT_FINITE
+
+
 def many(number: float, noun: str) -> str:
     """A count and its noun: `1 token`, `3.41M tokens`."""
     return plural(number, noun, written=count(number))

@@ -12,8 +12,9 @@ from core.storage.workspace import Workspace
 from core.tune import constraints
 from core.tune.constraints import require_possible, trial_recipe, why_left_out
 from core.tune.front import front
+from core.tune.lookup import study_ids
 from core.tune.space import SpaceError, read_space
-from core.tune.study import Study, Trial, TrialEnded, study_ids
+from core.tune.study import Study, Trial, TrialEnded
 from core.tune.study_file import StudyFile, StudyFileError
 from core.tune.tpe import tpe_values
 from tests.core.test_tune_controller import new_study, run_to_end

@@ -10,7 +10,7 @@ from llmtui.cli.commands.options import NAME, json_option
 from llmtui.cli.commands.study_argument import open_study
 from llmtui.cli.console import print_error, print_json, print_output, print_table
 from llmtui.view.study_text import count_interval, interval_text
-from llmtui.view.units import cost, count
+from llmtui.view.units import cost, count, flops
 
 FURTHER = 10.0
 """Times the largest compute of a trial: the budget that is suggested for if none is given."""
@@ -60,7 +60,7 @@ def _print(found: Scaling, suggestions: list[Suggestion], *, several: bool) -> N
     for point in found.points:
         name = f"{point.study} {point.number}" if several else str(point.number)
         mark = "*" if point in found.frontier else ""
-        sizes = (count(point.flops), count(point.parameters), count(point.tokens), cost(point.bits_per_byte))
+        sizes = (flops(point.flops), count(point.parameters), count(point.tokens), cost(point.bits_per_byte))
         rows.append((name + mark, *sizes))
     print_table(rows)
     if found.fit is None:
@@ -71,7 +71,7 @@ def _print(found: Scaling, suggestions: list[Suggestion], *, several: bool) -> N
         f"bits per byte = L∞ + A·C^−α: L∞ {law.limit:.3f}, α {alpha.value:.3f} ({alpha.low:.3f} – {alpha.high:.3f})"
     )
     for suggestion in suggestions:
-        text = f"{count(suggestion.flops)} FLOPs: {interval_text(suggestion.bits_per_byte)} bits per byte"
+        text = f"{flops(suggestion.flops)} FLOPs: {interval_text(suggestion.bits_per_byte)} bits per byte"
         if suggestion.parameters and suggestion.tokens:
             text += f", with {count_interval(suggestion.parameters)} parameters"
             text += f" and {count_interval(suggestion.tokens)} tokens"
