@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from benchmarks import growth, harness, overhead
+from benchmarks import growth, harness, overhead, rungs
 from benchmarks.harness import Figure, Options, interleaved, report
 
 LIMITS = {"float32 matmul GFLOP/s": 100.0, "memory copy GB/s": 10.0}
@@ -52,6 +52,16 @@ def test_a_table_stands_above_its_figures(capsys: pytest.CaptureFixture[str], mo
         ["layers", "4", "26,001", "6"],
     ]
     assert "growth  2.01 times  ≥ 1.5 ≤ 2.2         met" in shown
+
+
+def test_halving_loses_the_best_trial_only_if_a_rung_ranks_it_low() -> None:
+    end = [1.0, 1.2, 1.5, 1.9, 2.0, 2.1, 2.2, 2.3, 2.4]
+    assert rungs.rank_correlation(end, end) == 1
+    assert rungs.rank_correlation(end, end[::-1]) == -1
+    fair = [dict.fromkeys(rungs.RUNGS, loss) for loss in end]
+    assert rungs.regret(fair, end) == 0
+    unfair = [dict.fromkeys(rungs.RUNGS, 9.0), *fair[1:]]
+    assert rungs.regret(unfair, end) == pytest.approx(0.2)
 
 
 @pytest.mark.heavy

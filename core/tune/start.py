@@ -101,7 +101,7 @@ def unpause(study: Study, workspace: Workspace) -> None:
         return
     (study.control / "pause").unlink(missing_ok=True)
     for trial in study.trials():
-        if trial.ended is None and (run := open_trial(trial, workspace)):
+        if trial.ended is None and not trial.paused and (run := open_trial(trial, workspace)):
             request_unpause(run)
 
 
