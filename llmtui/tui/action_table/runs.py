@@ -83,6 +83,15 @@ RUNS = (
         show=False,
     ),
     Action(
+        "run.export",
+        ("E",),
+        "export",
+        "Export a checkpoint for transformers, llama.cpp or mlx-lm.",
+        "Runs",
+        ("home", "train", "chat", "model"),
+        show=False,
+    ),
+    Action(
         "run.archive",
         ("a",),
         "archive",

@@ -148,6 +148,10 @@ class Chat(ChatActions):
         return self.choice.current(self.snapshot.run) if self.snapshot else None
 
     @property
+    def exported_checkpoint(self) -> Artifact | None:
+        return self.checkpoint
+
+    @property
     def chat(self) -> RunChat | None:
         """The chat with the run, if it has a checkpoint, or had one: the turns stay when that is deleted."""
         snapshot, checkpoint = self.snapshot, self.checkpoint

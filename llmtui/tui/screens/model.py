@@ -181,7 +181,7 @@ class Model(RunScreen):
     def is_available(self, action: str) -> bool:
         if action == "model.undo":
             return self.draft.is_changed
-        if action == "model.weights":
+        if action in ("model.weights", "run.export"):
             return self._run is not None
         if action in ("model.block_after", "model.block_before", "model.checkpoint"):
             return bool(self._run and self._weights.get(self._run.id)) and self._weights_visible
@@ -224,6 +224,12 @@ class Model(RunScreen):
 
         current = "preset" if self._run else f"preset {self._preset or SMALLEST}"
         self.app.push_screen(Picker("Models, by size", choices, current=current), on_choice)
+
+    def action_run_export(self) -> None:
+        if self._run is None:
+            self.show_notice("A preset has no checkpoint to export: select a run, on screen 1.")
+        else:
+            super().action_run_export()
 
     def action_model_save(self) -> None:
         def on_saved(path: Path | None) -> None:

@@ -17,6 +17,7 @@ from core.recipe.schema import Recipe
 from core.runs import control
 from core.runs.directory import Run, RunState
 from core.runs.queue import NotQueuedError, request_start
+from core.storage.artifact import Artifact
 from llmtui.tui.action_table import Scope
 from llmtui.tui.session import PastNotice, Session, SessionApp
 from llmtui.tui.widgets.bars import FooterBar, Notice
@@ -159,7 +160,7 @@ class RunScreen(Screen[None]):
             return snapshot is not None and not snapshot.state.is_active and not snapshot.run.host
         if action == "run.fetch":
             return snapshot is not None and bool(snapshot.run.host)
-        if action in ("home.open", "run.like", "run.tag", "run.note", "run.archive"):
+        if action in ("home.open", "run.like", "run.export", "run.tag", "run.note", "run.archive"):
             return snapshot is not None
         return True
 
@@ -341,6 +342,21 @@ class RunScreen(Screen[None]):
 
         self.show_notice(f"Fetching the newest checkpoint from {run.host} …")
         self.app.run_worker(fetch(), exit_on_error=True)
+
+    @property
+    def exported_checkpoint(self) -> Artifact | None:
+        """The checkpoint that this screen is about; None: the user chooses one."""
+        return None
+
+    def action_run_export(self) -> None:
+        snapshot = self.snapshot
+        if snapshot is None:
+            self.show_notice("There is no run to export.", "warn")
+            return
+        from llmtui.tui.screens.model_export import ask_and_export
+
+        # of the application: it goes on while other screens are shown
+        self.app.run_worker(ask_and_export(self.app, snapshot.run, self.exported_checkpoint), group="export")
 
     def action_run_log(self) -> None:
         show_log(self.app)
