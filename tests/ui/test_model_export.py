@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from textual.widgets import Input
 
 from core.storage.workspace import Workspace
 from llmtui.tui.app import Workbench
@@ -30,9 +31,11 @@ async def test_a_checkpoint_is_exported_in_the_background(workspace: Workspace, 
         await until(pilot, lambda: "tiny-3-hf-bfloat16" in screen_text(app))
         await pilot.press("ctrl+u", "enter")
         await until(pilot, lambda: "Name a folder." in screen_text(app))
-        await pilot.press(*str(workspace.runs), "enter")
+        app.screen.query_one(Input).value = str(workspace.runs)
+        await pilot.press("enter")
         await until(pilot, lambda: "The folder is not empty." in screen_text(app))
-        await pilot.press("ctrl+u", *f"{tmp_path}/my model", "enter")
+        app.screen.query_one(Input).value = f"{tmp_path}/my model"
+        await pilot.press("enter")
         await until(pilot, lambda: "tiny is exported:" in screen_text(app))
     assert json.loads((tmp_path / "my model" / "config.json").read_text())["dtype"] == "bfloat16"
     assert "exported at step 3." in (tmp_path / "my model" / "README.md").read_text()
@@ -42,7 +45,7 @@ async def test_what_cannot_be_exported_is_said_with_the_nearest_recipe(workspace
     run = run_with_checkpoints(workspace, 3, qk_norm=False)
     app = Workbench(workspace, open_run=run.id)
     async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("2", "E")
+        await pilot.press("3", "E")
         await until(pilot, lambda: "no architecture of other programs has model.qk_norm = false" in screen_text(app))
         await until(pilot, lambda: "--set model.qk_norm=true" in screen_text(app))
 
@@ -51,7 +54,7 @@ async def test_the_chat_exports_the_checkpoint_that_replies(workspace: Workspace
     run = run_with_checkpoints(workspace, 3, 7)
     app = Workbench(workspace, open_run=run.id)
     async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("3", "escape", "E")
+        await pilot.press("5", "escape", "E")
         await until(pilot, lambda: isinstance(app.screen, ExportDialog))
         await until(pilot, lambda: "Export step 7 of tiny" in screen_text(app))
         await pilot.press("escape")

@@ -91,7 +91,9 @@ class ExportDialog(Dialog[ExportTarget | None]):
         entry = self.query_one(Input)
         if entry.value == self._proposed:  # the user has typed no other
             self._proposed = entry.value = str(self._free_folder(f"-{format_name}-{dtype}"))
-            entry.cursor_position = len(entry.value)
+            entry.cursor_position = 0
+            # once its text is laid out, a long path is scrolled to its end, which differs
+            self.call_after_refresh(entry.action_end)
 
     def _free_folder(self, suffix: str) -> Path:
         stem = f"{self._run_shown.name}-{self._step}{suffix}"
