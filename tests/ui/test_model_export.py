@@ -46,8 +46,8 @@ async def test_what_cannot_be_exported_is_said_with_the_nearest_recipe(workspace
     app = Workbench(workspace, open_run=run.id)
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("3", "E")
-        await until(pilot, lambda: "no architecture of other programs has model.qk_norm = false" in screen_text(app))
-        await until(pilot, lambda: "--set model.qk_norm=true" in screen_text(app))
+        await until(pilot, lambda: "Cannot export the model: no architecture" in screen_text(app))
+        await until(pilot, lambda: "model.qk_norm=true" in screen_text(app))
 
 
 async def test_the_chat_exports_the_checkpoint_that_replies(workspace: Workspace) -> None:
