@@ -42,8 +42,8 @@ def _about_formats() -> str:
 def export(which: str | None, to: Path, format_name: str, dtype: str | None) -> None:
     """Write a checkpoint of RUN, by default the newest, into FOLDER, in a format of other programs.
 
-    The model there computes the same logits and has the same tokens. A model that other programs cannot compute
-    exactly is refused, with the nearest recipe that they can; `llmtui plan` says so before the training.
+    The model there computes the same logits. One that other programs cannot compute exactly is refused, with the
+    nearest recipe that they can, as `llmtui plan` says before the training; what differs in a vocabulary is said.
     """
     workspace = Workspace().prepare()
     name, _, checkpoint = (which or "").partition("@")

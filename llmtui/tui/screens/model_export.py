@@ -17,9 +17,10 @@ from textual.widgets import Input, Static
 
 from core.checkpoints import readable_checkpoints, step_of
 from core.errors import LlmtuiError
-from core.events import Progress
+from core.events import Note, Progress
 from core.export.architectures import architecture_of
 from core.export.request import FORMATS, ExportError, check_folder
+from core.plural import plural
 from core.runs.directory import Run
 from core.sources.corpora import known_corpus
 from core.storage.artifact import Artifact
@@ -142,17 +143,22 @@ async def ask_and_export(app: App[Any], run: Run, checkpoint: Artifact | None) -
         request = await asyncio.to_thread(
             export_request, run, path, to=target.folder, format_name=target.format_name, dtype=target.dtype
         )
+        notes: list[str] = []
         with _showing_progress(app, f"Exporting step {step_of(path):,} of {run.name} …") as progress:
             async with aclosing(stream_export(workspace, request)) as events:
                 async for event in events:
                     if isinstance(event, Progress) and event.total:
                         progress.text = f"Exporting {run.name}: {event.done / event.total:.0%}"
+                    elif isinstance(event, Note):
+                        notes.append(event.text)
     except LlmtuiError as error:
         show_error(app, error)
     except OSError as error:
         show_error(app, LlmtuiError((error.strerror or str(error)).lower(), where=str(error.filename or "")))
     else:
-        show_notice(app, f"{run.name} is exported: {target.folder}")
+        for text in notes:
+            show_notice(app, text, "warn")
+        show_notice(app, f"{run.name} is exported: {target.folder}{_noted(notes)}")
 
 
 async def _choose(app: App[Any], run: Run) -> Path | None:
@@ -168,6 +174,11 @@ async def _choose(app: App[Any], run: Run) -> Path | None:
     ]
     name = await app.push_screen_wait(Picker(f"Export of {run.name}: the checkpoint", choices))
     return next((each.path for each in found if each.path.name == name), None)
+
+
+def _noted(notes: list[str]) -> str:
+    """Where the notes of an export can be read: each has taken the place of the one before."""
+    return f"  {plural(len(notes), 'note')}: ! shows them" if notes else ""
 
 
 class _Progress:
