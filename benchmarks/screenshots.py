@@ -24,7 +24,7 @@ from benchmarks.harness import LLMTUI
 from benchmarks.screen_picture import screen_picture, screen_rows
 from core.storage.workspace import Workspace
 from llmtui.tui.app import Workbench
-from llmtui.tui.screen_table import DATA_VIEWS, SCREENS
+from llmtui.tui.screen_table import DATA_VIEWS, SCREENS, STUDY
 
 SIZES = ((80, 24), (120, 40), (200, 60))
 THEMES = ("ink", "paper")
@@ -33,6 +33,7 @@ THEMES = ("ink", "paper")
 RECORDING = (
     ("demo", "--plain"),
     ("run", "stdlib", "--preset=demo", "--plain", "--set=name=low-lr", "--set=train.minutes=1", "--set=train.lr=0.002"),
+    ("tune", "stdlib", "--preset=demo", "--name=study", "--trials=8", "--scheduler=none", "--set=train.minutes=0.2"),
     ("tag", "demo", "+baseline"),
     ("note", "demo", "Two minutes on two cores; compare everything with this."),
 )
@@ -100,6 +101,7 @@ def pictures() -> Iterator[Picture]:
         yield Picture(screen.name, SPECIAL.get(screen.name, keys(screen.number)))
     for view in DATA_VIEWS[1:]:
         yield Picture(view.name, SPECIAL.get(view.name, keys("2", view.key)))
+    yield Picture(STUDY.name, keys("6", (STUDY.key, "best")))
     yield Picture("x-ray", keys(*_CHAT, ("ctrl+g", "token 1 of"), "right", ("right", "token 3 of")))
     yield Picture("new-run", keys("1", "n"))
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -21,6 +22,7 @@ from llmtui.view.sanitize import DANGEROUS
 from tests.conftest import TINY
 from tests.terminal.test_workbench import WORKBENCH
 from tests.ui.complete_run import complete_run
+from tests.ui.fake_studies import FAILURE, fail, make_study
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.heavy
@@ -83,6 +85,17 @@ def write_hostile_corpus(folder: Path) -> Path:
     return folder
 
 
+def write_hostile_study(workspace: Workspace) -> None:
+    """A study whose trials failed with attacks, as the journal, its controller and study.toml say."""
+    study = make_study(workspace, trials=2, endings=(fail,))
+    journal = study.journal.read_text()
+    reason = msgspec.json.encode(hostile(FAILURE)).decode()[1:-1]
+    study.journal.write_text(journal.replace(FAILURE, reason))
+    (study.path / "problem.txt").write_text(hostile("the disk is full"), errors="replace")
+    with (study.path / "study.toml").open("a", errors="replace") as file:
+        file.write(f"# {hostile('limits')}\n")
+
+
 def recipe_of(corpus: Path) -> Recipe:
     """A tiny model that generates an escape sequence."""
     recipe = recipes.load(base={"name": "tiny", "source": {"corpus": str(corpus)}}, overrides=TINY)
@@ -92,6 +105,7 @@ def recipe_of(corpus: Path) -> Recipe:
 
 
 def test_no_text_of_others_controls_the_terminal(workspace: Workspace, tmp_path: Path) -> None:
+    write_hostile_study(workspace)
     complete_run(workspace, recipe_of(write_hostile_corpus(tmp_path / "corpus")), failed=True, written=hostile)
     (workspace.config / "config.toml").write_text('"\\u001b]0;owned\\u0007" = 1\ntheme = "\\u001b[2J"\n')
     written, attacked = bytearray(), set[str]()
@@ -140,6 +154,11 @@ def test_no_text_of_others_controls_the_terminal(workspace: Workspace, tmp_path:
             terminal.settle()
             press("2", view.key)
             attacked.update({view.name} if "␛" in display() else ())
+        press("6", "S")
+        shows("study bard")
+        terminal.settle()
+        attacked.update({"study"} if "␛" in display() else ())
+        press("w", "R", "\x1b", "c", "\x1b", "\x1b", "\x1b")
         press("\x1b", "1")
         for dialog in ("N", "T", ":", "R", "L"):
             press(dialog)
@@ -147,4 +166,6 @@ def test_no_text_of_others_controls_the_terminal(workspace: Workspace, tmp_path:
         terminal.send("q")
         assert terminal.wait_for_end() == 0
     assert_harmless(bytes(written))
-    assert attacked >= {"home", "train", "chat", "logs", "documents"}, "where the attacks were shown as symbols"
+    assert attacked >= {"home", "train", "chat", "logs", "documents", "study"}, (
+        "where the attacks were shown as symbols"
+    )

@@ -36,6 +36,7 @@ SPACE = {
     "model.n_layer": [2, 4, 6],
 }
 STEPS = 60
+FAILURE = "the loss is not finite"
 NATS_PER_BIT = math.log(2) * 3.0
 
 
@@ -77,8 +78,7 @@ def finish(run: Run, workspace: Workspace, share: bool) -> None:
 def fail(run: Run, workspace: Workspace, share: bool) -> None:
     """A trial that has failed."""
     write_launch(run, code=1)
-    what = "the loss is not finite"
-    ended = AttemptEnded(attempt=1, outcome="failed", what=what, todo="a lower learning rate", exit_code=1)
+    ended = AttemptEnded(attempt=1, outcome="failed", what=FAILURE, todo="a lower learning rate", exit_code=1)
     FakeWorker(run).write_events(*trial_events(run, 10), ended)
 
 

@@ -14,8 +14,9 @@ from textual.pilot import Pilot
 
 from core.storage.workspace import Workspace
 from llmtui.tui.app import Workbench
-from llmtui.tui.screen_table import SCREENS
+from llmtui.tui.screen_table import SCREENS, STUDY
 from tests.ui.fake_runs import failed_run, finished_run, make_checkpoint
+from tests.ui.fake_studies import fail, finish, make_study
 from tests.ui.pilot import screen_text
 
 pytestmark = pytest.mark.heavy
@@ -56,7 +57,9 @@ async def test_every_screen_looks_as_it_did(
     run.log.write_text("".join(f"line {number}\n" for number in range(100)))
     app, changes = Workbench(workspace, open_run=run.id), list[str]()
     async with app.run_test(size=SIZES[0]) as pilot:
-        for entry in SCREENS:
+        for entry in (*SCREENS, STUDY):
+            if entry is STUDY:
+                make_study(workspace, trials=7, endings=(finish, finish, fail))
             app.action_show_screen(entry.name)
             for columns, rows in SIZES:
                 await pilot.resize_terminal(columns, rows)

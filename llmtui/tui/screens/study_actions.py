@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from textual import work
 
 from core.errors import DiskError, LlmtuiError
+from core.tune.halving import comparable
 from core.tune.importance import FieldImportance
 from core.tune.start import request_pause, request_stop, start, unpause
 from core.tune.study import Study, best_trial
@@ -243,7 +244,7 @@ class StudyActions(ChartedScreen):
 
     def measure_importance(self, study: StudySnapshot) -> None:
         """Measure the importance of fields anew if there are results that it was not measured with."""
-        results = sum(row.trial.bits_per_byte is not None for row in self.rows)
+        results = len(comparable([row.trial for row in self.rows])[1])
         pane = self.query_one(ImportancePane)
         if (study.id, results) == self._importance_of:
             return
