@@ -68,7 +68,7 @@ def test_a_sentence_says_what_became_of_a_trial() -> None:
 def test_the_plots_show_each_result_once_and_the_best_over_the_others() -> None:
     progress = progress_plot(TRIALS, highlighted=4)
     assert progress.steps == [(1.0, 2.0), (3.0, 1.5)], "the second one failed"
-    assert [(point.x, point.glyph) for point in progress.points] == [(1, "•"), (5, "•"), (4, "◆"), (3, "★")]
+    assert [(point.x, point.glyph) for point in progress.points] == [(1, "•"), (5, "•"), (4, "◇"), (3, "★")]
     recipe = load(preset="demo")
     space = read_space({"train.lr": {"low": 1e-4, "high": 1e-1, "log": True}}, recipe)
     sliced = slice_plot(slices(space, recipe, TRIALS)[0], TRIALS, highlighted=0)

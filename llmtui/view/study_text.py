@@ -22,7 +22,7 @@ from core.tune.study_file import SecondObjective
 from llmtui.view import units
 from llmtui.view.sanitize import shown
 
-BEST, HIGHLIGHTED = "★", "◆"
+BEST, HIGHLIGHTED = "★", "◇"
 """Stand for the best trial and for the highlighted one."""
 
 

@@ -21,7 +21,7 @@ class ScatterPane(Pane, can_focus=True):
 
     HELP: ClassVar[str] = (
         "Results of the trials of a study: over the time in which they came about, or against the values of a field. "
-        "★ is the best trial, ◆ the highlighted one."
+        "★ is the best trial, ◇ the highlighted one."
     )
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
