@@ -24,7 +24,7 @@ from core.tune.study_file import Scheduler, StudyFile
 from llmtui.cli.commands.tune_lr import bracket
 from llmtui.cli.main import run as command_line
 from llmtui.cli.study_output import follow_study
-from llmtui.view.study_text import bracket_table, bracket_text, lead_text
+from llmtui.view.study_text import bracket_table, bracket_text, lead_text, trial_rows
 from llmtui.view.units import cost
 from tests.conftest import tiny_recipe
 from tests.core.test_tune_controller import fail, finish, new_study, run_to_end
@@ -240,6 +240,11 @@ def test_waiting_trials_are_shown_promoted_and_dropped(
     run_to_end(study, workspace, train_to_rung)
     shown = output(capsys, "tune", "show").splitlines()
     assert shown[0].split() == ["TRIAL", "STATE", "RUNG", "BPB", "TIME", "lr", "WHY"]
+    assert [row.state for row in trial_rows(study, workspace)].count("paused") == 2
+    known = study.journal.read_bytes()
+    study.journal.write_bytes(b"".join(line for line in known.splitlines(True) if b"TrialPaused" not in line))
+    assert [row.state for row in trial_rows(study, workspace)].count("paused") == 2  # as their runs say
+    study.journal.write_bytes(known)
     assert [line.split()[1:4] for line in shown[2:]] == [["paused", "11", "%"]] * 2
     numbers = [line.split()[0] for line in shown[2:]]
     assert capsys.readouterr().err == ""

@@ -44,7 +44,7 @@ def trial_rows(study: Study, workspace: Workspace) -> list[TrialRow]:
 
 
 def _row(trial: Trial, workspace: Workspace) -> TrialRow:
-    run = None if trial.ended else open_trial(trial, workspace)
+    run = None if trial.ended or trial.paused else open_trial(trial, workspace)  # hundreds may wait
     return row_of(trial, run.state() if run else None, run.summary() if run else None)
 
 
@@ -58,6 +58,8 @@ def row_of(trial: Trial, state: RunState | None, summary: Summary | None) -> Tri
         return TrialRow(trial, UNREADABLE, None, 0.0)
     best = summary.headline_evaluation
     word = summary.stage if state is RunState.RUNNING and summary.stage else state.value
+    if state is RunState.STOPPED and summary.waiting_rung:  # its controller has not recorded it yet
+        word = "paused"
     seconds = summary.metric.seconds if summary.metric else 0.0
     return TrialRow(trial, word, best.bits_per_byte if best else None, seconds)
 
