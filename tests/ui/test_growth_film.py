@@ -43,13 +43,13 @@ async def test_c_shows_what_each_kept_checkpoint_makes_of_the_prompt(workspace: 
         await pilot.press("G")
         await until(pilot, lambda: "step 5 · 1 of 1 samples" in screen_text(app) and "abcd" in screen_text(app))
         await pilot.press("c")
-        await until(pilot, lambda: "step 20 · 2 of 2 samples" in screen_text(app))
-        assert "T 0 · seed 3 · from the checkpoints" in screen_text(app)
+        await until(pilot, lambda: "step 20 · 2 of 2 checkpoints" in screen_text(app))
+        assert "T 0 · seed 3" in screen_text(app)
         pane = app.screen.query_one(SamplePane)
         assert pane.sample is not None
         newest = pane.sample
         await pilot.press("left")
-        await until(pilot, lambda: "step 10 · 1 of 2 samples" in screen_text(app))
+        await until(pilot, lambda: "step 10 · 1 of 2 checkpoints" in screen_text(app))
         assert pane.sample.prompt == newest.prompt == "ab" and len(newest.text) == len(pane.sample.text) == 12
         await pilot.press("c")
         await until(pilot, lambda: "step 5 · 1 of 1 samples" in screen_text(app))

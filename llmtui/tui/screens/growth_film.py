@@ -80,9 +80,7 @@ class GrowthFilm(Dialog[None]):
             yield Static("", classes="title")
             yield SamplePane()
             more = " · p another prompt" if len(self._prompts) > 1 else ""
-            yield Static(
-                f"← → step · home end{more} · c from the checkpoints, or of training · esc closes", classes="hint"
-            )
+            yield Static(f"← → step · home end{more} · c checkpoints/training · esc closes", classes="hint")
 
     def on_mount(self) -> None:
         self.query_one(SamplePane).focus()
@@ -119,14 +117,14 @@ class GrowthFilm(Dialog[None]):
     def _show(self) -> None:
         reel, pane = self._reel, self.query_one(SamplePane)
         sample = pane.sample = reel[self._index] if reel else None
-        parts = [f"step {sample.step:,} · {self._index + 1} of {len(reel)} samples"] if sample else []
+        kind = "checkpoints" if self._of_checkpoints else "samples"
+        parts = [f"step {sample.step:,} · {self._index + 1} of {len(reel)} {kind}"] if sample else []
         if len(self._prompts) > 1:
             parts.append(f"prompt {self._prompt + 1} of {len(self._prompts)}")
         if sample:
             parts.append(f"T {sample.temperature:g} · seed {sample.seed}")
-        if self._of_checkpoints:
-            parts.append("from the checkpoints")
-            parts += [shown(self._state, 200)] if self._state else []
+        if self._of_checkpoints and self._state:
+            parts.append(shown(self._state, 200))
         self.query_one(".title", Static).update(Content(" · ".join(parts)))
         pane.reset_scroll()
         pane.update()
