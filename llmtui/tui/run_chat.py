@@ -89,7 +89,8 @@ class RunChat:
         if compared is not None:
             turn.compared = self._new_turn(typed, compared.run, compared.path, settings)
             start, request = session.compared_request(compared.run, compared.path, settings.sampling)
-            reply.compare(start, _with_options(request, turn.compared, settings, masked=is_masked(compared.run)))
+            turn.compared.request = _with_options(request, turn.compared, settings, masked=is_masked(compared.run))
+            reply.compare(start, turn.compared.request)
         return reply
 
     def _open_session(self, checkpoint: Artifact, *, newest: bool) -> ChatSession:
@@ -120,6 +121,8 @@ class RunChat:
         """The request that generates the text of `turn` again; None if its transcript does not say enough."""
         if turn.request is not None or self.is_conversation or is_masked(self._run) or turn.sampling is None:
             return turn.request
+        if turn.run != self._run.id:  # of another run, whose recipe is not at hand
+            return None
         checkpoint = self._run.checkpoints / turn.checkpoint
         cleaning = self._run.recipe.preprocess.steps
         return Generate(id=0, checkpoint=str(checkpoint), prompt=turn.prompt, sampling=turn.sampling, cleaning=cleaning)

@@ -9,6 +9,7 @@ import pytest
 from core.runs.chat_sessions import saved_sessions
 from core.storage.workspace import Workspace
 from llmtui.tui.screens.picker import Picker
+from llmtui.tui.screens.xray import Xray
 from llmtui.tui.widgets.prompt import PromptInput
 from llmtui.tui.widgets.transcript import Transcript
 from tests.ui.chatting import ask, prepared_run, workbench_of
@@ -42,6 +43,12 @@ async def test_two_checkpoints_answer_side_by_side_until_the_key_is_pressed_agai
         (session,) = saved_sessions(run.path)
         compared = session.messages[-1].compared
         assert compared is not None and compared.answer_info.checkpoint == "step-00000100"
+        await pilot.press("ctrl+g")
+        await until(pilot, lambda: "X-ray of which reply?" in screen_text(app))
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: isinstance(app.screen, Xray))
+        (request,) = app.session.inspections
+        assert b"step-00000100" in request and b"step-00000200" not in request
     again = workbench_of(workspace, run, tmp_path)
     async with again.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: "loss" in screen_text(again))

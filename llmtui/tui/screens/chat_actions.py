@@ -281,6 +281,19 @@ class ChatActions(RunScreen):
         chat, turn = self._idle_chat(with_turns=True), self.query_one(Transcript).chosen
         if chat is None or turn is None:
             return
+        compared = turn.compared
+        if compared is None or not compared.text:
+            self._open_xray(chat, turn)
+            return
+        choices = [Choice(letter, f"{letter}  {each.settings}") for letter, each in (("A", turn), ("B", compared))]
+
+        def on_choice(letter: str | None) -> None:
+            if letter is not None:
+                self._open_xray(chat, turn if letter == "A" else compared)
+
+        self.app.push_screen(Picker("X-ray of which reply?", choices), on_choice)
+
+    def _open_xray(self, chat: RunChat, turn: Turn) -> None:
         request = chat.request_of(turn)
         if request is None or not turn.text:
             self.show_notice("How this text was generated is not known any more: ask the prompt again.", "warn")

@@ -33,8 +33,7 @@ _KEPT = 16
 
 def open_xray(app: App[Any], screen: RunScreen, request: Generate, text: str) -> None:
     """Show the X-ray of `text`, which `request` generated, over the chat on `screen`."""
-    snapshot = screen.snapshot
-    if snapshot is not None and snapshot.run.recipe.model.objective == "masked":
+    if request.denoising_states:  # a masked model
         from llmtui.tui.screens.xray_masked import Denoising
 
         app.push_screen(Denoising(request))
