@@ -172,7 +172,7 @@ def _popen_that_forks(connect: Any) -> Iterator[None]:
 
 def _runs_module(command: Any) -> bool:
     """Whether this is `python -P -m MODULE` for one of MODULES, or with -u, as torchrun starts it."""
-    if isinstance(command, str | bytes) or command[3:4] == []:
+    if isinstance(command, str | bytes) or len(command) < 4:
         return False
     python, option, flag, module = command[:4]
     return python == sys.executable and option in ("-P", "-u") and flag == "-m" and module in MODULES
