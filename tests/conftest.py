@@ -1,4 +1,4 @@
-"""What every test gets: a home of its own, whose processes end with it, and quick tiny runs of the real pipeline."""
+"""Fixtures of all tests: a private LLMTUI_HOME, whose processes end with the test, and tiny runs of the pipeline."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-# before anything imports torch, and for all processes that tests start: as many of them at once as there are cores,
-# each with threads that wait for one another, took six times as long on two cores
+# set before torch is imported, and inherited by all processes that tests start: with one thread per core in each,
+# as many processes as cores took six times as long on two cores
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import psutil
@@ -28,14 +28,14 @@ from tests.cli_fixtures import alive, in_temporary_directory  # noqa: F401
 from tests.preloaded import preloaded
 from tests.waiting import PATIENCE, wait_for
 
-# the suite gives one answer on one commit; `pytest --hypothesis-profile=search` looks for new counterexamples
+# the suite is deterministic; `pytest --hypothesis-profile=search` searches for new counterexamples
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.register_profile("search", deadline=None, max_examples=2000)
 settings.load_profile("steady")
 
-# a shell without job control starts what is in the background deaf to Ctrl-C, and so would be what it starts
+# a shell without job control starts background processes with SIGINT ignored, which their children inherit
 signal.signal(signal.SIGINT, signal.default_int_handler)
-signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends the suite lets tests end what they started
+signal.signal(signal.SIGTERM, signal.default_int_handler)  # a terminated suite runs its fixtures' clean-up
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -53,22 +53,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """Packed bytes hold the time: no name for a test, which processes that share the tests have to agree on."""
+    """No ids made of packed bytes, which hold the time: the ids of all xdist workers have to be equal."""
     return argname if isinstance(val, bytes) and len(val) > 20 else None
 
 
-for name in ("COLUMNS", "LINES"):  # pytest-xdist gives those of its own terminal, and programs believe them first
+for name in (
+    "COLUMNS",
+    "LINES",
+):  # set by pytest-xdist to those of its terminal; programs prefer them to the terminal's own size
     os.environ.pop(name, None)
 
 SESSION = uuid.uuid4().hex
-"""The mark of what this process and its tests start."""
+"""Marks the processes that this process and its tests start."""
 
 WORDS = "the cat sat on a mat and the dog ran to the old red barn while rain fell on a quiet green hill".split()
 
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Path]:
-    """A private LLMTUI_HOME: no test sees or touches the developer's own runs, and nothing lives on in it."""
+    """A private LLMTUI_HOME, apart from the developer's own runs; processes that the test leaves behind are killed."""
     place, mark = tmp_path / "home", f"{SESSION}/{request.node.nodeid}"
     monkeypatch.setenv("LLMTUI_HOME", str(place))
     monkeypatch.setenv(leftovers.MARK, mark)
@@ -93,7 +96,7 @@ def processes(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def nothing_is_left() -> Iterator[None]:
-    """Processes of fixtures that several tests share have ended when the last of those tests has."""
+    """Processes of shared fixtures have ended at the end of the session."""
     os.environ[leftovers.MARK] = SESSION
     yield
     if lived_on := leftovers.end(SESSION):
@@ -107,7 +110,7 @@ def workspace(home: Path) -> Workspace:
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
-    """Forty small documents, no two alike: 100 kB of text that a tiny model learns at once."""
+    """Forty different small documents: 100 kB of text that a tiny model learns within a few steps."""
     return write_corpus(tmp_path / "corpus")
 
 
@@ -138,7 +141,7 @@ TINY = (
 
 @pytest.fixture
 def tiny(corpus: Path) -> Callable[..., Recipe]:
-    """A recipe that is done in a second or two of work: `tiny("train.steps=60")`."""
+    """A recipe that trains for a second or two: `tiny("train.steps=60")`."""
 
     return functools.partial(tiny_recipe, corpus)
 
@@ -149,7 +152,7 @@ def tiny_recipe(corpus: Path, *overrides: str) -> Recipe:
 
 @pytest.fixture
 def launched(workspace: Workspace) -> Iterator[Callable[[Recipe], Run]]:
-    """Start real detached runs; whatever still lives afterwards is killed."""
+    """Starts real detached runs; those that are still running at the end are killed."""
     runs: list[Run] = []
 
     def launch(recipe: Recipe) -> Run:
@@ -167,11 +170,11 @@ def launched(workspace: Workspace) -> Iterator[Callable[[Recipe], Run]]:
 
 
 def wait_for_state(run: Run, *states: RunState) -> None:
-    """Return once the run is in one of `states`; on failure say what it is in instead, and show its log."""
+    """Return once the run is in one of `states`; a failure shows its state and its log."""
     wanted = [state.value for state in states]
     wait_for(lambda: run.state() in states, what=f"{run.id} is {wanted}", shows=lambda: f"{run.state()}\n{log_of(run)}")
 
 
 def log_of(run: Run) -> str:
-    """The end of what the run's processes have printed."""
+    """The end of the run's log."""
     return run.log.read_text(errors="replace")[-2000:] if run.log.exists() else "there is no log"

@@ -1,4 +1,4 @@
-"""Processes that tests have started: found by a word in their environment, however detached they are, and ended."""
+"""Processes that tests have started: found by a variable in their environment, even if detached, and killed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import psutil
 
 MARK = "LLMTUI_TEST"
-"""Variable that every process inherits from the test that has started it: which one it was."""
+"""Variable with the id of a test, which the processes that it starts inherit."""
 
 GRACE = 60.0
-"""Seconds for those on their way out."""
+"""Seconds in which a process may end by itself."""
 
 STARTERS = (
     ("subprocess", "Popen.__init__"),
@@ -20,14 +20,14 @@ STARTERS = (
     ("pty", "fork"),
     ("os", "fork"),
 )
-"""What processes are started by, module and name."""
+"""Functions that start processes, by module and name."""
 
 _HELPERS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
-"""What Python keeps for as long as the process that needed it lives."""
+"""Processes of Python that live as long as the one that needed them."""
 
 
 def marked(mark: str, apart_from: frozenset[int] = frozenset()) -> Iterator[psutil.Process]:
-    """Living processes whose mark begins with `mark`. apart_from: ids that need no look."""
+    """Living processes whose mark begins with `mark`. apart_from: ids that are skipped."""
     for pid in psutil.pids():
         if pid in apart_from or pid == os.getpid():
             continue
@@ -44,7 +44,7 @@ def _helps(process: psutil.Process) -> bool:
 
 
 def end(mark: str, apart_from: frozenset[int] = frozenset(), grace: float | None = None) -> list[str]:
-    """Kill what lives on of those `marked` after `grace` seconds, else GRACE; the command lines of what was killed."""
+    """Kill those `marked` that are alive after `grace` seconds, by default GRACE. Returns their command lines."""
     _, alive = psutil.wait_procs(list(marked(mark, apart_from)), GRACE if grace is None else grace)
     killed = []
     for process in alive:

@@ -1,4 +1,4 @@
-"""Waiting in tests: for what comes, as long as a busy machine may take, and never longer than it takes."""
+"""Waiting in tests: until a condition holds, with a timeout for busy machines."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import NoReturn
 import pytest
 
 PATIENCE = 300.0
-"""Seconds after which what has not come will not come. Only a test that fails ever waits for so long: beside two other
-suites on two cores, starting a training has taken 50."""
+"""Timeout in seconds, which only failing tests reach: beside two other suites on two cores, starting a training has
+taken 50."""
 
 EVERY = 0.02
 """Seconds between two polls."""
 
 refused: list[str] = []
-"""Why what is waited for will not come: an application may have taken the word of it for a trouble of its own."""
+"""Why a condition cannot hold: an application may have caught the exception that skips the test."""
 
 
 def refuse(*_: object, **__: object) -> NoReturn:
-    """What stands in for whatever starts a process, where none is to be started."""
+    """Replaces functions that start a process, with `--quick`."""
     refused.append("it starts a process")
     pytest.skip(refused[0])
 
