@@ -57,10 +57,8 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     return argname if isinstance(val, bytes) and len(val) > 20 else None
 
 
-for name in (
-    "COLUMNS",
-    "LINES",
-):  # set by pytest-xdist to those of its terminal; programs prefer them to the terminal's own size
+# set by pytest-xdist to those of its terminal; programs prefer them to the terminal's own size
+for name in ("COLUMNS", "LINES"):
     os.environ.pop(name, None)
 
 SESSION = uuid.uuid4().hex

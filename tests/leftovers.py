@@ -49,7 +49,7 @@ def end(mark: str, apart_from: frozenset[int] = frozenset(), grace: float | None
     killed = []
     for process in alive:
         with contextlib.suppress(psutil.Error):
-            killed.append(" ".join(process.cmdline()))
+            killed.append(" ".join(filter(None, process.cmdline())))
             process.kill()
     psutil.wait_procs(alive, GRACE)
     return killed
