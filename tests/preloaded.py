@@ -103,7 +103,10 @@ class Forking:
         """Start a child of this process. streams: its standard streams. Returns its id."""
         with self._lock, _subreaper():
             socket.send_fds(self._connection, [msgspec.json.encode(job)], streams)
-            return int(self._connection.recv(100))
+            answer = self._connection.recv(100)
+        if not answer:
+            raise RuntimeError("the process that forks has ended; `pytest --fresh` does without it")
+        return int(answer)
 
 
 @contextlib.contextmanager
