@@ -62,6 +62,12 @@ def open_source(request: ExportRequest) -> Iterator[ExportSource]:
         file = read_json(folder / "model.json", ModelFile)
         architecture = architecture_of(file.config)
         vocabulary = Vocabulary.load(folder / "vocabulary.json")
+        if vocabulary.size != file.vocab_size:
+            raise ExportError(
+                f"model.json says {file.vocab_size:,} entries, vocabulary.json has {vocabulary.size:,}",
+                where=str(folder),
+                todo="export another checkpoint of the run",
+            )
         with safe_open(folder / "model.safetensors", framework="pt") as weights:
             if Artifact.open(folder).manifest != before.manifest:
                 raise _gone(folder)

@@ -18,10 +18,11 @@ from core.events import Progress
 from core.export.chat_template import chat_template
 from core.export.job import export_model
 from core.export.request import ExportError
+from core.model.gpt import GPT
 from core.recipe.schema import Chat
 from core.sample.conversation import Message, apply_chat_template
 from tests.byte_models import TEMPLATES
-from tests.core.exporting import GPT2, MODERN, export, model_with_large_weights, request, save_checkpoint
+from tests.core.exporting import GPT2, MODERN, VOCABULARY, export, model_with_large_weights, request, save_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +147,13 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
     damaged[-1] ^= 1
     file.write_bytes(damaged)
     with pytest.raises(LlmtuiError, match=r"model\.safetensors"):
+        export(checkpoint, tmp_path / "out")
+    assert listing(tmp_path) == ["step-00000007"]
+
+
+def test_a_vocabulary_of_another_size_is_refused(tmp_path: Path) -> None:
+    checkpoint = save_checkpoint(tmp_path, GPT(MODERN, VOCABULARY.size + 1))
+    with pytest.raises(ExportError, match=r"model\.json says 258 entries, vocabulary\.json has 257"):
         export(checkpoint, tmp_path / "out")
     assert listing(tmp_path) == ["step-00000007"]
 
