@@ -219,7 +219,8 @@ def _apply(turn: Turn, request: Generate, reply: AnyReply) -> None:
             turn.status, turn.mask_width = "writing", mask_width(turn.prompt, reply)
             turn.settings += precision_text(reply.precision)
             if reply.dropped_tokens:
-                turn.status += f"; the context has no room for the first {plural(reply.dropped_tokens, 'token')}"
+                lost = plural(reply.dropped_tokens, "token")
+                turn.settings += f" · without the first {lost} of the prompt, which is longer than the context"
         case TextDelta():
             turn.text += reply.text
             turn.surprise += surprise_of(reply)

@@ -50,7 +50,6 @@ class ChartedScreen(ArrangedScreen):
         for entry in self.ENTRIES:
             chart = self.chart(entry)
             chart.format, chart.tick_format, chart.whole = entry.format, entry.tick_format, entry.whole
-            chart.placeholder = "no step yet"
 
     # -- drawing --------------------------------------------------------------------------------------------------
 
@@ -65,7 +64,9 @@ class ChartedScreen(ArrangedScreen):
         shape = self.size, self.has_class("-full"), self.chart_layout
         histories = [history, *(other for _, other in others)]
         self._detail.update(histories, self._window, self._last_step)
-        read = [(known, known.summary.events, known.detail and known.detail.series) for known in histories]
+        read = [
+            (known, known.summary.events, known.caught_up, known.detail and known.detail.series) for known in histories
+        ]
         marks = self.marks(history)
         inputs = (read, marks, settings, self._window, self._y_share, shape, finished)
         if (inputs, self._cursor) == (self._drawn, self._drawn_cursor):
@@ -77,6 +78,7 @@ class ChartedScreen(ArrangedScreen):
                 chart.x_kind, chart.x_logarithmic = self._x_kind, ui_state.x_log
                 chart.window, chart.last_step = self._window, self._end_of(history)
                 chart.finished, chart.y_share, chart.marks = finished, self._y_share, marks
+                chart.placeholder = "no step yet" if history.caught_up else "reading the journal …"
                 if entry is LOSS:
                     chart.logarithmic, chart.unit = ui_state.log, self.unit_text(history)
                     chart.format = history.unit.text
