@@ -16,7 +16,10 @@ _ENDED = (RunState.DONE, RunState.FAILED, RunState.INTERRUPTED, RunState.STOPPED
 
 
 class Alerts:
-    """Compares the runs with what they were before. What the user stopped himself is no alert."""
+    """Compares the runs with what they were before.
+
+    What the user stopped himself is no alert, and neither is a trial of a study: there may be hundreds.
+    """
 
     def __init__(
         self, settings: Callable[[], Settings], write: Callable[[str], object], notice: Callable[[str, str], object]
@@ -48,7 +51,8 @@ class Alerts:
 
     def _on_end(self, snapshot: RunSnapshot, selected_id: str) -> None:
         self._ended = snapshot
-        if snapshot.state is RunState.STOPPED and not ended_by(snapshot):
+        by_hand = snapshot.state is RunState.STOPPED and not ended_by(snapshot)
+        if by_hand or snapshot.run.file.study is not None:
             return
         text = end_notice(snapshot)
         if snapshot.run.id != selected_id:

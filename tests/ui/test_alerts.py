@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from core.events import AttemptEnded, Metric, StageStarted
-from core.runs.directory import RunState
+from core.runs.directory import Run, RunState
 from core.runs.failure import Failure
+from core.runs.run_file import StudyTrial
 from core.storage.workspace import Workspace
 from llmtui.tui.alerts import Alerts
 from llmtui.tui.settings import Settings
@@ -78,6 +79,15 @@ def test_no_alert_for_a_run_that_the_user_stopped_and_no_notice_on_its_own_scree
     assert recorded.after(by_rule, selected=by_rule.run.id).startswith("\x07")
     assert recorded.notices == []
     assert end_notice(by_rule) == "■ books stopped: 1.4 bits per byte are below 1.5"
+
+
+def test_trials_of_a_study_end_without_alerts(workspace: Workspace) -> None:
+    file = snapshot(workspace, "trial", RunState.RUNNING).run.file
+    trial = Run.create(workspace, file.recipe, study=StudyTrial(id="study", number=1, values={}))
+    running = take_snapshot(trial)._replace(state=RunState.RUNNING)
+    recorded = Said(terminal_title=False)
+    recorded.after(running)
+    assert recorded.after(running._replace(state=RunState.DONE)) == "" and not recorded.notices
 
 
 def test_each_of_them_can_be_switched_off(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,7 +74,9 @@ class TablePane(ListPane[TableRow]):
         self._scrolled = min(self._scrolled, self._table.last_scroll(cells)) if self.items else 0
         self._shown = self._table.shown(self._scrolled, cells)
         self.header_rows = 1
-        below: list[Line] = [[(line, "dim")] for line in self._sentence] if height > 6 or not self.items else []
+        below: list[Line] = [[(line, "dim")] for line in self._sentence]
+        if self.items and height <= 6 and len(self.items) + 1 + len(below) > height:  # no row is left out for it
+            below = []
         if not self.items:
             return below
         rows = self.window(cells, height - 1 - len(below))
