@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import statistics
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,10 @@ from textual.widgets import Input, Static
 
 from core.events import Metric
 from core.storage.workspace import Workspace
+from core.tune.importance import FieldImportance, measure
 from core.tune.start import waiting_trials
 from core.tune.study import Study, best_trial
+from core.tune.tpe import OptunaMissingError
 from llmtui.tui.app import Workbench
 from llmtui.tui.screens.compare import Compare
 from llmtui.tui.screens.new_run import NewRun
@@ -105,7 +108,12 @@ async def test_a_study_shows_its_trials_and_its_keys_act_on_them(
 
 
 @pytest.mark.heavy
-async def test_every_view_is_whole_at_every_size(workspace: Workspace) -> None:
+async def test_every_view_is_whole_at_every_size(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def without_optuna(*_: object, **__: object) -> AsyncIterator[FieldImportance]:
+        raise OptunaMissingError("Optuna is not installed", todo='pip install "llmtui[tune]"')
+        yield
+
+    monkeypatch.setattr("llmtui.tui.screens.study_actions.stream_child_job", without_optuna)
     make_study(workspace, endings=(finish, finish, finish, fail), trials=11)
     app = Workbench(workspace)
     async with app.run_test(size=(60, 16)) as pilot:
@@ -122,7 +130,15 @@ async def test_every_view_is_whole_at_every_size(workspace: Workspace) -> None:
                 await pilot.press("w")
             if size[0] > 40:
                 titles = ("loss", "importance", "best so far", "results by train.lr", "front", "trials")
+                assert 'pip install "llmtui[tune]"' in seen
                 assert all(f"─ {title}" in seen or f"╭ {title}" in seen for title in titles), "every view"
+
+
+def test_the_field_that_matters_is_the_first_of_the_importance(workspace: Workspace) -> None:
+    pytest.importorskip("optuna")
+    study = make_study(workspace, trials=20)
+    found = list(measure(study.path))
+    assert found[0].key == "train.lr" and sum(each.share for each in found) == pytest.approx(1)
 
 
 async def test_settings_are_edited_and_nonsense_is_refused(workspace: Workspace) -> None:
@@ -179,7 +195,7 @@ async def test_trials_do_not_drown_home_and_a_study_starts_from_there(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[Study] = []
-    monkeypatch.setattr("llmtui.tui.session.start_controller", lambda study, _: started.append(study))
+    monkeypatch.setattr("core.tune.start.start", lambda study, _: started.append(study))
     plain = make_run(workspace, "plain")
     make_study(workspace, trials=12)
     app = Workbench(workspace, open_run=plain.id)
