@@ -99,7 +99,8 @@ def queue_trials(study_name: str | None, move: tuple[int, int] | None, drop: int
     waiting = waiting_trials(study)
     for place in (*(move or ()), *([drop] if drop else [])):
         if place > len(waiting):
-            raise StudyCommandError(f"{plural(len(waiting), 'trial')} wait, there is no place {place}", where=study.id)
+            have = plural(len(waiting), "inserted trial")
+            raise StudyCommandError(f"there is no place {place}: {have} of {study.id} in the queue")
     if move:
         move_waiting(waiting, move[0] - 1, move[1] - 1)
     if drop:
