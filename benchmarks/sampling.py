@@ -32,7 +32,7 @@ from benchmarks.training import ours as trained
 from core.hardware import cores
 from core.model.gpt import GPT
 from core.model.inference import inference
-from core.model.weights import save_model
+from core.model.weights import meta_device, save_model
 from core.recipe.file import load
 from core.recipe.sampling import Sampling
 from core.recipe.schema import Model
@@ -305,7 +305,7 @@ def main() -> int:
                 ratio=four / rates[name],
             )
         )
-    with torch.device("meta"):
+    with meta_device():
         weights = GPT(load(preset="gpt2").model, VOCABULARY).parameter_count()
     copied = limits()["memory copy GB/s"]
     for name, size in (("float32", 4), ("16 bits", 2), ("int8", 1)):

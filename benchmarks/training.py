@@ -33,6 +33,7 @@ from core.model.batches import Batches
 from core.model.device import choose_device, keep_freed_memory
 from core.model.gpt import GPT
 from core.model.objectives import Objective
+from core.model.weights import meta_device
 from core.recipe.file import load
 from core.recipe.schema import Model, Train
 from core.runs.launch import child_environment, python_command
@@ -229,7 +230,7 @@ def main() -> int:
             ),
         ]
         if (name, precision) == ("b", "bfloat16"):
-            with torch.device("meta"):
+            with meta_device():
                 flops = GPT(gpt2(SHAPES[name]), SHAPES[name][-1]).flops_per_token()
             share = rate * flops / (1e9 * limits()["bfloat16 matmul GFLOP/s"])
             figures.append(

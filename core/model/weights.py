@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,13 +81,20 @@ class _WithoutInit(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
+@contextlib.contextmanager
+def meta_device() -> Iterator[None]:
+    """Models that are made have neither storage nor initial values."""
+    with torch.device("meta"), _WithoutInit():
+        yield
+
+
 def load_model(directory: Path, *, dtype: torch.dtype = torch.float32) -> GPT:
     """The model in `directory`, on the CPU in evaluation mode. Raises WeightsError."""
     try:
         file = read_json(directory / "model.json", ModelFile)
         if file.schema > SCHEMA:
             raise WeightsError("a newer version of llmtui wrote it", where=str(directory), todo="update llmtui")
-        with torch.device("meta"), _WithoutInit():
+        with meta_device():
             model = GPT(file.config, file.vocab_size, dtype=dtype)
         load_weights(model, directory)
     except (OSError, ParseError) as error:

@@ -7,12 +7,12 @@ import sys
 
 import msgspec
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from core.model.count import embedding_rows, flops_per_token, parameters, tensor_shapes
 from core.model.gpt import GPT
+from core.model.weights import meta_device
 from core.recipe.file import load
 from core.recipe.schema import Model
 
@@ -45,7 +45,7 @@ def shapes(draw: st.DrawFn) -> Model:
 @pytest.mark.heavy
 @given(shapes(), st.integers(1, 300))
 def test_parameters_by_part_equal_those_of_the_model(shape: Model, vocabulary: int) -> None:
-    with torch.device("meta"):
+    with meta_device():
         model = GPT(shape, vocabulary)
     found = dict.fromkeys(("wte", "wpe", "attn", "mlp", "ln", "lm_head"), 0)
     for name, parameter in model.named_parameters():
@@ -59,7 +59,7 @@ def test_parameters_by_part_equal_those_of_the_model(shape: Model, vocabulary: i
 @pytest.mark.heavy
 @given(shapes(), st.integers(1, 300))
 def test_flops_equal_those_of_the_models_matrices(shape: Model, vocabulary: int) -> None:
-    with torch.device("meta"):
+    with meta_device():
         model = GPT(shape, vocabulary)
     multiplied = sum(p.numel() for p in model.h.parameters() if p.dim() == 2) + model.lm_head.weight.numel()
     attention = 12 * shape.n_layer * shape.n_embd * shape.block_size

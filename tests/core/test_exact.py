@@ -11,6 +11,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from core.model.gpt import GPT, MLP, SelfAttention
+from core.model.weights import meta_device
 from core.recipe.file import load
 from core.recipe.schema import Model
 from core.sample.kv_decoder import KVDecoder
@@ -30,7 +31,7 @@ CHARACTERS = msgspec.structs.replace(PLAIN, n_layer=6, n_head=6, n_embd=384, blo
 
 def on_meta_device(shape: Model, vocabulary: int = 50257) -> GPT:
     """The model on the meta device, without memory for its weights."""
-    with torch.device("meta"):
+    with meta_device():
         return GPT(shape, vocabulary)
 
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from core.events import Note
 from core.init.weights import load_initial_weights
 from core.model.gpt import GPT
-from core.model.weights import save_model
+from core.model.weights import meta_device, save_model
 from core.recipe.file import load
 from core.storage.workspace import Workspace
 from tests.core.gpt2_folders import SMALL, save_gpt2, transformers_gpt2
@@ -64,7 +64,7 @@ def test_logits_of_the_published_sizes_equal_those_of_transformers(
     assert (shape.n_layer, shape.n_head, shape.n_embd) == (layers, heads, width)
     theirs = save_gpt2(tmp_path, n_layer=layers, n_head=heads, n_embd=width)
     assert sum(parameter.numel() for parameter in theirs.parameters()) == count
-    with torch.device("meta"):
+    with meta_device():
         model = GPT(msgspec.structs.replace(shape, init=str(tmp_path)), 50257).eval()
     model.to_empty(device="cpu")
     for _ in load_initial_weights(model.config, model, gpt2_like(50257), workspace):

@@ -12,7 +12,7 @@ import torch
 
 from core.model.gpt import GPT
 from core.model.layers import RotaryEmbedding
-from core.model.weights import WeightsError, load_model, save_model
+from core.model.weights import WeightsError, load_model, meta_device, save_model
 from core.recipe.file import load
 from core.recipe.schema import Model
 
@@ -21,7 +21,7 @@ SMALL = msgspec.structs.replace(GPT2, n_layer=2, n_head=2, n_embd=16, block_size
 
 
 def count(shape: Model, vocabulary: int = 50257) -> int:
-    with torch.device("meta"):
+    with meta_device():
         return GPT(shape, vocabulary).parameter_count()
 
 
@@ -34,7 +34,7 @@ def test_gpt2_has_the_published_number_of_parameters() -> None:
 
 
 def test_flops_follow_the_palm_formula() -> None:
-    with torch.device("meta"):
+    with meta_device():
         model = GPT(msgspec.structs.replace(GPT2, bias=False), 50304)
     matrices = 12 * 12 * 768**2 + 50304 * 768
     assert model.flops_per_token() == 6 * matrices + 12 * 12 * 768 * 1024
