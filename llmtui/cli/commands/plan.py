@@ -14,9 +14,12 @@ from core.model.memory_fit import PrecisionPlan, precision_plans
 from core.plural import plural
 from core.recipe.schema import Recipe
 from core.storage.workspace import Workspace
+from core.targets.template import LOCAL
 from core.vocab.sizes import expected_size
 from llmtui.cli.architecture_output import print_architecture
-from llmtui.cli.commands.options import NAME, json_option, preset_option, set_option
+from llmtui.cli.cluster_output import plan_gpus
+from llmtui.cli.commands.options import NAME, json_option, nodes_option, preset_option, set_option, target_option
+from llmtui.cli.commands.placement import resolve_placement
 from llmtui.cli.commands.recipe_argument import load_recipe, resolve, with_absolute_source
 from llmtui.cli.console import print_json, print_output
 from llmtui.view.export_text import export_record, export_sentence
@@ -33,9 +36,29 @@ SCHEMA = 2
 @preset_option
 @set_option
 @click.option("--picture", is_flag=True, help="Draw the architecture, and explain each of its steps.")
+@target_option
+@nodes_option
+@click.option("--gpus", type=click.IntRange(1, 65_536), metavar="N", help="Plan for N GPUs, of all nodes together.")
+@click.option(
+    "--gpu-memory", type=click.FloatRange(1, 1024), default=80, show_default=True, help="GiB of each of --gpus."
+)
 @json_option
-def plan(what: str | None, preset: str | None, overrides: tuple[str, ...], picture: bool, as_json: bool) -> None:
+def plan(
+    what: str | None,
+    preset: str | None,
+    overrides: tuple[str, ...],
+    picture: bool,
+    target: str,
+    nodes: int | None,
+    gpus: int | None,
+    gpu_memory: float,
+    as_json: bool,
+) -> None:
     """Compute parameters, FLOPs and memory of RECIPE, or of a training on SOURCE, without starting it.
+
+    With --gpus: the memory of each of N GPUs, how a step's sequences are divided among them, whether the model is
+    sharded, which is checked by sharding it as the first of them would, and with --on TARGET the command that starts
+    the training there.
 
     Lists parameters, FLOPs per token and memory by part of the model, and the largest micro-batch that fits this
     machine. The time of training has to be measured: a run reports it before its first step. Initial weights
@@ -49,6 +72,11 @@ def plan(what: str | None, preset: str | None, overrides: tuple[str, ...], pictu
     if picture:
         print_architecture(recipe, entries, as_json)
         return
+    if gpus is not None:
+        plan_gpus(recipe, entries, gpus, gpu_memory, resolve_placement(target, nodes, gpus, Workspace()), as_json)
+        return
+    if target != LOCAL:
+        raise click.UsageError("--on needs --gpus")
     options = precision_plans(recipe, entries, *memory_for(recipe.train.device))
     if as_json:
         cost = flops_per_token(recipe.model, entries)
