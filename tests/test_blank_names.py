@@ -16,7 +16,7 @@ from tests.cli_runs import DONE, made
 
 pytestmark = pytest.mark.usefixtures("in_temporary_directory")
 
-TEXTS = {"prompt", "suffix", "stop", "logit_bias", "attention"}
+TEXTS = {"prompt", "text", "suffix", "stop", "logit_bias", "attention"}
 """Parameters that take a text, which may be empty, or have words of their own about an empty one."""
 
 
@@ -42,8 +42,12 @@ def test_no_command_takes_nothing_for_a_name_or_a_path(
         for parameter in command.params:
             if parameter.name in TEXTS or parameter.type.name not in ("text", "path"):
                 continue
-            given = [blank] if isinstance(parameter, click.Argument) else [parameter.opts[0], blank]
-            others = ["x" for other in command.params if isinstance(other, click.Argument) and other is not parameter]
+            given = [] if isinstance(parameter, click.Argument) else [parameter.opts[0], blank]
+            others = [
+                blank if each is parameter else "1" if isinstance(each.type, click.IntRange) else "x"
+                for each in command.params
+                if isinstance(each, click.Argument)
+            ]
             yes = ["--yes"] if any("--yes" in other.opts for other in command.params) else []
             assert command_line([*words, *yes, *given, *others]) == 2, (words, parameter.name)
             assert "empty" in capsys.readouterr().err

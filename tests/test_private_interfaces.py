@@ -29,6 +29,9 @@ IMPORTED = {
         "torch._foreach_mul_": "gradients are not scaled before an optimizer step",
         "torch._foreach_copy_": "the gradients of several processes are not written back after all-reduce",
     },
+    "core/train/dry_run.py": {
+        "torch.testing._internal.distributed.fake_pg.FakeStore": "`llmtui plan --gpus` cannot shard a model",
+    },
     "core/model/gpt.py": {
         "torch._dynamo.config.suppress_errors": "a block that cannot be compiled ends the run",
     },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import weakref
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -21,12 +22,14 @@ CHUNK = 2**18
 class JournalWriter:
     """Append-only writer of a file of lines: one `write` per line, so that only a full disk can truncate a line.
 
-    Removes an incomplete last line, as left by a crash, when opened. One writer at a time, which its lock ensures.
+    Removes an incomplete last line, as left by a crash, when opened. One writer at a time, which its lock ensures. The
+    file is closed by `close`, or with the object.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        self._close = weakref.finalize(self, os.close, self._fd)
         self._size = self._truncate_incomplete_line()
 
     def _truncate_incomplete_line(self) -> int:
@@ -65,7 +68,7 @@ class JournalWriter:
         os.fsync(self._fd)
 
     def close(self) -> None:
-        os.close(self._fd)
+        self._close()
 
 
 def read_backwards(path: Path) -> Iterator[AnyEvent]:

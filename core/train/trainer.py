@@ -55,6 +55,9 @@ from core.train.threads import ThreadTuner, cpu_times, make_thread_tuner
 FORMAT = 1
 """Version of what a fingerprint of this stage stands for."""
 
+WITHOUT_INFLUENCE = ("deadline", "sharding")
+"""Fields of [train] that do not change what is computed."""
+
 STEP_BACK_LR_FACTOR = 0.5
 """Factor of the learning rate after a step back to the last checkpoint."""
 
@@ -63,7 +66,10 @@ SINGLE_PROCESS = ProcessGroup()
 
 def training_fingerprint(recipe: Recipe, tokens: Artifact) -> str:
     """Fingerprint of everything that determines a checkpoint: the model, how it is trained, and on what."""
-    return fingerprint("train", FORMAT, recipe.model, recipe.train, tokens.content_fingerprint())
+    train = msgspec.to_builtins(recipe.train)
+    for field in WITHOUT_INFLUENCE:
+        del train[field]
+    return fingerprint("train", FORMAT, recipe.model, train, tokens.content_fingerprint())
 
 
 class Trainer:

@@ -127,7 +127,7 @@ def test_a_large_text_is_sampled_and_says_so(folder: Path, tmp_path: Path, monke
     monkeypatch.setattr(bpe, "SAMPLE_BYTES", 20_000)
     events: list[Event] = []
     tokens = run_stage(tmp_path / "tokens", tokenizing(clean), events=events)
-    assert any("a sample of 20,000 of" in note for note in note_texts(events))
+    assert any("a sample of 20.0 kB of" in note for note in note_texts(events))
     total, files = int(clean.facts["train_bytes"]), clean.files("train-*")
     texts = list(bpe.sample_texts(files, total))
     size = sum(len(text.encode()) for text in texts)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from core.runs.directory import Run
 from core.runs.run_file import Parent
 from core.storage.workspace import Workspace
@@ -12,8 +14,9 @@ from llmtui.tui.app import Workbench
 from llmtui.tui.recipe_export import command_words
 from llmtui.tui.recipe_form import RecipeForm, resolve_form
 from llmtui.tui.screens.new_run import NewRun
+from llmtui.tui.screens.overlaid_screen import ancestors
 from llmtui.tui.widgets.chart import Chart
-from tests.ui.fake_runs import FakeWorker, finished_run, make_checkpoint, metric, write_launch
+from tests.ui.fake_runs import FakeWorker, finished_run, make_checkpoint, make_run, metric, write_launch
 from tests.ui.pilot import screen_text, until
 
 
@@ -23,6 +26,16 @@ def checkpoint_of(run: Run, step: int) -> Path:
     path = run.checkpoints / f"step-{step:08d}"
     (path / "state.json").write_text(f'{{"step": {step}, "tokens": {step * 4096}, "seconds": {step / 5}}}')
     return path
+
+
+def test_a_branch_has_its_ancestors_whatever_their_ids(workspace: Workspace) -> None:
+    """Ids of runs created in the same second are in no order."""
+    run = make_run(workspace, "bard")
+    branch = Run(run.path.with_name("0"), replace(run.file, parent=Parent(run=run.id, step=20)))
+    assert ancestors(branch.id, {run.id: run, branch.id: branch}) == [run.id]
+    assert ancestors(run.id, {run.id: run}) == []
+    circular = Run(run.path, replace(run.file, parent=Parent(run=branch.id, step=20)))
+    assert ancestors(branch.id, {run.id: circular, branch.id: branch}) == [run.id, branch.id]
 
 
 def test_a_branch_may_have_another_name_and_rate_but_no_other_model(workspace: Workspace) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 from core.runs.directory import Run
 from llmtui.tui.screens.annotated_screen import AnnotatedScreen
@@ -34,7 +34,7 @@ class OverlaidScreen(AnnotatedScreen):
         shown_id = self.history.run.id if self.history else ""
         runs = {s.run.id: s.run for s in self.session.watcher.snapshots}
         self._overlays = {name: number for name, number in self._overlays.items() if name in runs}  # else deleted
-        numbers = dict.fromkeys(_ancestors(shown_id, runs), 0) | self._overlays
+        numbers = dict.fromkeys(ancestors(shown_id, runs), 0) | self._overlays
         numbers.pop(shown_id, None)
         found = self.session.watcher.overlay(runs[name] for name in numbers)
         return sorted(((numbers[other.run.id], other) for other in found), key=lambda pair: pair[0])
@@ -63,14 +63,16 @@ class OverlaidScreen(AnnotatedScreen):
         self.app.push_screen(Toggles(title, choices, self._overlays, toggle), lambda _: self.redraw())
 
 
-def _ancestors(run_id: str, runs: Mapping[str, Run]) -> Iterator[str]:
-    """Ids of the runs that a run branches from, directly or not, as far as they exist. A run is older than its
-    branches, so this ends."""
+def ancestors(run_id: str, runs: Mapping[str, Run]) -> list[str]:
+    """Ids of the runs that a run branches from, directly or not, as far as they exist; the parent first."""
+    found: list[str] = []
     run = runs.get(run_id)
-    while run is not None and run.parent is not None and run.parent.run < run.id:
+    while run is not None and run.parent is not None:
         run = runs.get(run.parent.run)
-        if run is not None:
-            yield run.id
+        if run is None or run.id in found:  # files can say that two runs are branches of each other
+            break
+        found.append(run.id)
+    return found
 
 
 def set_unit(histories: list[History], unit: LossUnit) -> None:
