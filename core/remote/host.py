@@ -141,6 +141,7 @@ class Host:
         self._wanted, self._excluded = hello.runs, set(hello.excluded)
         threading.Thread(target=self._receive, daemon=True).start()
         with contextlib.suppress(OSError):  # the connection is gone
+            self._send_news()
             while self._answer_requests():
                 self._send_news()
 
