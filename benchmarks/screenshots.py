@@ -32,7 +32,7 @@ THEMES = ("ink", "paper")
 
 RECORDING = (
     ("demo", "--plain"),
-    ("run", "stdlib", "--preset=demo", "--plain", "--set=name=low-lr", "--set=train.minutes=1", "--set=train.lr=0.002"),
+    ("run", "stdlib", "--preset=demo", "--set=name=low-lr", "--set=train.minutes=1", "--set=train.lr=0.002"),
     ("tune", "stdlib", "--preset=demo", "--name=study", "--trials=8", "--scheduler=none", "--set=train.minutes=0.2"),
     ("tag", "demo", "+baseline"),
     ("note", "demo", "Two minutes on two cores; compare everything with this."),
