@@ -1,8 +1,8 @@
 """What following a run of another machine costs: `python -m benchmarks.mirror`.
 
-An sshd of this benchmark's own on loopback, behind it a home with twenty finished runs and one that takes ten steps a
-second. Measured are bytes and processor time while that run is mirrored, and the time from connecting until its state
-and summary are here.
+An sshd of this benchmark's own on loopback, and on its side a data directory with twenty finished runs and one that
+takes ten steps a second. Measured are bytes and processor time while that run is mirrored, and the time from connecting
+until its state and summary are here.
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ import queue
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import BinaryIO
 
 from core import __version__
@@ -42,6 +41,7 @@ from core.remote.messages import (
     StartRun,
     ToHost,
     Welcome,
+    is_plain,
     receive_at_host,
     send,
 )
@@ -68,22 +68,21 @@ PER_TICK = 2**21
 class RunSender:
     """What the mirror has of one run."""
 
-    def __init__(self, path: Path, mirrored: dict[str, Mirrored]) -> None:
-        self._path = path
-        self._sent = {
-            name: known.size if (known := mirrored.get(name)) and continues(path / name, known) else 0
-            for name in MIRRORED
-        }
+    def __init__(self, run: Run, mirrored: dict[str, Mirrored]) -> None:
+        self._run = run
+        self._sent: dict[str, int | None] = dict.fromkeys(MIRRORED, 0)
+        """Bytes of each file that the mirror has; None: what it has is not of that file."""
+        for name, known in mirrored.items():
+            self._sent[name] = known.size if continues(run.path / name, known) else None
         self._description = b""
         self._processes: RunProcesses | None = None
 
     def news(self) -> Iterator[FromHost]:
         """Messages about what has changed since the last call. Raises OSError if the run is gone."""
-        run = self._path.name
-        description = (self._path / "run.json").read_bytes()
+        description = (self._run.path / "run.json").read_bytes()
         if description != self._description:
             self._description = description
-            yield RunDescription(run, description)
+            yield RunDescription(self._run.id, description)
         processes = self._read_processes()
         for name in MIRRORED:
             yield from self._appended(name)
@@ -92,25 +91,24 @@ class RunSender:
             yield processes
 
     def _read_processes(self) -> RunProcesses:
-        run = Run.open(self._path)
+        run = self._run
         steps = tuple(step_of(path) for path in reversed(checkpoint_paths(run.checkpoints)))
         alive = run.supervisor() is not None, run.writer() is not None
         return RunProcesses(run.id, *alive, run.pause_requested, steps)
 
     def _appended(self, name: str) -> Iterator[Appended]:
         try:
-            with (self._path / name).open("rb") as file:
-                size = file.seek(0, 2)
-                if size < self._sent[name]:
-                    self._sent[name] = 0  # truncated by a crash, or replaced
-                end = min(size, self._sent[name] + PER_TICK)
-                while self._sent[name] < end:
-                    file.seek(self._sent[name])
-                    data = file.read(min(CHUNK, end - self._sent[name]))
-                    if not data:
-                        return
-                    yield Appended(self._path.name, name, self._sent[name], data)
-                    self._sent[name] += len(data)
+            with (self._run.path / name).open("rb") as file:
+                size, sent = file.seek(0, 2), self._sent[name]
+                if sent is None or size < sent:  # truncated by a crash, or replaced
+                    sent = 0
+                    yield Appended(self._run.id, name, 0, b"")
+                file.seek(sent)
+                end = min(size, sent + PER_TICK)
+                while data := file.read(min(CHUNK, end - sent)):
+                    yield Appended(self._run.id, name, sent, data)
+                    sent += len(data)
+                self._sent[name] = sent
         except FileNotFoundError:
             return
 
@@ -167,15 +165,15 @@ class Host:
     # -- requests -------------------------------------------------------------------------------------------------
 
     def _fulfil(self, request: ToHost) -> None:
-        if isinstance(request, Hello) or not _is_plain(request.run):
+        if isinstance(request, Hello) or not is_plain(request.run):
             return
         path = self._workspace.runs / request.run
         try:
             run = Run.open(path)
             match request:
-                case PutRequest(name=name, data=data) if _is_plain(name):
+                case PutRequest(name=name, data=data) if is_plain(name):
                     put_request(run, name, data)
-                case RemoveRequest(name=name) if _is_plain(name):
+                case RemoveRequest(name=name) if is_plain(name):
                     (run.control / name).unlink(missing_ok=True)
                 case StartRun():
                     launch.start(run, self._workspace)
@@ -237,17 +235,12 @@ class Host:
     def _sender(self, run_id: str) -> RunSender | None:
         """None for a run that is itself a mirror."""
         if run_id not in self._senders:
-            path = self._workspace.runs / run_id
-            if Run.open(path).host:
+            run = Run.open(self._workspace.runs / run_id)
+            if run.host:
                 self._excluded.add(run_id)
                 return None
-            self._senders[run_id] = RunSender(path, self._wanted.get(run_id, {}))
+            self._senders[run_id] = RunSender(run, self._wanted.get(run_id, {}))
         return self._senders[run_id]
 
     def _send(self, message: FromHost) -> None:
         send(self._outgoing, message)
-
-
-def _is_plain(name: str) -> bool:
-    """Whether it is the name of a file in a directory, and not of one elsewhere."""
-    return bool(name) and "/" not in name and not name.startswith(".") and "\0" not in name

@@ -23,12 +23,9 @@ from core.runs.deletion import remove_locked
 from core.storage.files import write_atomic
 from core.storage.locks import holder
 from core.storage.workspace import Workspace, check_name
+from core.targets.ssh import SSH as SSH_COMMAND
 
-SSH = (
-    *("ssh", "-C"),  # journals are text: compressed they take a fifth
-    *("-o", "BatchMode=yes", "-o", "ConnectTimeout=10"),
-    *("-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"),
-)
+SSH = (*SSH_COMMAND, "-C")  # journals are text: compressed they take a fifth
 
 
 class HostError(LlmtuiError):
@@ -98,10 +95,10 @@ class MirroredHost:
     @classmethod
     def find(cls, workspace: Workspace, name: str) -> MirroredHost:
         """The host called `name`. Raises HostNameError."""
-        for host in all_hosts(workspace):
-            if host.name == name:
-                return host
-        names = ", ".join(host.name for host in all_hosts(workspace)) or "none"
+        hosts = {host.name: host for host in all_hosts(workspace)}
+        if name in hosts:
+            return hosts[name]
+        names = ", ".join(hosts) or "none"
         raise HostNameError(f"there is no host {name}; known: {names}", todo="llmtui hosts add ADDRESS adds one")
 
     @property

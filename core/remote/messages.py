@@ -38,6 +38,11 @@ class Mirrored(Struct, frozen=True):
     checksum: int
 
 
+def is_plain(name: str) -> bool:
+    """Whether `name` names a file in a directory, and none elsewhere: both sides believe no other."""
+    return bool(name) and "/" not in name and not name.startswith(".") and name.isprintable() and len(name) < 200
+
+
 # -- to the host --------------------------------------------------------------------------------------------------
 
 

@@ -45,6 +45,7 @@ from core.remote.run_mirror import RunMirror
 from core.run_names import run_ids
 from core.storage.locks import Lock
 from core.storage.workspace import Workspace
+from core.targets.ssh import NOT_FOUND, failure_on_host
 
 TICK = 0.5
 """Seconds between two polls of the requests."""
@@ -57,9 +58,6 @@ SILENCE = 30.0
 
 RETRY = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Seconds before the next attempts to connect; the last one repeats."""
-
-NO_COMMAND = (126, 127)
-"""What a shell exits with if it does not find a command, or may not execute it."""
 
 
 class Greeted:
@@ -253,16 +251,19 @@ class Mirror:
 
     def _why(self, code: int, errors: deque[str]) -> str:
         """Why the command that connects has ended."""
-        last = next((line for line in reversed(errors) if line.strip()), "").strip()
-        if code in NO_COMMAND:
+        text = "".join(errors)
+        if code in NOT_FOUND:
             file = self._host.file
             return (
                 f"there is no `{file.command}` on {file.address}: install llmtui there, or say where it is: "
                 f"llmtui hosts add {file.address} --command PATH"
             )
-        if code == 2 and "No such command" in "".join(errors):
+        if code == 2 and "No such command" in text:
             return f"its llmtui is older than {__version__}, which has `hosts`: install this version there"
-        return last or f"the connection ended (exit code {code})"
+        if code <= 0:  # ended on either side, or by a signal
+            return "the connection ended"
+        error = failure_on_host(self._host.file.address, code, text)
+        return "; ".join(part for part in (error.what, error.todo) if part)
 
 
 def _receive(stream: BinaryIO, arrived: queue.Queue[FromHost | Greeted | Ended]) -> None:

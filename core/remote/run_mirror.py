@@ -27,6 +27,7 @@ from core.remote.messages import (
     RunProcesses,
     StartRun,
     ToHost,
+    is_plain,
 )
 from core.runs.control import FETCH, PAUSE, RESUME, Answer, write_answer
 from core.runs.curves import Curves
@@ -220,8 +221,3 @@ def parse_run_file(description: bytes, host: str) -> RunFile | None:
     except ParseError:
         return None
     return msgspec.structs.replace(file, host=host) if file.schema <= SCHEMA else None
-
-
-def is_plain(name: str) -> bool:
-    """Whether `name` names a file in a directory, and none elsewhere."""
-    return bool(name) and "/" not in name and not name.startswith(".") and name.isprintable() and len(name) < 200

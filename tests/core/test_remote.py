@@ -76,7 +76,7 @@ def delivered(messages: list[FromHost], mirror: RunMirror | None, workspace: Wor
 
 def test_a_mirror_of_a_finished_run_shows_the_same(far: Workspace, workspace: Workspace) -> None:
     original = finished_run(far, "bard", steps=60)
-    mirror = delivered(list(RunSender(original.path, {}).news()), None, workspace)
+    mirror = delivered(list(RunSender(original, {}).news()), None, workspace)
     run = Run.open(workspace.runs / original.id)
     assert (run.host, run.recipe, run.state()) == ("gpu1", original.recipe, RunState.DONE)
     assert run.journal.read_bytes() == original.journal.read_bytes()
@@ -84,7 +84,7 @@ def test_a_mirror_of_a_finished_run_shows_the_same(far: Workspace, workspace: Wo
     curves, reader = run.load_curves()
     assert len(curves.loss) == 60
     assert reader.events() == [], "the curves are made of the whole journal"
-    assert list(RunSender(original.path, mirror.files).news())[1:] == [
+    assert list(RunSender(original, mirror.files).news())[1:] == [
         RunProcesses(original.id, False, False, False, (60,))
     ], "what the mirror has is not sent again"
 
@@ -93,7 +93,7 @@ def test_a_run_that_ends_where_nobody_sees_it_has_no_connection(far: Workspace, 
     original = make_run(far, "bard")
     write_launch(original)
     FakeWorker(original).write_events(metric(1, 10))
-    mirror = delivered(list(RunSender(original.path, {}).news()), None, workspace)
+    mirror = delivered(list(RunSender(original, {}).news()), None, workspace)
     mirror.set_processes(RunProcesses(original.id, True, True, False, ()))
     mirror.disconnect()
     run = Run.open(workspace.runs / original.id)
@@ -118,7 +118,7 @@ def test_what_is_mirrored_is_what_the_host_has(directory: Path, changes: list[by
     journal, mirrored = directory / "journal.jsonl", directory / "mirror" / "journal.jsonl"
     journal.write_bytes(b"")
     mirrored.write_bytes(b"")
-    sender = RunSender(directory, {})
+    sender = RunSender(Run.open(directory), {})
     for number, change in enumerate(changes):
         if isinstance(change, bytes):
             with journal.open("ab") as file:
@@ -127,16 +127,15 @@ def test_what_is_mirrored_is_what_the_host_has(directory: Path, changes: list[by
             data = journal.read_bytes()
             journal.write_bytes(data[: len(data) * change // 100])
         if number % 2:  # a new connection
-            sender = RunSender(directory, mirrored_files(mirrored.parent))
+            sender = RunSender(Run.open(directory), mirrored_files(mirrored.parent))
         for message in sender.news():
             if isinstance(message, Appended):
                 write_at(mirrored, message.offset, message.data)
-    sender = RunSender(directory, mirrored_files(mirrored.parent))
+    sender = RunSender(Run.open(directory), mirrored_files(mirrored.parent))
     for message in sender.news():
         if isinstance(message, Appended):
             write_at(mirrored, message.offset, message.data)
-    if journal.read_bytes():
-        assert mirrored.read_bytes() == journal.read_bytes()
+    assert mirrored.read_bytes() == journal.read_bytes()
 
 
 def test_a_file_that_is_another_one_is_sent_again(tmp_path: Path) -> None:
@@ -153,7 +152,7 @@ def test_a_file_that_is_another_one_is_sent_again(tmp_path: Path) -> None:
 
 def test_requests_reach_the_host_once(far: Workspace, workspace: Workspace) -> None:
     original = make_run(far, "bard")
-    mirror = delivered(list(RunSender(original.path, {}).news()), None, workspace)
+    mirror = delivered(list(RunSender(original, {}).news()), None, workspace)
     run = mirror.run
     request_stop(run)
     request_pause(run)
@@ -175,7 +174,7 @@ def test_requests_reach_the_host_once(far: Workspace, workspace: Workspace) -> N
 
 def test_a_pause_on_the_host_is_one_here(far: Workspace, workspace: Workspace) -> None:
     original = make_run(far, "bard")
-    mirror = delivered(list(RunSender(original.path, {}).news()), None, workspace)
+    mirror = delivered(list(RunSender(original, {}).news()), None, workspace)
     for paused in (True, False):
         mirror.set_processes(RunProcesses(original.id, True, True, paused, ()))
         assert mirror.run.pause_requested is paused
@@ -187,7 +186,7 @@ def test_a_checkpoint_arrives_whole_or_not_at_all(far: Workspace, workspace: Wor
     original = make_run(far, "bard")
     make_checkpoint(original, 20)
     checkpoint = original.checkpoints / "step-00000020"
-    mirror = delivered(list(RunSender(original.path, {}).news()), None, workspace)
+    mirror = delivered(list(RunSender(original, {}).news()), None, workspace)
     sent = CheckpointSent(original.id, checkpoint.name)
     files = [
         CheckpointFile(original.id, checkpoint.name, path.name, 0, path.read_bytes()) for path in checkpoint.iterdir()
@@ -209,7 +208,7 @@ def test_a_checkpoint_arrives_whole_or_not_at_all(far: Workspace, workspace: Wor
 @pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/x", ".x", "a\x1b[2J"])
 def test_a_host_writes_nowhere_but_into_its_runs(far: Workspace, workspace: Workspace, name: str) -> None:
     original = make_run(far, "bard")
-    mirror = delivered(list(RunSender(original.path, {}).news()), None, workspace)
+    mirror = delivered(list(RunSender(original, {}).news()), None, workspace)
     before = sorted(workspace.data.rglob("*"))
     mirror.add_checkpoint_file(CheckpointFile(original.id, "step-00000020", name, 0, b"x"))
     mirror.add_checkpoint_file(CheckpointFile(original.id, name, "x", 0, b"x"))
@@ -227,7 +226,7 @@ def test_a_run_of_this_machine_is_never_taken_for_a_mirror(far: Workspace, works
 
 def test_what_only_the_host_can_do_is_refused(far: Workspace, workspace: Workspace) -> None:
     original = make_run(far, "bard")
-    run = delivered(list(RunSender(original.path, {}).news()), None, workspace).run
+    run = delivered(list(RunSender(original, {}).news()), None, workspace).run
     with pytest.raises(RemoteRunError, match="is on gpu1"):
         kill(run)
     with pytest.raises(RemoteRunError, match="is on gpu1"):
