@@ -13,13 +13,14 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
 from core.errors import LlmtuiError
+from llmtui.tui.screens.cancels_workers import CancelsWorkers
 from llmtui.tui.screens.run_screen import copy_text
 from llmtui.view.sanitize import shown
 
 Answer = TypeVar("Answer")
 
 
-class Dialog(ModalScreen[Answer]):
+class Dialog(CancelsWorkers, ModalScreen[Answer]):
     """A dialog that scrolls if it is higher than the terminal."""
 
     CSS_PATH = "dialogs.tcss"

@@ -14,6 +14,7 @@ from core.recipe.schema import Recipe
 from core.runs.measured_speed import MeasuredSpeed, measured_speeds
 from llmtui.tui.recipe_export import FormResult
 from llmtui.tui.recipe_form import PRESET, RecipeForm, Resolved
+from llmtui.tui.screens.cancels_workers import CancelsWorkers
 from llmtui.tui.screens.form_values import known_values, source_values
 from llmtui.tui.session import Session, SessionApp
 from llmtui.tui.widgets.bars import Notice
@@ -21,7 +22,7 @@ from llmtui.tui.widgets.form_panes import FieldDetail, FieldList, Suggestion
 from llmtui.view.sanitize import shown
 
 
-class FieldEditing(ModalScreen[Recipe | None]):
+class FieldEditing(CancelsWorkers, ModalScreen[Recipe | None]):
     """The part of the form that changes one field."""
 
     def __init__(self, form: RecipeForm) -> None:

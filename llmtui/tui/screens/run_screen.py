@@ -19,6 +19,7 @@ from core.runs.directory import Run, RunState
 from core.runs.queue import NotQueuedError, request_start
 from core.storage.artifact import Artifact
 from llmtui.tui.action_table import Scope
+from llmtui.tui.screens.cancels_workers import CancelsWorkers
 from llmtui.tui.session import PastNotice, Session, SessionApp
 from llmtui.tui.widgets.bars import FooterBar, Notice
 from llmtui.tui.widgets.pane import Pane
@@ -104,7 +105,7 @@ def show_log(app: App[Any]) -> None:
     show_screen(app, "logs")
 
 
-class RunScreen(Screen[None]):
+class RunScreen(CancelsWorkers, Screen[None]):
     """A screen about one run, with the keys of its actions in the last line."""
 
     SCOPE: ClassVar[Scope]
