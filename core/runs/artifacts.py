@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from core.errors import BusyError, UsageError
 from core.runs.deletion import bytes_in, remove_locked
+from core.runs.directory import Run
 from core.runs.lookup import all_runs
 from core.runs.summary import Summary
 from core.storage.artifact import Artifact, DamagedError, Facts
@@ -71,6 +72,17 @@ def users_of(runs: Iterable[tuple[str, Summary]]) -> Users:
             if made := summary.stages[stage].artifact:
                 users.setdefault((stage, Path(made).name), []).append(name)
     return users
+
+
+def artifact_path(run: Run, summary: Summary, stage: str) -> str:
+    """Directory of the artifact that a data stage of `run` made or found; empty before the stage has finished.
+
+    The journal has the path of that time. If the data directory was moved since, or the run was copied into this one,
+    it is the artifact of the same name, and so of the same fingerprint, that lies here.
+    """
+    made = summary.stages[stage].artifact
+    here = run.path.parent.parent / "artifacts" / FOLDERS[stage] / Path(made).name
+    return str(here) if made and here.is_dir() else made
 
 
 def list_artifacts(workspace: Workspace, users: Users | None = None) -> list[StoredArtifact]:

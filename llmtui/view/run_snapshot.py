@@ -7,6 +7,7 @@ from typing import NamedTuple
 from core.events import AttemptEnded
 from core.parsing import ParseError, read_json
 from core.runs.annotations import Annotations, read_annotations
+from core.runs.artifacts import artifact_path
 from core.runs.curves import Curves
 from core.runs.directory import Run, RunState
 from core.runs.failure import Failure, failure
@@ -35,6 +36,10 @@ class RunSnapshot(NamedTuple):
     """Bytes on disk; None until it is measured."""
     train_loss: float | None = None
     """Smoothed training loss in bits per byte; None until it is read, or if unknown."""
+
+    def artifact(self, stage: str) -> str:
+        """See `core.runs.artifacts.artifact_path`."""
+        return artifact_path(self.run, self.summary, stage)
 
     def with_measurement(self, measurement: Measurement) -> RunSnapshot:
         """With the size and the training loss of `measurement`."""

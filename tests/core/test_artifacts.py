@@ -12,6 +12,7 @@ from core.runs.artifacts import (
     ArtifactUsedError,
     StoredArtifact,
     artifact_name,
+    artifact_path,
     list_artifacts,
     remove_artifact,
     users_of,
@@ -69,6 +70,16 @@ def test_an_artifact_that_a_run_uses_is_not_deleted(workspace: Workspace) -> Non
     run.remove()
     remove_artifact(workspace, listed(workspace)[0])
     assert not path.exists() and not listed(workspace)
+
+
+def test_the_artifact_of_a_run_is_found_where_the_data_directory_was_moved(workspace: Workspace) -> None:
+    path = make_artifact(workspace, "documents", "download")
+    run = using(workspace, path)
+    assert artifact_path(run, run.summary(), "download") == str(path)
+    assert artifact_path(run, run.summary(), "tokenize") == ""
+    moved = workspace.data.rename(workspace.data.with_name("moved"))
+    run = Run.open(moved / "runs" / run.id)
+    assert artifact_path(run, run.summary(), "download") == str(moved / path.relative_to(workspace.data))
 
 
 def test_an_unfinished_artifact_is_listed_as_such(workspace: Workspace) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from core.checkpoints import readable_checkpoints
 from core.errors import UsageError, did_you_mean
 from core.run_names import RunNotFoundError
-from core.runs.artifacts import FOLDERS, list_artifacts
+from core.runs.artifacts import FOLDERS, artifact_path, list_artifacts
 from core.runs.directory import Run
 from core.runs.lookup import all_runs, find_runs
 from core.storage.workspace import Workspace
@@ -56,7 +56,7 @@ def find_artifact(workspace: Workspace, name: str | None, stage: str) -> Path:
             todo = hint or (f"there is: {', '.join(titles)}" if titles else error.todo)
             raise RunNotFoundError(f"there is no run and no {folder.name} data called {name!r}", todo=todo) from None
         return Path(max(matching, key=lambda artifact: artifact.made_at).path)
-    made = run.summary().stages[stage].artifact
+    made = artifact_path(run, run.summary(), stage)
     if not made:
         what = f"its {stage} stage has not finished ({state_text(run)})"
         raise ArtifactNotFoundError(what, where=run.id, todo=next_step_text(run))
@@ -67,5 +67,5 @@ def find_artifact(workspace: Workspace, name: str | None, stage: str) -> Path:
 
 
 def _made(run: Run, stage: str) -> bool:
-    made = run.summary().stages[stage].artifact
+    made = artifact_path(run, run.summary(), stage)
     return bool(made) and Path(made).is_dir()

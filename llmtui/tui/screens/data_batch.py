@@ -90,7 +90,7 @@ class BatchScreen(DataScreen):
         wanted = run_id, self.step
         if self._shown == (wanted if self._has_chosen else (run_id, self._shown[1] or wanted[1])):
             return
-        if not snapshot or not snapshot.summary.stages["tokenize"].artifact:
+        if not snapshot or not snapshot.artifact("tokenize"):
             what = "This run has no tokens yet." if snapshot else "There is no run yet: 1 shows the runs."
             self._show_nothing(f"{what} A batch can be shown as soon as the corpus is tokenized.")
             return
@@ -113,9 +113,7 @@ class BatchScreen(DataScreen):
         if rows.view is None:
             self._show_nothing("reading the batch …")
         recipe = snapshot.run.recipe
-        source = BatchSource(
-            tokens=snapshot.summary.stages["tokenize"].artifact, model=recipe.model, train=recipe.train, step=step
-        )
+        source = BatchSource(tokens=snapshot.artifact("tokenize"), model=recipe.model, train=recipe.train, step=step)
         try:
             async for result in self._ask(ReadBatch(id=0, batch=source)):
                 if isinstance(result, TrainingBatch):

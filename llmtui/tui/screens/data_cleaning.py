@@ -77,8 +77,7 @@ class Cleaning(DataScreen):
             self.query_one(DocumentChange).show_message("No run is selected: 1 shows the runs, n there starts one.")
             self.show_header()
             return
-        stages, recipe = snapshot.summary.stages, snapshot.run.recipe.preprocess
-        now = (stages["download"].artifact, stages["preprocess"].artifact, recipe)
+        now = (snapshot.artifact("download"), snapshot.artifact("preprocess"), snapshot.run.recipe.preprocess)
         if now != self._shown:
             self._shown = now
             self.run_latest(partial(self._read, *now), "cleaning")

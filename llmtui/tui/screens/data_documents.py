@@ -85,8 +85,8 @@ class Documents(DataScreen):
 
     def open(self, artifacts: dict[str, str]) -> None:
         """Browse these artifacts when the view is shown: their directories, by stage."""
-        stages = self.snapshot.summary.stages if self.snapshot else {}
-        of_the_run = all(stage in stages and stages[stage].artifact == path for stage, path in artifacts.items())
+        snapshot = self.snapshot
+        of_the_run = snapshot and all(snapshot.artifact(stage) == path for stage, path in artifacts.items())
         self._opened = {} if of_the_run else artifacts
         self._run_id = self.session.selected_id
         self._side = "train" if "preprocess" in artifacts else "documents"
@@ -138,7 +138,7 @@ class Documents(DataScreen):
         stage = "download" if side == "documents" else "preprocess"
         if self._opened:
             return self._opened.get(stage, "")
-        return self.snapshot.summary.stages[stage].artifact if self.snapshot else ""
+        return self.snapshot.artifact(stage) if self.snapshot else ""
 
     def _why_nothing(self) -> str:
         """Why there are no documents of this side, and what to do."""

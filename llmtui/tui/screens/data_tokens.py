@@ -125,7 +125,7 @@ class TokensView(DataScreen):
     def _own(self) -> VocabularyChoice | None:
         """The vocabulary of the selected run."""
         snapshot = self.snapshot
-        made = snapshot.summary.stages["tokenize"].artifact if snapshot else ""
+        made = snapshot.artifact("tokenize") if snapshot else ""
         if not snapshot or not made:
             return None
         facts = snapshot.summary.stages["tokenize"].facts
