@@ -22,7 +22,7 @@ import asyncio
 from core.errors import LlmtuiError
 from core.storage.workspace import Workspace
 from llmtui.tui.app import Workbench
-from llmtui.tui.screens.run_screen import show_screen
+from llmtui.tui.screens.workbench_screen import show_screen
 from tests.ui.pilot import screen_text, until
 
 async def main():

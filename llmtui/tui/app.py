@@ -23,20 +23,20 @@ from textual.widget import Widget
 from core.storage.files import private
 from core.storage.workspace import Workspace
 from llmtui.tui.action_table import Scope
-from llmtui.tui.actions import BY_ID, actions_in, bindings, key_name, keys_of
+from llmtui.tui.actions import BY_ID, bindings
 from llmtui.tui.alerts import Alerts
 from llmtui.tui.key_order import MAX_PASTED, OrderedKeys
 from llmtui.tui.output_filter import ASCII_FILTER, OUTPUT_FILTER
 from llmtui.tui.run_watcher import RunsUpdated
 from llmtui.tui.screen_table import DATA_VIEWS, SCREENS, STUDY
-from llmtui.tui.screens.run_screen import RunScreen, show_error, show_notice, show_screen
+from llmtui.tui.screens.workbench_screen import WorkbenchScreen, show_error, show_notice, show_screen
 from llmtui.tui.session import Session
-from llmtui.tui.settings import SettingsError, setting_fields
+from llmtui.tui.settings import SettingsError
 from llmtui.tui.textual_internals import output_waiting
 from llmtui.tui.theming import DEFAULT, default_variables, load_themes, user_files
 from llmtui.view.ascii_text import to_ascii
 from llmtui.view.sanitize import shown
-from llmtui.view.units import clock, size
+from llmtui.view.units import size
 
 if TYPE_CHECKING:
     from core.runs.directory import Run
@@ -48,10 +48,10 @@ THEME_PERIOD = 0.5
 """Seconds between two polls of the user's theme files."""
 
 
-def load_screen(class_path: str) -> RunScreen:
+def load_screen(class_path: str) -> WorkbenchScreen:
     """Import and create the screen `module:class`."""
     module, _, name = class_path.partition(":")
-    return cast(RunScreen, getattr(import_module(module), name)())
+    return cast(WorkbenchScreen, getattr(import_module(module), name)())
 
 
 def _collect_garbage() -> None:
@@ -151,7 +151,7 @@ class Workbench(OrderedKeys):
             self.call_after_refresh(self._show_problems)
         if not self.session.workspace.writable:
             where = shown(str(self.session.workspace.data))
-            first = cast(RunScreen, self.get_screen(self._first_screen))
+            first = cast(WorkbenchScreen, self.get_screen(self._first_screen))
             first.show_notice(f"{where} is read-only: its runs can be looked at, not changed.")
 
     def paste_shortened(self, characters: int) -> None:
@@ -229,45 +229,12 @@ class Workbench(OrderedKeys):
         self.push_screen(Help(scope, self.session.keymap, self.focused))
 
     async def action_app_palette(self) -> None:
-        from core.checkpoints import checkpoint_paths, step_of
-        from llmtui.tui.screens.picker import Choice, Picker
+        from llmtui.tui.screens.command_palette import palette_choices
+        from llmtui.tui.screens.picker import Picker
 
         screen, selected = self.screen, self.session.selected
-        checkpoints = await asyncio.to_thread(checkpoint_paths, selected.run.checkpoints) if selected else []
-        scope: Scope = screen.SCOPE if isinstance(screen, RunScreen) else "app"
-        choices = [
-            Choice(
-                f"do {action.id}",
-                action.description,
-                " ".join(key_name(key) for key in keys_of(action, self.session.keymap)),
-                f"{action.id} {action.label}",
-            )
-            for action in actions_in(scope)
-            if action.id != "app.palette" and (not isinstance(screen, RunScreen) or screen.is_available(action.id))
-        ]
         runs = {snapshot.run.id: snapshot.run for snapshot in self.session.watcher.snapshots}
-        choices += [
-            Choice(f"run {name}", f"Run {run.name}", clock(run.made_at), f"show {name}") for name, run in runs.items()
-        ]
-        choices += [
-            Choice(
-                f"checkpoint {path.name}", f"Chat with step {step_of(path):,} of {selected.run.name}", "", "checkpoint"
-            )
-            for path in checkpoints
-            if selected
-        ]
-        choices += [
-            Choice(f"view {view.name}", view.description, "", f"data {view.label}")
-            for view in DATA_VIEWS
-            if scope not in {view.name for view in DATA_VIEWS}  # where they are actions
-        ]
-        if scope not in ("compare", STUDY.name):
-            choices.append(Choice(f"view {STUDY.name}", STUDY.description, "", f"compare {STUDY.label}"))
-        choices += [
-            Choice(f"setting {field.name}", f"Setting {field.name}", "", field.description)
-            for field in setting_fields()
-        ]
-        choices += [Choice(f"theme {name}", f"Theme {name}", "", "colours") for name in self.theme_names]
+        choices = await palette_choices(screen, self.session, self.theme_names)
 
         async def on_choice(choice: str | None) -> None:
             kind, _, name = (choice or "").partition(" ")
@@ -277,7 +244,7 @@ class Workbench(OrderedKeys):
                 await self.run_action(call, screen if hasattr(screen, method) else self)
             elif kind == "run":
                 self.session.select(runs[name])
-                show_screen(self, "chat" if scope == "chat" else "train")
+                show_screen(self, "chat" if getattr(screen, "SCOPE", "") == "chat" else "train")
                 self.session.watcher.wake()
             elif kind == "checkpoint" and selected:
                 self._chat_with(selected.run, name)
@@ -324,7 +291,7 @@ class Workbench(OrderedKeys):
         show_notice(self, f"Sent to the terminal: {rates}, {size(traffic.total)} since the start.")
 
     def action_app_jump(self) -> None:
-        if not isinstance(self.screen, RunScreen):  # a dialog
+        if not isinstance(self.screen, WorkbenchScreen):  # a dialog
             return
         from llmtui.tui.screens.jump import Jump
 

@@ -15,7 +15,7 @@ from core.errors import LlmtuiError
 from core.storage.workspace import Workspace
 from llmtui.tui import clipboard
 from llmtui.tui.app import Workbench
-from llmtui.tui.screens.run_screen import show_error, show_notice
+from llmtui.tui.screens.workbench_screen import show_error, show_notice
 from tests.ui.fake_runs import failed_run, finished_run
 from tests.ui.pilot import CountingDriver, screen_text, until
 

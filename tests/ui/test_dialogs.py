@@ -8,7 +8,7 @@ from textual.widgets import OptionList
 from core.errors import LlmtuiError
 from core.storage.workspace import Workspace
 from llmtui.tui.app import Workbench
-from llmtui.tui.screens.run_screen import show_error
+from llmtui.tui.screens.workbench_screen import show_error
 from tests.ui.pilot import screen_text, until
 
 pytestmark = pytest.mark.heavy

@@ -8,7 +8,8 @@ from msgspec.structs import replace
 
 from core.errors import LlmtuiError
 from core.runs.annotations import Annotations, with_note, with_tags
-from llmtui.tui.screens.run_screen import RunScreen, show_error, show_notice
+from llmtui.tui.screens.run_screen import RunScreen
+from llmtui.tui.screens.workbench_screen import show_error, show_notice
 from llmtui.view.run_snapshot import RunSnapshot
 
 

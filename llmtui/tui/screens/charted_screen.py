@@ -14,7 +14,7 @@ from llmtui.tui.screens.chart_detail import ChartDetail
 from llmtui.tui.screens.chart_files import exported, write_chart
 from llmtui.tui.screens.chart_layout import ArrangedScreen
 from llmtui.tui.screens.overlaid_screen import set_unit
-from llmtui.tui.screens.run_screen import show_error, show_screen
+from llmtui.tui.screens.workbench_screen import show_error, show_screen
 from llmtui.tui.widgets.chart import SMOOTHING, Chart
 from llmtui.tui.widgets.curve import Curve
 from llmtui.view.history import History

@@ -18,7 +18,8 @@ from llmtui.tui.run_chat import RunChat
 from llmtui.tui.screens.chat_checkpoints import CheckpointChoice, compared_choices
 from llmtui.tui.screens.chat_drafts import ChatDrafts
 from llmtui.tui.screens.picker import Choice, Picker
-from llmtui.tui.screens.run_screen import RunScreen, copy_text, show_error, show_screen
+from llmtui.tui.screens.run_screen import RunScreen
+from llmtui.tui.screens.workbench_screen import copy_text, show_error, show_screen
 from llmtui.tui.widgets.prompt import PromptInput
 from llmtui.tui.widgets.sampler_pane import SamplerPane
 from llmtui.tui.widgets.transcript import Transcript

@@ -19,7 +19,7 @@ from llmtui.tui.run_watcher import HistoryUpdated, RunsUpdated
 from llmtui.tui.screens.chart_files import write_table
 from llmtui.tui.screens.charted_screen import ChartedScreen
 from llmtui.tui.screens.compare_curves import ComparisonCurves, CurveSettings, Losses
-from llmtui.tui.screens.run_screen import show_error, show_screen
+from llmtui.tui.screens.workbench_screen import show_error, show_screen
 from llmtui.tui.widgets.bars import FooterBar, HeaderBar
 from llmtui.tui.widgets.chart import Chart
 from llmtui.tui.widgets.curve import Curve

@@ -11,7 +11,8 @@ from textual.worker import Worker
 
 from core.jobs.browse_protocol import Answer, FindChanged, FindText, Question, SearchProgress
 from llmtui.tui.screen_table import DATA_VIEWS
-from llmtui.tui.screens.run_screen import RunScreen, show_screen
+from llmtui.tui.screens.run_screen import RunScreen
+from llmtui.tui.screens.workbench_screen import show_screen
 from llmtui.tui.widgets.bars import FooterBar, HeaderBar
 from llmtui.view import run_text
 from llmtui.view.lines import Line, width

@@ -20,7 +20,7 @@ from llmtui.tui.actions import bindings
 from llmtui.tui.run_watcher import RunsUpdated
 from llmtui.tui.screens.data import DataScreen
 from llmtui.tui.screens.data_documents import Documents
-from llmtui.tui.screens.run_screen import show_error, show_screen
+from llmtui.tui.screens.workbench_screen import show_error, show_screen
 from llmtui.tui.widgets.document_text import DocumentText
 from llmtui.tui.widgets.list_pane import ListPane
 from llmtui.tui.widgets.pane import ScrollPane

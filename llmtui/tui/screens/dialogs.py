@@ -14,7 +14,7 @@ from textual.widgets import Button, Input, Static
 
 from core.errors import LlmtuiError
 from llmtui.tui.screens.cancels_workers import CancelsWorkers
-from llmtui.tui.screens.run_screen import copy_text
+from llmtui.tui.screens.workbench_screen import copy_text
 from llmtui.view.sanitize import shown
 
 Answer = TypeVar("Answer")

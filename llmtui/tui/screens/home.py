@@ -19,7 +19,7 @@ from core.storage.workspace import Workspace, free_bytes
 from llmtui.tui.actions import bindings
 from llmtui.tui.run_watcher import RunsUpdated
 from llmtui.tui.screens.annotated_screen import AnnotatedScreen
-from llmtui.tui.screens.run_screen import show_screen
+from llmtui.tui.screens.workbench_screen import show_screen
 from llmtui.tui.widgets.bars import HeaderBar
 from llmtui.tui.widgets.home_panes import (
     FilterHint,

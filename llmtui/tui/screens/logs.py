@@ -15,7 +15,8 @@ from core.runs.directory import Run
 from core.storage.journal import JournalReader, tail_offset
 from llmtui.tui.actions import bindings
 from llmtui.tui.run_watcher import RunsUpdated
-from llmtui.tui.screens.run_screen import RunScreen, show_screen
+from llmtui.tui.screens.run_screen import RunScreen
+from llmtui.tui.screens.workbench_screen import show_screen
 from llmtui.tui.widgets.bars import HeaderBar
 from llmtui.tui.widgets.log_pane import LogPane
 from llmtui.tui.widgets.pane import Pane

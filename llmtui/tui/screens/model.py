@@ -22,8 +22,9 @@ from llmtui.tui.actions import bindings
 from llmtui.tui.model_draft import ModelDraft, presets_by_size
 from llmtui.tui.run_watcher import RunsUpdated
 from llmtui.tui.screens.picker import Choice, Picker
-from llmtui.tui.screens.run_screen import RunScreen, show_screen
+from llmtui.tui.screens.run_screen import RunScreen
 from llmtui.tui.screens.save_recipe import SaveRecipe
+from llmtui.tui.screens.workbench_screen import show_screen
 from llmtui.tui.widgets.architecture import FiguresPane, PicturePane, StepPane
 from llmtui.tui.widgets.bars import FooterBar, HeaderBar
 from llmtui.tui.widgets.weights_pane import WeightsPane

@@ -28,7 +28,8 @@ from llmtui.clients.model_export import export_request, stream_export
 from llmtui.tui.screens.chat_checkpoints import about_checkpoint
 from llmtui.tui.screens.dialogs import Dialog
 from llmtui.tui.screens.picker import Choice, Picker
-from llmtui.tui.screens.run_screen import RunScreen, show_error, show_notice
+from llmtui.tui.screens.run_screen import RunScreen
+from llmtui.tui.screens.workbench_screen import show_error, show_notice
 from llmtui.tui.session import SessionApp
 from llmtui.tui.widgets.bars import Notice
 from llmtui.view.sanitize import shown

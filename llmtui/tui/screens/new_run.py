@@ -24,7 +24,8 @@ from llmtui.tui.recipe_export import FormResult, form_result
 from llmtui.tui.recipe_form import typed_overrides
 from llmtui.tui.screen_table import NEW_RUN
 from llmtui.tui.screens.field_editing import FieldEditing
-from llmtui.tui.screens.run_screen import after_notice, copy_text, show_error
+from llmtui.tui.screens.run_screen import after_consent
+from llmtui.tui.screens.workbench_screen import copy_text, show_error
 from llmtui.tui.widgets.bars import FooterBar, HeaderBar, Notice
 from llmtui.tui.widgets.form_panes import CommandPane, FieldDetail, FieldList, ForecastPane, problem_text
 from llmtui.view.lines import Line
@@ -200,7 +201,7 @@ class NewRun(FieldEditing):
         from llmtui.tui.screens.form_dialogs import Documents
 
         documents = Documents(self.session.workspace, recipe)
-        after_notice(self.app, recipe, lambda: self._read(documents), "accept and read")
+        after_consent(self.app, recipe, lambda: self._read(documents), "accept and read")
 
     def _read(self, documents: Documents) -> None:
         self.app.push_screen(documents)

@@ -9,8 +9,9 @@ from textual.app import App
 
 from core.errors import LlmtuiError
 from core.recipe.schema import Recipe
-from llmtui.tui.screens.run_screen import after_notice, show_error, show_notice, show_screen
+from llmtui.tui.screens.run_screen import after_consent
 from llmtui.tui.screens.study_dialogs import NewStudy
+from llmtui.tui.screens.workbench_screen import show_error, show_notice, show_screen
 from llmtui.tui.session import SessionApp
 
 
@@ -29,7 +30,7 @@ def ask_for_study(app: App[Any], recipe: Recipe, on_start: Callable[[], None] = 
 
     def on_answer(settings: dict[str, Any] | None) -> None:
         if settings is not None:
-            after_notice(app, recipe, lambda: begin(settings))
+            after_consent(app, recipe, lambda: begin(settings))
 
     def begin(settings: Mapping[str, Any]) -> None:
         on_start()

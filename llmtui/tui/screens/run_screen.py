@@ -1,15 +1,12 @@
-"""What the screens have in common: a run that they are about, and the actions on it."""
+"""What the screens about a run have in common: the actions on it, and creating runs."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from textual.app import App, ComposeResult
-from textual.screen import Screen
-from textual.widgets import Input
+from textual.app import App
 
 from core.checkpoints import step_of
 from core.errors import LlmtuiError
@@ -18,55 +15,18 @@ from core.runs import control
 from core.runs.directory import Run, RunState
 from core.runs.queue import NotQueuedError, request_start
 from core.storage.artifact import Artifact
-from llmtui.tui.action_table import Scope
-from llmtui.tui.screens.cancels_workers import CancelsWorkers
-from llmtui.tui.session import PastNotice, Session, SessionApp
-from llmtui.tui.widgets.bars import FooterBar, Notice
-from llmtui.tui.widgets.pane import Pane
+from llmtui.tui.screens.workbench_screen import WorkbenchScreen, show_error, show_log, show_notice, show_screen
+from llmtui.tui.session import SessionApp
 from llmtui.view import run_text
 from llmtui.view.run_snapshot import RunSnapshot
-from llmtui.view.sanitize import shown
 
 if TYPE_CHECKING:
     from llmtui.tui.recipe_form import RecipeForm
 
-_SWITCHED = 2
-"""Screens at the bottom of the stack: Textual's own, and the one that is switched."""
-
 _RESUMABLE = (RunState.STOPPED, RunState.FAILED, RunState.INTERRUPTED, RunState.CREATED)
 
 
-def show_screen(app: App[Any], name: str) -> None:
-    """Switch to the screen of that name in `llmtui.tui.screen_table`, and close those over the present one."""
-    screen = app.get_screen(name)
-    while len(app.screen_stack) > _SWITCHED and isinstance(app.screen, RunScreen):
-        app.pop_screen()
-    if app.screen is not screen:
-        app.switch_screen(name)
-        if isinstance(screen, RunScreen):
-            screen.entered()
-
-
-def show_notice(app: App[Any], text: str, role: str = "") -> None:
-    """Show a sentence at the bottom of the current screen, or of the one below the dialogs."""
-    screen = next((screen for screen in reversed(app.screen_stack) if isinstance(screen, RunScreen)), None)
-    if screen is not None:
-        screen.show_notice(text, role)
-
-
-def show_error(app: App[Any], error: LlmtuiError, run: Run | None = None) -> None:
-    """Show `error` in a dialog over the current screen. run: whose log may say more."""
-    from llmtui.tui.screens.dialogs import ErrorDialog
-
-    def on_closed(answer: str | None) -> None:
-        if answer == "log" and run is not None:
-            cast(SessionApp, app).session.select(run)
-            show_log(app)
-
-    app.push_screen(ErrorDialog(error, has_log=run is not None), on_closed)
-
-
-def after_notice(app: App[Any], recipe: Recipe, then: Callable[[], None], yes: str = "accept and start") -> None:
+def after_consent(app: App[Any], recipe: Recipe, then: Callable[[], None], yes: str = "accept and start") -> None:
     """Call `then`; if the corpus of `recipe` has a notice, once the user has accepted it, which is asked once.
 
     yes: the answer that accepts it.
@@ -89,63 +49,10 @@ def after_notice(app: App[Any], recipe: Recipe, then: Callable[[], None], yes: s
     app.push_screen(Confirm(notice.text, yes=yes, no="leave it"), on_answer)
 
 
-def copy_text(app: App[Any], text: str, what: str = "", say: Callable[[str], None] | None = None) -> None:
-    """See `SessionApp.copy`."""
-    cast(SessionApp, app).copy(text, what, say)
-
-
-def show_log(app: App[Any]) -> None:
-    """Show the selected run's log, at the reason if it has failed."""
-    from llmtui.tui.screens.logs import Logs
-
-    screen = cast(Logs, app.get_screen("logs"))
-    snapshot = cast(SessionApp, app).session.selected
-    if snapshot and snapshot.failure:
-        screen.show_failure()
-    show_screen(app, "logs")
-
-
-class RunScreen(CancelsWorkers, Screen[None]):
-    """A screen about one run, with the keys of its actions in the last line."""
-
-    SCOPE: ClassVar[Scope]
-
-    @property
-    def session(self) -> Session:
-        return cast(SessionApp, self.app).session
-
-    @property
-    def snapshot(self) -> RunSnapshot | None:
-        """The run that this screen and its actions are about."""
-        return self.session.selected
-
-    def entered(self) -> None:
-        """Called when the user comes from another screen; not when a dialog over this one closes."""
-
-    def compose_footer(self) -> ComposeResult:
-        """The footer, and the notices above it."""
-        yield FooterBar(self.SCOPE, self.is_available, self.session.keymap)
-        yield Notice()
-
-    def show_notice(self, text: str, role: str = "") -> None:
-        """Show a sentence for some seconds: what was just done, or why it cannot be done."""
-        if self.is_mounted:
-            self.query_one(Notice).show_text(shown(text), role)
-            self.session.notices.append(PastNotice(time.time(), text, role))
-        else:
-            self.call_after_refresh(self.show_notice, text, role)
-
-    def action_app_copy(self) -> None:
-        """Copy what has the focus: the row of a list, the values of a chart, the text of a pane or a field."""
-        focused = self.focused or next((pane for pane in self.query(Pane) if pane.focusable), None)
-        text = focused.value if isinstance(focused, Input) else focused.copied if isinstance(focused, Pane) else ""
-        if text:
-            copy_text(self.app, text)
-        else:
-            self.show_notice("There is nothing to copy here.", "warn")
+class RunScreen(WorkbenchScreen):
+    """A screen about one run, with the actions on it."""
 
     def is_available(self, action: str) -> bool:
-        """Whether footer and palette offer the action with that id now."""
         snapshot = self.snapshot
         if action == "run.resume":
             return snapshot is not None and snapshot.state in _RESUMABLE
@@ -163,7 +70,7 @@ class RunScreen(CancelsWorkers, Screen[None]):
             return snapshot is not None and bool(snapshot.run.host)
         if action in ("home.open", "run.like", "run.export", "run.tag", "run.note", "run.archive"):
             return snapshot is not None
-        return True
+        return super().is_available(action)
 
     # -- creating and starting runs -------------------------------------------------------------------------------
 
@@ -175,7 +82,7 @@ class RunScreen(CancelsWorkers, Screen[None]):
         """
         if recipe is None:
             return
-        after_notice(self.app, recipe, lambda: self._create(recipe, draft))
+        after_consent(self.app, recipe, lambda: self._create(recipe, draft))
 
     def _create(self, recipe: Recipe, draft: str) -> None:
         try:

@@ -16,7 +16,7 @@ from core.tune.tpe import MIN_TRIALS
 from llmtui.clients.child_job import stream_child_job
 from llmtui.tui.screens.chart_files import write_table
 from llmtui.tui.screens.charted_screen import ChartedScreen
-from llmtui.tui.screens.run_screen import show_error, show_screen
+from llmtui.tui.screens.workbench_screen import show_error, show_screen
 from llmtui.tui.widgets.study_panes import ImportancePane, TrialsTable
 from llmtui.view.sanitize import shown
 from llmtui.view.study_snapshot import StudySnapshot

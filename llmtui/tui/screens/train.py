@@ -12,8 +12,8 @@ from textual.containers import Container
 from llmtui.tui.actions import bindings
 from llmtui.tui.chart_table import LOSS, SMALL_CHARTS
 from llmtui.tui.run_watcher import HistoryUpdated, RunsUpdated
-from llmtui.tui.screens.run_screen import show_screen
 from llmtui.tui.screens.train_actions import TrainActions
+from llmtui.tui.screens.workbench_screen import show_screen
 from llmtui.tui.widgets.bars import FooterBar
 from llmtui.tui.widgets.chart import Chart
 from llmtui.tui.widgets.hardware import HardwarePane

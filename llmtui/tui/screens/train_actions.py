@@ -15,7 +15,7 @@ from core.runs.directory import Run
 from core.train.lr_changes import lr_change_factor, read_lr_changes
 from llmtui.tui.chart_table import LOSS
 from llmtui.tui.screens.charted_screen import ChartedScreen
-from llmtui.tui.screens.run_screen import show_error, show_screen
+from llmtui.tui.screens.workbench_screen import show_error, show_screen
 from llmtui.view.axes import scientific
 from llmtui.view.history import History
 from llmtui.view.step_marks import StepMark, step_marks
