@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec import structs
+
 from core.recipe.file import load
 from core.tune.slices import slices
 from core.tune.space import read_space
@@ -74,6 +76,16 @@ def test_the_plots_show_each_result_once_and_the_best_over_the_others() -> None:
     sliced = slice_plot(slices(space, recipe, TRIALS)[0], TRIALS, highlighted=0)
     assert sliced.x_log and sorted(point.x for point in sliced.points) == [1e-4, 1e-3, 1e-3, 1e-2]
     assert front_plot(TRIALS, "parameters", 0).steps == [(100.0, 1.8), (800.0, 1.5)], "the others are beaten"
+
+
+def test_the_plots_of_trials_that_wait_show_their_results_at_the_rung() -> None:
+    trials = [trial(1, 2.0, 1e-3)]
+    for number in (2, 3, 4):
+        rung = TrialPaused(number=number, share=1 / 9, bits_per_byte=3.0 - number / 10, at=float(number))
+        trials.append(structs.replace(WAITING, number=number, run_id=f"run-{number}", rungs=[rung]))
+    progress = progress_plot(trials, highlighted=0)
+    assert ("bits per byte at 11 %" in progress.title[1][0]) and len(progress.points) == 3
+    assert progress.note == "trial 4 at 11 %; better 3 times, 0 trials since then; ★ trial 1 at the end"
 
 
 def test_names_of_a_choice_have_places_on_the_axis() -> None:

@@ -1,6 +1,7 @@
 """What the results of a study say about each field, and how its best result came about: pure functions of its trials.
 
-The command line (`llmtui tune slices`) and the screen of a study show the same data.
+With successive halving, results at a rung are compared as far as more trials have one than are done, see
+`core.tune.halving.comparable`. The command line (`llmtui tune slices`) and the screen of a study show the same data.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from core.recipe.schema import Recipe
+from core.tune.halving import comparable
 from core.tune.space import Choice, Parameter, Space, field_value
 from core.tune.study import Trial
 
@@ -22,7 +24,7 @@ GROUPS = 5
 
 
 class SlicePoint(NamedTuple):
-    """A trial that is done."""
+    """The result of a trial."""
 
     number: int
     """Of the trial."""
@@ -52,6 +54,8 @@ class Slice(Struct, frozen=True, kw_only=True):
     """Whether the values are numbers of a range, or a list of numbers, so that they have an axis."""
     log: bool
     """Whether that axis is logarithmic."""
+    share: float
+    """Of their training, where all results were measured; 1: at the end."""
     points: tuple[SlicePoint, ...]
     """By value if numeric, else in the order of the list; of equal values by number."""
     groups: tuple[SliceGroup, ...]
@@ -59,56 +63,85 @@ class Slice(Struct, frozen=True, kw_only=True):
 
 
 class Improvement(NamedTuple):
-    """A trial that was better than all that had ended before it."""
+    """A result that was better than all before it."""
 
     number: int
     """Of the trial."""
     bits_per_byte: float
-    ended: int
-    """Trials that had ended by then, this one included, whatever their outcome."""
+    trials: int
+    """Trials that had a result by then, or had ended without one, this one included."""
     training_seconds: float
-    """Of training of all trials that had ended by then, together."""
+    """Of training of all trials by then, together, as far as their results and rungs tell."""
     at: float
-    """When it ended, in seconds since the epoch."""
+    """When it was measured, in seconds since the epoch."""
+
+
+class _Result(NamedTuple):
+    """What a trial had come to at some time."""
+
+    at: float
+    number: int
+    share: float
+    """Of its training; 1: it has ended."""
+    bits_per_byte: float | None
+    seconds: float
+    """Of training of this trial."""
 
 
 def slices(space: Space, recipe: Recipe, trials: Sequence[Trial]) -> list[Slice]:
-    """One slice for each field of the space that at least one finished trial has a value of, in the order of the space.
+    """One slice for each field of the space that at least one result has a value of, in the order of the space.
 
     A trial that was inserted by hand without a value of a field has that of the recipe. Fields whose condition does not
     hold in a trial have no point for it.
     """
-    done = [trial for trial in trials if trial.bits_per_byte is not None]
+    share, results = comparable(trials)
     found = []
     for parameter in space.parameters:
         points = [
             SlicePoint(trial.number, trial.values.get(parameter.key, field_value(recipe, parameter.key)), bits)
-            for trial in done
-            if (bits := trial.bits_per_byte) is not None and parameter in space.applying(recipe, trial.values)
+            for trial in trials
+            if (bits := results.get(trial.number)) is not None and parameter in space.applying(recipe, trial.values)
         ]
         if points:
-            found.append(_slice(parameter, points))
+            found.append(_slice(parameter, points, share))
     return found
 
 
-def improvements(trials: Sequence[Trial]) -> list[Improvement]:
-    """The best result so far over time: each trial that was better than those before it, in the order of their ends."""
+def improvements(trials: Sequence[Trial], share: float = 1.0) -> list[Improvement]:
+    """The best result so far over time: each result that was better than those before it, in their order.
+
+    share: of the training, where the results are compared; 1: the results of trials that are done.
+    """
     found: list[Improvement] = []
-    seconds, count = 0.0, 0
-    for trial in sorted((trial for trial in trials if trial.ended), key=_ended_at):
-        assert trial.ended is not None
-        seconds, count = seconds + trial.ended.seconds, count + 1
-        bits = trial.bits_per_byte
+    places = {number: place for place, number in enumerate(arrivals(trials, share), 1)}
+    seconds: dict[int, float] = {}
+    for result in _results(trials):
+        seconds[result.number] = result.seconds
+        bits = result.bits_per_byte if result.share == share else None
         if bits is not None and (not found or bits < found[-1].bits_per_byte):
-            found.append(Improvement(trial.number, bits, count, seconds, trial.ended.at))
+            found.append(Improvement(result.number, bits, places[result.number], sum(seconds.values()), result.at))
     return found
 
 
-def _ended_at(trial: Trial) -> tuple[float, int]:
-    return (trial.ended.at if trial.ended else math.inf, trial.number)
+def arrivals(trials: Sequence[Trial], share: float = 1.0) -> list[int]:
+    """The numbers of the trials that have done this share of their training, or have ended, in the order of that."""
+    return list(dict.fromkeys(result.number for result in _results(trials) if result.share >= share))
 
 
-def _slice(parameter: Parameter, points: list[SlicePoint]) -> Slice:
+def _results(trials: Sequence[Trial]) -> list[_Result]:
+    """Those at rungs, and the ends, in the order in which they came."""
+    found = [
+        _Result(rung.at, trial.number, rung.share, rung.bits_per_byte, rung.seconds)
+        for trial in trials
+        for rung in trial.rungs
+    ]
+    for trial in trials:
+        if trial.ended:
+            found.append(_Result(trial.ended.at, trial.number, 1.0, trial.bits_per_byte, trial.ended.seconds))
+    return sorted(found, key=lambda result: result[:3])
+
+
+def _slice(parameter: Parameter, points: list[SlicePoint], share: float) -> Slice:
     domain = parameter.domain
     numeric = all(_is_number(point.value) for point in points)
     log = not isinstance(domain, Choice) and domain.log
@@ -124,6 +157,7 @@ def _slice(parameter: Parameter, points: list[SlicePoint]) -> Slice:
         key=parameter.key,
         is_numeric=numeric,
         log=log,
+        share=share,
         points=tuple(points),
         groups=tuple(_group(members) for members in grouped.values()),
     )

@@ -7,13 +7,14 @@ from typing import NamedTuple
 
 from core.plural import plural
 from core.tune.front import front, second_value
-from core.tune.slices import Slice, improvements
+from core.tune.halving import comparable
+from core.tune.slices import Slice, arrivals, improvements
 from core.tune.study import Study, Trial, best_trial
 from core.tune.study_file import SecondObjective
 from llmtui.view.axes import tick_label
 from llmtui.view.lines import Line
 from llmtui.view.sanitize import shown
-from llmtui.view.study_text import BEST, HIGHLIGHTED, value_text
+from llmtui.view.study_text import BEST, HIGHLIGHTED, share_text, value_text
 from llmtui.view.units import cost, count
 
 
@@ -45,11 +46,12 @@ class Plot(NamedTuple):
     """Below the x axis; sanitised."""
 
 
-def _point(trial: Trial, x: float, best: Trial | None, highlighted: int) -> PlotPoint:
+def _point(trial: Trial, x: float, bits: float, best: Trial | None, highlighted: int) -> PlotPoint:
+    """bits: per byte, the y."""
     glyph, role = (BEST, "good") if trial is best else ("•", "train")
     if trial.number == highlighted and trial is not best:
         glyph, role = HIGHLIGHTED, "accent"
-    return PlotPoint(x, trial.bits_per_byte or 0.0, role, glyph)
+    return PlotPoint(x, bits, role, glyph)
 
 
 def _ordered(points: list[PlotPoint]) -> list[PlotPoint]:
@@ -58,28 +60,33 @@ def _ordered(points: list[PlotPoint]) -> list[PlotPoint]:
 
 
 def progress_plot(trials: Sequence[Trial], highlighted: int) -> Plot:
-    """The best result so far as trials end. highlighted: number of a trial."""
-    ended = sorted((t for t in trials if t.ended), key=lambda t: (t.ended.at if t.ended else 0.0, t.number))
-    best = best_trial(list(trials))
+    """The best result so far as trials get so far as most have. highlighted: number of a trial."""
+    share, results = comparable(trials)
+    by_number, best = {trial.number: trial for trial in trials}, best_trial(list(trials))
+    order = arrivals(trials, share)
     points = [
-        _point(trial, float(place), best, highlighted)
-        for place, trial in enumerate(ended, 1)
-        if trial.bits_per_byte is not None
+        _point(by_number[number], float(place), results[number], best, highlighted)
+        for place, number in enumerate(order, 1)
+        if number in results
     ]
-    found = improvements(trials)
-    title: Line = [("best so far", "title"), (", bits per byte by trials that have ended", "dim")]
+    found = improvements(trials, share)
+    title: Line = [("best so far", "title"), (f", bits per byte{share_text(share)} by trials", "dim")]
     note = ""
     if found:
         last = found[-1]
-        since = len(ended) - last.ended
         better = f"better {plural(len(found), 'time')}" if len(found) > 1 else "the first one"
-        note = f"{BEST} trial {last.number}; {better}, {plural(since, 'trial')} since then"
+        since = plural(len(order) - last.trials, "trial")
+        note = f"trial {last.number}{share_text(share)}; {better}, {since} since then"
+        if share < 1 and best is not None:
+            note += f"; {BEST} trial {best.number} at the end"
+        elif share == 1:
+            note = f"{BEST} {note}"
     return Plot(
         title,
         _ordered(points),
-        steps=[(float(one.ended), one.bits_per_byte) for one in found],
+        steps=[(float(one.trials), one.bits_per_byte) for one in found],
         x_tick=lambda at, _: f"{at:.0f}" if at == int(at) else "",
-        placeholder="No trial is done yet.",
+        placeholder="No trial has a result yet.",
         note=note,
     )
 
@@ -87,13 +94,14 @@ def progress_plot(trials: Sequence[Trial], highlighted: int) -> Plot:
 def slice_plot(found: Slice | None, trials: Sequence[Trial], highlighted: int) -> Plot:
     """The results against the values of one field; None: there is none yet. highlighted: number of a trial."""
     if found is None:
-        return Plot([("results by field", "title")], placeholder="No trial is done yet.")
+        return Plot([("results by field", "title")], placeholder="No trial has a result yet.")
     by_number, best = {trial.number: trial for trial in trials}, best_trial(list(trials))
     names = [] if found.is_numeric else list(dict.fromkeys(value_text(point.value) for point in found.points))
     points = [
         _point(
             by_number[point.number],
             float(point.value) if found.is_numeric else float(names.index(value_text(point.value))),
+            point.bits_per_byte,
             best,
             highlighted,
         )
@@ -103,7 +111,11 @@ def slice_plot(found: Slice | None, trials: Sequence[Trial], highlighted: int) -
     values = value_text(first.low) + (f" … {value_text(first.high)}" if first.high != first.low else "")
     of = plural(first.n, "trial")
     return Plot(
-        [("results by ", "title"), (shown(found.key, 64), "title"), (", bits per byte", "dim")],
+        [
+            ("results by ", "title"),
+            (shown(found.key, 64), "title"),
+            (f", bits per byte{share_text(found.share)}", "dim"),
+        ],
         _ordered(points),
         x_log=found.log,
         x_tick=lambda at, step: count(at) if at >= 1000 else tick_label(at, step),
@@ -122,7 +134,11 @@ def front_plot(trials: Sequence[Trial], objective: SecondObjective, highlighted:
     """The results against a second objective, and the trials that none beats in both. highlighted: a number."""
     best, members = best_trial(list(trials)), front(trials, objective)
     known = [(trial, abs(value)) for trial in trials if (value := second_value(trial, objective)) is not None]
-    points = [_point(trial, value, best, highlighted) for trial, value in known if trial.bits_per_byte is not None]
+    points = [
+        _point(trial, value, trial.bits_per_byte, best, highlighted)
+        for trial, value in known
+        if trial.bits_per_byte is not None
+    ]
     steps = sorted((value, trial.bits_per_byte or 0.0) for trial, value in known if trial in members)
     if objective == "tokens_per_second":  # between two members the one to the right is the fastest of those as good
         steps = [(x, after[1]) for (x, _), after in zip(steps, [*steps[1:], steps[-1]], strict=True)]

@@ -175,9 +175,15 @@ def front_table(members: Sequence[Trial], objective: SecondObjective) -> list[tu
     return table
 
 
+def share_text(share: float) -> str:
+    """Where results were measured: ` at 11 %` of the training; empty: at the end."""
+    return "" if share == 1 else f" at {100 * share:.0f} %"
+
+
 def slice_table(found: Slice) -> list[tuple[str, ...]]:
     """Heading and rows of a table: the results by the values of one field."""
-    table: list[tuple[str, ...]] = [(found.key, "TRIALS", "BEST BPB", "MEDIAN")]
+    where = share_text(found.share).upper()
+    table: list[tuple[str, ...]] = [(found.key, "TRIALS", f"BEST BPB{where}", "MEDIAN")]
     for group in found.groups:
         table.append((_group_text(group), str(group.n), units.cost(group.best), units.cost(group.median)))
     return table
@@ -188,12 +194,12 @@ def _group_text(group: SliceGroup) -> str:
     return low if low == high else f"{low} … {high}"
 
 
-def improvements_table(found: Sequence[Improvement]) -> list[tuple[str, ...]]:
-    """Heading and rows of a table: the best result so far over time."""
-    table: list[tuple[str, ...]] = [("BEST SO FAR", "TRIAL", "ENDED TRIALS", "TRAINING")]
+def improvements_table(found: Sequence[Improvement], share: float = 1.0) -> list[tuple[str, ...]]:
+    """Heading and rows of a table: the best result so far over time. share: of the training, where it was measured."""
+    table: list[tuple[str, ...]] = [(f"BEST SO FAR{share_text(share).upper()}", "TRIAL", "OF TRIALS", "TRAINING")]
     for one in found:
         time = units.duration(one.training_seconds)
-        table.append((units.cost(one.bits_per_byte), str(one.number), str(one.ended), time))
+        table.append((units.cost(one.bits_per_byte), str(one.number), str(one.trials), time))
     return table
 
 

@@ -6,9 +6,9 @@ import math
 from typing import Any
 
 from core.recipe.file import load
-from core.tune.slices import improvements, slices
+from core.tune.slices import arrivals, improvements, slices
 from core.tune.space import read_space
-from core.tune.study import Trial, TrialEnded
+from core.tune.study import Trial, TrialEnded, TrialPaused
 
 RECIPE = load(base={"name": "study", "source": {"corpus": "stdlib"}, "train": {"optimizer": "adamw"}})
 
@@ -64,3 +64,28 @@ def test_improvements_are_counted_over_all_trials_that_ended() -> None:
         (4, 1.5, 4, 35.0, 400.0),
     ]
     assert improvements([running]) == []
+
+
+def at_rung(number: int, values: dict[str, Any], bits: float, ended: TrialEnded | None = None) -> Trial:
+    rung = TrialPaused(number=number, share=1 / 9, bits_per_byte=bits, seconds=1.0, at=10.0 * number)
+    rungs = [rung]
+    return Trial(
+        number=number, run_id=f"run-{number}", values=values, seed=1, origin="sampled", rungs=rungs, ended=ended
+    )
+
+
+def test_results_at_a_rung_count_where_more_trials_have_one_than_are_done() -> None:
+    space = read_space({"model.n_layer": [2, 4]}, RECIPE)
+    done = TrialEnded(number=2, outcome="done", bits_per_byte=1.5, seconds=9.0, at=500.0)
+    trials = [
+        at_rung(1, {"model.n_layer": 2}, 3.0),
+        at_rung(2, {"model.n_layer": 4}, 2.5, done),
+        at_rung(3, {"model.n_layer": 4}, 2.75),
+        trial(4, {"model.n_layer": 2}, None),
+    ]
+    (layers,) = slices(space, RECIPE, trials)
+    assert layers.share == 1 / 9
+    assert [(group.low, group.n, group.best) for group in layers.groups] == [(2, 1, 3.0), (4, 2, 2.5)]
+    assert [tuple(each) for each in improvements(trials, 1 / 9)] == [(1, 3.0, 1, 1.0, 10.0), (2, 2.5, 2, 2.0, 20.0)]
+    assert arrivals(trials, 1 / 9) == [1, 2, 3, 4]
+    assert [tuple(each) for each in improvements(trials)] == [(2, 1.5, 2, 21.0, 500.0)], "with those that wait"

@@ -104,7 +104,8 @@ def field_slices(study_name: str | None, field_name: str | None, as_json: bool) 
     """Print the results of STUDY by the values of each field, and its best result over time.
 
     The other fields are as they were in each trial: a field that matters shows even so, one that does not makes no
-    difference. With --json: one line for each field with all its trials, and one for each improvement.
+    difference. With successive halving most trials have a result at a rung alone: there they are compared, and AT 11 %
+    in the heading says where. With --json: one line for each field with all its trials, and one for each improvement.
     """
     _, study = open_study(study_name)
     trials = study.trials()
@@ -117,16 +118,20 @@ def field_slices(study_name: str | None, field_name: str | None, as_json: bool) 
     if not found:
         print_error(f"{study.id} has no result yet")
         return 1
+    shares = sorted({found[0].share, 1.0})
     if as_json:
         for each in found:
             print_json({"study": study.id, "slice": each})
-        for improvement in improvements(trials):
-            print_json({"study": study.id, "improvement": improvement._asdict()})
+        for share in shares:
+            for improvement in improvements(trials, share):
+                print_json({"study": study.id, "improvement": improvement._asdict() | {"share": share}})
         return 0
-    for each in found:
-        print_table(slice_table(each))
-        print_output("")
-    print_table(improvements_table(improvements(trials)))
+    tables = [slice_table(each) for each in found]
+    tables += [improvements_table(best, share) for share in shares if (best := improvements(trials, share))]
+    for index, rows in enumerate(tables):
+        if index:
+            print_output("")
+        print_table(rows)
     return 0
 
 
