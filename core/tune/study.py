@@ -269,6 +269,11 @@ class Study:
     def pause_requested(self) -> bool:
         return (self.control / "pause").exists()
 
+    @property
+    def stop_requested(self) -> bool:
+        """Whether the user has stopped it, until it is started again."""
+        return (self.control / "stop").exists()
+
     def events(self) -> Iterator[StudyEvent]:
         """The events of the journal; unreadable lines, such as one cut by a power failure, are skipped."""
         return _events(self.journal)

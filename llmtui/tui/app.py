@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     from llmtui.tui.driver import Traffic
 
 
+STUDY_PERIOD = 3.0
+"""Seconds between two looks at the studies for alerts."""
+
 THEME_PERIOD = 0.5
 """Seconds between two polls of the user's theme files."""
 
@@ -129,6 +132,16 @@ class Workbench(OrderedKeys):
             if problems:
                 show_notice(self, " ".join(f"{problem}." for problem in problems), "warn")
 
+    async def _watch_studies(self) -> None:
+        """Tell the user when a study ends, or cannot continue, whatever screen is shown."""
+        while True:
+            await asyncio.sleep(STUDY_PERIOD)
+            if any(snapshot.run.file.study for snapshot in self.session.watcher.snapshots):
+                await self.session.read_studies()
+                selected = self.session.selected_study
+                on_screen = getattr(self.screen, "SCOPE", "app") == "study"
+                self._alerts.update_studies(self.session.studies or [], selected.id if selected and on_screen else "")
+
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """For Textual's own themes, which do not have our variables."""
         return default_variables()
@@ -147,6 +160,7 @@ class Workbench(OrderedKeys):
         self.call_after_refresh(_collect_garbage)
         self.run_worker(self.session.watcher.watch(self._output_waiting), name="run watcher", exit_on_error=True)
         self.run_worker(self._watch_themes(), name="themes", exit_on_error=True)
+        self.run_worker(self._watch_studies(), name="studies", exit_on_error=True)
         if self.session.problems:
             self.call_after_refresh(self._show_problems)
         if not self.session.workspace.writable:

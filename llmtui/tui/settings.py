@@ -34,10 +34,13 @@ class Settings(Struct, frozen=True, kw_only=True):
         Literal["auto", "on", "off"],
         Meta(description="Draw with ASCII characters alone. auto: where LLMTUI_ASCII=1 or the locale is not UTF-8."),
     ] = "auto"
-    bell: Annotated[bool, Meta(description="Ring the terminal's bell when a run ends by itself.")] = True
+    bell: Annotated[bool, Meta(description="Ring the terminal's bell when a run or a study ends by itself.")] = True
     terminal_title: Annotated[bool, Meta(description="Show the progress of a run as the terminal's title.")] = True
     desktop_notices: Annotated[
-        bool, Meta(description="Desktop notice when a run ends by itself, in terminals that are known to show them.")
+        bool,
+        Meta(
+            description="Desktop notice when a run or a study ends by itself, in terminals that are known to show them."
+        ),
     ] = True
     rules: Annotated[Rules, Meta(description="[rules] of new runs whose recipe has none, as in a recipe.")] = Rules()
     smoothing: Annotated[float, Meta(ge=0, lt=1, description="Smoothing of the training loss at the start.")] = 0.9

@@ -12,12 +12,18 @@ from core.runs.directory import Run, RunState
 from core.runs.failure import Failure
 from core.runs.run_file import StudyTrial
 from core.storage.workspace import Workspace
+from core.tune.start import request_stop
 from llmtui.tui.alerts import Alerts
+from llmtui.tui.app import Workbench
 from llmtui.tui.settings import Settings
 from llmtui.tui.terminal import desktop_notice
-from llmtui.view.alert_text import end_notice, title
+from llmtui.view.alert_text import end_notice, ended_title, title
 from llmtui.view.run_snapshot import RunSnapshot, take_snapshot
-from tests.ui.fake_runs import FakeWorker, finished_run, hold_locks, make_run, training_events, write_launch
+from llmtui.view.study_snapshot import StudySnapshot, take_study_snapshot
+from tests.ui.fake_runs import FakeWorker, finished_run, hold, hold_locks, make_run, training_events, write_launch
+from tests.ui.fake_studies import make_study
+from tests.ui.pilot import until
+from tests.ui.test_screens import showing
 from tests.ui.test_terminal import Terminal
 
 
@@ -49,11 +55,11 @@ class Said:
 def test_the_title_says_how_far_a_run_is_and_how_the_last_one_ended(workspace: Workspace) -> None:
     old, new = (snapshot(workspace, name, RunState.RUNNING) for name in ("old", "new"))
     done = old._replace(state=RunState.DONE)
-    assert title([new, old], "", None) == "● 57 % new"
-    assert title([new, old], old.run.id, None) == "● 57 % old"
-    assert title([new._replace(state=RunState.QUEUED), done], old.run.id, done) == "◌ queued new"
-    assert title([done], "", done) == "✓ old done"
-    assert title([done], "", None) == ""
+    assert title([new, old], "", "") == "● 57 % new"
+    assert title([new, old], old.run.id, "") == "● 57 % old"
+    assert title([new._replace(state=RunState.QUEUED), done], old.run.id, ended_title(done)) == "◌ queued new"
+    assert title([done], "", ended_title(done)) == "✓ old done"
+    assert title([done], "", "") == ""
 
 
 def test_an_alert_comes_once_when_a_run_ends_by_itself(workspace: Workspace) -> None:
@@ -88,6 +94,50 @@ def test_trials_of_a_study_end_without_alerts(workspace: Workspace) -> None:
     recorded = Said(terminal_title=False)
     recorded.after(running)
     assert recorded.after(running._replace(state=RunState.DONE)) == "" and not recorded.notices
+
+
+def test_an_alert_comes_when_a_study_ends_or_needs_attention_by_itself(workspace: Workspace) -> None:
+    done = take_study_snapshot(make_study(workspace, trials=2).path)
+    running = done._replace(state="running")
+    recorded = Said(terminal_title=False)
+
+    def after(study: StudySnapshot, shown_id: str = "") -> list[tuple[str, str]]:
+        recorded.written.clear()
+        recorded.notices.clear()
+        recorded.alerts.update_studies([study], shown_id)
+        assert ("\x07" in recorded.written) == bool(recorded.notices) or shown_id
+        return recorded.notices
+
+    assert after(done) == [], "at the start it is old"
+    assert after(running) == []
+    best = min(trial.bits_per_byte or 9 for trial in done.trials)
+    assert after(done) == [(f"✓ study bard done: best {best:.3f} bits per byte of 2 trials", "good")]
+    after(running)
+    full = running._replace(problem="llmtui: the disk is full: 3 MiB\nare \x1b[2Jfree")
+    assert after(full) == [("‖ study bard needs attention: the disk is full: 3 MiB are ␛[2Jfree", "bad")]
+    assert after(full._replace(problem="the disk is full: 2 MiB are free")) == []
+    assert after(running) == []
+    stopped = running._replace(state="stopped")
+    assert after(stopped) == [("✗ study bard stopped: its controller has ended", "bad")]
+    after(running)
+    assert after(done, shown_id=done.id) == [] and recorded.written[0] == "\x07"
+    after(running)
+    assert running.study is not None
+    request_stop(running.study)
+    assert after(stopped) == [], "the user stopped it"
+
+
+async def test_the_workbench_says_on_another_screen_that_a_study_has_ended(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llmtui.tui.app.STUDY_PERIOD", 0.05)
+    study = make_study(workspace, trials=2)
+    app = Workbench(workspace)
+    async with app.run_test(size=(80, 24)) as pilot:
+        with hold(study.path / "controller.lock"):
+            await until(pilot, lambda: bool(app.session.studies and app.session.studies[0].state == "running"))
+            await pilot.pause(0.1)
+        await showing(pilot, "✓ study bard done: best")
 
 
 def test_each_of_them_can_be_switched_off(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
