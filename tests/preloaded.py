@@ -38,6 +38,7 @@ STARTING = frozenset({"core.runs.supervisor", "core.tune.controller", "torch.dis
 MODULES = STARTING | {
     "core.jobs.browse",
     "core.jobs.data_commands",
+    "core.jobs.prepare_part",
     "core.jobs.weight_statistics",
     "core.sample.serve",
     "core.tokenize.compare",

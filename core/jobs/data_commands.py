@@ -10,6 +10,8 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from msgspec import Struct
+
 from core.events import CleaningStep, Event
 from core.parsing import parse_json
 from core.processes.child_job import run_and_report
@@ -29,6 +31,20 @@ def _prepare(recipe: str, part: str, parts: str) -> Iterator[Event]:
     from core.storage.workspace import Workspace
 
     return prepare(_recipe(recipe), Workspace().prepare(), (int(part), int(parts)) if parts != "1" else None)
+
+
+def _prepare_before(recipe: str, stage: str) -> Iterator[Event]:
+    from core.jobs.prepare_part import prepare_before
+    from core.storage.workspace import Workspace
+
+    return prepare_before(_recipe(recipe), Workspace().prepare(), stage)
+
+
+def _parts_status(recipe: str, parts: str) -> Iterator[Struct]:
+    from core.jobs.prepare_part import parts_status
+    from core.storage.workspace import Workspace
+
+    yield parts_status(_recipe(recipe), Workspace().prepare(), int(parts))
 
 
 def _export(artifact: str, stage: str, to: str) -> Iterator[Event]:
@@ -55,9 +71,11 @@ def _recipe(text: str) -> Recipe:
     return parse_json(text, Recipe)
 
 
-TASKS: dict[str, Callable[..., Iterator[Event]]] = {
+TASKS: dict[str, Callable[..., Iterator[Struct]]] = {
     "preview": _preview,
     "prepare": _prepare,
+    "prepare-before": _prepare_before,
+    "parts-status": _parts_status,
     "export": _export,
     "steps": list_steps,
 }

@@ -43,8 +43,8 @@ def prepare(
     """Download, clean and tokenize the source of `recipe` into the workspace's artifacts. Yields the stages' events.
 
     part: (i, n), i from 1, for several machines that share the tokenizing: each makes the same clean documents, then
-    every n-th token shard from the i-th on, in its own artifact, `artifacts/tokens/NAME-FINGERPRINT.part-i-of-n`.
-    A machine that also has the artifacts of other parts uses their shards when it makes the whole.
+    every n-th token shard from the i-th on, in its own artifact, `artifacts/tokens/NAME-FINGERPRINT.part-i-of-n`;
+    part 0 has only the vocabulary. What artifacts of other parts on this machine have is used.
     pattern: pre-tokenization pattern of a vocabulary that is trained. Raises the stages' LlmtuiError.
     """
     whole: set[Path] = set()
@@ -107,10 +107,12 @@ def _prepare(
         _bytes(documents) // 2,  # cleaning may remove much of it
     )
     text = sum(int(clean.facts.get(f"{side}_bytes", 0)) for side in ("train", "validation"))
+    # two bytes for each token of six bytes: few vocabularies do better
+    need = 0 if part and part[0] == 0 else text // (3 * (part[1] if part else 1))
     tokens = yield from stage(
         *("tokenize", "tokens", tokenize.format_version(recipe.tokenize, pattern), recipe.tokenize, clean),
         lambda out: tokenize.tokenize(recipe.tokenize, clean, out, part, pattern),
-        text // (3 * (part[1] if part else 1)),  # two bytes for each token of six bytes: few vocabularies do better
+        need,
     )
     yield from _verified(tokens, whole)
     yield from _verified(clean, whole, "validation-*")  # the compression baselines read it

@@ -45,7 +45,7 @@ def run_and_report(job: Callable[[], Iterator[Struct]]) -> int:
     """Run `job` and write each struct it yields as a JSON line. Returns the exit code."""
     out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # output of libraries must not mix with the lines
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    threading.Thread(target=exit_with_parent, daemon=True).start()
     try:
         for message in job():
             out.write(encode(message) + b"\n")
@@ -64,7 +64,8 @@ def run_and_report(job: Callable[[], Iterator[Struct]]) -> int:
     return error.exit_code
 
 
-def _exit_with_parent() -> None:
+def exit_with_parent() -> None:
+    """Exit when standard input is closed; for a thread."""
     while os.read(sys.stdin.fileno(), 4096):
         pass
     os._exit(1)

@@ -102,7 +102,7 @@ def remove_artifact(workspace: Workspace, artifact: StoredArtifact) -> None:
     users = users_of((run.name, run.summary()) for run in all_runs(workspace)).get((artifact.stage, path.name))
     if users:
         raise ArtifactUsedError(f"{', '.join(users[:3])} uses it", where=str(path), todo="delete its runs first")
-    remove_locked(path, [_lock_file(path)], ArtifactBusyError("a run is making it", where=str(path)))
+    remove_locked(path, [lock_file(path)], ArtifactBusyError("a run is making it", where=str(path)))
 
 
 def artifact_name(path: Path) -> str:
@@ -116,7 +116,7 @@ def _directories(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _lock_file(path: Path) -> Path:
+def lock_file(path: Path) -> Path:
     """The lock of the process that makes it, see `core.storage.artifact.Staging`."""
     return path.with_name(f".{path.name.removesuffix(_PARTIAL)}.lock")
 
@@ -124,7 +124,7 @@ def _lock_file(path: Path) -> Path:
 def _stored(path: Path, stage: str, users: Users) -> StoredArtifact:
     name, runs = artifact_name(path), tuple(users.get((stage, path.name), ()))
     if path.name.endswith(_PARTIAL):
-        busy = holder(_lock_file(path)) is not None
+        busy = holder(lock_file(path)) is not None
         state: State = "being made" if busy else "unfinished"
         return StoredArtifact(path=str(path), name=name, stage=stage, state=state, bytes=bytes_in(path))
     try:

@@ -196,6 +196,23 @@ class Artifact:
         return [self.path / name for name in sorted(self.manifest.files) if Path(name).match(pattern)]
 
 
+def published_files(final: Path) -> dict[str, FileFacts]:
+    """The complete files by name of the artifact `final`, also of one that a process is making; empty without one."""
+    with contextlib.suppress(DamagedError):
+        return _read_manifest(final).files
+    with contextlib.suppress(OSError, ParseError):
+        return read_json(_ledger(final), dict[str, FileFacts])
+    return {}
+
+
+def _staging(final: Path) -> Path:
+    return final.with_name(f"{final.name}.partial")
+
+
+def _ledger(final: Path) -> Path:
+    return _staging(final) / ".published.json"
+
+
 class Staging:
     """An artifact under construction, in a temporary directory beside its final one.
 
@@ -213,12 +230,12 @@ class Staging:
         recipe: Mapping[str, Any] | None = None,
     ) -> None:
         self.final = final
-        self.path = final.with_name(f"{final.name}.partial")
+        self.path = _staging(final)
         self.stage, self.fingerprint = stage, fingerprint
         self.inputs, self.recipe = dict(inputs or {}), dict(recipe or {})
         self.fresh = False
         """Whether `finish` was called, and all files were written and read back by this process."""
-        self._ledger = self.path / ".published.json"
+        self._ledger = _ledger(final)
         self._files: dict[str, FileFacts] = {}
         self._resumed = False
 

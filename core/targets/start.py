@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from core.storage.files import write_atomic
-from core.targets.template import Target, Values, filled, shell_command
+from core.targets.template import Target, Template, Values, filled, shell_command
 
 PEERS_END = 60.0
 """Seconds in which the other nodes end when one has failed: their ranks lose a peer."""
@@ -49,7 +49,6 @@ def plan_start(
     nodes: how many; processes: of all nodes together. environment: of this process.
     """
     template, each, port = target.template, max(1, processes // nodes), 20_000 + secrets.randbelow(20_000)
-    options = [*template.options, *([f"--partition={target.argument}"] if _has_partition(target) else [])]
     values = Values(
         id=run.name,
         run=shlex.quote(str(run)),
@@ -68,8 +67,8 @@ def plan_start(
     def fill(text: str, of: Values) -> str:
         return filled(text, of, f"target {target.name}")
 
-    values = msgspec.structs.replace(values, options="\n".join(f"#SBATCH {fill(option, values)}" for option in options))
-    variables = {name: environment[name] for name in FORWARDED if name in environment} | template.environment
+    values = msgspec.structs.replace(values, options=sbatch_options(target, template.options, values))
+    variables = variables_there(template, environment)
     commands, script = [], ""
     for node in range(nodes if template.start == "node" else 1):
         of = msgspec.structs.replace(values, node=node, host=target.hosts[node] if target.hosts else "")
@@ -87,15 +86,23 @@ def plan_start(
     )
 
 
-def _has_partition(target: Target) -> bool:
-    return target.template.argument == "partition" and bool(target.argument)
+def sbatch_options(target: Target, options: Sequence[str], values: Values) -> str:
+    """The lines `#SBATCH …` of a script: `options`, filled with `values`, and the partition that was named."""
+    has_partition = target.template.argument == "partition" and target.argument
+    options = [*options, *([f"--partition={target.argument}"] if has_partition else [])]
+    return "\n".join(f"#SBATCH {filled(option, values, f'target {target.name}')}" for option in options)
+
+
+def variables_there(template: Template, environment: Mapping[str, str]) -> str:
+    """Assignments for the shell of another machine. environment: of this process."""
+    variables = {name: environment[name] for name in FORWARDED if name in environment} | template.environment
+    return " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items())
 
 
 def _torchrun(
-    run: Path, attempt: int, values: Values, rendezvous: str, node_rank: str, variables: Mapping[str, str], python: str
+    run: Path, attempt: int, values: Values, rendezvous: str, node_rank: str, assignments: str, python: str
 ) -> str:
     """The command that starts the workers of a node, for the shell there."""
-    assignments = " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items())
     # threads of each process; torchrun would give it one
     threads = f"OMP_NUM_THREADS=$(( $(nproc) > {values.processes} ? $(nproc) / {values.processes} : 1 ))"
     options = (
@@ -113,7 +120,7 @@ def run_on_target(plan: Plan, log: IO[bytes], is_given_up: Callable[[], bool]) -
     An earlier job of the run, whose supervisor died, is waited for first. is_given_up: whether the job is to be
     cancelled, such as one that waits in the scheduler's queue. Raises OSError if a command cannot start.
     """
-    while _has_job(plan) and not is_given_up():
+    while has_job(plan.running) and not is_given_up():
         time.sleep(CHECK_EVERY)
     if plan.script_file is not None:
         write_atomic(plan.script_file, plan.script.encode(), durable=False)
@@ -127,10 +134,11 @@ def run_on_target(plan: Plan, log: IO[bytes], is_given_up: Callable[[], bool]) -
     return _wait(started, plan, log, is_given_up)
 
 
-def _has_job(plan: Plan) -> bool:
-    if not plan.running:
+def has_job(running: Sequence[str]) -> bool:
+    """Whether a job exists, by the command `running` of a template, which may be empty."""
+    if not running:
         return False
-    done = subprocess.run(plan.running, stdin=subprocess.DEVNULL, capture_output=True)
+    done = subprocess.run(running, stdin=subprocess.DEVNULL, capture_output=True)
     return done.returncode == 0 and bool(done.stdout.strip())
 
 

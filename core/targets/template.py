@@ -1,4 +1,4 @@
-"""Templates of targets: how torchrun is started on other machines, as TOML.
+"""Templates of targets: how torchrun, or a part of a data preparation, is started on other machines, as TOML.
 
 Shipped ones are beside this file; one's own are in `targets/NAME.toml` in the config directory, and may extend another.
 Texts may contain `{name}` for the fields of `Values`; `{{` stands for a brace.
@@ -33,7 +33,7 @@ class TargetError(UsageError):
 
 
 class Template(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How torchrun is started; all texts but `description` are templates."""
+    """How commands are started; all texts but `description` are templates."""
 
     description: str
     argument: Literal["none", "hosts", "partition", "cluster"] = "none"
@@ -50,6 +50,12 @@ class Template(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A file that is written into the run directory first: {script_file}."""
     options: tuple[str, ...] = ()
     """Further options of sbatch."""
+    part_options: tuple[str, ...] | None = None
+    """Those of the parts of `llmtui data prepare`, which need no GPUs; left out: `options`."""
+    array: str = ""
+    """An option that starts the script once for each of {parts}; empty: a command is started for each part."""
+    part: str = ""
+    """Number of a part in such an array, an expression for the shell there."""
     python: str = ""
     """The interpreter there that has llmtui; empty: at the same path as here."""
     environment: dict[str, str] = {}
@@ -87,8 +93,10 @@ class Values(Struct, frozen=True, kw_only=True):
     first_host: str
     argument: str
     options: str
+    parts: str = ""
+    """Numbers of the parts of a data preparation, separated by commas."""
     torchrun: str = ""
-    """The command for the shell of a node; in `script` quoted as one argument."""
+    """The command for the shell of a node, or of a part; in `script` quoted as one argument."""
 
 
 def template_files(workspace: Workspace) -> dict[str, Path]:

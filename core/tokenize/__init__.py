@@ -57,8 +57,8 @@ def tokenize(
     """Write `vocabulary.json`, and for each shard of clean text one of tokens: `train-00007.tokens` and so on.
 
     A vocabulary of our own is trained on the training text alone, split by `pattern`. Resumes after the last complete
-    shard. part: (i, n), i from 1, makes only every n-th shard, from the i-th on; without it, shards in complete
-    artifacts of parts beside `out` are reused. Yields Progress in bytes of text, and Notes.
+    shard. part: (i, n), i from 1, makes only every n-th shard, from the i-th on; (0, n) makes only the vocabulary. What
+    complete artifacts of parts beside `out` have is reused. Yields Progress in bytes of text, and Notes.
 
     Facts: vocabulary (its name), vocabulary_size, train_tokens, validation_tokens, train_bytes, validation_bytes,
     bytes_per_token (on validation, counting end-of-text tokens), dtype; of a part: part, parts. The whole artifact has
@@ -67,9 +67,9 @@ def tokenize(
     splits = {split: shard_jobs(clean.files(f"{split}-*.parquet")) for split in ("train", "validation")}
     everything = [job for made in splits.values() for job in made]
     index, count = part or (1, 1)
-    mine = everything[index - 1 :: count]
+    mine = everything[index - 1 :: count] if index else []
     progress = _estimate_work(recipe, clean, len(mine) / max(1, len(everything)))
-    others = part_artifacts(out) if part is None else []
+    others = part_artifacts(out)
     reuse_vocabulary(others, out, _FILE)
     if _FILE in out.published:
         vocabulary = Vocabulary.load(out.path / _FILE)

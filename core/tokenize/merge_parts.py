@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Generator, Sequence
 from pathlib import Path
@@ -12,6 +13,8 @@ from core.processes.progress import ProgressMeter
 from core.storage.artifact import Artifact, DamagedError, Staging
 from core.storage.files import sha256
 
+_PART = re.compile(r"\.part-\d+-of-\d+\Z")
+
 
 def part_path(final: Path, part: tuple[int, int]) -> Path:
     """Path of the artifact of a part of `final`: `tiny-0123456789abcdef.part-2-of-4` beside it."""
@@ -19,9 +22,10 @@ def part_path(final: Path, part: tuple[int, int]) -> Path:
 
 
 def part_artifacts(out: Staging) -> list[Artifact]:
-    """The complete artifacts of parts beside `out` with the same fingerprint."""
+    """The complete artifacts of parts beside `out`, itself the whole or a part, with the same fingerprint."""
     artifacts = []
-    for path in sorted(out.final.parent.glob(f"{_escape_glob(out.final.name)}.part-*-of-*")):
+    whole = _PART.sub("", out.final.name)
+    for path in sorted(out.final.parent.glob(f"{_escape_glob(whole)}.part-*-of-*")):
         if path.suffix == ".partial":
             continue
         try:

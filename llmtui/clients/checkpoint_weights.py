@@ -32,7 +32,7 @@ def read_weights(
     results = run_child_job(
         workspace, "core.jobs.weight_statistics", *unread, result_type=WeightStatistics | CheckpointRead
     )
-    with closing(results):  # type: ignore[type-var]  # a generator
+    with closing(results):
         for result in results:
             if isinstance(result, WeightStatistics):
                 tensors[result.name] = result

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -35,7 +35,7 @@ def open_log(log: Path) -> BinaryIO:
     return open(log, "wb" if truncate else "ab", opener=private)
 
 
-def run_child_job(workspace: Workspace, module: str, *arguments: str, result_type: Any) -> Iterator[Any]:
+def run_child_job(workspace: Workspace, module: str, *arguments: str, result_type: Any) -> Generator[Any, None, None]:
     """Run `python -m module arguments` and yield its results, decoded as `result_type`, a union of structs.
 
     Closing the generator ends the child. Raises the LlmtuiError that the child ended with, or one of its own if the

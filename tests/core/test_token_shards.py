@@ -176,6 +176,23 @@ def test_shards_of_parts_are_reused(clean: Artifact, tmp_path: Path, monkeypatch
     assert file_digests(together) == file_digests(whole) and together.facts == whole.facts
 
 
+def test_part_0_is_the_vocabulary_that_the_others_take(
+    clean: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run_stage(tmp_path / "whole", tokenizing(clean))
+    place = tmp_path / "together"
+    first = run_stage(part_path(place, (0, 2)), part_of(clean, (0, 2)))
+    assert list(first.manifest.files) == ["vocabulary.json"]
+
+    def forbidden(*_: object) -> object:
+        raise AssertionError("a vocabulary was trained again")
+
+    monkeypatch.setattr(bpe, "train_bpe", forbidden)
+    for number in (1, 2):
+        run_stage(part_path(place, (number, 2)), part_of(clean, (number, 2)))
+    assert file_digests(run_stage(place, tokenizing(clean))) == file_digests(whole)
+
+
 def test_missing_and_damaged_shards_of_parts_are_encoded_again(clean: Artifact, tmp_path: Path) -> None:
     whole = run_stage(tmp_path / "whole", tokenizing(clean))
     place = tmp_path / "together"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from core.runs.artifacts import artifact_name, list_artifacts, remove_artifact, 
 from core.runs.lookup import all_runs
 from core.sources.corpora import CORPORA
 from core.storage.workspace import Workspace
+from core.targets.template import find_target
 from llmtui.cli.commands.data_batch import batch
 from llmtui.cli.commands.group import SuggestingGroup
 from llmtui.cli.commands.lookup import ArtifactNotFoundError, find_artifact
@@ -33,6 +35,7 @@ from llmtui.cli.console import print_diff, print_json, print_message, print_outp
 from llmtui.cli.export_progress import ExportProgress
 from llmtui.cli.run_output import INDENT, EventFormatter
 from llmtui.clients.child_job import run_child_job
+from llmtui.clients.data_parts import prepare_on_target
 from llmtui.view import artifact_text
 from llmtui.view.cleaning_report import report_tables
 from llmtui.view.units import clock, size
@@ -186,26 +189,52 @@ def _show(excerpt: Excerpt, number: int) -> None:
 @preset_option
 @set_option
 @click.option("--part", type=NAME, metavar="I/N", help="Tokenize every N-th shard, from the I-th; see above.")
+@click.option("--on", "target", type=NAME, metavar="TARGET", help="Where parts are made: local, ssh:HOST,… or slurm.")
+@click.option("--parts", type=click.IntRange(1, 10_000), help="How many, with --on.  [default: one for each host]")
 @yes_option
-def prepare(what: str, preset: str | None, overrides: tuple[str, ...], part: str | None, yes: bool) -> None:
+def prepare(
+    what: str,
+    preset: str | None,
+    overrides: tuple[str, ...],
+    part: str | None,
+    target: str | None,
+    parts: int | None,
+    yes: bool,
+) -> None:
     """Download, clean and tokenize RECIPE or SOURCE, and print the path of the token shards. A later run with the same
-    data skips these stages.
+    data skips these stages. After Ctrl-C, the same command continues.
+
+    With --on TARGET --parts N, the source is downloaded here; one part of the work on TARGET cleans it, then N parts
+    tokenize it: an array of jobs on Slurm, one part after the other on each host of ssh. They are merged here. TARGET
+    has to see LLMTUI_HOME at the same path; llmtui targets checks it. Repeated, only missing parts are made.
 
     With --part 1/3, --part 2/3 and --part 3/3, three machines that share LLMTUI_HOME, or whose results are copied into
-    one, tokenize a third each; without --part, existing parts are merged and missing ones are made. After Ctrl-C, the
-    same command continues.
+    one, tokenize a third each; without --part, existing parts are merged and missing ones are made.
     """
     index, count = _part(part)
+    if part and (target or parts):
+        raise click.UsageError("--part makes one part here; --on TARGET --parts N makes all of them")
+    if parts and not target:
+        raise click.UsageError("--parts needs --on TARGET, such as --on slurm")
     workspace = Workspace().prepare()
+    place = find_target(target, workspace) if target else None
+    parts = parts or (len(place.hosts) if place else 0)
+    if target and not parts:
+        raise click.UsageError(f"--on {target} needs --parts N")
     recipe = with_absolute_source(resolve(what, preset, overrides))
     ensure_license_accepted(workspace, recipe, yes)
     formatter, artifact = EventFormatter(), ""
     task = ("prepare", msgspec.json.encode(recipe).decode(), str(index), str(count))
+    if target:
+        events = prepare_on_target(workspace, recipe, place, parts, target)
+    else:
+        events = run_child_job(workspace, "core.jobs.data_commands", *task, result_type=AnyEvent)
     try:
-        for event in run_child_job(workspace, "core.jobs.data_commands", *task, result_type=AnyEvent):
-            _print_event(formatter, event)
-            if isinstance(event, StageFinished | StageSkipped):
-                artifact = event.artifact
+        with contextlib.closing(events):
+            for event in events:
+                _print_event(formatter, event)
+                if isinstance(event, StageFinished | StageSkipped):
+                    artifact = event.artifact
     except KeyboardInterrupt:
         print_message("\ncompleted files are kept; repeat the command to continue")
         raise
