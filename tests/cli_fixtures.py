@@ -11,7 +11,8 @@ import pytest
 
 from core.events import Event, encode
 from core.recipe.schema import Recipe
-from core.runs.directory import Launched, Run
+from core.runs.directory import Run
+from core.runs.launches import Launched
 from core.storage.journal import JournalWriter
 from core.storage.workspace import Workspace
 from tests.cli_runs import ROOT, TRAINED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -80,7 +81,7 @@ def test_a_cleaning_report_lists_the_steps_that_changed_something() -> None:
         StepEffect(step="nfc", changed=0, removed=0, bytes=0),
         StepEffect(step="dedup", changed=0, removed=2, bytes=9),
     )
-    sizes = {"before": TextSize(documents=10, bytes=100), "after": TextSize(documents=8, bytes=91)}
+    sizes: dict[str, Any] = {"before": TextSize(documents=10, bytes=100), "after": TextSize(documents=8, bytes=91)}
     text = event_text(CleaningReport(steps=steps, **sizes))
     assert text == EventText(
         "clean",

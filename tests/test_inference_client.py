@@ -7,10 +7,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
-from typing import cast
 
 import psutil
 import pytest
@@ -102,8 +101,8 @@ def check(workspace: Workspace, requests_file: Path) -> Check:
     return run
 
 
-def stream(client: InferenceClient, prompt: str) -> aclosing[AsyncIterator[AnyReply]]:
-    return aclosing(cast(AsyncIterator[AnyReply], client.stream(Generate(id=0, checkpoint="", prompt=prompt))))
+def stream(client: InferenceClient, prompt: str) -> aclosing[AsyncGenerator[AnyReply]]:
+    return aclosing(client.stream(Generate(id=0, checkpoint="", prompt=prompt)))
 
 
 async def complete(client: InferenceClient, prompt: str) -> tuple[str, int]:

@@ -43,7 +43,7 @@ def test_no_token_reaches_the_terminal_with_a_control_character(content: bytes) 
 
 
 def test_unused_ids_and_the_mask_have_a_text() -> None:
-    assert [token_text(TokenInfo(1, kind)) for kind in ("gap", "hidden")] == ["(unused)", "▒▒▒"]  # type: ignore[arg-type]
+    assert [token_text(TokenInfo(1, kind)) for kind in ("gap", "hidden")] == ["(unused)", "▒▒▒"]
 
 
 labels = st.text(" abß😀␊", min_size=1, max_size=12)

@@ -73,7 +73,7 @@ def infill_context(
 
 def denoise(
     model: GPT, prompt: Sequence[int], sampler: TokenSampler, *, tokens: int, options: UnmaskingOptions
-) -> Iterator[DenoisedBlock]:
+) -> Generator[DenoisedBlock, None, None]:
     """Generate `tokens` ids after `prompt`. Yields the current block after each denoising step.
 
     What does not fit a context is generated block by block, each with the end of the previous one as its prompt

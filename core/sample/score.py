@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -48,7 +48,7 @@ def short_context_tokens(model: GPT, tokens: int) -> int:
 
 def token_losses(
     model: GPT, ids: Sequence[int] | NDArray[np.integer[Any]], known: int = 1, *, each: bool = False
-) -> Iterator[ChunkLoss]:
+) -> Generator[ChunkLoss, None, None]:
     """The loss of `ids` after the first `known` ones, which are at least one and fit a context.
 
     A causal model predicts each token from the context it would have when generating it: when a context is full, its
@@ -69,7 +69,7 @@ def token_losses(
         yield chunk
 
 
-def _causal_losses(model: GPT, ids: Tensor, known: int, each: bool) -> Iterator[ChunkLoss]:
+def _causal_losses(model: GPT, ids: Tensor, known: int, each: bool) -> Generator[ChunkLoss, None, None]:
     block_size = model.config.block_size
     kept = tokens_kept_when_full(block_size)
     yield _window_loss(model, ids[None, : block_size + 1].long(), known - 1, each)
@@ -109,7 +109,7 @@ def _cross_entropy(model: GPT, hidden_states: Tensor, targets: Tensor) -> Tensor
     return torch.nn.functional.cross_entropy(model.logits(hidden_states).cpu(), targets, reduction="none")
 
 
-def _masked_losses(model: GPT, ids: Tensor, mask: int) -> Iterator[ChunkLoss]:
+def _masked_losses(model: GPT, ids: Tensor, mask: int) -> Generator[ChunkLoss, None, None]:
     block_size = model.config.block_size
     starts = range(0, len(ids) - 1, block_size)
     repeats = -(-MIN_MASKINGS // len(starts))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 
 import msgspec
@@ -41,7 +41,7 @@ def export_request(run: Run, checkpoint: Path, *, to: Path, format_name: str, dt
     return msgspec.structs.replace(request, card=model_card(run, curves, step, architecture))
 
 
-def run_export(workspace: Workspace, request: ExportRequest) -> Iterator[AnyEvent]:
+def run_export(workspace: Workspace, request: ExportRequest) -> Generator[AnyEvent, None, None]:
     """Export in a child process; yields its events. Closing the generator ends it. Raises LlmtuiError."""
     return run_child_job(workspace, MODULE, msgspec.json.encode(request).decode(), result_type=AnyEvent)
 

@@ -16,7 +16,7 @@ from core.init.tensors import copy_into, from_transformers
 from core.model.gpt import GPT
 
 ARCHITECTURE = next(each for each in ARCHITECTURES if each.name == "gpt2")
-SMALL = {"n_layer": 2, "n_head": 2, "n_embd": 16, "n_positions": 8}
+SMALL: dict[str, Any] = {"n_layer": 2, "n_head": 2, "n_embd": 16, "n_positions": 8}
 
 
 def transformers_gpt2(**config: Any) -> Any:

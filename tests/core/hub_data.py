@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from tests.core.stages import run_stage
 TOKEN = "hf_abcdefghijklmnopqrstuvwxyz012345"
 
 
-def parquet(path: Path, texts: list[str | None], group: int = 50, **more: list[Any]) -> Path:
+def parquet(path: Path, texts: Sequence[str | None], group: int = 50, **more: list[Any]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table({"text": pa.array(texts, pa.string()), **more}), path, row_group_size=group)
     return path

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from core.runs import annotations
 from core.runs.annotations import (
+    FILE,
     AnnotationBusyError,
     AnnotationError,
     Annotations,
@@ -57,11 +57,11 @@ def test_a_note_that_is_too_long_is_refused_and_the_old_one_kept(tmp_path: Path)
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"tags": 3}', b"\xff"])
 def test_a_damaged_file_reads_as_no_annotations_and_is_not_overwritten(tmp_path: Path, damage: bytes) -> None:
-    (tmp_path / annotations.FILE).write_bytes(damage)
+    (tmp_path / FILE).write_bytes(damage)
     assert read_annotations(tmp_path) == Annotations()
     with pytest.raises(AnnotationError):
         change_annotations(tmp_path, lambda known: with_tags(known, ["a"]))
-    assert (tmp_path / annotations.FILE).read_bytes() == damage
+    assert (tmp_path / FILE).read_bytes() == damage
 
 
 def test_no_change_of_several_threads_is_lost(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_an_active_run_can_be_annotated(workspace: Workspace) -> None:
 def test_another_program_that_keeps_the_file_locked_is_reported(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(annotations, "LOCK_TIMEOUT", 0.0)
+    monkeypatch.setattr("core.runs.annotations.LOCK_TIMEOUT", 0.0)
     run = make_run(workspace, "busy")
     (run.path / ".annotations.lock").symlink_to(run.path / "writer.lock")
     with pytest.raises(Exception, match="symbolic"):  # a link is not followed

@@ -17,7 +17,7 @@ from core.recipe.file import load
 from core.recipe.schema import Model
 from core.sample.beam_search import Beam, NotCausalError, beam_search
 from core.sample.rerank import beam_search_texts, best_of_n
-from core.sample.stream import TextEnd, stream_text
+from core.sample.stream import GeneratedToken, TextEnd, stream_text
 from core.tokenize.characters import byte_vocabulary
 from tests.core.generating import generate_ids, settings
 from tests.core.gpt2_folders import copy_gpt2, transformers_gpt2
@@ -178,6 +178,7 @@ def test_best_of_n_ranks_the_texts_of_generation_by_their_loss() -> None:
     texts, tokens = [""] * 5, [list[int]() for _ in range(5)]
     reasons = [""] * 5
     for event in stream_text(model, BYTES, prompt, sampling, texts=5):
+        assert isinstance(event, TextEnd | GeneratedToken)
         texts[event.text] += event.characters
         if isinstance(event, TextEnd):
             tokens[event.text] += [256] if event.reason == "end" else []

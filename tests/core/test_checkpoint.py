@@ -136,7 +136,7 @@ def test_of_older_checkpoints_only_the_one_with_the_lowest_slice_loss_is_kept(
     for step, loss in losses.items():
         path = Path(shutil.copytree(saved_pair / "step-00000020", tmp_path / f"step-{step:08d}"))
         facts = {"step": step} | ({"slice_loss": loss} if loss else {})
-        edit_manifest(path, lambda manifest, facts=facts: manifest.update(facts=facts))  # type: ignore[misc]
+        edit_manifest(path, lambda manifest, facts=facts: manifest.update(facts=facts))
     delete_superseded(Artifact.open(path), keep=2)
     assert checkpoint_steps(tmp_path) == kept
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ from core.storage.artifact import write_directory
 
 
 def save(directory: Path, step: int, loss: float | None) -> Path:
-    facts = {"step": step} | ({} if loss is None else {"slice_loss": loss})
+    facts: dict[str, Any] = {"step": step} | ({} if loss is None else {"slice_loss": loss})
 
     def fill(path: Path) -> None:
         (path / "model.safetensors").write_bytes(b"weights")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -180,7 +181,7 @@ def test_blank_lines_after_a_removed_line_are_removed_too() -> None:
     assert remove_lines(text, np.zeros(3, np.bool_)) is text
 
 
-EVERYTHING = (
+EVERYTHING: tuple[Any, ...] = (
     "control_characters",
     "empty",
     "too_short",

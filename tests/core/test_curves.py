@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -171,7 +172,8 @@ def test_the_file_stays_small_and_keeps_the_events_of_old_attempts() -> None:
     kept = curves.newest()
     assert len(kept) == 3 * MAX_EVENTS + 1
     assert kept[0] == AttemptStarted(attempt=1, pid=1, host="", device="a machine", at=kept[0].at, tick=kept[0].tick)
-    assert [event.step for event in kept[-3:]] == [39_980] * 3  # type: ignore[union-attr]
+    newest: list[Any] = kept[-3:]
+    assert [event.step for event in newest] == [39_980] * 3
 
 
 def test_watch_prints_the_same_from_the_file_as_from_the_journal(

@@ -43,7 +43,8 @@ def model(vocabulary: int = SIZE, *, objective: str = "masked", block_size: int 
 def generate_events(
     model: GPT, prompt: Sequence[int], sampling: Sampling, options: UnmaskingOptions | None, texts: int = 1
 ) -> list[tuple[int, int | DenoisedBlock]]:
-    return list(generate(model, prompt, sampling, texts=texts, unmasking=options))
+    events = generate(model, prompt, sampling, texts=texts, unmasking=options)
+    return [event for event in events if event is not None]
 
 
 def generate_text_ids(
@@ -342,7 +343,7 @@ def test_log_probabilities_are_those_of_the_step_that_unmasked_each_token() -> N
     logprobs: dict[int, float] = {}
     log_probabilities, ids = [], []
     generated = generate(gpt, prompt, sampling, unmasking=UnmaskingOptions(denoising_steps=1), logprobs=logprobs)
-    for _, token in generated:  # type: ignore[misc]
+    for _, token in generated:
         if isinstance(token, int):
             ids.append(token)
             log_probabilities.append(logprobs[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import sys
 import sysconfig
 from pathlib import Path
@@ -296,5 +297,5 @@ def test_the_fingerprint_depends_on_names_sizes_and_times(tmp_path: Path) -> Non
 def test_the_fingerprint_of_stdlib_depends_on_the_python_version(monkeypatch: pytest.MonkeyPatch) -> None:
     here = download.source_fingerprint(Source(corpus="stdlib"))
     assert download.source_fingerprint(Source(corpus="stdlib")) == here
-    monkeypatch.setattr(download.platform, "python_version", lambda: "3.99.0")
+    monkeypatch.setattr(platform, "python_version", lambda: "3.99.0")
     assert download.source_fingerprint(Source(corpus="stdlib")) != here

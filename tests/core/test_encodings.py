@@ -82,7 +82,7 @@ def legacy() -> Iterator[tuple[str, str, str]]:
 
 
 def vietnamese(letter: str) -> str:
-    base, *marks = unicodedata.normalize("NFD", letter)
+    base, *marks = list(unicodedata.normalize("NFD", letter))
     shape = [mark for mark in marks if mark in "\u0302\u0306\u031b"]
     tone = [mark for mark in marks if mark not in shape]
     return letter if letter in "đĐ" else unicodedata.normalize("NFC", "".join([base, *shape])) + "".join(tone)

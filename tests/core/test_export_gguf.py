@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gguf
 import msgspec
@@ -158,13 +158,14 @@ def test_a_width_that_blocks_of_32_do_not_divide_stays_in_float16(tmp_path: Path
 def test_activations_beyond_float16_are_a_warning(tmp_path: Path) -> None:
     model = model_with_large_weights(MODERN)
     assert written(tmp_path / "a", model, dtype="f16").notes == []
+    first, second = cast("tuple[Any, Any]", model.h)
     with torch.no_grad():
-        model.h[1].mlp.c_fc.weight[5] = 20.0  # 32 inputs of at most sqrt(32) in norm: (20 · 32)² and more
+        second.mlp.c_fc.weight[5] = 20.0  # 32 inputs of at most sqrt(32) in norm: (20 · 32)² and more
     (note,) = written(tmp_path / "b", model, dtype="f16").notes
     assert "65,504" in note and "h.1.mlp" in note and "h.0" not in note
     assert written(tmp_path / "c", model, dtype="bf16").notes == []
     with torch.no_grad():
-        model.h[0].attn.c_proj.weight[0, 0] = 1e5
+        first.attn.c_proj.weight[0, 0] = 1e5
     with pytest.raises(ExportError, match=r"h\.0\.attn\.c_proj\.weight has numbers that f16 cannot hold"):
         written(tmp_path / "d", model, dtype="f16")
 

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import pytest
@@ -54,7 +55,7 @@ def test_large_weights_are_several_files(checkpoint: Path, tmp_path: Path, monke
     files = sorted(parts.glob("model-*.safetensors"))
     assert len(files) > 1 and not (parts / "model.safetensors").exists()
     index = json.loads((parts / "model.safetensors.index.json").read_text())
-    found = {}
+    found: dict[str, torch.Tensor] = {}
     for file in files:
         tensors = load_file(file)
         assert {name for name, place in index["weight_map"].items() if place == file.name} == set(tensors)
@@ -74,7 +75,8 @@ def test_weights_in_16_bits_are_the_rounded_ones(checkpoint: Path, tmp_path: Pat
 def test_numbers_that_do_not_fit_the_type_are_refused(tmp_path: Path) -> None:
     model = model_with_large_weights(MODERN)
     with torch.no_grad():
-        model.h[1].mlp.c_fc.weight[0, 0] = 1e5  # float16 ends at 65,504
+        block: Any = model.h[1]
+        block.mlp.c_fc.weight[0, 0] = 1e5  # float16 ends at 65,504
     checkpoint = save_checkpoint(tmp_path, model)
     with pytest.raises(ExportError, match=r"h\.1\.mlp\.c_fc\.weight has numbers that float16 cannot hold"):
         export(checkpoint, tmp_path / "out", dtype="float16")

@@ -123,7 +123,7 @@ def test_what_our_model_cannot_express_is_named(
     folders: dict[str, Path], tmp_path: Path, workspace: Workspace, name: str, change: dict[str, Any], message: str
 ) -> None:
     folder = changed(folders[name], tmp_path / "changed", change)
-    fields = {"qkv_bias": False} if name == "book" else {}
+    fields: dict[str, Any] = {"qkv_bias": False} if name == "book" else {}
     with pytest.raises(Exception) as caught:  # RecipeError or InitError, by what finds it
         imported(folder, workspace, **fields)
     assert message in caught.value.sentence()  # type: ignore[attr-defined]

@@ -78,11 +78,11 @@ class Counter(GPT):
         self.inputs: list[list[int]] = []
 
     def hidden_states(self, ids: Tensor) -> Tensor:
-        ids = ids[0].tolist()
-        self.inputs.append(ids)
-        expected = list(ids)
-        for position in range(1, len(ids)):
-            if ids[position] == 10:
+        context = ids[0].tolist()
+        self.inputs.append(context)
+        expected = list(context)
+        for position in range(1, len(context)):
+            if context[position] == 10:
                 expected[position] = (expected[position - 1] + 1) % 10
         return 50 * torch.nn.functional.one_hot(torch.tensor(expected), 10).float()[None]
 

@@ -164,7 +164,7 @@ def test_a_download_resumes_in_the_middle_of_a_file(
     monkeypatch.setattr(text_chunks, "PART_BYTES", 2**20)
     monkeypatch.setattr("core.download.SHARD_BYTES", 100_000)
     noise = [random.Random(row).randbytes(10_000).hex() for row in range(100)]
-    file = parquet(tmp_path / "r" / "train.parquet", noise, group=5)  # type: ignore[arg-type]
+    file = parquet(tmp_path / "r" / "train.parquet", noise, group=5)
     hub.add("me/big", tmp_path / "r")
     whole = file_digests(fetch(tmp_path / "whole", "hf:me/big"))
     hub.fail("GET .*train.parquet", "status", status=404, after=16)

@@ -236,7 +236,7 @@ def test_a_masked_model_reports_the_tokens_each_denoising_step_unmasked(tmp_path
             checkpoint=str(folder),
             prompt="abc",
             sampling=Sampling(tokens=20, logit_bias={256: -1000}),
-            order=order,  # type: ignore[arg-type]
+            order=order,
             denoising_steps=4,
             denoising_states=True,
         )

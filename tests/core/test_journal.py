@@ -114,8 +114,8 @@ def test_later_steps_of_an_older_attempt_do_not_count() -> None:
     for event in (AttemptStarted(attempt=1, pid=1, host="", device=""), metric(60), evaluation):
         summary.absorb(event)
     assert summary.best is not None
-    for event in (AttemptStarted(attempt=2, pid=2, host="", device=""), Resumed(step=50, checkpoint="")):
-        summary.absorb(event)
+    summary.absorb(AttemptStarted(attempt=2, pid=2, host="", device=""))
+    summary.absorb(Resumed(step=50, checkpoint=""))
     assert summary.metric is None
     assert summary.best is None
 

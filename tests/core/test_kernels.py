@@ -8,11 +8,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from core.model import loss, matmul
+from core.model import matmul
 from core.model.attention import attend
 from core.model.gpt import GPT
 from core.model.layers import RotaryEmbedding, relu_squared, rms_norm
 from core.model.loss import IGNORE, head_loss
+from core.model.tiling import ROWS
 from core.recipe.schema import Model
 
 
@@ -46,7 +47,7 @@ def test_attention_dropout_has_its_probability() -> None:
 def test_loss_and_gradient_equal_the_unfused_formula(
     smoothing: float, z_loss: float, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(loss.ROWS, "cpu", 100)  # several pieces, the last one shorter
+    monkeypatch.setitem(ROWS, "cpu", 100)  # several pieces, the last one shorter
     torch.manual_seed(1)
     hidden, head = torch.randn(330, 16, requires_grad=True), torch.randn(rows, 16, requires_grad=True)
     targets, weights = torch.randint(50, (330,)), torch.rand(330)
@@ -113,7 +114,7 @@ def test_compiled_blocks_have_the_same_gradients() -> None:
     compiled.compile_blocks()
     ids = torch.randint(50, (4, 16))
     for model in (plain, compiled):
-        model.loss(ids, ids).objective.backward()  # type: ignore[no-untyped-call]
+        model.loss(ids, ids).objective.backward()
     for left, right in zip(plain.parameters(), compiled.parameters(), strict=True):
         assert left.grad is not None and right.grad is not None
         assert torch.allclose(left.grad, right.grad, atol=1e-4)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -130,7 +132,7 @@ def test_generating_several_texts_equals_generating_each_with_its_seed(shape: Mo
     model = make_model(shape)
     batch_texts: list[list[int]] = [[], [], [], []]
     for text, token in generate(model, [3, 1, 4], sampling, texts=4):
-        batch_texts[text].append(token)
+        batch_texts[text].append(token)  # type: ignore[arg-type]
     assert batch_texts == [
         generate_ids(model, [3, 1, 4], replace(sampling, seed=sampling.seed + text)) for text in range(4)
     ]
@@ -143,14 +145,14 @@ def test_a_finished_text_does_not_change_the_others() -> None:
     model = make_model(SHAPES["rotary"])
     full_texts: list[list[int]] = [[], [], []]
     for text, token in generate(model, [3], settings(tokens=60), texts=3):
-        full_texts[text].append(token)
+        full_texts[text].append(token)  # type: ignore[arg-type]
     batch_texts: list[list[int]] = [[], [], []]
     events = generate(model, [3], settings(tokens=60), texts=3)
     finished: bool | None = None
     with pytest.raises(StopIteration):
         while True:
             text, token = events.send(finished)
-            batch_texts[text].append(token)
+            batch_texts[text].append(token)  # type: ignore[arg-type]
             finished = text == 1 and len(batch_texts[1]) == 7
     assert batch_texts == [full_texts[0], full_texts[1][:7], full_texts[2]]
 
@@ -178,7 +180,8 @@ def test_log_probabilities_are_those_of_the_model_before_logits_processors() -> 
 
     model, prompt = make_model(SHAPES["rotary"]), [3, 1, 4]
     logprobs: dict[int, float] = {}
-    ids, total = [], 0.0
+    ids: list[Any] = []
+    total = 0.0
     for _, token in generate(model, prompt, settings(tokens=60, temperature=0.4, top_k=3), logprobs=logprobs):
         ids.append(token)
         total += logprobs[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import subprocess
@@ -71,7 +72,7 @@ def test_the_holder_of_a_lock_is_found_without_write_access(tmp_path: Path) -> N
     flags: list[int] = []
     with holding(path) as pid, pytest.MonkeyPatch.context() as patch:
         real = os.open
-        patch.setattr(locks.os, "open", lambda name, how, *mode: flags.append(how) or real(name, how, *mode))
+        patch.setattr(os, "open", lambda name, how, *mode: flags.append(how) or real(name, how, *mode))
         assert holder(path) == pid
     assert [how & os.O_ACCMODE for how in flags] == [os.O_RDONLY]
     assert holder(path) is None
@@ -137,7 +138,7 @@ def test_a_run_is_not_deleted_while_its_lock_cannot_be_acquired(
     run = finished_run(workspace, "kept", 5)
     for name in ("supervisor.lock", "writer.lock"):
         with holding(run.path / name):
-            monkeypatch.setattr(locks, "_conflicting_lock", lambda fd: (locks.fcntl.F_UNLCK, 0))
+            monkeypatch.setattr(locks, "_conflicting_lock", lambda fd: (fcntl.F_UNLCK, 0))
             with pytest.raises(RunActiveError):
                 remove_directory(run.path)
             monkeypatch.undo()
@@ -148,7 +149,7 @@ def test_a_file_system_without_locks_is_an_error(tmp_path: Path, monkeypatch: py
     def refuse(*_: object) -> None:
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr(locks.fcntl, "lockf", refuse)
+    monkeypatch.setattr(fcntl, "lockf", refuse)
     with pytest.raises(OSError, match="No locks"):
         Lock.acquire(tmp_path / "lock")
 

@@ -162,8 +162,15 @@ def test_bias_and_penalties_match_their_definitions(prompt: list[int], text: lis
 # --- all processors ---
 
 ALL = Sampling(
-    **{"logit_bias": {3: -1.0}, "repetition_penalty": 1.2, "presence_penalty": 0.1, "frequency_penalty": 0.1},
-    **{"temperature": 0.7, "top_k": 8, "top_p": 0.95, "min_p": 0.02, "typical_p": 0.8},
+    logit_bias={3: -1.0},
+    repetition_penalty=1.2,
+    presence_penalty=0.1,
+    frequency_penalty=0.1,
+    temperature=0.7,
+    top_k=8,
+    top_p=0.95,
+    min_p=0.02,
+    typical_p=0.8,
 )
 
 
@@ -242,7 +249,7 @@ def test_processors_match_transformers() -> None:
     from transformers.generation import logits_process as hf_processors
 
     generator = torch.Generator().manual_seed(1)
-    prompt = torch.randint(1000, (1, 30), generator=generator)
+    prompt: Any = torch.randint(1000, (1, 30), generator=generator)
     for _ in range(3):
         row = torch.randn(1000, generator=generator) * 3
         for ours, hf_processor in (

@@ -29,8 +29,9 @@ from core.storage.artifact import Artifact
 from core.storage.workspace import Workspace
 from core.train import memory_probe
 from core.train.commands import Stop
-from core.train.memory_probe import TrainingMemoryError, choose_micro_batch, make_plan
+from core.train.memory_probe import choose_micro_batch, make_plan
 from core.train.optimizer import optimizers
+from core.train.out_of_memory import TrainingMemoryError
 from core.train.trainer import Trainer
 from core.train.training_estimate import PassTimings, estimate_training
 
@@ -59,7 +60,7 @@ def test_weights_gradients_and_optimizer_state_are_exact(optimizer: str) -> None
     recipe = msgspec.convert(msgspec.to_builtins(SMALL) | {"train": {"optimizer": optimizer}}, Recipe)
     model = GPT(recipe.model, 100)
     made = optimizers(model, recipe.train)
-    model.loss(*[torch.zeros(1, 16, dtype=torch.long)] * 2).objective.backward()  # type: ignore[no-untyped-call]
+    model.loss(*[torch.zeros(1, 16, dtype=torch.long)] * 2).objective.backward()
     for one in made:
         one.step()
     breakdown = memory(recipe, 100, micro_batch=1, itemsize=4)

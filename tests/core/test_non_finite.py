@@ -32,8 +32,9 @@ def poison(trainer: Trainer, step: int) -> Callable[[Metric], None]:
 
     def on_step(metric: Metric) -> None:
         if metric.step == step:
+            block: Any = trainer.model.h[0]
             with torch.no_grad():
-                trainer.model.h[0].mlp.c_fc.weight[0, 0] = torch.nan  # type: ignore[index, union-attr]
+                block.mlp.c_fc.weight[0, 0] = torch.nan
 
     return on_step
 

@@ -123,5 +123,5 @@ def test_out_of_memory_at_size_one_and_other_errors_are_raised() -> None:
     memory_errors = (torch.OutOfMemoryError("CUDA"), MemoryError(), RuntimeError("x: can't allocate memory: y"))
     for error in (*memory_errors, RuntimeError("shapes differ")):
         with pytest.raises(type(error)) as caught:
-            halve_on_out_of_memory(lambda _, error=error: fail(error), 8 if error not in memory_errors else 1)  # type: ignore[misc]
+            halve_on_out_of_memory(lambda _, error=error: fail(error), 8 if error not in memory_errors else 1)
         assert caught.value is error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -67,8 +68,9 @@ def test_activations_beyond_the_range_of_float16_are_scaled() -> None:
 
 def test_weights_beyond_the_range_of_float16_are_refused() -> None:
     model = make_model()
+    block: Any = model.h[0]
     with torch.no_grad():
-        model.h[0].mlp.c_proj.weight[0, 0] = 1e6  # type: ignore[index, union-attr]
+        block.mlp.c_proj.weight[0, 0] = 1e6
     with pytest.raises(PrecisionUnavailableError, match="too large for float16"):
         convert_weights(model, "float16", parameters=1)
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -24,7 +25,7 @@ from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.heavy
 
-STEPS = ("control_characters", "trailing_space", "duplicates", "duplicate_lines", "near_duplicates")
+STEPS: tuple[Any, ...] = ("control_characters", "trailing_space", "duplicates", "duplicate_lines", "near_duplicates")
 
 
 def run(final: Path, source: Path, processes: int, limit: int = 0) -> None:

@@ -159,9 +159,9 @@ def test_every_field_has_a_description_that_generated_help_shows() -> None:
         struct = section.type
         for field in msgspec.structs.fields(struct) if hasattr(struct, "__struct_fields__") else ():
             assert f"{section.name}.{field.name}" in named
-    for field in fields():
-        assert field.description.endswith(".")
-        assert f"# {field.description} ({field.allowed})\n" in text
+    for each in fields():
+        assert each.description.endswith(".")
+        assert f"# {each.description} ({each.allowed})\n" in text
 
 
 def test_every_activation_of_the_schema_is_in_the_table_with_its_widths() -> None:

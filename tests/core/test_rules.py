@@ -33,7 +33,7 @@ Make = Callable[..., Recipe]
 
 def acted(recipe: Recipe, state: TrainingState, bits: list[float]) -> list[tuple[int, str]]:
     """(number of the evaluation, action) of those of `bits` at which the rule acts, one evaluation per step."""
-    found = []
+    found: list[tuple[int, str]] = []
     for value in bits:
         state.step += 1
         if event := fell_below(recipe, state, value):

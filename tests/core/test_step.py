@@ -95,7 +95,7 @@ def test_loss_and_gradient_are_those_of_the_mean_over_all_targets() -> None:
     loss, computed = mean_loss_gradients(model, learned, 3, Train())
     model.zero_grad()
     expected = nn.functional.cross_entropy(model(learned.ids).flatten(0, 1), learned.targets.flatten())
-    expected.backward()  # type: ignore[no-untyped-call]
+    expected.backward()
     assert loss == pytest.approx(expected.item(), abs=1e-6)
     for name, gradient in gradients(model).items():
         torch.testing.assert_close(computed[name], gradient, rtol=0, atol=1e-6)

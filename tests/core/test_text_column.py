@@ -36,7 +36,8 @@ def test_a_column_without_a_name_is_not_selected_when_no_column_is_named(tmp_pat
 @pytest.mark.parametrize("lacking", ["null", "absent", "empty"])
 @pytest.mark.parametrize("kind", ["jsonl", "jsonl.zst", "json", "csv", "parquet"])
 def test_a_text_that_begins_late_is_found(tmp_path: Path, kind: str, lacking: str) -> None:
-    missing: dict[str, Any] = {"null": {"text": None}, "absent": {}, "empty": {"text": ""}}[lacking]
+    by_name: dict[str, dict[str, Any]] = {"null": {"text": None}, "absent": {}, "empty": {"text": ""}}
+    missing = by_name[lacking]
     if lacking == "absent" and kind in ("csv", "parquet"):
         pytest.skip("a table has all its columns")
     rows = [

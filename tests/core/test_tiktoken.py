@@ -44,7 +44,7 @@ def theirs(monkeypatch: pytest.MonkeyPatch, ranks: dict[bytes, int]) -> Iterator
 
     monkeypatch.setattr(published, "load_tiktoken_bpe", load)
     monkeypatch.setattr(published, "data_gym_to_mergeable_bpe_ranks", load_gpt2)
-    yield {name: make() for name, make in published.ENCODING_CONSTRUCTORS.items()} | {"files": wanted}  # type: ignore[dict-item]
+    yield {name: make() for name, make in published.ENCODING_CONSTRUCTORS.items()} | {"files": wanted}
 
 
 def test_the_tables_agree_with_tiktoken(theirs: dict[str, dict[str, object]]) -> None:

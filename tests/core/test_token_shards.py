@@ -40,7 +40,7 @@ def clean_documents(home: Path, train: list[list[DocumentPart]], validation: lis
     rows = {f"train-{n:05d}.parquet": parts for n, parts in enumerate(train)} | {"validation-00000.parquet": validation}
     with Staging(home, "preprocess", "0").open() as out:
         for name, parts in rows.items():
-            out.publish(name, lambda path, parts=parts: write_parts(path, parts))  # type: ignore[misc]
+            out.publish(name, lambda path, parts=parts: write_parts(path, parts))
         sizes = [sum(len(part.text.encode()) for parts in side for part in parts) for side in (train, [validation])]
         return out.finish({"train_bytes": sizes[0], "validation_bytes": sizes[1]})
 

@@ -7,6 +7,7 @@ import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -48,7 +49,7 @@ def test_a_training_stopped_and_resumed_is_bit_identical_to_an_uninterrupted_one
     events: list[Event] = []
     for stop in (7, 20, 33, None):
         trainer = Trainer(recipe, tokens, tmp_path / "interrupted", CPU)
-        events += train(trainer, lambda metric, stop=stop: (Stop(),) if metric.step == stop else None)  # type: ignore[misc]
+        events += train(trainer, lambda metric, stop=stop: (Stop(),) if metric.step == stop else None)
     assert tensors_equal(newest_tensors(tmp_path / "whole"), newest_tensors(tmp_path / "interrupted"))
 
     def losses(events: list[Event]) -> list[tuple[int, float, float]]:
@@ -156,7 +157,8 @@ def test_a_slow_training_evaluates_samples_and_saves_by_the_clock(tiny: Make, to
     seconds_at_step = {metric.step: metric.seconds for metric in of_type(Metric, events)}
     assert seconds_at_step[40] > 150
     assert [sample.prompt for sample in of_type(GeneratedSample, events)][:4] == ["a", "b", "a", "b"]
-    for kind in (Evaluation, GeneratedSample, CheckpointSaved):
+    kinds: list[type[Any]] = [Evaluation, GeneratedSample, CheckpointSaved]
+    for kind in kinds:
         moments = [seconds_at_step[event.step] for event in of_type(kind, events) if 0 < event.step < 40]
         assert len(moments) >= 3, kind
         assert 30 <= moments[0] < 60

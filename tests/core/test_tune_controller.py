@@ -39,8 +39,9 @@ def recipe(*overrides: str) -> Recipe:
 
 
 def new_study(workspace: Workspace, *overrides: str, **settings: Any) -> Study:
-    settings = {"space": SPACE, "trials": 6} | settings
-    return Study.create(workspace.prepare(), recipe(*overrides), StudyFile(**settings))
+    values: dict[str, Any] = {"space": SPACE, "trials": 6}
+    file = StudyFile(**(values | settings))
+    return Study.create(workspace.prepare(), recipe(*overrides), file)
 
 
 def bits_of(run: Run) -> float:

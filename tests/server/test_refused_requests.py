@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -63,7 +63,7 @@ def test_unsupported_and_invalid_fields_are_refused_by_name(
 
 
 def test_fields_without_effect_are_accepted(client: openai.OpenAI) -> None:
-    no_effect = {
+    no_effect: dict[str, Any] = {
         "user": "me",
         "tools": [],
         "logprobs": None,

@@ -63,10 +63,10 @@ def test_chat_completions_use_the_templates_and_their_stop_strings(client: opena
     messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "Well"}]
     completion = client.chat.completions.create(
         model="bot",
-        messages=messages,
+        messages=messages,  # type: ignore[arg-type]
         logit_bias=only,
         stop=["\n"],
-        max_tokens=50,  # type: ignore[arg-type]
+        max_tokens=50,
     )
     assert (completion.choices[0].finish_reason, completion.choices[0].message.content) == ("stop", "")
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -114,7 +115,7 @@ def reading(number: int = 0) -> HardwareReading:
 
 def data_stages() -> Iterator[AnyEvent]:
     """The events of the three data stages."""
-    facts = {
+    facts: dict[str, Any] = {
         "download": {"documents": 734, "bytes": 12_100_000, "skipped": 0},
         "preprocess": {
             "train_documents": 659,

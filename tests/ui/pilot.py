@@ -21,7 +21,7 @@ SIZES = ((80, 24), (120, 40), (200, 60), (40, 10))
 def screen_class(entry: ScreenEntry | ViewEntry) -> type[RunScreen]:
     """The class that an entry of the tables of screens names."""
     module, _, name = entry.class_path.partition(":")
-    return getattr(import_module(module), name)  # type: ignore[no-any-return]
+    return getattr(import_module(module), name)
 
 
 class CountingDriver(HeadlessDriver):

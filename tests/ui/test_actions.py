@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,8 +31,8 @@ from tests.ui.fake_runs import (
 )
 from tests.ui.pilot import screen_class, screen_text, until
 
-CLASSES = {"app": Workbench} | {entry.name: screen_class(entry) for entry in (*SCREENS, *DATA_VIEWS, STUDY)}
-CLASSES |= {"xray": Xray, "denoising": Denoising, NEW_RUN: NewRun}
+CLASSES: dict[str, type[Any]] = {entry.name: screen_class(entry) for entry in (*SCREENS, *DATA_VIEWS, STUDY)}
+CLASSES |= {"app": Workbench, "xray": Xray, "denoising": Denoising, NEW_RUN: NewRun}
 
 
 def test_every_action_has_a_method_where_it_can_be_pressed() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,7 @@ def snapshot(workspace: Workspace, name: str, state: RunState, progress: float =
 class Said:
     """What `Alerts` has written, and shown."""
 
-    def __init__(self, **settings: bool) -> None:
+    def __init__(self, **settings: Any) -> None:
         self.written: list[str] = []
         self.notices: list[tuple[str, str]] = []
         self.alerts = Alerts(

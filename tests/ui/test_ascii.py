@@ -69,7 +69,7 @@ async def test_in_ascii_mode_the_terminal_gets_no_other_byte(
     finished_run(workspace, "bard", 100)
     app = Workbench(workspace)
     async with app.run_test(size=(120, 40)) as pilot:
-        app._driver.__class__ = CountingDriver  # type: ignore[union-attr]
+        app._driver.__class__ = CountingDriver
         await pilot.press("slash", *"käse", "escape")
         for key in ("3", "4", "7", "2", "question_mark", "escape", "colon", "escape", "5", "escape", "1", "n"):
             await pilot.press(key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from textual.screen import Screen
@@ -17,7 +18,7 @@ from llmtui.tui.widgets.bars import HeaderBar
 from tests.ui.pilot import until
 
 
-def query_when_removed(screen: Screen[object], widget: type[Widget], monkeypatch: pytest.MonkeyPatch) -> Worker[None]:
+def query_when_removed(screen: Screen[Any], widget: type[Widget], monkeypatch: pytest.MonkeyPatch) -> Worker[None]:
     """A worker of `screen` that asks for `widget` as soon as it has been removed."""
     removed = asyncio.Event()
     monkeypatch.setattr(widget, "on_unmount", lambda _: removed.set(), raising=False)

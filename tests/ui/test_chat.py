@@ -172,7 +172,7 @@ async def test_the_transcript_is_shown_when_the_workbench_is_reopened(
     again = Workbench(
         workspace,
         open_run=run.id,
-        inference_client=InferenceClient(workspace, [sys.executable, tmp_path / "speaker.py"]),
+        inference_client=InferenceClient(workspace, [sys.executable, str(tmp_path / "speaker.py")]),
     )
     async with again.run_test(size=(100, 40)) as pilot:
         await pilot.press("5")

@@ -128,7 +128,7 @@ async def test_the_key_copies_what_has_the_focus(workspace: Workspace, monkeypat
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: "✓ bard" in screen_text(app))
         CountingDriver.text = ""
-        app._driver.__class__ = CountingDriver  # type: ignore[union-attr]
+        app._driver.__class__ = CountingDriver
         await pilot.press("ctrl+y")  # the row of the list
         await until(pilot, lambda: "bard" in app.clipboard and "done" in app.clipboard)
         row = base64.b64encode(app.clipboard.encode()).decode()

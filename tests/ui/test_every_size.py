@@ -64,7 +64,7 @@ async def assert_whole_at_every_size(pilot: Pilot[None], app: Workbench, entranc
     for size in EVERY_SIZE:
         await pilot.resize_terminal(*size)
         await wait_until(
-            lambda size=size: app.size == size and not clipped(app, entrance),  # type: ignore[misc]
+            lambda size=size: app.size == size and not clipped(app, entrance),
             what=f"a whole screen at {size[0]}x{size[1]}",
             shows=lambda: "\n".join((*clipped(app, entrance), screen_text(app))),
             rest=pilot.pause,

@@ -39,7 +39,7 @@ async def test_a_change_is_asked_for_with_its_effect_and_marked_with_the_notes(w
             for step, text in ((60, "↕ step 60: peak learning rate"), (30, "✎ loss jumped here")):
                 while chart.cursor is None or chart.cursor > step:
                     await pilot.press("left")
-                await until(pilot, lambda text=text: text in screen_text(app))  # type: ignore[misc]
+                await until(pilot, lambda text=text: text in screen_text(app))
 
             await pilot.press("p")
             await until(pilot, lambda: isinstance(app.screen, LearningRateDialog))

@@ -105,6 +105,7 @@ async def test_arrows_change_a_field_and_what_changed_is_marked(
         assert saved_recipe.model.n_layer == 3
         await pilot.press("n")
         await until(pilot, lambda: isinstance(app.screen, NewRun) and app.screen.result.resolved.recipe)
+        assert isinstance(app.screen, NewRun)
         form = app.screen.result.resolved
         assert not form.problems and form.recipe and form.recipe.model == saved_recipe.model
         await pilot.press("escape", "u")

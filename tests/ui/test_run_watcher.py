@@ -11,7 +11,7 @@ from core.events import AttemptEnded, AttemptStarted, encode
 from core.runs import directory
 from core.runs.directory import RunState
 from core.runs.journal_snapshot import write_snapshot
-from core.storage.journal import JournalWriter
+from core.storage.journal import JournalWriter, read_backwards
 from core.storage.workspace import Workspace
 from llmtui.tui import run_watcher
 from llmtui.tui.app import Workbench
@@ -110,7 +110,7 @@ def test_the_state_of_a_run_is_that_of_its_journal_where_its_status_covers_it_an
 ) -> None:
     run = finished_run(workspace, "bard", 5)
     read: list[Path] = []
-    real = directory.read_backwards
+    real = read_backwards
     monkeypatch.setattr(directory, "read_backwards", lambda path: (read.append(path), real(path))[1])
     before = take_snapshot(run)
     assert before.state is RunState.DONE and read, "its status says nothing about the journal"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from textual.widgets import TextArea
@@ -26,7 +27,8 @@ def test_every_screen_is_complete(entry: ScreenEntry | ViewEntry) -> None:
     assert issubclass(screen, RunScreen), f"{entry.class_path} is not a subclass of RunScreen"
     assert entry.name == screen.SCOPE, f"{screen.__name__}.SCOPE is {screen.SCOPE!r}, not {entry.name!r}"
     style_sheet = Path(inspect.getfile(screen)).with_suffix(".tcss")
-    style_sheets = [screen.CSS_PATH] if isinstance(screen.CSS_PATH, str) else screen.CSS_PATH
+    css_path: Any = screen.CSS_PATH
+    style_sheets = [css_path] if isinstance(css_path, str) else css_path
     assert style_sheets and style_sheet.name in style_sheets, f"{screen.__name__}.CSS_PATH lacks {style_sheet.name!r}"
     assert style_sheet.exists(), f"{entry.name} has no style sheet {style_sheet.name}"
     own = {action.id for action in ACTIONS if entry.name in action.scopes}

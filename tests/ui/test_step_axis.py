@@ -72,8 +72,8 @@ def test_positions_interpolate_between_buckets_and_back() -> None:
     for step in range(1, 5000):
         tokens.add(step, 4096.0 * step)
     positions = Positions(tokens)
-    for step in (0.0, 1.0, 2.5, 777.0, 4999.0, 6000.0):
-        assert positions.at(step) == pytest.approx(4096 * step, rel=1e-6, abs=1e-6)
+    for moment in (0.0, 1.0, 2.5, 777.0, 4999.0, 6000.0):
+        assert positions.at(moment) == pytest.approx(4096 * moment, rel=1e-6, abs=1e-6)
         assert positions.step_at(4096 * step) == pytest.approx(step, rel=1e-6, abs=1e-6)
     assert Positions(Series()).at(5.0) == 0.0
     assert Positions().at(5.0) == 5.0

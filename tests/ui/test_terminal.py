@@ -53,7 +53,7 @@ async def test_steady_training_writes_few_bytes_and_no_change_writes_none(
     with hold_locks(run):
         async with app.run_test(size=size) as pilot:
             # run_test puts its own headless class in the place of ours
-            app._driver.__class__ = CountingDriver  # type: ignore[union-attr]
+            app._driver.__class__ = CountingDriver
             await until(pilot, lambda: "step 1,500" in screen_text(app))
             await pilot.pause(0.3)
             for step in range(1501, 1517, 2):

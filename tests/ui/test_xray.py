@@ -51,7 +51,7 @@ async def test_walking_taking_another_token_and_going_back(workspace: Workspace)
         await until(pilot, lambda: "token 3 of 12" in screen_text(app) and "◀ taken" in screen_text(app))
         for key, words in (("down", "surprise"), ("down", "8 tokens so far")):
             await pilot.press(key)
-            await until(pilot, lambda words=words: words in screen_text(app))  # type: ignore[misc]
+            await until(pilot, lambda words=words: words in screen_text(app))
         await pilot.press(*["up"] * 4)
         await until(pilot, lambda: "of shape (7, 257)" in screen_text(app) and "◀ the last row" in screen_text(app))
 
@@ -94,9 +94,9 @@ async def test_a_checkpoint_that_was_deleted_is_called_so(workspace: Workspace) 
         shutil.rmtree(run.checkpoints / "step-00000020")
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, Chat))
-        app.screen.session.inspections.clear()
         screen = app.screen
         assert isinstance(screen, Chat)
+        screen.session.inspections.clear()
         await pilot.press("ctrl+g")
         await until(pilot, lambda: "has been deleted since" in screen_text(app))
 
