@@ -204,5 +204,5 @@ def test_a_part_whose_time_is_over_ends_between_two_shards(
     monkeypatch.setattr(sys, "argv", ["", str(recipe), "1", "2", str(tmp_path / "control")])
     assert prepare_part.main() == BusyError.exit_code
     assert done == [0, 1] and "what is complete is kept" in capsys.readouterr().err
-    monkeypatch.setattr(prepare, "prepare", lambda *_: iter(()))
+    monkeypatch.setattr(prepare, "prepare", lambda *_: (event for event in list[AnyEvent]()))
     assert prepare_part.main() == 0  # the request was for the start before
