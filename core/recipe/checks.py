@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from encodings import aliases
 from typing import Any
 
@@ -17,6 +17,19 @@ from core.storage.files import codec_named
 
 LARGEST, MOST_STEPS = 10**15, 10**12
 """Largest integers in a recipe. Above, the tokens of all steps exceed 64 bits, and a run's records are unreadable."""
+OTHER_NAMES = {
+    "train.lr": ("learning_rate", "max_lr"),
+    "train.lr_final": ("min_lr",),
+    "train.schedule": ("lr_scheduler", "lr_scheduler_type"),
+    "train.warmup": ("warmup_ratio", "warmup_steps", "warmup_iters"),
+    "train.steps": ("max_steps", "max_iters"),
+    "train.batch_size": ("per_device_train_batch_size",),
+    "model.n_layer": ("n_layers", "num_layers", "num_hidden_layers", "depth"),
+    "model.n_head": ("n_heads", "num_heads", "num_attention_heads"),
+    "model.n_embd": ("d_model", "hidden_size", "embed_dim", "width"),
+    "model.block_size": ("seq_len", "max_seq_len", "context_length", "max_position_embeddings"),
+}
+"""Fields under the names that transformers, nanoGPT and others give them."""
 _UNKNOWN = re.compile(r"unknown field `(.+?)`")
 """In msgspec's message about a table."""
 
@@ -49,7 +62,7 @@ def checked(tables: dict[str, Any], where: str, note: Callable[[str], None]) -> 
         for key in names:
             if key not in known:
                 what = "section" if key == section and isinstance(content, dict) else "field"
-                raise RecipeError(f"unknown {what} {key!r}", where=where, todo=_suggestion(key, known, sections()))
+                raise RecipeError(f"unknown {what} {key!r}", where=where, todo=suggestion(key))
     for field in known.values():
         table = tables.get(field.section, {}) if field.section else tables
         if field.name in table:
@@ -82,10 +95,13 @@ def check_field(key: str, value: Any) -> None:
     _check_value(next(field for field in fields() if field.key == key), value, "")
 
 
-def _suggestion(key: str, known: Mapping[str, Field], sections: Collection[str]) -> str:
+def suggestion(key: str) -> str:
     """The field or section that a wrong `key` is likely to mean, or where the right ones are listed."""
+    known = {field.key: field for field in fields()}
     section, dot, name = key.partition(".")
     there = [field.name for field in known.values() if field.section == section]
+    if same := [field for field, names in OTHER_NAMES.items() if (name or section).lower() in names]:
+        return f"did you mean {same[0]!r}?"
     if dot and (close := did_you_mean(name, there, f"{section}.{{}}")):
         return close
     elsewhere = [field.key for field in known.values() if field.name == (name or section)]
@@ -93,8 +109,8 @@ def _suggestion(key: str, known: Mapping[str, Field], sections: Collection[str])
         return "did you mean " + " or ".join(map(repr, elsewhere)) + "?"
     if dot:
         return f"[{section}] has {', '.join(there)}"
-    close = did_you_mean(key, sections) or did_you_mean(key, known)
-    return close or f"sections are {', '.join(sorted(sections))}; `llmtui recipe` prints all fields"
+    close = did_you_mean(key, sections()) or did_you_mean(key, known)
+    return close or f"sections are {', '.join(sorted(sections()))}; `llmtui recipe` prints all fields"
 
 
 def _check_value(field: Field, value: Any, where: str) -> None:

@@ -118,6 +118,8 @@ def allowed(kind: msgspec.inspect.Type) -> str:
             return f"a table from {allowed(key)} to {allowed(item)}"
         case msgspec.inspect.StructType(fields=names):
             return "a table of " + ", ".join(field.name for field in names)
+        case msgspec.inspect.AnyType():
+            return "any value"
         case msgspec.inspect.BoolType():
             return "true or false"
         case msgspec.inspect.StrType(pattern=pattern):

@@ -14,15 +14,16 @@ import itertools
 import math
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, get_type_hints
 
 import msgspec
 from msgspec import Struct
 
 from core.errors import did_you_mean
-from core.recipe.checks import RecipeError, check_field
-from core.recipe.fields import Field, fields
+from core.recipe.checks import RecipeError, check_field, suggestion
+from core.recipe.fields import Field, allowed, fields
 from core.recipe.file import load
+from core.recipe.overrides import toml_value
 from core.recipe.schema import Recipe
 
 Values = dict[str, Any]
@@ -217,13 +218,7 @@ def _flattened(tables: Mapping[str, Any], known: Mapping[str, Field]) -> Iterato
 
 def _parameter(key: str, value: Any, known: Mapping[str, Field], where: str) -> Parameter:
     if key not in known:
-        section = key.partition(".")[0]
-        names = [name for name in known if name.startswith(f"{section}.")] or list(known)
-        elsewhere = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
-        hint = f"did you mean {' or '.join(elsewhere)}?" if elsewhere else did_you_mean(key, names)
-        raise SpaceError(
-            f"a recipe has no field {key!r}", where=where, todo=hint or "`llmtui recipe` prints all fields"
-        )
+        raise SpaceError(f"a recipe has no field {key!r}", where=where, todo=suggestion(key))
     if key in NOT_SEARCHED:
         raise SpaceError(f"{key} cannot vary: {NOT_SEARCHED[key]}", where=where)
     domain = _domain(key, value, where)
@@ -258,17 +253,18 @@ def _domain(key: str, value: Any, where: str) -> Range | Choice:
         value = {"values": value}
     if not isinstance(value, Mapping):
         raise SpaceError(f"{key} = {value!r} is neither a range nor a list", where=where, todo=todo)
-    try:
-        domain: Range | Choice = (
-            msgspec.convert(dict(value), Choice) if "values" in value else msgspec.convert(dict(value), Range)
-        )
-    except msgspec.ValidationError as error:
-        raise SpaceError(f"{key}: {str(error)[:1].lower()}{str(error)[1:]}", where=where, todo=todo) from None
+    kind: type[Range] | type[Choice] = Choice if "values" in value else Range
+    if wrong := wrong_entry(value, kind):
+        raise SpaceError(f"{key}: {wrong[0]}", where=where, todo=wrong[1] or todo)
+    domain: Range | Choice = msgspec.convert(dict(value), kind)
     if isinstance(domain, Choice):
         if not domain.values:
             raise SpaceError(f"{key} has no values", where=where)
-        if len({msgspec.json.encode(value) for value in domain.values}) < len(domain.values):
-            raise SpaceError(f"{key} has a value twice", where=where)
+        for each in domain.values:
+            if isinstance(each, float) and not math.isfinite(each):
+                raise SpaceError(f"{key}: the value {each} is not finite", where=where)
+            if sum(msgspec.json.encode(other) == msgspec.json.encode(each) for other in domain.values) > 1:
+                raise SpaceError(f"{key} has the value {each!r} twice", where=where)
         return domain
     if not all(map(math.isfinite, (domain.low, domain.high, domain.step or 1.0))):
         raise SpaceError(f"{key}: low, high and step have to be finite", where=where)
@@ -282,7 +278,34 @@ def _domain(key: str, value: Any, where: str) -> Range | Choice:
         raise SpaceError(f"{key}: a range has a step, or it is logarithmic, not both", where=where)
     if domain.step is not None and domain.step <= 0:
         raise SpaceError(f"{key}: step {domain.step:g} is not above 0", where=where)
+    if domain.step is not None and 0 < domain.high - domain.low < domain.step:
+        raise SpaceError(
+            f"{key}: step {domain.step:g} is wider than the range from {domain.low:g} to {domain.high:g}, which leaves "
+            f"the value {domain.low:g} alone",
+            where=where,
+            todo="a smaller step, or no step for any number in between",
+        )
     return domain
+
+
+_OTHER_KEYS = {"min": "low", "max": "high", "choices": "values", "distribution": "log", "type": "log"}
+"""What other programs call the entries of a range or a list."""
+
+
+def wrong_entry(table: Mapping[str, Any], kind: type[Struct]) -> tuple[str, str] | None:
+    """What is wrong with an entry of `table`, which is to become a `kind`, and what to do; None if nothing is."""
+    types = get_type_hints(kind, include_extras=True)
+    about = {field.name: field for field in msgspec.inspect.type_info(kind).fields}  # type: ignore[attr-defined]
+    for name, value in table.items():
+        if name not in about:
+            close = f"did you mean {other!r}?" if (other := _OTHER_KEYS.get(name)) in about else ""
+            return f"there is no {name!r}", close or did_you_mean(name, about) or f"there is {', '.join(about)}"
+        try:
+            msgspec.convert(value, types[name], str_keys=True)
+        except msgspec.ValidationError:
+            return f"{name} = {toml_value(value)} is not {allowed(about[name].type)}", ""
+    missing = [name for name, field in about.items() if field.required and name not in table]
+    return (f"it has no {missing[0]}", "") if missing else None
 
 
 def _ordered(parameters: list[Parameter], recipe: Recipe, where: str) -> tuple[Parameter, ...]:

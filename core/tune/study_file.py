@@ -16,7 +16,7 @@ from core.parsing import ParseError, parse_toml
 from core.recipe.overrides import toml_value
 from core.recipe.schema import Recipe
 from core.train.schedule import limits
-from core.tune.space import Space, SpaceError, read_space
+from core.tune.space import Space, SpaceError, read_space, wrong_entry
 
 MIN_RUNG_MINUTES = 1 / 60
 """Training before the first rung at least: on two cores the first evaluation takes some tenths of a second."""
@@ -119,10 +119,10 @@ def convert(tables: Mapping[str, Any], recipe: Recipe, where: str) -> tuple[Stud
                 did_you_mean(key, StudyFile.__struct_fields__) or f"there is {', '.join(StudyFile.__struct_fields__)}"
             )
             raise StudyFileError(f"a study has no setting {key!r}", where=where, todo=todo)
-    try:
-        file = msgspec.convert(dict(tables), StudyFile, str_keys=True)
-    except msgspec.ValidationError as error:
-        raise StudyFileError(str(error), where=where) from None
+    for name, table, kind in (("scheduler: ", tables.get("scheduler"), Scheduler), ("", tables, StudyFile)):
+        if isinstance(table, Mapping) and (wrong := wrong_entry(table, kind)):
+            raise StudyFileError(name + wrong[0], where=where, todo=wrong[1])
+    file = msgspec.convert(dict(tables), StudyFile, str_keys=True)
     if file.trials is None and file.minutes is None and file.sampler != "grid":
         raise StudyFileError(
             "it has no end", where=where, todo="limit it by trials, or by minutes of training of all trials together"

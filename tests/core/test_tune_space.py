@@ -12,6 +12,7 @@ import pytest
 from core.recipe.file import load
 from core.recipe.schema import Recipe
 from core.tune.space import SpaceError, read_space, with_values
+from core.tune.study_file import StudyFileError, parse_study
 
 
 def recipe(*overrides: str) -> Recipe:
@@ -84,11 +85,16 @@ def test_a_condition_may_be_about_a_field_that_does_not_vary() -> None:
         ("train.lr = { low = 0.1, high = 5 }", "train.lr = 5.0 is not a number above 0, at most 1"),
         ("train.lr = { low = 0.1, high = 0.2, log = true, step = 0.1 }", "not both"),
         ("train.lr = { low = 0.1, high = 0.2, step = 0 }", "step 0 is not above 0"),
-        ("train.lr = { low = 0.1, high = 0.2, steps = 3 }", "unknown field"),
-        ("train.lr = { low = 0.1 }", "missing required field `high`"),
+        ("train.lr = { low = 0.1, high = 0.2, steps = 3 }", "there is no 'steps'; did you mean 'step'?"),
+        ("train.lr = { min = 0.1, max = 0.2 }", "there is no 'min'; did you mean 'low'?"),
+        ("train.lr = { low = 0.1, high = 0.2, step = 1 }", "step 1 is wider than the range"),
+        ("train.lr = { low = 'a', high = 0.2 }", 'low = "a" is not a number'),
+        ("train.learning_rate = [0.1]", "did you mean 'train.lr'?"),
+        ("train.lr = [nan, inf]", "the value nan is not finite"),
+        ("train.lr = { low = 0.1 }", "it has no high"),
         ("train.lr = 0.1", "neither a range nor a list"),
         ("train.lr = []", "has no values"),
-        ("train.lr = [0.1, 0.1]", "a value twice"),
+        ("train.lr = [0.1, 0.1]", "the value 0.1 twice"),
         ("train.lr = { low = nan, high = 0.1 }", "have to be finite"),
         ("model.n_layer = { low = 1.5, high = 4 }", "takes whole numbers"),
         ("model.n_layer = [4, 'six']", "model.n_layer = 'six' is not a whole number"),
@@ -112,4 +118,23 @@ def test_a_condition_may_be_about_a_field_that_does_not_vary() -> None:
 def test_impossible_spaces_are_refused_by_name(text: str, message: str) -> None:
     with pytest.raises((SpaceError, tomllib.TOMLDecodeError)) as caught:
         space_of(text)
-    assert message in str(caught.value)
+    error = caught.value
+    assert message in (f"{error.what}; {error.todo}" if isinstance(error, SpaceError) else str(error))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("trials = 'many'", 'trials = "many" is not a whole number at least 1'),
+        ("trials = -3", "trials = -3 is not a whole number at least 1"),
+        ("trials = 3\nsampler = 'cmaes'", 'sampler = "cmaes" is not one of grid, random, tpe'),
+        ("trials = 3\nscheduler.kind = 'hyperband'", 'scheduler: kind = "hyperband" is not one of asha, none'),
+        ("trials = 3\nscheduler.et = 3", "scheduler: there is no 'et'"),
+        ("trials = 3\nspace = 3", "space = 3 is not a table"),
+        ("trails = 3", "a study has no setting 'trails'"),
+    ],
+)
+def test_impossible_settings_are_refused_in_words(text: str, message: str) -> None:
+    with pytest.raises(StudyFileError) as caught:
+        parse_study(text, recipe(), "space.toml")
+    assert message in caught.value.what

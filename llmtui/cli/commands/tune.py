@@ -18,6 +18,7 @@ from core.storage.workspace import Workspace
 from core.tune.lookup import find_study, study_ids
 from core.tune.start import complete_settings, request_pause, request_stop, start, unpause
 from core.tune.study import Study, best_trial
+from core.tune.study_file import StudyFileError
 from llmtui.cli.commands.group import SuggestingGroup
 from llmtui.cli.commands.options import (
     NAME,
@@ -29,7 +30,7 @@ from llmtui.cli.commands.options import (
     yes_option,
 )
 from llmtui.cli.commands.recipe_argument import ensure_license_accepted, resolve, with_absolute_source
-from llmtui.cli.commands.study_argument import StudyCommandError, open_active_study, open_study, study_argument
+from llmtui.cli.commands.study_argument import open_active_study, open_study, study_argument
 from llmtui.cli.commands.tune_lr import bracket_lr
 from llmtui.cli.commands.tune_results import best_values, export_study, field_importance, field_slices, forecast_study
 from llmtui.cli.commands.tune_scaling import scaling_law
@@ -147,7 +148,7 @@ def _read_settings(space_file: Path | None) -> dict[str, Any]:
         return dict(read_toml(space_file))
     except (OSError, ParseError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise StudyCommandError(reason.lower(), where=str(space_file)) from None
+        raise StudyFileError(reason.lower(), where=str(space_file)) from None
 
 
 @tune.command("ls", short_help="List the studies.")
