@@ -29,12 +29,22 @@ class Machine(Struct, frozen=True, kw_only=True):
     """Bytes."""
     gpus: tuple[Gpu, ...]
 
-    def words(self) -> str:
-        """ "2 cores, 24 GiB" or "NVIDIA H200, 139 GiB"."""
+    @property
+    def processors(self) -> str:
+        """What trains: "2 cores", "NVIDIA H200" or "8 × NVIDIA H200"."""
         if self.gpus:
             count = f"{len(self.gpus)} × " if len(self.gpus) > 1 else ""
-            return f"{count}{self.gpus[0].name}, {self.gpus[0].memory_total / 2**30:.0f} GiB"
-        return f"{plural(self.cores, 'core')}, {self.memory / 2**30:.0f} GiB"
+            return f"{count}{self.gpus[0].name}"
+        return plural(self.cores, "core")
+
+    @property
+    def training_memory(self) -> int:
+        """Bytes of the first GPU, or of the machine."""
+        return self.gpus[0].memory_total if self.gpus else self.memory
+
+    def words(self) -> str:
+        """ "2 cores, 24 GiB" or "NVIDIA H200, 139 GiB"."""
+        return f"{self.processors}, {self.training_memory / 2**30:.0f} GiB"
 
 
 def cores() -> int:

@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from core.errors import DiskError
+from core.events import AttemptStarted, Metric, ModelInfo
 from core.recipe.file import load
 from core.recipe.schema import Source
 from core.runs.lookup import all_runs
 from core.storage.workspace import Workspace
 from llmtui.cli.main import run as command_line
+from tests.cli_runs import made
 
 pytestmark = pytest.mark.usefixtures("in_temporary_directory")
 
@@ -30,6 +32,23 @@ def test_plan_counts_a_recipe_without_starting_it(capsys: pytest.CaptureFixture[
     assert "257 entries (an estimate" in text
     assert "does not fit; this would: --set model.n_embd=" in text
     assert list(all_runs(workspace)) == []
+
+
+def test_plan_has_tokens_and_time_at_the_speed_of_earlier_runs(
+    capsys: pytest.CaptureFixture[str], workspace: Workspace
+) -> None:
+    recipe = ["plan", "--preset", "demo", "--set", "train.minutes=none", "--set", "train.steps=1000"]
+    assert command_line(recipe) == 0
+    text = capsys.readouterr().out
+    assert "time        no run here has measured a speed: the first one does\n" in text
+    assert "tokens      2.05M tokens in 1.00k steps of 2,048\n" in text
+    assert "GiB" not in text, "what is needed and what is there are in one unit"
+    shape = ModelInfo(parameters=1, flops_per_token=6_290_000, vocabulary=4096, tokens=1)
+    trained = Metric(step=10, loss=1, lr=1e-3, grad_norm=1, tokens=204_800, seconds=20, progress=1)
+    made(workspace, [AttemptStarted(attempt=1, pid=1, host="here", device="2 cores, float32"), shape, trained], "fast")
+    assert command_line(recipe) == 0
+    text = capsys.readouterr().out
+    assert "time        about 3m20s, at the 64.4B FLOP/s of fast on 2 cores, float32\n" in text
 
 
 def test_plan_of_a_source_that_is_not_there_says_so(capsys: pytest.CaptureFixture[str]) -> None:

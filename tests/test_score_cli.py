@@ -87,6 +87,22 @@ def test_score_cleans_a_text_like_the_training_text_with_a_note(workspace: Works
     assert f"wide {note} trailing_space\n" in captured.err and f"lf {note}" not in captured.err.replace("crlf", "")
 
 
+def test_score_reads_the_encodings_that_training_reads(workspace: Workspace, capsys: Out) -> None:
+    make_byte_run(workspace, "plain")
+    texts = {
+        "latin": ("Überall fließt Öl aus den Rohren, sagte der Prüfer.\n" * 40, "cp1252"),
+        "late": ("plain words\n" * 8000 + "Straße, Größe und Gemüse.\n" * 40, "cp1252"),
+        "wide": ("Plain words in wide characters.\n" * 40, "utf-16-be"),
+    }
+    for name, (text, encoding) in texts.items():
+        Path(name).write_bytes(text.encode(encoding))
+    assert command_line(["score", *texts]) == 0
+    captured = capsys.readouterr()
+    sizes = [line.split()[1] for line in captured.out.splitlines()[1:]]
+    assert sizes == [f"{len(text.encode()):,}" for text, _ in texts.values()]
+    assert [f"{name} is read as {encoding}\n" in captured.err for name, (_, encoding) in texts.items()] == [True] * 3
+
+
 def test_the_score_of_a_masked_model_is_an_upper_bound(workspace: Workspace, capsys: Out) -> None:
     run = make_byte_run(workspace, "masked-bytes", objective="masked")
     make_byte_run(workspace, "newer")
@@ -106,8 +122,8 @@ def test_the_score_of_a_masked_model_is_an_upper_bound(workspace: Workspace, cap
     ("data", "message"),
     [
         (b"", "the file is empty"),
-        (b"ab\xff", "it is not UTF-8 text (byte 2)"),
-        (b"a\0b", "not a text file: it contains NUL bytes"),
+        (bytes(range(1, 256)) * 20, "not a text file: it is binary"),
+        (b"a\0b", "not a text file: it is binary"),
         (None, "no such file or directory"),
     ],
 )
@@ -171,5 +187,6 @@ def test_best_of_with_beams_and_masked_models_are_rejected(workspace: Workspace,
     assert "give one of them" in capsys.readouterr().err
     assert command_line(["sample", "masked-bytes", "ab", "--beams", "2", "--precision", "int8"]) == 2
     assert "--best-of and --beams compute in float32" in capsys.readouterr().err
-    assert command_line(["sample", "masked-bytes", "ab", "--beams", "2"]) == 1
-    assert "a masked model gives no likelihoods" in capsys.readouterr().err
+    assert command_line(["sample", "masked-bytes", "ab", "--beams", "2"]) == 2
+    error = capsys.readouterr().err
+    assert "is masked: it has no likelihood from left to right" in error and "name a run whose model is causal" in error

@@ -7,7 +7,8 @@ import re
 
 from core.download.compression import FileStream
 from core.download.discover import UnreadableError
-from core.download.encoding import decode, detect_encoding, ensure_decodable, is_utf8
+from core.download.encoding import ensure_decodable
+from core.text_encoding import decode, detect_encoding, is_utf8
 
 HTML_BYTES = 16 * 2**20
 """Maximum size of a page, which is parsed as a whole."""

@@ -20,7 +20,7 @@ from core.download.batches import (
 from core.download.compression import ByteStream, FileStream
 from core.download.csv_tables import TableFormat, parse_rows, read_table, text_lines
 from core.download.discover import SourceFile, UnreadableError
-from core.download.encoding import SAMPLE_BYTES, TranscodedStream, detect_encoding, first_non_ascii
+from core.download.encoding import TranscodedStream, first_non_ascii
 from core.download.formats import Format, Kind, format_of
 from core.download.html import HTML_BYTES, TOO_LARGE, declared_encoding, read_html
 from core.download.json_layout import LINES, VALUES, Layout, RecordLines, detect_layout, parse_prefix
@@ -34,6 +34,7 @@ from core.download.text_column import Columns, ColumnStats, TextColumnError, cho
 from core.processes.progress import PROGRESS_INTERVAL
 from core.recipe.schema import Source
 from core.storage.files import codec_named
+from core.text_encoding import SAMPLE_BYTES, detect_encoding
 
 _ASCII_BYTES = 8 * 2**20
 """Bytes searched for the first non-ASCII text, which tells encodings apart."""

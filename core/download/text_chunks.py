@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from core.download.compression import ByteStream
-from core.download.encoding import decode, ensure_decodable, last_line_end
+from core.download.encoding import ensure_decodable
+from core.text_encoding import decode, last_line_end
 
 PART_BYTES = 4 * 2**20
 """Longer documents are split into parts of at most this many bytes."""

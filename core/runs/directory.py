@@ -252,18 +252,15 @@ class Run:
     def summary(self) -> Summary:
         """The summary in status.json, at most half a second old; an empty one before there is any.
 
-        If the file is damaged, the journal is read instead, unless it is larger than `QUICK_READ_BYTES`.
+        If the file is damaged or gone, the journal is read instead, unless it is larger than `QUICK_READ_BYTES`.
         """
-        summary = Summary()
-        try:
+        with contextlib.suppress(ParseError, OSError):
             return read_json(self.path / "status.json", Summary)
-        except ParseError:
-            with contextlib.suppress(OSError):
-                if self.journal.stat().st_size <= QUICK_READ_BYTES:
-                    for event in JournalReader(self.journal).iter_events():
-                        summary.absorb(event)
-        except OSError:
-            pass
+        summary = Summary()
+        with contextlib.suppress(OSError):
+            if self.journal.stat().st_size <= QUICK_READ_BYTES:
+                for event in JournalReader(self.journal).iter_events():
+                    summary.absorb(event)
         return summary
 
     def load_summary(self) -> tuple[Summary, JournalReader]:

@@ -65,4 +65,6 @@ def expected_training(
         return ExpectedTraining(None, None, None if steps else 60 * limits["minutes"])
     count = max(1, math.ceil(min(steps)))
     seconds = count * tokens_per_step / tokens_per_second if tokens_per_second else None
+    if seconds and "minutes" in limits:
+        seconds = min(seconds, 60 * limits["minutes"])  # the last step is counted whole
     return ExpectedTraining(count, count * tokens_per_step, seconds)

@@ -58,7 +58,10 @@ def plan_gpus(recipe: Recipe, vocabulary: int, gpus: int, gpu_memory: float, pla
 
 
 def _rows(plan: ClusterPlan, gpu_memory: float, sharded: Sharded | None, launch: str) -> Iterator[tuple[str, ...]]:
-    yield "GPUs", f"{plan.gpus:,} of {gpu_memory:g} GiB, a process on each, {plan.precision}"
+    yield (
+        "GPUs",
+        f"{plan.gpus:,} of {gpu_memory:g} GiB ({size(gpu_memory * 2**30)}), a process on each, {plan.precision}",
+    )
     yield "model", "a part on each GPU (FSDP)" if plan.sharded else "whole on each GPU"
     if sharded is not None:
         yield "", f"{size(sharded.weights)} of weights on the first GPU, by torch's own sharding"

@@ -45,8 +45,7 @@ def forecast(recipe: Recipe, speeds: Iterable[MeasuredSpeed]) -> Forecast:
         ("parameters", f"{count(counted.total)}: {shape(recipe.model)}"),
         ("memory", f"{memory}; {size(plans[0].budget.bytes)} available"),
         ("batch", _batch(recipe, entries, plans)),
-        ("tokens", _tokens(recipe, expected)),
-        ("time", _time(recipe, expected, speed)),
+        *_training_rows(recipe, expected, speed),
         (
             "vocabulary",
             f"{recipe.tokenize.vocabulary}, {plural(entries, 'entry')}" + (f" ({unsure})" if unsure else ""),
@@ -60,6 +59,13 @@ def forecast(recipe: Recipe, speeds: Iterable[MeasuredSpeed]) -> Forecast:
     fits = "fits" if plans[0].micro_batch else "does not fit"
     short = f"{count(counted.total)} parameters · {size(plans[0].memory.peak)}, {fits} · {time}"
     return Forecast(short, rows, details, list(_problems(recipe, entries, plans)))
+
+
+def training_rows(recipe: Recipe, speeds: Iterable[MeasuredSpeed]) -> list[tuple[str, str]]:
+    """Tokens and time of training `recipe` here, as two rows of a table. speeds: as `forecast` takes them."""
+    cost = flops_per_token(recipe.model, expected_size(recipe.tokenize).entries).training
+    speed = nearest_speed(speeds, cost)
+    return _training_rows(recipe, _expected(recipe, cost, speed), speed)
 
 
 def rough_time(recipe: Recipe, speeds: Iterable[MeasuredSpeed]) -> str:
@@ -91,6 +97,10 @@ def _batch(recipe: Recipe, entries: int, plans: list[PrecisionPlan]) -> str:
     if not verdicts:
         return f"{plural(recipe.train.batch_size, 'sequence')}, not one fits"
     return "; ".join(f"{text} in {precision}" for precision, text in verdicts.items())
+
+
+def _training_rows(recipe: Recipe, expected: ExpectedTraining, speed: MeasuredSpeed | None) -> list[tuple[str, str]]:
+    return [("tokens", _tokens(recipe, expected)), ("time", _time(recipe, expected, speed))]
 
 
 def _tokens(recipe: Recipe, expected: ExpectedTraining) -> str:

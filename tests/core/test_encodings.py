@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from core.download import compression, encoding, text_chunks
 from core.download.compression import FileStream
 from core.events import Event
+from core.text_encoding import _SUPERSETS, decode, detect_encoding
 from tests.core.source_files import (
     COMPRESSORS,
     as_table,
@@ -92,7 +93,7 @@ def test_real_sentences_in_the_encodings_of_their_languages_are_read_right() -> 
     wrong, cases = [], list(legacy())
     for language, name, text in cases:
         data = text.encode(name)
-        found = encoding.detect_encoding(data)
+        found = detect_encoding(data)
         if not found or data.decode(found, "replace") != text:
             wrong.append((language, name, found))
     assert len(cases) == 73
@@ -102,16 +103,14 @@ def test_real_sentences_in_the_encodings_of_their_languages_are_read_right() -> 
 @pytest.mark.parametrize("name", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
 def test_utf16_and_utf32_without_a_byte_order_mark_are_detected(name: str) -> None:
     for language, sentences in SENTENCES.items():
-        assert encoding.detect_encoding("\n".join(sentences).encode(name)) == name, language
+        assert detect_encoding("\n".join(sentences).encode(name)) == name, language
 
 
 def test_english_with_a_few_other_letters_is_cp1252() -> None:
     plain = "The quick brown fox jumps over the lazy dog, and nobody minds.\n"
     for some in ("caf\xe9", "na\xefve caf\xe9s", "It\x92s \x93fine\x94 \x96 isn\x92t it\x85", "M\xfcller, \xa320"):
         for times in (0, 1, 30, 900):
-            assert (
-                encoding.detect_encoding(some.encode("latin-1") + b" and so on.\n" + plain.encode() * times) == "cp1252"
-            )
+            assert detect_encoding(some.encode("latin-1") + b" and so on.\n" + plain.encode() * times) == "cp1252"
 
 
 @pytest.mark.parametrize(
@@ -127,14 +126,12 @@ def test_english_with_a_few_other_letters_is_cp1252() -> None:
 def test_few_words_of_another_language_decide_the_encoding(words: str, name: str) -> None:
     text = f'1;"{words}";The price of all that they had in it was on one and they had it\n'
     for times in (1, 40, 400):
-        assert encoding.detect_encoding((text * times).encode(name)) == name
+        assert detect_encoding((text * times).encode(name)) == name
 
 
 def test_a_text_that_begins_like_a_bitmap_is_text() -> None:
-    assert (
-        encoding.detect_encoding("BM: Prüfung der Größe schlug fehl, bitte ändern.\n".encode("cp1252") * 3) == "cp1252"
-    )
-    assert encoding.detect_encoding(random.Random(1).randbytes(4000).replace(b"\0", b"\1")) == ""
+    assert detect_encoding("BM: Prüfung der Größe schlug fehl, bitte ändern.\n".encode("cp1252") * 3) == "cp1252"
+    assert detect_encoding(random.Random(1).randbytes(4000).replace(b"\0", b"\1")) == ""
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
@@ -263,4 +260,4 @@ def test_a_stream_returns_its_bytes_for_any_sequence_of_reads(
 
 def test_every_suffix_has_a_decompressor_and_every_encoding_a_codec() -> None:
     assert set(compression._DECOMPRESSORS) | {"zst"} == {packed.removeprefix(".") for packed in COMPRESSORS if packed}
-    assert all(encoding.decode(b"a", name, final=True).text == "a" for name in encoding._SUPERSETS.values())
+    assert all(decode(b"a", name, final=True).text == "a" for name in _SUPERSETS.values())

@@ -197,12 +197,18 @@ def _toml(value: object) -> str:
 def read_text(name: str) -> str:
     """The text of file `name`, or of standard input if it is "-". Raises TextArgumentError."""
     try:
-        return decode_text(sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes())
+        return decode_text(read_bytes(name))
     except UnicodeDecodeError as error:
         todo = "save it as UTF-8, such as with: iconv -f ENCODING -t UTF-8"
         raise TextArgumentError(
             f"it is not {error.encoding.upper()} text (byte {error.start:,})", where=name, todo=todo
         ) from None
+
+
+def read_bytes(name: str) -> bytes:
+    """The content of file `name`, or of standard input if it is "-". Raises TextArgumentError."""
+    try:
+        return sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     except OSError as error:
         raise TextArgumentError((error.strerror or str(error)).lower(), where=name) from None
 

@@ -1,4 +1,4 @@
-"""`llmtui plan`: parameters, FLOPs and memory of a recipe, before it is run."""
+"""`llmtui plan`: parameters, FLOPs, memory and time of a recipe, before it is run."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from core.model.count import TRAINING_FACTOR, flops_per_token, parameters
 from core.model.memory_fit import PrecisionPlan, precision_plans
 from core.plural import plural
 from core.recipe.schema import Recipe
+from core.runs.lookup import all_runs
+from core.runs.measured_speed import measured_speeds
 from core.storage.workspace import Workspace
 from core.targets.template import LOCAL
 from core.vocab.sizes import expected_size
@@ -23,6 +25,7 @@ from llmtui.cli.commands.placement import resolve_placement
 from llmtui.cli.commands.recipe_argument import load_recipe, resolve, with_absolute_source
 from llmtui.cli.console import print_json, print_output
 from llmtui.view.export_text import export_record, export_sentence
+from llmtui.view.forecast_text import training_rows
 from llmtui.view.plan_text import parts, shape, shares, verdict
 from llmtui.view.table import table
 from llmtui.view.units import count, size
@@ -31,7 +34,7 @@ SCHEMA = 2
 """In version 1, flops_per_token had the parts, of the forward pass alone."""
 
 
-@click.command(short_help="Compute parameters, FLOPs and memory of a recipe.")
+@click.command(short_help="Compute parameters, FLOPs, memory and time of a recipe.")
 @click.argument("what", type=NAME, metavar="[RECIPE|SOURCE]", required=False)
 @preset_option
 @set_option
@@ -54,15 +57,16 @@ def plan(
     gpu_memory: float,
     as_json: bool,
 ) -> None:
-    """Compute parameters, FLOPs and memory of RECIPE, or of a training on SOURCE, without starting it.
+    """Compute parameters, FLOPs, memory and time of RECIPE, or of a training on SOURCE, without starting it.
 
     With --gpus: the memory of each of N GPUs, how a step's sequences are divided among them, whether the model is
     sharded, which is checked by sharding it as the first of them would, and with --on TARGET the command that starts
     the training there.
 
-    Lists parameters, FLOPs per token and memory by part of the model, and the largest micro-batch that fits this
-    machine. The time of training has to be measured: a run reports it before its first step. Initial weights
-    (model.init) are checked if they are on this machine. Says whether the model can be exported to other programs.
+    Lists parameters, FLOPs per token and memory by part of the model, the largest micro-batch that fits this machine,
+    and tokens and time at the speed of earlier runs on it; each run measures its own before its first step. Initial
+    weights (model.init) are checked if they are on this machine. Says whether the model can be exported to other
+    programs.
     """
     recipe = resolve(what, preset, overrides) if what else load_recipe(preset=preset, overrides=overrides)
     if what and not what.endswith(".toml"):  # a recipe may be for a machine that has its corpus
@@ -98,7 +102,9 @@ def plan(
             schema=SCHEMA,
         )
         return
-    print_output(table(list(_rows(recipe, entries, unsure, options))))
+    speeds = measured_speeds((run.recipe.name, run.summary()) for run in all_runs(Workspace()))
+    rows = [*_rows(recipe, entries, unsure, options), *training_rows(recipe, speeds)]
+    print_output(table(rows))
 
 
 def _rows(recipe: Recipe, vocabulary: int, unsure: str, options: list[PrecisionPlan]) -> Iterator[tuple[str, ...]]:
@@ -121,6 +127,8 @@ def _rows(recipe: Recipe, vocabulary: int, unsure: str, options: list[PrecisionP
         yield "", f"{named[0][0]:<16}" + "".join(f"{size(number):>12}" for _, number in named)
     yield "", f"{'peak':<16}" + "".join(f"{size(option.memory.peak):>12}" for option in options)
     yield "export", export_sentence(model)
-    yield "machine", f"{machine().words()}, {size(options[0].budget.bytes)} of memory available"
+    here = machine()
+    available = f"{size(options[0].budget.bytes)} of {size(here.training_memory)} of memory available"
+    yield "machine", f"{here.processors}, {available}"
     for option in options:
         yield "", f"in {option.precision}: " + verdict(recipe, vocabulary, option, prefix="--set ")

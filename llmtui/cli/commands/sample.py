@@ -102,7 +102,7 @@ def sample(
     """Continue PROMPT ("-" reads it from standard input) with the model of RUN, during or after its training.
 
     Settings that are not given are those of the run's recipe. --suffix, --order, --denoising-steps and --show require
-    a masked model.
+    a masked model, --best-of and --beams a causal one.
     """
     for_masked_models = suffix or order or denoising_steps or show
     if best_of and beams:
@@ -119,6 +119,12 @@ def sample(
         raise SampleOptionError(
             f"the model of {run.id} is causal: only a masked model fills in the middle or unmasks in another order",
             todo="leave out --suffix, --order, --denoising-steps and --show, or train with model.objective = masked",
+        )
+    if (best_of or beams) and run.recipe.model.objective == "masked":
+        raise SampleOptionError(
+            f"the model of {run.id} is masked: it has no likelihood from left to right, by which --best-of and --beams "
+            "rank texts",
+            todo="leave them out, or name a run whose model is causal",
         )
     settings = sampling_settings(run.recipe, overrides)
     text, sampling = resolve_prompt(prompt, settings), settings.sampling()

@@ -14,9 +14,10 @@ from msgspec import structs
 from core.errors import LlmtuiError
 from core.sample.protocol import Loaded, Score, ScoreProgress, ScoreResult
 from core.storage.workspace import Workspace
+from core.text_encoding import decode_detected
 from llmtui.cli.commands.checkpoint import checkpoint_option, checkpoint_path, cleaning_message, print_loaded
 from llmtui.cli.commands.lookup import run_with_checkpoint
-from llmtui.cli.commands.options import NAME, TextArgumentError, json_option, read_text, run_option
+from llmtui.cli.commands.options import NAME, TextArgumentError, json_option, read_bytes, run_option
 from llmtui.cli.console import print_json, print_message, print_output
 from llmtui.clients.inference_client import InferenceClient, InferenceError
 from llmtui.view.table import table
@@ -41,12 +42,13 @@ def score(files: tuple[str, ...], run_name: str | None, checkpoint: str, as_json
 
     Each token is predicted from the tokens before it, the first from an end-of-text token. Longer texts are scored
     with a window that moves by half a context, so that after the first half context every token has at least that
-    much context. The text is cleaned like the training text, with a message if that changes it. For a masked model the
-    loss is an upper bound (≤), estimated with a fixed seed. Computes in float32.
+    much context. The encoding of a file is detected as in training. The text is cleaned like the training text, with a
+    message if that changes it. For a masked model the loss is an upper bound (≤), estimated with a fixed seed. Computes
+    in float32.
     """
     workspace = Workspace()
     run = run_with_checkpoint(workspace, run_name)
-    texts = [(name, _read(name)) for name in files]
+    texts = [(name, _read(name, run.recipe.source.encoding)) for name in files]
     scored: list[tuple[str, ScoreResult]] = []
     try:
         asyncio.run(
@@ -60,13 +62,19 @@ def score(files: tuple[str, ...], run_name: str | None, checkpoint: str, as_json
                     print_message(f"{name}: {count:,} of its tokens were predicted from less than half a context")
 
 
-def _read(name: str) -> str:
-    """The text of a file, or of standard input. Raises TextArgumentError."""
-    text = read_text(name)
-    if "\0" in text:
-        raise TextArgumentError("not a text file: it contains NUL bytes", where=name)
-    if not text:
+def _read(name: str, declared: str) -> str:
+    """The text of a file, or of standard input, in any encoding; a message names one other than UTF-8.
+
+    declared: the encoding that the recipe sets for its source. Raises TextArgumentError.
+    """
+    raw = read_bytes(name)
+    if not raw:
         raise TextArgumentError("the file is empty", where=name)
+    text, encoding = decode_detected(raw, declared)
+    if not encoding:
+        raise TextArgumentError("not a text file: it is binary", where=name)
+    if encoding != "utf-8":
+        print_message(f"{name} is read as {encoding}")
     return text
 
 
