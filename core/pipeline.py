@@ -27,8 +27,9 @@ from core.tokenize.vocabulary import Vocabulary
 from core.train import checkpoint as checkpoints
 from core.train.commands import Commands
 from core.train.distributed import ProcessGroup
+from core.train.fingerprint import training_fingerprint
 from core.train.sample_hook import generate_sample
-from core.train.trainer import SINGLE_PROCESS, Trainer, training_fingerprint
+from core.train.trainer import SINGLE_PROCESS, Trainer
 
 SAMPLE_FORMAT = 1
 

@@ -49,7 +49,12 @@ def choose_device(recipe: Train) -> Device:
     where = torch.cuda.get_device_name() if name == "cuda" else name if name == "mps" else plural(count, "core")
     # float32 in the recipe means no rounding anywhere; bfloat16 is slow in Muon where it is emulated
     muon = torch.float32 if recipe.precision == "float32" else fast
-    return Device(name=name, dtype=dtype, muon=muon, description=f"{where}, {str(dtype).removeprefix('torch.')}")
+    return Device(name=name, dtype=dtype, muon=muon, description=f"{where}, {dtype_name(dtype)}")
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """The name of `dtype` in torch, such as "bfloat16"."""
+    return str(dtype).removeprefix("torch.")
 
 
 def _fast_bfloat16(name: str) -> bool:

@@ -30,7 +30,7 @@ class AsyncCheckpointer:
     """
 
     def __init__(self, directory: Path, keep: int) -> None:
-        self._directory, self._keep = directory, keep
+        self.directory, self._keep = directory, keep
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._writing: tuple[int, Future[CheckpointSaved]] | None = None
         self._events: list[Event] = []
@@ -47,11 +47,11 @@ class AsyncCheckpointer:
 
     def require_room(self, size: int) -> None:
         """Raise DiskError if the disk has no room for a checkpoint of `size` bytes."""
-        required, free = size + MIN_FREE_BYTES, free_bytes(self._directory)
+        required, free = size + MIN_FREE_BYTES, free_bytes(self.directory)
         if free < required:
             raise DiskError(
                 f"the disk has too little room for a checkpoint: {size_text(free)} free of {size_text(required)}",
-                where=str(self._directory),
+                where=str(self.directory),
                 kept=self.kept(),
                 todo="free some space or set LLMTUI_HOME to another place, then resume",
             )
@@ -81,7 +81,7 @@ class AsyncCheckpointer:
         try:
             self._succeed(self._write(snapshot, time.monotonic()))
         except OSError as error:
-            raise DiskError.from_oserror(error, self._directory, kept=self.kept()) from None
+            raise DiskError.from_oserror(error, self.directory, kept=self.kept()) from None
         return self.poll()
 
     def poll(self) -> list[Event]:
@@ -100,7 +100,7 @@ class AsyncCheckpointer:
         try:
             self._succeed(future.result())
         except OSError as error:
-            self._fail(step, DiskError.from_oserror(error, self._directory))
+            self._fail(step, DiskError.from_oserror(error, self.directory))
 
     def kept(self) -> str:
         """Which checkpoint is safe, in words. Waits for the one being written."""
@@ -120,7 +120,7 @@ class AsyncCheckpointer:
             return None
 
     def _write(self, snapshot: Snapshot, began: float) -> CheckpointSaved:
-        saved = snapshot.write(self._directory)
+        saved = snapshot.write(self.directory)
         delete_superseded(saved, self._keep, self.pinned)
         size = sum(file.bytes for file in saved.manifest.files.values())
         seconds = time.monotonic() - began

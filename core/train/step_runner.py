@@ -17,7 +17,7 @@ from core.train.commands import ChangeLearningRate, Command, Commands, GenerateS
 from core.train.data_parallel import DataParallel
 from core.train.distributed import ProcessGroup
 from core.train.evaluator import smaller_batch_note
-from core.train.lr_changes import LrChange, lr_change_factor
+from core.train.lr_control import LrControl
 from core.train.non_finite import non_finite_error
 from core.train.optimizer import set_lr_factor
 from core.train.schedule import lr_factor, progress
@@ -34,13 +34,14 @@ class StepRunner:
         optimizers: Sequence[Optimizer],
         batches: Batches,
         objective: Objective,
+        lr_control: LrControl,
         *,
         group: ProcessGroup,
         clock: TrainingClock,
     ) -> None:
         self._recipe, self._parallel, self._optimizers = recipe, parallel, optimizers
         self._batches, self._objective, self._group, self._clock = batches, objective, group, clock
-        self.lr_changes: tuple[LrChange, ...] = ()
+        self._lr_control = lr_control
         self.seconds = 0.0
         """Duration of the last step, without the time spent at its events."""
 
@@ -52,7 +53,7 @@ class StepRunner:
         recipe = self._recipe.train
         began = time.monotonic()
         factor = lr_factor(recipe, self._progress(state)) * state.rate_factor
-        factor *= lr_change_factor(self.lr_changes, state.step)
+        factor *= self._lr_control.factor(state.step)
         set_lr_factor(self._optimizers, factor)
         indices = range(self._group.rank, recipe.batch_size, self._group.world_size)
         batch = self._objective(self._batches(state.step), step=state.step, indices=indices)

@@ -11,65 +11,45 @@ from pathlib import Path
 import msgspec
 import torch
 
-from core.errors import DiskError, LlmtuiError, is_out_of_memory
-from core.events import Event, LearningRateChanged, ModelInfo, Note, Resumed, RuleActed, RungReached
+from core.errors import LlmtuiError, is_out_of_memory
+from core.events import Event, ModelInfo, Note, RuleActed, RungReached
 from core.init.weights import load_initial_weights
 from core.model.batches import Batches
-from core.model.device import Device
+from core.model.device import Device, dtype_name
 from core.model.gpt import GPT
 from core.model.memory import checkpoint_bytes
 from core.model.objectives import Objective
 from core.plural import plural
 from core.recipe.schema import Recipe
 from core.sample.logits_processors import TokenSampler
-from core.storage.artifact import Artifact, fingerprint
+from core.storage.artifact import Artifact
 from core.storage.workspace import Workspace
 from core.tokenize.shards import TokenStream
 from core.tokenize.vocabulary import Vocabulary
 from core.train.async_checkpoint import AsyncCheckpointer
-from core.train.checkpoint import (
-    Snapshot,
-    TrainingInputs,
-    TrainingState,
-    get_random_states,
-    newest_checkpoint,
-    restore,
-)
+from core.train.checkpoint import TrainingInputs, TrainingState
+from core.train.checkpoint_manager import CheckpointManager
 from core.train.clock import TrainingClock
 from core.train.commands import ChangeLearningRate, Commands, EventStream, GenerateSample, SaveCheckpoint, Stop
 from core.train.data_parallel import DataParallel
 from core.train.distributed import ProcessGroup
 from core.train.evaluator import EvaluationStopped, Evaluator
-from core.train.lr_changes import LrChange, lr_change_factor, read_lr_changes, with_lr_change, write_lr_changes
+from core.train.fingerprint import training_fingerprint
+from core.train.lr_control import LrControl
 from core.train.memory_probe import choose_micro_batch, is_sharded, make_plan, should_compile
 from core.train.non_finite import NonFiniteError
-from core.train.optimizer import optimizers, set_muon_dtype
+from core.train.optimizer import optimizers
 from core.train.out_of_memory import TrainingMemoryError
-from core.train.resume_compat import changes_since_checkpoint
 from core.train.rules import fell_below, finished_reason, lost_patience, reached_share
 from core.train.sample_hook import generate_sample, resolve_sample
 from core.train.schedule import intervals
 from core.train.step_runner import StepRunner
 from core.train.threads import ThreadTuner, cpu_times, make_thread_tuner
 
-FORMAT = 1
-"""Version of what a fingerprint of this stage stands for."""
-
-WITHOUT_INFLUENCE = ("deadline", "sharding")
-"""Fields of [train] that do not change what is computed."""
-
 STEP_BACK_LR_FACTOR = 0.5
 """Factor of the learning rate after a step back to the last checkpoint."""
 
 SINGLE_PROCESS = ProcessGroup()
-
-
-def training_fingerprint(recipe: Recipe, tokens: Artifact) -> str:
-    """Fingerprint of everything that determines a checkpoint: the model, how it is trained, and on what."""
-    train = msgspec.to_builtins(recipe.train)
-    for field in WITHOUT_INFLUENCE:
-        del train[field]
-    return fingerprint("train", FORMAT, recipe.model, train, tokens.content_fingerprint())
 
 
 class Trainer:
@@ -94,9 +74,9 @@ class Trainer:
         self.recipe, self.directory, self._group, self._clock = recipe, directory, group, TrainingClock(now)
         self._stop_at = stop_at
         # each rank may have measured another one
-        dtype, muon_dtype = (group.broadcast_text(_name(kind)) for kind in (device.dtype, device.muon))
+        dtype, muon_dtype = (group.broadcast_text(dtype_name(kind)) for kind in (device.dtype, device.muon))
         device = msgspec.structs.replace(device, dtype=getattr(torch, dtype), muon=getattr(torch, muon_dtype))
-        self._inputs = TrainingInputs(recipe, tokens, training_fingerprint(recipe, tokens))
+        inputs = TrainingInputs(recipe, tokens, training_fingerprint(recipe, tokens))
         self._checkpointer = AsyncCheckpointer(directory, recipe.train.keep_checkpoints)
         self.vocabulary = Vocabulary.load(tokens.path / "vocabulary.json")
         # an invalid sampling setting is reported now, not at the first sample
@@ -112,12 +92,15 @@ class Trainer:
             world=group.world_size,
         )
         self._device = device
+        self.state = TrainingState(dtype=dtype, muon_dtype=muon_dtype)
         self.parallel = self._make_parallel()
         self.model = self.parallel.model
         self._objective = Objective(recipe.train, mask_token_id=self.model.mask_token_id)
         group.reseed(recipe.train.seed)
         self.optimizers = optimizers(self.model, recipe.train, device.muon, group)
-        self.state = TrainingState(dtype=dtype, muon_dtype=muon_dtype)
+        self._checkpoint_manager = CheckpointManager(
+            inputs, self._checkpointer, self.parallel, self.optimizers, group=group, clock=self._clock
+        )
         self._evaluator = Evaluator(
             recipe,
             self.model,
@@ -127,12 +110,14 @@ class Trainer:
             group=group,
             clock=self._clock,
         )
+        self._lr_control = LrControl(recipe.train, self._checkpointer, group, self._clock)
         self._step = StepRunner(
             recipe,
             self.parallel,
             self.optimizers,
             self._batches,
             self._objective,
+            self._lr_control,
             group=group,
             clock=self._clock,
         )
@@ -172,8 +157,7 @@ class Trainer:
                     if self.state.step:
                         yield from self._save(last=True)
             except LlmtuiError:
-                self._checkpointer.settle()
-                yield from self._emit_saved()
+                yield from self._checkpoint_manager.emit_saved(settle=True)
                 raise
             except (RuntimeError, MemoryError) as error:
                 raise self._too_big() if is_out_of_memory(error) else error from None
@@ -216,7 +200,7 @@ class Trainer:
             except NonFiniteError as error:
                 yield from self._step_back(error)
                 continue
-            yield from self._emit_saved()
+            yield from self._checkpoint_manager.emit_saved()
             yield from self._tune_threads()
             if not frozen:  # collecting what exists now again and again would cost pauses
                 gc.freeze()
@@ -248,7 +232,7 @@ class Trainer:
                 if self.recipe.rules.stop:
                     return
             for change in [command for command in commands if isinstance(command, ChangeLearningRate)]:
-                yield from self._change_lr(change.factor)
+                yield from self._lr_control.change(step, change.factor, save=self._save(last=True))
         text = f"the training is finished after {plural(self.state.step, 'step')}: {reason}"
         yield from self._clock.emit(Note(text=text))
         if lost_patience(self.recipe.train, self.state):
@@ -316,20 +300,13 @@ class Trainer:
         """
         state = self.state
         if last:
-            self._checkpointer.settle()
-            yield from self._emit_saved()
-        newest = self._group.all_gather(self._checkpointer.step)[0][0]
-        if newest == state.step and not state.finished:
+            yield from self._checkpoint_manager.emit_saved(settle=True)
+        if self._checkpoint_manager.newest_step() == state.step and not state.finished:
             return
         if not last and self._evaluator.step != state.step:
             yield from self._evaluate(scheduled=False)
         facts = self._evaluator.facts if self._evaluator.step == state.step else {}
-        random_states = self._group.gather_random_states(get_random_states())
-        snapshot = Snapshot.take(self.parallel, self.optimizers, state, self._inputs, facts, random_states)
-        if not self._group.is_main:
-            return
-        for event in self._checkpointer.finish(snapshot) if last else self._checkpointer.begin(snapshot):
-            yield from self._clock.emit(event)
+        yield from self._checkpoint_manager.save(state, facts, last=last)
 
     def _stop_at_rung(self) -> EventStream:
         """Evaluate and save what continues later as if it had not stopped: neither changes weights or random states."""
@@ -341,79 +318,21 @@ class Trainer:
         rung = RungReached(step=state.step, share=self._stop_at, bits_per_byte=bits_per_byte, seconds=state.seconds)
         yield from self._clock.emit(rung)
 
-    def _change_lr(self, factor: float) -> EventStream:
-        """Save a checkpoint, record the change, and train with it from the next step on; if the disk is full, without
-        it."""
-        step, failed = self.state.step, False
-        changes = with_lr_change(self._step.lr_changes, LrChange(step=step, factor=factor))
-        try:
-            yield from self._save(last=True)
-            if self._group.is_main:
-                write_lr_changes(self.directory, changes)
-        except (DiskError, OSError) as error:
-            failed = True
-            what = error.what if isinstance(error, DiskError) else (error.strerror or str(error)).lower()
-            yield from self._clock.emit(Note(level="warning", text=f"the learning rate stays as it is: {what}"))
-        if any(failures for (failures,) in self._group.all_gather(failed)):
-            return
-        yield from self._clock.emit(self._lr_event(step, factor))
-        self._set_lr_changes(changes)
-
-    def _lr_event(self, step: int, factor: float) -> LearningRateChanged:
-        lr, before = self.recipe.train.lr, lr_change_factor(self._step.lr_changes, step)
-        return LearningRateChanged(step=step, factor=factor, before=before * lr, lr=factor * lr)
-
-    def _set_lr_changes(self, changes: tuple[LrChange, ...]) -> None:
-        self._step.lr_changes = changes
-        self._checkpointer.pinned = frozenset(change.step for change in changes)
-
-    def _emit_saved(self) -> EventStream:
-        for event in self._checkpointer.poll():
-            yield from self._clock.emit(event)
-
     def _resume(self) -> Generator[Event, Commands | None, bool]:
-        """Restore the newest intact checkpoint, or start from initial weights. Returns whether there was one."""
-        self._set_lr_changes(read_lr_changes(self.directory))
-        checkpoint, damaged = newest_checkpoint(self.directory)
-        for damage in damaged:
-            yield Note(level="warning", text=f"checkpoint {damage}; going back to the one before it")
-        if checkpoint is None:
-            if damaged:
-                yield Note(level="warning", text="no checkpoint is whole: the training begins anew")
+        """Continue from the newest checkpoint, or start from initial weights. Returns whether there was one."""
+        self._lr_control.read()
+        restored = yield from self._checkpoint_manager.restore(self._device)
+        if restored is None:
             initial = self.parallel.initial_model()
             if self._group.is_main and initial is not None:
                 yield from load_initial_weights(self.recipe.model, initial, self.vocabulary, Workspace())
             self.parallel.set_weights(initial)
             return False
-        changes = changes_since_checkpoint(checkpoint, self.recipe, self._inputs.tokens)
-        self.state = restore(checkpoint, self.parallel, self.optimizers, self._group.rank)
+        self.state, changes = restored
         self._evaluator.step = -1
-        self.state.finished = False  # if the limit has not moved, it is reached at once
-        if any(change.field == "train.precision" for change in changes):
-            self.state.dtype, self.state.muon_dtype = _name(self._device.dtype), _name(self._device.muon)
-        self.model.dtype = getattr(torch, self.state.dtype)
-        set_muon_dtype(self.optimizers, getattr(torch, self.state.muon_dtype))
-        self._checkpointer.step = self.state.step
-        yield Resumed(step=self.state.step, checkpoint=str(checkpoint.path))
-        for change in changes:
-            yield Note(text=f"{change} from step {self.state.step:,} on")
         if any(change.field.rpartition(".")[2] in ("lr", "muon_lr") for change in changes):
-            yield from self._reset_lr()
+            yield from self._lr_control.reset(self.state.step)
         return True
-
-    def _reset_lr(self) -> EventStream:
-        """Let the recipe's learning rates count, since they were changed after the changes while training."""
-        step = self.state.step
-        if lr_change_factor(self._step.lr_changes, step) == 1:
-            return
-        changes = with_lr_change(self._step.lr_changes, LrChange(step=step, factor=1.0))
-        if self._group.is_main:
-            try:
-                write_lr_changes(self.directory, changes)
-            except OSError as error:
-                raise DiskError.from_oserror(error, self.directory, kept=self._checkpointer.kept()) from None
-        yield self._lr_event(step, 1.0)
-        self._set_lr_changes(changes)
 
     # -- errors ---------------------------------------------------------------------------------------------------
 
@@ -423,7 +342,7 @@ class Trainer:
         Raises `error` if there is none, if the recipe does not allow it, or if it has been done before.
         """
         self._checkpointer.settle()
-        newest = self._group.all_gather(self._checkpointer.step)[0][0]
+        newest = self._checkpoint_manager.newest_step()
         may_go_back = self.recipe.train.rollback_on_nan and self.state.rate_factor == 1 and newest >= 0
         step = self.state.step + 1
         if may_go_back:
@@ -445,7 +364,3 @@ class Trainer:
                 todo=f"resume with --set train.micro_batch={self.state.micro_batch // 2}",
             )
         return TrainingMemoryError.single_sequence(self.recipe.model.block_size, self._checkpointer.kept())
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

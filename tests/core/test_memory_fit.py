@@ -27,8 +27,9 @@ from core.recipe.file import load
 from core.recipe.schema import Model, Recipe, Train
 from core.storage.artifact import Artifact
 from core.storage.workspace import Workspace
-from core.train import memory_probe
+from core.train import memory_probe, trainer
 from core.train.commands import Stop
+from core.train.distributed import ProcessGroup
 from core.train.memory_probe import choose_micro_batch, make_plan
 from core.train.optimizer import optimizers
 from core.train.out_of_memory import TrainingMemoryError
@@ -241,6 +242,24 @@ def tokens(workspace: Workspace, tiny: Callable[..., Recipe], tmp_path: Path) ->
     for _ in pipeline(tiny("train.steps=1"), workspace, tmp_path / "prepared", CPU):
         pass
     return Artifact.open(next((workspace.artifacts / "tokens").glob("corpus-*[0-9a-f]")))
+
+
+def test_a_model_too_large_for_one_of_several_ranks_is_an_error(
+    tokens: Artifact, tiny: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class TwoRanks(ProcessGroup):
+        def all_gather(self, *numbers: float) -> list[tuple[float, ...]]:
+            return [numbers, numbers]
+
+        def broadcast_text(self, text: str = "") -> str:
+            return text
+
+    def full(*_: object, **__: object) -> GPT:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(trainer, "GPT", full)
+    with pytest.raises(TrainingMemoryError):
+        Trainer(tiny("train.sharding=none"), tokens, tmp_path, CPU, TwoRanks(0, 2))
 
 
 @pytest.mark.heavy

@@ -28,7 +28,7 @@ from core.storage.artifact import Artifact
 from core.storage.journal import JournalReader
 from core.storage.workspace import Workspace
 from core.train.distributed import ProcessGroup
-from core.train.trainer import training_fingerprint
+from core.train.fingerprint import training_fingerprint
 from tests.core.training import CPU
 
 FINGERPRINTS = {

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from core.model.count import flops_per_token, parameters, tensor_shapes
+from core.model.device import dtype_name
 from core.model.gpt import GPT
 from core.sample.inspect.figures import finite_or_none
 from core.sample.inspect_protocol import ModelPart, ModelSummary, WeightSummary
@@ -33,7 +34,7 @@ def inspect_model(model: GPT) -> Iterator[ModelSummary | ModelPart]:
     for layer, names in groupby(sizes, lambda name: _layer_of(name, output)):
         weights = [_weight_summary(name, sizes[name], own.get(name)) for name in names]
         if layer == output and shape.tie_embeddings:
-            size, dtype = sizes["wte.weight"], _dtype(model.wte.weight)
+            size, dtype = sizes["wte.weight"], dtype_name(model.wte.weight.dtype)
             weights.append(WeightSummary("lm_head.weight", size, 0, dtype, None, None, tied_to="wte.weight"))
         part: Literal["embedding", "block", "output"] = (
             "embedding" if layer == 0 else "block" if layer < output else "output"
@@ -56,8 +57,4 @@ def _weight_summary(name: str, size: tuple[int, ...], weight: Tensor | None) -> 
     chunks = torch.split(weight.detach().flatten(), CHUNK)
     squares = math.fsum(float(chunk.double().square().sum()) for chunk in chunks)
     norm, rms = math.sqrt(squares), math.sqrt(squares / count)
-    return WeightSummary(name, size, count, _dtype(weight), finite_or_none(norm), finite_or_none(rms))
-
-
-def _dtype(weight: Tensor) -> str:
-    return str(weight.dtype).removeprefix("torch.")
+    return WeightSummary(name, size, count, dtype_name(weight.dtype), finite_or_none(norm), finite_or_none(rms))
