@@ -78,6 +78,7 @@ def _rotary(model: Model, vocab_size: int, architecture: Architecture) -> list[T
     queries, keys = attention_widths(model)
     expanded, activated = mlp_widths(model)
     norms = _NORMS[architecture.name]
+    qkv_bias = model.bias if model.qkv_bias is None else model.qkv_bias
     found = [TensorMapping("model.embed_tokens.weight", (vocab_size, width), "wte.weight", (0, vocab_size))]
     for layer in range(model.n_layer):
         theirs, ours = f"model.layers.{layer}", f"h.{layer}"
@@ -85,13 +86,13 @@ def _rotary(model: Model, vocab_size: int, architecture: Architecture) -> list[T
         c_attn, c_fc = f"{ours}.attn.c_attn.weight", f"{ours}.mlp.c_fc.weight"
         found += [
             TensorMapping(f"{theirs}.{norms[0]}.weight", (width,), f"{ours}.ln_1.weight"),
-            TensorMapping(f"{attention}.q_proj.weight", (queries, width), c_attn, (0, queries)),
-            TensorMapping(f"{attention}.k_proj.weight", (keys, width), c_attn, (queries, queries + keys)),
-            TensorMapping(f"{attention}.v_proj.weight", (keys, width), c_attn, (queries + keys, queries + 2 * keys)),
+            *_queries_keys_values(attention, c_attn, queries, keys, (width,)),
+            *(_queries_keys_values(attention, f"{ours}.attn.c_attn.bias", queries, keys, ()) if qkv_bias else ()),
             # our QK-norm has no weights
             TensorMapping(f"{attention}.q_norm.weight", (head_size,), constant=1.0),
             TensorMapping(f"{attention}.k_norm.weight", (head_size,), constant=1.0),
             TensorMapping(f"{attention}.o_proj.weight", (width, queries), f"{ours}.attn.c_proj.weight"),
+            *([TensorMapping(f"{attention}.o_proj.bias", (width,), f"{ours}.attn.c_proj.bias")] if model.bias else ()),
             TensorMapping(f"{theirs}.{norms[1]}.weight", (width,), f"{ours}.ln_2.weight"),
         ]
         if expanded > activated:  # the gate comes first, see `core.model.layers.swiglu`
@@ -101,6 +102,17 @@ def _rotary(model: Model, vocab_size: int, architecture: Architecture) -> list[T
             TensorMapping(f"{mlp}.down_proj.weight", (width, activated), f"{ours}.mlp.c_proj.weight"),
         ]
     return [*found, TensorMapping("model.norm.weight", (width,), "ln_f.weight"), *_head(model, vocab_size)]
+
+
+def _queries_keys_values(
+    attention: str, source: str, queries: int, keys: int, columns: tuple[int, ...]
+) -> list[TensorMapping]:
+    """The three tensors that c_attn has in one. columns: of a row; none for a bias."""
+    kind, found, start = source.rpartition(".")[2], [], 0
+    for name, rows in (("q_proj", queries), ("k_proj", keys), ("v_proj", keys)):
+        found.append(TensorMapping(f"{attention}.{name}.{kind}", (rows, *columns), source, (start, start + rows)))
+        start += rows
+    return found
 
 
 def _head(model: Model, vocab_size: int) -> list[TensorMapping]:

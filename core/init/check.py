@@ -102,7 +102,7 @@ def check_tensors(model: Model, config: ModelConfig, found: Mapping[str, TensorI
             where=where,
             todo="add the file that has it, or set it to true if the head is the embedding",
         )
-    missing = [name for name in expected_shapes if name not in found and name != head]
+    missing = [name for name in expected_shapes if name not in found and name != head and name not in config.zeros]
     unknown = [name for name in found if name not in expected_shapes and name != head]
     if missing or unknown:
         clauses = [f"{word} {_listed(names)}" for word, names in (("without", missing), ("with", unknown)) if names]

@@ -50,6 +50,13 @@ class ModelConfig(Struct, frozen=True, kw_only=True):
         assert self.architecture is not None
         return tensor_mappings(self.model, self.vocab_size, self.architecture)
 
+    @property
+    def zeros(self) -> set[str]:
+        """Tensors of ours that its architecture does not have, and that start as zeros: the biases of its MLPs."""
+        if self.architecture is None or self.architecture.name == "gpt2" or not self.model.bias:
+            return set()
+        return {f"h.{layer}.mlp.{name}.bias" for layer in range(self.model.n_layer) for name in ("c_fc", "c_proj")}
+
 
 def read_config(folder: Path) -> ModelConfig:
     """The folder's model.json (ours) or config.json (a GPT-2 of `transformers`). Raises InitError."""

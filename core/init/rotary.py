@@ -39,7 +39,6 @@ class RotaryConfig(Struct, kw_only=True):
     rope_theta: float | None = None
     rope_scaling: dict[str, Any] | None = None
     attention_bias: bool = False
-    mlp_bias: bool = False
     use_sliding_window: bool = False
     tie_word_embeddings: bool = False
 
@@ -56,24 +55,27 @@ def rotary_to_model(config: RotaryConfig, folder: Path) -> Model:
                 "n_embd": width,
                 "block_size": config.max_position_embeddings,
                 "activation": ACTIVATIONS[config.model_type][1],
+                "bias": config.attention_bias,
                 "tied_head": config.tie_word_embeddings,
             },
             Model,
         )
     except msgspec.ValidationError as error:
         raise InitError(f"config.json describes no model ({error})", where=str(folder)) from None
-    found = [f"{name} is {value}, not {needed}" for name, value, needed in _differences(config, model)]
+    found = [
+        f"{feature} ({name} is {value}, not {needed})" for feature, name, value, needed in _differences(config, model)
+    ]
     if found:
         raise InitError(
-            f"its architecture differs from ours in config.json: {', '.join(found)}",
-            where=str(folder),
-            todo="name a folder that `llmtui export` wrote, or a model with these values",
+            f"our model does not have its {', '.join(found)}",
+            where=str(folder / "config.json"),
+            todo="name a folder that `llmtui export` wrote, or a model without these",
         )
     return model
 
 
-def _differences(config: RotaryConfig, model: Model) -> Iterator[tuple[str, Any, Any]]:
-    """Each field of `config` that differs from what our model has, with its value and ours."""
+def _differences(config: RotaryConfig, model: Model) -> Iterator[tuple[str, str, Any, Any]]:
+    """What our model computes otherwise: the feature, its field in `config`, the value there and ours."""
     apertus = config.model_type == "apertus"
     activation = config.hidden_act or ("xielu" if apertus else "silu")
     # without any field, Apertus scales as Llama 3
@@ -83,18 +85,17 @@ def _differences(config: RotaryConfig, model: Model) -> Iterator[tuple[str, Any,
     # Qwen3 has heads of 128 and a base of 10,000 where the file says nothing
     head_size = config.head_dim or (model.n_embd // model.n_head if apertus else 128)
     theta = rope.get("rope_theta", config.rope_theta or (12_000_000.0 if apertus else ROPE_THETA))
+    eps = config.rms_norm_eps or (1e-5 if apertus else RMS_NORM_EPS)
     compared = (
-        ("hidden_act", activation, ACTIVATIONS[config.model_type][0]),
-        ("rms_norm_eps", config.rms_norm_eps or (1e-5 if apertus else RMS_NORM_EPS), RMS_NORM_EPS),
-        ("rope_type", rope_type, "default"),
-        ("rope_theta", theta, ROPE_THETA),
-        ("partial_rotary_factor", rope.get("partial_rotary_factor", 1.0), 1.0),
-        ("head_dim", head_size, model.n_embd // model.n_head),
-        ("intermediate_size", config.intermediate_size, mlp_widths(model)[1]),
-        ("attention_bias", config.attention_bias, False),
-        ("mlp_bias", config.mlp_bias, False),
-        ("use_sliding_window", config.use_sliding_window, False),
+        ("activation", "hidden_act", activation, ACTIVATIONS[config.model_type][0]),
+        ("epsilon of RMSNorm", "rms_norm_eps", eps, RMS_NORM_EPS),
+        ("rope scaling", "rope_type", rope_type, "default"),
+        ("base of the rotary embedding", "rope_theta", theta, ROPE_THETA),
+        ("partial rotation", "partial_rotary_factor", rope.get("partial_rotary_factor", 1.0), 1.0),
+        ("size of a head", "head_dim", head_size, model.n_embd // model.n_head),
+        ("width of the MLP", "intermediate_size", config.intermediate_size, mlp_widths(model)[1]),
+        ("sliding window", "use_sliding_window", config.use_sliding_window, False),
     )
-    yield from (each for each in compared if each[1] != each[2])
+    yield from (each for each in compared if each[2] != each[3])
     if model.n_embd % model.n_head:
-        yield "hidden_size", model.n_embd, f"a multiple of {model.n_head} heads"
+        yield "width", "hidden_size", model.n_embd, f"a multiple of {model.n_head} heads"

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import core.export.hf
+from core.init.config import read_config
 from core.init.resolve import Resolver
 from core.init.spec import InitError
 from core.init.weights import check_initial_weights, load_initial_weights
@@ -99,6 +100,47 @@ def changed(folder: Path, to: Path, change: dict[str, Any]) -> Path:
     return to
 
 
+# the fields that decide what they compute, of Qwen/Qwen3-0.6B and swiss-ai/Apertus-8B-2509
+QWEN3_600M = {
+    "model_type": "qwen3", "vocab_size": 151936, "hidden_size": 1024, "intermediate_size": 3072,
+    "num_hidden_layers": 28, "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 128,
+    "hidden_act": "silu", "max_position_embeddings": 40960, "rms_norm_eps": 1e-6, "rope_theta": 1000000,
+    "rope_scaling": None, "attention_bias": False, "use_sliding_window": False, "sliding_window": None,
+    "max_window_layers": 28, "tie_word_embeddings": True,
+}  # fmt: skip
+APERTUS_8B = {
+    "model_type": "apertus", "vocab_size": 131072, "hidden_size": 4096, "intermediate_size": 21504,
+    "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "hidden_act": "xielu",
+    "max_position_embeddings": 65536, "rms_norm_eps": 1e-5, "rope_theta": 12000000, "attention_bias": False,
+    "rope_scaling": {
+        "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192,
+        "rope_type": "llama3", "type": "llama3",
+    },
+    "mlp_bias": False, "post_norm": False, "qk_norm": True, "tie_word_embeddings": False,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("config", "features"),
+    [
+        (QWEN3_600M, ["base of the rotary embedding", "size of a head", "width of the MLP"]),
+        (
+            APERTUS_8B,
+            ["activation", "epsilon of RMSNorm", "rope scaling", "base of the rotary embedding", "width of the MLP"],
+        ),
+    ],
+    ids=["qwen3", "apertus"],
+)
+def test_a_published_model_is_refused_with_all_features_that_ours_lacks(
+    tmp_path: Path, config: dict[str, Any], features: list[str]
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InitError) as caught:
+        read_config(tmp_path)
+    listed = caught.value.what.removeprefix("our model does not have its ")
+    assert [each.partition(" (")[0] for each in listed.split("), ")] == features
+
+
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
@@ -112,7 +154,8 @@ def changed(folder: Path, to: Path, change: dict[str, Any]) -> Path:
         ("qwen3", {"head_dim": 128}, "head_dim is 128, not 8"),
         ("qwen3", {"head_dim": "absent"}, "head_dim is 128, not 8"),
         ("qwen3", {"intermediate_size": 96}, "intermediate_size is 96, not 88"),
-        ("qwen3", {"attention_bias": True, "use_sliding_window": True}, "attention_bias is True, not False, use_slid"),
+        ("qwen3", {"use_sliding_window": True}, "sliding window (use_sliding_window is True, not False)"),
+        ("qwen3", {"attention_bias": True}, "without h.0.attn.c_attn.bias"),
         ("qwen3", {"num_hidden_layers": 0}, "config.json describes no model"),
         ("qwen3", {"hidden_size": "wide"}, "config.json cannot be read"),
         ("gpt2", {"model_type": "llama"}, "model_type 'llama'; only 'qwen3', 'gpt2', 'apertus' can be used"),
