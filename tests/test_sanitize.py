@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from llmtui.tui.output_filter import same_width
-from llmtui.view.sanitize import DANGEROUS, shown
+from llmtui.view.sanitize import DANGEROUS, shown, shown_path
 
 MERGING = st.text(st.sampled_from("a1é❤👍👨क्\u200d\ufe0e\ufe0f\U0001f3fd\u00ad\u0301\u2060\x1b"), max_size=12)
 
@@ -44,3 +44,9 @@ def test_the_output_filter_makes_text_safe_and_moves_nothing(text: str) -> None:
 
 def test_of_merged_characters_the_first_is_left_in_as_many_cells() -> None:
     assert same_width("❤\ufe0f👨\u200d👩\u200d👧x") == "❤ 👨x"
+
+
+def test_paths_below_the_home_directory_are_shown_with_a_tilde(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    assert shown_path("/home/ada/runs/a\x1b[2J") == "~/runs/a␛[2J"
+    assert shown_path("/home/adam/runs") == "/home/adam/runs"

@@ -10,7 +10,7 @@ import pytest
 from core.plural import one, plural, verb
 from core.runs.summary import StageProgress
 from llmtui.tui.widgets.stages import artifact_facts
-from llmtui.view.units import clock, count, duration, facts, flops, many, perplexity, rate, size
+from llmtui.view.units import clock, count, duration, facts, flops, flops_rate, many, perplexity, rate, size
 
 
 @pytest.mark.parametrize(
@@ -105,3 +105,9 @@ def test_facts_with_a_count_of_one_are_singular() -> None:
         StageProgress(state="done", facts={"documents": 1, "bytes": 12, "skipped": 1, "samples": 1, "steps": 2})
     )
     assert parts == ["1 document", "12 B", "1 file skipped", "1 sample", "2 steps"]
+
+
+def test_operations_per_second_have_the_prefixes_of_si() -> None:
+    assert flops_rate(58.4e9) == "58.4 GFLOP/s"
+    assert flops_rate(9.89e14) == "989 TFLOP/s"
+    assert flops_rate(2e15) == "2.00 PFLOP/s"

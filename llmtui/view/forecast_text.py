@@ -15,7 +15,7 @@ from core.train.schedule import DEFAULT_MINUTES, limits
 from core.vocab.sizes import expected_size
 from llmtui.view.plan_text import parts, shape, shares, verdict
 from llmtui.view.sanitize import shown
-from llmtui.view.units import count, duration, many, size
+from llmtui.view.units import count, duration, flops_rate, many, size
 
 
 class Forecast(NamedTuple):
@@ -115,7 +115,7 @@ def _time(recipe: Recipe, expected: ExpectedTraining, speed: MeasuredSpeed | Non
         known = f"at most {duration(60 * limits(recipe.train)['minutes'])}" if "minutes" in limits(recipe.train) else ""
         return (f"{known}; " if known else "") + "no run here has measured a speed: the first one does"
     assert expected.seconds is not None
-    basis = f"at the {count(speed.flops_per_second)} FLOP/s of {shown(speed.run, 40)} on {shown(speed.device, 40)}"
+    basis = f"at the {flops_rate(speed.flops_per_second)} of {shown(speed.run, 40)} on {shown(speed.device, 40)}"
     default = not {recipe.train.steps, recipe.train.tokens, recipe.train.minutes} - {None}
     note = f" ({DEFAULT_MINUTES:.0f} minutes, as no limit is set)" if default else ""
     return f"{about(expected.seconds)}{note}, {basis}"

@@ -10,6 +10,7 @@ As a second line of defence, the workbench does the same to its output (`llmtui.
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 _REMOVED_BY_FILTER = (
     *range(0x20), 0x7F, *range(0x80, 0xA0), 0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), 0x2028, 0x2029,
@@ -50,6 +51,12 @@ def shown(text: object, limit: int = 4_000, *, lines: bool = False) -> str:
     if len(raw) > limit:
         raw = raw[: limit - 1] + "…"
     return raw.translate(_SYMBOLS_KEEPING_LINES if lines else _SYMBOLS)
+
+
+def shown_path(path: str | Path) -> str:
+    """`path` sanitised, with `~` for the user's home directory."""
+    place, home = Path(path), Path.home()
+    return shown(f"~/{place.relative_to(home)}" if place.is_relative_to(home) else place)
 
 
 def visible(text: str) -> str:

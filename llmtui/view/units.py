@@ -24,6 +24,11 @@ def flops(number: float) -> str:
     return f"{number:.3g}" if 0 < number < math.inf else NOT_FINITE
 
 
+def flops_rate(number: float) -> str:
+    """Floating-point operations per second: `58.4 GFLOP/s`, `1.20 TFLOP/s`."""
+    return scaled(number, tuple(f" {prefix}FLOP/s" for prefix in ("", "k", "M", "G", "T", "P")))
+
+
 def many(number: float, noun: str) -> str:
     """A count and its noun: `1 token`, `3.41M tokens`."""
     return plural(number, noun, written=count(number))

@@ -112,6 +112,7 @@ async def test_the_data_screen_says_what_is_missing_and_what_to_press(workspace:
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("2")
         await until(pilot, lambda: "Nothing has been downloaded" in screen_text(app))
+        assert "─ artifact" not in screen_text(app)
         for key in ("d", "l"):
             await pilot.press(key)
             await until(pilot, lambda: "No run is selected: 1 shows the runs" in screen_text(app))

@@ -9,6 +9,7 @@ from core.errors import LlmtuiError
 from core.storage.workspace import Workspace
 from llmtui.tui.app import Workbench
 from llmtui.tui.screens.workbench_screen import show_error
+from tests.ui.fake_runs import finished_run
 from tests.ui.pilot import screen_text, until
 
 pytestmark = pytest.mark.heavy
@@ -88,3 +89,31 @@ async def test_help_is_complete_at_every_width(workspace: Workspace, size: tuple
         for what in [action.description for action in ACTIONS] + [what for _, what in NAVIGATION]:
             assert what in " ".join(whole.split()), what
         assert "…" not in whole
+
+
+async def test_details_of_choices_are_in_a_column_and_stay_there_while_one_types(workspace: Workspace) -> None:
+    finished_run(workspace, "bard", 20)
+    app = Workbench(workspace)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: "✓ bard" in screen_text(app))
+        await pilot.press("v")
+        await until(pilot, lambda: "enter switches, esc closes" in screen_text(app))
+
+        def column_of(detail: str) -> int:
+            return next(row.index(detail) for row in screen_text(app).splitlines() if detail in row)
+
+        place = column_of("What it is doing, or how it ended")
+        assert column_of("Tokens per second.") == column_of("Time since it was created.") == place
+        await pilot.press(*"second")
+        await until(pilot, lambda: "What it is doing" not in screen_text(app))
+        assert column_of("Tokens per second.") == place
+
+
+async def test_hosts_and_notices_have_a_title(workspace: Workspace) -> None:
+    app = Workbench(workspace)
+    async with app.run_test(size=(60, 16)) as pilot:
+        await until(pilot, lambda: "n  a run of your own" in screen_text(app))
+        await pilot.press("H")
+        await until(pilot, lambda: "Other machines" in screen_text(app) and "no other machines yet" in screen_text(app))
+        await pilot.press("escape", "exclamation_mark")
+        await until(pilot, lambda: "Notices, the newest first" in screen_text(app))

@@ -184,3 +184,40 @@ async def test_after_the_demo_home_says_what_to_do_next(workspace: Workspace, si
         pane = app.screen.query_one(NextSteps)
         texts = ["".join(text for text, _ in line) for line in pane.lines(*pane.inner_size)] if pane.display else []
         assert size[1] < 24 or "n a run of your own" in " ".join(texts)
+
+
+async def test_the_cursor_covers_its_row_but_for_the_mark_of_the_state(workspace: Workspace) -> None:
+    finished_run(workspace, "bard", 20)
+    app = Workbench(workspace)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: "✓ bard" in screen_text(app))
+        runs = app.screen.query_one(RunsList)
+        await until(pilot, lambda: runs.has_focus)
+        (row,) = runs.window(*runs.inner_size)
+        assert row[0] == ("✓ ", "good")
+        assert {role for _, role in row[1:]} == {"cursor"}
+
+
+async def test_without_runs_the_footer_names_no_key_that_needs_one(workspace: Workspace) -> None:
+    app = Workbench(workspace)
+    async with app.run_test(size=(200, 60)) as pilot:
+        await until(pilot, lambda: "welcome" in screen_text(app))
+        footer = screen_text(app).splitlines()[-1]
+        assert "n new  d demo  : commands" in footer
+        finished_run(workspace, "bard", 20)
+        await until(pilot, lambda: "enter open  d demo  / filter" in screen_text(app).splitlines()[-1])
+
+
+async def test_large_terminals_show_the_losses_of_the_highlighted_run(workspace: Workspace) -> None:
+    finished_run(workspace, "first", 50)
+    make_run(workspace, "second")
+    app = Workbench(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "✓ first" in screen_text(app))
+        assert not app.screen.query("#curve")
+        await pilot.resize_terminal(200, 60)
+        await until(pilot, lambda: "no step yet" in screen_text(app))
+        await pilot.press("down")
+        await until(pilot, lambda: "loss, bits per byte  ━ train" in screen_text(app))
+        await pilot.press("up")
+        await until(pilot, lambda: "no step yet" in screen_text(app))

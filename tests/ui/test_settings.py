@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -141,3 +142,18 @@ def test_invalid_rules_are_reported(tmp_path: Path) -> None:
     settings, problems = load_settings(written(tmp_path, "[rules]\nbellow = 1\n"))
     assert settings == Settings()
     assert problems == ["config.toml: rules = {'bellow': 1} is not a table of below, stop, command"]
+
+
+async def test_the_dialog_shows_what_applies_where_a_setting_is_left_out(workspace: Workspace) -> None:
+    app = Workbench(workspace)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: "welcome" in screen_text(app))
+        await pilot.press("P")
+        await until(pilot, lambda: "Name of the theme" in screen_text(app))
+        assert re.search(r"│ +theme +ink .*│ +refresh_hz +2 .*│ default +ink ", screen_text(app), re.DOTALL)
+        await pilot.press("escape", "t")
+        await until(pilot, lambda: "Themes" in screen_text(app))
+        await pilot.press(*"paper", "enter", "P")
+        await until(pilot, lambda: "paper, chosen with t" in screen_text(app))
+        await pilot.press("backspace")
+        await until(pilot, lambda: app.theme == "ink" and "chosen with t" not in screen_text(app))

@@ -8,7 +8,6 @@ from llmtui.tui.screen_table import NEW_RUN
 RUNS = (
     Action("run.new", ("n",), "new", "Set up and start a run.", "Runs", ("home",)),
     Action("run.like", ("L",), "new like it", "Set up a run like this one.", "Runs", ("home", "train"), show=False),
-    Action("run.demo", ("d",), "demo", "Start the demo: a small model in about two minutes.", "Runs", ("home",)),
     Action(
         "run.study",
         ("s",),
@@ -22,6 +21,7 @@ RUNS = (
     Action("run.pause", ("space",), "pause", "Pause the run, or continue it.", "Runs", ("home", "train")),
     Action("run.stop", ("x",), "stop", "Save a checkpoint, then stop the run; asks first.", "Runs", ("home", "train")),
     Action("run.resume", ("r",), "resume", "Resume a run that stopped or was interrupted.", "Runs", ("home", "train")),
+    Action("run.demo", ("d",), "demo", "Start the demo: a small model in about two minutes.", "Runs", ("home",)),
     Action("run.adjust", ("R",), "resume with", "Resume with other settings.", "Runs", ("home", "train"), show=False),
     Action(
         "run.branch",
@@ -134,6 +134,7 @@ FORM = (
     Action("form.next", ("right",), "next value", "Next value of a choice.", "New run", (NEW_RUN,), show=False),
     Action("form.previous", ("left",), "previous", "Previous value of a choice.", "New run", (NEW_RUN,), show=False),
     Action("form.start", ("ctrl+r",), "start", "Start the run.", "New run", (NEW_RUN,)),
+    Action("form.leave", ("escape",), "leave", "Leave the form; what was typed is kept.", "New run", (NEW_RUN,)),
     Action("form.study", ("s",), "study", "Start a study of this recipe instead.", "New run", (NEW_RUN,)),
     Action("form.search", ("/",), "search", "Find fields by name or description.", "New run", (NEW_RUN,)),
     Action("form.documents", ("p",), "documents", "Read the first documents of the source.", "New run", (NEW_RUN,)),
@@ -141,7 +142,6 @@ FORM = (
     Action("form.clear", ("C",), "reset all", "Set all fields back.", "New run", (NEW_RUN,), show=False),
     Action("form.copy", ("y",), "command", "Copy the command that does the same.", "New run", (NEW_RUN,)),
     Action("form.save", ("w",), "save", "Save the recipe as a TOML file.", "New run", (NEW_RUN,)),
-    Action("form.leave", ("escape",), "leave", "Leave the form; what was typed is kept.", "New run", (NEW_RUN,)),
 )
 
 LOGS = (

@@ -54,7 +54,7 @@ class DataScreen(RunScreen):
 
     def _views(self, gap: str) -> Line:
         """The name of the screen, and its views with their keys; the current one is marked."""
-        line: Line = [("Data", "title")]
+        line: Line = [("data", "title")]
         for view in DATA_VIEWS:
             current = view.name == self.SCOPE
             line += [(gap, ""), (view.key, "cursor" if current else "key")]

@@ -26,7 +26,7 @@ from llmtui.tui.widgets.list_pane import ListPane
 from llmtui.tui.widgets.pane import ScrollPane
 from llmtui.view import artifact_text, units
 from llmtui.view.lines import Line, cell, clip, hanging, width, wrap
-from llmtui.view.sanitize import shown
+from llmtui.view.sanitize import shown, shown_path
 
 _STATES = {
     "complete": ("✓", "good"),
@@ -115,7 +115,7 @@ class ArtifactDetails(ScrollPane):
         rows += [("made from", f"{source.name}, {artifact_text.STAGES[source.stage]}") for source in self.sources]
         if artifact.made_at:
             rows.append(("made", units.clock(artifact.made_at)))
-        rows.append(("path", shown(artifact.path)))
+        rows.append(("path", shown_path(artifact.path)))
         settings = artifact_text.settings(artifact)
         return [*_rows(rows, width), *([[]] if settings else []), *_rows(settings, width)]
 
@@ -197,6 +197,7 @@ class Corpora(DataScreen):
             details.reset_scroll()
         details.sources = self._sources(artifact) if artifact else ()
         details.artifact = artifact
+        self.set_class(artifact is None, "-empty")
         details.update()
         self.show_header()
         self.run_latest(self._show_first_document, "first document")
@@ -211,9 +212,7 @@ class Corpora(DataScreen):
             return
         source = self._with_documents(artifact) if artifact else []
         if not source:
-            text.show_message(
-                "No documents of it are on this machine." if artifact else "There is nothing to show yet."
-            )
+            text.show_message("No documents of it are on this machine.")
             return
         if text.page is not None and self._first_of == source[0].path:
             return

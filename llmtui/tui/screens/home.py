@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container
 from textual.widgets import Input
+from textual.worker import Worker
 
 from core.plural import plural
 from core.runs.queue import move
 from core.storage.workspace import Workspace, free_bytes
 from llmtui.tui.actions import bindings
-from llmtui.tui.run_watcher import RunsUpdated
+from llmtui.tui.run_watcher import HistoryUpdated, RunsUpdated
 from llmtui.tui.screens.annotated_screen import AnnotatedScreen
 from llmtui.tui.screens.workbench_screen import show_screen
 from llmtui.tui.widgets.bars import HeaderBar
@@ -34,7 +34,14 @@ from llmtui.tui.widgets.runs_list import RunsList
 from llmtui.view.run_columns import DEFAULT, all_columns
 from llmtui.view.run_filter import EXAMPLE
 from llmtui.view.run_snapshot import RunSnapshot
-from llmtui.view.sanitize import shown
+from llmtui.view.sanitize import shown_path
+
+if TYPE_CHECKING:
+    from llmtui.tui.screens.loss_preview import LossPreview
+
+
+REST = 0.2
+"""Seconds that the cursor stays on a run before its journal is read for the curve."""
 
 
 class Home(AnnotatedScreen):
@@ -61,6 +68,7 @@ class Home(AnnotatedScreen):
     def on_mount(self) -> None:
         self._show_filter(False)
         self._show_welcome()
+        self._curve: LossPreview | None = None
         self._machine = ""
         """Shown at the end of the first line; empty until it has been read."""
         self.call_after_refresh(self._read_hardware)  # the first frame does not wait for it
@@ -72,6 +80,11 @@ class Home(AnnotatedScreen):
     def snapshot(self) -> RunSnapshot | None:
         return self.query_one(RunsList).highlighted
 
+    def is_available(self, action: str) -> bool:
+        if action.startswith("home."):
+            return bool(self.session.watcher.snapshots) and super().is_available(action)
+        return super().is_available(action)
+
     def on_screen_resume(self) -> None:
         runs, selected = self.query_one(RunsList), self.session.selected
         if selected and not runs.filter.matches(selected):
@@ -81,6 +94,7 @@ class Home(AnnotatedScreen):
         self._show_marks()
         runs.show(self.session.watcher.snapshots, self.session.watcher.unreadable)
         self._show()
+        self._follow_highlighted()
 
     @on(RunsUpdated)
     def _on_runs_updated(self, message: RunsUpdated) -> None:
@@ -94,6 +108,37 @@ class Home(AnnotatedScreen):
         if self.snapshot:
             self.session.select(self.snapshot.run)
         self._show()
+        self._follow_highlighted()
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._add_curve)
+
+    async def _add_curve(self) -> None:
+        """Add the losses of the highlighted run where there is space for them."""
+        if self.has_class("-wide") and self.has_class("-tall") and self._curve is None and self.is_mounted:
+            from llmtui.tui.screens.loss_preview import LossPreview
+
+            self._curve = LossPreview()
+            await self.query_one("#below").mount(self._curve, after="#stages")
+            self._follow_highlighted()
+        self._show_curve()
+
+    def _follow_highlighted(self) -> None:
+        if self._curve is not None:
+            # not a coroutine: one that is cancelled before it starts is reported as never awaited
+            _: Worker[None] = self.run_worker(self._follow, exclusive=True, group="curve", exit_on_error=True)
+
+    async def _follow(self) -> None:
+        await asyncio.sleep(REST)
+        if self.snapshot and self._curve and self._curve.display:
+            self.session.watcher.follow(self.snapshot.run)
+
+    @on(HistoryUpdated)
+    def _show_curve(self) -> None:
+        if self._curve is not None and self._curve.is_mounted:
+            history, snapshot = self.session.watcher.history, self.snapshot
+            own = history if history and snapshot and history.run.id == snapshot.run.id else None
+            self._curve.show(snapshot, own, self.session.settings.smoothing, self.session.ui_state.log)
 
     def _show_welcome(self) -> None:
         empty = not self.session.watcher.snapshots and not self.session.watcher.unreadable
@@ -118,13 +163,14 @@ class Home(AnnotatedScreen):
 
     def _show(self) -> None:
         header = self.query_one(HeaderBar)
-        header.left = [("llmtui", "title"), ("  " + shown(_tilde(self.session.workspace.data)), "dim")]
+        header.left = [("llmtui", "title"), ("  " + shown_path(self.session.workspace.data), "dim")]
         header.right = [(self._machine, "dim")]
         header.update()
         self.query_one(NextSteps).snapshots = self.session.watcher.snapshots
         for pane in self.query(PreviewPane):
             pane.snapshot = self.snapshot
             pane.update()
+        self._show_curve()
         self.query_one("#keys", Pane).update()
         self.query_one(WelcomePane).update()
 
@@ -266,11 +312,6 @@ def _described_machine(workspace: Workspace) -> str:
     from llmtui.view.welcome import machine_text
 
     return machine_text(machine(), available_memory(), free_bytes(workspace.data))
-
-
-def _tilde(path: Path) -> str:
-    home = Path.home()
-    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
 
 
 def _machine(over_ssh: bool) -> str:

@@ -66,6 +66,7 @@ class Hosts(Dialog[None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog -notices"):
+            yield Static("Other machines", classes="title")
             yield HostLines()
             yield Static("↑ ↓ move · esc closes this", classes="hint")
 

@@ -147,7 +147,8 @@ class Model(RunScreen):
     def _show_header(self, draft: ModelDraft) -> None:
         header, total, before = self.query_one(HeaderBar), draft.figures.total, draft.before.total
         changed = change(total.parameters, before.parameters)
-        header.left = [("model ", "dim"), (draft.title, "title"), ("  changed" if draft.is_changed else "", "accent")]
+        header.left = [("model", "title"), (f"  {draft.title}", "bold")]
+        header.left += [("  changed", "accent")] if draft.is_changed else []
         header.right = [(f"{total.parameters:,} parameters", ""), (f" {changed}" if changed else "", "accent")]
         if self.app.size.width >= ROOMY_COLUMNS:
             header.right += [(f" · {count(total.flops)} FLOPs per token", "dim")]

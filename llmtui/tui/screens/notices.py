@@ -51,6 +51,7 @@ class Notices(Dialog[None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog -notices"):
+            yield Static("Notices, the newest first", classes="title")
             yield NoticeLines(self._notices)
             yield Static("↑ ↓ move · esc closes this", classes="hint")
 

@@ -22,9 +22,11 @@ from llmtui.tui.run_watcher import RunsUpdated
 from llmtui.view.lines import cell, cut
 from llmtui.view.sanitize import shown
 
-_MAX_WIDTH = 66
+_MAX_WIDTH = 86
 """Cells for name and detail."""
 
+_MAX_NAME = 80
+"""Characters of a name."""
 
 _MAX_ROWS = 16
 """Rows of the list."""
@@ -62,6 +64,7 @@ class Picker(ModalScreen[str | None]):
     """
 
     CSS_PATH = "dialogs.tcss"
+    HINT: ClassVar[str] = "type to narrow, enter chooses, esc leaves"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave"),
         Binding("down,tab", "move(1)"),
@@ -84,7 +87,7 @@ class Picker(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog -picker"):
             yield Static(Content(shown(self._title)), classes="title")
-            yield Input(placeholder="type to narrow, enter chooses, esc leaves")
+            yield Input(placeholder=self.HINT)
             yield ChoiceList(markup=False)
 
     def on_mount(self) -> None:
@@ -114,9 +117,11 @@ class Picker(ModalScreen[str | None]):
         # a dialog takes at most 96 % of the height; in a higher list the highlighted line could be outside
         options.styles.max_height = max(1, min(_MAX_ROWS, self.app.size.height * 96 // 100 - 4))
         options.clear_options()
-        # a dialog takes at most 96 % of the width, 8 cells of which are border, padding and scrollbar
-        cells = min(_MAX_WIDTH, self.app.size.width * 96 // 100 - 8)
-        options.add_options([Option(_line(choice, cells), id=choice.value) for choice in found])
+        # a dialog takes at most 96 % of the width, 7 cells of which are border, padding and scrollbar
+        cells = min(_MAX_WIDTH, self.app.size.width * 96 // 100 - 7)
+        # of all choices, so that the details stay where they are while one types
+        names = max((cell_len(shown(choice.name, _MAX_NAME)) for choice in self._choices), default=0)
+        options.add_options([Option(_line(choice, names, cells), id=choice.value) for choice in found])
         current = [i for i, choice in enumerate(found) if choice.value == self._current]
         options.highlighted = current[0] if current else 0 if found else None
 
@@ -153,8 +158,15 @@ class Picker(ModalScreen[str | None]):
         self.dismiss(None)
 
 
-def _line(choice: Choice, cells: int) -> Content:
-    """The name at the left and the detail at the right of `cells` cells."""
-    detail = cut(shown(choice.detail, 200), cells // 2)
-    name = cell(shown(choice.name, 80), cells - cell_len(detail) - 2 if detail else cells)
-    return Content.assemble(name, ("  " + detail if detail else "", "$muted"))
+def _line(choice: Choice, names: int, cells: int) -> Content:
+    """Name and detail in `cells` cells: two columns, or the detail at the right end where the names are long.
+
+    names: cells of the longest name.
+    """
+    name, detail = shown(choice.name, _MAX_NAME), shown(choice.detail, 200)
+    if not detail:
+        return Content(cell(name, cells))
+    if names <= cells // 2:
+        return Content.assemble(cell(name, names) + "  ", (cut(detail, cells - names - 2), "$muted"))
+    detail = cut(detail, cells // 2)
+    return Content.assemble(cell(name, cells - cell_len(detail) - 2) + "  ", (detail, "$muted"))

@@ -23,6 +23,12 @@ from llmtui.view.run_snapshot import RunSnapshot
 if TYPE_CHECKING:
     from llmtui.tui.recipe_form import RecipeForm
 
+_ABOUT_A_RUN = (
+    "home.open", "run.like", "run.study", "run.branch", "run.film", "run.delete", "run.tag", "run.note", "run.log",
+    "run.export", "run.archive",
+)  # fmt: skip
+"""Actions on a run in any state."""
+
 _RESUMABLE = (RunState.STOPPED, RunState.FAILED, RunState.INTERRUPTED, RunState.CREATED)
 
 
@@ -68,7 +74,7 @@ class RunScreen(WorkbenchScreen):
             return snapshot is not None and not snapshot.state.is_active and not snapshot.run.host
         if action == "run.fetch":
             return snapshot is not None and bool(snapshot.run.host)
-        if action in ("home.open", "run.like", "run.export", "run.tag", "run.note", "run.archive"):
+        if action in _ABOUT_A_RUN:
             return snapshot is not None
         return super().is_available(action)
 

@@ -17,9 +17,10 @@ from llmtui.tui.recipe_form import value_text
 from llmtui.tui.screens.dialogs import Dialog
 from llmtui.tui.session import Session
 from llmtui.tui.settings import SettingNotChanged, Settings, setting_fields, typed_setting
+from llmtui.tui.theming import DEFAULT as DEFAULT_THEME
 from llmtui.tui.widgets.list_pane import ListPane
 from llmtui.view.lines import Line, cell, cut
-from llmtui.view.sanitize import shown
+from llmtui.view.sanitize import shown, shown_path
 
 _NEXT_START = ("mouse", "smoothing")
 """Settings that are read when the workbench starts."""
@@ -37,9 +38,10 @@ class SettingsList(ListPane[Field]):
     )
     FRAMED: ClassVar[bool] = False
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, theme: str) -> None:
+        """theme: the one in use."""
         super().__init__()
-        self._session = session
+        self._session, self.theme = session, theme
         self.items = setting_fields()
 
     def on_mount(self) -> None:
@@ -49,14 +51,19 @@ class SettingsList(ListPane[Field]):
         """What a setting is now."""
         return getattr(self._session.settings, field.name)
 
+    def _in_force(self, field: Field) -> str:
+        """The value that applies, also where the setting is left out."""
+        if field.name == "theme":
+            return f"{self.theme}, chosen with t" if self._session.ui_state.theme else self.theme
+        return f"{1 / self._session.watcher.period:g}" if field.name == "refresh_hz" else value_text(self.value(field))
+
     def key(self, item: Field) -> str:
         return item.name
 
     def row(self, item: Field, cells: int) -> Line:
-        value = self.value(item)
-        is_default = value == getattr(Settings(), item.name)
+        is_default = self.value(item) == getattr(Settings(), item.name)
         names = min(20, cells // 2)
-        text = cut(shown(value_text(value)) or "left out", cells - names - 2)
+        text = cut(shown(self._in_force(item)), cells - names - 2)
         return [
             ("  " if is_default else "● ", "accent"),
             (cell(item.name, names), ""),
@@ -84,12 +91,13 @@ class SettingsDialog(Dialog[None]):
         """themes: their names; theme: the one in use. apply: called with the name of a setting that was changed.
         name: of the setting that the cursor is on first."""
         super().__init__()
-        self._session, self._themes, self._theme, self._apply, self._first = session, themes, theme, apply, name
+        self._session, self._themes, self._apply, self._first = session, themes, apply, name
+        self._list = SettingsList(session, theme)
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog -settings"):
             yield Static("Settings", classes="title")
-            yield SettingsList(self._session)
+            yield self._list
             yield Input()
             yield Static("", classes="problem")
             yield Static("", id="about", classes="detail")
@@ -102,21 +110,18 @@ class SettingsDialog(Dialog[None]):
         self._show()
 
     @property
-    def _list(self) -> SettingsList:
-        return self.query_one(SettingsList)
-
-    @property
     def _field(self) -> Field:
         return self._list.highlighted or self._list.items[0]
 
     @on(SettingsList.Highlighted)
     def _show(self) -> None:
         field = self._field
-        default = shown(value_text(field.default)) or "left out"
+        default = DEFAULT_THEME if field.name == "theme" else shown(value_text(field.default))
         takes = f"the name of a theme: {', '.join(self._themes)}" if field.name == "theme" else field.allowed
         later = " It applies from the next start." if field.name in _NEXT_START else ""
-        text = f"{field.description}{later}\ntakes {takes}\ndefault {default}\n"
-        text += f"in {self._session.workspace.config / 'config.toml'}"
+        file = shown_path(self._session.workspace.config / "config.toml")
+        rows = [("takes", takes), ("default", default), ("written to", file)]
+        text = "\n".join([field.description + later, *(f"{name:<12}{value}" for name, value in rows if value)])
         self.query_one("#about", Static).update(Content(shown(text, lines=True)))
         self._say("")
         self._list.update()
@@ -136,7 +141,7 @@ class SettingsDialog(Dialog[None]):
             return
         self._apply(field.name)
         if field.name == "theme":
-            self._theme = self._session.settings.theme or self._theme
+            self._list.theme = self._session.settings.theme or DEFAULT_THEME
         self._show()
 
     async def action_step(self, by: int) -> None:
@@ -145,7 +150,7 @@ class SettingsDialog(Dialog[None]):
         if not choices:
             self._say("It has no list of values: enter types one.")
             return
-        now = self._theme if field.name == "theme" else value_text(self._list.value(field))
+        now = self._list.theme if field.name == "theme" else value_text(self._list.value(field))
         index = choices.index(now) if now in choices else 0
         await self._change(field, typed_setting(field, choices[(index + by) % len(choices)]))
 

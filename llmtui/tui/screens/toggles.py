@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import ClassVar
 
 from textual import on
 from textual.widgets import Input, OptionList
@@ -18,10 +19,12 @@ class Toggles(Picker):
     toggle: called with the value switched, returns those that are on.
     """
 
+    HINT: ClassVar[str] = "type to narrow, enter switches, esc closes"
+
     def __init__(
         self, title: str, choices: Sequence[Choice], on_values: Iterable[str], toggle: Callable[[str], Iterable[str]]
     ) -> None:
-        super().__init__(f"{title}: enter switches, esc closes", ())
+        super().__init__(title, ())
         self._all, self._toggle = choices, toggle
         self._mark(on_values)
 

@@ -85,7 +85,7 @@ class FieldList(ListPane[FieldRow]):
         text = shown(self._form.text(item, self.resolved.recipe), 200)
         if self._form.why_fixed(item.key):
             text = f"{text or 'left out'}  (stays)"
-        name = min(30, cells * 2 // 5)
+        name = min(30, cells * 5 // 9)
         value = (text, "") if text else ("left out" if item.optional else "empty", "dim")
         return [(f"{mark} ", role), (f"{cell(item.key, name)} ", ""), (cut(value[0], cells - name - 3), value[1])]
 

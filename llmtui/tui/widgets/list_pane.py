@@ -17,7 +17,7 @@ _COPIED_CELLS = 200
 """Width at which a row is copied, so that its texts are not cut."""
 
 _STATES = ("good", "warn", "bad", "accent")
-"""Roles that keep their colour under the cursor."""
+"""Roles that keep their colour: all in a list without the focus, under its cursor that of the mark at the start."""
 
 
 class ListPane(Pane, Generic[Item], can_focus=True):
@@ -122,7 +122,8 @@ class ListPane(Pane, Generic[Item], can_focus=True):
     def _with_cursor(self, row: Line, cells: int) -> Line:
         if not self.has_focus:
             return [(text, role if role in _STATES else "bold") for text, role in row]
-        line: Line = [(text, role if role in _STATES else "cursor") for text, role in row]
+        mark = row[:1] if len(row) > 1 and row[0][1] in _STATES else []
+        line: Line = [*mark, *((text, "cursor") for text, _ in row[len(mark) :])]
         return [*line, (" " * max(0, cells - width(row)), "cursor")]
 
     # -- events ---------------------------------------------------------------------------------------------------
