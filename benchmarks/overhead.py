@@ -22,8 +22,8 @@ from unittest import mock
 from msgspec import Struct
 
 import core.pipeline
+import core.runs.recorder
 import core.train.trainer
-import core.worker
 from benchmarks.harness import Figure, home, options, report
 from core.events import Metric
 from core.hardware import HardwareMonitor
@@ -53,8 +53,8 @@ CALLS: dict[str, tuple[tuple[Any, str], ...]] = {
     "journal and status": (
         (JournalWriter, "append"),
         (Summary, "absorb"),
-        (core.worker, "encode"),
-        (core.worker, "write_atomic"),
+        (core.runs.recorder, "encode"),
+        (core.runs.recorder, "write_snapshot"),
     ),
     "meter": ((HardwareMonitor, "read"),),
     "control": tuple(

@@ -40,7 +40,6 @@ from core.errors import (
     log,
 )
 from core.events import (
-    AnyEvent,
     AttemptEnded,
     AttemptStarted,
     Event,
@@ -53,35 +52,22 @@ from core.events import (
     RungReached,
     StageStarted,
     TrainingForecast,
-    decode,
-    encode,
 )
 from core.git_commit import code_commit
-from core.hardware import HardwareMonitor
-from core.parsing import ParseError
 from core.processes.pool import WorkerDiedError
 from core.recipe.deadline import deadline_time
 from core.runs.control import ControlRequests
-from core.runs.directory import DIRECTORY_GONE, Run
-from core.runs.journal_snapshot import write_snapshot
+from core.runs.directory import Run
+from core.runs.recorder import RunRecorder
 from core.runs.rule_command import start_rule_command
 from core.storage.files import sweep
-from core.storage.journal import JournalWriter
 from core.storage.locks import Lock
 from core.storage.workspace import Workspace
 from core.train.commands import Command, Commands, SaveCheckpoint, Stop
 
 STOPPED = 3
-STATUS_EVERY = 0.5
-"""Seconds between two writes of status.json."""
-CURVES_EVERY = 10.0
-"""Seconds between two writes of curves.json, which is far larger than the status."""
-READ_EVERY = 2.0
-"""Seconds between two hardware readings."""
 SAVE_MARGIN = 5.0
 """Seconds that a step and its checkpoint take beside twice those of the last checkpoint, before `train.deadline`."""
-RESERVE = 2**20
-"""Bytes reserved so that the last event can be written on a full disk."""
 
 
 class StopRequested(Exception):
@@ -96,17 +82,12 @@ class Worker:
     """One attempt at a run. lock: the writer's, held."""
 
     def __init__(self, run: Run, attempt: int, lock: Lock) -> None:
-        self._run, self._attempt, self._lock = run, attempt, lock
+        self._run, self._attempt = run, attempt
         for directory in (run.control, run.checkpoints):
             directory.mkdir(mode=0o700, exist_ok=True)
         self._requests = ControlRequests(run)
-        self._journal = JournalWriter(run.journal)
-        self._curves, rest = run.load_curves()  # from earlier attempts
-        for event in rest.iter_events():
-            self._curves.absorb(event)
-        self._summary = self._curves.summary
-        self._hardware_monitor = HardwareMonitor(run.path)
-        self._next_status = self._next_curves = self._next_reading = 0.0
+        self._recorder = RunRecorder(run, lock)
+        self._summary = self._recorder.summary
         self._stop_requested = self._stepped = self._has_earlier_metrics = False
         self._ended_by = ""
         """Why the trainer has ended the training: what a rule found, or a rung."""
@@ -114,9 +95,6 @@ class Worker:
         self._deadline = math.inf
         self._requeue = False
         """Whether the run makes room: it ends without a last event, so that it is started again."""
-        self._reserve = run.path / "reserve"
-        with contextlib.suppress(OSError):
-            self._reserve.write_bytes(bytes(RESERVE))
 
     def run(self) -> int:
         """Run the pipeline to its end or to the next stop. Returns the exit code."""
@@ -127,12 +105,12 @@ class Worker:
             end = AttemptEnded(attempt=self._attempt, outcome="done", what=self._ended_by)
         except ProcessKilledError as error:  # no last event, as if this process had been killed: it can be restarted
             log(error.sentence())
-            self._journal.sync()
+            self._recorder.sync()
             return error.exit_code
         except StopRequested:
             if self._requeue:
                 log("the run makes room, and continues from its checkpoint when it is started again")
-                self._journal.sync()
+                self._recorder.sync()
                 return ProcessKilledError.exit_code
             end = self._stopped()
         except WorkerDiedError as error:  # a signal to the process group also ends its helper processes
@@ -146,12 +124,9 @@ class Worker:
 
     def _end(self, end: AttemptEnded) -> None:
         """Write the last event of the attempt."""
-        if not self._write(end) and end.what:  # then it goes to the log, where the supervisor looks for a reason
-            log(end.what)
-        self._journal.sync()
-        self._write_status()
-        self._write_curves()
-        self._reserve.unlink(missing_ok=True)
+        written = self._recorder.finish(end)
+        if not written and end.what:
+            log(end.what)  # where the supervisor looks for a reason
 
     def _stopped(self) -> AttemptEnded:
         what = "" if self._stop_requested else self._ended_by
@@ -193,7 +168,7 @@ class Worker:
         sweep(self._run.checkpoints)
         device = choose_device(self._run.recipe.train)
         description = f"{count} processes, {device.description}" if (count := processes()) > 1 else device.description
-        self._emit(
+        self._recorder.emit(
             AttemptStarted(
                 attempt=self._attempt,
                 pid=os.getpid(),
@@ -217,9 +192,9 @@ class Worker:
                 except StopIteration:
                     break
                 if isinstance(event, TrainingForecast | Resumed):
-                    self._hardware_monitor.peak = lambda: peak_memory_on(device.name)
+                    self._recorder.hardware_monitor.peak = lambda: peak_memory_on(device.name)
                 self._report_restart(event)
-                self._emit(event)
+                self._recorder.emit(event)
                 if isinstance(event, RuleActed):
                     self._on_rule(event)
                 if isinstance(event, RungReached):
@@ -240,7 +215,7 @@ class Worker:
             case Resumed():
                 self._has_earlier_metrics = False
             case ModelInfo() if self._has_earlier_metrics:
-                self._emit(Resumed(step=0, checkpoint=""))
+                self._recorder.emit(Resumed(step=0, checkpoint=""))
             case Metric():
                 self._stepped = True
 
@@ -255,7 +230,7 @@ class Worker:
             start_rule_command(self._run, event, evaluation.bits_per_byte if evaluation else None)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
-            self._emit(Note(level="warning", text=f"rules.command was not started: {reason}"))
+            self._recorder.emit(Note(level="warning", text=f"rules.command was not started: {reason}"))
 
     def _commands(self, event: Event) -> Commands | None:
         """The commands to send after `event`. Waits while a pause is requested.
@@ -265,7 +240,7 @@ class Worker:
         pending = self._requests.pending()
         if pending:
             for _ in self._pauses():
-                self._require_directory()
+                self._recorder.require_directory()
                 time.sleep(0.1)
             self._stop_requested = self._stop_requested or self._requests.take_stop()
             if self._requests.take_requeue():
@@ -293,51 +268,12 @@ class Worker:
         """Yields as long as a pause is requested."""
         if not self._requests.pause():
             return
-        self._emit(Paused())
-        self._write_status()
+        self._recorder.emit(Paused())
+        self._recorder.write_status()
         while self._requests.pause() and not self._stop_requested:
             yield
             # a signal may have arrived meanwhile
             self._stop_requested = self._requests.take_stop() or self._stop_requested
-
-    def _emit(self, event: Event) -> None:
-        """Write `event`, and at intervals a hardware reading, status.json and curves.json."""
-        self._write(event)
-        now = time.monotonic()
-        if now >= self._next_reading:
-            self._next_reading = now + READ_EVERY
-            self._write(self._hardware_monitor.read())
-        if now >= self._next_status:
-            self._next_status = now + STATUS_EVERY
-            self._require_directory()
-            self._write_status()
-        if now >= self._next_curves:
-            self._next_curves = now + CURVES_EVERY
-            self._write_curves()
-
-    def _require_directory(self) -> None:
-        """Raise ProcessKilledError if the run directory was deleted or replaced."""
-        if not self._lock.stands():
-            raise ProcessKilledError(DIRECTORY_GONE, where=str(self._run.path))
-
-    def _write(self, event: Event) -> bool:
-        """Append `event` to the journal; returns False if the disk is full even without the reserve."""
-        assert isinstance(event, AnyEvent)
-        line = encode(event)
-        with contextlib.suppress(ParseError):  # NaN, which readers of the journal ignore, too
-            self._curves.absorb(decode(line))
-        if self._journal.append(line):
-            return True
-        self._reserve.unlink(missing_ok=True)
-        return self._journal.append(line)
-
-    def _write_status(self) -> None:
-        with contextlib.suppress(OSError):  # a full disk: the journal has more, and the next write may succeed
-            write_snapshot(self._run.path / "status.json", self._summary, self._run.journal, self._journal.size)
-
-    def _write_curves(self) -> None:
-        with contextlib.suppress(OSError):
-            write_snapshot(self._run.path / "curves.json", self._curves, self._run.journal, self._journal.size)
 
 
 def processes() -> int:

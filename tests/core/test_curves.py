@@ -31,10 +31,10 @@ from core.runs import curves as module
 from core.runs.curves import MAX_EVENTS, Curves
 from core.runs.directory import Run
 from core.runs.journal_snapshot import write_snapshot
+from core.runs.recorder import RunRecorder
 from core.runs.series import CAPACITY, Series
 from core.storage.journal import JournalReader, JournalWriter
 from core.storage.workspace import Workspace
-from core.worker import Worker
 from llmtui.cli.commands import watch
 from llmtui.cli.main import run as llmtui
 from llmtui.view.history import History
@@ -228,8 +228,8 @@ def test_a_worker_writes_the_curves_and_the_next_one_starts_from_them(
     assert start == run.journal.stat().st_size
     read: list[AnyEvent] = []
     monkeypatch.setattr(Curves, "absorb", lambda self, event: read.append(event))
-    worker = Worker(run, 2, None)  # type: ignore[arg-type]
-    worker._journal.close()
+    recorder = RunRecorder(run, None)  # type: ignore[arg-type]
+    recorder._journal.close()
     assert read == []
     monkeypatch.undo()
     (run.path / "curves.json").unlink()

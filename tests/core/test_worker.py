@@ -141,7 +141,7 @@ def test_a_stop_before_the_first_step_ends_the_worker(
 
 
 def test_no_event_follows_the_end_event(workspace: Workspace, tiny: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.worker.READ_EVERY", 0.0)
+    monkeypatch.setattr("core.runs.recorder.READ_EVERY", 0.0)
     run = Run.create(workspace, tiny())
     run_worker(run, ATTEMPT, monkeypatch)
     assert isinstance(JournalReader(run.journal).events()[-1], AttemptEnded)
