@@ -165,6 +165,19 @@ def test_names_match_in_any_case_and_are_stored_in_lower_case(
     assert "'My Run' is not a name" in (message := capsys.readouterr().err) and "such as my-run" in message
 
 
+def test_a_run_that_cannot_be_read_is_named_with_the_reason_by_a_part_of_its_id_or_its_name(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made(workspace, FAILED, "other")
+    broken = made(workspace, FAILED, "broken")
+    (broken.path / "run.json").write_text('{"recipe": {')
+    for name in (broken.id, broken.id[:-5], "broken"):
+        assert command_line(["sample", name, "a"]) == 1
+        error = capsys.readouterr().err
+        assert "run.json cannot be read" in error and f"llmtui rm {broken.id}" in error
+    assert command_line(["show", "other"]) == 0
+
+
 def test_a_run_that_has_ended_has_no_speed(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     run = made(workspace, FAILED)
     write_atomic(run.path / "status.json", json.dumps({"tokens_per_second": 99.0}).encode())

@@ -13,6 +13,7 @@ from core.recipe.file import load
 from core.runs.directory import Run, RunState
 from core.runs.run_file import RunFile
 from core.runs.summary import Summary
+from llmtui.tui.widgets.panels import StagesPane
 from llmtui.view.queue_text import ordinal, queue_reason
 from llmtui.view.run_snapshot import RunSnapshot
 from llmtui.view.units import clock
@@ -68,3 +69,12 @@ def test_no_time_is_given_where_it_is_unknown() -> None:
     other = Some()
     other.add("bard", RunState.PAUSED)
     assert queue_reason(other.add("next", RunState.QUEUED, 1), other.snapshots) == "1st, after bard, which is paused"
+
+
+def test_the_train_screen_says_why_a_run_waits() -> None:
+    some = Some()
+    some.add("bard", RunState.PAUSED)
+    pane = StagesPane()
+    pane.snapshot, pane.snapshots = some.add("next", RunState.QUEUED, 1), tuple(some.snapshots)
+    text = "\n".join("".join(part for part, _ in line) for line in pane.lines(60, 12))
+    assert "Waits in the queue: 1st, after bard, which is paused." in text and "The loss chart" not in text

@@ -49,6 +49,8 @@ def test_plan_has_tokens_and_time_at_the_speed_of_earlier_runs(
     assert command_line(recipe) == 0
     text = capsys.readouterr().out
     assert "time        about 3m20s, at the 64.4B FLOP/s of fast on 2 cores, float32\n" in text
+    assert command_line(["plan", "--preset", "demo", "--set", "train.minutes=1"]) == 0
+    assert "time        about 1m00s, at" in capsys.readouterr().out, "not to the end of the step that goes past it"
 
 
 def test_plan_of_a_source_that_is_not_there_says_so(capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,7 +32,7 @@ def preview(recipe: Recipe, directory: Path, *, documents: int, limit: int) -> I
     except CorpusTooSmallError as error:
         yield Note(level="warning", text=f"it is too little to train on: {error.what}")
     if documents and (left := corpus_steps(recipe.preprocess)):
-        yield Note(text=f"single documents do not show what {', '.join(left)} would do; the counts do")
+        yield Note(text=f"{', '.join(left)}: seen in the counts alone, as each document shown is cleaned by itself")
     for shown in previews(raw, recipe.preprocess, documents, recipe.preprocess.seed):
         yield excerpt_of(shown)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
-from core.run_names import match_runs, run_ids
+from core.run_names import RunNotFoundError, match_runs, run_ids
 from core.runs.directory import Run
 from core.runs.errors import InvalidRunError
 from core.storage.workspace import Workspace
@@ -33,9 +34,16 @@ def find_runs(workspace: Workspace, query: str | None = None, among: list[Run] |
     """The runs that `query` means, see `match_runs`; newest first, at least one.
 
     among: the runs to choose from, newest first; default: all readable ones. Raises RunNotFoundError, and
-    InvalidRunError if `query` is the id of a run that cannot be read.
+    InvalidRunError if `query` means a run that cannot be read, and no other.
     """
     if among is None and query is not None and query in run_ids(workspace):
         return [Run.open(workspace.runs / query)]
     runs = {run.id: run for run in (all_runs(workspace) if among is None else among)}
-    return [runs[run_id] for run_id in match_runs(query, runs)]
+    try:
+        return [runs[run_id] for run_id in match_runs(query, runs)]
+    except RunNotFoundError:
+        if among is None and query is not None:
+            with contextlib.suppress(RunNotFoundError):
+                unreadable = match_runs(query, (run_id for run_id in run_ids(workspace) if run_id not in runs))
+                return [Run.open(workspace.runs / run_id) for run_id in unreadable]
+        raise

@@ -191,10 +191,18 @@ def begins_to_wait(run: Run) -> bool:
         if run.id in using.values():
             return False
         entry = _read(queue_entry(run.path))
-        if entry and (len(set(entry.devices) - set(using)) < entry.count or _is_behind_another(run, entry)):
+        waits = entry and (len(set(entry.devices) - set(using)) < entry.count or _is_behind_another(run, entry))
+        # a device that was just taken still has the id of the run before
+        if entry and waits and not _has_taken_one(run, entry):
             return True
         time.sleep(0.01)
     return False
+
+
+def _has_taken_one(run: Run, entry: Entry) -> bool:
+    """Whether the supervisor of `run` holds the lock of one of its devices."""
+    directory, supervisor = queue_entry(run.path).parent.parent, run.supervisor()
+    return supervisor is not None and supervisor in (holder(_device_lock(directory, name)) for name in entry.devices)
 
 
 def move(run: Run, places: int) -> None:

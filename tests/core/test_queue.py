@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -15,11 +16,12 @@ import psutil
 import pytest
 
 from core.recipe.schema import Recipe
+from core.runs import queue
 from core.runs.control import request_stop
 from core.runs.directory import Run, RunState, queue_entry
 from core.runs.launch import start
 from core.runs.leftovers import remove_leftovers
-from core.runs.queue import Devices, Entry, NotQueuedError, move, occupants, request_start, waiting
+from core.runs.queue import Devices, Entry, NotQueuedError, begins_to_wait, move, occupants, request_start, waiting
 from core.storage.workspace import Workspace
 from llmtui.cli.run_output import print_started
 from tests.conftest import wait_for_state
@@ -32,8 +34,8 @@ HOLD = """
 import sys
 from pathlib import Path
 from core.storage.locks import Lock
-lock = Lock.acquire(Path(sys.argv[1]))
-lock.write("20260101-000000-other-0000")
+first, *_ = locks = [Lock.acquire(Path(path)) for path in sys.argv[1:]]
+first.write("20260101-000000-other-0000")
 print("held", flush=True)
 sys.stdin.read()
 """
@@ -42,12 +44,19 @@ sys.stdin.read()
 @pytest.fixture
 def busy_processor(workspace: Workspace) -> Iterator[subprocess.Popen[bytes]]:
     """Another process uses the processor until its standard input is closed."""
+    with holding(workspace) as process:
+        yield process
+
+
+@contextlib.contextmanager
+def holding(workspace: Workspace, *locks: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process holds the lock of the processor, which names another run, and `locks`."""
     workspace.prepare()
     lock = workspace.data / "queue" / "device-cpu.lock"
     lock.parent.mkdir()
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+        [sys.executable, "-c", HOLD, lock, *locks], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
     )
     assert process.stdout is not None
     assert process.stdout.readline() == b"held\n"
@@ -61,6 +70,20 @@ def busy_processor(workspace: Workspace) -> Iterator[subprocess.Popen[bytes]]:
 
 def ids(workspace: Workspace) -> list[str]:
     return [entry.run_id for entry in waiting(workspace.runs)]
+
+
+@pytest.mark.heavy
+def test_a_run_that_has_just_taken_its_device_is_not_said_to_wait_for_the_one_before(
+    workspace: Workspace, tiny: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue, "DECISION_SECONDS", 0.05)
+    run = Run.create(workspace, tiny())
+    entry = Entry(run_id=run.id, order=1.0, devices=("cpu",))
+    with holding(workspace, run.path / "supervisor.lock"):
+        queue_entry(run.path).parent.mkdir()
+        queue_entry(run.path).write_bytes(msgspec.json.encode(entry))
+        assert "20260101-000000-other-0000" in occupants(workspace.runs).values()
+        assert not begins_to_wait(run)
 
 
 @pytest.mark.heavy

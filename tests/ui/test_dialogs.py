@@ -8,6 +8,7 @@ from textual.widgets import OptionList
 from core.errors import LlmtuiError
 from core.storage.workspace import Workspace
 from llmtui.tui.app import Workbench
+from llmtui.tui.screens.picker import NO_MATCH
 from llmtui.tui.screens.workbench_screen import show_error
 from tests.ui.fake_runs import finished_run
 from tests.ui.pilot import screen_text, until
@@ -40,6 +41,18 @@ async def test_a_picker_shows_its_cursor_in_every_theme_and_without_colours(
         before = reversed_names()
         await pilot.press("down")
         await until(pilot, lambda: len(reversed_names()) == 1 and reversed_names() != before)
+
+
+async def test_a_picker_says_that_nothing_matches_and_stays_open_on_enter(workspace: Workspace) -> None:
+    app = Workbench(workspace)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: "welcome" in screen_text(app))
+        await pilot.press("t")
+        await until(pilot, lambda: "paper" in screen_text(app))
+        await pilot.press("q", "q")
+        await until(pilot, lambda: NO_MATCH in screen_text(app))
+        await pilot.press("enter", "down", "enter", "backspace", "backspace")
+        await until(pilot, lambda: "paper" in screen_text(app) and NO_MATCH not in screen_text(app))
 
 
 @pytest.mark.parametrize("size", [(60, 16), (80, 24)])

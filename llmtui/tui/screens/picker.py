@@ -31,6 +31,8 @@ _MAX_NAME = 80
 _MAX_ROWS = 16
 """Rows of the list."""
 
+NO_MATCH = "nothing has these words"
+
 _CURSOR = Style(reverse=True)
 
 
@@ -122,6 +124,8 @@ class Picker(ModalScreen[str | None]):
         # of all choices, so that the details stay where they are while one types
         names = max((cell_len(shown(choice.name, _MAX_NAME)) for choice in self._choices), default=0)
         options.add_options([Option(_line(choice, names, cells), id=choice.value) for choice in found])
+        if not found:
+            options.add_option(Option(Content(NO_MATCH), disabled=True))
         current = [i for i, choice in enumerate(found) if choice.value == self._current]
         options.highlighted = current[0] if current else 0 if found else None
 

@@ -79,8 +79,9 @@ class Train(TrainActions):
         self.set_class(not (history and len(history.curves.loss)), "-no-curve")
         if history and snapshot:
             self.draw_charts(history, finished=not snapshot.state.is_active)
-        self.query_one(RunsSidebar).snapshots = tuple(self.session.watcher.snapshots)
+        snapshots = tuple(self.session.watcher.snapshots)
         for pane in self.query(RunPane):
+            pane.snapshots = snapshots
             pane.show(snapshot, history)
         self.query_one(FooterBar).update()
 

@@ -17,6 +17,7 @@ from llmtui.view.axes import scientific
 from llmtui.view.history import History
 from llmtui.view.lines import Line, bar, clip, joined, spread, table, wrap
 from llmtui.view.loss_unit import LossUnit
+from llmtui.view.queue_text import queue_reason
 from llmtui.view.run_snapshot import RunSnapshot
 from llmtui.view.sample_text import continuation
 from llmtui.view.sanitize import shown
@@ -27,6 +28,8 @@ class RunPane(Pane):
 
     snapshot: RunSnapshot | None = None
     history: History | None = None
+    snapshots: tuple[RunSnapshot, ...] = ()
+    """Of all runs, for panes that show more than one."""
 
     def show(self, snapshot: RunSnapshot | None, history: History | None) -> None:
         """Show this state of a run."""
@@ -309,6 +312,9 @@ class StagesPane(RunPane):
                 [],
                 *([(part, "bad")] for part in wrap(": ".join(filter(None, run_text.failure(self.snapshot))), width)),
             ]
+        elif self.snapshot.state is RunState.QUEUED:
+            reason = f"Waits in the queue: {queue_reason(self.snapshot, self.snapshots)}."
+            lines += [[], *([(part, "")] for part in wrap(reason, width))]
         elif height > 7:
             # which column and encoding were detected: worth seeing before the training uses them
             notes = [(kind, text) for _, kind, text in self.history.events if kind in _NOTED] if self.history else []
@@ -325,8 +331,6 @@ _NOTED = {"note": "dim", "warn": "warn"}
 
 class RunsSidebar(RunPane):
     """All runs, in the widest layout; the one shown is bold."""
-
-    snapshots: tuple[RunSnapshot, ...] = ()
 
     def heading(self, width: int) -> Line:
         return [("runs", "title")]
