@@ -64,7 +64,8 @@ def test_a_study_is_listed_shown_exported_and_its_best_trial_saved(
     table = list(csv.DictReader(output(capsys, "tune", "export", study.name).splitlines()))
     assert len(table) == 6 and {row["machine"] for row in table} == {"here"}
     assert [float(row["train.lr"]) for row in table] == [trial.values["train.lr"] for trial in study.trials()]
-    output(capsys, "tune", "best", "--save", "best.toml")
+    assert command_line(["tune", "best", "--save", "best.toml"]) == 0
+    assert "a full run: llmtui run best.toml --set train." in capsys.readouterr().err
     best = min(study.trials(), key=lambda trial: trial.bits_per_byte or 9)
     assert f"lr = {best.values['train.lr']}" in Path("best.toml").read_text()
     assert "the file exists" in refused(capsys, "tune", "best", "--save", "best.toml")

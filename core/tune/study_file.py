@@ -94,6 +94,10 @@ class StudyFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "a front of trials that no other beats in both."
         ),
     ] = None
+    full_run: Annotated[
+        dict[Literal["steps", "tokens", "minutes"], Annotated[float, Meta(gt=0, le=1e15)]] | None,
+        Meta(description="Limits of a full run with the best values, such as { minutes = 60 }; not of the trials."),
+    ] = None
     scheduler: Annotated[Scheduler, Meta(description="Which trials train to their end.")] = Scheduler()
     space: Annotated[dict[str, Any], Meta(description="Fields of the recipe and their values.")] = {}
 

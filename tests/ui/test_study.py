@@ -97,6 +97,7 @@ async def test_a_study_shows_its_trials_and_its_keys_act_on_them(
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, NewRun))
         assert f"lr = {best.values['train.lr']}" in (tmp_path / "bard.toml").read_text()
+        await showing(pilot, "This run trains for 5 minutes; a trial was shorter.")  # ten times the half minute of one
         await pilot.press("escape", "enter")
         await until(pilot, lambda: isinstance(app.screen, Train))
         assert app.session.selected_id == trials[2].run_id

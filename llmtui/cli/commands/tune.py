@@ -14,7 +14,9 @@ import msgspec
 
 from core.errors import LlmtuiError
 from core.parsing import ParseError, read_toml
+from core.recipe.schema import Recipe
 from core.storage.workspace import Workspace
+from core.tune.full_run import UNITS, longer_limits
 from core.tune.lookup import find_study, study_ids
 from core.tune.start import complete_settings, request_pause, request_stop, start, unpause
 from core.tune.study import Study, best_trial
@@ -131,6 +133,8 @@ def start_study(
     tables = _read_settings(space_file) | {key: value for key, value in settings.items() if value is not None}
     if scheduler and isinstance(given := tables.get("scheduler", {}), dict):
         tables["scheduler"] = given | {"kind": scheduler}
+    if full := _full_limits(what, preset, overrides, recipe):
+        tables.setdefault("full_run", full)
     study = Study.create(workspace, recipe, complete_settings(tables, recipe, str(space_file or "the options")))
     start(study, workspace)
     if detach:
@@ -139,6 +143,15 @@ def start_study(
         return 0
     print_message(f"{study.id} runs in the background; Ctrl-C stops following it, not the study")
     return follow_study(study, workspace)
+
+
+def _full_limits(what: str, preset: str | None, overrides: tuple[str, ...], recipe: Recipe) -> dict[str, float] | None:
+    """The limits of the recipe itself where options have shortened them for the trials."""
+    names = [f"train.{unit}" for unit in UNITS]
+    others = [override for override in overrides if override.partition("=")[0].strip() not in names]
+    if len(others) == len(overrides):
+        return None
+    return longer_limits(resolve(what, preset, others).train, recipe.train)
 
 
 def _read_settings(space_file: Path | None) -> dict[str, Any]:

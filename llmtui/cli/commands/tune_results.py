@@ -9,10 +9,12 @@ import msgspec
 
 from core.errors import DiskError, did_you_mean
 from core.recipe.file import to_toml
+from core.recipe.overrides import override
 from core.runs.summary import Summary
 from core.storage.files import write_atomic
 from core.tune.forecast import forecast_final, remaining
 from core.tune.front import front
+from core.tune.full_run import full_limits, limit_changes
 from core.tune.optuna_export import write_optuna_journal
 from core.tune.repeats import lead
 from core.tune.slices import improvements, slices
@@ -78,7 +80,9 @@ def best_values(study_name: str | None, save: Path | None, number: int | None, a
     if save.exists():
         raise StudyCommandError("the file exists", where=str(save), todo="give another name")
     write_atomic(save.absolute(), text.encode())
-    print_message(f"saved {save}; train it longer: llmtui run {save} --set train.minutes=N")
+    changes = limit_changes(recipe.train, full_limits(study))
+    longer = "".join(f" --set {override(key, value)}" for key, value in changes.items())
+    print_message(f"saved {save}; a full run: llmtui run {save}{longer}")
     return 0
 
 

@@ -32,6 +32,7 @@ from llmtui.view.lines import Line
 from llmtui.view.sanitize import shown
 
 if TYPE_CHECKING:
+    from llmtui.tui.recipe_form import RecipeForm
     from llmtui.tui.screens.form_dialogs import Documents
 
 PAUSE = 0.08
@@ -59,6 +60,11 @@ class NewRun(FieldEditing):
         Binding("tab", "complete"),
     ]
 
+    def __init__(self, form: RecipeForm, notice: str = "") -> None:
+        """notice: shown at first."""
+        super().__init__(form)
+        self._first_notice = notice
+
     def compose(self) -> ComposeResult:
         yield HeaderBar(id="top")
         yield Input(placeholder="words of a name or description; enter keeps them, esc shows all fields", id="search")
@@ -76,7 +82,9 @@ class NewRun(FieldEditing):
         self.query_one("#search").display = self.query_one("#value").display = False
         self.fields.show_fields(self.form.search(""))
         self._changed()
-        if self.form.texts:
+        if self._first_notice:
+            self._notice(self._first_notice)
+        elif self.form.texts:
             self._notice("Your draft, as you left it; C sets all fields back.")
 
     # -- panes ----------------------------------------------------------------------------------------------------

@@ -122,11 +122,11 @@ class RunScreen(WorkbenchScreen):
         else:
             self.show_form(self.session.draft("like", snapshot.run))
 
-    def show_form(self, form: RecipeForm) -> None:
-        """Show the form; the run that it starts is created and shown."""
+    def show_form(self, form: RecipeForm, notice: str = "") -> None:
+        """Show the form, at first with `notice`; the run that it starts is created and shown."""
         from llmtui.tui.screens.new_run import NewRun
 
-        self.app.push_screen(NewRun(form), lambda recipe: self.create_run(recipe, form.draft_key))
+        self.app.push_screen(NewRun(form, notice), lambda recipe: self.create_run(recipe, form.draft_key))
 
     def action_run_adjust(self) -> None:
         snapshot = self.snapshot

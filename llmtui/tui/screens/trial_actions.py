@@ -7,7 +7,9 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from core.plural import plural
+from core.recipe.overrides import toml_value
 from core.runs.control import request_stop as request_stop_of_run
+from core.tune.full_run import full_limits, limit_changes
 from core.tune.space import Values, with_values
 from core.tune.start import another_seed, move_waiting, request_drop, request_promotion, request_trial, waiting_trials
 from core.tune.study import Study, best_trial
@@ -136,10 +138,10 @@ class TrialActions(StudyActions):
         from llmtui.tui.screens.save_recipe import SaveRecipe
 
         recipe = replace(with_values(study.recipe, best.values), name=study.name)
-        self.app.push_screen(SaveRecipe(recipe), lambda path: self._set_up_best(best.run_id) if path else None)
+        self.app.push_screen(SaveRecipe(recipe), lambda path: self._set_up_best(study, best.run_id) if path else None)
 
-    def _set_up_best(self, run_id: str) -> None:
-        """Show the form of a run like the best trial, with as many threads as usual and its limit to be chosen."""
+    def _set_up_best(self, study: Study, run_id: str) -> None:
+        """Show the form of a run like the best trial, with as many threads as usual and the limits of a full run."""
         run = next((each.run for each in self.session.watcher.snapshots if each.run.id == run_id), None)
         if run is None:
             self.show_notice("Saved. The run of the best trial is gone: `llmtui run` takes the file.", "warn")
@@ -147,5 +149,8 @@ class TrialActions(StudyActions):
         form = self.session.draft("like", run)
         if run.recipe.train.threads is not None:
             form.texts.setdefault("train.threads", "")
-        self.show_form(form)
-        self.show_notice("Saved. Give the run more time than a trial, then start it.")
+        full = full_limits(study)
+        for key, value in limit_changes(run.recipe.train, full).items():
+            form.texts.setdefault(key, "" if value is None else toml_value(value))
+        length = " or ".join(f"{f'{limit:,}'.removesuffix('.0')} {unit}" for unit, limit in full.items())
+        self.show_form(form, f"Saved. This run trains for {length}; a trial was shorter. ^r starts it.")
