@@ -34,8 +34,9 @@ from core.storage.workspace import Workspace
 from core.tune.default_space import default_space
 from core.tune.halving import rungs
 from core.tune.lookup import find_study
-from core.tune.study import Study, TrialCreated, TrialEnded, TrialPaused
+from core.tune.study import Study
 from core.tune.study_file import Scheduler, StudyFile
+from core.tune.trials import TrialCreated, TrialEnded, TrialPaused
 
 SEEDS = range(1, 6)
 TRIAL_MINUTES, STUDY_MINUTES, QUICK_MINUTES = 0.5, 3.0, 1.0

@@ -7,7 +7,7 @@ from msgspec import structs
 from core.recipe.file import load
 from core.tune.slices import slices
 from core.tune.space import read_space
-from core.tune.study import Trial, TrialEnded, TrialPaused
+from core.tune.trials import Trial, TrialEnded, TrialPaused
 from llmtui.view.study_plots import front_plot, progress_plot, slice_plot
 from llmtui.view.study_table import Order, explanation, is_active, sort_columns, sorted_rows, trials_table
 from llmtui.view.study_text import row_of

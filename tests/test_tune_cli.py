@@ -19,8 +19,9 @@ from core.storage.workspace import Workspace
 from core.tune.controller import Controller
 from core.tune.repeats import lead
 from core.tune.start import request_trial, start, waiting_trials
-from core.tune.study import Study, best_trial
+from core.tune.study import Study
 from core.tune.study_file import Scheduler, StudyFile
+from core.tune.trials import best_trial
 from llmtui.cli.commands.tune_lr import bracket
 from llmtui.cli.main import run as command_line
 from llmtui.cli.study_output import follow_study

@@ -28,19 +28,18 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
-from msgspec import Struct
 
 from core.errors import DiskError
 from core.events import AttemptEnded, AttemptStarted
-from core.parsing import ParseError, parse_json, read_json
+from core.parsing import ParseError, read_json
 from core.recipe.schema import Recipe
 from core.run_names import new_id
 from core.runs.curves import Curves
 from core.runs.deletion import bytes_in, remove_directory
-from core.runs.errors import InvalidRunError, RemoteRunError, RunActiveError
+from core.runs.errors import RemoteRunError, RunActiveError
 from core.runs.journal_snapshot import read_snapshot
 from core.runs.launches import Exited, Launched, read_launches
-from core.runs.run_file import SCHEMA, Parent, RunFile, StudyTrial
+from core.runs.run_file import Parent, RunFile, StudyTrial, read_run_file
 from core.runs.summary import Summary
 from core.storage.files import creating_directory, write_atomic
 from core.storage.journal import JournalReader, read_backwards
@@ -151,24 +150,7 @@ class Run:
     @classmethod
     def open(cls, path: Path) -> Run:
         """The run in `path`. Raises InvalidRunError."""
-        try:
-            raw = (path / "run.json").read_bytes()
-            try:
-                file = parse_json(raw, RunFile)
-            except ParseError:
-                if parse_json(raw, _Schema).schema <= SCHEMA:
-                    raise
-                file = None
-            if file is None or file.schema > SCHEMA:
-                raise InvalidRunError("it was made by a newer version of llmtui", path=path, todo="update llmtui")
-            return cls(path, file)
-        except FileNotFoundError:
-            raise InvalidRunError("it has no run.json", path=path) from None
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise InvalidRunError(f"run.json cannot be read ({reason})", path=path) from None
-        except ParseError as error:
-            raise InvalidRunError(f"run.json cannot be read ({error})", path=path) from None
+        return cls(path, read_run_file(path))
 
     def rewrite(self, recipe: Recipe, processes: int) -> None:
         """Set recipe and number of processes of the next attempt. Raises RunActiveError, RemoteRunError, DiskError."""
@@ -361,10 +343,6 @@ class Run:
     def remove(self) -> None:
         """Delete the run. Raises RunActiveError, DiskError."""
         remove_directory(self.path)
-
-
-class _Schema(Struct):
-    schema: int
 
 
 def _formatted(file: RunFile) -> bytes:

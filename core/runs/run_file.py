@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
 from msgspec import Struct
 
 from core import __version__
+from core.parsing import ParseError, parse_json
 from core.recipe.schema import Recipe
+from core.runs.errors import InvalidRunError
 
 SCHEMA = 1
 
@@ -25,7 +28,7 @@ TrialOrigin = Literal["sampled", "inserted"]
 
 
 class StudyTrial(Struct, frozen=True, kw_only=True):
-    """Which trial of which study a run is, see `core.tune.study`."""
+    """Which trial of which study a run is, see `core.tune.trials`."""
 
     id: str
     """Of the study."""
@@ -56,3 +59,29 @@ class RunFile(Struct, frozen=True, kw_only=True):
     """Of the mirror of a run of another machine: the name of that host, see `core.remote`."""
     stop_at: float = 1.0
     """Share of its training after which it is evaluated, saved and stopped; 1: at its end."""
+
+
+class _Schema(Struct):
+    schema: int
+
+
+def read_run_file(directory: Path) -> RunFile:
+    """The run.json of the run in `directory`. Raises InvalidRunError."""
+    try:
+        raw = (directory / "run.json").read_bytes()
+        try:
+            file = parse_json(raw, RunFile)
+        except ParseError:
+            if parse_json(raw, _Schema).schema <= SCHEMA:
+                raise
+            file = None
+    except FileNotFoundError:
+        raise InvalidRunError("it has no run.json", path=directory) from None
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise InvalidRunError(f"run.json cannot be read ({reason})", path=directory) from None
+    except ParseError as error:
+        raise InvalidRunError(f"run.json cannot be read ({error})", path=directory) from None
+    if file is None or file.schema > SCHEMA:
+        raise InvalidRunError("it was made by a newer version of llmtui", path=directory, todo="update llmtui")
+    return file

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from core.recipe.schema import Recipe
 from core.train.schedule import limits
-from core.tune.study import Trial
 from core.tune.study_file import StudyFile
+from core.tune.trials import Trial
 
 TOLERANCE = 1.01
 """A training stops at the step after its limit, and is not to cost the last trial its place."""

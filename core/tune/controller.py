@@ -15,27 +15,27 @@ import msgspec
 from msgspec.structs import replace
 
 from core.errors import DiskError, LlmtuiError, log
-from core.hardware import cores, gpu_count
 from core.recipe.checks import RecipeError
 from core.recipe.schema import Recipe
-from core.runs import launch
 from core.runs.control import request_pause, request_stop
 from core.runs.directory import Run, RunState
-from core.runs.errors import InvalidRunError, RunActiveError
+from core.runs.errors import InvalidRunError
 from core.runs.failure import failed_on_disk
 from core.runs.lookup import all_runs
-from core.runs.run_file import StudyTrial, TrialOrigin
+from core.runs.run_file import TrialOrigin
 from core.storage.journal import JournalWriter
-from core.storage.workspace import Workspace, free_bytes
+from core.storage.workspace import Workspace
 from core.tune.budget import is_affordable
 from core.tune.constraints import trial_recipe
 from core.tune.halving import finalist, next_stop, promotable
 from core.tune.requests import StudyRequests
 from core.tune.samplers import propose
 from core.tune.space import SpaceError, Values
-from core.tune.study import (
+from core.tune.study import Study
+from core.tune.study_file import parse_study
+from core.tune.trial_runs import Starter, TrialRuns
+from core.tune.trials import (
     SettingsChanged,
-    Study,
     StudyEnded,
     StudyEvent,
     Trial,
@@ -46,7 +46,6 @@ from core.tune.study import (
     paused_at,
     result_of,
 )
-from core.tune.study_file import parse_study
 
 WAITING_TICKS = 10
 """Ticks between two looks at the trials that wait at rungs: somebody may have resumed or deleted one of hundreds."""
@@ -57,9 +56,6 @@ RESTARTS = 3
 DISK_RETRY_SECONDS = 30.0
 """When a trial that failed for want of disk space is tried again."""
 
-MIN_FREE_BYTES = 32 * 2**20
-"""Disk space without which no trial is started: a training needs some for its checkpoint, see `AsyncCheckpointer`."""
-
 
 class Controller:
     """One study, whose `controller.lock` is held. `tick` does what there is to do now."""
@@ -68,12 +64,12 @@ class Controller:
         self,
         study: Study,
         workspace: Workspace,
-        start: Callable[[Run, Workspace, bool], None] | None = None,
+        start: Starter | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """start: starts a run, sharing its device or not; by default detached processes. now: a clock in seconds."""
+        """start: as `TrialRuns` takes it. now: a clock in seconds."""
         self.study, self._workspace = study, workspace
-        self._start_run = start or (lambda run, where, share: launch.start(run, where, share=share))
+        self._runs = TrialRuns(study, workspace, start)
         self._journal, self._requests = JournalWriter(study.journal), StudyRequests(study.control)
         self._now, self._begun, self._look_in = now, False, 0
         self._text = study.text
@@ -95,7 +91,7 @@ class Controller:
 
     @property
     def problem(self) -> str:
-        """What the user is to be told; empty if nothing is wrong."""
+        """What the user has to know; empty if nothing is wrong."""
         return self.message or self._rejection
 
     # -- one tick -------------------------------------------------------------------------------------------------
@@ -262,19 +258,13 @@ class Controller:
     # -- trials ---------------------------------------------------------------------------------------------------
 
     def _create(self, values: Values, recipe: Recipe, origin: TrialOrigin, request: str = "") -> Run:
-        number = max(self._trials, default=0) + 1
-        train = recipe.train
-        if self._shares_processor(recipe) and train.threads is None:
-            train = replace(train, threads=max(1, cores() // self.study.file.parallel))
-        recipe = replace(recipe, name=f"{self.study.name[:56]}-{number:03d}", train=train)
-        trial = StudyTrial(id=self.study.id, number=number, values=values, origin=origin, request=request)
-        stop = next_stop(self.study.file.scheduler)
-        self._require_space()
-        run = Run.create(self._workspace, recipe, study=trial, stop_at=stop)
-        self._record_created(run, trial)
-        return self._started(run, stop)
+        run = self._runs.create(max(self._trials, default=0) + 1, values, recipe, origin, request)
+        self._record_created(run)
+        return self._started(run, run.file.stop_at)
 
-    def _record_created(self, run: Run, trial: StudyTrial) -> None:
+    def _record_created(self, run: Run) -> None:
+        trial = run.file.study
+        assert trial is not None
         self._record(
             TrialCreated(
                 number=trial.number,
@@ -302,30 +292,12 @@ class Controller:
         for run in reversed(all_runs(self._workspace)):
             trial = run.file.study
             if trial and trial.id == self.study.id and run.id not in known:
-                self._record_created(run, trial)
-
-    def _shares_processor(self, recipe: Recipe) -> bool:
-        """Whether trials run at once on the processor; on GPUs the queue gives each its own."""
-        on_processor = recipe.train.device == "cpu" or (recipe.train.device == "auto" and not gpu_count())
-        return self.study.file.parallel > 1 and on_processor
-
-    def _require_space(self) -> None:
-        """Raise DiskError if the disk is about to be full."""
-        if (free := free_bytes(self._workspace.data)) < MIN_FREE_BYTES:
-            what = f"the disk is full: {free / 2**20:.0f} MiB are free"
-            raise DiskError(what, where=str(self._workspace.data), kept="the study waits for space")
+                self._record_created(run)
 
     def _started(self, run: Run, stop: float) -> Run:
-        """Start a run that is to train until the share `stop` of its training."""
-        self._require_space()
-        try:
-            if run.file.stop_at != stop:
-                run.train_until(stop)
-            self._start_run(run, self._workspace, self._shares_processor(run.recipe))
-        except RunActiveError:
-            pass
-        except launch.LaunchError as error:  # it is tried again, see RESTARTS
-            log(error.sentence())
+        """Start a run that is to train until the share `stop` of its training; if it cannot be, it is started again,
+        see RESTARTS."""
+        self._runs.start(run, stop)
         return run
 
     def _drop_waiting(self) -> None:

@@ -16,7 +16,8 @@ from core.train.schedule import limits
 from core.tune.budget import TOLERANCE, spent
 from core.tune.curve_fit import MIN_POINTS, Interval, PowerLawFit, fit_power_law
 from core.tune.halving import mean_share
-from core.tune.study import Study, Trial
+from core.tune.study import Study
+from core.tune.trials import Trial
 
 SKIPPED = 0.3
 """Share of the steps so far whose losses are not fitted: warm-up, the first fall from the uniform distribution and the

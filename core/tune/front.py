@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from core.tune.study import Trial
 from core.tune.study_file import SecondObjective
+from core.tune.trials import Trial
 
 
 def second_value(trial: Trial, objective: SecondObjective) -> float | None:

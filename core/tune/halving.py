@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from core.tune.study import Trial
 from core.tune.study_file import Scheduler
+from core.tune.trials import Trial
 
 
 def rungs(scheduler: Scheduler) -> tuple[float, ...]:

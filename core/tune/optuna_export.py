@@ -11,8 +11,9 @@ from core.runs.origin import Origin, origin_of
 from core.storage.files import replacing
 from core.storage.workspace import Workspace
 from core.tune.start import open_trial
-from core.tune.study import Study, Trial
+from core.tune.study import Study
 from core.tune.tpe import as_optuna, load_optuna
+from core.tune.trials import Trial
 
 
 def origin_of_trial(trial: Trial, workspace: Workspace) -> Origin | None:

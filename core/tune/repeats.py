@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from core.runs.comparison import Spread, spread_of
-from core.tune.study import Trial, by_values
+from core.tune.trials import Trial, by_values
 
 
 class Repeated(NamedTuple):

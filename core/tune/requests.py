@@ -16,7 +16,7 @@ from core.errors import log
 from core.parsing import ParseError, read_json
 from core.runs.run_file import TrialOrigin
 from core.tune.space import Values
-from core.tune.study import Trial
+from core.tune.trials import Trial
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):

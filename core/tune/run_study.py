@@ -26,7 +26,7 @@ def run_controller(study: Study, workspace: Workspace) -> int:
         return BusyError.exit_code
     with lock:
         sweep(study.path)
-        told: str | None = None
+        reported: str | None = None
         (study.control / "stop").unlink(missing_ok=True)
         controller = Controller(study, workspace)
         while True:
@@ -34,9 +34,9 @@ def run_controller(study: Study, workspace: Workspace) -> int:
                 ended, problem = controller.tick(), controller.problem
             except DiskError as error:  # nothing is lost: it tries again until there is space
                 ended, problem = False, error.sentence()
-            if problem != told:
-                study.tell_problem(problem)
-                told = problem
+            if problem != reported:
+                study.report_problem(problem)
+                reported = problem
             if ended:
                 return 1 if controller.message else 0
             if not lock.stands():

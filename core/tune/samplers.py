@@ -14,9 +14,9 @@ from msgspec.structs import replace
 from core.recipe.schema import Recipe
 from core.tune.constraints import trial_recipe, why_left_out
 from core.tune.space import Space, SpaceError, Values
-from core.tune.study import Trial
 from core.tune.study_file import StudyFile
 from core.tune.tpe import tpe_values
+from core.tune.trials import Trial
 
 ATTEMPTS = 1000
 """Random combinations that are tried for a trial before there is taken to be no other."""

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from core.tune.curve_fit import REPLICATES, Interval, PowerLawFit, fit_power_law
-from core.tune.study import Trial
+from core.tune.trials import Trial
 
 MIN_SIZES = 3
 """Sizes of models on the frontier from which a size is suggested."""

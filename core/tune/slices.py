@@ -17,7 +17,7 @@ from msgspec import Struct
 from core.recipe.schema import Recipe
 from core.tune.halving import comparable
 from core.tune.space import Choice, Parameter, Space, field_value
-from core.tune.study import Trial
+from core.tune.trials import Trial
 
 GROUPS = 5
 """Parts of equal width into which the values of a range are divided, in the logarithm if the range is logarithmic."""

@@ -24,8 +24,9 @@ from core.storage.workspace import Workspace
 from core.tune.default_space import default_space
 from core.tune.requests import Request
 from core.tune.space import Values
-from core.tune.study import Study, Trial
+from core.tune.study import Study
 from core.tune.study_file import StudyFile, convert
+from core.tune.trials import Trial
 
 
 class StudyActiveError(BusyError):

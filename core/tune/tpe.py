@@ -17,8 +17,9 @@ from core.recipe.schema import Recipe
 from core.tune.front import second_value
 from core.tune.halving import comparable
 from core.tune.space import Choice, Parameter, Space, Values
-from core.tune.study import Study, Trial, TrialEnded
+from core.tune.study import Study
 from core.tune.study_file import SecondObjective, StudyFile
+from core.tune.trials import Trial, TrialEnded
 
 
 class OptunaMissingError(LlmtuiError):

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from core.storage.workspace import Workspace
 from core.tune.optuna_export import origin_of_trial
 from core.tune.repeats import lead
-from core.tune.study import Study, Trial, TrialPaused, best_trial
+from core.tune.study import Study
+from core.tune.trials import Trial, TrialPaused, best_trial
 from llmtui.cli.console import print_error, print_message, print_table
 from llmtui.view.study_text import TrialRow, counts_text, lead_text, study_state, trial_rows, trials_table, values_text
 from llmtui.view.units import cost

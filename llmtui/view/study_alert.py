@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core.plural import plural
-from core.tune.study import best_trial
+from core.tune.trials import best_trial
 from llmtui.view.sanitize import shown
 from llmtui.view.study_snapshot import StudySnapshot
 from llmtui.view.units import cost

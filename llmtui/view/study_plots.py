@@ -9,8 +9,9 @@ from core.plural import plural
 from core.tune.front import front, second_value
 from core.tune.halving import comparable
 from core.tune.slices import Slice, arrivals, improvements
-from core.tune.study import Study, Trial, best_trial
+from core.tune.study import Study
 from core.tune.study_file import SecondObjective
+from core.tune.trials import Trial, best_trial
 from llmtui.view.axes import tick_label
 from llmtui.view.lines import Line
 from llmtui.view.sanitize import shown

@@ -11,8 +11,9 @@ from core.recipe.checks import RecipeError
 from core.storage.locks import holder
 from core.tune.requests import Request
 from core.tune.start import waiting_trials
-from core.tune.study import InvalidStudyError, Study, Trial
+from core.tune.study import InvalidStudyError, Study
 from core.tune.study_file import parse_study
+from core.tune.trials import Trial
 from llmtui.view.run_snapshot import RunSnapshot
 from llmtui.view.study_text import StudyState, TrialRow, row_of, study_state
 

@@ -9,7 +9,8 @@ from core.plural import plural
 from core.tune.curve_fit import Interval
 from core.tune.forecast import Remaining
 from core.tune.requests import Request
-from core.tune.study import Study, best_trial
+from core.tune.study import Study
+from core.tune.trials import best_trial
 from llmtui.view import run_text, units
 from llmtui.view.data_table import DataTable, TableColumn, TableRow
 from llmtui.view.lines import Line, Span, bar, joined, width, wrap

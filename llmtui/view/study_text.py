@@ -17,8 +17,9 @@ from core.tune.front import front, second_value
 from core.tune.repeats import Lead
 from core.tune.slices import Improvement, Slice, SliceGroup
 from core.tune.start import open_trial
-from core.tune.study import Study, Trial, best_trial
+from core.tune.study import Study
 from core.tune.study_file import SecondObjective
+from core.tune.trials import Trial, best_trial
 from llmtui.view import units
 from llmtui.view.sanitize import shown
 

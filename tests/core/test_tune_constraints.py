@@ -14,9 +14,10 @@ from core.tune.constraints import require_possible, trial_recipe, why_left_out
 from core.tune.front import front
 from core.tune.lookup import study_ids
 from core.tune.space import SpaceError, read_space
-from core.tune.study import Study, Trial, TrialEnded
+from core.tune.study import Study
 from core.tune.study_file import StudyFile, StudyFileError
 from core.tune.tpe import tpe_values
+from core.tune.trials import Trial, TrialEnded
 from tests.core.test_tune_controller import new_study, run_to_end
 from tests.core.test_tune_slices import trial
 

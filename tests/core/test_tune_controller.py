@@ -21,9 +21,10 @@ from core.tune.controller import Controller
 from core.tune.lookup import find_study, study_ids
 from core.tune.requests import Request
 from core.tune.space import SpaceError
-from core.tune.study import Study, best_trial
+from core.tune.study import Study
 from core.tune.study_file import StudyFile
 from core.tune.tpe import importances
+from core.tune.trials import best_trial
 from tests.ui.fake_runs import FakeWorker, write_launch
 
 SPACE = {"train.lr": {"low": 1e-4, "high": 1e-1, "log": True}}

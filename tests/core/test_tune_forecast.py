@@ -15,8 +15,8 @@ from core.storage.workspace import Workspace
 from core.tune.curve_fit import PowerLaw, fit_power_law
 from core.tune.forecast import forecast_final, remaining
 from core.tune.halving import mean_share
-from core.tune.study import Trial, TrialEnded, TrialPaused
 from core.tune.study_file import Scheduler
+from core.tune.trials import Trial, TrialEnded, TrialPaused
 from tests.core.test_tune_controller import new_study
 
 LAW = PowerLaw(1.25, 6.0, 0.5)

@@ -17,15 +17,16 @@ from core.recipe.file import load
 from core.runs import launch
 from core.runs.directory import Run
 from core.storage.workspace import Workspace
-from core.tune import controller as controller_module
+from core.tune import trial_runs
 from core.tune.budget import seconds_of
 from core.tune.controller import Controller
 from core.tune.halving import comparable, finalist, next_stop, promotable, rungs
 from core.tune.space import SpaceError
 from core.tune.start import request_drop, request_promotion
-from core.tune.study import Study, Trial, TrialEnded, TrialPaused
+from core.tune.study import Study
 from core.tune.study_file import Scheduler, parse_study
 from core.tune.tpe import importances
+from core.tune.trials import Trial, TrialEnded, TrialPaused
 from tests.core.test_tune_controller import SPACE, Killed, bits_of, new_study, run_to_end, runs_of
 from tests.ui.fake_runs import FakeWorker, hold_locks, write_launch
 
@@ -315,7 +316,7 @@ def test_a_full_disk_pauses_the_study_and_ends_no_trial(workspace: Workspace, mo
     assert [attempts(run) for run in runs_of(workspace)] == [1]
     full[0], now[0] = False, 1000.0
     with monkeypatch.context() as patched:
-        patched.setattr(controller_module, "free_bytes", lambda _: 1000)
+        patched.setattr(trial_runs, "free_bytes", lambda _: 1000)
         with pytest.raises(DiskError, match="the disk is full: 0 MiB are free"):
             controller.tick()
     while not controller.tick():

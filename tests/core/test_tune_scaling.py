@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from core.tune.scaling import scaling
-from core.tune.study import Trial, TrialEnded
+from core.tune.trials import Trial, TrialEnded
 
 
 def trial(number: int, flops: float, size: float, bits: float) -> Trial:

@@ -8,7 +8,7 @@ from typing import Any
 from core.recipe.file import load
 from core.tune.slices import arrivals, improvements, slices
 from core.tune.space import read_space
-from core.tune.study import Trial, TrialEnded, TrialPaused
+from core.tune.trials import Trial, TrialEnded, TrialPaused
 
 RECIPE = load(base={"name": "study", "source": {"corpus": "stdlib"}, "train": {"optimizer": "adamw"}})
 

@@ -26,8 +26,9 @@ from core.storage.journal import JournalWriter
 from core.storage.workspace import Workspace
 from core.tune.controller import Controller
 from core.tune.space import with_values
-from core.tune.study import Study, TrialCreated
+from core.tune.study import Study
 from core.tune.study_file import StudyFile
+from core.tune.trials import TrialCreated
 from tests.ui.fake_runs import FakeWorker, write_launch
 
 SPACE = {

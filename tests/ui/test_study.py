@@ -14,8 +14,9 @@ from core.events import Metric
 from core.storage.workspace import Workspace
 from core.tune.importance import FieldImportance, measure
 from core.tune.start import waiting_trials
-from core.tune.study import Study, best_trial
+from core.tune.study import Study
 from core.tune.tpe import OptunaMissingError
+from core.tune.trials import best_trial
 from llmtui.tui.app import Workbench
 from llmtui.tui.screens.compare import Compare
 from llmtui.tui.screens.new_run import NewRun

@@ -7,7 +7,8 @@ import click
 from core.errors import UsageError
 from core.storage.workspace import Workspace
 from core.tune.lookup import find_study
-from core.tune.study import Study, Trial
+from core.tune.study import Study
+from core.tune.trials import Trial
 from llmtui.cli.commands.options import NAME
 from llmtui.view.study_text import study_state
 

@@ -19,8 +19,9 @@ from core.storage.workspace import Workspace
 from core.tune.full_run import UNITS, longer_limits
 from core.tune.lookup import find_study, study_ids
 from core.tune.start import complete_settings, request_pause, request_stop, start, unpause
-from core.tune.study import Study, best_trial
+from core.tune.study import Study
 from core.tune.study_file import StudyFileError
+from core.tune.trials import best_trial
 from llmtui.cli.commands.group import SuggestingGroup
 from llmtui.cli.commands.options import (
     NAME,

@@ -12,7 +12,8 @@ from core.storage.workspace import Workspace
 from core.train.schedule import limits
 from core.tune.space import field_value
 from core.tune.start import complete_settings, start
-from core.tune.study import Study, best_trial
+from core.tune.study import Study
+from core.tune.trials import best_trial
 from llmtui.cli.commands.options import NAME, json_option, preset_option, set_option, yes_option
 from llmtui.cli.commands.recipe_argument import ensure_license_accepted, resolve, with_absolute_source
 from llmtui.cli.console import print_error, print_json, print_message, print_output, print_table

@@ -20,8 +20,8 @@ from core.tune.repeats import lead
 from core.tune.slices import improvements, slices
 from core.tune.space import with_values
 from core.tune.start import open_trial
-from core.tune.study import best_trial
 from core.tune.tpe import MIN_TRIALS, importances
+from core.tune.trials import best_trial
 from llmtui.cli.commands.options import NAME, PathType, json_option
 from llmtui.cli.commands.study_argument import StudyCommandError, open_study, study_argument, trial_numbered
 from llmtui.cli.console import print_error, print_json, print_message, print_output, print_table

@@ -19,8 +19,9 @@ from core.tune.start import (
     request_trial,
     waiting_trials,
 )
-from core.tune.study import Study, Trial
+from core.tune.study import Study
 from core.tune.study_file import parse_study
+from core.tune.trials import Trial
 from llmtui.cli.commands.options import NAME, json_option
 from llmtui.cli.commands.study_argument import (
     StudyCommandError,

@@ -11,8 +11,9 @@ from core.errors import DiskError, LlmtuiError
 from core.tune.halving import comparable
 from core.tune.importance import FieldImportance
 from core.tune.start import request_pause, request_stop, start, unpause
-from core.tune.study import Study, best_trial
+from core.tune.study import Study
 from core.tune.tpe import MIN_TRIALS
+from core.tune.trials import best_trial
 from llmtui.clients.child_job import stream_child_job
 from llmtui.tui.screens.chart_files import write_table
 from llmtui.tui.screens.charted_screen import ChartedScreen

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from core.tune.study import best_trial
+from core.tune.trials import best_trial
 from llmtui.tui.chart_table import ChartEntry
 from llmtui.tui.widgets.curve import Curve
 from llmtui.view.history import History

@@ -12,7 +12,8 @@ from core.runs.control import request_stop as request_stop_of_run
 from core.tune.full_run import full_limits, limit_changes
 from core.tune.space import Values, with_values
 from core.tune.start import another_seed, move_waiting, request_drop, request_promotion, request_trial, waiting_trials
-from core.tune.study import Study, best_trial
+from core.tune.study import Study
+from core.tune.trials import best_trial
 from llmtui.tui.screens.study_actions import StudyActions
 from llmtui.tui.screens.workbench_screen import show_screen
 from llmtui.view.study_table import is_active
