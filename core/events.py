@@ -72,8 +72,8 @@ class Progress(Event, frozen=True, kw_only=True):
     total: float | None
     """None: unknown; a screen shows the rate instead."""
     unit: Literal["bytes", "documents", "tokens", "steps", "seconds", "samples"]
-    of: Literal["", "evaluation", "final evaluation"] = ""
-    """The operation within the stage that is measured; empty: the stage itself."""
+    of: Literal["", "evaluation", "final evaluation", "sample", "checkpoint"] = ""
+    """The operation within the stage that is measured; empty: the stage itself. Of the last two only their start."""
 
 
 class StepEffect(Struct, frozen=True, kw_only=True):

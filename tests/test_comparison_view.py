@@ -34,7 +34,7 @@ def compared(workspace: Workspace, *runs: tuple[str, float, str], device: str = 
         )
         for event in events:
             summary.absorb(event)
-        snapshot = RunSnapshot(run, RunState.DONE, summary, None, 0.0, 0.0)
+        snapshot = RunSnapshot(run, RunState.DONE, summary, None, 0.0, None)
         found.append(ComparedRun(number, snapshot, origin_of(run, summary, events)))
     return found
 
@@ -92,7 +92,7 @@ def test_the_baseline_and_the_order_are_chosen(workspace: Workspace) -> None:
 
 def test_runs_without_a_result_are_last_and_said_to_have_none(workspace: Workspace) -> None:
     runs = compared(workspace, ("a", 1.3, ""), ("b", 1.2, "train.lr=1e-4"))
-    empty = RunSnapshot(make_run(workspace, "c", "train.lr=1e-5"), RunState.CREATED, Summary(), None, 0.0, 0.0)
+    empty = RunSnapshot(make_run(workspace, "c", "train.lr=1e-5"), RunState.CREATED, Summary(), None, 0.0, None)
     runs.append(ComparedRun(3, empty, origin_of(empty.run, empty.summary, ())))
     for reverse in (False, True):
         comparison = Comparison(runs, reverse=reverse)

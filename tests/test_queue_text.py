@@ -34,7 +34,7 @@ class Some:
             summary.stage = "train"
             summary.stages["train"].state = "working"
             summary.metric = Metric(step=10, loss=2.0, lr=1e-3, grad_norm=1.0, tokens=100, seconds=600.0, progress=0.5)
-        self.snapshots.append(RunSnapshot(run, state, summary, None, 0.0, 0.0, queue_place=place))
+        self.snapshots.append(RunSnapshot(run, state, summary, None, 0.0, None, queue_place=place))
         return self.snapshots[-1]
 
 

@@ -44,7 +44,7 @@ def make(workspace: Workspace) -> Make:
         if val is not None:
             summary.absorb(Evaluation(step=5, loss=val, train_loss=val, bits_per_byte=val, best=True))
         annotations = Annotations(tags=tags, note=note)
-        return RunSnapshot(run, state, summary, None, 0.0, 0.0, annotations=annotations, size=size)
+        return RunSnapshot(run, state, summary, None, 0.0, None, annotations=annotations, size=size)
 
     return snapshot
 

@@ -86,7 +86,7 @@ def looked_at(summary: Summary, run: Run) -> None:
     """All that the lists and screens work out of a summary."""
     from core.runs.directory import RunState
 
-    snapshot = RunSnapshot(run, RunState.RUNNING, summary, None, 0.0, 0.0)
+    snapshot = RunSnapshot(run, RunState.RUNNING, summary, None, 0.0, None)
     for say in (run_text.state, run_text.speed, run_text.step, run_text.when):
         say(snapshot)
     run_text.remaining(summary)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from core import __version__
-from core.checkpoints import Which, checkpoint_paths, select_checkpoint, step_of
+from core.checkpoints import Which, checkpoint_paths, readable_checkpoints, select_checkpoint
 from core.errors import LlmtuiError
 from core.hardware import HardwareMonitor, machine
 from core.remote.growing_file import continues
@@ -49,6 +49,8 @@ from core.run_names import run_ids
 from core.runs import launch
 from core.runs.control import put_request
 from core.runs.directory import Run
+from core.runs.queue import waiting
+from core.runs.remote_state import RemoteCheckpoint, RemoteState, describe_checkpoint
 from core.storage.locks import holder
 from core.storage.workspace import Workspace
 
@@ -76,25 +78,34 @@ class RunSender:
             self._sent[name] = known.size if continues(run.path / name, known) else None
         self._description = b""
         self._processes: RunProcesses | None = None
+        self._checkpoints: tuple[RemoteCheckpoint, ...] = ()
+        self._checkpoint_names: list[str] = []
 
-    def news(self) -> Iterator[FromHost]:
-        """Messages about what has changed since the last call. Raises OSError if the run is gone."""
+    def news(self, queue_place: int = 0) -> Iterator[FromHost]:
+        """Messages about what has changed since the last call. Raises OSError if the run is gone.
+
+        queue_place: 1 for the first of the runs that wait, 0 for one that does not.
+        """
         description = (self._run.path / "run.json").read_bytes()
         if description != self._description:
             self._description = description
             yield RunDescription(self._run.id, description)
-        processes = self._read_processes()
+        processes = self._read_processes(queue_place)
         for name in MIRRORED:
             yield from self._appended(name)
         if processes != self._processes:  # after the journal: a run that has ended says why
             self._processes = processes
             yield processes
 
-    def _read_processes(self) -> RunProcesses:
+    def _read_processes(self, queue_place: int) -> RunProcesses:
         run = self._run
-        steps = tuple(step_of(path) for path in reversed(checkpoint_paths(run.checkpoints)))
+        names = [path.name for path in checkpoint_paths(run.checkpoints)]
+        if names != self._checkpoint_names:
+            self._checkpoint_names = names
+            self._checkpoints = tuple(map(describe_checkpoint, readable_checkpoints(run.checkpoints)))
         alive = run.supervisor() is not None, run.writer() is not None
-        return RunProcesses(run.id, *alive, run.pause_requested, steps)
+        state = RemoteState(queue_place=queue_place, checkpoints=self._checkpoints)
+        return RunProcesses(run.id, *alive, run.pause_requested, state)
 
     def _appended(self, name: str) -> Iterator[Appended]:
         try:
@@ -214,16 +225,17 @@ class Host:
         if looks_at_all:
             self._next_load = time.monotonic() + LOAD_EVERY
             self._active = {run_id for run_id in ids if self._is_active(run_id)}
-        for place, run_id in enumerate(ids):
+        queue_places = {entry.run_id: place for place, entry in enumerate(waiting(self._workspace.runs), 1)}
+        for number, run_id in enumerate(ids):
             if run_id not in self._senders:
-                wanted = place < NEWEST or run_id in self._wanted or run_id in self._active
+                wanted = number < NEWEST or run_id in self._wanted or run_id in self._active
                 if not wanted or run_id in self._excluded:
                     continue
             with contextlib.suppress(LlmtuiError, FileNotFoundError, NotADirectoryError):
                 sender = self._sender(run_id)
                 if sender is None:
                     continue
-                for message in sender.news():
+                for message in sender.news(queue_places.get(run_id, 0)):
                     self._send(message)
         if looks_at_all:
             self._send(HostLoad(self._monitor.read(), len(self._active)))

@@ -105,10 +105,9 @@ class MirroredHost:
     def name(self) -> str:
         return self.path.name
 
-    @property
-    def command(self) -> list[str]:
-        """The command line that connects to the host. The remote shell splits what follows the address."""
-        return [*self.file.ssh, self.file.address, f"{self.file.command} hosts serve"]
+    def command(self, arguments: str) -> list[str]:
+        """The command line that runs llmtui there. The remote shell splits `arguments`."""
+        return [*self.file.ssh, self.file.address, f"{self.file.command} {arguments}"]
 
     @property
     def lock(self) -> Path:

@@ -10,8 +10,9 @@ from msgspec import Struct
 
 from core.events import HardwareReading
 from core.parsing import ParseError, parse
+from core.runs.remote_state import RemoteState
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Raised with every change that the other side must know of."""
 
 GREETING = b"llmtui mirror\n"
@@ -123,14 +124,13 @@ class Appended(Struct, frozen=True, tag=True):
 
 
 class RunProcesses(Struct, frozen=True, tag=True):
-    """Which processes a run has, sent when it changes."""
+    """Which processes a run has, and what else is not in its files, sent when it changes."""
 
     run: str
     supervisor: bool
     worker: bool
     paused: bool
-    checkpoints: tuple[int, ...]
-    """Steps of its checkpoints, oldest first."""
+    state: RemoteState
 
 
 class RunGone(Struct, frozen=True, tag=True):

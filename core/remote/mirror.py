@@ -119,12 +119,11 @@ class Mirror:
 
     def _connect(self) -> str:
         """Mirror until the connection ends; returns why it did."""
+        command = self._host.command("hosts serve")
         try:
-            process = subprocess.Popen(
-                self._host.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-            )
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         except OSError as error:
-            return f"{self._host.command[0]} cannot be started: {(error.strerror or str(error)).lower()}"
+            return f"{command[0]} cannot be started: {(error.strerror or str(error)).lower()}"
         errors: deque[str] = deque(maxlen=20)
         arrived: queue.Queue[FromHost | Greeted | Ended] = queue.Queue(maxsize=64)
         threads = [

@@ -34,6 +34,7 @@ from core.runs.curves import Curves
 from core.runs.directory import Run
 from core.runs.errors import InvalidRunError
 from core.runs.journal_snapshot import write_snapshot
+from core.runs.remote_state import RemoteState, write_remote_state
 from core.runs.run_file import SCHEMA, RunFile
 from core.runs.summary import Summary
 from core.storage.artifact import Artifact, DamagedError
@@ -47,6 +48,10 @@ CURVES_EVERY = 10.0
 
 PAUSE_DELAY = 3.0
 """Seconds after a request to pause, or to end a pause, during which the host may still say what was before it."""
+
+
+MAX_CHECKPOINTS = 1000
+"""The newest that are kept of a host's list."""
 
 
 class RunMirror:
@@ -113,7 +118,10 @@ class RunMirror:
             self._unwritten |= message.name == "journal.jsonl"
 
     def set_processes(self, processes: RunProcesses) -> None:
-        """Hold the locks that the processes of the run hold on the host."""
+        """Hold the locks that the processes of the run hold on the host, and keep its state there."""
+        write_remote_state(
+            self.run.path, _plausible(processes.state)
+        )  # first: a run that waits is queued, not starting
         for name, alive in (("supervisor.lock", processes.supervisor), ("writer.lock", processes.worker)):
             if alive and name not in self._locks:
                 lock = Lock.acquire(self.run.path / name)
@@ -212,6 +220,18 @@ class RunMirror:
             else:
                 yield PutRequest(run, name, path.read_bytes())
             path.unlink(missing_ok=True)
+
+
+def _plausible(state: RemoteState) -> RemoteState:
+    """`state` without what no host of ours says: screens format these numbers, and list these checkpoints."""
+    kept = [
+        known
+        for known in state.checkpoints[-MAX_CHECKPOINTS:]
+        if 0 <= known.step < 10**12
+        and 0 <= known.made_at < 2**33
+        and all(0 <= value < 1e6 for value in (known.slice_loss, known.bits_per_byte) if value is not None)
+    ]
+    return RemoteState(queue_place=max(0, min(state.queue_place, 9999)), checkpoints=tuple(kept))
 
 
 def parse_run_file(description: bytes, host: str) -> RunFile | None:

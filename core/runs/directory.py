@@ -14,6 +14,7 @@
     transcripts/        chats with each checkpoint, see `core.runs.transcript`
     annotations.json    the user's tags and notes, see `core.runs.annotations`
     answer.json         of the mirror of a run of another machine, see `core.runs.control`
+    remote.json         of such a mirror: place in the queue there, checkpoints; see `core.runs.remote_state`
 
 The state is computed from locks and journals, never stored.
 """
@@ -39,6 +40,7 @@ from core.runs.deletion import bytes_in, remove_directory
 from core.runs.errors import RemoteRunError, RunActiveError
 from core.runs.journal_snapshot import read_snapshot
 from core.runs.launches import Exited, Launched, read_launches
+from core.runs.remote_state import read_remote_state
 from core.runs.run_file import Parent, RunFile, StudyTrial, read_run_file
 from core.runs.summary import Summary
 from core.storage.files import creating_directory, write_atomic
@@ -306,7 +308,7 @@ class Run:
         if writer is not None:
             return RunState.PAUSED if self.pause_requested else RunState.RUNNING
         if supervisor is not None:
-            return RunState.QUEUED if queue_entry(self.path).exists() else RunState.STARTING
+            return RunState.QUEUED if self._waits else RunState.STARTING
         ended = self.end_event(summary)
         if ended:
             return RunState(ended.outcome)
@@ -324,6 +326,11 @@ class Run:
             return False
         # after the record of its exit only the supervisor of the next attempt can be there
         return (state is not RunState.STARTING or self.exit_record() is None) and self.end_event() is not None
+
+    @property
+    def _waits(self) -> bool:
+        """Whether it waits for a device, on its own machine."""
+        return bool(read_remote_state(self.path).queue_place) if self.host else queue_entry(self.path).exists()
 
     @property
     def pause_requested(self) -> bool:

@@ -207,6 +207,8 @@ def _has_taken_one(run: Run, entry: Entry) -> bool:
 
 def move(run: Run, places: int) -> None:
     """Move a waiting run by that many places: -1 lets it start one run earlier. Raises NotQueuedError."""
+    if run.host:
+        raise NotQueuedError(f"{run.id} waits on {run.host}", todo=f"change its place there: llmtui queue {run.id}")
     queue = waiting(run.path.parent)
     index = next((i for i, entry in enumerate(queue) if entry.run_id == run.id), None)
     if index is None:

@@ -74,6 +74,8 @@ class Summary(Struct, kw_only=True):
     """The running stage, or the last one that ran."""
     stages: dict[str, StageProgress] = {}
     paused: bool = False
+    activity: str = ""
+    """What the training does between two steps: `Progress.of`; empty during a step."""
     shape: ModelInfo | None = None
     plan: TrainingForecast | None = None
     """The forecast; the actual figures are in `metric` and `peak`."""
@@ -124,6 +126,16 @@ class Summary(Struct, kw_only=True):
         return rung if rung and (self.metric is None or self.metric.step <= rung.step) else None
 
     @property
+    def step_seconds(self) -> float | None:
+        """Usual seconds of a step in this attempt; None before the first one."""
+        metric = self.metric
+        if metric is None or metric.step <= 0 or not self.stages["train"].done:
+            return None
+        if self.tokens_per_second > 0:
+            return metric.tokens / metric.step / self.tokens_per_second
+        return metric.seconds / metric.step
+
+    @property
     def headline_evaluation(self) -> Evaluation | None:
         """The evaluation to report: the final one once the training has finished, else the best so far.
 
@@ -134,6 +146,8 @@ class Summary(Struct, kw_only=True):
         """Add one event."""
         self.events += 1
         self.paused = isinstance(event, Paused)
+        if not isinstance(event, HardwareReading | Note | Paused):
+            self.activity = event.of if isinstance(event, Progress) else ""
         if self.evaluating and not isinstance(event, Progress | HardwareReading | Note | Paused):
             self.evaluating, self._marks = None, []  # the marks of training are on another clock
         match event:
@@ -193,6 +207,8 @@ class Summary(Struct, kw_only=True):
 
     def _progress(self, event: Progress) -> None:
         stage = self.stages.get(self.stage)
+        if event.of in ("sample", "checkpoint"):
+            return
         if event.of:
             if self.metric is not None and event.of != "final evaluation":
                 return  # short and frequent: the progress of the training is shown instead

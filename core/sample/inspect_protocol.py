@@ -20,6 +20,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct, field
 
 from core.model_size import ParameterCounts
+from core.parsing import Int64
 from core.recipe.schema import Model
 
 MAX_PROMPT_TOKENS = 512
@@ -70,7 +71,7 @@ class InspectResult(Struct, frozen=True, kw_only=True):
 class TokenInfo(Struct, frozen=True):
     """A token id and what it decodes to."""
 
-    id: int
+    id: Int64
     kind: Literal["text", "bytes", "mark", "gap", "hidden"]
     """text: whole characters. bytes: not valid UTF-8, such as part of a character. mark: a special token, such as the
     end-of-text token. gap: an unused id. hidden: the mask token."""
@@ -85,19 +86,19 @@ class TokenInfo(Struct, frozen=True):
 class PromptTokens(InspectResult, frozen=True, kw_only=True, tag="tokens"):
     """1. The prompt as token ids."""
 
-    first: int
+    first: Int64
     """Position of `tokens[0]` in the context."""
     tokens: tuple[TokenInfo, ...]
-    seen: int
+    seen: Int64
     """Tokens in the context."""
-    dropped: int
+    dropped: Int64
     """Tokens before them that do not fit the context."""
 
 
 class LogitsRow(Struct, frozen=True):
     """Logits at one position."""
 
-    position: int = field(name="place")
+    position: Int64 = field(name="place")
     token: TokenInfo
     """The input token at that position."""
     logits: tuple[FiniteFloat, ...] = field(name="scores")
@@ -107,10 +108,10 @@ class LogitsRow(Struct, frozen=True):
 class LogitsMatrix(InspectResult, frozen=True, kw_only=True, tag="outputs"):
     """2. The model's output (T, vocabulary): logits at each position."""
 
-    positions: int = field(name="places")
+    positions: Int64 = field(name="places")
     """T."""
-    vocabulary: int
-    columns: tuple[int, ...]
+    vocabulary: Int64
+    columns: tuple[Int64, ...]
     """The token ids whose logits are included."""
     rows: tuple[LogitsRow, ...]
 
@@ -118,12 +119,12 @@ class LogitsMatrix(InspectResult, frozen=True, kw_only=True, tag="outputs"):
 class LastLogits(InspectResult, frozen=True, kw_only=True, tag="lastrow"):
     """3. The last row of the matrix: logits of the next token."""
 
-    step: int
+    step: Int64
     """Number of the generated token, from 1."""
-    position: int = field(name="place")
+    position: Int64 = field(name="place")
     """Position of the row: the last one of the context."""
-    vocabulary: int
-    columns: tuple[int, ...]
+    vocabulary: Int64
+    columns: tuple[Int64, ...]
     logits: tuple[FiniteFloat, ...] = field(name="scores")
     lowest: float
     highest: float
@@ -139,7 +140,7 @@ class ProcessorSummary(Struct, frozen=True):
     """softmax, or a field of `Sampling`."""
     value: FiniteFloat
     """The setting; None if it is not a single number."""
-    remaining: int = field(name="left")
+    remaining: Int64 = field(name="left")
     """Tokens that can still be sampled."""
     entropy: FiniteFloat
     """Bits."""
@@ -158,7 +159,7 @@ class TokenCandidate(Struct, frozen=True):
 class TokenProbabilities(InspectResult, frozen=True, kw_only=True, tag="probabilities"):
     """4. From logits to probabilities, after each logits processor."""
 
-    step: int
+    step: Int64
     processors: tuple[ProcessorSummary, ...] = field(name="links")
     """The first is softmax of the unprocessed logits."""
     candidates: tuple[TokenCandidate, ...]
@@ -169,7 +170,7 @@ class TokenProbabilities(InspectResult, frozen=True, kw_only=True, tag="probabil
 class SampledToken(InspectResult, frozen=True, kw_only=True, tag="choice"):
     """5. The sampled token. Its competitors are in TokenProbabilities."""
 
-    step: int
+    step: Int64
     token: TokenInfo
     probability: float
     """After all logits processors."""
@@ -177,7 +178,7 @@ class SampledToken(InspectResult, frozen=True, kw_only=True, tag="choice"):
     """Probability before logits processors."""
     surprise: float
     """Surprisal in bits: -log2 of `before`."""
-    rank: int
+    rank: Int64
     """By the model's own probabilities, from 1."""
     instead_of: TokenInfo | None = None
     """The token that the seed samples here, if `InspectPrompt.forced` has another."""
@@ -186,11 +187,11 @@ class SampledToken(InspectResult, frozen=True, kw_only=True, tag="choice"):
 class AppendedToken(InspectResult, frozen=True, kw_only=True, tag="appended"):
     """6. The token appended to the text, and its text."""
 
-    step: int
+    step: Int64
     token: TokenInfo
     text: str
     """Characters completed by this token; earlier tokens may have started them."""
-    length: int
+    length: Int64
     """Tokens of prompt and text so far."""
     reason: Literal["length", "end", "stop"] | None
     """Why the text ends here (`protocol.FinishReason`); None: it continues."""
@@ -203,10 +204,10 @@ class AttentionWeights(InspectResult, frozen=True, kw_only=True, tag="attention"
     steps only for the newest.
     """
 
-    step: int
-    layer: int
-    head: int
-    first: int
+    step: Int64
+    layer: Int64
+    head: Int64
+    first: Int64
     """Position of the first column; the last column is the last position."""
     weights: tuple[tuple[FiniteFloat, ...], ...]
     """(rows, columns), rounded to six digits; 0 where the causal mask applies."""
@@ -225,21 +226,21 @@ class LogitLens(InspectResult, frozen=True, kw_only=True, tag="lens"):
     nostalgebraist 2020, "interpreting GPT: the logit lens".
     """
 
-    step: int
-    layer: int
+    step: Int64
+    layer: Int64
     tokens: tuple[PredictedToken, ...] = field(name="guesses")
     """The most likely, highest probability first."""
     probability: FiniteFloat
     """Of the sampled token."""
-    rank: int | None
+    rank: Int64 | None
     """Of the sampled token; None if logits are not finite."""
 
 
 class LensRow(InspectResult, frozen=True, kw_only=True, tag="lensrow"):
     """The logit lens of one layer at the last positions."""
 
-    layer: int
-    first: int
+    layer: Int64
+    first: Int64
     """Position of `predictions[0]`."""
     predictions: tuple[PredictedToken | None, ...]
     """The most likely next token at each position; None: logits are not finite."""
@@ -249,11 +250,11 @@ class TokenSurprisal(Struct, frozen=True):
     """How well one token of the prompt was predicted. All None if there is no prediction: at the first position of a
     causal model, or where logits are not finite."""
 
-    position: int = field(name="place")
+    position: Int64 = field(name="place")
     token: TokenInfo
     bits: FiniteFloat
     """Surprisal: -log2 of the token's probability."""
-    rank: int | None
+    rank: Int64 | None
     """Of the token among all, from 1."""
     entropy: FiniteFloat
     """Of the predicted distribution, in bits."""
@@ -276,9 +277,9 @@ class ModelSummary(InspectResult, frozen=True, kw_only=True, tag="shape"):
     """Configuration, parameters and compute of the model."""
 
     model: Model
-    vocabulary: int
+    vocabulary: Int64
     parameters: ParameterCounts
-    forward_flops_per_token: int
+    forward_flops_per_token: Int64
     """At full context; training takes three times as much."""
 
 
@@ -286,8 +287,8 @@ class WeightSummary(Struct, frozen=True):
     """One weight of the model."""
 
     name: str
-    size: tuple[int, ...]
-    parameters: int
+    size: tuple[Int64, ...]
+    parameters: Int64
     """0 if it is tied to another weight."""
     dtype: str
     norm: FiniteFloat
@@ -302,7 +303,7 @@ class ModelPart(InspectResult, frozen=True, kw_only=True, tag="part"):
     """Some of the model's weights, in the order of the forward pass."""
 
     name: Literal["embedding", "block", "output"]
-    layer: int
+    layer: Int64
     """Number of the block; 0 for the embedding, n_layer + 1 for the output."""
     weights: tuple[WeightSummary, ...]
 

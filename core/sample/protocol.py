@@ -24,6 +24,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from core.parsing import Int64
 from core.recipe.sampling import Precision, Sampling, UnmaskingOrder
 from core.sample.inspect_protocol import AnyInspectResult, InspectOptions, TokenInfo
 from core.sample.token_protocol import MAX_TEXT_LENGTH, AnyTokenResult, BatchSource
@@ -44,7 +45,7 @@ FinishReason = Literal["length", "end", "stop"]
 class Request(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of all requests."""
 
-    id: int
+    id: Int64
 
 
 class ModelRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -115,7 +116,7 @@ class InspectPrompt(ModelRequest, frozen=True, kw_only=True, forbid_unknown_fiel
     prompt: str
     sampling: Sampling = Sampling(tokens=1)
     options: InspectOptions = InspectOptions()
-    forced: tuple[int, ...] = ()
+    forced: tuple[Int64, ...] = ()
     """Ids of the first tokens, taken instead of the sampled ones, which use up their random numbers all the same."""
 
 
@@ -124,7 +125,7 @@ class InspectContext(ModelRequest, frozen=True, kw_only=True, forbid_unknown_fie
 
     precision: Precision = "auto"
     prompt: str
-    generated: tuple[int, ...] = ()
+    generated: tuple[Int64, ...] = ()
     """Ids of tokens after the prompt."""
     positions: Annotated[int, Meta(ge=1)] | None = None
     """Tokens in the context, the last ones: `LastLogits.position` of the next token. None: as many as fit."""
@@ -163,7 +164,7 @@ class Cancel(Request, frozen=True, kw_only=True, forbid_unknown_fields=True, tag
 class Reply(Struct, frozen=True, kw_only=True):
     """Base of all replies."""
 
-    id: int
+    id: Int64
     """The request's id; 0 for an invalid line without an id."""
 
 
@@ -172,17 +173,17 @@ class Loaded(Reply, frozen=True, kw_only=True, tag="loaded"):
 
     checkpoint: str
     """The directory it was loaded from."""
-    step: int
+    step: Int64
     """The training step of the weights."""
-    prompt_tokens: int
-    dropped_tokens: int = 0
+    prompt_tokens: Int64
+    dropped_tokens: Int64 = 0
     """Tokens at the start of the prompt that do not fit the context."""
-    suffix_tokens: int = 0
-    dropped_suffix_tokens: int = 0
+    suffix_tokens: Int64 = 0
+    dropped_suffix_tokens: Int64 = 0
     """Tokens at the end of the suffix that do not fit the context."""
     precision: str = ""
     """The number format of the weights and why it was chosen, as a sentence."""
-    threads: int = 0
+    threads: Int64 = 0
     """CPU threads used."""
     passed_over: tuple[str, ...] = ()
     """Newer checkpoints that cannot be read, each with the reason."""
@@ -194,7 +195,7 @@ class TextDelta(Reply, frozen=True, kw_only=True, tag="text"):
     """More text of one continuation, in whole characters."""
 
     text: str
-    index: int = 0
+    index: Int64 = 0
     """Which of the requested texts."""
     logprobs: tuple[float, ...] = ()
     """Log-probabilities (nats) of the tokens that complete this text, under the model before logits processors, if
@@ -206,7 +207,7 @@ class Span(Struct, frozen=True, omit_defaults=True, rename={"masked": "hidden"})
     """Part of a text that is being denoised: characters, or masked positions."""
 
     text: str = ""
-    masked: int = 0
+    masked: Int64 = 0
     """Number of masked positions; `text` is empty then. A character of which bytes are missing counts as masked."""
     new: bool = False
     """Unmasked by the latest denoising step."""
@@ -215,7 +216,7 @@ class Span(Struct, frozen=True, omit_defaults=True, rename={"masked": "hidden"})
 class UnmaskedToken(Struct, frozen=True):
     """One token that a denoising step unmasked."""
 
-    position: int
+    position: Int64
     """In the generated text, from 1."""
     token: TokenInfo
     probability: float
@@ -225,13 +226,13 @@ class UnmaskedToken(Struct, frozen=True):
 class DenoisingState(Reply, frozen=True, kw_only=True, tag="denoising_state"):
     """The block that is being denoised, after one denoising step."""
 
-    index: int = 0
+    index: Int64 = 0
     """Which of the requested texts."""
     spans: list[Span]
     """What follows the TextDeltas so far, up to the end of the block or of the text. The last DenoisingState of a block
     shows the TextDelta that follows it, except for a possible start of a stop string, which waits for the next
     block."""
-    tokens: int
+    tokens: Int64
     """Tokens of this text unmasked so far."""
     unmasked: list[UnmaskedToken] = []
     """The tokens that this step unmasked, in this order."""
@@ -252,28 +253,28 @@ class Tokens(Reply, frozen=True, kw_only=True, tag="tokens"):
 class TextEnded(Reply, frozen=True, kw_only=True, tag="ended"):
     """One of the texts is complete."""
 
-    index: int = 0
+    index: Int64 = 0
     reason: FinishReason
-    tokens: int
+    tokens: Int64
     """Tokens generated for it."""
 
 
 class RankedText(Reply, frozen=True, kw_only=True, tag="ranked"):
     """One text of BestOfN or BeamSearch; the most likely first."""
 
-    index: int
+    index: Int64
     text: str
     nats_per_token: float
     """Mean negative log-likelihood under the model, before logits processors."""
-    tokens: int
+    tokens: Int64
     reason: FinishReason
 
 
 class ScoreProgress(Reply, frozen=True, kw_only=True, tag="scoring"):
     """Progress of Score in tokens."""
 
-    done: int
-    total: int
+    done: Int64
+    total: Int64
 
 
 class TokenLosses(Reply, frozen=True, kw_only=True, tag="token_losses"):
@@ -286,17 +287,17 @@ class TokenLosses(Reply, frozen=True, kw_only=True, tag="token_losses"):
 class ScoreResult(Reply, frozen=True, kw_only=True, tag="scored"):
     """The loss of a text."""
 
-    step: int
+    step: Int64
     """The training step of the weights."""
     nats: float
     """Negative log-likelihood of the whole text."""
-    tokens: int
-    bytes: int
+    tokens: Int64
+    bytes: Int64
     """Length in UTF-8."""
     bits_per_byte: float
     bound: bool
     """Whether `nats` is an estimate of the variational upper bound (NELBO), as for masked models."""
-    short_context_tokens: int
+    short_context_tokens: Int64
     """Tokens at the start that were predicted from less than half a context."""
 
 
@@ -304,7 +305,7 @@ class Finished(Reply, frozen=True, kw_only=True, tag="finished"):
     """The last reply to a request that was completed or cancelled."""
 
     cancelled: bool = False
-    tokens: int = 0
+    tokens: Int64 = 0
     """Tokens generated, over all texts."""
     seconds: float = 0.0
     """Compute time of the request, without loading and other requests."""

@@ -13,6 +13,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from core.parsing import Int64
 from core.recipe.schema import Model, Train
 from core.sample.inspect_protocol import FiniteFloat, TokenInfo
 
@@ -37,10 +38,10 @@ class BatchSource(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 class TokenizedText(Struct, frozen=True, kw_only=True, tag="tokenized"):
     """A text encoded with one vocabulary."""
 
-    entries: int
+    entries: Int64
     """Number of ids of the vocabulary."""
-    ids: tuple[int, ...]
-    bytes: int
+    ids: tuple[Int64, ...]
+    bytes: Int64
     """Of the text in UTF-8."""
     tokens: tuple[TokenInfo, ...]
     """Each distinct one of `ids`."""
@@ -49,11 +50,11 @@ class TokenizedText(Struct, frozen=True, kw_only=True, tag="tokenized"):
 class BatchRow(Struct, frozen=True, kw_only=True):
     """One sequence of a batch, T = block_size positions, exactly as the model is trained on it."""
 
-    start: int
+    start: Int64
     """Position of its window of T + 1 tokens in the training text, in tokens."""
-    inputs: tuple[int, ...]
+    inputs: tuple[Int64, ...]
     """(T,) what the model reads. The mask token of a masked model has the id after the last entry of the vocabulary."""
-    targets: tuple[int, ...]
+    targets: tuple[Int64, ...]
     """(T,) what it has to predict there; NO_TARGET where there is no loss."""
     weight: float = 1.0
     """Of the loss at each of its targets."""
@@ -66,12 +67,12 @@ class TrainingBatch(Struct, frozen=True, kw_only=True, tag="batch"):
     all targets, divided by `count`.
     """
 
-    step: int
-    epoch: int
+    step: Int64
+    epoch: Int64
     """How often the text was begun, counting this time, when the first row was taken from it."""
     rows: tuple[BatchRow, ...]
-    count: int
-    end_of_text: int
+    count: Int64
+    end_of_text: Int64
     """Id of the token after each document."""
     masked: bool
     """Whether the model is a masked one: then a target is the token at its own position, else the next token."""
@@ -82,7 +83,7 @@ class TrainingBatch(Struct, frozen=True, kw_only=True, tag="batch"):
 class RowLosses(Struct, frozen=True, kw_only=True, tag="row_losses"):
     """The loss of one row under the weights of a checkpoint, in float32 and without dropout."""
 
-    row: int
+    row: Int64
     nats: tuple[FiniteFloat, ...]
     """(T,) unweighted cross-entropy at each position; None without a target, or if it is not finite."""
 

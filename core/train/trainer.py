@@ -12,7 +12,7 @@ import msgspec
 import torch
 
 from core.errors import LlmtuiError, is_out_of_memory
-from core.events import Event, ModelInfo, Note, RuleActed, RungReached
+from core.events import Event, ModelInfo, Note, Progress, RuleActed, RungReached
 from core.init.weights import load_initial_weights
 from core.model.batches import Batches
 from core.model.device import Device, dtype_name
@@ -289,6 +289,7 @@ class Trainer:
     def _sample(self, request: GenerateSample) -> EventStream:
         with self.parallel.whole_model():
             if self._group.is_main:
+                yield from self._clock.emit(Progress(done=0, total=1, unit="samples", of="sample"))
                 sample = resolve_sample(self.recipe, self.state.step, request)
                 sampling = self.recipe.sample.sampling()
                 yield from self._clock.emit(generate_sample(self.model, self.vocabulary, sample, sampling))
@@ -305,6 +306,8 @@ class Trainer:
             return
         if not last and self._evaluator.step != state.step:
             yield from self._evaluate(scheduled=False)
+        if self._group.is_main:
+            yield from self._clock.emit(Progress(done=0, total=None, unit="bytes", of="checkpoint"))
         facts = self._evaluator.facts if self._evaluator.step == state.step else {}
         yield from self._checkpoint_manager.save(state, facts, last=last)
 

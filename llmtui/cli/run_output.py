@@ -20,12 +20,15 @@ from core.events import (
 from core.runs.directory import Run, RunState
 from core.runs.failure import describe_failure
 from core.runs.queue import begins_to_wait
+from core.runs.stall import find_stall
 from core.runs.summary import Summary
 from core.storage.journal import JournalReader, read_backwards
 from llmtui.cli.console import print_error, print_message, print_output
 from llmtui.view.event_text import event_text
 from llmtui.view.failure_text import failure_text
+from llmtui.view.run_snapshot import journal_age
 from llmtui.view.run_state import next_step_text, state_text
+from llmtui.view.run_text import stall_text
 from llmtui.view.summary_text import describe_progress, result_lines
 from llmtui.view.units import duration
 
@@ -103,13 +106,35 @@ def replay(run: Run) -> tuple[EventFormatter, JournalReader]:
     return formatter, reader
 
 
-def follow(run: Run, read: Callable[[], Iterable[Item]]) -> Iterator[Item]:
-    """Yield what `read` finds new in the journal until the run has ended and everything has been read."""
+class StallReporter:
+    """Prints that a run which is followed makes no progress, and again whenever that has lasted twice as long."""
+
+    def __init__(self, run: Run, formatter: EventFormatter) -> None:
+        self._run, self._formatter = run, formatter
+        self._reported = 0.0
+
+    def check(self) -> None:
+        """Call it after the new events have been formatted."""
+        stall = find_stall(self._formatter.summary, journal_age(self._run))
+        if stall is None or self._run.state() is not RunState.RUNNING:
+            self._reported = 0.0
+        elif stall.seconds >= 2 * self._reported:
+            self._reported = stall.seconds
+            print_message(f"{self._run.id}: {stall_text(stall)}; llmtui logs {self._run.id} shows its log")
+
+
+def follow(run: Run, read: Callable[[], Iterable[Item]], after: Callable[[], None] | None = None) -> Iterator[Item]:
+    """Yield what `read` finds new in the journal until the run has ended and everything has been read.
+
+    after: called each time.
+    """
     while True:
         is_active = run.state().is_active  # before reading: what was written before the end is still read
         yield from read()
         if not is_active:
             return
+        if after:
+            after()
         time.sleep(POLL_INTERVAL)
 
 
@@ -128,7 +153,7 @@ def print_started(run: Run, *, share: bool, detach: bool) -> None:
 
 def follow_run(run: Run, formatter: EventFormatter, reader: JournalReader) -> int:
     """Print the run's events on standard error until it ends, then its result; returns the exit code."""
-    for event in follow(run, reader.iter_events):
+    for event in follow(run, reader.iter_events, StallReporter(run, formatter).check):
         for line in formatter.format(event):
             print_message(line, indent=INDENT)
     return print_result(run, formatter)

@@ -8,10 +8,11 @@ from contextlib import aclosing
 
 from msgspec.structs import replace
 
-from core.checkpoints import readable_checkpoints, step_of
+from core.checkpoints import step_of
 from core.events import GeneratedSample
 from core.recipe.schema import Sample
 from core.runs.directory import Run
+from core.runs.remote_state import inference_checkpoints
 from core.sample.protocol import Generate, TextDelta
 from llmtui.clients.inference_client import InferenceClient
 
@@ -33,7 +34,7 @@ async def sample_checkpoints(
     Raises what `InferenceClient.stream` does.
     """
     settings = {name: getattr(sample, name) for name in SETTINGS}
-    for checkpoint in await asyncio.to_thread(readable_checkpoints, run.checkpoints):
+    for checkpoint in await asyncio.to_thread(inference_checkpoints, run):
         request = Generate(
             id=0,
             checkpoint=str(checkpoint.path),

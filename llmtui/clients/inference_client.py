@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import os
 import signal
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from pathlib import Path
 
 from msgspec import structs
@@ -20,17 +22,21 @@ from core.sample.protocol import (
     AnyTask,
     Cancel,
     Finished,
+    InspectModel,
     Refused,
     decode_reply,
     encode,
 )
 from core.storage.workspace import Workspace
 from llmtui.clients.child_job import open_log
+from llmtui.clients.remote_inference import MAX_REPLY_BYTES, RemoteInferenceError, RemoteProcess, address
 
 LOG_NAME = "inference.log"
 """File in the workspace's state directory that gets the standard error of the inference process."""
 MAX_PENDING_REPLIES = 2**16
 """Unread replies per request; a request whose consumer falls further behind is cancelled."""
+_LAST_ERRORS_TIMEOUT = 1.0
+"""Seconds after the end of the output in which a process on a host may still say why."""
 _EXIT_TIMEOUT = 5.0
 """Seconds between the end of the process's output and its exit, after which it is killed."""
 
@@ -73,29 +79,113 @@ class InferenceClient:
         """command: a process that speaks `core.sample.protocol`; default: `python -m core.sample.serve`."""
         self._workspace = workspace
         self._command = list(command or python_command("core.sample.serve"))
-        self._process: _InferenceProcess | None = None
+        self._processes: dict[str, _InferenceProcess] = {}
+        """By the host of mirrored runs on which it runs; that of this machine is under an empty name."""
         self._ids = itertools.count(1)
         self._starting = asyncio.Lock()
 
     async def stream(self, request: AnyTask) -> AsyncGenerator[AnyReply, None]:
         """Send `request`, with a new id, and yield its replies; the last one is a Finished.
 
-        Closing the generator early cancels the request. A slow consumer does not delay other requests.
+        A request about a checkpoint on the host of a mirrored run is answered there, and sent once more if a
+        connection from before turns out to be lost. Closing the generator early cancels the request. A slow consumer
+        does not delay other requests.
 
-        Raises InferenceError, InferenceProcessError, SlowConsumerError, PromptEncodingError.
+        Raises InferenceError, InferenceProcessError, SlowConsumerError, PromptEncodingError; RemoteInferenceError,
+        HostNameError for a checkpoint on a host.
         """
-        request = structs.replace(request, id=next(self._ids))
+        host, request = await asyncio.to_thread(address, structs.replace(request, id=next(self._ids)))
         try:
             line = encode(request)
         except UnicodeEncodeError:
             raise PromptEncodingError(
                 "the text has a lone surrogate (half of a character)", todo="give text that UTF-8 can encode"
             ) from None
-        process = await self._running_process()
-        replies = process.queues[request.id] = asyncio.Queue[AnyReply | LlmtuiError]()
+        while True:
+            known = self._processes.get(host)
+            process = await self._running_process(host)
+            heard = False
+            try:
+                async with aclosing(process.stream(request.id, line)) as replies:
+                    async for reply in replies:
+                        heard = True
+                        yield reply
+                return
+            except RemoteInferenceError:
+                if heard or process is not known:
+                    raise
+
+    async def start(self, checkpoint: Path | None = None) -> None:
+        """Start the process that answers for `checkpoint`, whose imports take seconds, before there is a request.
+
+        An error is not reported here, but by the first request, which tries again.
+        """
+        with contextlib.suppress(LlmtuiError):
+            host = ""
+            if checkpoint is not None:
+                host = (await asyncio.to_thread(address, InspectModel(id=0, checkpoint=str(checkpoint)))).host
+            await self._running_process(host)
+
+    async def _running_process(self, host: str) -> _InferenceProcess:
+        async with self._starting:
+            process = self._processes.get(host)
+            if process is None or process.ended:
+                remote = await asyncio.to_thread(RemoteProcess, self._workspace, host) if host else None
+                command = remote.command if remote else self._command
+                process = self._processes[host] = await _InferenceProcess.start(command, self._workspace, remote)
+            return process
+
+    async def close(self) -> None:
+        """Kill the inference processes. They also exit by themselves when this process does: their input closes."""
+        async with self._starting:
+            processes, self._processes = list(self._processes.values()), {}
+        await asyncio.gather(*(process.kill() for process in processes))
+
+
+class _InferenceProcess:
+    """One process, and a queue of replies for each request it is working on."""
+
+    def __init__(self, process: asyncio.subprocess.Process, log: Path, remote: RemoteProcess | None) -> None:
+        self._process, self._log, self._remote = process, log, remote
+        self.ended = False
+        """Whether it accepts no more requests."""
+        self._queues: dict[int, asyncio.Queue[AnyReply | LlmtuiError]] = {}
+        """By request id; an LlmtuiError is the last item."""
+        self._bytes: dict[int, int] = {}
+        """Bytes of the replies so far, by request id."""
+        self._reader = asyncio.create_task(self._read_replies())
+
+    @classmethod
+    async def start(
+        cls, command: Sequence[str], workspace: Workspace, remote: RemoteProcess | None
+    ) -> _InferenceProcess:
+        """remote: if the command starts the process on a host. Raises InferenceProcessError if it cannot be started."""
+        log = workspace.state / LOG_NAME
+        try:
+            with open_log(log) as stderr:
+                process = await asyncio.create_subprocess_exec(
+                    *command,
+                    stdin=asyncio.subprocess.PIPE,
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=asyncio.subprocess.PIPE if remote else stderr,
+                    env=child_environment(workspace),
+                    limit=MAX_LINE_BYTES,
+                    process_group=0,  # Ctrl+C in the terminal must reach this process only
+                )
+        except OSError as error:
+            raise InferenceProcessError(
+                f"the inference process cannot be started ({error.strerror})", where=str(error.filename or "")
+            ) from None
+        return cls(process, log, remote)
+
+    async def stream(self, request: int, line: bytes) -> AsyncGenerator[AnyReply, None]:
+        """Send `line`, the request with that id, and yield its replies. Raises as `InferenceClient.stream` does."""
+        replies = self._queues[request] = asyncio.Queue[AnyReply | LlmtuiError]()
         finished = False
         try:
-            process.send(line)
+            if self.ended:  # while the caller was waiting
+                raise await self._reader
+            self._send(line)
             while not finished:
                 reply = await replies.get()
                 finished = isinstance(reply, Finished | Refused | LlmtuiError)
@@ -106,121 +196,85 @@ class InferenceClient:
                     raise error(reply.what, where=reply.where, todo=reply.todo)
                 yield reply
         finally:
-            process.queues.pop(request.id, None)
+            self._queues.pop(request, None)
+            self._bytes.pop(request, None)
             if not finished:
-                process.send(encode(Cancel(id=request.id)))
+                self._send(encode(Cancel(id=request)))
 
-    async def start(self) -> None:
-        """Start the process, whose imports take seconds, before there is a request.
-
-        An error is not reported here, but by the first request, which tries again.
-        """
-        with contextlib.suppress(InferenceProcessError):
-            await self._running_process()
-
-    async def _running_process(self) -> _InferenceProcess:
-        async with self._starting:
-            if self._process is None or self._process.ended:
-                self._process = await _InferenceProcess.start(self._command, self._workspace)
-            return self._process
-
-    async def close(self) -> None:
-        """Kill the inference process. It also exits by itself when this process does, because its input closes."""
-        async with self._starting:
-            process, self._process = self._process, None
-        if process is not None:
-            await process.kill()
-
-
-class _InferenceProcess:
-    """One process, and a queue of replies for each request it is working on."""
-
-    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
-        self._process, self._log = process, log
-        self.ended = False
-        """Whether it accepts no more requests."""
-        self.queues: dict[int, asyncio.Queue[AnyReply | LlmtuiError]] = {}
-        """By request id; an LlmtuiError is the last item."""
-        self._reader = asyncio.create_task(self._read_replies())
-
-    @classmethod
-    async def start(cls, command: Sequence[str], workspace: Workspace) -> _InferenceProcess:
-        """Raises InferenceProcessError if the process cannot be started."""
-        log = workspace.state / LOG_NAME
-        try:
-            with open_log(log) as stderr:
-                process = await asyncio.create_subprocess_exec(
-                    *command,
-                    stdin=asyncio.subprocess.PIPE,
-                    stdout=asyncio.subprocess.PIPE,
-                    stderr=stderr,
-                    env=child_environment(workspace),
-                    limit=MAX_LINE_BYTES,
-                    process_group=0,  # Ctrl+C in the terminal must reach this process only
-                )
-        except OSError as error:
-            raise InferenceProcessError(
-                f"the inference process cannot be started ({error.strerror})", where=str(error.filename or "")
-            ) from None
-        return cls(process, log)
-
-    def send(self, line: bytes) -> None:
+    def _send(self, line: bytes) -> None:
         """Write without waiting: what the process has not read yet is buffered in memory."""
         assert self._process.stdin is not None
         with contextlib.suppress(OSError, RuntimeError):
             self._process.stdin.write(line + b"\n")
 
-    async def _read_replies(self) -> None:
-        """Put each reply into its request's queue until the process exits or sends an invalid line."""
+    async def _read_replies(self) -> LlmtuiError:
+        """Put each reply into its request's queue until the process exits or sends an invalid line; returns why."""
         assert self._process.stdout is not None
-        reason = ""
+        errors, reason = None, None
+        if self._remote and self._process.stderr:
+            errors = asyncio.create_task(self._remote.read_errors(self._process.stderr))
         try:
-            while line := await self._process.stdout.readline():
-                self._dispatch(parse(decode_reply, line))
+            if self._remote:
+                reason = await self._remote.greeted(self._process.stdout)
+            while reason is None and (line := await self._process.stdout.readline()):
+                self._dispatch(parse(decode_reply, line), len(line))
         except (OSError, ValueError):
-            reason = "the inference process sent an invalid reply"
-            self._send_kill()
+            reason = self._error("the inference process sent an invalid reply")
         finally:
-            self.ended = True
+            killed, self.ended = self.ended, True
+        if reason:
+            self._send_kill()
+        if errors:  # a connection that ssh keeps for later commands may hold it open
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(errors, 0.0 if killed else _LAST_ERRORS_TIMEOUT)
         reason = reason or await self._wait_for_exit()
-        for replies in self.queues.values():
-            replies.put_nowait(
-                InferenceProcessError(reason, where=str(self._log), todo="try again; it will be restarted")
-            )
+        for replies in self._queues.values():
+            replies.put_nowait(reason)
+        return reason
 
-    def _dispatch(self, reply: AnyReply) -> None:
-        replies = self.queues.get(reply.id)
+    def _error(self, what: str) -> LlmtuiError:
+        if self._remote:
+            return self._remote.error(what)
+        return InferenceProcessError(what, where=str(self._log), todo="try again; it will be restarted")
+
+    def _dispatch(self, reply: AnyReply, size: int) -> None:
+        replies = self._queues.get(reply.id)
         if replies is None:
             return  # the request was cancelled
-        if replies.qsize() < MAX_PENDING_REPLIES:
-            replies.put_nowait(reply)
-            return
-        del self.queues[reply.id]
-        replies.put_nowait(
-            SlowConsumerError(
+        received = self._bytes[reply.id] = self._bytes.get(reply.id, 0) + size
+        error: LlmtuiError
+        if self._remote and received > MAX_REPLY_BYTES:
+            error = self._error(f"more than {MAX_REPLY_BYTES / 2**20:.0f} MiB came in reply to one request")
+        elif replies.qsize() >= MAX_PENDING_REPLIES:
+            error = SlowConsumerError(
                 f"{MAX_PENDING_REPLIES:,} replies were not read in time, and the request was cancelled",
                 todo="request less at once",
             )
-        )
-        self.send(encode(Cancel(id=reply.id)))
+        else:
+            replies.put_nowait(reply)
+            return
+        del self._queues[reply.id]
+        replies.put_nowait(error)
+        self._send(encode(Cancel(id=reply.id)))
 
-    async def _wait_for_exit(self) -> str:
-        """How the process exited after closing its output, as a sentence; it is killed if it does not exit in time."""
+    async def _wait_for_exit(self) -> LlmtuiError:
+        """How the process exited after closing its output; it is killed if it does not exit in time."""
         try:
-            return _describe_exit(await asyncio.wait_for(self._process.wait(), _EXIT_TIMEOUT))
+            code = await asyncio.wait_for(self._process.wait(), _EXIT_TIMEOUT)
         except TimeoutError:
             self._send_kill()
-            return "the inference process closed its output"
+            return self._error("the inference process closed its output")
+        return self._remote.why_ended(code) if self._remote else self._error(_describe_exit(code))
 
     def _send_kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)  # what connects to a host may have started others
 
     async def kill(self) -> None:
         """Kill the process and wait until it and its pipes are gone."""
         self.ended = True
-        if self._process.returncode is None:
-            self._send_kill()
+        self._send_kill()
         await self._reader
         await self._process.wait()
         assert self._process.stdin is not None

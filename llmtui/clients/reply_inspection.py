@@ -36,6 +36,7 @@ from core.sample.protocol import (
     TokenLosses,
 )
 from llmtui.clients.inference_client import InferenceClient
+from llmtui.clients.remote_inference import is_remote
 
 CANDIDATES = 20
 """Tokens in each table of probabilities."""
@@ -301,6 +302,6 @@ class LossDifference:
 async def explain(error: LlmtuiError, checkpoint: str) -> str:
     """What went wrong and what to do, in one sentence; says so if `checkpoint` has been deleted."""
     path = Path(checkpoint)
-    if not await asyncio.to_thread(path.exists):
+    if not is_remote(path) and not await asyncio.to_thread(path.exists):
         return f"{path.name} has been deleted since; its numbers need its weights. Retry the prompt with another one."
     return error.what + (f"; {error.todo}" if error.todo else "")

@@ -14,6 +14,7 @@ from core.errors import LlmtuiError
 from core.plural import plural
 from core.runs.chat_sessions import SavedSession
 from core.runs.directory import Run
+from core.runs.remote_state import inference_path
 from core.runs.transcript import ComparedAnswer, earlier_messages, new_session
 from core.sample.conversation import ChatPrompt
 from core.sample.protocol import AnyReply, DenoisingState, Finished, Generate, Loaded, TextDelta, TextEnded
@@ -123,7 +124,7 @@ class RunChat:
             return turn.request
         if turn.run != self._run.id:  # of another run, whose recipe is not at hand
             return None
-        checkpoint = self._run.checkpoints / turn.checkpoint
+        checkpoint = inference_path(self._run, turn.checkpoint)
         cleaning = self._run.recipe.preprocess.steps
         return Generate(id=0, checkpoint=str(checkpoint), prompt=turn.prompt, sampling=turn.sampling, cleaning=cleaning)
 

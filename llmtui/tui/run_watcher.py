@@ -17,18 +17,20 @@ from core.runs.annotations import FILE as ANNOTATIONS_FILE
 from core.runs.directory import Run, RunState, queue_entry
 from core.runs.errors import InvalidRunError
 from core.runs.queue import waiting
+from core.runs.remote_state import FILE as REMOTE_FILE
+from core.runs.stall import Stall, find_stall
 from core.runs.summary import Summary
 from core.storage.journal import JournalReader
 from core.storage.locks import holder
 from core.storage.workspace import Workspace
 from llmtui.tui.measurements import Measurements
-from llmtui.view.run_snapshot import RunSnapshot, take_snapshot
+from llmtui.view.run_snapshot import RunSnapshot, journal_age, take_snapshot
 
 if TYPE_CHECKING:
     from llmtui.view.history import History
 
-STALLED_AFTER = 60.0
-"""Seconds without a new event after which a running run is shown as stalled."""
+SEEN_SECONDS = 5.0
+"""Seconds without a new event before its eyes after which a run can be stalled: a machine that slept has old files."""
 
 MIN_INACTIVE_PER_TICK, TICKS_PER_ROUND = 8, 10
 """Inactive runs are read in turn: at least so many in a tick, and all of them within so many ticks. Reading one takes
@@ -149,7 +151,7 @@ class RunWatcher:
     def add(self, run: Run) -> None:
         """Add a snapshot of `run`, which was just created, without waiting for the next tick."""
         others = (snapshot for snapshot in self.snapshots if snapshot.run.id != run.id)
-        snapshots = [RunSnapshot(run, RunState.CREATED, Summary(), None, 0.0, 0.0), *others]
+        snapshots = [RunSnapshot(run, RunState.CREATED, Summary(), None, 0.0, None), *others]
         self.snapshots = sorted(snapshots, key=lambda snapshot: snapshot.run.id, reverse=True)
         self._added += 1
 
@@ -221,7 +223,7 @@ class RunWatcher:
                 unreadable.append(InvalidRunError.of(error, path))
         places = {entry.run_id: place for place, entry in enumerate(waiting(self._workspace.runs), 1)}
         for number, snapshot in enumerate(snapshots):
-            place = places.get(snapshot.run.id, 0)
+            place = snapshot.queue_place if snapshot.run.host else places.get(snapshot.run.id, 0)
             if place != snapshot.queue_place:
                 snapshots[number] = snapshot._replace(queue_place=place)
         self.unreadable = [error for error in unreadable if error.path.is_dir()]  # else deleted meanwhile
@@ -246,17 +248,17 @@ class RunWatcher:
         if known is None or key != current_key:
             known = take_snapshot(Run.open(path))
             self._cache[name] = (current_key, known)
-        silent = self._seconds_silent(known)
-        return known._replace(silent=silent) if silent != known.silent else known
+        stall = self._stall(known)
+        return known._replace(stall=stall) if stall != known.stall else known
 
-    def _seconds_silent(self, snapshot: RunSnapshot) -> float:
-        """Seconds without a new event if that is longer than STALLED_AFTER, else 0."""
+    def _stall(self, snapshot: RunSnapshot) -> Stall | None:
+        """Whether the run makes no progress, and no new event was seen for `SEEN_SECONDS`."""
         now, events = time.monotonic(), snapshot.summary.events
         seen, since = self._last_event.get(snapshot.run.id, (-1, now))
         if seen != events or snapshot.state is not RunState.RUNNING:
             self._last_event[snapshot.run.id] = (events, now)
-            return 0.0
-        return now - since if now - since > STALLED_AFTER else 0.0
+            return None
+        return find_stall(snapshot.summary, journal_age(snapshot.run)) if now - since > SEEN_SECONDS else None
 
 
 def _change_key(run: Path) -> tuple[object, ...]:
@@ -265,7 +267,7 @@ def _change_key(run: Path) -> tuple[object, ...]:
     Raises InvalidRunError if the directory was deleted.
     """
     sizes = []
-    for name in ("journal.jsonl", "launches.jsonl", "status.json", "run.json", ANNOTATIONS_FILE):
+    for name in ("journal.jsonl", "launches.jsonl", "status.json", "run.json", ANNOTATIONS_FILE, REMOTE_FILE):
         try:  # paths as text: making each a Path takes as long as asking for it
             status = os.stat(f"{run}/{name}")  # noqa: PTH116
             sizes.append((status.st_size, status.st_mtime_ns))

@@ -14,7 +14,7 @@ def hint(snapshot: RunSnapshot | None, *, has_checkpoint: bool) -> str:
         return "There is no run yet: 1 shows the runs, n there starts one."
     recipe, host = snapshot.run.recipe, shown(snapshot.run.host, 20)
     if not has_checkpoint and host:
-        return f"The checkpoints of this run are on {host}: F copies the newest one here."
+        return f"No checkpoint of this run is known on {host} yet. What {host} saves there answers here."
     if not has_checkpoint and snapshot.state is RunState.DONE:
         return "All checkpoints of this run were deleted, so nothing can answer. L in Train starts a run like it."
     if not has_checkpoint and not snapshot.state.is_active:
@@ -29,6 +29,8 @@ def hint(snapshot: RunSnapshot | None, *, has_checkpoint: bool) -> str:
     training = ""
     if snapshot.state.is_active:
         training = " Training continues meanwhile, and is slower while text is generated."
+    if host:
+        training += f" Texts are generated on {host}, unless F has copied the checkpoint here."
     return (
         "Type the beginning of a text and press enter: the model continues it. It was trained on text alone,"
         f" so it continues rather than answers.{gap}{training}"

@@ -21,9 +21,10 @@ def next_steps(snapshot: RunSnapshot, screens: Mapping[str, str], snapshots: Seq
     screens: the keys that show the screens, by the names of the screens. snapshots: of all runs, for one that waits.
     """
     if snapshot.state is RunState.QUEUED:
+        host = shown(snapshot.run.host, 20)
         return [
-            (f"Waits in the queue: {queue_reason(snapshot, snapshots)}.", ""),
-            ("K and J change its place, S starts it now beside the others", "dim"),
+            (f"Waits in the queue{f' of {host}' if host else ''}: {queue_reason(snapshot, snapshots)}.", ""),
+            (f"{'' if host else 'K and J change its place, '}S starts it now beside the others", "dim"),
             *_note(snapshot),
         ]
     return [
@@ -38,8 +39,14 @@ def next_steps(snapshot: RunSnapshot, screens: Mapping[str, str], snapshots: Seq
 
 def _of_state(snapshot: RunSnapshot, screens: Mapping[str, str]) -> Advice:
     saved = snapshot.summary.saved
-    if snapshot.silent:
-        return [("Running, but without events for a while: the machine may be short of memory or disk.", "warn")]
+    if snapshot.stall:
+        text = run_text.stall_text(snapshot.stall)
+        why = "a process of it may hang, or wait for another one" if snapshot.run.processes > 1 else "it may hang"
+        advice = f"{screens['logs']} shows its log, x stops it" if "logs" in screens else "x stops it"
+        return [
+            (f"{text[0].upper()}{text[1:]}: {why}, or the machine is short of memory or disk.", "warn"),
+            (f"Nothing was ended: it continues if it can; {advice}", "dim"),
+        ]
     if snapshot.state in (RunState.FAILED, RunState.INTERRUPTED):
         what, kept, todo = run_text.failure(snapshot)
         lines = [(part, role) for part, role in ((what, "bad"), (kept, ""), (todo, "")) if part]

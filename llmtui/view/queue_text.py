@@ -22,6 +22,7 @@ def queue_reason(snapshot: RunSnapshot, snapshots: Sequence[RunSnapshot], now: f
 
     snapshots: of all runs. now: seconds since the epoch, by default the current time.
     """
+    snapshots = [other for other in snapshots if other.run.host == snapshot.run.host]  # each machine has its own queue
     by_place = {other.queue_place: other for other in snapshots if other.queue_place}
     ahead = [by_place[place] for place in range(1, snapshot.queue_place) if place in by_place]
     running = [other for other in snapshots if other.state in (RunState.RUNNING, RunState.PAUSED, RunState.STARTING)]

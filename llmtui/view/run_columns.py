@@ -92,7 +92,8 @@ def _speed(snapshot: RunSnapshot) -> float | None:
 
 
 def _left(snapshot: RunSnapshot) -> float | None:
-    return run_text.seconds_left(snapshot.summary) if snapshot.state is RunState.RUNNING else None
+    works = snapshot.state is RunState.RUNNING and not snapshot.stall
+    return run_text.seconds_left(snapshot.summary) if works else None
 
 
 def _ended(snapshot: RunSnapshot) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import NamedTuple
 
 from core.events import AttemptEnded
@@ -12,6 +13,8 @@ from core.runs.curves import Curves
 from core.runs.directory import Run, RunState
 from core.runs.failure import Failure, failure
 from core.runs.launches import Exited
+from core.runs.remote_state import read_remote_state
+from core.runs.stall import Stall, find_stall
 from core.runs.summary import Summary
 
 
@@ -25,12 +28,14 @@ class RunSnapshot(NamedTuple):
     """Why it failed or was interrupted."""
     over_at: float
     """Seconds since the epoch when its last attempt ended; 0 while it is active or if unknown."""
-    silent: float
-    """Seconds since an active run wrote to its journal, if that is too long ago; else 0."""
+    stall: Stall | None
+    """That a running one makes no progress."""
     ending: bool = False
     """Whether it has written its last event while its processes are still running."""
     queue_place: int = 0
-    """1 for the first of the runs that wait for a device; 0 for a run that does not wait."""
+    """1 for the first of the runs that wait for a device on its machine; 0 for a run that does not wait.
+
+    Of runs of this machine `RunWatcher` sets it."""
     annotations: Annotations = Annotations()
     size: int | None = None
     """Bytes on disk; None until it is measured."""
@@ -44,6 +49,14 @@ class RunSnapshot(NamedTuple):
     def with_measurement(self, measurement: Measurement) -> RunSnapshot:
         """With the size and the training loss of `measurement`."""
         return self._replace(size=measurement.size, train_loss=measurement.train_loss)
+
+
+def journal_age(run: Run) -> float:
+    """Seconds since the journal of `run` grew; 0 if it cannot be told."""
+    try:
+        return max(0.0, time.time() - run.journal.stat().st_mtime)
+    except OSError:
+        return 0.0
 
 
 class Measurement(NamedTuple):
@@ -68,8 +81,9 @@ def take_snapshot(run: Run) -> RunSnapshot:
         summary,
         failure(run, state),
         ended.at if ended else 0.0,
-        silent=0.0,
+        find_stall(summary, journal_age(run)) if state is RunState.RUNNING else None,
         ending=summary.ended is not None and run.is_ending(state),
+        queue_place=read_remote_state(run.path).queue_place if run.host and state is RunState.QUEUED else 0,
         annotations=read_annotations(run.path),
     )
 

@@ -9,6 +9,7 @@ from core.run_names import name_of_run
 from core.runs.directory import RunState
 from core.runs.failure import Failure, resume_advice
 from core.runs.run_file import Parent
+from core.runs.stall import Stall
 from core.runs.summary import Summary
 from llmtui.view import units
 from llmtui.view.failure_text import FailureText, failure_text
@@ -39,8 +40,8 @@ _STATES = {
 
 def state(snapshot: RunSnapshot) -> tuple[str, str, str]:
     """Glyph, word and colour role of the run's state."""
-    if snapshot.silent:
-        return "?", f"stalled {units.duration(snapshot.silent)}", "warn"
+    if snapshot.stall:
+        return "?", "stalled", "warn"
     glyph, role = _STATES[snapshot.state]
     word = snapshot.state.value
     if snapshot.ending:
@@ -50,6 +51,21 @@ def state(snapshot: RunSnapshot) -> tuple[str, str, str]:
     if snapshot.state is RunState.RUNNING:
         word = "evaluating" if snapshot.summary.evaluating else _STAGE_VERBS.get(snapshot.summary.stage, "starting")
     return glyph, word, role
+
+
+def stall_text(stall: Stall) -> str:
+    """What a run does without progress, and for how long: `no step for 6m00s (usual 0.3s)`."""
+    seconds = units.duration(stall.seconds)
+    if stall.usual is not None:
+        return f"no step for {seconds} (usual {units.duration(stall.usual)})"
+    doing = {
+        "first step": "no first step",
+        "checkpoint": "saving a checkpoint",
+        "sample": "generating a sample",
+        "evaluation": "no progress of the evaluation",
+        "final evaluation": "no progress of the final evaluation",
+    }.get(stall.doing, f"no progress of {_STAGE_VERBS.get(stall.doing, 'the start')}")
+    return f"{doing} for {seconds}"
 
 
 def name(snapshot: RunSnapshot) -> str:
@@ -109,7 +125,7 @@ def remaining(summary: Summary) -> str:
 def speed(snapshot: RunSnapshot) -> str:
     """Throughput of the current stage; empty if unknown."""
     summary = snapshot.summary
-    if snapshot.state is not RunState.RUNNING:
+    if snapshot.state is not RunState.RUNNING or snapshot.stall:
         return ""
     if summary.stage == "train":
         return units.rate(summary.tokens_per_second, "tok") if summary.tokens_per_second else ""

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.checkpoints import readable_checkpoints
 from core.remote.growing_file import continues, mirrored_files, write_at
 from core.remote.host import RunSender
 from core.remote.messages import (
@@ -41,7 +42,16 @@ from core.runs.control import (
 from core.runs.directory import Run, RunState
 from core.runs.errors import RemoteRunError
 from core.runs.launch import LaunchError, kill, start
+from core.runs.queue import NotQueuedError, move, waiting
+from core.runs.remote_state import (
+    RemoteCheckpoint,
+    RemoteState,
+    describe_checkpoint,
+    inference_checkpoints,
+    read_remote_state,
+)
 from core.storage.workspace import Workspace
+from llmtui.view.run_snapshot import take_snapshot
 from tests.ui.fake_runs import FakeWorker, finished_run, hold, make_checkpoint, make_run, metric, write_launch
 
 
@@ -84,8 +94,9 @@ def test_a_mirror_of_a_finished_run_shows_the_same(far: Workspace, workspace: Wo
     curves, reader = run.load_curves()
     assert len(curves.loss) == 60
     assert reader.events() == [], "the curves are made of the whole journal"
+    state = RemoteState(checkpoints=tuple(map(describe_checkpoint, readable_checkpoints(original.checkpoints))))
     assert list(RunSender(original, mirror.files).news())[1:] == [
-        RunProcesses(original.id, False, False, False, (60,))
+        RunProcesses(original.id, False, False, False, state)
     ], "what the mirror has is not sent again"
 
 
@@ -94,7 +105,7 @@ def test_a_run_that_ends_where_nobody_sees_it_has_no_connection(far: Workspace, 
     write_launch(original)
     FakeWorker(original).write_events(metric(1, 10))
     mirror = delivered(list(RunSender(original, {}).news()), None, workspace)
-    mirror.set_processes(RunProcesses(original.id, True, True, False, ()))
+    mirror.set_processes(RunProcesses(original.id, True, True, False, RemoteState()))
     mirror.disconnect()
     run = Run.open(workspace.runs / original.id)
     assert run.state() is RunState.UNREACHABLE
@@ -165,7 +176,7 @@ def test_requests_reach_the_host_once(far: Workspace, workspace: Workspace) -> N
         PutRequest(run.id, "stop", b""),
     ]
     assert list(mirror.requests()) == []
-    mirror.set_processes(RunProcesses(run.id, True, True, False, ()))
+    mirror.set_processes(RunProcesses(run.id, True, True, False, RemoteState()))
     assert run.pause_requested, "what the host said before it heard of the request changes nothing"
     request_unpause(run)
     assert list(mirror.requests()) == [RemoveRequest(run.id, "pause")]
@@ -176,7 +187,7 @@ def test_a_pause_on_the_host_is_one_here(far: Workspace, workspace: Workspace) -
     original = make_run(far, "bard")
     mirror = delivered(list(RunSender(original, {}).news()), None, workspace)
     for paused in (True, False):
-        mirror.set_processes(RunProcesses(original.id, True, True, paused, ()))
+        mirror.set_processes(RunProcesses(original.id, True, True, paused, RemoteState()))
         assert mirror.run.pause_requested is paused
         assert list(mirror.requests()) == []
     mirror.disconnect()
@@ -203,6 +214,44 @@ def test_a_checkpoint_arrives_whole_or_not_at_all(far: Workspace, workspace: Wor
     assert {path.name for path in (mirror.run.checkpoints / checkpoint.name).iterdir()} == {
         path.name for path in checkpoint.iterdir()
     }
+
+
+def test_a_run_that_waits_on_the_host_is_queued_with_its_place(far: Workspace, workspace: Workspace) -> None:
+    original = make_run(far, "bard")
+    sender = RunSender(original, {})
+    mirror = delivered(list(sender.news()), None, workspace)
+    with hold(original.path / "supervisor.lock", mirror.run.path / "supervisor.lock"):
+        delivered(list(sender.news(queue_place=2)), mirror, workspace)
+        snapshot = take_snapshot(mirror.run)
+        assert (snapshot.state, snapshot.queue_place) == (RunState.QUEUED, 2)
+        assert waiting(workspace.runs) == [], "no run of this machine waits behind it"
+        with pytest.raises(NotQueuedError, match="waits on gpu1"):
+            move(mirror.run, -1)
+        delivered(list(sender.news()), mirror, workspace)
+        assert mirror.run.state() is RunState.STARTING
+    mirror.disconnect()
+
+
+def test_the_checkpoints_of_the_host_are_known_here(far: Workspace, workspace: Workspace) -> None:
+    original = make_run(far, "bard")
+    sender = RunSender(original, {})
+    mirror = delivered(list(sender.news()), None, workspace)
+    for steps in ([20], [20, 40]):
+        make_checkpoint(original, steps[-1])
+        delivered(list(sender.news()), mirror, workspace)
+        listed = inference_checkpoints(mirror.run)
+        assert [checkpoint.path.name for checkpoint in listed] == [f"step-{step:08d}" for step in steps]
+        assert listed[-1].facts["slice_loss"] == readable_checkpoints(original.checkpoints)[-1].facts["slice_loss"]
+    nan, good = float("nan"), RemoteCheckpoint(step=60, made_at=1e9)
+    implausible = [
+        RemoteCheckpoint(step=-1, made_at=1e9),
+        RemoteCheckpoint(step=2**62, made_at=1e9),
+        RemoteCheckpoint(step=1, made_at=nan),
+        RemoteCheckpoint(step=1, made_at=1e9, slice_loss=nan),
+    ]
+    state = RemoteState(queue_place=-5, checkpoints=(*implausible, good))
+    mirror.set_processes(RunProcesses(original.id, False, False, False, state))
+    assert read_remote_state(mirror.run.path) == RemoteState(checkpoints=(good,))
 
 
 @pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/x", ".x", "a\x1b[2J"])

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import time
+
 import pytest
 from textual.pilot import Pilot
 
 from core.events import AttemptStarted, Progress, StageStarted
 from core.recipe.schema import Recipe
+from core.runs.control import request_pause
 from core.runs.series import CAPACITY
 from core.runs.summary import Summary
 from core.storage.workspace import Workspace
@@ -143,14 +147,20 @@ async def test_a_run_without_processes_is_shown_as_interrupted(workspace: Worksp
 async def test_a_run_without_new_events_is_shown_as_stalled(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llmtui.tui.run_watcher.STALLED_AFTER", 0.3)
+    monkeypatch.setattr("llmtui.tui.run_watcher.SEEN_SECONDS", 0.3)
     run = make_run(workspace, "quiet")
     write_launch(run)
     FakeWorker(run).write_events(*events_before_training(), *training_events(1, 20, 4000))
+    an_hour_ago = time.time() - 3600
+    os.utime(run.journal, (an_hour_ago, an_hour_ago))
     app = Workbench(workspace)
     with hold_locks(run):
         async with app.run_test(size=(80, 24)) as pilot:
-            await showing(pilot, "? quiet", "stalled")
+            await showing(pilot, "? quiet", "stalled", "No step for 1h00m (usual 0.2s): it may hang")
+            await pilot.press("3")
+            await showing(pilot, "no step for 1h00m (usual 0.2s)")
+            request_pause(run)
+            await showing(pilot, "paused")
 
 
 @pytest.mark.heavy

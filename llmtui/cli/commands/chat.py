@@ -13,7 +13,7 @@ import click
 import msgspec
 from msgspec import structs
 
-from core.checkpoints import checkpoint_paths, step_of
+from core.checkpoints import step_of
 from core.errors import LlmtuiError
 from core.plural import plural
 from core.recipe.fields import fields
@@ -21,11 +21,12 @@ from core.recipe.file import load
 from core.recipe.sampling import Precision, Sampling
 from core.recipe.schema import Sample
 from core.runs.directory import Run
+from core.runs.remote_state import inference_paths
 from core.sample.protocol import Finished, Loaded, TextDelta
 from core.storage.artifact import Artifact
 from core.storage.workspace import Workspace
-from llmtui.cli.commands.checkpoint import checkpoint_option, cleaning_message, load_checkpoint, print_if_training
-from llmtui.cli.commands.lookup import run_with_checkpoint
+from llmtui.cli.commands.checkpoint import checkpoint_option, cleaning_message, inference_checkpoint, print_if_training
+from llmtui.cli.commands.lookup import run_for_inference
 from llmtui.cli.commands.options import precision_option, run_argument, sampling_options, sampling_settings
 from llmtui.cli.console import print_message, print_output
 from llmtui.clients.chat_session import ChatSession
@@ -56,7 +57,7 @@ def chat(run_name: str | None, checkpoint: str, precision: Precision, new: bool,
     the run's directory, and continued the next time. /help lists the commands of the chat.
     """
     workspace = Workspace()
-    run = run_with_checkpoint(workspace, run_name)
+    run = run_for_inference(workspace, run_name)
     settings = sampling_settings(run.recipe, overrides)
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")
@@ -167,7 +168,7 @@ class ChatLoop:
 
     def _switch_checkpoint(self, name: str) -> None:
         if not name:
-            steps = ", ".join(str(step_of(path)) for path in reversed(checkpoint_paths(self._run.checkpoints)))
+            steps = ", ".join(str(step_of(path)) for path in reversed(inference_paths(self._run)))
             print_message(
                 f"{self._session.checkpoint} replies; checkpoints: {steps}; /checkpoint last follows the training"
             )
@@ -203,12 +204,12 @@ class ChatLoop:
             self._print_notice(notice)
 
     def _newest_path(self) -> Path | None:
-        return next(iter(checkpoint_paths(self._run.checkpoints)), None)
+        return next(iter(inference_paths(self._run)), None)
 
     def _load_checkpoint(self, name: str) -> Artifact:
         """Raises NoCheckpointError, CheckpointNotFoundError, DamagedError."""
         self._newest = self._newest_path()
-        return load_checkpoint(self._run, name)
+        return inference_checkpoint(self._run, name)
 
     def _print_notice(self, notice: str) -> None:
         if notice:

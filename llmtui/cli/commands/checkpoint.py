@@ -6,14 +6,16 @@ from pathlib import Path
 
 import click
 
-from core.checkpoints import Which, checkpoint_paths, select_checkpoint, step_of
+from core.checkpoints import Which, best_checkpoint, checkpoint_paths, select_checkpoint, step_of
 from core.errors import LlmtuiError, UsageError
 from core.plural import plural, verb
 from core.runs.directory import Run
+from core.runs.remote_state import inference_checkpoints, inference_paths
 from core.sample.protocol import Loaded
 from core.storage.artifact import Artifact
 from llmtui.cli.commands.options import NAME, Decorator
 from llmtui.cli.console import print_message
+from llmtui.clients.remote_inference import is_remote
 from llmtui.view.run_state import next_step_text, state_text
 
 checkpoint_option: Decorator = click.option(
@@ -45,9 +47,22 @@ def checkpoint_path(run: Run, name: str) -> Path:
     Raises CheckpointNotFoundError, NoCheckpointError, DamagedError.
     """
     print_if_training(run)
-    if name == "last" and checkpoint_paths(run.checkpoints):
-        return run.checkpoints
-    return load_checkpoint(run, name, verify=False).path
+    newest = next(iter(inference_paths(run)), None)
+    if name == "last" and newest:
+        return newest.parent
+    return inference_checkpoint(run, name, verify=False).path
+
+
+def inference_checkpoint(run: Run, name: str, *, verify: bool = True) -> Artifact:
+    """`load_checkpoint`, but of the mirror of a run also one on its host, of which only the facts are here."""
+    found = inference_checkpoints(run) if run.host else []
+    if name.isdecimal():
+        chosen = next((known for known in found if step_of(known.path) == int(name)), None)
+    else:
+        chosen = (best_checkpoint(found) if name == "best" else None) or next(reversed(found), None)
+    if chosen is not None and is_remote(chosen.path) and (name.isdecimal() or name in ("best", "last")):
+        return chosen
+    return load_checkpoint(run, name, verify=verify)
 
 
 def print_if_training(run: Run) -> None:
@@ -99,5 +114,8 @@ def load_checkpoint(run: Run, name: str, *, verify: bool = True) -> Artifact:
         print_message(f"skipping {damaged}")
     if checkpoint is None:
         what = "no checkpoint can be read" if skipped else "there is no checkpoint yet"
+        if run.host and not skipped:
+            todo = f"llmtui hosts fetch {run.id} copies one from {run.host}"
+            raise NoCheckpointError("there is no checkpoint of it on this machine", where=run.id, todo=todo)
         raise NoCheckpointError(f"{what} ({state_text(run)})", where=run.id, todo=next_step_text(run))
     return checkpoint

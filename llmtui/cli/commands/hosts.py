@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 import time
 
 import click
 
+from core import __version__
 from core.remote.hosts import SSH, HostFile, MirroredHost, all_hosts
 from core.remote.messages import MirrorProtocolError
 from core.runs.control import fetched_checkpoint
+from core.runs.launch import child_environment, python_command
 from core.runs.lookup import find_run
 from core.storage.workspace import Workspace
 from llmtui.cli.commands.group import SuggestingGroup
 from llmtui.cli.commands.options import NAME, complete_run
 from llmtui.cli.console import print_error, print_json, print_message, print_output, print_table
+from llmtui.clients.remote_inference import GREETING
 from llmtui.view.host_text import HEADINGS, HostFacts, host_facts, host_lines, host_row
 
 PATIENCE = 60.0
@@ -164,3 +168,14 @@ def serve() -> int:
         print_error(f"llmtui hosts serve is started by `llmtui hosts add`, elsewhere: {error}")
         return 2
     return 0
+
+
+@hosts.command("infer", hidden=True)
+def infer() -> None:
+    """The inference process for checkpoints of this machine's runs, which ssh starts for a mirror. Not for people."""
+    workspace = Workspace().prepare_for_reading()
+    print_output(f"{GREETING.decode()}{__version__}")
+    sys.stdout.flush()
+    os.chdir(workspace.runs)  # paths of checkpoints are relative to it
+    command = python_command("core.sample.serve")
+    os.execve(command[0], command, child_environment(workspace))

@@ -11,6 +11,7 @@ from core.run_names import RunNotFoundError
 from core.runs.artifacts import FOLDERS, artifact_path, list_artifacts
 from core.runs.directory import Run
 from core.runs.lookup import all_runs, find_runs
+from core.runs.remote_state import inference_checkpoints
 from core.storage.workspace import Workspace
 from llmtui.cli.console import print_message
 from llmtui.view.run_state import next_step_text, state_text
@@ -33,8 +34,13 @@ def newest_run_with(workspace: Workspace, name: str | None, accept: Callable[[Ru
 
 
 def run_with_checkpoint(workspace: Workspace, name: str | None) -> Run:
-    """The newest run matching `name` that has a checkpoint, see `newest_run_with`."""
+    """The newest run matching `name` that has a checkpoint on this machine, see `newest_run_with`."""
     return newest_run_with(workspace, name, lambda run: bool(readable_checkpoints(run.checkpoints)), "checkpoint")
+
+
+def run_for_inference(workspace: Workspace, name: str | None) -> Run:
+    """The newest run matching `name` with a checkpoint here or on its host, see `newest_run_with`."""
+    return newest_run_with(workspace, name, lambda run: bool(inference_checkpoints(run)), "checkpoint")
 
 
 def find_artifact(workspace: Workspace, name: str | None, stage: str) -> Path:

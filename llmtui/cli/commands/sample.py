@@ -26,7 +26,7 @@ from core.sample.protocol import (
 from core.storage.workspace import Workspace
 from llmtui.cli.commands.checkpoint import checkpoint_option, checkpoint_path, print_loaded
 from llmtui.cli.commands.group import CommandWithRenamedOptions
-from llmtui.cli.commands.lookup import run_with_checkpoint
+from llmtui.cli.commands.lookup import run_for_inference
 from llmtui.cli.commands.options import (
     json_option,
     precision_option,
@@ -114,7 +114,7 @@ def sample(
     if (best_of or beams) and precision not in ("auto", "float32"):
         raise SampleOptionError("--best-of and --beams compute in float32", todo="leave out --precision")
     workspace = Workspace()
-    run = run_with_checkpoint(workspace, run_name)
+    run = run_for_inference(workspace, run_name)
     if for_masked_models and run.recipe.model.objective != "masked":
         raise SampleOptionError(
             f"the model of {run.id} is causal: only a masked model fills in the middle or unmasks in another order",

@@ -16,7 +16,7 @@ from core.sample.protocol import Loaded, Score, ScoreProgress, ScoreResult
 from core.storage.workspace import Workspace
 from core.text_encoding import decode_detected
 from llmtui.cli.commands.checkpoint import checkpoint_option, checkpoint_path, cleaning_message, print_loaded
-from llmtui.cli.commands.lookup import run_with_checkpoint
+from llmtui.cli.commands.lookup import run_for_inference
 from llmtui.cli.commands.options import NAME, TextArgumentError, json_option, read_bytes, run_option
 from llmtui.cli.console import print_json, print_message, print_output
 from llmtui.clients.inference_client import InferenceClient, InferenceError
@@ -47,7 +47,7 @@ def score(files: tuple[str, ...], run_name: str | None, checkpoint: str, as_json
     in float32.
     """
     workspace = Workspace()
-    run = run_with_checkpoint(workspace, run_name)
+    run = run_for_inference(workspace, run_name)
     texts = [(name, _read(name, run.recipe.source.encoding)) for name in files]
     scored: list[tuple[str, ScoreResult]] = []
     try:

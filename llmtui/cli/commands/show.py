@@ -19,6 +19,7 @@ from core.runs.directory import UNREADABLE, Run, RunState
 from core.runs.errors import InvalidRunError
 from core.runs.failure import describe_failure
 from core.runs.lookup import find_run, iter_runs
+from core.runs.stall import find_stall
 from core.runs.summary import StageProgress
 from core.storage.workspace import Workspace
 from core.vocab.sizes import expected_size
@@ -34,9 +35,9 @@ from llmtui.cli.console import (
 )
 from llmtui.view.failure_text import failure_text
 from llmtui.view.run_filter import EXAMPLE, RunFilter, checked_filter
-from llmtui.view.run_snapshot import RunSnapshot, measure, take_snapshot
+from llmtui.view.run_snapshot import RunSnapshot, journal_age, measure, take_snapshot
 from llmtui.view.run_state import state_word
-from llmtui.view.run_text import ended_by, parent_text
+from llmtui.view.run_text import ended_by, parent_text, stall_text
 from llmtui.view.summary_text import describe_progress
 from llmtui.view.table import table
 from llmtui.view.units import clock, cost, duration, facts, perplexity, rate, size
@@ -148,7 +149,7 @@ def _unreadable_record(error: InvalidRunError) -> dict[str, Any]:
 def _table_row(snapshot: RunSnapshot) -> tuple[str, ...]:
     """The columns of one run."""
     run, state, summary = snapshot.run, snapshot.state, snapshot.summary
-    stage, works = summary.current_stage, state is RunState.RUNNING
+    stage, works = summary.current_stage, state is RunState.RUNNING and not snapshot.stall
     return (
         run.id,
         state_word(run, state),
@@ -159,21 +160,29 @@ def _table_row(snapshot: RunSnapshot) -> tuple[str, ...]:
         duration(stage.seconds_left) if works and stage.seconds_left is not None else "",
         clock(run.made_at),
         " ".join(snapshot.annotations.tags),
-        failure_text(snapshot.failure).what if snapshot.failure else ended_by(snapshot),
+        _why(snapshot),
     )
+
+
+def _why(snapshot: RunSnapshot) -> str:
+    """Why it failed, ended by itself, or makes no progress."""
+    if snapshot.stall:
+        return stall_text(snapshot.stall)
+    return failure_text(snapshot.failure).what if snapshot.failure else ended_by(snapshot)
 
 
 def _as_record(snapshot: RunSnapshot) -> dict[str, Any]:
     """The record of a run for `ls --json`; times in seconds, rates per second, shares from 0 to 1."""
     run, state, summary = snapshot.run, snapshot.state, snapshot.summary
     metric, evaluation = summary.metric, summary.evaluation
-    stage, works = summary.current_stage, state is RunState.RUNNING
+    stage, works = summary.current_stage, state is RunState.RUNNING and not snapshot.stall
     return {
         "id": run.id,
         "name": run.name,
         "path": str(run.path),
         "state": state.value,
         "why": snapshot.failure,
+        "stall": snapshot.stall,
         "made_at": run.made_at,
         "parent": run.parent,
         "stage": summary.stage or None,
@@ -230,6 +239,9 @@ def _detail_rows(run: Run) -> list[tuple[str, ...]]:
             state_word(run, state) + (f", {describe_progress(summary)}" if state.is_active and summary.stage else ""),
         ),
     ]
+    stall = find_stall(summary, journal_age(run)) if state is RunState.RUNNING else None
+    if stall:
+        rows.append(("but", stall_text(stall)))
     if state in (RunState.STOPPED, RunState.DONE) and summary.ended and summary.ended.what:
         rows.append(("because", f"of a rule of its recipe: {summary.ended.what}"))
     if state in (RunState.FAILED, RunState.INTERRUPTED):

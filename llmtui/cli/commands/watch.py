@@ -12,7 +12,7 @@ from core.storage.journal import JournalReader
 from core.storage.workspace import Workspace
 from llmtui.cli.commands.options import run_argument
 from llmtui.cli.console import is_interactive, print_json, print_message, print_output
-from llmtui.cli.run_output import INDENT, EventFormatter, follow, print_result
+from llmtui.cli.run_output import INDENT, EventFormatter, StallReporter, follow, print_result
 
 
 @click.command(short_help="Watch a run until it ends.")
@@ -33,7 +33,7 @@ def watch(run_name: str | None, plain: bool, as_json: bool) -> int:
 
         return run_workbench(workspace.prepare_for_reading(), run.id)
     formatter, reader = _print_past_events(run)
-    for event in follow(run, reader.iter_events):
+    for event in follow(run, reader.iter_events, StallReporter(run, formatter).check):
         for line in formatter.format(event):
             print_output(line, indent=INDENT)
     return print_result(run, formatter)

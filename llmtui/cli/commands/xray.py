@@ -16,7 +16,7 @@ from core.sample.protocol import Inspected, InspectModel, InspectPrompt, Loaded
 from core.storage.workspace import Workspace
 from llmtui.cli.commands.checkpoint import checkpoint_option, checkpoint_path, print_loaded
 from llmtui.cli.commands.group import CommandWithRenamedOptions
-from llmtui.cli.commands.lookup import run_with_checkpoint
+from llmtui.cli.commands.lookup import run_for_inference
 from llmtui.cli.commands.options import json_option, resolve_prompt, run_option, sampling_options, sampling_settings
 from llmtui.cli.console import print_json, print_output
 from llmtui.clients.inference_client import InferenceClient, InferenceError
@@ -91,7 +91,7 @@ def xray(
             "--weights takes no prompt and no other option", todo="leave out --weights or the rest"
         )
     workspace = Workspace()
-    run = run_with_checkpoint(workspace, run_name)
+    run = run_for_inference(workspace, run_name)
     path, width = str(checkpoint_path(run, checkpoint)), shutil.get_terminal_size().columns
     overrides["tokens"] = 1 if overrides["tokens"] is None else overrides["tokens"]
     settings = sampling_settings(run.recipe, overrides)

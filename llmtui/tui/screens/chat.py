@@ -91,7 +91,8 @@ class Chat(ChatActions):
         self._refresh_run()
         self.redraw()
         if self.checkpoint is not None:  # a prompt will follow
-            self.run_worker(self.session.inference_client.start(), group="start", exit_on_error=True)
+            start = self.session.inference_client.start(self.checkpoint.path)
+            self.run_worker(start, group="start", exit_on_error=True)
 
     @on(RunsUpdated)
     def _on_runs_updated(self) -> None:
@@ -171,7 +172,10 @@ class Chat(ChatActions):
             glyph, word, role = run_text.state(snapshot)
             header.left += [("  ", ""), (run_text.name(snapshot), "bold"), (f"  {glyph} {word}", role)]
         speed = turns[-1].tokens_per_second if turns else 0.0
-        header.right = [(self.choice.title(checkpoint), "accent")] if checkpoint else []
+        header.right = []
+        if snapshot and checkpoint:
+            where = self.choice.where(snapshot.run, checkpoint)
+            header.right += [(self.choice.title(checkpoint) + where, "accent")]
         header.right += [(f"  beside {self.compared_name}", "bold")] if self.compared_name else []
         header.right += [(f"  {units.rate(speed, 'tok')}", "dim")] if speed else []
         header.update()

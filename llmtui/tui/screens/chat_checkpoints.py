@@ -6,15 +6,21 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from core.checkpoints import best_checkpoint, checkpoint_paths, readable_checkpoints, step_of
+from core.checkpoints import best_checkpoint, step_of
 from core.runs.directory import Run
+from core.runs.remote_state import RemoteCheckpoint, inference_checkpoints, inference_paths, read_remote_state
 from core.storage.artifact import Artifact
+from llmtui.clients.remote_inference import is_remote
 from llmtui.tui.run_chat import ComparedCheckpoint
 from llmtui.tui.screens.picker import Choice
 from llmtui.view import units
+from llmtui.view.sanitize import shown
 
 NEWEST = "newest"
 """The choice that follows the training."""
+
+_Listed = tuple[str, tuple[str, ...], tuple[RemoteCheckpoint, ...]]
+"""Run id, names in its directory of checkpoints, and those on its host, when the list was read."""
 
 
 class CheckpointChoice:
@@ -25,18 +31,17 @@ class CheckpointChoice:
         """Oldest first."""
         self._chosen: dict[str, str] = {}
         """By run id; without an entry the newest replies."""
-        self._listed: tuple[str, tuple[str, ...]] = ("", ())
-        """Run id and names in its directory of checkpoints when `checkpoints` was read."""
+        self._listed: _Listed = ("", (), ())
 
     def refresh(self, run: Run | None) -> None:
         """Read the list of checkpoints again if the run or its checkpoints changed."""
         if run is None:
-            self.checkpoints, self._listed = [], ("", ())
+            self.checkpoints, self._listed = [], ("", (), ())
             return
-        seen = run.id, _names(run.checkpoints)
+        seen = run.id, _names(run.checkpoints), read_remote_state(run.path).checkpoints if run.host else ()
         if seen != self._listed:
             self._listed = seen
-            self.checkpoints = readable_checkpoints(run.checkpoints)
+            self.checkpoints = inference_checkpoints(run)
 
     def current(self, run: Run) -> Artifact | None:
         """The checkpoint that replies: the chosen one while it exists, else the newest."""
@@ -56,7 +61,15 @@ class CheckpointChoice:
         """The newest, then each checkpoint, the newest first."""
         self.refresh(run)
         newest = [Choice(NEWEST, "newest", "follows the training")] if self.checkpoints else []
-        return newest + [Choice(c.path.name, self.title(c), about_checkpoint(c)) for c in reversed(self.checkpoints)]
+        return newest + [
+            Choice(c.path.name, self.title(c), about_checkpoint(c) + self.where(run, c))
+            for c in reversed(self.checkpoints)
+        ]
+
+    def where(self, run: Run, checkpoint: Artifact) -> str:
+        """Where a checkpoint of the mirror of a run is, sanitised; empty for other runs."""
+        host = shown(run.host, 20)
+        return (f", on {host}" if is_remote(checkpoint.path) else ", copied here") if host else ""
 
     def value(self, run: Run) -> str:
         """The choice in force, as `choices` names it."""
@@ -78,7 +91,7 @@ def compared_choices(runs: Sequence[Run], own: Run) -> list[Choice]:
     choices = []
     for run in sorted(runs, key=lambda run: run.id != own.id):
         name = "" if run.id == own.id else f"{run.name}  "
-        paths = checkpoint_paths(run.checkpoints)
+        paths = inference_paths(run)
         if paths:
             choices.append(Choice(f"{run.id}/", f"{name}newest", f"step {step_of(paths[0]):,}, follows the training"))
         choices += [Choice(f"{run.id}/{path.name}", f"{name}step {step_of(path):,}") for path in paths]
@@ -88,7 +101,7 @@ def compared_choices(runs: Sequence[Run], own: Run) -> list[Choice]:
 def compared_checkpoint(runs: Sequence[Run], run_id: str, name: str) -> ComparedCheckpoint | None:
     """The checkpoint chosen among `compared_choices`; None if there is no such run or checkpoint."""
     run = next((run for run in runs if run.id == run_id), None)
-    paths = checkpoint_paths(run.checkpoints) if run else []
+    paths = inference_paths(run) if run else []
     found = next((path for path in paths if not name or path.name == name), None)
     return ComparedCheckpoint(run, found) if run and found else None
 

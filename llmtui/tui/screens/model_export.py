@@ -25,6 +25,7 @@ from core.runs.directory import Run
 from core.sources.corpora import known_corpus
 from core.storage.artifact import Artifact
 from llmtui.clients.model_export import export_request, stream_export
+from llmtui.clients.remote_inference import is_remote
 from llmtui.tui.screens.chat_checkpoints import about_checkpoint
 from llmtui.tui.screens.dialogs import Dialog
 from llmtui.tui.screens.picker import Choice, Picker
@@ -138,6 +139,9 @@ async def ask_and_export(app: App[Any], run: Run, checkpoint: Artifact | None) -
         path = checkpoint.path if checkpoint else await _choose(app, run)
         if path is None:
             return
+        if is_remote(path):
+            show_notice(app, f"This checkpoint is on {run.host}: F copies the newest one here, to be exported.", "warn")
+            return
         target = await app.push_screen_wait(ExportDialog(run, path, workspace.exports))
         if target is None:
             return
@@ -166,7 +170,8 @@ async def _choose(app: App[Any], run: Run) -> Path | None:
     """The checkpoint to export; None if there is none, or the user leaves."""
     found = await asyncio.to_thread(readable_checkpoints, run.checkpoints)
     if not found:
-        show_notice(app, f"{run.name} has no checkpoint yet.", "warn")
+        here = f" here: F copies the newest one from {run.host}" if run.host else " yet"
+        show_notice(app, f"{run.name} has no checkpoint{here}.", "warn")
         return None
     if len(found) == 1:
         return found[0].path

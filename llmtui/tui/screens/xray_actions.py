@@ -6,8 +6,8 @@ import asyncio
 from pathlib import Path
 from typing import Literal
 
-from core.checkpoints import readable_checkpoints
 from core.plural import plural
+from core.runs.remote_state import inference_checkpoints, inference_path
 from llmtui.clients.reply_inspection import InspectedToken, LossDifference, ReplyInspection
 from llmtui.tui.screens.picker import Choice, Picker
 from llmtui.tui.screens.run_screen import RunScreen
@@ -199,7 +199,7 @@ class XrayActions(RunScreen):
         if snapshot is None:
             return
         own = Path(request.checkpoint)
-        checkpoints = await asyncio.to_thread(readable_checkpoints, snapshot.run.checkpoints)
+        checkpoints = await asyncio.to_thread(inference_checkpoints, snapshot.run)
         others = [each for each in checkpoints if each.path.name != own.name]
         if not others:
             self.show_notice("There is no other checkpoint to compare with yet.", "warn")
@@ -210,7 +210,7 @@ class XrayActions(RunScreen):
                 return
             text = request.prompt + self.inspection.branch.text
             self.difference = LossDifference(
-                self.session.inference_client, text, (own.parent / name, own), request.cleaning
+                self.session.inference_client, text, (inference_path(snapshot.run, name), own), request.cleaning
             )
             self.mode, self.at = "difference", 0
             self.run_worker(self.difference.load(self.changed), exit_on_error=True, group="difference", exclusive=True)

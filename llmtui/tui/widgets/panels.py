@@ -56,6 +56,8 @@ class StatusLine(RunPane):
         summary = self.summary
         snapshot = self.snapshot._replace(summary=summary) if self.history else self.snapshot
         glyph, word, role = run_text.state(snapshot)
+        if snapshot.stall:
+            word = run_text.stall_text(snapshot.stall)
         left: Line = [(f"{glyph} ", role), (run_text.name(self.snapshot), "bold"), (f"  {word}", role)]
         parts: list[Line] = [left]
         if self.history and not self.history.caught_up:

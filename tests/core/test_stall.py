@@ -1,0 +1,111 @@
+"""When a run makes no progress: what it does decides how long it may be silent."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.events import (
+    AnyEvent,
+    CheckpointSaved,
+    Evaluation,
+    Metric,
+    Note,
+    Progress,
+    StageFinished,
+    StageStarted,
+)
+from core.runs.stall import BETWEEN_STEPS_SECONDS, FIRST_STEP_SECONDS, MIN_SECONDS, STEP_FACTOR, find_stall
+from core.runs.summary import Summary
+from llmtui.view.run_text import stall_text
+from tests.ui.fake_runs import reading
+
+EVALUATING = Progress(done=1, total=9, unit="tokens", of="evaluation")
+SAVING = Progress(done=0, total=None, unit="bytes", of="checkpoint")
+SAMPLING = Progress(done=0, total=1, unit="samples", of="sample")
+
+
+def steps(seconds: float, count: int = 20) -> list[AnyEvent]:
+    """Steps that take so many seconds each."""
+    return [
+        Metric(step=n, loss=2.0, lr=1e-3, grad_norm=1.0, tokens=512 * n, seconds=seconds * n, progress=n / 1000)
+        for n in range(1, count + 1)
+    ]
+
+
+def after(*events: AnyEvent, stage: str = "train") -> Summary:
+    """The summary of a run that trains, after these events."""
+    summary = Summary()
+    for event in (StageStarted(stage=stage), *events):
+        summary.absorb(event)
+    return summary
+
+
+@pytest.mark.parametrize(("seconds", "limit"), [(0.3, MIN_SECONDS), (60.0, STEP_FACTOR * 60.0), (17.0, MIN_SECONDS)])
+def test_a_step_is_late_by_what_steps_usually_take(seconds: float, limit: float) -> None:
+    summary = after(*steps(seconds))
+    assert find_stall(summary, limit - 1) is None
+    stall = find_stall(summary, limit + 1)
+    assert stall is not None
+    assert stall.usual == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("begun", [EVALUATING, SAVING, SAMPLING])
+def test_what_is_done_between_steps_may_take_longer_than_a_step(begun: Progress) -> None:
+    summary = after(*steps(0.3), begun, reading(), Note(text="a note says nothing about it"))
+    assert find_stall(summary, BETWEEN_STEPS_SECONDS - 1) is None
+    stall = find_stall(summary, BETWEEN_STEPS_SECONDS + 1)
+    assert stall is not None
+    assert (stall.doing, stall.usual) == (begun.of, None)
+
+
+@pytest.mark.parametrize(
+    "ended",
+    [
+        CheckpointSaved(step=20, path="x", bytes=1, seconds=1.0),
+        Evaluation(step=20, loss=1.0, train_loss=None, bits_per_byte=1.0, best=True),
+        steps(0.3, 21)[-1],
+    ],
+)
+def test_after_that_a_step_is_expected_again(ended: AnyEvent) -> None:
+    assert find_stall(after(*steps(0.3), SAVING, ended), MIN_SECONDS + 1) is not None
+
+
+def test_the_first_step_of_an_attempt_may_take_a_quarter_of_an_hour() -> None:
+    for summary in (after(), after(*steps(0.3), StageStarted(stage="train"))):
+        assert find_stall(summary, FIRST_STEP_SECONDS - 1) is None
+        stall = find_stall(summary, FIRST_STEP_SECONDS + 1)
+        assert stall is not None
+        assert stall_text(stall) == "no first step for 15m01s"
+
+
+def test_the_data_stages_report_progress_too() -> None:
+    summary = after(Progress(done=1, total=2, unit="bytes"), stage="preprocess")
+    stall = find_stall(summary, BETWEEN_STEPS_SECONDS + 1)
+    assert stall is not None
+    assert stall_text(stall) == "no progress of cleaning for 10m01s"
+    assert find_stall(after(StageFinished(stage="train", artifact="x", facts={}), stage="sample"), 500.0) is None
+
+
+def test_the_time_is_beside_the_usual_one() -> None:
+    stall = find_stall(after(*steps(0.3)), 360.0)
+    assert stall is not None
+    assert stall_text(stall) == "no step for 6m00s (usual 0.3s)"
+
+
+def test_the_usual_time_is_that_of_lately() -> None:
+    summary = after(
+        *steps(0.3, 1000),
+        *[
+            Metric(
+                step=1000 + n,
+                loss=2.0,
+                lr=1e-3,
+                grad_norm=1.0,
+                tokens=512 * (1000 + n),
+                seconds=300 + 2.0 * n,
+                progress=0.5,
+            )
+            for n in range(1, 20)
+        ],
+    )
+    assert summary.step_seconds == pytest.approx(2.0)
