@@ -154,10 +154,17 @@ class Run:
         """The run in `path`. Raises InvalidRunError."""
         return cls(path, read_run_file(path))
 
-    def rewrite(self, recipe: Recipe, processes: int) -> None:
-        """Set recipe and number of processes of the next attempt. Raises RunActiveError, RemoteRunError, DiskError."""
+    def rewrite(self, recipe: Recipe, processes: int, *, target: str | None = None, nodes: int | None = None) -> None:
+        """Set recipe and number of processes of the next attempt, and where it is trained, see `RunFile`.
+
+        target, nodes: None: as before. Raises RunActiveError, RemoteRunError, DiskError.
+        """
         self.require_local()
-        self._replace(msgspec.structs.replace(self.file, recipe=recipe, processes=processes))
+        target = self.file.target if target is None else target
+        nodes = nodes or self.file.nodes
+        self._replace(
+            msgspec.structs.replace(self.file, recipe=recipe, processes=processes, target=target, nodes=nodes)
+        )
 
     def train_until(self, share: float) -> None:
         """Set the share of the training after which the next attempt stops. Raises RunActiveError, DiskError."""

@@ -134,6 +134,18 @@ def run_on_target(plan: Plan, log: IO[bytes], is_given_up: Callable[[], bool]) -
     return _wait(started, plan, log, is_given_up)
 
 
+def cancel_command(target: Target, run: Path) -> str:
+    """The command for the user that ends the job of the run in directory `run`; empty if it has none.
+
+    Such a job waits or trains although the run's supervisor is gone. Raises TargetError.
+    """
+    plan = plan_start(target, run, 0, nodes=1, processes=1, environment={})
+    try:
+        return shlex.join(plan.cancel) if has_job(plan.running) else ""
+    except OSError:  # this machine has no such scheduler any more
+        return ""
+
+
 def has_job(running: Sequence[str]) -> bool:
     """Whether a job exists, by the command `running` of a template, which may be empty."""
     if not running:

@@ -22,14 +22,17 @@ from core.runs.recipe_change import change_recipe
 from core.storage.locks import ELSEWHERE
 from core.storage.workspace import Workspace
 from llmtui.cli.commands.options import (
+    NAME,
     confirm,
     detach_option,
     no_confirmation_option,
+    nodes_option,
     processes_option,
     run_argument,
     set_option,
     share_option,
 )
+from llmtui.cli.commands.placement import Placement, placement_changes, resumed_placement
 from llmtui.cli.console import print_message
 from llmtui.cli.run_output import detach_on_interrupt, follow_run, print_started, replay
 from llmtui.view.run_state import next_step_text, state_text
@@ -151,14 +154,31 @@ def pause(run_name: str | None) -> None:
 @run_argument()
 @set_option
 @processes_option
+@click.option(
+    "--on",
+    "target",
+    type=NAME,
+    metavar="TARGET",
+    help="Where to train it from now on: local, ssh:HOST,HOST, slurm[:PARTITION]; default: where it was.",
+)
+@nodes_option
 @detach_option
 @share_option
-def resume(run_name: str | None, overrides: tuple[str, ...], processes: int | None, detach: bool, share: bool) -> int:
+def resume(
+    run_name: str | None,
+    overrides: tuple[str, ...],
+    processes: int | None,
+    target: str | None,
+    nodes: int | None,
+    detach: bool,
+    share: bool,
+) -> int:
     """Continue RUN: end its pause, or start it again from its last checkpoint and follow it until it ends.
 
     --set changes settings that need no new start, such as learning rates, limits, schedule, intervals and sampling.
     With a higher limit (train.steps, tokens or minutes) a run that is done continues, too. --processes changes the
-    number of processes.
+    number of processes; --on moves it to another target, or with `--on local` to this machine, to as many processes as
+    a new run would have there.
     """
     workspace = Workspace().prepare()
     runs = find_runs(workspace, run_name)
@@ -166,18 +186,20 @@ def resume(run_name: str | None, overrides: tuple[str, ...], processes: int | No
     if state in (RunState.DONE, RunState.FAILED):  # `pause` prefers a running run of that name: so does this
         run = next((run for run in runs if run.state() is RunState.PAUSED), run)
         state = run.state()
-    changes_processes = processes not in (None, run.processes)
-    if (overrides or changes_processes) and state.is_active:
+    before = Placement.of(run)
+    place = before if state.is_active else resumed_placement(run, target, nodes, processes, workspace)
+    asks_for_place = (target or nodes or processes) and (target, nodes, processes) != (None, None, run.processes)
+    if (overrides or asks_for_place) and state.is_active:
         what = f"{run.id} is running, and settings cannot be changed meanwhile"
         raise AlreadyRunningError(what, todo=f"llmtui stop {run.id}, then repeat the command")
     if overrides:
         for changed in change_recipe(run, overrides, note=print_message):
             print_message(f"{run.id}: {changed}")
             state = RunState.STOPPED  # it may have been done
-    if processes is not None and changes_processes:
-        before = run.processes
-        run.rewrite(run.recipe, processes)
-        print_message(f"{run.id}: processes {before} → {processes}")
+    if place != before:
+        run.rewrite(run.recipe, place.processes, target=place.target, nodes=place.nodes)
+        for change in placement_changes(before, place):
+            print_message(f"{run.id}: {change}")
     if state is RunState.DONE:
         print_message(f"{run.id} is done; to train longer, give a higher limit: --set train.steps=N")
         return 0
