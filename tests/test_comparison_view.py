@@ -111,6 +111,16 @@ def test_losses_on_other_held_out_texts_are_not_said_to_be_better(workspace: Wor
     )
 
 
+def test_what_holds_for_all_differences_is_said_once(workspace: Workspace) -> None:
+    comparison = Comparison(compared(workspace, *((name, bits, f"train.lr={bits}e-4") for name, bits in RESULTS)))
+    text = "\n".join("".join(part for part, _ in line) for line in difference_lines(comparison, 100))
+    assert "2 b: best bpb 0.100 above 1 a.\n" in text and "3 c: best bpb 0.200 above 1 a.\n" in text
+    assert text.count("One run of each") == 1 and "baseline" not in text
+
+
+RESULTS = (("a", 1.2), ("b", 1.3), ("c", 1.4))
+
+
 def test_differences_besides_the_recipe_are_said_in_words(workspace: Workspace) -> None:
     runs = compared(workspace, ("a", 1.3, ""), ("b", 1.2, "train.lr=1e-4"), device=f"gpu{HOSTILE}")
     comparison = Comparison(runs)

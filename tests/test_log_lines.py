@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from core.events import AttemptEnded, GeneratedSample, HardwareReading, Metric, Note, Progress, encode
+from core.events import AttemptEnded, GeneratedSample, Gpu, HardwareReading, Metric, Note, Progress, encode
 from llmtui.view.log_lines import LogLine, find, journal_lines, last_failure, log_lines
 
 
@@ -37,11 +37,28 @@ def test_hostile_text_is_shown_as_text(text: str) -> None:
         assert line.text.isprintable()
 
 
-def test_readings_without_a_sentence_show_their_fields() -> None:
-    reading = HardwareReading(cpu=0.5, cores=2, ram=1, ram_total=2, process_ram=1, process_cpu=1.0, disk_free=3)
-    assert "hardware  cpu 0.5 cores 2" in journal_lines([encode(reading)])[0].text
-    progress = Progress(done=36_864.0, total=132_700.5, unit="tokens", tick=1.0)
-    assert "done 36,864 total 1.327e+05" in journal_lines([encode(progress)])[0].text
+def test_readings_and_progress_have_units() -> None:
+    gpu = Gpu(name="H200", utilisation=0.97, memory=2 * 10**9, memory_total=4 * 10**9)
+    reading = HardwareReading(
+        cpu=0.5,
+        cores=2,
+        ram=10**9,
+        ram_total=24 * 10**9,
+        process_ram=10**8,
+        process_cpu=1.0,
+        disk_free=10**10,
+        gpus=(gpu,),
+    )
+    text = journal_lines([encode(reading)])[0].text
+    assert text.endswith(
+        "hardware  cpu 1.0/2 cores · ram 1.00 GB of 24.0 GB · worker 1.0 cores, 100 MB · gpu 0 97%, 2.00 GB of 4.00 GB"
+        " · disk 10.0 GB free"
+    )
+    for progress, words in (
+        (Progress(done=9, total=132_700.5, unit="tokens", of="evaluation"), "9 of 132,700 tokens of the evaluation"),
+        (Progress(done=2, total=None, unit="samples"), "2 samples"),
+    ):
+        assert journal_lines([encode(progress)])[0].text.endswith(f"progress  {words}")
 
 
 def test_a_search_ignores_case_unless_it_has_upper_case_letters() -> None:

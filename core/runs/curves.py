@@ -67,6 +67,9 @@ class Curves(Struct, kw_only=True):
     """As in `Metric`: `grad_norm` is taken before clipping; `speed` is in tokens per second."""
     utilisation: Series = field(default_factory=Series)
     """Of the GPUs, or of the processor where there is none: 0 to 1, at the step before the reading."""
+    memory: Series = field(default_factory=Series)
+    """Used share of that of the GPUs, or of the machine where there is none, like `utilisation`. Missing, not wrong,
+    in files of this version from before it was kept."""
     tokens: Series = field(default_factory=Series)
     seconds: Series = field(default_factory=Series)
     """Trained on, and of training without pauses, since the first step: what the x axis of a chart may show."""
@@ -90,8 +93,10 @@ class Curves(Struct, kw_only=True):
                 self.val.add(event.step, event.loss)
                 self.val_bits.add(event.step, event.bits_per_byte)
             case HardwareReading() if self.last:
-                gpus = [gpu.utilisation for gpu in event.gpus]
-                self.utilisation.add(self.last[0], sum(gpus) / len(gpus) if gpus else event.cpu)
+                gpus, step = event.gpus, self.last[0]
+                used, total = sum(gpu.memory for gpu in gpus), sum(gpu.memory_total for gpu in gpus)
+                self.utilisation.add(step, sum(gpu.utilisation for gpu in gpus) / len(gpus) if gpus else event.cpu)
+                self.memory.add(step, used / max(1, total) if gpus else event.ram / max(1, event.ram_total))
             case Resumed():
                 self._forget_after(event.last)
             case StageFinished(stage="tokenize") | StageSkipped(stage="tokenize"):
@@ -114,7 +119,7 @@ class Curves(Struct, kw_only=True):
 
     def _all_series(self) -> tuple[Series, ...]:
         values = (self.loss, self.val, self.val_bits, self.lr, self.grad_norm, self.speed, self.utilisation)
-        return (*values, self.tokens, self.seconds)
+        return (*values, self.memory, self.tokens, self.seconds)
 
     def _forget_after(self, step: int) -> None:
         for series in self._all_series():

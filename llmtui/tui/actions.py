@@ -20,7 +20,7 @@ _NAMES = {
     "escape": "esc", "question_mark": "?", "slash": "/", "colon": ":", "enter": "enter", "up": "↑", "down": "↓",
     "pageup": "pgup", "pagedown": "pgdn", "left": "←", "right": "→", "plus": "+", "minus": "-", "equals_sign": "=",
     "less_than_sign": "<", "greater_than_sign": ">", "comma": ",", "full_stop": ".", "left_square_bracket": "[",
-    "right_square_bracket": "]",
+    "right_square_bracket": "]", "left_curly_bracket": "{", "right_curly_bracket": "}",
 }  # fmt: skip
 
 _CONTROL = {"ctrl+h": "Backspace", "ctrl+i": "Tab", "ctrl+j": "a line feed", "ctrl+m": "Enter", "ctrl+[": "Esc"}
@@ -32,6 +32,15 @@ def key_name(key: str) -> str:
     if key.startswith("ctrl+"):
         return "^" + key.removeprefix("ctrl+")
     return _NAMES.get(key) or KEY_DISPLAY_ALIASES.get(key) or key
+
+
+def key_line(entries: Iterable[tuple[str, str]], keymap: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Entries of a footer that puts several actions into one: their ids, and what they do together."""
+    lines = []
+    for ids, what in entries:
+        names = " ".join(key_name(keys_of(BY_ID[action], keymap)[0]) for action in ids.split())
+        lines.append((names.replace("← →", "←→").replace("↑ ↓", "↑↓"), what))
+    return lines
 
 
 def named_key(name: str) -> str:

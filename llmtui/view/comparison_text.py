@@ -21,6 +21,9 @@ CONSEQUENCES = {
 """What a difference means, by `OriginDifference.what`."""
 
 
+_ONE_OF_EACH = "One run of each: other seeds would tell whether that is chance."
+
+
 def verdict(comparison: Comparison, group: RunGroup) -> str:
     """A sentence on how `group` compares with the baseline, and whether seeds differ as much. Sanitised."""
     measure, baseline = comparison.measure, comparison.baseline
@@ -44,7 +47,7 @@ def verdict(comparison: Comparison, group: RunGroup) -> str:
     if measure.name in ("best", "val") and group.held_out != baseline.held_out:
         return text + ", on another held-out text, which may account for it."
     if found.spread is None:
-        return text + ". One run of each: other seeds would tell whether that is chance."
+        return f"{text}. {_ONE_OF_EACH}"
     seeds = (group if found.spread == one else baseline).seeds(found.spread.n)
     relation = "within" if found.within else "more than"
     return f"{text}, {relation} the spread of {seeds} ({measure.text(found.spread.width)} from lowest to highest)."
@@ -80,8 +83,14 @@ def _values(values: Sequence[str], glyphs: Sequence[str]) -> str:
 def difference_lines(comparison: Comparison, cells: int) -> list[Line]:
     """The verdicts and the differences besides the recipe, wrapped to `cells` cells."""
     lines: list[Line] = []
-    for group in comparison.groups:
-        lines += hanging([(verdict(comparison, group), "")], ("· ", "dim"), cells)
+    texts = {group.key: verdict(comparison, group) for group in comparison.groups}
+    if len(texts) > 1 and len(comparison.baseline.runs) == 1:
+        del texts[comparison.baseline.key]  # it says nothing but that it is the baseline, which all others say
+    if sum(text.endswith(_ONE_OF_EACH) for text in texts.values()) > 1:  # said once, below
+        texts = {key: text.removesuffix(_ONE_OF_EACH).rstrip() for key, text in texts.items()}
+        texts[""] = _ONE_OF_EACH
+    for text in texts.values():
+        lines += hanging([(text, "")], ("· ", "dim"), cells)
     lines.append([])
     sentences = other_differences(comparison)
     if len(comparison.runs) > 1 and not sentences:

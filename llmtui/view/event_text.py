@@ -162,7 +162,8 @@ def _(event: Evaluation) -> EventText:
 
 @event_text.register
 def _(event: GeneratedSample) -> EventText:
-    return EventText("sample", f"step {event.step:,}: {shown(event.prompt + event.text, EXCERPT_LENGTH)}")
+    start = " ".join((event.prompt + event.text[: 2 * EXCERPT_LENGTH]).split())
+    return EventText("sample", f"step {event.step:,}: {shown(start, EXCERPT_LENGTH)}")
 
 
 @event_text.register

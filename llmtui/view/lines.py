@@ -29,6 +29,10 @@ def fits(line: Line, cells: int) -> bool:
     return width(line) <= cells
 
 
+NEAR = 10
+"""Cells within which the end of a word is preferred to a longer text that ends inside one."""
+
+
 def cut(text: str, cells: int) -> str:
     """`text` truncated to at most `cells` cells with an ellipsis, at the end of a word if one is near."""
     if cell_len(text) <= cells:
@@ -38,7 +42,7 @@ def cut(text: str, cells: int) -> str:
     head = set_cell_size(text, cells - 1)
     if text[len(head) : len(head) + 1].strip():
         space = head.rstrip().rfind(" ")
-        if space > cells // 2:
+        if space > max(cells // 2, len(head) - NEAR):
             head = head[:space]
     return head.rstrip(" ,;:·") + "…"
 

@@ -13,6 +13,7 @@ from core.parsing import ParseError
 from core.runs.failure import is_reason
 from llmtui.view.event_text import event_text
 from llmtui.view.sanitize import shown
+from llmtui.view.units import size
 
 MAX_CHARACTERS = 2000
 """Of one line."""
@@ -67,7 +68,12 @@ def _journal_line(raw: bytes) -> LogLine:
 
 
 def _fields(event: Event) -> tuple[str, str]:
-    """Kind and fields of an event that other screens draw."""
+    """Kind and figures of an event that other screens draw."""
+    if isinstance(event, HardwareReading):
+        return _KINDS[HardwareReading], _reading(event)
+    if isinstance(event, Progress):
+        total = "" if event.total is None else f" of {_figure(event.total)}"
+        return _KINDS[Progress], f"{_figure(event.done)}{total} {event.unit}{event.of and f' of the {event.of}'}"
     values = msgspec.to_builtins(event)
     hidden = ("type", "at", "tick", *(("step",) if isinstance(event, Metric) else ()))
     words = " ".join(f"{name} {_figure(value)}" for name, value in values.items() if name not in hidden)
@@ -76,9 +82,23 @@ def _fields(event: Event) -> tuple[str, str]:
     return _KINDS.get(type(event), "event"), words
 
 
+def _reading(event: HardwareReading) -> str:
+    parts = [
+        f"cpu {event.cpu * event.cores:.1f}/{event.cores} cores",
+        f"ram {size(event.ram)} of {size(event.ram_total)}",
+        f"worker {event.process_cpu:.1f} cores, {size(event.process_ram)}",
+        *(
+            f"gpu {number} {gpu.utilisation:.0%}, {size(gpu.memory)} of {size(gpu.memory_total)}"
+            for number, gpu in enumerate(event.gpus)
+        ),
+        f"disk {size(event.disk_free)} free",
+    ]
+    return " · ".join(parts)
+
+
 def _figure(value: object) -> str:
     if isinstance(value, float):
-        return f"{value:,.0f}" if value.is_integer() and abs(value) < 1e15 else f"{value:.4g}"
+        return f"{value:,.0f}" if (value.is_integer() or value >= 1e4) and abs(value) < 1e15 else f"{value:.4g}"
     return str(value)
 
 

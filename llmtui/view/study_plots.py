@@ -151,5 +151,6 @@ def front_plot(trials: Sequence[Trial], objective: SecondObjective, highlighted:
         x_log=True,
         x_tick=lambda at, _: count(at),
         placeholder="No trial is done yet.",
-        note=f"none is better and {what} than trials {', '.join(str(trial.number) for trial in members)}",
+        note=f"none is better and {what} than {'trial' if len(members) == 1 else 'trials'} "
+        + ", ".join(str(trial.number) for trial in members),
     )

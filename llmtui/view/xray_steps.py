@@ -248,9 +248,9 @@ def _draws(result: TokenProbabilities, token: TokenSteps, cells: int, rows: int)
     for ratio, each in sorted(known, key=lambda pair: -pair[0])[: rows - 1]:
         won = each.token.id == winner.id
         numbers = f"{_share(each.probabilities[-1]):>12}{each.random:>10.4f}{ratio:>10.4f}"
-        lines.append(
-            [(cell(token_chip(each.token), 16) + numbers, "good" if won else ""), (" ◀ highest" if won else "", "good")]
-        )
+        line = cell(token_chip(each.token), 16) + numbers
+        mark = next((text for text in (" ◀ highest", " ◀") if len(line) + len(text) <= cells), "") if won else ""
+        lines.append([(line + mark, "good" if won else "")])
     return lines
 
 

@@ -102,6 +102,25 @@ def denoising_lines(
     return [*lines, *kept, [], *table][:rows]
 
 
+def film_lines(
+    prompt: str, before: Sequence[str], states: Sequence[DenoisingState], step: int, cells: int, rows: int
+) -> list[Line]:
+    """The text after as many of the steps as have a row each, evenly spaced, with the present one; under a heading.
+
+    before: the text before the spans of each state. Empty for fewer than five rows.
+    """
+    if rows < 5:
+        return []
+    count, total = min(rows - 2, len(states)), len(states)
+    numbers = sorted({*(1 + round(n * (total - 1) / max(1, count - 2)) for n in range(count - 1)), step})
+    lines: list[Line] = [[], [("step by step", "dim")]]
+    for number in numbers[: rows - 2]:
+        text = [(visible(prompt), "dim"), (visible(before[number - 1]), ""), *styled(states[number - 1].spans, 1)]
+        flat: Line = [(" ".join(part.splitlines()), role) for part, role in text]
+        lines.append(clip([(f"{number:>5}  ", "accent" if number == step else "dim"), *flat], cells))
+    return lines
+
+
 def tree_lines(branches: Sequence[tuple[int, int, str]], current: int, cells: int) -> list[tuple[int, str, str]]:
     """The branches of a text as a tree, depth first: index, a line of at most `cells` cells, role.
 

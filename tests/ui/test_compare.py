@@ -91,3 +91,5 @@ async def test_without_runs_it_says_so(workspace: Workspace) -> None:
         await until(pilot, lambda: "no run has begun to train" in screen_text(app).lower())
         await pilot.press("b", "o", "E", "enter", "c")
         assert isinstance(app.screen, Compare)
+        assert not any(map(app.screen.is_available, ("chart.unit", "chart.zoom_in", "compare.open", "compare.sort")))
+        assert app.screen.is_available("compare.studies")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 
+import msgspec
 import pytest
 from textual.app import App
 
-from core.events import AttemptStarted, Note, Progress, StageStarted
+from core.events import AttemptStarted, Gpu, Note, Progress, StageStarted
 from core.storage.workspace import Workspace
 from llmtui.tui.app import Workbench
 from llmtui.tui.widgets.hardware import HardwarePane
 from llmtui.tui.widgets.panels import EventLog, figure_in
+from llmtui.view.history import History
 from tests.ui.fake_runs import (
     SECONDS_PER_STEP,
     FakeWorker,
@@ -20,6 +22,7 @@ from tests.ui.fake_runs import (
     hold_locks,
     make_run,
     metric,
+    reading,
     training_events,
     write_launch,
 )
@@ -89,7 +92,8 @@ async def test_hardware_readings_are_dim_once_they_are_outdated(
         async with app.run_test(size=(120, 40)) as pilot:
             await until(pilot, lambda: "machine" in screen_text(app) and "cpu" in screen_text(app))
             assert "as of" not in screen_text(app) and roles() > {"dim"}
-            await until(pilot, lambda: re.search(r"past +[▁-█]{2,} +\d+ to \d+ %", screen_text(app)))
+            await until(pilot, lambda: re.search(r"past cpu +[▁-█]{2,} +\d+ (to \d+ )?%", screen_text(app)))
+            assert re.search(r"past ram +[▁-█]{2,} +[\d.]+ (to [\d.]+ )?GiB", screen_text(app))
             monkeypatch.setattr("llmtui.tui.widgets.hardware.STALE_AFTER", 0.0)
             await until(pilot, lambda: "as of" in screen_text(app))
             assert roles() == {"dim"}
@@ -102,6 +106,32 @@ async def test_hardware_readings_are_dim_once_they_are_outdated(
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: "machine  ended, " in screen_text(app))
         assert re.search(r"machine  ended, \d+ \w+ \d\d:\d\d ─", screen_text(app))
+
+
+async def test_long_events_are_wrapped_where_there_is_height(workspace: Workspace) -> None:
+    run = make_run(workspace, "wordy")
+    long = "one two three four five six seven eight nine ten eleven twelve end of it"
+    FakeWorker(run).write_events(*events_before_training(), Note(text=long))
+    app = Workbench(workspace, open_run=run.id)
+    async with app.run_test(size=(200, 60)) as pilot:
+        log = app.screen.query_one("#events-left", EventLog)
+        await until(pilot, lambda: "end of it" in log.copied)
+        rows = log.copied.splitlines()
+        number = next(at for at, row in enumerate(rows) if " one two" in row)
+        assert " ".join(row[16:].strip() for row in rows[number : number + 3]).startswith(long)
+        assert all(len(row) <= log.inner_size[0] for row in rows)
+
+
+def test_a_gpu_shows_the_past_of_its_memory(workspace: Workspace) -> None:
+    run, pane = make_run(workspace, "on-gpu"), HardwarePane()
+    history = History(run)
+    for step in (1, 2, 3):
+        gpu = Gpu(name="H200", utilisation=0.5 + step / 10, memory=step * 2**30, memory_total=16 * 2**30)
+        history.absorb([metric(step, 10), msgspec.structs.replace(reading(step), gpus=(gpu,))])
+    pane.snapshot, pane.history = None, history
+    lines = ["".join(text for text, _ in line) for line in pane.lines(48, 8)]
+    assert re.search(r"past util +[▁-█]{2,} +60 to 80 %", lines[-2]), lines
+    assert re.search(r"past mem +[▁-█]{2,} +1.0 to 3.0 GiB", lines[-1]), lines
 
 
 @pytest.mark.heavy

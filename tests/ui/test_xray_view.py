@@ -27,7 +27,7 @@ from llmtui.view.lines import Line, width
 from llmtui.view.sanitize import DANGEROUS
 from llmtui.view.xray_layers import attention_lines, head_maps, lens_lines
 from llmtui.view.xray_steps import TokenSteps, step_lines
-from llmtui.view.xray_texts import denoising_lines, difference_lines, tree_lines
+from llmtui.view.xray_texts import denoising_lines, difference_lines, film_lines, tree_lines
 from llmtui.view.xray_tokens import token_chip, token_strip
 
 HOSTILE = "\x1b[2J\x07\u202e[bold]\n"
@@ -137,6 +137,7 @@ def every_figure(text: str, cells: int, rows: int) -> list[list[Line]]:
         lens_lines(lens, tokens, info(text), cells, rows),
         difference_lines(tokens, [1.0] * 6, [0.5, 2.0], (text, "b"), 1, cells, rows),
         denoising_lines(text, text, state, 1, 4, 2, cells, rows),
+        film_lines(text, [text] * 9, [state] * 9, 4, cells, rows),
         [[(line, role)] for _, line, role in tree_lines([(-1, 1, text), (0, 3, text)], 1, cells)],
         [token_strip(tokens, 3, cells)],
     ]
@@ -177,3 +178,17 @@ def test_the_token_under_the_cursor_stays_visible() -> None:
         assert width(line) <= 50
         assert [text for text, role in line if role == "cursor"] == [f"word{cursor}"]
     assert cell_len(token_chip(info("x" * 300))) <= 18
+
+
+def test_the_film_has_the_first_the_last_and_the_present_step() -> None:
+    states = [DenoisingState(id=1, tokens=1, spans=[Span(f"\nat {n}")], unmasked=[]) for n in range(1, 65)]
+    lines = joined(film_lines("once", [""] * 64, states, 30, 40, 12)).splitlines()
+    assert len(lines) == 12 and lines[1] == "step by step"
+    numbers = [int(line.split()[0]) for line in lines[2:]]
+    assert numbers[0] == 1 and numbers[-1] == 64 and 30 in numbers and numbers == sorted(numbers)
+    assert lines[2].split(maxsplit=1)[1] == "once at 1"
+
+
+def test_a_mark_that_does_not_fit_loses_its_word() -> None:
+    texts = [joined(step_lines(5, steps_of("a"), cells, 20)) for cells in (52, 80)]
+    assert "◀" in texts[0] and "…" not in texts[0] and "◀ highest" in texts[1]

@@ -41,6 +41,15 @@ RUNS = (
         ("train",),
         show=False,
     ),
+    Action(
+        "run.samples",
+        ("A",),
+        "samples",
+        "List all samples of the run, with the text of the highlighted one.",
+        "Runs",
+        ("train",),
+        show=False,
+    ),
     Action("run.checkpoint", ("c",), "checkpoint", "Save a checkpoint at the next step.", "Runs", ("train",)),
     Action("run.sample", ("s",), "sample", "Generate a sample at the next step.", "Runs", ("train",)),
     Action(

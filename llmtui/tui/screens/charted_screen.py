@@ -51,6 +51,11 @@ class ChartedScreen(ArrangedScreen):
             chart = self.chart(entry)
             chart.format, chart.tick_format, chart.whole = entry.format, entry.tick_format, entry.whole
 
+    def is_available(self, action: str) -> bool:
+        if action.startswith("chart.") and not (self.history and len(self.history.curves.loss)):
+            return False
+        return super().is_available(action)
+
     # -- drawing --------------------------------------------------------------------------------------------------
 
     def draw_charts(self, history: History, *, finished: bool) -> None:

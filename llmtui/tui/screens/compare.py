@@ -94,7 +94,9 @@ class Compare(ChartedScreen):
         self.call_after_refresh(self.redraw)
 
     def is_available(self, action: str) -> bool:
-        return super().is_available(action) and (action != "compare.view" or not self._all_fit)
+        if action.startswith("compare.") and action not in ("compare.choose", "compare.studies"):
+            return self._comparison is not None and (action != "compare.view" or not self._all_fit)
+        return super().is_available(action)
 
     # -- the runs -------------------------------------------------------------------------------------------------
 
@@ -217,7 +219,9 @@ class Compare(ChartedScreen):
 
         def explain(key: str) -> str:
             group = comparison.found(key)
-            return verdict(comparison, group) if group else ""
+            if group is None or (self._all_fit and any(each.key == key for each in comparison.groups)):
+                return ""  # the differences beside it say the same
+            return verdict(comparison, group)
 
         shown_table = comparison_table(comparison, self._expanded, self._cursor_column())
         table.show(shown_table, [("runs", "title"), (order, "dim")], explain)

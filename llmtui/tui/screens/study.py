@@ -14,6 +14,7 @@ from core.tune.curve_fit import Interval
 from core.tune.forecast import Remaining, remaining
 from core.tune.slices import slices
 from core.tune.study_file import SecondObjective
+from core.tune.tpe import MIN_TRIALS
 from llmtui.tui.actions import bindings
 from llmtui.tui.chart_table import LOSS, ChartEntry
 from llmtui.tui.forecaster import Forecaster
@@ -284,7 +285,12 @@ class StudyScreen(TrialActions):
 
     @property
     def _shown_view(self) -> str:
-        return self._view if self._view in self._views else self._views[0]
+        if self._view in self._views:
+            return self._view
+        results = sum(row.trial.bits_per_byte is not None for row in self.rows)
+        if self._views[0] == "importance" and results < MIN_TRIALS:
+            return "progress"  # there is no importance yet
+        return self._views[0]
 
     def _arrange(self, study: StudySnapshot | None) -> None:
         message = self.query_one(StudyMessage)

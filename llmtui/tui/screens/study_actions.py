@@ -251,7 +251,7 @@ class StudyActions(ChartedScreen):
             return
         self._importance_of = study.id, results
         if results < MIN_TRIALS:
-            pane.show((), 0, f"Known from {MIN_TRIALS} results on; there are {results}.")
+            pane.show((), 0, f"It is estimated from {MIN_TRIALS} results on; there are {results}.")
         elif study.study is not None:
             pane.show((), 0, "computing …")
             self._compute_importance(study.study, results)

@@ -80,6 +80,8 @@ class Train(TrainActions):
         if history and snapshot:
             self.draw_charts(history, finished=not snapshot.state.is_active)
         snapshots = tuple(self.session.watcher.snapshots)
+        reading = history.summary.reading if history else None
+        self.set_class(bool(reading and reading.gpus), "-gpus")
         for pane in self.query(RunPane):
             pane.snapshots = snapshots
             pane.show(snapshot, history)

@@ -20,6 +20,8 @@ from llmtui.view.axes import scientific
 from llmtui.view.history import History
 from llmtui.view.step_marks import StepMark, step_marks
 
+_NO_SAMPLE = "There is no sample yet; s requests one during training."
+
 
 class TrainActions(ChartedScreen):
     """Branches of the run that is shown, its learning rate, and the marks on its charts."""
@@ -115,12 +117,24 @@ class TrainActions(ChartedScreen):
 
         self.app.push_screen(LearningRateDialog(run.name, run.recipe.train, present), on_factor)
 
+    @property
+    def _samples(self) -> list[GeneratedSample]:
+        """Those that the history keeps, oldest first."""
+        kept = self.history.curves.events.get("sample", ()) if self.history else ()
+        return [event for _, event in kept if isinstance(event, GeneratedSample)]
+
+    def action_run_samples(self) -> None:
+        if samples := self._samples:
+            from llmtui.tui.screens.sample_list import SampleList
+
+            self.app.push_screen(SampleList(samples))
+        else:
+            self.show_notice(_NO_SAMPLE, "warn")
+
     def action_run_film(self) -> None:
-        history = self.history
-        kept = history.curves.events.get("sample", ()) if history else ()
-        samples = [event for _, event in kept if isinstance(event, GeneratedSample)]
+        history, samples = self.history, self._samples
         if history is None or (not samples and not checkpoint_paths(history.run.checkpoints)):
-            self.show_notice("There is no sample yet; s requests one during training.", "warn")
+            self.show_notice(_NO_SAMPLE, "warn")
             return
         from llmtui.clients.checkpoint_samples import sample_checkpoints, sample_templates
         from llmtui.tui.screens.growth_film import GrowthFilm

@@ -13,7 +13,7 @@ from textual.timer import Timer
 from core.checkpoints import step_of
 from core.sample.protocol import Generate, encode
 from llmtui.clients.reply_inspection import ReplyInspection
-from llmtui.tui.actions import BY_ID, bindings, key_name, keys_of
+from llmtui.tui.actions import bindings, key_line
 from llmtui.tui.screens.run_screen import RunScreen
 from llmtui.tui.screens.xray_actions import XrayActions
 from llmtui.tui.widgets.bars import FooterBar, HeaderBar
@@ -172,12 +172,7 @@ class Xray(XrayActions):
             entries[1:1] = [("xray.up xray.down", "step"), ("xray.next xray.previous", "pick"), ("xray.take", "take")]
         if len(self.inspection.branches) > 1:
             entries.insert(-3, ("xray.branches", "branches"))
-        keymap = self.session.keymap
-        names = [
-            (" ".join(key_name(keys_of(BY_ID[action], keymap)[0]) for action in actions.split()), what)
-            for actions, what in [*entries, ("app.palette", "commands"), ("app.help", "help")]
-        ]
-        return [(name.replace("← →", "←→").replace("↑ ↓", "↑↓"), what) for name, what in names]
+        return key_line([*entries, ("app.palette", "commands"), ("app.help", "help")], self.session.keymap)
 
     def _place_panes(self) -> None:
         """Show as many steps side by side as the terminal has room for, or the pane of the mode."""

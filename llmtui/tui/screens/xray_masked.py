@@ -8,18 +8,28 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import BindingType
 
+from core.checkpoints import step_of
 from core.sample.protocol import Generate
 from llmtui.clients.reply_inspection import DenoisingInspection
-from llmtui.tui.actions import bindings
+from llmtui.tui.actions import bindings, key_line
 from llmtui.tui.screens.run_screen import RunScreen
 from llmtui.tui.widgets.bars import FooterBar, HeaderBar
 from llmtui.tui.widgets.figure_pane import FigurePane
 from llmtui.view.lines import Line, wrap
 from llmtui.view.sanitize import shown
-from llmtui.view.xray_texts import denoising_lines
+from llmtui.view.xray_texts import denoising_lines, film_lines
 
 _REDRAWS = 8.0
 """Redraws per second while the steps arrive."""
+
+
+_KEYS = (
+    ("xray.earlier xray.later", "step"),
+    ("xray.first xray.last", "first, last"),
+    ("app.back", "back"),
+    ("app.palette", "commands"),
+    ("app.help", "help"),
+)
 
 
 class Denoising(RunScreen):
@@ -59,12 +69,14 @@ class Denoising(RunScreen):
         assert self._inspection is not None
         total = len(self._inspection.states)
         header = self.query_one(HeaderBar)
-        header.left = [("x-ray", "title"), ("  ", ""), (shown(Path(self._request.checkpoint).name), "accent")]
+        header.left = [("x-ray", "title"), (f"  step {step_of(Path(self._request.checkpoint)):,}", "accent")]
         more = "" if self._inspection.complete else " …"
         header.right = [(f"denoising step {self._step:,} of {total:,}{more}", "bold")] if total else []
         header.update()
         self.query_one("#text-steps", FigurePane).show([("text out of the noise", "title")], self._lines)
-        self.query_one(FooterBar).update()
+        footer = self.query_one(FooterBar)
+        footer.override = key_line(_KEYS, self.session.keymap)
+        footer.update()
 
     def _lines(self, cells: int, rows: int) -> list[Line]:
         inspection = self._inspection
@@ -76,7 +88,8 @@ class Denoising(RunScreen):
         at = self._step - 1
         total = len(inspection.states)
         prompt, before = self._request.prompt, inspection.before[at]
-        return denoising_lines(prompt, before, inspection.states[at], self._step, total, 2, cells, rows)
+        lines = denoising_lines(prompt, before, inspection.states[at], self._step, total, 2, cells, rows)
+        return lines + film_lines(prompt, inspection.before, inspection.states, self._step, cells, rows - len(lines))
 
     def _move(self, step: int) -> None:
         assert self._inspection is not None

@@ -23,7 +23,8 @@ class HardwarePane(RunPane):
 
     def heading(self, width: int) -> Line:
         reading = self.summary.reading
-        age = [(f"  {self._age(reading)}", "warn")] if reading and self._age(reading) else []
+        ended = self.snapshot is None or not self.snapshot.state.is_active
+        age = [(f"  {self._age(reading)}", "dim" if ended else "warn")] if reading and self._age(reading) else []
         name, detail = "machine", shown(self.summary.device, 60)
         if reading and reading.gpus:
             more = f" of {len(reading.gpus)}" if len(reading.gpus) > 1 else ""
@@ -43,18 +44,28 @@ class HardwarePane(RunPane):
         if reading is None:
             return [[("no reading yet", "dim")]]
         lines = self._meters(reading, width, height)
-        if len(lines) < height:
-            lines += self._past(width)
+        lines += self._past(reading, width)[: max(0, height - len(lines))]
         return [[("".join(text for text, _ in line), "dim")] for line in lines] if self._age(reading) else lines
 
-    def _past(self, width: int) -> list[Line]:
-        """The newest utilisation of the GPUs, or of the processor, with its range; none before there are two values."""
-        series = self.history.curves.utilisation if self.history else None
-        shares = [share for _, share in series.means(-max(8, width - 22))] if series else []
-        if len(shares) < 2:
+    def _past(self, reading: HardwareReading, width: int) -> list[Line]:
+        """The newest utilisation and memory of the GPUs, or of the machine, with their ranges; none before there are
+        two values."""
+        if self.history is None:
             return []
-        span = f"{100 * min(shares):.0f} to {100 * max(shares):.0f} %"
-        return [[("past ", "dim"), (sparkline(shares), "bar"), (f" {span:>14}", "")]]
+        gibibytes = (sum(gpu.memory_total for gpu in reading.gpus) or reading.ram_total) / 2**30
+        curves = self.history.curves
+        lines: list[Line] = []
+        for name, series, factor, unit in (
+            ("util" if reading.gpus else "cpu", curves.utilisation, 100.0, "%"),
+            ("mem" if reading.gpus else "ram", curves.memory, gibibytes, "GiB"),
+        ):
+            shares = [share for _, share in series.means(-max(8, width - 27))]
+            if len(shares) > 1:
+                digits = 0 if unit == "%" or gibibytes >= 100 else 1
+                low, high = (f"{factor * share:.{digits}f}" for share in (min(shares), max(shares)))
+                span = f"{low} {unit}" if low == high else f"{low} to {high} {unit}"
+                lines.append([(f"past {name:<5}", "dim"), (sparkline(shares), "bar"), (f" {span:>16}", "")])
+        return lines
 
     def _meters(self, reading: HardwareReading, width: int, height: int) -> list[Line]:
         cores = f"{reading.cpu * reading.cores:.1f}/{plural(reading.cores, 'core')}"

@@ -15,12 +15,22 @@ LABEL_WIDTH = 6
 
 def y_axis_rows(canvas: Canvas, scale: Scale, tick_format: Callable[[float, float], str]) -> Iterable[Line]:
     """The rows of `canvas` with the y axis at their left. tick_format: see `llmtui.view.axes.tick_label`."""
-    ticks = scale.ticks(max(5, canvas.rows // 3))
+    rows, ticks = _spaced_ticks(canvas, scale)
     step = min((b - a for a, b in itertools.pairwise(ticks)), default=abs(ticks[0]) if ticks else 1.0)
-    labels = {canvas.rows - 1 - scale.to_dot(tick, canvas.height) // 4: tick_format(tick, step) for tick in ticks}
+    labels = {row: tick_format(tick, step) for row, tick in zip(rows, ticks, strict=True)}
     for row in range(canvas.rows):
         label = labels.get(row, "")
         yield [(label.rjust(LABEL_WIDTH) + ("┤" if label else "│"), "dim"), *canvas.line(row)]
+
+
+def _spaced_ticks(canvas: Canvas, scale: Scale) -> tuple[list[int], list[float]]:
+    """The rows and values of as many ticks as have a free row between them: closer ones look unevenly spaced."""
+    for limit in range(max(5, canvas.rows // 3), 0, -1):
+        ticks = scale.ticks(limit)
+        rows = [canvas.rows - 1 - scale.to_dot(tick, canvas.height) // 4 for tick in ticks]
+        if all(below - above >= 2 for below, above in itertools.pairwise(rows)):
+            break
+    return rows, ticks
 
 
 def x_axis_row(cells: int, labels: Iterable[tuple[int, str]], crosses: Collection[int] = ()) -> Line:

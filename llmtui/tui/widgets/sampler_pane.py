@@ -25,6 +25,7 @@ from llmtui.view.sanitize import shown
 
 _LABEL_CELLS = 20
 _DESCRIPTION_ROWS = 2
+"""Below the list, where the settings have no descriptions of their own."""
 
 
 class SamplerPane(ListPane[Row]):
@@ -80,9 +81,8 @@ class SamplerPane(ListPane[Row]):
     def lines(self, cells: int, height: int) -> list[Line]:
         if height < 3:
             return [summary(self.settings, self.recipe, cells)]
-        each = min(_DESCRIPTION_ROWS, (height - 1) // len(self.items) - 1)
-        if each > 0:
-            explained = [(row.name, self._explained(row, cells, each)) for row in self.items]
+        if height > 2 * len(self.items):
+            explained = self._descriptions(cells, height - 1)
             self._names = [name for name, lines in explained for _ in lines]
             return [line for _, lines in explained for line in lines] + (
                 self._about(cells)[-1:] if self.has_focus else []
@@ -92,6 +92,17 @@ class SamplerPane(ListPane[Row]):
         if self._problem and not about:
             about = [[(self._problem, "bad")]]
         return [*self.window(cells, height - len(about)), *about]
+
+    def _descriptions(self, cells: int, height: int) -> list[tuple[str, list[Line]]]:
+        """Each setting with its description in as many lines as `height` has for all of them; one at least."""
+        each = 1
+        explained = [(row.name, self._explained(row, cells, each)) for row in self.items]
+        while True:
+            each += 1
+            longer = [(row.name, self._explained(row, cells, each)) for row in self.items]
+            if longer == explained or sum(len(lines) for _, lines in longer) > height:
+                return explained
+            explained = longer
 
     def _explained(self, row: Row, cells: int, height: int) -> list[Line]:
         """A setting and what it does, in at most `height` lines."""
