@@ -1,7 +1,7 @@
 """Pictures of every screen, as SVG files in docs/screens: `python -m benchmarks.screenshots`.
 
-They show real runs: the demo and a variation of it, trained for three minutes in a home of their own. --home keeps
-that home, or takes the runs of an earlier one.
+They show real runs: the demo, a variation of it, and a study of eight short trials, which train for seven minutes in
+a home of their own. --home keeps that home, or takes the runs of an earlier one.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ THEMES = ("ink", "paper")
 RECORDING = (
     ("demo", "--plain"),
     ("run", "stdlib", "--preset=demo", "--set=name=low-lr", "--set=train.minutes=1", "--set=train.lr=0.002"),
-    ("tune", "stdlib", "--preset=demo", "--name=study", "--trials=8", "--scheduler=none", "--set=train.minutes=0.2"),
+    ("tune", "stdlib", "--preset=demo", "--name=sweep", "--trials=8", "--scheduler=none", "--set=train.minutes=0.4"),
     ("tag", "demo", "+baseline"),
     ("note", "demo", "Two minutes on two cores; compare everything with this."),
 )
@@ -74,9 +74,10 @@ def keys(*steps: str | tuple[str, str]) -> Press:
     return press
 
 
-_NAMED = ("enter", "escape", "space", "right", "down", "ctrl+g")
+_NAMED = ("enter", "escape", "space", "right", "down", "home", "ctrl+g", "ctrl+u")
 
-_CHAT = (("5", "chat"), "def read_json(path", ("enter", "tok/s"))
+# a new conversation, without the draft that may be kept
+_CHAT = (("5", "chat"), "escape", "N", "i", "ctrl+u", "def read_json(path", ("enter", "tok/s"))
 
 
 class Picture(NamedTuple):
@@ -89,7 +90,10 @@ class Picture(NamedTuple):
 SPECIAL: dict[str, Press] = {
     "train": keys("3", "v"),
     "chat": keys(*_CHAT),
+    "compare": keys("1", "home", "m", "down", "m", ("6", "differences")),
+    "logs": keys("7", "o"),
     "documents": keys("2", ("d", "document 1 of")),
+    "cleaning": keys("2", ("l", "removed"), ("down", "changed by")),
     "batch": keys("2", ("b", "row 1 of"), ("space", "under step")),
 }
 """Of screens that show more after some keys."""
@@ -103,13 +107,14 @@ def pictures() -> Iterator[Picture]:
         yield Picture(view.name, SPECIAL.get(view.name, keys("2", view.key)))
     yield Picture(STUDY.name, keys("6", (STUDY.key, "best")))
     yield Picture("x-ray", keys(*_CHAT, ("ctrl+g", "token 1 of"), "right", ("right", "token 3 of")))
-    yield Picture("new-run", keys("1", "n"))
+    yield Picture("new-run", keys("escape", "1", "n"))
 
 
 async def take(directory: Path, only: str) -> None:
     """Write the pictures whose name contains `only`, at all sizes and in both themes."""
     app = Workbench(Workspace().prepare(), open_run="demo")
     async with app.run_test(size=(120, 40)) as pilot:
+        app.session.remember(compared=())
         for picture in pictures():
             if only not in picture.name:
                 continue

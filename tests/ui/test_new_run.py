@@ -176,3 +176,16 @@ async def test_fields_and_their_meaning_are_whole_at_every_size(workspace: Works
         await until(pilot, lambda: form.query_one(FieldDetail).suggestions)
         assert_whole(app)
         assert "hf:bookcorpus" in screen_text(app) or size[1] < 22
+
+
+async def test_a_problem_does_not_repeat_the_description_below_it(workspace: Workspace) -> None:
+    app = Workbench(workspace)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_form(pilot)
+        assert "esc leave" in screen_text(app).splitlines()[-1]
+        await edit(pilot, "train.batch_size", "0")
+        await until(pilot, lambda: "✗ train.batch_size = 0 is not a whole number" in screen_text(app))
+        assert screen_text(app).count("Sequences of each step.") == 1
+        await pilot.press("ctrl+r")
+        await until(pilot, lambda: "Not started. train.batch_size = 0 is not" in screen_text(app))
+        assert screen_text(app).count("Sequences of each step.") == 1

@@ -190,7 +190,7 @@ class NewRun(FieldEditing):
                 self.query_one("#search", Input).value = ""
             self.fields.highlight(key)
             self._moved()
-            self._notice(f"Not started. {problem_text(error)}", "bad")
+            self._notice(f"Not started. {problem_text(error, self.fields.field)}", "bad")
             return
         if self.form.purpose == "resume" and self.form.run:
             changes = typed_overrides(self.form.texts).values()

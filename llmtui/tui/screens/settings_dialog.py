@@ -137,7 +137,7 @@ class SettingsDialog(Dialog[None]):
         try:
             await self._session.change_setting(field.name, value)
         except SettingNotChanged as error:
-            self._say(". ".join(part for part in (error.what, error.where, error.kept) if part))
+            self._say("; ".join(part for part in (f"Not changed: {error.what}", error.kept) if part))
             return
         self._apply(field.name)
         if field.name == "theme":

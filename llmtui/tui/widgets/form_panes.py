@@ -22,9 +22,10 @@ FieldRow = Field | str
 _MARKS = {"typed": "●", "follows": "○", "": " "}
 
 
-def problem_text(error: LlmtuiError) -> str:
-    """What is wrong with a field and what to do, on one line."""
-    return shown(error.what + (f"; {error.todo}" if error.todo else ""), 600)
+def problem_text(error: LlmtuiError, field: Field | None = None) -> str:
+    """What is wrong with a field and what to do, on one line. field: whose description is on the screen anyway."""
+    todo = error.todo.removesuffix(f"{field.key}: {field.description}").rstrip("; ") if field else error.todo
+    return shown(error.what + (f"; {todo}" if todo else ""), 600)
 
 
 class FieldList(ListPane[FieldRow]):
@@ -124,7 +125,7 @@ class FieldDetail(Pane):
         lines: list[Line] = []
         problem = self.resolved.problems.get(self.field.key) or self.resolved.problems.get("")
         if problem:
-            wrong = hanging([(problem_text(problem), "bad")], ("✗ ", "bad"), width)
+            wrong = hanging([(problem_text(problem, self.field), "bad")], ("✗ ", "bad"), width)
             lines += wrong[: max(1, height // 3)] if self.suggestions and self.editing else wrong
         if self.editing or self.field.key == PRESET.key:
             room = height - len(lines) - (2 if self.editing else 0)
