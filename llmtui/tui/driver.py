@@ -90,6 +90,41 @@ def _to_sgr(report: re.Match[bytes]) -> bytes:
     return b"\x1b[<%d;%d;%d%c" % (buttons & ~3 if released else buttons, column, row, b"m" if released else b"M")
 
 
+class PasteFilter:
+    """Removes the escape characters inside a bracketed paste, such as the colours of a log.
+
+    Textual's parser takes what follows them for keys, so that pasted text would stop runs.
+    """
+
+    START, END = "\x1b[200~", "\x1b[201~"
+
+    def __init__(self) -> None:
+        self._before = ""
+        """The last characters outside of a paste, in which it may begin."""
+        self._inside = False
+        self._held = ""
+        """Characters inside a paste that may begin its END."""
+
+    def filter(self, text: str) -> str:
+        """`text` for the parser."""
+        return "".join(map(self._next, text))
+
+    def _next(self, character: str) -> str:
+        if not self._inside:
+            self._before = (self._before + character)[-len(self.START) :]
+            self._inside = self._before == self.START
+            return character
+        held = self._held + character
+        if held == self.END:
+            self._before, self._inside, self._held = "", False, ""
+            return held
+        if self.END.startswith(held):
+            self._held = held
+            return ""
+        self._held = character if character == "\x1b" else ""
+        return held.removesuffix(self._held).removeprefix("\x1b")
+
+
 class InputParser(XTermParser):
     """Textual's parser with further keys; unknown sequences neither raise errors nor type their characters."""
 
@@ -189,7 +224,7 @@ class TerminalDriver(LinuxDriver):
     def run_input_thread(self) -> None:
         """Read input until the driver stops or the terminal is closed."""
         parser: XTermParser = InputParser(self._debug)
-        decoder = InputDecoder()
+        decoder, pastes = InputDecoder(), PasteFilter()
         while not self.exit_event.is_set():
             text = ""
             if select.select([self.fileno], [], [], 0.1)[0]:
@@ -205,7 +240,7 @@ class TerminalDriver(LinuxDriver):
                 text = decoder.decode(data)
             else:
                 text = decoder.flush()
-            for character in text:
+            for character in pastes.filter(text):
                 parser = self._parse(parser, character)
             parser = self._parse(parser, "")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import sys
 import threading
@@ -10,10 +11,12 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from textual import events
+from textual.message import Message
 
 from benchmarks.terminal import Terminal
 from core.storage.workspace import Workspace
-from llmtui.tui.driver import InputDecoder, TerminalOutput
+from llmtui.tui.driver import InputDecoder, InputParser, PasteFilter, TerminalOutput
 from tests.terminal.test_workbench import WORKBENCH, until
 from tests.ui.fake_runs import (
     FakeWorker,
@@ -158,6 +161,31 @@ def test_only_partial_sequences_are_held_back(monkeypatch: pytest.MonkeyPatch) -
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now + 1)
     assert decoder.flush() == "é"
+
+
+def test_pasted_text_types_no_keys_whatever_is_in_it() -> None:
+    def messages(*reads: bytes) -> list[Message]:
+        decoder, pastes, parser = InputDecoder(), PasteFilter(), InputParser()
+        return [
+            message
+            for read in reads
+            for character in pastes.filter(decoder.decode(read))
+            for message in parser.feed(character)
+        ]
+
+    def pasted(*reads: bytes) -> str:
+        start, paste, end = messages(b"a", *reads, b"b")
+        assert isinstance(start, events.Key) and isinstance(paste, events.Paste) and isinstance(end, events.Key)
+        assert (start.key, end.key) == ("a", "b")
+        return paste.text
+
+    log = b"\x1b[200~\x1b[31mx\x1b[0m y \x1b[20\x1b\x1b[201~"
+    assert pasted(log) == "[31mx[0m y [20"
+    for at in range(len(log)):
+        assert pasted(log[:at], log[at:]) == "[31mx[0m y [20"
+    binary = random.Random(1)
+    for _ in range(20):
+        pasted(b"\x1b[200~" + binary.randbytes(2000) + b"\x1b[201~")
 
 
 def test_output_arrives_complete_or_its_loss_is_reported_once() -> None:
