@@ -16,7 +16,7 @@ from core.events import GeneratedSample
 from core.plural import plural
 from llmtui.tui.screens.dialogs import Dialog
 from llmtui.tui.screens.growth_film import SamplePane
-from llmtui.tui.screens.run_screen import copy_text
+from llmtui.tui.screens.workbench_screen import copy_text
 from llmtui.tui.widgets.list_pane import ListPane
 from llmtui.view.lines import Line, clip, cut
 from llmtui.view.sanitize import shown
