@@ -15,8 +15,8 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 demo: .venv/installed
 	@$(BIN)/llmtui demo
 
-# Three workers for two cores, because many tests wait for a process. Bytecode is written even if the environment says
-# otherwise: without it each worker compiles all tests at every start, which takes 7 s.
+# Five workers for two cores: tests of the screen wait for two thirds of their time, others for a process. Bytecode is
+# written even if the environment says otherwise: without it each worker compiles all tests at every start, for 7 s.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --dist worksteal
 CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 
@@ -25,7 +25,7 @@ check: .venv/installed-test static
 	$(PYTEST) -n $(CORES) --quick
 
 test: .venv/installed-test static
-	$(PYTEST) -n $(shell expr $(CORES) \* 3 / 2)
+	$(PYTEST) -n $(shell expr $(CORES) \* 5 / 2)
 
 # what other programs make of exports; installing them compiles llama.cpp, which takes ten minutes: without its image
 # models, and without instructions that a virtual machine may report and not have

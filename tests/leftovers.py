@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 
 import psutil
@@ -38,18 +39,40 @@ def marked(mark: str, apart_from: frozenset[int] = frozenset()) -> Iterator[psut
 
 
 def _helps(process: psutil.Process) -> bool:
-    return process.status() == psutil.STATUS_ZOMBIE or any(
-        name in word for word in process.cmdline() for name in _HELPERS
-    )
+    return has_ended(process) or any(name in word for word in command_line(process) for name in _HELPERS)
+
+
+def command_line(process: psutil.Process) -> list[str]:
+    """Its words; none if it has ended."""
+    try:
+        return [word for word in process.cmdline() if word]
+    except psutil.Error:
+        return []
+
+
+def has_ended(process: psutil.Process) -> bool:
+    """Also if nobody has asked for its exit code yet, as the system's first process does once a second."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _wait(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Those of `processes` that are alive after `seconds`, or as soon as there are none."""
+    deadline = time.monotonic() + seconds
+    while (alive := [process for process in processes if not has_ended(process)]) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return alive
 
 
 def end(mark: str, apart_from: frozenset[int] = frozenset(), grace: float | None = None) -> list[str]:
     """Kill those `marked` that are alive after `grace` seconds, by default GRACE. Returns their command lines."""
-    _, alive = psutil.wait_procs(list(marked(mark, apart_from)), GRACE if grace is None else grace)
+    alive = _wait(list(marked(mark, apart_from)), GRACE if grace is None else grace)
     killed = []
     for process in alive:
+        killed.append(" ".join(command_line(process)))
         with contextlib.suppress(psutil.Error):
-            killed.append(" ".join(filter(None, process.cmdline())))
             process.kill()
-    psutil.wait_procs(alive, GRACE)
+    _wait(alive, GRACE)
     return killed

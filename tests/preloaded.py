@@ -10,6 +10,7 @@ supervisor of a run and the controller of a study, which start processes themsel
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import gc
@@ -43,6 +44,8 @@ MODULES = STARTING | {
     "core.sample.serve",
     "core.tokenize.compare",
     "core.worker",
+    "tests.core.torchrun_job",
+    "tests.run_code",
 }
 
 IMPORTED = (
@@ -53,6 +56,7 @@ IMPORTED = (
     "core.runs.branch",
     "core.sample.handlers",
     "core.train.trainer",
+    "tests.core.stages",
     "torch.distributed.launcher.api",
 )
 """What is imported before forking, with all that it imports; none of MODULES, each of which runs as `__main__`."""
@@ -215,10 +219,29 @@ def main() -> NoReturn:
             other.close()
             forking = Forking(mine, job.environment)
             with _popen_that_forks(lambda _: forking):  # noqa: B023
-                runpy.run_module(job.module, run_name="__main__", alter_sys=True)
-        else:
-            runpy.run_module(job.module, run_name="__main__", alter_sys=True)
-        sys.exit()
+                _run(job.module)
+        _run(job.module)
+
+
+def _run(module: str) -> NoReturn:
+    """Run `module` and end, as `multiprocessing` ends what it forks: without taking its own modules apart.
+
+    Taking apart torch's copies most of the memory that is shared with the process that forks: half a second.
+    """
+    code: object = 0
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as ended:
+        code = ended.code or 0
+    if not isinstance(code, int):
+        print(code, file=sys.stderr)
+        code = 1
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _serve(connection: socket.socket) -> tuple[Job, list[int]]:

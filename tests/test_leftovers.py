@@ -38,7 +38,8 @@ def test_a_process_that_outlives_its_test_is_ended_and_named(tmp_path: Path, sco
     )
     assert "1 passed, 1 error" in inner.stdout, inner.stdout
     assert "time.sleep(600)" in inner.stdout
-    assert not psutil.pid_exists(int((tmp_path / "pid").read_text()))
+    pid = int((tmp_path / "pid").read_text())
+    wait_for(lambda: not psutil.pid_exists(pid), what="the end of the process")
 
 
 def test_ctrl_c_is_heard_where_the_suite_was_started_deaf_to_it() -> None:

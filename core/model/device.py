@@ -43,13 +43,13 @@ def choose_device(recipe: Train) -> Device:
         name = "cuda" if available["cuda"] else "mps" if available["mps"] else "cpu"
     if not available[name]:
         raise DeviceError(f"there is no {name} device", where="train.device", todo='set train.device = "auto"')
-    fast = torch.bfloat16 if _fast_bfloat16(name) else torch.float32
-    dtype = fast if recipe.precision == "auto" else getattr(torch, recipe.precision)
+    # float32 in the recipe means no rounding anywhere, and nothing to measure
+    fast = torch.bfloat16 if recipe.precision != "float32" and _fast_bfloat16(name) else torch.float32
+    dtype = getattr(torch, recipe.precision) if recipe.precision != "auto" else fast
     count = cores()
     where = torch.cuda.get_device_name() if name == "cuda" else name if name == "mps" else plural(count, "core")
-    # float32 in the recipe means no rounding anywhere; bfloat16 is slow in Muon where it is emulated
-    muon = torch.float32 if recipe.precision == "float32" else fast
-    return Device(name=name, dtype=dtype, muon=muon, description=f"{where}, {dtype_name(dtype)}")
+    # Muon is not in bfloat16 where that is emulated, whatever the recipe says
+    return Device(name=name, dtype=dtype, muon=fast, description=f"{where}, {dtype_name(dtype)}")
 
 
 def dtype_name(dtype: torch.dtype) -> str:

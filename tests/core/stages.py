@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -18,6 +17,7 @@ import core.tokenize
 from core.events import Event, Note
 from core.recipe.schema import Preprocess, Source, Tokenize
 from core.storage.artifact import Artifact, Staging
+from tests.run_code import run_code
 
 T = TypeVar("T")
 Stage = Generator[Event, None, Artifact]
@@ -119,12 +119,8 @@ def kill_while_writing(path: Path, stage: str, source: Path | str, shard: int) -
 
     source: the corpus, or the artifact of the stage before.
     """
-    command = [
-        sys.executable,
-        "-c",
-        "import sys; from tests.core.stages import run_and_die; run_and_die(*sys.argv[1:])",
-    ]
-    return subprocess.run([*command, str(path), stage, str(source), str(shard)], cwd=ROOT).returncode
+    code = "import sys; from tests.core.stages import run_and_die; run_and_die(*sys.argv[1:])"
+    return run_code(code, path, stage, source, shard).returncode
 
 
 def run_and_die(path: str, stage: str, source: str, shard: str) -> NoReturn:

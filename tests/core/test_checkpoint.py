@@ -60,13 +60,13 @@ def test_a_truncated_altered_or_incomplete_checkpoint_is_skipped_and_its_damage_
 
 
 def test_training_resumes_from_the_newest_intact_checkpoint_and_deletes_the_damaged_one(
-    copied_pair: Path, make_recipe: Make, shared_tokens: Artifact
+    copied_pair: Path, make_recipe: Make, tokens: Artifact
 ) -> None:
     weights = copied_pair / "step-00000030" / "model.safetensors"
     weights.write_bytes(flip_bit(weights.read_bytes(), 8000))
     recipe = make_recipe("train.steps=40", "train.keep_checkpoints=2")
     events = train(
-        Trainer(recipe, shared_tokens, copied_pair, CPU),
+        Trainer(recipe, tokens, copied_pair, CPU),
         lambda metric: (SaveCheckpoint(),) if metric.step == 25 else None,
     )
     assert any("step-00000030: model.safetensors has changed" in note for note in remarks(events))
@@ -77,11 +77,11 @@ def test_training_resumes_from_the_newest_intact_checkpoint_and_deletes_the_dama
 
 
 def test_without_an_intact_checkpoint_training_restarts_with_a_warning(
-    copied_pair: Path, make_recipe: Make, shared_tokens: Artifact
+    copied_pair: Path, make_recipe: Make, tokens: Artifact
 ) -> None:
     for path in copied_pair.glob("step-*"):
         (path / "state.json").unlink()
-    events = train(Trainer(make_recipe("train.steps=3"), shared_tokens, copied_pair, CPU))
+    events = train(Trainer(make_recipe("train.steps=3"), tokens, copied_pair, CPU))
     assert [note.count("state.json is missing") for note in remarks(events)] == [1, 1, 0]
     assert "begins anew" in remarks(events)[-1]
     assert [metric.step for metric in of_type(Metric, events)] == [1, 2, 3]
@@ -97,11 +97,11 @@ def test_without_an_intact_checkpoint_training_restarts_with_a_warning(
     ids=["manifest", "layout", "recipe"],
 )
 def test_a_checkpoint_of_a_newer_version_is_neither_skipped_nor_deleted(
-    copied_pair: Path, make_recipe: Make, shared_tokens: Artifact, change: Callable[[dict[str, object]], None]
+    copied_pair: Path, make_recipe: Make, tokens: Artifact, change: Callable[[dict[str, object]], None]
 ) -> None:
     edit_manifest(copied_pair / "step-00000030", change)
     with pytest.raises(NewerCheckpointError) as caught:
-        train(Trainer(make_recipe("train.steps=40"), shared_tokens, copied_pair, CPU))
+        train(Trainer(make_recipe("train.steps=40"), tokens, copied_pair, CPU))
     assert "9.1" in caught.value.what
     assert "update llmtui" in caught.value.todo
     assert sorted(path.name for path in copied_pair.iterdir()) == ["step-00000020", "step-00000030"]
@@ -113,11 +113,9 @@ def test_retention_leaves_a_newer_versions_checkpoint_alone(copied_pair: Path) -
     assert len(list(copied_pair.glob("step-*"))) == 2
 
 
-def test_the_newest_checkpoints_and_the_best_are_kept(
-    make_recipe: Make, shared_tokens: Artifact, tmp_path: Path
-) -> None:
+def test_the_newest_checkpoints_and_the_best_are_kept(make_recipe: Make, tokens: Artifact, tmp_path: Path) -> None:
     recipe = make_recipe("train.steps=60", "train.lr=0.02", "train.checkpoint_every=5", "train.keep_checkpoints=2")
-    train(Trainer(recipe, shared_tokens, tmp_path, CPU))
+    train(Trainer(recipe, tokens, tmp_path, CPU))
     assert checkpoint_steps(tmp_path)[-2:] == [55, 60]
     assert len(checkpoint_steps(tmp_path)) <= 3
 
@@ -142,19 +140,19 @@ def test_of_older_checkpoints_only_the_one_with_the_lowest_slice_loss_is_kept(
 
 
 def test_the_manifest_of_a_checkpoint_records_tokens_recipe_and_step(
-    saved_pair: Path, make_recipe: Make, shared_tokens: Artifact
+    saved_pair: Path, make_recipe: Make, tokens: Artifact
 ) -> None:
     manifest = Artifact.open(saved_pair / "step-00000030").manifest
-    assert manifest.inputs == {"tokens": shared_tokens.content_fingerprint()}
+    assert manifest.inputs == {"tokens": tokens.content_fingerprint()}
     assert msgspec.convert(manifest.recipe["train"], Train) == make_recipe("train.steps=40").train
     facts = {"step": 30, "finished": 0, "format": 1, "world_size": 1, "torch": str(torch.__version__)}
     assert manifest.facts.items() >= facts.items()
 
 
-def test_each_rank_restores_its_own_random_state(make_recipe: Make, shared_tokens: Artifact, tmp_path: Path) -> None:
-    trainer = Trainer(make_recipe("train.steps=40"), shared_tokens, tmp_path, CPU)
+def test_each_rank_restores_its_own_random_state(make_recipe: Make, tokens: Artifact, tmp_path: Path) -> None:
+    trainer = Trainer(make_recipe("train.steps=40"), tokens, tmp_path, CPU)
     ranks = [{"torch": torch.Generator().manual_seed(rank).get_state()} for rank in range(2)]
-    inputs = TrainingInputs(trainer.recipe, shared_tokens, "0" * 16)
+    inputs = TrainingInputs(trainer.recipe, tokens, "0" * 16)
     snapshot = Snapshot.take(trainer.parallel, trainer.optimizers, trainer.state, inputs, random_states=ranks)
     saved = snapshot.write(tmp_path)
     assert saved.facts["world_size"] == 2

@@ -64,9 +64,11 @@ def test_the_end_of_text_mark_in_data_is_text(every: dict[str, Vocabulary], kind
 @pytest.mark.heavy
 @pytest.mark.parametrize("kind", ["gpt2", "cl100k", "o200k", "characters", "bytes"])
 @pytest.mark.parametrize("character", [" ", "\n", "a", "A", "-", "7", "'", "\u3000", "😀", "\u0300"])
-def test_a_million_of_one_character_is_no_trouble(every: dict[str, Vocabulary], kind: str, character: str) -> None:
+def test_very_many_of_one_character_are_no_trouble(every: dict[str, Vocabulary], kind: str, character: str) -> None:
     vocabulary = of(every, kind)
-    assert vocabulary.decode(vocabulary.encode(character * 1_000_000 + "x")) == character * 1_000_000 + "x"
+    # the patterns look ahead from white space alone, where an engine that goes back gives up after a million steps
+    text = character * (1_000_000 if character.isspace() else 200_000) + "x"
+    assert vocabulary.decode(vocabulary.encode(text)) == text
 
 
 @pytest.mark.heavy

@@ -36,6 +36,7 @@ from tests.core.stages import (
     run_stage,
     small_shards,
 )
+from tests.run_code import run_code
 
 # Damage
 
@@ -189,10 +190,7 @@ def test_when_the_disk_is_full_complete_shards_are_kept_and_the_next_attempt_res
         "except OSError as error:\n"
         "    sys.exit(error.strerror)\n"
     )
-    ended = subprocess.run(
-        [sys.executable, "-c", script, str(source), str(tmp_path / "out")], cwd=ROOT, capture_output=True, text=True
-    )
-    assert "File too large" in ended.stderr
+    assert "File too large" in run_code(script, source, tmp_path / "out").stderr
     left = sorted(path.name for path in (tmp_path / "out.partial").glob("documents-*"))
     assert left == ["documents-00000.parquet", "documents-00001.parquet"]
     with pytest.MonkeyPatch.context() as patch:

@@ -31,6 +31,11 @@ def test_precision_follows_the_recipe_and_is_described() -> None:
     )
 
 
+def test_nothing_is_measured_if_float32_is_requested(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.model.device.measure_speed", lambda: pytest.fail("it measures"))
+    assert choose_device(Train(device="cpu", precision="float32")).muon == torch.float32
+
+
 @pytest.mark.parametrize(("most", "expected"), [(1 << 31, 1 << 30), (1 << 25, 1 << 25)])
 def test_malloc_thresholds_are_raised_as_far_as_accepted(most: int, expected: int) -> None:
     kept: dict[int, int] = {}

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,9 +12,10 @@ import pytest
 import torch
 
 from core.recipe.schema import Recipe
+from core.runs.launch import child_environment, python_command
 from core.storage.artifact import Artifact
+from core.storage.workspace import Workspace
 from core.train.distributed import ProcessGroup
-from tests.core.stages import ROOT
 from tests.core.torchrun_job import Job, RankReport, run_job
 from tests.core.training import OBJECTIVES, newest_tensors, tensors_equal
 
@@ -29,11 +28,10 @@ MASKED = {name: overrides for name, overrides in OBJECTIVES.items() if overrides
 def run_by_torchrun(jobs: list[Job], directory: Path, count: int = 2) -> list[list[RankReport]]:
     """The reports of each of `count` processes, which run `jobs` one after the other."""
     (directory / "jobs").write_bytes(msgspec.json.encode(jobs))
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+    torchrun = python_command("torch.distributed.run", "--standalone", "--nproc-per-node", str(count))
     done = subprocess.run(
         [*torchrun, "-m", "tests.core.torchrun_job", str(directory / "jobs")],
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=child_environment(Workspace()) | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
     )

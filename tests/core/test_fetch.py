@@ -7,8 +7,6 @@ import itertools
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -21,8 +19,9 @@ from core.events import Event, Progress
 from core.recipe.schema import Source
 from core.storage.artifact import Artifact, Staging
 from core.storage.documents import read_parts
-from tests.core.stages import ROOT, close_after, downloading, file_digests, run_stage, small_shards
+from tests.core.stages import close_after, downloading, file_digests, run_stage, small_shards
 from tests.core.url_server import QUICK, TEXT, RequestHandler, Server, drop_after, ranges, respond, serve, text_of
+from tests.run_code import run_code, start_code
 
 
 def test_a_file_is_downloaded_and_read_like_a_local_one(server: Server, tmp_path: Path) -> None:
@@ -216,14 +215,13 @@ def test_after_sigkill_the_download_resumes(server: Server, tmp_path: Path) -> N
         "fetch._SYNC_SECONDS = 0.1\n"
         "run_stage(Path(sys.argv[2]), downloading(sys.argv[1]))\n"
     )
-    command = [sys.executable, "-c", script, server.url(), str(tmp_path / "out")]
-    process = subprocess.Popen(command, cwd=ROOT)
+    process = start_code(script, server.url(), tmp_path / "out")
     notes = tmp_path / "out.partial" / "partial-source.json"
     while not notes.exists() or b'"kept":0' in notes.read_bytes():
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.communicate()
     server.script = [serve()]
     assert text_of(run_stage(tmp_path / "out", downloading(server.url()))) == TEXT.decode()
     assert int(ranges(server)[-1].removeprefix("bytes=").rstrip("-")) >= 50_000
@@ -241,9 +239,7 @@ def test_a_full_disk_keeps_the_bytes_and_the_next_attempt_resumes(server: Server
         "except OSError as error:\n"
         "    sys.exit(error.strerror)\n"
     )
-    command = [sys.executable, "-c", script, server.url(), str(tmp_path / "out")]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert "File too large" in ended.stderr
+    assert "File too large" in run_code(script, server.url(), tmp_path / "out").stderr
     assert text_of(run_stage(tmp_path / "out", downloading(server.url()))) == TEXT.decode()
     assert ranges(server) == ["", "bytes=700000-"]
 

@@ -67,7 +67,7 @@ def test_of_several_requests_the_newest_counts_once(workspace: Workspace, tiny: 
 
 @pytest.mark.heavy
 def test_a_change_takes_effect_at_the_next_step_and_survives_a_crash_to_the_bit(
-    make_recipe: Make, shared_tokens: Artifact, tmp_path: Path
+    make_recipe: Make, tokens: Artifact, tmp_path: Path
 ) -> None:
     recipe = make_recipe("train.steps=40", "train.checkpoint_every=5", "train.keep_checkpoints=2")
 
@@ -77,7 +77,7 @@ def test_a_change_takes_effect_at_the_next_step_and_survives_a_crash_to_the_bit(
 
     def trainer(name: str, recipe: Recipe = recipe) -> Trainer:
         (tmp_path / name).mkdir(exist_ok=True)
-        return Trainer(recipe, shared_tokens, tmp_path / name, CPU)
+        return Trainer(recipe, tokens, tmp_path / name, CPU)
 
     plain = {metric.step: metric.lr for metric in of_type(Metric, train(trainer("plain")))}
     events = train(trainer("whole"), halve_at(15))
@@ -110,9 +110,9 @@ def test_a_change_takes_effect_at_the_next_step_and_survives_a_crash_to_the_bit(
 
 @pytest.mark.heavy
 def test_without_room_for_the_checkpoint_the_rate_stays(
-    make_recipe: Make, shared_tokens: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_recipe: Make, tokens: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainer = Trainer(make_recipe("train.steps=8", "train.schedule=constant"), shared_tokens, tmp_path, CPU)
+    trainer = Trainer(make_recipe("train.steps=8", "train.schedule=constant"), tokens, tmp_path, CPU)
     require = AsyncCheckpointer.require_room
 
     def at_step_5(self: AsyncCheckpointer, size: int) -> None:

@@ -146,7 +146,7 @@ def test_a_checkpoint_without_a_number_format_resumes_in_bfloat16(tiny: Make, to
 
 
 def test_another_precision_on_resume_changes_the_number_format(tiny: Make, tokens: Artifact, tmp_path: Path) -> None:
-    train(Trainer(tiny("train.steps=2"), tokens, tmp_path, ROUNDED))
+    train(Trainer(tiny("train.steps=2", "train.precision=auto"), tokens, tmp_path, ROUNDED))
     resumed = Trainer(tiny("train.steps=4", "train.precision=float32"), tokens, tmp_path, CPU)
     train(resumed)
     assert muon_dtypes(resumed) == {torch.float32}

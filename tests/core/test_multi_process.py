@@ -28,6 +28,7 @@ from core.train.distributed import DistributedDeviceError, ProcessGroup
 from llmtui.cli.main import run as command_line
 from tests.conftest import TINY
 from tests.core.training import newest_tensors, of_type
+from tests.leftovers import command_line as words_of
 from tests.waiting import PATIENCE, wait_for
 
 Make = Callable[..., Recipe]
@@ -80,11 +81,9 @@ def reach(run: Run, step: int, attempt: int = 1) -> None:
 
 def workers(parent: int) -> list[psutil.Process]:
     """The worker processes among the descendants of the process `parent`."""
-    children = psutil.Process(parent).children(recursive=True)
+    commands = {child: words_of(child) for child in psutil.Process(parent).children(recursive=True)}
     return [
-        child
-        for child in children
-        if "core.worker" in child.cmdline() and "torch.distributed.run" not in child.cmdline()
+        child for child, words in commands.items() if "core.worker" in words and "torch.distributed.run" not in words
     ]
 
 

@@ -19,8 +19,9 @@ from core.errors import LlmtuiError
 from core.recipe.schema import Preprocess
 from core.storage.artifact import Artifact
 from core.storage.documents import DocumentPart
-from tests.core.stages import ROOT, file_digests, preprocessing, run_stage
+from tests.core.stages import file_digests, preprocessing, run_stage
 from tests.core.test_corpus_steps import corpus, prose
+from tests.run_code import start_code
 from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.heavy
@@ -39,13 +40,12 @@ def run(final: Path, source: Path, processes: int, limit: int = 0) -> None:
         sys.exit(f"{type(error).__name__}: {error}")
 
 
-def start(*arguments: object) -> subprocess.Popen[bytes]:
+def start(*arguments: object) -> subprocess.Popen[str]:
     code = (
         "import sys; from pathlib import Path; from tests.core.test_preprocess_breaks import run\n"
         "if __name__ == '__main__': run(Path(sys.argv[1]), Path(sys.argv[2]), *map(int, sys.argv[3:]))"
     )
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE)
+    return start_code(code, *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_a_full_disk_is_an_error_and_complete_files_are_kept(
     final = tmp_path / "clean"
     process = start(final, documents.path, processes, limit)
     _, stderr = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 1 and b"Traceback" not in stderr and b"File too large" in stderr
+    assert process.returncode == 1 and "Traceback" not in stderr and "File too large" in stderr
     assert (final.with_name("clean.partial") / complete).exists()
     again = run_stage(final, preprocessing(documents, Preprocess(steps=STEPS)))
     assert file_digests(again) == file_digests(undisturbed)

@@ -27,10 +27,8 @@ pytestmark = pytest.mark.heavy
 Make = Callable[..., Recipe]
 
 
-def test_allowed_changes_are_applied_and_noted(copied_pair: Path, make_recipe: Make, shared_tokens: Artifact) -> None:
-    trainer = Trainer(
-        make_recipe("train.steps=50", "train.lr=0.004", "train.grad_clip=0.5"), shared_tokens, copied_pair, CPU
-    )
+def test_allowed_changes_are_applied_and_noted(copied_pair: Path, make_recipe: Make, tokens: Artifact) -> None:
+    trainer = Trainer(make_recipe("train.steps=50", "train.lr=0.004", "train.grad_clip=0.5"), tokens, copied_pair, CPU)
     events = train(trainer)
     assert remarks(events) == [
         "train.steps 40 → 50 from step 30 on",
@@ -40,7 +38,7 @@ def test_allowed_changes_are_applied_and_noted(copied_pair: Path, make_recipe: M
     assert [metric.step for metric in of_type(Metric, events)] == list(range(31, 51))
     assert max(metric.lr for metric in of_type(Metric, events)) < 0.004
     assert not remarks(
-        train(Trainer(trainer.recipe, shared_tokens, copied_pair, CPU))
+        train(Trainer(trainer.recipe, tokens, copied_pair, CPU))
     )  # the last checkpoint has the new recipe
 
 
@@ -55,10 +53,10 @@ def test_allowed_changes_are_applied_and_noted(copied_pair: Path, make_recipe: M
     ],
 )
 def test_forbidden_changes_are_named_with_both_values(
-    copied_pair: Path, make_recipe: Make, shared_tokens: Artifact, override: str, expected: str
+    copied_pair: Path, make_recipe: Make, tokens: Artifact, override: str, expected: str
 ) -> None:
     with pytest.raises(ResumeConflictError) as caught:
-        train(Trainer(make_recipe("train.steps=50", "train.lr=0.004", override), shared_tokens, copied_pair, CPU))
+        train(Trainer(make_recipe("train.steps=50", "train.lr=0.004", override), tokens, copied_pair, CPU))
     assert expected in caught.value.what
     assert "train.lr" not in caught.value.what
     assert "model.init = run:NAME" in caught.value.todo
@@ -80,11 +78,9 @@ def test_every_fixed_name_is_a_field_or_a_section_of_the_recipe() -> None:
     assert set(FIXED) <= names
 
 
-def test_a_finished_training_continues_with_a_later_limit(
-    make_recipe: Make, shared_tokens: Artifact, tmp_path: Path
-) -> None:
-    train(Trainer(make_recipe("train.steps=10"), shared_tokens, tmp_path, CPU))
-    events = train(Trainer(make_recipe("train.steps=15"), shared_tokens, tmp_path, CPU))
+def test_a_finished_training_continues_with_a_later_limit(make_recipe: Make, tokens: Artifact, tmp_path: Path) -> None:
+    train(Trainer(make_recipe("train.steps=10"), tokens, tmp_path, CPU))
+    events = train(Trainer(make_recipe("train.steps=15"), tokens, tmp_path, CPU))
     assert [metric.step for metric in of_type(Metric, events)] == list(range(11, 16))
     assert Artifact.open(tmp_path / "step-00000015").facts["finished"] == 1
 
@@ -129,15 +125,13 @@ def test_shards_of_another_format_version_are_refused(
     assert "update" in caught.value.todo
 
 
-def test_losses_since_the_last_evaluation_survive_a_stop(
-    make_recipe: Make, shared_tokens: Artifact, tmp_path: Path
-) -> None:
+def test_losses_since_the_last_evaluation_survive_a_stop(make_recipe: Make, tokens: Artifact, tmp_path: Path) -> None:
     recipe = make_recipe("train.steps=40")
     for name in ("whole", "stopped"):
         (tmp_path / name).mkdir()
-    whole = train(Trainer(recipe, shared_tokens, tmp_path / "whole", CPU))
-    events = train(Trainer(recipe, shared_tokens, tmp_path / "stopped", CPU), stop_at(33))
-    events += train(Trainer(recipe, shared_tokens, tmp_path / "stopped", CPU))
+    whole = train(Trainer(recipe, tokens, tmp_path / "whole", CPU))
+    events = train(Trainer(recipe, tokens, tmp_path / "stopped", CPU), stop_at(33))
+    events += train(Trainer(recipe, tokens, tmp_path / "stopped", CPU))
     left, right = (
         [(e.step, e.train_loss, e.loss) for e in of_type(Evaluation, run_events)] for run_events in (whole, events)
     )

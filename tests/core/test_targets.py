@@ -128,8 +128,8 @@ def test_what_ssh_says_becomes_a_sentence_with_the_next_step(code: int, errors: 
 
 
 def test_arguments_reach_the_other_host_as_they_are(tmp_path: Path) -> None:
-    """An ssh that runs its last argument in a shell, as sshd does."""
-    program = ("sh", "-c", 'exec sh -c "$2"', "ssh")
+    """An ssh that runs its last argument in a shell, as sshd does, and which ends with it."""
+    program = ("sh", "-c", 'exec sh -c "exec $2"', "ssh")
     assert run_on_host("one", ["printf", "%s|", "a b", "$HOME", "'"], ssh=program) == b"a b|$HOME|'|"
     assert run_on_host("one", ["cat"], data=b"in", ssh=program) == b"in"
     with pytest.raises(TargetError, match="has not answered within"):

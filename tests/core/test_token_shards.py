@@ -31,6 +31,7 @@ from tests.core.stages import (
     small_shards,
     tokenizing,
 )
+from tests.run_code import run_code
 
 TEXTS = [f"{n}: the {n * n} of a text\n" * (1 + n % 40) for n in range(120)]
 
@@ -279,8 +280,7 @@ def test_when_the_disk_is_full_complete_shards_are_kept_and_the_next_attempt_res
     clean = clean_documents(tmp_path / "clean", [*small, large, *small], [DocumentPart("v", 0, TEXTS[9] * 5)])
     place = tmp_path / "tokens"
     limit = 20_000  # largest size of a file in bytes: more than the vocabulary, less than the large shard
-    command = [sys.executable, "-c", FULL, str(place), str(clean.path), str(limit)]
-    assert subprocess.run(command, cwd=ROOT).returncode == 7
+    assert run_code(FULL, place, clean.path, limit).returncode == 7
     left = sorted(path.name for path in (tmp_path / "tokens.partial").iterdir())
     assert left == [".published.json", *(f"train-{n:05d}.tokens" for n in range(3)), "vocabulary.json"]
     assert file_digests(run_stage(place, tokenizing(clean))) == file_digests(

@@ -61,27 +61,27 @@ def fed_to_the_model(trainer: Trainer, last: int) -> tuple[list[list[tuple[Tenso
 
 @pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
 def test_the_rows_are_what_the_trainer_feeds_the_model_also_after_resuming_with_other_micro_batches(
-    make_recipe: Make, shared_tokens: Artifact, tmp_path: Path, objective: tuple[str, ...]
+    make_recipe: Make, tokens: Artifact, tmp_path: Path, objective: tuple[str, ...]
 ) -> None:
     recipe = make_recipe("train.steps=6", "train.micro_batch=3", "train.batch_size=8", *objective)
-    steps, _ = fed_to_the_model(Trainer(recipe, shared_tokens, tmp_path, CPU), 3)
+    steps, _ = fed_to_the_model(Trainer(recipe, tokens, tmp_path, CPU), 3)
     recipe = make_recipe("train.steps=6", "train.micro_batch=2", "train.batch_size=8", *objective)
-    more, _ = fed_to_the_model(Trainer(recipe, shared_tokens, tmp_path, CPU), 6)
+    more, _ = fed_to_the_model(Trainer(recipe, tokens, tmp_path, CPU), 6)
     assert [len(step) for step in steps + more] == [3, 3, 3, 4, 4, 4]
     for number, passes in enumerate(steps + more, 1):
-        shown = TrainingExamples(source(recipe, shared_tokens, number)).describe()
+        shown = TrainingExamples(source(recipe, tokens, number)).describe()
         assert [list(row.inputs) for row in shown.rows] == torch.cat([ids for ids, _ in passes]).tolist()
         assert [list(row.targets) for row in shown.rows] == torch.cat([targets for _, targets in passes]).tolist()
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
 def test_several_processes_share_the_rows_in_turn(
-    make_recipe: Make, shared_tokens: Artifact, objective: tuple[str, ...]
+    make_recipe: Make, tokens: Artifact, objective: tuple[str, ...]
 ) -> None:
     recipe = make_recipe("train.batch_size=7", *objective)
-    shown = TrainingExamples(source(recipe, shared_tokens, 12))
-    stream, train_recipe = TokenStream(shared_tokens.files("train-*.tokens")), recipe.train
-    mask = None if recipe.model.objective == "causal" else Vocabulary.load(shared_tokens.path / "vocabulary.json").size
+    shown = TrainingExamples(source(recipe, tokens, 12))
+    stream, train_recipe = TokenStream(tokens.files("train-*.tokens")), recipe.train
+    mask = None if recipe.model.objective == "causal" else Vocabulary.load(tokens.path / "vocabulary.json").size
     for world in (2, 3):
         count = 0
         for rank in range(world):  # as `core.train.step_runner` does
@@ -96,14 +96,14 @@ def test_several_processes_share_the_rows_in_turn(
 
 @pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
 def test_the_losses_of_the_tokens_make_the_loss_that_the_step_had(
-    make_recipe: Make, shared_tokens: Artifact, tmp_path: Path, objective: tuple[str, ...]
+    make_recipe: Make, tokens: Artifact, tmp_path: Path, objective: tuple[str, ...]
 ) -> None:
     recipe = make_recipe("train.steps=9", "train.batch_size=5", "model.dropout=0.0", *objective)
-    train(Trainer(recipe, shared_tokens, tmp_path, CPU), stop_at(7))
-    _, metrics = fed_to_the_model(Trainer(recipe, shared_tokens, tmp_path, CPU), 8)
+    train(Trainer(recipe, tokens, tmp_path, CPU), stop_at(7))
+    _, metrics = fed_to_the_model(Trainer(recipe, tokens, tmp_path, CPU), 8)
     checkpoint = nearest_checkpoint([c for c in readable_checkpoints(tmp_path) if c.facts["step"] == 7], 8)
     assert checkpoint is not None and metrics[0].step == 8
-    examples = TrainingExamples(source(recipe, shared_tokens, 8))
+    examples = TrainingExamples(source(recipe, tokens, 8))
     model, batch = load_model(checkpoint.path), examples.describe()
     examples.check_model(model)
     losses = list(examples.losses(model))
@@ -118,10 +118,10 @@ def test_the_losses_of_the_tokens_make_the_loss_that_the_step_had(
 
 
 def test_a_checkpoint_of_another_objective_or_vocabulary_is_refused(
-    make_recipe: Make, shared_tokens: Artifact, saved_pair: Path
+    make_recipe: Make, tokens: Artifact, saved_pair: Path
 ) -> None:
     model = load_model(readable_checkpoints(saved_pair)[0].path)
-    other = TrainingExamples(source(make_recipe("model.objective=masked"), shared_tokens, 1))
+    other = TrainingExamples(source(make_recipe("model.objective=masked"), tokens, 1))
     with pytest.raises(BatchModelError):
         other.check_model(model)
 
@@ -136,30 +136,30 @@ def test_the_nearest_checkpoint_is_the_newest_one_before_the_step(saved_pair: Pa
     assert nearest_checkpoint([], 5) is None
 
 
-def test_epoch_and_table_of_tokens(make_recipe: Make, shared_tokens: Artifact) -> None:
+def test_epoch_and_table_of_tokens(make_recipe: Make, tokens: Artifact) -> None:
     def read(step: int) -> TrainingBatch:
-        return TrainingExamples(source(make_recipe(), shared_tokens, step)).describe()
+        return TrainingExamples(source(make_recipe(), tokens, step)).describe()
 
-    vocabulary = Vocabulary.load(shared_tokens.path / "vocabulary.json")
-    windows = (len(TokenStream(shared_tokens.files("train-*.tokens"))) - 1) // 32 - 1
+    vocabulary = Vocabulary.load(tokens.path / "vocabulary.json")
+    windows = (len(TokenStream(tokens.files("train-*.tokens"))) - 1) // 32 - 1
     assert [read(step).epoch for step in (1, windows // 4 + 2)] == [1, 2]
     batch = read(3)
     known = {token.id: bytes.fromhex(token.bytes) for token in batch.tokens}
     row = batch.rows[0]
-    stream = TokenStream(shared_tokens.files("train-*.tokens"))
+    stream = TokenStream(tokens.files("train-*.tokens"))
     window = stream.window(row.start, 33).tolist()
     assert [row.inputs[0], *row.targets] == window
     assert b"".join(known[token] for token in window) == vocabulary.decode_bytes(window)
 
 
 def test_the_tokens_of_a_text_under_a_file_and_under_the_byte_vocabulary(
-    shared_tokens: Artifact, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    tokens: Artifact, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     text = "the größe\u200b <|endoftext|>\ud800"
     found = tokenize_text(open_vocabulary(VocabularyChoice(name="bytes")), text)
     written = text.replace("\ud800", "\ufffd").encode()
     assert (bytes(found.ids), found.bytes, found.entries) == (written, len(written), 257)
-    own = VocabularyChoice(name="tiny", file=str(shared_tokens.path / "vocabulary.json"))
+    own = VocabularyChoice(name="tiny", file=str(tokens.path / "vocabulary.json"))
     found = tokenize_text(open_vocabulary(own), text)
     content = {token.id: bytes.fromhex(token.bytes) for token in found.tokens}
     assert b"".join(content[token] for token in found.ids) == written

@@ -20,6 +20,7 @@ from tests.waiting import PATIENCE, wait_for
 
 pytestmark = pytest.mark.heavy
 
+ESCAPE = "\x1b"
 WORKBENCH = [sys.executable, "-P", "-c", "from llmtui.cli.main import main; main()"]
 
 
@@ -41,10 +42,11 @@ def steps(terminal: Terminal) -> int:
 
 
 def press(terminal: Terminal, keys: str, shows: str) -> None:
-    """Press `keys`, and wait until `shows` is on the screen."""
-    terminal.settle()
+    """Press `keys`, and wait until `shows` is on the screen. The workbench keeps keys that come sooner in order."""
     terminal.send(keys)
     until(terminal, lambda: shows in "\n".join(terminal.screen.display), f"{shows!r} after {keys!r}")
+    if keys == ESCAPE:
+        terminal.settle()  # a key that followed at once would make a sequence of both
 
 
 def fill_in(terminal: Terminal, field: str, value: str) -> None:
@@ -57,7 +59,7 @@ def fill_in(terminal: Terminal, field: str, value: str) -> None:
     press(terminal, value, value[-20:])
     press(terminal, "\r", "enter edit")
     until(terminal, lambda: f"● {field}" in "\n".join(terminal.screen.display), f"{field} is changed")
-    terminal.send("\x1b")
+    terminal.send(ESCAPE)
     until(terminal, lambda: "with “" not in "\n".join(terminal.screen.display), "all fields")
 
 

@@ -17,17 +17,12 @@ from llmtui.tui.screens.new_run import NewRun
 from llmtui.tui.screens.train import Train
 from llmtui.tui.widgets.bars import Notice
 from llmtui.tui.widgets.form_panes import FieldDetail, FieldList
+from tests.leftovers import command_line
 from tests.ui.fake_runs import finished_run, make_run, write_launch
 from tests.ui.pilot import screen_text, until
 from tests.ui.test_screens import assert_whole
 
 pytestmark = pytest.mark.heavy
-
-
-@pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs are created; what is started is not what these tests are about."""
-    monkeypatch.setattr("core.runs.launch.python_command", lambda *_: ["sleep", "5"])
 
 
 async def open_form(pilot: Pilot[None], key: str = "n") -> NewRun:
@@ -48,7 +43,7 @@ async def edit(pilot: Pilot[None], search: str, text: str) -> None:
     await pilot.press("enter", "ctrl+u", "ctrl+k", *text, "enter", "escape")
 
 
-async def test_a_run_starts_with_what_was_typed(workspace: Workspace, tmp_path: Path, started: None) -> None:
+async def test_a_run_starts_with_what_was_typed(workspace: Workspace, tmp_path: Path, no_supervisor: None) -> None:
     (tmp_path / "text.txt").write_text("once upon a time\n" * 50)
     app = Workbench(workspace)
     async with app.run_test(size=(120, 40)) as pilot:
@@ -98,7 +93,7 @@ async def test_what_was_typed_is_kept_when_the_form_is_left_and_esc_undoes_an_ed
         assert not form.form.texts
 
 
-async def test_a_run_like_another_differs_in_what_was_changed_alone(workspace: Workspace, started: None) -> None:
+async def test_a_run_like_another_differs_in_what_was_changed_alone(workspace: Workspace, no_supervisor: None) -> None:
     run = finished_run(workspace, "bard", 100)
     app = Workbench(workspace)
     async with app.run_test(size=(120, 40)) as pilot:
@@ -113,7 +108,7 @@ async def test_a_run_like_another_differs_in_what_was_changed_alone(workspace: W
 
 
 async def test_a_stopped_run_resumes_with_other_settings_but_not_with_another_model(
-    workspace: Workspace, started: None
+    workspace: Workspace, no_supervisor: None
 ) -> None:
     run = make_run(workspace, "bard")
     write_launch(run, code=1, gave_up=True)
@@ -154,10 +149,13 @@ async def test_closing_the_documents_ends_the_process_that_reads_them(workspace:
     async with app.run_test(size=(80, 24)) as pilot:
         await open_form(pilot)
         await pilot.press("p")
-        children = psutil.Process().children
-        await until(pilot, lambda: any("core.jobs.data_commands" in child.cmdline() for child in children()))
+
+        def is_reading() -> bool:
+            return any("core.jobs.data_commands" in command_line(child) for child in psutil.Process().children())
+
+        await until(pilot, is_reading)
         await pilot.press("escape")
-        await until(pilot, lambda: not any("core.jobs.data_commands" in child.cmdline() for child in children()))
+        await until(pilot, lambda: not is_reading())
         assert isinstance(app.screen, NewRun) and not list(workspace.cache.glob("preview-*"))
 
 

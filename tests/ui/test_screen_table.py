@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from textual.widgets import TextArea
@@ -19,6 +20,8 @@ from llmtui.tui.screens.data import DataScreen
 from llmtui.tui.screens.run_screen import RunScreen
 from llmtui.tui.widgets.bars import FooterBar
 from tests.ui.pilot import screen_class, screen_text, until
+
+T = TypeVar("T")
 
 
 @pytest.mark.parametrize("entry", (*SCREENS, *DATA_VIEWS, STUDY), ids=lambda entry: entry.name)
@@ -64,15 +67,22 @@ def test_the_footer_says_where_one_is(cells: int, named: set[str]) -> None:
     assert {word for word in screens if not word.isdigit()} == named
 
 
+def every_pair(items: Sequence[T]) -> Iterator[T]:
+    """A walk on which each of `items` once follows each: a De Bruijn sequence of order 2, and its first item again."""
+    for place, item in enumerate(items):
+        yield item
+        for other in items[place + 1 :]:
+            yield from (item, other)
+    yield items[0]
+
+
 @pytest.mark.heavy
 async def test_its_number_shows_a_screen_from_every_other(workspace: Workspace) -> None:
     app = Workbench(workspace)
     async with app.run_test(size=(80, 24)) as pilot:
-        for first in SCREENS:
-            for second in SCREENS:
-                for entry in (first, second):
-                    await pilot.press("escape", entry.number)
-                    await until(pilot, lambda entry=entry: type(app.screen) is screen_class(entry))
+        for entry in every_pair(SCREENS):
+            await pilot.press("escape", entry.number)
+            await until(pilot, lambda entry=entry: type(app.screen) is screen_class(entry))
 
 
 @pytest.mark.heavy

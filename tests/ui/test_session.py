@@ -34,9 +34,8 @@ def first_line(app: Workbench) -> str:
 
 @pytest.mark.parametrize("filtered", [False, True])
 async def test_a_new_run_is_shown_and_selected_at_once_and_keys_act_on_it(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, filtered: bool
+    workspace: Workspace, no_supervisor: None, filtered: bool
 ) -> None:
-    monkeypatch.setattr("core.runs.launch.python_command", lambda *_: ["sleep", "5"])
     (workspace.config / "config.toml").write_text("refresh_hz = 0.1\n")  # the clock comes too late to help
     old = make_run(workspace, "zebra")
     write_launch(old)
