@@ -24,12 +24,24 @@ from core.runs.remote_state import (
     inference_paths,
     write_remote_state,
 )
-from core.sample.protocol import Generate, Loaded, TextDelta
+from core.sample.inspect_protocol import (
+    AnyInspectResult,
+    AttentionWeights,
+    LensRow,
+    LogitsMatrix,
+    LogitsRow,
+    ProcessorSummary,
+    TokenCandidate,
+    TokenInfo,
+    TokenProbabilities,
+)
+from core.sample.protocol import Generate, Inspected, Loaded, TextDelta, TokenLosses
 from core.storage.artifact import Artifact
 from core.storage.workspace import Workspace
 from llmtui.cli.main import run as command_line
 from llmtui.clients.inference_client import InferenceClient
 from llmtui.clients.remote_inference import RemoteInferenceError
+from llmtui.clients.reply_checks import is_consistent
 from tests.core.inference_process import saved
 from tests.ui.fake_runs import make_checkpoint, make_run
 
@@ -224,3 +236,34 @@ def test_text_is_generated_on_the_host(
     reply = msgspec.json.decode(capsys.readouterr().out)
     assert (reply["step"], reply["checkpoint"]) == (20, f"{run.id}/checkpoints/step-00000020")
     assert not list(run.checkpoints.iterdir()), "no weights are copied"
+
+
+TOKEN = TokenInfo(1, "text", "a")
+SOFTMAX = ProcessorSummary("softmax", None, 1, 0.0)
+CANDIDATE = TokenCandidate(TOKEN, 1.0, (1.0,))
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        (TokenLosses(id=1, tokens=(TOKEN,), nats=(1.0,)), TokenLosses(id=1, tokens=(), nats=(1.0,))),
+        (
+            AttentionWeights(step=1, layer=1, head=1, first=1, weights=((1.0,),), before=(0.0,)),
+            AttentionWeights(step=1, layer=1, head=1, first=1, weights=((-9.0,),), before=(0.0,)),
+        ),
+        (
+            TokenProbabilities(step=1, processors=(SOFTMAX,), candidates=(CANDIDATE,)),
+            TokenProbabilities(step=1, processors=(SOFTMAX, SOFTMAX), candidates=(CANDIDATE,)),
+        ),
+        (
+            LogitsMatrix(positions=1, vocabulary=1, columns=(0,), rows=(LogitsRow(1, TOKEN, (1.0,)),)),
+            LogitsMatrix(positions=1, vocabulary=1, columns=(0, 1), rows=(LogitsRow(1, TOKEN, (1.0,)),)),
+        ),
+        (LensRow(layer=1, first=1, predictions=(None,)), LensRow(layer=1, first=1, predictions=())),
+    ],
+)
+def test_replies_whose_parts_do_not_fit_are_refused(
+    good: TokenLosses | AnyInspectResult, bad: TokenLosses | AnyInspectResult
+) -> None:
+    for reply, expected in ((good, True), (bad, False)):
+        assert is_consistent(reply if isinstance(reply, TokenLosses) else Inspected(id=1, result=reply)) is expected

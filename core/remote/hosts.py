@@ -25,7 +25,8 @@ from core.storage.locks import holder
 from core.storage.workspace import Workspace, check_name
 from core.targets.ssh import SSH as SSH_COMMAND
 
-SSH = (*SSH_COMMAND, "-C")  # journals are text: compressed they take a fifth
+# journals are text: compressed they take a fifth; a connection kept for later commands would hold our pipes open
+SSH = (*SSH_COMMAND, "-C", "-o", "ControlMaster=no")
 
 
 class HostError(LlmtuiError):

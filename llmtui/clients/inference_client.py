@@ -30,6 +30,7 @@ from core.sample.protocol import (
 from core.storage.workspace import Workspace
 from llmtui.clients.child_job import open_log
 from llmtui.clients.remote_inference import MAX_REPLY_BYTES, RemoteInferenceError, RemoteProcess, address
+from llmtui.clients.reply_checks import is_consistent
 
 LOG_NAME = "inference.log"
 """File in the workspace's state directory that gets the standard error of the inference process."""
@@ -217,16 +218,20 @@ class _InferenceProcess:
             if self._remote:
                 reason = await self._remote.greeted(self._process.stdout)
             while reason is None and (line := await self._process.stdout.readline()):
-                self._dispatch(parse(decode_reply, line), len(line))
+                reply: AnyReply = parse(decode_reply, line)
+                if self._remote and not is_consistent(reply):
+                    reason = self._error("the inference process sent an invalid reply")
+                    break
+                self._dispatch(reply, len(line))
         except (OSError, ValueError):
             reason = self._error("the inference process sent an invalid reply")
         finally:
-            killed, self.ended = self.ended, True
+            self.ended = True
         if reason:
             self._send_kill()
-        if errors:  # a connection that ssh keeps for later commands may hold it open
+        if errors:  # what the command has started may hold it open
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(errors, 0.0 if killed else _LAST_ERRORS_TIMEOUT)
+                await asyncio.wait_for(errors, _LAST_ERRORS_TIMEOUT)
         reason = reason or await self._wait_for_exit()
         for replies in self._queues.values():
             replies.put_nowait(reason)

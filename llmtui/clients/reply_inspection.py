@@ -35,13 +35,15 @@ from core.sample.protocol import (
     TextDelta,
     TokenLosses,
 )
-from llmtui.clients.inference_client import InferenceClient
+from llmtui.clients.inference_client import InferenceClient, InferenceError
 from llmtui.clients.remote_inference import is_remote
 
 CANDIDATES = 20
 """Tokens in each table of probabilities."""
 POSITIONS = 48
 """Last positions of attention weights and logit lens."""
+_PARTS = (LastLogits, TokenProbabilities, SampledToken, AppendedToken)
+"""The fields of an `InspectedToken`, in order."""
 
 
 class InspectedToken(Struct):
@@ -148,6 +150,8 @@ class ReplyInspection:
                     if isinstance(reply.result, PromptTokens):
                         self.prompt = reply.result
                     if isinstance(reply.result, AppendedToken):
+                        if not parts.keys() >= set(_PARTS):
+                            raise InferenceError("a step of a token is missing in the reply")
                         branch.tokens.append(_inspected_token(parts))
                         on_change()
                     if index == 0 and self._stopped_here(branch):
@@ -217,7 +221,7 @@ class ReplyInspection:
 
 
 def _inspected_token(parts: dict[type, object]) -> InspectedToken:
-    return InspectedToken(*(parts[kind] for kind in (LastLogits, TokenProbabilities, SampledToken, AppendedToken)))  # type: ignore[arg-type]
+    return InspectedToken(*(parts[kind] for kind in _PARTS))  # type: ignore[arg-type]
 
 
 class DenoisingInspection:

@@ -19,8 +19,8 @@ Heads = Mapping[tuple[int, int], AttentionWeights]
 
 def attention_lines(weights: AttentionWeights, context: Sequence[TokenInfo], cells: int, rows: int) -> list[Line]:
     """How much the last position attends to each token of the context: a bar and the weight below it."""
-    row = weights.weights[-1]
-    tokens = [*context][-len(row) :]
+    row = weights.weights[-1][-len(context) :]
+    tokens = context[-len(row) :]
     explanation = (
         f"Layer {weights.layer}, head {weights.head}: how the {len(row)} last positions share the attention of the last"
         " one, which predicts the next token. Weights sum to 1."
@@ -31,7 +31,7 @@ def attention_lines(weights: AttentionWeights, context: Sequence[TokenInfo], cel
         lines.append([(f"{before:.1%} on earlier positions", "dim")])
     shaded = [
         GridToken(token_chip(token), _weight_role(weight), _weight(weight))
-        for token, weight in zip(tokens, row, strict=True)
+        for token, weight in zip(tokens, row, strict=False)
     ]
     return [*lines, *token_rows(shaded, cells, rows - len(lines))][:rows]
 
