@@ -130,3 +130,13 @@ async def test_hosts_and_notices_have_a_title(workspace: Workspace) -> None:
         await until(pilot, lambda: "Other machines" in screen_text(app) and "no other machines yet" in screen_text(app))
         await pilot.press("escape", "exclamation_mark")
         await until(pilot, lambda: "Notices, the newest first" in screen_text(app))
+
+
+async def test_the_dialog_for_a_note_takes_a_few_rows(workspace: Workspace) -> None:
+    finished_run(workspace, "bard", 20)
+    app = Workbench(workspace)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: "✓ bard" in screen_text(app))
+        await pilot.press("N")
+        await until(pilot, lambda: "Note on bard" in screen_text(app) and "alt+enter new line" in screen_text(app))
+        assert app.screen.query_one(".dialog").size.height <= 12

@@ -99,14 +99,14 @@ class NoteDialog(AnnotationDialog):
         self._run_name, self._annotations, self._step, self._save_note = name, annotations, step, save
 
     def compose(self) -> ComposeResult:
-        with Vertical(classes="dialog -form"):
+        with Vertical(classes="dialog"):
             yield Static(Content(f"Note on {shown(self._run_name, 64)}"), classes="title")
             with Horizontal(classes="field"):
                 yield Static("step", classes="label")
                 start = "" if self._step is None else str(self._step)
                 yield Input(start, placeholder="empty: the whole run", type="integer", max_length=12)
             yield PromptInput(id="note")
-            yield Static("", classes="problem -shown")
+            yield Static("", classes="problem")
             yield Static("enter saves, empty removes · alt+enter new line · tab step · esc leaves", classes="hint")
 
     def on_mount(self) -> None:

@@ -25,7 +25,7 @@ from llmtui.view.sanitize import shown
 _MAX_WIDTH = 86
 """Cells for name and detail."""
 
-_MAX_NAME = 80
+_MAX_NAME = 120
 """Characters of a name."""
 
 _MAX_ROWS = 16

@@ -117,7 +117,7 @@ class SettingsDialog(Dialog[None]):
     def _show(self) -> None:
         field = self._field
         default = DEFAULT_THEME if field.name == "theme" else shown(value_text(field.default))
-        takes = f"the name of a theme: {', '.join(self._themes)}" if field.name == "theme" else field.allowed
+        takes = ", ".join(self._themes) if field.name == "theme" else field.allowed
         later = " It applies from the next start." if field.name in _NEXT_START else ""
         file = shown_path(self._session.workspace.config / "config.toml")
         rows = [("takes", takes), ("default", default), ("written to", file)]
