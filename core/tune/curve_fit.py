@@ -77,6 +77,25 @@ class PowerLawFit(Struct, frozen=True, kw_only=True):
         return Interval(value=value, low=min(value, float(low)), high=max(value, float(high)))
 
 
+def power_law(n: list[float], losses: list[float]) -> PowerLaw | None:
+    """The law of `losses` at `n`, which rises, without its uncertainty. None with fewer than `MIN_POINTS` points."""
+    if len(n) < MIN_POINTS:
+        return None
+    import numpy as np
+
+    scaled, unit = _scaled(np.array(n, float))
+    limit, amplitude, exponent = (float(column[0]) for column in _least_squares(scaled, np.array(losses, float)[None]))
+    return PowerLaw(limit, amplitude * unit**exponent, exponent)
+
+
+def _scaled(n: Array) -> tuple[Array, float]:
+    """n in a unit in which n^−α stays near 1 for every α, and the unit."""
+    import numpy as np
+
+    unit = float(np.exp(np.mean(np.log(n))))
+    return n / unit, unit
+
+
 def fit_power_law(n: list[float], losses: list[float], *, seed: int = 0) -> PowerLawFit | None:
     """Fit the law to `losses` at `n`, which rises. None with fewer than `MIN_POINTS` points.
 
@@ -86,9 +105,8 @@ def fit_power_law(n: list[float], losses: list[float], *, seed: int = 0) -> Powe
         return None
     import numpy as np
 
-    at, observed = np.array(n, float), np.array(losses, float)
-    unit = float(np.exp(np.mean(np.log(at))))  # so that n^−α stays near 1 for every α
-    scaled = at / unit
+    observed = np.array(losses, float)
+    scaled, unit = _scaled(np.array(n, float))
     limit, amplitude, exponent = (column[0] for column in _least_squares(scaled, observed[None]))
     fitted = limit + amplitude * scaled**-exponent
     residuals = (observed - fitted) * math.sqrt(len(n) / (len(n) - 3))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from core.events import AnyEvent, Evaluation, Metric, StageFinished
 from core.runs.curves import Curves
@@ -67,6 +68,34 @@ def training(evaluations: int, last: int, total: int) -> Iterator[AnyEvent]:
         yield metric
         if step % (last // evaluations) == 0:
             yield Evaluation(step=step, loss=nat * LAW.at(step), train_loss=None, bits_per_byte=LAW.at(step), best=True)
+
+
+def decaying(factor: float, last: int, total: int = 1000) -> Iterator[AnyEvent]:
+    """A training whose loss falls by a fifth in the last two fifths, where the learning rate decays."""
+    nat = float(np.log(2))
+
+    def bits(step: int) -> float:
+        return factor * LAW.at(step) * (1 - 0.2 * max(0.0, step / total - 0.6) / 0.4)
+
+    for event in training(50, last, total):
+        if isinstance(event, Evaluation):
+            event = replace(event, bits_per_byte=bits(event.step), loss=nat * bits(event.step))
+        yield event
+    if last == total:
+        yield Evaluation(step=total, loss=1.0, train_loss=None, bits_per_byte=bits(total), best=True, final=True)
+
+
+def test_trials_that_are_done_correct_the_forecast_for_the_decay_at_the_end() -> None:
+    earlier = [curves_of(decaying(factor, 1000)) for factor in (0.9, 1.1, 1.2)]
+    for share in (0.3, 0.5, 0.8):
+        curves = curves_of(decaying(1.0, int(1000 * share)))
+        alone, corrected = forecast_final(curves, 65_536), forecast_final(curves, 65_536, earlier)
+        assert alone is not None and corrected is not None
+        truth = 0.8 * LAW.at(1000)
+        assert abs(corrected.final.value - truth) < 0.01 < abs(alone.final.value - truth)
+        assert corrected.final.low < truth < corrected.final.high
+        assert corrected.earlier == 3 and alone.earlier == 0
+        assert forecast_final(curves, 65_536, [*earlier[:1], curves]) == alone, "one of them has not ended"
 
 
 def curves_of(events: Iterator[AnyEvent]) -> Curves:

@@ -10,9 +10,10 @@ import msgspec
 from core.errors import DiskError, did_you_mean
 from core.recipe.file import to_toml
 from core.recipe.overrides import override
+from core.runs.curves import Curves
 from core.runs.summary import Summary
 from core.storage.files import write_atomic
-from core.tune.forecast import forecast_final, remaining
+from core.tune.forecast import earlier_curves, forecast_final, remaining
 from core.tune.front import front
 from core.tune.full_run import full_limits, limit_changes
 from core.tune.optuna_export import write_optuna_journal
@@ -146,12 +147,14 @@ def forecast_study(study_name: str | None, as_json: bool) -> int:
     """Predict the final loss of each running trial of STUDY, and the time and cost of what is left.
 
     The power law L∞ + A·n^−α of the steps is fitted to the evaluations so far, with a 90 % interval. It knows nothing
-    of the learning-rate schedule: one that decays ends below it.
+    of the learning-rate schedule: one that decays ends below it. From two trials on that are done with the same
+    schedule, what the forecast missed in those corrects it.
     """
     workspace, study = open_study(study_name)
     trials = study.trials()
     rows: list[tuple[str, ...]] = [("TRIAL", "PROGRESS", "BPB", "FORECAST (90 %)")]
     training: dict[int, Summary] = {}
+    known: dict[str, Curves] = {}
     for trial in trials:
         run = open_trial(trial, workspace) if trial.ended is None and trial.paused is None else None
         if run is None:
@@ -161,9 +164,15 @@ def forecast_study(study_name: str | None, as_json: bool) -> int:
         if not run.state().is_active:
             continue
         metric, best = curves.summary.metric, curves.summary.headline_evaluation
-        found = forecast_final(curves, run.recipe.train.evaluate_tokens)
+        earlier = earlier_curves(trial, trials, workspace, known)
+        found = forecast_final(curves, run.recipe.train.evaluate_tokens, earlier)
         if as_json:
-            final = found and {"final": found.final, "source": found.source, "law": found.fit.law._asdict()}
+            final = found and {
+                "final": found.final,
+                "source": found.source,
+                "earlier": found.earlier,
+                "law": found.fit.law._asdict(),
+            }
             progress = metric.progress if metric else None
             print_json({"study": study.id, "trial": trial.number, "progress": progress, "forecast": final})
         share = f"{metric.progress:.0%}" if metric else ""

@@ -110,7 +110,8 @@ class StudyScreen(TrialActions):
             await self.session.read_studies()
             runs = self._runs
             active = [run for row in self.rows if is_active(row, run := runs.get(row.trial.run_id)) and run]
-            self._forecasts = await asyncio.to_thread(self._forecaster.update, active)
+            trials = [row.trial for row in self.rows]
+            self._forecasts = await asyncio.to_thread(self._forecaster.update, active, trials, self.session.workspace)
         finally:
             self._reading = False
         if self.is_mounted and self.is_current:
