@@ -1,6 +1,6 @@
 """The child job that computes the importance of fields: `python -P -m core.tune.importance STUDY_DIR`.
 
-Optuna takes a third of a second to import, in which no key of the workbench would work. See
+Optuna takes 0.4 s to import, in which no key of the workbench would work. See
 `core.processes.child_job`.
 """
 
