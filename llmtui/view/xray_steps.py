@@ -221,7 +221,7 @@ def _choice(token: TokenSteps, cells: int) -> _Step:
     )
     lines: list[Line] = [
         [("taken  ", "dim"), (token_chip(sampled.token), "good"), (f"  id {sampled.token.id:,}", "dim")],
-        [(surprise_text(sampled, result), "")],
+        *([(part, "")] for part in wrap(surprise_text(sampled, result), cells)),
     ]
     if sampled.instead_of is not None:
         lines.insert(1, [("you took it instead of ", "dim"), (token_chip(sampled.instead_of), "warn")])
@@ -243,12 +243,13 @@ def _draws(result: TokenProbabilities, token: TokenSteps, cells: int, rows: int)
     ]
     if not known or rows < 2:
         return []
-    lines: list[Line] = [[(f"{'token':<16}{'probability':>12}{'random':>10}{'ratio':>10}", "dim")]]
+    label = max(6, min(16, cells - 34))  # beside the figures and a mark
+    lines: list[Line] = [[(f"{'token':<{label}}{'probability':>12}{'random':>10}{'ratio':>10}", "dim")]]
     winner = token.sampled.instead_of or token.sampled.token
     for ratio, each in sorted(known, key=lambda pair: -pair[0])[: rows - 1]:
         won = each.token.id == winner.id
         numbers = f"{_share(each.probabilities[-1]):>12}{each.random:>10.4f}{ratio:>10.4f}"
-        line = cell(token_chip(each.token), 16) + numbers
+        line = cell(token_chip(each.token, label), label) + numbers
         mark = next((text for text in (" ◀ highest", " ◀") if len(line) + len(text) <= cells), "") if won else ""
         lines.append([(line + mark, "good" if won else "")])
     return lines

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from textual.app import App
 
-from core.events import AttemptStarted, Gpu, Note, Progress, StageStarted
+from core.events import AttemptEnded, AttemptStarted, Gpu, Note, Progress, StageStarted
 from core.storage.workspace import Workspace
 from llmtui.tui.app import Workbench
 from llmtui.tui.widgets.hardware import HardwarePane
@@ -120,6 +120,23 @@ async def test_long_events_are_wrapped_where_there_is_height(workspace: Workspac
         number = next(at for at, row in enumerate(rows) if " one two" in row)
         assert " ".join(row[16:].strip() for row in rows[number : number + 3]).startswith(long)
         assert all(len(row) <= log.inner_size[0] for row in rows)
+
+
+async def test_a_run_that_failed_before_training_says_where_and_why_at_every_size(workspace: Workspace) -> None:
+    run = make_run(workspace, "short-text")
+    write_launch(run, code=1)
+    FakeWorker(run).write_events(
+        AttemptStarted(attempt=1, pid=1, host="here", device="cpu"),
+        StageStarted(stage="preprocess"),
+        AttemptEnded(attempt=1, outcome="failed", what="cannot split the corpus: it is too short"),
+    )
+    app = Workbench(workspace, open_run=run.id)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: re.search(r"preprocess +✗  failed", screen_text(app)))
+        assert re.search(r"preprocess ✗ +tokenize ·", screen_text(app))
+        assert not app.screen.is_available("run.branch")  # type: ignore[attr-defined]
+        await pilot.resize_terminal(40, 10)
+        await until(pilot, lambda: "cannot split" in screen_text(app))
 
 
 def test_a_gpu_shows_the_past_of_its_memory(workspace: Workspace) -> None:

@@ -190,5 +190,5 @@ def test_the_film_has_the_first_the_last_and_the_present_step() -> None:
 
 
 def test_a_mark_that_does_not_fit_loses_its_word() -> None:
-    texts = [joined(step_lines(5, steps_of("a"), cells, 20)) for cells in (52, 80)]
-    assert "◀" in texts[0] and "…" not in texts[0] and "◀ highest" in texts[1]
+    texts = [joined(step_lines(5, steps_of("a"), cells, 20)) for cells in (44, 80)]
+    assert "ratio" in texts[0] and "◀" in texts[0] and "…" not in texts[0] and "◀ highest" in texts[1]

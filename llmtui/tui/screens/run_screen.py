@@ -70,6 +70,8 @@ class RunScreen(WorkbenchScreen):
             return snapshot is not None and snapshot.state.is_active
         if action in ("run.checkpoint", "run.sample", "run.rate"):
             return snapshot is not None and snapshot.state is RunState.RUNNING and snapshot.summary.stage == "train"
+        if action == "run.branch":
+            return snapshot is not None and snapshot.summary.saved is not None
         if action == "run.adjust":
             return snapshot is not None and not snapshot.state.is_active and not snapshot.run.host
         if action == "run.fetch":

@@ -38,9 +38,9 @@ class StagesPreview(PreviewPane):
     def lines(self, width: int, height: int) -> list[Line]:
         if self.snapshot is None:
             return []
-        return stage_lines(
-            self.snapshot.run.recipe, self.snapshot.summary, width, self.snapshot.state is RunState.RUNNING
-        )
+        state = self.snapshot.state
+        alive, failed = state is RunState.RUNNING, state is RunState.FAILED
+        return stage_lines(self.snapshot.run.recipe, self.snapshot.summary, width, alive, failed=failed)
 
 
 class NextSteps(PreviewPane):

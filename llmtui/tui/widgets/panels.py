@@ -273,7 +273,8 @@ class ProgressLines(RunPane):
         summary, snapshot = self.summary, self.snapshot._replace(summary=self.summary)
         share = run_text.share(summary)
         alive = snapshot.state.is_active
-        strip = stage_strip(summary, alive) if width >= 70 else []
+        failed = snapshot.state is RunState.FAILED
+        strip = stage_strip(summary, alive, failed=failed) if width >= 70 else []
         left: Line = joined(
             [
                 [(_remaining(summary) if snapshot.state is RunState.RUNNING else self._outcome(snapshot), "")],
@@ -292,6 +293,8 @@ class ProgressLines(RunPane):
                 figure = "  ".join(part for part in (figure, run_text.remaining(summary)) if part)
             filled = bar(share, width - max(9, len(figure) + 1), "good" if snapshot.state is RunState.DONE else "bar")
             meter = spread(filled, [(figure, "")], width)
+        if height == 1 and (failed or snapshot.state is RunState.INTERRUPTED):
+            return [detail]  # why is worth more than how far
         return [meter, detail][:height]
 
     @staticmethod
@@ -328,7 +331,9 @@ class StagesPane(RunPane):
     def lines(self, width: int, height: int) -> list[Line]:
         if self.snapshot is None:
             return [[("No run is selected: 1 shows the runs, n starts one.", "dim")]]
-        lines = stage_lines(self.snapshot.run.recipe, self.summary, width, self.snapshot.state is RunState.RUNNING)
+        state = self.snapshot.state
+        alive, failed = state is RunState.RUNNING, state is RunState.FAILED
+        lines = stage_lines(self.snapshot.run.recipe, self.summary, width, alive, failed=failed)
         if self.snapshot.state in (RunState.FAILED, RunState.INTERRUPTED):
             lines += [
                 [],

@@ -64,8 +64,16 @@ def _figure(value: float | str) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
 
 
-def stage_line(stage_name: str, stage: StageProgress, cells: int, alive: bool, waiting: str, rate: str) -> Line:
-    """One stage in one line: name, glyph, and the facts of its artifact, or its progress."""
+_FAILED = ("✗", "bad")
+
+
+def stage_line(
+    stage_name: str, stage: StageProgress, cells: int, alive: bool, waiting: str, rate: str, *, failed: bool = False
+) -> Line:
+    """One stage in one line: name, glyph, and the facts of its artifact, or its progress.
+
+    failed: whether the run has, in the stage that works.
+    """
     head: Line = [(cell(stage_name, 12), "")]
     inner = cells - 15
     if stage.state in ("done", "skipped"):
@@ -74,8 +82,11 @@ def stage_line(stage_name: str, stage: StageProgress, cells: int, alive: bool, w
         return [*head, ("✓  ", "good"), *joined(parts, inner, " · ")]
     if stage.state == "waiting":
         return clip([*head, ("·  ", "dim"), (waiting, "dim")], cells)
-    glyph = ("●  ", "accent") if alive else ("·  ", "dim")
+    mark, role = _FAILED if failed else ("●", "accent") if alive else ("·", "dim")
+    glyph = (f"{mark}  ", role)
     rate = rate if alive else ""
+    if failed and not stage.done:
+        return clip([*head, glyph, ("failed", "bad")], cells)
     if stage.share is None:
         return clip([*head, glyph, (f"{_amount(stage.done, stage.unit)}   {rate}", "")], cells)
     eta = (
@@ -89,8 +100,8 @@ def stage_line(stage_name: str, stage: StageProgress, cells: int, alive: bool, w
     return spread([*head, glyph, *bar(stage.share, max(6, min(60, inner - taken - 1)))], tail, cells)
 
 
-def stage_lines(recipe: Recipe, summary: Summary, cells: int, alive: bool) -> list[Line]:
-    """All five stages, one line each."""
+def stage_lines(recipe: Recipe, summary: Summary, cells: int, alive: bool, *, failed: bool = False) -> list[Line]:
+    """All five stages, one line each. alive, failed: whether the run works, or has failed."""
     waiting = {
         "download": shown(recipe.source.corpus, 200),
         "preprocess": plural(len(recipe.preprocess.steps), "cleaning step"),
@@ -106,10 +117,10 @@ def stage_lines(recipe: Recipe, summary: Summary, cells: int, alive: bool) -> li
     stages = dict(summary.stages)
     if summary.evaluating:
         stages["train"], rates["train"] = summary.evaluating, "evaluating"
-    return [stage_line(name, stages[name], cells, alive, waiting[name], rates[name]) for name in STAGES]
+    return [stage_line(name, stages[name], cells, alive, waiting[name], rates[name], failed=failed) for name in STAGES]
 
 
-def stage_strip(summary: Summary, alive: bool) -> Line:
+def stage_strip(summary: Summary, alive: bool, *, failed: bool = False) -> Line:
     """All five stages with a glyph for their state, in half a line."""
     line: Line = []
     for name in STAGES:
@@ -117,5 +128,7 @@ def stage_strip(summary: Summary, alive: bool) -> Line:
         glyph, role = ("✓", "good") if state in ("done", "skipped") else ("·", "dim")
         if state == "working" and alive:
             glyph, role = "●", "accent"
+        elif state == "working" and failed:
+            glyph, role = _FAILED
         line += [(f"  {name} " if line else f"{name} ", "dim"), (glyph, role)]
     return line
