@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from core.export.merges import merges_of
 from core.export.tokenizer_json import byte_level, check_pattern, merge_lines
-from core.tokenize.bpe import OLD_PATTERN, PATTERN
+from core.tokenize.bpe import MARKS_PATTERN, OLD_PATTERN, PATTERN
 from core.tokenize.encodings import ENCODINGS
 from core.tokenize.vocabulary import Vocabulary
 
@@ -39,8 +39,9 @@ _SPLITTERS: Final = {
         "llama-bpe", "a line break and spaces at the end of a text", whole_words=True
     ),
     ENCODINGS["o200k_base"].pattern: _Splitter("gpt-4o", "words with letters beyond ASCII"),
+    PATTERN: _Splitter("qwen35", whole_words=True),
     OLD_PATTERN: _Splitter("llama-bpe", _LONG_NUMBERS, whole_words=True),
-    PATTERN: _Splitter("llama-bpe", f"{_LONG_NUMBERS}, and words with combining marks", whole_words=True),
+    MARKS_PATTERN: _Splitter("llama-bpe", f"{_LONG_NUMBERS}, and words with combining marks", whole_words=True),
 }
 # for a vocabulary with combining marks in its words, as in Hindi, where the other would split most words
 _SPLITTER_WITH_MARKS: Final = _Splitter("qwen35", "numbers of more than one digit, and words with joiners")
@@ -80,7 +81,7 @@ def gguf_vocabulary(vocabulary: Vocabulary) -> GgufVocabulary:
 
 
 def _splitter(vocabulary: Vocabulary) -> _Splitter:
-    if vocabulary.pattern == PATTERN and any(map(_has_mark, vocabulary.ranks)):
+    if vocabulary.pattern == MARKS_PATTERN and any(map(_has_mark, vocabulary.ranks)):
         return _SPLITTER_WITH_MARKS
     return _SPLITTERS[vocabulary.pattern]
 

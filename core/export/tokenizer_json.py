@@ -14,12 +14,12 @@ import msgspec
 
 from core.errors import UsageError
 from core.export.merges import merges_of
-from core.tokenize.bpe import OLD_PATTERN, PATTERN
+from core.tokenize.bpe import PATTERNS
 from core.tokenize.encodings import ENCODINGS, byte_by_character
 from core.tokenize.vocabulary import END_OF_TEXT, Vocabulary
 
 _CHARACTER_BY_BYTE: Final = {byte: character for character, byte in byte_by_character().items()}
-KNOWN_PATTERNS: Final = frozenset((PATTERN, OLD_PATTERN, *(spec.pattern for spec in ENCODINGS.values())))
+KNOWN_PATTERNS: Final = frozenset((*PATTERNS, *(spec.pattern for spec in ENCODINGS.values())))
 """Patterns whose words are tested to be the same in Oniguruma, the regular expressions of `tokenizers`."""
 _BYTE_LEVEL: Final = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
 

@@ -42,7 +42,7 @@ def vocabulary_pattern(folders: Iterable[Path]) -> str:
             vocabulary = Vocabulary.load(folder / _FILE)
         except VocabularyError:
             continue
-        if vocabulary.pattern in (bpe.OLD_PATTERN, bpe.PATTERN):
+        if vocabulary.pattern in bpe.PATTERNS:
             return vocabulary.pattern
     return bpe.PATTERN
 

@@ -29,15 +29,23 @@ _ITEM = 5000
 """Maximum characters of a text passed to the trainer, which takes quadratic time for long words such as DNA: 100 s for
 256 Ki characters, 0.9 s for a million in texts of 5,000."""
 
-# GPT-4's pattern with at most two digits, since small vocabularies cannot spend entries on numbers, and without
-# possessive quantifiers, which the trainer's regular expressions lack; grouped for speed as in `encodings`
+# Qwen 3.5's pattern, which llama.cpp has under the name qwen35, so that exported models have our ids there for any text
+# (`tests/interop`). Words include combining marks: otherwise Hindi vowel signs would be separate words. Without
+# possessive quantifiers, which the trainer's regular expressions lack; grouped for speed as in `encodings`.
+PATTERN = (
+    r"(?:'(?:[sSdDmMtT]|[lL][lL]|[vV][eE]|[rR][eE])|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}"
+    r"| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+)|\s+(?!\S)|\s+"
+)
+# GPT-4's pattern with at most two digits
 OLD_PATTERN = (
     r"(?:'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,2}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+)|\s+(?!\S)|\s+"
 )
-"""Pattern of vocabularies trained by older versions, with which runs continue."""
-# words include combining marks and joiners: otherwise Hindi vowel signs would be separate words
-PATTERN = OLD_PATTERN.replace(r"\p{L}+|", r"\p{L}[\p{L}\p{M}\x{200c}\x{200d}]*|")
+"""Pattern of vocabularies trained by older versions, with which runs continue, as with the next."""
+MARKS_PATTERN = OLD_PATTERN.replace(r"\p{L}+|", r"\p{L}[\p{L}\p{M}\x{200c}\x{200d}]*|")
+"""The same with combining marks and joiners in words."""
+PATTERNS = (PATTERN, MARKS_PATTERN, OLD_PATTERN)
+"""Of vocabularies that were trained by any version, the newest first."""
 
 
 def sample_texts(files: Sequence[Path], total: int) -> Iterator[str]:

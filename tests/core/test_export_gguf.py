@@ -184,12 +184,17 @@ def test_the_vocabulary_is_inside(tmp_path: Path) -> None:
     vocabulary = bpe.train_bpe([TRAINING_TEXT[:20_000]], 300)
     file = written(tmp_path, model_with_large_weights(MODERN, vocabulary), vocabulary)
     inside = {name.removeprefix("tokenizer.ggml."): value for name, value in file.fields.items()}
-    assert (inside["model"], inside["pre"]) == ("gpt2", "llama-bpe")
+    assert (inside["model"], inside["pre"]) == ("gpt2", "qwen35")
     assert inside["tokens"][32] == "Ġ" and inside["tokens"][299] == END_OF_TEXT
     assert inside["token_type"] == [NORMAL] * 299 + [CONTROL]
     left, right = inside["merges"][0].split(" ")
     assert left + right == inside["tokens"][256] and len(inside["merges"]) == 43
-    (note,) = file.notes
+    assert not file.notes
+
+
+def test_a_note_says_which_texts_differ_with_an_older_vocabulary(tmp_path: Path) -> None:
+    vocabulary = bpe.train_bpe([TRAINING_TEXT[:20_000]], 300, bpe.MARKS_PATTERN)
+    (note,) = written(tmp_path, model_with_large_weights(MODERN, vocabulary), vocabulary).notes
     assert "numbers of more than two digits" in note
 
 
@@ -212,8 +217,13 @@ def test_bpe_without_merges_is_bytes() -> None:
     assert (found.model, found.merges, found.differs) == ("rwkv", [], "")
 
 
-def test_words_with_marks_have_another_splitter() -> None:
-    plain, hindi = (Vocabulary("bpe", bpe.PATTERN, [*BYTES, word.encode()]) for word in ("ab", "का"))
+def test_a_vocabulary_of_ones_own_has_the_splitter_with_its_pattern() -> None:
+    stored = gguf_vocabulary(Vocabulary("bpe", bpe.PATTERN, [*BYTES, b"ab"]))
+    assert (stored.splitter, stored.differs) == ("qwen35", "")
+
+
+def test_words_with_marks_have_another_splitter_in_older_vocabularies() -> None:
+    plain, hindi = (Vocabulary("bpe", bpe.MARKS_PATTERN, [*BYTES, word.encode()]) for word in ("ab", "का"))
     assert [gguf_vocabulary(each).splitter for each in (plain, hindi)] == ["llama-bpe", "qwen35"]
 
 

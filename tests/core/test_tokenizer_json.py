@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from core.export.merges import merges_of
 from core.export.tokenizer_json import TokenizerExportError, tokenizer_files
 from core.processes.progress import ProgressMeter
-from core.tokenize.bpe import OLD_PATTERN, PATTERN
+from core.tokenize.bpe import MARKS_PATTERN, OLD_PATTERN, PATTERN
 from core.tokenize.encodings import load_encoding
 from core.tokenize.vocabulary import END_OF_TEXT, Vocabulary
 from tests.core.stages import return_value
@@ -34,6 +34,7 @@ def pairs() -> list[tuple[Vocabulary, Tokenizer]]:
     """Vocabularies and what they are exported as."""
     found = vocabularies_of_each_kind()
     found["old"] = Vocabulary("old", OLD_PATTERN, found["bpe"].ranks)
+    found["marks"] = Vocabulary("marks", MARKS_PATTERN, found["bpe"].ranks)
     return [(vocabulary, exported(vocabulary)) for vocabulary in found.values()]
 
 

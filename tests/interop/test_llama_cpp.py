@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -110,7 +112,7 @@ def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[V
 def exact(tokenizers: Callable[[Vocabulary], Any]) -> list[tuple[Vocabulary, Any]]:
     """Vocabularies that llama.cpp has exactly."""
     found = vocabularies_of_each_kind()
-    return [(found[name], tokenizers(found[name])) for name in ("p50k_edit", "characters", "bytes")]
+    return [(found[name], tokenizers(found[name])) for name in ("p50k_edit", "characters", "bytes", "bpe")]
 
 
 def encode(llama: Any, text: str) -> list[int]:
@@ -124,6 +126,28 @@ def test_any_text_has_the_same_ids(exact: list[tuple[Vocabulary, Any]], text: st
         ids = vocabulary.encode(text)
         assert encode(llama, text) == ids, vocabulary.name
         assert llama.detokenize(ids) == text.encode()
+
+
+SINGLE = "abXsT019 .,-!'\t\n\r\v\f/éİß\u0301\u20df\u200d\u200c\u00a0\u3000\u0085\u2028\ufeff²½Ⅷ٣中한"
+PIECES = st.sampled_from([*SINGLE, "\r\n", "\n \n", "  ", "'LL", "'ſ", "कि", "👩\u200d💻", "❤\ufe0f"])
+
+
+@settings(max_examples=500, deadline=None)
+@given(pieces=st.lists(PIECES | st.characters(exclude_categories=["Cs", "Cn", "Co"]), max_size=14))
+def test_any_text_is_split_as_by_our_pattern(every_merge: tuple[Vocabulary, Any], pieces: list[str]) -> None:
+    vocabulary, llama = every_merge
+    assert encode(llama, "".join(pieces)) == vocabulary.encode("".join(pieces))
+
+
+@pytest.fixture(scope="module")
+def every_merge(tokenizers: Callable[[Vocabulary], Any]) -> tuple[Vocabulary, Any]:
+    """Of which most pairs of pieces are entries, so that a word that ends elsewhere has other ids."""
+    rng = random.Random(0)
+    pieces = [chr(code) for code in range(32, 0x3000) if unicodedata.category(chr(code))[0] != "C"]
+    texts = ["".join(rng.choices([*pieces[:400], *SINGLE, "कि", "'s"], k=3)) for _ in range(40_000)]
+    ranks = bpe.train_bpe(texts, 20_000, r"[\s\S]{1,3}").ranks
+    vocabulary = Vocabulary("bpe", bpe.PATTERN, ranks)
+    return vocabulary, tokenizers(vocabulary)
 
 
 def test_nothing_is_added_and_the_mark_ends_a_text(exact: list[tuple[Vocabulary, Any]]) -> None:
@@ -153,15 +177,15 @@ def test_text_without_what_a_note_names_has_the_same_ids(
 def nearly(tokenizers: Callable[[Vocabulary], Any]) -> list[tuple[Vocabulary, Any]]:
     """Vocabularies for which the nearest pre-tokenizer is named."""
     found = vocabularies_of_each_kind()
-    old = Vocabulary("old", bpe.OLD_PATTERN, found["bpe"].ranks)
-    return [(each, tokenizers(each)) for each in (found["bpe"], found["cl100k_base"], old)]
+    older = [Vocabulary("older", pattern, found["bpe"].ranks) for pattern in bpe.PATTERNS[1:]]
+    return [(each, tokenizers(each)) for each in (found["cl100k_base"], *older)]
 
 
 @pytest.mark.parametrize(
     ("pattern", "entries", "text"),
     [
-        (bpe.PATTERN, ["34", "23"], "1234"),  # ours: 12, 34; llama-bpe: 123, 4
-        (bpe.PATTERN, ["12", "कि"], "12"),  # qwen35: 1, 2
+        (bpe.MARKS_PATTERN, ["34", "23"], "1234"),  # ours: 12, 34; llama-bpe: 123, 4
+        (bpe.MARKS_PATTERN, ["12", "कि"], "12"),  # qwen35: 1, 2
         (ENCODINGS["cl100k_base"].pattern, ["\n "], "x\n "),
         (ENCODINGS["o200k_base"].pattern, ["é", "À", "éÀ"], "éÀ"),
     ],

@@ -17,12 +17,12 @@ from tests.core.exporting import VOCABULARY
 
 pytestmark = pytest.mark.interop
 
-SHAPE = {
+SHAPE: dict[str, Any] = {
     "vocab_size": VOCABULARY.size, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4,
     "num_key_value_heads": 4, "head_dim": 8, "max_position_embeddings": 16, "bos_token_id": 0, "eos_token_id": 0,
     "pad_token_id": None, "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0}, "rms_norm_eps": 1e-6,
 }  # fmt: skip
-CLASSES = {
+CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen3": ("Qwen3", {"intermediate_size": 88}),
     "apertus": ("Apertus", {"intermediate_size": 128, "hidden_act": "relu2"}),
 }
