@@ -18,6 +18,7 @@ demo: .venv/installed
 # Five workers for two cores: tests of the screen wait for two thirds of their time, others for a process. Bytecode is
 # written even if the environment says otherwise: without it each worker compiles all tests at every start, for 7 s.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --dist worksteal
+LM_EVAL := .venv/lm-eval/bin/python
 CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 
 # the quick tests, which start no processes, for use between edits
@@ -30,8 +31,18 @@ test: .venv/installed-test static
 # what other programs make of exports; installing them compiles llama.cpp, which takes ten minutes: without its image
 # models, and without instructions that a virtual machine may report and not have
 .venv/installed-interop: export CMAKE_ARGS ?= -DLLAVA_BUILD=OFF -DGGML_NATIVE=OFF
-interop: .venv/installed-interop
-	$(PYTEST) -m interop tests/interop
+interop: .venv/installed-interop $(LM_EVAL)
+	LM_EVAL_PYTHON="$(CURDIR)/$(LM_EVAL)" $(PYTEST) -m interop tests/interop
+
+# lm-eval needs a chardet below 7, llmtui 7.7: an environment of its own, which sees torch and transformers of .venv
+$(LM_EVAL): | .venv/installed-interop
+	@echo "installing lm-eval into .venv/lm-eval" >&2
+	@rm -rf .venv/lm-eval .venv/lm-eval.new
+	@$(BIN)/python -m venv .venv/lm-eval.new
+	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		>"$$(echo .venv/lm-eval.new/lib/python*/site-packages)/shared.pth"
+	@.venv/lm-eval.new/bin/python -m pip install --quiet --disable-pip-version-check 'lm-eval[hf]>=0.4.9' 'chardet<7'
+	@mv .venv/lm-eval.new .venv/lm-eval
 
 # sshd on two addresses and a Slurm of one node, set up as root on Debian or Ubuntu; takes some ten minutes
 cluster: .venv/installed-test
