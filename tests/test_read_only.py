@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from core.storage.workspace import ReadOnlyWorkspaceError, Workspace, WorkspaceError
+from tests.byte_models import run_with_checkpoints
 from tests.cli_runs import LLMTUI, ROOT
 from tests.ui.fake_runs import failed_run, finished_run
 
@@ -64,6 +65,15 @@ def test_a_read_only_home_is_looked_at_through_the_commands(workspace: Workspace
     done = read_only(workspace.home, *LLMTUI, "demo")
     assert done.returncode == 1
     assert "read-only" in done.stderr
+
+
+def test_models_in_a_read_only_home_generate_text_and_are_exported(workspace: Workspace, tmp_path: Path) -> None:
+    run_with_checkpoints(workspace, 3)
+    assert workspace.home is not None
+    for command in (["sample", "tiny", "a", "--tokens", "2"], ["export", "tiny", "--to", str(tmp_path / "exported")]):
+        done = read_only(workspace.home, *LLMTUI, *command)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "exported" / "model.safetensors").exists()
 
 
 def test_a_read_only_home_is_looked_at_in_the_workbench_which_says_what_cannot_be_done(workspace: Workspace) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import subprocess
 from collections.abc import AsyncGenerator, Generator
 from contextlib import suppress
@@ -29,10 +31,15 @@ LINE_LIMIT = 2**24
 
 
 def open_log(log: Path) -> BinaryIO:
-    """Open `log` for a child process to append to. Raises OSError."""
-    log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    truncate = not log.exists() or log.stat().st_size > LOG_LIMIT
-    return open(log, "wb" if truncate else "ab", opener=private)
+    """Open `log` for a child process to append to; the null device if it is read-only. Raises OSError."""
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        truncate = not log.exists() or log.stat().st_size > LOG_LIMIT
+        return open(log, "wb" if truncate else "ab", opener=private)
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES):
+            raise
+        return Path(os.devnull).open("wb")
 
 
 def run_child_job(workspace: Workspace, module: str, *arguments: str, result_type: Any) -> Generator[Any, None, None]:

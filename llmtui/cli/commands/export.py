@@ -45,7 +45,7 @@ def export(which: str | None, to: Path, format_name: str, dtype: str | None) -> 
     The model there computes the same logits. One that other programs cannot compute exactly is refused, with the
     nearest recipe that they can, as `llmtui plan` says before the training; what differs in a vocabulary is said.
     """
-    workspace = Workspace().prepare()
+    workspace = Workspace().prepare_for_reading()
     name, _, checkpoint = (which or "").partition("@")
     run = run_with_checkpoint(workspace, name or None)
     architecture = architecture_of(run.recipe.model)
