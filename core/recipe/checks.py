@@ -17,6 +17,7 @@ from core.storage.files import codec_named
 
 LARGEST, MOST_STEPS = 10**15, 10**12
 """Largest integers in a recipe. Above, the tokens of all steps exceed 64 bits, and a run's records are unreadable."""
+_LIMITS = {"train.steps": MOST_STEPS, "sample.seed": 2**62}
 OTHER_NAMES = {
     "train.lr": ("learning_rate", "max_lr"),
     "train.lr_final": ("min_lr",),
@@ -117,8 +118,8 @@ def _check_value(field: Field, value: Any, where: str) -> None:
     struct = sections().get(field.section, Recipe)
     if field.key == "name" and isinstance(value, str):
         value = value.lower()
-    limit = MOST_STEPS if field.key == "train.steps" else LARGEST
-    if isinstance(value, int) and value > limit and field.name != "seed":
+    limit = _LIMITS.get(field.key, 2**63 - 1 if field.name == "seed" else LARGEST)
+    if isinstance(value, int) and value > limit:
         todo = f"{field.key}: {field.description}"
         raise RecipeError(f"{field.key} = {value} is more than {limit:,}", where=where, todo=todo)
     try:

@@ -57,6 +57,8 @@ def test_every_preset_is_a_valid_recipe() -> None:
         ("zzz=1", "sections are chat, model,"),
         ("train.steps=99999999999999999999", "is more than 1,000,000,000,000"),
         ("source.max_bytes=99999999999999999999", "is more than 1,000,000,000,000,000"),
+        (f"train.seed={2**63}", "train.seed = 9223372036854775808 is more than 9,223,372,036,854,775,807"),
+        (f"sample.seed={2**62 + 1}", "is more than 4,611,686,018,427,387,904"),
         ("train.lr=7", "train.lr = 7 is not a number above 0, at most 1"),
         ("train.lr=nan", "is not a number"),
         ("train.steps=true", "train.steps = true is not a whole number at least 1"),
