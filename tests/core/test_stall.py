@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import time
+
 import pytest
 
 from core.events import (
@@ -16,8 +19,20 @@ from core.events import (
 )
 from core.runs.stall import BETWEEN_STEPS_SECONDS, FIRST_STEP_SECONDS, MIN_SECONDS, STEP_FACTOR, find_stall
 from core.runs.summary import Summary
+from core.storage.journal import JournalReader
+from core.storage.workspace import Workspace
+from llmtui.cli.main import run as command_line
+from llmtui.cli.run_output import EventFormatter, StallReporter
 from llmtui.view.run_text import stall_text
-from tests.ui.fake_runs import reading
+from tests.ui.fake_runs import (
+    FakeWorker,
+    events_before_training,
+    hold_locks,
+    make_run,
+    reading,
+    training_events,
+    write_launch,
+)
 
 EVALUATING = Progress(done=1, total=9, unit="tokens", of="evaluation")
 SAVING = Progress(done=0, total=None, unit="bytes", of="checkpoint")
@@ -109,3 +124,31 @@ def test_the_usual_time_is_that_of_lately() -> None:
         ],
     )
     assert summary.step_seconds == pytest.approx(2.0)
+
+
+def test_the_command_line_says_so_once_and_after_twice_the_time(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_run(workspace, "quiet")
+    write_launch(run)
+    FakeWorker(run).write_events(*events_before_training(), *training_events(1, 20, 4000))
+    formatter = EventFormatter()
+    for event in JournalReader(run.journal).iter_events():
+        formatter.summary.absorb(event)
+    reporter = StallReporter(run, formatter)
+
+    def said(age: float) -> str:
+        os.utime(run.journal, (time.time() - age,) * 2)
+        reporter.check()
+        return capsys.readouterr().err
+
+    with hold_locks(run):
+        assert said(60) == ""
+        assert "no step for 10m00s (usual 0.2s); llmtui logs" in said(600)
+        assert said(900) == ""
+        assert "no step for 20m0" in said(1201)
+        assert command_line(["ls"]) == 0
+        row = capsys.readouterr().out
+        assert "(usual 0.2s)" in row
+        assert "tok/s" not in row
+    assert said(9000) == "", "it is not running"

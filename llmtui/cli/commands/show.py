@@ -19,6 +19,7 @@ from core.runs.directory import UNREADABLE, Run, RunState
 from core.runs.errors import InvalidRunError
 from core.runs.failure import describe_failure
 from core.runs.lookup import find_run, iter_runs
+from core.runs.remote_state import inference_paths
 from core.runs.stall import find_stall
 from core.runs.summary import StageProgress
 from core.storage.workspace import Workspace
@@ -33,6 +34,7 @@ from llmtui.cli.console import (
     print_output,
     print_table,
 )
+from llmtui.clients.remote_inference import is_remote
 from llmtui.view.failure_text import failure_text
 from llmtui.view.run_filter import EXAMPLE, RunFilter, checked_filter
 from llmtui.view.run_snapshot import RunSnapshot, journal_age, measure, take_snapshot
@@ -271,6 +273,9 @@ def _detail_rows(run: Run) -> list[tuple[str, ...]]:
     checkpoints = [checkpoint.path.name for checkpoint in readable_checkpoints(run.checkpoints)]
     if checkpoints:
         rows += [("checkpoints", ", ".join(checkpoints))]
+    there = [path.name for path in reversed(inference_paths(run)) if is_remote(path)]
+    if there:
+        rows += [(f"on {run.host}", ", ".join(there))]
     if summary.note:
         rows += [(summary.note.level, summary.note.text)]
     annotations = read_annotations(run.path)

@@ -6,12 +6,13 @@ import asyncio
 from functools import partial
 from pathlib import Path
 
-from core.checkpoints import checkpoint_paths, nearest_checkpoint, readable_checkpoints, step_of
+from core.checkpoints import nearest_checkpoint, readable_checkpoints, step_of
 from core.errors import LlmtuiError
 from core.events import GeneratedSample
 from core.recipe.schema import Recipe
 from core.runs.control import request_learning_rate
 from core.runs.directory import Run
+from core.runs.remote_state import inference_paths
 from core.train.lr_changes import lr_change_factor, read_lr_changes
 from llmtui.tui.chart_table import LOSS
 from llmtui.tui.screens.charted_screen import ChartedScreen
@@ -133,7 +134,7 @@ class TrainActions(ChartedScreen):
 
     def action_run_film(self) -> None:
         history, samples = self.history, self._samples
-        if history is None or (not samples and not checkpoint_paths(history.run.checkpoints)):
+        if history is None or (not samples and not inference_paths(history.run)):
             self.show_notice(_NO_SAMPLE, "warn")
             return
         from llmtui.clients.checkpoint_samples import sample_checkpoints, sample_templates
