@@ -14,7 +14,7 @@ from core.model.count import flops_per_token, parameters
 from core.model.memory_fit import precision_plans
 from core.recipe.checks import RecipeError
 from core.recipe.schema import Recipe
-from core.tune.space import Space, SpaceError, Values, with_values
+from core.tune.space import Range, Space, SpaceError, Values, with_values
 from core.tune.study_file import StudyFile
 from core.vocab.sizes import expected_size
 
@@ -58,7 +58,17 @@ def why_left_out(file: StudyFile, recipe: Recipe, values: Mapping[str, Any]) -> 
 
 
 def require_possible(file: StudyFile, space: Space, recipe: Recipe, where: str) -> None:
-    """Raise SpaceError, with the reason, if no point of the space is possible, of all that are tried."""
+    """Raise SpaceError, with the reason, if no point of the space is possible, of all that are tried, or a range has a
+    step that leaves one value alone."""
+    for parameter in space.parameters:
+        domain = parameter.domain
+        if isinstance(domain, Range) and domain.step is not None and 0 < domain.high - domain.low < domain.step:
+            raise SpaceError(
+                f"{parameter.key}: step {domain.step:g} is wider than the range from {domain.low:g} to "
+                f"{domain.high:g}, which leaves the value {domain.low:g} alone",
+                where=where,
+                todo="a smaller step, or no step for any number in between",
+            )
     reason, tried = "", 0
     for values in _points(file, space, recipe):
         found = why_left_out(file, recipe, values)

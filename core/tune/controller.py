@@ -152,7 +152,8 @@ class Controller:
         except (InvalidRunError, OSError) as error:
             what = getattr(error, "what", "") or str(error)
             seconds = trial.rungs[-1].seconds if trial.rungs else 0.0
-            reason = f"its run cannot be read: {what}"
+            is_there = (self._workspace.runs / trial.run_id).exists()
+            reason = f"its run cannot be read: {what}" if is_there else "its run is gone: deleted, or not copied here"
             self._record(TrialEnded(number=trial.number, outcome="lost", reason=reason, seconds=seconds))
             return None
         if run.file.stop_at > trial.stop_at:  # resumed by hand; or a power failure has cut the journal

@@ -278,13 +278,6 @@ def _domain(key: str, value: Any, where: str) -> Range | Choice:
         raise SpaceError(f"{key}: a range has a step, or it is logarithmic, not both", where=where)
     if domain.step is not None and domain.step <= 0:
         raise SpaceError(f"{key}: step {domain.step:g} is not above 0", where=where)
-    if domain.step is not None and 0 < domain.high - domain.low < domain.step:
-        raise SpaceError(
-            f"{key}: step {domain.step:g} is wider than the range from {domain.low:g} to {domain.high:g}, which leaves "
-            f"the value {domain.low:g} alone",
-            where=where,
-            todo="a smaller step, or no step for any number in between",
-        )
     return domain
 
 

@@ -6,6 +6,7 @@ Optuna stores nothing: it is told all trials anew each time.
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -160,5 +161,7 @@ def importances(study: Study) -> dict[str, float]:
             done = TrialEnded(number=trial.number, outcome="done", bits_per_byte=results[trial.number])
             known.add_trial(as_optuna(optuna, study.space, study.recipe, replace(trial, ended=done)))
     evaluator = optuna.importance.PedAnovaImportanceEvaluator()
-    found: dict[str, float] = optuna.importance.get_param_importances(known, evaluator=evaluator)
+    with warnings.catch_warnings():  # about values that one trial has
+        warnings.simplefilter("ignore", UserWarning)
+        found: dict[str, float] = optuna.importance.get_param_importances(known, evaluator=evaluator)
     return found

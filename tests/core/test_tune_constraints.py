@@ -60,6 +60,12 @@ def test_a_study_of_which_no_point_is_possible_is_refused_by_name(
     assert study_ids(workspace) == []
 
 
+def test_a_step_that_leaves_one_value_is_refused_in_a_new_study(workspace: Workspace) -> None:
+    file = StudyFile(trials=2, space={"train.lr": {"low": 0.1, "high": 0.2, "step": 1.0}})
+    with pytest.raises(SpaceError, match="step 1 is wider than the range"):
+        Study.create(workspace.prepare(), RECIPE, file)
+
+
 def test_only_the_points_within_the_limits_are_trained(workspace: Workspace) -> None:
     space = read_space({"model.n_layer": [1, 2, 16]}, RECIPE)
     file = StudyFile(trials=3, max_parameters=parameters(RECIPE.model, 257).total)

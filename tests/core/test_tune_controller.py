@@ -220,7 +220,7 @@ def test_a_pause_starts_nothing_and_a_deleted_trial_is_lost(workspace: Workspace
     while not controller.tick():
         pass
     first = study.trials()[0].ended
-    assert first is not None and first.outcome == "lost" and "cannot be read" in first.reason
+    assert first is not None and first.outcome == "lost" and "its run is gone" in first.reason
 
 
 def test_a_study_that_was_stopped_continues_its_trials(workspace: Workspace) -> None:

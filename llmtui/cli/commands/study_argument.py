@@ -45,4 +45,4 @@ def trial_numbered(study: Study, number: int) -> Trial:
 
 def unless_running(study: Study) -> str:
     """What to do so that a change takes effect; empty while the study runs."""
-    return "" if study.controller() is not None else f"; start it: llmtui tune resume {study.id}"
+    return "" if study.controller() is not None else f"; the study does not run: llmtui tune resume {study.id}"

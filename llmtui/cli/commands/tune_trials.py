@@ -111,7 +111,12 @@ def queue_trials(study_name: str | None, move: tuple[int, int] | None, drop: int
         for place, request in enumerate(rows, 1):
             print_json({"study": study.id, "place": place, "values": request.values, "seed": request.seed})
     elif rows:
-        print_table([("PLACE", "VALUES"), *((str(n), values_text(each.values)) for n, each in enumerate(rows, 1))])
+        seeds = [each.seed or study.recipe.train.seed for each in rows]
+        table = [
+            (str(n), str(seed), values_text(each.values))
+            for n, (seed, each) in enumerate(zip(seeds, rows, strict=True), 1)
+        ]
+        print_table([("PLACE", "SEED", "VALUES"), *table])
     else:
         print_message(f"no inserted trial of {study.id} waits")
 
@@ -167,5 +172,6 @@ def promote_trial(number: int, study_name: str | None) -> None:
     if trial.paused is None:
         raise StudyCommandError(f"trial {number} waits at no rung", todo="`llmtui tune show` lists those that do")
     request_promotion(study, number)
-    stop = 100 * next_stop(study.file.scheduler, trial.stop_at)
-    print_message(f"trial {number} trains to {stop:.0f} % of its training" + unless_running(study))
+    stop = next_stop(study.file.scheduler, trial.stop_at)
+    where = "its end" if stop == 1 else f"{100 * stop:.0f} % of its training"
+    print_message(f"trial {number} is the next one, and trains to {where}" + unless_running(study))

@@ -20,6 +20,7 @@ from core.recipe.checks import RecipeError
 from core.recipe.overrides import override
 from core.recipe.schema import Recipe
 from core.storage.files import write_atomic
+from core.tune.constraints import require_possible
 from core.tune.default_space import default_space
 from core.tune.space import Values, typed_values
 from core.tune.start import DEFAULT_TRIALS, complete_settings
@@ -178,9 +179,14 @@ class StudySettings(Dialog[bool]):
 
     async def action_save(self) -> None:
         text = self.query_one(TextEditor).text
+
+        def save() -> None:
+            file, space = parse_study(text, self._recipe, self._path.name)
+            require_possible(file, space, self._recipe, self._path.name)
+            write_atomic(self._path, text.encode(errors="replace"))
+
         try:
-            parse_study(text, self._recipe, self._path.name)
-            await asyncio.to_thread(write_atomic, self._path, text.encode(errors="replace"))
+            await asyncio.to_thread(save)
         except LlmtuiError as error:
             self._show(error)
         except OSError as error:
