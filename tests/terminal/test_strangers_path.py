@@ -142,7 +142,7 @@ def test_in_tmux_keys_arrive_and_the_workbench_leaves_the_pane_as_it_was(workspa
             ("4", "architecture"),
             ("7", "log.txt"),
             ("F1", "where the focus is"),
-            ("Escape", "have printed nothing"),
+            ("Escape", "log.txt is empty"),
         ):
             tmux("send-keys", key)
             shows(text)

@@ -50,6 +50,18 @@ async def test_a_key_leads_from_a_failed_run_to_the_reason(workspace: Workspace)
         )
 
 
+async def test_of_a_run_with_an_empty_log_the_journal_is_shown_first(workspace: Workspace) -> None:
+    run = finished_run(workspace, "bard", 20)
+    app = Workbench(workspace, open_run=run.id)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("7")
+        await until(pilot, lambda: "journal.jsonl  log.txt is empty" in screen_text(app) and "end " in screen_text(app))
+        await pilot.press("o")
+        await until(pilot, lambda: "have printed nothing; o shows" in screen_text(app))
+        await pilot.press("o")
+        await until(pilot, lambda: "journal.jsonl ─" in screen_text(app) and "end " in screen_text(app))
+
+
 def test_only_the_end_of_a_long_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / "log.txt"
     path.write_text("".join(f"line {number}\n" for number in range(1000)))

@@ -97,7 +97,7 @@ async def test_help_and_xray_look_as_they_did(workspace: Workspace, request: pyt
         await until(pilot, lambda: "token 3 of 12" in screen_text(app) and "id 256" in screen_text(app))
         pictures["x-ray-100x40"] = stable_picture(app)
         await pilot.press("7")
-        await until(pilot, lambda: "printed nothing" in screen_text(app))
+        await until(pilot, lambda: "log.txt is empty" in screen_text(app))
         await pilot.press("question_mark")
         await until(pilot, lambda: "esc closes" in screen_text(app))
         pictures["help-100x40"] = stable_picture(app)

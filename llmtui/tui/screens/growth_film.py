@@ -36,7 +36,7 @@ class SamplePane(ScrollPane):
 
 
 class GrowthFilm(Dialog[None]):
-    """The samples of a run, prompt by prompt, from the newest step back."""
+    """The samples of a run, prompt by prompt, from the first step on."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,G", "close"),
@@ -79,7 +79,7 @@ class GrowthFilm(Dialog[None]):
         with Vertical(classes="dialog -documents"):
             yield Static("", classes="title")
             yield SamplePane()
-            more = " · p another prompt" if len(self._prompts) > 1 else ""
+            more = " · p prompt" if len(self._prompts) > 1 else ""
             yield Static(f"← → step · home end{more} · c checkpoints/training · esc closes", classes="hint")
 
     def on_mount(self) -> None:

@@ -33,7 +33,7 @@ CHUNK_BYTES = 2**20
 """Read at once, so that keys work while a long file is read."""
 
 _EMPTY: dict[Source, str] = {
-    "log": "Its processes have printed nothing. o shows the journal, which has every event of the run.",
+    "log": "Its processes have printed nothing; o shows the journal, which has every event of the run.",
     "journal": "No event so far: the run has not started.",
 }
 
@@ -49,6 +49,10 @@ class Logs(RunScreen):
     def __init__(self) -> None:
         super().__init__()
         self._source: Source = "log"
+        self._chosen = False
+        """Whether the user chose the file; otherwise the journal is shown of a run whose log is empty, as most are."""
+        self._log_is_empty = False
+        """Why the journal is shown."""
         self._shown: tuple[str, Source] | None = None
         """Run id and file whose lines are shown."""
         self._reader: JournalReader | None = None
@@ -76,6 +80,8 @@ class Logs(RunScreen):
             return
         snapshot = self.snapshot
         pane = self.query_one(LogPane)
+        if snapshot and not self._chosen and (self._shown is None or self._shown[0] != snapshot.run.id):
+            self._source, self._log_is_empty = "log", False
         wanted = (snapshot.run.id, self._source) if snapshot else None
         if wanted != self._shown:
             self._shown, self._reader, self._reading = wanted, None, False
@@ -110,6 +116,9 @@ class Logs(RunScreen):
             else:  # most errors are in the journal alone
                 self._source = "journal"
                 self._refresh()
+        elif self._source == "log" and not self._chosen and not pane.length:
+            self._source, self._log_is_empty = "journal", True
+            self._refresh()
         self._show()
 
     def _path(self, run: Run) -> Path:
@@ -127,6 +136,8 @@ class Logs(RunScreen):
             pane.title = [(path.name, "title")]
             if self._skipped and self._reader:
                 pane.title += [(f"  without its first {units.size(self._skipped)}: {shown(str(path))}", "dim")]
+            elif self._log_is_empty and not self._chosen:
+                pane.title += [(f"  {snapshot.run.log.name} is empty", "dim")]
             elif pane.is_following and snapshot.state.is_active:
                 pane.title += [("  follows", "dim")]
         if pane.search:
@@ -149,7 +160,7 @@ class Logs(RunScreen):
             self._refresh()
 
     def action_logs_source(self) -> None:
-        self._source = "journal" if self._source == "log" else "log"
+        self._source, self._chosen = "journal" if self._source == "log" else "log", True
         self._refresh()
 
     def action_logs_search(self) -> None:

@@ -68,6 +68,8 @@ class Canvas:
         """One row of cells, counted from the top."""
         spans: list[Span] = []
         glyphs, text, role = self._glyphs[row], "", ""
+        if not glyphs and not any(self._bits[row]):  # most rows of a chart beside a steep curve
+            return [(" " * self.columns, "")]
         for column, (bits, owner) in enumerate(zip(self._bits[row], self._roles[row], strict=True)):
             cell = chr(0x2800 + bits) if bits else glyphs.get(column, " ")
             if owner != role and cell != " ":

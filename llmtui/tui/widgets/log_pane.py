@@ -53,6 +53,11 @@ class LogPane(Pane, can_focus=True):
         """Whether the cursor is on the last line, and moves on with new ones."""
         return self._cursor >= len(self._lines) - 1
 
+    @property
+    def length(self) -> int:
+        """Number of lines."""
+        return len(self._lines)
+
     def clear(self) -> None:
         """Remove all lines; the search stays."""
         self._lines, self._matches, self._cursor, self._top, self._left = [], [], 0, 0, 0
