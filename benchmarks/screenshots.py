@@ -90,7 +90,7 @@ class Picture(NamedTuple):
 SPECIAL: dict[str, Press] = {
     "train": keys("3", "v"),
     "chat": keys(*_CHAT),
-    "compare": keys("1", "home", "m", "down", "m", ("6", "differences")),
+    "compare": keys("1", "home", "down", "m", "home", "m", "down", ("6", "differences")),
     "logs": keys("7", "o"),
     "documents": keys("2", ("d", "document 1 of")),
     "cleaning": keys("2", ("l", "removed"), ("down", "changed by")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from pathlib import Path
 
 from core.errors import LlmtuiError
 from core.events import Metric, StageFinished, encode
@@ -48,7 +49,7 @@ class DirectClient(InferenceClient):
         super().__init__(workspace)
         self._models = ModelCache()
 
-    async def start(self) -> None:
+    async def start(self, checkpoint: Path | None = None) -> None:
         """There is no process."""
 
     async def stream(self, request: AnyTask) -> AsyncGenerator[AnyReply, None]:

@@ -114,7 +114,7 @@ async def test_the_filter_compares_figures_and_says_at_once_what_is_wrong_with_i
         await until(pilot, lambda: "'1.x' is not a number that val can have" in screen_text(app))
         assert names(app) == ["broken"]
         app.screen.query_one("#filter", Input).value = "val<9"
-        await until(pilot, lambda: names(app) == ["bard"] and "enter keeps it" in screen_text(app))
+        await until(pilot, lambda: names(app) == ["bard"] and "enter keep the filter" in screen_text(app))
         await pilot.press("enter")
         await until(pilot, lambda: "1 of 2 with" in screen_text(app))
         await pilot.press("escape")

@@ -20,7 +20,7 @@ from llmtui.tui.actions import bindings
 from llmtui.tui.run_watcher import HistoryUpdated, RunsUpdated
 from llmtui.tui.screens.annotated_screen import AnnotatedScreen
 from llmtui.tui.screens.workbench_screen import show_screen
-from llmtui.tui.widgets.bars import HeaderBar
+from llmtui.tui.widgets.bars import FooterBar, HeaderBar
 from llmtui.tui.widgets.home_panes import (
     FilterHint,
     NextSteps,
@@ -186,6 +186,9 @@ class Home(AnnotatedScreen):
         self.query_one("#filter").focus()
 
     def _show_filter(self, visible: bool) -> None:
+        footer = self.query_one(FooterBar)
+        footer.override = [("enter", "keep the filter"), ("esc", "show all")] * visible
+        footer.update()
         self.query_one("#filter").display = self.query_one(FilterHint).display = visible
 
     @on(Input.Changed, "#filter")

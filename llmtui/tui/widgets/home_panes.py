@@ -96,4 +96,4 @@ class FilterHint(Pane):
     def lines(self, width: int, height: int) -> list[Line]:
         if self.problems:
             return [[(shown("; ".join(self.problems)), "warn")]]
-        return [[("parts of names, columns, fields of the recipe; enter keeps it, esc shows all", "dim")]]
+        return [[("parts of names, columns, fields of the recipe", "dim")]]
