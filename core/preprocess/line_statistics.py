@@ -61,8 +61,12 @@ def _frequent(batches: Sequence[pa.RecordBatch], dice: random.Random, budget: in
         at = bisect_right(ends, row)
         text = batches[at].column("text")[row - ends[at]].as_py()[:left]  # at most the rest of the budget
         left -= len(text.encode())
-        counts.update(line[:EXCERPT] for raw_line in text.split("\n") if (line := raw_line.strip()))
+        counts.update(_excerpt(line) for raw_line in text.split("\n") if (line := raw_line.strip()))
     return most_frequent(counts, _KEPT), budget - left
+
+
+def _excerpt(line: str) -> str:
+    return line if len(line) <= EXCERPT else line[: EXCERPT - 1] + "…"
 
 
 def most_frequent(counts: Counter[str], number: int) -> list[tuple[str, int]]:

@@ -157,7 +157,7 @@ def _unknown(corpus: str, path: Path) -> UnknownSourceError:
     return UnknownSourceError(
         f"{corpus!r} is not built in, and there is no such file or folder",
         where="source.corpus",
-        todo=f"{hint}; {_KINDS_HELP}" if hint else _KINDS_HELP,
+        todo=f"{hint} A{_KINDS_HELP.removeprefix('a')}" if hint else _KINDS_HELP,
     )
 
 

@@ -268,7 +268,9 @@ def test_the_report_shows_frequent_lines_and_those_in_both_splits(tmp_path: Path
     dice = random.Random(2)
     common = "this line of more than forty characters occurs in every document"
     parts = [DocumentPart(f"{n}", 0, f"{prose(dice, 60)}{common}\n") for n in range(100)]
+    parts += [DocumentPart(f"long {n}", 0, f"{prose(dice, 60)}{'long ' * 40}\n") for n in range(50)]
     _, report = cleaned(tmp_path / "c", corpus(tmp_path / "d", [parts]), "duplicates", validation=0.2)
-    assert (report.lines[0].line, report.lines[0].count) == (common, report.train.documents)
-    assert report.leaked_lines == 1 < report.held_out_lines
+    assert report.lines[0].line == common and report.lines[1].line == "long " * 23 + "long…"
+    assert report.lines[0].count + report.lines[1].count == report.train.documents
+    assert report.leaked_lines == 2 < report.held_out_lines
     assert report.sampled == report.train.bytes
