@@ -85,7 +85,7 @@ def test_the_plots_of_trials_that_wait_show_their_results_at_the_rung() -> None:
         trials.append(structs.replace(WAITING, number=number, run_id=f"run-{number}", rungs=[rung]))
     progress = progress_plot(trials, highlighted=0)
     assert ("bits per byte at 11 %" in progress.title[1][0]) and len(progress.points) == 3
-    assert progress.note == "trial 4 at 11 %; better 3 times, 0 trials since then; ★ trial 1 at the end"
+    assert progress.note == "trial 4 at 11 %; better 3 times; ★ trial 1 at the end"
 
 
 def test_names_of_a_choice_have_places_on_the_axis() -> None:

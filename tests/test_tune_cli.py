@@ -131,6 +131,26 @@ def test_five_learning_rates_are_compared(workspace: Workspace) -> None:
     assert bracket_text(high.trials(), "train.lr").endswith("it is the highest: try again from there")
 
 
+def test_an_edit_that_is_refused_keeps_the_text(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = new_study(workspace)
+    before = (study.path / "study.toml").read_text()
+    monkeypatch.setenv("VISUAL", "sed -i s/trials/trails/")
+    error = refused(capsys, "tune", "edit")
+    assert "did you mean 'trials'?" in error and str(study.path / "rejected.toml") in error
+    assert (study.path / "study.toml").read_text() == before
+    assert (study.path / "rejected.toml").read_text() == before.replace("trials", "trails", 1)
+
+
+def test_the_table_says_the_seeds_where_they_differ(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    study = new_study(workspace, repeats=2, trials=4)
+    run_to_end(study, workspace)
+    heading, *lines = output(capsys, "tune", "show").splitlines()
+    place = heading.split().index("SEED")
+    assert sorted(line.split()[place] for line in lines) == ["1", "1", "2", "2"]
+
+
 def test_slices_are_printed_for_each_field(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     study = new_study(workspace)
     assert command_line(["tune", "slices"]) == 1 and "no result yet" in capsys.readouterr().err

@@ -324,6 +324,7 @@ class Controller:
         try:
             file, space = parse_study(text, self.study.recipe, str(self.study.path / "study.toml"))
         except SpaceError as error:
+            error.kept = "the study continues with its settings before the edit"
             self._rejected, self._rejection = text, error.sentence()
             return
         self.study.file, self.study.space, self._text, self._rejected, self._rejection = file, space, text, "", ""

@@ -3,6 +3,7 @@
     <data>/studies/YYYYMMDD-HHMMSS-NAME-XXXX/
       recipe.toml        the recipe of the trials, but for the fields that vary
       study.toml         settings and search space; may be edited while the study runs
+      rejected.toml      the text of an edit of study.toml that could not be used; absent before one
       journal.jsonl      what the controller decided: trials, rungs, promotions, results; append-only
       problem.txt        what keeps the controller from continuing, or from following an edit; absent if nothing does
       controller.lock    held by the controller while it lives

@@ -76,8 +76,9 @@ def progress_plot(trials: Sequence[Trial], highlighted: int) -> Plot:
     if found:
         last = found[-1]
         better = f"better {plural(len(found), 'time')}" if len(found) > 1 else "the first one"
-        since = plural(len(order) - last.trials, "trial")
-        note = f"trial {last.number}{share_text(share)}; {better}, {since} since then"
+        later = len(order) - last.trials
+        since = f", {plural(later, 'trial')} since then" if later else ""
+        note = f"trial {last.number}{share_text(share)}; {better}{since}"
         if share < 1 and best is not None:
             note += f"; {BEST} trial {best.number} at the end"
         elif share == 1:

@@ -23,6 +23,7 @@ from llmtui.view.study_text import (
     interval_text,
     rank,
     rung_text,
+    seeds_differ,
     short_names,
     value_text,
     varying_fields,
@@ -70,6 +71,7 @@ _VALUES: dict[str, tuple[str, Callable[[TrialRow], float | None], Callable[[floa
     "time": ("time", lambda row: row.seconds or None, units.duration),
     "params": ("params", lambda row: row.trial.ended.parameters if row.trial.ended else None, units.count),
     "speed": ("tok/s", lambda row: row.trial.ended.tokens_per_second if row.trial.ended else None, units.count),
+    "seed": ("seed", lambda row: row.trial.seed, str),
 }
 """Figures of a trial: heading, value, text."""
 
@@ -83,7 +85,9 @@ def sort_columns(rows: Sequence[TrialRow]) -> list[tuple[str, str, str]]:
         ("params", "params", "Parameters of the model."),
         ("speed", "tok/s", "Tokens per second."),
     ]
-    keys = varying_fields([row.trial for row in rows])
+    trials = [row.trial for row in rows]
+    figures += [("seed", "seed", "Random seed of the training.")] if seeds_differ(trials) else []
+    keys = varying_fields(trials)
     return figures + [(key, name, "A field of the recipe.") for key, name in short_names(keys).items()]
 
 
@@ -120,6 +124,8 @@ def trials_table(
     keys += [key for key in dict.fromkeys(key for request in waiting for key in request.values) if key not in keys]
     names = short_names(keys)
     figures = [name for name in _VALUES if name == "bpb" or any(_VALUES[name][1](row) for row in rows)]
+    if not seeds_differ(trials):
+        figures = [name for name in figures if name != "seed"]
     numeric = {key: all(isinstance(t.values.get(key), int | float | None) for t in trials) for key in keys}
     columns = [TableColumn("number", "#"), TableColumn("state", "state", right=False), TableColumn("bpb", "bpb")]
     forecasts = {

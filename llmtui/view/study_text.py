@@ -100,6 +100,11 @@ def varying_fields(trials: Sequence[Trial]) -> list[str]:
     return [key for key in keys if len({msgspec.json.encode(trial.values.get(key)) for trial in trials}) > 1]
 
 
+def seeds_differ(trials: Sequence[Trial]) -> bool:
+    """Whether a table says which seed a trial has."""
+    return len({trial.seed for trial in trials}) > 1
+
+
 def value_text(value: Any) -> str:
     """A value of a field."""
     if value is None:
@@ -125,8 +130,9 @@ def trials_table(rows: Sequence[TrialRow], second: SecondObjective | None = None
     names = short_names(keys)
     rung = ("RUNG",) if any(rung_text(row.trial) for row in rows) else ()
     column = (SECOND_HEADINGS[second],) if second else ()
+    seed = ("SEED",) if seeds_differ(trials) else ()
     table: list[tuple[str, ...]] = [
-        ("TRIAL", "STATE", *rung, "BPB", *column, "TIME", *(names[key] for key in keys), "WHY")
+        ("TRIAL", "STATE", *rung, "BPB", *column, "TIME", *seed, *(names[key] for key in keys), "WHY")
     ]
     for row in sorted(rows, key=rank):
         mark = "*" if row.trial.number in starred else ""
@@ -135,8 +141,9 @@ def trials_table(rows: Sequence[TrialRow], second: SecondObjective | None = None
         why = shown(row.trial.ended.reason, 200) if row.trial.ended else ""
         time = units.duration(row.seconds) if row.seconds else ""
         where = (rung_text(row.trial),) if rung else ()
+        of_seed = (str(row.trial.seed),) if seed else ()
         other = (objective_text(row.trial, second),) if second else ()
-        table.append((f"{row.trial.number}{mark}", row.state, *where, bits, *other, time, *values, why))
+        table.append((f"{row.trial.number}{mark}", row.state, *where, bits, *other, time, *of_seed, *values, why))
     return table
 
 

@@ -192,6 +192,7 @@ def test_an_edited_study_is_followed_and_nonsense_is_not(workspace: Workspace) -
     controller.tick()
     controller.tick()
     assert study.file.trials == 1 and "study.toml" in controller.problem
+    assert "continues with its settings before the edit" in controller.problem
     file.write_text(good.replace("trials = 1", "trials = 3"))
     while not controller.tick():
         pass

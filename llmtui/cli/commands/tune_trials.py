@@ -9,7 +9,7 @@ from core.runs.control import request_stop as request_stop_of_run
 from core.storage.files import write_atomic
 from core.tune.constraints import require_possible
 from core.tune.halving import next_stop
-from core.tune.space import Values, typed_values, with_values
+from core.tune.space import SpaceError, Values, typed_values, with_values
 from core.tune.start import (
     another_seed,
     move_waiting,
@@ -132,8 +132,14 @@ def edit_study(study_name: str | None) -> None:
     if edited is None or edited == before:
         print_message("nothing has changed")
         return
-    file, space = parse_study(edited, study.recipe, str(path))
-    require_possible(file, space, study.recipe, str(path))
+    try:
+        file, space = parse_study(edited, study.recipe, str(path))
+        require_possible(file, space, study.recipe, str(path))
+    except SpaceError as error:
+        rejected = path.with_name("rejected.toml")
+        write_atomic(rejected, edited.encode())
+        error.kept = f"the settings are as before; your text is kept in {rejected}"
+        raise
     write_atomic(path, edited.encode())
     print_message(f"{study.id} has new settings" + unless_running(study))
 
