@@ -92,4 +92,4 @@ async def test_without_runs_it_says_so(workspace: Workspace) -> None:
         await pilot.press("b", "o", "E", "enter", "c")
         assert isinstance(app.screen, Compare)
         assert not any(map(app.screen.is_available, ("chart.unit", "chart.zoom_in", "compare.open", "compare.sort")))
-        assert app.screen.is_available("compare.studies")
+        assert app.screen.is_available("compare.studies") and "The curves of the runs come here" in screen_text(app)

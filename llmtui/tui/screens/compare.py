@@ -200,6 +200,7 @@ class Compare(ChartedScreen):
         history = self.history
         if history is None or self._comparison is None:
             self._curves_drawn, self.chart(LOSS).curves = [], []
+            self.chart(LOSS).placeholder = "The curves of the runs come here, over one another."
             self.chart(LOSS).update()
             return
         keys = [(group.key, len(group.runs)) for group in self._comparison.groups]

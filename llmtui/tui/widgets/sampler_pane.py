@@ -94,15 +94,16 @@ class SamplerPane(ListPane[Row]):
         return [*self.window(cells, height - len(about)), *about]
 
     def _descriptions(self, cells: int, height: int) -> list[tuple[str, list[Line]]]:
-        """Each setting with its description in as many lines as `height` has for all of them; one at least."""
-        each = 1
-        explained = [(row.name, self._explained(row, cells, each)) for row in self.items]
-        while True:
-            each += 1
-            longer = [(row.name, self._explained(row, cells, each)) for row in self.items]
-            if longer == explained or sum(len(lines) for _, lines in longer) > height:
-                return explained
-            explained = longer
+        """Each setting with a line of its description; the first ones, which are changed most, with all of it as far as
+        `height` has room."""
+        explained = {row.name: self._explained(row, cells, 1) for row in self.items}
+        free = height - sum(len(lines) for lines in explained.values())
+        for row in self.items:
+            whole = self._explained(row, cells, height)
+            more = len(whole) - len(explained[row.name])
+            if more <= free:
+                explained[row.name], free = whole, free - more
+        return list(explained.items())
 
     def _explained(self, row: Row, cells: int, height: int) -> list[Line]:
         """A setting and what it does, in at most `height` lines."""
