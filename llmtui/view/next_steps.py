@@ -42,10 +42,13 @@ def _of_state(snapshot: RunSnapshot, screens: Mapping[str, str]) -> Advice:
     if snapshot.stall:
         text = run_text.stall_text(snapshot.stall)
         why = "a process of it may hang, or wait for another one" if snapshot.run.processes > 1 else "it may hang"
-        advice = f"{screens['logs']} shows its log, x stops it" if "logs" in screens else "x stops it"
+        log = f"{screens['logs']} shows its log; " if "logs" in screens else ""
+        there = f"on {shown(snapshot.run.host, 20)}, " if snapshot.run.host else ""
+        resumes = f"r then resumes from step {saved.step:,}" if saved else "r then starts it again"
         return [
             (f"{text[0].upper()}{text[1:]}: {why}, or the machine is short of memory or disk.", "warn"),
-            (f"Nothing was ended: it continues if it can; {advice}", "dim"),
+            ("Nothing was ended: it continues if it can.", ""),
+            (f"{log}{there}llmtui stop --now {snapshot.run.id} ends it, {resumes}", "dim"),
         ]
     if snapshot.state in (RunState.FAILED, RunState.INTERRUPTED):
         what, kept, todo = run_text.failure(snapshot)

@@ -57,7 +57,8 @@ def stall_text(stall: Stall) -> str:
     """What a run does without progress, and for how long: `no step for 6m00s (usual 0.3s)`."""
     seconds = units.duration(stall.seconds)
     if stall.usual is not None:
-        return f"no step for {seconds} (usual {units.duration(stall.usual)})"
+        usual = units.duration(stall.usual) if stall.usual >= 0.1 else f"{1000 * stall.usual:.0f} ms"
+        return f"no step for {seconds} (usual {usual})"
     doing = {
         "first step": "no first step",
         "checkpoint": "saving a checkpoint",

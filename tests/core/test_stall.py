@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 
+import psutil
 import pytest
 
 from core.events import (
@@ -17,12 +19,16 @@ from core.events import (
     StageFinished,
     StageStarted,
 )
+from core.recipe.schema import Recipe
+from core.runs.directory import Run
+from core.runs.launch import kill, start, wait_until_ended
 from core.runs.stall import BETWEEN_STEPS_SECONDS, FIRST_STEP_SECONDS, MIN_SECONDS, STEP_FACTOR, find_stall
 from core.runs.summary import Summary
 from core.storage.journal import JournalReader
 from core.storage.workspace import Workspace
 from llmtui.cli.main import run as command_line
 from llmtui.cli.run_output import EventFormatter, StallReporter
+from llmtui.view.run_snapshot import take_snapshot
 from llmtui.view.run_text import stall_text
 from tests.ui.fake_runs import (
     FakeWorker,
@@ -33,6 +39,7 @@ from tests.ui.fake_runs import (
     training_events,
     write_launch,
 )
+from tests.waiting import PATIENCE, wait_for
 
 EVALUATING = Progress(done=1, total=9, unit="tokens", of="evaluation")
 SAVING = Progress(done=0, total=None, unit="bytes", of="checkpoint")
@@ -102,9 +109,10 @@ def test_the_data_stages_report_progress_too() -> None:
 
 
 def test_the_time_is_beside_the_usual_one() -> None:
-    stall = find_stall(after(*steps(0.3)), 360.0)
-    assert stall is not None
-    assert stall_text(stall) == "no step for 6m00s (usual 0.3s)"
+    for seconds, text in ((0.3, "0.3s"), (0.04, "40 ms")):
+        stall = find_stall(after(*steps(seconds)), 360.0)
+        assert stall is not None
+        assert stall_text(stall) == f"no step for 6m00s (usual {text})"
 
 
 def test_the_usual_time_is_that_of_lately() -> None:
@@ -152,3 +160,35 @@ def test_the_command_line_says_so_once_and_after_twice_the_time(
         assert "(usual 0.2s)" in row
         assert "tok/s" not in row
     assert said(9000) == "", "it is not running"
+
+
+@pytest.mark.cluster
+def test_a_rank_that_hangs_is_noticed_and_may_go_on(
+    workspace: Workspace, tiny: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.runs.stall.MIN_SECONDS", 3.0)
+    run = Run.create(workspace, tiny("train.steps=1000000", "train.evaluate_every=100000"), 2)
+    start(run, workspace, share=True)
+
+    def step() -> int:
+        metric = run.summary().metric
+        return metric.step if metric else 0
+
+    wait_for(lambda: step() > 50, what="fifty steps")
+    writer = run.writer()
+    assert writer
+    family = psutil.Process(writer).parent().children()
+    ranks = [each for each in family if each.cmdline()[3:5] == ["core.worker", str(run.path)]]
+    [other] = [rank for rank in ranks if rank.pid != writer]
+    other.suspend()
+    try:
+        wait_for(lambda: take_snapshot(run).stall is not None, what="the stall")
+        stall, stopped_at = take_snapshot(run).stall, step()
+        assert stall is not None
+        assert stall.usual is not None
+    finally:
+        other.resume()
+    wait_for(lambda: step() > stopped_at, what="a further step")
+    assert take_snapshot(run).stall is None
+    kill(run)
+    assert wait_until_ended(run, PATIENCE)
