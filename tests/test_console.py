@@ -145,3 +145,5 @@ def test_closed_and_full_streams_change_no_exit_code(
     ended = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert ended.returncode == code, ended.stderr
     assert "should not have happened" not in ended.stderr and "Traceback" not in ended.stderr
+    if closing.endswith(" >/dev/full"):
+        assert ended.stderr == "llmtui: cannot write the result: no space left on device   (standard output)\n"

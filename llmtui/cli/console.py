@@ -12,6 +12,7 @@ from typing import Any, ClassVar, TextIO
 
 import msgspec
 
+from core.errors import LlmtuiError
 from llmtui.view.sanitize import shown, visible
 from llmtui.view.table import table
 
@@ -22,13 +23,29 @@ MIN_WRAP_WIDTH = 24
 """Columns to the right of an indent that text needs to be wrapped there."""
 
 
+class OutputError(LlmtuiError):
+    """Standard output takes no more, such as a file on a full disk."""
+
+    doing = "write the result"
+
+
 def print_output(text: str, end: str = "\n", *, indent: int = 0) -> None:
     """Print data to standard output: sanitised on a terminal, unchanged to a pipe or file.
 
     indent: columns of the label at the beginning of the line; on a terminal, text is wrapped to the right of it.
     """
-    sys.stdout.write((_wrap_indented(visible(text), indent, columns()) if sys.stdout.isatty() else text) + end)
-    sys.stdout.flush()
+    _write((_wrap_indented(visible(text), indent, columns()) if sys.stdout.isatty() else text) + end)
+
+
+def _write(text: str) -> None:
+    """Write `text` to standard output now. Raises BrokenPipeError, OutputError."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError((error.strerror or str(error)).lower(), where="standard output") from None
 
 
 def columns(stream: TextIO | None = None) -> int:
@@ -56,8 +73,7 @@ def print_json(record: Any, schema: int = SCHEMA) -> None:
     except UnicodeEncodeError:  # lone surrogates: a path that is not UTF-8
         encoded = msgspec.json.encode(_without_surrogates(msgspec.to_builtins(record, str_keys=True)))
     plain = msgspec.json.decode(encoded)
-    sys.stdout.write(json.dumps({"schema": schema, **plain}) + "\n")
-    sys.stdout.flush()
+    _write(json.dumps({"schema": schema, **plain}) + "\n")
 
 
 def _without_surrogates(value: Any) -> Any:
@@ -105,8 +121,7 @@ def print_diff(spans: Iterable[tuple[str, str]]) -> None:
         before, after, colour = _STYLES[kind]
         marked = f"{before}{shown(text, sys.maxsize)}{after}"
         pieces.append(_coloured(marked, colour if colours else ""))
-    sys.stdout.write("".join(pieces).rstrip("\n") + "\n")
-    sys.stdout.flush()
+    _write("".join(pieces).rstrip("\n") + "\n")
 
 
 def _use_colours() -> bool:
@@ -143,8 +158,7 @@ class LiveText:
         self._rows = len(lines)
         colours = self.COLOURS if _use_colours() else {}
         written = ("".join(_coloured(text, colours.get(role, "")) for text, role in line) for line in lines)
-        sys.stdout.write("\n".join(written))
-        sys.stdout.flush()
+        _write("\n".join(written))
 
     def clear(self) -> None:
         """Erase the text."""

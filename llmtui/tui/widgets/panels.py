@@ -286,7 +286,7 @@ class ProgressLines(RunPane):
         detail = spread(left, strip, width)
         if snapshot.state is RunState.DONE:
             share = 1.0
-        meter: Line = [("no figure yet", "dim")] if snapshot.state is RunState.RUNNING else bar(0.0, width)
+        meter: Line = [("no progress reported yet", "dim")] if snapshot.state is RunState.RUNNING else bar(0.0, width)
         if share is not None:
             figure = run_text.percent(share)
             if height == 1 and snapshot.state is RunState.RUNNING:
