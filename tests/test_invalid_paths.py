@@ -50,6 +50,17 @@ def test_a_deeply_nested_recipe_gives_an_error_message(
     assert "cannot" in usage_error(["recipe", "--set", "train.lr=" + "9" * 5000], capsys)
 
 
+def test_a_current_directory_that_was_deleted_is_named_as_the_reason(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert llmtui(["plan", "text.txt"]) == 1
+    assert "the current directory was deleted\n        change to another one\n" in capsys.readouterr().err
+    assert llmtui(["ls"]) == 0
+
+
 def test_paths_that_are_not_utf_8_are_shown_but_not_stored(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

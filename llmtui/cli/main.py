@@ -63,12 +63,22 @@ def run(arguments: Sequence[str]) -> int:
         return error.exit_code
     except OSError as error:
         disk = DiskError.from_oserror(error, error.filename or "")
-        print_error(LlmtuiError(disk.what, where=disk.where, todo=disk.todo).sentence())
+        found = LlmtuiError(disk.what, where=disk.where, todo=disk.todo)
+        if not error.filename and not _has_current_directory():
+            found = LlmtuiError("the current directory was deleted", todo="change to another one")
+        print_error(found.sentence())
         return 1
     except Exception as error:
         print_message(f"llmtui: unexpected error: {type(error).__name__}: {error}\n        {_log_traceback()}")
         return 1
     return code if isinstance(code, int) else 0
+
+
+def _has_current_directory() -> bool:
+    try:
+        return bool(Path.cwd())
+    except FileNotFoundError:
+        return False
 
 
 def _log_traceback() -> str:
