@@ -187,3 +187,13 @@ async def test_a_problem_does_not_repeat_the_description_below_it(workspace: Wor
         await pilot.press("ctrl+r")
         await until(pilot, lambda: "Not started. train.batch_size = 0 is not" in screen_text(app))
         assert screen_text(app).count("Sequences of each step.") == 1
+
+
+async def test_while_fields_are_searched_the_footer_names_the_keys_of_the_search(workspace: Workspace) -> None:
+    app = Workbench(workspace)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_form(pilot)
+        await pilot.press("slash", *"lr")
+        await until(pilot, lambda: screen_text(app).splitlines()[-1].strip() == "enter keep these  esc show all")
+        await pilot.press("enter")
+        await until(pilot, lambda: "enter edit" in screen_text(app).splitlines()[-1])

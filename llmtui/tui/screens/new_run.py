@@ -127,8 +127,11 @@ class NewRun(FieldEditing):
         for pane in (header, self.fields, self.detail, self.query_one(ForecastPane), self.query_one(CommandPane)):
             pane.update()
         footer = self.query_one(FooterBar)
-        editing = self.detail.editing
-        footer.override = [("enter", "take it"), ("esc", "leave it"), ("tab", "complete"), ("↑ ↓", "choose")] * editing
+        footer.override = []
+        if self.detail.editing:
+            footer.override = [("enter", "take it"), ("esc", "leave it"), ("tab", "complete"), ("↑ ↓", "choose")]
+        elif self.focused is self.query_one("#search"):
+            footer.override = [("enter", "keep these"), ("esc", "show all")]
         footer.update()
 
     def _state(self) -> Line:
@@ -142,7 +145,8 @@ class NewRun(FieldEditing):
     def action_form_search(self) -> None:
         search = self.query_one("#search", Input)
         search.display = True
-        search.focus()
+        self.set_focus(search)
+        self._draw()
 
     @on(Input.Changed, "#search")
     def _search(self, message: Input.Changed) -> None:
@@ -158,6 +162,7 @@ class NewRun(FieldEditing):
     def _end_search(self) -> None:
         self.query_one("#search").display = False
         self.set_focus(self.fields)
+        self._draw()
 
     # -- leaving, starting and the rest ---------------------------------------------------------------------------
 
