@@ -1,4 +1,4 @@
-"""How fast, in how much memory and how truly told a corpus is read, cleaned and tokenized.
+"""How fast, in how much memory and with how accurate a progress a corpus is read, cleaned and tokenized.
 
 64 MB of English from this machine's documentation, in documents of about 4 kB; each contender in a process of its
 own, in turns, medians of three rounds; then once the same eight times as large. Memory is that of all processes
@@ -131,7 +131,7 @@ def main() -> int:
 
 
 def _about(name: str, small: Mapping[str, float], large: Mapping[str, float]) -> Iterator[Figure]:
-    """How a stage keeps within bounds, at both sizes, and how well it tells of the larger."""
+    """How a stage keeps within bounds, at both sizes, and how accurate its progress is at the larger."""
     for size, one in ((1, small), (8, large)):
         yield Figure(name=f"{name}, memory at {size}x", value=one["peak"] / 2**20, unit="MiB", at_most=1024)
     yield Figure(name=f"{name}, time left off by", value=100 * large["eta_error"], unit="%", at_most=10)

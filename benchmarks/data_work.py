@@ -1,6 +1,7 @@
 """One contender of `benchmarks.data` in a process of its own: `python -m benchmarks.data_work NAME DIRECTORY`.
 
-Prints what it found as JSON: the seconds its work took, imports left out, and of our stages how well they told of it.
+Prints what it found as JSON: the seconds its work took, imports left out, and of our stages the error of
+their progress.
 """
 
 from __future__ import annotations

@@ -75,8 +75,8 @@ def measured(processes: int, seconds: float) -> Measurement:
 
 
 def main() -> int:
-    asked = options(__doc__)
-    seconds, rounds = (2.0, 1) if asked.quick else (SECONDS, 3)
+    chosen = options(__doc__)
+    seconds, rounds = (2.0, 1) if chosen.quick else (SECONDS, 3)
     names = {1: "one process, two threads", 2: "two processes, a core each"}
     found = interleaved({name: partial(measured, count, seconds) for count, name in names.items()}, rounds)
     one, two = (found[name] for name in names.values())
@@ -86,7 +86,7 @@ def main() -> int:
         Figure(name="two processes beside one", value=ratio, unit="times", at_least=AT_LEAST, ratio=ratio),
         Figure(name="waiting for gradients, of the step of two", value=share, unit="%"),
     ]
-    return report(figures, asked, found)
+    return report(figures, chosen, found)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
-PLACES = (
+DIRECTORIES = (
     *(f"/usr/share/{name}" for name in ("doc", "man", "info", "perl", "vim")),
     sysconfig.get_path("stdlib"),
     "/usr/lib/python3",
@@ -78,8 +78,8 @@ def _paragraphs() -> Iterator[str]:
 
 
 def _texts() -> Iterator[str]:
-    for place in PLACES:
-        for path in sorted(Path(place).rglob("*")):
+    for directory in DIRECTORIES:
+        for path in sorted(Path(directory).rglob("*")):
             if path.suffix not in SUFFIXES or path.is_symlink() or not path.is_file():
                 continue
             try:

@@ -113,12 +113,12 @@ def table_of(found: Mapping[str, Sequence[Outcome]]) -> dict[str, dict[str, floa
 
 
 def main() -> int:
-    asked = options(__doc__)
-    steps = STEPS // 10 if asked.quick else STEPS
+    chosen = options(__doc__)
+    steps = STEPS // 10 if chosen.quick else STEPS
     with home():
         for schedule in SCHEDULES:
             for lr in LRS:
-                train(asked.text and asked.text.resolve(), steps, schedule, lr)
+                train(chosen.text and chosen.text.resolve(), steps, schedule, lr)
         runs = all_runs(Workspace())
         groups = [
             [(recorded(run), run.recipe.train.evaluate_tokens) for run in runs if run.recipe.train.schedule == schedule]
@@ -130,11 +130,11 @@ def main() -> int:
             name=f"90 % intervals that hold, {way}",
             value=statistics.fmean(one.held for one in mine),
             unit="",
-            at_least=None if asked.quick else 0.8,
+            at_least=None if chosen.quick else 0.8,
         )
         for way, mine in found.items()
     ]
-    return report(figures, asked, table_of(found))
+    return report(figures, chosen, table_of(found))
 
 
 if __name__ == "__main__":

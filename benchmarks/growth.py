@@ -37,7 +37,7 @@ from core.train.optimizer import optimizers
 from core.train.step import optimizer_step, reduce_gradients
 
 SECONDS = 2.0
-"""Of steps in each round of each row, half of them followed part by part."""
+"""Of steps in each round of each row, half of them timed by part."""
 HEAD = 64
 """Numbers of one attention head, whatever the width."""
 
@@ -81,15 +81,15 @@ PARTS = (ATTENTION, FEED_FORWARD, REST, OUTPUT, OPTIMISER)
 AT_MOST = 1.15
 """Times the growth of the work that the time of forward and backward grows: never more than it, but for noise."""
 AT_LEAST = {"layers": 0.8, "width": 0.5, "length": 0.65, "sequences": 0.65}
-"""The same from below: small products are slower ones, and attention skips the half of the scores that nobody sees."""
-BEND = 10.0
-"""Percent that a step is off the line that is straight in the number of layers."""
+"""The same from below: small products are slower, and attention skips the masked half of the scores."""
+NONLINEARITY = 10.0
+"""Percent by which the time of a step may differ from a linear function of the number of layers."""
 NO_SLOWER = 0.9
-FOLLOWED = 1.05
+MAX_TIMING_OVERHEAD = 1.05
 
 
 class Clock:
-    """Whose turn it is, and how long each part has had it: no moment counts twice, none is left out."""
+    """Seconds of each part: one part is running at any time, so that they add up to the whole."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = dict.fromkeys(PARTS, 0.0)
@@ -97,8 +97,8 @@ class Clock:
         """Of them backward."""
         self._part, self._back, self._since = REST, False, time.perf_counter()
 
-    def turn(self, part: str, *, back: bool = False) -> None:
-        """From now on it is the turn of `part`."""
+    def start(self, part: str, *, back: bool = False) -> None:
+        """From now on `part` is running."""
         now = time.perf_counter()
         self.seconds[self._part] += now - self._since
         self.back += self._back * (now - self._since)
@@ -106,20 +106,19 @@ class Clock:
 
 
 @contextlib.contextmanager
-def followed(model: GPT, clock: Clock) -> Iterator[None]:
-    """Let `clock` know which part of `model` is working, forward and backward. On the CPU, where torch does not hurry
-    ahead.
+def timed_by_part(model: GPT, clock: Clock) -> Iterator[None]:
+    """Time the parts of `model` by `clock`, forward and backward, on the CPU, where operations are synchronous.
 
-    Backward goes through the same places in reverse: the gradient of what a layer gave is the beginning of its turn.
+    The backward pass of a layer starts when the gradient of its output is there.
     """
 
     def enters(part: str) -> Callable[..., None]:
-        return lambda module, inputs: clock.turn(part)
+        return lambda module, inputs: clock.start(part)
 
     def leaves(part: str, then: str) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: object, output: Tensor) -> None:
-            output.register_hook(lambda gradient: clock.turn(part, back=True))  # type: ignore[no-untyped-call]
-            clock.turn(then)
+            output.register_hook(lambda gradient: clock.start(part, back=True))  # type: ignore[no-untyped-call]
+            clock.start(then)
 
         return hook
 
@@ -151,47 +150,47 @@ class Steps:
         """Take a step; its seconds."""
         clock = clock or Clock()
         began = time.perf_counter()
-        clock.turn(REST)
+        clock.start(REST)
         loss = self.model.loss(self._ids, self._ids)
-        clock.turn(OUTPUT, back=True)
+        clock.start(OUTPUT, back=True)
         loss.objective.backward()  # type: ignore[no-untyped-call]
-        clock.turn(OPTIMISER)
+        clock.start(OPTIMISER)
         optimizer_step(
             self._parallel,
             self._optimizers,
             reduce_gradients(self._parallel, loss.nats, self._ids.numel()),
             Train().grad_clip,
         )
-        clock.turn(REST)
+        clock.start(REST)
         return time.perf_counter() - began
 
-    def followed(self, clock: Clock) -> float:
-        """The same, with `clock` told of every part."""
-        with followed(self.model, clock):
+    def timed(self, clock: Clock) -> float:
+        """The same, timed by part."""
+        with timed_by_part(self.model, clock):
             return self.plain(clock)
 
 
 def one(shape: Shape, precision: str, seconds: float) -> dict[str, float]:
-    """Seconds of a step by itself and of one that is followed, and what share of the latter each part has."""
+    """Seconds of a plain step and of one timed by part, and the share of each part in the latter."""
     torch.set_num_threads(cores())
     keep_freed_memory()
     steps = Steps(shape, getattr(torch, precision))
     for _ in range(2):  # for the memory and the libraries to settle
-        steps.followed(Clock())
+        steps.timed(Clock())
     plain: list[float] = []
-    watched: list[float] = []
+    timed: list[float] = []
     taken = dict.fromkeys((*PARTS, "back"), 0.0)
     end = time.perf_counter() + seconds
     while len(plain) < 3 or time.perf_counter() < end:
         plain.append(steps.plain())
         clock = Clock()
-        watched.append(steps.followed(clock))
+        timed.append(steps.timed(clock))
         for part, spent in (clock.seconds | {"back": clock.back}).items():
             taken[part] += spent
     whole = sum(taken[part] for part in PARTS)
     return {
         "seconds": statistics.median(plain),
-        "followed": statistics.median(watched),
+        "timed": statistics.median(timed),
         **{part: taken[part] / whole for part in (*PARTS, "back")},
     }
 
@@ -205,7 +204,7 @@ def measured(shape: Shape, precision: str, seconds: float) -> Measurement:
 
 
 def row(shape: Shape, measurement: Measurement, peak: float) -> Measurement:
-    """What the table tells of one shape. peak: FLOP/s of products."""
+    """The row of one shape. peak: FLOP/s of products."""
     seconds = measurement["seconds"]
     return {
         "tokens/s": shape.length * shape.sequences / seconds,
@@ -220,22 +219,22 @@ def passes(measurement: Measurement) -> float:
     return measurement["seconds"] * (1 - measurement[OPTIMISER])
 
 
-def growth(dial: str, measurements: Mapping[Shape, Measurement], values: Sequence[int]) -> Figure:
-    """How the time of forward and backward grows when `dial` is turned from its lowest to its highest value."""
-    low, high = (Shape(**{dial: value}) for value in (values[0], values[-1]))
+def growth(dimension: str, measurements: Mapping[Shape, Measurement], values: Sequence[int]) -> Figure:
+    """How the time of forward and backward grows from the lowest to the highest value of `dimension`."""
+    low, high = (Shape(**{dimension: value}) for value in (values[0], values[-1]))
     measured, expected = passes(measurements[high]) / passes(measurements[low]), high.work / low.work
     return Figure(
-        name=f"{dial} {values[0]} to {values[-1]}: time, by {expected:.3g} times the work",
+        name=f"{dimension} {values[0]} to {values[-1]}: time, by {expected:.3g} times the work",
         value=measured,
         unit="times",
-        at_least=AT_LEAST[dial] * expected,
+        at_least=AT_LEAST[dimension] * expected,
         at_most=AT_MOST * expected,
         ratio=measured / expected,
     )
 
 
-def bend(measurements: Mapping[Shape, Measurement], layers: Sequence[int]) -> float:
-    """How far the time of a step is at most from growing by as much with each layer, in percent."""
+def nonlinearity(measurements: Mapping[Shape, Measurement], layers: Sequence[int]) -> float:
+    """The largest deviation of the time of a step from a linear function of the number of layers, in percent."""
     times = {number: measurements[Shape(layers=number)]["seconds"] for number in layers}
     first, last = layers[0], layers[-1]
     each = (times[last] - times[first]) / (last - first)
@@ -248,15 +247,22 @@ def main() -> int:
     peaks = {name: 1e9 * machine[f"{name} matmul GFLOP/s"] for name in ("float32", "bfloat16")}
     precision = "bfloat16" if peaks["bfloat16"] > 1.2 * peaks["float32"] else "float32"
     seconds, rounds = (0.3, 1) if chosen.quick else (SECONDS, 3)
-    rows = {f"{dial} {value}": Shape(**{dial: value}) for dial, values in DIMENSIONS.items() for value in values}
-    names = {shape: name for name, shape in rows.items()}  # the base is in each dial, and measured once
+    rows = {
+        f"{dimension} {value}": Shape(**{dimension: value})
+        for dimension, values in DIMENSIONS.items()
+        for value in values
+    }
+    names = {shape: name for name, shape in rows.items()}  # the base is in each dimension, and measured once
     medians = interleaved({name: partial(measured, shape, precision, seconds) for shape, name in names.items()}, rounds)
     measurements = {shape: medians[name] for shape, name in names.items()}
     speeds = [value / measurements[Shape(sequences=value)]["seconds"] for value in DIMENSIONS["sequences"]]
     figures = [
-        *(growth(dial, measurements, values) for dial, values in DIMENSIONS.items()),
+        *(growth(dimension, measurements, values) for dimension, values in DIMENSIONS.items()),
         Figure(
-            name="layers: off a straight line", value=bend(measurements, DIMENSIONS["layers"]), unit="%", at_most=BEND
+            name="layers: off a straight line",
+            value=nonlinearity(measurements, DIMENSIONS["layers"]),
+            unit="%",
+            at_most=NONLINEARITY,
         ),
         Figure(
             name="sequences: tokens/s, by those with fewer, at least",
@@ -265,10 +271,10 @@ def main() -> int:
             at_least=NO_SLOWER,
         ),
         Figure(
-            name="steps that are followed, by those that are not",
-            value=statistics.median(each["followed"] / each["seconds"] for each in measurements.values()),
+            name="steps timed by part, relative to plain ones",
+            value=statistics.median(each["timed"] / each["seconds"] for each in measurements.values()),
             unit="times",
-            at_most=FOLLOWED,
+            at_most=MAX_TIMING_OVERHEAD,
         ),
     ]
     table = {name: row(shape, measurements[shape], peaks[precision]) for name, shape in rows.items()}

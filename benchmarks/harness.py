@@ -19,7 +19,7 @@ LLMTUI = (sys.executable, "-P", "-c", "from llmtui.cli.main import main; main()"
 """The program, as its script starts it."""
 
 Measurement = Mapping[str, float]
-"""What one round of one contender found, by name."""
+"""The measurements of one round of one contender, by name."""
 
 
 class Figure(Struct, frozen=True, kw_only=True):
@@ -29,7 +29,7 @@ class Figure(Struct, frozen=True, kw_only=True):
     value: float
     unit: str
     at_most: float | None = None
-    """The target, as `at_least` is one; neither: only told, as a reference for others."""
+    """The target, as `at_least` is one; neither: a reference for others, without a target."""
     at_least: float | None = None
     ratio: float | None = None
     """To the reference measured in the same run."""
@@ -50,7 +50,7 @@ class Options(Struct, frozen=True, kw_only=True):
     quick: bool
     """Fewer or shorter rounds: does it still work, rather than how fast is it."""
     text: Path | None
-    """A file some benchmarks need that does not come with the project."""
+    """A file that some benchmarks need and the project does not include."""
 
 
 def options(about: str | None) -> Options:

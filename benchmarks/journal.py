@@ -32,7 +32,7 @@ from llmtui.view.history import History
 from llmtui.view.step_axis import Window
 
 RUNS = 500
-LOOKS = 20
+REFRESHES = 20
 HERTZ = 2
 
 OPEN = """
@@ -59,9 +59,9 @@ print(json.dumps({"seconds": took, "MB": (peak() - before) / 1e6, "step": summar
 
 
 def long_journal(workspace: Workspace, steps: int) -> Run:
-    """A run of so many steps, whose worker is not there any more.
+    """A run of so many steps, whose worker is gone.
 
-    Its status is 50 lines behind, its curves as many as come in ten seconds.
+    Its status lacks the last 50 lines, its curves those of ten seconds.
     """
     run = Run.create(workspace, load(preset="demo"))
     curves = Curves()
@@ -92,7 +92,7 @@ def long_journal(workspace: Workspace, steps: int) -> Run:
 
 
 def opened(run: Run, kept: str) -> dict[str, float]:
-    """What it costs another process to know what the journal adds up to, if it begins with what is kept."""
+    """What it costs another process to read the journal, starting from the snapshot `kept`."""
     done = subprocess.run([sys.executable, "-c", OPEN, str(run.path), kept], capture_output=True, check=True)
     seconds_and_bytes: dict[str, float] = json.loads(done.stdout)
     return seconds_and_bytes
@@ -120,18 +120,18 @@ def drawn_charts(run: Run, steps: int) -> tuple[float, float]:
 
 
 def watching(workspace: Workspace) -> float:
-    """The share of a core, in percent, that looking at all runs takes."""
+    """The share of a core, in percent, that refreshing all runs takes."""
     watcher = RunWatcher(workspace, lambda message: None, 1 / HERTZ)
 
-    async def look() -> float:
+    async def refresh() -> float:
         await watcher.refresh()
         assert len(watcher.snapshots) >= RUNS
         started = time.process_time()
-        for _ in range(LOOKS):
+        for _ in range(REFRESHES):
             await watcher.refresh()
-        return (time.process_time() - started) / LOOKS * HERTZ * 100
+        return (time.process_time() - started) / REFRESHES * HERTZ * 100
 
-    return asyncio.run(look())
+    return asyncio.run(refresh())
 
 
 def main() -> int:

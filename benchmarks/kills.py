@@ -89,8 +89,8 @@ def launches(run: Run) -> int:
 
 
 def main() -> int:
-    asked = options(__doc__)
-    count = 6 if asked.quick else 20
+    chosen = options(__doc__)
+    count = 6 if chosen.quick else 20
     with home():
         study = new_study(count)
         kills = disturb(study, random.Random(1))
@@ -110,7 +110,7 @@ def main() -> int:
             ),
             Figure(name="launches", value=started, unit="", at_least=needed, at_most=most),
         ],
-        asked,
+        chosen,
     )
 
 

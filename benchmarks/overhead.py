@@ -1,9 +1,9 @@
 """What a run does besides training, in shares of bare steps: `python -m benchmarks.overhead`.
 
 The demo's model on the standard library, driven by the worker as any run. After some steps of the run come some bare
-ones: the same model, optimisers, data and clipping, but nothing said, asked or checked, so that a slow minute hurts
-both alike. What is timed at its call is told part by part; that nothing else costs time shows where the run's steps,
-less all that is called now and then, are compared with the bare ones.
+ones: the same model, optimisers, data and clipping, without events, requests and checks, so that a slow minute hurts
+both alike. Calls are timed by part; that nothing else costs time is checked by comparing the run's steps, less all
+that is called at intervals, with the bare ones.
 """
 
 from __future__ import annotations
@@ -65,13 +65,13 @@ CALLS: dict[str, tuple[tuple[Any, str], ...]] = {
     "evaluation": ((EvaluationWindows, "evaluate"),),
     "checkpoints": tuple((AsyncCheckpointer, name) for name in ("begin", "poll")),
 }
-"""What is timed, by the names it is called by."""
+"""The functions timed, by part."""
 EACH_STEP = ("journal and status", "meter", "control", "checks")
-APART = ("evaluation", "checkpoints")
-"""Not among what the claim is about."""
+EXCLUDED = ("evaluation", "checkpoints")
+"""Parts that the claim does not cover."""
 
 
-class Watch:
+class CallTimer:
     """Seconds spent in each part. A call within another counts with the outer one."""
 
     def __init__(self) -> None:
@@ -99,14 +99,14 @@ class Watch:
     def everywhere(self) -> Iterator[None]:
         """While this lasts, all of `CALLS` are timed."""
         with contextlib.ExitStack() as stack:
-            for part, places in CALLS.items():
-                for owner, name in places:
-                    there = getattr(owner, name)
-                    if isinstance(there, property):
-                        assert there.fget is not None
-                        timed: Any = property(self.timed(part, there.fget))
+            for part, functions in CALLS.items():
+                for owner, name in functions:
+                    original = getattr(owner, name)
+                    if isinstance(original, property):
+                        assert original.fget is not None
+                        timed: Any = property(self.timed(part, original.fget))
                     else:
-                        timed = self.timed(part, there)
+                        timed = self.timed(part, original)
                     stack.enter_context(mock.patch.object(owner, name, timed))
             yield
 
@@ -120,12 +120,12 @@ class Turn(Struct, frozen=True):
     parts: dict[str, float]
 
 
-def interleaved(watch: Watch, turns: list[Turn]) -> type[Trainer]:
-    """A trainer that takes bare steps now and then, and leaves in `turns` how long each kind took."""
+def interleaved(timer: CallTimer, turns: list[Turn]) -> type[Trainer]:
+    """A trainer that takes bare steps at intervals, and appends to `turns` how long each kind took."""
 
     class Interleaved(Trainer):
         def run(self) -> EventStream:
-            commands, before, since = None, dict(watch.seconds), 0.0
+            commands, before, since = None, dict(timer.seconds), 0.0
             with contextlib.closing(super().run()) as events:
                 while True:
                     try:
@@ -135,11 +135,11 @@ def interleaved(watch: Watch, turns: list[Turn]) -> type[Trainer]:
                     commands = yield event
                     if not isinstance(event, Metric) or event.step % TURN:
                         continue
-                    run, parts = time.perf_counter() - since, watch.since(before)
+                    run, parts = time.perf_counter() - since, timer.since(before)
                     bare = self._bare(event.step) * TURN / BARE
                     if since:  # the first are for memory and libraries to settle
                         turns.append(Turn(run, bare, parts))
-                    before, since = dict(watch.seconds), time.perf_counter()
+                    before, since = dict(timer.seconds), time.perf_counter()
 
         def _bare(self, step: int) -> float:
             """Seconds of `BARE` steps."""
@@ -159,18 +159,18 @@ def interleaved(watch: Watch, turns: list[Turn]) -> type[Trainer]:
     return Interleaved
 
 
-def watched(directory: Path) -> dict[str, float]:
-    """Work on the run in `directory`; percent of the time of bare steps that each part took, and what they leave."""
-    run, watch, turns = Run.open(directory), Watch(), list[Turn]()
+def measured(directory: Path) -> dict[str, float]:
+    """Train the run in `directory`; the time of each part, in percent of that of bare steps."""
+    run, timer, turns = Run.open(directory), CallTimer(), list[Turn]()
     lock = Lock.acquire(directory / "writer.lock")
     assert lock is not None
-    with lock, watch.everywhere(), mock.patch.object(core.pipeline, "Trainer", interleaved(watch, turns)):
+    with lock, timer.everywhere(), mock.patch.object(core.pipeline, "Trainer", interleaved(timer, turns)):
         code = Worker(run, 1, lock).run()
     if code:
         raise RuntimeError(run.summary().ended)
     bare = sum(turn.bare for turn in turns)
-    now_and_then = set(CALLS) - set(EACH_STEP)
-    less = [turn.run - sum(turn.parts[part] for part in now_and_then) for turn in turns]
+    at_intervals = set(CALLS) - set(EACH_STEP)
+    less = [turn.run - sum(turn.parts[part] for part in at_intervals) for turn in turns]
     ratios = [left / turn.bare for left, turn in zip(less, turns, strict=True)]
     return {
         "ms": 1000 * bare / len(turns) / TURN,
@@ -192,7 +192,7 @@ def main() -> int:
         done = subprocess.run(command, env=child_environment(workspace), stdout=subprocess.PIPE, check=True)
     milliseconds: dict[str, float] = json.loads(done.stdout)
     unit = "% of bare steps"
-    together = sum(milliseconds[part] for part in CALLS if part not in APART)
+    together = sum(milliseconds[part] for part in CALLS if part not in EXCLUDED)
     compared = milliseconds["steps"] + milliseconds["live sampling"]
     parts = [
         Figure(name="a bare step", value=milliseconds["ms"], unit="ms"),
@@ -205,6 +205,6 @@ def main() -> int:
 
 if __name__ == "__main__":
     if len(sys.argv) == 2 and Path(sys.argv[1]).is_dir():
-        print(json.dumps(watched(Path(sys.argv[1]))))
+        print(json.dumps(measured(Path(sys.argv[1]))))
     else:
         sys.exit(main())

@@ -1,4 +1,4 @@
-"""How well the losses at rungs tell which trials will be the best: `python -m benchmarks.rungs [--text input.txt]`.
+"""How well the losses at rungs predict which trials will be the best: `python -m benchmarks.rungs [--text input.txt]`.
 
 12 trials of a small model by characters, of the space that a study has without one of its own. Each trains for 300,000
 tokens, by each schedule that knows its end, and is evaluated at a ninth and at a third of that, in two ways: as it is
@@ -90,9 +90,9 @@ def trials(recipe: Recipe, count: int) -> list[Values]:
     return [space.sample(rng, recipe) for _ in range(count)]
 
 
-def measure(asked: Options) -> tuple[list[Figure], dict[str, dict[str, float]]]:
-    text = asked.text.resolve() if asked.text else None
-    count, total = (3, TOKENS // 10) if asked.quick else (TRIALS, TOKENS)
+def measure(chosen: Options) -> tuple[list[Figure], dict[str, dict[str, float]]]:
+    text = chosen.text.resolve() if chosen.text else None
+    count, total = (3, TOKENS // 10) if chosen.quick else (TRIALS, TOKENS)
     figures, table = [], {}
     for schedule in SCHEDULES:
         recipe = base_recipe(text, schedule, total)
@@ -129,10 +129,10 @@ def _tokens(recipe: Recipe) -> Artifact:
 
 
 def main() -> int:
-    asked = options(__doc__)
+    chosen = options(__doc__)
     with home():
-        figures, table = measure(asked)
-    return report(figures, asked, table)
+        figures, table = measure(chosen)
+    return report(figures, chosen, table)
 
 
 if __name__ == "__main__":

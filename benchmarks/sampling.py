@@ -175,7 +175,7 @@ class Child:
             env=child_environment(workspace),
         )
 
-    def ask(self, request: Generate) -> Iterator[AnyReply]:
+    def send(self, request: Generate) -> Iterator[AnyReply]:
         assert self.process.stdin is not None and self.process.stdout is not None
         self.process.stdin.write(encode(request) + b"\n")
         self.process.stdin.flush()
@@ -184,7 +184,7 @@ class Child:
 
     def seconds_to_text(self, request: Generate) -> float:
         began, first = time.perf_counter(), 0.0
-        for reply in self.ask(request):
+        for reply in self.send(request):
             if isinstance(reply, TextDelta) and not first:
                 first = time.perf_counter() - began
             if isinstance(reply, Finished):
@@ -213,12 +213,12 @@ def checkpoint(folder: Path, shape: Model, vocabulary: int) -> str:
 def first_token() -> float:
     """Milliseconds, the median of eleven requests to a loaded model of 5M parameters."""
     with tempfile.TemporaryDirectory(prefix="llmtui-benchmark-") as directory, child(Path(directory)) as sampler:
-        place = checkpoint(Path(directory), Model(n_layer=4, n_head=4, n_embd=256, zero_init=False), 300)
-        sampler.seconds_to_text(Generate(id=1, checkpoint=place, prompt="a"))
+        path = checkpoint(Path(directory), Model(n_layer=4, n_head=4, n_embd=256, zero_init=False), 300)
+        sampler.seconds_to_text(Generate(id=1, checkpoint=path, prompt="a"))
         times = [
             sampler.seconds_to_text(
                 Generate(
-                    id=2 + number, checkpoint=place, prompt="Once upon a time", sampling=Sampling(tokens=9, seed=number)
+                    id=2 + number, checkpoint=path, prompt="Once upon a time", sampling=Sampling(tokens=9, seed=number)
                 )
             )
             for number in range(11)
@@ -242,13 +242,13 @@ def beside_training(seconds: float) -> Measurement:
         return count / seconds
 
     with tempfile.TemporaryDirectory(prefix="llmtui-benchmark-") as directory, child(Path(directory)) as sampler:
-        place = checkpoint(Path(directory), Model(n_layer=4, n_head=4, n_embd=256, zero_init=False), 300)
+        path = checkpoint(Path(directory), Model(n_layer=4, n_head=4, n_embd=256, zero_init=False), 300)
         endless = Generate(
-            id=1, checkpoint=place, prompt="a", sampling=Sampling(tokens=1_000_000, logit_bias={299: -1000})
+            id=1, checkpoint=path, prompt="a", sampling=Sampling(tokens=1_000_000, logit_bias={299: -1000})
         )
         rate()
         alone = [rate()]
-        threading.Thread(target=lambda: all(True for _ in sampler.ask(endless)), daemon=True).start()
+        threading.Thread(target=lambda: all(True for _ in sampler.send(endless)), daemon=True).start()
         time.sleep(1)
         works = psutil.Process(sampler.process.pid)
         before = works.cpu_times()

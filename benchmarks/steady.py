@@ -40,7 +40,7 @@ PACE = 0.1
 """Seconds a step: a small model on a few cores."""
 STEPS = 4_000
 BEFORE = 1_000
-"""Steps done before anybody looks."""
+"""Steps of the run at the start."""
 
 
 def opening() -> Iterator[AnyEvent]:

@@ -33,7 +33,7 @@ class Terminal:
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         env = os.environ | {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
-        for name in ("NO_COLOR", "COLUMNS", "LINES"):  # a size that is told counts more than the terminal's own
+        for name in ("NO_COLOR", "COLUMNS", "LINES"):  # a size set there overrides that of the terminal
             env.pop(name, None)
         self.began = time.perf_counter()
         self._process = subprocess.Popen(

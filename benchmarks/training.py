@@ -3,11 +3,11 @@
 
 Three shapes of GPT-2's form, float32 and bfloat16, forward, backward and fused AdamW on ready batches. A process for
 each contender, in turn, medians of three rounds of some seconds. transformers runs as its users run it: a plain
-loop, autocast where the precision is bfloat16; the plain loop (`benchmarks.plain`) with the allocator told to keep its
+loop, autocast where the precision is bfloat16; the plain loop (`benchmarks.plain`) with the allocator set to keep its
 memory, as ours. Needs `transformers` (the bench extra).
 
 Then the steps that presets really take: today's form, Muon, the numbers chosen for this machine, batches from a file of
-tokens. A table tells what of each is forward and backward, what the optimisers', and what is left.
+tokens. A table says what part of each is forward and backward, what the optimisers', and what is left.
 """
 
 from __future__ import annotations

@@ -57,9 +57,9 @@ def write_recipe(path: Path, text: Path) -> Path:
 
 def best_of_study(recipe: Path, seed: int, minutes: float, settings: dict[str, str]) -> tuple[Path, Measurement]:
     """The best recipe of a study, and what its controller has cost. minutes: of all cores."""
-    told = [part for key, value in settings.items() for part in (f"--{key}", value)]
+    flags = [part for key, value in settings.items() for part in (f"--{key}", value)]
     budget = ["--minutes", str(cores() * minutes), "--parallel", str(cores()), "--seed", str(seed)]
-    _llmtui("tune", str(recipe), *budget, *told, "--detach")
+    _llmtui("tune", str(recipe), *budget, *flags, "--detach")
     study = Study.open(find_study(Workspace()))
     cost = watch(study)
     best = recipe.with_name(f"{study.id}.toml")
@@ -185,18 +185,18 @@ def threads(recipe: Path, quick: bool) -> list[Figure]:
 
 
 def main() -> int:
-    asked = options(__doc__)
+    chosen = options(__doc__)
     table: dict[str, Measurement] = {}
-    with home() as place:
+    with home() as directory:
         figures = listing()
-        if asked.text is not None:
-            recipe = write_recipe(place / "nanogpt.toml", asked.text.resolve())
-            figures += threads(recipe, asked.quick)
-            found, table = quality(recipe, asked.quick)
+        if chosen.text is not None:
+            recipe = write_recipe(directory / "nanogpt.toml", chosen.text.resolve())
+            figures += threads(recipe, chosen.quick)
+            found, table = quality(recipe, chosen.quick)
             figures += found
         else:
             print("without --text, nothing is trained", file=sys.stderr)
-    return report(figures, asked, table)
+    return report(figures, chosen, table)
 
 
 if __name__ == "__main__":

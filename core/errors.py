@@ -48,7 +48,7 @@ class BusyError(LlmtuiError):
     exit_code = 75
 
 
-_ELSEWHERE = "set LLMTUI_HOME to another place"
+_ELSEWHERE = "set LLMTUI_HOME to another directory"
 _DISK_ADVICE = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), f"free some space or {_ELSEWHERE}, then resume"),
     **dict.fromkeys((errno.EACCES, errno.EPERM), f"change who may write there, or {_ELSEWHERE}"),

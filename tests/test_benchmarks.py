@@ -75,11 +75,11 @@ def test_every_part_of_a_step_has_its_turn_and_they_add_up(precision: str, monke
 
 
 @pytest.mark.heavy
-def test_turns_of_forward_and_backward_come_in_the_order_of_the_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_of_forward_and_backward_come_in_the_order_of_the_layers(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, turns = growth.Clock(), list[tuple[str, bool]]()
     steps = growth.Steps(growth.Shape(layers=2, width=64, length=8, sequences=1, vocabulary=65), torch.float32)
-    monkeypatch.setattr(clock, "turn", lambda part, back=False: turns.append((part, back)))
-    steps.followed(clock)
+    monkeypatch.setattr(clock, "start", lambda part, back=False: turns.append((part, back)))
+    steps.timed(clock)
     rest, attention, feed_forward = growth.REST, growth.ATTENTION, growth.FEED_FORWARD
     layer = [rest, attention, rest, rest, feed_forward, rest]
     assert turns == [
@@ -90,26 +90,26 @@ def test_turns_of_forward_and_backward_come_in_the_order_of_the_layers(monkeypat
     ]
     before = len(turns)
     steps.plain()
-    assert len(turns) == before  # nobody follows any longer
+    assert len(turns) == before  # the hooks are removed
 
 
 @pytest.mark.heavy
-def test_following_a_step_changes_nothing_in_it() -> None:
+def test_timing_a_step_by_part_changes_nothing_in_it() -> None:
     shape = growth.Shape(layers=1, width=64, length=16, sequences=2, vocabulary=65)
     weights = []
-    for follow in (False, True):
+    for by_part in (False, True):
         torch.manual_seed(1)
         steps = growth.Steps(shape, torch.float32)
         for _ in range(2):
-            steps.followed(growth.Clock()) if follow else steps.plain()
+            steps.timed(growth.Clock()) if by_part else steps.plain()
         weights.append(steps.model.state_dict())
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
 def test_a_call_within_another_counts_with_the_outer_one() -> None:
-    watch = overhead.Watch()
-    inner = watch.timed("meter", lambda: None)
-    watch.timed("live sampling", inner)()
-    assert [part for part, seconds in watch.seconds.items() if seconds] == ["live sampling"]
+    timer = overhead.CallTimer()
+    inner = timer.timed("meter", lambda: None)
+    timer.timed("live sampling", inner)()
+    assert [part for part, seconds in timer.seconds.items() if seconds] == ["live sampling"]
     inner()
-    assert [part for part, seconds in watch.seconds.items() if seconds] == ["meter", "live sampling"]
+    assert [part for part, seconds in timer.seconds.items() if seconds] == ["meter", "live sampling"]

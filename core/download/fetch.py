@@ -264,7 +264,7 @@ class _Fetch:
                 f"the file has {'at least ' if self._state.length is None else ''}{size_text(length)}, "
                 f"more than a third of the {size_text(free)} free, and every stage makes about as much of it",
                 where=self._redacted_url,
-                todo="free some space, or set LLMTUI_HOME to another place",
+                todo="free some space, or set LLMTUI_HOME to another directory",
             )
 
     def _kept(self) -> str:

@@ -131,7 +131,7 @@ def _sniff_json(sniffed: SniffedFile, requested: str) -> SniffedFile:
     if layout is None:
         return sniffed._replace(skip_reason="it is no JSON")
     if layout.columns and not whole:
-        why = f"its columns stand behind each other in more than {RECORD_BYTES // 2**20} MiB: write it as JSON lines"
+        why = f"its columns follow one another in more than {RECORD_BYTES // 2**20} MiB: write it as JSON lines"
         return sniffed._replace(skip_reason=why)
     if layout.columns:
         return _with_text_lists(sniffed, layout, parse_prefix(head.removeprefix(BOM)), requested)

@@ -22,8 +22,6 @@ from core.errors import LlmtuiError, as_llmtui_error, log
 from core.jobs.browse_protocol import (
     PAGE,
     Answer,
-    Answered,
-    Asked,
     CleanedDocument,
     DocumentNames,
     DocumentPage,
@@ -35,6 +33,8 @@ from core.jobs.browse_protocol import (
     Position,
     Question,
     ReadDocument,
+    Request,
+    Response,
     SearchProgress,
     Side,
     Superseded,
@@ -194,7 +194,7 @@ class _Progress:
 class _Process:
     def __init__(self, out: BinaryIO) -> None:
         self._out = out
-        self._questions: queue.Queue[Asked] = queue.Queue()
+        self._questions: queue.Queue[Request] = queue.Queue()
 
     def read(self, lines: BinaryIO) -> None:
         """Queue the questions, and exit with the client. Runs in a thread beside `run`."""
@@ -205,27 +205,27 @@ class _Process:
     def run(self) -> None:
         while True:
             try:
-                asked = self._questions.get(timeout=IDLE_TIMEOUT)
+                request = self._questions.get(timeout=IDLE_TIMEOUT)
             except queue.Empty:
                 return
-            self._answer(asked)
+            self._answer(request)
 
-    def _answer(self, asked: Asked) -> None:
+    def _answer(self, request: Request) -> None:
         try:
-            for answer in answers(asked.question):
+            for answer in answers(request.question):
                 if not self._questions.empty():
-                    self._send(asked, Superseded())
+                    self._send(request, Superseded())
                     return
                 if answer is not None:
-                    self._send(asked, answer)
+                    self._send(request, answer)
         except Exception as error:
             if not isinstance(error, LlmtuiError):
                 log(traceback.format_exc())
             _reader.cache_clear()
-            self._send(asked, failed(as_llmtui_error(error, getattr(asked.question, "artifact", ""))))
+            self._send(request, failed(as_llmtui_error(error, getattr(request.question, "artifact", ""))))
 
-    def _send(self, asked: Asked, answer: Answer) -> None:
-        self._out.write(encode_line(Answered(asked.id, answer)) + b"\n")
+    def _send(self, request: Request, answer: Answer) -> None:
+        self._out.write(encode_line(Response(request.id, answer)) + b"\n")
         self._out.flush()
 
 

@@ -141,20 +141,20 @@ class Superseded(Struct, frozen=True, kw_only=True, tag=True):
 Answer = DocumentPage | DocumentNames | CleanedDocument | SearchProgress | NotFound | Superseded | Failed
 
 
-class Asked(Struct, frozen=True):
+class Request(Struct, frozen=True):
     """A line to the process."""
 
     id: int
     question: Question
 
 
-class Answered(Struct, frozen=True):
+class Response(Struct, frozen=True):
     """A line from the process."""
 
     id: int
     answer: Answer
 
 
-decode_question = msgspec.json.Decoder(Asked).decode
-decode_answer = msgspec.json.Decoder(Answered).decode
+decode_question = msgspec.json.Decoder(Request).decode
+decode_answer = msgspec.json.Decoder(Response).decode
 encode_line = encode

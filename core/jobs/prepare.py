@@ -145,7 +145,7 @@ def _require_room(out: Staging, need: int) -> None:
             f"{size_text(free)} free of at least {size_text(need)}",
             where=str(out.path.parents[2]),  # the data directory: which disk
             kept="what was complete is kept",
-            todo="free some space or set LLMTUI_HOME to another place, then resume",
+            todo="free some space or set LLMTUI_HOME to another directory, then resume",
         )
 
 

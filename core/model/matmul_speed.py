@@ -1,4 +1,4 @@
-"""Matrix product speed of this processor in float32 and bfloat16, measured, since its name does not tell.
+"""Matrix product speed of this processor in float32 and bfloat16, measured, since they do not follow from its name.
 
 With AVX512-BF16 an EPYC of the Zen 5 family is 2 to 4 times as fast in bfloat16 as in float32, a Xeon whose AMX the
 hypervisor hides half as fast, and a Zen 3, which emulates it, 8 to 60 times as slow.

@@ -221,11 +221,11 @@ class Host:
             self._senders.pop(run_id, None)
             self._wanted.pop(run_id, None)
             self._send(RunGone(run_id))
-        looks_at_all = time.monotonic() >= self._next_load
-        if looks_at_all:
+        refreshes_all = time.monotonic() >= self._next_load
+        if refreshes_all:
             self._next_load = time.monotonic() + LOAD_EVERY
             self._active = {run_id for run_id in ids if self._is_active(run_id)}
-        queue_places = {entry.run_id: place for place, entry in enumerate(waiting(self._workspace.runs), 1)}
+        queue_places = {entry.run_id: position for position, entry in enumerate(waiting(self._workspace.runs), 1)}
         for number, run_id in enumerate(ids):
             if run_id not in self._senders:
                 wanted = number < NEWEST or run_id in self._wanted or run_id in self._active
@@ -237,7 +237,7 @@ class Host:
                     continue
                 for message in sender.news(queue_places.get(run_id, 0)):
                     self._send(message)
-        if looks_at_all:
+        if refreshes_all:
             self._send(HostLoad(self._monitor.read(), len(self._active)))
 
     def _is_active(self, run_id: str) -> bool:

@@ -151,7 +151,7 @@ class Mirror:
 
     def _follow(self, stream: BinaryIO, arrived: queue.Queue[FromHost | Greeted | Ended]) -> str:
         """Take over what arrives, and send requests; returns why it ended, if this side knows."""
-        greeted, heard, next_tick = False, time.monotonic(), time.monotonic()
+        greeted, received_at, next_tick = False, time.monotonic(), time.monotonic()
         while not self._stop_requested:
             try:
                 message = arrived.get(timeout=max(0.01, next_tick - time.monotonic()))
@@ -159,9 +159,9 @@ class Mirror:
                 message = None
             now = time.monotonic()
             if message is not None:
-                heard = now
-            elif now - heard > (SILENCE if greeted else GREETING_SECONDS):
-                return f"it has not answered for {now - heard:.0f} s"
+                received_at = now
+            elif now - received_at > (SILENCE if greeted else GREETING_SECONDS):
+                return f"it has not answered for {now - received_at:.0f} s"
             match message:
                 case Ended(why=why):
                     return why

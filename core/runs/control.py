@@ -97,8 +97,8 @@ def fetched_checkpoint(run: Run, which: str) -> Path:
     `FETCH_SECONDS`; OSError.
     """
     request_fetch(run, which)
-    size, heard = -1, time.monotonic()
-    while time.monotonic() < heard + FETCH_SECONDS:
+    size, received_at = -1, time.monotonic()
+    while time.monotonic() < received_at + FETCH_SECONDS:
         answer = read_answer(run)
         if answer and answer.error:
             raise FetchError(answer.error, where=run.host)
@@ -108,7 +108,7 @@ def fetched_checkpoint(run: Run, which: str) -> Path:
             (run.control / (FETCH + which)).unlink(missing_ok=True)
             raise FetchError(f"{run.host} is not connected", todo=f"connect to it: llmtui hosts connect {run.host}")
         if (now := bytes_in(run.checkpoints)) != size:
-            size, heard = now, time.monotonic()
+            size, received_at = now, time.monotonic()
         time.sleep(0.1)
     raise FetchError(f"{run.host} has sent nothing for {FETCH_SECONDS:.0f} s", todo=f"llmtui hosts show {run.host}")
 

@@ -16,7 +16,7 @@ from msgspec import Struct
 from core.runs.series import CAPACITY, Series
 
 SAMPLES = 256
-"""Places of a journal where its step is looked up, to find the bytes of a window."""
+"""Positions of a journal at which its step is read, to find the bytes of a window."""
 
 MAX_BYTES = 2**25
 """The longest part of a journal that is read: 150,000 steps, in half a second of a slow core."""
@@ -92,11 +92,11 @@ class StepWindow:
 
     def _byte_range(self, file: BinaryIO, size: int) -> tuple[int, int]:
         """Where the lines of the window begin and end, or somewhat earlier and later."""
-        places = [(0, -1), *_places(file, size)]
-        ends = [*places[1:], (size, None)]
+        offsets = [(0, -1), *_offsets(file, size)]
+        ends = [*offsets[1:], (size, None)]
         found = [
             (start, end)
-            for (start, low), (end, high) in zip(places, ends, strict=True)
+            for (start, low), (end, high) in zip(offsets, ends, strict=True)
             if self._may_overlap(low, high, (end - start) // _SHORTEST)
         ]
         return (found[0][0], found[-1][1]) if found else (0, 0)
@@ -161,7 +161,7 @@ class StepWindow:
         self.series = series | {"speed": Series.of_columns(self._speed_steps, self._speeds, span)}
 
 
-def _places(file: BinaryIO, size: int) -> Iterator[tuple[int, int]]:
+def _offsets(file: BinaryIO, size: int) -> Iterator[tuple[int, int]]:
     """(offset, step) of steps at about equal distances in the journal."""
     before = 0
     for number in range(1, SAMPLES):
@@ -178,10 +178,10 @@ def _places(file: BinaryIO, size: int) -> Iterator[tuple[int, int]]:
             continue
         before = start + at + 1
         yield before, step
-    yield from _last_place(file, size, before)
+    yield from _last_offset(file, size, before)
 
 
-def _last_place(file: BinaryIO, size: int, before: int) -> Iterator[tuple[int, int]]:
+def _last_offset(file: BinaryIO, size: int, before: int) -> Iterator[tuple[int, int]]:
     """(offset, step) of the last step, if it comes after `before`."""
     start = max(before, size - 2**16)
     file.seek(start)

@@ -150,7 +150,7 @@ def _is_behind_another(run: Run, entry: Entry) -> bool:
     )
 
 
-# -- for those who look at it, or change it -------------------------------------------------------------------------
+# -- reading and changing the queue ---------------------------------------------------------------------------------
 
 
 def waiting(runs: Path, *, but: str = "") -> list[Entry]:

@@ -14,7 +14,7 @@ from core.storage.artifact import MANIFEST, Manifest
 from core.storage.workspace import Workspace
 
 MOST_ENTRIES = 2_000
-"""Entries of a folder that are looked at."""
+"""Entries of a folder that are read."""
 
 _ABOUT = {
     "stdlib": "the standard library of this Python",

@@ -21,7 +21,7 @@ from core.targets.ssh import install_command, run_on_host
 from core.targets.template import Target, TargetError
 
 CLOCK_SECONDS = 5.0
-"""Difference between two clocks, beside the time of the question, that is told: times of events would not fit."""
+"""Difference between two clocks, beyond the duration of the request, that is reported: event times would not fit."""
 
 LITTLE_DISK = 2 * 10**9
 """Bytes; a few checkpoints of a small model."""
@@ -56,7 +56,7 @@ def _check_hosts(target: Target, workspace: Workspace) -> Iterator[Finding]:
 
     ssh = target.template.command[: target.template.command.index("{host}")]
 
-    def ask(host: str) -> tuple[HostFacts | TargetError, float]:
+    def probe(host: str) -> tuple[HostFacts | TargetError, float]:
         began = time.time()
         try:
             answer = run_on_host(host, ["env", *variables, *_source(), *command], ssh=ssh)
@@ -68,7 +68,7 @@ def _check_hosts(target: Target, workspace: Workspace) -> Iterator[Finding]:
 
     try:
         with ThreadPoolExecutor(max_workers=16) as pool:
-            answers = list(pool.map(ask, target.hosts))
+            answers = list(pool.map(probe, target.hosts))
     finally:
         (workspace.data / token).unlink(missing_ok=True)
     for host, (answer, seconds) in zip(target.hosts, answers, strict=True):

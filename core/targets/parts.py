@@ -22,7 +22,7 @@ from core.targets.template import Target, Values, filled, shell_command
 MODULE = "core.jobs.prepare_part"
 
 WAIT_SECONDS = 0.25
-"""Between two looks at the commands."""
+"""Between two polls of the commands."""
 
 
 class PartsJob(Struct, frozen=True, kw_only=True):

@@ -25,7 +25,7 @@ CHECK_EVERY = 5.0
 """Seconds between two questions whether an earlier job of the run still exists."""
 
 WAIT_SECONDS = 0.25
-"""Between two looks at the commands."""
+"""Between two polls of the commands."""
 
 FORWARDED = ("PYTHONPATH", "PYTHONSAFEPATH", "PYTHONUNBUFFERED", "PYTHONUTF8", "GOMP_SPINCOUNT", "LLMTUI_HOME")
 """Variables of this process that hold for the workers on other machines, too."""

@@ -53,7 +53,7 @@ class AsyncCheckpointer:
                 f"the disk has too little room for a checkpoint: {size_text(free)} free of {size_text(required)}",
                 where=str(self.directory),
                 kept=self.kept(),
-                todo="free some space or set LLMTUI_HOME to another place, then resume",
+                todo="free some space or set LLMTUI_HOME to another directory, then resume",
             )
 
     def begin(self, snapshot: Snapshot) -> list[Event]:

@@ -48,7 +48,7 @@ from core.tune.trials import (
 )
 
 WAITING_TICKS = 10
-"""Ticks between two looks at the trials that wait at rungs: somebody may have resumed or deleted one of hundreds."""
+"""Ticks between two checks of the trials that wait at rungs: somebody may have resumed or deleted one of hundreds."""
 
 RESTARTS = 3
 """How often a trial that was interrupted is started again."""
@@ -71,7 +71,7 @@ class Controller:
         self.study, self._workspace = study, workspace
         self._runs = TrialRuns(study, workspace, start)
         self._journal, self._requests = JournalWriter(study.journal), StudyRequests(study.control)
-        self._now, self._begun, self._look_in = now, False, 0
+        self._now, self._begun, self._check_in = now, False, 0
         self._text = study.text
         self._rejected, self._rejection = "", ""
         """A text of study.toml that cannot be used, and why."""
@@ -85,7 +85,7 @@ class Controller:
         self.message = ""
         """What stands in the way; empty if nothing does."""
         self._seen: dict[str, tuple[int, int]] = {}
-        """By id of a run that waits at a rung: which file run.json was at the last look."""
+        """By id of a run that waits at a rung: which file run.json was at the last check."""
         self._open_at_start: set[str] = set()
         """Runs that continue if they were stopped with the study."""
 
@@ -102,11 +102,11 @@ class Controller:
             self._begin()
         self._follow_edits()
         self._drop_waiting()
-        self._disk_problem, looks = "", self._look_in <= 0
-        self._look_in = WAITING_TICKS if looks else self._look_in - 1
+        self._disk_problem, checks_waiting = "", self._check_in <= 0
+        self._check_in = WAITING_TICKS if checks_waiting else self._check_in - 1
         active: list[Run] = []
         for trial in list(self._trials.values()):
-            if trial.ended is None and (trial.paused is None or (looks and self._has_changed(trial))):
+            if trial.ended is None and (trial.paused is None or (checks_waiting and self._has_changed(trial))):
                 run = self._advance(trial)
                 active += [run] if run else []
         if self._requests.stop:
@@ -127,15 +127,15 @@ class Controller:
             active.append(started)
         if active:
             return False
-        if not looks:  # it ends after a look at all
-            self._look_in = 0
+        if not checks_waiting:  # it ends after a check of all
+            self._check_in = 0
             return False
         if not self.message:
             self._record(StudyEnded())
         return True
 
     def _has_changed(self, trial: Trial) -> bool:
-        """Whether the run of a trial that waits at a rung was resumed or deleted since the last look."""
+        """Whether the run of a trial that waits at a rung was resumed or deleted since the last check."""
         try:
             status = (self._workspace.runs / trial.run_id / "run.json").stat()
         except OSError:

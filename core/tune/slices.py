@@ -113,13 +113,13 @@ def improvements(trials: Sequence[Trial], share: float = 1.0) -> list[Improvemen
     share: of the training, where the results are compared; 1: the results of trials that are done.
     """
     found: list[Improvement] = []
-    places = {number: place for place, number in enumerate(arrivals(trials, share), 1)}
+    positions = {number: position for position, number in enumerate(arrivals(trials, share), 1)}
     seconds: dict[int, float] = {}
     for result in _results(trials):
         seconds[result.number] = result.seconds
         bits = result.bits_per_byte if result.share == share else None
         if bits is not None and (not found or bits < found[-1].bits_per_byte):
-            found.append(Improvement(result.number, bits, places[result.number], sum(seconds.values()), result.at))
+            found.append(Improvement(result.number, bits, positions[result.number], sum(seconds.values()), result.at))
     return found
 
 

@@ -43,11 +43,11 @@ def tpe_values(file: StudyFile, space: Space, recipe: Recipe, trials: Sequence[T
             study.add_trial(as_optuna(optuna, space, recipe, trial, file.second_objective))
         for values in refused:  # as one that failed
             study.add_trial(_frozen(optuna, space, recipe, values, optuna.trial.TrialState.PRUNED))
-        asked = study.ask()
+        optuna_trial = study.ask()
         proposed: Values = {}
         for parameter in space.parameters:
             if parameter in space.applying(recipe, proposed):
-                proposed[parameter.key] = _suggest(asked, parameter)
+                proposed[parameter.key] = _suggest(optuna_trial, parameter)
         yield proposed
         refused.append(proposed)
 
@@ -78,15 +78,15 @@ def _scalar(value: Any) -> Any:
     return value if isinstance(value, bool | int | float | str) else msgspec.json.encode(value).decode()
 
 
-def _suggest(asked: Any, parameter: Parameter) -> Any:
+def _suggest(optuna_trial: Any, parameter: Parameter) -> Any:
     domain = parameter.domain
     if isinstance(domain, Choice):
-        chosen = asked.suggest_categorical(parameter.key, [_scalar(value) for value in domain.values])
+        chosen = optuna_trial.suggest_categorical(parameter.key, [_scalar(value) for value in domain.values])
         return next(value for value in domain.values if _scalar(value) == chosen)
     if parameter.integer:
         step = int(domain.step or 1)
-        return asked.suggest_int(parameter.key, int(domain.low), int(domain.high), log=domain.log, step=step)
-    number = asked.suggest_float(parameter.key, domain.low, domain.high, log=domain.log, step=domain.step)
+        return optuna_trial.suggest_int(parameter.key, int(domain.low), int(domain.high), log=domain.log, step=step)
+    number = optuna_trial.suggest_float(parameter.key, domain.low, domain.high, log=domain.log, step=domain.step)
     return parameter.rounded(number)
 
 

@@ -36,21 +36,23 @@ class Sharded(Struct, frozen=True):
     matrices: int
 
 
-def plan_gpus(recipe: Recipe, vocabulary: int, gpus: int, gpu_memory: float, place: Placement, as_json: bool) -> None:
+def plan_gpus(
+    recipe: Recipe, vocabulary: int, gpus: int, gpu_memory: float, placement: Placement, as_json: bool
+) -> None:
     """Print the plan for `gpus` GPUs of `gpu_memory` GiB. Raises TargetError, DryRunError."""
     workspace = Workspace()
     plan = plan_cluster(recipe, vocabulary, gpus, int(gpu_memory * 2**30))
     sharded = _dry_run(recipe, vocabulary, gpus, workspace) if plan.sharded else None
-    launch = f"llmtui run RECIPE --processes {gpus}" + (f" --on {place.target}" if place.target else "")
-    launch += f" --nodes {place.nodes}" if place.nodes > 1 else ""
+    launch = f"llmtui run RECIPE --processes {gpus}" + (f" --on {placement.target}" if placement.target else "")
+    launch += f" --nodes {placement.nodes}" if placement.nodes > 1 else ""
     if as_json:
         print_json({"plan": plan, "sharded_weights": sharded and sharded.weights, "launch": launch})
         return
-    found = find_target(place.target or LOCAL, workspace)
+    found = find_target(placement.target or LOCAL, workspace)
     script = ""
     if found is not None:
         example = workspace.runs / "RUN"
-        start = plan_start(found, example, 1, nodes=place.nodes, processes=gpus, environment={})
+        start = plan_start(found, example, 1, nodes=placement.nodes, processes=gpus, environment={})
         script = start.script or "\n".join(shlex.join(command) for command in start.commands)
     print_output(table(list(_rows(plan, gpu_memory, sharded, launch))))
     if script:

@@ -11,10 +11,10 @@ from core.errors import LlmtuiError
 from core.jobs.browse_protocol import (
     MAX_LINE_BYTES,
     Answer,
-    Answered,
-    Asked,
     EndSearch,
     Question,
+    Request,
+    Response,
     SearchProgress,
     Superseded,
     decode_answer,
@@ -50,17 +50,17 @@ class DocumentClient:
 
         Raises DocumentProcessError, and the error that the process reports.
         """
-        asked = Asked(next(self._ids), question)
+        request = Request(next(self._ids), question)
         sent_to = self._running()
         if sent_to is not None:  # before it is our turn: this ends a search
-            _send(sent_to, asked)
+            _send(sent_to, request)
         async with self._turn:
             process = self._running() or await self._start()
             if process is not sent_to:
-                _send(process, asked)
+                _send(process, request)
             while True:
                 answered = await self._read(process)
-                if answered.id != asked.id:
+                if answered.id != request.id:
                     continue  # to a question whose asker was cancelled
                 match answered.answer:
                     case SearchProgress():
@@ -76,7 +76,7 @@ class DocumentClient:
         """End the search that is being answered, if any: its `ask` returns None."""
         process = self._running()
         if process is not None and self._turn.locked():
-            _send(process, Asked(next(self._ids), EndSearch()))
+            _send(process, Request(next(self._ids), EndSearch()))
 
     async def close(self) -> None:
         """End the process. It also exits by itself when this process does, because its input closes."""
@@ -111,7 +111,7 @@ class DocumentClient:
             raise DocumentProcessError(f"no process can be started ({error.strerror})") from None
         return self._process
 
-    async def _read(self, process: asyncio.subprocess.Process) -> Answered:
+    async def _read(self, process: asyncio.subprocess.Process) -> Response:
         assert process.stdout is not None
         log = str(self._workspace.state / LOG_NAME)
         try:
@@ -125,8 +125,8 @@ class DocumentClient:
         raise DocumentProcessError(reason, where=log, todo="try again; it will be started again")
 
 
-def _send(process: asyncio.subprocess.Process, asked: Asked) -> None:
+def _send(process: asyncio.subprocess.Process, request: Request) -> None:
     """Write without waiting."""
     assert process.stdin is not None
     with contextlib.suppress(OSError, RuntimeError):
-        process.stdin.write(encode_line(asked) + b"\n")
+        process.stdin.write(encode_line(request) + b"\n")

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 
 STUDY_PERIOD = 3.0
-"""Seconds between two looks at the studies for alerts."""
+"""Seconds between two polls of the studies for alerts."""
 
 THEME_PERIOD = 0.5
 """Seconds between two polls of the user's theme files."""
@@ -166,7 +166,7 @@ class Workbench(OrderedKeys):
         if not self.session.workspace.writable:
             where = shown(str(self.session.workspace.data))
             first = cast(WorkbenchScreen, self.get_screen(self._first_screen))
-            first.show_notice(f"{where} is read-only: its runs can be looked at, not changed.")
+            first.show_notice(f"{where} is read-only: its runs can be shown, not changed.")
 
     def paste_shortened(self, characters: int) -> None:
         show_notice(self, f"The first {MAX_PASTED:,} of {characters:,} characters are pasted.", "warn")

@@ -36,9 +36,9 @@ def ascii_only() -> bool:
 
     Without a locale, as in many containers, terminals are taken to know UTF-8.
     """
-    asked = os.environ.get("LLMTUI_ASCII", "")
-    if asked:
-        return asked != "0"
+    setting = os.environ.get("LLMTUI_ASCII", "")
+    if setting:
+        return setting != "0"
     locale = next((value for name in ("LC_ALL", "LC_CTYPE", "LANG") if (value := os.environ.get(name))), "UTF-8")
     return "utf8" not in locale.lower().replace("-", "")
 

@@ -99,7 +99,7 @@ def to_svg(chart: ExportedChart) -> str:
     to_dot = chart.y_axis.dot_mapper(steps)
 
     def x(position: float) -> float:
-        return _LEFT + chart.x_axis.place(position) / max(1, chart.dots - 1) * (right - _LEFT)
+        return _LEFT + chart.x_axis.distance(position) / max(1, chart.dots - 1) * (right - _LEFT)
 
     def y(value: float) -> float:
         return bottom - to_dot(value) / (steps - 1) * (bottom - _TOP)

@@ -55,8 +55,8 @@ def shown(text: object, limit: int = 4_000, *, lines: bool = False) -> str:
 
 def shown_path(path: str | Path) -> str:
     """`path` sanitised, with `~` for the user's home directory."""
-    place, home = Path(path), Path.home()
-    return shown(f"~/{place.relative_to(home)}" if place.is_relative_to(home) else place)
+    absolute, home = Path(path), Path.home()
+    return shown(f"~/{absolute.relative_to(home)}" if absolute.is_relative_to(home) else absolute)
 
 
 def visible(text: str) -> str:

@@ -106,9 +106,9 @@ class XAxis(NamedTuple):
 
     def dot(self, position: float) -> int:
         """The column of `position`; below 0 or beyond the last column if it is not shown."""
-        return math.floor(self.place(position))
+        return math.floor(self.distance(position))
 
-    def place(self, position: float) -> float:
+    def distance(self, position: float) -> float:
         """The distance of `position` from the start of the axis, in columns."""
         return (self._transform(position) - self._transform(self.low)) * self.dots_per_unit
 

@@ -159,8 +159,8 @@ def preview(
     recipe = with_absolute_source(resolve(what, preset, overrides))
     ensure_license_accepted(workspace, recipe, yes)
     formatter, number = EventFormatter(), 0
-    with tempfile.TemporaryDirectory(prefix="preview-", dir=workspace.cache) as place:
-        task = ("preview", msgspec.json.encode(recipe).decode(), place, str(documents), str(limit))
+    with tempfile.TemporaryDirectory(prefix="preview-", dir=workspace.cache) as directory:
+        task = ("preview", msgspec.json.encode(recipe).decode(), directory, str(documents), str(limit))
         for event in run_child_job(workspace, "core.jobs.data_commands", *task, result_type=AnyEvent):
             if as_json:
                 if isinstance(event, Excerpt | CleaningReport):
@@ -217,8 +217,8 @@ def prepare(
     if parts and not target:
         raise click.UsageError("--parts needs --on TARGET, such as --on slurm")
     workspace = Workspace().prepare()
-    place = find_target(target, workspace) if target else None
-    parts = parts or (len(place.hosts) if place else 0)
+    found = find_target(target, workspace) if target else None
+    parts = parts or (len(found.hosts) if found else 0)
     if target and not parts:
         raise click.UsageError(f"--on {target} needs --parts N")
     recipe = with_absolute_source(resolve(what, preset, overrides))
@@ -226,7 +226,7 @@ def prepare(
     formatter, artifact = EventFormatter(), ""
     task = ("prepare", msgspec.json.encode(recipe).decode(), str(index), str(count))
     if target:
-        events = prepare_on_target(workspace, recipe, place, parts, target)
+        events = prepare_on_target(workspace, recipe, found, parts, target)
     else:
         events = run_child_job(workspace, "core.jobs.data_commands", *task, result_type=AnyEvent)
     try:

@@ -94,8 +94,8 @@ def run(
         raise NoTerminalError("standard output is not a terminal", todo="leave out --workbench")
     recipe = with_absolute_source(resolve(what, preset, overrides, name))
     ensure_license_accepted(Workspace().prepare(), recipe, yes)
-    place = resolve_placement(target, nodes, processes, Workspace())
-    return _start(recipe, detach=detach, workbench=workbench, share=share, place=place)
+    placement = resolve_placement(target, nodes, processes, Workspace())
+    return _start(recipe, detach=detach, workbench=workbench, share=share, placement=placement)
 
 
 @click.command(short_help="Print a recipe with all its fields, as TOML.")
@@ -110,12 +110,12 @@ def recipe(file: Path | None, preset: str | None, overrides: tuple[str, ...]) ->
         print_output(to_toml(load_recipe(preset=preset, overrides=overrides)), end="")
 
 
-def _start(recipe: Recipe, *, detach: bool, workbench: bool, share: bool, place: Placement | None = None) -> int:
+def _start(recipe: Recipe, *, detach: bool, workbench: bool, share: bool, placement: Placement | None = None) -> int:
     """Create and start a run, and follow it unless `detach`; returns the exit code."""
     workspace = Workspace().prepare()
     recipe = with_default_rules(recipe, load_settings(workspace.config / "config.toml")[0])
-    place = place or Placement()
-    created = Run.create(workspace, recipe, place.processes, target=place.target, nodes=place.nodes)
+    placement = placement or Placement()
+    created = Run.create(workspace, recipe, placement.processes, target=placement.target, nodes=placement.nodes)
     if recipe.rules.command:  # a recipe may come from somebody else
         print_message(f"when a rule of the run acts, this command runs: {recipe.rules.command}")
     with detach_on_interrupt(created):

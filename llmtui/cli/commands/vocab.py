@@ -58,9 +58,9 @@ def import_(files: tuple[Path, ...], as_json: bool) -> None:
     """
     workspace = Workspace().prepare()
     for known in import_files(files, workspace):
-        place = imported_directory(workspace) / known.file
+        path = imported_directory(workspace) / known.file
         if as_json:
-            print_json({"file": known.file, "sha256": known.sha256, "path": str(place), "serves": encodings_of(known)})
+            print_json({"file": known.file, "sha256": known.sha256, "path": str(path), "serves": encodings_of(known)})
         else:
             print_output(f"{known.file} imported; it serves {', '.join(encodings_of(known))}")
 
@@ -127,10 +127,10 @@ def compare(vocabularies: tuple[str, ...], corpus: str, yes: bool, as_json: bool
     source, clean = _corpus(workspace, corpus)
     if not clean:
         ensure_license_accepted(workspace, Recipe(source=Source(corpus=source)), yes)
-    with tempfile.TemporaryDirectory(prefix="compare-", dir=workspace.cache) as place:
+    with tempfile.TemporaryDirectory(prefix="compare-", dir=workspace.cache) as directory:
         asked = msgspec.json.encode(CompareRequest(vocabularies=choices, corpus=source, clean=clean)).decode()
         answers = run_child_job(
-            workspace, "core.tokenize.compare", asked, place, result_type=Note | CompareResult | CompareSummary
+            workspace, "core.tokenize.compare", asked, directory, result_type=Note | CompareResult | CompareSummary
         )
         _print_loaded(answers, as_json)
 

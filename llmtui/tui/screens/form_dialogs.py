@@ -72,11 +72,13 @@ class Documents(Dialog[None]):
     async def _read(self) -> None:
         pane = self.query_one(DocumentsPane)
         try:
-            place = await asyncio.to_thread(tempfile.TemporaryDirectory, prefix="preview-", dir=self._workspace.cache)
+            directory = await asyncio.to_thread(
+                tempfile.TemporaryDirectory, prefix="preview-", dir=self._workspace.cache
+            )
             try:
-                await self._show_events(place.name, pane)
+                await self._show_events(directory.name, pane)
             finally:
-                await asyncio.to_thread(place.cleanup)
+                await asyncio.to_thread(directory.cleanup)
         except (LlmtuiError, OSError) as error:
             problem = error if isinstance(error, LlmtuiError) else LlmtuiError(str(error))
             pane.notes += [

@@ -19,7 +19,7 @@ from llmtui.view.host_text import HostFacts, connection_text, host_facts, load_t
 from llmtui.view.lines import Line, hanging
 
 EVERY = 1.0
-"""Seconds between two looks at the connections."""
+"""Seconds between two polls of the connections."""
 
 
 class HostLines(ScrollPane):

@@ -36,7 +36,7 @@ from llmtui.tui.widgets.bars import Notice
 from llmtui.view.sanitize import shown
 
 _PROGRESS_INTERVAL = 0.5
-"""Seconds between two looks at the progress; a notice stays longer."""
+"""Seconds between two polls of the progress; a notice stays longer."""
 
 
 class ExportTarget(NamedTuple):

@@ -77,7 +77,7 @@ class ScatterPane(Pane, can_focus=True):
 
     def _x_ticks(self, scale: Scale, cells: int) -> list[tuple[float, str]]:
         if self._plot.names:
-            return [(float(place), name) for place, name in enumerate(self._plot.names)]
+            return [(float(index), name) for index, name in enumerate(self._plot.names)]
         ticks = scale.ticks(max(2, min(cells // 11, 12)))
         step = min((b - a for a, b in itertools.pairwise(ticks)), default=1.0)
         return [(at, self._plot.x_tick(at, step)) for at in ticks]
