@@ -31,7 +31,7 @@ from core.remote.messages import (
 )
 from core.runs.control import FETCH, PAUSE, RESUME, Answer, write_answer
 from core.runs.curves import Curves
-from core.runs.directory import Run
+from core.runs.directory import Run, create_parts
 from core.runs.errors import InvalidRunError
 from core.runs.journal_snapshot import write_snapshot
 from core.runs.remote_state import RemoteState, write_remote_state
@@ -77,10 +77,7 @@ class RunMirror:
         if path.exists():
             return cls.open(path, host)
         with creating_directory(path) as staged:
-            for part in ("control", "checkpoints"):
-                (staged / part).mkdir(mode=0o700)
-            for lock in ("supervisor.lock", "writer.lock"):
-                (staged / lock).touch(0o600)
+            create_parts(staged)
             write_atomic(staged / "run.json", msgspec.json.encode(file))
         return cls(Run(path, file))
 

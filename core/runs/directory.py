@@ -81,6 +81,14 @@ class RunState(enum.Enum):
         return self in (RunState.QUEUED, RunState.STARTING, RunState.RUNNING, RunState.PAUSED)
 
 
+def create_parts(directory: Path) -> None:
+    """Create the locks and the directories that every run has from its start. Raises OSError."""
+    for part in ("control", "checkpoints"):
+        (directory / part).mkdir(mode=0o700)
+    for lock in ("supervisor.lock", "writer.lock"):
+        (directory / lock).touch(0o600)
+
+
 def queue_entry(run_directory: Path) -> Path:
     """The file that exists while the run waits for a device, see `core.runs.queue`."""
     return run_directory.parent.parent / "queue" / "waiting" / run_directory.name
@@ -138,10 +146,7 @@ class Run:
         )
         try:
             with creating_directory(path) as staged:
-                for part in ("control", "checkpoints"):
-                    (staged / part).mkdir(mode=0o700)
-                for lock in ("supervisor.lock", "writer.lock"):
-                    (staged / lock).touch(0o600)
+                create_parts(staged)
                 if add_checkpoint is not None:
                     add_checkpoint(staged / "checkpoints")
                 write_atomic(staged / "run.json", _formatted(file))
