@@ -57,7 +57,7 @@ _DISK_ADVICE = {
     errno.EFBIG: "let it write larger files (ulimit -f), then resume",
     **dict.fromkeys(
         (errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT, errno.EEXIST),
-        f"see what lies there, or {_ELSEWHERE}",
+        f"see what is there, or {_ELSEWHERE}",
     ),
 }
 
@@ -75,7 +75,7 @@ class DiskError(LlmtuiError):
             reason[:1].lower() + reason[1:],
             where=str(path),
             kept=kept,
-            todo=_DISK_ADVICE.get(error.errno or 0, f"`llmtui doctor` looks at the disk; or {_ELSEWHERE}"),
+            todo=_DISK_ADVICE.get(error.errno or 0, f"`llmtui doctor` checks the disk; or {_ELSEWHERE}"),
         )
 
 

@@ -9,7 +9,7 @@ Several processes train together where torchrun starts them, which the superviso
     python -m torch.distributed.run --standalone --nproc-per-node 2 -m core.worker RUN_DIR ATTEMPT
 
 The first of them does all of the above. The others hold no lock and write nothing: they wait until the data is ready,
-train along, and exit when the first does. When one of them dies, all end, and the run is interrupted: it resumes from
+train along, and exit when the first does. When one is killed, all end, and the run is interrupted: it resumes from
 its last checkpoint, with the same or another number of processes. torchrun itself exits with 0 when the run is done and
 with 1 otherwise; the journal says how it ended.
 """

@@ -195,4 +195,4 @@ def test_a_text_is_encoded_with_the_vocabulary_of_a_run(trained: Run, capsys: py
 @pytest.mark.parametrize("name", ["characters", "bpe:512", "absent"])
 def test_what_is_no_vocabulary_by_itself_encodes_nothing(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert command_line(["vocab", "encode", name, "text"]) == 2
-    assert "cannot look at the vocabulary" in capsys.readouterr().err
+    assert "cannot inspect the vocabulary" in capsys.readouterr().err

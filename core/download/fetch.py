@@ -76,7 +76,7 @@ class FetchedFile(NamedTuple):
 
     path: Path
     name: str
-    """File name from the URL, with suffixes that tell the format."""
+    """File name from the URL, with suffixes that say the format."""
     size: int
     """Bytes."""
 

@@ -37,7 +37,7 @@ from core.storage.files import codec_named
 from core.text_encoding import SAMPLE_BYTES, detect_encoding
 
 _ASCII_BYTES = 8 * 2**20
-"""Bytes searched for the first non-ASCII text, which tells encodings apart."""
+"""Bytes searched for the first non-ASCII text, which distinguishes encodings."""
 
 
 class SniffedFile(NamedTuple):

@@ -70,12 +70,12 @@ def check_weights(recipe: Recipe, folder: Path, found: Mapping[str, TensorInfo],
 
 
 def has_vocabulary(folder: Path) -> bool:
-    """Whether a vocabulary of ours lies beside the weights."""
+    """Whether a vocabulary of llmtui is beside the weights."""
     return (folder / "vocabulary.json").is_file()
 
 
 def no_vocabulary(folder: Path) -> InitError:
-    """The error for weights of which nobody can say what their tokens are."""
+    """The error for weights whose vocabulary is unknown."""
     return InitError(
         "there is no vocabulary.json in it, which says what its tokens are",
         where=str(folder),

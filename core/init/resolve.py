@@ -1,6 +1,6 @@
 """Resolves `model.init` for a recipe: which run or folder it names, and which fields follow from its weights.
 
-A recipe is parsed without it (`core.recipe.file.load`); who wants a recipe to train passes `Resolver` to `load`.
+A recipe is parsed without it (`core.recipe.file.load`); to train a recipe, `Resolver` is passed to `load`.
 """
 
 from __future__ import annotations

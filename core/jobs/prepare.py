@@ -162,7 +162,7 @@ def run_stage(staging: Staging, make: Callable[[Staging], Stage]) -> Stage:
         try:
             with staging.open() as out:
                 artifact = yield from make(out)
-            pa.default_memory_pool().release_unused()  # Arrow keeps what it had, and the next stage wants room
+            pa.default_memory_pool().release_unused()  # Arrow keeps freed memory, which the next stage needs
             break
         except InUseError:
             if not waiting:

@@ -136,7 +136,7 @@ class RunMirror:
                 pause.unlink(missing_ok=True)
 
     def disconnect(self) -> None:
-        """Write what was absorbed, and release the locks: nobody knows what the run does."""
+        """Write what was absorbed, and release the locks: the state of the run is unknown."""
         with contextlib.suppress(OSError):
             self.write_snapshots(last=True)
         for lock in self._locks.values():
@@ -194,7 +194,7 @@ class RunMirror:
         return self.run.checkpoints / f".{checkpoint}.fetched"
 
     def fail(self, why: str) -> None:
-        """Tell whoever waits for a request that it has failed."""
+        """Write that a request has failed, for what waits for its answer."""
         write_answer(self.run, Answer(error=why))
 
     # -- to the host ----------------------------------------------------------------------------------------------

@@ -78,7 +78,7 @@ def artifact_path(run: Run, summary: Summary, stage: str) -> str:
     """Directory of the artifact that a data stage of `run` made or found; empty before the stage has finished.
 
     The journal has the path of that time. If the data directory was moved since, or the run was copied into this one,
-    it is the artifact of the same name, and so of the same fingerprint, that lies here.
+    it is the artifact of the same name, and so of the same fingerprint, that is here.
     """
     made = summary.stages[stage].artifact
     here = run.path.parent.parent / "artifacts" / FOLDERS[stage] / Path(made).name

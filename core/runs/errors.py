@@ -20,7 +20,7 @@ class InvalidRunError(LlmtuiError):
     @classmethod
     def of(cls, error: OSError, path: Path) -> InvalidRunError:
         """The error for a run directory whose file system raised `error`."""
-        return cls((error.strerror or str(error)).lower(), path=path, todo="`llmtui doctor` looks at the file system")
+        return cls((error.strerror or str(error)).lower(), path=path, todo="`llmtui doctor` checks the file system")
 
 
 class RemoteRunError(UsageError):

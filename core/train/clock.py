@@ -10,7 +10,7 @@ from core.train.commands import Commands
 
 
 class TrainingClock:
-    """Counts seconds of training. Whoever consumes the events pauses the training by not asking for the next one.
+    """Counts seconds of training. The consumer of the events pauses the training by not taking the next one.
 
     now: a monotonic clock in seconds.
     """

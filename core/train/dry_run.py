@@ -1,7 +1,7 @@
 """A training's shapes on many GPUs, checked on one machine: `python -P -m core.train.dry_run`, a child job.
 
 Reads a `DryRun` as JSON from standard input, makes the model of rank 0 with torch's fake process group, which
-communicates with nobody, and prints a `DryRunResult`. No memory is touched but that of the tables of positions.
+does not communicate, and prints a `DryRunResult`. No memory is touched but that of the tables of positions.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ def lost_patience(recipe: Train, state: TrainingState) -> str:
 
 
 def fell_below(recipe: Recipe, state: TrainingState, bits_per_byte: float) -> RuleActed | None:
-    """The event if an evaluation is the first one below `rules.below`, which `state` then remembers.
+    """The event if an evaluation is the first one below `rules.below`, which is then recorded in `state`.
 
     After a change of `below` on resume the rule acts again only at a lower value. It never acts before the first step.
     """

@@ -48,7 +48,7 @@ from core.tune.trials import (
 )
 
 WAITING_TICKS = 10
-"""Ticks between two checks of the trials that wait at rungs: somebody may have resumed or deleted one of hundreds."""
+"""Ticks between two checks of the trials that wait at rungs: the user may have resumed or deleted one of hundreds."""
 
 RESTARTS = 3
 """How often a trial that was interrupted is started again."""
@@ -81,9 +81,9 @@ class Controller:
         self._restarts: dict[str, int] = {}
         """By run id."""
         self._trials = {trial.number: trial for trial in study.trials()}
-        """By number; nobody else writes the journal."""
+        """By number; no other process writes the journal."""
         self.message = ""
-        """What stands in the way; empty if nothing does."""
+        """Why no trial can be started; empty if one can."""
         self._seen: dict[str, tuple[int, int]] = {}
         """By id of a run that waits at a rung: which file run.json was at the last check."""
         self._open_at_start: set[str] = set()

@@ -174,7 +174,7 @@ def _points(curves: Curves, last: float) -> _Points | None:
 
 
 def _end(curves: Curves, share: float) -> _End | None:
-    """What became of a training that is done after this share of it; None if that cannot be told."""
+    """What became of a training that is done after this share of it; None if that is not known."""
     metric, final = curves.summary.metric, curves.summary.headline_evaluation
     if metric is None or metric.progress < 1 or final is None or not final.final:
         return None

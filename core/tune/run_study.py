@@ -16,7 +16,7 @@ from core.tune.controller import Controller
 from core.tune.study import Study
 
 POLL_SECONDS = 1.0
-"""How often the controller looks at its trials."""
+"""Seconds between two ticks of the controller."""
 
 
 def run_controller(study: Study, workspace: Workspace) -> int:

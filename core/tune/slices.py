@@ -71,13 +71,13 @@ class Improvement(NamedTuple):
     trials: int
     """Trials that had a result by then, or had ended without one, this one included."""
     training_seconds: float
-    """Of training of all trials by then, together, as far as their results and rungs tell."""
+    """Of training of all trials by then, together, as far as it is known from their results and rungs."""
     at: float
     """When it was measured, in seconds since the epoch."""
 
 
 class _Result(NamedTuple):
-    """What a trial had come to at some time."""
+    """The result of a trial at some time."""
 
     at: float
     number: int

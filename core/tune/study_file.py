@@ -156,7 +156,7 @@ def _check_rungs(scheduler: Scheduler, recipe: Recipe, where: str) -> None:
         return
     if scheduler.minimum > 1 / scheduler.eta:
         raise StudyFileError(
-            f"no rung lies between scheduler.minimum = {scheduler.minimum:g} and the end of a trial",
+            f"no rung is between scheduler.minimum = {scheduler.minimum:g} and the end of a trial",
             where=where,
             todo=f'a minimum of at most {1 / scheduler.eta:.3g}, or scheduler.kind = "none"',
         )

@@ -55,7 +55,7 @@ class EventFormatter:
         self._last_progress = 0.0
 
     def format(self, event: AnyEvent, *, progress: bool = True) -> Iterator[str]:
-        """The lines of `event`, none for many; not sanitised. progress: include a line of progress now and then."""
+        """The lines of `event`, none for many; not sanitised. progress: include a line of progress at intervals."""
         self.summary.absorb(event)
         match event:
             case Progress() | Metric():

@@ -32,7 +32,7 @@ from llmtui.clients.child_job import run_child_job
 MODULE = "core.jobs.data_commands"
 
 PROGRESS_EVERY = 2.0
-"""Seconds between two looks at what the parts have published."""
+"""Seconds between two polls of what the parts have published."""
 
 
 class PartsError(LlmtuiError):

@@ -77,7 +77,7 @@ class InferenceClient:
     """
 
     def __init__(self, workspace: Workspace, command: Sequence[str] | None = None) -> None:
-        """command: a process that speaks `core.sample.protocol`; default: `python -m core.sample.serve`."""
+        """command: a process with the protocol of `core.sample.protocol`; default: `python -m core.sample.serve`."""
         self._workspace = workspace
         self._command = list(command or python_command("core.sample.serve"))
         self._processes: dict[str, _InferenceProcess] = {}

@@ -43,7 +43,10 @@ class Alerts:
         """As last written; None while the terminal still has its own."""
 
     def update(self, snapshots: Sequence[RunSnapshot], selected_id: str) -> None:
-        """Look at the runs; newest first. selected_id: the run that the screen is about, which shows its end itself."""
+        """Alert the user to runs that have ended. snapshots: newest first.
+
+        selected_id: the run that the screen is about, which shows its end itself.
+        """
         for snapshot in snapshots:
             before = self._states.get(snapshot.run.id)
             if snapshot.state in _ENDED and before is not None and before not in _ENDED:
@@ -56,7 +59,7 @@ class Alerts:
                 self._title = text
 
     def update_studies(self, studies: Sequence[StudySnapshot], shown_id: str) -> None:
-        """Look at the studies. shown_id: the one that is on the screen."""
+        """Alert the user to studies that have ended or need attention. shown_id: the one that is on the screen."""
         from llmtui.view.study_alert import study_notice  # most users have no study
 
         before, self._studies = self._studies, {}

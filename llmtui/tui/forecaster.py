@@ -1,4 +1,4 @@
-"""Forecasts of the final losses of trials that train, computed now and then in a thread."""
+"""Forecasts of the final losses of trials that train, computed at intervals in a thread."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PERIOD = 10.0
 
 
 class Forecaster:
-    """Remembers the forecasts between two calls."""
+    """Keeps the forecasts between two calls."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[float, int, Interval | None]] = {}

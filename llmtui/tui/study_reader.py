@@ -11,7 +11,7 @@ from llmtui.view.study_snapshot import StudySnapshot, change_key, take_study_sna
 
 
 class StudyReader:
-    """Remembers the snapshots between two readings."""
+    """Keeps the snapshots between two readings."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace, self._lock = workspace, threading.Lock()

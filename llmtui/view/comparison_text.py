@@ -21,7 +21,7 @@ CONSEQUENCES = {
 """What a difference means, by `OriginDifference.what`."""
 
 
-_ONE_OF_EACH = "One run of each: other seeds would tell whether that is chance."
+_ONE_OF_EACH = "One run of each: other seeds would show whether that is chance."
 
 
 def verdict(comparison: Comparison, group: RunGroup) -> str:

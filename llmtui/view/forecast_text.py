@@ -32,7 +32,7 @@ class Forecast(NamedTuple):
 def forecast(recipe: Recipe, speeds: Iterable[MeasuredSpeed]) -> Forecast:
     """Parameters, memory, batch, tokens and time of training `recipe` here.
 
-    speeds: those of earlier runs, the newest first. Looks at the memory that is free now.
+    speeds: those of earlier runs, the newest first. Reads the free memory.
     """
     entries, unsure = expected_size(recipe.tokenize)
     counted = parameters(recipe.model, entries)
@@ -69,7 +69,7 @@ def training_rows(recipe: Recipe, speeds: Iterable[MeasuredSpeed]) -> list[tuple
 
 
 def rough_time(recipe: Recipe, speeds: Iterable[MeasuredSpeed]) -> str:
-    """How long a training takes, as `about 2m00s`; empty where no earlier run tells."""
+    """How long a training takes, as `about 2m00s`; empty where no earlier run has measured it."""
     cost = flops_per_token(recipe.model, expected_size(recipe.tokenize).entries).training
     expected = _expected(recipe, cost, nearest_speed(speeds, cost))
     return about(expected.seconds) if expected.seconds is not None else ""

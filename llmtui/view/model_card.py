@@ -70,7 +70,7 @@ def _data(recipe: Recipe, run: Run) -> Iterator[str]:
         if corpus.notice:
             yield from ("", f"> {corpus.notice}")
     else:
-        yield "Its licence is not recorded: whoever passes this model on has to know it."
+        yield "Its licence is not recorded: find it out before you publish this model."
     yield ""
 
 

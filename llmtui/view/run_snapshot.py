@@ -52,7 +52,7 @@ class RunSnapshot(NamedTuple):
 
 
 def journal_age(run: Run) -> float:
-    """Seconds since the journal of `run` grew; 0 if it cannot be told."""
+    """Seconds since the journal of `run` grew; 0 if it is not known."""
     try:
         return max(0.0, time.time() - run.journal.stat().st_mtime)
     except OSError:

@@ -36,7 +36,7 @@ _WAYS = (
     (
         "$",
         "a published model, on your text: llmtui run TEXT --preset gpt2 --set model.init=hf:gpt2",
-        "From the command line; it downloads 550 MB once. With its 124 million parameters it wants a GPU: the same"
+        "From the command line; it downloads 550 MB once. With its 124 million parameters it needs a GPU: the same"
         " command with `plan` for `run` predicts memory and time here, and `--set train.minutes=30` limits it.",
     ),
 )

@@ -344,7 +344,7 @@ def test_a_study_file_edited_into_nonsense_leaves_the_settings_in_force(workspac
     ("text", "message"),
     [
         ("kind = 'asha'\neta = 1", "eta"),
-        ("kind = 'asha'\nminimum = 0.5", "no rung lies between scheduler.minimum = 0.5 and the end"),
+        ("kind = 'asha'\nminimum = 0.5", "no rung is between scheduler.minimum = 0.5 and the end"),
         ("kind = 'asha'\nminimum = 0.02", "too small for one evaluation: 2% of 0.5 minutes"),
         ("kind = 'halving'", "halving"),
         ("rungs = 3", "rungs"),

@@ -54,9 +54,9 @@ class ExportError(UsageError):
     doing = "export"
 
 
-@click.group(cls=SuggestingGroup, short_help="Look at corpora, clean, prepare and export them.")
+@click.group(cls=SuggestingGroup, short_help="Show, clean, prepare and export corpora.")
 def data() -> None:
-    """Look at corpora, clean, prepare and export them, without training."""
+    """Show, clean, prepare and export corpora, without training."""
 
 
 data.add_command(batch)

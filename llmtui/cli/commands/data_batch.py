@@ -52,7 +52,7 @@ class BatchRowError(UsageError):
 def batch(run_name: str | None, step: int, row: int | None, loss: bool, as_json: bool) -> None:
     """Show the rows of the batch that RUN is trained on at a step, exactly as the model reads them.
 
-    With --loss, the loss of each token under the weights of the newest checkpoint before that step: it tells which
+    With --loss, the loss of each token under the weights of the newest checkpoint before that step: it shows which
     text caused a spike. Losses are in nats, in float32 and without dropout; under the weights that the step started
     from, their mean is the loss that the training recorded.
     """

@@ -159,7 +159,7 @@ def fetch(which: str) -> int:
 
 @hosts.command("serve", hidden=True)
 def serve() -> int:
-    """The side of a connection that ssh starts on the host. Not for people: it speaks in messages."""
+    """The side of a connection that ssh starts on the host. Not for people: its input and output are messages."""
     from core.remote.host import Host
 
     try:

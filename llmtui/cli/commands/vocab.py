@@ -38,7 +38,7 @@ SHOWN = 10
 
 
 class NoTokensError(UsageError):
-    doing = "look at the vocabulary"
+    doing = "inspect the vocabulary"
 
 
 @click.group(cls=SuggestingGroup, short_help="Import, inspect and compare vocabularies.")

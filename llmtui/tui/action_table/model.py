@@ -23,5 +23,5 @@ MODEL = (
     Action("model.checkpoint", ("c",), "checkpoint", "Choose whose weights are shown.", "Model", ("model",)),
     Action("model.train", ("n",), "train this", "Set up a run with this model.", "Model", ("model",)),
     Action("model.save", ("s",), "save", "Save it as a recipe file.", "Model", ("model",)),
-    Action("model.preset", ("p",), "preset", "Look at a preset, or at the run again.", "Model", ("model",)),
+    Action("model.preset", ("p",), "preset", "Show a preset, or the run again.", "Model", ("model",)),
 )

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 class CancelsWorkers:
     """Mixin for screens: cancel the workers as the first step of removing the screen.
 
-    Textual cancels them as the last step. A worker that goes on in between, as one does when its thread answers, finds
-    no widget where it wants to show the answer, and ends the application with `NoMatches`.
+    Textual cancels them as the last step. A worker that continues in between, as one does when its thread returns,
+    queries a widget that is gone, and ends the application with `NoMatches`.
     """
 
     async def on_prune(self, event: Prune) -> None:

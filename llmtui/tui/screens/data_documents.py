@@ -213,7 +213,7 @@ class Documents(DataScreen):
         if not names.has_around(number):
             question = ListNames(artifact=self._source.artifact, side=self._source.side, number=number)
             answer = None
-            with suppress(LlmtuiError):  # the text tells of it
+            with suppress(LlmtuiError):  # the error is shown with the text
                 answer = await self.ask(question)
             if not isinstance(answer, DocumentNames):
                 return
@@ -298,7 +298,7 @@ class Documents(DataScreen):
 
     def _enter(self, purpose: Literal["search", "jump"], placeholder: str) -> None:
         if self.query_one(DocumentText).page is None:
-            self.show_notice("There is no document to look at.", "warn")
+            self.show_notice("There is no document to show.", "warn")
             return
         field = self.query_one("#entry", Input)
         self._entering, field.placeholder = purpose, placeholder

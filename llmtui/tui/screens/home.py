@@ -149,7 +149,7 @@ class Home(AnnotatedScreen):
         self._read_memory()
 
     async def _read_machine(self) -> None:
-        """Tell the welcome pane about this machine; a driver of GPUs may take a second to answer."""
+        """Show this machine in the welcome pane; a driver of GPUs may take a second to answer."""
         pane = self.query_one(WelcomePane)
         pane.machine = await asyncio.to_thread(_described_machine, self.session.workspace)
         pane.update()

@@ -62,7 +62,7 @@ class Picker(ModalScreen[str | None]):
     """A filter and a list of choices; the result is the value chosen, or None.
 
     preview: called with the highlighted value, and with `current` when the dialog is cancelled. refreshed: returns the
-    choices as they are now, whenever the runs were looked at; the highlighted one stays highlighted.
+    choices as they are now, after each update of the runs; the highlighted one stays highlighted.
     """
 
     CSS_PATH = "dialogs.tcss"

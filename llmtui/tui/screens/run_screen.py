@@ -271,7 +271,7 @@ class RunScreen(WorkbenchScreen):
             return
         from llmtui.tui.screens.model_export import ask_and_export
 
-        # of the application: it goes on while other screens are shown
+        # of the application: it continues while other screens are shown
         self.app.run_worker(ask_and_export(self.app, snapshot.run, self.exported_checkpoint), group="export")
 
     def action_run_log(self) -> None:

@@ -38,6 +38,6 @@ class NameList(ListPane[tuple[int, str]]):
         number = f"{item[0] + 1:>{len(str(self.documents))}}  "
         name = shown(item[1], 400)
         room = cells - len(number)
-        if len(name) > room > 1:  # the end of a path says more than its beginning
+        if len(name) > room > 1:  # the end of a path distinguishes it better than its start
             name = "…" + name[-(room - 1) :]
         return [(number, "dim"), (cell(name, room), "")]
